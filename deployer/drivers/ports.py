@@ -1,0 +1,148 @@
+"""What the engine asks of the world: the Protocols that drivers implement.
+
+Every call that waits takes a `Deadline`. A driver raises DriverFailed (or DeadlinePassed) and nothing else for trouble
+outside; a call that returned without an error has been read back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Protocol
+
+from deployer.clock import Deadline
+from deployer.events import Tell
+from deployer.manifest.models import Manifest
+from deployer.model import Colour, Environment, Instance, InstanceSpec, Live, Release, Sample, Server
+
+
+@dataclass(frozen=True)
+class Image:
+    """What an image reference means now: an immutable id."""
+
+    reference: str
+    id: str
+
+
+class Runtime(Protocol):
+    """Runs instances. Owns only what carries its labels; never touches anything else."""
+
+    def resolve(self, manifest: Manifest, reference: str, deadline: Deadline, tell: Tell) -> Image:
+        """Fetch the image if it is not here and pin it. Raises Refused when it cannot be had."""
+        ...
+
+    def instances(self, service: str) -> tuple[Instance, ...]:
+        """Read all instances of the service, whatever their state, ordered by release and index."""
+        ...
+
+    def ensure(self, spec: InstanceSpec, deadline: Deadline) -> Instance:
+        """Make the instance run as specified; one that runs already so is left alone."""
+        ...
+
+    def remove(self, instance: Instance, grace: float, deadline: Deadline) -> None:
+        """Signal the instance, wait up to `grace` seconds, kill, remove. One that is gone is no error."""
+        ...
+
+    def logs(self, instance: Instance, lines: int) -> tuple[str, ...]:
+        """Give the last lines that the instance wrote; empty when there is nothing to read."""
+        ...
+
+    def run(self, instance: Instance, command: Sequence[str], deadline: Deadline) -> tuple[int, str]:
+        """Run a command in the instance; give its exit code and what it printed."""
+        ...
+
+    def prune(self, keep: Sequence[Release], drop: Sequence[Release]) -> tuple[str, ...]:
+        """Remove images of `drop` that no release in `keep` and no instance uses; give what was removed."""
+        ...
+
+
+class Samples(Protocol):
+    """The requests of a service as they are answered."""
+
+    def take(self) -> Sample:
+        """Give what was answered since the last call; never waits."""
+        ...
+
+
+class Traffic(Protocol):
+    """Moves users between the colours of a service."""
+
+    def configure(self, release: Release, deadline: Deadline) -> None:
+        """Make the proxy route the service as the release's manifest says; nothing changes for other services.
+
+        The first time all traffic is on blue at share 0. Raises Refused when the proxy refuses the configuration, in
+        which case the running one is untouched.
+        """
+        ...
+
+    def read(self, service: str) -> Live | None:
+        """Read what the proxy does now, from every worker; None when it does not know the service."""
+        ...
+
+    def steer(self, service: str, live: Live, deadline: Deadline) -> None:
+        """Write the value to file and to every worker, and read it back.
+
+        Raises DriverFailed, changing nothing, when a colour that is to get users has no server that is up.
+        """
+        ...
+
+    def attach(self, service: str, colour: Colour, servers: Sequence[Server], deadline: Deadline) -> None:
+        """Make the colour have these servers (others of it stay) and wait until the proxy's own checks of them passed."""
+        ...
+
+    def drain(self, service: str, colour: Colour, names: Sequence[str], deadline: Deadline) -> int:
+        """Give the servers no new requests and wait until none is running; give the number still open at the deadline."""
+        ...
+
+    def detach(self, service: str, colour: Colour, names: Sequence[str], deadline: Deadline) -> None:
+        """Make the proxy forget the servers, cutting what is still open on them. Unknown names are no error."""
+        ...
+
+    def servers(self, service: str, colour: Colour) -> tuple[tuple[Server, bool], ...]:
+        """Read the servers of the colour and whether the proxy finds each one up."""
+        ...
+
+    def preview(self, service: str) -> tuple[str, dict[str, str]]:
+        """Give base URL and headers with which a request reaches the candidate before any user."""
+        ...
+
+    def samples(self, service: str) -> AbstractContextManager[Samples]:
+        """Open the stream of requests of the service."""
+        ...
+
+    def forget(self, service: str, deadline: Deadline) -> None:
+        """Remove the service from the proxy."""
+        ...
+
+
+class Checks(Protocol):
+    """Asks instances and the candidate how they are."""
+
+    def probe(self, manifest: Manifest, instance: Instance, deadline: Deadline) -> str:
+        """Probe once; give "" for a pass, else what was seen ("HTTP 503, expected 200-399")."""
+        ...
+
+    def smoke(self, manifest: Manifest, base: str, headers: dict[str, str], deadline: Deadline) -> str:
+        """Run all smoke tests against the preview route; give "" for a pass, else what failed."""
+        ...
+
+
+class Playbooks(Protocol):
+    """Rolls playbooks over machines and instances."""
+
+    def play(
+        self, release: Release, environment: Environment | None, playbooks: Sequence[str], extra: dict[str, str], deadline: Deadline, tell: Tell
+    ) -> None:
+        """Run the playbooks in order; `tell("task", …)` for each task. Raises StepFailed with task, host and message."""
+        ...
+
+
+@dataclass(frozen=True)
+class Drivers:
+    """The drivers of one service."""
+
+    runtime: Runtime
+    traffic: Traffic
+    checks: Checks
+    playbooks: Playbooks

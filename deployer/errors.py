@@ -1,0 +1,130 @@
+"""Every error that a person can meet, and the exit code that goes with it.
+
+    DeployError                 1  internal: ours to fix
+    ├── Refused                 2  bad input or a missing precondition; nothing was changed
+    │   └── ManifestRefused     2  all problems of a manifest at once
+    ├── StepFailed              4  a step or gate failed
+    │   ├── VerdictWorse        3  the candidate is worse than the margin allows
+    │   ├── CannotJudge         7  too little was seen before the deadline
+    │   ├── DeadlinePassed      4  a wait came to its end
+    │   └── DriverFailed        4  the engine, the proxy or a playbook refused or did not answer
+    ├── Locked                  5  somebody else is deploying this service
+    │   └── LockLost            5  this process was overtaken; it may change nothing any more
+    ├── Aborted                 6  a person stopped the rollout
+    └── NeedsPerson             8  neither forward nor back is safe without a decision
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+
+class Exit(IntEnum):
+    """Exit codes: a public contract (docs/exit-codes.md)."""
+
+    DONE = 0
+    INTERNAL = 1
+    REFUSED = 2
+    VERDICT = 3
+    FAILED = 4
+    LOCKED = 5
+    ABORTED = 6
+    CANNOT_JUDGE = 7
+    NEEDS_PERSON = 8
+    CHANGES = 10
+
+
+class DeployError(Exception):
+    """Something went wrong: what and where (`message`), and what to do next (`hint`)."""
+
+    exit = Exit.INTERNAL
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message}\n  → {self.hint}" if self.hint else self.message
+
+
+class Refused(DeployError):
+    """The request cannot be carried out as asked; nothing was changed."""
+
+    exit = Exit.REFUSED
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing that is wrong in a manifest: where it stands and what would be right."""
+
+    where: str  # "deploy.yml:7"
+    path: str  # "health.rise"
+    message: str
+    hint: str = ""
+
+    def __str__(self) -> str:
+        text = f"{self.where}: {self.path}: {self.message}" if self.path else f"{self.where}: {self.message}"
+        return f"{text} → {self.hint}" if self.hint else text
+
+
+class ManifestRefused(Refused):
+    """The manifest has problems; all of them are listed."""
+
+    def __init__(self, problems: tuple[Problem, ...]) -> None:
+        self.problems = problems
+        count = f"{len(problems)} problem{'s' if len(problems) != 1 else ''}"
+        super().__init__("\n".join([f"the manifest was refused, {count}:", *(f"  {p}" for p in problems)]))
+
+
+class StepFailed(DeployError):
+    """A step or gate did not reach its end; the rollout turns back."""
+
+    exit = Exit.FAILED
+
+    def __init__(self, message: str, hint: str = "", *, log: tuple[str, ...] = ()) -> None:
+        super().__init__(message, hint)
+        self.log = log  # last lines that the failing instance wrote
+
+
+class VerdictWorse(StepFailed):
+    """The candidate is worse than the margin allows."""
+
+    exit = Exit.VERDICT
+
+
+class CannotJudge(StepFailed):
+    """Too little was seen to say anything about the candidate."""
+
+    exit = Exit.CANNOT_JUDGE
+
+
+class DeadlinePassed(StepFailed):
+    """A wait came to its deadline."""
+
+
+class DriverFailed(StepFailed):
+    """An engine, a proxy or a playbook refused a call or did not answer in time."""
+
+
+class Locked(DeployError):
+    """Another deploy of the same service is under way."""
+
+    exit = Exit.LOCKED
+
+
+class LockLost(Locked):
+    """The lock went to somebody else while this process was away; it may change nothing any more."""
+
+
+class Aborted(DeployError):
+    """A person stopped the rollout."""
+
+    exit = Exit.ABORTED
+
+
+class NeedsPerson(DeployError):
+    """Neither forward nor back is safe without a decision by a person."""
+
+    exit = Exit.NEEDS_PERSON

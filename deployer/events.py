@@ -1,0 +1,48 @@
+"""Events: what views, logs and pipelines see of a rollout. A public contract (docs/events.md).
+
+An event is plain data: `kind`, Unix time, service, rollout number, and fields that belong to the kind:
+
+    rollout.started   release, version, origin, strategy, by, steps: [sentence, …], plan
+    rollout.resumed   phase, by
+    step.began        phase, n, of, step (kind), text, deadline, until (Unix seconds)
+    step.progress     n, text, and whatever the step knows (done, of)
+    step.done         phase, n, text, seconds
+    step.failed       phase, n, step, error, hint, log: [line, …]
+    task              playbook, task, host, status (ok, changed, failed, skipped, unreachable), message
+    traffic.changed   stable (colour), share (bp), lease
+    sample            share_asked, share_measured, stable: {requests, errors, p50, p99}, candidate: {…}, lost
+    verdict           verdict (worse, not worse, cannot judge), text, and the measured values beside their limits
+    rollout.turned    error, hint, exit
+    rollout.held      share, text, exit
+    rollout.ended     outcome (done, reverted, held, stuck), exit, text, seconds
+    note              text
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+# Events that come many times a second or only matter while somebody looks; they are shown, not stored.
+PASSING = frozenset({"sample", "step.progress"})
+
+
+@dataclass(frozen=True)
+class Event:
+    """One thing that happened in a rollout."""
+
+    kind: str
+    at: float
+    service: str
+    rollout: int
+    data: dict[str, Any] = field(default_factory=dict)
+    id: int = 0  # place in the store; 0 for passing events
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give one flat object, as `--output json` prints it."""
+        return {"event": self.kind, "at": round(self.at, 3), "service": self.service, "rollout": self.rollout, **self.data}
+
+
+Sink = Callable[[Event], None]
+Tell = Callable[..., None]  # tell(kind, **data), bound to a rollout by the engine

@@ -1,0 +1,103 @@
+"""A plan: the numbered steps of a rollout and its one way back, as data.
+
+A strategy builds it with `Plan.make`, which refuses a plan that would do nothing or could hurt.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from deployer.errors import Refused
+from deployer.steps import Healthy, Promote, Remove, Share, Step, from_dict
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Steps forward, steps back, and between which releases. `origin` is 0 before the first deploy."""
+
+    service: str
+    strategy: str
+    origin: int
+    release: int
+    forward: tuple[Step, ...]
+    back: tuple[Step, ...]
+    notes: tuple[str, ...] = ()
+
+    @classmethod
+    def make(
+        cls,
+        service: str,
+        strategy: str,
+        origin: int,
+        release: int,
+        forward: tuple[Step, ...],
+        back: tuple[Step, ...],
+        notes: tuple[str, ...] = (),
+    ) -> Plan:
+        """Make a checked plan.
+
+        Raises Refused when it leads to the release that is live, has no single commit point, has no way back, or gives
+        traffic to a candidate before its health gate.
+        """
+        plan = cls(service, strategy, origin, release, forward, back, notes)
+        problem = plan.problem()
+        if problem:
+            raise Refused(f"strategy {strategy}: {problem}", "this is a mistake of the strategy, not of the manifest")
+        return plan
+
+    def problem(self) -> str:
+        """Say what is wrong with the plan, or nothing."""
+        if self.origin == self.release:
+            return f"the plan leads from r{self.origin} to itself"
+        promotes = [n for n, step in enumerate(self.forward) if isinstance(step, Promote)]
+        if len(promotes) != 1:
+            return f"a plan has exactly one promote step, this one has {len(promotes)}"
+        if not self.back:
+            return "a plan needs a way back"
+        colour = getattr(self.forward[promotes[0]], "colour", "")
+        proven = False
+        for step in self.forward[: promotes[0] + 1]:
+            if isinstance(step, Remove) and step.colour != colour and not step.keep and not step.outage:
+                return "the stable environment would be emptied before the commit point"
+            proven = proven or (isinstance(step, Healthy) and step.colour == colour)
+            if isinstance(step, Share | Promote) and not proven:
+                return f"step {step.kind} comes before the candidate was found healthy"
+        return ""
+
+    @property
+    def commit(self) -> int:
+        """Index of the promote step: before it there is a way back, after it only forward."""
+        return next(n for n, step in enumerate(self.forward) if isinstance(step, Promote))
+
+    def to_json(self) -> str:
+        """Give the plan as JSON, one key order for ever."""
+        return json.dumps(self.to_dict(), ensure_ascii=False)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give the plan as plain data."""
+        return {
+            "format": FORMAT,
+            "service": self.service,
+            "strategy": self.strategy,
+            "origin": self.origin,
+            "release": self.release,
+            "forward": [s.to_dict() for s in self.forward],
+            "back": [s.to_dict() for s in self.back],
+            "notes": list(self.notes),
+        }
+
+    @classmethod
+    def from_json(cls, text: str) -> Plan:
+        """Read a stored plan. Raises Refused when a newer version wrote it."""
+        data = json.loads(text)
+        if data.get("format") != FORMAT:
+            raise Refused(f"the stored plan has format {data.get('format')}, this version reads {FORMAT}", "use the newer deployer")
+        try:
+            forward, back = (tuple(from_dict(s) for s in data[way]) for way in ("forward", "back"))
+        except ValueError as error:
+            raise Refused(f"the stored plan cannot be read: {error}", "use the version that wrote it") from None
+        return cls(data["service"], data["strategy"], data["origin"], data["release"], forward, back, tuple(data["notes"]))

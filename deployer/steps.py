@@ -1,0 +1,224 @@
+"""The closed vocabulary of steps: each is an intent, safe to repeat, with a deadline in seconds.
+
+A step says what must be so, not which command to run; whoever carries it out looks at the world first.
+`explain()` is the sentence that `deploy plan` prints.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Literal
+
+Colour = Literal["blue", "green"]
+
+
+def percent(share: int) -> str:
+    """Write basis points as a percentage: 1000 is `10 %`."""
+    return f"{share / 100:g} %"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """One intent with the time it may take."""
+
+    deadline: float
+
+    @property
+    def kind(self) -> str:
+        """Name of the step in plans, journals and events."""
+        return type(self).__name__.lower()
+
+    def explain(self) -> str:
+        """Say in one sentence what will be so afterwards."""
+        raise NotImplementedError(self.kind)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give plain data; `from_dict` reads it back."""
+        return {"kind": self.kind, **asdict(self)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Start(Step):
+    """Instances 1 to `instances` of the release run in the colour, with their addresses."""
+
+    release: int
+    colour: Colour
+    instances: int
+
+    def explain(self) -> str:
+        """Say in one sentence what will be so afterwards."""
+        return f"start {self.instances} instance{'s' * (self.instances > 1)} of r{self.release} as {self.colour}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Play(Step):
+    """Playbooks are rolled over the instances of a colour (`when` says on which occasion)."""
+
+    when: Literal["update", "before", "after"]
+    playbooks: tuple[str, ...]
+    release: int
+    colour: Colour
+
+    def explain(self) -> str:
+        """Say in one sentence what will be so afterwards."""
+        return f"roll {', '.join(self.playbooks)} ({self.when}) over {self.colour}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Healthy(Step):
+    """Gate: each instance of the colour passes its health check, asked directly."""
+
+    release: int
+    colour: Colour
+
+    def explain(self) -> str:
+        """Say in one sentence what will be so afterwards."""
+        return f"every instance of {self.colour} passes its health check within {self.deadline:g} s"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Attach(Step):
+    """The proxy knows the instances of the colour and its own checks of them have passed; the share is not touched."""
+
+    release: int
+    colour: Colour
+
+    def explain(self) -> str:
+        """Say in one sentence what will be so afterwards."""
+        return f"the proxy knows {self.colour} and can reach it; it still gets no more users than before"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Smoke(Step):
+    """Gate: the smoke tests of the release pass through the proxy's preview route."""
+
+    release: int
+    colour: Colour
+
+    def explain(self) -> str:
+        """Say in one sentence what will be so afterwards."""
+        return f"smoke tests of r{self.release} pass through the proxy, before any user"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Share(Step):
+    """The candidate gets this part of the traffic, in basis points. `leased` lets it run out if the deployer dies."""
+
+    share: int
+    leased: bool = True
+
+    def explain(self) -> str:
+        """Say in one sentence what will be so afterwards."""
+        if not self.share:
+            return "all users are on the stable release"
+        return f"{percent(self.share)} of the traffic goes to the candidate"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Watch(Step):
+    """Gate: for `seconds` the candidate is compared with the stable release and must not be worse.
+
+    Fewer than `requests` candidate requests at the end is `cannot judge`. At a full share only the absolute limit holds.
+    """
+
+    seconds: float
+    share: int
+    release: int
+    colour: Colour
+    requests: int = 0
+
+    def explain(self) -> str:
+        """Say in one sentence what will be so afterwards."""
+        with_whom = "compared with stable" if self.share < 10000 else "held against the absolute limit"
+        return f"watch {percent(self.share)} for {self.seconds:g} s, {with_whom}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Approve(Step):
+    """Gate: a person says `deploy promote` or `deploy abort`; the command ends meanwhile."""
+
+    share: int
+
+    def explain(self) -> str:
+        """Say in one sentence what will be so afterwards."""
+        return f"hold at {percent(self.share)} until `deploy promote` or `deploy abort`"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Promote(Step):
+    """The commit point: the colour is the stable one for the proxy, the release the live one for the store."""
+
+    release: int
+    colour: Colour
+
+    def explain(self) -> str:
+        """Say in one sentence what will be so afterwards."""
+        return f"promote: r{self.release} ({self.colour}) is the stable release for everyone"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Remove(Step):
+    """All but the first `keep` instances of the colour are drained, forgotten by the proxy, stopped and removed.
+
+    `release` 0 means whatever stands in the colour. `drain` is how long running requests get. A colour that users
+    are on is never emptied, unless `outage` says that the strategy means it (recreate): the step fails instead.
+    """
+
+    colour: Colour
+    release: int = 0
+    keep: int = 0
+    drain: float = 30.0
+    outage: bool = False
+
+    def explain(self) -> str:
+        """Say in one sentence what will be so afterwards."""
+        what = f"r{self.release} ({self.colour})" if self.release else f"what stands in {self.colour}"
+        left = f", {self.keep} stay{'s' * (self.keep == 1)}" if self.keep else ""
+        gap = "; users get 503 from here to the promotion" if self.outage else ""
+        return f"drain (up to {self.drain:g} s), then remove {what}{left}{gap}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Warm(Step):
+    """The former environment stays ready for a rollback, for `seconds`; afterwards the next command may remove it."""
+
+    release: int
+    colour: Colour
+    seconds: float
+
+    def explain(self) -> str:
+        """Say in one sentence what will be so afterwards."""
+        return f"keep r{self.release} ({self.colour}) warm for {self.seconds:g} s, so that `deploy rollback` is one write"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prune(Step):
+    """Images of releases older than the last `keep` are removed; only what we brought, never what is in use."""
+
+    keep: int
+
+    def explain(self) -> str:
+        """Say in one sentence what will be so afterwards."""
+        return f"prune images older than the last {self.keep} releases"
+
+
+KINDS: dict[str, type[Step]] = {
+    cls.__name__.lower(): cls
+    for cls in (Start, Play, Healthy, Attach, Smoke, Share, Watch, Approve, Promote, Remove, Warm, Prune)
+}
+
+
+def from_dict(data: dict[str, Any]) -> Step:
+    """Read a step back from plain data.
+
+    Raises ValueError for a kind or a field that this version does not know, so that a plan of a newer version is never
+    half understood.
+    """
+    given = dict(data)
+    kind = KINDS.get(given.pop("kind", ""))
+    if kind is None:
+        raise ValueError(f"unknown kind of step {data.get('kind')!r}; this version knows {', '.join(KINDS)}")
+    unknown = given.keys() - {f.name for f in fields(kind)}
+    if unknown:
+        raise ValueError(f"step {data['kind']}: unknown field {', '.join(sorted(unknown))}")
+    return kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in given.items()})
