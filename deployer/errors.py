@@ -1,17 +1,17 @@
 """Every error that a person can meet, and the exit code that goes with it.
 
-    DeployError                 1  internal: ours to fix
-    ├── Refused                 2  bad input or a missing precondition; nothing was changed
-    │   └── ManifestRefused     2  all problems of a manifest at once
-    ├── StepFailed              4  a step or gate failed
-    │   ├── VerdictWorse        3  the candidate is worse than the margin allows
-    │   ├── CannotJudge         7  too little was seen before the deadline
-    │   ├── DeadlinePassed      4  a wait came to its end
-    │   └── DriverFailed        4  the engine, the proxy or a playbook refused or did not answer
-    ├── Locked                  5  somebody else is deploying this service
-    │   └── LockLost            5  this process was overtaken; it may change nothing any more
-    ├── Aborted                 6  a person stopped the rollout
-    └── NeedsPerson             8  neither forward nor back is safe without a decision
+DeployError                 1  internal: ours to fix
+├── Refused                 2  bad input or a missing precondition; nothing was changed
+│   └── ManifestRefused     2  all problems of a manifest at once
+├── StepFailed              4  a step or gate failed
+│   ├── VerdictWorse        3  the candidate is worse than the margin allows
+│   ├── CannotJudge         7  too little was seen before the deadline
+│   ├── DeadlinePassed      4  a wait came to its end
+│   └── DriverFailed        4  the engine, the proxy or a playbook refused or did not answer
+├── Locked                  5  somebody else is deploying this service
+│   └── LockLost            5  this process was overtaken; it may change nothing any more
+├── Aborted                 6  a person stopped the rollout
+└── NeedsPerson             8  neither forward nor back is safe without a decision
 """
 
 from __future__ import annotations

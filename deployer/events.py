@@ -41,7 +41,13 @@ class Event:
 
     def to_dict(self) -> dict[str, Any]:
         """Give one flat object, as `--output json` prints it."""
-        return {"event": self.kind, "at": round(self.at, 3), "service": self.service, "rollout": self.rollout, **self.data}
+        return {
+            "event": self.kind,
+            "at": round(self.at, 3),
+            "service": self.service,
+            "rollout": self.rollout,
+            **self.data,
+        }
 
 
 Sink = Callable[[Event], None]

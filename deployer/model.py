@@ -71,7 +71,8 @@ class Release:
 class Instance:
     """One container or process, as the runtime sees it now.
 
-    `address` is where the proxy and the health checks reach it, `host:port`; `runtime_id` names it to its runtime.
+    `address` is where the proxy and the health checks reach it, `host:port`; `runtime_id` names it to its
+    runtime.
     """
 
     service: str
@@ -124,8 +125,8 @@ class Environment:
 class Live:
     """What the proxy does for a service now: one value, written and read as a whole.
 
-    `share` is the candidate's part in basis points; the candidate is the colour that is not `stable`.
-    `lease` is when the share runs out by itself, Unix seconds, 0 for never. `rollout` salts the sticky rolls.
+    `share` is the candidate's part in basis points; the candidate is the colour that is not `stable`. `lease` is
+    when the share runs out by itself, Unix seconds, 0 for never. `rollout` salts the sticky rolls.
     """
 
     stable: Colour
@@ -143,7 +144,8 @@ class Live:
 class Observed:
     """What strategies plan on: read from the world at the time of planning.
 
-    `stable` is the release that users are on (None before the first deploy), `blue` and `green` are the environments that stand.
+    `stable` is the release that users are on (None before the first deploy), `blue` and `green` are the
+    environments that stand.
     """
 
     service: str
@@ -173,7 +175,8 @@ Outcome = Literal["done", "reverted", "held", "stuck"]
 class Counts:
     """Requests of one side since some moment; `latency` counts answers per bucket of `LATENCY_BOUNDS`.
 
-    `errors` are answers that blame the release: 5xx by it, or by the proxy for it. Forced (preview) requests are left out.
+    `errors` are answers that blame the release: 5xx by it, or by the proxy for it. Forced (preview) requests are
+    left out.
     """
 
     requests: int = 0

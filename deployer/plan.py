@@ -95,9 +95,14 @@ class Plan:
         """Read a stored plan. Raises Refused when a newer version wrote it."""
         data = json.loads(text)
         if data.get("format") != FORMAT:
-            raise Refused(f"the stored plan has format {data.get('format')}, this version reads {FORMAT}", "use the newer deployer")
+            raise Refused(
+                f"the stored plan has format {data.get('format')}, this version reads {FORMAT}",
+                "use the newer deployer",
+            )
         try:
             forward, back = (tuple(from_dict(s) for s in data[way]) for way in ("forward", "back"))
         except ValueError as error:
             raise Refused(f"the stored plan cannot be read: {error}", "use the version that wrote it") from None
-        return cls(data["service"], data["strategy"], data["origin"], data["release"], forward, back, tuple(data["notes"]))
+        return cls(
+            data["service"], data["strategy"], data["origin"], data["release"], forward, back, tuple(data["notes"])
+        )

@@ -78,7 +78,7 @@ class Healthy(Step):
 
 @dataclass(frozen=True, kw_only=True)
 class Attach(Step):
-    """The proxy knows the instances of the colour and its own checks of them have passed; the share is not touched."""
+    """The proxy knows the instances of the colour and its own checks passed; the share is not touched."""
 
     release: int
     colour: Colour
@@ -188,7 +188,9 @@ class Warm(Step):
 
     def explain(self) -> str:
         """Say in one sentence what will be so afterwards."""
-        return f"keep r{self.release} ({self.colour}) warm for {self.seconds:g} s, so that `deploy rollback` is one write"
+        return (
+            f"keep r{self.release} ({self.colour}) warm for {self.seconds:g} s, so that `deploy rollback` is one write"
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -221,4 +223,5 @@ def from_dict(data: dict[str, Any]) -> Step:
     unknown = given.keys() - {f.name for f in fields(kind)}
     if unknown:
         raise ValueError(f"step {data['kind']}: unknown field {', '.join(sorted(unknown))}")
-    return kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in given.items()})
+    values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in given.items()}
+    return kind(**values)

@@ -88,11 +88,11 @@ class Traffic(Protocol):
         ...
 
     def attach(self, service: str, colour: Colour, servers: Sequence[Server], deadline: Deadline) -> None:
-        """Make the colour have these servers (others of it stay) and wait until the proxy's own checks of them passed."""
+        """Make the colour have these servers (others of it stay); wait until the proxy's own checks passed."""
         ...
 
     def drain(self, service: str, colour: Colour, names: Sequence[str], deadline: Deadline) -> int:
-        """Give the servers no new requests and wait until none is running; give the number still open at the deadline."""
+        """Give the servers no new requests, wait until none is running; give the number open at the deadline."""
         ...
 
     def detach(self, service: str, colour: Colour, names: Sequence[str], deadline: Deadline) -> None:
@@ -132,9 +132,15 @@ class Playbooks(Protocol):
     """Rolls playbooks over machines and instances."""
 
     def play(
-        self, release: Release, environment: Environment | None, playbooks: Sequence[str], extra: dict[str, str], deadline: Deadline, tell: Tell
+        self,
+        release: Release,
+        environment: Environment | None,
+        playbooks: Sequence[str],
+        extra: dict[str, str],
+        deadline: Deadline,
+        tell: Tell,
     ) -> None:
-        """Run the playbooks in order; `tell("task", …)` for each task. Raises StepFailed with task, host and message."""
+        """Run the playbooks in order, telling each task. Raises StepFailed with task, host and message."""
         ...
 
 

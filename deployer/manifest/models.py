@@ -19,7 +19,12 @@ from deployer.manifest.units import Bytes, Percent, Ratio, Seconds
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{0,39}$")]
 EnvName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=128)]
 Port = Annotated[int, Field(ge=1, le=65535)]
-Domain = Annotated[str, StringConstraints(pattern=r"^(\*\.)?([a-z0-9]([a-z0-9-]*[a-z0-9])?\.)*[a-z0-9]([a-z0-9-]*[a-z0-9])?$", max_length=253)]
+Domain = Annotated[
+    str,
+    StringConstraints(
+        pattern=r"^(\*\.)?([a-z0-9]([a-z0-9-]*[a-z0-9])?\.)*[a-z0-9]([a-z0-9-]*[a-z0-9])?$", max_length=253
+    ),
+]
 UrlPath = Annotated[str, StringConstraints(pattern=r"^/[A-Za-z0-9._~!$&'()*+,;=:@%/?-]*$", max_length=1024)]
 HeaderName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9-]{1,64}$")]
 HeaderValue = Annotated[str, StringConstraints(pattern=r"^[\x20-\x7e]*$", max_length=1024)]
@@ -54,9 +59,13 @@ class Health(Model):
     """When an instance counts as healthy; asked of each instance directly, before it sees a user."""
 
     http: UrlPath | None = Field(None, description="Path that must answer with `status`.")
-    status: str = Field("200-399", pattern=r"^\d{3}(-\d{3})?(,\d{3}(-\d{3})?)*$", description="Statuses that mean healthy.")
+    status: str = Field(
+        "200-399", pattern=r"^\d{3}(-\d{3})?(,\d{3}(-\d{3})?)*$", description="Statuses that mean healthy."
+    )
     body: str | None = Field(None, description="Text that the answer must contain.")
-    header: dict[HeaderName, HeaderValue] = Field(default_factory=dict, description="Headers that the answer must carry.")
+    header: dict[HeaderName, HeaderValue] = Field(
+        default_factory=dict, description="Headers that the answer must carry."
+    )
     host: str | None = Field(None, description="Host header to send.")
     tcp: bool = Field(False, description="An accepted connection is enough.")
     command: tuple[str, ...] | None = Field(None, description="Command run in the instance; exit code 0 means healthy.")
@@ -78,7 +87,7 @@ class Health(Model):
         """The kind of probe; a plain connection when nothing was chosen."""
         for kind in ("http", "command", "docker"):
             if getattr(self, kind):
-                return kind  # type: ignore[return-value]
+                return kind
         return "tcp"
 
 
@@ -99,7 +108,8 @@ class Secret(Model):
     file: str | None = Field(None, description="File; a trailing newline is dropped.")
     command: tuple[str, ...] | None = Field(None, description="Command that prints it, e.g. [pass, show, shop/db].")
     deliver: Literal["file", "env"] = Field(
-        "file", description="`file`: /run/secrets/NAME, its path in NAME_FILE. `env`: the variable itself, which whoever may inspect the instance can read."
+        "file",
+        description="`file`: /run/secrets/NAME, its path in NAME_FILE. `env`: the variable itself, which whoever may inspect the instance can read.",
     )
 
     @model_validator(mode="after")
@@ -113,7 +123,9 @@ class Secret(Model):
 class Mount(Model):
     """A volume or a directory of the host inside the instance."""
 
-    source: str = Field(min_length=1, pattern=r"^[^\x00-\x1f,:]+$", description="Absolute path of the host, or the name of a volume.")
+    source: str = Field(
+        min_length=1, pattern=r"^[^\x00-\x1f,:]+$", description="Absolute path of the host, or the name of a volume."
+    )
     target: str = Field(pattern=r"^/[^\x00-\x1f,:]*$", description="Absolute path in the instance.")
     read_only: bool = False
 
@@ -185,7 +197,9 @@ class HAProxy(Model):
     config: str = Field(description="Folder of ours that its command line loads with -f.")
     socket: str = Field(description="Its master socket (-S).")
     binary: str = Field("haproxy", description="Program used to validate a config before it is loaded.")
-    main: tuple[str, ...] = Field(("/etc/haproxy/haproxy.cfg",), description="The team's own config files, validated together with ours.")
+    main: tuple[str, ...] = Field(
+        ("/etc/haproxy/haproxy.cfg",), description="The team's own config files, validated together with ours."
+    )
 
 
 class Traffic(Model):
@@ -193,14 +207,20 @@ class Traffic(Model):
 
     mode: Literal["http", "tcp"] = "http"
     listen: Listen = Field("*:80", description="Entry address; several HTTP services may share one.")
-    domains: tuple[Domain, ...] = Field((), description="Host names; none means every name that no other service claims.")
-    path: Annotated[str, StringConstraints(pattern=r"^/[A-Za-z0-9._~/-]*$")] = Field("/", description="Path prefix of this service.")
+    domains: tuple[Domain, ...] = Field(
+        (), description="Host names; none means every name that no other service claims."
+    )
+    path: Annotated[str, StringConstraints(pattern=r"^/[A-Za-z0-9._~/-]*$")] = Field(
+        "/", description="Path prefix of this service."
+    )
     sticky: bool = Field(True, description="A client keeps its side for the length of a rollout.")
     protocol: Literal["http1", "h2"] = Field("http1", description="Spoken to instances; h2 for gRPC.")
     tls: Tls | None = None
     force: Force = Force()
     forwarded: bool = Field(True, description="Send X-Forwarded-For, -Proto, -Host, replacing what clients sent.")
-    lease: Seconds = Field(30.0, ge=0, description="How long a canary's share outlives a deployer that died; 0 switches the lease off.")
+    lease: Seconds = Field(
+        30.0, ge=0, description="How long a canary's share outlives a deployer that died; 0 switches the lease off."
+    )
     timeouts: Timeouts = Timeouts()
     haproxy: HAProxy | None = None
 
@@ -229,8 +249,12 @@ class Judge(Model):
     """When the candidate is worse, and when too little was seen to say."""
 
     errors: ErrorLimits = ErrorLimits()
-    requests: int = Field(20, ge=0, description="Requests that the candidate must have answered in a step; fewer is `cannot judge`.")
-    alpha: float = Field(0.01, gt=0, lt=0.5, description="Probability of taking back a release that is as good as the stable one.")
+    requests: int = Field(
+        20, ge=0, description="Requests that the candidate must have answered in a step; fewer is `cannot judge`."
+    )
+    alpha: float = Field(
+        0.01, gt=0, lt=0.5, description="Probability of taking back a release that is as good as the stable one."
+    )
     undecided: Literal["hold", "revert", "proceed"] = Field("hold", description="What to do when it cannot be judged.")
 
 
@@ -248,15 +272,28 @@ class Manifest(Model):
     """One service: what runs, how it is checked, how users reach it."""
 
     service: Name = Field(description="Name of the service.")
-    image: str = Field(min_length=1, pattern=r"^[^\s\x00-\x1f]+$", description="Image (runtime docker) or directory (runtime process); `{version}` or a tag stands for the version.")
-    version: Text | None = Field(None, pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]{0,127}$", description="Version to deploy; `--version` replaces it.")
-    port: Port = Field(description="Port on which an instance listens. With runtime process each instance gets its own in $PORT.")
+    image: str = Field(
+        min_length=1,
+        pattern=r"^[^\s\x00-\x1f]+$",
+        description="Image (runtime docker) or directory (runtime process); `{version}` or a tag stands for the version.",
+    )
+    version: Text | None = Field(
+        None, pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]{0,127}$", description="Version to deploy; `--version` replaces it."
+    )
+    port: Port = Field(
+        description="Port on which an instance listens. With runtime process each instance gets its own in $PORT."
+    )
     runtime: Literal["docker", "process"] = "docker"
     hosts: Literal["local"] = Field("local", description="Group of the inventory.")
     replicas: int = Field(1, ge=1, le=100)
-    command: tuple[Text, ...] | None = Field(None, description="Replaces the command of the image; required for runtime process.")
+    command: tuple[Text, ...] | None = Field(
+        None, description="Replaces the command of the image; required for runtime process."
+    )
     env: dict[EnvName, Text] = Field(default_factory=dict)
-    secrets: dict[EnvName, Secret] = Field(default_factory=dict, description="Secrets by name; a plain list takes each from the environment variable of the same name.")
+    secrets: dict[EnvName, Secret] = Field(
+        default_factory=dict,
+        description="Secrets by name; a plain list takes each from the environment variable of the same name.",
+    )
     mounts: tuple[Mount, ...] = ()
     networks: tuple[str, ...] = Field((), description="Networks of the engine to join besides its default.")
     limits: Limits = Limits()
@@ -272,7 +309,9 @@ class Manifest(Model):
     strategy: Strategy = Field("canary", description="Strategy of `deploy up`, with its options.")
     judge: Judge = Judge()
     keep: Keep = Keep()
-    freeze: tuple[Freeze, ...] = Field((), description="Times (of this machine) in which no rollout may start, e.g. `Fri 16:00-Mon 08:00`.")
+    freeze: tuple[Freeze, ...] = Field(
+        (), description="Times (of this machine) in which no rollout may start, e.g. `Fri 16:00-Mon 08:00`."
+    )
 
     @model_validator(mode="before")
     @classmethod

@@ -62,7 +62,9 @@ def basis_points(value: Any) -> int:
 
 
 def _written(pattern: str, example: str) -> WithJsonSchema:
-    return WithJsonSchema({"anyOf": [{"type": "number"}, {"type": "string", "pattern": pattern}], "examples": [example]})
+    return WithJsonSchema(
+        {"anyOf": [{"type": "number"}, {"type": "string", "pattern": pattern}], "examples": [example]}
+    )
 
 
 Seconds = Annotated[
