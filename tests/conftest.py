@@ -1,0 +1,36 @@
+"""Fixtures that all tests share."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import docker
+import pytest
+
+from tests.services import require
+
+__all__ = ["require"]
+
+
+@pytest.fixture
+def state() -> Iterator[Path]:
+    """Give an empty state folder whose path is short enough for Unix sockets (pytest's tmp_path is not)."""
+    folder = Path(tempfile.mkdtemp(prefix="dp", dir="/tmp"))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="session")
+def engine() -> Iterator[docker.DockerClient]:
+    """Give a client of the real Docker engine."""
+    require("docker")
+    client = docker.from_env(timeout=60)
+    try:
+        yield client
+    finally:
+        client.close()

