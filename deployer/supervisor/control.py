@@ -1,0 +1,183 @@
+"""Starting, reading and stopping a supervised program, from any process."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import deployer
+from deployer.clock import Deadline
+from deployer.errors import DeadlinePassed, DriverFailed
+from deployer.supervisor import files, logfile, proc
+from deployer.supervisor import spec as specs
+from deployer.supervisor import status as reports
+from deployer.supervisor.proc import Process
+from deployer.supervisor.spec import ProcessSpec
+from deployer.supervisor.status import Status
+
+LOCK, SUPERVISOR_LOCK, LOG = "lock", "supervisor.lock", "supervisor.log"
+KILL_WAIT = 2.0  # seconds that the kernel gets to end a killed process, even when the deadline has passed
+
+
+def read_status(folder: Path) -> Status | None:
+    """Tell what runs, by the report of the supervisor and by /proc; None when nothing was ever started here."""
+    status = reports.load(folder)
+    return None if status is None else reports.checked(status)
+
+
+def ensure_running(folder: Path, spec: ProcessSpec, deadline: Deadline) -> Status:
+    """Make the program run as specified, under a supervisor; leaves alone what runs so already.
+
+    A program that lives without a supervisor is adopted; one that runs by another spec is stopped first. Returns once
+    the program has been executed; `state` is `exited` for one that waits for its next restart. Raises DriverFailed when
+    it cannot be executed, and leaves nothing running then.
+    """
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    folder.chmod(0o700)
+    with _locked(folder, deadline):
+        status = _settled(folder, deadline)
+        if status is None or not status.supervisor_pid:
+            return _start(folder, spec, deadline)
+        if specs.load(folder) == spec and not status.error:
+            return status
+        _stop(folder, deadline)
+        return _start(folder, spec, deadline)
+
+
+def stop(folder: Path, deadline: Deadline) -> None:
+    """End the program and its supervisor: the stop signal, the grace of the spec, SIGKILL.
+
+    At the deadline everything is killed, so that nothing runs when this returns. A folder in which nothing runs is no
+    error; its files stay.
+    """
+    if folder.is_dir():
+        with _locked(folder, deadline):
+            _stop(folder, deadline)
+
+
+@contextmanager
+def _locked(folder: Path, deadline: Deadline) -> Iterator[None]:
+    fd = files.open_lock(folder / LOCK)
+    try:
+        deadline.until(lambda: files.try_lock(fd), f"another command starts or stops {folder.name}", every=0.02)
+        yield
+    finally:
+        os.close(fd)
+
+
+def _settled(folder: Path, deadline: Deadline) -> Status | None:
+    """Read the status once a supervisor that is only just starting has reported itself, and what it starts runs."""
+
+    def settled() -> bool:
+        if not _supervised(folder):
+            return True
+        status = read_status(folder)
+        return status is not None and bool(status.supervisor_pid) and status.state != "starting"
+
+    deadline.until(settled, f"the supervisor of {folder.name} did not report", every=0.01, hint=_see_log(folder))
+    return read_status(folder)
+
+
+def _supervised(folder: Path) -> bool:
+    """Tell whether a supervisor lives: it holds its lock from before its first instruction to its end."""
+    fd = files.open_lock(folder / SUPERVISOR_LOCK)
+    try:
+        return not files.try_lock(fd)
+    finally:
+        os.close(fd)
+
+
+def _start(folder: Path, spec: ProcessSpec, deadline: Deadline) -> Status:
+    specs.save(folder, spec)
+    before = reports.load(folder)
+    if before is not None:  # else the report of an earlier end would be taken for that of the new start
+        reports.save(folder, replace(reports.checked(before), state="starting", error=""))
+    _launch(folder, deadline)
+    _settled(folder, deadline)
+    status = reports.load(folder)
+    if status is None or status.state == "starting":
+        raise DriverFailed(
+            f"the supervisor of {folder.name} ended before it started anything",
+            _see_log(folder),
+            log=logfile.tail(folder / LOG, 5),
+        )
+    if status.error:
+        _stop(folder, deadline)
+        raise DriverFailed(f"{folder.name}: cannot run {spec.argv[0]}: {status.error}", "is it there, and executable?")
+    return reports.checked(status)
+
+
+def _launch(folder: Path, deadline: Deadline) -> None:
+    """Start a supervisor that is nobody's child, with the lock already in its hand."""
+    lock = files.open_lock(folder / SUPERVISOR_LOCK)
+    log = logfile.open_for_child(folder / LOG)
+    try:
+        if not files.try_lock(lock):  # a supervisor came up by itself; the caller reads its report
+            return
+        # -S, -P: the supervisor is this package and the standard library, whatever lies where we stand or is installed.
+        argv = [sys.executable, "-S", "-P", "-m", "deployer.supervisor", str(folder.absolute()), str(lock)]
+        subprocess.run(
+            argv,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            cwd="/",
+            env={"PYTHONPATH": str(Path(deployer.__file__).parent.parent), "PATH": os.defpath},
+            pass_fds=(lock,),
+            start_new_session=True,
+            timeout=max(deadline.left(), 0.1),
+            check=True,
+        )
+    except subprocess.TimeoutExpired:
+        raise DeadlinePassed(f"the supervisor of {folder.name}: not started within {deadline.seconds:g} s") from None
+    except subprocess.CalledProcessError as error:
+        log_lines = logfile.tail(folder / LOG, 5)
+        raise DriverFailed(
+            f"the supervisor of {folder.name} ended with {error.returncode}", _see_log(folder), log=log_lines
+        ) from None
+    finally:
+        os.close(lock)
+        os.close(log)
+
+
+def _see_log(folder: Path) -> str:
+    return f"its log is {folder / LOG}"
+
+
+def _stop(folder: Path, deadline: Deadline) -> None:
+    try:
+        status = _settled(folder, deadline)
+    except DeadlinePassed:  # a supervisor that cannot get its program started is stopped none the less
+        status = read_status(folder)
+    if status is None:
+        return
+    if status.supervisor is not None:
+        _end(status.supervisor, signal.SIGTERM, deadline.left())
+    status = read_status(folder)
+    if status is not None and status.program is not None:
+        spec = specs.load(folder)
+        _end(status.program, spec.signal, min(spec.grace, deadline.left()))
+        proc.kill_group(status.program)
+    if status is not None and (status.state != "stopped" or status.pid):
+        reports.save(folder, replace(reports.checked(status), state="stopped"))
+
+
+def _end(process: Process, number: signal.Signals, seconds: float) -> None:
+    """Signal, wait, kill. Raises DriverFailed when even the kill does not end it."""
+    with process.handle() as fd:
+        if fd is None:
+            return
+        proc.send(fd, number)
+        if proc.wait(fd, seconds):
+            return
+        proc.send(fd, signal.SIGKILL)
+        if not proc.wait(fd, KILL_WAIT):
+            raise DriverFailed(
+                f"process {process.pid} does not end, not even by SIGKILL", "it hangs in the kernel: look at its disk"
+            )

@@ -1,0 +1,68 @@
+"""What to run."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import signal
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from deployer.errors import Refused
+from deployer.supervisor import files
+
+FILE = "spec.json"
+
+
+@dataclass(frozen=True)
+class ProcessSpec:
+    """A program, its surroundings and how it is ended.
+
+    `env` is the whole environment, nothing is inherited. `log` gets stdout and stderr. `grace` is the time in seconds
+    between `stop_signal` and SIGKILL. With `restart` the program is started again whenever it ends.
+    """
+
+    argv: tuple[str, ...]
+    cwd: str
+    log: str
+    env: Mapping[str, str] = field(default_factory=dict, repr=False)  # may hold secrets
+    stop_signal: str = "SIGTERM"
+    grace: float = 10.0
+    restart: bool = True
+
+    def __post_init__(self) -> None:
+        if not self.argv:
+            raise Refused("nothing to run: argv is empty")
+        if self.stop_signal not in signal.Signals.__members__:
+            raise Refused(f"{self.stop_signal!r} is not a signal of this machine", "write it like SIGTERM or SIGINT")
+
+    def to_json(self) -> str:
+        """Give the text of `spec.json`; equal specs give equal text."""
+        return json.dumps({**asdict(self), "env": dict(self.env)}, sort_keys=True, indent=1)
+
+    @classmethod
+    def from_json(cls, text: str) -> ProcessSpec:
+        """Read the text of `spec.json`."""
+        data = json.loads(text)
+        return cls(**{**data, "argv": tuple(data["argv"])})
+
+    @property
+    def digest(self) -> str:
+        """Name of exactly this spec."""
+        return hashlib.sha256(self.to_json().encode()).hexdigest()
+
+    @property
+    def signal(self) -> signal.Signals:
+        """The stop signal as a number."""
+        return signal.Signals[self.stop_signal]
+
+
+def load(folder: Path) -> ProcessSpec:
+    """Read the spec of a folder. Raises FileNotFoundError."""
+    return ProcessSpec.from_json((folder / FILE).read_text(encoding="utf-8"))
+
+
+def save(folder: Path, spec: ProcessSpec) -> None:
+    """Write the spec of a folder."""
+    files.replace(folder / FILE, spec.to_json())

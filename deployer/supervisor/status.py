@@ -1,0 +1,78 @@
+"""What runs: the supervisor's report, and what /proc says about it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from deployer.supervisor import files
+from deployer.supervisor.proc import Process, boot_id
+
+FILE = "status.json"
+State = Literal["starting", "running", "exited", "stopped"]
+
+
+@dataclass(frozen=True)
+class Status:
+    """The state of a supervised program.
+
+    `exited` means that it ended by itself (a supervisor that lives starts it again), `stopped` that it was asked to.
+    `pid` and `supervisor_pid` are 0 when there is no such process. `exit_code` is that of the last end, negative for a
+    signal, None when it is not known. `started_at` is Unix seconds. `error` says why the program could not be executed.
+    """
+
+    supervisor_pid: int = 0
+    supervisor_started: int = 0
+    pid: int = 0
+    pid_started: int = 0
+    started_at: float = 0.0
+    restarts: int = 0
+    state: State = "starting"
+    exit_code: int | None = None
+    error: str = ""
+    spec: str = ""  # digest of the spec that the program was started with
+    boot: str = ""
+
+    @property
+    def program(self) -> Process | None:
+        """The program, if one was started."""
+        return Process(self.pid, self.pid_started) if self.pid else None
+
+    @property
+    def supervisor(self) -> Process | None:
+        """The supervisor, if there is one."""
+        return Process(self.supervisor_pid, self.supervisor_started) if self.supervisor_pid else None
+
+    def without_program(self) -> Status:
+        """Give the same report once the program is gone."""
+        return replace(self, pid=0, pid_started=0)
+
+
+def load(folder: Path) -> Status | None:
+    """Read the last report as it was written; None when there is none."""
+    try:
+        return Status(**json.loads((folder / FILE).read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        return None
+
+
+def save(folder: Path, status: Status) -> None:
+    """Write the report."""
+    files.replace(folder / FILE, json.dumps(asdict(status), indent=1))
+
+
+def checked(status: Status) -> Status:
+    """Correct a report by what really runs: a process that is gone is not reported, whoever ended it."""
+    if status.boot != boot_id():
+        status = replace(status.without_program(), supervisor_pid=0, supervisor_started=0)
+    if status.supervisor is not None and not status.supervisor.alive():
+        status = replace(status, supervisor_pid=0, supervisor_started=0)
+    if status.program is not None and not status.program.alive():
+        status = status.without_program()
+    if status.pid and not status.supervisor_pid:
+        return replace(status, state="running")  # an orphan: it may have died before it could report "running"
+    if not status.pid and (status.state == "running" or (status.state == "starting" and not status.supervisor_pid)):
+        return replace(status, state="exited")
+    return status
