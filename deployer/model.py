@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from deployer.manifest.models import Manifest
+from deployer.secret import SecretText as SecretText
 
 Colour = Literal["blue", "green"]
 FULL = 10000  # all traffic, in basis points
@@ -14,28 +15,6 @@ FULL = 10000  # all traffic, in basis points
 def other(colour: Colour) -> Colour:
     """Give the other colour."""
     return "green" if colour == "blue" else "blue"
-
-
-class SecretText:
-    """A secret value: it never shows itself, only `reveal` gives it."""
-
-    __slots__ = ("_value",)
-
-    def __init__(self, value: str) -> None:
-        self._value = value
-
-    def reveal(self) -> str:
-        """Give the value, for the one place that needs it."""
-        return self._value
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, SecretText) and self._value == other._value
-
-    def __hash__(self) -> int:
-        return hash(self._value)
-
-    def __repr__(self) -> str:
-        return "***"
 
 
 @dataclass(frozen=True)
@@ -140,6 +119,10 @@ class Live:
         return other(self.stable)
 
 
+# Before the first deploy: the first environment is the blue one.
+INITIAL = Live(stable="green")
+
+
 @dataclass(frozen=True)
 class Observed:
     """What strategies plan on: read from the world at the time of planning.
@@ -153,6 +136,11 @@ class Observed:
     stable: Release | None
     blue: Environment | None = None
     green: Environment | None = None
+
+    @property
+    def colour(self) -> Colour:
+        """The colour in which a candidate goes."""
+        return (self.live or INITIAL).candidate
 
     def environment(self, colour: Colour) -> Environment | None:
         """Give the environment of a colour, if one stands."""
