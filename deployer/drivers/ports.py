@@ -68,11 +68,12 @@ class Samples(Protocol):
 class Traffic(Protocol):
     """Moves users between the colours of a service."""
 
-    def configure(self, release: Release, deadline: Deadline) -> None:
-        """Make the proxy route the service as the release's manifest says; nothing changes for other services.
+    def configure(self, release: Release, colour: Colour | None, deadline: Deadline) -> None:
+        """Make the proxy treat the service as the release's manifest says; nothing changes for other services.
 
-        The first time all traffic is on blue at share 0. Raises Refused when the proxy refuses the configuration, in
-        which case the running one is untouched.
+        With a colour: its backend (health checks, protocol, time-outs); a service that is new gets its entry (addresses,
+        names, certificates, stickiness) too, with the traffic as `model.INITIAL`. Without a colour: the entry, and what
+        both colours share. Raises Refused when the proxy refuses the configuration; the running one is then untouched.
         """
         ...
 

@@ -1,0 +1,6 @@
+"""Releases, rollouts, journal, locks and events in one SQLite file."""
+
+from deployer.store.locks import Lock, Locks, whoami
+from deployer.store.store import Ask, Entry, Rollout, Service, Store
+
+__all__ = ["Ask", "Entry", "Lock", "Locks", "Rollout", "Service", "Store", "whoami"]

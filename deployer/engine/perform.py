@@ -1,0 +1,197 @@
+"""Carrying out one step: look at the world, make it so, read it back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from deployer.clock import Deadline
+from deployer.engine import gates
+from deployer.engine.run import Hold, Run
+from deployer.errors import Exit, StepFailed
+from deployer.model import Instance, Live, Server
+from deployer.steps import (
+    Approve,
+    Attach,
+    Healthy,
+    Play,
+    Promote,
+    Prune,
+    Remove,
+    Share,
+    Smoke,
+    Start,
+    Step,
+    Warm,
+    Watch,
+    percent,
+)
+from deployer.store import Entry
+
+FAN_OUT = 8  # calls to the runtime at the same time
+A = TypeVar("A")
+B = TypeVar("B")
+
+
+@dataclass(frozen=True)
+class Doing:
+    """A step that is being carried out: its place, its journal line, its deadline."""
+
+    n: int
+    entry: Entry
+    deadline: Deadline
+
+
+def perform(run: Run, step: Step, doing: Doing) -> dict[str, Any]:
+    """Make it so; give what is worth keeping in the journal.
+
+    Raises StepFailed when it cannot be, Hold when a person must decide.
+    """
+    match step:
+        case Start():
+            return _start(run, step, doing)
+        case Play():
+            return _play(run, step, doing)
+        case Healthy():
+            return gates.healthy(run, step, doing.n, doing.deadline)
+        case Attach():
+            return _attach(run, step, doing)
+        case Smoke():
+            return gates.smoke(run, step, doing.deadline)
+        case Share():
+            run.steer(step.share, leased=step.leased, deadline=doing.deadline)
+            return {"share": step.share}
+        case Watch():
+            return gates.watch(run, step, doing.entry.until, doing.deadline)
+        case Approve():
+            return _approve(run, step)
+        case Promote():
+            return _promote(run, step, doing)
+        case Remove():
+            return _remove(run, step, doing)
+        case Warm():
+            run.store.set_warm(run.lock, step.release, step.colour, run.clock.now() + step.seconds)
+            return {"until": run.clock.now() + step.seconds}
+        case Prune():
+            return _prune(run, step)
+    raise StepFailed(f"this version does not know how to do step {step.kind!r}", "use the version that made the plan")
+
+
+def _fan_out(work: Callable[[A], B], items: Sequence[A]) -> list[B]:
+    if len(items) < 2:
+        return [work(i) for i in items]
+    with ThreadPoolExecutor(max_workers=min(FAN_OUT, len(items))) as pool:
+        return list(pool.map(work, items))
+
+
+def _start(run: Run, step: Start, doing: Doing) -> dict[str, Any]:
+    release = run.release(step.release)
+    specs = [run.spec(release, step.colour, index) for index in range(1, step.instances + 1)]
+    run.fence()
+    _fan_out(lambda spec: run.drivers.runtime.ensure(spec, doing.deadline), specs)
+    there = {i.name: i for i in run.instances(step.colour, step.release)}
+    missing = [s.name for s in specs if s.name not in there]
+    if missing:
+        raise StepFailed(f"{', '.join(missing)}: started, but the runtime does not show it", "see `deploy doctor`")
+    return {"instances": {s.name: there[s.name].address for s in specs}}
+
+
+def _play(run: Run, step: Play, doing: Doing) -> dict[str, Any]:
+    release = run.release(step.release)
+    environment = run.environment(step.colour, step.release) if step.when != "before" else None
+    run.fence()
+    extra = {"deployer_when": step.when, "deployer_rollout": str(run.rollout.number)}
+    run.drivers.playbooks.play(release, environment, step.playbooks, extra, doing.deadline, run.tell)
+    return {"playbooks": list(step.playbooks)}
+
+
+def _attach(run: Run, step: Attach, doing: Doing) -> dict[str, Any]:
+    servers = [Server(i.name, i.address) for i in run.instances(step.colour, step.release)]
+    if not servers:
+        raise StepFailed(f"r{step.release} ({step.colour}) has no instance to attach", "see `deploy logs`")
+    run.fence()
+    run.drivers.traffic.configure(run.release(step.release), step.colour, doing.deadline)
+    run.drivers.traffic.attach(run.service, step.colour, servers, doing.deadline)
+    return {"servers": [s.name for s in servers]}
+
+
+def _approve(run: Run, step: Approve) -> dict[str, Any]:
+    run.look()
+    if run.hurry:
+        return {"approved": True}
+    raise Hold(
+        Exit.DONE,
+        f"holding at {percent(step.share)}: `deploy promote` to go on, `deploy abort` to take it back",
+    )
+
+
+def _promote(run: Run, step: Promote, doing: Doing) -> dict[str, Any]:
+    run.fence()
+    live = Live(stable=step.colour, share=0, lease=0, rollout=run.rollout.number)
+    with run.traffic_mutex:
+        run.drivers.traffic.steer(run.service, live, doing.deadline)
+    run.tell("traffic.changed", stable=live.stable, share=0, lease=0)
+    # Routes, certificates and time-outs of the entry follow the users, after them: the way back needs no reload.
+    run.drivers.traffic.configure(run.release(step.release), None, doing.deadline)
+    return {"stable": step.colour}
+
+
+def _gets_users(live: Live | None, colour: str, now: float) -> bool:
+    if live is None:
+        return False
+    leased_out = bool(live.lease) and live.lease <= now
+    return colour == live.stable or (live.share > 0 and not leased_out)
+
+
+def _remove(run: Run, step: Remove, doing: Doing) -> dict[str, Any]:
+    live = run.drivers.traffic.read(run.service)
+    doomed = [i for i in run.instances(step.colour, step.release) if i.index > step.keep]
+    stays = [i for i in run.instances(step.colour) if i not in doomed]
+    if doomed and not stays and not step.outage and _gets_users(live, step.colour, run.clock.now()):
+        raise StepFailed(
+            f"{step.colour} has users: it is not emptied", "see `deploy status`; move them with `deploy rollback`"
+        )
+    run.fence()
+    cut = _withdraw(run, step, doomed, doing) if live else 0
+    run.fence()
+    _fan_out(lambda i: _end(run, i, doing), doomed)
+    if not stays and run.store.service(run.service).warm_colour == step.colour:
+        run.store.clear_warm(run.lock)
+    if live and not run.store.service(run.service).stable and not run.drivers.runtime.instances(run.service):
+        run.drivers.traffic.forget(run.service, doing.deadline)
+    return {"removed": [i.name for i in doomed], "cut": cut}
+
+
+def _withdraw(run: Run, step: Remove, doomed: Sequence[Instance], doing: Doing) -> int:
+    """Take the servers out of the proxy: those of the instances, and with `keep` 0 also ones whose instance is gone."""
+    known = {server.name for server, _ in run.drivers.traffic.servers(run.service, step.colour)}
+    gone = {i.name for i in doomed}
+    if not step.keep and not step.release:
+        gone |= known
+    names = sorted(known & gone)
+    if not names:
+        return 0
+    patience = Deadline.after(run.clock, min(step.drain, doing.deadline.left()))
+    cut = run.drivers.traffic.drain(run.service, step.colour, names, patience)
+    if cut:
+        run.tell("note", text=f"{cut} requests were still running after {step.drain:g} s of drain; they are cut now")
+    run.drivers.traffic.detach(run.service, step.colour, names, doing.deadline)
+    return cut
+
+
+def _end(run: Run, instance: Instance, doing: Doing) -> None:
+    grace = run.release(instance.release).manifest.stop.grace
+    run.drivers.runtime.remove(instance, grace, doing.deadline)
+    run.store.free_port(run.service, instance.release, instance.index)
+
+
+def _prune(run: Run, step: Prune) -> dict[str, Any]:
+    releases = run.store.releases(run.service)
+    good = [r for r in releases if r.standing == "good"][: step.keep]
+    here = {i.release for i in run.drivers.runtime.instances(run.service)}
+    keep = [r for r in releases if r in good or r.number in here or r.number == run.rollout.release]
+    drop = [r for r in releases if r not in keep]
+    run.fence()
+    return {"pruned": list(run.drivers.runtime.prune(keep, drop))}

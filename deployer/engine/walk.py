@@ -1,0 +1,208 @@
+"""The walk along a plan: forward to the end, or back, as the journal says."""
+
+from __future__ import annotations
+
+import traceback
+from typing import Any
+
+from deployer.clock import Deadline
+from deployer.engine.perform import Doing, perform
+from deployer.engine.pulse import Pulse
+from deployer.engine.run import Ending, Hold, Run
+from deployer.errors import Aborted, DeployError, Exit, LockLost, StepFailed
+from deployer.model import Phase
+from deployer.steps import Share, Step, Watch
+
+
+def drive(run: Run, *, pulse: bool = True) -> Ending:
+    """Bring the rollout to an end, or to a hold, from wherever its journal stands.
+
+    Raises LockLost when another process took over: it alone goes on then.
+    """
+    if not pulse:
+        return _drive(run)
+    with Pulse(run):
+        return _drive(run)
+
+
+def abort(run: Run, by: str, reason: str) -> Ending:
+    """Take back an unfinished rollout that no living process drives.
+
+    Past the commit point there is nothing to abort: the caller offers `rollback` instead.
+    """
+    n = next((i for i in range(len(run.rollout.plan.forward)) if not _done(run, "forward", i)), 0)
+    if run.rollout.phase == "forward":
+        text = f"aborted by {by}" + (f": {reason}" if reason else "")
+        _turn(run, n, Aborted(text))
+    return drive(run)
+
+
+def _drive(run: Run) -> Ending:
+    if run.rollout.phase == "forward":
+        _reassert_share(run)
+        return _forward(run)
+    return _back(run)
+
+
+def _done(run: Run, phase: Phase, n: int) -> bool:
+    entry = run.store.entry(run.rollout.number, phase, n)
+    return entry is not None and entry.state == "done"
+
+
+def _reassert_share(run: Run) -> None:
+    """Give a resumed rollout the share that it had reached: its lease may have run out meanwhile."""
+    reached: Share | None = None
+    for n, step in enumerate(run.rollout.plan.forward):
+        if not _done(run, "forward", n):
+            break
+        reached = step if isinstance(step, Share) else reached
+        if n == run.rollout.plan.commit:
+            return
+    if reached is not None:
+        try:
+            run.steer(reached.share, leased=reached.leased, deadline=Deadline.after(run.clock, reached.deadline))
+        except StepFailed as error:
+            # The step that comes next finds out what is wrong, and turns back with its reason.
+            run.tell("note", text=f"the share could not be given again: {error.message}")
+
+
+# -- forward
+
+
+def _forward(run: Run) -> Ending:
+    plan = run.rollout.plan
+    for n, step in enumerate(plan.forward):
+        if _done(run, "forward", n):
+            continue
+        try:
+            if n <= plan.commit:
+                run.look()
+            _one(run, "forward", n, step)
+        except Hold as hold:
+            return _hold(run, hold)
+        except LockLost:
+            raise
+        except DeployError as error:
+            return _failed(run, n, step, error)
+        except Exception as error:  # noqa: BLE001 - a bug of ours must not leave users on a candidate that nobody watches
+            trace = traceback.format_exc().splitlines()[-12:]
+            return _failed(run, n, step, _bug(error, trace))
+    text = f"r{run.rollout.release} ({run.candidate.version}) is live"
+    run.store.ended(run.lock, run.rollout, "done", int(Exit.DONE), text)
+    return _end(run, Ending("done", Exit.DONE, text, run.rollout.number))
+
+
+def _bug(error: Exception, trace: list[str]) -> StepFailed:
+    failed = StepFailed(f"internal error: {type(error).__name__}: {error}", "please report this", log=tuple(trace))
+    failed.exit = Exit.INTERNAL
+    return failed
+
+
+def _failed(run: Run, n: int, step: Step, error: DeployError) -> Ending:
+    _tell_failure(run, "forward", n, step, error)
+    if n > run.rollout.plan.commit:
+        run.store.step_failed(run.lock, run.rollout.number, "forward", n, error)
+        return _stuck(run, f"r{run.rollout.release} is live, but tidying up failed: {error.message}")
+    _turn(run, n, error)
+    return _back(run)
+
+
+def _turn(run: Run, n: int, error: DeployError) -> None:
+    run.store.turned_back(run.lock, run.rollout, n, error)
+    run.rollout = run.store.rollout(run.rollout.number)
+    run.tell("rollout.turned", error=error.message, hint=error.hint, exit=int(error.exit))
+
+
+def _hold(run: Run, hold: Hold) -> Ending:
+    run.end_lease()
+    live = run.drivers.traffic.read(run.service)
+    run.store.held(run.lock, run.rollout.number, int(hold.exit), hold.text)
+    run.tell("rollout.held", share=live.share if live else 0, text=hold.text, exit=int(hold.exit))
+    _hooks(run, "held")
+    return Ending("held", hold.exit, hold.text, run.rollout.number)
+
+
+# -- back
+
+
+def _back(run: Run) -> Ending:
+    for n, step in enumerate(run.rollout.plan.back):
+        if _done(run, "back", n):
+            continue
+        try:
+            _one(run, "back", n, step)
+        except LockLost:
+            raise
+        except DeployError as error:
+            _tell_failure(run, "back", n, step, error)
+            run.store.step_failed(run.lock, run.rollout.number, "back", n, error)
+            return _stuck(run, f"the way back failed: {error.message}")
+    cause = Exit(run.rollout.exit)
+    text = f"r{run.rollout.release} was taken back: {run.rollout.text}"
+    run.store.ended(run.lock, run.rollout, "reverted", int(cause), text)
+    return _end(run, Ending("reverted", cause, text, run.rollout.number))
+
+
+# -- one step
+
+
+def _one(run: Run, phase: Phase, n: int, step: Step) -> None:
+    steps = run.rollout.plan.forward if phase == "forward" else run.rollout.plan.back
+    until = run.clock.now() + step.seconds if isinstance(step, Watch) else 0.0
+    began = run.clock.monotonic()
+    entry = run.store.step_began(run.lock, run.rollout.number, phase, n, until)
+    run.tell(
+        "step.began",
+        phase=phase,
+        n=n,
+        of=len(steps),
+        step=step.kind,
+        text=step.explain(),
+        deadline=step.deadline,
+        until=entry.until or run.clock.now() + step.deadline,
+    )
+    detail = perform(run, step, Doing(n, entry, Deadline.after(run.clock, step.deadline)))
+    if phase == "forward" and n == run.rollout.plan.commit:
+        run.store.promoted(run.lock, run.rollout, n, detail)
+    else:
+        run.store.step_done(run.lock, run.rollout.number, phase, n, detail)
+    run.tell("step.done", phase=phase, n=n, text=step.explain(), seconds=round(run.clock.monotonic() - began, 3))
+
+
+def _tell_failure(run: Run, phase: Phase, n: int, step: Step, error: DeployError) -> None:
+    log: tuple[str, ...] = error.log if isinstance(error, StepFailed) else ()
+    run.tell(
+        "step.failed", phase=phase, n=n, step=step.kind, error=error.message, hint=error.hint, log=list(log)
+    )
+
+
+# -- endings
+
+
+def _stuck(run: Run, text: str) -> Ending:
+    text += "; `deploy resume` tries again, `deploy status` shows what is live"
+    run.store.stuck(run.lock, run.rollout.number, text)
+    return _end(run, Ending("stuck", Exit.NEEDS_PERSON, text, run.rollout.number))
+
+
+def _end(run: Run, ending: Ending) -> Ending:
+    took = round(run.clock.now() - run.rollout.started_at, 3)
+    run.tell("rollout.ended", outcome=ending.outcome, exit=int(ending.exit), text=ending.text, seconds=took)
+    _hooks(run, ending.outcome)
+    return ending
+
+
+def _hooks(run: Run, outcome: str) -> None:
+    """Roll the playbooks of an ending; their failure is told, the ending stays what it is."""
+    hooks = run.candidate.manifest.hooks
+    playbooks = getattr(hooks, f"on_{outcome}") + (hooks.on_failure if outcome in ("reverted", "stuck") else ())
+    if not playbooks:
+        return
+    environment = run.environment(run.colour, run.rollout.release)
+    extra: dict[str, Any] = {"deployer_when": f"on_{outcome}", "deployer_rollout": str(run.rollout.number)}
+    try:
+        run.drivers.playbooks.play(
+            run.candidate, environment, playbooks, extra, Deadline.after(run.clock, 300), run.tell
+        )
+    except DeployError as error:
+        run.tell("note", text=f"a hook of the ending failed: {error.message}")

@@ -1,0 +1,42 @@
+"""Reading the world: what the proxy does and what stands, as `Observed`."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from deployer.drivers.ports import Drivers
+from deployer.errors import Refused
+from deployer.model import Colour, Environment, Instance, Observed, Release
+from deployer.store import Store
+
+
+def observe(store: Store, drivers: Drivers, service: str) -> Observed:
+    """Read proxy and runtime. `stable` is None when nothing of the stable colour runs: there is nothing to compare with."""
+    live = drivers.traffic.read(service)
+    instances = drivers.runtime.instances(service)
+    blue, green = (_environment(service, colour, instances) for colour in ("blue", "green"))
+    stable: Release | None = None
+    if live is not None:
+        environment = blue if live.stable == "blue" else green
+        if environment is not None and environment.healthy():
+            stable = _release(store, service, environment.release)
+    return Observed(service, live, stable, blue, green)
+
+
+def _environment(service: str, colour: Colour, instances: tuple[Instance, ...]) -> Environment | None:
+    here = [i for i in instances if i.colour == colour]
+    if not here:
+        return None
+    # More than one release in a colour is what a killed deploy left; the larger part names it, the next one clears it.
+    release = Counter(i.release for i in here).most_common(1)[0][0]
+    return Environment(service, colour, release, tuple(i for i in here if i.release == release))
+
+
+def _release(store: Store, service: str, number: int) -> Release:
+    try:
+        return store.release(service, number)
+    except Refused:
+        raise Refused(
+            f"{service}: instances of r{number} run, but {store.folder} does not know that release",
+            "name the state folder that deployed it with --state",
+        ) from None

@@ -1,0 +1,152 @@
+"""Parts of plans that strategies share: building the twin, settling in, the way back. Pure functions over data."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from deployer.manifest.models import Manifest
+from deployer.model import Observed, Release
+from deployer.plan import Plan
+from deployer.steps import (
+    Attach,
+    Colour,
+    Healthy,
+    Play,
+    Promote,
+    Prune,
+    Remove,
+    Share,
+    Smoke,
+    Start,
+    Step,
+    Warm,
+)
+
+START_SECONDS = 120.0
+PROXY_SECONDS = 30.0
+PLAYBOOK_SECONDS = 1800.0
+SLACK_SECONDS = 15.0
+
+
+def start(release: Release, colour: Colour, instances: int | None = None) -> tuple[Step, ...]:
+    """Run instances (all replicas unless said) and wait until they are healthy."""
+    manifest = release.manifest
+    count = manifest.replicas if instances is None else instances
+    return (
+        Start(release=release.number, colour=colour, instances=count, deadline=START_SECONDS),
+        Healthy(release=release.number, colour=colour, deadline=manifest.health.deadline),
+    )
+
+
+def attach(release: Release, colour: Colour) -> Step:
+    """Make the instances known to the proxy."""
+    return Attach(release=release.number, colour=colour, deadline=PROXY_SECONDS)
+
+
+def remove(manifest: Manifest, colour: Colour, release: int = 0, *, keep: int = 0, outage: bool = False) -> Step:
+    """Drain and remove what stands in a colour, with a deadline that covers drain and grace."""
+    stop = manifest.stop
+    return Remove(
+        colour=colour,
+        release=release,
+        keep=keep,
+        drain=stop.drain,
+        outage=outage,
+        deadline=stop.drain + stop.grace + SLACK_SECONDS + PROXY_SECONDS,
+    )
+
+
+def before(observed: Observed, release: Release) -> tuple[Step, ...]:
+    """Run the `before` hooks, then clear the colour of whatever stood in it."""
+    manifest, colour = release.manifest, observed.colour
+    plays = _play("before", manifest.hooks.before, release, colour)
+    leftover = observed.environment(colour)
+    return (*plays, remove(manifest, colour)) if leftover else plays
+
+
+def prove(release: Release, colour: Colour) -> tuple[Step, ...]:
+    """Update the running twin, make it known to the proxy without users, and try it."""
+    manifest = release.manifest
+    updates = _play("update", manifest.update, release, colour)
+    again: tuple[Step, ...] = (
+        (Healthy(release=release.number, colour=colour, deadline=manifest.health.deadline),) if updates else ()
+    )
+    smoke: tuple[Step, ...] = (
+        (
+            Smoke(
+                release=release.number,
+                colour=colour,
+                deadline=sum(s.timeout for s in manifest.smoke) + SLACK_SECONDS,
+            ),
+        )
+        if manifest.smoke
+        else ()
+    )
+    return (*updates, *again, attach(release, colour), *smoke)
+
+
+def twin(observed: Observed, release: Release) -> tuple[Step, ...]:
+    """Build the whole twin beside the stable environment; no user sees it yet."""
+    colour = observed.colour
+    return (*before(observed, release), *start(release, colour), *prove(release, colour))
+
+
+def share(points: int, *, leased: bool = True) -> Step:
+    """Give the candidate a part of the users, in basis points."""
+    return Share(share=points, leased=leased, deadline=PROXY_SECONDS)
+
+
+def settle(observed: Observed, release: Release, *, warm: bool = True) -> tuple[Step, ...]:
+    """Promote, keep the former environment warm (or remove it), run the `after` hooks, prune."""
+    manifest, colour = release.manifest, observed.colour
+    return (
+        Promote(release=release.number, colour=colour, deadline=PROXY_SECONDS),
+        *_retire(observed, manifest, warm=warm),
+        *_play("after", manifest.hooks.after, release, colour),
+        Prune(keep=manifest.keep.releases, deadline=START_SECONDS),
+    )
+
+
+def _retire(observed: Observed, manifest: Manifest, *, warm: bool) -> tuple[Step, ...]:
+    if observed.live is None:
+        return ()
+    colour = observed.live.stable
+    if observed.stable is None:  # what stands there does not run: it is not worth keeping
+        return (remove(manifest, colour),) if observed.environment(colour) else ()
+    if warm and manifest.keep.warm:
+        number = observed.stable.number
+        return (Warm(release=number, colour=colour, seconds=manifest.keep.warm, deadline=PROXY_SECONDS),)
+    return (remove(manifest, colour),)
+
+
+def way_back(observed: Observed, release: Release) -> tuple[Step, ...]:
+    """Give all users to stable first, then drain and remove the candidate."""
+    users: tuple[Step, ...] = (share(0),) if observed.stable else ()
+    return (*users, remove(release.manifest, observed.colour, release.number))
+
+
+def first_deploy(observed: Observed, release: Release, strategy: str) -> Plan:
+    """Plan for a service of which nothing runs: there is nobody to compare with and nothing to switch from."""
+    return Plan.make(
+        release.service,
+        strategy,
+        0,
+        release.number,
+        (*twin(observed, release), *settle(observed, release)),
+        way_back(observed, release),
+        ("no stable release is running, so nothing is shared or compared",),
+    )
+
+
+def _play(when: Literal["update", "before", "after"], playbooks: tuple[str, ...], release: Release, colour: Colour) -> tuple[Step, ...]:
+    if not playbooks:
+        return ()
+    return (
+        Play(
+            when=when,
+            playbooks=playbooks,
+            release=release.number,
+            colour=colour,
+            deadline=PLAYBOOK_SECONDS,
+        ),
+    )

@@ -1,0 +1,69 @@
+"""Going back: which release, and the shortest right way to it. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from deployer.errors import Refused
+from deployer.model import Observed, Release
+from deployer.plan import Plan
+from deployer.recipes import PROXY_SECONDS, settle, share, twin, way_back
+from deployer.steps import Healthy, Promote, Step, Warm
+
+
+def choose(releases: Sequence[Release], observed: Observed, current: int, to: int | None, *, force: bool) -> Release:
+    """Choose the release to go back to: the one asked for, else the newest good one before the current.
+
+    `releases` are sorted newest first. Raises Refused when there is none, or when it was itself rolled back or never got
+    through a rollout (unless forced).
+    """
+    by_number = {r.number: r for r in releases}
+    if to is None:
+        earlier = [r for r in releases if r.number < current and r.standing == "good"]
+        if not earlier:
+            raise Refused(f"there is no good release before r{current}", "`deploy history --releases` shows what became of each; `--to N --force` takes one anyway")
+        return earlier[0]
+    if to not in by_number:
+        raise Refused(f"there is no release r{to}", "`deploy history --releases` lists them")
+    target = by_number[to]
+    if to == current and observed.stable is not None and observed.stable.number == to:
+        raise Refused(f"r{to} is live already", "there is nothing to do")
+    if target.standing != "good" and not force:
+        why = {"rolled-back": "was itself rolled back", "failed": "failed its rollout", "new": "never finished a rollout"}
+        raise Refused(f"{target.name} {why[target.standing]}", "if it must be this one: --force")
+    return target
+
+
+def rollback_plan(observed: Observed, target: Release, current: int) -> Plan:
+    """Plan the way: one write when the target is still warm, else a blue-green from the recorded release."""
+    warm = observed.environment(observed.colour)
+    ready = warm is not None and warm.release == target.number and len(warm.healthy()) >= target.manifest.replicas
+    forward = _switch(observed, target) if ready else (*twin(observed, target), *settle(observed, target))
+    note = "its environment is warm" if ready else "its environment is gone: it is started again from the record"
+    return Plan.make(
+        target.service,
+        "rollback",
+        current,
+        target.number,
+        forward,
+        (share(0),) if ready else way_back(observed, target),
+        (f"back to {target.name}: {note}",),
+    )
+
+
+def _switch(observed: Observed, target: Release) -> tuple[Step, ...]:
+    keep: tuple[Step, ...] = ()
+    if observed.stable is not None and observed.live is not None:
+        keep = (
+            Warm(
+                release=observed.stable.number,
+                colour=observed.live.stable,
+                seconds=target.manifest.keep.warm,
+                deadline=PROXY_SECONDS,
+            ),
+        )
+    return (
+        Healthy(release=target.number, colour=observed.colour, deadline=target.manifest.health.deadline),
+        Promote(release=target.number, colour=observed.colour, deadline=PROXY_SECONDS),
+        *keep,
+    )

@@ -1,0 +1,105 @@
+"""The tables of the store, as numbered migrations: applied in order, each in its own transaction, never edited."""
+
+from __future__ import annotations
+
+MIGRATIONS: tuple[str, ...] = (
+    """
+    create table meta (key text primary key, value text not null);
+
+    create table services (
+        name text primary key,
+        stable integer not null default 0,        -- release that was promoted last
+        warm integer not null default 0,          -- release that is kept ready, 0 for none
+        warm_colour text not null default '',
+        warm_until real not null default 0
+    );
+
+    create table releases (
+        service text not null,
+        number integer not null,
+        version text not null,
+        image text not null,
+        image_id text not null,
+        manifest text not null,
+        config_hash text not null,
+        git text not null,
+        created_at real not null,
+        created_by text not null,
+        message text not null,
+        standing text not null default 'new',
+        primary key (service, number)
+    );
+
+    create table rollouts (
+        number integer primary key autoincrement,
+        service text not null,
+        strategy text not null,
+        origin integer not null,
+        release integer not null,
+        plan text not null,
+        phase text not null default 'forward',    -- forward | back
+        outcome text not null default '',         -- '' while open; held is open too
+        exit integer not null default 0,
+        text text not null default '',
+        folder text not null default '',          -- of the manifest: playbooks are found from here
+        started_at real not null,
+        started_by text not null,
+        message text not null,
+        ended_at real
+    );
+    create unique index one_open_rollout on rollouts (service) where ended_at is null;
+
+    create table journal (
+        rollout integer not null references rollouts (number),
+        phase text not null,
+        n integer not null,
+        state text not null,                      -- begun | done | failed
+        began_at real not null,
+        until real not null default 0,            -- wake time of a watch: a resumed one does not start again
+        ended_at real,
+        detail text not null default '{}',
+        primary key (rollout, phase, n)
+    );
+
+    create table locks (
+        service text primary key,
+        token integer not null,                   -- grows with each owner: the fence
+        owner text not null,
+        host text not null,
+        pid integer not null,
+        pid_started integer not null,
+        purpose text not null,
+        since real not null,
+        expires real not null
+    );
+
+    create table asks (
+        id integer primary key autoincrement,
+        rollout integer not null references rollouts (number),
+        kind text not null,                       -- promote | abort | pause
+        by text not null,
+        reason text not null,
+        at real not null,
+        taken_at real
+    );
+
+    create table events (
+        id integer primary key autoincrement,
+        at real not null,
+        service text not null,
+        rollout integer not null,
+        kind text not null,
+        data text not null
+    );
+    create index events_of_rollout on events (rollout, id);
+
+    create table ports (
+        port integer primary key,
+        service text not null,
+        release integer not null,
+        idx integer not null,
+        freed_at real,                            -- null while in use
+        unique (service, release, idx)
+    );
+    """,
+)

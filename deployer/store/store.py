@@ -1,0 +1,415 @@
+"""The store: releases, rollouts, journal, events, asks, ports. Every write of a rollout is fenced by its lock."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import sqlite3
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from deployer.clock import Clock
+from deployer.errors import DeployError, Exit, Refused
+from deployer.events import PASSING, Event
+from deployer.manifest.models import Manifest
+from deployer.model import Colour, Outcome, Phase, Release
+from deployer.plan import Plan
+from deployer.store.database import Database
+from deployer.store.locks import Lock, Locks, check
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """One attempt to move from a release to another, as it is recorded."""
+
+    number: int
+    service: str
+    strategy: str
+    origin: int
+    release: int
+    plan: Plan
+    phase: Phase
+    outcome: Outcome | None
+    exit: int
+    text: str
+    folder: Path
+    started_at: float
+    started_by: str
+    message: str
+    ended_at: float | None
+
+    @property
+    def open(self) -> bool:
+        """Tell whether it still waits for its end."""
+        return self.ended_at is None
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One line of the journal."""
+
+    phase: Phase
+    n: int
+    state: str
+    began_at: float
+    until: float
+    ended_at: float | None
+    detail: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Ask:
+    """What a person wants of a rollout that another process drives."""
+
+    id: int
+    kind: str
+    by: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Service:
+    """What was promoted last, and what is kept warm."""
+
+    name: str
+    stable: int = 0
+    warm: int = 0
+    warm_colour: str = ""
+    warm_until: float = 0.0
+
+
+class Store:
+    """Everything that must survive this process."""
+
+    def __init__(self, folder: Path, clock: Clock) -> None:
+        self.folder = folder
+        self.clock = clock
+        self.database = Database(folder / "deployer.db")
+        self.locks = Locks(self.database, clock)
+
+    # -- identity
+
+    def secret(self, name: str) -> str:
+        """Give a random value that belongs to this state folder, made when first asked for."""
+        with self.database.transaction() as db:
+            db.execute("insert or ignore into meta values (?, ?)", (name, secrets.token_hex(16)))
+            return str(db.execute("select value from meta where key = ?", (name,)).fetchone()["value"])
+
+    # -- services and releases
+
+    def services(self) -> tuple[Service, ...]:
+        """Read all services that were ever deployed."""
+        return tuple(Service(**dict(r)) for r in self._all("select * from services order by name"))
+
+    def service(self, name: str) -> Service:
+        """Read a service; a blank one when it is new."""
+        rows = self._all("select * from services where name = ?", name)
+        return Service(**dict(rows[0])) if rows else Service(name)
+
+    def add_release(self, draft: Release) -> Release:
+        """Record a release under the next number of its service."""
+        with self.database.transaction() as db:
+            row = db.execute("select max(number) from releases where service = ?", (draft.service,)).fetchone()
+            release = replace(draft, number=int(row[0] or 0) + 1, created_at=self.clock.now())
+            db.execute("insert or ignore into services (name) values (?)", (draft.service,))
+            db.execute(
+                "insert into releases values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                (
+                    release.service,
+                    release.number,
+                    release.version,
+                    release.image,
+                    release.image_id,
+                    json.dumps(release.manifest.record()),
+                    release.config_hash,
+                    release.git,
+                    release.created_at,
+                    release.created_by,
+                    release.message,
+                    release.standing,
+                ),
+            )
+        return release
+
+    def release(self, service: str, number: int) -> Release:
+        """Read a release. Raises Refused when there is no such number."""
+        rows = self._all("select * from releases where service = ? and number = ?", service, number)
+        if not rows:
+            raise Refused(f"{service} has no release r{number}", "`deploy history --releases` lists them")
+        return _release(rows[0])
+
+    def releases(self, service: str) -> tuple[Release, ...]:
+        """Read all releases of a service, the newest first."""
+        rows = self._all("select * from releases where service = ? order by number desc", service)
+        return tuple(_release(r) for r in rows)
+
+    # -- rollouts
+
+    def begin(self, lock: Lock, plan: Plan, folder: Path, by: str, message: str) -> Rollout:
+        """Record a rollout before its first step. Raises Refused when another one of the service is open."""
+        with self.database.transaction() as db:
+            check(db, lock)
+            try:
+                cursor = db.execute(
+                    "insert into rollouts (service, strategy, origin, release, plan, folder, started_at, started_by,"
+                    " message) values (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                    (
+                        plan.service,
+                        plan.strategy,
+                        plan.origin,
+                        plan.release,
+                        plan.to_json(),
+                        str(folder),
+                        self.clock.now(),
+                        by,
+                        message,
+                    ),
+                )
+            except sqlite3.IntegrityError:
+                raise Refused(f"{plan.service} has an unfinished rollout", "see `deploy status`") from None
+        return self.rollout(int(cursor.lastrowid or 0))
+
+    def rollout(self, number: int) -> Rollout:
+        """Read a rollout. Raises Refused when there is none of that number."""
+        rows = self._all("select * from rollouts where number = ?", number)
+        if not rows:
+            raise Refused(f"there is no rollout {number}", "`deploy history` lists them")
+        return _rollout(rows[0])
+
+    def open_rollout(self, service: str) -> Rollout | None:
+        """Read the unfinished rollout of a service."""
+        rows = self._all("select * from rollouts where service = ? and ended_at is null", service)
+        return _rollout(rows[0]) if rows else None
+
+    def rollouts(self, service: str, limit: int = 50) -> tuple[Rollout, ...]:
+        """Read the rollouts of a service, the newest first."""
+        rows = self._all("select * from rollouts where service = ? order by number desc limit ?", service, limit)
+        return tuple(_rollout(r) for r in rows)
+
+    def journal(self, rollout: int) -> tuple[Entry, ...]:
+        """Read the journal of a rollout in the order of its writing."""
+        rows = self._all("select * from journal where rollout = ? order by began_at, phase desc, n", rollout)
+        return tuple(_entry(r) for r in rows)
+
+    def entry(self, rollout: int, phase: Phase, n: int) -> Entry | None:
+        """Read one line of the journal."""
+        rows = self._all("select * from journal where rollout = ? and phase = ? and n = ?", rollout, phase, n)
+        return _entry(rows[0]) if rows else None
+
+    # -- the journal's writes, each one transaction behind the fence
+
+    def step_began(self, lock: Lock, rollout: int, phase: Phase, n: int, until: float = 0.0) -> Entry:
+        """Write that a step is being tried; one begun before keeps its wake time."""
+        with self.database.transaction() as db:
+            check(db, lock)
+            db.execute(
+                "insert into journal (rollout, phase, n, state, began_at, until) values (?, ?, ?, 'begun', ?, ?)"
+                " on conflict do update set state = 'begun', ended_at = null",
+                (rollout, phase, n, self.clock.now(), until),
+            )
+            db.execute("update rollouts set outcome = '', exit = 0, text = '' where number = ?", (rollout,))
+        entry = self.entry(rollout, phase, n)
+        if entry is None:
+            raise DeployError(f"the journal lost step {n} of rollout {rollout}")
+        return entry
+
+    def step_done(self, lock: Lock, rollout: int, phase: Phase, n: int, detail: dict[str, Any]) -> None:
+        """Write that a step was carried out and read back."""
+        with self.database.transaction() as db:
+            check(db, lock)
+            self._end_step(db, rollout, phase, n, "done", detail)
+
+    def promoted(self, lock: Lock, rollout: Rollout, n: int, detail: dict[str, Any]) -> None:
+        """Write the commit point: step done, release live, standings settled, in one transaction."""
+        with self.database.transaction() as db:
+            check(db, lock)
+            self._end_step(db, rollout.number, "forward", n, "done", detail)
+            db.execute(
+                "update services set stable = ?, warm = 0, warm_colour = '', warm_until = 0 where name = ?",
+                (rollout.release, rollout.service),
+            )
+            _stand(db, rollout.service, rollout.release, "good")
+            if rollout.strategy == "rollback" and rollout.origin:
+                _stand(db, rollout.service, rollout.origin, "rolled-back")
+
+    def turned_back(self, lock: Lock, rollout: Rollout, n: int, error: DeployError) -> None:
+        """Write a failed step and the turn back in one transaction, so that a crash between them cannot forget either."""
+        with self.database.transaction() as db:
+            check(db, lock)
+            detail = {"error": error.message, "hint": error.hint}
+            self._end_step(db, rollout.number, "forward", n, "failed", detail)
+            db.execute(
+                "update rollouts set phase = 'back', exit = ?, text = ? where number = ?",
+                (int(error.exit), error.message, rollout.number),
+            )
+
+    def step_failed(self, lock: Lock, rollout: int, phase: Phase, n: int, error: DeployError) -> None:
+        """Write that a step failed where there is no way back."""
+        with self.database.transaction() as db:
+            check(db, lock)
+            self._end_step(db, rollout, phase, n, "failed", {"error": error.message, "hint": error.hint})
+
+    def held(self, lock: Lock, rollout: int, exit_code: int, text: str) -> None:
+        """Write that the rollout waits for a person; it stays open."""
+        self._outcome(lock, rollout, "held", exit_code, text, ended=False)
+
+    def stuck(self, lock: Lock, rollout: int, text: str) -> None:
+        """Write that the rollout needs a person; it stays open, so that `resume` can try again."""
+        self._outcome(lock, rollout, "stuck", int(Exit.NEEDS_PERSON), text, ended=False)
+
+    def ended(self, lock: Lock, rollout: Rollout, outcome: Outcome, exit_code: int, text: str) -> None:
+        """Write the end of a rollout."""
+        if outcome == "reverted":
+            with self.database.transaction() as db:
+                check(db, lock)
+                # A release that was good before and could not be brought back has not become bad by that.
+                db.execute(
+                    "update releases set standing = 'failed' where service = ? and number = ? and standing = 'new'",
+                    (rollout.service, rollout.release),
+                )
+        self._outcome(lock, rollout.number, outcome, exit_code, text, ended=True)
+
+    def _outcome(self, lock: Lock, rollout: int, outcome: str, exit_code: int, text: str, *, ended: bool) -> None:
+        with self.database.transaction() as db:
+            check(db, lock)
+            db.execute(
+                "update rollouts set outcome = ?, exit = ?, text = ?, ended_at = ? where number = ?",
+                (outcome, exit_code, text, self.clock.now() if ended else None, rollout),
+            )
+
+    def _end_step(
+        self, db: sqlite3.Connection, rollout: int, phase: Phase, n: int, state: str, detail: dict[str, Any]
+    ) -> None:
+        db.execute(
+            "update journal set state = ?, ended_at = ?, detail = ? where rollout = ? and phase = ? and n = ?",
+            (state, self.clock.now(), json.dumps(detail), rollout, phase, n),
+        )
+
+    # -- warm environments
+
+    def set_warm(self, lock: Lock, release: int, colour: Colour, until: float) -> None:
+        """Remember which environment is kept ready, and until when."""
+        with self.database.transaction() as db:
+            check(db, lock)
+            db.execute(
+                "update services set warm = ?, warm_colour = ?, warm_until = ? where name = ?",
+                (release, colour, until, lock.service),
+            )
+
+    def clear_warm(self, lock: Lock) -> None:
+        """Forget the warm environment: it is gone."""
+        self.set_warm(lock, 0, "blue", 0.0)
+
+    def taken_down(self, lock: Lock) -> None:
+        """Remember that nothing of the service runs any more."""
+        with self.database.transaction() as db:
+            check(db, lock)
+            db.execute("update services set stable = 0, warm = 0, warm_until = 0 where name = ?", (lock.service,))
+
+    # -- asks: what people want of a running rollout
+
+    def ask(self, rollout: int, kind: str, by: str, reason: str) -> None:
+        """Leave a wish for the process that drives the rollout."""
+        with self.database.transaction() as db:
+            db.execute(
+                "insert into asks (rollout, kind, by, reason, at) values (?, ?, ?, ?, ?)",
+                (rollout, kind, by, reason, self.clock.now()),
+            )
+
+    def next_ask(self, rollout: int) -> Ask | None:
+        """Read the oldest wish that nobody took."""
+        rows = self._all("select * from asks where rollout = ? and taken_at is null order by id limit 1", rollout)
+        return Ask(rows[0]["id"], rows[0]["kind"], rows[0]["by"], rows[0]["reason"]) if rows else None
+
+    def take_ask(self, lock: Lock, ask: Ask) -> None:
+        """Mark a wish as taken."""
+        with self.database.transaction() as db:
+            check(db, lock)
+            db.execute("update asks set taken_at = ? where id = ?", (self.clock.now(), ask.id))
+
+    # -- events
+
+    def add_event(self, event: Event) -> Event:
+        """Keep an event; passing ones are only given back."""
+        if event.kind in PASSING:
+            return event
+        with self.database.transaction() as db:
+            cursor = db.execute(
+                "insert into events (at, service, rollout, kind, data) values (?, ?, ?, ?, ?)",
+                (event.at, event.service, event.rollout, event.kind, json.dumps(event.data, default=str)),
+            )
+        return replace(event, id=int(cursor.lastrowid or 0))
+
+    def events(self, rollout: int, after: int = 0) -> tuple[Event, ...]:
+        """Read the events of a rollout that come after an event id."""
+        rows = self._all("select * from events where rollout = ? and id > ? order by id", rollout, after)
+        return tuple(
+            Event(r["kind"], r["at"], r["service"], r["rollout"], json.loads(r["data"]), r["id"]) for r in rows
+        )
+
+    # -- ports
+
+    def port(
+        self, service: str, release: int, index: int, ports: Sequence[int], usable: Callable[[int], bool]
+    ) -> int:
+        """Give the port of an instance: the one it has, else the free one that was unused for longest.
+
+        A port that was just freed comes last, since a proxy or a client may still hold its address.
+        """
+        with self.database.transaction() as db:
+            row = db.execute(
+                "select port from ports where service = ? and release = ? and idx = ? and freed_at is null",
+                (service, release, index),
+            ).fetchone()
+            if row:
+                return int(row["port"])
+            known = {r["port"]: r["freed_at"] for r in db.execute("select port, freed_at from ports")}
+            fresh = [p for p in ports if p not in known]
+            used = sorted((p for p in ports if known.get(p) is not None), key=lambda p: known[p])
+            for port in fresh + used:
+                if usable(port):
+                    db.execute("delete from ports where service = ? and release = ? and idx = ?", (service, release, index))
+                    db.execute("insert or replace into ports values (?, ?, ?, ?, null)", (port, service, release, index))
+                    return port
+        raise Refused(f"no free port among {ports[0]}-{ports[-1]}", "widen DEPLOYER_PORTS, e.g. 21000-28999")
+
+    def free_port(self, service: str, release: int, index: int) -> None:
+        """Give a port back after its instance is gone and the proxy has forgotten it."""
+        with self.database.transaction() as db:
+            db.execute(
+                "update ports set freed_at = ? where service = ? and release = ? and idx = ?",
+                (self.clock.now(), service, release, index),
+            )
+
+    def _all(self, query: str, *values: Any) -> list[sqlite3.Row]:
+        return self.database.connection.execute(query, values).fetchall()
+
+
+def _stand(db: sqlite3.Connection, service: str, number: int, standing: str) -> None:
+    db.execute("update releases set standing = ? where service = ? and number = ?", (standing, service, number))
+
+
+def _release(row: sqlite3.Row) -> Release:
+    return Release(**{**dict(row), "manifest": Manifest.from_record(json.loads(row["manifest"]))})
+
+
+def _rollout(row: sqlite3.Row) -> Rollout:
+    data = dict(row)
+    data["plan"] = Plan.from_json(data["plan"])
+    data["outcome"] = data["outcome"] or None
+    data["folder"] = Path(data["folder"])
+    return Rollout(**data)
+
+
+def _entry(row: sqlite3.Row) -> Entry:
+    return Entry(
+        row["phase"],
+        row["n"],
+        row["state"],
+        row["began_at"],
+        row["until"],
+        row["ended_at"],
+        json.loads(row["detail"]),
+    )

@@ -1,0 +1,55 @@
+"""Secret values of releases: one private file a release, so that a rollback brings back the values of its time."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+from deployer.errors import Refused
+from deployer.model import SecretText
+
+
+class Vault:
+    """Files below `folder`, mode 0600 in folders of mode 0700; nothing of them enters the store."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def _path(self, service: str, release: int) -> Path:
+        return self._folder / service / f"r{release}.json"
+
+    def save(self, service: str, release: int, values: dict[str, SecretText]) -> None:
+        """Write the values of a release: temporary file, fsync, rename."""
+        if not values:
+            return
+        path = self._path(service, release)
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        temporary = path.with_suffix(".new")
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "w") as file:
+            json.dump({name: value.reveal() for name, value in values.items()}, file)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+
+    def load(self, service: str, release: int, names: frozenset[str]) -> dict[str, SecretText]:
+        """Read the values of a release. Raises Refused when the file is gone or lacks one of `names`."""
+        if not names:
+            return {}
+        path = self._path(service, release)
+        try:
+            values = json.loads(path.read_text())
+        except (OSError, ValueError) as error:
+            raise Refused(
+                f"the secrets of {service} r{release} cannot be read: {path}: {type(error).__name__}",
+                "deploy that version again, so that its secrets are asked for anew",
+            ) from None
+        missing = names - values.keys()
+        if missing:
+            raise Refused(f"{path} lacks {', '.join(sorted(missing))}", "deploy that version again")
+        return {name: SecretText(values[name]) for name in names}
+
+    def forget(self, service: str, release: int) -> None:
+        """Delete the values of a release."""
+        self._path(service, release).unlink(missing_ok=True)
