@@ -1,0 +1,212 @@
+"""The load generator sees every failure: a server that fails as told and the generator's books must agree exactly."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import pytest
+from websockets.sync.server import ServerConnection, serve
+
+from tests.load import Load, LoadBroken, Options, Report
+from tests.load.faulty import Fault, Faulty
+
+QUICK = ("fresh", "busy", "sticky", "post", "paused")
+
+
+def put_load(server: Faulty, options: Options, requests: int = 120) -> Report:
+    with Load(server.url, options) as load:
+        load.until(lambda now: now.answered + now.failed >= requests, f"{requests} requests", 20)
+        return load.stop()
+
+
+def test_good_server_all_kinds_nothing_fails() -> None:
+    options = Options(rate=200, slow_path="/slow?ms=300", pause=(0.05, 0.2), message_every=0.02)
+    with Faulty(version="7") as server:
+        report = put_load(server, options, 400)
+    assert report.failed == 0, report.text()
+    assert report.sent == server.requests
+    assert report.by_version == {"7": report.sent}
+    assert set(report.by_kind) == {"fresh", "busy", "sticky", "post", "paused", "slow", "websocket"}
+    assert report.latency("slow").p50 >= 0.3
+    assert report.latency().p50 < 0.3
+
+
+@pytest.mark.parametrize(
+    ("fault", "every", "kinds", "path", "reason"),
+    [
+        ("reset", 7, QUICK, "/", "Connection reset by peer"),
+        ("eof", 7, QUICK, "/", "closed without an answer"),
+        ("half", 7, QUICK, "/", "answer cut after 3 of 6 bytes"),
+        ("garbage", 7, QUICK, "/", "not an HTTP answer"),
+        ("500", 7, QUICK, "/", "HTTP 500"),
+        ("500", 1, QUICK, "/", "HTTP 500"),
+        ("eof", 5, ("busy",), "/", "closed without an answer, on a connection used 4 times before"),
+        ("eof", 5, ("post",), "/echo", "closed without an answer"),
+        ("other echo", 5, ("post",), "/echo", "the echo differs"),
+        ("reset", 2, ("slow",), "/slow", "Connection reset by peer"),
+        ("cut", 5, ("websocket",), "/ws", "WebSocket closed without a close frame"),
+        ("close", 5, ("websocket",), "/ws", "WebSocket closed by the peer with 1001"),
+    ],
+)
+def test_each_fault_is_counted(fault: Fault, every: int, kinds: tuple[str, ...], path: str, reason: str) -> None:
+    options = Options(
+        kinds=kinds, rate=400, busy=1, slow=1, pause=(0.05, 0.2), slow_path="/slow?ms=50", message_every=0.02
+    )
+    with Faulty(fault, every, path) as server:
+        report = put_load(server, options, 100 if kinds == QUICK else 30)
+    assert server.faults > 0
+    assert report.failed == server.faults, report.text()
+    assert report.sent == server.requests
+    assert all(reason in failure.error for failure in report.failures), report.text()
+
+
+@pytest.mark.parametrize(("kind", "path", "fault"), [("fresh", "/", "hang"), ("websocket", "/ws", "mute")])
+def test_an_answer_that_does_not_come_is_a_failure(kind: str, path: str, fault: Fault) -> None:
+    options = Options(kinds=(kind,), rate=50, message_every=0.02, timeout=1.0)
+    with Faulty(fault, 10, path) as server:
+        report = put_load(server, options, 25)
+    assert report.failed == server.faults > 0, report.text()
+    assert {failure.error for failure in report.failures} == {"no answer within 1 s"}
+    assert all(1.0 <= failure.seconds < 2.0 for failure in report.failures)
+
+
+def test_nobody_listens() -> None:
+    with socket.socket() as taken:  # bound, never listening: nobody else gets the port either
+        taken.bind(("127.0.0.1", 0))
+        with Load(f"http://127.0.0.1:{taken.getsockname()[1]}", Options(kinds=(*QUICK, "websocket"))) as load:
+            load.until(lambda now: now.failed >= 30, "30 failures")
+            report = load.stop()
+    assert report.answered == 0
+    assert report.failed == report.sent
+    assert all("cannot connect" in failure.error for failure in report.failures)
+
+
+def test_an_idle_connection_closed_by_the_server_before_a_request_is_no_failure() -> None:
+    with Faulty(idle=0.2) as server:
+        report = put_load(server, Options(kinds=("paused",), paused=10, pause=(0.25, 0.4)), 40)
+    assert report.failed == 0, report.text()
+    assert report.sent == server.requests >= 40
+
+
+def test_a_websocket_may_move_only_when_that_is_allowed_and_it_was_asked_to() -> None:
+    options = Options(kinds=("websocket",), message_every=0.05, websocket_may_move=True)
+    with closing_websockets(after=0.12, code=1001) as url, Load(url, options) as load:
+        load.until(lambda now: now.moved >= 3, "three moves")
+        report = load.stop()
+    assert report.failed == 0, report.text()
+    assert report.moved >= 3
+    with closing_websockets(after=0.12, code=1000) as url, Load(url, options) as load:
+        load.until(lambda now: now.failed >= 1, "a close that asks for nothing")
+
+
+def test_websocket_agrees_with_a_library_that_is_not_ours() -> None:
+    options = Options(kinds=("websocket",), websockets=3, message_every=0.01)
+    with closing_websockets(after=30, code=1000, ping=True) as url, Load(url, options) as load:
+        load.until(lambda now: now.answered > 150, "150 echoes")
+        report = load.stop()
+    assert report.failed == 0, report.text()
+
+
+@contextmanager
+def closing_websockets(after: float, code: int, ping: bool = False) -> Iterator[str]:
+    """Echo for a while, then close between two messages."""
+
+    def echo(connection: ServerConnection) -> None:
+        end = time.monotonic() + after
+        while (left := end - time.monotonic()) > 0:
+            if ping:
+                connection.ping()
+            try:
+                connection.send(connection.recv(timeout=left))
+            except TimeoutError:
+                break
+        connection.close(code)
+
+    with serve(echo, "127.0.0.1", 0, compression=None) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.socket.getsockname()[1]}"
+        finally:
+            server.shutdown()
+            thread.join(5)
+
+
+def test_sticky_clients_bring_their_cookies_back() -> None:
+    with Faulty() as server:
+        report = put_load(server, Options(kinds=("sticky",), clients=5), 50)
+    assert server.cookies == {"roll=17"}
+    assert set(report.journeys()) == {"0", "1", "2", "3", "4"}
+
+
+def test_rate_is_kept() -> None:
+    with Faulty() as server, Load(server.url, Options(kinds=("fresh", "busy", "sticky", "post"), rate=100)) as load:
+        load.until(lambda now: now.answered > 20, "the load has started")
+        load.mark("start")
+        time.sleep(2.0)  # the measured time itself
+        load.mark("end")
+        report = load.stop()
+    assert 150 <= report.after("start").before("end").sent <= 250
+
+
+def test_every_slot_of_slow_requests_is_always_taken() -> None:
+    with Faulty() as server, Load(server.url, Options(kinds=("slow",), slow=3, slow_path="/slow?ms=500")) as load:
+        load.until(lambda now: now.answered >= 9, "nine slow answers", 15)
+        report = load.stop()
+    assert report.failed == 0
+    clients = [report.only(client=str(n)).requests for n in range(3)]
+    begin, end = max(c[0].start for c in clients), min(c[-1].end for c in clients)
+    moments = [begin + 0.05 * n for n in range(int((end - begin) / 0.05))]
+    taken = [sum(r.start <= moment <= r.end for r in report.requests) for moment in moments]
+    assert sum(n == 3 for n in taken) >= 0.9 * len(taken) > 9, taken  # there is a moment between two requests
+
+
+def test_marks_cut_the_account_and_versions_have_times() -> None:
+    with Faulty(version="1") as server, Load(server.url, Options(kinds=("fresh",), rate=100)) as load:
+        load.until(lambda now: now.by_version.get("1", 0) >= 20, "version 1")
+        server.version = "2"
+        load.mark("switch")
+        load.until(lambda now: now.by_version.get("2", 0) >= 20, "version 2")
+        assert load.report().answered >= 40  # also readable while it runs
+        report = load.stop()
+    assert report.before("switch").sent + report.after("switch").sent == report.sent
+    assert set(report.after("switch").by_version) == {"2"}
+    assert report.seen["1"][1] <= report.seen["2"][0]
+
+
+def test_a_load_process_that_dies_is_no_success() -> None:
+    def die_under_load(url: str, then: Callable[[Load], object]) -> None:
+        with Load(url, Options(kinds=("fresh",))) as load:
+            load.until(lambda now: now.answered > 5, "the load has started")
+            assert load._process is not None
+            load._process.kill()
+            load._process.wait(5)
+            then(load)
+
+    with Faulty() as server:
+        with pytest.raises(LoadBroken, match="ended with -9"):
+            die_under_load(server.url, Load.counters)
+        with pytest.raises(LoadBroken, match="ended with -9"):
+            die_under_load(server.url, lambda load: None)  # leaving the block does not pass for a success
+
+
+def test_waiting_ends() -> None:
+    with Faulty() as server, Load(server.url, Options(kinds=("fresh",))) as load:
+        with pytest.raises(LoadBroken, match=r"version 9: not within 0\.3 s"):
+            load.until(lambda now: "9" in now.by_version, "version 9", 0.3)
+        load.stop()
+
+
+@pytest.mark.parametrize("url", ["127.0.0.1:80", "ftp://127.0.0.1", "http://"])
+def test_a_bad_url_is_refused(url: str) -> None:
+    with pytest.raises(ValueError, match="not a base URL"):
+        Load(url)
+
+
+def test_an_unknown_kind_is_refused() -> None:
+    with pytest.raises(ValueError, match="unknown kinds of load: quick"):
+        Options(kinds=("quick",))
