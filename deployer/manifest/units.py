@@ -2,63 +2,70 @@
 
 from __future__ import annotations
 
+import math
 import re
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, PlainSerializer, WithJsonSchema
 
+from deployer.manifest.text import Misspelt
+
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0, "y": 31_536_000.0}
-_BYTES = {"": 1, "b": 1, "k": 1024, "m": 1024**2, "g": 1024**3}
-
-
-def _number(text: str, what: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        raise ValueError(f"{text!r} is not {what}") from None
+_BYTES = {"": 1, "k": 1024, "m": 1024**2, "g": 1024**3}
+_DIGITS = r"[0-9]{1,15}(?:\.[0-9]{1,12})?"
+_DURATION = re.compile(rf"({_DIGITS})(ms|[smhdwy])")
 
 
 def seconds(value: Any) -> float:
     """Read a duration: `30s`, `500ms`, `1h30m`, or a plain number of seconds."""
+    wrong = Misspelt("a duration", "30s, 500ms, 10m, 1h30m", value)
     if isinstance(value, bool) or not isinstance(value, int | float | str):
-        raise ValueError("a duration is written like 30s, 500ms, 10m, 1h30m")
+        raise wrong
     if isinstance(value, int | float):
         return float(value)
-    parts = re.findall(r"(\d+(?:\.\d+)?)(ms|[smhdwy])", value)
+    parts = _DURATION.findall(value)
     if not parts or "".join(n + u for n, u in parts) != value.replace(" ", ""):
-        raise ValueError(f"{value!r} is not a duration; write it like 30s, 500ms, 10m, 1h30m")
+        raise wrong
     return sum(float(n) * _SECONDS[u] for n, u in parts)
 
 
 def size(value: Any) -> int:
     """Read a number of bytes: `512m`, `2g`, or a plain number."""
     if isinstance(value, int) and not isinstance(value, bool):
-        return value
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([bkmg]?)b?", str(value).lower())
+        return int(value)
+    match = re.fullmatch(rf"({_DIGITS})\s*([kmg]?)(?:i?b)?", value.lower()) if isinstance(value, str) else None
     if not match:
-        raise ValueError(f"{value!r} is not a size; write it like 64m, 512m, 2g")
+        raise Misspelt("a size", "64m, 512m, 2g", value)
     return int(float(match[1]) * _BYTES[match[2]])
 
 
 def percent(value: Any) -> float:
     """Read a percentage into a fraction: `0.1%` is 0.001; a plain number is a percentage too."""
-    text = str(value).strip().removesuffix("%")
-    return _number(text, "a percentage; write it like 0.5%") / 100
+    return _number(value, "%", "a percentage", "0.5%") / 100
 
 
 def ratio(value: Any) -> float:
     """Read a ratio: `1.5x` or a plain number."""
-    return _number(str(value).strip().removesuffix("x"), "a ratio; write it like 1.5x")
+    return _number(value, "x", "a ratio", "1.5x")
 
 
 def basis_points(value: Any) -> int:
     """Read a share of the traffic in percent (10, 0.5, `25%`) into basis points (1 bp = 0.01 %)."""
-    points = _number(str(value).strip().removesuffix("%"), "a share in percent; write it like 10 or 0.5") * 100
-    if abs(points - round(points)) > 1e-6:
-        raise ValueError(f"{value!r} is finer than 0.01 %, the smallest step of a share")
+    points = _number(value, "%", "a share in percent", "10 or 0.5") * 100
     if not 0 <= points <= 10000:
         raise ValueError(f"{value!r} is not between 0 and 100 percent")
+    if abs(points - round(points)) > 1e-6:
+        raise ValueError(f"{value!r} is finer than 0.01 %, the smallest step of a share")
     return round(points)
+
+
+def _number(value: Any, unit: str, what: str, example: str) -> float:
+    text = value.strip().removesuffix(unit).strip() if isinstance(value, str) else value
+    if isinstance(text, str) and re.fullmatch(rf"[+-]?{_DIGITS}", text):
+        return float(text)
+    if isinstance(text, bool) or not isinstance(text, int | float) or not math.isfinite(text):
+        raise Misspelt(what, example, value)
+    return float(text)
 
 
 def _written(pattern: str, example: str) -> WithJsonSchema:
@@ -71,21 +78,21 @@ Seconds = Annotated[
     float,
     BeforeValidator(seconds),
     Field(ge=0),
-    _written(r"^(\d+(\.\d+)?(ms|s|m|h|d|w|y))+$", "30s"),
+    _written(r"^([0-9]+(\.[0-9]+)?(ms|s|m|h|d|w|y) ?)+$", "30s"),
 ]
-Bytes = Annotated[int, BeforeValidator(size), Field(gt=0), _written(r"^\d+(\.\d+)?[bkmgBKMG]?[bB]?$", "512m")]
+Bytes = Annotated[int, BeforeValidator(size), Field(gt=0), _written(r"^[0-9]+(\.[0-9]+)? ?[kmgKMG]?i?[bB]?$", "512m")]
 # Percentages are recorded as they are written, since a bare number would be read as percent again.
 Percent = Annotated[
     float,
     BeforeValidator(percent),
     Field(ge=0, le=1),
     PlainSerializer(lambda fraction: f"{fraction * 100:.12g}%", return_type=str, when_used="json"),
-    _written(r"^\d+(\.\d+)?%?$", "0.1%"),
+    _written(r"^[0-9]+(\.[0-9]+)? ?%?$", "0.1%"),
 ]
-Ratio = Annotated[float, BeforeValidator(ratio), Field(ge=1), _written(r"^\d+(\.\d+)?x?$", "1.5x")]
+Ratio = Annotated[float, BeforeValidator(ratio), Field(ge=1), _written(r"^[0-9]+(\.[0-9]+)? ?x?$", "1.5x")]
 BasisPoints = Annotated[
     int,
     BeforeValidator(basis_points),
     PlainSerializer(lambda points: points / 100, return_type=float, when_used="json"),
-    _written(r"^\d+(\.\d+)?%?$", "10"),
+    _written(r"^[0-9]+(\.[0-9]+)? ?%?$", "10"),
 ]

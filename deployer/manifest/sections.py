@@ -1,0 +1,268 @@
+"""The sections of the manifest: health, smoke tests, secrets, traffic and the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Literal
+
+from pydantic import Field
+
+from deployer.manifest.base import Conflict, Count, Model, Number, Switch, twice
+from deployer.manifest.text import (
+    CookieName,
+    Domain,
+    EnvName,
+    FilePath,
+    HeaderName,
+    HeaderValue,
+    Host,
+    Listen,
+    Name,
+    Network,
+    Prefix,
+    Signal,
+    Source,
+    Statuses,
+    Target,
+    Text,
+    UrlPath,
+)
+from deployer.manifest.units import Bytes, Percent, Ratio, Seconds
+
+
+class Health(Model):
+    """When an instance counts as healthy; asked of each instance directly, before it sees a user.
+
+    Choose one of `http`, `tcp`, `command` and `docker`; with none of them an accepted connection is enough.
+    """
+
+    http: UrlPath | None = Field(None, description="Path that must answer with `status`.")
+    status: Statuses = Field("200-399", description="Statuses that mean healthy.")
+    body: str | None = Field(None, description="Text that the answer must contain.")
+    header: dict[HeaderName, HeaderValue] = Field(
+        default_factory=dict, description="Headers that the answer must carry."
+    )
+    host: Host | None = Field(None, description="Host header to send.")
+    tcp: Switch = Field(False, description="An accepted connection is enough.")
+    command: tuple[Text, ...] | None = Field(
+        None, min_length=1, description="Command run in the instance; exit code 0 means healthy."
+    )
+    docker: Switch = Field(False, description="Use the HEALTHCHECK of the image.")
+    rise: Count = Field(2, ge=1, le=100, description="Passed probes in a row that make an instance healthy.")
+    interval: Seconds = Field(0.5, gt=0, description="Time between two probes.")
+    timeout: Seconds = Field(2.0, gt=0, description="Time a probe may take.")
+    deadline: Seconds = Field(30.0, gt=0, description="Time from start to healthy; then the release has failed.")
+
+    def conflicts(self) -> Iterator[Conflict]:
+        """Give the keys that do not go together."""
+        kinds = [k for k in ("http", "tcp", "command", "docker") if getattr(self, k)]
+        if len(kinds) > 1:
+            yield Conflict(
+                kinds[1], f"there is `{kinds[0]}` already", f"choose one of {', '.join(kinds)}", tuple(kinds)
+            )
+        for key in ("body", "header", "host"):
+            if getattr(self, key) and not self.http:
+                yield Conflict(key, "says nothing without `http`", "add e.g. http: /up", ("http",))
+        if (self.rise - 1) * self.interval >= self.deadline:
+            asked = f"{self.rise} probes, {self.interval:g} s apart, do not fit in {self.deadline:g} s"
+            yield Conflict("deadline", asked, "raise the deadline", ("rise", "interval", "deadline"))
+
+    @property
+    def kind(self) -> Literal["http", "tcp", "command", "docker"]:
+        """The kind of probe; a plain connection when nothing was chosen."""
+        for kind in ("http", "command", "docker"):
+            if getattr(self, kind):
+                return kind
+        return "tcp"
+
+
+class Smoke(Model):
+    """One request to the candidate through the proxy's preview route, before any user."""
+
+    get: UrlPath = Field(description="Path to request.")
+    expect: Statuses = Field("200", description="Statuses that pass.")
+    body: str | None = Field(None, description="Text that the answer must contain.")
+    header: dict[HeaderName, HeaderValue] = Field(default_factory=dict, description="Headers to send.")
+    timeout: Seconds = Field(5.0, gt=0, description="Time the answer may take.")
+
+
+class Secret(Model):
+    """Where the value of a secret comes from, one of `env`, `file`, `command`, and how the instance gets it."""
+
+    env: EnvName | None = Field(None, description="Environment variable of the deploying process.")
+    file: FilePath | None = Field(None, description="File, relative to the manifest; a newline at its end is dropped.")
+    command: tuple[Text, ...] | None = Field(
+        None, min_length=1, description="Command that prints it within 30 s, e.g. [pass, show, shop/db]."
+    )
+    deliver: Literal["file", "env"] = Field(
+        "file",
+        description="`file`: /run/secrets/NAME, its path in NAME_FILE. `env`: the variable itself, which whoever may "
+        "inspect the instance can read.",
+    )
+
+    def conflicts(self) -> Iterator[Conflict]:
+        """Give the keys that do not go together."""
+        kinds = ("env", "file", "command")
+        given = [k for k in kinds if getattr(self, k)]
+        if len(given) != 1:
+            known = (
+                f"its value comes from {' and '.join(given)}" if given else "nothing says where its value comes from"
+            )
+            yield Conflict("", known, "name exactly one of env, file, command", kinds)
+
+
+class Mount(Model):
+    """A volume or a directory of the host inside the instance."""
+
+    source: Source = Field(description="Absolute path of the host, or the name of a volume.")
+    target: Target = Field(description="Absolute path in the instance.")
+    read_only: Switch = Field(False, description="The instance may not write to it.")
+
+
+class Limits(Model):
+    """What an instance may use; without a limit, all that the machine has."""
+
+    cpus: Number | None = Field(None, gt=0, description="Processors, in parts too: 0.5 is half of one.")
+    memory: Bytes | None = Field(None, ge=6 * 1024**2, description="Memory; an instance that wants more is killed.")
+    pids: Count | None = Field(None, gt=0, description="Processes and threads.")
+
+
+class Log(Model):
+    """Log driver of the engine."""
+
+    driver: Name = Field("json-file", description="Log driver.")
+    options: dict[str, Text] = Field(
+        default_factory=lambda: {"max-size": "10m", "max-file": "3"}, description="Its options."
+    )
+
+
+class Stop(Model):
+    """How an instance is asked to end."""
+
+    signal: Signal = Field("SIGTERM", description="Signal that asks the instance to end.")
+    grace: Seconds = Field(10.0, description="Time from the signal to the kill.")
+    drain: Seconds = Field(30.0, description="Time that running requests get before the signal.")
+
+
+class Hooks(Model):
+    """Playbooks run around a rollout; paths are relative to the manifest."""
+
+    before: tuple[FilePath, ...] = Field((), description="Before anything starts; a failure stops the rollout.")
+    after: tuple[FilePath, ...] = Field((), description="After the promotion.")
+    on_failure: tuple[FilePath, ...] = Field((), description="After every ending but a good one.")
+    on_done: tuple[FilePath, ...] = Field((), description="After a rollout that went through.")
+    on_reverted: tuple[FilePath, ...] = Field((), description="After a rollout that was taken back.")
+    on_held: tuple[FilePath, ...] = Field((), description="After a rollout came to rest, waiting for a person's word.")
+    on_stuck: tuple[FilePath, ...] = Field((), description="After a rollout that needs a person's hand.")
+
+
+class Tls(Model):
+    """TLS at the proxy, with certificates of the user."""
+
+    certificates: tuple[FilePath, ...] = Field(
+        min_length=1, description="PEM files, relative to the manifest: chain and key in one."
+    )
+    listen: Listen = Field("*:443", description="Address of the TLS entry.")
+    redirect: Switch = Field(True, description="Send plain HTTP to HTTPS.")
+    hsts: Seconds | None = Field(None, description="Strict-Transport-Security max-age; off unless set.")
+
+
+class Force(Model):
+    """Lets chosen requests choose their side; the values are `stable` and `candidate`."""
+
+    header: HeaderName | None = Field(None, description="Request header that may carry the side.")
+    cookie: CookieName | None = Field(None, description="Cookie that may carry the side.")
+    networks: tuple[Network, ...] = Field((), description="Clients that always get the candidate.")
+
+    def conflicts(self) -> Iterator[Conflict]:
+        """Give the keys that do not go together."""
+        return twice(self.networks, "networks")
+
+
+class Timeouts(Model):
+    """Limits of the proxy for one request."""
+
+    connect: Seconds = Field(1.0, gt=0, description="Time to connect to an instance.")
+    response: Seconds = Field(60.0, gt=0, description="Time until an instance begins its answer.")
+    client: Seconds = Field(60.0, gt=0, description="Time in which a client must go on sending or reading.")
+    tunnel: Seconds = Field(3600.0, gt=0, description="Idle time of a WebSocket.")
+
+
+class HAProxy(Model):
+    """An HAProxy that the team already runs; without this section we run our own."""
+
+    config: FilePath = Field(description="Folder of ours that its command line loads with -f.")
+    socket: FilePath = Field(description="Its master socket (-S).")
+    binary: FilePath = Field("haproxy", description="Program used to validate a config before it is loaded.")
+    main: tuple[FilePath, ...] = Field(
+        ("/etc/haproxy/haproxy.cfg",), description="The team's own config files, validated together with ours."
+    )
+
+
+class Traffic(Model):
+    """How users reach the service."""
+
+    mode: Literal["http", "tcp"] = Field("http", description="`tcp` passes connections on, whatever they carry.")
+    listen: Listen = Field("*:80", description="Entry address; several HTTP services may share one.")
+    domains: tuple[Domain, ...] = Field(
+        (), description="Host names; none means every name that no other service claims."
+    )
+    path: Prefix = Field("/", description="Path prefix of this service.")
+    sticky: Switch = Field(True, description="A client keeps its side for the length of a rollout.")
+    protocol: Literal["http1", "h2"] = Field("http1", description="Spoken to instances; h2 for gRPC.")
+    tls: Tls | None = Field(None, description="TLS at the proxy; plain HTTP without it.")
+    force: Force = Field(Force(), description="Who may choose a side.")
+    forwarded: Switch = Field(True, description="Send X-Forwarded-For, -Proto, -Host, replacing what clients sent.")
+    lease: Seconds = Field(
+        30.0, ge=0, description="How long a canary's share outlives a deployer that died; 0 switches the lease off."
+    )
+    timeouts: Timeouts = Field(Timeouts(), description="Limits for one request.")
+    haproxy: HAProxy | None = Field(None, description="The HAProxy of the team instead of one of ours.")
+
+    def conflicts(self) -> Iterator[Conflict]:
+        """Give the keys that do not go together."""
+        yield from twice(self.domains, "domains")
+        if self.tls and self.tls.listen == self.listen:
+            yield Conflict("tls.listen", f"{self.listen} is the plain entry already", "e.g. *:443", ("listen", "tls"))
+        if self.mode == "tcp":
+            yield from self._more_than_tcp()
+
+    def _more_than_tcp(self) -> Iterator[Conflict]:
+        given = {
+            "domains": bool(self.domains),
+            "tls": self.tls is not None,
+            "path": self.path != "/",
+            "protocol": self.protocol == "h2",
+            "force.header": self.force.header is not None,
+            "force.cookie": self.force.cookie is not None,
+        }
+        for key in (k for k, there in given.items() if there):
+            yield Conflict(key, "a tcp service cannot have it", "it is known by its listen address", (key, "mode"))
+
+
+class ErrorLimits(Model):
+    """What counts as worse in errors (HTTP 5xx and failed connections)."""
+
+    margin: Ratio = Field(1.5, description="Candidate against stable.")
+    add: Percent = Field(0.001, description="Absolute difference that is always tolerated.")
+    max: Percent = Field(0.1, description="Absolute limit, which holds also where there is nothing to compare with.")
+
+
+class Judge(Model):
+    """When the candidate is worse, and when too little was seen to say."""
+
+    errors: ErrorLimits = Field(ErrorLimits(), description="Limits for errors.")
+    requests: Count = Field(
+        20, ge=0, description="Requests that the candidate must have answered in a step; fewer is `cannot judge`."
+    )
+    alpha: Number = Field(
+        0.01, gt=0, lt=0.5, description="Probability of taking back a release that is as good as the stable one."
+    )
+    undecided: Literal["hold", "revert", "proceed"] = Field("hold", description="What to do when it cannot be judged.")
+
+
+class Keep(Model):
+    """What stays after a rollout."""
+
+    warm: Seconds = Field(3600.0, description="How long the former environment stays ready for a rollback.")
+    releases: Count = Field(5, ge=1, le=1000, description="Releases whose images are never pruned.")

@@ -1,0 +1,231 @@
+"""Values that are text with a spelling: names, paths, domains, statuses, addresses."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+import signal
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, GetCoreSchemaHandler, GetJsonSchemaHandler, StringConstraints, WithJsonSchema
+from pydantic_core import CoreSchema, core_schema
+
+from deployer.manifest import freeze
+
+
+class Misspelt(ValueError):
+    """A value is not written as it should be: what is expected, and an example that is right."""
+
+    def __init__(self, what: str, example: str, value: object = None) -> None:
+        given = "" if value is None else f", not {value!r}"
+        super().__init__(f"must be {what}{given}; e.g. {example}")
+        self.what = what
+        self.example = example
+
+
+class Whole(int):
+    """A whole number that remembers how it was written."""
+
+    written: str
+
+    def __new__(cls, text: str) -> Whole:
+        """Read it from text."""
+        number = super().__new__(cls, text)
+        number.written = text
+        return number
+
+
+class Decimal(float):
+    """A number that remembers how it was written: version 1.10 is not version 1.1."""
+
+    written: str
+
+    def __new__(cls, text: str) -> Decimal:
+        """Read it from text."""
+        number = super().__new__(cls, text)
+        number.written = text
+        return number
+
+
+@dataclass(frozen=True)
+class Spelt:
+    """How a text must be written: in words with an example for people, as a pattern for the JSON Schema.
+
+    `check` sees what the pattern cannot: it gives "" or says what would be right.
+    """
+
+    pattern: str
+    what: str
+    example: str
+    check: Callable[[str], str] | None = None
+
+    def read(self, value: str) -> str:
+        """Give the value if it is written right; raise Misspelt if not."""
+        if not re.fullmatch(self.pattern, value, re.ASCII):
+            raise Misspelt(self.what, self.example)
+        better = self.check(value) if self.check else ""
+        if better:
+            raise Misspelt(self.what, better)
+        return value
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_after_validator_function(self.read, handler(source))
+
+    def __get_pydantic_json_schema__(self, core: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        schema: dict[str, Any] = dict(handler(core))
+        return {**schema, "pattern": f"^({self.pattern})$", "examples": [self.example]}
+
+
+def _as_written(value: Any) -> Any:
+    """Take numbers and switches of YAML for what the user typed: environment values are text."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return getattr(value, "written", str(value)) if isinstance(value, int | float) else value
+
+
+def _lower(value: Any) -> Any:
+    return value.lower() if isinstance(value, str) else value
+
+
+def _statuses(value: str) -> str:
+    for part in value.split(","):
+        low, _, high = part.partition("-")
+        if not 100 <= int(low) <= int(high or low) <= 599:
+            return "200-399; statuses go from 100 to 599, the low one first"
+    return ""
+
+
+def _network(value: str) -> str:
+    try:
+        ipaddress.ip_network(value)
+    except ValueError:
+        try:
+            return str(ipaddress.ip_network(value, strict=False))
+        except ValueError:
+            return "10.0.0.0/8 or 2001:db8::/32"
+    return ""
+
+
+def _listen(value: str) -> str:
+    address, _, port = value.rpartition(":")
+    if not 1 <= int(port) <= 65535:
+        return f"{address}:8080; ports go from 1 to 65535"
+    if address != "*":
+        try:
+            ipaddress.ip_address(address.strip("[]"))
+        except ValueError:
+            return f"127.0.0.1:{port}"
+    return ""
+
+
+def _image(value: str) -> str:
+    left = value.replace("{version}", "1")
+    return "registry.example.com/shop:{version}; only {version} may stand in braces" if re.search("[{}]", left) else ""
+
+
+def _freeze(value: str) -> str:
+    try:
+        freeze.parse(value)
+    except ValueError as wrong:
+        return f"Fri 16:00-Mon 08:00; {wrong}"
+    return ""
+
+
+def _signal(value: str) -> str:
+    return "" if value in signal.Signals.__members__ else "SIGTERM or SIGQUIT"
+
+
+def _target(value: str) -> str:
+    parts = value.strip("/").split("/")
+    return "/data; no `.` or `..` in it, and not the root itself" if {"", ".", ".."} & set(parts) else ""
+
+
+_LABEL = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
+_STATUS = r"[0-9]{3}(-[0-9]{3})?"
+_TIME = r"((Mon|Tue|Wed|Thu|Fri|Sat|Sun) )?([01][0-9]|2[0-3]):[0-5][0-9]"
+
+Text = Annotated[str, BeforeValidator(_as_written), WithJsonSchema({"type": ["string", "number", "boolean"]})]
+Name = Annotated[
+    str, Spelt(r"[a-z][a-z0-9-]{0,39}", "a name: lower-case letters, digits and -, a letter first, 40 at most", "shop")
+]
+EnvName = Annotated[
+    str,
+    Spelt(
+        r"[A-Za-z_][A-Za-z0-9_]{0,127}", "the name of a variable: letters, digits and _, no digit first", "LOG_LEVEL"
+    ),
+]
+Domain = Annotated[
+    str,
+    BeforeValidator(_lower),
+    StringConstraints(max_length=253),
+    Spelt(
+        rf"(\*\.)?({_LABEL}\.)*{_LABEL}", "a domain without scheme, port or path", "shop.example.com or *.example.com"
+    ),
+]
+Host = Annotated[
+    str, Spelt(r"[A-Za-z0-9.-]{1,253}(:[0-9]{1,5})?", "a host name, with or without a port", "shop.example.com")
+]
+UrlPath = Annotated[
+    str,
+    StringConstraints(max_length=1024),
+    Spelt(r"/[A-Za-z0-9._~!$&'()*+,;=:@%/?-]*", "a path of a URL that starts with /", "/up"),
+]
+Prefix = Annotated[str, Spelt(r"/|(/[A-Za-z0-9._~-]+)+/?", "a path prefix that starts with /", "/api")]
+HeaderName = Annotated[str, Spelt(r"[A-Za-z0-9-]{1,64}", "the name of an HTTP header", "X-Canary")]
+HeaderValue = Annotated[
+    str,
+    BeforeValidator(_as_written),
+    WithJsonSchema({"type": ["string", "number", "boolean"]}),
+    Spelt(r"[\x20-\x7e]{0,1024}", "one line of printable ASCII, 1024 characters at most", "application/json"),
+]
+CookieName = Annotated[str, Spelt(r"[A-Za-z0-9_-]{1,64}", "the name of a cookie", "canary")]
+Network = Annotated[
+    str, Spelt(r"[0-9a-fA-F.:]+(/[0-9]{1,3})?", "an IP address or a network (CIDR)", "10.0.0.0/8", _network)
+]
+Listen = Annotated[
+    str,
+    Spelt(r"(\*|\[[0-9a-fA-F:.]+\]|[0-9.]+):[0-9]{1,5}", "address:port, the address * or an IP", "*:80", _listen),
+]
+Statuses = Annotated[
+    str,
+    BeforeValidator(_as_written),
+    WithJsonSchema({"type": ["string", "integer"]}),
+    Spelt(
+        rf"{_STATUS}(,{_STATUS})*",
+        "HTTP statuses: single ones and ranges, with commas",
+        "200-399 or 200,404",
+        _statuses,
+    ),
+]
+Freeze = Annotated[
+    str, Spelt(rf"{_TIME}-{_TIME}", "a span of time, weekly or daily", "Fri 16:00-Mon 08:00 or 22:00-06:00", _freeze)
+]
+ImageName = Annotated[
+    str, Spelt(r"[^\s\x00-\x1f]{1,512}", "an image or a directory, without spaces", "registry.example.com/shop", _image)
+]
+Version = Annotated[
+    str,
+    BeforeValidator(_as_written),
+    WithJsonSchema({"type": ["string", "number", "boolean"]}),
+    Spelt(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}", "a version: letters, digits, `.`, `_` and `-`", "2.0.1"),
+]
+Source = Annotated[
+    str,
+    Spelt(
+        r"/[^\x00-\x1f,:]*|[A-Za-z0-9][A-Za-z0-9_.-]*",
+        "an absolute path of the host or the name of a volume",
+        "/srv/data",
+    ),
+]
+Target = Annotated[str, Spelt(r"/[^\x00-\x1f,:]*", "an absolute path in the instance", "/data", _target)]
+NetworkName = Annotated[str, Spelt(r"[A-Za-z0-9][A-Za-z0-9_.-]*", "the name of a network of the engine", "backend")]
+User = Annotated[
+    str,
+    BeforeValidator(_as_written),
+    WithJsonSchema({"type": ["string", "integer"]}),
+    Spelt(r"[A-Za-z0-9_.-]+(:[A-Za-z0-9_.-]+)?", "a user or user:group, by name or number", "1000:1000"),
+]
+Signal = Annotated[str, Spelt(r"SIG[A-Z0-9]+", "the name of a signal", "SIGTERM", _signal)]
+FilePath = Annotated[str, Spelt(r"[^\x00-\x1f]{1,4096}", "the path of a file, on one line", "playbooks/migrate.yml")]
