@@ -1,0 +1,174 @@
+"""The test app must be what the live tests take it for: both programs, the same behaviour."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import docker
+import pytest
+import requests
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import connect
+
+from deployer.clock import Deadline, SystemClock
+from tests.lab import image
+
+HOST = "127.0.0.1"
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        return int(probe.getsockname()[1])
+
+
+class Running:
+    def __init__(self, process: subprocess.Popen[bytes], port: int) -> None:
+        self.process, self.port, self.base = process, port, f"http://{HOST}:{port}"
+
+    def get(self, path: str) -> requests.Response:
+        return requests.get(self.base + path, timeout=5)
+
+    def end(self) -> int:
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(5)
+
+
+@contextmanager
+def running(folder: Path, program: str, **env: str) -> Iterator[Running]:
+    port = free_port()
+    command = image.directory(folder, program)
+    surroundings = {"PATH": os.defpath, "PORT": str(port), "HOST": HOST, "VERSION": "1.5", **env}
+    with subprocess.Popen(command, cwd=folder, env=surroundings, stderr=subprocess.DEVNULL) as process:
+        app = Running(process, port)
+        try:
+            Deadline.after(SystemClock(), 10).until(lambda: answers(port), "the test app listens")
+            yield app
+        finally:
+            process.kill()
+
+
+def answers(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex((HOST, port)) == 0
+
+
+@pytest.fixture(params=["c", "python"])
+def program(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+def test_the_plain_urls(tmp_path: Path, program: str) -> None:
+    with running(tmp_path, program) as app:
+        assert app.get("/").text.startswith("v=1.5 host=")
+        assert app.get("/version").text == "1.5\n"
+        assert (app.get("/up").status_code, app.get("/health").status_code) == (200, 200)
+        assert app.get("/status?code=404").status_code == 404
+        assert app.get("/nothing").headers["X-Version"] == "1.5"
+        assert app.get("/stats").json() == {"n": 3, "err": 0, "inflight": 0, "websockets": 0}
+        assert requests.head(app.base + "/", timeout=5).headers["X-Version"] == "1.5"
+
+
+@pytest.mark.parametrize("size", [0, 1, 100_000, 1 << 20])
+def test_post_echoes(tmp_path: Path, program: str, size: int) -> None:
+    with running(tmp_path, program) as app:
+        assert requests.post(app.base + "/", data=b"x" * size, timeout=10).content == b"x" * size
+
+
+def test_slow_answers_do_not_hold_up_others(tmp_path: Path, program: str) -> None:
+    with running(tmp_path, program) as app:
+        slow = threading.Thread(target=lambda: app.get("/slow?ms=1500"))
+        slow.start()
+        Deadline.after(SystemClock(), 5).until(lambda: app.get("/stats").json()["inflight"] == 1, "the slow request")
+        began = time.monotonic()
+        app.get("/")
+        assert time.monotonic() - began < 1
+        slow.join()
+
+
+def test_behaviour_on_request(tmp_path: Path, program: str) -> None:
+    with running(tmp_path, program, HEALTH="0", ERR="1") as app:
+        assert app.get("/up").status_code == 503
+        assert app.get("/").status_code == 500
+        assert app.get("/admin?err=0&health=1").status_code == 200
+        assert (app.get("/up").status_code, app.get("/").status_code) == (200, 200)
+        with pytest.raises(requests.exceptions.ConnectionError):
+            app.get("/exit")
+        assert app.process.wait(5) == 3
+
+
+def test_told_to_end_at_once(tmp_path: Path, program: str) -> None:
+    command = image.directory(tmp_path, program)
+    ended = subprocess.run(command, cwd=tmp_path, env={"EXIT": "7", "VERSION": "2"}, capture_output=True, timeout=10)
+    assert (ended.returncode, ended.stderr) == (7, b"v=2 told to end\n")
+
+
+def test_websocket_echo(tmp_path: Path, program: str) -> None:
+    with running(tmp_path, program) as app, connect(f"ws://{HOST}:{app.port}/ws") as socket:
+        for size in (0, 1, 125, 126, 65_535, 65_536):
+            socket.send(b"x" * size)
+            assert socket.recv(timeout=5) == b"x" * size
+        assert socket.ping().wait(5)
+        assert app.get("/stats").json()["websockets"] == 1
+
+
+@pytest.mark.parametrize(("drain", "answered"), [("5000", True), ("0", False)], ids=["drains", "cuts"])
+def test_a_running_request_at_the_end(tmp_path: Path, program: str, drain: str, answered: bool) -> None:
+    results: list[int] = []
+
+    def ask() -> None:
+        try:
+            results.append(app.get("/slow?ms=700").status_code)
+        except requests.exceptions.ConnectionError:
+            results.append(0)
+
+    with running(tmp_path, program, DRAIN=drain) as app:
+        slow = threading.Thread(target=ask)
+        slow.start()
+        Deadline.after(SystemClock(), 5).until(lambda: app.get("/stats").json()["inflight"] == 1, "the slow request")
+        assert app.end() == 0
+        slow.join()
+    assert results == [200 if answered else 0]
+
+
+def test_a_draining_app_says_goodbye_to_websockets(tmp_path: Path, program: str) -> None:
+    with running(tmp_path, program, DRAIN="3000") as app, connect(f"ws://{HOST}:{app.port}/ws") as socket:
+        app.process.send_signal(signal.SIGTERM)
+        with pytest.raises(ConnectionClosed) as closed:
+            socket.recv(timeout=5)
+        assert closed.value.rcvd is not None
+        assert closed.value.rcvd.code == 1001
+
+
+@pytest.mark.live
+@pytest.mark.parametrize("compiler", ["gcc", "no compiler"])
+def test_the_image_runs(
+    engine: docker.DockerClient, compiler: str, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> None:
+    if compiler == "no compiler":
+        monkeypatch.setattr(image, "COMPILE", ("no-such-compiler",))
+    image.base.cache_clear()
+    request.addfinalizer(image.base.cache_clear)
+    name = f"deployer-lab-{os.getpid()}"
+    with image.built(f"{name}:1", engine, version="1.5", health=True, user="65534:65534") as identity:
+        container = engine.containers.run(identity, detach=True, ports={"8080/tcp": (HOST, 0)})
+        try:
+            container.reload()
+            port = container.attrs["NetworkSettings"]["Ports"]["8080/tcp"][0]["HostPort"]
+
+            def health() -> str:
+                container.reload()
+                return str(container.attrs["State"]["Health"]["Status"])
+
+            Deadline.after(SystemClock(), 20).until(lambda: health() == "healthy", "the health check of the image")
+            assert requests.get(f"http://{HOST}:{port}/version", timeout=5).text == "1.5\n"
+        finally:
+            container.remove(force=True, v=True)
