@@ -297,7 +297,9 @@ def promote(house: House, service: str, reason: str = "") -> Ending:
     """Finish an unfinished rollout forward: watches and approvals are passed without waiting."""
     rollout = _open(house, service)
     if rollout.phase == "back":
-        raise Refused(f"rollout {rollout.number} is on its way back: {rollout.text}", "`deploy resume` ends the way back")
+        raise Refused(
+            f"rollout {rollout.number} is on its way back: {rollout.text}", "`deploy resume` ends the way back"
+        )
     return _wish(house, rollout, "promote", reason)
 
 
@@ -407,7 +409,9 @@ def down(house: House, service: str) -> tuple[str, ...]:
     with _locked(house, service, "down") as lock:
         rollout = house.store.open_rollout(service)
         if rollout is not None:
-            raise Refused(f"rollout {rollout.number} of {service} is unfinished", "`deploy abort` or `deploy resume` first")
+            raise Refused(
+                f"rollout {rollout.number} of {service} is unfinished", "`deploy abort` or `deploy resume` first"
+            )
         releases = house.store.releases(service)
         if not releases:
             raise Refused(f"{service} was never deployed", "`deploy status` lists what was")

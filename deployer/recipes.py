@@ -138,7 +138,9 @@ def first_deploy(observed: Observed, release: Release, strategy: str) -> Plan:
     )
 
 
-def _play(when: Literal["update", "before", "after"], playbooks: tuple[str, ...], release: Release, colour: Colour) -> tuple[Step, ...]:
+def _play(
+    when: Literal["update", "before", "after"], playbooks: tuple[str, ...], release: Release, colour: Colour
+) -> tuple[Step, ...]:
     if not playbooks:
         return ()
     return (

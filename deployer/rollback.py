@@ -21,7 +21,10 @@ def choose(releases: Sequence[Release], observed: Observed, current: int, to: in
     if to is None:
         earlier = [r for r in releases if r.number < current and r.standing == "good"]
         if not earlier:
-            raise Refused(f"there is no good release before r{current}", "`deploy history --releases` shows what became of each; `--to N --force` takes one anyway")
+            raise Refused(
+                f"there is no good release before r{current}",
+                "`deploy history --releases` shows what became of each; `--to N --force` takes one anyway",
+            )
         return earlier[0]
     if to not in by_number:
         raise Refused(f"there is no release r{to}", "`deploy history --releases` lists them")
@@ -29,7 +32,11 @@ def choose(releases: Sequence[Release], observed: Observed, current: int, to: in
     if to == current and observed.stable is not None and observed.stable.number == to:
         raise Refused(f"r{to} is live already", "there is nothing to do")
     if target.standing != "good" and not force:
-        why = {"rolled-back": "was itself rolled back", "failed": "failed its rollout", "new": "never finished a rollout"}
+        why = {
+            "rolled-back": "was itself rolled back",
+            "failed": "failed its rollout",
+            "new": "never finished a rollout",
+        }
         raise Refused(f"{target.name} {why[target.standing]}", "if it must be this one: --force")
     return target
 

@@ -174,7 +174,7 @@ class Remove(Step):
         """Say in one sentence what will be so afterwards."""
         what = f"r{self.release} ({self.colour})" if self.release else f"what stands in {self.colour}"
         left = f", {self.keep} stay{'s' * (self.keep == 1)}" if self.keep else ""
-        gap = "; users get 503 from here to the promotion" if self.outage else ""
+        gap = "; users get 503 until the other release takes over" if self.outage else ""
         return f"drain (up to {self.drain:g} s), then remove {what}{left}{gap}"
 
 

@@ -57,10 +57,13 @@ class Strategy:
             raise
         except Exception as error:
             raise Refused(
-                f"strategy {self.name} ({self.source}) failed: {type(error).__name__}: {error}", "mend its plan() function"
+                f"strategy {self.name} ({self.source}) failed: {type(error).__name__}: {error}",
+                "mend its plan() function",
             ) from error
         if not isinstance(plan, Plan):
-            raise Refused(f"strategy {self.name} ({self.source}) gave {type(plan).__name__}, not a Plan", "use Plan.make")
+            raise Refused(
+                f"strategy {self.name} ({self.source}) gave {type(plan).__name__}, not a Plan", "use Plan.make"
+            )
         return plan
 
 
@@ -115,6 +118,8 @@ def _checked(name: str, module: Any, source: str) -> Strategy:
     if not (isinstance(options, type) and issubclass(options, BaseModel)):
         raise Refused(f"strategy {name} ({source}) has no pydantic model named Options", "see examples/strategy")
     if not callable(plan):
-        raise Refused(f"strategy {name} ({source}) has no function plan(observed, release, options)", "see examples/strategy")
+        raise Refused(
+            f"strategy {name} ({source}) has no function plan(observed, release, options)", "see examples/strategy"
+        )
     text = (module.__doc__ or "").strip().partition("\n")[0]
     return Strategy(name, text or f"The strategy {name}.", options, plan, source)

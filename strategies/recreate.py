@@ -29,7 +29,7 @@ def plan(observed: Observed, release: Release, options: Options) -> Plan:  # noq
         *settle(observed, release, warm=False),
     )
     back = (
-        remove(release.manifest, new, release.number),
+        remove(release.manifest, new, release.number, outage=True),
         *start(stable, old),
         attach(stable, old),
         share(0),

@@ -7,7 +7,7 @@ from typing import Any
 from deployer.clock import Deadline
 from deployer.engine.run import Hold, Run
 from deployer.errors import CannotJudge, DeadlinePassed, DriverFailed, Exit, StepFailed, VerdictWorse
-from deployer.judge import Verdict, Verdicts
+from deployer.judge.verdicts import Verdict
 from deployer.model import FULL, Counts, Instance, Sample
 from deployer.steps import Healthy, Smoke, Watch, percent
 
@@ -27,7 +27,9 @@ def last_words(run: Run, instance: Instance) -> tuple[str, ...]:
 def _crashed(run: Run, instance: Instance) -> StepFailed:
     code = "" if instance.exit_code is None else f" with code {instance.exit_code}"
     return StepFailed(
-        f"{instance.name} exited{code}", "read its last lines, then deploy a mended release", log=last_words(run, instance)
+        f"{instance.name} exited{code}",
+        "read its last lines, then deploy a mended release",
+        log=last_words(run, instance),
     )
 
 
@@ -121,8 +123,7 @@ def watch(run: Run, step: Watch, until: float, deadline: Deadline) -> dict[str, 
 
     Too few requests wait on, up to the step's deadline; then it cannot be judged.
     """
-    judge = run.release(step.release).manifest.judge
-    verdicts, tally = Verdicts(judge), _Tally()
+    verdicts, tally = run.verdicts, _Tally()
     next_instances = 0.0
     with run.drivers.traffic.samples(run.service) as samples:
         while True:
@@ -134,13 +135,13 @@ def watch(run: Run, step: Watch, until: float, deadline: Deadline) -> dict[str, 
                 next_instances = run.clock.monotonic() + INSTANCE_SECONDS
             sample = samples.take()
             tally.add(sample)
-            verdict = verdicts.observe(sample, run.clock.now())
+            verdict = verdicts.observe(sample, run.clock.monotonic())
             run.tell("sample", **tally.event(step.share))
             if verdict.kind == "worse":
                 _say(run, verdict)
                 raise VerdictWorse(f"r{step.release} is worse: {verdict.text}", "mend it and deploy again")
             over = run.clock.now() >= until
-            enough = verdict.kind != "cannot judge" or tally.candidate.requests >= step.requests == 0
+            enough = verdict.kind != "cannot judge" or step.requests == 0
             if over and (enough or deadline.passed()):
                 _say(run, verdict)
                 return _conclude(run, step, verdict, tally, enough)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 from deployer.clock import Clock, Deadline
 from deployer.drivers.ports import Drivers
 from deployer.errors import Aborted, Exit, LockLost
 from deployer.events import Event, Sink
+from deployer.judge.verdicts import Verdicts
 from deployer.model import Colour, Environment, Instance, InstanceSpec, Live, Outcome, Release, SecretText, other
 from deployer.steps import Promote
 from deployer.store import Lock, Rollout, Store
@@ -54,6 +56,11 @@ class Run:
     traffic_mutex: threading.RLock = field(default_factory=threading.RLock)
     lost: LockLost | None = None
     _releases: dict[int, Release] = field(default_factory=dict)
+
+    @cached_property
+    def verdicts(self) -> Verdicts:
+        """The judge of this drive: one for all steps, so that its false-alarm probability covers them together."""
+        return Verdicts(self.candidate.manifest.judge)
 
     @property
     def service(self) -> str:
@@ -114,9 +121,7 @@ class Run:
     def instances(self, colour: Colour, release: int = 0) -> tuple[Instance, ...]:
         """Read the instances of a colour (of one release, if given) as they are now."""
         return tuple(
-            i
-            for i in self.drivers.runtime.instances(self.service)
-            if i.colour == colour and release in (0, i.release)
+            i for i in self.drivers.runtime.instances(self.service) if i.colour == colour and release in (0, i.release)
         )
 
     def environment(self, colour: Colour, release: int) -> Environment:
@@ -126,9 +131,7 @@ class Run:
     def spec(self, release: Release, colour: Colour, index: int) -> InstanceSpec:
         """Say what an instance must be, with the address that it keeps."""
         port = self.store.port(self.service, release.number, index, self.ports, self.port_usable)
-        return InstanceSpec(
-            release, colour, index, self.rollout.number, f"{self.host}:{port}", self.secrets(release)
-        )
+        return InstanceSpec(release, colour, index, self.rollout.number, f"{self.host}:{port}", self.secrets(release))
 
     # -- traffic
 
@@ -165,4 +168,3 @@ class Run:
             live = self.drivers.traffic.read(self.service)
             if live and live.share and live.lease:
                 self.drivers.traffic.steer(self.service, replace(live, lease=0), Deadline.after(self.clock, 10))
-

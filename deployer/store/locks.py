@@ -121,7 +121,9 @@ def check(db: sqlite3.Connection, lock: Lock) -> None:
     row = db.execute("select token, owner from locks where service = ?", (lock.service,)).fetchone()
     if row is None or row["token"] != lock.token:
         by = f" by {row['owner']}" if row else ""
-        raise LockLost(f"this deploy of {lock.service} was overtaken{by}; it changes nothing any more", "see `deploy status`")
+        raise LockLost(
+            f"this deploy of {lock.service} was overtaken{by}; it changes nothing any more", "see `deploy status`"
+        )
 
 
 def _read(db: sqlite3.Connection, service: str) -> Lock | None:

@@ -351,9 +351,7 @@ class Store:
 
     # -- ports
 
-    def port(
-        self, service: str, release: int, index: int, ports: Sequence[int], usable: Callable[[int], bool]
-    ) -> int:
+    def port(self, service: str, release: int, index: int, ports: Sequence[int], usable: Callable[[int], bool]) -> int:
         """Give the port of an instance: the one it has, else the free one that was unused for longest.
 
         A port that was just freed comes last, since a proxy or a client may still hold its address.
@@ -370,8 +368,12 @@ class Store:
             used = sorted((p for p in ports if known.get(p) is not None), key=lambda p: known[p])
             for port in fresh + used:
                 if usable(port):
-                    db.execute("delete from ports where service = ? and release = ? and idx = ?", (service, release, index))
-                    db.execute("insert or replace into ports values (?, ?, ?, ?, null)", (port, service, release, index))
+                    db.execute(
+                        "delete from ports where service = ? and release = ? and idx = ?", (service, release, index)
+                    )
+                    db.execute(
+                        "insert or replace into ports values (?, ?, ?, ?, null)", (port, service, release, index)
+                    )
                     return port
         raise Refused(f"no free port among {ports[0]}-{ports[-1]}", "widen DEPLOYER_PORTS, e.g. 21000-28999")
 

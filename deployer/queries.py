@@ -1,0 +1,252 @@
+"""Answers to questions: what is live, what happened, why. They read; they change nothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from deployer.drivers.ports import Drivers
+from deployer.errors import DeployError, Refused
+from deployer.model import Colour, Environment, Instance, Live, Phase, Release
+from deployer.observe import observe
+from deployer.operations import House, Proposal
+from deployer.steps import Step
+from deployer.store import Entry, Rollout, Service
+from deployer.views.data import (
+    EnvironmentView,
+    HistoryView,
+    InstanceView,
+    JournalRow,
+    LockView,
+    PlanView,
+    ReleaseRow,
+    ReleasesView,
+    RolloutRow,
+    RolloutView,
+    StatusView,
+)
+
+COLOURS: tuple[Colour, Colour] = ("blue", "green")
+
+
+def services(house: House) -> tuple[str, ...]:
+    """List the services that this state folder knows."""
+    return tuple(s.name for s in house.store.services())
+
+
+def drivers_of(house: House, service: str) -> Drivers:
+    """Wire the drivers of a service from its newest release: no manifest file is needed."""
+    releases = house.store.releases(service)
+    if not releases:
+        known = ", ".join(services(house)) or "none yet"
+        raise Refused(f"{service} was never deployed from {house.store.folder}", f"services here: {known}")
+    return house.wire(releases[0].manifest, Path())
+
+
+def _version(house: House, service: str, number: int) -> str:
+    if not number:
+        return ""
+    try:
+        return house.store.release(service, number).version
+    except Refused:
+        return "?"
+
+
+def status(house: House, service: str) -> StatusView:
+    """Read what is live: proxy, runtime, store; what cannot be read is listed among the problems."""
+    drivers, record, problems = drivers_of(house, service), house.store.service(service), []
+    live, environments = None, []
+    try:
+        observed = observe(house.store, drivers, service)
+        live = observed.live
+        for colour in COLOURS:
+            environment = observed.environment(colour)
+            if environment:
+                environments.append(_environment(house, drivers, environment, live, record))
+    except DeployError as error:
+        problems.append(str(error))
+    rollout = house.store.open_rollout(service)
+    stable = next((e.release for e in environments if e.role == "stable"), 0)
+    if record.stable and not stable and not problems:
+        problems.append(f"r{record.stable} should be live, but nothing of it runs: `deploy up` brings it back")
+    candidate = rollout.release if rollout else 0
+    return StatusView(
+        service=service,
+        stable=stable,
+        stable_version=_version(house, service, stable),
+        candidate=candidate,
+        candidate_version=_version(house, service, candidate),
+        share=_share(live, house.clock.now()),
+        lease=float(live.lease) if live else 0.0,
+        environments=tuple(environments),
+        lock=_lock(house, service, rollout),
+        rollout=_row(house, rollout) if rollout else None,
+        problems=tuple(problems),
+        next=_next(house, service, rollout),
+    )
+
+
+def _share(live: Live | None, now: float) -> int:
+    return live.share if live and (not live.lease or live.lease > now) else 0
+
+
+def _environment(
+    house: House, drivers: Drivers, environment: Environment, live: Live | None, record: Service
+) -> EnvironmentView:
+    up = {server.name: is_up for server, is_up in drivers.traffic.servers(environment.service, environment.colour)}
+    warm = environment.release == record.warm and environment.colour == record.warm_colour
+    if live is not None and environment.colour == live.stable:
+        role = "stable"
+    elif warm:
+        role = "warm"
+    else:
+        role = "candidate" if house.store.open_rollout(environment.service) else "left over"
+    return EnvironmentView(
+        colour=environment.colour,
+        release=environment.release,
+        version=_version(house, environment.service, environment.release),
+        role=role,
+        instances=tuple(_instance(i, up.get(i.name)) for i in environment.instances),
+        warm_until=record.warm_until if warm else 0.0,
+    )
+
+
+def _instance(instance: Instance, up: bool | None) -> InstanceView:
+    return InstanceView(
+        instance.name,
+        instance.address,
+        instance.state,
+        instance.health,
+        up,
+        instance.exit_code,
+        instance.restarts,
+    )
+
+
+def _lock(house: House, service: str, rollout: Rollout | None) -> LockView | None:
+    lock = house.store.locks.read(service)
+    if lock is None:
+        return None
+    version = _version(house, service, rollout.release) if rollout else ""
+    return LockView(
+        lock.owner, lock.since, rollout.number if rollout else 0, version, f"{lock.host} (pid {lock.pid})", lock.purpose
+    )
+
+
+def _next(house: House, service: str, rollout: Rollout | None) -> str:
+    if rollout is None:
+        return "`deploy rollback` goes back" if house.store.service(service).stable else "`deploy up` brings it out"
+    if house.store.locks.read(service):
+        return "`deploy watch` follows it, `deploy abort` takes it back"
+    return "`deploy resume` goes on, `deploy promote` finishes it, `deploy abort` takes it back"
+
+
+def _row(house: House, rollout: Rollout) -> RolloutRow:
+    return RolloutRow(
+        number=rollout.number,
+        strategy=rollout.strategy,
+        origin=rollout.origin,
+        release=rollout.release,
+        version=_version(house, rollout.service, rollout.release),
+        outcome=rollout.outcome or "",
+        exit=rollout.exit if rollout.outcome else None,
+        started_at=rollout.started_at,
+        seconds=(rollout.ended_at or house.clock.now()) - rollout.started_at,
+        by=rollout.started_by,
+        message=rollout.message,
+    )
+
+
+def history(house: House, service: str, limit: int = 20) -> HistoryView:
+    """List the rollouts of a service, the newest first."""
+    drivers_of(house, service)
+    return HistoryView(service, tuple(_row(house, r) for r in house.store.rollouts(service, limit)))
+
+
+def releases(house: House, service: str) -> ReleasesView:
+    """List the releases of a service, the newest first."""
+    stable = house.store.service(service).stable
+    return ReleasesView(service, tuple(_release(r, stable) for r in house.store.releases(service)))
+
+
+def _release(release: Release, stable: int) -> ReleaseRow:
+    return ReleaseRow(
+        release.number,
+        release.version,
+        release.image,
+        release.image_id,
+        release.standing,
+        release.created_at,
+        release.created_by,
+        release.git,
+        release.message,
+        release.config_hash,
+        live=release.number == stable,
+    )
+
+
+def show(house: House, number: int) -> RolloutView:
+    """Tell a rollout in full: steps, journal, events."""
+    rollout = house.store.rollout(number)
+    entries = {(e.phase, e.n): e for e in house.store.journal(number)}
+    steps = [_step("forward", n, s, entries) for n, s in enumerate(rollout.plan.forward)]
+    if rollout.phase == "back":
+        steps += [_step("back", n, s, entries) for n, s in enumerate(rollout.plan.back)]
+    events = tuple(e.to_dict() for e in house.store.events(number))
+    return RolloutView(rollout.service, _row(house, rollout), tuple(steps), events)
+
+
+def _step(phase: Phase, n: int, step: Step, entries: dict[tuple[Phase, int], Entry]) -> JournalRow:
+    entry = entries.get((phase, n))
+    if entry is None:
+        return JournalRow(phase, n, step.kind, step.explain(), "waiting")
+    return JournalRow(
+        phase,
+        n,
+        step.kind,
+        step.explain(),
+        "tried" if entry.state == "begun" else entry.state,
+        entry.began_at,
+        (entry.ended_at or entry.began_at) - entry.began_at,
+        str(entry.detail.get("error", "")),
+    )
+
+
+def explain(house: House, proposal: Proposal) -> PlanView:
+    """Say a plan in sentences, with what differs from the release that is live."""
+    plan, release, stable = proposal.plan, proposal.release, proposal.observed.stable
+    return PlanView(
+        service=plan.service,
+        strategy=plan.strategy,
+        origin=plan.origin,
+        release=plan.release,
+        version=release.version,
+        forward=tuple(s.explain() for s in plan.forward),
+        back=tuple(s.explain() for s in plan.back),
+        notes=plan.notes,
+        changes=_changes(stable, release),
+        origin_version=stable.version if stable else "",
+        commit=plan.commit,
+        plan=plan.to_dict(),
+    )
+
+
+def _changes(stable: Release | None, release: Release) -> tuple[str, ...]:
+    if stable is None:
+        return (f"image: {release.image}",)
+    changes = [] if stable.image_id == release.image_id else [f"image: {stable.image} → {release.image}"]
+    old, new = _flat(stable.manifest.record()), _flat(release.manifest.record())
+    for path in sorted(old.keys() | new.keys()):
+        if old.get(path) != new.get(path) and path not in ("image", "version"):
+            changes.append(f"{path}: {old.get(path, 'unset')} → {new.get(path, 'unset')}")
+    return tuple(changes)
+
+
+def _flat(data: object, path: str = "") -> dict[str, object]:
+    if isinstance(data, dict) and data:
+        flat: dict[str, object] = {}
+        for key, value in data.items():
+            flat |= _flat(value, f"{path}.{key}" if path else str(key))
+        return flat
+    return {path: data}
+
+
