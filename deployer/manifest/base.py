@@ -28,10 +28,11 @@ class Conflict:
 
 
 class Conflicts(ValueError):
-    """All conflicts of one section."""
+    """All conflicts of one section, each of whose keys is right by itself."""
 
-    def __init__(self, found: tuple[Conflict, ...]) -> None:
+    def __init__(self, section: BaseModel, found: tuple[Conflict, ...]) -> None:
         super().__init__("; ".join(f"{c.at}: {c.message}" for c in found))
+        self.section = section
         self.found = found
 
 
@@ -49,7 +50,7 @@ class Model(BaseModel):
     def _agree(self) -> Self:
         found = tuple(self.conflicts())
         if found:
-            raise Conflicts(found)
+            raise Conflicts(self, found)
         return self
 
     def conflicts(self) -> Iterator[Conflict]:

@@ -158,14 +158,14 @@ class Manifest(Model):
     def _variable_conflicts(self) -> Iterator[Conflict]:
         for name, secret in self.secrets.items():
             made = name if secret.deliver == "env" else f"{name}_FILE"
-            needs = ("secrets", "env")
+            needs = (f"secrets.{name}", f"env.{name}", f"env.{made}")
             if name in self.env:
                 yield Conflict(f"env.{name}", "there is a secret of this name", "remove one of them", needs)
             elif made in self.env:
                 yield Conflict(f"env.{made}", f"the secret {name} sets this variable", "remove one of them", needs)
         if self.runtime == "process" and "PORT" in self.env:
             yield Conflict(
-                "env.PORT", "runtime process gives each instance its own PORT", "remove it", ("runtime", "env")
+                "env.PORT", "runtime process gives each instance its own PORT", "remove it", ("runtime", "env.PORT")
             )
 
     def _process_conflicts(self) -> Iterator[Conflict]:

@@ -16,13 +16,15 @@ from deployer.manifest import freeze
 
 
 class Misspelt(ValueError):
-    """A value is not written as it should be: what is expected, and an example that is right."""
+    """A value is not written as it should be: what is expected, an example that is right, and the reason if known."""
 
-    def __init__(self, what: str, example: str, value: object = None) -> None:
+    def __init__(self, what: str, example: str, value: object = None, reason: str = "") -> None:
         given = "" if value is None else f", not {value!r}"
-        super().__init__(f"must be {what}{given}; e.g. {example}")
+        because = f": {reason}" if reason else ""
+        super().__init__(f"must be {what}{given}{because}; e.g. {example}")
         self.what = what
         self.example = example
+        self.reason = reason
 
 
 class Whole(int):
@@ -53,7 +55,7 @@ class Decimal(float):
 class Spelt:
     """How a text must be written: in words with an example for people, as a pattern for the JSON Schema.
 
-    `check` sees what the pattern cannot: it gives "" or says what would be right.
+    `check` sees what the pattern cannot: it gives "" or the reason why the value is wrong.
     """
 
     pattern: str
@@ -65,9 +67,9 @@ class Spelt:
         """Give the value if it is written right; raise Misspelt if not."""
         if not re.fullmatch(self.pattern, value, re.ASCII):
             raise Misspelt(self.what, self.example)
-        better = self.check(value) if self.check else ""
-        if better:
-            raise Misspelt(self.what, better)
+        reason = self.check(value) if self.check else ""
+        if reason:
+            raise Misspelt(self.what, self.example, reason=reason)
         return value
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
@@ -92,8 +94,10 @@ def _lower(value: Any) -> Any:
 def _statuses(value: str) -> str:
     for part in value.split(","):
         low, _, high = part.partition("-")
-        if not 100 <= int(low) <= int(high or low) <= 599:
-            return "200-399; statuses go from 100 to 599, the low one first"
+        if not 100 <= int(low) <= 599 or not 100 <= int(high or low) <= 599:
+            return "statuses go from 100 to 599"
+        if int(high or low) < int(low):
+            return "the low one comes first"
     return ""
 
 
@@ -102,44 +106,44 @@ def _network(value: str) -> str:
         ipaddress.ip_network(value)
     except ValueError:
         try:
-            return str(ipaddress.ip_network(value, strict=False))
+            return f"this address is in the network {ipaddress.ip_network(value, strict=False)}"
         except ValueError:
-            return "10.0.0.0/8 or 2001:db8::/32"
+            return "there is no such address or mask"
     return ""
 
 
 def _listen(value: str) -> str:
     address, _, port = value.rpartition(":")
     if not 1 <= int(port) <= 65535:
-        return f"{address}:8080; ports go from 1 to 65535"
+        return "ports go from 1 to 65535"
     if address != "*":
         try:
             ipaddress.ip_address(address.strip("[]"))
         except ValueError:
-            return f"127.0.0.1:{port}"
+            return f"{address} is not an IP address"
     return ""
 
 
 def _image(value: str) -> str:
-    left = value.replace("{version}", "1")
-    return "registry.example.com/shop:{version}; only {version} may stand in braces" if re.search("[{}]", left) else ""
+    return "only {version} may stand in braces" if re.search("[{}]", value.replace("{version}", "")) else ""
 
 
 def _freeze(value: str) -> str:
     try:
         freeze.parse(value)
     except ValueError as wrong:
-        return f"Fri 16:00-Mon 08:00; {wrong}"
+        return str(wrong)
     return ""
 
 
 def _signal(value: str) -> str:
-    return "" if value in signal.Signals.__members__ else "SIGTERM or SIGQUIT"
+    return "" if value in signal.Signals.__members__ else "there is no such signal"
 
 
 def _target(value: str) -> str:
-    parts = value.strip("/").split("/")
-    return "/data; no `.` or `..` in it, and not the root itself" if {"", ".", ".."} & set(parts) else ""
+    if not value.strip("/"):
+        return "the root itself cannot be replaced"
+    return "it must have no `.` or `..` in it" if {"", ".", ".."} & set(value.strip("/").split("/")) else ""
 
 
 _LABEL = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
@@ -203,7 +207,13 @@ Freeze = Annotated[
     str, Spelt(rf"{_TIME}-{_TIME}", "a span of time, weekly or daily", "Fri 16:00-Mon 08:00 or 22:00-06:00", _freeze)
 ]
 ImageName = Annotated[
-    str, Spelt(r"[^\s\x00-\x1f]{1,512}", "an image or a directory, without spaces", "registry.example.com/shop", _image)
+    str,
+    Spelt(
+        r"[^\s\x00-\x1f]{1,512}",
+        "an image or a directory, without spaces",
+        "registry.example.com/shop:{version}",
+        _image,
+    ),
 ]
 Version = Annotated[
     str,

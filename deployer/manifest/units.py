@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, PlainSerializer, WithJsonSchema
@@ -14,6 +16,30 @@ _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 60
 _BYTES = {"": 1, "k": 1024, "m": 1024**2, "g": 1024**3}
 _DIGITS = r"[0-9]{1,15}(?:\.[0-9]{1,12})?"
 _DURATION = re.compile(rf"({_DIGITS})(ms|[smhdwy])")
+
+
+@dataclass(frozen=True)
+class Unit:
+    """Marks a field whose value has a unit: its name, and how a value is written."""
+
+    name: str
+    write: Callable[[float], str]
+
+
+def write_seconds(value: float) -> str:
+    """Write a duration: 3600 is `1h`."""
+    for unit in ("y", "w", "d", "h", "m", "s"):
+        if value and value % _SECONDS[unit] == 0:
+            return f"{value / _SECONDS[unit]:.0f}{unit}"
+    return f"{value * 1000:g}ms" if 0 < value < 1 else f"{value:g}s"
+
+
+def write_size(value: float) -> str:
+    """Write a number of bytes: 1048576 is `1m`."""
+    for unit in ("g", "m", "k"):
+        if value and value % _BYTES[unit] == 0:
+            return f"{value / _BYTES[unit]:.0f}{unit}"
+    return f"{value:.0f}"
 
 
 def seconds(value: Any) -> float:
@@ -76,20 +102,34 @@ def _written(pattern: str, example: str) -> WithJsonSchema:
 
 Seconds = Annotated[
     float,
+    Unit("duration", write_seconds),
     BeforeValidator(seconds),
     Field(ge=0),
     _written(r"^([0-9]+(\.[0-9]+)?(ms|s|m|h|d|w|y) ?)+$", "30s"),
 ]
-Bytes = Annotated[int, BeforeValidator(size), Field(gt=0), _written(r"^[0-9]+(\.[0-9]+)? ?[kmgKMG]?i?[bB]?$", "512m")]
+Bytes = Annotated[
+    int,
+    Unit("size", write_size),
+    BeforeValidator(size),
+    Field(gt=0),
+    _written(r"^[0-9]+(\.[0-9]+)? ?[kmgKMG]?i?[bB]?$", "512m"),
+]
 # Percentages are recorded as they are written, since a bare number would be read as percent again.
 Percent = Annotated[
     float,
+    Unit("percentage", lambda value: f"{value * 100:.6g}%"),
     BeforeValidator(percent),
     Field(ge=0, le=1),
     PlainSerializer(lambda fraction: f"{fraction * 100:.12g}%", return_type=str, when_used="json"),
     _written(r"^[0-9]+(\.[0-9]+)? ?%?$", "0.1%"),
 ]
-Ratio = Annotated[float, BeforeValidator(ratio), Field(ge=1), _written(r"^[0-9]+(\.[0-9]+)? ?x?$", "1.5x")]
+Ratio = Annotated[
+    float,
+    Unit("ratio", lambda value: f"{value:g}x"),
+    BeforeValidator(ratio),
+    Field(ge=1),
+    _written(r"^[0-9]+(\.[0-9]+)? ?x?$", "1.5x"),
+]
 BasisPoints = Annotated[
     int,
     BeforeValidator(basis_points),

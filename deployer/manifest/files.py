@@ -1,0 +1,72 @@
+"""Files that a manifest names: playbooks that are there, certificates that can be used."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Iterator
+from pathlib import Path
+
+from deployer.manifest.base import Conflict
+from deployer.manifest.models import Hooks, Manifest
+
+
+def wanting(manifest: Manifest, folder: Path) -> Iterator[Conflict]:
+    """Give a conflict for each file that is missing or unfit; paths are relative to `folder`."""
+    yield from _playbooks("update", manifest.update, folder)
+    for hook in Hooks.model_fields:
+        yield from _playbooks(f"hooks.{hook}", getattr(manifest.hooks, hook), folder)
+    if manifest.traffic.tls:
+        for index, name in enumerate(manifest.traffic.tls.certificates):
+            trouble, hint = _certificate(folder / name)
+            if trouble:
+                yield Conflict(f"traffic.tls.certificates[{index}]", f"{name}: {trouble}", hint)
+
+
+def _playbooks(at: str, names: tuple[str, ...], folder: Path) -> Iterator[Conflict]:
+    for index, name in enumerate(names):
+        trouble = _unreadable(folder / name)
+        if trouble:
+            yield Conflict(f"{at}[{index}]", f"{name}: {trouble}", f"paths are relative to {folder}")
+
+
+def _unreadable(file: Path) -> str:
+    try:
+        if not file.is_file():
+            return "is not a file" if file.exists() else "is not there"
+        with file.open("rb") as opened:
+            opened.read(1)
+    except OSError as error:
+        return f"cannot be read: {error.strerror}"
+    return ""
+
+
+class _Passphrase(Exception):
+    pass
+
+
+def _ask() -> str:
+    raise _Passphrase
+
+
+def _certificate(file: Path) -> tuple[str, str]:
+    """Say what is wrong with a PEM file and what would be right; ("", "") when a TLS server can use it."""
+    trouble = _unreadable(file)
+    if trouble:
+        return trouble, "paths are relative to the manifest"
+    text = file.read_bytes()
+    if b"-----BEGIN CERTIFICATE-----" not in text:
+        return "holds no certificate", "it must be PEM, with -----BEGIN CERTIFICATE-----"
+    if b"PRIVATE KEY-----" not in text:
+        return "holds no private key", f"put chain and key in one file: cat fullchain.pem privkey.pem > {file.name}"
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(file, password=_ask)
+    except _Passphrase:
+        return "its key has a passphrase", "store the key without one: openssl pkey -in KEY -out KEY"
+    except ssl.SSLError as error:
+        if error.reason == "KEY_VALUES_MISMATCH":
+            return (
+                "its key belongs to another certificate",
+                "the server's own certificate must be the first of the file",
+            )
+        return f"is damaged ({(error.reason or 'unreadable').replace('_', ' ').lower()})", "make the file again"
+    return "", ""

@@ -1,0 +1,88 @@
+"""What the models look like from outside: which section or field stands at a path."""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Iterator
+from typing import Annotated, Any, Union, get_args, get_origin
+
+from pydantic.fields import FieldInfo
+
+from deployer.manifest.base import Model
+from deployer.manifest.models import Manifest
+from deployer.manifest.tree import Path
+from deployer.manifest.units import Unit
+
+
+def bare(annotation: Any) -> Any:
+    """Give an annotation without Annotated and without `| None`."""
+    while True:
+        origin = get_origin(annotation)
+        if origin is Annotated:
+            annotation = get_args(annotation)[0]
+        elif origin in (Union, types.UnionType) and type(None) in get_args(annotation):
+            rest = [arg for arg in get_args(annotation) if arg is not type(None)]
+            if len(rest) != 1:
+                return annotation
+            annotation = rest[0]
+        else:
+            return annotation
+
+
+def marks(annotation: Any) -> tuple[Any, ...]:
+    """Give the metadata of an annotation, inside `| None` too."""
+    origin, args = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return (*marks(args[0]), *args[1:])
+    if origin in (Union, types.UnionType):
+        return tuple(mark for arg in args for mark in marks(arg))
+    return ()
+
+
+def unit_of(field: FieldInfo) -> Unit | None:
+    """Give the unit of a field's value, None when it has none."""
+    found = (mark for mark in (*field.metadata, *marks(field.annotation)) if isinstance(mark, Unit))
+    return next(found, None)
+
+
+def section_in(annotation: Any) -> type[Model] | None:
+    """Give the section that a field holds, itself or as list or mapping of it."""
+    kind = bare(annotation)
+    if isinstance(kind, type) and issubclass(kind, Model):
+        return kind
+    inner = [arg for arg in get_args(kind) if arg is not Ellipsis]
+    return section_in(inner[-1]) if get_origin(kind) in (tuple, dict) else None
+
+
+def section_at(path: Path) -> type[Model] | None:
+    """Give the section that stands at the path."""
+    section: type[Model] | None = Manifest
+    steps = list(path)
+    while steps and section:
+        field = section.model_fields.get(str(steps.pop(0)))
+        section = section_in(field.annotation) if field else None
+        if section and field and get_origin(bare(field.annotation)) in (tuple, dict) and steps:
+            steps.pop(0)
+    return section
+
+
+def field_at(path: Path) -> FieldInfo | None:
+    """Give the field that stands at the path, None for an element of a list or mapping."""
+    section = section_at(path[:-1]) if path else None
+    return section.model_fields.get(str(path[-1])) if section else None
+
+
+def sections(section: type[Model] = Manifest, path: str = "") -> Iterator[tuple[str, type[Model]]]:
+    """Give each section with its path, outer ones first: ("", Manifest), ("health", Health) …."""
+    yield path, section
+    for name, field in section.model_fields.items():
+        inner = section_in(field.annotation)
+        if inner:
+            kind = get_origin(bare(field.annotation))
+            suffix = {tuple: "[]", dict: ".NAME"}.get(kind, "") if kind else ""
+            yield from sections(inner, f"{path}.{name}{suffix}".lstrip("."))
+
+
+def homes(key: str) -> tuple[str, ...]:
+    """Give the sections that have a key, as paths."""
+    return tuple(path for path, section in sections() if path and key in section.model_fields)
