@@ -1,0 +1,88 @@
+"""The command line: `main` is the console script, and the one place where errors become lines and exit codes.
+
+Nothing heavy is imported here: what a command does not need, it does not wait for.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+
+from deployer.errors import DeployError, Exit
+
+COMPLETE = "_DEPLOY_COMPLETE"  # set by the completion scripts of shells
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run `deploy`; give its exit code (docs/exit-codes.md)."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    code = guarded(lambda: _run(arguments))
+    return int(_flushed(code))
+
+
+def guarded(run: Callable[[], int]) -> int:
+    """Run, and turn whatever comes out of it into an exit code, with a line on stderr where it is an error."""
+    try:
+        return run()
+    except DeployError as error:
+        return _fail(str(error), error.exit)
+    except KeyboardInterrupt:
+        if sys.stderr.isatty():
+            sys.stderr.write("\n")  # the terminal left its ^C in the line
+        return _fail("interrupted", Exit.ABORTED)
+    except BrokenPipeError:
+        return Exit.DONE  # who read the result has seen enough of it
+    except Exception as error:  # noqa: BLE001 - the last handler: whatever was not foreseen is ours to fix
+        if os.environ.get("DEPLOYER_DEBUG"):
+            import traceback
+
+            traceback.print_exc()
+        what = f"{type(error).__name__}: {error}".strip().removesuffix(":").splitlines()[0]
+        return _fail(
+            f"internal error: {what}\n  → this is a bug; run with DEPLOYER_DEBUG=1 for the trace", Exit.INTERNAL
+        )
+
+
+def _run(arguments: list[str]) -> int:
+    import click
+
+    from deployer.cli.lazy import group
+
+    deploy = group()
+    asked = os.environ.get(COMPLETE)
+    if asked:
+        from click.shell_completion import shell_complete
+
+        return shell_complete(deploy, {}, "deploy", COMPLETE, asked)
+    try:
+        with deploy.make_context("deploy", arguments) as context:
+            result = deploy.invoke(context)
+    except click.exceptions.Exit as end:
+        return end.exit_code
+    except click.UsageError as error:
+        usage = f"{error.ctx.get_usage()}\n" if error.ctx else ""
+        hint = f"  → {error.ctx.command_path} --help" if error.ctx else ""
+        sys.stderr.write(usage)
+        return _fail(f"{error.format_message()}\n{hint}".rstrip(), Exit.REFUSED)
+    except click.ClickException as error:
+        return _fail(error.format_message(), Exit.REFUSED)
+    except click.Abort:
+        return _fail("interrupted", Exit.ABORTED)
+    return int(result) if isinstance(result, int) else Exit.DONE
+
+
+def _fail(text: str, code: int) -> int:
+    from deployer.cli.output import write_error
+
+    write_error(text)
+    return code
+
+
+def _flushed(code: int) -> int:
+    """Flush stdout while its end can still be told; a reader that left must not become a trace at exit."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return code

@@ -1,0 +1,93 @@
+"""Options that many commands share, and what they amount to."""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import click
+
+from deployer.cli.output import OUTPUTS, Output
+
+Shared = Literal["file", "destination", "state", "output", "service", "message", "yes"]
+EVERYWHERE: tuple[Shared, ...] = ("state", "output")
+
+
+@dataclass(frozen=True)
+class Common:
+    """The shared options of a command; those that it does not take have their defaults."""
+
+    file: Path = Path("deploy.yml")
+    destination: str | None = None
+    state: Path = Path()
+    output: Output = "text"
+    service: str | None = None
+    message: str = ""
+    yes: bool = False
+
+
+def default_state() -> Path:
+    """Give the state folder: DEPLOYER_STATE, else the machine's for root, else the user's."""
+    given = os.environ.get("DEPLOYER_STATE")
+    if given:
+        return Path(given)
+    if os.geteuid() == 0:
+        return Path("/var/lib/deployer")
+    xdg = os.environ.get("XDG_STATE_HOME", "")
+    # a relative one is to be ignored: https://specifications.freedesktop.org/basedir-spec/
+    base = Path(xdg) if Path(xdg).is_absolute() else Path.home() / ".local" / "state"
+    return base / "deployer"
+
+
+def common(*names: Shared) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Give a command the shared options `names`, besides --state and --output, as one argument `common: Common`."""
+    taken = tuple(dict.fromkeys((*names, *EVERYWHERE)))
+
+    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(function)
+        def call(**given: Any) -> Any:
+            shared = {name: given.pop(name) for name in taken}
+            return function(common=Common(**shared), **given)
+
+        decorated: Callable[..., Any] = call
+        for name in reversed(taken):
+            decorated = OPTIONS[name](decorated)
+        return decorated
+
+    return decorate
+
+
+OPTIONS: dict[Shared, Callable[[Callable[..., Any]], Callable[..., Any]]] = {
+    "file": click.option(
+        "-f",
+        "--file",
+        type=click.Path(path_type=Path),
+        default=Path("deploy.yml"),
+        show_default=True,
+        help="The manifest.",
+    ),
+    "destination": click.option(
+        "-d", "--destination", metavar="NAME", help="Lay deploy.NAME.yml over the manifest, e.g. staging."
+    ),
+    "state": click.option(
+        "--state",
+        type=click.Path(path_type=Path, file_okay=False),
+        default=default_state,
+        show_default="$DEPLOYER_STATE, or the place of this system",
+        help="The state folder.",
+    ),
+    "output": click.option(
+        "--output",
+        type=click.Choice(OUTPUTS),
+        default="text",
+        show_default=True,
+        help="json prints one event or result a line on stdout, plain never paints.",
+    ),
+    "service": click.option("--service", metavar="NAME", help="The service; else the one of the manifest."),
+    "message": click.option("-m", "--message", metavar="TEXT", default="", help="Why; kept in the history."),
+    "yes": click.option("-y", "--yes", is_flag=True, help="Do not ask."),
+}

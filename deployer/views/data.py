@@ -1,0 +1,166 @@
+"""What commands print on stdout, as plain frozen data: `--output json` prints it as it stands, `tables` for people.
+
+Times are Unix seconds (0: never), shares basis points, release and rollout number 0 means none.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class View:
+    """Something that can be printed."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give plain data for JSON."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class InstanceView(View):
+    """One instance: what the runtime says of it, and whether the proxy finds it up (None: it does not know it)."""
+
+    name: str
+    address: str
+    state: str
+    health: str = "none"
+    up: bool | None = None
+    exit_code: int | None = None
+    restarts: int = 0
+
+
+@dataclass(frozen=True)
+class EnvironmentView(View):
+    """One colour; `role` is stable, candidate, warm or left over. `warm_until` belongs to the role warm."""
+
+    colour: str
+    release: int
+    version: str
+    role: str
+    instances: tuple[InstanceView, ...] = ()
+    warm_until: float = 0.0
+
+
+@dataclass(frozen=True)
+class LockView(View):
+    """Who deploys now: person and machine, since when, which rollout and version, and what for."""
+
+    by: str
+    since: float
+    rollout: int = 0
+    version: str = ""
+    host: str = ""
+    message: str = ""
+    alive: bool = True
+
+
+@dataclass(frozen=True)
+class RolloutRow(View):
+    """A rollout in one line. `outcome` is empty while it is open; `exit` is None until it ended."""
+
+    number: int
+    strategy: str
+    origin: int
+    release: int
+    version: str
+    outcome: str
+    exit: int | None
+    started_at: float
+    seconds: float
+    by: str
+    message: str = ""
+
+
+@dataclass(frozen=True)
+class StatusView(View):
+    """What is live now, read from the proxy, the runtime and the store. `lease` 0: the share does not run out."""
+
+    service: str
+    stable: int
+    stable_version: str
+    candidate: int = 0
+    candidate_version: str = ""
+    share: int = 0
+    lease: float = 0.0
+    environments: tuple[EnvironmentView, ...] = ()
+    lock: LockView | None = None
+    rollout: RolloutRow | None = None
+    problems: tuple[str, ...] = ()
+    next: str = ""  # what a person may do now
+
+
+@dataclass(frozen=True)
+class HistoryView(View):
+    """Rollouts of a service, newest first."""
+
+    service: str
+    rollouts: tuple[RolloutRow, ...]
+
+
+@dataclass(frozen=True)
+class ReleaseRow(View):
+    """A release in one line; `standing` is new, good, rolled-back or failed."""
+
+    number: int
+    version: str
+    image: str
+    image_id: str
+    standing: str
+    created_at: float
+    created_by: str = ""
+    git: str = ""
+    message: str = ""
+    config_hash: str = ""
+    live: bool = False
+
+
+@dataclass(frozen=True)
+class ReleasesView(View):
+    """Releases of a service, newest first."""
+
+    service: str
+    releases: tuple[ReleaseRow, ...]
+
+
+@dataclass(frozen=True)
+class JournalRow(View):
+    """One step of a rollout as the journal has it: `n` counts from 0, `state` is waiting, tried, done or failed."""
+
+    phase: str
+    n: int
+    kind: str
+    text: str
+    state: str
+    at: float = 0.0
+    seconds: float = 0.0
+    error: str = ""
+
+
+@dataclass(frozen=True)
+class RolloutView(View):
+    """A rollout in full: its line, its journal, and its stored events as `Event.to_dict` gives them."""
+
+    service: str
+    rollout: RolloutRow
+    steps: tuple[JournalRow, ...]
+    events: tuple[dict[str, Any], ...] = ()
+
+
+@dataclass(frozen=True)
+class PlanView(View):
+    """A plan as sentences, and as data (`Plan.to_dict`). `changes` says what differs from the stable release."""
+
+    service: str
+    strategy: str
+    origin: int
+    release: int
+    version: str
+    forward: tuple[str, ...]
+    back: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+    changes: tuple[str, ...] = ()
+    origin_version: str = ""
+    commit: int | None = None  # the step, counted from 0, after which there is no way back by itself
+    plan: dict[str, Any] = field(default_factory=dict)

@@ -1,0 +1,105 @@
+"""The live view as one page: view state and time in, rich renderable out; no I/O, no memory."""
+
+from __future__ import annotations
+
+from rich.console import Group, RenderableType
+from rich.constrain import Constrain
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from deployer.views.live_steps import log_panel, steps_block
+from deployer.views.live_traffic import sides_table, traffic_lines
+from deployer.views.state import Ending, ViewState
+from deployer.views.text import duration, release, stopwatch
+
+WIDEST = 110  # longer lines are hard to read, whatever the terminal offers
+VERDICTS = {"worse": ("✗", "bold red"), "not worse": ("✓", "bold green"), "cannot judge": ("?", "bold yellow")}
+ENDINGS = {
+    "done": ("✓", "bold green"),
+    "reverted": ("↩", "bold yellow"),
+    "held": ("‖", "bold cyan"),
+    "stuck": ("!", "bold red"),
+}
+
+
+def render(state: ViewState, now: float, width: int, *, compact: bool = False) -> RenderableType:
+    """Draw the page for a terminal of `width` columns; `compact` folds finished steps and drops blank lines."""
+    blocks: list[RenderableType | None] = [
+        _header(state, now),
+        steps_block(state, now, compact=compact),
+        log_panel(state, lines=5 if compact else 15),
+        sides_table(state, width),
+        _facts(state, now),
+        _ending(state),
+    ]
+    shown = [block for block in blocks if block is not None]
+    spaced = shown if compact else [piece for block in shown for piece in (block, Text())][:-1]
+    return Constrain(Padding(Group(*spaced), (0, 1), expand=False), min(width, WIDEST))
+
+
+def _header(state: ViewState, now: float) -> RenderableType:
+    ended = state.ending.at if state.ending else now
+    names = Text(state.service, "bold", no_wrap=True, overflow="ellipsis")
+    if state.release:
+        names.append("  ")
+        names.append(f"{release(state.origin)} → " if state.origin else "first deploy: ", "not bold dim")
+        names.append(release(state.release, state.version), "bold cyan")
+    about = [state.strategy, f"rollout {state.rollout}" if state.rollout else "", f"by {state.by}" if state.by else ""]
+    grid = Table.grid(expand=True, padding=(0, 2, 0, 0))
+    grid.add_column(ratio=1)
+    grid.add_column(justify="right", no_wrap=True)
+    grid.add_row(names, Text(stopwatch(ended - state.started), "bold"))
+    grid.add_row(Text(" · ".join(filter(None, about)), "dim", no_wrap=True, overflow="ellipsis"), "")
+    return grid
+
+
+def _facts(state: ViewState, now: float) -> RenderableType | None:
+    """Draw the labelled lines: share, verdict, notes, what happens next."""
+    lines = traffic_lines(state)
+    if state.verdict:
+        sign, style = VERDICTS.get(state.verdict.verdict, ("·", "bold"))
+        word = f"{sign} {state.verdict.verdict}{' yet' if state.verdict.verdict == 'cannot judge' else ''}"
+        lines.append(("verdict", Text.assemble((word, style), f"  {state.verdict.text}")))
+    lines += [("note", Text(note, "dim")) for note in state.notes]
+    if state.activity and state.ending is None:
+        lines.append(("now", Text(state.activity)))
+    following = next_text(state, now)
+    if following:
+        lines.append(("next", following))
+    if not lines:
+        return None
+    grid = Table.grid(expand=True, padding=(0, 2, 0, 0))
+    grid.add_column(style="dim", no_wrap=True, width=7)
+    grid.add_column(ratio=1, overflow="fold")
+    for label, line in lines:
+        grid.add_row(label, line)
+    return grid
+
+
+def next_text(state: ViewState, now: float) -> Text | None:
+    """Say what happens next and when, or what a person has to do; nothing once the rollout has ended."""
+    if state.ending:
+        if state.ending.outcome != "held":
+            return None
+        return Text.assemble(("deploy promote", "bold"), "  to go on, or  ", ("deploy abort", "bold"), "  to go back")
+    running, waiting = state.running, state.waiting
+    if running is None and waiting is None:
+        return None
+    following = waiting.text if waiting else ("the rollout has gone back" if state.turned else "the rollout is done")
+    when = f" · in at most {duration(max(round(running.until - now), 0))}" if running and running.until else ""
+    return Text.assemble(following, (when, "dim"))
+
+
+def _ending(state: ViewState) -> RenderableType | None:
+    ending = state.ending
+    if ending is None:
+        return None
+    sign, style = ENDINGS.get(ending.outcome, ("·", "bold"))
+    took = f" after {duration(ending.at - state.started)}" if ending.at and state.started else ""
+    return Text.assemble((f"{sign} {ending.outcome}{took}", style), _tail(ending))
+
+
+def _tail(ending: Ending) -> Text:
+    tail = Text(f"  {ending.text}" if ending.text else "")
+    return tail.append(f"  (exit {ending.exit})", "dim") if ending.exit else tail

@@ -1,0 +1,84 @@
+"""The traffic part of the live page: who gets how much, and what both sides answered."""
+
+from __future__ import annotations
+
+from rich.console import RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from deployer.steps import percent
+from deployer.views import text as write
+from deployer.views.state import Look, Side, ViewState
+
+BAR = 24  # columns
+NARROW = 68  # columns under which the table drops what matters least
+FULL = 10000  # basis points
+PAINT = {"blue": "bright_blue", "green": "green"}
+OTHER = {"blue": "green", "green": "blue"}
+
+
+def traffic_lines(state: ViewState) -> list[tuple[str, Text]]:
+    """Draw the share as a labelled bar, asked beside measured; nothing while no traffic was touched."""
+    if state.share is None:
+        return []
+    if state.promoted:
+        return [("users", Text.assemble("all on ", (write.release(state.release, state.version), "bold")))]
+    measured = "" if state.measured is None else f" · {state.measured / 100:.2f} % measured"
+    shown = state.share if state.measured is None else state.measured
+    return [("share", Text.assemble(_bar(shown, state.colour), f"  {percent(state.share)} asked{measured}"))]
+
+
+def sides_table(state: ViewState, width: int) -> RenderableType | None:
+    """Draw requests, errors and latency of both sides since the watch began; a narrow page leaves out the rate."""
+    if not state.looks:
+        return None
+    narrow = width < NARROW
+    table = Table(box=None, pad_edge=False, padding=(0, 1 if narrow else 2, 0, 0), header_style="dim")
+    table.add_column("", no_wrap=True)
+    for name in ("requests", *(() if narrow else ("per s",)), "errors", "", "p50", "p99"):
+        table.add_column(name, justify="right", no_wrap=True)
+    candidate = state.colour if state.promoted else OTHER.get(state.colour, "")
+    for role, release, colour in (
+        ("stable", state.origin, OTHER.get(candidate, "")),
+        ("candidate", state.release, candidate),
+    ):
+        cells = _cells(getattr(state.looks[-1], role), _rate(state.looks, role))
+        label = Text.assemble(("■ ", _paint(colour)), role, (f" r{release}" if release else "", "dim"))
+        table.add_row(label, *(cells[:1] + cells[2:] if narrow else cells))
+    if state.lost:
+        table.add_row(Text("not seen", "yellow"), Text(write.count(state.lost), "yellow"))
+    return table
+
+
+def _cells(side: Side, rate: float | None) -> list[Text]:
+    bad = "bold red" if side.errors else ""
+    return [
+        Text(write.count(side.requests)),
+        Text(write.rate(rate), "dim"),
+        Text(write.count(side.errors), bad),
+        Text(write.part(side.errors, side.requests), bad),
+        Text(write.latency(side.p50)),
+        Text(write.latency(side.p99)),
+    ]
+
+
+def _rate(looks: tuple[Look, ...], side: str) -> float | None:
+    """Measure requests per second over the kept looks; None until there are two."""
+    first, last = looks[0], looks[-1]
+    if last.at <= first.at:
+        return None
+    more: int = getattr(last, side).requests - getattr(first, side).requests
+    return more / (last.at - first.at)
+
+
+def _bar(share: float, stable: str) -> Text:
+    """Draw the candidate's part from the left; any share above nothing is at least visible."""
+    halves = round(2 * BAR * share / FULL)
+    halves = min(max(halves, 1 if share > 0 else 0), 2 * BAR - (1 if share < FULL else 0))
+    full, half = divmod(halves, 2)
+    bar = Text("━" * full + "╸" * half, _paint(OTHER.get(stable, "")))
+    return bar.append("━" * (BAR - full - half), _paint(stable) + " dim")
+
+
+def _paint(colour: str) -> str:
+    return PAINT.get(colour, "cyan")

@@ -1,0 +1,154 @@
+"""Events as plain lines: for pipelines and log files. The wording is stable; new kinds may be added."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import IO, Any
+
+from deployer.events import PASSING, Event
+from deployer.steps import percent
+from deployer.views import text as write
+from deployer.views.text import ascii_only, clean, one_line
+
+QUIET = 5.0  # seconds between two lines of the same passing kind
+
+
+class PlainLines:
+    """Writes one line an event, in ASCII where the stream knows nothing else."""
+
+    def __init__(self, out: IO[str]) -> None:
+        self._out = out
+        self._ascii = (getattr(out, "encoding", None) or "utf-8").lower().replace("-", "") != "utf8"
+        self._last: dict[str, float] = {}
+
+    def __call__(self, event: Event) -> None:
+        """Write the event, unless one of its passing kind was written just before."""
+        if event.kind in PASSING:
+            if event.at - self._last.get(event.kind, float("-inf")) < QUIET:
+                return
+            self._last[event.kind] = event.at
+        text = lines(event)
+        self._out.write((ascii_only(text) if self._ascii else text) + "\n")
+        self._out.flush()
+
+
+def lines(event: Event) -> str:
+    """Give the line of an event; a failed step with a log has one more line for each of its lines."""
+    head = f"{time.strftime('%H:%M:%S', time.localtime(event.at))} {event.service} #{event.rollout}"
+    writer = _WRITERS.get(event.kind)
+    text = writer(event.data) if writer else f"{event.kind}: {_rest(event.data)}"
+    log = event.data.get("log") or () if event.kind == "step.failed" else ()
+    return "\n".join([f"{head} {text}", *(f"    | {clean(line).rstrip()}" for line in log)])
+
+
+def _started(d: dict[str, Any]) -> str:
+    origin, release = int(d.get("origin", 0)), int(d.get("release", 0))
+    way = f"{write.release(origin)} → {write.release(release, d.get('version', ''))}"
+    return f"started: {_s(d, 'strategy')} {way}, {write.plural(len(d.get('steps', ())), 'step')}, by {_s(d, 'by')}"
+
+
+def _resumed(d: dict[str, Any]) -> str:
+    return f"resumed {_s(d, 'phase')} by {_s(d, 'by')}"
+
+
+def _began(d: dict[str, Any]) -> str:
+    deadline = float(d.get("deadline") or 0)
+    limit = f" (up to {write.duration(deadline)})" if deadline else ""
+    return f"{_step(d)} began: {_s(d, 'text')}{limit}"
+
+
+def _progress(d: dict[str, Any]) -> str:
+    step = f"step {int(d['n']) + 1}: " if "n" in d else ""  # its `of` counts what the step counts, not steps
+    return f"{step}{_s(d, 'text')}"
+
+
+def _done(d: dict[str, Any]) -> str:
+    return f"{_step(d)} done in {write.duration(float(d.get('seconds') or 0))}: {_s(d, 'text')}"
+
+
+def _failed(d: dict[str, Any]) -> str:
+    return f"{_step(d)} FAILED: {_error(d)}"
+
+
+def _task(d: dict[str, Any]) -> str:
+    message = f": {_s(d, 'message')}" if d.get("message") else ""
+    return f"task {_s(d, 'status')}: {_s(d, 'playbook')}: {_s(d, 'task')} on {_s(d, 'host')}{message}"
+
+
+def _traffic(d: dict[str, Any]) -> str:
+    return f"traffic: stable is {_s(d, 'stable')}, the candidate gets {percent(int(d.get('share', 0)))}"
+
+
+def _sample(d: dict[str, Any]) -> str:
+    measured = d.get("share_measured")
+    got = "nothing measured" if measured is None else f"{measured / 100:.2f} % measured"
+    lost = f"; {write.count(int(d['lost']))} not seen" if d.get("lost") else ""
+    asked = percent(int(d.get("share_asked") or 0))
+    return f"sample: {asked} asked, {got}; {_side('stable', d)}; {_side('candidate', d)}{lost}"
+
+
+def _side(role: str, d: dict[str, Any]) -> str:
+    side = d.get(role) or {}
+    requests, errors = int(side.get("requests") or 0), int(side.get("errors") or 0)
+    times = f"p50 {write.latency(side.get('p50'))}, p99 {write.latency(side.get('p99'))}"
+    return f"{role} {write.plural(requests, 'request')}, {write.plural(errors, 'error')}, {times}"
+
+
+def _verdict(d: dict[str, Any]) -> str:
+    return f"verdict: {_s(d, 'verdict')}: {_s(d, 'text')}"
+
+
+def _turned(d: dict[str, Any]) -> str:
+    return f"turning back (exit {d.get('exit', 0)}): {_error(d)}"
+
+
+def _held(d: dict[str, Any]) -> str:
+    return f"held at {percent(int(d.get('share') or 0))}: {_s(d, 'text')} → deploy promote, or deploy abort"
+
+
+def _ended(d: dict[str, Any]) -> str:
+    took = write.duration(float(d.get("seconds") or 0))
+    return f"ended: {_s(d, 'outcome')} after {took} (exit {d.get('exit', 0)}): {_s(d, 'text')}"
+
+
+def _note(d: dict[str, Any]) -> str:
+    return f"note: {_s(d, 'text')}"
+
+
+def _step(d: dict[str, Any]) -> str:
+    way = "back " if d.get("phase") == "back" else ""
+    of = f"/{d['of']}" if d.get("of") else ""
+    n = f" {int(d['n']) + 1}" if "n" in d else ""
+    return f"{way}step{n}{of}"
+
+
+def _error(d: dict[str, Any]) -> str:
+    hint = f" → {_s(d, 'hint')}" if d.get("hint") else ""
+    return f"{_s(d, 'error')}{hint}"
+
+
+def _rest(d: dict[str, Any]) -> str:
+    return ", ".join(f"{key}={one_line(value)}" for key, value in d.items())
+
+
+def _s(d: dict[str, Any], key: str) -> str:
+    return one_line(d.get(key, ""))
+
+
+_WRITERS: dict[str, Callable[[dict[str, Any]], str]] = {
+    "rollout.started": _started,
+    "rollout.resumed": _resumed,
+    "step.began": _began,
+    "step.progress": _progress,
+    "step.done": _done,
+    "step.failed": _failed,
+    "task": _task,
+    "traffic.changed": _traffic,
+    "sample": _sample,
+    "verdict": _verdict,
+    "rollout.turned": _turned,
+    "rollout.held": _held,
+    "rollout.ended": _ended,
+    "note": _note,
+}

@@ -1,0 +1,217 @@
+"""Events in, view state out: one pure function for each kind.
+
+Views must survive what they do not know: an unknown kind changes nothing but the time, a missing field is its default.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from typing import Any
+
+from deployer.events import Event
+from deployer.views.state import Ending, Failure, Look, Side, StepLine, StepState, Task, Verdict, ViewState
+from deployer.views.text import clean, one_line
+
+RATE_WINDOW = 5.0  # seconds over which requests per second are measured
+LONGEST = 999  # steps; no plan comes near
+KEPT_TASKS = 4
+KEPT_NOTES = 3
+KEPT_LOG = 15
+
+
+def reduce(state: ViewState, event: Event) -> ViewState:
+    """Give the state after the event."""
+    handler = _HANDLERS.get(event.kind)
+    if handler is not None:
+        state = handler(state, event)
+    return replace(
+        state,
+        service=event.service or state.service,
+        rollout=event.rollout or state.rollout,
+        started=state.started or event.at,
+        seen=max(state.seen, event.at),
+    )
+
+
+def reduce_all(events: Iterable[Event], state: ViewState | None = None) -> ViewState:
+    """Give the state after all events."""
+    state = state or ViewState()
+    for event in events:
+        state = reduce(state, event)
+    return state
+
+
+def _started(state: ViewState, event: Event) -> ViewState:
+    data = event.data
+    return ViewState(
+        release=int(data.get("release", 0)),
+        version=one_line(data.get("version", "")),
+        origin=int(data.get("origin", 0)),
+        strategy=one_line(data.get("strategy", "")),
+        by=one_line(data.get("by", "")),
+        started=event.at,
+        forward=tuple(StepLine(one_line(text)) for text in data.get("steps", ())),
+        notes=state.notes,
+    )
+
+
+def _resumed(state: ViewState, event: Event) -> ViewState:
+    note = f"resumed by {one_line(event.data.get('by', 'somebody'))}"
+    back = event.data.get("phase") == "back"
+    return replace(state, ending=None, turned=state.turned or back, notes=_last(state.notes, note, KEPT_NOTES))
+
+
+def _began(state: ViewState, event: Event) -> ViewState:
+    data = event.data
+    step = StepLine(
+        text=one_line(data.get("text", "")),
+        state="running",
+        kind=str(data.get("step", "")),
+        began=event.at,
+        until=float(data.get("until") or 0.0),
+    )
+    state = _put(replace(state, ending=None, activity=""), event, step)
+    if step.kind == "watch":  # the samples of a watch count from its beginning
+        state = replace(state, looks=(), measured=None, verdict=None, lost=0)
+    return replace(state, tasks=()) if step.kind == "play" else state
+
+
+def _progress(state: ViewState, event: Event) -> ViewState:
+    running = state.running
+    if running is None:  # what comes before the rollout has a number: fetching an image
+        return replace(state, activity=one_line(event.data.get("text", "")))
+    return _replace_running(state, replace(running, progress=one_line(event.data.get("text", ""))))
+
+
+def _done(state: ViewState, event: Event) -> ViewState:
+    step = _ended(state, event, "done")
+    return replace(_put(state, event, step), promoted=state.promoted or step.kind == "promote")
+
+
+def _failed(state: ViewState, event: Event) -> ViewState:
+    data = event.data
+    log = tuple(clean(line).rstrip() for line in data.get("log") or ())[-KEPT_LOG:]
+    failure = Failure(clean(data.get("error", "")), clean(data.get("hint", "")), log, data.get("phase") == "back")
+    return replace(_put(state, event, _ended(state, event, "failed")), failure=failure)
+
+
+def _task(state: ViewState, event: Event) -> ViewState:
+    fields = ("playbook", "task", "host", "status", "message")
+    task = Task(*(one_line(event.data.get(name) or "") for name in fields))
+    return replace(state, tasks=(*state.tasks, task)[-KEPT_TASKS:])
+
+
+def _traffic(state: ViewState, event: Event) -> ViewState:
+    data = event.data
+    share = int(data.get("share", 0))
+    # what was measured under another share says nothing about this one
+    measured = state.measured if share == state.share else None
+    return replace(state, colour=str(data.get("stable", "")), share=share, measured=measured)
+
+
+def _sample(state: ViewState, event: Event) -> ViewState:
+    data = event.data
+    look = Look(event.at, _side(data.get("stable")), _side(data.get("candidate")))
+    looks = state.looks
+    if looks and look.candidate.requests < looks[-1].candidate.requests:
+        looks = ()  # a new count began
+    recent = tuple(old for old in looks if event.at - old.at <= RATE_WINDOW)
+    measured = data.get("share_measured")
+    return replace(
+        state,
+        share=int(data.get("share_asked", state.share or 0)),
+        measured=None if measured is None else float(measured),
+        looks=(*recent, look),
+        lost=int(data.get("lost") or 0),
+    )
+
+
+def _verdict(state: ViewState, event: Event) -> ViewState:
+    data = event.data
+    return replace(state, verdict=Verdict(one_line(data.get("verdict", "")), one_line(data.get("text", ""))))
+
+
+def _turned(state: ViewState, event: Event) -> ViewState:
+    data = event.data
+    forward = tuple(replace(s, state="stopped") if s.state == "running" else s for s in state.forward)
+    error, hint = clean(data.get("error", "")), clean(data.get("hint", ""))
+    log = state.failure.log if state.failure else ()
+    return replace(state, forward=forward, turned=True, failure=Failure(error, hint, log))
+
+
+def _held(state: ViewState, event: Event) -> ViewState:
+    data = event.data
+    share = data.get("share", state.share)
+    ending = Ending("held", one_line(data.get("text", "")), int(data.get("exit", 0)), event.at)
+    return replace(state, share=share, ending=ending)
+
+
+def _finished(state: ViewState, event: Event) -> ViewState:
+    data = event.data
+    ending = Ending(str(data.get("outcome", "")), one_line(data.get("text", "")), int(data.get("exit", 0)), event.at)
+    return replace(state, ending=ending)
+
+
+def _note(state: ViewState, event: Event) -> ViewState:
+    return replace(state, notes=_last(state.notes, one_line(event.data.get("text", "")), KEPT_NOTES))
+
+
+def _side(data: dict[str, Any] | None) -> Side:
+    data = data or {}
+    return Side(int(data.get("requests") or 0), int(data.get("errors") or 0), data.get("p50"), data.get("p99"))
+
+
+def _ended(state: ViewState, event: Event, how: StepState) -> StepLine:
+    step = _get(state, event)
+    seconds = event.data.get("seconds")
+    took = float(seconds) if seconds is not None else event.at - (step.began or event.at)
+    text = one_line(event.data.get("text", "")) or step.text
+    return replace(step, text=text, state=how, seconds=took, progress="")
+
+
+def _get(state: ViewState, event: Event) -> StepLine:
+    steps = state.back if event.data.get("phase") == "back" else state.forward
+    n = int(event.data.get("n", -1))
+    return steps[n] if 0 <= n < len(steps) else StepLine("")
+
+
+def _put(state: ViewState, event: Event, step: StepLine) -> ViewState:
+    """Set step `n` of its phase, counted from 0; a way that was not announced grows as its steps are heard of."""
+    back = event.data.get("phase") == "back"
+    steps = state.back if back else state.forward
+    n = int(event.data.get("n", 0))
+    if not 0 <= n <= LONGEST:
+        raise ValueError(f"no plan has a step {n}")
+    steps = steps + tuple(StepLine("") for _ in range(n - len(steps)))
+    steps = (*steps[:n], step, *steps[n + 1 :])
+    return replace(state, back=steps, turned=True) if back else replace(state, forward=steps)
+
+
+def _replace_running(state: ViewState, step: StepLine) -> ViewState:
+    def swap(steps: tuple[StepLine, ...]) -> tuple[StepLine, ...]:
+        return tuple(step if old.state == "running" else old for old in steps)
+
+    return replace(state, forward=swap(state.forward), back=swap(state.back))
+
+
+def _last(kept: tuple[str, ...], text: str, limit: int) -> tuple[str, ...]:
+    return (*kept, text)[-limit:]
+
+
+_HANDLERS: dict[str, Callable[[ViewState, Event], ViewState]] = {
+    "rollout.started": _started,
+    "rollout.resumed": _resumed,
+    "step.began": _began,
+    "step.progress": _progress,
+    "step.done": _done,
+    "step.failed": _failed,
+    "task": _task,
+    "traffic.changed": _traffic,
+    "sample": _sample,
+    "verdict": _verdict,
+    "rollout.turned": _turned,
+    "rollout.held": _held,
+    "rollout.ended": _finished,
+    "note": _note,
+}

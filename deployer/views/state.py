@@ -1,0 +1,121 @@
+"""What a view knows of a rollout: frozen data, built up from events by `deployer.views.reduce`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+StepState = Literal["waiting", "running", "done", "failed", "stopped"]
+
+
+@dataclass(frozen=True)
+class StepLine:
+    """One step as it is shown. Times are Unix seconds, `seconds` is how long it took."""
+
+    text: str
+    state: StepState = "waiting"
+    kind: str = ""
+    began: float = 0.0
+    until: float = 0.0
+    seconds: float = 0.0
+    progress: str = ""
+
+
+@dataclass(frozen=True)
+class Task:
+    """One task of a playbook on one host."""
+
+    playbook: str
+    task: str
+    host: str
+    status: str
+    message: str = ""
+
+
+@dataclass(frozen=True)
+class Side:
+    """What one side answered since the watch began; latencies in ms, None while nothing was answered."""
+
+    requests: int = 0
+    errors: int = 0
+    p50: float | None = None
+    p99: float | None = None
+
+
+@dataclass(frozen=True)
+class Look:
+    """Both sides at one moment."""
+
+    at: float
+    stable: Side
+    candidate: Side
+
+
+@dataclass(frozen=True)
+class Failure:
+    """What went wrong, what to do next, and the last lines that the failing instance wrote."""
+
+    error: str
+    hint: str = ""
+    log: tuple[str, ...] = ()
+    back: bool = False  # it happened on the way back
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the judge says now, in one word and one sentence."""
+
+    verdict: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How the rollout ended, or that it holds."""
+
+    outcome: str
+    text: str
+    exit: int = 0
+    at: float = 0.0
+
+
+@dataclass(frozen=True)
+class ViewState:
+    """Everything that the live view shows. Shares are in basis points, times in Unix seconds."""
+
+    service: str = ""
+    rollout: int = 0
+    release: int = 0
+    version: str = ""
+    origin: int = 0
+    strategy: str = ""
+    by: str = ""
+    started: float = 0.0
+    seen: float = 0.0  # time of the newest event
+    forward: tuple[StepLine, ...] = ()
+    back: tuple[StepLine, ...] = ()
+    turned: bool = False
+    promoted: bool = False
+    colour: str = ""  # colour of the stable release
+    share: int | None = None
+    measured: float | None = None
+    looks: tuple[Look, ...] = ()  # the last few seconds of this watch, newest last
+    lost: int = 0
+    verdict: Verdict | None = None
+    tasks: tuple[Task, ...] = ()
+    failure: Failure | None = None
+    ending: Ending | None = None
+    notes: tuple[str, ...] = ()
+    activity: str = ""  # what happens while no step is under way
+
+    @property
+    def running(self) -> StepLine | None:
+        """The step that is under way, if one is."""
+        steps = self.back if self.turned else self.forward
+        return next((step for step in reversed(steps) if step.state == "running"), None)
+
+    @property
+    def waiting(self) -> StepLine | None:
+        """The step that comes next, if one is known."""
+        steps = self.back if self.turned else self.forward
+        return next((step for step in steps if step.state == "waiting"), None)

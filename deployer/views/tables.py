@@ -1,0 +1,223 @@
+"""Results for people: each view of `deployer.views.data` as text for stdout. Pure: view and time in, text out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from deployer.steps import percent
+from deployer.views import text as write
+from deployer.views.data import (
+    EnvironmentView,
+    HistoryView,
+    InstanceView,
+    JournalRow,
+    LockView,
+    PlanView,
+    ReleasesView,
+    RolloutRow,
+    RolloutView,
+    StatusView,
+    View,
+)
+from deployer.views.jsonl import parse
+from deployer.views.plain import lines as event_lines
+from deployer.views.text import columns, duration, moment, one_line, release
+
+Ink = Callable[[str, str], str]  # ink(text, style) gives the text, coloured or not
+CODES = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "cyan": "36"}
+OUTCOMES = {"done": "green", "reverted": "yellow", "held": "cyan", "stuck": "red"}
+STATES = {"running": "green", "created": "yellow", "exited": "red"}
+STANDINGS = {"good": "green", "rolled-back": "yellow", "failed": "red"}
+ROLES = {"stable": "bold", "candidate": "cyan", "left over": "yellow"}
+
+
+def coloured(text: str, style: str) -> str:
+    """Write text in a style of `CODES`."""
+    return f"\x1b[{CODES[style]}m{text}\x1b[0m" if style and text else text
+
+
+def uncoloured(text: str, style: str) -> str:  # noqa: ARG001 - the same shape as `coloured`
+    """Leave text as it is."""
+    return text
+
+
+def render(view: View, now: float, ink: Ink = uncoloured) -> str:
+    """Give the view as text, without the last line break. `now` is Unix seconds."""
+    return "\n".join(_RENDERERS[type(view)](view, now, ink))
+
+
+def _status(view: StatusView, now: float, ink: Ink) -> list[str]:
+    out = [f"{ink(view.service, 'bold')}  {_traffic(view, now, ink)}"]
+    if view.environments:
+        heads = ("", "release", "role", "instance", "address", "state", "in proxy")
+        rows = [_heads(heads, ink)]
+        for environment in view.environments:
+            rows += _environment(environment, now, ink)
+        out += ["", *columns(rows), ""]
+    if view.rollout:
+        out.append(f"rollout {_rollout(view.rollout, now, ink)}")
+    if view.lock:
+        out.append(_lock(view.lock, now, ink))
+    out += [f"{ink('problem', 'red')}: {one_line(problem)}" for problem in view.problems]
+    if view.next:
+        out.append(f"{ink('next', 'dim')}: {one_line(view.next)}")
+    return out[:-1] if out[-1] == "" else out
+
+
+def _traffic(view: StatusView, now: float, ink: Ink) -> str:
+    if not view.stable:
+        return "no release is live yet"
+    stable = ink(release(view.stable, view.stable_version), "bold")
+    if not view.candidate:
+        return f"{stable} is live for everyone"
+    candidate = ink(release(view.candidate, view.candidate_version), "cyan")
+    lease = ""
+    if view.share and view.lease:
+        left = view.lease - now
+        lease = f" (lease: {duration(left)} left)" if left > 0 else " (the lease is over: everyone is on stable)"
+    return f"{stable} is stable, {candidate} gets {percent(view.share)}{lease}"
+
+
+def _environment(view: EnvironmentView, now: float, ink: Ink) -> list[list[str]]:
+    role = ink(view.role, ROLES.get(view.role, ""))
+    if view.warm_until:
+        left = view.warm_until - now
+        role += f" ({duration(left)} left)" if left > 0 else " (over)"
+    head = [view.colour, release(view.release, view.version), role]
+    rows = [_instance(instance, ink) for instance in view.instances] or [["–", "", "", ""]]
+    return [[*(head if number == 0 else ["", "", ""]), *row] for number, row in enumerate(rows)]
+
+
+def _instance(view: InstanceView, ink: Ink) -> list[str]:
+    state = ink(view.state, STATES.get(view.state, ""))
+    if view.exit_code is not None and view.state == "exited":
+        state += f" ({view.exit_code})"
+    if view.health != "none":
+        state += f", {view.health}"
+    if view.restarts:
+        state += f", {write.plural(view.restarts, 'restart')}"
+    up = {True: ink("up", "green"), False: ink("down", "red"), None: "–"}[view.up]
+    return [view.name, view.address, state, up]
+
+
+def _lock(view: LockView, now: float, ink: Ink) -> str:
+    where = f" on {one_line(view.host)}" if view.host else ""
+    what = f", rollout {view.rollout}" if view.rollout else ""
+    version = f", version {one_line(view.version)}" if view.version else ""
+    message = f": {one_line(view.message)}" if view.message else ""
+    dead = "" if view.alive else "; its process is gone: `deploy resume` or `deploy abort`"
+    since = duration(now - view.since)
+    return f"{ink('locked', 'yellow')} by {one_line(view.by)}{where} for {since}{what}{version}{message}{dead}"
+
+
+def _rollout(row: RolloutRow, now: float, ink: Ink) -> str:
+    way = f"{release(row.origin)} → {release(row.release, row.version)}"
+    message = f": {one_line(row.message)}" if row.message else ""
+    if row.outcome:
+        end = f"{ink(row.outcome, OUTCOMES.get(row.outcome, ''))} after {duration(row.seconds)}"
+        end += f" (exit {row.exit})" if row.exit else ""
+    else:
+        end = f"{ink('open', 'cyan')} for {duration(now - row.started_at)}"
+    return f"{row.number}: {row.strategy} {way}, {end}, by {one_line(row.by)}{message}"
+
+
+def _history(view: HistoryView, now: float, ink: Ink) -> list[str]:
+    if not view.rollouts:
+        return [f"{view.service}: no rollout yet"]
+    rows = [_heads(("", "when", "took", "strategy", "from", "to", "outcome", "exit", "by", "message"), ink)]
+    for row in view.rollouts:
+        took = duration(row.seconds if row.outcome else now - row.started_at)
+        outcome = ink(row.outcome or "open", OUTCOMES.get(row.outcome, "cyan"))
+        code = "–" if row.exit is None else str(row.exit)
+        ends = [release(row.origin), release(row.release, row.version), outcome, code]
+        rows.append(
+            [
+                f"#{row.number}",
+                moment(row.started_at),
+                took,
+                row.strategy,
+                *ends,
+                one_line(row.by),
+                one_line(row.message),
+            ]
+        )
+    return columns(rows)
+
+
+def _releases(view: ReleasesView, _: float, ink: Ink) -> list[str]:
+    if not view.releases:
+        return [f"{view.service}: no release yet"]
+    rows = [_heads(("", "release", "standing", "image", "id", "git", "made", "by", "message"), ink)]
+    for row in view.releases:
+        standing = ink(row.standing, STANDINGS.get(row.standing, ""))
+        made = [moment(row.created_at), one_line(row.created_by), one_line(row.message)]
+        name = release(row.number, row.version)
+        live = ink("●", "green") if row.live else ""
+        rows.append([live, name, standing, row.image, _short(row.image_id), row.git[:10] or "–", *made])
+    return columns(rows)
+
+
+def _show(view: RolloutView, now: float, ink: Ink) -> list[str]:
+    out = [f"{ink(view.service, 'bold')}  rollout {_rollout(view.rollout, now, ink)}", ""]
+    for phase, title in (("forward", "steps"), ("back", "way back")):
+        steps = [step for step in view.steps if step.phase == phase]
+        if steps:
+            out += [ink(title, "bold"), *columns([_step(step, ink) for step in steps]), ""]
+            out += [f"    {step.n + 1}: {one_line(step.error)}" for step in steps if step.error]
+    verdicts = [line for event in view.events if event.get("event") == "verdict" for line in _verdict(event)]
+    if verdicts:
+        out += [ink("verdicts", "bold"), *verdicts, ""]
+    if view.events:
+        out += [ink("events", "bold"), *(event_lines(parse(event)) for event in view.events)]
+    return out[:-1] if out[-1] == "" else out
+
+
+def _step(step: JournalRow, ink: Ink) -> list[str]:
+    style = {"done": "green", "failed": "red", "tried": "cyan"}.get(step.state, "dim")
+    took = duration(step.seconds) if step.state in ("done", "failed") else ""
+    return ["", f"{step.n + 1:>2}", ink(step.state, style), moment(step.at)[11:] or "–", took, one_line(step.text)]
+
+
+def _verdict(event: dict[str, Any]) -> list[str]:
+    known = ("event", "at", "service", "rollout", "verdict", "text")
+    head = (
+        f"  {moment(float(event['at']))[11:]}  {one_line(event.get('verdict', ''))}: {one_line(event.get('text', ''))}"
+    )
+    numbers = [[f"    {key}", one_line(value)] for key, value in event.items() if key not in known]
+    return [head, *columns(numbers)]
+
+
+def _plan(view: PlanView, _: float, ink: Ink) -> list[str]:
+    origin = release(view.origin, view.origin_version) if view.origin else "first deploy"
+    way = f"{origin} → {release(view.release, view.version)}"
+    out = [f"{ink(view.service, 'bold')}  {view.strategy}, {way}"]
+    if view.changes:
+        out += ["", ink("what changes", "bold"), *(f"  {one_line(change)}" for change in view.changes)]
+    out += ["", ink("steps", "bold"), *_numbered(view.forward)]
+    until = "" if view.commit is None else f", from any step before {view.commit + 1}"
+    out += ["", ink("way back", "bold") + until, *_numbered(view.back)]
+    if view.notes:
+        out += ["", ink("notes", "bold"), *(f"  {one_line(note)}" for note in view.notes)]
+    return out
+
+
+def _numbered(sentences: tuple[str, ...]) -> list[str]:
+    return [f"  {number:>2}  {one_line(sentence)}" for number, sentence in enumerate(sentences, 1)]
+
+
+def _heads(names: tuple[str, ...], ink: Ink) -> list[str]:
+    return [ink(name, "dim") for name in names]
+
+
+def _short(image_id: str) -> str:
+    return image_id.rpartition(":")[2][:12]
+
+
+_RENDERERS: dict[type[View], Callable[[Any, float, Ink], list[str]]] = {
+    StatusView: _status,
+    HistoryView: _history,
+    ReleasesView: _releases,
+    RolloutView: _show,
+    PlanView: _plan,
+}

@@ -1,0 +1,108 @@
+"""How numbers, times and foreign text are written for people: one way everywhere."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Sequence
+
+# Cursor moves, colours, window titles: what another program wrote must not steer our user's terminal.
+_ESCAPES = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|\x1b[@-Z\\^_]")
+_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+_ASCII = str.maketrans(
+    {"→": "->", "–": "-", "—": "-", "…": "...", "≤": "<=", "≥": ">=", "×": "x", "“": '"', "”": '"', "’": "'"}
+)
+
+
+def clean(text: object) -> str:
+    """Give text without escape sequences and control characters; line breaks stay, tabs become spaces."""
+    plain = _ESCAPES.sub("", str(text)).replace("\r\n", "\n").expandtabs(4)
+    return _CONTROLS.sub("", plain)
+
+
+def one_line(text: object) -> str:
+    """Give cleaned text with its line breaks and indents folded into single spaces."""
+    return " ".join(clean(text).split())
+
+
+def ascii_only(text: str) -> str:
+    """Write text in ASCII: the signs that we use get their ASCII twins, everything else a question mark."""
+    return text.translate(_ASCII).encode("ascii", "replace").decode("ascii")
+
+
+def count(number: int) -> str:
+    """Write a count with its thousands apart: `12,345`."""
+    return f"{number:,}"
+
+
+def part(number: int, total: int) -> str:
+    """Write `number` of `total` as a percentage; nothing of nothing is a dash."""
+    return f"{100 * number / total:.2f} %" if total else "–"
+
+
+def rate(per_second: float | None) -> str:
+    """Write requests per second."""
+    return "–" if per_second is None else f"{per_second:,.1f}" if per_second < 1000 else f"{per_second:,.0f}"
+
+
+def latency(ms: float | None) -> str:
+    """Write a latency given in milliseconds, three digits at most."""
+    if ms is None:
+        return "–"
+    if ms < 10:
+        return f"{ms:.1f} ms"
+    return f"{ms:.0f} ms" if ms < 1000 else f"{ms / 1000:.2g} s" if ms < 10000 else f"{ms / 1000:.0f} s"
+
+
+def duration(seconds: float) -> str:
+    """Write a time span as a person says it: `12 ms`, `1.2 s`, `42 s`, `3 min 05 s`, `2 h 10 min`, `3 d`."""
+    if 0 < seconds < 0.0995:
+        return f"{max(seconds * 1000, 1):.0f} ms"
+    if seconds < 10:
+        return f"{max(seconds, 0):.1f} s"
+    whole = round(seconds)
+    if whole < 100:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    if whole < 48 * 3600:
+        return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+    return f"{whole // 86400} d"
+
+
+def stopwatch(seconds: float) -> str:
+    """Write elapsed time as on a watch: `0:42`, `1:02:03`."""
+    whole = max(int(seconds), 0)
+    hours, minutes = whole // 3600, whole % 3600 // 60
+    return f"{hours}:{minutes:02d}:{whole % 60:02d}" if hours else f"{minutes}:{whole % 60:02d}"
+
+
+def moment(at: float) -> str:
+    """Write a Unix time in local time, to the second; 0 is a dash."""
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(at)) if at else "–"
+
+
+def release(number: int, version: str = "") -> str:
+    """Name a release: `r42 (2.0)`; 0 is nothing."""
+    if not number:
+        return "nothing"
+    return f"r{number} ({one_line(version)})" if version else f"r{number}"
+
+
+def plural(number: int, noun: str) -> str:
+    """Write a number with its noun: `1 step`, `2 steps`."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def columns(rows: Sequence[Sequence[str]], *, gap: int = 2) -> list[str]:
+    """Lay rows out as left-aligned columns; colours in cells take no room, the last column is as long as it likes."""
+    widths = [max(map(_width, cells)) for cells in zip(*rows, strict=True)] if rows else []
+
+    def padded(cell: str, width: int) -> str:
+        return cell + " " * (width - _width(cell))
+
+    return [(" " * gap).join(map(padded, row, widths)).rstrip() for row in rows]
+
+
+def _width(cell: str) -> int:
+    return len(_ESCAPES.sub("", cell))
