@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -65,3 +66,8 @@ def require(*services: str) -> None:
             if os.environ.get("CI"):
                 pytest.fail(f"{service}: {missing}; in CI every service must be there", pytrace=False)
             pytest.skip(f"{service}: {missing}")
+
+
+if __name__ == "__main__":  # `python -m tests.services docker`: exit code 0 when all that are named are there
+    problems = [f"{name}: {problem}" for name in sys.argv[1:] if (problem := CHECKS[name]())]
+    sys.exit("\n".join(problems) or 0)

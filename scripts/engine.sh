@@ -1,0 +1,79 @@
+# shellcheck shell=bash
+# A Docker engine of our own for the tests, where none answers; sourced after lib.sh.
+#
+# It lives in one temporary folder and leaves the machine's firewall alone. What it cannot avoid, the bridge docker0, is
+# removed with it.
+
+ENGINE_DIR=
+ENGINE_PID=
+ENGINE_BRIDGE=
+
+engine_answers() { "$PYTHON" -m tests.services docker >/dev/null 2>&1; }
+engine_ended() { ! kill -0 "$ENGINE_PID" 2>/dev/null; }
+engine_up_or_ended() { engine_answers || engine_ended; }
+
+# ensure_engine — uses the engine that answers; otherwise starts one, as root, and sets DOCKER_HOST to it.
+ensure_engine() {
+  if engine_answers; then
+    return
+  fi
+  if ! is_root || ! PATH=$PATH:/usr/sbin:/sbin command -v dockerd >/dev/null; then
+    say "No Docker engine answers, and one of our own needs root and dockerd."
+    return 1
+  fi
+  start_engine
+}
+
+start_engine() {
+  ENGINE_DIR=$(mktemp -d /tmp/dpengine.XXXXXX)
+  ENGINE_BRIDGE=
+  [ -e /sys/class/net/docker0 ] || ENGINE_BRIDGE=docker0
+  export DOCKER_HOST=unix://$ENGINE_DIR/docker.sock
+  # Without the mark of the test run (see leftovers.py): stopping the engine is our own business.
+  PATH=$PATH:/usr/sbin:/sbin setsid env -u DEPLOYER_TEST_RUN dockerd --host "$DOCKER_HOST" \
+    --data-root "$ENGINE_DIR/data" --exec-root "$ENGINE_DIR/exec" --pidfile "$ENGINE_DIR/pid" \
+    --iptables=false --ip6tables=false --ip-masq=false --ip-forward=false \
+    >"$ENGINE_DIR/log" 2>&1 </dev/null &
+  ENGINE_PID=$!
+  if ! until_true 60 engine_up_or_ended || engine_ended; then
+    say "dockerd did not start within 60 s; the last lines of its log:"
+    tail -n 15 "$ENGINE_DIR/log" >&2
+    stop_engine
+    return 1
+  fi
+  say "Started a Docker engine of our own (process $ENGINE_PID in $ENGINE_DIR)"
+}
+
+# stop_engine — stops what start_engine started, and removes all of it.
+stop_engine() {
+  [ -n "$ENGINE_DIR" ] || return 0
+  local pid mount
+  if ! engine_ended; then
+    kill "$ENGINE_PID"
+    until_true 20 engine_ended || kill -KILL "$ENGINE_PID" 2>/dev/null || true
+  fi
+  wait "$ENGINE_PID" 2>/dev/null || true
+  for pid in $(engine_processes); do
+    kill -KILL "$pid" 2>/dev/null || true # shims of containers that were still running
+  done
+  awk -v dir="$ENGINE_DIR/" 'index($2, dir) == 1 { print $2 }' /proc/mounts | sort -r | while read -r mount; do
+    umount -l "$mount"
+  done
+  if [ -n "$ENGINE_BRIDGE" ] && [ -e "/sys/class/net/$ENGINE_BRIDGE" ]; then
+    ip link delete "$ENGINE_BRIDGE"
+  fi
+  rm -rf "$ENGINE_DIR"
+  unset DOCKER_HOST
+  ENGINE_DIR=
+}
+
+# engine_processes — prints the ids of processes that name our folder, which nobody else does.
+engine_processes() {
+  local file
+  for file in /proc/[0-9]*/cmdline; do
+    if tr '\0' ' ' <"$file" 2>/dev/null | grep -qF "$ENGINE_DIR/"; then
+      file=${file%/cmdline}
+      printf '%s\n' "${file#/proc/}"
+    fi
+  done
+}
