@@ -136,6 +136,7 @@ class MemoryRuntime:
 class MemorySamples:
     def __init__(self, world: World, service: str) -> None:
         self.world, self.service, self.last = world, service, world.clock.now()
+        self.owed = 0.0  # parts of candidate requests that did not make a whole one yet
 
     def take(self) -> Sample:
         now = self.world.clock.now()
@@ -143,7 +144,9 @@ class MemorySamples:
         live = self.world.live[self.service]
         share = live.share if not live.lease or live.lease > now else 0
         total = round(seconds * self.world.rate)
-        part = round(total * share / FULL)
+        self.owed += total * share / FULL
+        part = int(self.owed)
+        self.owed -= part
         bad = {r for r, v in self.world.versions.items() if v in self.world.worse}
         worse = any(i.release in bad and i.colour == live.candidate for i in self.world.instances.values())
         return Sample(self._counts(total - part, 0), self._counts(part, part // 2 if worse else 0), share)

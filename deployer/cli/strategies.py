@@ -10,7 +10,7 @@ from pathlib import Path
 from deployer.cli.lazy import Entry
 
 NAME = re.compile(r"[a-z][a-z0-9_-]*")
-TARGET = "deployer.cli.strategy:command"  # called with the name
+TARGET = "deployer.cli.deploying:strategy"  # called with the name
 _DOCSTRING = re.compile(r'\A(?:\s*#[^\n]*\n)*\s*r?"""\s*(?P<first>[^\n]+?)\s*(?:"""|\n|\Z)')
 
 

@@ -84,7 +84,7 @@ def smoke(run: Run, step: Smoke, deadline: Deadline) -> dict[str, Any]:
 # -- watching
 
 
-class _Tally:
+class Tally:
     """Both sides since the watch began, as views show them."""
 
     def __init__(self) -> None:
@@ -123,7 +123,7 @@ def watch(run: Run, step: Watch, until: float, deadline: Deadline) -> dict[str, 
 
     Too few requests wait on, up to the step's deadline; then it cannot be judged.
     """
-    verdicts, tally = run.verdicts, _Tally()
+    verdicts, tally = run.verdicts, Tally()
     next_instances = 0.0
     with run.drivers.traffic.samples(run.service) as samples:
         while True:
@@ -164,7 +164,7 @@ def _say(run: Run, verdict: Verdict) -> None:
     run.tell("verdict", verdict=verdict.kind, text=verdict.text, **verdict.values)
 
 
-def _conclude(run: Run, step: Watch, verdict: Verdict, tally: _Tally, enough: bool) -> dict[str, Any]:
+def _conclude(run: Run, step: Watch, verdict: Verdict, tally: Tally, enough: bool) -> dict[str, Any]:
     detail = {**tally.event(step.share), "verdict": verdict.kind, "text": verdict.text}
     if enough:
         return detail

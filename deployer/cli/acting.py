@@ -1,0 +1,81 @@
+"""Commands for people who step in: `promote`, `abort`, `rollback`, `pause`, `resume`, `release-lock`, `down`."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from deployer import operations
+from deployer.cli.options import Common, common
+from deployer.cli.running import act, house
+from deployer.cli.service import service_of
+from deployer.errors import Exit, Refused
+
+
+@click.command("promote")
+@common("file", "destination", "service", "message")
+def promote(common: Common) -> int:
+    """Finish an unfinished rollout forward, without waiting for the rest of its watches."""
+    return act(common, lambda h: operations.promote(h, service_of(common, h), common.message))
+
+
+@click.command("abort")
+@common("file", "destination", "service", "message")
+def abort(common: Common) -> int:
+    """Stop an unfinished rollout: users go back first, then the candidate is drained and removed."""
+    return act(common, lambda h: operations.stop(h, service_of(common, h), common.message))
+
+
+@click.command("pause")
+@common("file", "destination", "service", "message")
+def pause(common: Common) -> int:
+    """Hold a running rollout at its share; `deploy resume` goes on."""
+    return act(common, lambda h: operations.pause(h, service_of(common, h), common.message))
+
+
+@click.command("resume")
+@common("file", "destination", "service")
+def resume(common: Common) -> int:
+    """Go on with a rollout that is held, or whose process died; on its way back it is brought back."""
+    return act(common, lambda h: operations.resume(h, service_of(common, h)))
+
+
+@click.command("rollback")
+@common("file", "destination", "service", "message")
+@click.option("--to", type=click.IntRange(1), metavar="N", help="Release to go back to; the last good one unless given.")
+@click.option("--force", is_flag=True, help="Even to a release that was rolled back or never got through.")
+def rollback(common: Common, to: int | None, force: bool) -> int:
+    """Leave the live release for the one before: one write while it is warm, else started from its record."""
+    return act(
+        common,
+        lambda h: operations.rollback(h, service_of(common, h), to=to, force=force, reason=common.message),
+    )
+
+
+@click.command("release-lock")
+@common("file", "destination", "service", "message")
+def release_lock(common: Common) -> int:
+    """Take the lock away from whoever holds it; that process can change nothing any more. Needs a reason (-m)."""
+    if not common.message:
+        raise click.UsageError('say why: -m "reason"')
+    with house(common, view=False) as opened:
+        name = service_of(common, opened)
+        held = opened.store.locks.break_(name)
+        if held is None:
+            raise Refused(f"nobody holds the lock of {name}", "`deploy status` shows what is live")
+    sys.stdout.write(f"the lock of {name} was taken from {held.owner} (pid {held.pid}): {common.message}\n")
+    return int(Exit.DONE)
+
+
+@click.command("down")
+@common("file", "destination", "service", "yes")
+def down(common: Common) -> int:
+    """Take a service off the proxy and remove all its instances; releases and history stay."""
+    with house(common) as opened:
+        name = service_of(common, opened)
+        if not common.yes:
+            click.confirm(f"{name} will answer nobody any more. Go on?", abort=True, err=True)
+        removed = operations.down(opened, name)
+    sys.stdout.write(f"{name} is down; removed: {', '.join(removed) or 'nothing was running'}\n")
+    return int(Exit.DONE)

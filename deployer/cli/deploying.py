@@ -1,0 +1,131 @@
+"""`deploy up`, `deploy plan`, and a command for each strategy, made from its options."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, get_args, get_origin
+
+import click
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from deployer import operations, queries
+from deployer.cli.options import Common, common
+from deployer.cli.output import print_result
+from deployer.cli.running import act, house
+from deployer.errors import Exit
+from deployer.manifest.load import load
+from deployer.manifest.secrets import resolve_secrets
+from deployer.operations import Request
+from deployer.strategy import load as load_strategy
+
+_DEPLOY = (
+    click.option("--version", "version", metavar="V", help="Version to deploy; replaces the one of the manifest."),
+    click.option("--replace", is_flag=True, help="Take an unfinished rollout back first, instead of being refused."),
+    click.option("--override-freeze", metavar="WHY", default="", help="Deploy in a freeze window; the reason is kept."),
+)
+_PLAN = (
+    click.option("--plan", "only_plan", is_flag=True, help="Show what would be done, and do nothing."),
+    click.option("--check", is_flag=True, help="With --plan: exit 10 when there is something to deploy."),
+)
+
+
+def _with(options: tuple[Any, ...]) -> Any:
+    def decorate(function: Any) -> Any:
+        for option in reversed(options):
+            function = option(function)
+        return function
+
+    return decorate
+
+
+@click.command("up")
+@common("file", "destination", "message")
+@_with(_DEPLOY + _PLAN)
+def up(common: Common, **given: Any) -> int:
+    """Deploy with the strategy of the manifest; the same release again is nothing to do."""
+    return _deploy(common, None, {}, given)
+
+
+@click.command(
+    "plan",
+    context_settings={"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": []},
+    help="Show what a deploy would do, and change nothing: `deploy plan [STRATEGY] [OPTIONS]`.",
+)
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+@click.pass_context
+def plan(ctx: click.Context, arguments: tuple[str, ...]) -> int:
+    """Parse the rest as the strategy's own command would, with --plan."""
+    words = list(arguments)
+    command = strategy(words.pop(0)) if words and not words[0].startswith("-") else up
+    with command.make_context(f"deploy plan {command.name}", ["--plan", *words], parent=ctx.parent) as inner:
+        return int(command.invoke(inner))
+
+
+def strategy(name: str) -> click.Command:
+    """Make the command of a strategy: its own options besides the common ones."""
+    found = load_strategy(name, Path.cwd())
+
+    def run(common: Common, **given: Any) -> int:
+        own = {key: given.pop(f"own_{key}") for key in found.options.model_fields}
+        return _deploy(common, name, _given(found.options, own), given)
+
+    decorated = common("file", "destination", "message")(_with(_own(found.options) + _DEPLOY + _PLAN)(run))
+    return click.command(name, help=found.help)(decorated)
+
+
+def _own(options: type[BaseModel]) -> tuple[Any, ...]:
+    return tuple(_option(key, field) for key, field in options.model_fields.items())
+
+
+def _option(key: str, field: FieldInfo) -> Any:
+    flag = f"--{(field.alias or key).replace('_', '-')}"
+    text = field.description or ""
+    if field.annotation is bool:
+        return click.option(f"{flag}/--no-{flag[2:]}", f"own_{key}", default=None, help=text)
+    several = _is_list(field)
+    return click.option(flag, f"own_{key}", metavar="A,B,…" if several else "VALUE", help=text + (" Several: a,b,c." if several else ""))
+
+
+def _is_list(field: FieldInfo) -> bool:
+    return get_origin(field.annotation) in (tuple, list) or any(
+        get_origin(a) in (tuple, list) for a in get_args(field.annotation)
+    )
+
+
+def _given(options: type[BaseModel], own: Mapping[str, Any]) -> dict[str, Any]:
+    """Keep what was given on the command line, under the names that the manifest uses."""
+    given: dict[str, Any] = {}
+    for key, field in options.model_fields.items():
+        value = own[key]
+        if value is not None:
+            given[field.alias or key] = value.split(",") if _is_list(field) else value
+    return given
+
+
+def _deploy(common: Common, name: str | None, options: dict[str, Any], given: dict[str, Any]) -> int:
+    only_plan, check = given.pop("only_plan"), given.pop("check")
+    if check and not only_plan:
+        raise click.UsageError("--check goes with --plan (or `deploy plan --check`)")
+    loaded = load(common.file, destination=common.destination or "", environ=os.environ)
+    request = Request(
+        loaded,
+        name or loaded.manifest.strategy_name,
+        options,
+        version=given["version"],
+        message=common.message,
+        override_freeze=given["override_freeze"],
+        replace=given["replace"],
+        secrets=lambda: resolve_secrets(loaded.manifest, loaded.folder, os.environ),
+    )
+    if not only_plan:
+        return act(common, lambda opened: operations.deploy(opened, request))
+    with house(common, view=False) as opened:
+        proposal = operations.propose(opened, request)
+        if proposal.same:
+            sys.stderr.write(f"{proposal.release.version} is live already: nothing to deploy\n")
+        print_result(queries.explain(opened, proposal), common.output)
+    return int(Exit.CHANGES if check and not proposal.same else Exit.DONE)

@@ -1,0 +1,57 @@
+"""What commands that act have in common: a house with a view, signals, and the ending as an exit code."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import TYPE_CHECKING
+
+from deployer.cli.options import Common
+from deployer.cli.output import open_view
+
+if TYPE_CHECKING:
+    from deployer.engine import Ending
+    from deployer.operations import House
+
+
+@contextmanager
+def house(common: Common, *, view: bool = True) -> Iterator[House]:
+    """Open the state folder of a command, with a view of what happens unless the command only reads."""
+    from deployer.wiring import open_house
+
+    if not view:
+        yield open_house(common.state)
+        return
+    stop_asked = threading.Event()
+    with open_view(common.output) as sink, _signals(stop_asked):
+        yield open_house(common.state, sink, stop_asked)
+
+
+@contextmanager
+def _signals(stop_asked: threading.Event) -> Iterator[None]:
+    """SIGINT and SIGTERM ask for an orderly way back; a second SIGINT leaves at once (`deploy resume` goes on then)."""
+
+    def asked(number: int, _frame: FrameType | None) -> None:
+        if stop_asked.is_set() and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        stop_asked.set()
+
+    before = {number: signal.signal(number, asked) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def act(common: Common, do: Callable[[House], Ending]) -> int:
+    """Run an operation under a view, print its ending, give its exit code."""
+    with house(common) as opened:
+        ending = do(opened)
+    if common.output != "json":
+        sys.stdout.write(f"{ending.text}\n")
+    return int(ending.exit)

@@ -1,0 +1,50 @@
+"""Live numbers for somebody who only looks: samples are not stored, so a follower reads its own from the proxy."""
+
+from __future__ import annotations
+
+import threading
+from types import TracebackType
+from typing import Self
+
+from deployer.engine.gates import LOOK_SECONDS, Tally
+from deployer.errors import DeployError
+from deployer.events import Event
+from deployer.operations import House
+from deployer.queries import drivers_of
+
+
+class Follower:
+    """A thread that sends `sample` events of a service while it is open."""
+
+    def __init__(self, house: House, service: str, rollout: int) -> None:
+        self._house, self._service, self._rollout = house, service, rollout
+        self._end = threading.Event()
+        self._thread = threading.Thread(target=self._loop, name="follower", daemon=True)
+
+    def _loop(self) -> None:
+        try:
+            self._sample()
+        except DeployError as error:
+            self._send("note", {"text": f"no live numbers: {error.message}"})
+        finally:
+            self._house.store.database.close()
+
+    def _sample(self) -> None:
+        traffic, tally = drivers_of(self._house, self._service).traffic, Tally()
+        with traffic.samples(self._service) as samples:
+            while not self._end.wait(LOOK_SECONDS):
+                sample = samples.take()
+                tally.add(sample)
+                if sample.share:
+                    self._send("sample", tally.event(sample.share))
+
+    def _send(self, kind: str, data: dict[str, object]) -> None:
+        self._house.sink(Event(kind, self._house.clock.now(), self._service, self._rollout, dict(data)))
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._end.set()
+        self._thread.join(timeout=5)
