@@ -53,7 +53,15 @@ def read(path: Path) -> Document:
     """Read a YAML file of at most 1 MiB; never raises."""
     try:
         text = _text(path)
-        return _Reader(path.name).document(text)
+    except _Stop as stop:
+        return Document(problems=[stop.problem])
+    return parse(path.name, text)
+
+
+def parse(name: str, text: str) -> Document:
+    """Read YAML text; `name` stands for the file in messages. Never raises."""
+    try:
+        return _Reader(name).document(text)
     except _Stop as stop:
         return Document(problems=[stop.problem])
 

@@ -9,7 +9,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, GetCoreSchemaHandler, GetJsonSchemaHandler, StringConstraints, WithJsonSchema
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+    StringConstraints,
+    WithJsonSchema,
+)
 from pydantic_core import CoreSchema, core_schema
 
 from deployer.manifest import freeze
@@ -53,11 +60,12 @@ class Decimal(float):
 
 @dataclass(frozen=True)
 class Spelt:
-    """How a text must be written: in words with an example for people, as a pattern for the JSON Schema.
+    """How a text must be written: a noun, words and an example for people, a pattern for the JSON Schema.
 
     `check` sees what the pattern cannot: it gives "" or the reason why the value is wrong.
     """
 
+    noun: str
     pattern: str
     what: str
     example: str
@@ -77,7 +85,7 @@ class Spelt:
 
     def __get_pydantic_json_schema__(self, core: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
         schema: dict[str, Any] = dict(handler(core))
-        return {**schema, "pattern": f"^({self.pattern})$", "examples": [self.example]}
+        return {**schema, "pattern": f"^({self.pattern})$", "examples": self.example.split(" or ")}
 
 
 def _as_written(value: Any) -> Any:
@@ -85,10 +93,6 @@ def _as_written(value: Any) -> Any:
     if isinstance(value, bool):
         return "true" if value else "false"
     return getattr(value, "written", str(value)) if isinstance(value, int | float) else value
-
-
-def _lower(value: Any) -> Any:
-    return value.lower() if isinstance(value, str) else value
 
 
 def _statuses(value: str) -> str:
@@ -146,57 +150,78 @@ def _target(value: str) -> str:
     return "it must have no `.` or `..` in it" if {"", ".", ".."} & set(value.strip("/").split("/")) else ""
 
 
-_LABEL = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
+_LABEL = r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
 _STATUS = r"[0-9]{3}(-[0-9]{3})?"
 _TIME = r"((Mon|Tue|Wed|Thu|Fri|Sat|Sun) )?([01][0-9]|2[0-3]):[0-5][0-9]"
 
 Text = Annotated[str, BeforeValidator(_as_written), WithJsonSchema({"type": ["string", "number", "boolean"]})]
 Name = Annotated[
-    str, Spelt(r"[a-z][a-z0-9-]{0,39}", "a name: lower-case letters, digits and -, a letter first, 40 at most", "shop")
+    str,
+    Spelt(
+        "name", r"[a-z][a-z0-9-]{0,39}", "a name: lower-case letters, digits and -, a letter first, 40 at most", "shop"
+    ),
 ]
 EnvName = Annotated[
     str,
     Spelt(
-        r"[A-Za-z_][A-Za-z0-9_]{0,127}", "the name of a variable: letters, digits and _, no digit first", "LOG_LEVEL"
+        "variable",
+        r"[A-Za-z_][A-Za-z0-9_]{0,127}",
+        "the name of a variable: letters, digits and _, no digit first",
+        "LOG_LEVEL",
     ),
 ]
 Domain = Annotated[
     str,
-    BeforeValidator(_lower),
     StringConstraints(max_length=253),
     Spelt(
-        rf"(\*\.)?({_LABEL}\.)*{_LABEL}", "a domain without scheme, port or path", "shop.example.com or *.example.com"
+        "domain",
+        rf"(\*\.)?({_LABEL}\.)*{_LABEL}",
+        "a domain without scheme, port or path",
+        "shop.example.com or *.example.com",
     ),
+    AfterValidator(str.lower),
 ]
 Host = Annotated[
-    str, Spelt(r"[A-Za-z0-9.-]{1,253}(:[0-9]{1,5})?", "a host name, with or without a port", "shop.example.com")
+    str, Spelt("host", r"[A-Za-z0-9.-]{1,253}(:[0-9]{1,5})?", "a host name, with or without a port", "shop.example.com")
 ]
 UrlPath = Annotated[
     str,
     StringConstraints(max_length=1024),
-    Spelt(r"/[A-Za-z0-9._~!$&'()*+,;=:@%/?-]*", "a path of a URL that starts with /", "/up"),
+    Spelt("URL path", r"/[A-Za-z0-9._~!$&'()*+,;=:@%/?-]*", "a path of a URL that starts with /", "/up"),
 ]
-Prefix = Annotated[str, Spelt(r"/|(/[A-Za-z0-9._~-]+)+/?", "a path prefix that starts with /", "/api")]
-HeaderName = Annotated[str, Spelt(r"[A-Za-z0-9-]{1,64}", "the name of an HTTP header", "X-Canary")]
+Prefix = Annotated[str, Spelt("path prefix", r"/|(/[A-Za-z0-9._~-]+)+/?", "a path prefix that starts with /", "/api")]
+HeaderName = Annotated[str, Spelt("header", r"[A-Za-z0-9-]{1,64}", "the name of an HTTP header", "X-Canary")]
 HeaderValue = Annotated[
     str,
     BeforeValidator(_as_written),
     WithJsonSchema({"type": ["string", "number", "boolean"]}),
-    Spelt(r"[\x20-\x7e]{0,1024}", "one line of printable ASCII, 1024 characters at most", "application/json"),
+    Spelt(
+        "header value",
+        r"[\x20-\x7e]{0,1024}",
+        "one line of printable ASCII, 1024 characters at most",
+        "application/json",
+    ),
 ]
-CookieName = Annotated[str, Spelt(r"[A-Za-z0-9_-]{1,64}", "the name of a cookie", "canary")]
+CookieName = Annotated[str, Spelt("cookie", r"[A-Za-z0-9_-]{1,64}", "the name of a cookie", "canary")]
 Network = Annotated[
-    str, Spelt(r"[0-9a-fA-F.:]+(/[0-9]{1,3})?", "an IP address or a network (CIDR)", "10.0.0.0/8", _network)
+    str, Spelt("network", r"[0-9a-fA-F.:]+(/[0-9]{1,3})?", "an IP address or a network (CIDR)", "10.0.0.0/8", _network)
 ]
 Listen = Annotated[
     str,
-    Spelt(r"(\*|\[[0-9a-fA-F:.]+\]|[0-9.]+):[0-9]{1,5}", "address:port, the address * or an IP", "*:80", _listen),
+    Spelt(
+        "address",
+        r"(\*|\[[0-9a-fA-F:.]+\]|[0-9.]+):[0-9]{1,5}",
+        "address:port, the address * or an IP",
+        "*:80",
+        _listen,
+    ),
 ]
 Statuses = Annotated[
     str,
     BeforeValidator(_as_written),
     WithJsonSchema({"type": ["string", "integer"]}),
     Spelt(
+        "statuses",
         rf"{_STATUS}(,{_STATUS})*",
         "HTTP statuses: single ones and ranges, with commas",
         "200-399 or 200,404",
@@ -204,11 +229,19 @@ Statuses = Annotated[
     ),
 ]
 Freeze = Annotated[
-    str, Spelt(rf"{_TIME}-{_TIME}", "a span of time, weekly or daily", "Fri 16:00-Mon 08:00 or 22:00-06:00", _freeze)
+    str,
+    Spelt(
+        "span of time",
+        rf"{_TIME}-{_TIME}",
+        "a span of time, weekly or daily",
+        "Fri 16:00-Mon 08:00 or 22:00-06:00",
+        _freeze,
+    ),
 ]
 ImageName = Annotated[
     str,
     Spelt(
+        "image",
         r"[^\s\x00-\x1f]{1,512}",
         "an image or a directory, without spaces",
         "registry.example.com/shop:{version}",
@@ -219,23 +252,28 @@ Version = Annotated[
     str,
     BeforeValidator(_as_written),
     WithJsonSchema({"type": ["string", "number", "boolean"]}),
-    Spelt(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}", "a version: letters, digits, `.`, `_` and `-`", "2.0.1"),
+    Spelt("version", r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}", "a version: letters, digits, `.`, `_` and `-`", "2.0.1"),
 ]
 Source = Annotated[
     str,
     Spelt(
+        "path or volume",
         r"/[^\x00-\x1f,:]*|[A-Za-z0-9][A-Za-z0-9_.-]*",
         "an absolute path of the host or the name of a volume",
         "/srv/data",
     ),
 ]
-Target = Annotated[str, Spelt(r"/[^\x00-\x1f,:]*", "an absolute path in the instance", "/data", _target)]
-NetworkName = Annotated[str, Spelt(r"[A-Za-z0-9][A-Za-z0-9_.-]*", "the name of a network of the engine", "backend")]
+Target = Annotated[str, Spelt("path", r"/[^\x00-\x1f,:]*", "an absolute path in the instance", "/data", _target)]
+NetworkName = Annotated[
+    str, Spelt("network", r"[A-Za-z0-9][A-Za-z0-9_.-]*", "the name of a network of the engine", "backend")
+]
 User = Annotated[
     str,
     BeforeValidator(_as_written),
     WithJsonSchema({"type": ["string", "integer"]}),
-    Spelt(r"[A-Za-z0-9_.-]+(:[A-Za-z0-9_.-]+)?", "a user or user:group, by name or number", "1000:1000"),
+    Spelt("user", r"[A-Za-z0-9_.-]+(:[A-Za-z0-9_.-]+)?", "a user or user:group, by name or number", "1000:1000"),
 ]
-Signal = Annotated[str, Spelt(r"SIG[A-Z0-9]+", "the name of a signal", "SIGTERM", _signal)]
-FilePath = Annotated[str, Spelt(r"[^\x00-\x1f]{1,4096}", "the path of a file, on one line", "playbooks/migrate.yml")]
+Signal = Annotated[str, Spelt("signal", r"SIG[A-Z0-9]+", "the name of a signal", "SIGTERM", _signal)]
+FilePath = Annotated[
+    str, Spelt("path", r"[^\x00-\x1f]{1,4096}", "the path of a file, on one line", "playbooks/migrate.yml")
+]

@@ -1,0 +1,118 @@
+"""A first manifest, as `deploy init` writes it: the lines that matter on top, the rest as comments to choose from."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+from deployer.errors import ManifestRefused
+from deployer.manifest import document
+from deployer.manifest.load import FILE
+from deployer.manifest.models import Manifest
+from deployer.manifest.tree import read_scalar
+from deployer.manifest.validate import check
+from deployer.manifest.variables import substitute
+
+LISTEN = "*:80"
+_WIDTH = 52  # where the explanations start
+
+
+@dataclass(frozen=True)
+class InitAnswers:
+    """What `deploy init` needs to know; `health` is a path or "", `command` is for runtime process."""
+
+    service: str
+    image: str
+    port: int = 8080
+    runtime: Literal["docker", "process"] = "docker"
+    health: str = ""
+    domains: tuple[str, ...] = ()
+    listen: str = LISTEN
+    replicas: int = 1
+    command: tuple[str, ...] = ()
+
+
+# One line for each key that a first manifest can do without; with its default where there is one to show.
+OPTIONAL: dict[str, str] = {
+    "version": '"1.0"',
+    "runtime": "docker",
+    "hosts": "local",
+    "replicas": "1",
+    "command": "[./server]",
+    "env": "{LOG_LEVEL: info}",
+    "secrets": "[DATABASE_URL]",
+    "mounts": "[{source: /srv/data, target: /data, read_only: true}]",
+    "networks": "[backend]",
+    "limits": "{cpus: 0.5, memory: 512m, pids: 200}",
+    "user": '"1000:1000"',
+    "read_only": "false",
+    "log": '{driver: json-file, options: {max-size: 10m, max-file: "3"}}',
+    "stop": "{signal: SIGTERM, grace: 10s, drain: 30s}",
+    "health": "{http: /up, status: 200-399, rise: 2, deadline: 30s}",
+    "update": "[playbooks/migrate.yml]",
+    "smoke": "[{get: /, expect: 200}]",
+    "hooks": "{after: [playbooks/announce.yml]}",
+    "traffic": "{sticky: true, lease: 30s, force: {header: X-Canary}}",
+    "strategy": "{canary: {steps: [5, 25, 50]}}",
+    "judge": "{errors: {margin: 1.5x, add: 0.1%, max: 10%}, undecided: hold}",
+    "keep": "{warm: 1h, releases: 5}",
+    "freeze": "[Fri 16:00-Mon 08:00]",
+}
+
+
+def template(answers: InitAnswers) -> str:
+    """Write the manifest of the answers.
+
+    Raises ManifestRefused when it would not load: an answer is not what it should be.
+    """
+    lines = [f"{key}: {value}" for key, value in _first(answers).items()]
+    given = {line.partition(":")[0] for line in lines}
+    rest = (f"# {key}: {OPTIONAL[key]}".ljust(_WIDTH) + f" # {_about(key)}" for key in OPTIONAL if key not in given)
+    head = f"# How {answers.service!a} is deployed. `deploy plan` explains what would happen, `deploy up` does it."
+    note = "# What follows is optional; remove the # in front of a line to have it."
+    text = "\n".join((head, *lines, "", note, *rest)) + "\n"
+    _try(text)
+    return text
+
+
+def _first(answers: InitAnswers) -> dict[str, str]:
+    lines = {"service": quoted(answers.service), "image": quoted(answers.image), "port": str(answers.port)}
+    if answers.runtime == "process":
+        lines["runtime"] = "process"
+    if answers.command:
+        lines["command"] = _listed(answers.command)
+    if answers.replicas != 1:
+        lines["replicas"] = str(answers.replicas)
+    if answers.health:
+        lines["health"] = f"{{http: {quoted(answers.health)}}}"
+    traffic = {"listen": quoted(answers.listen)} if answers.listen != LISTEN or not answers.domains else {}
+    if answers.domains:
+        traffic["domains"] = _listed(answers.domains)
+    lines["traffic"] = "{" + ", ".join(f"{key}: {value}" for key, value in traffic.items()) + "}"
+    return lines
+
+
+def _listed(texts: tuple[str, ...]) -> str:
+    return f"[{', '.join(quoted(text) for text in texts)}]"
+
+
+def quoted(text: str) -> str:
+    """Write a text as YAML, within [ ] and { } too, with quotes only where it needs them."""
+    plain = re.fullmatch(r"[A-Za-z0-9./_][A-Za-z0-9./_-]*(:[A-Za-z0-9./_-]+)*", text) and read_scalar(text) == text
+    return text if plain else json.dumps(text.replace("$", "$$"))
+
+
+def _about(key: str) -> str:
+    return re.split("[;,]", Manifest.model_fields[key].description or "")[0].rstrip(".")
+
+
+def _try(text: str) -> None:
+    read = document.parse(FILE, text)
+    problems = list(read.problems)
+    if read.root:
+        filled = substitute(read.root, {}, problems)
+        problems += check(filled).problems if isinstance(filled, type(read.root)) else []
+    if problems:
+        raise ManifestRefused(tuple(problems))
