@@ -10,6 +10,7 @@ ENGINE_BRIDGE=
 
 engine_answers() { "$PYTHON" -m tests.services docker >/dev/null 2>&1; }
 engine_ended() { ! kill -0 "$ENGINE_PID" 2>/dev/null; }
+has_bridge() { ip link show "$1" >/dev/null 2>&1; }
 engine_up_or_ended() { engine_answers || engine_ended; }
 
 # ensure_engine — uses the engine that answers; otherwise starts one, as root, and sets DOCKER_HOST to it.
@@ -27,7 +28,7 @@ ensure_engine() {
 start_engine() {
   ENGINE_DIR=$(mktemp -d /tmp/dpengine.XXXXXX)
   ENGINE_BRIDGE=
-  [ -e /sys/class/net/docker0 ] || ENGINE_BRIDGE=docker0
+  has_bridge docker0 || ENGINE_BRIDGE=docker0
   export DOCKER_HOST=unix://$ENGINE_DIR/docker.sock
   # Without the mark of the test run (see leftovers.py): stopping the engine is our own business.
   PATH=$PATH:/usr/sbin:/sbin setsid env -u DEPLOYER_TEST_RUN dockerd --host "$DOCKER_HOST" \
@@ -59,7 +60,7 @@ stop_engine() {
   awk -v dir="$ENGINE_DIR/" 'index($2, dir) == 1 { print $2 }' /proc/mounts | sort -r | while read -r mount; do
     umount -l "$mount"
   done
-  if [ -n "$ENGINE_BRIDGE" ] && [ -e "/sys/class/net/$ENGINE_BRIDGE" ]; then
+  if [ -n "$ENGINE_BRIDGE" ] && has_bridge "$ENGINE_BRIDGE"; then
     ip link delete "$ENGINE_BRIDGE"
   fi
   rm -rf "$ENGINE_DIR"
