@@ -8,6 +8,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 
 from deployer.cli.lazy import Entry
+from deployer.resources import builtin
 
 NAME = re.compile(r"[a-z][a-z0-9_-]*")
 TARGET = "deployer.cli.deploying:strategy"  # called with the name
@@ -17,16 +18,9 @@ _DOCSTRING = re.compile(r'\A(?:\s*#[^\n]*\n)*\s*r?"""\s*(?P<first>[^\n]+?)\s*(?:
 def extra_commands() -> dict[str, Entry]:
     """Give a command for each strategy: of this folder first, then installed ones, then the built-in ones."""
     found: dict[str, Entry] = {}
-    for name, help_text in (*_folder(Path("strategies")), *_installed(), *_folder(built_in())):
+    for name, help_text in (*_folder(Path("strategies")), *_installed(), *_folder(builtin("strategies"))):
         found.setdefault(name, Entry("Deploy", help_text, TARGET))
     return dict(sorted(found.items()))
-
-
-def built_in() -> Path:
-    """Give the folder of the strategies that come with deployer: in the wheel, else in the source tree."""
-    package = Path(__file__).resolve().parent.parent
-    inside = package / "builtin" / "strategies"
-    return inside if inside.is_dir() else package.parent / "strategies"
 
 
 def _folder(folder: Path) -> Iterator[tuple[str, str]]:

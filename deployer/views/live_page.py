@@ -87,7 +87,8 @@ def next_text(state: ViewState, now: float) -> Text | None:
     if running is None and waiting is None:
         return None
     following = waiting.text if waiting else ("the rollout has gone back" if state.turned else "the rollout is done")
-    when = f" · in at most {duration(max(round(running.until - now), 0))}" if running and running.until else ""
+    left = round(running.until - now) if running and running.until else 0
+    when = f" · in at most {duration(left)}" if left > 0 else ""
     return Text.assemble(following, (when, "dim"))
 
 

@@ -36,10 +36,17 @@ class PlainLines:
 def lines(event: Event) -> str:
     """Give the line of an event; a failed step with a log has one more line for each of its lines."""
     head = f"{time.strftime('%H:%M:%S', time.localtime(event.at))} {event.service} #{event.rollout}"
-    writer = _WRITERS.get(event.kind)
-    text = writer(event.data) if writer else f"{event.kind}: {_rest(event.data)}"
+    text = _worded(event) or f"{event.kind}: {_rest(event.data)}"
     log = event.data.get("log") or () if event.kind == "step.failed" else ()
     return "\n".join([f"{head} {text}", *(f"    | {clean(line).rstrip()}" for line in log)])
+
+
+def _worded(event: Event) -> str:
+    """Give the sentence of an event, or nothing for a kind or a field that this version cannot read."""
+    try:
+        return _WRITERS[event.kind](event.data)
+    except (KeyError, ValueError, TypeError, AttributeError):
+        return ""
 
 
 def _started(d: dict[str, Any]) -> str:

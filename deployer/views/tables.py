@@ -163,8 +163,9 @@ def _show(view: RolloutView, now: float, ink: Ink) -> list[str]:
     for phase, title in (("forward", "steps"), ("back", "way back")):
         steps = [step for step in view.steps if step.phase == phase]
         if steps:
-            out += [ink(title, "bold"), *columns([_step(step, ink) for step in steps]), ""]
-            out += [f"    {step.n + 1}: {one_line(step.error)}" for step in steps if step.error]
+            out += [ink(title, "bold"), *columns([_step(step, ink) for step in steps])]
+            out += [f"  {step.n + 1:>2}  {ink(one_line(step.error), 'red')}" for step in steps if step.error]
+            out.append("")
     verdicts = [line for event in view.events if event.get("event") == "verdict" for line in _verdict(event)]
     if verdicts:
         out += [ink("verdicts", "bold"), *verdicts, ""]

@@ -7,7 +7,9 @@ import time
 from collections.abc import Sequence
 
 # Cursor moves, colours, window titles: what another program wrote must not steer our user's terminal.
-_ESCAPES = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|\x1b[@-Z\\^_]")
+_ESCAPES = re.compile(
+    r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|\x1b[ -/]*[0-~]|\x9b[0-?]*[ -/]*[@-~]"
+)
 _CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 _ASCII = str.maketrans(
     {"→": "->", "–": "-", "—": "-", "…": "...", "≤": "<=", "≥": ">=", "×": "x", "“": '"', "”": '"', "’": "'"}
@@ -49,16 +51,15 @@ def latency(ms: float | None) -> str:
     """Write a latency given in milliseconds, three digits at most."""
     if ms is None:
         return "–"
-    if ms < 10:
-        return f"{ms:.1f} ms"
-    return f"{ms:.0f} ms" if ms < 1000 else f"{ms / 1000:.2g} s" if ms < 10000 else f"{ms / 1000:.0f} s"
+    value, unit = (ms, "ms") if ms < 999.5 else (ms / 1000, "s")
+    return f"{value:.1f} {unit}" if value < 9.95 else f"{value:.0f} {unit}"
 
 
 def duration(seconds: float) -> str:
     """Write a time span as a person says it: `12 ms`, `1.2 s`, `42 s`, `3 min 05 s`, `2 h 10 min`, `3 d`."""
     if 0 < seconds < 0.0995:
         return f"{max(seconds * 1000, 1):.0f} ms"
-    if seconds < 10:
+    if seconds < 9.95:
         return f"{max(seconds, 0):.1f} s"
     whole = round(seconds)
     if whole < 100:

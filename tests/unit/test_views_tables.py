@@ -1,0 +1,155 @@
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+
+from deployer.views import tables
+from deployer.views.data import (
+    EnvironmentView,
+    HistoryView,
+    InstanceView,
+    JournalRow,
+    LockView,
+    PlanView,
+    ReleaseRow,
+    ReleasesView,
+    RolloutRow,
+    RolloutView,
+    StatusView,
+    View,
+)
+from deployer.views.text import clean
+from tests.unit.views_recordings import recording, same_as_golden
+
+NOW = 1790000100.0
+OPEN = RolloutRow(17, "canary", 41, 42, "2.0", "", None, NOW - 78, 0.0, "dana@ci-3", "new cart")
+DONE = RolloutRow(16, "bluegreen", 40, 41, "1.9", "done", 0, NOW - 90000, 12.4, "li@desk")
+BACK = RolloutRow(15, "canary", 40, 39, "1.8", "reverted", 3, NOW - 99000, 64.0, "li@desk", "two\nlines")
+BLUE = EnvironmentView(
+    "blue",
+    41,
+    "1.9",
+    "stable",
+    (
+        InstanceView("shop-r41-1", "127.0.0.1:20001", "running", "healthy", up=True),
+        InstanceView("shop-r41-2", "127.0.0.1:20002", "running", "healthy", up=True, restarts=1),
+    ),
+)
+GREEN = EnvironmentView(
+    "green",
+    42,
+    "2.0",
+    "candidate",
+    (
+        InstanceView("shop-r42-1", "127.0.0.1:20003", "running", up=False),
+        InstanceView("shop-r42-2", "127.0.0.1:20004", "exited", exit_code=137),
+    ),
+)
+STATUS = StatusView(
+    service="shop",
+    stable=41,
+    stable_version="1.9",
+    candidate=42,
+    candidate_version="2.0",
+    share=1000,
+    lease=NOW + 21,
+    environments=(BLUE, GREEN),
+    lock=LockView("dana@ci-3", NOW - 78, 17, "2.0", "ci-3", "new cart"),
+    rollout=OPEN,
+    problems=("shop-r42-2 exited with code 137",),
+    next="deploy promote, or deploy abort",
+)
+WARM = replace(
+    STATUS,
+    candidate=0,
+    environments=(BLUE, replace(GREEN, role="warm", warm_until=NOW + 3000, instances=())),
+    lock=replace(STATUS.lock, alive=False) if STATUS.lock else None,
+    rollout=DONE,
+    problems=(),
+    next="",
+)
+PLAN = PlanView(
+    service="shop",
+    strategy="canary",
+    origin=41,
+    release=42,
+    version="2.0",
+    forward=("start 2 instances of r42 as green", "promote: r42 (green) is the stable release for everyone"),
+    back=("all users are on the stable release", "drain (up to 30 s), then remove r42 (green)"),
+    notes=("the share starts at 10 %",),
+    changes=("image: registry.example.com/shop:1.9 → 2.0",),
+    origin_version="1.9",
+    commit=1,
+    plan={"format": 1},
+)
+EVENTS = tuple(event.to_dict() for event in recording("worse") if event.kind not in ("sample", "rollout.started"))
+SHOW = RolloutView(
+    "shop",
+    BACK,
+    (
+        JournalRow("forward", 0, "start", "start 2 instances of r43 as blue", "done", NOW - 60, 1.2),
+        JournalRow("forward", 1, "watch", "watch 10 % for 30 s", "failed", NOW - 58, 5.0, "the candidate is worse"),
+        JournalRow("forward", 2, "promote", "promote: r43 is the stable release", "waiting"),
+        JournalRow("back", 0, "share", "all users are on the stable release", "done", NOW - 53, 0.01),
+    ),
+    EVENTS,
+)
+RELEASES = ReleasesView(
+    "shop",
+    (
+        ReleaseRow(
+            42, "2.0", "example.com/shop:2.0", "sha256:" + "ab" * 32, "new", NOW, "dana@ci-3", "0f" * 20, "cart"
+        ),
+        ReleaseRow(41, "1.9", "example.com/shop:1.9", "sha256:" + "cd" * 32, "good", NOW - 9e4, live=True),
+    ),
+)
+VIEWS: dict[str, View] = {
+    "status": STATUS,
+    "status-warm": WARM,
+    "status-none": StatusView("shop", 0, ""),
+    "history": HistoryView("shop", (OPEN, DONE, BACK)),
+    "history-none": HistoryView("shop", ()),
+    "releases": RELEASES,
+    "show": SHOW,
+    "plan": PLAN,
+    "plan-first": replace(PLAN, origin=0, changes=(), notes=(), commit=None),
+}
+
+
+@pytest.fixture(autouse=True)
+def _utc(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv("TZ", "UTC")
+    time.tzset()
+    yield
+    monkeypatch.undo()
+    time.tzset()
+
+
+@pytest.mark.parametrize("name", VIEWS)
+def test_result_is_the_golden_one(name: str) -> None:
+    same_as_golden(f"table-{name}", tables.render(VIEWS[name], NOW) + "\n")
+
+
+@pytest.mark.parametrize("name", VIEWS)
+def test_colours_change_nothing_but_colours(name: str) -> None:
+    coloured = tables.render(VIEWS[name], NOW, tables.coloured)
+    assert clean(coloured) == tables.render(VIEWS[name], NOW)
+
+
+@pytest.mark.parametrize("name", VIEWS)
+def test_every_result_is_json_with_all_its_fields(name: str) -> None:
+    data = json.loads(json.dumps(VIEWS[name].to_dict()))
+    assert set(data) == set(vars(VIEWS[name]))
+
+
+def test_every_kind_of_result_has_a_rendering() -> None:
+    assert {type(view) for view in VIEWS.values()} == set(tables._RENDERERS)
+
+
+def test_a_lease_that_ran_out_is_said() -> None:
+    text = tables.render(replace(STATUS, lease=NOW - 1), NOW)
+    assert "the lease is over: everyone is on stable" in text
