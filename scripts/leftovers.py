@@ -1,10 +1,12 @@
-"""Finds what a test run left behind, and removes it so that the next run starts clean.
+"""Finds what a test run left behind.
 
 `leftovers.py before FILE`, later `leftovers.py after FILE`; its exit code is 1 when something had stayed.
 
-Processes are known by the environment variable DEPLOYER_TEST_RUN that they inherited. Containers, networks and
-volumes are those that were not there before and carry a label of the tool; on an engine that the tests have for
-themselves (DEPLOYER_TEST_ENGINE=own) all of them.
+Processes are known by the environment variable DEPLOYER_TEST_RUN that they inherited; they are ended. Containers,
+networks and volumes are those that were not there before: on an engine that the tests have for themselves
+(DEPLOYER_TEST_ENGINE=own) all of them, on any other those that carry a label of the tool and are still there after
+SETTLE seconds. They are named and never removed: an engine of one's own is removed as a whole, and on an engine that
+others use too they may belong to somebody else.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ import json
 import os
 import signal
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,6 +24,7 @@ import docker.errors
 
 PREFIX = "deployer."  # of the labels that the tool puts on what it owns
 MARKER = "DEPLOYER_TEST_RUN"
+SETTLE = 10.0
 
 
 def objects() -> dict[str, str]:
@@ -46,21 +50,15 @@ def objects() -> dict[str, str]:
     return found
 
 
-def remove(key: str) -> None:
-    """Remove one of `objects`."""
-    kind, _, identity = key.partition(" ")
-    client = docker.from_env(timeout=30)
-    try:
-        if kind == "container":
-            client.api.remove_container(identity, force=True, v=True)
-        elif kind == "network":
-            client.api.remove_network(identity)
-        else:
-            client.api.remove_volume(identity, force=True)
-    except docker.errors.NotFound:
-        return  # it went by itself meanwhile
-    finally:
-        client.close()
+def stayed(known: dict[str, str]) -> list[str]:
+    """Give the kinds and names of `objects` that were not known, after those of others had time to go."""
+    end = time.monotonic() + SETTLE
+    new = objects()
+    while new.keys() - known.keys() and time.monotonic() < end:
+        time.sleep(0.5)
+        now = objects()
+        new = {key: name for key, name in new.items() if key in now}
+    return [f"{key.partition(' ')[0]} {name}" for key, name in new.items() if key not in known]
 
 
 def processes(run: str) -> Iterator[tuple[int, str]]:
@@ -91,11 +89,7 @@ def main() -> int:
         file.write_text(json.dumps(objects()))
         return 0
     known = json.loads(file.read_text())
-    left = []
-    for key, name in objects().items():
-        if key not in known:
-            left.append(f"{key.partition(' ')[0]} {name}")
-            remove(key)
+    left = stayed(known)
     for pid, command in processes(os.environ[MARKER]):
         left.append(f"process {pid}: {command.strip()}")
         os.kill(pid, signal.SIGKILL)
