@@ -50,6 +50,7 @@ def picture(events: Iterable[Event], at: float, *, width: int = 92, title: str =
         file=io.StringIO(), record=True, width=width, force_terminal=True, color_system="truecolor", _environ={}
     )
     console.print(render(state, now, width))
+    console.print()  # or the frame cuts the feet of the last line's letters
     svg = console.export_svg(title=title, theme=NIGHT, unique_id="deploy")
     return _FONT_FACES.sub("", svg).replace("Fira Code, monospace", _FONTS)
 
