@@ -4,9 +4,9 @@
 
 Processes are known by the environment variable DEPLOYER_TEST_RUN that they inherited; they are ended. Containers,
 networks and volumes are those that were not there before: on an engine that the tests have for themselves
-(DEPLOYER_TEST_ENGINE=own) all of them, on any other those that carry a label of the tool and are still there after
-SETTLE seconds. They are named and never removed: an engine of one's own is removed as a whole, and on an engine that
-others use too they may belong to somebody else.
+(DEPLOYER_TEST_ENGINE=own) all of them, on any other (=shared) those that carry a label of the tool and are still there
+after SETTLE seconds; =none asks no engine. They are named and never removed: an engine of one's own is removed as a
+whole, and on a shared one they may belong to somebody else.
 """
 
 from __future__ import annotations
@@ -25,15 +25,17 @@ import docker.errors
 PREFIX = "deployer."  # of the labels that the tool puts on what it owns
 MARKER = "DEPLOYER_TEST_RUN"
 SETTLE = 10.0
+ENGINE = os.environ.get("DEPLOYER_TEST_ENGINE", "shared")
 
 
 def objects() -> dict[str, str]:
     """Give what the engine has, by id: kind and name; empty when no engine answers."""
+    if ENGINE == "none":
+        return {}
     try:
         client = docker.from_env(timeout=30)
     except docker.errors.DockerException:
         return {}
-    everything = os.environ.get("DEPLOYER_TEST_ENGINE") == "own"
     found: dict[str, str] = {}
     try:
         for kind, rows in (
@@ -42,7 +44,7 @@ def objects() -> dict[str, str]:
             ("volume", client.api.volumes()["Volumes"] or []),
         ):
             for row in rows:
-                if everything or any(label.startswith(PREFIX) for label in row["Labels"] or {}):
+                if ENGINE == "own" or any(label.startswith(PREFIX) for label in row["Labels"] or {}):
                     name = row.get("Name") or row["Names"][0].lstrip("/")
                     found[f"{kind} {row.get('Id') or name}"] = name
     finally:
