@@ -1,0 +1,89 @@
+"""What a playbook is told: variables, and the instances as an inventory group `twin`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from deployer.model import Environment, Instance, Release
+
+GROUP = "twin"
+
+
+def variables(
+    release: Release, environment: Environment | None, extra: Mapping[str, str], builtin: Path
+) -> dict[str, Any]:
+    """Give the extra variables of a run; ours win over `extra`."""
+    instances = environment.instances if environment else ()
+    return {
+        **extra,
+        "deployer_service": release.service,
+        "deployer_release": release.number,
+        "deployer_version": release.version,
+        "deployer_colour": environment.colour if environment else "",
+        "deployer_runtime": release.manifest.runtime,
+        "deployer_image": release.image,
+        "deployer_image_id": release.image_id,
+        "deployer_instances": [instance_variables(i) for i in instances],
+        "deployer_playbooks": str(builtin),
+    }
+
+
+def instance_variables(instance: Instance) -> dict[str, Any]:
+    """Give what a playbook may know of an instance."""
+    host, _, port = instance.address.rpartition(":")
+    return {
+        "name": instance.name,
+        "index": instance.index,
+        "address": instance.address,
+        "host": host.strip("[]"),
+        "port": int(port),
+        "runtime_id": instance.runtime_id,
+    }
+
+
+def twin(environment: Environment | None) -> dict[str, Any]:
+    """Give an inventory in which each instance is a host of the group `twin`.
+
+    Their tasks run on this machine, with this Python: the instance itself need not have one. `deployer_instance` says
+    which instance it is.
+    """
+    instances = environment.instances if environment else ()
+    local = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}
+    hosts = {i.name: {**local, "deployer_instance": instance_variables(i)} for i in instances}
+    return {"all": {"children": {GROUP: {"hosts": hosts}}}}
+
+
+def dump(data: Any) -> str:
+    """Write YAML in which no text is a template.
+
+    A variable may hold what a failing release said; `{{ }}` in it must reach the playbook as text, not be carried out.
+    """
+    return yaml.dump(_marked(data), Dumper=_Dumper, allow_unicode=True, sort_keys=False)
+
+
+class _Text(str):
+    __slots__ = ()
+
+
+class _Dumper(yaml.SafeDumper):
+    def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002 -- given by the base class
+        return True
+
+
+_Dumper.add_representer(_Text, lambda dumper, text: dumper.represent_scalar("!unsafe", str(text), style='"'))
+
+
+def _marked(data: Any) -> Any:
+    match data:
+        case str():
+            return _Text(data)
+        case dict():
+            return {key: _marked(value) for key, value in data.items()}
+        case list():
+            return [_marked(value) for value in data]
+    return data

@@ -1,0 +1,72 @@
+"""A private folder for one run of a playbook: short, in memory where possible, gone afterwards."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from deployer.hosts.variables import dump, twin
+from deployer.model import Environment
+
+# The path of a Unix socket ends at 108 bytes, and ssh adds some 60 to the folder of its control sockets.
+_LONGEST = 40
+
+VARIABLES = "variables.yml"
+_CONFIG = """\
+[defaults]
+forks = 20
+timeout = 10
+[ssh_connection]
+pipelining = True
+"""
+
+
+@contextmanager
+def workspace() -> Iterator[Path]:
+    """Make the folder, readable by nobody else, and remove it whatever happens."""
+    folder = Path(tempfile.mkdtemp(prefix="dp", dir=_base()))
+    try:
+        for name in ("tmp", "cp", "inventory"):
+            (folder / name).mkdir(mode=0o700)
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)  # the worker may be removing it, too
+
+
+def fill(folder: Path, user: Path, environment: Environment | None, variables: Mapping[str, Any]) -> list[str]:
+    """Write config, inventory and variables (0600); give the arguments that name the variables.
+
+    The `group_vars` and `host_vars` beside the manifest stand beside the generated inventory, too, so that they hold
+    for built-in playbooks.
+    """
+    _write(folder / "ansible.cfg", _CONFIG)
+    _write(folder / "inventory" / "twin.yml", dump(twin(environment)))
+    _write(folder / VARIABLES, dump(dict(variables)))
+    for name in ("group_vars", "host_vars"):
+        if (user / name).is_dir():
+            (folder / "inventory" / name).symlink_to((user / name).resolve())
+    return ["-e", f"@{folder / VARIABLES}"]
+
+
+def forget_secrets(folder: Path) -> None:
+    """Remove what Ansible has read once it plays, so that a kill -9 leaves no values behind."""
+    for name in (VARIABLES, "artifacts/play/command"):  # the latter holds the environment
+        (folder / name).unlink(missing_ok=True)
+
+
+def _base() -> str:
+    for candidate in (os.environ.get("XDG_RUNTIME_DIR", ""), "/dev/shm", tempfile.gettempdir()):  # noqa: S108
+        # Memory first: what a kill -9 leaves behind is then gone with the next boot.
+        if candidate and len(candidate) <= _LONGEST and os.access(candidate, os.W_OK | os.X_OK):
+            return candidate
+    return "/tmp"  # noqa: S108 -- mkdtemp makes a folder of our own in it
+
+
+def _write(path: Path, text: str) -> None:
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
+        file.write(text)

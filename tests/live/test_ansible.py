@@ -1,0 +1,343 @@
+"""Playbooks, really run by Ansible on this machine."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from deployer.clock import Deadline, SystemClock
+from deployer.errors import DeadlinePassed, StepFailed
+from deployer.hosts import AnsiblePlaybooks
+from deployer.hosts.workspace import workspace
+from deployer.manifest.models import Manifest
+from deployer.model import Environment, Instance, Release
+from deployer.resources import builtin
+from tests.services import require
+
+pytestmark = [pytest.mark.live, pytest.mark.usefixtures("_ansible")]
+
+CLOCK = SystemClock()
+MANIFEST = Manifest.model_validate({"service": "shop", "image": "shop", "port": 8080})
+RELEASE = Release("shop", 42, "2.0", "shop:2.0", "sha256:abc", MANIFEST, "hash")
+SECRET = "hunter2-swordfish"
+
+
+def environment(*addresses: str) -> Environment:
+    instances = tuple(
+        Instance("shop", "green", 42, n, f"shop-r42-{n}", f"id{n}", address, "running")
+        for n, address in enumerate(addresses, 1)
+    )
+    return Environment("shop", "green", 42, instances)
+
+
+TWIN = environment("127.0.0.1:21001", "127.0.0.1:21002")
+
+
+@dataclass
+class Stage:
+    """A manifest folder with playbooks, and what was told."""
+
+    folder: Path
+    told: list[dict[str, Any]] = field(default_factory=list)
+
+    def write(self, name: str, text: str) -> None:
+        path = self.folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(textwrap.dedent(text))
+
+    def tell(self, kind: str, **data: Any) -> None:
+        assert kind == "task"
+        self.told.append(data)
+
+    def play(
+        self,
+        *names: str,
+        twin: Environment | None = TWIN,
+        seconds: float = 60,
+        tell: Callable[..., None] | None = None,
+        **extra: str,
+    ) -> None:
+        driver = AnsiblePlaybooks(self.folder, builtin("playbooks"), None, CLOCK)
+        driver.play(RELEASE, twin, names, extra, Deadline.after(CLOCK, seconds), tell or self.tell)
+
+    def ends(self) -> list[tuple[str, str, str]]:
+        return [(t["task"], t["host"], t["status"]) for t in self.told]
+
+
+@pytest.fixture(scope="module")
+def _ansible() -> None:
+    require("ansible")
+
+
+@pytest.fixture
+def stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stage]:
+    """Give a stage whose private folders are counted: none may be left."""
+    memory = tmp_path / "m"
+    memory.mkdir()
+    monkeypatch.setenv("XDG_RUNTIME_DIR", "")
+    monkeypatch.setattr("deployer.hosts.workspace._base", lambda: str(memory))
+    monkeypatch.setenv("PATH", "/usr/bin:/bin")  # without the virtual environment
+    stage = Stage(tmp_path / "project")
+    stage.folder.mkdir()
+    yield stage
+    assert list(memory.iterdir()) == []
+
+
+def test_tasks_run_once_per_instance_or_once_and_are_told_as_they_end(stage: Stage) -> None:
+    stage.write("group_vars/twin.yml", "greeting: hello")
+    stage.write(
+        "playbooks/update.yml",
+        """
+        - hosts: twin
+          gather_facts: false
+          tasks:
+            - name: Each
+              ansible.builtin.debug:
+                msg: "{{ greeting }} {{ deployer_instance.address }}"
+            - name: Touch
+              ansible.builtin.file: {path: "OUT/{{ inventory_hostname }}", state: touch, mode: "0600"}
+            - name: Skipped
+              ansible.builtin.command: /bin/false
+              when: deployer_colour == "blue"
+        - hosts: localhost
+          gather_facts: false
+          tasks:
+            - name: Once
+              ansible.builtin.copy:
+                dest: OUT/vars.json
+                mode: "0600"
+                content: "{{ {'instances': deployer_instances, 'release': deployer_release, 'extra': note} | to_json }}"
+        """.replace("OUT", str(stage.folder)),
+    )
+    at: list[float] = []
+
+    def tell(kind: str, **data: Any) -> None:
+        at.append(time.monotonic())
+        stage.tell(kind, **data)
+
+    stage.play("playbooks/update.yml", tell=tell, note="{{ lookup('pipe', 'id') }}")
+
+    hosts = ("shop-r42-1", "shop-r42-2")
+    assert sorted(stage.ends()) == sorted(
+        [("Once", "localhost", "changed")]
+        + [
+            (task, host, s)
+            for task, s in (("Each", "ok"), ("Touch", "changed"), ("Skipped", "skipped"))
+            for host in hosts
+        ]
+    )
+    each = {t["host"]: t["message"] for t in stage.told if t["task"] == "Each"}
+    assert each == {"shop-r42-1": "hello 127.0.0.1:21001", "shop-r42-2": "hello 127.0.0.1:21002"}
+    assert all(t["playbook"] == "playbooks/update.yml" for t in stage.told)
+    assert all((stage.folder / host).exists() for host in hosts)
+    seen = json.loads((stage.folder / "vars.json").read_text())
+    assert seen["release"] == 42
+    assert [i["runtime_id"] for i in seen["instances"]] == ["id1", "id2"]
+    assert seen["extra"] == "{{ lookup('pipe', 'id') }}"  # text, never a template
+    assert at[-1] - at[0] > 0.1  # live: the first task was told long before the last had ended
+
+
+def test_a_failed_task_is_named_and_stops_the_rest(stage: Stage) -> None:
+    stage.write(
+        "update.yml",
+        """
+        - hosts: localhost
+          gather_facts: false
+          tasks:
+            - name: may fail
+              ansible.builtin.command: /bin/false
+              ignore_errors: true
+            - name: rescued
+              block:
+                - name: tried
+                  ansible.builtin.fail: {msg: try}
+              rescue:
+                - name: saved
+                  ansible.builtin.debug: {msg: saved}
+            - name: migrate
+              ansible.builtin.shell: "echo no such table >&2; exit 3"
+            - name: never
+              ansible.builtin.debug: {msg: never}
+        """,
+    )
+    stage.write(
+        "second.yml", "- {hosts: localhost, gather_facts: false, tasks: [{name: second, ansible.builtin.debug: }]}"
+    )
+
+    with pytest.raises(StepFailed) as failed:
+        stage.play("update.yml", "second.yml")
+
+    assert failed.value.message == (
+        "playbook update.yml: task 'migrate' failed on localhost: non-zero return code (rc 3): no such table"
+    )
+    assert any("fatal: [localhost]: FAILED!" in line for line in failed.value.log)
+    assert stage.ends()[-1] == ("migrate", "localhost", "failed")
+
+
+def test_what_no_log_hides_is_never_told(stage: Stage) -> None:
+    stage.write(
+        "update.yml",
+        """
+        - hosts: localhost
+          gather_facts: false
+          tasks:
+            - name: quiet
+              ansible.builtin.command: echo {{ password }}
+              no_log: true
+            - name: quiet loop
+              ansible.builtin.shell: "echo {{ password }}; exit {{ item }}"
+              loop: [0, 1]
+              no_log: true
+        """,
+    )
+
+    with pytest.raises(StepFailed) as failed:
+        stage.play("update.yml", password=SECRET)
+
+    assert failed.value.message.endswith("task 'quiet loop' failed on localhost: (hidden: no_log)")
+    assert SECRET not in json.dumps(stage.told) + str(failed.value) + "\n".join(failed.value.log)
+
+
+def test_variables_are_not_on_any_command_line(stage: Stage) -> None:
+    stage.write(
+        "update.yml",
+        """
+        - hosts: localhost
+          gather_facts: false
+          tasks:
+            - name: look
+              ansible.builtin.shell: "(cat /proc/[0-9]*/cmdline; find MEM -type f | xargs cat) > OUT 2> /dev/null; true"
+        """.replace("OUT", str(stage.folder / "out")).replace("MEM", str(stage.folder.parent / "m")),
+    )
+
+    stage.play("update.yml", password=SECRET)
+
+    seen = (stage.folder / "out").read_bytes()
+    assert b"ansible-playbook" in seen
+    assert SECRET.encode() not in seen
+
+
+SLEEPER = """
+- hosts: localhost
+  gather_facts: false
+  tasks:
+    - name: slow
+      ansible.builtin.shell: "echo $$ > OUT; setsid sleep 60 & sleep 60"
+"""
+
+
+def running(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def of_session(word: str) -> list[int]:
+    """Give the pids of processes whose environment holds the word."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        try:
+            if entry.name.isdigit() and word.encode() in (entry / "environ").read_bytes():
+                found.append(int(entry.name))
+        except (FileNotFoundError, ProcessLookupError, PermissionError):
+            continue
+    return [pid for pid in found if pid != os.getpid() and running(pid)]
+
+
+def test_the_deadline_ends_the_playbook_and_all_that_it_started(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    word = f"sleeper-{os.getpid()}-{time.monotonic_ns()}"
+    monkeypatch.setenv("DP_TEST", word)
+    stage.write("update.yml", SLEEPER.replace("OUT", str(stage.folder / "pid")))
+    began = time.monotonic()
+
+    with pytest.raises(DeadlinePassed) as late:
+        stage.play("update.yml", seconds=3)
+
+    assert late.value.message == "playbook update.yml: not finished within 3 s, while task 'slow' ran"
+    assert time.monotonic() - began < 8
+    assert (stage.folder / "pid").exists()  # it had really started
+    assert of_session(word) == []
+
+
+def test_whoever_stops_listening_ends_the_playbook(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    word = f"listener-{os.getpid()}-{time.monotonic_ns()}"
+    monkeypatch.setenv("DP_TEST", word)
+    stage.write(
+        "update.yml",
+        SLEEPER.replace("    - name: slow", "    - {name: first, ansible.builtin.debug: }\n    - name: slow"),
+    )
+
+    def interrupted(kind: str, **data: Any) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        stage.play("update.yml", tell=interrupted)
+
+    assert of_session(word) == []
+
+
+def test_a_killed_deployer_takes_its_playbook_with_it(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    word = f"killed-{os.getpid()}-{time.monotonic_ns()}"
+    monkeypatch.setenv("DP_TEST", word)
+    started = stage.folder / "pid"
+    stage.write("update.yml", SLEEPER.replace("OUT", str(started)))
+    with workspace() as kept:
+        program = f"""
+import sys; sys.path.insert(0, {str(Path(__file__).parents[2])!r})
+from pathlib import Path
+import deployer.hosts.workspace as w
+w._base = lambda: {str(kept)!r}
+from tests.live.test_ansible import Stage
+Stage(Path({str(stage.folder)!r})).play("update.yml", seconds=60)
+"""
+        deployer = subprocess.Popen([sys.executable, "-c", program])
+        Deadline.after(CLOCK, 20).until(started.exists, "the task starts")
+        before = of_session(word)
+        deployer.send_signal(signal.SIGKILL)
+        deployer.wait()
+        Deadline.after(CLOCK, 10).until(lambda: not of_session(word), "everything of the playbook ends")
+
+        assert len(before) > 3
+        assert [p for p in kept.iterdir() if p.name.startswith("dp")] == []
+
+
+def test_a_playbook_that_cannot_be_read_says_so(stage: Stage) -> None:
+    stage.write("broken.yml", "- hosts: localhost\n  tasks: [{nonsense: }]\n")
+
+    with pytest.raises(StepFailed, match=r"playbook broken\.yml: \[ERROR\]"):
+        stage.play("broken.yml")
+    assert stage.told == []
+
+
+def test_a_play_that_matches_nobody_is_a_failed_update_but_an_idle_hook(stage: Stage) -> None:
+    stage.write("update.yml", "- {hosts: twinn, gather_facts: false, tasks: [{name: x, ansible.builtin.debug: }]}")
+
+    with pytest.raises(StepFailed, match=r"(?s)update\.yml: no task ran on any host.*twin \(the instances\)"):
+        stage.play("update.yml")
+
+    stage.play("update.yml", twin=None)
+    assert stage.ends() == [("", "", "skipped")]
+
+
+def test_the_config_beside_the_manifest_is_obeyed(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    stage.write("elsewhere.cfg", "[defaults]\nroles_path = /nowhere\n")
+    monkeypatch.setenv("ANSIBLE_CONFIG", str(stage.folder / "elsewhere.cfg"))
+    stage.write("ansible.cfg", "[defaults]\nroles_path = shared\n")
+    stage.write("shared/greet/tasks/main.yml", "- {name: from the role, ansible.builtin.debug: }")
+    stage.write("playbooks/update.yml", "- {hosts: localhost, gather_facts: false, roles: [greet]}")
+
+    stage.play("playbooks/update.yml")
+
+    assert stage.ends() == [("from the role", "localhost", "ok")]
