@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import socket
-import tempfile
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,8 +18,12 @@ __all__ = ["require"]
 
 @pytest.fixture
 def state() -> Iterator[Path]:
-    """Give an empty state folder whose path is short enough for Unix sockets (pytest's tmp_path is not)."""
-    folder = Path(tempfile.mkdtemp(prefix="dp", dir="/tmp"))
+    """Give an empty state folder.
+
+    Its path is short enough for Unix sockets (pytest's tmp_path is not) and its name may be part of an image's.
+    """
+    folder = Path(f"/tmp/dp{uuid.uuid4().hex[:10]}")
+    folder.mkdir(mode=0o700)
     try:
         yield folder
     finally:

@@ -33,12 +33,13 @@ def check(base: str, version: str) -> None:
 
 @pytest.mark.parametrize("version", thirdparty.VERSIONS)
 def test_as_a_container(version: str, engine: docker.DockerClient, state: Path) -> None:
-    with thirdparty.built(f"thirdparty-{state.name.lower()}:{version}", engine, version=version) as image:
+    with thirdparty.built(f"thirdparty-{state.name}:{version}", engine, version=version) as image:
         container = engine.containers.run(image, detach=True, ports={f"{thirdparty.PORT}/tcp": ("127.0.0.1", 0)})
         try:
             container.reload()
-            port = container.ports[f"{thirdparty.PORT}/tcp"][0]["HostPort"]
-            check(f"http://127.0.0.1:{port}", version)
+            published = container.ports[f"{thirdparty.PORT}/tcp"]
+            assert published
+            check(f"http://127.0.0.1:{published[0]['HostPort']}", version)
             container.stop(timeout=10)
             assert container.wait(timeout=5)["StatusCode"] == 0  # it ended itself on SIGTERM
         finally:
