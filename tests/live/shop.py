@@ -1,0 +1,171 @@
+"""A service of a test: its manifest, its versions, the command `deploy` as a user would call it."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import shlex
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+import docker
+import requests
+import yaml
+
+from tests.lab import image
+
+Kind = Literal["docker", "process"]
+DEPLOY = str(Path(sys.executable).with_name("deploy"))
+COMMAND_SECONDS = 180
+
+
+def free_port() -> int:
+    """Give a port that nobody listens on now, outside of the range that instances get."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class Shop:
+    """One service in a folder and state folder of its own."""
+
+    def __init__(self, folder: Path, kind: Kind, client: docker.DockerClient | None) -> None:
+        self.folder, self.kind, self.client = folder, kind, client
+        self.name = f"t{secrets.token_hex(4)}"
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.state = folder / "state"
+        self._images: list[str] = []
+        self.manifest: dict[str, Any] = {
+            "service": self.name,
+            "image": self.name if kind == "docker" else "releases/{version}",
+            "port": 8080,
+            "runtime": kind,
+            "replicas": 2,
+            "health": {"http": "/health", "interval": "200ms", "deadline": "10s"},
+            "stop": {"drain": "10s", "grace": "5s"},
+            "traffic": {"listen": f"127.0.0.1:{self.port}"},
+            "judge": {"requests": 5},
+            "strategy": {"canary": {"steps": [10, 50], "for": "2s"}},
+        }
+        if kind == "process":
+            self.manifest["command"] = ["sh", "./run"]
+
+    def write(self, **changes: Any) -> None:
+        """Write the manifest, with top-level keys changed for good."""
+        self.manifest.update(changes)
+        (self.folder / "deploy.yml").write_text(yaml.safe_dump(self.manifest, sort_keys=False))
+
+    def version(self, version: str, env: Mapping[str, str] | None = None) -> None:
+        """Make a version of the test app with this behaviour (see tests/lab/app.c)."""
+        if self.kind == "docker":
+            self._images.append(image.build(f"{self.name}:{version}", version=version, env=env, client=self.client))
+            return
+        target = self.folder / "releases" / version
+        command = image.directory(target)
+        settings = " ".join(f"{k}={shlex.quote(v)}" for k, v in {"VERSION": version, **(env or {})}.items())
+        (target / "run").write_text(f"{settings} exec {shlex.join(command)}\n")
+
+    # -- the command
+
+    def command(self, *arguments: str) -> list[str]:
+        return [DEPLOY, *arguments, "--state", str(self.state)]
+
+    def environment(self) -> dict[str, str]:
+        return {**os.environ, "NO_COLOR": "1", "COLUMNS": "200"}
+
+    def deploy(self, *arguments: str, expect: int = 0) -> subprocess.CompletedProcess[str]:
+        """Run `deploy ARGUMENTS` in the folder of the manifest and check its exit code."""
+        done = subprocess.run(
+            self.command(*arguments),
+            cwd=self.folder,
+            env=self.environment(),
+            capture_output=True,
+            text=True,
+            timeout=COMMAND_SECONDS,
+            check=False,
+        )
+        said = f"deploy {' '.join(arguments)}: exit {done.returncode}\n{done.stdout}\n{done.stderr}"
+        assert done.returncode == expect, said
+        assert "Traceback" not in done.stderr, said
+        return done
+
+    @contextmanager
+    def start(self, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+        """Run `deploy ARGUMENTS` beside the test; it is killed at the end if it still runs."""
+        process = subprocess.Popen(
+            self.command(*arguments),
+            cwd=self.folder,
+            env=self.environment(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        try:
+            yield process
+        finally:
+            if process.poll() is None:
+                process.kill()
+            process.communicate(timeout=10)
+
+    def events(self, *arguments: str, expect: int = 0) -> list[dict[str, Any]]:
+        """Run `deploy ARGUMENTS --output json` and give what it printed."""
+        done = self.deploy(*arguments, "--output", "json", expect=expect)
+        return [json.loads(line) for line in done.stdout.splitlines()]
+
+    def status(self) -> dict[str, Any]:
+        """Give `deploy status` as data."""
+        return self.events("status")[0]
+
+    def wait(self, ready: Callable[[dict[str, Any]], bool], what: str, seconds: float = 30.0) -> dict[str, Any]:
+        """Look at the status until it is as wanted."""
+        end = time.monotonic() + seconds
+        while True:
+            status = self.status()
+            if ready(status):
+                return status
+            assert time.monotonic() < end, f"{what}: not within {seconds:g} s: {status}"
+            time.sleep(0.1)
+
+    # -- users
+
+    def get(self, path: str = "/version", **headers: str) -> requests.Response:
+        """Send one request of a new client."""
+        return requests.get(self.url + path, headers=headers, timeout=10)
+
+    def containers(self) -> list[str]:
+        """Names of this service's containers, whatever their state."""
+        if self.client is None:
+            return []
+        found = self.client.containers.list(all=True, filters={"label": f"deployer.service={self.name}"})
+        return sorted(str(c.name) for c in found)
+
+    # -- the end
+
+    def close(self) -> None:
+        """Take everything down, also after a failure in the middle."""
+        try:
+            self._end()
+        finally:
+            if self.client is not None:
+                for container in self.client.containers.list(
+                    all=True, filters={"label": f"deployer.service={self.name}"}
+                ):
+                    container.remove(force=True, v=True)
+                for identity in self._images:
+                    image.remove(identity, self.client)
+
+    def _end(self) -> None:
+        if not self.state.exists():
+            return
+        for arguments in (("abort", "--service", self.name), ("down", "-y", "--service", self.name)):
+            subprocess.run(
+                self.command(*arguments), cwd=self.folder, capture_output=True, timeout=COMMAND_SECONDS, check=False
+            )
