@@ -86,6 +86,10 @@ def _text(path: Path) -> str:
         raise _Stop(Problem(f"{name}:{line}", "", f"the text is {kind}", "save the file as UTF-8")) from error
 
 
+class _TooMuch(yaml.MarkedYAMLError):
+    """The file is deeper or longer than a manifest can be."""
+
+
 class _Composer(yaml.SafeLoader):
     """PyYAML's safe loader up to the tree, with limits and without tags."""
 
@@ -102,7 +106,7 @@ class _Composer(yaml.SafeLoader):
         self.values += 1
         if self.depth > MAX_DEPTH or self.values > MAX_VALUES:
             limit = f"more than {MAX_DEPTH} levels" if self.depth > MAX_DEPTH else f"more than {MAX_VALUES} values"
-            raise yaml.MarkedYAMLError(problem=limit, problem_mark=event.start_mark)
+            raise _TooMuch(problem=limit, problem_mark=event.start_mark)
         node = super().compose_node(parent, index)
         self.depth -= 1
         if isinstance(node, yaml.ScalarNode) and isinstance(event, yaml.ScalarEvent) and event.tag:
@@ -149,6 +153,8 @@ class _Reader:
         line = text.split("\n")[mark.line] if mark and mark.line <= text.count("\n") else ""
         if "${" in line and "flow" in str(error.context):
             return Problem(where, "", "a variable within [ ] or { } needs quotes", 'write "${NAME}"')
+        if isinstance(error, _TooMuch):
+            return Problem(where, "", f"has {error.problem}", "a manifest is a page or two; is this the right file?")
         said = " ".join(part for part in (error.context, error.problem) if part)
         for pattern, message, hint in _MEANING:
             if re.search(pattern, said):

@@ -163,16 +163,18 @@ class Manifest(Model):
                 yield Conflict(f"env.{name}", "there is a secret of this name", "remove one of them", needs)
             elif made in self.env:
                 yield Conflict(f"env.{made}", f"the secret {name} sets this variable", "remove one of them", needs)
-        if self.runtime == "process" and "PORT" in self.env:
-            yield Conflict(
-                "env.PORT", "runtime process gives each instance its own PORT", "remove it", ("runtime", "env.PORT")
-            )
 
     def _process_conflicts(self) -> Iterator[Conflict]:
         if not self.command:
             yield Conflict("command", "is missing; runtime process needs it", "e.g. [./server]", ("runtime", "command"))
+        for key in ("PORT", "HOST"):
+            if key in self.env:
+                taken = "runtime process gives each instance its own"
+                yield Conflict(f"env.{key}", taken, "remove it", ("runtime", f"env.{key}"))
         docker_only = [k for k in ("mounts", "networks", "user", "read_only") if getattr(self, k)]
-        for key in docker_only + ["health.docker"] * self.health.docker:
+        docker_only += [f"limits.{k}" for k in Limits.model_fields if getattr(self.limits, k) is not None]
+        docker_only += ["log"] * (self.log != Log()) + ["health.docker"] * self.health.docker
+        for key in docker_only:
             yield Conflict(key, "runtime process does not support it", "remove it", ("runtime", key))
 
     @classmethod

@@ -8,7 +8,7 @@ from typing import Any, Literal, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
-from deployer.manifest import variables
+from deployer.manifest import text, variables
 from deployer.manifest.base import Model
 from deployer.manifest.shape import bare, marks, section_in, sections, unit_of
 from deployer.manifest.strategy import Strategy
@@ -48,6 +48,10 @@ deploy.yml:5: traffic.domain: is not a key of `traffic` → did you mean `domain
 - A key without a value has its default.
 - Paths of files are relative to the folder of the manifest.
 
+Text that has a form of its own:
+
+{spellings}
+
 ## Variables
 
 In values (never in keys), from the environment of the command:
@@ -74,7 +78,16 @@ _BOUNDS = (("ge", "at least"), ("gt", "more than"), ("le", "at most"), ("lt", "l
 def reference() -> str:
     """Give the page as Markdown."""
     listed = "\n".join(line for line in (variables.__doc__ or "").splitlines() if line.startswith("|"))
-    return "\n".join((_INTRO.replace("{variables}", listed), "## Keys", "", *_tables())).rstrip() + "\n"
+    intro = _INTRO.replace("{variables}", listed).replace("{spellings}", "\n".join(_spellings()))
+    return "\n".join((intro, "## Keys", "", *_tables())).rstrip() + "\n"
+
+
+def _spellings() -> Iterator[str]:
+    yield "| form | must be | e.g. |"
+    yield "|---|---|---|"
+    for kind in vars(text).values():
+        for spelt in (mark for mark in marks(kind) if isinstance(mark, Spelt)):
+            yield f"| {spelt.noun} | {spelt.what} | `{spelt.example.replace(' or ', '` or `')}` |"
 
 
 def _tables() -> Iterator[str]:
@@ -128,7 +141,7 @@ def _named(annotation: Any, metadata: Any, path: str) -> str:
     if isinstance(kind, type) and issubclass(kind, Model):
         return f"[{path}](#{_anchor(path)})"
     spelt = next((mark for mark in (*metadata, *marks(annotation)) if isinstance(mark, Spelt)), None)
-    return f"{spelt.noun}, e.g. `{spelt.example.replace(' or ', '` or `')}`" if spelt else _KINDS[kind]
+    return spelt.noun if spelt else _KINDS[kind]
 
 
 def _anchor(path: str) -> str:

@@ -189,7 +189,7 @@ UrlPath = Annotated[
     StringConstraints(max_length=1024),
     Spelt("URL path", r"/[A-Za-z0-9._~!$&'()*+,;=:@%/?-]*", "a path of a URL that starts with /", "/up"),
 ]
-Prefix = Annotated[str, Spelt("path prefix", r"/|(/[A-Za-z0-9._~-]+)+/?", "a path prefix that starts with /", "/api")]
+Prefix = Annotated[str, Spelt("URL prefix", r"/|(/[A-Za-z0-9._~-]+)+/?", "a path prefix that starts with /", "/api")]
 HeaderName = Annotated[str, Spelt("header", r"[A-Za-z0-9-]{1,64}", "the name of an HTTP header", "X-Canary")]
 HeaderValue = Annotated[
     str,
@@ -265,7 +265,7 @@ Source = Annotated[
 ]
 Target = Annotated[str, Spelt("path", r"/[^\x00-\x1f,:]*", "an absolute path in the instance", "/data", _target)]
 NetworkName = Annotated[
-    str, Spelt("network", r"[A-Za-z0-9][A-Za-z0-9_.-]*", "the name of a network of the engine", "backend")
+    str, Spelt("engine network", r"[A-Za-z0-9][A-Za-z0-9_.-]*", "the name of a network of the engine", "backend")
 ]
 User = Annotated[
     str,
@@ -275,5 +275,5 @@ User = Annotated[
 ]
 Signal = Annotated[str, Spelt("signal", r"SIG[A-Z0-9]+", "the name of a signal", "SIGTERM", _signal)]
 FilePath = Annotated[
-    str, Spelt("path", r"[^\x00-\x1f]{1,4096}", "the path of a file, on one line", "playbooks/migrate.yml")
+    str, Spelt("file", r"[^\x00-\x1f]{1,4096}", "the path of a file, on one line", "playbooks/migrate.yml")
 ]

@@ -66,7 +66,7 @@ def _take_out(checked: Checked, root: Table, values: dict[str, Any], errors: Val
             checked.problems.append(Problem(str(place_of(root, path)), spell(path), words.message, words.hint))
             if words.meant:
                 checked.taken_out.append((*path[:-1], words.meant))
-    checked.taken_out += out
+    checked.taken_out += filter(None, out)
     if () in out:  # only what spans the whole manifest is left
         return False
     for path in out:
