@@ -16,7 +16,8 @@
  * fixed and random), START (ms before it listens), HEALTH (0: never healthy), EXIT (ends at once with this code), DRAIN (ms
  * that running requests get after SIGTERM; 0 ends at once and cuts them).
  *
- * As a command: `app health` (for HEALTHCHECK), `app cat FILE`, `app env NAME`: an image with nothing else has no shell.
+ * As a command: `app health` (for HEALTHCHECK), `app cat FILE`, `app env NAME`, `app sleep SECONDS`: an
+ * image with nothing else has no shell.
  *
  * cc -O2 -static app.c -o app
  */
@@ -511,6 +512,7 @@ int main(int count, char **arguments) {
   if (count > 1 && !strcmp(arguments[1], "health")) return probe();
   if (count > 2 && !strcmp(arguments[1], "cat")) return cat(arguments[2]);
   if (count > 2 && !strcmp(arguments[1], "env")) return puts(setting(arguments[2], "")), 0;
+  if (count > 2 && !strcmp(arguments[1], "sleep")) return sleep(atoi(arguments[2]));
   version = setting("VERSION", "0");
   if (getenv("EXIT")) return fprintf(stderr, "v=%s told to end\n", version), atoi(getenv("EXIT"));
   error_rate = atof(setting("ERR", "0")), latency = atoi(setting("LAT", "0")), jitter = atoi(setting("JIT", "0"));

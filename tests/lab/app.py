@@ -231,6 +231,8 @@ def command(arguments: list[str]) -> Iterator[str]:
             yield Path(path).read_text()
         case ["env", name]:
             yield os.environ.get(name, "") + "\n"
+        case ["sleep", seconds]:
+            time.sleep(float(seconds))
         case _:
             sys.exit(f"unknown command: {arguments}")
 

@@ -42,6 +42,8 @@ def build(
         layers,
         entrypoint=program,
         env={"PATH": "/usr/bin:/bin", "VERSION": version, **(env or {})},
+        # An id of its own for each reference: tests that run beside this one may remove "their" image.
+        labels={"reference": reference},
         user=user,
         health=(*program, "health") if health else (),
     )

@@ -1,0 +1,151 @@
+"""The connection to a Docker engine: every call bounded in time, every error of the SDK turned into one of ours."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any
+
+from deployer.errors import DeadlinePassed, DriverFailed, Refused
+
+if TYPE_CHECKING:
+    import docker
+    import requests
+    from docker.models.containers import Container
+    from docker.models.images import Image
+
+CALL = 20.0  # seconds that an engine may take for a call which does not itself wait for something
+Connect = Callable[[float, str | None], "docker.DockerClient"]
+
+
+def connect(timeout: float, version: str | None) -> docker.DockerClient:
+    """Connect to the engine that DOCKER_HOST names, else to the local one; a known `version` saves a question."""
+    import docker
+
+    client = docker.from_env(timeout=timeout, version=version)  # type: ignore[arg-type]  # float is fine for requests
+    _bound(client, timeout)
+    return client
+
+
+def _bound(client: docker.DockerClient, timeout: float) -> None:
+    """Repair what the SDK leaves open: calls without any time-out (pull), and connections taken over by a command."""
+    from requests.adapters import BaseAdapter
+
+    class Bounded(BaseAdapter):
+        def __init__(self, inner: BaseAdapter) -> None:
+            super().__init__()
+            self._inner = inner
+            self._taken_over: list[requests.Response] = []
+
+        def send(self, request: requests.PreparedRequest, *args: Any, **options: Any) -> requests.Response:
+            options["timeout"] = options.get("timeout") or timeout
+            response = self._inner.send(request, *args, **options)
+            if response.status_code == HTTPStatus.SWITCHING_PROTOCOLS:
+                self._taken_over.append(response)  # its connection never goes back to the pool
+            return response
+
+        def close(self) -> None:
+            for response in self._taken_over:
+                response.close()
+            self._inner.close()
+
+    for prefix, adapter in list(client.api.adapters.items()):
+        client.api.mount(prefix, Bounded(adapter))
+
+
+class Engine:
+    """Gives short-lived clients: one client would share its time-out among threads and deadlines."""
+
+    def __init__(self, connect: Connect = connect) -> None:
+        self._connect = connect
+        self._version: str | None = None
+
+    @property
+    def address(self) -> str:
+        """Where the engine is expected."""
+        return os.environ.get("DOCKER_HOST") or "unix:///var/run/docker.sock"
+
+    def require(self) -> None:
+        """Raise Refused, with what to do, when no engine answers."""
+        if self.address.startswith("ssh://"):
+            # The SDK starts an ssh for every call and gives it no time-out: a pulled cable would hang for ever.
+            raise Refused(
+                f"DOCKER_HOST={self.address}: Docker over ssh:// has no time-outs",
+                "forward the socket instead: ssh -nNT -o ServerAliveInterval=2 "
+                "-L /tmp/engine.sock:/var/run/docker.sock HOST, then DOCKER_HOST=unix:///tmp/engine.sock",
+            )
+        try:
+            with self.client("ping", CALL) as client:
+                client.ping()
+        except (DriverFailed, DeadlinePassed) as error:
+            raise Refused(
+                f"no Docker engine answers at {self.address}: {error.message}",
+                "start it, set DOCKER_HOST, or set `runtime: process`",
+            ) from error
+
+    @contextmanager
+    def client(self, what: str, seconds: float = CALL) -> Iterator[docker.DockerClient]:
+        """Connect for one operation whose calls may take `seconds` each; `what` begins the sentence of an error."""
+        timeout = max(seconds, 0.1)
+        with translated(what, self.address, timeout):
+            client = self._connect(timeout, self._version)
+            try:
+                self._version = client.api.api_version
+                yield client
+            finally:
+                client.close()
+
+
+@contextmanager
+def translated(what: str, address: str, seconds: float) -> Iterator[None]:
+    """Turn every exception of the SDK and of what lies below it into DeadlinePassed or DriverFailed."""
+    import docker.errors
+    import requests
+    import urllib3
+
+    try:
+        yield
+    except docker.errors.APIError as error:
+        raise DriverFailed(f"{what}: {_said(error)}") from error
+    except (requests.Timeout, urllib3.exceptions.TimeoutError, TimeoutError) as error:
+        raise DeadlinePassed(f"{what}: the Docker engine at {address} did not answer within {seconds:.3g} s") from error
+    # StreamParseError does not descend from DockerException; OSError covers the sockets that streams are read from.
+    except (docker.errors.DockerException, docker.errors.StreamParseError) as error:
+        raise DriverFailed(f"{what}: {error}") from error
+    except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
+        raise DriverFailed(f"{what}: the Docker engine at {address} is gone ({error})") from error
+
+
+def _said(error: docker.errors.APIError) -> str:
+    text = error.explanation
+    return (text.decode("utf-8", "replace") if isinstance(text, bytes) else text) or str(error)
+
+
+def find_container(client: docker.DockerClient, name: str) -> Container | None:
+    """Find a container by name or id; None when there is none."""
+    import docker.errors
+
+    try:
+        return client.containers.get(name)
+    except docker.errors.NotFound:
+        return None
+
+
+def find_image(client: docker.DockerClient, reference: str) -> Image | None:
+    """Find a local image by reference or id; None when there is none."""
+    import docker.errors
+
+    try:
+        return client.images.get(reference)
+    except docker.errors.NotFound:
+        return None
+
+
+def in_use(error: BaseException) -> bool:
+    """Tell whether the engine refused because something is still used or is being removed right now (HTTP 409)."""
+    import docker.errors
+
+    cause = error.__cause__ if isinstance(error, DriverFailed) else error
+    return isinstance(cause, docker.errors.APIError) and cause.status_code == 409

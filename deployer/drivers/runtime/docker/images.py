@@ -1,0 +1,125 @@
+"""Images: what a reference means now, and keeping exactly those that a rollback may need."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from deployer.clock import Deadline
+from deployer.drivers.ports import Image
+from deployer.drivers.runtime.docker.engine import CALL, Engine, find_image, in_use
+from deployer.errors import DeadlinePassed, DriverFailed, Refused, StepFailed
+from deployer.events import Tell
+from deployer.model import Release
+
+if TYPE_CHECKING:
+    import docker
+
+
+def resolve(engine: Engine, reference: str, deadline: Deadline, tell: Tell) -> Image:
+    """Pin a reference to an image id, pulling it where that makes sense.
+
+    A tag of a registry is always asked for again, as it may have moved; when the registry does not answer, what is here
+    is used and that is told. A digest, and a name without a registry that is here, are taken as they are.
+    """
+    here = _local(engine, reference, deadline)
+    if here is not None and not (_has_registry(reference) and "@" not in reference):
+        return Image(reference, here)
+    if reference.startswith("sha256:"):
+        raise Refused(f"the engine has no image {reference}", "an id names only what is here: load or pull it first")
+    try:
+        _pull(engine, reference, deadline, tell)
+    except StepFailed as error:
+        if here is None:
+            raise Refused(f"image {reference} is not here and cannot be pulled: {error.message}", _advice()) from error
+        tell("note", text=f"{reference} could not be pulled ({error.message}); using the one that is here")
+        return Image(reference, here)
+    pulled = _local(engine, reference, deadline)
+    if pulled is None:
+        raise Refused(f"image {reference} was pulled but is not here", "is another program pruning images?")
+    return Image(reference, pulled)
+
+
+def _advice() -> str:
+    return "check the name and `version:`, log in with `docker login`, or make it here with `docker build -t` or `load`"
+
+
+def _has_registry(reference: str) -> bool:
+    first, slash, _ = reference.partition("/")
+    return bool(slash) and (any(mark in first for mark in ".:") or first == "localhost")
+
+
+def _local(engine: Engine, reference: str, deadline: Deadline) -> str | None:
+    with engine.client(f"image {reference}", min(CALL, deadline.left())) as client:
+        image = find_image(client, reference)
+        return None if image is None else image.id
+
+
+def _pull(engine: Engine, reference: str, deadline: Deadline, tell: Tell) -> None:
+    """Pull with the credentials that `docker login` left; the SDK finds them in the Docker config."""
+    tell("note", text=f"pulling {reference}")
+    with engine.client(f"pull {reference}", deadline.left()) as client:
+        for line in client.api.pull(reference, stream=True, decode=True):
+            deadline.check(f"pull {reference}")
+            if "error" in line:
+                raise DriverFailed(str(line["error"]))
+
+
+class Shelf:
+    """The images of our releases, kept by a tag of ours.
+
+    A tag keeps an image from `docker image prune`, also when its own tag has moved to a newer one. `docker image prune
+    --all` takes every image without a container, and nothing but a container can keep it from that.
+    """
+
+    def __init__(self, engine: Engine, installation: str) -> None:
+        self._engine = engine
+        # Hashed, as an installation may be named in ways that an image may not.
+        self._owner = f"deployer-{hashlib.sha256(installation.encode()).hexdigest()[:12]}"
+
+    def keep(self, client: docker.DockerClient, release: Release) -> None:
+        """Tag the image of a release. Raises DriverFailed when the engine does not have it any more."""
+        image = find_image(client, release.image_id)
+        if image is None:
+            raise DriverFailed(
+                f"the image of {release.service} {release.name} is gone from the engine: {release.image_id}",
+                f"bring {release.image} back with exactly this id, or go to another release",
+            )
+        repository, tag = self._name(release)
+        image.tag(repository, tag)
+
+    def prune(self, keep: Sequence[Release], drop: Sequence[Release]) -> tuple[str, ...]:
+        """Remove the images of `drop` that are needed neither by `keep` nor by any container of the engine."""
+        needed = {release.image_id for release in keep}
+        candidates = {release.image_id: release for release in drop if release.image_id not in needed}
+        removed: list[str] = []
+        with self._engine.client("prune images", CALL) as client:
+            used = {c.attrs["ImageID"] for c in client.containers.list(all=True, sparse=True)}
+            for identity, release in candidates.items():
+                if identity not in used:
+                    removed += self._remove(client, release)
+        return tuple(removed)
+
+    def _remove(self, client: docker.DockerClient, release: Release) -> list[str]:
+        """Remove our tag, and the one it was pulled by; what a person built or tagged stays."""
+        repository, tag = self._name(release)
+        ours = find_image(client, f"{repository}:{tag}")
+        if ours is None:
+            return []
+        names = [f"{repository}:{tag}"]
+        pulled = find_image(client, release.image)
+        if pulled is not None and pulled.id == ours.id and ours.attrs.get("RepoDigests"):
+            names.append(release.image)
+        for name in names:
+            try:
+                with self._engine.client(f"remove image {name}") as remover:
+                    remover.images.remove(name)
+            except (DriverFailed, DeadlinePassed) as error:
+                if in_use(error):  # a container was made of it just now
+                    return []
+                raise
+        return names
+
+    def _name(self, release: Release) -> tuple[str, str]:
+        return f"{self._owner}/{release.service}", release.image_id.removeprefix("sha256:")[:12]

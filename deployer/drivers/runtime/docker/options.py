@@ -1,0 +1,128 @@
+"""From an instance's specification to what the engine is asked for, and back from a container's labels."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any, Literal, cast
+
+from deployer.drivers.runtime.surroundings import environment, split_address
+from deployer.manifest.models import Manifest, Mount
+from deployer.model import Colour, Instance, InstanceSpec
+
+PREFIX = "deployer."
+SECRETS = "/run/secrets"
+
+
+def labels(spec: InstanceSpec, installation: str) -> dict[str, str]:
+    """Give the labels that make a container ours and from which `observed` reads it back."""
+    values = {
+        "installation": installation,
+        "service": spec.release.service,
+        "release": spec.release.number,
+        "colour": spec.colour,
+        "index": spec.index,
+        "rollout": spec.rollout,
+        "config": spec.release.config_hash,
+        "address": spec.address,
+    }
+    return {PREFIX + key: str(value) for key, value in values.items()}
+
+
+def same(labels: Mapping[str, str], wanted: Mapping[str, str]) -> bool:
+    """Tell whether a container is what is wanted; a later rollout may take over what an earlier one started."""
+    return all(labels.get(key) == value for key, value in wanted.items() if key != PREFIX + "rollout")
+
+
+def create(spec: InstanceSpec, installation: str) -> dict[str, Any]:
+    """Give the arguments of `containers.create`."""
+    manifest = spec.release.manifest
+    host, port = split_address(spec.address)
+    return {
+        "image": spec.release.image_id,
+        "command": list(manifest.command) if manifest.command else None,
+        "name": spec.name,
+        "labels": labels(spec, installation),
+        "environment": {"PORT": str(manifest.port), **environment(spec, SECRETS)},
+        # A fixed port of the host: the address stays the same however often the container restarts.
+        "ports": {f"{manifest.port}/tcp": (host, port)},
+        "mounts": [*map(_mount, manifest.mounts), *_secrets(manifest)],
+        "nano_cpus": int(manifest.limits.cpus * 1e9) if manifest.limits.cpus else None,
+        "mem_limit": manifest.limits.memory,
+        "pids_limit": manifest.limits.pids,
+        "user": manifest.user,
+        "read_only": manifest.read_only,
+        "security_opt": ["no-new-privileges:true"],
+        "log_config": {"type": manifest.log.driver, "config": dict(manifest.log.options)},
+        "stop_signal": manifest.stop.signal,
+        # Brings instances back with the machine or the engine, which `on-failure` does not; a crash loop shows in the
+        # restart count and in the state "restarting".
+        "restart_policy": {"Name": "unless-stopped"},
+        # No `init`: the engine's own default holds, as images that bring their own init must be process 1.
+    }
+
+
+def _mount(mount: Mount) -> dict[str, Any]:
+    kind = "bind" if mount.source.startswith("/") else "volume"
+    return {"Type": kind, "Source": mount.source, "Target": mount.target, "ReadOnly": mount.read_only}
+
+
+def _secrets(manifest: Manifest) -> list[dict[str, Any]]:
+    """Give the place for secret files: an anonymous volume, filled before the start, removed with the container.
+
+    Tried with Docker 26: a tmpfs cannot be filled before the start and is empty again after a restart; the container's
+    own layer cannot be written when the root is read-only. The volume works with both, and for users other than root.
+    """
+    wanted = any(secret.deliver == "file" for secret in manifest.secrets.values())
+    return [{"Type": "volume", "Source": None, "Target": SECRETS, "ReadOnly": False}] if wanted else []
+
+
+def grace(seconds: float) -> int:
+    """Give a time as the engine takes it: whole seconds, never less than asked for."""
+    return math.ceil(seconds)
+
+
+def observed(attributes: Mapping[str, Any]) -> Instance:
+    """Read an instance from what `docker inspect` says about a container of ours."""
+    found = {key.removeprefix(PREFIX): value for key, value in attributes["Config"]["Labels"].items()}
+    state = attributes["State"]
+    return Instance(
+        service=found["service"],
+        colour=cast(Colour, found["colour"]),
+        release=int(found["release"]),
+        index=int(found["index"]),
+        name=attributes["Name"].lstrip("/"),
+        runtime_id=attributes["Id"],
+        address=found["address"],
+        state=_state(state),
+        health=_health(state),
+        exit_code=None if _state(state) == "running" else state.get("ExitCode"),
+        config_hash=found["config"],
+        restarts=attributes.get("RestartCount", 0),
+        rollout=int(found["rollout"]),
+    )
+
+
+def _state(state: Mapping[str, Any]) -> Literal["created", "running", "exited"]:
+    """Translate the engine's state; one that waits for its next restart ("restarting") does not run."""
+    match state["Status"]:
+        case "created":
+            return "created"
+        case "running" | "paused":
+            return "running"
+        case _:
+            return "exited"
+
+
+def _health(state: Mapping[str, Any]) -> Literal["none", "starting", "healthy", "unhealthy"]:
+    if state["Status"] == "paused":
+        return "unhealthy"  # it exists, but answers nobody
+    match state.get("Health", {}).get("Status"):
+        case "starting":
+            return "starting"
+        case "healthy":
+            return "healthy"
+        case "unhealthy":
+            return "unhealthy"
+        case _:
+            return "none"

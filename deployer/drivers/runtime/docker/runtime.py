@@ -1,0 +1,176 @@
+"""Runs instances as containers of one Docker engine. Owns only what carries the label of its installation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from deployer.clock import Clock, Deadline
+from deployer.drivers.ports import Image
+from deployer.drivers.runtime.docker import commands, images, options, secrets
+from deployer.drivers.runtime.docker.engine import CALL, Connect, Engine, connect, find_container, in_use
+from deployer.drivers.runtime.surroundings import chosen_secrets
+from deployer.errors import DriverFailed, Refused
+from deployer.events import Tell
+from deployer.manifest.models import Manifest
+from deployer.model import Instance, InstanceSpec, Release
+
+if TYPE_CHECKING:
+    import docker
+    from docker.models.containers import Container
+
+
+class DockerRuntime:
+    """The runtime `docker`. `installation` names the state folder: two of them on one engine never meet."""
+
+    def __init__(self, clock: Clock, installation: str, connect: Connect = connect) -> None:
+        self._clock = clock
+        self._installation = installation
+        self._engine = Engine(connect)
+        self._shelf = images.Shelf(self._engine, installation)
+
+    def require(self) -> None:
+        """Raise Refused when no engine answers."""
+        self._engine.require()
+
+    def resolve(self, manifest: Manifest, reference: str, deadline: Deadline, tell: Tell) -> Image:
+        """Fetch the image if it is not here and pin it; check what else the manifest needs of the engine."""
+        self._engine.require()
+        image = images.resolve(self._engine, reference, deadline, tell)
+        self._check_networks(manifest)
+        return image
+
+    def instances(self, service: str) -> tuple[Instance, ...]:
+        """Read all containers of the service, whatever their state, ordered by release and index."""
+        mine = {"installation": self._installation, "service": service}
+        wanted = [f"{options.PREFIX}{key}={value}" for key, value in mine.items()]
+        with self._engine.client(f"containers of {service}") as client:
+            # Some may be removed by another command while we look: they are not reported, and no error.
+            found = client.containers.list(all=True, filters={"label": wanted}, ignore_removed=True)
+            seen = [options.observed(container.attrs) for container in found]
+        return tuple(sorted(seen, key=lambda instance: (instance.release, instance.index)))
+
+    def ensure(self, spec: InstanceSpec, deadline: Deadline) -> Instance:
+        """Make the container run as specified; one that runs already so is left alone."""
+        with self._engine.client(spec.name, min(CALL, deadline.left())) as client:
+            container = find_container(client, spec.name)
+            if container is not None and not self._mine(container):
+                raise DriverFailed(
+                    f"a container named {spec.name} is there that is not ours ({container.short_id})",
+                    "rename or remove it; deployer touches only what it made",
+                )
+            if container is not None and not self._keeps(container, spec):
+                self._discard(client, container, deadline)
+                container = None
+            if container is None:
+                container = self._create(client, spec)
+            self._start(container, spec)
+            container.reload()
+            return options.observed(container.attrs)
+
+    def remove(self, instance: Instance, grace: float, deadline: Deadline) -> None:
+        """Signal the container, wait up to `grace` seconds, kill, remove it with its anonymous volumes."""
+        with self._engine.client(f"remove {instance.name}", min(CALL, deadline.left())) as client:
+            container = find_container(client, instance.runtime_id)
+            if container is None:
+                return
+            if not self._mine(container):
+                raise DriverFailed(f"{instance.name} is not ours any more", "look at it with `docker inspect`")
+            wait = options.grace(min(grace, deadline.left()))
+            client.api.stop(instance.runtime_id, timeout=wait)
+            self._discard(client, container, deadline)
+
+    def logs(self, instance: Instance, lines: int) -> tuple[str, ...]:
+        """Give the last lines; empty when the container is gone or its log driver cannot be read."""
+        if lines <= 0:
+            return ()
+        with self._engine.client(f"logs of {instance.name}") as client:
+            container = find_container(client, instance.runtime_id)
+            if container is None or not _readable(container):
+                return ()
+            text = container.logs(stdout=True, stderr=True, tail=lines)
+        return tuple(text.decode("utf-8", "replace").splitlines())
+
+    def run(self, instance: Instance, command: Sequence[str], deadline: Deadline) -> tuple[int, str]:
+        """Run a command in the container; give its exit code and what it printed."""
+        with self._engine.client(f"{' '.join(command)} in {instance.name}", deadline.left()) as client:
+            return commands.run(client, instance.runtime_id, command, deadline)
+
+    def prune(self, keep: Sequence[Release], drop: Sequence[Release]) -> tuple[str, ...]:
+        """Remove images of `drop` that no release in `keep` and no container uses; give what was removed."""
+        return self._shelf.prune(keep, drop)
+
+    def _mine(self, container: Container) -> bool:
+        return container.labels.get(f"{options.PREFIX}installation") == self._installation
+
+    def _keeps(self, container: Container, spec: InstanceSpec) -> bool:
+        """Tell whether the container may stay.
+
+        One that was never started may lack its secrets or networks, its maker having died in between: it is made anew.
+        """
+        wanted = options.labels(spec, self._installation)
+        return container.status not in {"created", "removing", "dead"} and options.same(container.labels, wanted)
+
+    def _create(self, client: docker.DockerClient, spec: InstanceSpec) -> Container:
+        self._shelf.keep(client, spec.release)
+        arguments = options.create(spec, self._installation)
+        container = client.containers.create(**arguments)
+        try:
+            for network in spec.release.manifest.networks:
+                client.networks.get(network).connect(container, aliases=[spec.release.service])
+            if files := chosen_secrets(spec, "file"):
+                container.put_archive(options.SECRETS, secrets.archive(files))
+        except BaseException:
+            container.remove(force=True, v=True)
+            raise
+        return container
+
+    def _start(self, container: Container, spec: InstanceSpec) -> None:
+        """Start or unpause the container if it needs it; one that cannot be started is not left behind."""
+        import docker.errors
+
+        try:
+            match container.status:
+                case "running" | "restarting":
+                    return
+                case "paused":
+                    container.unpause()
+                case _:
+                    container.start()
+        except docker.errors.APIError as error:
+            container.remove(force=True, v=True)
+            said = str(error.explanation)
+            # The engine answers 500 to all of these; its words are the only thing that tells a taken port.
+            if "address already in use" in said or "port is already allocated" in said:
+                raise DriverFailed(
+                    f"{spec.name} cannot have {spec.address}: another program listens there", "stop it, then try again"
+                ) from error
+            raise DriverFailed(f"{spec.name} does not start: {said}", "check `command`, `mounts` and `user`") from error
+
+    def _discard(self, client: docker.DockerClient, container: Container, deadline: Deadline) -> None:
+        """Remove the container, whatever it does, and wait until the engine has forgotten it."""
+        identity = str(container.id)
+        try:
+            with self._engine.client(f"remove {container.name}", min(CALL, deadline.left())) as remover:
+                remover.api.remove_container(identity, force=True, v=True)
+        except DriverFailed as error:
+            if find_container(client, identity) is not None and not in_use(error):
+                raise
+        deadline.until(lambda: find_container(client, identity) is None, f"remove {container.name}")
+
+    def _check_networks(self, manifest: Manifest) -> None:
+        if not manifest.networks:
+            return
+        with self._engine.client("networks") as client:
+            known = {str(name) for network in client.networks.list() for name in (network.name, network.id)}
+        missing = [name for name in manifest.networks if name not in known]
+        if missing:
+            raise Refused(
+                f"networks: the Docker engine has no network {', '.join(missing)}",
+                f"make it: docker network create {missing[0]}",
+            )
+
+
+def _readable(container: Container) -> bool:
+    driver = container.attrs["HostConfig"]["LogConfig"]["Type"]
+    return driver in {"json-file", "local", "journald"}

@@ -1,0 +1,79 @@
+"""What an instance is, kept beside its process: the counterpart of a container's labels."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Literal, cast
+
+from deployer.model import Colour, Instance, InstanceSpec
+from deployer.supervisor import Status, files
+
+FILE = "instance.json"
+
+
+@dataclass(frozen=True)
+class Record:
+    """The identity of an instance."""
+
+    installation: str
+    service: str
+    release: int
+    colour: str
+    index: int
+    rollout: int
+    config: str
+    address: str
+    image: str
+
+    @classmethod
+    def of(cls, spec: InstanceSpec, installation: str) -> Record:
+        """Make the record of what is wanted."""
+        return cls(
+            installation=installation,
+            service=spec.release.service,
+            release=spec.release.number,
+            colour=spec.colour,
+            index=spec.index,
+            rollout=spec.rollout,
+            config=spec.release.config_hash,
+            address=spec.address,
+            image=spec.release.image_id,
+        )
+
+    def same(self, other: Record | None) -> bool:
+        """Tell whether both are the same instance; a later rollout may take over what an earlier one started."""
+        return other is not None and replace(other, rollout=self.rollout) == self
+
+    def save(self, folder: Path) -> None:
+        """Write the record."""
+        files.replace(folder / FILE, json.dumps(asdict(self), indent=1))
+
+    def observed(self, name: str, status: Status | None) -> Instance:
+        """Give the instance, with the state of its process."""
+        status = status or Status()
+        states: dict[str, Literal["created", "running", "exited"]] = {"running": "running", "starting": "created"}
+        state = states.get(status.state, "exited")
+        return Instance(
+            service=self.service,
+            colour=cast(Colour, self.colour),
+            release=self.release,
+            index=self.index,
+            name=name,
+            runtime_id=name,
+            address=self.address,
+            state=state,
+            exit_code=status.exit_code if state == "exited" else None,
+            config_hash=self.config,
+            restarts=status.restarts,
+            rollout=self.rollout,
+        )
+
+
+def load(folder: Path) -> Record | None:
+    """Read the record of a folder; None when its maker died before it was written."""
+    try:
+        return Record(**json.loads((folder / FILE).read_text(encoding="utf-8")))
+    except (FileNotFoundError, NotADirectoryError):
+        return None

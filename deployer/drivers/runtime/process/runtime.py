@@ -1,0 +1,207 @@
+"""Runs instances as supervised processes of this machine.
+
+FOLDER/artifacts/SERVICE/HASH   what is deployed, one snapshot for each content
+FOLDER/processes/NAME           one instance: the files of its supervisor, instance.json, log, secrets/
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from deployer import supervisor
+from deployer.clock import Clock, Deadline
+from deployer.drivers.ports import Image
+from deployer.drivers.runtime.process import limits, record
+from deployer.drivers.runtime.process.artifacts import Artifacts
+from deployer.drivers.runtime.process.record import Record
+from deployer.drivers.runtime.surroundings import chosen_secrets, environment, split_address
+from deployer.errors import DeadlinePassed, DriverFailed, Refused
+from deployer.events import Tell
+from deployer.manifest.models import Manifest
+from deployer.model import Instance, InstanceSpec, Release
+from deployer.supervisor import ProcessSpec, logfile
+from deployer.supervisor import spec as specs
+
+INHERITED = ("PATH", "HOME", "LANG", "TZ")
+OUTPUT = 64 * 1024  # bytes of a command's output that are kept
+
+
+class ProcessRuntime:
+    """The runtime `process`. `folder` holds all it owns, `installation` names the state folder."""
+
+    def __init__(self, folder: Path, clock: Clock, installation: str) -> None:
+        self._folder = folder.absolute()
+        self._clock = clock
+        self._installation = installation
+
+    def require(self) -> None:
+        """Raise Refused when processes cannot be supervised here."""
+        if not hasattr(os, "pidfd_open") or not Path("/proc/self/stat").exists():
+            raise Refused("runtime process needs Linux 5.3 or later with /proc", "use `runtime: docker`")
+
+    def resolve(self, manifest: Manifest, reference: str, deadline: Deadline, tell: Tell) -> Image:
+        """Take a snapshot of the directory or program and name it by its content."""
+        self.require()
+        source = Path(reference).absolute()
+        if not source.exists():
+            raise Refused(
+                f"image: there is no directory or program {source}",
+                "runtime process deploys a directory; check `image:` and `version:`",
+            )
+        limits.check(manifest, source if source.is_dir() else source.parent)
+        try:
+            return Image(reference, self._artifacts(manifest.service).take(source, deadline, tell))
+        except OSError as error:
+            raise Refused(f"{source} cannot be copied: {error.strerror}: {error.filename}") from error
+
+    def instances(self, service: str) -> tuple[Instance, ...]:
+        """Read all instances of the service, whatever their state, ordered by release and index."""
+        found = [
+            known.observed(folder.name, supervisor.read_status(folder))
+            for folder, known in self._records()
+            if known.service == service
+        ]
+        return tuple(sorted(found, key=lambda instance: (instance.release, instance.index)))
+
+    def ensure(self, spec: InstanceSpec, deadline: Deadline) -> Instance:
+        """Make the process run as specified; one that runs already so is left alone."""
+        folder = self._place(spec.name)
+        wanted = Record.of(spec, self._installation)
+        known = record.load(folder)
+        if not wanted.same(known):
+            self._delete(folder, deadline)
+            known = None
+        try:
+            # What runs is compared with its own spec: PATH or LANG of whoever asks must not restart a live instance.
+            process = specs.load(folder) if known is not None else self._prepare(folder, spec)
+            if known is None:
+                wanted.save(folder)
+            if not self._alive(folder):
+                _claim(spec)
+            status = supervisor.ensure_running(folder, process, deadline)
+        except BaseException:
+            if known is None:
+                self._delete(folder, deadline)
+            raise
+        return (known or wanted).observed(spec.name, status)
+
+    def remove(self, instance: Instance, grace: float, deadline: Deadline) -> None:
+        """Signal the process, wait up to `grace` seconds, kill, remove its folder.
+
+        The grace is never longer than that of the release's own manifest.
+        """
+        folder = self._place(instance.runtime_id)
+        if not folder.exists():
+            return
+        self._delete(folder, Deadline.after(self._clock, min(grace, deadline.left())))
+
+    def logs(self, instance: Instance, lines: int) -> tuple[str, ...]:
+        """Give the last lines that the process wrote."""
+        return logfile.tail(self._place(instance.runtime_id) / "log", lines)
+
+    def run(self, instance: Instance, command: Sequence[str], deadline: Deadline) -> tuple[int, str]:
+        """Run a command where the process runs, with its environment; a command that takes too long is killed."""
+        folder = self._place(instance.runtime_id)
+        if not self._running(folder):
+            raise DriverFailed(f"{instance.name} does not run", "look at its log")
+        process = specs.load(folder)
+        with tempfile.TemporaryFile() as output:
+            code = _run(command, process, output.fileno(), deadline)
+            output.seek(max(0, output.seek(0, os.SEEK_END) - OUTPUT))
+            return code, output.read().decode("utf-8", "replace")
+
+    def prune(self, keep: Sequence[Release], drop: Sequence[Release]) -> tuple[str, ...]:
+        """Remove snapshots of `drop` that no release in `keep` and no instance uses; give what was removed."""
+        needed = {release.image_id for release in keep} | {known.image for _, known in self._records()}
+        removed: list[str] = []
+        for service in sorted({release.service for release in drop}):
+            unused = {r.image_id for r in drop if r.service == service and r.image_id not in needed}
+            removed += self._artifacts(service).remove(sorted(unused))
+        return tuple(removed)
+
+    def _artifacts(self, service: str) -> Artifacts:
+        return Artifacts(self._folder / "artifacts" / service, self._folder)
+
+    def _place(self, name: str) -> Path:
+        return self._folder / "processes" / name
+
+    def _records(self) -> list[tuple[Path, Record]]:
+        places = sorted(self._place("x").parent.glob("*"))
+        known = [(folder, record.load(folder)) for folder in places]
+        return [(folder, r) for folder, r in known if r is not None and r.installation == self._installation]
+
+    def _alive(self, folder: Path) -> bool:
+        """Tell whether anything of the instance lives: its process, or a supervisor that is about to start it."""
+        status = supervisor.read_status(folder)
+        return status is not None and bool(status.pid or status.supervisor_pid)
+
+    def _running(self, folder: Path) -> bool:
+        status = supervisor.read_status(folder)
+        return status is not None and status.state == "running"
+
+    def _prepare(self, folder: Path, spec: InstanceSpec) -> ProcessSpec:
+        """Make the folder of an instance with its secrets; give what is to run."""
+        manifest = spec.release.manifest
+        files = self._artifacts(spec.release.service).path(spec.release)
+        secrets = folder / "secrets"
+        secrets.mkdir(parents=True, mode=0o700)
+        folder.chmod(0o700)
+        for name, value in chosen_secrets(spec, "file").items():
+            with os.fdopen(os.open(secrets / name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o400), "w") as file:
+                file.write(value)
+        host, port = split_address(spec.address)
+        inherited = {name: os.environ[name] for name in INHERITED if name in os.environ}
+        return ProcessSpec(
+            argv=manifest.command or (),
+            cwd=str(files),
+            env={"PATH": os.defpath, **inherited, **environment(spec, str(secrets)), "PORT": str(port), "HOST": host},
+            log=str(folder / "log"),
+            stop_signal=manifest.stop.signal,
+            grace=manifest.stop.grace,
+        )
+
+    def _delete(self, folder: Path, deadline: Deadline) -> None:
+        if folder.exists():
+            supervisor.stop(folder, deadline)
+            shutil.rmtree(folder)
+
+
+def _claim(spec: InstanceSpec) -> None:
+    """Make sure that nobody listens on the address: health checks would ask that program instead of ours."""
+    host, port = split_address(spec.address)
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # connections of a former instance do not count
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise DriverFailed(
+                f"{spec.name} cannot have {spec.address}: {error.strerror}", "stop the program that listens there"
+            ) from error
+
+
+def _run(command: Sequence[str], process: ProcessSpec, output: int, deadline: Deadline) -> int:
+    try:
+        started = subprocess.Popen(
+            list(command),
+            cwd=process.cwd,
+            env=dict(process.env),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    except OSError as error:
+        raise DriverFailed(f"cannot run {command[0]}: {error.strerror}", "is it there, and executable?") from error
+    with started:
+        try:
+            return started.wait(deadline.left())
+        except subprocess.TimeoutExpired:
+            os.killpg(started.pid, signal.SIGKILL)
+            raise DeadlinePassed(f"{' '.join(command)}: not within {deadline.seconds:g} s") from None

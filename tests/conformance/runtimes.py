@@ -1,0 +1,168 @@
+"""The runtimes under test, each with what the suite needs around it: images, releases, addresses, and a clean end."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import shutil
+import socket
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import Any
+
+import docker
+import requests
+
+from deployer.clock import Deadline, SystemClock
+from deployer.drivers.ports import Image, Runtime
+from deployer.drivers.runtime.docker import DockerRuntime
+from deployer.drivers.runtime.process import ProcessRuntime
+from deployer.manifest.models import Manifest
+from deployer.model import Instance, InstanceSpec, Release, SecretText
+from tests.lab import image
+
+_numbers = itertools.count(1)
+
+
+def within(seconds: float = 20.0) -> Deadline:
+    return Deadline.after(SystemClock(), seconds)
+
+
+def free_address() -> str:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return f"127.0.0.1:{probe.getsockname()[1]}"
+
+
+def silent(kind: str, **data: Any) -> None:
+    """Take the place of the engine's `tell`."""
+
+
+def get(instance: Instance, path: str, timeout: float = 5.0) -> requests.Response:
+    return requests.get(f"http://{instance.address}{path}", timeout=timeout, headers={"Connection": "close"})
+
+
+def answers(instance: Instance, path: str = "/version") -> bool:
+    try:
+        return get(instance, path).ok
+    except requests.RequestException:
+        return False
+
+
+def wait_until_it_answers(instance: Instance) -> None:
+    within().until(lambda: answers(instance), f"{instance.name} answers on {instance.address}")
+
+
+class Bench(ABC):
+    """One runtime and a service of its own."""
+
+    kind: str
+
+    def __init__(self) -> None:
+        self.service = f"t{os.getpid()}x{next(_numbers)}"
+        self.runtime: Runtime = self.another("first")
+
+    @abstractmethod
+    def another(self, installation: str) -> Runtime:
+        """Give a runtime as another state folder on this machine would have it."""
+
+    @abstractmethod
+    def reference(self, version: str) -> str:
+        """Make the test app with this version; give the image reference."""
+
+    @abstractmethod
+    def program(self) -> tuple[str, ...]:
+        """Give the command that runs the test app inside an instance."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Remove everything that this bench made."""
+
+    def manifest(self, version: str, **settings: Any) -> Manifest:
+        base = {"service": self.service, "image": self.reference(version), "port": 8080, "runtime": self.kind}
+        return Manifest.model_validate(base | settings)
+
+    def release(self, number: int = 1, version: str = "1.0", config: str = "", **settings: Any) -> Release:
+        """Make a release of the test app; it is resolved as a real one is."""
+        manifest = self.manifest(version, **settings)
+        resolved: Image = self.runtime.resolve(manifest, manifest.image, within(), silent)
+        return Release(
+            service=self.service,
+            number=number,
+            version=version,
+            image=manifest.image,
+            image_id=resolved.id,
+            manifest=manifest,
+            config_hash=config or f"config-{number}",
+        )
+
+    def spec(self, release: Release, index: int = 1, **secrets: str) -> InstanceSpec:
+        values = {name: SecretText(value) for name, value in secrets.items()}
+        return InstanceSpec(release, "blue", index, rollout=7, address=free_address(), secrets=values)
+
+    def start(self, **settings: Any) -> Instance:
+        """Run one instance and wait until it answers."""
+        instance = self.runtime.ensure(self.spec(self.release(**settings)), within())
+        wait_until_it_answers(instance)
+        return instance
+
+    def remove_all(self, runtime: Runtime) -> None:
+        for instance in runtime.instances(self.service):
+            runtime.remove(instance, 0, within())
+
+
+class DockerBench(Bench):
+    kind = "docker"
+
+    def __init__(self, engine: docker.DockerClient) -> None:
+        self.engine = engine
+        super().__init__()
+
+    def another(self, installation: str) -> Runtime:
+        return DockerRuntime(SystemClock(), f"/state/{self.service}/{installation}")
+
+    def reference(self, version: str) -> str:
+        image.build(f"{self.service}:{version}", version=version, client=self.engine)
+        return f"{self.service}:{version}"
+
+    def program(self) -> tuple[str, ...]:
+        return image.base()[1]
+
+    def close(self) -> None:
+        label: dict[str, str | list[str] | bool] = {"label": f"deployer.service={self.service}"}
+        for container in self.engine.containers.list(all=True, filters=label, ignore_removed=True):
+            container.remove(force=True, v=True)
+        for found in self.engine.images.list():
+            if any(self.service in tag for tag in found.tags):
+                image.remove(str(found.id), self.engine)
+
+
+class ProcessBench(Bench):
+    kind = "process"
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.made: list[Runtime] = []
+        super().__init__()
+
+    def another(self, installation: str) -> Runtime:
+        self.made.append(ProcessRuntime(self.folder / installation, SystemClock(), installation))
+        return self.made[-1]
+
+    def reference(self, version: str) -> str:
+        place = self.folder / "source" / version
+        image.directory(place, "c" if image.binary() else "python")
+        (place / "version.txt").write_text(version)
+        return str(place)
+
+    def manifest(self, version: str, **settings: Any) -> Manifest:
+        env = {"VERSION": version, **settings.pop("env", {})}
+        return super().manifest(version, **{"command": self.program(), "env": env, **settings})
+
+    def program(self) -> tuple[str, ...]:
+        return image.directory(self.folder / "source" / "program", "c" if image.binary() else "python")
+
+    def close(self) -> None:
+        for runtime in self.made:
+            self.remove_all(runtime)
+        shutil.rmtree(self.folder, ignore_errors=True)
