@@ -11,7 +11,7 @@ from deployer.store import Store
 
 
 def observe(store: Store, drivers: Drivers, service: str) -> Observed:
-    """Read proxy and runtime. `stable` is None when nothing of the stable colour runs: there is nothing to compare with."""
+    """Read proxy and runtime. `stable` is None when nothing of the stable colour runs: nothing to compare with."""
     live = drivers.traffic.read(service)
     instances = drivers.runtime.instances(service)
     blue, green = (_environment(service, colour, instances) for colour in ("blue", "green"))

@@ -32,7 +32,8 @@ from deployer.rollback import choose, rollback_plan
 from deployer.steps import Remove
 from deployer.store import Lock, Rollout, Store, whoami
 from deployer.store.vault import Vault
-from deployer.strategy import Strategy, load as load_strategy
+from deployer.strategy import Strategy
+from deployer.strategy import load as load_strategy
 
 PULL_SECONDS = 900.0
 FOLLOW_SECONDS = 0.2  # between two looks at another process's events
@@ -211,10 +212,8 @@ def _settle_open(house: House, request: Request, lock: Lock) -> None:
             "`deploy resume`, `deploy promote` or `deploy abort` it, or take it back first with --replace",
         )
     run = _run(house, lock, rollout)
-    if _committed(house, rollout):
-        ending = drive(run)
-    else:
-        ending = abort(run, whoami(), "replaced by a newer deploy")
+    committed = _committed(house, rollout)
+    ending = drive(run) if committed else abort(run, whoami(), "replaced by a newer deploy")
     if ending.outcome == "stuck":
         raise Refused(f"rollout {rollout.number} could not be taken back: {ending.text}", "see `deploy status`")
 

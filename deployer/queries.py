@@ -211,7 +211,7 @@ def _step(phase: Phase, n: int, step: Step, entries: dict[tuple[Phase, int], Ent
     )
 
 
-def explain(house: House, proposal: Proposal) -> PlanView:
+def explain(proposal: Proposal) -> PlanView:
     """Say a plan in sentences, with what differs from the release that is live."""
     plan, release, stable = proposal.plan, proposal.release, proposal.observed.stable
     return PlanView(
@@ -248,5 +248,3 @@ def _flat(data: object, path: str = "") -> dict[str, object]:
             flat |= _flat(value, f"{path}.{key}" if path else str(key))
         return flat
     return {path: data}
-
-

@@ -14,8 +14,8 @@ from deployer.steps import Healthy, Promote, Step, Warm
 def choose(releases: Sequence[Release], observed: Observed, current: int, to: int | None, *, force: bool) -> Release:
     """Choose the release to go back to: the one asked for, else the newest good one before the current.
 
-    `releases` are sorted newest first. Raises Refused when there is none, or when it was itself rolled back or never got
-    through a rollout (unless forced).
+    `releases` are sorted newest first. Raises Refused when there is none, or when it was itself rolled back or never
+    got through a rollout (unless forced).
     """
     by_number = {r.number: r for r in releases}
     if to is None:

@@ -17,6 +17,14 @@ def percent(share: int) -> str:
     return f"{share / 100:g} %"
 
 
+def span(seconds: float) -> str:
+    """Write a time as people say it: 3600 is `1 h`, 90 is `90 s`."""
+    for unit, name in ((86400, "d"), (3600, "h"), (60, "min")):
+        if seconds >= unit and seconds % unit == 0:
+            return f"{seconds / unit:g} {name}"
+    return f"{seconds:g} s"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Step:
     """One intent with the time it may take."""
@@ -73,7 +81,7 @@ class Healthy(Step):
 
     def explain(self) -> str:
         """Say in one sentence what will be so afterwards."""
-        return f"every instance of {self.colour} passes its health check within {self.deadline:g} s"
+        return f"every instance of {self.colour} passes its health check within {span(self.deadline)}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,7 +126,8 @@ class Share(Step):
 class Watch(Step):
     """Gate: for `seconds` the candidate is compared with the stable release and must not be worse.
 
-    Fewer than `requests` candidate requests at the end is `cannot judge`. At a full share only the absolute limit holds.
+    Fewer than `requests` candidate requests at the end is `cannot judge`. At a full share only the absolute limit
+    holds.
     """
 
     seconds: float
@@ -130,7 +139,7 @@ class Watch(Step):
     def explain(self) -> str:
         """Say in one sentence what will be so afterwards."""
         with_whom = "compared with stable" if self.share < 10000 else "held against the absolute limit"
-        return f"watch {percent(self.share)} for {self.seconds:g} s, {with_whom}"
+        return f"watch {percent(self.share)} for {span(self.seconds)}, {with_whom}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -175,7 +184,7 @@ class Remove(Step):
         what = f"r{self.release} ({self.colour})" if self.release else f"what stands in {self.colour}"
         left = f", {self.keep} stay{'s' * (self.keep == 1)}" if self.keep else ""
         gap = "; users get 503 until the other release takes over" if self.outage else ""
-        return f"drain (up to {self.drain:g} s), then remove {what}{left}{gap}"
+        return f"drain (up to {span(self.drain)}), then remove {what}{left}{gap}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -188,9 +197,8 @@ class Warm(Step):
 
     def explain(self) -> str:
         """Say in one sentence what will be so afterwards."""
-        return (
-            f"keep r{self.release} ({self.colour}) warm for {self.seconds:g} s, so that `deploy rollback` is one write"
-        )
+        ready = f"keep r{self.release} ({self.colour}) warm for {span(self.seconds)}"
+        return f"{ready}, so that `deploy rollback` is one write"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,8 +1,8 @@
 """Strategies as plugins: finding, loading and calling them. The built-in ones are loaded in the same way.
 
-A strategy is a module with a model `Options` (pydantic) and a function `plan(observed, release, options) -> Plan`. It is
-found as `strategies/NAME.py` beside the manifest, as an entry point NAME of the group `deployer.strategies`, or among the
-built-in ones, in this order.
+A strategy is a module with a model `Options` (pydantic) and a function `plan(observed, release, options) -> Plan`.
+It is found as `strategies/NAME.py` beside the manifest, as an entry point NAME of the group `deployer.strategies`, or
+among the built-in ones, in this order.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, get_args, get_origin
 
@@ -33,7 +33,7 @@ _PLAN = (
 )
 
 
-def _with(options: tuple[Any, ...]) -> Any:
+def _with(options: tuple[Any, ...]) -> Callable[..., Any]:
     def decorate(function: Any) -> Any:
         for option in reversed(options):
             function = option(function)
@@ -87,7 +87,9 @@ def _option(key: str, field: FieldInfo) -> Any:
     if field.annotation is bool:
         return click.option(f"{flag}/--no-{flag[2:]}", f"own_{key}", default=None, help=text)
     several = _is_list(field)
-    return click.option(flag, f"own_{key}", metavar="A,B,…" if several else "VALUE", help=text + (" Several: a,b,c." if several else ""))
+    return click.option(
+        flag, f"own_{key}", metavar="A,B,…" if several else "VALUE", help=text + (" Several: a,b,c." if several else "")
+    )
 
 
 def _is_list(field: FieldInfo) -> bool:
@@ -127,5 +129,5 @@ def _deploy(common: Common, name: str | None, options: dict[str, Any], given: di
         proposal = operations.propose(opened, request)
         if proposal.same:
             sys.stderr.write(f"{proposal.release.version} is live already: nothing to deploy\n")
-        print_result(queries.explain(opened, proposal), common.output)
+        print_result(queries.explain(proposal), common.output)
     return int(Exit.CHANGES if check and not proposal.same else Exit.DONE)

@@ -18,7 +18,9 @@ def service_of(common: Common, house: House) -> str:
     if len(known) == 1:
         return known[0]
     if not known:
-        raise Refused(f"nothing was deployed from {house.store.folder} yet", "`deploy up` deploys, --state names another folder")
+        raise Refused(
+            f"nothing was deployed from {house.store.folder} yet", "`deploy up` deploys, --state names another folder"
+        )
     raise Refused(f"there are {len(known)} services here: {', '.join(known)}", "say which one with --service NAME")
 
 

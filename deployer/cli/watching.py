@@ -100,7 +100,9 @@ def logs(common: Common, lines: int, colour: str | None) -> int:
         runtime = queries.drivers_of(opened, name).runtime
         instances = [i for i in runtime.instances(name) if colour in (None, i.colour)]
         if not instances:
-            raise Refused(f"{name} has no instances{f' in {colour}' if colour else ''}", "`deploy status` shows what runs")
+            raise Refused(
+                f"{name} has no instances{f' in {colour}' if colour else ''}", "`deploy status` shows what runs"
+            )
         for instance in instances:
             for line in runtime.logs(instance, lines):
                 if common.output == "json":

@@ -71,9 +71,10 @@ class Traffic(Protocol):
     def configure(self, release: Release, colour: Colour | None, deadline: Deadline) -> None:
         """Make the proxy treat the service as the release's manifest says; nothing changes for other services.
 
-        With a colour: its backend (health checks, protocol, time-outs); a service that is new gets its entry (addresses,
-        names, certificates, stickiness) too, with the traffic as `model.INITIAL`. Without a colour: the entry, and what
-        both colours share. Raises Refused when the proxy refuses the configuration; the running one is then untouched.
+        With a colour: its backend (health checks, protocol, time-outs); a service that is new gets its entry
+        (addresses, names, certificates, stickiness) too, with the traffic as `model.INITIAL`. Without a colour: the
+        entry, and what both colours share. Raises Refused when the proxy refuses the configuration; the running one is
+        then untouched.
         """
         ...
 

@@ -85,7 +85,7 @@ def smoke(run: Run, step: Smoke, deadline: Deadline) -> dict[str, Any]:
 
 
 class Tally:
-    """Both sides since the watch began, as views show them."""
+    """Both sides since a watch began, as views show them."""
 
     def __init__(self) -> None:
         self.stable = Counts()
@@ -93,11 +93,13 @@ class Tally:
         self.lost = 0
 
     def add(self, sample: Sample) -> None:
+        """Count what was answered since the last look."""
         self.stable += sample.stable
         self.candidate += sample.candidate
         self.lost += sample.lost
 
     def event(self, share: int) -> dict[str, Any]:
+        """Give the data of a `sample` event."""
         total = self.stable.requests + self.candidate.requests
         return {
             "share_asked": share,

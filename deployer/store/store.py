@@ -235,7 +235,7 @@ class Store:
                 _stand(db, rollout.service, rollout.origin, "rolled-back")
 
     def turned_back(self, lock: Lock, rollout: Rollout, n: int, error: DeployError) -> None:
-        """Write a failed step and the turn back in one transaction, so that a crash between them cannot forget either."""
+        """Write a failed step and the turn back in one transaction: a crash between them would measure again."""
         with self.database.transaction() as db:
             check(db, lock)
             detail = {"error": error.message, "hint": error.hint}

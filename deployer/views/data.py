@@ -164,3 +164,20 @@ class PlanView(View):
     origin_version: str = ""
     commit: int | None = None  # the step, counted from 0, after which there is no way back by itself
     plan: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Finding(View):
+    """One thing that `deploy doctor` looked at; `level` is ok, warn or bad."""
+
+    level: str
+    what: str
+    text: str
+    remedy: str = ""
+
+
+@dataclass(frozen=True)
+class DoctorView(View):
+    """Everything that `deploy doctor` looked at."""
+
+    findings: tuple[Finding, ...]

@@ -8,6 +8,7 @@ from typing import Any
 from deployer.steps import percent
 from deployer.views import text as write
 from deployer.views.data import (
+    DoctorView,
     EnvironmentView,
     HistoryView,
     InstanceView,
@@ -29,6 +30,7 @@ CODES = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "c
 OUTCOMES = {"done": "green", "reverted": "yellow", "held": "cyan", "stuck": "red"}
 STATES = {"running": "green", "created": "yellow", "exited": "red"}
 STANDINGS = {"good": "green", "rolled-back": "yellow", "failed": "red"}
+LEVELS = {"ok": ("✓", "green"), "warn": ("!", "yellow"), "bad": ("✗", "red")}
 ROLES = {"stable": "bold", "candidate": "cyan", "left over": "yellow"}
 
 
@@ -215,10 +217,21 @@ def _short(image_id: str) -> str:
     return image_id.rpartition(":")[2][:12]
 
 
+def _doctor(view: DoctorView, now: float, ink: Ink) -> list[str]:  # noqa: ARG001 - the shape of all renderers
+    out = []
+    for finding in view.findings:
+        mark, style = LEVELS[finding.level]
+        out.append(f"{ink(mark, style)} {ink(finding.what, 'bold')}: {one_line(finding.text)}")
+        if finding.remedy:
+            out.append(f"    → {one_line(finding.remedy)}")
+    return out
+
+
 _RENDERERS: dict[type[View], Callable[[Any, float, Ink], list[str]]] = {
     StatusView: _status,
     HistoryView: _history,
     ReleasesView: _releases,
     RolloutView: _show,
     PlanView: _plan,
+    DoctorView: _doctor,
 }

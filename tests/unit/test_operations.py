@@ -287,7 +287,7 @@ def test_status_history_show_and_plan_read_what_happened(scene: Scene) -> None:
     assert {s.state for s in shown.steps} >= {"done", "waiting"}
     operations.stop(scene.house, "shop")
     proposal = operations.propose(scene.house, request("3.0", "canary", REPOSITORY, manifest={"env": {"A": "1"}}))
-    explained = queries.explain(scene.house, proposal)
+    explained = queries.explain(proposal)
     assert "env.A: unset → 1" in explained.changes
     assert explained.release == 3
     assert len(scene.house.store.releases("shop")) == 2, "a plan records nothing"

@@ -1,0 +1,99 @@
+"""The backend of one colour, as text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from deployer.drivers.traffic.haproxy.claims import Listen
+from deployer.drivers.traffic.haproxy.quote import milliseconds, quoted, word
+from deployer.drivers.traffic.haproxy.spec import Member, Side, Spec
+from deployer.model import Colour
+
+# A connection error makes the next check come at once and lets one failure decide: a dead server is out after about
+# 100 ms, and until then its requests are redispatched. `on-error mark-down` would be faster, but one slow connect would
+# take the last server of a backend away although its checks pass, and a worker that a reload replaced runs no checks
+# any more: what it marks down never comes back.
+CHECK = (
+    "check inter 1s fastinter 100ms downinter 250ms fall 2 rise 2"
+    " observe layer4 error-limit 1 on-error sudden-death"
+    # 2.8 forgets a server only once its pooled connections are gone; idle ones go within a second or two.
+    " pool-purge-delay 500ms"
+)
+# Repeating a request is safe only for these.
+IDEMPOTENT = "GET HEAD OPTIONS PUT DELETE TRACE"
+# No worker knows a preview request but by this.
+PREVIEWED = "{ var(txn.preview) -m bool }"
+
+
+def name(service: str, colour: Colour) -> str:
+    """Give the name of the backend."""
+    return f"{word(service)}_{colour}"
+
+
+def options(side: Side) -> str:
+    """Give the options of a server, the same in the file and at run time (`add server` takes no defaults)."""
+    return CHECK + (" proto h2" if side.protocol == "h2" else "")
+
+
+def backend(spec: Spec, colour: Colour) -> Iterator[str]:
+    """Give the lines of the backend."""
+    side = spec.side(colour)
+    yield f"backend {name(spec.service, colour)} from deployer-{spec.entry.mode}"
+    yield "  balance leastconn"
+    yield f"  timeout connect {milliseconds(side.timeouts.connect)}"
+    yield f"  timeout server {milliseconds(side.timeouts.response)}"
+    yield f"  timeout tunnel {milliseconds(side.timeouts.tunnel)}"
+    yield f"  timeout check {milliseconds(side.health.timeout)}"
+    yield "  timeout queue 5s"
+    if spec.entry.mode == "http":
+        yield from _http(spec)
+    yield from _check(spec, side)
+    for member in side.members:
+        yield f"  {_server(member, side)}"
+
+
+def _server(member: Member, side: Side) -> str:
+    # A server that was leaving when the proxy went down must not come back with it.
+    leaving = " disabled" if member.leaving else ""
+    return f"server {word(member.name)} {word(member.address)} {options(side)}{leaving}"
+
+
+def _http(spec: Spec) -> Iterator[str]:
+    entry = spec.entry
+    yield "  retry-on conn-failure empty-response"
+    yield f"  http-request disable-l7-retry unless {{ method {IDEMPOTENT} }}"
+    if entry.tls and entry.tls.redirect:
+        port = Listen.parse(entry.tls.listen).port
+        host = "%[req.hdr(host),host_only]" + (f":{port}" if port != 443 else "")
+        # The answer over plain HTTP carries no cookie: it is given with the first answer over TLS.
+        yield f"  http-request unset-var(txn.new) if !{{ ssl_fc }} !{PREVIEWED}"
+        yield f'  http-request redirect location "https://{host}%[pathq]" code 308 if !{{ ssl_fc }} !{PREVIEWED}'
+    if entry.tls and entry.tls.hsts is not None:
+        seconds = round(entry.tls.hsts)
+        yield f'  http-response set-header Strict-Transport-Security "max-age={seconds}" if {{ ssl_fc }}'
+    if entry.forwarded:
+        yield from _forwarded(spec)
+
+
+def _forwarded(spec: Spec) -> Iterator[str]:
+    """Tell the instance who asked; what the client said about that is a claim, and goes."""
+    yield "  http-request del-header x-forwarded- -m beg"
+    yield "  http-request del-header forwarded"
+    yield '  http-request set-header X-Forwarded-For "%[src]"'
+    yield '  http-request set-header X-Forwarded-Host "%[req.hdr(host)]"'
+    yield "  http-request set-header X-Forwarded-Proto http"
+    if spec.entry.tls:
+        yield "  http-request set-header X-Forwarded-Proto https if { ssl_fc }"
+        # Smoke tests come over loopback, without TLS, and must see what users will see.
+        yield f"  http-request set-header X-Forwarded-Proto https if {PREVIEWED}"
+
+
+def _check(spec: Spec, side: Side) -> Iterator[str]:
+    """Give the proxy's own check. It looks at the status alone: the gate before it has asked for body and headers."""
+    health = side.health
+    if spec.entry.mode != "http" or health.http is None:
+        return
+    yield "  option httpchk"
+    host = f" hdr Host {quoted(health.host)}" if health.host else ' hdr Host "localhost"'
+    yield f"  http-check send meth GET uri {quoted(health.http)} ver HTTP/1.1{host}"
+    yield f"  http-check expect status {word(health.status)}"

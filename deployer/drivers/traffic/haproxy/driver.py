@@ -1,0 +1,194 @@
+"""The driver: moves users between the colours of a service with HAProxy.
+
+Every change goes to the files first, then to every worker, and is read back; all under the lock of the folder.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+from deployer.clock import Clock, Deadline
+from deployer.drivers.ports import Samples
+from deployer.drivers.traffic.haproxy import backend, claims, frontend, home, loading, spec, state
+from deployer.drivers.traffic.haproxy.attaching import Attaching
+from deployer.drivers.traffic.haproxy.leaving import Leaving
+from deployer.drivers.traffic.haproxy.live import LiveMap
+from deployer.drivers.traffic.haproxy.proxy import OwnProxy, Proxy, TeamProxy
+from deployer.drivers.traffic.haproxy.servers import Servers
+from deployer.drivers.traffic.haproxy.spec import Spec
+from deployer.drivers.traffic.haproxy.stream import Stream
+from deployer.errors import DriverFailed, Refused
+from deployer.manifest.models import HAProxy
+from deployer.model import FULL, Colour, Live, Release, Server, other
+
+READ_WITHIN = 10.0  # seconds for calls that have no deadline of their own
+FIRST_CHECKS = 3.0  # seconds within which a proxy that was just started has checked each server
+
+
+class HAProxyTraffic:
+    """A HAProxy of our own in `folder`, or with `existing` the one that a team already runs.
+
+    `program` is the haproxy to use for our own; the system's, else that of the wheel, unless given.
+    """
+
+    def __init__(
+        self, folder: Path, clock: Clock, *, existing: HAProxy | None = None, program: Path | None = None
+    ) -> None:
+        self._clock = clock
+        self._proxy: Proxy = TeamProxy(existing, clock) if existing else OwnProxy(folder.absolute(), clock, program)
+        self._home = self._proxy.home
+        self._live = LiveMap(self._proxy.master, self._home.state)
+        self._servers = Servers(self._proxy.master)
+
+    def configure(self, release: Release, colour: Colour | None, deadline: Deadline) -> None:
+        """Make the proxy treat the service as the release's manifest says.
+
+        Reloads only what a reload alone can change. Raises Refused, with HAProxy's own words or naming the service that
+        is in the way; nothing was changed then.
+        """
+        with self._home.locked(deadline):
+            specs = spec.load_all(self._home.services)
+            wanted = spec.configured(specs.get(release.service), release.service, release.manifest, colour)
+            loading.load(self._proxy, self._live, {**specs, release.service: wanted}, deadline)
+
+    def read(self, service: str) -> Live | None:
+        """Read what the proxy does now, from every worker; None when it does not know the service."""
+        if not self._knows(service):
+            return None
+        deadline = self._soon()
+        with self._home.locked(deadline):
+            self._proxy.ready(deadline)
+            return self._live.read(service, deadline)
+
+    def steer(self, service: str, live: Live, deadline: Deadline) -> None:
+        """Write the value to file and to every worker, and read it back."""
+        state.encode(live)
+        with self._home.locked(deadline):
+            self._spec(service)
+            self._proxy.ready(deadline)
+            values = state.load(self._home.state)
+            now = state.decode(service, values[service]) if service in values else None
+            if not self._renews(now, live):
+                self._refuse_nowhere(service, live, deadline)
+            state.save(self._home.state, {**values, service: state.encode(live)})
+            self._live.write(service, live, deadline)
+
+    def attach(self, service: str, colour: Colour, servers: Sequence[Server], deadline: Deadline) -> None:
+        """Make the colour have these servers; wait until the proxy's own checks passed.
+
+        Raises DeadlinePassed naming the server and what its last check saw; the servers are forgotten then.
+        """
+        with self._home.locked(deadline):
+            self._spec(service)
+            self._proxy.ready(deadline)
+        Attaching(self._proxy, self._servers, service, colour, tuple(servers)).run(deadline)
+
+    def drain(self, service: str, colour: Colour, names: Sequence[str], deadline: Deadline) -> int:
+        """Give the servers no new requests, wait until none is running; give the number open at the deadline."""
+        # A drain without patience still takes the servers out.
+        began = Deadline.after(self._clock, max(deadline.left(), READ_WITHIN))
+        with self._home.locked(began):
+            self._spec(service)
+            self._proxy.ready(began)
+        return Leaving(self._proxy, self._servers, service, colour, tuple(names)).drain(began, deadline)
+
+    def detach(self, service: str, colour: Colour, names: Sequence[str], deadline: Deadline) -> None:
+        """Make the proxy forget the servers, cutting what is still open on them. Unknown names are no error."""
+        if not self._knows(service):
+            return
+        with self._home.locked(deadline):
+            self._proxy.ready(deadline)
+        Leaving(self._proxy, self._servers, service, colour, tuple(names)).forget(deadline)
+
+    def servers(self, service: str, colour: Colour) -> tuple[tuple[Server, bool], ...]:
+        """Read the servers of the colour and whether the proxy finds each one up."""
+        if not self._knows(service):
+            return ()
+        deadline = self._soon()
+        self._proxy.ready(deadline)
+        worker = self._proxy.master.current(deadline)[0]
+        seen = self._servers.seen(worker, backend.name(service, colour), deadline)
+        return tuple((Server(s.name, s.address), s.up) for s in seen.values())
+
+    def preview(self, service: str) -> tuple[str, dict[str, str]]:
+        """Give base URL and headers with which a request reaches the candidate before any user."""
+        known = self._spec(service)
+        if known.entry.mode == "tcp":
+            raise Refused(f"{service} is a tcp service: it has no preview route", "its health check stands for it")
+        token = (home.read(self._home.token) or "").strip()
+        headers = {frontend.PREVIEW_HEADER: f"{token}.{service}"}
+        if known.entry.domains:
+            headers["Host"] = known.entry.domains[0].replace("*", "preview")
+        return f"http://{claims.Listen.parse(known.entry.listen).loopback}", headers
+
+    def samples(self, service: str) -> AbstractContextManager[Samples]:
+        """Open the stream of requests of the service."""
+        self._spec(service)
+        self._proxy.ready(self._soon())
+        return Stream(service, self._proxy.master, self._clock, lambda: self._share(service))
+
+    def forget(self, service: str, deadline: Deadline) -> None:
+        """Remove the service from the proxy; our own proxy ends with its last service and leaves nothing behind."""
+        if not self._knows(service):
+            return
+        with self._home.locked(deadline):
+            specs = spec.load_all(self._home.services)
+            specs.pop(service, None)
+            if specs or not self._proxy.own:
+                loading.load(self._proxy, self._live, specs, deadline)
+            else:
+                self._proxy.stop(deadline)
+                self._home.remove()
+
+    def _knows(self, service: str) -> bool:
+        return spec.load(self._home.services, service) is not None
+
+    def _spec(self, service: str) -> Spec:
+        known = spec.load(self._home.services, service)
+        if known is None:
+            raise DriverFailed(f"the proxy does not know {service}", "deploy it first")
+        return known
+
+    def _soon(self) -> Deadline:
+        return Deadline.after(self._clock, READ_WITHIN)
+
+    def _share(self, service: str) -> int:
+        """Give the share in force, from the file that the proxy runs by."""
+        value = state.load(self._home.state).get(service)
+        if value is None:
+            return 0
+        live = state.decode(service, value)
+        return 0 if live.lease and live.lease <= self._clock.now() else live.share
+
+    def _renews(self, now: Live | None, live: Live) -> bool:
+        """Tell whether a value only prolongs what is in force: that points nobody anywhere."""
+        if now is None or (now.lease and now.lease <= self._clock.now()):
+            return False
+        return (now.stable, now.share, now.rollout) == (live.stable, live.share, live.rollout)
+
+    def _refuse_nowhere(self, service: str, live: Live, deadline: Deadline) -> None:
+        """Refuse to point users at a colour without a server that is up.
+
+        With all users on stable and no server up on either side, nothing is lost by that.
+        """
+        up = {colour: self._up(service, colour, deadline) for colour in spec.COLOURS}
+        wanted = ([live.stable] if live.share < FULL else []) + ([other(live.stable)] if live.share else [])
+        for colour in wanted:
+            if not up[colour] and not (live.share == 0 and not up[other(colour)]):
+                raise DriverFailed(
+                    f"{service}: no server of {colour} is up, users are not sent there", "`deploy status` shows why"
+                )
+
+    def _up(self, service: str, colour: Colour, deadline: Deadline) -> bool:
+        """Tell whether a server of the colour is up; after a restart of the proxy, wait for its first checks."""
+        settled = Deadline.after(self._clock, min(FIRST_CHECKS, deadline.left()))
+        while True:
+            worker = self._proxy.master.current(deadline)[0]
+            seen = self._servers.seen(worker, backend.name(service, colour), deadline).values()
+            if any(s.up and s.checked for s in seen):
+                return True
+            if all(s.checked or not s.up for s in seen) or settled.passed():
+                return False
+            self._clock.sleep(0.02)

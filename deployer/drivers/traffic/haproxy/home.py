@@ -1,0 +1,138 @@
+"""The folder that holds everything the proxy is told: atomic writes, the lock, names of files.
+
+CONFIG               haproxy.cfg of our own proxy, deployer.cfg for a team's proxy (one level up)
+services/NAME.json   what the proxy knows about a service
+maps/state.map       the live value of each service
+maps/…               other maps and certificate lists that the config names
+preview.token        the secret of the preview route, 0600
+lock                 held while files and running proxy are changed together
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+import secrets
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from deployer.clock import Deadline
+from deployer.errors import Refused
+
+# What needs no quoting anywhere: in the config, in map arguments, on the runtime socket.
+SAFE_PATH = re.compile(r"/[A-Za-z0-9_./@+=:~-]*")
+
+
+class Home:
+    """The files of one proxy."""
+
+    def __init__(self, root: Path, config: Path) -> None:
+        if not SAFE_PATH.fullmatch(str(root)) or not SAFE_PATH.fullmatch(str(config)):
+            raise Refused(
+                f"{root}: a folder of the proxy may have only letters, digits and ._@+=:~- in its path",
+                "choose another state folder",
+            )
+        self.root = root
+        self.config = config
+
+    @property
+    def services(self) -> Path:
+        """Folder of the specs."""
+        return self.root / "services"
+
+    @property
+    def maps(self) -> Path:
+        """Folder of the maps."""
+        return self.root / "maps"
+
+    @property
+    def state(self) -> Path:
+        """The map that moves the traffic."""
+        return self.maps / "state.map"
+
+    @property
+    def token(self) -> Path:
+        """The secret of the preview route."""
+        return self.root / "preview.token"
+
+    def staging(self) -> Home:
+        """Give the place where a new configuration is validated; `-f FOLDER` loads no sub-folders."""
+        root = self.root / "staging"
+        return Home(root, root / self.config.name)
+
+    def create(self) -> None:
+        """Make the folders and the token."""
+        self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.services.mkdir(exist_ok=True)
+        self.maps.mkdir(exist_ok=True)
+        if not self.token.exists():
+            write(self.token, secrets.token_urlsafe(24) + "\n", 0o600)
+
+    def remove(self) -> None:
+        """Remove everything, the lock last."""
+        self.config.unlink(missing_ok=True)
+        shutil.rmtree(self.root, ignore_errors=False)
+
+    @contextmanager
+    def locked(self, deadline: Deadline) -> Iterator[None]:
+        """Hold the lock under which files and running proxy change together."""
+        self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path = self.root / "lock"
+        fd = _open(path)
+        try:
+            while not _taken(fd, path):
+                deadline.check(f"{path} is held by another command", "wait for it to end")
+                deadline.clock.sleep(0.01)
+                os.close(fd)
+                fd = _open(path)
+            yield
+        finally:
+            os.close(fd)
+
+
+def _open(path: Path) -> int:
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+
+
+def _taken(fd: int, path: Path) -> bool:
+    """Try to take the lock; a file that was removed meanwhile is no lock any more."""
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    try:
+        return os.fstat(fd).st_ino == path.stat().st_ino
+    except FileNotFoundError:
+        return False
+
+
+def write(path: Path, text: str, mode: int = 0o644) -> None:
+    """Replace a file as a whole and make it last: temporary file, fsync, rename, fsync of the folder."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
+    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+    try:
+        with os.fdopen(fd, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.rename(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def read(path: Path) -> str | None:
+    """Read a file; None when there is none."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return None

@@ -1,0 +1,142 @@
+"""The master socket: the way to every worker, also to old ones that still serve after a reload."""
+
+from __future__ import annotations
+
+import re
+import socket
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from deployer.clock import Clock, Deadline
+from deployer.errors import DeadlinePassed, DriverFailed
+
+# HAProxy binds a Unix socket under a temporary name first, which takes ten bytes of the kernel's 107.
+LONGEST_PATH = 97
+ANSWER_WITHIN = 5.0  # seconds for one command
+
+
+@dataclass(frozen=True)
+class Worker:
+    """A process of the proxy that serves users; an old one was replaced by a reload and finishes what it has."""
+
+    pid: int
+    old: bool
+
+
+class Master:
+    """Runs commands on the master and, through it, on workers. Raises DriverFailed when nobody answers."""
+
+    def __init__(self, path: Path, clock: Clock) -> None:
+        self.path = path
+        self._clock = clock
+
+    def ask(self, command: str, deadline: Deadline | None = None) -> str:
+        """Run a command and give what it printed.
+
+        The master refuses or resets for some milliseconds after a start or a reload: such calls are repeated.
+        """
+        limit = deadline or Deadline.after(self._clock, ANSWER_WITHIN)
+        while True:
+            try:
+                return self._ask(command, min(ANSWER_WITHIN, max(limit.left(), 0.05)))
+            except TimeoutError:
+                raise DriverFailed(
+                    f"{self.path}: no answer to `{_shown(command)}`", "see the log of the proxy"
+                ) from None
+            except OSError as error:
+                if limit.passed():
+                    raise DriverFailed(f"{self.path}: {error.strerror or error}", "is the proxy running?") from None
+                self._clock.sleep(0.01)
+
+    def answers(self) -> bool:
+        """Tell whether a master listens, without waiting for one."""
+        try:
+            self._ask("show version", 1.0)
+        except OSError:
+            return False
+        return True
+
+    def workers(self, deadline: Deadline | None = None) -> tuple[Worker, ...]:
+        """List the workers, current ones first."""
+        found, old = [], False
+        for line in self.ask("show proc", deadline).splitlines():
+            if line.startswith("#"):
+                old = line.startswith("# old")
+            elif re.match(r"\d+\s+worker\s", line):
+                found.append(Worker(int(line.split()[0]), old))
+        return tuple(sorted(found, key=lambda w: w.old))
+
+    def current(self, deadline: Deadline | None = None) -> tuple[Worker, ...]:
+        """List the workers that take new connections. Raises DriverFailed when there is none."""
+        workers = tuple(w for w in self.workers(deadline) if not w.old)
+        if not workers:
+            raise DriverFailed(f"{self.path}: the proxy has no worker", "see the log of the proxy")
+        return workers
+
+    def run(self, worker: Worker, command: str, deadline: Deadline | None = None) -> str:
+        """Run a command on a worker. Raises Gone for an old one that has ended."""
+        try:
+            text = self.ask(f"@!{worker.pid} {command}", deadline)
+        except (DriverFailed, DeadlinePassed):
+            if worker not in self.workers(deadline):
+                raise Gone(worker) from None
+            raise
+        if text.startswith("Can't find the target"):
+            raise Gone(worker)
+        return text
+
+    def open(self, worker: Worker, command: str) -> socket.socket:
+        """Start a command that goes on printing; give the connection, non-blocking."""
+        connection = socket.socket(socket.AF_UNIX)
+        try:
+            connection.settimeout(ANSWER_WITHIN)
+            connection.connect(str(self.path))
+            connection.sendall(f"@!{worker.pid} {command}\n".encode())
+            connection.setblocking(False)
+        except OSError:
+            connection.close()
+            raise
+        return connection
+
+    def reload(self, deadline: Deadline) -> tuple[str, ...]:
+        """Load the configuration files anew; give the complaints of a proxy that went on with the old ones."""
+        reply = self.ask("reload", deadline)
+        if reply.startswith("Success=1"):
+            return ()
+        return complaints(reply) or (reply.strip() or "the proxy did not say why",)
+
+    def _ask(self, command: str, seconds: float) -> str:
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.settimeout(seconds)
+            connection.connect(str(self.path))
+            connection.sendall(f"{command}\n".encode())
+            connection.shutdown(socket.SHUT_WR)  # the master never closes first
+            chunks = []
+            while chunk := connection.recv(65536):
+                chunks.append(chunk)
+        if not chunks:
+            raise ConnectionResetError("closed without an answer")
+        return b"".join(chunks).decode(errors="replace")
+
+
+class Gone(DriverFailed):
+    """A worker ended before it could answer."""
+
+    def __init__(self, worker: Worker) -> None:
+        super().__init__(f"worker {worker.pid} of the proxy has ended", "try again")
+
+
+def complaints(text: str) -> tuple[str, ...]:
+    """Give the lines of HAProxy's output that say what is wrong, without process ids and repeated summaries."""
+    lines = [re.sub(r"^\[(ALERT|WARNING)\]\s+\(\d+\) : ", "", line) for line in _alerts(text.splitlines())]
+    told = [line for line in lines if not re.match(r"(config : )?(Fatal errors|Error\(s\)|Loading failure)", line)]
+    return tuple(dict.fromkeys(told))
+
+
+def _alerts(lines: Sequence[str]) -> list[str]:
+    return [line.strip() for line in lines if line.startswith("[ALERT]")]
+
+
+def _shown(command: str) -> str:
+    return command if len(command) <= 60 else command[:60] + "…"

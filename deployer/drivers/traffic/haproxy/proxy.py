@@ -1,0 +1,191 @@
+"""The running proxy: our own, which we keep running, or the one of a team, which we only ask to reload."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import stat
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Protocol
+
+from deployer import supervisor
+from deployer.clock import Clock, Deadline
+from deployer.drivers.traffic.haproxy import binary
+from deployer.drivers.traffic.haproxy.claims import Listen
+from deployer.drivers.traffic.haproxy.home import Home
+from deployer.drivers.traffic.haproxy.master import LONGEST_PATH, Master, complaints
+from deployer.errors import DriverFailed, Refused
+from deployer.manifest.models import HAProxy
+from deployer.supervisor import ProcessSpec
+
+GRACE = 10.0  # seconds that running requests get when our own proxy is stopped
+
+
+class Proxy(Protocol):
+    """What the driver asks of either proxy."""
+
+    own: bool
+    home: Home
+    master: Master
+
+    def validate(self, config: Path) -> None:
+        """Let HAProxy read a configuration. Raises Refused with its own words."""
+        ...
+
+    def ready(self, deadline: Deadline) -> None:
+        """Make sure that the proxy answers. Raises DriverFailed when it does not."""
+        ...
+
+    def load(self, deadline: Deadline) -> None:
+        """Make the proxy run the files that are there. Raises Refused when it goes on with what it had."""
+        ...
+
+    def stop(self, deadline: Deadline) -> None:
+        """End a proxy that is ours."""
+        ...
+
+
+class OwnProxy:
+    """A HAProxy of ours: all its files in one folder, kept running by a supervisor beyond the life of any command."""
+
+    own = True
+
+    def __init__(self, folder: Path, clock: Clock, program: Path | None = None) -> None:
+        self.home = Home(folder, folder / "haproxy.cfg")
+        self.master = Master(folder / "master.sock", clock)
+        self._clock = clock
+        self._program = program
+        self._supervised = folder / "process"
+        self._log = folder / "haproxy.log"
+        length = len(os.fsencode(self.master.path))
+        if length > LONGEST_PATH:
+            raise Refused(
+                f"{self.master.path}: {length} bytes, {LONGEST_PATH} is the most that a socket of HAProxy can have",
+                "choose a state folder with a shorter path",
+            )
+
+    def validate(self, config: Path) -> None:
+        """Let HAProxy read a configuration. Raises Refused with its own words."""
+        _refuse(self._binary().validate(config), config)
+
+    def ready(self, deadline: Deadline) -> None:
+        """Make sure that the proxy answers: one that is gone (a reboot, a killed supervisor) is started again."""
+        status = supervisor.read_status(self._supervised)
+        if status is None or not status.supervisor_pid:
+            self._start(deadline)
+        self.master.current(deadline)
+
+    def load(self, deadline: Deadline) -> None:
+        """Start the proxy, or reload the one that runs."""
+        status = supervisor.read_status(self._supervised)
+        if status is not None and status.supervisor_pid and self.master.answers():
+            _refuse_lines(self.master.reload(deadline))
+        else:
+            self._start(deadline)
+        self.master.current(deadline)
+
+    def stop(self, deadline: Deadline) -> None:
+        """End the proxy: running requests get their time."""
+        supervisor.stop(self._supervised, deadline)
+
+    def _start(self, deadline: Deadline) -> None:
+        self._log.unlink(missing_ok=True)
+        supervisor.ensure_running(self._supervised, self._spec(), deadline)
+        while not self.master.answers():
+            status = supervisor.read_status(self._supervised)
+            if status is None or status.state == "exited" or deadline.passed():
+                supervisor.stop(self._supervised, Deadline.after(self._clock, GRACE))
+                _refuse_lines(
+                    complaints(self._said()) or ("the proxy did not come up", *self._said().splitlines()[-5:])
+                )
+            self._clock.sleep(0.01)
+
+    def _said(self) -> str:
+        return self._log.read_text(errors="replace") if self._log.exists() else ""
+
+    def _binary(self) -> binary.Binary:
+        return binary.at(self._program) if self._program else binary.find()
+
+    def _spec(self) -> ProcessSpec:
+        socket_option = f"{self.master.path},mode,600"
+        return ProcessSpec(
+            argv=(str(self._binary().path), "-W", "-S", socket_option, "-f", str(self.home.config)),
+            cwd=str(self.home.root),
+            log=str(self._log),
+            stop_signal="SIGUSR1",
+            grace=GRACE,
+        )
+
+
+class TeamProxy:
+    """A HAProxy that a team runs: one file of ours in a folder that its command line loads, and its master socket."""
+
+    own = False
+
+    def __init__(self, settings: HAProxy, clock: Clock) -> None:
+        folder = Path(settings.config).absolute()
+        self.home = Home(folder / "deployer", folder / "deployer.cfg")
+        self.master = Master(Path(settings.socket).absolute(), clock)
+        self._main = tuple(Path(path) for path in settings.main)
+        self._binary = settings.binary
+        if not folder.is_dir():
+            raise Refused(f"{folder} is no folder", "make it, and add `-f` with it to the command line of your HAProxy")
+
+    def validate(self, config: Path) -> None:
+        """Let HAProxy read the team's files and ours, in the order of the team's command line."""
+        _refuse(binary.at(self._binary).validate(*self._main, config), config)
+
+    def ready(self, deadline: Deadline) -> None:
+        """Make sure that the proxy answers; starting it is the team's."""
+        try:
+            mode = self.master.path.stat().st_mode
+        except OSError as error:
+            raise DriverFailed(
+                f"{self.master.path}: {error.strerror}", "start your HAProxy with -W and -S, see `deploy doctor`"
+            ) from None
+        if not stat.S_ISSOCK(mode):
+            raise DriverFailed(f"{self.master.path} is no socket", "give the master socket (-S) of your HAProxy")
+        self.master.current(deadline)
+
+    def load(self, deadline: Deadline) -> None:
+        """Reload."""
+        _refuse_lines(self.master.reload(deadline))
+        self.master.current(deadline)
+
+    def stop(self, deadline: Deadline) -> None:
+        """Leave it running: it is not ours."""
+
+
+def refuse_taken(listens: Iterable[Listen]) -> None:
+    """Try to listen on addresses that are new to the proxy. Raises Refused for one that somebody else has."""
+    for listen in listens:
+        family = socket.AF_INET6 if ":" in listen.host else socket.AF_INET
+        with socket.socket(family) as trial:
+            trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                trial.bind((listen.host, listen.port))
+                trial.listen(1)
+            except OSError as error:
+                if error.errno == errno.EADDRINUSE:
+                    raise Refused(
+                        f"{listen.address} is taken by another program", "stop it, or choose another `traffic.listen`"
+                    ) from None
+                if error.errno == errno.EADDRNOTAVAIL:
+                    raise Refused(f"{listen.address} is no address of this machine", "choose another one") from None
+                # EACCES: whether the proxy may is for the proxy to say; a team's often runs as root, we do not.
+
+
+def _refuse(said: str, config: Path) -> None:
+    if said:
+        lines = complaints(said) or tuple(said.splitlines()[-5:])
+        _refuse_lines(tuple(line.replace(f"{config.parent}/", "") for line in lines))
+
+
+def _refuse_lines(lines: tuple[str, ...]) -> None:
+    if lines:
+        told = "\n".join(f"  {line}" for line in lines)
+        raise Refused(
+            f"HAProxy refused the configuration; the running one was not touched:\n{told}", "see the lines above"
+        )

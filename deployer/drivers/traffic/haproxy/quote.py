@@ -1,0 +1,29 @@
+"""Writing values into a HAProxy configuration."""
+
+from __future__ import annotations
+
+import re
+
+from deployer.errors import Refused
+
+_WORD = re.compile(r"[A-Za-z0-9_.:/@*\[\]=,+~-]+")
+_SPECIAL = re.compile(r'([\\"$])')
+
+
+def word(text: str) -> str:
+    """Give a value that stands for itself. Raises Refused for one that would need quoting."""
+    if not _WORD.fullmatch(text):
+        raise Refused(f"{text!r} cannot be written into the proxy's configuration", "use letters, digits and ._-/")
+    return text
+
+
+def quoted(text: str) -> str:
+    """Give any printable text as one argument. Raises Refused for control characters: no line of ours ever breaks."""
+    if not text.isascii() or not text.isprintable():
+        raise Refused(f"{text!r} cannot be written into the proxy's configuration", "use printable ASCII")
+    return '"' + _SPECIAL.sub(r"\\\1", text) + '"'
+
+
+def milliseconds(seconds: float) -> str:
+    """Write a duration; the shortest one is 1 ms, since 0 means `never` to HAProxy."""
+    return f"{max(1, round(seconds * 1000))}ms"

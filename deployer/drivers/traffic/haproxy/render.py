@@ -1,0 +1,105 @@
+"""All specs as the files that the proxy loads; pure."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from deployer.drivers.traffic.haproxy import backend, claims, frontend
+from deployer.drivers.traffic.haproxy.home import Home
+from deployer.drivers.traffic.haproxy.quote import word
+from deployer.drivers.traffic.haproxy.spec import COLOURS, Spec
+
+HEAD = """\
+# Written by deployer: edits are lost at the next `deploy`.
+"""
+GLOBAL = """
+global
+  # How long a worker that a reload replaced may go on serving the WebSockets and downloads it has. They are few (only a
+  # changed configuration reloads) and cost about 20 MiB each, so the bound is there for clients that never leave.
+  hard-stop-after 12h
+  mworker-max-reloads 20
+  # Without this, a second proxy of the same user could listen on the same port and take half of the connections.
+  noreuseport
+"""
+SHARED = f"""
+ring {frontend.RING}
+  description "one line per request"
+  format raw
+  maxlen 512
+  # what a reader may be away for: about 100,000 lines
+  size 8388608
+
+defaults deployer-http
+  mode http
+  timeout http-request 10s
+  timeout http-keep-alive 15s
+  # a reload closes idle connections only after their next answer: clients never see a reset
+  option idle-close-on-response
+  option redispatch 1
+  retries 3
+
+defaults deployer-tcp
+  mode tcp
+  option redispatch 1
+  retries 3
+"""
+
+
+@dataclass(frozen=True)
+class Files:
+    """What the proxy loads: the config, and other files by their path. `state.map` is not among them.
+
+    `structure` names everything that only a reload can change; servers and live values are no part of it.
+    """
+
+    config: str
+    others: Mapping[Path, str]
+    structure: str
+
+
+def render(specs: Iterable[Spec], home: Home, *, own: bool) -> Files:
+    """Write the files. Raises Refused for services that claim the same, and for text that is no configuration."""
+    ordered = sorted(specs, key=lambda s: s.service)
+    entries = claims.entries(ordered)
+    others = dict(_others(ordered, entries, home))
+    bare = _config([s.bare() for s in ordered], entries, home, own=own)
+    return Files(_config(ordered, entries, home, own=own), others, _digest(bare, others, ordered))
+
+
+def _config(specs: list[Spec], entries: tuple[claims.Entry, ...], home: Home, *, own: bool) -> str:
+    lines: list[str] = []
+    for entry in entries:
+        lines += ["", *frontend.frontend(entry, home)]
+    for spec in specs:
+        for colour in COLOURS:
+            lines += ["", *backend.backend(spec, colour)]
+    return HEAD + (GLOBAL if own else "") + SHARED + "\n".join(lines) + "\n"
+
+
+def _others(specs: list[Spec], entries: tuple[claims.Entry, ...], home: Home) -> Iterator[tuple[Path, str]]:
+    options = ((word(s.service), frontend.option_values(s)) for s in specs if s.entry.mode == "http")
+    yield Path(frontend.options_map(home)), "".join(f"{service} {value}\n" for service, value in options)
+    for entry in entries:
+        if entry.kind == "tcp":
+            continue
+        routes = ((key, spec.service) for spec in entry.specs for key in claims.routes(spec))
+        yield Path(frontend.route_map(entry, home)), frontend.route_lines(routes)
+        if entry.kind == "https":
+            files = dict.fromkeys(word(c) for s in entry.specs if s.entry.tls for c in s.entry.tls.certificates)
+            yield Path(frontend.certificates(entry, home)), "".join(f"{file}\n" for file in files)
+
+
+def _digest(config: str, others: Mapping[Path, str], specs: list[Spec]) -> str:
+    """Name the structure; a renewed certificate is a new one, although its path is the same."""
+    digest = hashlib.sha256(config.encode())
+    for path, text in sorted(others.items()):
+        digest.update(f"\0{path.name}\0{text}".encode())
+    for certificate in sorted({c for s in specs if s.entry.tls for c in s.entry.tls.certificates}):
+        try:
+            digest.update(hashlib.sha256(Path(certificate).read_bytes()).digest())
+        except OSError:  # haproxy says what is wrong with it, with the right line
+            digest.update(b"\0unreadable")
+    return digest.hexdigest()[:32]

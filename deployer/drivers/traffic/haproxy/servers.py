@@ -1,0 +1,121 @@
+"""Servers at run time, on the workers of a proxy."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from deployer.clock import Deadline
+from deployer.drivers.traffic.haproxy.master import Gone, Master, Worker
+
+MAINTENANCE, DRAINING = 0x01 | 0x02 | 0x04 | 0x20, 0x08 | 0x10  # bits of srv_admin_state
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A server as one worker sees it."""
+
+    name: str
+    address: str
+    status: str  # "UP", "UP 1/2", "DOWN", "DRAIN", "MAINT", …
+    check: str  # "L7OK", "L4CON", "INI", …
+    detail: str  # "Connection refused", "HTTP status check returned code <503>", …
+    running: int  # requests and connections on it now
+
+    @property
+    def up(self) -> bool:
+        """Tell whether it gets requests."""
+        return self.status.startswith("UP") or self.status == "no check"
+
+    @property
+    def checked(self) -> bool:
+        """Tell whether a check has come to an end; before that, `up` is only a hope."""
+        return self.check not in ("", "INI")
+
+    @property
+    def passed(self) -> bool:
+        """Tell whether it passed as many checks as it needs; a new one says UP 1/2 before its first."""
+        return self.status in ("UP", "DRAIN") and self.check.endswith(("OK", "OKC", "OKD"))
+
+    @property
+    def last(self) -> str:
+        """Say what the last check saw."""
+        seen = " ".join(filter(None, (self.check, self.detail)))
+        return seen if self.checked else "not checked yet"
+
+
+class Servers:
+    """Commands on the servers of backends."""
+
+    def __init__(self, master: Master) -> None:
+        self._master = master
+
+    def seen(self, worker: Worker, backend: str, deadline: Deadline) -> dict[str, Seen]:
+        """Read the servers of a backend; empty for a backend that the worker does not know."""
+        reply = self._master.run(worker, f"show stat {backend} 4 -1", deadline)
+        rows = csv.DictReader(io.StringIO(reply.lstrip("# ")))
+        return {
+            row["svname"]: Seen(
+                row["svname"],
+                row["addr"],
+                row["status"],
+                row["check_status"].removeprefix("* "),
+                row["last_chk"] or "",
+                int(row["scur"]),
+            )
+            for row in rows
+            if row.get("svname")
+        }
+
+    def admin(self, worker: Worker, backend: str, deadline: Deadline) -> dict[str, int]:
+        """Read what was asked of each server: bits of MAINTENANCE and DRAINING."""
+        reply = self._master.run(worker, f"show servers state {backend}", deadline)
+        lines = [line.split() for line in reply.splitlines()]
+        return {f[3]: int(f[6]) for f in lines if len(f) > 7 and f[0].isdigit()}
+
+    def introduce(
+        self, worker: Worker, backend: str, name: str, address: str, options: str, deadline: Deadline
+    ) -> None:
+        """Make a worker know a server and check it, without giving it a request.
+
+        A new server counts as up before its first check; only `drain` keeps it out until then.
+        """
+        self._command(worker, f"add server {backend}/{name} {address} {options}", deadline)
+        self.check(worker, backend, name, deadline)
+
+    def check(self, worker: Worker, backend: str, name: str, deadline: Deadline) -> None:
+        """Have a server in maintenance checked again, still without a request."""
+        self._command(worker, f"enable health {backend}/{name}", deadline)
+        self.state(worker, backend, name, "drain", deadline)
+
+    def state(self, worker: Worker, backend: str, name: str, state: str, deadline: Deadline) -> None:
+        """Ask for `ready`, `drain` or `maint`."""
+        self._command(worker, f"set server {backend}/{name} state {state}", deadline)
+
+    def believe(self, worker: Worker, backend: str, name: str, deadline: Deadline) -> None:
+        """Tell an old worker, which runs no checks any more, what the current one has found."""
+        self._command(worker, f"set server {backend}/{name} health up", deadline)
+
+    def cut(self, worker: Worker, backend: str, name: str, deadline: Deadline) -> None:
+        """End what still runs on a server."""
+        self._command(worker, f"shutdown sessions server {backend}/{name}", deadline)
+
+    def delete(self, worker: Worker, backend: str, name: str, deadline: Deadline) -> str:
+        """Make a worker forget a server that is in maintenance; give its answer, it may still have connections."""
+        return self._master.run(worker, f"del server {backend}/{name}", deadline).strip()
+
+    def _command(self, worker: Worker, command: str, deadline: Deadline) -> None:
+        # Answers are text for people; what became of the command is read back by whoever gave it.
+        self._master.run(worker, command, deadline)
+
+
+def on_all(workers: tuple[Worker, ...], work: Callable[[Worker], None]) -> None:
+    """Do something on every worker; an old one that ends meanwhile needs it no more."""
+    for worker in workers:
+        try:
+            work(worker)
+        except Gone:
+            if not worker.old:
+                raise

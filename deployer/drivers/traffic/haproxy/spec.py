@@ -1,0 +1,128 @@
+"""What the proxy knows about one service: its entry, and a backend for each colour."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import StringConstraints, ValidationError
+
+from deployer.drivers.traffic.haproxy import home
+from deployer.errors import DriverFailed, Refused
+from deployer.manifest.models import Health, Manifest, Model, Timeouts, Traffic
+from deployer.manifest.text import Name
+from deployer.model import Colour, Server
+
+COLOURS: tuple[Colour, Colour] = ("blue", "green")
+ServerName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.-]{1,100}$")]
+ServerAddress = Annotated[str, StringConstraints(pattern=r"^([0-9.]{7,15}|\[[0-9a-fA-F:.]+\]):\d{1,5}$")]
+
+
+class Member(Model):
+    """A server of a backend; one that is `leaving` gets no new requests, also after a restart of the proxy."""
+
+    name: ServerName
+    address: ServerAddress
+    leaving: bool = False
+
+
+class Side(Model):
+    """The backend of one colour: it belongs to the release that stands there."""
+
+    health: Health
+    protocol: Literal["http1", "h2"] = "http1"
+    timeouts: Timeouts = Timeouts()
+    members: tuple[Member, ...] = ()
+
+    def member(self, name: str) -> Member | None:
+        """Give the member of that name."""
+        return next((m for m in self.members if m.name == name), None)
+
+    def having(self, servers: Sequence[Server]) -> Side:
+        """Give the side with these servers in it, ready; others stay."""
+        fresh = {s.name: Member(name=s.name, address=s.address) for s in servers}
+        kept = {m.name: m for m in self.members}
+        return self.model_copy(update={"members": tuple((kept | fresh).values())})
+
+    def leaving(self, names: Iterable[str]) -> Side:
+        """Give the side with these members marked as leaving."""
+        gone = set(names)
+        members = (m.model_copy(update={"leaving": True}) if m.name in gone else m for m in self.members)
+        return self.model_copy(update={"members": tuple(members)})
+
+    def without(self, names: Iterable[str]) -> Side:
+        """Give the side without these members."""
+        gone = set(names)
+        return self.model_copy(update={"members": tuple(m for m in self.members if m.name not in gone)})
+
+
+class Spec(Model):
+    """One service. The entry (addresses, names, stickiness) is shared by both sides."""
+
+    service: Name
+    entry: Traffic
+    blue: Side
+    green: Side
+
+    def side(self, colour: Colour) -> Side:
+        """Give the side of a colour."""
+        return self.blue if colour == "blue" else self.green
+
+    def with_side(self, colour: Colour, side: Side) -> Spec:
+        """Give the spec with another side in a colour."""
+        return self.model_copy(update={colour: side})
+
+    def bare(self) -> Spec:
+        """Give the spec without servers: what only a reload can change."""
+        return self.model_copy(
+            update={colour: self.side(colour).model_copy(update={"members": ()}) for colour in COLOURS}
+        )
+
+
+def configured(spec: Spec | None, service: str, manifest: Manifest, colour: Colour | None) -> Spec:
+    """Give the spec after `Traffic.configure`: a colour's side, or (colour None) the entry, as the manifest says."""
+    traffic = manifest.traffic
+    entry = traffic.model_copy(update={"haproxy": None, "tls": _absolute(traffic)})
+    side = Side(health=manifest.health, protocol=traffic.protocol, timeouts=traffic.timeouts)
+    if spec is None:
+        return Spec(service=service, entry=entry, blue=side, green=side)
+    if spec.entry.mode != entry.mode:
+        raise Refused(
+            f"{service} is a {spec.entry.mode} service at the proxy; both sides of a rollout must speak the same",
+            f"deploy it under another name to change traffic.mode to {entry.mode}",
+        )
+    if colour is None:
+        return spec.model_copy(update={"entry": entry})
+    return spec.with_side(colour, side.model_copy(update={"members": spec.side(colour).members}))
+
+
+def _absolute(traffic: Traffic) -> object:
+    """Give the TLS settings with paths that do not depend on where the next command is started."""
+    if traffic.tls is None:
+        return None
+    paths = tuple(str(Path(p).absolute()) for p in traffic.tls.certificates)
+    return traffic.tls.model_copy(update={"certificates": paths})
+
+
+def load(folder: Path, service: str) -> Spec | None:
+    """Read the spec of a service; None when the proxy does not know it."""
+    path = folder / f"{service}.json"
+    text = home.read(path)
+    if text is None:
+        return None
+    try:
+        return Spec.model_validate_json(text)
+    except ValidationError as error:
+        raise DriverFailed(f"{path} is not readable: {error}", "it was edited, or written by a newer version") from None
+
+
+def load_all(folder: Path) -> dict[str, Spec]:
+    """Read all specs, by service."""
+    specs = (load(folder, path.stem) for path in sorted(folder.glob("*.json")))
+    return {spec.service: spec for spec in specs if spec is not None}
+
+
+def save(folder: Path, spec: Spec) -> None:
+    """Write the spec of a service."""
+    home.write(folder / f"{spec.service}.json", spec.model_dump_json(indent=1) + "\n")

@@ -1,0 +1,52 @@
+"""The map that moves the traffic: one value for each service, and the name of the structure that was loaded.
+
+    shop blue,500,1764000000,17      stable colour, share in basis points, end of the lease, rollout
+
+One value, so that no request sees half of a change. The file is what a restarted proxy comes up with.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from deployer.drivers.traffic.haproxy import home
+from deployer.errors import DriverFailed
+from deployer.model import FULL, Colour, Live
+
+STRUCTURE = "deployer.structure"  # no service can have a dot in its name
+_VALUE = re.compile(r"(blue|green),(\d+),(\d+),(\d+)")
+
+
+def encode(live: Live) -> str:
+    """Write a live value. The proxy checks no range, so it is checked here."""
+    if not 0 <= live.share <= FULL:
+        raise DriverFailed(f"a share of {live.share} bp is not between 0 and {FULL}", "give it in basis points")
+    if not 0 <= live.lease < 2**40 or not 0 <= live.rollout < 10**10:
+        raise DriverFailed(f"lease {live.lease} or rollout {live.rollout} is out of range", "both are whole, from 0")
+    return f"{live.stable},{live.share},{live.lease},{live.rollout}"
+
+
+def decode(service: str, text: str) -> Live:
+    """Read a live value. Raises DriverFailed for one that somebody else wrote."""
+    match = _VALUE.fullmatch(text)
+    if match is None or int(match[2]) > FULL:
+        raise DriverFailed(f"the proxy's value for {service} is {text!r}", "`deploy doctor` tells what wrote it")
+    colour: Colour = "blue" if match[1] == "blue" else "green"
+    return Live(colour, int(match[2]), int(match[3]), int(match[4]))
+
+
+def load(path: Path) -> dict[str, str]:
+    """Read the file; values by key."""
+    lines = (home.read(path) or "").splitlines()
+    return dict(line.split(" ", 1) for line in lines if line)
+
+
+def save(path: Path, values: dict[str, str]) -> None:
+    """Write the file."""
+    home.write(path, text(values))
+
+
+def text(values: dict[str, str]) -> str:
+    """Write the content of the file."""
+    return "".join(f"{key} {value}\n" for key, value in sorted(values.items()))
