@@ -1,0 +1,61 @@
+"""Plans as data: one JSON file a case, `{manifest, strategy, options, observed, plan}`; no Python to add one.
+
+`UPDATE_GOLDEN=1` rewrites the plans; read the difference before you commit it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from deployer.manifest.models import Manifest
+from deployer.model import Environment, Instance, Live, Observed, Release
+from deployer.plan import Plan
+from deployer.strategy import load
+
+REPOSITORY = Path(__file__).parents[2]
+CASES = sorted((Path(__file__).parent / "plans").glob("*.json"))
+BASE = {"service": "shop", "image": "shop:1", "port": 8080, "health": {"http": "/up"}}
+
+
+def release(number: int, manifest: Manifest) -> Release:
+    return Release("shop", number, f"{number}.0", f"shop:{number}", f"sha256:{number}", manifest, f"hash{number}")
+
+
+def environment(colour: str, number: int, count: int) -> Environment:
+    instances = tuple(
+        Instance("shop", colour, number, n, f"shop-r{number}-{n}", f"id{n}", f"127.0.0.1:{21000 + n}", "running")  # type: ignore[arg-type]
+        for n in range(1, count + 1)
+    )
+    return Environment("shop", colour, number, instances)  # type: ignore[arg-type]
+
+
+def observed(data: dict[str, Any] | None, manifest: Manifest) -> Observed:
+    if data is None:
+        return Observed("shop", None, None)
+    environments = {c: environment(c, *data[c]) for c in ("blue", "green") if c in data}
+    stable = release(environments[data["stable"]].release, manifest)
+    return Observed("shop", Live(data["stable"]), stable, environments.get("blue"), environments.get("green"))
+
+
+@pytest.mark.parametrize("path", CASES, ids=lambda p: p.stem)
+def test_plan(path: Path) -> None:
+    case = json.loads(path.read_text())
+    manifest = Manifest.model_validate({**BASE, **case.get("manifest", {})})
+    strategy = load(case["strategy"], REPOSITORY / "nowhere")
+    options = strategy.parse(case.get("options", {}))
+    plan = strategy.make(observed(case.get("observed"), manifest), release(9, manifest), options)
+    assert Plan.from_json(plan.to_json()) == plan
+    if os.environ.get("UPDATE_GOLDEN"):
+        case["plan"] = plan.to_dict()
+        path.write_text(json.dumps(case, indent=1) + "\n")
+    assert plan.to_dict() == case["plan"]
+
+
+def test_there_are_cases_for_every_built_in_strategy() -> None:
+    covered = {json.loads(p.read_text())["strategy"] for p in CASES}
+    assert covered == {p.stem for p in (REPOSITORY / "strategies").glob("*.py")}
