@@ -9,12 +9,14 @@ import socket
 import struct
 import threading
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Literal, Self
 from urllib.parse import parse_qs, urlsplit
 
 from tests.load.websocket import GUID
+from tests.load.wire import CLOSE_WITHIN
 
 Fault = Literal["reset", "eof", "half", "500", "hang", "garbage", "other echo", "cut", "close", "mute"]
 HANG = 60.0  # seconds
@@ -92,6 +94,9 @@ class Faulty:
             pass  # the client went, or the fault was to go
         finally:
             writer.close()
+            with suppress(OSError, TimeoutError):
+                async with asyncio.timeout(CLOSE_WITHIN):
+                    await writer.wait_closed()
 
     def _due(self, path: str) -> Fault | None:
         self.seen[path] += 1

@@ -54,10 +54,10 @@ def test_good_server_all_kinds_nothing_fails() -> None:
 )
 def test_each_fault_is_counted(fault: Fault, every: int, kinds: tuple[str, ...], path: str, reason: str) -> None:
     options = Options(
-        kinds=kinds, rate=400, busy=1, slow=1, pause=(0.05, 0.2), slow_path="/slow?ms=50", message_every=0.02
+        kinds=kinds, rate=400, busy=1, slow=2, pause=(0.05, 0.2), slow_path="/slow?ms=50", message_every=0.02
     )
     with Faulty(fault, every, path) as server:
-        report = put_load(server, options, 100 if kinds == QUICK else 30)
+        report = put_load(server, options, 100 if kinds == QUICK else 20)
     assert server.faults > 0
     assert report.failed == server.faults, report.text()
     assert report.sent == server.requests
