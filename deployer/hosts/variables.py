@@ -63,11 +63,7 @@ def dump(data: Any) -> str:
 
     A variable may hold what a failing release said; `{{ }}` in it must reach the playbook as text, not be carried out.
     """
-    return yaml.dump(_marked(data), Dumper=_Dumper, allow_unicode=True, sort_keys=False)
-
-
-class _Text(str):
-    __slots__ = ()
+    return yaml.dump(data, Dumper=_Dumper, allow_unicode=True, sort_keys=False)
 
 
 class _Dumper(yaml.SafeDumper):
@@ -75,15 +71,10 @@ class _Dumper(yaml.SafeDumper):
         return True
 
 
-_Dumper.add_representer(_Text, lambda dumper, text: dumper.represent_scalar("!unsafe", str(text), style='"'))
+def _text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    # Only text with a brace can be a template. Ansible reads other text that is marked unsafe once more, quotes or not:
+    # the version "2.10" would become the number 2.1.
+    return dumper.represent_scalar("!unsafe" if "{" in text else "tag:yaml.org,2002:str", text, style='"')
 
 
-def _marked(data: Any) -> Any:
-    match data:
-        case str():
-            return _Text(data)
-        case dict():
-            return {key: _marked(value) for key, value in data.items()}
-        case list():
-            return [_marked(value) for value in data]
-    return data
+_Dumper.add_representer(str, _text)

@@ -7,91 +7,22 @@ import os
 import signal
 import subprocess
 import sys
-import textwrap
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from deployer.clock import Deadline, SystemClock
+from deployer.clock import Deadline
 from deployer.errors import DeadlinePassed, StepFailed
-from deployer.hosts import AnsiblePlaybooks
 from deployer.hosts.workspace import workspace
-from deployer.manifest.models import Manifest
-from deployer.model import Environment, Instance, Release
-from deployer.resources import builtin
-from tests.services import require
+from tests.live.playbook_stage import CLOCK, Stage, stage
 
-pytestmark = [pytest.mark.live, pytest.mark.usefixtures("_ansible")]
+__all__ = ["stage"]  # a fixture
 
-CLOCK = SystemClock()
-MANIFEST = Manifest.model_validate({"service": "shop", "image": "shop", "port": 8080})
-RELEASE = Release("shop", 42, "2.0", "shop:2.0", "sha256:abc", MANIFEST, "hash")
+pytestmark = pytest.mark.live
+
 SECRET = "hunter2-swordfish"
-
-
-def environment(*addresses: str) -> Environment:
-    instances = tuple(
-        Instance("shop", "green", 42, n, f"shop-r42-{n}", f"id{n}", address, "running")
-        for n, address in enumerate(addresses, 1)
-    )
-    return Environment("shop", "green", 42, instances)
-
-
-TWIN = environment("127.0.0.1:21001", "127.0.0.1:21002")
-
-
-@dataclass
-class Stage:
-    """A manifest folder with playbooks, and what was told."""
-
-    folder: Path
-    told: list[dict[str, Any]] = field(default_factory=list)
-
-    def write(self, name: str, text: str) -> None:
-        path = self.folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(textwrap.dedent(text))
-
-    def tell(self, kind: str, **data: Any) -> None:
-        assert kind == "task"
-        self.told.append(data)
-
-    def play(
-        self,
-        *names: str,
-        twin: Environment | None = TWIN,
-        seconds: float = 60,
-        tell: Callable[..., None] | None = None,
-        **extra: str,
-    ) -> None:
-        driver = AnsiblePlaybooks(self.folder, builtin("playbooks"), None, CLOCK)
-        driver.play(RELEASE, twin, names, extra, Deadline.after(CLOCK, seconds), tell or self.tell)
-
-    def ends(self) -> list[tuple[str, str, str]]:
-        return [(t["task"], t["host"], t["status"]) for t in self.told]
-
-
-@pytest.fixture(scope="module")
-def _ansible() -> None:
-    require("ansible")
-
-
-@pytest.fixture
-def stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stage]:
-    """Give a stage whose private folders are counted: none may be left."""
-    memory = tmp_path / "m"
-    memory.mkdir()
-    monkeypatch.setenv("XDG_RUNTIME_DIR", "")
-    monkeypatch.setattr("deployer.hosts.workspace._base", lambda: str(memory))
-    monkeypatch.setenv("PATH", "/usr/bin:/bin")  # without the virtual environment
-    stage = Stage(tmp_path / "project")
-    stage.folder.mkdir()
-    yield stage
-    assert list(memory.iterdir()) == []
 
 
 def test_tasks_run_once_per_instance_or_once_and_are_told_as_they_end(stage: Stage) -> None:
@@ -117,7 +48,7 @@ def test_tasks_run_once_per_instance_or_once_and_are_told_as_they_end(stage: Sta
               ansible.builtin.copy:
                 dest: OUT/vars.json
                 mode: "0600"
-                content: "{{ {'instances': deployer_instances, 'release': deployer_release, 'extra': note} | to_json }}"
+                content: "{{ {'instances': deployer_instances, 'version': deployer_version, 'extra': note} | to_json }}"
         """.replace("OUT", str(stage.folder)),
     )
     at: list[float] = []
@@ -142,7 +73,7 @@ def test_tasks_run_once_per_instance_or_once_and_are_told_as_they_end(stage: Sta
     assert all(t["playbook"] == "playbooks/update.yml" for t in stage.told)
     assert all((stage.folder / host).exists() for host in hosts)
     seen = json.loads((stage.folder / "vars.json").read_text())
-    assert seen["release"] == 42
+    assert seen["version"] == "2.0"
     assert [i["runtime_id"] for i in seen["instances"]] == ["id1", "id2"]
     assert seen["extra"] == "{{ lookup('pipe', 'id') }}"  # text, never a template
     assert at[-1] - at[0] > 0.1  # live: the first task was told long before the last had ended
@@ -299,7 +230,7 @@ import sys; sys.path.insert(0, {str(Path(__file__).parents[2])!r})
 from pathlib import Path
 import deployer.hosts.workspace as w
 w._base = lambda: {str(kept)!r}
-from tests.live.test_ansible import Stage
+from tests.live.playbook_stage import Stage
 Stage(Path({str(stage.folder)!r})).play("update.yml", seconds=60)
 """
         deployer = subprocess.Popen([sys.executable, "-c", program])

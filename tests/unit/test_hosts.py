@@ -34,7 +34,7 @@ def environment(count: int = 2) -> Environment:
 
 
 class Unsafe(yaml.SafeLoader):
-    """Reads `!unsafe` as text and keeps count of text that is not marked."""
+    """Reads `!unsafe` as text."""
 
 
 Unsafe.add_constructor("!unsafe", lambda loader, node: loader.construct_scalar(node))  # type: ignore[no-untyped-call]
@@ -80,12 +80,13 @@ def test_each_instance_is_a_host_of_the_group_twin() -> None:
     assert twin(None) == {"all": {"children": {"twin": {"hosts": {}}}}}
 
 
-def test_all_text_is_marked_so_that_no_template_in_it_is_carried_out() -> None:
-    data = {"a": "{{ lookup('pipe', 'id') }}", "b": ["x: y\n#", {"c": "ü"}], "n": 1, "t": True}
+def test_templates_are_marked_as_text_and_text_stays_text() -> None:
+    data = {"a": "{{ lookup('pipe', 'id') }}", "b": ["{% x %}", {"c": "ü: y\n#"}], "v": "2.10", "n": 1, "t": True}
 
     text = dump(data)
 
-    assert text.count("!unsafe") == 3
+    assert text.count("!unsafe") == 2
+    assert '"2.10"' in text
     assert yaml.load(text, Loader=Unsafe) == data
 
 
