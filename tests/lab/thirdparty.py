@@ -70,7 +70,7 @@ def application(version: str) -> Path:
         ]
         done = subprocess.run(pip, capture_output=True, text=True, timeout=INSTALL_WITHIN)
         if done.returncode:
-            _missing(f"pip cannot install {' '.join(wanted)}: {done.stderr.strip()[-500:]}")
+            _missing(f"pip cannot install {' '.join(wanted)}: {done.stderr.strip().splitlines()[-1:]}")
         (made / "start.py").write_text(START)
         (made / "packages").mkdir()
         (made / "packages" / "hello-1.0.tar.gz").write_bytes(b"")  # an index that serves something
