@@ -183,7 +183,9 @@ class _Reader:
         if "\0" in text:
             self._refuse(node, "a value has a NUL character in it", "remove \\0")
             text = text.replace("\0", "")
-        if not text.isascii() and text.encode("utf-8", "ignore").decode() != text:
+        try:  # JSON writes characters beyond U+FFFF as two halves
+            text = text.encode("utf-16", "surrogatepass").decode("utf-16")
+        except UnicodeDecodeError:
             self._refuse(node, "a value has half of a surrogate pair in it", "write the character itself")
             text = text.encode("utf-8", "ignore").decode()
         return Scalar(self._place(node), text, node.style is None, text)

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
@@ -88,16 +89,27 @@ def frozen_until(windows: Sequence[str], at: datetime) -> datetime | None:
     return moment.astimezone(zone)
 
 
-def local_zone(environ: dict[str, str] | None = None, file: Path = Path("/etc/localtime")) -> tzinfo:
-    """Give the time zone of this machine: TZ, else /etc/localtime, else UTC."""
+def local_time(seconds: float) -> datetime:
+    """Give a Unix time as the wall clock of this machine shows it, with a zone that knows its changes."""
+    return datetime.fromtimestamp(seconds, local_zone())
+
+
+def local_zone(environ: Mapping[str, str] | None = None, file: Path = Path("/etc/localtime")) -> tzinfo:
+    """Give the time zone of this machine: TZ (a name or a file), else /etc/localtime, else what the C library says."""
     named = (os.environ if environ is None else environ).get("TZ", "").removeprefix(":")
-    if named:
-        try:
+    if named.startswith("/"):
+        file = Path(named)
+    elif named:
+        with suppress(ZoneInfoNotFoundError, ValueError):
             return ZoneInfo(named)
-        except (ZoneInfoNotFoundError, ValueError):
-            return UTC  # as the C library reads a name that it does not know
+        return _now_here()
     try:
         with file.open("rb") as data:
             return ZoneInfo.from_file(data, key=str(file))
-    except FileNotFoundError:
-        return UTC
+    except (OSError, ValueError):
+        return _now_here()
+
+
+def _now_here() -> tzinfo:
+    """Give the offset that holds now; the C library tells no more."""
+    return datetime.now().astimezone().tzinfo or UTC

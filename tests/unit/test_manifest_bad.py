@@ -1,4 +1,4 @@
-"""Every file in manifest_bad/ is a manifest with the problems that its first lines announce; no Python is needed to add one.
+"""Each file in manifest_bad/ is a manifest with the problems that its first lines announce; a new one needs no Python.
 
     #: LINE PATH MESSAGE     a problem: its line, its path (- for none), and how its text begins
     # destination: NAME      load it with the overlay FILE.NAME.yml
