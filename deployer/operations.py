@@ -26,10 +26,8 @@ from deployer.manifest.models import Manifest
 from deployer.model import Observed, Release, SecretText
 from deployer.observe import observe
 from deployer.plan import Plan
-from deployer.recipes import remove as remove_step
 from deployer.releases import config_hash, draft, git_revision, version_of
 from deployer.rollback import choose, rollback_plan
-from deployer.steps import Remove
 from deployer.store import Lock, Rollout, Store, whoami
 from deployer.store.vault import Vault
 from deployer.strategy import Strategy
@@ -426,8 +424,7 @@ def down(house: House, service: str) -> tuple[str, ...]:
 
 
 def _withdraw(house: House, drivers: Drivers, release: Release) -> None:
-    step = remove_step(release.manifest, "blue")
-    drain = step.drain if isinstance(step, Remove) else 0.0
+    drain = release.manifest.stop.drain
     if drivers.traffic.read(release.service) is None:
         return
     for colour in ("blue", "green"):

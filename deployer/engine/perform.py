@@ -27,6 +27,7 @@ from deployer.steps import (
     Warm,
     Watch,
     percent,
+    span,
 )
 from deployer.store import Entry
 
@@ -154,37 +155,48 @@ def _remove(run: Run, step: Remove, doing: Doing) -> dict[str, Any]:
             f"{step.colour} has users: it is not emptied", "see `deploy status`; move them with `deploy rollback`"
         )
     run.fence()
-    cut = _withdraw(run, step, doomed, doing) if live else 0
+    leaving = _leaving(run, step, stays) if live else []
+    cut = _drain(run, step, leaving, doing)
     run.fence()
-    _fan_out(lambda i: _end(run, i, doing), doomed)
-    if not stays and run.store.service(run.service).warm_colour == step.colour:
-        run.store.clear_warm(run.lock)
-    if live and not run.store.service(run.service).stable and not run.drivers.runtime.instances(run.service):
-        run.drivers.traffic.forget(run.service, doing.deadline)
-    return {"removed": [i.name for i in doomed], "cut": cut}
+    # Signalled while the proxy still holds its connections: an application can then say goodbye on what is open, such
+    # as a WebSocket. The proxy forgets the address before anybody else may get it.
+    _fan_out(lambda i: run.drivers.runtime.remove(i, _grace(run, i), doing.deadline), doomed)
+    if leaving:
+        run.drivers.traffic.detach(run.service, step.colour, leaving, doing.deadline)
+    for instance in doomed:
+        run.store.free_port(run.service, instance.release, instance.index)
+    _tidy(run, step, stays, doing)
+    return {"removed": [i.name for i in doomed], "open": cut}
 
 
-def _withdraw(run: Run, step: Remove, doomed: Sequence[Instance], doing: Doing) -> int:
-    """Take the servers out of the proxy: those of the instances, and with `keep` 0 also ones whose instance is gone."""
+def _grace(run: Run, instance: Instance) -> float:
+    return run.release(instance.release).manifest.stop.grace
+
+
+def _leaving(run: Run, step: Remove, stays: Sequence[Instance]) -> list[str]:
+    """Name the proxy's servers that have no instance to stay: those of the doomed, and what a killed removal left."""
     known = {server.name for server, _ in run.drivers.traffic.servers(run.service, step.colour)}
-    gone = {i.name for i in doomed}
-    if not step.keep and not step.release:
-        gone |= known
-    names = sorted(known & gone)
+    return sorted(known - {i.name for i in stays})
+
+
+def _drain(run: Run, step: Remove, names: Sequence[str], doing: Doing) -> int:
     if not names:
         return 0
     patience = Deadline.after(run.clock, min(step.drain, doing.deadline.left()))
-    cut = run.drivers.traffic.drain(run.service, step.colour, names, patience)
-    if cut:
-        run.tell("note", text=f"{cut} requests were still running after {step.drain:g} s of drain; they are cut now")
-    run.drivers.traffic.detach(run.service, step.colour, names, doing.deadline)
-    return cut
+    still_open = run.drivers.traffic.drain(run.service, step.colour, names, patience)
+    if still_open:
+        what = f"{still_open} requests or connections are"
+        text = f"{what} open after {span(step.drain)} of drain; they end with the instance"
+        run.tell("note", text=text)
+    return still_open
 
 
-def _end(run: Run, instance: Instance, doing: Doing) -> None:
-    grace = run.release(instance.release).manifest.stop.grace
-    run.drivers.runtime.remove(instance, grace, doing.deadline)
-    run.store.free_port(run.service, instance.release, instance.index)
+def _tidy(run: Run, step: Remove, stays: Sequence[Instance], doing: Doing) -> None:
+    if not stays and run.store.service(run.service).warm_colour == step.colour:
+        run.store.clear_warm(run.lock)
+    nothing_left = not run.store.service(run.service).stable and not run.drivers.runtime.instances(run.service)
+    if nothing_left and run.drivers.traffic.read(run.service):
+        run.drivers.traffic.forget(run.service, doing.deadline)
 
 
 def _prune(run: Run, step: Prune) -> dict[str, Any]:
