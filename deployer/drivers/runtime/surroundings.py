@@ -1,4 +1,4 @@
-"""What an instance finds in its environment, the same with every runtime (docs/manifest.md, "Environment")."""
+"""What an instance finds in its environment, the same with every runtime."""
 
 from __future__ import annotations
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http import HTTPStatus
@@ -55,6 +56,15 @@ def _bound(client: docker.DockerClient, timeout: float) -> None:
         client.api.mount(prefix, Bounded(adapter))
 
 
+def _knock(address: str, timeout: float) -> None:
+    """Try the socket of a local engine: the SDK leaks one for each failed attempt, and words the failure badly."""
+    if not address.startswith("unix://"):
+        return
+    with socket.socket(socket.AF_UNIX) as probe:
+        probe.settimeout(timeout)
+        probe.connect(address.removeprefix("unix://"))
+
+
 class Engine:
     """Gives short-lived clients: one client would share its time-out among threads and deadlines."""
 
@@ -81,7 +91,7 @@ class Engine:
                 client.ping()
         except (DriverFailed, DeadlinePassed) as error:
             raise Refused(
-                f"no Docker engine answers at {self.address}: {error.message}",
+                error.message.removeprefix("ping: "),
                 "start it, set DOCKER_HOST, or set `runtime: process`",
             ) from error
 
@@ -90,6 +100,7 @@ class Engine:
         """Connect for one operation whose calls may take `seconds` each; `what` begins the sentence of an error."""
         timeout = max(seconds, 0.1)
         with translated(what, self.address, timeout):
+            _knock(self.address, timeout)
             client = self._connect(timeout, self._version)
             try:
                 self._version = client.api.api_version
@@ -115,7 +126,7 @@ def translated(what: str, address: str, seconds: float) -> Iterator[None]:
     except (docker.errors.DockerException, docker.errors.StreamParseError) as error:
         raise DriverFailed(f"{what}: {error}") from error
     except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
-        raise DriverFailed(f"{what}: the Docker engine at {address} is gone ({error})") from error
+        raise DriverFailed(f"{what}: no Docker engine answers at {address} ({error})") from error
 
 
 def _said(error: docker.errors.APIError) -> str:

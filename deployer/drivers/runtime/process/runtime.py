@@ -18,7 +18,7 @@ from pathlib import Path
 from deployer import supervisor
 from deployer.clock import Clock, Deadline
 from deployer.drivers.ports import Image
-from deployer.drivers.runtime.process import limits, record
+from deployer.drivers.runtime.process import program, record
 from deployer.drivers.runtime.process.artifacts import Artifacts
 from deployer.drivers.runtime.process.record import Record
 from deployer.drivers.runtime.surroundings import chosen_secrets, environment, split_address
@@ -55,7 +55,7 @@ class ProcessRuntime:
                 f"image: there is no directory or program {source}",
                 "runtime process deploys a directory; check `image:` and `version:`",
             )
-        limits.check(manifest, source if source.is_dir() else source.parent)
+        program.check(manifest, source if source.is_dir() else source.parent)
         try:
             return Image(reference, self._artifacts(manifest.service).take(source, deadline, tell))
         except OSError as error:
