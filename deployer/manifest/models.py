@@ -106,17 +106,17 @@ class Manifest(Model):
     user: User | None = Field(None, description="User in the instance; else the user of the image.")
     read_only: Switch = Field(False, description="Mount the root file system read-only.")
     log: Log = Field(Log(), description="Where the engine puts what instances print.")
-    stop: Stop = Field(Stop(), description="How an instance is asked to end.")
+    stop: Stop = Field(Stop(), description="How an instance is asked to end, and how long it may take.")
     health: Health = Field(Health(), description="When an instance counts as healthy.")
     update: tuple[FilePath, ...] = Field(
         (), description="Playbooks rolled onto the twin before it sees a user; paths are relative to the manifest."
     )
     smoke: tuple[Smoke, ...] = Field((), description="Requests that the candidate must pass before it sees a user.")
     hooks: Hooks = Field(Hooks(), description="Playbooks run around a rollout.")
-    traffic: Traffic = Field(Traffic(), description="How users reach the service.")
+    traffic: Traffic = Field(Traffic(), description="How users reach the service: addresses, domains, TLS, stickiness.")
     strategy: Strategy = Field("canary", description="Strategy of `deploy up`, with its options.")
     judge: Judge = Field(Judge(), description="When the candidate is worse.")
-    keep: Keep = Field(Keep(), description="What stays after a rollout.")
+    keep: Keep = Field(Keep(), description="What stays after a rollout, and for how long.")
     freeze: tuple[Freeze, ...] = Field(
         (),
         description="Times (of this machine) in which no rollout may start, weekly or daily, e.g. "

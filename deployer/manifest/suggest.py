@@ -88,6 +88,6 @@ def _published(service: dict[str, Any]) -> int | None:
 def _health(dockerfile: str, composed: dict[str, Any]) -> str:
     healthcheck = composed.get("healthcheck")
     asked = str(healthcheck.get("test", "")) if isinstance(healthcheck, dict) else ""
-    lines = re.findall(r"(?im)^\s*HEALTHCHECK\s.*(?:\\\n.*)*", dockerfile)
+    lines = re.findall(r"(?im)^\s*HEALTHCHECK\s.*", dockerfile.replace("\\\n", " "))
     found = _URL_PATH.search(" ".join([asked, *lines]))
     return found[1] if found else ""
