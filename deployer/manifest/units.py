@@ -31,7 +31,7 @@ def write_seconds(value: float) -> str:
     for unit in ("y", "w", "d", "h", "m", "s"):
         if value and value % _SECONDS[unit] == 0:
             return f"{value / _SECONDS[unit]:.0f}{unit}"
-    return f"{value * 1000:g}ms" if 0 < value < 1 else f"{value:g}s"
+    return f"{value * 1000:.12g}ms" if 0 < value < 1 else f"{value:.12g}s"
 
 
 def write_size(value: float) -> str:

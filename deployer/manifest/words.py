@@ -111,6 +111,10 @@ def _number(wrong: Wrong) -> Words:
     return Words(f"must be a number, not {kind_of(wrong.given)}", hint)
 
 
+def _endless(_wrong: Wrong) -> Words:
+    return Words("must be a number that is not infinite")
+
+
 def _switch(wrong: Wrong) -> Words:
     told = str(wrong.given).lower()
     hint = {"yes": "write true", "on": "write true", "true": "write true", "1": "write true"}.get(told, "")
@@ -190,7 +194,7 @@ _SAY: dict[str, Callable[[Wrong], Words]] = {
     "string_type": _text,
     "int_type": _whole,
     "float_type": _number,
-    "finite_number": _number,
+    "finite_number": _endless,
     "bool_type": _switch,
     "greater_than_equal": _limit("at least", "ge"),
     "greater_than": _limit("more than", "gt"),
