@@ -59,6 +59,6 @@ def test_a_duration_survives_being_written(value: float) -> None:
     assert seconds(write_seconds(value)) == pytest.approx(value, rel=1e-9)
 
 
-@given(st.integers(1, 2**50))
+@given(st.integers(1, 10**15 - 1))
 def test_a_size_survives_being_written(value: int) -> None:
     assert size(write_size(value)) == value
