@@ -82,6 +82,24 @@ def test_warm_up_requests_every_path_in_rounds_from_every_instance(stage: Stage)
     assert sorted((t["host"], t["status"]) for t in stage.told) == [("shop-r42-1", "ok"), ("shop-r42-2", "ok")]
 
 
+def test_a_playbook_of_the_user_may_import_a_built_in_one(stage: Stage) -> None:
+    stage.write(
+        "playbooks/warm.yml",
+        """
+        - name: Warm up as we like it
+          ansible.builtin.import_playbook: "{{ deployer_playbooks }}/warm-up.yml"
+          vars:
+            warm_up_paths: [/cart]
+            warm_up_rounds: 2
+        """,
+    )
+
+    with site() as (address, asked):
+        stage.play("playbooks/warm.yml", twin=environment(address))
+
+    assert asked.asked == ["/cart", "/cart"]
+
+
 def test_warm_up_stops_at_what_would_break_for_users(stage: Stage) -> None:
     stage.write("group_vars/twin.yml", "warm_up_paths: [/broken]\n")
 
@@ -120,7 +138,7 @@ def test_wait_http_gives_up(stage: Stage) -> None:
 def test_notify_posts_the_outcome_and_never_shows_where(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     with site() as (address, seen):
         monkeypatch.setenv("NOTIFY_URL", f"http://{address}/hook-token")
-        stage.play("notify.yml", twin=None, deployer_outcome="reverted", deployer_error="{{ 1 + 1 }}")
+        stage.play("notify.yml", twin=None, deployer_when="on_reverted", deployer_rollout="{{ 1 + 1 }}")
 
     assert seen.posted == [
         {
@@ -129,7 +147,7 @@ def test_notify_posts_the_outcome_and_never_shows_where(stage: Stage, monkeypatc
             "release": 42,
             "version": "2.0",
             "outcome": "reverted",
-            "error": "{{ 1 + 1 }}",
+            "rollout": "{{ 1 + 1 }}",
         }
     ]
     assert "hook-token" not in json.dumps(stage.told)

@@ -41,10 +41,10 @@ Unsafe.add_constructor("!unsafe", lambda loader, node: loader.construct_scalar(n
 
 
 def test_variables_name_the_release_and_its_instances() -> None:
-    told = variables(RELEASE, environment(1), {"deployer_outcome": "done"}, Path("/opt/playbooks"))
+    told = variables(RELEASE, environment(1), {"deployer_when": "on_done"}, Path("/opt/playbooks"))
 
     assert told == {
-        "deployer_outcome": "done",
+        "deployer_when": "on_done",
         "deployer_service": "shop",
         "deployer_release": 42,
         "deployer_version": "2.0",
