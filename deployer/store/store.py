@@ -6,78 +6,18 @@ import json
 import secrets
 import sqlite3
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from deployer.clock import Clock
 from deployer.errors import DeployError, Exit, Refused
 from deployer.events import PASSING, Event
-from deployer.manifest.models import Manifest
 from deployer.model import Colour, Outcome, Phase, Release
 from deployer.plan import Plan
 from deployer.store.database import Database
 from deployer.store.locks import Lock, Locks, check
-
-
-@dataclass(frozen=True)
-class Rollout:
-    """One attempt to move from a release to another, as it is recorded."""
-
-    number: int
-    service: str
-    strategy: str
-    origin: int
-    release: int
-    plan: Plan
-    phase: Phase
-    outcome: Outcome | None
-    exit: int
-    text: str
-    folder: Path
-    started_at: float
-    started_by: str
-    message: str
-    ended_at: float | None
-
-    @property
-    def open(self) -> bool:
-        """Tell whether it still waits for its end."""
-        return self.ended_at is None
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One line of the journal."""
-
-    phase: Phase
-    n: int
-    state: str
-    began_at: float
-    until: float
-    ended_at: float | None
-    detail: dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Ask:
-    """What a person wants of a rollout that another process drives."""
-
-    id: int
-    kind: str
-    by: str
-    reason: str
-
-
-@dataclass(frozen=True)
-class Service:
-    """What was promoted last, and what is kept warm."""
-
-    name: str
-    stable: int = 0
-    warm: int = 0
-    warm_colour: str = ""
-    warm_until: float = 0.0
+from deployer.store.records import Ask, Entry, Rollout, Service, read_entry, read_release, read_rollout
 
 
 class Store:
@@ -138,12 +78,12 @@ class Store:
         rows = self._all("select * from releases where service = ? and number = ?", service, number)
         if not rows:
             raise Refused(f"{service} has no release r{number}", "`deploy history --releases` lists them")
-        return _release(rows[0])
+        return read_release(rows[0])
 
     def releases(self, service: str) -> tuple[Release, ...]:
         """Read all releases of a service, the newest first."""
         rows = self._all("select * from releases where service = ? order by number desc", service)
-        return tuple(_release(r) for r in rows)
+        return tuple(read_release(r) for r in rows)
 
     # -- rollouts
 
@@ -176,27 +116,27 @@ class Store:
         rows = self._all("select * from rollouts where number = ?", number)
         if not rows:
             raise Refused(f"there is no rollout {number}", "`deploy history` lists them")
-        return _rollout(rows[0])
+        return read_rollout(rows[0])
 
     def open_rollout(self, service: str) -> Rollout | None:
         """Read the unfinished rollout of a service."""
         rows = self._all("select * from rollouts where service = ? and ended_at is null", service)
-        return _rollout(rows[0]) if rows else None
+        return read_rollout(rows[0]) if rows else None
 
     def rollouts(self, service: str, limit: int = 50) -> tuple[Rollout, ...]:
         """Read the rollouts of a service, the newest first."""
         rows = self._all("select * from rollouts where service = ? order by number desc limit ?", service, limit)
-        return tuple(_rollout(r) for r in rows)
+        return tuple(read_rollout(r) for r in rows)
 
     def journal(self, rollout: int) -> tuple[Entry, ...]:
         """Read the journal of a rollout in the order of its writing."""
         rows = self._all("select * from journal where rollout = ? order by began_at, phase desc, n", rollout)
-        return tuple(_entry(r) for r in rows)
+        return tuple(read_entry(r) for r in rows)
 
     def entry(self, rollout: int, phase: Phase, n: int) -> Entry | None:
         """Read one line of the journal."""
         rows = self._all("select * from journal where rollout = ? and phase = ? and n = ?", rollout, phase, n)
-        return _entry(rows[0]) if rows else None
+        return read_entry(rows[0]) if rows else None
 
     # -- the journal's writes, each one transaction behind the fence
 
@@ -391,27 +331,3 @@ class Store:
 
 def _stand(db: sqlite3.Connection, service: str, number: int, standing: str) -> None:
     db.execute("update releases set standing = ? where service = ? and number = ?", (standing, service, number))
-
-
-def _release(row: sqlite3.Row) -> Release:
-    return Release(**{**dict(row), "manifest": Manifest.from_record(json.loads(row["manifest"]))})
-
-
-def _rollout(row: sqlite3.Row) -> Rollout:
-    data = dict(row)
-    data["plan"] = Plan.from_json(data["plan"])
-    data["outcome"] = data["outcome"] or None
-    data["folder"] = Path(data["folder"])
-    return Rollout(**data)
-
-
-def _entry(row: sqlite3.Row) -> Entry:
-    return Entry(
-        row["phase"],
-        row["n"],
-        row["state"],
-        row["began_at"],
-        row["until"],
-        row["ended_at"],
-        json.loads(row["detail"]),
-    )

@@ -8,11 +8,13 @@ from pathlib import Path
 import pytest
 
 from deployer import operations, queries
+from deployer.clock import Deadline
 from deployer.engine import pulse
 from deployer.errors import Exit, Locked, LockLost, Refused
 from deployer.events import Event
 from deployer.model import Live
 from deployer.operations import House
+from deployer.operations.driving import run_of
 from tests.house import house, request
 from tests.memory import World
 
@@ -265,8 +267,8 @@ def test_the_pulse_renews_the_lease(scene: Scene) -> None:
     scene.deploy("1.0")
     scene.deploy("2.0", "canary", options={"percent": 10, "hold": True})
     lock = scene.house.store.locks.take("shop", "test")
-    run = operations._run(scene.house, lock, scene.house.store.rollout(2))
-    run.steer(1000, leased=True, deadline=operations.Deadline.after(scene.world.clock, 5))
+    run = run_of(scene.house, lock, scene.house.store.rollout(2))
+    run.steer(1000, leased=True, deadline=Deadline.after(scene.world.clock, 5))
     before = scene.live.lease
     scene.world.clock.sleep(10)
     pulse.beat(run)

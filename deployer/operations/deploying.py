@@ -1,0 +1,187 @@
+"""`propose` and `deploy`: from a request to a plan, and from a plan to a rollout."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from deployer.clock import Deadline
+from deployer.drivers.ports import Drivers, Image
+from deployer.engine import Ending, abort, drive
+from deployer.errors import Exit, Locked, Refused
+from deployer.events import Event
+from deployer.manifest.freeze import frozen_until
+from deployer.manifest.load import Loaded
+from deployer.manifest.models import Manifest
+from deployer.model import Observed, Release, SecretText
+from deployer.observe import observe
+from deployer.operations.driving import begin, committed, locked, run_of
+from deployer.operations.house import House
+from deployer.plan import Plan
+from deployer.releases import draft, git_revision, version_of
+from deployer.store import Lock, Store, whoami
+from deployer.strategy import Strategy
+from deployer.strategy import load as load_strategy
+
+PULL_SECONDS = 900.0
+
+
+@dataclass(frozen=True)
+class Request:
+    """A deploy as asked for."""
+
+    loaded: Loaded
+    strategy: str
+    options: Mapping[str, Any]
+    version: str | None = None
+    message: str = ""
+    override_freeze: str = ""
+    replace: bool = False
+    secrets: Callable[[], dict[str, SecretText]] = dict
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """What a deploy would do: the plan, and whether it is the release that is live already."""
+
+    plan: Plan
+    release: Release
+    observed: Observed
+    same: bool
+
+
+# -- deploy
+
+
+def propose(house: House, request: Request) -> Proposal:
+    """Make the plan of a deploy without changing anything but fetching the image."""
+    loaded, strategy, options = _checked(house, request)
+    drivers = house.wire(loaded.manifest, loaded.folder)
+    return _propose(house, request, strategy, options, drivers, request.secrets())
+
+
+def deploy(house: House, request: Request) -> Ending:
+    """Bring a release out by a strategy. The same release again does nothing and says so."""
+    loaded, strategy, options = _checked(house, request)
+    manifest = loaded.manifest
+    _not_frozen(house, request)
+    secrets = request.secrets()
+    with locked(house, manifest.service, f"{strategy.name} of {version_of(manifest, request.version)}") as lock:
+        _settle_open(house, request, lock)
+        drivers = house.wire(manifest, loaded.folder)
+        proposal = _propose(house, request, strategy, options, drivers, secrets)
+        if proposal.same:
+            text = f"{proposal.release.version} is live already ({_live_name(proposal.observed)}): nothing to do"
+            house.tell(manifest.service, text)
+            return Ending("done", Exit.DONE, text, 0)
+        release = house.store.add_release(proposal.release)
+        house.vault.save(release.service, release.number, secrets)
+        return begin(house, lock, drivers, proposal.plan, loaded.folder, request.message)
+
+
+def _live_name(observed: Observed) -> str:
+    return observed.stable.name if observed.stable else "none"
+
+
+def _checked(house: House, request: Request) -> tuple[Loaded, Strategy, Any]:
+    """Refuse what can be refused before anything is touched."""
+    loaded = request.loaded
+    strategy = load_strategy(request.strategy, loaded.folder)
+    given = {**loaded.manifest.strategy_options(request.strategy), **request.options}
+    options = strategy.parse(given)
+    _same_house(house.store, loaded.manifest)
+    try:
+        loaded.manifest.image_for(request.version)
+    except ValueError as error:
+        raise Refused(f"{loaded.manifest.service}: {error}") from None
+    return loaded, strategy, options
+
+
+def _same_house(store: Store, manifest: Manifest) -> None:
+    number = store.service(manifest.service).stable
+    if not number:
+        return
+    stable = store.release(manifest.service, number).manifest
+    for what, old, new in (
+        ("runtime", stable.runtime, manifest.runtime),
+        ("traffic.haproxy", stable.traffic.haproxy, manifest.traffic.haproxy),
+        ("traffic.mode", stable.traffic.mode, manifest.traffic.mode),
+    ):
+        if old != new:
+            raise Refused(
+                f"{manifest.service}: {what} cannot change in a rollout",
+                "take the service down first (`deploy down`), or deploy under another name and move the domain",
+            )
+
+
+def _not_frozen(house: House, request: Request) -> None:
+    manifest = request.loaded.manifest
+    until = frozen_until(manifest.freeze, datetime.fromtimestamp(house.clock.now()).astimezone())
+    if until is None:
+        return
+    if request.override_freeze:
+        house.tell(manifest.service, f"the freeze until {until:%a %H:%M} is overridden: {request.override_freeze}")
+        return
+    raise Refused(
+        f"{manifest.service} is frozen until {until:%a %d %b %H:%M}", 'wait, or say why not: --override-freeze "reason"'
+    )
+
+
+def _propose(
+    house: House,
+    request: Request,
+    strategy: Strategy,
+    options: Any,
+    drivers: Drivers,
+    secrets: dict[str, SecretText],
+) -> Proposal:
+    manifest, service = request.loaded.manifest, request.loaded.manifest.service
+    image = _resolve(house, request, drivers)
+    observed = observe(house.store, drivers, service)
+    key = house.store.secret("config-key")
+    latest = house.store.releases(service)
+    release = draft(
+        manifest,
+        image,
+        version_of(manifest, request.version),
+        secrets,
+        key,
+        number=(latest[0].number if latest else 0) + 1,
+        by=whoami(),
+        message=request.message,
+        git=git_revision(request.loaded.folder),
+    )
+    same = observed.stable is not None and observed.stable.config_hash == release.config_hash
+    return Proposal(strategy.make(observed, release, options), release, observed, same)
+
+
+def _resolve(house: House, request: Request, drivers: Drivers) -> Image:
+    manifest = request.loaded.manifest
+    reference = manifest.image_for(request.version)
+    if manifest.runtime == "process":
+        reference = str((request.loaded.folder / reference).resolve())
+
+    def tell(kind: str, **data: Any) -> None:
+        house.sink(Event(kind, house.clock.now(), manifest.service, 0, data))
+
+    return drivers.runtime.resolve(manifest, reference, Deadline.after(house.clock, PULL_SECONDS), tell)
+
+
+def _settle_open(house: House, request: Request, lock: Lock) -> None:
+    """An unfinished rollout of a dead process is refused, or taken back first if the user says so."""
+    service = request.loaded.manifest.service
+    rollout = house.store.open_rollout(service)
+    if rollout is None:
+        return
+    if not request.replace:
+        raise Locked(
+            f"rollout {rollout.number} of {service} (r{rollout.release}, {rollout.strategy}, by {rollout.started_by}) "
+            f"is unfinished{': ' + rollout.text if rollout.text else ''}",
+            "`deploy resume`, `deploy promote` or `deploy abort` it, or take it back first with --replace",
+        )
+    run = run_of(house, lock, rollout)
+    ending = drive(run) if committed(house, rollout) else abort(run, whoami(), "replaced by a newer deploy")
+    if ending.outcome == "stuck":
+        raise Refused(f"rollout {rollout.number} could not be taken back: {ending.text}", "see `deploy status`")

@@ -1,0 +1,80 @@
+"""Driving a rollout in this process: the lock, the drivers, the first event."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from deployer.drivers.ports import Drivers
+from deployer.engine import Ending, Run, drive
+from deployer.model import Release, SecretText
+from deployer.operations.house import House
+from deployer.plan import Plan
+from deployer.store import Lock, Rollout, whoami
+
+
+@contextmanager
+def locked(house: House, service: str, purpose: str) -> Iterator[Lock]:
+    """Hold the lock of a service. Raises Locked when somebody else does."""
+    lock = house.store.locks.take(service, purpose)
+    try:
+        yield lock
+    finally:
+        house.store.locks.release(lock)
+
+
+def begin(house: House, lock: Lock, drivers: Drivers, plan: Plan, folder: Path, message: str) -> Ending:
+    """Record a rollout and drive it."""
+    rollout = house.store.begin(lock, plan, folder, whoami(), message)
+    run = run_of(house, lock, rollout, drivers)
+    run.tell(
+        "rollout.started",
+        release=plan.release,
+        version=run.candidate.version,
+        origin=plan.origin,
+        strategy=plan.strategy,
+        by=rollout.started_by,
+        steps=[s.explain() for s in plan.forward],
+        plan=plan.to_dict(),
+    )
+    return drive(run)
+
+
+def run_of(house: House, lock: Lock, rollout: Rollout, drivers: Drivers | None = None) -> Run:
+    """Make ready to drive a recorded rollout."""
+    manifest = house.store.release(rollout.service, rollout.release).manifest
+
+    def secrets(release: Release) -> dict[str, SecretText]:
+        return house.vault.load(release.service, release.number, frozenset(release.manifest.secrets))
+
+    return Run(
+        store=house.store,
+        drivers=drivers or house.wire(manifest, rollout.folder),
+        clock=house.clock,
+        sink=house.sink,
+        rollout=rollout,
+        lock=lock,
+        secrets=secrets,
+        ports=house.ports,
+        port_usable=port_usable,
+        stop_asked=house.stop_asked,
+    )
+
+
+def port_usable(port: int) -> bool:
+    """Tell whether nobody listens on a port of this machine."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("", port))
+        except OSError:
+            return False
+    return True
+
+
+def committed(house: House, rollout: Rollout) -> bool:
+    """Tell whether a rollout is past its commit point."""
+    entry = house.store.entry(rollout.number, "forward", rollout.plan.commit)
+    return entry is not None and entry.state == "done"

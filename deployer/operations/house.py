@@ -1,0 +1,32 @@
+"""The state folder with everything needed to act on it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from deployer.clock import Clock
+from deployer.drivers.ports import Drivers
+from deployer.events import Event, Sink
+from deployer.manifest.models import Manifest
+from deployer.store import Store
+from deployer.store.vault import Vault
+
+
+@dataclass
+class House:
+    """The state folder with everything needed to act on it."""
+
+    store: Store
+    vault: Vault
+    clock: Clock
+    wire: Callable[[Manifest, Path], Drivers]
+    ports: Sequence[int]
+    sink: Sink = lambda _event: None
+    stop_asked: threading.Event = field(default_factory=threading.Event)
+
+    def tell(self, service: str, text: str) -> None:
+        """Send a note that belongs to no rollout yet."""
+        self.sink(Event("note", self.clock.now(), service, 0, {"text": text}))

@@ -1,0 +1,74 @@
+"""`rollback` and `down`: leaving a finished release, and leaving altogether."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from pathlib import Path
+
+from deployer.clock import Deadline
+from deployer.drivers.ports import Drivers
+from deployer.engine import Ending, drive
+from deployer.errors import DeployError, Refused
+from deployer.model import Release
+from deployer.observe import observe
+from deployer.operations.driving import begin, committed, locked, run_of
+from deployer.operations.house import House
+from deployer.operations.wishes import stop
+from deployer.rollback import choose, rollback_plan
+
+
+def rollback(house: House, service: str, *, to: int | None = None, force: bool = False, reason: str = "") -> Ending:
+    """Leave the live release for an earlier good one; an unfinished rollout is taken back instead."""
+    rollout = house.store.open_rollout(service)
+    if rollout is not None and not committed(house, rollout):
+        house.tell(service, f"rollout {rollout.number} is unfinished: taking it back")
+        return stop(house, service, reason or "rollback")
+    with locked(house, service, "rollback") as lock:
+        if rollout is not None:
+            drive(run_of(house, lock, rollout))  # only tidying up was left
+        record = house.store.service(service)
+        if not record.stable:
+            raise Refused(f"{service} was never deployed", "there is nothing to go back to")
+        current = house.store.release(service, record.stable)
+        drivers = house.wire(current.manifest, Path())
+        observed = observe(house.store, drivers, service)
+        target = choose(house.store.releases(service), observed, record.stable, to, force=force)
+        plan = rollback_plan(observed, target, record.stable)
+        return begin(house, lock, drivers, plan, Path.cwd(), reason)
+
+
+# -- down
+
+
+def down(house: House, service: str) -> tuple[str, ...]:
+    """Take a service off the proxy and remove all its instances; releases and history stay. Give what was removed."""
+    with locked(house, service, "down") as lock:
+        rollout = house.store.open_rollout(service)
+        if rollout is not None:
+            raise Refused(
+                f"rollout {rollout.number} of {service} is unfinished", "`deploy abort` or `deploy resume` first"
+            )
+        releases = house.store.releases(service)
+        if not releases:
+            raise Refused(f"{service} was never deployed", "`deploy status` lists what was")
+        drivers = house.wire(releases[0].manifest, Path())
+        _withdraw(house, drivers, releases[0])
+        removed = drivers.runtime.instances(service)
+        for instance in removed:
+            grace = house.store.release(service, instance.release).manifest.stop.grace
+            drivers.runtime.remove(instance, grace, Deadline.after(house.clock, grace + 30))
+            house.store.free_port(service, instance.release, instance.index)
+        house.store.taken_down(lock)
+    return tuple(i.name for i in removed)
+
+
+def _withdraw(house: House, drivers: Drivers, release: Release) -> None:
+    drain = release.manifest.stop.drain
+    if drivers.traffic.read(release.service) is None:
+        return
+    for colour in ("blue", "green"):
+        names = [s.name for s, _ in drivers.traffic.servers(release.service, colour)]
+        if names:
+            with suppress(DeployError):  # a broken proxy must not keep the instances alive
+                drivers.traffic.drain(release.service, colour, names, Deadline.after(house.clock, drain))
+    drivers.traffic.forget(release.service, Deadline.after(house.clock, 30))

@@ -1,0 +1,108 @@
+"""What people ask of an unfinished rollout: promote, abort, pause, resume; and following one from outside."""
+
+from __future__ import annotations
+
+from typing import NoReturn
+
+from deployer.clock import Deadline
+from deployer.engine import Ending, abort, drive
+from deployer.errors import DeployError, Exit, Locked, Refused
+from deployer.operations.driving import committed, locked, run_of
+from deployer.operations.house import House
+from deployer.store import Rollout, whoami
+
+FOLLOW_SECONDS = 0.2  # between two looks at another process's events
+FOLLOW_LIMIT = 24 * 3600.0
+
+
+def open_rollout(house: House, service: str) -> Rollout:
+    """Read the unfinished rollout of a service. Raises Refused when there is none."""
+    rollout = house.store.open_rollout(service)
+    if rollout is None:
+        raise Refused(f"{service} has no unfinished rollout", "`deploy history` shows the finished ones")
+    return rollout
+
+
+def promote(house: House, service: str, reason: str = "") -> Ending:
+    """Finish an unfinished rollout forward: watches and approvals are passed without waiting."""
+    rollout = open_rollout(house, service)
+    if rollout.phase == "back":
+        raise Refused(
+            f"rollout {rollout.number} is on its way back: {rollout.text}", "`deploy resume` ends the way back"
+        )
+    return _wish(house, rollout, "promote", reason)
+
+
+def stop(house: House, service: str, reason: str = "") -> Ending:
+    """Abort: stop an unfinished rollout and go back."""
+    rollout = open_rollout(house, service)
+    if committed(house, rollout):
+        raise Refused(f"r{rollout.release} is promoted already", "`deploy resume` ends it, `deploy rollback` leaves it")
+    ending = _wish(house, rollout, "abort", reason)
+    return _as_asked(ending)
+
+
+def pause(house: House, service: str, reason: str = "") -> Ending:
+    """Hold a running rollout at its share; `deploy resume` goes on."""
+    rollout = open_rollout(house, service)
+    if house.store.locks.read(service) is None:
+        raise Refused(f"rollout {rollout.number} of {service} is not running: {rollout.text or 'its process is gone'}")
+    return _wish(house, rollout, "pause", reason)
+
+
+def resume(house: House, service: str) -> Ending:
+    """Go on with a rollout that was held, or whose process died."""
+    rollout = open_rollout(house, service)
+    with locked(house, service, f"resume of rollout {rollout.number}") as lock:
+        run = run_of(house, lock, house.store.rollout(rollout.number))
+        run.tell("rollout.resumed", phase=run.rollout.phase, by=whoami())
+        return drive(run)
+
+
+def _as_asked(ending: Ending) -> Ending:
+    """An abort that went back is what was asked for: exit 0."""
+    if ending.outcome == "reverted":
+        return Ending("reverted", Exit.DONE, ending.text, ending.rollout)
+    return ending
+
+
+def _wish(house: House, rollout: Rollout, kind: str, reason: str) -> Ending:
+    """Do it here when nobody alive drives the rollout, else ask the one who does and follow."""
+    try:
+        with locked(house, rollout.service, f"{kind} of rollout {rollout.number}") as lock:
+            run = run_of(house, lock, house.store.rollout(rollout.number))
+            run.tell("rollout.resumed", phase=run.rollout.phase, by=whoami())
+            if kind == "abort":
+                return abort(run, whoami(), reason)
+            run.hurry = kind == "promote"
+            return drive(run)
+    except Locked:
+        seen = house.store.events(rollout.number)
+        house.store.ask(rollout.number, kind, whoami(), reason)
+        house.tell(rollout.service, f"{kind} asked of the process that drives rollout {rollout.number}")
+        return follow(house, rollout.number, after=seen[-1].id if seen else 0)
+
+
+def follow(house: House, number: int, *, after: int = 0, limit: float = FOLLOW_LIMIT) -> Ending:
+    """Show the events of a rollout that another process drives, until it ends or is held."""
+    deadline = Deadline.after(house.clock, limit)
+    while not house.stop_asked.is_set():
+        events = house.store.events(number, after)
+        for event in events:
+            house.sink(event)
+            after = event.id
+        rollout = house.store.rollout(number)
+        if rollout.outcome and not events:
+            return Ending(rollout.outcome, Exit(rollout.exit), rollout.text, number)
+        if not rollout.outcome and not events and house.store.locks.read(rollout.service) is None:
+            _abandoned(rollout)
+        deadline.check(f"following rollout {number}")
+        house.clock.sleep(FOLLOW_SECONDS)
+    return Ending("held", Exit.DONE, "no longer following; the rollout goes on", number)
+
+
+def _abandoned(rollout: Rollout) -> NoReturn:
+    raise DeployError(
+        f"the process that drove rollout {rollout.number} is gone",
+        "`deploy resume` finishes it, `deploy abort` takes it back; its share runs out by itself",
+    )

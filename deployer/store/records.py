@@ -1,0 +1,100 @@
+"""What the store gives back: its rows as frozen data."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from deployer.manifest.models import Manifest
+from deployer.model import Outcome, Phase, Release
+from deployer.plan import Plan
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """One attempt to move from a release to another, as it is recorded."""
+
+    number: int
+    service: str
+    strategy: str
+    origin: int
+    release: int
+    plan: Plan
+    phase: Phase
+    outcome: Outcome | None
+    exit: int
+    text: str
+    folder: Path
+    started_at: float
+    started_by: str
+    message: str
+    ended_at: float | None
+
+    @property
+    def open(self) -> bool:
+        """Tell whether it still waits for its end."""
+        return self.ended_at is None
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One line of the journal."""
+
+    phase: Phase
+    n: int
+    state: str
+    began_at: float
+    until: float
+    ended_at: float | None
+    detail: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Ask:
+    """What a person wants of a rollout that another process drives."""
+
+    id: int
+    kind: str
+    by: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Service:
+    """What was promoted last, and what is kept warm."""
+
+    name: str
+    stable: int = 0
+    warm: int = 0
+    warm_colour: str = ""
+    warm_until: float = 0.0
+
+
+def read_release(row: sqlite3.Row) -> Release:
+    """Make a release of a row of `releases`."""
+    return Release(**{**dict(row), "manifest": Manifest.from_record(json.loads(row["manifest"]))})
+
+
+def read_rollout(row: sqlite3.Row) -> Rollout:
+    """Make a rollout of a row of `rollouts`."""
+    data = dict(row)
+    data["plan"] = Plan.from_json(data["plan"])
+    data["outcome"] = data["outcome"] or None
+    data["folder"] = Path(data["folder"])
+    return Rollout(**data)
+
+
+def read_entry(row: sqlite3.Row) -> Entry:
+    """Make an entry of a row of `journal`."""
+    return Entry(
+        row["phase"],
+        row["n"],
+        row["state"],
+        row["began_at"],
+        row["until"],
+        row["ended_at"],
+        json.loads(row["detail"]),
+    )
