@@ -127,7 +127,7 @@ class HAProxyTraffic:
         """Open the stream of requests of the service."""
         self._spec(service)
         self._proxy.ready(self._soon())
-        return Stream(service, self._proxy.master, self._clock, lambda: self._share(service))
+        return Stream(service, self._proxy, self._clock, lambda: self._share(service))
 
     def forget(self, service: str, deadline: Deadline) -> None:
         """Remove the service from the proxy; our own proxy ends with its last service and leaves nothing behind."""

@@ -58,6 +58,11 @@ class Home:
         """The secret of the preview route."""
         return self.root / "preview.token"
 
+    @property
+    def requests(self) -> Path:
+        """The socket on which each worker tells what it answers."""
+        return self.root / "requests.sock"
+
     def staging(self) -> Home:
         """Give the place where a new configuration is validated; `-f FOLDER` loads no sub-folders."""
         root = self.root / "staging"

@@ -86,19 +86,6 @@ class Master:
             raise Gone(worker)
         return text
 
-    def open(self, worker: Worker, command: str) -> socket.socket:
-        """Start a command that goes on printing; give the connection, non-blocking."""
-        connection = socket.socket(socket.AF_UNIX)
-        try:
-            connection.settimeout(ANSWER_WITHIN)
-            connection.connect(str(self.path))
-            connection.sendall(f"@!{worker.pid} {command}\n".encode())
-            connection.setblocking(False)
-        except OSError:
-            connection.close()
-            raise
-        return connection
-
     def reload(self, deadline: Deadline) -> tuple[str, ...]:
         """Load the configuration files anew; give the complaints of a proxy that went on with the old ones."""
         reply = self.ask("reload", deadline)

@@ -59,12 +59,8 @@ class OwnProxy:
         self._program = program
         self._supervised = folder / "process"
         self._log = folder / "haproxy.log"
-        length = len(os.fsencode(self.master.path))
-        if length > LONGEST_PATH:
-            raise Refused(
-                f"{self.master.path}: {length} bytes, {LONGEST_PATH} is the most that a socket of HAProxy can have",
-                "choose a state folder with a shorter path",
-            )
+        _refuse_long(self.master.path)
+        _refuse_long(self.home.requests)
 
     def validate(self, config: Path) -> None:
         """Let HAProxy read a configuration. Raises Refused with its own words."""
@@ -130,6 +126,7 @@ class TeamProxy:
         self.master = Master(Path(settings.socket).absolute(), clock)
         self._main = tuple(Path(path) for path in settings.main)
         self._binary = settings.binary
+        _refuse_long(self.home.requests)
         if not folder.is_dir():
             raise Refused(f"{folder} is no folder", "make it, and add `-f` with it to the command line of your HAProxy")
 
@@ -175,6 +172,15 @@ def refuse_taken(listens: Iterable[Listen]) -> None:
                 if error.errno == errno.EADDRNOTAVAIL:
                     raise Refused(f"{listen.address} is no address of this machine", "choose another one") from None
                 # EACCES: whether the proxy may is for the proxy to say; a team's often runs as root, we do not.
+
+
+def _refuse_long(path: Path) -> None:
+    length = len(os.fsencode(path))
+    if length > LONGEST_PATH:
+        raise Refused(
+            f"{path}: {length} bytes, {LONGEST_PATH} is the most that a socket of HAProxy can have",
+            "choose a folder with a shorter path",
+        )
 
 
 def _refuse(said: str, config: Path) -> None:

@@ -60,23 +60,34 @@ class Files:
     structure: str
 
 
-def render(specs: Iterable[Spec], home: Home, *, own: bool) -> Files:
-    """Write the files. Raises Refused for services that claim the same, and for text that is no configuration."""
+def render(specs: Iterable[Spec], home: Home, *, own: bool, user: int = 0) -> Files:
+    """Write the files, for our own proxy or for a team's, which then lets `user` read the requests.
+
+    Raises Refused for services that claim the same, and for text that is no configuration.
+    """
     ordered = sorted(specs, key=lambda s: s.service)
     entries = claims.entries(ordered)
     others = dict(_others(ordered, entries, home))
-    bare = _config([s.bare() for s in ordered], entries, home, own=own)
-    return Files(_config(ordered, entries, home, own=own), others, _digest(bare, others, ordered))
+    head = _head(home, own=own, user=user)
+    bare = head + _body([s.bare() for s in ordered], entries, home)
+    return Files(head + _body(ordered, entries, home), others, _digest(bare, others, ordered))
 
 
-def _config(specs: list[Spec], entries: tuple[claims.Entry, ...], home: Home, *, own: bool) -> str:
+def _head(home: Home, *, own: bool, user: int) -> str:
+    # The master socket cannot pass on an answer that never ends, so the stream has a socket of its own.
+    stream = f"  stats socket {home.requests} mode 600 level operator"
+    settings = f"{GLOBAL}{stream}\n" if own else f"\nglobal\n{stream} uid {user}\n"
+    return HEAD + settings + SHARED
+
+
+def _body(specs: list[Spec], entries: tuple[claims.Entry, ...], home: Home) -> str:
     lines: list[str] = []
     for entry in entries:
         lines += ["", *frontend.frontend(entry, home)]
     for spec in specs:
         for colour in COLOURS:
             lines += ["", *backend.backend(spec, colour)]
-    return HEAD + (GLOBAL if own else "") + SHARED + "\n".join(lines) + "\n"
+    return "\n".join(lines) + "\n"
 
 
 def _others(specs: list[Spec], entries: tuple[claims.Entry, ...], home: Home) -> Iterator[tuple[Path, str]]:

@@ -9,16 +9,20 @@ import threading
 from bisect import bisect_left
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from deployer.clock import Clock
+from deployer.clock import Clock, Deadline
 from deployer.drivers.traffic.haproxy.frontend import RING
-from deployer.drivers.traffic.haproxy.master import Gone, Master, Worker
+from deployer.drivers.traffic.haproxy.master import Gone, Worker
+from deployer.drivers.traffic.haproxy.proxy import Proxy
 from deployer.errors import DriverFailed
 from deployer.model import LATENCY_BOUNDS, Counts, Sample
 
 LOOK_EVERY = 0.2  # seconds between two looks for workers that came or went
+OPEN_WITHIN = 2.0  # seconds for a worker to answer the first command
+_PID = re.compile(rb"^Pid: (\d+)", re.MULTILINE)
 _DROPPED = re.compile(rb"(\d+) events? (?:was |were )?dropped")
 
 
@@ -110,17 +114,74 @@ def _milliseconds(status: bytes, duration: bytes) -> float | None:
     return float(number) if status == b"tcp" else number / 1000
 
 
+class Line:
+    """The connection to one worker's ring."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self.connection = connection
+        self._rest = b""
+
+    @classmethod
+    def open(cls, path: Path, worker: Worker, *, past: bool) -> Line | None:
+        """Connect; with `past` also to what the ring holds already. None when another worker listens there by now."""
+        connection = socket.socket(socket.AF_UNIX)
+        try:
+            connection.settimeout(OPEN_WITHIN)
+            connection.connect(str(path))
+            # Commands of one line are carried out in order: once the first has answered, the second is next.
+            connection.sendall(f"show info; show events {RING} -w{'' if past else ' -n'}\n".encode())
+            line = cls(connection)
+            head = line._head()
+            connection.setblocking(False)
+        except OSError:
+            connection.close()
+            raise
+        if _pid(head) != worker.pid:
+            connection.close()
+            return None
+        return line
+
+    def _head(self) -> bytes:
+        """Read what `show info` says, up to its empty line; what follows belongs to the ring."""
+        data = b""
+        while b"\n\n" not in data:
+            chunk = self.connection.recv(1 << 16)
+            if not chunk:
+                raise ConnectionResetError("closed")
+            data += chunk
+        head, _, self._rest = data.partition(b"\n\n")
+        return head
+
+    def read(self) -> list[bytes] | None:
+        """Give the lines that have come; None at the end."""
+        try:
+            data = self.connection.recv(1 << 20)
+        except BlockingIOError:
+            return []
+        except OSError:
+            return None
+        if not data:
+            return None
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        return lines
+
+
+def _pid(head: bytes) -> int:
+    match = _PID.search(head)
+    return int(match[1]) if match else 0
+
+
 class Stream:
     """Reads the rings in a thread, one connection for each worker, across reloads and restarts."""
 
-    def __init__(self, service: str, master: Master, clock: Clock, share: Callable[[], int]) -> None:
-        self._master = master
+    def __init__(self, service: str, proxy: Proxy, clock: Clock, share: Callable[[], int]) -> None:
+        self._master = proxy.master
+        self._path = proxy.home.requests
         self._clock = clock
         self._share = share
         self._tally = Tally(service)
-        self._rests: dict[int, bytes] = {}
-        self._connections: dict[int, socket.socket] = {}
-        self._finished: set[int] = set()
+        self._lines: dict[int, Line] = {}
+        self._finished: set[int] = set()  # workers that have nobody left to serve, or that cannot be reached
         self._selector = selectors.DefaultSelector()
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"requests of {service}", daemon=True)
@@ -128,11 +189,14 @@ class Stream:
     def __enter__(self) -> Self:
         try:
             for worker in self._master.workers():
-                # What a ring holds already is from before this stream.
-                self._connect(worker, "-n")
+                if worker.old:  # it gave up its socket, and is about to end
+                    self._finished.add(worker.pid)
+                else:
+                    # What the ring holds already is from before this stream.
+                    self._follow(worker, past=False)
         except OSError as error:
             self._close()
-            raise DriverFailed(f"{self._master.path}: the request stream: {error}", "is the proxy running?") from None
+            raise DriverFailed(f"{self._path}: the request stream: {error}", "is the proxy running?") from None
         self._thread.start()
         return self
 
@@ -159,25 +223,29 @@ class Stream:
     def _look(self) -> None:
         """Follow the workers: a new one is read from its first line, one without users is let go."""
         try:
-            workers = self._master.workers()
+            workers = self._master.workers(Deadline.after(self._clock, LOOK_EVERY))
             for worker in workers:
-                if worker.pid not in self._connections and worker.pid not in self._finished:
-                    self._connect(worker, "")
-                elif worker.old and worker.pid in self._connections and self._idle(worker):
-                    # Our connection alone would keep it alive.
-                    self._receive(worker.pid)
-                    self._drop(worker.pid)
-                    self._finished.add(worker.pid)
+                if worker.pid in self._lines:
+                    if worker.old and self._idle(worker):
+                        self._release(worker)
+                elif worker.pid not in self._finished and not worker.old:
+                    self._follow(worker, past=True)
             self._finished &= {w.pid for w in workers}
         except (DriverFailed, OSError):
             return  # the proxy is being restarted; the next look finds it
 
-    def _connect(self, worker: Worker, option: str) -> None:
-        connection = self._master.open(worker, f"show events {RING} -w {option}".rstrip())
-        self._connections[worker.pid] = connection
-        self._selector.register(connection, selectors.EVENT_READ, worker.pid)
-        # Once the worker has answered this, it has read the command before.
-        self._master.run(worker, "show version")
+    def _follow(self, worker: Worker, *, past: bool) -> None:
+        line = Line.open(self._path, worker, past=past)
+        if line is not None:
+            self._lines[worker.pid] = line
+            self._selector.register(line.connection, selectors.EVENT_READ, worker.pid)
+
+    def _release(self, worker: Worker) -> None:
+        """Let an old worker end: our connection alone would keep it."""
+        self._receive(worker.pid)
+        if worker.pid in self._lines:
+            self._drop(worker.pid)
+        self._finished.add(worker.pid)
 
     def _idle(self, worker: Worker) -> bool:
         try:
@@ -188,28 +256,18 @@ class Stream:
         return match is not None and int(match[1]) == 0
 
     def _receive(self, pid: int) -> None:
-        connection = self._connections.get(pid)
-        if connection is None:
-            return
-        try:
-            data = connection.recv(1 << 20)
-        except BlockingIOError:
-            return
-        except OSError:
-            data = b""
-        if not data:
+        lines = self._lines[pid].read()
+        if lines is None:
             self._drop(pid)
-            return
-        *lines, self._rests[pid] = (self._rests.get(pid, b"") + data).split(b"\n")
-        self._tally.feed(lines)
+        else:
+            self._tally.feed(lines)
 
     def _drop(self, pid: int) -> None:
-        connection = self._connections.pop(pid)
-        self._selector.unregister(connection)
-        connection.close()
-        self._rests.pop(pid, None)
+        line = self._lines.pop(pid)
+        self._selector.unregister(line.connection)
+        line.connection.close()
 
     def _close(self) -> None:
-        for pid in list(self._connections):
+        for pid in list(self._lines):
             self._drop(pid)
         self._selector.close()

@@ -1,0 +1,107 @@
+"""Bringing a changed configuration into the running proxy: all of it, or nothing."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from deployer.clock import Deadline
+from deployer.drivers.traffic.haproxy import claims, home, proxy, spec, state
+from deployer.drivers.traffic.haproxy.live import LiveMap
+from deployer.drivers.traffic.haproxy.proxy import Proxy
+from deployer.drivers.traffic.haproxy.render import Files, render
+from deployer.drivers.traffic.haproxy.spec import Spec
+from deployer.model import INITIAL
+
+
+def load(running: Proxy, live: LiveMap, specs: Mapping[str, Spec], deadline: Deadline) -> None:
+    """Make the proxy run these services. Raises Refused when it cannot; everything is as it was then.
+
+    The caller holds the lock of the folder.
+    """
+    place = running.home
+    files = files_of(running, specs, place)
+    before = spec.load_all(place.services)
+    loaded = running.master.answers() and live.structure(deadline) == files.structure
+    if loaded and before == specs:
+        return
+    if not loaded:
+        _refuse_taken(running, before, specs)
+        _validate(running, specs)
+    with _restored(place):
+        _write(place, specs, files)
+        if not loaded:
+            running.load(deadline)
+            live.settle(state.load(place.state), deadline)
+
+
+def persist(running: Proxy, changed: Spec) -> None:
+    """Write a spec whose servers changed, and the config that a restarted proxy comes up with. No reload."""
+    place = running.home
+    specs = {**spec.load_all(place.services), changed.service: changed}
+    files = files_of(running, specs, place)
+    spec.save(place.services, changed)
+    home.write(place.config, files.config)
+
+
+def files_of(running: Proxy, specs: Mapping[str, Spec], place: home.Home) -> Files:
+    """Write the files of a proxy, to stand in `place`."""
+    return render(specs.values(), place, own=running.own, user=os.geteuid())
+
+
+def _refuse_taken(running: Proxy, before: Mapping[str, Spec], specs: Mapping[str, Spec]) -> None:
+    ours = {li for s in before.values() for li, _ in claims.listens(s)} if running.master.answers() else set()
+    wanted = {li for s in specs.values() for li, _ in claims.listens(s)}
+    proxy.refuse_taken(sorted(wanted - ours, key=lambda li: (li.host, li.port)))
+
+
+def _validate(running: Proxy, specs: Mapping[str, Spec]) -> None:
+    """Let HAProxy read the new files in a place of their own."""
+    staging = running.home.staging()
+    try:
+        _write(staging, specs, files_of(running, specs, staging))
+        running.validate(staging.config)
+    finally:
+        shutil.rmtree(staging.root)
+
+
+def _write(place: home.Home, specs: Mapping[str, Spec], files: Files) -> None:
+    place.create()
+    values = state.load(place.state)
+    lives = {service: values.get(service, state.encode(INITIAL)) for service in specs}
+    state.save(place.state, {**lives, state.STRUCTURE: files.structure})
+    for path, text in files.others.items():
+        home.write(path, text)
+    for path in set(place.maps.iterdir()) - set(files.others) - {place.state}:
+        path.unlink()
+    for path in place.services.glob("*.json"):
+        if path.stem not in specs:
+            path.unlink()
+    for each in specs.values():
+        spec.save(place.services, each)
+    home.write(place.config, files.config)
+
+
+@contextmanager
+def _restored(place: home.Home) -> Iterator[None]:
+    """Put every file back when something goes wrong."""
+    old = _snapshot(place)
+    try:
+        yield
+    except BaseException:
+        if not any(path.parent == place.services for path in old):
+            place.remove()
+        else:
+            for path in _snapshot(place).keys() - old.keys():
+                path.unlink()
+            for path, text in old.items():
+                home.write(path, text)
+        raise
+
+
+def _snapshot(place: home.Home) -> dict[Path, str]:
+    paths = [place.config, *place.maps.glob("*"), *place.services.glob("*.json")]
+    return {path: text for path in paths if (text := home.read(path)) is not None}

@@ -1,0 +1,186 @@
+"""Upstreams that tests put behind the proxy: small servers on a port of their own, in a thread of their own."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+from collections import Counter
+from types import TracebackType
+from typing import Self
+from urllib.parse import parse_qs, urlsplit
+
+
+class Upstream:
+    """An HTTP/1.1 server that answers with its name.
+
+    `/` and every other path: 200 and the name. `/slow?ms=N`: the same after N ms. `/status/N`: status N.
+    `/headers`: the request's headers as JSON. `/up` is what health checks ask: `ill` makes it answer 503.
+    """
+
+    def __init__(self, name: str, port: int = 0) -> None:
+        self.name = name
+        self.port = port
+        self.hits: Counter[str] = Counter()  # by path
+        self.begun = threading.Event()  # a /slow request has begun
+        self.ill = False
+        self.failing = False  # every answer but /up is a 500
+        self._loop = asyncio.new_event_loop()
+        self._ready = threading.Event()
+        self._stop: asyncio.Event
+        self._error: BaseException | None = None
+        self._connections: set[asyncio.Transport] = set()
+        self._thread = threading.Thread(target=self._run, name=f"upstream {name}", daemon=True)
+
+    @property
+    def address(self) -> str:
+        return f"127.0.0.1:{self.port}"
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        self._ready.wait(10)
+        if self._error:
+            raise self._error
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """Close the port and every connection, at once."""
+        if self._thread.is_alive():
+            self._loop.call_soon_threadsafe(self._stop.set)
+            self._thread.join(10)
+
+    @property
+    def users(self) -> int:
+        """Requests that were no health checks."""
+        return sum(count for path, count in self.hits.items() if path != "/up")
+
+    def _run(self) -> None:
+        try:
+            self._loop.run_until_complete(self._serve())
+        except BaseException as error:  # noqa: BLE001 -- handed to the thread that waits for the start
+            self._error = error
+        finally:
+            self._loop.close()
+            self._ready.set()
+
+    async def _serve(self) -> None:
+        self._stop = asyncio.Event()
+        server = await self._loop.create_server(lambda: self.protocol(), "127.0.0.1", self.port, backlog=1024)
+        self.port = server.sockets[0].getsockname()[1]
+        self._ready.set()
+        await self._stop.wait()
+        server.close()
+        for transport in list(self._connections):
+            transport.abort()
+        await asyncio.sleep(0)
+
+    def protocol(self) -> asyncio.Protocol:
+        return _Http(self, self._connections)
+
+
+class _Http(asyncio.Protocol):
+    """Requests without a body, also several in one segment; answers keep their order."""
+
+    def __init__(self, upstream: Upstream, connections: set[asyncio.Transport]) -> None:
+        self._upstream = upstream
+        self._connections = connections
+        self._buffer = b""
+        self._busy = False
+        self._transport: asyncio.Transport
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        self._connections.add(transport)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._connections.discard(self._transport)
+
+    def data_received(self, data: bytes) -> None:
+        self._buffer += data
+        self._next()
+
+    def _next(self) -> None:
+        out = []
+        while not self._busy and b"\r\n\r\n" in self._buffer:
+            head, _, self._buffer = self._buffer.partition(b"\r\n\r\n")
+            length = _length(head)
+            if length and len(self._buffer) < length:
+                self._buffer = head + b"\r\n\r\n" + self._buffer
+                break
+            self._buffer = self._buffer[length:]
+            target = head.split(b" ", 2)[1].decode()
+            url = urlsplit(target)
+            self._upstream.hits[url.path] += 1
+            if url.path == "/slow":
+                self._busy = True
+                self._upstream.begun.set()
+                delay = int(parse_qs(url.query)["ms"][0]) / 1000
+                asyncio.get_running_loop().call_later(delay, self._later, head, url.path)
+            else:
+                out.append(self._answer(head, url.path))
+        if out:
+            self._transport.write(b"".join(out))
+
+    def _later(self, head: bytes, path: str) -> None:
+        self._busy = False
+        if not self._transport.is_closing():
+            self._transport.write(self._answer(head, path))
+            self._next()
+
+    def _answer(self, head: bytes, path: str) -> bytes:
+        status, body = 200, self._upstream.name.encode()
+        if path == "/headers":
+            pairs = (line.split(":", 1) for line in head.decode().split("\r\n")[1:])
+            body = json.dumps({k.lower(): v.strip() for k, v in pairs}).encode()
+        elif path == "/up":
+            status = 503 if self._upstream.ill else 200
+        elif path.startswith("/status/"):
+            status = int(path.removeprefix("/status/"))
+        elif self._upstream.failing:
+            status = 500
+        return b"HTTP/1.1 %d X\r\ncontent-length: %d\r\nx-who: %s\r\n\r\n%s" % (
+            status,
+            len(body),
+            self._upstream.name.encode(),
+            body,
+        )
+
+
+def _length(head: bytes) -> int:
+    for line in head.split(b"\r\n"):
+        if line.lower().startswith(b"content-length:"):
+            return int(line.split(b":")[1])
+    return 0
+
+
+class TcpUpstream(Upstream):
+    """A plain TCP server: says its name, then echoes."""
+
+    def protocol(self) -> asyncio.Protocol:
+        return _Echo(self, self._connections)
+
+
+class _Echo(asyncio.Protocol):
+    def __init__(self, upstream: Upstream, connections: set[asyncio.Transport]) -> None:
+        self._upstream = upstream
+        self._connections = connections
+        self._transport: asyncio.Transport
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        self._connections.add(transport)
+        self._upstream.hits["connection"] += 1
+        transport.write(self._upstream.name.encode() + b"\n")
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._connections.discard(self._transport)
+
+    def data_received(self, data: bytes) -> None:
+        self._transport.write(data)
