@@ -8,7 +8,7 @@ import select
 import subprocess
 import sys
 from collections.abc import Generator, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +28,9 @@ def reports(run: Mapping[str, Any], mark: str, log: Path, deadline: Deadline) ->
     """
     with _worker(mark, log) as worker:
         assert worker.stdin is not None and worker.stdout is not None  # noqa: S101, PT018 -- both are pipes
-        worker.stdin.write(json.dumps({"run": run, "mark": mark}).encode() + b"\n")
-        worker.stdin.flush()
+        with suppress(BrokenPipeError):  # it ended before it read its job; why, its log says
+            worker.stdin.write(json.dumps({"run": run, "mark": mark}).encode() + b"\n")
+            worker.stdin.flush()
         for line in _lines(worker.stdout.fileno(), deadline):
             report = json.loads(line)
             yield report
@@ -42,9 +43,10 @@ def reports(run: Mapping[str, Any], mark: str, log: Path, deadline: Deadline) ->
 
 
 def _lines(fd: int, deadline: Deadline) -> Iterator[bytes]:
-    held = b""
+    held, waiting = b"", select.poll()
+    waiting.register(fd, select.POLLIN)
     while True:
-        if not select.select([fd], [], [], deadline.left())[0]:
+        if not waiting.poll(deadline.left() * 1000):
             raise DeadlinePassed(f"not finished within {deadline.seconds:g} s")
         more = os.read(fd, 65536)
         if not more:
@@ -70,7 +72,8 @@ def _worker(mark: str, log: Path) -> Iterator[subprocess.Popen[bytes]]:
     finally:
         for pipe in (worker.stdin, worker.stdout):
             if pipe is not None:
-                pipe.close()
+                with suppress(BrokenPipeError):
+                    pipe.close()
         try:
             worker.wait(_PATIENCE)
         except subprocess.TimeoutExpired:

@@ -8,14 +8,12 @@ import time
 from http.client import HTTPConnection, HTTPException
 
 
-def main(request: dict[str, object]) -> str:
+def main(address: str, paths: list[str], rounds: int, headers: dict[str, str], status: list[int]) -> str:
     """Make the requests on one connection; says what went wrong, or prints what was done and gives ""."""
-    address, headers = str(request["address"]), dict(request["headers"])  # type: ignore[call-overload]
-    paths, statuses = list(request["paths"]), list(request["status"])  # type: ignore[call-overload]
     host, _, port = address.rpartition(":")
     client = HTTPConnection(host.strip("[]"), int(port), timeout=30)
     took: list[float] = []
-    for _ in range(int(str(request["rounds"]))):
+    for _ in range(rounds):
         for path in paths:
             began = time.monotonic()
             try:
@@ -24,8 +22,8 @@ def main(request: dict[str, object]) -> str:
                 answer.read()
             except (OSError, HTTPException) as error:
                 return f"GET http://{address}{path}: {error or type(error).__name__}"
-            if answer.status not in statuses:
-                return f"GET http://{address}{path}: HTTP {answer.status}, expected {', '.join(map(str, statuses))}"
+            if answer.status not in status:
+                return f"GET http://{address}{path}: HTTP {answer.status}, expected {', '.join(map(str, status))}"
             took.append(time.monotonic() - began)
     if took:
         print(f"{len(took)} requests, the first {took[0] * 1000:.1f} ms, the last {took[-1] * 1000:.1f} ms")
@@ -33,4 +31,4 @@ def main(request: dict[str, object]) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main(json.loads(sys.argv[1])) or 0)
+    sys.exit(main(**json.loads(sys.argv[1])) or 0)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import signal
 import stat
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -12,10 +14,12 @@ import pytest
 import yaml
 
 from deployer.clock import Deadline, SystemClock
-from deployer.errors import Refused
+from deployer.errors import DriverFailed, Refused
 from deployer.hosts import AnsiblePlaybooks
+from deployer.hosts.marked import end_marked, marked
 from deployer.hosts.reports import HIDDEN, Course, slim
-from deployer.hosts.surroundings import program, surroundings
+from deployer.hosts.run import reports
+from deployer.hosts.surroundings import MARK, program, surroundings
 from deployer.hosts.variables import dump, twin, variables
 from deployer.hosts.workspace import fill, forget_secrets, workspace
 from deployer.manifest.models import Manifest
@@ -269,7 +273,29 @@ def test_only_the_last_lines_are_kept() -> None:
     assert seen.lines[-1] == "line 499"
 
 
-def test_processes_of_a_run_are_known_by_their_mark() -> None:
-    from deployer.hosts.marked import marked
+def test_a_worker_that_cannot_start_is_a_driver_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    broken = tmp_path / "python"
+    broken.write_text("#!/bin/sh\necho no module named deployer >&2\nexit 9\n")
+    broken.chmod(0o700)
+    monkeypatch.setattr(sys, "executable", str(broken))
 
-    assert os.getpid() not in list(marked("nobody-has-this-mark"))
+    with pytest.raises(DriverFailed, match=r"ended unexpectedly \(exit code 9\)") as failed:
+        list(reports({"big": "x" * 1_000_000}, "m", tmp_path / "log", Deadline.after(SystemClock(), 10)))
+
+    assert failed.value.log == ("no module named deployer",)
+
+
+def test_processes_are_found_and_ended_by_their_mark_in_whatever_session() -> None:
+    mark = f"test-{os.getpid()}"
+    script = "setsid sleep 60 & echo started; wait"
+    with subprocess.Popen(
+        ["/bin/sh", "-c", script], env={MARK: mark, "PATH": "/usr/bin:/bin"}, stdout=subprocess.PIPE
+    ) as shell:
+        assert shell.stdout is not None
+        shell.stdout.readline()
+        assert shell.pid in list(marked(mark))
+
+        assert end_marked(mark) == ()
+
+        assert shell.wait(10) == -signal.SIGKILL
+    assert list(marked(mark)) == []
