@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+import socket
+import socketserver
 import subprocess
+import threading
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +18,7 @@ import pytest
 from docker.models.containers import Container
 
 from deployer.drivers.runtime.docker.options import SECRETS
-from deployer.errors import DriverFailed, Refused
+from deployer.errors import DeadlinePassed, DriverFailed, Refused
 from deployer.model import Instance
 from tests.conformance.runtimes import DockerBench, answers, get, silent, wait_until_it_answers, within
 from tests.lab import archive, image, registry
@@ -310,3 +314,45 @@ def test_removing_one_instance_leaves_the_others(bench: DockerBench) -> None:
     bench.runtime.remove(one, 1, within())
     assert answers(two)
     assert bench.runtime.instances(bench.service) == (two,)
+
+
+@contextmanager
+def forwarded(target: str) -> Iterator[str]:
+    """Offer a Unix socket on a free port of 127.0.0.1, as an engine with a TCP address does; gives host and port."""
+
+    def pump(source: socket.socket, sink: socket.socket) -> None:
+        with suppress(OSError):
+            while data := source.recv(65536):
+                sink.sendall(data)
+            sink.shutdown(socket.SHUT_WR)
+
+    class Handler(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            with socket.socket(socket.AF_UNIX) as engine:
+                engine.connect(target)
+                answers = threading.Thread(target=pump, args=(engine, self.request))
+                answers.start()
+                pump(self.request, engine)
+                answers.join()
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler) as server:
+        server.daemon_threads = True
+        serving = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+        serving.start()
+        try:
+            yield f"127.0.0.1:{server.server_address[1]}"
+        finally:
+            server.shutdown()
+            serving.join()
+
+
+def test_an_engine_at_a_tcp_address(bench: DockerBench, monkeypatch: pytest.MonkeyPatch) -> None:
+    with forwarded("/var/run/docker.sock") as address:
+        monkeypatch.setenv("DOCKER_HOST", f"tcp://{address}")
+        instance = bench.start(version="1.5", secrets=[])
+        assert bench.runtime.run(instance, [*bench.program(), "env", "VERSION"], within()) == (0, "1.5\n")
+        with pytest.raises(DeadlinePassed):
+            bench.runtime.run(instance, [*bench.program(), "sleep", "60"], within(0.5))
+        assert bench.runtime.logs(instance, 1)[0].startswith("v=1.5 listening")
+        bench.runtime.remove(instance, 1, within())
+        assert bench.runtime.instances(bench.service) == ()

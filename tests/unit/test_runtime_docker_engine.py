@@ -100,6 +100,16 @@ def test_a_missing_engine_is_refused_before_a_rollout_and_fails_within_one(monke
         runtime.instances("shop")
 
 
+def test_an_engine_of_another_user_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(timeout: float, version: str | None) -> docker.DockerClient:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setenv("DOCKER_HOST", "tcp://127.0.0.1:1")
+    with pytest.raises(Refused, match="Permission denied") as refused:
+        Engine(refuse).require()
+    assert "group" in refused.value.hint
+
+
 def test_docker_over_ssh_is_refused_with_the_way_that_works(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DOCKER_HOST", "ssh://web1")
     with pytest.raises(Refused, match="no time-outs") as refused:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from deployer.clock import Deadline
@@ -35,8 +35,8 @@ def run(client: docker.DockerClient, container: str, command: Sequence[str], dea
 
 @contextmanager
 def _cancelled(stream: CancellableStream[bytes], deadline: Deadline) -> Iterator[None]:
-    """Close the stream at the end or at the deadline: the SDK waits for output without any time-out."""
-    timer = threading.Timer(deadline.left(), stream.close)
+    """Cut the stream at the deadline: the SDK waits for output without any time-out."""
+    timer = threading.Timer(deadline.left(), _cut, (stream,))
     timer.daemon = True
     timer.start()
     try:
@@ -44,4 +44,8 @@ def _cancelled(stream: CancellableStream[bytes], deadline: Deadline) -> Iterator
     finally:
         timer.cancel()
         timer.join()
+
+
+def _cut(stream: CancellableStream[bytes]) -> None:
+    with suppress(OSError):  # the engine has cut it already
         stream.close()

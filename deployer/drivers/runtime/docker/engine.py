@@ -90,10 +90,10 @@ class Engine:
             with self.client("ping", CALL) as client:
                 client.ping()
         except (DriverFailed, DeadlinePassed) as error:
-            raise Refused(
-                error.message.removeprefix("ping: "),
-                "start it, set DOCKER_HOST, or set `runtime: process`",
-            ) from error
+            remedy = "start it, set DOCKER_HOST, or set `runtime: process`"
+            if isinstance(error.__cause__, PermissionError):
+                remedy = "log in as a user of its group (usually `docker`), or set `runtime: process`"
+            raise Refused(error.message.removeprefix("ping: "), remedy) from error
 
     @contextmanager
     def client(self, what: str, seconds: float = CALL) -> Iterator[docker.DockerClient]:

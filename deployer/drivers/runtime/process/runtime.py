@@ -1,5 +1,7 @@
 """Runs instances as supervised processes of this machine.
 
+They outlive every command, but not the machine: after a boot `ensure` starts them again.
+
 FOLDER/artifacts/SERVICE/HASH   what is deployed, one snapshot for each content
 FOLDER/processes/NAME           one instance: the files of its supervisor, instance.json, log, secrets/
 """
