@@ -70,7 +70,7 @@ class HAProxyTraffic:
             self._proxy.ready(deadline)
             values = state.load(self._home.state)
             now = state.decode(service, values[service]) if service in values else None
-            if not self._renews(now, live):
+            if not self._moves_nobody(now, live):
                 self._refuse_nowhere(service, live, deadline)
             state.save(self._home.state, {**values, service: state.encode(live)})
             self._live.write(service, live, deadline)
@@ -157,16 +157,14 @@ class HAProxyTraffic:
     def _share(self, service: str) -> int:
         """Give the share in force, from the file that the proxy runs by."""
         value = state.load(self._home.state).get(service)
-        if value is None:
-            return 0
-        live = state.decode(service, value)
-        return 0 if live.lease and live.lease <= self._clock.now() else live.share
+        return 0 if value is None else self._in_force(state.decode(service, value))
 
-    def _renews(self, now: Live | None, live: Live) -> bool:
-        """Tell whether a value only prolongs what is in force: that points nobody anywhere."""
-        if now is None or (now.lease and now.lease <= self._clock.now()):
-            return False
-        return (now.stable, now.share, now.rollout) == (live.stable, live.share, live.rollout)
+    def _moves_nobody(self, now: Live | None, live: Live) -> bool:
+        """Tell whether every user stays where he is: a lease is renewed, or a share that is 0 is made 0."""
+        return now is not None and now.stable == live.stable and self._in_force(now) == live.share
+
+    def _in_force(self, live: Live) -> int:
+        return 0 if live.lease and live.lease <= self._clock.now() else live.share
 
     def _refuse_nowhere(self, service: str, live: Live, deadline: Deadline) -> None:
         """Refuse to point users at a colour without a server that is up.

@@ -1,0 +1,53 @@
+"""A bench for each HAProxy of this machine."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.live.proxies import Bench, label, programs
+from tests.live.upstream import Upstream
+from tests.services import require
+
+PROGRAMS = programs()
+
+
+@pytest.fixture(params=PROGRAMS or [None], ids=[label(p) for p in PROGRAMS] or ["none"])
+def program(request: pytest.FixtureRequest) -> Path:
+    require("haproxy")
+    path: Path = request.param
+    return path
+
+
+@pytest.fixture
+def bench(state: Path, program: Path) -> Iterator[Bench]:
+    """Give our own proxy, with nothing in it."""
+    bench = Bench(state, program)
+    try:
+        yield bench
+    finally:
+        bench.close()
+
+
+@pytest.fixture
+def team(state: Path, program: Path) -> Iterator[Bench]:
+    """Give a proxy that a team runs."""
+    bench = Bench(state, program, team=True)
+    try:
+        yield bench
+    finally:
+        bench.close()
+
+
+@pytest.fixture
+def blue() -> Iterator[Upstream]:
+    with Upstream("b1") as upstream:
+        yield upstream
+
+
+@pytest.fixture
+def green() -> Iterator[Upstream]:
+    with Upstream("g1") as upstream:
+        yield upstream

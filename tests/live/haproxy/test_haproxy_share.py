@@ -1,0 +1,170 @@
+"""Who gets which side: shares, stickiness, forced sides, previews, leases."""
+
+from __future__ import annotations
+
+import time
+from math import sqrt
+
+import pytest
+
+from deployer.errors import DriverFailed, Refused
+from deployer.model import Live
+from tests.live.client import burst, get
+from tests.live.proxies import Bench, within
+from tests.live.upstream import Upstream
+
+pytestmark = pytest.mark.live
+
+
+@pytest.mark.parametrize(("share", "requests"), [(10, 20000), (100, 20000), (1000, 6000), (5000, 4000)])
+def test_measured_share_is_the_share_asked_for(
+    bench: Bench, blue: Upstream, green: Upstream, share: int, requests: int
+) -> None:
+    bench.both(blue, green)
+    bench.steer(Live("blue", share, 0, 1))
+    seen = burst(bench.port, requests)
+    p = share / 10000
+    assert seen["b1"] + seen["g1"] == requests
+    # 4.5 standard deviations: wrong once in 150,000 runs
+    assert abs(seen["g1"] - requests * p) <= 4.5 * sqrt(requests * p * (1 - p)) + 1, seen
+
+
+def test_zero_and_full_shares_are_exact(bench: Bench, blue: Upstream, green: Upstream) -> None:
+    bench.both(blue, green)
+    bench.steer(Live("blue", 0, 0, 1))
+    assert burst(bench.port, 3000) == {"b1": 3000}
+    bench.steer(Live("blue", 10000, 0, 1))
+    assert burst(bench.port, 3000) == {"g1": 3000}
+    bench.steer(Live("green", 0, 0, 1))
+    assert burst(bench.port, 3000) == {"g1": 3000}
+
+
+def test_a_sticky_client_never_moves_back_while_the_share_grows(bench: Bench, blue: Upstream, green: Upstream) -> None:
+    bench.both(blue, green, sticky=True)
+    bench.steer(Live("blue", 1000, 0, 7))
+    cookies = [get(bench.port).cookie for _ in range(150)]
+    assert all(c.startswith("deployer-shop=7.") for c in cookies)
+    on_candidate: set[str] = set()
+    for share in (1000, 2500, 5000, 9900, 10000):
+        bench.steer(Live("blue", share, 0, 7))
+        answers = {c: get(bench.port, headers={"cookie": f"a=b; {c}"}) for c in cookies}
+        now = {c for c, answer in answers.items() if answer.who == "g1"}
+        expected = {c for c in cookies if int(c.rpartition(".")[2]) < share}
+        assert now == expected, "the proxy does not go by the roll of the cookie"
+        assert on_candidate <= now, f"moved back at {share}: {on_candidate - now}"
+        assert not any(answer.cookie for answer in answers.values()), "a known client was given a new roll"
+        on_candidate = now
+
+
+def test_another_rollout_draws_anew_and_no_cookie_is_given_outside_of_one(
+    bench: Bench, blue: Upstream, green: Upstream
+) -> None:
+    bench.both(blue, green, sticky=True)
+    assert get(bench.port).cookie == ""
+    bench.steer(Live("blue", 5000, 0, 8))
+    assert get(bench.port, headers={"cookie": "deployer-shop=7.1"}).cookie.startswith("deployer-shop=8.")
+    full = get(bench.port).headers["set-cookie"]
+    assert [p.strip() for p in full.split(";")[1:]] == ["Path=/", "HttpOnly", "SameSite=Lax"]
+
+
+@pytest.mark.parametrize("forged", ["7.99999", "7.-1", "7.", "7", "x.1", "7.1 or 1", "99999999999.1", ""])
+def test_a_forged_cookie_is_worth_nothing(bench: Bench, blue: Upstream, green: Upstream, forged: str) -> None:
+    bench.both(blue, green, sticky=True)
+    bench.steer(Live("blue", 5000, 0, 7))
+    answer = get(bench.port, headers={"cookie": f"deployer-shop={forged}"})
+    assert answer.status == 200
+    assert answer.cookie.startswith("deployer-shop=7.")
+
+
+def test_header_and_cookie_force_a_side_at_any_share(bench: Bench, blue: Upstream, green: Upstream) -> None:
+    bench.both(blue, green, force={"header": "X-Side", "cookie": "side"})
+    for share, stable in ((0, "b1"), (10000, "b1")):
+        bench.steer(Live("blue", share, 0, 3))
+        usual = "b1" if share == 0 else "g1"
+        assert get(bench.port, headers={"X-Side": "candidate"}).who == "g1"
+        assert get(bench.port, headers={"X-Side": "stable"}).who == stable
+        assert get(bench.port, headers={"cookie": "side=candidate"}).who == "g1"
+        assert get(bench.port, headers={"cookie": "side=candidate", "X-Side": "stable"}).who == "b1"
+        assert get(bench.port, headers={"X-Side": "green"}).who == usual
+        assert get(bench.port, headers={"cookie": "side=1"}).who == usual
+
+
+def test_a_forced_side_that_is_not_there_is_not_forced(bench: Bench, blue: Upstream) -> None:
+    bench.put("blue", blue, force={"header": "X-Side"})
+    bench.steer(Live("blue", 0, 0, 3))
+    assert get(bench.port, headers={"X-Side": "candidate"}).who == "b1"
+
+
+def test_networks_get_the_candidate_as_soon_as_users_are_let_in(bench: Bench, blue: Upstream, green: Upstream) -> None:
+    bench.both(blue, green, force={"networks": ["127.0.0.0/8", "fd00::/8"]})
+    bench.steer(Live("blue", 1, 0, 3))
+    assert {get(bench.port).who for _ in range(20)} == {"g1"}
+    bench.steer(Live("blue", 0, 0, 3))
+    assert {get(bench.port).who for _ in range(20)} == {"b1"}
+
+
+def test_the_preview_reaches_the_candidate_before_any_user(bench: Bench, blue: Upstream, green: Upstream) -> None:
+    bench.both(blue, green, domains=["shop.example.com"], path="/api")
+    base, headers = bench.traffic.preview("shop")
+    assert base == f"http://127.0.0.1:{bench.port}"
+    assert get(bench.port, "/api/x", headers).who == "g1"
+    assert get(bench.port, "/", headers).who == "g1", "also where the path is another service's"
+    assert "x-deployer-preview" not in get(bench.port, "/headers", headers).body
+    wrong = {**headers, "x-deployer-preview": "guess.shop"}
+    assert get(bench.port, "/api/x", wrong).who == "b1"
+    wrong = {**headers, "x-deployer-preview": "guess.shop"}
+    assert get(bench.port, "/", wrong).status == 404
+    assert (bench.root / "preview.token").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_share_ends_with_its_lease_although_nobody_does_anything(
+    bench: Bench, blue: Upstream, green: Upstream
+) -> None:
+    bench.both(blue, green)
+    with bench.traffic.samples("shop") as samples:
+        end = int(time.time()) + 2
+        bench.steer(Live("blue", 10000, end, 4))
+        assert get(bench.port).who == "g1"
+        assert samples.take().share == 10000
+        within(5).until(lambda: get(bench.port).who == "b1", "the lease runs out")
+        assert end - 1 <= time.time() <= end + 1.5
+        assert samples.take().share == 0
+    assert bench.traffic.read("shop") == Live("blue", 10000, end, 4)
+
+
+def test_users_are_never_sent_to_a_side_without_a_server_that_is_up(
+    bench: Bench, blue: Upstream, green: Upstream
+) -> None:
+    bench.put("blue", blue)
+    bench.steer(Live("blue"))
+    with pytest.raises(DriverFailed, match="no server of green is up"):
+        bench.steer(Live("blue", 1, 0, 1))
+    with pytest.raises(DriverFailed, match="no server of green is up"):
+        bench.steer(Live("green", 0, 0, 1))
+    assert bench.traffic.read("shop") == Live("blue")
+    bench.put("green", green)
+    bench.steer(Live("blue", 5000, 0, 1))
+    blue.stop()
+    within().until(lambda: not bench.traffic.servers("shop", "blue")[0][1], "the proxy sees that blue is down")
+    with pytest.raises(DriverFailed, match="no server of blue is up"):
+        bench.steer(Live("blue", 0, 0, 1))
+    bench.steer(Live("blue", 5000, int(time.time()) + 60, 1))  # renewing a lease moves nobody
+    bench.steer(Live("blue", 10000, 0, 1))
+    green.stop()
+    within().until(lambda: not bench.traffic.servers("shop", "green")[0][1], "the proxy sees that green is down")
+    bench.steer(Live("blue", 0, 0, 1))  # with both dead nothing is lost by going back
+
+
+def test_a_share_out_of_range_is_refused(bench: Bench, blue: Upstream) -> None:
+    bench.put("blue", blue)
+    bench.steer(Live("blue"))
+    for live in (Live("blue", -1), Live("blue", 10001), Live("blue", 0, -5), Live("blue", 0, 0, -1)):
+        with pytest.raises(DriverFailed):
+            bench.steer(live)
+    assert bench.traffic.read("shop") == Live("blue")
+
+
+def test_a_tcp_service_has_no_preview(bench: Bench, blue: Upstream) -> None:
+    bench.put("blue", blue, mode="tcp")
+    with pytest.raises(Refused, match="no preview"):
+        bench.traffic.preview("shop")

@@ -1,0 +1,124 @@
+"""A proxy on a bench: a driver with a folder of its own, services with upstreams behind it, and a clean end."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import signal
+import socket
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from deployer.clock import Deadline, SystemClock
+from deployer.drivers.traffic.haproxy import HAProxyTraffic, binary
+from deployer.drivers.traffic.haproxy.master import Master
+from deployer.manifest.models import HAProxy, Manifest
+from deployer.model import Colour, Live, Release, Server
+from tests.live.upstream import Upstream
+
+_numbers = itertools.count(1)
+
+
+def programs() -> list[Path]:
+    """Give every haproxy of this machine that is new enough: normally the system's and the wheel's."""
+    return [p for p in binary.candidates() if binary.version_of(p)[:2] >= binary.OLDEST]
+
+
+def label(program: Path) -> str:
+    return "haproxy-" + ".".join(map(str, binary.version_of(program)[:2]))
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def within(seconds: float = 15.0) -> Deadline:
+    return Deadline.after(SystemClock(), seconds)
+
+
+class Bench:
+    """One proxy. `team` starts a HAProxy as a team would run it and has the driver use that one."""
+
+    def __init__(self, folder: Path, program: Path, *, team: bool = False) -> None:
+        self.folder = folder
+        self.program = program
+        self.port = free_port()
+        self.root = folder / "proxy"
+        self._team: subprocess.Popen[bytes] | None = None
+        existing = self._start_team() if team else None
+        self.traffic = HAProxyTraffic(self.root, SystemClock(), existing=existing, program=program)
+        self.master = Master(Path(existing.socket) if existing else self.root / "master.sock", SystemClock())
+
+    def manifest(self, service: str = "shop", *, health: dict[str, Any] | None = None, **traffic: Any) -> Manifest:
+        given = {"listen": f"127.0.0.1:{self.port}", "sticky": False, **traffic}
+        health = {"tcp": True} if given.get("mode") == "tcp" else health or {"http": "/up"}
+        return Manifest.model_validate(
+            {"service": service, "image": "app:1", "port": 80, "health": health, "traffic": given}
+        )
+
+    def release(self, service: str = "shop", **traffic: Any) -> Release:
+        number = next(_numbers)
+        return Release(
+            service, number, str(number), "app:1", "sha256:1", self.manifest(service, **traffic), f"h{number}"
+        )
+
+    def put(self, colour: Colour, *upstreams: Upstream, service: str = "shop", **traffic: Any) -> None:
+        """Configure the colour and attach the upstreams; the settings go to the entry too."""
+        release = self.release(service, **traffic)
+        self.traffic.configure(release, colour, within())
+        self.traffic.configure(release, None, within())
+        self.traffic.attach(service, colour, [self.server(u) for u in upstreams], within())
+
+    def both(self, blue: Upstream, green: Upstream, *, service: str = "shop", **traffic: Any) -> None:
+        """Put an upstream into each colour; users are on blue."""
+        self.put("blue", blue, service=service, **traffic)
+        self.put("green", green, service=service, **traffic)
+        self.steer(Live("blue"), service)
+
+    @staticmethod
+    def server(upstream: Upstream) -> Server:
+        return Server(upstream.name, upstream.address)
+
+    def steer(self, live: Live, service: str = "shop") -> None:
+        self.traffic.steer(service, live, within())
+
+    def workers(self) -> list[int]:
+        return [w.pid for w in self.master.current(within())]
+
+    def master_pid(self) -> int:
+        lines = self.master.ask("show proc").splitlines()
+        return next(int(line.split()[0]) for line in lines if " master " in line)
+
+    def kill(self, pid: int) -> None:
+        os.kill(pid, signal.SIGKILL)
+
+    def config(self) -> str:
+        return self.traffic._home.config.read_text()
+
+    def close(self) -> None:
+        for path in list((self.traffic._home.services).glob("*.json")):
+            self.traffic.forget(path.stem, within(30))
+        if self._team:
+            self._team.terminate()
+            self._team.wait(10)
+
+    def _start_team(self) -> HAProxy:
+        main, conf = self.folder / "main.cfg", self.folder / "conf.d"
+        conf.mkdir()
+        self.team_port = free_port()
+        main.write_text(
+            "global\n  maxconn 1000\n\ndefaults\n  mode http\n  timeout client 5s\n  timeout connect 1s\n"
+            f"  timeout server 5s\n\nfrontend team\n  bind 127.0.0.1:{self.team_port}\n"
+            '  http-request return status 200 content-type text/plain string "the team"\n'
+        )
+        master = self.folder / "team.sock"
+        argv = [self.program, "-W", "-S", f"{master},mode,600", "-f", main, "-f", conf]
+        with (self.folder / "team.log").open("wb") as log:
+            self._team = subprocess.Popen(argv, stdout=log, stderr=log)
+        socket_ = Master(master, SystemClock())
+        within().until(socket_.answers, "the team's proxy comes up", every=0.02)
+        return HAProxy(config=str(conf), socket=str(master), binary=str(self.program), main=(str(main),))
