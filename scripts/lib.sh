@@ -69,9 +69,10 @@ ensure_venv() {
       return 1
     fi
   fi
-  say "Making $VENV with $("$base" -V) ..."
+  say "Filling $VENV with $("$base" -V) ..."
   log=$(mktemp)
-  if ! { "$base" -m venv --clear "$VENV" && "$PYTHON" -m pip install -q --retries 5 -e ".[$extras]"; } >"$log" 2>&1; then
+  if ! { { "$PYTHON" -c '' || "$base" -m venv --clear "$VENV"; } &&
+    "$PYTHON" -m pip install -q --retries 5 -e ".[$extras]"; } >"$log" 2>&1; then
     tail -n 20 "$log" >&2
     rm -f "$log"
     say "Could not make $VENV (the last lines of the output are above)."
