@@ -1,0 +1,140 @@
+"""Releases that must never meet a user, or must leave at once: exit codes, last words, nothing left."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from tests.live.shop import Shop
+from tests.load import Load, Options
+
+pytestmark = pytest.mark.live
+
+QUIET = Options(rate=60, kinds=("fresh", "busy", "sticky", "post"))
+MIGRATE = """\
+- hosts: localhost
+  gather_facts: false
+  tasks:
+    - name: add the column
+      ansible.builtin.command: {command}
+      changed_when: true
+"""
+
+
+def release_instances(shop: Shop, version: str) -> list[str]:
+    return [
+        instance["name"]
+        for environment in shop.status()["environments"]
+        if environment["version"] == version
+        for instance in environment["instances"]
+    ]
+
+
+@pytest.mark.parametrize(
+    ("env", "changes", "said"),
+    [
+        ({"HEALTH": "0"}, {}, "not healthy"),
+        ({"EXIT": "3"}, {}, "exited with code 3"),
+        ({"ERR": "1"}, {"smoke": [{"get": "/", "expect": "200"}]}, "GET /"),
+        ({"START": "60000"}, {}, "not healthy"),
+    ],
+    ids=["never healthy", "exits at once", "fails its smoke test", "starts too slowly"],
+)
+def test_no_user_meets_it(shop: Shop, env: Mapping[str, str], changes: dict[str, object], said: str) -> None:
+    shop.manifest["health"]["deadline"] = "3s"
+    shop.write(**changes)
+    shop.version("2.0", env)
+    with Load(shop.url, QUIET) as load:
+        load.until(lambda now: now.answered > 30, "the load runs")
+        done = shop.deploy("canary", "--percent", "50", "--version", "2.0", expect=4)
+        report = load.stop()
+    assert report.failed == 0, report.text()
+    assert set(report.by_version) == {"1.0"}
+    assert said in done.stdout
+    assert release_instances(shop, "2.0") == []
+    assert not any("-r2-" in name for name in shop.containers())
+    history = shop.events("history")[0]["rollouts"]
+    assert (history[0]["outcome"], history[0]["exit"]) == ("reverted", 4)
+
+
+def test_the_last_lines_of_a_crashed_instance_are_shown(shop: Shop) -> None:
+    shop.version("2.0", {"EXIT": "3"})
+    events = shop.events("canary", "--version", "2.0", expect=4)
+    failed = next(e for e in events if e["event"] == "step.failed")
+    assert any("2.0" in line or "exit" in line.lower() for line in failed["log"]), failed
+
+
+def test_a_failed_update_playbook(process_shop: Shop) -> None:
+    shop = process_shop
+    (shop.folder / "migrate.yml").write_text(MIGRATE.format(command="/bin/false"))
+    shop.write(update=["migrate.yml"])
+    shop.version("2.0")
+    events = shop.events("canary", "--version", "2.0", expect=4)
+    tasks = [e for e in events if e["event"] == "task"]
+    assert ("add the column", "failed") in [(t["task"], t["status"]) for t in tasks]
+    ended = next(e for e in events if e["event"] == "rollout.ended")
+    assert "add the column" in ended["text"]
+    assert "localhost" in ended["text"]
+    assert release_instances(shop, "2.0") == []
+
+
+def test_a_good_update_playbook_sees_the_twin(docker_shop: Shop) -> None:
+    shop = docker_shop
+    note = shop.folder / "seen"
+    (shop.folder / "note.yml").write_text(
+        "- hosts: twin\n  gather_facts: false\n  tasks:\n"
+        "    - name: note the twin\n      ansible.builtin.lineinfile:\n"
+        f"        path: {note}\n        create: true\n        mode: '0600'\n"
+        "        line: '{{ inventory_hostname }} {{ deployer_version }}'\n      throttle: 1\n"
+    )
+    shop.write(update=["note.yml"])
+    shop.version("2.0")
+    shop.deploy("bluegreen", "--bake", "0", "--version", "2.0")
+    assert sorted(note.read_text().splitlines()) == [f"{shop.name}-r2-1 2.0", f"{shop.name}-r2-2 2.0"]
+
+
+def test_a_release_that_fails_a_fifth_of_its_answers_is_taken_back(shop: Shop) -> None:
+    shop.version("2.0", {"ERR": "0.2"})
+    with Load(shop.url, Options(rate=100, kinds=("fresh", "busy", "post"))) as load:
+        load.until(lambda now: now.answered > 100, "the load runs")
+        shop.manifest["strategy"] = {"canary": {"steps": [10, 50], "for": "60s"}}
+        shop.write()
+        events = shop.events("canary", "--version", "2.0", expect=3)
+        load.mark("back")
+        wanted = load.counters().answered + 100
+        load.until(lambda now: now.answered >= wanted, "requests after the way back")
+        report = load.stop()
+    ended = next(e for e in events if e["event"] == "rollout.ended")
+    assert ended["seconds"] < 30
+    verdict = next(e for e in events if e["event"] == "verdict")
+    assert verdict["verdict"] == "worse"
+    assert {r.version for r in report.failures} <= {"2.0"}, "only the candidate's own errors were seen"
+    assert set(report.after("back").by_version) == {"1.0"}
+
+
+def test_a_candidate_that_dies_while_it_is_watched(shop: Shop) -> None:
+    shop.version("2.0")
+    with Load(shop.url, QUIET) as load:
+        load.until(lambda now: now.answered > 30, "the load runs")
+        with shop.start("canary", "--percent", "10", "--for", "60s", "--version", "2.0") as canary:
+            shop.wait(lambda s: s["share"] == 1000, "the canary has its share")
+            for instance in release_instances(shop, "2.0"):
+                kill(shop, instance)
+            assert canary.wait(timeout=40) == 4
+        report = load.stop()
+    assert report.failed <= 8, report.text()  # requests in flight on the killed instances, none afterwards
+    assert release_instances(shop, "2.0") == []
+
+
+def kill(shop: Shop, name: str) -> None:
+    if shop.client is not None:
+        shop.client.containers.get(name).kill()
+        return
+    import json
+    import os
+    import signal
+
+    status = json.loads((Path(shop.state) / "processes" / name / "status.json").read_text())
+    os.kill(status["pid"], signal.SIGKILL)

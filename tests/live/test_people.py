@@ -1,0 +1,199 @@
+"""What people do in the middle: hold, promote, abort, pause, kill -9, a second deploy, looking on."""
+
+from __future__ import annotations
+
+import json
+import signal
+import time
+
+import pytest
+import requests
+
+from tests.live.shop import Shop
+from tests.load import Load, Options
+
+pytestmark = pytest.mark.live
+
+QUIET = Options(rate=60, kinds=("fresh", "busy", "sticky", "post"))
+SLOWLY = ("canary", "--percent", "10", "--for", "60s", "--version", "2.0")
+
+
+def versions(shop: Shop, count: int = 20) -> set[str]:
+    return {shop.get().headers["X-Version"] for _ in range(count)}
+
+
+def test_hold_shows_the_candidate_to_its_share_and_promote_finishes(shop: Shop) -> None:
+    shop.version("2.0")
+    with Load(shop.url, QUIET) as load:
+        done = shop.deploy("canary", "--percent", "10", "--for", "2s", "--hold", "--version", "2.0")
+        assert "deploy promote" in done.stdout
+        status = shop.status()
+        assert (status["share"], status["lease"]) == (1000, 0)
+        began = time.monotonic()
+        shop.deploy("promote", "-m", "looks good")
+        assert time.monotonic() - began < 15, "promote does not wait for the rest of the watches"
+        report = load.stop()
+    assert report.failed == 0, report.text()
+    assert versions(shop) == {"2.0"}
+
+
+def test_forced_side_at_share_0_and_sticky_clients_never_go_back(process_shop: Shop) -> None:
+    shop = process_shop
+    shop.manifest["traffic"]["force"] = {"header": "X-Side"}
+    shop.manifest["strategy"] = {"canary": {"steps": [10, 30, 60, 90], "for": "2s"}}
+    shop.write()
+    shop.version("2.0")
+    shop.deploy("bluegreen", "--bake", "0", "--version", "2.0")  # the entry of this release knows the header
+    shop.version("3.0")
+    clients = [requests.Session() for _ in range(60)]
+    seen: list[list[str]] = [[] for _ in clients]
+    with Load(shop.url, Options(rate=80, kinds=("fresh",))), shop.start("canary", "--version", "3.0") as canary:
+        while canary.poll() is None:
+            for client, path in zip(clients, seen, strict=True):
+                path.append(client.get(shop.url + "/version", timeout=10).headers["X-Version"])
+        assert canary.returncode == 0
+    for path in seen:
+        assert path == sorted(path), f"a client went back: {path}"
+    assert any("2.0" in path and "3.0" in path for path in seen)
+    for client in clients:
+        client.close()
+
+    shop.version("4.0")
+    with shop.start("canary", "--percent", "1", "--for", "60s", "--version", "4.0"):
+        shop.wait(lambda s: s["share"] == 100, "the canary has its share")
+        assert {shop.get(**{"X-Side": "candidate"}).headers["X-Version"] for _ in range(10)} == {"4.0"}
+        assert {shop.get(**{"X-Side": "stable"}).headers["X-Version"] for _ in range(10)} == {"3.0"}
+
+
+def test_abort_of_a_running_canary_by_another_process(shop: Shop) -> None:
+    shop.version("2.0")
+    with Load(shop.url, QUIET) as load, shop.start(*SLOWLY) as canary:
+        shop.wait(lambda s: s["share"] == 1000, "the canary has its share")
+        done = shop.deploy("abort", "-m", "wrong day")
+        assert "wrong day" in done.stdout
+        assert canary.wait(timeout=30) == 6
+        report = load.stop()
+    assert report.failed == 0, report.text()
+    assert versions(shop) == {"1.0"}
+    assert len(shop.status()["environments"]) == 1
+
+
+def test_sigint_goes_back_in_order(process_shop: Shop) -> None:
+    shop = process_shop
+    shop.version("2.0")
+    with Load(shop.url, QUIET) as load, shop.start(*SLOWLY) as canary:
+        shop.wait(lambda s: s["share"] == 1000, "the canary has its share")
+        canary.send_signal(signal.SIGINT)
+        assert canary.wait(timeout=30) == 6
+        report = load.stop()
+    assert report.failed == 0, report.text()
+    assert versions(shop) == {"1.0"}
+
+
+def test_a_second_deploy_is_refused_with_who_and_what(process_shop: Shop) -> None:
+    shop = process_shop
+    shop.version("2.0")
+    shop.version("3.0")
+    with shop.start(*SLOWLY) as canary:
+        shop.wait(lambda s: s["share"] == 1000, "the canary has its share")
+        done = shop.deploy("canary", "--version", "3.0", expect=5)
+        assert "canary of 2.0" in done.stderr
+        assert f"pid {canary.pid}" in done.stderr
+        assert "deploy watch" in done.stderr
+
+
+@pytest.mark.parametrize("moment", ["starting", "at its share", "draining"])
+@pytest.mark.parametrize("then", ["resume", "abort"])
+def test_killed_then_resumed_or_aborted(shop: Shop, moment: str, then: str) -> None:
+    shop.version("2.0")
+    arguments = list(SLOWLY)
+    if moment == "draining":
+        arguments[4] = "1s"
+        shop.manifest["keep"] = {"warm": "0s"}
+        shop.manifest["strategy"] = {"canary": {"steps": [10], "for": "1s"}}
+        shop.write()
+    with Load(shop.url, Options(rate=60, kinds=("fresh", "busy", "slow"), slow=2)) as load:
+        load.until(lambda now: now.open >= 2, "slow requests are in flight")
+        with shop.start(*arguments, "--output", "json") as process:
+            wait_for(process.stdout, {"starting": "start", "at its share": "watch", "draining": "remove"}[moment])
+            process.kill()
+            process.wait(timeout=10)
+        status = shop.status()
+        assert status["lock"] is None, "a dead owner holds nothing"
+        assert status["rollout"] is not None
+        if moment == "draining" and then == "abort":
+            assert "promoted already" in shop.deploy("abort", expect=2).stderr
+            then = "resume"
+        if then == "resume":
+            if moment != "draining":
+                shop.manifest["strategy"] = {"canary": {"steps": [10], "for": "1s"}}
+            shop.deploy("promote" if moment != "draining" else "resume")
+        else:
+            shop.deploy("abort")
+        load.mark("after")
+        wanted = load.counters().answered + 50
+        load.until(lambda now: now.answered >= wanted, "requests afterwards")
+        report = load.stop()
+    assert report.failed == 0, report.text()
+    assert set(report.after("after").only("fresh", "busy").by_version) == {"2.0" if then == "resume" else "1.0"}
+    assert shop.status()["rollout"] is None
+
+
+def wait_for(lines: object, step: str) -> None:
+    """Read events until the step began."""
+    for line in lines:  # type: ignore[attr-defined]
+        event = json.loads(line)
+        if event["event"] == "step.began" and event["step"] == step:
+            return
+    raise AssertionError(f"step {step} never began")
+
+
+def test_the_share_of_a_dead_deployer_runs_out(process_shop: Shop) -> None:
+    shop = process_shop
+    shop.manifest["traffic"]["lease"] = "3s"
+    shop.write()
+    shop.version("2.0")
+    with Load(shop.url, QUIET) as load:
+        with shop.start(*SLOWLY) as canary:
+            shop.wait(lambda s: s["share"] == 1000, "the canary has its share")
+            time.sleep(4)  # longer than a lease: it is renewed while the deployer lives
+            assert shop.status()["share"] == 1000
+            canary.kill()
+            canary.wait(timeout=10)
+        shop.wait(lambda s: s["share"] == 0, "the lease ran out", seconds=8)
+        load.mark("over")
+        wanted = load.counters().answered + 100
+        load.until(lambda now: now.answered >= wanted, "requests afterwards")
+        report = load.stop()
+    assert report.failed == 0, report.text()
+    assert set(report.after("over").by_version) == {"1.0"}
+    shop.deploy("abort")
+
+
+def test_pause_and_resume(process_shop: Shop) -> None:
+    shop = process_shop
+    shop.version("2.0")
+    with Load(shop.url, QUIET):
+        with shop.start("canary", "--percent", "10", "--for", "4s", "--version", "2.0") as canary:
+            shop.wait(lambda s: s["share"] == 1000, "the canary has its share")
+            shop.deploy("pause", "-m", "lunch")
+            assert canary.wait(timeout=20) == 0
+        assert shop.status()["share"] == 1000
+        shop.deploy("resume")
+    assert versions(shop) == {"2.0"}
+
+
+def test_watch_follows_with_live_numbers(process_shop: Shop) -> None:
+    shop = process_shop
+    shop.version("2.0")
+    with Load(shop.url, QUIET), shop.start(*SLOWLY), shop.start("watch", "--output", "json") as watcher:
+        shop.wait(lambda s: s["share"] == 1000, "the canary has its share")
+        watcher.kill()
+        first = watcher.communicate(timeout=10)
+        with shop.start("watch", "--output", "json") as second:
+            for line in second.stdout or ():
+                event = json.loads(line)
+                if event["event"] == "sample" and event["candidate"]["requests"] > 3:
+                    break
+            else:
+                raise AssertionError(f"no live numbers: {first}")
