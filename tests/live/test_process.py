@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import stat
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -63,12 +64,12 @@ def snapshot(bench: ProcessBench, identity: str) -> Path:
     return bench.folder / "first" / "artifacts" / bench.service / identity.removeprefix(KIND)
 
 
-def test_a_snapshot_is_the_whole_directory_write_protected(bench: ProcessBench, source: Path) -> None:
+def test_a_snapshot_is_the_whole_directory_with_protected_files(bench: ProcessBench, source: Path) -> None:
     copy = snapshot(bench, resolve(bench, source))
     assert (copy / "pages" / "index.html").read_text() == "hello"
     assert (copy / "latest").readlink() == Path("pages/index.html")
-    modes = {name: stat.S_IMODE((copy / name).stat().st_mode) for name in ("serve", "pages", "pages/index.html")}
-    assert modes == {"serve": 0o555, "pages": 0o555, "pages/index.html": 0o444}
+    modes = {name: stat.S_IMODE((copy / name).stat().st_mode) for name in ("serve", "pages/index.html")}
+    assert modes == {"serve": 0o555, "pages/index.html": 0o444}
     assert stat.S_IMODE(copy.parent.stat().st_mode) == 0o700
 
 
@@ -123,6 +124,15 @@ def test_what_is_no_file_is_refused(bench: ProcessBench, source: Path) -> None:
     os.mkfifo(source / "pipe")
     with pytest.raises(Refused, match="pipe is neither a file, a folder nor a link"):
         resolve(bench, source)
+
+
+def test_half_made_copies_of_yesterday_are_swept(bench: ProcessBench, source: Path) -> None:
+    folder = bench.folder / "first" / "artifacts" / bench.service
+    for name, age in ((".new-old", 90_000), (".new-fresh", 60)):
+        (folder / name).mkdir(parents=True)
+        os.utime(folder / name, (time.time() - age,) * 2)
+    resolve(bench, source)
+    assert [path.name for path in folder.glob(".new-*")] == [".new-fresh"]
 
 
 def test_a_copy_ends_at_its_deadline_and_leaves_nothing(bench: ProcessBench, source: Path) -> None:

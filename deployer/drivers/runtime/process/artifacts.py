@@ -12,6 +12,7 @@ import os
 import shutil
 import stat
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from deployer.events import Tell
 from deployer.model import Release
 
 KIND = "dir:sha256:"
+ABANDONED = 86_400.0  # seconds after which a half-made copy belongs to nobody
 # Never part of what runs; bytecode would make the name depend on what was imported before.
 LEFT_OUT = frozenset({".git", ".hg", ".svn", "__pycache__"})
 
@@ -39,17 +41,18 @@ class Artifacts:
             return known
         tell("note", text=f"copying {source}")
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._sweep()
         copy = Path(tempfile.mkdtemp(prefix=".new-", dir=self._folder))
         try:
             self._copy(source, copy, deadline)
             # Named after the copy: the source may change while it is read.
             identity = KIND + self._digest(copy)
-            _protect(copy)
+            os.sync()  # one flush of all; a power cut must not leave a snapshot with its name but without its bytes
             if not self._place(identity).is_dir():
                 copy.rename(self._place(identity))
             return identity
         finally:
-            _delete(copy)
+            shutil.rmtree(copy, ignore_errors=True)  # renamed, when all went well
 
     def path(self, release: Release) -> Path:
         """Give the snapshot of a release. Raises DriverFailed when it is gone."""
@@ -65,8 +68,14 @@ class Artifacts:
         """Remove snapshots; give those that were there."""
         removed = [identity for identity in identities if self._place(identity).is_dir()]
         for identity in removed:
-            _delete(self._place(identity))
+            shutil.rmtree(self._place(identity))
         return tuple(removed)
+
+    def _sweep(self) -> None:
+        """Remove copies whose maker was killed, long ago enough that nobody can still be at work on them."""
+        for copy in self._folder.glob(".new-*"):
+            if time.time() - copy.stat().st_mtime > ABANDONED:
+                shutil.rmtree(copy, ignore_errors=True)
 
     def _place(self, identity: str) -> Path:
         return self._folder / identity.removeprefix(KIND)
@@ -100,7 +109,9 @@ class Artifacts:
                     place.symlink_to(path.readlink())
                 case kind:
                     shutil.copyfile(path, place)
-                    place.chmod(0o755 if kind == "program" else 0o644)
+                    # Several instances and later rollbacks run from these files. Folders stay writable, or else their
+                    # owner could not even remove them.
+                    place.chmod(0o555 if kind == "program" else 0o444)
 
 
 def _kind(path: Path) -> str:
@@ -124,20 +135,3 @@ def _content(path: Path) -> bytes:
         case _:
             with path.open("rb") as file:
                 return hashlib.file_digest(file, "sha256").digest()
-
-
-def _protect(folder: Path) -> None:
-    """Take away the right to write: several instances and later rollbacks run from these files."""
-    for path in sorted(folder.rglob("*"), reverse=True):
-        if not path.is_symlink():
-            path.chmod(0o555 if path.is_dir() or path.stat().st_mode & 0o111 else 0o444)
-    folder.chmod(0o755)  # renamed and removed as a whole, for which its owner must be able to write it
-
-
-def _delete(folder: Path) -> None:
-    """Remove a tree, write-protected or not; one that is gone is no error."""
-    if not folder.exists():
-        return
-    for parent, _, _ in os.walk(folder):
-        Path(parent).chmod(0o755)
-    shutil.rmtree(folder)
