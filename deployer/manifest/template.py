@@ -7,6 +7,8 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
+import yaml
+
 from deployer.errors import ManifestRefused
 from deployer.manifest import document
 from deployer.manifest.load import FILE
@@ -99,9 +101,17 @@ def _listed(texts: tuple[str, ...]) -> str:
 
 
 def quoted(text: str) -> str:
-    """Write a text as YAML, within [ ] and { } too, with quotes only where it needs them."""
-    plain = re.fullmatch(r"[A-Za-z0-9./_][A-Za-z0-9./_-]*(:[A-Za-z0-9./_-]+)*", text) and read_scalar(text) == text
-    return text if plain else json.dumps(text.replace("$", "$$"))
+    """Write a text as YAML, within [ ] and { } too, with quotes only where some reader needs them."""
+    harmless = re.fullmatch(r"[A-Za-z0-9./_][A-Za-z0-9./_-]*(:[A-Za-z0-9./_-]+)*", text)
+    # `no` is text to us, and false to the many tools that read YAML 1.1.
+    if harmless and read_scalar(text) == text and _means_text(text):
+        return text
+    return json.dumps(text.replace("$", "$$"))
+
+
+def _means_text(text: str) -> bool:
+    resolver = yaml.resolver.Resolver()
+    return bool(resolver.resolve(yaml.ScalarNode, text, (True, False)) == "tag:yaml.org,2002:str")  # type: ignore[no-untyped-call]
 
 
 def _about(key: str) -> str:

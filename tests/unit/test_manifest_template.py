@@ -24,7 +24,7 @@ LABELS = st.from_regex(r"[a-z0-9]([a-z0-9-]{0,8}[a-z0-9])?", fullmatch=True)
 TAGS = st.sampled_from(["", ":1.10", ":{version}", ":latest", "@sha256:" + "0" * 64])
 ANSWERS = st.builds(
     InitAnswers,
-    service=NAMES,
+    service=NAMES | st.sampled_from(["no", "on", "null", "y"]),
     image=st.builds(
         "{}{}".format, st.sampled_from(["shop", "localhost:5000/a/b_c", "ghcr.io/x/y.z", "null", "1"]), TAGS
     ),
