@@ -55,6 +55,10 @@ def _gcc() -> str:
     return "" if shutil.which("gcc") else "gcc is not installed"
 
 
+def _openssl() -> str:
+    return "" if shutil.which("openssl") else "openssl is not installed"
+
+
 def _root() -> str:
     return "" if os.geteuid() == 0 else "this test must run as root"
 
@@ -64,6 +68,7 @@ CHECKS: dict[str, Callable[[], str]] = {
     "haproxy": _haproxy,
     "ansible": _ansible,
     "gcc": _gcc,
+    "openssl": _openssl,
     "root": _root,
 }
 

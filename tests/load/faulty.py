@@ -6,6 +6,7 @@ import asyncio
 import base64
 import hashlib
 import socket
+import ssl
 import struct
 import threading
 from collections import Counter
@@ -39,6 +40,7 @@ class Faulty:
     every: int = 1
     path: str = "/"
     version: str = "1"
+    tls: ssl.SSLContext | None = None
     idle: float = HANG  # seconds after which an idle keep-alive connection is closed
     seen: Counter[str] = field(default_factory=Counter)  # requests and messages by path
     faults: int = 0
@@ -72,8 +74,8 @@ class Faulty:
     async def _serve(self, ready: threading.Event) -> None:
         self._stop = asyncio.Event()
         self._open: set[asyncio.Task[None]] = set()
-        server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
-        self.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        server = await asyncio.start_server(self._accept, "127.0.0.1", 0, ssl=self.tls)
+        self.url = f"{'https' if self.tls else 'http'}://127.0.0.1:{server.sockets[0].getsockname()[1]}"
         ready.set()
         await self._stop.wait()
         server.close()

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import socket
+import ssl
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 from websockets.sync.server import ServerConnection, serve
 
 from tests.load import Load, LoadBroken, Options, Report
 from tests.load.faulty import Fault, Faulty
+from tests.services import require
 
 QUICK = ("fresh", "busy", "sticky", "post", "paused")
 
@@ -134,6 +138,25 @@ def closing_websockets(after: float, code: int, ping: bool = False) -> Iterator[
         finally:
             server.shutdown()
             thread.join(5)
+
+
+def test_tls_with_the_name_of_the_host_header(state: Path) -> None:
+    require("openssl")
+    certificate, key = str(state / "cert.pem"), str(state / "key.pem")
+    make = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2"]
+    names = ["-subj", "/CN=shop.test", "-addext", "subjectAltName=DNS:shop.test"]
+    command = [*make, *names, "-out", certificate, "-keyout", key]
+    subprocess.run(command, check=True, capture_output=True, timeout=30)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    kinds = ("fresh", "busy", "post", "websocket")
+    with Faulty("500", 10, tls=context) as server:
+        trusted = put_load(server, Options(kinds=kinds, host="shop.test", ca=certificate), 60)
+        assert trusted.failed == server.faults > 0, trusted.text()
+        assert trusted.sent == server.requests
+        other = put_load(server, Options(kinds=("fresh",), host="other.test", ca=certificate), 10)
+    assert other.answered == 0
+    assert all("cannot connect" in failure.error for failure in other.failures)
 
 
 def test_sticky_clients_bring_their_cookies_back() -> None:
