@@ -74,7 +74,7 @@ def entries(specs: Iterable[Spec]) -> tuple[Entry, ...]:
             sharing = members.setdefault(listen, [])
             if sharing and (known != kind or kind == "tcp"):
                 raise Refused(
-                    f"{listen.address}: {spec.service} wants it for {kind}, {sharing[0].service} has it for {known}",
+                    f"{listen.address}: {sharing[0].service} wants it for {known}, {spec.service} for {kind}",
                     "give one of them another listen address",
                 )
             for other in sharing:

@@ -65,8 +65,8 @@ class HAProxyTraffic:
     def steer(self, service: str, live: Live, deadline: Deadline) -> None:
         """Write the value to file and to every worker, and read it back."""
         state.encode(live)
+        self._spec(service)
         with self._home.locked(deadline):
-            self._spec(service)
             self._proxy.ready(deadline)
             values = state.load(self._home.state)
             now = state.decode(service, values[service]) if service in values else None
@@ -80,17 +80,17 @@ class HAProxyTraffic:
 
         Raises DeadlinePassed naming the server and what its last check saw; the servers are forgotten then.
         """
+        self._spec(service)
         with self._home.locked(deadline):
-            self._spec(service)
             self._proxy.ready(deadline)
         Attaching(self._proxy, self._servers, service, colour, tuple(servers)).run(deadline)
 
     def drain(self, service: str, colour: Colour, names: Sequence[str], deadline: Deadline) -> int:
         """Give the servers no new requests, wait until none is running; give the number open at the deadline."""
+        self._spec(service)
         # A drain without patience still takes the servers out.
         began = Deadline.after(self._clock, max(deadline.left(), READ_WITHIN))
         with self._home.locked(began):
-            self._spec(service)
             self._proxy.ready(began)
         return Leaving(self._proxy, self._servers, service, colour, tuple(names)).drain(began, deadline)
 

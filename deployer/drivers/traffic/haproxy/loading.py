@@ -28,10 +28,10 @@ def load(running: Proxy, live: LiveMap, specs: Mapping[str, Spec], deadline: Dea
     loaded = running.master.answers() and live.structure(deadline) == files.structure
     if loaded and before == specs:
         return
-    if not loaded:
-        _refuse_taken(running, before, specs)
-        _validate(running, specs)
     with _restored(place):
+        if not loaded:
+            _refuse_taken(running, before, specs)
+            _validate(running, specs)
         _write(place, specs, files)
         if not loaded:
             running.load(deadline)
@@ -87,14 +87,14 @@ def _write(place: home.Home, specs: Mapping[str, Spec], files: Files) -> None:
 
 @contextmanager
 def _restored(place: home.Home) -> Iterator[None]:
-    """Put every file back when something goes wrong."""
+    """Put every file back when something goes wrong; what never had a service leaves nothing."""
     old = _snapshot(place)
     try:
         yield
     except BaseException:
         if not any(path.parent == place.services for path in old):
             place.remove()
-        else:
+        elif _snapshot(place) != old:
             for path in _snapshot(place).keys() - old.keys():
                 path.unlink()
             for path, text in old.items():

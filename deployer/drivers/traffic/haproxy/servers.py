@@ -21,7 +21,7 @@ class Seen:
     address: str
     status: str  # "UP", "UP 1/2", "DOWN", "DRAIN", "MAINT", …
     check: str  # "L7OK", "L4CON", "INI", …
-    detail: str  # "Connection refused", "HTTP status check returned code <503>", …
+    detail: str  # "Layer4 connection problem: Connection refused", "Layer7 wrong status: 503 …"
     running: int  # requests and connections on it now
 
     @property
@@ -42,8 +42,7 @@ class Seen:
     @property
     def last(self) -> str:
         """Say what the last check saw."""
-        seen = " ".join(filter(None, (self.check, self.detail)))
-        return seen if self.checked else "not checked yet"
+        return self.detail if self.checked else "not checked yet"
 
 
 class Servers:
@@ -62,7 +61,7 @@ class Servers:
                 row["addr"],
                 row["status"],
                 row["check_status"].removeprefix("* "),
-                row["last_chk"] or "",
+                f"{row['check_desc']}: {row['check_code']} {row['last_chk']}".replace(":  ", ": "),
                 int(row["scur"]),
             )
             for row in rows

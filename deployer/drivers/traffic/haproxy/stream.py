@@ -20,7 +20,7 @@ from deployer.drivers.traffic.haproxy.proxy import Proxy
 from deployer.errors import DriverFailed
 from deployer.model import LATENCY_BOUNDS, Counts, Sample
 
-LOOK_EVERY = 0.2  # seconds between two looks for workers that came or went
+LOOK_EVERY = 0.1  # seconds between two looks for workers that came or went
 OPEN_WITHIN = 2.0  # seconds for a worker to answer the first command
 _PID = re.compile(rb"^Pid: (\d+)", re.MULTILINE)
 _DROPPED = re.compile(rb"(\d+) events? (?:was |were )?dropped")
@@ -152,6 +152,11 @@ class Line:
         head, _, self._rest = data.partition(b"\n\n")
         return head
 
+    def begun(self) -> list[bytes]:
+        """Give the lines that came together with the first answer."""
+        *lines, self._rest = self._rest.split(b"\n")
+        return lines
+
     def read(self) -> list[bytes] | None:
         """Give the lines that have come; None at the end."""
         try:
@@ -238,11 +243,13 @@ class Stream:
         line = Line.open(self._path, worker, past=past)
         if line is not None:
             self._lines[worker.pid] = line
+            self._tally.feed(line.begun())
             self._selector.register(line.connection, selectors.EVENT_READ, worker.pid)
 
     def _release(self, worker: Worker) -> None:
         """Let an old worker end: our connection alone would keep it."""
-        self._receive(worker.pid)
+        while worker.pid in self._lines and self._receive(worker.pid):
+            pass
         if worker.pid in self._lines:
             self._drop(worker.pid)
         self._finished.add(worker.pid)
@@ -255,12 +262,14 @@ class Stream:
         match = re.search(r"^CurrConns: (\d+)", reply, re.MULTILINE)
         return match is not None and int(match[1]) == 0
 
-    def _receive(self, pid: int) -> None:
+    def _receive(self, pid: int) -> bool:
+        """Count what has come; tell whether there was something."""
         lines = self._lines[pid].read()
         if lines is None:
             self._drop(pid)
         else:
             self._tally.feed(lines)
+        return bool(lines)
 
     def _drop(self, pid: int) -> None:
         line = self._lines.pop(pid)

@@ -1,0 +1,172 @@
+"""Kills, reloads, ports that are taken, configurations that are refused."""
+
+from __future__ import annotations
+
+import socket
+import time
+
+import pytest
+
+from deployer.clock import SystemClock
+from deployer.drivers.traffic.haproxy import HAProxyTraffic
+from deployer.errors import Refused
+from deployer.model import Live
+from tests.live.client import Load, get
+from tests.live.proxies import Bench, free_port, within
+from tests.live.seen import Seen
+from tests.live.upstream import Upstream
+
+pytestmark = pytest.mark.live
+
+
+def _answers(bench: Bench) -> bool:
+    try:
+        return get(bench.port).status == 200
+    except OSError:
+        return False
+
+
+@pytest.mark.parametrize("victim", ["master", "worker"])
+def test_killed_it_comes_back_with_the_same_share_and_servers(
+    bench: Bench, blue: Upstream, green: Upstream, victim: str
+) -> None:
+    bench.both(blue, green)
+    live = Live("blue", 2500, int(time.time()) + 3600, 5)
+    bench.steer(live)
+    before = bench.workers()
+    bench.kill(bench.master_pid() if victim == "master" else before[0])
+    began = time.monotonic()
+    within().until(lambda: bench.workers() != before and _answers(bench), "the proxy comes back", every=0.01)
+    assert time.monotonic() - began < 5
+    assert bench.traffic.read("shop") == live
+    bench.steer(Live("blue", 10000, 0, 5))
+    assert get(bench.port).who == "g1"
+    assert bench.traffic.servers("shop", "blue") == ((bench.server(blue), True),)
+
+
+def test_a_proxy_that_is_gone_with_its_supervisor_is_started_by_the_next_call(
+    bench: Bench, blue: Upstream, green: Upstream
+) -> None:
+    bench.both(blue, green)
+    bench.steer(Live("blue", 2500, 0, 5))
+    bench.traffic._proxy.stop(within())  # as after a reboot: the files are there, nothing runs
+    assert not _answers(bench)
+    assert bench.traffic.read("shop") == Live("blue", 2500, 0, 5)
+    assert _answers(bench)
+
+
+def test_twenty_reloads_under_keep_alive_load_lose_nothing_and_keep_the_share(
+    bench: Bench, blue: Upstream, green: Upstream
+) -> None:
+    bench.both(blue, green)
+    bench.steer(Live("blue", 5000, 0, 6))
+    with bench.traffic.samples("shop") as samples:
+        with Load(bench.port, connections=6) as load:
+            for n in range(20):
+                before = bench.workers()
+                bench.traffic.configure(bench.release(timeouts={"response": f"{61 + n}s"}), "green", within())
+                assert bench.workers() != before, "this change needs a reload"
+                assert bench.traffic.read("shop") == Live("blue", 5000, 0, 6)
+                enough = load.answered + 200
+                within().until(lambda: load.answered > enough, "the load goes on")  # noqa: B023 -- called at once
+        assert load.failures == []
+        counted = Seen(samples)
+        within(5).until(lambda: counted.requests() >= load.answered, "the stream tells every request, over all reloads")
+        assert counted.requests() == load.answered
+        assert counted.candidate == load.seen["g1"]
+        assert counted.lost == 0
+
+
+def test_the_same_configuration_again_does_not_reload(bench: Bench, blue: Upstream) -> None:
+    bench.put("blue", blue)
+    before = bench.workers()
+    bench.put("blue", blue)
+    assert bench.workers() == before
+
+
+def test_a_flip_reaches_connections_that_an_old_worker_keeps(bench: Bench, blue: Upstream, green: Upstream) -> None:
+    """A connection in the middle of a request stays with its worker; its next side is that of the newest value."""
+    bench.both(blue, green)
+    head = b"GET /slow?ms=600 HTTP/1.1\r\nhost: x\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", bench.port), timeout=10) as connection:
+        connection.sendall(head + b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")  # the second one waits for the first
+        assert blue.begun.wait(5)
+        bench.traffic.configure(bench.release(timeouts={"response": "7s"}), "green", within())
+        bench.steer(Live("green"))
+        data = b""
+        while chunk := connection.recv(65536):
+            data += chunk
+            if data.count(b"HTTP/1.1 200") == 2 and data.endswith(b"g1"):
+                break
+    assert data.count(b"x-who: b1") == 1
+    assert b"x-who: b1" not in data.split(b"\r\n\r\n", 1)[1]
+
+
+def test_a_taken_port_is_refused_by_name_and_leaves_nothing(bench: Bench, state: object) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        with pytest.raises(Refused, match=f"127.0.0.1:{port} is taken"):
+            bench.traffic.configure(bench.release(listen=f"127.0.0.1:{port}"), "blue", within())
+    assert not bench.root.exists()
+
+
+def test_a_taken_port_leaves_the_running_proxy_as_it_was(bench: Bench, blue: Upstream) -> None:
+    bench.put("blue", blue)
+    bench.steer(Live("blue"))
+    files = {p: p.read_bytes() for p in bench.root.rglob("*") if p.is_file() and p.suffix in (".cfg", ".map", ".json")}
+    before = bench.workers()
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        with pytest.raises(Refused, match="is taken"):
+            bench.traffic.configure(bench.release("cart", listen=f"127.0.0.1:{port}"), "blue", within())
+    assert {p: p.read_bytes() for p in files} == files
+    assert bench.workers() == before
+    assert bench.traffic.read("cart") is None
+    assert get(bench.port).who == "b1"
+
+
+def test_two_proxies_cannot_share_a_port(bench: Bench, blue: Upstream) -> None:
+    bench.put("blue", blue)
+    other = HAProxyTraffic(bench.folder / "other", SystemClock(), program=bench.program)
+    with pytest.raises(Refused, match="is taken"):
+        other.configure(bench.release("cart"), "blue", within())
+
+
+def test_a_refused_configuration_leaves_everything_and_says_why(bench: Bench, blue: Upstream) -> None:
+    bench.put("blue", blue)
+    bench.steer(Live("blue"))
+    files = {p: p.read_bytes() for p in bench.root.rglob("*") if p.is_file() and p.suffix in (".cfg", ".map", ".json")}
+    before = bench.workers()
+    tls = {"certificates": ["/nonexistent/shop.pem"], "listen": f"127.0.0.1:{free_port()}"}
+    with pytest.raises(Refused, match=r"shop\.pem") as refused:
+        bench.traffic.configure(bench.release(tls=tls), None, within())
+    assert "the running one was not touched" in str(refused.value)
+    assert {p: p.read_bytes() for p in files} == files
+    assert not (bench.root / "staging").exists()
+    assert bench.workers() == before
+    assert get(bench.port).who == "b1"
+
+
+def test_the_last_service_takes_the_proxy_with_it(bench: Bench, blue: Upstream) -> None:
+    bench.put("blue", blue)
+    bench.put("blue", blue, service="cart", domains=["cart.example.com"])
+    pid = bench.master_pid()
+    bench.traffic.forget("shop", within())
+    assert bench.traffic.read("shop") is None
+    assert get(bench.port, headers={"host": "x"}).status == 404
+    assert bench.traffic.read("cart") is not None
+    bench.traffic.forget("cart", within())
+    assert not bench.root.exists()
+    with pytest.raises(ProcessLookupError):
+        bench.kill(pid)
+
+
+def test_a_folder_with_a_long_or_strange_name_is_refused(bench: Bench) -> None:
+    with pytest.raises(Refused, match="97 is the most"):
+        HAProxyTraffic(bench.folder / ("x" * 100), SystemClock())
+    with pytest.raises(Refused, match="may have only letters"):
+        HAProxyTraffic(bench.folder / "with space", SystemClock())

@@ -1,0 +1,168 @@
+"""Servers come and go under the eyes of users."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import pytest
+
+from deployer.errors import DeadlinePassed, DriverFailed
+from deployer.model import Live, Server
+from tests.live.client import Answer, Load, get
+from tests.live.proxies import Bench, free_port, within
+from tests.live.upstream import Upstream
+
+pytestmark = pytest.mark.live
+
+
+def test_a_dead_address_is_refused_with_its_reason_and_gets_no_user(bench: Bench, blue: Upstream) -> None:
+    bench.put("blue", blue)
+    bench.steer(Live("blue"))
+    dead = Server("shop-dead", f"127.0.0.1:{free_port()}")
+    reason = r"shop-dead at 127.0.0.1:\d+ .*Layer4 connection problem: Connection refused"
+    with Load(bench.port) as load, pytest.raises(DeadlinePassed, match=reason):
+        bench.traffic.attach("shop", "blue", [dead], within(1.5))
+    assert load.failures == []
+    assert [s.name for s, _ in bench.traffic.servers("shop", "blue")] == ["b1"]
+    assert "shop-dead" not in bench.config()
+
+
+def test_an_ill_instance_is_refused_with_its_status_and_gets_no_user(bench: Bench, blue: Upstream) -> None:
+    bench.put("blue", blue)
+    bench.steer(Live("blue"))
+    with Upstream("ill") as ill:
+        ill.ill = True
+        with Load(bench.port) as load, pytest.raises(DeadlinePassed, match=r"ill at .*wrong status: 503"):
+            bench.traffic.attach("shop", "blue", [bench.server(ill)], within(1.5))
+        assert load.failures == []
+        assert ill.users == 0
+        ill.ill = False
+        bench.traffic.attach("shop", "blue", [bench.server(ill)], within())
+        within(5).until(lambda: get(bench.port).who == "ill", "it gets users once it is well")
+
+
+def test_attach_keeps_the_others_and_can_be_repeated(bench: Bench, blue: Upstream, green: Upstream) -> None:
+    bench.put("blue", blue)
+    for _ in range(2):
+        bench.traffic.attach("shop", "blue", [bench.server(green)], within())
+    assert bench.traffic.servers("shop", "blue") == ((bench.server(blue), True), (bench.server(green), True))
+
+
+def test_attach_follows_an_instance_to_its_new_address(bench: Bench, blue: Upstream, green: Upstream) -> None:
+    bench.put("blue", blue)
+    bench.steer(Live("blue"))
+    moved = Server("b1", green.address)
+    bench.traffic.attach("shop", "blue", [moved], within())
+    assert bench.traffic.servers("shop", "blue") == ((moved, True),)
+    assert get(bench.port).who == "g1"
+
+
+def test_a_drain_waits_for_the_running_request(bench: Bench, blue: Upstream, green: Upstream) -> None:
+    bench.put("blue", blue, green)
+    bench.steer(Live("blue"))
+    for upstream in (blue, green):
+        upstream.begun.clear()
+    answers: list[Answer] = []
+    slow = threading.Thread(target=lambda: answers.append(get(bench.port, "/slow?ms=1000")))
+    slow.start()
+    within(5).until(lambda: blue.begun.is_set() or green.begun.is_set(), "the slow request has begun", every=0.01)
+    busy, idle = (blue, green) if blue.begun.is_set() else (green, blue)
+    began = time.monotonic()
+    assert bench.traffic.drain("shop", "blue", [busy.name], within(10)) == 0
+    took = time.monotonic() - began
+    slow.join()
+    assert 0.7 < took < 1.3
+    assert answers[0].who == busy.name
+    assert {get(bench.port).who for _ in range(20)} == {idle.name}
+    bench.traffic.detach("shop", "blue", [busy.name, "unknown"], within())
+    assert [s.name for s, _ in bench.traffic.servers("shop", "blue")] == [idle.name]
+
+
+def test_a_drain_without_patience_tells_what_is_open_and_detach_cuts_it(bench: Bench, blue: Upstream) -> None:
+    bench.put("blue", blue)
+    bench.steer(Live("blue"))
+    results: list[object] = []
+
+    def ask() -> None:
+        try:
+            results.append(get(bench.port, "/slow?ms=8000", method="POST").status)
+        except OSError as error:
+            results.append(error)
+
+    slow = threading.Thread(target=ask)
+    slow.start()
+    assert blue.begun.wait(5)
+    assert bench.traffic.drain("shop", "blue", ["b1"], within(0.2)) == 1
+    began = time.monotonic()
+    bench.traffic.detach("shop", "blue", ["b1"], within())
+    slow.join(5)
+    assert time.monotonic() - began < 4, "the request was not cut"
+    assert results
+    assert results[0] != 200
+    assert bench.traffic.servers("shop", "blue") == ()
+
+
+def test_a_draining_server_stays_out_when_the_proxy_is_restarted(bench: Bench, blue: Upstream, green: Upstream) -> None:
+    bench.put("blue", blue, green)
+    bench.steer(Live("blue"))
+    bench.traffic.drain("shop", "blue", ["b1"], within())
+    bench.kill(bench.master_pid())
+    within().until(lambda: bench.master.answers(), "the proxy comes back")
+    seen = {_who(bench) for _ in range(20)}
+    assert seen == {"g1"}
+    bench.traffic.attach("shop", "blue", [bench.server(blue)], within())
+    within(5).until(lambda: get(bench.port).who == "b1", "attached again, it gets users again")
+
+
+def _who(bench: Bench) -> str:
+    answer = get(bench.port)
+    assert answer.status == 200
+    return answer.who
+
+
+def test_servers_come_and_go_under_load_without_a_failed_request(bench: Bench, blue: Upstream, green: Upstream) -> None:
+    bench.put("blue", blue)
+    bench.steer(Live("blue"))
+    with Load(bench.port, connections=4) as load:
+        for _ in range(4):
+            bench.traffic.attach("shop", "blue", [bench.server(green)], within())
+            bench.traffic.drain("shop", "blue", ["b1"], within())
+            bench.traffic.detach("shop", "blue", ["b1"], within())
+            bench.traffic.attach("shop", "blue", [bench.server(blue)], within())
+            bench.traffic.drain("shop", "blue", ["g1"], within())
+            bench.traffic.detach("shop", "blue", ["g1"], within())
+    assert load.failures == []
+    assert load.seen["b1"] > 20
+    assert load.seen["g1"] > 20
+
+
+def test_a_killed_instance_fails_no_repeatable_request(bench: Bench, blue: Upstream, green: Upstream) -> None:
+    bench.put("blue", blue, green)
+    bench.steer(Live("blue"))
+    with Load(bench.port, connections=4) as load:
+        within().until(lambda: load.seen["b1"] > 50, "the load has started")
+        blue.stop()
+        within(5).until(lambda: not dict(_up(bench))["b1"], "the proxy sees it")
+    assert load.failures == []
+
+
+def _up(bench: Bench) -> list[tuple[str, bool]]:
+    return [(s.name, up) for s, up in bench.traffic.servers("shop", "blue")]
+
+
+def test_unknown_services_are_refused_or_nothing(bench: Bench) -> None:
+    assert bench.traffic.read("nope") is None
+    assert bench.traffic.servers("nope", "blue") == ()
+    bench.traffic.detach("nope", "blue", ["x"], within())
+    bench.traffic.forget("nope", within())
+    for call in (
+        lambda: bench.steer(Live("blue"), "nope"),
+        lambda: bench.traffic.attach("nope", "blue", [Server("a", "127.0.0.1:1")], within()),
+        lambda: bench.traffic.drain("nope", "blue", ["a"], within()),
+        lambda: bench.traffic.samples("nope"),
+        lambda: bench.traffic.preview("nope"),
+    ):
+        with pytest.raises(DriverFailed, match="does not know nope"):
+            call()
+    assert not bench.root.exists()

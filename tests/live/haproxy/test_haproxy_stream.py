@@ -1,0 +1,100 @@
+"""What the request stream says about both sides."""
+
+from __future__ import annotations
+
+import socket
+import struct
+
+import pytest
+
+from deployer.model import Live
+from tests.live.client import burst, get
+from tests.live.proxies import Bench, within
+from tests.live.seen import Seen
+from tests.live.upstream import Upstream
+
+pytestmark = pytest.mark.live
+
+
+def test_every_request_is_counted_on_its_side(bench: Bench, blue: Upstream, green: Upstream) -> None:
+    bench.both(blue, green)
+    bench.steer(Live("blue", 3000, 0, 1))
+    with bench.traffic.samples("shop") as samples:
+        sent = burst(bench.port, 5000)
+        seen = Seen(samples)
+        within(5).until(lambda: seen.requests() >= 5000, "all are told")
+    assert (seen.stable, seen.candidate) == (sent["b1"], sent["g1"])
+    assert (seen.errors, seen.lost) == (0, 0)
+    assert seen.share == 3000
+
+
+def test_errors_are_those_of_the_release(bench: Bench, blue: Upstream, green: Upstream) -> None:
+    bench.both(blue, green, force={"header": "x-side"})
+    bench.steer(Live("blue", 10000, 0, 1))
+    green.failing = True
+    with bench.traffic.samples("shop") as samples:
+        for _ in range(10):
+            assert get(bench.port).status == 500
+        assert get(bench.port, "/status/404").status == 404
+        for _ in range(5):
+            get(bench.port, headers={"x-side": "candidate"})  # chosen, not drawn: left out
+            get(bench.port, headers=bench.traffic.preview("shop")[1])
+        seen = Seen(samples)
+        within(5).until(lambda: seen.requests() >= 11, "all are told")
+    assert (seen.stable, seen.candidate, seen.candidate_errors) == (0, 11, 10)
+
+
+def test_no_server_left_is_an_error_of_the_side_that_was_drawn(bench: Bench, blue: Upstream, green: Upstream) -> None:
+    bench.both(blue, green)
+    bench.steer(Live("blue", 10000, 0, 1))
+    green.stop()
+    within().until(lambda: not bench.traffic.servers("shop", "green")[0][1], "the proxy sees that green is down")
+    with bench.traffic.samples("shop") as samples:
+        assert get(bench.port).status == 503
+        seen = Seen(samples)
+        within(5).until(lambda: seen.requests() >= 1, "it is told")
+    assert seen.candidate_errors == 1
+
+
+def test_a_client_that_leaves_is_no_error(bench: Bench, blue: Upstream) -> None:
+    bench.put("blue", blue)
+    bench.steer(Live("blue"))
+    with bench.traffic.samples("shop") as samples:
+        for _ in range(3):
+            blue.begun.clear()
+            with socket.create_connection(("127.0.0.1", bench.port)) as connection:
+                connection.sendall(b"GET /slow?ms=500 HTTP/1.1\r\nhost: x\r\n\r\n")
+                assert blue.begun.wait(5)
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # gone, by RST
+        get(bench.port, "/slow?ms=700")
+        seen = Seen(samples)
+        # The last one has the longest answer; when it is told, the others were.
+        within(5).until(lambda: seen.requests() > 0 and (seen.latency.quantile(1) or 0) >= 700, "all are told")
+    assert seen.errors == 0
+
+
+def test_latency_is_that_of_the_answer(bench: Bench, blue: Upstream) -> None:
+    bench.put("blue", blue)
+    bench.steer(Live("blue"))
+    with bench.traffic.samples("shop") as samples:
+        for _ in range(5):
+            get(bench.port, "/slow?ms=200")
+        seen = Seen(samples)
+        within(5).until(lambda: seen.requests() >= 5, "told")
+    median = seen.latency.quantile(0.5)
+    assert median is not None
+    assert 200 <= median <= 260
+
+
+def test_the_stream_goes_on_when_the_proxy_was_killed(bench: Bench, blue: Upstream) -> None:
+    bench.put("blue", blue)
+    bench.steer(Live("blue"))
+    with bench.traffic.samples("shop") as samples:
+        seen = Seen(samples)
+        get(bench.port)
+        within(5).until(lambda: seen.requests() == 1, "told")
+        before = bench.workers()
+        bench.kill(bench.master_pid())
+        within().until(lambda: bench.master.answers() and bench.workers() != before, "the proxy comes back")
+        within(5).until(lambda: get(bench.port).status == 200, "it answers")
+        within(5).until(lambda: seen.requests() >= 2, "told again")
