@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, get_args, get_origin
 
@@ -104,8 +105,18 @@ def _given(options: type[BaseModel], own: Mapping[str, Any]) -> dict[str, Any]:
     for key, field in options.model_fields.items():
         value = own[key]
         if value is not None:
-            given[field.alias or key] = value.split(",") if _is_list(field) else value
+            given[field.alias or key] = value.split(",") if _is_list(field) else _plain(field, value)
     return given
+
+
+def _plain(field: FieldInfo, value: Any) -> Any:
+    """Take a number for one, as YAML would; all that a command line has is text."""
+    if field.annotation is str or not isinstance(value, str):
+        return value
+    for kind in (int, float):
+        with suppress(ValueError):
+            return kind(value)
+    return value
 
 
 def _deploy(common: Common, name: str | None, options: dict[str, Any], given: dict[str, Any]) -> int:

@@ -13,6 +13,7 @@ from deployer.steps import Healthy, Smoke, Watch, percent
 
 LOOK_SECONDS = 0.25  # between two looks at the samples
 INSTANCE_SECONDS = 1.0  # between two looks at the instances
+CODE_SECONDS = 1.0  # for the exit code of an instance that was just seen to have ended
 LOG_LINES = 20
 
 
@@ -25,12 +26,23 @@ def last_words(run: Run, instance: Instance) -> tuple[str, ...]:
 
 
 def _crashed(run: Run, instance: Instance) -> StepFailed:
+    instance = _with_code(run, instance)
     code = "" if instance.exit_code is None else f" with code {instance.exit_code}"
     return StepFailed(
         f"{instance.name} exited{code}",
         "read its last lines, then deploy a mended release",
         log=last_words(run, instance),
     )
+
+
+def _with_code(run: Run, instance: Instance) -> Instance:
+    """Look again for a moment when the code of a fresh end is not known yet: it is what people ask for first."""
+    moment = Deadline.after(run.clock, CODE_SECONDS)
+    while instance.exit_code is None and not moment.passed():
+        run.clock.sleep(0.05)
+        now = run.instances(instance.colour, instance.release)
+        instance = next((i for i in now if i.name == instance.name), instance)
+    return instance
 
 
 # -- health

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from deployer.manifest.base import Conflict
 from deployer.manifest.models import Hooks, Manifest
+from deployer.resources import builtin
 
 
 def wanting(manifest: Manifest, folder: Path) -> Iterator[Conflict]:
@@ -25,8 +26,14 @@ def wanting(manifest: Manifest, folder: Path) -> Iterator[Conflict]:
 def _playbooks(at: str, names: tuple[str, ...], folder: Path) -> Iterator[Conflict]:
     for index, name in enumerate(names):
         trouble = _unreadable(folder / name)
-        if trouble:
-            yield Conflict(f"{at}[{index}]", f"{name}: {trouble}", f"paths are relative to {folder}")
+        if trouble and not _built_in(name):
+            ours = ", ".join(sorted(p.name for p in builtin("playbooks").glob("*.yml")))
+            hint = f"paths are relative to {folder}; built in are {ours}"
+            yield Conflict(f"{at}[{index}]", f"{name}: {trouble}", hint)
+
+
+def _built_in(name: str) -> bool:
+    return "/" not in name and (builtin("playbooks") / name).is_file()
 
 
 def _unreadable(file: Path) -> str:

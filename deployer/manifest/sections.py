@@ -245,7 +245,7 @@ class ErrorLimits(Model):
 
     margin: Ratio = Field(1.5, description="Candidate against stable.")
     add: Percent = Field(0.001, description="Absolute difference that is always tolerated.")
-    max: Percent = Field(0.1, description="Absolute limit, which holds also where there is nothing to compare with.")
+    max: Percent = Field(0.1, description="Absolute limit, for when there is nothing to compare with: all users on it.")
 
 
 class Judge(Model):

@@ -28,6 +28,7 @@ class Store:
         self.clock = clock
         self.database = Database(folder / "deployer.db")
         self.locks = Locks(self.database, clock)
+        self._identity = self.secret("installation")
 
     # -- identity
 
@@ -304,7 +305,9 @@ class Store:
             if row:
                 return int(row["port"])
             known = {r["port"]: r["freed_at"] for r in db.execute("select port, freed_at from ports")}
-            fresh = [p for p in ports if p not in known]
+            # Each state folder begins elsewhere, so that two of them on one machine seldom want the same port.
+            start = int(self._identity, 16) % len(ports)
+            fresh = [p for p in (*ports[start:], *ports[:start]) if p not in known]
             used = sorted((p for p in ports if known.get(p) is not None), key=lambda p: known[p])
             for port in fresh + used:
                 if usable(port):

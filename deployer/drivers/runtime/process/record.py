@@ -64,7 +64,7 @@ class Record:
             runtime_id=name,
             address=self.address,
             state=state,
-            exit_code=status.exit_code if state == "exited" else None,
+            exit_code=status.exit_code if state == "exited" or status.restarts else None,
             config_hash=self.config,
             restarts=status.restarts,
             rollout=self.rollout,
