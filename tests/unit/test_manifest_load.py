@@ -139,7 +139,9 @@ def test_a_variable_that_is_not_utf_8_is_refused(tmp_path: Path) -> None:
     ]
 
 
-@pytest.mark.parametrize("text", ["1.10", "2.0", "1e3", "010", "yes", "True", "12:30", "0x1F", "1_000", "true", "7"])
+@pytest.mark.parametrize(
+    "text", ["1.10", "2.0", "+5", "1e3", "010", "yes", "True", "12:30", "0x1F", "1_000", "true", "7"]
+)
 def test_text_stays_as_it_was_typed(tmp_path: Path, text: str) -> None:
     assert loaded(tmp_path, f"env: {{V: {text}}}\n").manifest.env["V"] == text
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
@@ -58,6 +58,7 @@ def check_answers(answers: InitAnswers) -> None:
 
 @settings(deadline=None, max_examples=60)
 @given(ANSWERS)
+@example(InitAnswers("shop", "shop", health="/$$/$"))
 def test_the_manifest_says_what_was_answered(answers: InitAnswers) -> None:
     check_answers(answers)
 
