@@ -26,8 +26,6 @@ class Follower:
             self._sample()
         except DeployError as error:
             self._send("note", {"text": f"no live numbers: {error.message}"})
-        finally:
-            self._house.store.database.close()
 
     def _sample(self) -> None:
         traffic, tally = drivers_of(self._house, self._service).traffic, Tally()

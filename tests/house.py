@@ -22,7 +22,8 @@ def manifest(**more: Any) -> Manifest:
 def house(folder: Path, world: World, events: list[Event] | None = None) -> House:
     store = Store(folder, world.clock)
     sink = events.append if events is not None else (lambda _event: None)
-    return House(store, Vault(folder / "secrets"), world.clock, lambda _m, _f: world.drivers(), range(21000, 21100), sink)
+    ports = range(21000, 21100)
+    return House(store, Vault(folder / "secrets"), world.clock, lambda _m, _f: world.drivers(), ports, sink)
 
 
 def request(version: str, strategy: str = "canary", folder: Path = Path("/nonexistent"), **more: Any) -> Request:

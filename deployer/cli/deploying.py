@@ -132,7 +132,7 @@ def _deploy(common: Common, name: str | None, options: dict[str, Any], given: di
         message=common.message,
         override_freeze=given["override_freeze"],
         replace=given["replace"],
-        secrets=lambda: resolve_secrets(loaded.manifest, loaded.folder, os.environ),
+        secrets=lambda: resolve_secrets(loaded.manifest, loaded.folder, os.environ, where=loaded.where),
     )
     if not only_plan:
         return act(common, lambda opened: operations.deploy(opened, request))

@@ -11,7 +11,7 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 from deployer.cli.options import Common
-from deployer.cli.output import open_view
+from deployer.cli.output import can_paint, open_view
 
 if TYPE_CHECKING:
     from deployer.engine import Ending
@@ -24,11 +24,12 @@ def house(common: Common, *, view: bool = True) -> Iterator[House]:
     from deployer.wiring import open_house
 
     if not view:
-        yield open_house(common.state)
+        with open_house(common.state) as opened:
+            yield opened
         return
     stop_asked = threading.Event()
-    with open_view(common.output) as sink, _signals(stop_asked):
-        yield open_house(common.state, sink, stop_asked)
+    with open_view(common.output) as sink, _signals(stop_asked), open_house(common.state, sink, stop_asked) as opened:
+        yield opened
 
 
 @contextmanager
@@ -52,6 +53,12 @@ def act(common: Common, do: Callable[[House], Ending]) -> int:
     """Run an operation under a view, print its ending, give its exit code."""
     with house(common) as opened:
         ending = do(opened)
-    if common.output != "json":
-        sys.stdout.write(f"{ending.text}\n")
+    print_ending(common, ending)
     return int(ending.exit)
+
+
+def print_ending(common: Common, ending: Ending) -> None:
+    """Print the ending on stdout; not for somebody who has just read it on the live page, nor among JSON lines."""
+    seen = common.output == "text" and can_paint(sys.stderr) and sys.stdout.isatty() and ending.rollout
+    if common.output != "json" and not seen:
+        sys.stdout.write(f"{ending.text}\n")

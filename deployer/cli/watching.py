@@ -10,7 +10,7 @@ import click
 from deployer import operations, queries
 from deployer.cli.options import Common, common
 from deployer.cli.output import open_view, print_result
-from deployer.cli.running import house
+from deployer.cli.running import house, print_ending
 from deployer.cli.service import service_of
 from deployer.errors import Exit, Refused
 from deployer.following import Follower
@@ -33,21 +33,19 @@ def status(common: Common, every: bool) -> int:
 @common("file", "destination", "service")
 def watch(common: Common) -> int:
     """Follow the rollout that is under way, until it ends; leaving (Ctrl-C) does not disturb it."""
-    quiet = open_house(common.state)
-    name = service_of(common, quiet)
-    rollout = quiet.store.open_rollout(name)
-    if rollout is None:
-        raise Refused(f"{name} has no rollout under way", "`deploy history` lists the finished ones")
-    history = quiet.store.events(rollout.number)
-    with open_view(common.output, history=history) as sink:
-        opened = open_house(common.state, sink)
-        with Follower(opened, name, rollout.number):
-            try:
+    with house(common, view=False) as quiet:
+        name = service_of(common, quiet)
+        rollout = quiet.store.open_rollout(name)
+        if rollout is None:
+            raise Refused(f"{name} has no rollout under way", "`deploy history` lists the finished ones")
+        history = quiet.store.events(rollout.number)
+    with open_view(common.output, history=history) as sink, open_house(common.state, sink) as opened:
+        try:
+            with Follower(opened, name, rollout.number):
                 ending = operations.follow(opened, rollout.number, after=history[-1].id if history else 0)
-            except KeyboardInterrupt:
-                return int(Exit.DONE)
-    if common.output != "json":
-        sys.stdout.write(f"{ending.text}\n")
+        except KeyboardInterrupt:
+            return int(Exit.DONE)
+    print_ending(common, ending)
     return int(ending.exit)
 
 

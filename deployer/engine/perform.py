@@ -160,17 +160,14 @@ def _remove(run: Run, step: Remove, doing: Doing) -> dict[str, Any]:
     run.fence()
     # Signalled while the proxy still holds its connections: an application can then say goodbye on what is open, such
     # as a WebSocket. The proxy forgets the address before anybody else may get it.
-    _fan_out(lambda i: run.drivers.runtime.remove(i, _grace(run, i), doing.deadline), doomed)
+    ends = [(i, run.release(i.release).manifest.stop.grace) for i in doomed]
+    _fan_out(lambda end: run.drivers.runtime.remove(end[0], end[1], doing.deadline), ends)
     if leaving:
         run.drivers.traffic.detach(run.service, step.colour, leaving, doing.deadline)
     for instance in doomed:
         run.store.free_port(run.service, instance.release, instance.index)
     _tidy(run, step, stays, doing)
     return {"removed": [i.name for i in doomed], "open": cut}
-
-
-def _grace(run: Run, instance: Instance) -> float:
-    return run.release(instance.release).manifest.stop.grace
 
 
 def _leaving(run: Run, step: Remove, stays: Sequence[Instance]) -> list[str]:

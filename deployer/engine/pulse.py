@@ -36,7 +36,6 @@ class Pulse:
     def _loop(self) -> None:
         while not self._end.wait(self._period) and self._run.lost is None:
             beat(self._run)
-        self._run.store.database.close()
 
     def __enter__(self) -> Self:
         self._thread.start()

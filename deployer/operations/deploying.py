@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
 from deployer.clock import Deadline
@@ -12,7 +11,7 @@ from deployer.drivers.ports import Drivers, Image
 from deployer.engine import Ending, abort, drive
 from deployer.errors import Exit, Locked, Refused
 from deployer.events import Event
-from deployer.manifest.freeze import frozen_until
+from deployer.manifest.freeze import frozen_until, local_time
 from deployer.manifest.load import Loaded
 from deployer.manifest.models import Manifest
 from deployer.model import Observed, Release, SecretText
@@ -118,7 +117,7 @@ def _same_house(store: Store, manifest: Manifest) -> None:
 
 def _not_frozen(house: House, request: Request) -> None:
     manifest = request.loaded.manifest
-    until = frozen_until(manifest.freeze, datetime.fromtimestamp(house.clock.now()).astimezone())
+    until = frozen_until(manifest.freeze, local_time(house.clock.now()))
     if until is None:
         return
     if request.override_freeze:

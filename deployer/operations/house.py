@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Self
 
 from deployer.clock import Clock
 from deployer.drivers.ports import Drivers
@@ -26,6 +27,12 @@ class House:
     ports: Sequence[int]
     sink: Sink = lambda _event: None
     stop_asked: threading.Event = field(default_factory=threading.Event)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.store.database.close()
 
     def tell(self, service: str, text: str) -> None:
         """Send a note that belongs to no rollout yet."""

@@ -38,7 +38,7 @@ class Fuse:
 
 
 @pytest.fixture
-def fuse(monkeypatch: pytest.MonkeyPatch) -> Iterator[Fuse]:
+def fuse(monkeypatch: pytest.MonkeyPatch) -> Fuse:
     """Tick before and after each commit of the store."""
     current = Fuse()
     original = Database.transaction
@@ -53,7 +53,7 @@ def fuse(monkeypatch: pytest.MonkeyPatch) -> Iterator[Fuse]:
     monkeypatch.setattr(Database, "transaction", transaction)
     # The lock of a crashed process belongs to this very process, which lives: a dead owner is imitated by releasing it.
     monkeypatch.setattr("deployer.engine.walk.Pulse", NoPulse)
-    yield current
+    return current
 
 
 class NoPulse:
@@ -137,9 +137,7 @@ class Scene:
         live = self.world.live["shop"]
         rollouts = self.house.store.rollouts("shop")
         return {
-            "versions": sorted(
-                f"{i.colour} {self.world.versions[i.release]}" for i in self.world.instances.values()
-            ),
+            "versions": sorted(f"{i.colour} {self.world.versions[i.release]}" for i in self.world.instances.values()),
             "stable": live.stable,
             "share": live.share,
             "servers": sorted(n for there in self.world.servers.values() for n in there),
@@ -152,7 +150,9 @@ class Scene:
 def scene(fuse: Fuse, strategy: str, broken: set[str], worse: set[str]) -> Iterator[Scene]:
     folder = Path(tempfile.mkdtemp(prefix="dp", dir=FAST))
     try:
-        yield Scene(folder, fuse, strategy, broken, worse)
+        made = Scene(folder, fuse, strategy, broken, worse)
+        with made.house:
+            yield made
     finally:
         shutil.rmtree(folder)
 

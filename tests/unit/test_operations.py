@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -42,8 +43,10 @@ class Scene:
 
 
 @pytest.fixture
-def scene(state: Path) -> Scene:
-    return Scene(state)
+def scene(state: Path) -> Iterator[Scene]:
+    scene = Scene(state)
+    with scene.house:
+        yield scene
 
 
 def test_first_deploy_goes_straight_to_everyone(scene: Scene) -> None:
@@ -240,8 +243,6 @@ def test_of_fifty_at_once_one_gets_the_lock(scene: Scene) -> None:
             won.append(n)
         except Locked:
             refused.append(n)
-        finally:
-            scene.house.store.database.close()
 
     threads = [threading.Thread(target=attempt, args=(n,)) for n in range(50)]
     for thread in threads:
