@@ -9,7 +9,9 @@ import pytest
 
 from deployer.views import tables
 from deployer.views.data import (
+    DoctorView,
     EnvironmentView,
+    Finding,
     HistoryView,
     InstanceView,
     JournalRow,
@@ -107,6 +109,13 @@ RELEASES = ReleasesView(
         ReleaseRow(41, "1.9", "example.com/shop:1.9", "sha256:" + "cd" * 32, "good", NOW - 9e4, live=True),
     ),
 )
+DOCTOR = DoctorView(
+    (
+        Finding("ok", "state folder", "/var/lib/deployer, 7000 MiB free"),
+        Finding("warn", "shop", "rollout 7 is unfinished and nobody drives it", "`deploy resume` or `deploy abort`"),
+        Finding("bad", "Docker engine", "no engine answers", "start it"),
+    )
+)
 VIEWS: dict[str, View] = {
     "status": STATUS,
     "status-warm": WARM,
@@ -115,6 +124,7 @@ VIEWS: dict[str, View] = {
     "history-none": HistoryView("shop", ()),
     "releases": RELEASES,
     "show": SHOW,
+    "doctor": DOCTOR,
     "plan": PLAN,
     "plan-first": replace(PLAN, origin=0, changes=(), notes=(), commit=None),
 }
