@@ -160,7 +160,8 @@ def _standing(view: StatusView) -> Iterator[Finding]:
         for instance in environment.instances:
             if instance.state != "running" or instance.restarts:
                 text = f"{instance.name} is {instance.state}, {instance.restarts} restarts"
-                yield Finding("bad", view.service, text, "`deploy logs`, then `deploy rollback` or a mended release")
+                remedy = "`deploy rollback` or a mended release" if view.stable else "`deploy up`"
+                yield Finding("bad", view.service, text, f"`deploy logs`, then {remedy}")
             elif instance.up is False:
                 yield Finding("bad", view.service, f"the proxy finds {instance.name} down", "`deploy logs`")
             elif instance.up is None and environment.role != "left over":

@@ -65,7 +65,8 @@ def status(house: House, service: str) -> StatusView:
     except DeployError as error:
         problems.append(str(error))
     rollout = house.store.open_rollout(service)
-    stable = next((e.release for e in environments if e.role == "stable"), 0)
+    standing = [e for e in environments if any(i.state == "running" for i in e.instances)]
+    stable = next((e.release for e in standing if e.role == "stable"), 0)
     if record.stable and not stable and not problems:
         problems.append(f"r{record.stable} should be live, but nothing of it runs: `deploy up` brings it back")
     candidate = rollout.release if rollout else 0
@@ -134,10 +135,20 @@ def _lock(house: House, service: str, rollout: Rollout | None) -> LockView | Non
 
 def _next(house: House, service: str, rollout: Rollout | None) -> str:
     if rollout is None:
-        return "`deploy rollback` goes back" if house.store.service(service).stable else "`deploy up` brings it out"
+        return _next_of_rest(house, service)
     if house.store.locks.read(service):
         return "`deploy watch` follows it, `deploy abort` takes it back"
+    if rollout.outcome:
+        return rollout.text  # why it is held or stuck, and what leads on
     return "`deploy resume` goes on, `deploy promote` finishes it, `deploy abort` takes it back"
+
+
+def _next_of_rest(house: House, service: str) -> str:
+    stable = house.store.service(service).stable
+    if not stable:
+        return "`deploy up` brings it out"
+    earlier = any(r.number < stable and r.standing == "good" for r in house.store.releases(service))
+    return "`deploy rollback` goes back" if earlier else ""
 
 
 def _row(house: House, rollout: Rollout) -> RolloutRow:

@@ -140,5 +140,6 @@ def _deploy(common: Common, name: str | None, options: dict[str, Any], given: di
         proposal = operations.propose(opened, request)
         if proposal.same:
             sys.stderr.write(f"{proposal.release.version} is live already: nothing to deploy\n")
-        print_result(queries.explain(proposal), common.output)
+        if not proposal.same or common.output == "json":
+            print_result(queries.explain(proposal), common.output)
     return int(Exit.CHANGES if check and not proposal.same else Exit.DONE)

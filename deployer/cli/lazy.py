@@ -36,7 +36,7 @@ COMMANDS: dict[str, Entry] = {
     "rollback": Entry("Act", "Leave the live release for the one before", "deployer.cli.acting:rollback"),
     "pause": Entry("Act", "Hold a running rollout at its share", "deployer.cli.acting:pause"),
     "resume": Entry("Act", "Go on with a rollout that is held or was interrupted", "deployer.cli.acting:resume"),
-    "release-lock": Entry("Act", "Free the lock of a process that is gone", "deployer.cli.acting:release_lock"),
+    "release-lock": Entry("Act", "Take the lock away from whoever holds it", "deployer.cli.acting:release_lock"),
     "down": Entry("Act", "Take the service down: instances, traffic and all", "deployer.cli.acting:down"),
     "init": Entry("Set up", "Write a commented deploy.yml", "deployer.cli.setting_up:init"),
     "doctor": Entry("Set up", "Check this machine, the engine and the proxy", "deployer.cli.setting_up:doctor"),

@@ -69,7 +69,7 @@ def _status(view: StatusView, now: float, ink: Ink) -> list[str]:
 
 def _traffic(view: StatusView, now: float, ink: Ink) -> str:
     if not view.stable:
-        return "no release is live yet"
+        return "no release is live" if view.problems else "no release is live yet"
     stable = ink(release(view.stable, view.stable_version), "bold")
     if not view.candidate:
         return f"{stable} is live for everyone"

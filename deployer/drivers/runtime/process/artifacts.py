@@ -39,7 +39,7 @@ class Artifacts:
         known = KIND + self._digest(source)
         if self._place(known).is_dir():
             return known
-        tell("note", text=f"copying {source}")
+        tell("step.progress", text=f"copying {source}")
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._sweep()
         copy = Path(tempfile.mkdtemp(prefix=".new-", dir=self._folder))
