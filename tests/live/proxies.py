@@ -10,6 +10,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+from deployer import supervisor
 from deployer.clock import Deadline, SystemClock
 from deployer.drivers.traffic.haproxy import HAProxyTraffic, binary
 from deployer.drivers.traffic.haproxy.master import Master
@@ -55,7 +56,7 @@ class Bench:
 
     def manifest(self, service: str = "shop", *, health: dict[str, Any] | None = None, **traffic: Any) -> Manifest:
         given = {"listen": f"127.0.0.1:{self.port}", "sticky": False, **traffic}
-        health = {"tcp": True} if given.get("mode") == "tcp" else health or {"http": "/up"}
+        health = health or ({"tcp": True} if given.get("mode") == "tcp" else {"http": "/up"})
         return Manifest.model_validate(
             {"service": service, "image": "app:1", "port": 80, "health": health, "traffic": given}
         )
@@ -100,18 +101,23 @@ class Bench:
         return self.traffic._home.config.read_text()
 
     def close(self) -> None:
-        for path in list((self.traffic._home.services).glob("*.json")):
-            self.traffic.forget(path.stem, within(30))
-        if self._team:
-            self._team.terminate()
-            self._team.wait(10)
+        try:
+            for path in list(self.traffic._home.services.glob("*.json")):
+                self.traffic.forget(path.stem, within(30))
+        finally:
+            if self._team:
+                self._team.terminate()
+                self._team.wait(10)
+            else:
+                supervisor.stop(self.root / "process", within())
 
     def _start_team(self) -> HAProxy:
         main, conf = self.folder / "main.cfg", self.folder / "conf.d"
         conf.mkdir()
         self.team_port = free_port()
         main.write_text(
-            "global\n  maxconn 1000\n\ndefaults\n  mode http\n  timeout client 5s\n  timeout connect 1s\n"
+            "global\n  maxconn 1000\n\ndefaults\n  mode http\n  option idle-close-on-response\n"
+            "  timeout client 5s\n  timeout connect 1s\n"
             f"  timeout server 5s\n\nfrontend team\n  bind 127.0.0.1:{self.team_port}\n"
             '  http-request return status 200 content-type text/plain string "the team"\n'
         )

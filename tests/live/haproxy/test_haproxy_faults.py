@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import http.client
 import socket
+import threading
 import time
 
 import pytest
@@ -49,7 +51,7 @@ def test_a_proxy_that_is_gone_with_its_supervisor_is_started_by_the_next_call(
 ) -> None:
     bench.both(blue, green)
     bench.steer(Live("blue", 2500, 0, 5))
-    bench.traffic._proxy.stop(within())  # as after a reboot: the files are there, nothing runs
+    bench.traffic._proxy.leave(within())  # as after a reboot: the files are there, nothing runs
     assert not _answers(bench)
     assert bench.traffic.read("shop") == Live("blue", 2500, 0, 5)
     assert _answers(bench)
@@ -100,6 +102,34 @@ def test_a_flip_reaches_connections_that_an_old_worker_keeps(bench: Bench, blue:
                 break
     assert data.count(b"x-who: b1") == 1
     assert b"x-who: b1" not in data.split(b"\r\n\r\n", 1)[1]
+
+
+def test_an_idle_connection_of_an_old_worker_is_answered_after_a_move_to_servers_it_cannot_know(
+    bench: Bench, blue: Upstream, green: Upstream
+) -> None:
+    """An old worker takes no new servers: its last request is answered by the side it has, which is drained last."""
+    bench.put("blue", blue)
+    bench.steer(Live("blue"))
+    connection = http.client.HTTPConnection("127.0.0.1", bench.port, timeout=10)
+    connection.request("GET", "/")
+    assert connection.getresponse().read() == b"b1"
+    bench.put("green", green, timeouts={"response": "7s"})  # reloads, then attaches to the new worker only
+    bench.steer(Live("green"))
+    assert get(bench.port).who == "g1"
+    assert bench.traffic.drain("shop", "blue", ["b1"], within(0.3)) == 0
+    assert any(w.old for w in bench.master.workers(within())), "the idle connection keeps the old worker"
+    done: list[int] = []
+    drain = threading.Thread(target=lambda: done.append(bench.traffic.drain("shop", "blue", ["b1"], within(10))))
+    drain.start()
+    drain.join(0.5)
+    assert drain.is_alive(), "the drain waits for the client's next request, which can only go to b1"
+    connection.request("GET", "/")
+    response = connection.getresponse()
+    assert (response.status, response.read()) == (200, b"b1")
+    assert response.getheader("connection") == "close"
+    connection.close()
+    drain.join(5)
+    assert done == [0]
 
 
 def test_a_taken_port_is_refused_by_name_and_leaves_nothing(bench: Bench, state: object) -> None:

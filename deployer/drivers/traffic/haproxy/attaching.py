@@ -6,7 +6,7 @@ from deployer.clock import Deadline
 from deployer.drivers.traffic.haproxy import backend, loading, spec
 from deployer.drivers.traffic.haproxy.master import Worker
 from deployer.drivers.traffic.haproxy.proxy import Proxy
-from deployer.drivers.traffic.haproxy.servers import Seen, Servers, on_all
+from deployer.drivers.traffic.haproxy.servers import Seen, Servers
 from deployer.drivers.traffic.haproxy.spec import Spec
 from deployer.errors import DeadlinePassed, DriverFailed
 from deployer.model import Colour, Server
@@ -39,8 +39,10 @@ class Attaching:
             # Only now into the file: a proxy that is restarted gives requests at once to every server it reads there.
             side = self._spec().side(self._colour).having(self._wanted)
             loading.persist(self._proxy, self._spec().with_side(self._colour, side))
-            on_all(self._proxy.master.workers(deadline), lambda worker: self._admit(worker, deadline))
-            self._read_back(deadline)
+            # Old workers cannot learn of servers any more; `LiveMap.write` takes care that they need not.
+            for worker in self._proxy.master.current(deadline):
+                self._admit(worker, deadline)
+                self._read_back(worker, deadline)
 
     def _spec(self) -> Spec:
         known = spec.load(self._proxy.home.services, self._service)
@@ -90,20 +92,17 @@ class Attaching:
         for server in self._wanted:
             if server.name not in seen:
                 self._servers.introduce(worker, self._backend, server.name, server.address, options, deadline)
-            if worker.old:
-                self._servers.believe(worker, self._backend, server.name, deadline)
             self._servers.state(worker, self._backend, server.name, "ready", deadline)
 
-    def _read_back(self, deadline: Deadline) -> None:
-        for worker in self._proxy.master.current(deadline):
-            seen = self._servers.seen(worker, self._backend, deadline)
-            for server in self._wanted:
-                found = seen.get(server.name)
-                if found is None or not found.up:
-                    status = found.status if found else "unknown"
-                    raise DriverFailed(
-                        f"{server.name} passed its checks, but the proxy has it as {status}", "did it just end?"
-                    )
+    def _read_back(self, worker: Worker, deadline: Deadline) -> None:
+        seen = self._servers.seen(worker, self._backend, deadline)
+        for server in self._wanted:
+            found = seen.get(server.name)
+            if found is None or not found.up:
+                status = found.status if found else "unknown"
+                raise DriverFailed(
+                    f"{server.name} passed its checks, but the proxy has it as {status}", "did it just end?"
+                )
 
     def _take_back(self, deadline: Deadline) -> None:
         """Forget servers that the proxy knew only for this attempt; those of the file were there before."""

@@ -15,6 +15,7 @@ from deployer.drivers.traffic.haproxy import backend, claims, frontend, home, lo
 from deployer.drivers.traffic.haproxy.attaching import Attaching
 from deployer.drivers.traffic.haproxy.leaving import Leaving
 from deployer.drivers.traffic.haproxy.live import LiveMap
+from deployer.drivers.traffic.haproxy.master import Worker
 from deployer.drivers.traffic.haproxy.proxy import OwnProxy, Proxy, TeamProxy
 from deployer.drivers.traffic.haproxy.servers import Servers
 from deployer.drivers.traffic.haproxy.spec import Spec
@@ -73,7 +74,7 @@ class HAProxyTraffic:
             if not self._moves_nobody(now, live):
                 self._refuse_nowhere(service, live, deadline)
             state.save(self._home.state, {**values, service: state.encode(live)})
-            self._live.write(service, live, deadline)
+            self._live.write(service, live, deadline, lambda worker: self._able(worker, service, live, deadline))
 
     def attach(self, service: str, colour: Colour, servers: Sequence[Server], deadline: Deadline) -> None:
         """Make the colour have these servers; wait until the proxy's own checks passed.
@@ -136,10 +137,10 @@ class HAProxyTraffic:
         with self._home.locked(deadline):
             specs = spec.load_all(self._home.services)
             specs.pop(service, None)
-            if specs or not self._proxy.own:
+            if specs:
                 loading.load(self._proxy, self._live, specs, deadline)
             else:
-                self._proxy.stop(deadline)
+                self._proxy.leave(deadline)
                 self._home.remove()
 
     def _knows(self, service: str) -> bool:
@@ -172,12 +173,16 @@ class HAProxyTraffic:
         With all users on stable and no server up on either side, nothing is lost by that.
         """
         up = {colour: self._up(service, colour, deadline) for colour in spec.COLOURS}
-        wanted = ([live.stable] if live.share < FULL else []) + ([other(live.stable)] if live.share else [])
-        for colour in wanted:
+        for colour in _used(live):
             if not up[colour] and not (live.share == 0 and not up[other(colour)]):
                 raise DriverFailed(
                     f"{service}: no server of {colour} is up, users are not sent there", "`deploy status` shows why"
                 )
+
+    def _able(self, worker: Worker, service: str, live: Live, deadline: Deadline) -> bool:
+        """Tell whether an old worker has a server for each side that is to get users."""
+        sides = (self._servers.seen(worker, backend.name(service, c), deadline) for c in _used(live))
+        return all(any(s.up for s in side.values()) for side in sides)
 
     def _up(self, service: str, colour: Colour, deadline: Deadline) -> bool:
         """Tell whether a server of the colour is up; after a restart of the proxy, wait for its first checks."""
@@ -190,3 +195,8 @@ class HAProxyTraffic:
             if all(s.checked or not s.up for s in seen) or settled.passed():
                 return False
             self._clock.sleep(0.02)
+
+
+def _used(live: Live) -> list[Colour]:
+    """Give the colours that get users."""
+    return ([live.stable] if live.share < FULL else []) + ([live.candidate] if live.share else [])

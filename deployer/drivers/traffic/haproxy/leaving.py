@@ -6,7 +6,7 @@ from deployer.clock import Deadline
 from deployer.drivers.traffic.haproxy import backend, loading, spec
 from deployer.drivers.traffic.haproxy.master import Gone, Worker
 from deployer.drivers.traffic.haproxy.proxy import Proxy
-from deployer.drivers.traffic.haproxy.servers import DRAINING, MAINTENANCE, Servers, on_all
+from deployer.drivers.traffic.haproxy.servers import DRAINING, MAINTENANCE, Servers
 from deployer.errors import DeadlinePassed, DriverFailed
 from deployer.model import Colour
 
@@ -29,11 +29,14 @@ class Leaving:
         with self._proxy.home.locked(began):
             side = self._spec().side(self._colour).leaving(self._names)
             loading.persist(self._proxy, self._spec().with_side(self._colour, side))
-            on_all(self._proxy.master.workers(began), lambda worker: self._state(worker, "drain", began))
-            self._read_back(began)
-        while (running := self._running(began)) and not patience.passed():
+            for worker in self._proxy.master.current(began):
+                self._state(worker, "drain", began)
+                self._read_back(worker, began)
+        while True:
+            running, waiting = self._open(began)
+            if not (running or waiting) or patience.passed():
+                return running
             patience.clock.sleep(min(POLL, max(patience.left(), 0.001)))
-        return running
 
     def forget(self, deadline: Deadline) -> None:
         """Cut what is left and delete."""
@@ -41,8 +44,14 @@ class Leaving:
             side = self._spec().side(self._colour).without(self._names)
             loading.persist(self._proxy, self._spec().with_side(self._colour, side))
             workers = self._proxy.master.workers(deadline)
-            on_all(workers, lambda worker: self._state(worker, "maint", deadline))
-        on_all(workers, lambda worker: self._forget(worker, deadline))
+            for worker in workers:
+                if not worker.old:
+                    self._state(worker, "maint", deadline)
+        for worker in workers:
+            try:
+                self._forget(worker, deadline)
+            except Gone:
+                continue  # and with it what it knew
 
     def _spec(self) -> spec.Spec:
         known = spec.load(self._proxy.home.services, self._service)
@@ -54,35 +63,41 @@ class Leaving:
         for name in self._names:
             self._servers.state(worker, self._backend, name, state, deadline)
 
-    def _read_back(self, deadline: Deadline) -> None:
+    def _read_back(self, worker: Worker, deadline: Deadline) -> None:
         # Not the status: a server that is down never shows DRAIN.
-        for worker in self._proxy.master.current(deadline):
-            asked = self._servers.admin(worker, self._backend, deadline)
-            for name in self._names:
-                if name in asked and not asked[name] & (DRAINING | MAINTENANCE):
-                    raise DriverFailed(f"the proxy did not take {name} out of rotation", "try again")
+        asked = self._servers.admin(worker, self._backend, deadline)
+        for name in self._names:
+            if name in asked and not asked[name] & (DRAINING | MAINTENANCE):
+                raise DriverFailed(f"the proxy did not take {name} out of rotation", "try again")
 
-    def _running(self, deadline: Deadline) -> int:
-        """Count what runs on the servers, on old workers too: those still hold the connections they had."""
-        total = 0
+    def _open(self, deadline: Deadline) -> tuple[int, int]:
+        """Count what runs on the servers, and clients whose next request may still go there.
+
+        Old workers hold the connections they had. They do not learn that a server leaves, so the connections of clients
+        that just wait must end first: they do with their next answer, or after the keep-alive time-out.
+        """
+        running = waiting = 0
         for worker in self._proxy.master.workers(deadline):
             try:
                 seen = self._servers.seen(worker, self._backend, deadline)
+                known = [seen[name] for name in self._names if name in seen]
+                running += sum(server.running for server in known)
+                if worker.old and known:
+                    waiting += self._servers.idle(worker, deadline)
             except Gone:
                 continue
-            total += sum(seen[name].running for name in self._names if name in seen)
-        return total
+        return running, waiting
 
     def _forget(self, worker: Worker, deadline: Deadline) -> None:
-        for name in self._names:
-            self._servers.cut(worker, self._backend, name, deadline)
         said: dict[str, str] = {}
         while left := self._left(worker, deadline):
             for name in left:
-                said[name] = self._servers.delete(worker, self._backend, name, deadline)
+                self._servers.cut(worker, self._backend, name, deadline)
+                if not worker.old:
+                    said[name] = self._servers.delete(worker, self._backend, name, deadline)
             if deadline.passed():
                 raise DeadlinePassed(
-                    f"the proxy does not forget {left[0]} within {deadline.seconds:g} s: {said[left[0]]}",
+                    f"the proxy does not forget {left[0]} within {deadline.seconds:g} s: {said.get(left[0], 'in use')}",
                     "repeat it; no user is sent there any more",
                 )
             deadline.clock.sleep(POLL)

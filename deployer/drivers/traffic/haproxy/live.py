@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 from deployer.clock import Deadline
@@ -28,32 +29,37 @@ class LiveMap:
         return match[1] if match else None
 
     def read(self, service: str, deadline: Deadline) -> Live:
-        """Ask every worker. Raises DriverFailed when they differ, or when a current one does not know the service."""
-        seen = {
-            w: v for w in self._master.workers(deadline) for v in [self._ask(w, service, deadline)] if v is not None
-        }
+        """Ask every current worker. Raises DriverFailed when they differ, or when one does not know the service."""
+        seen = {w.pid: self.get(w, service, deadline) for w in self._master.current(deadline)}
         values = set(seen.values())
-        if len(values) == 1 and any(not w.old for w in seen):
-            return state.decode(service, values.pop())
-        told = ", ".join(f"worker {w.pid}: {v}" for w, v in seen.items()) or "no worker knows it"
-        raise DriverFailed(
-            f"the proxy's workers do not agree about {service}: {told}", "`deploy resume` writes it anew"
-        )
+        value = values.pop()
+        if values or value is None:
+            told = ", ".join(f"worker {pid}: {value or 'nothing'}" for pid, value in seen.items())
+            raise DriverFailed(f"the proxy's workers do not agree about {service}: {told}", "`deploy resume` mends it")
+        return state.decode(service, value)
 
-    def write(self, service: str, live: Live, deadline: Deadline) -> None:
-        """Write to every worker, also to old ones: the connections they keep must follow too. Then read back."""
+    def write(self, service: str, live: Live, deadline: Deadline, able: Callable[[Worker], bool]) -> None:
+        """Write to every worker, then read back.
+
+        Old workers are written to as well, since the connections they keep must follow. One that is not `able`, because
+        it has no server of a side that is to get users, goes on with what it has: nothing can be attached to it.
+        """
         value = state.encode(live)
         for worker in self._master.workers(deadline):
-            if worker.old and self._ask(worker, service, deadline) is None:
-                continue  # it is from before the service, and serves nobody of it
             try:
-                self._put(worker, service, value, deadline)
+                if not worker.old or (self.get(worker, service, deadline) is not None and able(worker)):
+                    self._put(worker, service, value, deadline)
+                    self._check(worker, service, value, deadline)
             except Gone:
                 if not worker.old:
                     raise
-        seen = self.read(service, deadline)
-        if seen != live:
-            raise DriverFailed(f"{service}: {value} was written, {state.encode(seen)} was read back", "try again")
+
+    def _check(self, worker: Worker, service: str, value: str, deadline: Deadline) -> None:
+        seen = self.get(worker, service, deadline)
+        if seen != value:
+            raise DriverFailed(
+                f"{service}: {value} was written to worker {worker.pid}, {seen} was read back", "try again"
+            )
 
     def structure(self, deadline: Deadline) -> str | None:
         """Give the name of the structure that all current workers have loaded; None when they differ."""
@@ -77,11 +83,3 @@ class LiveMap:
     def _put(self, worker: Worker, service: str, value: str, deadline: Deadline) -> None:
         verb = "add" if self.get(worker, service, deadline) is None else "set"
         self._master.run(worker, f"{verb} map {self._path} {service} {value}", deadline)
-
-    def _ask(self, worker: Worker, service: str, deadline: Deadline) -> str | None:
-        try:
-            return self.get(worker, service, deadline)
-        except Gone:
-            if worker.old:
-                return None
-            raise

@@ -12,7 +12,7 @@ from typing import Protocol
 
 from deployer import supervisor
 from deployer.clock import Clock, Deadline
-from deployer.drivers.traffic.haproxy import binary
+from deployer.drivers.traffic.haproxy import binary, home
 from deployer.drivers.traffic.haproxy.claims import Listen
 from deployer.drivers.traffic.haproxy.home import Home
 from deployer.drivers.traffic.haproxy.master import LONGEST_PATH, Master, complaints
@@ -42,8 +42,8 @@ class Proxy(Protocol):
         """Make the proxy run the files that are there. Raises Refused when it goes on with what it had."""
         ...
 
-    def stop(self, deadline: Deadline) -> None:
-        """End a proxy that is ours."""
+    def leave(self, deadline: Deadline) -> None:
+        """Serve nothing any more: end a proxy that is ours, take our part out of one that is not."""
         ...
 
 
@@ -82,7 +82,7 @@ class OwnProxy:
             self._start(deadline)
         self.master.current(deadline)
 
-    def stop(self, deadline: Deadline) -> None:
+    def leave(self, deadline: Deadline) -> None:
         """End the proxy: running requests get their time."""
         supervisor.stop(self._supervised, deadline)
 
@@ -151,8 +151,16 @@ class TeamProxy:
         _refuse_lines(self.master.reload(deadline))
         self.master.current(deadline)
 
-    def stop(self, deadline: Deadline) -> None:
-        """Leave it running: it is not ours."""
+    def leave(self, deadline: Deadline) -> None:
+        """Have it load its configuration without our part."""
+        before = home.read(self.home.config)
+        self.home.config.unlink(missing_ok=True)
+        try:
+            self.load(deadline)
+        except BaseException:
+            if before is not None:
+                home.write(self.home.config, before)
+            raise
 
 
 def refuse_taken(listens: Iterable[Listen]) -> None:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable
+import re
 from dataclasses import dataclass
 
 from deployer.clock import Deadline
-from deployer.drivers.traffic.haproxy.master import Gone, Master, Worker
+from deployer.drivers.traffic.haproxy.master import Master, Worker
 
 MAINTENANCE, DRAINING = 0x01 | 0x02 | 0x04 | 0x20, 0x08 | 0x10  # bits of srv_admin_state
 
@@ -93,13 +93,22 @@ class Servers:
         """Ask for `ready`, `drain` or `maint`."""
         self._command(worker, f"set server {backend}/{name} state {state}", deadline)
 
-    def believe(self, worker: Worker, backend: str, name: str, deadline: Deadline) -> None:
-        """Tell an old worker, which runs no checks any more, what the current one has found."""
-        self._command(worker, f"set server {backend}/{name} health up", deadline)
-
     def cut(self, worker: Worker, backend: str, name: str, deadline: Deadline) -> None:
         """End what still runs on a server."""
-        self._command(worker, f"shutdown sessions server {backend}/{name}", deadline)
+        if not worker.old:
+            self._command(worker, f"shutdown sessions server {backend}/{name}", deadline)
+            return
+        # An old worker takes no commands about servers any more, but it ends single sessions.
+        for line in self._master.run(worker, "show sess", deadline).splitlines():
+            if f" be={backend} " in line and f" srv={name} " in line:
+                self._command(worker, f"shutdown session {line.split(':')[0]}", deadline)
+
+    def idle(self, worker: Worker, deadline: Deadline) -> int:
+        """Count connections of clients that wait between two requests."""
+        info = self._master.run(worker, "show info", deadline)
+        match = re.search(r"^CurrConns: (\d+)", info, re.MULTILINE)
+        busy = self._master.run(worker, "show sess", deadline).count(" fe=deployer_")
+        return max(0, int(match[1]) - busy) if match else 0
 
     def delete(self, worker: Worker, backend: str, name: str, deadline: Deadline) -> str:
         """Make a worker forget a server that is in maintenance; give its answer, it may still have connections."""
@@ -108,13 +117,3 @@ class Servers:
     def _command(self, worker: Worker, command: str, deadline: Deadline) -> None:
         # Answers are text for people; what became of the command is read back by whoever gave it.
         self._master.run(worker, command, deadline)
-
-
-def on_all(workers: tuple[Worker, ...], work: Callable[[Worker], None]) -> None:
-    """Do something on every worker; an old one that ends meanwhile needs it no more."""
-    for worker in workers:
-        try:
-            work(worker)
-        except Gone:
-            if not worker.old:
-                raise

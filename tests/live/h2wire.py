@@ -1,0 +1,102 @@
+"""HTTP/2 without TLS, both ends: an upstream that answers like gRPC (with trailers), and a client on one connection."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from typing import Any
+
+import h2.config
+import h2.connection
+import h2.events
+
+from tests.live.upstream import Upstream
+
+
+class H2Upstream(Upstream):
+    """Answers each call with its name and the trailer grpc-status: 0. Speaks nothing but HTTP/2."""
+
+    def protocol(self) -> asyncio.Protocol:
+        return _Server(self, self._connections)
+
+
+class _Server(asyncio.Protocol):
+    def __init__(self, upstream: Upstream, connections: set[asyncio.Transport]) -> None:
+        self._upstream = upstream
+        self._connections = connections
+        self._h2 = h2.connection.H2Connection(h2.config.H2Configuration(client_side=False))
+        self._transport: asyncio.Transport
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        self._connections.add(transport)
+        self._h2.initiate_connection()
+        transport.write(self._h2.data_to_send())
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._connections.discard(self._transport)
+
+    def data_received(self, data: bytes) -> None:
+        for event in self._h2.receive_data(data):
+            if isinstance(event, h2.events.RequestReceived):
+                self._upstream.hits[dict(event.headers)[b":path"].decode()] += 1
+            elif isinstance(event, h2.events.DataReceived):
+                self._h2.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
+            elif isinstance(event, h2.events.StreamEnded):
+                self._answer(event.stream_id)
+        self._transport.write(self._h2.data_to_send())
+
+    def _answer(self, stream: int) -> None:
+        self._h2.send_headers(stream, [(":status", "200"), ("content-type", "application/grpc")])
+        self._h2.send_data(stream, self._upstream.name.encode())
+        self._h2.send_headers(stream, [("grpc-status", "0")], end_stream=True)
+
+
+class H2Client:
+    """Calls, one after the other, on one connection."""
+
+    def __init__(self, port: int) -> None:
+        self._socket = socket.create_connection(("127.0.0.1", port), timeout=10)
+        self._h2 = h2.connection.H2Connection()
+        self._h2.initiate_connection()
+        self._socket.sendall(self._h2.data_to_send())
+
+    def close(self) -> None:
+        self._socket.close()
+
+    def call(self, path: str = "/shop.Shop/Buy") -> tuple[str, str, str]:
+        """Give status, body and the trailer grpc-status."""
+        stream = self._h2.get_next_available_stream_id()
+        head = [(":method", "POST"), (":scheme", "http"), (":authority", "shop"), (":path", path), ("te", "trailers")]
+        head.append(("content-length", "5"))
+        self._h2.send_headers(stream, head)
+        self._h2.send_data(stream, b"\x00\x00\x00\x00\x00", end_stream=True)
+        self._socket.sendall(self._h2.data_to_send())
+        status, body, grpc, ended = "", b"", "", False
+        while not ended:
+            data = self._socket.recv(65536)
+            if not data:
+                raise ConnectionError("closed in the middle of a call")
+            for event in self._h2.receive_data(data):
+                if isinstance(event, h2.events.ResponseReceived):
+                    status = _text(event.headers).get(":status", "")
+                elif isinstance(event, h2.events.TrailersReceived):
+                    grpc = _text(event.headers).get("grpc-status", "")
+                elif isinstance(event, h2.events.DataReceived):
+                    body += event.data
+                    self._h2.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
+                elif isinstance(event, h2.events.StreamEnded):
+                    ended = True
+                elif isinstance(event, h2.events.StreamReset):
+                    raise ConnectionError("the call was reset")
+            self._socket.sendall(self._h2.data_to_send())
+        return status, body.decode(), grpc
+
+
+def _text(headers: Any) -> dict[str, str]:
+    return {_str(k): _str(v) for k, v in headers}
+
+
+def _str(value: Any) -> str:
+    return value.decode() if isinstance(value, bytes) else str(value)
