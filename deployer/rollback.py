@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from deployer.errors import Refused
 from deployer.model import Observed, Release
 from deployer.plan import Plan
-from deployer.recipes import PROXY_SECONDS, settle, share, twin, way_back
-from deployer.steps import Healthy, Promote, Step, Warm
+from deployer.recipes import PROXY_SECONDS, attach, settle, share, twin, way_back
+from deployer.steps import Promote, Step, Warm
 
 
 def choose(releases: Sequence[Release], observed: Observed, current: int, to: int | None, *, force: bool) -> Release:
@@ -70,7 +70,7 @@ def _switch(observed: Observed, target: Release) -> tuple[Step, ...]:
             ),
         )
     return (
-        Healthy(release=target.number, colour=observed.colour, deadline=target.manifest.health.deadline),
+        attach(target, observed.colour),
         Promote(release=target.number, colour=observed.colour, deadline=PROXY_SECONDS),
         *keep,
     )
