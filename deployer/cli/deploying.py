@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, get_args, get_origin
 
 import click
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
 from deployer import operations, queries
@@ -20,6 +20,7 @@ from deployer.cli.running import act, house
 from deployer.errors import Exit
 from deployer.manifest.load import load
 from deployer.manifest.secrets import resolve_secrets
+from deployer.manifest.units import Unit
 from deployer.operations import Request
 from deployer.strategy import load as load_strategy
 
@@ -79,18 +80,37 @@ def strategy(name: str) -> click.Command:
 
 
 def _own(options: type[BaseModel]) -> tuple[Any, ...]:
-    return tuple(_option(key, field) for key, field in options.model_fields.items())
+    defaults = _defaults(options)
+    return tuple(_option(key, field, defaults.get(key)) for key, field in options.model_fields.items())
 
 
-def _option(key: str, field: FieldInfo) -> Any:
+def _option(key: str, field: FieldInfo, default: str | None) -> Any:
     flag = f"--{(field.alias or key).replace('_', '-')}"
     text = field.description or ""
     if field.annotation is bool:
         return click.option(f"{flag}/--no-{flag[2:]}", f"own_{key}", default=None, help=text)
     several = _is_list(field)
-    return click.option(
-        flag, f"own_{key}", metavar="A,B,…" if several else "VALUE", help=text + (" Several: a,b,c." if several else "")
-    )
+    help_text = text + (" Several: a,b,c." if several else "") + (f"  [default: {default}]" if default else "")
+    return click.option(flag, f"own_{key}", metavar="A,B,…" if several else "VALUE", help=help_text)
+
+
+def _defaults(options: type[BaseModel]) -> dict[str, str]:
+    """Say the defaults of a strategy's options as they would be typed; none for a model that needs an option."""
+    try:
+        values = options().model_dump(mode="json")
+    except ValidationError:
+        return {}
+    given = {key: value for key, value in values.items() if value not in (None, False, [])}
+    return {key: _typed(options.model_fields[key], value) for key, value in given.items()}
+
+
+def _typed(field: FieldInfo, value: Any) -> str:
+    if isinstance(value, list):
+        return ",".join(_typed(field, next(iter(v.values())) if isinstance(v, dict) else v) for v in value)
+    unit = next((m for m in field.metadata if isinstance(m, Unit)), None)
+    if unit and unit.name == "duration":
+        return unit.write(value)
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _is_list(field: FieldInfo) -> bool:
