@@ -9,9 +9,10 @@ import time
 
 import pytest
 
+from deployer import supervisor
 from deployer.clock import SystemClock
 from deployer.drivers.traffic.haproxy import HAProxyTraffic
-from deployer.errors import Refused
+from deployer.errors import DriverFailed, Refused
 from deployer.model import Live
 from tests.live.client import Load, get
 from tests.live.proxies import Bench, free_port, within
@@ -200,3 +201,51 @@ def test_a_folder_with_a_long_or_strange_name_is_refused(bench: Bench) -> None:
         HAProxyTraffic(bench.folder / ("x" * 100), SystemClock())
     with pytest.raises(Refused, match="may have only letters"):
         HAProxyTraffic(bench.folder / "with space", SystemClock())
+
+
+def test_a_folder_that_cannot_be_written_is_refused_by_name(bench: Bench) -> None:
+    (bench.folder / "file").write_text("")
+    traffic = HAProxyTraffic(bench.folder / "file" / "proxy", SystemClock(), program=bench.program)
+    with pytest.raises(Refused, match="file/proxy cannot be written: Not a directory"):
+        traffic.configure(bench.release(), "blue", within())
+
+
+def test_a_proxy_whose_supervisor_was_killed_is_adopted_without_a_gap(bench: Bench, blue: Upstream) -> None:
+    bench.put("blue", blue)
+    bench.steer(Live("blue"))
+    status = supervisor.read_status(bench.root / "process")
+    assert status is not None
+    bench.kill(status.supervisor_pid)
+    before = bench.workers()
+    with Load(bench.port, connections=2) as load:
+        assert bench.traffic.read("shop") == Live("blue")
+        within().until(lambda: load.answered > 50, "the load goes on")
+    assert load.failures == []
+    assert bench.workers() == before
+    again = supervisor.read_status(bench.root / "process")
+    assert again is not None
+    assert again.supervisor_pid not in (0, status.supervisor_pid)
+
+
+def test_a_proxy_that_cannot_start_again_says_why(bench: Bench, blue: Upstream) -> None:
+    bench.put("blue", blue)
+    bench.traffic._proxy.leave(within())
+    with socket.socket() as other:
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        other.bind(("127.0.0.1", bench.port))
+        other.listen()
+        with pytest.raises((Refused, DriverFailed), match="Address already in use"):
+            bench.traffic.read("shop")
+    assert bench.traffic.read("shop") is not None
+
+
+def test_a_check_finds_what_configure_would_and_changes_nothing(bench: Bench, blue: Upstream) -> None:
+    bench.traffic.check(bench.manifest(), within())
+    assert not bench.root.exists()
+    bench.put("blue", blue)
+    before = bench.config(), bench.workers()
+    bench.traffic.check(bench.manifest(timeouts={"response": "9s"}), within())
+    tls = {"certificates": ["/nonexistent/shop.pem"], "listen": f"127.0.0.1:{free_port()}"}
+    with pytest.raises(Refused, match=r"shop\.pem"):
+        bench.traffic.check(bench.manifest(tls=tls), within())
+    assert (bench.config(), bench.workers()) == before

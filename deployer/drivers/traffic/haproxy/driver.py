@@ -21,7 +21,7 @@ from deployer.drivers.traffic.haproxy.servers import Servers
 from deployer.drivers.traffic.haproxy.spec import Spec
 from deployer.drivers.traffic.haproxy.stream import Stream
 from deployer.errors import DriverFailed, Refused
-from deployer.manifest.models import HAProxy
+from deployer.manifest.models import HAProxy, Manifest
 from deployer.model import FULL, Colour, Live, Release, Server, other
 
 READ_WITHIN = 10.0  # seconds for calls that have no deadline of their own
@@ -42,6 +42,29 @@ class HAProxyTraffic:
         self._home = self._proxy.home
         self._live = LiveMap(self._proxy.master, self._home.state)
         self._servers = Servers(self._proxy.master)
+
+    def check(self, manifest: Manifest, deadline: Deadline) -> None:
+        """Raise Refused when `configure` could not do what the manifest says; proxy and files stay as they are."""
+        try:
+            with self._home.locked(deadline):
+                self._check(manifest, deadline)
+        except OSError as error:
+            raise Refused(f"{error.filename}: {error.strerror}", "see `deploy doctor`") from None
+
+    def _check(self, manifest: Manifest, deadline: Deadline) -> None:
+        known = spec.load_all(self._home.services)
+        wanted = spec.configured(known.get(manifest.service), manifest.service, manifest, None)
+        for colour in spec.COLOURS:
+            wanted = spec.configured(wanted, manifest.service, manifest, colour)
+        try:
+            if not self._proxy.own:
+                self._proxy.ready(deadline)
+            loading.check(self._proxy, self._live, {**known, manifest.service: wanted}, deadline)
+        except DriverFailed as error:
+            raise Refused(error.message, error.hint) from error
+        finally:
+            if not known:
+                self._home.remove()
 
     def configure(self, release: Release, colour: Colour | None, deadline: Deadline) -> None:
         """Make the proxy treat the service as the release's manifest says.

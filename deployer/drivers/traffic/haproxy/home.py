@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from deployer.clock import Deadline
-from deployer.errors import Refused
+from deployer.errors import DriverFailed, Refused
 
 # What needs no quoting anywhere: in the config, in map arguments, on the runtime socket.
 SAFE_PATH = re.compile(r"/[A-Za-z0-9_./@+=:~-]*")
@@ -29,7 +29,7 @@ SAFE_PATH = re.compile(r"/[A-Za-z0-9_./@+=:~-]*")
 class Home:
     """The files of one proxy."""
 
-    def __init__(self, root: Path, config: Path) -> None:
+    def __init__(self, root: Path, config: Path, mode: int = 0o700) -> None:
         if not SAFE_PATH.fullmatch(str(root)) or not SAFE_PATH.fullmatch(str(config)):
             raise Refused(
                 f"{root}: a folder of the proxy may have only letters, digits and ._@+=:~- in its path",
@@ -37,6 +37,7 @@ class Home:
             )
         self.root = root
         self.config = config
+        self._mode = mode
 
     @property
     def services(self) -> Path:
@@ -66,13 +67,12 @@ class Home:
     def staging(self) -> Home:
         """Give the place where a new configuration is validated; `-f FOLDER` loads no sub-folders."""
         root = self.root / "staging"
-        return Home(root, root / self.config.name)
+        return Home(root, root / self.config.name, self._mode)
 
     def create(self) -> None:
         """Make the folders and the token."""
-        self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self.services.mkdir(exist_ok=True)
-        self.maps.mkdir(exist_ok=True)
+        for folder in (self.root, self.services, self.maps):
+            _make(folder, self._mode)
         if not self.token.exists():
             write(self.token, secrets.token_urlsafe(24) + "\n", 0o600)
 
@@ -84,23 +84,35 @@ class Home:
     @contextmanager
     def locked(self, deadline: Deadline) -> Iterator[None]:
         """Hold the lock under which files and running proxy change together."""
-        self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
         path = self.root / "lock"
-        fd = _open(path)
+        fd = self._open(path)
         try:
             while not _taken(fd, path):
                 deadline.check(f"{path} is held by another command", "wait for it to end")
                 deadline.clock.sleep(0.01)
                 os.close(fd)
-                fd = _open(path)
+                fd = self._open(path)
             yield
         finally:
             os.close(fd)
 
+    def _open(self, path: Path) -> int:
+        _make(self.root, self._mode)
+        try:
+            return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise _refused(path, error) from None
 
-def _open(path: Path) -> int:
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+
+def _make(folder: Path, mode: int) -> None:
+    try:
+        folder.mkdir(mode=mode, parents=True, exist_ok=True)
+    except OSError as error:
+        raise _refused(folder, error) from None
+
+
+def _refused(path: Path, error: OSError) -> Refused:
+    return Refused(f"{path} cannot be written: {error.strerror}", "give a state folder that this user may write to")
 
 
 def _taken(fd: int, path: Path) -> bool:
@@ -118,21 +130,30 @@ def _taken(fd: int, path: Path) -> bool:
 def write(path: Path, text: str, mode: int = 0o644) -> None:
     """Replace a file as a whole and make it last: temporary file, fsync, rename, fsync of the folder."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
-    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
     try:
-        with os.fdopen(fd, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
+        _write(temporary, text, mode)
         temporary.rename(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(folder)
+        _sync(path.parent)
+    except OSError as error:
+        raise DriverFailed(f"{path} cannot be written: {error.strerror}", "is the disk full, or read-only?") from None
     finally:
-        os.close(folder)
+        temporary.unlink(missing_ok=True)
+
+
+def _write(path: Path, text: str, mode: int) -> None:
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+    with os.fdopen(fd, "w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sync(folder: Path) -> None:
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
 
 
 def read(path: Path) -> str | None:

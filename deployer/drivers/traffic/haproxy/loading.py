@@ -25,7 +25,7 @@ def load(running: Proxy, live: LiveMap, specs: Mapping[str, Spec], deadline: Dea
     place = running.home
     files = files_of(running, specs, place)
     before = spec.load_all(place.services)
-    loaded = running.master.answers() and live.structure(deadline) == files.structure
+    loaded = _runs(running, live, files, deadline)
     if loaded and before == specs:
         return
     with _restored(place):
@@ -36,6 +36,18 @@ def load(running: Proxy, live: LiveMap, specs: Mapping[str, Spec], deadline: Dea
         if not loaded:
             running.load(deadline)
             live.settle(state.load(place.state), deadline)
+
+
+def check(running: Proxy, live: LiveMap, specs: Mapping[str, Spec], deadline: Deadline) -> None:
+    """Raise Refused when the proxy could not run these services. The caller holds the lock of the folder."""
+    if not _runs(running, live, files_of(running, specs, running.home), deadline):
+        _refuse_taken(running, spec.load_all(running.home.services), specs)
+        _validate(running, specs)
+
+
+def _runs(running: Proxy, live: LiveMap, files: Files, deadline: Deadline) -> bool:
+    """Tell whether the running proxy has this configuration, whatever its servers and live values."""
+    return running.master.answers() and live.structure(deadline) == files.structure
 
 
 def persist(running: Proxy, changed: Spec) -> None:

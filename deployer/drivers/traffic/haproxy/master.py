@@ -14,6 +14,7 @@ from deployer.errors import DeadlinePassed, DriverFailed
 # HAProxy binds a Unix socket under a temporary name first, which takes ten bytes of the kernel's 107.
 LONGEST_PATH = 97
 ANSWER_WITHIN = 5.0  # seconds for one command
+OLD_WITHIN = 1.0  # the same for an old worker: it may end at any moment, and then 2.8 gives no answer at all
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class Master:
         self.path = path
         self._clock = clock
 
-    def ask(self, command: str, deadline: Deadline | None = None) -> str:
+    def ask(self, command: str, deadline: Deadline | None = None, within: float = ANSWER_WITHIN) -> str:
         """Run a command and give what it printed.
 
         The master refuses or resets for some milliseconds after a start or a reload: such calls are repeated.
@@ -39,7 +40,7 @@ class Master:
         limit = deadline or Deadline.after(self._clock, ANSWER_WITHIN)
         while True:
             try:
-                return self._ask(command, min(ANSWER_WITHIN, max(limit.left(), 0.05)))
+                return self._ask(command, min(within, max(limit.left(), 0.05)))
             except TimeoutError:
                 raise DriverFailed(
                     f"{self.path}: no answer to `{_shown(command)}`", "see the log of the proxy"
@@ -77,7 +78,7 @@ class Master:
     def run(self, worker: Worker, command: str, deadline: Deadline | None = None) -> str:
         """Run a command on a worker. Raises Gone for an old one that has ended."""
         try:
-            text = self.ask(f"@!{worker.pid} {command}", deadline)
+            text = self.ask(f"@!{worker.pid} {command}", deadline, OLD_WITHIN if worker.old else ANSWER_WITHIN)
         except (DriverFailed, DeadlinePassed):
             if worker not in self.workers(deadline):
                 raise Gone(worker) from None

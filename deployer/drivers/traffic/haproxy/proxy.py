@@ -71,7 +71,13 @@ class OwnProxy:
         status = supervisor.read_status(self._supervised)
         if status is None or not status.supervisor_pid:
             self._start(deadline)
-        self.master.current(deadline)
+        try:
+            self.master.current(deadline)
+        except DriverFailed as failed:
+            last = tuple(self._said().splitlines()[-5:])
+            raise DriverFailed(
+                f"our HAProxy does not run: {failed.message}", f"its log is {self._log}", log=last
+            ) from None
 
     def load(self, deadline: Deadline) -> None:
         """Start the proxy, or reload the one that runs."""
@@ -87,7 +93,9 @@ class OwnProxy:
         supervisor.stop(self._supervised, deadline)
 
     def _start(self, deadline: Deadline) -> None:
-        self._log.unlink(missing_ok=True)
+        status = supervisor.read_status(self._supervised)
+        if status is None or not status.pid:  # else it outlived its supervisor, and writes there
+            self._log.unlink(missing_ok=True)
         supervisor.ensure_running(self._supervised, self._spec(), deadline)
         while not self.master.answers():
             status = supervisor.read_status(self._supervised)
@@ -122,7 +130,8 @@ class TeamProxy:
 
     def __init__(self, settings: HAProxy, clock: Clock) -> None:
         folder = Path(settings.config).absolute()
-        self.home = Home(folder / "deployer", folder / "deployer.cfg")
+        # Their HAProxy may run as another user, and has to read our maps.
+        self.home = Home(folder / "deployer", folder / "deployer.cfg", mode=0o755)
         self.master = Master(Path(settings.socket).absolute(), clock)
         self._main = tuple(Path(path) for path in settings.main)
         self._binary = settings.binary

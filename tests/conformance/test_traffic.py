@@ -1,0 +1,159 @@
+"""What every traffic layer promises (deployer/drivers/ports.py), tried on each one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from deployer.errors import DriverFailed
+from deployer.model import INITIAL, Live, Server
+from tests.conformance.traffics import HAProxyBench, TrafficBench
+from tests.live.proxies import programs
+from tests.services import require
+
+Make = Callable[[Path], TrafficBench]
+
+
+def _haproxies() -> Iterator[object]:
+    for program in programs():
+        for team in (False, True):
+
+            def make(folder: Path, program: Path = program, team: bool = team) -> TrafficBench:
+                require("haproxy")
+                return HAProxyBench(folder, program, team=team)
+
+            yield pytest.param(make, id=HAProxyBench.label(program, team), marks=pytest.mark.live)
+
+
+# Another traffic layer joins the suite with a line here: a function from an empty folder to its bench.
+MAKERS: list[object] = [*_haproxies()]
+
+
+@pytest.fixture(params=MAKERS)
+def bench(request: pytest.FixtureRequest, state: Path) -> Iterator[TrafficBench]:
+    made = request.param(state)
+    try:
+        yield made
+    finally:
+        made.close()
+
+
+def put(bench: TrafficBench, colour: str, *names: str, service: str = "shop") -> list[Server]:
+    servers = [bench.start(name) for name in names]
+    bench.traffic.configure(bench.release(service), colour, bench.within())  # type: ignore[arg-type]
+    bench.traffic.attach(service, colour, servers, bench.within())  # type: ignore[arg-type]
+    return servers
+
+
+def test_what_it_does_not_know_is_nothing(bench: TrafficBench) -> None:
+    assert bench.traffic.read("shop") is None
+    assert bench.traffic.servers("shop", "blue") == ()
+    bench.traffic.detach("shop", "blue", ["a"], bench.within())
+    bench.traffic.forget("shop", bench.within())
+
+
+def test_a_new_service_begins_with_nobody_on_blue(bench: TrafficBench) -> None:
+    bench.traffic.configure(bench.release("shop"), "blue", bench.within())
+    assert bench.traffic.read("shop") == INITIAL
+
+
+def test_what_is_steered_is_read(bench: TrafficBench) -> None:
+    put(bench, "blue", "b1")
+    put(bench, "green", "g1")
+    for live in (
+        Live("blue", 0, 0, 1),
+        Live("blue", 1, 2_000_000_000, 1),
+        Live("blue", 10000, 0, 1),
+        Live("green", 0, 0, 1),
+        Live("green", 9999, 2_000_000_001, 2),
+        Live("green", 0, 0, 2),
+    ):
+        bench.traffic.steer("shop", live, bench.within())
+        assert bench.traffic.read("shop") == live
+        bench.traffic.steer("shop", live, bench.within())
+        assert bench.traffic.read("shop") == live
+
+
+def test_configuring_again_does_not_move_anybody(bench: TrafficBench) -> None:
+    put(bench, "blue", "b1")
+    put(bench, "green", "g1")
+    live = Live("blue", 700, 2_000_000_000, 3)
+    bench.traffic.steer("shop", live, bench.within())
+    bench.traffic.configure(bench.release("shop"), "green", bench.within())
+    bench.traffic.configure(bench.release("shop"), None, bench.within())
+    assert bench.traffic.read("shop") == live
+    assert len(bench.traffic.servers("shop", "blue")) == 1
+
+
+def test_users_are_not_sent_where_nothing_is_up(bench: TrafficBench) -> None:
+    put(bench, "blue", "b1")
+    bench.traffic.steer("shop", Live("blue", 0, 0, 1), bench.within())
+    for live in (Live("blue", 1, 0, 1), Live("blue", 10000, 0, 1), Live("green", 0, 0, 1)):
+        with pytest.raises(DriverFailed):
+            bench.traffic.steer("shop", live, bench.within())
+        assert bench.traffic.read("shop") == Live("blue", 0, 0, 1)
+
+
+def test_going_back_is_refused_only_when_there_is_nothing_to_go_back_to(bench: TrafficBench) -> None:
+    (b1,) = put(bench, "blue", "b1")
+    (g1,) = put(bench, "green", "g1")
+    bench.traffic.steer("shop", Live("blue", 5000, 0, 1), bench.within())
+    bench.end(g1)
+    bench.traffic.steer("shop", Live("blue", 0, 0, 1), bench.within())
+    assert bench.traffic.read("shop") == Live("blue", 0, 0, 1)
+    bench.end(b1)
+    assert [up for _, up in bench.traffic.servers("shop", "blue")] == [False]
+
+
+def test_servers_come_stay_and_go(bench: TrafficBench) -> None:
+    (b1,) = put(bench, "blue", "b1")
+    (b2,) = put(bench, "blue", "b2")
+    bench.traffic.attach("shop", "blue", [b1], bench.within())
+    assert set(bench.traffic.servers("shop", "blue")) == {(b1, True), (b2, True)}
+    assert bench.traffic.servers("shop", "green") == ()
+    assert bench.traffic.drain("shop", "blue", ["b1"], bench.within()) == 0
+    bench.traffic.detach("shop", "blue", ["b1", "never"], bench.within())
+    assert bench.traffic.servers("shop", "blue") == ((b2, True),)
+    bench.traffic.detach("shop", "blue", ["b1"], bench.within())
+    bench.traffic.attach("shop", "blue", [b1], bench.within())
+    assert {s for s, _ in bench.traffic.servers("shop", "blue")} == {b1, b2}
+
+
+def test_services_do_not_touch_each_other(bench: TrafficBench) -> None:
+    put(bench, "blue", "b1")
+    put(bench, "blue", "c1", service="cart")
+    bench.traffic.steer("shop", Live("blue", 0, 0, 1), bench.within())
+    bench.traffic.steer("cart", Live("blue", 0, 0, 9), bench.within())
+    bench.traffic.forget("cart", bench.within())
+    assert bench.traffic.read("cart") is None
+    assert bench.traffic.servers("cart", "blue") == ()
+    assert bench.traffic.read("shop") == Live("blue", 0, 0, 1)
+    assert [s.name for s, _ in bench.traffic.servers("shop", "blue")] == ["b1"]
+
+
+def test_a_forgotten_service_begins_anew(bench: TrafficBench) -> None:
+    put(bench, "blue", "b1")
+    bench.traffic.steer("shop", Live("blue", 0, 0, 5), bench.within())
+    bench.traffic.forget("shop", bench.within())
+    bench.traffic.configure(bench.release("shop"), "blue", bench.within())
+    assert bench.traffic.read("shop") == INITIAL
+    assert bench.traffic.servers("shop", "blue") == ()
+
+
+def test_a_silent_service_has_empty_samples_at_the_share_in_force(bench: TrafficBench) -> None:
+    put(bench, "blue", "b1")
+    put(bench, "green", "g1")
+    bench.traffic.steer("shop", Live("blue", 1200, 0, 1), bench.within())
+    with bench.traffic.samples("shop") as samples:
+        sample = samples.take()
+    assert (sample.stable.requests, sample.candidate.requests, sample.lost) == (0, 0, 0)
+    assert sample.share == 1200
+
+
+def test_the_preview_is_an_address_with_headers(bench: TrafficBench) -> None:
+    put(bench, "blue", "b1")
+    base, headers = bench.traffic.preview("shop")
+    assert base.startswith("http")
+    assert all(isinstance(v, str) for v in headers.values())

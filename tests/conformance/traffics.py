@@ -1,0 +1,89 @@
+"""The traffic layers under test, each with what the suite needs around it: instances behind it, and a clean end."""
+
+from __future__ import annotations
+
+import itertools
+from abc import ABC, abstractmethod
+from pathlib import Path
+
+from deployer.clock import Deadline, SystemClock
+from deployer.drivers.ports import Traffic
+from deployer.manifest.models import Manifest
+from deployer.model import Release, Server
+from tests.live.proxies import Bench, free_port, label
+from tests.live.upstream import Upstream
+
+_numbers = itertools.count(1)
+
+
+class TrafficBench(ABC):
+    """One traffic layer, empty, with instances that can be started and ended."""
+
+    traffic: Traffic
+
+    def __init__(self) -> None:
+        self.port = free_port()
+
+    def release(self, service: str) -> Release:
+        """Make a release of a service; services share one entry and are told apart by name."""
+        number = next(_numbers)
+        manifest = Manifest.model_validate(
+            {
+                "service": service,
+                "image": "app:1",
+                "port": 80,
+                "health": {"http": "/up"},
+                "traffic": {"listen": f"127.0.0.1:{self.port}", "domains": [f"{service}.example.com"]},
+            }
+        )
+        return Release(service, number, str(number), "app:1", "sha256:1", manifest, f"h{number}")
+
+    def within(self, seconds: float = 15.0) -> Deadline:
+        """Give a deadline on the clock of this layer."""
+        return Deadline.after(SystemClock(), seconds)
+
+    @abstractmethod
+    def start(self, name: str) -> Server:
+        """Start an instance that is well."""
+
+    @abstractmethod
+    def end(self, server: Server) -> None:
+        """End an instance at once; returns when the traffic layer has seen it."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Leave nothing behind."""
+
+
+class HAProxyBench(TrafficBench):
+    """A real HAProxy, our own or a team's, with real upstreams."""
+
+    def __init__(self, folder: Path, program: Path, *, team: bool) -> None:
+        super().__init__()
+        self._bench = Bench(folder, program, team=team)
+        self.traffic = self._bench.traffic
+        self._upstreams: dict[str, Upstream] = {}
+
+    @staticmethod
+    def label(program: Path, team: bool) -> str:
+        return f"{label(program)}{'-team' if team else ''}"
+
+    def start(self, name: str) -> Server:
+        upstream = Upstream(name).__enter__()
+        self._upstreams[name] = upstream
+        return Server(name, upstream.address)
+
+    def end(self, server: Server) -> None:
+        self._upstreams[server.name].stop()
+        self.within().until(lambda: not self._up(server.name), f"the proxy sees that {server.name} is gone")
+
+    def _up(self, name: str) -> bool:
+        both = [*self.traffic.servers("shop", "blue"), *self.traffic.servers("shop", "green")]
+        return any(up for server, up in both if server.name == name)
+
+    def close(self) -> None:
+        try:
+            self._bench.close()
+        finally:
+            for upstream in self._upstreams.values():
+                upstream.stop()

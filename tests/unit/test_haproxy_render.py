@@ -1,0 +1,245 @@
+"""The configuration as text: a golden file, what only a reload changes, and nothing that breaks out of its line."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from deployer.drivers.traffic.haproxy import binary, claims, home, quote, state
+from deployer.drivers.traffic.haproxy.home import Home
+from deployer.drivers.traffic.haproxy.render import Files, render
+from deployer.drivers.traffic.haproxy.spec import Spec, configured
+from deployer.errors import DriverFailed, Refused
+from deployer.manifest.models import Manifest
+from deployer.model import Live, Server
+from tests.services import require
+
+GOLDEN = Path(__file__).parent.parent / "golden" / "haproxy"
+HOME = Home(Path("/state/proxy"), Path("/state/proxy/haproxy.cfg"))
+
+
+def spec(service: str = "shop", *, health: dict[str, Any] | None = None, **traffic: Any) -> Spec:
+    manifest = Manifest.model_validate(
+        {"service": service, "image": "app:1", "port": 80, "health": health or {}, "traffic": traffic}
+    )
+    return configured(None, service, manifest, None)
+
+
+def having(known: Spec, *servers: Server) -> Spec:
+    return known.with_side("blue", known.blue.having(servers))
+
+
+def everything() -> tuple[Spec, ...]:
+    shop = spec(
+        domains=["shop.example.com", "*.shop.example.com"],
+        health={"http": "/up?from=proxy&x=$1", "status": "200-299,404", "host": "shop.example.com"},
+        tls={"certificates": ["/etc/ssl/shop.pem"], "listen": "*:8443", "hsts": "1y"},
+        force={"header": "X-Side", "cookie": "side", "networks": ["10.0.0.0/8", "fd00::/8"]},
+        listen="*:8080",
+    )
+    shop = having(shop, Server("shop-r1-1", "127.0.0.1:21001"), Server("shop-r1-2", "[::1]:21002"))
+    shop = shop.with_side("blue", shop.blue.leaving(["shop-r1-2"]))
+    return (
+        shop,
+        spec("api", domains=["shop.example.com"], path="/api", listen="*:8080", sticky=False, protocol="h2"),
+        spec("rest", listen="0.0.0.0:8080", forwarded=False, timeouts={"client": "5m"}),
+        spec("db", mode="tcp", listen="127.0.0.1:5432", force={"networks": ["127.0.0.0/8"]}),
+        spec("six", listen="[::1]:8080"),
+    )
+
+
+def written(files: Files) -> dict[str, str]:
+    return {"haproxy.cfg": files.config} | {path.name: text for path, text in files.others.items()}
+
+
+def test_the_golden_files() -> None:
+    """Set GOLDEN=write to write them anew; read the difference before you commit it."""
+    files = written(render(everything(), HOME, own=True))
+    if os.environ.get("GOLDEN") == "write":
+        GOLDEN.mkdir(exist_ok=True)
+        for name, text in files.items():
+            (GOLDEN / name).write_text(text)
+    assert {path.name: path.read_text() for path in GOLDEN.iterdir()} == files
+
+
+@pytest.fixture
+def place() -> Iterator[Home]:
+    root = Path(tempfile.mkdtemp(prefix="dp", dir="/tmp"))
+    yield Home(root / "proxy", root / "proxy" / "haproxy.cfg")
+    shutil.rmtree(root)
+
+
+def put(place: Home, specs: tuple[Spec, ...], *, own: bool = True) -> None:
+    files = render(specs, place, own=own)
+    place.create()
+    state.save(place.state, {s.service: state.encode(Live("blue")) for s in specs})
+    for path, text in files.others.items():
+        home.write(path, text)
+    home.write(place.config, files.config)
+
+
+@pytest.mark.parametrize("own", [True, False], ids=["own", "team"])
+def test_every_haproxy_here_takes_the_golden_configuration(place: Home, own: bool) -> None:
+    require("haproxy")
+    from tests.live.certificates import certificate
+
+    shop, *rest = everything()
+    pem = certificate(place.root.parent / "shop.pem", "shop.example.com")
+    tls = shop.entry.tls
+    assert tls is not None
+    entry = shop.entry.model_copy(update={"tls": tls.model_copy(update={"certificates": (str(pem),)})})
+    put(place, (shop.model_copy(update={"entry": entry}), *rest), own=own)
+    for program in binary.candidates():
+        said = binary.Binary(program, binary.version_of(program)).validate(place.config)
+        assert said == ""
+
+
+def test_servers_are_no_part_of_the_structure() -> None:
+    bare, full = spec(), having(spec(), Server("a", "127.0.0.1:1"))
+    assert render([bare], HOME, own=True).structure == render([full], HOME, own=True).structure
+    assert render([bare], HOME, own=True).config != render([full], HOME, own=True).config
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"domains": ["b.example.com"]},
+        {"sticky": False},
+        {"timeouts": {"response": "9s"}},
+        {"force": {"header": "x-a"}},
+        {"tls": {"certificates": ["/a.pem"]}},
+        {"protocol": "h2"},
+        {"path": "/b"},
+    ],
+)
+def test_everything_else_is(change: dict[str, Any]) -> None:
+    before = render([spec(domains=["a.example.com"])], HOME, own=True)
+    after = render([spec(**{"domains": ["a.example.com"], **change})], HOME, own=True)
+    assert before.structure != after.structure
+
+
+def test_a_renewed_certificate_is_another_structure(place: Home) -> None:
+    place.create()
+    pem = place.root / "a.pem"
+    pem.write_text("old")
+    known = spec(tls={"certificates": [str(pem)]})
+    before = render([known], HOME, own=True).structure
+    pem.write_text("new")
+    assert render([known], HOME, own=True).structure != before
+
+
+def test_the_order_of_services_changes_nothing() -> None:
+    forth, back = render(everything(), HOME, own=True), render(reversed(everything()), HOME, own=True)
+    assert (forth.config, forth.others, forth.structure) == (back.config, back.others, back.structure)
+
+
+@pytest.mark.parametrize(
+    ("one", "two", "message"),
+    [
+        ({}, {}, "b and a both claim every name that nobody else claims"),
+        ({"path": "/x"}, {"path": "/x/"}, "path /x, on 0.0.0.0:80"),
+        ({"domains": ["a.org", "b.org"]}, {"domains": ["b.org"]}, "both claim b.org"),
+        ({"mode": "tcp"}, {"domains": ["b.org"]}, "a wants it for tcp, b for http"),
+        ({"mode": "tcp"}, {"mode": "tcp"}, "a wants it for tcp, b for tcp"),
+        (
+            {"listen": "*:8443"},
+            {"domains": ["b.org"], "tls": {"certificates": ["/a"], "listen": "*:8443"}},
+            "a wants it for http, b for https",
+        ),
+        ({"listen": "*:80"}, {"listen": "127.0.0.1:80"}, "takes every address"),
+        ({"listen": "[::]:80"}, {"listen": "[::1]:80"}, "takes every address"),
+    ],
+)
+def test_two_services_that_claim_the_same(one: dict[str, Any], two: dict[str, Any], message: str) -> None:
+    with pytest.raises(Refused) as refused:
+        claims.entries([spec("b", **two), spec("a", **one)])
+    assert message in str(refused.value)
+
+
+def test_services_that_share_an_address() -> None:
+    shared = [spec("a", domains=["a.org"]), spec("b", domains=["b.org"]), spec("c"), spec("d", path="/d")]
+    (entry,) = claims.entries(shared)
+    assert [s.service for s in entry.specs] == ["a", "b", "c", "d"]
+
+
+@given(st.text())
+def test_quoted_text_never_leaves_its_line_or_its_quotes(text: str) -> None:
+    try:
+        written = quote.quoted(text)
+    except Refused:
+        return
+    inside = written[1:-1]
+    assert written[0] == written[-1] == '"'
+    assert "\n" not in written
+    assert "\0" not in written
+    plain = inside.replace("\\\\", "").replace('\\"', "").replace("\\$", "")
+    assert not set(plain) & {'"', "$", "\\"}
+
+
+@pytest.mark.parametrize("text", ["a b", "a\nb", 'a"b', "a#b", "a'b", "a$b", "", "a\\b", "a;b", "ä"])
+def test_a_word_that_would_need_quotes_is_refused(text: str) -> None:
+    with pytest.raises(Refused):
+        quote.word(text)
+
+
+def test_a_certificate_with_a_strange_path_is_refused() -> None:
+    with pytest.raises(Refused, match="cannot be written"):
+        render([spec(tls={"certificates": ["/a b.pem"]})], HOME, own=True)
+
+
+def test_a_spec_survives_its_file(place: Home) -> None:
+    from deployer.drivers.traffic.haproxy import spec as specs
+
+    place.create()
+    for known in everything():
+        specs.save(place.services, known)
+    assert specs.load_all(place.services) == {s.service: s for s in everything()}
+
+
+def test_an_edited_spec_is_named(place: Home) -> None:
+    from deployer.drivers.traffic.haproxy import spec as specs
+
+    place.create()
+    (place.services / "shop.json").write_text("{}")
+    with pytest.raises(DriverFailed, match=r"shop\.json is not readable"):
+        specs.load(place.services, "shop")
+
+
+def test_a_colour_changes_alone() -> None:
+    manifest = Manifest.model_validate(
+        {"service": "shop", "image": "a", "port": 1, "health": {"http": "/new"}, "traffic": {"domains": ["new.org"]}}
+    )
+    before = having(spec(), Server("a", "127.0.0.1:1"))
+    after = configured(before, "shop", manifest, "green")
+    assert after.blue == before.blue
+    assert after.entry == before.entry
+    assert after.green.health.http == "/new"
+    entry = configured(before, "shop", manifest, None)
+    assert (entry.blue, entry.green) == (before.blue, before.green)
+    assert entry.entry.domains == ("new.org",)
+
+
+def test_the_mode_of_a_service_cannot_change() -> None:
+    manifest = Manifest.model_validate({"service": "shop", "image": "a", "port": 1, "traffic": {"mode": "tcp"}})
+    with pytest.raises(Refused, match="is a http service"):
+        configured(spec(), "shop", manifest, "green")
+
+
+@pytest.mark.parametrize("text", ["", "red,1,2,3", "blue,10001,0,0", "blue,1,2", "blue,-1,0,0", "blue,1,0,0 x"])
+def test_a_live_value_of_somebody_else_is_refused(text: str) -> None:
+    with pytest.raises(DriverFailed):
+        state.decode("shop", text)
+
+
+def test_live_values_survive() -> None:
+    live = Live("green", 10, 1764000000, 17)
+    assert state.encode(live) == "green,10,1764000000,17"
+    assert state.decode("shop", state.encode(live)) == live
