@@ -55,7 +55,8 @@ def up(common: Common, **given: Any) -> int:
 @click.command(
     "plan",
     context_settings={"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": []},
-    help="Show what a deploy would do, and change nothing: `deploy plan [STRATEGY] [OPTIONS]`.",
+    help="Show what a deploy would do, and change nothing: `deploy plan [STRATEGY] [OPTIONS]`, with the options of"
+    " `deploy STRATEGY` (of `deploy up` without one). With --check it exits 10 when there is something to deploy.",
 )
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 @click.pass_context
@@ -63,7 +64,8 @@ def plan(ctx: click.Context, arguments: tuple[str, ...]) -> int:
     """Parse the rest as the strategy's own command would, with --plan."""
     words = list(arguments)
     command = strategy(words.pop(0)) if words and not words[0].startswith("-") else up
-    with command.make_context(f"deploy plan {command.name}", ["--plan", *words], parent=ctx.parent) as inner:
+    name = "plan" if command is up else f"plan {command.name}"
+    with command.make_context(name, ["--plan", *words], parent=ctx.parent) as inner:
         return int(command.invoke(inner))
 
 

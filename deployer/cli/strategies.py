@@ -23,6 +23,11 @@ def extra_commands() -> dict[str, Entry]:
     return dict(sorted(found.items()))
 
 
+def builtin_commands() -> dict[str, Entry]:
+    """Give a command for each strategy that comes with the deployer."""
+    return {name: Entry("Deploy", help_text, TARGET) for name, help_text in _folder(builtin("strategies"))}
+
+
 def _folder(folder: Path) -> Iterator[tuple[str, str]]:
     try:
         files = sorted(folder.glob("*.py"))
