@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -109,7 +110,7 @@ def _loads(settings: HAProxy) -> str:
     clock = SystemClock()
     workers = Master(Path(settings.socket), clock).current(Deadline.after(clock, 5))
     loaded = {_config_arguments(str(w)) for w in _worker_pids(workers)}
-    if loaded and all(settings.config not in arguments for arguments in loaded):
+    if loaded and all(str(Path(settings.config)) not in arguments for arguments in loaded):
         raise DeployError(
             f"it runs, but not with `-f {settings.config}`",
             f"add `-f {settings.config}` to its command line and restart it",
@@ -123,9 +124,13 @@ def _worker_pids(workers: tuple[object, ...]) -> tuple[int, ...]:
 
 def _config_arguments(pid: str) -> tuple[str, ...]:
     try:
-        return tuple(a.rstrip("/") for a in Path(f"/proc/{pid}/cmdline").read_text().split("\0"))
+        words = Path(f"/proc/{pid}/cmdline").read_text().split("\0")
     except OSError:
         return ()
+    folder = Path("/")
+    with suppress(OSError):  # a worker of another user does not say where it stands; most paths are absolute anyway
+        folder = Path(f"/proc/{pid}/cwd").readlink()
+    return tuple(str(folder / word) for word in words)
 
 
 # -- services
@@ -170,6 +175,8 @@ def _standing(view: StatusView) -> Iterator[Finding]:
 
 def _proxy(house: House, view: StatusView) -> Iterator[Finding]:
     """Find servers of the proxy whose instance is gone."""
+    if not view.read:
+        return  # an engine that does not answer is no proof that its instances are gone
     there = {i.name for e in view.environments for i in e.instances}
     try:
         traffic = drivers_of(house, view.service).traffic

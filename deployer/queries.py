@@ -64,10 +64,11 @@ def status(house: House, service: str) -> StatusView:
                 environments.append(_environment(house, drivers, environment, live, record))
     except DeployError as error:
         problems.append(str(error))
+    read = not problems
     rollout = house.store.open_rollout(service)
     standing = [e for e in environments if any(i.state == "running" for i in e.instances)]
     stable = next((e.release for e in standing if e.role == "stable"), 0)
-    if record.stable and not stable and not problems:
+    if record.stable and not stable and read:
         problems.append(f"r{record.stable} should be live, but nothing of it runs: `deploy up` brings it back")
     candidate = rollout.release if rollout else 0
     return StatusView(
@@ -82,7 +83,8 @@ def status(house: House, service: str) -> StatusView:
         lock=_lock(house, service, rollout),
         rollout=_row(house, rollout) if rollout else None,
         problems=tuple(problems),
-        next=_next(house, service, rollout),
+        next=_next(house, service, rollout) if read else "`deploy doctor` says what is missing",
+        read=read,
     )
 
 

@@ -89,6 +89,7 @@ class StatusView(View):
     rollout: RolloutRow | None = None
     problems: tuple[str, ...] = ()
     next: str = ""  # what a person may do now
+    read: bool = True  # False when proxy or runtime gave no answer: nothing is known then, see `problems`
 
 
 @dataclass(frozen=True)

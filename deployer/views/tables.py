@@ -68,6 +68,8 @@ def _status(view: StatusView, now: float, ink: Ink) -> list[str]:
 
 
 def _traffic(view: StatusView, now: float, ink: Ink) -> str:
+    if not view.read:
+        return "what is live could not be read"
     if not view.stable:
         return "no release is live" if view.problems else "no release is live yet"
     stable = ink(release(view.stable, view.stable_version), "bold")

@@ -1,0 +1,94 @@
+"""What `deploy status` and `deploy doctor` say is so: in order, at rest, held, gone, and when nobody answers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from deployer import doctor, operations, queries
+from deployer.errors import DriverFailed
+from deployer.model import Instance
+from deployer.operations import House
+from deployer.views import tables
+from tests.house import house, request
+from tests.memory import MemoryRuntime, World
+
+REPOSITORY = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+@pytest.fixture
+def shop(state: Path, world: World) -> Iterator[House]:
+    with house(state, world) as opened:
+        yield opened
+
+
+def deploy(shop: House, version: str, strategy: str = "bluegreen", **more: object) -> None:
+    operations.deploy(shop, request(version, strategy, REPOSITORY, **more))
+
+
+def headline(shop: House) -> str:
+    return tables.render(queries.status(shop, "shop"), shop.clock.now()).splitlines()[0]
+
+
+def test_nothing_to_go_back_to_is_not_proposed(shop: House) -> None:
+    deploy(shop, "1.0")
+    assert queries.status(shop, "shop").next == ""
+    deploy(shop, "2.0")
+    assert queries.status(shop, "shop").next == "`deploy rollback` goes back"
+    operations.rollback(shop, "shop")
+    assert queries.status(shop, "shop").next == "", "2.0 was left, and nothing was before 1.0"
+
+
+def test_a_held_rollout_says_why_and_what_leads_on(shop: House) -> None:
+    deploy(shop, "1.0")
+    deploy(shop, "2.0", "canary", options={"hold": True})
+
+    assert "`deploy promote`" in queries.status(shop, "shop").next
+    assert "`deploy resume`" not in queries.status(shop, "shop").next, "it would only hold again"
+
+
+def test_an_undecided_rollout_says_what_is_missing(shop: House, world: World) -> None:
+    deploy(shop, "1.0")
+    world.rate = 0.0
+    deploy(shop, "2.0", "canary", options={"steps": [10]})
+
+    assert queries.status(shop, "shop").next.startswith("cannot judge r2 at 10 %: 0 requests seen")
+
+
+def test_a_release_of_which_nothing_runs_is_not_called_live(shop: House, world: World) -> None:
+    deploy(shop, "1.0")
+    for name, instance in world.instances.items():
+        world.instances[name] = replace(instance, state="exited", exit_code=137)
+    view = queries.status(shop, "shop")
+
+    assert headline(shop) == "shop  no release is live"
+    assert view.problems == ("r1 should be live, but nothing of it runs: `deploy up` brings it back",)
+    assert [f.remedy for f in doctor.examine(shop, None).findings if "exited" in f.text] == [
+        "`deploy logs`, then `deploy up`"
+    ] * 2
+
+
+def test_an_engine_that_does_not_answer_says_nothing_about_its_instances(
+    shop: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def silent(_self: MemoryRuntime, _service: str) -> tuple[Instance, ...]:
+        raise DriverFailed("no engine answers", "start it")
+
+    deploy(shop, "1.0")
+    monkeypatch.setattr(MemoryRuntime, "instances", silent)
+    view = queries.status(shop, "shop")
+    told = [f.text for f in doctor.examine(shop, None).findings if f.what == "shop"]
+
+    assert headline(shop) == "shop  what is live could not be read"
+    assert not view.read
+    assert view.problems == ("no engine answers\n  → start it",)
+    assert view.next == "`deploy doctor` says what is missing"
+    assert told == ["no engine answers\n  → start it"], "nothing is said to be gone"
