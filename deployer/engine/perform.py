@@ -124,7 +124,7 @@ def _approve(run: Run, step: Approve) -> dict[str, Any]:
         return {"approved": True}
     raise Hold(
         Exit.DONE,
-        f"holding at {percent(step.share)}: `deploy promote` to go on, `deploy abort` to take it back",
+        f"held at {percent(step.share)}: `deploy promote` gives it to everyone, `deploy abort` takes it back",
     )
 
 

@@ -111,7 +111,8 @@ def _turned(d: dict[str, Any]) -> str:
 
 
 def _held(d: dict[str, Any]) -> str:
-    return f"held at {percent(int(d.get('share') or 0))}: {_s(d, 'text')} → deploy promote, or deploy abort"
+    text = _s(d, "text")  # names what leads on
+    return text if text.startswith("held at") else f"held at {percent(int(d.get('share') or 0))}: {text}"
 
 
 def _ended(d: dict[str, Any]) -> str:
