@@ -120,12 +120,11 @@ def _attach(run: Run, step: Attach, doing: Doing) -> dict[str, Any]:
 
 def _approve(run: Run, step: Approve) -> dict[str, Any]:
     run.look()
-    if run.hurry:
+    if run.hurry or run.approved:
+        run.approved = False
         return {"approved": True}
-    raise Hold(
-        Exit.DONE,
-        f"held at {percent(step.share)}: `deploy promote` gives it to everyone, `deploy abort` takes it back",
-    )
+    ways = "`deploy resume` goes on watched, `deploy promote` gives it to everyone now, `deploy abort` takes it back"
+    raise Hold(Exit.DONE, f"held at {percent(step.share)}: {ways}")
 
 
 def _promote(run: Run, step: Promote, doing: Doing) -> dict[str, Any]:

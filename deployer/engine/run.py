@@ -52,6 +52,7 @@ class Run:
     port_usable: Callable[[int], bool]
     host: str = "127.0.0.1"
     hurry: bool = False  # `deploy promote`: watches and approvals are passed
+    approved: bool = False  # `deploy resume` of a hold: the approval that it held at is given, watches are not passed
     stop_asked: threading.Event = field(default_factory=threading.Event)  # a signal came
     traffic_mutex: threading.RLock = field(default_factory=threading.RLock)
     lost: LockLost | None = None
@@ -60,7 +61,8 @@ class Run:
     @cached_property
     def verdicts(self) -> Verdicts:
         """The judge of this drive: one for all steps, so that its false-alarm probability covers them together."""
-        return Verdicts(self.candidate.manifest.judge)
+        manifest = self.candidate.manifest
+        return Verdicts(manifest.judge, sticky=manifest.traffic.sticky)
 
     @property
     def service(self) -> str:
@@ -102,6 +104,8 @@ class Run:
 
         On the way back nobody is asked: it is the safe direction.
         """
+        if self.lost:
+            raise self.lost
         if self.rollout.phase == "back":
             return
         if self.stop_asked.is_set():

@@ -9,6 +9,7 @@ from deployer.engine import Ending, abort, drive
 from deployer.errors import DeployError, Exit, Locked, Refused
 from deployer.operations.driving import committed, locked, run_of
 from deployer.operations.house import House
+from deployer.steps import Approve
 from deployer.store import Rollout, whoami
 
 FOLLOW_SECONDS = 0.2  # between two looks at another process's events
@@ -51,12 +52,19 @@ def pause(house: House, service: str, reason: str = "") -> Ending:
 
 
 def resume(house: House, service: str) -> Ending:
-    """Go on with a rollout that was held, or whose process died."""
+    """Go on with a rollout that was held, or whose process died; a hold for approval is approved by it."""
     rollout = open_rollout(house, service)
     with locked(house, service, f"resume of rollout {rollout.number}") as lock:
         run = run_of(house, lock, house.store.rollout(rollout.number))
+        run.approved = run.rollout.outcome == "held" and _at_approval(house, rollout)
         run.tell("rollout.resumed", phase=run.rollout.phase, by=whoami())
         return drive(run)
+
+
+def _at_approval(house: House, rollout: Rollout) -> bool:
+    done = {e.n for e in house.store.journal(rollout.number) if e.phase == "forward" and e.state == "done"}
+    pending = next((step for n, step in enumerate(rollout.plan.forward) if n not in done), None)
+    return isinstance(pending, Approve)
 
 
 def _as_asked(ending: Ending) -> Ending:

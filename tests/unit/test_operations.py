@@ -120,6 +120,25 @@ def test_hold_waits_for_promote(scene: Scene) -> None:
     assert scene.live.stable == "green"
 
 
+def test_hold_then_resume_goes_on_watched(scene: Scene) -> None:
+    scene.deploy("1.0")
+    scene.deploy("2.0", "canary", options={"percent": 10, "hold": True})
+    scene.world.worse = {"2.0"}
+    ending = operations.resume(scene.house, "shop")
+    assert (ending.outcome, ending.exit) == ("reverted", Exit.VERDICT), "the further steps are judged"
+
+
+def test_an_overtaken_watch_stops_at_once(scene: Scene) -> None:
+    scene.deploy("1.0")
+    scene.deploy("2.0", "canary", options={"percent": 10, "hold": True})
+    lock = scene.house.store.locks.take("shop", "test")
+    run = run_of(scene.house, lock, scene.house.store.rollout(2))
+    scene.house.store.locks.break_("shop")
+    pulse.beat(run)
+    with pytest.raises(LockLost):
+        run.look()
+
+
 def test_hold_then_abort_exits_0(scene: Scene) -> None:
     scene.deploy("1.0")
     scene.deploy("2.0", "canary", options={"percent": 10, "hold": True})
