@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib.util
 import re
 import sys
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import entry_points
@@ -56,15 +57,26 @@ class Strategy:
         except DeployError:
             raise
         except Exception as error:
+            line = traceback.extract_tb(error.__traceback__)[-1]
             raise Refused(
-                f"strategy {self.name} ({self.source}) failed: {type(error).__name__}: {error}",
+                f"strategy {self.name} ({self.source}) failed: {type(error).__name__}: {error}"
+                f" ({Path(line.filename).name}, line {line.lineno})",
                 "mend its plan() function",
             ) from error
         if not isinstance(plan, Plan):
             raise Refused(
                 f"strategy {self.name} ({self.source}) gave {type(plan).__name__}, not a Plan", "use Plan.make"
             )
+        self._refuse(plan, release)
         return plan
+
+    def _refuse(self, plan: Plan, release: Release) -> None:
+        """Refuse a plan that was made around `Plan.make`, or for something else than was asked for."""
+        problem = plan.problem()
+        if (plan.service, plan.release) != (release.service, release.number):
+            problem = f"the plan is for {plan.service} r{plan.release}, not for {release.service} r{release.number}"
+        if problem:
+            raise Refused(f"strategy {self.name}: {problem}", "this is a mistake of the strategy, not of the manifest")
 
 
 def _said(message: str) -> str:
@@ -102,7 +114,7 @@ def load(name: str, root: Path) -> Strategy:
 def _from_file(path: Path) -> ModuleType:
     spec = importlib.util.spec_from_file_location(f"deployer_strategy_{path.stem}", path)
     if spec is None or spec.loader is None:
-        raise Refused(f"{path} cannot be loaded as Python", "see examples/strategy for one that works")
+        raise Refused(f"{path} cannot be loaded as Python", _example())
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module  # pydantic looks annotations up in the module by its name
     try:
@@ -113,13 +125,15 @@ def _from_file(path: Path) -> ModuleType:
     return module
 
 
+def _example() -> str:
+    return f"a short one that works: {builtin('strategies') / 'recreate.py'}"
+
+
 def _checked(name: str, module: Any, source: str) -> Strategy:
     options, plan = getattr(module, "Options", None), getattr(module, "plan", None)
     if not (isinstance(options, type) and issubclass(options, BaseModel)):
-        raise Refused(f"strategy {name} ({source}) has no pydantic model named Options", "see examples/strategy")
+        raise Refused(f"strategy {name} ({source}) has no pydantic model named Options", _example())
     if not callable(plan):
-        raise Refused(
-            f"strategy {name} ({source}) has no function plan(observed, release, options)", "see examples/strategy"
-        )
+        raise Refused(f"strategy {name} ({source}) has no function plan(observed, release, options)", _example())
     text = (module.__doc__ or "").strip().partition("\n")[0]
     return Strategy(name, text or f"The strategy {name}.", options, plan, source)

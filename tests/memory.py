@@ -159,6 +159,9 @@ class MemoryTraffic:
     def __init__(self, world: World) -> None:
         self.world = world
 
+    def check(self, manifest: Manifest, deadline: Deadline) -> None:
+        self.world.touch("check")
+
     def configure(self, release: Release, colour: Colour | None, deadline: Deadline) -> None:
         self.world.touch("before configure")
         self.world.live.setdefault(release.service, INITIAL)

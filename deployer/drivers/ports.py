@@ -68,6 +68,13 @@ class Samples(Protocol):
 class Traffic(Protocol):
     """Moves users between the colours of a service."""
 
+    def check(self, manifest: Manifest, deadline: Deadline) -> None:
+        """Raise Refused when `configure` could not do, now or at the promotion, what the manifest says.
+
+        Nothing is changed by it.
+        """
+        ...
+
     def configure(self, release: Release, colour: Colour | None, deadline: Deadline) -> None:
         """Make the proxy treat the service as the release's manifest says; nothing changes for other services.
 

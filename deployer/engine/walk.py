@@ -9,7 +9,7 @@ from deployer.clock import Deadline
 from deployer.engine.perform import Doing, perform
 from deployer.engine.pulse import Pulse
 from deployer.engine.run import Ending, Hold, Run
-from deployer.errors import Aborted, DeployError, Exit, LockLost, StepFailed
+from deployer.errors import Aborted, DeployError, Exit, LockLost, Refused, StepFailed
 from deployer.model import Phase
 from deployer.steps import Share, Step, Watch
 
@@ -99,6 +99,8 @@ def _bug(error: Exception, trace: list[str]) -> StepFailed:
 
 
 def _failed(run: Run, n: int, step: Step, error: DeployError) -> Ending:
+    if isinstance(error, Refused):  # "nothing was changed" is no longer true in the middle of a rollout
+        error = StepFailed(error.message, error.hint)
     _tell_failure(run, "forward", n, step, error)
     if n > run.rollout.plan.commit:
         run.store.step_failed(run.lock, run.rollout.number, "forward", n, error)

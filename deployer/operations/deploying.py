@@ -18,6 +18,7 @@ from deployer.model import Observed, Release, SecretText
 from deployer.observe import observe
 from deployer.operations.driving import begin, committed, locked, run_of
 from deployer.operations.house import House
+from deployer.operations.room import refuse_crowded
 from deployer.plan import Plan
 from deployer.releases import draft, git_revision, version_of
 from deployer.store import Lock, Store, whoami
@@ -25,6 +26,7 @@ from deployer.strategy import Strategy
 from deployer.strategy import load as load_strategy
 
 PULL_SECONDS = 900.0
+PROXY_SECONDS = 30.0
 
 
 @dataclass(frozen=True)
@@ -94,7 +96,7 @@ def _checked(house: House, request: Request) -> tuple[Loaded, Strategy, Any]:
     try:
         loaded.manifest.image_for(request.version)
     except ValueError as error:
-        raise Refused(f"{loaded.manifest.service}: {error}") from None
+        raise Refused(f"{loaded.manifest.service}: {error}", "see `image:` and `version:` in the manifest") from None
     return loaded, strategy, options
 
 
@@ -137,6 +139,7 @@ def _propose(
     secrets: dict[str, SecretText],
 ) -> Proposal:
     manifest, service = request.loaded.manifest, request.loaded.manifest.service
+    drivers.traffic.check(manifest, Deadline.after(house.clock, PROXY_SECONDS))
     image = _resolve(house, request, drivers)
     observed = observe(house.store, drivers, service)
     key = house.store.secret("config-key")
@@ -153,7 +156,10 @@ def _propose(
         git=git_revision(request.loaded.folder),
     )
     same = observed.stable is not None and observed.stable.config_hash == release.config_hash
-    return Proposal(strategy.make(observed, release, options), release, observed, same)
+    plan = strategy.make(observed, release, options)
+    if not same:
+        refuse_crowded(house, plan, observed)
+    return Proposal(plan, release, observed, same)
 
 
 def _resolve(house: House, request: Request, drivers: Drivers) -> Image:

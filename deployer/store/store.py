@@ -320,6 +320,10 @@ class Store:
                     return port
         raise Refused(f"no free port among {ports[0]}-{ports[-1]}", "widen DEPLOYER_PORTS, e.g. 21000-28999")
 
+    def port_is_held(self, port: int) -> bool:
+        """Tell whether an instance has this port."""
+        return bool(self._all("select 1 from ports where port = ? and freed_at is null", port))
+
     def free_port(self, service: str, release: int, index: int) -> None:
         """Give a port back after its instance is gone and the proxy has forgotten it."""
         with self.database.transaction() as db:

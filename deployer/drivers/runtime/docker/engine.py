@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from docker.models.containers import Container
     from docker.models.images import Image
 
+PING = 5.0  # seconds for an engine to show that it is there
 CALL = 20.0  # seconds that an engine may take for a call which does not itself wait for something
 Connect = Callable[[float, str | None], "docker.DockerClient"]
 
@@ -87,7 +88,7 @@ class Engine:
                 "-L /tmp/engine.sock:/var/run/docker.sock HOST, then DOCKER_HOST=unix:///tmp/engine.sock",
             )
         try:
-            with self.client("ping", CALL) as client:
+            with self.client("ping", PING) as client:
                 client.ping()
         except (DriverFailed, DeadlinePassed) as error:
             remedy = "start it, set DOCKER_HOST, or set `runtime: process`"
