@@ -62,7 +62,7 @@ def _run(arguments: list[str]) -> int:
         return end.exit_code
     except click.UsageError as error:
         usage = f"{error.ctx.get_usage()}\n" if error.ctx else ""
-        hint = f"  → {error.ctx.command_path} --help" if error.ctx else ""
+        hint = f"  → {error.ctx.command_path if error.ctx else 'deploy COMMAND'} --help"
         sys.stderr.write(usage)
         return _fail(f"{error.format_message()}\n{hint}".rstrip(), Exit.REFUSED)
     except click.ClickException as error:

@@ -145,7 +145,8 @@ def _deploy(common: Common, name: str | None, options: dict[str, Any], given: di
     only_plan, check = given.pop("only_plan"), given.pop("check")
     if check and not only_plan:
         raise click.UsageError("--check goes with --plan (or `deploy plan --check`)")
-    loaded = load(common.file, destination=common.destination or "", environ=os.environ)
+    overrides = {"version": given["version"]}
+    loaded = load(common.file, destination=common.destination or "", overrides=overrides, environ=os.environ)
     request = Request(
         loaded,
         name or loaded.manifest.strategy_name,

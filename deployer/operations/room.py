@@ -19,7 +19,8 @@ def refuse_crowded(house: House, plan: Plan, observed: Observed) -> None:
     found = len(list(islice(free, wanted)))
     if found < wanted:
         raise Refused(
-            f"{plan.service}: {wanted} free ports are needed, {found} of {house.ports[0]}-{house.ports[-1]} are free",
+            f"{plan.service} needs {wanted} more port{'s' * (wanted != 1)}, but of {house.ports[0]}-{house.ports[-1]}"
+            f" only {found} {'is' if found == 1 else 'are'} free",
             "widen DEPLOYER_PORTS, e.g. 21000-28999",
         )
 

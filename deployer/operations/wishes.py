@@ -47,7 +47,10 @@ def pause(house: House, service: str, reason: str = "") -> Ending:
     """Hold a running rollout at its share; `deploy resume` goes on."""
     rollout = open_rollout(house, service)
     if house.store.locks.read(service) is None:
-        raise Refused(f"rollout {rollout.number} of {service} is not running: {rollout.text or 'its process is gone'}")
+        raise Refused(
+            f"rollout {rollout.number} of {service} is not running: nobody drives it",
+            "`deploy resume` goes on, `deploy promote` finishes it, `deploy abort` takes it back",
+        )
     return _wish(house, rollout, "pause", reason)
 
 
