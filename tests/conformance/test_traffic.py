@@ -9,7 +9,7 @@ import pytest
 
 from deployer.errors import DriverFailed
 from deployer.model import INITIAL, Live, Server
-from tests.conformance.traffics import HAProxyBench, TrafficBench
+from tests.conformance.traffics import HAProxyBench, MemoryBench, TrafficBench
 from tests.live.proxies import programs
 from tests.services import require
 
@@ -28,7 +28,7 @@ def _haproxies() -> Iterator[object]:
 
 
 # Another traffic layer joins the suite with a line here: a function from an empty folder to its bench.
-MAKERS: list[object] = [*_haproxies()]
+MAKERS: list[object] = [pytest.param(lambda _folder: MemoryBench(), id="memory"), *_haproxies()]
 
 
 @pytest.fixture(params=MAKERS)

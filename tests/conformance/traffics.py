@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import itertools
 from abc import ABC, abstractmethod
+from dataclasses import replace
 from pathlib import Path
 
 from deployer.clock import Deadline, SystemClock
 from deployer.drivers.ports import Traffic
 from deployer.manifest.models import Manifest
-from deployer.model import Release, Server
+from deployer.model import Instance, Release, Server
 from tests.live.proxies import Bench, free_port, label
 from tests.live.upstream import Upstream
+from tests.memory import MemoryTraffic, World
 
 _numbers = itertools.count(1)
 
@@ -87,3 +89,23 @@ class HAProxyBench(TrafficBench):
         finally:
             for upstream in self._upstreams.values():
                 upstream.stop()
+
+
+class MemoryBench(TrafficBench):
+    """The traffic layer that the engine's own tests run on: it must keep the same promises."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._world = World(rate=0)
+        self.traffic = MemoryTraffic(self._world)
+
+    def start(self, name: str) -> Server:
+        address = f"127.0.0.1:{21000 + next(_numbers)}"
+        self._world.instances[name] = Instance("shop", "blue", 1, 1, name, name, address, "running")
+        return Server(name, address)
+
+    def end(self, server: Server) -> None:
+        self._world.instances[server.name] = replace(self._world.instances[server.name], state="exited")
+
+    def close(self) -> None:
+        """Nothing stays of a world in memory."""
