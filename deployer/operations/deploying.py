@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from deployer.clock import Deadline
@@ -58,15 +58,15 @@ class Proposal:
 
 def propose(house: House, request: Request) -> Proposal:
     """Make the plan of a deploy without changing anything but fetching the image."""
-    loaded, strategy, options = _checked(house, request)
-    drivers = house.wire(loaded.manifest, loaded.folder)
+    request, strategy, options = _checked(house, request)
+    drivers = house.wire(request.loaded.manifest, request.loaded.folder)
     return _propose(house, request, strategy, options, drivers, request.secrets())
 
 
 def deploy(house: House, request: Request) -> Ending:
     """Bring a release out by a strategy. The same release again does nothing and says so."""
-    loaded, strategy, options = _checked(house, request)
-    manifest = loaded.manifest
+    request, strategy, options = _checked(house, request)
+    loaded, manifest = request.loaded, request.loaded.manifest
     _not_frozen(house, request)
     secrets = request.secrets()
     with locked(house, manifest.service, f"{strategy.name} of {version_of(manifest, request.version)}") as lock:
@@ -86,9 +86,9 @@ def _live_name(observed: Observed) -> str:
     return observed.stable.name if observed.stable else "none"
 
 
-def _checked(house: House, request: Request) -> tuple[Loaded, Strategy, Any]:
+def _checked(house: House, request: Request) -> tuple[Request, Strategy, Any]:
     """Refuse what can be refused before anything is touched."""
-    loaded = request.loaded
+    loaded = _anchored(request.loaded)
     strategy = load_strategy(request.strategy, loaded.folder)
     given = {**loaded.manifest.strategy_options(request.strategy), **request.options}
     options = strategy.parse(given)
@@ -97,7 +97,18 @@ def _checked(house: House, request: Request) -> tuple[Loaded, Strategy, Any]:
         loaded.manifest.image_for(request.version)
     except ValueError as error:
         raise Refused(f"{loaded.manifest.service}: {error}", "see `image:` and `version:` in the manifest") from None
-    return loaded, strategy, options
+    return replace(request, loaded=loaded), strategy, options
+
+
+def _anchored(loaded: Loaded) -> Loaded:
+    """Make paths absolute that a release must find again, whatever folder the next command is started in."""
+    traffic = loaded.manifest.traffic
+    if traffic.tls is None:
+        return loaded
+    paths = tuple(str(loaded.folder / path) for path in traffic.tls.certificates)
+    tls = traffic.tls.model_copy(update={"certificates": paths})
+    anchored = traffic.model_copy(update={"tls": tls})
+    return replace(loaded, manifest=loaded.manifest.model_copy(update={"traffic": anchored}))
 
 
 def _same_house(store: Store, manifest: Manifest) -> None:

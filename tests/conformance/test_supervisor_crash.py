@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import select
 import signal
 import subprocess
 import sys
@@ -47,6 +48,20 @@ def programs() -> list[int]:
     return processes("sleep", SECONDS)
 
 
+def end(pid: int) -> None:
+    """Kill, and wait until it is gone: for a moment a killed process still looks alive to whoever asks."""
+    try:
+        watched = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    try:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+        assert select.select([watched], [], [], 10)[0], f"{pid} did not die"
+    finally:
+        os.close(watched)
+
+
 @pytest.fixture
 def folder(tmp_path: Path) -> Iterator[Path]:
     place = tmp_path / "program"
@@ -67,8 +82,7 @@ def test_there_is_never_a_second_program(folder: Path, seed: int) -> None:
         status = read_status(folder)
         victims = [pid for pid in (status.supervisor_pid, status.pid) if pid] if status else []
         if victims:
-            with suppress(ProcessLookupError):
-                os.kill(dice.choice(victims), signal.SIGKILL)
+            end(dice.choice(victims))
         assert len(programs()) <= 1
 
     spec = ProcessSpec(("sleep", SECONDS), "/", str(folder / "log"), {"PATH": "/bin:/usr/bin"})
