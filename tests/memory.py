@@ -244,5 +244,3 @@ class MemoryPlaybooks:
             self.played.append(playbook)
             if playbook in self.fails:
                 raise StepFailed(f"playbook {playbook}: task 'x' failed on localhost: no")
-
-

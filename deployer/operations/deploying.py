@@ -73,7 +73,9 @@ def deploy(house: House, request: Request) -> Ending:
         _settle_open(house, request, lock)
         drivers = house.wire(manifest, loaded.folder)
         proposal = _propose(house, request, strategy, options, drivers, secrets)
-        if proposal.same:
+        if proposal.same and proposal.observed.stable:
+            # The entry is asserted all the same: a renewed certificate is loaded by it.
+            drivers.traffic.configure(proposal.observed.stable, None, Deadline.after(house.clock, PROXY_SECONDS))
             text = f"{proposal.release.version} is live already ({_live_name(proposal.observed)}): nothing to do"
             house.tell(manifest.service, text)
             return Ending("done", Exit.DONE, text, 0)
@@ -166,11 +168,19 @@ def _propose(
         message=request.message,
         git=git_revision(request.loaded.folder),
     )
-    same = observed.stable is not None and observed.stable.config_hash == release.config_hash
+    same = _is_live(observed, release)
     plan = strategy.make(observed, release, options)
     if not same:
         refuse_crowded(house, plan, observed)
     return Proposal(plan, release, observed, same)
+
+
+def _is_live(observed: Observed, release: Release) -> bool:
+    """Tell whether the release is the live one, with all its instances."""
+    if observed.stable is None or observed.live is None or observed.stable.config_hash != release.config_hash:
+        return False
+    environment = observed.environment(observed.live.stable)
+    return environment is not None and len(environment.healthy()) >= release.manifest.replicas
 
 
 def _resolve(house: House, request: Request, drivers: Drivers) -> Image:

@@ -66,6 +66,14 @@ def test_the_same_release_again_is_nothing_to_do(scene: Scene) -> None:
     assert len(scene.house.store.releases("shop")) == 1
 
 
+def test_the_same_release_with_an_instance_missing_is_brought_out_again(scene: Scene) -> None:
+    scene.deploy("1.0")
+    scene.world.instances.pop("shop-r1-2")
+    ending = scene.deploy("1.0")
+    assert (ending.outcome, ending.rollout) == ("done", 2)
+    assert scene.versions(scene.live.stable) == ["1.0", "1.0"]
+
+
 def test_canary_raises_the_share_and_keeps_the_old_one_warm(scene: Scene) -> None:
     scene.deploy("1.0")
     ending = scene.deploy("2.0", "canary", options={"percent": 10})
