@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from deployer.queries import drivers_of, services, status
 from deployer.views.data import DoctorView, Finding, StatusView
 
 FREE_BYTES = 200 * 1024**2  # less free space than this endangers the store and every image pull
+ANSWER_WITHIN = 5.0  # seconds for a team's proxy to say how it runs
 
 
 def examine(house: House, manifest: Manifest | None) -> DoctorView:
@@ -98,39 +98,21 @@ def _team_proxy(settings: HAProxy) -> Iterator[Finding]:
         yield Finding(
             "bad", "your HAProxy", f"there is no master socket at {socket}", f"start it with `-W -S {socket},mode,600`"
         )
-        return
-    yield _tried("your HAProxy", lambda: _loads(settings))
+    elif folder.is_dir():
+        yield _tried("your HAProxy", lambda: _loads(settings))
 
 
 def _loads(settings: HAProxy) -> str:
-    """Compare the command line of the running proxy with what it has to load."""
+    """Ask the running proxy, and compare its command line with what it has to load."""
     from deployer.clock import Deadline, SystemClock
-    from deployer.drivers.traffic.haproxy.master import Master
+    from deployer.drivers.traffic.haproxy.proxy import TeamProxy
 
     clock = SystemClock()
-    workers = Master(Path(settings.socket), clock).current(Deadline.after(clock, 5))
-    loaded = {_config_arguments(str(w)) for w in _worker_pids(workers)}
-    if loaded and all(str(Path(settings.config)) not in arguments for arguments in loaded):
-        raise DeployError(
-            f"it runs, but not with `-f {settings.config}`",
-            f"add `-f {settings.config}` to its command line and restart it",
-        )
+    deadline = Deadline.after(clock, ANSWER_WITHIN)
+    proxy = TeamProxy(settings, clock)
+    proxy.require(deadline)
+    workers = proxy.master.current(deadline)
     return f"answers at {settings.socket} with {len(workers)} worker{'s' * (len(workers) > 1)}"
-
-
-def _worker_pids(workers: tuple[object, ...]) -> tuple[int, ...]:
-    return tuple(int(digits) for w in workers if (digits := "".join(c for c in str(w) if c.isdigit())))
-
-
-def _config_arguments(pid: str) -> tuple[str, ...]:
-    try:
-        words = Path(f"/proc/{pid}/cmdline").read_text().split("\0")
-    except OSError:
-        return ()
-    folder = Path("/")
-    with suppress(OSError):  # a worker of another user does not say where it stands; most paths are absolute anyway
-        folder = Path(f"/proc/{pid}/cwd").readlink()
-    return tuple(str(folder / word) for word in words)
 
 
 # -- services

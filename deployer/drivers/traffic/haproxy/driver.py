@@ -57,8 +57,7 @@ class HAProxyTraffic:
         for colour in spec.COLOURS:
             wanted = spec.configured(wanted, manifest.service, manifest, colour)
         try:
-            if not self._proxy.own:
-                self._proxy.ready(deadline)
+            self._proxy.require(deadline)
             loading.check(self._proxy, self._live, {**known, manifest.service: wanted}, deadline)
         except DriverFailed as error:
             raise Refused(error.message, error.hint) from error

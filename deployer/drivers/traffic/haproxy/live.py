@@ -70,6 +70,11 @@ class LiveMap:
         """After a start or reload: see that every current worker has what the file says, and mend what differs."""
         for worker in self._master.current(deadline):
             has = self._all(worker, deadline)
+            if values and not has:
+                raise DriverFailed(
+                    f"worker {worker.pid} of the proxy did not load {self._path}",
+                    "does the proxy's command line name the folder of our configuration? see `deploy doctor`",
+                )
             for key, value in values.items():
                 if has.get(key) != value:
                     self._put(worker, key, value, deadline)

@@ -68,6 +68,13 @@ class Master:
                 found.append(Worker(int(line.split()[0]), old))
         return tuple(sorted(found, key=lambda w: w.old))
 
+    def pid(self, deadline: Deadline | None = None) -> int:
+        """Give the process of the master itself."""
+        for line in self.ask("show proc", deadline).splitlines():
+            if match := re.match(r"(\d+)\s+master\s", line):
+                return int(match[1])
+        raise DriverFailed(f"{self.path}: no master answers there", "give the master socket (-S) of your HAProxy")
+
     def current(self, deadline: Deadline | None = None) -> tuple[Worker, ...]:
         """List the workers that take new connections. Raises DriverFailed when there is none."""
         workers = tuple(w for w in self.workers(deadline) if not w.old)

@@ -12,7 +12,7 @@ from typing import Protocol
 
 from deployer import supervisor
 from deployer.clock import Clock, Deadline
-from deployer.drivers.traffic.haproxy import binary, home
+from deployer.drivers.traffic.haproxy import binary, command_line, home
 from deployer.drivers.traffic.haproxy.claims import Listen
 from deployer.drivers.traffic.haproxy.home import Home
 from deployer.drivers.traffic.haproxy.master import LONGEST_PATH, Master, complaints
@@ -36,6 +36,10 @@ class Proxy(Protocol):
 
     def ready(self, deadline: Deadline) -> None:
         """Make sure that the proxy answers. Raises DriverFailed when it does not."""
+        ...
+
+    def require(self, deadline: Deadline) -> None:
+        """Raise Refused or DriverFailed when the proxy is not set up as it has to be; nothing is started."""
         ...
 
     def load(self, deadline: Deadline) -> None:
@@ -78,6 +82,9 @@ class OwnProxy:
             raise DriverFailed(
                 f"our HAProxy does not run: {failed.message}", f"its log is {self._log}", log=last
             ) from None
+
+    def require(self, deadline: Deadline) -> None:
+        """Do nothing: it is set up when it is started."""
 
     def load(self, deadline: Deadline) -> None:
         """Start the proxy, or reload the one that runs."""
@@ -154,6 +161,11 @@ class TeamProxy:
         if not stat.S_ISSOCK(mode):
             raise DriverFailed(f"{self.master.path} is no socket", "give the master socket (-S) of your HAProxy")
         self.master.current(deadline)
+
+    def require(self, deadline: Deadline) -> None:
+        """See that it runs, and with our folder on its command line."""
+        self.ready(deadline)
+        command_line.refuse_not_loaded(self.home.config.parent, self.master, deadline)
 
     def load(self, deadline: Deadline) -> None:
         """Reload."""
