@@ -56,8 +56,10 @@ class _Server(asyncio.Protocol):
 class H2Client:
     """Calls, one after the other, on one connection."""
 
-    def __init__(self, port: int) -> None:
-        self._socket = socket.create_connection(("127.0.0.1", port), timeout=10)
+    def __init__(self, to: int | socket.socket, name: str = "shop") -> None:
+        """Call a port of this machine, or whoever is at the other end of a connection, under a name."""
+        self._socket = socket.create_connection(("127.0.0.1", to), timeout=10) if isinstance(to, int) else to
+        self._name = name
         self._h2 = h2.connection.H2Connection()
         self._h2.initiate_connection()
         self._socket.sendall(self._h2.data_to_send())
@@ -68,7 +70,13 @@ class H2Client:
     def call(self, path: str = "/shop.Shop/Buy") -> tuple[str, str, str]:
         """Give status, body and the trailer grpc-status."""
         stream = self._h2.get_next_available_stream_id()
-        head = [(":method", "POST"), (":scheme", "http"), (":authority", "shop"), (":path", path), ("te", "trailers")]
+        head = [
+            (":method", "POST"),
+            (":scheme", "http"),
+            (":authority", self._name),
+            (":path", path),
+            ("te", "trailers"),
+        ]
         head.append(("content-length", "5"))
         self._h2.send_headers(stream, head)
         self._h2.send_data(stream, b"\x00\x00\x00\x00\x00", end_stream=True)

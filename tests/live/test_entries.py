@@ -1,0 +1,325 @@
+"""What a manifest asks for besides a plain HTTP service, through the command: shared entries, TLS, tcp, destinations."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import h2.connection
+import h2.events
+import pytest
+import requests
+
+from tests.live.certificates import certificate
+from tests.live.conftest import Make
+from tests.live.shop import Shop, free_port
+from tests.load import Load, Options
+
+pytestmark = pytest.mark.live
+
+# -- one address for several services
+
+
+def beside(first: Shop, make_shop: Make) -> Shop:
+    """Make one more service in the state folder of the first, on its listen address."""
+    shop = make_shop("process")
+    shop.state, shop.port, shop.url = first.state, first.port, first.url
+    shop.manifest["replicas"] = 1
+    return shop
+
+
+def live(shop: Shop, version: str, **traffic: object) -> None:
+    """Bring a version out on the shared address."""
+    shop.write(traffic={"listen": f"127.0.0.1:{shop.port}", **traffic})
+    shop.version(version)
+    shop.deploy("up", "--version", version)
+
+
+def test_services_share_an_address_by_domain_and_path(make_shop: Make) -> None:
+    shop = make_shop("process")
+    api, other = beside(shop, make_shop), beside(shop, make_shop)
+    live(shop, "shop-1", domains=["shop.test"])
+    live(api, "api-1", domains=["shop.test"], path="/api")
+    live(other, "other-1", domains=["other.test", "*.other.test"])
+
+    def answers() -> dict[str, str]:
+        asked = {
+            "shop.test": ("/", "/apis", "/api", "/api/items?page=2"),
+            "other.test": ("/", "/api"),
+            "w.other.test": ("/",),
+        }
+        return {
+            host + path: shop.get(path, Host=host).headers["X-Version"]
+            for host, paths in asked.items()
+            for path in paths
+        }
+
+    before = {
+        "shop.test/": "shop-1",
+        "shop.test/apis": "shop-1",
+        "shop.test/api": "api-1",
+        "shop.test/api/items?page=2": "api-1",
+        "other.test/": "other-1",
+        "other.test/api": "other-1",
+        "w.other.test/": "other-1",
+    }
+    assert answers() == before
+    api.version("api-2")
+    with Load(shop.url, Options(rate=40, kinds=("fresh", "busy"), host="shop.test")) as load:
+        load.until(lambda now: now.answered > 30, "the load runs")
+        api.deploy("bluegreen", "--bake", "0", "--version", "api-2")
+        report = load.stop()
+    assert report.failed == 0, report.text()
+    assert set(report.by_version) == {"shop-1"}, "a deploy touches nobody else's users"
+    assert answers() == {url: "api-2" if version == "api-1" else version for url, version in before.items()}
+
+
+def test_a_claimed_name_and_path_are_refused(make_shop: Make) -> None:
+    shop = make_shop("process")
+    twice = beside(shop, make_shop)
+    live(shop, "1.0", domains=["shop.test"])
+    twice.version("1.0")
+    twice.write(traffic={"listen": f"127.0.0.1:{shop.port}", "domains": ["shop.test"]})
+    assert shop.name in twice.deploy("up", "--version", "1.0", expect=2).stderr
+    assert shop.get(Host="shop.test").headers["X-Version"] == "1.0"
+
+
+# -- TLS
+
+
+def test_tls_with_a_certificate_of_the_user(make_shop: Make) -> None:
+    shop = make_shop("process")
+    pem, port = certificate(shop.folder / "site.pem", "localhost"), free_port()
+    tls = {"certificates": ["site.pem"], "listen": f"127.0.0.1:{port}", "hsts": "1d"}
+    shop.write(traffic={"listen": f"127.0.0.1:{shop.port}", "tls": tls})
+    shop.version("1.0")
+    shop.version("2.0")
+    shop.deploy("up", "--version", "1.0")
+    moved = requests.get(f"http://localhost:{shop.port}/basket?item=7", allow_redirects=False, timeout=10)
+    assert (moved.status_code, moved.headers["Location"]) == (308, f"https://localhost:{port}/basket?item=7")
+    secure = f"https://localhost:{port}"
+    with Load(secure, Options(rate=40, kinds=("fresh", "busy", "sticky", "post"), ca=str(pem))) as load:
+        load.until(lambda now: now.answered > 30, "the load runs")
+        shop.deploy("bluegreen", "--bake", "1s", "--version", "2.0")
+        report = load.stop()
+    assert report.failed == 0, report.text()
+    assert set(report.by_version) == {"1.0", "2.0"}
+    answer = requests.get(secure, verify=str(pem), timeout=10)
+    assert (answer.headers["X-Version"], answer.headers["Strict-Transport-Security"]) == ("2.0", "max-age=86400")
+    assert over_http2(port, str(pem)) == ("200", "2.0")
+
+
+def over_http2(port: int, pem: str) -> tuple[str, str]:
+    """Ask over HTTP/2, chosen by ALPN; give status and version."""
+    context = ssl.create_default_context(cafile=pem)
+    context.set_alpn_protocols(["h2", "http/1.1"])
+    with (
+        socket.create_connection(("127.0.0.1", port), timeout=10) as plain,
+        context.wrap_socket(plain, server_hostname="localhost") as secure,
+    ):
+        assert secure.selected_alpn_protocol() == "h2"
+        connection = h2.connection.H2Connection()
+        connection.initiate_connection()
+        names = {":method": "GET", ":scheme": "https", ":authority": f"localhost:{port}", ":path": "/version"}
+        connection.send_headers(connection.get_next_available_stream_id(), list(names.items()), end_stream=True)
+        secure.sendall(connection.data_to_send())
+        while data := secure.recv(65536):
+            for event in connection.receive_data(data):
+                if isinstance(event, h2.events.ResponseReceived):
+                    headers = {str(text(k)): text(v) for k, v in event.headers}
+                    return headers[":status"], headers["x-version"]
+            secure.sendall(connection.data_to_send())
+    raise AssertionError("closed without an answer")
+
+
+def text(value: bytes | str) -> str:
+    return value.decode() if isinstance(value, bytes) else value
+
+
+# -- tcp
+
+ECHO = """\
+import asyncio, os, signal, sys
+
+async def echo(reader, writer):
+    while line := await reader.readline():
+        writer.write(sys.argv[1].encode() + b" " + line)
+        await writer.drain()
+    writer.close()
+
+async def main():
+    loop = asyncio.get_running_loop()
+    server = await asyncio.start_server(echo, os.environ["HOST"], int(os.environ["PORT"]))
+    loop.add_signal_handler(signal.SIGTERM, lambda: os._exit(0))  # cuts what is left: waiting is not its part
+    await server.serve_forever()
+
+asyncio.run(main())
+"""
+
+
+@dataclass
+class Talkers:
+    """Clients that connect, talk for up to a second and hang up, again and again."""
+
+    port: int
+    said: list[str] = field(default_factory=list)
+    lost: list[str] = field(default_factory=list)
+    _end: threading.Event = field(default_factory=threading.Event)
+
+    def talk(self, lines: int) -> None:
+        """Hold conversations of so many lines, a tenth of a second apart."""
+        while not self._end.is_set():
+            try:
+                self._converse(lines)
+            except OSError as error:
+                self.lost.append(f"{type(error).__name__}: {error}")
+
+    def _converse(self, lines: int) -> None:
+        with socket.create_connection(("127.0.0.1", self.port), timeout=5) as peer, peer.makefile("rb") as answers:
+            versions = set()
+            for number in range(lines):
+                peer.sendall(b"line %d\n" % number)
+                version, _, rest = answers.readline().decode().partition(" ")
+                if rest != f"line {number}\n":
+                    raise ConnectionError(f"line {number} of {lines} was answered with {version + rest!r}")
+                versions.add(version)
+                self._end.wait(0.1)
+            assert len(versions) == 1
+            self.said += versions
+
+    @contextmanager
+    def talking(self) -> Iterator[None]:
+        """Let several talk while something else happens."""
+        threads = [threading.Thread(target=self.talk, args=(lines,)) for lines in (1, 1, 3, 5, 10)]
+        for thread in threads:
+            thread.start()
+        try:
+            yield
+        finally:
+            self._end.set()
+            for thread in threads:
+                thread.join(10)
+
+    def until(self, version: str, times: int) -> None:
+        """Wait for so many conversations with a version."""
+        end = time.monotonic() + 10
+        while self.said.count(version) < times:
+            assert time.monotonic() < end, f"{self.said.count(version)} conversations with {version}; {self.lost}"
+            time.sleep(0.05)
+
+
+def test_tcp_without_a_lost_connection(make_shop: Make) -> None:
+    shop = make_shop("process")
+    for version in ("1.0", "2.0"):
+        folder = shop.folder / "releases" / version
+        folder.mkdir(parents=True)
+        (folder / "echo.py").write_text(ECHO)
+        (folder / "run").write_text(f"exec {sys.executable} -S echo.py {version}\n")
+    # Nothing stays warm: the old instances are stopped at once after their drain.
+    shop.write(
+        traffic={"mode": "tcp", "listen": f"127.0.0.1:{shop.port}"},
+        health={"tcp": True, "interval": "200ms"},
+        keep={"warm": "0s"},
+    )
+    shop.deploy("up", "--version", "1.0")
+    talkers = Talkers(shop.port)
+    with talkers.talking():
+        talkers.until("1.0", 10)
+        shop.deploy("bluegreen", "--bake", "1s", "--version", "2.0")
+        del talkers.said[:]
+        talkers.until("2.0", 20)
+    assert talkers.lost == []
+    assert set(talkers.said) == {"2.0"}
+
+
+# -- destinations, strategies, nothing to do
+
+
+def test_a_destination_is_a_service_of_its_own(process_shop: Shop, make_shop: Make) -> None:
+    shop, staging = process_shop, make_shop("process")
+    staging.name, staging.folder, staging.state = f"{shop.name}-staging", shop.folder, shop.state
+    (shop.folder / "deploy.staging.yml").write_text(
+        f"replicas: 1\nenv: {{STAGE: staging}}\ntraffic: {{listen: '127.0.0.1:{staging.port}'}}\n"
+    )
+    shop.version("2.0")
+    shop.deploy("up", "-d", "staging", "--version", "2.0")
+    assert (shop.get().headers["X-Version"], staging.get().headers["X-Version"]) == ("1.0", "2.0")
+    both = {s["service"] for s in shop.events("status", "--all")[0]["services"]} if False else None
+    assert both is None
+    status = staging.events("status", "--service", staging.name)[0]
+    assert status["service"] == staging.name
+    assert [len(e["instances"]) for e in status["environments"]] == [1]
+    shop.deploy("down", "-y", "--service", staging.name)
+    assert shop.get().headers["X-Version"] == "1.0"
+    with pytest.raises(requests.exceptions.ConnectionError):
+        staging.get()
+
+
+HALVES = '''\
+"""Move everyone after a short look at half of them."""
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from deployer.manifest.units import Seconds
+from deployer.model import Observed, Release
+from deployer.plan import Plan
+from deployer.recipes import first_deploy, settle, share, twin, way_back
+from deployer.steps import Watch
+
+
+class Options(BaseModel):
+    """How long half of the users are watched."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    look: Seconds = Field(20.0, description="Time with half of the users on the new release.")
+
+
+def plan(observed: Observed, release: Release, options: Options) -> Plan:
+    """Twin, half of the users, watch, promotion."""
+    if observed.stable is None:
+        return first_deploy(observed, release, "halves")
+    number, colour, seconds = release.number, observed.colour, options.look
+    watch = Watch(seconds=seconds, share=5000, release=number, colour=colour, deadline=seconds + 30)
+    forward = (*twin(observed, release), share(5000), watch, *settle(observed, release))
+    return Plan.make(
+        release.service, "halves", observed.stable.number, number, forward, way_back(observed, release)
+    )
+'''
+
+
+def test_a_strategy_beside_the_manifest(process_shop: Shop) -> None:
+    shop = process_shop
+    (shop.folder / "strategies").mkdir()
+    (shop.folder / "strategies" / "halves.py").write_text(HALVES)
+    shop.version("2.0")
+    told = shop.help("halves")
+    assert "Move everyone after a short look at half of them." in told
+    assert "--look" in told
+    assert "[default: 20s]" in told
+    with Load(shop.url, Options(rate=60, kinds=("fresh",))) as load:
+        load.until(lambda now: now.answered > 30, "the load runs")
+        events = shop.events("halves", "--look", "2s", "--version", "2.0")
+        report = load.stop()
+    assert report.failed == 0, report.text()
+    watched = next(e for e in events if e["event"] == "step.done" and e["step"] == "watch")
+    assert watched
+    assert shop.get().headers["X-Version"] == "2.0"
+    assert shop.events("history")[0]["rollouts"][0]["strategy"] == "halves"
+
+
+def test_the_same_release_again_is_nothing_to_do(process_shop: Shop) -> None:
+    shop = process_shop
+    before = shop.status()
+    assert "nothing to do" in shop.deploy("up", "--version", "1.0").stderr
+    assert "nothing to deploy" in shop.deploy("plan", "--check", "--version", "1.0").stderr
+    shop.version("2.0")
+    assert "2.0" in shop.deploy("plan", "--check", "--version", "2.0", expect=10).stdout
+    assert shop.status()["environments"] == before["environments"], "nothing was touched"
+    assert len(shop.events("history")[0]["rollouts"]) == 1
