@@ -1,4 +1,4 @@
-"""An application of somebody else goes from one of its real versions to the next and back, and its users never notice."""
+"""An application of somebody else goes from one of its real versions to the next and back; its users never notice."""
 
 from __future__ import annotations
 
