@@ -24,7 +24,8 @@ class Vault:
         if not values:
             return
         path = self._path(service, release)
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        for folder in (self._folder, path.parent):  # `parents=True` would give the outer one the mode of the umask
+            folder.mkdir(exist_ok=True, mode=0o700)
         temporary = path.with_suffix(".new")
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with os.fdopen(descriptor, "w") as file:
