@@ -150,7 +150,7 @@ class Approve(Step):
 
     def explain(self) -> str:
         """Say in one sentence what will be so afterwards."""
-        return f"hold at {percent(self.share)} until `deploy promote` or `deploy abort`"
+        return f"hold at {percent(self.share)} until `deploy resume`, `deploy promote` or `deploy abort`"
 
 
 @dataclass(frozen=True, kw_only=True)

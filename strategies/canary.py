@@ -42,7 +42,7 @@ class Options(BaseModel):
         (Stage(share=5), Stage(share=25), Stage(share=50)), min_length=1, description="Shares in percent, rising."
     )
     seconds: Seconds = Field(30.0, gt=0, alias="for", description="Time at each share.")
-    hold: bool = Field(False, description="Stop at the first share until `deploy promote` or `deploy abort`.")
+    hold: bool = Field(False, description="Stop at the first share until `deploy resume`, `promote` or `abort`.")
 
     @model_validator(mode="after")
     def _rising(self) -> Options:
