@@ -78,7 +78,7 @@ def down(common: Common) -> int:
         name = service_of(common, opened)
         if not common.yes:
             if not sys.stdin.isatty():
-                raise Refused(f"{name} would answer nobody any more, and nobody is here to be asked", "say it with --yes")
+                raise Refused(f"{name} would answer nobody any more; nobody is here to be asked", "say it with --yes")
             click.confirm(f"{name} will answer nobody any more. Go on?", abort=True, err=True)
         removed = operations.down(opened, name)
     sys.stdout.write(f"{name} is down; removed: {', '.join(removed) or 'nothing was running'}\n")
