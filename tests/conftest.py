@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import socket
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +10,7 @@ from pathlib import Path
 import docker
 import pytest
 
+from tests import ports
 from tests.services import require
 
 __all__ = ["require"]
@@ -33,10 +33,7 @@ def state() -> Iterator[Path]:
 @pytest.fixture
 def free_port() -> int:
     """Give a port of the loopback on which nobody listens."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port
+    return ports.free_port()
 
 
 @pytest.fixture(scope="session")

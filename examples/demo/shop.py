@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import secrets
 import shlex
-import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ import requests
 import yaml
 
 from tests.lab import image
+from tests.ports import free_port
 
 VERSIONS = {
     "1.0": "good",
@@ -26,12 +26,6 @@ VERSIONS = {
 }
 ENVIRONMENT = {"3.0": {"EXIT": "1"}, "3.1": {"ERR": "0.2"}}
 GOODBYE_MS = "3000"  # what running requests and WebSockets get when an instance is told to end
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def engine() -> docker.DockerClient | None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import os
 import shutil
-import socket
 from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from deployer.drivers.runtime.process import ProcessRuntime
 from deployer.manifest.models import Manifest
 from deployer.model import Instance, InstanceSpec, Release, SecretText
 from tests.lab import image
+from tests.ports import free_port
 
 _numbers = itertools.count(1)
 
@@ -29,9 +29,7 @@ def within(seconds: float = 20.0) -> Deadline:
 
 
 def free_address() -> str:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return f"127.0.0.1:{probe.getsockname()[1]}"
+    return f"127.0.0.1:{free_port()}"
 
 
 def silent(kind: str, **data: Any) -> None:

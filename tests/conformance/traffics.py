@@ -11,9 +11,10 @@ from deployer.clock import Deadline, SystemClock
 from deployer.drivers.ports import Traffic
 from deployer.manifest.models import Manifest
 from deployer.model import Instance, Release, Server
-from tests.live.proxies import Bench, free_port, label
+from tests.live.proxies import Bench, label
 from tests.live.upstream import Upstream
 from tests.memory import MemoryTraffic, World
+from tests.ports import free_port
 
 _numbers = itertools.count(1)
 

@@ -20,14 +20,9 @@ from websockets.sync.client import connect
 
 from deployer.clock import Deadline, SystemClock
 from tests.lab import image
+from tests.ports import free_port
 
 HOST = "127.0.0.1"
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        return int(probe.getsockname()[1])
 
 
 class Running:

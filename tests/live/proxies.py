@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import os
 import signal
-import socket
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from deployer.drivers.traffic.haproxy.master import Master
 from deployer.manifest.models import HAProxy, Manifest
 from deployer.model import Colour, Live, Release, Server
 from tests.live.upstream import Upstream
+from tests.ports import free_port
 
 _numbers = itertools.count(1)
 
@@ -28,13 +28,6 @@ def programs() -> list[Path]:
 
 def label(program: Path) -> str:
     return "haproxy-" + ".".join(map(str, binary.version_of(program)[:2]))
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def within(seconds: float = 15.0) -> Deadline:

@@ -6,7 +6,6 @@ import json
 import os
 import secrets
 import shlex
-import socket
 import subprocess
 import sys
 import time
@@ -20,17 +19,11 @@ import requests
 import yaml
 
 from tests.lab import image
+from tests.ports import free_port
 
 Kind = Literal["docker", "process"]
 DEPLOY = str(Path(sys.executable).with_name("deploy"))
 COMMAND_SECONDS = 180
-
-
-def free_port() -> int:
-    """Give a port that nobody listens on now, outside of the range that instances get."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class Shop:

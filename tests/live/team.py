@@ -11,7 +11,7 @@ from deployer.clock import Deadline, SystemClock
 from deployer.drivers.traffic.haproxy import binary
 from deployer.drivers.traffic.haproxy.master import Master
 from deployer.errors import DriverFailed
-from tests.live.shop import free_port
+from tests.ports import free_port
 
 WITHIN = 15.0
 

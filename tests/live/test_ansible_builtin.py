@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import threading
@@ -24,6 +23,7 @@ from deployer.model import Environment, Instance, Release
 from deployer.resources import builtin
 from tests.lab import image
 from tests.live.playbook_stage import RELEASE, Stage, environment, stage
+from tests.ports import free_port
 from tests.services import require
 
 __all__ = ["stage"]  # a fixture
@@ -65,11 +65,6 @@ def site(port: int = 0) -> Iterator[tuple[str, type[Site]]]:
         finally:
             server.shutdown()
             thread.join()
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
 
 
 def test_warm_up_requests_every_path_in_rounds_from_every_instance(stage: Stage) -> None:

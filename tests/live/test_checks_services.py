@@ -20,6 +20,7 @@ from deployer.drivers.checks import DirectChecks
 from deployer.manifest.models import Manifest
 from deployer.model import Instance
 from tests.lab import image
+from tests.ports import free_port
 from tests.services import require
 from tests.unit.test_checks_tls import self_signed
 
@@ -104,8 +105,7 @@ frontend tls
 def haproxy(folder: Path) -> Iterator[int]:
     """Run an HAProxy that only answers those who name shop.example.com in the TLS handshake."""
     pem = self_signed(folder, "shop.example.com")
-    with socket.create_server(("127.0.0.1", 0)) as probe_:
-        port = int(probe_.getsockname()[1])
+    port = free_port()
     (folder / "haproxy.cfg").write_text(HAPROXY.format(port=port, pem=pem))
     program = shutil.which("haproxy") or "/usr/sbin/haproxy"
     running = subprocess.Popen([program, "-db", "-f", folder / "haproxy.cfg"])

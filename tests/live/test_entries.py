@@ -18,8 +18,9 @@ import requests
 
 from tests.live.certificates import certificate
 from tests.live.conftest import Make
-from tests.live.shop import Shop, free_port
+from tests.live.shop import Shop
 from tests.load import Load, Options
+from tests.ports import free_port
 
 pytestmark = pytest.mark.live
 

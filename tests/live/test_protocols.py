@@ -20,8 +20,9 @@ from deployer.clock import Deadline, SystemClock
 from tests.live.certificates import certificate
 from tests.live.conftest import Make
 from tests.live.h2wire import H2Client
-from tests.live.shop import Shop, free_port
+from tests.live.shop import Shop
 from tests.load import Load, Options
+from tests.ports import free_port
 
 pytestmark = pytest.mark.live
 

@@ -33,7 +33,8 @@ import pytest
 import yaml
 
 from tests.live.certificates import certificate
-from tests.live.shop import Shop, free_port
+from tests.live.shop import Shop
+from tests.ports import free_port
 from tests.services import require
 
 pytestmark = pytest.mark.live

@@ -18,6 +18,7 @@ from deployer.drivers.checks import DirectChecks
 from deployer.errors import DeadlinePassed, DriverFailed
 from deployer.manifest.models import Manifest
 from deployer.model import Instance
+from tests.ports import free_port
 
 CLOCK = SystemClock()
 
@@ -125,11 +126,6 @@ def probe(health: dict[str, Any], target: Instance, seconds: float = 5) -> str:
 
 def smoke(tests: list[dict[str, Any]], base: str, headers: dict[str, str], seconds: float = 5) -> str:
     return checks().smoke(manifest(smoke=tests), base, headers, Deadline.after(CLOCK, seconds))
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
 
 
 @pytest.mark.parametrize(

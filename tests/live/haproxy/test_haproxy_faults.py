@@ -15,9 +15,10 @@ from deployer.drivers.traffic.haproxy import HAProxyTraffic
 from deployer.errors import DriverFailed, Refused
 from deployer.model import Live
 from tests.live.client import Load, get
-from tests.live.proxies import Bench, free_port, within
+from tests.live.proxies import Bench, within
 from tests.live.seen import Seen
 from tests.live.upstream import Upstream
+from tests.ports import free_port
 
 pytestmark = pytest.mark.live
 

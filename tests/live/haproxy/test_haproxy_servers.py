@@ -10,8 +10,9 @@ import pytest
 from deployer.errors import DeadlinePassed, DriverFailed
 from deployer.model import Live, Server
 from tests.live.client import Answer, Load, get
-from tests.live.proxies import Bench, free_port, within
+from tests.live.proxies import Bench, within
 from tests.live.upstream import Upstream
+from tests.ports import free_port
 
 pytestmark = pytest.mark.live
 
