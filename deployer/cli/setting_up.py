@@ -12,6 +12,7 @@ from typing import Any
 
 import click
 
+from deployer import files
 from deployer.cli.options import Common, common
 from deployer.cli.output import print_result
 from deployer.cli.running import house
@@ -45,9 +46,7 @@ def init(common: Common, command: str | None, force: bool, **given: Any) -> int:
     if sys.stdin.isatty() and not common.yes:
         answers = _ask(answers, {k for k, v in given.items() if v} | ({"command"} if command else set()))
     text = template(answers)
-    temporary = common.file.with_name(f".{common.file.name}.new")
-    temporary.write_text(text)
-    temporary.replace(common.file)
+    files.replace(common.file, text, 0o644)
     sys.stdout.write(f"wrote {common.file}; `deploy plan` shows what it would do\n")
     return int(Exit.DONE)
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
+from deployer import files
 from deployer.errors import Refused
 from deployer.model import SecretText
 
@@ -20,19 +20,13 @@ class Vault:
         return self._folder / service / f"r{release}.json"
 
     def save(self, service: str, release: int, values: dict[str, SecretText]) -> None:
-        """Write the values of a release: temporary file, fsync, rename."""
+        """Write the values of a release."""
         if not values:
             return
         path = self._path(service, release)
         for folder in (self._folder, path.parent):  # `parents=True` would give the outer one the mode of the umask
             folder.mkdir(exist_ok=True, mode=0o700)
-        temporary = path.with_suffix(".new")
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "w") as file:
-            json.dump({name: value.reveal() for name, value in values.items()}, file)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
+        files.replace(path, json.dumps({name: value.reveal() for name, value in values.items()}))
 
     def load(self, service: str, release: int, names: frozenset[str]) -> dict[str, SecretText]:
         """Read the values of a release. Raises Refused when the file is gone or lacks one of `names`."""

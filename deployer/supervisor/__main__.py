@@ -10,7 +10,7 @@ import os
 import sys
 from pathlib import Path
 
-from deployer.supervisor import files
+from deployer.supervisor import locks
 from deployer.supervisor.control import SUPERVISOR_LOCK
 from deployer.supervisor.watch import Watch
 
@@ -18,9 +18,9 @@ from deployer.supervisor.watch import Watch
 def main(arguments: list[str]) -> int:
     """Detach and supervise; gives 3 when the folder already has a supervisor."""
     folder = Path(arguments[0]).absolute()
-    lock = int(arguments[1]) if len(arguments) > 1 else files.open_lock(folder / SUPERVISOR_LOCK)
+    lock = int(arguments[1]) if len(arguments) > 1 else locks.open_lock(folder / SUPERVISOR_LOCK)
     os.set_inheritable(lock, False)
-    if not files.try_lock(lock):
+    if not locks.try_lock(lock):
         sys.stderr.write(f"{folder} already has a supervisor\n")
         return 3
     if os.fork():  # whoever waits for us must not get a zombie when the supervisor ends

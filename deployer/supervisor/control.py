@@ -14,7 +14,7 @@ from pathlib import Path
 import deployer
 from deployer.clock import Deadline
 from deployer.errors import DeadlinePassed, DriverFailed
-from deployer.supervisor import files, logfile, proc
+from deployer.supervisor import locks, logfile, proc
 from deployer.supervisor import spec as specs
 from deployer.supervisor import status as reports
 from deployer.supervisor.proc import Process
@@ -63,9 +63,9 @@ def stop(folder: Path, deadline: Deadline) -> None:
 
 @contextmanager
 def _locked(folder: Path, deadline: Deadline) -> Iterator[None]:
-    fd = files.open_lock(folder / LOCK)
+    fd = locks.open_lock(folder / LOCK)
     try:
-        deadline.until(lambda: files.try_lock(fd), f"another command starts or stops {folder.name}", every=0.02)
+        deadline.until(lambda: locks.try_lock(fd), f"another command starts or stops {folder.name}", every=0.02)
         yield
     finally:
         os.close(fd)
@@ -86,9 +86,9 @@ def _settled(folder: Path, deadline: Deadline) -> Status | None:
 
 def _supervised(folder: Path) -> bool:
     """Tell whether a supervisor lives: it holds its lock from before its first instruction to its end."""
-    fd = files.open_lock(folder / SUPERVISOR_LOCK)
+    fd = locks.open_lock(folder / SUPERVISOR_LOCK)
     try:
-        return not files.try_lock(fd)
+        return not locks.try_lock(fd)
     finally:
         os.close(fd)
 
@@ -115,10 +115,10 @@ def _start(folder: Path, spec: ProcessSpec, deadline: Deadline) -> Status:
 
 def _launch(folder: Path, deadline: Deadline) -> None:
     """Start a supervisor that is nobody's child, with the lock already in its hand."""
-    lock = files.open_lock(folder / SUPERVISOR_LOCK)
+    lock = locks.open_lock(folder / SUPERVISOR_LOCK)
     log = logfile.open_for_child(folder / LOG)
     try:
-        if not files.try_lock(lock):  # a supervisor came up by itself; the caller reads its report
+        if not locks.try_lock(lock):  # a supervisor came up by itself; the caller reads its report
             return
         # -S, -P: the supervisor is this package and the standard library, whatever lies where we stand or is installed.
         argv = [sys.executable, "-S", "-P", "-m", "deployer.supervisor", str(folder.absolute()), str(lock)]

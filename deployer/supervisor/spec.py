@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from deployer import files
 from deployer.errors import Refused
-from deployer.supervisor import files
 
 FILE = "spec.json"
 

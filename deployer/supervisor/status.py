@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from deployer.supervisor import files
+from deployer import files
 from deployer.supervisor.proc import Process, boot_id
 
 FILE = "status.json"

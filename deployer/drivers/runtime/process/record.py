@@ -7,8 +7,9 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal, cast
 
+from deployer import files
 from deployer.model import Colour, Instance, InstanceSpec
-from deployer.supervisor import Status, files
+from deployer.supervisor import Status
 
 FILE = "instance.json"
 

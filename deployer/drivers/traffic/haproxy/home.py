@@ -19,6 +19,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from deployer import files
 from deployer.clock import Deadline
 from deployer.errors import DriverFailed, Refused
 
@@ -128,32 +129,11 @@ def _taken(fd: int, path: Path) -> bool:
 
 
 def write(path: Path, text: str, mode: int = 0o644) -> None:
-    """Replace a file as a whole and make it last: temporary file, fsync, rename, fsync of the folder."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
+    """Replace a file as a whole and make it last."""
     try:
-        _write(temporary, text, mode)
-        temporary.rename(path)
-        _sync(path.parent)
+        files.replace(path, text, mode)
     except OSError as error:
         raise DriverFailed(f"{path} cannot be written: {error.strerror}", "is the disk full, or read-only?") from None
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _write(path: Path, text: str, mode: int) -> None:
-    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
-    with os.fdopen(fd, "w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _sync(folder: Path) -> None:
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
 
 
 def read(path: Path) -> str | None:
