@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 import socketserver
 import subprocess
@@ -347,7 +348,8 @@ def forwarded(target: str) -> Iterator[str]:
 
 
 def test_an_engine_at_a_tcp_address(bench: DockerBench, monkeypatch: pytest.MonkeyPatch) -> None:
-    with forwarded("/var/run/docker.sock") as address:
+    here = os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock")
+    with forwarded(here.removeprefix("unix://")) as address:
         monkeypatch.setenv("DOCKER_HOST", f"tcp://{address}")
         instance = bench.start(version="1.5", secrets=[])
         assert bench.runtime.run(instance, [*bench.program(), "env", "VERSION"], within()) == (0, "1.5\n")
