@@ -118,7 +118,7 @@ def _launch(folder: Path, deadline: Deadline) -> None:
     lock = locks.open_lock(folder / SUPERVISOR_LOCK)
     log = logfile.open_for_child(folder / LOG)
     try:
-        if not locks.try_lock(lock):  # a supervisor came up by itself; the caller reads its report
+        if not _free(folder, lock, deadline):  # a supervisor came up by itself; the caller reads its report
             return
         # -S, -P: the supervisor is this package and the standard library, whatever lies where we stand or is installed.
         argv = [sys.executable, "-S", "-P", "-m", "deployer.supervisor", str(folder.absolute()), str(lock)]
@@ -144,6 +144,20 @@ def _launch(folder: Path, deadline: Deadline) -> None:
     finally:
         os.close(lock)
         os.close(log)
+
+
+def _free(folder: Path, lock: int, deadline: Deadline) -> bool:
+    """Take the lock, or find who has it: one that is ending holds it for a moment after its last report."""
+    mine = False
+
+    def decided() -> bool:
+        nonlocal mine
+        mine = locks.try_lock(lock)
+        status = read_status(folder)
+        return mine or (status is not None and bool(status.supervisor_pid))
+
+    deadline.until(decided, f"the supervisor of {folder.name} neither reported nor ended", every=0.01)
+    return mine
 
 
 def _see_log(folder: Path) -> str:
