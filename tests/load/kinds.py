@@ -108,7 +108,13 @@ class Crowd:
 
     async def _converse(self, socket: WebSocket, client: str, hello: Answer) -> None:
         async def message(text: str) -> Answer:
-            await socket.echo(text)
+            try:
+                await socket.echo(text)
+            except Lost:
+                # The message and an orderly goodbye crossed: after its close frame a peer may send nothing (RFC 6455,
+                # 5.5.1), so the client's part is to connect again and repeat it, which is what follows.
+                if not (self.options.websocket_may_move and socket.moved()):
+                    raise
             return hello
 
         sent, last = 0, False

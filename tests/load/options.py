@@ -36,7 +36,7 @@ class Options:
     slow: int = 4  # slow requests in flight at any time
     websockets: int = 1
     message_every: float = 0.2  # seconds between the messages of a WebSocket
-    websocket_may_move: bool = False  # an orderly close (1001, 1012) between two messages is no failure
+    websocket_may_move: bool = False  # an orderly close (1001, 1012) is no failure: connect again
     timeout: float = 10.0  # seconds a request may take
     fail_from: int = 400  # the lowest status that counts as a failure
     version_header: str = "X-Version"
