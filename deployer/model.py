@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -9,6 +10,8 @@ from deployer.manifest.models import Manifest
 from deployer.secret import SecretText as SecretText
 
 Colour = Literal["blue", "green"]
+# Where instances stand: in an environment, or as fresh ones of the stable release that the candidate is compared with
+Place = Literal["blue", "green", "baseline"]
 FULL = 10000  # all traffic, in basis points
 
 
@@ -105,13 +108,17 @@ class Live:
     """What the proxy does for a service now: one value, written and read as a whole.
 
     `share` is the candidate's part in basis points; the candidate is the colour that is not `stable`. `lease` is
-    when the share runs out by itself, Unix seconds, 0 for never. `rollout` salts the sticky rolls.
+    when the share runs out by itself, Unix seconds, 0 for never. `rollout` salts the sticky rolls. At `budget` bad
+    answers of the candidate that users saw in this rollout the share ends by itself; 0 is no budget. `baseline` is the
+    part of the traffic, in basis points, that goes to the fresh instances of the stable release.
     """
 
     stable: Colour
     share: int = 0
     lease: int = 0
     rollout: int = 0
+    budget: int = 0
+    baseline: int = 0
 
     @property
     def candidate(self) -> Colour:
@@ -161,10 +168,11 @@ Outcome = Literal["done", "reverted", "held", "stuck"]
 
 @dataclass(frozen=True)
 class Counts:
-    """Requests of one side since some moment; `latency` counts answers per bucket of `LATENCY_BOUNDS`.
+    """Requests of one side since some moment; `latency` counts good answers per bucket, see `latency_bucket`.
 
-    `errors` are answers that blame the release: 5xx by it, or by the proxy for it. Forced (preview) requests are
-    left out.
+    `errors` are answers that blame the release: 5xx by it, or by the proxy for it, also those that a user did not see
+    because stable answered instead. Forced (preview) requests are left out. `latency` may end early: what is not there
+    is 0.
     """
 
     requests: int = 0
@@ -177,7 +185,7 @@ class Counts:
         return Counts(self.requests + more.requests, self.errors + more.errors, merged)
 
     def quantile(self, q: float) -> float | None:
-        """Give the latency in ms under which the part `q` of the answers fell (upper edge of its bucket)."""
+        """Give the latency in ms under which the part `q` of the good answers fell (upper edge of its bucket)."""
         total = sum(self.latency)
         if not total:
             return None
@@ -189,15 +197,75 @@ class Counts:
         return LATENCY_BOUNDS[-1]
 
 
-# Sixteen buckets an octave, from 1 ms to about 131 s: the upper edges, in ms.
-LATENCY_BOUNDS: tuple[float, ...] = tuple(2 ** (k / 16) for k in range(1, 17 * 16 + 1))
+# Bucket 0 is below 1 ms, then 64 buckets an octave up to 131 s: the upper edges, in ms. An edge belongs to the bucket
+# above it. Sixteen buckets an octave, as the judge uses them, are four of these each.
+PER_OCTAVE, OCTAVES = 64, 17
+LATENCY_BOUNDS: tuple[float, ...] = tuple(2 ** (k / PER_OCTAVE) for k in range(PER_OCTAVE * OCTAVES + 1))
+
+
+def latency_bucket(ms: float) -> int:
+    """Give the bucket of a latency in milliseconds."""
+    return 0 if ms < 1 else min(PER_OCTAVE * OCTAVES, 1 + int(PER_OCTAVE * math.log2(ms)))
+
+
+@dataclass(frozen=True)
+class Coins:
+    """Answers whose side was thrown by independent coins that fell on the candidate with probability `p`.
+
+    Where each request is thrown, these are all of them. Where a client keeps its side, a client counts once in a step:
+    with its first answer. `first_errors` are then clients (of stable, of the candidate) that failed for the first time
+    in the rollout, whichever of their answers that was; otherwise (0, 0).
+    """
+
+    p: float
+    stable: Counts = Counts()
+    candidate: Counts = Counts()
+    first_errors: tuple[int, int] = (0, 0)
+
+    def __add__(self, more: Coins) -> Coins:
+        (s, c), (more_s, more_c) = self.first_errors, more.first_errors
+        return Coins(self.p, self.stable + more.stable, self.candidate + more.candidate, (s + more_s, c + more_c))
 
 
 @dataclass(frozen=True)
 class Sample:
-    """What both sides answered since the last look, and the share under which it was drawn."""
+    """What both sides answered since the last look, and the share that is in force.
+
+    `stable` is what the candidate is compared with: the fresh baseline where there is one, and `rest` is then what the
+    other instances of stable answered. `stable` and `candidate` hold every answer; `coins` what may be bet on, by
+    probability, and `routes` the same for each path prefix of `traffic.routes` (by its place there). `shielded` are
+    errors of the candidate that its users did not see.
+    """
 
     stable: Counts
     candidate: Counts
     share: int
     lost: int = 0  # lines that the reader could not get: known to be missing
+    coins: tuple[Coins, ...] = ()
+    routes: tuple[tuple[int, tuple[Coins, ...]], ...] = ()
+    rest: Counts = Counts()
+    shielded: int = 0
+
+    def __add__(self, more: Sample) -> Sample:
+        """Merge what another proxy saw at the same time; the share is that of the left one."""
+        routes: dict[int, tuple[Coins, ...]] = {}
+        for number, coins in (*self.routes, *more.routes):
+            routes[number] = merged(routes.get(number, ()), coins)
+        return Sample(
+            self.stable + more.stable,
+            self.candidate + more.candidate,
+            self.share,
+            self.lost + more.lost,
+            merged(self.coins, more.coins),
+            tuple(sorted(routes.items())),
+            self.rest + more.rest,
+            self.shielded + more.shielded,
+        )
+
+
+def merged(*parts: tuple[Coins, ...]) -> tuple[Coins, ...]:
+    """Add coins of the same probability up."""
+    by_p: dict[float, Coins] = {}
+    for coins in (c for part in parts for c in part):
+        by_p[coins.p] = by_p[coins.p] + coins if coins.p in by_p else coins
+    return tuple(by_p[p] for p in sorted(by_p))

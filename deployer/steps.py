@@ -124,9 +124,11 @@ class Share(Step):
 
 @dataclass(frozen=True, kw_only=True)
 class Watch(Step):
-    """Gate: for `seconds` the candidate is compared with the stable release and must not be worse.
+    """Gate: the candidate is compared with the stable release and must not be worse.
 
-    Fewer than `requests` candidate requests at the end is `cannot judge`. At a full share only the absolute limit
+    With `seconds` for so long; fewer than `requests` candidate requests at the end is `cannot judge`. Without, until it
+    is shown to be no worse than the margins allow before it gets `following` of the traffic (basis points), `least`
+    seconds long at least; what is not shown by the deadline is `cannot judge`. At a full share only the absolute limit
     holds.
     """
 
@@ -135,11 +137,16 @@ class Watch(Step):
     release: int
     colour: Colour
     requests: int = 0
+    following: int = 10000
+    least: float = 0.0
 
     def explain(self) -> str:
         """Say in one sentence what will be so afterwards."""
         with_whom = "compared with stable" if self.share < 10000 else "held against the absolute limit"
-        return f"watch {percent(self.share)} for {span(self.seconds)}, {with_whom}"
+        if self.seconds:
+            return f"watch {percent(self.share)} for {span(self.seconds)}, {with_whom}"
+        shown = f"shown to be no worse, {span(self.deadline)} at most"
+        return f"watch {percent(self.share)} until the candidate is {shown}"
 
 
 @dataclass(frozen=True, kw_only=True)

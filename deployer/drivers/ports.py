@@ -116,6 +116,13 @@ class Traffic(Protocol):
         """Give base URL and headers with which a request reaches the candidate before any user."""
         ...
 
+    def spent(self, service: str) -> int:
+        """Read how many bad answers of the candidate users have seen in the rollout of the live value.
+
+        Counted by every worker, and kept over reloads and restarts of the proxy; 0 where there is no budget.
+        """
+        ...
+
     def samples(self, service: str) -> AbstractContextManager[Samples]:
         """Open the stream of requests of the service."""
         ...

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, Strict, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+    Strict,
+    model_validator,
+)
+from pydantic_core import CoreSchema, core_schema
 
 Switch = Annotated[bool, Strict()]
 Count = Annotated[int, Strict()]
@@ -56,6 +65,33 @@ class Model(BaseModel):
     def conflicts(self) -> Iterator[Conflict]:
         """Give the keys that do not go together."""
         yield from ()
+
+
+class Switchable:
+    """Marks a section that `true` gives with its defaults and `false` leaves out; left out, it is None."""
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        """Read and write the short forms; a release keeps `false`, since a key without a value has its default."""
+        return core_schema.no_info_before_validator_function(
+            _switched,
+            handler(source),
+            serialization=core_schema.wrap_serializer_function_ser_schema(_kept, schema=handler(source)),
+        )
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        """Describe it as a boolean or the section."""
+        branches = [b for b in handler(schema["schema"])["anyOf"] if b != {"type": "null"}]
+        return {"anyOf": [{"type": "boolean"}, *branches]}
+
+
+def _switched(given: Any) -> Any:
+    if given is True:
+        return {}
+    return None if given is False else given
+
+
+def _kept(section: Any, write: Callable[[Any], Any]) -> Any:
+    return False if section is None else write(section)
 
 
 def twice(values: Iterable[str], at: str) -> Iterator[Conflict]:

@@ -17,6 +17,7 @@ from pydantic import Field, model_validator
 
 from deployer.manifest.base import Conflict, Conflicts, Count, Model, Port, Switch, twice
 from deployer.manifest.sections import (
+    Budget,
     ErrorLimits,
     Force,
     HAProxy,
@@ -24,15 +25,18 @@ from deployer.manifest.sections import (
     Hooks,
     Judge,
     Keep,
+    LatencyLimits,
     Limits,
     Log,
     Mount,
     Secret,
+    Shield,
     Smoke,
     Stop,
     Timeouts,
     Tls,
     Traffic,
+    Warmup,
 )
 from deployer.manifest.strategy import Strategy
 from deployer.manifest.text import (
@@ -48,6 +52,7 @@ from deployer.manifest.text import (
 )
 
 __all__ = [
+    "Budget",
     "Conflict",
     "Conflicts",
     "ErrorLimits",
@@ -57,18 +62,21 @@ __all__ = [
     "Hooks",
     "Judge",
     "Keep",
+    "LatencyLimits",
     "Limits",
     "Log",
     "Manifest",
     "Model",
     "Mount",
     "Secret",
+    "Shield",
     "Smoke",
     "Stop",
     "Strategy",
     "Timeouts",
     "Tls",
     "Traffic",
+    "Warmup",
 ]
 
 # registry/path/name:tag@digest, as engines read it

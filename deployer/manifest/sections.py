@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import ConfigDict, Field, model_validator
 
-from deployer.manifest.base import Conflict, Count, Model, Number, Switch, twice
+from deployer.manifest.base import Conflict, Count, Model, Number, Switch, Switchable, twice
 from deployer.manifest.text import (
     CookieName,
     Domain,
@@ -17,9 +17,11 @@ from deployer.manifest.text import (
     HeaderValue,
     Host,
     Listen,
+    Method,
     Name,
     Network,
     Prefix,
+    Quantile,
     Signal,
     Source,
     Statuses,
@@ -199,6 +201,34 @@ class HAProxy(Model):
     )
 
 
+class Shield(Model):
+    """Lets stable answer what the candidate failed, so that the user does not see it; it still counts as an error.
+
+    Only for requests that may be sent twice and that fit into a buffer of the proxy, never for an Upgrade (WebSocket).
+    """
+
+    methods: tuple[Method, ...] = Field(
+        ("GET", "HEAD"), min_length=1, description="Methods of requests that may be sent twice."
+    )
+    timeout: Seconds | None = Field(
+        None, gt=0, description="Time after which stable answers instead; else `timeouts.response`."
+    )
+
+
+class Budget(Model):
+    """Bad answers of a candidate that users may see; then the proxy by itself sends everyone to stable."""
+
+    answers: Count = Field(
+        50, ge=1, description="So many more than the margin of `judge.errors` allows for what the candidate answered."
+    )
+    statuses: Statuses = Field("500-599", description="Statuses that count, by the release or by the proxy for it.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _bare_number(cls, data: Any) -> Any:
+        return {"answers": data} if isinstance(data, int) and not isinstance(data, bool) else data
+
+
 class Traffic(Model):
     """How users reach the service."""
 
@@ -216,8 +246,24 @@ class Traffic(Model):
     lease: Seconds = Field(
         30.0, ge=0, description="How long a canary's share outlives a deployer that died; 0 switches the lease off."
     )
+    shield: Annotated[Shield | None, Switchable()] = Field(
+        Shield(), description="Stable answers what a candidate failed; `false` switches it off."
+    )
+    budget: Annotated[Budget | None, Switchable()] = Field(
+        Budget(), description="Bad answers that a candidate may give, e.g. `50`; `false` sets no limit."
+    )
+    routes: tuple[Prefix, ...] = Field(
+        (), max_length=8, description="Path prefixes whose errors are also judged on their own, e.g. /checkout."
+    )
     timeouts: Timeouts = Field(Timeouts(), description="Limits for one request.")
     haproxy: HAProxy | None = Field(None, description="The HAProxy of the team instead of one of ours.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _http_only(cls, data: Any) -> Any:
+        if isinstance(data, dict) and data.get("mode") == "tcp":
+            return {"shield": False, "budget": False, **data}
+        return data
 
     def conflicts(self) -> Iterator[Conflict]:
         """Give the keys that do not go together."""
@@ -235,6 +281,9 @@ class Traffic(Model):
             "protocol": self.protocol == "h2",
             "force.header": self.force.header is not None,
             "force.cookie": self.force.cookie is not None,
+            "shield": self.shield is not None,
+            "budget": self.budget is not None,
+            "routes": bool(self.routes),
         }
         for key in (k for k, there in given.items() if there):
             yield Conflict(key, "a tcp service cannot have it", "it is known by its listen address", (key, "mode"))
@@ -248,12 +297,44 @@ class ErrorLimits(Model):
     max: Percent = Field(0.1, description="Absolute limit, for when there is nothing to compare with: all users on it.")
 
 
+class Warmup(Model):
+    """What a cold start is forgiven: until either is over, answer times are not compared. Errors always are."""
+
+    requests: Count = Field(200, ge=0, description="Requests that the candidate has answered.")
+    seconds: Seconds = Field(60.0, alias="for", description="Time since its first answer.")
+
+    model_config = ConfigDict(populate_by_name=True, serialize_by_alias=True)
+
+
+class LatencyLimits(Model):
+    """What counts as worse in answer times; good answers are timed up to their headers."""
+
+    margin: Ratio = Field(1.25, description="Candidate against stable, at each quantile.")
+    add: Seconds = Field(0.005, description="Difference that is always tolerated.")
+    quantiles: tuple[Quantile, ...] = Field(
+        ("p50", "p99"), max_length=4, description="Must be shown to be no worse before the share grows, e.g. p99.9."
+    )
+    warmup: Warmup = Field(Warmup(), description="What a cold start is forgiven.")
+
+    def conflicts(self) -> Iterator[Conflict]:
+        """Give the keys that do not go together."""
+        return twice(self.quantiles, "quantiles")
+
+
 class Judge(Model):
     """When the candidate is worse, and when too little was seen to say."""
 
     errors: ErrorLimits = Field(ErrorLimits(), description="Limits for errors.")
+    latency: Annotated[LatencyLimits | None, Switchable()] = Field(
+        LatencyLimits(), description="Limits for answer times; `false` leaves them out."
+    )
     requests: Count = Field(
-        20, ge=0, description="Requests that the candidate must have answered in a step; fewer is `cannot judge`."
+        20,
+        ge=0,
+        description="Requests that the candidate must have answered in a step of fixed time; fewer is `cannot judge`.",
+    )
+    beta: Number = Field(
+        0.05, gt=0, lt=0.5, description="Probability of calling a release no worse that is beyond a margin."
     )
     alpha: Number = Field(
         0.01, gt=0, lt=0.5, description="Probability of taking back a release that is as good as the stable one."

@@ -202,6 +202,11 @@ HeaderValue = Annotated[
         "application/json",
     ),
 ]
+Method = Annotated[str, Spelt("method", r"[A-Z]{1,16}", "an HTTP method in capitals", "GET")]
+Quantile = Annotated[
+    str,
+    Spelt("quantile", r"p[1-9][0-9]?(\.[0-9]{1,2})?", "a quantile between p1 and p99.99", "p99"),
+]
 CookieName = Annotated[str, Spelt("cookie", r"[A-Za-z0-9_-]{1,64}", "the name of a cookie", "canary")]
 Network = Annotated[
     str, Spelt("network", r"[0-9a-fA-F.:]+(/[0-9]{1,3})?", "an IP address or a network (CIDR)", "10.0.0.0/8", _network)
