@@ -8,13 +8,17 @@
  *   GET  /admin?err=0.5&lat=20&jit=5&health=0&drain=0   changes behaviour while it runs
  *   GET  /exit           ends at once with code 3
  *   GET  /ws             WebSocket: echoes text and binary frames, answers pings and close
- *   POST (any path)      echoes the body, up to 1 MiB
+ *   POST, PUT (any path) echoes the body, up to 1 MiB
  *   any other            "v=VERSION host=HOSTNAME"
- * Every answer carries X-Version and X-Instance.
+ * Every answer carries X-Version and X-Instance. Failing and slowness (below) meet the last two, /slow and /status.
  *
- * Environment: PORT (8080), HOST (bind address, default all), VERSION, ERR (fraction of 500s, 0-1), LAT and JIT (ms added,
- * fixed and random), START (ms before it listens), HEALTH (0: never healthy), EXIT (ends at once with this code), DRAIN (ms
- * that running requests get after SIGTERM; 0 ends at once and cuts them).
+ * Environment: PORT (8080), HOST (bind address, default all), VERSION, START (ms before it listens), HEALTH (0: never
+ * healthy), EXIT (ends at once with this code), LIFE (ms that it listens; then it ends with code 9), DRAIN (ms that running
+ * requests get after SIGTERM; 0 ends at once and cuts them).
+ * Failing: ERR (fraction of 500s, 0-1), of one method only (ERR_METHOD=POST) and while a file is there (ERR_WHILE=PATH) if
+ * these are given; CAPACITY (requests a second; those beyond it are 500s).
+ * Slowness: LAT and JIT (ms added, fixed and random), TAIL and TAIL_MS (a fraction of requests and the ms added to them),
+ * COLD and COLD_MS (the first so many requests and the ms added to them).
  *
  * As a command: `app health` (for HEALTHCHECK), `app cat FILE`, `app env NAME`, `app sleep SECONDS`: an
  * image with nothing else has no shell.
@@ -46,6 +50,8 @@ typedef struct {
 typedef struct {
   Buffer in, out;
   unsigned generation; /* tells a reused descriptor from the one that a timer was set for */
+  char *echo; /* body of a request that waits for its answer */
+  size_t echo_size;
   int waiting, websocket, closing, head, watched_for_write;
 } Connection;
 
@@ -60,8 +66,9 @@ static Timer *timers;
 static int timer_count, timer_space, poll_fd, websockets;
 static unsigned generations;
 static unsigned long requests, errors;
-static double error_rate;
-static int latency, jitter, healthy = 1, drain;
+static double error_rate, tail, capacity, room; /* room: requests that may still come in this second */
+static int latency, jitter, tail_ms, cold, cold_ms, healthy = 1, drain, life;
+static const char *error_method, *error_while;
 static volatile sig_atomic_t ending;
 static const char *version;
 static char hostname[64];
@@ -124,7 +131,7 @@ static Timer timer_take(void) {
 static void drop(int fd) {
   Connection *c = connections[fd];
   if (c->websocket) websockets--;
-  free(c->in.data), free(c->out.data), free(c);
+  free(c->in.data), free(c->out.data), free(c->echo), free(c);
   connections[fd] = 0;
   close(fd);
 }
@@ -179,8 +186,15 @@ static int reply(int fd, int status, const char *body, size_t size) {
 static int reply_text(int fd, int status, const char *text) { return reply(fd, status, text, strlen(text)); }
 
 static int answer(int fd, int status) {
-  char text[256];
+  Connection *c = connections[fd];
+  char text[256], *echo = c->echo;
+  c->echo = 0;
   if (status == 500) errors++;
+  if (status == 200 && echo) {
+    int alive = reply(fd, 200, echo, c->echo_size);
+    return free(echo), alive;
+  }
+  free(echo);
   if (status != 200) return reply_text(fd, status, "injected\n");
   snprintf(text, sizeof text, "v=%s host=%s\n", version, hostname);
   return reply_text(fd, 200, text);
@@ -314,12 +328,49 @@ static void feed_websocket(int fd) {
 
 /* ---- requests ---- */
 
+/* Tell whether one more request a second is too many: a bucket that holds a second's worth. */
+static int beyond_capacity(void) {
+  static long long filled;
+  if (!capacity) return 0;
+  long long at = now();
+  room = filled ? room + capacity * (at - filled) / 1000 : capacity;
+  if (room > capacity) room = capacity;
+  filled = at;
+  return room < 1 || (room--, 0);
+}
+
+static int fails(const char *method) {
+  if (beyond_capacity()) return 1;
+  if (*error_method && strcmp(method, error_method)) return 0;
+  if (*error_while && access(error_while, F_OK)) return 0;
+  return error_rate > 0 && random_unit() < error_rate;
+}
+
+static double delay(void) {
+  double wait = latency + jitter * random_unit();
+  if (tail > 0 && random_unit() < tail) wait += tail_ms;
+  if (requests <= (unsigned long)cold) wait += cold_ms;
+  return wait;
+}
+
+/* Answer a request now or after its time; gives 0 when the connection is gone. */
+static int respond(int fd, const char *method, int status, double wait) {
+  requests++;
+  if (fails(method)) status = 500;
+  wait += delay();
+  if (wait < 1) return answer(fd, status);
+  connections[fd]->waiting = 1;
+  timer_add((Timer){now() + (long long)wait, fd, status, connections[fd]->generation});
+  return 1;
+}
+
 static int serve(int fd, const char *method, const char *target, const char *head, const char *body, size_t size) {
-  Connection *c = connections[fd];
   char text[256];
   if (!strcmp(method, "POST") || !strcmp(method, "PUT")) {
-    requests++;
-    return reply(fd, 200, body, size);
+    Connection *c = connections[fd];
+    c->echo = checked(malloc(size + 1)), c->echo_size = size;
+    memcpy(c->echo, body, size);
+    return respond(fd, method, 200, 0);
   }
   if (starts(target, "/up") || starts(target, "/health")) {
     int up = healthy && !ending;
@@ -342,14 +393,8 @@ static int serve(int fd, const char *method, const char *target, const char *hea
   }
   if (starts(target, "/exit")) exit(3);
   if (starts(target, "/ws")) return upgrade(fd, head);
-  requests++;
   int status = starts(target, "/status") ? (int)query(target, "code", 200) : 200;
-  if (error_rate > 0 && random_unit() < error_rate) status = 500;
-  double wait = latency + jitter * random_unit() + (starts(target, "/slow") ? query(target, "ms", 1000) : 0);
-  if (wait < 1) return answer(fd, status);
-  c->waiting = 1;
-  timer_add((Timer){now() + (long long)wait, fd, status, c->generation});
-  return 1;
+  return respond(fd, method, status, starts(target, "/slow") ? query(target, "ms", 1000) : 0);
 }
 
 /* Answer one whole request of the buffer; gives 0 when there is none or the connection is gone. */
@@ -465,7 +510,9 @@ static int run(int listening) {
   struct epoll_event event = {.events = EPOLLIN, .data.fd = listening}, events[256];
   poll_fd = epoll_create1(EPOLL_CLOEXEC);
   epoll_ctl(poll_fd, EPOLL_CTL_ADD, listening, &event);
+  long long death = life ? now() + life : 0;
   for (long long end_at = 0;;) {
+    if (death && now() >= death) return fprintf(stderr, "v=%s dies\n", version), 9;
     if (ending) {
       int first = !end_at;
       if (first) end_at = now() + drain, fprintf(stderr, "v=%s ending, %d requests wait\n", version, timer_count);
@@ -473,6 +520,7 @@ static int run(int listening) {
     }
     long long wait = timer_count ? timers[0].at - now() : 1000;
     if (ending && wait > 10) wait = 10;
+    if (death && wait > death - now()) wait = death - now();
     int count = epoll_wait(poll_fd, events, 256, wait < 0 ? 0 : (int)wait);
     for (int i = 0; i < count; i++) {
       int fd = events[i].data.fd;
@@ -516,6 +564,10 @@ int main(int count, char **arguments) {
   version = setting("VERSION", "0");
   if (getenv("EXIT")) return fprintf(stderr, "v=%s told to end\n", version), atoi(getenv("EXIT"));
   error_rate = atof(setting("ERR", "0")), latency = atoi(setting("LAT", "0")), jitter = atoi(setting("JIT", "0"));
+  tail = atof(setting("TAIL", "0")), tail_ms = atoi(setting("TAIL_MS", "0"));
+  cold = atoi(setting("COLD", "0")), cold_ms = atoi(setting("COLD_MS", "0"));
+  error_method = setting("ERR_METHOD", ""), error_while = setting("ERR_WHILE", "");
+  capacity = atof(setting("CAPACITY", "0")), life = atoi(setting("LIFE", "0"));
   healthy = atoi(setting("HEALTH", "1")), drain = atoi(setting("DRAIN", "0"));
   gethostname(hostname, sizeof hostname - 1);
   struct sigaction end = {.sa_handler = on_end};

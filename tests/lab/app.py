@@ -37,6 +37,7 @@ class App:
             key: float(setting(key.upper(), fallback))
             for key, fallback in {"err": "0", "lat": "0", "jit": "0", "health": "1", "drain": "0"}.items()
         }
+        self.faults = Faults()
         self.requests = self.errors = self.inflight = 0
         self.websockets: set[Connection] = set()
         self.ending = asyncio.Event()
@@ -51,6 +52,8 @@ class App:
         port = int(setting("PORT", "8080"))
         await loop.create_server(lambda: Connection(self), setting("HOST", "") or None, port, backlog=4096)
         sys.stderr.write(f"v={self.version} listening on {port}\n")
+        if life := float(setting("LIFE", "0")):
+            loop.call_later(life / 1000, os._exit, 9)
         await self.ending.wait()
         sys.stderr.write(f"v={self.version} ending, {self.inflight} requests wait\n")
         end = time.monotonic() + self.behaviour["drain"] / 1000
@@ -58,6 +61,40 @@ class App:
             connection.go_away()
         while self.inflight and time.monotonic() < end:
             await asyncio.sleep(0.01)
+
+
+class Faults:
+    """Which requests fail and which are slow, besides a plain rate and a plain time."""
+
+    def __init__(self) -> None:
+        self.method, self.file = setting("ERR_METHOD", ""), setting("ERR_WHILE", "")
+        self.tail, self.tail_ms = float(setting("TAIL", "0")), float(setting("TAIL_MS", "0"))
+        self.cold, self.cold_ms = float(setting("COLD", "0")), float(setting("COLD_MS", "0"))
+        self.capacity = self.room = float(setting("CAPACITY", "0"))  # room: requests that may still come now
+        self.filled = time.monotonic()
+
+    def fails(self, method: str, rate: float) -> bool:
+        if self.beyond_capacity():
+            return True
+        if (self.method and method != self.method) or (self.file and not Path(self.file).exists()):
+            return False
+        return random.random() < rate
+
+    def beyond_capacity(self) -> bool:
+        if not self.capacity:
+            return False
+        now = time.monotonic()
+        self.room = min(self.capacity, self.room + self.capacity * (now - self.filled))
+        self.filled = now
+        if self.room < 1:
+            return True
+        self.room -= 1
+        return False
+
+    def delay(self, number: int) -> float:
+        """Give the ms that the request of this number takes longer."""
+        cold = self.cold_ms if number <= self.cold else 0
+        return cold + (self.tail_ms if random.random() < self.tail else 0)
 
 
 class Connection(asyncio.Protocol):
@@ -113,8 +150,7 @@ class Connection(asyncio.Protocol):
         app, (path, _, query) = self.app, target.partition("?")
         options = dict(urllib.parse.parse_qsl(query))
         if method in {"POST", "PUT"}:
-            app.requests += 1
-            return self.reply(200, body)
+            return self.respond(method, 200, 0, body)
         match path:
             case "/up" | "/health":
                 up = bool(app.behaviour["health"]) and not app.ending.is_set()
@@ -131,28 +167,32 @@ class Connection(asyncio.Protocol):
                 os._exit(3)
             case "/ws":
                 return self.upgrade(headers)
-        app.requests += 1
         status = int(options.get("code", 200)) if path == "/status" else 200
-        if random.random() < app.behaviour["err"]:
+        wait = float(options.get("ms", 1000)) if path == "/slow" else 0
+        return self.respond(method, status, wait, f"v={app.version} host={app.hostname}\n".encode())
+
+    def respond(self, method: str, status: int, wait: float, body: bytes) -> None:
+        app = self.app
+        app.requests += 1
+        if app.faults.fails(method, app.behaviour["err"]):
             status = 500
-        wait = app.behaviour["lat"] + app.behaviour["jit"] * random.random()
-        wait += float(options.get("ms", 1000)) if path == "/slow" else 0
+        wait += app.behaviour["lat"] + app.behaviour["jit"] * random.random() + app.faults.delay(app.requests)
         if wait < 1:
-            return self.answer(status)
+            return self.answer(status, body)
         self.waiting = True
         app.inflight += 1
-        asyncio.get_running_loop().call_later(wait / 1000, self.answer_late, status)
+        asyncio.get_running_loop().call_later(wait / 1000, self.answer_late, status, body)
         return None
 
-    def answer_late(self, status: int) -> None:
+    def answer_late(self, status: int, body: bytes) -> None:
         self.waiting = False
         self.app.inflight -= 1
-        self.answer(status)
+        self.answer(status, body)
         self.feed()
 
-    def answer(self, status: int) -> None:
+    def answer(self, status: int, body: bytes) -> None:
         self.app.errors += status == 500
-        self.reply(status, f"v={self.app.version} host={self.app.hostname}\n" if status == 200 else "injected\n")
+        self.reply(status, body if status == 200 else "injected\n")
 
     def reply(self, status: int, body: str | bytes) -> None:
         data = body.encode() if isinstance(body, str) else body

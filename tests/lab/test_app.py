@@ -100,6 +100,55 @@ def test_behaviour_on_request(tmp_path: Path, program: str) -> None:
         assert app.process.wait(5) == 3
 
 
+def statuses(app: Running, count: int, method: str = "GET") -> list[int]:
+    with requests.Session() as session:
+        return [session.request(method, app.base + "/", data=b"x", timeout=5).status_code for _ in range(count)]
+
+
+def test_failing_for_one_method_only(tmp_path: Path, program: str) -> None:
+    with running(tmp_path, program, ERR="1", ERR_METHOD="POST") as app:
+        assert set(statuses(app, 5)) == {200}
+        assert set(statuses(app, 5, "POST")) == {500}
+
+
+def test_failing_while_a_file_is_there(tmp_path: Path, program: str) -> None:
+    outage = tmp_path / "outage"
+    with running(tmp_path / "app", program, ERR="1", ERR_WHILE=str(outage)) as app:
+        assert set(statuses(app, 3)) == {200}
+        outage.touch()
+        assert set(statuses(app, 3)) == {500}
+        outage.unlink()
+        assert set(statuses(app, 3, "POST")) == {200}
+
+
+def test_failing_beyond_its_capacity(tmp_path: Path, program: str) -> None:
+    with running(tmp_path, program, CAPACITY="20") as app:
+        began = time.monotonic()
+        met = statuses(app, 60)
+        room = 20 + 20 * (time.monotonic() - began)  # what it holds at first, and what came in meanwhile
+        assert met[:20] == [200] * 20
+        assert met.count(200) <= room + 1
+        Deadline.after(SystemClock(), 5).until(lambda: statuses(app, 1) == [200], "there is room again")
+
+
+def test_slow_tail_and_cold_start(tmp_path: Path, program: str) -> None:
+    def seconds(method: str) -> float:
+        began = time.monotonic()
+        assert statuses(app, 1, method) == [200]
+        return time.monotonic() - began
+
+    with running(tmp_path / "tail", program, TAIL="1", TAIL_MS="200") as app:
+        assert min(seconds("GET"), seconds("POST")) >= 0.2
+    with running(tmp_path / "cold", program, COLD="2", COLD_MS="300") as app:
+        assert min(seconds("GET"), seconds("GET")) >= 0.3
+        assert seconds("GET") < 0.3
+
+
+def test_a_short_life(tmp_path: Path, program: str) -> None:
+    with running(tmp_path, program, LIFE="300") as app:
+        assert app.process.wait(5) == 9
+
+
 def test_told_to_end_at_once(tmp_path: Path, program: str) -> None:
     command = image.directory(tmp_path, program)
     ended = subprocess.run(command, cwd=tmp_path, env={"EXIT": "7", "VERSION": "2"}, capture_output=True, timeout=10)
