@@ -1,0 +1,319 @@
+"""Recordings: what a judge saw, look by look, as append-only JSON lines that can be judged again (docs/report.md).
+
+A file holds one or more drives, each begun by a header line. A rollout that is resumed has several. Numbers are exact:
+who replays a recording comes to the same verdicts at the same looks. A look costs 100 bytes in a quiet service and
+about 1 KB in one with 1,000 requests a second, which is 1.5 to 15 MB an hour; a recording ends at `LARGEST`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from typing import IO, Any
+
+from deployer.clock import Clock
+from deployer.errors import Refused
+from deployer.model import Coins, Counts, Release, Sample
+
+FORMAT = 1
+LARGEST = 256 << 20  # bytes of one file: days of a quiet service, most of a day of a busy one
+KEPT = 100  # files in a folder
+_IDLE = 240  # looks at which nothing had been answered that share a line: a minute of them
+
+
+@dataclass(frozen=True)
+class Drive:
+    """One process began to watch: what its header says. The judge of a drive is a new one."""
+
+    header: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Watching:
+    """A watch began at `share`; `following` is what comes next (basis points). `at` is monotonic seconds."""
+
+    share: int
+    following: int
+    at: float
+
+
+@dataclass(frozen=True)
+class Looked:
+    """What one look at the stream found."""
+
+    sample: Sample
+    at: float
+
+
+@dataclass(frozen=True)
+class Cut:
+    """The recording had reached its largest size; the rest of the drive is missing."""
+
+    at: float
+
+
+Mark = Drive | Watching | Looked | Cut
+
+
+def describe(release: Release, clock: Clock, *, rollout: int, origin: Release | None) -> dict[str, Any]:
+    """Give the header of a drive: what was on trial, since when, and the policy that it was judged by."""
+    manifest = release.manifest
+    return {
+        "service": release.service,
+        "rollout": rollout,
+        "release": release.number,
+        "version": release.version,
+        "origin": origin.number if origin else 0,
+        "origin_version": origin.version if origin else "",
+        "started_at": clock.now(),
+        "monotonic": clock.monotonic(),
+        "sticky": manifest.traffic.sticky,
+        "routes": list(manifest.traffic.routes),
+        "judge": manifest.judge.model_dump(mode="json", by_alias=True),
+    }
+
+
+class Recorder:
+    """Appends one drive to a recording.
+
+    A disk that is full must not end a rollout: after the first error nothing more is written, and `broken` keeps it.
+    """
+
+    def __init__(self, path: Path, header: Mapping[str, Any]) -> None:
+        self.broken: OSError | None = None
+        self._file: IO[str] | None = None
+        self._size = 0
+        self._idle: list[float] = []
+        self._share = 0
+        try:
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._size = _mended(path)
+            flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
+            self._file = os.fdopen(os.open(path, flags, 0o600), "a", encoding="ascii")
+        except OSError as error:
+            self.broken = error
+        self._write({"recording": FORMAT, **header})
+
+    def watch(self, share: int, following: int, at: float) -> None:
+        """Record that a watch began."""
+        self._rest()
+        self._write({"watch": [share, following], "at": at})
+
+    def sample(self, sample: Sample, at: float) -> None:
+        """Record a look; looks at which nothing had been answered become one line together."""
+        if _is_empty(sample):
+            if sample.share != self._share or len(self._idle) >= _IDLE:
+                self._rest()
+            self._share = sample.share
+            self._idle.append(at)
+            return
+        self._rest()
+        if self._size > LARGEST:
+            self._write({"cut": LARGEST, "at": at})
+            self._end()
+            return
+        self._write({"at": at, **_packed(sample)})
+
+    def close(self) -> None:
+        """Write what waits, and close the file."""
+        self._rest()
+        self._end()
+
+    def _rest(self) -> None:
+        if self._idle:
+            idle, self._idle = self._idle, []
+            self._write({"idle": idle, "share": self._share})
+
+    def _write(self, data: Mapping[str, Any]) -> None:
+        if self._file is None:
+            return
+        line = json.dumps(data, separators=(",", ":"), default=str) + "\n"
+        try:
+            self._file.write(line)
+            self._file.flush()  # what was judged must be there after a SIGKILL; a power cut may take the end
+        except OSError as error:
+            self.broken = error
+            self._end()
+        self._size += len(line)
+
+    def _end(self) -> None:
+        file, self._file = self._file, None
+        try:
+            if file:
+                file.close()
+        except OSError as error:
+            self.broken = self.broken or error
+
+
+@dataclass(frozen=True)
+class Recording:
+    """A recording on disk; going through it reads it line by line, and may be done again."""
+
+    path: Path
+    header: Mapping[str, Any]
+
+    def __iter__(self) -> Iterator[Mark]:
+        """Give what was recorded in order, beginning with a Drive.
+
+        A last line that was not written to its end is left out. Raises Refused with the number of any other bad line.
+        """
+        try:
+            with self.path.open(encoding="utf-8") as lines:
+                for number, line in enumerate(lines, 1):
+                    yield from _read(self.path, number, line)
+        except (OSError, UnicodeDecodeError) as error:
+            raise Refused(f"{self.path} cannot be read: {error}", "give a file that `deploy record` wrote") from None
+
+
+def read(path: Path) -> Recording:
+    """Open a recording. Raises Refused for a file that is none."""
+    first = next(iter(Recording(path, {})), None)
+    if not isinstance(first, Drive):
+        raise Refused(f"{path} is no recording: its first line is no header", "`deploy record` writes recordings")
+    return Recording(path, first.header)
+
+
+def prune(folder: Path, keep: int = KEPT) -> tuple[str, ...]:
+    """Remove the oldest recordings of rollouts until `keep` are left; give the names of the removed."""
+    files = sorted((f for f in folder.glob("*.jsonl") if f.stem.isdigit()), key=lambda f: int(f.stem))
+    doomed = files[: max(len(files) - keep, 0)]
+    for file in doomed:
+        file.unlink(missing_ok=True)
+    return tuple(file.name for file in doomed)
+
+
+def file_of(state: Path, rollout: int) -> Path:
+    """Name the recording of a rollout in a state folder."""
+    return state / "recordings" / f"{rollout}.jsonl"
+
+
+def _mended(path: Path) -> int:
+    """Cut off a line that a killed process left unfinished; give the size. A file that is new has none."""
+    if not path.exists():
+        return 0
+    with path.open("r+b") as file:
+        end = file.seek(0, 2)
+        kept = end
+        while kept:
+            begin = max(kept - 65536, 0)
+            file.seek(begin)
+            newline = file.read(kept - begin).rfind(b"\n")
+            kept = begin + newline + 1
+            if newline >= 0:
+                break
+        if kept < end:
+            file.truncate(kept)
+    return kept
+
+
+def _read(path: Path, number: int, line: str) -> Iterator[Mark]:
+    if not line.strip():
+        return
+    try:
+        data = json.loads(line)
+        if not isinstance(data, dict):
+            raise ValueError("no JSON object")
+        marks = tuple(_marks(data))
+    except (ValueError, KeyError, TypeError) as error:
+        if not line.endswith("\n"):
+            return  # whoever wrote it was killed
+        raise Refused(f"{path}:{number}: no line of a recording: {error!r}", "the lines before it are fine") from None
+    yield from marks
+
+
+def _marks(data: dict[str, Any]) -> Iterator[Mark]:
+    if "recording" in data:
+        if data["recording"] != FORMAT:
+            raise ValueError(f"format {data['recording']}; this version reads {FORMAT}")
+        yield Drive(data)
+    elif "watch" in data:
+        share, following = data["watch"]
+        yield Watching(int(share), int(following), float(data["at"]))
+    elif "idle" in data:
+        for at in data["idle"]:
+            yield Looked(Sample(Counts(), Counts(), int(data["share"])), float(at))
+    elif "cut" in data:
+        yield Cut(float(data["at"]))
+    else:
+        yield Looked(_unpacked(data), float(data["at"]))
+
+
+# -- samples as data: what is empty is left out, and so are coins that are all of their side
+
+
+def _is_empty(sample: Sample) -> bool:
+    sides = sample.stable.requests + sample.candidate.requests + sample.rest.requests
+    return not (sides or sample.lost or sample.shielded or sample.coins or sample.routes)
+
+
+def _packed(sample: Sample) -> dict[str, Any]:
+    data: dict[str, Any] = {
+        "share": sample.share,
+        "stable": _side(sample.stable),
+        "candidate": _side(sample.candidate),
+        "lost": sample.lost,
+        "coins": [_coins(c, sample.stable, sample.candidate) for c in sample.coins],
+        "routes": [[n, [_coins(c, Counts(), Counts()) for c in coins]] for n, coins in sample.routes],
+        "rest": _side(sample.rest),
+        "shielded": sample.shielded,
+    }
+    return {key: value for key, value in data.items() if value or key == "share"}
+
+
+def _unpacked(data: Mapping[str, Any]) -> Sample:
+    stable, candidate = _counts(data.get("stable", ())), _counts(data.get("candidate", ()))
+    return Sample(
+        stable,
+        candidate,
+        int(data["share"]),
+        lost=int(data.get("lost", 0)),
+        coins=tuple(_coins_of(c, stable, candidate) for c in data.get("coins", ())),
+        routes=tuple(
+            (int(n), tuple(_coins_of(c, Counts(), Counts()) for c in coins)) for n, coins in data.get("routes", ())
+        ),
+        rest=_counts(data.get("rest", ())),
+        shielded=int(data.get("shielded", 0)),
+    )
+
+
+def _side(counts: Counts) -> list[Any]:
+    """Give [requests, errors, [bucket, count, bucket, count, …]]; nothing for a side that answered nothing."""
+    if not counts.requests and not any(counts.latency):
+        return []
+    filled = ((bucket, count) for bucket, count in enumerate(counts.latency) if count)
+    return [counts.requests, counts.errors, list(chain.from_iterable(filled))]
+
+
+def _counts(data: Any) -> Counts:
+    if not data:
+        return Counts()
+    requests, errors, flat = data
+    pairs = list(zip(flat[::2], flat[1::2], strict=True))
+    latency = [0] * (max((bucket for bucket, _ in pairs), default=-1) + 1)
+    for bucket, count in pairs:
+        latency[bucket] = int(count)
+    return Counts(int(requests), int(errors), tuple(latency))
+
+
+def _coins(coins: Coins, stable: Counts, candidate: Counts) -> dict[str, Any]:
+    data: dict[str, Any] = {"p": coins.p}
+    for name, mine, whole in (("stable", coins.stable, stable), ("candidate", coins.candidate, candidate)):
+        if _side(mine) != _side(whole):
+            data[name] = _side(mine)
+    if any(coins.first_errors):
+        data["first_errors"] = list(coins.first_errors)
+    return data
+
+
+def _coins_of(data: Mapping[str, Any], stable: Counts, candidate: Counts) -> Coins:
+    first, second = data.get("first_errors", (0, 0))
+    return Coins(
+        float(data["p"]),
+        _counts(data["stable"]) if "stable" in data else stable,
+        _counts(data["candidate"]) if "candidate" in data else candidate,
+        (int(first), int(second)),
+    )
