@@ -176,6 +176,29 @@ def test_rate_is_kept() -> None:
     assert 150 <= report.after("start").before("end").sent <= 250
 
 
+def test_bursts_are_as_many_requests_in_less_time() -> None:
+    options = Options(kinds=("fresh", "busy"), rate=100, burst=(1.0, 0.2))
+    with Faulty() as server, Load(server.url, options) as load:
+        load.until(lambda now: now.answered > 5, "the load has started")
+        load.mark("start")
+        time.sleep(3.0)  # the measured time itself
+        load.mark("end")
+        report = load.stop().after("start").before("end")
+    assert 200 <= report.sent <= 400, report.text()
+    tenths = {int(r.start * 10) for r in report.requests}
+    assert len(tenths) <= 18, f"requests in {len(tenths)} of 30 tenths of a second"
+
+
+def test_failures_are_counted_by_method() -> None:
+    options = Options(kinds=("sticky", "post"), rate=200, clients=5, sticky_posts=0.5)
+    with Faulty("500", 3, "/echo") as server:
+        report = put_load(server, options, 200)
+    assert report.bad == {"POST": server.faults}, report.text()
+    assert report.only("sticky", method="POST").failed > 0
+    assert report.only(method="GET").failed == 0
+    assert report.only("sticky", method="GET").sent > 0
+
+
 def test_every_slot_of_slow_requests_is_always_taken() -> None:
     with Faulty() as server, Load(server.url, Options(kinds=("slow",), slow=3, slow_path="/slow?ms=500")) as load:
         load.until(lambda now: now.answered >= 9, "nine slow answers", 15)
@@ -228,6 +251,11 @@ def test_waiting_ends() -> None:
 def test_a_bad_url_is_refused(url: str) -> None:
     with pytest.raises(ValueError, match="not a base URL"):
         Load(url)
+
+
+def test_a_burst_without_time_is_refused() -> None:
+    with pytest.raises(ValueError, match="burst"):
+        Options(burst=(1.0, 0.0))
 
 
 def test_an_unknown_kind_is_refused() -> None:

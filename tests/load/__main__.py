@@ -21,6 +21,15 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=10.0, help="how long; Ctrl-C ends it earlier")
     parser.add_argument("--rate", type=float, default=Options.rate, help="requests a second (%(default)g)")
     parser.add_argument("--kinds", default=",".join(KINDS), help="what to send (%(default)s)")
+    parser.add_argument("--clients", type=int, default=Options.clients, help="clients with a cookie jar (%(default)d)")
+    parser.add_argument(
+        "--burst",
+        type=float,
+        nargs=2,
+        default=Options.burst,
+        metavar=("SECONDS", "PART"),
+        help="all of it in a part of each period",
+    )
     parser.add_argument("--output", choices=("text", "json"), default="text")
     parser.add_argument("--save", type=Path, help="write every request to this file, one JSON object a line")
     return parser.parse_args()
@@ -28,7 +37,13 @@ def arguments() -> argparse.Namespace:
 
 def run(args: argparse.Namespace) -> Report:
     """Keep the load up for the time, showing the counters once a second."""
-    options = Options(kinds=tuple(args.kinds.split(",")), host=args.host, rate=args.rate)
+    options = Options(
+        kinds=tuple(args.kinds.split(",")),
+        host=args.host,
+        rate=args.rate,
+        clients=args.clients,
+        burst=tuple(args.burst),
+    )
     with Load(args.url, options) as load:
         end = time.monotonic() + args.seconds
         try:

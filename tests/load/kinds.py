@@ -6,6 +6,7 @@ import asyncio
 import os
 import random
 from collections.abc import AsyncIterator, Callable, Coroutine
+from dataclasses import replace
 from http.cookies import SimpleCookie
 
 from tests.load.ledger import Ledger
@@ -68,7 +69,9 @@ class Crowd:
             if not await connection.reusable():
                 await connection.close()
                 connection = Connection(self.target)
-            answer = await self.ledger.account(kind, str(number), self._ask(connection, make()))
+            question = make()
+            exchange = self._ask(connection, question)
+            answer = await self.ledger.account(kind, str(number), exchange, question.method)
             if answer is None or not answer.keep:
                 await connection.close()
                 connection = Connection(self.target)
@@ -79,7 +82,8 @@ class Crowd:
         jar: dict[str, str] = {}
         async for _ in self._beats(self._pace("sticky", self.options.clients)):
             cookies = (("Cookie", "; ".join(f"{k}={v}" for k, v in jar.items())),) if jar else ()
-            question = Question(path=self.options.path, headers=(*self.headers, *cookies, CLOSE))
+            question = self._post() if random.random() < self.options.sticky_posts else self._get()
+            question = replace(question, headers=(*question.headers, *cookies, CLOSE))
             answer = await self._single("sticky", str(number), question)
             if answer is not None:
                 _store(jar, answer)
@@ -131,7 +135,7 @@ class Crowd:
 
     async def _single(self, kind: str, client: str, question: Question) -> Answer | None:
         connection = Connection(self.target)
-        answer = await self.ledger.account(kind, client, connection.ask(question))
+        answer = await self.ledger.account(kind, client, connection.ask(question), question.method)
         await connection.close()
         return answer
 
@@ -159,7 +163,15 @@ class Crowd:
         due, number = loop.time() + pace(), 0
         while await self._wait(due - loop.time()):
             yield (number := number + 1)
-            due = max(due + pace(), loop.time())
+            due = max(self._next(due, pace()), loop.time())
+
+    def _next(self, due: float, seconds: float) -> float:
+        """Give the moment so long after `due`, counting only the time of bursts, which runs that much faster."""
+        period, part = self.options.burst
+        on = period * part
+        bursts, into = divmod(due, period)
+        bursts, into = divmod(bursts * on + min(into, on) + seconds * part, on)
+        return bursts * period + into
 
     async def _wait(self, seconds: float) -> bool:
         """Wait; give False at once when the run is to end."""

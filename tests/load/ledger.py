@@ -48,7 +48,7 @@ class Ledger:
         self._requests = (folder / "requests.jsonl").open("w")
         self._pattern = re.compile(options.version_pattern.encode()) if options.version_pattern else None
 
-    async def account(self, kind: str, client: str, exchange: Awaitable[Answer]) -> Answer | None:
+    async def account(self, kind: str, client: str, exchange: Awaitable[Answer], method: str = "GET") -> Answer | None:
         """Carry a request out and enter it; give its answer, or None when there was no whole one in time."""
         self.sent += 1
         start, began = time.time(), time.monotonic()
@@ -64,7 +64,7 @@ class Ledger:
             error = f"HTTP {answer.status}"
         status = answer.status if answer is not None else 0
         version = self.version(answer) if answer is not None else ""
-        self._enter(Request(kind, client, start, time.monotonic() - began, status, version, error))
+        self._enter(Request(kind, client, start, time.monotonic() - began, status, version, error, method))
         return answer
 
     def version(self, answer: Answer) -> str:

@@ -31,6 +31,8 @@ class Options:
     posters: int = 2  # keep-alive connections that send bodies
     body: int = 2048  # bytes of a body
     clients: int = 20  # clients with a cookie jar
+    sticky_posts: float = 0.0  # part of their requests that send a body
+    burst: tuple[float, float] = (1.0, 1.0)  # seconds of a period, and the part of it into which all of it falls
     paused: int = 8  # keep-alive connections with pauses of ...
     pause: tuple[float, float] = (0.3, 3.0)  # ... seconds, drawn evenly
     slow: int = 4  # slow requests in flight at any time
@@ -45,6 +47,8 @@ class Options:
     def __post_init__(self) -> None:
         if unknown := set(self.kinds) - set(KINDS):
             raise ValueError(f"unknown kinds of load: {', '.join(sorted(unknown))}; there are {', '.join(KINDS)}")
+        if self.burst[0] <= 0 or not 0 < self.burst[1] <= 1:
+            raise ValueError(f"burst {self.burst}: expected seconds above 0 and a part of them, above 0 and up to 1")
 
     def dump(self) -> str:
         """Give one line of JSON."""
@@ -54,7 +58,8 @@ class Options:
     def load(cls, text: str) -> Options:
         """Read what `dump` gave."""
         record = json.loads(text)
-        return cls(**{**record, "kinds": tuple(record["kinds"]), "pause": tuple(record["pause"])})
+        tuples = {key: tuple(record[key]) for key in ("kinds", "pause", "burst")}
+        return cls(**{**record, **tuples})
 
 
 @dataclass(frozen=True)

@@ -71,6 +71,11 @@ class Report:
         return {kind: (good[kind], bad[kind]) for kind in sorted({*good, *bad})}
 
     @property
+    def bad(self) -> dict[str, int]:
+        """Failures of each method."""
+        return dict(Counter(r.method for r in self.failures))
+
+    @property
     def seen(self) -> dict[str, tuple[float, float]]:
         """When each version gave its first and its last answer, Unix seconds."""
         times: dict[str, tuple[float, float]] = {}
@@ -96,14 +101,13 @@ class Report:
                     path.append(r.version)
         return {client: tuple(path) for client, path in met.items()}
 
-    def only(self, *kinds: str, client: str = "") -> Report:
-        """Give the part that is of these kinds (all when none is named) and of this client, if one is named."""
-        return replace(
-            self,
-            requests=tuple(
-                r for r in self.requests if (not kinds or r.kind in kinds) and (not client or r.client == client)
-            ),
-        )
+    def only(self, *kinds: str, client: str = "", method: str = "") -> Report:
+        """Give the part that is of these kinds (all when none is named), of this client, of this method, if named."""
+
+        def wanted(r: Request) -> bool:
+            return (not kinds or r.kind in kinds) and client in ("", r.client) and method in ("", r.method)
+
+        return replace(self, requests=tuple(r for r in self.requests if wanted(r)))
 
     def after(self, start: float | str) -> Report:
         """Give the part that was begun at or after a moment (Unix seconds) or mark."""
@@ -141,6 +145,7 @@ class Report:
             "failed": self.failed,
             "by_version": self.by_version,
             "by_kind": self.by_kind,
+            "bad": self.bad,
             "seen": self.seen,
             "latency_ms": {"p50": quick.p50 * 1e3, "p99": quick.p99 * 1e3, "max": quick.max * 1e3},
             "moved": self.moved,

@@ -17,6 +17,7 @@ class Request:
     status: int  # 0: no answer; messages of a WebSocket: 101
     version: str
     error: str
+    method: str = "GET"
 
     @property
     def end(self) -> float:
@@ -34,4 +35,4 @@ class Request:
 
     def __str__(self) -> str:
         who = f"{self.kind} {self.client}, version {self.version or 'unknown'}"
-        return f"{self.start:.3f} +{self.seconds:.3f} s, {who}: {self.error or self.status}"
+        return f"{self.start:.3f} +{self.seconds:.3f} s, {who}, {self.method}: {self.error or self.status}"
