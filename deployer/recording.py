@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain
@@ -22,6 +23,7 @@ from deployer.model import Coins, Counts, Release, Sample
 FORMAT = 1
 LARGEST = 256 << 20  # bytes of one file: days of a quiet service, most of a day of a busy one
 KEPT = 100  # files in a folder
+_SHIELDED = re.compile(rb'"shielded":(\d+)')
 _IDLE = 240  # looks at which nothing had been answered that share a line: a minute of them
 
 
@@ -34,11 +36,15 @@ class Drive:
 
 @dataclass(frozen=True)
 class Watching:
-    """A watch began at `share`; `following` is what comes next (basis points). `at` is monotonic seconds."""
+    """A watch began at `share`; `following` is what comes next (basis points). `at` is monotonic seconds.
+
+    `seconds` is how long it was to take; 0 is as long as needed.
+    """
 
     share: int
     following: int
     at: float
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -98,10 +104,10 @@ class Recorder:
             self.broken = error
         self._write({"recording": FORMAT, **header})
 
-    def watch(self, share: int, following: int, at: float) -> None:
-        """Record that a watch began."""
+    def watch(self, share: int, following: int, at: float, seconds: float = 0.0) -> None:
+        """Record that a watch began, to take so many seconds; 0 is as long as needed."""
         self._rest()
-        self._write({"watch": [share, following], "at": at})
+        self._write({"watch": [share, following, seconds], "at": at})
 
     def sample(self, sample: Sample, at: float) -> None:
         """Record a look; looks at which nothing had been answered become one line together."""
@@ -177,6 +183,15 @@ def read(path: Path) -> Recording:
     return Recording(path, first.header)
 
 
+def shielded(path: Path) -> int:
+    """Count the answers of the candidate in a recording that its users did not see; fast, nothing else is read."""
+    try:
+        with path.open("rb") as lines:
+            return sum(int(found[1]) for line in lines if (found := _SHIELDED.search(line)))
+    except FileNotFoundError:
+        return 0
+
+
 def prune(folder: Path, keep: int = KEPT) -> tuple[str, ...]:
     """Remove the oldest recordings of rollouts until `keep` are left; give the names of the removed."""
     files = sorted((f for f in folder.glob("*.jsonl") if f.stem.isdigit()), key=lambda f: int(f.stem))
@@ -231,8 +246,8 @@ def _marks(data: dict[str, Any]) -> Iterator[Mark]:
             raise ValueError(f"format {data['recording']}; this version reads {FORMAT}")
         yield Drive(data)
     elif "watch" in data:
-        share, following = data["watch"]
-        yield Watching(int(share), int(following), float(data["at"]))
+        share, following, seconds = data["watch"]
+        yield Watching(int(share), int(following), float(data["at"]), float(seconds))
     elif "idle" in data:
         for at in data["idle"]:
             yield Looked(Sample(Counts(), Counts(), int(data["share"])), float(at))

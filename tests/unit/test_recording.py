@@ -44,7 +44,7 @@ def test_every_look_is_given_back_exactly(tmp_path: Path, sticky: bool) -> None:
     draw = random.Random(1)
     seen = [(sample(draw, sticky=sticky), 1000 + draw.random()) for _ in range(50)]
     recorder = Recorder(tmp_path / "r.jsonl", HEADER)
-    recorder.watch(500, 2500, 999.1)
+    recorder.watch(500, 2500, 999.1, 30.0)
     for one, at in seen:
         recorder.sample(one, at)
     recorder.close()
@@ -53,8 +53,9 @@ def test_every_look_is_given_back_exactly(tmp_path: Path, sticky: bool) -> None:
 
     assert isinstance(first, Drive)
     assert first.header["service"] == "shop"
-    assert began == Watching(500, 2500, 999.1)
+    assert began == Watching(500, 2500, 999.1, 30.0)
     assert looks == [Looked(one, at) for one, at in seen]
+    assert recording.shielded(tmp_path / "r.jsonl") == 100
 
 
 def test_looks_at_nothing_share_lines_and_keep_their_times_and_shares(tmp_path: Path) -> None:
@@ -89,7 +90,7 @@ def test_a_line_that_a_kill_left_unfinished_is_left_out_and_mended_by_the_next_d
 
 def test_a_bad_line_in_the_middle_is_refused_with_its_number(tmp_path: Path) -> None:
     path = tmp_path / "r.jsonl"
-    path.write_text('{"recording":1}\n{"at":1.0,"share":5,"stable":[1]}\n{"watch":[1,2],"at":2}\n')
+    path.write_text('{"recording":1}\n{"at":1.0,"share":5,"stable":[1]}\n{"watch":[1,2,0],"at":2}\n')
 
     with pytest.raises(Refused, match=r"r\.jsonl:2: no line of a recording"):
         marks(path)
@@ -100,7 +101,7 @@ def test_a_bad_line_in_the_middle_is_refused_with_its_number(tmp_path: Path) -> 
     [
         ("", "is no recording"),
         ('{"event":"note"}\n', "r.jsonl:1"),
-        ('{"watch":[1,2],"at":2}\n', "is no recording"),
+        ('{"watch":[1,2,0],"at":2}\n', "is no recording"),
         ('{"recording":2}\n', "format 2; this version reads 1"),
         ("\x00\xff\n", "r.jsonl"),
     ],
