@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from deployer.judge.errors import ErrorJudge
 from deployer.judge.guard import AbsoluteGuard
 from deployer.manifest.models import Judge
 from deployer.model import FULL, Counts, Sample
 
-Kind = Literal["worse", "not worse", "cannot judge"]
+Kind = Literal["worse", "no worse", "cannot judge"]
 _LARGEST = 1e15  # evidence beyond this is not written out; JSON knows no infinity
 
 
@@ -19,12 +20,14 @@ _LARGEST = 1e15  # evidence beyond this is not written out; JSON knows no infini
 class Verdict:
     """What is known of the candidate, as a sentence and as the measured values beside their limits.
 
-    `not worse` means that it was not found worse and answered enough requests in this step to have had a chance of it.
+    `no worse` means proved: within the margins before the next share. `enough` is what a step of fixed time asks for: not
+    found worse, and enough requests answered in this step to have had a chance of it.
     """
 
     kind: Kind
     text: str
-    values: dict[str, float | int] = field(default_factory=dict)
+    values: dict[str, Any] = field(default_factory=dict)
+    enough: bool = False
 
 
 class Verdicts:
@@ -37,7 +40,7 @@ class Verdicts:
     `sticky` says how the proxy throws its coin: once per client, or afresh for each request (`traffic.sticky`).
     """
 
-    def __init__(self, config: Judge, *, sticky: bool = True) -> None:
+    def __init__(self, config: Judge, *, sticky: bool = True, routes: Sequence[str] = ()) -> None:
         self._config = config
         self._errors = ErrorJudge(margin=config.errors.margin, add=config.errors.add, sticky=sticky)
         self._guard = AbsoluteGuard(limit=config.errors.max)
@@ -46,6 +49,15 @@ class Verdicts:
         self._stable_ever = 0
         self._share, self._in_step, self._lost = 0, 0, 0
         self._worse: Verdict | None = None
+
+    def begin(self, share: int, following: int) -> None:
+        """Begin a step at `share`: shown afresh must be that the candidate may have `following` (basis points)."""
+        self._share, self._in_step = share, 0
+
+    @property
+    def tolerated_errors(self) -> float:
+        """Errors that the margin allows for what the candidate answered so far."""
+        return self._candidate.requests * self._errors.tolerated
 
     def observe(self, sample: Sample, at: float) -> Verdict:
         """Add what was answered since the last look; `at` in seconds of a clock that does not go back.
@@ -79,7 +91,7 @@ class Verdicts:
         if self._in_step < self._config.requests:
             needed = f"the candidate answered {self._in_step} of the {self._config.requests} requests that are needed"
             return Verdict("cannot judge", f"{needed}: {text}", values)
-        return Verdict("not worse", text, values)
+        return Verdict("cannot judge", text, values, enough=True)
 
     def _against_stable(self) -> tuple[str, dict[str, float | int], float]:
         log, tolerated = self._errors.log_evidence, self._errors.tolerated

@@ -70,16 +70,16 @@ def test_too_few_requests_are_no_verdict_and_enough_good_ones_are() -> None:
 
     assert few.kind == "cannot judge"
     assert few.text.startswith("the candidate answered 19 of the 20 requests that are needed: ")
-    assert enough.kind == "not worse"
+    assert enough.kind == "cannot judge"
     assert "< 100" in enough.text
 
 
 def test_each_share_needs_its_own_requests() -> None:
     verdicts = Verdicts(judge(requests=20))
 
-    assert verdicts.observe(sample((100, 0), (20, 0), share=1000), 0).kind == "not worse"
+    assert verdicts.observe(sample((100, 0), (20, 0), share=1000), 0).kind == "cannot judge"
     assert verdicts.observe(sample((10, 0), (5, 0), share=2500), 1).kind == "cannot judge"
-    assert verdicts.observe(sample((45, 0), (15, 0), share=2500), 2).kind == "not worse"
+    assert verdicts.observe(sample((45, 0), (15, 0), share=2500), 2).kind == "cannot judge"
 
 
 def test_no_traffic_at_all_cannot_be_judged() -> None:
@@ -251,7 +251,7 @@ def alone(rates: Sequence[float], share: int = FULL, **more: Any) -> list[Verdic
 def test_at_a_full_share_the_absolute_limit_holds() -> None:
     good, bad = alone([0.05] * 200), alone([0.5] * 10)
 
-    assert {v.kind for v in good} == {"not worse"}
+    assert {v.kind for v in good} == {"cannot judge"}
     assert bad[-1].kind == "worse"
     assert ", limit 10 %: evidence " in bad[-1].text
     assert bad[-1].values["limit"] == 0.1
@@ -266,10 +266,10 @@ def test_without_stable_answers_the_absolute_limit_holds_too() -> None:
 
 
 def test_absolute_limits_at_the_ends() -> None:
-    assert {v.kind for v in alone([1.0] * 20, errors={"max": "100%"})} == {"not worse"}
+    assert {v.kind for v in alone([1.0] * 20, errors={"max": "100%"})} == {"cannot judge"}
 
     verdicts = Verdicts(judge(errors={"max": 0}))
-    assert verdicts.observe(sample((0, 0), (1000, 0), share=FULL), 0).kind == "not worse"
+    assert verdicts.observe(sample((0, 0), (1000, 0), share=FULL), 0).kind == "cannot judge"
     assert verdicts.observe(sample((0, 0), (10, 1), share=FULL), 1).kind == "worse"
 
 
