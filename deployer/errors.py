@@ -5,6 +5,7 @@ DeployError                 1  internal: ours to fix
 │   └── ManifestRefused     2  all problems of a manifest at once
 ├── StepFailed              4  a step or gate failed
 │   ├── VerdictWorse        3  the candidate is worse than the margin allows
+│   ├── BudgetSpent         3  users saw as many bad answers as the budget allows
 │   ├── CannotJudge         7  too little was seen before the deadline
 │   ├── DeadlinePassed      4  a wait came to its end
 │   └── DriverFailed        4  the engine, the proxy or a playbook refused or did not answer
@@ -90,6 +91,12 @@ class StepFailed(DeployError):
 
 class VerdictWorse(StepFailed):
     """The candidate is worse than the margin allows."""
+
+    exit = Exit.VERDICT
+
+
+class BudgetSpent(StepFailed):
+    """Users saw as many bad answers of the candidate as the budget allows; the proxy gives it none any more."""
 
     exit = Exit.VERDICT
 

@@ -12,6 +12,7 @@ from deployer.secret import SecretText as SecretText
 Colour = Literal["blue", "green"]
 # Where instances stand: in an environment, or as fresh ones of the stable release that the candidate is compared with
 Place = Literal["blue", "green", "baseline"]
+PLACES: tuple[Place, ...] = ("blue", "green", "baseline")
 FULL = 10000  # all traffic, in basis points
 
 
@@ -58,7 +59,7 @@ class Instance:
     """
 
     service: str
-    colour: Colour
+    colour: Place
     release: int
     index: int
     name: str
@@ -77,7 +78,7 @@ class InstanceSpec:
     """What an instance must be; `Runtime.ensure` makes it so."""
 
     release: Release
-    colour: Colour
+    colour: Place
     index: int
     rollout: int
     address: str  # host:port handed out by the store; it stays the same across restarts
@@ -89,12 +90,22 @@ class InstanceSpec:
         return f"{self.release.service}-r{self.release.number}-{self.index}"
 
 
+def indices(place: Place, instances: int) -> range:
+    """Give the numbers of instances in a place: from 1 up; from 101 for a baseline.
+
+    A baseline stands beside instances of the same release, of which there are 100 at most on a host: neither names nor
+    addresses meet.
+    """
+    first = 101 if place == "baseline" else 1
+    return range(first, first + instances)
+
+
 @dataclass(frozen=True)
 class Environment:
-    """The instances of one release in one colour."""
+    """The instances of one release in one place."""
 
     service: str
-    colour: Colour
+    colour: Place
     release: int
     instances: tuple[Instance, ...]
 
@@ -134,7 +145,7 @@ INITIAL = Live(stable="green")
 class Observed:
     """What strategies plan on: read from the world at the time of planning.
 
-    `stable` is the release that users are on (None before the first deploy), `blue` and `green` are the
+    `stable` is the release that users are on (None before the first deploy); `blue`, `green` and `baseline` are the
     environments that stand.
     """
 
@@ -143,15 +154,16 @@ class Observed:
     stable: Release | None
     blue: Environment | None = None
     green: Environment | None = None
+    baseline: Environment | None = None
 
     @property
     def colour(self) -> Colour:
         """The colour in which a candidate goes."""
         return (self.live or INITIAL).candidate
 
-    def environment(self, colour: Colour) -> Environment | None:
-        """Give the environment of a colour, if one stands."""
-        return self.blue if colour == "blue" else self.green
+    def environment(self, place: Place) -> Environment | None:
+        """Give the environment in a place, if one stands."""
+        return {"blue": self.blue, "green": self.green, "baseline": self.baseline}[place]
 
 
 @dataclass(frozen=True)

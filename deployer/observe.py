@@ -6,7 +6,7 @@ from collections import Counter
 
 from deployer.drivers.ports import Drivers
 from deployer.errors import Refused
-from deployer.model import Colour, Environment, Instance, Observed, Release
+from deployer.model import PLACES, Environment, Instance, Observed, Place, Release
 from deployer.store import Store
 
 
@@ -14,22 +14,22 @@ def observe(store: Store, drivers: Drivers, service: str) -> Observed:
     """Read proxy and runtime. `stable` is None when nothing of the stable colour runs: nothing to compare with."""
     live = drivers.traffic.read(service)
     instances = drivers.runtime.instances(service)
-    blue, green = (_environment(service, colour, instances) for colour in ("blue", "green"))
+    blue, green, baseline = (_environment(service, place, instances) for place in PLACES)
     stable: Release | None = None
     if live is not None:
         environment = blue if live.stable == "blue" else green
         if environment is not None and environment.healthy():
             stable = _release(store, service, environment.release)
-    return Observed(service, live, stable, blue, green)
+    return Observed(service, live, stable, blue, green, baseline)
 
 
-def _environment(service: str, colour: Colour, instances: tuple[Instance, ...]) -> Environment | None:
-    here = [i for i in instances if i.colour == colour]
+def _environment(service: str, place: Place, instances: tuple[Instance, ...]) -> Environment | None:
+    here = [i for i in instances if i.colour == place]
     if not here:
         return None
     # More than one release in a colour is what a killed deploy left; the larger part names it, the next one clears it.
     release = Counter(i.release for i in here).most_common(1)[0][0]
-    return Environment(service, colour, release, tuple(i for i in here if i.release == release))
+    return Environment(service, place, release, tuple(i for i in here if i.release == release))
 
 
 def _release(store: Store, service: str, number: int) -> Release:

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from deployer.errors import Refused
-from deployer.steps import Attach, Healthy, Promote, Remove, Share, Step, from_dict
+from deployer.model import FULL
+from deployer.steps import Attach, Healthy, Promote, Remove, Share, Step, from_dict, percent
 
 FORMAT = 1
 
@@ -59,14 +60,30 @@ class Plan:
         if not self.back:
             return "a plan needs a way back"
         colour = getattr(self.forward[promotes[0]], "colour", "")
-        proven = False
+        proven: set[str] = set()
         for step in self.forward[: promotes[0] + 1]:
-            if isinstance(step, Remove) and step.colour != colour and not step.keep and not step.outage:
+            stable = isinstance(step, Remove) and step.colour not in (colour, "baseline")
+            if isinstance(step, Remove) and stable and not step.keep and not step.outage:
                 return "the stable environment would be emptied before the commit point"
             # Attached means that the proxy's own checks have passed, which is all that a warm environment needs.
-            proven = proven or (isinstance(step, Healthy | Attach) and step.colour == colour)
-            if isinstance(step, Share | Promote) and not proven:
+            if isinstance(step, Healthy | Attach):
+                proven.add(step.colour)
+            if isinstance(step, Share | Promote) and colour not in proven:
                 return f"step {step.kind} comes before the candidate was found healthy"
+            problem = self._baseline_problem(step, proven) if isinstance(step, Share) else ""
+            if problem:
+                return problem
+        return ""
+
+    def _baseline_problem(self, step: Share, proven: set[str]) -> str:
+        if not step.baseline:
+            return ""
+        if "baseline" not in proven:
+            return "step share gives users to a baseline before it was found healthy"
+        if step.share + step.baseline > FULL:
+            return f"candidate and baseline together get {percent(step.share + step.baseline)} of the traffic"
+        if not any(isinstance(s, Remove) and s.colour == "baseline" for s in self.back):
+            return "the way back leaves the baseline standing"
         return ""
 
     @property

@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Literal
 
 from deployer.manifest.models import Manifest
-from deployer.model import Observed, Release
+from deployer.model import FULL, Observed, Release
 from deployer.plan import Plan
 from deployer.steps import (
     Attach,
     Colour,
     Healthy,
+    Place,
     Play,
     Promote,
     Prune,
@@ -20,15 +21,17 @@ from deployer.steps import (
     Start,
     Step,
     Warm,
+    Watch,
 )
 
 START_SECONDS = 120.0
 PROXY_SECONDS = 30.0
 PLAYBOOK_SECONDS = 1800.0
 SLACK_SECONDS = 15.0
+BAKE_SLACK = 10.0
 
 
-def start(release: Release, colour: Colour, instances: int | None = None) -> tuple[Step, ...]:
+def start(release: Release, colour: Place, instances: int | None = None) -> tuple[Step, ...]:
     """Run instances (all replicas unless said) and wait until they are healthy."""
     manifest = release.manifest
     count = manifest.replicas if instances is None else instances
@@ -38,12 +41,12 @@ def start(release: Release, colour: Colour, instances: int | None = None) -> tup
     )
 
 
-def attach(release: Release, colour: Colour) -> Step:
+def attach(release: Release, colour: Place) -> Step:
     """Make the instances known to the proxy."""
     return Attach(release=release.number, colour=colour, deadline=PROXY_SECONDS)
 
 
-def remove(manifest: Manifest, colour: Colour, release: int = 0, *, keep: int = 0, outage: bool = False) -> Step:
+def remove(manifest: Manifest, colour: Place, release: int = 0, *, keep: int = 0, outage: bool = False) -> Step:
     """Drain and remove what stands in a colour, with a deadline that covers drain and grace."""
     stop = manifest.stop
     return Remove(
@@ -57,11 +60,11 @@ def remove(manifest: Manifest, colour: Colour, release: int = 0, *, keep: int = 
 
 
 def before(observed: Observed, release: Release) -> tuple[Step, ...]:
-    """Run the `before` hooks, then clear the colour of whatever stood in it."""
+    """Run the `before` hooks, then clear the colour of whatever stood in it, and what a dead rollout left beside."""
     manifest, colour = release.manifest, observed.colour
     plays = _play("before", manifest.hooks.before, release, colour)
-    leftover = observed.environment(colour)
-    return (*plays, remove(manifest, colour)) if leftover else plays
+    leftovers: tuple[Place, ...] = (colour, "baseline")
+    return (*plays, *(remove(manifest, place) for place in leftovers if observed.environment(place)))
 
 
 def prove(release: Release, colour: Colour) -> tuple[Step, ...]:
@@ -91,9 +94,24 @@ def twin(observed: Observed, release: Release) -> tuple[Step, ...]:
     return (*before(observed, release), *start(release, colour), *prove(release, colour))
 
 
-def share(points: int, *, leased: bool = True) -> Step:
-    """Give the candidate a part of the users, in basis points."""
-    return Share(share=points, leased=leased, deadline=PROXY_SECONDS)
+def share(points: int, *, leased: bool = True, baseline: int = 0) -> Step:
+    """Give the candidate a part of the users, in basis points, and the baseline its own."""
+    return Share(share=points, leased=leased, baseline=baseline, deadline=PROXY_SECONDS)
+
+
+def baseline(stable: Release, instances: int) -> tuple[Step, ...]:
+    """Start fresh instances of the stable release beside it, to compare with: as cold as those of the candidate."""
+    return (*start(stable, "baseline", instances), attach(stable, "baseline"))
+
+
+def bake(observed: Observed, release: Release, seconds: float) -> tuple[Step, ...]:
+    """Give everyone the candidate for so long before the promotion: until then all of it takes itself back."""
+    if not seconds:
+        return ()
+    watch = Watch(
+        seconds=seconds, share=FULL, release=release.number, colour=observed.colour, deadline=seconds + BAKE_SLACK
+    )
+    return (share(FULL), watch)
 
 
 def settle(observed: Observed, release: Release, *, warm: bool = True) -> tuple[Step, ...]:

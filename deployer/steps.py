@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal
 
 Colour = Literal["blue", "green"]
+Place = Literal["blue", "green", "baseline"]  # a baseline: fresh instances of the stable release, to compare with
 
 
 def percent(share: int) -> str:
@@ -47,10 +48,10 @@ class Step:
 
 @dataclass(frozen=True, kw_only=True)
 class Start(Step):
-    """Instances 1 to `instances` of the release run in the colour, with their addresses."""
+    """So many instances of the release run in the colour, with their addresses."""
 
     release: int
-    colour: Colour
+    colour: Place
     instances: int
 
     def explain(self) -> str:
@@ -77,7 +78,7 @@ class Healthy(Step):
     """Gate: each instance of the colour passes its health check, asked directly."""
 
     release: int
-    colour: Colour
+    colour: Place
 
     def explain(self) -> str:
         """Say in one sentence what will be so afterwards."""
@@ -89,7 +90,7 @@ class Attach(Step):
     """The proxy knows the instances of the colour and its own checks passed; the share is not touched."""
 
     release: int
-    colour: Colour
+    colour: Place
 
     def explain(self) -> str:
         """Say in one sentence what will be so afterwards."""
@@ -110,16 +111,21 @@ class Smoke(Step):
 
 @dataclass(frozen=True, kw_only=True)
 class Share(Step):
-    """The candidate gets this part of the traffic, in basis points. `leased` lets it run out if the deployer dies."""
+    """The candidate gets this part of the traffic, in basis points, and the baseline its own.
+
+    `leased` lets it run out if the deployer dies.
+    """
 
     share: int
     leased: bool = True
+    baseline: int = 0
 
     def explain(self) -> str:
         """Say in one sentence what will be so afterwards."""
         if not self.share:
             return "all users are on the stable release"
-        return f"{percent(self.share)} of the traffic goes to the candidate"
+        beside = f", {percent(self.baseline)} to the baseline" if self.baseline else ""
+        return f"{percent(self.share)} of the traffic goes to the candidate{beside}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,7 +135,7 @@ class Watch(Step):
     With `seconds` for so long; fewer than `requests` candidate requests at the end is `cannot judge`. Without, until it
     is shown to be no worse than the margins allow before it gets `following` of the traffic (basis points), `least`
     seconds long at least; what is not shown by the deadline is `cannot judge`. At a full share only the absolute limit
-    holds.
+    holds. `against` says what it is compared with.
     """
 
     seconds: float
@@ -139,13 +145,15 @@ class Watch(Step):
     requests: int = 0
     following: int = 10000
     least: float = 0.0
+    against: Literal["stable", "baseline"] = "stable"
 
     def explain(self) -> str:
         """Say in one sentence what will be so afterwards."""
-        with_whom = "compared with stable" if self.share < 10000 else "held against the absolute limit"
+        whom = {"stable": "stable", "baseline": "the baseline"}[self.against]
+        with_whom = f"compared with {whom}" if self.share < 10000 else "held against the absolute limit"
         if self.seconds:
             return f"watch {percent(self.share)} for {span(self.seconds)}, {with_whom}"
-        shown = f"shown to be no worse, {span(self.deadline)} at most"
+        shown = f"shown to be no worse than {whom}, {span(self.deadline)} at most"
         return f"watch {percent(self.share)} until the candidate is {shown}"
 
 
@@ -180,7 +188,7 @@ class Remove(Step):
     are on is never emptied, unless `outage` says that the strategy means it (recreate): the step fails instead.
     """
 
-    colour: Colour
+    colour: Place
     release: int = 0
     keep: int = 0
     drain: float = 30.0

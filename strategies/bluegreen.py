@@ -5,10 +5,9 @@ from __future__ import annotations
 from pydantic import BaseModel, ConfigDict, Field
 
 from deployer.manifest.units import Seconds
-from deployer.model import FULL, Observed, Release
+from deployer.model import Observed, Release
 from deployer.plan import Plan
-from deployer.recipes import first_deploy, settle, share, twin, way_back
-from deployer.steps import Watch
+from deployer.recipes import bake, first_deploy, settle, twin, way_back
 
 
 class Options(BaseModel):
@@ -24,25 +23,11 @@ def plan(observed: Observed, release: Release, options: Options) -> Plan:
     stable = observed.stable
     if stable is None:
         return first_deploy(observed, release, "bluegreen")
-    bake = (
-        (
-            share(FULL),
-            Watch(
-                seconds=options.bake,
-                share=FULL,
-                release=release.number,
-                colour=observed.colour,
-                deadline=options.bake + 10,
-            ),
-        )
-        if options.bake
-        else ()
-    )
     return Plan.make(
         release.service,
         "bluegreen",
         stable.number,
         release.number,
-        (*twin(observed, release), *bake, *settle(observed, release)),
+        (*twin(observed, release), *bake(observed, release, options.bake), *settle(observed, release)),
         way_back(observed, release),
     )

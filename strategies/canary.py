@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from deployer.manifest.units import BasisPoints, Seconds
-from deployer.model import Observed, Release
+from deployer.model import FULL, Observed, Release
 from deployer.plan import Plan
-from deployer.recipes import first_deploy, settle, share, twin, way_back
-from deployer.steps import Approve, Step, Watch
+from deployer.recipes import bake, baseline, first_deploy, remove, settle, share, twin, way_back
+from deployer.steps import Approve, Step, Watch, percent
 
-PATIENCE = 10  # a step waits up to this many times its length for enough requests …
+PATIENCE = 10  # a step of fixed time waits up to this many times its length for enough requests …
 PATIENCE_SECONDS = 60.0  # … and at least this much longer
+LEAST_SECONDS = 10.0  # however much traffic there is: what comes with time, such as a queue that fills, needs some
+HALF = FULL // 2  # a baseline gets as much of the traffic as the candidate
 
 
 class Stage(BaseModel):
@@ -21,8 +23,10 @@ class Stage(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
 
-    share: BasisPoints = Field(description="Part of the traffic, in percent.", gt=0, le=10000)
-    seconds: Seconds | None = Field(None, alias="for", description="Time at this share; the option `for` if left out.")
+    share: BasisPoints = Field(description="Part of the traffic, in percent.", gt=0, le=FULL)
+    seconds: Seconds | None = Field(
+        None, alias="for", gt=0, description="Time at this share; the option `for` if left out."
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -36,12 +40,22 @@ class Options(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
 
     percent: BasisPoints | None = Field(
-        None, gt=0, le=10000, description="First share, in percent; the larger of `steps` follow."
+        None, gt=0, le=FULL, description="First share, in percent; the larger of `steps` follow."
     )
     steps: tuple[Stage, ...] = Field(
         (Stage(share=5), Stage(share=25), Stage(share=50)), min_length=1, description="Shares in percent, rising."
     )
-    seconds: Seconds = Field(30.0, gt=0, alias="for", description="Time at each share.")
+    seconds: Seconds | None = Field(
+        None, alias="for", gt=0, description="Time at each share; as long as the evidence needs if left out."
+    )
+    within: Seconds = Field(
+        1800.0, ge=LEAST_SECONDS, description="Time in which the evidence must be there, at each share without `for`."
+    )
+    bake: Seconds = Field(30.0, description="Time with all users on the new release before it is promoted; 0 for none.")
+    baseline: Literal["stable", "fresh"] = Field(
+        "stable",
+        description="`fresh`: compare with new instances of the stable release, as cold as those of the candidate.",
+    )
     hold: bool = Field(False, description="Stop at the first share until `deploy resume`, `promote` or `abort`.")
 
     @model_validator(mode="after")
@@ -49,6 +63,16 @@ class Options(BaseModel):
         shares = [s.share for s in self.steps]
         if shares != sorted(set(shares)):
             raise ValueError("the shares of `steps` must rise from step to step")
+        return self
+
+    @model_validator(mode="after")
+    def _possible(self) -> Options:
+        shares = [s.share for s in self.stages() if s.share < FULL]
+        if self.baseline == "fresh" and max(shares, default=0) > HALF:
+            too_much = f"no share above {percent(HALF)}, not {percent(max(shares))}"
+            raise ValueError(f"a fresh baseline gets as much as the candidate: {too_much}")
+        if self.hold and not shares:
+            raise ValueError("there is nothing left to hold for at a first share of 100 %")
         return self
 
     def stages(self) -> tuple[Stage, ...]:
@@ -59,35 +83,56 @@ class Options(BaseModel):
         return (first, *(s for s in self.steps if s.share > self.percent))
 
 
-def _stage(observed: Observed, release: Release, stage: Stage, options: Options) -> tuple[Step, ...]:
-    seconds = stage.seconds or options.seconds
+def _stage(observed: Observed, release: Release, stage: Stage, following: int, options: Options) -> tuple[Step, ...]:
+    fresh = options.baseline == "fresh"
+    seconds = stage.seconds or options.seconds or 0.0
     watch = Watch(
         seconds=seconds,
         share=stage.share,
         release=release.number,
         colour=observed.colour,
         requests=release.manifest.judge.requests,
-        deadline=max(seconds * PATIENCE, seconds + PATIENCE_SECONDS),
+        following=following,
+        least=0.0 if seconds else LEAST_SECONDS,
+        against="baseline" if fresh else "stable",
+        deadline=max(seconds * PATIENCE, seconds + PATIENCE_SECONDS) if seconds else options.within,
     )
-    return (share(stage.share), watch)
+    return (share(stage.share, baseline=stage.share if fresh else 0), watch)
+
+
+def _rise(observed: Observed, release: Release, options: Options) -> tuple[Step, ...]:
+    """Raise the share from stage to stage, then give it to everyone for a while."""
+    # With all users on it there is nothing to compare with: a last stage of 100 % is the bake by another name.
+    compared = [s for s in options.stages() if s.share < FULL]
+    full = next((s for s in options.stages() if s.share == FULL), Stage(share=100))
+    steps: list[Step] = []
+    for n, stage in enumerate(compared):
+        following = compared[n + 1].share if n + 1 < len(compared) else FULL
+        steps += _stage(observed, release, stage, following, options)
+        if options.hold and n == 0:
+            steps.append(Approve(share=stage.share, deadline=60))
+    return (*steps, *bake(observed, release, full.seconds or options.bake))
 
 
 def plan(observed: Observed, release: Release, options: Options) -> Plan:
-    """Plan a canary: twin, rising shares with a watch at each, promotion."""
+    """Plan a canary: twin, rising shares with a watch at each, all users on it for a while, promotion."""
     stable = observed.stable
     if stable is None:
         return first_deploy(observed, release, "canary")
-    stages = options.stages()
-    steps: list[Step] = []
-    for n, stage in enumerate(stages):
-        steps += _stage(observed, release, stage, options)
-        if options.hold and n == 0:
-            steps.append(Approve(share=stage.share, deadline=60))
+    fresh = options.baseline == "fresh"
+    beside = baseline(stable, release.manifest.replicas) if fresh else ()
+    away = (remove(stable.manifest, "baseline", stable.number),) if fresh else ()
     return Plan.make(
         release.service,
         "canary",
         stable.number,
         release.number,
-        (*twin(observed, release), *steps, *settle(observed, release)),
-        way_back(observed, release),
+        (
+            *twin(observed, release),
+            *beside,
+            *_rise(observed, release, options),
+            *settle(observed, release),
+            *away,
+        ),
+        (*way_back(observed, release), *away),
     )

@@ -10,8 +10,9 @@ from typing import Any, TypeVar
 from deployer.clock import Deadline
 from deployer.engine import gates
 from deployer.engine.run import Hold, Run
+from deployer.engine.watching import skipped, watch
 from deployer.errors import Exit, StepFailed
-from deployer.model import Instance, Live, Server
+from deployer.model import Instance, Live, Place, Server, indices
 from deployer.steps import (
     Approve,
     Attach,
@@ -62,10 +63,12 @@ def perform(run: Run, step: Step, doing: Doing) -> dict[str, Any]:
         case Smoke():
             return gates.smoke(run, step, doing.deadline)
         case Share():
-            run.steer(step.share, leased=step.leased, deadline=doing.deadline)
+            run.steer(step, doing.deadline)
             return {"share": step.share}
+        case Watch() if run.hurry:
+            return skipped()
         case Watch():
-            return gates.watch(run, step, doing.entry.until, doing.deadline)
+            return watch(run, step, doing.entry.until, doing.deadline)
         case Approve():
             return _approve(run, step)
         case Promote():
@@ -89,7 +92,7 @@ def _fan_out(work: Callable[[A], B], items: Sequence[A]) -> list[B]:
 
 def _start(run: Run, step: Start, doing: Doing) -> dict[str, Any]:
     release = run.release(step.release)
-    specs = [run.spec(release, step.colour, index) for index in range(1, step.instances + 1)]
+    specs = [run.spec(release, step.colour, index) for index in indices(step.colour, step.instances)]
     run.fence()
     _fan_out(lambda spec: run.drivers.runtime.ensure(spec, doing.deadline), specs)
     there = {i.name: i for i in run.instances(step.colour, step.release)}
@@ -130,19 +133,17 @@ def _approve(run: Run, step: Approve) -> dict[str, Any]:
 def _promote(run: Run, step: Promote, doing: Doing) -> dict[str, Any]:
     run.fence()
     live = Live(stable=step.colour, share=0, lease=0, rollout=run.rollout.number)
-    with run.traffic_mutex:
-        run.drivers.traffic.steer(run.service, live, doing.deadline)
-    run.tell("traffic.changed", stable=live.stable, share=0, lease=0)
+    run.write(live, doing.deadline)
     # Routes, certificates and time-outs of the entry follow the users, after them: the way back needs no reload.
     run.drivers.traffic.configure(run.release(step.release), None, doing.deadline)
     return {"stable": step.colour}
 
 
-def _gets_users(live: Live | None, colour: str, now: float) -> bool:
-    if live is None:
-        return False
+def _gets_users(live: Live | None, place: Place, now: float) -> bool:
+    if live is None or place == live.stable:
+        return live is not None
     leased_out = bool(live.lease) and live.lease <= now
-    return colour == live.stable or (live.share > 0 and not leased_out)
+    return bool(live.baseline if place == "baseline" else live.share) and not leased_out
 
 
 def _remove(run: Run, step: Remove, doing: Doing) -> dict[str, Any]:

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
 from deployer.clock import Clock, Deadline
 from deployer.drivers.ports import Drivers
+from deployer.engine.evidence import Evidence
+from deployer.engine.spending import Spending
 from deployer.errors import Aborted, Exit, LockLost
 from deployer.events import Event, Sink
 from deployer.judge.verdicts import Verdicts
-from deployer.model import Colour, Environment, Instance, InstanceSpec, Live, Outcome, Release, SecretText, other
-from deployer.steps import Promote
+from deployer.model import Colour, Environment, Instance, InstanceSpec, Live, Outcome, Place, Release, SecretText, other
+from deployer.recording import Recorder, describe, file_of
+from deployer.steps import Promote, Share
 from deployer.store import Lock, Rollout, Store
 
 
@@ -56,13 +60,32 @@ class Run:
     stop_asked: threading.Event = field(default_factory=threading.Event)  # a signal came
     traffic_mutex: threading.RLock = field(default_factory=threading.RLock)
     lost: LockLost | None = None
+    closing: ExitStack = field(default_factory=ExitStack)  # what this drive opened; closed at its end
+    spending: Spending = field(init=False)  # the pulse looks at it too
     _releases: dict[int, Release] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        budget = self.candidate.manifest.traffic.budget
+        self.spending = Spending(budget, self.drivers.traffic, self.service, self.tell)
+
     @cached_property
-    def verdicts(self) -> Verdicts:
-        """The judge of this drive: one for all steps, so that its false-alarm probability covers them together."""
-        manifest = self.candidate.manifest
-        return Verdicts(manifest.judge, sticky=manifest.traffic.sticky)
+    def evidence(self) -> Evidence:
+        """The stream and the judge of this drive: one for all its watches, opened at the first.
+
+        The judge's false-alarm probability covers all its steps together, and the stream knows which clients are new.
+        """
+        manifest, number = self.candidate.manifest, self.rollout.number
+        origin = self.release(self.rollout.origin) if self.rollout.origin else None
+        header = describe(self.candidate, self.clock, rollout=number, origin=origin)
+        recorder = Recorder(file_of(self.store.folder, number), header)
+        self.closing.callback(recorder.close)
+        return Evidence(
+            samples=self.closing.enter_context(self.drivers.traffic.samples(self.service)),
+            verdicts=Verdicts(manifest.judge, sticky=manifest.traffic.sticky, routes=manifest.traffic.routes),
+            recorder=recorder,
+            clock=self.clock,
+            tell=self.tell,
+        )
 
     @property
     def service(self) -> str:
@@ -122,17 +145,17 @@ class Run:
             raise Hold(Exit.DONE, f"paused by {ask.by}{reason}; `deploy resume` goes on")
         self.hurry = True
 
-    def instances(self, colour: Colour, release: int = 0) -> tuple[Instance, ...]:
+    def instances(self, colour: Place, release: int = 0) -> tuple[Instance, ...]:
         """Read the instances of a colour (of one release, if given) as they are now."""
         return tuple(
             i for i in self.drivers.runtime.instances(self.service) if i.colour == colour and release in (0, i.release)
         )
 
-    def environment(self, colour: Colour, release: int) -> Environment:
+    def environment(self, colour: Place, release: int) -> Environment:
         """Read the environment of a release in a colour."""
         return Environment(self.service, colour, release, self.instances(colour, release))
 
-    def spec(self, release: Release, colour: Colour, index: int) -> InstanceSpec:
+    def spec(self, release: Release, colour: Place, index: int) -> InstanceSpec:
         """Say what an instance must be, with the address that it keeps."""
         port = self.store.port(self.service, release.number, index, self.ports, self.port_usable)
         return InstanceSpec(release, colour, index, self.rollout.number, f"{self.host}:{port}", self.secrets(release))
@@ -144,26 +167,50 @@ class Run:
         seconds = self.candidate.manifest.traffic.lease
         return int(self.clock.now() + seconds) + 1 if seconds else 0
 
-    def steer(self, share: int, *, leased: bool, deadline: Deadline) -> None:
-        """Give the candidate this share of the users."""
+    def steer(self, step: Share, deadline: Deadline) -> None:
+        """Give the candidate, and the baseline, their shares of the users."""
         self.fence()
         live = Live(
             stable=other(self.colour),
-            share=share,
-            lease=self.lease_end() if leased and share else 0,
+            share=step.share,
+            lease=self.lease_end() if step.leased and step.share else 0,
             rollout=self.rollout.number,
+            budget=self.spending.grant if step.share else 0,
+            baseline=step.baseline,
         )
+        self.write(live, deadline)
+
+    def write(self, live: Live, deadline: Deadline) -> None:
+        """Move the users, and tell it."""
+        self._put(live, deadline)
+        said = asdict(live)
+        said.pop("rollout")  # each event names it
+        self.tell("traffic.changed", **said)
+
+    def _put(self, live: Live, deadline: Deadline) -> None:
         with self.traffic_mutex:
             self.drivers.traffic.steer(self.service, live, deadline)
-        self.tell("traffic.changed", stable=live.stable, share=live.share, lease=live.lease)
+            self.spending.limit = live.budget
+
+    def look_at_lease(self, live: Live | None) -> None:
+        """Tell when the lease of the share has run out: users were on stable since."""
+        if live and live.share and live.lease and live.lease <= self.clock.now():
+            self.tell("lease.over", share=live.share, seconds=round(self.clock.now() - live.lease, 3))
 
     def renew_lease(self) -> None:
-        """Prolong a leased share; nothing to do for any other."""
+        """Prolong a leased share and let its budget follow what the candidate answered; nothing to do for any other.
+
+        A budget that is spent already stays so: more would give the candidate users again.
+        """
         with self.traffic_mutex:
             live = self.drivers.traffic.read(self.service)
-            if live and live.share and live.lease and live.rollout == self.rollout.number:
-                deadline = Deadline.after(self.clock, 5)
-                self.drivers.traffic.steer(self.service, replace(live, lease=self.lease_end()), deadline)
+            if not live or not live.share or live.rollout != self.rollout.number:
+                return
+            fresh = replace(live, lease=live.lease and self.lease_end(), budget=self.spending.grant)
+            if fresh == live or self.spending.over:
+                return
+            self.look_at_lease(live)
+            self._put(fresh, Deadline.after(self.clock, 5))
 
     def end_lease(self) -> None:
         """Let the share stay without a lease: a person decided to hold."""
@@ -171,4 +218,4 @@ class Run:
         with self.traffic_mutex:
             live = self.drivers.traffic.read(self.service)
             if live and live.share and live.lease:
-                self.drivers.traffic.steer(self.service, replace(live, lease=0), Deadline.after(self.clock, 10))
+                self._put(replace(live, lease=0), Deadline.after(self.clock, 10))

@@ -19,10 +19,11 @@ def drive(run: Run, *, pulse: bool = True) -> Ending:
 
     Raises LockLost when another process took over: it alone goes on then.
     """
-    if not pulse:
-        return _drive(run)
-    with Pulse(run):
-        return _drive(run)
+    with run.closing:
+        if not pulse:
+            return _drive(run)
+        with Pulse(run):
+            return _drive(run)
 
 
 def abort(run: Run, by: str, reason: str) -> Ending:
@@ -60,10 +61,19 @@ def _reassert_share(run: Run) -> None:
             return
     if reached is not None:
         try:
-            run.steer(reached.share, leased=reached.leased, deadline=Deadline.after(run.clock, reached.deadline))
+            _adopt(run)
+            run.steer(reached, Deadline.after(run.clock, reached.deadline))
         except StepFailed as error:
             # The step that comes next finds out what is wrong, and turns back with its reason.
             run.tell("note", text=f"the share could not be given again: {error.message}")
+
+
+def _adopt(run: Run) -> None:
+    """Go on from what an earlier drive of the rollout left in the proxy: its lease, and its budget."""
+    live = run.drivers.traffic.read(run.service)
+    if live is not None and live.rollout == run.rollout.number:
+        run.look_at_lease(live)
+        run.spending.adopt(live)
 
 
 # -- forward
@@ -77,6 +87,7 @@ def _forward(run: Run) -> Ending:
         try:
             if n <= plan.commit:
                 run.look()
+                _refuse_overspent(run)
             _one(run, "forward", n, step)
         except Hold as hold:
             return _hold(run, hold)
@@ -90,6 +101,12 @@ def _forward(run: Run) -> Ending:
     text = f"r{run.rollout.release} ({run.candidate.version}) is live"
     run.store.ended(run.lock, run.rollout, "done", int(Exit.DONE), text)
     return _end(run, Ending("done", Exit.DONE, text, run.rollout.number))
+
+
+def _refuse_overspent(run: Run) -> None:
+    """Go no step further with a candidate that the proxy gives no users any more, unless a person promotes it."""
+    if not run.hurry:
+        run.spending.check(f"r{run.rollout.release}", 0)
 
 
 def _bug(error: Exception, trace: list[str]) -> StepFailed:

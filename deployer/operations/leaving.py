@@ -9,7 +9,7 @@ from deployer.clock import Deadline
 from deployer.drivers.ports import Drivers
 from deployer.engine import Ending, drive
 from deployer.errors import DeployError, Refused
-from deployer.model import Release
+from deployer.model import PLACES, Release
 from deployer.observe import observe
 from deployer.operations.driving import begin, committed, locked, run_of
 from deployer.operations.house import House
@@ -66,9 +66,9 @@ def _withdraw(house: House, drivers: Drivers, release: Release) -> None:
     drain = release.manifest.stop.drain
     if drivers.traffic.read(release.service) is None:
         return
-    for colour in ("blue", "green"):
-        names = [s.name for s, _ in drivers.traffic.servers(release.service, colour)]
+    for place in PLACES:
+        names = [s.name for s, _ in drivers.traffic.servers(release.service, place)]
         if names:
             with suppress(DeployError):  # a broken proxy must not keep the instances alive
-                drivers.traffic.drain(release.service, colour, names, Deadline.after(house.clock, drain))
+                drivers.traffic.drain(release.service, place, names, Deadline.after(house.clock, drain))
     drivers.traffic.forget(release.service, Deadline.after(house.clock, 30))

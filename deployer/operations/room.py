@@ -27,7 +27,7 @@ def refuse_crowded(house: House, plan: Plan, observed: Observed) -> None:
 
 def most_at_once(plan: Plan, observed: Observed) -> int:
     """Count the instances that stand at the fullest moment of a plan, beyond those that stand now."""
-    here = (observed.blue, observed.green)
+    here = (observed.blue, observed.green, observed.baseline)
     standing: dict[str, int] = {e.colour: len(e.instances) for e in here if e is not None}
     now = most = sum(standing.values())
     for step in plan.forward:

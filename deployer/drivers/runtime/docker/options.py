@@ -8,7 +8,7 @@ from typing import Any, Literal, cast
 
 from deployer.drivers.runtime.surroundings import environment, split_address
 from deployer.manifest.models import Manifest, Mount
-from deployer.model import Colour, Instance, InstanceSpec
+from deployer.model import Instance, InstanceSpec, Place
 
 PREFIX = "deployer."
 SECRETS = "/run/secrets"
@@ -88,7 +88,7 @@ def observed(attributes: Mapping[str, Any]) -> Instance:
     state = attributes["State"]
     return Instance(
         service=found["service"],
-        colour=cast(Colour, found["colour"]),
+        colour=cast(Place, found["colour"]),
         release=int(found["release"]),
         index=int(found["index"]),
         name=attributes["Name"].lstrip("/"),

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal, cast
 
 from deployer import files
-from deployer.model import Colour, Instance, InstanceSpec
+from deployer.model import Instance, InstanceSpec, Place
 from deployer.supervisor import Status
 
 FILE = "instance.json"
@@ -58,7 +58,7 @@ class Record:
         state = states.get(status.state, "exited")
         return Instance(
             service=self.service,
-            colour=cast(Colour, self.colour),
+            colour=cast(Place, self.colour),
             release=self.release,
             index=self.index,
             name=name,

@@ -1,0 +1,191 @@
+"""Watching: the gate at which the candidate is compared with what users have, and must not be worse."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from deployer.clock import Deadline
+from deployer.engine.gates import crashed, last_words
+from deployer.engine.run import Hold, Run
+from deployer.errors import CannotJudge, DriverFailed, Exit, StepFailed, VerdictWorse
+from deployer.judge.verdicts import Verdict
+from deployer.model import FULL, Counts, Place, Sample
+from deployer.steps import Watch, percent, span
+
+LOOK_SECONDS = 0.25  # between two looks at the samples
+INSTANCE_SECONDS = 1.0  # between two looks at the instances
+PATIENCE_SECONDS = 10.0  # for a proxy or a runtime that does not answer: one that restarts is back by then
+
+
+def watch(run: Run, step: Watch, until: float, deadline: Deadline) -> dict[str, Any]:
+    """Compare until the step's time is over (Unix seconds) and enough was seen, or until it is shown to be no worse.
+
+    What is still missing at the deadline makes it undecided. Gives what is kept in the journal.
+    """
+    watching = Watching(run, step, until)
+    while True:
+        run.look()
+        if run.hurry:
+            return skipped()
+        verdict = watching.look()
+        if verdict.kind == "worse":
+            watching.say(verdict)
+            raise VerdictWorse(f"r{step.release} is worse: {verdict.text}", "mend it and deploy again")
+        if watching.passes(verdict):
+            watching.say(verdict)
+            return watching.detail(verdict)
+        if deadline.passed():
+            watching.say(verdict)
+            return _undecided(run, step, verdict, watching.detail(verdict))
+        run.clock.sleep(LOOK_SECONDS)
+
+
+def skipped() -> dict[str, Any]:
+    """Give what is kept of a watch for which a person did not wait."""
+    return {"verdict": "skipped", "text": "a person promoted"}
+
+
+class Watching:
+    """One watch under way: what both sides answered in it, and whether all that it needs still stands."""
+
+    def __init__(self, run: Run, step: Watch, until: float) -> None:
+        self._run, self._step, self._until = run, step, until
+        self._tally = Tally()
+        self._began = run.clock.monotonic()
+        self._next_instances = 0.0
+        self._silent_since: float | None = None
+        run.evidence.begin(step)
+
+    def look(self) -> Verdict:
+        """Look at the world, then at what was answered; raises StepFailed when there is nothing left to compare."""
+        self._look_around()
+        sample, verdict = self._run.evidence.look()
+        self._tally.add(sample)
+        self._follow_budget()
+        self._run.tell("sample", **self._event())
+        return self._joined(verdict)
+
+    def _joined(self, verdict: Verdict) -> Verdict:
+        """Join the verdict on the requests with those of other sources: worse if any is, no worse if all are."""
+        return verdict
+
+    def passes(self, verdict: Verdict) -> bool:
+        """Tell whether the step has what it needs to go on."""
+        if self._silent_since is not None:
+            return False
+        if self._step.seconds:
+            over = self._run.clock.now() >= self._until
+            return over and (verdict.enough or not self._step.requests)
+        return verdict.kind == "no worse" and self._run.clock.monotonic() >= self._began + self._step.least
+
+    def say(self, verdict: Verdict) -> None:
+        """Tell what was found at the end of the watch."""
+        run = self._run
+        run.tell("verdict", verdict=verdict.kind, text=verdict.text, enough=verdict.enough, **verdict.values)
+        run.evidence.tell_shield()
+
+    def detail(self, verdict: Verdict) -> dict[str, Any]:
+        """Give what is kept of the watch."""
+        return {**self._event(), "verdict": verdict.kind, "text": verdict.text}
+
+    def _event(self) -> dict[str, Any]:
+        spending = self._run.spending
+        return {**self._tally.event(self._step.share), "spent": spending.spent, "budget": spending.limit}
+
+    def _follow_budget(self) -> None:
+        run, spending = self._run, self._run.spending
+        spending.tolerated = max(spending.tolerated, run.evidence.verdicts.tolerated_errors)
+        if spending.behind:
+            run.fence()
+            run.renew_lease()
+
+    def _look_around(self) -> None:
+        """See that all stands that is compared, and that the budget is not spent.
+
+        A proxy that is killed and comes back keeps share, lease and budget by itself: its silence is waited out.
+        """
+        run, now = self._run, self._run.clock.monotonic()
+        try:
+            run.spending.check(f"r{self._step.release}", run.evidence.answered)
+            if now >= self._next_instances:
+                self._still_alive(self._step.colour, self._step.release)
+                if self._step.against == "baseline":
+                    self._still_alive("baseline", run.rollout.origin)
+                self._next_instances = now + INSTANCE_SECONDS
+        except DriverFailed as error:
+            self._silent(error, now)
+        else:
+            self._silent_since = None
+
+    def _silent(self, error: DriverFailed, now: float) -> None:
+        if self._silent_since is None:
+            self._silent_since = now
+            self._run.tell("note", text=f"cannot look, trying again for {PATIENCE_SECONDS:g} s: {error.message}")
+        elif now - self._silent_since > PATIENCE_SECONDS:
+            raise error
+
+    def _still_alive(self, place: Place, release: int) -> None:
+        run = self._run
+        instances = run.instances(place, release)
+        dead = next((i for i in instances if i.state == "exited" or i.restarts), None)
+        if dead:
+            raise crashed(run, dead)
+        if not any(is_up for _, is_up in run.drivers.traffic.servers(run.service, place)):
+            # Its share goes nowhere now: there is nothing left to compare.
+            log = last_words(run, instances[0]) if instances else ()
+            raise StepFailed(f"the proxy finds no instance of r{release} ({place}) up", "see its log", log=log)
+
+
+class Tally:
+    """Both sides since a watch began, as views show them."""
+
+    def __init__(self) -> None:
+        self.sum = Sample(Counts(), Counts(), 0)
+
+    def add(self, sample: Sample) -> None:
+        """Count what was answered since the last look."""
+        had = self.sum
+        self.sum = Sample(
+            had.stable + sample.stable,
+            had.candidate + sample.candidate,
+            sample.share,
+            lost=had.lost + sample.lost,
+            rest=had.rest + sample.rest,
+            shielded=had.shielded + sample.shielded,
+        )
+
+    def event(self, share: int) -> dict[str, Any]:
+        """Give the data of a `sample` event."""
+        seen = self.sum
+        total = seen.stable.requests + seen.candidate.requests + seen.rest.requests
+        return {
+            "share_asked": share,
+            "share_measured": round(seen.candidate.requests / total * FULL) if total else None,
+            "stable": _side(seen.stable),
+            "candidate": _side(seen.candidate),
+            "rest": _side(seen.rest),
+            "lost": seen.lost,
+            "shielded": seen.shielded,
+        }
+
+
+def _side(counts: Counts) -> dict[str, Any]:
+    p50, p99 = counts.quantile(0.5), counts.quantile(0.99)
+    return {
+        "requests": counts.requests,
+        "errors": counts.errors,
+        "p50": None if p50 is None else round(p50, 2),
+        "p99": None if p99 is None else round(p99, 2),
+    }
+
+
+def _undecided(run: Run, step: Watch, verdict: Verdict, detail: dict[str, Any]) -> dict[str, Any]:
+    """Do what the manifest says about a watch that has come to its deadline without an answer."""
+    seen = f"cannot judge r{step.release} at {percent(step.share)} within {span(step.deadline)}: {verdict.text}"
+    match run.release(step.release).manifest.judge.undecided:
+        case "proceed":
+            return detail
+        case "revert":
+            raise CannotJudge(seen, "send it more traffic, give it more time, or widen the margins of `judge`")
+        case _:
+            raise Hold(Exit.CANNOT_JUDGE, f"{seen}; `deploy resume` goes on watching, `deploy promote`, `deploy abort`")
