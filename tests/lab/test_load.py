@@ -206,6 +206,7 @@ def test_every_slot_of_slow_requests_is_always_taken() -> None:
     assert report.failed == 0
     clients = [report.only(client=str(n)).requests for n in range(3)]
     begin, end = max(c[0].start for c in clients), min(c[-1].end for c in clients)
+    assert report.at_once == 3
     moments = [begin + 0.05 * n for n in range(int((end - begin) / 0.05))]
     taken = [sum(r.start <= moment <= r.end for r in report.requests) for moment in moments]
     assert sum(n == 3 for n in taken) >= 0.9 * len(taken) > 9, taken  # there is a moment between two requests

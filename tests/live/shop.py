@@ -35,6 +35,7 @@ class Shop:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.state = folder / "state"
+        self.program = "python"  # which of the two test apps runs as a process: the other one is "c", and lighter
         self._images: list[str] = []
         self.manifest: dict[str, Any] = {
             "service": self.name,
@@ -63,7 +64,7 @@ class Shop:
             self._images.append(image.build(f"{self.name}:{version}", version=version, env=env, client=self.client))
             return
         target = self.folder / "releases" / version
-        command = image.directory(target)
+        command = image.directory(target, self.program)
         settings = " ".join(f"{k}={shlex.quote(v)}" for k, v in {"VERSION": version, **env}.items())
         (target / "run").write_text(f"{settings} exec {shlex.join(command)}\n")
 

@@ -6,6 +6,7 @@ import json
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
+from itertools import accumulate
 from pathlib import Path
 
 from tests.load.request import Request
@@ -74,6 +75,12 @@ class Report:
     def bad(self) -> dict[str, int]:
         """Failures of each method."""
         return dict(Counter(r.method for r in self.failures))
+
+    @property
+    def at_once(self) -> int:
+        """The most requests that were under way at the same moment."""
+        moments = sorted([(r.start, 1) for r in self.requests] + [(r.end, -1) for r in self.requests])
+        return max(accumulate((change for _, change in moments), initial=0))
 
     @property
     def seen(self) -> dict[str, tuple[float, float]]:
