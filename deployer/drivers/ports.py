@@ -6,15 +6,15 @@ outside; a call that returned without an error has been read back.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import asdict, dataclass
+from typing import Literal, Protocol
 
 from deployer.clock import Deadline
 from deployer.events import Tell
-from deployer.manifest.models import Manifest
-from deployer.model import Colour, Environment, Instance, InstanceSpec, Live, Release, Sample, Server
+from deployer.manifest.models import Manifest, Metric
+from deployer.model import Colour, Environment, Instance, InstanceSpec, Live, Place, Release, Sample, SecretText, Server
 
 
 @dataclass(frozen=True)
@@ -75,13 +75,13 @@ class Traffic(Protocol):
         """
         ...
 
-    def configure(self, release: Release, colour: Colour | None, deadline: Deadline) -> None:
+    def configure(self, release: Release, place: Place | None, deadline: Deadline) -> None:
         """Make the proxy treat the service as the release's manifest says; nothing changes for other services.
 
-        With a colour: its backend (health checks, protocol, time-outs); a service that is new gets its entry
-        (addresses, names, certificates, stickiness) too, with the traffic as `model.INITIAL`. Without a colour: the
-        entry, and what both colours share. Raises Refused when the proxy refuses the configuration; the running one is
-        then untouched.
+        With a place: its backend (health checks, protocol, time-outs); a service that is new gets its entry
+        (addresses, names, certificates, stickiness) too, with the traffic as `model.INITIAL`. Without a place: the
+        entry, and what both colours share; a baseline ends. Raises Refused when the proxy refuses the configuration;
+        the running one is then untouched.
         """
         ...
 
@@ -92,24 +92,28 @@ class Traffic(Protocol):
     def steer(self, service: str, live: Live, deadline: Deadline) -> None:
         """Write the value to file and to every worker, and read it back.
 
-        Raises DriverFailed, changing nothing, when a colour that is to get users has no server that is up.
+        Raises DriverFailed, changing nothing, when a place that is to get users has no server that is up. What
+        was spent of the budget is kept as long as the rollout is the same.
         """
         ...
 
-    def attach(self, service: str, colour: Colour, servers: Sequence[Server], deadline: Deadline) -> None:
-        """Make the colour have these servers (others of it stay); wait until the proxy's own checks passed."""
+    def attach(self, service: str, place: Place, servers: Sequence[Server], deadline: Deadline) -> None:
+        """Make the place have these servers (others of it stay); wait until the proxy's own checks passed."""
         ...
 
-    def drain(self, service: str, colour: Colour, names: Sequence[str], deadline: Deadline) -> int:
+    def drain(self, service: str, place: Place, names: Sequence[str], deadline: Deadline) -> int:
         """Give the servers no new requests, wait until none is running; give the number open at the deadline."""
         ...
 
-    def detach(self, service: str, colour: Colour, names: Sequence[str], deadline: Deadline) -> None:
-        """Make the proxy forget the servers, cutting what is still open on them. Unknown names are no error."""
+    def detach(self, service: str, place: Place, names: Sequence[str], deadline: Deadline) -> None:
+        """Make the proxy forget the servers, cutting what is still open on them. Unknown names are no error.
+
+        A baseline ends with its last server.
+        """
         ...
 
-    def servers(self, service: str, colour: Colour) -> tuple[tuple[Server, bool], ...]:
-        """Read the servers of the colour and whether the proxy finds each one up."""
+    def servers(self, service: str, place: Place) -> tuple[tuple[Server, bool], ...]:
+        """Read the servers of the place and whether the proxy finds each one up."""
         ...
 
     def preview(self, service: str) -> tuple[str, dict[str, str]]:
@@ -161,6 +165,32 @@ class Playbooks(Protocol):
 
 
 @dataclass(frozen=True)
+class Side:
+    """Whom a metric is asked about: stable or candidate, with what tells its instances from the others."""
+
+    side: Literal["stable", "candidate"]
+    service: str
+    colour: Colour
+    release: int
+    version: str
+
+    def words(self) -> dict[str, str]:
+        """Give what stands for the words in braces of a metric."""
+        return {name: str(value) for name, value in asdict(self).items()}
+
+
+class Metrics(Protocol):
+    """Asks sources of numbers that are not ours."""
+
+    def read(self, metric: Metric, side: Side, secrets: Mapping[str, SecretText], deadline: Deadline) -> float | None:
+        """Give the metric's value for a side now, a finite number; None when the source has no data on it.
+
+        Raises DriverFailed, naming the source, when it does not answer or answers something else than one number.
+        """
+        ...
+
+
+@dataclass(frozen=True)
 class Drivers:
     """The drivers of one service."""
 
@@ -168,3 +198,4 @@ class Drivers:
     traffic: Traffic
     checks: Checks
     playbooks: Playbooks
+    metrics: Metrics

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deployer.drivers.traffic.haproxy import binary, claims, home, quote, state
+from deployer.drivers.traffic.haproxy import binary, budget, claims, home, quote, state
 from deployer.drivers.traffic.haproxy.home import Home
 from deployer.drivers.traffic.haproxy.render import Files, render
 from deployer.drivers.traffic.haproxy.spec import Spec, configured
@@ -233,13 +233,49 @@ def test_the_mode_of_a_service_cannot_change() -> None:
         configured(spec(), "shop", manifest, "green")
 
 
-@pytest.mark.parametrize("text", ["", "red,1,2,3", "blue,10001,0,0", "blue,1,2", "blue,-1,0,0", "blue,1,0,0 x"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "red,1,2,3",
+        "blue,10001,0,0",
+        "blue,1,2",
+        "blue,-1,0,0",
+        "blue,1,0,0 x",
+        "blue,9000,0,0,0,0,1001",
+        "blue,1,2,3,4,5",
+    ],
+)
 def test_a_live_value_of_somebody_else_is_refused(text: str) -> None:
     with pytest.raises(DriverFailed):
         state.decode("shop", text)
 
 
 def test_live_values_survive() -> None:
-    live = Live("green", 10, 1764000000, 17)
-    assert state.encode(live) == "green,10,1764000000,17"
-    assert state.decode("shop", state.encode(live)) == live
+    live = Live("green", 10, 1764000000, 17, 60, 500)
+    assert state.encode(live, 4) == "green,10,1764000000,17,60,4,500"
+    assert state.decode("shop", state.encode(live, 4)) == live
+    assert state.spent(state.encode(live, 4)) == 4
+
+
+def test_live_values_of_an_earlier_version_are_read() -> None:
+    assert state.decode("shop", "green,10,1764000000,17") == Live("green", 10, 1764000000, 17)
+    assert state.spent("green,10,1764000000,17") == 0
+
+
+@pytest.mark.parametrize(
+    ("workers", "together"),
+    [
+        ([(0, 7)], 7),
+        ([(0, 7), (7, 2)], 9),  # the second began when the first had counted 7
+        ([(0, 9), (7, 2)], 11),  # and the first went on: 2 more
+        ([(0, 9), (7, 2), (11, 0)], 11),
+        ([(0, 9), (7, 3), (11, 5)], 17),
+        ([(0, 3), (0, 2)], 5),
+        ([(12, 0)], 12),
+        ([], 0),
+    ],
+)
+def test_what_workers_counted_adds_up(workers: list[tuple[int, int]], together: int) -> None:
+    assert budget.total(workers) == together
+    assert budget.total(reversed(workers)) == together

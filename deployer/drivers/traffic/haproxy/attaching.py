@@ -9,7 +9,7 @@ from deployer.drivers.traffic.haproxy.proxy import Proxy
 from deployer.drivers.traffic.haproxy.servers import Seen, Servers
 from deployer.drivers.traffic.haproxy.spec import Spec
 from deployer.errors import DeadlinePassed, DriverFailed
-from deployer.model import Colour, Server
+from deployer.model import Place, Server
 
 POLL = 0.02
 CLEAN_UP = 5.0  # seconds to take back servers that did not come up
@@ -18,15 +18,13 @@ CLEAN_UP = 5.0  # seconds to take back servers that did not come up
 class Attaching:
     """One call of `Traffic.attach`."""
 
-    def __init__(
-        self, proxy: Proxy, servers: Servers, service: str, colour: Colour, wanted: tuple[Server, ...]
-    ) -> None:
+    def __init__(self, proxy: Proxy, servers: Servers, service: str, place: Place, wanted: tuple[Server, ...]) -> None:
         self._proxy = proxy
         self._servers = servers
         self._service = service
-        self._colour = colour
+        self._place = place
         self._wanted = wanted
-        self._backend = backend.name(service, colour)
+        self._backend = backend.name(service, place)
 
     def run(self, deadline: Deadline) -> None:
         """Introduce, wait for the checks, admit."""
@@ -37,8 +35,8 @@ class Attaching:
             raise
         with self._proxy.home.locked(deadline):
             # Only now into the file: a proxy that is restarted gives requests at once to every server it reads there.
-            side = self._spec().side(self._colour).having(self._wanted)
-            loading.persist(self._proxy, self._spec().with_side(self._colour, side))
+            side = self._spec().side(self._place).having(self._wanted)
+            loading.persist(self._proxy, self._spec().with_side(self._place, side))
             # Old workers cannot learn of servers any more; `LiveMap.write` takes care that they need not.
             for worker in self._proxy.master.current(deadline):
                 self._admit(worker, deadline)
@@ -73,7 +71,7 @@ class Attaching:
     def _checked(self, worker: Worker, server: Server, seen: Seen | None, deadline: Deadline) -> bool:
         """Take the next step towards a checked server; tell whether it is one."""
         if seen is None:
-            options = backend.options(self._spec().side(self._colour))
+            options = backend.options(self._spec().side(self._place))
             self._servers.introduce(worker, self._backend, server.name, server.address, options, deadline)
             return False
         if seen.address != server.address:
@@ -87,7 +85,7 @@ class Attaching:
         return seen.passed
 
     def _admit(self, worker: Worker, deadline: Deadline) -> None:
-        options = backend.options(self._spec().side(self._colour))
+        options = backend.options(self._spec().side(self._place))
         seen = self._servers.seen(worker, self._backend, deadline)
         for server in self._wanted:
             if server.name not in seen:
@@ -107,7 +105,7 @@ class Attaching:
     def _take_back(self, deadline: Deadline) -> None:
         """Forget servers that the proxy knew only for this attempt; those of the file were there before."""
         with self._proxy.home.locked(deadline):
-            kept = {m.name for m in self._spec().side(self._colour).members}
+            kept = {m.name for m in self._spec().side(self._place).members}
             for worker in self._proxy.master.current(deadline):
                 for server in self._wanted:
                     if server.name not in kept:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from deployer.drivers.traffic.haproxy.claims import Listen
 from deployer.drivers.traffic.haproxy.quote import milliseconds, quoted, word
 from deployer.drivers.traffic.haproxy.spec import Member, Side, Spec
-from deployer.model import Colour
+from deployer.model import Place
 
 # A connection error makes the next check come at once and lets one failure decide: a dead server is out after about
 # 100 ms, and until then its requests are redispatched. `on-error mark-down` would be faster, but one slow connect would
@@ -25,9 +25,9 @@ IDEMPOTENT = "GET HEAD OPTIONS PUT DELETE TRACE"
 PREVIEWED = "{ var(txn.preview) -m bool }"
 
 
-def name(service: str, colour: Colour) -> str:
+def name(service: str, place: Place) -> str:
     """Give the name of the backend."""
-    return f"{word(service)}_{colour}"
+    return f"{word(service)}_{place}"
 
 
 def options(side: Side) -> str:
@@ -35,10 +35,10 @@ def options(side: Side) -> str:
     return CHECK + (" proto h2" if side.protocol == "h2" else "")
 
 
-def backend(spec: Spec, colour: Colour) -> Iterator[str]:
+def backend(spec: Spec, place: Place) -> Iterator[str]:
     """Give the lines of the backend."""
-    side = spec.side(colour)
-    yield f"backend {name(spec.service, colour)} from deployer-{spec.entry.mode}"
+    side = spec.side(place)
+    yield f"backend {name(spec.service, place)} from deployer-{spec.entry.mode}"
     yield "  balance leastconn"
     yield f"  timeout connect {milliseconds(side.timeouts.connect)}"
     yield f"  timeout server {milliseconds(side.timeouts.response)}"

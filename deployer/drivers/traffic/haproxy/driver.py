@@ -22,7 +22,7 @@ from deployer.drivers.traffic.haproxy.spec import Spec
 from deployer.drivers.traffic.haproxy.stream import Stream
 from deployer.errors import DriverFailed, Refused
 from deployer.manifest.models import HAProxy, Manifest
-from deployer.model import FULL, Colour, Live, Release, Server, other
+from deployer.model import FULL, Colour, Live, Place, Release, Server, other
 
 READ_WITHIN = 10.0  # seconds for calls that have no deadline of their own
 FIRST_CHECKS = 3.0  # seconds within which a proxy that was just started has checked each server
@@ -65,7 +65,7 @@ class HAProxyTraffic:
             if not known:
                 self._home.remove()
 
-    def configure(self, release: Release, colour: Colour | None, deadline: Deadline) -> None:
+    def configure(self, release: Release, place: Place | None, deadline: Deadline) -> None:
         """Make the proxy treat the service as the release's manifest says.
 
         Reloads only what a reload alone can change. Raises Refused, with HAProxy's own words or naming the service that
@@ -73,7 +73,7 @@ class HAProxyTraffic:
         """
         with self._home.locked(deadline):
             specs = spec.load_all(self._home.services)
-            wanted = spec.configured(specs.get(release.service), release.service, release.manifest, colour)
+            wanted = spec.configured(specs.get(release.service), release.service, release.manifest, place)
             loading.load(self._proxy, self._live, {**specs, release.service: wanted}, deadline)
 
     def read(self, service: str) -> Live | None:
@@ -95,44 +95,45 @@ class HAProxyTraffic:
             now = state.decode(service, values[service]) if service in values else None
             if not self._moves_nobody(now, live):
                 self._refuse_nowhere(service, live, deadline)
-            state.save(self._home.state, {**values, service: state.encode(live)})
-            self._live.write(service, live, deadline, lambda worker: self._able(worker, service, live, deadline))
+            spent = self._live.spent(service, values[service], deadline) if now and now.rollout == live.rollout else 0
+            state.save(self._home.state, {**values, service: state.encode(live, spent)})
+            self._live.write(service, live, spent, deadline, lambda worker: self._able(worker, service, live, deadline))
 
-    def attach(self, service: str, colour: Colour, servers: Sequence[Server], deadline: Deadline) -> None:
-        """Make the colour have these servers; wait until the proxy's own checks passed.
+    def attach(self, service: str, place: Place, servers: Sequence[Server], deadline: Deadline) -> None:
+        """Make the place have these servers; wait until the proxy's own checks passed.
 
         Raises DeadlinePassed naming the server and what its last check saw; the servers are forgotten then.
         """
         self._spec(service)
         with self._home.locked(deadline):
             self._proxy.ready(deadline)
-        Attaching(self._proxy, self._servers, service, colour, tuple(servers)).run(deadline)
+        Attaching(self._proxy, self._servers, service, place, tuple(servers)).run(deadline)
 
-    def drain(self, service: str, colour: Colour, names: Sequence[str], deadline: Deadline) -> int:
+    def drain(self, service: str, place: Place, names: Sequence[str], deadline: Deadline) -> int:
         """Give the servers no new requests, wait until none is running; give the number open at the deadline."""
         self._spec(service)
         # A drain without patience still takes the servers out.
         began = Deadline.after(self._clock, max(deadline.left(), READ_WITHIN))
         with self._home.locked(began):
             self._proxy.ready(began)
-        return Leaving(self._proxy, self._servers, service, colour, tuple(names)).drain(began, deadline)
+        return Leaving(self._proxy, self._servers, service, place, tuple(names)).drain(began, deadline)
 
-    def detach(self, service: str, colour: Colour, names: Sequence[str], deadline: Deadline) -> None:
+    def detach(self, service: str, place: Place, names: Sequence[str], deadline: Deadline) -> None:
         """Make the proxy forget the servers, cutting what is still open on them. Unknown names are no error."""
         if not self._knows(service):
             return
         with self._home.locked(deadline):
             self._proxy.ready(deadline)
-        Leaving(self._proxy, self._servers, service, colour, tuple(names)).forget(deadline)
+        Leaving(self._proxy, self._servers, service, place, tuple(names)).forget(deadline)
 
-    def servers(self, service: str, colour: Colour) -> tuple[tuple[Server, bool], ...]:
-        """Read the servers of the colour and whether the proxy finds each one up."""
+    def servers(self, service: str, place: Place) -> tuple[tuple[Server, bool], ...]:
+        """Read the servers of the place and whether the proxy finds each one up."""
         if not self._knows(service):
             return ()
         deadline = self._soon()
         self._proxy.ready(deadline)
         worker = self._proxy.master.current(deadline)[0]
-        seen = self._servers.seen(worker, backend.name(service, colour), deadline)
+        seen = self._servers.seen(worker, backend.name(service, place), deadline)
         return tuple((Server(s.name, s.address), s.up) for s in seen.values())
 
     def preview(self, service: str) -> tuple[str, dict[str, str]]:
@@ -145,6 +146,23 @@ class HAProxyTraffic:
         if known.entry.domains:
             headers["Host"] = known.entry.domains[0].replace("*", "preview")
         return f"http://{claims.Listen.parse(known.entry.listen).loopback}", headers
+
+    def spent(self, service: str) -> int:
+        """Read how many bad answers of the candidate users have seen in this rollout; 0 where there is no budget.
+
+        What was read is written to the file: a proxy that is killed begins again with that count, not with none.
+        """
+        if not self._knows(service):
+            return 0
+        deadline = self._soon()
+        with self._home.locked(deadline):
+            self._proxy.ready(deadline)
+            values = state.load(self._home.state)
+            live = state.decode(service, values[service])
+            spent = self._live.spent(service, values[service], deadline)
+            if spent > state.spent(values[service]):
+                state.save(self._home.state, {**values, service: state.encode(live, spent)})
+        return spent if live.budget else 0
 
     def samples(self, service: str) -> AbstractContextManager[Samples]:
         """Open the stream of requests of the service."""

@@ -8,7 +8,7 @@ from deployer.drivers.traffic.haproxy.master import Gone, Worker
 from deployer.drivers.traffic.haproxy.proxy import Proxy
 from deployer.drivers.traffic.haproxy.servers import DRAINING, MAINTENANCE, Servers
 from deployer.errors import DeadlinePassed, DriverFailed
-from deployer.model import Colour
+from deployer.model import Place
 
 POLL = 0.02
 
@@ -16,19 +16,19 @@ POLL = 0.02
 class Leaving:
     """One call of `Traffic.drain` or `Traffic.detach`."""
 
-    def __init__(self, proxy: Proxy, servers: Servers, service: str, colour: Colour, names: tuple[str, ...]) -> None:
+    def __init__(self, proxy: Proxy, servers: Servers, service: str, place: Place, names: tuple[str, ...]) -> None:
         self._proxy = proxy
         self._servers = servers
         self._service = service
-        self._colour = colour
+        self._place = place
         self._names = names
-        self._backend = backend.name(service, colour)
+        self._backend = backend.name(service, place)
 
     def drain(self, began: Deadline, patience: Deadline) -> int:
         """Take the servers out of rotation by `began`, then wait with `patience`; give what is still running."""
         with self._proxy.home.locked(began):
-            side = self._spec().side(self._colour).leaving(self._names)
-            loading.persist(self._proxy, self._spec().with_side(self._colour, side))
+            side = self._spec().side(self._place).leaving(self._names)
+            loading.persist(self._proxy, self._spec().with_side(self._place, side))
             for worker in self._proxy.master.current(began):
                 self._state(worker, "drain", began)
                 self._read_back(worker, began)
@@ -41,8 +41,8 @@ class Leaving:
     def forget(self, deadline: Deadline) -> None:
         """Cut what is left and delete."""
         with self._proxy.home.locked(deadline):
-            side = self._spec().side(self._colour).without(self._names)
-            loading.persist(self._proxy, self._spec().with_side(self._colour, side))
+            side = self._spec().side(self._place).without(self._names)
+            loading.persist(self._proxy, self._spec().with_side(self._place, side))
             workers = self._proxy.master.workers(deadline)
             for worker in workers:
                 if not worker.old:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from deployer.clock import Deadline
-from deployer.drivers.traffic.haproxy import state
+from deployer.drivers.traffic.haproxy import budget, state
 from deployer.drivers.traffic.haproxy.master import Gone, Master, Worker
 from deployer.errors import DriverFailed
 from deployer.model import Live
@@ -38,21 +38,55 @@ class LiveMap:
             raise DriverFailed(f"the proxy's workers do not agree about {service}: {told}", "`deploy resume` mends it")
         return state.decode(service, value)
 
-    def write(self, service: str, live: Live, deadline: Deadline, able: Callable[[Worker], bool]) -> None:
+    def write(self, service: str, live: Live, spent: int, deadline: Deadline, able: Callable[[Worker], bool]) -> None:
         """Write to every worker, then read back.
 
         Old workers are written to as well, since the connections they keep must follow. One that is not `able`, because
         it has no server of a side that is to get users, goes on with what it has: nothing can be attached to it.
         """
-        value = state.encode(live)
         for worker in self._master.workers(deadline):
             try:
                 if not worker.old or (self.get(worker, service, deadline) is not None and able(worker)):
+                    value = state.encode(live, self._before(worker, service, live, spent, deadline))
                     self._put(worker, service, value, deadline)
                     self._check(worker, service, value, deadline)
             except Gone:
                 if not worker.old:
                     raise
+
+    def spent(self, service: str, known: str, deadline: Deadline) -> int:
+        """Give how many bad answers users saw in the rollout of `known`, the value of the file: by every worker."""
+        live = state.decode(service, known)
+        if not live.budget and not state.spent(known):
+            return 0  # nobody counts
+        workers = []
+        for worker in self._master.workers(deadline):
+            before = self._own(worker, service, live.rollout, deadline)
+            workers.append((before, budget.count(self._master, worker, service, live.rollout, deadline)))
+        return max(state.spent(known), budget.total(workers))
+
+    def carried(self, values: dict[str, str], deadline: Deadline) -> dict[str, str]:
+        """Give the values of the file for workers to come: with what was spent until now."""
+        services = (name for name in values if name != state.STRUCTURE)
+        new = {s: state.encode(state.decode(s, values[s]), self.spent(s, values[s], deadline)) for s in services}
+        return values | new
+
+    def _before(self, worker: Worker, service: str, live: Live, spent: int, deadline: Deadline) -> int:
+        """Give what a worker is to add to its own count, so that no answer it counts meanwhile is lost or doubled."""
+        if worker.old:
+            return self._own(worker, service, live.rollout, deadline)
+        return max(0, spent - budget.count(self._master, worker, service, live.rollout, deadline)) if spent else 0
+
+    def _own(self, worker: Worker, service: str, rollout: int, deadline: Deadline) -> int:
+        try:
+            value = self.get(worker, service, deadline)
+        except Gone:
+            if worker.old:
+                return 0
+            raise
+        if value is None or state.decode(service, value).rollout != rollout:
+            return 0
+        return state.spent(value)
 
     def _check(self, worker: Worker, service: str, value: str, deadline: Deadline) -> None:
         seen = self.get(worker, service, deadline)

@@ -34,6 +34,8 @@ def load(running: Proxy, live: LiveMap, specs: Mapping[str, Spec], deadline: Dea
             _validate(running, specs)
         _write(place, specs, files)
         if not loaded:
+            if running.master.answers():
+                state.save(place.state, live.carried(state.load(place.state), deadline))
             running.load(deadline)
             live.settle(state.load(place.state), deadline)
 

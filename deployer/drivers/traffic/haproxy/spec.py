@@ -12,7 +12,7 @@ from deployer.drivers.traffic.haproxy import home
 from deployer.errors import DriverFailed, Refused
 from deployer.manifest.models import Health, Manifest, Model, Timeouts, Traffic
 from deployer.manifest.text import Name
-from deployer.model import Colour, Server
+from deployer.model import Colour, Place, Server
 
 COLOURS: tuple[Colour, Colour] = ("blue", "green")
 ServerName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.-]{1,100}$")]
@@ -64,24 +64,36 @@ class Spec(Model):
     entry: Traffic
     blue: Side
     green: Side
+    baseline: Side | None = None  # fresh instances of the stable release, while a candidate is compared with them
 
-    def side(self, colour: Colour) -> Side:
-        """Give the side of a colour."""
-        return self.blue if colour == "blue" else self.green
+    @property
+    def places(self) -> tuple[Place, ...]:
+        """The places that have a backend."""
+        return (*COLOURS, "baseline") if self.baseline else COLOURS
 
-    def with_side(self, colour: Colour, side: Side) -> Spec:
-        """Give the spec with another side in a colour."""
-        return self.model_copy(update={colour: side})
+    def side(self, place: Place) -> Side:
+        """Give the side of a place. Raises DriverFailed for a baseline that is not there."""
+        side = {"blue": self.blue, "green": self.green, "baseline": self.baseline}[place]
+        if side is None:
+            raise DriverFailed(f"the proxy has no {place} of {self.service}", "configure it first")
+        return side
+
+    def with_side(self, place: Place, side: Side) -> Spec:
+        """Give the spec with another side in a place."""
+        return self.model_copy(update={place: side})
 
     def bare(self) -> Spec:
         """Give the spec without servers: what only a reload can change."""
         return self.model_copy(
-            update={colour: self.side(colour).model_copy(update={"members": ()}) for colour in COLOURS}
+            update={place: self.side(place).model_copy(update={"members": ()}) for place in self.places}
         )
 
 
-def configured(spec: Spec | None, service: str, manifest: Manifest, colour: Colour | None) -> Spec:
-    """Give the spec after `Traffic.configure`: a colour's side, or (colour None) the entry, as the manifest says."""
+def configured(spec: Spec | None, service: str, manifest: Manifest, place: Place | None) -> Spec:
+    """Give the spec after `Traffic.configure`: a place's side, or (None) the entry, as the manifest says.
+
+    The entry comes last in a rollout, and ends a baseline.
+    """
     traffic = manifest.traffic
     entry = traffic.model_copy(update={"haproxy": None, "tls": _absolute(traffic)})
     side = Side(health=manifest.health, protocol=traffic.protocol, timeouts=traffic.timeouts)
@@ -92,9 +104,10 @@ def configured(spec: Spec | None, service: str, manifest: Manifest, colour: Colo
             f"{service} is a {spec.entry.mode} service at the proxy; both sides of a rollout must speak the same",
             f"deploy it under another name to change traffic.mode to {entry.mode}",
         )
-    if colour is None:
-        return spec.model_copy(update={"entry": entry})
-    return spec.with_side(colour, side.model_copy(update={"members": spec.side(colour).members}))
+    if place is None:
+        return spec.model_copy(update={"entry": entry, "baseline": None})
+    members = spec.side(place).members if place in spec.places else ()
+    return spec.with_side(place, side.model_copy(update={"members": members}))
 
 
 def _absolute(traffic: Traffic) -> object:

@@ -1,8 +1,10 @@
 """The map that moves the traffic: one value for each service, and the name of the structure that was loaded.
 
-    shop blue,500,1764000000,17      stable colour, share in basis points, end of the lease, rollout
+    shop blue,500,1764000000,17,60,4,500
 
-One value, so that no request sees half of a change. The file is what a restarted proxy comes up with.
+Stable colour, share in basis points, end of the lease, rollout, budget, what of it was spent before this worker began,
+share of the fresh baseline. One value, so that no request sees half of a change. The file is what a restarted proxy
+comes up with. Values of earlier versions end after the rollout.
 """
 
 from __future__ import annotations
@@ -15,25 +17,35 @@ from deployer.errors import DriverFailed
 from deployer.model import FULL, Colour, Live
 
 STRUCTURE = "deployer.structure"  # no service can have a dot in its name
-_VALUE = re.compile(r"(blue|green),(\d+),(\d+),(\d+)")
+_VALUE = re.compile(r"(blue|green),(\d+),(\d+),(\d+)(?:,(\d+),(\d+),(\d+))?")
+_LONGEST_LEASE, _LAST_ROLLOUT, _MOST = 2**40, 10**10, 10**9
 
 
-def encode(live: Live) -> str:
+def encode(live: Live, spent: int = 0) -> str:
     """Write a live value. The proxy checks no range, so it is checked here."""
-    if not 0 <= live.share <= FULL:
-        raise DriverFailed(f"a share of {live.share} bp is not between 0 and {FULL}", "give it in basis points")
-    if not 0 <= live.lease < 2**40 or not 0 <= live.rollout < 10**10:
+    if live.share < 0 or live.baseline < 0 or live.share + live.baseline > FULL:
+        beside = f" beside a baseline of {live.baseline} bp" if live.baseline else ""
+        raise DriverFailed(f"a share of {live.share} bp{beside} is not between 0 and {FULL}", "give it in basis points")
+    if not 0 <= live.lease < _LONGEST_LEASE or not 0 <= live.rollout < _LAST_ROLLOUT:
         raise DriverFailed(f"lease {live.lease} or rollout {live.rollout} is out of range", "both are whole, from 0")
-    return f"{live.stable},{live.share},{live.lease},{live.rollout}"
+    if not 0 <= live.budget < _MOST or not 0 <= spent < _MOST:
+        raise DriverFailed(f"budget {live.budget} or {spent} spent of it is out of range", "both are whole, from 0")
+    return f"{live.stable},{live.share},{live.lease},{live.rollout},{live.budget},{spent},{live.baseline}"
 
 
 def decode(service: str, text: str) -> Live:
     """Read a live value. Raises DriverFailed for one that somebody else wrote."""
     match = _VALUE.fullmatch(text)
-    if match is None or int(match[2]) > FULL:
+    if match is None or int(match[2]) + int(match[7] or 0) > FULL:
         raise DriverFailed(f"the proxy's value for {service} is {text!r}", "`deploy doctor` tells what wrote it")
     colour: Colour = "blue" if match[1] == "blue" else "green"
-    return Live(colour, int(match[2]), int(match[3]), int(match[4]))
+    return Live(colour, int(match[2]), int(match[3]), int(match[4]), int(match[5] or 0), int(match[7] or 0))
+
+
+def spent(text: str) -> int:
+    """Read how much of the budget was spent before a worker with this value began to count."""
+    match = _VALUE.fullmatch(text)
+    return int(match[6] or 0) if match else 0
 
 
 def load(path: Path) -> dict[str, str]:
