@@ -12,6 +12,7 @@ An event is plain data: `kind`, Unix time, service, rollout number, and fields t
     traffic.changed   stable (colour), share (bp), lease
     sample            share_asked, share_measured, stable: {requests, errors, p50, p99}, candidate: {…}, lost
     verdict           verdict (worse, not worse, cannot judge), text, and the measured values beside their limits
+    metric            name, verdict (worse, no worse, cannot judge), text, candidate, stable, limit (None: no data), dry_run
     rollout.turned    error, hint, exit
     rollout.held      share, text, exit
     rollout.ended     outcome (done, reverted, held, stuck), exit, text, seconds

@@ -21,9 +21,12 @@ GIT_SECONDS = 5
 def config_hash(image_id: str, manifest: Manifest, secrets: dict[str, SecretText], key: str) -> str:
     """Hash what runs and how users reach it; secrets enter through a keyed hash (HMAC-SHA-256, RFC 2104)."""
     config: dict[str, Any] = {k: v for k, v in manifest.record().items() if k not in _NOT_CONFIG}
+    ours = {name for name, secret in manifest.secrets.items() if secret.deliver == "none"}  # no instance gets them
+    config["secrets"] = {name: source for name, source in config["secrets"].items() if name not in ours}
     sealed = {
         name: hmac.new(key.encode(), value.reveal().encode(), hashlib.sha256).hexdigest()
         for name, value in sorted(secrets.items())
+        if name not in ours
     }
     text = json.dumps({"image": image_id, "config": config, "secrets": sealed}, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]

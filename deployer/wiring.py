@@ -47,6 +47,7 @@ def open_house(
 def _wirer(state: Path, store: Store, clock: Clock) -> Callable[[Manifest, Path], Drivers]:
     def wire(manifest: Manifest, folder: Path) -> Drivers:
         from deployer.drivers.checks import DirectChecks
+        from deployer.drivers.metrics import SourceMetrics
         from deployer.drivers.traffic.haproxy import HAProxyTraffic
         from deployer.hosts import AnsiblePlaybooks
 
@@ -56,6 +57,7 @@ def _wirer(state: Path, store: Store, clock: Clock) -> Callable[[Manifest, Path]
             traffic=HAProxyTraffic(state / "proxy", clock, existing=manifest.traffic.haproxy),
             checks=DirectChecks(runtime, clock),
             playbooks=AnsiblePlaybooks(folder, builtin("playbooks"), None, clock),
+            metrics=SourceMetrics(folder),
         )
 
     return wire

@@ -2,29 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from deployer.clock import Deadline
-from deployer.drivers.ports import Drivers, Image
+from deployer.drivers.ports import Drivers, Image, Side
 from deployer.errors import DriverFailed, StepFailed
 from deployer.events import Tell
-from deployer.manifest.models import Manifest
+from deployer.manifest.models import Manifest, Metric
 from deployer.model import (
     FULL,
     INITIAL,
-    LATENCY_BOUNDS,
-    Colour,
+    PLACES,
+    Coins,
     Counts,
     Environment,
     Instance,
     InstanceSpec,
     Live,
+    Place,
     Release,
     Sample,
+    SecretText,
     Server,
+    latency_bucket,
 )
+
+LATENCY_MS = 20.0  # of every good answer
+MOMENT = 0.25  # seconds of requests that are answered at once
 
 
 class FakeClock:
@@ -54,22 +60,42 @@ class World:
     clock: FakeClock = field(default_factory=FakeClock)
     instances: dict[str, Instance] = field(default_factory=dict)
     live: dict[str, Live] = field(default_factory=dict)
-    servers: dict[tuple[str, Colour], dict[str, Server]] = field(default_factory=dict)
+    servers: dict[tuple[str, Place], dict[str, Server]] = field(default_factory=dict)
     broken: set[str] = field(default_factory=set)  # versions that fail their health check
-    worse: set[str] = field(default_factory=set)  # versions that answer with errors
+    worse: set[str] = field(default_factory=set)  # versions that answer half of their requests with errors
+    worse_above: int = 0  # … but only while their share is above this one
+    usual: float = 0.0  # part of all answers, of either side, that are errors
+    shield: float = 0.0  # part of the candidate's errors that stable answers instead
+    silent_until: float = 0.0  # when the proxy answers again
+    metrics: dict[tuple[str, str], float | str] = field(default_factory=dict)  # by name and side; text is a failure
     rate: float = 100.0
     history: list[Live] = field(default_factory=list)
     versions: dict[int, str] = field(default_factory=dict)
     tick: Callable[[str], None] = lambda _what: None
+    flows: dict[str, Flow] = field(default_factory=dict)
+
+    def flow(self, service: str) -> Flow:
+        """The requests of a service."""
+        return self.flows.setdefault(service, Flow(self, service))
+
+    def errors(self, service: str, live: Live, share: int, requests: int) -> int:
+        """How many of the candidate's requests are answered with errors."""
+        bad = {r for r, v in self.versions.items() if v in self.worse}
+        mine = (i for i in self.instances.values() if i.service == service and i.colour == live.candidate)
+        return requests // 2 if share > self.worse_above and any(i.release in bad for i in mine) else 0
 
     def touch(self, what: str) -> None:
         """A driver call begins or ends here."""
         self.tick(what)
 
-    def up(self, service: str, colour: Colour) -> list[str]:
+    def up(self, service: str, colour: Place) -> list[str]:
         """Names of servers whose instance runs."""
         there = self.servers.get((service, colour), {})
         return [n for n in there if n in self.instances and self.instances[n].state == "running"]
+
+    def end(self, name: str) -> None:
+        """Let an instance end by itself."""
+        self.instances[name] = replace(self.instances[name], state="exited", exit_code=1)
 
     def check(self) -> None:
         """The promises that must hold at every instant (only for strategies without a gap)."""
@@ -79,12 +105,14 @@ class World:
             alive = not live.lease or live.lease > self.clock.now()
             if live.share and alive:
                 assert self.up(service, live.candidate), f"share {live.share} to an empty {live.candidate}"
+            if live.baseline and alive:
+                assert self.up(service, "baseline"), f"share {live.baseline} to an empty baseline"
             if (live.share < FULL or not alive) and self.history[0].stable:
                 assert self.up(service, live.stable), f"users on an empty {live.stable}"
 
     def drivers(self) -> Drivers:
         runtime = MemoryRuntime(self)
-        return Drivers(runtime, MemoryTraffic(self), MemoryChecks(self), MemoryPlaybooks(self))
+        return Drivers(runtime, MemoryTraffic(self), MemoryChecks(self), MemoryPlaybooks(self), MemoryMetrics(self))
 
 
 class MemoryRuntime:
@@ -133,26 +161,86 @@ class MemoryRuntime:
         return ()
 
 
-class MemorySamples:
+class Flow:
+    """The requests of a service as its users send them: evenly, and to the sides that the live value names.
+
+    Each request is thrown by a coin of its own; where clients are sticky, each is the only one of its client.
+    """
+
     def __init__(self, world: World, service: str) -> None:
-        self.world, self.service, self.last = world, service, world.clock.now()
-        self.owed = 0.0  # parts of candidate requests that did not make a whole one yet
+        self.world, self.service, self.at = world, service, world.clock.now()
+        self.owed: dict[str, float] = {}  # parts of requests and of errors that did not make a whole one yet
+        self.spent: dict[int, int] = {}  # bad answers that users saw, by rollout
+        self.sticky = True
+        self.streams: list[MemorySamples] = []
+
+    def share(self, live: Live) -> int:
+        """The share in force, with the lease and the budget as a proxy enforces them."""
+        over = live.lease and live.lease <= self.at
+        dry = live.budget and self.spent.get(live.rollout, 0) >= live.budget
+        return 0 if over or dry else live.share
+
+    def advance(self) -> None:
+        """Answer everything up to now, a moment at a time, so that a limit holds where it is reached."""
+        now = self.world.clock.now()
+        while self.at < now:
+            moment = min(MOMENT, now - self.at)
+            self._answer(moment)
+            self.at = self.at + moment if self.at + moment < now else now
+
+    def _answer(self, seconds: float) -> None:
+        live = self.world.live.get(self.service, INITIAL)
+        share = self.share(live)
+        total = round(seconds * self.world.rate)
+        mine = self._part("candidate", total * share / FULL)
+        beside = self._part("baseline", total * live.baseline / FULL if share else 0.0)
+        errors = self.world.errors(self.service, live, share, mine) + self._usual("candidate", mine)
+        shielded = int(errors * self.world.shield)
+        self.spent[live.rollout] = self.spent.get(live.rollout, 0) + errors - shielded
+        candidate = _counts(mine, errors)
+        rest = _counts(total - mine - beside, self._usual("rest", total - mine - beside))
+        stable = _counts(beside, self._usual("baseline", beside)) if live.baseline else rest
+        coins = self._coins(live, share, stable, candidate)
+        sample = Sample(
+            stable,
+            candidate,
+            share,
+            coins=(coins,) if share else (),
+            rest=rest if live.baseline else Counts(),
+            shielded=shielded,
+        )
+        for stream in self.streams:
+            stream.waiting += sample
+
+    def _part(self, side: str, exact: float) -> int:
+        owed = self.owed.get(side, 0.0) + exact
+        self.owed[side] = owed - int(owed)
+        return int(owed)
+
+    def _usual(self, side: str, requests: int) -> int:
+        return self._part(f"errors of {side}", requests * self.world.usual)
+
+    def _coins(self, live: Live, share: int, stable: Counts, candidate: Counts) -> Coins:
+        p = share / (share + live.baseline) if live.baseline and share else share / FULL
+        first = (stable.errors, candidate.errors) if self.sticky else (0, 0)
+        return Coins(p, stable, candidate, first)
+
+
+def _counts(requests: int, errors: int) -> Counts:
+    good = [0] * latency_bucket(LATENCY_MS) + [requests - errors]
+    return Counts(requests, errors, tuple(good) if requests else ())
+
+
+class MemorySamples:
+    def __init__(self, flow: Flow) -> None:
+        self.flow = flow
+        self.waiting = Sample(Counts(), Counts(), 0)
 
     def take(self) -> Sample:
-        now = self.world.clock.now()
-        seconds, self.last = now - self.last, now
-        live = self.world.live[self.service]
-        share = live.share if not live.lease or live.lease > now else 0
-        total = round(seconds * self.world.rate)
-        self.owed += total * share / FULL
-        part = int(self.owed)
-        self.owed -= part
-        bad = {r for r, v in self.world.versions.items() if v in self.world.worse}
-        worse = any(i.release in bad and i.colour == live.candidate for i in self.world.instances.values())
-        return Sample(self._counts(total - part, 0), self._counts(part, part // 2 if worse else 0), share)
-
-    def _counts(self, requests: int, errors: int) -> Counts:
-        return Counts(requests, errors, tuple([0] * 50 + [requests] + [0] * (len(LATENCY_BOUNDS) - 51)))
+        self.flow.advance()
+        taken, self.waiting = self.waiting, Sample(Counts(), Counts(), 0)
+        live = self.flow.world.live[self.flow.service]
+        return replace(taken, share=self.flow.share(live))
 
 
 class MemoryTraffic:
@@ -162,9 +250,10 @@ class MemoryTraffic:
     def check(self, manifest: Manifest, deadline: Deadline) -> None:
         self.world.touch("check")
 
-    def configure(self, release: Release, colour: Colour | None, deadline: Deadline) -> None:
+    def configure(self, release: Release, colour: Place | None, deadline: Deadline) -> None:
         self.world.touch("before configure")
         self.world.live.setdefault(release.service, INITIAL)
+        self.world.flow(release.service).sticky = release.manifest.traffic.sticky
         self.world.touch("after configure")
 
     def read(self, service: str) -> Live | None:
@@ -176,40 +265,61 @@ class MemoryTraffic:
             raise DriverFailed(f"{live.candidate} has no server that is up")
         if live.share < FULL and not self.world.up(service, live.stable):
             raise DriverFailed(f"{live.stable} has no server that is up")
+        if live.baseline and not self.world.up(service, "baseline"):
+            raise DriverFailed("the baseline has no server that is up")
+        self.world.flow(service).advance()
         self.world.live[service] = live
         self.world.history.append(live)
         self.world.touch(f"after steer {live}")
 
-    def attach(self, service: str, colour: Colour, servers: Sequence[Server], deadline: Deadline) -> None:
+    def attach(self, service: str, colour: Place, servers: Sequence[Server], deadline: Deadline) -> None:
         self.world.touch("before attach")
         self.world.servers.setdefault((service, colour), {}).update({s.name: s for s in servers})
         self.world.touch("after attach")
 
-    def drain(self, service: str, colour: Colour, names: Sequence[str], deadline: Deadline) -> int:
+    def drain(self, service: str, colour: Place, names: Sequence[str], deadline: Deadline) -> int:
         self.world.touch("drain")
         return 0
 
-    def detach(self, service: str, colour: Colour, names: Sequence[str], deadline: Deadline) -> None:
+    def detach(self, service: str, colour: Place, names: Sequence[str], deadline: Deadline) -> None:
         self.world.touch("before detach")
         for name in names:
             self.world.servers.get((service, colour), {}).pop(name, None)
         self.world.touch("after detach")
 
-    def servers(self, service: str, colour: Colour) -> tuple[tuple[Server, bool], ...]:
+    def servers(self, service: str, colour: Place) -> tuple[tuple[Server, bool], ...]:
+        self._answer()
         up = self.world.up(service, colour)
         return tuple((s, s.name in up) for s in self.world.servers.get((service, colour), {}).values())
+
+    def _answer(self) -> None:
+        if self.world.clock.now() < self.world.silent_until:
+            raise DriverFailed("the proxy does not answer")
 
     def preview(self, service: str) -> tuple[str, dict[str, str]]:
         return "http://memory", {}
 
+    def spent(self, service: str) -> int:
+        self._answer()
+        flow, live = self.world.flow(service), self.world.live[service]
+        flow.advance()
+        return flow.spent.get(live.rollout, 0) if live.budget else 0
+
     @contextmanager
-    def samples(self, service: str):  # type: ignore[no-untyped-def]
-        yield MemorySamples(self.world, service)
+    def samples(self, service: str) -> Iterator[MemorySamples]:
+        flow = self.world.flow(service)
+        flow.advance()
+        stream = MemorySamples(flow)
+        flow.streams.append(stream)
+        try:
+            yield stream
+        finally:
+            flow.streams.remove(stream)
 
     def forget(self, service: str, deadline: Deadline) -> None:
         self.world.live.pop(service, None)
-        for colour in ("blue", "green"):
-            self.world.servers.pop((service, colour), None)
+        for place in PLACES:
+            self.world.servers.pop((service, place), None)
 
 
 class MemoryChecks:
@@ -222,6 +332,17 @@ class MemoryChecks:
 
     def smoke(self, manifest: Manifest, base: str, headers: dict[str, str], deadline: Deadline) -> str:
         return ""
+
+
+class MemoryMetrics:
+    def __init__(self, world: World) -> None:
+        self.world = world
+
+    def read(self, metric: Metric, side: Side, secrets: Mapping[str, SecretText], deadline: Deadline) -> float | None:
+        value = self.world.metrics.get((metric.name, side.side))
+        if isinstance(value, str):
+            raise DriverFailed(value)
+        return value
 
 
 class MemoryPlaybooks:

@@ -59,6 +59,10 @@ def _openssl() -> str:
     return "" if shutil.which("openssl") else "openssl is not installed"
 
 
+def _prometheus() -> str:
+    return "" if shutil.which("prometheus") else "prometheus is not installed"
+
+
 def _root() -> str:
     return "" if os.geteuid() == 0 else "this test must run as root"
 
@@ -69,6 +73,7 @@ CHECKS: dict[str, Callable[[], str]] = {
     "ansible": _ansible,
     "gcc": _gcc,
     "openssl": _openssl,
+    "prometheus": _prometheus,
     "root": _root,
 }
 

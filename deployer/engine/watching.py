@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import closing
+from dataclasses import replace
 from typing import Any
 
 from deployer.clock import Deadline
 from deployer.engine.gates import crashed, last_words
+from deployer.engine.metrics import MetricWatch
 from deployer.engine.run import Hold, Run
 from deployer.errors import CannotJudge, DriverFailed, Exit, StepFailed, VerdictWorse
 from deployer.judge.verdicts import Verdict
@@ -22,7 +25,11 @@ def watch(run: Run, step: Watch, until: float, deadline: Deadline) -> dict[str, 
 
     What is still missing at the deadline makes it undecided. Gives what is kept in the journal.
     """
-    watching = Watching(run, step, until)
+    with closing(MetricWatch(run, step)) as metrics:
+        return _watch(run, step, Watching(run, step, until, metrics), deadline)
+
+
+def _watch(run: Run, step: Watch, watching: Watching, deadline: Deadline) -> dict[str, Any]:
     while True:
         run.look()
         if run.hurry:
@@ -48,12 +55,13 @@ def skipped() -> dict[str, Any]:
 class Watching:
     """One watch under way: what both sides answered in it, and whether all that it needs still stands."""
 
-    def __init__(self, run: Run, step: Watch, until: float) -> None:
-        self._run, self._step, self._until = run, step, until
+    def __init__(self, run: Run, step: Watch, until: float, metrics: MetricWatch) -> None:
+        self._run, self._step, self._until, self._metrics = run, step, until, metrics
         self._tally = Tally()
         self._began = run.clock.monotonic()
         self._next_instances = 0.0
         self._silent_since: float | None = None
+        self._waits = False  # for a metric
         run.evidence.begin(step)
 
     def look(self) -> Verdict:
@@ -67,11 +75,18 @@ class Watching:
 
     def _joined(self, verdict: Verdict) -> Verdict:
         """Join the verdict on the requests with those of other sources: worse if any is, no worse if all are."""
-        return verdict
+        kind, text = self._metrics.look()
+        self._waits = kind == "cannot judge"
+        if verdict.kind == "worse" or kind == "no worse":
+            return verdict
+        if kind == "worse":
+            return replace(verdict, kind=kind, text=text, enough=False)
+        shown = verdict.kind == "no worse" or verdict.enough
+        return replace(verdict, kind=kind, text=text if shown else f"{verdict.text}; {text}", enough=False)
 
     def passes(self, verdict: Verdict) -> bool:
         """Tell whether the step has what it needs to go on."""
-        if self._silent_since is not None:
+        if self._silent_since is not None or self._waits:
             return False
         if self._step.seconds:
             over = self._run.clock.now() >= self._until

@@ -16,6 +16,11 @@ def wanting(manifest: Manifest, folder: Path) -> Iterator[Conflict]:
     yield from _playbooks("update", manifest.update, folder)
     for hook in Hooks.model_fields:
         yield from _playbooks(f"hooks.{hook}", getattr(manifest.hooks, hook), folder)
+    for index, metric in enumerate(manifest.judge.metrics):
+        trouble = _authorities(folder / metric.ca) if metric.ca else ""
+        if trouble:
+            hint = "it must be PEM, a path relative to the manifest"
+            yield Conflict(f"judge.metrics[{index}].ca", f"{metric.ca}: {trouble}", hint)
     if manifest.traffic.tls:
         for index, name in enumerate(manifest.traffic.tls.certificates):
             trouble, hint = _certificate(folder / name)
@@ -44,6 +49,17 @@ def _unreadable(file: Path) -> str:
             opened.read(1)
     except OSError as error:
         return f"cannot be read: {error.strerror}"
+    return ""
+
+
+def _authorities(file: Path) -> str:
+    trouble = _unreadable(file)
+    if trouble:
+        return trouble
+    try:
+        ssl.create_default_context(cafile=str(file))
+    except (ssl.SSLError, OSError):
+        return "holds no certificate"
     return ""
 
 

@@ -16,6 +16,7 @@ from typing import Any, Literal, Self
 from pydantic import Field, model_validator
 
 from deployer.manifest.base import Conflict, Conflicts, Count, Model, Port, Switch, twice
+from deployer.manifest.metrics import Metric
 from deployer.manifest.sections import (
     Budget,
     ErrorLimits,
@@ -66,6 +67,7 @@ __all__ = [
     "Limits",
     "Log",
     "Manifest",
+    "Metric",
     "Model",
     "Mount",
     "Secret",
@@ -146,6 +148,7 @@ class Manifest(Model):
         yield from twice((m.target for m in self.mounts), "mounts")
         yield from twice(self.networks, "networks")
         yield from self._variable_conflicts()
+        yield from self._auth_conflicts()
         if self.runtime == "process":
             yield from self._process_conflicts()
         if self.smoke and self.traffic.mode == "tcp":
@@ -163,8 +166,18 @@ class Manifest(Model):
                 "version", "the image is pinned by a digest", "remove one of them", ("image", "runtime", "version")
             )
 
+    def _auth_conflicts(self) -> Iterator[Conflict]:
+        for index, metric in enumerate(self.judge.metrics):
+            for key, name in metric.auth.secrets() if metric.auth else ():
+                if name not in self.secrets:
+                    at = f"judge.metrics[{index}].auth.{key}"
+                    example = f"secrets: {{{name}: {{env: {name}, deliver: none}}}}"
+                    yield Conflict(at, f"there is no secret {name}", f"add e.g. {example}", (at, "secrets"))
+
     def _variable_conflicts(self) -> Iterator[Conflict]:
         for name, secret in self.secrets.items():
+            if secret.deliver == "none":
+                continue
             made = name if secret.deliver == "env" else f"{name}_FILE"
             needs = (f"secrets.{name}", f"env.{name}", f"env.{made}")
             if name in self.env:

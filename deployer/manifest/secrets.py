@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import os
-import selectors
-import signal
-import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 
+from deployer import commands
 from deployer.errors import ManifestRefused, Problem
 from deployer.manifest.models import Manifest, Secret
 from deployer.secret import SecretText
 
 COMMAND_SECONDS = 30.0
 MAX_BYTES = 512 * 1024
-_STDERR_LINES = 5
 
 
 class _Failed(Exception):
@@ -100,63 +95,9 @@ def _text(raw: bytes) -> str:
 
 
 def _from_command(command: Sequence[str], folder: Path, environ: Mapping[str, str], seconds: float) -> str:
+    end = time.monotonic() + seconds
     try:
-        # A group of its own: a helper that the command started must not outlive the time-out.
-        process = subprocess.Popen(
-            list(command),
-            cwd=folder,
-            env=dict(environ),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            start_new_session=True,
-        )
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else str(error)
-        raise _Failed(f"`{command[0]}` cannot be started: {reason}", "is it installed, and on PATH?") from error
-    with process:
-        try:
-            out, err = _collect(process, time.monotonic() + seconds)
-            code = process.wait(seconds)
-        except (TimeoutError, subprocess.TimeoutExpired):
-            raise _Failed(f"`{command[0]}` did not end within {seconds:g} s", "it gets no input; did it ask?") from None
-        finally:
-            with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-    if code != 0:
-        how = f"exit code {code}" if code > 0 else f"signal {-code}"
-        raise _Failed(f"`{command[0]}` failed with {how}{_said(err, out)}")
-    return _text(out)
-
-
-def _collect(process: subprocess.Popen[bytes], end: float) -> tuple[bytes, bytes]:
-    """Read stdout and stderr to their end, no more of either than a secret may be long."""
-    streams = {stream: bytearray() for stream in (process.stdout, process.stderr) if stream}
-    with selectors.DefaultSelector() as selector:
-        for stream in streams:
-            selector.register(stream, selectors.EVENT_READ)
-        while selector.get_map():
-            left = end - time.monotonic()
-            if left <= 0:
-                raise TimeoutError
-            for key, _ in selector.select(left):
-                stream = next(s for s in streams if s is key.fileobj)
-                chunk = os.read(key.fd, 65536)
-                streams[stream] += chunk
-                if not chunk:
-                    selector.unregister(stream)
-                elif len(streams[stream]) > MAX_BYTES:
-                    raise _Failed(f"the command printed more than {MAX_BYTES // 1024} KiB")
-    out, err = streams.values()
-    return bytes(out), bytes(err)
-
-
-def _said(err: bytes, out: bytes) -> str:
-    """Give the last lines of stderr, without what the command printed on stdout as well."""
-    text = err.decode(errors="replace")
-    for line in out.decode(errors="replace").split("\n"):
-        if line.strip():
-            text = text.replace(line.strip(), "***")
-    lines = ["".join(c if c.isprintable() else " " for c in line).strip() for line in text.splitlines()]
-    last = [line for line in lines if line][-_STDERR_LINES:]
-    return f": {' / '.join(last)}" if last else ""
+        printed = commands.run(command, folder, environ, lambda: end - time.monotonic(), most=MAX_BYTES)
+    except commands.CommandFailed as failed:
+        raise _Failed(failed.message, failed.hint) from failed
+    return _text(printed.out)

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import ConfigDict, Field, model_validator
 
 from deployer.manifest.base import Conflict, Count, Model, Number, Switch, Switchable, twice
+from deployer.manifest.metrics import Metric
 from deployer.manifest.text import (
     CookieName,
     Domain,
@@ -96,10 +97,10 @@ class Secret(Model):
     command: tuple[Text, ...] | None = Field(
         None, min_length=1, description="Command that prints it within 30 s, e.g. [pass, show, shop/db]."
     )
-    deliver: Literal["file", "env"] = Field(
+    deliver: Literal["file", "env", "none"] = Field(
         "file",
         description="`file`: /run/secrets/NAME, its path in NAME_FILE. `env`: the variable itself, which whoever may "
-        "inspect the instance can read.",
+        "inspect the instance can read. `none`: it stays here, for `judge.metrics`.",
     )
 
     def conflicts(self) -> Iterator[Conflict]:
@@ -339,7 +340,14 @@ class Judge(Model):
     alpha: Number = Field(
         0.01, gt=0, lt=0.5, description="Probability of taking back a release that is as good as the stable one."
     )
+    metrics: tuple[Metric, ...] = Field(
+        (), max_length=20, description="Numbers from elsewhere that are held against limits while users are on it."
+    )
     undecided: Literal["hold", "revert", "proceed"] = Field("hold", description="What to do when it cannot be judged.")
+
+    def conflicts(self) -> Iterator[Conflict]:
+        """Give the keys that do not go together."""
+        return twice((metric.name for metric in self.metrics), "metrics")
 
 
 class Keep(Model):

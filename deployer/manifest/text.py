@@ -8,6 +8,7 @@ import signal
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any
+from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -150,6 +151,28 @@ def _target(value: str) -> str:
     return "it must have no `.` or `..` in it" if {"", ".", ".."} & set(value.strip("/").split("/")) else ""
 
 
+def _url(value: str) -> str:
+    try:
+        parts = urlsplit(value)
+        if parts.username is not None:
+            return "a name and a password do not stand in it"
+        return "" if parts.hostname and parts.port != 0 else "it names no machine"
+    except ValueError:
+        return "there is no such machine or port"
+
+
+def _json_path(value: str) -> str:
+    from jsonpath import JSONPathEnvironment, JSONPathError
+
+    try:
+        JSONPathEnvironment(strict=True).compile(re.sub(PLACEHOLDER, "x", value))
+    except JSONPathError as wrong:
+        return str(wrong).partition("\n")[0]
+    return ""
+
+
+# A word in braces stands for what is filled in when a metric is read
+PLACEHOLDER = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}", re.ASCII)
 _LABEL = r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
 _STATUS = r"[0-9]{3}(-[0-9]{3})?"
 _TIME = r"((Mon|Tue|Wed|Thu|Fri|Sat|Sun) )?([01][0-9]|2[0-3]):[0-5][0-9]"
@@ -279,6 +302,26 @@ User = Annotated[
     Spelt("user", r"[A-Za-z0-9_.-]+(:[A-Za-z0-9_.-]+)?", "a user or user:group, by name or number", "1000:1000"),
 ]
 Signal = Annotated[str, Spelt("signal", r"SIG[A-Z0-9]+", "the name of a signal", "SIGTERM", _signal)]
+Title = Annotated[
+    str,
+    Spelt("title", r"\S([^\x00-\x1f\x7f]{0,58}\S)?", "a title of one line, 60 characters at most", "checkout errors"),
+]
+HttpUrl = Annotated[
+    str,
+    StringConstraints(max_length=2048),
+    Spelt(
+        "URL",
+        r"https?://[^\s/?#{}\x00-\x1f]+([/?][^\s#\x00-\x1f]*)?",
+        "a URL with http:// or https://, without spaces or #",
+        "https://metrics.example.com/api",
+        _url,
+    ),
+]
+JsonPath = Annotated[
+    str,
+    StringConstraints(max_length=1024),
+    Spelt("JSON path", r"\$[^\x00-\x1f]*", "a JSON path (RFC 9535)", "$.errors.rate or $['p99'][0]", _json_path),
+]
 FilePath = Annotated[
     str, Spelt("file", r"[^\x00-\x1f]{1,4096}", "the path of a file, on one line", "playbooks/migrate.yml")
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -53,6 +54,8 @@ def shown(wrong: Wrong) -> str:
     if wrong.path[:1] in (("env",), ("secrets",)) or not isinstance(wrong.node, Scalar):
         return ""
     text = wrong.node.written
+    if re.search("//[^/]*@", text):  # a URL with a password in it
+        return ""
     text = text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
     return repr(text) if not wrong.node.plain or not text.isprintable() else text
 

@@ -1,0 +1,94 @@
+"""Prometheus' HTTP API: instant and range queries that give one number.
+
+Source: https://prometheus.io/docs/prometheus/latest/querying/api/. Thanos, Mimir and VictoriaMetrics answer the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from deployer.clock import Deadline
+from deployer.drivers.metrics.http import Answer, ask
+from deployer.drivers.metrics.number import Unreadable, brief, document, finite
+from deployer.drivers.ports import Side
+from deployer.manifest.metrics import Metric, fill
+from deployer.secret import SecretText
+
+
+def read(
+    metric: Metric, side: Side, secrets: Mapping[str, SecretText], folder: Path, deadline: Deadline
+) -> float | None:
+    """Ask for one side; give the number, None when there is no data. Raises Unreadable."""
+    query = fill(metric.query or getattr(metric, side.side) or "", _quoted(side))
+    form = {"query": query, "timeout": f"{max(deadline.left(), 0.001):.3f}s"}
+    if metric.range:
+        now = deadline.clock.now()
+        form |= {"start": f"{now - metric.range:.3f}", "end": f"{now:.3f}", "step": f"{metric.resolution:.3f}"}
+    kind = "query_range" if metric.range else "query"
+    url = f"{(metric.prometheus or '').rstrip('/')}/api/v1/{kind}"
+    # POST, because a long query does not fit into a URL.
+    values = _values(ask(url, metric, secrets, folder, deadline, form))
+    return _reduced(values, metric.reduce or "mean") if values else None
+
+
+def _quoted(side: Side) -> dict[str, str]:
+    """Give the words as they stand within a string of PromQL."""
+    return {word: value.replace("\\", "\\\\").replace('"', '\\"') for word, value in side.words().items()}
+
+
+def _values(answer: Answer) -> list[float]:
+    """Give the values of the only series, without those that are no number."""
+    data = _data(answer)
+    result = data.get("result")
+    if data.get("resultType") == "scalar" and isinstance(result, list):
+        pairs = [result]
+    elif data.get("resultType") in ("vector", "matrix") and isinstance(result, list):
+        pairs = _pairs(result)
+    else:
+        raise Unreadable(f"the query gives a {data.get('resultType')}, a number is needed")
+    try:
+        values = [finite(value) for _, value in pairs]
+    except (TypeError, ValueError):
+        raise Unreadable("the answer is not one of Prometheus' API") from None
+    return [value for value in values if value is not None]
+
+
+def _data(answer: Answer) -> dict[str, Any]:
+    try:
+        given = document(answer.text)
+    except Unreadable:
+        if not answer.ok:
+            raise Unreadable(f"HTTP {answer.status}{answer.said()}") from None
+        raise
+    if isinstance(given, dict) and given.get("status") == "error":
+        raise Unreadable(f"{given.get('errorType')}: {brief(given.get('error'))}")
+    if not answer.ok:
+        raise Unreadable(f"HTTP {answer.status}")
+    data = given.get("data") if isinstance(given, dict) else None
+    if not isinstance(data, dict):
+        raise Unreadable("the answer is not one of Prometheus' API")
+    return data
+
+
+def _pairs(series: list[Any]) -> list[Any]:
+    if len(series) > 1:
+        raise Unreadable(f"the query gives {len(series)} series, one is needed: wrap it in sum() or max()")
+    if not series:
+        return []
+    only = series[0] if isinstance(series[0], dict) else {}
+    pairs = only.get("values", [only.get("value")])
+    return pairs if isinstance(pairs, list) else []
+
+
+def _reduced(values: list[float], how: str) -> float:
+    match how:
+        case "last":
+            return values[-1]
+        case "max":
+            return max(values)
+        case "min":
+            return min(values)
+    return fmean(values)

@@ -1,0 +1,68 @@
+"""Reading a metric: which source it has, what it is asked, what the answer means."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from urllib.parse import quote
+
+from deployer import commands
+from deployer.clock import Deadline
+from deployer.drivers.metrics.number import Unreadable, number_in
+from deployer.drivers.ports import Side
+from deployer.errors import DriverFailed
+from deployer.manifest.metrics import Metric, fill
+from deployer.secret import SecretText
+
+MOST = 1024 * 1024  # bytes of an answer
+
+
+class SourceMetrics:
+    """The sources that a manifest names. Commands run in `folder`, the manifest's; paths are relative to it.
+
+    What speaks HTTP is imported when it is needed: a rollback has no time for it.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def read(self, metric: Metric, side: Side, secrets: Mapping[str, SecretText], deadline: Deadline) -> float | None:
+        """Give the metric's value for a side now, a finite number; None when the source has no data on it.
+
+        Raises DriverFailed, naming the source, when it does not answer or answers something else than one number.
+        """
+        try:
+            if metric.prometheus:
+                from deployer.drivers.metrics import prometheus
+
+                return prometheus.read(metric, side, secrets, self._folder, deadline)
+            text = self._http(metric, side, secrets, deadline) if metric.http else self._command(metric, side, deadline)
+            return number_in(text, fill(metric.value, side.words()) if metric.value else None)
+        except (Unreadable, commands.CommandFailed) as error:
+            raise DriverFailed(f"{_name(metric, side)}: {error}") from error
+
+    def _http(self, metric: Metric, side: Side, secrets: Mapping[str, SecretText], deadline: Deadline) -> str:
+        from deployer.drivers.metrics.http import ask
+
+        url = _filled(metric.http or "", side)
+        answer = ask(url, metric, secrets, self._folder, deadline)
+        if not answer.ok:
+            raise Unreadable(f"HTTP {answer.status}{answer.said()}")
+        return answer.text
+
+    def _command(self, metric: Metric, side: Side, deadline: Deadline) -> str:
+        command = [fill(word, side.words()) for word in metric.command or ()]
+        return commands.run(command, self._folder, os.environ, deadline.left, most=MOST).out.decode(errors="replace")
+
+
+def _filled(url: str, side: Side) -> str:
+    """Fill in the words of a URL, so that none of them can be read as a part of its form."""
+    return fill(url, {word: quote(value, safe="") for word, value in side.words().items()})
+
+
+def _name(metric: Metric, side: Side) -> str:
+    """Name the source for people: a URL without its query, which may be long or nobody's business."""
+    if metric.command:
+        return fill(metric.command[0], side.words())
+    return _filled(metric.prometheus or metric.http or "", side).partition("?")[0]
