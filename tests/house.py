@@ -5,18 +5,24 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from deployer import operations
 from deployer.events import Event
 from deployer.manifest.load import Loaded
 from deployer.manifest.models import Manifest
-from deployer.operations import House, Request
+from deployer.model import Live
+from deployer.operations import Ending, House, Request
 from deployer.store import Store
 from deployer.store.vault import Vault
 from tests.memory import World
 
+REPOSITORY = Path(__file__).parents[1]
+
 
 def manifest(**more: Any) -> Manifest:
     base: dict[str, Any] = {"service": "shop", "image": "shop:1.0", "port": 8080, "replicas": 2}
-    return Manifest.model_validate({**base, "judge": {"requests": 5}, **more})
+    # Steps of fixed time, unless a test is about the others: what it watches does not hang on how much is enough.
+    fixed = {"strategy": {"canary": {"for": "30s"}}, "judge": {"requests": 5}}
+    return Manifest.model_validate({**base, **fixed, **more})
 
 
 def house(folder: Path, world: World, events: list[Event] | None = None) -> House:
@@ -31,3 +37,29 @@ def request(version: str, strategy: str = "canary", folder: Path = Path("/nonexi
     described = manifest(**more.pop("manifest", {}))
     loaded = Loaded(manifest=described, folder=folder, files=(), destination="")
     return Request(loaded, strategy, options, version=version, **more)
+
+
+class Scene:
+    """A house, its world, and all that happened in it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.events: list[Event] = []
+        self.world = World()
+        self.house: House = house(folder, self.world, self.events)
+
+    def deploy(self, version: str, strategy: str = "bluegreen", **more: Any) -> Ending:
+        return operations.deploy(self.house, request(version, strategy, REPOSITORY, **more))
+
+    @property
+    def live(self) -> Live:
+        return self.world.live["shop"]
+
+    def versions(self, place: str) -> list[str]:
+        return [self.world.versions[i.release] for i in self.world.instances.values() if i.colour == place]
+
+    def kinds(self) -> list[str]:
+        return [e.kind for e in self.events]
+
+    def told(self, kind: str) -> list[dict[str, Any]]:
+        """The data of all events of a kind."""
+        return [e.data for e in self.events if e.kind == kind]

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field, replace
 
 from deployer.clock import Deadline
 from deployer.drivers.ports import Drivers, Image, Side
+from deployer.engine import Run
+from deployer.engine.pulse import beat
 from deployer.errors import DriverFailed, StepFailed
 from deployer.events import Tell
 from deployer.manifest.models import Manifest, Metric
@@ -30,6 +32,7 @@ from deployer.model import (
 )
 
 LATENCY_MS = 20.0  # of every good answer
+BEAT_SECONDS = 5.0
 MOMENT = 0.25  # seconds of requests that are answered at once
 
 
@@ -38,6 +41,8 @@ class FakeClock:
 
     def __init__(self, at: float = 1_700_000_000.0) -> None:
         self.at = at
+        self.beat: Callable[[], None] | None = None  # of a living deployer, see PaperPulse
+        self._next_beat = 0.0
 
     def now(self) -> float:
         return self.at
@@ -47,6 +52,24 @@ class FakeClock:
 
     def sleep(self, seconds: float) -> None:
         self.at += seconds
+        if self.beat and self.at >= self._next_beat:
+            self._next_beat = self.at + BEAT_SECONDS
+            self.beat()
+
+
+class PaperPulse:
+    """The pulse of a deployer whose time passes on paper: it beats while somebody sleeps."""
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+
+    def __enter__(self) -> None:
+        if isinstance(self.run.clock, FakeClock):
+            self.run.clock.beat = lambda: beat(self.run)
+
+    def __exit__(self, *_: object) -> None:
+        if isinstance(self.run.clock, FakeClock):
+            self.run.clock.beat = None
 
 
 class Crash(BaseException):

@@ -19,8 +19,6 @@ from deployer.steps import Watch
 
 SLACK_SECONDS = 1.0  # beyond its time-outs in which a reading must have come
 
-Start = Callable[[Callable[[], None]], None]
-
 
 def in_background(work: Callable[[], None]) -> None:
     """Do work in a thread that does not keep the process alive."""
@@ -59,8 +57,8 @@ class MetricWatch:
     A metric whose every limit is about stable is left out where all users are on the candidate.
     """
 
-    def __init__(self, run: Run, step: Watch, start: Start = in_background) -> None:
-        self._run, self._start = run, start
+    def __init__(self, run: Run, step: Watch) -> None:
+        self._run = run
         self._sides = _sides(run, step)
         self._ended = threading.Event()
         alone, now = len(self._sides) == 1, run.clock.monotonic()
@@ -98,7 +96,7 @@ class MetricWatch:
     def _ask(self, poll: _Poll, now: float) -> None:
         if poll.began is None and now >= poll.next_at:
             poll.began = now
-            self._start(lambda: poll.answers.put(self._read(poll.judge.metric)))
+            in_background(lambda: poll.answers.put(self._read(poll.judge.metric)))
 
     def _read(self, metric: Metric) -> Reading:
         try:

@@ -87,7 +87,7 @@ def _forward(run: Run) -> Ending:
         try:
             if n <= plan.commit:
                 run.look()
-                _refuse_overspent(run)
+                _refuse_overspent(run, step)
             _one(run, "forward", n, step)
         except Hold as hold:
             return _hold(run, hold)
@@ -103,9 +103,12 @@ def _forward(run: Run) -> Ending:
     return _end(run, Ending("done", Exit.DONE, text, run.rollout.number))
 
 
-def _refuse_overspent(run: Run) -> None:
-    """Go no step further with a candidate that the proxy gives no users any more, unless a person promotes it."""
-    if not run.hurry:
+def _refuse_overspent(run: Run, step: Step) -> None:
+    """Go no step further with a candidate that the proxy gives no users any more, unless a person promotes it.
+
+    A watch looks by itself, and has more patience with a proxy that is being restarted.
+    """
+    if not run.hurry and not isinstance(step, Watch):
         run.spending.check(f"r{run.rollout.release}", 0)
 
 

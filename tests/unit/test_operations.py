@@ -12,34 +12,10 @@ from deployer import operations, queries
 from deployer.clock import Deadline
 from deployer.engine import pulse
 from deployer.errors import Exit, Locked, LockLost, Refused
-from deployer.events import Event
 from deployer.model import Live
-from deployer.operations import House
 from deployer.operations.driving import run_of
-from tests.house import house, request
-from tests.memory import World
-
-REPOSITORY = Path(__file__).parents[2]
-
-
-class Scene:
-    def __init__(self, folder: Path) -> None:
-        self.events: list[Event] = []
-        self.world = World()
-        self.house: House = house(folder, self.world, self.events)
-
-    def deploy(self, version: str, strategy: str = "bluegreen", **more: object) -> operations.Ending:
-        return operations.deploy(self.house, request(version, strategy, REPOSITORY, **more))
-
-    @property
-    def live(self) -> Live:
-        return self.world.live["shop"]
-
-    def versions(self, colour: str) -> list[str]:
-        return [self.world.versions[i.release] for i in self.world.instances.values() if i.colour == colour]
-
-    def kinds(self) -> list[str]:
-        return [e.kind for e in self.events]
+from deployer.steps import Share
+from tests.house import REPOSITORY, Scene, request
 
 
 @pytest.fixture
@@ -79,7 +55,7 @@ def test_canary_raises_the_share_and_keeps_the_old_one_warm(scene: Scene) -> Non
     ending = scene.deploy("2.0", "canary", options={"percent": 10})
     assert ending.outcome == "done"
     shares = [live.share for live in scene.world.history if live.rollout == 2]
-    assert list(dict.fromkeys(shares)) == [1000, 2500, 5000, 0]
+    assert list(dict.fromkeys(shares)) == [1000, 2500, 5000, 10000, 0]
     assert scene.versions("green") == ["2.0", "2.0"]
     assert scene.versions("blue") == ["1.0", "1.0"]
     assert scene.house.store.service("shop").warm == 1
@@ -296,7 +272,7 @@ def test_the_pulse_renews_the_lease(scene: Scene) -> None:
     scene.deploy("2.0", "canary", options={"percent": 10, "hold": True})
     lock = scene.house.store.locks.take("shop", "test")
     run = run_of(scene.house, lock, scene.house.store.rollout(2))
-    run.steer(1000, leased=True, deadline=Deadline.after(scene.world.clock, 5))
+    run.steer(Share(share=1000, deadline=5), Deadline.after(scene.world.clock, 5))
     before = scene.live.lease
     scene.world.clock.sleep(10)
     pulse.beat(run)

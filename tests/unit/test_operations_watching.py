@@ -1,0 +1,331 @@
+"""Watches, budget, lease, shield and baseline of a rollout, on drivers in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from deployer import operations
+from deployer.clock import Deadline
+from deployer.engine.watching import LOOK_SECONDS
+from deployer.errors import Exit, Refused
+from deployer.judge.verdicts import Verdict, Verdicts
+from deployer.model import FULL, Live
+from deployer.operations.driving import run_of
+from deployer.recording import Looked, Watching, file_of, read
+from tests.house import REPOSITORY, Scene, request
+from tests.memory import Crash, PaperPulse
+
+AT_TEN = {"percent": 10, "steps": [10], "bake": 0}
+BUSY = 20_000.0  # requests a second: what is to be shown is shown within a few looks
+
+
+@pytest.fixture
+def scene(state: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Scene]:
+    monkeypatch.setattr("deployer.engine.walk.Pulse", PaperPulse)
+    scene = Scene(state)
+    with scene.house:
+        yield scene
+
+
+@pytest.fixture
+def live(scene: Scene) -> Scene:
+    scene.deploy("1.0")
+    scene.events.clear()
+    return scene
+
+
+def needed(**options: object) -> dict[str, object]:
+    """A manifest whose canary watches as long as needed."""
+    return {"strategy": {"canary": options}}
+
+
+# -- as long as needed
+
+
+def test_a_step_ends_when_it_is_shown_to_be_no_worse(live: Scene) -> None:
+    live.world.rate = BUSY
+    ending = live.deploy("2.0", "canary", manifest=needed())
+    assert ending.outcome == "done"
+    verdicts = [v["verdict"] for v in live.told("verdict")]
+    assert verdicts[:3] == ["no worse"] * 3
+    took = [s["seconds"] for s in live.told("step.done") if s["text"].startswith("watch")]
+    assert all(10 <= t < 60 for t in took[:3]), "ten seconds at the least, and far from the deadline"
+
+
+def test_what_is_not_shown_by_the_deadline_is_held_and_goes_on_when_resumed(live: Scene) -> None:
+    live.world.rate = 20.0
+    ending = live.deploy("2.0", "canary", manifest=needed(within="60s", steps=[10], bake="0s"))
+    assert (ending.outcome, ending.exit) == ("held", Exit.CANNOT_JUDGE)
+    assert ending.text.startswith("cannot judge r2 at 10 % within 1 min: ")
+    assert live.live.share == 1000
+    live.world.clock.sleep(3600)
+    before = live.world.clock.now()
+    again = operations.resume(live.house, "shop")
+    assert (again.outcome, again.exit) == ("held", Exit.CANNOT_JUDGE)
+    assert 60 <= live.world.clock.now() - before < 62, "the deadline is a fresh one"
+    live.world.rate = BUSY
+    assert operations.resume(live.house, "shop").outcome == "done"
+
+
+def test_promote_waits_for_no_evidence(live: Scene) -> None:
+    live.world.rate = 0.0
+    live.deploy("2.0", "canary", manifest=needed(within="60s"))
+    before = live.world.clock.now()
+    assert operations.promote(live.house, "shop").outcome == "done"
+    assert live.world.clock.now() - before < LOOK_SECONDS
+
+
+# -- the bake
+
+
+def test_what_is_bad_only_with_everyone_on_it_takes_itself_back_before_the_promotion(live: Scene) -> None:
+    live.world.worse, live.world.worse_above = {"2.0"}, 5000
+    ending = live.deploy("2.0", "canary")
+    assert (ending.outcome, ending.exit) == ("reverted", Exit.VERDICT)
+    assert FULL in {before.share for before in live.world.history}
+    assert live.live == Live("blue", 0, 0, 2)
+    assert live.house.store.service("shop").stable == 1
+
+
+def test_the_bake_has_a_lease(live: Scene) -> None:
+    live.deploy("2.0", "canary", options={"bake": "5s"})
+    full = next(moved for moved in live.told("traffic.changed") if moved["share"] == FULL)
+    assert full["lease"] > 0
+
+
+# -- one stream, one judge, one recording
+
+
+def test_a_drive_has_one_stream_for_all_its_watches(live: Scene) -> None:
+    opened: list[str] = []
+    original = live.world.flow("shop").streams
+    live.world.tick = lambda _what: opened.extend(f"{id(s)}" for s in original)
+    live.deploy("2.0", "canary")
+    assert len(set(opened)) == 1
+    assert original == [], "and it is closed at the end"
+
+
+def test_a_recording_gives_the_same_verdicts_again(live: Scene) -> None:
+    live.world.worse, live.world.worse_above, live.world.rate = {"2.0"}, 1000, 200.0
+    live.deploy("2.0", "canary", options={"steps": [10, 50]})
+    manifest = live.house.store.release("shop", 2).manifest
+    verdicts = Verdicts(manifest.judge, sticky=manifest.traffic.sticky)
+    seen: list[Verdict] = []
+    for mark in read(file_of(live.house.store.folder, 2)):
+        if isinstance(mark, Watching):
+            verdicts.begin(mark.share, mark.following)
+        elif isinstance(mark, Looked):
+            seen.append(verdicts.observe(mark.sample, mark.at))
+    told = live.told("verdict")
+    assert [t["verdict"] for t in told][-1] == "worse"
+    assert seen[-1].kind == "worse"
+    assert [t["text"] for t in told] == [v.text for v in seen if v.text in {t["text"] for t in told}][: len(told)]
+
+
+def test_a_recording_that_cannot_be_written_is_a_note(live: Scene) -> None:
+    (live.house.store.folder / "recordings").write_text("not a folder")
+    assert live.deploy("2.0", "canary").outcome == "done"
+    notes = [n["text"] for n in live.told("note")]
+    assert len([n for n in notes if n.startswith("the recording of this rollout ends here")]) == 1
+
+
+# -- budget
+
+
+TIGHT = {"traffic": {"budget": 1}, "judge": {"requests": 5, "alpha": 1e-9}}
+
+
+def test_a_spent_budget_is_the_end(live: Scene) -> None:
+    live.world.worse = {"2.0"}
+    ending = live.deploy("2.0", "canary", manifest=TIGHT, options=AT_TEN)
+    assert (ending.outcome, ending.exit) == ("reverted", Exit.VERDICT)
+    assert live.told("budget.spent") == [{"spent": 1, "limit": 1}]
+    failed = live.told("step.failed")[0]["error"]
+    assert failed.startswith("the budget of 1 bad answers is spent: users saw 1 of r2")
+    assert live.world.flow("shop").spent[2] == 1
+
+
+def test_the_budget_follows_what_the_margin_allows(live: Scene) -> None:
+    live.world.usual, live.world.rate = 0.02, 500.0
+    manifest = {"traffic": {"budget": 10}, "judge": {"requests": 5, "errors": {"margin": 2}}}
+    ending = live.deploy("2.0", "canary", manifest=manifest, options={"for": "60s"})
+    assert ending.outcome == "done", "users saw many more than ten: two in a hundred is usual here"
+    assert live.world.flow("shop").spent[2] > 100
+    limits = [before.budget for before in live.world.history if before.rollout == 2 and before.share]
+    assert limits == sorted(limits)
+    assert limits[0] == 10
+    assert live.live.budget == 0, "the promotion ends it"
+
+
+def test_a_budget_spent_while_nobody_looked_is_found_when_it_is_resumed(live: Scene) -> None:
+    live.deploy("2.0", "canary", manifest={"traffic": {"budget": 20}}, options={"percent": 10, "hold": True})
+    granted = live.live.budget
+    assert granted >= 20
+    live.world.worse = {"2.0"}
+    live.world.clock.sleep(600)
+    ending = operations.resume(live.house, "shop")
+    assert (ending.outcome, ending.exit) == ("reverted", Exit.VERDICT)
+    assert granted <= live.world.flow("shop").spent[2] <= granted + 2, "the proxy held it there without us"
+    assert live.told("budget.spent")
+
+
+def test_a_resumed_rollout_keeps_the_limit_that_it_had_come_to(live: Scene) -> None:
+    live.world.usual, live.world.rate = 0.02, 500.0
+    manifest = {"traffic": {"budget": 10}, "judge": {"requests": 5, "errors": {"margin": 2}}}
+    live.deploy("2.0", "canary", manifest=manifest, options={"percent": 10, "hold": True})
+    assert live.live.budget > 20
+    assert live.world.flow("shop").spent[2] > 10
+    assert operations.resume(live.house, "shop").outcome == "done"
+
+
+def test_without_a_budget_nothing_is_limited(live: Scene) -> None:
+    live.deploy("2.0", "canary", manifest={"traffic": {"budget": False}})
+    assert {before.budget for before in live.world.history} == {0}
+
+
+# -- lease and shield
+
+
+def test_a_lease_that_ran_out_is_told_when_it_is_resumed(live: Scene) -> None:
+    live.world.rate = 0.0
+    live.world.silent_until = 0.0
+
+    def die(what: str) -> None:
+        if "share=2500" in what and what.startswith("after steer"):
+            raise Crash(what)
+
+    live.world.rate, live.world.tick = 100.0, die
+    with pytest.raises(Crash):
+        live.deploy("2.0", "canary")
+    live.house.store.locks.break_("shop")
+    live.world.tick = lambda _what: None
+    live.world.clock.sleep(100)
+    assert operations.resume(live.house, "shop").outcome == "done"
+    (over,) = live.told("lease.over")
+    assert over["share"] == 2500
+    assert 68 <= over["seconds"] <= 70
+
+
+def test_a_shield_is_told_once_and_counted_at_the_end(live: Scene) -> None:
+    live.world.worse, live.world.shield = {"2.0"}, 1.0
+    ending = live.deploy("2.0", "canary", manifest=TIGHT, options=AT_TEN)
+    assert (ending.outcome, ending.exit) == ("reverted", Exit.VERDICT)
+    assert "is worse" in ending.text, "users saw nothing, and the judge saw it all"
+    assert live.told("budget.spent") == []
+    first, last = live.told("shield.used")
+    assert 0 < first["shielded"] < last["shielded"] <= last["answered"]
+    assert live.told("sample")[-1]["shielded"] == last["shielded"]
+
+
+# -- a world that does not answer
+
+
+def test_a_proxy_that_restarts_is_waited_for(live: Scene) -> None:
+    shares = iter(("share=500,", "share=2500,", "share=10000,"))
+    expected = next(shares)
+
+    def restart(what: str) -> None:
+        nonlocal expected
+        if what.startswith("after steer") and expected in what:
+            expected = next(shares, "no further")
+            _silence(live, 5.0)
+
+    live.world.tick = restart
+    assert live.deploy("2.0", "canary").outcome == "done"
+    assert len([n for n in live.told("note") if n["text"].startswith("cannot look")]) == 3
+
+
+def test_a_proxy_that_stays_away_ends_the_rollout(live: Scene) -> None:
+    live.world.tick = lambda what: _silence(live, 20.0) if "share=500" in what else None
+    ending = live.deploy("2.0", "canary", manifest={"traffic": {"budget": False}})
+    assert (ending.outcome, ending.exit) == ("stuck", Exit.NEEDS_PERSON)
+
+
+def _silence(scene: Scene, seconds: float) -> None:
+    scene.world.silent_until = scene.world.clock.now() + seconds
+
+
+# -- a fresh baseline
+
+FRESH = {"baseline": "fresh", "steps": [10, 50]}
+
+
+def test_a_fresh_baseline_stands_as_long_as_it_is_compared_with(live: Scene) -> None:
+    started: list[str] = []
+    live.world.tick = lambda what: started.append(what) if what.startswith("after ensure shop-r1") else None
+    ending = live.deploy("2.0", "canary", options=FRESH)
+    assert ending.outcome == "done"
+    assert [s for s in started if s.startswith("after ensure")] == [
+        "after ensure shop-r1-101",
+        "after ensure shop-r1-102",
+    ]
+    moved = [(m["share"], m["baseline"]) for m in live.told("traffic.changed")]
+    assert moved == [(1000, 1000), (5000, 5000), (FULL, 0), (0, 0)]
+    sample = [s for s in live.told("sample") if s["share_asked"] == 1000][-1]
+    assert sample["share_measured"] == pytest.approx(1000, abs=20)
+    assert sample["rest"]["requests"] > sample["stable"]["requests"]
+    assert live.versions("baseline") == []
+    assert live.versions("blue") == ["1.0", "1.0"], "the warm ones stay"
+
+
+def test_a_worse_release_takes_the_baseline_with_it(live: Scene) -> None:
+    live.world.worse = {"2.0"}
+    ending = live.deploy("2.0", "canary", options=FRESH)
+    assert (ending.outcome, ending.exit) == ("reverted", Exit.VERDICT)
+    assert sorted(live.world.instances) == ["shop-r1-1", "shop-r1-2"]
+    assert live.live == Live("blue", 0, 0, 2)
+
+
+def test_a_baseline_that_dies_is_nothing_to_compare_with(live: Scene) -> None:
+    def kill(what: str) -> None:
+        if "baseline=1000" in what and what.startswith("after steer"):
+            live.world.end("shop-r1-101")
+
+    live.world.tick = kill
+    ending = live.deploy("2.0", "canary", options=FRESH)
+    assert (ending.outcome, ending.exit) == ("reverted", Exit.FAILED)
+    assert "shop-r1-101 exited" in ending.text
+
+
+@pytest.mark.parametrize("strategy", ["canary", "bluegreen", "rolling", "recreate"])
+def test_a_baseline_that_was_left_over_is_cleared_by_the_next_deploy(live: Scene, strategy: str) -> None:
+    left(live)
+    assert live.deploy("2.0", strategy).outcome == "done"
+    assert live.versions("baseline") == []
+
+
+def test_down_takes_a_baseline_too(live: Scene) -> None:
+    left(live)
+    operations.down(live.house, "shop")
+    assert live.world.instances == {}
+    assert not any(live.world.servers.values())
+
+
+def left(scene: Scene) -> None:
+    """Leave a baseline as a rollout does whose store was lost."""
+    lock = scene.house.store.locks.take("shop", "test")
+    run = run_of(scene.house, lock, scene.house.store.rollouts("shop")[0])
+    spec = run.spec(scene.house.store.release("shop", 1), "baseline", 101)
+    run.drivers.runtime.ensure(spec, Deadline.after(scene.world.clock, 5))
+    scene.house.store.locks.release(lock)
+    assert scene.versions("baseline") == ["1.0"]
+
+
+# -- options
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"baseline": "fresh", "steps": [10, 60]}, r"no share above 50 %, not 60 %"),
+        ({"percent": 100, "hold": True}, "nothing left to hold for"),
+        ({"within": "1s"}, "within"),
+        ({"baseline": "cold"}, "'stable' or 'fresh'"),
+    ],
+)
+def test_options_that_cannot_be(live: Scene, options: dict[str, object], said: str) -> None:
+    with pytest.raises(Refused, match=said):
+        operations.propose(live.house, request("2.0", "canary", REPOSITORY, options=options))
