@@ -6,7 +6,7 @@ import threading
 from types import TracebackType
 from typing import Self
 
-from deployer.engine.gates import LOOK_SECONDS, Tally
+from deployer.engine.watching import LOOK_SECONDS, Tally
 from deployer.errors import DeployError
 from deployer.events import Event
 from deployer.operations import House
