@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -193,8 +194,8 @@ class Counts:
 
     def __add__(self, more: Counts) -> Counts:
         long, short = sorted((self.latency, more.latency), key=len, reverse=True)
-        merged = tuple(a + (short[i] if i < len(short) else 0) for i, a in enumerate(long))
-        return Counts(self.requests + more.requests, self.errors + more.errors, merged)
+        latency = (*map(operator.add, long, short), *long[len(short) :])
+        return Counts(self.requests + more.requests, self.errors + more.errors, latency)
 
     def quantile(self, q: float) -> float | None:
         """Give the latency in ms under which the part `q` of the good answers fell (upper edge of its bucket)."""

@@ -1,81 +1,114 @@
-"""Bets on the side that an answer came from, given what it was."""
+"""Bets on the side that an answer came from, given what it was: `bad` (an error, or slow) or not."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from functools import lru_cache
 from typing import NamedTuple
 
-from deployer.model import FULL
+from deployer.judge.margin import Margin
 
-# Candidates that are bet on: their odds of failing as multiples of the odds at the tolerance, and the part of the
-# wealth that each gets. The first is the tolerance itself: what is tolerated loses on average and is not called worse.
-ODDS = (1.0, 1.7, 3.0, 6.0, 15.0, 60.0, 1e3, 1e5)
-WEIGHTS = (0.18, 0.14, 0.14, 0.12, 0.10, 0.10, 0.10, 0.12)
-_BELIEF = 100.0  # requests: so many must contradict the share before it is half given up
-_MEMORY = 65536.0  # requests: the measured part is that of the last so many
-_HIGHEST_RATE = 1 - 1e-7  # nobody fails always: a single success would ruin who bets on that
+HIGHEST_RATE = 1 - 1e-7  # nobody fails always: a single success would ruin who bets on that
+_LOWEST_RATE = 1e-12
+_NARROWER = 1e-9  # how far a rate stays below what cannot be
+_HALVINGS = 60  # of the interval that the least favourable rate lies in: down to the precision of a float
 
 
 class Bet(NamedTuple):
-    """Log factors of the wealth for one request, by side and outcome."""
+    """Log factors of the wealth for one answer, by side and outcome."""
 
     stable_ok: float
-    stable_error: float
+    stable_bad: float
     candidate_ok: float
-    candidate_error: float
+    candidate_bad: float
+
+    def on(self, stable_ok: float, stable_bad: float, candidate_ok: float, candidate_bad: float) -> float:
+        """Give what so many answers gain."""
+        return (
+            stable_ok * self.stable_ok
+            + stable_bad * self.stable_bad
+            + candidate_ok * self.candidate_ok
+            + candidate_bad * self.candidate_bad
+        )
 
 
 def times_odds(rate: float, factor: float) -> float:
     """Give the rate whose odds are `factor` times those of `rate`."""
-    return min(_HIGHEST_RATE, factor * rate / (1 - rate + factor * rate))
+    return min(HIGHEST_RATE, factor * rate / (1 - rate + factor * rate))
 
 
-def on_every_answer(p: float, rate: float, worse: float) -> Bet:
-    """Bet that the candidate fails with `worse` while stable fails with `rate`; p is the candidate's share, exactly.
+def divergence(a: float, b: float) -> float:
+    """Give the Kullback-Leibler divergence of a coin with rate `a` from one with rate `b`, in nats."""
+    heads = a * math.log(a / b) if a else 0.0
+    tails = (1 - a) * math.log((1 - a) / (1 - b)) if a < 1 else 0.0
+    return heads + tails
 
-    The most that can be won, and fair only if each request was sent by a coin of its own.
+
+def information(p: float, stable: float, candidate: float) -> float:
+    """Give what an answer tells of its side, in nats, where a coin with `p` sends and the sides have these rates.
+
+    No test of "they are the same" can gain faster while it does not know the common rate.
     """
-    mean = (1 - p) * rate + p * worse
+    mean = (1 - p) * stable + p * candidate
+    return (1 - p) * divergence(stable, mean) + p * divergence(candidate, mean)
+
+
+def on_every_answer(p: float, rate: float, other: float) -> Bet:
+    """Bet that the candidate has the rate `other` while stable has `rate`; p is the candidate's share, exactly.
+
+    The most that can be won against "they are the same". Fair if each answer was sent by a coin of its own; losing
+    while the candidate's rate lies on the other side of stable's.
+    """
+    mean = (1 - p) * rate + p * other
     return Bet(
         math.log((1 - rate) / (1 - mean)),
         math.log(rate / mean),
-        math.log((1 - worse) / (1 - mean)),
-        math.log(worse / mean),
+        math.log((1 - other) / (1 - mean)),
+        math.log(other / mean),
     )
 
 
 def on_errors(p: float, rate: float, worse: float) -> Bet:
-    """Bet on the side of errors alone; fair as long as the candidate's part of the requests is p or less."""
+    """Bet on the side of errors alone; fair as long as the candidate's part of what may fail is p or less."""
     ratio = worse / rate
     mean = 1 - p + p * ratio
     return Bet(0.0, -math.log(mean), 0.0, math.log(ratio / mean))
 
 
-@dataclass(frozen=True)
-class Part:
-    """The candidate's part of the requests when clients are sticky: what the coin says, or more if more was seen.
+def against_margin(p: float, rate: float, candidate: float, margin: Margin) -> Bet:
+    """Bet that the sides have these rates, against "the candidate's is at the margin or beyond".
 
-    Few clients, or one that asks much, make the measured part differ from the share. Taking the larger of the two
-    keeps the bets on errors fair when the candidate has the busy clients, and costs little when it has not.
+    What is beyond the margin is a convex set of pairs of rates, so the likelihood ratio to the pair in it that is
+    nearest (in divergence) does not gain for any pair of the set, and nothing grows faster. `candidate` must be below
+    the margin. Source: Grünwald, de Heide, Koolen 2024 (reverse information projection).
     """
+    stable_there, candidate_there = nearest_beyond(p, rate, candidate, margin)
+    return Bet(
+        math.log((1 - rate) / (1 - stable_there)),
+        math.log(rate / stable_there),
+        math.log((1 - candidate) / (1 - candidate_there)),
+        math.log(candidate / candidate_there),
+    )
 
-    share: int = 0
-    candidate: float = 0.0
-    requests: float = 0.0
 
-    @property
-    def p(self) -> float:
-        """The part to bet with, from what was seen before."""
-        p = self.share / FULL
-        return max(p, (self.candidate + _BELIEF * p) / (self.requests + _BELIEF))
+@lru_cache(maxsize=256)
+def growth_of_proof(p: float, rate: float, margin: Margin) -> float:
+    """Give what an answer adds to the logarithm of the best evidence for a candidate that is as good as stable."""
+    stable_there, candidate_there = nearest_beyond(p, rate, rate, margin)
+    return (1 - p) * divergence(rate, stable_there) + p * divergence(rate, candidate_there)
 
-    def under(self, share: int) -> Part:
-        """Start afresh when the share is another one."""
-        return self if share == self.share else Part(share)
 
-    def after(self, stable: int, candidate: int) -> Part:
-        """Give what is known after so many more requests of both sides."""
-        mine, all_of_them = self.candidate + candidate, self.requests + stable + candidate
-        fade = min(1.0, _MEMORY / all_of_them) if all_of_them else 1.0
-        return Part(self.share, mine * fade, all_of_them * fade)
+def nearest_beyond(p: float, rate: float, candidate: float, margin: Margin) -> tuple[float, float]:
+    """Give the rates of stable and candidate, at the margin, that are hardest to tell from the ones given.
+
+    They minimise (1-p) KL(rate|x) + p KL(candidate|margin.of(x)), found by halving where the slope changes its sign.
+    """
+    low, high = _LOWEST_RATE, min(rate, (1 - _NARROWER) / margin.ratio, 1 - _NARROWER - margin.add)
+    for _ in range(_HALVINGS):
+        x = 0.5 * (low + high)
+        y = margin.of(x)
+        steep = margin.ratio if margin.ratio * x > x + margin.add else 1.0
+        slope = (1 - p) * (x - rate) / (x * (1 - x)) + p * steep * (y - candidate) / (y * (1 - y))
+        low, high = (low, x) if slope > 0 else (x, high)
+    x = 0.5 * (low + high)
+    return x, margin.of(x)

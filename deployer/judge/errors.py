@@ -6,9 +6,8 @@ both sides, bursts, daily cycles and changes of the share are no evidence. Bets 
 therefore fair while the candidate is as good as stable, and lose on average while it is better. The estimate of
 stable's rate only makes the bets good ones; it cannot make them unfair, as it comes from before what is bet on.
 
-With sticky clients the coin is thrown once per client. Then successes are not bet on, since a client that keeps asking
-stable says nothing against the candidate, and the measured part of the requests counts where it is above the share.
-The bound then holds for errors of different clients: one client that fails again and again counts each time.
+With sticky clients the coin is thrown once per client. Then only the first error of each client is bet on, whichever
+side it fell on: a client that keeps asking, or keeps failing, says nothing new.
 
 Sources: Howard et al. 2021 (bounds by non-negative supermartingales, valid at every time); Lindon et al. 2022
 (conditioning on the labels of events); Waudby-Smith and Ramdas 2024 (betting).
@@ -16,78 +15,89 @@ Sources: Howard et al. 2021 (bounds by non-negative supermartingales, valid at e
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
 
-from deployer.judge.bets import ODDS, WEIGHTS, Part, on_errors, on_every_answer, times_odds
+from deployer.judge.bets import Bet, against_margin, on_errors, on_every_answer, times_odds
+from deployer.judge.margin import Margin
+from deployer.judge.tables import Tables
 from deployer.judge.wealth import Wealth
-from deployer.model import FULL, Counts
 
-# What is believed of stable before it was seen: half an error in 500 requests.
-_PRIOR_REQUESTS, _PRIOR_ERRORS = 500.0, 0.5
-_MEMORY = 65536  # requests; beyond them the past is worth half, and again
-_NEWS = 0.01  # a rate that moved by less than this part leaves the bets as they are
+# Candidates that are bet on: their odds of failing as multiples of the odds at the tolerance, and the part of the
+# wealth that each gets. The first is the tolerance itself: what is tolerated loses on average and is not called worse.
+ODDS = (1.0, 1.7, 3.0, 6.0, 15.0, 60.0, 1e3, 1e5)
+WEIGHTS = (0.18, 0.14, 0.14, 0.12, 0.10, 0.10, 0.10, 0.12)
+PROOF_WEIGHTS = (0.6, 0.2, 0.2)  # a candidate as good as stable, twice as good, half-way to the margin
+_HIGHEST_TOLERATED = 0.999
+_LARGEST_ADD = 0.5
 
 
-@dataclass(frozen=True)
-class ErrorJudge:
-    """Evidence that the candidate fails more often than stable; all of the wealth is on errors.
+def tolerated(margin: Margin, rate: float) -> float:
+    """Give the error rate that a candidate may have where stable has `rate`."""
+    return min(_HIGHEST_TOLERATED, margin.of(rate))
 
-    Tolerated is `margin` times stable's rate, or stable's rate plus `add`, whichever is more. `requests` and `errors`
-    are stable's, fading; `rate` is what the bets now in force assume of it.
-    """
 
-    margin: float = 1.5
-    add: float = 0.001
-    sticky: bool = False
-    wealth: Wealth = field(default_factory=lambda: Wealth.split(WEIGHTS))
-    part: Part = field(default_factory=Part)
-    rate: float = _PRIOR_ERRORS / _PRIOR_REQUESTS
-    requests: float = 0.0
-    errors: float = 0.0
+def provable(margin: Margin) -> Margin:
+    """Give the margin with an addition that still leaves rates beyond it."""
+    return Margin(margin.ratio, min(_LARGEST_ADD, margin.add))
+
+
+class ErrorAbort:
+    """Evidence that the candidate fails more often than stable."""
+
+    def __init__(self, margin: Margin, *, sticky: bool) -> None:
+        self._margin = margin
+        self._kind = on_errors if sticky else on_every_answer
+        self._wealth = Wealth(WEIGHTS)
+        self._tables: Tables[Bet] = Tables()
 
     @property
     def log_evidence(self) -> float:
-        """Natural logarithm of the evidence; at log(1/alpha) the candidate is worse, with error probability alpha."""
-        return self.wealth.log
+        """Natural logarithm of the evidence."""
+        return self._wealth.log
+
+    def bets(self, p: float, rate: float) -> tuple[Bet, ...]:
+        """Give the bets in force where a coin with `p` sends and stable fails with `rate`."""
+        limit = tolerated(self._margin, rate)
+        return self._tables.at(p, lambda: tuple(self._kind(p, rate, times_odds(limit, factor)) for factor in ODDS))
+
+    def score(self, p: float, rate: float, answers: Sequence[int]) -> None:
+        """Settle the bets on so many answers: stable's good and bad, then the candidate's."""
+        self._wealth.win([bet.on(*answers) for bet in self.bets(p, rate)])
+
+    def at(self, now: float) -> None:
+        """Let time go by, in seconds."""
+        self._wealth.at(now)
+
+    def forget_bets(self) -> None:
+        """Make bets anew: stable's rate has moved."""
+        self._tables.clear()
+
+
+class MarginPromote:
+    """Evidence that the candidate's error rate is below the margin: against "it is at the margin or beyond"."""
+
+    def __init__(self, margin: Margin) -> None:
+        self.margin = provable(margin)
+        self._wealth = Wealth(PROOF_WEIGHTS, with_reserve=False)
+        self._tables: Tables[Bet] = Tables()
 
     @property
-    def tolerated(self) -> float:
-        """The error rate that a candidate may have now."""
-        return min(0.999, max(self.margin * self.rate, self.rate + self.add))
+    def log_evidence(self) -> float:
+        """Natural logarithm of the evidence; at log(1/beta) it is shown, with error probability beta."""
+        return self._wealth.log
 
-    def after(self, stable: Counts, candidate: Counts, share: int, at: float) -> ErrorJudge:
-        """Give the judge after both sides answered so much under `share` (basis points); `at` in seconds.
+    def bets(self, p: float, rate: float) -> tuple[Bet, ...]:
+        """Give the bets in force where a coin with `p` sends and stable fails with `rate`."""
+        return self._tables.at(p, lambda: self._made(p, rate))
 
-        A share of nothing or of everything says nothing about the difference: such samples only teach stable's rate.
-        """
-        judge = self
-        if 0 < share < FULL:  # bet first: what the sample teaches must not shape the bets on it
-            part = self.part.under(share)
-            judge = replace(
-                self,
-                wealth=self.wealth.won(self._gains(stable, candidate, part)),
-                part=part.after(stable.requests, candidate.requests),
-            )
-        judge = judge._learned(stable)
-        return replace(judge, wealth=judge.wealth.at(at))
+    def _made(self, p: float, rate: float) -> tuple[Bet, ...]:
+        half_way = 0.5 * (rate + min(1.0, self.margin.of(rate)))
+        return tuple(against_margin(p, rate, believed, self.margin) for believed in (rate, 0.5 * rate, half_way))
 
-    def _gains(self, stable: Counts, candidate: Counts, part: Part) -> list[float]:
-        kind, p = (on_errors, part.p) if self.sticky else (on_every_answer, part.share / FULL)
-        gains = []
-        for factor in ODDS:
-            bet = kind(p, self.rate, times_odds(self.tolerated, factor))
-            gains.append(
-                (stable.requests - stable.errors) * bet.stable_ok
-                + stable.errors * bet.stable_error
-                + (candidate.requests - candidate.errors) * bet.candidate_ok
-                + candidate.errors * bet.candidate_error
-            )
-        return gains
+    def score(self, p: float, rate: float, answers: Sequence[int]) -> None:
+        """Settle the bets on so many answers: stable's good and bad, then the candidate's."""
+        self._wealth.win([bet.on(*answers) for bet in self.bets(p, rate)])
 
-    def _learned(self, stable: Counts) -> ErrorJudge:
-        requests, errors = self.requests + stable.requests, self.errors + stable.errors
-        while requests > _MEMORY:
-            requests, errors = requests / 2, errors / 2
-        rate = min(0.5, max(1e-6, (errors + _PRIOR_ERRORS) / (requests + _PRIOR_REQUESTS)))
-        moved = abs(rate / self.rate - 1) > _NEWS
-        return replace(self, requests=requests, errors=errors, rate=rate if moved else self.rate)
+    def forget_bets(self) -> None:
+        """Make bets anew: stable's rate has moved."""
+        self._tables.clear()

@@ -8,9 +8,9 @@ limit says, losing when it fails less.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field, replace
 
-from deployer.judge.bets import ODDS, WEIGHTS, times_odds
+from deployer.judge.bets import times_odds
+from deployer.judge.errors import ODDS, WEIGHTS
 from deployer.judge.wealth import Wealth
 from deployer.model import Counts
 
@@ -19,26 +19,27 @@ _PARTS = tuple(weight / sum(WEIGHTS[1:]) for weight in WEIGHTS[1:])
 _LOWEST = 1e-12  # the limit 0 means that the first error is too many
 
 
-@dataclass(frozen=True)
 class AbsoluteGuard:
     """Evidence that errors are more frequent than `limit` (a fraction); a limit of 1 is never exceeded."""
 
-    limit: float = 0.1
-    wealth: Wealth = field(default_factory=lambda: Wealth.split(_PARTS))
+    def __init__(self, limit: float) -> None:
+        self._wealth = Wealth(_PARTS)
+        self._bets: list[tuple[float, float]] = []
+        if limit < 1:
+            limit = max(limit, _LOWEST)
+            worse = [times_odds(limit, factor) for factor in _ABOVE]
+            self._bets = [(math.log((1 - rate) / (1 - limit)), math.log(rate / limit)) for rate in worse]
 
     @property
     def log_evidence(self) -> float:
         """Natural logarithm of the evidence; at log(1/alpha) the limit is exceeded, with error probability alpha."""
-        return self.wealth.log
+        return self._wealth.log
 
-    def after(self, seen: Counts, at: float) -> AbsoluteGuard:
-        """Give the guard after the release answered so much; `at` in seconds."""
-        if self.limit >= 1:
-            return self
-        limit = max(self.limit, _LOWEST)
-        gains = []
-        for factor in _ABOVE:
-            worse = times_odds(limit, factor)
-            ok, error = math.log((1 - worse) / (1 - limit)), math.log(worse / limit)
-            gains.append((seen.requests - seen.errors) * ok + seen.errors * error)
-        return replace(self, wealth=self.wealth.won(gains).at(at))
+    def add(self, seen: Counts) -> None:
+        """Add what the release answered."""
+        if self._bets:
+            self._wealth.win((seen.requests - seen.errors) * ok + seen.errors * error for ok, error in self._bets)
+
+    def at(self, now: float) -> None:
+        """Let time go by, in seconds."""
+        self._wealth.at(now)

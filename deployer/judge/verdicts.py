@@ -7,21 +7,23 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from deployer.judge.errors import ErrorJudge
+from deployer.judge import numbers, words
+from deployer.judge.comparison import Comparison, Proof
 from deployer.judge.guard import AbsoluteGuard
+from deployer.judge.margin import Margin
+from deployer.judge.seen import Allowance, Seen
 from deployer.manifest.models import Judge
-from deployer.model import FULL, Counts, Sample
+from deployer.model import FULL, Sample
 
 Kind = Literal["worse", "no worse", "cannot judge"]
-_LARGEST = 1e15  # evidence beyond this is not written out; JSON knows no infinity
 
 
 @dataclass(frozen=True)
 class Verdict:
     """What is known of the candidate, as a sentence and as the measured values beside their limits.
 
-    `no worse` means proved: within the margins before the next share. `enough` is what a step of fixed time asks for: not
-    found worse, and enough requests answered in this step to have had a chance of it.
+    `no worse` means proved: within the margins that hold before the following share. `enough` is what a step of fixed
+    time asks for: not found worse, and enough answered in this step to have had a chance of it.
     """
 
     kind: Kind
@@ -34,30 +36,42 @@ class Verdicts:
     """Takes the samples of a rollout, from its first share to its last, in constant memory.
 
     Make one per rollout, not one per step: the probability `alpha` of calling a candidate worse that is as good as
-    stable covers all looks of one object. The absolute limit is another statement, with an `alpha` of its own; it is
-    only tested while there is nothing to compare with. Once worse is always worse.
+    stable covers all looks of one object; so does `beta` for each step, the probability of calling one no worse that is
+    beyond a margin. The absolute limit is another statement, with an `alpha` of its own; it is only tested while there
+    is nothing to compare with. Once worse is always worse.
 
-    `sticky` says how the proxy throws its coin: once per client, or afresh for each request (`traffic.sticky`).
+    `sticky` says how the proxy throws its coin: once per client, or afresh for each request (`traffic.sticky`);
+    `routes` are the prefixes whose errors are judged on their own too, in the order in which samples number them.
     """
 
-    def __init__(self, config: Judge, *, sticky: bool = True, routes: Sequence[str] = ()) -> None:
+    def __init__(self, config: Judge, *, sticky: bool, routes: Sequence[str] = ()) -> None:
         self._config = config
-        self._errors = ErrorJudge(margin=config.errors.margin, add=config.errors.add, sticky=sticky)
-        self._guard = AbsoluteGuard(limit=config.errors.max)
-        self._enough = math.log(1 / config.alpha)
-        self._stable, self._candidate, self._alone = Counts(), Counts(), Counts()
-        self._stable_ever = 0
-        self._share, self._in_step, self._lost = 0, 0, 0
+        self._sticky = sticky
+        self._comparison = Comparison(config, sticky=sticky, routes=routes)
+        self._guard = AbsoluteGuard(config.errors.max)
+        self._allowance = Allowance(config.errors.margin, config.errors.add, config.errors.max)
+        self._seen, self._alone = Seen(), Seen()
+        self._on_routes = {route: Seen() for route in routes}
+        self._stable_ever = self._candidate_ever = False
+        self._share, self._following, self._in_step, self._lost = 0, FULL, 0, 0
         self._worse: Verdict | None = None
 
     def begin(self, share: int, following: int) -> None:
-        """Begin a step at `share`: shown afresh must be that the candidate may have `following` (basis points)."""
-        self._share, self._in_step = share, 0
+        """Begin a step at `share`: to be shown afresh is that the candidate may have `following` (basis points)."""
+        if not 0 < following <= FULL:
+            raise ValueError(f"a following share of {following} is not between 1 and {FULL} basis points")
+        self._share, self._following, self._in_step = share, following, 0
+        self._allowance.begin(self._known_rate)
+        self._comparison.begin(following)
 
     @property
     def tolerated_errors(self) -> float:
-        """Errors that the margin allows for what the candidate answered so far."""
-        return self._candidate.requests * self._errors.tolerated
+        """Errors that the margin allows for what the candidate answered so far in this rollout."""
+        return self._allowance.errors(self._known_rate)
+
+    @property
+    def _known_rate(self) -> float | None:
+        return self._comparison.errors.rate.value if self._stable_ever else None
 
     def observe(self, sample: Sample, at: float) -> Verdict:
         """Add what was answered since the last look; `at` in seconds of a clock that does not go back.
@@ -65,87 +79,132 @@ class Verdicts:
         Raises ValueError for a sample that cannot be, such as more errors than requests.
         """
         _check(sample)
-        if sample.share != self._share:
-            self._share, self._in_step = sample.share, 0
+        self._share = sample.share
         self._in_step += sample.candidate.requests
         self._lost += sample.lost
+        self._allowance.answer(sample.stable, sample.candidate)
         # Decided by what was known before this sample: choosing the test by its own data would make it unfair.
-        alone = bool(sample.share) and (sample.share >= FULL or not self._stable_ever)
-        self._stable_ever += sample.stable.requests
+        alone = sample.share >= FULL or (self._candidate_ever and not self._stable_ever)
+        self._stable_ever |= sample.stable.requests > 0
+        self._candidate_ever |= sample.candidate.requests > 0
         if alone:
-            self._alone = _sum(self._alone, sample.candidate)
-            self._guard = self._guard.after(sample.candidate, at)
-        if 0 < sample.share < FULL:
-            self._stable, self._candidate = _sum(self._stable, sample.stable), _sum(self._candidate, sample.candidate)
-        self._errors = self._errors.after(sample.stable, sample.candidate, sample.share, at)
-        return self._verdict(alone)
+            self._alone.add(sample.stable, sample.candidate, timed=False)
+            self._guard.add(sample.candidate)
+            self._guard.at(at)
+        self._compare(sample, at)
+        return self._verdict(alone=sample.share >= FULL or (alone and not self._stable_ever))
+
+    def _compare(self, sample: Sample, at: float) -> None:
+        if not sample.share:
+            self._comparison.teach(sample.stable)
+        elif sample.share < FULL:
+            self._seen.add(sample.stable, sample.candidate, timed=self._comparison.warm)
+        for number, thrown in sample.routes:
+            seen = list(self._on_routes.values())[number]
+            for coins in thrown:
+                seen.add(coins.stable, coins.candidate)
+                seen.add_failed(coins.first_errors)
+        self._comparison.add(sample)
+        self._comparison.look(at)
+
+    # -- what to say
 
     def _verdict(self, alone: bool) -> Verdict:
+        if not self._worse:
+            self._worse = self._found_worse()
         if self._worse:
             return self._worse
-        for text, values, log in (self._against_stable(), self._against_limit()):
-            if log >= self._enough:
-                self._worse = Verdict("worse", text, values)
-                return self._worse
-        text, values, _ = self._against_limit() if alone else self._against_stable()
-        if self._in_step < self._config.requests:
-            needed = f"the candidate answered {self._in_step} of the {self._config.requests} requests that are needed"
-            return Verdict("cannot judge", f"{needed}: {text}", values)
-        return Verdict("cannot judge", text, values, enough=True)
+        enough = self._in_step >= self._config.requests
+        if alone:
+            text = f"{self._limit_beside()} is allowed, and there is nothing to compare with"
+            return Verdict("cannot judge", text, self._values_alone(), enough)
+        proofs = self._comparison.proofs
+        missing = [proof for proof in proofs if proof.log_evidence < math.log(1 / self._config.beta)]
+        text = self._what_is_missing(proofs, missing) if missing else self._what_is_shown(proofs)
+        return Verdict("cannot judge" if missing else "no worse", text, self._values(proofs), enough)
 
-    def _against_stable(self) -> tuple[str, dict[str, float | int], float]:
-        log, tolerated = self._errors.log_evidence, self._errors.tolerated
-        text = f"candidate {_rate(self._candidate)}, stable {_rate(self._stable)}: {self._compared(log)}"
-        return text, {**self._values(self._candidate, log), **_side("stable", self._stable), "limit": tolerated}, log
+    def _found_worse(self) -> Verdict | None:
+        needed = math.log(1 / self._config.alpha)
+        if self._comparison.log_worse >= needed:
+            return Verdict("worse", self._why_worse(), self._values(self._comparison.proofs))
+        if self._guard.log_evidence >= needed:
+            return Verdict("worse", f"{self._limit_beside()} is allowed: worse", self._values_alone())
+        return None
 
-    def _against_limit(self) -> tuple[str, dict[str, float | int], float]:
-        log, limit = self._guard.log_evidence, self._config.errors.max
-        text = f"candidate {_rate(self._alone)}, limit {_percent(limit)}: {self._compared(log)}"
-        return text, {**self._values(self._alone, log), "limit": limit}, log
+    def _limit_beside(self) -> str:
+        answered = words.answered("candidate", self._alone.candidate, " errors")
+        return f"{answered}, {words.percent(self._config.errors.max)}"
 
-    def _values(self, candidate: Counts, log: float) -> dict[str, float | int]:
+    def _why_worse(self) -> str:
+        """Name the bettor who won most."""
+        errors = self._config.errors
+        allowed = words.of_errors(Margin(errors.margin, errors.add))
+        winner = max(self._comparison.bettors, key=lambda bettor: bettor.log_share).name
+        if winner == "latency" and (latency := self._config.latency):
+            times = words.both_times(self._seen, ("p50", "p90", *latency.quantiles))
+            allowed = words.of_times(Margin(latency.margin, 1000 * latency.add))
+            return f"{times}: slower, {allowed} is allowed"
+        if winner == "errors":
+            return f"{words.both(self._seen)}: worse, {allowed} is allowed"
+        route = self._on_routes[winner]
+        told = words.both_failed(route.failed) if self._sticky else words.both(route)
+        return f"{winner}: {told}: worse, {allowed} is allowed"
+
+    def _what_is_shown(self, proofs: Sequence[Proof]) -> str:
+        shown = f"no worse than {words.of_errors(proofs[0].margin)} in errors"
+        if latency := self._config.latency:
+            shown += f", {words.of_times(proofs[1].margin)} in {words.listed(latency.quantiles)}"
+        if self._following < FULL:
+            shown += f", which is asked for before {words.percent(self._following / FULL)}"
+        return f"{words.both(self._seen)}: shown to be {shown}"
+
+    def _what_is_missing(self, proofs: Sequence[Proof], missing: Sequence[Proof]) -> str:
+        seen = words.both(self._seen)
+        if not self._seen.candidate.requests:
+            return f"{seen}: nothing to compare yet"
+        names = words.listed([proof.name for proof in missing])
+        shown = [proof.name for proof in proofs if proof not in missing]
+        told = (
+            f"no worse shown for {words.listed(shown)}; {names} not yet"
+            if shown
+            else f"not yet shown to be no worse in {names}"
+        )
+        return f"{seen}: {told}{self._until_when(missing)}"
+
+    def _until_when(self, missing: Sequence[Proof]) -> str:
+        times, latency = self._comparison.times, self._config.latency
+        if times and latency and not times.warmup.over:
+            warmup = latency.warmup
+            return f"; answer times count after {warmup.requests:,} answers or {warmup.seconds:g} s"
+        answers = [numbers.still_needed(proof, self._config.beta) for proof in missing]
+        known = [number for number in answers if number is not None]
+        return words.still_needed(max(known), sticky=self._sticky) if len(known) == len(answers) else ""
+
+    def _values(self, proofs: Sequence[Proof]) -> dict[str, Any]:
+        return {**numbers.compared(self._seen, self._comparison, proofs, self._config), **self._step()}
+
+    def _values_alone(self) -> dict[str, Any]:
+        guard = self._guard.log_evidence
+        return {**numbers.against_limit(self._alone.candidate, guard, self._config), **self._step()}
+
+    def _step(self) -> dict[str, int]:
         return {
-            **_side("candidate", candidate),
+            "share": self._share,
+            "following": self._following,
             "step_requests": self._in_step,
             "requests_needed": self._config.requests,
-            "evidence": float(f"{math.exp(min(log, math.log(_LARGEST))):.4g}"),
-            "evidence_needed": 1 / self._config.alpha,
-            "share": self._share,
             "lost": self._lost,
         }
 
-    def _compared(self, log: float) -> str:
-        sign = "≥" if log >= self._enough else "<"
-        seen = "over 10^15" if log >= math.log(_LARGEST) else _number(math.exp(log))
-        return f"evidence {seen} {sign} {_number(1 / self._config.alpha)}"
-
 
 def _check(sample: Sample) -> None:
-    for name, side in (("stable", sample.stable), ("candidate", sample.candidate)):
+    sides = [("stable", sample.stable), ("candidate", sample.candidate)]
+    for coins in (*sample.coins, *(c for _, of_route in sample.routes for c in of_route)):
+        sides += [("stable", coins.stable), ("candidate", coins.candidate)]
+        if not 0 <= coins.p <= 1:
+            raise ValueError(f"a coin with a probability of {coins.p} cannot be")
+    for name, side in sides:
         if not 0 <= side.errors <= side.requests:
             raise ValueError(f"{name}: {side.errors} errors of {side.requests} requests cannot be")
     if not 0 <= sample.share <= FULL:
         raise ValueError(f"a share of {sample.share} is not between 0 and {FULL} basis points")
-
-
-def _sum(a: Counts, b: Counts) -> Counts:
-    return Counts(a.requests + b.requests, a.errors + b.errors)
-
-
-def _side(name: str, seen: Counts) -> dict[str, float | int]:
-    rate = seen.errors / seen.requests if seen.requests else 0.0
-    return {f"{name}_requests": seen.requests, f"{name}_errors": seen.errors, f"{name}_rate": rate}
-
-
-def _percent(fraction: float) -> str:
-    return f"{100 * fraction:.3g} %"
-
-
-def _rate(seen: Counts) -> str:
-    if not seen.requests:
-        return "has answered nothing"
-    return f"{100 * seen.errors / seen.requests:.1f} % errors ({seen.errors} of {seen.requests})"
-
-
-def _number(value: float) -> str:
-    return f"{value:.2g}" if value < 1 else f"{value:.0f}"

@@ -1,15 +1,14 @@
-"""The purse of a bettor against "nothing is wrong".
+"""The purse of a bettor against a statement, such as "the candidate is not worse".
 
-Each bet is fair or worse for the bettor while nothing is wrong, so the wealth, which starts at 1, ever reaches 1/alpha
-with a probability of at most alpha (Ville's inequality). One may look after every request, for ever. Who bets on
-several sizes of the effect splits the purse; the parts sum up to a wealth of the same kind.
+Each bet is fair or worse for the bettor while the statement holds, so the wealth, which starts at 1, ever reaches
+1/alpha with a probability of at most alpha (Ville's inequality). One may look after every request, for ever. Who bets
+on several sizes of the effect splits the purse; the parts sum up to a wealth of the same kind.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Sequence
 
 # This part of the wealth bets from the first request on. The rest waits and is put in every RESTART seconds, so that a
 # fault that begins late need not first win back what was lost before it: a mixture over starting times, still 1 in sum.
@@ -29,38 +28,42 @@ def log_add(a: float, b: float) -> float:
     return high + math.log1p(math.exp(low - high))
 
 
-@dataclass(frozen=True)
+def log_sum(logs: Sequence[float]) -> float:
+    """Give the logarithm of the sum of numbers that are given as logarithms."""
+    high = max(logs)
+    return high + math.log(sum(math.exp(log - high) for log in logs))
+
+
 class Wealth:
-    """Wealth of one bettor per size of effect, as natural logarithms; `began` is the time of the first look."""
+    """Wealth of one bettor per size of effect, which are natural logarithms; `weights` sum up to 1.
 
-    weights: tuple[float, ...]
-    logs: tuple[float, ...]
-    began: float | None = None
-    restarts: int = 0
+    With a reserve it begins at less than 1 and gets the rest over time, see `at`; without, all of it bets from the
+    start.
+    """
 
-    @classmethod
-    def split(cls, weights: Sequence[float]) -> Wealth:
-        """Start with the purse split by these weights, which sum up to 1."""
-        return cls(tuple(weights), (math.log(AT_ONCE),) * len(weights))
+    def __init__(self, weights: Sequence[float], *, with_reserve: bool = True) -> None:
+        self._shares = tuple(math.log(weight) for weight in weights)
+        self._logs = [math.log(AT_ONCE) if with_reserve else 0.0] * len(weights)
+        self._began: float | None = None
+        self._restarts = 0
 
-    def won(self, gains: Sequence[float]) -> Wealth:
-        """Give the wealth after bets whose log factors these are, one per bettor."""
-        return replace(self, logs=tuple(log + gain for log, gain in zip(self.logs, gains, strict=True)))
+    def win(self, gains: Iterable[float]) -> None:
+        """Settle bets whose log factors these are, one per bettor."""
+        self._logs = [log + gain for log, gain in zip(self._logs, gains, strict=True)]
 
-    def at(self, now: float) -> Wealth:
-        """Give the wealth with the reserve that is due by `now`, in seconds of any clock."""
-        if self.began is None:
-            return replace(self, began=now)
-        due = int((now - self.began) / RESTART)
-        if due <= self.restarts:  # also when the clock was set back
-            return self
+    def at(self, now: float) -> None:
+        """Put in the reserve that is due by `now`, in seconds of any clock; the first call begins."""
+        if self._began is None:
+            self._began = now
+        due = int((now - self._began) / RESTART)
+        if due <= self._restarts:  # also when the clock was set back
+            return
         # Restarts between which nothing was bet are one: their parts telescope.
-        more = math.log(reserve(self.restarts) - reserve(due))
-        return replace(self, logs=tuple(log_add(log, more) for log in self.logs), restarts=due)
+        more = math.log(reserve(self._restarts) - reserve(due))
+        self._logs = [log_add(log, more) for log in self._logs]
+        self._restarts = due
 
     @property
     def log(self) -> float:
         """The natural logarithm of the whole wealth."""
-        terms = [math.log(weight) + log for weight, log in zip(self.weights, self.logs, strict=True)]
-        high = max(terms)
-        return high + math.log(sum(math.exp(term - high) for term in terms))
+        return log_sum([share + log for share, log in zip(self._shares, self._logs, strict=True)])

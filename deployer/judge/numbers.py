@@ -1,0 +1,78 @@
+"""The numbers of a verdict, beside their limits: plain data, for events, reports and people who ask why."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from deployer.judge.comparison import Bettor, Comparison, Proof
+from deployer.judge.plan import IN_PRACTICE
+from deployer.judge.seen import Seen
+from deployer.manifest.models import Judge
+from deployer.model import Counts
+
+_LARGEST = 1e15  # evidence beyond this is not written out; JSON knows no infinity
+_MOST_ANSWERS = 1e12
+
+
+def compared(seen: Seen, comparison: Comparison, proofs: Sequence[Proof], config: Judge) -> dict[str, Any]:
+    """Give the numbers of a comparison with stable."""
+    low, high = comparison.errors.ratio.interval()
+    return {
+        **_side("candidate", seen.candidate),
+        **_side("stable", seen.stable),
+        "limit": comparison.errors.tolerated,
+        "evidence": evidence(comparison.log_worse),
+        "evidence_needed": 1 / config.alpha,
+        "error_ratio_low": round(low, 4),
+        "error_ratio_high": round(high, 4),
+        "parts": {bettor.name: _bettor(bettor) for bettor in comparison.bettors},
+        "proofs": {proof.name: _proof(proof, config.beta) for proof in proofs},
+    }
+
+
+def against_limit(candidate: Counts, log_evidence: float, config: Judge) -> dict[str, Any]:
+    """Give the numbers of a release that stands alone."""
+    return {
+        **_side("candidate", candidate),
+        "limit": config.errors.max,
+        "evidence": evidence(log_evidence),
+        "evidence_needed": 1 / config.alpha,
+    }
+
+
+def evidence(log: float) -> float:
+    """Write evidence out, to four digits."""
+    return float(f"{math.exp(min(log, math.log(_LARGEST))):.4g}")
+
+
+def still_needed(proof: Proof, beta: float) -> int | None:
+    """Estimate how many more answers, of both sides, a proof takes if the candidate is as good as stable."""
+    missing = math.log(1 / beta) - proof.log_evidence
+    if missing <= 0:
+        return 0
+    if proof.growth <= 0:
+        return None
+    return math.ceil(min(_MOST_ANSWERS, IN_PRACTICE * missing / proof.growth))
+
+
+def _bettor(bettor: Bettor) -> dict[str, float]:
+    return {"weight": round(bettor.weight, 4), "evidence": evidence(bettor.log_evidence)}
+
+
+def _proof(proof: Proof, beta: float) -> dict[str, Any]:
+    numbers = {
+        "evidence": evidence(proof.log_evidence),
+        "evidence_needed": 1 / beta,
+        "progress": round(min(1.0, max(0.0, proof.log_evidence / math.log(1 / beta))), 3),
+        "answers_needed": still_needed(proof, beta),
+    }
+    if proof.limits:
+        numbers |= {"stable": float(f"{proof.limits[0]:.4g}"), "limit": float(f"{proof.limits[1]:.4g}")}
+    return numbers
+
+
+def _side(name: str, seen: Counts) -> dict[str, float | int]:
+    rate = seen.errors / seen.requests if seen.requests else 0.0
+    return {f"{name}_requests": seen.requests, f"{name}_errors": seen.errors, f"{name}_rate": rate}

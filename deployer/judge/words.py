@@ -1,0 +1,77 @@
+"""The sentences of a verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from deployer.judge.margin import Margin
+from deployer.judge.seen import Seen
+from deployer.model import Counts
+
+TOO_MANY = 10_000_000  # answers: beyond that a number promises more than is known
+
+
+def percent(fraction: float) -> str:
+    """Write a rate: `18.2 %`."""
+    value = 100 * fraction
+    return f"{value:.3g} %" if value >= 1 else f"{value:.2g} %"
+
+
+def time(ms: float) -> str:
+    """Write an answer time: `410 ms`, `2.5 s`."""
+    return f"{ms / 1000:.3g} s" if ms >= 1000 else f"{ms:.3g} ms"
+
+
+def listed(names: Sequence[str]) -> str:
+    """Write names as people do: `errors, p50 and p99`."""
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def answered(side: str, counts: Counts, what: str = "") -> str:
+    """Say how often a side failed: `candidate 18.2 % errors (20 of 110)`."""
+    if not counts.requests:
+        return f"{side} has answered nothing"
+    rate = percent(counts.errors / counts.requests)
+    return f"{side} {rate}{what} ({counts.errors:,} of {counts.requests:,})"
+
+
+def both(seen: Seen) -> str:
+    """Say how often both sides failed."""
+    return f"{answered('candidate', seen.candidate, ' errors')}, {answered('stable', seen.stable)}"
+
+
+def both_failed(failed: tuple[int, int]) -> str:
+    """Say how many clients of both sides saw an error."""
+    stable, candidate = failed
+    return f"{candidate:,} client{'s' * (candidate != 1)} of the candidate saw an error, {stable:,} of stable"
+
+
+def both_times(seen: Seen, names: Sequence[str]) -> str:
+    """Say the quantile in which the candidate is worst beside stable; nothing while a side has no times."""
+    worst, ratio = "", 0.0
+    for name in names:
+        q = float(name[1:]) / 100
+        stable, candidate = seen.stable.quantile(q), seen.candidate.quantile(q)
+        if stable and candidate and candidate / stable > ratio:
+            ratio = candidate / stable
+            worst = f"candidate {name} {time(candidate)}, stable {time(stable)}"
+    return worst
+
+
+def of_errors(margin: Margin) -> str:
+    """Write a margin of errors: `1.5x or +0.1 %`."""
+    return f"{margin.ratio:.3g}x or +{percent(margin.add)}"
+
+
+def of_times(margin: Margin) -> str:
+    """Write a margin of answer times: `1.25x or +5 ms`."""
+    return f"{margin.ratio:.3g}x or +{time(margin.add)}"
+
+
+def still_needed(answers: int, *, sticky: bool) -> str:
+    """Say how much more must be seen."""
+    whose = "clients" if sticky else "answers"
+    if answers > TOO_MANY:
+        return f": over {TOO_MANY:,} more {whose} needed, so rather a wider margin"
+    scale = 10 ** max(0, len(str(answers)) - 2)  # two digits: it is an estimate
+    return f": about {max(1, round(answers / scale)) * scale:,} more {whose} needed"
