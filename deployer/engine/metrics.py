@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -64,7 +65,9 @@ class MetricWatch:
         alone, now = len(self._sides) == 1, run.clock.monotonic()
         metrics = run.candidate.manifest.judge.metrics
         judged = (MetricJudge(metric, alone) for metric in metrics if metric.absolute or not alone)
-        self._polls = [_Poll(judge, now + judge.metric.interval) for judge in judged]
+        # A short watch must not be over before the first reading; one at its very beginning would tell nothing of it.
+        longest = step.seconds / 2 if step.seconds else math.inf
+        self._polls = [_Poll(judge, now + min(judge.metric.interval, longest)) for judge in judged]
 
     def look(self) -> tuple[Kind, str]:
         """Take what has come, ask for what is due; give what all metrics together say."""

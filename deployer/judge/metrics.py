@@ -115,7 +115,7 @@ class MetricJudge:
     def _missing(self) -> str:
         """Say what is missing for a comparison, "" when nothing is."""
         if self.last is None:
-            return f"no reading yet, the first comes after {self.metric.interval:g} s"
+            return "no reading yet"
         if self.last.trouble:
             return self.last.trouble
         if self.last.candidate is None:

@@ -152,10 +152,27 @@ def until(ready: Callable[[], bool]) -> None:
         time.sleep(0.01)
 
 
-def test_the_first_reading_comes_after_an_interval(scene: Scene) -> None:
+@pytest.mark.parametrize(("interval", "after"), [("5s", 5), ("10m", 15)])  # each step takes 30 s
+def test_the_first_reading_comes_after_an_interval_but_within_the_watch(
+    scene: Scene, interval: str, after: float
+) -> None:
     scene.world.metrics[("errors", "candidate")] = 0.2
 
-    canary(scene, {**ERRORS, "failures": 1})
+    canary(scene, {**ERRORS, "failures": 1, "interval": interval})
 
     shared = next(e.at for e in scene.events if e.kind == "traffic.changed")
-    assert 5 <= next(e.at for e in scene.events if e.kind == "metric") - shared < 6
+    assert after <= next(e.at for e in scene.events if e.kind == "metric") - shared < after + 1
+
+
+def test_with_all_users_on_it_a_comparison_is_left_out(scene: Scene) -> None:
+    limits: dict[str, Any] = {"name": "compared", "max": None, "margin": "1.5x"}
+    scene.world.metrics |= {("errors", "candidate"): 0.01, ("compared", "candidate"): 9.0}
+    metrics = [ERRORS, {**ERRORS, **limits}]
+    strategy = {"bluegreen": {"bake": "30s"}}
+
+    ending = scene.deploy(
+        "2.0", "bluegreen", manifest={"judge": {"requests": 5, "metrics": metrics}, "strategy": strategy}
+    )
+
+    assert ending.exit == Exit.DONE
+    assert [m["name"] for m in scene.told("metric")] == ["errors"]

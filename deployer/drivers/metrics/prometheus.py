@@ -23,14 +23,15 @@ def read(
 ) -> float | None:
     """Ask for one side; give the number, None when there is no data. Raises Unreadable."""
     query = fill(metric.query or getattr(metric, side.side) or "", _quoted(side))
-    form = {"query": query, "timeout": f"{max(deadline.left(), 0.001):.3f}s"}
+    form = {"query": query, "timeout": f"{max(deadline.left(), 0.001):.3f}"}
     if metric.range:
         now = deadline.clock.now()
         form |= {"start": f"{now - metric.range:.3f}", "end": f"{now:.3f}", "step": f"{metric.resolution:.3f}"}
     kind = "query_range" if metric.range else "query"
     url = f"{(metric.prometheus or '').rstrip('/')}/api/v1/{kind}"
     # POST, because a long query does not fit into a URL.
-    values = _values(ask(url, metric, secrets, folder, deadline, form))
+    answer = ask(url, metric, secrets, folder, deadline, form)
+    values = _values(answer, "matrix" if metric.range else "vector")
     return _reduced(values, metric.reduce or "mean") if values else None
 
 
@@ -39,13 +40,13 @@ def _quoted(side: Side) -> dict[str, str]:
     return {word: value.replace("\\", "\\\\").replace('"', '\\"') for word, value in side.words().items()}
 
 
-def _values(answer: Answer) -> list[float]:
+def _values(answer: Answer, form: str) -> list[float]:
     """Give the values of the only series, without those that are no number."""
     data = _data(answer)
     result = data.get("result")
     if data.get("resultType") == "scalar" and isinstance(result, list):
         pairs = [result]
-    elif data.get("resultType") in ("vector", "matrix") and isinstance(result, list):
+    elif data.get("resultType") == form and isinstance(result, list):
         pairs = _pairs(result)
     else:
         raise Unreadable(f"the query gives a {data.get('resultType')}, a number is needed")
