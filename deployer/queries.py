@@ -42,6 +42,14 @@ def drivers_of(house: House, service: str) -> Drivers:
     return house.wire(releases[0].manifest, Path())
 
 
+def sides_of(house: House, service: str) -> tuple[Release, Release | None]:
+    """Give the release on trial, or the newest where none is, and the one that users are on."""
+    rollout, stable = house.store.open_rollout(service), house.store.service(service).stable
+    newest = house.store.releases(service)[0]
+    candidate = house.store.release(service, rollout.release) if rollout else newest
+    return candidate, house.store.release(service, stable) if stable else None
+
+
 def _version(house: House, service: str, number: int) -> str:
     if not number:
         return ""
@@ -195,6 +203,14 @@ def _release(release: Release, stable: int) -> ReleaseRow:
         release.config_hash,
         live=release.number == stable,
     )
+
+
+def newest(house: House, service: str) -> int:
+    """Give the number of the newest rollout. Raises Refused when there is none."""
+    rollouts = house.store.rollouts(service, 1)
+    if not rollouts:
+        raise Refused(f"{service} has no rollouts yet", "`deploy up` makes the first")
+    return rollouts[0].number
 
 
 def show(house: House, number: int) -> RolloutView:

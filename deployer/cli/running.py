@@ -28,12 +28,12 @@ def house(common: Common, *, view: bool = True) -> Iterator[House]:
             yield opened
         return
     stop_asked = threading.Event()
-    with open_view(common.output) as sink, _signals(stop_asked), open_house(common.state, sink, stop_asked) as opened:
+    with open_view(common.output) as sink, signals(stop_asked), open_house(common.state, sink, stop_asked) as opened:
         yield opened
 
 
 @contextmanager
-def _signals(stop_asked: threading.Event) -> Iterator[None]:
+def signals(stop_asked: threading.Event) -> Iterator[None]:
     """SIGINT and SIGTERM ask for an orderly way back; a second SIGINT leaves at once (`deploy resume` goes on then)."""
 
     def asked(number: int, _frame: FrameType | None) -> None:

@@ -78,11 +78,7 @@ def show(common: Common, number: int | None) -> int:
     """Show one rollout in full (the newest unless NUMBER is given): steps, events, numbers, who and why."""
     with house(common, view=False) as opened:
         if number is None:
-            name = service_of(common, opened)
-            newest = opened.store.rollouts(name, 1)
-            if not newest:
-                raise Refused(f"{name} has no rollouts yet", "`deploy up` makes the first")
-            number = newest[0].number
+            number = queries.newest(opened, service_of(common, opened))
         print_result(queries.show(opened, number), common.output)
     return int(Exit.DONE)
 

@@ -182,3 +182,59 @@ class DoctorView(View):
     """Everything that `deploy doctor` looked at."""
 
     findings: tuple[Finding, ...]
+
+
+@dataclass(frozen=True)
+class SideView(View):
+    """What one side answered; latencies in ms, None where nothing good was answered."""
+
+    requests: int = 0
+    errors: int = 0
+    p50: float | None = None
+    p95: float | None = None
+    p99: float | None = None
+
+
+@dataclass(frozen=True)
+class StageView(View):
+    """What a policy made of one watch: `outcome` is worse, passes or cannot judge, `after` so many seconds.
+
+    `proved`: shown to be no worse than the margins. `seen` are bad answers that users saw, `values` the measured values
+    beside their limits.
+    """
+
+    share: int
+    following: int
+    fixed: float
+    outcome: str
+    after: float
+    proved: bool
+    text: str
+    stable: SideView
+    candidate: SideView
+    seen: int = 0
+    values: dict[str, float | int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class JudgementView(View):
+    """What a policy decided on a recording: `decision` is worse, passes or cannot judge, `at` so many seconds in.
+
+    `share` is the one at which it was decided; `answers`, `errors` and `seen` (by users) the candidate's until then.
+    """
+
+    file: str
+    service: str
+    rollout: int
+    decision: str
+    exit: int
+    text: str
+    at: float
+    share: int
+    answers: int
+    errors: int
+    seen: int
+    stages: tuple[StageView, ...] = ()
+    policy: dict[str, Any] = field(default_factory=dict)
+    changed: tuple[str, ...] = ()  # what differs from the policy that the recording was made under
+    notes: tuple[str, ...] = ()

@@ -10,11 +10,17 @@ from rich.text import Text
 
 from deployer.views.live_steps import log_panel, steps_block
 from deployer.views.live_traffic import sides_table, traffic_lines
-from deployer.views.state import Ending, ViewState
-from deployer.views.text import duration, release, stopwatch
+from deployer.views.state import Ending, Proof, StepLine, Verdict, ViewState
+from deployer.views.text import duration, release, shown, stopwatch
 
+PROOF_BAR = 24  # columns
 WIDEST = 110  # longer lines are hard to read, whatever the terminal offers
-VERDICTS = {"worse": ("✗", "bold red"), "not worse": ("✓", "bold green"), "cannot judge": ("?", "bold yellow")}
+VERDICTS = {
+    "worse": ("✗", "bold red"),
+    "no worse": ("✓", "bold green"),
+    "not worse": ("✓", "bold green"),  # in recordings of before
+    "cannot judge": ("?", "bold yellow"),
+}
 ENDINGS = {
     "done": ("✓", "bold green"),
     "reverted": ("↩", "bold yellow"),
@@ -57,10 +63,12 @@ def _header(state: ViewState, now: float) -> RenderableType:
 def _facts(state: ViewState, now: float) -> RenderableType | None:
     """Draw the labelled lines: share, verdict, notes, what happens next."""
     lines = traffic_lines(state)
+    if state.proof and state.ending is None:
+        lines.append(("proof", _proof(state.proof)))
     if state.verdict:
-        sign, style = VERDICTS.get(state.verdict.verdict, ("·", "bold"))
-        word = f"{sign} {state.verdict.verdict}{' yet' if state.verdict.verdict == 'cannot judge' else ''}"
-        lines.append(("verdict", Text.assemble((word, style), f"  {state.verdict.text}")))
+        lines.append(("verdict", _verdict(state.verdict)))
+    for number, (name, says) in enumerate(state.metrics):
+        lines.append(("" if number else "metrics", Text.assemble((name, "bold"), "  ", _verdict(says))))
     lines += [("note", Text(note, "dim")) for note in state.notes]
     if state.activity and state.ending is None:
         lines.append(("now", Text(state.activity)))
@@ -77,6 +85,18 @@ def _facts(state: ViewState, now: float) -> RenderableType | None:
     return grid
 
 
+def _proof(proof: Proof) -> Text:
+    filled = round(PROOF_BAR * proof.shown)
+    bar = Text("━" * filled, "green").append("━" * (PROOF_BAR - filled), "dim")
+    return bar.append(f"  {shown(proof.shown, proof.more)}", "not dim")
+
+
+def _verdict(verdict: Verdict) -> Text:
+    sign, style = VERDICTS.get(verdict.verdict, ("·", "bold"))
+    yet = " yet" if verdict.verdict == "cannot judge" else ""
+    return Text.assemble((f"{sign} {verdict.verdict}{yet}", style), f"  {verdict.text}")
+
+
 def next_text(state: ViewState, now: float) -> Text | None:
     """Say what happens next and when, or what a person has to do; nothing once the rollout has ended."""
     if state.ending:
@@ -87,9 +107,17 @@ def next_text(state: ViewState, now: float) -> Text | None:
     if running is None and waiting is None:
         return None
     following = waiting.text if waiting else ("the rollout has gone back" if state.turned else "the rollout is done")
-    left = round(running.until - now) if running and running.until else 0
-    when = f" · in at most {duration(left)}" if left > 0 else ""
-    return Text.assemble(following, (when, "dim"))
+    return Text.assemble(following, (_when(running, now), "dim"))
+
+
+def _when(running: StepLine | None, now: float) -> str:
+    """Say when the step under way is over: a time, or what has to be shown."""
+    if running is None or not running.until:
+        return ""
+    left = round((running.limit if running.as_needed else running.until) - now)
+    if left <= 0:
+        return ""
+    return f" · {'as soon as it is shown, ' if running.as_needed else ''}in at most {duration(left)}"
 
 
 def _ending(state: ViewState) -> RenderableType | None:

@@ -112,6 +112,8 @@ def _time(step: StepLine, now: float, *, held: bool) -> Text:
         return Text(duration(step.seconds), "dim")
     if step.state == "running" and held:
         return Text("held", "bold cyan")
+    if step.state == "running" and step.as_needed:
+        return Text("as needed", "cyan")
     if step.state == "running" and step.until:
         left = step.until - now
         return Text(f"{duration(round(left))} left" if left >= 10 else f"{max(round(left), 0)} s left", "cyan")

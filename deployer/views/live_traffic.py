@@ -18,14 +18,30 @@ OTHER = {"blue": "green", "green": "blue"}
 
 
 def traffic_lines(state: ViewState) -> list[tuple[str, Text]]:
-    """Draw the share as a labelled bar, asked beside measured; nothing while no traffic was touched."""
+    """Draw the share as a labelled bar, asked beside measured, and what it has cost; nothing before the first users."""
     if state.share is None:
         return []
     if state.promoted:
         return [("users", Text.assemble("all on ", (write.release(state.release, state.version), "bold")))]
     measured = "" if state.measured is None else f" · {state.measured / 100:.2f} % measured"
+    baseline = f" · baseline {percent(state.baseline)}" if state.baseline else ""
     shown = state.share if state.measured is None else state.measured
-    return [("share", Text.assemble(_bar(shown, state.colour), f"  {percent(state.share)} asked{measured}"))]
+    share = Text.assemble(_bar(shown, state.colour), f"  {percent(state.share)} asked{measured}{baseline}")
+    return [("share", share), *_cost(state)]
+
+
+def _cost(state: ViewState) -> list[tuple[str, Text]]:
+    cost = state.cost
+    if cost is None:
+        return []
+    lines = []
+    if cost.budget:
+        near = "bold red" if cost.over else "yellow" if 2 * cost.spent >= cost.budget else ""
+        ended = ": the proxy gives the candidate no more users" if cost.over else ""
+        lines.append(("budget", Text(f"users saw {write.spent(cost.spent, cost.budget)}{ended}", near)))
+    if cost.shielded:
+        lines.append(("shield", Text(f"{write.count(cost.shielded)} more were answered by stable instead")))
+    return lines
 
 
 def sides_table(state: ViewState, width: int) -> RenderableType | None:

@@ -35,10 +35,15 @@ class PlainLines:
 
 def lines(event: Event) -> str:
     """Give the line of an event; a failed step with a log has one more line for each of its lines."""
-    head = f"{time.strftime('%H:%M:%S', time.localtime(event.at))} {event.service} #{event.rollout}"
-    text = _worded(event) or f"{event.kind}: {_rest(event.data)}"
+    number = f" #{event.rollout}" if event.rollout else ""  # what comes before the rollout has no number
+    head = f"{time.strftime('%H:%M:%S', time.localtime(event.at))} {event.service}{number}"
     log = event.data.get("log") or () if event.kind == "step.failed" else ()
-    return "\n".join([f"{head} {text}", *(f"    | {clean(line).rstrip()}" for line in log)])
+    return "\n".join([f"{head} {sentence(event)}", *(f"    | {clean(line).rstrip()}" for line in log)])
+
+
+def sentence(event: Event) -> str:
+    """Give what an event says, without when and where."""
+    return _worded(event) or f"{event.kind}: {_rest(event.data)}"
 
 
 def _worded(event: Event) -> str:
@@ -84,15 +89,25 @@ def _task(d: dict[str, Any]) -> str:
 
 
 def _traffic(d: dict[str, Any]) -> str:
-    return f"traffic: stable is {_s(d, 'stable')}, the candidate gets {percent(int(d.get('share', 0)))}"
+    baseline = f", the baseline {percent(int(d['baseline']))}" if d.get("baseline") else ""
+    share = percent(int(d.get("share", 0)))
+    return f"traffic: stable is {_s(d, 'stable')}, the candidate gets {share}{baseline}"
 
 
 def _sample(d: dict[str, Any]) -> str:
     measured = d.get("share_measured")
     got = "nothing measured" if measured is None else f"{measured / 100:.2f} % measured"
-    lost = f"; {write.count(int(d['lost']))} not seen" if d.get("lost") else ""
     asked = percent(int(d.get("share_asked") or 0))
-    return f"sample: {asked} asked, {got}; {_side('stable', d)}; {_side('candidate', d)}{lost}"
+    parts = [f"sample: {asked} asked, {got}", _side("stable", d), _side("candidate", d)]
+    if d.get("budget"):
+        parts.append(f"users saw {write.spent(int(d.get('spent') or 0), int(d['budget']))}")
+    if d.get("shielded"):
+        parts.append(f"{write.count(int(d['shielded']))} answered by stable instead")
+    if d.get("shown") is not None:
+        parts.append(write.shown(float(d["shown"]), d.get("more")))
+    if d.get("lost"):
+        parts.append(f"{write.count(int(d['lost']))} not seen")
+    return "; ".join(parts)
 
 
 def _side(role: str, d: dict[str, Any]) -> str:
@@ -104,6 +119,25 @@ def _side(role: str, d: dict[str, Any]) -> str:
 
 def _verdict(d: dict[str, Any]) -> str:
     return f"verdict: {_s(d, 'verdict')}: {_s(d, 'text')}"
+
+
+def _metric(d: dict[str, Any]) -> str:
+    dry = " (dry run: decides nothing)" if d.get("dry_run") else ""
+    return f"metric {_s(d, 'name')}: {_s(d, 'verdict')}: {_s(d, 'text')}{dry}"
+
+
+def _budget(d: dict[str, Any]) -> str:
+    return f"budget: users saw {write.spent(int(d['spent']), int(d['limit']))}; the candidate gets no more users"
+
+
+def _shield(d: dict[str, Any]) -> str:
+    answers, all_of_them = write.plural(int(d["shielded"]), "bad answer"), write.count(int(d.get("answered") or 0))
+    return f"shield: {answers} of {all_of_them} did not reach a user: stable answered instead"
+
+
+def _lease(d: dict[str, Any]) -> str:
+    share, ago = percent(int(d.get("share") or 0)), write.duration(float(d.get("seconds") or 0))
+    return f"lease: {share} ran out by itself {ago} ago; everyone has been on stable since"
 
 
 def _turned(d: dict[str, Any]) -> str:
@@ -155,6 +189,10 @@ _WRITERS: dict[str, Callable[[dict[str, Any]], str]] = {
     "traffic.changed": _traffic,
     "sample": _sample,
     "verdict": _verdict,
+    "metric": _metric,
+    "budget.spent": _budget,
+    "shield.used": _shield,
+    "lease.over": _lease,
     "rollout.turned": _turned,
     "rollout.held": _held,
     "rollout.ended": _ended,

@@ -10,7 +10,19 @@ from dataclasses import replace
 from typing import Any
 
 from deployer.events import Event
-from deployer.views.state import Ending, Failure, Look, Side, StepLine, StepState, Task, Verdict, ViewState
+from deployer.views.state import (
+    Cost,
+    Ending,
+    Failure,
+    Look,
+    Proof,
+    Side,
+    StepLine,
+    StepState,
+    Task,
+    Verdict,
+    ViewState,
+)
 from deployer.views.text import clean, one_line
 
 RATE_WINDOW = 5.0  # seconds over which requests per second are measured
@@ -70,10 +82,12 @@ def _began(state: ViewState, event: Event) -> ViewState:
         kind=str(data.get("step", "")),
         began=event.at,
         until=float(data.get("until") or 0.0),
+        as_needed=data.get("step") == "watch" and float(data.get("until") or 0.0) <= event.at,
+        limit=event.at + float(data.get("deadline") or 0.0),
     )
     state = _put(replace(state, ending=None, activity=""), event, step)
     if step.kind == "watch":  # the samples of a watch count from its beginning
-        state = replace(state, looks=(), measured=None, verdict=None, lost=0)
+        state = replace(state, looks=(), measured=None, verdict=None, lost=0, cost=None, proof=None, metrics=())
     return replace(state, tasks=()) if step.kind == "play" else state
 
 
@@ -107,7 +121,13 @@ def _traffic(state: ViewState, event: Event) -> ViewState:
     share = int(data.get("share", 0))
     # what was measured under another share says nothing about this one
     measured = state.measured if share == state.share else None
-    return replace(state, colour=str(data.get("stable", "")), share=share, measured=measured)
+    return replace(
+        state,
+        colour=str(data.get("stable", "")),
+        share=share,
+        measured=measured,
+        baseline=int(data.get("baseline") or 0),
+    )
 
 
 def _sample(state: ViewState, event: Event) -> ViewState:
@@ -124,7 +144,42 @@ def _sample(state: ViewState, event: Event) -> ViewState:
         measured=None if measured is None else float(measured),
         looks=(*recent, look),
         lost=int(data.get("lost") or 0),
+        cost=_cost(data),
+        proof=_proof(data),
     )
+
+
+def _cost(data: dict[str, Any]) -> Cost | None:
+    spent, budget, shielded = (int(data.get(key) or 0) for key in ("spent", "budget", "shielded"))
+    return Cost(spent, budget, shielded, over=bool(budget) and spent >= budget) if budget or shielded else None
+
+
+def _proof(data: dict[str, Any]) -> Proof | None:
+    shown, more = data.get("shown"), data.get("more")
+    if shown is None:
+        return None
+    return Proof(min(max(float(shown), 0.0), 1.0), None if more is None else int(more))
+
+
+def _budget(state: ViewState, event: Event) -> ViewState:
+    spent, limit = int(event.data.get("spent") or 0), int(event.data.get("limit") or 0)
+    return replace(state, cost=Cost(spent, limit, state.cost.shielded if state.cost else 0, over=True))
+
+
+def _shield(state: ViewState, event: Event) -> ViewState:
+    return state if state.cost else replace(state, cost=Cost(shielded=int(event.data.get("shielded") or 0)))
+
+
+def _lease(state: ViewState, event: Event) -> ViewState:
+    ago = f"the lease ran out {float(event.data.get('seconds') or 0):.0f} s ago: everyone was on stable since"
+    return replace(state, notes=_last(state.notes, ago, KEPT_NOTES))
+
+
+def _metric(state: ViewState, event: Event) -> ViewState:
+    data = event.data
+    says = Verdict(one_line(data.get("verdict", "")), one_line(data.get("text", "")))
+    metrics = {**dict(state.metrics), one_line(data.get("name", "")): says}
+    return replace(state, metrics=tuple(metrics.items()))
 
 
 def _verdict(state: ViewState, event: Event) -> ViewState:
@@ -210,6 +265,10 @@ _HANDLERS: dict[str, Callable[[ViewState, Event], ViewState]] = {
     "traffic.changed": _traffic,
     "sample": _sample,
     "verdict": _verdict,
+    "metric": _metric,
+    "budget.spent": _budget,
+    "shield.used": _shield,
+    "lease.over": _lease,
     "rollout.turned": _turned,
     "rollout.held": _held,
     "rollout.ended": _finished,

@@ -10,7 +10,10 @@ StepState = Literal["waiting", "running", "done", "failed", "stopped"]
 
 @dataclass(frozen=True)
 class StepLine:
-    """One step as it is shown. Times are Unix seconds, `seconds` is how long it took."""
+    """One step as it is shown. Times are Unix seconds, `seconds` is how long it took.
+
+    A step `as_needed` passes when enough is shown, at the latest at `limit`; any other watch at `until`.
+    """
 
     text: str
     state: StepState = "waiting"
@@ -19,6 +22,8 @@ class StepLine:
     until: float = 0.0
     seconds: float = 0.0
     progress: str = ""
+    as_needed: bool = False
+    limit: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -49,6 +54,24 @@ class Look:
     at: float
     stable: Side
     candidate: Side
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a candidate has cost in this watch: bad answers that users saw and may see, and those they were spared."""
+
+    spent: int = 0
+    budget: int = 0  # 0: no limit
+    shielded: int = 0
+    over: bool = False  # the proxy gives the candidate no more users
+
+
+@dataclass(frozen=True)
+class Proof:
+    """How much is shown of "no worse", from 0 to 1, and about how many more answers are needed (None: not known)."""
+
+    shown: float
+    more: int | None = None
 
 
 @dataclass(frozen=True)
@@ -101,6 +124,10 @@ class ViewState:
     measured: float | None = None
     looks: tuple[Look, ...] = ()  # the last few seconds of this watch, newest last
     lost: int = 0
+    baseline: int = 0  # share of the baseline, in basis points
+    cost: Cost | None = None
+    proof: Proof | None = None
+    metrics: tuple[tuple[str, Verdict], ...] = ()  # what other sources say, by name
     verdict: Verdict | None = None
     tasks: tuple[Task, ...] = ()
     failure: Failure | None = None

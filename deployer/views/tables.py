@@ -12,7 +12,7 @@ from deployer.views.data import (
     EnvironmentView,
     HistoryView,
     InstanceView,
-    JournalRow,
+    JudgementView,
     LockView,
     PlanView,
     ReleasesView,
@@ -21,8 +21,8 @@ from deployer.views.data import (
     StatusView,
     View,
 )
-from deployer.views.jsonl import parse
-from deployer.views.plain import lines as event_lines
+from deployer.views.judgement import judgement
+from deployer.views.show import show
 from deployer.views.text import columns, duration, moment, one_line, release
 
 Ink = Callable[[str, str], str]  # ink(text, style) gives the text, coloured or not
@@ -163,34 +163,7 @@ def _releases(view: ReleasesView, _: float, ink: Ink) -> list[str]:
 
 
 def _show(view: RolloutView, now: float, ink: Ink) -> list[str]:
-    out = [f"{ink(view.service, 'bold')}  rollout {_rollout(view.rollout, now, ink)}", ""]
-    for phase, title in (("forward", "steps"), ("back", "way back")):
-        steps = [step for step in view.steps if step.phase == phase]
-        if steps:
-            out += [ink(title, "bold"), *columns([_step(step, ink) for step in steps])]
-            out += [f"  {step.n + 1:>2}  {ink(one_line(step.error), 'red')}" for step in steps if step.error]
-            out.append("")
-    verdicts = [line for event in view.events if event.get("event") == "verdict" for line in _verdict(event)]
-    if verdicts:
-        out += [ink("verdicts", "bold"), *verdicts, ""]
-    if view.events:
-        out += [ink("events", "bold"), *(event_lines(parse(event)) for event in view.events)]
-    return out[:-1] if out[-1] == "" else out
-
-
-def _step(step: JournalRow, ink: Ink) -> list[str]:
-    style = {"done": "green", "failed": "red", "tried": "cyan"}.get(step.state, "dim")
-    took = duration(step.seconds) if step.state in ("done", "failed") else ""
-    return ["", f"{step.n + 1:>2}", ink(step.state, style), moment(step.at)[11:] or "–", took, one_line(step.text)]
-
-
-def _verdict(event: dict[str, Any]) -> list[str]:
-    known = ("event", "at", "service", "rollout", "verdict", "text")
-    head = (
-        f"  {moment(float(event['at']))[11:]}  {one_line(event.get('verdict', ''))}: {one_line(event.get('text', ''))}"
-    )
-    numbers = [[f"    {key}", one_line(value)] for key, value in event.items() if key not in known]
-    return [head, *columns(numbers)]
+    return [f"{ink(view.service, 'bold')}  rollout {_rollout(view.rollout, now, ink)}", *show(view, ink)]
 
 
 def _plan(view: PlanView, _: float, ink: Ink) -> list[str]:
@@ -236,4 +209,5 @@ _RENDERERS: dict[type[View], Callable[[Any, float, Ink], list[str]]] = {
     RolloutView: _show,
     PlanView: _plan,
     DoctorView: _doctor,
+    JudgementView: judgement,
 }

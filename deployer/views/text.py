@@ -95,6 +95,23 @@ def plural(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
+def spent(answers: int, budget: int) -> str:
+    """Write how much of a budget is gone: `12 of 50 bad answers`."""
+    return f"{answers:,} of {plural(budget, 'bad answer')}"
+
+
+def shown(part: float, more: int | None) -> str:
+    """Write how far a proof is: `62 % shown, about 1,200 more answers`."""
+    left = "" if more is None else f", about {about(more)} more answers"
+    return f"{100 * part:.0f} % shown{left}"
+
+
+def about(number: int) -> str:
+    """Write an estimate with the two digits that mean something: 1,234 is `1,200`."""
+    size = max(len(str(abs(number))) - 2, 0)
+    return f"{round(number, -size):,}"
+
+
 def columns(rows: Sequence[Sequence[str]], *, gap: int = 2) -> list[str]:
     """Lay rows out as left-aligned columns; colours in cells take no room, the last column is as long as it likes."""
     widths = [max(map(_width, cells)) for cells in zip(*rows, strict=True)] if rows else []

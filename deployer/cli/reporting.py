@@ -1,0 +1,47 @@
+"""`deploy report`: what became of a rollout and why, as a document."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from deployer import files, queries
+from deployer.cli.options import Common, common
+from deployer.cli.running import house
+from deployer.cli.service import service_of
+from deployer.errors import Exit, Refused
+from deployer.reporting.gather import gather
+from deployer.views.report import FORMATS, Format, render
+
+_BY_SUFFIX: dict[str, Format] = {".html": "html", ".htm": "html", ".json": "json", ".xml": "junit", ".md": "md"}
+
+
+@click.command("report")
+@common("file", "destination", "service")
+@click.argument("number", type=int, required=False)
+@click.option("-o", "--out", type=click.Path(path_type=Path), help="The file to write; else stdout.")
+@click.option("--format", "form", type=click.Choice(FORMATS), help="By the suffix of the file unless given, else html.")
+def report(common: Common, number: int | None, out: Path | None, form: Format | None) -> int:
+    """Write a page about a rollout (the newest unless NUMBER is given): why, with plots and numbers.
+
+    The page needs nothing else: it may be mailed, kept, or opened from a disk. `junit` and `json` are for pipelines,
+    `md` for pull requests.
+    """
+    form = form or (_BY_SUFFIX.get(out.suffix.lower()) if out else "html")
+    if form is None:
+        raise Refused(f"{out} does not say its format", f"write --format {'|'.join(FORMATS)}")
+    with house(common, view=False) as opened:
+        if number is None:
+            number = queries.newest(opened, service_of(common, opened))
+        text = render(gather(opened, queries.show(opened, number)), form)
+    if out is None:
+        sys.stdout.write(text)
+        return int(Exit.DONE)
+    try:
+        files.replace(out, text, 0o644)
+    except OSError as error:
+        raise Refused(f"{out} cannot be written: {error}", "name another file with -o") from None
+    sys.stdout.write(f"wrote {out}\n")
+    return int(Exit.DONE)

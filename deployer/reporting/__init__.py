@@ -1,0 +1,1 @@
+"""What is told of a rollout afterwards: store and recording in, views out."""

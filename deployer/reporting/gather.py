@@ -1,0 +1,140 @@
+"""Everything that is known of a rollout, from store and recording, as a report."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from deployer import recording, replay
+from deployer.errors import Refused
+from deployer.model import Release
+from deployer.operations import House
+from deployer.reporting.series import points, watched
+from deployer.reporting.watched import Watched, journaled
+from deployer.store import Rollout
+from deployer.views.data import RolloutView
+from deployer.views.jsonl import parse
+from deployer.views.plain import sentence
+from deployer.views.report.data import Line, Mark, Placed, ReportView
+from deployer.views.text import moment, plural
+from deployer.views.text import release as named
+from deployer.views.why import why
+
+_LIMITS = frozenset({"traffic.changed", "budget.spent"})
+_NOT_TOLD = frozenset({"step.began", "task"})  # the steps say when they began; playbooks may have hundreds of tasks
+
+
+def gather(house: House, told: RolloutView) -> ReportView:
+    """Make the report of a rollout from what `deploy show` tells of it, its releases and its recording."""
+    rollout = house.store.rollout(told.rollout.number)
+    release = house.store.release(rollout.service, rollout.release)
+    origin = house.store.release(rollout.service, rollout.origin) if rollout.origin else None
+    found = why(told.events)
+    view = ReportView(
+        service=rollout.service,
+        rollout=told.rollout,
+        origin_version=origin.version if origin else "",
+        cause=found.cause or rollout.text,
+        remedy=found.remedy,
+        log=found.log,
+        trips=tuple((trip.kind, trip.text) for trip in found.trips),
+        asked=found.asked,
+        budget=_budget(told.events),
+        highest=max((int(e.get("share") or 0) for e in told.events if e["event"] == "traffic.changed"), default=0),
+        marks=tuple(_marks(told.events)),
+        steps=told.steps,
+        timeline=tuple(_timeline(told.events)),
+        instances=tuple(_instances(house, rollout)),
+        about=tuple(_about(rollout, release, origin)),
+        policy=release.manifest.judge.model_dump(mode="json", by_alias=True),
+        made_at=house.clock.now(),
+    )
+    return _measured(house, _counted(house, view, rollout))
+
+
+def _counted(house: House, view: ReportView, rollout: Rollout) -> ReportView:
+    """Add what the journal kept of the watches: it is there without a recording too."""
+    entries = house.store.journal(rollout.number)
+    watches = journaled(rollout, entries)
+    details = [e.detail for e in entries if "spent" in e.detail]
+    return replace(
+        view,
+        watches=watches,
+        answers=sum(w.candidate.requests for w in watches),
+        budget=max([view.budget, *(int(d.get("budget") or 0) for d in details)]),
+        seen=max((int(d["spent"]) for d in details), default=None),
+        shielded=sum(w.shielded for w in watches),
+    )
+
+
+def _measured(house: House, view: ReportView) -> ReportView:
+    """Add what the recording has: points over time, and what was seen in a watch that failed."""
+    file = recording.file_of(house.store.folder, view.rollout.number)
+    if not file.exists():
+        return view
+    sides = Watched()
+    try:
+        source = recording.read(file)
+        looks = replay.looks(source, replay.recorded_policy(source))
+        seen = tuple(points(sides.passing(looks), watched(source)))
+    except Refused as error:
+        return replace(view, notes=(*view.notes, f"the recording cannot be read: {error.message}"))
+    if not seen:
+        return view
+    lost = f"{plural(sides.lost, 'request')} went past the recorder: the proxy wrote faster than it was read"
+    return replace(
+        view,
+        points=seen,
+        watches=sides.views(),
+        answers=sum(w.candidate.requests for w in sides.views()),
+        seen=seen[-1].seen,
+        shielded=seen[-1].shielded,
+        lost=sides.lost,
+        notes=(*view.notes, lost) if sides.lost else view.notes,
+    )
+
+
+def _budget(events: Sequence[Mapping[str, Any]]) -> int:
+    """Give the highest limit that was written: it grows with what the margin allows."""
+    return max((int(e.get("budget") or e.get("limit") or 0) for e in events if e["event"] in _LIMITS), default=0)
+
+
+def _marks(events: Sequence[Mapping[str, Any]]) -> Iterator[Mark]:
+    for event in events:
+        at = float(event["at"])
+        match event["event"]:
+            case "traffic.changed" if event.get("share"):
+                yield Mark(at, "share", f"{moment(at)[11:]}: {int(event['share']) / 100:g} % asked")
+            case "rollout.turned":
+                yield Mark(at, "end", f"{moment(at)[11:]}: taken back: {event.get('error', '')}")
+            case "step.done" if event.get("step") == "promote":
+                yield Mark(at, "promoted", f"{moment(at)[11:]}: promoted")
+
+
+def _timeline(events: Sequence[dict[str, Any]]) -> Iterator[Line]:
+    share = 0
+    for event in map(parse, events):
+        if event.kind == "traffic.changed":
+            share = int(event.data.get("share") or 0)
+        if event.kind not in _NOT_TOLD:
+            yield Line(event.at, share, event.kind, sentence(event))
+
+
+def _instances(house: House, rollout: Rollout) -> Iterator[Placed]:
+    for entry in house.store.journal(rollout.number):
+        for name, address in (entry.detail.get("instances") or {}).items():
+            yield Placed(name, address)
+
+
+def _about(rollout: Rollout, release: Release, origin: Release | None) -> Iterator[tuple[str, str]]:
+    yield "rollout", f"{rollout.number}, strategy {rollout.strategy}"
+    yield "began", f"{moment(rollout.started_at)}, by {rollout.started_by}"
+    if rollout.ended_at:
+        yield "ended", f"{moment(rollout.ended_at)}, exit {rollout.exit}: {rollout.text}"
+    yield "release", named(release.number, release.version)
+    yield "image", f"{release.image} ({release.image_id})"
+    if release.git:
+        yield "git", release.git
+    if origin:
+        yield "before", f"{named(origin.number, origin.version)}, {origin.image} ({origin.image_id})"

@@ -1,0 +1,48 @@
+"""What a policy decided on a recording, for people."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from deployer.steps import percent
+from deployer.views.data import JudgementView, SideView, StageView
+from deployer.views.text import columns, count, duration, latency, one_line, part, plural
+
+Ink = Callable[[str, str], str]
+DECISIONS = {"worse": ("✗", "red"), "passes": ("✓", "green"), "cannot judge": ("?", "yellow")}
+
+
+def judgement(view: JudgementView, _: float, ink: Ink) -> list[str]:
+    """Give the decision first, then what led to it."""
+    sign, style = DECISIONS[view.decision]
+    of = f", rollout {view.rollout}" if view.rollout else ""
+    out = [f"{ink(f'{sign} {view.decision}', style)}  {one_line(view.text)}", f"  {_where(view)}", ""]
+    heads = ("share", "outcome", "after", "side", "answers", "errors", "", "p50", "p95", "p99")
+    rows = [[ink(head, "dim") for head in heads]]
+    for stage in view.stages:
+        rows += _stage(stage, ink)
+    out += columns(rows)
+    out += ["", f"{ink('judged', 'dim')}: {one_line(view.file)} ({one_line(view.service)}{of})"]
+    under = "; ".join(view.changed) if view.changed else "as recorded"
+    out.append(f"{ink('policy', 'dim')}: {one_line(under)}")
+    return out + [f"{ink('note', 'dim')}: {one_line(note)}" for note in view.notes]
+
+
+def _where(view: JudgementView) -> str:
+    bad = f"users had seen {plural(view.seen, 'bad answer')} of the candidate by then"
+    return f"after {duration(view.at)}, at {percent(view.share)}, {plural(view.answers, 'answer')}; {bad}"
+
+
+def _stage(stage: StageView, ink: Ink) -> list[list[str]]:
+    outcome = ink(stage.outcome, DECISIONS[stage.outcome][1])
+    if stage.outcome == "passes":
+        outcome += " (no worse)" if stage.proved else " (seen enough)"
+    return [
+        [percent(stage.share), outcome, duration(stage.after), *_side("candidate", stage.candidate)],
+        ["", "", "", *_side("stable", stage.stable)],
+    ]
+
+
+def _side(name: str, side: SideView) -> list[str]:
+    times = [latency(ms) for ms in (side.p50, side.p95, side.p99)]
+    return [name, count(side.requests), count(side.errors), part(side.errors, side.requests), *times]

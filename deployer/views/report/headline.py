@@ -1,0 +1,57 @@
+"""What became of a rollout in one line, and its most important numbers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from deployer.steps import percent
+from deployer.views.report.data import ReportView
+from deployer.views.text import count, duration, plural, release
+
+KINDS = {"done": "good", "reverted": "bad", "held": "open", "stuck": "bad", "": "open"}
+
+
+@dataclass(frozen=True)
+class Tile:
+    """A number to be seen at once, what it counts, and what stands behind it."""
+
+    value: str
+    name: str
+    note: str = ""
+    kind: str = ""
+
+
+def headline(view: ReportView) -> str:
+    """Say what became of it."""
+    name = release(view.rollout.release, view.rollout.version)
+    match view.rollout.outcome:
+        case "done":
+            return f"{name} is live for everyone"
+        case "reverted":
+            return f"{name} was taken back"
+        case "held":
+            return f"{name} is held at {percent(view.timeline[-1].share if view.timeline else 0)}"
+        case "stuck":
+            return f"{name} is stuck and needs a person"
+        case _:
+            return f"{name} is under way"
+
+
+def tiles(view: ReportView) -> list[Tile]:
+    """Give the numbers that come first."""
+    found = [Tile(duration(view.rollout.seconds), "from start to end")]
+    if view.highest:
+        found.append(Tile(percent(view.highest), "of users at the most"))
+    if view.seen is not None:
+        found.append(_seen(view, view.seen))
+    if view.shielded:
+        found.append(Tile(count(view.shielded), "bad answers kept from users", "stable answered instead", "good"))
+    if view.answers:
+        found.append(Tile(count(view.answers), "answers of the candidate were judged"))
+    return found
+
+
+def _seen(view: ReportView, seen: int) -> Tile:
+    budget = f"of {view.budget:,} that were allowed" if view.budget else "no limit was set"
+    kind = "" if not seen else "bad" if view.budget and seen >= view.budget else "open"
+    return Tile(count(seen), f"{plural(seen, 'bad answer').partition(' ')[2]} seen by users", budget, kind or "good")

@@ -1,0 +1,74 @@
+"""The report for a pull request: Markdown with the cause first."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from deployer.steps import percent
+from deployer.views.report.data import ReportView, WatchView
+from deployer.views.report.headline import headline, tiles
+from deployer.views.text import clean, count, duration, latency, moment, one_line, part, release
+
+_SPECIAL = str.maketrans({char: f"\\{char}" for char in "\\`*_{}[]<>|#~"})
+
+
+def markdown(view: ReportView) -> str:
+    """Write the report."""
+    return "\n\n".join(_blocks(view)) + "\n"
+
+
+def _blocks(view: ReportView) -> Iterator[str]:
+    row = view.rollout
+    yield f"## {_plain(view.service)}: {_plain(headline(view))}"
+    if view.cause:
+        yield f"**Why:** {_plain(view.cause)}" + (f"\n\n→ {_plain(view.remedy)}" if view.remedy and row.exit else "")
+    for kind, words in view.trips:
+        yield f"**{kind.capitalize()}:** {_plain(words)}"
+    yield "\n".join(f"- **{_plain(t.value)}** {_plain(t.name)}{f' ({t.note})' if t.note else ''}" for t in tiles(view))
+    origin = release(row.origin, view.origin_version) if row.origin else "first deploy"
+    way = f"{row.strategy} {origin} → {release(row.release, row.version)}"
+    ended = f"{row.outcome}, exit {row.exit}" if row.outcome else "open"
+    yield f"Rollout {row.number}, {_plain(way)}, {ended}, {moment(row.started_at)}, by {_plain(row.by)}"
+    if view.watches:
+        yield _table(
+            ("share", "took", "side", "answers", "bad", "", "p50", "p99", "verdict"),
+            [cells for watch in view.watches for cells in _watch(watch)],
+        )
+    steps = [(f"{s.phase} {s.n + 1}", s.state, duration(s.seconds) if s.at else "", s.text) for s in view.steps]
+    yield f"<details><summary>Steps</summary>\n\n{_table(('step', 'state', 'took', 'what'), steps)}\n\n</details>"
+    if view.log:
+        yield f"<details><summary>Last lines of the instance</summary>\n\n{_code(view.log)}\n\n</details>"
+
+
+def _watch(watch: WatchView) -> Iterator[Sequence[str]]:
+    for number, (name, side) in enumerate((("candidate", watch.candidate), ("stable", watch.stable))):
+        first = number == 0
+        yield (
+            percent(watch.share) if first else "",
+            duration(watch.seconds) if first else "",
+            name,
+            count(side.requests),
+            count(side.errors),
+            part(side.errors, side.requests),
+            latency(side.p50),
+            latency(side.p99),
+            watch.verdict if first else "",
+        )
+
+
+def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [" | ".join(heads), " | ".join("---" for _ in heads)]
+    lines += [" | ".join(_plain(cell) for cell in row) for row in rows]
+    return "\n".join(f"| {line} |" for line in lines)
+
+
+def _code(lines: Sequence[str]) -> str:
+    text = "\n".join(clean(line) for line in lines)
+    fence = "```"
+    while fence in text:
+        fence += "`"
+    return f"{fence}\n{text}\n{fence}"
+
+
+def _plain(text: str) -> str:
+    return one_line(text).translate(_SPECIAL)

@@ -1,0 +1,187 @@
+"""The plots of a report: share, errors, what it cost, answer times, how far it was to a verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from deployer.steps import percent
+from deployer.views.report.data import Point, Rate, ReportView
+from deployer.views.report.markup import Content, Markup, tag
+from deployer.views.report.plot import Plot, Series, draw
+from deployer.views.report.scale import Linear, Logarithmic, Times
+from deployer.views.text import count, latency, plural, stopwatch
+
+WIDE, NARROW = (900, 210), (380, 200)  # units; a page shows one of the two
+THIRD = (380, 190)
+QUANTILES = ("p50", "p95", "p99")
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A plot with what stands around it."""
+
+    title: str
+    caption: str
+    legend: tuple[tuple[str, str], ...]  # CSS class, words
+    plot: Plot
+    third: bool = False  # takes a third of a wide page
+
+    def render(self) -> Markup:
+        """Write the figure; a phone gets a picture of its own, whose letters are as large."""
+        key = tag("span", [tag("span", tag("i", class_=style), words) for style, words in self.legend], class_="key")
+        pictures: list[Content] = [draw(self.plot, *THIRD)]
+        if not self.third:
+            pictures = [draw(self.plot, *WIDE, "wide"), draw(self.plot, *NARROW, "narrow")]
+        caption = tag("figcaption", tag("b", self.title), key, tag("small", self.caption) if self.caption else None)
+        return tag("figure", caption, pictures, class_="third" if self.third else None)
+
+
+def traffic(view: ReportView) -> list[Figure]:
+    """Give the plots of share, error rates and bad answers; none for a rollout that nobody recorded."""
+    if not view.points:
+        return []
+    times = Times.over([p.at for p in view.points])
+    return [_errors(view, times), _share(view, times), *_cost(view, times)]
+
+
+def answer_times(view: ReportView) -> list[Figure]:
+    """Give a plot for each quantile, on one scale."""
+    times = Times.over([p.at for p in view.points]) if view.points else None
+    values = [v for p in view.points for s in (p.stable, p.candidate) for q in QUANTILES if (v := getattr(s, q))]
+    if times is None or not values:
+        return []
+    return [_quantile(view, times, q, Logarithmic.over([max(v, 0.01) for v in _of(view, q)])) for q in QUANTILES]
+
+
+def evidence(view: ReportView) -> list[Figure]:
+    """Give the plot of how far it was to "worse" and to each proof of "no worse"."""
+    if not any(p.worse is not None or p.proofs for p in view.points):
+        return []
+    times = Times.over([p.at for p in view.points])
+    at, parts = [p.at for p in view.points], [p.watch for p in view.points]
+    names = list(dict.fromkeys(name for p in view.points for name in p.proofs))
+    series = [Series("worse", at, [p.worse for p in view.points], parts=parts)]
+    series += [
+        Series(f"shown s{n}", at, [p.proofs.get(name) for p in view.points], parts=parts)
+        for n, name in enumerate(names)
+    ]
+    legend = [("worse", "that it is worse"), *((f"shown s{n}", f"no worse in {name}") for n, name in enumerate(names))]
+    caption = (
+        "On a logarithmic scale. “Worse” at 100 % takes the release back at once; a step that takes as long as needed"
+        " goes on when each “no worse” is at 100 %. Looking often adds no false alarms."
+    )
+    hints = [(p.at, _evidence_hint(p, times)) for p in view.points]
+    title = "how far it was to a verdict, over time"
+    plot = Plot(title, series, times, Linear(1.0), _percent, ((1.0, ""),), view.marks, hints)
+    return [Figure("Evidence", caption, tuple(legend), plot)]
+
+
+def _share(view: ReportView, times: Times) -> Figure:
+    at = [p.at for p in view.points]
+    series = [
+        Series("asked", at, [p.share / 100 for p in view.points], stepped=True),
+        Series("candidate", at, [None if p.measured is None else p.measured / 100 for p in view.points], dots=True),
+    ]
+    scale = Linear(100.0) if view.highest > 5000 else Linear.over([s for p in series for s in p.values if s], 5.0)
+    hints = [(p.at, f"{_when(p, times)}: {percent(p.share)} asked, {_measured(p)}") for p in view.points]
+    plot = Plot("share asked and measured, over time", series, times, scale, _whole_percent, (), view.marks, hints)
+    return Figure("Share of the candidate", "", (("asked", "asked"), ("candidate dot", "measured")), plot)
+
+
+def _errors(view: ReportView, times: Times) -> Figure:
+    at = [p.at for p in view.points]
+    parts = [p.watch for p in view.points]
+    series = [_rates("stable", at, [p.stable for p in view.points], parts)]
+    series.append(_rates("candidate", at, [p.candidate for p in view.points], parts))
+    # Bands of few answers reach up to 100 %, and so may a rate at first: what comes later must stay readable.
+    tops = sorted(b[1] for s in series for b in s.band if b is not None)
+    last = [s.values[-1] or 0.0 for s in series]
+    scale = Linear(min(1.0, Linear.over([*last, *tops[: len(tops) * 3 // 4]], 0.005).top))
+    hints = [
+        (p.at, f"{_when(p, times)}: {_rate('candidate', p.candidate)}; {_rate('stable', p.stable)}")
+        for p in view.points
+    ]
+    plot = Plot(
+        "error rates of both sides with bands, over time", series, times, scale, _percent, (), view.marks, hints
+    )
+    caption = "Of all answers in each watch so far. The bands are where the rate lies with 95 % confidence (Wilson)."
+    return Figure("Bad answers", caption, _LEGEND, plot)
+
+
+_LEGEND = (("candidate", "candidate"), ("stable", "stable"))
+
+
+def _rates(style: str, at: Sequence[float], sides: Sequence[Rate], parts: Sequence[int]) -> Series:
+    bands = [(s.low, s.high) if s.watch_requests else None for s in sides]
+    return Series(style, at, [s.rate for s in sides], bands, parts=parts)
+
+
+def _cost(view: ReportView, times: Times) -> Iterator[Figure]:
+    last = view.points[-1]
+    if not (last.seen or last.shielded or view.budget):
+        return
+    at = [p.at for p in view.points]
+    series = [Series("candidate", at, [float(p.seen) for p in view.points], stepped=True)]
+    legend = [("candidate", "seen by users")]
+    if last.shielded:
+        series.append(Series("shield", at, [float(p.shielded) for p in view.points], stepped=True))
+        legend.append(("shield", "kept from users: stable answered instead"))
+    limits = ((float(view.budget), f"budget {view.budget:,}"),) if view.budget else ()
+    top = [float(p.seen) for p in view.points] + [float(p.shielded) for p in view.points] + [float(view.budget)]
+    hints = [
+        (p.at, f"{_when(p, times)}: {plural(p.seen, 'bad answer')} seen, {p.shielded:,} kept") for p in view.points
+    ]
+    title = "bad answers of the candidate so far, over time"
+    plot = Plot(title, series, times, Linear.over(top, 4.0), lambda v: f"{v:,.0f}", limits, view.marks, hints)
+    yield Figure("Bad answers of the candidate, so far", "", tuple(legend), plot)
+
+
+def _of(view: ReportView, quantile: str) -> list[float]:
+    sides = [s for p in view.points for s in (p.stable, p.candidate)]
+    return [v for s in sides if (v := getattr(s, quantile)) is not None] or [1.0]
+
+
+def _quantile(view: ReportView, times: Times, quantile: str, scale: Logarithmic) -> Figure:
+    at = [p.at for p in view.points]
+    series = [
+        Series(style, at, [getattr(getattr(p, style), quantile) for p in view.points])
+        for style in ("stable", "candidate")
+    ]
+    write: Callable[[Rate], str] = lambda side: latency(getattr(side, quantile))  # noqa: E731 - said once, below
+    hints = [
+        (p.at, f"{_when(p, times)}: candidate {write(p.candidate)}, stable {write(p.stable)}") for p in view.points
+    ]
+    plot = Plot(
+        f"{quantile} of answer times of both sides, over time", series, times, scale, latency, (), view.marks, hints
+    )
+    return Figure(f"{quantile}", "", _LEGEND, plot, third=True)
+
+
+def _when(point: Point, times: Times) -> str:
+    return stopwatch(point.at - times.stretches[0][0])
+
+
+def _measured(point: Point) -> str:
+    return "nothing measured" if point.measured is None else f"{point.measured / 100:.2f} % measured"
+
+
+def _rate(name: str, side: Rate) -> str:
+    if side.rate is None:
+        return f"{name} answered nothing"
+    band = f"{100 * side.low:.2g} to {100 * side.high:.2g} %"
+    return f"{name} {100 * side.rate:.2f} % bad ({count(side.watch_errors)} of {count(side.watch_requests)}; {band})"
+
+
+def _evidence_hint(point: Point, times: Times) -> str:
+    parts = [(point.worse, "to worse"), *((part, f"to no worse in {name}") for name, part in point.proofs.items())]
+    told = ", ".join(f"{100 * part:.0f} % {words}" for part, words in parts if part is not None)
+    return f"{_when(point, times)}: {told or 'nothing is known'}"
+
+
+def _percent(fraction: float) -> str:
+    return f"{100 * fraction:.3g} %"
+
+
+def _whole_percent(value: float) -> str:
+    return f"{value:g} %"

@@ -1,0 +1,136 @@
+"""The tables of a report: real text, that can be read aloud, searched and copied."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from deployer.steps import percent
+from deployer.views.data import JournalRow, SideView
+from deployer.views.numbers import numbers
+from deployer.views.report.data import Rate, ReportView, WatchView
+from deployer.views.report.markup import Content, Markup, tag, text
+from deployer.views.text import count, duration, latency, moment, part
+
+SIGNS = {"done": "✓", "failed": "✗", "tried": "…", "waiting": "–"}
+KINDS = {"worse": "bad", "cannot judge": "open", "no worse": "good", "not worse": "good"}
+
+
+def table(heads: Sequence[str], rows: Iterable[Sequence[Content]], numeric: Sequence[int] = ()) -> Markup:
+    """Make a table; columns `numeric` are aligned to the right. It scrolls by itself where the page is narrow."""
+
+    def cell(name: str, at: int, content: Content) -> Markup:
+        return tag(name, content, class_="n" if at in numeric else None, scope="col" if name == "th" else None)
+
+    head = tag("thead", tag("tr", [cell("th", at, words) for at, words in enumerate(heads)]))
+    body = tag("tbody", [tag("tr", [cell("td", at, words) for at, words in enumerate(row)]) for row in rows])
+    return tag("div", tag("table", head, body), class_="scroll", tabindex="0")
+
+
+def watches(view: ReportView) -> Markup | None:
+    """Both sides in each watch, and what the judge said at its end."""
+    if not view.watches:
+        return None
+    heads = ("share", "took", "side", "answers", "bad", "", "p50", "p95", "p99", "verdict")
+    rows: list[Sequence[Content]] = []
+    for watch in view.watches:
+        rows.append([percent(watch.share), duration(watch.seconds), *_side("candidate", watch.candidate), _chip(watch)])
+        rows.append(["", "", *_side("stable", watch.stable), ""])
+    return table(heads, rows, numeric=range(3, 9))
+
+
+def _side(name: str, side: SideView) -> list[Content]:
+    times = [latency(ms) for ms in (side.p50, side.p95, side.p99)]
+    named = text(tag("i", class_=f"swatch {name}"), name)
+    return [named, count(side.requests), count(side.errors), part(side.errors, side.requests), *times]
+
+
+def verdicts(view: ReportView) -> list[Markup]:
+    """The last verdict of each watch: its sentence, and its values beside their limits."""
+    return [_verdict(watch) for watch in view.watches if watch.text]
+
+
+def _chip(watch: WatchView) -> Markup:
+    if watch.verdict == "cannot judge" and watch.enough:
+        return tag("span", "enough seen", class_="chip")
+    return tag("span", watch.verdict or "–", class_=f"chip {KINDS.get(watch.verdict, '')}")
+
+
+def _verdict(watch: WatchView) -> Markup:
+    rows = [(n.name, n.value, n.limit or "–") for n in numbers(watch.values)]
+    told = tag("p", _chip(watch), tag("b", f" at {percent(watch.share)} "), watch.text)
+    if not rows:
+        return told
+    return tag(
+        "details", tag("summary", told), table(("value", "measured", "limit"), rows, numeric=(1, 2)), class_="verdict"
+    )
+
+
+def steps(view: ReportView) -> Markup:
+    """The journal: what was done, what failed, what was not reached."""
+    rows: list[Sequence[Content]] = []
+    for step in view.steps:
+        took = duration(step.seconds) if step.state in ("done", "failed") else ""
+        way = "back " if step.phase == "back" else ""
+        rows.append([f"{way}{step.n + 1}", _state(step), _offset(view, step.at), took, _told(step)])
+    return table(("step", "", "at", "took", ""), rows, numeric=(2, 3))
+
+
+def _state(step: JournalRow) -> Markup:
+    kind = {"done": "good", "failed": "bad", "tried": "open"}.get(step.state, "")
+    return tag("span", f"{SIGNS.get(step.state, '·')} {step.state}", class_=f"chip {kind}")
+
+
+def _told(step: JournalRow) -> Content:
+    return [step.text, tag("div", step.error, class_="error") if step.error else None]
+
+
+def timeline(view: ReportView) -> Markup:
+    """Everything that is kept of the rollout, with the share in force."""
+    rows = [(moment(line.at)[11:], _offset(view, line.at), percent(line.share), line.text) for line in view.timeline]
+    return table(("time", "", "share", "what happened"), rows, numeric=(1, 2))
+
+
+def _offset(view: ReportView, at: float) -> str:
+    return f"+{duration(max(at - view.rollout.started_at, 0))}" if at else "–"
+
+
+def numbers_of_plots(view: ReportView, most: int = 60) -> Markup | None:
+    """What the plots show, as text: every so many points where there are more than `most`."""
+    if not view.points:
+        return None
+    begin = view.points[0].at
+    every = -(-len(view.points) // most)
+    rows = [
+        (
+            f"+{duration(p.at - begin)}",
+            percent(p.share),
+            *_rate(p.candidate),
+            *_rate(p.stable),
+            latency(p.candidate.p99),
+            latency(p.stable.p99),
+        )
+        for p in view.points[::every]
+    ]
+    heads = ("time", "share", "candidate bad", "band", "stable bad", "band", "candidate p99", "stable p99")
+    return table(heads, rows, numeric=range(8))
+
+
+def _rate(side: Rate) -> tuple[str, str]:
+    if not side.watch_requests:
+        return "–", "–"
+    return f"{side.watch_errors:,} of {side.watch_requests:,}", f"{100 * side.low:.2g}–{100 * side.high:.2g} %"
+
+
+def facts(rows: Iterable[tuple[str, Content]]) -> Markup:
+    """A list of what is what."""
+    return tag("dl", [tag("div", tag("dt", name), tag("dd", value)) for name, value in rows], class_="facts")
+
+
+def policy(data: Mapping[str, Any], path: str = "") -> Iterable[tuple[str, str]]:
+    """Write a section of a manifest as dotted keys with their values."""
+    for key, value in data.items():
+        if isinstance(value, Mapping):
+            yield from policy(value, f"{path}{key}.")
+        else:
+            yield f"{path}{key}", ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)

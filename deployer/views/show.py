@@ -1,0 +1,81 @@
+"""One rollout for somebody who was woken: the cause first, then what it cost, the times, the steps, the numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from deployer.steps import percent
+from deployer.views.data import JournalRow, RolloutView
+from deployer.views.jsonl import parse
+from deployer.views.numbers import numbers
+from deployer.views.plain import sentence
+from deployer.views.text import columns, duration, moment, one_line
+from deployer.views.why import Why, why
+
+Ink = Callable[[str, str], str]
+STYLES = {"done": "green", "failed": "red", "tried": "cyan"}
+
+
+def show(view: RolloutView, ink: Ink) -> list[str]:
+    """Give what stands below the line of the rollout."""
+    found = why(view.events)
+    blocks = (_cause(found, view, ink), *_steps(view, ink), _verdicts(view, ink), _timeline(view, ink))
+    return [line for block in blocks if block for line in ("", *block)]
+
+
+def _cause(found: Why, view: RolloutView, ink: Ink) -> list[str]:
+    rows = [["why", ink(found.cause, "red" if view.rollout.exit else "")]] if found.cause else []
+    if found.remedy and view.rollout.exit:
+        rows.append(["do", found.remedy])
+    rows += [[trip.kind, one_line(trip.text)] for trip in found.trips]
+    rows += [["who", f"{text}, {moment(at)}"] for at, text in found.asked]
+    block = columns([[ink(label, "bold"), text] for label, text in _named_once(rows)])
+    return block + [f"    | {line}" for line in found.log]
+
+
+def _named_once(rows: list[list[str]]) -> Iterator[tuple[str, str]]:
+    before = ""
+    for label, text in rows:
+        yield ("" if label == before else label), text
+        before = label
+
+
+def _steps(view: RolloutView, ink: Ink) -> Iterator[list[str]]:
+    for phase, title in (("forward", "steps"), ("back", "way back")):
+        steps = [step for step in view.steps if step.phase == phase]
+        if steps:
+            yield [ink(title, "bold"), *columns([_step(step, ink) for step in steps])]
+
+
+def _step(step: JournalRow, ink: Ink) -> list[str]:
+    took = duration(step.seconds) if step.state in ("done", "failed") else ""
+    state = ink(step.state, STYLES.get(step.state, "dim"))
+    return ["", f"{step.n + 1:>2}", state, moment(step.at)[11:] or "–", took, one_line(step.text)]
+
+
+def _verdicts(view: RolloutView, ink: Ink) -> list[str]:
+    verdicts = [event for event in view.events if event.get("event") == "verdict"]
+    return [ink("verdicts", "bold"), *(line for event in verdicts for line in _verdict(event, ink))] if verdicts else []
+
+
+def _verdict(event: Mapping[str, Any], ink: Ink) -> list[str]:
+    at, kind = moment(float(event["at"]))[11:], one_line(event.get("verdict", ""))
+    head = f"  {at}  {ink(kind, {'worse': 'red', 'cannot judge': 'yellow'}.get(kind, 'green'))}: "
+    rows = [[f"    {n.name}", n.value, ink(n.limit, "dim")] for n in numbers(event)]
+    return [head + one_line(event.get("text", "")), *columns(rows)]
+
+
+def _timeline(view: RolloutView, ink: Ink) -> list[str]:
+    """Give the events with the share that was in force after each."""
+    if not view.events:
+        return []
+    rows, share = [], 0
+    events = [parse(event) for event in view.events]
+    for event in events:
+        if event.kind == "traffic.changed":
+            share = int(event.data.get("share") or 0)
+        offset = f"+{duration(event.at - events[0].at)}" if event.at > events[0].at else ""
+        if event.kind != "step.began":  # the steps above say when
+            rows.append(["", moment(event.at)[11:], ink(offset, "dim"), percent(share), sentence(event)])
+    return [ink("timeline", "bold"), *columns(rows)]

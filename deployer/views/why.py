@@ -1,0 +1,121 @@
+"""Why a rollout ended as it did, what it cost and who asked for what: read from its events, the cause first."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from deployer.views.text import clean, one_line, plural
+
+ASKED = " asked by "  # in the note that an ask leaves
+
+
+@dataclass(frozen=True)
+class Trip:
+    """Something that took effect by itself or at a limit (lease, budget, shield): a sentence with its numbers."""
+
+    kind: str
+    at: float
+    text: str
+
+
+@dataclass(frozen=True)
+class Why:
+    """The cause in one sentence, what to do next, the last lines of a failing instance, and what else weighed."""
+
+    cause: str = ""
+    remedy: str = ""
+    log: tuple[str, ...] = ()
+    trips: tuple[Trip, ...] = ()
+    asked: tuple[tuple[float, str], ...] = ()  # who asked for what, Unix time first
+    verdict: Mapping[str, Any] | None = None  # the last comparison
+
+
+def why(events: Iterable[Mapping[str, Any]]) -> Why:
+    """Read the events of a rollout, as `Event.to_dict` gives them, in order."""
+    found = Why()
+    for event in events:
+        reader = _READERS.get(str(event.get("event")))
+        if reader:
+            found = reader(found, event)
+    if not found.cause and found.verdict:
+        found = replace(found, cause=f"nothing spoke against it: {one_line(found.verdict.get('text', ''))}")
+    return found
+
+
+def _started(found: Why, event: Mapping[str, Any]) -> Why:
+    return replace(found, asked=(*found.asked, (_at(event), f"started by {one_line(event.get('by', 'somebody'))}")))
+
+
+def _resumed(found: Why, event: Mapping[str, Any]) -> Why:
+    asked = (*found.asked, (_at(event), f"resumed by {one_line(event.get('by', 'somebody'))}"))
+    return replace(found, cause="", remedy="", log=(), asked=asked)
+
+
+def _failed(found: Why, event: Mapping[str, Any]) -> Why:
+    log = tuple(clean(line).rstrip() for line in event.get("log") or ())
+    return replace(_caused(found, event), log=log)
+
+
+def _caused(found: Why, event: Mapping[str, Any]) -> Why:
+    cause = one_line(event.get("error") or event.get("text") or "")
+    return replace(found, cause=cause or found.cause, remedy=one_line(event.get("hint") or "") or found.remedy)
+
+
+def _verdict(found: Why, event: Mapping[str, Any]) -> Why:
+    """Keep the last that compared: at a full share there is nothing to compare with."""
+    compared = "stable_requests" in event or found.verdict is None
+    return replace(found, verdict=event) if compared else found
+
+
+def _note(found: Why, event: Mapping[str, Any]) -> Why:
+    text = one_line(event.get("text", ""))
+    return replace(found, asked=(*found.asked, (_at(event), text))) if ASKED in text else found
+
+
+def _budget(found: Why, event: Mapping[str, Any]) -> Why:
+    spent, limit = int(event.get("spent", 0)), int(event.get("limit", 0))
+    text = (
+        f"users had seen {spent:,} of {plural(limit, 'bad answer')} that were allowed: the proxy gave it no more users"
+    )
+    return _tripped(found, Trip("budget", _at(event), text))
+
+
+def _shield(found: Why, event: Mapping[str, Any]) -> Why:
+    """Keep the newest count only: it covers those before."""
+    answers = plural(int(event.get("shielded", 0)), "bad answer")
+    of = int(event.get("answered", 0))
+    text = f"{answers} of the candidate{f' (of {of:,} answers)' if of else ''} did not reach a user: stable answered"
+    others = tuple(t for t in found.trips if t.kind != "shield")
+    return _tripped(replace(found, trips=others), Trip("shield", _at(event), text))
+
+
+def _lease(found: Why, event: Mapping[str, Any]) -> Why:
+    share = int(event.get("share", 0)) / 100
+    text = (
+        f"the lease of {share:g} % ran out by itself, {float(event.get('seconds', 0)):.0f} s before anybody came back"
+    )
+    return _tripped(found, Trip("lease", _at(event), text))
+
+
+def _tripped(found: Why, trip: Trip) -> Why:
+    return replace(found, trips=(*found.trips, trip))
+
+
+def _at(event: Mapping[str, Any]) -> float:
+    return float(event.get("at", 0))
+
+
+_READERS = {
+    "rollout.started": _started,
+    "rollout.resumed": _resumed,
+    "rollout.turned": _caused,
+    "rollout.held": _caused,
+    "step.failed": _failed,
+    "verdict": _verdict,
+    "note": _note,
+    "budget.spent": _budget,
+    "shield.used": _shield,
+    "lease.over": _lease,
+}
