@@ -10,6 +10,7 @@ from deployer.judge.bands import wilson
 from deployer.judge.plan import answers_needed, answers_until_worse
 from deployer.manifest.models import Judge
 from deployer.model import FULL
+from tests.documents import REPOSITORY
 
 
 @pytest.mark.parametrize(("rate", "answers"), [(0.0001, 8157), (0.001, 26_478), (0.01, 14_533), (0.05, 2792)])
@@ -20,6 +21,16 @@ def test_answers_that_a_last_step_needs(rate: float, answers: int) -> None:
 @pytest.mark.parametrize(("share", "answers"), [(100, 11_373), (500, 2457), (1000, 1350), (2500, 719), (5000, 615)])
 def test_answers_until_five_times_the_errors_are_called_worse(share: int, answers: int) -> None:
     assert answers_until_worse(Judge(), share, 0.01, 0.05) == pytest.approx(answers, abs=1)
+
+
+def test_the_page_says_these_numbers() -> None:
+    page = (REPOSITORY / "docs/judge.md").read_text()
+
+    for share in (100, 500, 1000, 2500, 5000):
+        answers = answers_until_worse(Judge(), share, 0.01, 0.05)
+        assert f"| {share / 100:g} % | {answers:,} | {answers * share / FULL:.0f} |" in page
+    for rate in (0.0001, 0.001, 0.01, 0.05):
+        assert f"| {100 * rate:g} % | {answers_needed(Judge(), 5000, FULL, rate):,} |" in page
 
 
 def test_a_smaller_following_share_or_a_wider_margin_needs_fewer() -> None:
