@@ -104,7 +104,7 @@ class MetricJudge:
         return MetricVerdict(
             self.metric.name,
             kind,
-            f"{self.metric.name}: {text}",
+            text,
             seen.candidate,
             seen.stable,
             limit.value if limit else None,
@@ -163,10 +163,14 @@ def together(verdicts: Iterable[MetricVerdict]) -> tuple[Kind, str]:
     """Give what all metrics together say, with the sentences of those that decide it; dry runs decide nothing."""
     counted = [verdict for verdict in verdicts if not verdict.dry_run]
     for kind in ("worse", "cannot judge"):
-        deciding = [v.text for v in counted if v.kind == kind and (kind == "worse" or v.waits)]
+        deciding = [_named(v) for v in counted if v.kind == kind and (kind == "worse" or v.waits)]
         if deciding:
             return kind, "; ".join(deciding)
-    return "no worse", "; ".join(verdict.text for verdict in counted)
+    return "no worse", "; ".join(map(_named, counted))
+
+
+def _named(verdict: MetricVerdict) -> str:
+    return f"{verdict.name}: {verdict.text}"
 
 
 def _against(stable: float, metric: Metric) -> Limit:

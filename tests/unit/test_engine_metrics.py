@@ -87,7 +87,7 @@ def test_a_source_that_is_down(scene: Scene, undecided: str, outcome: str, code:
     assert undecided == "proceed" or "errors: http://source: connection refused" in ending.text
     told = scene.told("metric")
     assert (told[0]["verdict"], told[0]["candidate"]) == ("cannot judge", None)
-    assert told[0]["text"] == "errors: http://source: connection refused"
+    assert told[0]["text"] == "http://source: connection refused"
 
 
 def test_a_step_of_fixed_time_waits_for_a_metric_even_if_it_asks_for_no_requests(scene: Scene) -> None:

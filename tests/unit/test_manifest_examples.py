@@ -19,7 +19,10 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from jsonschema import Draft202012Validator
 
-from deployer.errors import ManifestRefused
+from deployer.clock import Deadline, SystemClock
+from deployer.drivers.metrics import SourceMetrics
+from deployer.drivers.ports import Side
+from deployer.errors import DriverFailed, ManifestRefused
 from deployer.manifest.load import load
 from deployer.manifest.models import Manifest
 from deployer.manifest.schema import schema
@@ -79,6 +82,25 @@ def test_the_overlay_of_web(tmp_path: Path) -> None:
     assert manifest.traffic.force == Manifest(service="x", image="x", port=1).traffic.force
     assert manifest.traffic.tls is not None
     assert sorted(manifest.secrets) == ["DATABASE_URL", "SENTRY_DSN", "SESSION_KEY"]
+
+
+def test_the_command_of_metrics(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    manifest = load_example("metrics", tmp_path)
+    by_name = {metric.name: metric for metric in manifest.judge.metrics}
+    psql = tmp_path / "psql"
+    psql.write_text('#!/bin/sh\ncase "$*" in *release=42) echo 0.031 ;; *) echo no such release >&2; exit 3 ;; esac\n')
+    psql.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+
+    def read(release: int) -> float | None:
+        side = Side("candidate", "shop", "green", release, "2.0")
+        metric = by_name["visits that end with an order"]
+        return SourceMetrics(tmp_path / "metrics").read(metric, side, {}, Deadline.after(SystemClock(), 5))
+
+    assert {metric.source for metric in by_name.values()} == {"prometheus", "http", "command"}
+    assert read(42) == 0.031
+    with pytest.raises(DriverFailed, match="failed with exit code 3: no such release"):
+        read(43)
 
 
 @pytest.mark.parametrize(

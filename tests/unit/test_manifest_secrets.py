@@ -9,9 +9,12 @@ from typing import Any
 
 import pytest
 
+from deployer.drivers.runtime.surroundings import chosen_secrets, environment
 from deployer.errors import ManifestRefused, Problem
 from deployer.manifest.models import Manifest
 from deployer.manifest.secrets import MAX_BYTES, resolve_secrets
+from deployer.model import InstanceSpec, Release
+from deployer.releases import config_hash
 
 ENVIRON = {"PATH": os.environ["PATH"]}
 
@@ -42,6 +45,29 @@ def test_each_provider_gives_its_value(tmp_path: Path) -> None:
     assert value(tmp_path, {"file": "key"}) == "from a file"
     assert value(tmp_path, {"file": str(tmp_path / "key")}) == "from a file"
     assert value(tmp_path, shell("cat key; echo on stderr >&2")) == "from a file"
+
+
+def test_a_secret_for_nobody_is_no_part_of_what_runs(tmp_path: Path) -> None:
+    secrets = {"TOKEN": {"env": "TOKEN", "deliver": "none"}, "KEY": {"env": "KEY"}}
+    with_token, without = manifest(**secrets), manifest(KEY=secrets["KEY"])
+
+    def made(wanted: Manifest, **environ: str) -> tuple[str, InstanceSpec]:
+        values = resolve_secrets(wanted, tmp_path, environ)
+        release = Release("shop", 1, "1", "shop", "sha256:1", wanted, "")
+        return config_hash("sha256:1", wanted, values, "k"), InstanceSpec(release, "blue", 1, 1, "127.0.0.1:1", values)
+
+    (one, spec), (two, _) = made(with_token, KEY="k", TOKEN="a"), made(with_token, KEY="k", TOKEN="b")
+
+    assert one == two == made(without, KEY="k")[0]
+    assert one != made(with_token, KEY="other", TOKEN="a")[0]
+    assert chosen_secrets(spec, "file") == {"KEY": "k"}
+    assert "TOKEN" not in str(environment(spec, "/run/secrets"))
+
+
+def test_a_secret_for_nobody_sets_no_variable() -> None:
+    given = {"secrets": {"TOKEN": {"env": "TOKEN", "deliver": "none"}}, "env": {"TOKEN": "x", "TOKEN_FILE": "y"}}
+
+    assert Manifest.model_validate({"service": "shop", "image": "shop", "port": 80, **given})
 
 
 def test_only_one_newline_is_dropped(tmp_path: Path) -> None:
