@@ -61,7 +61,6 @@ class Comparison:
         self.errors = ErrorEvidence(margin, sticky=sticky)
         self.routes = {route: ErrorEvidence(margin, sticky=sticky) for route in routes}
         self.times = TimeEvidence(config.latency) if config.latency else None
-        self._names = tuple(routes)
         self._p = 0.5  # of the coin that sent most of the last answers: what is coming is estimated with it
 
     # -- what is seen
@@ -103,7 +102,7 @@ class Comparison:
             times.count_one(p, candidate=candidate, ms=ms)
 
     def add(self, sample: Sample) -> None:
-        """Count what a sample says may be bet on."""
+        """Count what a sample says may be bet on; routes that are not judged are left out."""
         thrown = _thrown(sample.coins)
         if thrown:
             self._p = max(thrown, key=lambda coins: coins.stable.requests + coins.candidate.requests).p
@@ -111,9 +110,10 @@ class Comparison:
             self.errors.count(coins)
             if self.times:
                 self.times.count(coins)
+        judged = list(self.routes.values())
         for number, of_route in sample.routes:
-            for coins in _thrown(of_route):
-                self.routes[self._names[number]].count(coins)
+            for coins in _thrown(of_route) if number < len(judged) else ():
+                judged[number].count(coins)
         if self.times and 0 < sample.share < FULL:
             self.times.warmup.answer(sample.candidate.requests)
 

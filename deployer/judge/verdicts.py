@@ -99,11 +99,11 @@ class Verdicts:
             self._comparison.teach(sample.stable)
         elif sample.share < FULL:
             self._seen.add(sample.stable, sample.candidate, timed=self._comparison.warm)
+        judged = list(self._on_routes.values())
         for number, thrown in sample.routes:
-            seen = list(self._on_routes.values())[number]
-            for coins in thrown:
-                seen.add(coins.stable, coins.candidate)
-                seen.add_failed(coins.first_errors)
+            for coins in thrown if number < len(judged) else ():
+                judged[number].add(coins.stable, coins.candidate, timed=False)
+                judged[number].add_failed(coins.first_errors)
         self._comparison.add(sample)
         self._comparison.look(at)
 

@@ -286,6 +286,13 @@ def test_a_route_must_be_shown_to_be_no_worse_too() -> None:
     assert "/checkout not yet" in quiet.observe(sample((1, 0), (1, 0)), 100).text
 
 
+def test_routes_that_are_not_judged_are_left_out() -> None:
+    broken = on_route(sample((900, 0), (100, 0)), sample((90, 0), (10, 10)))
+
+    assert Verdicts(errors_only(), sticky=False, routes=("/a",)).observe(broken, 0).kind == "worse"
+    assert Verdicts(errors_only(), sticky=False).observe(broken, 0).kind == "cannot judge"
+
+
 # -- how often they are wrong
 
 
