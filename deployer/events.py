@@ -9,10 +9,14 @@ An event is plain data: `kind`, Unix time, service, rollout number, and fields t
     step.done         phase, n, text, seconds
     step.failed       phase, n, step, error, hint, log: [line, …]
     task              playbook, task, host, status (ok, changed, failed, skipped, unreachable), message
-    traffic.changed   stable (colour), share (bp), lease
-    sample            share_asked, share_measured, stable: {requests, errors, p50, p99}, candidate: {…}, lost
-    verdict           verdict (worse, not worse, cannot judge), text, and the measured values beside their limits
-    metric            name, verdict (worse, no worse, cannot judge), text, candidate, stable, limit (None: no data), dry_run
+    traffic.changed   stable (colour), share (bp), lease, budget, baseline (bp)
+    sample            share_asked, share_measured, stable: {…}, candidate: {…}, rest: {requests, errors, p50, p99},
+                      lost, shielded, spent, budget, shown, more
+    verdict           verdict (worse, no worse, cannot judge), text, and the measured values beside their limits
+    metric            name, verdict (worse, no worse, cannot judge), text, candidate, stable, limit, dry_run
+    budget.spent      spent, limit
+    shield.used       shielded, answered
+    lease.over        share (bp), seconds
     rollout.turned    error, hint, exit
     rollout.held      share, text, exit
     rollout.ended     outcome (done, reverted, held, stuck), exit, text, seconds

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from deployer import recording
 from deployer.drivers.ports import Drivers
 from deployer.errors import DeployError, Refused
-from deployer.model import Colour, Environment, Instance, Live, Phase, Release
+from deployer.model import PLACES, Environment, Instance, Live, Phase, Release
 from deployer.observe import observe
 from deployer.operations import House, Proposal
 from deployer.steps import Step
@@ -22,10 +23,9 @@ from deployer.views.data import (
     ReleasesView,
     RolloutRow,
     RolloutView,
+    SafetyView,
     StatusView,
 )
-
-COLOURS: tuple[Colour, Colour] = ("blue", "green")
 
 
 def services(house: House) -> tuple[str, ...]:
@@ -62,18 +62,19 @@ def _version(house: House, service: str, number: int) -> str:
 def status(house: House, service: str) -> StatusView:
     """Read what is live: proxy, runtime, store; what cannot be read is listed among the problems."""
     drivers, record, problems = drivers_of(house, service), house.store.service(service), []
-    live, environments = None, []
+    live, environments, safety = None, [], None
+    rollout = house.store.open_rollout(service)
     try:
         observed = observe(house.store, drivers, service)
         live = observed.live
-        for colour in COLOURS:
-            environment = observed.environment(colour)
+        for place in PLACES:
+            environment = observed.environment(place)
             if environment:
                 environments.append(_environment(house, drivers, environment, live, record))
+        safety = _safety(house, drivers, live, rollout)
     except DeployError as error:
         problems.append(str(error))
     read = not problems
-    rollout = house.store.open_rollout(service)
     standing = [e for e in environments if any(i.state == "running" for i in e.instances)]
     stable = next((e.release for e in standing if e.role == "stable"), 0)
     if record.stable and not stable and read:
@@ -91,8 +92,25 @@ def status(house: House, service: str) -> StatusView:
         lock=_lock(house, service, rollout),
         rollout=_row(house, rollout) if rollout else None,
         problems=tuple(problems),
+        baseline=live.baseline if live else 0,
+        safety=safety,
         next=_next(house, service, rollout) if read else "`deploy doctor` says what is missing",
         read=read,
+    )
+
+
+def _safety(house: House, drivers: Drivers, live: Live | None, rollout: Rollout | None) -> SafetyView | None:
+    """Read what bounds the cost of a candidate that has users; the proxy counts, the recording knows the shielded."""
+    if live is None or rollout is None or not live.share:
+        return None
+    manifest = house.store.release(rollout.service, rollout.release).manifest
+    spent = drivers.traffic.spent(rollout.service) if live.budget else 0
+    return SafetyView(
+        budget=live.budget,
+        spent=spent,
+        shield=manifest.traffic.shield is not None,
+        shielded=recording.shielded(recording.file_of(house.store.folder, rollout.number)),
+        over=bool(live.budget) and spent >= live.budget,
     )
 
 
@@ -105,7 +123,9 @@ def _environment(
 ) -> EnvironmentView:
     up = {server.name: is_up for server, is_up in drivers.traffic.servers(environment.service, environment.colour)}
     warm = environment.release == record.warm and environment.colour == record.warm_colour
-    if live is not None and environment.colour == live.stable:
+    if environment.colour == "baseline":
+        role = "baseline" if house.store.open_rollout(environment.service) else "left over"
+    elif live is not None and environment.colour == live.stable:
         role = "stable"
     elif warm:
         role = "warm"

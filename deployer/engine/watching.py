@@ -70,7 +70,7 @@ class Watching:
         sample, verdict = self._run.evidence.look()
         self._tally.add(sample)
         self._follow_budget()
-        self._run.tell("sample", **self._event())
+        self._run.tell("sample", **self._event(), **_proof(verdict))
         return self._joined(verdict)
 
     def _joined(self, verdict: Verdict) -> Verdict:
@@ -149,6 +149,15 @@ class Watching:
             # Its share goes nowhere now: there is nothing left to compare.
             log = last_words(run, instances[0]) if instances else ()
             raise StepFailed(f"the proxy finds no instance of r{release} ({place}) up", "see its log", log=log)
+
+
+def _proof(verdict: Verdict) -> dict[str, Any]:
+    """Give how far "no worse" is shown by what is shown least, and about how many more answers it takes."""
+    proofs = (verdict.values.get("proofs") or {}).values()
+    if not proofs:
+        return {}
+    more = [proof["answers_needed"] for proof in proofs]
+    return {"shown": min(proof["progress"] for proof in proofs), "more": None if None in more else max(more)}
 
 
 class Tally:

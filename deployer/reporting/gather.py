@@ -16,7 +16,7 @@ from deployer.store import Rollout
 from deployer.views.data import RolloutView
 from deployer.views.jsonl import parse
 from deployer.views.plain import sentence
-from deployer.views.report.data import Line, Mark, Placed, ReportView
+from deployer.views.report.data import Line, Mark, MetricView, Placed, ReportView
 from deployer.views.text import moment, plural
 from deployer.views.text import release as named
 from deployer.views.why import why
@@ -42,6 +42,7 @@ def gather(house: House, told: RolloutView) -> ReportView:
         asked=found.asked,
         budget=_budget(told.events),
         highest=max((int(e.get("share") or 0) for e in told.events if e["event"] == "traffic.changed"), default=0),
+        metrics=tuple(_metrics(told.events)),
         marks=tuple(_marks(told.events)),
         steps=told.steps,
         timeline=tuple(_timeline(told.events)),
@@ -98,6 +99,13 @@ def _measured(house: House, view: ReportView) -> ReportView:
 def _budget(events: Sequence[Mapping[str, Any]]) -> int:
     """Give the highest limit that was written: it grows with what the margin allows."""
     return max((int(e.get("budget") or e.get("limit") or 0) for e in events if e["event"] in _LIMITS), default=0)
+
+
+def _metrics(events: Sequence[Mapping[str, Any]]) -> Iterator[MetricView]:
+    last = {str(e["name"]): e for e in events if e["event"] == "metric"}
+    for name, event in last.items():
+        values = (event.get("candidate"), event.get("stable"), event.get("limit"))
+        yield MetricView(name, str(event["verdict"]), str(event["text"]), *values, dry_run=bool(event.get("dry_run")))
 
 
 def _marks(events: Sequence[Mapping[str, Any]]) -> Iterator[Mark]:

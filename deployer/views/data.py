@@ -33,7 +33,10 @@ class InstanceView(View):
 
 @dataclass(frozen=True)
 class EnvironmentView(View):
-    """One colour; `role` is stable, candidate, warm or left over. `warm_until` belongs to the role warm."""
+    """One colour, or `baseline`; `role` is stable, candidate, baseline, warm or left over.
+
+    `warm_until` belongs to the role warm.
+    """
 
     colour: str
     release: int
@@ -74,6 +77,20 @@ class RolloutRow(View):
 
 
 @dataclass(frozen=True)
+class SafetyView(View):
+    """What bounds the cost of the candidate now: `spent` of `budget` bad answers (0: no limit) were seen by users.
+
+    `shielded` bad answers did not reach a user: stable answered instead; `over`: the proxy has stopped the share.
+    """
+
+    budget: int = 0
+    spent: int = 0
+    shield: bool = False
+    shielded: int = 0
+    over: bool = False
+
+
+@dataclass(frozen=True)
 class StatusView(View):
     """What is live now, read from the proxy, the runtime and the store. `lease` 0: the share does not run out."""
 
@@ -89,6 +106,8 @@ class StatusView(View):
     rollout: RolloutRow | None = None
     problems: tuple[str, ...] = ()
     next: str = ""  # what a person may do now
+    baseline: int = 0  # share of the fresh instances of stable, in basis points
+    safety: SafetyView | None = None  # while a candidate has a share
     read: bool = True  # False when proxy or runtime gave no answer: nothing is known then, see `problems`
 
 

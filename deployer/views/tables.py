@@ -31,7 +31,7 @@ OUTCOMES = {"done": "green", "reverted": "yellow", "held": "cyan", "stuck": "red
 STATES = {"running": "green", "created": "yellow", "exited": "red"}
 STANDINGS = {"good": "green", "rolled-back": "yellow", "failed": "red"}
 LEVELS = {"ok": ("✓", "green"), "warn": ("!", "yellow"), "bad": ("✗", "red")}
-ROLES = {"stable": "bold", "candidate": "cyan", "left over": "yellow"}
+ROLES = {"stable": "bold", "candidate": "cyan", "baseline": "dim", "left over": "yellow"}
 
 
 def coloured(text: str, style: str) -> str:
@@ -57,6 +57,7 @@ def _status(view: StatusView, now: float, ink: Ink) -> list[str]:
         for environment in view.environments:
             rows += _environment(environment, now, ink)
         out += ["", *columns(rows), ""]
+    out += _safety(view, ink)
     if view.rollout:
         out.append(f"rollout {_rollout(view.rollout, now, ink)}")
     if view.lock:
@@ -80,7 +81,24 @@ def _traffic(view: StatusView, now: float, ink: Ink) -> str:
     if view.share and view.lease:
         left = view.lease - now
         lease = f" (lease: {duration(left)} left)" if left > 0 else " (the lease is over: everyone is on stable)"
-    return f"{stable} is stable, {candidate} gets {percent(view.share)}{lease}"
+    baseline = f", its baseline {percent(view.baseline)}" if view.baseline and view.share else ""
+    return f"{stable} is stable, {candidate} gets {percent(view.share)}{baseline}{lease}"
+
+
+def _safety(view: StatusView, ink: Ink) -> list[str]:
+    safety = view.safety
+    if safety is None:
+        return []
+    lines = []
+    if safety.budget:
+        stopped = ": the proxy gives the candidate no more users" if safety.over else ""
+        used = f"users saw {write.spent(safety.spent, safety.budget)}{stopped}"
+        lines.append(f"{ink('budget', 'dim')}: {ink(used, 'red' if safety.over else '')}")
+    else:
+        lines.append(f"{ink('budget', 'dim')}: off")
+    spared = f", {write.plural(safety.shielded, 'bad answer')} kept from users so far" if safety.shielded else ""
+    lines.append(f"{ink('shield', 'dim')}: {'on' if safety.shield else 'off'}{spared}")
+    return lines
 
 
 def _environment(view: EnvironmentView, now: float, ink: Ink) -> list[list[str]]:

@@ -13,7 +13,7 @@ ASKED = " asked by "  # in the note that an ask leaves
 
 @dataclass(frozen=True)
 class Trip:
-    """Something that took effect by itself or at a limit (lease, budget, shield): a sentence with its numbers."""
+    """Something that took effect at a limit (lease, budget, shield, metric): a sentence with its numbers."""
 
     kind: str
     at: float
@@ -82,6 +82,14 @@ def _budget(found: Why, event: Mapping[str, Any]) -> Why:
     return _tripped(found, Trip("budget", _at(event), text))
 
 
+def _metric(found: Why, event: Mapping[str, Any]) -> Why:
+    if event.get("verdict") != "worse":
+        return found
+    dry = " (dry run: it decided nothing)" if event.get("dry_run") else ""
+    text = f"{one_line(event.get('name', ''))}: {one_line(event.get('text', ''))}{dry}"
+    return _tripped(found, Trip("metric", _at(event), text))
+
+
 def _shield(found: Why, event: Mapping[str, Any]) -> Why:
     """Keep the newest count only: it covers those before."""
     answers = plural(int(event.get("shielded", 0)), "bad answer")
@@ -115,6 +123,7 @@ _READERS = {
     "step.failed": _failed,
     "verdict": _verdict,
     "note": _note,
+    "metric": _metric,
     "budget.spent": _budget,
     "shield.used": _shield,
     "lease.over": _lease,

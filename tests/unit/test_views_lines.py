@@ -120,7 +120,8 @@ def test_a_line_that_is_no_event_is_refused_with_its_number(line: str) -> None:
 def declared() -> dict[str, set[str]]:
     """Read kinds and fields from the docstring of deployer.events."""
     kinds: dict[str, set[str]] = {}
-    for kind, fields in re.findall(r"^    (\S+)\s{2,}(.+)$", deployer.events.__doc__ or "", re.MULTILINE):
+    text = re.sub(r",\n {10,}", ", ", deployer.events.__doc__ or "")
+    for kind, fields in re.findall(r"^    (\S+)\s{2,}(.+)$", text, re.MULTILINE):
         bare = re.sub(r"\(.*?\)|\{.*?\}|\[.*?\]", "", fields)
         kinds[kind] = {name.strip(" :") for name in bare.split(",") if " " not in name.strip(" :")}
     return kinds

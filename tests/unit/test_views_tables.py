@@ -15,12 +15,16 @@ from deployer.views.data import (
     HistoryView,
     InstanceView,
     JournalRow,
+    JudgementView,
     LockView,
     PlanView,
     ReleaseRow,
     ReleasesView,
     RolloutRow,
     RolloutView,
+    SafetyView,
+    SideView,
+    StageView,
     StatusView,
     View,
 )
@@ -116,8 +120,42 @@ DOCTOR = DoctorView(
         Finding("bad", "Docker engine", "no engine answers", "start it"),
     )
 )
+GUARDED = replace(
+    STATUS,
+    baseline=1000,
+    environments=(BLUE, GREEN, replace(BLUE, colour="baseline", role="baseline", instances=BLUE.instances[:1])),
+    safety=SafetyView(budget=50, spent=12, shield=True, shielded=31),
+    problems=(),
+)
+STAGES = (
+    StageView(
+        500, 2500, 0.0, "passes", 41.2, True, "shown", SideView(3800, 4, 12.0, 30.0, 48.1), SideView(200, 0, 12.0)
+    ),
+    StageView(2500, 10000, 60.0, "worse", 3.5, False, "worse", SideView(260, 0), SideView(95, 25, 11.8, 30.0, 48.6), 6),
+)
+JUDGED = JudgementView(
+    file="shop.jsonl",
+    service="shop",
+    rollout=18,
+    decision="worse",
+    exit=3,
+    text="candidate 26.3 % errors (25 of 95), stable 0.1 % (4 of 4,060): worse, 1.5x or +0.1 % is allowed",
+    at=44.7,
+    share=2500,
+    answers=295,
+    errors=25,
+    seen=6,
+    stages=STAGES,
+    policy={"errors": {"margin": 2.0}},
+    changed=("judge.errors.margin: 1.5 → 2.0",),
+    notes=("12 requests were not seen by the recorder",),
+)
 VIEWS: dict[str, View] = {
     "status": STATUS,
+    "status-guarded": GUARDED,
+    "status-stopped": replace(GUARDED, safety=SafetyView(budget=50, spent=50, over=True)),
+    "judgement": JUDGED,
+    "judgement-passes": replace(JUDGED, decision="passes", stages=STAGES[:1], changed=(), notes=(), seen=0, exit=0),
     "status-warm": WARM,
     "status-none": StatusView("shop", 0, ""),
     "history": HistoryView("shop", (OPEN, DONE, BACK)),

@@ -71,6 +71,19 @@ class WatchView(View):
 
 
 @dataclass(frozen=True)
+class MetricView(View):
+    """What a metric from elsewhere said last; values are None where it had no data."""
+
+    name: str
+    verdict: str
+    text: str
+    candidate: float | None = None
+    stable: float | None = None
+    limit: float | None = None
+    dry_run: bool = False
+
+
+@dataclass(frozen=True)
 class Mark(View):
     """A moment that plots show: the share changed, or what ended the trial."""
 
@@ -116,6 +129,7 @@ class ReportView(View):
     highest: int = 0
     lost: int = 0
     watches: tuple[WatchView, ...] = ()
+    metrics: tuple[MetricView, ...] = ()
     points: tuple[Point, ...] = ()
     marks: tuple[Mark, ...] = ()
     steps: tuple[JournalRow, ...] = ()

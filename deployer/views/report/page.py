@@ -72,6 +72,7 @@ def _parts(view: ReportView) -> list[Markup]:
         _part("Answer times", tag("div", thirds, class_="thirds") if thirds else None),
         _part("How sure it is", proof, sections.verdicts(view)),
         _part("Both sides, watch by watch", sections.watches(view)),
+        _part("Metrics from elsewhere", sections.metrics(view)),
         _part("Numbers of the plots", numbers, fold=True),
         _part("Steps", sections.steps(view)),
         _part("Timeline", sections.timeline(view), fold=True),

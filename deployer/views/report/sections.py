@@ -66,6 +66,19 @@ def _verdict(watch: WatchView) -> Markup:
     )
 
 
+def metrics(view: ReportView) -> Markup | None:
+    """What metrics from elsewhere said last."""
+    if not view.metrics:
+        return None
+    rows: list[Sequence[Content]] = []
+    for metric in view.metrics:
+        kind = "" if metric.dry_run else KINDS.get(metric.verdict, "")
+        values = [f"{v:.4g}" if v is not None else "–" for v in (metric.candidate, metric.stable, metric.limit)]
+        name = f"{metric.name}{' (dry run)' if metric.dry_run else ''}"
+        rows.append([name, tag("span", metric.verdict, class_=f"chip {kind}"), *values, metric.text])
+    return table(("metric", "verdict", "candidate", "stable", "limit", ""), rows, numeric=(2, 3, 4))
+
+
 def steps(view: ReportView) -> Markup:
     """The journal: what was done, what failed, what was not reached."""
     rows: list[Sequence[Content]] = []
