@@ -10,7 +10,9 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -69,34 +71,60 @@ class NoPulse:
         pass
 
 
+@dataclass(frozen=True)
+class Case:
+    """How 2.0 is brought out, and what is wrong with it."""
+
+    name: str
+    strategy: str
+    manifest: dict[str, Any] = field(default_factory=dict)
+    world: dict[str, Any] = field(default_factory=dict)
+
+
+UNHEALTHY: dict[str, Any] = {"broken": {"2.0"}}
+WORSE: dict[str, Any] = {"worse": {"2.0"}}
+SHORT = {"steps": [10, 50], "for": "1s", "bake": "1s"}  # long enough to find the worse one
+CANARY = {"strategy": {"canary": SHORT}}
+FRESH = {"strategy": {"canary": {**SHORT, "baseline": "fresh", "steps": [10]}}}
+NEEDED = {"strategy": {"canary": {"steps": [50], "bake": "1s"}}}
+BAKED = {"strategy": {"bluegreen": {"bake": "1s"}}}
+ROLLING = {"strategy": {"rolling": {"for": "1s"}}}
 CASES = [
-    ("canary", set(), set()),
-    ("canary", {"2.0"}, set()),
-    ("canary", set(), {"2.0"}),
-    ("bluegreen", set(), set()),
-    ("bluegreen", set(), {"2.0"}),
-    ("rolling", set(), set()),
-    ("rolling", {"2.0"}, set()),
-    ("recreate", set(), set()),
-    ("recreate", {"2.0"}, set()),
+    Case("canary-good", "canary", CANARY),
+    Case("canary-unhealthy", "canary", CANARY, UNHEALTHY),
+    Case("canary-worse", "canary", CANARY, WORSE),
+    Case("canary-needed", "canary", NEEDED, {"rate": 20_000.0}),
+    Case("canary-worse-with-everyone", "canary", CANARY, {**WORSE, "worse_above": 5000}),
+    Case("canary-over-budget", "canary", {**CANARY, "traffic": {"budget": 2}, "judge": {"alpha": 1e-9}}, WORSE),
+    Case("canary-baseline-good", "canary", FRESH),
+    Case("canary-baseline-worse", "canary", FRESH, WORSE),
+    Case("bluegreen-good", "bluegreen", BAKED),
+    Case("bluegreen-worse", "bluegreen", BAKED, WORSE),
+    Case("rolling-good", "rolling", ROLLING),
+    Case("rolling-unhealthy", "rolling", ROLLING, UNHEALTHY),
+    Case("recreate-good", "recreate"),
+    Case("recreate-unhealthy", "recreate", {}, UNHEALTHY),
 ]
-NAMES = [f"{s}-{'unhealthy' if b else 'worse' if w else 'good'}" for s, b, w in CASES]
+every_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 GAPLESS = ("canary", "bluegreen", "rolling")
 
 
 class Scene:
     """One service with 1.0 live, on which 2.0 is brought out and killed on the way."""
 
-    def __init__(self, folder: Path, fuse: Fuse, strategy: str, broken: set[str], worse: set[str]) -> None:
-        self.fuse, self.strategy = fuse, strategy
-        self.world = World(broken=set(broken), worse=set(worse))
+    def __init__(self, folder: Path, fuse: Fuse, case: Case) -> None:
+        self.fuse, self.case = fuse, case
+        self.world = World(**case.world)
         self.house = house(folder, self.world)
         fuse.at, fuse.count = None, 0
-        operations.deploy(self.house, request("1.0", strategy, REPOSITORY))
+        operations.deploy(self.house, self._request("1.0"))
         self.world.tick = self._tick
 
+    def _request(self, version: str) -> operations.Request:
+        return request(version, self.case.strategy, REPOSITORY, manifest=self.case.manifest)
+
     def _tick(self, what: str) -> None:
-        if self.strategy in GAPLESS:
+        if self.case.strategy in GAPLESS:
             self.world.check()
         self.fuse.tick(what)
 
@@ -104,7 +132,7 @@ class Scene:
         """Deploy 2.0, dying at instant `at`; tell whether it died."""
         self.fuse.at, self.fuse.count = at, 0
         try:
-            operations.deploy(self.house, request("2.0", self.strategy, REPOSITORY))
+            operations.deploy(self.house, self._request("2.0"))
         except Crash:
             self._after_death()
             return True
@@ -147,28 +175,28 @@ class Scene:
 
 
 @contextmanager
-def scene(fuse: Fuse, strategy: str, broken: set[str], worse: set[str]) -> Iterator[Scene]:
+def scene(fuse: Fuse, case: Case) -> Iterator[Scene]:
     folder = Path(tempfile.mkdtemp(prefix="dp", dir=FAST))
     try:
-        made = Scene(folder, fuse, strategy, broken, worse)
+        made = Scene(folder, fuse, case)
         with made.house:
             yield made
     finally:
         shutil.rmtree(folder)
 
 
-def uncrashed(fuse: Fuse, case: tuple[str, set[str], set[str]]) -> tuple[dict[str, object], int]:
-    with scene(fuse, *case) as s:
+def uncrashed(fuse: Fuse, case: Case) -> tuple[dict[str, object], int]:
+    with scene(fuse, case) as s:
         assert not s.deploy(None)
         return s.picture(), fuse.count
 
 
-@pytest.mark.parametrize("case", CASES, ids=NAMES)
-def test_killed_once_then_resumed(fuse: Fuse, case: tuple[str, set[str], set[str]]) -> None:
+@every_case
+def test_killed_once_then_resumed(fuse: Fuse, case: Case) -> None:
     wanted, instants = uncrashed(fuse, case)
     assert instants > 40
     for at in range(1, instants + 1):
-        with scene(fuse, *case) as s:
+        with scene(fuse, case) as s:
             died = s.deploy(at)
             assert died
             begun = bool(s.house.store.rollouts("shop")[0].release == 2)
@@ -180,11 +208,11 @@ def test_killed_once_then_resumed(fuse: Fuse, case: tuple[str, set[str], set[str
                 assert s.picture()["versions"] == wanted["versions"]
 
 
-@pytest.mark.parametrize("case", CASES, ids=NAMES)
-def test_killed_once_then_aborted(fuse: Fuse, case: tuple[str, set[str], set[str]]) -> None:
+@every_case
+def test_killed_once_then_aborted(fuse: Fuse, case: Case) -> None:
     wanted, instants = uncrashed(fuse, case)
     for at in range(1, instants + 1):
-        with scene(fuse, *case) as s:
+        with scene(fuse, case) as s:
             s.deploy(at)
             s.go_on("abort")
             picture = s.picture()
@@ -196,12 +224,12 @@ def test_killed_once_then_aborted(fuse: Fuse, case: tuple[str, set[str], set[str
                 assert picture["versions"] in (wanted["versions"], ["blue 1.0", "blue 1.0"])
 
 
-@pytest.mark.parametrize("case", CASES, ids=NAMES)
-def test_killed_twice_then_resumed(fuse: Fuse, case: tuple[str, set[str], set[str]]) -> None:
+@every_case
+def test_killed_twice_then_resumed(fuse: Fuse, case: Case) -> None:
     wanted, instants = uncrashed(fuse, case)
     for at in range(3, instants + 1, 7):
         for again in range(2, 30, 9):
-            with scene(fuse, *case) as s:
+            with scene(fuse, case) as s:
                 s.deploy(at)
                 if s.house.store.rollouts("shop")[0].release != 2:
                     continue

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from deployer.manifest.models import Manifest
-from deployer.model import Environment, Instance, Live, Observed, Release
+from deployer.model import PLACES, Environment, Instance, Live, Observed, Release
 from deployer.plan import Plan
 from deployer.strategy import load
 
@@ -37,9 +37,9 @@ def environment(colour: str, number: int, count: int) -> Environment:
 def observed(data: dict[str, Any] | None, manifest: Manifest) -> Observed:
     if data is None:
         return Observed("shop", None, None)
-    environments = {c: environment(c, *data[c]) for c in ("blue", "green") if c in data}
+    environments = {c: environment(c, *data[c]) for c in PLACES if c in data}
     stable = release(environments[data["stable"]].release, manifest)
-    return Observed("shop", Live(data["stable"]), stable, environments.get("blue"), environments.get("green"))
+    return Observed("shop", Live(data["stable"]), stable, *(environments.get(place) for place in PLACES))
 
 
 @pytest.mark.parametrize("path", CASES, ids=lambda p: p.stem)
