@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from deployer.errors import ManifestRefused, Problem
-from deployer.manifest import document
+from deployer.manifest import document, json_paths
 from deployer.manifest.files import wanting
 from deployer.manifest.models import Manifest
 from deployer.manifest.overlay import merge, overlay_file, refuse_destination, rename
@@ -53,7 +54,7 @@ def load(
     unset = [unspell(problem.path) for problem in problems if problem.path]
     checked = check(root)
     problems += [p for p in checked.problems if unspell(p.path) not in unset]
-    problems += _file_problems(checked, root, file.absolute().parent)
+    problems += _further_problems(checked, root, file.absolute().parent)
     if problems or checked.manifest is None:
         raise ManifestRefused(_in_order(problems, files))
     return Loaded(checked.manifest, file.absolute().parent, files, destination, root)
@@ -123,8 +124,9 @@ def _secrets_by_name(root: Table, problems: list[Problem]) -> Table:
     return root.put("secrets", table, root.keys["secrets"])
 
 
-def _file_problems(checked: Checked, root: Table, folder: Path) -> list[Problem]:
+def _further_problems(checked: Checked, root: Table, folder: Path) -> list[Problem]:
     if checked.manifest is None:
         return []
-    found = (c for c in wanting(checked.manifest, folder) if not checked.touches(unspell(c.at)))
+    known = chain(wanting(checked.manifest, folder), json_paths.wrong(checked.manifest))
+    found = (c for c in known if not checked.touches(unspell(c.at)))
     return [Problem(str(place_of(root, unspell(c.at))), c.at, c.message, c.hint) for c in found]

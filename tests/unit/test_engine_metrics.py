@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 
+from deployer import operations
 from deployer.clock import Deadline
 from deployer.drivers.ports import Side
 from deployer.engine import metrics as engine_metrics
-from deployer.errors import Exit
+from deployer.errors import DriverFailed, Exit
 from deployer.manifest.models import Metric
 from deployer.operations import Ending
 from deployer.secret import SecretText
@@ -88,6 +89,31 @@ def test_a_source_that_is_down(scene: Scene, undecided: str, outcome: str, code:
     told = scene.told("metric")
     assert (told[0]["verdict"], told[0]["candidate"]) == ("cannot judge", None)
     assert told[0]["text"] == "http://source: connection refused"
+
+
+def test_a_source_that_is_back_is_asked_again_by_a_resume(scene: Scene) -> None:
+    scene.world.metrics[("errors", "candidate")] = "down"
+    assert canary(scene, ERRORS).outcome == "held"
+
+    scene.world.metrics[("errors", "candidate")] = 0.01
+
+    assert operations.resume(scene.house, "shop").exit == Exit.DONE
+
+
+def test_a_source_that_goes_and_comes_back_in_a_watch(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    began = scene.world.clock.now()
+
+    def read(_self: MemoryMetrics, *_: object) -> float:
+        if 8 < scene.world.clock.now() - began < 50:
+            raise DriverFailed("connection refused")
+        return 0.01
+
+    monkeypatch.setattr(MemoryMetrics, "read", read)
+
+    assert canary(scene, ERRORS).exit == Exit.DONE
+    assert [m["verdict"] for m in scene.told("metric")][:3] == ["no worse", "cannot judge", "no worse"]
+    first, second = [e.at for e in scene.events if e.kind == "traffic.changed"][:2]
+    assert second - first > 45, "the first step waited for the source beyond its 30 s"
 
 
 def test_a_step_of_fixed_time_waits_for_a_metric_even_if_it_asks_for_no_requests(scene: Scene) -> None:
