@@ -19,6 +19,7 @@ import requests
 import yaml
 
 from tests.lab import image
+from tests.live.told import Told
 from tests.ports import free_port
 
 Kind = Literal["docker", "process"]
@@ -47,7 +48,7 @@ class Shop:
             "stop": {"drain": "10s", "grace": "5s"},
             "traffic": {"listen": f"127.0.0.1:{self.port}"},
             "judge": {"requests": 5},
-            "strategy": {"canary": {"steps": [10, 50], "for": "2s"}},
+            "strategy": {"canary": {"steps": [10, 50], "for": "2s", "bake": "1s"}},
         }
         if kind == "process":
             self.manifest["command"] = ["sh", "./run"]
@@ -68,6 +69,13 @@ class Shop:
         settings = " ".join(f"{k}={shlex.quote(v)}" for k, v in {"VERSION": version, **env}.items())
         (target / "run").write_text(f"{settings} exec {shlex.join(command)}\n")
 
+    def live(self, version: str, env: Mapping[str, str] | None = None, **traffic: Any) -> None:
+        """Make a version and bring it to all users, with these settings of the traffic: they hold for the next one."""
+        self.manifest["traffic"].update(traffic)
+        self.write()
+        self.version(version, env)
+        self.deploy("bluegreen", "--bake", "0", "--version", version)
+
     # -- the command
 
     def command(self, *arguments: str) -> list[str]:
@@ -78,7 +86,22 @@ class Shop:
 
     def deploy(self, *arguments: str, expect: int = 0) -> subprocess.CompletedProcess[str]:
         """Run `deploy ARGUMENTS` in the folder of the manifest and check its exit code."""
-        done = subprocess.run(
+        done = self._run(*arguments)
+        said = f"deploy {' '.join(arguments)}: exit {done.returncode}\n{done.stdout}\n{done.stderr}"
+        assert done.returncode == expect, said
+        assert "Traceback" not in done.stderr, said
+        return done
+
+    def told(self, *arguments: str, expect: int = 0) -> Told:
+        """Run `deploy ARGUMENTS` and give the events of its rollout."""
+        done = self._run(*arguments, "--output", "json")
+        told = Told.of(done.stdout)
+        said = f"deploy {' '.join(arguments)}: exit {done.returncode}\n{told.text()}\n{done.stderr}"
+        assert done.returncode == expect, said
+        return told
+
+    def _run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
             self.command(*arguments),
             cwd=self.folder,
             env=self.environment(),
@@ -87,10 +110,6 @@ class Shop:
             timeout=COMMAND_SECONDS,
             check=False,
         )
-        said = f"deploy {' '.join(arguments)}: exit {done.returncode}\n{done.stdout}\n{done.stderr}"
-        assert done.returncode == expect, said
-        assert "Traceback" not in done.stderr, said
-        return done
 
     @contextmanager
     def start(self, *arguments: str) -> Iterator[subprocess.Popen[str]]:

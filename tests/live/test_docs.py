@@ -128,7 +128,7 @@ def test_the_readme(state: Path, free_port: int, engine: docker.DockerClient) ->
     for old, new in swap.items():
         assert old in manifest
         manifest = manifest.replace(old, new)
-    (state / "deploy.yml").write_text(f"{manifest}strategy: {{canary: {{for: 3s}}}}\n")
+    (state / "deploy.yml").write_text(f"{manifest}strategy: {{canary: {{for: 3s, bake: 1s}}}}\n")
     with (
         image.built(f"{name}:1.0", engine, version="1.0"),
         image.built(f"{name}:2.0", engine, version="2.0"),

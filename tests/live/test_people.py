@@ -40,7 +40,7 @@ def test_hold_shows_the_candidate_to_its_share_and_promote_finishes(shop: Shop) 
 def test_forced_side_at_share_0_and_sticky_clients_never_go_back(process_shop: Shop) -> None:
     shop = process_shop
     shop.manifest["traffic"]["force"] = {"header": "X-Side"}
-    shop.manifest["strategy"] = {"canary": {"steps": [10, 30, 60, 90], "for": "2s"}}
+    shop.manifest["strategy"] = {"canary": {"steps": [10, 30, 60, 90], "for": "2s", "bake": "1s"}}
     shop.write()
     shop.version("2.0")
     shop.deploy("bluegreen", "--bake", "0", "--version", "2.0")  # the entry of this release knows the header
@@ -110,7 +110,7 @@ def test_killed_then_resumed_or_aborted(shop: Shop, moment: str, then: str) -> N
     if moment == "draining":
         arguments[4] = "1s"
         shop.manifest["keep"] = {"warm": "0s"}
-        shop.manifest["strategy"] = {"canary": {"steps": [10], "for": "1s"}}
+        shop.manifest["strategy"] = {"canary": {"steps": [10], "for": "1s", "bake": "1s"}}
         shop.write()
     with Load(shop.url, Options(rate=60, kinds=("fresh", "busy", "slow"), slow=2)) as load:
         load.until(lambda now: now.open >= 2, "slow requests are in flight")
@@ -126,7 +126,7 @@ def test_killed_then_resumed_or_aborted(shop: Shop, moment: str, then: str) -> N
             then = "resume"
         if then == "resume":
             if moment != "draining":
-                shop.manifest["strategy"] = {"canary": {"steps": [10], "for": "1s"}}
+                shop.manifest["strategy"] = {"canary": {"steps": [10], "for": "1s", "bake": "1s"}}
             shop.deploy("promote" if moment != "draining" else "resume")
         else:
             shop.deploy("abort")

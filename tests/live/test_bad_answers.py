@@ -1,0 +1,139 @@
+"""What a bad release may cost: bad answers that users see, and the time until it is gone, by kind of badness."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from tests.live.shop import Shop
+from tests.live.told import Told
+from tests.load import Load, Options, Report
+
+pytestmark = pytest.mark.live
+
+# A hundred requests a second: new clients and such that keep their connection or their cookie, reading and writing.
+USERS = Options(rate=100, kinds=("fresh", "busy", "sticky", "post"), sticky_posts=0.3)
+# How long a machine under test may take for what takes a few seconds; what it took is printed (pytest -rP).
+PATIENCE = 30.0
+BUDGET = 50  # the default
+
+
+def canary(shop: Shop, *, expect: int, **strategy: Any) -> tuple[Told, Report]:
+    """Put the load on, try version 2.0 on it, and go on until requests came in that nobody but stable can answer."""
+    shop.write(strategy={"canary": strategy})
+    with Load(shop.url, USERS) as load:
+        load.until(lambda now: now.answered > 100, "the load runs")
+        told = shop.told("canary", "--version", "2.0", expect=expect)
+        load.mark("over")
+        wanted = load.counters().sent + 100
+        load.until(lambda now: now.sent >= wanted, "requests after the end")
+        report = load.stop()
+    print(f"{told.seconds_to_turn:.1f} s with users, bad answers seen: {report.bad}; {told.ended['text']}")
+    return told, report
+
+
+def taken_back(report: Report, told: Told) -> None:
+    """Nobody but the candidate failed anybody, and all are on stable again."""
+    assert {r.version for r in report.failures} <= {"2.0", ""}, report.text()
+    after = report.after("over")
+    assert after.failed == 0, after.text()
+    assert len(after.by_version) == 1, told.text()
+    assert "2.0" not in after.by_version, told.text()
+
+
+def within_budget(report: Report, budget: int, told: Told) -> None:
+    """Not more bad answers than the budget, its part for tolerated errors, and what was under way at the trip."""
+    tolerated = 1 + report.by_version.get("2.0", 0) // 100
+    assert report.failed <= budget + tolerated + report.at_once, f"{report.text()}\n{told.text()}"
+
+
+def test_a_fifth_of_the_answers_fails_and_who_reads_sees_none_of_it(shop: Shop) -> None:
+    shop.version("2.0", {"ERR": "0.2"})
+    told, report = canary(shop, expect=3, steps=[10, 50])
+    assert report.only(method="GET").failed == 0, report.text()
+    within_budget(report, BUDGET, told)
+    taken_back(report, told)
+    assert told.one("verdict", verdict="worse")
+    assert told.one("shield.used")["shielded"] > 0
+    assert told.seconds_to_turn < PATIENCE
+    assert 5000 not in told.shares
+
+
+def test_a_fifth_of_the_answers_fails_without_a_shield(process_shop: Shop) -> None:
+    shop = process_shop
+    shop.live("1.1", shield=False)
+    shop.version("2.0", {"ERR": "0.2"})
+    told, report = canary(shop, expect=3, steps=[10, 50])
+    assert report.only(method="GET").failed > 0, "without a shield somebody must have seen it"
+    within_budget(report, BUDGET, told)
+    taken_back(report, told)
+    assert not told.all("shield.used")
+    assert told.seconds_to_turn < PATIENCE
+
+
+@pytest.mark.parametrize("shield", [True, False], ids=["shield", "no shield"])
+def test_the_proxy_stops_at_the_budget_before_anybody_looks(process_shop: Shop, shield: bool) -> None:
+    """Half of all users at once, every answer bad: the budget is over between two looks of the judge."""
+    shop = process_shop
+    shop.live("1.1", shield=shield, budget=5)
+    shop.version("2.0", {"ERR": "1"})
+    told, report = canary(shop, expect=3, steps=[50])
+    within_budget(report, 5, told)
+    assert report.only(method="POST").failed > 0
+    assert (report.only(method="GET").failed == 0) == shield, report.text()
+    taken_back(report, told)
+    assert told.seconds_to_turn < PATIENCE
+
+
+def test_bad_for_who_writes_only(process_shop: Shop) -> None:
+    shop = process_shop
+    shop.version("2.0", {"ERR": "0.5", "ERR_METHOD": "POST"})
+    told, report = canary(shop, expect=3, steps=[10, 50])
+    assert report.only(method="GET").failed == 0, report.text()
+    within_budget(report, BUDGET, told)
+    taken_back(report, told)
+    assert told.seconds_to_turn < PATIENCE
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ({"LAT": "10", "JIT": "20"}, {"LAT": "30", "JIT": "60"}),
+        ({"LAT": "10", "TAIL": "0.04", "TAIL_MS": "20"}, {"LAT": "10", "TAIL": "0.04", "TAIL_MS": "80"}),
+    ],
+    ids=["all of it", "its tail"],
+)
+def test_three_times_slower(process_shop: Shop, before: Mapping[str, str], after: Mapping[str, str]) -> None:
+    shop = process_shop
+    shop.write(judge={"latency": {"warmup": {"requests": 20, "for": "2s"}}})
+    shop.live("1.1", before)
+    shop.version("2.0", after)
+    told, report = canary(shop, expect=3, steps=[{"share": 10, "for": "60s"}])
+    assert report.failed == 0, report.text()
+    taken_back(report, told)
+    verdict = told.one("verdict", verdict="worse")
+    assert "slower" in verdict["text"]
+    assert told.seconds_to_turn < PATIENCE
+
+
+def test_bad_only_above_half_of_the_users(process_shop: Shop) -> None:
+    """Two instances that each take 35 requests a second: enough at 10 % and 50 %, not for everyone."""
+    shop = process_shop
+    shop.version("2.0", {"CAPACITY": "35"})
+    stages = [{"share": 10, "for": "3s"}, {"share": 50, "for": "3s"}]
+    told, report = canary(shop, expect=3, steps=stages, bake="60s")
+    assert told.shares[:3] == (1000, 5000, 10000), told.text()
+    assert report.only(method="GET").failed == 0, report.text()
+    within_budget(report, BUDGET, told)
+    taken_back(report, told)
+
+
+def test_it_dies_after_a_while(shop: Shop) -> None:
+    shop.version("2.0", {"LIFE": "8000"})
+    told, report = canary(shop, expect=4, steps=[{"share": 10, "for": "60s"}])
+    assert report.only(method="GET").failed == 0, report.text()
+    within_budget(report, BUDGET, told)
+    taken_back(report, told)
+    assert "2.0" in report.by_version

@@ -1,0 +1,113 @@
+"""What is not the candidate's fault, and what cannot be said at all: neither may end as `worse`."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO
+
+import pytest
+
+from tests.live.shop import Shop
+from tests.live.told import Told, told
+from tests.load import Load, Options
+
+pytestmark = pytest.mark.live
+
+USERS = Options(rate=80, kinds=("fresh", "busy", "sticky", "post"), sticky_posts=0.3)
+
+
+def follow(lines: IO[str] | None, until: Callable[[dict[str, object]], bool], what: str) -> list[dict[str, object]]:
+    """Read events up to one."""
+    read = []
+    for event in told(lines or ()):
+        read.append(event)
+        if until(event):
+            return read
+    raise AssertionError(f"{what} never came: {Told(tuple(read)).text()}")
+
+
+def test_an_outage_of_both_sides_is_not_held_against_the_candidate(process_shop: Shop) -> None:
+    shop = process_shop
+    database_is_down = shop.folder / "database-is-down"
+    broken_without_it = {"ERR": "0.5", "ERR_WHILE": str(database_is_down)}
+    shop.live("1.1", broken_without_it)
+    shop.version("2.0", broken_without_it)
+    stages = [{"share": 30, "for": "12s"}]
+    shop.write(strategy={"canary": {"steps": stages, "bake": "1s"}})
+    with Load(shop.url, USERS) as load:
+        load.until(lambda now: now.answered > 100, "the load runs")
+        with shop.start("canary", "--version", "2.0", "--output", "json") as canary:
+            read = follow(canary.stdout, is_judged, "a sample with answers of the candidate")
+            database_is_down.touch()
+            before = load.counters().failed
+            time.sleep(4)  # how long the outage is
+            outage = load.counters().failed - before
+            database_is_down.unlink()
+            rest, _ = canary.communicate(timeout=90)
+        all_told = Told((*read, *Told.of(rest).events))
+        load.stop()
+    assert outage > 20, "users felt it"
+    assert not all_told.all("verdict", verdict="worse"), all_told.text()
+    assert not all_told.all("budget.spent"), all_told.text()
+    assert canary.returncode == 0, all_told.text()
+    assert all_told.all("sample")[-1]["candidate"]["requests"] > 50
+
+
+def is_judged(event: dict[str, object]) -> bool:
+    side = event.get("candidate") if event["event"] == "sample" else None
+    return isinstance(side, dict) and side["requests"] > 5
+
+
+def test_one_error_of_five_at_night_does_not_end_it(process_shop: Shop) -> None:
+    """Hardly anybody is there: the candidate answers five times in all, the first time badly."""
+    shop = process_shop
+    shop.live("1.1", shield=False, sticky=False)
+    first = shop.folder / "first-answer"
+    first.touch()
+    shop.version("2.0", {"ERR": "1", "ERR_WHILE": str(first)})
+    shop.write(strategy={"canary": {"steps": [{"share": 20, "for": "6s"}, 50], "hold": True}})
+    with shop.start("canary", "--version", "2.0", "--output", "json") as canary:
+        read = follow(canary.stdout, lambda e: e.get("step") == "watch", "the watch")
+        met = requests_until(shop, first, answers=5)
+        rest, _ = canary.communicate(timeout=90)
+    all_told = Told((*read, *Told.of(rest).events))
+    assert met == [500, 200, 200, 200, 200]
+    last = all_told.all("sample")[-1]
+    assert (last["candidate"]["requests"], last["candidate"]["errors"]) == (5, 1), all_told.text()
+    assert not all_told.all("verdict", verdict="worse"), all_told.text()
+    assert canary.returncode == 0, "it holds for a person, as asked"
+    assert shop.status()["share"] == 2000
+    shop.deploy("abort")
+
+
+def requests_until(shop: Shop, first: Path, answers: int) -> list[int]:
+    """Send requests, one after the other, until the candidate has answered so often; give its statuses."""
+    met: list[int] = []
+    for _ in range(1000):
+        answer = shop.get("/")
+        if answer.headers["X-Version"] == "2.0":
+            met.append(answer.status_code)
+            first.unlink(missing_ok=True)
+        if len(met) == answers:
+            return met
+    raise AssertionError(f"1000 requests at 20 %, {len(met)} answered by the candidate")
+
+
+@pytest.mark.parametrize(("undecided", "share"), [("hold", 1000), ("revert", 0)])
+def test_nobody_comes_so_nothing_can_be_said(process_shop: Shop, undecided: str, share: int) -> None:
+    shop = process_shop
+    shop.manifest["judge"]["undecided"] = undecided
+    shop.write(strategy={"canary": {"steps": [10], "within": "10s"}})
+    shop.version("2.0")
+    all_told = shop.told("canary", "--version", "2.0", expect=7)
+    assert max(all_told.shares) == 1000, "nothing grew on no data"
+    assert all_told.one("verdict", verdict="cannot judge")
+    status = shop.status()
+    assert (status["stable_version"], status["share"]) == ("1.0", share)
+    if undecided == "hold":
+        assert all_told.one("rollout.held")["exit"] == 7
+        shop.deploy("abort")
+    assert shop.status()["share"] == 0
+    assert [e["version"] for e in shop.status()["environments"]] == ["1.0"]
