@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from deployer import recording
+from deployer import forecast, recording
 from deployer.drivers.ports import Drivers
 from deployer.errors import DeployError, Refused
 from deployer.model import PLACES, Environment, Instance, Live, Phase, Release
@@ -271,7 +271,7 @@ def explain(proposal: Proposal) -> PlanView:
         version=release.version,
         forward=tuple(s.explain() for s in plan.forward),
         back=tuple(s.explain() for s in plan.back),
-        notes=plan.notes,
+        notes=(*plan.notes, *forecast.evidence(plan, release.manifest)),
         changes=_changes(stable, release),
         origin_version=stable.version if stable else "",
         commit=plan.commit,

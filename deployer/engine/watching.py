@@ -10,9 +10,10 @@ from deployer.clock import Deadline
 from deployer.engine.gates import crashed, last_words
 from deployer.engine.metrics import MetricWatch
 from deployer.engine.run import Hold, Run
+from deployer.engine.tally import Tally
 from deployer.errors import CannotJudge, DriverFailed, Exit, StepFailed, VerdictWorse
 from deployer.judge.verdicts import Verdict
-from deployer.model import FULL, Counts, Place, Sample
+from deployer.model import Place
 from deployer.steps import Watch, percent, span
 
 LOOK_SECONDS = 0.25  # between two looks at the samples
@@ -158,49 +159,6 @@ def _proof(verdict: Verdict) -> dict[str, Any]:
         return {}
     more = [proof["answers_needed"] for proof in proofs]
     return {"shown": min(proof["progress"] for proof in proofs), "more": None if None in more else max(more)}
-
-
-class Tally:
-    """Both sides since a watch began, as views show them."""
-
-    def __init__(self) -> None:
-        self.sum = Sample(Counts(), Counts(), 0)
-
-    def add(self, sample: Sample) -> None:
-        """Count what was answered since the last look."""
-        had = self.sum
-        self.sum = Sample(
-            had.stable + sample.stable,
-            had.candidate + sample.candidate,
-            sample.share,
-            lost=had.lost + sample.lost,
-            rest=had.rest + sample.rest,
-            shielded=had.shielded + sample.shielded,
-        )
-
-    def event(self, share: int) -> dict[str, Any]:
-        """Give the data of a `sample` event."""
-        seen = self.sum
-        total = seen.stable.requests + seen.candidate.requests + seen.rest.requests
-        return {
-            "share_asked": share,
-            "share_measured": round(seen.candidate.requests / total * FULL) if total else None,
-            "stable": _side(seen.stable),
-            "candidate": _side(seen.candidate),
-            "rest": _side(seen.rest),
-            "lost": seen.lost,
-            "shielded": seen.shielded,
-        }
-
-
-def _side(counts: Counts) -> dict[str, Any]:
-    p50, p99 = counts.quantile(0.5), counts.quantile(0.99)
-    return {
-        "requests": counts.requests,
-        "errors": counts.errors,
-        "p50": None if p50 is None else round(p50, 2),
-        "p99": None if p99 is None else round(p99, 2),
-    }
 
 
 def _undecided(run: Run, step: Watch, verdict: Verdict, detail: dict[str, Any]) -> dict[str, Any]:

@@ -56,9 +56,9 @@ OPTIONAL: dict[str, str] = {
     "update": "[playbooks/migrate.yml]",
     "smoke": "[{get: /, expect: 200}]",
     "hooks": "{after: [playbooks/announce.yml]}",
-    "traffic": "{sticky: true, lease: 30s, force: {header: X-Canary}}",
-    "strategy": "{canary: {steps: [5, 25, 50]}}",
-    "judge": "{errors: {margin: 1.5x, add: 0.1%, max: 10%}, undecided: hold}",
+    "traffic": "{sticky: true, lease: 30s, budget: 50, shield: {methods: [GET, HEAD]}, force: {header: X-Canary}}",
+    "strategy": "{canary: {steps: [5, 25, 50], within: 30m, bake: 30s}}",
+    "judge": "{errors: {margin: 1.5x, add: 0.1%, max: 10%}, latency: {margin: 1.25x, add: 5ms}, undecided: hold}",
     "keep": "{warm: 1h, releases: 5}",
     "freeze": "[Fri 16:00-Mon 08:00]",
 }

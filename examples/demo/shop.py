@@ -96,7 +96,7 @@ class Shop:
             "health": {"http": "/up"},
             "traffic": {"listen": f"127.0.0.1:{self.port}"},
             "stop": {"drain": "5s", "grace": "5s"},
-            "strategy": {"canary": {"steps": [10, 50], "for": "5s"}},
+            "strategy": {"canary": {"steps": [10, 50], "for": "5s", "bake": "3s"}},
         }
 
     def _release(self, version: str, settings: dict[str, str]) -> None:
