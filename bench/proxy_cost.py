@@ -1,9 +1,9 @@
-"""What share, lease, budget, shield and request stream cost at the proxy, beside a plain HAProxy in the same run.
+"""What share, lease, budget, request stream and shield cost at the proxy, beside a plain HAProxy in the same run.
 
     python -m bench.proxy_cost [ROUNDS] [HAPROXY]
 
-Needs `wrk`. Both proxies stand before the same upstream and set the same forwarded headers; each round loads one after
-the other. Printed: requests a second and processor time a request of each, and the median ratio of the rounds.
+Needs `wrk`. All stand before the same upstream, choose the backend by the name asked for, and set the same forwarded
+headers; each round loads one after the other. Printed: requests a second and processor time a request of each, and the median ratio of the rounds.
 """
 
 from __future__ import annotations
@@ -28,6 +28,13 @@ from deployer.model import Live, Release, Server
 from tests.ports import free_port
 
 SECONDS, CONNECTIONS = 3, 64
+KINDS: dict[str, dict[str, object]] = {
+    "each request thrown": {"sticky": False, "shield": False},
+    "clients keep their side": {"sticky": True, "shield": False},
+    "with the shield": {"sticky": False},
+}
+# A client that was there before: giving a cookie to each request would be the cost of something else.
+COOKIE = "cookie: a=b; deployer-shop=1-500000"
 UPSTREAM = """\
 defaults
   mode http
@@ -48,7 +55,7 @@ defaults
   option redispatch 1
 frontend plain
   bind 127.0.0.1:{port}
-  default_backend shop
+  use_backend %[req.hdr(host),host_only,lower,map_str({names},shop)]
 backend shop
   balance leastconn
   http-request del-header x-forwarded- -m beg
@@ -73,36 +80,32 @@ def main(rounds: int, program: Path) -> None:
         raise SystemExit("wrk is not installed: apt install wrk")
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="dpb", dir="/tmp")))
+        names = folder / "names.map"
+        names.write_text("shop.example.com shop\n")
         upstream, plain = free_port(), free_port()
         stack.enter_context(_haproxy(program, folder / "up.cfg", UPSTREAM.format(port=upstream)))
-        pid = stack.enter_context(_haproxy(program, folder / "plain.cfg", PLAIN.format(port=plain, upstream=upstream)))
-        for sticky in (False, True):
-            with _ours(folder, program, upstream, sticky=sticky) as (traffic, port, worker):
-                seen: dict[str, list[Round]] = {"plain": [], "ours": []}
-                with traffic.samples("shop") as samples:
-                    for _ in range(rounds):
-                        seen["plain"].append(_load(plain, pid))
-                        seen["ours"].append(_load(port, worker))
-                    time.sleep(0.5)
-                    sample = samples.take()
-                told = sample.stable.requests + sample.candidate.requests
-                _print(program, seen, sticky=sticky, told=told, lost=sample.lost)
+        text = PLAIN.format(port=plain, upstream=upstream, names=names)
+        pid = stack.enter_context(_haproxy(program, folder / "plain.cfg", text))
+        print(f"{program} {'.'.join(map(str, binary.version_of(program)))}, share 10 %, {rounds} rounds")
+        for kind, traffic in KINDS.items():
+            with _ours(folder, program, upstream, traffic) as (proxy, port, worker), proxy.samples("shop") as samples:
+                pairs = [(_load(plain, pid), _load(port, worker)) for _ in range(rounds)]
+                time.sleep(0.5)
+                sample = samples.take()
+            _print(kind, pairs)
+            print(f"{'':26} {sample.stable.requests + sample.candidate.requests} told, {sample.lost} lost")
 
 
-def _print(program: Path, seen: dict[str, list[Round]], *, sticky: bool, told: int, lost: int) -> None:
-    kind = "sticky" if sticky else "each request thrown"
-    for name, rounds in seen.items():
-        rate, cpu = statistics.median(r.rate for r in rounds), statistics.median(r.cpu for r in rounds)
-        print(f"{program.name} {kind:20} {name:6} {rate:9.0f} requests/s {cpu:7.2f} us of processor a request")
-    pairs = list(zip(seen["plain"], seen["ours"], strict=True))
+def _print(kind: str, pairs: list[tuple[Round, Round]]) -> None:
+    plain, ours = (statistics.median(r.cpu for r in rounds) for rounds in zip(*pairs, strict=True))
     rate = statistics.median(ours.rate / plain.rate for plain, ours in pairs)
     cpu = statistics.median(ours.cpu / plain.cpu for plain, ours in pairs)
-    print(f"{'':28} ratio: throughput {rate:.3f}, processor {cpu:.3f}; stream told {told}, lost {lost}")
+    print(f"{kind:26} throughput x {rate:.3f}, processor x {cpu:.3f} ({plain:.2f} -> {ours:.2f} us a request)")
 
 
 def _load(port: int, pid: int) -> Round:
     before = _ticks(pid)
-    argv = ["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{SECONDS}s", f"http://127.0.0.1:{port}/"]
+    argv = ["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{SECONDS}s", "-H", COOKIE, f"http://127.0.0.1:{port}/"]
     said = subprocess.run(argv, capture_output=True, text=True, check=True, timeout=SECONDS + 20).stdout
     used = (_ticks(pid) - before) / os.sysconf("SC_CLK_TCK")
     found, bad = re.search(r"(\d+) requests in", said), re.search(r"Non-2xx.*|Socket errors.*", said)
@@ -119,7 +122,7 @@ def _ticks(pid: int) -> int:
 
 @contextmanager
 def _haproxy(program: Path, config: Path, text: str) -> Iterator[int]:
-    config.write_text("global\n  nbthread 1\n" + text)
+    config.write_text(text)
     with subprocess.Popen([program, "-db", "-f", config], stderr=subprocess.DEVNULL) as process:
         try:
             time.sleep(0.3)  # wrk would fail at once where nobody listens
@@ -129,18 +132,13 @@ def _haproxy(program: Path, config: Path, text: str) -> Iterator[int]:
 
 
 @contextmanager
-def _ours(folder: Path, program: Path, upstream: int, *, sticky: bool) -> Iterator[tuple[HAProxyTraffic, int, int]]:
+def _ours(
+    folder: Path, program: Path, upstream: int, settings: dict[str, object]
+) -> Iterator[tuple[HAProxyTraffic, int, int]]:
     clock, port = SystemClock(), free_port()
     traffic = HAProxyTraffic(folder / "proxy", clock, program=program)
-    manifest = Manifest.model_validate(
-        {
-            "service": "shop",
-            "image": "app:1",
-            "port": 80,
-            "health": {"tcp": True},
-            "traffic": {"listen": f"127.0.0.1:{port}", "sticky": sticky},
-        }
-    )
+    said = {"service": "shop", "image": "app:1", "port": 80, "health": {"tcp": True}}
+    manifest = Manifest.model_validate({**said, "traffic": {"listen": f"127.0.0.1:{port}", **settings}})
     release = Release("shop", 1, "1", "app:1", "sha256:1", manifest, "h1")
     try:
         for colour in ("blue", "green"):

@@ -13,6 +13,7 @@ class Seen:
         self._samples = samples
         self.latency = Counts()
         self.stable = self.candidate = self.stable_errors = self.candidate_errors = self.lost = self.share = 0
+        self.shielded = self.rest = 0
 
     @property
     def errors(self) -> int:
@@ -26,5 +27,7 @@ class Seen:
         self.candidate_errors += sample.candidate.errors
         self.latency += sample.stable
         self.lost += sample.lost
+        self.shielded += sample.shielded
+        self.rest += sample.rest.requests
         self.share = sample.share
         return self.stable + self.candidate

@@ -25,6 +25,9 @@ class Upstream:
         self.begun = threading.Event()  # a /slow request has begun
         self.ill = False
         self.failing = False  # every answer but /up is a 500
+        self.fails_every = 0  # with n: every n-th answer but /up is a 500
+        self.hangs = False  # no answer but to /up
+        self.answered = 0
         self._loop = asyncio.new_event_loop()
         self._ready = threading.Event()
         self._stop: asyncio.Event
@@ -53,6 +56,11 @@ class Upstream:
         if self._thread.is_alive():
             self._loop.call_soon_threadsafe(self._stop.set)
             self._thread.join(10)
+
+    def fails(self) -> bool:
+        """Tell whether the answer that is made now is to be a bad one."""
+        self.answered += 1
+        return self.failing or (self.fails_every > 0 and self.answered % self.fails_every == 0)
 
     @property
     def users(self) -> int:
@@ -122,6 +130,8 @@ class _Http(asyncio.Protocol):
                 self._upstream.begun.set()
                 delay = int(parse_qs(url.query)["ms"][0]) / 1000
                 asyncio.get_running_loop().call_later(delay, self._later, head, url.path)
+            elif self._upstream.hangs and url.path != "/up":
+                self._busy = True
             else:
                 out.append(self._answer(head, url.path))
         if out:
@@ -142,7 +152,7 @@ class _Http(asyncio.Protocol):
             status = 503 if self._upstream.ill else 200
         elif path.startswith("/status/"):
             status = int(path.removeprefix("/status/"))
-        elif self._upstream.failing:
+        elif self._upstream.fails():
             status = 500
         return b"HTTP/1.1 %d X\r\ncontent-length: %d\r\nx-who: %s\r\n\r\n%s" % (
             status,

@@ -20,9 +20,13 @@ CHECK = (
     " pool-purge-delay 500ms"
 )
 # Repeating a request is safe only for these.
+RETRIES = 3  # of `render.SHARED`
+QUEUE = 5  # seconds in which an instance must take a request
 IDEMPOTENT = "GET HEAD OPTIONS PUT DELETE TRACE"
 # No worker knows a preview request but by this.
 PREVIEWED = "{ var(txn.preview) -m bool }"
+# It comes from a shield, where these rules were followed already.
+BEHIND = "{ var(txn.turn) -m found }"
 
 
 def name(service: str, place: Place) -> str:
@@ -44,9 +48,9 @@ def backend(spec: Spec, place: Place) -> Iterator[str]:
     yield f"  timeout server {milliseconds(side.timeouts.response)}"
     yield f"  timeout tunnel {milliseconds(side.timeouts.tunnel)}"
     yield f"  timeout check {milliseconds(side.health.timeout)}"
-    yield "  timeout queue 5s"
+    yield f"  timeout queue {QUEUE}s"
     if spec.entry.mode == "http":
-        yield from _http(spec)
+        yield from _http(spec, side)
     yield from _check(spec, side)
     for member in side.members:
         yield f"  {_server(member, side)}"
@@ -58,16 +62,26 @@ def _server(member: Member, side: Side) -> str:
     return f"server {word(member.name)} {word(member.address)} {options(side)}{leaving}"
 
 
-def _http(spec: Spec) -> Iterator[str]:
-    entry = spec.entry
+def _http(spec: Spec, side: Side) -> Iterator[str]:
     yield "  retry-on conn-failure empty-response"
     yield f"  http-request disable-l7-retry unless {{ method {IDEMPOTENT} }}"
+    shield = spec.entry.shield
+    if shield and shield.timeout is not None and shield.timeout < side.timeouts.response:
+        limit = milliseconds(shield.timeout)
+        yield f"  http-request set-timeout server {limit} if {{ var(txn.turn) -m str first }}"
+    yield from rules(spec)
+
+
+def rules(spec: Spec) -> Iterator[str]:
+    """Give what is done to each request and answer; doing it in the shield and again behind it changes nothing."""
+    entry = spec.entry
     if entry.tls and entry.tls.redirect:
         port = Listen.parse(entry.tls.listen).port
         host = "%[req.hdr(host),host_only]" + (f":{port}" if port != 443 else "")
+        plain = f"!{{ ssl_fc }} !{PREVIEWED} !{BEHIND}"
         # The answer over plain HTTP carries no cookie: it is given with the first answer over TLS.
-        yield f"  http-request unset-var(txn.new) if !{{ ssl_fc }} !{PREVIEWED}"
-        yield f'  http-request redirect location "https://{host}%[pathq]" code 308 if !{{ ssl_fc }} !{PREVIEWED}'
+        yield f"  http-request unset-var(txn.new) if {plain}"
+        yield f'  http-request redirect location "https://{host}%[pathq]" code 308 if {plain}'
     if entry.tls and entry.tls.hsts is not None:
         seconds = round(entry.tls.hsts)
         yield f'  http-response set-header Strict-Transport-Security "max-age={seconds}" if {{ ssl_fc }}'
@@ -86,6 +100,7 @@ def _forwarded(spec: Spec) -> Iterator[str]:
         yield "  http-request set-header X-Forwarded-Proto https if { ssl_fc }"
         # Smoke tests come over loopback, without TLS, and must see what users will see.
         yield f"  http-request set-header X-Forwarded-Proto https if {PREVIEWED}"
+        yield "  http-request set-header X-Forwarded-Proto https if { var(txn.tls) -m bool }"
 
 
 def _check(spec: Spec, side: Side) -> Iterator[str]:

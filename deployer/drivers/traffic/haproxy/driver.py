@@ -22,7 +22,7 @@ from deployer.drivers.traffic.haproxy.spec import Spec
 from deployer.drivers.traffic.haproxy.stream import Stream
 from deployer.errors import DriverFailed, Refused
 from deployer.manifest.models import HAProxy, Manifest
-from deployer.model import FULL, Colour, Live, Place, Release, Server, other
+from deployer.model import FULL, Live, Place, Release, Server
 
 READ_WITHIN = 10.0  # seconds for calls that have no deadline of their own
 FIRST_CHECKS = 3.0  # seconds within which a proxy that was just started has checked each server
@@ -119,12 +119,19 @@ class HAProxyTraffic:
         return Leaving(self._proxy, self._servers, service, place, tuple(names)).drain(began, deadline)
 
     def detach(self, service: str, place: Place, names: Sequence[str], deadline: Deadline) -> None:
-        """Make the proxy forget the servers, cutting what is still open on them. Unknown names are no error."""
+        """Make the proxy forget the servers, cutting what is still open on them. Unknown names are no error.
+
+        A baseline ends with its last server.
+        """
         if not self._knows(service):
             return
         with self._home.locked(deadline):
             self._proxy.ready(deadline)
+        if place not in self._spec(service).places:
+            return
         Leaving(self._proxy, self._servers, service, place, tuple(names)).forget(deadline)
+        if place == "baseline":
+            self._end_baseline(service, deadline)
 
     def servers(self, service: str, place: Place) -> tuple[tuple[Server, bool], ...]:
         """Read the servers of the place and whether the proxy finds each one up."""
@@ -183,6 +190,14 @@ class HAProxyTraffic:
                 self._proxy.leave(deadline)
                 self._home.remove()
 
+    def _end_baseline(self, service: str, deadline: Deadline) -> None:
+        with self._home.locked(deadline):
+            specs = spec.load_all(self._home.services)
+            known = specs[service]
+            if known.baseline and not known.baseline.members:
+                ended = known.model_copy(update={"baseline": None})
+                loading.load(self._proxy, self._live, {**specs, service: ended}, deadline)
+
     def _knows(self, service: str) -> bool:
         return spec.load(self._home.services, service) is not None
 
@@ -198,38 +213,44 @@ class HAProxyTraffic:
     def _share(self, service: str) -> int:
         """Give the share in force, from the file that the proxy runs by."""
         value = state.load(self._home.state).get(service)
-        return 0 if value is None else self._in_force(state.decode(service, value))
+        if value is None:
+            return 0
+        live = state.decode(service, value)
+        return 0 if live.budget and state.spent(value) >= live.budget else self._in_force(live)
 
     def _moves_nobody(self, now: Live | None, live: Live) -> bool:
         """Tell whether every user stays where he is: a lease is renewed, or a share that is 0 is made 0."""
-        return now is not None and now.stable == live.stable and self._in_force(now) == live.share
+        if now is None or now.stable != live.stable or self._in_force(now) != live.share:
+            return False
+        return live.baseline in (0, now.baseline)
 
     def _in_force(self, live: Live) -> int:
         return 0 if live.lease and live.lease <= self._clock.now() else live.share
 
     def _refuse_nowhere(self, service: str, live: Live, deadline: Deadline) -> None:
-        """Refuse to point users at a colour without a server that is up.
+        """Refuse to point users at a place without a server that is up.
 
         With all users on stable and no server up on either side, nothing is lost by that.
         """
-        up = {colour: self._up(service, colour, deadline) for colour in spec.COLOURS}
-        for colour in _used(live):
-            if not up[colour] and not (live.share == 0 and not up[other(colour)]):
-                raise DriverFailed(
-                    f"{service}: no server of {colour} is up, users are not sent there", "`deploy status` shows why"
-                )
+        up = {place: self._up(service, place, deadline) for place in dict.fromkeys((*spec.COLOURS, *_used(live)))}
+        nothing_to_lose = live.share == 0 and not any(up[colour] for colour in spec.COLOURS)
+        missing = [place for place in _used(live) if not up[place]]
+        if missing and not nothing_to_lose:
+            raise DriverFailed(
+                f"{service}: no server of {missing[0]} is up, users are not sent there", "`deploy status` shows why"
+            )
 
     def _able(self, worker: Worker, service: str, live: Live, deadline: Deadline) -> bool:
         """Tell whether an old worker has a server for each side that is to get users."""
-        sides = (self._servers.seen(worker, backend.name(service, c), deadline) for c in _used(live))
+        sides = (self._servers.seen(worker, backend.name(service, p), deadline) for p in _used(live))
         return all(any(s.up for s in side.values()) for side in sides)
 
-    def _up(self, service: str, colour: Colour, deadline: Deadline) -> bool:
-        """Tell whether a server of the colour is up; after a restart of the proxy, wait for its first checks."""
+    def _up(self, service: str, place: Place, deadline: Deadline) -> bool:
+        """Tell whether a server of the place is up; after a restart of the proxy, wait for its first checks."""
         settled = Deadline.after(self._clock, min(FIRST_CHECKS, deadline.left()))
         while True:
             worker = self._proxy.master.current(deadline)[0]
-            seen = self._servers.seen(worker, backend.name(service, colour), deadline).values()
+            seen = self._servers.seen(worker, backend.name(service, place), deadline).values()
             if any(s.up and s.checked for s in seen):
                 return True
             if all(s.checked or not s.up for s in seen) or settled.passed():
@@ -237,6 +258,11 @@ class HAProxyTraffic:
             self._clock.sleep(0.02)
 
 
-def _used(live: Live) -> list[Colour]:
-    """Give the colours that get users."""
-    return ([live.stable] if live.share < FULL else []) + ([live.candidate] if live.share else [])
+def _used(live: Live) -> list[Place]:
+    """Give the places that get users."""
+    used: list[tuple[Place, bool]] = [
+        (live.stable, live.share + live.baseline < FULL),
+        (live.candidate, live.share > 0),
+        ("baseline", live.baseline > 0),
+    ]
+    return [place for place, needed in used if needed]

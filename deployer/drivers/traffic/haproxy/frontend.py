@@ -1,26 +1,25 @@
-"""The entry of an address, as text: which service, which side, and the line that tells what became of a request.
-
-The side is drawn in the frontend: roll < share in force → candidate. Everything that changes while a rollout goes on
-stands in one map value per service (`state`), so that a change is one write and is never seen torn.
-"""
+"""The entry of an address, as text: which service, which side (`sides`), and the line that tells what became of it."""
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Iterable, Iterator
 
+from deployer.drivers.traffic.haproxy import sides
 from deployer.drivers.traffic.haproxy.claims import Entry
 from deployer.drivers.traffic.haproxy.home import Home
 from deployer.drivers.traffic.haproxy.quote import milliseconds, word
+from deployer.drivers.traffic.haproxy.shield import SUFFIX
 from deployer.drivers.traffic.haproxy.spec import Spec
 
 RING = "deployer-requests"
 PREVIEW_HEADER = "x-deployer-preview"
-# service, side drawn, stable colour, share in force, source, status, termination, retries, microseconds to the answer
+# What is said of a request; `tally` reads it. First what has few values: service, side (else stable), live value, how,
+# number of the route, status, termination, retries. Then the client's roll, if it keeps its side, and the time to the
+# answer in microseconds. What a request has not is a dash.
 HTTP_LINE = (
-    "%[var(txn.svc)] %[var(txn.side)] %[var(txn.stable)] %[var(txn.share)] %[var(txn.src)] %ST %ts %rc %[var(txn.us)]"
+    "%[var(txn.svc)] %[var(txn.side)] %[var(txn.state)] %[var(txn.how)] {route} %ST %ts %rc {roll} %[var(txn.us)]"
 )
-TCP_LINE = "%[var(sess.svc)] %[var(sess.side)] %[var(sess.stable)] %[var(sess.share)] %[var(sess.src)] tcp %ts %rc %Tc"
+TCP_LINE = "%[var(sess.svc)] %[var(sess.side)] %[var(sess.state)] %[var(sess.how)] - tcp %ts %rc %[var(sess.roll)] %Tc"
 UNLESS_FOUND = "if !{ var(txn.svc) -m found }"
 
 
@@ -47,10 +46,14 @@ def options_map(home: Home) -> str:
 
 
 def option_values(spec: Spec) -> str:
-    """Write the options of a service: sticky, header and cookie that force a side, whether networks do."""
-    force = spec.entry.force
-    header = force.header.lower() if force.header else "-"
-    return f"{int(spec.entry.sticky)}|{header}|{force.cookie or '-'}|{spec.service if force.networks else '-'}"
+    """Write the options of a service.
+
+    Whether it is sticky, header and cookie that force a side, methods that are shielded, statuses that are counted.
+    """
+    entry = spec.entry
+    header = entry.force.header.lower() if entry.force.header else "-"
+    values = (str(int(entry.sticky)), header, entry.force.cookie or "-", sides.shielded(spec), sides.counted(spec))
+    return "|".join(values)
 
 
 def frontend(entry: Entry, home: Home) -> Iterator[str]:
@@ -67,24 +70,24 @@ def frontend(entry: Entry, home: Home) -> Iterator[str]:
 
 
 def _http(entry: Entry, home: Home) -> Iterator[str]:
-    yield f'  log-format "{HTTP_LINE}"'
+    routes = any(s.entry.routes for s in entry.specs)
+    line = HTTP_LINE.format(
+        route="%[var(txn.route)]" if routes else "-",
+        roll="%[var(txn.roll)]" if any(s.entry.sticky for s in entry.specs) else "-",
+    )
+    yield f'  log-format "{line}"'
     yield "  http-request set-var(txn.t0) date(0,us)"
     # Up to the headers of the answer: a WebSocket or a slow client says nothing about the release.
     yield "  http-after-response set-var(txn.us) date(0,us),sub(txn.t0)"
     yield from _which_service(entry, home)
-    yield from _live("http-request", "txn", "var(txn.svc)", home)
-    if any(s.entry.sticky for s in entry.specs):
-        yield from _sticky(entry)
-    yield "  http-request set-var(txn.roll) rand(10000) if !{ var(txn.roll) -m found }"
-    yield "  http-request set-var(txn.src) str(split)"
-    yield "  http-request set-var(txn.side) var(txn.stable)"
-    yield "  http-request set-var(txn.side) var(txn.candidate) if { var(txn.roll),sub(txn.share) lt 0 }"
-    yield from _forced(entry)
-    yield "  http-request set-var(txn.src) str(preview) if { var(txn.preview) -m bool }"
-    yield "  http-request set-var(txn.side) var(txn.candidate) if { var(txn.preview) -m bool }"
-    if any(s.entry.sticky for s in entry.specs):
-        yield from _give_cookie(entry)
-    yield "  use_backend %[var(txn.svc)]_%[var(txn.side)]"
+    yield from sides.http(entry, home)
+    if routes:
+        yield '  http-request set-var-fmt(txn.path) "%[var(txn.svc)]%[path]/"'
+        yield f"  http-request set-var(txn.route) var(txn.path),map_beg({labels_map(home)})"
+    if any(s.entry.shield for s in entry.specs):
+        yield f"  use_backend %[var(txn.svc)]_%[var(txn.side)]{SUFFIX} if {{ var(txn.how) -m str shield }}"
+    yield "  use_backend %[var(txn.svc)]_%[var(txn.side)] if { var(txn.side) -m found }"
+    yield "  use_backend \"%[var(txn.svc)]_%[var(txn.state),field(1,',')]\""
 
 
 def _which_service(entry: Entry, home: Home) -> Iterator[str]:
@@ -117,116 +120,25 @@ def _which_service(entry: Entry, home: Home) -> Iterator[str]:
     )
 
 
-def _live(rule: str, scope: str, service: str, home: Home) -> Iterator[str]:
-    """Take the live value apart; a share whose lease is over is none."""
-    value = f"var({scope}.state)"
-    yield f"  {rule} set-var({scope}.state) {service},map_str({home.state})"
-    yield f"  {rule} set-var({scope}.stable) '{value},field(1,\",\")'"
-    yield f"  {rule} set-var({scope}.candidate) str(green)"
-    yield f"  {rule} set-var({scope}.candidate) str(blue) if {{ var({scope}.stable) -m str green }}"
-    yield f"  {rule} set-var({scope}.share) '{value},field(2,\",\"),add(0)'"
-    yield f"  {rule} set-var({scope}.lease) '{value},field(3,\",\"),add(0)'"
-    yield f"  {rule} set-var({scope}.rollout) '{value},field(4,\",\")'"
-    yield f"  {rule} set-var({scope}.now) date"
-    leased = f"{{ var({scope}.lease) -m int gt 0 }}"
-    over = f"{{ var({scope}.lease),sub({scope}.now) -m int le 0 }}"
-    yield f"  {rule} set-var({scope}.share) int(0) if {leased} {over}"
-
-
-def _sticky(entry: Entry) -> Iterator[str]:
-    """Take the roll of the client's cookie, if it is of this rollout; else draw one and remember to give the cookie."""
-    # A cookie's name cannot be computed in a rule, hence one rule for each sticky service.
-    for spec in (s for s in entry.specs if s.entry.sticky):
-        yield (
-            f"  http-request set-var(txn.cookie) req.cook({cookie(spec)})"
-            f" if {{ var(txn.svc) -m str {spec.service} }} {{ var(txn.share) -m int gt 0 }}"
-        )
-    yield (
-        "  http-request set-var(txn.roll) var(txn.cookie),field(2,.),add(0)"
-        " if { var(txn.cookie) -m reg ^[0-9]{1,10}\\.[0-9]{1,4}$ }"
-        " { var(txn.cookie),field(1,.),strcmp(txn.rollout) eq 0 }"
-    )
-    yield (
-        "  http-request set-var(txn.new) bool(true)"
-        " if { var(txn.share) -m int gt 0 } { var(txn.opt) -m beg 1 } !{ var(txn.roll) -m found }"
-    )
-
-
-def cookie(spec: Spec) -> str:
-    """Give the name of the cookie that keeps a client on its side."""
-    return f"deployer-{word(spec.service)}"
-
-
-def _give_cookie(entry: Entry) -> Iterator[str]:
-    yield "  http-request unset-var(txn.new) if !{ var(txn.src) -m str split }"
-    value = "deployer-%[var(txn.svc)]=%[var(txn.rollout)].%[var(txn.roll)]; Path=/; HttpOnly; SameSite=Lax"
-    secure = "; Secure" if entry.kind == "https" else ""
-    yield f'  http-after-response add-header Set-Cookie "{value}{secure}" if {{ var(txn.new) -m bool }}'
-
-
-def _forced(entry: Entry) -> Iterator[str]:
-    """Let chosen requests choose their side; a header weighs more than a cookie, a cookie more than a network.
-
-    A candidate without a server that is up is not chosen: it is gone, or not yet there.
-    """
-    forces = [s.entry.force for s in entry.specs]
-    if not any(f.header or f.cookie or f.networks for f in forces):
-        return
-    for spec in (s for s in entry.specs if s.entry.force.networks):
-        # Only while users are let in: after a promotion the other side is the old release, kept warm.
-        yield (
-            f"  http-request set-var(txn.want) str(candidate) if {{ var(txn.opt),field(4,|) -m str {spec.service} }}"
-            f" {{ var(txn.share) -m int gt 0 }} {{ src {networks(spec)} }}"
-        )
-    for field, fetch, names in (
-        (3, "req.cook", {f.cookie for f in forces if f.cookie}),
-        (2, "req.hdr", {f.header.lower() for f in forces if f.header}),
-    ):
-        for name in sorted(map(word, names)):
-            yield (
-                f"  http-request set-var(txn.want) {fetch}({name}) if {{ var(txn.opt),field({field},|) -m str {name} }}"
-                f" {{ {fetch}({name}) -m str stable candidate }}"
-            )
-    yield "  http-request set-var(txn.src) str(forced) if { var(txn.want) -m found }"
-    yield "  http-request set-var(txn.side) var(txn.stable) if { var(txn.want) -m found }"
-    yield '  http-request set-var-fmt(txn.trial) "%[var(txn.svc)]_%[var(txn.candidate)]"'
-    yield (
-        "  http-request set-var(txn.side) var(txn.candidate)"
-        " if { var(txn.want) -m str candidate } { var(txn.trial),nbsrv gt 0 }"
-    )
-
-
-def networks(spec: Spec) -> str:
-    """Give the networks whose clients get the candidate."""
-    return " ".join(_network(n) for n in spec.entry.force.networks)
-
-
-def _network(text: str) -> str:
-    return str(ipaddress.ip_network(text, strict=False))
-
-
 def _tcp(spec: Spec, home: Home) -> Iterator[str]:
-    """A connection has no cookie; a sticky one is known by a hash of its source, salted by the rollout."""
-    rule = "tcp-request content"
     # The line comes once the server has answered the connection, not when a session of hours ends.
     yield "  option logasap"
     yield f'  log-format "{TCP_LINE}"'
-    yield f"  {rule} set-var(sess.svc) str({word(spec.service)})"
-    yield from _live(rule, "sess", "var(sess.svc)", home)
-    if spec.entry.sticky:
-        yield f"  {rule} set-var(sess.from) src"
-        # xxh32 is unsigned; a 64-bit hash would give negative remainders, and those are below every share.
-        yield f"  {rule} set-var(sess.roll) var(sess.from),concat(:,sess.rollout),xxh32,mod(10000)"
-    else:
-        yield f"  {rule} set-var(sess.roll) rand(10000)"
-    yield f"  {rule} set-var(sess.src) str(split)"
-    yield f"  {rule} set-var(sess.side) var(sess.stable)"
-    yield f"  {rule} set-var(sess.side) var(sess.candidate) if {{ var(sess.roll),sub(sess.share) lt 0 }}"
-    if spec.entry.force.networks:
-        among = f"{{ var(sess.share) -m int gt 0 }} {{ src {networks(spec)} }}"
-        yield f"  {rule} set-var(sess.src) str(forced) if {among}"
-        yield f"  {rule} set-var(sess.side) var(sess.candidate) if {among}"
-    yield f"  use_backend {word(spec.service)}_%[var(sess.side)]"
+    yield f"  tcp-request content set-var(sess.svc) str({word(spec.service)})"
+    yield from sides.tcp(spec, home)
+    yield f"  use_backend {word(spec.service)}_%[var(sess.side)] if {{ var(sess.side) -m found }}"
+    yield f"  use_backend \"{word(spec.service)}_%[var(sess.state),field(1,',')]\""
+
+
+def labels_map(home: Home) -> str:
+    """Give the path of the map from service and path to the number of a route that is judged on its own."""
+    return str(home.maps / "labels.map")
+
+
+def label_lines(specs: Iterable[Spec]) -> str:
+    """Write that map: the longest key wins, as for `route_map`."""
+    keys = {f"{s.service}{prefix.rstrip('/')}/": n for s in specs for n, prefix in enumerate(s.entry.routes)}
+    return "".join(f"{word(key)} {number}\n" for key, number in sorted(keys.items()))
 
 
 def route_lines(routes: Iterable[tuple[str, str]]) -> str:

@@ -7,10 +7,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from deployer.drivers.traffic.haproxy import backend, claims, frontend
+from deployer.drivers.traffic.haproxy import backend, budget, claims, frontend, shield
 from deployer.drivers.traffic.haproxy.home import Home
 from deployer.drivers.traffic.haproxy.quote import word
-from deployer.drivers.traffic.haproxy.spec import COLOURS, Spec
+from deployer.drivers.traffic.haproxy.spec import Spec
 
 HEAD = """\
 # Written by deployer: edits are lost at the next `deploy`.
@@ -39,12 +39,12 @@ defaults deployer-http
   # a reload closes idle connections only after their next answer: clients never see a reset
   option idle-close-on-response
   option redispatch 1
-  retries 3
+  retries {backend.RETRIES}
 
 defaults deployer-tcp
   mode tcp
   option redispatch 1
-  retries 3
+  retries {backend.RETRIES}
 """
 
 
@@ -85,14 +85,19 @@ def _body(specs: list[Spec], entries: tuple[claims.Entry, ...], home: Home) -> s
     for entry in entries:
         lines += ["", *frontend.frontend(entry, home)]
     for spec in specs:
-        for colour in COLOURS:
-            lines += ["", *backend.backend(spec, colour)]
+        for place in spec.places:
+            lines += ["", *backend.backend(spec, place)]
+        if shield.shields(spec):
+            lines += shield.backends(spec, home)
+    for part in (shield.entry(specs, home), budget.table() if any(s.entry.budget for s in specs) else ()):
+        lines += ["", *part]
     return "\n".join(lines) + "\n"
 
 
 def _others(specs: list[Spec], entries: tuple[claims.Entry, ...], home: Home) -> Iterator[tuple[Path, str]]:
     options = ((word(s.service), frontend.option_values(s)) for s in specs if s.entry.mode == "http")
     yield Path(frontend.options_map(home)), "".join(f"{service} {value}\n" for service, value in options)
+    yield Path(frontend.labels_map(home)), frontend.label_lines(specs)
     for entry in entries:
         if entry.kind == "tcp":
             continue
@@ -109,7 +114,7 @@ def _digest(config: str, others: Mapping[Path, str], specs: list[Spec]) -> str:
     for path, text in sorted(others.items()):
         digest.update(f"\0{path.name}\0{text}".encode())
     for spec in specs:  # servers that are there already have the options they came with
-        digest.update("".join(f"\0{backend.options(spec.side(colour))}" for colour in COLOURS).encode())
+        digest.update("".join(f"\0{backend.options(spec.side(place))}" for place in spec.places).encode())
     for certificate in sorted({c for s in specs if s.entry.tls for c in s.entry.tls.certificates}):
         try:
             digest.update(hashlib.sha256(Path(certificate).read_bytes()).digest())

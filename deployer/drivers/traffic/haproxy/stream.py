@@ -6,9 +6,7 @@ import re
 import selectors
 import socket
 import threading
-from bisect import bisect_left
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -17,101 +15,13 @@ from deployer.clock import Clock, Deadline
 from deployer.drivers.traffic.haproxy.frontend import RING
 from deployer.drivers.traffic.haproxy.master import Gone, Worker
 from deployer.drivers.traffic.haproxy.proxy import Proxy
+from deployer.drivers.traffic.haproxy.tally import Tally
 from deployer.errors import DriverFailed
-from deployer.model import LATENCY_BOUNDS, Counts, Sample
+from deployer.model import Sample
 
 LOOK_EVERY = 0.1  # seconds between two looks for workers that came or went
 OPEN_WITHIN = 2.0  # seconds for a worker to answer the first command
 _PID = re.compile(rb"^Pid: (\d+)", re.MULTILINE)
-_DROPPED = re.compile(rb"(\d+) events? (?:was |were )?dropped")
-
-
-@dataclass
-class Side:
-    """One side's numbers, while they grow."""
-
-    requests: int = 0
-    errors: int = 0
-    latency: list[int] = field(default_factory=lambda: [0] * len(LATENCY_BOUNDS))
-
-    def add(self, failed: bool, ms: float | None) -> None:
-        """Count one request. Only good answers are timed: a fast 500 makes nothing faster."""
-        self.requests += 1
-        if failed:
-            self.errors += 1
-        elif ms is not None:
-            self.latency[min(bisect_left(LATENCY_BOUNDS, ms), len(LATENCY_BOUNDS) - 1)] += 1
-
-    def counts(self) -> Counts:
-        """Give the numbers."""
-        return Counts(self.requests, self.errors, tuple(self.latency))
-
-
-class Tally:
-    """Counts lines of one service; memory does not grow with them."""
-
-    def __init__(self, service: str) -> None:
-        self._service = service.encode()
-        self._lock = threading.Lock()
-        self._reset()
-
-    def _reset(self) -> None:
-        self._stable, self._candidate, self._lost = Side(), Side(), 0
-
-    def feed(self, lines: list[bytes]) -> None:
-        """Count lines as the proxy wrote them; see `frontend.HTTP_LINE` for what they say."""
-        with self._lock:
-            for line in lines:
-                self._count(line)
-
-    def take(self, share: int) -> Sample:
-        """Give what was counted since the last call."""
-        with self._lock:
-            sample = Sample(self._stable.counts(), self._candidate.counts(), share, self._lost)
-            self._reset()
-        return sample
-
-    def _count(self, line: bytes) -> None:
-        parts = line.split()
-        if len(parts) != 9:
-            if dropped := _DROPPED.search(line):
-                self._lost += int(dropped[1])
-            return
-        service, drawn, stable, _, source, status, end, _, duration = parts
-        if service != self._service or source != b"split" or drawn == b"-":
-            return
-        seen = outcome(status, end)
-        if seen is not None:
-            side = self._stable if drawn == stable else self._candidate
-            side.add(seen, _milliseconds(status, duration))
-
-
-def outcome(status: bytes, end: bytes) -> bool | None:
-    """Tell whether the release failed the request; None for one that says nothing about it.
-
-    `end` is HAProxy's termination state: who ended it (C and c the client, S and s the server, L the proxy itself,
-    - nobody) and when (R request, Q queue, C connect, H headers, D data).
-    """
-    who, when = end[:1], end[1:2]
-    if who == b"L" or when == b"R":
-        return None  # a redirect or a refusal by the proxy: no instance was asked
-    if status == b"tcp":
-        return None if who in b"Cc" and when != b"D" else when == b"C"
-    code = int(status)
-    if who in b"Cc" and when != b"D":
-        return None  # the client left before there was an answer
-    cut = who in b"Ss" and when == b"D" and code != 101
-    return code >= 500 or code < 100 or cut
-
-
-def _milliseconds(status: bytes, duration: bytes) -> float | None:
-    try:
-        number = int(duration)
-    except ValueError:
-        return None
-    if number < 0:
-        return None
-    return float(number) if status == b"tcp" else number / 1000
 
 
 class Line:

@@ -1,0 +1,86 @@
+"""The shield, as text: a second chance with stable for what the candidate failed.
+
+A retry of HAProxy stays inside one backend, so the shield is a backend of its own with two servers, first the
+candidate's backend as a whole, second the stable one's, both behind an internal entry. So it works whatever the number
+of instances, and no server is kept in two places. The names of the sockets are abstract: they are no files that a
+proxy in a chroot could not open, and a reload passes them on.
+
+    users → shop_green_shield → deployer_shield → shop_green
+                              ↘ deployer_shield → shop_blue       when the first one failed
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+
+from deployer.drivers.traffic.haproxy import backend
+from deployer.drivers.traffic.haproxy.home import Home
+from deployer.drivers.traffic.haproxy.quote import milliseconds
+from deployer.drivers.traffic.haproxy.spec import COLOURS, Spec
+from deployer.model import Colour, other
+
+FRONTEND = "deployer_shield"
+SUFFIX = "_shield"
+FIRST, SECOND = "first", "second"
+# Every status of a failed instance that HAProxy can repeat a request for.
+FAILURES = "500 502 503 504 conn-failure empty-response response-timeout"
+# Idle connections to the internal entry go after a second, long before it would close them itself.
+SERVER = "pool-purge-delay 500ms"
+
+
+def shields(spec: Spec) -> bool:
+    """Tell whether the service has a shield."""
+    return spec.entry.shield is not None and spec.entry.mode == "http"
+
+
+def entry(specs: Sequence[Spec], home: Home) -> Iterator[str]:
+    """Give the lines of the internal entry, if a service needs one."""
+    shielded = [s for s in specs if shields(s)]
+    if not shielded:
+        return
+    yield f"frontend {FRONTEND} from deployer-http"
+    for spec in shielded:
+        for colour in COLOURS:
+            for turn in (FIRST, SECOND):
+                yield f"  bind {_socket(spec, colour, turn, home)} name {backend.name(spec.service, colour)}.{turn}"
+    # Whoever waits here is the proxy itself, whose own limits come first.
+    yield "  timeout client 24h"
+    yield "  timeout http-keep-alive 24h"
+    yield "  http-request set-var(txn.turn) so_name,field(2,.)"
+    yield "  use_backend %[so_name,field(1,.)]"
+
+
+def backends(spec: Spec, home: Home) -> Iterator[str]:
+    """Give the lines of the shield of each colour."""
+    for colour in COLOURS:
+        yield ""
+        yield from _shield(spec, colour, home)
+
+
+def _shield(spec: Spec, colour: Colour, home: Home) -> Iterator[str]:
+    yield f"backend {backend.name(spec.service, colour)}{SUFFIX} from deployer-http"
+    yield "  balance first"
+    yield "  timeout connect 5s"
+    yield f"  timeout server {milliseconds(_patience(spec))}"
+    yield "  retries 1"
+    yield f"  retry-on {FAILURES}"
+    # The entry is ours and never closes first: a connection may also carry the first request of a client.
+    yield "  http-reuse always"
+    yield from backend.rules(spec)
+    yield f"  server {FIRST} {_socket(spec, colour, FIRST, home)} {SERVER}"
+    yield f"  server {SECOND} {_socket(spec, other(colour), SECOND, home)} {SERVER}"
+
+
+def _patience(spec: Spec) -> float:
+    """Give more seconds than the backend behind can need: what takes too long is ended there, by its own limits."""
+    return max(
+        backend.QUEUE + (backend.RETRIES + 1) * (side.timeouts.connect + side.timeouts.response)
+        for side in (spec.blue, spec.green)
+    )
+
+
+def _socket(spec: Spec, colour: Colour, turn: str, home: Home) -> str:
+    """Give the address of a backend: other proxies of this machine have other ones."""
+    proxy = hashlib.sha256(str(home.root).encode()).hexdigest()[:12]
+    return f"abns@deployer-{proxy}-{backend.name(spec.service, colour)}.{turn}"

@@ -1,0 +1,250 @@
+"""Which side a request gets, as rules of an entry.
+
+Everything that changes while a rollout goes on stands in one map value per service (`state`), so that a change is one
+write and is never seen torn. Most requests go to stable, and do so with few rules: lease and budget are looked at only
+for those that the share picks, and what is not said of a request (no side, no `how`) means drawn for stable.
+
+    txn.state   the live value                     txn.die    a number below ROLLS, thrown for this request
+    txn.cut     the share, as a number below ROLLS txn.roll   the same, kept by the client
+    txn.side    where it goes, else to stable      txn.how    shield, forced, preview; ended: the share is over
+
+A tcp entry has the same in the scope `sess`.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterable, Iterator, Sequence
+
+from deployer.drivers.traffic.haproxy import budget
+from deployer.drivers.traffic.haproxy.claims import Entry
+from deployer.drivers.traffic.haproxy.home import Home
+from deployer.drivers.traffic.haproxy.quote import word
+from deployer.drivers.traffic.haproxy.spec import Spec
+from deployer.model import FULL
+
+# Rolls are whole numbers below this; so many, that clients are told apart by them.
+ROLLS = 1_000_000
+SHARED = "{ var(txn.cut) -m int gt 0 }"
+
+
+class Rules:
+    """Lines of one kind (`http-request`, `tcp-request content`) on variables of one scope."""
+
+    def __init__(self, rule: str, scope: str) -> None:
+        self._rule = rule
+        self.scope = scope
+
+    def put(self, name: str, value: str, *conditions: str) -> str:
+        """Set a variable where all conditions hold."""
+        return self.line(f"set-var({self.scope}.{name}) {value}", *conditions)
+
+    def line(self, action: str, *conditions: str) -> str:
+        """Act where all conditions hold."""
+        return f"  {self._rule} {action}" + (f" if {' '.join(conditions)}" if conditions else "")
+
+    def var(self, name: str) -> str:
+        """Read a variable."""
+        return f"var({self.scope}.{name})"
+
+    def value(self, field: int) -> str:
+        """Read a field of the live value."""
+        return f'{self.var("state")},field({field},",")'
+
+    def has(self, name: str) -> str:
+        """A condition: the variable is set."""
+        return f"{{ {self.var(name)} -m found }}"
+
+    def candidate(self, *conditions: str) -> Iterator[str]:
+        """Send to the candidate: to the colour that is not stable."""
+        yield self.put("side", "str(green)", *conditions)
+        yield self.put("side", "str(blue)", *conditions, f"{{ {self.var('state')} -m beg green }}")
+
+
+HTTP, TCP = Rules("http-request", "txn"), Rules("tcp-request content", "sess")
+
+
+def http(entry: Entry, home: Home) -> Iterator[str]:
+    """Give the rules of an entry whose service is known."""
+    sticky = [s for s in entry.specs if s.entry.sticky]
+    yield from live(HTTP, home)
+    if sticky:
+        yield from _roll(sticky)
+    if sticky or any(s.baseline for s in entry.specs):
+        yield HTTP.put("die", f"rand({ROLLS})", SHARED)
+        yield HTTP.put("die", "var(txn.roll)", HTTP.has("roll"))
+        yield from draw(HTTP, entry.specs)
+    else:
+        yield from draw(HTTP, entry.specs, f"rand({ROLLS})")
+    yield from _chosen(entry)
+    yield HTTP.put("how", "str(preview)", HTTP.has("preview"))
+    yield from HTTP.candidate(HTTP.has("preview"))
+    if sticky:
+        yield from _cookie(entry)
+    yield from _counted(entry.specs)
+    yield from _shielded(entry.specs)
+
+
+def tcp(spec: Spec, home: Home) -> Iterator[str]:
+    """Give the same for a tcp service: a connection has no cookie, a sticky one is known by a hash of its source."""
+    yield from live(TCP, home)
+    if spec.entry.sticky:
+        yield TCP.put("from", "src")
+        yield TCP.put("rollout", f"'{TCP.value(4)}'")
+        # xxh32 is unsigned; a 64-bit hash would give negative remainders, and those are below every share.
+        yield TCP.put("roll", f"var(sess.from),concat(:,sess.rollout),xxh32,mod({ROLLS})")
+        yield TCP.put("die", "var(sess.roll)")
+    else:
+        yield TCP.put("die", f"rand({ROLLS})")
+    yield from draw(TCP, (spec,))
+
+
+def live(rules: Rules, home: Home) -> Iterator[str]:
+    """Look up the live value, and how many of the rolls are the candidate's."""
+    yield rules.put("state", f"{rules.var('svc')},map_str({home.state})")
+    yield rules.put("cut", f"'{rules.value(2)},mul({ROLLS // FULL})'")
+
+
+def draw(rules: Rules, specs: Sequence[Spec], die: str = "") -> Iterator[str]:
+    """Give the side by the number: the candidate from 0 up to the share, then the baseline, then stable."""
+    yield rules.put("side", "str(green)", f"{{ {die or rules.var('die')},sub({rules.scope}.cut) lt 0 }}")
+    yield rules.put("side", "str(blue)", rules.has("side"), f"{{ {rules.var('state')} -m beg green }}")
+    for spec in (s for s in specs if s.baseline):
+        yield from _beside(rules, spec)
+    for spec in (s for s in specs if s.entry.force.networks):
+        # Only while users are let in: after a promotion the other side is the old release, kept warm.
+        here = f"{{ {rules.var('svc')} -m str {spec.service} }}"
+        among = (here, f"{{ {rules.var('cut')} -m int gt 0 }}", f"{{ src {networks(spec)} }}")
+        yield from rules.candidate(*among)
+        yield rules.put("how", "str(forced)", *among)
+    yield from _over(rules)
+    if any(s.entry.budget for s in specs):
+        yield from _spent(rules)
+    yield rules.line(f"unset-var({rules.scope}.side)", f"{{ {rules.var('how')} -m str ended }}")
+
+
+def _beside(rules: Rules, spec: Spec) -> Iterator[str]:
+    """The fresh baseline has the rolls above the share. Without a server that is up it gets nobody."""
+    mine = (f"{{ {rules.var('svc')} -m str {spec.service} }}", f"{{ {rules.var('cut')} -m int gt 0 }}")
+    beside = f"{rules.value(7)},mul({ROLLS // FULL}),add({rules.scope}.cut)"
+    yield rules.put("end", f"'{beside}'", *mine, f"!{rules.has('side')}")
+    yield rules.put(
+        "side",
+        "str(baseline)",
+        rules.has("end"),
+        f"{{ {rules.var('die')},sub({rules.scope}.end) lt 0 }}",
+        f"{{ nbsrv({word(spec.service)}_baseline) gt 0 }}",
+    )
+
+
+def _over(rules: Rules) -> Iterator[str]:
+    """A share whose lease is over is none."""
+    picked = rules.has("side")
+    yield rules.put("lease", f"'{rules.value(3)},add(0)'", picked)
+    passed = f"{{ date,sub({rules.scope}.lease) ge 0 }}"
+    yield rules.put("how", "str(ended)", picked, f"{{ {rules.var('lease')} -m int gt 0 }}", passed)
+
+
+def _spent(rules: Rules) -> Iterator[str]:
+    """A share whose budget is spent is none, from the very answer on that spent it."""
+    limited = f"{{ {rules.var('limit')} -m int gt 0 }}"
+    yield rules.put("limit", f"'{rules.value(5)},add(0)'", rules.has("side"))
+    account = f'"%[{rules.var("svc")}]@%[{rules.value(4)}]"'.replace('","', "','")
+    yield rules.line(f"set-var-fmt({rules.scope}.account) {account}", limited)
+    yield rules.put("before", f"'{rules.value(6)},add(0)'", limited)
+    counted = f"{rules.var('account')},table_gpc0({budget.TABLE}),add({rules.scope}.before),sub({rules.scope}.limit)"
+    yield rules.put("how", "str(ended)", limited, f"{{ {counted} ge 0 }}")
+
+
+def _roll(sticky: Sequence[Spec]) -> Iterator[str]:
+    """Take the roll of the client's cookie, if it is of this rollout; else draw one and remember to give the cookie."""
+    # A cookie's name cannot be computed in a rule, hence one rule for each sticky service.
+    for spec in sticky:
+        yield HTTP.put("cookie", f"req.cook({cookie(spec)})", f"{{ var(txn.svc) -m str {spec.service} }}", SHARED)
+    yield HTTP.put("rollout", f"'{HTTP.value(4)}'", HTTP.has("cookie"))
+    yield HTTP.put(
+        "roll",
+        "var(txn.cookie),field(2,-),add(0)",
+        HTTP.has("cookie"),
+        "{ var(txn.cookie) -m reg ^[0-9]{1,10}-[0-9]{1,6}$ }",
+        "{ var(txn.cookie),field(1,-),strcmp(txn.rollout) eq 0 }",
+    )
+    yield HTTP.put("new", "bool(true)", SHARED, f"!{HTTP.has('roll')}", "{ var(txn.opt) -m beg 1 }")
+    yield HTTP.put("roll", f"rand({ROLLS})", HTTP.has("new"))
+
+
+def cookie(spec: Spec) -> str:
+    """Give the name of the cookie that keeps a client on its side."""
+    return f"deployer-{word(spec.service)}"
+
+
+def _cookie(entry: Entry) -> Iterator[str]:
+    yield HTTP.line("unset-var(txn.new)", HTTP.has("how"))
+    rollout = "%[var(txn.state),field(4,',')]"
+    value = f"deployer-%[var(txn.svc)]={rollout}-%[var(txn.roll)]; Path=/; HttpOnly; SameSite=Lax"
+    secure = "; Secure" if entry.kind == "https" else ""
+    yield f'  http-after-response add-header Set-Cookie "{value}{secure}" if {HTTP.has("new")}'
+
+
+def _chosen(entry: Entry) -> Iterator[str]:
+    """Let chosen requests choose their side; a header weighs more than a cookie, a cookie more than a network.
+
+    A candidate without a server that is up is not chosen: it is gone, or not yet there.
+    """
+    forces = [s.entry.force for s in entry.specs]
+    if not any(f.header or f.cookie for f in forces):
+        return
+    for field, fetch, names in (
+        (3, "req.cook", {f.cookie for f in forces if f.cookie}),
+        (2, "req.hdr", {f.header.lower() for f in forces if f.header}),
+    ):
+        for name in sorted(map(word, names)):
+            mine = f"{{ var(txn.opt),field({field},|) -m str {name} }}"
+            yield HTTP.put("want", f"{fetch}({name})", mine, f"{{ {fetch}({name}) -m str stable candidate }}")
+    yield HTTP.put("how", "str(forced)", HTTP.has("want"))
+    yield HTTP.line("unset-var(txn.side)", HTTP.has("want"))
+    for colour, other in (("green", "blue"), ("blue", "green")):
+        wanted = ("{ var(txn.want) -m str candidate }", f"{{ var(txn.state) -m beg {other} }}")
+        yield HTTP.line(f'set-var-fmt(txn.trial) "%[var(txn.svc)]_{colour}"', *wanted)
+        yield HTTP.put("side", f"str({colour})", *wanted, "{ var(txn.trial),nbsrv gt 0 }")
+
+
+def _counted(specs: Iterable[Spec]) -> Iterator[str]:
+    """Count what users see of the candidate: those who were drawn, not those who chose it."""
+    statuses = sorted({counted(s) for s in specs if s.entry.budget})
+    if not statuses:
+        return
+    drawn = (HTTP.has("account"), f"!{HTTP.has('how')}", "!{ var(txn.side) -m str baseline }")
+    yield HTTP.line(f"track-sc0 var(txn.account) table {budget.TABLE}", *drawn)
+    # Whoever made the answer: a time-out is one by the proxy. It comes here once, after the last retry.
+    for each in statuses:
+        ranges = word(each).replace("-", ":").replace(",", " ")
+        mine = f"{{ var(txn.opt),field(5,|) -m str {each} }}"
+        yield f"  http-after-response sc-inc-gpc0(0) if {{ status {ranges} }} {mine}"
+
+
+def _shielded(specs: Iterable[Spec]) -> Iterator[str]:
+    """Shield those who were drawn for the candidate, where repeating a request is safe."""
+    for methods in sorted({shielded(s) for s in specs if s.entry.shield}):
+        drawn = (HTTP.has("side"), f"!{HTTP.has('how')}", "!{ var(txn.side) -m str baseline }")
+        meant = (f"{{ method {methods.replace(',', ' ')} }}", f"{{ var(txn.opt),field(4,|) -m str {methods} }}")
+        # Where stable has nobody who could answer, the candidate's own answer is the better one.
+        other = "\"%[var(txn.svc)]_%[var(txn.state),field(1,',')]\""
+        yield HTTP.line(f"set-var-fmt(txn.other) {other}", *drawn, *meant, "!{ req.hdr(upgrade) -m found }")
+    if any(s.entry.shield for s in specs):
+        yield HTTP.put("how", "str(shield)", "{ var(txn.other),nbsrv gt 0 }")
+
+
+def shielded(spec: Spec) -> str:
+    """Write the methods that are shielded, as an option of the service."""
+    return ",".join(sorted(spec.entry.shield.methods)) if spec.entry.shield else "-"
+
+
+def counted(spec: Spec) -> str:
+    """Write the statuses that count for the budget, as an option of the service."""
+    return spec.entry.budget.statuses if spec.entry.budget else "-"
+
+
+def networks(spec: Spec) -> str:
+    """Give the networks whose clients get the candidate."""
+    return " ".join(str(ipaddress.ip_network(n, strict=False)) for n in spec.entry.force.networks)

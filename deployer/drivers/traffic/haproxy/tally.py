@@ -1,0 +1,271 @@
+"""What the lines of the request stream add up to; memory does not grow with them.
+
+A line says in its first part what has few values, so that most lines are known after one look into a dictionary; only
+roll and time differ from line to line. See `frontend.HTTP_LINE`.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Literal
+
+from deployer.drivers.traffic.haproxy import state
+from deployer.drivers.traffic.haproxy.clients import Clients
+from deployer.errors import DriverFailed
+from deployer.model import FULL, Coins, Counts, Sample, latency_bucket
+
+Which = Literal["stable", "candidate", "rest"]
+_FACTS = 8  # words before roll and time
+_MOST_HEADS = 20_000  # a release may answer with any status; what is known of heads begins anew then
+_MOST_ENDED = 50
+_DROPPED = re.compile(rb"(\d+) events? (?:was |were )?dropped")
+
+
+@dataclass(frozen=True)
+class Meaning:
+    """What the first part of a line says."""
+
+    which: Which
+    failed: bool
+    shielded: bool  # stable answered, the user did not see that the candidate had failed
+    route: int | None
+    rollout: int
+    share: int
+    baseline: int
+    unit: float  # milliseconds in one unit of the time
+
+    @property
+    def p(self) -> float:
+        """The probability of the candidate where each request is thrown."""
+        return self.share / (self.share + self.baseline if self.baseline else FULL)
+
+
+@dataclass
+class Growing:
+    """Counts, while they grow. Only good answers are timed: a fast 500 makes nothing faster."""
+
+    requests: int = 0
+    errors: int = 0
+    latency: dict[int, int] = field(default_factory=dict)
+
+    def add(self, failed: bool, bucket: int | None) -> None:
+        """Count one answer."""
+        self.requests += 1
+        if failed:
+            self.errors += 1
+        elif bucket is not None:
+            self.latency[bucket] = self.latency.get(bucket, 0) + 1
+
+    def merge(self, cell: Cell) -> None:
+        """Count all answers of a cell."""
+        self.requests += cell.requests
+        if cell.meaning.failed:
+            self.errors += cell.requests
+        for bucket, count in cell.latency.items():
+            self.latency[bucket] = self.latency.get(bucket, 0) + count
+
+    def counts(self) -> Counts:
+        """Give the numbers."""
+        length = max(self.latency, default=-1) + 1
+        return Counts(self.requests, self.errors, tuple(self.latency.get(i, 0) for i in range(length)))
+
+
+class Cell:
+    """Answers that mean the same."""
+
+    __slots__ = ("latency", "meaning", "requests", "thrown", "timed", "unit")
+
+    def __init__(self, meaning: Meaning) -> None:
+        self.meaning = meaning
+        self.unit = meaning.unit
+        self.timed = not meaning.failed
+        self.requests = 0
+        self.thrown = 0  # those of them that had a throw of their own: no client that keeps its side
+        self.latency: dict[int, int] = {}
+
+
+class Pair:
+    """Coins of one probability, while they grow."""
+
+    def __init__(self) -> None:
+        self.stable, self.candidate = Growing(), Growing()
+        self.first_errors = {"stable": 0, "candidate": 0}
+
+    def of(self, which: Which) -> Growing:
+        """Give the side."""
+        return self.candidate if which == "candidate" else self.stable
+
+    def coins(self, p: float) -> Coins:
+        """Give the numbers."""
+        first = (self.first_errors["stable"], self.first_errors["candidate"])
+        return Coins(p, self.stable.counts(), self.candidate.counts(), first)
+
+
+# By route (None for all of them) and probability
+Throws = defaultdict[tuple[int | None, float], Pair]
+
+
+class Tally:
+    """Counts lines of one service, as one reader or several give them."""
+
+    def __init__(self, service: str) -> None:
+        self._service = service.encode()
+        self._lock = threading.Lock()
+        self._heads: dict[bytes, Cell | None] = {}  # None: of another service, or says nothing about a release
+        self._cells: dict[Meaning, Cell] = {}
+        self._throws: Throws = defaultdict(Pair)
+        self._clients: dict[int | None, Clients] = {}
+        self._rollout = 0
+        self._ended: set[bytes] = set()  # live values whose share was seen to be over
+        self._lost = 0
+
+    def feed(self, lines: Iterable[bytes]) -> None:
+        """Count lines as the proxy wrote them."""
+        with self._lock:
+            heads = self._heads
+            for line in lines:
+                head, _, rest = line.rpartition(b" ")
+                head, _, roll = head.rpartition(b" ")
+                try:
+                    cell = heads[head]
+                except KeyError:
+                    cell = self._meet(head, line)
+                if cell is None:
+                    continue
+                cell.requests += 1
+                bucket = None
+                if cell.timed and rest.isdigit():
+                    bucket = latency_bucket(int(rest) * cell.unit)
+                    cell.latency[bucket] = cell.latency.get(bucket, 0) + 1
+                if roll == b"-":
+                    cell.thrown += 1
+                elif roll.isdigit():
+                    self._client(cell.meaning, int(roll), bucket)
+
+    def take(self, share: int) -> Sample:
+        """Give what was counted since the last call."""
+        with self._lock:
+            cells, throws, lost = list(self._cells.values()), self._throws, self._lost
+            self._heads, self._cells, self._throws, self._lost = {}, {}, defaultdict(Pair), 0
+        return _sample(cells, throws, share, lost)
+
+    def _meet(self, head: bytes, line: bytes) -> Cell | None:
+        """Read a first part that was not seen since the last look."""
+        facts = head.split(b" ")
+        if len(facts) != _FACTS:
+            if dropped := _DROPPED.search(line):
+                self._lost += int(dropped[1])
+            return None
+        if facts[0] == self._service and facts[3] == b"ended" and facts[2] not in self._ended:
+            # From here on nobody gets the candidate by this value, so what stable answers was not left to chance.
+            self._ended = {facts[2], *list(self._ended)[:_MOST_ENDED]}
+            self._heads.clear()
+        if len(self._heads) >= _MOST_HEADS:
+            self._heads.clear()
+        meaning = meant(facts, ended=facts[2] in self._ended) if facts[0] == self._service else None
+        cell = None if meaning is None else self._cells.setdefault(meaning, Cell(meaning))
+        self._heads[head] = cell
+        return cell
+
+    def _client(self, meaning: Meaning, roll: int, bucket: int | None) -> None:
+        """See whether the answer of a client that keeps its side is news: once for all, once for its route."""
+        if not meaning.share or meaning.rollout < self._rollout:
+            return
+        if meaning.rollout > self._rollout:  # the rolls of the next one have nothing to do with these
+            self._rollout = meaning.rollout
+            self._clients.clear()
+        for route in (None,) if meaning.route is None else (None, meaning.route):
+            if route not in self._clients:
+                self._clients[route] = Clients()
+            clients = self._clients[route]
+            p = clients.coin(roll, meaning.share, meaning.baseline)
+            if p is not None and meaning.which != "rest":
+                self._throws[route, p].of(meaning.which).add(meaning.failed, bucket)
+            if meaning.failed and meaning.which != "rest":
+                p = clients.first_error(roll, meaning.share, meaning.baseline)
+                if p is not None:
+                    self._throws[route, p].first_errors[meaning.which] += 1
+
+
+def meant(facts: list[bytes], *, ended: bool = False) -> Meaning | None:
+    """Read the first part of a line; None where it says nothing about a release."""
+    _, side, value, how, route, status, end, retries = facts
+    if value == b"-" or how in (b"forced", b"preview"):
+        return None
+    failed = outcome(status, end)
+    # The shield repeats a request for no other reason than that the candidate failed it.
+    rescued = how == b"shield" and retries.lstrip(b"+") != b"0"
+    if failed is None and not rescued:
+        return None
+    try:
+        live = state.decode("a line", value.decode(errors="replace"))
+    except DriverFailed:
+        return None  # of somebody who wrote into our map; `Traffic.read` says so
+    return Meaning(
+        _which(side, live.baseline),
+        failed=rescued or bool(failed),
+        shielded=rescued and failed is False,
+        route=int(route) if route.isdigit() else None,
+        rollout=live.rollout,
+        share=0 if ended else live.share,
+        baseline=live.baseline,
+        unit=1.0 if status == b"tcp" else 0.001,
+    )
+
+
+def outcome(status: bytes, end: bytes) -> bool | None:
+    """Tell whether the release failed the request; None for one that says nothing about it.
+
+    `end` is HAProxy's termination state: who ended it (C and c the client, S and s the server, L the proxy itself,
+    - nobody) and when (R request, Q queue, C connect, H headers, D data).
+    """
+    who, when = end[:1], end[1:2]
+    if who == b"L" or when == b"R":
+        return None  # a redirect or a refusal by the proxy: no instance was asked
+    if status == b"tcp":
+        return None if who in b"Cc" and when != b"D" else when == b"C"
+    code = int(status)
+    if who in b"Cc" and when != b"D":
+        return None  # the client left before there was an answer
+    cut = who in b"Ss" and when == b"D" and code != 101
+    return code >= 500 or code < 100 or cut
+
+
+def _which(side: bytes, baseline: int) -> Which:
+    if side == b"baseline":
+        return "stable"
+    if side != b"-":
+        return "candidate"
+    return "rest" if baseline else "stable"
+
+
+def _sample(cells: list[Cell], throws: Throws, share: int, lost: int) -> Sample:
+    sides: dict[Which, Growing] = {"stable": Growing(), "candidate": Growing(), "rest": Growing()}
+    for cell in cells:
+        meaning = cell.meaning
+        sides[meaning.which].merge(cell)
+        # All or nothing: a service that becomes sticky may have answers of both kinds, for a moment.
+        if cell.thrown == cell.requests and meaning.which != "rest" and 0 < meaning.p < 1:
+            for route in (None,) if meaning.route is None else (None, meaning.route):
+                throws[route, meaning.p].of(meaning.which).merge(cell)
+    routes = sorted({route for route, _ in throws if route is not None})
+    return Sample(
+        sides["stable"].counts(),
+        sides["candidate"].counts(),
+        share,
+        lost,
+        tuple(_coins(throws, None)),
+        tuple((route, tuple(_coins(throws, route))) for route in routes),
+        sides["rest"].counts(),
+        sum(cell.requests for cell in cells if cell.meaning.shielded),
+    )
+
+
+def _coins(throws: Throws, route: int | None) -> Iterator[Coins]:
+    for (of, p), pair in sorted(throws.items(), key=lambda item: item[0][1]):
+        if of == route:
+            yield pair.coins(p)

@@ -1,0 +1,195 @@
+"""What users see of a candidate that fails, behind the shield."""
+
+from __future__ import annotations
+
+import json
+import socket
+import time
+from collections import Counter
+
+import pytest
+
+from deployer.model import Live
+from tests.live.client import Load, get
+from tests.live.proxies import Bench, within
+from tests.live.seen import Seen
+from tests.live.upstream import Upstream
+
+pytestmark = pytest.mark.live
+
+ALL = Live("blue", 10000, 0, 1)  # everyone gets the candidate
+
+
+def test_nobody_sees_a_candidate_that_fails_half_of_its_answers_and_all_of_it_is_counted(
+    bench: Bench, blue: Upstream, green: Upstream
+) -> None:
+    with Upstream("g2") as second:
+        bench.both(blue, green)
+        bench.put("green", second)
+        bench.steer(ALL)
+        green.fails_every = second.fails_every = 2
+        with bench.traffic.samples("shop") as samples:
+            seen = Counter(get(bench.port).status for _ in range(200))
+            told = Seen(samples)
+            within(5).until(lambda: told.requests() >= 200, "all are told")
+    assert seen == {200: 200}
+    assert blue.users == 100
+    assert (told.stable, told.candidate, told.candidate_errors, told.shielded) == (0, 200, 100, 100)
+
+
+@pytest.mark.parametrize("status", [500, 502, 503, 504])
+def test_each_status_of_a_failed_instance_is_repeated(
+    bench: Bench, blue: Upstream, green: Upstream, status: int
+) -> None:
+    bench.both(blue, green)
+    bench.steer(ALL)
+    assert get(bench.port, f"/status/{status}").status == status, "stable says so too"
+    assert (green.hits[f"/status/{status}"], blue.hits[f"/status/{status}"]) == (1, 1)
+
+
+def test_a_post_is_not_repeated_unless_it_is_listed(bench: Bench, blue: Upstream, green: Upstream) -> None:
+    bench.both(blue, green)
+    bench.steer(ALL)
+    green.failing = True
+    assert get(bench.port, method="POST").status == 500
+    assert get(bench.port, method="HEAD").status == 200
+    bench.put("green", green, shield={"methods": ["GET", "POST"]})
+    bench.steer(ALL)
+    assert get(bench.port, method="POST").who == "b1"
+    assert get(bench.port, method="PUT").status == 500
+
+
+def test_it_can_be_switched_off(bench: Bench, blue: Upstream, green: Upstream) -> None:
+    bench.both(blue, green, shield=False)
+    bench.steer(ALL)
+    green.failing = True
+    assert get(bench.port).status == 500
+    assert blue.users == 0
+    assert "shield" not in bench.config()
+
+
+def test_a_candidate_that_is_gone_and_one_that_closes_without_a_word(
+    bench: Bench, blue: Upstream, green: Upstream
+) -> None:
+    bench.both(blue, green)
+    bench.steer(ALL)
+    green.stop()
+    with Load(bench.port) as load:
+        within().until(lambda: not bench.traffic.servers("shop", "green")[0][1], "the proxy sees that green is down")
+        enough = load.answered + 50
+        within().until(lambda: load.answered >= enough, "the load goes on")
+    assert load.failures == []
+
+
+def test_what_takes_longer_than_its_time_out_is_answered_by_stable_which_has_all_its_time(
+    bench: Bench, blue: Upstream, green: Upstream
+) -> None:
+    bench.both(blue, green, shield={"timeout": "300ms"})
+    bench.steer(ALL)
+    began = time.monotonic()
+    assert get(bench.port, "/slow?ms=900").who == "b1"
+    assert 1.2 <= time.monotonic() - began < 3
+    assert get(bench.port, "/slow?ms=100").who == "g1"
+    green.hangs = True
+    assert get(bench.port).who == "b1"
+    assert get(bench.port, "/slow?ms=900", method="POST").who == "g1", "no shield, no time-out of it"
+
+
+def test_requests_that_chose_the_candidate_see_what_it_answers(bench: Bench, blue: Upstream, green: Upstream) -> None:
+    bench.both(blue, green, force={"header": "x-side"})
+    bench.steer(ALL)
+    green.failing = True
+    assert get(bench.port, headers={"x-side": "candidate"}).status == 500
+    assert get(bench.port, headers=bench.traffic.preview("shop")[1]).status == 500
+    assert get(bench.port).status == 200
+
+
+def test_an_upgrade_is_not_repeated(bench: Bench, blue: Upstream, green: Upstream) -> None:
+    bench.both(blue, green)
+    bench.steer(ALL)
+    green.failing = True
+    assert get(bench.port, headers={"Connection": "Upgrade", "Upgrade": "websocket"}).status == 500
+
+
+def test_without_an_instance_of_stable_the_candidates_own_answer_is_passed_on(bench: Bench, green: Upstream) -> None:
+    bench.put("green", green)
+    bench.steer(ALL)
+    green.failing = True
+    assert get(bench.port).status == 500
+
+
+def test_the_instances_see_the_same_request_as_without_it(bench: Bench, blue: Upstream, green: Upstream) -> None:
+    bench.both(blue, green, sticky=True)
+    spoofed = {"X-Forwarded-For": "6.6.6.6", "X-Forwarded-Extra": "x", "Forwarded": "for=6.6.6.6"}
+    bench.steer(Live("blue", 0, 0, 1))
+    plain = json.loads(get(bench.port, "/headers", spoofed).body)
+    bench.steer(ALL)
+    answer = get(bench.port, "/headers", spoofed)
+    assert answer.who == "g1"
+    assert json.loads(answer.body) == plain
+    assert plain["x-forwarded-for"] == "127.0.0.1"
+    with socket.create_connection(("127.0.0.1", bench.port)) as connection:
+        connection.sendall(b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
+        text = b"".join(iter(lambda: connection.recv(65536), b"")).lower()
+    assert text.count(b"set-cookie:") == 1
+
+
+def test_its_connections_are_kept(bench: Bench, blue: Upstream, green: Upstream) -> None:
+    bench.both(blue, green)
+    bench.steer(ALL)
+    worker = bench.master.current(within())[0]
+
+    def accepted() -> int:
+        info = bench.master.run(worker, "show info")
+        return next(int(row.split(": ")[1]) for row in info.splitlines() if row.startswith("CumConns:"))
+
+    before = accepted()
+    for _ in range(100):
+        get(bench.port)
+    assert accepted() - before <= 115, "100 of clients, and a few of the proxy to itself"
+
+
+def test_ten_reloads_under_load_lose_nothing_and_blame_nobody(bench: Bench, blue: Upstream, green: Upstream) -> None:
+    bench.both(blue, green)
+    bench.steer(Live("blue", 5000, 0, 6))
+    with bench.traffic.samples("shop") as samples:
+        with Load(bench.port, connections=6) as load:
+            for n in range(10):
+                bench.traffic.configure(bench.release(timeouts={"response": f"{61 + n}s"}), "green", within())
+                enough = load.answered + 200
+                within().until(lambda: load.answered > enough, "the load goes on")  # noqa: B023 -- called at once
+        told = Seen(samples)
+        within(5).until(lambda: told.requests() >= load.answered, "the stream tells every request")
+    assert load.failures == []
+    assert (told.requests(), told.lost) == (load.answered, 0)
+    assert (told.candidate, told.candidate_errors, told.shielded) == (load.seen["g1"], 0, 0)
+
+
+def test_a_killed_proxy_comes_back_with_it(bench: Bench, blue: Upstream, green: Upstream) -> None:
+    bench.both(blue, green)
+    bench.steer(ALL)
+    before = bench.workers()
+    bench.kill(bench.master_pid())
+    within().until(lambda: bench.master.answers() and bench.workers() != before, "the proxy comes back")
+    green.failing = True
+    within(5).until(lambda: _who(bench) == "b1", "it answers")
+
+
+def _who(bench: Bench) -> str:
+    try:
+        return get(bench.port).who
+    except OSError:
+        return ""
+
+
+def test_a_teams_proxy_has_it_too(team: Bench, blue: Upstream, green: Upstream) -> None:
+    team.both(blue, green)
+    team.steer(ALL)
+    green.failing = True
+    with Load(team.port) as load:
+        within().until(lambda: load.answered > 100, "answers come")
+        assert team.master.reload(within()) == ()
+        enough = load.answered + 100
+        within().until(lambda: load.answered > enough, "answers come")
+    assert load.failures == []
+    assert set(load.seen) == {"b1"}
