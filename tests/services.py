@@ -63,6 +63,11 @@ def _prometheus() -> str:
     return "" if shutil.which("prometheus") else "prometheus is not installed"
 
 
+def _chromium() -> str:
+    found = any(map(shutil.which, ("chromium", "chromium-browser", "google-chrome")))
+    return "" if found else "chromium is not installed"
+
+
 def _root() -> str:
     return "" if os.geteuid() == 0 else "this test must run as root"
 
@@ -74,6 +79,7 @@ CHECKS: dict[str, Callable[[], str]] = {
     "gcc": _gcc,
     "openssl": _openssl,
     "prometheus": _prometheus,
+    "chromium": _chromium,
     "root": _root,
 }
 

@@ -131,7 +131,8 @@ class _Sheet:
         for value, label in self.plot.limits:
             y = self.y(value)
             yield tag("line", x1=self.left, x2=self.right, y1=y, y2=y, class_="limit")
-            yield tag("text", label, x=self.right - 4, y=y - 5, text_anchor="end", class_="label")
+            if label:
+                yield tag("text", label, x=self.right - 4, y=y - 5, text_anchor="end", class_="label")
 
     def band(self, series: Series) -> Markup:
         paths = []

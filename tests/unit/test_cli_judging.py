@@ -1,0 +1,174 @@
+"""`deploy judge`, `record`, `report` and `show` as they are typed: what they print, write and exit with."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+from deployer import operations, recording, wiring
+from deployer.cli import main
+from deployer.clock import SystemClock
+from deployer.errors import Exit
+from deployer.operations import House
+from tests.house import house, request
+from tests.memory import World
+from tests.reported import REPOSITORY, Users, rollout
+
+Out = pytest.CaptureFixture[str]
+
+
+@pytest.fixture
+def bad(state: Path) -> Path:
+    """Give a state folder in which rollout 2 was taken back by its verdict."""
+    with rollout(state, Users(5, bad=0.04, spared=0.5)) as (_, ending):
+        assert ending.exit == Exit.VERDICT
+    return state
+
+
+@pytest.fixture
+def recorded(bad: Path, tmp_path: Path, capsys: Out) -> Path:
+    """Give a copy of its recording."""
+    out = tmp_path / "shop.jsonl"
+    assert main(["record", "--rollout", "2", "-o", str(out), "--state", str(bad)]) == 0
+    assert f"deploy judge {out}" in capsys.readouterr().out
+    return out
+
+
+# -- judge
+
+
+def test_a_recording_is_judged_as_it_was(recorded: Path, capsys: Out) -> None:
+    assert main(["judge", str(recorded)]) == Exit.VERDICT
+    out = capsys.readouterr().out
+
+    assert out.startswith("✗ worse  candidate ")
+    assert "policy: as recorded" in out
+    assert "users had seen" in out
+
+
+def test_another_policy_is_named_with_what_differs(recorded: Path, capsys: Out) -> None:
+    code = main(["judge", str(recorded), "--set", "judge.errors.margin=500x", "--set", "judge.latency=false"])
+    out = capsys.readouterr().out
+
+    assert code != Exit.VERDICT
+    assert "judge.errors.margin: 1.5 → 500.0" in out
+    assert "judge.latency: " in out
+
+
+def test_the_policy_of_a_manifest_is_used(recorded: Path, tmp_path: Path, capsys: Out) -> None:
+    manifest = tmp_path / "deploy.yml"
+    manifest.write_text("service: shop\nimage: shop:1\nport: 8080\njudge: {errors: {margin: 500x}, latency: false}\n")
+
+    assert main(["judge", str(recorded), "-f", str(manifest), "--output", "json"]) == Exit.CANNOT_JUDGE
+    told = json.loads(capsys.readouterr().out)
+    assert told["policy"]["errors"]["margin"] == 500
+    assert told["decision"] == "cannot judge"
+    assert told["exit"] == Exit.CANNOT_JUDGE
+
+
+def test_a_log_of_requests_is_judged(tmp_path: Path, capsys: Out) -> None:
+    log = tmp_path / "requests.csv"
+    rows = [f"{n / 100},{'candidate' if n % 2 else 'stable'},{500 if n % 10 == 1 else 200},12,50" for n in range(5000)]
+    log.write_text("\n".join(["time,side,status,ms,share", *rows]))
+
+    assert main(["judge", str(log)]) == Exit.VERDICT
+    assert "requests.csv" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ("judge.errors.margn=2", "did you mean `margin`?"),
+        ("judge.errors.margin=0.5x", "judge.errors.margin"),
+        ("judge.errors", "write a key of the judge and its value"),
+        ("traffic.lease=3s", "write a key of the judge and its value"),
+        ("judge.errors={", "is no value"),
+    ],
+)
+def test_what_is_no_policy_is_refused(recorded: Path, given: str, told: str, capsys: Out) -> None:
+    assert main(["judge", str(recorded), "--set", given]) == Exit.REFUSED
+    assert told in capsys.readouterr().err
+
+
+def test_a_file_that_is_not_there_is_refused(tmp_path: Path, capsys: Out) -> None:
+    assert main(["judge", str(tmp_path / "none.jsonl")]) == Exit.REFUSED
+    assert "cannot be read" in capsys.readouterr().err
+
+
+# -- record
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--rollout", "99"], "99"),
+        (["--rollout", "1"], "rollout 1 has no recording"),
+        (["--rollout", "2", "--for", "1m"], "one of them"),
+        (["--for", "soon"], "--for soon"),
+    ],
+)
+def test_a_record_that_cannot_be_is_refused(bad: Path, arguments: list[str], told: str, capsys: Out) -> None:
+    assert main(["record", *arguments, "--state", str(bad)]) == Exit.REFUSED
+    assert told in capsys.readouterr().err
+
+
+def test_nothing_is_written_over(recorded: Path, bad: Path, capsys: Out) -> None:
+    assert main(["record", "--rollout", "2", "-o", str(recorded), "--state", str(bad)]) == Exit.REFUSED
+    assert f"{recorded} exists" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("arguments", [["--for", "1s"]])
+def test_the_stream_of_now_is_recorded_without_a_rollout(
+    state: Path, tmp_path: Path, arguments: list[str], capsys: Out, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = World(clock=SystemClock())  # type: ignore[arg-type]
+    with house(state, world) as opened:
+        operations.deploy(opened, request("1.0", "bluegreen", REPOSITORY))
+        monkeypatch.setattr(wiring, "open_house", lambda *_: kept_open(opened))
+        assert main(["record", "-o", str(tmp_path / "now.jsonl"), *arguments, "--service", "shop"]) == 0
+    seen = [m.sample for m in recording.read(tmp_path / "now.jsonl") if isinstance(m, recording.Looked)]
+
+    assert sum(s.stable.requests for s in seen) > 50
+    assert "recording shop 0:00  0 % asked; stable " in capsys.readouterr().err
+
+
+@contextmanager
+def kept_open(opened: House) -> Iterator[House]:
+    yield opened
+
+
+# -- report and show
+
+
+@pytest.mark.parametrize(("name", "begin"), [("r.html", "<!doctype html>"), ("r.md", "## shop"), ("r.json", "{")])
+def test_a_report_is_written_in_the_format_of_its_name(
+    bad: Path, tmp_path: Path, name: str, begin: str, capsys: Out
+) -> None:
+    assert main(["report", "2", "-o", str(tmp_path / name), "--state", str(bad)]) == 0
+    assert (tmp_path / name).read_text().startswith(begin)
+    assert capsys.readouterr().out == f"wrote {tmp_path / name}\n"
+
+
+def test_a_report_goes_to_stdout_and_is_of_the_newest_rollout(bad: Path, capsys: Out) -> None:
+    assert main(["report", "--format", "junit", "--service", "shop", "--state", str(bad)]) == 0
+    assert ElementTree.fromstring(capsys.readouterr().out)[0].get("failures") == "1"
+
+
+def test_a_report_whose_format_nobody_says_is_refused(bad: Path, tmp_path: Path, capsys: Out) -> None:
+    assert main(["report", "2", "-o", str(tmp_path / "r.pdf"), "--state", str(bad)]) == Exit.REFUSED
+    assert "does not say its format" in capsys.readouterr().err
+
+
+def test_show_says_the_cause_first(bad: Path, capsys: Out) -> None:
+    assert main(["show", "2", "--state", str(bad)]) == 0
+    head, _, why, remedy, shield, *_ = capsys.readouterr().out.splitlines()
+
+    assert "reverted" in head
+    assert why.startswith("why     r2 is worse: candidate ")
+    assert remedy.startswith("do ")
+    assert shield.startswith("shield  ")
