@@ -10,7 +10,7 @@ from deployer.views.data import JournalRow, RolloutView
 from deployer.views.jsonl import parse
 from deployer.views.numbers import numbers
 from deployer.views.plain import sentence
-from deployer.views.text import columns, duration, moment, one_line
+from deployer.views.text import columns, duration, moment, one_line, plural
 from deployer.views.why import Why, why
 
 Ink = Callable[[str, str], str]
@@ -44,8 +44,17 @@ def _named_once(rows: list[list[str]]) -> Iterator[tuple[str, str]]:
 def _steps(view: RolloutView, ink: Ink) -> Iterator[list[str]]:
     for phase, title in (("forward", "steps"), ("back", "way back")):
         steps = [step for step in view.steps if step.phase == phase]
+        missed = [s for s in steps if s.state == "waiting"] if view.rollout.outcome == "reverted" else []
         if steps:
-            yield [ink(title, "bold"), *columns([_step(step, ink) for step in steps])]
+            yield [
+                ink(title, "bold"),
+                *columns([_step(step, ink) for step in steps if step not in missed]),
+                *_missed(missed, ink),
+            ]
+
+
+def _missed(steps: list[JournalRow], ink: Ink) -> list[str]:
+    return [ink(f"      {plural(len(steps), 'step')} not reached", "dim")] if steps else []
 
 
 def _step(step: JournalRow, ink: Ink) -> list[str]:

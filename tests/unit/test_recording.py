@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import random
 from pathlib import Path
@@ -15,6 +16,7 @@ from deployer.recording import Cut, Drive, Looked, Recorder, Watching, file_of, 
 from tests.house import manifest
 from tests.memory import FakeClock
 
+RELEASE = Release("shop", 4, "2.0", "shop:2.0", "sha256:1", manifest(), "h")
 HEADER = {"service": "shop", "rollout": 7}
 
 
@@ -161,8 +163,7 @@ def test_an_hour_of_a_busy_service_stays_within_what_is_promised(tmp_path: Path)
 
 
 def test_the_header_says_what_was_judged_by_which_policy() -> None:
-    release = Release("shop", 4, "2.0", "shop:2.0", "sha256:1", manifest(), "h")
-    header = recording.describe(release, FakeClock(), rollout=9, origin=None)
+    header = recording.describe(RELEASE, FakeClock(), rollout=9, origin=None)
 
     assert header["judge"]["errors"]["margin"] == 1.5
     assert (header["service"], header["rollout"], header["release"], header["version"]) == ("shop", 9, 4, "2.0")
@@ -177,3 +178,17 @@ def test_only_the_newest_recordings_stay(tmp_path: Path) -> None:
 
     assert prune(tmp_path / "recordings", keep=2) == ("1.jsonl", "2.jsonl", "9.jsonl")
     assert sorted(f.name for f in (tmp_path / "recordings").iterdir()) == ["10.jsonl", "11.jsonl", "mine.jsonl"]
+
+
+def test_the_page_says_what_the_code_does(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs/report.md").read_text()
+    recorder = Recorder(tmp_path / "r.jsonl", recording.describe(RELEASE, FakeClock(), rollout=9, origin=None))
+    recorder.watch(500, 2500, 1.0)
+    recorder.sample(sample(random.Random(1), sticky=True), 1.5)
+    recorder.sample(Sample(Counts(), Counts(), 500), 1.75)
+    recorder.close()
+    fields = {name for line in (tmp_path / "r.jsonl").read_text().splitlines() for name in json.loads(line)}
+
+    assert {name for name in fields if f"`{name}`" not in page} == set()
+    assert f"The newest {recording.KEPT} stay" in page
+    assert f"at {recording.LARGEST >> 20} MB a recording ends" in page

@@ -15,7 +15,8 @@ from deployer.manifest.models import Judge
 from deployer.model import Coins
 from deployer.recording import Drive, Looked, Watching
 from deployer.replay import Policy
-from deployer.requestlog import RequestLog, is_log
+from deployer.requestlog import FIELDS, RequestLog, is_log
+from tests.documents import REPOSITORY, Block, blocks
 
 
 def lines(rows: list[dict[str, Any]]) -> str:
@@ -123,3 +124,24 @@ def test_what_is_no_log_is_told_apart(tmp_path: Path, text: str) -> None:
     (tmp_path / "file").write_text(text)
 
     assert not is_log(tmp_path / "file")
+
+
+# -- the page about it
+
+
+EXAMPLES = [b for b in blocks(REPOSITORY / "docs/report.md") if "log" in b.marks]
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda block: block.language)
+def test_the_logs_of_the_page_can_be_judged(tmp_path: Path, example: Block) -> None:
+    looks = [m.sample for m in log(tmp_path, example.text) if isinstance(m, Looked)]
+
+    assert sum(s.candidate.errors for s in looks) == 1
+    assert sum(s.stable.requests for s in looks) in (1, 2)
+
+
+def test_the_page_has_examples_of_both_kinds_and_names_every_field() -> None:
+    page = (REPOSITORY / "docs/report.md").read_text()
+
+    assert [b.language for b in EXAMPLES] == ["json", "csv"]
+    assert all(f"`{name}`" in page for name in FIELDS)

@@ -60,7 +60,7 @@ class Logarithmic:
             ticks = [s * 10.0**power for power in range(first, last + 1) for s in steps]
             inside = [t for t in ticks if self.low <= t <= self.high]
             if len(inside) >= 3:
-                return inside[:: math.ceil(len(inside) / 6)]
+                return inside[:: math.ceil(len(inside) / 5)]
         return inside
 
 

@@ -10,7 +10,7 @@ from deployer.views.data import JournalRow, SideView
 from deployer.views.numbers import numbers
 from deployer.views.report.data import Rate, ReportView, WatchView
 from deployer.views.report.markup import Content, Markup, tag, text
-from deployer.views.text import count, duration, latency, moment, part
+from deployer.views.text import count, duration, latency, moment, part, plural
 
 SIGNS = {"done": "✓", "failed": "✗", "tried": "…", "waiting": "–"}
 KINDS = {"worse": "bad", "cannot judge": "open", "no worse": "good", "not worse": "good"}
@@ -82,7 +82,13 @@ def metrics(view: ReportView) -> Markup | None:
 def steps(view: ReportView) -> Markup:
     """The journal: what was done, what failed, what was not reached."""
     rows: list[Sequence[Content]] = []
+    turned = any(step.phase == "back" for step in view.steps)
+    missed = [step for step in view.steps if turned and step.phase == "forward" and step.state == "waiting"]
     for step in view.steps:
+        if step in missed:
+            if step is missed[0]:
+                rows.append([f"{step.n + 1}…", "", "", "", f"{plural(len(missed), 'step')} not reached"])
+            continue
         took = duration(step.seconds) if step.state in ("done", "failed") else ""
         way = "back " if step.phase == "back" else ""
         rows.append([f"{way}{step.n + 1}", _state(step), _offset(view, step.at), took, _told(step)])
