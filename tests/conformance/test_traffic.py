@@ -152,6 +152,52 @@ def test_a_silent_service_has_empty_samples_at_the_share_in_force(bench: Traffic
     assert sample.share == 1200
 
 
+def test_a_budget_of_which_nothing_is_spent(bench: TrafficBench) -> None:
+    assert bench.traffic.spent("shop") == 0
+    put(bench, "blue", "b1")
+    put(bench, "green", "g1")
+    for live in (Live("blue", 1200, 0, 1, 50), Live("blue", 1200, 0, 1, 60), Live("blue", 0, 0, 2)):
+        bench.traffic.steer("shop", live, bench.within())
+        assert bench.traffic.read("shop") == live
+        assert bench.traffic.spent("shop") == 0
+
+
+def test_a_baseline_comes_with_its_servers_and_goes_with_them(bench: TrafficBench) -> None:
+    put(bench, "blue", "b1")
+    put(bench, "green", "g1")
+    beside = Live("blue", 1000, 0, 1, 0, 1000)
+    with pytest.raises(DriverFailed):
+        bench.traffic.steer("shop", beside, bench.within())
+    (fresh,) = put(bench, "baseline", "b101")
+    assert bench.traffic.servers("shop", "baseline") == ((fresh, True),)
+    bench.traffic.steer("shop", beside, bench.within())
+    assert bench.traffic.read("shop") == beside
+    bench.traffic.steer("shop", Live("blue", 0, 0, 1), bench.within())
+    assert bench.traffic.drain("shop", "baseline", ["b101"], bench.within()) == 0
+    bench.traffic.detach("shop", "baseline", ["b101"], bench.within())
+    assert bench.traffic.servers("shop", "baseline") == ()
+    assert bench.traffic.read("shop") == Live("blue", 0, 0, 1)
+
+
+def test_a_promotion_ends_the_baseline(bench: TrafficBench) -> None:
+    put(bench, "blue", "b1")
+    put(bench, "green", "g1")
+    put(bench, "baseline", "b101")
+    bench.traffic.configure(bench.release("shop"), None, bench.within())
+    assert bench.traffic.servers("shop", "baseline") == ()
+    assert len(bench.traffic.servers("shop", "blue")) == 1
+
+
+def test_shares_that_do_not_fit_are_refused(bench: TrafficBench) -> None:
+    put(bench, "blue", "b1")
+    put(bench, "green", "g1")
+    put(bench, "baseline", "b101")
+    bench.traffic.steer("shop", Live("blue", 0, 0, 1), bench.within())
+    with pytest.raises(DriverFailed):
+        bench.traffic.steer("shop", Live("blue", 6000, 0, 1, 0, 4001), bench.within())
+    assert bench.traffic.read("shop") == Live("blue", 0, 0, 1)
+
+
 def test_the_preview_is_an_address_with_headers(bench: TrafficBench) -> None:
     put(bench, "blue", "b1")
     base, headers = bench.traffic.preview("shop")

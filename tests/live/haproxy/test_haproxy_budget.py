@@ -156,16 +156,20 @@ def test_a_reload_keeps_the_count(bench: Bench, blue: Upstream, green: Upstream)
     assert ask(bench, 10) == {"500": 5, "b1": 5}
 
 
-def test_reloads_under_load_lose_and_double_nothing(bench: Bench, blue: Upstream, green: Upstream) -> None:
+def test_reloads_under_load_double_nothing_and_miss_no_more_than_is_in_flight(
+    bench: Bench, blue: Upstream, green: Upstream
+) -> None:
+    connections, reloads = 4, 5
     bench.both(blue, green, shield=False)
     bench.steer(Live("blue", 5000, 0, 5, 100_000))
     green.failing = True
-    with Load(bench.port, connections=4) as load:
-        for n in range(5):
+    with Load(bench.port, connections=connections) as load:
+        for n in range(reloads):
             settings = {"timeouts": {"response": f"{61 + n}s"}, "shield": False}
             bench.traffic.configure(bench.release(**settings), "green", within())
-            assert bench.traffic.spent("shop") <= len(load.failures) + 4
-    assert bench.traffic.spent("shop") == len(load.failures)
+            assert bench.traffic.spent("shop") <= len(load.failures) + connections
+    assert len(load.failures) - connections * reloads <= bench.traffic.spent("shop") <= len(load.failures)
+    assert len(load.failures) > 2 * connections * reloads
 
 
 def test_a_killed_proxy_comes_back_with_the_count_that_was_read_last(

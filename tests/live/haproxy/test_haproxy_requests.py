@@ -29,7 +29,7 @@ def test_every_request_is_counted_on_its_side(bench: Bench, blue: Upstream, gree
 
 
 def test_errors_are_those_of_the_release(bench: Bench, blue: Upstream, green: Upstream) -> None:
-    bench.both(blue, green, force={"header": "x-side"})
+    bench.both(blue, green, force={"header": "x-side"}, shield=False)
     bench.steer(Live("blue", 10000, 0, 1))
     green.failing = True
     with bench.traffic.samples("shop") as samples:
@@ -45,7 +45,7 @@ def test_errors_are_those_of_the_release(bench: Bench, blue: Upstream, green: Up
 
 
 def test_no_server_left_is_an_error_of_the_side_that_was_drawn(bench: Bench, blue: Upstream, green: Upstream) -> None:
-    bench.both(blue, green)
+    bench.both(blue, green, shield=False)
     bench.steer(Live("blue", 10000, 0, 1))
     green.stop()
     within().until(lambda: not bench.traffic.servers("shop", "green")[0][1], "the proxy sees that green is down")

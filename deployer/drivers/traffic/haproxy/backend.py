@@ -94,6 +94,8 @@ def _forwarded(spec: Spec) -> Iterator[str]:
     yield "  http-request del-header x-forwarded- -m beg"
     yield "  http-request del-header forwarded"
     yield '  http-request set-header X-Forwarded-For "%[src]"'
+    if spec.entry.shield:
+        yield f'  http-request set-header X-Forwarded-For "%[var(txn.from)]" if {BEHIND}'
     yield '  http-request set-header X-Forwarded-Host "%[req.hdr(host)]"'
     yield "  http-request set-header X-Forwarded-Proto http"
     if spec.entry.tls:

@@ -7,13 +7,22 @@ A worker compares its own count plus what its value says was spent before with t
 from __future__ import annotations
 
 import re
+import socket
+import threading
+from collections import Counter
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Self
 
 from deployer.clock import Deadline
-from deployer.drivers.traffic.haproxy.master import Gone, Master, Worker
+from deployer.drivers.traffic.haproxy.master import ANSWER_WITHIN, Gone, Master, Worker
+from deployer.errors import DriverFailed
 
 TABLE = "deployer-budget"
 _COUNT = re.compile(r"\bgpc0=(\d+)")
+_ENTRY = re.compile(r"\bkey=(\S+) .*\bgpc0=(\d+)")
 
 
 def table() -> Iterator[str]:
@@ -38,6 +47,66 @@ def count(master: Master, worker: Worker, service: str, rollout: int, deadline: 
         raise
     match = _COUNT.search(reply)
     return int(match[1]) if match else 0
+
+
+class Leaver:
+    """Follows what a worker counts while a reload replaces it: it forgets its table when it stops to listen.
+
+    It does not end while we may give it another command. What it counts between the last look, a millisecond before,
+    and that moment is not seen.
+    """
+
+    def __init__(self, commands: Path) -> None:
+        self._connection = socket.socket(socket.AF_UNIX)
+        self._commands = commands
+        self._last: Counter[str] = Counter()
+        self._forgotten: Counter[str] = Counter()
+        self._end = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="budget of a worker that leaves", daemon=True)
+
+    def __enter__(self) -> Self:
+        try:
+            self._connection.settimeout(ANSWER_WITHIN)
+            self._connection.connect(str(self._commands))
+            self._connection.sendall(b"prompt\n")
+            self._read()
+            self._look()
+        except OSError as error:
+            self._connection.close()
+            raise DriverFailed(f"{self._commands}: {error.strerror or error}", "is the proxy running?") from None
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._end.set()
+        self._thread.join()
+        self._connection.close()
+
+    def since(self) -> Counter[str]:
+        """Give by key what it counted since it began."""
+        return self._last + self._forgotten
+
+    def _run(self) -> None:
+        with suppress(OSError):  # it is gone, and what it counted is known
+            while not self._end.wait(0.001):
+                self._look()
+
+    def _look(self) -> None:
+        self._connection.sendall(f"show table {TABLE}\n".encode())
+        now = Counter({found[1]: int(found[2]) for found in _ENTRY.finditer(self._read())})
+        self._forgotten += Counter({k: n for k, n in self._last.items() if now[k] < n})
+        self._last = now
+
+    def _read(self) -> str:
+        data = b""
+        while not data.endswith(b"> "):
+            chunk = self._connection.recv(65536)
+            if not chunk:
+                raise ConnectionResetError("closed")
+            data += chunk
+        return data.decode(errors="replace")
 
 
 def total(workers: Iterable[tuple[int, int]]) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from deployer.clock import Deadline
@@ -12,6 +12,9 @@ from deployer.drivers.traffic.haproxy.master import Gone, Master, Worker
 from deployer.errors import DriverFailed
 from deployer.model import Live
 
+# Seconds for the last answers of a worker that was replaced. Those of clients that are idle now are counted later, as
+# long as it lives.
+LAST_ANSWERS = 0.5
 _FOUND = re.compile(r'found=yes.*value="([^"]*)"')
 
 
@@ -70,6 +73,36 @@ class LiveMap:
         services = (name for name in values if name != state.STRUCTURE)
         new = {s: state.encode(state.decode(s, values[s]), self.spent(s, values[s], deadline)) for s in services}
         return values | new
+
+    @staticmethod
+    def counting(values: dict[str, str]) -> bool:
+        """Tell whether bad answers of a candidate are counted now."""
+        lives = (state.decode(s, value) for s, value in values.items() if s != state.STRUCTURE)
+        return any(live.share and live.budget for live in lives)
+
+    def await_answers(self, deadline: Deadline) -> None:
+        """Wait a moment until old workers have given the answers that they owe."""
+        patience = Deadline.after(deadline.clock, min(LAST_ANSWERS, deadline.left()))
+        while not patience.passed():
+            old = (w for w in self._master.workers(deadline) if w.old)
+            if not any(self._master.connections(w, deadline) for w in old):
+                return
+            deadline.clock.sleep(0.02)
+
+    def values(self, deadline: Deadline) -> dict[str, str]:
+        """Read all values as the current worker has them."""
+        return self._all(self._master.current(deadline)[0], deadline)
+
+    def hand_over(self, had: Mapping[str, str], since: Mapping[str, int], deadline: Deadline) -> None:
+        """Let the new worker know what the one before it counted until its end, with the values that it `had`."""
+        (worker, *_) = self._master.current(deadline)
+        for service, value in had.items():
+            now = None if service == state.STRUCTURE else self.get(worker, service, deadline)
+            if now is None:
+                continue
+            reached = state.spent(value) + since.get(budget.key(service, state.decode(service, value).rollout), 0)
+            if reached > state.spent(now):
+                self._put(worker, service, state.encode(state.decode(service, now), reached), deadline)
 
     def _before(self, worker: Worker, service: str, live: Live, spent: int, deadline: Deadline) -> int:
         """Give what a worker is to add to its own count, so that no answer it counts meanwhile is lost or doubled."""

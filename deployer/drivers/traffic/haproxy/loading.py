@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from deployer.clock import Deadline
-from deployer.drivers.traffic.haproxy import claims, home, proxy, spec, state
+from deployer.drivers.traffic.haproxy import budget, claims, home, proxy, spec, state
 from deployer.drivers.traffic.haproxy.live import LiveMap
 from deployer.drivers.traffic.haproxy.proxy import Proxy
 from deployer.drivers.traffic.haproxy.render import Files, render
@@ -34,10 +34,24 @@ def load(running: Proxy, live: LiveMap, specs: Mapping[str, Spec], deadline: Dea
             _validate(running, specs)
         _write(place, specs, files)
         if not loaded:
-            if running.master.answers():
-                state.save(place.state, live.carried(state.load(place.state), deadline))
-            running.load(deadline)
-            live.settle(state.load(place.state), deadline)
+            _reload(running, live, deadline)
+
+
+def _reload(running: Proxy, live: LiveMap, deadline: Deadline) -> None:
+    """Start the proxy, or reload it without losing what its worker counts of a budget until it ends."""
+    place = running.home
+    if not (running.master.answers() and live.counting(state.load(place.state))):
+        running.load(deadline)
+        live.settle(state.load(place.state), deadline)
+        return
+    with budget.Leaver(place.requests) as leaver:
+        had = live.values(deadline)
+        state.save(place.state, live.carried(state.load(place.state), deadline))
+        running.load(deadline)
+        live.settle(state.load(place.state), deadline)
+        live.await_answers(deadline)
+        live.hand_over(had, leaver.since(), deadline)
+        state.save(place.state, live.carried(state.load(place.state), deadline))
 
 
 def check(running: Proxy, live: LiveMap, specs: Mapping[str, Spec], deadline: Deadline) -> None:

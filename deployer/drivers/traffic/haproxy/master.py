@@ -94,6 +94,15 @@ class Master:
             raise Gone(worker)
         return text
 
+    def connections(self, worker: Worker, deadline: Deadline | None = None) -> int:
+        """Count the connections of users that a worker has, idle ones too; 0 for one that has ended."""
+        try:
+            reply = self.run(worker, "show info", deadline)
+        except Gone:
+            return 0
+        match = re.search(r"^CurrConns: (\d+)", reply, re.MULTILINE)
+        return int(match[1]) if match else 0
+
     def reload(self, deadline: Deadline) -> tuple[str, ...]:
         """Load the configuration files anew; give the complaints of a proxy that went on with the old ones."""
         reply = self.ask("reload", deadline)

@@ -48,6 +48,9 @@ def entry(specs: Sequence[Spec], home: Home) -> Iterator[str]:
     yield "  timeout client 24h"
     yield "  timeout http-keep-alive 24h"
     yield "  http-request set-var(txn.turn) so_name,field(2,.)"
+    # The backend says the same about the client as without a shield.
+    yield "  http-request set-var(txn.from) req.hdr(x-forwarded-for)"
+    yield "  http-request set-var(txn.tls) bool(true) if { req.hdr(x-forwarded-proto) -m str https }"
     yield "  use_backend %[so_name,field(1,.)]"
 
 

@@ -13,7 +13,7 @@ from typing import Self
 
 from deployer.clock import Clock, Deadline
 from deployer.drivers.traffic.haproxy.frontend import RING
-from deployer.drivers.traffic.haproxy.master import Gone, Worker
+from deployer.drivers.traffic.haproxy.master import Worker
 from deployer.drivers.traffic.haproxy.proxy import Proxy
 from deployer.drivers.traffic.haproxy.tally import Tally
 from deployer.errors import DriverFailed
@@ -141,7 +141,7 @@ class Stream:
             workers = self._master.workers(Deadline.after(self._clock, LOOK_EVERY))
             for worker in workers:
                 if worker.pid in self._lines:
-                    if worker.old and self._idle(worker):
+                    if worker.old and not self._master.connections(worker):
                         self._release(worker)
                 elif worker.pid not in self._finished and not worker.old:
                     self._follow(worker, past=True)
@@ -163,14 +163,6 @@ class Stream:
         if worker.pid in self._lines:
             self._drop(worker.pid)
         self._finished.add(worker.pid)
-
-    def _idle(self, worker: Worker) -> bool:
-        try:
-            reply = self._master.run(worker, "show info")
-        except Gone:
-            return True
-        match = re.search(r"^CurrConns: (\d+)", reply, re.MULTILINE)
-        return match is not None and int(match[1]) == 0
 
     def _receive(self, pid: int) -> bool:
         """Count what has come; tell whether there was something."""
