@@ -1,4 +1,7 @@
-"""The rollouts that the judges are tried on, by name. Half an hour each, 10 % of 100 requests a second unless said."""
+"""The rollouts that the judges are tried on, by name. Half an hour each, 10 % of 100 requests a second unless said.
+
+The judges look once a second; four times, as a rollout does, where a fault is so plain that it makes a difference.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,7 @@ _HALF_HOUR = 1800.0
 _RAMP = ramp(500, 2500, 5000, seconds=_HALF_HOUR)
 _ONE_PERCENT = steady(0.01)
 _LATE = 600.0
+_OFTEN = 0.25
 
 SCENARIOS: dict[str, World] = {
     "null": World("0.1 % errors"),
@@ -25,14 +29,14 @@ SCENARIOS: dict[str, World] = {
     "x2": World("0.1 % errors, candidate x2", fault=Fault(ratio=2)),
     "x5": World("0.1 % errors, candidate x5", fault=Fault(ratio=5)),
     "x2-1": World("1 % errors, candidate x2", weather=_ONE_PERCENT, fault=Fault(ratio=2)),
-    "x5-1": World("1 % errors, candidate x5", weather=_ONE_PERCENT, fault=Fault(ratio=5)),
-    "+5pp": World("0.1 % errors, candidate 5.1 %", fault=Fault(add=0.05)),
-    "broken": World("0.1 % errors, candidate fails always", fault=Fault(add=1)),
-    "broken-late": World("the same from minute 10 on", fault=Fault(add=1, since=_LATE)),
+    "x5-1": World("1 % errors, candidate x5", weather=_ONE_PERCENT, fault=Fault(ratio=5), tick=_OFTEN),
+    "+5pp": World("0.1 % errors, candidate 5.1 %", fault=Fault(add=0.05), tick=_OFTEN),
+    "broken": World("0.1 % errors, candidate fails always", fault=Fault(add=1), tick=_OFTEN),
+    "broken-late": World("the same from minute 10 on", fault=Fault(add=1, since=_LATE), tick=_OFTEN),
     "x5-late": World("1 % errors, candidate x5 from minute 10 on", weather=_ONE_PERCENT, fault=Fault(5, since=_LATE)),
     "x5-outages": World("0.1 % errors, x5, outages of both", weather=outages(0.001), fault=Fault(ratio=5)),
-    "slow-1.5": World("median 50 ms, candidate 75 ms", fault=Fault(slower=1.5)),
-    "slow-2": World("median 50 ms, candidate 100 ms", fault=Fault(slower=2)),
+    "slow-1.5": World("median 50 ms, candidate 75 ms", fault=Fault(slower=1.5), tick=_OFTEN),
+    "slow-2": World("median 50 ms, candidate 100 ms", fault=Fault(slower=2), tick=_OFTEN),
     "slow-tail": World("1 % of the candidate's answers x10 slower", fault=Fault(tail=0.01)),
     "sticky-x5": World("2,000 clients, 1 % errors, x5", weather=_ONE_PERCENT, fault=Fault(5), clients=Clients()),
     "quiet-broken": World("5 requests a minute, candidate fails always", rps=5 / 60, fault=Fault(add=1)),

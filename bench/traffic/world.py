@@ -121,7 +121,7 @@ class World:
     fault: Fault = field(default=Fault())
     latencies: Latencies = field(default=USUAL)
     clients: Clients | None = None
-    tick: float = 0.25
+    tick: float = 1.0
 
     def share(self, at: float) -> int:
         """Give the share in force."""

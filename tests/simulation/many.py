@@ -54,7 +54,12 @@ def improbable(hits: int, of: int, p: float) -> bool:
 
 def upper_tail(hits: int, of: int, p: float) -> float:
     """Give the probability of so many hits or more."""
-    return math.fsum(math.comb(of, k) * p**k * (1 - p) ** (of - k) for k in range(hits, of + 1))
+
+    def log(k: int) -> float:
+        ways = math.lgamma(of + 1) - math.lgamma(k + 1) - math.lgamma(of - k + 1)
+        return ways + k * math.log(p) + (of - k) * math.log1p(-p)
+
+    return math.fsum(math.exp(log(k)) for k in range(hits, of + 1))
 
 
 def judged(world: World, seed: int, *, config: Judge | None = None, stop_at_proof: bool = False) -> End:

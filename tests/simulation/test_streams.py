@@ -16,6 +16,7 @@ from bench.traffic.world import Clients, Fault, Tick, World, outages, ramp, stea
 from deployer.errors import Refused
 from deployer.model import FULL, Counts
 from deployer.recording import Recorder
+from tests.simulation.many import upper_tail
 
 DRAWS = 40_000
 
@@ -57,6 +58,12 @@ def test_answer_times_follow_their_distribution() -> None:
     assert quantiles(usual.slowed(1.5)) == pytest.approx((75, 1.5 * p99), rel=0.03)
     assert quantiles(usual, pace=2.0) == pytest.approx((100, 2 * p99), rel=0.03)
     assert quantiles(usual.slowed(tail=0.02)) == pytest.approx((50, 10 * 50), rel=0.08)  # p99: the middle of the tail
+
+
+@pytest.mark.parametrize(("hits", "of", "p"), [(0, 10, 0.3), (4, 10, 0.3), (16, 340, 0.01), (41, 2040, 0.01)])
+def test_a_surprise_is_measured_exactly(hits: int, of: int, p: float) -> None:
+    below = sum(math.comb(of, k) * p**k * (1 - p) ** (of - k) for k in range(hits))
+    assert upper_tail(hits, of, p) == pytest.approx(1 - below, rel=1e-6)
 
 
 def test_a_seed_stands_for_one_stream() -> None:
