@@ -1,8 +1,8 @@
 """Recordings: what a judge saw, look by look, as append-only JSON lines that can be judged again (docs/report.md).
 
 A file holds one or more drives, each begun by a header line. A rollout that is resumed has several. Numbers are exact:
-who replays a recording comes to the same verdicts at the same looks. A look costs 100 bytes in a quiet service and
-about 1 KB in one with 1,000 requests a second, which is 1.5 to 15 MB an hour; a recording ends at `LARGEST`.
+who replays a recording comes to the same verdicts at the same looks. A look costs 50 bytes in a quiet service and
+1.2 KB in one with 1,000 requests a second, which is 1 to 18 MB an hour; a recording ends at `LARGEST`.
 """
 
 from __future__ import annotations

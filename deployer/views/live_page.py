@@ -19,6 +19,7 @@ VERDICTS = {
     "worse": ("✗", "bold red"),
     "no worse": ("✓", "bold green"),
     "not worse": ("✓", "bold green"),  # in recordings of before
+    "enough seen": ("·", "bold"),
     "cannot judge": ("?", "bold yellow"),
 }
 ENDINGS = {

@@ -118,7 +118,7 @@ def _side(role: str, d: dict[str, Any]) -> str:
 
 
 def _verdict(d: dict[str, Any]) -> str:
-    return f"verdict: {_s(d, 'verdict')}: {_s(d, 'text')}"
+    return f"verdict: {write.verdict(_s(d, 'verdict'), bool(d.get('enough')))}: {_s(d, 'text')}"
 
 
 def _metric(d: dict[str, Any]) -> str:

@@ -23,7 +23,7 @@ from deployer.views.state import (
     Verdict,
     ViewState,
 )
-from deployer.views.text import clean, one_line
+from deployer.views.text import clean, one_line, verdict
 
 RATE_WINDOW = 5.0  # seconds over which requests per second are measured
 LONGEST = 999  # steps; no plan comes near
@@ -184,7 +184,8 @@ def _metric(state: ViewState, event: Event) -> ViewState:
 
 def _verdict(state: ViewState, event: Event) -> ViewState:
     data = event.data
-    return replace(state, verdict=Verdict(one_line(data.get("verdict", "")), one_line(data.get("text", ""))))
+    word = verdict(one_line(data.get("verdict", "")), bool(data.get("enough")))
+    return replace(state, verdict=Verdict(word, one_line(data.get("text", ""))))
 
 
 def _turned(state: ViewState, event: Event) -> ViewState:

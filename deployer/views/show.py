@@ -10,7 +10,7 @@ from deployer.views.data import JournalRow, RolloutView
 from deployer.views.jsonl import parse
 from deployer.views.numbers import numbers
 from deployer.views.plain import sentence
-from deployer.views.text import columns, duration, moment, one_line, plural
+from deployer.views.text import columns, duration, moment, one_line, plural, verdict
 from deployer.views.why import Why, why
 
 Ink = Callable[[str, str], str]
@@ -69,7 +69,7 @@ def _verdicts(view: RolloutView, ink: Ink) -> list[str]:
 
 
 def _verdict(event: Mapping[str, Any], ink: Ink) -> list[str]:
-    at, kind = moment(float(event["at"]))[11:], one_line(event.get("verdict", ""))
+    at, kind = moment(float(event["at"]))[11:], verdict(one_line(event.get("verdict", "")), bool(event.get("enough")))
     head = f"  {at}  {ink(kind, {'worse': 'red', 'cannot judge': 'yellow'}.get(kind, 'green'))}: "
     rows = [[f"    {n.name}", n.value, ink(n.limit, "dim")] for n in numbers(event)]
     return [head + one_line(event.get("text", "")), *columns(rows)]

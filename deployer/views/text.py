@@ -95,6 +95,11 @@ def plural(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
+def verdict(kind: str, enough: bool) -> str:
+    """Name a verdict; a step of fixed time asks for no proof, only that enough was seen and it was not worse."""
+    return "enough seen" if kind == "cannot judge" and enough else kind
+
+
 def spent(answers: int, budget: int) -> str:
     """Write how much of a budget is gone: `12 of 50 bad answers`."""
     return f"{answers:,} of {plural(budget, 'bad answer')}"

@@ -25,6 +25,8 @@ PAGES = [
     ("worse", 999.0, 80, True),
     ("update-failed", 999.0, 80, False),
     ("held", 999.0, 80, False),
+    ("guarded", 20.0, 80, False),
+    ("guarded", 20.0, 60, True),
 ]
 
 

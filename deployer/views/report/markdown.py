@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from deployer.steps import percent
 from deployer.views.report.data import ReportView, WatchView
 from deployer.views.report.headline import headline, tiles
-from deployer.views.text import clean, count, duration, latency, moment, one_line, part, release
+from deployer.views.text import clean, count, duration, latency, moment, one_line, part, release, verdict
 
 _SPECIAL = str.maketrans({char: f"\\{char}" for char in "\\`*_{}[]<>|#~"})
 
@@ -52,7 +52,7 @@ def _watch(watch: WatchView) -> Iterator[Sequence[str]]:
             part(side.errors, side.requests),
             latency(side.p50),
             latency(side.p99),
-            watch.verdict if first else "",
+            verdict(watch.verdict, watch.enough) if first else "",
         )
 
 

@@ -10,7 +10,7 @@ from deployer.views.data import JournalRow, SideView
 from deployer.views.numbers import numbers
 from deployer.views.report.data import Rate, ReportView, WatchView
 from deployer.views.report.markup import Content, Markup, tag, text
-from deployer.views.text import count, duration, latency, moment, part, plural
+from deployer.views.text import count, duration, latency, moment, part, plural, verdict
 
 SIGNS = {"done": "✓", "failed": "✗", "tried": "…", "waiting": "–"}
 KINDS = {"worse": "bad", "cannot judge": "open", "no worse": "good", "not worse": "good"}
@@ -51,9 +51,8 @@ def verdicts(view: ReportView) -> list[Markup]:
 
 
 def _chip(watch: WatchView) -> Markup:
-    if watch.verdict == "cannot judge" and watch.enough:
-        return tag("span", "enough seen", class_="chip")
-    return tag("span", watch.verdict or "–", class_=f"chip {KINDS.get(watch.verdict, '')}")
+    word = verdict(watch.verdict, watch.enough)
+    return tag("span", word or "–", class_=f"chip {KINDS.get(word, '')}")
 
 
 def _verdict(watch: WatchView) -> Markup:

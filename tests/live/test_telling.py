@@ -1,0 +1,80 @@
+"""What is told of real rollouts afterwards and meanwhile: status, show, report, recording and replay agree."""
+
+from __future__ import annotations
+
+import json
+import signal
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+from deployer.recording import Looked, read
+from tests.live.shop import Shop
+from tests.load import Load, Options
+
+pytestmark = pytest.mark.live
+
+USERS = Options(rate=100, kinds=("fresh", "busy", "post"))
+
+
+def judged(shop: Shop, file: Path, *more: str, expect: int) -> dict[str, object]:
+    (told,) = shop.events("judge", str(file), *more, expect=expect)
+    return told
+
+
+def test_what_is_recorded_is_judged_as_it_was_and_reported(process_shop: Shop) -> None:
+    shop = process_shop
+    shop.version("2.0", {"ERR": "0.2"})
+    shop.write(strategy={"canary": {"steps": [20]}})
+    with Load(shop.url, USERS) as load:
+        load.until(lambda now: now.answered > 100, "the load runs")
+        told = shop.told("canary", "--version", "2.0", "-m", "cart", expect=3)
+        report = load.stop()
+    number, verdict = told.ended["rollout"], told.one("verdict")
+    copy = shop.folder / "copy.jsonl"
+    shop.deploy("record", "--rollout", str(number), "-o", str(copy))
+
+    again = judged(shop, copy, expect=3)
+    assert (again["decision"], again["text"]) == ("worse", verdict["text"])
+    # What was under way when the judge had seen enough is answered after its last look.
+    assert 0 <= report.failed - int(str(again["seen"])) <= report.at_once, report.text()
+
+    shop.deploy("report", str(number), "-o", "report.html")
+    shop.deploy("report", str(number), "-o", "report.json")
+    page, data = (shop.folder / "report.html").read_text(), json.loads((shop.folder / "report.json").read_text())
+    assert verdict["text"] in page
+    assert page.count("<svg") > 5
+    assert data["seen"] == again["seen"]
+    assert data["points"]
+
+    junit = ElementTree.fromstring(shop.deploy("report", str(number), "--format", "junit").stdout)
+    assert junit[0].get("failures") == "1"
+    head, _, why, *_ = shop.deploy("show", str(number)).stdout.splitlines()
+    assert "cart" in head
+    assert verdict["text"] in why
+
+
+def test_the_status_says_what_bounds_the_cost_and_a_held_share_can_be_recorded(process_shop: Shop) -> None:
+    shop = process_shop
+    shop.version("2.0", {"ERR": "0.3", "ERR_METHOD": "POST"})
+    with Load(shop.url, USERS) as load:
+        load.until(lambda now: now.answered > 100, "the load runs")
+        shop.deploy("canary", "--percent", "10", "--hold", "--version", "2.0", expect=0)
+        status = shop.wait(lambda now: now["safety"]["spent"] > 2, "users see bad answers")
+        out = shop.folder / "held.jsonl"
+        with shop.start("record", "-o", str(out)) as recorder:
+            shop.wait(lambda _: out.exists() and out.read_text().count("\n") > 30, "a stream is recorded")
+            recorder.send_signal(signal.SIGINT)
+            assert recorder.wait(10) == 0
+        load.stop()
+    text = shop.deploy("status").stdout
+
+    assert status["safety"]["budget"] >= 50
+    assert status["safety"]["shield"] is True
+    assert f" of {status['safety']['budget']}" in text
+    assert "shield: on" in text
+    seen = [m.sample for m in read(out) if isinstance(m, Looked)]
+    assert sum(s.candidate.errors for s in seen) > 0
+    assert {s.share for s in seen} == {1000}
+    shop.deploy("abort")
