@@ -22,6 +22,7 @@ from bench.match import FIELD, Outcome, compete, rollout
 from bench.playback import playback
 from bench.scenarios import SCENARIOS
 from bench.table import Row, summed_up, written
+from deployer.errors import Refused
 
 _APART = 1_000_003  # seeds of two scenarios do not meet
 
@@ -30,7 +31,11 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the benchmark and print its table."""
     options = _parser().parse_args(arguments)
     began = time.monotonic()
-    rows = _recorded(options.recording) if options.recording else _made_up(options)
+    try:
+        rows = _recorded(options.recording) if options.recording else _made_up(options)
+    except Refused as error:
+        print(error, file=sys.stderr)
+        return 2
     if options.json:
         json.dump([asdict(row) for row in rows], sys.stdout, indent=1)
         print()

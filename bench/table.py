@@ -9,6 +9,7 @@ from itertools import groupby
 
 from bench.match import Outcome
 from bench.scenarios import SCENARIOS
+from bench.traffic.world import Fault
 
 
 @dataclass(frozen=True)
@@ -54,52 +55,78 @@ def _spread(values: Sequence[float]) -> tuple[float, float] | None:
 
 
 _HEADS = ("judge", "aborted", "requests", "seconds", "bad answers")
+Blocks = Sequence[tuple[str, list[Row]]]
 
 
 def written(rows: Sequence[Row], *, markdown: bool = False) -> str:
-    """Give the rows as a table for a terminal, or for a document."""
+    """Give the rows as a table for a terminal, or as two for a document: nothing wrong, something wrong."""
     blocks = [(name, list(block)) for name, block in groupby(rows, key=lambda row: row.scenario)]
     return "\n".join(_for_documents(blocks) if markdown else _for_terminals(blocks))
 
 
-def _for_documents(blocks: Sequence[tuple[str, list[Row]]]) -> list[str]:
-    heads = ("scenario", *_HEADS)
-    lines = [_piped(heads), _piped(["---"] * len(heads))]
-    for name, rows in blocks:
-        for first, row in zip([f"**{name}**: {_about(name)}"] + [""] * (len(rows) - 1), rows, strict=True):
-            lines.append(_piped((first, *_cells(row))))
-    return lines
+# -- for a document: a line for each scenario, a column for each judge
+
+
+def _for_documents(blocks: Blocks) -> list[str]:
+    good = [(name, rows) for name, rows in blocks if name in SCENARIOS and SCENARIOS[name].fault == Fault()]
+    bad = [(name, rows) for name, rows in blocks if (name, rows) not in good]
+    parts = [_document(part, brief=part is good) for part in (good, bad) if part]
+    return [line for number, part in enumerate(parts) for line in ([""] if number else []) + part]
+
+
+def _document(blocks: Blocks, *, brief: bool) -> list[str]:
+    judges = [row.judge for row in blocks[0][1]]
+    lines = [_piped(["scenario", *judges]), _piped(["---"] * (1 + len(judges)))]
+    return lines + [
+        _piped([f"`{name}`: {_about(name)}", *(_cell(row, brief=brief) for row in rows)]) for name, rows in blocks
+    ]
 
 
 def _piped(cells: Sequence[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def _for_terminals(blocks: Sequence[tuple[str, list[Row]]]) -> list[str]:
+def _cell(row: Row, *, brief: bool) -> str:
+    aborted, harm = _aborted(row), f"{row.harm:,.0f} bad"
+    if brief:
+        return aborted
+    if row.requests is None:
+        return f"{aborted} · {harm}"
+    return f"{aborted} · {_seconds(row)} s · {_requests(row)} · **{harm}**"
+
+
+# -- for a terminal: a block for each scenario, a line for each judge
+
+
+def _for_terminals(blocks: Blocks) -> list[str]:
     cells = [_cells(row) for _, rows in blocks for row in rows]
     widths = [max(len(row[k]) for row in [*cells, _HEADS]) for k in range(len(_HEADS))]
-    lines = [
-        "  ".join([_HEADS[0].ljust(widths[0]), *(h.rjust(w) for h, w in zip(_HEADS[1:], widths[1:], strict=True))])
-    ]
+    lines = [_aligned(_HEADS, widths)]
     for name, rows in blocks:
-        lines += ["", f"{name}: {_about(name)}"]
-        for first, *rest in map(_cells, rows):
-            lines.append(
-                "  ".join([first.ljust(widths[0]), *(c.rjust(w) for c, w in zip(rest, widths[1:], strict=True))])
-            )
+        lines += ["", f"{name}: {_about(name)}", *(_aligned(_cells(row), widths) for row in rows)]
     return lines
+
+
+def _aligned(cells: Sequence[str], widths: Sequence[int]) -> str:
+    return "  ".join([cells[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(cells[1:], widths[1:], strict=True))])
+
+
+def _cells(row: Row) -> tuple[str, ...]:
+    return row.judge, _aborted(row), _requests(row), _seconds(row), f"{row.harm:,.0f}"
 
 
 def _about(name: str) -> str:
     return SCENARIOS[name].about if name in SCENARIOS else "a recording"
 
 
-def _cells(row: Row) -> tuple[str, ...]:
-    aborted = f"{100 * row.aborted / row.rollouts:.0f} %"
-    if row.early:
-        aborted += f" ({100 * row.early / row.rollouts:.0f} % early)"
-    return row.judge, aborted, _pair(row.requests, ",.0f"), _pair(row.seconds, ",.4g"), f"{row.harm:,.0f}"
+def _aborted(row: Row) -> str:
+    early = f" ({100 * row.early / row.rollouts:.0f} % early)" if row.early else ""
+    return f"{100 * row.aborted / row.rollouts:.0f} %{early}"
 
 
-def _pair(values: tuple[float, float] | None, style: str) -> str:
-    return "-" if values is None else f"{values[0]:{style}} / {values[1]:{style}}"
+def _requests(row: Row) -> str:
+    return " / ".join(f"{number:,.0f}" for number in row.requests or ()) or "-"
+
+
+def _seconds(row: Row) -> str:
+    return " / ".join(f"{number:,.{0 if number >= 100 else 2}f}" for number in row.seconds or ()) or "-"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from random import Random
 
 import pytest
@@ -12,9 +13,11 @@ from bench.contenders.contender import Contender
 from bench.contenders.ranks import Ranks, larger, mann_whitney, shift
 from bench.contenders.thresholds import ARGO, FLAGGER, FLAGGER_QUICK, Rules, Thresholds
 from bench.match import FIELD, Field, compete
+from bench.scenarios import SCENARIOS, play
 from bench.traffic.draws import Latencies
 from bench.traffic.world import Tick
 from deployer.model import FULL, Counts, Sample, latency_bucket
+from deployer.recording import Recorder
 
 # -- fixed numbers for each interval
 
@@ -159,5 +162,20 @@ def test_the_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert ours < quick < flagger < ranks < argo  # a dead candidate at 10 %
     assert judges.main([*arguments, "--markdown", "--workers", "1"]) == 0
     table = capsys.readouterr().out.splitlines()
-    assert len(table) == 2 + len(rows)
-    assert {line.count("|") for line in table} == {7}
+    assert len(table) == 2 + 2  # a head, and a line for each scenario
+    assert {line.count("|") for line in table} == {2 + len(FIELD)}
+
+
+def test_the_command_with_a_recording(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    recorder = Recorder(tmp_path / "7.jsonl", {"sticky": False})
+    recorder.watch(1000, FULL, at=0.0)
+    for tick in play(SCENARIOS["broken"], 1):
+        if tick.at > 90:
+            break
+        recorder.sample(tick.sample, tick.at)
+    recorder.close()
+    assert judges.main(["--recording", str(tmp_path / "7.jsonl"), "--json"]) == 0
+    rows = {row["judge"]: row for row in json.loads(capsys.readouterr().out)}
+    assert [rows[judge]["aborted"] for judge in FIELD] == [1, 0, 1, 0, 0]
+    assert judges.main(["--recording", str(tmp_path / "none.jsonl")]) == 2
+    assert "none.jsonl" in capsys.readouterr().err
