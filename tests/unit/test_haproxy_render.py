@@ -47,10 +47,28 @@ def everything() -> tuple[Spec, ...]:
     )
     shop = having(shop, Server("shop-r1-1", "127.0.0.1:21001"), Server("shop-r1-2", "[::1]:21002"))
     shop = shop.with_side("blue", shop.blue.leaving(["shop-r1-2"]))
+    shop = shop.with_side("baseline", shop.blue.without(["shop-r1-2"]))
     return (
         shop,
-        spec("api", domains=["shop.example.com"], path="/api", listen="*:8080", sticky=False, protocol="h2"),
-        spec("rest", listen="0.0.0.0:8080", forwarded=False, timeouts={"client": "5m"}),
+        spec(
+            "api",
+            domains=["shop.example.com"],
+            path="/api",
+            listen="*:8080",
+            sticky=False,
+            protocol="h2",
+            shield=False,
+            budget=False,
+        ),
+        spec(
+            "rest",
+            listen="0.0.0.0:8080",
+            forwarded=False,
+            timeouts={"client": "5m"},
+            shield={"methods": ["GET", "PUT"], "timeout": "2s"},
+            budget={"answers": 5, "statuses": "429,500-599"},
+            routes=["/checkout", "/checkout/pay", "/"],
+        ),
         spec("db", mode="tcp", listen="127.0.0.1:5432", force={"networks": ["127.0.0.0/8"]}),
         spec("six", listen="[::1]:8080"),
     )
@@ -118,6 +136,11 @@ def test_servers_are_no_part_of_the_structure() -> None:
         {"tls": {"certificates": ["/a.pem"]}},
         {"protocol": "h2"},
         {"path": "/b"},
+        {"shield": False},
+        {"shield": {"timeout": "3s"}},
+        {"budget": False},
+        {"budget": {"statuses": "500"}},
+        {"routes": ["/x"]},
     ],
 )
 def test_everything_else_is(change: dict[str, Any]) -> None:
@@ -225,6 +248,25 @@ def test_a_colour_changes_alone() -> None:
     entry = configured(before, "shop", manifest, None)
     assert (entry.blue, entry.green) == (before.blue, before.green)
     assert entry.entry.domains == ("new.org",)
+
+
+def test_a_baseline_comes_alone_and_goes_with_the_entry() -> None:
+    manifest = Manifest.model_validate({"service": "shop", "image": "a", "port": 1})
+    before = having(spec(), Server("a", "127.0.0.1:1"))
+    fresh = configured(before, "shop", manifest, "baseline")
+    assert (fresh.places, fresh.side("baseline").members) == (("blue", "green", "baseline"), ())
+    assert render([fresh], HOME, own=True).structure != render([before], HOME, own=True).structure
+    attached = fresh.with_side("baseline", fresh.side("baseline").having([Server("b", "127.0.0.1:2")]))
+    assert configured(attached, "shop", manifest, "baseline") == attached
+    assert configured(attached, "shop", manifest, "green") == attached
+    assert configured(attached, "shop", manifest, None) == before
+    with pytest.raises(DriverFailed, match="no baseline of shop"):
+        before.side("baseline")
+
+
+def test_a_budget_may_change_without_a_reload() -> None:
+    one, two = spec(budget=10), spec(budget=20)
+    assert render([one], HOME, own=True).structure == render([two], HOME, own=True).structure
 
 
 def test_the_mode_of_a_service_cannot_change() -> None:

@@ -7,7 +7,7 @@ import struct
 
 import pytest
 
-from deployer.model import Live
+from deployer.model import Counts, Live, Sample
 from tests.live.client import burst, get
 from tests.live.proxies import Bench, within
 from tests.live.seen import Seen
@@ -98,3 +98,42 @@ def test_the_stream_goes_on_when_the_proxy_was_killed(bench: Bench, blue: Upstre
         within().until(lambda: bench.master.answers() and bench.workers() != before, "the proxy comes back")
         within(5).until(lambda: get(bench.port).status == 200, "it answers")
         within(5).until(lambda: seen.requests() >= 2, "told again")
+
+
+def test_a_request_belongs_to_the_longest_route(bench: Bench, blue: Upstream, green: Upstream) -> None:
+    bench.both(blue, green, routes=["/checkout", "/checkout/pay", "/api/"])
+    bench.steer(Live("blue", 5000, 0, 1))
+    paths = ["/checkout/pay/now?x=1", "/checkout/payment", "/checkout", "/api", "/apis", "/", "/checkouts"]
+    with bench.traffic.samples("shop") as samples:
+        for path in paths * 4:
+            get(bench.port, path)
+        told = samples.take()
+        deadline = within(5)
+        while told.stable.requests + told.candidate.requests < 28:
+            deadline.check("all are told", "")
+            told += samples.take()
+    seen = {n: sum(c.stable.requests + c.candidate.requests for c in coins) for n, coins in told.routes}
+    assert seen == {0: 8, 1: 4, 2: 4}
+
+
+def test_a_client_counts_once_and_a_share_that_grows_throws_it_again(
+    bench: Bench, blue: Upstream, green: Upstream
+) -> None:
+    bench.both(blue, green, sticky=True, shield=False)
+    bench.steer(Live("blue", 1000, 0, 7))
+    rolls = [n * 10_000 for n in range(100)]
+    green.failing = True
+    told = Sample(Counts(), Counts(), 0)
+    with bench.traffic.samples("shop") as samples:
+        for share in (1000, 5500):
+            bench.steer(Live("blue", share, 0, 7))
+            for roll in rolls * 2:
+                get(bench.port, headers={"cookie": f"deployer-shop=7-{roll}"})
+        deadline = within(5)
+        while told.stable.requests + told.candidate.requests < 400:
+            deadline.check("all are told", "")
+            told += samples.take()
+    first, again = told.coins[0], told.coins[1]
+    assert (first.p, first.stable.requests, first.candidate.requests) == (0.1, 90, 10)
+    assert (again.p, again.stable.requests, again.candidate.requests) == (0.5, 45, 45)
+    assert (first.first_errors, told.coins[2].p, told.coins[2].first_errors) == ((0, 10), 0.55, (0, 45))

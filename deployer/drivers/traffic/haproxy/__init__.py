@@ -10,7 +10,12 @@ What is where:
     servers   servers at run time: add, check, drain, remove, on every worker
     proxy     our own HAProxy, or the one that a team already runs: validate, load
     master    the master socket: every worker, also old ones that still serve
-    stream    the requests as they are answered
+    sides     the rules that give a request its side: share, lease, budget
+    shield    a second chance with stable for what the candidate failed
+    budget    bad answers that users saw, over all workers
+    stream    the requests as they are answered, from every worker
+    tally     what they add up to
+    clients   those of them that keep their side
     home      the folder: what lies where, atomic writes, the lock
 """
 

@@ -14,7 +14,7 @@ A tcp entry has the same in the scope `sess`.
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 from deployer.drivers.traffic.haproxy import budget
 from deployer.drivers.traffic.haproxy.claims import Entry
@@ -209,13 +209,12 @@ def _chosen(entry: Entry) -> Iterator[str]:
         yield HTTP.put("side", f"str({colour})", *wanted, "{ var(txn.trial),nbsrv gt 0 }")
 
 
-def _counted(specs: Iterable[Spec]) -> Iterator[str]:
+def _counted(specs: Sequence[Spec]) -> Iterator[str]:
     """Count what users see of the candidate: those who were drawn, not those who chose it."""
     statuses = sorted({counted(s) for s in specs if s.entry.budget})
     if not statuses:
         return
-    drawn = (HTTP.has("account"), f"!{HTTP.has('how')}", "!{ var(txn.side) -m str baseline }")
-    yield HTTP.line(f"track-sc0 var(txn.account) table {budget.TABLE}", *drawn)
+    yield HTTP.line(f"track-sc0 var(txn.account) table {budget.TABLE}", HTTP.has("account"), *_drawn(specs))
     # Whoever made the answer: a time-out is one by the proxy. It comes here once, after the last retry.
     for each in statuses:
         ranges = word(each).replace("-", ":").replace(",", " ")
@@ -223,16 +222,21 @@ def _counted(specs: Iterable[Spec]) -> Iterator[str]:
         yield f"  http-after-response sc-inc-gpc0(0) if {{ status {ranges} }} {mine}"
 
 
-def _shielded(specs: Iterable[Spec]) -> Iterator[str]:
+def _shielded(specs: Sequence[Spec]) -> Iterator[str]:
     """Shield those who were drawn for the candidate, where repeating a request is safe."""
     for methods in sorted({shielded(s) for s in specs if s.entry.shield}):
-        drawn = (HTTP.has("side"), f"!{HTTP.has('how')}", "!{ var(txn.side) -m str baseline }")
         meant = (f"{{ method {methods.replace(',', ' ')} }}", f"{{ var(txn.opt),field(4,|) -m str {methods} }}")
         # Where stable has nobody who could answer, the candidate's own answer is the better one.
         other = "\"%[var(txn.svc)]_%[var(txn.state),field(1,',')]\""
-        yield HTTP.line(f"set-var-fmt(txn.other) {other}", *drawn, *meant, "!{ req.hdr(upgrade) -m found }")
+        yield HTTP.line(f"set-var-fmt(txn.other) {other}", *_drawn(specs), *meant, "!{ req.hdr(upgrade) -m found }")
     if any(s.entry.shield for s in specs):
         yield HTTP.put("how", "str(shield)", "{ var(txn.other),nbsrv gt 0 }")
+
+
+def _drawn(specs: Sequence[Spec]) -> list[str]:
+    """Conditions: the candidate, by the throw and not by choice."""
+    beside = ["!{ var(txn.side) -m str baseline }"] if any(s.baseline for s in specs) else []
+    return [HTTP.has("side"), f"!{HTTP.has('how')}", *beside]
 
 
 def shielded(spec: Spec) -> str:
