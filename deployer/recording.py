@@ -11,6 +11,7 @@ import json
 import os
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -193,12 +194,17 @@ def shielded(path: Path) -> int:
 
 
 def prune(folder: Path, keep: int = KEPT) -> tuple[str, ...]:
-    """Remove the oldest recordings of rollouts until `keep` are left; give the names of the removed."""
+    """Remove the oldest recordings of rollouts until `keep` are left; give the names of the removed.
+
+    One that cannot be removed stays for the next time: old files must not end a rollout.
+    """
     files = sorted((f for f in folder.glob("*.jsonl") if f.stem.isdigit()), key=lambda f: int(f.stem))
-    doomed = files[: max(len(files) - keep, 0)]
-    for file in doomed:
-        file.unlink(missing_ok=True)
-    return tuple(file.name for file in doomed)
+    removed = []
+    for file in files[: max(len(files) - keep, 0)]:
+        with suppress(OSError):
+            file.unlink()
+            removed.append(file.name)
+    return tuple(removed)
 
 
 def file_of(state: Path, rollout: int) -> Path:

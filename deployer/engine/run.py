@@ -17,7 +17,7 @@ from deployer.errors import Aborted, Exit, LockLost
 from deployer.events import Event, Sink
 from deployer.judge.verdicts import Verdicts
 from deployer.model import Colour, Environment, Instance, InstanceSpec, Live, Outcome, Place, Release, SecretText, other
-from deployer.recording import Recorder, describe, file_of
+from deployer.recording import Recorder, describe, file_of, prune
 from deployer.steps import Promote, Share
 from deployer.store import Lock, Rollout, Store
 
@@ -77,8 +77,10 @@ class Run:
         manifest, number = self.candidate.manifest, self.rollout.number
         origin = self.release(self.rollout.origin) if self.rollout.origin else None
         header = describe(self.candidate, self.clock, rollout=number, origin=origin)
-        recorder = Recorder(file_of(self.store.folder, number), header)
+        file = file_of(self.store.folder, number)
+        recorder = Recorder(file, header)
         self.closing.callback(recorder.close)
+        prune(file.parent)
         return Evidence(
             samples=self.closing.enter_context(self.drivers.traffic.samples(self.service)),
             verdicts=Verdicts(manifest.judge, sticky=manifest.traffic.sticky, routes=manifest.traffic.routes),

@@ -198,7 +198,16 @@ def test_completion_proposes_names_quickly_and_without_imports() -> None:
     done = deploy(_DEPLOY_COMPLETE="bash_complete", COMP_WORDS="deploy r", COMP_CWORD="1")
     assert time.monotonic() - began < 5
     proposed = {line.partition(",")[2] for line in done.stdout.splitlines()}
-    assert {"releases", "resume", "rollback", "release-lock", "recreate", "rolling"} == proposed
+    assert {
+        "record",
+        "recreate",
+        "release-lock",
+        "releases",
+        "report",
+        "resume",
+        "rollback",
+        "rolling",
+    } == proposed
 
 
 def test_targets_are_written_as_module_and_attribute() -> None:
