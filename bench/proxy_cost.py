@@ -4,7 +4,8 @@
 
 Needs `wrk`. All stand before the same upstream, choose the backend by the name asked for, and set the same forwarded
 headers; each round loads one after the other. Printed are the medians of the rounds: requests a second as a ratio, and
-the processor time of the proxy for a request. On a machine that does something else meanwhile trust the second.
+the processor time of the proxy for a request. The proxies have the last core, and one thread each, load and upstream
+the others. On a machine that does something else meanwhile trust neither much, the second more.
 """
 
 from __future__ import annotations
@@ -84,12 +85,18 @@ def main(rounds: int, program: Path) -> None:
         names = folder / "names.map"
         names.write_text("shop.example.com shop\n")
         upstream, plain = free_port(), free_port()
-        stack.enter_context(_haproxy(program, folder / "up.cfg", UPSTREAM.format(port=upstream)))
+        cores = sorted(os.sched_getaffinity(0))
+        stack.callback(os.sched_setaffinity, 0, cores)
         text = PLAIN.format(port=plain, upstream=upstream, names=names)
+        os.sched_setaffinity(0, cores[-1:])  # what is started has it too
         pid = stack.enter_context(_haproxy(program, folder / "plain.cfg", text))
+        os.sched_setaffinity(0, cores[:-1] or cores)
+        stack.enter_context(_haproxy(program, folder / "up.cfg", UPSTREAM.format(port=upstream)))
         print(f"{program} {'.'.join(map(str, binary.version_of(program)))}, share 10 %, {rounds} rounds")
         for kind, traffic in KINDS.items():
-            with _ours(folder, program, upstream, traffic) as (proxy, port, worker), proxy.samples("shop") as samples:
+            with ExitStack() as inner:
+                proxy, port, worker = inner.enter_context(_ours(folder, program, upstream, traffic, cores))
+                samples = inner.enter_context(proxy.samples("shop"))
                 pairs = [(_load(plain, pid), _load(port, worker)) for _ in range(rounds)]
                 time.sleep(0.5)
                 sample = samples.take()
@@ -112,7 +119,7 @@ def _load(port: int, pid: int) -> Round:
         f"-c{CONNECTIONS}",
         f"-d{SECONDS}s",
         "-H",
-        "host: shop.example.com",
+        "Host: shop.example.com",
         "-H",
         COOKIE,
         f"http://127.0.0.1:{port}/",
@@ -144,7 +151,7 @@ def _haproxy(program: Path, config: Path, text: str) -> Iterator[int]:
 
 @contextmanager
 def _ours(
-    folder: Path, program: Path, upstream: int, settings: dict[str, object]
+    folder: Path, program: Path, upstream: int, settings: dict[str, object], cores: list[int]
 ) -> Iterator[tuple[HAProxyTraffic, int, int]]:
     clock, port = SystemClock(), free_port()
     traffic = HAProxyTraffic(folder / "proxy", clock, program=program)
@@ -154,10 +161,12 @@ def _ours(
     )
     release = Release("shop", 1, "1", "app:1", "sha256:1", manifest, "h1")
     try:
+        os.sched_setaffinity(0, cores[-1:])
         for colour in ("blue", "green"):
             traffic.configure(release, colour, Deadline.after(clock, 20))
             traffic.attach("shop", colour, [Server("one", f"127.0.0.1:{upstream}")], Deadline.after(clock, 20))
         traffic.steer("shop", Live("blue", 1000, int(time.time()) + 3600, 1, 50), Deadline.after(clock, 20))
+        os.sched_setaffinity(0, cores[:-1] or cores)
         yield traffic, port, traffic._proxy.master.current()[0].pid
     finally:
         traffic.forget("shop", Deadline.after(clock, 30))

@@ -80,10 +80,10 @@ def _http(entry: Entry, home: Home) -> Iterator[str]:
     # Up to the headers of the answer: a WebSocket or a slow client says nothing about the release.
     yield "  http-after-response set-var(txn.us) date(0,us),sub(txn.t0)"
     yield from _which_service(entry, home)
-    yield from sides.http(entry, home)
     if routes:
         yield '  http-request set-var-fmt(txn.path) "%[var(txn.svc)]%[path]/"'
         yield f"  http-request set-var(txn.route) var(txn.path),map_beg({labels_map(home)})"
+    yield from sides.http(entry, home)
     if any(s.entry.shield for s in entry.specs):
         yield f"  use_backend %[var(txn.svc)]_%[var(txn.side)]{SUFFIX} if {{ var(txn.how) -m str shield }}"
     yield "  use_backend %[var(txn.svc)]_%[var(txn.side)] if { var(txn.side) -m found }"

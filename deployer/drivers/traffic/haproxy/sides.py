@@ -76,6 +76,10 @@ def http(entry: Entry, home: Home) -> Iterator[str]:
         yield from draw(HTTP, entry.specs)
     else:
         yield from draw(HTTP, entry.specs, f"rand({ROLLS})")
+    if not any(s.entry.force.header or s.entry.force.cookie for s in entry.specs):
+        # Nothing of what follows is about those who go to stable; they are the most.
+        yield HTTP.line("allow", f"!{HTTP.has('side')}", f"!{HTTP.has('preview')}")
+    yield from ended(HTTP, entry.specs)
     yield from _chosen(entry)
     yield HTTP.put("how", "str(preview)", HTTP.has("preview"))
     yield from HTTP.candidate(HTTP.has("preview"))
@@ -97,6 +101,7 @@ def tcp(spec: Spec, home: Home) -> Iterator[str]:
     else:
         yield TCP.put("die", f"rand({ROLLS})")
     yield from draw(TCP, (spec,))
+    yield from ended(TCP, (spec,))
 
 
 def live(rules: Rules, home: Home) -> Iterator[str]:
@@ -117,6 +122,10 @@ def draw(rules: Rules, specs: Sequence[Spec], die: str = "") -> Iterator[str]:
         among = (here, f"{{ {rules.var('cut')} -m int gt 0 }}", f"{{ src {networks(spec)} }}")
         yield from rules.candidate(*among)
         yield rules.put("how", "str(forced)", *among)
+
+
+def ended(rules: Rules, specs: Sequence[Spec]) -> Iterator[str]:
+    """Take back to stable whom the share picked, although it is over."""
     yield from _over(rules)
     if any(s.entry.budget for s in specs):
         yield from _spent(rules)
