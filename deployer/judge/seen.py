@@ -1,9 +1,11 @@
-"""What both sides answered, for the sentences and numbers of a verdict; nothing is concluded from it."""
+"""What both sides answered, for the sentences and numbers of a verdict, and whether the margins cover it."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from deployer.judge.margin import Margin
 from deployer.model import Counts
 
 _NOTHING = Counts()
@@ -23,6 +25,25 @@ class Seen:
             stable, candidate = Counts(stable.requests, stable.errors), Counts(candidate.requests, candidate.errors)
         self.stable += stable
         self.candidate += candidate
+
+    def fails_beyond(self, margin: Margin) -> bool:
+        """Tell whether the candidate failed more often than the margin allows beside what stable did.
+
+        Where only the first answer of a client is known, clients that failed later count as well.
+        """
+        stable = max(self.stable.errors, self.failed[0])
+        candidate = max(self.candidate.errors, self.failed[1])
+        rate = stable / self.stable.requests if self.stable.requests else 0.0
+        return candidate > margin.of(rate) * self.candidate.requests
+
+    def slower_beyond(self, margin: Margin, names: Sequence[str]) -> bool:
+        """Tell whether a quantile of these names is further from stable's than the margin (in ms) allows."""
+        for name in names:
+            q = float(name[1:]) / 100
+            stable, candidate = self.stable.quantile(q), self.candidate.quantile(q)
+            if stable is not None and candidate is not None and candidate > margin.of(stable):
+                return True
+        return False
 
     def add_failed(self, clients: tuple[int, int]) -> None:
         """Add clients of stable and of the candidate that failed for the first time."""

@@ -125,23 +125,45 @@ class Verdicts:
 
     def _found_worse(self) -> Verdict | None:
         needed = math.log(1 / self._config.alpha)
-        if self._comparison.log_worse >= needed:
+        if self._comparison.log_worse >= needed and self._beyond_margin():
             return Verdict("worse", self._why_worse(), self._values(self._comparison.proofs))
         if self._guard.log_evidence >= needed:
             return Verdict("worse", f"{self._limit_beside()} is allowed: worse", self._values_alone())
         return None
+
+    def _beyond_margin(self) -> bool:
+        """Tell whether what was seen lies beyond the margin of what the evidence is about.
+
+        Evidence grows while the sides differ at all, the faster the wider the margin that they are told apart by; what
+        a margin covers is no reason to go back. An alarm that waits for this is right no less often.
+        """
+        winner, errors = self._winner, self._config.errors
+        if winner == "latency" and (latency := self._config.latency):
+            return self._seen.slower_beyond(Margin(latency.margin, 1000 * latency.add), self._quantiles)
+        seen = self._on_routes.get(winner, self._seen)
+        return seen.fails_beyond(Margin(errors.margin, errors.add))
+
+    @property
+    def _winner(self) -> str:
+        """The bettor who won most."""
+        return max(self._comparison.bettors, key=lambda bettor: bettor.log_share).name
+
+    @property
+    def _quantiles(self) -> tuple[str, ...]:
+        """Names of the quantiles in which a candidate may be seen to be slower."""
+        return ("p50", "p90", *(self._config.latency.quantiles if self._config.latency else ()))
 
     def _limit_beside(self) -> str:
         answered = words.answered("candidate", self._alone.candidate, " errors")
         return f"{answered}, {words.percent(self._config.errors.max)}"
 
     def _why_worse(self) -> str:
-        """Name the bettor who won most."""
+        """Name what the bettor who won most has seen."""
         errors = self._config.errors
         allowed = words.of_errors(Margin(errors.margin, errors.add))
-        winner = max(self._comparison.bettors, key=lambda bettor: bettor.log_share).name
+        winner = self._winner
         if winner == "latency" and (latency := self._config.latency):
-            times = words.both_times(self._seen, ("p50", "p90", *latency.quantiles))
+            times = words.both_times(self._seen, self._quantiles)
             allowed = words.of_times(Margin(latency.margin, 1000 * latency.add))
             return f"{times}: slower, {allowed} is allowed"
         if winner == "errors":

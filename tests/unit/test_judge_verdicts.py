@@ -112,6 +112,20 @@ def test_a_slower_candidate_is_named_with_the_quantile_in_which_it_is_slowest() 
     assert found[1].values["parts"]["latency"]["evidence"] > 100
 
 
+@pytest.mark.parametrize("sticky", [True, False])
+def test_what_the_margin_allows_is_not_called_worse_however_often_it_is_seen(sticky: bool) -> None:
+    """Stable never fails, the candidate does with every 200th answer: half of what may be added."""
+    verdicts = Verdicts(errors_only(errors={"add": "1%"}), sticky=sticky)
+    verdicts.begin(1000, FULL)
+    for n in range(1, 4001):
+        verdict = verdicts.observe(sample((45, 0), (5, int(n % 40 == 0)), sticky=sticky), n / 4)
+        assert verdict.kind != "worse", verdict.text
+    for n in range(4001, 8001):  # and at twice of it
+        verdict = verdicts.observe(sample((45, 0), (5, int(n % 10 == 0)), sticky=sticky), n / 4)
+    assert verdict.kind == "worse"
+    assert verdict.values["candidate_rate"] > verdict.values["limit"]
+
+
 def test_what_is_shown_and_what_is_missing_is_named() -> None:
     random_ = random.Random(2)
     verdicts = Verdicts(judge(), sticky=False)
