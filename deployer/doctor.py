@@ -10,6 +10,7 @@ from pathlib import Path
 
 from deployer.errors import DeployError
 from deployer.manifest.models import HAProxy, Manifest
+from deployer.model import PLACES
 from deployer.operations import House
 from deployer.queries import drivers_of, services, status
 from deployer.views.data import DoctorView, Finding, StatusView
@@ -162,8 +163,8 @@ def _proxy(house: House, view: StatusView) -> Iterator[Finding]:
     there = {i.name for e in view.environments for i in e.instances}
     try:
         traffic = drivers_of(house, view.service).traffic
-        for colour in ("blue", "green"):
-            for server, _ in traffic.servers(view.service, colour):
+        for place in PLACES:
+            for server, _ in traffic.servers(view.service, place):
                 if server.name not in there:
                     text = f"the proxy has {server.name} ({server.address}), which does not exist"
                     yield Finding("warn", view.service, text, "the next deploy removes it")
