@@ -97,7 +97,8 @@ class Watching:
     def say(self, verdict: Verdict) -> None:
         """Tell what was found at the end of the watch."""
         run = self._run
-        run.tell("verdict", verdict=verdict.kind, text=verdict.text, enough=verdict.enough, **verdict.values)
+        enough = verdict.enough and bool(self._step.seconds)  # a step that takes as long as needed asks for more
+        run.tell("verdict", verdict=verdict.kind, text=verdict.text, enough=enough, **verdict.values)
         run.evidence.tell_shield()
 
     def detail(self, verdict: Verdict) -> dict[str, Any]:

@@ -58,7 +58,7 @@ class _Counting:
             stable=side(self._stable),
             candidate=side(self._candidate),
             shielded=self._shielded,
-            enough=last.verdict.enough,
+            enough=last.verdict.enough and bool(last.watching.seconds),
             values=dict(last.verdict.values),
         )
 

@@ -77,6 +77,8 @@ def _traffic(view: StatusView, now: float, ink: Ink) -> str:
     if not view.candidate:
         return f"{stable} is live for everyone"
     candidate = ink(release(view.candidate, view.candidate_version), "cyan")
+    if view.safety and view.safety.over:
+        return f"{stable} is live for everyone: {candidate} had {percent(view.share)} and has spent its budget"
     lease = ""
     if view.share and view.lease:
         left = view.lease - now
@@ -91,7 +93,7 @@ def _safety(view: StatusView, ink: Ink) -> list[str]:
         return []
     lines = []
     if safety.budget:
-        stopped = ": the proxy gives the candidate no more users" if safety.over else ""
+        stopped = "; the proxy gives the candidate no more users" if safety.over else ""
         used = f"users saw {write.spent(safety.spent, safety.budget)}{stopped}"
         lines.append(f"{ink('budget', 'dim')}: {ink(used, 'red' if safety.over else '')}")
     else:

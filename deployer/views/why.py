@@ -30,6 +30,7 @@ class Why:
     trips: tuple[Trip, ...] = ()
     asked: tuple[tuple[float, str], ...] = ()  # who asked for what, Unix time first
     verdict: Mapping[str, Any] | None = None  # the last comparison
+    since: float = 0.0  # when the process took over whose counts come now
 
 
 def why(events: Iterable[Mapping[str, Any]]) -> Why:
@@ -50,7 +51,7 @@ def _started(found: Why, event: Mapping[str, Any]) -> Why:
 
 def _resumed(found: Why, event: Mapping[str, Any]) -> Why:
     asked = (*found.asked, (_at(event), f"resumed by {one_line(event.get('by', 'somebody'))}"))
-    return replace(found, cause="", remedy="", log=(), asked=asked)
+    return replace(found, cause="", remedy="", log=(), asked=asked, since=_at(event))
 
 
 def _failed(found: Why, event: Mapping[str, Any]) -> Why:
@@ -91,11 +92,11 @@ def _metric(found: Why, event: Mapping[str, Any]) -> Why:
 
 
 def _shield(found: Why, event: Mapping[str, Any]) -> Why:
-    """Keep the newest count only: it covers those before."""
+    """Keep the newest count of each process only: it covers those before."""
     answers = plural(int(event.get("shielded", 0)), "bad answer")
     of = int(event.get("answered", 0))
     text = f"{answers} of the candidate{f' (of {of:,} answers)' if of else ''} did not reach a user: stable answered"
-    others = tuple(t for t in found.trips if t.kind != "shield")
+    others = tuple(t for t in found.trips if t.kind != "shield" or t.at < found.since)
     return _tripped(replace(found, trips=others), Trip("shield", _at(event), text))
 
 
