@@ -94,7 +94,7 @@ def status(house: House, service: str) -> StatusView:
         problems=tuple(problems),
         baseline=live.baseline if live else 0,
         safety=safety,
-        next=_next(house, service, rollout) if read else "`deploy doctor` says what is missing",
+        next=_next(house, service, rollout, safety) if read else "`deploy doctor` says what is missing",
         read=read,
     )
 
@@ -163,14 +163,16 @@ def _lock(house: House, service: str, rollout: Rollout | None) -> LockView | Non
     )
 
 
-def _next(house: House, service: str, rollout: Rollout | None) -> str:
+def _next(house: House, service: str, rollout: Rollout | None, safety: SafetyView | None) -> str:
     if rollout is None:
         return _next_of_rest(house, service)
     if house.store.locks.read(service):
         return "`deploy watch` follows it, `deploy abort` takes it back"
+    if safety and safety.over:
+        return "`deploy abort` takes it back, and so does `deploy resume`: its budget is spent"
     if rollout.outcome:
         return rollout.text  # why it is held or stuck, and what leads on
-    return "`deploy resume` goes on, `deploy promote` finishes it, `deploy abort` takes it back"
+    return "nobody drives it: `deploy resume` goes on, `deploy promote` finishes it, `deploy abort` takes it back"
 
 
 def _next_of_rest(house: House, service: str) -> str:

@@ -56,7 +56,7 @@ class Spending:
         self._tell("budget.spent", spent=self.spent, limit=self.limit)
         more = self.limit - self._answers
         allowed = f" ({self._answers}, and {more:,} that the margin allows)" if more > 0 else ""
-        among = f" in {answered:,} answers" if answered else ""
+        among = f" in {answered:,} answers" if answered >= self.spent else ""  # the stream may lag behind the count
         raise BudgetSpent(
             f"the budget of {self.limit:,} bad answers{allowed} is spent: users saw {self.spent:,} of {release}{among}",
             "mend it and deploy again; traffic.budget says how many users may see",
