@@ -40,7 +40,7 @@ def _cost(state: ViewState) -> list[tuple[str, Text]]:
         ended = ": the proxy gives the candidate no more users" if cost.over else ""
         lines.append(("budget", Text(f"users saw {write.spent(cost.spent, cost.budget)}{ended}", near)))
     if cost.shielded:
-        lines.append(("shield", Text(f"{write.count(cost.shielded)} more were answered by stable instead")))
+        lines.append(("shield", Text(f"stable answered {write.count(cost.shielded)} more in its place")))
     return lines
 
 
