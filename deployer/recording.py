@@ -13,13 +13,13 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path
 from typing import IO, Any
 
 from deployer.clock import Clock
 from deployer.errors import Refused
-from deployer.model import Coins, Counts, Release, Sample
+from deployer.model import Counts, Release, Sample
+from deployer.packing import is_empty, packed, unpacked
 
 FORMAT = 1
 LARGEST = 256 << 20  # bytes of one file: days of a quiet service, most of a day of a busy one
@@ -112,7 +112,7 @@ class Recorder:
 
     def sample(self, sample: Sample, at: float) -> None:
         """Record a look; looks at which nothing had been answered become one line together."""
-        if _is_empty(sample):
+        if is_empty(sample):
             if sample.share != self._share or len(self._idle) >= _IDLE:
                 self._rest()
             self._share = sample.share
@@ -123,7 +123,7 @@ class Recorder:
             self._write({"cut": LARGEST, "at": at})
             self._end()
             return
-        self._write({"at": at, **_packed(sample)})
+        self._write({"at": at, **packed(sample)})
 
     def close(self) -> None:
         """Write what waits, and close the file."""
@@ -260,81 +260,4 @@ def _marks(data: dict[str, Any]) -> Iterator[Mark]:
     elif "cut" in data:
         yield Cut(float(data["at"]))
     else:
-        yield Looked(_unpacked(data), float(data["at"]))
-
-
-# -- samples as data: what is empty is left out, and so are coins that are all of their side
-
-
-def _is_empty(sample: Sample) -> bool:
-    sides = sample.stable.requests + sample.candidate.requests + sample.rest.requests
-    return not (sides or sample.lost or sample.shielded or sample.coins or sample.routes)
-
-
-def _packed(sample: Sample) -> dict[str, Any]:
-    data: dict[str, Any] = {
-        "share": sample.share,
-        "stable": _side(sample.stable),
-        "candidate": _side(sample.candidate),
-        "lost": sample.lost,
-        "coins": [_coins(c, sample.stable, sample.candidate) for c in sample.coins],
-        "routes": [[n, [_coins(c, Counts(), Counts()) for c in coins]] for n, coins in sample.routes],
-        "rest": _side(sample.rest),
-        "shielded": sample.shielded,
-    }
-    return {key: value for key, value in data.items() if value or key == "share"}
-
-
-def _unpacked(data: Mapping[str, Any]) -> Sample:
-    stable, candidate = _counts(data.get("stable", ())), _counts(data.get("candidate", ()))
-    return Sample(
-        stable,
-        candidate,
-        int(data["share"]),
-        lost=int(data.get("lost", 0)),
-        coins=tuple(_coins_of(c, stable, candidate) for c in data.get("coins", ())),
-        routes=tuple(
-            (int(n), tuple(_coins_of(c, Counts(), Counts()) for c in coins)) for n, coins in data.get("routes", ())
-        ),
-        rest=_counts(data.get("rest", ())),
-        shielded=int(data.get("shielded", 0)),
-    )
-
-
-def _side(counts: Counts) -> list[Any]:
-    """Give [requests, errors, [bucket, count, bucket, count, …]]; nothing for a side that answered nothing."""
-    if not counts.requests and not any(counts.latency):
-        return []
-    filled = ((bucket, count) for bucket, count in enumerate(counts.latency) if count)
-    return [counts.requests, counts.errors, list(chain.from_iterable(filled))]
-
-
-def _counts(data: Any) -> Counts:
-    if not data:
-        return Counts()
-    requests, errors, flat = data
-    pairs = list(zip(flat[::2], flat[1::2], strict=True))
-    latency = [0] * (max((bucket for bucket, _ in pairs), default=-1) + 1)
-    for bucket, count in pairs:
-        latency[bucket] = int(count)
-    return Counts(int(requests), int(errors), tuple(latency))
-
-
-def _coins(coins: Coins, stable: Counts, candidate: Counts) -> dict[str, Any]:
-    data: dict[str, Any] = {"p": coins.p}
-    for name, mine, whole in (("stable", coins.stable, stable), ("candidate", coins.candidate, candidate)):
-        if _side(mine) != _side(whole):
-            data[name] = _side(mine)
-    if any(coins.first_errors):
-        data["first_errors"] = list(coins.first_errors)
-    return data
-
-
-def _coins_of(data: Mapping[str, Any], stable: Counts, candidate: Counts) -> Coins:
-    first, second = data.get("first_errors", (0, 0))
-    return Coins(
-        float(data["p"]),
-        _counts(data["stable"]) if "stable" in data else stable,
-        _counts(data["candidate"]) if "candidate" in data else candidate,
-        (int(first), int(second)),
-    )
+        yield Looked(unpacked(data), float(data["at"]))
