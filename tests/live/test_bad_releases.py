@@ -103,7 +103,9 @@ def test_a_candidate_that_dies_while_it_is_watched(shop: Shop) -> None:
             shop.wait(lambda s: s["share"] == 1000, "the canary has its share")
             for instance in release_instances(shop, "2.0"):
                 kill(shop, instance)
-            assert canary.wait(timeout=40) == 4
+            assert canary.wait(timeout=40) in (3, 4), (
+                "by the judge or by who looks after the instances, whoever is first"
+            )
         report = load.stop()
     assert report.failed <= 8, report.text()  # requests in flight on the killed instances, none afterwards
     assert release_instances(shop, "2.0") == []
