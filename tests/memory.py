@@ -190,6 +190,8 @@ class MemoryTraffic:
         self.world.touch("before configure")
         self.world.live.setdefault(release.service, INITIAL)
         self.world.flow(release.service).sticky = release.manifest.traffic.sticky
+        if colour is None:
+            self.world.servers.pop((release.service, "baseline"), None)
         self.world.touch("after configure")
 
     def read(self, service: str) -> Live | None:
@@ -197,6 +199,8 @@ class MemoryTraffic:
 
     def steer(self, service: str, live: Live, deadline: Deadline) -> None:
         self.world.touch(f"before steer {live}")
+        if live.share + live.baseline > FULL:
+            raise DriverFailed(f"{live.share} and {live.baseline} bp are more than all the traffic")
         if live.share and not self.world.up(service, live.candidate):
             raise DriverFailed(f"{live.candidate} has no server that is up")
         if live.share < FULL and not self.world.up(service, live.stable):
@@ -237,9 +241,12 @@ class MemoryTraffic:
 
     def spent(self, service: str) -> int:
         self._answer()
-        flow, live = self.world.flow(service), self.world.live[service]
+        live = self.world.live.get(service)
+        if live is None or not live.budget:
+            return 0
+        flow = self.world.flow(service)
         flow.advance()
-        return flow.spent.get(live.rollout, 0) if live.budget else 0
+        return flow.spent.get(live.rollout, 0)
 
     @contextmanager
     def samples(self, service: str) -> Iterator[MemorySamples]:

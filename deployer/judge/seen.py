@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -9,6 +10,8 @@ from deployer.judge.margin import Margin
 from deployer.model import Counts
 
 _NOTHING = Counts()
+RECENT = 30.0  # seconds: what is called recent goes back so far, or up to twice as far
+_CLEARLY = 3.0  # standard deviations
 
 
 @dataclass
@@ -26,15 +29,17 @@ class Seen:
         self.stable += stable
         self.candidate += candidate
 
-    def fails_beyond(self, margin: Margin) -> bool:
+    def fails_beyond(self, margin: Margin, deviations: float = 0.0) -> bool:
         """Tell whether the candidate failed more often than the margin allows beside what stable did.
 
-        Where only the first answer of a client is known, clients that failed later count as well.
+        With `deviations` by so many standard deviations of a number that is as large as allowed: few answers can say it
+        then. Where only the first answer of a client is known, clients that failed later count as well.
         """
         stable = max(self.stable.errors, self.failed[0])
         candidate = max(self.candidate.errors, self.failed[1])
         rate = stable / self.stable.requests if self.stable.requests else 0.0
-        return candidate > margin.of(rate) * self.candidate.requests
+        allowed = margin.of(rate) * self.candidate.requests
+        return candidate > allowed + deviations * math.sqrt(allowed)
 
     def slower_beyond(self, margin: Margin, names: Sequence[str]) -> bool:
         """Tell whether a quantile of these names is further from stable's than the margin (in ms) allows."""
@@ -48,6 +53,52 @@ class Seen:
     def add_failed(self, clients: tuple[int, int]) -> None:
         """Add clients of stable and of the candidate that failed for the first time."""
         self.failed = (self.failed[0] + clients[0], self.failed[1] + clients[1])
+
+
+class Watched:
+    """What both sides answered in the whole rollout, and what of it is recent: a good hour excuses no bad minute."""
+
+    def __init__(self) -> None:
+        self.whole = Seen()
+        self._new, self._old = Seen(), Seen()
+        self._since: float | None = None
+
+    def at(self, now: float) -> None:
+        """Let time go by; `now` in seconds of a clock that does not go back."""
+        if self._since is None:
+            self._since = now
+        elif now - self._since >= RECENT:
+            self._old = self._new if now - self._since < 2 * RECENT else Seen()
+            self._new, self._since = Seen(), now
+
+    def add(self, stable: Counts, candidate: Counts, *, timed: bool = True) -> None:
+        """Add answers; with their times only if they are `timed`, that is after the warm-up."""
+        self.whole.add(stable, candidate, timed=timed)
+        self._new.add(stable, candidate, timed=False)
+
+    def add_failed(self, clients: tuple[int, int]) -> None:
+        """Add clients of stable and of the candidate that failed for the first time."""
+        self.whole.add_failed(clients)
+        self._new.add_failed(clients)
+
+    def fails_beyond(self, margin: Margin) -> Seen | None:
+        """Give what shows that the candidate failed more often than the margin allows; None if nothing does.
+
+        That is all of it, or what is recent if it shows it clearly.
+        """
+        if self.whole.fails_beyond(margin):
+            return self.whole
+        recent = self.recent
+        return recent if recent.fails_beyond(margin, deviations=_CLEARLY) else None
+
+    @property
+    def recent(self) -> Seen:
+        """What was answered in the last minute at most."""
+        recent = Seen()
+        for part in (self._old, self._new):
+            recent.add(part.stable, part.candidate)
+            recent.add_failed(part.failed)
+        return recent
 
 
 @dataclass

@@ -11,7 +11,7 @@ from deployer.judge import numbers, words
 from deployer.judge.comparison import Comparison, Proof
 from deployer.judge.guard import AbsoluteGuard
 from deployer.judge.margin import Margin
-from deployer.judge.seen import Allowance, Seen
+from deployer.judge.seen import Allowance, Seen, Watched
 from deployer.manifest.models import Judge
 from deployer.model import FULL, Sample
 
@@ -50,8 +50,8 @@ class Verdicts:
         self._comparison = Comparison(config, sticky=sticky, routes=routes)
         self._guard = AbsoluteGuard(config.errors.max)
         self._allowance = Allowance(config.errors.margin, config.errors.add, config.errors.max)
-        self._seen, self._alone = Seen(), Seen()
-        self._on_routes = {route: Seen() for route in routes}
+        self._watched, self._alone = Watched(), Seen()
+        self._on_routes = {route: Watched() for route in routes}
         self._stable_ever = self._candidate_ever = False
         self._share, self._following, self._in_step, self._lost = 0, FULL, 0, 0
         self._worse: Verdict | None = None
@@ -94,11 +94,17 @@ class Verdicts:
         self._compare(sample, at)
         return self._verdict(alone=sample.share >= FULL or (alone and not self._stable_ever))
 
+    @property
+    def _seen(self) -> Seen:
+        return self._watched.whole
+
     def _compare(self, sample: Sample, at: float) -> None:
+        for watched in (self._watched, *self._on_routes.values()):
+            watched.at(at)
         if not sample.share:
             self._comparison.teach(sample.stable)
         elif sample.share < FULL:
-            self._seen.add(sample.stable, sample.candidate, timed=self._comparison.warm)
+            self._watched.add(sample.stable, sample.candidate, timed=self._comparison.warm)
         judged = list(self._on_routes.values())
         for number, thrown in sample.routes:
             for coins in thrown if number < len(judged) else ():
@@ -125,23 +131,23 @@ class Verdicts:
 
     def _found_worse(self) -> Verdict | None:
         needed = math.log(1 / self._config.alpha)
-        if self._comparison.log_worse >= needed and self._beyond_margin():
-            return Verdict("worse", self._why_worse(), self._values(self._comparison.proofs))
+        if self._comparison.log_worse >= needed and (shows := self._beyond_margin()):
+            return Verdict("worse", self._why_worse(shows), self._values(self._comparison.proofs))
         if self._guard.log_evidence >= needed:
-            return Verdict("worse", f"{self._limit_beside()} is allowed: worse", self._values_alone())
+            return Verdict("worse", f"{self._limit_beside()} is allowed", self._values_alone())
         return None
 
-    def _beyond_margin(self) -> bool:
-        """Tell whether what was seen lies beyond the margin of what the evidence is about.
+    def _beyond_margin(self) -> Seen | None:
+        """Give what lies beyond the margin of what the evidence is about; None if the margin covers what was seen.
 
         Evidence grows while the sides differ at all, the faster the wider the margin that they are told apart by; what
         a margin covers is no reason to go back. An alarm that waits for this is right no less often.
         """
         winner, errors = self._winner, self._config.errors
         if winner == "latency" and (latency := self._config.latency):
-            return self._seen.slower_beyond(Margin(latency.margin, 1000 * latency.add), self._quantiles)
-        seen = self._on_routes.get(winner, self._seen)
-        return seen.fails_beyond(Margin(errors.margin, errors.add))
+            margin = Margin(latency.margin, 1000 * latency.add)
+            return self._seen if self._seen.slower_beyond(margin, self._quantiles) else None
+        return self._on_routes.get(winner, self._watched).fails_beyond(Margin(errors.margin, errors.add))
 
     @property
     def _winner(self) -> str:
@@ -157,20 +163,17 @@ class Verdicts:
         answered = words.answered("candidate", self._alone.candidate, " errors")
         return f"{answered}, {words.percent(self._config.errors.max)}"
 
-    def _why_worse(self) -> str:
+    def _why_worse(self, shows: Seen) -> str:
         """Name what the bettor who won most has seen."""
-        errors = self._config.errors
-        allowed = words.of_errors(Margin(errors.margin, errors.add))
-        winner = self._winner
+        errors, winner = self._config.errors, self._winner
         if winner == "latency" and (latency := self._config.latency):
-            times = words.both_times(self._seen, self._quantiles)
-            allowed = words.of_times(Margin(latency.margin, 1000 * latency.add))
-            return f"{times}: slower, {allowed} is allowed"
-        if winner == "errors":
-            return f"{words.both(self._seen)}: worse, {allowed} is allowed"
-        route = self._on_routes[winner]
-        told = words.both_failed(route.failed) if self._sticky else words.both(route)
-        return f"{winner}: {told}: worse, {allowed} is allowed"
+            times = words.both_times(shows, self._quantiles)
+            return f"{times}: slower; {words.of_times(Margin(latency.margin, 1000 * latency.add))} is allowed"
+        on_route = winner in self._on_routes
+        told = words.both_failed(shows.failed) if on_route and self._sticky else words.both(shows)
+        of_late = "" if shows is self._seen or on_route else " in the last minute"
+        where = f"{winner}: " if on_route else ""
+        return f"{where}{told}{of_late}; {words.of_errors(Margin(errors.margin, errors.add))} is allowed"
 
     def _what_is_shown(self, proofs: Sequence[Proof]) -> str:
         shown = f"no worse than {words.of_errors(proofs[0].margin)} in errors"
