@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import closing
+from collections.abc import Sequence
+from contextlib import closing, suppress
 from dataclasses import replace
 from typing import Any
 
@@ -11,9 +12,9 @@ from deployer.engine.gates import crashed, last_words
 from deployer.engine.metrics import MetricWatch
 from deployer.engine.run import Hold, Run
 from deployer.engine.tally import Tally
-from deployer.errors import CannotJudge, DriverFailed, Exit, StepFailed, VerdictWorse
+from deployer.errors import BudgetSpent, CannotJudge, DriverFailed, Exit, StepFailed, VerdictWorse
 from deployer.judge.verdicts import Verdict
-from deployer.model import Place
+from deployer.model import Instance, Place
 from deployer.steps import Watch, percent, span
 
 LOOK_SECONDS = 0.25  # between two looks at the samples
@@ -38,6 +39,7 @@ def _watch(run: Run, step: Watch, watching: Watching, deadline: Deadline) -> dic
         verdict = watching.look()
         if verdict.kind == "worse":
             watching.say(verdict)
+            watching.see_the_dead()
             raise VerdictWorse(f"r{step.release} is worse: {verdict.text}", "mend it and deploy again")
         if watching.passes(verdict):
             watching.say(verdict)
@@ -123,7 +125,7 @@ class Watching:
         """
         run, now = self._run, self._run.clock.monotonic()
         try:
-            run.spending.check(f"r{self._step.release}", run.evidence.answered)
+            self._check_budget()
             if now >= self._next_instances:
                 self._still_alive(self._step.colour, self._step.release)
                 if self._step.against == "baseline":
@@ -133,6 +135,23 @@ class Watching:
             self._silent(error, now)
         else:
             self._silent_since = None
+
+    def _check_budget(self) -> None:
+        try:
+            self._run.spending.check(f"r{self._step.release}", self._run.evidence.answered)
+        except BudgetSpent:
+            self.see_the_dead()
+            raise
+
+    def see_the_dead(self) -> None:
+        """Raise StepFailed when an instance of the candidate has ended: its last words tell more than numbers do.
+
+        An engine that does not answer now leaves it at the numbers.
+        """
+        with suppress(DriverFailed):
+            instances = self._run.instances(self._step.colour, self._step.release)
+            if dead := _ended(instances):
+                raise crashed(self._run, dead)
 
     def _silent(self, error: DriverFailed, now: float) -> None:
         if self._silent_since is None:
@@ -144,13 +163,16 @@ class Watching:
     def _still_alive(self, place: Place, release: int) -> None:
         run = self._run
         instances = run.instances(place, release)
-        dead = next((i for i in instances if i.state == "exited" or i.restarts), None)
-        if dead:
+        if dead := _ended(instances):
             raise crashed(run, dead)
         if not any(is_up for _, is_up in run.drivers.traffic.servers(run.service, place)):
             # Its share goes nowhere now: there is nothing left to compare.
             log = last_words(run, instances[0]) if instances else ()
             raise StepFailed(f"the proxy finds no instance of r{release} ({place}) up", "see its log", log=log)
+
+
+def _ended(instances: Sequence[Instance]) -> Instance | None:
+    return next((i for i in instances if i.state == "exited" or i.restarts), None)
 
 
 def _proof(verdict: Verdict) -> dict[str, Any]:

@@ -92,7 +92,7 @@ class Spec(Model):
 def configured(spec: Spec | None, service: str, manifest: Manifest, place: Place | None) -> Spec:
     """Give the spec after `Traffic.configure`: a place's side, or (None) the entry, as the manifest says.
 
-    The entry comes last in a rollout, and ends a baseline.
+    The entry comes last in a rollout, and ends a baseline; what of it only concerns a candidate comes with that.
     """
     traffic = manifest.traffic
     entry = traffic.model_copy(update={"haproxy": None, "tls": _absolute(traffic)})
@@ -107,7 +107,9 @@ def configured(spec: Spec | None, service: str, manifest: Manifest, place: Place
     if place is None:
         return spec.model_copy(update={"entry": entry, "baseline": None})
     members = spec.side(place).members if place in spec.places else ()
-    return spec.with_side(place, side.model_copy(update={"members": members}))
+    trial = {key: getattr(entry, key) for key in ("shield", "budget", "routes")} if place != "baseline" else {}
+    guarded = spec.model_copy(update={"entry": spec.entry.model_copy(update=trial)})
+    return guarded.with_side(place, side.model_copy(update={"members": members}))
 
 
 def _absolute(traffic: Traffic) -> object:
