@@ -250,6 +250,16 @@ def test_a_colour_changes_alone() -> None:
     assert entry.entry.domains == ("new.org",)
 
 
+def test_what_guards_a_candidate_comes_with_it() -> None:
+    traffic = {"shield": False, "budget": 7, "routes": ["/pay"], "sticky": False}
+    manifest = Manifest.model_validate({"service": "shop", "image": "a", "port": 1, "traffic": traffic})
+    before = spec()
+    entry = configured(before, "shop", manifest, "green").entry
+    assert (entry.shield, entry.budget, entry.routes) == (None, manifest.traffic.budget, ("/pay",))
+    assert entry.sticky, "what concerns users of stable waits for the promotion"
+    assert configured(before, "shop", manifest, "baseline").entry == before.entry
+
+
 def test_a_baseline_comes_alone_and_goes_with_the_entry() -> None:
     manifest = Manifest.model_validate({"service": "shop", "image": "a", "port": 1})
     before = having(spec(), Server("a", "127.0.0.1:1"))
