@@ -40,6 +40,7 @@ SCENARIOS: dict[str, World] = {
     "slow-tail": World("1 % of the candidate's answers x10 slower", fault=Fault(tail=0.01)),
     "sticky-x5": World("2,000 clients, 1 % errors, x5", weather=_ONE_PERCENT, fault=Fault(5), clients=Clients()),
     "quiet-broken": World("5 requests a minute, candidate fails always", rps=5 / 60, fault=Fault(add=1)),
+    "slow-late": World("candidate 75 ms instead of 50 from minute 10 on", fault=Fault(slower=1.5, since=_LATE)),
 }
 
 

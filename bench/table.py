@@ -129,4 +129,4 @@ def _requests(row: Row) -> str:
 
 
 def _seconds(row: Row) -> str:
-    return " / ".join(f"{number:,.{0 if number >= 100 else 2}f}" for number in row.seconds or ()) or "-"
+    return " / ".join(f"{number:,.{0 if number >= 10 else 2}f}" for number in row.seconds or ()) or "-"
