@@ -86,7 +86,7 @@ def show(common: Common, number: int | None) -> int:
 @click.command("logs")
 @common("file", "destination", "service")
 @click.option("-n", "--lines", default=50, show_default=True, type=click.IntRange(1, 10000), help="Lines an instance.")
-@click.option("--colour", type=click.Choice(["blue", "green"]), help="Only one environment.")
+@click.option("--colour", type=click.Choice(["blue", "green", "baseline"]), help="Only one environment.")
 def logs(common: Common, lines: int, colour: str | None) -> int:
     """Print the last lines that each instance wrote."""
     with house(common, view=False) as opened:

@@ -62,6 +62,8 @@ def _reassert_share(run: Run) -> None:
     if reached is not None:
         try:
             _adopt(run)
+            if run.spending.over:
+                return  # the next step turns back for it; nobody would get the candidate now
             run.steer(reached, Deadline.after(run.clock, reached.deadline))
         except StepFailed as error:
             # The step that comes next finds out what is wrong, and turns back with its reason.

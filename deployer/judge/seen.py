@@ -41,14 +41,23 @@ class Seen:
         allowed = margin.of(rate) * self.candidate.requests
         return candidate > allowed + deviations * math.sqrt(allowed)
 
-    def slower_beyond(self, margin: Margin, names: Sequence[str]) -> bool:
-        """Tell whether a quantile of these names is further from stable's than the margin (in ms) allows."""
-        for name in names:
-            q = float(name[1:]) / 100
-            stable, candidate = self.stable.quantile(q), self.candidate.quantile(q)
-            if stable is not None and candidate is not None and candidate > margin.of(stable):
-                return True
-        return False
+    def slower_beyond(self, margin: Margin, names: Sequence[str], deviations: float = 0.0) -> bool:
+        """Tell whether a quantile of these names is further from stable's than the margin (in ms) allows.
+
+        With `deviations` even if both quantiles are off by so many standard deviations, to the candidate's good.
+        """
+        return any(self._slower_at(float(name[1:]) / 100, margin, deviations) for name in names)
+
+    def _slower_at(self, q: float, margin: Margin, deviations: float) -> bool:
+        (stable_answers, candidate_answers) = sum(self.stable.latency), sum(self.candidate.latency)
+        if not (stable_answers and candidate_answers):
+            return False
+        high = q + deviations * math.sqrt(q * (1 - q) / stable_answers)
+        low = q - deviations * math.sqrt(q * (1 - q) / candidate_answers)
+        if low <= 0 or high >= 1:
+            return False
+        stable, candidate = self.stable.quantile(high), self.candidate.quantile(low)
+        return stable is not None and candidate is not None and candidate > margin.of(stable)
 
     def add_failed(self, clients: tuple[int, int]) -> None:
         """Add clients of stable and of the candidate that failed for the first time."""
@@ -74,7 +83,7 @@ class Watched:
     def add(self, stable: Counts, candidate: Counts, *, timed: bool = True) -> None:
         """Add answers; with their times only if they are `timed`, that is after the warm-up."""
         self.whole.add(stable, candidate, timed=timed)
-        self._new.add(stable, candidate, timed=False)
+        self._new.add(stable, candidate, timed=timed)
 
     def add_failed(self, clients: tuple[int, int]) -> None:
         """Add clients of stable and of the candidate that failed for the first time."""
@@ -90,6 +99,13 @@ class Watched:
             return self.whole
         recent = self.recent
         return recent if recent.fails_beyond(margin, deviations=_CLEARLY) else None
+
+    def slower_beyond(self, margin: Margin, names: Sequence[str]) -> Seen | None:
+        """Give what shows that a quantile of the candidate is beyond the margin (in ms); None if nothing does."""
+        if self.whole.slower_beyond(margin, names):
+            return self.whole
+        recent = self.recent
+        return recent if recent.slower_beyond(margin, names, deviations=_CLEARLY) else None
 
     @property
     def recent(self) -> Seen:

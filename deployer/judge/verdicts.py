@@ -146,7 +146,7 @@ class Verdicts:
         winner, errors = self._winner, self._config.errors
         if winner == "latency" and (latency := self._config.latency):
             margin = Margin(latency.margin, 1000 * latency.add)
-            return self._seen if self._seen.slower_beyond(margin, self._quantiles) else None
+            return self._watched.slower_beyond(margin, self._quantiles)
         return self._on_routes.get(winner, self._watched).fails_beyond(Margin(errors.margin, errors.add))
 
     @property
@@ -157,7 +157,7 @@ class Verdicts:
     @property
     def _quantiles(self) -> tuple[str, ...]:
         """Names of the quantiles in which a candidate may be seen to be slower."""
-        return ("p50", "p90", *(self._config.latency.quantiles if self._config.latency else ()))
+        return ("p50", "p90", "p99", *(self._config.latency.quantiles if self._config.latency else ()))
 
     def _limit_beside(self) -> str:
         answered = words.answered("candidate", self._alone.candidate, " errors")
@@ -166,12 +166,12 @@ class Verdicts:
     def _why_worse(self, shows: Seen) -> str:
         """Name what the bettor who won most has seen."""
         errors, winner = self._config.errors, self._winner
-        if winner == "latency" and (latency := self._config.latency):
-            times = words.both_times(shows, self._quantiles)
-            return f"{times}: slower; {words.of_times(Margin(latency.margin, 1000 * latency.add))} is allowed"
         on_route = winner in self._on_routes
-        told = words.both_failed(shows.failed) if on_route and self._sticky else words.both(shows)
         of_late = "" if shows is self._seen or on_route else " in the last minute"
+        if winner == "latency" and (latency := self._config.latency):
+            allowed = words.of_times(Margin(latency.margin, 1000 * latency.add))
+            return f"{words.both_times(shows, self._quantiles)}: slower{of_late}; {allowed} is allowed"
+        told = words.both_failed(shows.failed) if on_route and self._sticky else words.both(shows)
         where = f"{winner}: " if on_route else ""
         return f"{where}{told}{of_late}; {words.of_errors(Margin(errors.margin, errors.add))} is allowed"
 

@@ -65,7 +65,7 @@ def test_what_is_worse_is_found(name: str, rollouts: Many) -> None:
     assert nearly_always <= SLACK * case.nearly_always + look
 
 
-LATE = {"x5-late": 12_000, "broken-late": 200}  # requests after the fault began, by scenario
+LATE = {"x5-late": 12_000, "broken-late": 200, "slow-late": 4_500}  # requests after the fault began, by scenario
 
 
 @pytest.mark.parametrize("name", LATE)
