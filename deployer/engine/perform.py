@@ -182,8 +182,8 @@ def _drain(run: Run, step: Remove, names: Sequence[str], doing: Doing) -> int:
     patience = Deadline.after(run.clock, min(step.drain, doing.deadline.left()))
     still_open = run.drivers.traffic.drain(run.service, step.colour, names, patience)
     if still_open:
-        what = f"{still_open} requests or connections are"
-        text = f"{what} open after {span(step.drain)} of drain; they end with the instance"
+        what = "1 request or connection is" if still_open == 1 else f"{still_open} requests or connections are"
+        text = f"{what} open after {span(step.drain)} of drain; what is open ends with the instance"
         run.tell("note", text=text)
     return still_open
 
