@@ -40,6 +40,11 @@ class Seen:
         return self.status in ("UP", "DRAIN") and self.check.endswith(("OK", "OKC", "OKD"))
 
     @property
+    def tells(self) -> bool:
+        """Tell whether it is known what the last check saw, and not only how it ended."""
+        return not self.detail.rstrip().endswith(":")
+
+    @property
     def last(self) -> str:
         """Say what the last check saw."""
         return self.detail if self.checked else "not checked yet"
