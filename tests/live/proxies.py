@@ -15,6 +15,7 @@ from deployer.drivers.traffic.haproxy import HAProxyTraffic, binary
 from deployer.drivers.traffic.haproxy.master import Master
 from deployer.manifest.models import HAProxy, Manifest
 from deployer.model import Colour, Live, Release, Server
+from deployer.supervisor.proc import Process
 from tests.live.upstream import Upstream
 from tests.ports import free_port
 
@@ -88,7 +89,9 @@ class Bench:
         return next(int(line.split()[0]) for line in lines if " master " in line)
 
     def kill(self, pid: int) -> None:
+        """End a process, and wait until it is seen to have ended: that takes a moment on a busy machine."""
         os.kill(pid, signal.SIGKILL)
+        within(5).until(lambda: Process.of(pid) is None, f"process {pid} ends", every=0.01)
 
     def config(self) -> str:
         return self.traffic._home.config.read_text()

@@ -83,9 +83,15 @@ class Upstream:
         self._ready.set()
         await self._stop.wait()
         server.close()
-        for transport in list(self._connections):
-            transport.abort()
-        await asyncio.sleep(0)
+        # A connection that was just accepted has a task until its transport is known.
+        coming = asyncio.all_tasks() - {asyncio.current_task()}
+        if coming:
+            await asyncio.wait(coming, timeout=5)
+        while self._connections:
+            for transport in list(self._connections):
+                transport.abort()
+            await asyncio.sleep(0)
+        await asyncio.sleep(0)  # the last ones close their sockets
 
     def protocol(self) -> asyncio.Protocol:
         return _Http(self, self._connections)
