@@ -2,7 +2,9 @@
 
 DeployError                 1  internal: ours to fix
 ├── Refused                 2  bad input or a missing precondition; nothing was changed
-│   └── ManifestRefused     2  all problems of a manifest at once
+│   ├── ManifestRefused     2  all problems of a manifest at once
+│   └── StoreFailed         2  the store cannot be read or written: no space, no right, busy for too long
+│       └── StoreDamaged    2  the store is damaged or gone
 ├── StepFailed              4  a step or gate failed
 │   ├── VerdictWorse        3  the candidate is worse than the margin allows
 │   ├── BudgetSpent         3  users saw as many bad answers as the budget allows
@@ -77,6 +79,14 @@ class ManifestRefused(Refused):
         self.problems = problems
         count = f"{len(problems)} problem{'s' if len(problems) != 1 else ''}"
         super().__init__("\n".join([f"the manifest was refused, {count}:", *(f"  {p}" for p in problems)]))
+
+
+class StoreFailed(Refused):
+    """The store could not be read or written; what was asked of it is not recorded."""
+
+
+class StoreDamaged(StoreFailed):
+    """The store is damaged, or gone although there was one: nothing is built on it, nothing is written over it."""
 
 
 class StepFailed(DeployError):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 import threading
 from types import TracebackType
 from typing import Self
@@ -19,7 +18,7 @@ def beat(run: Run) -> None:
         run.renew_lease()
     except LockLost as lost:
         run.lost = lost
-    except (DeployError, sqlite3.Error) as error:
+    except DeployError as error:
         run.tell("note", text=f"renewing the lock and the lease failed, trying again: {error}")
 
 

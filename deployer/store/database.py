@@ -1,82 +1,153 @@
-"""One SQLite file: opening, migrations, transactions.
+"""One SQLite file: opening, transactions, and what its errors mean.
 
 WAL mode with full synchronisation: what was committed survives a power cut (https://sqlite.org/pragma.html#pragma_synchronous).
 """
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from deployer.errors import Refused
-from deployer.store.schema import MIGRATIONS
+from deployer.errors import StoreFailed
+from deployer.store import damage, migrate
+from deployer.store.filelock import FileLock
+from deployer.store.holders import writers
 
 BUSY_SECONDS = 10.0
+FULL_BYTES = 64 * 1024  # a disk with less than this is full
+OWN_SECONDS = 30.0  # for another process that makes or migrates the store
 
 
 class Database:
-    """A connection for each thread to the same file."""
+    """One connection, shared by the threads of this process: each has it for the length of a query or transaction.
 
-    def __init__(self, path: Path) -> None:
+    Every method raises StoreFailed, with what to do, where SQLite or the file system does; StoreDamaged when the file
+    is no store or not whole. A store is made only where there was none, unless `anew` says that the old one was moved
+    aside.
+    """
+
+    def __init__(self, path: Path, *, anew: bool = False) -> None:
         self.path = path
-        self._local = threading.local()
-        self._opened: list[sqlite3.Connection] = []
-        self._prepare()
+        self._mutex = threading.RLock()
+        self._connection: sqlite3.Connection | None = None
+        with self._told(), self._told_of_files():
+            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            if not path.exists():
+                self._make(anew)
+            damage.refuse_shortened(path)
+            self._connection = migrate.connect(path, BUSY_SECONDS)
+            try:
+                self._migrate(self._connection)
+            except BaseException:
+                self.close()
+                raise
+            self._file = path.stat()
 
-    def _prepare(self) -> None:
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            self.path.touch(mode=0o600)
-            with self.transaction() as db:
-                version = int(db.execute("pragma user_version").fetchone()[0])
-                if version > len(MIGRATIONS):
-                    raise Refused(
-                        f"the store {self.path} has schema {version}, this version knows {len(MIGRATIONS)}",
-                        "use the newer deployer that wrote it",
-                    )
-                for number, script in enumerate(MIGRATIONS[version:], version + 1):
-                    for statement in script.split(";\n"):
-                        if statement.strip():
-                            db.execute(statement)
-                    db.execute(f"pragma user_version = {number}")
-        except (OSError, sqlite3.Error) as error:
-            raise Refused(
-                f"the state folder cannot be used: {self.path}: {error}",
-                "check its permissions and free space, or name another one with --state",
-            ) from None
+    def _make(self, anew: bool) -> None:
+        with FileLock(self.path.with_name("deployer.lock")).held(OWN_SECONDS):
+            if self.path.exists():
+                return
+            if not anew:
+                damage.refuse_lost(self.path)
+            migrate.make(self.path)
 
-    @property
-    def connection(self) -> sqlite3.Connection:
-        """The connection of this thread."""
-        connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
-        if connection is None:
-            # Each thread keeps to its own; only `close` reaches over, when the others have ended.
-            connection = sqlite3.connect(self.path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
-            self._opened.append(connection)
-            connection.row_factory = sqlite3.Row
-            connection.execute("pragma journal_mode = wal")
-            connection.execute("pragma synchronous = full")
-            connection.execute("pragma foreign_keys = on")
-            self._local.connection = connection
-        return connection
+    def _migrate(self, connection: sqlite3.Connection) -> None:
+        if migrate.outdated(connection, self.path):
+            with FileLock(self.path.with_name("deployer.lock")).held(OWN_SECONDS):
+                migrate.apply(connection, self.path)
+
+    @contextmanager
+    def reading(self) -> Iterator[sqlite3.Connection]:
+        """Have the connection for queries."""
+        with self._mutex, self._told():
+            if self._connection is None:
+                raise StoreFailed(f"the store {self.path} was closed", "this is a bug of deployer, please report it")
+            yield self._connection
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
         """Run the block as one write transaction: all of it or nothing."""
-        connection = self.connection
-        connection.execute("begin immediate")
+        with self.reading() as connection:
+            self.present()
+            connection.execute("begin immediate")
+            try:
+                yield connection
+                connection.execute("commit")
+            except BaseException:
+                if connection.in_transaction:  # SQLite itself rolls back after some errors
+                    connection.execute("rollback")
+                raise
+
+    def present(self) -> None:
+        """Raise StoreFailed when the file was removed or replaced since it was opened: nobody else sees it any more."""
         try:
-            yield connection
-        except BaseException:
-            connection.execute("rollback")
-            raise
-        connection.execute("commit")
+            now = self.path.stat()
+        except OSError:
+            now = None
+        if now is None or (now.st_dev, now.st_ino) != (self._file.st_dev, self._file.st_ino):
+            raise StoreFailed(
+                f"the store {self.path} was moved or removed while this process ran; it changes nothing any more",
+                "see `deploy doctor`",
+            )
+
+    def whole(self) -> None:
+        """Read all of it. Raises StoreDamaged when a part is not what it should be."""
+        with self.reading() as connection:
+            damage.whole(connection, self.path)
 
     def close(self) -> None:
-        """Close the connections of all threads."""
-        while self._opened:
-            self._opened.pop().close()
-        self._local = threading.local()
+        """Close the connection."""
+        with self._mutex:
+            if self._connection is not None:
+                self._connection.close()
+                self._connection = None
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as error:
+            meant = self._meant(error)
+            if meant is None:
+                raise
+            raise meant from error
+
+    @contextmanager
+    def _told_of_files(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise StoreFailed(
+                f"the state folder cannot be used: {error.filename or self.path}: {error.strerror or error}",
+                "check its permissions and free space, or name another one with --state",
+            ) from error
+
+    def _meant(self, error: sqlite3.Error) -> StoreFailed | None:
+        """Say what an error of SQLite means for people (https://sqlite.org/rescode.html); None for a bug of ours."""
+        code = getattr(error, "sqlite_errorcode", -1) & 0xFF
+        if code == sqlite3.SQLITE_IOERR and shutil.disk_usage(self.path.parent).free < FULL_BYTES:
+            code = sqlite3.SQLITE_FULL  # some writes fail so, that of the index of the log for one
+        match code:
+            case sqlite3.SQLITE_CORRUPT | sqlite3.SQLITE_NOTADB:
+                return damage.damaged(self.path, str(error))
+            case sqlite3.SQLITE_FULL:
+                return StoreFailed(
+                    f"the store {self.path} cannot be written: no space is left",
+                    "free some (`deploy doctor` says where); what was done before is recorded",
+                )
+            case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
+                by = ", ".join(writers(self.path.with_name(self.path.name + "-shm"))) or "another process"
+                return StoreFailed(
+                    f"the store {self.path} is being written by {by} for more than {BUSY_SECONDS:g} s",
+                    "let it go on (kill -CONT) or end it (kill -9): nothing is lost by that",
+                )
+            case sqlite3.SQLITE_READONLY | sqlite3.SQLITE_CANTOPEN | sqlite3.SQLITE_IOERR | sqlite3.SQLITE_PERM:
+                return StoreFailed(
+                    f"the store {self.path} cannot be used: {error}",
+                    "check the permissions of its folder, and the disk; or name another folder with --state",
+                )
+        return None

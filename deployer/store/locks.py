@@ -63,7 +63,8 @@ class Locks:
 
     def read(self, service: str) -> Lock | None:
         """Read who holds the service; None when nobody alive does."""
-        lock = _read(self._database.connection, service)
+        with self._database.reading() as db:
+            lock = _read(db, service)
         return lock if lock and lock.alive(self._clock.now()) else None
 
     def take(self, service: str, purpose: str) -> Lock:
@@ -100,7 +101,9 @@ class Locks:
 
     def verify(self, lock: Lock) -> None:
         """Raise LockLost unless this lock still holds: asked before each change of the world."""
-        check(self._database.connection, lock)
+        self._database.present()
+        with self._database.reading() as db:
+            check(db, lock)
 
     def release(self, lock: Lock) -> None:
         """Give the lock back; one that was lost is no error."""

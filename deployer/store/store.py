@@ -15,18 +15,22 @@ from deployer.errors import DeployError, Exit, Refused
 from deployer.events import PASSING, Event
 from deployer.model import Colour, Outcome, Phase, Release
 from deployer.plan import Plan
+from deployer.store import damage
 from deployer.store.database import Database
 from deployer.store.locks import Lock, Locks, check
 from deployer.store.records import Ask, Entry, Rollout, Service, read_entry, read_release, read_rollout
 
 
 class Store:
-    """Everything that must survive this process."""
+    """Everything that must survive this process.
 
-    def __init__(self, folder: Path, clock: Clock) -> None:
+    `anew` makes a store also in a folder in which there was one: for `deploy adopt`, after `damage.move_aside`.
+    """
+
+    def __init__(self, folder: Path, clock: Clock, *, anew: bool = False) -> None:
         self.folder = folder
         self.clock = clock
-        self.database = Database(folder / "deployer.db")
+        self.database = Database(folder / damage.NAME, anew=anew)
         self.locks = Locks(self.database, clock)
         self._identity = self.secret("installation")
 
@@ -333,7 +337,8 @@ class Store:
             )
 
     def _all(self, query: str, *values: Any) -> list[sqlite3.Row]:
-        return self.database.connection.execute(query, values).fetchall()
+        with self.database.reading() as db:
+            return db.execute(query, values).fetchall()
 
 
 def _stand(db: sqlite3.Connection, service: str, number: int, standing: str) -> None:
