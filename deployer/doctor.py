@@ -14,6 +14,7 @@ from deployer.model import PLACES
 from deployer.operations import House
 from deployer.queries import drivers_of, services, status
 from deployer.views.data import DoctorView, Finding, StatusView
+from deployer.views.text import plural
 
 FREE_BYTES = 200 * 1024**2  # less free space than this endangers the store and every image pull
 ANSWER_WITHIN = 5.0  # seconds for a team's proxy to say how it runs
@@ -50,6 +51,11 @@ def _state(house: House) -> Iterator[Finding]:
         yield Finding("ok", "state folder", text)
     if folder.stat().st_mode & 0o077:
         yield Finding("warn", "state folder", "other users may read it", f"chmod 700 {folder}")
+    chain = house.store.audit_log.verify()
+    if chain.broken:
+        yield Finding("bad", "audit log", chain.problem, "`deploy audit verify`; compare it with an export")
+    else:
+        yield Finding("ok", "audit log", f"{plural(chain.records, 'record')}, each follows the one before")
 
 
 def _programs(manifest: Manifest | None) -> Iterator[Finding]:

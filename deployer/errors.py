@@ -136,9 +136,13 @@ class LockLost(Locked):
 
 
 class Aborted(DeployError):
-    """A person stopped the rollout."""
+    """A person stopped the rollout; `by` says who."""
 
     exit = Exit.ABORTED
+
+    def __init__(self, message: str, hint: str = "", *, by: str = "") -> None:
+        super().__init__(message, hint)
+        self.by = by
 
 
 class NeedsPerson(DeployError):

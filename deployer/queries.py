@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 
 from deployer import forecast, recording
@@ -11,8 +12,11 @@ from deployer.model import PLACES, Environment, Instance, Live, Phase, Release
 from deployer.observe import observe
 from deployer.operations import House, Proposal
 from deployer.steps import Step
-from deployer.store import Entry, Rollout, Service
+from deployer.store import Chain, Entry, Rollout, Service
 from deployer.views.data import (
+    AuditRow,
+    AuditView,
+    ChainView,
     EnvironmentView,
     HistoryView,
     InstanceView,
@@ -225,6 +229,16 @@ def _release(release: Release, stable: int) -> ReleaseRow:
         release.config_hash,
         live=release.number == stable,
     )
+
+
+def audit(house: House, limit: int = 20, service: str = "") -> AuditView:
+    """List what the audit log has (of a service), the newest first."""
+    return AuditView(service, tuple(AuditRow(**asdict(r)) for r in house.store.audit_log.newest(limit, service)))
+
+
+def chain(file: str, found: Chain) -> ChainView:
+    """Tell what following the audit log found; `file` is empty for the store's."""
+    return ChainView(file, found.records, found.head, found.broken, found.problem, found.since)
 
 
 def newest(house: House, service: str) -> int:

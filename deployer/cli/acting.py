@@ -35,10 +35,10 @@ def pause(common: Common) -> int:
 
 
 @click.command("resume")
-@common("file", "destination", "service")
+@common("file", "destination", "service", "message")
 def resume(common: Common) -> int:
     """Go on with a rollout that is held, or whose process died; on its way back it is brought back."""
-    return act(common, lambda h: operations.resume(h, service_of(common, h)))
+    return act(common, lambda h: operations.resume(h, service_of(common, h), common.message))
 
 
 @click.command("rollback")
@@ -63,7 +63,7 @@ def release_lock(common: Common) -> int:
         raise click.UsageError('say why: -m "reason"')
     with house(common, view=False) as opened:
         name = service_of(common, opened)
-        held = opened.store.locks.break_(name)
+        held = opened.store.locks.break_(name, common.message)
         if held is None:
             raise Refused(f"nobody holds the lock of {name}", "`deploy status` shows what is live")
     sys.stdout.write(f"the lock of {name} was taken from {held.owner} (pid {held.pid}): {common.message}\n")
@@ -71,7 +71,7 @@ def release_lock(common: Common) -> int:
 
 
 @click.command("down")
-@common("file", "destination", "service", "yes")
+@common("file", "destination", "service", "message", "yes")
 def down(common: Common) -> int:
     """Take a service off the proxy and remove all its instances; releases and history stay."""
     with house(common) as opened:
@@ -80,6 +80,6 @@ def down(common: Common) -> int:
             if not sys.stdin.isatty():
                 raise Refused(f"{name} would answer nobody any more; nobody is here to be asked", "say it with --yes")
             click.confirm(f"{name} will answer nobody any more. Go on?", abort=True, err=True)
-        removed = operations.down(opened, name)
+        removed = operations.down(opened, name, common.message)
     sys.stdout.write(f"{name} is down; removed: {', '.join(removed) or 'nothing was running'}\n")
     return int(Exit.DONE)

@@ -31,6 +31,7 @@ COMMANDS: dict[str, Entry] = {
     "releases": Entry("Watch", "List the releases of a service", "deployer.cli.watching:releases"),
     "show": Entry("Watch", "Show one rollout: steps, events, numbers, who and why", "deployer.cli.watching:show"),
     "report": Entry("Watch", "Write a page about a rollout, with plots", "deployer.cli.reporting:report"),
+    "audit": Entry("Watch", "List who did what and why, or verify the log of it", "deployer.cli.auditing:audit"),
     "record": Entry("Watch", "Record what both sides answer", "deployer.cli.recording:record"),
     "judge": Entry("Watch", "Judge a recorded stream again, by any policy", "deployer.cli.judging:judge"),
     "logs": Entry("Watch", "Print what the instances wrote", "deployer.cli.watching:logs"),

@@ -41,11 +41,18 @@ def _command(name: str, entry: Entry) -> Iterator[str]:
     command = group().get_command(click.Context(group()), name)
     if command is None:
         raise KeyError(name)
+    yield from _page(name, command, entry.help)
+    if isinstance(command, click.Group):
+        for inner in command.commands.values():
+            yield from _page(f"{name} {inner.name}", inner, "")
+
+
+def _page(name: str, command: click.Command, short: str) -> Iterator[str]:
     context = click.Context(command, info_name=name, parent=click.Context(group(), info_name="deploy"))
     yield f"### deploy {name}\n"
     usage = " ".join(command.collect_usage_pieces(context))
     yield f"    deploy {name} {usage}\n"
-    yield f"{_text(command.help or entry.help)}\n"
+    yield f"{_text(command.help or short)}\n"
     rows = [_row(p, context) for p in command.params if isinstance(p, click.Option) and p.name not in EVERYWHERE]
     if rows:
         yield from ("| option | meaning |", "|---|---|", *rows, "")

@@ -19,7 +19,7 @@ from deployer.judge.verdicts import Verdicts
 from deployer.model import Colour, Environment, Instance, InstanceSpec, Live, Outcome, Place, Release, SecretText, other
 from deployer.recording import Recorder, describe, file_of, prune
 from deployer.steps import Promote, Share
-from deployer.store import Lock, Rollout, Store
+from deployer.store import DEPLOYER, Lock, Rollout, Store
 
 
 @dataclass(frozen=True)
@@ -35,10 +35,11 @@ class Ending:
 class Hold(Exception):
     """The rollout stops here and waits for a person; not an error."""
 
-    def __init__(self, exit_code: Exit, text: str) -> None:
+    def __init__(self, exit_code: Exit, text: str, by: str = DEPLOYER) -> None:
         super().__init__(text)
         self.exit = exit_code
         self.text = text
+        self.by = by
 
 
 @dataclass
@@ -56,6 +57,7 @@ class Run:
     port_usable: Callable[[int], bool]
     host: str = "127.0.0.1"
     hurry: bool = False  # `deploy promote`: watches and approvals are passed
+    by: str = ""  # who asked for either of these; "" is who runs this process
     approved: bool = False  # `deploy resume` of a hold: the approval that it held at is given, watches are not passed
     stop_asked: threading.Event = field(default_factory=threading.Event)  # a signal came
     traffic_mutex: threading.RLock = field(default_factory=threading.RLock)
@@ -142,10 +144,10 @@ class Run:
         reason = f": {ask.reason}" if ask.reason else ""
         self.tell("note", text=f"{ask.kind} asked by {ask.by}{reason}")
         if ask.kind == "abort":
-            raise Aborted(f"aborted by {ask.by}{reason}")
+            raise Aborted(f"aborted by {ask.by}{reason}", by=ask.by)
         if ask.kind == "pause":
-            raise Hold(Exit.DONE, f"paused by {ask.by}{reason}; `deploy resume` goes on")
-        self.hurry = True
+            raise Hold(Exit.DONE, f"paused by {ask.by}{reason}; `deploy resume` goes on", ask.by)
+        self.hurry, self.by = True, ask.by
 
     def instances(self, colour: Place, release: int = 0) -> tuple[Instance, ...]:
         """Read the instances of a colour (of one release, if given) as they are now."""

@@ -11,7 +11,8 @@ from deployer.engine.pulse import Pulse
 from deployer.engine.run import Ending, Hold, Run
 from deployer.errors import Aborted, DeployError, Exit, LockLost, Refused, StepFailed
 from deployer.model import Phase
-from deployer.steps import Share, Step, Watch
+from deployer.steps import Approve, Share, Step, Watch
+from deployer.store import DEPLOYER, Deed
 
 
 def drive(run: Run, *, pulse: bool = True) -> Ending:
@@ -34,7 +35,7 @@ def abort(run: Run, by: str, reason: str) -> Ending:
     n = next((i for i in range(len(run.rollout.plan.forward)) if not _done(run, "forward", i)), 0)
     if run.rollout.phase == "forward":
         text = f"aborted by {by}" + (f": {reason}" if reason else "")
-        _turn(run, n, Aborted(text))
+        _turn(run, n, Aborted(text, by=by))
     return drive(run)
 
 
@@ -140,7 +141,7 @@ def _turn(run: Run, n: int, error: DeployError) -> None:
 def _hold(run: Run, hold: Hold) -> Ending:
     run.end_lease()
     live = run.drivers.traffic.read(run.service)
-    run.store.held(run.lock, run.rollout.number, int(hold.exit), hold.text)
+    run.store.held(run.lock, run.rollout, int(hold.exit), hold.text, hold.by)
     run.tell("rollout.held", share=live.share if live else 0, text=hold.text, exit=int(hold.exit))
     _hooks(run, "held")
     return Ending("held", hold.exit, hold.text, run.rollout.number)
@@ -187,10 +188,17 @@ def _one(run: Run, phase: Phase, n: int, step: Step) -> None:
     )
     detail = perform(run, step, Doing(n, entry, Deadline.after(run.clock, step.deadline)))
     if phase == "forward" and n == run.rollout.plan.commit:
-        run.store.promoted(run.lock, run.rollout, n, detail)
+        run.store.promoted(run.lock, run.rollout, n, detail, run.by if run.hurry else DEPLOYER)
     else:
-        run.store.step_done(run.lock, run.rollout.number, phase, n, detail)
+        run.store.step_done(run.lock, run.rollout.number, phase, n, detail, _approval(run, step))
     run.tell("step.done", phase=phase, n=n, text=step.explain(), seconds=round(run.clock.monotonic() - began, 3))
+
+
+def _approval(run: Run, step: Step) -> Deed | None:
+    """Give what the audit log keeps of a gate that a person let pass."""
+    if not isinstance(step, Approve):
+        return None
+    return Deed("approve", run.service, "done", run.rollout.number, run.rollout.release, step.explain(), by=run.by)
 
 
 def _tell_failure(run: Run, phase: Phase, n: int, step: Step, error: DeployError) -> None:
@@ -203,7 +211,7 @@ def _tell_failure(run: Run, phase: Phase, n: int, step: Step, error: DeployError
 
 def _stuck(run: Run, text: str) -> Ending:
     text += "; `deploy resume` tries again, `deploy status` shows what is live"
-    run.store.stuck(run.lock, run.rollout.number, text)
+    run.store.stuck(run.lock, run.rollout, text)
     return _end(run, Ending("stuck", Exit.NEEDS_PERSON, text, run.rollout.number))
 
 

@@ -21,7 +21,7 @@ from deployer.operations.house import House
 from deployer.operations.room import refuse_crowded
 from deployer.plan import Plan
 from deployer.releases import draft, git_revision, version_of
-from deployer.store import Lock, Store, whoami
+from deployer.store import Deed, Lock, Store, whoami
 from deployer.strategy import Strategy
 from deployer.strategy import load as load_strategy
 
@@ -137,6 +137,9 @@ def _not_frozen(house: House, request: Request) -> None:
         return
     if request.override_freeze:
         house.tell(manifest.service, f"the freeze until {until:%a %H:%M} is overridden: {request.override_freeze}")
+        house.store.record(
+            Deed("override-freeze", manifest.service, detail=f"until {until:%a %H:%M}", reason=request.override_freeze)
+        )
         return
     raise Refused(
         f"{manifest.service} is frozen until {until:%a %d %b %H:%M}", 'wait, or say why not: --override-freeze "reason"'

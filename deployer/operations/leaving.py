@@ -15,6 +15,7 @@ from deployer.operations.driving import begin, committed, locked, run_of
 from deployer.operations.house import House
 from deployer.operations.wishes import stop
 from deployer.rollback import choose, rollback_plan
+from deployer.store import Deed
 
 
 def rollback(house: House, service: str, *, to: int | None = None, force: bool = False, reason: str = "") -> Ending:
@@ -40,7 +41,7 @@ def rollback(house: House, service: str, *, to: int | None = None, force: bool =
 # -- down
 
 
-def down(house: House, service: str) -> tuple[str, ...]:
+def down(house: House, service: str, reason: str = "") -> tuple[str, ...]:
     """Take a service off the proxy and remove all its instances; releases and history stay. Give what was removed."""
     with locked(house, service, "down") as lock:
         rollout = house.store.open_rollout(service)
@@ -52,13 +53,14 @@ def down(house: House, service: str) -> tuple[str, ...]:
         if not releases:
             raise Refused(f"{service} was never deployed", "`deploy status` lists what was")
         drivers = house.wire(releases[0].manifest, Path())
+        house.store.record(Deed("down", service, "begun", release=releases[0].number, reason=reason), lock)
         _withdraw(house, drivers, releases[0])
         removed = drivers.runtime.instances(service)
         for instance in removed:
             grace = house.store.release(service, instance.release).manifest.stop.grace
             drivers.runtime.remove(instance, grace, Deadline.after(house.clock, grace + 30))
             house.store.free_port(service, instance.release, instance.index)
-        house.store.taken_down(lock)
+        house.store.taken_down(lock, f"removed: {', '.join(i.name for i in removed) or 'nothing was running'}", reason)
     return tuple(i.name for i in removed)
 
 

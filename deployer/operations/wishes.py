@@ -10,7 +10,7 @@ from deployer.errors import DeployError, Exit, Locked, Refused
 from deployer.operations.driving import committed, locked, run_of
 from deployer.operations.house import House
 from deployer.steps import Approve
-from deployer.store import Rollout, whoami
+from deployer.store import Deed, Lock, Rollout, whoami
 
 FOLLOW_SECONDS = 0.2  # between two looks at another process's events
 FOLLOW_LIMIT = 24 * 3600.0
@@ -54,11 +54,12 @@ def pause(house: House, service: str, reason: str = "") -> Ending:
     return _wish(house, rollout, "pause", reason)
 
 
-def resume(house: House, service: str) -> Ending:
+def resume(house: House, service: str, reason: str = "") -> Ending:
     """Go on with a rollout that was held, or whose process died; a hold for approval is approved by it."""
     rollout = open_rollout(house, service)
     with locked(house, service, f"resume of rollout {rollout.number}") as lock:
         run = run_of(house, lock, house.store.rollout(rollout.number))
+        _record(house, lock, rollout, "resume", reason)
         run.approved = run.rollout.outcome == "held" and _at_approval(house, rollout)
         run.tell("rollout.resumed", phase=run.rollout.phase, by=whoami())
         return drive(run)
@@ -68,6 +69,11 @@ def _at_approval(house: House, rollout: Rollout) -> bool:
     done = {e.n for e in house.store.journal(rollout.number) if e.phase == "forward" and e.state == "done"}
     pending = next((step for n, step in enumerate(rollout.plan.forward) if n not in done), None)
     return isinstance(pending, Approve)
+
+
+def _record(house: House, lock: Lock, rollout: Rollout, kind: str, reason: str) -> None:
+    deed = Deed(kind, rollout.service, "begun", rollout.number, rollout.release, reason=reason)
+    house.store.record(deed, lock)
 
 
 def _as_asked(ending: Ending) -> Ending:
@@ -83,13 +89,15 @@ def _wish(house: House, rollout: Rollout, kind: str, reason: str) -> Ending:
         with locked(house, rollout.service, f"{kind} of rollout {rollout.number}") as lock:
             run = run_of(house, lock, house.store.rollout(rollout.number))
             run.tell("rollout.resumed", phase=run.rollout.phase, by=whoami())
+            if kind != "abort" or run.rollout.phase == "back":  # an abort is recorded with the turn that it is
+                _record(house, lock, rollout, kind, reason)
             if kind == "abort":
                 return abort(run, whoami(), reason)
             run.hurry = kind == "promote"
             return drive(run)
     except Locked:
         seen = house.store.events(rollout.number)
-        house.store.ask(rollout.number, kind, whoami(), reason)
+        house.store.ask(rollout, kind, whoami(), reason)
         house.tell(rollout.service, f"{kind} asked of the process that drives rollout {rollout.number}")
         return follow(house, rollout.number, after=seen[-1].id if seen else 0)
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from deployer.clock import Clock
 from deployer.errors import Locked, LockLost
+from deployer.store.audit import Audit, Deed
 from deployer.store.database import Database
 
 LEASE_SECONDS = 30.0
@@ -57,9 +58,10 @@ class Lock:
 class Locks:
     """Takes, renews and releases locks."""
 
-    def __init__(self, database: Database, clock: Clock) -> None:
+    def __init__(self, database: Database, clock: Clock, audit: Audit) -> None:
         self._database = database
         self._clock = clock
+        self._audit = audit
 
     def read(self, service: str) -> Lock | None:
         """Read who holds the service; None when nobody alive does."""
@@ -110,12 +112,14 @@ class Locks:
         with self._database.transaction() as db:
             _drop(db, lock)
 
-    def break_(self, service: str) -> Lock | None:
+    def break_(self, service: str, reason: str = "") -> Lock | None:
         """Take the lock away from whoever holds it; give what was held."""
         with self._database.transaction() as db:
             held = _read(db, service)
             if held:
                 _drop(db, held)
+                detail = f"taken from {held.owner} (pid {held.pid}): {held.purpose}"
+                self._audit.add(db, Deed("release-lock", service, detail=detail, reason=reason))
         return held
 
 

@@ -102,4 +102,39 @@ MIGRATIONS: tuple[str, ...] = (
         unique (service, release, idx)
     );
     """,
+    """
+    -- The number of a record is never given out again (autoincrement), also not after its removal. The triggers stop
+    -- mistakes; what somebody changes who can remove them, the chain of hashes shows.
+    create table audit (
+        n integer primary key autoincrement,
+        at text not null,                         -- UTC, ISO 8601
+        by text not null,                         -- a person, or `deployer`
+        uid integer not null,
+        host text not null,
+        pid integer not null,
+        origin text not null,                     -- terminal, ssh connection or CI job
+        version text not null,                    -- of the deployer
+        service text not null,
+        rollout integer not null,
+        release integer not null,
+        action text not null,
+        result text not null,
+        detail text not null,
+        reason text not null,
+        before text not null,                     -- hash of the record before
+        hash text not null
+    );
+    create index audit_of_service on audit (service, n);
+
+    create trigger audit_no_update before update on audit
+        begin select raise(abort, 'the audit log is only added to'); end;
+
+    create trigger audit_no_delete before delete on audit
+        begin select raise(abort, 'the audit log is only added to'); end;
+
+    create trigger audit_appends before insert on audit
+        when new.n is not (select coalesce(max(n), 0) + 1 from audit)
+            or new.before is not (select coalesce((select hash from audit order by n desc limit 1), new.before))
+        begin select raise(abort, 'the audit log is only added to'); end;
+    """,
 )

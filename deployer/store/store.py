@@ -11,13 +11,16 @@ from pathlib import Path
 from typing import Any
 
 from deployer.clock import Clock
-from deployer.errors import DeployError, Exit, Refused
+from deployer.errors import Aborted, DeployError, Exit, Refused
 from deployer.events import PASSING, Event
 from deployer.model import Colour, Outcome, Phase, Release
 from deployer.plan import Plan
 from deployer.store import damage
+from deployer.store.actor import DEPLOYER, Actor
+from deployer.store.audit import Audit, Deed
+from deployer.store.audit_chain import AuditLog
 from deployer.store.database import Database
-from deployer.store.locks import Lock, Locks, check
+from deployer.store.locks import Lock, Locks, check, whoami
 from deployer.store.records import Ask, Entry, Rollout, Service, read_entry, read_release, read_rollout
 
 
@@ -31,8 +34,10 @@ class Store:
         self.folder = folder
         self.clock = clock
         self.database = Database(folder / damage.NAME, anew=anew)
-        self.locks = Locks(self.database, clock)
         self._identity = self.secret("installation")
+        self.audit = Audit(clock, Actor.here(whoami()))
+        self.audit_log = AuditLog(self.database)
+        self.locks = Locks(self.database, clock, self.audit)
 
     # -- identity
 
@@ -41,6 +46,15 @@ class Store:
         with self.database.transaction() as db:
             db.execute("insert or ignore into meta values (?, ?)", (name, secrets.token_hex(16)))
             return str(db.execute("select value from meta where key = ?", (name,)).fetchone()["value"])
+
+    # -- the audit log
+
+    def record(self, deed: Deed, lock: Lock | None = None) -> None:
+        """Record a deed that changes nothing here, or whose change is elsewhere; behind the fence, if there is one."""
+        with self.database.transaction() as db:
+            if lock is not None:
+                check(db, lock)
+            self.audit.add(db, deed)
 
     # -- services and releases
 
@@ -114,7 +128,21 @@ class Store:
                 )
             except sqlite3.IntegrityError:
                 raise Refused(f"{plan.service} has an unfinished rollout", "see `deploy status`") from None
-        return self.rollout(int(cursor.lastrowid or 0))
+            number = int(cursor.lastrowid or 0)
+            self.audit.add(
+                db,
+                Deed(
+                    "rollback" if plan.strategy == "rollback" else "start",
+                    plan.service,
+                    "begun",
+                    number,
+                    plan.release,
+                    _brought(db, plan),
+                    message,
+                    by,
+                ),
+            )
+        return self.rollout(number)
 
     def rollout(self, number: int) -> Rollout:
         """Read a rollout. Raises Refused when there is none of that number."""
@@ -160,13 +188,17 @@ class Store:
             raise DeployError(f"the journal lost step {n} of rollout {rollout}")
         return entry
 
-    def step_done(self, lock: Lock, rollout: int, phase: Phase, n: int, detail: dict[str, Any]) -> None:
-        """Write that a step was carried out and read back."""
+    def step_done(
+        self, lock: Lock, rollout: int, phase: Phase, n: int, detail: dict[str, Any], deed: Deed | None = None
+    ) -> None:
+        """Write that a step was carried out and read back; `deed` where a person did it."""
         with self.database.transaction() as db:
             check(db, lock)
             self._end_step(db, rollout, phase, n, "done", detail)
+            if deed is not None:
+                self.audit.add(db, deed)
 
-    def promoted(self, lock: Lock, rollout: Rollout, n: int, detail: dict[str, Any]) -> None:
+    def promoted(self, lock: Lock, rollout: Rollout, n: int, detail: dict[str, Any], by: str = DEPLOYER) -> None:
         """Write the commit point: step done, release live, standings settled, in one transaction."""
         with self.database.transaction() as db:
             check(db, lock)
@@ -178,6 +210,7 @@ class Store:
             _stand(db, rollout.service, rollout.release, "good")
             if rollout.strategy == "rollback" and rollout.origin:
                 _stand(db, rollout.service, rollout.origin, "rolled-back")
+            self.audit.add(db, _deed(rollout, "promote", "done", by=by))
 
     def turned_back(self, lock: Lock, rollout: Rollout, n: int, error: DeployError) -> None:
         """Write a failed step and the turn back in one transaction: a crash between them would measure again."""
@@ -189,6 +222,9 @@ class Store:
                 "update rollouts set phase = 'back', exit = ?, text = ? where number = ?",
                 (int(error.exit), error.message, rollout.number),
             )
+            by = error.by if isinstance(error, Aborted) else DEPLOYER
+            action = "turn back" if by == DEPLOYER else "abort"
+            self.audit.add(db, _deed(rollout, action, "begun", by=by, reason=error.message))
 
     def step_failed(self, lock: Lock, rollout: int, phase: Phase, n: int, error: DeployError) -> None:
         """Write that a step failed where there is no way back."""
@@ -196,33 +232,45 @@ class Store:
             check(db, lock)
             self._end_step(db, rollout, phase, n, "failed", {"error": error.message, "hint": error.hint})
 
-    def held(self, lock: Lock, rollout: int, exit_code: int, text: str) -> None:
+    def held(self, lock: Lock, rollout: Rollout, exit_code: int, text: str, by: str = DEPLOYER) -> None:
         """Write that the rollout waits for a person; it stays open."""
-        self._outcome(lock, rollout, "held", exit_code, text, ended=False)
+        with self.database.transaction() as db:
+            self._outcome(db, lock, rollout, "held", exit_code, text)
+            self.audit.add(db, _deed(rollout, "hold" if by == DEPLOYER else "pause", "held", by=by, reason=text))
 
-    def stuck(self, lock: Lock, rollout: int, text: str) -> None:
+    def stuck(self, lock: Lock, rollout: Rollout, text: str) -> None:
         """Write that the rollout needs a person; it stays open, so that `resume` can try again."""
-        self._outcome(lock, rollout, "stuck", int(Exit.NEEDS_PERSON), text, ended=False)
+        with self.database.transaction() as db:
+            self._outcome(db, lock, rollout, "stuck", int(Exit.NEEDS_PERSON), text)
+            self.audit.add(db, _deed(rollout, "end", "stuck", by=DEPLOYER, reason=text))
 
     def ended(self, lock: Lock, rollout: Rollout, outcome: Outcome, exit_code: int, text: str) -> None:
         """Write the end of a rollout."""
-        if outcome == "reverted":
-            with self.database.transaction() as db:
-                check(db, lock)
+        with self.database.transaction() as db:
+            self._outcome(db, lock, rollout, outcome, exit_code, text, ended_at=self.clock.now())
+            if outcome == "reverted":
                 # A release that was good before and could not be brought back has not become bad by that.
                 db.execute(
                     "update releases set standing = 'failed' where service = ? and number = ? and standing = 'new'",
                     (rollout.service, rollout.release),
                 )
-        self._outcome(lock, rollout.number, outcome, exit_code, text, ended=True)
+            self.audit.add(db, _deed(rollout, "end", outcome, by=DEPLOYER, reason=text))
 
-    def _outcome(self, lock: Lock, rollout: int, outcome: str, exit_code: int, text: str, *, ended: bool) -> None:
-        with self.database.transaction() as db:
-            check(db, lock)
-            db.execute(
-                "update rollouts set outcome = ?, exit = ?, text = ?, ended_at = ? where number = ?",
-                (outcome, exit_code, text, self.clock.now() if ended else None, rollout),
-            )
+    def _outcome(
+        self,
+        db: sqlite3.Connection,
+        lock: Lock,
+        rollout: Rollout,
+        outcome: str,
+        exit_code: int,
+        text: str,
+        ended_at: float | None = None,
+    ) -> None:
+        check(db, lock)
+        db.execute(
+            "update rollouts set outcome = ?, exit = ?, text = ?, ended_at = ? where number = ?",
+            (outcome, exit_code, text, ended_at, rollout.number),
+        )
 
     def _end_step(
         self, db: sqlite3.Connection, rollout: int, phase: Phase, n: int, state: str, detail: dict[str, Any]
@@ -247,21 +295,23 @@ class Store:
         """Forget the warm environment: it is gone."""
         self.set_warm(lock, 0, "blue", 0.0)
 
-    def taken_down(self, lock: Lock) -> None:
-        """Remember that nothing of the service runs any more."""
+    def taken_down(self, lock: Lock, detail: str = "", reason: str = "") -> None:
+        """Remember that nothing of the service runs any more; `detail` says what was removed."""
         with self.database.transaction() as db:
             check(db, lock)
+            self.audit.add(db, Deed("down", lock.service, detail=detail, reason=reason))
             db.execute("update services set stable = 0, warm = 0, warm_until = 0 where name = ?", (lock.service,))
 
     # -- asks: what people want of a running rollout
 
-    def ask(self, rollout: int, kind: str, by: str, reason: str) -> None:
+    def ask(self, rollout: Rollout, kind: str, by: str, reason: str) -> None:
         """Leave a wish for the process that drives the rollout."""
         with self.database.transaction() as db:
             db.execute(
                 "insert into asks (rollout, kind, by, reason, at) values (?, ?, ?, ?, ?)",
-                (rollout, kind, by, reason, self.clock.now()),
+                (rollout.number, kind, by, reason, self.clock.now()),
             )
+            self.audit.add(db, _deed(rollout, kind, "asked", by=by, reason=reason))
 
     def next_ask(self, rollout: int) -> Ask | None:
         """Read the oldest wish that nobody took."""
@@ -343,3 +393,16 @@ class Store:
 
 def _stand(db: sqlite3.Connection, service: str, number: int, standing: str) -> None:
     db.execute("update releases set standing = ? where service = ? and number = ?", (standing, service, number))
+
+
+def _brought(db: sqlite3.Connection, plan: Plan) -> str:
+    """Say what a rollout brings, in words that still tell it when the release is forgotten."""
+    row = db.execute(
+        "select version, image, image_id from releases where service = ? and number = ?", (plan.service, plan.release)
+    ).fetchone()
+    what = f" ({row['version']}), {row['image']} = {row['image_id']}" if row else ""
+    return f"{plan.strategy}: {f'r{plan.origin}' if plan.origin else 'nothing'} → r{plan.release}{what}"
+
+
+def _deed(rollout: Rollout, action: str, result: str, *, by: str = "", reason: str = "") -> Deed:
+    return Deed(action, rollout.service, result, rollout.number, rollout.release, reason=reason, by=by)

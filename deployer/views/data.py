@@ -187,6 +187,53 @@ class PlanView(View):
 
 
 @dataclass(frozen=True)
+class AuditRow(View):
+    """A record of the audit log; `at` is UTC as it was written, `hash` seals it and all records before."""
+
+    n: int
+    at: str
+    by: str
+    uid: int
+    host: str
+    pid: int
+    origin: str
+    version: str
+    service: str
+    rollout: int
+    release: int
+    action: str
+    result: str
+    detail: str
+    reason: str
+    before: str
+    hash: str
+
+
+@dataclass(frozen=True)
+class AuditView(View):
+    """Records of the audit log (of a service, or of all where it is empty), the newest first."""
+
+    service: str
+    records: tuple[AuditRow, ...]
+
+
+@dataclass(frozen=True)
+class ChainView(View):
+    """What following the audit log found; `records` follow each other, and the last of them has the hash `head`.
+
+    `broken` is the number of the first record that is wrong or missing, 0 when none is. `file` is empty for the store's
+    log. `since` counts the records after the hash that was given, None when there was none.
+    """
+
+    file: str
+    records: int
+    head: str
+    broken: int = 0
+    problem: str = ""
+    since: int | None = None
+
+
+@dataclass(frozen=True)
 class Finding(View):
     """One thing that `deploy doctor` looked at; `level` is ok, warn or bad."""
 

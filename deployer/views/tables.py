@@ -7,7 +7,10 @@ from typing import Any
 
 from deployer.steps import percent
 from deployer.views import text as write
+from deployer.views.audit import audit, chain
 from deployer.views.data import (
+    AuditView,
+    ChainView,
     DoctorView,
     EnvironmentView,
     HistoryView,
@@ -230,4 +233,6 @@ _RENDERERS: dict[type[View], Callable[[Any, float, Ink], list[str]]] = {
     PlanView: _plan,
     DoctorView: _doctor,
     JudgementView: judgement,
+    AuditView: audit,
+    ChainView: chain,
 }

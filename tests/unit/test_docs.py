@@ -60,6 +60,8 @@ def problem_with(line: str) -> str:
     command = group().get_command(click.Context(group()), name)
     if command is None:
         return f"there is no command {name}"
+    if isinstance(command, click.Group) and rest and rest[0] in command.commands:
+        command = command.commands[rest.pop(0)]
     context = click.Context(command, info_name=name)
     try:
         _, extra, _ = command.make_parser(context).parse_args(list(rest))
@@ -93,6 +95,9 @@ def test_every_command_exists(document: Path) -> None:
         ("deploy gitops", "there is no command gitops"),
         ("deploy canary --precent 10", "--precent"),
         ("deploy status now", "too many words: ['now']"),
+        ("deploy audit verify FILE --head HASH", ""),
+        ("deploy audit verify FILE --limit 3", "No such option"),
+        ("deploy audit everything", "too many words: ['everything']"),
     ],
 )
 def test_what_is_no_command_is_found(line: str, told: str) -> None:

@@ -9,6 +9,9 @@ import pytest
 
 from deployer.views import tables
 from deployer.views.data import (
+    AuditRow,
+    AuditView,
+    ChainView,
     DoctorView,
     EnvironmentView,
     Finding,
@@ -150,7 +153,18 @@ JUDGED = JudgementView(
     changed=("judge.errors.margin: 1.5 → 2.0",),
     notes=("12 requests were not seen by the recorder",),
 )
+ROW = AuditRow(
+    7, "2026-09-21T13:35:00.250+00:00", "dana@ci-3", 1000, "ci-3", 4711, "CI https://ci.example/7", "0.1.0", "shop", 17,
+    42, "start", "begun", "canary: r41 → r42 (2.0), shop:2.0 = sha256:ab", "new cart\nat last", "1" * 64, "2" * 64,
+)  # fmt: skip
+TURNED = replace(ROW, n=8, by="deployer", action="turn back", detail="", reason="r42 is worse", before="2" * 64)
+AUDIT = AuditView("", (TURNED, ROW, replace(ROW, n=1, at="tampered", rollout=0, action="down", reason="")))
+BROKEN = ChainView("", 3, "3" * 64, 4, "record 4 is missing: 5 comes next")
 VIEWS: dict[str, View] = {
+    "audit": AUDIT,
+    "audit-none": AuditView("blog", ()),
+    "chain": ChainView("audit.jsonl", 8, "2" * 64, since=1),
+    "chain-broken": BROKEN,
     "status": STATUS,
     "status-guarded": GUARDED,
     "status-stopped": replace(GUARDED, safety=SafetyView(budget=50, spent=50, over=True)),

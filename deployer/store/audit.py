@@ -1,0 +1,115 @@
+"""The audit log: who did what, why, when, from where, and what came of it; each record seals the one before.
+
+A record's hash is the SHA-256 of its fields as JSON, the hash of the record before among them; the first one follows a
+hash of the installation's id. Whoever changes, removes or reorders a record has to make all later ones anew, and
+cannot if a later hash is known elsewhere. `audit_chain` reads what is written here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sqlite3
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from datetime import UTC, datetime
+from typing import Any
+
+from deployer.clock import Clock
+from deployer.store.actor import Actor
+
+LONGEST = 2000  # characters of a text that are kept
+
+
+@dataclass(frozen=True)
+class Deed:
+    """What is to be recorded. `by` is who did it; else the one for whom this process acts.
+
+    `detail` says what it was done to, in words of ours; `reason` is the text of a person, or why the deployer did it.
+    """
+
+    action: str
+    service: str
+    result: str = "done"
+    rollout: int = 0
+    release: int = 0
+    detail: str = ""
+    reason: str = ""
+    by: str = ""
+
+
+@dataclass(frozen=True)
+class Record:
+    """One line of the audit log. `at` is UTC, `before` the hash of the record before."""
+
+    n: int
+    at: str
+    by: str
+    uid: int
+    host: str
+    pid: int
+    origin: str
+    version: str
+    service: str
+    rollout: int
+    release: int
+    action: str
+    result: str
+    detail: str
+    reason: str
+    before: str
+    hash: str
+
+
+COLUMNS = tuple(field.name for field in fields(Record))
+
+
+def seal(record: Mapping[str, Any]) -> str:
+    """Give the hash of a record: of all its fields but `hash`, as JSON with sorted keys, no blanks and ASCII only."""
+    content = {key: value for key, value in record.items() if key != "hash"}
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"), default=repr)
+    return hashlib.sha256(text.encode("ascii")).hexdigest()
+
+
+def genesis(installation: str) -> str:
+    """Give what the first record of an installation follows."""
+    return hashlib.sha256(f"audit log of {installation}".encode()).hexdigest()
+
+
+def installation(db: sqlite3.Connection) -> str:
+    """Read the id of the installation that a store belongs to."""
+    return str(db.execute("select value from meta where key = 'installation'").fetchone()["value"])
+
+
+class Audit:
+    """Adds to the audit log, for one process."""
+
+    def __init__(self, clock: Clock, actor: Actor) -> None:
+        self.actor = actor
+        self._clock = clock
+
+    def add(self, db: sqlite3.Connection, deed: Deed) -> Record:
+        """Record a deed in the transaction that does it: both are there, or neither is."""
+        last = db.execute("select n, hash from audit order by n desc limit 1").fetchone()
+        who = {key: _text(value) for key, value in asdict(self.actor).items()}
+        what = {key: _text(value) for key, value in asdict(deed).items() if key != "by"}
+        content = {
+            **who,
+            **what,
+            "n": last["n"] + 1 if last else 1,
+            "at": datetime.fromtimestamp(self._clock.now(), UTC).isoformat(timespec="milliseconds"),
+            "by": _text(deed.by or self.actor.by),
+            "before": last["hash"] if last else genesis(installation(db)),
+        }
+        record = Record(**content, hash=seal(content))
+        marks = ", ".join("?" * len(COLUMNS))
+        db.execute(f"insert into audit ({', '.join(COLUMNS)}) values ({marks})", tuple(asdict(record).values()))  # noqa: S608 - names of ours
+        return record
+
+
+def _text(value: Any) -> Any:
+    """Bound a text, and write what is no Unicode (an argument in another encoding) so that it can be read back."""
+    if not isinstance(value, str):
+        return value
+    whole = value.encode("utf-8", "backslashreplace").decode().replace("\0", "\\x00")
+    return whole if len(whole) <= LONGEST else f"{whole[: LONGEST - 1]}…"
