@@ -6,13 +6,14 @@ An event is plain data: `kind`, Unix time, service, rollout number, and fields t
     rollout.resumed   phase, by
     step.began        phase, n, of, step (kind), text, deadline, until (Unix seconds)
     step.progress     n, text, and whatever the step knows (done, of)
-    step.done         phase, n, text, seconds
+    step.done         phase, n, step (kind), text, seconds
     step.failed       phase, n, step, error, hint, log: [line, …]
     task              playbook, task, host, status (ok, changed, failed, skipped, unreachable), message
     traffic.changed   stable (colour), share (bp), lease, budget, baseline (bp)
-    sample            share_asked, share_measured, stable: {…}, candidate: {…}, rest: {requests, errors, p50, p99},
-                      lost, shielded, spent, budget, shown, more
-    verdict           verdict (worse, no worse, cannot judge), text, and the measured values beside their limits
+    sample            share_asked, share_measured, stable: {…}, candidate: {…}, rest: {requests, errors, p50, p95, p99},
+                      lost, shielded, spent, budget, shown, more, waits
+    verdict           verdict (worse, no worse, cannot judge), text, watched: {…}, and the measured values beside their
+                      limits
     metric            name, verdict (worse, no worse, cannot judge), text, candidate, stable, limit, dry_run
     budget.spent      spent, limit
     shield.used       shielded, answered

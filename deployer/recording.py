@@ -24,6 +24,7 @@ from deployer.packing import is_empty, packed, unpacked
 FORMAT = 1
 LARGEST = 256 << 20  # bytes of one file: days of a quiet service, most of a day of a busy one
 KEPT = 100  # files in a folder
+_HINT = "give a file that `deploy record` wrote"
 _SHIELDED = re.compile(rb'"shielded":(\d+)')
 _IDLE = 240  # looks at which nothing had been answered that share a line: a minute of them
 
@@ -173,14 +174,29 @@ class Recording:
                 for number, line in enumerate(lines, 1):
                     yield from _read(self.path, number, line)
         except (OSError, UnicodeDecodeError) as error:
-            raise Refused(f"{self.path} cannot be read: {error}", "give a file that `deploy record` wrote") from None
+            raise Refused(f"{self.path} cannot be read: {error}", _HINT) from None
+
+
+class NoRecording(Refused):
+    """A file that can be read is no recording: it `lacks` something."""
+
+    def __init__(self, path: Path, lacks: str) -> None:
+        super().__init__(f"{path} is no recording: {lacks}", _HINT)
+        self.lacks = lacks
 
 
 def read(path: Path) -> Recording:
-    """Open a recording. Raises Refused for a file that is none."""
+    """Open a recording. Raises NoRecording for a file that is none, Refused for one that cannot be read."""
+    try:
+        with path.open("rb") as lines:
+            begins = lines.readline(65536)
+    except OSError as error:
+        raise Refused(f"{path} cannot be read: {error.strerror}", _HINT) from None
+    if b'"recording":' not in begins:
+        raise NoRecording(path, "its first line is no header" if begins else "it is empty")
     first = next(iter(Recording(path, {})), None)
     if not isinstance(first, Drive):
-        raise Refused(f"{path} is no recording: its first line is no header", "`deploy record` writes recordings")
+        raise NoRecording(path, "its first line is no header")
     return Recording(path, first.header)
 
 
@@ -242,8 +258,16 @@ def _read(path: Path, number: int, line: str) -> Iterator[Mark]:
     except (ValueError, KeyError, TypeError) as error:
         if not line.endswith("\n"):
             return  # whoever wrote it was killed
-        raise Refused(f"{path}:{number}: no line of a recording: {error!r}", "the lines before it are fine") from None
+        raise Refused(
+            f"{path}:{number}: no line of a recording: {_told(error)}",
+            f"the lines before it are fine: `head -n {number - 1}` gives them",
+        ) from None
     yield from marks
+
+
+def _told(error: Exception) -> str:
+    """Say what is wrong with a line in words; a KeyError has only the key, quoted."""
+    return f"{error} is missing" if isinstance(error, KeyError) else str(error)
 
 
 def _marks(data: dict[str, Any]) -> Iterator[Mark]:

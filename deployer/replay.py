@@ -16,8 +16,10 @@ from deployer.errors import Refused
 from deployer.judge import Verdict, Verdicts
 from deployer.manifest.models import Judge
 from deployer.model import Counts, Sample
-from deployer.recording import Cut, Drive, Looked, Mark, Watching, read
-from deployer.requestlog import RequestLog, is_log
+from deployer.recording import Cut, Drive, Looked, Mark, NoRecording, Watching, read
+from deployer.requestlog import NEEDED, RequestLog, is_log
+
+_HINT = f"give what `deploy record` wrote, or a log of requests: {NEEDED}"
 
 # Seconds before the end of a watch at which its last look may be: it begins in the journal, then in the recording.
 _LATE = 0.5
@@ -99,13 +101,20 @@ class Judgement:
 
     @property
     def deciding(self) -> Stage:
-        """The stage that decided: the first that was found worse, or that could not be judged, else the last."""
-        return next((s for s in self.stages if s.outcome == self.decision), self.stages[-1])
+        """The stage that decided: the first that was found worse, or that could not be judged; else the last."""
+        if self.decision == "passes":
+            return self.stages[-1]
+        return next(s for s in self.stages if s.outcome == self.decision)
 
 
 def open_source(path: Path) -> Source:
     """Open a recording or a log of requests. Raises Refused for a file that is neither."""
-    return RequestLog(path) if is_log(path) else read(path)
+    if is_log(path):
+        return RequestLog(path)
+    try:
+        return read(path)
+    except NoRecording as error:
+        raise Refused(f"{path} is neither a recording nor a log of requests: {error.lacks}", _HINT) from None
 
 
 def recorded_policy(source: Source) -> Policy:

@@ -23,7 +23,7 @@ from deployer.recording import Drive, Looked, Mark, Watching
 
 FIELDS = ("time", "side", "status", "error", "ms", "share", "client")
 LOOK = 0.25  # seconds of requests that are looked at together, as a deploy does it
-_HINT = "each line needs time, side (stable or candidate), share (percent), status or error, and may have ms, client"
+NEEDED = "each line needs time, side (stable or candidate), share (percent), status or error, and may have ms, client"
 
 
 @dataclass(frozen=True)
@@ -71,9 +71,9 @@ class RequestLog:
                     try:
                         yield _request(row)
                     except (KeyError, ValueError, TypeError) as error:
-                        raise Refused(f"{self.path}:{number}: no request: {_told(error)}", _HINT) from None
+                        raise Refused(f"{self.path}:{number}: no request: {_told(error)}", NEEDED) from None
         except (OSError, UnicodeDecodeError) as error:
-            raise Refused(f"{self.path} cannot be read: {error}", _HINT) from None
+            raise Refused(f"{self.path} cannot be read: {error}", NEEDED) from None
 
 
 def is_log(path: Path) -> bool:

@@ -29,7 +29,12 @@ SAY = 5.0  # seconds between two lines about it; a terminal has one line that ch
 
 @click.command("record")
 @common("file", "destination", "service")
-@click.option("-o", "--out", type=click.Path(path_type=Path), help="The file to write; else SERVICE-TIME.jsonl.")
+@click.option(
+    "-o",
+    "--out",
+    type=click.Path(path_type=Path),
+    help="The file to write; else SERVICE-TIME.jsonl, with --rollout stdout.",
+)
 @click.option("--for", "span", metavar="TIME", help="How long, e.g. 10m; until Ctrl-C unless given.")
 @click.option("--rollout", "number", type=click.IntRange(1), metavar="N", help="Copy the recording of a rollout.")
 def record(common: Common, out: Path | None, span: str | None, number: int | None) -> int:
@@ -61,7 +66,10 @@ def _export(opened: House, number: int, out: Path | None) -> int:
     if out is None:
         sys.stdout.write(source.read_text(encoding="ascii"))
         return int(Exit.DONE)
-    out.write_bytes(source.read_bytes())
+    try:
+        out.write_bytes(source.read_bytes())
+    except OSError as error:
+        raise Refused(f"{out} cannot be written: {error.strerror}", "name another file with -o") from None
     sys.stdout.write(f"wrote {out}; `deploy judge {out}` judges it again\n")
     return int(Exit.DONE)
 
@@ -83,8 +91,14 @@ def _record(opened: House, name: str, path: Path, limit: float | None) -> int:
         recorder.close()
     if recorder.broken:
         raise Refused(f"{path} cannot be written: {recorder.broken}", "name another file with -o")
-    sys.stdout.write(f"wrote {path}; `deploy judge {path}` judges it\n")
+    sys.stdout.write(f"wrote {path}: {progress.told}; {_advice(path, progress)}\n")
     return int(Exit.DONE)
+
+
+def _advice(path: Path, progress: _Progress) -> str:
+    if progress.compared:
+        return f"`deploy judge {path}` judges it"
+    return "nothing in it can be judged, as no candidate answered meanwhile"
 
 
 @contextmanager
@@ -94,6 +108,12 @@ def _progress(service: str) -> Iterator[_Progress]:
         yield progress
     finally:
         progress.end()
+
+
+def _answers(counts: Counts) -> str:
+    if not counts.requests:
+        return "has answered nothing"
+    return f"answered {count(counts.requests)} ({part(counts.errors, counts.requests)} bad)"
 
 
 class _Progress:
@@ -112,12 +132,20 @@ class _Progress:
         self._candidate += Counts(sample.candidate.requests, sample.candidate.errors)
         if at - self._said >= (LOOK if self._paints else SAY):
             self._said = at
-            self._say(f"recording {self._service} {stopwatch(at - self._began)}  {self._sides(sample)}")
+            self._say(
+                f"recording {self._service} {stopwatch(at - self._began)}  {percent(sample.share)} asked; {self.told}"
+            )
 
-    def _sides(self, sample: Sample) -> str:
+    @property
+    def told(self) -> str:
+        """What both sides answered so far."""
         sides = (("stable", self._stable), ("candidate", self._candidate))
-        told = ", ".join(f"{name} {count(s.requests)} ({part(s.errors, s.requests)} bad)" for name, s in sides)
-        return f"{percent(sample.share)} asked; {told}"
+        return ", ".join(f"{name} {_answers(counts)}" for name, counts in sides)
+
+    @property
+    def compared(self) -> bool:
+        """Whether the candidate has answered at all."""
+        return bool(self._candidate.requests)
 
     def _say(self, text: str) -> None:
         sys.stderr.write(f"\r\x1b[K{text}" if self._paints else f"{text}\n")

@@ -29,6 +29,8 @@ def report(common: Common, number: int | None, out: Path | None, form: Format | 
     The page needs nothing else: it may be mailed, kept, or opened from a disk. `junit` and `json` are for pipelines,
     `md` for pull requests.
     """
+    if out is None and form in (None, "html") and sys.stdout.isatty():
+        raise Refused("a page is nothing for a terminal", "deploy report -o report.html, or --format md")
     form = form or (_BY_SUFFIX.get(out.suffix.lower()) if out else "html")
     if form is None:
         raise Refused(f"{out} does not say its format", f"write --format {'|'.join(FORMATS)}")
@@ -42,6 +44,6 @@ def report(common: Common, number: int | None, out: Path | None, form: Format | 
     try:
         files.replace(out, text, 0o644)
     except OSError as error:
-        raise Refused(f"{out} cannot be written: {error}", "name another file with -o") from None
+        raise Refused(f"{out} cannot be written: {error.strerror}", "name another file with -o") from None
     sys.stdout.write(f"wrote {out}\n")
     return int(Exit.DONE)

@@ -6,6 +6,8 @@ from typing import Any
 
 from deployer.model import FULL, Counts, Sample
 
+QUANTILES = (0.5, 0.95, 0.99)
+
 
 class Tally:
     """Both sides since a watch began, as views show them."""
@@ -41,10 +43,9 @@ class Tally:
 
 
 def _side(counts: Counts) -> dict[str, Any]:
-    p50, p99 = counts.quantile(0.5), counts.quantile(0.99)
+    times = {f"p{round(100 * q)}": counts.quantile(q) for q in QUANTILES}
     return {
         "requests": counts.requests,
         "errors": counts.errors,
-        "p50": None if p50 is None else round(p50, 2),
-        "p99": None if p99 is None else round(p99, 2),
+        **{name: None if ms is None else round(ms, 2) for name, ms in times.items()},
     }

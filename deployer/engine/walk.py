@@ -191,7 +191,8 @@ def _one(run: Run, phase: Phase, n: int, step: Step) -> None:
         run.store.promoted(run.lock, run.rollout, n, detail, run.by if run.hurry else DEPLOYER)
     else:
         run.store.step_done(run.lock, run.rollout.number, phase, n, detail, _approval(run, step))
-    run.tell("step.done", phase=phase, n=n, text=step.explain(), seconds=round(run.clock.monotonic() - began, 3))
+    seconds = round(run.clock.monotonic() - began, 3)
+    run.tell("step.done", phase=phase, n=n, step=step.kind, text=step.explain(), seconds=seconds)
 
 
 def _approval(run: Run, step: Step) -> Deed | None:

@@ -12,7 +12,16 @@ from deployer.engine.gates import crashed, last_words
 from deployer.engine.metrics import MetricWatch
 from deployer.engine.run import Hold, Run
 from deployer.engine.tally import Tally
-from deployer.errors import BudgetSpent, CannotJudge, DriverFailed, Exit, StepFailed, VerdictWorse
+from deployer.errors import (
+    BudgetSpent,
+    CannotJudge,
+    DeployError,
+    DriverFailed,
+    Exit,
+    LockLost,
+    StepFailed,
+    VerdictWorse,
+)
 from deployer.judge.verdicts import Verdict
 from deployer.model import Instance, Place
 from deployer.steps import Watch, percent, span
@@ -28,13 +37,25 @@ def watch(run: Run, step: Watch, until: float, deadline: Deadline) -> dict[str, 
     What is still missing at the deadline makes it undecided. Gives what is kept in the journal.
     """
     with closing(MetricWatch(run, step)) as metrics:
-        return _watch(run, step, Watching(run, step, until, metrics), deadline)
+        watching = Watching(run, step, until, metrics)
+        try:
+            return _watch(run, step, watching, deadline)
+        except LockLost:
+            raise
+        except BudgetSpent:
+            run.clock.sleep(LOOK_SECONDS)  # nobody gets the candidate any more: the lines of the last answers may come
+            watching.say_last()
+            raise
+        except (DeployError, Hold):
+            watching.say_last()
+            raise
 
 
 def _watch(run: Run, step: Watch, watching: Watching, deadline: Deadline) -> dict[str, Any]:
     while True:
         run.look()
         if run.hurry:
+            watching.say_last()
             return skipped()
         verdict = watching.look()
         if verdict.kind == "worse":
@@ -65,16 +86,23 @@ class Watching:
         self._next_instances = 0.0
         self._silent_since: float | None = None
         self._waits = False  # for a metric
+        self._said = False
         run.evidence.begin(step)
 
     def look(self) -> Verdict:
         """Look at the world, then at what was answered; raises StepFailed when there is nothing left to compare."""
         self._look_around()
+        verdict = self._take()
+        self._follow_budget()
+        proof = {} if self._step.seconds else _proof(verdict)  # a step of fixed time asks for none
+        verdict = self._joined(verdict)
+        self._run.tell("sample", **self._event(), **proof, **self._overtime(verdict))
+        return verdict
+
+    def _take(self) -> Verdict:
         sample, verdict = self._run.evidence.look()
         self._tally.add(sample)
-        self._follow_budget()
-        self._run.tell("sample", **self._event(), **_proof(verdict))
-        return self._joined(verdict)
+        return verdict
 
     def _joined(self, verdict: Verdict) -> Verdict:
         """Join the verdict on the requests with those of other sources: worse if any is, no worse if all are."""
@@ -87,25 +115,52 @@ class Watching:
         shown = verdict.kind == "no worse" or verdict.enough
         return replace(verdict, kind=kind, text=text if shown else f"{verdict.text}; {text}", enough=False)
 
+    @property
+    def _over(self) -> bool:
+        """Tell whether the time of a step of fixed time is over."""
+        return bool(self._step.seconds) and self._run.clock.now() >= self._until
+
+    def _overtime(self, verdict: Verdict) -> dict[str, str]:
+        """Say what a step of fixed time still waits for when its time is over."""
+        if not self._over or self.passes(verdict):
+            return {}
+        if self._silent_since is not None:
+            return {"waits": "there is no answer from the proxy or the runtime"}
+        if self._waits:
+            return {"waits": verdict.text}
+        answers = self._tally.sum.candidate.requests
+        return {"waits": f"the candidate has answered {answers:,} of at least {self._step.requests:,} requests"}
+
     def passes(self, verdict: Verdict) -> bool:
         """Tell whether the step has what it needs to go on."""
         if self._silent_since is not None or self._waits:
             return False
         if self._step.seconds:
-            over = self._run.clock.now() >= self._until
-            return over and (verdict.enough or not self._step.requests)
+            return self._over and (verdict.enough or not self._step.requests)
         return verdict.kind == "no worse" and self._run.clock.monotonic() >= self._began + self._step.least
 
     def say(self, verdict: Verdict) -> None:
-        """Tell what was found at the end of the watch."""
-        run = self._run
+        """Tell what was found at the end of the watch, and what both sides answered in it."""
+        run, self._said = self._run, True
         enough = verdict.enough and bool(self._step.seconds)  # a step that takes as long as needed asks for more
-        run.tell("verdict", verdict=verdict.kind, text=verdict.text, enough=enough, **verdict.values)
+        told = {"verdict": verdict.kind, "text": verdict.text, "enough": enough, "watched": self._watched()}
+        run.tell("verdict", **told, **verdict.values)
         run.evidence.tell_shield()
+
+    def say_last(self) -> None:
+        """Tell what is known of a watch that something else than its verdict ends, up to its last answer."""
+        if not self._said:
+            verdict = self._take()
+            self._run.tell("sample", **self._event())
+            self.say(verdict)
 
     def detail(self, verdict: Verdict) -> dict[str, Any]:
         """Give what is kept of the watch."""
         return {**self._event(), "verdict": verdict.kind, "text": verdict.text}
+
+    def _watched(self) -> dict[str, Any]:
+        seconds = self._run.clock.monotonic() - self._began
+        return {"seconds": round(seconds, 3), **self._event()}
 
     def _event(self) -> dict[str, Any]:
         spending = self._run.spending

@@ -17,4 +17,5 @@ def wilson(errors: int, answers: int, confidence: float = 0.95) -> tuple[float, 
     rate, spread = errors / answers, z * z / answers
     centre = (rate + spread / 2) / (1 + spread)
     half = z / (1 + spread) * math.sqrt(rate * (1 - rate) / answers + spread / (4 * answers))
-    return max(0.0, centre - half), min(1.0, centre + half)
+    # What is 0 or 1 in exact arithmetic is so here too.
+    return max(0.0, centre - half) if errors else 0.0, min(1.0, centre + half) if errors < answers else 1.0

@@ -101,7 +101,7 @@ class Verdicts:
     def _compare(self, sample: Sample, at: float) -> None:
         for watched in (self._watched, *self._on_routes.values()):
             watched.at(at)
-        if not sample.share:
+        if not sample.share and not sample.candidate.requests:  # a spent budget ends the share under its last answers
             self._comparison.teach(sample.stable)
         elif sample.share < FULL:
             self._watched.add(sample.stable, sample.candidate, timed=self._comparison.warm)
@@ -184,9 +184,9 @@ class Verdicts:
         return f"{words.both(self._seen)}: shown to be {shown}"
 
     def _what_is_missing(self, proofs: Sequence[Proof], missing: Sequence[Proof]) -> str:
-        seen = words.both(self._seen)
         if not self._seen.candidate.requests:
-            return f"{seen}: nothing to compare yet"
+            return f"{words.answered('candidate', self._seen.candidate)}: nothing to compare yet"
+        seen = words.both(self._seen)
         names = words.listed([proof.name for proof in missing])
         shown = [proof.name for proof in proofs if proof not in missing]
         told = (

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Union, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
-from deployer.manifest.base import Model
+from deployer.manifest.base import Model, Switchable
 from deployer.manifest.models import Manifest
 from deployer.manifest.tree import Path
 from deployer.manifest.units import Unit
@@ -43,6 +43,24 @@ def unit_of(field: FieldInfo) -> Unit | None:
     """Give the unit of a field's value, None when it has none."""
     found = (mark for mark in (*field.metadata, *marks(field.annotation)) if isinstance(mark, Unit))
     return next(found, None)
+
+
+def spelt(model: Model) -> dict[str, Any]:
+    """Give a section as a manifest would have it: keys by their names there, values with their units, no empty ones."""
+    fields = type(model).model_fields.items()
+    given = {field.alias or name: _spelt(field, getattr(model, name)) for name, field in fields}
+    return {key: value for key, value in given.items() if value is not None}
+
+
+def _spelt(field: FieldInfo, value: Any) -> Any:
+    unit = unit_of(field)
+    if value is None:
+        return False if any(isinstance(mark, Switchable) for mark in field.metadata) else None
+    if isinstance(value, Model):
+        return spelt(value)
+    if isinstance(value, tuple):
+        return [spelt(one) if isinstance(one, Model) else one for one in value]
+    return unit.write(value) if unit else value
 
 
 def section_in(annotation: Any) -> type[Model] | None:

@@ -8,10 +8,12 @@ from typing import Any
 
 from deployer import recording, replay
 from deployer.errors import Refused
+from deployer.manifest.shape import spelt
 from deployer.model import Release
 from deployer.operations import House
 from deployer.reporting.series import points, watched
-from deployer.reporting.watched import Watched, journaled
+from deployer.reporting.watched import Watched
+from deployer.steps import percent
 from deployer.store import Rollout
 from deployer.views.data import RolloutView
 from deployer.views.jsonl import parse
@@ -19,9 +21,9 @@ from deployer.views.plain import sentence
 from deployer.views.report.data import Line, Mark, MetricView, Placed, ReportView
 from deployer.views.text import moment, plural
 from deployer.views.text import release as named
+from deployer.views.watches import bill, budget, watches, with_shares
 from deployer.views.why import why
 
-_LIMITS = frozenset({"traffic.changed", "budget.spent"})
 _NOT_TOLD = frozenset({"step.began", "task"})  # the steps say when they began; playbooks may have hundreds of tasks
 
 
@@ -40,7 +42,6 @@ def gather(house: House, told: RolloutView) -> ReportView:
         log=found.log,
         trips=tuple((trip.kind, trip.text) for trip in found.trips),
         asked=found.asked,
-        budget=_budget(told.events),
         highest=max((int(e.get("share") or 0) for e in told.events if e["event"] == "traffic.changed"), default=0),
         metrics=tuple(_metrics(told.events)),
         marks=tuple(_marks(told.events)),
@@ -48,25 +49,18 @@ def gather(house: House, told: RolloutView) -> ReportView:
         timeline=tuple(_timeline(told.events)),
         instances=tuple(_instances(house, rollout)),
         about=tuple(_about(rollout, release, origin)),
-        policy=release.manifest.judge.model_dump(mode="json", by_alias=True),
+        policy=spelt(release.manifest.judge),
         made_at=house.clock.now(),
     )
-    return _measured(house, _counted(house, view, rollout))
+    return _measured(house, _counted(view, told.events))
 
 
-def _counted(house: House, view: ReportView, rollout: Rollout) -> ReportView:
-    """Add what the journal kept of the watches: it is there without a recording too."""
-    entries = house.store.journal(rollout.number)
-    watches = journaled(rollout, entries)
-    details = [e.detail for e in entries if "spent" in e.detail]
-    return replace(
-        view,
-        watches=watches,
-        answers=sum(w.candidate.requests for w in watches),
-        budget=max([view.budget, *(int(d.get("budget") or 0) for d in details)]),
-        seen=max((int(d["spent"]) for d in details), default=None),
-        shielded=sum(w.shielded for w in watches),
-    )
+def _counted(view: ReportView, events: Sequence[Mapping[str, Any]]) -> ReportView:
+    """Add what the watches told at their ends: it is there without a recording too."""
+    told, cost = watches(events), bill(events)
+    answers = sum(w.candidate.requests for w in told)
+    view = replace(view, watches=told, answers=answers, budget=budget(events))
+    return replace(view, seen=cost.seen, shielded=cost.shielded) if cost else view
 
 
 def _measured(house: House, view: ReportView) -> ReportView:
@@ -89,16 +83,11 @@ def _measured(house: House, view: ReportView) -> ReportView:
         points=seen,
         watches=sides.views(),
         answers=sum(w.candidate.requests for w in sides.views()),
-        seen=seen[-1].seen,
+        seen=max(seen[-1].seen, view.seen or 0),
         shielded=seen[-1].shielded,
         lost=sides.lost,
         notes=(*view.notes, lost) if sides.lost else view.notes,
     )
-
-
-def _budget(events: Sequence[Mapping[str, Any]]) -> int:
-    """Give the highest limit that was written: it grows with what the margin allows."""
-    return max((int(e.get("budget") or e.get("limit") or 0) for e in events if e["event"] in _LIMITS), default=0)
 
 
 def _metrics(events: Sequence[Mapping[str, Any]]) -> Iterator[MetricView]:
@@ -113,18 +102,18 @@ def _marks(events: Sequence[Mapping[str, Any]]) -> Iterator[Mark]:
         at = float(event["at"])
         match event["event"]:
             case "traffic.changed" if event.get("share"):
-                yield Mark(at, "share", f"{moment(at)[11:]}: {int(event['share']) / 100:g} % asked")
+                share = percent(int(event["share"]))
+                yield Mark(at, "share", f"share {share}", f"{moment(at)[11:]}: {share} asked")
             case "rollout.turned":
-                yield Mark(at, "end", f"{moment(at)[11:]}: taken back: {event.get('error', '')}")
+                yield Mark(at, "end", "taken back", f"{moment(at)[11:]}: taken back: {event.get('error', '')}")
+            case "rollout.held":
+                yield Mark(at, "held", "held", f"{moment(at)[11:]}: {event.get('text', '')}")
             case "step.done" if event.get("step") == "promote":
-                yield Mark(at, "promoted", f"{moment(at)[11:]}: promoted")
+                yield Mark(at, "promoted", "promoted", f"{moment(at)[11:]}: promoted")
 
 
 def _timeline(events: Sequence[dict[str, Any]]) -> Iterator[Line]:
-    share = 0
-    for event in map(parse, events):
-        if event.kind == "traffic.changed":
-            share = int(event.data.get("share") or 0)
+    for event, share in with_shares(map(parse, events)):
         if event.kind not in _NOT_TOLD:
             yield Line(event.at, share, event.kind, sentence(event))
 

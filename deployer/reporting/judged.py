@@ -7,10 +7,12 @@ from typing import Any
 
 from deployer.errors import Exit
 from deployer.manifest.models import Judge
+from deployer.manifest.shape import spelt
 from deployer.model import Counts
 from deployer.replay import Judgement, Policy, Source, Stage
 from deployer.steps import percent
 from deployer.views.data import JudgementView, SideView, StageView
+from deployer.views.why import unopposed
 
 EXITS = {"passes": Exit.DONE, "worse": Exit.VERDICT, "cannot judge": Exit.CANNOT_JUDGE}
 
@@ -27,7 +29,7 @@ def judged(source: Source, found: Judgement, under: Policy, recorded: Policy) ->
         rollout=int(header.get("rollout", 0)),
         decision=found.decision,
         exit=int(EXITS[found.decision]),
-        text=last.verdict.text,
+        text=_text(found),
         at=last.began + last.after - found.began,
         share=last.watching.share,
         answers=candidate.requests,
@@ -35,9 +37,18 @@ def judged(source: Source, found: Judgement, under: Policy, recorded: Policy) ->
         seen=candidate.errors - sum(s.shielded for s in passed),
         stages=tuple(map(_stage, found.stages)),
         policy=written(under.judge),
-        changed=tuple(_changes(written(recorded.judge), written(under.judge))),
+        changed=tuple(_changes(spelt(recorded.judge), spelt(under.judge))),
         notes=tuple(_notes(found)),
     )
+
+
+def _text(found: Judgement) -> str:
+    """Say why; for what passes it is the last comparison that speaks."""
+    if found.decision != "passes":
+        return found.deciding.verdict.text
+    compared = [s.verdict for s in found.stages if "stable_requests" in s.verdict.values]
+    verdict = (compared or [found.deciding.verdict])[-1]
+    return unopposed({**verdict.values, "verdict": verdict.kind, "text": verdict.text})
 
 
 def written(judge: Judge) -> dict[str, Any]:

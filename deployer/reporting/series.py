@@ -15,21 +15,25 @@ from deployer.replay import Seen, spoken
 from deployer.views.report.data import Point, Rate
 
 POINTS = 160  # about so many in a report
-FINEST = 1.0  # seconds: shorter stretches hold too few answers to show anything
+LEAST = 20  # at least so many, as far as there were looks: a bad release may be gone within two seconds
+USUAL = 1.0  # seconds: shorter stretches are for short rollouts
 TIMED = 8  # stretches whose answer times are shown together
 
 
 def points(looks: Iterable[Seen], watched: float) -> Iterator[Point]:
     """Give the points of a rollout that was watched so many seconds, one after the other, in constant memory."""
-    length = max(FINEST, watched / POINTS)
+    length = max(watched / POINTS, min(USUAL, watched / LEAST))
     seen = shielded = 0
     for _, of_watch in groupby(looks, key=lambda look: look.watch):
         stable, candidate = _Side(), _Side()
+        began: float | None = None
         for stretch in _stretches(of_watch, length):
+            began = stretch[0].began if began is None else began
             shielded += sum(look.sample.shielded for look in stretch)
             seen += sum(look.sample.candidate.errors - look.sample.shielded for look in stretch)
             sides = _sum(look.sample.stable for look in stretch), _sum(look.sample.candidate for look in stretch)
-            yield _point(stretch, stable.after(sides[0]), candidate.after(sides[1]), seen, shielded)
+            yield _point(began, stretch, stable.after(sides[0]), candidate.after(sides[1]), seen, shielded)
+            began = stretch[-1].at
 
 
 def watched(marks: Iterable[Mark]) -> float:
@@ -80,11 +84,12 @@ def _sum(counts: Iterable[Counts]) -> Counts:
     return sum(counts, Counts())
 
 
-def _point(looks: list[Seen], stable: Rate, candidate: Rate, seen: int, shielded: int) -> Point:
+def _point(began: float, looks: list[Seen], stable: Rate, candidate: Rate, seen: int, shielded: int) -> Point:
     last = spoken(looks)
     total = stable.requests + candidate.requests + sum(look.sample.rest.requests for look in looks)
     worse, proofs = progress(last.verdict.values)
     return Point(
+        began=began,
         at=looks[-1].at,
         watch=last.watch,
         share=last.watching.share,

@@ -1,17 +1,13 @@
-"""Both sides in each watch: from the looks of a recording, or from what the journal kept."""
+"""Both sides in each watch, from the looks of a recording."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator
 
 from deployer.model import Counts
 from deployer.replay import Seen, spoken
 from deployer.reporting.judged import side
-from deployer.steps import Watch
-from deployer.store import Entry, Rollout
-from deployer.views.data import SideView
-from deployer.views.report.data import WatchView
+from deployer.views.data import WatchView
 
 
 class Watched:
@@ -61,29 +57,3 @@ class _Counting:
             enough=last.verdict.enough and bool(last.watching.seconds),
             values=dict(last.verdict.values),
         )
-
-
-def journaled(rollout: Rollout, entries: Sequence[Entry]) -> tuple[WatchView, ...]:
-    """Give the watches as the journal has them: those that came to an end."""
-    steps = rollout.plan.forward
-    ended = [e for e in entries if e.phase == "forward" and "candidate" in e.detail and isinstance(steps[e.n], Watch)]
-    return tuple(_view(entry, steps[entry.n]) for entry in ended)
-
-
-def _view(entry: Entry, step: Any) -> WatchView:
-    detail = entry.detail
-    return WatchView(
-        share=step.share,
-        at=entry.began_at,
-        seconds=(entry.ended_at or entry.began_at) - entry.began_at,
-        verdict=str(detail.get("verdict", "")),
-        text=str(detail.get("text", "")),
-        stable=_side(detail["stable"]),
-        candidate=_side(detail["candidate"]),
-        shielded=int(detail.get("shielded") or 0),
-        enough=entry.state == "done",
-    )
-
-
-def _side(data: Mapping[str, Any]) -> SideView:
-    return SideView(int(data["requests"]), int(data["errors"]), data.get("p50"), data.get("p95"), data.get("p99"))

@@ -262,6 +262,25 @@ class SideView(View):
 
 
 @dataclass(frozen=True)
+class WatchView(View):
+    """One watch: its share, how long, both sides, and the last verdict with its values beside their limits.
+
+    `enough`: what a watch of fixed time asks for was seen, though "no worse" was not shown.
+    """
+
+    share: int
+    at: float
+    seconds: float
+    verdict: str
+    text: str
+    stable: SideView
+    candidate: SideView
+    shielded: int = 0
+    enough: bool = False
+    values: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class StageView(View):
     """What a policy made of one watch: `outcome` is worse, passes or cannot judge, `after` so many seconds.
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from deployer.steps import percent
-from deployer.views.data import JudgementView, SideView, StageView
-from deployer.views.text import columns, count, duration, latency, one_line, part, plural
+from deployer.views.data import JudgementView, StageView
+from deployer.views.text import columns, duration, one_line, plural
+from deployer.views.watches import HEADS, cells
 
 Ink = Callable[[str, str], str]
 DECISIONS = {"worse": ("✗", "red"), "passes": ("✓", "green"), "cannot judge": ("?", "yellow")}
@@ -17,11 +18,11 @@ def judgement(view: JudgementView, _: float, ink: Ink) -> list[str]:
     sign, style = DECISIONS[view.decision]
     of = f", rollout {view.rollout}" if view.rollout else ""
     out = [f"{ink(f'{sign} {view.decision}', style)}  {one_line(view.text)}", f"  {_where(view)}", ""]
-    heads = ("share", "outcome", "after", "side", "answers", "errors", "", "p50", "p95", "p99")
+    heads = ("share", "outcome", "after", *HEADS)
     rows = [[ink(head, "dim") for head in heads]]
     for stage in view.stages:
         rows += _stage(stage, ink)
-    out += columns(rows)
+    out += columns(rows, right=range(4, 10))
     out += ["", f"{ink('judged', 'dim')}: {one_line(view.file)} ({one_line(view.service)}{of})"]
     under = "; ".join(view.changed) if view.changed else "as recorded"
     out.append(f"{ink('policy', 'dim')}: {one_line(under)}")
@@ -38,11 +39,6 @@ def _stage(stage: StageView, ink: Ink) -> list[list[str]]:
     if stage.outcome == "passes":
         outcome += " (no worse)" if stage.proved else " (seen enough)"
     return [
-        [percent(stage.share), outcome, duration(stage.after), *_side("candidate", stage.candidate)],
-        ["", "", "", *_side("stable", stage.stable)],
+        [percent(stage.share), outcome, duration(stage.after), *cells("candidate", stage.candidate)],
+        ["", "", "", *cells("stable", stage.stable)],
     ]
-
-
-def _side(name: str, side: SideView) -> list[str]:
-    times = [latency(ms) for ms in (side.p50, side.p95, side.p99)]
-    return [name, count(side.requests), count(side.errors), part(side.errors, side.requests), *times]

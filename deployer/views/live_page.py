@@ -10,10 +10,10 @@ from rich.text import Text
 
 from deployer.views.live_steps import log_panel, steps_block
 from deployer.views.live_traffic import sides_table, traffic_lines
-from deployer.views.state import Ending, Proof, StepLine, Verdict, ViewState
+from deployer.views.state import Proof, StepLine, Verdict, ViewState
 from deployer.views.text import duration, release, shown, stopwatch
 
-PROOF_BAR = 24  # columns
+PROOF_BAR = 16  # columns
 WIDEST = 110  # longer lines are hard to read, whatever the terminal offers
 VERDICTS = {
     "worse": ("✗", "bold red"),
@@ -66,7 +66,7 @@ def _facts(state: ViewState, now: float) -> RenderableType | None:
     lines = traffic_lines(state)
     if state.proof and state.ending is None:
         lines.append(("proof", _proof(state.proof)))
-    if state.verdict:
+    if state.verdict and not _said_above(state, state.verdict):
         lines.append(("verdict", _verdict(state.verdict)))
     for number, (name, says) in enumerate(state.metrics):
         lines.append(("" if number else "metrics", Text.assemble((name, "bold"), "  ", _verdict(says))))
@@ -84,6 +84,11 @@ def _facts(state: ViewState, now: float) -> RenderableType | None:
     for label, line in lines:
         grid.add_row(label, line)
     return grid
+
+
+def _said_above(state: ViewState, verdict: Verdict) -> bool:
+    """Tell whether the step that failed has said it already."""
+    return state.failure is not None and bool(verdict.text) and verdict.text in state.failure.error
 
 
 def _proof(proof: Proof) -> Text:
@@ -115,10 +120,13 @@ def _when(running: StepLine | None, now: float) -> str:
     """Say when the step under way is over: a time, or what has to be shown."""
     if running is None or not running.until:
         return ""
-    left = round((running.limit if running.as_needed else running.until) - now)
+    overdue = running.kind == "watch" and bool(running.progress)
+    left = round((running.limit if running.as_needed or overdue else running.until) - now)
     if left <= 0:
         return ""
-    return f" · {'as soon as it is shown, ' if running.as_needed else ''}in at most {duration(left)}"
+    if not (running.as_needed or overdue):
+        return f" · in at most {duration(left)}"
+    return f" · once {'it is shown' if running.as_needed else 'that has come'}, within {duration(left)}"
 
 
 def _ending(state: ViewState) -> RenderableType | None:
@@ -127,9 +135,7 @@ def _ending(state: ViewState) -> RenderableType | None:
         return None
     sign, style = ENDINGS.get(ending.outcome, ("·", "bold"))
     took = f" after {duration(ending.at - state.started)}" if ending.at and state.started else ""
-    return Text.assemble((f"{sign} {ending.outcome}{took}", style), _tail(ending))
-
-
-def _tail(ending: Ending) -> Text:
-    tail = Text(f"  {ending.text}" if ending.text else "")
-    return tail.append(f"  (exit {ending.exit})", "dim") if ending.exit else tail
+    code = f" (exit {ending.exit})" if ending.exit else ""
+    return Text.assemble(
+        (f"{sign} {ending.outcome}{took}", style), (code, "dim"), f"  {ending.text}" if ending.text else ""
+    )

@@ -116,5 +116,8 @@ def _time(step: StepLine, now: float, *, held: bool) -> Text:
         return Text("as needed", "cyan")
     if step.state == "running" and step.until:
         left = step.until - now
-        return Text(f"{duration(round(left))} left" if left >= 10 else f"{max(round(left), 0)} s left", "cyan")
+        if step.kind == "watch" and left <= 0 and step.progress:
+            return Text("waiting", "yellow")
+        told = duration(round(left)) if left >= 10 else f"{max(round(left), 0)} s"
+        return Text(f"{told} left" if step.kind == "watch" else f"≤ {told}", "cyan")
     return Text()

@@ -10,7 +10,8 @@ from deployer.views.text import about, count, latency, one_line
 
 # What the rows below say together, or what stands elsewhere: the share, the sentence.
 _TOLD = frozenset(
-    {"event", "at", "service", "rollout", "verdict", "text", "enough", "share", "following", "parts", "proofs", "limit"}
+    {"event", "at", "service", "rollout", "verdict", "text", "enough", "watched", "share", "following"}
+    | {"parts", "proofs", "limit"}
     | {f"{side}_{what}" for side in ("candidate", "stable") for what in ("requests", "errors", "rate")}
     | {"evidence", "evidence_needed", "error_ratio_low", "error_ratio_high", "step_requests", "requests_needed", "lost"}
 )
@@ -46,11 +47,17 @@ def _sides(values: Mapping[str, Any]) -> Iterator[Number]:
 
 def _worse(values: Mapping[str, Any]) -> Iterator[Number]:
     if "evidence" in values:
-        needed = f"worse at {float(values['evidence_needed']):,.0f}" if "evidence_needed" in values else ""
-        yield Number("evidence that it is worse", _evidence(values["evidence"]), needed)
+        yield Number("evidence that it is worse", _evidence(values["evidence"]), _needed(values.get("evidence_needed")))
     parts = values.get("parts") or {}
     for name, part in parts.items() if len(parts) > 1 else ():
         yield Number(f"  by {name}", _evidence(part["evidence"]))
+
+
+def _needed(evidence: Any) -> str:
+    """Say from where on it is worse, and how many releases that are as good as stable ever get there."""
+    if not evidence:
+        return ""
+    return f"worse at {float(evidence):,.0f} (at most 1 in {float(evidence):,.0f} good ones)"
 
 
 def _proofs(values: Mapping[str, Any]) -> Iterator[Number]:

@@ -90,8 +90,10 @@ def _task(d: dict[str, Any]) -> str:
 
 def _traffic(d: dict[str, Any]) -> str:
     baseline = f", the baseline {percent(int(d['baseline']))}" if d.get("baseline") else ""
-    share = percent(int(d.get("share", 0)))
-    return f"traffic: stable is {_s(d, 'stable')}, the candidate gets {share}{baseline}"
+    share = int(d.get("share", 0))
+    if not share:
+        return f"traffic: everyone is on {_s(d, 'stable')}"
+    return f"traffic: stable is {_s(d, 'stable')}, the candidate gets {percent(share)}{baseline}"
 
 
 def _sample(d: dict[str, Any]) -> str:
@@ -105,6 +107,8 @@ def _sample(d: dict[str, Any]) -> str:
         parts.append(f"{write.count(int(d['shielded']))} answered by stable instead")
     if d.get("shown") is not None:
         parts.append(write.shown(float(d["shown"]), d.get("more")))
+    if d.get("waits"):
+        parts.append(f"waiting: {_s(d, 'waits')}")
     if d.get("lost"):
         parts.append(f"{write.count(int(d['lost']))} not seen")
     return "; ".join(parts)

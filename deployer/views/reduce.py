@@ -137,6 +137,9 @@ def _sample(state: ViewState, event: Event) -> ViewState:
     if looks and look.candidate.requests < looks[-1].candidate.requests:
         looks = ()  # a new count began
     recent = tuple(old for old in looks if event.at - old.at <= RATE_WINDOW)
+    running, waits = state.running, one_line(data.get("waits") or "")
+    if running is not None and running.kind == "watch" and running.progress != waits:
+        state = _replace_running(state, replace(running, progress=waits))
     measured = data.get("share_measured")
     return replace(
         state,

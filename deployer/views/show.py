@@ -10,17 +10,25 @@ from deployer.views.data import JournalRow, RolloutView
 from deployer.views.jsonl import parse
 from deployer.views.numbers import numbers
 from deployer.views.plain import sentence
-from deployer.views.text import columns, duration, moment, one_line, plural, verdict
+from deployer.views.text import columns, duration, moment, one_line, plural, spent, verdict
+from deployer.views.watches import HEADS, bill, cells, watches, with_shares
 from deployer.views.why import Why, why
 
 Ink = Callable[[str, str], str]
 STYLES = {"done": "green", "failed": "red", "tried": "cyan"}
+VERDICTS = {"worse": "red", "cannot judge": "yellow", "no worse": "green"}
 
 
 def show(view: RolloutView, ink: Ink) -> list[str]:
     """Give what stands below the line of the rollout."""
     found = why(view.events)
-    blocks = (_cause(found, view, ink), *_steps(view, ink), _verdicts(view, ink), _timeline(view, ink))
+    blocks = (
+        _cause(found, view, ink),
+        _watches(view, ink),
+        *_steps(view, ink),
+        _verdicts(view, ink),
+        _timeline(view, ink),
+    )
     return [line for block in blocks if block for line in ("", *block)]
 
 
@@ -28,10 +36,29 @@ def _cause(found: Why, view: RolloutView, ink: Ink) -> list[str]:
     rows = [["why", ink(found.cause, "red" if view.rollout.exit else "")]] if found.cause else []
     if found.remedy and view.rollout.exit:
         rows.append(["do", found.remedy])
+    rows += _cost(found, view)
     rows += [[trip.kind, one_line(trip.text)] for trip in found.trips]
     rows += [["who", f"{text}, {moment(at)}"] for at, text in found.asked]
     block = columns([[ink(label, "bold"), text] for label, text in _named_once(rows)])
     return block + [f"    | {line}" for line in found.log]
+
+
+def _cost(found: Why, view: RolloutView) -> list[list[str]]:
+    cost = bill(view.events)
+    if cost is None or any(trip.kind == "budget" for trip in found.trips):
+        return []
+    seen = spent(cost.seen, cost.budget) if cost.budget else plural(cost.seen, "bad answer")
+    return [["budget" if cost.budget else "cost", f"users saw {seen}"]]
+
+
+def _watches(view: RolloutView, ink: Ink) -> list[str]:
+    """Give what both sides answered in each watch."""
+    rows = [["", *(ink(head, "dim") for head in ("share", "took", *HEADS, "verdict"))]]
+    for watch in watches(view.events):
+        word = verdict(one_line(watch.verdict), watch.enough)
+        first = [percent(watch.share), duration(watch.seconds), *cells("candidate", watch.candidate)]
+        rows += [["", *first, ink(word, VERDICTS.get(word, ""))], ["", "", "", *cells("stable", watch.stable), ""]]
+    return [ink("what users got", "bold"), *columns(rows, right=range(4, 10))] if len(rows) > 1 else []
 
 
 def _named_once(rows: list[list[str]]) -> Iterator[tuple[str, str]]:
@@ -70,7 +97,7 @@ def _verdicts(view: RolloutView, ink: Ink) -> list[str]:
 
 def _verdict(event: Mapping[str, Any], ink: Ink) -> list[str]:
     at, kind = moment(float(event["at"]))[11:], verdict(one_line(event.get("verdict", "")), bool(event.get("enough")))
-    head = f"  {at}  {ink(kind, {'worse': 'red', 'cannot judge': 'yellow'}.get(kind, 'green'))}: "
+    head = f"  {at}  {ink(kind, VERDICTS.get(kind, ''))}: "
     rows = [[f"    {n.name}", n.value, ink(n.limit, "dim")] for n in numbers(event)]
     return [head + one_line(event.get("text", "")), *columns(rows)]
 
@@ -79,11 +106,9 @@ def _timeline(view: RolloutView, ink: Ink) -> list[str]:
     """Give the events with the share that was in force after each."""
     if not view.events:
         return []
-    rows, share = [], 0
+    rows = []
     events = [parse(event) for event in view.events]
-    for event in events:
-        if event.kind == "traffic.changed":
-            share = int(event.data.get("share") or 0)
+    for event, share in with_shares(events):
         offset = f"+{duration(event.at - events[0].at)}" if event.at > events[0].at else ""
         if event.kind != "step.began":  # the steps above say when
             rows.append(["", moment(event.at)[11:], ink(offset, "dim"), percent(share), sentence(event)])

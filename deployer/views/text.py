@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 
 # Cursor moves, colours, window titles: what another program wrote must not steer our user's terminal.
 _ESCAPES = re.compile(
@@ -83,6 +83,12 @@ def moment(at: float) -> str:
     return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(at)) if at else "–"
 
 
+def zone(at: float) -> str:
+    """Name the zone of local times at a moment: `UTC+02:00`."""
+    offset = time.strftime("%z", time.localtime(at))
+    return "UTC" if offset == "+0000" else f"UTC{offset[:3]}:{offset[3:]}"
+
+
 def release(number: int, version: str = "") -> str:
     """Name a release: `r42 (2.0)`; 0 is nothing."""
     if not number:
@@ -106,9 +112,9 @@ def spent(answers: int, budget: int) -> str:
 
 
 def shown(part: float, more: int | None) -> str:
-    """Write how far a proof is: `62 % shown, about 1,200 more answers`."""
+    """Write how far a proof is: `no worse: 62 % shown, about 1,200 more answers`."""
     left = "" if more is None else f", about {about(more)} more answers"
-    return f"{100 * part:.0f} % shown{left}"
+    return f"no worse: {100 * part:.0f} % shown{left}"
 
 
 def about(number: int) -> str:
@@ -117,14 +123,18 @@ def about(number: int) -> str:
     return f"{round(number, -size):,}"
 
 
-def columns(rows: Sequence[Sequence[str]], *, gap: int = 2) -> list[str]:
-    """Lay rows out as left-aligned columns; colours in cells take no room, the last column is as long as it likes."""
+def columns(rows: Sequence[Sequence[str]], *, gap: int = 2, right: Container[int] = ()) -> list[str]:
+    """Lay rows out as columns, those in `right` with their ends below each other, the others with their beginnings.
+
+    Colours in cells take no room; the last column is as long as it likes.
+    """
     widths = [max(map(_width, cells)) for cells in zip(*rows, strict=True)] if rows else []
 
-    def padded(cell: str, width: int) -> str:
-        return cell + " " * (width - _width(cell))
+    def padded(place: int, cell: str) -> str:
+        blank = " " * (widths[place] - _width(cell))
+        return blank + cell if place in right else cell + blank
 
-    return [(" " * gap).join(map(padded, row, widths)).rstrip() for row in rows]
+    return [(" " * gap).join(padded(place, cell) for place, cell in enumerate(row)).rstrip() for row in rows]
 
 
 def _width(cell: str) -> int:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from deployer.views.text import clean, one_line, plural
+from deployer.views.text import about, clean, one_line, part, plural
 
 ASKED = " asked by "  # in the note that an ask leaves
 
@@ -41,8 +41,23 @@ def why(events: Iterable[Mapping[str, Any]]) -> Why:
         if reader:
             found = reader(found, event)
     if not found.cause and found.verdict:
-        found = replace(found, cause=f"nothing spoke against it: {one_line(found.verdict.get('text', ''))}")
+        found = replace(found, cause=unopposed(found.verdict))
     return found
+
+
+def unopposed(verdict: Mapping[str, Any]) -> str:
+    """Say of a candidate that went on what was seen of it; "no worse" only where that was shown."""
+    if verdict.get("verdict") == "no worse" or "stable_requests" not in verdict:
+        return f"nothing spoke against it: {one_line(verdict.get('text', ''))}"
+    sides = (_failed(name, verdict) for name in ("candidate", "stable"))
+    needed = [proof.get("answers_needed") for proof in (verdict.get("proofs") or {}).values()]
+    more = f" in about {about(max(map(int, needed)))} more answers" if needed and None not in needed else " later"
+    return f"nothing spoke against it: {', '.join(sides)}; that it is no worse could be shown{more}"
+
+
+def _failed(name: str, verdict: Mapping[str, Any]) -> str:
+    errors, requests = int(verdict.get(f"{name}_errors", 0)), int(verdict.get(f"{name}_requests", 0))
+    return f"{name} {part(errors, requests)} bad ({errors:,} of {requests:,})"
 
 
 def _started(found: Why, event: Mapping[str, Any]) -> Why:
@@ -54,7 +69,7 @@ def _resumed(found: Why, event: Mapping[str, Any]) -> Why:
     return replace(found, cause="", remedy="", log=(), asked=asked, since=_at(event))
 
 
-def _failed(found: Why, event: Mapping[str, Any]) -> Why:
+def _failure(found: Why, event: Mapping[str, Any]) -> Why:
     log = tuple(clean(line).rstrip() for line in event.get("log") or ())
     return replace(_caused(found, event), log=log)
 
@@ -121,7 +136,7 @@ _READERS = {
     "rollout.resumed": _resumed,
     "rollout.turned": _caused,
     "rollout.held": _caused,
-    "step.failed": _failed,
+    "step.failed": _failure,
     "verdict": _verdict,
     "note": _note,
     "metric": _metric,

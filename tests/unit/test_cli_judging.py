@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -56,7 +57,7 @@ def test_another_policy_is_named_with_what_differs(recorded: Path, capsys: Out) 
     out = capsys.readouterr().out
 
     assert code != Exit.VERDICT
-    assert "judge.errors.margin: 1.5 → 500.0" in out
+    assert "judge.errors.margin: 1.5x → 500x" in out
     assert "judge.latency: " in out
 
 
@@ -95,6 +96,25 @@ def test_what_is_no_policy_is_refused(recorded: Path, given: str, told: str, cap
     assert told in capsys.readouterr().err
 
 
+def test_a_release_that_passes_is_told_by_all_its_watches(state: Path, capsys: Out) -> None:
+    with rollout(state, Users(6), rate=40.0) as (house, ending):
+        file = recording.file_of(house.store.folder, ending.rollout)
+    assert main(["judge", str(file)]) == 0
+    first, where, *_ = capsys.readouterr().out.splitlines()
+
+    assert first.startswith("✓ passes  nothing spoke against it: candidate ")
+    assert " at 100 %, " in where
+
+
+def test_a_file_of_another_kind_is_refused_with_what_would_be_right(tmp_path: Path, capsys: Out) -> None:
+    (tmp_path / "deploy.yml").write_text("service: shop\n")
+    assert main(["judge", str(tmp_path / "deploy.yml")]) == Exit.REFUSED
+    told = capsys.readouterr().err
+
+    assert "is neither a recording nor a log of requests: its first line is no header" in told
+    assert "each line needs time, side" in told
+
+
 def test_a_file_that_is_not_there_is_refused(tmp_path: Path, capsys: Out) -> None:
     assert main(["judge", str(tmp_path / "none.jsonl")]) == Exit.REFUSED
     assert "cannot be read" in capsys.readouterr().err
@@ -117,6 +137,13 @@ def test_a_record_that_cannot_be_is_refused(bad: Path, arguments: list[str], tol
     assert told in capsys.readouterr().err
 
 
+def test_a_folder_that_is_not_there_is_named(bad: Path, tmp_path: Path, capsys: Out) -> None:
+    out = str(tmp_path / "none" / "r.jsonl")
+    for command in (["record", "--rollout", "2"], ["report", "2", "--format", "md"]):
+        assert main([*command, "-o", out, "--state", str(bad)]) == Exit.REFUSED
+        assert f"{out} cannot be written: No such file or directory" in capsys.readouterr().err
+
+
 def test_nothing_is_written_over(recorded: Path, bad: Path, capsys: Out) -> None:
     assert main(["record", "--rollout", "2", "-o", str(recorded), "--state", str(bad)]) == Exit.REFUSED
     assert f"{recorded} exists" in capsys.readouterr().err
@@ -134,7 +161,10 @@ def test_the_stream_of_now_is_recorded_without_a_rollout(
     seen = [m.sample for m in recording.read(tmp_path / "now.jsonl") if isinstance(m, recording.Looked)]
 
     assert sum(s.stable.requests for s in seen) > 50
-    assert "recording shop 0:00  0 % asked; stable " in capsys.readouterr().err
+    told = capsys.readouterr()
+    assert "recording shop 0:00  0 % asked; stable " in told.err
+    assert "now.jsonl: stable answered " in told.out
+    assert told.out.endswith("nothing in it can be judged, as no candidate answered meanwhile\n")
 
 
 @contextmanager
@@ -166,9 +196,22 @@ def test_a_report_whose_format_nobody_says_is_refused(bad: Path, tmp_path: Path,
 
 def test_show_says_the_cause_first(bad: Path, capsys: Out) -> None:
     assert main(["show", "2", "--state", str(bad)]) == 0
-    head, _, why, remedy, shield, *_ = capsys.readouterr().out.splitlines()
+    head, _, why, remedy, cost, shield, _, _, title, heads, candidate, stable, *_ = capsys.readouterr().out.splitlines()
 
     assert "reverted" in head
     assert why.startswith("why     r2 is worse: candidate ")
     assert remedy.startswith("do ")
+    assert re.fullmatch(r"budget  users saw \d+ of \d+ bad answers", cost)
     assert shield.startswith("shield  ")
+    assert title == "what users got"
+    assert heads.split() == ["share", "took", "side", "answers", "bad", "p50", "p95", "p99", "verdict"]
+    assert candidate.split()[:2] == ["5", "%"]
+    assert candidate.endswith("worse")
+    assert stable.split()[0] == "stable"
+
+
+def test_no_page_is_poured_over_a_terminal(bad: Path, capsys: Out, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    assert main(["report", "2", "--state", str(bad)]) == Exit.REFUSED
+    assert "deploy report -o report.html" in capsys.readouterr().err
+    assert main(["report", "2", "--format", "md", "--state", str(bad)]) == 0

@@ -6,6 +6,7 @@ import json
 import random
 import statistics
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -141,6 +142,17 @@ def test_no_traffic_at_all_cannot_be_judged() -> None:
 
     assert (verdict.kind, verdict.enough) == ("cannot judge", False)
     assert "has answered nothing" in verdict.text
+
+
+def test_answers_whose_share_has_ended_meanwhile_count_all_the_same() -> None:
+    verdicts = Verdicts(errors_only(), sticky=False)
+    verdicts.begin(1000, FULL)
+    late = replace(sample((13, 0), (4, 3), 1000), share=0)
+
+    verdict = verdicts.observe(late, 100)
+
+    assert verdict.text.startswith("candidate 75 % errors (3 of 4), stable 0 % (0 of 13)")
+    assert verdict.values["candidate_errors"] == 3
 
 
 def test_samples_without_coins_are_shown_and_not_judged() -> None:

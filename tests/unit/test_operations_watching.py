@@ -10,7 +10,7 @@ import pytest
 from deployer import operations
 from deployer.clock import Deadline
 from deployer.engine.watching import LOOK_SECONDS
-from deployer.errors import Exit, Refused
+from deployer.errors import Exit, LockLost, Refused
 from deployer.judge.verdicts import Verdict, Verdicts
 from deployer.model import FULL, Live
 from deployer.operations.driving import run_of
@@ -78,6 +78,19 @@ def test_promote_waits_for_no_evidence(live: Scene) -> None:
     assert live.world.clock.now() - before < LOOK_SECONDS
 
 
+def test_a_step_of_fixed_time_says_what_it_waits_for_when_its_time_is_over(live: Scene) -> None:
+    live.world.rate = 8.0
+    options = {"percent": 10, "steps": [10], "for": "20s", "bake": 0}
+    ending = live.deploy("2.0", "canary", manifest={"judge": {"requests": 20}}, options=options)
+    assert ending.outcome == "done"
+    samples = live.told("sample")
+    waits = [s["waits"] for s in samples if "waits" in s]
+    assert waits[0].startswith("the candidate has answered ")
+    assert waits[0].endswith(" of at least 20 requests")
+    assert "waits" not in samples[-1]
+    assert not any("shown" in s for s in samples), "it asks for no proof"
+
+
 # -- the bake
 
 
@@ -131,6 +144,57 @@ def test_a_recording_that_cannot_be_written_is_a_note(live: Scene) -> None:
     assert live.deploy("2.0", "canary").outcome == "done"
     notes = [n["text"] for n in live.told("note")]
     assert len([n for n in notes if n.startswith("the recording of this rollout ends here")]) == 1
+
+
+# -- what is kept of a watch, whatever ends it
+
+
+def test_each_watch_tells_at_its_end_what_was_answered_in_it(live: Scene) -> None:
+    live.deploy("2.0", "canary")
+    told = [v["watched"] for v in live.told("verdict")]
+    samples = live.told("sample")
+    assert [w["share_asked"] for w in told] == [500, 2500, 5000, FULL]
+    for watched in told:
+        last = [s for s in samples if s["share_asked"] == watched["share_asked"]][-1]
+        assert {**watched, "seconds": 0} == {**last, "seconds": 0}
+        assert watched["candidate"]["p50"] <= watched["candidate"]["p95"] <= watched["candidate"]["p99"]
+
+
+def test_what_spent_the_budget_is_in_the_record(live: Scene) -> None:
+    live.world.worse = {"2.0"}
+    ending = live.deploy("2.0", "canary", manifest=TIGHT, options=AT_TEN)
+    spent = live.told("budget.spent")[0]["spent"]
+    watched = live.told("verdict")[-1]["watched"]
+    recorded = [m.sample for m in read(file_of(live.house.store.folder, ending.rollout)) if isinstance(m, Looked)]
+    assert "is spent" in ending.text
+    assert watched["candidate"]["errors"] == spent == watched["spent"] > 0
+    assert sum(s.candidate.errors for s in recorded) == watched["candidate"]["errors"]
+
+
+def test_an_abort_keeps_what_was_answered_until_then(live: Scene) -> None:
+    renewals = iter(range(9))
+
+    def ask(what: str) -> None:
+        if "share=2500" in what and what.startswith("after steer") and next(renewals) == 2:
+            live.house.store.ask(live.house.store.rollouts("shop")[0], "abort", "ann", "")
+
+    live.world.tick = ask
+    ending = live.deploy("2.0", "canary")
+    assert ending.exit == Exit.ABORTED
+    watched = live.told("verdict")[-1]["watched"]
+    assert watched["share_asked"] == 2500
+    assert watched["candidate"]["requests"] == pytest.approx(25 * watched["seconds"], rel=0.1)
+
+
+def test_whoever_was_overtaken_tells_nothing_more(live: Scene) -> None:
+    def overtake(what: str) -> None:
+        if "share=2500" in what and what.startswith("after steer"):
+            live.house.store.locks.break_("shop")
+
+    live.world.tick = overtake
+    with pytest.raises(LockLost):
+        live.deploy("2.0", "canary")
+    assert [v["watched"]["share_asked"] for v in live.told("verdict")] == [500]
 
 
 # -- budget

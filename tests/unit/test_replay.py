@@ -92,6 +92,18 @@ def test_a_watch_of_fixed_time_passes_at_its_end_with_enough_seen(tmp_path: Path
     assert judged(path, latency=False, requests=401).decision == "cannot judge"
 
 
+def test_what_passes_has_passed_at_its_last_watch(tmp_path: Path) -> None:
+    path = watched(tmp_path / "r.jsonl", [sample(counts(9), counts(1))] * 40, seconds=10.0)
+    recorder = Recorder(path, {"service": "shop", "started_at": 1e9 + 20, "monotonic": 120.0, "sticky": False})
+    recorder.watch(5000, 10000, 120.0, 10.0)
+    for number in range(1, 41):
+        recorder.sample(sample(counts(9), counts(9), 5000), 120.0 + number / 4)
+    recorder.close()
+    found = judged(path, latency=False)
+
+    assert (found.decision, found.deciding.watching.share) == ("passes", 5000)
+
+
 def test_each_drive_has_a_judge_of_its_own(tmp_path: Path) -> None:
     some = [sample(counts(90), counts(10, 1))] * 2
     path = watched(tmp_path / "r.jsonl", some)

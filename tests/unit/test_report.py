@@ -130,6 +130,51 @@ def test_a_first_deploy_has_a_report(state: Path) -> None:
         assert "1.0" in render(told, form)
 
 
+def test_a_release_that_is_gone_at_once_has_a_picture_too(state: Path) -> None:
+    with rollout(state, Users(5, bad=0.3), rate=100.0, options={"percent": 10}) as (opened, ending):
+        told = report(opened, ending.rollout)
+    (watch,) = told.watches
+
+    assert watch.seconds < 2
+    assert len(told.points) >= 3 * watch.seconds, "each look is a point where there are few"
+    assert told.points[0].began == pytest.approx(watch.at)
+    assert told.points[-1].candidate.watch_errors == watch.candidate.errors > 0
+
+
+def test_what_spent_the_budget_is_on_the_bill(state: Path) -> None:
+    tight = {"traffic": {"budget": 3}, "judge": {"alpha": 1e-9}}
+    with rollout(state, Users(5, bad=0.5), manifest=tight) as (opened, ending):
+        told = report(opened, ending.rollout)
+        recording.file_of(state, ending.rollout).unlink()
+        bare = report(opened, ending.rollout)
+
+    assert "is spent" in told.cause
+    assert told.seen == bare.seen == told.points[-1].seen >= 3
+    assert told.budget == bare.budget == 3
+
+
+def test_moments_that_matter_are_named_in_the_plots(bad: ReportView, good: ReportView) -> None:
+    assert [mark.label for mark in bad.marks] == ["share 5 %", "taken back"]
+    assert [mark.label for mark in good.marks] == ["share 5 %", "share 25 %", "share 50 %", "share 100 %", "promoted"]
+    assert ">taken back</text>" in render(bad, "html")
+    assert ">promoted</text>" in render(good, "html")
+
+
+def test_a_rate_without_errors_has_a_band_from_exactly_nothing(good: ReportView) -> None:
+    faultless = [p.candidate for p in good.points if p.candidate.watch_requests and not p.candidate.watch_errors]
+
+    assert faultless
+    assert {side.low for side in faultless} == {0.0}
+
+
+def test_the_policy_is_written_as_in_a_manifest(bad: ReportView) -> None:
+    words = re.sub(r"<[^>]+>", " ", render(bad, "html"))
+
+    assert re.search(r"latency\.warmup\.for\s+1m ", words)
+    assert re.search(r"latency\.add\s+5ms ", words)
+    assert re.search(r"errors\.margin\s+1\.5x ", words)
+
+
 # -- the page
 
 

@@ -43,6 +43,13 @@ def test_a_long_rest_is_a_narrow_gap() -> None:
     assert times.place(10_059) == pytest.approx(1.0)
 
 
+def test_a_short_axis_has_tenths_of_a_second() -> None:
+    short, long = Times.over([100.0, 100.4, 101.3]), Times.over([100.0, 160.0])
+
+    assert [short.write(at) for at in short.ticks(4)] == ["0.0 s", "0.5 s", "1.0 s"]
+    assert [long.write(at) for at in long.ticks(4)] == ["0:00", "0:15", "0:30", "0:45", "1:00"]
+
+
 def test_a_short_pause_is_no_rest() -> None:
     assert len(Times.over([*range(60), *range(65, 120)]).stretches) == 1
 

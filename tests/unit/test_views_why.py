@@ -33,12 +33,24 @@ def test_a_resume_forgets_why_it_was_held() -> None:
 def test_without_trouble_the_last_comparison_speaks() -> None:
     found = why(
         [
-            event("verdict", 1, text="candidate 0 %, stable 0 %", stable_requests=9),
-            event("verdict", 2, text="nothing to compare with"),
+            event("verdict", 1, verdict="no worse", text="shown to be no worse", stable_requests=9),
+            event("verdict", 2, verdict="cannot judge", text="nothing to compare with"),
         ]
     )
 
-    assert found.cause == "nothing spoke against it: candidate 0 %, stable 0 %"
+    assert found.cause == "nothing spoke against it: shown to be no worse"
+
+
+def test_what_was_not_shown_is_not_said_of_a_release_that_went_on() -> None:
+    proofs = {"errors": {"answers_needed": 21_987}, "p50": {"answers_needed": 0}}
+    sides = {"candidate_requests": 289, "candidate_errors": 1, "stable_requests": 682, "stable_errors": 0}
+    seen = "nothing spoke against it: candidate 0.35 % bad (1 of 289), stable 0.00 % bad (0 of 682); "
+    text = "not yet shown to be no worse"
+
+    told = event("verdict", 1, verdict="cannot judge", text=text, enough=True, proofs=proofs, **sides)
+    assert why([told]).cause == f"{seen}that it is no worse could be shown in about 22,000 more answers"
+    proofs["p50"]["answers_needed"] = None  # type: ignore[assignment]
+    assert why([told]).cause == f"{seen}that it is no worse could be shown later"
 
 
 def test_each_process_has_its_newest_count_of_the_shield() -> None:
@@ -107,7 +119,7 @@ def test_numbers_stand_beside_their_limits_in_words() -> None:
 
     assert rows["bad answers of candidate"] == ("4 of 200 (2 %)", "at most 0.5 %")
     assert rows["candidate fails"][0] == "0.5 to 40 times as often as stable (95 % sure)"
-    assert rows["evidence that it is worse"] == ("12", "worse at 100")
+    assert rows["evidence that it is worse"] == ("12", "worse at 100 (at most 1 in 100 good ones)")
     assert rows["no worse in errors"] == ("25 % shown, about 1,200 more answers", "below 0.2 % (stable 0.1 %)")
     assert rows["answers in this step"] == ("200", "at least 20")
     assert rows["answers that were not seen"] == ("3", "")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from deployer.views.data import JournalRow, RolloutRow, SideView, View
+from deployer.views.data import JournalRow, RolloutRow, View, WatchView
 
 
 @dataclass(frozen=True)
@@ -33,12 +33,13 @@ class Rate(View):
 
 @dataclass(frozen=True)
 class Point(View):
-    """Both sides in the stretch that ends at `at`, and what was known of the candidate then.
+    """Both sides in the stretch from `began` to `at`, and what was known of the candidate then.
 
     `worse` and `proofs` say from 0 to 1 how far it was to "worse" and, by what was to be shown, to "no worse".
     `seen` and `shielded` count bad answers of the candidate in this rollout so far, seen by users and kept from them.
     """
 
+    began: float
     at: float
     watch: int
     share: int
@@ -49,25 +50,6 @@ class Point(View):
     proofs: dict[str, float] = field(default_factory=dict)
     seen: int = 0
     shielded: int = 0
-
-
-@dataclass(frozen=True)
-class WatchView(View):
-    """One watch: its share, how long, both sides, and the last verdict with its values beside their limits.
-
-    `enough`: what a watch of fixed time asks for was seen, though "no worse" was not shown.
-    """
-
-    share: int
-    at: float
-    seconds: float
-    verdict: str
-    text: str
-    stable: SideView
-    candidate: SideView
-    shielded: int = 0
-    enough: bool = False
-    values: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -85,10 +67,11 @@ class MetricView(View):
 
 @dataclass(frozen=True)
 class Mark(View):
-    """A moment that plots show: the share changed, or what ended the trial."""
+    """A moment that plots show: the share changed, or what ended the trial; `label` is its word, `text` all of it."""
 
     at: float
-    kind: str  # share, end
+    kind: str  # share, end, promoted, held
+    label: str
     text: str
 
 

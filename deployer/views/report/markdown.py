@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from deployer.steps import percent
-from deployer.views.report.data import ReportView, WatchView
+from deployer.views.data import WatchView
+from deployer.views.report.data import ReportView
 from deployer.views.report.headline import headline, tiles
-from deployer.views.text import clean, count, duration, latency, moment, one_line, part, release, verdict
+from deployer.views.text import clean, duration, moment, one_line, release, verdict
+from deployer.views.watches import HEADS, cells
 
 _SPECIAL = str.maketrans({char: f"\\{char}" for char in "\\`*_{}[]<>|#~"})
 
@@ -31,7 +33,7 @@ def _blocks(view: ReportView) -> Iterator[str]:
     yield f"Rollout {row.number}, {_plain(way)}, {ended}, {moment(row.started_at)}, by {_plain(row.by)}"
     if view.watches:
         yield _table(
-            ("share", "took", "side", "answers", "bad", "", "p50", "p99", "verdict"),
+            ("share", "took", *HEADS, "verdict"),
             [cells for watch in view.watches for cells in _watch(watch)],
         )
     steps = [(f"{s.phase} {s.n + 1}", s.state, duration(s.seconds) if s.at else "", s.text) for s in view.steps]
@@ -41,19 +43,9 @@ def _blocks(view: ReportView) -> Iterator[str]:
 
 
 def _watch(watch: WatchView) -> Iterator[Sequence[str]]:
-    for number, (name, side) in enumerate((("candidate", watch.candidate), ("stable", watch.stable))):
-        first = number == 0
-        yield (
-            percent(watch.share) if first else "",
-            duration(watch.seconds) if first else "",
-            name,
-            count(side.requests),
-            count(side.errors),
-            part(side.errors, side.requests),
-            latency(side.p50),
-            latency(side.p99),
-            verdict(watch.verdict, watch.enough) if first else "",
-        )
+    word = verdict(watch.verdict, watch.enough)
+    yield percent(watch.share), duration(watch.seconds), *cells("candidate", watch.candidate), word
+    yield "", "", *cells("stable", watch.stable), ""
 
 
 def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -8,7 +8,7 @@ from deployer.views.report import plots, sections
 from deployer.views.report.data import ReportView
 from deployer.views.report.headline import KINDS, headline, tiles
 from deployer.views.report.markup import Content, Markup, tag, text
-from deployer.views.text import moment, release
+from deployer.views.text import moment, release, zone
 
 # Nothing may be loaded, whatever got into the text.
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
@@ -100,4 +100,7 @@ def _part(title: str, *content: Content, fold: bool = False) -> Markup | None:
 
 
 def _foot(view: ReportView) -> Markup:
-    return tag("footer", f"Written by deploy on {moment(view.made_at)}. Times are local. This page loads nothing.")
+    return tag(
+        "footer",
+        f"Written by deploy on {moment(view.made_at)}. Times are {zone(view.made_at)}. This page loads nothing.",
+    )

@@ -10,10 +10,11 @@ from typing import Protocol, TypeVar
 from deployer.views.report.data import Mark
 from deployer.views.report.markup import Markup, tag
 from deployer.views.report.scale import Times
-from deployer.views.text import stopwatch
 
 V = TypeVar("V")
-TOP, BOTTOM, RIGHT = 12.0, 26.0, 10.0  # around what is drawn, in units of the picture
+TOP, BOTTOM, RIGHT = 12.0, 26.0, 20.0  # around what is drawn, in units of the picture
+LABELS = 8.0  # more above it for what happened then
+LETTER = 6.2  # how wide a letter is, about
 
 
 class Scale(Protocol):
@@ -52,17 +53,19 @@ class Plot:
     write: Callable[[float], str]  # a value at the axis
     limits: Sequence[tuple[float, str]] = ()
     marks: Sequence[Mark] = ()
+    labelled: bool = False  # marks have their words above them
     hints: Sequence[tuple[float, str]] = field(default=())  # what is shown over a moment that is pointed at
 
 
 def draw(plot: Plot, width: int, height: int, style: str = "") -> Markup:
     """Draw a plot into a picture of `width` by `height` units, as wide as the page lets it be."""
     left = 8.0 + 7.2 * max(len(plot.write(tick)) for tick in plot.scale.ticks())
-    sheet = _Sheet(plot, left, width - RIGHT, TOP, height - BOTTOM)
+    sheet = _Sheet(plot, left, width - RIGHT, TOP + (LABELS if plot.labelled else 0), height - BOTTOM)
     return tag(
         "svg",
         sheet.grid(),
         sheet.marks(),
+        sheet.labels(),
         [sheet.band(s) for s in plot.series if s.band],
         sheet.limits(),
         [sheet.line(s) for s in plot.series],
@@ -93,12 +96,11 @@ class _Sheet:
             y = self.y(value)
             yield tag("line", x1=self.left, x2=self.right, y1=y, y2=y, class_="grid")
             yield tag("text", self.plot.write(value), x=self.left - 6, y=y + 4, text_anchor="end", class_="tick")
-        begin = self.plot.times.stretches[0][0]
         for at in self._apart(self.plot.times.ticks(int((self.right - self.left) / 58))):
             x = self.x(at)
             yield tag("line", x1=x, x2=x, y1=self.bottom, y2=self.bottom + 4, class_="axis")
-            anchor = "end" if x > self.right - 12 else "middle"
-            yield tag("text", stopwatch(at - begin), x=x, y=self.bottom + 18, text_anchor=anchor, class_="tick")
+            written = self.plot.times.write(at)
+            yield tag("text", written, x=x, y=self.bottom + 18, text_anchor="middle", class_="tick")
         yield from self._gaps()
 
     def _apart(self, moments: Iterable[float]) -> Iterable[float]:
@@ -126,6 +128,16 @@ class _Sheet:
                 y2=self.bottom,
                 class_=f"mark {mark.kind}",
             )
+
+    def labels(self) -> Iterable[Markup]:
+        """Write what a mark stands for above its line, its end first; what has no room is left out."""
+        taken: list[tuple[float, float]] = []
+        for mark in sorted(self.plot.marks if self.plot.labelled else (), key=lambda mark: mark.kind == "share"):
+            width, x = LETTER * len(mark.label), self.x(mark.at)
+            begin = min(x - 2, self.right - width)
+            if all(begin + width + 6 <= a or begin >= b + 6 for a, b in taken):
+                taken.append((begin, begin + width))
+                yield tag("text", mark.label, x=begin, y=self.top - 6, class_=f"label {mark.kind}")
 
     def limits(self) -> Iterable[Markup]:
         for value, label in self.plot.limits:

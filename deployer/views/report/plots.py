@@ -10,7 +10,7 @@ from deployer.views.report.data import Point, Rate, ReportView
 from deployer.views.report.markup import Content, Markup, tag
 from deployer.views.report.plot import Plot, Series, draw
 from deployer.views.report.scale import Linear, Logarithmic, Times
-from deployer.views.text import count, latency, plural, stopwatch
+from deployer.views.text import count, latency, plural
 
 WIDE, NARROW = (900, 210), (380, 200)  # units; a page shows one of the two
 THIRD = (380, 190)
@@ -41,13 +41,39 @@ def traffic(view: ReportView) -> list[Figure]:
     """Give the plots of share, error rates and bad answers; none for a rollout that nobody recorded."""
     if not view.points:
         return []
-    times = Times.over([p.at for p in view.points])
+    times = _times(view)
     return [_errors(view, times), _share(view, times), *_cost(view, times)]
+
+
+def _times(view: ReportView) -> Times:
+    """Make the axis of a rollout that was watched: each watch from its beginning to its last look."""
+    return Times.over([at for p, first in _firsts(view.points) for at in ((p.began, p.at) if first else (p.at,))])
+
+
+def _firsts(points: Sequence[Point]) -> Iterator[tuple[Point, bool]]:
+    """Give each point with whether its watch begins there."""
+    before = None
+    for point in points:
+        yield point, point.watch != before
+        before = point.watch
+
+
+def _steps(style: str, points: Sequence[Point], value: Callable[[Point], float], *, kept: bool) -> Series:
+    """Make a line of steps; a watch begins with what was before it when that is `kept`, else with its first value."""
+    at: list[float] = []
+    values: list[float] = []
+    for point, first in _firsts(points):
+        if first:
+            at.append(point.began)
+            values.append((values[-1] if values else 0.0) if kept else value(point))
+        at.append(point.at)
+        values.append(value(point))
+    return Series(style, at, values, stepped=True)
 
 
 def answer_times(view: ReportView) -> list[Figure]:
     """Give a plot for each quantile, on one scale."""
-    times = Times.over([p.at for p in view.points]) if view.points else None
+    times = _times(view) if view.points else None
     values = [v for p in view.points for s in (p.stable, p.candidate) for q in QUANTILES if (v := getattr(s, q))]
     if times is None or not values:
         return []
@@ -58,7 +84,7 @@ def evidence(view: ReportView) -> list[Figure]:
     """Give the plot of how far it was to "worse" and to each proof of "no worse"."""
     if not any(p.worse is not None or p.proofs for p in view.points):
         return []
-    times = Times.over([p.at for p in view.points])
+    times = _times(view)
     at, parts = [p.at for p in view.points], [p.watch for p in view.points]
     names = list(dict.fromkeys(name for p in view.points for name in p.proofs))
     series = [Series("worse", at, [p.worse for p in view.points], parts=parts)]
@@ -73,19 +99,29 @@ def evidence(view: ReportView) -> list[Figure]:
     )
     hints = [(p.at, _evidence_hint(p, times)) for p in view.points]
     title = "how far it was to a verdict, over time"
-    plot = Plot(title, series, times, Linear(1.0), _percent, ((1.0, ""),), view.marks, hints)
+    plot = Plot(title, series, times, Linear(1.0), _percent, ((1.0, ""),), view.marks, labelled=True, hints=hints)
     return [Figure("Evidence", caption, tuple(legend), plot)]
 
 
 def _share(view: ReportView, times: Times) -> Figure:
     at = [p.at for p in view.points]
     series = [
-        Series("asked", at, [p.share / 100 for p in view.points], stepped=True),
+        _steps("asked", view.points, lambda p: p.share / 100, kept=False),
         Series("candidate", at, [None if p.measured is None else p.measured / 100 for p in view.points], dots=True),
     ]
     scale = Linear(100.0) if view.highest > 5000 else Linear.over([s for p in series for s in p.values if s], 5.0)
     hints = [(p.at, f"{_when(p, times)}: {percent(p.share)} asked, {_measured(p)}") for p in view.points]
-    plot = Plot("share asked and measured, over time", series, times, scale, _whole_percent, (), view.marks, hints)
+    plot = Plot(
+        "share asked and measured, over time",
+        series,
+        times,
+        scale,
+        _whole_percent,
+        (),
+        view.marks,
+        labelled=True,
+        hints=hints,
+    )
     return Figure("Share of the candidate", "", (("asked", "asked"), ("candidate dot", "measured")), plot)
 
 
@@ -102,9 +138,8 @@ def _errors(view: ReportView, times: Times) -> Figure:
         (p.at, f"{_when(p, times)}: {_rate('candidate', p.candidate)}; {_rate('stable', p.stable)}")
         for p in view.points
     ]
-    plot = Plot(
-        "error rates of both sides with bands, over time", series, times, scale, _percent, (), view.marks, hints
-    )
+    title = "error rates of both sides with bands, over time"
+    plot = Plot(title, series, times, scale, _percent, (), view.marks, labelled=True, hints=hints)
     caption = "Of all answers in each watch so far. The bands are where the rate lies with 95 % confidence (Wilson)."
     return Figure("Bad answers", caption, _LEGEND, plot)
 
@@ -121,11 +156,10 @@ def _cost(view: ReportView, times: Times) -> Iterator[Figure]:
     last = view.points[-1]
     if not (last.seen or last.shielded or view.budget):
         return
-    at = [p.at for p in view.points]
-    series = [Series("candidate", at, [float(p.seen) for p in view.points], stepped=True)]
+    series = [_steps("candidate", view.points, lambda p: float(p.seen), kept=True)]
     legend = [("candidate", "seen by users")]
     if last.shielded:
-        series.append(Series("shield", at, [float(p.shielded) for p in view.points], stepped=True))
+        series.append(_steps("shield", view.points, lambda p: float(p.shielded), kept=True))
         legend.append(("shield", "kept from users: stable answered instead"))
     limits = ((float(view.budget), f"budget {view.budget:,}"),) if view.budget else ()
     top = [float(p.seen) for p in view.points] + [float(p.shielded) for p in view.points] + [float(view.budget)]
@@ -133,7 +167,17 @@ def _cost(view: ReportView, times: Times) -> Iterator[Figure]:
         (p.at, f"{_when(p, times)}: {plural(p.seen, 'bad answer')} seen, {p.shielded:,} kept") for p in view.points
     ]
     title = "bad answers of the candidate so far, over time"
-    plot = Plot(title, series, times, Linear.over(top, 4.0), lambda v: f"{v:,.0f}", limits, view.marks, hints)
+    plot = Plot(
+        title,
+        series,
+        times,
+        Linear.over(top, 4.0),
+        lambda v: f"{v:,.0f}",
+        limits,
+        view.marks,
+        labelled=True,
+        hints=hints,
+    )
     yield Figure("Bad answers of the candidate, so far", "", tuple(legend), plot)
 
 
@@ -152,14 +196,13 @@ def _quantile(view: ReportView, times: Times, quantile: str, scale: Logarithmic)
     hints = [
         (p.at, f"{_when(p, times)}: candidate {write(p.candidate)}, stable {write(p.stable)}") for p in view.points
     ]
-    plot = Plot(
-        f"{quantile} of answer times of both sides, over time", series, times, scale, latency, (), view.marks, hints
-    )
+    title = f"{quantile} of answer times of both sides, over time"
+    plot = Plot(title, series, times, scale, latency, (), view.marks, hints=hints)
     return Figure(f"{quantile}", "", _LEGEND, plot, third=True)
 
 
 def _when(point: Point, times: Times) -> str:
-    return stopwatch(point.at - times.stretches[0][0])
+    return times.write(point.at)
 
 
 def _measured(point: Point) -> str:

@@ -7,9 +7,36 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
+from deployer.views.text import stopwatch
+
 REST = 0.15  # of the watched time: a longer pause is left out
+TENTHS = 10.0  # seconds: a longer axis counts whole ones
+SHORTEST = 0.1  # seconds that an axis shows
 GAP = 0.04  # of the width, for a pause that was left out
-SPANS = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 28800, 86400, 172800, 604800)
+SPANS = (
+    0.1,
+    0.2,
+    0.5,
+    1,
+    2,
+    5,
+    10,
+    15,
+    30,
+    60,
+    120,
+    300,
+    600,
+    900,
+    1800,
+    3600,
+    7200,
+    14400,
+    28800,
+    86400,
+    172800,
+    604800,
+)
 _STEPS = (1, 2, 2.5, 5, 10)
 _TOPS = (1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 8, 10)
 
@@ -82,7 +109,7 @@ class Times:
             if now - before > limit:
                 stretches.append([now, now])
             stretches[-1][1] = now
-        return cls(tuple((a, max(b, a + 1.0)) for a, b in stretches))
+        return cls(tuple((a, max(b, a + SHORTEST)) for a, b in stretches))
 
     def place(self, at: float) -> float:
         """Give the part of the width, from 0 to 1; a moment in a pause is at its end."""
@@ -96,11 +123,20 @@ class Times:
             done += b - a
         return 1.0
 
+    def write(self, at: float) -> str:
+        """Write a moment, counted from the beginning; a short axis has tenths of a second."""
+        since = at - self.stretches[0][0]
+        return f"{since:.1f} s" if self._watched < TENTHS else stopwatch(since)
+
+    @property
+    def _watched(self) -> float:
+        return sum(b - a for a, b in self.stretches)
+
     def ticks(self, most: int) -> list[float]:
         """Give round moments, counted from the beginning, at most about `most` of them."""
         begin = self.stretches[0][0]
-        total = sum(b - a for a, b in self.stretches)
-        step = next((s for s in SPANS if total / s <= most), SPANS[-1])
+        total = self._watched
+        step = next((s for s in SPANS if total / s <= most and (s >= 1 or total < TENTHS)), SPANS[-1])
         ticks = []
         for a, b in self.stretches:
             first = math.ceil((a - begin) / step)

@@ -6,11 +6,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from deployer.steps import percent
-from deployer.views.data import JournalRow, SideView
+from deployer.views.data import JournalRow, SideView, WatchView
 from deployer.views.numbers import numbers
-from deployer.views.report.data import Rate, ReportView, WatchView
+from deployer.views.report.data import Rate, ReportView
 from deployer.views.report.markup import Content, Markup, tag, text
-from deployer.views.text import count, duration, latency, moment, part, plural, verdict
+from deployer.views.text import duration, latency, moment, plural, verdict
+from deployer.views.watches import HEADS, cells
 
 SIGNS = {"done": "✓", "failed": "✗", "tried": "…", "waiting": "–"}
 KINDS = {"worse": "bad", "cannot judge": "open", "no worse": "good", "not worse": "good"}
@@ -31,7 +32,7 @@ def watches(view: ReportView) -> Markup | None:
     """Both sides in each watch, and what the judge said at its end."""
     if not view.watches:
         return None
-    heads = ("share", "took", "side", "answers", "bad", "", "p50", "p95", "p99", "verdict")
+    heads = ("share", "took", *HEADS, "verdict")
     rows: list[Sequence[Content]] = []
     for watch in view.watches:
         rows.append([percent(watch.share), duration(watch.seconds), *_side("candidate", watch.candidate), _chip(watch)])
@@ -40,9 +41,8 @@ def watches(view: ReportView) -> Markup | None:
 
 
 def _side(name: str, side: SideView) -> list[Content]:
-    times = [latency(ms) for ms in (side.p50, side.p95, side.p99)]
-    named = text(tag("i", class_=f"swatch {name}"), name)
-    return [named, count(side.requests), count(side.errors), part(side.errors, side.requests), *times]
+    _, *numbers = cells(name, side)
+    return [text(tag("i", class_=f"swatch {name}"), name), *numbers]
 
 
 def verdicts(view: ReportView) -> list[Markup]:
@@ -148,7 +148,15 @@ def facts(rows: Iterable[tuple[str, Content]]) -> Markup:
 def policy(data: Mapping[str, Any], path: str = "") -> Iterable[tuple[str, str]]:
     """Write a section of a manifest as dotted keys with their values."""
     for key, value in data.items():
+        listed = isinstance(value, list | tuple)
         if isinstance(value, Mapping):
             yield from policy(value, f"{path}{key}.")
-        else:
-            yield f"{path}{key}", ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+        elif listed and any(isinstance(one, Mapping) for one in value):
+            for number, one in enumerate(value, 1):
+                yield from policy(one, f"{path}{key} {number}.")
+        elif not listed or value:
+            yield f"{path}{key}", ", ".join(map(str, value)) if listed else _plain(value)
+
+
+def _plain(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
