@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 
 from deployer.drivers.ports import Drivers
 from deployer.errors import Refused
@@ -14,7 +15,7 @@ def observe(store: Store, drivers: Drivers, service: str) -> Observed:
     """Read proxy and runtime. `stable` is None when nothing of the stable colour runs: nothing to compare with."""
     live = drivers.traffic.read(service)
     instances = drivers.runtime.instances(service)
-    blue, green, baseline = (_environment(service, place, instances) for place in PLACES)
+    blue, green, baseline = (environment_in(service, place, instances) for place in PLACES)
     stable: Release | None = None
     if live is not None:
         environment = blue if live.stable == "blue" else green
@@ -23,7 +24,8 @@ def observe(store: Store, drivers: Drivers, service: str) -> Observed:
     return Observed(service, live, stable, blue, green, baseline)
 
 
-def _environment(service: str, place: Place, instances: tuple[Instance, ...]) -> Environment | None:
+def environment_in(service: str, place: Place, instances: Iterable[Instance]) -> Environment | None:
+    """Give the environment that stands in a place, of all instances of the service."""
     here = [i for i in instances if i.colour == place]
     if not here:
         return None

@@ -6,14 +6,20 @@ from dataclasses import asdict
 from pathlib import Path
 
 from deployer import forecast, recording
+from deployer.adoption import Recovery
 from deployer.drivers.ports import Drivers
 from deployer.errors import DeployError, Refused
 from deployer.model import PLACES, Environment, Instance, Live, Phase, Release
 from deployer.observe import observe
 from deployer.operations import House, Proposal
+from deployer.operations.adopting import Survey
 from deployer.steps import Step
 from deployer.store import Chain, Entry, Rollout, Service
+from deployer.store.adopting import Interrupted, adopted
 from deployer.views.data import (
+    AdoptedEnvironment,
+    AdoptedService,
+    AdoptionView,
     AuditRow,
     AuditView,
     ChainView,
@@ -52,6 +58,36 @@ def sides_of(house: House, service: str) -> tuple[Release, Release | None]:
     newest = house.store.releases(service)[0]
     candidate = house.store.release(service, rollout.release) if rollout else newest
     return candidate, house.store.release(service, stable) if stable else None
+
+
+def adoption(house: House, found: Survey) -> AdoptionView:
+    """Tell what `deploy adopt` would record."""
+    services = tuple(_adopted(one) for one in found.services)
+    return AdoptionView(str(house.store.folder), found.installation, services, found.why, found.notes)
+
+
+def _adopted(one: Recovery) -> AdoptedService:
+    versions = {release.number: release.version for release in one.records.releases}
+    here = ((place, one.observed.environment(place)) for place in PLACES)
+    live, rollout = one.observed.live, one.records.rollout
+    return AdoptedService(
+        service=one.records.service,
+        stable=one.records.stable,
+        warm=one.records.warm,
+        share=live.share if live else 0,
+        rollout=rollout.number if rollout else 0,
+        text=_open(rollout) if rollout else "",
+        environments=tuple(
+            AdoptedEnvironment(p, e.release, versions.get(e.release, ""), one.roles[p], len(e.instances))
+            for p, e in here
+            if e is not None
+        ),
+        lost=one.lost,
+    )
+
+
+def _open(rollout: Interrupted) -> str:
+    return f"{rollout.text}; `deploy abort` takes it back" if rollout.back else rollout.text
 
 
 def _version(house: House, service: str, number: int) -> str:
@@ -176,6 +212,8 @@ def _next(house: House, service: str, rollout: Rollout | None, safety: SafetyVie
         return "`deploy abort` takes it back, and so does `deploy resume`: its budget is spent"
     if rollout.outcome:
         return rollout.text  # why it is held or stuck, and what leads on
+    if rollout.phase == "back":
+        return f"`deploy resume` ends its way back{': ' + rollout.text if rollout.text else ''}"
     return "nobody drives it: `deploy resume` goes on, `deploy promote` finishes it, `deploy abort` takes it back"
 
 
@@ -206,7 +244,9 @@ def _row(house: House, rollout: Rollout) -> RolloutRow:
 def history(house: House, service: str, limit: int = 20) -> HistoryView:
     """List the rollouts of a service, the newest first."""
     drivers_of(house, service)
-    return HistoryView(service, tuple(_row(house, r) for r in house.store.rollouts(service, limit)))
+    rows = tuple(_row(house, r) for r in house.store.rollouts(service, limit))
+    rebuilt = adopted(house.store, service)
+    return HistoryView(service, rows, rebuilt.at, rebuilt.by) if rebuilt else HistoryView(service, rows)
 
 
 def releases(house: House, service: str) -> ReleasesView:

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
+from deployer import carried
 from deployer.clock import Clock, SystemClock
 from deployer.drivers.ports import Drivers, Runtime
 from deployer.errors import Refused
@@ -21,12 +22,19 @@ PORTS = "21000-28999"  # below the range that the kernel hands out to clients (i
 
 
 def open_house(
-    state: Path, sink: Sink = lambda _event: None, stop_asked: threading.Event | None = None, clock: Clock | None = None
+    state: Path,
+    sink: Sink = lambda _event: None,
+    stop_asked: threading.Event | None = None,
+    clock: Clock | None = None,
+    store: Store | None = None,
 ) -> House:
-    """Open a state folder, making it when it is new. Raises Refused when it cannot be used."""
+    """Open a state folder, making it when it is new; `store` is one that is open already.
+
+    Raises Refused when it cannot be used.
+    """
     clock = clock or SystemClock()
     state = state.expanduser().absolute()
-    store = Store(state, clock)
+    store = store or Store(state, clock)
     locked = threading.Lock()
 
     def one_at_a_time(event: Event) -> None:
@@ -71,7 +79,7 @@ def _runtime(manifest: Manifest, state: Path, store: Store, clock: Clock) -> Run
         return ProcessRuntime(state, clock, installation)
     from deployer.drivers.runtime.docker import DockerRuntime
 
-    return DockerRuntime(clock, installation)
+    return DockerRuntime(clock, installation, home=carried.home(state))
 
 
 def _ports() -> range:

@@ -5,13 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from deployer import operations
+from deployer import carried, operations
+from deployer.drivers.ports import Drivers
 from deployer.events import Event
 from deployer.manifest.load import Loaded
 from deployer.manifest.models import Manifest
 from deployer.model import Live
-from deployer.operations import Ending, House, Request
+from deployer.operations import Ending, House, Request, Survey
 from deployer.store import Store
+from deployer.store.rebuilding import rebuilding
 from deployer.store.vault import Vault
 from tests.memory import World
 
@@ -25,11 +27,15 @@ def manifest(**more: Any) -> Manifest:
     return Manifest.model_validate({**base, **fixed, **more})
 
 
-def house(folder: Path, world: World, events: list[Event] | None = None) -> House:
-    store = Store(folder, world.clock)
+def house(folder: Path, world: World, events: list[Event] | None = None, store: Store | None = None) -> House:
+    store = store or Store(folder, world.clock)
     sink = events.append if events is not None else (lambda _event: None)
     ports = range(21000, 21100)
-    return House(store, Vault(folder / "secrets"), world.clock, lambda _m, _f: world.drivers(), ports, sink)
+
+    def wire(_manifest: Manifest, _folder: Path) -> Drivers:
+        return world.drivers(store.secret("installation"), carried.home(folder))
+
+    return House(store, Vault(folder / "secrets"), world.clock, wire, ports, sink)
 
 
 def request(version: str, strategy: str = "canary", folder: Path = Path("/nonexistent"), **more: Any) -> Request:
@@ -37,6 +43,22 @@ def request(version: str, strategy: str = "canary", folder: Path = Path("/nonexi
     described = manifest(**more.pop("manifest", {}))
     loaded = Loaded(manifest=described, folder=folder, files=(), destination="")
     return Request(loaded, strategy, options, version=version, **more)
+
+
+def lose(opened: House) -> None:
+    """Lose the store of a house, and nothing else of its folder."""
+    opened.store.database.close()
+    for file in opened.store.folder.glob("deployer.db*"):
+        file.unlink()
+
+
+def adopt(folder: Path, world: World, events: list[Event] | None = None, **chosen: str) -> tuple[House, Survey]:
+    """Do what `deploy adopt --yes` does; give the house with its store, and what was found."""
+    with rebuilding(folder, world.clock) as made, house(folder, world, events, made.store) as opened:
+        found = operations.survey(opened, why=made.why, **chosen)
+        operations.adopt(opened, found)
+        made.put_in_place()
+    return house(folder, world, events), found
 
 
 class Scene:

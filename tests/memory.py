@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
+from deployer import carried
 from deployer.clock import Deadline
-from deployer.drivers.ports import Drivers, Image, Side
+from deployer.drivers.ports import Drivers, Found, Image, Side
 from deployer.engine import Run
 from deployer.engine.pulse import beat
 from deployer.errors import DriverFailed, StepFailed
@@ -91,6 +92,7 @@ class World:
     versions: dict[int, str] = field(default_factory=dict)
     tick: Callable[[str], None] = lambda _what: None
     flows: dict[str, Flow] = field(default_factory=dict)
+    carried: dict[str, Found] = field(default_factory=dict)  # whose an instance is, and what it carries; by its name
 
     def flow(self, service: str) -> Flow:
         """The requests of a service."""
@@ -128,21 +130,31 @@ class World:
             if (live.share < FULL or not alive) and self.history[0].stable:
                 assert self.up(service, live.stable), f"users on an empty {live.stable}"
 
-    def drivers(self) -> Drivers:
-        runtime = MemoryRuntime(self)
+    def drivers(self, installation: str = "", home: str = "") -> Drivers:
+        runtime = MemoryRuntime(self, installation, home)
         return Drivers(runtime, MemoryTraffic(self), MemoryChecks(self), MemoryPlaybooks(self), MemoryMetrics(self))
 
 
 class MemoryRuntime:
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: World, installation: str = "", home: str = "") -> None:
         self.world = world
+        self.installation = installation
+        self.home = home
 
     def resolve(self, manifest: Manifest, reference: str, deadline: Deadline, tell: Tell) -> Image:
         return Image(reference, f"sha256:{reference}")
 
     def instances(self, service: str) -> tuple[Instance, ...]:
-        mine = [i for i in self.world.instances.values() if i.service == service]
+        mine = [i for i in self.world.instances.values() if i.service == service and self._mine(i.name)]
         return tuple(sorted(mine, key=lambda i: (i.release, i.index)))
+
+    def _mine(self, name: str) -> bool:
+        there = self.world.carried.get(name)
+        return there is None or there.installation == self.installation
+
+    def census(self) -> tuple[Found, ...]:
+        there = sorted(self.world.instances.values(), key=lambda i: (i.service, i.release, i.index))
+        return tuple(replace(self.world.carried[i.name], instance=i) for i in there if i.name in self.world.carried)
 
     def ensure(self, spec: InstanceSpec, deadline: Deadline) -> Instance:
         self.world.touch(f"before ensure {spec.name}")
@@ -161,12 +173,16 @@ class MemoryRuntime:
                 config_hash=spec.release.config_hash,
                 rollout=spec.rollout,
             )
+            self.world.carried[spec.name] = Found(
+                self.world.instances[spec.name], self.installation, self.home, carried.write(spec.release)
+            )
         self.world.touch(f"after ensure {spec.name}")
         return self.world.instances[spec.name]
 
     def remove(self, instance: Instance, grace: float, deadline: Deadline) -> None:
         self.world.touch(f"before remove {instance.name}")
         self.world.instances.pop(instance.name, None)
+        self.world.carried.pop(instance.name, None)
         self.world.touch(f"after remove {instance.name}")
 
     def logs(self, instance: Instance, lines: int) -> tuple[str, ...]:
@@ -258,6 +274,9 @@ class MemoryTraffic:
             yield stream
         finally:
             flow.streams.remove(stream)
+
+    def services(self) -> tuple[str, ...]:
+        return tuple(sorted(self.world.live))
 
     def forget(self, service: str, deadline: Deadline) -> None:
         self.world.live.pop(service, None)

@@ -42,6 +42,7 @@ COMMANDS: dict[str, Entry] = {
     "resume": Entry("Act", "Go on with a rollout that is held or was interrupted", "deployer.cli.acting:resume"),
     "release-lock": Entry("Act", "Take the lock away from whoever holds it", "deployer.cli.acting:release_lock"),
     "down": Entry("Act", "Take the service down: instances, traffic and all", "deployer.cli.acting:down"),
+    "adopt": Entry("Set up", "Rebuild the records of what runs, when they were lost", "deployer.cli.adopting:adopt"),
     "init": Entry("Set up", "Write a commented deploy.yml", "deployer.cli.setting_up:init"),
     "doctor": Entry("Set up", "Check this machine, the engine and the proxy", "deployer.cli.setting_up:doctor"),
     "schema": Entry("Set up", "Print the JSON Schema of deploy.yml", "deployer.cli.setting_up:schema"),

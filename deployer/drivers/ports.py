@@ -25,6 +25,20 @@ class Image:
     id: str
 
 
+@dataclass(frozen=True)
+class Found:
+    """An instance that a deployer made, this one or another: whose it is, and what it carries of its release.
+
+    `installation` names the store that it belongs to, `home` the machine and the state folder in which that store lay;
+    `record` is what `deployer.carried` reads, empty where there is none.
+    """
+
+    instance: Instance
+    installation: str
+    home: str = ""
+    record: str = ""
+
+
 class Runtime(Protocol):
     """Runs instances. Owns only what carries its labels; never touches anything else."""
 
@@ -54,6 +68,10 @@ class Runtime(Protocol):
 
     def prune(self, keep: Sequence[Release], drop: Sequence[Release]) -> tuple[str, ...]:
         """Remove images of `drop` that no release in `keep` and no instance uses; give what was removed."""
+        ...
+
+    def census(self) -> tuple[Found, ...]:
+        """Read every instance there is that a deployer made, of any service and any store."""
         ...
 
 
@@ -133,6 +151,10 @@ class Traffic(Protocol):
 
     def forget(self, service: str, deadline: Deadline) -> None:
         """Remove the service from the proxy."""
+        ...
+
+    def services(self) -> tuple[str, ...]:
+        """Name the services that the proxy's files know, sorted; nothing is asked or started."""
         ...
 
 

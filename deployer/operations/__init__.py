@@ -5,6 +5,7 @@ events. They know no terminal and no concrete driver: the CLI (and later the ser
 """
 
 from deployer.engine import Ending
+from deployer.operations.adopting import Survey, adopt, survey
 from deployer.operations.deploying import Proposal, Request, deploy, propose
 from deployer.operations.house import House
 from deployer.operations.leaving import down, rollback
@@ -15,6 +16,8 @@ __all__ = [
     "House",
     "Proposal",
     "Request",
+    "Survey",
+    "adopt",
     "deploy",
     "down",
     "follow",
@@ -24,4 +27,5 @@ __all__ = [
     "resume",
     "rollback",
     "stop",
+    "survey",
 ]

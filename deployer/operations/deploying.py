@@ -14,7 +14,7 @@ from deployer.events import Event
 from deployer.manifest.freeze import frozen_until, local_time
 from deployer.manifest.load import Loaded
 from deployer.manifest.models import Manifest
-from deployer.model import Observed, Release, SecretText
+from deployer.model import PLACES, Observed, Release, SecretText
 from deployer.observe import observe
 from deployer.operations.driving import begin, committed, locked, run_of
 from deployer.operations.house import House
@@ -80,6 +80,7 @@ def deploy(house: House, request: Request) -> Ending:
             house.tell(manifest.service, text)
             return Ending("done", Exit.DONE, text, 0)
         release = house.store.add_release(proposal.release)
+        house.vault.keep_key(house.store.secret("config-key"))
         house.vault.save(release.service, release.number, secrets)
         return begin(house, lock, drivers, proposal.plan, loaded.folder, request.message)
 
@@ -158,15 +159,15 @@ def _propose(
     drivers.traffic.check(manifest, Deadline.after(house.clock, PROXY_SECONDS))
     image = _resolve(house, request, drivers)
     observed = observe(house.store, drivers, service)
+    _refuse_unrecorded(house, drivers, observed)
     key = house.store.secret("config-key")
-    latest = house.store.releases(service)
     release = draft(
         manifest,
         image,
         version_of(manifest, request.version),
         secrets,
         key,
-        number=(latest[0].number if latest else 0) + 1,
+        number=house.store.next_release(service),
         by=whoami(),
         message=request.message,
         git=git_revision(request.loaded.folder),
@@ -176,6 +177,18 @@ def _propose(
     if not same:
         refuse_crowded(house, plan, observed)
     return Proposal(plan, release, observed, same)
+
+
+def _refuse_unrecorded(house: House, drivers: Drivers, observed: Observed) -> None:
+    """Refuse to begin anew beside instances that have users and of which the store has no record."""
+    if observed.live is None or house.store.releases(observed.service):
+        return
+    up = [s.name for place in PLACES for s, is_up in drivers.traffic.servers(observed.service, place) if is_up]
+    if up:
+        raise Refused(
+            f"the proxy serves {observed.service} by {up[0]}, but {house.store.folder} has no record of it",
+            "`deploy adopt` rebuilds the records of a store that was lost; --state names another folder",
+        )
 
 
 def _is_live(observed: Observed, release: Release) -> bool:

@@ -34,6 +34,14 @@ class House:
     def __exit__(self, *_: object) -> None:
         self.store.database.close()
 
+    def anywhere(self) -> dict[str, Drivers]:
+        """Give the drivers of each kind of runtime, with our own proxy: for questions that are about no manifest."""
+        return {kind: self.wire(_bare(kind), Path()) for kind in ("process", "docker")}
+
     def tell(self, service: str, text: str) -> None:
         """Send a note that belongs to no rollout yet."""
         self.sink(Event("note", self.clock.now(), service, 0, {"text": text}))
+
+
+def _bare(kind: str) -> Manifest:
+    return Manifest.model_validate({"service": "any", "image": "any", "port": 1, "runtime": kind, "command": ["any"]})

@@ -27,13 +27,14 @@ from deployer.store.records import Ask, Entry, Rollout, Service, read_entry, rea
 class Store:
     """Everything that must survive this process.
 
-    `anew` makes a store also in a folder in which there was one: for `deploy adopt`, after `damage.move_aside`.
+    `anew` makes a store also in a folder in which there was one. `file` is where it lies while it is being made in
+    another place, for `deploy adopt`.
     """
 
-    def __init__(self, folder: Path, clock: Clock, *, anew: bool = False) -> None:
+    def __init__(self, folder: Path, clock: Clock, *, anew: bool = False, file: Path | None = None) -> None:
         self.folder = folder
         self.clock = clock
-        self.database = Database(folder / damage.NAME, anew=anew)
+        self.database = Database(file or folder / damage.NAME, anew=anew)
         self._identity = self.secret("installation")
         self.audit = Audit(clock, Actor.here(whoami()))
         self.audit_log = AuditLog(self.database)
@@ -70,27 +71,15 @@ class Store:
     def add_release(self, draft: Release) -> Release:
         """Record a release under the next number of its service."""
         with self.database.transaction() as db:
-            row = db.execute("select max(number) from releases where service = ?", (draft.service,)).fetchone()
-            release = replace(draft, number=int(row[0] or 0) + 1, created_at=self.clock.now())
+            release = replace(draft, number=_next_release(db, draft.service), created_at=self.clock.now())
             db.execute("insert or ignore into services (name) values (?)", (draft.service,))
-            db.execute(
-                "insert into releases values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                (
-                    release.service,
-                    release.number,
-                    release.version,
-                    release.image,
-                    release.image_id,
-                    json.dumps(release.manifest.record()),
-                    release.config_hash,
-                    release.git,
-                    release.created_at,
-                    release.created_by,
-                    release.message,
-                    release.standing,
-                ),
-            )
+            add_release_row(db, release)
         return release
+
+    def next_release(self, service: str) -> int:
+        """Give the number that the next release of a service will have."""
+        with self.database.reading() as db:
+            return _next_release(db, service)
 
     def release(self, service: str, number: int) -> Release:
         """Read a release. Raises Refused when there is no such number."""
@@ -389,6 +378,34 @@ class Store:
     def _all(self, query: str, *values: Any) -> list[sqlite3.Row]:
         with self.database.reading() as db:
             return db.execute(query, values).fetchall()
+
+
+def add_release_row(db: sqlite3.Connection, release: Release) -> None:
+    """Write a release as it is, in the transaction of the caller."""
+    db.execute(
+        "insert into releases values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (
+            release.service,
+            release.number,
+            release.version,
+            release.image,
+            release.image_id,
+            json.dumps(release.manifest.record()),
+            release.config_hash,
+            release.git,
+            release.created_at,
+            release.created_by,
+            release.message,
+            release.standing,
+        ),
+    )
+
+
+def _next_release(db: sqlite3.Connection, service: str) -> int:
+    """Give a number that no release had before, also none whose record is lost."""
+    known = db.execute("select max(number) from releases where service = ?", (service,)).fetchone()[0]
+    given = db.execute("select value from meta where key = ?", (f"last-release:{service}",)).fetchone()
+    return max(int(known or 0), int(given["value"]) if given else 0) + 1
 
 
 def _stand(db: sqlite3.Connection, service: str, number: int, standing: str) -> None:

@@ -9,6 +9,8 @@ from deployer import files
 from deployer.errors import Refused
 from deployer.model import SecretText
 
+KEY = ".config-key"  # no service has a dot in its name
+
 
 class Vault:
     """Files below `folder`, mode 0600 in folders of mode 0700; nothing of them enters the store."""
@@ -44,6 +46,25 @@ class Vault:
         if missing:
             raise Refused(f"{path} lacks {', '.join(sorted(missing))}", "deploy that version again")
         return {name: SecretText(values[name]) for name in names}
+
+    def kept(self, service: str) -> frozenset[int]:
+        """Give the numbers of the releases of which values are kept."""
+        names = (path.name for path in (self._folder / service).glob("r*.json"))
+        return frozenset(int(name[1:-5]) for name in names if name[1:-5].isdigit())
+
+    def keep_key(self, key: str) -> None:
+        """Keep the key of the hashes beside what it protects: a store that is rebuilt needs the same one."""
+        path = self._folder / KEY
+        if not path.exists() or path.read_text() != key:
+            self._folder.mkdir(exist_ok=True, mode=0o700)
+            files.replace(path, key)
+
+    def key(self) -> str:
+        """Read the key of the hashes; empty when it is gone."""
+        try:
+            return (self._folder / KEY).read_text()
+        except FileNotFoundError:
+            return ""
 
     def forget(self, service: str, release: int) -> None:
         """Delete the values of a release."""

@@ -113,10 +113,12 @@ class StatusView(View):
 
 @dataclass(frozen=True)
 class HistoryView(View):
-    """Rollouts of a service, newest first."""
+    """Rollouts of a service, newest first. `adopted`: since when they are known, where the records were rebuilt."""
 
     service: str
     rollouts: tuple[RolloutRow, ...]
+    adopted: float = 0.0
+    adopted_by: str = ""
 
 
 @dataclass(frozen=True)
@@ -248,6 +250,54 @@ class DoctorView(View):
     """Everything that `deploy doctor` looked at."""
 
     findings: tuple[Finding, ...]
+
+
+@dataclass(frozen=True)
+class AdoptedEnvironment(View):
+    """What stands in one colour, or as `baseline`; `role` is stable, candidate, baseline, warm or left over.
+
+    `version` is empty for a release that could not be rebuilt.
+    """
+
+    colour: str
+    release: int
+    version: str
+    role: str
+    instances: int
+
+
+@dataclass(frozen=True)
+class AdoptedService(View):
+    """A service as `deploy adopt` records it: `rollout` is the number of one that was under way, 0 for none.
+
+    `text` says how it can end; `lost` is what cannot be rebuilt.
+    """
+
+    service: str
+    stable: int
+    warm: int
+    share: int
+    rollout: int
+    text: str
+    environments: tuple[AdoptedEnvironment, ...]
+    lost: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class AdoptionView(View):
+    """What `deploy adopt` would record, or has (`done`): the state folder, the installation, each service.
+
+    `why` says what is wrong with the store that is replaced, empty where that is a good one; `aside` is where its parts
+    were moved.
+    """
+
+    folder: str
+    installation: str
+    services: tuple[AdoptedService, ...]
+    why: str = ""
+    notes: tuple[str, ...] = ()
+    done: bool = False
+    aside: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

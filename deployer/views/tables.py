@@ -9,6 +9,7 @@ from deployer.steps import percent
 from deployer.views import text as write
 from deployer.views.audit import audit, chain
 from deployer.views.data import (
+    AdoptionView,
     AuditView,
     ChainView,
     DoctorView,
@@ -151,7 +152,7 @@ def _rollout(row: RolloutRow, now: float, ink: Ink) -> str:
 
 def _history(view: HistoryView, now: float, ink: Ink) -> list[str]:
     if not view.rollouts:
-        return [f"{view.service}: no rollout yet"]
+        return [f"{view.service}: no rollout yet", *_since(view, ink)]
     rows = [_heads(("", "when", "took", "strategy", "from", "to", "outcome", "exit", "by", "message"), ink)]
     for row in view.rollouts:
         took = duration(row.seconds if row.outcome else now - row.started_at)
@@ -169,7 +170,13 @@ def _history(view: HistoryView, now: float, ink: Ink) -> list[str]:
                 one_line(row.message),
             ]
         )
-    return columns(rows)
+    return [*columns(rows), *_since(view, ink)]
+
+
+def _since(view: HistoryView, ink: Ink) -> list[str]:
+    if not view.adopted:
+        return []
+    return [ink(f"rebuilt {moment(view.adopted)} by {one_line(view.adopted_by)}; what came before is not known", "dim")]
 
 
 def _releases(view: ReleasesView, _: float, ink: Ink) -> list[str]:
@@ -225,6 +232,26 @@ def _doctor(view: DoctorView, now: float, ink: Ink) -> list[str]:  # noqa: ARG00
     return out
 
 
+def _adoption(view: AdoptionView, now: float, ink: Ink) -> list[str]:  # noqa: ARG001 - the shape of all renderers
+    why = [f"the store of before: {one_line(view.why)}"] if view.why else []
+    why += [f"it was moved to {path}" for path in view.aside[:1]]
+    if not view.services:
+        what = "a new store, empty as nothing stands" if view.why else "nothing to adopt: all that stands is recorded"
+        return [f"{ink(view.folder, 'bold')}  {what}", *why, *(one_line(note) for note in view.notes)]
+    what = "was recorded" if view.done else "would be recorded"
+    rows = [_heads(("service", "", "release", "role", "instances"), ink)]
+    for service in view.services:
+        for number, each in enumerate(service.environments):
+            role = ink(each.role, ROLES.get(each.role, ""))
+            name = ink(service.service, "bold") if not number else ""
+            rows.append([name, each.colour, release(each.release, each.version), role, str(each.instances)])
+    out = [f"{ink(view.folder, 'bold')}  this {what}:", "", *columns(rows), ""]
+    for service in view.services:
+        said = [f"rollout {service.rollout} is open: {service.text}"] if service.rollout else []
+        out += [f"{ink(service.service, 'bold')}: {one_line(line)}" for line in (*said, *service.lost)]
+    return [*out, *why, *(one_line(note) for note in view.notes)]
+
+
 _RENDERERS: dict[type[View], Callable[[Any, float, Ink], list[str]]] = {
     StatusView: _status,
     HistoryView: _history,
@@ -232,6 +259,7 @@ _RENDERERS: dict[type[View], Callable[[Any, float, Ink], list[str]]] = {
     RolloutView: _show,
     PlanView: _plan,
     DoctorView: _doctor,
+    AdoptionView: _adoption,
     JudgementView: judgement,
     AuditView: audit,
     ChainView: chain,

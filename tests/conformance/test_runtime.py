@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import requests
 
+from deployer import carried
 from deployer.errors import DeadlinePassed, DriverFailed, Refused
 from deployer.model import Instance
 from tests.conformance.runtimes import (
@@ -249,6 +250,32 @@ def test_two_installations_do_not_meet(bench: Bench) -> None:
         stranger.remove(instance, 0, within())
     assert answers(instance)
     assert only(bench).restarts == 0
+
+
+def test_an_instance_carries_what_its_release_is(bench: Bench) -> None:
+    secret = {"secrets": {"TOKEN": {"env": "TOKEN"}}, "env": {"GREETING": 'h\u00e9 "there"\n'}}
+    release = bench.release(number=3, **secret)
+    made = bench.runtime.ensure(bench.spec(release, index=2, TOKEN="pl4nted"), within())
+    (found,) = [f for f in bench.runtime.census() if f.instance.service == bench.service]
+    assert found.instance == made
+    assert carried.read(found.record) == release
+    assert "pl4nted" not in found.record
+
+
+def test_a_census_tells_whose_each_instance_is(bench: Bench) -> None:
+    bench.start(number=1)
+    (mine,) = [f for f in bench.runtime.census() if f.instance.service == bench.service]
+    other = bench.another("second")
+    there = [f.installation for f in other.census() if f.instance.service == bench.service]
+    assert there in ([], [mine.installation]), "an engine shows what others run, a folder of processes has only its own"
+    assert other.instances(bench.service) == ()
+
+
+def test_what_an_instance_carries_does_not_decide_whether_it_stays(bench: Bench) -> None:
+    spec = bench.spec(bench.release())
+    first = bench.runtime.ensure(spec, within())
+    told = replace(spec.release, message="written down later", created_at=5.0)
+    assert bench.runtime.ensure(replace(spec, release=told), within()) == first
 
 
 def test_an_image_that_is_not_there_is_refused(bench: Bench) -> None:

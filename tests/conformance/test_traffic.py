@@ -49,6 +49,7 @@ def put(bench: TrafficBench, colour: str, *names: str, service: str = "shop") ->
 
 def test_what_it_does_not_know_is_nothing(bench: TrafficBench) -> None:
     assert bench.traffic.read("shop") is None
+    assert bench.traffic.services() == ()
     assert bench.traffic.servers("shop", "blue") == ()
     bench.traffic.detach("shop", "blue", ["a"], bench.within())
     bench.traffic.forget("shop", bench.within())
@@ -57,6 +58,7 @@ def test_what_it_does_not_know_is_nothing(bench: TrafficBench) -> None:
 def test_a_new_service_begins_with_nobody_on_blue(bench: TrafficBench) -> None:
     bench.traffic.configure(bench.release("shop"), "blue", bench.within())
     assert bench.traffic.read("shop") == INITIAL
+    assert bench.traffic.services() == ("shop",)
 
 
 def test_what_is_steered_is_read(bench: TrafficBench) -> None:

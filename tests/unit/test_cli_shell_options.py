@@ -83,7 +83,7 @@ def test_results_are_json_on_demand_and_text_otherwise() -> None:
     print_result(HistoryView("shop", ()), "json", stdout=out)
     print_result(HistoryView("shop", ()), "text", stdout=out)
     data, text = out.getvalue().splitlines()
-    assert json.loads(data) == {"service": "shop", "rollouts": []}
+    assert json.loads(data) == {"service": "shop", "rollouts": [], "adopted": 0.0, "adopted_by": ""}
     assert text == "shop: no rollout yet"
 
 

@@ -9,6 +9,9 @@ import pytest
 
 from deployer.views import tables
 from deployer.views.data import (
+    AdoptedEnvironment,
+    AdoptedService,
+    AdoptionView,
     AuditRow,
     AuditView,
     ChainView,
@@ -160,7 +163,29 @@ ROW = AuditRow(
 TURNED = replace(ROW, n=8, by="deployer", action="turn back", detail="", reason="r42 is worse", before="2" * 64)
 AUDIT = AuditView("", (TURNED, ROW, replace(ROW, n=1, at="tampered", rollout=0, action="down", reason="")))
 BROKEN = ChainView("", 3, "3" * 64, 4, "record 4 is missing: 5 comes next")
+ADOPTED = AdoptedService(
+    service="shop",
+    stable=41,
+    warm=0,
+    share=1000,
+    rollout=18,
+    text="the store was lost in the middle of this rollout, and with it what was seen",
+    environments=(
+        AdoptedEnvironment("blue", 41, "1.9", "stable", 2),
+        AdoptedEnvironment("green", 42, "2.0", "candidate", 2),
+    ),
+    lost=("earlier rollouts, and all releases but r41, r42, are not known any more",),
+)
+TILL = AdoptedService(
+    "till", 0, 0, 0, 0, "", (AdoptedEnvironment("blue", 3, "", "left over", 1),), ("r3 cannot be rebuilt: why",)
+)
+ADOPTION = AdoptionView("/var/lib/deployer", "3f2a", (ADOPTED, TILL), "it is gone", ("no engine answers",))
 VIEWS: dict[str, View] = {
+    "adoption": ADOPTION,
+    "adoption-done": replace(ADOPTION, done=True, aside=("/var/lib/deployer/deployer.db.aside-1",), why="damaged"),
+    "adoption-none": AdoptionView("/var/lib/deployer", "3f2a", ()),
+    "adoption-empty": AdoptionView("/var/lib/deployer", "3f2a", (), "it is gone"),
+    "history-adopted": HistoryView("shop", (DONE,), NOW - 3600, "dana@web-1"),
     "audit": AUDIT,
     "audit-none": AuditView("blog", ()),
     "chain": ChainView("audit.jsonl", 8, "2" * 64, since=1),

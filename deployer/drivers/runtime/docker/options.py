@@ -6,16 +6,20 @@ import math
 from collections.abc import Mapping
 from typing import Any, Literal, cast
 
+from deployer import carried
+from deployer.drivers.ports import Found
 from deployer.drivers.runtime.surroundings import environment, split_address
 from deployer.manifest.models import Manifest, Mount
 from deployer.model import Instance, InstanceSpec, Place
 
 PREFIX = "deployer."
 SECRETS = "/run/secrets"
+# What may differ in a container that is the one that is wanted
+_OF_NO_ACCOUNT = frozenset(PREFIX + key for key in ("rollout", "home", "record"))
 
 
-def labels(spec: InstanceSpec, installation: str) -> dict[str, str]:
-    """Give the labels that make a container ours and from which `observed` reads it back."""
+def labels(spec: InstanceSpec, installation: str, home: str) -> dict[str, str]:
+    """Give the labels that make a container ours and from which `observed` and `found` read it back."""
     values = {
         "installation": installation,
         "service": spec.release.service,
@@ -25,16 +29,18 @@ def labels(spec: InstanceSpec, installation: str) -> dict[str, str]:
         "rollout": spec.rollout,
         "config": spec.release.config_hash,
         "address": spec.address,
+        "home": home,
+        "record": carried.write(spec.release),
     }
     return {PREFIX + key: str(value) for key, value in values.items()}
 
 
 def same(labels: Mapping[str, str], wanted: Mapping[str, str]) -> bool:
     """Tell whether a container is what is wanted; a later rollout may take over what an earlier one started."""
-    return all(labels.get(key) == value for key, value in wanted.items() if key != PREFIX + "rollout")
+    return all(labels.get(key) == value for key, value in wanted.items() if key not in _OF_NO_ACCOUNT)
 
 
-def create(spec: InstanceSpec, installation: str) -> dict[str, Any]:
+def create(spec: InstanceSpec, installation: str, home: str) -> dict[str, Any]:
     """Give the arguments of `containers.create`."""
     manifest = spec.release.manifest
     host, port = split_address(spec.address)
@@ -42,7 +48,7 @@ def create(spec: InstanceSpec, installation: str) -> dict[str, Any]:
         "image": spec.release.image_id,
         "command": list(manifest.command) if manifest.command else None,
         "name": spec.name,
-        "labels": labels(spec, installation),
+        "labels": labels(spec, installation, home),
         "environment": {"PORT": str(manifest.port), **environment(spec, SECRETS)},
         # A fixed port of the host: the address stays the same however often the container restarts.
         "ports": {f"{manifest.port}/tcp": (host, port)},
@@ -100,6 +106,17 @@ def observed(attributes: Mapping[str, Any]) -> Instance:
         config_hash=found["config"],
         restarts=attributes.get("RestartCount", 0),
         rollout=int(found["rollout"]),
+    )
+
+
+def found(attributes: Mapping[str, Any]) -> Found:
+    """Read what a container of any store says of itself. Raises KeyError or ValueError for one that says too little."""
+    labels = attributes["Config"]["Labels"]
+    return Found(
+        observed(attributes),
+        labels[PREFIX + "installation"],
+        labels.get(PREFIX + "home", ""),
+        labels.get(PREFIX + "record", ""),
     )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from deployer.clock import Clock, Deadline
-from deployer.drivers.ports import Image
+from deployer.drivers.ports import Found, Image
 from deployer.drivers.runtime.docker import commands, images, options, secrets
 from deployer.drivers.runtime.docker.engine import CALL, Connect, Engine, connect, find_container, in_use
 from deployer.drivers.runtime.surroundings import chosen_secrets
@@ -21,11 +21,15 @@ if TYPE_CHECKING:
 
 
 class DockerRuntime:
-    """The runtime `docker`. `installation` names the state folder: two of them on one engine never meet."""
+    """The runtime `docker`. `installation` names the store: two of them on one engine never meet.
 
-    def __init__(self, clock: Clock, installation: str, connect: Connect = connect) -> None:
+    `home` says on which machine and in which state folder it lies, for whoever has to find it again.
+    """
+
+    def __init__(self, clock: Clock, installation: str, connect: Connect = connect, home: str = "") -> None:
         self._clock = clock
         self._installation = installation
+        self._home = home
         self._engine = Engine(connect)
         self._shelf = images.Shelf(self._engine, installation)
 
@@ -100,6 +104,14 @@ class DockerRuntime:
         """Remove images of `drop` that no release in `keep` and no container uses; give what was removed."""
         return self._shelf.prune(keep, drop)
 
+    def census(self) -> tuple[Found, ...]:
+        """Read every container that a deployer made, of any service and any store."""
+        with self._engine.client("containers of all services") as client:
+            wanted = f"{options.PREFIX}installation"
+            containers = client.containers.list(all=True, filters={"label": wanted}, ignore_removed=True)
+            seen = [found for container in containers if (found := _found(container)) is not None]
+        return tuple(sorted(seen, key=lambda f: (f.instance.service, f.instance.release, f.instance.index)))
+
     def _mine(self, container: Container) -> bool:
         return container.labels.get(f"{options.PREFIX}installation") == self._installation
 
@@ -108,12 +120,12 @@ class DockerRuntime:
 
         One that was never started may lack its secrets or networks, its maker having died in between: it is made anew.
         """
-        wanted = options.labels(spec, self._installation)
+        wanted = options.labels(spec, self._installation, self._home)
         return container.status not in {"created", "removing", "dead"} and options.same(container.labels, wanted)
 
     def _create(self, client: docker.DockerClient, spec: InstanceSpec) -> Container:
         self._shelf.keep(client, spec.release)
-        arguments = options.create(spec, self._installation)
+        arguments = options.create(spec, self._installation, self._home)
         container = client.containers.create(**arguments)
         try:
             for network in spec.release.manifest.networks:
@@ -169,6 +181,14 @@ class DockerRuntime:
                 f"networks: the Docker engine has no network {', '.join(missing)}",
                 f"make it: docker network create {missing[0]}",
             )
+
+
+def _found(container: Container) -> Found | None:
+    """Read a container; None for one whose labels are not what we write."""
+    try:
+        return options.found(container.attrs)
+    except (KeyError, ValueError):
+        return None
 
 
 def _readable(container: Container) -> bool:

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal, cast
 
-from deployer import files
+from deployer import carried, files
 from deployer.model import Instance, InstanceSpec, Place
 from deployer.supervisor import Status
 
@@ -27,6 +27,7 @@ class Record:
     config: str
     address: str
     image: str
+    record: str = ""  # of the release, as `deployer.carried` writes it
 
     @classmethod
     def of(cls, spec: InstanceSpec, installation: str) -> Record:
@@ -41,11 +42,12 @@ class Record:
             config=spec.release.config_hash,
             address=spec.address,
             image=spec.release.image_id,
+            record=carried.write(spec.release),
         )
 
     def same(self, other: Record | None) -> bool:
         """Tell whether both are the same instance; a later rollout may take over what an earlier one started."""
-        return other is not None and replace(other, rollout=self.rollout) == self
+        return other is not None and replace(other, rollout=self.rollout, record=self.record) == self
 
     def save(self, folder: Path) -> None:
         """Write the record."""

@@ -17,9 +17,9 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from deployer import supervisor
+from deployer import carried, supervisor
 from deployer.clock import Clock, Deadline
-from deployer.drivers.ports import Image
+from deployer.drivers.ports import Found, Image
 from deployer.drivers.runtime.process import program, record
 from deployer.drivers.runtime.process.artifacts import Artifacts
 from deployer.drivers.runtime.process.record import Record
@@ -128,6 +128,15 @@ class ProcessRuntime:
             removed += self._artifacts(service).remove(sorted(unused))
         return tuple(removed)
 
+    def census(self) -> tuple[Found, ...]:
+        """Read every instance of this folder, of any service and any store that lay here."""
+        home = carried.home(self._folder)
+        seen = [
+            Found(known.observed(folder.name, supervisor.read_status(folder)), known.installation, home, known.record)
+            for folder, known in self._folders()
+        ]
+        return tuple(sorted(seen, key=lambda f: (f.instance.service, f.instance.release, f.instance.index)))
+
     def _artifacts(self, service: str) -> Artifacts:
         return Artifacts(self._folder / "artifacts" / service, self._folder)
 
@@ -135,9 +144,12 @@ class ProcessRuntime:
         return self._folder / "processes" / name
 
     def _records(self) -> list[tuple[Path, Record]]:
+        return [(folder, known) for folder, known in self._folders() if known.installation == self._installation]
+
+    def _folders(self) -> list[tuple[Path, Record]]:
         places = sorted(self._place("x").parent.glob("*"))
         known = [(folder, record.load(folder)) for folder in places]
-        return [(folder, r) for folder, r in known if r is not None and r.installation == self._installation]
+        return [(folder, r) for folder, r in known if r is not None]
 
     def _alive(self, folder: Path) -> bool:
         """Tell whether anything of the instance lives: its process, or a supervisor that is about to start it."""

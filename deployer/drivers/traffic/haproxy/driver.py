@@ -190,6 +190,10 @@ class HAProxyTraffic:
                 self._proxy.leave(deadline)
                 self._home.remove()
 
+    def services(self) -> tuple[str, ...]:
+        """Name the services that the proxy's files know, sorted; nothing is asked or started."""
+        return tuple(sorted(spec.load_all(self._home.services)))
+
     def _end_baseline(self, service: str, deadline: Deadline) -> None:
         with self._home.locked(deadline):
             specs = spec.load_all(self._home.services)

@@ -1,0 +1,58 @@
+"""What an instance carries of its release, so that a store that was lost can be rebuilt from what runs.
+
+A container has it as a label, a process beside its spec. Values of secrets are no part of a release, so none is in it.
+What became of the release is left out as well: a label is written once.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+from pathlib import Path
+from typing import Any
+
+from deployer.manifest.models import Manifest
+from deployer.model import Release
+
+FORMAT = 1
+_PLAIN = {
+    "service": str,
+    "number": int,
+    "version": str,
+    "image": str,
+    "image_id": str,
+    "config_hash": str,
+    "git": str,
+    "created_at": float,
+    "created_by": str,
+    "message": str,
+}
+
+
+def home(state: Path) -> str:
+    """Say where a state folder is, as instances carry it: `web-1:/var/lib/deployer`."""
+    return f"{socket.gethostname()}:{state}"
+
+
+def write(release: Release) -> str:
+    """Write the record of a release as one line of JSON."""
+    plain = {name: getattr(release, name) for name in _PLAIN}
+    return json.dumps({"format": FORMAT, **plain, "manifest": release.manifest.record()}, separators=(",", ":"))
+
+
+def read(text: str) -> Release:
+    """Read a record back; the release has the standing `new`. Raises ValueError, saying what is wrong with it."""
+    if not text:
+        raise ValueError("it carries no record of its release")
+    data = json.loads(text)
+    if not isinstance(data, dict) or data.get("format") != FORMAT:
+        raise ValueError(f"its record is not of format {FORMAT}, which is all that this version reads")
+    for name, kind in _PLAIN.items():
+        value = data.get(name)
+        if not isinstance(value, (int, float) if kind is float else kind) or isinstance(value, bool):
+            raise ValueError(f"its record has {name} {value!r}, which is no {kind.__name__}")
+    manifest = data.get("manifest")
+    if not isinstance(manifest, dict):
+        raise ValueError("its record has no manifest")
+    plain: dict[str, Any] = {name: kind(data[name]) for name, kind in _PLAIN.items()}
+    return Release(**plain, manifest=Manifest.from_record(manifest))

@@ -1,0 +1,51 @@
+"""`deploy adopt`: the way back from a store that is lost or damaged."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+
+import click
+
+from deployer import operations, queries
+from deployer.cli.options import Common, common
+from deployer.cli.output import print_result
+from deployer.clock import SystemClock
+from deployer.errors import Exit, Refused
+from deployer.store.rebuilding import rebuilding
+from deployer.wiring import open_house
+
+
+@click.command("adopt")
+@common("service", "yes")
+@click.option("--installation", metavar="ID", default="", help="Whose instances, where several stores had some.")
+def adopt(common: Common, installation: str) -> int:
+    """Rebuild the records of what runs, when they are lost or damaged: from what instances carry and the proxy does.
+
+    Nothing that runs is changed, and nothing that the store knows; a damaged one is moved aside. Shows first what it
+    would record.
+    """
+    state = common.state.expanduser().absolute()
+    with rebuilding(state, SystemClock()) as made, open_house(state, store=made.store) as opened:
+        found = operations.survey(opened, service=common.service or "", installation=installation, why=made.why)
+        view = queries.adoption(opened, found)
+        if not found.services and not made.why:
+            print_result(view, common.output)
+            return int(Exit.DONE)
+        if not common.yes:
+            print_result(view, common.output)
+            _ask()
+        operations.adopt(opened, found)
+        aside = tuple(str(path) for path in made.put_in_place())
+    done = replace(view, done=True, aside=aside)
+    if common.yes or common.output == "json":
+        print_result(done, common.output)
+    else:
+        sys.stdout.write("recorded\n")
+    return int(Exit.DONE)
+
+
+def _ask() -> None:
+    if not sys.stdin.isatty():
+        raise Refused("nothing was recorded: nobody is here to be asked", "say it with --yes")
+    click.confirm("Record it?", abort=True, err=True)

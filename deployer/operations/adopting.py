@@ -1,0 +1,214 @@
+"""`adopt`: rebuild the records of services from what stands and what the proxy does. Nothing that runs is changed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from deployer import carried
+from deployer.adoption import Recovery, Seen, read_records, recover
+from deployer.drivers.ports import Found, Traffic
+from deployer.errors import DeployError, Refused
+from deployer.model import Live, Release
+from deployer.operations.driving import locked
+from deployer.operations.house import House
+from deployer.releases import config_hash
+from deployer.store import whoami
+from deployer.store.adopting import adopt as write
+from deployer.store.adopting import is_blank
+from deployer.store.damage import NAME
+from deployer.store.former import holders
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What can be adopted: whose it is, each service as it will be recorded, and what else must be said."""
+
+    installation: str
+    config_key: str  # empty where the store has one already, or the old one is lost
+    services: tuple[Recovery, ...]
+    last_rollout: int
+    why: str = ""  # what is wrong with the store that it is to replace
+    notes: tuple[str, ...] = ()
+
+
+def survey(house: House, *, service: str = "", installation: str = "", why: str = "") -> Survey:
+    """Look for services that stand and that the store does not know; nothing is changed.
+
+    `installation` chooses among several on one engine, `why` says what is wrong with the store of before. Raises
+    Refused when the world cannot be read in full, when what stands belongs to another store, or when a process still
+    drives with the store that was lost.
+    """
+    _refuse_driven(house)
+    found, silent = _census(house)
+    chosen = _choose(house, found, installation)
+    ours = [f for f in found if f.installation == chosen]
+    _refuse_another_home(house, ours)
+    if why and silent and not ours:
+        raise Refused(
+            f"nothing was found to rebuild the store from: {silent[0]}", "start the engine, or set DOCKER_HOST"
+        )
+    known = {s.name for s in house.store.services() if house.store.releases(s.name)}
+    names = {f.instance.service for f in ours} - known
+    seen = [
+        _seen(house, name, [f for f in ours if f.instance.service == name], silent)
+        for name in sorted(names)
+        if service in ("", name)
+    ]
+    services = tuple(recover(one, house.clock.now()) for one in seen)
+    key, said = _key(house, services)
+    notes = (*silent, *said, *_empty(house, names | known), *_strangers(house, found, chosen))
+    return Survey(chosen, key, services, _last_rollout(house, ours, seen), why, notes)
+
+
+def adopt(house: House, found: Survey) -> None:
+    """Write what was found into the store, in one transaction. Raises Refused when somebody was faster."""
+    with ExitStack() as stack:
+        for one in found.services:
+            stack.enter_context(locked(house, one.records.service, "adopt"))
+        write(
+            house.store,
+            [one.records for one in found.services],
+            installation=found.installation,
+            config_key=found.config_key,
+            last_rollout=found.last_rollout,
+            by=whoami(),
+        )
+
+
+# -- whose it is
+
+
+def _refuse_driven(house: House) -> None:
+    store = house.store.folder / NAME
+    pids = ", ".join(map(str, holders(store)))
+    if pids:
+        raise Refused(
+            f"process {pids} still works with the store that lay at {store} before this one",
+            f"wait until it has ended, or end it: kill {pids.replace(',', '')}",
+        )
+
+
+def _census(house: House) -> tuple[list[Found], tuple[str, ...]]:
+    """Ask every runtime; give what was found, and why others did not answer."""
+    found: dict[str, Found] = {}
+    silent: list[str] = []
+    for drivers in house.anywhere().values():
+        try:
+            found |= {f.instance.runtime_id: f for f in drivers.runtime.census()}
+        except DeployError as error:
+            silent.append(error.message)
+    return list(found.values()), tuple(silent)
+
+
+def _choose(house: House, found: Iterable[Found], asked: str) -> str:
+    """Give the installation that this state folder is, or was before its store was lost."""
+    if not is_blank(house.store):
+        own = house.store.secret("installation")
+        if asked not in ("", own):
+            raise Refused(
+                f"the store of {house.store.folder} is that of installation {own}", "name another state folder: --state"
+            )
+        return own
+    homes = {f.installation: f.home for f in found}
+    if asked:
+        if asked not in homes:
+            there = ", ".join(f"{i} ({home or 'unknown'})" for i, home in homes.items()) or "none"
+            raise Refused(f"nothing stands of installation {asked}", f"what stands: {there}")
+        return asked
+    here = [i for i, home in homes.items() if home == carried.home(house.store.folder)]
+    if len(here) > 1:
+        raise Refused(
+            f"instances of {len(here)} stores that lay in {house.store.folder} stand",
+            f"say which one is to be adopted: --installation {' or '.join(sorted(here))}",
+        )
+    return here[0] if here else house.store.secret("installation")
+
+
+def _refuse_another_home(house: House, ours: Iterable[Found]) -> None:
+    """Refuse what belongs to a state folder of this machine whose store is there."""
+    host = carried.home(Path())[:-1]
+    for home in sorted({f.home for f in ours if f.home.startswith(host)}):
+        folder = Path(home.removeprefix(host))
+        if folder != house.store.folder and (folder / NAME).exists():
+            raise Refused(f"these instances belong to the store in {folder}, which is there", f"--state {folder}")
+
+
+def _strangers(house: House, found: Iterable[Found], chosen: str) -> Iterable[str]:
+    others = {(f.installation, f.home, f.instance.service) for f in found if f.installation != chosen}
+    for installation, home, service in sorted(others):
+        whose = f"{service} of {home or 'another state folder'} is left alone"
+        lost = f"if its store is lost: deploy adopt --installation {installation}"
+        yield f"{whose}; {lost}" if is_blank(house.store) else whose
+
+
+# -- what stands, service by service
+
+
+def _seen(house: House, name: str, found: Sequence[Found], silent: Sequence[str]) -> Seen:
+    releases, lost = read_records(found)
+    instances = tuple(sorted((f.instance for f in found), key=lambda i: (i.release, i.index)))
+    live = _live(house, name, releases, {i.name for i in instances}, silent)
+    return Seen(name, instances, releases, lost, live, house.vault.kept(name))
+
+
+def _live(house: House, name: str, releases: dict[int, Release], there: set[str], silent: Sequence[str]) -> Live | None:
+    """Read the live value. Raises Refused when users are on instances that no runtime shows."""
+    traffic = _traffic(house, releases)
+    if traffic is None:
+        return None
+    try:
+        live = traffic.read(name)
+        users = {s.name for s, _ in traffic.servers(name, live.stable)} if live else set()
+    except DeployError as error:
+        raise Refused(f"the proxy of {name} cannot be asked: {error.message}", error.hint) from error
+    if silent and users - there:
+        raise Refused(
+            f"the proxy sends users of {name} to {min(users - there)}, which no runtime shows: {silent[0]}",
+            "start the engine, or set DOCKER_HOST: what it runs would be left out",
+        )
+    return live
+
+
+def _traffic(house: House, releases: dict[int, Release]) -> Traffic | None:
+    """Give the proxy that the newest release names, else our own; None where there can be none of ours."""
+    if releases:
+        return house.wire(releases[max(releases)].manifest, Path()).traffic
+    with suppress(Refused):  # the path of the state folder is too long for a proxy of ours
+        return house.anywhere()["process"].traffic
+    return None
+
+
+def _empty(house: House, known: set[str]) -> Iterable[str]:
+    """Name what our proxy serves and of which nothing stands."""
+    traffic = _traffic(house, {})
+    for name in traffic.services() if traffic else ():
+        if name not in known:
+            yield f"the proxy knows {name}, of which nothing stands: `deploy doctor --fix` takes it off"
+
+
+def _last_rollout(house: House, ours: Iterable[Found], seen: Iterable[Seen]) -> int:
+    recordings = (int(f.stem) for f in (house.store.folder / "recordings").glob("*.jsonl") if f.stem.isdigit())
+    lives = (one.live.rollout for one in seen if one.live)
+    return max((*(f.instance.rollout for f in ours), *lives, *recordings), default=0)
+
+
+def _key(house: House, services: Sequence[Recovery]) -> tuple[str, tuple[str, ...]]:
+    """Read the key of the hashes, and try it on what stands."""
+    if not is_blank(house.store) or not services:
+        return "", ()
+    key = house.vault.key()
+    if key and all(_fits(house, release, key) for one in services for release in one.records.releases):
+        return key, ()
+    return "", ("the key of the hashes is gone: the next deploy makes a new release, also of what is live already",)
+
+
+def _fits(house: House, release: Release, key: str) -> bool:
+    try:
+        names = frozenset(release.manifest.secrets)
+        secrets = house.vault.load(release.service, release.number, names)
+    except Refused:
+        return True  # it cannot be tried without its secrets
+    return config_hash(release.image_id, release.manifest, secrets, key) == release.config_hash
