@@ -1,0 +1,198 @@
+"""Records a history: a store of the present schema, made by the real command on real processes and a real HAProxy.
+
+    python -m tests.histories.record           # writes tests/histories/schemaN, about two minutes
+
+What is in it: every strategy and every kind of step, rollouts that ended well and badly, and one rollout each that is
+held, and whose process was killed while it watched, on its way back, and after its commit point. Later versions must
+read all of it and bring what is unfinished to its right end (test_histories.py). A history is recorded once, by the
+version that brought its schema, and never edited.
+
+    store.sql        the store, as SQL
+    world.json       what stood and who got which share when it was recorded, by service
+    told.json        what `deploy show` told of each rollout
+    secrets/, recordings/    what is beside the store, as it was
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import shutil
+import socket
+import sqlite3
+import sys
+import tempfile
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+from deployer import queries
+from deployer.model import PLACES
+from deployer.store.schema import MIGRATIONS
+from deployer.wiring import open_house
+from tests.live.shop import Shop
+from tests.load import Load, Options
+
+HERE = Path(__file__).parent
+QUICK = {"steps": [10, 50], "for": "1s", "bake": "1s"}
+SLOW = {"steps": [{"share": 10, "for": "600s"}]}
+PLAYBOOK = """
+- hosts: all
+  gather_facts: false
+  tasks:
+    - ansible.builtin.debug: {msg: "rolled onto {{ deployer_rollout }}"}
+"""
+Event = dict[str, Any]
+
+
+def service(folder: Path, name: str, **manifest: Any) -> Shop:
+    """Give a service of the one state folder with versions 1.0 and 2.0, the first of them live."""
+    shop = Shop(folder / name, "process", None)
+    shop.folder.mkdir()
+    shop.state, shop.name = folder / "state", name
+    shop.manifest |= {"service": name, "judge": {"requests": 0}, **manifest}
+    shop.write()
+    for version in ("1.0", "2.0"):
+        shop.version(version)
+    shop.deploy("up", "--version", "1.0", "-m", "the first")
+    return shop
+
+
+def killed(shop: Shop, when: Callable[[Event], bool], *arguments: str) -> None:
+    """Run a command and kill it with SIGKILL at the first event that is meant."""
+    with shop.start(*arguments, "--output", "json") as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if when(json.loads(line)):
+                process.kill()
+                break
+    rollout = shop.status()["rollout"]
+    assert rollout, f"{shop.name}: {arguments} came to its end before it was killed"
+    assert rollout["outcome"] == "", rollout
+
+
+# -- the services
+
+
+def finished(shop: Shop) -> None:
+    """Every strategy, every kind of step, every kind of end."""
+    (shop.folder / "roll.yml").write_text(PLAYBOOK)
+    shop.write(smoke=[{"get": "/version", "expect": 200}], update=["roll.yml"], secrets=["TOKEN"], keep={"releases": 2})
+    shop.version("3.0", {"HEALTH": "0"})
+    with Load(shop.url, Options(rate=20, kinds=("fresh", "sticky"))) as load:
+        load.until(lambda now: now.answered > 20, "the load runs")
+        shop.deploy("canary", "--version", "2.0", "-m", "by canary")
+        shop.deploy("rollback", "-m", "2.0 was slow")
+        shop.deploy("canary", "--baseline", "fresh", "--steps", "10", "--version", "2.0")
+        load.stop()
+    shop.deploy("bluegreen", "--bake", "0", "--version", "1.0")
+    shop.deploy("rolling", "--for", "0s", "--version", "2.0")
+    shop.deploy("recreate", "--version", "1.0")
+    shop.write(health={**shop.manifest["health"], "deadline": "1s"})
+    shop.deploy("canary", "--version", "3.0", expect=4)
+
+
+def held(shop: Shop) -> None:
+    """A canary that waits for a person."""
+    shop.deploy("canary", "--percent", "10", "--hold", "--version", "2.0")
+
+
+def watching(shop: Shop) -> None:
+    """A canary whose process was killed while it watched."""
+    shop.write(strategy={"canary": SLOW})
+    killed(shop, lambda e: e["event"] == "sample", "canary", "--version", "2.0")
+
+
+def returning(shop: Shop) -> None:
+    """A canary whose process was killed on its way back."""
+    shop.write(
+        strategy={"canary": {"steps": [{"share": 10, "for": "1s"}]}}, judge={"requests": 10**6, "undecided": "revert"}
+    )
+    killed(shop, lambda e: e["event"] == "rollout.turned", "canary", "--for", "1s", "--version", "2.0")
+
+
+def promoted(shop: Shop) -> None:
+    """A deploy whose process was killed after its commit point, with the former release still to be removed."""
+    shop.write(keep={"warm": "0s"})
+    after = {"event": "step.began", "phase": "forward", "step": "remove"}
+    killed(shop, lambda e: after.items() <= e.items(), "bluegreen", "--bake", "0", "--version", "2.0")
+
+
+# -- writing it down
+
+
+def world_of(state: Path) -> dict[str, Any]:
+    """Read what runs and what the proxy does, by service."""
+    world = {}
+    with open_house(state) as house:
+        for name in queries.services(house):
+            drivers = queries.drivers_of(house, name)
+            live = drivers.traffic.read(name)
+            world[name] = {
+                "live": dataclasses.asdict(live) if live else None,
+                "instances": [dataclasses.asdict(i) for i in drivers.runtime.instances(name)],
+                "servers": {p: [dataclasses.asdict(s) for s, _ in drivers.traffic.servers(name, p)] for p in PLACES},
+            }
+    return world
+
+
+def told_of(shop: Shop, state: Path) -> list[Any]:
+    """Give what `deploy show` tells of each rollout."""
+    with open_house(state) as house:
+        count = max(r.number for name in queries.services(house) for r in house.store.rollouts(name))
+    shown = (shop.events("show", str(number))[0] for number in range(1, count + 1))
+    return [{key: view[key] for key in ("service", "rollout", "steps")} for view in shown]
+
+
+def dump(state: Path) -> str:
+    with closing(sqlite3.connect(state / "deployer.db")) as db:
+        version = db.execute("pragma user_version").fetchone()[0]
+        return "\n".join([f"PRAGMA user_version = {version};", *db.iterdump()]) + "\n"
+
+
+def unnamed(text: str, folder: Path) -> str:
+    """Take this machine out of what was written."""
+    return text.replace(str(folder), "/srv").replace(socket.gethostname(), "build-1").replace("root@", "dana@")
+
+
+def write(state: Path, folder: Path, target: Path, told: list[Any]) -> None:
+    target.mkdir()
+    (target / "store.sql").write_text(unnamed(dump(state), folder))
+    for name, data in (("world.json", world_of(state)), ("told.json", told)):
+        (target / name).write_text(unnamed(json.dumps(data, indent=1, sort_keys=True), folder) + "\n")
+    shutil.copytree(state / "secrets", target / "secrets")
+    shutil.copytree(state / "recordings", target / "recordings")
+    for file in (target / "recordings").iterdir():
+        file.write_text(unnamed(file.read_text(), folder))
+
+
+def main() -> int:
+    """Record; refuse to replace what was recorded."""
+    target = HERE / f"schema{len(MIGRATIONS)}"
+    if target.exists():
+        sys.stderr.write(f"{target} is there: a history is never recorded again\n")
+        return 2
+    os.environ["TOKEN"] = "a secret of a test"
+    folder = Path(tempfile.mkdtemp(prefix="dp", dir="/tmp"))
+    shops: list[Shop] = []
+    try:
+        shops = [
+            service(folder, "finished", strategy={"canary": QUICK}),
+            *(service(folder, name) for name in ("held", "watching", "returning", "promoted")),
+        ]
+        for shop, act in zip(shops, (finished, held, watching, returning, promoted), strict=True):
+            act(shop)
+        told = told_of(shops[0], folder / "state")
+        write(folder / "state", folder, target, told)
+    finally:
+        for shop in shops:
+            shop.close()
+        shutil.rmtree(folder)
+    sys.stdout.write(f"{target}: {len(told)} rollouts\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
