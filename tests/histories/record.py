@@ -1,6 +1,6 @@
 """Records a history: a store of the present schema, made by the real command on real processes and a real HAProxy.
 
-    python -m tests.histories.record           # writes tests/histories/schemaN, about two minutes
+    python -m tests.histories.record           # as root; writes tests/histories/schemaN, about two minutes
 
 What is in it: every strategy and every kind of step, rollouts that ended well and badly, and one rollout each that is
 held, and whose process was killed while it watched, on its way back, and after its commit point. Later versions must
@@ -18,11 +18,11 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import shlex
 import shutil
 import socket
 import sqlite3
 import sys
-import tempfile
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -36,6 +36,8 @@ from tests.live.shop import Shop
 from tests.load import Load, Options
 
 HERE = Path(__file__).parent
+FOLDER, HOST = Path("/tmp/dphistory"), "build-1"  # as they stand in the histories
+ENVIRONMENT = {"SUDO_USER": "dana", "TOKEN": "a secret of a test"}
 QUICK = {"steps": [10, 50], "for": "1s", "bake": "1s"}
 SLOW = {"steps": [{"share": 10, "for": "600s"}]}
 PLAYBOOK = """
@@ -152,20 +154,13 @@ def dump(state: Path) -> str:
         return "\n".join([f"PRAGMA user_version = {version};", *db.iterdump()]) + "\n"
 
 
-def unnamed(text: str, folder: Path) -> str:
-    """Take this machine out of what was written."""
-    return text.replace(str(folder), "/srv").replace(socket.gethostname(), "build-1").replace("root@", "dana@")
-
-
-def write(state: Path, folder: Path, target: Path, told: list[Any]) -> None:
+def write(state: Path, target: Path, told: list[Any]) -> None:
     target.mkdir()
-    (target / "store.sql").write_text(unnamed(dump(state), folder))
+    (target / "store.sql").write_text(dump(state))
     for name, data in (("world.json", world_of(state)), ("told.json", told)):
-        (target / name).write_text(unnamed(json.dumps(data, indent=1, sort_keys=True), folder) + "\n")
+        (target / name).write_text(json.dumps(data, indent=1, sort_keys=True) + "\n")
     shutil.copytree(state / "secrets", target / "secrets")
     shutil.copytree(state / "recordings", target / "recordings")
-    for file in (target / "recordings").iterdir():
-        file.write_text(unnamed(file.read_text(), folder))
 
 
 def main() -> int:
@@ -174,22 +169,24 @@ def main() -> int:
     if target.exists():
         sys.stderr.write(f"{target} is there: a history is never recorded again\n")
         return 2
-    os.environ["TOKEN"] = "a secret of a test"
-    folder = Path(tempfile.mkdtemp(prefix="dp", dir="/tmp"))
+    if socket.gethostname() != HOST:  # the machine's own name is nobody's business
+        again = f"hostname {HOST} && exec {shlex.quote(sys.executable)} -m tests.histories.record"
+        os.execvpe("unshare", ["unshare", "--uts", "sh", "-c", again], {**os.environ, **ENVIRONMENT})
+    FOLDER.mkdir(mode=0o700)
     shops: list[Shop] = []
     try:
         shops = [
-            service(folder, "finished", strategy={"canary": QUICK}),
-            *(service(folder, name) for name in ("held", "watching", "returning", "promoted")),
+            service(FOLDER, "finished", strategy={"canary": QUICK}),
+            *(service(FOLDER, name) for name in ("held", "watching", "returning", "promoted")),
         ]
         for shop, act in zip(shops, (finished, held, watching, returning, promoted), strict=True):
             act(shop)
-        told = told_of(shops[0], folder / "state")
-        write(folder / "state", folder, target, told)
+        told = told_of(shops[0], FOLDER / "state")
+        write(FOLDER / "state", target, told)
     finally:
         for shop in shops:
             shop.close()
-        shutil.rmtree(folder)
+        shutil.rmtree(FOLDER)
     sys.stdout.write(f"{target}: {len(told)} rollouts\n")
     return 0
 

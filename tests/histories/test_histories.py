@@ -143,6 +143,7 @@ def test_all_of_it_is_listed_shown_and_reported(scene: tuple[Path, House, World]
     for service in queries.services(house):
         assert queries.status(house, service).problems == ()
         assert queries.releases(house, service).releases
+    assert house.store.audit_log.verify().problem == ""
 
 
 def _step(step: dict[str, Any]) -> tuple[Any, ...]:
