@@ -52,19 +52,27 @@ def up(common: Common, **given: Any) -> int:
     return _deploy(common, None, {}, given)
 
 
+_PLAN_HELP = (
+    "Show what a deploy would do, and change nothing: `deploy plan [STRATEGY] [OPTIONS]`, with the options of"
+    " `deploy STRATEGY` (of `deploy up` without one). With --check it exits 10 when there is something to deploy."
+)
+
+
 @click.command(
     "plan",
     context_settings={"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": []},
-    help="Show what a deploy would do, and change nothing: `deploy plan [STRATEGY] [OPTIONS]`, with the options of"
-    " `deploy STRATEGY` (of `deploy up` without one). With --check it exits 10 when there is something to deploy.",
+    help=_PLAN_HELP,
 )
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 @click.pass_context
 def plan(ctx: click.Context, arguments: tuple[str, ...]) -> int:
     """Parse the rest as the strategy's own command would, with --plan."""
     words = list(arguments)
-    command = strategy(words.pop(0)) if words and not words[0].startswith("-") else up
-    name = "plan" if command is up else f"plan {command.name}"
+    if words and not words[0].startswith("-"):
+        command = strategy(words.pop(0))
+        name = f"plan {command.name}"
+    else:
+        command, name = click.Command("up", callback=up.callback, params=up.params, help=_PLAN_HELP), "plan"
     with command.make_context(name, ["--plan", *words], parent=ctx.parent) as inner:
         return int(command.invoke(inner))
 

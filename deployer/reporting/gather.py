@@ -98,12 +98,14 @@ def _metrics(events: Sequence[Mapping[str, Any]]) -> Iterator[MetricView]:
 
 
 def _marks(events: Sequence[Mapping[str, Any]]) -> Iterator[Mark]:
+    said = ""  # the first of the shares says what they are
     for event in events:
         at = float(event["at"])
         match event["event"]:
             case "traffic.changed" if event.get("share"):
                 share = percent(int(event["share"]))
-                yield Mark(at, "share", f"share {share}", f"{moment(at)[11:]}: {share} asked")
+                yield Mark(at, "share", share if said else f"share {share}", f"{moment(at)[11:]}: {share} asked")
+                said = share
             case "rollout.turned":
                 yield Mark(at, "end", "taken back", f"{moment(at)[11:]}: taken back: {event.get('error', '')}")
             case "rollout.held":

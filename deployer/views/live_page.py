@@ -93,8 +93,8 @@ def _said_above(state: ViewState, verdict: Verdict) -> bool:
 
 def _proof(proof: Proof) -> Text:
     filled = round(PROOF_BAR * proof.shown)
-    bar = Text("━" * filled, "green").append("━" * (PROOF_BAR - filled), "dim")
-    return bar.append(f"  {shown(proof.shown, proof.more)}", "not dim")
+    bar = Text().append("━" * filled, "green").append("━" * (PROOF_BAR - filled), "dim")
+    return bar.append(f"  {shown(proof.shown, proof.more)}")
 
 
 def _verdict(verdict: Verdict) -> Text:

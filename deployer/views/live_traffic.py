@@ -58,7 +58,10 @@ def sides_table(state: ViewState, width: int) -> RenderableType | None:
         ("stable", state.origin, OTHER.get(candidate, "")),
         ("candidate", state.release, candidate),
     ):
-        cells = _cells(getattr(state.looks[-1], role), _rate(state.looks, role))
+        look = state.looks[-1]
+        cells = _cells(
+            getattr(look, role), _rate(state.looks, role), alarming=role == "candidate" and _fails_more(look)
+        )
         label = Text.assemble(("■ ", _paint(colour)), role, (f" r{release}" if release else "", "dim"))
         table.add_row(label, *(cells[:1] + cells[2:] if narrow else cells))
     if state.lost:
@@ -66,8 +69,13 @@ def sides_table(state: ViewState, width: int) -> RenderableType | None:
     return table
 
 
-def _cells(side: Side, rate: float | None) -> list[Text]:
-    bad = "bold red" if side.errors else ""
+def _fails_more(look: Look) -> bool:
+    """Tell whether the candidate fails more often than stable has: that is what a red number says."""
+    return look.candidate.errors * max(look.stable.requests, 1) > look.stable.errors * look.candidate.requests
+
+
+def _cells(side: Side, rate: float | None, *, alarming: bool) -> list[Text]:
+    bad = "bold red" if alarming else ""
     return [
         Text(write.count(side.requests)),
         Text(write.rate(rate), "dim"),

@@ -45,7 +45,8 @@ def test_what_is_recorded_is_judged_as_it_was_and_reported(process_shop: Shop) -
     page, data = (shop.folder / "report.html").read_text(), json.loads((shop.folder / "report.json").read_text())
     assert verdict["text"] in page
     assert page.count("<svg") > 5
-    assert data["seen"] == again["seen"]
+    # The proxy counts a bad answer at its first byte; what the judge saw of it ended before its last look.
+    assert 0 <= data["seen"] - int(str(again["seen"])) <= report.at_once
     assert data["points"]
 
     junit = ElementTree.fromstring(shop.deploy("report", str(number), "--format", "junit").stdout)

@@ -66,6 +66,13 @@ def test_without_a_command_there_is_help(capsys: pytest.CaptureFixture[str]) -> 
     assert "Usage: deploy" in capsys.readouterr().out
 
 
+def test_the_help_of_plan_says_that_nothing_changes(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["plan", "--help"]) == 0
+    assert "change nothing" in " ".join(capsys.readouterr().out.split())
+    assert main(["plan", "canary", "--help"]) == 0
+    assert "--percent" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_declared_command_exists(name: str) -> None:
     context = click.Context(group(), info_name="deploy")

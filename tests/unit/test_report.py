@@ -155,7 +155,7 @@ def test_what_spent_the_budget_is_on_the_bill(state: Path) -> None:
 
 def test_moments_that_matter_are_named_in_the_plots(bad: ReportView, good: ReportView) -> None:
     assert [mark.label for mark in bad.marks] == ["share 5 %", "taken back"]
-    assert [mark.label for mark in good.marks] == ["share 5 %", "share 25 %", "share 50 %", "share 100 %", "promoted"]
+    assert [mark.label for mark in good.marks] == ["share 5 %", "25 %", "50 %", "100 %", "promoted"]
     assert ">taken back</text>" in render(bad, "html")
     assert ">promoted</text>" in render(good, "html")
 

@@ -86,6 +86,32 @@ def test_hostile_text_cannot_steer_the_terminal_or_the_markup() -> None:
     assert "owned" not in page
 
 
+@pytest.mark.parametrize(("stable", "candidate", "red"), [(10, 1, False), (10, 4, True), (0, 0, False), (0, 1, True)])
+def test_errors_are_red_where_the_candidate_has_more_of_them(stable: int, candidate: int, red: bool) -> None:
+    sides = {"stable": {"requests": 900, "errors": stable}, "candidate": {"requests": 100, "errors": candidate}}
+    out = io.StringIO()
+    console = Console(file=out, width=80, color_system="standard", force_terminal=True, _environ={})
+    console.print(render(reduce_all([Event("sample", 1.0, "shop", 1, {"share_asked": 1000, **sides})]), 1.0, 80))
+
+    assert ("\x1b[1;31m" in out.getvalue()) == red
+
+
+def test_a_step_of_fixed_time_that_waits_says_for_what() -> None:
+    watch = {"phase": "forward", "n": 0, "step": "watch", "text": "watch 10 % for 8 s", "deadline": 80.0, "until": 9.0}
+    events = [
+        Event("rollout.started", 0.0, "shop", 1, {"steps": ["watch 10 % for 8 s", "50 % of the traffic"]}),
+        Event("step.began", 1.0, "shop", 1, watch),
+        Event("sample", 9.5, "shop", 1, {"share_asked": 1000, "waits": "the candidate has answered 3 of 20"}),
+    ]
+    page = draw(reduce_all(events), 11.0, 80)
+
+    assert "watch 10 % for 8 s" in page
+    assert " waiting\n" in page
+    assert "the candidate has answered 3 of 20" in page
+    assert "50 % of the traffic · once that has come, within 70 s" in page
+    assert "waiting" not in draw(reduce_all([*events, Event("sample", 9.7, "shop", 1, {})]), 9.7, 80)
+
+
 def test_after_the_promotion_nobody_is_called_a_candidate_of_the_share() -> None:
     page = draw(reduce_all(recording("canary")), 0.0, 80)
     assert "all on r42 (2.0)" in page

@@ -133,11 +133,13 @@ class _Sheet:
         """Write what a mark stands for above its line, its end first; what has no room is left out."""
         taken: list[tuple[float, float]] = []
         for mark in sorted(self.plot.marks if self.plot.labelled else (), key=lambda mark: mark.kind == "share"):
-            width, x = LETTER * len(mark.label), self.x(mark.at)
-            begin = min(x - 2, self.right - width)
+            width, begin = LETTER * len(mark.label), self.x(mark.at) - 2
+            last = begin + width > self.right  # ends with the picture
+            begin = self.right - width if last else begin
             if all(begin + width + 6 <= a or begin >= b + 6 for a, b in taken):
                 taken.append((begin, begin + width))
-                yield tag("text", mark.label, x=begin, y=self.top - 6, class_=f"label {mark.kind}")
+                x, anchor = (self.right, "end") if last else (begin, "start")
+                yield tag("text", mark.label, x=x, y=self.top - 6, text_anchor=anchor, class_=f"label {mark.kind}")
 
     def limits(self) -> Iterable[Markup]:
         for value, label in self.plot.limits:
