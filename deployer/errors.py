@@ -14,6 +14,7 @@ DeployError                 1  internal: ours to fix
 ├── Locked                  5  somebody else is deploying this service
 │   └── LockLost            5  this process was overtaken; it may change nothing any more
 ├── Aborted                 6  a person stopped the rollout
+│   └── TakenBack           6  … at the proxy, without asking the process that drives it
 └── NeedsPerson             8  neither forward nor back is safe without a decision
 """
 
@@ -143,6 +144,10 @@ class Aborted(DeployError):
     def __init__(self, message: str, hint: str = "", *, by: str = "") -> None:
         super().__init__(message, hint)
         self.by = by
+
+
+class TakenBack(Aborted):
+    """Users were taken off the candidate at the proxy, by an emergency command: they are not given to it again."""
 
 
 class NeedsPerson(DeployError):

@@ -9,7 +9,7 @@ An event is plain data: `kind`, Unix time, service, rollout number, and fields t
     step.done         phase, n, step (kind), text, seconds
     step.failed       phase, n, step, error, hint, log: [line, …]
     task              playbook, task, host, status (ok, changed, failed, skipped, unreachable), message
-    traffic.changed   stable (colour), share (bp), lease, budget, baseline (bp)
+    traffic.changed   stable (colour), share (bp), lease, budget, baseline (bp), warm (release)
     sample            share_asked, share_measured, stable: {…}, candidate: {…}, rest: {requests, errors, p50, p95, p99},
                       lost, shielded, spent, budget, shown, more, waits
     verdict           verdict (worse, no worse, cannot judge), text, watched: {…}, and the measured values beside their

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import operator
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -51,6 +52,11 @@ class Release:
         return f"r{self.number} ({self.version})"
 
 
+def newest_good(releases: Sequence[Release], before: int) -> Release | None:
+    """Give the newest release below a number that users were well served by; `releases` are sorted newest first."""
+    return next((r for r in releases if r.number < before and r.standing == "good"), None)
+
+
 @dataclass(frozen=True)
 class Instance:
     """One container or process, as the runtime sees it now.
@@ -91,6 +97,12 @@ class InstanceSpec:
         return f"{self.release.service}-r{self.release.number}-{self.index}"
 
 
+def release_of(service: str, name: str) -> int:
+    """Read the release out of the name of an instance; 0 for a name that is none of the service's."""
+    number, _, index = name.removeprefix(f"{service}-r").partition("-")
+    return int(number) if name.startswith(f"{service}-r") and number.isdigit() and index.isdigit() else 0
+
+
 def indices(place: Place, instances: int) -> range:
     """Give the numbers of instances in a place: from 1 up; from 101 for a baseline.
 
@@ -122,7 +134,8 @@ class Live:
     `share` is the candidate's part in basis points; the candidate is the colour that is not `stable`. `lease` is
     when the share runs out by itself, Unix seconds, 0 for never. `rollout` salts the sticky rolls. At `budget` bad
     answers of the candidate that users saw in this rollout the share ends by itself; 0 is no budget. `baseline` is the
-    part of the traffic, in basis points, that goes to the fresh instances of the stable release.
+    part of the traffic, in basis points, that goes to the fresh instances of the stable release. `warm` is the release
+    that stands ready in the other colour, so that going back to it is one write; 0 is none.
     """
 
     stable: Colour
@@ -131,6 +144,7 @@ class Live:
     rollout: int = 0
     budget: int = 0
     baseline: int = 0
+    warm: int = 0
 
     @property
     def candidate(self) -> Colour:
@@ -140,6 +154,14 @@ class Live:
 
 # Before the first deploy: the first environment is the blue one.
 INITIAL = Live(stable="green")
+
+
+def taken_back(given: Live | None, now: Live | None) -> bool:
+    """Tell whether somebody ended, at the proxy, the share that a rollout had given its candidate.
+
+    A lease that is over and a budget that is spent leave the share standing in the value; an emergency does not.
+    """
+    return bool(given and given.share and now and now.rollout == given.rollout and not now.share)
 
 
 @dataclass(frozen=True)

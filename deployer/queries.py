@@ -119,6 +119,8 @@ def status(house: House, service: str) -> StatusView:
     stable = next((e.release for e in standing if e.role == "stable"), 0)
     if record.stable and not stable and read:
         problems.append(f"r{record.stable} should be live, but nothing of it runs: `deploy up` brings it back")
+    if stable and record.stable and stable != record.stable and rollout is None:
+        problems.append(f"users are on r{stable}, the store has r{record.stable}: `deploy resume` writes it down")
     candidate = rollout.release if rollout else 0
     return StatusView(
         service=service,

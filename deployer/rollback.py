@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from deployer.errors import Refused
-from deployer.model import Observed, Release
+from deployer.model import Colour, Observed, Release, newest_good, other
 from deployer.plan import Plan
 from deployer.recipes import PROXY_SECONDS, attach, settle, share, twin, way_back
 from deployer.steps import Promote, Step, Warm
@@ -19,13 +19,13 @@ def choose(releases: Sequence[Release], observed: Observed, current: int, to: in
     """
     by_number = {r.number: r for r in releases}
     if to is None:
-        earlier = [r for r in releases if r.number < current and r.standing == "good"]
-        if not earlier:
+        earlier = newest_good(releases, current)
+        if earlier is None:
             raise Refused(
                 f"there is no good release before r{current}",
                 "`deploy history --releases` shows what became of each; `--to N --force` takes one anyway",
             )
-        return earlier[0]
+        return earlier
     if to not in by_number:
         raise Refused(f"there is no release r{to}", "`deploy history --releases` lists them")
     target = by_number[to]
@@ -55,6 +55,23 @@ def rollback_plan(observed: Observed, target: Release, current: int) -> Plan:
         forward,
         (share(0),) if ready else way_back(observed, target),
         (f"back to {target.name}: {note}",),
+    )
+
+
+def moved_plan(target: Release, current: int, colour: Colour) -> Plan:
+    """Plan what is left of a rollback whose users were moved already: it begins behind its commit point."""
+    return Plan.make(
+        target.service,
+        "rollback",
+        current,
+        target.number,
+        (
+            attach(target, colour),
+            Promote(release=target.number, colour=colour, deadline=PROXY_SECONDS),
+            Warm(release=current, colour=other(colour), seconds=target.manifest.keep.warm, deadline=PROXY_SECONDS),
+        ),
+        (share(0),),
+        (f"back to {target.name}: its environment is warm, and users were moved at once",),
     )
 
 

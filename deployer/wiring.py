@@ -62,7 +62,7 @@ def _wirer(state: Path, store: Store, clock: Clock) -> Callable[[Manifest, Path]
         runtime = _runtime(manifest, state, store, clock)
         return Drivers(
             runtime=runtime,
-            traffic=HAProxyTraffic(state / "proxy", clock, existing=manifest.traffic.haproxy),
+            traffic=HAProxyTraffic(state / "proxy", clock, existing=manifest.traffic.haproxy, state=state),
             checks=DirectChecks(runtime, clock),
             playbooks=AnsiblePlaybooks(folder, builtin("playbooks"), None, clock),
             metrics=SourceMetrics(folder),

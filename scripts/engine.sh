@@ -72,7 +72,7 @@ stop_engine() {
 engine_processes() {
   local file
   for file in /proc/[0-9]*/cmdline; do
-    if tr '\0' ' ' <"$file" 2>/dev/null | grep -qF "$ENGINE_DIR/"; then
+    if { tr '\0' ' ' <"$file"; } 2>/dev/null | grep -qF "$ENGINE_DIR/"; then
       file=${file%/cmdline}
       printf '%s\n' "${file#/proc/}"
     fi

@@ -11,7 +11,7 @@ from deployer.clock import Deadline
 from deployer.drivers.ports import Drivers, Found, Image, Side
 from deployer.engine import Run
 from deployer.engine.pulse import beat
-from deployer.errors import DriverFailed, StepFailed
+from deployer.errors import DriverFailed, StepFailed, TakenBack
 from deployer.events import Tell
 from deployer.manifest.models import Manifest, Metric
 from deployer.model import (
@@ -26,6 +26,7 @@ from deployer.model import (
     Release,
     SecretText,
     Server,
+    taken_back,
 )
 from tests.flow import Flow, MemorySamples
 
@@ -213,8 +214,10 @@ class MemoryTraffic:
     def read(self, service: str) -> Live | None:
         return self.world.live.get(service)
 
-    def steer(self, service: str, live: Live, deadline: Deadline) -> None:
+    def steer(self, service: str, live: Live, deadline: Deadline, given: Live | None = None) -> None:
         self.world.touch(f"before steer {live}")
+        if taken_back(given, self.world.live.get(service)):
+            raise TakenBack("users were taken off the candidate at the proxy")
         if live.share + live.baseline > FULL:
             raise DriverFailed(f"{live.share} and {live.baseline} bp are more than all the traffic")
         if live.share and not self.world.up(service, live.candidate):

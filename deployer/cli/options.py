@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any, Literal
 import click
 
 from deployer.cli.output import OUTPUTS, Output
+from deployer.here import state_folder
 
 Shared = Literal["file", "destination", "state", "output", "service", "message", "yes"]
 EVERYWHERE: tuple[Shared, ...] = ("state", "output")
@@ -32,15 +32,7 @@ class Common:
 
 def default_state() -> Path:
     """Give the state folder: DEPLOYER_STATE, else the machine's for root, else the user's."""
-    given = os.environ.get("DEPLOYER_STATE")
-    if given:
-        return Path(given)
-    if os.geteuid() == 0:
-        return Path("/var/lib/deployer")
-    xdg = os.environ.get("XDG_STATE_HOME", "")
-    # a relative one is to be ignored: https://specifications.freedesktop.org/basedir-spec/
-    base = Path(xdg) if Path(xdg).is_absolute() else Path.home() / ".local" / "state"
-    return base / "deployer"
+    return Path(state_folder())
 
 
 def common(*names: Shared) -> Callable[[Callable[..., Any]], Callable[..., Any]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from deployer.clock import Deadline
@@ -132,7 +132,7 @@ def _approve(run: Run, step: Approve) -> dict[str, Any]:
 
 def _promote(run: Run, step: Promote, doing: Doing) -> dict[str, Any]:
     run.fence()
-    live = Live(stable=step.colour, share=0, lease=0, rollout=run.rollout.number)
+    live = Live(stable=step.colour, rollout=run.rollout.number, warm=run.warm_after(step.release))
     run.write(live, doing.deadline)
     # Routes, certificates and time-outs of the entry follow the users, after them: the way back needs no reload.
     run.drivers.traffic.configure(run.release(step.release), None, doing.deadline)
@@ -155,6 +155,8 @@ def _remove(run: Run, step: Remove, doing: Doing) -> dict[str, Any]:
             f"{step.colour} has users: it is not emptied", "see `deploy status`; move them with `deploy rollback`"
         )
     run.fence()
+    if live and live.warm and step.colour == live.candidate:
+        run.write(replace(live, warm=0), doing.deadline)  # nobody goes back to what is being taken away
     leaving = _leaving(run, step, stays) if live else []
     cut = _drain(run, step, leaving, doing)
     run.fence()

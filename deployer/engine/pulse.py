@@ -7,7 +7,7 @@ from types import TracebackType
 from typing import Self
 
 from deployer.engine.run import Run
-from deployer.errors import DeployError, LockLost
+from deployer.errors import DeployError, LockLost, TakenBack
 from deployer.store.locks import LEASE_SECONDS
 
 
@@ -18,6 +18,8 @@ def beat(run: Run) -> None:
         run.renew_lease()
     except LockLost as lost:
         run.lost = lost
+    except TakenBack:
+        return  # the engine's next look stands down
     except DeployError as error:
         run.tell("note", text=f"renewing the lock and the lease failed, trying again: {error}")
 

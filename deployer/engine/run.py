@@ -13,12 +13,25 @@ from deployer.clock import Clock, Deadline
 from deployer.drivers.ports import Drivers
 from deployer.engine.evidence import Evidence
 from deployer.engine.spending import Spending
-from deployer.errors import Aborted, Exit, LockLost
+from deployer.errors import Aborted, DriverFailed, Exit, LockLost, TakenBack
 from deployer.events import Event, Sink
 from deployer.judge.verdicts import Verdicts
-from deployer.model import Colour, Environment, Instance, InstanceSpec, Live, Outcome, Place, Release, SecretText, other
+from deployer.model import (
+    Colour,
+    Environment,
+    Instance,
+    InstanceSpec,
+    Live,
+    Outcome,
+    Place,
+    Release,
+    SecretText,
+    newest_good,
+    other,
+    taken_back,
+)
 from deployer.recording import Recorder, describe, file_of, prune
-from deployer.steps import Promote, Share
+from deployer.steps import Promote, Share, Warm
 from deployer.store import DEPLOYER, Lock, Rollout, Store
 
 
@@ -62,6 +75,7 @@ class Run:
     stop_asked: threading.Event = field(default_factory=threading.Event)  # a signal came
     traffic_mutex: threading.RLock = field(default_factory=threading.RLock)
     lost: LockLost | None = None
+    given: Live | None = None  # what this drive wrote to the proxy last
     closing: ExitStack = field(default_factory=ExitStack)  # what this drive opened; closed at its end
     spending: Spending = field(init=False)  # the pulse looks at it too
     _releases: dict[int, Release] = field(default_factory=dict)
@@ -137,6 +151,7 @@ class Run:
             return
         if self.stop_asked.is_set():
             raise Aborted("aborted by a signal to this process")
+        self._look_at_share()
         ask = self.store.next_ask(self.rollout.number)
         if ask is None:
             return
@@ -148,6 +163,17 @@ class Run:
         if ask.kind == "pause":
             raise Hold(Exit.DONE, f"paused by {ask.by}{reason}; `deploy resume` goes on", ask.by)
         self.hurry, self.by = True, ask.by
+
+    def _look_at_share(self) -> None:
+        """Stand down when an emergency command has taken the users back at the proxy, store or no store."""
+        if not self.given or not self.given.share:
+            return
+        try:
+            live = self.drivers.traffic.read(self.service)
+        except DriverFailed:
+            return  # whoever needs the proxy next finds out, with the patience that is right there
+        if taken_back(self.given, live):
+            raise TakenBack("users were taken off the candidate at the proxy, by `deploy abort` or `deploy rollback`")
 
     def instances(self, colour: Place, release: int = 0) -> tuple[Instance, ...]:
         """Read the instances of a colour (of one release, if given) as they are now."""
@@ -163,6 +189,15 @@ class Run:
         """Say what an instance must be, with the address that it keeps."""
         port = self.store.port(self.service, release.number, index, self.ports, self.port_usable)
         return InstanceSpec(release, colour, index, self.rollout.number, f"{self.host}:{port}", self.secrets(release))
+
+    def warm_after(self, promoted: int) -> int:
+        """Give the release that a rollback may go to by one write once a release is promoted; 0 when there is none.
+
+        It is the one that the plan keeps warm, if a rollback would choose it.
+        """
+        kept = {step.release for step in self.rollout.plan.forward if isinstance(step, Warm)}
+        choice = newest_good(self.store.releases(self.service), promoted)
+        return choice.number if choice and choice.number in kept else 0
 
     # -- traffic
 
@@ -185,7 +220,7 @@ class Run:
         self.write(live, deadline)
 
     def write(self, live: Live, deadline: Deadline) -> None:
-        """Move the users, and tell it."""
+        """Move the users, and tell it. Raises TakenBack when an emergency has ended their share of the candidate."""
         self._put(live, deadline)
         said = asdict(live)
         said.pop("rollout")  # each event names it
@@ -193,7 +228,9 @@ class Run:
 
     def _put(self, live: Live, deadline: Deadline) -> None:
         with self.traffic_mutex:
-            self.drivers.traffic.steer(self.service, live, deadline)
+            given = self.given if self.rollout.phase == "forward" else None  # back is the same direction
+            self.drivers.traffic.steer(self.service, live, deadline, given)
+            self.given = live
             self.spending.limit = live.budget
 
     def look_at_lease(self, live: Live | None) -> None:

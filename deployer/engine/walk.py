@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import traceback
+from dataclasses import replace
 from typing import Any
 
 from deployer.clock import Deadline
 from deployer.engine.perform import Doing, perform
 from deployer.engine.pulse import Pulse
 from deployer.engine.run import Ending, Hold, Run
-from deployer.errors import Aborted, DeployError, Exit, LockLost, Refused, StepFailed
+from deployer.errors import Aborted, DeployError, Exit, LockLost, Refused, StepFailed, TakenBack
 from deployer.model import Phase
 from deployer.steps import Approve, Share, Step, Watch
 from deployer.store import DEPLOYER, Deed
@@ -32,18 +33,25 @@ def abort(run: Run, by: str, reason: str) -> Ending:
 
     Past the commit point there is nothing to abort: the caller offers `rollback` instead.
     """
-    n = next((i for i in range(len(run.rollout.plan.forward)) if not _done(run, "forward", i)), 0)
     if run.rollout.phase == "forward":
         text = f"aborted by {by}" + (f": {reason}" if reason else "")
-        _turn(run, n, Aborted(text, by=by))
+        _turn(run, _next(run), Aborted(text, by=by))
     return drive(run)
 
 
 def _drive(run: Run) -> Ending:
     if run.rollout.phase == "forward":
-        _reassert_share(run)
+        try:
+            _reassert_share(run)
+        except TakenBack as error:
+            _turn(run, _next(run), error)
+            return _back(run)
         return _forward(run)
     return _back(run)
+
+
+def _next(run: Run) -> int:
+    return next((n for n in range(len(run.rollout.plan.forward)) if not _done(run, "forward", n)), 0)
 
 
 def _done(run: Run, phase: Phase, n: int) -> bool:
@@ -52,7 +60,10 @@ def _done(run: Run, phase: Phase, n: int) -> bool:
 
 
 def _reassert_share(run: Run) -> None:
-    """Give a resumed rollout the share that it had reached: its lease may have run out meanwhile."""
+    """Give a resumed rollout the share that it had reached: its lease may have run out meanwhile.
+
+    Raises TakenBack when it did not run out but was ended by a person.
+    """
     reached: Share | None = None
     for n, step in enumerate(run.rollout.plan.forward):
         if not _done(run, "forward", n):
@@ -62,7 +73,7 @@ def _reassert_share(run: Run) -> None:
             return
     if reached is not None:
         try:
-            _adopt(run)
+            _adopt(run, reached)
             if run.spending.over:
                 return  # the next step turns back for it; nobody would get the candidate now
             run.steer(reached, Deadline.after(run.clock, reached.deadline))
@@ -71,10 +82,14 @@ def _reassert_share(run: Run) -> None:
             run.tell("note", text=f"the share could not be given again: {error.message}")
 
 
-def _adopt(run: Run) -> None:
-    """Go on from what an earlier drive of the rollout left in the proxy: its lease, and its budget."""
+def _adopt(run: Run, reached: Share) -> None:
+    """Go on from what an earlier drive of the rollout left in the proxy: its lease, and its budget.
+
+    What it gave is compared with what stands: an emergency has taken the users back if the share is gone.
+    """
     live = run.drivers.traffic.read(run.service)
     if live is not None and live.rollout == run.rollout.number:
+        run.given = replace(live, share=reached.share)
         run.look_at_lease(live)
         run.spending.adopt(live)
 

@@ -16,6 +16,7 @@ from deployer.manifest.load import Loaded
 from deployer.manifest.models import Manifest
 from deployer.model import PLACES, Observed, Release, SecretText
 from deployer.observe import observe
+from deployer.operations.books import record_rollback
 from deployer.operations.driving import begin, committed, locked, run_of
 from deployer.operations.house import House
 from deployer.operations.room import refuse_crowded
@@ -72,6 +73,7 @@ def deploy(house: House, request: Request) -> Ending:
     with locked(house, manifest.service, f"{strategy.name} of {version_of(manifest, request.version)}") as lock:
         _settle_open(house, request, lock)
         drivers = house.wire(manifest, loaded.folder)
+        record_rollback(house, lock, drivers, manifest.service)
         proposal = _propose(house, request, strategy, options, drivers, secrets)
         if proposal.same and proposal.observed.stable:
             # The entry is asserted all the same: a renewed certificate is loaded by it.

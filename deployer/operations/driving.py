@@ -27,8 +27,12 @@ def locked(house: House, service: str, purpose: str) -> Iterator[Lock]:
 
 def begin(house: House, lock: Lock, drivers: Drivers, plan: Plan, folder: Path, message: str) -> Ending:
     """Record a rollout and drive it."""
-    rollout = house.store.begin(lock, plan, folder, whoami(), message)
-    run = run_of(house, lock, rollout, drivers)
+    return drive_begun(house, lock, drivers, house.store.begin(lock, plan, folder, whoami(), message))
+
+
+def drive_begun(house: House, lock: Lock, drivers: Drivers, rollout: Rollout) -> Ending:
+    """Drive a rollout that was just recorded."""
+    run, plan = run_of(house, lock, rollout, drivers), rollout.plan
     run.tell(
         "rollout.started",
         release=plan.release,

@@ -11,6 +11,7 @@ from deployer.engine import Ending, drive
 from deployer.errors import DeployError, Refused
 from deployer.model import PLACES, Release
 from deployer.observe import observe
+from deployer.operations.books import record_rollback
 from deployer.operations.driving import begin, committed, locked, run_of
 from deployer.operations.house import House
 from deployer.operations.wishes import stop
@@ -32,6 +33,9 @@ def rollback(house: House, service: str, *, to: int | None = None, force: bool =
             raise Refused(f"{service} was never deployed", "there is nothing to go back to")
         current = house.store.release(service, record.stable)
         drivers = house.wire(current.manifest, Path())
+        written = record_rollback(house, lock, drivers, service, reason) if to is None else None
+        if written is not None:
+            return written
         observed = observe(house.store, drivers, service)
         target = choose(house.store.releases(service), observed, record.stable, to, force=force)
         plan = rollback_plan(observed, target, record.stable)

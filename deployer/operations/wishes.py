@@ -7,6 +7,7 @@ from typing import NoReturn
 from deployer.clock import Deadline
 from deployer.engine import Ending, abort, drive
 from deployer.errors import DeployError, Exit, Locked, Refused
+from deployer.operations.books import write_down
 from deployer.operations.driving import committed, locked, run_of
 from deployer.operations.house import House
 from deployer.steps import Approve
@@ -56,6 +57,8 @@ def pause(house: House, service: str, reason: str = "") -> Ending:
 
 def resume(house: House, service: str, reason: str = "") -> Ending:
     """Go on with a rollout that was held, or whose process died; a hold for approval is approved by it."""
+    if house.store.open_rollout(service) is None and (written := write_down(house, service)):
+        return written
     rollout = open_rollout(house, service)
     with locked(house, service, f"resume of rollout {rollout.number}") as lock:
         run = run_of(house, lock, house.store.rollout(rollout.number))

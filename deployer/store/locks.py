@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import os
 import socket
 import sqlite3
@@ -12,6 +11,7 @@ from pathlib import Path
 
 from deployer.clock import Clock
 from deployer.errors import Locked, LockLost
+from deployer.here import whoami as whoami
 from deployer.store.audit import Audit, Deed
 from deployer.store.database import Database
 
@@ -26,12 +26,6 @@ def started_at(pid: int) -> int:
         return 0
     fields = text.rpartition(")")[2].split()
     return 0 if fields[0] in "ZX" else int(fields[19])
-
-
-def whoami() -> str:
-    """Name the person and machine that act: `ann@build-3`."""
-    name = os.environ.get("SUDO_USER") or os.environ.get("GITHUB_ACTOR") or getpass.getuser()
-    return f"{name}@{socket.gethostname()}"
 
 
 @dataclass(frozen=True)

@@ -99,39 +99,52 @@ class Store:
         """Record a rollout before its first step. Raises Refused when another one of the service is open."""
         with self.database.transaction() as db:
             check(db, lock)
-            try:
-                cursor = db.execute(
-                    "insert into rollouts (service, strategy, origin, release, plan, folder, started_at, started_by,"
-                    " message) values (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                    (
-                        plan.service,
-                        plan.strategy,
-                        plan.origin,
-                        plan.release,
-                        plan.to_json(),
-                        str(folder),
-                        self.clock.now(),
-                        by,
-                        message,
-                    ),
-                )
-            except sqlite3.IntegrityError:
-                raise Refused(f"{plan.service} has an unfinished rollout", "see `deploy status`") from None
-            number = int(cursor.lastrowid or 0)
-            self.audit.add(
-                db,
-                Deed(
-                    "rollback" if plan.strategy == "rollback" else "start",
+            number = self._begin(db, plan, folder, by, message)
+        return self.rollout(number)
+
+    def moved(self, lock: Lock, plan: Plan, folder: Path, by: str, message: str) -> Rollout:
+        """Record a rollout whose users were moved before it was recorded: it begins behind its commit point.
+
+        Raises Refused when another one of the service is open.
+        """
+        with self.database.transaction() as db:
+            check(db, lock)
+            number = self._begin(db, plan, folder, by, message)
+            now = self.clock.now()
+            steps = ((number, n, now, now, json.dumps({"moved": "before"})) for n in range(plan.commit + 1))
+            db.executemany(
+                "insert into journal (rollout, phase, n, state, began_at, ended_at, detail)"
+                " values (?, 'forward', ?, 'done', ?, ?, ?)",
+                steps,
+            )
+            _promote(db, plan)
+            self.audit.add(db, Deed("promote", plan.service, "done", number, plan.release, by=by))
+        return self.rollout(number)
+
+    def _begin(self, db: sqlite3.Connection, plan: Plan, folder: Path, by: str, message: str) -> int:
+        try:
+            cursor = db.execute(
+                "insert into rollouts (service, strategy, origin, release, plan, folder, started_at, started_by,"
+                " message) values (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                (
                     plan.service,
-                    "begun",
-                    number,
+                    plan.strategy,
+                    plan.origin,
                     plan.release,
-                    _brought(db, plan),
-                    message,
+                    plan.to_json(),
+                    str(folder),
+                    self.clock.now(),
                     by,
+                    message,
                 ),
             )
-        return self.rollout(number)
+        except sqlite3.IntegrityError:
+            raise Refused(f"{plan.service} has an unfinished rollout", "see `deploy status`") from None
+        number = int(cursor.lastrowid or 0)
+        action = "rollback" if plan.strategy == "rollback" else "start"
+        brought = _brought(db, plan)
+        self.audit.add(db, Deed(action, plan.service, "begun", number, plan.release, brought, message, by))
+        return number
 
     def rollout(self, number: int) -> Rollout:
         """Read a rollout. Raises Refused when there is none of that number."""
@@ -192,13 +205,7 @@ class Store:
         with self.database.transaction() as db:
             check(db, lock)
             self._end_step(db, rollout.number, "forward", n, "done", detail)
-            db.execute(
-                "update services set stable = ?, warm = 0, warm_colour = '', warm_until = 0 where name = ?",
-                (rollout.release, rollout.service),
-            )
-            _stand(db, rollout.service, rollout.release, "good")
-            if rollout.strategy == "rollback" and rollout.origin:
-                _stand(db, rollout.service, rollout.origin, "rolled-back")
+            _promote(db, rollout.plan)
             self.audit.add(db, _deed(rollout, "promote", "done", by=by))
 
     def turned_back(self, lock: Lock, rollout: Rollout, n: int, error: DeployError) -> None:
@@ -406,6 +413,16 @@ def _next_release(db: sqlite3.Connection, service: str) -> int:
     known = db.execute("select max(number) from releases where service = ?", (service,)).fetchone()[0]
     given = db.execute("select value from meta where key = ?", (f"last-release:{service}",)).fetchone()
     return max(int(known or 0), int(given["value"]) if given else 0) + 1
+
+
+def _promote(db: sqlite3.Connection, plan: Plan) -> None:
+    db.execute(
+        "update services set stable = ?, warm = 0, warm_colour = '', warm_until = 0 where name = ?",
+        (plan.release, plan.service),
+    )
+    _stand(db, plan.service, plan.release, "good")
+    if plan.strategy == "rollback" and plan.origin:
+        _stand(db, plan.service, plan.origin, "rolled-back")
 
 
 def _stand(db: sqlite3.Connection, service: str, number: int, standing: str) -> None:

@@ -45,7 +45,7 @@ class Bench:
         self.root = folder / "proxy"
         self._team: subprocess.Popen[bytes] | None = None
         existing = self._start_team() if team else None
-        self.traffic = HAProxyTraffic(self.root, SystemClock(), existing=existing, program=program)
+        self.traffic = HAProxyTraffic(self.root, SystemClock(), existing=existing, program=program, state=folder)
         self.master = Master(Path(existing.socket) if existing else self.root / "master.sock", SystemClock())
 
     def manifest(self, service: str = "shop", *, health: dict[str, Any] | None = None, **traffic: Any) -> Manifest:

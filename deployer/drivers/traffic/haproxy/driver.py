@@ -13,6 +13,7 @@ from deployer.clock import Clock, Deadline
 from deployer.drivers.ports import Samples
 from deployer.drivers.traffic.haproxy import backend, claims, frontend, home, loading, spec, state
 from deployer.drivers.traffic.haproxy.attaching import Attaching
+from deployer.drivers.traffic.haproxy.cards import Cards
 from deployer.drivers.traffic.haproxy.leaving import Leaving
 from deployer.drivers.traffic.haproxy.live import LiveMap
 from deployer.drivers.traffic.haproxy.master import Worker
@@ -20,9 +21,9 @@ from deployer.drivers.traffic.haproxy.proxy import OwnProxy, Proxy, TeamProxy
 from deployer.drivers.traffic.haproxy.servers import Servers
 from deployer.drivers.traffic.haproxy.spec import Spec
 from deployer.drivers.traffic.haproxy.stream import Stream
-from deployer.errors import DriverFailed, Refused
+from deployer.errors import DriverFailed, Refused, TakenBack
 from deployer.manifest.models import HAProxy, Manifest
-from deployer.model import FULL, Live, Place, Release, Server
+from deployer.model import FULL, Live, Place, Release, Server, taken_back
 
 READ_WITHIN = 10.0  # seconds for calls that have no deadline of their own
 FIRST_CHECKS = 3.0  # seconds within which a proxy that was just started has checked each server
@@ -31,12 +32,20 @@ FIRST_CHECKS = 3.0  # seconds within which a proxy that was just started has che
 class HAProxyTraffic:
     """A HAProxy of our own in `folder`, or with `existing` the one that a team already runs.
 
-    `program` is the haproxy to use for our own; the system's, else that of the wheel, unless given.
+    `program` is the haproxy to use for our own; the system's, else that of the wheel, unless given. In `state` each
+    service has a card by which an emergency finds the proxy, unless it is None.
     """
 
     def __init__(
-        self, folder: Path, clock: Clock, *, existing: HAProxy | None = None, program: Path | None = None
+        self,
+        folder: Path,
+        clock: Clock,
+        *,
+        existing: HAProxy | None = None,
+        program: Path | None = None,
+        state: Path | None = None,
     ) -> None:
+        self._cards = Cards(state) if state else None
         self._clock = clock
         self._proxy: Proxy = TeamProxy(existing, clock) if existing else OwnProxy(folder.absolute(), clock, program)
         self._home = self._proxy.home
@@ -75,6 +84,8 @@ class HAProxyTraffic:
             specs = spec.load_all(self._home.services)
             wanted = spec.configured(specs.get(release.service), release.service, release.manifest, place)
             loading.load(self._proxy, self._live, {**specs, release.service: wanted}, deadline)
+        if self._cards:
+            self._cards.write(release.service, self._proxy)
 
     def read(self, service: str) -> Live | None:
         """Read what the proxy does now, from every worker; None when it does not know the service."""
@@ -85,12 +96,14 @@ class HAProxyTraffic:
             self._proxy.ready(deadline)
             return self._live.read(service, deadline)
 
-    def steer(self, service: str, live: Live, deadline: Deadline) -> None:
-        """Write the value to file and to every worker, and read it back."""
+    def steer(self, service: str, live: Live, deadline: Deadline, given: Live | None = None) -> None:
+        """Write the value to file and to every worker, and read it back, unless the share that was `given` is ended."""
         state.encode(live)
         self._spec(service)
         with self._home.locked(deadline):
             self._proxy.ready(deadline)
+            if given and given.share:
+                _refuse_taken_back(service, given, self._live.read(service, deadline))
             values = state.load(self._home.state)
             now = state.decode(service, values[service]) if service in values else None
             if not self._moves_nobody(now, live):
@@ -189,6 +202,8 @@ class HAProxyTraffic:
             else:
                 self._proxy.leave(deadline)
                 self._home.remove()
+        if self._cards:
+            self._cards.remove(service)
 
     def services(self) -> tuple[str, ...]:
         """Name the services that the proxy's files know, sorted; nothing is asked or started."""
@@ -260,6 +275,11 @@ class HAProxyTraffic:
             if all(s.checked or not s.up for s in seen) or settled.passed():
                 return False
             self._clock.sleep(0.02)
+
+
+def _refuse_taken_back(service: str, given: Live, now: Live) -> None:
+    if taken_back(given, now):
+        raise TakenBack(f"{service}: users were taken off the candidate at the proxy", "`deploy history` tells by whom")
 
 
 def _used(live: Live) -> list[Place]:

@@ -1,10 +1,11 @@
 """The map that moves the traffic: one value for each service, and the name of the structure that was loaded.
 
-    shop blue,500,1764000000,17,60,4,500
+    shop blue,500,1764000000,17,60,4,500,0
 
 Stable colour, share in basis points, end of the lease, rollout, budget, what of it was spent before this worker began,
-share of the fresh baseline. One value, so that no request sees half of a change. The file is what a restarted proxy
-comes up with. Values of earlier versions end after the rollout.
+share of the fresh baseline, release that is warm in the other colour. One value, so that no request sees half of a
+change. The file is what a restarted proxy comes up with. Values of earlier versions end after the rollout, or after the
+baseline. `deployer.emergency.value` edits the same text without reading it whole.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from deployer.errors import DriverFailed
 from deployer.model import FULL, Colour, Live
 
 STRUCTURE = "deployer.structure"  # no service can have a dot in its name
-_VALUE = re.compile(r"(blue|green),(\d+),(\d+),(\d+)(?:,(\d+),(\d+),(\d+))?")
+_VALUE = re.compile(r"(blue|green),(\d+),(\d+),(\d+)(?:,(\d+),(\d+),(\d+)(?:,(\d+))?)?")
 _LONGEST_LEASE, _LAST_ROLLOUT, _MOST = 2**40, 10**10, 10**9
 
 
@@ -30,7 +31,10 @@ def encode(live: Live, spent: int = 0) -> str:
         raise DriverFailed(f"lease {live.lease} or rollout {live.rollout} is out of range", "both are whole, from 0")
     if not 0 <= live.budget < _MOST or not 0 <= spent < _MOST:
         raise DriverFailed(f"budget {live.budget} or {spent} spent of it is out of range", "both are whole, from 0")
-    return f"{live.stable},{live.share},{live.lease},{live.rollout},{live.budget},{spent},{live.baseline}"
+    if not 0 <= live.warm < _MOST:
+        raise DriverFailed(f"warm release {live.warm} is out of range", "it is whole, from 0")
+    numbers = (live.share, live.lease, live.rollout, live.budget, spent, live.baseline, live.warm)
+    return ",".join((live.stable, *map(str, numbers)))
 
 
 def decode(service: str, text: str) -> Live:
@@ -39,7 +43,8 @@ def decode(service: str, text: str) -> Live:
     if match is None or int(match[2]) + int(match[7] or 0) > FULL:
         raise DriverFailed(f"the proxy's value for {service} is {text!r}", "`deploy doctor` tells what wrote it")
     colour: Colour = "blue" if match[1] == "blue" else "green"
-    return Live(colour, int(match[2]), int(match[3]), int(match[4]), int(match[5] or 0), int(match[7] or 0))
+    share, lease, rollout, budget, baseline, warm = (int(match[n] or 0) for n in (2, 3, 4, 5, 7, 8))
+    return Live(colour, share, lease, rollout, budget, baseline, warm)
 
 
 def spent(text: str) -> int:

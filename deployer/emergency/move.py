@@ -1,0 +1,113 @@
+"""Moving the users: decide from what the proxy does, write to every worker, read back, then the file."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+
+from deployer.emergency import record, value
+from deployer.emergency.card import Card
+from deployer.emergency.wire import Master, Silent
+
+TYPE_CHECKING = False  # typing and collections.abc take longer than what is done here
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    Change = Callable[[list[str]], str]
+
+LOCK_WITHIN = 0.05  # seconds; a reload that takes longer is put right by the bookkeeping
+
+
+class Moved:
+    """What was done: users are on `colour`; on its warm `release`, or taken back from a candidate on `trial`."""
+
+    __slots__ = ("colour", "release", "trial")
+
+    def __init__(self, colour: str, release: int, trial: bool) -> None:
+        self.colour, self.release, self.trial = colour, release, trial
+
+
+def move(card: Card, service: str, command: str) -> Moved | None:
+    """Take everyone off the candidate; with `rollback`, else, off the live release; None where it is not that plain.
+
+    Plain is: all workers agree; stable has a server that is up, or every server of the other colour is up and of the
+    release that is warm. Raises Silent when the proxy does not answer half way.
+    """
+    with_lock = _locked(card.lock)
+    try:
+        master = Master(card.socket)
+        current, old = master.workers()
+        seen = {master.get(worker, card.map, service) for worker in current}
+        parts = value.fields(seen.pop()) if len(seen) == 1 else None
+        if parts is None:
+            return None
+        trial = value.on_trial(parts)
+        colour = parts[value.STABLE] if trial else value.other(parts[value.STABLE])
+        release = 0 if trial else int(parts[value.WARM])
+        if not trial and (command != "rollback" or not release):
+            return None
+        if not all(_fit(master, worker, service, colour, release) for worker in current):
+            return None
+        change: Change = value.taken_back if trial else value.gone_back
+        for worker in current:
+            master.put(worker, card.map, service, change(parts))
+        _follow(master, old, card, service, colour, change)
+        if with_lock is not None:
+            _keep(card.map, service, change)
+        return Moved(colour, release, trial)
+    finally:
+        if with_lock is not None:
+            os.close(with_lock)
+
+
+def _fit(master: Master, worker: str, service: str, colour: str, release: int) -> bool:
+    """Tell whether a colour can take all users: its warm release with every server up, or stable with one."""
+    up, down = master.up(worker, f"{service}_{colour}")
+    if not release:
+        return bool(up)
+    return bool(up) and not down and all(name.startswith(f"{service}-r{release}-") for name in up)
+
+
+def _follow(master: Master, old: list[str], card: Card, service: str, colour: str, change: Change) -> None:
+    """Move the connections that workers keep which a reload replaced, if they can serve the colour."""
+    for worker in old:
+        try:
+            parts = value.fields(master.get(worker, card.map, service))
+            if parts and master.up(worker, f"{service}_{colour}")[0]:
+                master.put(worker, card.map, service, change(parts))
+        except Silent:
+            continue  # it may end at any moment, and with it its connections
+
+
+def _keep(path: str, service: str, change: Change) -> None:
+    """Write the change to the file that a restarted proxy reads. The bookkeeping does it again, or says why not."""
+    try:
+        with open(path, encoding="utf-8") as file:  # noqa: PTH123 - pathlib costs
+            lines = file.readlines()
+        for n, line in enumerate(lines):
+            key, _, text = line.rstrip("\n").partition(" ")
+            if key == service and (parts := value.fields(text)):
+                lines[n] = f"{key} {change(parts)}\n"
+        record.replace(path, "".join(lines), os.stat(path).st_mode & 0o777)  # noqa: PTH116 - the same
+    except (OSError, ValueError):
+        return  # a full disk must not stop it
+
+
+def _locked(path: str) -> int | None:
+    """Take the lock under which files and proxy change together; None when it is not to be had in no time."""
+    until = time.monotonic() + LOCK_WITHIN
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    except OSError:
+        return None
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            if time.monotonic() < until:
+                time.sleep(0.002)
+                continue
+            os.close(descriptor)
+            return None
+        return descriptor

@@ -1,0 +1,38 @@
+"""The live value of a service as text: the two edits that an emergency makes (see the driver's `state`)."""
+
+from __future__ import annotations
+
+STABLE, SHARE, LEASE, BASELINE, WARM = 0, 1, 2, 6, 7  # places among the fields
+FIELDS = 8
+
+
+def fields(text: str) -> list[str] | None:
+    """Split a value into its eight fields; None for one of an earlier version, or of somebody else."""
+    parts = text.split(",")
+    known = len(parts) == FIELDS and parts[STABLE] in ("blue", "green") and all(p.isdigit() for p in parts[1:])
+    return parts if known else None
+
+
+def on_trial(parts: list[str]) -> bool:
+    """Tell whether somebody besides stable gets users."""
+    return parts[SHARE] != "0" or parts[BASELINE] != "0"
+
+
+def taken_back(parts: list[str]) -> str:
+    """Give everyone to stable: the value of an abort."""
+    back = list(parts)
+    back[SHARE] = back[LEASE] = back[BASELINE] = "0"
+    return ",".join(back)
+
+
+def gone_back(parts: list[str]) -> str:
+    """Give everyone to the warm release in the other colour: the value of a rollback."""
+    back = list(parts)
+    back[STABLE] = other(parts[STABLE])
+    back[SHARE] = back[LEASE] = back[BASELINE] = back[WARM] = "0"
+    return ",".join(back)
+
+
+def other(colour: str) -> str:
+    """Give the other colour."""
+    return "green" if colour == "blue" else "blue"

@@ -1,0 +1,31 @@
+"""Where we are and who acts: the state folder, the person, the machine. Imports nothing that takes time."""
+
+from __future__ import annotations
+
+import os
+import pwd
+
+
+def whoami() -> str:
+    """Name the person and machine that act: `ann@build-3`."""
+    names = (os.environ.get(name) for name in ("SUDO_USER", "GITHUB_ACTOR", "LOGNAME", "USER"))
+    return f"{next(filter(None, names), '') or _account()}@{os.uname().nodename}"
+
+
+def _account() -> str:
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        return str(os.getuid())
+
+
+def state_folder() -> str:
+    """Give the path of the state folder: DEPLOYER_STATE, else the machine's for root, else the user's."""
+    given = os.environ.get("DEPLOYER_STATE")
+    if given:
+        return given
+    if os.geteuid() == 0:
+        return "/var/lib/deployer"
+    xdg = os.environ.get("XDG_STATE_HOME", "")
+    # a relative one is to be ignored: https://specifications.freedesktop.org/basedir-spec/
+    return f"{xdg if xdg.startswith('/') else os.path.expanduser('~/.local/state')}/deployer"  # noqa: PTH111 - pathlib costs

@@ -1,0 +1,66 @@
+"""Writing down what an emergency did at the proxy: users were moved first, the store learns of it here.
+
+That it has to is seen from outside: users are on another release than the one that was promoted last. So whoever comes
+next finds it and ends it, wherever the emergency was killed.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from deployer.clock import Deadline
+from deployer.drivers.ports import Drivers
+from deployer.emergency import record
+from deployer.engine import Ending
+from deployer.model import Live, release_of
+from deployer.operations.driving import drive_begun, locked
+from deployer.operations.house import House
+from deployer.recipes import PROXY_SECONDS
+from deployer.rollback import moved_plan
+from deployer.store import Lock, whoami
+
+
+def unwritten(house: House, drivers: Drivers, service: str) -> int:
+    """Give the release that users are on by a rollback that the store knows nothing of; 0 where there is none.
+
+    Asks the proxy alone: the engine may be down.
+    """
+    stable = house.store.service(service).stable
+    live = drivers.traffic.read(service) if stable else None
+    if live is None or live.share or house.store.open_rollout(service) is not None:
+        return 0
+    here = {release_of(service, server.name) for server, _ in drivers.traffic.servers(service, live.stable)}
+    on = here.pop() if len(here) == 1 else 0
+    known = {r.number for r in house.store.releases(service)}
+    return on if on != stable and on in known else 0
+
+
+def write_down(house: House, service: str) -> Ending | None:
+    """Record a rollback that the store knows nothing of; None where there is none."""
+    stable = house.store.service(service).stable
+    if not stable:
+        return None
+    drivers = house.wire(house.store.release(service, stable).manifest, Path())
+    if not unwritten(house, drivers, service):
+        return None
+    with locked(house, service, "writing down a rollback") as lock:
+        return record_rollback(house, lock, drivers, service)
+
+
+def record_rollback(house: House, lock: Lock, drivers: Drivers, service: str, reason: str = "") -> Ending | None:
+    """Record it under a lock: the proxy's files and its entry first, then the store, then what is left to do."""
+    target = unwritten(house, drivers, service)
+    live = drivers.traffic.read(service) if target else None
+    if live is None:
+        return None
+    release, left = house.store.release(service, target), house.store.service(service).stable
+    deadline = Deadline.after(house.clock, PROXY_SECONDS)
+    drivers.traffic.steer(service, Live(live.stable, rollout=live.rollout), deadline)
+    drivers.traffic.configure(release, None, deadline)
+    noted = record.read(str(house.store.folder), service)
+    plan = moved_plan(release, left, live.stable)
+    by = noted.by if noted else whoami()
+    rollout = house.store.moved(lock, plan, Path.cwd(), by, reason or (noted.reason if noted else ""))
+    ending = drive_begun(house, lock, drivers, rollout)
+    record.remove(str(house.store.folder), service)
+    return ending

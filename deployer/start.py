@@ -1,0 +1,30 @@
+"""The console script `deploy`: an emergency goes ahead of everything, then the command line takes over."""
+
+from __future__ import annotations
+
+import sys
+
+NEEDS_PERSON = 8  # deployer.errors.Exit, which is too slow to import before users are moved
+
+
+def main() -> int:
+    """Run `deploy`; give its exit code (docs/exit-codes.md)."""
+    arguments = sys.argv[1:]
+    moved = bool(arguments) and arguments[0] in ("rollback", "abort") and _ahead(arguments)
+    from deployer.cli import main as whole
+
+    code = whole(arguments)
+    if moved and code:
+        sys.stderr.write("  → users are safe: they were moved before this; `deploy doctor` says what is left to do\n")
+        return NEEDS_PERSON
+    return code
+
+
+def _ahead(arguments: list[str]) -> bool:
+    from deployer.emergency import first
+
+    return first(arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
