@@ -9,7 +9,12 @@ import pwd
 def whoami() -> str:
     """Name the person and machine that act: `ann@build-3`."""
     names = (os.environ.get(name) for name in ("SUDO_USER", "GITHUB_ACTOR", "LOGNAME", "USER"))
-    return f"{next(filter(None, names), '') or _account()}@{os.uname().nodename}"
+    return f"{next(filter(None, names), '') or _account()}@{machine()}"
+
+
+def machine() -> str:
+    """Name this machine."""
+    return os.uname().nodename
 
 
 def _account() -> str:

@@ -24,6 +24,7 @@ HELD = {"percent": 10, "hold": True}
 @pytest.fixture
 def scene(state: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Scene]:
     monkeypatch.setattr("deployer.store.locks.socket.gethostname", lambda: "build-3")
+    monkeypatch.setattr("deployer.here.machine", lambda: "build-3")
     act_as(monkeypatch, "ann")
     scene = Scene(state)
     with scene.house:
