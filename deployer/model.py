@@ -159,9 +159,12 @@ INITIAL = Live(stable="green")
 def taken_back(given: Live | None, now: Live | None) -> bool:
     """Tell whether somebody ended, at the proxy, the share that a rollout had given its candidate.
 
-    A lease that is over and a budget that is spent leave the share standing in the value; an emergency does not.
+    A lease that is over and a budget that is spent leave the share standing in the value; an emergency does not. After a
+    promotion there is no share either, but stable is the other colour.
     """
-    return bool(given and given.share and now and now.rollout == given.rollout and not now.share)
+    if given is None or now is None or not given.share:
+        return False
+    return (now.stable, now.share, now.rollout) == (given.stable, 0, given.rollout)
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from deployer.engine.perform import Doing, perform
 from deployer.engine.pulse import Pulse
 from deployer.engine.run import Ending, Hold, Run
 from deployer.errors import Aborted, DeployError, Exit, LockLost, Refused, StepFailed, TakenBack
-from deployer.model import Phase
+from deployer.model import Phase, other
 from deployer.steps import Approve, Share, Step, Watch
 from deployer.store import DEPLOYER, Deed
 
@@ -89,7 +89,7 @@ def _adopt(run: Run, reached: Share) -> None:
     """
     live = run.drivers.traffic.read(run.service)
     if live is not None and live.rollout == run.rollout.number:
-        run.given = replace(live, share=reached.share)
+        run.given = replace(live, stable=other(run.colour), share=reached.share)
         run.look_at_lease(live)
         run.spending.adopt(live)
 

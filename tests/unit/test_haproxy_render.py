@@ -304,8 +304,8 @@ def test_a_live_value_of_somebody_else_is_refused(text: str) -> None:
 
 
 def test_live_values_survive() -> None:
-    live = Live("green", 10, 1764000000, 17, 60, 500)
-    assert state.encode(live, 4) == "green,10,1764000000,17,60,4,500"
+    live = Live("green", 10, 1764000000, 17, 60, 500, 16)
+    assert state.encode(live, 4) == "green,10,1764000000,17,60,4,500,16"
     assert state.decode("shop", state.encode(live, 4)) == live
     assert state.spent(state.encode(live, 4)) == 4
 
@@ -313,6 +313,7 @@ def test_live_values_survive() -> None:
 def test_live_values_of_an_earlier_version_are_read() -> None:
     assert state.decode("shop", "green,10,1764000000,17") == Live("green", 10, 1764000000, 17)
     assert state.spent("green,10,1764000000,17") == 0
+    assert state.decode("shop", "green,10,0,17,60,4,500") == Live("green", 10, 0, 17, 60, 500)
 
 
 @pytest.mark.parametrize(
