@@ -159,8 +159,8 @@ INITIAL = Live(stable="green")
 def taken_back(given: Live | None, now: Live | None) -> bool:
     """Tell whether somebody ended, at the proxy, the share that a rollout had given its candidate.
 
-    A lease that is over and a budget that is spent leave the share standing in the value; an emergency does not. After a
-    promotion there is no share either, but stable is the other colour.
+    A lease that is over and a budget that is spent leave the share standing in the value; an emergency does not. After
+    a promotion there is no share either, but stable is the other colour.
     """
     if given is None or now is None or not given.share:
         return False
