@@ -7,8 +7,11 @@ import secrets
 from pathlib import Path
 
 
-def replace(path: Path, text: str, mode: int = 0o600) -> None:
-    """Write a file: temporary file, fsync, rename, fsync of the folder. Raises OSError; the old text stands then."""
+def replace(path: Path, text: str, mode: int = 0o600, *, lasting: bool = True) -> None:
+    """Write a file: temporary file, fsync, rename, fsync of the folder. Raises OSError; the old text stands then.
+
+    One that need not be `lasting` is whole for whoever reads it, but a power cut may take it.
+    """
     # One name per writer: two that write at once must not share a half-written file.
     temporary = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
     try:
@@ -16,11 +19,13 @@ def replace(path: Path, text: str, mode: int = 0o600) -> None:
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
             file.write(text)
             file.flush()
-            os.fsync(file.fileno())
+            if lasting:
+                os.fsync(file.fileno())
         temporary.rename(path)
     finally:
         temporary.unlink(missing_ok=True)
-    sync(path.parent)
+    if lasting:
+        sync(path.parent)
 
 
 def sync(folder: Path) -> None:

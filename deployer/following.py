@@ -1,4 +1,4 @@
-"""Live numbers for somebody who only looks: samples are not stored, so a follower reads its own from the proxy."""
+"""Live numbers for somebody who only looks: samples are not stored, so those of the process that drives are read."""
 
 from __future__ import annotations
 
@@ -6,19 +6,14 @@ import threading
 from types import TracebackType
 from typing import Self
 
-from deployer.drivers.ports import Traffic
-from deployer.engine.tally import Tally
+from deployer import latest
 from deployer.engine.watching import LOOK_SECONDS
-from deployer.errors import DeployError
 from deployer.events import Event
 from deployer.operations import House
-from deployer.queries import drivers_of
-
-BUDGET_SECONDS = 1.0  # between two looks at what was spent
 
 
 class Follower:
-    """A thread that sends `sample` events of a service while it is open."""
+    """A thread that sends the `sample` events of a rollout that another process drives, while it is open."""
 
     def __init__(self, house: House, service: str, rollout: int) -> None:
         self._house, self._service, self._rollout = house, service, rollout
@@ -26,32 +21,16 @@ class Follower:
         self._thread = threading.Thread(target=self._loop, name="follower", daemon=True)
 
     def _loop(self) -> None:
+        file, before = latest.file_of(self._house.store.folder, self._rollout), 0.0
         try:
-            self._sample()
-        except DeployError as error:
-            self._send("note", {"text": f"no live numbers: {error.message}"})
-
-    def _sample(self) -> None:
-        traffic, tally = drivers_of(self._house, self._service).traffic, Tally()
-        budget: dict[str, int] = {}
-        next_budget = 0.0
-        with traffic.samples(self._service) as samples:
             while not self._end.wait(LOOK_SECONDS):
-                sample, now = samples.take(), self._house.clock.monotonic()
-                tally.add(sample)
-                if now >= next_budget:
-                    budget, next_budget = self._budget(traffic), now + BUDGET_SECONDS
-                if sample.share:
-                    self._send("sample", {**tally.event(sample.share), **budget})
-
-    def _budget(self, traffic: Traffic) -> dict[str, int]:
-        live = traffic.read(self._service)
-        if live is None or not live.budget:
-            return {}
-        return {"spent": traffic.spent(self._service), "budget": live.budget}
-
-    def _send(self, kind: str, data: dict[str, object]) -> None:
-        self._house.sink(Event(kind, self._house.clock.now(), self._service, self._rollout, dict(data)))
+                sample = latest.read(file)
+                if sample and (at := float(sample.pop("at"))) > before:
+                    before = at
+                    self._house.sink(Event("sample", at, self._service, self._rollout, sample))
+        except (OSError, ValueError) as error:
+            text = f"no live numbers: {file} cannot be read: {error}"
+            self._house.sink(Event("note", self._house.clock.now(), self._service, self._rollout, {"text": text}))
 
     def __enter__(self) -> Self:
         self._thread.start()

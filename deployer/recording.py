@@ -220,6 +220,7 @@ def prune(folder: Path, keep: int = KEPT) -> tuple[str, ...]:
         with suppress(OSError):
             file.unlink()
             removed.append(file.name)
+            file.with_suffix(".latest.json").unlink(missing_ok=True)  # of a process that was killed
     return tuple(removed)
 
 

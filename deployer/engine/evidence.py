@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from deployer.clock import Clock
 from deployer.drivers.ports import Samples
 from deployer.events import Tell
 from deployer.judge.verdicts import Verdict, Verdicts
+from deployer.latest import Latest
 from deployer.model import Sample
 from deployer.recording import Recorder
 from deployer.steps import Watch
@@ -24,6 +26,7 @@ class Evidence:
     samples: Samples
     verdicts: Verdicts
     recorder: Recorder
+    latest: Latest
     clock: Clock
     tell: Tell
     answered: int = 0
@@ -31,6 +34,7 @@ class Evidence:
     _begun: bool = field(default=False, init=False)
     _shield_told: int = field(default=0, init=False)
     _broken_told: bool = field(default=False, init=False)
+    _unseen_told: bool = field(default=False, init=False)
 
     def begin(self, step: Watch) -> None:
         """Begin a watch; what was answered since the last one is no part of it, but is not lost either."""
@@ -50,6 +54,14 @@ class Evidence:
         if not self._shield_told:
             self.tell_shield()
         return sample, self.verdicts.observe(sample, at)
+
+    def show(self, **sample: Any) -> None:
+        """Tell a sample, and keep it for those who watch from another process."""
+        self.tell("sample", **sample)
+        self.latest.keep(sample)
+        if self.latest.broken is not None and not self._unseen_told:
+            self._unseen_told = True
+            self.tell("note", text=f"`deploy watch` has no live numbers of this rollout: {self.latest.broken}")
 
     def tell_shield(self) -> None:
         """Tell how many answers of the candidate its users were spared, if that is news."""

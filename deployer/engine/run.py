@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
+from deployer import latest
 from deployer.clock import Clock, Deadline
 from deployer.drivers.ports import Drivers
 from deployer.engine.evidence import Evidence
@@ -97,10 +98,13 @@ class Run:
         recorder = Recorder(file, header)
         self.closing.callback(recorder.close)
         prune(file.parent)
+        newest = latest.Latest(latest.file_of(self.store.folder, number), self.clock)
+        self.closing.callback(newest.remove)
         return Evidence(
             samples=self.closing.enter_context(self.drivers.traffic.samples(self.service)),
             verdicts=Verdicts(manifest.judge, sticky=manifest.traffic.sticky, routes=manifest.traffic.routes),
             recorder=recorder,
+            latest=newest,
             clock=self.clock,
             tell=self.tell,
         )

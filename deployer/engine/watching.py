@@ -96,7 +96,7 @@ class Watching:
         self._follow_budget()
         proof = {} if self._step.seconds else _proof(verdict)  # a step of fixed time asks for none
         verdict = self._joined(verdict)
-        self._run.tell("sample", **self._event(), **proof, **self._overtime(verdict))
+        self._run.evidence.show(**self._event(), **proof, **self._overtime(verdict))
         return verdict
 
     def _take(self) -> Verdict:
@@ -151,7 +151,7 @@ class Watching:
         """Tell what is known of a watch that something else than its verdict ends, up to its last answer."""
         if not self._said:
             verdict = self._take()
-            self._run.tell("sample", **self._event())
+            self._run.evidence.show(**self._event())
             self.say(verdict)
 
     def detail(self, verdict: Verdict) -> dict[str, Any]:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from deployer import operations
+from deployer import latest, operations
 from deployer.clock import Deadline
 from deployer.engine.watching import LOOK_SECONDS
 from deployer.errors import Exit, LockLost, Refused
+from deployer.following import Follower
 from deployer.judge.verdicts import Verdict, Verdicts
 from deployer.model import FULL, Live
 from deployer.operations.driving import run_of
@@ -144,6 +147,61 @@ def test_a_recording_that_cannot_be_written_is_a_note(live: Scene) -> None:
     assert live.deploy("2.0", "canary").outcome == "done"
     notes = [n["text"] for n in live.told("note")]
     assert len([n for n in notes if n.startswith("the recording of this rollout ends here")]) == 1
+
+
+# -- whoever watches from another process
+
+
+def test_others_see_the_samples_of_the_process_that_drives(live: Scene) -> None:
+    seen: list[dict[str, Any]] = []
+
+    def look(what: str) -> None:
+        if what.startswith("after steer") and "share=500," in what and live.told("sample"):
+            now = latest.read(latest.file_of(live.house.store.folder, 2))
+            assert now is not None
+            seen.append(now)
+
+    live.world.tick = look
+    live.deploy("2.0", "canary", manifest=needed(steps=[5]))
+    samples = live.told("sample")
+    assert len(seen) > 2
+    for one in seen:
+        at = one.pop("at")
+        assert live.world.clock.now() > at
+        assert one in samples
+    assert any(one["shown"] for one in seen), "how far the proof is, too"
+    assert latest.read(latest.file_of(live.house.store.folder, 2)) is None, "nothing is left"
+
+
+def test_a_look_that_cannot_be_kept_for_others_is_a_note(live: Scene) -> None:
+    latest.file_of(live.house.store.folder, 2).mkdir(parents=True)
+    assert live.deploy("2.0", "canary").outcome == "done"
+    notes = [n["text"] for n in live.told("note")]
+    assert len([n for n in notes if n.startswith("`deploy watch` has no live numbers of this rollout: ")]) == 1
+
+
+def test_a_follower_sends_each_sample_once(live: Scene) -> None:
+    file = latest.file_of(live.house.store.folder, 7)
+    kept = latest.Latest(file, live.world.clock)
+    kept.keep({"share_asked": 1000})
+    with Follower(live.house, "shop", 7):
+        until(lambda: live.told("sample"))
+        live.world.clock.sleep(latest.EVERY / 2)
+        kept.keep({"share_asked": 1500})  # too soon: not written
+        live.world.clock.sleep(latest.EVERY)
+        kept.keep({"share_asked": 2500})
+        until(lambda: len(live.told("sample")) > 1)
+        file.write_text("{")
+        until(lambda: live.told("note"))
+    assert live.told("sample") == [{"share_asked": 1000}, {"share_asked": 2500}]
+    assert live.told("note")[0]["text"].startswith("no live numbers: ")
+
+
+def until(seen: Callable[[], object]) -> None:
+    end = time.monotonic() + 10
+    while not seen():
+        assert time.monotonic() < end
+        time.sleep(0.01)
 
 
 # -- what is kept of a watch, whatever ends it
