@@ -37,7 +37,7 @@ def gather(house: House, told: RolloutView) -> ReportView:
         service=rollout.service,
         rollout=told.rollout,
         origin_version=origin.version if origin else "",
-        cause=found.cause or rollout.text,
+        cause=found.cause or (rollout.text if rollout.outcome != "done" else ""),  # the headline says that it is live
         remedy=found.remedy,
         log=found.log,
         trips=tuple((trip.kind, trip.text) for trip in found.trips),
@@ -128,7 +128,7 @@ def _instances(house: House, rollout: Rollout) -> Iterator[Placed]:
 
 def _about(rollout: Rollout, release: Release, origin: Release | None) -> Iterator[tuple[str, str]]:
     yield "rollout", f"{rollout.number}, strategy {rollout.strategy}"
-    yield "began", f"{moment(rollout.started_at)}, by {rollout.started_by}"
+    yield "began", moment(rollout.started_at)
     if rollout.ended_at:
         yield "ended", f"{moment(rollout.ended_at)}, exit {rollout.exit}: {rollout.text}"
     yield "release", named(release.number, release.version)
