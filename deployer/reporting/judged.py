@@ -38,7 +38,7 @@ def judged(source: Source, found: Judgement, under: Policy, recorded: Policy) ->
         stages=tuple(map(_stage, found.stages)),
         policy=written(under.judge),
         changed=tuple(_changes(spelt(recorded.judge), spelt(under.judge))),
-        notes=tuple(_notes(found)),
+        notes=tuple(_notes(found, under.judge)),
     )
 
 
@@ -86,7 +86,10 @@ def _changes(old: Any, new: Any, path: str = "judge") -> Iterator[str]:
         yield f"{path}: {old} → {new}"
 
 
-def _notes(found: Judgement) -> Iterator[str]:
+def _notes(found: Judgement, policy: Judge) -> Iterator[str]:
+    if policy.metrics:
+        names = ", ".join(metric.name for metric in policy.metrics)
+        yield f"judged by answers alone: what metrics said is not in a recording ({names})"
     if found.cut:
         yield "the recording had reached its largest size and ends early"
     if found.lost:

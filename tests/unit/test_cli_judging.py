@@ -72,6 +72,15 @@ def test_the_policy_of_a_manifest_is_used(recorded: Path, tmp_path: Path, capsys
     assert told["exit"] == Exit.CANNOT_JUDGE
 
 
+def test_metrics_of_a_policy_are_said_to_be_left_out(recorded: Path, tmp_path: Path, capsys: Out) -> None:
+    metric = "{name: queue, command: [cat, depth], max: 100}"
+    manifest = tmp_path / "deploy.yml"
+    manifest.write_text(f"service: shop\nimage: shop:1\nport: 8080\njudge: {{metrics: [{metric}]}}\n")
+
+    assert main(["judge", str(recorded), "-f", str(manifest)]) == Exit.VERDICT
+    assert "what metrics said is not in a recording (queue)" in capsys.readouterr().out
+
+
 def test_a_log_of_requests_is_judged(tmp_path: Path, capsys: Out) -> None:
     log = tmp_path / "requests.csv"
     rows = [f"{n / 100},{'candidate' if n % 2 else 'stable'},{500 if n % 10 == 1 else 200},12,50" for n in range(5000)]
