@@ -38,7 +38,7 @@ def _playbooks(at: str, names: tuple[str, ...], folder: Path) -> Iterator[Confli
 
 
 def _built_in(name: str) -> bool:
-    return "/" not in name and (builtin("playbooks") / name).is_file()
+    return name in {path.name for path in builtin("playbooks").glob("*.yml")}
 
 
 def _unreadable(file: Path) -> str:
