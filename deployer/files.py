@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 import secrets
 from pathlib import Path
+
+# A path that needs no quoting anywhere: in a proxy's configuration, its lists and maps, on its socket.
+PLAIN_PATH = re.compile(r"/[A-Za-z0-9_./@+=:~-]*")
 
 
 def replace(path: Path, text: str, mode: int = 0o600, *, lasting: bool = True) -> None:

@@ -6,6 +6,7 @@ import ssl
 from collections.abc import Iterator
 from pathlib import Path
 
+from deployer.files import PLAIN_PATH
 from deployer.manifest.base import Conflict
 from deployer.manifest.models import Hooks, Manifest
 from deployer.resources import builtin
@@ -23,7 +24,7 @@ def wanting(manifest: Manifest, folder: Path) -> Iterator[Conflict]:
             yield Conflict(f"judge.metrics[{index}].ca", f"{metric.ca}: {trouble}", hint)
     if manifest.traffic.tls:
         for index, name in enumerate(manifest.traffic.tls.certificates):
-            trouble, hint = _certificate(folder / name)
+            trouble, hint = _unnameable(folder / name) or _certificate(folder / name)
             if trouble:
                 yield Conflict(f"traffic.tls.certificates[{index}]", f"{name}: {trouble}", hint)
 
@@ -69,6 +70,12 @@ class _Passphrase(Exception):
 
 def _ask() -> str:
     raise _Passphrase
+
+
+def _unnameable(file: Path) -> tuple[str, str] | None:
+    if PLAIN_PATH.fullmatch(str(file)):
+        return None
+    return f"the proxy cannot be told the path {str(file)!r}", "it may have letters, digits and ._@+=:~-/ only"
 
 
 def _certificate(file: Path) -> tuple[str, str]:

@@ -213,9 +213,10 @@ def test_a_word_that_would_need_quotes_is_refused(text: str) -> None:
         quote.word(text)
 
 
-def test_a_certificate_with_a_strange_path_is_refused() -> None:
-    with pytest.raises(Refused, match="cannot be written"):
-        render([spec(tls={"certificates": ["/a b.pem"]})], HOME, own=True)
+@pytest.mark.parametrize("path", ["/a b.pem", "/a[ssl-min-ver.pem", "/a,b.pem", "/*.pem", "/é.pem"])
+def test_a_certificate_with_a_strange_path_is_refused(path: str) -> None:
+    with pytest.raises(Refused, match="cannot be named"):
+        render([spec(tls={"certificates": [path]})], HOME, own=True)
 
 
 def test_a_spec_survives_its_file(place: Home) -> None:

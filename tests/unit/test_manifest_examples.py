@@ -120,6 +120,16 @@ def test_a_certificate_that_no_server_can_use(tmp_path: Path, options: dict[str,
         load(file, environ={})
 
 
+@pytest.mark.parametrize("name", ["a b.pem", "[x].pem", "#.pem", "a,b.pem", "é.pem"])
+def test_a_certificate_whose_path_the_proxy_cannot_be_told(tmp_path: Path, name: str) -> None:
+    file = tmp_path / "deploy.yml"
+    file.write_text(f"service: a\nimage: a\nport: 1\ntraffic: {{tls: {{certificates: ['{name}']}}}}\n")
+    pem(tmp_path).rename(tmp_path / name)
+
+    with pytest.raises(ManifestRefused, match=r"deploy.yml:4: traffic.tls.certificates\[0\]: .* cannot be told"):
+        load(file, environ={})
+
+
 def test_a_damaged_certificate(tmp_path: Path) -> None:
     file = tmp_path / "deploy.yml"
     file.write_text("service: a\nimage: a\nport: 1\ntraffic: {tls: {certificates: [shop.pem]}}\n")

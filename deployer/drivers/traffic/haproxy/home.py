@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import re
 import secrets
 import shutil
 from collections.abc import Iterator
@@ -23,15 +22,12 @@ from deployer import files
 from deployer.clock import Deadline
 from deployer.errors import DriverFailed, Refused
 
-# What needs no quoting anywhere: in the config, in map arguments, on the runtime socket.
-SAFE_PATH = re.compile(r"/[A-Za-z0-9_./@+=:~-]*")
-
 
 class Home:
     """The files of one proxy."""
 
     def __init__(self, root: Path, config: Path, mode: int = 0o700) -> None:
-        if not SAFE_PATH.fullmatch(str(root)) or not SAFE_PATH.fullmatch(str(config)):
+        if not all(files.PLAIN_PATH.fullmatch(str(path)) for path in (root, config)):
             raise Refused(
                 f"{root}: a folder of the proxy may have only letters, digits and ._@+=:~- in its path",
                 "choose another state folder",

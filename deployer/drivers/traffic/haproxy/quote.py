@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from deployer.errors import Refused
+from deployer.files import PLAIN_PATH
 
 _WORD = re.compile(r"[A-Za-z0-9_.:/@*\[\]=,+~-]+")
 _SPECIAL = re.compile(r'([\\"$])')
@@ -14,6 +15,16 @@ def word(text: str) -> str:
     """Give a value that stands for itself. Raises Refused for one that would need quoting."""
     if not _WORD.fullmatch(text):
         raise Refused(f"{text!r} cannot be written into the proxy's configuration", "use letters, digits and ._-/")
+    return text
+
+
+def plain_path(text: str) -> str:
+    """Give a path that stands for itself, also where brackets and commas mean something: in a list of certificates.
+
+    Raises Refused for any other.
+    """
+    if not PLAIN_PATH.fullmatch(text):
+        raise Refused(f"{text!r} cannot be named in the proxy's configuration", "use letters, digits and ._@+=:~-/")
     return text
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from deployer.drivers.traffic.haproxy import backend, budget, claims, frontend, shield
 from deployer.drivers.traffic.haproxy.home import Home
-from deployer.drivers.traffic.haproxy.quote import word
+from deployer.drivers.traffic.haproxy.quote import plain_path, word
 from deployer.drivers.traffic.haproxy.spec import Spec
 
 HEAD = """\
@@ -104,7 +104,7 @@ def _others(specs: list[Spec], entries: tuple[claims.Entry, ...], home: Home) ->
         routes = ((key, spec.service) for spec in entry.specs for key in claims.routes(spec))
         yield Path(frontend.route_map(entry, home)), frontend.route_lines(routes)
         if entry.kind == "https":
-            files = dict.fromkeys(word(c) for s in entry.specs if s.entry.tls for c in s.entry.tls.certificates)
+            files = dict.fromkeys(plain_path(c) for s in entry.specs if s.entry.tls for c in s.entry.tls.certificates)
             yield Path(frontend.certificates(entry, home)), "".join(f"{file}\n" for file in files)
 
 
