@@ -19,7 +19,7 @@ from deployer.manifest.text import (
     Text,
     Title,
 )
-from deployer.manifest.units import Ratio, Seconds
+from deployer.manifest.units import Ratio, Seconds, Wait
 
 KNOWN = ("side", "colour", "release", "version", "service")  # what may stand in {braces}
 _DIFFERS = frozenset(KNOWN) - {"service"}  # between the sides
@@ -98,8 +98,8 @@ class Metric(Model):
     margin: Ratio | None = Field(None, description="Candidate against stable; beyond it is bad.")
     add: Number | None = Field(None, ge=0, description="Difference from stable that is always tolerated.")
     better: Literal["lower", "higher"] = Field("lower", description="Which way is better, for `margin` and `add`.")
-    interval: Seconds = Field(15.0, gt=0, description="Time between two readings, and before the first one.")
-    timeout: Seconds = Field(5.0, gt=0, description="Time the source has for one answer.")
+    interval: Wait = Field(15.0, gt=0, description="Time between two readings, and before the first one.")
+    timeout: Wait = Field(5.0, gt=0, description="Time the source has for one answer.")
     failures: Count = Field(2, ge=1, le=1000, description="Bad readings in a row that make the candidate worse.")
     readings: Count = Field(1, ge=1, le=1000, description="Good readings in a row that make it no worse.")
     must_have_data: Switch = Field(True, description="Go on only with data; a source that is down always waits.")

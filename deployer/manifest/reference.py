@@ -14,6 +14,7 @@ from deployer.manifest.shape import bare, marks, section_in, sections, unit_of
 from deployer.manifest.strategy import Strategy
 from deployer.manifest.template import quoted
 from deployer.manifest.text import Spelt
+from deployer.manifest.units import LONGEST, LONGEST_WAIT, write_seconds
 
 _INTRO = """\
 # The manifest
@@ -44,7 +45,8 @@ deploy.yml:5: traffic.domain: is not a key of `traffic` → did you mean `domain
   a number has no leading zero: `yes`, `on`, `0777` and `12:30` are text.
 - In `env` and other places that take text a number stays as it was typed: `1.10` is not `1.1`.
 - A **duration** is written `500ms`, `30s`, `10m`, `1h30m`, `2d`, or as a plain number of seconds; a **size** `64m`,
-  `2g`, or as a plain number of bytes; a **percentage** `0.5%`; a **ratio** `1.5x`.
+  `2g`, or as a plain number of bytes; a **percentage** `0.5%`; a **ratio** `1.5x`. What is waited for lasts 24 days at
+  most, anything else 100 years.
 - A key without a value has its default.
 - Paths of files are relative to the folder of the manifest.
 
@@ -72,6 +74,8 @@ over:
 """
 
 _KINDS: dict[Any, str] = {str: "text", int: "whole number", float: "number", bool: "true or false"}
+# Of durations; the introduction names them
+_USUAL = ("at least 0s", f"at most {write_seconds(LONGEST_WAIT)}", f"at most {write_seconds(LONGEST)}")
 _BOUNDS = (("ge", "at least"), ("gt", "more than"), ("le", "at most"), ("lt", "less than"))
 
 
@@ -118,7 +122,7 @@ def _kind(field: FieldInfo, path: str) -> str:
     bounds = [
         f"{words} {_bound(field, getattr(m, key))}" for key, words in _BOUNDS for m in metadata if hasattr(m, key)
     ]
-    shown = [bound for bound in bounds if bound != "at least 0s"]
+    shown = [bound for bound in bounds if bound not in _USUAL]
     return f"{kind}, {' and '.join(shown)}" if shown else kind
 
 

@@ -30,7 +30,7 @@ from deployer.manifest.text import (
     Text,
     UrlPath,
 )
-from deployer.manifest.units import Bytes, Percent, Ratio, Seconds
+from deployer.manifest.units import Bytes, Percent, Ratio, Seconds, Wait
 
 
 class Health(Model):
@@ -52,9 +52,9 @@ class Health(Model):
     )
     docker: Switch = Field(False, description="Use the HEALTHCHECK of the image.")
     rise: Count = Field(2, ge=1, le=100, description="Passed probes in a row that make an instance healthy.")
-    interval: Seconds = Field(0.5, gt=0, description="Time between two probes.")
-    timeout: Seconds = Field(2.0, gt=0, description="Time a probe may take.")
-    deadline: Seconds = Field(30.0, gt=0, description="Time from start to healthy; then the release has failed.")
+    interval: Wait = Field(0.5, gt=0, description="Time between two probes.")
+    timeout: Wait = Field(2.0, gt=0, description="Time a probe may take.")
+    deadline: Wait = Field(30.0, gt=0, description="Time from start to healthy; then the release has failed.")
 
     def conflicts(self) -> Iterator[Conflict]:
         """Give the keys that do not go together."""
@@ -86,7 +86,7 @@ class Smoke(Model):
     expect: Statuses = Field("200", description="Statuses that pass.")
     body: str | None = Field(None, description="Text that the answer must contain.")
     header: dict[HeaderName, HeaderValue] = Field(default_factory=dict, description="Headers to send.")
-    timeout: Seconds = Field(5.0, gt=0, description="Time the answer may take.")
+    timeout: Wait = Field(5.0, gt=0, description="Time the answer may take.")
 
 
 class Secret(Model):
@@ -125,9 +125,9 @@ class Mount(Model):
 class Limits(Model):
     """What an instance may use; without a limit, all that the machine has."""
 
-    cpus: Number | None = Field(None, gt=0, description="Processors, in parts too: 0.5 is half of one.")
+    cpus: Number | None = Field(None, ge=0.01, le=10_000, description="Processors, in parts too: 0.5 is half of one.")
     memory: Bytes | None = Field(None, ge=6 * 1024**2, description="Memory; an instance that wants more is killed.")
-    pids: Count | None = Field(None, gt=0, description="Processes and threads.")
+    pids: Count | None = Field(None, gt=0, le=2**22, description="Processes and threads.")
 
 
 class Log(Model):
@@ -143,8 +143,8 @@ class Stop(Model):
     """How an instance is asked to end."""
 
     signal: Signal = Field("SIGTERM", description="Signal that asks the instance to end.")
-    grace: Seconds = Field(10.0, description="Time from the signal to the kill.")
-    drain: Seconds = Field(30.0, description="Time that running requests get before the signal.")
+    grace: Wait = Field(10.0, description="Time from the signal to the kill.")
+    drain: Wait = Field(30.0, description="Time that running requests get before the signal.")
 
 
 class Hooks(Model):
@@ -175,7 +175,7 @@ class Force(Model):
 
     header: HeaderName | None = Field(None, description="Request header that may carry the side.")
     cookie: CookieName | None = Field(None, description="Cookie that may carry the side.")
-    networks: tuple[Network, ...] = Field((), description="Clients that always get the candidate.")
+    networks: tuple[Network, ...] = Field((), max_length=32, description="Clients that always get the candidate.")
 
     def conflicts(self) -> Iterator[Conflict]:
         """Give the keys that do not go together."""
@@ -185,10 +185,10 @@ class Force(Model):
 class Timeouts(Model):
     """Limits of the proxy for one request."""
 
-    connect: Seconds = Field(1.0, gt=0, description="Time to connect to an instance.")
-    response: Seconds = Field(60.0, gt=0, description="Time until an instance begins its answer.")
-    client: Seconds = Field(60.0, gt=0, description="Time in which a client must go on sending or reading.")
-    tunnel: Seconds = Field(3600.0, gt=0, description="Idle time of a WebSocket.")
+    connect: Wait = Field(1.0, gt=0, description="Time to connect to an instance.")
+    response: Wait = Field(60.0, gt=0, description="Time until an instance begins its answer.")
+    client: Wait = Field(60.0, gt=0, description="Time in which a client must go on sending or reading.")
+    tunnel: Wait = Field(3600.0, gt=0, description="Idle time of a WebSocket.")
 
 
 class HAProxy(Model):
@@ -209,9 +209,9 @@ class Shield(Model):
     """
 
     methods: tuple[Method, ...] = Field(
-        ("GET", "HEAD"), min_length=1, description="Methods of requests that may be sent twice."
+        ("GET", "HEAD"), min_length=1, max_length=16, description="Methods of requests that may be sent twice."
     )
-    timeout: Seconds | None = Field(
+    timeout: Wait | None = Field(
         None, gt=0, description="Time after which stable answers instead; else `timeouts.response`."
     )
 
@@ -220,7 +220,10 @@ class Budget(Model):
     """Bad answers of a candidate that users may see; then the proxy by itself sends everyone to stable."""
 
     answers: Count = Field(
-        50, ge=1, description="So many more than the margin of `judge.errors` allows for what the candidate answered."
+        50,
+        ge=1,
+        le=1_000_000,
+        description="So many more than the margin of `judge.errors` allows for what the candidate answered.",
     )
     statuses: Statuses = Field("500-599", description="Statuses that count, by the release or by the proxy for it.")
 
@@ -311,7 +314,7 @@ class LatencyLimits(Model):
     """What counts as worse in answer times; good answers are timed up to their headers."""
 
     margin: Ratio = Field(1.25, description="Candidate against stable, at each quantile.")
-    add: Seconds = Field(0.005, description="Difference that is always tolerated.")
+    add: Wait = Field(0.005, description="Difference that is always tolerated.")
     quantiles: tuple[Quantile, ...] = Field(
         ("p50", "p99"), max_length=4, description="Must be shown to be no worse before the share grows, e.g. p99.9."
     )

@@ -97,7 +97,10 @@ def _as_written(value: Any) -> Any:
 
 
 def _statuses(value: str) -> str:
-    for part in value.split(","):
+    parts = value.split(",")
+    if len(parts) > _MOST_STATUSES:
+        return f"{_MOST_STATUSES} of them are the most, join them to ranges"
+    for part in parts:
         low, _, high = part.partition("-")
         if not 100 <= int(low) <= 599 or not 100 <= int(high or low) <= 599:
             return "statuses go from 100 to 599"
@@ -161,6 +164,7 @@ def _url(value: str) -> str:
         return "there is no such machine or port"
 
 
+_MOST_STATUSES = 25  # a line of HAProxy has 64 words at most
 # A word in braces stands for what is filled in when a metric is read
 PLACEHOLDER = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}", re.ASCII)
 _LABEL = r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
@@ -202,8 +206,13 @@ UrlPath = Annotated[
     StringConstraints(max_length=1024),
     Spelt("URL path", r"/[A-Za-z0-9._~!$&'()*+,;=:@%/?-]*", "a path of a URL that starts with /", "/up"),
 ]
-Prefix = Annotated[str, Spelt("URL prefix", r"/|(/[A-Za-z0-9._~-]+)+/?", "a path prefix that starts with /", "/api")]
-HeaderName = Annotated[str, Spelt("header", r"[A-Za-z0-9-]{1,64}", "the name of an HTTP header", "X-Canary")]
+Prefix = Annotated[
+    str,
+    StringConstraints(max_length=1024),
+    Spelt("URL prefix", r"/|(/[A-Za-z0-9._~-]+)+/?", "a path prefix that starts with /", "/api"),
+]
+# A name that began with - would be read as an option by the proxy.
+HeaderName = Annotated[str, Spelt("header", r"[A-Za-z0-9][A-Za-z0-9-]{0,63}", "the name of an HTTP header", "X-Canary")]
 HeaderValue = Annotated[
     str,
     BeforeValidator(_as_written),
@@ -220,7 +229,7 @@ Quantile = Annotated[
     str,
     Spelt("quantile", r"p[1-9][0-9]?(\.[0-9]{1,2})?", "a quantile between p1 and p99.99", "p99"),
 ]
-CookieName = Annotated[str, Spelt("cookie", r"[A-Za-z0-9_-]{1,64}", "the name of a cookie", "canary")]
+CookieName = Annotated[str, Spelt("cookie", r"[A-Za-z0-9_][A-Za-z0-9_-]{0,63}", "the name of a cookie", "canary")]
 Network = Annotated[
     str, Spelt("network", r"[0-9a-fA-F.:]+(/[0-9]{1,3})?", "an IP address or a network (CIDR)", "10.0.0.0/8", _network)
 ]

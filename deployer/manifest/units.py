@@ -13,6 +13,8 @@ from pydantic import BeforeValidator, Field, PlainSerializer, WithJsonSchema
 from deployer.manifest.text import Misspelt
 
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0, "y": 31_536_000.0}
+# What is waited for: more milliseconds fit in no timer of the kernel or of HAProxy. Anything else: still a date.
+LONGEST_WAIT, LONGEST = 24 * _SECONDS["d"], 100 * _SECONDS["y"]
 _BYTES = {"": 1, "k": 1024, "m": 1024**2, "g": 1024**3}
 _DIGITS = r"[0-9]{1,15}(?:\.[0-9]{1,12})?"
 _DURATION = re.compile(rf"({_DIGITS})(ms|[smhdwy])")
@@ -104,14 +106,15 @@ Seconds = Annotated[
     float,
     Unit("duration", write_seconds),
     BeforeValidator(seconds),
-    Field(ge=0),
+    Field(ge=0, le=LONGEST),
     _written(r"^([0-9]+(\.[0-9]+)?(ms|s|m|h|d|w|y) ?)+$", "30s"),
 ]
+Wait = Annotated[Seconds, Field(le=LONGEST_WAIT)]
 Bytes = Annotated[
     int,
     Unit("size", write_size),
     BeforeValidator(size),
-    Field(gt=0),
+    Field(gt=0, le=2**50),
     _written(r"^[0-9]+(\.[0-9]+)? ?[kmgKMG]?i?[bB]?$", "512m"),
 ]
 # Percentages are recorded as they are written, since a bare number would be read as percent again.

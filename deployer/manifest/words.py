@@ -187,6 +187,14 @@ def _too_long(wrong: Wrong) -> Words:
     return Words(f"is longer than {wrong.context['max_length']} characters")
 
 
+def _too_short(wrong: Wrong) -> Words:
+    return Words("has no text" if wrong.context["min_length"] == 1 else "is too short")
+
+
+def _too_many(wrong: Wrong) -> Words:
+    return Words(f"has {wrong.context['actual_length']} entries, {wrong.context['max_length']} at most are allowed")
+
+
 def _too_few(wrong: Wrong) -> Words:
     return Words(f"needs at least {wrong.context['min_length']} entry")
 
@@ -209,5 +217,7 @@ _SAY: dict[str, Callable[[Wrong], Words]] = {
     "literal_error": _choice,
     "value_error": _value,
     "string_too_long": _too_long,
+    "string_too_short": _too_short,
     "too_short": _too_few,
+    "too_long": _too_many,
 }

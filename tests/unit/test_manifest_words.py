@@ -39,6 +39,8 @@ TABLE: dict[str, tuple[dict[str, Any], str, str]] = {
         "must be a user or user:group, by name or number, not 'a b' → e.g.",
     ),
     "string_too_long": ({"health": {"http": "/" * 2000}}, "health.http", "is longer than 1024 characters"),
+    "string_too_short": ({"judge": {"metrics": [{"name": "a", "query": ""}]}}, "judge.metrics[0].query", "has no text"),
+    "too_long": ({"traffic": {"routes": ["/a"] * 9}}, "traffic.routes", "has 9 entries, 8 at most are allowed"),
     "too_short": ({"command": []}, "command", "needs at least 1 entry"),
 }
 

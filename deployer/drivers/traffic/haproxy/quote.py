@@ -36,5 +36,5 @@ def quoted(text: str) -> str:
 
 
 def milliseconds(seconds: float) -> str:
-    """Write a duration; the shortest one is 1 ms, since 0 means `never` to HAProxy."""
-    return f"{max(1, round(seconds * 1000))}ms"
+    """Write a duration; the shortest one is 1 ms, since 0 means `never` to HAProxy, which counts to 2^31."""
+    return f"{min(max(1, round(seconds * 1000)), 2**31 - 1)}ms"
