@@ -16,6 +16,7 @@ _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 60
 # What is waited for: more milliseconds fit in no timer of the kernel or of HAProxy. Anything else: still a date.
 LONGEST_WAIT, LONGEST = 24 * _SECONDS["d"], 100 * _SECONDS["y"]
 _BYTES = {"": 1, "k": 1024, "m": 1024**2, "g": 1024**3}
+_PLACES = 12  # of a percentage, behind the point
 _DIGITS = r"[0-9]{1,15}(?:\.[0-9]{1,12})?"
 _DURATION = re.compile(rf"({_DIGITS})(ms|[smhdwy])")
 
@@ -69,7 +70,12 @@ def size(value: Any) -> int:
 
 def percent(value: Any) -> float:
     """Read a percentage into a fraction: `0.1%` is 0.001; a plain number is a percentage too."""
-    return _number(value, "%", "a percentage", "0.5%") / 100
+    return round(_number(value, "%", "a percentage", "0.5%"), _PLACES) / 100
+
+
+def _write_percent(fraction: float) -> str:
+    """Write a percentage so that `percent` reads exactly the same: never with an exponent."""
+    return f"{fraction * 100:.{_PLACES}f}".rstrip("0").rstrip(".") + "%"
 
 
 def ratio(value: Any) -> float:
@@ -123,7 +129,7 @@ Percent = Annotated[
     Unit("percentage", lambda value: f"{value * 100:.6g}%"),
     BeforeValidator(percent),
     Field(ge=0, le=1),
-    PlainSerializer(lambda fraction: f"{fraction * 100:.12g}%", return_type=str, when_used="json"),
+    PlainSerializer(_write_percent, return_type=str, when_used="json"),
     _written(r"^[0-9]+(\.[0-9]+)? ?%?$", "0.1%"),
 ]
 Ratio = Annotated[

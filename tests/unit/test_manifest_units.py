@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from deployer.manifest.models import ErrorLimits
 from deployer.manifest.text import Misspelt
 from deployer.manifest.units import basis_points, percent, ratio, seconds, size, write_seconds, write_size
 
@@ -62,3 +63,12 @@ def test_a_duration_survives_being_written(value: float) -> None:
 @given(st.integers(1, 10**15 - 1))
 def test_a_size_survives_being_written(value: int) -> None:
     assert size(write_size(value)) == value
+
+
+@given(st.floats(0, 100) | st.sampled_from([1e-12, 1e-13, 5e-324, 33.333333333333, 99.999999999999]))
+def test_a_percentage_survives_being_recorded(value: float) -> None:
+    limits = ErrorLimits.model_validate({"add": value})
+
+    again = ErrorLimits.model_validate(limits.model_dump(mode="json"))
+
+    assert again == limits
