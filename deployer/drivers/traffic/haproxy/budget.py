@@ -17,12 +17,11 @@ from types import TracebackType
 from typing import Self
 
 from deployer.clock import Deadline
-from deployer.drivers.traffic.haproxy.master import ANSWER_WITHIN, Gone, Master, Worker
+from deployer.drivers.traffic.haproxy.master import ANSWER_WITHIN, Gone, Master, Worker, number
 from deployer.errors import DriverFailed
 
 TABLE = "deployer-budget"
-_COUNT = re.compile(r"\bgpc0=(\d+)")
-_ENTRY = re.compile(r"\bkey=(\S+) .*\bgpc0=(\d+)")
+_ENTRY = re.compile(r"\bkey=(\S+) .*\bgpc0=([0-9]{1,18})(?![0-9])")
 
 
 def table() -> Iterator[str]:
@@ -45,8 +44,7 @@ def count(master: Master, worker: Worker, service: str, rollout: int, deadline: 
         if worker.old:
             return 0
         raise
-    match = _COUNT.search(reply)
-    return int(match[1]) if match else 0
+    return number(r"\bgpc0=NUMBER", reply)
 
 
 class Leaver:

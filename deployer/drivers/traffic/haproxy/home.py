@@ -133,8 +133,10 @@ def write(path: Path, text: str, mode: int = 0o644) -> None:
 
 
 def read(path: Path) -> str | None:
-    """Read a file; None when there is none."""
+    """Read a file; None when there is none. Raises DriverFailed for one that cannot be read."""
     try:
         return path.read_text(encoding="utf-8")
     except FileNotFoundError:
         return None
+    except (OSError, UnicodeDecodeError) as error:
+        raise DriverFailed(f"{path} cannot be read: {error}", "it is ours; who changed it?") from None

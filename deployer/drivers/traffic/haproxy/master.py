@@ -64,15 +64,15 @@ class Master:
         for line in self.ask("show proc", deadline).splitlines():
             if line.startswith("#"):
                 old = line.startswith("# old")
-            elif re.match(r"\d+\s+worker\s", line):
-                found.append(Worker(int(line.split()[0]), old))
+            elif match := _process(line, "worker"):
+                found.append(Worker(match, old))
         return tuple(sorted(found, key=lambda w: w.old))
 
     def pid(self, deadline: Deadline | None = None) -> int:
         """Give the process of the master itself."""
         for line in self.ask("show proc", deadline).splitlines():
-            if match := re.match(r"(\d+)\s+master\s", line):
-                return int(match[1])
+            if process := _process(line, "master"):
+                return process
         raise DriverFailed(f"{self.path}: no master answers there", "give the master socket (-S) of your HAProxy")
 
     def current(self, deadline: Deadline | None = None) -> tuple[Worker, ...]:
@@ -100,8 +100,7 @@ class Master:
             reply = self.run(worker, "show info", deadline)
         except Gone:
             return 0
-        match = re.search(r"^CurrConns: (\d+)", reply, re.MULTILINE)
-        return int(match[1]) if match else 0
+        return number("^CurrConns: NUMBER", reply)
 
     def reload(self, deadline: Deadline) -> tuple[str, ...]:
         """Load the configuration files anew; give the complaints of a proxy that went on with the old ones."""
@@ -129,6 +128,18 @@ class Gone(DriverFailed):
 
     def __init__(self, worker: Worker) -> None:
         super().__init__(f"worker {worker.pid} of the proxy has ended", "try again")
+
+
+def _process(line: str, kind: str) -> int:
+    """Give the number of a process of this kind in a line of `show proc`; 0 for any other line."""
+    match = re.match(rf"([0-9]{{1,10}})\s+{kind}\s", line)
+    return int(match[1]) if match else 0
+
+
+def number(pattern: str, text: str) -> int:
+    """Give the number that stands in the group of a pattern, 0 when there is none that can be counted with."""
+    match = re.search(pattern.replace("NUMBER", "([0-9]{1,18})(?![0-9])"), text, re.MULTILINE)
+    return int(match[1]) if match else 0
 
 
 def complaints(text: str) -> tuple[str, ...]:

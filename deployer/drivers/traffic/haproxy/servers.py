@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import csv
-import io
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from deployer.clock import Deadline
-from deployer.drivers.traffic.haproxy.master import Master, Worker
+from deployer.drivers.traffic.haproxy.master import Master, Worker, number
+from deployer.errors import DriverFailed
 
+_COUNTED = re.compile("[0-9]{1,18}")
 MAINTENANCE, DRAINING = 0x01 | 0x02 | 0x04 | 0x20, 0x08 | 0x10  # bits of srv_admin_state
 
 
@@ -59,25 +61,21 @@ class Servers:
     def seen(self, worker: Worker, backend: str, deadline: Deadline) -> dict[str, Seen]:
         """Read the servers of a backend; empty for a backend that the worker does not know."""
         reply = self._master.run(worker, f"show stat {backend} 4 -1", deadline)
-        rows = csv.DictReader(io.StringIO(reply.lstrip("# ")))
-        return {
-            row["svname"]: Seen(
-                row["svname"],
-                row["addr"],
-                row["status"],
-                row["check_status"].removeprefix("* "),
-                f"{row['check_desc']}: {row['check_code']} {row['last_chk']}".replace(":  ", ": "),
-                int(row["scur"]),
-            )
-            for row in rows
-            if row.get("svname")
-        }
+        # What a check saw is repeated there, and an instance may answer a check with anything.
+        rows = csv.DictReader(reply.lstrip("# ").replace("\r", " ").split("\n"), restval="")
+        try:
+            return {row["svname"]: _seen(row) for row in rows if row.get("svname")}
+        except (csv.Error, KeyError, ValueError) as error:
+            raise DriverFailed(
+                f"{self._master.path}: the servers of {backend} cannot be read: {error!r}",
+                "is that HAProxy 2.8 or newer?",
+            ) from None
 
     def admin(self, worker: Worker, backend: str, deadline: Deadline) -> dict[str, int]:
         """Read what was asked of each server: bits of MAINTENANCE and DRAINING."""
         reply = self._master.run(worker, f"show servers state {backend}", deadline)
         lines = [line.split() for line in reply.splitlines()]
-        return {f[3]: int(f[6]) for f in lines if len(f) > 7 and f[0].isdigit()}
+        return {f[3]: int(f[6]) for f in lines if len(f) > 7 and f[0].isdigit() and _COUNTED.fullmatch(f[6])}
 
     def introduce(
         self, worker: Worker, backend: str, name: str, address: str, options: str, deadline: Deadline
@@ -111,9 +109,8 @@ class Servers:
     def idle(self, worker: Worker, deadline: Deadline) -> int:
         """Count connections of clients that wait between two requests."""
         info = self._master.run(worker, "show info", deadline)
-        match = re.search(r"^CurrConns: (\d+)", info, re.MULTILINE)
         busy = self._master.run(worker, "show sess", deadline).count(" fe=deployer_")
-        return max(0, int(match[1]) - busy) if match else 0
+        return max(0, number("^CurrConns: NUMBER", info) - busy)
 
     def delete(self, worker: Worker, backend: str, name: str, deadline: Deadline) -> str:
         """Make a worker forget a server that is in maintenance; give its answer, it may still have connections."""
@@ -122,3 +119,16 @@ class Servers:
     def _command(self, worker: Worker, command: str, deadline: Deadline) -> None:
         # Answers are text for people; what became of the command is read back by whoever gave it.
         self._master.run(worker, command, deadline)
+
+
+def _seen(row: Mapping[str, str]) -> Seen:
+    if not _COUNTED.fullmatch(row["scur"]):
+        raise ValueError(f"scur is {row['scur']!r}")
+    return Seen(
+        row["svname"],
+        row["addr"],
+        row["status"],
+        row["check_status"].removeprefix("* "),
+        f"{row['check_desc']}: {row['check_code']} {row['last_chk']}".replace(":  ", ": "),
+        int(row["scur"]),
+    )

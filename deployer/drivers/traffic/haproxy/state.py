@@ -18,7 +18,8 @@ from deployer.errors import DriverFailed
 from deployer.model import FULL, Colour, Live
 
 STRUCTURE = "deployer.structure"  # no service can have a dot in its name
-_VALUE = re.compile(r"(blue|green),(\d+),(\d+),(\d+)(?:,(\d+),(\d+),(\d+)(?:,(\d+))?)?")
+_N = "([0-9]{1,15})"
+_VALUE = re.compile(rf"(blue|green),{_N},{_N},{_N}(?:,{_N},{_N},{_N}(?:,{_N})?)?")
 _LONGEST_LEASE, _LAST_ROLLOUT, _MOST = 2**40, 10**10, 10**9
 
 
@@ -54,9 +55,17 @@ def spent(text: str) -> int:
 
 
 def load(path: Path) -> dict[str, str]:
-    """Read the file; values by key."""
-    lines = (home.read(path) or "").splitlines()
-    return dict(line.split(" ", 1) for line in lines if line)
+    """Read the file; values by key. Raises DriverFailed for a line that is none of ours."""
+    values = {}
+    for number, line in enumerate((home.read(path) or "").split("\n"), 1):
+        key, space, value = line.partition(" ")
+        if space:
+            values[key] = value
+        elif line:
+            raise DriverFailed(
+                f"{path}:{number}: {line[:60]!r} is no line of ours", "`deploy doctor` tells what wrote it"
+            )
+    return values
 
 
 def save(path: Path, values: dict[str, str]) -> None:

@@ -21,7 +21,7 @@ from deployer.model import Sample
 
 LOOK_EVERY = 0.1  # seconds between two looks for workers that came or went
 OPEN_WITHIN = 2.0  # seconds for a worker to answer the first command
-_PID = re.compile(rb"^Pid: (\d+)", re.MULTILINE)
+_PID = re.compile(rb"^Pid: ([0-9]{1,10})\s", re.MULTILINE)
 
 
 class Line:

@@ -22,7 +22,7 @@ Which = Literal["stable", "candidate", "rest"]
 _FACTS = 8  # words before roll and time
 _MOST_HEADS = 20_000  # a release may answer with any status; what is known of heads begins anew then
 _MOST_ENDED = 50
-_DROPPED = re.compile(rb"(\d+) events? (?:was |were )?dropped")
+_DROPPED = re.compile(rb"(?<![0-9])([0-9]{1,18}) events? (?:was |were )?dropped")
 
 
 @dataclass(frozen=True)
