@@ -110,17 +110,15 @@ class Plan:
 
     @classmethod
     def from_json(cls, text: str) -> Plan:
-        """Read a stored plan. Raises Refused when a newer version wrote it."""
-        data = json.loads(text)
-        if data.get("format") != FORMAT:
-            raise Refused(
-                f"the stored plan has format {data.get('format')}, this version reads {FORMAT}",
-                "use the newer deployer",
-            )
+        """Read a stored plan. Raises Refused when a newer version wrote it, or when it is damaged."""
         try:
+            data = json.loads(text)
+            if data["format"] != FORMAT:
+                raise ValueError(f"it has format {data['format']}, this version reads {FORMAT}")
             forward, back = (tuple(from_dict(s) for s in data[way]) for way in ("forward", "back"))
-        except ValueError as error:
-            raise Refused(f"the stored plan cannot be read: {error}", "use the version that wrote it") from None
-        return cls(
-            data["service"], data["strategy"], data["origin"], data["release"], forward, back, tuple(data["notes"])
-        )
+            return cls(
+                data["service"], data["strategy"], data["origin"], data["release"], forward, back, tuple(data["notes"])
+            )
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            why = f"{error.args[0]} is missing" if isinstance(error, KeyError) else str(error)
+            raise Refused(f"the stored plan cannot be read: {why}", "use the version that wrote it") from None

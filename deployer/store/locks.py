@@ -7,25 +7,21 @@ import socket
 import sqlite3
 import time
 from dataclasses import dataclass
-from pathlib import Path
 
 from deployer.clock import Clock
 from deployer.errors import Locked, LockLost
 from deployer.here import whoami as whoami
 from deployer.store.audit import Audit, Deed
 from deployer.store.database import Database
+from deployer.supervisor.proc import Process
 
 LEASE_SECONDS = 30.0
 
 
 def started_at(pid: int) -> int:
     """Give the start time of a process in clock ticks since boot (proc(5), field 22), 0 when it is gone."""
-    try:
-        text = Path(f"/proc/{pid}/stat").read_text()
-    except OSError:
-        return 0
-    fields = text.rpartition(")")[2].split()
-    return 0 if fields[0] in "ZX" else int(fields[19])
+    process = Process.of(pid)
+    return process.started if process else 0
 
 
 @dataclass(frozen=True)

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from deployer.errors import StoreDamaged
 from deployer.manifest.models import Manifest
 from deployer.model import Outcome, Phase, Release
 from deployer.plan import Plan
@@ -73,13 +76,26 @@ class Service:
     warm_until: float = 0.0
 
 
+@contextmanager
+def _readable(what: str) -> Iterator[None]:
+    """Turn what damaged text does to a reader into one error."""
+    try:
+        yield
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        said = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
+        raise StoreDamaged(
+            f"{what} cannot be read from the store ({said})", "use the version that wrote it, or restore a backup"
+        ) from None
+
+
 def read_release(row: sqlite3.Row) -> Release:
-    """Make a release of a row of `releases`."""
-    return Release(**{**dict(row), "manifest": Manifest.from_record(json.loads(row["manifest"]))})
+    """Make a release of a row of `releases`. Raises StoreDamaged."""
+    with _readable(f"release r{row['number']} of {row['service']}"):
+        return Release(**{**dict(row), "manifest": Manifest.from_record(json.loads(row["manifest"]))})
 
 
 def read_rollout(row: sqlite3.Row) -> Rollout:
-    """Make a rollout of a row of `rollouts`."""
+    """Make a rollout of a row of `rollouts`. Raises Refused for a plan of another version."""
     data = dict(row)
     data["plan"] = Plan.from_json(data["plan"])
     data["outcome"] = data["outcome"] or None
@@ -88,13 +104,7 @@ def read_rollout(row: sqlite3.Row) -> Rollout:
 
 
 def read_entry(row: sqlite3.Row) -> Entry:
-    """Make an entry of a row of `journal`."""
-    return Entry(
-        row["phase"],
-        row["n"],
-        row["state"],
-        row["began_at"],
-        row["until"],
-        row["ended_at"],
-        json.loads(row["detail"]),
-    )
+    """Make an entry of a row of `journal`. Raises StoreDamaged."""
+    with _readable(f"step {row['n']} ({row['phase']}) of a rollout"):
+        detail = dict(json.loads(row["detail"]))
+    return Entry(row["phase"], row["n"], row["state"], row["began_at"], row["until"], row["ended_at"], detail)

@@ -36,8 +36,10 @@ class Vault:
             return {}
         path = self._path(service, release)
         try:
-            values = json.loads(path.read_text())
-        except (OSError, ValueError) as error:
+            values = json.loads(path.read_text(encoding="utf-8"))
+            if not isinstance(values, dict) or not all(isinstance(value, str) for value in values.values()):
+                raise ValueError("not names with texts")
+        except (OSError, ValueError, RecursionError) as error:
             raise Refused(
                 f"the secrets of {service} r{release} cannot be read: {path}: {type(error).__name__}",
                 "deploy that version again, so that its secrets are asked for anew",

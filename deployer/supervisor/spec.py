@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import signal
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from deployer import files
-from deployer.errors import Refused
+from deployer.errors import DriverFailed, Refused
 
 FILE = "spec.json"
 
@@ -43,9 +44,13 @@ class ProcessSpec:
 
     @classmethod
     def from_json(cls, text: str) -> ProcessSpec:
-        """Read the text of `spec.json`."""
+        """Read the text of `spec.json`. Raises ValueError, TypeError or KeyError for any other text."""
         data = json.loads(text)
-        return cls(**{**data, "argv": tuple(data["argv"])})
+        spec = cls(**{**data, "argv": tuple(data["argv"])})
+        texts = (*spec.argv, spec.cwd, spec.log, spec.stop_signal, *spec.env, *dict(spec.env).values())
+        if not all(isinstance(text, str) for text in texts) or not 0 <= spec.grace < math.inf:
+            raise ValueError("not a program with its surroundings")
+        return spec
 
     @property
     def digest(self) -> str:
@@ -59,8 +64,15 @@ class ProcessSpec:
 
 
 def load(folder: Path) -> ProcessSpec:
-    """Read the spec of a folder. Raises FileNotFoundError."""
-    return ProcessSpec.from_json((folder / FILE).read_text(encoding="utf-8"))
+    """Read the spec of a folder. Raises FileNotFoundError, and DriverFailed for a damaged one."""
+    text = (folder / FILE).read_bytes()
+    try:
+        return ProcessSpec.from_json(text.decode())
+    except (ValueError, TypeError, KeyError, RecursionError, Refused) as error:
+        raise DriverFailed(
+            f"{folder / FILE} cannot be read: {type(error).__name__}",
+            f"end what runs there by hand, then remove {folder}",
+        ) from None
 
 
 def save(folder: Path, spec: ProcessSpec) -> None:

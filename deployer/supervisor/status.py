@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, get_args
 
 from deployer import files
+from deployer.errors import DriverFailed
 from deployer.supervisor.proc import Process, boot_id
 
 FILE = "status.json"
+_MOST = 2**63
 State = Literal["starting", "running", "exited", "stopped"]
 
 
@@ -51,11 +53,27 @@ class Status:
 
 
 def load(folder: Path) -> Status | None:
-    """Read the last report as it was written; None when there is none."""
+    """Read the last report as it was written; None when there is none. Raises DriverFailed for a damaged one."""
     try:
-        return Status(**json.loads((folder / FILE).read_text(encoding="utf-8")))
+        return _of(json.loads((folder / FILE).read_text(encoding="utf-8")))
     except FileNotFoundError:
         return None
+    except (ValueError, TypeError, RecursionError) as error:
+        raise DriverFailed(
+            f"{folder / FILE} cannot be read: {error}", f"end what runs there by hand, then remove {folder}"
+        ) from None
+
+
+def _of(data: dict[str, Any]) -> Status:
+    status = Status(**data)
+    numbers = (status.supervisor_pid, status.supervisor_started, status.pid, status.pid_started, status.restarts)
+    if not all(type(number) is int and 0 <= number < _MOST for number in numbers):
+        raise ValueError("a process is told by whole numbers")
+    if status.state not in get_args(State) or not all(
+        isinstance(t, str) for t in (status.error, status.spec, status.boot)
+    ):
+        raise ValueError(f"{status.state!r} is no state")
+    return status
 
 
 def save(folder: Path, status: Status) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal, cast
 
 from deployer import carried, files
+from deployer.errors import DriverFailed
 from deployer.model import Instance, InstanceSpec, Place
 from deployer.supervisor import Status
 
@@ -75,8 +76,12 @@ class Record:
 
 
 def load(folder: Path) -> Record | None:
-    """Read the record of a folder; None when its maker died before it was written."""
+    """Read the record of a folder; None when its maker died before it was written. Raises DriverFailed."""
     try:
         return Record(**json.loads((folder / FILE).read_text(encoding="utf-8")))
     except (FileNotFoundError, NotADirectoryError):
         return None
+    except (ValueError, TypeError, RecursionError) as error:
+        raise DriverFailed(
+            f"{folder / FILE} cannot be read: {error}", f"end what runs there by hand, then remove {folder}"
+        ) from None
