@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from itertools import chain
 from typing import Any
 
-from deployer.model import Coins, Counts, Sample
+from deployer.model import LATENCY_BOUNDS, Coins, Counts, Sample
 
 
 def is_empty(sample: Sample) -> bool:
@@ -60,6 +60,8 @@ def _counts(data: Any) -> Counts:
         return Counts()
     requests, errors, flat = data
     pairs = list(zip(flat[::2], flat[1::2], strict=True))
+    if any(not 0 <= bucket < len(LATENCY_BOUNDS) for bucket, _ in pairs):
+        raise ValueError("a latency beyond the last bucket")
     latency = [0] * (max((bucket for bucket, _ in pairs), default=-1) + 1)
     for bucket, count in pairs:
         latency[bucket] = int(count)

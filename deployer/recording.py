@@ -25,7 +25,8 @@ FORMAT = 1
 LARGEST = 256 << 20  # bytes of one file: days of a quiet service, most of a day of a busy one
 KEPT = 100  # files in a folder
 _HINT = "give a file that `deploy record` wrote"
-_SHIELDED = re.compile(rb'"shielded":(\d+)')
+_SHIELDED = re.compile(rb'"shielded":([0-9]{1,18})(?![0-9])')
+_ROLLOUT = re.compile("[0-9]{1,18}")
 _IDLE = 240  # looks at which nothing had been answered that share a line: a minute of them
 
 
@@ -214,7 +215,7 @@ def prune(folder: Path, keep: int = KEPT) -> tuple[str, ...]:
 
     One that cannot be removed stays for the next time: old files must not end a rollout.
     """
-    files = sorted((f for f in folder.glob("*.jsonl") if f.stem.isdigit()), key=lambda f: int(f.stem))
+    files = sorted((f for f in folder.glob("*.jsonl") if _ROLLOUT.fullmatch(f.stem)), key=lambda f: int(f.stem))
     removed = []
     for file in files[: max(len(files) - keep, 0)]:
         with suppress(OSError):

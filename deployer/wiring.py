@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -84,7 +85,8 @@ def _runtime(manifest: Manifest, state: Path, store: Store, clock: Clock) -> Run
 
 def _ports() -> range:
     given = os.environ.get("DEPLOYER_PORTS", PORTS)
-    first, _, last = given.partition("-")
-    if not (first.isdigit() and last.isdigit() and 1024 <= int(first) <= int(last) <= 65535):
+    match = re.fullmatch("([0-9]{4,5})-([0-9]{4,5})", given)
+    first, last = (int(match[1]), int(match[2])) if match else (0, 0)
+    if not 1024 <= first <= last <= 65535:
         raise Refused(f"DEPLOYER_PORTS is {given!r}", f"write it like {PORTS}: two ports from 1024 to 65535")
-    return range(int(first), int(last) + 1)
+    return range(first, last + 1)

@@ -18,13 +18,14 @@ def finite(value: Any) -> float | None:
 
     Raises Unreadable for anything else.
     """
-    if isinstance(value, int | float) and not isinstance(value, bool):
+    try:
+        if isinstance(value, bool) or not isinstance(value, int | float | str):
+            raise ValueError
+        if isinstance(value, str) and ("_" in value or not value.isascii()):
+            raise ValueError  # numbers to Python only
         number = float(value)
-    else:
-        try:
-            number = float(value if isinstance(value, str) else "")
-        except ValueError:
-            raise Unreadable(f"{brief(value)} is not a number") from None
+    except (ValueError, OverflowError):
+        raise Unreadable(f"{brief(value)} is not a number") from None
     return number if math.isfinite(number) else None
 
 
