@@ -68,6 +68,10 @@ def _chromium() -> str:
     return "" if found else "chromium is not installed"
 
 
+def _atheris() -> str:
+    return "" if importlib.util.find_spec("atheris") else "atheris is not installed; it has no wheel for this Python"
+
+
 def _root() -> str:
     return "" if os.geteuid() == 0 else "this test must run as root"
 
@@ -80,6 +84,7 @@ CHECKS: dict[str, Callable[[], str]] = {
     "openssl": _openssl,
     "prometheus": _prometheus,
     "chromium": _chromium,
+    "atheris": _atheris,
     "root": _root,
 }
 

@@ -1,0 +1,1 @@
+"""One fuzz target each; see tests/fuzz/target.py."""

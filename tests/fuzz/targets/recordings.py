@@ -1,0 +1,11 @@
+"""Recordings: judged again, or refused with the number of the line."""
+
+from __future__ import annotations
+
+from tests.fuzz import judging
+
+LONGEST = 2048
+
+
+def check(data: bytes) -> None:
+    judging.judge(data)

@@ -1,0 +1,143 @@
+"""What others write and we read: each of these once ended in a trace. More of the kind: tests/fuzz."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from deployer import recording
+from deployer.clock import Deadline
+from deployer.drivers.metrics.number import Unreadable, finite
+from deployer.drivers.runtime.process import record
+from deployer.drivers.traffic.haproxy import state
+from deployer.drivers.traffic.haproxy.master import Worker
+from deployer.drivers.traffic.haproxy.servers import Servers
+from deployer.errors import DriverFailed, Refused, StoreDamaged
+from deployer.packing import unpacked
+from deployer.plan import Plan
+from deployer.store import records
+from deployer.store.vault import Vault
+from deployer.supervisor import spec, status
+from deployer.supervisor.proc import Process
+from deployer.wiring import _ports
+from tests.fuzz.targets.proxy_answers import Answering
+from tests.fuzz.targets.stored import RELEASE, ROLLOUT
+
+STAT = Path(__file__).parents[1] / "fuzz" / "corpus" / "proxy_answers" / "stat"
+LONG = "9" * 5000  # more digits than Python makes a number of
+
+
+def servers_of(answer: str) -> dict[str, Any]:
+    master = Answering([answer.encode()])
+    return Servers(master).seen(Worker(1, old=False), "shop_blue", Deadline.after(master._clock, 1))
+
+
+def test_what_an_instance_says_to_a_check_cannot_spoil_the_answer_of_the_proxy() -> None:
+    seen = servers_of(STAT.read_text().replace("returned code <503>", "returned\r<b>"))
+
+    assert seen["shop-r1-2"].detail == "Layer7 wrong status: 503 HTTP status check returned <b>"
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "# svname,status\nshop-r1-1,UP\n",
+        STAT.read_text().replace(",3,1,,7,", f",{LONG},1,,7,"),
+        STAT.read_text().replace(",3,1,,7,", ",,1,,7,"),
+        "# svname,scur,x\nshop-r1-1," + "x" * 200_000,
+    ],
+)
+def test_an_answer_of_a_proxy_that_cannot_be_read_is_told(answer: str) -> None:
+    with pytest.raises(DriverFailed, match="the servers of shop_blue cannot be read"):
+        servers_of(answer)
+
+
+def test_numbers_of_a_proxy_that_are_too_long_are_none() -> None:
+    assert Answering([f"{LONG} worker 0\n7 worker 0\n".encode()]).workers() == (Worker(7, old=False),)
+    assert Answering([f"CurrConns: {LONG}\n".encode()]).connections(Worker(1, old=False)) == 0
+    with pytest.raises(DriverFailed):
+        state.decode("shop", f"blue,{LONG},0,0")
+
+
+def test_a_line_of_somebody_else_in_the_map_of_shares_is_named(tmp_path: Path) -> None:
+    (tmp_path / "state.map").write_text("shop blue,0,0,1\nwho\n")
+
+    with pytest.raises(DriverFailed, match=r"state\.map:2: 'who' is no line of ours"):
+        state.load(tmp_path / "state.map")
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", "null", "{", "[" * 100_000, '{"format": 1}', '{"format": 2}'])
+def test_a_stored_plan_that_is_none_is_refused(text: str) -> None:
+    with pytest.raises(Refused, match="the stored plan cannot be read"):
+        Plan.from_json(text)
+
+
+@pytest.mark.parametrize("text", ["", "[1]", "null", "{", "[" * 100_000, '{"service": 1}'])
+def test_rows_of_the_store_that_cannot_be_read_are_told(text: str) -> None:
+    reads: tuple[Callable[[], object], ...] = (
+        lambda: records.read_release({**RELEASE, "manifest": text}),  # type: ignore[arg-type]
+        lambda: records.read_rollout({**ROLLOUT, "plan": text}),  # type: ignore[arg-type]
+    )
+    for read in reads:
+        with pytest.raises(Refused, match="cannot be read"):
+            read()
+    if text != '{"service": 1}':
+        with pytest.raises(StoreDamaged, match=r"step 1 \(forward\) of a rollout cannot be read"):
+            records.read_entry({"n": 1, "phase": "forward", "detail": text})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("text", ["", "[]", "null", '{"pid": "../../1"}', '{"state": 1}', '{"x": 1}', "[" * 100_000])
+def test_files_of_an_instance_that_are_damaged_are_told(tmp_path: Path, text: str) -> None:
+    for name in (spec.FILE, status.FILE, record.FILE):
+        (tmp_path / name).write_text(text)
+    reads: tuple[Callable[[Path], object], ...] = (spec.load, status.load, record.load)
+    for read in reads:
+        with pytest.raises(DriverFailed, match="cannot be read"):
+            read(tmp_path)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "1", '{"A": 1}', "[" * 100_000])
+def test_secrets_that_are_damaged_are_told(tmp_path: Path, text: str) -> None:
+    (tmp_path / "shop").mkdir()
+    (tmp_path / "shop" / "r1.json").write_text(text)
+
+    with pytest.raises(Refused, match="the secrets of shop r1 cannot be read"):
+        Vault(tmp_path).load("shop", 1, frozenset({"A"}))
+
+
+@pytest.mark.parametrize("value", [10**400, "1_0", "٣", "9" * 5000 + "x", True, None, [1]])
+def test_what_only_looks_like_a_number_is_none(value: object) -> None:
+    with pytest.raises(Unreadable, match="is not a number"):
+        finite(value)
+
+
+@pytest.mark.parametrize("bucket", [10**12, -1, 1089])
+def test_a_recording_cannot_ask_for_any_amount_of_memory(bucket: int) -> None:
+    with pytest.raises(ValueError, match="beyond the last bucket"):
+        unpacked({"share": 1, "stable": [1, 0, [bucket, 1]]})
+
+
+def test_a_file_with_an_odd_name_is_no_recording_of_ours(tmp_path: Path) -> None:
+    for name in ("²", "1", "2"):
+        (tmp_path / f"{name}.jsonl").touch()
+
+    assert recording.prune(tmp_path, 1) == ("1.jsonl",)
+    assert (tmp_path / "².jsonl").exists()
+
+
+def test_a_process_may_have_any_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    stat = b"7 (\x85) S 1 (" + b") S " + b" ".join(str(n).encode() for n in range(40))
+    monkeypatch.setattr(Path, "read_bytes", lambda _path: stat)
+
+    assert Process.of(7) == Process(7, 18)
+
+
+@pytest.mark.parametrize("ports", ["²000-3000", "21000", "1-2", "30000-20000", f"{LONG}-{LONG}", "", "21000-28999 "])
+def test_ports_that_are_none_are_refused(monkeypatch: pytest.MonkeyPatch, ports: str) -> None:
+    monkeypatch.setenv("DEPLOYER_PORTS", ports)
+
+    with pytest.raises(Refused, match="DEPLOYER_PORTS is"):
+        _ports()
