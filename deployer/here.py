@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 import pwd
 
+LONGEST = 100  # characters of a name
+
 
 def whoami() -> str:
-    """Name the person and machine that act: `ann@build-3`."""
+    """Name the person and machine that act: `ann@build-3`. What the environment says is one line of text, cut short."""
     names = (os.environ.get(name) for name in ("SUDO_USER", "GITHUB_ACTOR", "LOGNAME", "USER"))
-    return f"{next(filter(None, names), '') or _account()}@{machine()}"
+    name = next(filter(None, names), "") or _account()
+    return f"{''.join(c if c.isprintable() else '?' for c in name[:LONGEST])}@{machine()}"
 
 
 def machine() -> str:

@@ -10,6 +10,7 @@ from deployer import operations
 from deployer.cli.options import Common, common
 from deployer.cli.running import act, house
 from deployer.cli.service import service_of
+from deployer.cli.words import NUMBER
 from deployer.errors import Exit, Refused
 
 
@@ -43,9 +44,7 @@ def resume(common: Common) -> int:
 
 @click.command("rollback")
 @common("file", "destination", "service", "message")
-@click.option(
-    "--to", type=click.IntRange(1), metavar="N", help="Release to go back to; the last good one unless given."
-)
+@click.option("--to", type=NUMBER, metavar="N", help="Release to go back to; the last good one unless given.")
 @click.option("--force", is_flag=True, help="Even to a release that was rolled back or never got through.")
 def rollback(common: Common, to: int | None, force: bool) -> int:
     """Leave the live release for the one before: one write while it is warm, else started from its record."""

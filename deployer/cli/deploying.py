@@ -17,6 +17,7 @@ from deployer import operations, queries
 from deployer.cli.options import Common, common
 from deployer.cli.output import print_result
 from deployer.cli.running import act, house
+from deployer.cli.words import sentence
 from deployer.errors import Exit
 from deployer.manifest.load import load
 from deployer.manifest.secrets import resolve_secrets
@@ -27,7 +28,13 @@ from deployer.strategy import load as load_strategy
 _DEPLOY = (
     click.option("--version", "version", metavar="V", help="Version to deploy; replaces the one of the manifest."),
     click.option("--replace", is_flag=True, help="Take an unfinished rollout back first, instead of being refused."),
-    click.option("--override-freeze", metavar="WHY", default="", help="Deploy in a freeze window; the reason is kept."),
+    click.option(
+        "--override-freeze",
+        metavar="WHY",
+        default="",
+        callback=sentence,
+        help="Deploy in a freeze window; the reason is kept.",
+    ),
 )
 _PLAN = (
     click.option("--plan", "only_plan", is_flag=True, help="Show what would be done, and do nothing."),

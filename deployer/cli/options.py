@@ -11,6 +11,7 @@ from typing import Any, Literal
 import click
 
 from deployer.cli.output import OUTPUTS, Output
+from deployer.cli.words import sentence
 from deployer.here import state_folder
 
 Shared = Literal["file", "destination", "state", "output", "service", "message", "yes"]
@@ -80,6 +81,8 @@ OPTIONS: dict[Shared, Callable[[Callable[..., Any]], Callable[..., Any]]] = {
         help="json prints one event or result a line on stdout, plain never paints.",
     ),
     "service": click.option("--service", metavar="NAME", help="The service; else the one of the manifest."),
-    "message": click.option("-m", "--message", metavar="TEXT", default="", help="Why; kept in the history."),
+    "message": click.option(
+        "-m", "--message", metavar="TEXT", default="", callback=sentence, help="Why; kept in the history."
+    ),
     "yes": click.option("-y", "--yes", is_flag=True, help="Do not ask."),
 }

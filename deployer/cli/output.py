@@ -76,9 +76,10 @@ def write_error(message: str, stderr: IO[str] | None = None) -> None:
     """Write an error to stderr: `error: what`, then `  → next`."""
     err = stderr or sys.stderr
     head = "\x1b[1;31merror:\x1b[0m" if wants_colour(err) else "error:"
-    if not speaks_utf8(err):
-        from deployer.views.text import ascii_only
+    from deployer.views.text import ascii_only, clean
 
+    message = clean(message)  # it may repeat what anybody wrote
+    if not speaks_utf8(err):
         message = ascii_only(message)
     try:
         err.write(f"{head} {message}\n")

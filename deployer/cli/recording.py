@@ -15,6 +15,7 @@ from deployer import queries, recording
 from deployer.cli.options import Common, common
 from deployer.cli.running import house, signals
 from deployer.cli.service import service_of
+from deployer.cli.words import NUMBER
 from deployer.errors import Exit, Refused
 from deployer.manifest.units import seconds
 from deployer.model import FULL, Counts, Sample
@@ -36,7 +37,7 @@ SAY = 5.0  # seconds between two lines about it; a terminal has one line that ch
     help="The file to write; else SERVICE-TIME.jsonl, with --rollout stdout.",
 )
 @click.option("--for", "span", metavar="TIME", help="How long, e.g. 10m; until Ctrl-C unless given.")
-@click.option("--rollout", "number", type=click.IntRange(1), metavar="N", help="Copy the recording of a rollout.")
+@click.option("--rollout", "number", type=NUMBER, metavar="N", help="Copy the recording of a rollout.")
 def record(common: Common, out: Path | None, span: str | None, number: int | None) -> int:
     """Record what both sides of a service answer, for `deploy judge`: now, or as a rollout saw it."""
     if number is not None and span:

@@ -11,6 +11,7 @@ from deployer import files, queries
 from deployer.cli.options import Common, common
 from deployer.cli.running import house
 from deployer.cli.service import service_of
+from deployer.cli.words import NUMBER
 from deployer.errors import Exit, Refused
 from deployer.reporting.gather import gather
 from deployer.views.report import FORMATS, Format, render
@@ -20,7 +21,7 @@ _BY_SUFFIX: dict[str, Format] = {".html": "html", ".htm": "html", ".json": "json
 
 @click.command("report")
 @common("file", "destination", "service")
-@click.argument("number", type=int, required=False)
+@click.argument("number", type=NUMBER, required=False)
 @click.option("-o", "--out", type=click.Path(path_type=Path), help="The file to write; else stdout.")
 @click.option("--format", "form", type=click.Choice(FORMATS), help="By the suffix of the file unless given, else html.")
 def report(common: Common, number: int | None, out: Path | None, form: Format | None) -> int:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from deployer.cli.options import Common
+from deployer.cli.words import service
 from deployer.errors import Refused
 from deployer.operations import House
+
+_MOST = 1024 * 1024  # bytes of a manifest
 
 
 def service_of(common: Common, house: House) -> str:
     """Name the service. The manifest is only peeked at: a broken one must not stop an emergency command."""
-    if common.service:
-        return common.service
+    if common.service is not None:
+        return service(common.service)
     known = [s.name for s in house.store.services()]
     peeked = _peek(common)
     if peeked:
@@ -28,12 +31,14 @@ def _peek(common: Common) -> str:
     import yaml
 
     try:
-        data = yaml.safe_load(common.file.read_text())
+        with common.file.open("rb") as file:
+            data = yaml.safe_load(file.read(_MOST))
     except FileNotFoundError:
         return ""
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise Refused(f"{common.file} cannot be read: {error}", "name the service with --service NAME") from None
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
+        why = str(error).partition("\n")[0] or type(error).__name__
+        raise Refused(f"{common.file} cannot be read: {why}", "name the service with --service NAME") from None
     name = data.get("service") if isinstance(data, dict) else None
     if not isinstance(name, str):
         return ""
-    return f"{name}-{common.destination}" if common.destination else name
+    return service(f"{name}-{common.destination}" if common.destination else name)

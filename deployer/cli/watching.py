@@ -12,6 +12,7 @@ from deployer.cli.options import Common, common
 from deployer.cli.output import open_view, print_result
 from deployer.cli.running import house, print_ending
 from deployer.cli.service import service_of
+from deployer.cli.words import NUMBER
 from deployer.errors import Exit, Refused
 from deployer.following import Follower
 from deployer.wiring import open_house
@@ -73,7 +74,7 @@ def releases(common: Common) -> int:
 
 @click.command("show")
 @common("file", "destination", "service")
-@click.argument("number", type=int, required=False)
+@click.argument("number", type=NUMBER, required=False)
 def show(common: Common, number: int | None) -> int:
     """Show one rollout in full (the newest unless NUMBER is given): steps, events, numbers, who and why."""
     with house(common, view=False) as opened:

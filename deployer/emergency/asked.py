@@ -5,6 +5,7 @@ from __future__ import annotations
 from deployer.emergency import card
 from deployer.here import state_folder
 
+LONGEST = 2000  # characters of a reason, as `cli.words`
 COMMANDS = ("abort", "rollback")
 # Options of both commands that take a value, and the one name for each.
 VALUES = {
@@ -44,9 +45,14 @@ def read(arguments: list[str]) -> Asked | None:
         given[name] = value
     state = given.get("state") or state_folder()
     service = given.get("service") or _of_manifest(given) or _only(state, given)
-    if not service or not card.is_name(service):
+    if not service or not card.is_name(service) or not is_sentence(given.get("message", "")):
         return None
     return Asked(arguments[0], service, state, given.get("output", "text"), given.get("message", ""))
+
+
+def is_sentence(text: str) -> bool:
+    """Tell whether a reason is one that the whole command takes, for what users are moved on and the command refuses."""
+    return len(text) <= LONGEST and all(c.isprintable() or c in "\t\n" for c in text)
 
 
 def _of_manifest(given: dict[str, str]) -> str:

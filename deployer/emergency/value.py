@@ -4,13 +4,18 @@ from __future__ import annotations
 
 STABLE, SHARE, LEASE, BASELINE, WARM = 0, 1, 2, 6, 7  # places among the fields
 FIELDS = 8
+LONGEST = 15  # digits of a number
 
 
 def fields(text: str) -> list[str] | None:
     """Split a value into its eight fields; None for one of an earlier version, or of somebody else."""
     parts = text.split(",")
-    known = len(parts) == FIELDS and parts[STABLE] in ("blue", "green") and all(p.isdigit() for p in parts[1:])
+    known = len(parts) == FIELDS and parts[STABLE] in ("blue", "green") and all(map(_is_number, parts[1:]))
     return parts if known else None
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) <= LONGEST
 
 
 def on_trial(parts: list[str]) -> bool:
