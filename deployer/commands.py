@@ -33,11 +33,18 @@ class Printed:
 
 
 def run(
-    command: Sequence[str], folder: Path, environ: Mapping[str, str], left: Callable[[], float], *, most: int
+    command: Sequence[str],
+    folder: Path,
+    environ: Mapping[str, str],
+    left: Callable[[], float],
+    *,
+    most: int,
+    private: bool = False,
 ) -> Printed:
     """Run a command in a folder; `left` says how many seconds remain, `most` how many bytes it may print.
 
-    Raises CommandFailed; its message repeats the last lines of stderr, but nothing of what went to stdout.
+    Raises CommandFailed; its message repeats the last lines of stderr, but nothing of what went to stdout. Of a
+    `private` command it repeats nothing at all.
     """
     given = left()
     try:
@@ -66,6 +73,10 @@ def run(
                 os.killpg(process.pid, signal.SIGKILL)
     if code != 0:
         how = f"exit code {code}" if code > 0 else f"signal {-code}"
+        if private:
+            raise CommandFailed(
+                f"`{command[0]}` failed with {how}", "run it by hand: what it says is not shown, it may hold the value"
+            )
         raise CommandFailed(f"`{command[0]}` failed with {how}{_said(err, out)}")
     return Printed(out, err)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 
@@ -50,6 +51,13 @@ def drivers_of(house: House, service: str) -> Drivers:
         known = ", ".join(services(house)) or "none yet"
         raise Refused(f"{service} was never deployed from {house.store.folder}", f"services here: {known}")
     return house.wire(releases[0].manifest, Path())
+
+
+def learn_secrets(house: House, service: str) -> None:
+    """Know the secrets of all releases of which something may run, so that no text repeats them."""
+    for release in house.store.releases(service):
+        with suppress(Refused):  # the values are gone
+            house.vault.load(service, release.number, frozenset(release.manifest.secrets))
 
 
 def sides_of(house: House, service: str) -> tuple[Release, Release | None]:

@@ -10,10 +10,17 @@ from pathlib import Path
 import docker
 import pytest
 
+from deployer import secret
 from tests import ports
 from tests.services import require
 
 __all__ = ["require"]
+
+
+@pytest.fixture(autouse=True)
+def _no_secrets_of_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Forget afterwards what was a secret in a test: a process hides such texts for the rest of its life."""
+    monkeypatch.setattr(secret, "_pieces", ())
 
 
 @pytest.fixture

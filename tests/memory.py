@@ -82,6 +82,7 @@ class World:
     live: dict[str, Live] = field(default_factory=dict)
     servers: dict[tuple[str, Place], dict[str, Server]] = field(default_factory=dict)
     broken: set[str] = field(default_factory=set)  # versions that fail their health check
+    words: tuple[str, ...] = ()  # more that instances print before they end
     worse: set[str] = field(default_factory=set)  # versions that answer half of their requests with errors
     worse_above: int = 0  # … but only while their share is above this one
     usual: float = 0.0  # part of all answers, of either side, that are errors
@@ -187,7 +188,7 @@ class MemoryRuntime:
         self.world.touch(f"after remove {instance.name}")
 
     def logs(self, instance: Instance, lines: int) -> tuple[str, ...]:
-        return (f"last words of {instance.name}",)
+        return (f"last words of {instance.name}", *self.world.words)
 
     def run(self, instance: Instance, command: Sequence[str], deadline: Deadline) -> tuple[int, str]:
         return 0, ""

@@ -37,7 +37,7 @@ def guarded(run: Callable[[], int]) -> int:
         if os.environ.get("DEPLOYER_DEBUG"):
             import traceback
 
-            traceback.print_exc()
+            sys.stderr.write(_hidden(traceback.format_exc()))
         what = f"{type(error).__name__}: {error}".strip().removesuffix(":").splitlines()[0]
         return _fail(
             f"internal error: {what}\n  → this is a bug; run with DEPLOYER_DEBUG=1 for the trace", Exit.INTERNAL
@@ -75,8 +75,14 @@ def _run(arguments: list[str]) -> int:
 def _fail(text: str, code: int) -> int:
     from deployer.cli.output import write_error
 
-    write_error(text)
+    write_error(_hidden(text))
     return code
+
+
+def _hidden(text: str) -> str:
+    """Take out secrets of this process, wherever the text has them from."""
+    secret = sys.modules.get("deployer.secret")  # not imported: there was none
+    return str(secret.hide(text)) if secret else text
 
 
 def _flushed(code: int) -> int:

@@ -15,6 +15,7 @@ from deployer.cli.service import service_of
 from deployer.cli.words import NUMBER
 from deployer.errors import Exit, Refused
 from deployer.following import Follower
+from deployer.secret import hide
 from deployer.wiring import open_house
 
 
@@ -89,17 +90,18 @@ def show(common: Common, number: int | None) -> int:
 @click.option("-n", "--lines", default=50, show_default=True, type=click.IntRange(1, 10000), help="Lines an instance.")
 @click.option("--colour", type=click.Choice(["blue", "green", "baseline"]), help="Only one environment.")
 def logs(common: Common, lines: int, colour: str | None) -> int:
-    """Print the last lines that each instance wrote."""
+    """Print the last lines that each instance wrote, without the values of its secrets."""
     with house(common, view=False) as opened:
         name = service_of(common, opened)
         runtime = queries.drivers_of(opened, name).runtime
+        queries.learn_secrets(opened, name)
         instances = [i for i in runtime.instances(name) if colour in (None, i.colour)]
         if not instances:
             raise Refused(
                 f"{name} has no instances{f' in {colour}' if colour else ''}", "`deploy status` shows what runs"
             )
         for instance in instances:
-            for line in runtime.logs(instance, lines):
+            for line in map(hide, runtime.logs(instance, lines)):
                 if common.output == "json":
                     sys.stdout.write(json.dumps({"instance": instance.name, "line": line}) + "\n")
                 else:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -14,7 +14,7 @@ from deployer.clock import Clock, Deadline
 from deployer.drivers.ports import Drivers
 from deployer.engine.evidence import Evidence
 from deployer.engine.spending import Spending
-from deployer.errors import Aborted, DriverFailed, Exit, LockLost, TakenBack
+from deployer.errors import Aborted, DriverFailed, Exit, LockLost, Refused, TakenBack
 from deployer.events import Event, Sink
 from deployer.judge.verdicts import Verdicts
 from deployer.model import (
@@ -32,6 +32,7 @@ from deployer.model import (
     taken_back,
 )
 from deployer.recording import Recorder, describe, file_of, prune
+from deployer.secret import hide_in
 from deployer.steps import Promote, Share, Warm
 from deployer.store import DEPLOYER, Lock, Rollout, Store
 
@@ -134,9 +135,16 @@ class Run:
         return self.release(self.rollout.release)
 
     def tell(self, kind: str, **data: Any) -> None:
-        """Send an event to the store and to whoever looks."""
-        event = Event(kind, self.clock.now(), self.service, self.rollout.number, data)
+        """Send an event to the store and to whoever looks, without secrets that the words of others may repeat."""
+        event = Event(kind, self.clock.now(), self.service, self.rollout.number, hide_in(data))
         self.sink(self.store.add_event(event))
+
+    def learn_secrets(self) -> None:
+        """Know the secrets of both releases: whoever prints one, nobody repeats it."""
+        for number in (self.rollout.release, self.rollout.origin):
+            with suppress(Refused):  # the values are gone; whoever needs them says so
+                if number:
+                    self.secrets(self.release(number))
 
     def fence(self) -> None:
         """Raise LockLost once this process was overtaken; asked before each change of the world."""

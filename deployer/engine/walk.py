@@ -12,6 +12,7 @@ from deployer.engine.pulse import Pulse
 from deployer.engine.run import Ending, Hold, Run
 from deployer.errors import Aborted, DeployError, Exit, LockLost, Refused, StepFailed, TakenBack
 from deployer.model import Phase, other
+from deployer.secret import hide
 from deployer.steps import Approve, Share, Step, Watch
 from deployer.store import DEPLOYER, Deed
 
@@ -21,6 +22,7 @@ def drive(run: Run, *, pulse: bool = True) -> Ending:
 
     Raises LockLost when another process took over: it alone goes on then.
     """
+    run.learn_secrets()
     with run.closing:
         if not pulse:
             return _drive(run)
@@ -112,10 +114,10 @@ def _forward(run: Run) -> Ending:
         except LockLost:
             raise
         except DeployError as error:
-            return _failed(run, n, step, error)
+            return _failed(run, n, step, _hidden(error))
         except Exception as error:  # noqa: BLE001 - a bug of ours must not leave users on a candidate that nobody watches
             trace = traceback.format_exc().splitlines()[-12:]
-            return _failed(run, n, step, _bug(error, trace))
+            return _failed(run, n, step, _hidden(_bug(error, trace)))
     text = f"r{run.rollout.release} ({run.candidate.version}) is live"
     run.store.ended(run.lock, run.rollout, "done", int(Exit.DONE), text)
     return _end(run, Ending("done", Exit.DONE, text, run.rollout.number))
@@ -134,6 +136,14 @@ def _bug(error: Exception, trace: list[str]) -> StepFailed:
     failed = StepFailed(f"internal error: {type(error).__name__}: {error}", "please report this", log=tuple(trace))
     failed.exit = Exit.INTERNAL
     return failed
+
+
+def _hidden(error: DeployError) -> DeployError:
+    """Give an error without secrets that it repeats from elsewhere: it is written down."""
+    error.message, error.hint = hide(error.message), hide(error.hint)
+    if isinstance(error, StepFailed):
+        error.log = tuple(map(hide, error.log))
+    return error
 
 
 def _failed(run: Run, n: int, step: Step, error: DeployError) -> Ending:
@@ -173,7 +183,8 @@ def _back(run: Run) -> Ending:
             _one(run, "back", n, step)
         except LockLost:
             raise
-        except DeployError as error:
+        except DeployError as failed:
+            error = _hidden(failed)
             _tell_failure(run, "back", n, step, error)
             run.store.step_failed(run.lock, run.rollout.number, "back", n, error)
             return _stuck(run, f"the way back failed: {error.message}")

@@ -13,6 +13,7 @@ from deployer.secret import SecretText
 
 COMMAND_SECONDS = 30.0
 MAX_BYTES = 512 * 1024
+MAX_VARIABLE = 128 * 1024  # bytes of NAME=VALUE and its end: the kernel starts no program with a longer one
 
 
 class _Failed(Exception):
@@ -32,13 +33,16 @@ def resolve_secrets(
     """Give the value of each secret. Files and commands are relative to `folder`, the manifest's.
 
     A command may take `seconds`; it gets no input. `where` gives the place of a path, as `Loaded.where` does. Raises
-    ManifestRefused with all that could not be had; no message ever holds a value, but a command's stderr is shown.
+    ManifestRefused with all that could not be had; no message ever holds a value, or anything that a command printed.
     """
     values: dict[str, SecretText] = {}
     problems: list[Problem] = []
     for name, secret in manifest.secrets.items():
         try:
-            values[name] = SecretText(_checked(_fetch(secret, folder, environ, seconds)))
+            value = _checked(_fetch(secret, folder, environ, seconds))
+            values[name] = SecretText(value)
+            if secret.deliver == "env" and len(f"{name}={value}".encode()) >= MAX_VARIABLE:
+                raise _Failed("the value is larger than 128 KiB, the most of a variable", "write deliver: file")
         except _Failed as failed:
             path = f"secrets.{name}"
             problems.append(Problem(where(path), path, failed.message, failed.hint))
@@ -97,7 +101,7 @@ def _text(raw: bytes) -> str:
 def _from_command(command: Sequence[str], folder: Path, environ: Mapping[str, str], seconds: float) -> str:
     end = time.monotonic() + seconds
     try:
-        printed = commands.run(command, folder, environ, lambda: end - time.monotonic(), most=MAX_BYTES)
+        printed = commands.run(command, folder, environ, lambda: end - time.monotonic(), most=MAX_BYTES, private=True)
     except commands.CommandFailed as failed:
         raise _Failed(failed.message, failed.hint) from failed
     return _text(printed.out)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import socket
 import ssl
 from collections.abc import Iterator, Mapping
@@ -15,7 +16,7 @@ from urllib3.exceptions import HTTPError
 from deployer.clock import Deadline
 from deployer.drivers.metrics.number import Unreadable, brief
 from deployer.manifest.metrics import Auth, Metric
-from deployer.secret import SecretText
+from deployer.secret import HIDDEN, SecretText
 
 MOST = 1024 * 1024  # bytes of an answer; a number needs few of them, and an endless answer must end
 
@@ -104,9 +105,14 @@ class _Credentials(requests.auth.AuthBase):
 
     def hide(self, text: str) -> str:
         """Give a text without the secrets that an answer may repeat."""
-        for value in self._values.values():
-            text = text.replace(value, "***")
+        for value in (*self._values.values(), *self._encoded()):
+            text = text.replace(value, HIDDEN)
         return text
+
+    def _encoded(self) -> Iterator[str]:
+        """Give the credentials as they are sent."""
+        if self._auth and self._auth.user and self._auth.password:
+            yield base64.b64encode(f"{self._auth.user}:{self._values[self._auth.password]}".encode()).decode()
 
 
 def _value(name: str, secrets: Mapping[str, SecretText]) -> str:

@@ -13,7 +13,7 @@ from deployer.drivers.metrics.number import Unreadable, number_in
 from deployer.drivers.ports import Side
 from deployer.errors import DriverFailed
 from deployer.manifest.metrics import Metric, fill
-from deployer.secret import SecretText
+from deployer.secret import SecretText, hide
 
 MOST = 1024 * 1024  # bytes of an answer
 
@@ -40,7 +40,7 @@ class SourceMetrics:
             text = self._http(metric, side, secrets, deadline) if metric.http else self._command(metric, side, deadline)
             return number_in(text, fill(metric.value, side.words()) if metric.value else None)
         except (Unreadable, commands.CommandFailed) as error:
-            raise DriverFailed(f"{_name(metric, side)}: {error}") from error
+            raise DriverFailed(hide(f"{_name(metric, side)}: {error}")) from None  # the cause may repeat a secret
 
     def _http(self, metric: Metric, side: Side, secrets: Mapping[str, SecretText], deadline: Deadline) -> str:
         from deployer.drivers.metrics.http import ask
