@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 from deployer import files
@@ -52,7 +53,7 @@ class Vault:
     def kept(self, service: str) -> frozenset[int]:
         """Give the numbers of the releases of which values are kept."""
         names = (path.name for path in (self._folder / service).glob("r*.json"))
-        return frozenset(int(name[1:-5]) for name in names if name[1:-5].isdigit())
+        return frozenset(int(name[1:-5]) for name in names if re.fullmatch("[0-9]{1,18}", name[1:-5]))
 
     def keep_key(self, key: str) -> None:
         """Keep the key of the hashes beside what it protects: a store that is rebuilt needs the same one."""
