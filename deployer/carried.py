@@ -44,7 +44,10 @@ def read(text: str) -> Release:
     """Read a record back; the release has the standing `new`. Raises ValueError, saying what is wrong with it."""
     if not text:
         raise ValueError("it carries no record of its release")
-    data = json.loads(text)
+    try:
+        data = json.loads(text)
+    except RecursionError:
+        raise ValueError("its record is nested without end") from None
     if not isinstance(data, dict) or data.get("format") != FORMAT:
         raise ValueError(f"its record is not of format {FORMAT}, which is all that this version reads")
     for name, kind in _PLAIN.items():

@@ -1,7 +1,8 @@
-"""Files that are replaced as a whole and last: what is read is all of the old text or all of the new one."""
+"""Files and folders of ours: replaced as a whole and last, and private to their owner, whatever the umask."""
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import secrets
@@ -19,8 +20,7 @@ def replace(path: Path, text: str, mode: int = 0o600, *, lasting: bool = True) -
     # One name per writer: two that write at once must not share a half-written file.
     temporary = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
     try:
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        with os.fdopen(new(temporary, mode), "w", encoding="utf-8") as file:
             file.write(text)
             file.flush()
             if lasting:
@@ -30,6 +30,28 @@ def replace(path: Path, text: str, mode: int = 0o600, *, lasting: bool = True) -
         temporary.unlink(missing_ok=True)
     if lasting:
         sync(path.parent)
+
+
+def new(path: Path, mode: int = 0o600) -> int:
+    """Make a file that must not be there, with exactly this mode; give its descriptor, to write to. Raises OSError."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+    os.fchmod(descriptor, mode)
+    return descriptor
+
+
+def folder(path: Path, mode: int = 0o700) -> None:
+    """Make a folder, and those above it that are missing, with exactly this mode; one that is there stays as it is.
+
+    Raises OSError.
+    """
+    for missing in reversed([place for place in (path, *path.parents) if not place.exists()]):
+        try:
+            missing.mkdir(mode)
+        except FileExistsError:  # another process was faster
+            continue
+        missing.chmod(mode)
+    if not path.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path))
 
 
 def sync(folder: Path) -> None:

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
+from deployer import files
 from deployer.clock import Clock
 from deployer.errors import Refused
 from deployer.model import Counts, Release, Sample
@@ -99,7 +100,7 @@ class Recorder:
         self._idle: list[float] = []
         self._share = 0
         try:
-            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            files.folder(path.parent)
             self._size = _mended(path)
             flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
             self._file = os.fdopen(os.open(path, flags, 0o600), "a", encoding="ascii")
@@ -215,9 +216,9 @@ def prune(folder: Path, keep: int = KEPT) -> tuple[str, ...]:
 
     One that cannot be removed stays for the next time: old files must not end a rollout.
     """
-    files = sorted((f for f in folder.glob("*.jsonl") if _ROLLOUT.fullmatch(f.stem)), key=lambda f: int(f.stem))
+    there = sorted((f for f in folder.glob("*.jsonl") if _ROLLOUT.fullmatch(f.stem)), key=lambda f: int(f.stem))
     removed = []
-    for file in files[: max(len(files) - keep, 0)]:
+    for file in there[: max(len(there) - keep, 0)]:
         with suppress(OSError):
             file.unlink()
             removed.append(file.name)

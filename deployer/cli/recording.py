@@ -11,7 +11,7 @@ from threading import Event
 
 import click
 
-from deployer import queries, recording
+from deployer import files, queries, recording
 from deployer.cli.options import Common, common
 from deployer.cli.running import house, signals
 from deployer.cli.service import service_of
@@ -68,7 +68,7 @@ def _export(opened: House, number: int, out: Path | None) -> int:
         sys.stdout.write(source.read_text(encoding="ascii"))
         return int(Exit.DONE)
     try:
-        out.write_bytes(source.read_bytes())
+        files.replace(out, source.read_text(encoding="ascii"))
     except OSError as error:
         raise Refused(f"{out} cannot be written: {error.strerror}", "name another file with -o") from None
     sys.stdout.write(f"wrote {out}; `deploy judge {out}` judges it again\n")

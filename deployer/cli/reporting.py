@@ -43,7 +43,7 @@ def report(common: Common, number: int | None, out: Path | None, form: Format | 
         sys.stdout.write(text)
         return int(Exit.DONE)
     try:
-        files.replace(out, text, 0o644)
+        files.replace(out, text)
     except OSError as error:
         raise Refused(f"{out} cannot be written: {error.strerror}", "name another file with -o") from None
     sys.stdout.write(f"wrote {out}\n")

@@ -51,7 +51,7 @@ def read(arguments: list[str]) -> Asked | None:
 
 
 def is_sentence(text: str) -> bool:
-    """Tell whether a reason is one that the whole command takes, for what users are moved on and the command refuses."""
+    """Tell whether the whole command takes a reason: it must not refuse what users were moved for."""
     return len(text) <= LONGEST and all(c.isprintable() or c in "\t\n" for c in text)
 
 

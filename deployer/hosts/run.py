@@ -12,6 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from deployer import files
 from deployer.clock import Deadline
 from deployer.errors import DeadlinePassed, DriverFailed
 from deployer.hosts.marked import end_marked
@@ -58,7 +59,7 @@ def _lines(fd: int, deadline: Deadline) -> Iterator[bytes]:
 @contextmanager
 def _worker(mark: str, log: Path) -> Iterator[subprocess.Popen[bytes]]:
     """Start the worker; on the way out let it end by itself, or kill it and all that it started."""
-    with log.open("wb") as errors:
+    with os.fdopen(files.new(log), "wb") as errors:
         worker = subprocess.Popen(
             # -P: a file of the user called docker.py must not be taken for a library.
             [sys.executable, "-P", "-m", "deployer.hosts.worker"],

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from deployer import files
 from deployer.hosts.variables import dump, twin
 from deployer.model import Environment
 
@@ -32,7 +33,7 @@ def workspace() -> Iterator[Path]:
     folder = Path(tempfile.mkdtemp(prefix="dp", dir=_base()))
     try:
         for name in ("tmp", "cp", "inventory"):
-            (folder / name).mkdir(mode=0o700)
+            files.folder(folder / name)
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)  # the worker may be removing it, too
@@ -68,5 +69,5 @@ def _base() -> str:
 
 
 def _write(path: Path, text: str) -> None:
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
+    with os.fdopen(files.new(path), "w", encoding="utf-8") as file:
         file.write(text)

@@ -16,6 +16,7 @@ from deployer.errors import StoreFailed
 from deployer.store import damage, migrate
 from deployer.store.filelock import FileLock
 from deployer.store.holders import writers
+from deployer.store.privacy import private
 
 BUSY_SECONDS = 10.0
 FULL_BYTES = 64 * 1024  # a disk with less than this is full
@@ -35,7 +36,7 @@ class Database:
         self._mutex = threading.RLock()
         self._connection: sqlite3.Connection | None = None
         with self._told(), self._told_of_files():
-            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            private(path.parent)
             if not path.exists():
                 self._make(anew)
             damage.refuse_shortened(path)

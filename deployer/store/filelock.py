@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from deployer import files
 from deployer.errors import StoreFailed
 
 _RANGE = "hhqqi4x"  # struct flock: type, whence, start, length, pid; all of the file
@@ -29,7 +30,7 @@ class FileLock:
 
     def try_take(self) -> bool:
         """Take it if it is free; tell whether it is held now. Raises OSError when the file cannot be made or locked."""
-        self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        files.folder(self.path.parent)
         fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.fcntl(fd, fcntl.F_OFD_SETLK, _lock(fcntl.F_WRLCK))

@@ -23,7 +23,7 @@ def make(path: Path) -> None:
     for left in path.parent.glob(f".{path.name}.*"):
         left.unlink()
     temporary = path.with_name(f".{path.name}.new")
-    os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+    os.close(files.new(temporary))
     with closing(sqlite3.connect(temporary, isolation_level=None)) as db:
         _set_up(db)
         db.execute("begin")

@@ -15,6 +15,7 @@ from deployer.errors import Locked, StoreDamaged, StoreFailed
 from deployer.store import damage
 from deployer.store.adopting import is_blank
 from deployer.store.filelock import FileLock
+from deployer.store.privacy import private
 from deployer.store.store import Store
 
 _PREFIX = ".adopting-"
@@ -52,7 +53,10 @@ def rebuilding(folder: Path, clock: Clock) -> Iterator[Rebuilding]:
 
     One that has no record is no better than one that is lost. Raises Locked while another command rebuilds it.
     """
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    try:
+        private(folder)
+    except OSError as error:
+        raise StoreFailed(f"{folder} cannot be made: {error.strerror}", "check its permissions and space") from None
     own = FileLock(folder / "adopt.lock")
     if not own.try_take():
         raise Locked(f"the store of {folder} is being rebuilt by another command", "wait for it")

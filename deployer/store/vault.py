@@ -27,8 +27,7 @@ class Vault:
         if not values:
             return
         path = self._path(service, release)
-        for folder in (self._folder, path.parent):  # `parents=True` would give the outer one the mode of the umask
-            folder.mkdir(exist_ok=True, mode=0o700)
+        files.folder(path.parent)
         files.replace(path, json.dumps({name: value.reveal() for name, value in values.items()}))
 
     def load(self, service: str, release: int, names: frozenset[str]) -> dict[str, SecretText]:
@@ -59,7 +58,7 @@ class Vault:
         """Keep the key of the hashes beside what it protects: a store that is rebuilt needs the same one."""
         path = self._folder / KEY
         if not path.exists() or path.read_text() != key:
-            self._folder.mkdir(exist_ok=True, mode=0o700)
+            files.folder(self._folder)
             files.replace(path, key)
 
     def key(self) -> str:

@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import deployer
+from deployer import files
 from deployer.clock import Deadline
 from deployer.errors import DeadlinePassed, DriverFailed
 from deployer.supervisor import locks, logfile, proc
@@ -38,7 +39,7 @@ def ensure_running(folder: Path, spec: ProcessSpec, deadline: Deadline) -> Statu
     the program has been executed; `state` is `exited` for one that waits for its next restart. Raises DriverFailed when
     it cannot be executed, and leaves nothing running then.
     """
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    files.folder(folder)
     folder.chmod(0o700)
     with _locked(folder, deadline):
         status = _settled(folder, deadline)

@@ -11,12 +11,14 @@ import os
 import shutil
 from pathlib import Path
 
+from deployer import files
+
 LIMIT = 10 * 1024 * 1024
 
 
 def open_for_child(path: Path) -> int:
     """Open the log for appending; makes its folder."""
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    files.folder(path.parent)
     return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
 
 

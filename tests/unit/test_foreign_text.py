@@ -8,14 +8,17 @@ from typing import Any
 
 import pytest
 
-from deployer import recording
+from deployer import carried, recording
 from deployer.clock import Deadline
 from deployer.drivers.metrics.number import Unreadable, finite
+from deployer.drivers.runtime.docker import options
 from deployer.drivers.runtime.process import record
 from deployer.drivers.traffic.haproxy import state
+from deployer.drivers.traffic.haproxy.driver import _refuse_odd
 from deployer.drivers.traffic.haproxy.master import Worker
 from deployer.drivers.traffic.haproxy.servers import Servers
 from deployer.errors import DriverFailed, Refused, StoreDamaged
+from deployer.model import Server
 from deployer.packing import unpacked
 from deployer.plan import Plan
 from deployer.store import records
@@ -141,3 +144,43 @@ def test_ports_that_are_none_are_refused(monkeypatch: pytest.MonkeyPatch, ports:
 
     with pytest.raises(Refused, match="DEPLOYER_PORTS is"):
         _ports()
+
+
+@pytest.mark.parametrize(
+    ("name", "address"),
+    [
+        ("shop-r1-1", "127.0.0.1:1\nshutdown sessions server shop_blue/x"),
+        ("shop-r1-1; disable server shop_blue/x", "127.0.0.1:1"),
+        ("", "127.0.0.1:1"),
+        ("shop-r1-1", "localhost:1"),
+    ],
+)
+def test_an_instance_cannot_carry_a_command_to_the_proxy(name: str, address: str) -> None:
+    with pytest.raises(DriverFailed, match="cannot be a server of the proxy"):
+        _refuse_odd([Server("shop-r1-2", "[::1]:2"), Server(name, address)])
+
+
+LABELS = {
+    "service": "shop",
+    "colour": "blue",
+    "release": "1",
+    "index": "1",
+    "config": "h",
+    "rollout": "1",
+    "address": "a",
+}
+
+
+@pytest.mark.parametrize("wrong", [{"colour": "red"}, {"release": LONG}, {"index": "one"}, {"rollout": ""}])
+def test_labels_of_somebody_else_are_told(wrong: dict[str, str]) -> None:
+    labels = {f"deployer.{key}": value for key, value in (LABELS | wrong).items()}
+    state = {"Status": "running"}
+
+    with pytest.raises(ValueError):
+        options.observed({"Config": {"Labels": labels}, "State": state, "Name": "/x", "Id": "1"})
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, "null", "[]", '{"format": 1}', ""])
+def test_a_record_that_an_instance_carries_may_be_damaged(text: str) -> None:
+    with pytest.raises(ValueError, match="record"):
+        carried.read(text)

@@ -266,7 +266,7 @@ def test_a_busy_store_names_who_keeps_it_busy(used: Path, monkeypatch: pytest.Mo
 
 @contextmanager
 def mounted(folder: Path, options: str) -> Iterator[None]:
-    subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)], check=True, timeout=10)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"mode=700,{options}", "tmpfs", str(folder)], check=True, timeout=10)
     try:
         yield
     finally:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 from deployer import carried
 from deployer.drivers.ports import Found
 from deployer.drivers.runtime.surroundings import environment, split_address
 from deployer.manifest.models import Manifest, Mount
-from deployer.model import Instance, InstanceSpec, Place
+from deployer.model import PLACES, Instance, InstanceSpec, Place
 
 PREFIX = "deployer."
 SECRETS = "/run/secrets"
@@ -94,7 +94,7 @@ def observed(attributes: Mapping[str, Any]) -> Instance:
     state = attributes["State"]
     return Instance(
         service=found["service"],
-        colour=cast(Place, found["colour"]),
+        colour=_place(found["colour"]),
         release=int(found["release"]),
         index=int(found["index"]),
         name=attributes["Name"].lstrip("/"),
@@ -118,6 +118,13 @@ def found(attributes: Mapping[str, Any]) -> Found:
         labels.get(PREFIX + "home", ""),
         labels.get(PREFIX + "record", ""),
     )
+
+
+def _place(text: str) -> Place:
+    place = next((place for place in PLACES if place == text), None)
+    if place is None:
+        raise ValueError(f"{text!r} is no place of an instance")
+    return place
 
 
 def _state(state: Mapping[str, Any]) -> Literal["created", "running", "exited"]:

@@ -51,7 +51,7 @@ class DockerRuntime:
         with self._engine.client(f"containers of {service}") as client:
             # Some may be removed by another command while we look: they are not reported, and no error.
             found = client.containers.list(all=True, filters={"label": wanted}, ignore_removed=True)
-            seen = [options.observed(container.attrs) for container in found]
+            seen = [_observed(container) for container in found]
         return tuple(sorted(seen, key=lambda instance: (instance.release, instance.index)))
 
     def ensure(self, spec: InstanceSpec, deadline: Deadline) -> Instance:
@@ -181,6 +181,17 @@ class DockerRuntime:
                 f"networks: the Docker engine has no network {', '.join(missing)}",
                 f"make it: docker network create {missing[0]}",
             )
+
+
+def _observed(container: Container) -> Instance:
+    """Read a container of ours. Raises DriverFailed for one whose labels are not what we write."""
+    try:
+        return options.observed(container.attrs)
+    except (KeyError, ValueError) as error:
+        raise DriverFailed(
+            f"the container {container.name} has our labels, but not as we write them: {error!r}",
+            f"somebody else made it: look at it, then `docker rm -f {container.name}`",
+        ) from None
 
 
 def _found(container: Container) -> Found | None:

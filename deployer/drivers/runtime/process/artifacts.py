@@ -16,6 +16,7 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from deployer import files
 from deployer.clock import Deadline
 from deployer.errors import DriverFailed, Refused
 from deployer.events import Tell
@@ -40,7 +41,7 @@ class Artifacts:
         if self._place(known).is_dir():
             return known
         tell("step.progress", text=f"copying {source}")
-        self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        files.folder(self._folder)
         self._sweep()
         copy = Path(tempfile.mkdtemp(prefix=".new-", dir=self._folder))
         try:
@@ -85,9 +86,9 @@ class Artifacts:
         if not source.is_dir():
             yield source, source.name
             return
-        for parent, folders, files in os.walk(source):
+        for parent, folders, others in os.walk(source):
             folders[:] = sorted(f for f in folders if f not in LEFT_OUT and Path(parent, f) != self._state)
-            for name in sorted([*folders, *files]):
+            for name in sorted([*folders, *others]):
                 path = Path(parent, name)
                 yield path, str(path.relative_to(source))
 

@@ -17,7 +17,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from deployer import carried, supervisor
+from deployer import carried, files, supervisor
 from deployer.clock import Clock, Deadline
 from deployer.drivers.ports import Found, Image
 from deployer.drivers.runtime.process import program, record
@@ -163,18 +163,18 @@ class ProcessRuntime:
     def _prepare(self, folder: Path, spec: InstanceSpec) -> ProcessSpec:
         """Make the folder of an instance with its secrets; give what is to run."""
         manifest = spec.release.manifest
-        files = self._artifacts(spec.release.service).path(spec.release)
+        artifact = self._artifacts(spec.release.service).path(spec.release)
         secrets = folder / "secrets"
-        secrets.mkdir(parents=True, mode=0o700)
+        files.folder(secrets)
         folder.chmod(0o700)
         for name, value in chosen_secrets(spec, "file").items():
-            with os.fdopen(os.open(secrets / name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o400), "w") as file:
+            with os.fdopen(files.new(secrets / name, 0o400), "w", encoding="utf-8") as file:
                 file.write(value)
         host, port = split_address(spec.address)
         inherited = {name: os.environ[name] for name in INHERITED if name in os.environ}
         return ProcessSpec(
             argv=manifest.command or (),
-            cwd=str(files),
+            cwd=str(artifact),
             env={"PATH": os.defpath, **inherited, **environment(spec, str(secrets)), "PORT": str(port), "HOST": host},
             log=str(folder / "log"),
             stop_signal=manifest.stop.signal,

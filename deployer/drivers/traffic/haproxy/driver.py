@@ -118,6 +118,7 @@ class HAProxyTraffic:
         Raises DeadlinePassed naming the server and what its last check saw; the servers are forgotten then.
         """
         self._spec(service)
+        _refuse_odd(servers)
         with self._home.locked(deadline):
             self._proxy.ready(deadline)
         Attaching(self._proxy, self._servers, service, place, tuple(servers)).run(deadline)
@@ -280,6 +281,18 @@ class HAProxyTraffic:
 def _refuse_taken_back(service: str, given: Live, now: Live) -> None:
     if taken_back(given, now):
         raise TakenBack(f"{service}: users were taken off the candidate at the proxy", "`deploy history` tells by whom")
+
+
+def _refuse_odd(servers: Sequence[Server]) -> None:
+    """Refuse what is no name or address: it would be read as a command on the socket of the proxy."""
+    for server in servers:
+        try:
+            spec.Member(name=server.name, address=server.address)
+        except ValueError:
+            raise DriverFailed(
+                f"{server.name[:60]!a} at {server.address[:60]!a} cannot be a server of the proxy",
+                "`deploy doctor` tells who made that instance",
+            ) from None
 
 
 def _used(live: Live) -> list[Place]:

@@ -103,7 +103,7 @@ class Home:
 
 def _make(folder: Path, mode: int) -> None:
     try:
-        folder.mkdir(mode=mode, parents=True, exist_ok=True)
+        files.folder(folder, mode)
     except OSError as error:
         raise _refused(folder, error) from None
 
@@ -124,10 +124,11 @@ def _taken(fd: int, path: Path) -> bool:
         return False
 
 
-def write(path: Path, text: str, mode: int = 0o644) -> None:
-    """Replace a file as a whole and make it last."""
+def write(path: Path, text: str, mode: int | None = None) -> None:
+    """Replace a file as a whole and make it last; unless `mode` is given, it is as private as its folder."""
     try:
-        files.replace(path, text, mode)
+        others = path.parent.stat().st_mode & 0o077
+        files.replace(path, text, mode or (0o644 if others else 0o600))
     except OSError as error:
         raise DriverFailed(f"{path} cannot be written: {error.strerror}", "is the disk full, or read-only?") from None
 

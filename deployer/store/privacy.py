@@ -1,0 +1,44 @@
+"""The state folder is its owner's alone: secrets, sockets that steer the proxy, and the journal lie in it."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+from deployer import files
+from deployer.errors import Refused
+from deployer.store import damage
+
+_OTHERS = 0o077
+
+
+def private(folder: Path) -> None:
+    """Make a state folder, or see that nobody else can enter it.
+
+    One of ours that others may read is closed, and so is an empty one. Raises Refused for one that belongs to another
+    user, that others may write to, or that holds something else: closing /tmp would be worse than not deploying. Raises
+    OSError when it cannot be made.
+    """
+    if not folder.exists():
+        files.folder(folder)
+        return
+    found = folder.stat()
+    mode = stat.S_IMODE(found.st_mode)
+    if not stat.S_ISDIR(found.st_mode):
+        raise Refused(f"the state folder {folder} is no folder", "name another one with --state")
+    if os.geteuid() not in (found.st_uid, 0):
+        raise Refused(
+            f"the state folder {folder} belongs to another user (uid {found.st_uid})",
+            "deploy as that user, or name another folder with --state",
+        )
+    if not mode & _OTHERS:
+        return
+    who = "write to" if mode & (stat.S_IWGRP | stat.S_IWOTH) else "read"
+    own = next(folder.iterdir(), None) is None or (folder / damage.NAME).exists() or any(damage.traces(folder))
+    if who == "write to" or not own:
+        raise Refused(
+            f"other users may {who} the state folder {folder} (mode {mode:04o})",
+            f"name a folder of its own with --state, or look what is in it and `chmod 700 {folder}`",
+        )
+    folder.chmod(0o700)
