@@ -1,0 +1,119 @@
+"""Another user of the machine, in the middle of a rollout: nothing of ours can be read, written or connected to."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.live.conftest import Make
+from tests.live.shop import Shop
+from tests.services import require
+
+pytestmark = pytest.mark.live
+
+NOBODY = 65534
+SECONDS = 60.0
+# Gives up its rights, then tries everything on each path that it is told; says what worked.
+INTRUDER = """
+import json, os, socket, stat, sys
+paths = json.load(sys.stdin)
+os.setgroups([]); os.setgid(int(sys.argv[1])); os.setuid(int(sys.argv[1]))
+def connect(path):
+    with socket.socket(socket.AF_UNIX) as probe:
+        probe.settimeout(5)
+        probe.connect(path)
+def read(path):
+    os.close(os.open(path, os.O_RDONLY | os.O_NONBLOCK))
+def write(path):
+    os.close(os.open(path, os.O_WRONLY | os.O_NONBLOCK))
+def make(path):
+    os.close(os.open(os.path.join(path, "intruder"), os.O_WRONLY | os.O_CREAT, 0o600))
+ways = {"connect": connect, "read": read, "write": write, "list": os.listdir, "make": make}
+done = []
+for path in paths:
+    for name, way in ways.items():
+        try:
+            way(path)
+        except OSError:
+            continue
+        done.append(f"{name} {path}")
+print(json.dumps(done))
+"""
+
+
+def intrude(paths: list[Path]) -> list[str]:
+    """Try everything as nobody; give what worked."""
+    done = subprocess.run(
+        [sys.executable, "-c", INTRUDER, str(NOBODY)],
+        input=json.dumps([str(path) for path in paths]),
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+        check=True,
+    )
+    return list(json.loads(done.stdout))
+
+
+@pytest.fixture
+def loose(make_shop: Make) -> Iterator[Shop]:
+    """Give a service that is held in a canary, deployed by somebody whose files everybody may write."""
+    require("root")
+    before = os.umask(0)
+    try:
+        shop = make_shop("process")
+        (shop.folder / "key").write_text("of-the-intruder-test")
+        shop.write(judge={"requests": 0}, secrets={"KEY": {"file": "key"}, "TOKEN": {"file": "key", "deliver": "env"}})
+        for version in ("1.0", "2.0"):
+            shop.version(version)
+        shop.deploy("up", "--version", "1.0")
+        shop.deploy("canary", "--version", "2.0", "--hold")
+        yield shop
+    finally:
+        os.umask(before)
+
+
+def everything(shop: Shop) -> list[Path]:
+    return [shop.state, *sorted(shop.state.rglob("*"))]
+
+
+def test_nobody_else_can_do_anything(loose: Shop) -> None:
+    paths = everything(loose)
+    names = {path.name for path in paths}
+    assert {"deployer.db", "master.sock", "requests.sock", "preview.token", "KEY", "spec.json", "r2.json"} <= names
+    assert any(path.parent.name == "recordings" for path in paths)
+    for folder in (loose.folder.parent, loose.folder):  # of the test; users have theirs open often enough
+        folder.chmod(0o755)
+
+    assert intrude(paths) == []
+
+    loose.state.chmod(0o755)  # and if the outer door were open?
+    found = intrude(paths)
+    loose.state.chmod(0o700)
+    assert found == [f"read {loose.state}", f"list {loose.state}"]
+
+
+def test_a_door_that_is_left_open_is_found(loose: Shop) -> None:
+    for folder in (loose.folder.parent, loose.folder, loose.state, loose.state / "proxy"):
+        folder.chmod(0o755)
+    sock, token = loose.state / "proxy" / "master.sock", loose.state / "proxy" / "preview.token"
+    sock.chmod(0o666)
+    token.chmod(0o644)
+
+    found = intrude([sock, token])
+
+    assert f"connect {sock}" in found
+    assert f"read {token}" in found
+
+
+def test_a_state_folder_that_was_opened_is_closed_by_the_next_command(loose: Shop) -> None:
+    loose.state.chmod(0o755)
+
+    loose.deploy("status")
+
+    assert loose.state.stat().st_mode & 0o777 == 0o700
