@@ -141,7 +141,9 @@ def _check_instance(manifest: Manifest) -> None:
     release = Release(manifest.service, 7, "1.0", "shop:1", "sha256:1", manifest, "hash")
     secrets = {name: SecretText("s3cr3t") for name in manifest.secrets}
     if manifest.runtime == "docker":
-        made = options.create(InstanceSpec(release, "blue", 1, 3, "127.0.0.1:21001", secrets), "installation")
+        made = options.create(
+            InstanceSpec(release, "blue", 1, 3, "127.0.0.1:21001", secrets), "installation", "web-1:/state"
+        )
         json.dumps(made)
         assert all("\n" not in f"{key}{value}" for key, value in made["labels"].items())
     instance = Instance(manifest.service, "blue", 7, 1, f"{manifest.service}-r7-1", "id", "[::1]:21001", "running")
