@@ -52,7 +52,6 @@ def ask(
     A redirect is not followed: credentials are meant for the machine that the manifest names.
     """
     credentials = _Credentials(metric.auth, secrets)
-    seconds = deadline.left()
     try:
         with requests.request(
             "GET" if form is None else "POST",
@@ -61,7 +60,7 @@ def ask(
             headers=dict(metric.header),
             auth=credentials,
             verify=str(folder / metric.ca) if metric.ca else True,
-            timeout=max(seconds, 0.001),
+            timeout=max(deadline.left(), 0.001),
             allow_redirects=False,
             stream=True,
         ) as response:
@@ -69,7 +68,8 @@ def ask(
                 raise Unreadable(f"redirects to {response.headers['location'].partition('?')[0]}; name that instead")
             body = b"".join(_chunks(response, deadline))
     except (requests.RequestException, HTTPError, OSError) as error:
-        raise Unreadable(_describe(error, seconds)) from None  # the cause may repeat a header, which is a secret
+        # Without its cause: that may repeat a header, which is a secret.
+        raise Unreadable(_describe(error, deadline.seconds)) from None
     return Answer(response.status_code, credentials.hide(body.decode("utf-8", "replace")))
 
 
