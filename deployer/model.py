@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 import operator
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 from typing import Literal
 
 from deployer.manifest.models import Manifest
@@ -224,15 +226,10 @@ class Counts:
 
     def quantile(self, q: float) -> float | None:
         """Give the latency in ms under which the part `q` of the good answers fell (upper edge of its bucket)."""
-        total = sum(self.latency)
-        if not total:
+        fell = list(accumulate(self.latency))
+        if not fell or not fell[-1]:
             return None
-        seen = 0
-        for bound, count in zip(LATENCY_BOUNDS, self.latency, strict=False):
-            seen += count
-            if seen >= q * total:
-                return bound
-        return LATENCY_BOUNDS[-1]
+        return LATENCY_BOUNDS[min(bisect_left(fell, q * fell[-1]), len(LATENCY_BOUNDS) - 1)]
 
 
 # Bucket 0 is below 1 ms, then 64 buckets an octave up to 131 s: the upper edges, in ms. An edge belongs to the bucket

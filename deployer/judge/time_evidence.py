@@ -66,7 +66,7 @@ class TimeEvidence:
         self.proofs = self._proofs(FULL)
         self._block: dict[float, TimeCell] = {}
         self._unlearned: dict[int, int] = {}
-        self._seen, self._refresh_at = 0, _REFRESH
+        self._seen, self._refresh_at, self._taught = 0, _REFRESH, 0
 
     def _proofs(self, following: int) -> list[QuantilePromote]:
         return [QuantilePromote(q, self.times, self._margin.before(following)) for q in self._quantiles]
@@ -113,8 +113,12 @@ class TimeEvidence:
     def teach(self, stable: Counts) -> None:
         """Learn stable's times from answers that are not bet on."""
         self.score()
-        self._learn(coarsened(stable.latency))
-        self._refresh()
+        times = coarsened(stable.latency)
+        self._learn(times)
+        self._taught += sum(times.values())
+        if self.abort.cuts is None or self._taught >= _pause(self.times.total):
+            self._refresh()
+            self._taught = 0
 
     def score(self) -> None:
         """Score the block with the bets that were fixed before it."""
@@ -133,7 +137,7 @@ class TimeEvidence:
         self._unlearned.clear()
         if self._seen >= self._refresh_at:
             self._refresh()
-            self._refresh_at = self._seen + max(_REFRESH, min(self._seen // 4, _REFRESH_MOST))
+            self._refresh_at = self._seen + _pause(self._seen)
         self.abort.at(now)
 
     def _learn(self, times: Mapping[int, int]) -> None:
@@ -150,6 +154,10 @@ class TimeEvidence:
         """Begin a fresh proof that the candidate may have `following` of the traffic (basis points)."""
         self.score()
         self.proofs = self._proofs(following)
+
+
+def _pause(seen: float) -> int:
+    return max(_REFRESH, min(int(seen) // 4, _REFRESH_MOST))
 
 
 def _sum(a: Sequence[int], b: Sequence[int]) -> list[int]:

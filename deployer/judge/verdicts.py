@@ -8,10 +8,14 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from deployer.judge import numbers, words
+from deployer.judge.allowance import Allowance
 from deployer.judge.comparison import Comparison, Proof
 from deployer.judge.guard import AbsoluteGuard
 from deployer.judge.margin import Margin
-from deployer.judge.seen import Allowance, Seen, Watched
+from deployer.judge.seen import Seen
+from deployer.judge.service import Service
+from deployer.judge.watched import Shows, Watched
+from deployer.judge.wealth import log_sum
 from deployer.manifest.models import Judge
 from deployer.model import FULL, Sample
 
@@ -50,8 +54,10 @@ class Verdicts:
         self._comparison = Comparison(config, sticky=sticky, routes=routes)
         self._guard = AbsoluteGuard(config.errors.max)
         self._allowance = Allowance(config.errors.margin, config.errors.add, config.errors.max)
-        self._watched, self._alone = Watched(), Seen()
-        self._on_routes = {route: Watched() for route in routes}
+        self._errors, self._times = _margins(config)
+        self._watched, self._alone = Watched(self._errors, self._times, _parts(self._quantiles)), Seen()
+        self._service = Service(config.errors.max)
+        self._on_routes = {route: Watched(self._errors) for route in routes}
         self._stable_ever = self._candidate_ever = False
         self._share, self._following, self._in_step, self._lost = 0, FULL, 0, 0
         self._worse: Verdict | None = None
@@ -63,6 +69,8 @@ class Verdicts:
         self._share, self._following, self._in_step = share, following, 0
         self._allowance.begin(self._known_rate)
         self._comparison.begin(following)
+        for watched in (self._watched, *self._on_routes.values()):
+            watched.begin()
 
     @property
     def tolerated_errors(self) -> float:
@@ -83,6 +91,7 @@ class Verdicts:
         self._in_step += sample.candidate.requests
         self._lost += sample.lost
         self._allowance.answer(sample.stable, sample.candidate)
+        self._service.add(sample.stable + sample.candidate + sample.rest, at)
         # Decided by what was known before this sample: choosing the test by its own data would make it unfair.
         alone = sample.share >= FULL or (self._candidate_ever and not self._stable_ever)
         self._stable_ever |= sample.stable.requests > 0
@@ -101,17 +110,20 @@ class Verdicts:
     def _compare(self, sample: Sample, at: float) -> None:
         for watched in (self._watched, *self._on_routes.values()):
             watched.at(at)
-        if not sample.share and not sample.candidate.requests:  # a spent budget ends the share under its last answers
-            self._comparison.teach(sample.stable)
-        elif sample.share < FULL:
+        # A spent budget ends the share under its last answers.
+        unshared = not (sample.share or sample.candidate.requests or sample.coins)
+        if sample.share < FULL and not unshared:
             self._watched.add(sample.stable, sample.candidate, timed=self._comparison.warm)
+            if self._sticky:
+                self._watched.add_clients(sample.coins)
         judged = list(self._on_routes.values())
         for number, thrown in sample.routes:
-            for coins in thrown if number < len(judged) else ():
-                judged[number].add(coins.stable, coins.candidate, timed=False)
-                judged[number].add_failed(coins.first_errors)
+            if number < len(judged):
+                judged[number].add_coins(thrown, sticky=self._sticky)
         self._comparison.add(sample)
         self._comparison.look(at)
+        if unshared:
+            self._comparison.teach(sample.stable)
 
     # -- what to say
 
@@ -125,55 +137,50 @@ class Verdicts:
             text = f"{self._limit_beside()} is allowed, and there is nothing to compare with"
             return Verdict("cannot judge", text, self._values_alone(), enough)
         proofs = self._comparison.proofs
+        if trouble := self._service.trouble:
+            text = words.trouble(trouble, self._config.errors.max)
+            return Verdict("cannot judge", text, self._values(proofs))
         missing = [proof for proof in proofs if proof.log_evidence < math.log(1 / self._config.beta)]
         text = self._what_is_missing(proofs, missing) if missing else self._what_is_shown(proofs)
         return Verdict("cannot judge" if missing else "no worse", text, self._values(proofs), enough)
 
     def _found_worse(self) -> Verdict | None:
         needed = math.log(1 / self._config.alpha)
-        if self._comparison.log_worse >= needed and (shows := self._beyond_margin()):
-            return Verdict("worse", self._why_worse(shows), self._values(self._comparison.proofs))
+        if self._comparison.log_worse >= needed:
+            # What is within its margin is no part of the reason: a part of a sum is right no less often than the sum.
+            won = [(bettor, shows) for bettor in self._comparison.bettors if (shows := self._shows(bettor.name))]
+            if won and log_sum([bettor.log_share for bettor, _ in won]) >= needed:
+                winner, shows = max(won, key=lambda pair: pair[0].log_share)
+                return Verdict("worse", self._why_worse(winner.name, shows), self._values(self._comparison.proofs))
         if self._guard.log_evidence >= needed:
             return Verdict("worse", f"{self._limit_beside()} is allowed", self._values_alone())
         return None
 
-    def _beyond_margin(self) -> Seen | None:
-        """Give what lies beyond the margin of what the evidence is about; None if the margin covers what was seen.
-
-        Evidence grows while the sides differ at all, the faster the wider the margin that they are told apart by; what
-        a margin covers is no reason to go back. An alarm that waits for this is right no less often.
-        """
-        winner, errors = self._winner, self._config.errors
-        if winner == "latency" and (latency := self._config.latency):
-            margin = Margin(latency.margin, 1000 * latency.add)
-            return self._watched.slower_beyond(margin, self._quantiles)
-        return self._on_routes.get(winner, self._watched).fails_beyond(Margin(errors.margin, errors.add))
-
-    @property
-    def _winner(self) -> str:
-        """The bettor who won most."""
-        return max(self._comparison.bettors, key=lambda bettor: bettor.log_share).name
+    def _shows(self, name: str) -> Shows | None:
+        """Give what lies beyond the margin of what a bettor bets on; None if the margin covers what was seen."""
+        return self._watched.is_slower if name == "latency" else self._on_routes.get(name, self._watched).fails
 
     @property
     def _quantiles(self) -> tuple[str, ...]:
         """Names of the quantiles in which a candidate may be seen to be slower."""
-        return ("p50", "p90", "p99", *(self._config.latency.quantiles if self._config.latency else ()))
+        return ("p50", "p90", "p99", "p99.9", *(self._config.latency.quantiles if self._config.latency else ()))
 
     def _limit_beside(self) -> str:
         answered = words.answered("candidate", self._alone.candidate, " errors")
         return f"{answered}, {words.percent(self._config.errors.max)}"
 
-    def _why_worse(self, shows: Seen) -> str:
+    def _why_worse(self, winner: str, shows: Shows) -> str:
         """Name what the bettor who won most has seen."""
-        errors, winner = self._config.errors, self._winner
+        seen = shows.seen
+        when = {"rollout": "", "step": f" at {words.percent(self._share / FULL)}", "minute": " in the last minute"}
+        if winner == "latency" and self._times:
+            allowed = words.of_times(self._times)
+            return f"{words.both_times(seen, self._quantiles)}: slower{when[shows.when]}; {allowed} is allowed"
         on_route = winner in self._on_routes
-        of_late = "" if shows is self._seen or on_route else " in the last minute"
-        if winner == "latency" and (latency := self._config.latency):
-            allowed = words.of_times(Margin(latency.margin, 1000 * latency.add))
-            return f"{words.both_times(shows, self._quantiles)}: slower{of_late}; {allowed} is allowed"
-        told = words.both_failed(shows.failed) if on_route and self._sticky else words.both(shows)
-        where = f"{winner}: " if on_route else ""
-        return f"{where}{told}{of_late}; {words.of_errors(Margin(errors.margin, errors.add))} is allowed"
+        by_clients = self._sticky and (on_route or not seen.errors.beyond(self._errors, 0.0))
+        told = words.both_failed(seen.clients.failed) if by_clients else words.both(seen)
+        allowed = words.of_errors(self._errors)
+        return f"{f'{winner}: ' if on_route else ''}{told}{when[shows.when]}; {allowed} is allowed"
 
     def _what_is_shown(self, proofs: Sequence[Proof]) -> str:
         shown = f"no worse than {words.of_errors(proofs[0].margin)} in errors"
@@ -220,6 +227,16 @@ class Verdicts:
             "requests_needed": self._config.requests,
             "lost": self._lost,
         }
+
+
+def _margins(config: Judge) -> tuple[Margin, Margin | None]:
+    """Give those of errors and, in ms, of times."""
+    errors, latency = config.errors, config.latency
+    return Margin(errors.margin, errors.add), Margin(latency.margin, 1000 * latency.add) if latency else None
+
+
+def _parts(quantiles: Sequence[str]) -> list[float]:
+    return [float(quantile[1:]) / 100 for quantile in quantiles]
 
 
 def _check(sample: Sample) -> None:

@@ -46,6 +46,12 @@ def both_failed(failed: tuple[int, int]) -> str:
     return f"{candidate:,} client{'s' * (candidate != 1)} of the candidate saw an error, {stable:,} of stable"
 
 
+def trouble(counts: Counts, limit: float) -> str:
+    """Say how much of the whole service failed."""
+    failed = f"{percent(counts.errors / counts.requests)} of all answers ({counts.errors:,} of {counts.requests:,})"
+    return f"{failed} failed a moment ago, whichever side gave them: above {percent(limit)} no share grows"
+
+
 def both_times(seen: Seen, names: Sequence[str]) -> str:
     """Say the quantile in which the candidate is worst beside stable; nothing while a side has no times."""
     worst, ratio = "", 0.0

@@ -73,6 +73,17 @@ def test_what_is_not_shown_by_the_deadline_is_held_and_goes_on_when_resumed(live
     assert operations.resume(live.house, "shop").outcome == "done"
 
 
+def test_an_outage_of_both_sides_holds_the_share_and_takes_nothing_back(live: Scene) -> None:
+    live.world.usual = 0.3
+    manifest = {"traffic": {"budget": False}}
+    ending = live.deploy("2.0", "canary", manifest=manifest, options={**AT_TEN, "for": "5s"})
+    assert (ending.outcome, ending.exit) == ("held", Exit.CANNOT_JUDGE)
+    assert "failed a moment ago, whichever side gave them: above 10 % no share grows" in ending.text
+    assert live.live.share == 1000
+    live.world.usual = 0.0
+    assert operations.resume(live.house, "shop").outcome == "done"
+
+
 def test_promote_waits_for_no_evidence(live: Scene) -> None:
     live.world.rate = 0.0
     live.deploy("2.0", "canary", manifest=needed(within="60s"))
