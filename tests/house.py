@@ -23,7 +23,7 @@ REPOSITORY = Path(__file__).parents[1]
 def manifest(**more: Any) -> Manifest:
     base: dict[str, Any] = {"service": "shop", "image": "shop:1.0", "port": 8080, "replicas": 2}
     # Steps of fixed time, unless a test is about the others: what it watches does not hang on how much is enough.
-    fixed = {"strategy": {"canary": {"for": "30s"}}, "judge": {"requests": 5}}
+    fixed = {"strategy": {"canary": {"for": "10s", "bake": "5s"}}, "judge": {"requests": 5}}
     return Manifest.model_validate({**base, **fixed, **more})
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import compress
 
 from deployer.judge.rate import MEMORY
 from deployer.model import PER_OCTAVE as FINE
@@ -25,10 +26,9 @@ def upper_edge(bucket: int) -> float:
 def coarsened(fine: Sequence[int]) -> dict[int, int]:
     """Give the counts of a sample's buckets in buckets of the histogram."""
     counts: dict[int, int] = {}
-    for at, count in enumerate(fine):
-        if count:
-            wide = min(BUCKETS - 1, (at + _FINER - 1) // _FINER)
-            counts[wide] = counts.get(wide, 0) + count
+    for at in compress(range(len(fine)), fine):
+        wide = min(BUCKETS - 1, (at + _FINER - 1) // _FINER)
+        counts[wide] = counts.get(wide, 0) + fine[at]
     return counts
 
 

@@ -1,8 +1,9 @@
-"""How often verdicts are wrong, by few answers a look and by many: small worlds, often drawn."""
+"""How often verdicts are wrong, and how soon right, by few answers a look and by many: small worlds, often drawn."""
 
 from __future__ import annotations
 
 import random
+import statistics
 from collections.abc import Callable
 
 import pytest
@@ -101,3 +102,33 @@ def test_a_release_exactly_at_the_limit_is_seldom_called_worse() -> None:
         alarms += found is not None
 
     assert alarms / runs <= alpha + 3 * (alpha * (1 - alpha) / runs) ** 0.5
+
+
+@pytest.mark.parametrize(
+    ("share", "rate", "sticky", "median", "most"),
+    [
+        (500, 1.0, False, 2, 4),
+        (500, 1.0, True, 3, 6),
+        (1000, 1.0, True, 3, 6),
+        (5000, 1.0, False, 6, 8),
+        (5000, 1.0, True, 9, 12),
+        (1000, 0.2, False, 20, 80),
+        (1000, 0.2, True, 20, 80),
+        (5000, 0.2, True, 60, 150),
+    ],
+)
+def test_a_bad_candidate_is_found_within_few_of_its_requests(
+    share: int, rate: float, sticky: bool, median: int, most: int
+) -> None:
+    random_ = random.Random(share)
+    served: list[int] = []
+
+    for _ in range(60):
+        verdicts = Verdicts(errors_only(), sticky=sticky)
+        verdicts.observe(sample((5000, 5), (0, 0), share=0), 0)
+        found = runs_until_worse(verdicts, lambda n: coin(random_, 1, share, 0.001, rate), 20_000, 0.01)
+        assert found is not None
+        served.append(found[0])
+
+    assert statistics.median(served) <= median
+    assert max(served) <= most

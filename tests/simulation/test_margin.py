@@ -48,6 +48,31 @@ def test_a_release_at_the_margin_is_seldom_called_no_worse(name: str, rollouts: 
     assert not improbable(passed, ROLLOUTS, beta), told
 
 
+# -- well within a margin
+
+
+WITHIN = {
+    "0.6 %, where 1.1 % is allowed": (World("errors", fault=Fault(add=0.005)), {"errors": {"add": "1%"}}),
+    "twice as slow, where three times is": (World("times", fault=Fault(slower=2)), {"latency": {"margin": 3}}),
+}
+
+
+def covered(job: tuple[str, int]) -> End:
+    name, seed = job
+    world, policy = WITHIN[name]
+    return judged(replace(world, seconds=300, tick=0.5), seed, config=Judge.model_validate(policy))
+
+
+@pytest.mark.parametrize("name", WITHIN)
+def test_what_a_wide_margin_covers_is_seldom_called_worse(name: str, rollouts: Many) -> None:
+    """Evidence of a difference grows without end here; that it is one within the margin is what matters."""
+    ends = rollouts.each(covered, [(name, seed) for seed in range(80)])
+    worse = sum(end.kind == "worse" for end in ends)
+    told = f"{name}: {worse} of {len(ends)} called worse"
+    print(told)
+    assert worse <= 0.1 * len(ends), told
+
+
 # -- a whole rollout, each share as long as it needs
 
 

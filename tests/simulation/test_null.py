@@ -64,7 +64,7 @@ def test_over_all_worlds(aborts: dict[str, int]) -> None:
     told = f"{number} of {of} good releases taken back ({number / of:.2%}; promised at most {alpha:.0%}): {aborts}"
     print(told)
     assert of >= 2000
-    assert not improbable(number, of, alpha), told
+    assert number <= alpha * of, told
 
 
 def test_a_judge_that_counts_each_answer_of_a_sticky_client_is_caught(rollouts: Many) -> None:

@@ -19,15 +19,16 @@ from deployer.manifest.models import Metric
 from deployer.operations import Ending
 from deployer.secret import SecretText
 from tests.house import Scene
-from tests.memory import MemoryMetrics
+from tests.memory import MemoryMetrics, PaperPulse
 
-ERRORS = {"name": "errors", "command": ["./errors", "{side}"], "max": 0.05, "interval": "5s"}
+ERRORS = {"name": "errors", "command": ["./errors", "{side}"], "max": 0.05, "interval": "2s"}
 
 
 @pytest.fixture
 def scene(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Scene:
     """A house in which a source answers in the instant that it is asked: the clock is one of paper."""
     monkeypatch.setattr(engine_metrics, "in_background", lambda work: work())
+    monkeypatch.setattr("deployer.engine.walk.Pulse", PaperPulse)
     made = Scene(tmp_path)
     made.deploy("1.0")
     made.events.clear()
@@ -35,7 +36,7 @@ def scene(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Scene:
 
 
 def canary(scene: Scene, *metrics: dict[str, Any], **judge: Any) -> Ending:
-    strategy = {"canary": {"steps": [10, 50], "for": "30s"}}
+    strategy = {"canary": {"steps": [10, 50], "for": "8s", "bake": "4s"}}
     manifest = {"judge": {"requests": 5, "metrics": list(metrics), **judge}, "strategy": strategy}
     return scene.deploy("2.0", "canary", manifest=manifest)
 
@@ -104,7 +105,7 @@ def test_a_source_that_goes_and_comes_back_in_a_watch(scene: Scene, monkeypatch:
     began = scene.world.clock.now()
 
     def read(_self: MemoryMetrics, *_: object) -> float:
-        if 8 < scene.world.clock.now() - began < 50:
+        if 4 < scene.world.clock.now() - began < 30:
             raise DriverFailed("connection refused")
         return 0.01
 
@@ -113,7 +114,7 @@ def test_a_source_that_goes_and_comes_back_in_a_watch(scene: Scene, monkeypatch:
     assert canary(scene, ERRORS).exit == Exit.DONE
     assert [m["verdict"] for m in scene.told("metric")][:3] == ["no worse", "cannot judge", "no worse"]
     first, second = [e.at for e in scene.events if e.kind == "traffic.changed"][:2]
-    assert second - first > 45, "the first step waited for the source beyond its 30 s"
+    assert second - first > 25, "the first step waited for the source beyond its 8 s"
 
 
 def test_a_step_of_fixed_time_waits_for_a_metric_even_if_it_asks_for_no_requests(scene: Scene) -> None:
@@ -178,7 +179,7 @@ def until(ready: Callable[[], bool]) -> None:
         time.sleep(0.01)
 
 
-@pytest.mark.parametrize(("interval", "after"), [("5s", 5), ("10m", 15)])  # each step takes 30 s
+@pytest.mark.parametrize(("interval", "after"), [("2s", 2), ("10m", 4)])  # each step takes 8 s
 def test_the_first_reading_comes_after_an_interval_but_within_the_watch(
     scene: Scene, interval: str, after: float
 ) -> None:
@@ -194,7 +195,7 @@ def test_with_all_users_on_it_a_comparison_is_left_out(scene: Scene) -> None:
     limits: dict[str, Any] = {"name": "compared", "max": None, "margin": "1.5x"}
     scene.world.metrics |= {("errors", "candidate"): 0.01, ("compared", "candidate"): 9.0}
     metrics = [ERRORS, {**ERRORS, **limits}]
-    strategy = {"bluegreen": {"bake": "30s"}}
+    strategy = {"bluegreen": {"bake": "8s"}}
 
     ending = scene.deploy(
         "2.0", "bluegreen", manifest={"judge": {"requests": 5, "metrics": metrics}, "strategy": strategy}

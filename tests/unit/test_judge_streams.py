@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from functools import cache
 
 import pytest
 
-from deployer.judge import Comparison
+from deployer.judge import Comparison, Verdicts
 from deployer.manifest.models import Judge
 from deployer.model import FULL, Coins, Counts, Sample, latency_bucket
-from tests.unit.judge_streams import LENGTH, LOOK_EVERY, PER_SECOND, STREAMS, Answer, Stream, before
+from tests.unit.judge_streams import LENGTH, LOOK_EVERY, PER_SECOND, STREAMS, Answer, before
 
 WORSE, SHOWN = math.log(100), math.log(20)
 
@@ -34,6 +35,11 @@ class Course:
             self.values[n] = (*(bettor.log_evidence for bettor in comparison.bettors), *proofs)
 
 
+@cache
+def answers(name: str) -> list[Answer]:
+    return list(STREAMS[name])
+
+
 def compared() -> Comparison:
     comparison = Comparison(Judge(), sticky=False)
     comparison.teach(before())
@@ -43,16 +49,16 @@ def compared() -> Comparison:
 
 @pytest.mark.parametrize("name", STREAMS)
 def test_known_streams_request_by_request(name: str) -> None:
-    stream, comparison, course = STREAMS[name], compared(), Course()
+    comparison, course = compared(), Course()
 
-    for answer in stream:
+    for answer in answers(name):
         if answer.begins:
             comparison.begin(answer.begins)
         comparison.observe(answer.p, candidate=answer.candidate, error=answer.error, ms=answer.ms)
         if (answer.n + 1) % LOOK_EVERY == 0:
             course.look(answer.n + 1, comparison)
 
-    known = stream.known
+    known = STREAMS[name].known
     assert (course.abort, course.advance) == (known.abort, known.advance)
     assert course.values[1000][:2] == pytest.approx(known.early, abs=2e-6)
     assert course.values[LENGTH] == pytest.approx(known.end, abs=2e-6)
@@ -77,9 +83,9 @@ class Gathered:
         return Sample(stable, candidate, round(p * FULL), coins=(Coins(p, stable, candidate),))
 
 
-def by_samples(stream: Stream) -> tuple[Comparison, Course]:
+def by_samples(name: str) -> tuple[Comparison, Course]:
     comparison, course, gathered = compared(), Course(), Gathered()
-    for answer in stream:
+    for answer in answers(name):
         if answer.begins:
             comparison.begin(answer.begins)
         gathered.add(answer)
@@ -93,7 +99,7 @@ def by_samples(stream: Stream) -> tuple[Comparison, Course]:
 @pytest.mark.parametrize("name", STREAMS)
 def test_samples_say_the_same_of_errors_and_nearly_the_same_of_times(name: str) -> None:
     known = STREAMS[name].known
-    comparison, course = by_samples(STREAMS[name])
+    comparison, course = by_samples(name)
     errors, latency, proof, median, tail = course.values[LENGTH]
 
     assert (errors, proof) == pytest.approx((known.end[0], known.end[2]), abs=2e-6)
@@ -106,6 +112,23 @@ def test_samples_say_the_same_of_errors_and_nearly_the_same_of_times(name: str) 
     assert (course.advance is None) == (known.advance is None)
     if known.abort and course.abort:
         assert known.abort <= course.abort <= 1.15 * known.abort
+
+
+@pytest.mark.parametrize("name", [name for name, stream in STREAMS.items() if stream.known.abort])
+def test_what_lies_beyond_the_margin_is_called_worse_where_the_evidence_says_so(name: str) -> None:
+    verdicts, gathered = Verdicts(Judge(), sticky=False), Gathered()
+    verdicts.observe(Sample(before(), Counts(), 0), 0.0)
+    for answer in answers(name):
+        if answer.begins:
+            verdicts.begin(round(answer.p * FULL), answer.begins)
+        gathered.add(answer)
+        if (answer.n + 1) % LOOK_EVERY == 0:
+            if verdicts.observe(gathered.sample(answer.p), (answer.n + 1) / PER_SECOND).kind == "worse":
+                break
+            gathered = Gathered()
+
+    known = STREAMS[name].known.abort or 0
+    assert known <= answer.n + 1 <= 1.02 * known
 
 
 def test_answers_that_no_coin_sent_change_nothing() -> None:
@@ -121,7 +144,7 @@ def test_answers_that_no_coin_sent_change_nothing() -> None:
 
 
 def test_a_step_begins_its_proofs_afresh_and_keeps_what_speaks_against() -> None:
-    comparison, _ = by_samples(STREAMS["equal, 5 % errors"])
+    comparison, _ = by_samples("equal, 5 % errors")
     against = [bettor.log_evidence for bettor in comparison.bettors]
 
     comparison.begin(2500)

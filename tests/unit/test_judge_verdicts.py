@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import random
-import statistics
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -51,10 +50,10 @@ def test_what_the_margin_allows_is_not_called_worse_however_often_it_is_seen(sti
     """Stable never fails, the candidate does with every 200th answer: half of what may be added."""
     verdicts = Verdicts(errors_only(errors={"add": "1%"}), sticky=sticky)
     verdicts.begin(1000, FULL)
-    for n in range(1, 4001):
+    for n in range(1, 1001):
         verdict = verdicts.observe(sample((45, 0), (5, int(n % 40 == 0)), sticky=sticky), n / 4)
         assert verdict.kind != "worse", verdict.text
-    for n in range(4001, 8001):  # and at twice of it
+    for n in range(1001, 3001):  # and at twice of it
         verdict = verdicts.observe(sample((45, 0), (5, int(n % 10 == 0)), sticky=sticky), n / 4)
     assert verdict.kind == "worse"
     assert verdict.text.endswith(" in the last minute; 1.5x or +1 % is allowed")
@@ -275,36 +274,6 @@ def test_a_client_that_fails_again_and_again_counts_once() -> None:
 # -- how soon they are right
 
 
-@pytest.mark.parametrize(
-    ("share", "rate", "sticky", "median", "most"),
-    [
-        (500, 1.0, False, 2, 4),
-        (500, 1.0, True, 3, 6),
-        (1000, 1.0, True, 3, 6),
-        (5000, 1.0, False, 6, 8),
-        (5000, 1.0, True, 9, 12),
-        (1000, 0.2, False, 20, 80),
-        (1000, 0.2, True, 20, 80),
-        (5000, 0.2, True, 60, 150),
-    ],
-)
-def test_a_bad_candidate_is_found_within_few_of_its_requests(
-    share: int, rate: float, sticky: bool, median: int, most: int
-) -> None:
-    random_ = random.Random(share)
-    served: list[int] = []
-
-    for _ in range(60):
-        verdicts = Verdicts(errors_only(), sticky=sticky)
-        verdicts.observe(sample((5000, 5), (0, 0), share=0), 0)
-        found = runs_until_worse(verdicts, lambda n: coin(random_, 1, share, 0.001, rate), 20_000, 0.01)
-        assert found is not None
-        served.append(found[0])
-
-    assert statistics.median(served) <= median
-    assert max(served) <= most
-
-
 def test_a_candidate_that_breaks_late_is_found_soon() -> None:
     random_ = random.Random(3)
     verdicts = Verdicts(judge(), sticky=True)
@@ -403,11 +372,11 @@ def test_absolute_limits_at_the_ends() -> None:
 def test_a_long_good_time_does_not_hide_a_release_that_breaks_late_however_wide_the_margin(sticky: bool) -> None:
     verdicts = Verdicts(errors_only(errors={"add": "5%"}), sticky=sticky)
     verdicts.begin(1000, FULL)
-    for n in range(1, 4001):
+    for n in range(1, 1001):
         assert verdicts.observe(sample((45, 0), (5, 0), sticky=sticky), n / 4).kind != "worse"
     bad = 0
-    for n in range(4001, 4201):
+    for n in range(1001, 1201):
         bad += 5
         if verdicts.observe(sample((45, 0), (5, 5), sticky=sticky), n / 4).kind == "worse":
             break
-    assert bad <= 100, "of 20,000 good ones before it, 5 % would have been a thousand"
+    assert bad <= 100, "of 5,000 good ones before it, 5 % would have been 250"

@@ -28,6 +28,7 @@ from deployer.manifest.models import Manifest
 from deployer.manifest.schema import schema
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
+VALIDATOR = Draft202012Validator(schema())
 FILES = sorted(EXAMPLES.glob("*/deploy*.yml"))
 
 
@@ -66,7 +67,7 @@ def test_it_loads(name: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("file", [f for f in FILES if f.name == "deploy.yml"], ids=lambda file: file.parent.name)
 def test_the_schema_takes_it(file: Path) -> None:
-    Draft202012Validator(schema()).validate(yaml.safe_load(file.read_text()))
+    VALIDATOR.validate(yaml.safe_load(file.read_text()))
 
 
 def test_five_lines_are_enough(tmp_path: Path) -> None:

@@ -94,7 +94,7 @@ def stands_in(window: str, local: datetime) -> bool:
     raise AssertionError(window)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=30)
 @given(WINDOWS, MOMENTS, ZONES)
 def test_it_is_frozen_when_the_wall_clock_stands_in_the_window(window: str, moment: datetime, zone: str) -> None:
     local = moment.astimezone(ZoneInfo(zone))
@@ -102,7 +102,7 @@ def test_it_is_frozen_when_the_wall_clock_stands_in_the_window(window: str, mome
     assert (frozen_until([window], local) is not None) == stands_in(window, local)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=30)
 @given(st.lists(WINDOWS, min_size=1, max_size=3), MOMENTS, ZONES)
 def test_the_end_is_the_first_free_minute(windows: list[str], moment: datetime, zone: str) -> None:
     local = moment.astimezone(ZoneInfo(zone))

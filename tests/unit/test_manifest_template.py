@@ -35,6 +35,7 @@ ANSWERS = st.builds(
     listen=st.sampled_from(["*:80", "127.0.0.1:8080", "[::1]:8080"]),
     replicas=st.integers(1, 100),
 )
+VALIDATOR = Draft202012Validator(schema())
 COMMANDS = st.lists(st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1), min_size=1, max_size=3)
 
 
@@ -53,17 +54,17 @@ def check_answers(answers: InitAnswers) -> None:
     assert (manifest.runtime, manifest.replicas) == (answers.runtime, answers.replicas)
     assert (manifest.health.http or "", manifest.command or ()) == (answers.health, answers.command)
     assert (manifest.traffic.domains, manifest.traffic.listen) == (answers.domains, answers.listen)
-    Draft202012Validator(schema()).validate(yaml.safe_load(text))
+    VALIDATOR.validate(yaml.safe_load(text))
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=30)
 @given(ANSWERS)
 @example(InitAnswers("shop", "shop", health="/$$/$"))
 def test_the_manifest_says_what_was_answered(answers: InitAnswers) -> None:
     check_answers(answers)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=30)
 @given(COMMANDS)
 def test_any_command_is_kept_word_by_word(command: list[str]) -> None:
     check_answers(InitAnswers("shop", "app", runtime="process", command=tuple(command)))

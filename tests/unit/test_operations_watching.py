@@ -309,7 +309,7 @@ def test_a_budget_spent_while_nobody_looked_is_found_when_it_is_resumed(live: Sc
 def test_a_resumed_rollout_keeps_the_limit_that_it_had_come_to(live: Scene) -> None:
     live.world.usual, live.world.rate = 0.02, 500.0
     manifest = {"traffic": {"budget": 10}, "judge": {"requests": 5, "errors": {"margin": 2}}}
-    live.deploy("2.0", "canary", manifest=manifest, options={"percent": 10, "hold": True})
+    live.deploy("2.0", "canary", manifest=manifest, options={"percent": 10, "for": "30s", "hold": True})
     assert live.live.budget > 20
     assert live.world.flow("shop").spent[2] > 10
     assert operations.resume(live.house, "shop").outcome == "done"

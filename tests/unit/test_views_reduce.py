@@ -121,7 +121,7 @@ FIELDS = st.sampled_from(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(st.lists(st.tuples(st.sampled_from(sorted(_HANDLERS)), st.dictionaries(FIELDS, JUNK)), max_size=5))
 def test_no_event_whatever_it_holds_reaches_the_rollout_as_an_error(events: list[tuple[str, dict[str, Any]]]) -> None:
     console = Console(width=70, height=30, _environ={})
