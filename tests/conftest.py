@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import docker
@@ -25,11 +26,18 @@ def _no_secrets_of_others(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def state() -> Iterator[Path]:
-    """Give an empty state folder.
+    """Give an empty state folder."""
+    with state_folder(Path("/tmp")) as folder:
+        yield folder
+
+
+@contextmanager
+def state_folder(place: Path) -> Iterator[Path]:
+    """Make an empty state folder, and remove it.
 
     Its path is short enough for Unix sockets (pytest's tmp_path is not) and its name may be part of an image's.
     """
-    folder = Path(f"/tmp/dp{uuid.uuid4().hex[:10]}")
+    folder = place / f"dp{uuid.uuid4().hex[:10]}"
     folder.mkdir(mode=0o700)
     try:
         yield folder

@@ -58,4 +58,5 @@ def rollout(state: Path, users: Users, *, rate: float = 200.0, **more: Any) -> I
         house(state, world) as h,
     ):
         operations.deploy(h, request("1.0", "bluegreen", REPOSITORY))
-        yield h, operations.deploy(h, request("2.0", "canary", REPOSITORY, **more))
+        options = {"for": "20s", **more.pop("options", {})}  # in so many a bad one shows at its first share
+        yield h, operations.deploy(h, request("2.0", "canary", REPOSITORY, options=options, **more))

@@ -25,11 +25,11 @@ ERRORS = {"name": "errors", "command": ["./errors", "{side}"], "max": 0.05, "int
 
 
 @pytest.fixture
-def scene(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Scene:
+def scene(state: Path, monkeypatch: pytest.MonkeyPatch) -> Scene:
     """A house in which a source answers in the instant that it is asked: the clock is one of paper."""
     monkeypatch.setattr(engine_metrics, "in_background", lambda work: work())
     monkeypatch.setattr("deployer.engine.walk.Pulse", PaperPulse)
-    made = Scene(tmp_path)
+    made = Scene(state)
     made.deploy("1.0")
     made.events.clear()
     return made
@@ -155,9 +155,9 @@ class Stuck(MemoryMetrics):
         return 0.01
 
 
-def test_a_source_that_never_answers_holds_nothing_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_source_that_never_answers_holds_nothing_up(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tests.memory.MemoryMetrics", Stuck)
-    scene = Scene(tmp_path)
+    scene = Scene(state)
     scene.deploy("1.0")
     began = time.monotonic()
 

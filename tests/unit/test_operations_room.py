@@ -23,10 +23,10 @@ from tests.memory import World
     ],
 )
 def test_a_second_release_needs_this_many_ports(
-    tmp_path: Path, strategy: str, options: dict[str, Any], ports: int, free: None
+    state: Path, strategy: str, options: dict[str, Any], ports: int, free: None
 ) -> None:
     world = World()
-    here = house(tmp_path, world)
+    here = house(state, world)
     here.ports = range(21000, 21002)
     assert deploy(here, request("1.0")).outcome == "done"
     here.ports = range(21000, 21000 + ports - 1)
@@ -38,9 +38,9 @@ def test_a_second_release_needs_this_many_ports(
     assert deploy(here, request("2.0", strategy, options=options)).outcome == "done"
 
 
-def test_what_stands_in_the_way_is_counted_as_room(tmp_path: Path, free: None) -> None:
+def test_what_stands_in_the_way_is_counted_as_room(state: Path, free: None) -> None:
     """A third release takes the place of the first, which is warm: four ports are enough for ever."""
-    here = house(tmp_path, World())
+    here = house(state, World())
     here.ports = range(21000, 21004)
     for version in ("1.0", "2.0", "3.0", "4.0"):
         assert deploy(here, request(version, "bluegreen", options={"bake": "0s"})).outcome == "done"

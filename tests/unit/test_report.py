@@ -236,7 +236,7 @@ def test_junit_has_a_case_for_each_gate_and_the_failure_with_its_cause(bad: Repo
 
     assert suite.get("failures") == "1"
     assert suite.get("tests") == str(len(cases))
-    assert "watch 25 %" in (failed.get("name") or "")
+    assert "watch 5 %" in (failed.get("name") or "")
     assert "r2 is worse" in (failed.find("failure").get("message") or "")  # type: ignore[union-attr]
     assert suite.get("skipped") == str(sum(case.find("skipped") is not None for case in cases.values()))
 

@@ -1,0 +1,19 @@
+"""Fixtures of the unit tests."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import state_folder
+
+MEMORY = Path("/dev/shm")
+
+
+@pytest.fixture
+def state() -> Iterator[Path]:
+    """Give an empty state folder, in memory where there is such a place: a disk makes every write of the store wait."""
+    with state_folder(MEMORY if MEMORY.is_dir() else Path("/tmp")) as folder:
+        yield folder
