@@ -298,7 +298,9 @@ class ErrorLimits(Model):
 
     margin: Ratio = Field(1.5, description="Candidate against stable.")
     add: Percent = Field(0.001, description="Absolute difference that is always tolerated.")
-    max: Percent = Field(0.1, description="Absolute limit, for when there is nothing to compare with: all users on it.")
+    max: Percent = Field(
+        0.1, description="Absolute limit: worse with all users on it; while more fails on all sides, no share grows."
+    )
 
 
 class Warmup(Model):
