@@ -63,6 +63,8 @@ def perform(run: Run, step: Step, doing: Doing) -> dict[str, Any]:
         case Smoke():
             return gates.smoke(run, step, doing.deadline)
         case Share():
+            if step.share and not run.hurry and _is_watched(run, doing.n):
+                run.listen()
             run.steer(step, doing.deadline)
             return {"share": step.share}
         case Watch() if run.hurry:
@@ -81,6 +83,10 @@ def perform(run: Run, step: Step, doing: Doing) -> dict[str, Any]:
         case Prune():
             return _prune(run, step)
     raise StepFailed(f"this version does not know how to do step {step.kind!r}", "use the version that made the plan")
+
+
+def _is_watched(run: Run, n: int) -> bool:
+    return any(isinstance(step, Watch) for step in run.rollout.plan.forward[n + 1 : n + 2])
 
 
 def _fan_out(work: Callable[[A], B], items: Sequence[A]) -> list[B]:

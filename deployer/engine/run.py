@@ -88,7 +88,7 @@ class Run:
 
     @cached_property
     def evidence(self) -> Evidence:
-        """The stream and the judge of this drive: one for all its watches, opened at the first.
+        """The stream and the judge of this drive: one for all its watches, opened before the first.
 
         The judge's false-alarm probability covers all its steps together, and the stream knows which clients are new.
         """
@@ -109,6 +109,10 @@ class Run:
             clock=self.clock,
             tell=self.tell,
         )
+
+    def listen(self) -> None:
+        """Open the stream before users are moved: the first answers tell as much as later ones."""
+        _ = self.evidence
 
     @property
     def service(self) -> str:

@@ -135,6 +135,18 @@ def test_a_drive_has_one_stream_for_all_its_watches(live: Scene) -> None:
     assert original == [], "and it is closed at the end"
 
 
+def test_the_first_answers_under_a_share_are_seen(live: Scene) -> None:
+    def linger(what: str) -> None:
+        if what.startswith("after steer") and "share=1000" in what:
+            live.world.tick = lambda _what: None
+            live.world.clock.sleep(5)
+
+    live.world.tick = linger
+    live.deploy("2.0", "canary", options={**AT_TEN, "for": "2s"})
+
+    assert live.told("sample")[0]["candidate"]["requests"] == pytest.approx(50, abs=2)  # ten a second
+
+
 def test_a_recording_gives_the_same_verdicts_again(live: Scene) -> None:
     live.world.worse, live.world.worse_above, live.world.rate = {"2.0"}, 1000, 200.0
     live.deploy("2.0", "canary", options={"steps": [10, 50]})
