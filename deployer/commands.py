@@ -16,12 +16,13 @@ _LOOK = 0.2  # seconds between two looks at whether the time is over; it may end
 
 
 class CommandFailed(Exception):
-    """A command gave nothing to use: what happened, and what may help."""
+    """A command gave nothing to use: what happened, and what may help; `code` is what it exited with, if it did."""
 
-    def __init__(self, message: str, hint: str = "") -> None:
+    def __init__(self, message: str, hint: str = "", code: int = 0) -> None:
         super().__init__(message)
         self.message = message
         self.hint = hint
+        self.code = code
 
 
 @dataclass(frozen=True)
@@ -75,9 +76,11 @@ def run(
         how = f"exit code {code}" if code > 0 else f"signal {-code}"
         if private:
             raise CommandFailed(
-                f"`{command[0]}` failed with {how}", "run it by hand: what it says is not shown, it may hold the value"
+                f"`{command[0]}` failed with {how}",
+                "run it by hand: what it says is not shown, it may hold the value",
+                code,
             )
-        raise CommandFailed(f"`{command[0]}` failed with {how}{_said(err, out)}")
+        raise CommandFailed(f"`{command[0]}` failed with {how}{_said(err, out)}", code=code)
     return Printed(out, err)
 
 

@@ -65,6 +65,8 @@ def _programs(manifest: Manifest | None) -> Iterator[Finding]:
         yield _tried("HAProxy", _haproxy)
     wanted = manifest is not None and bool(manifest.update or any(manifest.hooks.model_dump().values()))
     yield _ansible(wanted)
+    if manifest is not None and manifest.verify is not None:
+        yield _tried("cosign", _cosign)
 
 
 def _engine() -> str:
@@ -80,6 +82,12 @@ def _haproxy() -> str:
 
     found = binary.find()
     return f"{found.path}, version {'.'.join(map(str, found.version))}"
+
+
+def _cosign() -> str:
+    from deployer.drivers.signatures.cosign import program
+
+    return f"{program()}, for `verify`"
 
 
 def _ansible(wanted: bool) -> Finding:

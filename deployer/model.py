@@ -26,6 +26,25 @@ def other(colour: Colour) -> Colour:
 
 
 @dataclass(frozen=True)
+class Signature:
+    """Proof that an image was signed: `image` is what was signed, NAME@DIGEST.
+
+    `key` is the SHA-256 of the public key (DER, hex digits), `file` its name in the manifest; `logged`: the signature
+    is in the transparency log too.
+    """
+
+    image: str
+    key: str
+    file: str
+    logged: bool
+
+    def explain(self) -> str:
+        """Say it in words."""
+        log = "" if self.logged else ", without a transparency log"
+        return f"{self.image} is signed by {self.file} (sha256:{self.key[:16]}…){log}"
+
+
+@dataclass(frozen=True)
 class Release:
     """An immutable numbered record of everything that a rollback brings back.
 
@@ -47,6 +66,7 @@ class Release:
     message: str = ""
     # `new` until its first rollout ends; then what became of it
     standing: Literal["new", "good", "rolled-back", "failed"] = "new"
+    signature: Signature | None = None  # what was proven of the image; None where the manifest asked for nothing
 
     @property
     def name(self) -> str:

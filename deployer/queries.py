@@ -278,6 +278,7 @@ def _release(release: Release, stable: int) -> ReleaseRow:
         release.message,
         release.config_hash,
         live=release.number == stable,
+        signature=release.signature.explain() if release.signature else "",
     )
 
 
@@ -337,12 +338,16 @@ def explain(proposal: Proposal) -> PlanView:
         version=release.version,
         forward=tuple(s.explain() for s in plan.forward),
         back=tuple(s.explain() for s in plan.back),
-        notes=(*plan.notes, *forecast.evidence(plan, release.manifest)),
+        notes=(*_signed(release), *plan.notes, *forecast.evidence(plan, release.manifest)),
         changes=_changes(stable, release),
         origin_version=stable.version if stable else "",
         commit=plan.commit,
         plan=plan.to_dict(),
     )
+
+
+def _signed(release: Release) -> tuple[str, ...]:
+    return (release.signature.explain(),) if release.signature else ()
 
 
 def _changes(stable: Release | None, release: Release) -> tuple[str, ...]:

@@ -11,10 +11,12 @@ from typing import Any
 
 from deployer.drivers.ports import Image
 from deployer.manifest.models import Manifest
-from deployer.model import Release, SecretText
+from deployer.model import Release, SecretText, Signature
 
 # Changing only these changes how a rollout goes, not what runs: it is the same release.
-_NOT_CONFIG = frozenset({"image", "version", "strategy", "judge", "keep", "freeze", "hooks", "update", "smoke"})
+_NOT_CONFIG = frozenset(
+    {"image", "version", "strategy", "judge", "keep", "freeze", "hooks", "update", "smoke", "verify"}
+)
 GIT_SECONDS = 5
 
 
@@ -43,6 +45,7 @@ def draft(
     by: str,
     message: str,
     git: str,
+    signature: Signature | None = None,
 ) -> Release:
     """Put a release together."""
     return Release(
@@ -56,6 +59,7 @@ def draft(
         git=git,
         created_by=by,
         message=message,
+        signature=signature,
     )
 
 

@@ -57,6 +57,7 @@ def _wirer(state: Path, store: Store, clock: Clock) -> Callable[[Manifest, Path]
     def wire(manifest: Manifest, folder: Path) -> Drivers:
         from deployer.drivers.checks import DirectChecks
         from deployer.drivers.metrics import SourceMetrics
+        from deployer.drivers.signatures import Cosign
         from deployer.drivers.traffic.haproxy import HAProxyTraffic
         from deployer.hosts import AnsiblePlaybooks
 
@@ -67,6 +68,7 @@ def _wirer(state: Path, store: Store, clock: Clock) -> Callable[[Manifest, Path]
             checks=DirectChecks(runtime, clock),
             playbooks=AnsiblePlaybooks(folder, builtin("playbooks"), None, clock),
             metrics=SourceMetrics(folder),
+            signatures=Cosign(folder),
         )
 
     return wire

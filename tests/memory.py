@@ -11,7 +11,7 @@ from deployer.clock import Deadline
 from deployer.drivers.ports import Drivers, Found, Image, Side
 from deployer.engine import Run
 from deployer.engine.pulse import beat
-from deployer.errors import DriverFailed, StepFailed, TakenBack
+from deployer.errors import DriverFailed, Refused, StepFailed, TakenBack
 from deployer.events import Tell
 from deployer.manifest.models import Manifest, Metric
 from deployer.model import (
@@ -26,6 +26,7 @@ from deployer.model import (
     Release,
     SecretText,
     Server,
+    Signature,
     taken_back,
 )
 from tests.flow import Flow, MemorySamples
@@ -88,6 +89,7 @@ class World:
     usual: float = 0.0  # part of all answers, of either side, that are errors
     shield: float = 0.0  # part of the candidate's errors that stable answers instead
     silent_until: float = 0.0  # when the proxy answers again
+    unsigned: set[str] = field(default_factory=set)  # images that no key has signed
     metrics: dict[tuple[str, str], float | str] = field(default_factory=dict)  # by name and side; text is a failure
     rate: float = 100.0
     history: list[Live] = field(default_factory=list)
@@ -133,8 +135,14 @@ class World:
                 assert self.up(service, live.stable), f"users on an empty {live.stable}"
 
     def drivers(self, installation: str = "", home: str = "") -> Drivers:
-        runtime = MemoryRuntime(self, installation, home)
-        return Drivers(runtime, MemoryTraffic(self), MemoryChecks(self), MemoryPlaybooks(self), MemoryMetrics(self))
+        return Drivers(
+            MemoryRuntime(self, installation, home),
+            MemoryTraffic(self),
+            MemoryChecks(self),
+            MemoryPlaybooks(self),
+            MemoryMetrics(self),
+            MemorySignatures(self),
+        )
 
 
 class MemoryRuntime:
@@ -309,6 +317,19 @@ class MemoryMetrics:
         if isinstance(value, str):
             raise DriverFailed(value)
         return value
+
+
+class MemorySignatures:
+    def __init__(self, world: World) -> None:
+        self.world = world
+
+    def prove(self, manifest: Manifest, image: Image, known: Sequence[Signature], deadline: Deadline) -> Signature:
+        for signature in known:
+            return signature
+        self.world.touch("prove")
+        if image.reference in self.world.unsigned:
+            raise Refused(f"{image.reference} has no signature")
+        return Signature(f"{image.reference}@{image.id}", "ab" * 32, "cosign.pub", logged=False)
 
 
 class MemoryPlaybooks:

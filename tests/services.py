@@ -72,6 +72,10 @@ def _atheris() -> str:
     return "" if importlib.util.find_spec("atheris") else "atheris is not installed; it has no wheel for this Python"
 
 
+def _cosign() -> str:
+    return "" if shutil.which("cosign") else "cosign is not installed"
+
+
 def _root() -> str:
     return "" if os.geteuid() == 0 else "this test must run as root"
 
@@ -85,6 +89,7 @@ CHECKS: dict[str, Callable[[], str]] = {
     "prometheus": _prometheus,
     "chromium": _chromium,
     "atheris": _atheris,
+    "cosign": _cosign,
     "root": _root,
 }
 

@@ -14,15 +14,28 @@ from typing import Literal, Protocol
 from deployer.clock import Deadline
 from deployer.events import Tell
 from deployer.manifest.models import Manifest, Metric
-from deployer.model import Colour, Environment, Instance, InstanceSpec, Live, Place, Release, Sample, SecretText, Server
+from deployer.model import (
+    Colour,
+    Environment,
+    Instance,
+    InstanceSpec,
+    Live,
+    Place,
+    Release,
+    Sample,
+    SecretText,
+    Server,
+    Signature,
+)
 
 
 @dataclass(frozen=True)
 class Image:
-    """What an image reference means now: an immutable id."""
+    """What an image reference means now: an immutable id, and how registries name the same content (NAME@DIGEST)."""
 
     reference: str
     id: str
+    names: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -213,6 +226,17 @@ class Metrics(Protocol):
         ...
 
 
+class Signatures(Protocol):
+    """Proves who signed an image."""
+
+    def prove(self, manifest: Manifest, image: Image, known: Sequence[Signature], deadline: Deadline) -> Signature:
+        """Give a signature of the image by a key of the manifest, one of the `known` ones of this image if it is.
+
+        Raises Refused, with what was checked, when there is none or it cannot be proven within the deadline.
+        """
+        ...
+
+
 @dataclass(frozen=True)
 class Drivers:
     """The drivers of one service."""
@@ -222,3 +246,4 @@ class Drivers:
     checks: Checks
     playbooks: Playbooks
     metrics: Metrics
+    signatures: Signatures

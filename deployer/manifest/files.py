@@ -7,8 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from deployer.files import PLAIN_PATH
+from deployer.manifest import public_key
 from deployer.manifest.base import Conflict
 from deployer.manifest.models import Hooks, Manifest
+from deployer.manifest.sections import CosignKeys
 from deployer.resources import builtin
 
 
@@ -22,11 +24,22 @@ def wanting(manifest: Manifest, folder: Path) -> Iterator[Conflict]:
         if trouble:
             hint = "it must be PEM, a path relative to the manifest"
             yield Conflict(f"judge.metrics[{index}].ca", f"{metric.ca}: {trouble}", hint)
+    if manifest.verify:
+        yield from _keys(manifest.verify.cosign, folder)
     if manifest.traffic.tls:
         for index, name in enumerate(manifest.traffic.tls.certificates):
             trouble, hint = _unnameable(folder / name) or _certificate(folder / name)
             if trouble:
                 yield Conflict(f"traffic.tls.certificates[{index}]", f"{name}: {trouble}", hint)
+
+
+def _keys(settings: CosignKeys, folder: Path) -> Iterator[Conflict]:
+    for index, name in enumerate(settings.names):
+        try:
+            public_key.read(folder, name)
+        except public_key.Unfit as unfit:
+            at = "verify.cosign.key" if settings.key else f"verify.cosign.keys[{index}]"
+            yield Conflict(at, f"{name}: {unfit.message}", unfit.hint)
 
 
 def _playbooks(at: str, names: tuple[str, ...], folder: Path) -> Iterator[Conflict]:

@@ -37,6 +37,7 @@ from deployer.manifest.sections import (
     Timeouts,
     Tls,
     Traffic,
+    Verify,
     Warmup,
 )
 from deployer.manifest.strategy import Strategy
@@ -78,6 +79,7 @@ __all__ = [
     "Timeouts",
     "Tls",
     "Traffic",
+    "Verify",
     "Warmup",
 ]
 
@@ -102,6 +104,7 @@ class Manifest(Model):
     runtime: Literal["docker", "process"] = Field("docker", description="What runs the instances.")
     hosts: Literal["local"] = Field("local", description="Group of the inventory.")
     replicas: Count = Field(1, ge=1, le=100, description="Instances on each host.")
+    verify: Verify | None = Field(None, description="What must be proven of the image before anything of it starts.")
     command: tuple[Text, ...] | None = Field(
         None, min_length=1, description="Replaces the command of the image; required for runtime process."
     )
@@ -192,7 +195,7 @@ class Manifest(Model):
             if key in self.env:
                 taken = "runtime process gives each instance its own"
                 yield Conflict(f"env.{key}", taken, "remove it", ("runtime", f"env.{key}"))
-        docker_only = [k for k in ("mounts", "networks", "user", "read_only") if getattr(self, k)]
+        docker_only = [k for k in ("mounts", "networks", "user", "read_only", "verify") if getattr(self, k)]
         docker_only += [f"limits.{k}" for k in Limits.model_fields if getattr(self.limits, k) is not None]
         docker_only += ["log"] * (self.log != Log()) + ["health.docker"] * self.health.docker
         for key in docker_only:

@@ -159,6 +159,36 @@ class Hooks(Model):
     on_stuck: tuple[FilePath, ...] = Field((), description="After a rollout that needs a person's hand.")
 
 
+class CosignKeys(Model):
+    """Keys of cosign, one of which must have signed the image (`cosign sign --key`)."""
+
+    key: FilePath | None = Field(None, description="Public key (PEM), relative to the manifest, e.g. cosign.pub.")
+    keys: tuple[FilePath, ...] = Field(
+        (), max_length=10, description="Several, each of which is enough: while one takes the place of another."
+    )
+    transparency_log: Switch = Field(
+        True, description="The signature must be in the public transparency log too; `false` where none is used."
+    )
+
+    def conflicts(self) -> Iterator[Conflict]:
+        """Give the keys that do not go together."""
+        if bool(self.key) == bool(self.keys):
+            wrong = "there is `key` already" if self.key else "no key is named"
+            yield Conflict("keys" if self.key else "", wrong, "e.g. key: cosign.pub", ("key", "keys"))
+        yield from twice(self.keys, "keys")
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Files of all keys."""
+        return (self.key,) if self.key else self.keys
+
+
+class Verify(Model):
+    """What must be proven of the image before anything of it starts."""
+
+    cosign: CosignKeys = Field(description="It is signed by one of these keys.")
+
+
 class Tls(Model):
     """TLS at the proxy, with certificates of the user."""
 

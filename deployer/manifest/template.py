@@ -42,6 +42,7 @@ OPTIONAL: dict[str, str] = {
     "runtime": "docker",
     "hosts": "local",
     "replicas": "1",
+    "verify": "{cosign: {key: cosign.pub}}",
     "command": "[./server]",
     "env": "{LOG_LEVEL: info}",
     "secrets": "[DATABASE_URL]",

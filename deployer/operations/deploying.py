@@ -14,7 +14,7 @@ from deployer.events import Event
 from deployer.manifest.freeze import frozen_until, local_time
 from deployer.manifest.load import Loaded
 from deployer.manifest.models import Manifest
-from deployer.model import PLACES, Observed, Release, SecretText
+from deployer.model import PLACES, Observed, Release, SecretText, Signature
 from deployer.observe import observe
 from deployer.operations.books import record_rollback
 from deployer.operations.driving import begin, committed, locked, run_of
@@ -28,6 +28,7 @@ from deployer.strategy import load as load_strategy
 
 PULL_SECONDS = 900.0
 PROXY_SECONDS = 30.0
+VERIFY_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,10 @@ def propose(house: House, request: Request) -> Proposal:
     """Make the plan of a deploy without changing anything but fetching the image."""
     request, strategy, options = _checked(house, request)
     drivers = house.wire(request.loaded.manifest, request.loaded.folder)
-    return _propose(house, request, strategy, options, drivers, request.secrets())
+    secrets = request.secrets()
+    image = _image(house, request, drivers)
+    signature = _signature(house, request, drivers, image)
+    return _propose(house, request, strategy, options, drivers, secrets, image, signature)
 
 
 def deploy(house: House, request: Request) -> Ending:
@@ -71,10 +75,13 @@ def deploy(house: House, request: Request) -> Ending:
     _not_frozen(house, request)
     secrets = request.secrets()
     with locked(house, manifest.service, f"{strategy.name} of {version_of(manifest, request.version)}") as lock:
-        _settle_open(house, request, lock)
+        _refuse_open(house, request)
         drivers = house.wire(manifest, loaded.folder)
+        image = _image(house, request, drivers)
+        signature = _recorded_signature(house, request, drivers, image)
+        _settle_open(house, manifest.service, lock)
         record_rollback(house, lock, drivers, manifest.service)
-        proposal = _propose(house, request, strategy, options, drivers, secrets)
+        proposal = _propose(house, request, strategy, options, drivers, secrets, image, signature)
         if proposal.same and proposal.observed.stable:
             # The entry is asserted all the same: a renewed certificate is loaded by it.
             drivers.traffic.configure(proposal.observed.stable, None, Deadline.after(house.clock, PROXY_SECONDS))
@@ -156,10 +163,10 @@ def _propose(
     options: Any,
     drivers: Drivers,
     secrets: dict[str, SecretText],
+    image: Image,
+    signature: Signature | None,
 ) -> Proposal:
     manifest, service = request.loaded.manifest, request.loaded.manifest.service
-    drivers.traffic.check(manifest, Deadline.after(house.clock, PROXY_SECONDS))
-    image = _resolve(house, request, drivers)
     observed = observe(house.store, drivers, service)
     _refuse_unrecorded(house, drivers, observed)
     key = house.store.secret("config-key")
@@ -173,6 +180,7 @@ def _propose(
         by=whoami(),
         message=request.message,
         git=git_revision(request.loaded.folder),
+        signature=signature,
     )
     same = _is_live(observed, release)
     plan = strategy.make(observed, release, options)
@@ -201,8 +209,10 @@ def _is_live(observed: Observed, release: Release) -> bool:
     return environment is not None and len(environment.healthy()) >= release.manifest.replicas
 
 
-def _resolve(house: House, request: Request, drivers: Drivers) -> Image:
+def _image(house: House, request: Request, drivers: Drivers) -> Image:
+    """Pin the image, after the proxy said that it can do what the manifest wants."""
     manifest = request.loaded.manifest
+    drivers.traffic.check(manifest, Deadline.after(house.clock, PROXY_SECONDS))
     reference = manifest.image_for(request.version)
     if manifest.runtime == "process":
         reference = str((request.loaded.folder / reference).resolve())
@@ -213,18 +223,45 @@ def _resolve(house: House, request: Request, drivers: Drivers) -> Image:
     return drivers.runtime.resolve(manifest, reference, Deadline.after(house.clock, PULL_SECONDS), tell)
 
 
-def _settle_open(house: House, request: Request, lock: Lock) -> None:
-    """An unfinished rollout of a dead process is refused, or taken back first if the user says so."""
+def _signature(house: House, request: Request, drivers: Drivers, image: Image) -> Signature | None:
+    """Prove who signed the image that was pinned; None where the manifest does not ask.
+
+    What an earlier release proved of the same image holds for good: to bring it out again needs no registry.
+    """
+    manifest = request.loaded.manifest
+    if manifest.verify is None:
+        return None
+    known = [r.signature for r in house.store.releases(manifest.service) if r.signature and r.image_id == image.id]
+    return drivers.signatures.prove(manifest, image, known, Deadline.after(house.clock, VERIFY_SECONDS))
+
+
+def _recorded_signature(house: House, request: Request, drivers: Drivers, image: Image) -> Signature | None:
+    """Prove it as `_signature` does; the audit log keeps who wanted to deploy what is not signed."""
+    try:
+        return _signature(house, request, drivers, image)
+    except Refused as error:
+        what = f"{request.strategy}: {image.reference} = {image.id}"
+        house.store.record(Deed("start", request.loaded.manifest.service, "refused", detail=what, reason=error.message))
+        raise
+
+
+def _refuse_open(house: House, request: Request) -> None:
+    """Refuse to deploy over an unfinished rollout of a dead process, unless it is to be taken back first."""
     service = request.loaded.manifest.service
     rollout = house.store.open_rollout(service)
-    if rollout is None:
-        return
-    if not request.replace:
+    if rollout is not None and not request.replace:
         raise Locked(
             f"rollout {rollout.number} of {service} (r{rollout.release}, {rollout.strategy}, by {rollout.started_by}) "
             f"is unfinished{': ' + rollout.text if rollout.text else ''}",
             "`deploy resume`, `deploy promote` or `deploy abort` it, or take it back first with --replace",
         )
+
+
+def _settle_open(house: House, service: str, lock: Lock) -> None:
+    """Bring an unfinished rollout to its end: back, or forward where only tidying up is left."""
+    rollout = house.store.open_rollout(service)
+    if rollout is None:
+        return
     run = run_of(house, lock, rollout)
     ending = drive(run) if committed(house, rollout) else abort(run, whoami(), "replaced by a newer deploy")
     if ending.outcome == "stuck":

@@ -12,7 +12,7 @@ from typing import Any
 
 from deployer.errors import StoreDamaged
 from deployer.manifest.models import Manifest
-from deployer.model import Outcome, Phase, Release
+from deployer.model import Outcome, Phase, Release, Signature
 from deployer.plan import Plan
 
 
@@ -91,7 +91,10 @@ def _readable(what: str) -> Iterator[None]:
 def read_release(row: sqlite3.Row) -> Release:
     """Make a release of a row of `releases`. Raises StoreDamaged."""
     with _readable(f"release r{row['number']} of {row['service']}"):
-        return Release(**{**dict(row), "manifest": Manifest.from_record(json.loads(row["manifest"]))})
+        data = dict(row)
+        data["manifest"] = Manifest.from_record(json.loads(data["manifest"]))
+        data["signature"] = Signature(**json.loads(data["signature"])) if data["signature"] else None
+        return Release(**data)
 
 
 def read_rollout(row: sqlite3.Row) -> Rollout:

@@ -137,4 +137,7 @@ MIGRATIONS: tuple[str, ...] = (
             or new.before is not (select coalesce((select hash from audit order by n desc limit 1), new.before))
         begin select raise(abort, 'the audit log is only added to'); end;
     """,
+    """
+    alter table releases add column signature text not null default '';    -- what was proven of the image, as JSON
+    """,
 )

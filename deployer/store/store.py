@@ -6,14 +6,14 @@ import json
 import secrets
 import sqlite3
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from deployer.clock import Clock
 from deployer.errors import Aborted, DeployError, Exit, Refused
 from deployer.events import PASSING, Event
-from deployer.model import Colour, Outcome, Phase, Release
+from deployer.model import Colour, Outcome, Phase, Release, Signature
 from deployer.plan import Plan
 from deployer.store import damage
 from deployer.store.actor import DEPLOYER, Actor
@@ -390,7 +390,7 @@ class Store:
 def add_release_row(db: sqlite3.Connection, release: Release) -> None:
     """Write a release as it is, in the transaction of the caller."""
     db.execute(
-        "insert into releases values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        "insert into releases values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
             release.service,
             release.number,
@@ -404,6 +404,7 @@ def add_release_row(db: sqlite3.Connection, release: Release) -> None:
             release.created_by,
             release.message,
             release.standing,
+            json.dumps(asdict(release.signature)) if release.signature else "",
         ),
     )
 
@@ -432,9 +433,12 @@ def _stand(db: sqlite3.Connection, service: str, number: int, standing: str) -> 
 def _brought(db: sqlite3.Connection, plan: Plan) -> str:
     """Say what a rollout brings, in words that still tell it when the release is forgotten."""
     row = db.execute(
-        "select version, image, image_id from releases where service = ? and number = ?", (plan.service, plan.release)
+        "select version, image, image_id, signature from releases where service = ? and number = ?",
+        (plan.service, plan.release),
     ).fetchone()
     what = f" ({row['version']}), {row['image']} = {row['image_id']}" if row else ""
+    if row and row["signature"]:
+        what += f", {Signature(**json.loads(row['signature'])).explain()}"
     return f"{plan.strategy}: {f'r{plan.origin}' if plan.origin else 'nothing'} → r{plan.release}{what}"
 
 

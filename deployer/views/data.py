@@ -136,6 +136,7 @@ class ReleaseRow(View):
     message: str = ""
     config_hash: str = ""
     live: bool = False
+    signature: str = ""  # what was proven of the image
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,7 @@ from deployer.steps import KINDS
 from deployer.strategy import Strategy
 from deployer.strategy import load as load_strategy
 from tests.documents import DOCUMENTS, REPOSITORY, Block, anchors, blocks, command_lines, commands, links
+from tests.lab.signing import public_key
 from tests.unit.test_manifest_examples import pem
 
 DOCS = REPOSITORY / "docs"
@@ -175,6 +176,7 @@ def test_every_manifest_is_one(document: Path, block: Block, tmp_path: Path, cer
     text = block.text if "service" in data else f"{MINIMAL}{block.text}"
     (tmp_path / "deploy.yml").write_text(text)
     (tmp_path / "shop.pem").write_text(certificate)
+    (tmp_path / "cosign.pub").write_text(public_key())
 
     assert isinstance(load(tmp_path / "deploy.yml", environ={}).manifest, Manifest)
 

@@ -18,6 +18,7 @@ from deployer.manifest.models import Manifest
 from deployer.manifest.schema import schema
 from deployer.manifest.suggest import suggest
 from deployer.manifest.template import OPTIONAL, InitAnswers, template
+from tests.lab.signing import public_key
 
 NAMES = st.from_regex(r"[a-z][a-z0-9-]{0,39}", fullmatch=True)
 LABELS = st.from_regex(r"[a-z0-9]([a-z0-9-]{0,8}[a-z0-9])?", fullmatch=True)
@@ -92,6 +93,7 @@ def test_a_comment_becomes_a_setting(key: str, tmp_path: Path) -> None:
     for name in ("migrate.yml", "announce.yml"):
         (tmp_path / "playbooks").mkdir(exist_ok=True)
         (tmp_path / "playbooks" / name).touch()
+    (tmp_path / "cosign.pub").write_text(public_key())
     plain = template(InitAnswers("shop", "shop"))
     if key == "traffic":  # is on top already
         plain = plain.replace('traffic: {listen: "*:80"}', f"# traffic: {OPTIONAL['traffic']}")

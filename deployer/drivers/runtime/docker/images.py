@@ -25,7 +25,7 @@ def resolve(engine: Engine, reference: str, deadline: Deadline, tell: Tell) -> I
     """
     here = _local(engine, reference, deadline)
     if here is not None and not (_has_registry(reference) and "@" not in reference):
-        return Image(reference, here)
+        return here
     if reference.startswith("sha256:"):
         raise Refused(f"the engine has no image {reference}", "an id names only what is here: load or pull it first")
     try:
@@ -34,11 +34,11 @@ def resolve(engine: Engine, reference: str, deadline: Deadline, tell: Tell) -> I
         if here is None:
             raise Refused(f"image {reference} is not here and cannot be pulled: {error.message}", _advice()) from error
         tell("note", text=f"{reference} could not be pulled ({error.message}); using the one that is here")
-        return Image(reference, here)
+        return here
     pulled = _local(engine, reference, deadline)
     if pulled is None:
         raise Refused(f"image {reference} was pulled but is not here", "is another program pruning images?")
-    return Image(reference, pulled)
+    return pulled
 
 
 def _advice() -> str:
@@ -50,10 +50,33 @@ def _has_registry(reference: str) -> bool:
     return bool(slash) and (any(mark in first for mark in ".:") or first == "localhost")
 
 
-def _local(engine: Engine, reference: str, deadline: Deadline) -> str | None:
+def _local(engine: Engine, reference: str, deadline: Deadline) -> Image | None:
     with engine.client(f"image {reference}", min(CALL, deadline.left())) as client:
         image = find_image(client, reference)
-        return None if image is None else image.id
+        if image is None or image.id is None:
+            return None
+        return Image(reference, image.id, names(reference, image.attrs.get("RepoDigests") or ()))
+
+
+def names(reference: str, digests: Sequence[str]) -> tuple[str, ...]:
+    """Give those of the engine's NAME@DIGEST of an image that are of the repository of the reference.
+
+    The engine checked at the pull that they mean this image; a reference with a digest means itself only.
+    """
+    wanted = reference if "@" in reference else ""
+    repository = _repository(reference)
+    found = [name for name in digests if _repository(name) == repository]
+    return tuple(name for name in found if not wanted or name.rpartition("@")[2] == wanted.rpartition("@")[2])
+
+
+def _repository(reference: str) -> str:
+    """Give the repository of a reference, as the engine writes those of Docker Hub: without host and `library`."""
+    name = reference.partition("@")[0]
+    host, slash, rest = name.rpartition("/")
+    name = f"{host}{slash}{rest.partition(':')[0]}"
+    for prefix in ("index.docker.io/", "docker.io/"):
+        name = name.removeprefix(prefix)
+    return name.removeprefix("library/")
 
 
 def _pull(engine: Engine, reference: str, deadline: Deadline, tell: Tell) -> None:
