@@ -50,7 +50,7 @@ Event = dict[str, Any]
 
 
 def service(folder: Path, name: str, **manifest: Any) -> Shop:
-    """Give a service of the one state folder with versions 1.0 and 2.0, the first of them live."""
+    """Give a service of the one state folder with versions 1.0 and 2.0."""
     shop = Shop(folder / name, "process", None)
     shop.folder.mkdir()
     shop.state, shop.name = folder / "state", name
@@ -58,7 +58,6 @@ def service(folder: Path, name: str, **manifest: Any) -> Shop:
     shop.write()
     for version in ("1.0", "2.0"):
         shop.version(version)
-    shop.deploy("up", "--version", "1.0", "-m", "the first")
     return shop
 
 
@@ -175,14 +174,15 @@ def main() -> int:
     FOLDER.mkdir(mode=0o700)
     shops: list[Shop] = []
     try:
-        shops = [
-            service(FOLDER, "finished", strategy={"canary": QUICK}),
-            *(service(FOLDER, name) for name in ("held", "watching", "returning", "promoted")),
-        ]
+        shops.append(service(FOLDER, "finished", strategy={"canary": QUICK}))
+        shops += [service(FOLDER, name) for name in ("held", "watching", "returning", "promoted")]
+        for shop in shops:
+            shop.deploy("up", "--version", "1.0", "-m", "the first")
         for shop, act in zip(shops, (finished, held, watching, returning, promoted), strict=True):
             act(shop)
         told = told_of(shops[0], FOLDER / "state")
         write(FOLDER / "state", target, told)
+        shops[-1].deploy("resume")  # past its commit point: it can neither be aborted nor taken down as it is
     finally:
         for shop in shops:
             shop.close()
