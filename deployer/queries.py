@@ -136,7 +136,7 @@ def status(house: House, service: str) -> StatusView:
         stable_version=_version(house, service, stable),
         candidate=candidate,
         candidate_version=_version(house, service, candidate),
-        share=_share(live, house.clock.now()),
+        share=_share(live, safety, house.clock.now()),
         lease=float(live.lease) if live else 0.0,
         environments=tuple(environments),
         lock=_lock(house, service, rollout),
@@ -156,6 +156,7 @@ def _safety(house: House, drivers: Drivers, live: Live | None, rollout: Rollout 
     manifest = house.store.release(rollout.service, rollout.release).manifest
     spent = drivers.traffic.spent(rollout.service) if live.budget else 0
     return SafetyView(
+        share=live.share,
         budget=live.budget,
         spent=spent,
         shield=manifest.traffic.shield is not None,
@@ -164,8 +165,9 @@ def _safety(house: House, drivers: Drivers, live: Live | None, rollout: Rollout 
     )
 
 
-def _share(live: Live | None, now: float) -> int:
-    return live.share if live and (not live.lease or live.lease > now) else 0
+def _share(live: Live | None, safety: SafetyView | None, now: float) -> int:
+    ended = safety is not None and safety.over
+    return live.share if live and not ended and (not live.lease or live.lease > now) else 0
 
 
 def _environment(

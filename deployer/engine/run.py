@@ -218,9 +218,14 @@ class Run:
     # -- traffic
 
     def lease_end(self) -> int:
-        """Give the moment at which a share given now runs out by itself; 0 when leases are off."""
+        """Give the moment at which a share given now runs out by itself; 0 when leases are off.
+
+        The proxy compares whole seconds. Rounded down, so that users are back within the lease; but one of less than
+        two seconds is not over before it can be renewed.
+        """
         seconds = self.candidate.manifest.traffic.lease
-        return int(self.clock.now() + seconds) + 1 if seconds else 0
+        now = self.clock.now()
+        return max(int(now + seconds), int(now) + 2) if seconds else 0
 
     def steer(self, step: Share, deadline: Deadline) -> None:
         """Give the candidate, and the baseline, their shares of the users."""

@@ -26,6 +26,7 @@ class Spending:
         self.tolerated = 0.0
         self.limit = 0
         self.spent = 0
+        self._told = False
 
     @property
     def grant(self) -> int:
@@ -49,11 +50,18 @@ class Spending:
         self.spent = self._traffic.spent(self._service) if self.limit else 0
         return bool(self.limit) and self.spent >= self.limit
 
+    def tell_over(self) -> bool:
+        """Tell, once in a drive, that all is spent; give whether it is."""
+        over = self.over
+        if over and not self._told:
+            self._told = True
+            self._tell("budget.spent", spent=self.spent, limit=self.limit)
+        return over
+
     def check(self, release: str, answered: int) -> None:
         """Raise BudgetSpent once the proxy has stopped, or is about to stop, to give the candidate users."""
-        if not self.over:
+        if not self.tell_over():
             return
-        self._tell("budget.spent", spent=self.spent, limit=self.limit)
         more = self.limit - self._answers
         allowed = f" ({self._answers}, and {more:,} that the margin allows)" if more > 0 else ""
         among = f" in {answered:,} answers" if answered >= self.spent else ""  # the stream may lag behind the count

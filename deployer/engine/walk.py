@@ -11,7 +11,7 @@ from deployer.engine.perform import Doing, perform
 from deployer.engine.pulse import Pulse
 from deployer.engine.run import Ending, Hold, Run
 from deployer.errors import Aborted, DeployError, Exit, LockLost, Refused, StepFailed, TakenBack
-from deployer.model import Phase, other
+from deployer.model import Live, Phase, other
 from deployer.secret import hide
 from deployer.steps import Approve, Share, Step, Watch
 from deployer.store import DEPLOYER, Deed
@@ -36,6 +36,10 @@ def abort(run: Run, by: str, reason: str) -> Ending:
     Past the commit point there is nothing to abort: the caller offers `rollback` instead.
     """
     if run.rollout.phase == "forward":
+        try:
+            _left(run)
+        except StepFailed as error:
+            run.tell("note", text=f"what the proxy did meanwhile could not be read: {error.message}")
         text = f"aborted by {by}" + (f": {reason}" if reason else "")
         _turn(run, _next(run), Aborted(text, by=by))
     return drive(run)
@@ -75,8 +79,7 @@ def _reassert_share(run: Run) -> None:
             return
     if reached is not None:
         try:
-            _adopt(run, reached)
-            if run.spending.over:
+            if _adopt(run, reached):
                 return  # the next step turns back for it; nobody would get the candidate now
             run.steer(reached, Deadline.after(run.clock, reached.deadline))
         except StepFailed as error:
@@ -84,16 +87,26 @@ def _reassert_share(run: Run) -> None:
             run.tell("note", text=f"the share could not be given again: {error.message}")
 
 
-def _adopt(run: Run, reached: Share) -> None:
-    """Go on from what an earlier drive of the rollout left in the proxy: its lease, and its budget.
+def _adopt(run: Run, reached: Share) -> bool:
+    """Go on from what an earlier drive of the rollout left in the proxy; tell whether its budget is spent.
 
     What it gave is compared with what stands: an emergency has taken the users back if the share is gone.
     """
-    live = run.drivers.traffic.read(run.service)
-    if live is not None and live.rollout == run.rollout.number:
+    live = _left(run)
+    if live is not None:
         run.given = replace(live, stable=other(run.colour), share=reached.share)
-        run.look_at_lease(live)
-        run.spending.adopt(live)
+    return run.spending.over
+
+
+def _left(run: Run) -> Live | None:
+    """Read what an earlier drive of the rollout left in the proxy, and tell what the proxy ended by itself since."""
+    live = run.drivers.traffic.read(run.service)
+    if live is None or live.rollout != run.rollout.number:
+        return None
+    run.look_at_lease(live)
+    run.spending.adopt(live)
+    run.spending.tell_over()
+    return live
 
 
 # -- forward

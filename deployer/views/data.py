@@ -80,9 +80,11 @@ class RolloutRow(View):
 class SafetyView(View):
     """What bounds the cost of the candidate now: `spent` of `budget` bad answers (0: no limit) were seen by users.
 
-    `shielded` bad answers did not reach a user: stable answered instead; `over`: the proxy has stopped the share.
+    `shielded` bad answers did not reach a user: stable answered instead; `over`: the budget is spent, and the proxy has
+    ended the share. `share` is what was given, whether or not lease or budget have ended it.
     """
 
+    share: int = 0
     budget: int = 0
     spent: int = 0
     shield: bool = False
@@ -92,7 +94,10 @@ class SafetyView(View):
 
 @dataclass(frozen=True)
 class StatusView(View):
-    """What is live now, read from the proxy, the runtime and the store. `lease` 0: the share does not run out."""
+    """What is live now, read from the proxy, the runtime and the store.
+
+    `share` is what the candidate gets: 0 too when its lease or its budget is over. `lease` 0: it does not run out.
+    """
 
     service: str
     stable: int

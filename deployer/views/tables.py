@@ -81,12 +81,12 @@ def _traffic(view: StatusView, now: float, ink: Ink) -> str:
     if not view.candidate:
         return f"{stable} is live for everyone"
     candidate = ink(release(view.candidate, view.candidate_version), "cyan")
-    if view.safety and view.safety.over:
-        return f"{stable} is live for everyone: {candidate} had {percent(view.share)} and has spent its budget"
-    lease = ""
-    if view.share and view.lease:
-        left = view.lease - now
-        lease = f" (lease: {duration(left)} left)" if left > 0 else " (the lease is over: everyone is on stable)"
+    if view.safety and not view.share:
+        had = f"{candidate} had {percent(view.safety.share)}"
+        ago = duration(now - view.lease)
+        why = "and has spent its budget" if view.safety.over else f"until its lease ran out {ago} ago"
+        return f"{stable} is live for everyone: {had} {why}"
+    lease = f" (lease: {duration(max(0, view.lease - now))} left)" if view.share and view.lease else ""
     baseline = f", its baseline {percent(view.baseline)}" if view.baseline and view.share else ""
     return f"{stable} is stable, {candidate} gets {percent(view.share)}{baseline}{lease}"
 
@@ -102,6 +102,8 @@ def _safety(view: StatusView, ink: Ink) -> list[str]:
         lines.append(f"{ink('budget', 'dim')}: {ink(used, 'red' if safety.over else '')}")
     else:
         lines.append(f"{ink('budget', 'dim')}: off")
+    if view.share and not view.lease:
+        lines.append(f"{ink('lease', 'dim')}: none, the share stays until somebody decides")
     spared = f", {write.plural(safety.shielded, 'bad answer')} kept from users so far" if safety.shielded else ""
     lines.append(f"{ink('shield', 'dim')}: {'on' if safety.shield else 'off'}{spared}")
     return lines

@@ -45,8 +45,8 @@ def taken_back(report: Report, told: Told) -> None:
 
 def within_budget(report: Report, budget: int, told: Told) -> None:
     """Not more bad answers than the budget, its part for tolerated errors, and what was under way at the trip."""
-    tolerated = 1 + report.by_version.get("2.0", 0) // 100
-    assert report.failed <= budget + tolerated + report.at_once, f"{report.text()}\n{told.text()}"
+    assert budget <= told.limit <= budget + 1 + report.by_version.get("2.0", 0) // 100, told.text()
+    assert report.failed <= told.limit + report.at_once, f"{report.text()}\n{told.text()}"
 
 
 def test_a_fifth_of_the_answers_fails_and_who_reads_sees_none_of_it(shop: Shop) -> None:

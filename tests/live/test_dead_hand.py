@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from typing import Any
 
 import pytest
@@ -34,6 +35,34 @@ def spent(status: dict[str, Any]) -> int:
 def more(load: Load, requests: int, what: str) -> None:
     wanted = load.counters().sent + requests
     load.until(lambda now: now.sent >= wanted, what, 30)
+
+
+def test_a_dead_deployer_leaves_users_on_a_good_release_for_no_longer_than_the_lease(process_shop: Shop) -> None:
+    shop, lease = process_shop, 6.0
+    shop.live("1.1", lease=f"{lease:g}s")
+    shop.version("2.0")
+    shop.write(strategy={"canary": {"steps": [{"share": 30, "for": "120s"}]}})
+    with Load(shop.url, USERS) as load:
+        load.until(lambda now: now.answered > 100, "the load runs")
+        with shop.start("canary", "--version", "2.0") as canary:
+            at_share(shop, 3000)
+            canary.kill()
+            killed = time.time()
+            canary.wait(timeout=10)
+        status = shop.wait(lambda s: s["share"] == 0, "the lease ran out", seconds=15)
+        load.mark("over")
+        more(load, 100, "requests after the lease")
+        report = load.stop()
+    assert report.failed == 0, report.text()
+    left = [r for r in report.after(killed).requests if r.version == "2.0"]
+    assert left, "it had its share until the lease was over"
+    assert max(r.start for r in left) <= killed + lease
+    assert set(report.after("over").by_version) == {"1.1"}
+    assert (status["safety"]["share"], status["stable_version"]) == (3000, "1.1")
+    assert "r3 (2.0) had 30 % until its lease ran out" in shop.deploy("status").stdout
+    told = shop.told("abort")
+    assert told.one("lease.over")["share"] == 3000
+    assert [e["version"] for e in shop.status()["environments"]] == ["1.1"]
 
 
 def test_a_dead_deployer_leaves_a_bad_release_behind_and_readers_see_none_of_it(process_shop: Shop) -> None:
@@ -140,11 +169,9 @@ def test_the_proxy_alone_keeps_to_the_budget(process_shop: Shop, then: str) -> N
     after = report.after("spent")
     assert after.failed == 0, after.text()
     assert set(after.by_version) == {"1.1"}
-    if then == "abort":
-        shop.deploy("abort")
-    else:
-        told = shop.told("resume", expect=3)
-        assert told.one("budget.spent")["spent"] >= 10
+    assert status["share"] == 0
+    told = shop.told(then, expect=0 if then == "abort" else 3)
+    assert told.one("budget.spent")["spent"] >= 10
     assert shop.status()["share"] == 0
     assert [e["version"] for e in shop.status()["environments"]] == ["1.1"]
 

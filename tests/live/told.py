@@ -50,6 +50,11 @@ class Told:
         return float(self.one("rollout.turned")["at"]) - self.first_user
 
     @property
+    def limit(self) -> int:
+        """The most bad answers that users may have seen: the budget, with all that the margin came to allow."""
+        return max(e["budget"] for e in (*self.all("traffic.changed"), *self.all("sample")))
+
+    @property
     def ended(self) -> Event:
         """The last word."""
         return self.one("rollout.ended")

@@ -26,6 +26,7 @@ from deployer.model import Coins, Counts, Sample, latency_bucket
         ("101", "--", False),
         ("200", "CD", False),  # the client had an answer, and left
         ("500", "CD", True),
+        ("400", "CD", False),  # the client did not wait for an answer: how long it waited is a time like others
         ("400", "CH", None),  # the client left before
         ("-1", "CC", None),
         ("408", "cR", None),

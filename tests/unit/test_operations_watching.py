@@ -16,6 +16,7 @@ from deployer.errors import Exit, LockLost, Refused
 from deployer.following import Follower
 from deployer.judge.verdicts import Verdict, Verdicts
 from deployer.model import FULL, Live
+from deployer.operations import Ending, House
 from deployer.operations.driving import run_of
 from deployer.recording import Looked, Watching, file_of, read
 from tests.house import REPOSITORY, Scene, request
@@ -315,7 +316,20 @@ def test_a_budget_spent_while_nobody_looked_is_found_when_it_is_resumed(live: Sc
     ending = operations.resume(live.house, "shop")
     assert (ending.outcome, ending.exit) == ("reverted", Exit.VERDICT)
     assert granted <= live.world.flow("shop").spent[2] <= granted + 2, "the proxy held it there without us"
-    assert live.told("budget.spent")
+    assert live.told("budget.spent") == [{"spent": live.world.flow("shop").spent[2], "limit": granted}]
+
+
+@pytest.mark.parametrize("leave", [operations.stop, operations.promote])
+def test_a_budget_spent_while_nobody_looked_is_told_whatever_a_person_decides(
+    live: Scene, leave: Callable[[House, str], Ending]
+) -> None:
+    live.deploy("2.0", "canary", manifest={"traffic": {"budget": 20}}, options={"percent": 10, "hold": True})
+    granted = live.live.budget
+    live.world.worse = {"2.0"}
+    live.world.clock.sleep(600)
+    assert leave(live.house, "shop").exit == Exit.DONE
+    (spent,) = live.told("budget.spent")
+    assert (spent["limit"], spent["spent"]) == (granted, live.world.flow("shop").spent[2])
 
 
 def test_a_resumed_rollout_keeps_the_limit_that_it_had_come_to(live: Scene) -> None:
@@ -335,21 +349,19 @@ def test_without_a_budget_nothing_is_limited(live: Scene) -> None:
 # -- lease and shield
 
 
-def test_a_lease_that_ran_out_is_told_when_it_is_resumed(live: Scene) -> None:
-    live.world.rate = 0.0
-    live.world.silent_until = 0.0
-
+@pytest.mark.parametrize("take_up", [operations.resume, operations.promote, operations.stop])
+def test_a_lease_that_ran_out_is_told_when_it_is_taken_up(live: Scene, take_up: Callable[[House, str], Ending]) -> None:
     def die(what: str) -> None:
         if "share=2500" in what and what.startswith("after steer"):
             raise Crash(what)
 
-    live.world.rate, live.world.tick = 100.0, die
+    live.world.tick = die
     with pytest.raises(Crash):
         live.deploy("2.0", "canary")
     live.house.store.locks.break_("shop")
     live.world.tick = lambda _what: None
     live.world.clock.sleep(100)
-    assert operations.resume(live.house, "shop").outcome == "done"
+    assert take_up(live.house, "shop").exit == Exit.DONE
     (over,) = live.told("lease.over")
     assert over["share"] == 2500
     assert 68 <= over["seconds"] <= 70

@@ -130,7 +130,7 @@ GUARDED = replace(
     STATUS,
     baseline=1000,
     environments=(BLUE, GREEN, replace(BLUE, colour="baseline", role="baseline", instances=BLUE.instances[:1])),
-    safety=SafetyView(budget=50, spent=12, shield=True, shielded=31),
+    safety=SafetyView(share=1000, budget=50, spent=12, shield=True, shielded=31),
     problems=(),
 )
 STAGES = (
@@ -192,7 +192,11 @@ VIEWS: dict[str, View] = {
     "chain-broken": BROKEN,
     "status": STATUS,
     "status-guarded": GUARDED,
-    "status-stopped": replace(GUARDED, safety=SafetyView(budget=50, spent=50, over=True)),
+    "status-stopped": replace(GUARDED, share=0, safety=SafetyView(share=1000, budget=50, spent=50, over=True)),
+    "status-lease-over": replace(
+        GUARDED, share=0, lease=NOW - 41, safety=SafetyView(share=3000, budget=50, spent=2, shield=True)
+    ),
+    "status-held": replace(GUARDED, lease=0.0, lock=None),
     "judgement": JUDGED,
     "judgement-passes": replace(JUDGED, decision="passes", stages=STAGES[:1], changed=(), notes=(), seen=0, exit=0),
     "status-warm": WARM,
@@ -235,8 +239,3 @@ def test_every_result_is_json_with_all_its_fields(name: str) -> None:
 
 def test_every_kind_of_result_has_a_rendering() -> None:
     assert {type(view) for view in VIEWS.values()} == set(tables._RENDERERS)
-
-
-def test_a_lease_that_ran_out_is_said() -> None:
-    text = tables.render(replace(STATUS, lease=NOW - 1), NOW)
-    assert "the lease is over: everyone is on stable" in text

@@ -24,6 +24,9 @@ global
   # Without this, a second proxy of the same user could listen on the same port and take half of the connections.
   noreuseport
 """
+# Whoever reads requests keeps a connection, and all commands come over the same entry. With ten connections, the default,
+# ten rollouts at once would leave none to take users back with.
+COMMANDS = "  stats maxconn 200\n"
 SHARED = f"""
 ring {frontend.RING}
   description "one line per request"
@@ -76,7 +79,7 @@ def render(specs: Iterable[Spec], home: Home, *, own: bool, user: int = 0) -> Fi
 def _head(home: Home, *, own: bool, user: int) -> str:
     # The master socket cannot pass on an answer that never ends, so the stream has a socket of its own.
     stream = f"  stats socket {home.requests} mode 600 level operator"
-    settings = f"{GLOBAL}{stream}\n" if own else f"\nglobal\n{stream} uid {user}\n"
+    settings = f"{GLOBAL}{stream}\n{COMMANDS}" if own else f"\nglobal\n{stream} uid {user}\n{COMMANDS}"
     return HEAD + settings + SHARED
 
 

@@ -87,16 +87,24 @@ def _pid(head: bytes) -> int:
 
 
 class Stream:
-    """Reads the rings in a thread, one connection for each worker, across reloads and restarts."""
+    """Reads the rings in a thread, one connection for each worker, across reloads and restarts.
 
-    def __init__(self, service: str, proxy: Proxy, clock: Clock, share: Callable[[], int]) -> None:
+    Streams of several proxies count together with one `tally` for all of them, of which any of them takes: a client
+    that keeps its side is then known wherever it comes in. (To add their samples up is as good for other clients.)
+    """
+
+    def __init__(
+        self, service: str, proxy: Proxy, clock: Clock, share: Callable[[], int], tally: Tally | None = None
+    ) -> None:
         self._master = proxy.master
         self._path = proxy.home.requests
         self._clock = clock
         self._share = share
-        self._tally = Tally(service)
+        self._tally = tally or Tally(service)
         self._lines: dict[int, Line] = {}
+        self._met: set[int] = set()  # workers that were read: what their ring holds was told
         self._finished: set[int] = set()  # workers that have nobody left to serve, or that cannot be reached
+        self._broken: Exception | None = None
         self._selector = selectors.DefaultSelector()
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"requests of {service}", daemon=True)
@@ -123,10 +131,18 @@ class Stream:
         self._close()
 
     def take(self) -> Sample:
-        """Give what was answered since the last call; never waits."""
+        """Give what was answered since the last call; never waits. Raises DriverFailed when nobody reads any more."""
+        if self._broken:
+            raise DriverFailed(f"{self._path}: reading requests ended: {self._broken!r}", "please report this")
         return self._tally.take(self._share())
 
     def _run(self) -> None:
+        try:
+            self._read()
+        except Exception as error:  # noqa: BLE001 - a bug of ours must not look like silence
+            self._broken = error
+
+    def _read(self) -> None:
         next_look = 0.0
         while not self._end.is_set():
             for key, _ in self._selector.select(timeout=0.05):
@@ -145,16 +161,22 @@ class Stream:
                         self._release(worker)
                 elif worker.pid not in self._finished and not worker.old:
                     self._follow(worker, past=True)
-            self._finished &= {w.pid for w in workers}
+            alive = {w.pid for w in workers}
+            self._finished, self._met = self._finished & alive, self._met & alive
         except (DriverFailed, OSError):
             return  # the proxy is being restarted; the next look finds it
 
     def _follow(self, worker: Worker, *, past: bool) -> None:
-        line = Line.open(self._path, worker, past=past)
-        if line is not None:
-            self._lines[worker.pid] = line
-            self._tally.feed(line.begun())
-            self._selector.register(line.connection, selectors.EVENT_READ, worker.pid)
+        again = worker.pid in self._met  # the proxy lets go who does not read; what came meanwhile is not told
+        line = Line.open(self._path, worker, past=past and not again)
+        if line is None:
+            return
+        if again:
+            self._tally.miss(1)  # at least
+        self._met.add(worker.pid)
+        self._lines[worker.pid] = line
+        self._tally.feed(line.begun())
+        self._selector.register(line.connection, selectors.EVENT_READ, worker.pid)
 
     def _release(self, worker: Worker) -> None:
         """Let an old worker end: our connection alone would keep it."""

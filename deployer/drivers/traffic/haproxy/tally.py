@@ -146,6 +146,11 @@ class Tally:
                 elif roll.isdigit():
                     self._client(cell.meaning, int(roll), bucket)
 
+    def miss(self, lines: int) -> None:
+        """Count lines that are known to be missing."""
+        with self._lock:
+            self._lost += lines
+
     def take(self, share: int) -> Sample:
         """Give what was counted since the last call."""
         with self._lock:

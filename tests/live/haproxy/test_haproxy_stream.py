@@ -1,0 +1,149 @@
+"""The request stream when it is hard: many readers, a reader that lags, one that is let go, more than one proxy."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import pytest
+
+from deployer.clock import SystemClock
+from deployer.drivers.traffic.haproxy import render
+from deployer.drivers.traffic.haproxy.stream import Stream
+from deployer.drivers.traffic.haproxy.tally import Tally
+from deployer.errors import DriverFailed
+from deployer.model import Live
+from tests.live.client import burst, get
+from tests.live.proxies import Bench, within
+from tests.live.seen import Seen
+from tests.live.upstream import Upstream
+
+pytestmark = pytest.mark.live
+
+
+def stream(bench: Bench, tally: Tally | None = None) -> Stream:
+    return Stream("shop", bench.traffic._proxy, SystemClock(), lambda: 3000, tally)
+
+
+@contextmanager
+def held(reader: Stream) -> Iterator[None]:
+    """Keep it from reading on, as a process that is stopped."""
+    with reader._tally._lock:
+        yield
+
+
+def test_as_many_readers_as_there_are_rollouts_leave_room_for_commands(
+    bench: Bench, blue: Upstream, green: Upstream
+) -> None:
+    bench.both(blue, green)
+    with ExitStack() as readers:
+        streams = [readers.enter_context(stream(bench)) for _ in range(40)]
+        live = Live("blue", 10000, 0, 1)
+        bench.traffic.steer("shop", live, within(5))
+        assert bench.traffic.read("shop") == live
+        assert get(bench.port).who == "g1"
+        for seen in map(Seen, streams):
+            within(5).until(lambda: seen.requests() == 1, "each is told")  # noqa: B023 -- called at once
+
+
+def test_a_reader_that_lags_is_told_how_much_it_missed(
+    bench: Bench, blue: Upstream, green: Upstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(render, "SHARED", render.SHARED.replace("size 8388608", "size 65536"))
+    bench.both(blue, green)
+    bench.steer(Live("blue", 3000, 0, 1))
+    sent = 8_000
+    with stream(bench) as reader:
+        with held(reader):
+            burst(bench.port, sent)
+        seen = Seen(reader)
+        within(5).until(lambda: seen.requests() > 0, "the rest is told")
+
+        def all_known() -> bool:
+            nonlocal sent
+            get(bench.port)  # the proxy tells of a gap with the next line that it can write
+            sent += 1
+            return seen.requests() + seen.lost == sent
+
+        within(5).until(all_known, "told or known to be missing")
+    assert seen.lost > 1000
+
+
+def test_a_reader_that_was_let_go_comes_back_and_is_told_nothing_twice(
+    bench: Bench, blue: Upstream, green: Upstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(render, "COMMANDS", f"{render.COMMANDS}  stats timeout 200ms\n")  # ten seconds by default
+    bench.both(blue, green)
+    bench.steer(Live("blue", 3000, 0, 1))
+    sent = 6_000  # the ring holds them all; what the kernel keeps for the reader is less
+    with stream(bench) as stopped, stream(bench) as other:
+        kept = Seen(other)
+        with held(stopped):
+            burst(bench.port, sent)
+            worker = bench.master.current(within())[0]
+            within(10).until(lambda: _readers(bench, worker) == 1, "the proxy lets it go")
+        within(5).until(lambda: kept.requests() == sent, "the other one is told all of it")
+        within(5).until(lambda: _readers(bench, worker) == 2, "it comes back")
+        seen = Seen(stopped)
+        get(bench.port)
+        within(5).until(lambda: kept.requests() == sent + 1, "the other one is told")
+        within(5).until(lambda: seen.requests() > 0 and seen.lost > 0, "it is told that it missed something")
+        before = seen.requests()
+        get(bench.port)
+        within(5).until(lambda: seen.requests() == before + 1, "it is told what comes now")
+    assert before < sent, "what it missed is not told later, nor twice"
+    assert kept.lost == 0
+
+
+def _readers(bench: Bench, worker: object) -> int:
+    sessions = bench.master.run(worker, "show sess")  # type: ignore[arg-type]
+    return sum("fe=GLOBAL" in line and "proto=unix_stream" in line for line in sessions.splitlines())
+
+
+def test_a_reader_that_ended_is_no_silence(bench: Bench, blue: Upstream, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench.put("blue", blue)
+    bench.steer(Live("blue"))
+
+    def broken(_: object) -> None:
+        raise ZeroDivisionError("a bug")
+
+    with stream(bench) as reader:
+        monkeypatch.setattr(reader._tally, "feed", broken)
+        get(bench.port)
+
+        def told() -> bool:
+            try:
+                reader.take()
+            except DriverFailed as error:
+                return "a bug" in error.message
+            return False
+
+        within(5).until(told, "it is told")
+
+
+def test_two_proxies_know_the_same_clients(
+    state: Path, program: Path, bench: Bench, blue: Upstream, green: Upstream
+) -> None:
+    """Clients come in at either: all of their answers count, but each client is one throw of the coin."""
+    other = Bench(state / "other", program)
+    try:
+        tally = Tally("shop")
+        for each in (bench, other):
+            each.both(blue, green, sticky=True, shield=False)
+            each.steer(Live("blue", 5000, 0, 7))
+        with stream(bench, tally) as one, stream(other, tally):
+            green.failing = True
+            for roll in range(0, 1_000_000, 50_000):
+                for each in (bench, other, bench):
+                    get(each.port, headers={"cookie": f"deployer-shop=7-{roll}"})
+            told = one.take()
+            deadline = within(5)
+            while told.stable.requests + told.candidate.requests < 60:
+                deadline.check("all are told")
+                told += one.take()
+    finally:
+        other.close()
+    assert (told.stable.requests, told.candidate.requests, told.candidate.errors) == (30, 30, 30)
+    (coins,) = told.coins
+    assert (coins.p, coins.stable.requests, coins.candidate.requests, coins.first_errors) == (0.5, 10, 10, (0, 10))
