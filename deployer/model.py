@@ -302,7 +302,10 @@ class Sample:
     shielded: int = 0
 
     def __add__(self, more: Sample) -> Sample:
-        """Merge what another proxy saw at the same time; the share is that of the left one."""
+        """Merge what another proxy saw at the same time; the share is that of the left one.
+
+        A client that keeps its side and came in at both is then two coins: give such proxies one tally instead.
+        """
         routes: dict[int, tuple[Coins, ...]] = {}
         for number, coins in (*self.routes, *more.routes):
             routes[number] = merged(routes.get(number, ()), coins)

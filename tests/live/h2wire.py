@@ -67,17 +67,18 @@ class H2Client:
     def close(self) -> None:
         self._socket.close()
 
+    def begin(self, method: str, path: str) -> None:
+        """Send a request without a body, and do not wait for its answer."""
+        self._h2.send_headers(self._h2.get_next_available_stream_id(), self._head(method, path), end_stream=True)
+        self._socket.sendall(self._h2.data_to_send())
+
+    def _head(self, method: str, path: str) -> list[tuple[str, str]]:
+        return [(":method", method), (":scheme", "http"), (":authority", self._name), (":path", path)]
+
     def call(self, path: str = "/shop.Shop/Buy") -> tuple[str, str, str]:
         """Give status, body and the trailer grpc-status."""
         stream = self._h2.get_next_available_stream_id()
-        head = [
-            (":method", "POST"),
-            (":scheme", "http"),
-            (":authority", self._name),
-            (":path", path),
-            ("te", "trailers"),
-        ]
-        head.append(("content-length", "5"))
+        head = [*self._head("POST", path), ("te", "trailers"), ("content-length", "5")]
         self._h2.send_headers(stream, head)
         self._h2.send_data(stream, b"\x00\x00\x00\x00\x00", end_stream=True)
         self._socket.sendall(self._h2.data_to_send())

@@ -11,7 +11,7 @@ class Seen:
 
     def __init__(self, samples: Samples) -> None:
         self._samples = samples
-        self.latency = Counts()
+        self.latency = self.candidate_latency = Counts()
         self.stable = self.candidate = self.stable_errors = self.candidate_errors = self.lost = self.share = 0
         self.shielded = self.rest = 0
 
@@ -26,6 +26,7 @@ class Seen:
         self.stable_errors += sample.stable.errors
         self.candidate_errors += sample.candidate.errors
         self.latency += sample.stable
+        self.candidate_latency += sample.candidate
         self.lost += sample.lost
         self.shielded += sample.shielded
         self.rest += sample.rest.requests

@@ -349,6 +349,23 @@ def test_without_a_budget_nothing_is_limited(live: Scene) -> None:
 # -- lease and shield
 
 
+@pytest.mark.parametrize("lease", ["1s", "2s", "4s", "30s"])
+def test_users_are_back_within_the_lease_and_not_before_it_can_be_renewed(live: Scene, lease: str) -> None:
+    live.world.clock.at += 0.3
+    live.deploy("2.0", "canary", manifest={"traffic": {"lease": lease}})
+    seconds = float(lease.removesuffix("s"))
+    given = [moved for moved in live.events if moved.kind == "traffic.changed" and moved.data["share"]]
+    for moved in given:
+        left = moved.data["lease"] - moved.at
+        assert max(1.0, seconds - 1) <= left <= max(2.0, seconds)
+    assert given
+
+
+def test_without_a_lease_no_share_runs_out(live: Scene) -> None:
+    live.deploy("2.0", "canary", manifest={"traffic": {"lease": 0}})
+    assert {before.lease for before in live.world.history} == {0}
+
+
 @pytest.mark.parametrize("take_up", [operations.resume, operations.promote, operations.stop])
 def test_a_lease_that_ran_out_is_told_when_it_is_taken_up(live: Scene, take_up: Callable[[House, str], Ending]) -> None:
     def die(what: str) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from deployer.model import Counts, Live, Sample
 from tests.live.client import burst, get
+from tests.live.h2wire import H2Client
 from tests.live.proxies import Bench, within
 from tests.live.seen import Seen
 from tests.live.upstream import Upstream
@@ -71,6 +72,24 @@ def test_a_client_that_leaves_is_no_error(bench: Bench, blue: Upstream) -> None:
         # The last one has the longest answer; when it is told, the others were.
         within(5).until(lambda: seen.requests() > 0 and (seen.latency.quantile(1) or 0) >= 700, "all are told")
     assert seen.errors == 0
+
+
+def test_who_does_not_wait_for_an_answer_is_timed_as_long_as_he_waited(
+    bench: Bench, blue: Upstream, green: Upstream
+) -> None:
+    """A browser that gives a request up on HTTP/2: nobody failed it, but a candidate that hangs must not look idle."""
+    bench.both(blue, green)
+    bench.steer(Live("blue", 10000, 0, 1, 50))
+    with bench.traffic.samples("shop") as samples:
+        client = H2Client(bench.port)
+        client.begin("GET", "/slow?ms=5000")
+        assert green.begun.wait(5)
+        client.close()
+        seen = Seen(samples)
+        within(4).until(lambda: seen.requests() == 1, "it is told")
+    assert (seen.candidate, seen.errors) == (1, 0)
+    assert seen.candidate_latency.quantile(1) is not None
+    assert bench.traffic.spent("shop") == 0
 
 
 def test_latency_is_that_of_the_answer(bench: Bench, blue: Upstream) -> None:

@@ -89,8 +89,8 @@ def _pid(head: bytes) -> int:
 class Stream:
     """Reads the rings in a thread, one connection for each worker, across reloads and restarts.
 
-    Streams of several proxies count together with one `tally` for all of them, of which any of them takes: a client
-    that keeps its side is then known wherever it comes in. (To add their samples up is as good for other clients.)
+    Streams of several proxies count together with one `tally`, from which any of them takes: a client that keeps its
+    side is then one, wherever it comes in.
     """
 
     def __init__(
