@@ -24,8 +24,8 @@ global
   # Without this, a second proxy of the same user could listen on the same port and take half of the connections.
   noreuseport
 """
-# Whoever reads requests keeps a connection, and all commands come over the same entry. Of ten, the default, ten rollouts
-# at once would leave none to take users back with.
+# Whoever reads requests keeps a connection, and all commands come over the same entry: of ten, the default, ten
+# rollouts at once leave none to take users back with.
 COMMANDS = "  stats maxconn 200\n"
 SHARED = f"""
 ring {frontend.RING}
