@@ -14,7 +14,7 @@ from deployer.engine import Ending
 from deployer.model import FULL, INITIAL, Coins, Counts, Sample, latency_bucket
 from deployer.operations import House
 from tests.house import house, request
-from tests.memory import Flow, World
+from tests.memory import Flow, PaperPulse, World
 
 REPOSITORY = Path(__file__).parents[1]
 
@@ -55,6 +55,7 @@ def rollout(state: Path, users: Users, *, rate: float = 200.0, **more: Any) -> I
     world = World(rate=rate)
     with (
         mock.patch.object(Flow, "_answer", lambda flow, seconds: users.answer(flow, seconds)),
+        mock.patch("deployer.engine.walk.Pulse", PaperPulse),
         house(state, world) as h,
     ):
         operations.deploy(h, request("1.0", "bluegreen", REPOSITORY))
