@@ -10,7 +10,10 @@ NEEDS_PERSON = 8  # deployer.errors.Exit, which is too slow to import before use
 def main() -> int:
     """Run `deploy`; give its exit code (docs/exit-codes.md)."""
     arguments = sys.argv[1:]
-    moved = bool(arguments) and arguments[0] in ("rollback", "abort") and _ahead(arguments)
+    moved = _ahead(arguments) if arguments and arguments[0] in ("rollback", "abort") else ""
+    if moved == "taken back":
+        # A rollback that took users off a candidate has done what it is for: the release before must not go, too.
+        arguments[0] = "abort"
     from deployer.cli import main as whole
 
     code = whole(arguments)
@@ -20,7 +23,7 @@ def main() -> int:
     return code
 
 
-def _ahead(arguments: list[str]) -> bool:
+def _ahead(arguments: list[str]) -> str:
     from deployer.emergency import first
 
     return first(arguments)

@@ -21,11 +21,14 @@ class Record:
         self.command, self.at, self.by, self.reason = command, at, by, reason
 
 
-def write(state: str, service: str, command: str, reason: str) -> None:
-    """Write down what was done just now. A disk that is full must not stop it: the store will say so."""
+def write(state: str, service: str, command: str, reason: str, *, last: bool) -> None:
+    """Write down what is done now; `last` makes it last through a power cut, which takes longer than moving users.
+
+    A disk that is full must not stop it: the store will say so.
+    """
     text = f"command {command}\nat {time.time():.3f}\nby {whoami()}\nreason {' '.join(reason.split())}\n"
     try:
-        replace(_path(state, service), text, 0o600)
+        replace(_path(state, service), text, 0o600, last=last)
     except OSError:
         return
 
@@ -45,8 +48,8 @@ def remove(state: str, service: str) -> None:
     _discard(_path(state, service))
 
 
-def replace(path: str, text: str, mode: int) -> None:
-    """Write a file as a whole, and make it last: `deployer.files.replace` without what that imports."""
+def replace(path: str, text: str, mode: int, *, last: bool = True) -> None:
+    """Write a file as a whole, and make it last if asked: `deployer.files.replace` without what that imports."""
     folder, _, name = path.rpartition("/")
     temporary = f"{folder}/.{name}.{os.getpid()}.{time.monotonic_ns()}"
     try:
@@ -56,13 +59,16 @@ def replace(path: str, text: str, mode: int) -> None:
             data = text.encode()
             while data:
                 data = data[os.write(descriptor, data) :]
-            os.fsync(descriptor)
+            if last:
+                os.fsync(descriptor)
         finally:
             os.close(descriptor)
         os.rename(temporary, path)  # noqa: PTH104 - the same
     except BaseException:
         _discard(temporary)
         raise
+    if not last:
+        return
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)

@@ -12,6 +12,7 @@ from typing import Any
 from deployer import latest
 from deployer.clock import Clock, Deadline
 from deployer.drivers.ports import Drivers
+from deployer.emergency import record
 from deployer.engine.evidence import Evidence
 from deployer.engine.spending import Spending
 from deployer.errors import Aborted, DriverFailed, Exit, LockLost, Refused, TakenBack
@@ -189,7 +190,15 @@ class Run:
         except DriverFailed:
             return  # whoever needs the proxy next finds out, with the patience that is right there
         if taken_back(self.given, live):
-            raise TakenBack("users were taken off the candidate at the proxy, by `deploy abort` or `deploy rollback`")
+            raise self.taken_back()
+
+    def taken_back(self) -> TakenBack:
+        """Say who took the users off the candidate at the proxy, and why."""
+        noted = record.read(str(self.store.folder), self.service)
+        if noted is None:
+            return TakenBack("aborted: users were taken off the candidate at the proxy")
+        reason = f": {noted.reason}" if noted.reason else ""
+        return TakenBack(f"aborted by {noted.by}{reason}", by=noted.by)
 
     def instances(self, colour: Place, release: int = 0) -> tuple[Instance, ...]:
         """Read the instances of a colour (of one release, if given) as they are now."""

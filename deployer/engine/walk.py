@@ -171,6 +171,8 @@ def _failed(run: Run, n: int, step: Step, error: DeployError) -> Ending:
 
 
 def _turn(run: Run, n: int, error: DeployError) -> None:
+    if isinstance(error, TakenBack):
+        error = run.taken_back()  # by whom and why, which a driver cannot know
     run.store.turned_back(run.lock, run.rollout, n, error)
     run.rollout = run.store.rollout(run.rollout.number)
     run.tell("rollout.turned", error=error.message, hint=error.hint, exit=int(error.exit))

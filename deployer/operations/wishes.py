@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NoReturn
 
 from deployer.clock import Deadline
+from deployer.emergency import record
 from deployer.engine import Ending, abort, drive
 from deployer.errors import DeployError, Exit, Locked, Refused
 from deployer.operations.books import write_down
@@ -37,11 +38,24 @@ def promote(house: House, service: str, reason: str = "") -> Ending:
 
 def stop(house: House, service: str, reason: str = "") -> Ending:
     """Abort: stop an unfinished rollout and go back."""
+    if house.store.open_rollout(service) is None and (ended := _ended_already(house, service)):
+        return ended
     rollout = open_rollout(house, service)
     if committed(house, rollout):
         raise Refused(f"r{rollout.release} is promoted already", "`deploy resume` ends it, `deploy rollback` leaves it")
-    ending = _wish(house, rollout, "abort", reason)
-    return _as_asked(ending)
+    ending = _as_asked(_wish(house, rollout, "abort", reason))
+    record.remove(str(house.store.folder), service)
+    return ending
+
+
+def _ended_already(house: House, service: str) -> Ending | None:
+    """Give the end of a rollout whose process saw at the proxy, before it could be asked, that its users were gone."""
+    noted = record.read(str(house.store.folder), service)
+    newest = house.store.rollouts(service, 1)
+    if noted is None or not newest or newest[0].outcome != "reverted" or (newest[0].ended_at or 0) < noted.at - 1:
+        return None
+    record.remove(str(house.store.folder), service)
+    return Ending("reverted", Exit.DONE, newest[0].text, newest[0].number)
 
 
 def pause(house: House, service: str, reason: str = "") -> Ending:
@@ -91,6 +105,8 @@ def _wish(house: House, rollout: Rollout, kind: str, reason: str) -> Ending:
     try:
         with locked(house, rollout.service, f"{kind} of rollout {rollout.number}") as lock:
             run = run_of(house, lock, house.store.rollout(rollout.number))
+            if not run.rollout.open and run.rollout.outcome:  # its process has ended it just now
+                return Ending(run.rollout.outcome, Exit(run.rollout.exit), run.rollout.text, rollout.number)
             run.tell("rollout.resumed", phase=run.rollout.phase, by=whoami())
             if kind != "abort" or run.rollout.phase == "back":  # an abort is recorded with the turn that it is
                 _record(house, lock, rollout, kind, reason)

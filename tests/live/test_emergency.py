@@ -81,6 +81,20 @@ def test_a_running_canary_stands_down_when_its_users_are_taken_back(process_shop
     assert (status["share"], status["rollout"], len(status["environments"])) == (0, None, 1)
 
 
+def test_a_rollback_of_a_running_canary_goes_back_no_further(process_shop: Shop) -> None:
+    shop = process_shop
+    promote(shop)
+    shop.version("3.0")
+    canary = ("canary", "--percent", "20", "--for", "60s", "--version", "3.0")
+    with shop.start(*canary) as process:
+        shop.wait(lambda s: s["share"] == 2000, "the canary has its share")
+        assert "3.0 hangs" in shop.deploy("rollback", "-m", "3.0 hangs").stdout
+        assert process.wait(timeout=20) == 6
+    assert on(shop) == {"2.0"}
+    newest = shop.events("history")[0]["rollouts"][0]
+    assert (newest["strategy"], newest["outcome"]) == ("canary", "reverted")
+
+
 def test_an_abort_of_a_canary_whose_process_hangs(process_shop: Shop) -> None:
     shop = process_shop
     shop.version("2.0")

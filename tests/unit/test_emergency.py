@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deployer import operations
+from deployer import operations, start
 from deployer.clock import Deadline
 from deployer.drivers.traffic.haproxy import state
 from deployer.emergency import asked, card, record, value
-from deployer.engine import Run
-from deployer.errors import Exit, TakenBack
+from deployer.engine import Run, drive
+from deployer.errors import Exit, Refused, TakenBack
 from deployer.model import FULL, Live, Server, other, release_of
 from deployer.operations import books
 from deployer.operations.driving import locked, run_of
@@ -240,7 +242,7 @@ def test_a_rollback_at_the_proxy_is_written_down_by_whoever_comes_next(tmp_path:
     scene = Scene(tmp_path)
     gone_back(scene)
     (tmp_path / card.FOLDER).mkdir()
-    record.write(str(tmp_path), "shop", "rollback", "2.0 is\nslow")
+    record.write(str(tmp_path), "shop", "rollback", "2.0 is\nslow", last=True)
     moves = len(scene.world.history)
     assert callable(how)
     ending = how(scene.house, "shop")
@@ -280,3 +282,37 @@ def test_a_rollout_that_ends_by_itself_is_no_rollback_to_write_down(tmp_path: Pa
     assert books.unwritten(scene.house, drivers, "shop") == 0, "two releases in one colour say nothing"
     with locked(scene.house, "shop", "test") as lock:
         assert books.record_rollback(scene.house, lock, drivers, "shop") is None
+
+
+def test_an_abort_whose_rollout_saw_it_first_is_done_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scene = Scene(tmp_path)
+    on_paper = SimpleNamespace(time=scene.world.clock.now, monotonic_ns=time.monotonic_ns)
+    monkeypatch.setattr("deployer.emergency.record.time", on_paper)
+    run = at_a_share(scene)
+    (tmp_path / card.FOLDER).mkdir()
+    record.write(str(tmp_path), "shop", "abort", "wrong day", last=False)
+    emergency(scene)
+    reverted = drive(run)  # the process that was under way, before anybody could ask it
+    scene.house.store.locks.release(run.lock)
+    assert (reverted.outcome, reverted.exit) == ("reverted", Exit.ABORTED)
+    assert "wrong day" in reverted.text
+    ending = operations.stop(scene.house, "shop", "wrong day")
+    assert (ending.outcome, ending.exit, ending.text) == ("reverted", Exit.DONE, reverted.text)
+    assert record.read(str(tmp_path), "shop") is None
+    with pytest.raises(Refused, match="no unfinished rollout"):
+        operations.stop(scene.house, "shop")
+
+
+def test_a_rollback_that_took_a_candidate_back_leaves_the_release_before_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    called: list[list[str]] = []
+    monkeypatch.setattr("sys.argv", ["deploy", "rollback", "--service", "shop"])
+    monkeypatch.setattr("deployer.emergency.first", lambda _arguments: "taken back")
+    monkeypatch.setattr("deployer.cli.main", lambda arguments: called.append(arguments) or 0)
+    assert start.main() == 0
+    assert called == [["abort", "--service", "shop"]]
+    monkeypatch.setattr("deployer.emergency.first", lambda _arguments: "gone back")
+    monkeypatch.setattr("deployer.cli.main", lambda arguments: called.append(arguments) or 5)
+    assert start.main() == 8
+    assert called[1] == ["rollback", "--service", "shop"]
