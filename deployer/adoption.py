@@ -121,13 +121,24 @@ def _interrupted(observed: Observed, releases: Mapping[int, Release]) -> Interru
 def _under_way(observed: Observed, candidate: Environment) -> bool:
     """Tell whether the environment in the other colour belongs to a rollout that did not end.
 
-    The live value keeps the number of the last rollout that wrote it; a promotion is the last write of one.
+    The live value keeps the number of the last rollout that wrote it; a promotion is the last write of one. A rollout
+    whose share was ended looks like one that was left for good by an emergency, which is all the same: nobody is on its
+    candidate. Only if it had replaced instances of stable, these must come back.
     """
     live = observed.live
     if live is None or live.share or live.baseline or observed.baseline:
         return True
-    stable = observed.environment(live.stable)
-    return _started(candidate) >= live.rollout and _started(candidate) > _started(stable)
+    started = _started(candidate)
+    ended = started == live.rollout and started > _started(observed.environment(live.stable))
+    return started > live.rollout or (ended and _short(observed))
+
+
+def _short(observed: Observed) -> bool:
+    """Tell whether stable has fewer instances than it should."""
+    if observed.stable is None or observed.live is None:
+        return False
+    there = observed.environment(observed.live.stable)
+    return there is None or len(there.healthy()) < observed.stable.manifest.replicas
 
 
 def _started(environment: Environment | None) -> int:
@@ -143,10 +154,8 @@ def _plan(observed: Observed, release: Release, gate: tuple[Step, ...]) -> Plan:
     stable, colour = observed.stable, observed.colour
     users, *rest = way_back(observed, release)
     refill: tuple[Step, ...] = ()
-    if stable is not None and observed.live is not None:
-        there = observed.environment(observed.live.stable)
-        if there is None or len(there.healthy()) < stable.manifest.replicas:  # it was replaced batch by batch
-            refill = (*start(stable, observed.live.stable), attach(stable, observed.live.stable))
+    if stable is not None and observed.live is not None and _short(observed):  # it was replaced batch by batch
+        refill = (*start(stable, observed.live.stable), attach(stable, observed.live.stable))
     beside = (remove(release.manifest, "baseline"),) if observed.baseline else ()
     return Plan.make(
         release.service,

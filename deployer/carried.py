@@ -1,7 +1,8 @@
 """What an instance carries of its release, so that a store that was lost can be rebuilt from what runs.
 
 A container has it as a label, a process beside its spec. Values of secrets are no part of a release, so none is in it.
-What became of the release is left out as well: a label is written once.
+What became of the release is left out as well: a label is written once. So is what was proven of its image: whoever can
+write a label must not prove anything by it; the next deploy asks again who signed.
 """
 
 from __future__ import annotations

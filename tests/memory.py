@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
 from deployer import carried
 from deployer.clock import Deadline
-from deployer.drivers.ports import Drivers, Found, Image, Side
+from deployer.drivers.ports import Drivers, Fault, Found, Image, Side
 from deployer.engine import Run
 from deployer.engine.pulse import beat
 from deployer.errors import DriverFailed, Refused, StepFailed, TakenBack
@@ -96,6 +97,8 @@ class World:
     versions: dict[int, str] = field(default_factory=dict)
     tick: Callable[[str], None] = lambda _what: None
     flows: dict[str, Flow] = field(default_factory=dict)
+    images: set[str] = field(default_factory=set)  # that are kept for releases
+    torn: dict[str, Live] = field(default_factory=dict)  # what a worker of the proxy does instead of what its file says
     carried: dict[str, Found] = field(default_factory=dict)  # whose an instance is, and what it carries; by its name
 
     def flow(self, service: str) -> Flow:
@@ -165,6 +168,19 @@ class MemoryRuntime:
     def census(self) -> tuple[Found, ...]:
         there = sorted(self.world.instances.values(), key=lambda i: (i.service, i.release, i.index))
         return tuple(replace(self.world.carried[i.name], instance=i) for i in there if i.name in self.world.carried)
+
+    def strangers(self, service: str) -> tuple[str, ...]:
+        like = re.compile(rf"{re.escape(service)}-r\d+-\d+")
+        return tuple(n for n in sorted(self.world.instances) if like.fullmatch(n) and not self._mine(n))
+
+    def leftovers(self, keep: Sequence[Release]) -> tuple[str, ...]:
+        needed = {r.image_id for r in keep}
+        return tuple(sorted(self.world.images - needed))
+
+    def sweep(self, keep: Sequence[Release]) -> tuple[str, ...]:
+        gone = self.leftovers(keep)
+        self.world.images -= set(gone)
+        return gone
 
     def ensure(self, spec: InstanceSpec, deadline: Deadline) -> Instance:
         self.world.touch(f"before ensure {spec.name}")
@@ -289,6 +305,15 @@ class MemoryTraffic:
 
     def services(self) -> tuple[str, ...]:
         return tuple(sorted(self.world.live))
+
+    def faults(self, service: str) -> tuple[Fault, ...]:
+        self._answer()
+        does, says = self.world.torn.get(service), self.world.live.get(service)
+        return () if does in (None, says) else (Fault(f"a worker does {does}, its files say {says}"),)
+
+    def mend(self, service: str, deadline: Deadline) -> None:
+        self.world.torn.pop(service, None)
+        self.steer(service, self.world.live[service], deadline)
 
     def forget(self, service: str, deadline: Deadline) -> None:
         self.world.live.pop(service, None)

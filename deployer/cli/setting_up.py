@@ -73,15 +73,19 @@ def _ask(answers: InitAnswers, known: set[str]) -> InitAnswers:
 
 @click.command("doctor")
 @common("file", "destination")
-def doctor(common: Common) -> int:
-    """Check this machine, and whether records, runtime and proxy agree; exit 8 when something needs a person."""
-    from deployer.doctor import examine
+@click.option("--fix", "mend", is_flag=True, help="Put right what is safe, and look again.")
+def doctor(common: Common, mend: bool) -> int:
+    """Check this machine, and whether records, runtime and proxy agree; exit 8 when something needs a person.
+
+    Each difference comes with its remedy. --fix does the safe ones: none takes from users what serves them.
+    """
+    from deployer.doctor import examine, fix
 
     manifest: Manifest | None = None
     if common.file.exists():
         manifest = load(common.file, destination=common.destination or "", environ=os.environ).manifest
     with house(common, view=False) as opened:
-        view = examine(opened, manifest)
+        view = fix(opened, manifest) if mend else examine(opened, manifest)
         print_result(view, common.output)
     return int(Exit.NEEDS_PERSON if any(f.level == "bad" for f in view.findings) else Exit.DONE)
 

@@ -87,6 +87,18 @@ class Runtime(Protocol):
         """Read every instance there is that a deployer made, of any service and any store."""
         ...
 
+    def strangers(self, service: str) -> tuple[str, ...]:
+        """Name what is called as an instance of the service is, and is not ours: it is never touched."""
+        ...
+
+    def leftovers(self, keep: Sequence[Release]) -> tuple[str, ...]:
+        """Name what is ours and that no release in `keep` and no instance has: images, snapshots, half-made things."""
+        ...
+
+    def sweep(self, keep: Sequence[Release]) -> tuple[str, ...]:
+        """Remove the `leftovers`; give what was removed."""
+        ...
+
 
 class Samples(Protocol):
     """The requests of a service as they are answered."""
@@ -94,6 +106,15 @@ class Samples(Protocol):
     def take(self) -> Sample:
         """Give what was answered since the last call; never waits."""
         ...
+
+
+@dataclass(frozen=True)
+class Fault:
+    """Where a proxy and its files differ: what is so, and whether `Traffic.mend` puts it right; else what does."""
+
+    text: str
+    mendable: bool = True
+    remedy: str = ""
 
 
 class Traffic(Protocol):
@@ -169,6 +190,17 @@ class Traffic(Protocol):
 
     def services(self) -> tuple[str, ...]:
         """Name the services that the proxy's files know, sorted; nothing is asked or started."""
+        ...
+
+    def faults(self, service: str) -> tuple[Fault, ...]:
+        """Compare the files with what they should be, and every worker with the files; nothing is changed."""
+        ...
+
+    def mend(self, service: str, deadline: Deadline) -> None:
+        """Make files and workers agree: the files are what holds, or what the proxy does where they are lost.
+
+        Raises DriverFailed, moving nobody, when users would be sent where no server is up.
+        """
         ...
 
 

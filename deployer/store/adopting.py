@@ -83,12 +83,12 @@ def adopt(
             for release in known.releases:
                 add_release_row(db, release)
             _numbers(db, known)
-            _ports(db, known)
+            set_ports(db, known)
             if known.rollout:
-                _rollout(db, known, known.rollout, now, by)
+                add_interrupted(db, known, known.rollout, now, by)
             _set(db, f"adopted:{known.service}", json.dumps({"at": now, "by": by}))
             store.audit.add(db, _deed(known))
-        _begin_after(db, last_rollout)
+        begin_rollouts_after(db, last_rollout)
 
 
 def adopted(store: Store, service: str) -> Adopted | None:
@@ -135,7 +135,8 @@ def _numbers(db: sqlite3.Connection, known: Recovered) -> None:
     _set(db, f"last-release:{known.service}", str(known.last_release))
 
 
-def _ports(db: sqlite3.Connection, known: Recovered) -> None:
+def set_ports(db: sqlite3.Connection, known: Recovered) -> None:
+    """Record the ports that instances have, in the transaction of the caller."""
     for port in known.ports:
         db.execute(
             "insert or replace into ports values (?, ?, ?, ?, null)",
@@ -143,7 +144,8 @@ def _ports(db: sqlite3.Connection, known: Recovered) -> None:
         )
 
 
-def _rollout(db: sqlite3.Connection, known: Recovered, rollout: Interrupted, now: float, by: str) -> None:
+def add_interrupted(db: sqlite3.Connection, known: Recovered, rollout: Interrupted, now: float, by: str) -> None:
+    """Record a rollout that was under way, in the transaction of the caller."""
     plan = rollout.plan
     db.execute(
         "insert into rollouts (number, service, strategy, origin, release, plan, phase, outcome, exit, text,"
@@ -170,7 +172,7 @@ def _rollout(db: sqlite3.Connection, known: Recovered, rollout: Interrupted, now
     )
 
 
-def _begin_after(db: sqlite3.Connection, last: int) -> None:
+def begin_rollouts_after(db: sqlite3.Connection, last: int) -> None:
     """Let the next rollout have a number that none had before: proxies count and salt by it."""
     done = db.execute("update sqlite_sequence set seq = max(seq, ?) where name = 'rollouts'", (last,))
     if not done.rowcount:

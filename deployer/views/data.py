@@ -243,12 +243,16 @@ class ChainView(View):
 
 @dataclass(frozen=True)
 class Finding(View):
-    """One thing that `deploy doctor` looked at; `level` is ok, warn or bad."""
+    """One thing that `deploy doctor` looked at; `level` is ok, warn or bad, or fixed where it was.
+
+    `fix` is what `--fix` does about it, or has done; empty where a person must.
+    """
 
     level: str
     what: str
     text: str
     remedy: str = ""
+    fix: str = ""
 
 
 @dataclass(frozen=True)

@@ -34,7 +34,7 @@ CODES = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "c
 OUTCOMES = {"done": "green", "reverted": "yellow", "held": "cyan", "stuck": "red"}
 STATES = {"running": "green", "created": "yellow", "exited": "red"}
 STANDINGS = {"good": "green", "rolled-back": "yellow", "failed": "red"}
-LEVELS = {"ok": ("✓", "green"), "warn": ("!", "yellow"), "bad": ("✗", "red")}
+LEVELS = {"ok": ("✓", "green"), "warn": ("!", "yellow"), "bad": ("✗", "red"), "fixed": ("✓", "cyan")}
 ROLES = {"stable": "bold", "candidate": "cyan", "baseline": "dim", "left over": "yellow"}
 
 
@@ -229,8 +229,11 @@ def _doctor(view: DoctorView, now: float, ink: Ink) -> list[str]:  # noqa: ARG00
     for finding in view.findings:
         mark, style = LEVELS[finding.level]
         out.append(f"{ink(mark, style)} {ink(finding.what, 'bold')}: {one_line(finding.text)}")
-        if finding.remedy:
-            out.append(f"    → {one_line(finding.remedy)}")
+        remedy = finding.remedy or (f"`deploy doctor --fix`: {finding.fix}" if finding.fix else "")
+        if finding.level == "fixed":
+            remedy = f"fixed: {finding.fix}"
+        if remedy:
+            out.append(f"    → {one_line(remedy)}")
     return out
 
 

@@ -205,3 +205,25 @@ def test_the_preview_is_an_address_with_headers(bench: TrafficBench) -> None:
     base, headers = bench.traffic.preview("shop")
     assert base.startswith("http")
     assert all(isinstance(v, str) for v in headers.values())
+
+
+def test_a_proxy_and_its_files_agree_after_whatever_is_asked(bench: TrafficBench) -> None:
+    put(bench, "blue", "b1")
+    servers = put(bench, "green", "g1", "g2")
+    bench.traffic.steer("shop", Live("blue", 2500, 0, 3), bench.within())
+    assert bench.traffic.faults("shop") == ()
+    bench.traffic.drain("shop", "green", [servers[1].name], bench.within())
+    assert bench.traffic.faults("shop") == ()
+    bench.traffic.detach("shop", "green", [servers[1].name], bench.within())
+    assert bench.traffic.faults("shop") == ()
+
+
+def test_mending_what_is_right_changes_nothing(bench: TrafficBench) -> None:
+    put(bench, "blue", "b1")
+    put(bench, "green", "g1")
+    live = Live("blue", 2500, 0, 3)
+    bench.traffic.steer("shop", live, bench.within())
+    before = bench.traffic.servers("shop", "green")
+    bench.traffic.mend("shop", bench.within())
+    assert bench.traffic.read("shop") == live
+    assert bench.traffic.servers("shop", "green") == before

@@ -17,7 +17,7 @@ import pytest
 from deployer import carried, operations, queries
 from deployer.drivers.ports import Found
 from deployer.errors import DriverFailed, Locked, Refused, StoreDamaged
-from deployer.model import Live, SecretText
+from deployer.model import Live, SecretText, Signature
 from deployer.operations import Ending, Survey
 from deployer.store import Store, damage
 from deployer.store.adopting import is_blank
@@ -201,6 +201,24 @@ def test_a_release_that_was_rolled_back_is_not_gone_to_again(scene: Scene) -> No
     with pytest.raises(Refused, match="was itself rolled back"):
         operations.rollback(scene.house, "shop", to=2)
     assert operations.rollback(scene.house, "shop", to=2, force=True).outcome == "done"
+
+
+@pytest.mark.parametrize("command", ["rollback", "abort"])
+def test_what_an_emergency_moved_at_the_proxy_is_not_moved_again(scene: Scene, command: str) -> None:
+    """The store is lost before the emergency is written down: users are where it put them."""
+    scene.deploy("1.0")
+    scene.deploy("2.0", **({"options": {"hold": True}, "strategy": "canary"} if command == "abort" else {}))
+    live = replace(scene.live, share=0, lease=0, baseline=0)
+    scene.world.live["shop"] = live if command == "abort" else replace(live, stable="blue", warm=0)
+    moved = scene.live
+    lose(scene)
+    adopt(scene)
+
+    assert scene.live == moved
+    assert roles(scene) == {"blue": ("1.0", "stable"), "green": ("2.0", "warm")}
+    assert scene.house.store.open_rollout("shop") is None
+    assert scene.house.store.release("shop", 2).standing == "rolled-back"
+    assert scene.deploy("3.0").outcome == "done"
 
 
 def test_history_says_since_when_it_is_known(scene: Scene) -> None:
@@ -609,6 +627,16 @@ def test_a_record_is_read_as_it_was_written(scene: Scene) -> None:
     release = scene.house.store.release("shop", 1)
 
     assert carried.read(carried.write(release)) == replace(release, standing="new")
+
+
+def test_a_record_proves_nothing_of_who_signed(scene: Scene) -> None:
+    scene.deploy("1.0")
+    signed = replace(
+        scene.house.store.release("shop", 1), signature=Signature("shop@sha256:1", "k" * 64, "cosign.pub", True)
+    )
+
+    assert "cosign.pub" not in carried.write(signed)
+    assert carried.read(carried.write(signed)).signature is None
 
 
 def test_the_record_of_another_release_is_not_believed(scene: Scene) -> None:

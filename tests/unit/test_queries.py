@@ -85,10 +85,10 @@ def test_an_engine_that_does_not_answer_says_nothing_about_its_instances(
     deploy(shop, "1.0")
     monkeypatch.setattr(MemoryRuntime, "instances", silent)
     view = queries.status(shop, "shop")
-    told = [f.text for f in doctor.examine(shop, None).findings if f.what == "shop"]
+    told = [(f.text, f.remedy) for f in doctor.examine(shop, None).findings if f.what == "shop"]
 
     assert headline(shop) == "shop  what is live could not be read"
     assert not view.read
     assert view.problems == ("no engine answers\n  → start it",)
     assert view.next == "`deploy doctor` says what is missing"
-    assert told == ["no engine answers\n  → start it"], "nothing is said to be gone"
+    assert told == [("no engine answers", "start it")], "nothing is said to be gone"

@@ -124,6 +124,8 @@ DOCTOR = DoctorView(
         Finding("ok", "state folder", "/var/lib/deployer, 7000 MiB free"),
         Finding("warn", "shop", "rollout 7 is unfinished and nobody drives it", "`deploy resume` or `deploy abort`"),
         Finding("bad", "Docker engine", "no engine answers", "start it"),
+        Finding("bad", "shop", "shop-r2-2 is gone, of r2 (2.0), which is stable", "", "start what is missing of r2"),
+        Finding("fixed", "shop", "ports are held for instances that are gone: 21007", "", "give the ports back"),
     )
 )
 GUARDED = replace(

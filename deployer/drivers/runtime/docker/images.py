@@ -124,6 +124,27 @@ class Shelf:
                     removed += self._remove(client, release)
         return tuple(removed)
 
+    def unneeded(self, keep: Sequence[Release]) -> tuple[str, ...]:
+        """Name the tags of ours on images that no release in `keep` and no container has."""
+        needed = {release.image_id for release in keep}
+        with self._engine.client("our images", CALL) as client:
+            needed |= {c.attrs["ImageID"] for c in client.containers.list(all=True, sparse=True)}
+            images = [i for i in client.images.list(filters={"reference": f"{self._owner}/*"}) if i.id not in needed]
+        return tuple(sorted(tag for image in images for tag in image.tags if tag.startswith(f"{self._owner}/")))
+
+    def untag(self, names: Sequence[str]) -> tuple[str, ...]:
+        """Take tags of ours away, and with the last one of an image the image; give those that were taken."""
+        removed = []
+        for name in names:
+            try:
+                with self._engine.client(f"remove image {name}") as client:
+                    client.images.remove(name)
+                removed.append(name)
+            except DriverFailed as error:
+                if not in_use(error):  # else a container was made of it just now
+                    raise
+        return tuple(removed)
+
     def _remove(self, client: docker.DockerClient, release: Release) -> list[str]:
         """Remove our tag, and the one it was pulled by; what a person built or tagged stays."""
         repository, tag = self._name(release)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -111,6 +112,22 @@ class DockerRuntime:
             containers = client.containers.list(all=True, filters={"label": wanted}, ignore_removed=True)
             seen = [found for container in containers if (found := _found(container)) is not None]
         return tuple(sorted(seen, key=lambda f: (f.instance.service, f.instance.release, f.instance.index)))
+
+    def strangers(self, service: str) -> tuple[str, ...]:
+        """Name the containers that are called as an instance of the service is, and are not ours."""
+        with self._engine.client(f"containers called {service}") as client:
+            # The engine looks for the pattern anywhere in the name, which begins with a slash.
+            like = f"^/?{re.escape(service)}-r[0-9]+-[0-9]+$"
+            found = client.containers.list(all=True, filters={"name": like}, ignore_removed=True)
+            return tuple(sorted(str(container.name) for container in found if not self._mine(container)))
+
+    def leftovers(self, keep: Sequence[Release]) -> tuple[str, ...]:
+        """Name the tags of ours on images that no release in `keep` and no container has."""
+        return self._shelf.unneeded(keep)
+
+    def sweep(self, keep: Sequence[Release]) -> tuple[str, ...]:
+        """Take these tags away, and with the last one of an image the image."""
+        return self._shelf.untag(self._shelf.unneeded(keep))
 
     def _mine(self, container: Container) -> bool:
         return container.labels.get(f"{options.PREFIX}installation") == self._installation

@@ -23,7 +23,7 @@ from deployer.events import Tell
 from deployer.model import Release
 
 KIND = "dir:sha256:"
-ABANDONED = 86_400.0  # seconds after which a half-made copy belongs to nobody
+ABANDONED = 86_400.0  # seconds after which what no record names belongs to nobody, not even to a deploy that begins
 # Never part of what runs; bytecode would make the name depend on what was imported before.
 LEFT_OUT = frozenset({".git", ".hg", ".svn", "__pycache__"})
 
@@ -72,10 +72,14 @@ class Artifacts:
             shutil.rmtree(self._place(identity))
         return tuple(removed)
 
+    def unneeded(self, needed: set[str]) -> tuple[Path, ...]:
+        """Give the snapshots that are not needed, and half-made copies; of either only what is old."""
+        return tuple(p for p in sorted(self._folder.glob("*")) if KIND + p.name not in needed and abandoned(p))
+
     def _sweep(self) -> None:
         """Remove copies whose maker was killed, long ago enough that nobody can still be at work on them."""
         for copy in self._folder.glob(".new-*"):
-            if time.time() - copy.stat().st_mtime > ABANDONED:
+            if abandoned(copy):
                 shutil.rmtree(copy, ignore_errors=True)
 
     def _place(self, identity: str) -> Path:
@@ -113,6 +117,14 @@ class Artifacts:
                     # Several instances and later rollbacks run from these files. Folders stay writable, or else their
                     # owner could not even remove them.
                     place.chmod(0o555 if kind == "program" else 0o444)
+
+
+def abandoned(path: Path) -> bool:
+    """Tell whether a file or folder was left as it is for so long that nobody can still be at work on it."""
+    try:
+        return time.time() - path.lstat().st_mtime > ABANDONED
+    except FileNotFoundError:
+        return False
 
 
 def _kind(path: Path) -> str:

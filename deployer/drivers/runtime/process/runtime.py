@@ -20,7 +20,7 @@ from pathlib import Path
 from deployer import carried, files, supervisor
 from deployer.clock import Clock, Deadline
 from deployer.drivers.ports import Found, Image
-from deployer.drivers.runtime.process import program, record
+from deployer.drivers.runtime.process import artifacts, program, record
 from deployer.drivers.runtime.process.artifacts import Artifacts
 from deployer.drivers.runtime.process.record import Record
 from deployer.drivers.runtime.surroundings import chosen_secrets, environment, split_address
@@ -136,6 +136,29 @@ class ProcessRuntime:
             for folder, known in self._folders()
         ]
         return tuple(sorted(seen, key=lambda f: (f.instance.service, f.instance.release, f.instance.index)))
+
+    def strangers(self, service: str) -> tuple[str, ...]:
+        """Name the instances of the service in this folder that belong to another store."""
+        others = ((f.name, r) for f, r in self._folders() if r.installation != self._installation)
+        return tuple(sorted(name for name, known in others if known.service == service))
+
+    def leftovers(self, keep: Sequence[Release]) -> tuple[str, ...]:
+        """Name snapshots that no release in `keep` and no instance has, and folders of instances that never began."""
+        return tuple(str(path) for path in self._unneeded(keep))
+
+    def sweep(self, keep: Sequence[Release]) -> tuple[str, ...]:
+        """Remove the `leftovers`; give what was removed."""
+        unneeded = self._unneeded(keep)
+        for path in unneeded:
+            shutil.rmtree(path)
+        return tuple(str(path) for path in unneeded)
+
+    def _unneeded(self, keep: Sequence[Release]) -> tuple[Path, ...]:
+        needed = {release.image_id for release in keep} | {known.image for _, known in self._folders()}
+        services = sorted((self._folder / "artifacts").glob("*"))
+        snapshots = [path for folder in services for path in self._artifacts(folder.name).unneeded(needed)]
+        begun = [p for p in sorted(self._place("x").parent.glob("*")) if record.load(p) is None]
+        return (*snapshots, *(p for p in begun if artifacts.abandoned(p) and not self._alive(p)))
 
     def _artifacts(self, service: str) -> Artifacts:
         return Artifacts(self._folder / "artifacts" / service, self._folder)

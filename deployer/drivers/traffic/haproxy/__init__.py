@@ -16,6 +16,7 @@ What is where:
     stream    the requests as they are answered, from every worker
     tally     what they add up to
     clients   those of them that keep their side
+    examining where the files and what runs differ
     home      the folder: what lies where, atomic writes, the lock
 """
 

@@ -18,17 +18,28 @@ class Cards:
 
     def write(self, service: str, proxy: Proxy) -> None:
         """Write the card of a service, unless it is there."""
-        home = proxy.home
-        wanted = card.Card(str(proxy.master.path), str(home.state), str(home.root / "lock")).text()
-        path = Path(card.path(str(self._state), service))
+        path = self._path(service)
         try:
-            if path.exists() and path.read_text() == wanted:
+            if self.right(service, proxy):
                 return
             path.parent.mkdir(mode=0o700, exist_ok=True)
-            files.replace(path, wanted)
+            files.replace(path, _text(proxy))
         except OSError as error:
             raise DriverFailed(f"{path} cannot be written: {error.strerror}", "is the disk full?") from None
 
+    def right(self, service: str, proxy: Proxy) -> bool:
+        """Tell whether a service has its card."""
+        path = self._path(service)
+        return path.exists() and path.read_text() == _text(proxy)
+
     def remove(self, service: str) -> None:
         """Forget a service that the proxy does not serve any more."""
-        Path(card.path(str(self._state), service)).unlink(missing_ok=True)
+        self._path(service).unlink(missing_ok=True)
+
+    def _path(self, service: str) -> Path:
+        return Path(card.path(str(self._state), service))
+
+
+def _text(proxy: Proxy) -> str:
+    home = proxy.home
+    return card.Card(str(proxy.master.path), str(home.state), str(home.root / "lock")).text()

@@ -10,10 +10,11 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 from deployer.clock import Clock, Deadline
-from deployer.drivers.ports import Samples
+from deployer.drivers.ports import Fault, Samples
 from deployer.drivers.traffic.haproxy import backend, claims, frontend, home, loading, spec, state
 from deployer.drivers.traffic.haproxy.attaching import Attaching
 from deployer.drivers.traffic.haproxy.cards import Cards
+from deployer.drivers.traffic.haproxy.examining import Examination
 from deployer.drivers.traffic.haproxy.leaving import Leaving
 from deployer.drivers.traffic.haproxy.live import LiveMap
 from deployer.drivers.traffic.haproxy.master import Worker
@@ -209,6 +210,41 @@ class HAProxyTraffic:
     def services(self) -> tuple[str, ...]:
         """Name the services that the proxy's files know, sorted; nothing is asked or started."""
         return tuple(sorted(spec.load_all(self._home.services)))
+
+    def faults(self, service: str) -> tuple[Fault, ...]:
+        """Compare the files with what they should be, and every worker with the files; nothing is changed."""
+        if not self._home.services.is_dir():
+            return ()
+        deadline = self._soon()
+        with self._home.locked(deadline):
+            self._proxy.ready(deadline)
+            found = tuple(self._examination(deadline).faults(service))
+        readable = all(fault.mendable for fault in found)
+        if self._cards and readable and self._knows(service) and not self._cards.right(service, self._proxy):
+            return (*found, Fault(f"the emergency card of {service} is missing or wrong: going back takes longer"))
+        return found
+
+    def mend(self, service: str, deadline: Deadline) -> None:
+        """Make files and workers agree: the files are what holds, or what the proxy does where they are lost.
+
+        What an emergency did at the proxy holds too. Raises DriverFailed, moving nobody, when users would be sent where
+        no server is up.
+        """
+        with self._home.locked(deadline):
+            self._proxy.ready(deadline)
+            wanted, moves = self._examination(deadline).wanted(service)
+            if moves:
+                self._refuse_nowhere(service, wanted, deadline)
+            loading.mend(self._proxy, self._live, deadline)
+            missing = self._examination(deadline).missing(self._spec(service))
+        for place, servers in missing.items():
+            self.attach(service, place, servers, deadline)
+        self.steer(service, wanted, deadline)
+        if self._cards:
+            self._cards.write(service, self._proxy)
+
+    def _examination(self, deadline: Deadline) -> Examination:
+        return Examination(self._proxy, self._live, self._servers, deadline)
 
     def _end_baseline(self, service: str, deadline: Deadline) -> None:
         with self._home.locked(deadline):

@@ -73,6 +73,10 @@ class Home:
         if not self.token.exists():
             write(self.token, secrets.token_urlsafe(24) + "\n", 0o600)
 
+    def has_token(self) -> bool:
+        """Tell whether the secret of the preview route is there, and only its owner can read it."""
+        return bool((read(self.token) or "").strip()) and not self.token.stat().st_mode & 0o077
+
     def remove(self) -> None:
         """Remove everything, the lock last."""
         self.config.unlink(missing_ok=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -23,6 +23,7 @@ def load(running: Proxy, live: LiveMap, specs: Mapping[str, Spec], deadline: Dea
     The caller holds the lock of the folder.
     """
     place = running.home
+    remember(running, live, specs, deadline)
     files = files_of(running, specs, place)
     before = spec.load_all(place.services)
     loaded = _runs(running, live, files, deadline)
@@ -31,6 +32,37 @@ def load(running: Proxy, live: LiveMap, specs: Mapping[str, Spec], deadline: Dea
     with _restored(place):
         if not loaded:
             _refuse_taken(running, before, specs)
+            _validate(running, specs)
+        _write(place, specs, files)
+        if not loaded:
+            _reload(running, live, deadline)
+
+
+def remember(running: Proxy, live: LiveMap, specs: Iterable[str], deadline: Deadline) -> None:
+    """Write live values that the file has lost from what the proxy does: a reload would begin with none of them."""
+    known = state.load(running.home.state)
+    lost = [service for service in specs if state.understood(service, known.get(service)) is None]
+    if not lost or not running.master.answers():
+        return
+    there = live.values(deadline)
+    found = {service: there[service] for service in lost if state.understood(service, there.get(service))}
+    if found:
+        state.save(running.home.state, {**known, **found})
+
+
+def mend(running: Proxy, live: LiveMap, deadline: Deadline) -> None:
+    """Write all files anew from what the proxy knows about its services, and load them where it runs others.
+
+    The caller holds the lock of the folder.
+    """
+    place = running.home
+    specs = spec.load_all(place.services)
+    files = files_of(running, specs, place)
+    loaded = _runs(running, live, files, deadline) and place.has_token()
+    if not place.has_token():
+        place.token.unlink(missing_ok=True)
+    with _restored(place):
+        if not loaded:
             _validate(running, specs)
         _write(place, specs, files)
         if not loaded:

@@ -129,7 +129,12 @@ def load(folder: Path, service: str) -> Spec | None:
     try:
         return Spec.model_validate_json(text)
     except ValidationError as error:
-        raise DriverFailed(f"{path} is not readable: {error}", "it was edited, or written by a newer version") from None
+        first = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(map(str, first["loc"]))
+        raise DriverFailed(
+            f"{path} is not readable: {where + ': ' if where else ''}{first['msg']}",
+            "it was edited, or written by a newer version; move it away and `deploy doctor --fix` writes it anew",
+        ) from None
 
 
 def load_all(folder: Path) -> dict[str, Spec]:

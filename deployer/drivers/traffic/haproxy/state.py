@@ -41,11 +41,21 @@ def encode(live: Live, spent: int = 0) -> str:
 def decode(service: str, text: str) -> Live:
     """Read a live value. Raises DriverFailed for one that somebody else wrote."""
     match = _VALUE.fullmatch(text)
-    if match is None or int(match[2]) + int(match[7] or 0) > FULL:
+    if match is None or not _fits(text):
         raise DriverFailed(f"the proxy's value for {service} is {text!r}", "`deploy doctor` tells what wrote it")
     colour: Colour = "blue" if match[1] == "blue" else "green"
     share, lease, rollout, budget, baseline, warm = (int(match[n] or 0) for n in (2, 3, 4, 5, 7, 8))
     return Live(colour, share, lease, rollout, budget, baseline, warm)
+
+
+def understood(service: str, text: str | None) -> Live | None:
+    """Read a live value; None for none, and for one that somebody else wrote."""
+    return decode(service, text) if text is not None and _fits(text) else None
+
+
+def _fits(text: str) -> bool:
+    match = _VALUE.fullmatch(text)
+    return match is not None and int(match[2]) + int(match[7] or 0) <= FULL
 
 
 def spent(text: str) -> int:

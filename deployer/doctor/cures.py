@@ -1,0 +1,242 @@
+"""What puts a difference right. None takes from users what serves them; what was done is seen by looking again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from deployer.adoption import Seen, read_records, recover
+from deployer.clock import Deadline
+from deployer.doctor.difference import Cure
+from deployer.doctor.sight import Sight
+from deployer.emergency import record as notes
+from deployer.errors import DriverFailed, LockLost, StepFailed
+from deployer.model import Colour, Environment, Instance, InstanceSpec, Live, Place, Server, indices
+from deployer.operations import House
+from deployer.operations.books import record_rollback
+from deployer.operations.driving import port_usable
+from deployer.store import Lock
+from deployer.store.upkeep import catch_up, last_rollout
+
+PROXY_SECONDS = 30.0
+START_SECONDS = 120.0
+
+
+def refill(house: House, sight: Sight, place: Place) -> Cure:
+    """Start what is missing of an environment, wait until it is healthy, and let the proxy know all of it."""
+    environment = sight.environments[place]
+
+    def do(lock: Lock | None) -> None:
+        release = sight.releases[environment.release]
+        secrets = house.vault.load(release.service, release.number, frozenset(release.manifest.secrets))
+        rollout = max(i.rollout for i in environment.instances)
+        for index in indices(place, release.manifest.replicas):
+            _fence(house, lock)
+            port = house.store.port(release.service, release.number, index, house.ports, port_usable)
+            spec = InstanceSpec(release, place, index, rollout, f"127.0.0.1:{port}", secrets)
+            sight.drivers.runtime.ensure(spec, Deadline.after(house.clock, START_SECONDS))
+        instances = _standing(sight, environment)
+        _await_healthy(house, sight, environment, instances)
+        _fence(house, lock)
+        _attach(house, sight, place, instances)
+
+    return Cure(f"start what is missing of r{environment.release} ({place})", do)
+
+
+def attach(house: House, sight: Sight, place: Place) -> Cure:
+    """Let the proxy know the instances of an environment."""
+    environment = sight.environments[place]
+
+    def do(lock: Lock | None) -> None:
+        _fence(house, lock)
+        _attach(house, sight, place, _standing(sight, environment))
+
+    return Cure(f"let the proxy know r{environment.release} ({place})", do)
+
+
+def configure(house: House, sight: Sight, number: int, place: Colour) -> Cure:
+    """Let the proxy know a service that it has forgotten, with all users on the environment in a place."""
+
+    def do(lock: Lock | None) -> None:
+        release = sight.releases[number]
+        for there, environment in sight.environments.items():
+            if environment.release in sight.releases and there != "baseline":
+                _fence(house, lock)
+                sight.drivers.traffic.configure(sight.releases[environment.release], there, _soon(house))
+                _attach(house, sight, there, _standing(sight, environment))
+        sight.drivers.traffic.configure(release, None, _soon(house))
+        live = sight.drivers.traffic.read(sight.service)
+        if live is None or (live.stable != place and not live.share):
+            everyone = Live(stable=place, rollout=last_rollout(house.store))
+            sight.drivers.traffic.steer(sight.service, everyone, _soon(house))
+
+    return Cure(f"let the proxy know {sight.service} again, all users on r{number} ({place})", do)
+
+
+def remove(house: House, sight: Sight, place: Place, instances: Iterable[Instance], what: str) -> Cure:
+    """Take instances away that have no users: drained, forgotten by the proxy, stopped, their ports given back."""
+    doomed = tuple(instances)
+
+    def do(lock: Lock | None) -> None:
+        if sight.live and place == sight.live.candidate:
+            _no_way_back(house, sight, lock)
+        known = [i.name for i in doomed if i.name in sight.servers[place]]
+        if known:
+            _fence(house, lock)
+            sight.drivers.traffic.drain(sight.service, place, known, _soon(house))
+        for instance in doomed:
+            _fence(house, lock)
+            release = sight.releases.get(instance.release)
+            grace = release.manifest.stop.grace if release else 10.0
+            sight.drivers.runtime.remove(instance, grace, Deadline.after(house.clock, grace + PROXY_SECONDS))
+        if known:
+            sight.drivers.traffic.detach(sight.service, place, known, _soon(house))
+        for instance in doomed:
+            house.store.free_port(sight.service, instance.release, instance.index)
+        if lock and place == sight.record.warm_colour and {i.release for i in doomed} == {sight.record.warm}:
+            house.store.clear_warm(lock)
+
+    return Cure(f"remove {what}", do)
+
+
+def forget_warm(house: House, sight: Sight, number: int) -> Cure:
+    """Forget a warm environment of which nothing stands."""
+
+    def do(lock: Lock | None) -> None:
+        _no_way_back(house, sight, lock)
+        if lock:
+            house.store.clear_warm(lock)
+
+    return Cure(f"forget that r{number} is warm", do)
+
+
+def detach(house: House, sight: Sight, place: Place, names: tuple[str, ...]) -> Cure:
+    """Let the proxy forget servers of which no instance stands."""
+
+    def do(lock: Lock | None) -> None:
+        _fence(house, lock)
+        sight.drivers.traffic.drain(sight.service, place, names, _soon(house))
+        sight.drivers.traffic.detach(sight.service, place, names, _soon(house))
+
+    return Cure(f"let the proxy forget {', '.join(names)} ({place})", do)
+
+
+def to_stable(house: House, sight: Sight, live: Live) -> Cure:
+    """Give all users the stable environment."""
+
+    def do(lock: Lock | None) -> None:
+        _fence(house, lock)
+        everyone = Live(stable=live.stable, rollout=live.rollout)
+        sight.drivers.traffic.steer(sight.service, everyone, _soon(house))
+
+    return Cure(f"give all users the stable environment ({live.stable})", do, urgent=True)
+
+
+def mend(house: House, sight: Sight) -> Cure:
+    """Make the proxy and its files agree."""
+
+    def do(lock: Lock | None) -> None:
+        _fence(house, lock)
+        sight.drivers.traffic.mend(sight.service, _soon(house))
+
+    return Cure("make the proxy and its files agree", do)
+
+
+def free_ports(house: House, sight: Sight, held: tuple[tuple[int, int], ...]) -> Cure:
+    """Give back ports of instances (release, index) that are gone."""
+
+    def do(_lock: Lock | None) -> None:
+        for release, index in held:
+            house.store.free_port(sight.service, release, index)
+
+    return Cure("give the ports back", do)
+
+
+def write_down(house: House, sight: Sight) -> Cure:
+    """Record a rollback whose users were moved at the proxy: what the emergency left to do is done with it."""
+
+    def do(lock: Lock | None) -> None:
+        if lock is None:
+            raise LockLost("the records of a service are only changed under its lock")
+        ending = record_rollback(house, lock, sight.drivers, sight.service)
+        if ending is not None and ending.exit:
+            raise StepFailed(ending.text, "`deploy status`")
+
+    return Cure("write down the rollback", do)
+
+
+def forget_note(house: House, sight: Sight) -> Cure:
+    """Delete the note of an emergency of which nothing is left to do."""
+
+    def do(_lock: Lock | None) -> None:
+        notes.remove(str(house.store.folder), sight.service)
+
+    return Cure("delete the note of the emergency", do)
+
+
+def record(house: House, sight: Sight) -> Cure:
+    """Record what is so: from what the instances carry and the proxy does."""
+
+    def do(lock: Lock | None) -> None:
+        if lock is None:
+            raise LockLost("the records of a service are only changed under its lock")
+        mine = {i.runtime_id for i in sight.instances}
+        found = [f for f in sight.drivers.runtime.census() if f.instance.runtime_id in mine]
+        carried, lost = read_records(found)
+        known = {**carried, **sight.releases}
+        seen = Seen(sight.service, sight.instances, known, lost, sight.live, house.vault.kept(sight.service))
+        records = recover(seen, house.clock.now()).records
+        last = max((i.rollout for i in sight.instances), default=0)
+        catch_up(house.store, lock, records, max(last, sight.live.rollout if sight.live else 0))
+
+    return Cure("record what is so", do)
+
+
+# -- parts
+
+
+def _soon(house: House) -> Deadline:
+    return Deadline.after(house.clock, PROXY_SECONDS)
+
+
+def _no_way_back(house: House, sight: Sight, lock: Lock | None) -> None:
+    """Let nobody go back, by one write, to what is being taken away."""
+    if sight.live and sight.live.warm:
+        _fence(house, lock)
+        sight.drivers.traffic.steer(sight.service, replace(sight.live, warm=0), _soon(house))
+
+
+def _fence(house: House, lock: Lock | None) -> None:
+    if lock:
+        house.store.locks.verify(lock)
+
+
+def _standing(sight: Sight, environment: Environment) -> tuple[Instance, ...]:
+    """Read the instances of an environment as they are now."""
+    return tuple(
+        i
+        for i in sight.drivers.runtime.instances(sight.service)
+        if (i.colour, i.release) == (environment.colour, environment.release)
+    )
+
+
+def _attach(house: House, sight: Sight, place: Place, instances: tuple[Instance, ...]) -> None:
+    servers = [Server(i.name, i.address) for i in instances if i.state == "running"]
+    if not servers:
+        raise DriverFailed(f"nothing in {place} runs", "`deploy logs`")
+    sight.drivers.traffic.attach(sight.service, place, servers, _soon(house))
+
+
+def _await_healthy(house: House, sight: Sight, environment: Environment, instances: tuple[Instance, ...]) -> None:
+    """Wait until each instance passes its own health check as often as it must. Raises StepFailed."""
+    manifest = sight.releases[environment.release].manifest
+    deadline = Deadline.after(house.clock, manifest.health.deadline)
+    for instance in instances:
+        passed, seen = 0, ""
+        while passed < manifest.health.rise:
+            seen = sight.drivers.checks.probe(manifest, instance, deadline)
+            passed = 0 if seen else passed + 1
+            if passed < manifest.health.rise:
+                if deadline.passed():
+                    raise StepFailed(f"{instance.name} is not healthy: {seen}", "`deploy logs`")
+                house.clock.sleep(min(manifest.health.interval, max(deadline.left(), 0.001)))

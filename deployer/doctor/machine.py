@@ -1,0 +1,190 @@
+"""The machine: state folder, disk, clock, programs, and a team's HAProxy."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+from collections.abc import Callable, Iterator
+from importlib.util import find_spec
+from pathlib import Path
+
+from deployer.doctor.difference import Cure, Difference
+from deployer.errors import DeployError, StoreFailed
+from deployer.manifest.models import HAProxy, Manifest
+from deployer.operations import House
+from deployer.store import Lock
+from deployer.store.upkeep import latest
+from deployer.views.text import plural
+
+FREE_BYTES = 200 * 1024**2  # less free space than this endangers the store and every image pull
+FREE_FILES = 10_000  # the same for names of files, where the file system has a limit
+CLOCK_SECONDS = 60.0  # what was recorded may be so much later than now
+ANSWER_WITHIN = 5.0  # seconds for a team's proxy to say how it runs
+STATE = "state folder"
+# What only its owner may read: folders, and files with secrets or records. Patterns below the state folder.
+_PRIVATE = (
+    "deployer.db*",
+    "secrets",
+    "secrets/*",
+    "secrets/*/*.json",
+    "secrets/.config-key",
+    "processes/*",
+    "processes/*/spec.json",
+    "proxy",
+    "proxy/process",
+)
+
+
+def machine(house: House, manifest: Manifest | None) -> Iterator[Difference]:
+    """Look at everything that belongs to no service."""
+    yield from _disk(house.store.folder)
+    yield from _modes(house.store.folder)
+    yield from _whole(house)
+    yield _audit_log(house)
+    yield from _clock(house)
+    yield from _programs(manifest)
+    if manifest is not None and manifest.traffic.haproxy is not None:
+        yield from _team_proxy(manifest.traffic.haproxy)
+
+
+def _tried(what: str, check: Callable[[], str]) -> Difference:
+    """Run a check that gives what it found, or raises with what is wrong and what to do."""
+    try:
+        return Difference("ok", what, check())
+    except DeployError as error:
+        return Difference("bad", what, error.message, error.hint)
+
+
+# -- the state folder
+
+
+def _disk(folder: Path) -> Iterator[Difference]:
+    free = shutil.disk_usage(folder).free
+    names = os.statvfs(folder)
+    text = f"{folder}, {free // 1024**2} MiB free"
+    if free < FREE_BYTES:
+        yield Difference("bad", STATE, text, f"free space: at least {FREE_BYTES // 1024**2} MiB")
+    elif names.f_files and names.f_favail < FREE_FILES:
+        yield Difference("bad", STATE, f"{folder}, room for {names.f_favail} files", f"at least {FREE_FILES}")
+    else:
+        yield Difference("ok", STATE, text)
+
+
+def _modes(folder: Path) -> Iterator[Difference]:
+    """Find what others may read that only its owner should."""
+    there = (folder, *(path for pattern in _PRIVATE for path in sorted(folder.glob(pattern))))
+    for path in there:
+        mode = path.lstat().st_mode
+        if not stat.S_ISLNK(mode) and mode & 0o077:
+            right = 0o700 if stat.S_ISDIR(mode) else 0o600
+            text = f"other users may read {path}" if mode & 0o044 else f"other users may write or enter {path}"
+            cure = Cure(f"chmod {right:o} {path}", _chmod(path, right))
+            yield Difference("warn", STATE, text, f"chmod {right:o} {path}", cure)
+
+
+def _chmod(path: Path, mode: int) -> Callable[[Lock | None], None]:
+    def do(_lock: Lock | None) -> None:
+        try:
+            path.chmod(mode, follow_symlinks=False) if path.is_symlink() else path.chmod(mode)
+        except OSError as error:
+            raise StoreFailed(f"{path}: {error.strerror}", "do it as its owner") from None
+
+    return do
+
+
+def _whole(house: House) -> Iterator[Difference]:
+    try:
+        house.store.database.whole()
+    except StoreFailed as error:
+        yield Difference("bad", "store", error.message, error.hint)
+
+
+def _audit_log(house: House) -> Difference:
+    chain = house.store.audit_log.verify()
+    if chain.broken:
+        return Difference("bad", "audit log", chain.problem, "`deploy audit verify`; compare it with an export")
+    return Difference("ok", "audit log", f"{plural(chain.records, 'record')}, each follows the one before")
+
+
+def _clock(house: House) -> Iterator[Difference]:
+    """A clock that was set back: leases and warm times would last longer than they should."""
+    ahead = latest(house.store) - house.clock.now()
+    if ahead > CLOCK_SECONDS:
+        text = f"it is {ahead:.0f} s before what was recorded last: leases and warm times would last too long"
+        yield Difference("bad", "clock", text, "set the clock; let it be kept right (NTP)")
+
+
+# -- programs
+
+
+def _programs(manifest: Manifest | None) -> Iterator[Difference]:
+    if manifest is None or manifest.runtime == "docker":
+        yield _tried("Docker engine", _engine)
+    if manifest is None or manifest.traffic.haproxy is None:
+        yield _tried("HAProxy", _haproxy)
+    wanted = manifest is not None and bool(manifest.update or any(manifest.hooks.model_dump().values()))
+    yield _ansible(wanted)
+    if manifest is not None and manifest.verify is not None:
+        yield _tried("cosign", _cosign)
+
+
+def _cosign() -> str:
+    from deployer.drivers.signatures.cosign import program
+
+    return f"{program()}, for `verify`"
+
+
+def _engine() -> str:
+    from deployer.clock import SystemClock
+    from deployer.drivers.runtime.docker import DockerRuntime
+
+    DockerRuntime(SystemClock(), "doctor").require()
+    return f"answers at {os.environ.get('DOCKER_HOST', 'the local socket')}"
+
+
+def _haproxy() -> str:
+    from deployer.drivers.traffic.haproxy import binary
+
+    found = binary.find()
+    return f"{found.path}, version {'.'.join(map(str, found.version))}"
+
+
+def _ansible(wanted: bool) -> Difference:
+    if find_spec("ansible") and find_spec("ansible_runner"):
+        return Difference("ok", "Ansible", "installed")
+    remedy = "pip install 'deployer[ansible]'"
+    if wanted:
+        return Difference("bad", "Ansible", "the manifest names playbooks, but it is not installed", remedy)
+    return Difference("ok", "Ansible", f"not installed; only needed for playbooks ({remedy})")
+
+
+# -- the HAProxy of a team
+
+
+def _team_proxy(settings: HAProxy) -> Iterator[Difference]:
+    name, folder, socket = "your HAProxy", Path(settings.config), Path(settings.socket)
+    if not folder.is_dir():
+        yield Difference("bad", name, f"{folder} is no folder", f"mkdir {folder}, then start it with `-f {folder}`")
+    elif not os.access(folder, os.W_OK):
+        yield Difference("bad", name, f"{folder} cannot be written", "run as its owner, or change its owner")
+    else:
+        yield Difference("ok", name, f"{folder} can be written")
+    if not socket.is_socket():
+        remedy = f"start it with `-W -S {socket},mode,600`"
+        yield Difference("bad", name, f"there is no master socket at {socket}", remedy)
+    elif folder.is_dir():
+        yield _tried(name, lambda: _loads(settings))
+
+
+def _loads(settings: HAProxy) -> str:
+    """Ask the running proxy, and compare its command line with what it has to load."""
+    from deployer.clock import Deadline, SystemClock
+    from deployer.drivers.traffic.haproxy.proxy import TeamProxy
+
+    clock = SystemClock()
+    deadline = Deadline.after(clock, ANSWER_WITHIN)
+    proxy = TeamProxy(settings, clock)
+    proxy.require(deadline)
+    workers = proxy.master.current(deadline)
+    return f"answers at {settings.socket} with {len(workers)} worker{'s' * (len(workers) > 1)}"

@@ -1,0 +1,111 @@
+"""One service, as the store, the runtime and the proxy show it at one moment."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+from deployer.drivers.ports import Drivers
+from deployer.model import PLACES, Environment, Instance, Live, Place, Release, Server
+from deployer.observe import environment_in
+from deployer.operations import House
+from deployer.queries import drivers_of
+from deployer.store import Lock, Rollout, Service
+from deployer.store.adopting import Port
+from deployer.store.upkeep import ports
+
+
+@dataclass(frozen=True)
+class Sight:
+    """What three see of a service: the store, the runtime and the proxy."""
+
+    service: str
+    record: Service
+    releases: dict[int, Release]
+    rollout: Rollout | None
+    lock: Lock | None  # of another living process
+    ports: tuple[Port, ...]
+    live: Live | None
+    instances: tuple[Instance, ...]
+    servers: dict[Place, dict[str, tuple[Server, bool]]]  # by name; whether the proxy finds it up
+    now: float
+    drivers: Drivers
+
+    @cached_property
+    def environments(self) -> dict[Place, Environment]:
+        """Give what stands, by place: the recorded release where any of it stands there, else the larger part."""
+        found = ((place, self._recorded(place) or self._larger(place)) for place in PLACES)
+        return {place: environment for place, environment in found if environment is not None}
+
+    def _recorded(self, place: Place) -> Environment | None:
+        return environment_in(
+            self.service, place, (i for i in self.instances if i.release == self._expected(place) and i.release)
+        )
+
+    def _expected(self, place: Place) -> int:
+        if self.live is None:
+            return 0
+        if place == self.live.stable:
+            return self.record.stable
+        if self.rollout is not None and place == self.live.candidate:
+            return self.rollout.release
+        return self.record.warm if place == self.record.warm_colour else 0
+
+    def _larger(self, place: Place) -> Environment | None:
+        return environment_in(self.service, place, self.instances)
+
+    def role(self, place: Place) -> str:
+        """Say what stands in a place is: stable, warm, candidate, baseline or left over."""
+        environment = self.environments[place]
+        if self.live is not None and place == self.live.stable:
+            return "stable"
+        if self.rollout is not None:
+            return "baseline" if place == "baseline" else "candidate"
+        warm = (environment.release, place) == (self.record.warm, self.record.warm_colour)
+        return "warm" if warm and self.record.warm else "left over"
+
+    def share(self, place: Place) -> int:
+        """Give the part of the users, in basis points, that a place gets now."""
+        live = self.live
+        if live is None:
+            return 0
+        in_force = not live.lease or live.lease > self.now
+        share, baseline = (live.share, live.baseline) if in_force else (0, 0)
+        parts: dict[Place, int] = {live.stable: 10000 - share - baseline, live.candidate: share, "baseline": baseline}
+        return parts[place]
+
+    def up(self, place: Place) -> set[str]:
+        """Name the servers of a place that the proxy finds up."""
+        return {name for name, (_, is_up) in self.servers[place].items() if is_up}
+
+    @property
+    def names(self) -> set[str]:
+        """Name all instances that stand."""
+        return {i.name for i in self.instances}
+
+    @property
+    def settled(self) -> bool:
+        """Tell whether nothing is under way, so that what is recorded and what is so must agree."""
+        return self.rollout is None and self.lock is None
+
+
+def look(house: House, service: str, own: Lock | None = None) -> Sight:
+    """Look at a service; `own` is the lock that this process holds on it.
+
+    Raises DeployError when the runtime or the proxy cannot be asked.
+    """
+    drivers, store = drivers_of(house, service), house.store
+    held = store.locks.read(service)
+    return Sight(
+        service=service,
+        record=store.service(service),
+        releases={r.number: r for r in store.releases(service)},
+        rollout=store.open_rollout(service),
+        lock=None if held and own and held.token == own.token else held,
+        ports=ports(store, service),
+        live=drivers.traffic.read(service),
+        instances=drivers.runtime.instances(service),
+        servers={p: {s.name: (s, up) for s, up in drivers.traffic.servers(service, p)} for p in PLACES},
+        now=house.clock.now(),
+        drivers=drivers,
+    )

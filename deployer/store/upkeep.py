@@ -1,0 +1,60 @@
+"""What `deploy doctor` reads of a store beyond what commands need, and how it brings records up to what is so."""
+
+from __future__ import annotations
+
+from deployer.store.adopting import Port, Recovered, add_interrupted, begin_rollouts_after, set_ports
+from deployer.store.audit import Deed
+from deployer.store.locks import Lock, check
+from deployer.store.store import Store, add_release_row
+
+
+def latest(store: Store) -> float:
+    """Give the moment of what was recorded last, Unix seconds; 0 in a new store."""
+    with store.database.reading() as db:
+        row = db.execute(
+            "select max(at) from (select max(at) at from events union all select max(started_at) from rollouts)"
+        )
+        return float(row.fetchone()[0] or 0.0)
+
+
+def last_rollout(store: Store) -> int:
+    """Give the highest number that a rollout was ever given."""
+    with store.database.reading() as db:
+        row = db.execute("select seq from sqlite_sequence where name = 'rollouts'").fetchone()
+    return int(row["seq"]) if row else 0
+
+
+def ports(store: Store, service: str) -> tuple[Port, ...]:
+    """Read the ports that instances of a service have."""
+    with store.database.reading() as db:
+        rows = db.execute("select port, release, idx from ports where service = ? and freed_at is null", (service,))
+        return tuple(Port(row["port"], row["release"], row["idx"]) for row in rows)
+
+
+def catch_up(store: Store, lock: Lock, known: Recovered, last: int) -> None:
+    """Record what is so of a service whose records say something else; what they know beyond that stays.
+
+    `last` is the highest number of a rollout that was seen.
+    """
+    with store.database.transaction() as db:
+        check(db, lock)
+        recorded = {
+            row["number"] for row in db.execute("select number from releases where service = ?", (known.service,))
+        }
+        for release in known.releases:
+            if release.number not in recorded:
+                add_release_row(db, release)
+        if known.stable:
+            standing = "update releases set standing = ? where service = ? and number = ?"
+            db.execute(standing, ("good", known.service, known.stable))
+        db.execute(
+            "update services set stable = ?, warm = ?, warm_colour = ?, warm_until = ? where name = ?",
+            (known.stable, known.warm, known.warm_colour, known.warm_until, known.service),
+        )
+        set_ports(db, known)
+        if known.rollout:
+            add_interrupted(db, known, known.rollout, store.clock.now(), lock.owner)
+        begin_rollouts_after(db, last)
+        detail = f"recorded as it is: r{known.stable} is live" if known.stable else "recorded as it is: nothing is live"
+        rollout = known.rollout.number if known.rollout else 0
+        store.audit.add(db, Deed("repair", known.service, "done", rollout, known.stable, detail))

@@ -1,0 +1,164 @@
+"""Where a proxy and its files differ: every kind of it is found, and put right without losing a request."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from deployer.emergency import card, value
+from deployer.errors import DriverFailed
+from deployer.model import Live
+from tests.live.client import Load, get
+from tests.live.proxies import Bench, within
+from tests.live.upstream import Upstream
+
+pytestmark = pytest.mark.live
+
+LIVE = Live("blue", 2500, 0, 5, warm=1)
+
+
+@pytest.fixture
+def both(bench: Bench, blue: Upstream, green: Upstream) -> Bench:
+    """Give a proxy with an upstream in each colour, and 25 % for the candidate."""
+    bench.both(blue, green)
+    bench.steer(LIVE)
+    assert bench.traffic.faults("shop") == ()
+    return bench
+
+
+def put_at_worker(bench: Bench, text: str) -> None:
+    """Write a live value as somebody with the socket can: to the running proxy alone."""
+    maps = bench.root / "maps" / "state.map"
+    for worker in bench.workers():
+        bench.master.ask(f"@!{worker} set map {maps} shop {text}")
+
+
+def edit(path: Path, change: Callable[[str], str]) -> None:
+    path.write_text(change(path.read_text()))
+
+
+Spoil = Callable[[Bench], object]
+SPOILS: dict[str, tuple[str, Spoil]] = {
+    "config edited": ("haproxy.cfg was edited", lambda b: edit(b.root / "haproxy.cfg", lambda t: t + "# mine\n")),
+    "config gone": ("haproxy.cfg is missing", lambda b: (b.root / "haproxy.cfg").unlink()),
+    "map edited": ("options.map was edited", lambda b: edit(b.root / "maps" / "options.map", lambda _t: "")),
+    "map gone": ("options.map is missing", lambda b: (b.root / "maps" / "options.map").unlink()),
+    "token gone": ("preview route, is missing", lambda b: (b.root / "preview.token").unlink()),
+    "token open": ("open to other users", lambda b: (b.root / "preview.token").chmod(0o644)),
+    "worker torn": ("its files say rollout 5", lambda b: put_at_worker(b, "blue,0,0,4,0,0,0,0")),
+    "worker strange": ("nothing that can be read", lambda b: put_at_worker(b, "mauve")),
+    "values gone": ("no live value", lambda b: (b.root / "maps" / "state.map").unlink()),
+    "value strange": (
+        "no live value",
+        lambda b: edit(b.root / "maps" / "state.map", lambda t: t.replace("shop blue", "shop mauve")),
+    ),
+    "server gone": ("the running proxy has not", lambda b: forget_at_worker(b, "shop_green", "g1")),
+}
+
+
+def forget_at_worker(bench: Bench, backend: str, name: str) -> None:
+    for worker in bench.workers():
+        for command in ("set server {} state maint", "shutdown sessions server {}", "del server {}"):
+            bench.master.ask(f"@!{worker} {command.format(f'{backend}/{name}')}")
+
+
+@pytest.mark.parametrize("what", SPOILS)
+def test_what_differs_is_found_and_put_right_and_no_request_is_lost(both: Bench, what: str) -> None:
+    said, spoil = SPOILS[what]
+    with Load(both.port, connections=4) as load:
+        spoil(both)
+        faults = [fault.text for fault in both.traffic.faults("shop")]
+        assert any(said in text for text in faults), faults
+        assert all(fault.mendable for fault in both.traffic.faults("shop"))
+        both.traffic.mend("shop", within())
+        enough = load.answered + 100
+        within().until(lambda: load.answered > enough, "the load goes on")
+    assert both.traffic.faults("shop") == ()
+    assert both.traffic.read("shop") == LIVE
+    assert load.failures == [] or what == "worker strange", "the fault itself: no value names a side"
+
+
+@pytest.mark.parametrize(
+    ("change", "then"),
+    [(value.taken_back, Live("blue", 0, 0, 5, warm=1)), (value.gone_back, Live("green", 0, 0, 5))],
+    ids=["abort", "rollback"],
+)
+def test_users_whom_an_emergency_moved_stay_where_they_are(
+    both: Bench, change: Callable[[list[str]], str], then: Live
+) -> None:
+    """It writes to the workers first; a full disk keeps it from writing the file."""
+    parts = value.fields((both.root / "maps" / "state.map").read_text().split("shop ")[1].splitlines()[0])
+    assert parts is not None
+    put_at_worker(both, change(parts))
+    assert any("its files say" in fault.text for fault in both.traffic.faults("shop"))
+    both.traffic.mend("shop", within())
+
+    assert both.traffic.read("shop") == then
+    assert both.traffic.faults("shop") == ()
+
+
+def test_nobody_is_moved_to_where_nothing_is_up(both: Bench, green: Upstream) -> None:
+    """The files say that everyone is on green, the proxy has them on blue, and green is down."""
+    both.steer(Live("green", 0, 0, 6))
+    green.stop()
+    within().until(lambda: not both.traffic.servers("shop", "green")[0][1], "the proxy sees it")
+    put_at_worker(both, "blue,0,0,4,0,0,0,0")
+    with pytest.raises(DriverFailed, match="no server of green is up"):
+        both.traffic.mend("shop", within())
+
+    assert get(both.port).who == "b1"
+
+
+def test_a_reload_does_not_forget_values_that_the_file_has_lost(both: Bench) -> None:
+    """Somebody deletes the file, and the next deploy reloads."""
+    (both.root / "maps" / "state.map").unlink()
+    with Load(both.port, connections=4) as load:
+        both.traffic.configure(both.release(timeouts={"response": "61s"}), "green", within())
+        enough = load.answered + 100
+        within().until(lambda: load.answered > enough, "the load goes on")
+    assert load.failures == []
+    assert both.traffic.read("shop") == LIVE
+
+
+def test_a_spec_that_cannot_be_read_is_written_anew_once_it_is_away(
+    both: Bench, blue: Upstream, green: Upstream
+) -> None:
+    path = both.root / "services" / "shop.json"
+    path.write_text("{")
+    (fault,) = both.traffic.faults("shop")
+    assert not fault.mendable
+    assert "move it away" in fault.remedy
+    path.unlink()
+    both.put("blue", blue)
+    both.put("green", green)
+
+    assert both.traffic.read("shop") == LIVE, "nobody is moved by it"
+    assert both.traffic.faults("shop") == ()
+
+
+def test_what_belongs_to_the_team_is_not_touched(team: Bench, blue: Upstream, green: Upstream) -> None:
+    team.both(blue, green)
+    main = (team.folder / "main.cfg").read_bytes()
+    beside = team.folder / "conf.d" / "theirs.cfg"
+    beside.write_text("# theirs\n")
+    (team.folder / "conf.d" / "deployer" / "maps" / "options.map").unlink()
+    team.traffic.mend("shop", within())
+
+    assert team.traffic.faults("shop") == ()
+    assert (team.folder / "main.cfg").read_bytes() == main
+    assert beside.read_text() == "# theirs\n"
+    assert get(team.team_port).status == 200
+
+
+def test_the_card_of_a_service_is_written_again(both: Bench) -> None:
+    path = Path(card.path(str(both.folder), "shop"))
+    wanted = path.read_text()
+    for spoil in (path.unlink, lambda: path.write_text("socket /elsewhere\n")):
+        spoil()
+        (fault,) = both.traffic.faults("shop")
+        assert "emergency card of shop" in fault.text
+        both.traffic.mend("shop", within())
+        assert both.traffic.faults("shop") == ()
+        assert path.read_text() == wanted
