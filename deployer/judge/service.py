@@ -7,6 +7,7 @@ is no reason to go back, but none to give it more users.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from deployer.judge.seen import Rolling
 from deployer.model import Counts
@@ -22,10 +23,11 @@ class Service:
         self._limit = limit
         self._moment = Rolling(MOMENT)
 
-    def add(self, answered: Counts, now: float) -> None:
-        """Add what was answered since the last look; `now` in seconds of a clock that does not go back."""
+    def add(self, sides: Sequence[Counts], now: float) -> None:
+        """Add what they answered since the last look; `now` in seconds of a clock that does not go back."""
         self._moment.at(now)
-        self._moment.new.add(answered, Counts(), timed=False)
+        answered = Counts(sum(side.requests for side in sides), sum(side.errors for side in sides))
+        self._moment.new.add(answered, Counts())
 
     @property
     def trouble(self) -> Counts | None:

@@ -91,7 +91,7 @@ class Verdicts:
         self._in_step += sample.candidate.requests
         self._lost += sample.lost
         self._allowance.answer(sample.stable, sample.candidate)
-        self._service.add(sample.stable + sample.candidate + sample.rest, at)
+        self._service.add((sample.stable, sample.candidate, sample.rest), at)
         # Decided by what was known before this sample: choosing the test by its own data would make it unfair.
         alone = sample.share >= FULL or (self._candidate_ever and not self._stable_ever)
         self._stable_ever |= sample.stable.requests > 0
