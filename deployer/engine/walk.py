@@ -270,9 +270,9 @@ def _hooks(run: Run, outcome: str) -> None:
     playbooks = getattr(hooks, f"on_{outcome}") + (hooks.on_failure if outcome in ("reverted", "stuck") else ())
     if not playbooks:
         return
-    environment = run.environment(run.colour, run.rollout.release)
     extra: dict[str, Any] = {"deployer_when": f"on_{outcome}", "deployer_rollout": str(run.rollout.number)}
     try:
+        environment = run.environment(run.colour, run.rollout.release)
         run.drivers.playbooks.play(
             run.candidate, environment, playbooks, extra, Deadline.after(run.clock, 300), run.tell
         )
