@@ -172,8 +172,6 @@ def _remove(run: Run, step: Remove, doing: Doing) -> dict[str, Any]:
     _fan_out(lambda end: run.drivers.runtime.remove(end[0], end[1], doing.deadline), ends)
     if leaving:
         run.drivers.traffic.detach(run.service, step.colour, leaving, doing.deadline)
-    for instance in doomed:
-        run.store.free_port(run.service, instance.release, instance.index)
     _tidy(run, step, stays, doing)
     return {"removed": [i.name for i in doomed], "open": cut}
 
@@ -199,8 +197,9 @@ def _drain(run: Run, step: Remove, names: Sequence[str], doing: Doing) -> int:
 def _tidy(run: Run, step: Remove, stays: Sequence[Instance], doing: Doing) -> None:
     if not stays and run.store.service(run.service).warm_colour == step.colour:
         run.store.clear_warm(run.lock)
-    nothing_left = not run.store.service(run.service).stable and not run.drivers.runtime.instances(run.service)
-    if nothing_left and run.drivers.traffic.read(run.service):
+    left = run.drivers.runtime.instances(run.service)
+    run.store.free_ports(run.service, {(i.release, i.index) for i in left})
+    if not left and not run.store.service(run.service).stable and run.drivers.traffic.read(run.service):
         run.drivers.traffic.forget(run.service, doing.deadline)
 
 

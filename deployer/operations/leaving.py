@@ -63,7 +63,7 @@ def down(house: House, service: str, reason: str = "") -> tuple[str, ...]:
         for instance in removed:
             grace = house.store.release(service, instance.release).manifest.stop.grace
             drivers.runtime.remove(instance, grace, Deadline.after(house.clock, grace + 30))
-            house.store.free_port(service, instance.release, instance.index)
+        house.store.free_ports(service, ())
         house.store.taken_down(lock, f"removed: {', '.join(i.name for i in removed) or 'nothing was running'}", reason)
     return tuple(i.name for i in removed)
 

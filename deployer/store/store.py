@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import secrets
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -381,6 +381,17 @@ class Store:
                 "update ports set freed_at = ? where service = ? and release = ? and idx = ?",
                 (self.clock.now(), service, release, index),
             )
+
+    def free_ports(self, service: str, here: Collection[tuple[int, int]]) -> None:
+        """Give back the ports of a service but those of the instances that are left: `here`, by release and index.
+
+        Also those that were handed out for an instance which was never started, its maker having died before.
+        """
+        held = self._all("select release, idx from ports where service = ? and freed_at is null", service)
+        gone = [(self.clock.now(), service, *row) for row in held if tuple(row) not in here]
+        if gone:
+            with self.database.transaction() as db:
+                db.executemany("update ports set freed_at = ? where service = ? and release = ? and idx = ?", gone)
 
     def _all(self, query: str, *values: Any) -> list[sqlite3.Row]:
         with self.database.reading() as db:
