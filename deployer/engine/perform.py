@@ -163,6 +163,8 @@ def _remove(run: Run, step: Remove, doing: Doing) -> dict[str, Any]:
     run.fence()
     if live and live.warm and step.colour == live.candidate:
         run.write(replace(live, warm=0), doing.deadline)  # nobody goes back to what is being taken away
+    if not stays and run.store.service(run.service).warm_colour == step.colour:
+        run.store.clear_warm(run.lock)  # before the first of them goes: half of an environment is none to go back to
     leaving = _leaving(run, step, stays) if live else []
     cut = _drain(run, step, leaving, doing)
     run.fence()
@@ -172,7 +174,7 @@ def _remove(run: Run, step: Remove, doing: Doing) -> dict[str, Any]:
     _fan_out(lambda end: run.drivers.runtime.remove(end[0], end[1], doing.deadline), ends)
     if leaving:
         run.drivers.traffic.detach(run.service, step.colour, leaving, doing.deadline)
-    _tidy(run, step, stays, doing)
+    _tidy(run, doing)
     return {"removed": [i.name for i in doomed], "open": cut}
 
 
@@ -194,9 +196,7 @@ def _drain(run: Run, step: Remove, names: Sequence[str], doing: Doing) -> int:
     return still_open
 
 
-def _tidy(run: Run, step: Remove, stays: Sequence[Instance], doing: Doing) -> None:
-    if not stays and run.store.service(run.service).warm_colour == step.colour:
-        run.store.clear_warm(run.lock)
+def _tidy(run: Run, doing: Doing) -> None:
     left = run.drivers.runtime.instances(run.service)
     run.store.free_ports(run.service, {(i.release, i.index) for i in left})
     if not left and not run.store.service(run.service).stable and run.drivers.traffic.read(run.service):
