@@ -156,7 +156,7 @@ def _remove(run: Run, step: Remove, doing: Doing) -> dict[str, Any]:
     live = run.drivers.traffic.read(run.service)
     doomed = [i for i in run.instances(step.colour, step.release) if i.index > step.keep]
     stays = [i for i in run.instances(step.colour) if i not in doomed]
-    if doomed and not stays and not step.outage and _gets_users(live, step.colour, run.clock.now()):
+    if doomed and not stays and not _may_empty(run, step) and _gets_users(live, step.colour, run.clock.now()):
         raise StepFailed(
             f"{step.colour} has users: it is not emptied", "see `deploy status`; move them with `deploy rollback`"
         )
@@ -176,6 +176,11 @@ def _remove(run: Run, step: Remove, doing: Doing) -> dict[str, Any]:
         run.drivers.traffic.detach(run.service, step.colour, leaving, doing.deadline)
     _tidy(run, doing)
     return {"removed": [i.name for i in doomed], "open": cut}
+
+
+def _may_empty(run: Run, step: Remove) -> bool:
+    """Tell whether a place may be emptied that has users: a strategy means it, or nobody served them before either."""
+    return step.outage or (run.rollout.phase == "back" and not run.rollout.origin)
 
 
 def _leaving(run: Run, step: Remove, stays: Sequence[Instance]) -> list[str]:
