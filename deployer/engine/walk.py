@@ -203,8 +203,8 @@ def _back(run: Run) -> Ending:
             _tell_failure(run, "back", n, step, error)
             run.store.step_failed(run.lock, run.rollout.number, "back", n, error)
             return _stuck(run, f"the way back failed: {error.message}")
-    cause = Exit(run.rollout.exit)
-    text = f"r{run.rollout.release} was taken back: {run.rollout.text}"
+    code, why = run.store.cause(run.rollout)
+    cause, text = Exit(code), f"r{run.rollout.release} was taken back: {why}"
     run.store.ended(run.lock, run.rollout, "reverted", int(cause), text)
     return _end(run, Ending("reverted", cause, text, run.rollout.number))
 

@@ -184,7 +184,9 @@ class Store:
                 " on conflict do update set state = 'begun', ended_at = null",
                 (rollout, phase, n, self.clock.now(), until),
             )
-            db.execute("update rollouts set outcome = '', exit = 0, text = '' where number = ?", (rollout,))
+            db.execute("update rollouts set outcome = '' where number = ?", (rollout,))
+            if phase == "forward":  # on the way back they say what turned the rollout, up to its end
+                db.execute("update rollouts set exit = 0, text = '' where number = ?", (rollout,))
         entry = self.entry(rollout, phase, n)
         if entry is None:
             raise DeployError(f"the journal lost step {n} of rollout {rollout}")
@@ -212,7 +214,13 @@ class Store:
         """Write a failed step and the turn back in one transaction: a crash between them would measure again."""
         with self.database.transaction() as db:
             check(db, lock)
-            detail = {"error": error.message, "hint": error.hint}
+            # An abort may come before the step has begun: the cause is kept all the same, a way back may get stuck.
+            now, detail = self.clock.now(), {"error": error.message, "hint": error.hint, "exit": int(error.exit)}
+            db.execute(
+                "insert or ignore into journal (rollout, phase, n, state, began_at)"
+                " values (?, 'forward', ?, 'begun', ?)",
+                (rollout.number, n, now),
+            )
             self._end_step(db, rollout.number, "forward", n, "failed", detail)
             db.execute(
                 "update rollouts set phase = 'back', exit = ?, text = ? where number = ?",
@@ -221,6 +229,14 @@ class Store:
             by = error.by if isinstance(error, Aborted) else DEPLOYER
             action = "turn back" if by == DEPLOYER else "abort"
             self.audit.add(db, _deed(rollout, action, "begun", by=by, reason=error.message))
+
+    def cause(self, rollout: Rollout) -> tuple[int, str]:
+        """Read what turned a rollout back: exit code and sentence, whatever happened on the way back since."""
+        rows = self._all(
+            "select detail from journal where rollout = ? and phase = 'forward' and state = 'failed'", rollout.number
+        )
+        detail = json.loads(rows[0]["detail"]) if rows else {}
+        return int(detail.get("exit", rollout.exit)), str(detail.get("error", rollout.text))
 
     def step_failed(self, lock: Lock, rollout: int, phase: Phase, n: int, error: DeployError) -> None:
         """Write that a step failed where there is no way back."""
