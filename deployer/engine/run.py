@@ -285,8 +285,15 @@ class Run:
 
     def end_lease(self) -> None:
         """Let the share stay without a lease: a person decided to hold."""
+        self._set_lease(0)
+
+    def begin_lease(self) -> None:
+        """Let a share that was held run out by itself again: from now on it is for a process to keep."""
+        self._set_lease(self.lease_end())
+
+    def _set_lease(self, end: int) -> None:
         self.fence()
         with self.traffic_mutex:
             live = self.drivers.traffic.read(self.service)
-            if live and live.share and live.lease:
-                self._put(replace(live, lease=0), Deadline.after(self.clock, 10))
+            if live and live.share and live.rollout == self.rollout.number and bool(live.lease) != bool(end):
+                self._put(replace(live, lease=end), Deadline.after(self.clock, 10))

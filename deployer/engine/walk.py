@@ -36,6 +36,7 @@ def abort(run: Run, by: str, reason: str) -> Ending:
     Past the commit point there is nothing to abort: the caller offers `rollback` instead.
     """
     if run.rollout.phase == "forward":
+        _leased(run)
         try:
             _left(run)
         except StepFailed as error:
@@ -46,6 +47,7 @@ def abort(run: Run, by: str, reason: str) -> Ending:
 
 
 def _drive(run: Run) -> Ending:
+    _leased(run)
     if run.rollout.phase == "forward":
         try:
             _reassert_share(run)
@@ -58,6 +60,22 @@ def _drive(run: Run) -> Ending:
 
 def _next(run: Run) -> int:
     return next((n for n in range(len(run.rollout.plan.forward)) if not _done(run, "forward", n)), 0)
+
+
+def _leased(run: Run) -> None:
+    """Give the share of a held rollout its lease back before anything is recorded: whoever drives it may die.
+
+    Raises Refused when the proxy does not take it; the rollout is held as before.
+    """
+    if run.rollout.outcome != "held":
+        return
+    try:
+        run.begin_lease()
+    except StepFailed as error:
+        raise Refused(
+            f"rollout {run.rollout.number} is held as before: its share cannot be leased again: {error.message}",
+            error.hint or "see `deploy doctor`",
+        ) from error
 
 
 def _done(run: Run, phase: Phase, n: int) -> bool:
@@ -179,10 +197,16 @@ def _turn(run: Run, n: int, error: DeployError) -> None:
 
 
 def _hold(run: Run, hold: Hold) -> Ending:
-    run.end_lease()
-    live = run.drivers.traffic.read(run.service)
     run.store.held(run.lock, run.rollout, int(hold.exit), hold.text, hold.by)
-    run.tell("rollout.held", share=live.share if live else 0, text=hold.text, exit=int(hold.exit))
+    # Only what is recorded as held may stay without a lease: whoever is killed in between leaves one that runs out.
+    try:
+        run.end_lease()
+        live = run.drivers.traffic.read(run.service)
+        share = live.share if live else 0
+    except StepFailed as error:
+        share = 0
+        run.tell("note", text=f"the share runs out by itself, its lease could not be ended: {error.message}")
+    run.tell("rollout.held", share=share, text=hold.text, exit=int(hold.exit))
     _hooks(run, "held")
     return Ending("held", hold.exit, hold.text, run.rollout.number)
 
