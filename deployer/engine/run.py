@@ -35,7 +35,7 @@ from deployer.model import (
 from deployer.recording import Recorder, describe, file_of, prune
 from deployer.secret import hide_in
 from deployer.steps import Promote, Share, Warm
-from deployer.store import DEPLOYER, Lock, Rollout, Store
+from deployer.store import DEPLOYER, Ask, Lock, Rollout, Store
 
 
 @dataclass(frozen=True)
@@ -74,6 +74,7 @@ class Run:
     host: str = "127.0.0.1"
     hurry: bool = False  # `deploy promote`: watches and approvals are passed
     by: str = ""  # who asked for either of these; "" is who runs this process
+    heard: Ask | None = None  # the wish that ends this drive: marked as taken with what comes of it
     approved: bool = False  # `deploy resume` of a hold: the approval that it held at is given, watches are not passed
     stop_asked: threading.Event = field(default_factory=threading.Event)  # a signal came
     traffic_mutex: threading.RLock = field(default_factory=threading.RLock)
@@ -172,14 +173,16 @@ class Run:
         ask = self.store.next_ask(self.rollout.number)
         if ask is None:
             return
-        self.store.take_ask(self.lock, ask)
         reason = f": {ask.reason}" if ask.reason else ""
         self.tell("note", text=f"{ask.kind} asked by {ask.by}{reason}")
+        if ask.kind == "promote":
+            self.store.take_ask(self.lock, ask)
+            self.hurry, self.by = True, ask.by
+            return
+        self.heard = ask
         if ask.kind == "abort":
             raise Aborted(f"aborted by {ask.by}{reason}", by=ask.by)
-        if ask.kind == "pause":
-            raise Hold(Exit.DONE, f"paused by {ask.by}{reason}; `deploy resume` goes on", ask.by)
-        self.hurry, self.by = True, ask.by
+        raise Hold(Exit.DONE, f"paused by {ask.by}{reason}; `deploy resume` goes on", ask.by)
 
     def _look_at_share(self) -> None:
         """Stand down when an emergency command has taken the users back at the proxy, store or no store."""

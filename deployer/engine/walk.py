@@ -49,6 +49,8 @@ def abort(run: Run, by: str, reason: str) -> Ending:
 def _drive(run: Run) -> Ending:
     _leased(run)
     if run.rollout.phase == "forward":
+        if promoting := run.store.promotion_asked(run.rollout.number):
+            run.hurry, run.by = True, promoting.by
         try:
             _reassert_share(run)
         except TakenBack as error:
@@ -191,13 +193,13 @@ def _failed(run: Run, n: int, step: Step, error: DeployError) -> Ending:
 def _turn(run: Run, n: int, error: DeployError) -> None:
     if isinstance(error, TakenBack):
         error = run.taken_back()  # by whom and why, which a driver cannot know
-    run.store.turned_back(run.lock, run.rollout, n, error)
+    run.store.turned_back(run.lock, run.rollout, n, error, run.heard)
     run.rollout = run.store.rollout(run.rollout.number)
     run.tell("rollout.turned", error=error.message, hint=error.hint, exit=int(error.exit))
 
 
 def _hold(run: Run, hold: Hold) -> Ending:
-    run.store.held(run.lock, run.rollout, int(hold.exit), hold.text, hold.by)
+    run.store.held(run.lock, run.rollout, int(hold.exit), hold.text, hold.by, run.heard)
     # Only what is recorded as held may stay without a lease: whoever is killed in between leaves one that runs out.
     try:
         run.end_lease()

@@ -108,11 +108,12 @@ def _wish(house: House, rollout: Rollout, kind: str, reason: str) -> Ending:
             if not run.rollout.open and run.rollout.outcome:  # its process has ended it just now
                 return Ending(run.rollout.outcome, Exit(run.rollout.exit), run.rollout.text, rollout.number)
             run.tell("rollout.resumed", phase=run.rollout.phase, by=whoami())
-            if kind != "abort" or run.rollout.phase == "back":  # an abort is recorded with the turn that it is
-                _record(house, lock, rollout, kind, reason)
             if kind == "abort":
+                if run.rollout.phase == "back":  # else it is recorded with the turn that it is
+                    _record(house, lock, rollout, kind, reason)
                 return abort(run, whoami(), reason)
-            run.hurry = kind == "promote"
+            # For this very drive, and for whoever has to resume it.
+            house.store.ask(rollout, kind, whoami(), reason, result="begun")
             return drive(run)
     except Locked:
         seen = house.store.events(rollout.number)

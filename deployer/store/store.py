@@ -210,10 +210,14 @@ class Store:
             _promote(db, rollout.plan)
             self.audit.add(db, _deed(rollout, "promote", "done", by=by))
 
-    def turned_back(self, lock: Lock, rollout: Rollout, n: int, error: DeployError) -> None:
-        """Write a failed step and the turn back in one transaction: a crash between them would measure again."""
+    def turned_back(self, lock: Lock, rollout: Rollout, n: int, error: DeployError, heard: Ask | None = None) -> None:
+        """Write a failed step, the turn back, and the wish it comes of in one transaction.
+
+        A crash between the first two would measure again; one between the others would forget what a person wanted.
+        """
         with self.database.transaction() as db:
             check(db, lock)
+            self._take(db, heard)
             # An abort may come before the step has begun: the cause is kept all the same, a way back may get stuck.
             now, detail = self.clock.now(), {"error": error.message, "hint": error.hint, "exit": int(error.exit)}
             db.execute(
@@ -244,10 +248,18 @@ class Store:
             check(db, lock)
             self._end_step(db, rollout, phase, n, "failed", {"error": error.message, "hint": error.hint})
 
-    def held(self, lock: Lock, rollout: Rollout, exit_code: int, text: str, by: str = DEPLOYER) -> None:
-        """Write that the rollout waits for a person; it stays open."""
+    def held(
+        self,
+        lock: Lock,
+        rollout: Rollout,
+        exit_code: int,
+        text: str,
+        by: str = DEPLOYER,
+        heard: Ask | None = None,
+    ) -> None:
+        """Write that the rollout waits for a person, and take the wish that it comes of; it stays open."""
         with self.database.transaction() as db:
-            self._outcome(db, lock, rollout, "held", exit_code, text)
+            self._outcome(db, lock, rollout, "held", exit_code, text, heard=heard)
             self.audit.add(db, _deed(rollout, "hold" if by == DEPLOYER else "pause", "held", by=by, reason=text))
 
     def stuck(self, lock: Lock, rollout: Rollout, text: str) -> None:
@@ -277,8 +289,10 @@ class Store:
         exit_code: int,
         text: str,
         ended_at: float | None = None,
+        heard: Ask | None = None,
     ) -> None:
         check(db, lock)
+        self._take(db, heard)
         db.execute(
             "update rollouts set outcome = ?, exit = ?, text = ?, ended_at = ? where number = ?",
             (outcome, exit_code, text, ended_at, rollout.number),
@@ -316,25 +330,44 @@ class Store:
 
     # -- asks: what people want of a running rollout
 
-    def ask(self, rollout: Rollout, kind: str, by: str, reason: str) -> None:
-        """Leave a wish for the process that drives the rollout."""
+    def ask(self, rollout: Rollout, kind: str, by: str, reason: str, result: str = "asked") -> None:
+        """Leave a wish for the process that drives the rollout, or will; `result` is what the audit log says of it."""
         with self.database.transaction() as db:
             db.execute(
                 "insert into asks (rollout, kind, by, reason, at) values (?, ?, ?, ?, ?)",
                 (rollout.number, kind, by, reason, self.clock.now()),
             )
-            self.audit.add(db, _deed(rollout, kind, "asked", by=by, reason=reason))
+            self.audit.add(db, _deed(rollout, kind, result, by=by, reason=reason))
 
     def next_ask(self, rollout: int) -> Ask | None:
-        """Read the oldest wish that nobody took."""
-        rows = self._all("select * from asks where rollout = ? and taken_at is null order by id limit 1", rollout)
+        """Read the wish that counts among those that nobody took: an abort, else the newest."""
+        rows = self._all(
+            "select * from asks where rollout = ? and taken_at is null order by kind = 'abort' desc, id desc limit 1",
+            rollout,
+        )
         return Ask(rows[0]["id"], rows[0]["kind"], rows[0]["by"], rows[0]["reason"]) if rows else None
 
     def take_ask(self, lock: Lock, ask: Ask) -> None:
-        """Mark a wish as taken."""
+        """Mark a wish as taken, and the older ones that it makes void."""
         with self.database.transaction() as db:
             check(db, lock)
-            db.execute("update asks set taken_at = ? where id = ?", (self.clock.now(), ask.id))
+            self._take(db, ask)
+
+    def _take(self, db: sqlite3.Connection, ask: Ask | None) -> None:
+        if ask is not None:
+            db.execute(
+                "update asks set taken_at = ? where taken_at is null and id <= ?"
+                " and rollout = (select rollout from asks where id = ?)",
+                (self.clock.now(), ask.id, ask.id),
+            )
+
+    def promotion_asked(self, rollout: int) -> Ask | None:
+        """Read the wish to promote, when it is the last one that was taken: it stands for whoever goes on."""
+        rows = self._all(
+            "select * from asks where rollout = ? and taken_at is not null order by id desc limit 1", rollout
+        )
+        asked = rows[0] if rows and rows[0]["kind"] == "promote" else None
+        return Ask(asked["id"], asked["kind"], asked["by"], asked["reason"]) if asked else None
 
     # -- events
 
