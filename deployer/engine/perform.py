@@ -129,8 +129,7 @@ def _attach(run: Run, step: Attach, doing: Doing) -> dict[str, Any]:
 
 def _approve(run: Run, step: Approve) -> dict[str, Any]:
     run.look()
-    if run.hurry or run.approved:
-        run.approved = False
+    if run.hurry:
         return {"approved": True}
     ways = "`deploy resume` goes on watched, `deploy promote` gives it to everyone now, `deploy abort` takes it back"
     raise Hold(Exit.DONE, f"held at {percent(step.share)}: {ways}")

@@ -239,6 +239,9 @@ def _back(run: Run) -> Ending:
 
 
 def _one(run: Run, phase: Phase, n: int, step: Step) -> None:
+    if isinstance(step, Approve) and run.approved:
+        _approved(run, n, step)
+        return
     steps = run.rollout.plan.forward if phase == "forward" else run.rollout.plan.back
     until = run.clock.now() + step.seconds if isinstance(step, Watch) else 0.0
     began = run.clock.monotonic()
@@ -267,6 +270,13 @@ def _approval(run: Run, step: Step) -> Deed | None:
     if not isinstance(step, Approve):
         return None
     return Deed("approve", run.service, "done", run.rollout.number, run.rollout.release, step.explain(), by=run.by)
+
+
+def _approved(run: Run, n: int, step: Step) -> None:
+    """Pass the approval that a person gave with `resume`: one write with the end of the hold, or a crash asks again."""
+    run.approved = False
+    run.store.approved(run.lock, run.rollout.number, n, {"approved": True}, _approval(run, step))
+    run.tell("step.done", phase="forward", n=n, step=step.kind, text=step.explain(), seconds=0.0)
 
 
 def _tell_failure(run: Run, phase: Phase, n: int, step: Step, error: DeployError) -> None:

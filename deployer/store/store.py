@@ -202,6 +202,15 @@ class Store:
             if deed is not None:
                 self.audit.add(db, deed)
 
+    def approved(self, lock: Lock, rollout: int, n: int, detail: dict[str, Any], deed: Deed | None) -> None:
+        """Write that a person approved, and that the rollout is held no longer, in one transaction."""
+        with self.database.transaction() as db:
+            check(db, lock)
+            self._end_step(db, rollout, "forward", n, "done", detail)
+            db.execute("update rollouts set outcome = '', exit = 0, text = '' where number = ?", (rollout,))
+            if deed is not None:
+                self.audit.add(db, deed)
+
     def promoted(self, lock: Lock, rollout: Rollout, n: int, detail: dict[str, Any], by: str = DEPLOYER) -> None:
         """Write the commit point: step done, release live, standings settled, in one transaction."""
         with self.database.transaction() as db:
