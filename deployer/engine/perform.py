@@ -124,6 +124,9 @@ def _attach(run: Run, step: Attach, doing: Doing) -> dict[str, Any]:
     run.fence()
     run.drivers.traffic.configure(run.release(step.release), step.colour, doing.deadline)
     run.drivers.traffic.attach(run.service, step.colour, servers, doing.deadline)
+    up = {server for server, is_up in run.drivers.traffic.servers(run.service, step.colour) if is_up}
+    if missing := [s.name for s in servers if s not in up]:
+        raise StepFailed(f"{', '.join(missing)}: attached, but the proxy does not find it up", "see `deploy doctor`")
     return {"servers": [s.name for s in servers]}
 
 
@@ -173,6 +176,7 @@ def _remove(run: Run, step: Remove, doing: Doing) -> dict[str, Any]:
     _fan_out(lambda end: run.drivers.runtime.remove(end[0], end[1], doing.deadline), ends)
     if leaving:
         run.drivers.traffic.detach(run.service, step.colour, leaving, doing.deadline)
+    _refuse_left(run, step, stays, doomed)
     _tidy(run, doing)
     return {"removed": [i.name for i in doomed], "open": cut}
 
@@ -186,6 +190,15 @@ def _leaving(run: Run, step: Remove, stays: Sequence[Instance]) -> list[str]:
     """Name the proxy's servers that have no instance to stay: those of the doomed, and what a killed removal left."""
     known = {server.name for server, _ in run.drivers.traffic.servers(run.service, step.colour)}
     return sorted(known - {i.name for i in stays})
+
+
+def _refuse_left(run: Run, step: Remove, stays: Sequence[Instance], doomed: Sequence[Instance]) -> None:
+    """Read back that nothing is left of what was removed. Raises StepFailed, naming it."""
+    there = {i.name for i in run.instances(step.colour)}
+    if left := [i.name for i in doomed if i.name in there]:
+        raise StepFailed(f"{', '.join(left)}: removed, but the runtime still shows it", "see `deploy doctor`")
+    if ghosts := _leaving(run, step, stays):
+        raise StepFailed(f"{', '.join(ghosts)}: removed, but the proxy still has it", "see `deploy doctor`")
 
 
 def _drain(run: Run, step: Remove, names: Sequence[str], doing: Doing) -> int:

@@ -265,6 +265,11 @@ class Run:
             self.drivers.traffic.steer(self.service, live, deadline, given)
             self.given = live
             self.spending.limit = live.budget
+            now = self.drivers.traffic.read(self.service)
+        if taken_back(live, now):
+            raise TakenBack("users were taken off the candidate at the proxy, just as it got them")
+        if now != live:
+            raise DriverFailed(f"the proxy said that it took {live}, and has {now}", "see `deploy doctor`")
 
     def look_at_lease(self, live: Live | None) -> None:
         """Tell when the lease of the share has run out: users were on stable since."""

@@ -8,7 +8,7 @@ from pathlib import Path
 from deployer.clock import Deadline
 from deployer.drivers.ports import Drivers
 from deployer.engine import Ending, drive
-from deployer.errors import DeployError, Refused
+from deployer.errors import DeployError, DriverFailed, Refused
 from deployer.model import PLACES, Release
 from deployer.observe import observe
 from deployer.operations.books import record_rollback
@@ -63,6 +63,9 @@ def down(house: House, service: str, reason: str = "") -> tuple[str, ...]:
         for instance in removed:
             grace = house.store.release(service, instance.release).manifest.stop.grace
             drivers.runtime.remove(instance, grace, Deadline.after(house.clock, grace + 30))
+        if left := drivers.runtime.instances(service):
+            names = ", ".join(i.name for i in left)
+            raise DriverFailed(f"{names}: removed, but the runtime still shows it", "see `deploy doctor`")
         house.store.free_ports(service, ())
         house.store.taken_down(lock, f"removed: {', '.join(i.name for i in removed) or 'nothing was running'}", reason)
     return tuple(i.name for i in removed)
@@ -78,3 +81,5 @@ def _withdraw(house: House, drivers: Drivers, release: Release) -> None:
             with suppress(DeployError):  # a broken proxy must not keep the instances alive
                 drivers.traffic.drain(release.service, place, names, Deadline.after(house.clock, drain))
     drivers.traffic.forget(release.service, Deadline.after(house.clock, 30))
+    if drivers.traffic.read(release.service) is not None:
+        raise DriverFailed(f"the proxy still knows {release.service}, which it forgot", "see `deploy doctor`")
