@@ -1,7 +1,8 @@
 """What the engine asks of the world: the Protocols that drivers implement.
 
-Every call that waits takes a `Deadline`. A driver raises DriverFailed (or DeadlinePassed) and nothing else for trouble
-outside; a call that returned without an error has been read back.
+Every call that waits for something takes a `Deadline`; one without it only asks, and has its answer or fails within
+`READ_SECONDS`. A driver raises DriverFailed (or DeadlinePassed) and nothing else for trouble outside; a call that
+returned without an error has been read back.
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ from deployer.model import (
     Server,
     Signature,
 )
+
+READ_SECONDS = 20.0  # for a call without a deadline of its own
 
 
 @dataclass(frozen=True)
