@@ -27,6 +27,13 @@ class Flow:
         self.sticky = True
         self.streams: list[MemorySamples] = []
 
+    def copy(self, world: World) -> Flow:
+        """The same requests in a copy of their world; nobody reads them."""
+        made = Flow(world, self.service)
+        made.at, made.sticky = self.at, self.sticky
+        made.owed, made.spent = dict(self.owed), dict(self.spent)
+        return made
+
     def share(self, live: Live) -> int:
         """The share in force, with the lease and the budget as a proxy enforces them."""
         over = live.lease and live.lease <= self.at

@@ -12,7 +12,7 @@ from deployer.clock import Deadline
 from deployer.drivers.ports import Drivers, Fault, Found, Image, Side
 from deployer.engine import Run
 from deployer.engine.pulse import beat
-from deployer.errors import DriverFailed, Refused, StepFailed, TakenBack
+from deployer.errors import DeadlinePassed, DriverFailed, Refused, StepFailed, TakenBack
 from deployer.events import Tell
 from deployer.manifest.models import Manifest, Metric
 from deployer.model import (
@@ -50,10 +50,19 @@ class FakeClock:
         return self.at
 
     def sleep(self, seconds: float) -> None:
-        self.at += seconds
-        if self.beat and self.at >= self._next_beat:
+        end = self.at + seconds
+        while self.beat and max(self.at, self._next_beat) <= end:
+            self.at = max(self.at, self._next_beat)
             self._next_beat = self.at + BEAT_SECONDS
-            self.beat()
+            self._beat(self.beat)
+        self.at = max(self.at, end)  # what a beat waited for passed meanwhile
+
+    def _beat(self, beat: Callable[[], None]) -> None:
+        self.beat = None  # one that waits itself does not begin another
+        try:
+            beat()
+        finally:
+            self.beat = beat
 
 
 class PaperPulse:
@@ -85,6 +94,9 @@ class World:
     servers: dict[tuple[str, Place], dict[str, Server]] = field(default_factory=dict)
     broken: set[str] = field(default_factory=set)  # versions that fail their health check
     words: tuple[str, ...] = ()  # more that instances print before they end
+    ill: set[Place] = field(default_factory=set)  # places whose instances fail it, whatever their version
+    smokes: str = ""  # what the smoke tests see that they should not
+    failing: set[str] = field(default_factory=set)  # playbooks that fail
     worse: set[str] = field(default_factory=set)  # versions that answer half of their requests with errors
     worse_above: int = 0  # … but only while their share is above this one
     usual: float = 0.0  # part of all answers, of either side, that are errors
@@ -116,9 +128,35 @@ class World:
         self.tick(what)
 
     def up(self, service: str, colour: Place) -> list[str]:
-        """Names of servers whose instance runs."""
-        there = self.servers.get((service, colour), {})
-        return [n for n in there if n in self.instances and self.instances[n].state == "running"]
+        """Names of servers whose instance runs at their address and passes its health check."""
+        return [name for name, server in self.servers.get((service, colour), {}).items() if self.passes(server)]
+
+    def passes(self, server: Server) -> bool:
+        """Tell whether a server passes the proxy's own check."""
+        there = self.instances.get(server.name)
+        return there is not None and there.address == server.address and self.well(there)
+
+    def well(self, instance: Instance) -> bool:
+        """Tell whether an instance runs and passes its health check."""
+        sound = self.versions.get(instance.release) not in self.broken and instance.colour not in self.ill
+        return sound and instance.state == "running"
+
+    def copy(self) -> World:
+        """The same world once more, as a process that was just killed leaves it: nobody reads its streams."""
+        clock = FakeClock(self.clock.at)
+        made = replace(
+            self,
+            clock=clock,
+            instances=dict(self.instances),
+            live=dict(self.live),
+            servers={key: dict(servers) for key, servers in self.servers.items()},
+            history=list(self.history),
+            versions=dict(self.versions),
+            tick=lambda _what: None,
+            flows={},
+        )
+        made.flows = {service: flow.copy(made) for service, flow in self.flows.items()}
+        return made
 
     def end(self, name: str) -> None:
         """Let an instance end by itself."""
@@ -258,6 +296,9 @@ class MemoryTraffic:
 
     def attach(self, service: str, colour: Place, servers: Sequence[Server], deadline: Deadline) -> None:
         self.world.touch("before attach")
+        if ill := [s.name for s in servers if not self.world.passes(s)]:
+            deadline.clock.sleep(deadline.left())
+            raise DeadlinePassed(f"{ill[0]} does not pass the proxy's check within {deadline.seconds:g} s")
         self.world.servers.setdefault((service, colour), {}).update({s.name: s for s in servers})
         self.world.touch("after attach")
 
@@ -326,11 +367,10 @@ class MemoryChecks:
         self.world = world
 
     def probe(self, manifest: Manifest, instance: Instance, deadline: Deadline) -> str:
-        version = self.world.versions.get(instance.release)
-        return "HTTP 503, expected 200-399" if version in self.world.broken else ""
+        return "" if self.world.well(instance) else "HTTP 503, expected 200-399"
 
     def smoke(self, manifest: Manifest, base: str, headers: dict[str, str], deadline: Deadline) -> str:
-        return ""
+        return self.world.smokes
 
 
 class MemoryMetrics:
@@ -375,5 +415,5 @@ class MemoryPlaybooks:
         self.world.touch("play")
         for playbook in playbooks:
             self.played.append(playbook)
-            if playbook in self.fails:
+            if playbook in self.fails | self.world.failing:
                 raise StepFailed(f"playbook {playbook}: task 'x' failed on localhost: no")

@@ -1,0 +1,179 @@
+"""What is brought out, how, and what is wrong with it: each strategy with its options, and each way to end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from deployer import operations
+from deployer.operations import Ending
+from tests.crash.stage import SERVICE, Process
+
+Act = Callable[[Process], Ending | None]
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """A service whose `past` was brought out before, and a command that is given then.
+
+    `world` says what is wrong with 2.0; `asks` what a person wants when an event of that kind comes for the n-th time:
+    abort, pause, promote, or a signal to the process. `ends` is what comes of it with nobody killed; `makes` how many
+    rollouts the command begins; `apart` after how many seconds without any change an instant is another one.
+    """
+
+    name: str
+    ends: str
+    strategy: str = "canary"
+    manifest: dict[str, Any] = field(default_factory=dict)
+    options: dict[str, Any] = field(default_factory=dict)
+    world: dict[str, Any] = field(default_factory=dict)
+    asks: dict[tuple[str, int], str] = field(default_factory=dict)
+    past: tuple[str, ...] = ("1.0",)
+    before: Act | None = None
+    act: Act | None = None
+    makes: int = 1
+    gap: bool = False
+    lease: float = 30.0
+    apart: float = 0.4
+
+    def deploy(self, process: Process, version: str, **more: Any) -> Ending:
+        return process.deploy(version, self.strategy, manifest=self.manifest, options=self.options, **more)
+
+    def command(self, process: Process) -> Ending | None:
+        """Give the command that the scenario is about."""
+        return self.act(process) if self.act else self.deploy(process, "2.0")
+
+
+UNHEALTHY: dict[str, Any] = {"broken": {"2.0"}}
+WORSE: dict[str, Any] = {"worse": {"2.0"}}
+NOBODY: dict[str, Any] = {"rate": 0.0}
+SHORT: dict[str, Any] = {"steps": [10, 50], "for": "1s", "bake": "1s"}  # long enough to find the worse one
+
+
+def _canary(**more: Any) -> dict[str, Any]:
+    return {"strategy": {"canary": {**SHORT, **more}}}
+
+
+def _undecided(what: str) -> dict[str, Any]:
+    return {**_canary(steps=[10], bake="0s"), "judge": {"requests": 5, "undecided": what}}
+
+
+CANARY = _canary()
+FRESH = _canary(baseline="fresh", steps=[10])
+NEEDED = {"strategy": {"canary": {"steps": [50], "bake": "1s"}}}
+FULL_ONLY = _canary(steps=[100], bake="0s")
+HOLD = _canary(hold=True)
+METRIC = {"name": "queue", "http": "http://metrics/", "max": 10, "interval": "1s", "failures": 1}
+METERED = {**_canary(**{"for": "3s"}), "judge": {"requests": 5, "metrics": [METRIC]}}
+BAKED = {"strategy": {"bluegreen": {"bake": "1s"}}}
+AT_ONCE = {"strategy": {"bluegreen": {"bake": "0s"}}}
+ROLLING = {"strategy": {"rolling": {"for": "1s"}}}
+ROLLED_AT_ONCE = {"strategy": {"rolling": {"batch": 2, "for": "0s"}}}
+COLD = {**BAKED, "keep": {"warm": "0s"}}
+HOOKED = {
+    **CANARY,
+    "update": ["migrate.yml"],
+    "smoke": [{"get": "/"}],
+    "hooks": {"before": ["b.yml"], "after": ["a.yml"], "on_done": ["d.yml"], "on_failure": ["f.yml"]},
+}
+MOVED = "traffic.changed"
+
+
+def _held(process: Process) -> Ending:
+    return process.deploy("2.0", "canary", manifest=HOLD)
+
+
+def _all(process: Process, act: Callable[..., Ending]) -> Ending:
+    return act(process.house, SERVICE)
+
+
+def _down(process: Process) -> None:
+    operations.down(process.house, SERVICE)
+
+
+SCENARIOS = [
+    # canary
+    Scenario("canary: done", "done", manifest=CANARY),
+    Scenario("canary: done beside a warm one", "done", manifest=CANARY, past=("0.9", "1.0")),
+    Scenario("canary: done, evidence decides", "done", manifest=NEEDED, world={"rate": 20_000.0}),
+    Scenario("canary: done, fresh baseline", "done", manifest=FRESH),
+    Scenario("canary: done, all at once", "done", manifest=FULL_ONLY),
+    Scenario("canary: done, percent", "done", manifest=CANARY, options={"percent": 20}),
+    Scenario("canary: done, no lease", "done", manifest={**CANARY, "traffic": {"lease": "0s"}}, lease=0.0),
+    Scenario("canary: done, playbooks and hooks", "done", manifest=HOOKED),
+    Scenario("canary: done, metric", "done", manifest=METERED, world={"metrics": {("queue", "candidate"): 3.0}}),
+    Scenario("canary: done, undecided proceeds", "done", manifest=_undecided("proceed"), world=NOBODY, apart=10.0),
+    Scenario("canary: unhealthy", "reverted", manifest=CANARY, world=UNHEALTHY),
+    Scenario("canary: unhealthy baseline", "reverted", manifest=FRESH, world={"ill": {"baseline"}}),
+    Scenario("canary: smoke test fails", "reverted", manifest=HOOKED, world={"smokes": "GET /: HTTP 500"}),
+    Scenario("canary: playbook fails", "reverted", manifest=HOOKED, world={"failing": {"migrate.yml"}}),
+    Scenario("canary: worse", "reverted", manifest=CANARY, world=WORSE),
+    Scenario("canary: worse with everyone", "reverted", manifest=CANARY, world={**WORSE, "worse_above": 5000}),
+    Scenario("canary: worse than a fresh baseline", "reverted", manifest=FRESH, world=WORSE),
+    Scenario(
+        "canary: over budget",
+        "reverted",
+        manifest={**CANARY, "traffic": {"budget": 2}, "judge": {"alpha": 1e-9}},
+        world=WORSE,
+    ),
+    Scenario("canary: metric worse", "reverted", manifest=METERED, world={"metrics": {("queue", "candidate"): 30.0}}),
+    Scenario("canary: cannot judge, reverts", "reverted", manifest=_undecided("revert"), world=NOBODY, apart=10.0),
+    Scenario("canary: cannot judge, holds", "held", manifest=_undecided("hold"), world=NOBODY, apart=10.0),
+    Scenario("canary: held", "held", manifest=HOLD),
+    Scenario("canary: paused", "held", manifest=CANARY, asks={(MOVED, 1): "pause"}),
+    Scenario("canary: aborted", "reverted", manifest=CANARY, asks={(MOVED, 2): "abort"}),
+    Scenario("canary: aborted by a signal", "reverted", manifest=CANARY, asks={(MOVED, 1): "signal"}),
+    Scenario("canary: promoted on the way", "done", manifest=CANARY, asks={(MOVED, 1): "promote"}),
+    Scenario("canary: first", "done", manifest=CANARY, past=(), gap=True),
+    Scenario("canary: first, unhealthy", "reverted", manifest=CANARY, past=(), world=UNHEALTHY, gap=True),
+    # the others
+    Scenario("bluegreen: done", "done", "bluegreen", BAKED),
+    Scenario("bluegreen: done, nothing kept warm", "done", "bluegreen", COLD, past=("0.9", "1.0")),
+    Scenario("bluegreen: done, no bake", "done", "bluegreen", AT_ONCE),
+    Scenario("bluegreen: unhealthy", "reverted", "bluegreen", BAKED, world=UNHEALTHY),
+    Scenario("bluegreen: worse", "reverted", "bluegreen", BAKED, world=WORSE),
+    Scenario("rolling: done", "done", "rolling", ROLLING),
+    Scenario("rolling: done, two at once", "done", "rolling", ROLLED_AT_ONCE),
+    Scenario("rolling: unhealthy", "reverted", "rolling", ROLLING, world=UNHEALTHY),
+    Scenario("rolling: worse", "reverted", "rolling", ROLLING, world=WORSE),
+    Scenario("rolling: aborted half way", "reverted", "rolling", ROLLING, asks={(MOVED, 1): "abort"}),
+    Scenario("recreate: done", "done", "recreate", gap=True),
+    Scenario("recreate: unhealthy", "reverted", "recreate", world=UNHEALTHY, gap=True),
+    # commands of people
+    Scenario(
+        "rollback: warm", "done", "bluegreen", BAKED, past=("1.0", "1.1"), act=lambda p: _all(p, operations.rollback)
+    ),
+    Scenario(
+        "rollback: cold", "done", "bluegreen", COLD, past=("1.0", "1.1"), act=lambda p: _all(p, operations.rollback)
+    ),
+    Scenario(
+        "rollback: cold, unhealthy",
+        "reverted",
+        "bluegreen",
+        COLD,
+        past=("1.0", "1.1"),
+        world={"broken": {"1.0"}},
+        act=lambda p: _all(p, operations.rollback),
+    ),
+    Scenario("rollback: of a held one", "reverted", makes=0, before=_held, act=lambda p: _all(p, operations.rollback)),
+    Scenario("abort: of a held one", "reverted", makes=0, before=_held, act=lambda p: _all(p, operations.stop)),
+    Scenario("promote: of a held one", "done", makes=0, before=_held, act=lambda p: _all(p, operations.promote)),
+    Scenario("resume: of a held one", "done", makes=0, before=_held, act=lambda p: _all(p, operations.resume)),
+    Scenario(
+        "resume: of a held one, worse now",
+        "reverted",
+        makes=0,
+        before=_held,
+        world={"worse": {"2.0"}, "worse_above": 1000},
+        act=lambda p: _all(p, operations.resume),
+    ),
+    Scenario(
+        "canary: instead of a held one",
+        "done",
+        manifest=CANARY,
+        before=_held,
+        act=lambda p: p.deploy("3.0", "canary", manifest=CANARY, replace=True),
+    ),
+    Scenario("down", "down", "bluegreen", BAKED, past=("0.9", "1.0"), act=_down, makes=0, gap=True),
+]
