@@ -23,7 +23,7 @@ from tests.crash.scenarios import Scenario
 from tests.crash.stage import SERVICE, Moment, Process, Stage, Watcher, fresh, restored
 from tests.memory import World
 
-PATIENCE = 45.0  # seconds that a step may take beyond its deadline: two reads without one, and a beat of the pulse
+PATIENCE = 65.0  # seconds that a step may take beyond its deadline: three calls that have none of their own, and a beat
 
 
 class Eye(Watcher):

@@ -169,7 +169,7 @@ SCENARIOS = [
         act=lambda p: _all(p, operations.resume),
     ),
     Scenario(
-        "canary: instead of a held one",
+        "replace: a held one",
         "done",
         manifest=CANARY,
         before=_held,
