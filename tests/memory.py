@@ -283,16 +283,24 @@ class MemoryTraffic:
             raise TakenBack("users were taken off the candidate at the proxy")
         if live.share + live.baseline > FULL:
             raise DriverFailed(f"{live.share} and {live.baseline} bp are more than all the traffic")
-        if live.share and not self.world.up(service, live.candidate):
-            raise DriverFailed(f"{live.candidate} has no server that is up")
-        if live.share < FULL and not self.world.up(service, live.stable):
-            raise DriverFailed(f"{live.stable} has no server that is up")
-        if live.baseline and not self.world.up(service, "baseline"):
-            raise DriverFailed("the baseline has no server that is up")
+        self._refuse_nowhere(service, live)
         self.world.flow(service).advance()
         self.world.live[service] = live
         self.world.history.append(live)
         self.world.touch(f"after steer {live}")
+
+    def _refuse_nowhere(self, service: str, live: Live) -> None:
+        """Refuse, as a real proxy's driver does, unless nobody is moved by it or nothing is lost."""
+        now = self.world.live.get(service, INITIAL)
+        in_force = 0 if now.lease and now.lease <= self.world.clock.now() else now.share
+        if now.stable == live.stable and in_force == live.share and live.baseline in (0, now.baseline):
+            return
+        if not live.share and not self.world.up(service, "blue") and not self.world.up(service, "green"):
+            return
+        used = (live.candidate, live.share), (live.stable, live.share < FULL), ("baseline", live.baseline)
+        for place, needed in used:
+            if needed and not self.world.up(service, place):
+                raise DriverFailed(f"{place} has no server that is up")
 
     def attach(self, service: str, colour: Place, servers: Sequence[Server], deadline: Deadline) -> None:
         self.world.touch("before attach")
