@@ -245,10 +245,13 @@ class Explorer:
     # -- once, and twice
 
     def once(self, every: int = 1) -> Found:
-        """Die once, at every instant; then resume, abort, and at every so many of them begin again with `--replace`."""
+        """Die once, at every instant; then resume, abort, and at every so many of them begin again with `--replace`.
+
+        Where not everything is tried, it is resumed at every instant and aborted at every other.
+        """
         for moment in self.moments:
             self.found.single += 1
-            for attempt in self._attempts(Facts.of(moment), self.found.single % every == 0):
+            for attempt in self._attempts(Facts.of(moment), self.found.single, every):
                 self._try(moment, f"killed at {_at(moment)}", attempt)
         return self.found
 
@@ -284,11 +287,11 @@ class Explorer:
             return Try("over", nothing, (self.wanted,))
         return Try("asked again", self.scenario.command, (self._unasked,), again=True)
 
-    def _attempts(self, facts: Facts, replacing: bool) -> Iterator[Try]:
+    def _attempts(self, facts: Facts, number: int, every: int) -> Iterator[Try]:
         yield self._resumption(facts)
-        if facts.open:
+        if facts.open and (every == 1 or number % 2):
             yield Try("aborted", abort, (self.wanted, *self._back))
-            if self.scenario.act is None and replacing:
+            if self.scenario.act is None and number % every == 0:
                 yield Try("replaced", self._replace, (self._unasked,), again=True)
 
     def _replace(self, process: Process) -> None:

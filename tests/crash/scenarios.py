@@ -56,7 +56,9 @@ def _canary(**more: Any) -> dict[str, Any]:
 
 
 def _undecided(what: str) -> dict[str, Any]:
-    return {**_canary(steps=[10], bake="0s"), "judge": {"requests": 5, "undecided": what}}
+    """Ask for evidence that nobody gives, for as long as it takes not to come."""
+    canary = {"steps": [10], "within": "10s", "bake": "0s"}
+    return {"strategy": {"canary": canary}, "judge": {"undecided": what}}
 
 
 CANARY = _canary()

@@ -79,7 +79,7 @@ class Process:
     token: int = 0
 
     def deploy(self, version: str, strategy: str, *, manifest: dict[str, Any], **more: Any) -> Ending:
-        described = {"secrets": {"TOKEN": {"env": "TOKEN"}}, **manifest}
+        described = {"secrets": {"TOKEN": {"env": "TOKEN"}}, "health": {"deadline": "4s"}, **manifest}
         wanted = request(version, strategy, REPOSITORY, manifest=described, **more)
         return operations.deploy(self.house, replace(wanted, secrets=lambda: {"TOKEN": SecretText(SECRET)}))
 
