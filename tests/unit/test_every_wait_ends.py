@@ -179,8 +179,12 @@ def test_a_wait_without_an_end_is_seen(line: str, told: bool) -> None:
 ASKING = {
     "Runtime.census",
     "Runtime.instances",
+    "Runtime.leftovers",
     "Runtime.logs",
     "Runtime.prune",
+    "Runtime.strangers",
+    "Runtime.sweep",
+    "Traffic.faults",
     "Traffic.read",
     "Traffic.servers",
     "Traffic.services",
