@@ -8,6 +8,8 @@ from typing import Any
 
 from deployer.model import LATENCY_BOUNDS, Coins, Counts, Sample
 
+MOST = 10**12  # requests in one look
+
 
 def is_empty(sample: Sample) -> bool:
     """Tell whether nothing had been answered."""
@@ -59,9 +61,13 @@ def _counts(data: Any) -> Counts:
     if not data:
         return Counts()
     requests, errors, flat = data
+    if not 0 <= int(errors) <= int(requests) < MOST:
+        raise ValueError(f"{errors!r} errors of {requests!r} requests cannot be")
     pairs = list(zip(flat[::2], flat[1::2], strict=True))
     if any(not 0 <= bucket < len(LATENCY_BOUNDS) for bucket, _ in pairs):
         raise ValueError("a latency beyond the last bucket")
+    if any(not 0 <= int(count) < MOST for _, count in pairs):
+        raise ValueError("a count that cannot be")
     latency = [0] * (max((bucket for bucket, _ in pairs), default=-1) + 1)
     for bucket, count in pairs:
         latency[bucket] = int(count)
@@ -80,6 +86,8 @@ def _coins(coins: Coins, stable: Counts, candidate: Counts) -> dict[str, Any]:
 
 def _coins_of(data: Mapping[str, Any], stable: Counts, candidate: Counts) -> Coins:
     first, second = data.get("first_errors", (0, 0))
+    if not 0 < float(data["p"]) <= 1 or not 0 <= int(first) < MOST or not 0 <= int(second) < MOST:
+        raise ValueError(f"a coin with probability {data['p']!r} and first errors {first!r}, {second!r} cannot be")
     return Coins(
         float(data["p"]),
         _counts(data["stable"]) if "stable" in data else stable,

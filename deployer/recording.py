@@ -19,7 +19,8 @@ from typing import IO, Any
 from deployer import files
 from deployer.clock import Clock
 from deployer.errors import Refused
-from deployer.model import Counts, Release, Sample
+from deployer.manifest.models import Judge
+from deployer.model import FULL, Counts, Release, Sample
 from deployer.packing import is_empty, packed, unpacked
 
 FORMAT = 1
@@ -28,6 +29,7 @@ KEPT = 100  # files in a folder
 _HINT = "give a file that `deploy record` wrote"
 _SHIELDED = re.compile(rb'"shielded":([0-9]{1,18})(?![0-9])')
 _ROLLOUT = re.compile("[0-9]{1,18}")
+LATEST = 1e12  # seconds: later than any clock
 _IDLE = 240  # looks at which nothing had been answered that share a line: a minute of them
 
 
@@ -258,7 +260,7 @@ def _read(path: Path, number: int, line: str) -> Iterator[Mark]:
         if not isinstance(data, dict):
             raise ValueError("no JSON object")
         marks = tuple(_marks(data))
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         if not line.endswith("\n"):
             return  # whoever wrote it was killed
         raise Refused(
@@ -277,14 +279,41 @@ def _marks(data: dict[str, Any]) -> Iterator[Mark]:
     if "recording" in data:
         if data["recording"] != FORMAT:
             raise ValueError(f"format {data['recording']}; this version reads {FORMAT}")
+        _check_header(data)
         yield Drive(data)
     elif "watch" in data:
         share, following, seconds = data["watch"]
-        yield Watching(int(share), int(following), float(data["at"]), float(seconds))
+        yield Watching(_share(share), _share(following), _moment(data["at"]), _moment(seconds))
     elif "idle" in data:
         for at in data["idle"]:
-            yield Looked(Sample(Counts(), Counts(), int(data["share"])), float(at))
+            yield Looked(Sample(Counts(), Counts(), _share(data["share"])), _moment(at))
     elif "cut" in data:
-        yield Cut(float(data["at"]))
+        yield Cut(_moment(data["at"]))
     else:
-        yield Looked(unpacked(data), float(data["at"]))
+        sample = unpacked(data)
+        _share(sample.share)
+        yield Looked(sample, _moment(data["at"]))
+
+
+def _share(value: Any) -> int:
+    if not 0 <= int(value) <= FULL:
+        raise ValueError(f"a share of {value!r} is not between 0 and {FULL}")
+    return int(value)
+
+
+def _moment(value: Any) -> float:
+    at = float(value)
+    if not -LATEST < at < LATEST:
+        raise ValueError(f"{value!r} is no time")
+    return at
+
+
+def _check_header(data: Mapping[str, Any]) -> None:
+    """Raise ValueError or TypeError for a header whose fields are not of their kind; any may be missing."""
+    for key in ("started_at", "monotonic"):
+        _moment(data.get(key, 0))
+    int(data.get("rollout", 0))
+    routes = data.get("routes") or ()
+    if not all(isinstance(route, str) for route in routes):
+        raise ValueError("its routes are not texts")
+    Judge.model_validate(data.get("judge") or {})

@@ -70,9 +70,9 @@ class RequestLog:
                 for number, row in _rows(lines):
                     try:
                         yield _request(row)
-                    except (KeyError, ValueError, TypeError) as error:
+                    except (KeyError, ValueError, TypeError, OverflowError) as error:
                         raise Refused(f"{self.path}:{number}: no request: {_told(error)}", NEEDED) from None
-        except (OSError, UnicodeDecodeError) as error:
+        except (OSError, UnicodeDecodeError, csv.Error) as error:
             raise Refused(f"{self.path} cannot be read: {error}", NEEDED) from None
 
 
@@ -86,7 +86,7 @@ def is_log(path: Path) -> bool:
     if first.startswith("{"):
         try:
             return "time" in json.loads(first)
-        except ValueError:
+        except (ValueError, RecursionError):
             return False
     return "time" in [name.strip() for name in first.split(",")]
 
@@ -179,7 +179,7 @@ def _rows(lines: Iterable[str]) -> Iterator[tuple[int, dict[str, Any]]]:
 def _object(line: str) -> dict[str, Any]:
     try:
         data = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return {"": line}  # refused with its line number, as what lacks everything
     return data if isinstance(data, dict) else {"": line}
 

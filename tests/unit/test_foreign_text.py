@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from deployer import carried, recording
+from deployer import carried, recording, replay
 from deployer.clock import Deadline
 from deployer.drivers.metrics.number import Unreadable, finite
 from deployer.drivers.runtime.docker import options
@@ -184,3 +184,38 @@ def test_labels_of_somebody_else_are_told(wrong: dict[str, str]) -> None:
 def test_a_record_that_an_instance_carries_may_be_damaged(text: str) -> None:
     with pytest.raises(ValueError, match="record"):
         carried.read(text)
+
+
+HEADER = '{"recording":1,"service":"shop"}\n{"watch":[500,10000,0],"at":1}\n'
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"recording":1,"routes":[[]]}\n',
+        '{"recording":1,"judge":{"errors":5}}\n',
+        '{"recording":1,"started_at":"soon"}\n',
+        '{"recording":1,"rollout":1e999}\n',
+        HEADER + '{"at":1,"share":500,"stable":[1,2,[]]}\n',
+        HEADER + '{"at":1e999,"share":500}\n',
+        HEADER + '{"at":1,"share":-1}\n',
+        HEADER + '{"at":1,"share":500,"coins":[{"p":7}]}\n',
+        HEADER + "[" * 100_000 + "\n",
+        "time,side,status,share\n1,stable,200,1e999\n",
+        "time,side,status,share\n1e400,stable,200,1\n",
+        "time,side,status,share\n1,stable,200,1\r2\n" + "x" * 200_000,
+        '{"time":' * 30_000 + "\n",
+        '{"time":1,"side":"stable","status":200,"share":1}\n' + '{"a":' * 30_000 + "\n",
+    ],
+    ids=range(14),
+)
+def test_a_stream_that_cannot_be_judged_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "stream").write_text(text)
+
+    with pytest.raises(Refused):
+        judged(tmp_path / "stream")
+
+
+def judged(file: Path) -> replay.Judgement:
+    source = replay.open_source(file)
+    return replay.judge(source, replay.recorded_policy(source))
