@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import re
 import secrets
@@ -178,9 +177,6 @@ def _line(result: Result) -> str:
 def _total(results: list[Result], seed: int) -> int:
     runs, findings = sum(r.runs for r in results), sum(len(r.findings) for r in results)
     print(f"{'together':<17}{runs:>10,} inputs, {findings} findings, seed {seed}")
-    print(
-        json.dumps({"seed": seed, "inputs": runs, "findings": findings, "targets": {r.name: r.runs for r in results}})
-    )
     return 1 if findings else 0
 
 

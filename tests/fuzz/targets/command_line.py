@@ -17,8 +17,8 @@ LONGEST = 300
 # What writes files, asks the machine, or needs a strategy is no part of this; arguments are what is tried.
 COMMANDS = ("status", "history", "releases", "show", "report", "record", "judge", "logs", "promote", "abort")
 COMMANDS += ("rollback", "pause", "resume", "release-lock", "watch", "plan", "up", "down", "--version", "")
-WORDS = ("--service", "-f", "-d", "--to", "-m", "--output", "json", "plain", "--limit", "--lines", "-n", "--rollout")
-WORDS += ("--for", "--format", "--version", "--set", "judge.errors.margin=2x", "--check", "-y", "/dev/null", "--all")
+KNOWN = ("--service", "-f", "-d", "--to", "-m", "--output", "json", "plain", "--limit", "--lines", "-n", "--rollout")
+KNOWN += ("--for", "--format", "--version", "--set", "judge.errors.margin=2x", "--check", "-y", "/dev/null", "--all")
 
 _folder = Path(tempfile.mkdtemp(prefix="dp", dir="/tmp"))
 atexit.register(shutil.rmtree, _folder, ignore_errors=True)
@@ -43,7 +43,7 @@ def _words(data: bytes) -> list[str]:
     words = []
     for piece in data.split(b"\x00"):
         if len(piece) == 1 and piece[0] < 64:
-            words.append(WORDS[piece[0] % len(WORDS)])
+            words.append(KNOWN[piece[0] % len(KNOWN)])
         else:
             words.append(os.fsdecode(piece))  # as the kernel hands it over
     return words

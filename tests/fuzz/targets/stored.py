@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from deployer import carried
 from deployer.drivers.runtime.process import record
 from deployer.drivers.traffic.haproxy import spec, state
 from deployer.plan import Plan
@@ -29,7 +30,7 @@ _NAMES = ("spec.json", "status.json", "instance.json", "shop.json", "state.map")
 
 def check(data: bytes) -> None:
     """The first byte says what the rest is taken for."""
-    readers = (_plan, _row, _files, _map)
+    readers = (_plan, _row, _files, _map, _carried)
     text = data[1:].decode(errors="replace")
     with refusals():
         readers[(data[0] if data else 0) % len(readers)](text)
@@ -78,6 +79,14 @@ def _map(text: str) -> None:
         with refusals():
             assert state.decode(key, value)
         assert state.spent(value) >= 0
+
+
+def _carried(text: str) -> None:
+    try:
+        release = carried.read(text)
+    except ValueError:
+        return
+    assert carried.read(carried.write(release)) == release
 
 
 RELEASE = {
