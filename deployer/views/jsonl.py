@@ -9,6 +9,8 @@ from typing import IO, Any
 from deployer.errors import Refused
 from deployer.events import Event
 
+LATEST = 1e11  # Unix seconds; what comes later fits in no calendar
+
 
 class JsonLines:
     """Writes one JSON object a line, each flushed at once."""
@@ -35,7 +37,7 @@ def load(lines: Iterable[str]) -> list[Event]:
             continue
         try:
             events.append(parse(json.loads(line)))
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
             raise Refused(f"line {number} is no event: {error!r}", "give what `--output json` printed") from None
     return events
 
@@ -43,4 +45,7 @@ def load(lines: Iterable[str]) -> list[Event]:
 def parse(data: dict[str, Any]) -> Event:
     """Read an event back from what `Event.to_dict` gave. Raises KeyError, TypeError or ValueError when it is none."""
     rest = {key: value for key, value in dict(data).items() if key not in ("event", "at", "service", "rollout")}
-    return Event(str(data["event"]), float(data["at"]), str(data["service"]), int(data["rollout"]), rest)
+    at = float(data["at"])
+    if not 0 <= at < LATEST:
+        raise ValueError(f"{data['at']!r} is no Unix time")
+    return Event(str(data["event"]), at, str(data["service"]), int(data["rollout"]), rest)

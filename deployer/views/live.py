@@ -20,7 +20,7 @@ from rich.text import Text
 
 from deployer.events import Event
 from deployer.views.live_page import render
-from deployer.views.reduce import reduce, reduce_all
+from deployer.views.reduce import reduce
 from deployer.views.state import ViewState
 
 FASTEST = 0.125  # seconds between two paintings
@@ -35,7 +35,7 @@ class LiveView:
         self, console: Console, history: Iterable[Event] = (), *, now: Callable[[], float] = time.time
     ) -> None:
         self._console = console
-        self._state = reduce_all(history)
+        self._state = ViewState()
         self._now = now
         self._lock = threading.Lock()
         self._frame = _Frame(lambda: (self._state, self._now()))
@@ -45,6 +45,8 @@ class LiveView:
         self._changed = threading.Event()
         self._stop = threading.Event()
         self._painter = threading.Thread(target=self._paint, name="live-view", daemon=True)
+        for event in history:
+            self(event)
 
     def __call__(self, event: Event) -> None:
         """Take an event in; never raises, never waits."""

@@ -36,7 +36,7 @@ class PlainLines:
 def lines(event: Event) -> str:
     """Give the line of an event; a failed step with a log has one more line for each of its lines."""
     number = f" #{event.rollout}" if event.rollout else ""  # what comes before the rollout has no number
-    head = f"{time.strftime('%H:%M:%S', time.localtime(event.at))} {event.service}{number}"
+    head = f"{time.strftime('%H:%M:%S', time.localtime(event.at))} {one_line(event.service)}{number}"
     log = event.data.get("log") or () if event.kind == "step.failed" else ()
     return "\n".join([f"{head} {sentence(event)}", *(f"    | {clean(line).rstrip()}" for line in log)])
 
@@ -50,7 +50,7 @@ def _worded(event: Event) -> str:
     """Give the sentence of an event, or nothing for a kind or a field that this version cannot read."""
     try:
         return _WRITERS[event.kind](event.data)
-    except (KeyError, ValueError, TypeError, AttributeError):
+    except (KeyError, ValueError, TypeError, AttributeError, OverflowError):
         return ""
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 
+from rich.console import Console
+
 from deployer.views import jsonl, plain
-from deployer.views.reduce import reduce_all
+from deployer.views.live import LiveView
 from tests.fuzz.target import REPOSITORY, refusals, said
 
 SEEDS = (REPOSITORY / "tests" / "golden" / "views",)
@@ -22,4 +25,7 @@ def check(data: bytes) -> None:
             said(line)
             assert not STEERS.search(line), line
             json.loads(jsonl.dump(event))
-        reduce_all(events)
+        page = io.StringIO()
+        console = Console(file=page, width=80, height=40, color_system=None, legacy_windows=False)
+        console.print(LiveView(console, events, now=lambda: 1_790_000_100.0)._frame)
+        assert not STEERS.search(page.getvalue()), page.getvalue()
