@@ -93,9 +93,10 @@ def files(folder: Path) -> Iterator[Path]:
 class Watch:
     """Looks at the arguments of every process, and at temporary files, as long as the block lasts."""
 
-    def __init__(self, search: Search, folders: Iterable[Path]) -> None:
+    def __init__(self, search: Search, folders: Iterable[Path], allowed: Mapping[str, Iterable[str]]) -> None:
         self._search = search
         self._folders = tuple(folders)
+        self._allowed = allowed
         self._arguments: set[bytes] = set()
         self._texts: set[tuple[str, bytes]] = set()
         self._end = threading.Event()
@@ -114,7 +115,8 @@ class Watch:
         for arguments in self._arguments:
             self._search.look(f"the arguments of a process: {arguments[:200]!r}", arguments)
         for name, text in self._texts:
-            self._search.look(f"the temporary file {name}", text)
+            may = [value for pattern, some in self._allowed.items() if Path(name).match(pattern) for value in some]
+            self._search.look(f"the temporary file {name}", text, may)
 
     def _run(self) -> None:
         while not self._end.wait(PAUSE):

@@ -31,6 +31,8 @@ from tests.services import require
 pytestmark = pytest.mark.live
 
 MEMORY = Path("/dev/shm")
+# The runner of playbooks writes its environment, which is that of the command, into a private file for a moment.
+OF_ANSIBLE = {"artifacts/play/command": ("db", "prometheus", "header")}
 PLANTS = {
     "event": "Store.add_event = told",
     "argument": "Vault.load = started",
@@ -334,7 +336,7 @@ def look_everywhere(stage: Stage) -> None:
 
 
 def test_a_secret_stands_nowhere_but_where_it_must(stage: Stage) -> None:
-    with Watch(stage.search, [stage.shop.folder / "tmp", MEMORY]) as watch:
+    with Watch(stage.search, [stage.shop.folder / "tmp", MEMORY], OF_ANSIBLE) as watch:
         rollouts(stage)
 
     assert watch.looks > 500
@@ -349,7 +351,7 @@ def test_the_password_of_a_registry_stands_nowhere(stage: Stage, tmp_path: Path)
     search.also("registry", registry.PASSWORD)
     search.also("registry login", base64.b64encode(f"{registry.USER}:{registry.PASSWORD}".encode()).decode())
     shop.version("1.0")
-    with registry.running() as served, Watch(search, [shop.folder / "tmp", MEMORY]):
+    with registry.running() as served, Watch(search, [shop.folder / "tmp", MEMORY], OF_ANSIBLE):
         shop.write(image=f"{served.host}/shop")
         served.login(tmp_path)
         stage.deploy("up", "--version", "none", expect=2, DOCKER_CONFIG=str(tmp_path))
@@ -364,7 +366,7 @@ def test_the_password_of_a_registry_stands_nowhere(stage: Stage, tmp_path: Path)
 def test_a_planted_leak_is_found(stage: Stage, plant: str) -> None:
     stage.version("1.0")
     site = planted(stage, f"{LEAK}\n{PLANTS[plant]}\n")
-    with Watch(stage.search, [stage.shop.folder / "tmp"]), contextlib.suppress(AssertionError):
+    with Watch(stage.search, [stage.shop.folder / "tmp"], {}), contextlib.suppress(AssertionError):
         stage.deploy("up", "--version", "1.0", expect=0, **site)
     stage.look_at_files()
 

@@ -7,7 +7,7 @@ import re
 from deployer.errors import Refused
 from deployer.files import PLAIN_PATH
 
-_WORD = re.compile(r"[A-Za-z0-9_.:/@*\[\]=,+~-]+")
+_WORD = re.compile(r"(?!-)[A-Za-z0-9_.:/@*\[\]=,+~-]+")  # what begins with - would be read as an option
 _SPECIAL = re.compile(r'([\\"$])')
 
 
