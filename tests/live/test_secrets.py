@@ -312,7 +312,7 @@ def killed(stage: Stage) -> None:
         text=True,
     ) as canary:
         shop.wait(lambda s: s["share"] == 5000, "users are on the candidate")
-        look_everywhere(stage)
+        stage.look_at_containers()
         canary.kill()
         out, err = canary.communicate(timeout=20)
         stage.search.look("what the killed command printed", out + err)
