@@ -15,7 +15,7 @@ from deployer.model import Release, SecretText, Signature
 
 # Changing only these changes how a rollout goes, not what runs: it is the same release.
 _NOT_CONFIG = frozenset(
-    {"image", "version", "strategy", "judge", "keep", "freeze", "hooks", "update", "smoke", "verify"}
+    {"image", "version", "strategy", "judge", "keep", "freeze", "hooks", "update", "smoke", "verify", "inventory"}
 )
 GIT_SECONDS = 5
 

@@ -60,13 +60,14 @@ def _wirer(state: Path, store: Store, clock: Clock) -> Callable[[Manifest, Path]
         from deployer.drivers.signatures import Cosign
         from deployer.drivers.traffic.haproxy import HAProxyTraffic
         from deployer.hosts import AnsiblePlaybooks
+        from deployer.hosts.inventory import chosen
 
         runtime = _runtime(manifest, state, store, clock)
         return Drivers(
             runtime=runtime,
             traffic=HAProxyTraffic(state / "proxy", clock, existing=manifest.traffic.haproxy, state=state),
             checks=DirectChecks(runtime, clock),
-            playbooks=AnsiblePlaybooks(folder, builtin("playbooks"), None, clock),
+            playbooks=AnsiblePlaybooks(folder, builtin("playbooks"), chosen(manifest.inventory, folder), clock),
             metrics=SourceMetrics(folder),
             signatures=Cosign(folder),
         )

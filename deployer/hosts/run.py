@@ -1,4 +1,4 @@
-"""Runs the worker, reads what it says, and ends it at the deadline."""
+"""Runs a worker, reads what it says, and ends it at the deadline."""
 
 from __future__ import annotations
 
@@ -27,10 +27,20 @@ def reports(run: Mapping[str, Any], mark: str, log: Path, deadline: Deadline) ->
     The last one has the event `end`. However this ends, also when the caller closes the generator, nothing of the run
     is alive afterwards. Raises DeadlinePassed, and DriverFailed when the worker itself fails.
     """
-    with _worker(mark, log) as worker:
+    yield from messages("deployer.hosts.worker", {"run": run, "mark": mark}, mark, log, deadline)
+
+
+def messages(
+    module: str, job: Mapping[str, Any], mark: str, log: Path, deadline: Deadline
+) -> Generator[Report, None, None]:
+    """Start a module as a process, give it its job, and give its messages up to and with that of the event `end`.
+
+    What it writes to stderr goes to `log`. The rest is as with `reports`.
+    """
+    with _worker(module, mark, log) as worker:
         assert worker.stdin is not None and worker.stdout is not None  # noqa: S101, PT018 -- both are pipes
         with suppress(BrokenPipeError):  # it ended before it read its job; why, its log says
-            worker.stdin.write(json.dumps({"run": run, "mark": mark}).encode() + b"\n")
+            worker.stdin.write(json.dumps(job).encode() + b"\n")
             worker.stdin.flush()
         for line in _lines(worker.stdout.fileno(), deadline):
             report = json.loads(line)
@@ -38,7 +48,7 @@ def reports(run: Mapping[str, Any], mark: str, log: Path, deadline: Deadline) ->
             if report["event"] == END:
                 return
         raise DriverFailed(
-            f"the process that ran the playbook ended unexpectedly (exit code {worker.wait(_PATIENCE)})",
+            f"the process that ran Ansible ended unexpectedly (exit code {worker.wait(_PATIENCE)})",
             log=tuple(log.read_text(encoding="utf-8", errors="replace").splitlines()[-20:]),
         )
 
@@ -57,12 +67,12 @@ def _lines(fd: int, deadline: Deadline) -> Iterator[bytes]:
 
 
 @contextmanager
-def _worker(mark: str, log: Path) -> Iterator[subprocess.Popen[bytes]]:
+def _worker(module: str, mark: str, log: Path) -> Iterator[subprocess.Popen[bytes]]:
     """Start the worker; on the way out let it end by itself, or kill it and all that it started."""
     with os.fdopen(files.new(log), "wb") as errors:
         worker = subprocess.Popen(
             # -P: a file of the user called docker.py must not be taken for a library.
-            [sys.executable, "-P", "-m", "deployer.hosts.worker"],
+            [sys.executable, "-P", "-m", module],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=errors,

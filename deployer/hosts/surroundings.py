@@ -9,9 +9,9 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from deployer.errors import Refused
+from deployer.machine import KEEP_ALIVE
 
 MARK = "DEPLOYER_PLAY"  # every process of a run carries it, however it detaches itself
-_KEEP_ALIVE = "-o ServerAliveInterval=5 -o ServerAliveCountMax=3 -o BatchMode=yes"
 
 
 def program() -> Path:
@@ -24,7 +24,7 @@ def program() -> Path:
     if found is None or find_spec("ansible_runner") is None:
         missing = "ansible-playbook" if found is None else "ansible-runner"
         raise Refused(
-            f"playbooks need ansible-core and ansible-runner; {missing} is missing",
+            f"playbooks and inventories need ansible-core and ansible-runner; {missing} is missing",
             "pip install 'deployer[ansible]'",
         )
     return Path(found)
@@ -43,9 +43,7 @@ def surroundings(folder: Path, user: Path, playbook_program: Path, mark: str) ->
         "LC_ALL": "C.UTF-8",  # Ansible refuses any other character set
         "ANSIBLE_CONFIG": str(config if config.is_file() else folder / "ansible.cfg"),
         "ANSIBLE_HOST_KEY_CHECKING": "True",  # ansible-runner switches it off unless told otherwise
-        # Last on the command line of ssh, where the first value wins: they hold unless the user said otherwise. Without
-        # them a pulled cable hangs a task for ever.
-        "ANSIBLE_SSH_EXTRA_ARGS": f"{os.environ.get('ANSIBLE_SSH_EXTRA_ARGS', '')} {_KEEP_ALIVE}".strip(),
+        "ANSIBLE_SSH_EXTRA_ARGS": f"{os.environ.get('ANSIBLE_SSH_EXTRA_ARGS', '')} {' '.join(KEEP_ALIVE)}".strip(),
         "ANSIBLE_SSH_CONTROL_PATH_DIR": str(folder / "cp"),
         "ANSIBLE_LOCAL_TEMP": str(folder / "tmp"),
         "ANSIBLE_NOCOLOR": "1",

@@ -1,4 +1,4 @@
-"""A private folder for one run of a playbook: short, in memory where possible, gone afterwards."""
+"""A private folder for one run of Ansible: short, in memory where possible, gone afterwards."""
 
 from __future__ import annotations
 
@@ -29,23 +29,23 @@ pipelining = True
 
 @contextmanager
 def workspace() -> Iterator[Path]:
-    """Make the folder, readable by nobody else, and remove it whatever happens."""
+    """Make the folder, readable by nobody else, with a config, and remove it whatever happens."""
     folder = Path(tempfile.mkdtemp(prefix="dp", dir=_base()))
     try:
         for name in ("tmp", "cp", "inventory"):
             files.folder(folder / name)
+        _write(folder / "ansible.cfg", _CONFIG)
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)  # the worker may be removing it, too
 
 
 def fill(folder: Path, user: Path, environment: Environment | None, variables: Mapping[str, Any]) -> list[str]:
-    """Write config, inventory and variables (0600); give the arguments that name the variables.
+    """Write inventory and variables (0600); give the arguments that name the variables.
 
     The `group_vars` and `host_vars` beside the manifest stand beside the generated inventory, too, so that they hold
     for built-in playbooks.
     """
-    _write(folder / "ansible.cfg", _CONFIG)
     _write(folder / "inventory" / "twin.yml", dump(twin(environment)))
     _write(folder / VARIABLES, dump(dict(variables)))
     for name in ("group_vars", "host_vars"):

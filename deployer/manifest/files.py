@@ -16,6 +16,8 @@ from deployer.resources import builtin
 
 def wanting(manifest: Manifest, folder: Path) -> Iterator[Conflict]:
     """Give a conflict for each file that is missing or unfit; paths are relative to `folder`."""
+    if manifest.inventory and not (folder / manifest.inventory).exists():
+        yield Conflict("inventory", f"{manifest.inventory} is not there", f"paths are relative to {folder}")
     yield from _playbooks("update", manifest.update, folder)
     for hook in Hooks.model_fields:
         yield from _playbooks(f"hooks.{hook}", getattr(manifest.hooks, hook), folder)

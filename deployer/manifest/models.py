@@ -103,6 +103,11 @@ class Manifest(Model):
     )
     runtime: Literal["docker", "process"] = Field("docker", description="What runs the instances.")
     hosts: Literal["local"] = Field("local", description="Group of the inventory.")
+    inventory: FilePath | None = Field(
+        None,
+        description="Inventory of Ansible's, a file, folder or script relative to the manifest; else the shipped one, "
+        "in which every group is this machine.",
+    )
     replicas: Count = Field(1, ge=1, le=100, description="Instances on each host.")
     verify: Verify | None = Field(None, description="What must be proven of the image before anything of it starts.")
     command: tuple[Text, ...] | None = Field(

@@ -41,6 +41,7 @@ OPTIONAL: dict[str, str] = {
     "version": '"1.0"',
     "runtime": "docker",
     "hosts": "local",
+    "inventory": "inventories/production",
     "replicas": "1",
     "verify": "{cosign: {key: cosign.pub}}",
     "command": "[./server]",

@@ -90,6 +90,7 @@ def test_every_key_is_there_to_choose_from() -> None:
 
 @pytest.mark.parametrize("key", OPTIONAL)
 def test_a_comment_becomes_a_setting(key: str, tmp_path: Path) -> None:
+    (tmp_path / "inventories" / "production").mkdir(parents=True)
     for name in ("migrate.yml", "announce.yml"):
         (tmp_path / "playbooks").mkdir(exist_ok=True)
         (tmp_path / "playbooks" / name).touch()
