@@ -14,7 +14,8 @@ DeployError                 1  internal: ours to fix
 ├── Locked                  5  somebody else is deploying this service
 │   └── LockLost            5  this process was overtaken; it may change nothing any more
 ├── Aborted                 6  a person stopped the rollout
-│   └── TakenBack           6  … at the proxy, without asking the process that drives it
+│   ├── TakenBack           6  … at the proxy, without asking the process that drives it
+│   └── Detached            6  … no, only its process: the rollout is as it was, for `deploy resume`
 └── NeedsPerson             8  neither forward nor back is safe without a decision
 """
 
@@ -148,6 +149,10 @@ class Aborted(DeployError):
 
 class TakenBack(Aborted):
     """Users were taken off the candidate at the proxy, by an emergency command: they are not given to it again."""
+
+
+class Detached(Aborted):
+    """The process that drove the rollout was told to leave it where it is: whoever resumes it goes on."""
 
 
 class NeedsPerson(DeployError):

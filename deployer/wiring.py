@@ -28,8 +28,12 @@ def open_house(
     stop_asked: threading.Event | None = None,
     clock: Clock | None = None,
     store: Store | None = None,
+    *,
+    detach: bool = False,
 ) -> House:
     """Open a state folder, making it when it is new; `store` is one that is open already.
+
+    Once `stop_asked` is set, a rollout is taken back, or with `detach` left where it is.
 
     Raises Refused when it cannot be used.
     """
@@ -50,6 +54,7 @@ def open_house(
         ports=_ports(),
         sink=one_at_a_time,
         stop_asked=stop_asked or threading.Event(),
+        detach=detach,
     )
 
 

@@ -8,6 +8,7 @@ import click
 
 from deployer import operations
 from deployer.cli.options import Common, common
+from deployer.cli.pipeline import reports
 from deployer.cli.running import act, house
 from deployer.cli.service import service_of
 from deployer.cli.words import NUMBER
@@ -15,10 +16,11 @@ from deployer.errors import Exit, Refused
 
 
 @click.command("promote")
-@common("file", "destination", "service", "message")
+@common("file", "destination", "service", "message", "report", "on_cancel")
 def promote(common: Common) -> int:
     """Finish an unfinished rollout forward, without waiting for the rest of its watches."""
-    return act(common, lambda h: operations.promote(h, service_of(common, h), common.message))
+    with reports(common.report) as told:
+        return act(common, lambda h: operations.promote(h, service_of(common, h), common.message), told)
 
 
 @click.command("abort")
@@ -36,10 +38,11 @@ def pause(common: Common) -> int:
 
 
 @click.command("resume")
-@common("file", "destination", "service", "message")
+@common("file", "destination", "service", "message", "report", "on_cancel")
 def resume(common: Common) -> int:
     """Go on with a rollout that is held, or whose process died; on its way back it is brought back."""
-    return act(common, lambda h: operations.resume(h, service_of(common, h), common.message))
+    with reports(common.report) as told:
+        return act(common, lambda h: operations.resume(h, service_of(common, h), common.message), told)
 
 
 @click.command("rollback")

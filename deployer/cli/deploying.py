@@ -14,8 +14,9 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
 from deployer import operations, queries
-from deployer.cli.options import Common, common
+from deployer.cli.options import Common, Shared, common
 from deployer.cli.output import print_result
+from deployer.cli.pipeline import Reports, reports
 from deployer.cli.running import act, house
 from deployer.cli.words import sentence
 from deployer.errors import Exit
@@ -25,6 +26,7 @@ from deployer.manifest.units import Unit
 from deployer.operations import Request
 from deployer.strategy import load as load_strategy
 
+_SHARED: tuple[Shared, ...] = ("file", "destination", "message", "report", "on_cancel")
 _DEPLOY = (
     click.option("--version", "version", metavar="V", help="Version to deploy; replaces the one of the manifest."),
     click.option("--replace", is_flag=True, help="Take an unfinished rollout back first, instead of being refused."),
@@ -52,7 +54,7 @@ def _with(options: tuple[Any, ...]) -> Callable[..., Any]:
 
 
 @click.command("up")
-@common("file", "destination", "message")
+@common(*_SHARED)
 @_with(_DEPLOY + _PLAN)
 def up(common: Common, **given: Any) -> int:
     """Deploy with the strategy of the manifest; the same release again is nothing to do."""
@@ -92,7 +94,7 @@ def strategy(name: str) -> click.Command:
         own = {key: given.pop(f"own_{key}") for key in found.options.model_fields}
         return _deploy(common, name, _given(found.options, own), given)
 
-    decorated = common("file", "destination", "message")(_with(_own(found.options) + _DEPLOY + _PLAN)(run))
+    decorated = common(*_SHARED)(_with(_own(found.options) + _DEPLOY + _PLAN)(run))
     return click.command(name, help=found.help)(decorated)
 
 
@@ -157,11 +159,21 @@ def _plain(field: FieldInfo, value: Any) -> Any:
 
 
 def _deploy(common: Common, name: str | None, options: dict[str, Any], given: dict[str, Any]) -> int:
+    with reports(common.report) as told:
+        return _deploy_told(common, name, options, given, told)
+
+
+def _deploy_told(
+    common: Common, name: str | None, options: dict[str, Any], given: dict[str, Any], told: Reports
+) -> int:
     only_plan, check = given.pop("only_plan"), given.pop("check")
     if check and not only_plan:
         raise click.UsageError("--check goes with --plan (or `deploy plan --check`)")
+    if only_plan and common.report:
+        raise click.UsageError("--report tells how a deploy ended; a plan is told by `--plan --output json`")
     overrides = {"version": given["version"]}
     loaded = load(common.file, destination=common.destination or "", overrides=overrides, environ=os.environ)
+    told.service = loaded.manifest.service
     request = Request(
         loaded,
         name or loaded.manifest.strategy_name,
@@ -173,7 +185,7 @@ def _deploy(common: Common, name: str | None, options: dict[str, Any], given: di
         secrets=lambda: resolve_secrets(loaded.manifest, loaded.folder, os.environ, where=loaded.where),
     )
     if not only_plan:
-        return act(common, lambda opened: operations.deploy(opened, request))
+        return act(common, lambda opened: operations.deploy(opened, request), told)
     with house(common, view=False) as opened:
         proposal = operations.propose(opened, request)
         if proposal.same:

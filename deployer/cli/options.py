@@ -6,7 +6,7 @@ import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import click
 
@@ -14,7 +14,8 @@ from deployer.cli.output import OUTPUTS, Output
 from deployer.cli.words import sentence
 from deployer.here import state_folder
 
-Shared = Literal["file", "destination", "state", "output", "service", "message", "yes"]
+Shared = Literal["file", "destination", "state", "output", "service", "message", "yes", "report", "on_cancel"]
+OnCancel = Literal["abort", "detach"]
 EVERYWHERE: tuple[Shared, ...] = ("state", "output")
 
 
@@ -29,6 +30,8 @@ class Common:
     service: str | None = None
     message: str = ""
     yes: bool = False
+    report: Path | None = None
+    on_cancel: OnCancel = "abort"
 
 
 def default_state() -> Path:
@@ -83,6 +86,19 @@ OPTIONS: dict[Shared, Callable[[Callable[..., Any]], Callable[..., Any]]] = {
     "service": click.option("--service", metavar="NAME", help="The service; else the one of the manifest."),
     "message": click.option(
         "-m", "--message", metavar="TEXT", default="", callback=sentence, help="Why; kept in the history."
+    ),
+    "report": click.option(
+        "--report",
+        type=click.Path(path_type=Path, file_okay=False),
+        metavar="DIR",
+        help="Write report.html, report.json, junit.xml, summary.md and outputs.env there, however it ends.",
+    ),
+    "on_cancel": click.option(
+        "--on-cancel",
+        type=click.Choice(get_args(OnCancel)),
+        default="abort",
+        show_default=True,
+        help="What SIGINT and SIGTERM do: take the rollout back, or leave it to its lease and `deploy resume`.",
     ),
     "yes": click.option("-y", "--yes", is_flag=True, help="Do not ask."),
 }

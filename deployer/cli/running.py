@@ -12,14 +12,16 @@ from typing import TYPE_CHECKING
 
 from deployer.cli.options import Common
 from deployer.cli.output import can_paint, open_view
+from deployer.cli.pipeline import Reports
 
 if TYPE_CHECKING:
     from deployer.engine import Ending
+    from deployer.events import Event
     from deployer.operations import House
 
 
 @contextmanager
-def house(common: Common, *, view: bool = True) -> Iterator[House]:
+def house(common: Common, *, view: bool = True, reports: Reports | None = None) -> Iterator[House]:
     """Open the state folder of a command, with a view of what happens unless the command only reads."""
     from deployer.wiring import open_house
 
@@ -28,13 +30,20 @@ def house(common: Common, *, view: bool = True) -> Iterator[House]:
             yield opened
         return
     stop_asked = threading.Event()
-    with open_view(common.output) as sink, signals(stop_asked), open_house(common.state, sink, stop_asked) as opened:
-        yield opened
+    with open_view(common.output) as sink, signals(stop_asked):
+
+        def seen(event: Event) -> None:
+            if reports is not None:
+                reports.see(event)
+            sink(event)
+
+        with open_house(common.state, seen, stop_asked, detach=common.on_cancel == "detach") as opened:
+            yield opened
 
 
 @contextmanager
 def signals(stop_asked: threading.Event) -> Iterator[None]:
-    """SIGINT and SIGTERM ask for an orderly way back; a second SIGINT leaves at once (`deploy resume` goes on then)."""
+    """SIGINT and SIGTERM ask for an orderly end; a second SIGINT leaves at once (`deploy resume` goes on then)."""
 
     def asked(number: int, _frame: FrameType | None) -> None:
         if stop_asked.is_set() and number == signal.SIGINT:
@@ -49,10 +58,10 @@ def signals(stop_asked: threading.Event) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def act(common: Common, do: Callable[[House], Ending]) -> int:
-    """Run an operation under a view, print its ending, give its exit code."""
-    with house(common) as opened:
-        ending = do(opened)
+def act(common: Common, do: Callable[[House], Ending], reports: Reports | None = None) -> int:
+    """Run an operation under a view, print its ending, give its exit code; `reports` are told of it."""
+    with house(common, reports=reports) as opened:
+        ending = reports.of(opened, do) if reports else do(opened)
     print_ending(common, ending)
     return int(ending.exit)
 

@@ -15,7 +15,7 @@ from deployer.drivers.ports import Drivers
 from deployer.emergency import record
 from deployer.engine.evidence import Evidence
 from deployer.engine.spending import Spending
-from deployer.errors import Aborted, DriverFailed, Exit, LockLost, Refused, TakenBack
+from deployer.errors import Aborted, Detached, DriverFailed, Exit, LockLost, Refused, TakenBack
 from deployer.events import Event, Sink
 from deployer.judge.verdicts import Verdicts
 from deployer.model import (
@@ -77,6 +77,7 @@ class Run:
     heard: Ask | None = None  # the wish that ends this drive: marked as taken with what comes of it
     approved: bool = False  # `deploy resume` of a hold: the approval that it held at is given, watches are not passed
     stop_asked: threading.Event = field(default_factory=threading.Event)  # a signal came
+    detach: bool = False  # a signal leaves the rollout where it is
     traffic_mutex: threading.RLock = field(default_factory=threading.RLock)
     lost: LockLost | None = None
     given: Live | None = None  # what this drive wrote to the proxy last
@@ -168,7 +169,7 @@ class Run:
         if self.rollout.phase == "back":
             return
         if self.stop_asked.is_set():
-            raise Aborted("aborted by a signal to this process")
+            raise self._detached() if self.detach else Aborted("aborted by a signal to this process")
         self._look_at_share()
         ask = self.store.next_ask(self.rollout.number)
         if ask is None:
@@ -183,6 +184,15 @@ class Run:
         if ask.kind == "abort":
             raise Aborted(f"aborted by {ask.by}{reason}", by=ask.by)
         raise Hold(Exit.DONE, f"paused by {ask.by}{reason}; `deploy resume` goes on", ask.by)
+
+    def _detached(self) -> Detached:
+        lease = self.candidate.manifest.traffic.lease
+        given = bool(self.given and self.given.share)
+        share = f"; its share runs out by itself within {lease:g} s" if given and lease else ""
+        return Detached(
+            f"rollout {self.rollout.number} is left where it is, by a signal to this process{share}",
+            "`deploy resume` goes on, `deploy abort` takes it back",
+        )
 
     def _look_at_share(self) -> None:
         """Stand down when an emergency command has taken the users back at the proxy, store or no store."""

@@ -10,7 +10,7 @@ from deployer.clock import Deadline
 from deployer.engine.perform import Doing, perform
 from deployer.engine.pulse import Pulse
 from deployer.engine.run import Ending, Hold, Run
-from deployer.errors import Aborted, DeployError, Exit, LockLost, Refused, StepFailed, TakenBack
+from deployer.errors import Aborted, DeployError, Detached, Exit, LockLost, Refused, StepFailed, TakenBack
 from deployer.model import Live, Phase, other
 from deployer.secret import hide
 from deployer.steps import Approve, Share, Step, Watch
@@ -144,7 +144,7 @@ def _forward(run: Run) -> Ending:
             _one(run, "forward", n, step)
         except Hold as hold:
             return _hold(run, hold)
-        except LockLost:
+        except (LockLost, Detached):
             raise
         except DeployError as error:
             return _failed(run, n, step, _hidden(error))

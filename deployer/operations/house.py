@@ -27,6 +27,7 @@ class House:
     ports: Sequence[int]
     sink: Sink = lambda _event: None
     stop_asked: threading.Event = field(default_factory=threading.Event)
+    detach: bool = False  # what `stop_asked` means: leave a rollout where it is, instead of taking it back
 
     def __enter__(self) -> Self:
         return self

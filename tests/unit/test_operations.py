@@ -11,7 +11,7 @@ import pytest
 from deployer import operations, queries
 from deployer.clock import Deadline
 from deployer.engine import pulse
-from deployer.errors import Exit, Locked, LockLost, Refused
+from deployer.errors import Detached, Exit, Locked, LockLost, Refused
 from deployer.model import Live
 from deployer.operations.driving import run_of
 from deployer.steps import Share
@@ -215,6 +215,22 @@ def test_a_signal_takes_the_rollout_back(scene: Scene) -> None:
     scene.house.stop_asked.set()
     ending = scene.deploy("2.0", "canary")
     assert (ending.outcome, ending.exit) == ("reverted", Exit.ABORTED)
+
+
+def test_a_signal_leaves_the_rollout_to_whoever_resumes_it(scene: Scene) -> None:
+    scene.deploy("1.0")
+    scene.house.detach = True
+    scene.world.tick = lambda what: scene.house.stop_asked.set() if what.startswith("after steer") else None
+    with pytest.raises(Detached, match=r"rollout 2 is left .* within 30 s") as left:
+        scene.deploy("2.0", "canary")
+    assert left.value.exit == Exit.ABORTED
+    assert scene.live is not None
+    assert (scene.live.share, scene.live.lease) == (500, int(scene.house.clock.now() + 30))
+    assert scene.house.store.rollout(2).outcome is None
+    assert scene.house.store.locks.read("shop") is None
+    scene.world.tick = lambda _what: None
+    scene.house.stop_asked.clear()
+    assert operations.resume(scene.house, "shop").outcome == "done"
 
 
 def test_a_failed_update_playbook_is_a_failed_step(scene: Scene) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from xml.etree import ElementTree
 
@@ -22,17 +23,24 @@ def junit(view: ReportView) -> str:
     elif row.outcome == "held":
         cases.append(_ending(view, "skipped"))
     name = f"{view.service} rollout {row.number}: {row.strategy} to {release(row.release, row.version)}"
+    started = datetime.fromtimestamp(row.started_at, UTC).isoformat(timespec="seconds").removesuffix("+00:00")
+    return document(name, cases, seconds=row.seconds, timestamp=started)
+
+
+def document(name: str, cases: Sequence[ElementTree.Element], seconds: float = 0.0, timestamp: str = "") -> str:
+    """Write one suite with these test cases; `timestamp` is ISO 8601, in UTC, without a zone."""
     counts = {kind: str(sum(len(c.findall(kind)) for c in cases)) for kind in ("failure", "skipped")}
     suite = ElementTree.Element(
         "testsuite",
-        name=_text(name),
+        name=text_of(name),
         tests=str(len(cases)),
         failures=counts["failure"],
         errors="0",
         skipped=counts["skipped"],
-        time=f"{row.seconds:.3f}",
-        timestamp=datetime.fromtimestamp(row.started_at, UTC).isoformat(timespec="seconds").removesuffix("+00:00"),
+        time=f"{seconds:.3f}",
     )
+    if timestamp:
+        suite.set("timestamp", timestamp)
     suite.extend(cases)
     root = ElementTree.Element("testsuites")
     root.append(suite)
@@ -47,8 +55,8 @@ def _is_case(step: JournalRow) -> bool:
 def _case(view: ReportView, step: JournalRow) -> ElementTree.Element:
     case = _new(view, f"{step.phase} {step.n + 1}: {step.text}", step.seconds)
     if step.state == "failed":
-        failure = ElementTree.SubElement(case, "failure", message=_text(step.error), type=step.kind)
-        failure.text = _text("\n".join([step.error, *(f"→ {view.remedy}" for _ in [1] if view.remedy), *view.log]))
+        failure = ElementTree.SubElement(case, "failure", message=text_of(step.error), type=step.kind)
+        failure.text = text_of("\n".join([step.error, *(f"→ {view.remedy}" for _ in [1] if view.remedy), *view.log]))
     elif step.state != "done":
         ElementTree.SubElement(case, "skipped", message="not reached" if step.state == "waiting" else "not finished")
     return case
@@ -56,17 +64,19 @@ def _case(view: ReportView, step: JournalRow) -> ElementTree.Element:
 
 def _ending(view: ReportView, kind: str) -> ElementTree.Element:
     case = _new(view, f"the rollout is {view.rollout.outcome}", 0.0)
-    ending = ElementTree.SubElement(case, kind, message=_text(view.cause))
+    ending = ElementTree.SubElement(case, kind, message=text_of(view.cause))
     if kind == "failure":
         ending.set("type", "rollout")
     return case
 
 
 def _new(view: ReportView, name: str, seconds: float) -> ElementTree.Element:
-    return ElementTree.Element("testcase", classname=f"deploy.{view.service}", name=_text(name), time=f"{seconds:.3f}")
+    return ElementTree.Element(
+        "testcase", classname=f"deploy.{view.service}", name=text_of(name), time=f"{seconds:.3f}"
+    )
 
 
-def _text(words: str) -> str:
+def text_of(words: str) -> str:
     """Leave out what XML cannot hold, even escaped."""
     kept = clean(words) if "\n" in words else one_line(words)
     return "".join(

@@ -21,16 +21,18 @@ def markdown(view: ReportView) -> str:
 
 def _blocks(view: ReportView) -> Iterator[str]:
     row = view.rollout
-    yield f"## {_plain(view.service)}: {_plain(headline(view))}"
+    yield f"## {escaped(view.service)}: {escaped(headline(view))}"
     if view.cause:
-        yield f"**Why:** {_plain(view.cause)}" + (f"\n\n→ {_plain(view.remedy)}" if view.remedy and row.exit else "")
+        yield f"**Why:** {escaped(view.cause)}" + (f"\n\n→ {escaped(view.remedy)}" if view.remedy and row.exit else "")
     for kind, words in view.trips:
-        yield f"**{kind.capitalize()}:** {_plain(words)}"
-    yield "\n".join(f"- **{_plain(t.value)}** {_plain(t.name)}{f' ({t.note})' if t.note else ''}" for t in tiles(view))
+        yield f"**{kind.capitalize()}:** {escaped(words)}"
+    yield "\n".join(
+        f"- **{escaped(t.value)}** {escaped(t.name)}{f' ({t.note})' if t.note else ''}" for t in tiles(view)
+    )
     origin = release(row.origin, view.origin_version) if row.origin else "first deploy"
     way = f"{row.strategy} {origin} → {release(row.release, row.version)}"
     ended = f"{row.outcome}, exit {row.exit}" if row.outcome else "open"
-    yield f"Rollout {row.number}, {_plain(way)}, {ended}, {moment(row.started_at)}, by {_plain(row.by)}"
+    yield f"Rollout {row.number}, {escaped(way)}, {ended}, {moment(row.started_at)}, by {escaped(row.by)}"
     if view.watches:
         yield _table(
             ("share", "took", *HEADS, "verdict"),
@@ -50,7 +52,7 @@ def _watch(watch: WatchView) -> Iterator[Sequence[str]]:
 
 def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     lines = [" | ".join(heads), " | ".join("---" for _ in heads)]
-    lines += [" | ".join(_plain(cell) for cell in row) for row in rows]
+    lines += [" | ".join(escaped(cell) for cell in row) for row in rows]
     return "\n".join(f"| {line} |" for line in lines)
 
 
@@ -62,5 +64,6 @@ def _code(lines: Sequence[str]) -> str:
     return f"{fence}\n{text}\n{fence}"
 
 
-def _plain(text: str) -> str:
+def escaped(text: str) -> str:
+    """Give text as one line in which nothing is Markdown."""
     return one_line(text).translate(_SPECIAL)
