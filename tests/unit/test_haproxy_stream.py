@@ -37,6 +37,9 @@ from deployer.model import Coins, Counts, Sample, latency_bucket
         ("tcp", "SC", True),
         ("tcp", "sC", True),
         ("tcp", "CC", None),
+        ("50\xe20", "--", None),  # damaged on its way
+        ("5\t0", "--", None),
+        ("", "--", None),
     ],
 )
 def test_who_is_to_blame(status: str, end: str, failed: bool | None) -> None:
@@ -256,6 +259,17 @@ def test_two_proxies_tell_as_much_as_one() -> None:
 def test_a_line_of_nobody_knows_what_is_no_request() -> None:
     assert told(b"shop - blue,1 - - 200 -- 0 - 5", b"shop", b"\xff" * 30, b"a b c d e f g h i j k") == told()
     assert told().coins == tuple[Coins, ...]()
+
+
+def test_a_damaged_word_is_not_taken_for_a_number() -> None:
+    sample = told(
+        line(b"green", roll=1_000_000, us=b"9" * 5000),
+        line(b"green", roll=b"9" * 5000),
+        line(how=b"shield", retries=b"+1"),  # no side: nobody was shielded
+        line(b"green", b"20\xe20"),
+    )
+    assert (sample.candidate.requests, sample.candidate.errors, sample.stable.requests) == (2, 0, 1)
+    assert (sample.shielded, sum(sample.candidate.latency)) == (0, 1)
 
 
 def test_memory_does_not_grow() -> None:

@@ -15,13 +15,16 @@ from typing import Literal
 
 from deployer.drivers.traffic.haproxy import state
 from deployer.drivers.traffic.haproxy.clients import Clients
+from deployer.drivers.traffic.haproxy.sides import ROLLS
 from deployer.errors import DriverFailed
 from deployer.model import FULL, Coins, Counts, Sample, latency_bucket
 
 Which = Literal["stable", "candidate", "rest"]
 _FACTS = 8  # words before roll and time
+_LONGEST = 16  # digits of a number; a line that was cut may run into the next one
 _MOST_HEADS = 20_000  # a release may answer with any status; what is known of heads begins anew then
 _MOST_ENDED = 50
+_STATUS = re.compile(rb"-1|[0-9]{1,3}")  # -1: no answer
 _DROPPED = re.compile(rb"(?<![0-9])([0-9]{1,18}) events? (?:was |were )?dropped")
 
 
@@ -138,12 +141,12 @@ class Tally:
                     continue
                 cell.requests += 1
                 bucket = None
-                if cell.timed and rest.isdigit():
+                if cell.timed and rest.isdigit() and len(rest) < _LONGEST:
                     bucket = latency_bucket(int(rest) * cell.unit)
                     cell.latency[bucket] = cell.latency.get(bucket, 0) + 1
                 if roll == b"-":
                     cell.thrown += 1
-                elif roll.isdigit():
+                elif roll.isdigit() and len(roll) < _LONGEST and int(roll) < ROLLS:
                     self._client(cell.meaning, int(roll), bucket)
 
     def miss(self, lines: int) -> None:
@@ -203,7 +206,7 @@ def meant(facts: list[bytes], *, ended: bool = False) -> Meaning | None:
         return None
     failed = outcome(status, end)
     # The shield repeats a request for no other reason than that the candidate failed it.
-    rescued = how == b"shield" and retries.lstrip(b"+") != b"0"
+    rescued = how == b"shield" and side not in (b"-", b"baseline") and retries.lstrip(b"+") != b"0"
     if failed is None and not rescued:
         return None
     try:
@@ -233,6 +236,8 @@ def outcome(status: bytes, end: bytes) -> bool | None:
         return None  # a redirect or a refusal by the proxy: no instance was asked
     if status == b"tcp":
         return None if who in b"Cc" and when != b"D" else when == b"C"
+    if not _STATUS.fullmatch(status):
+        return None  # a line that was cut
     code = int(status)
     if who in b"Cc" and when != b"D":
         return None  # the client left before there was an answer
