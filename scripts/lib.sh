@@ -43,6 +43,23 @@ ensure_programs() {
   [ ${#missing[@]} = 0 ] || install_packages "${missing[@]}"
 }
 
+# ensure_asleep COMMAND_OR_FILE:PACKAGE... — as ensure_programs, but no service of the packages is started, now or later.
+ensure_asleep() {
+  local policy=/usr/sbin/policy-rc.d made='' status=0 ssh=''
+  if is_root && [ ! -e "$policy" ]; then
+    printf '#!/bin/sh\nexit 101\n' >"$policy"
+    chmod +x "$policy"
+    made=1
+  fi
+  [ -e /usr/sbin/sshd ] || ssh=1
+  ensure_programs "$@" || status=$?
+  [ -z "$made" ] || rm -f "$policy"
+  if [ -n "$ssh" ] && [ -e /usr/sbin/sshd ] && is_root; then
+    systemctl disable --quiet ssh.service
+  fi
+  return "$status"
+}
+
 # find_python — prints the first Python >= 3.11 that can make a virtual environment.
 find_python() {
   local name

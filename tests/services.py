@@ -15,6 +15,8 @@ import docker.errors
 import pytest
 import requests
 
+from tests.lab.machines import programs
+
 DEFAULT_HOST = "unix:///var/run/docker.sock"
 ANSWER_WITHIN = 10  # seconds for an engine to answer a ping
 
@@ -80,6 +82,10 @@ def _root() -> str:
     return "" if os.geteuid() == 0 else "this test must run as root"
 
 
+def _machines() -> str:
+    return programs.missing()
+
+
 CHECKS: dict[str, Callable[[], str]] = {
     "docker": _docker,
     "haproxy": _haproxy,
@@ -91,6 +97,7 @@ CHECKS: dict[str, Callable[[], str]] = {
     "atheris": _atheris,
     "cosign": _cosign,
     "root": _root,
+    "machines": _machines,
 }
 
 

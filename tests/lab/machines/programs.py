@@ -1,0 +1,35 @@
+"""Programs that the lab calls."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+SECONDS = 60
+PATH = f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin"
+NEEDED = ("dockerd", "sshd", "ssh", "ssh-keygen", "haproxy", "ip", "nft", "unshare", "nsenter", "setpriv", "mkfs.ext4")
+
+
+def missing() -> str:
+    """Say what the lab cannot do without and is not here; empty when all is here."""
+    if os.geteuid() != 0:
+        return "machines can only be made by root"
+    absent = [name for name in NEEDED if not shutil.which(name, path=PATH)]
+    absent += ["systemd as /sbin/init"] if "systemd" not in str(Path("/sbin/init").resolve()) else []
+    return f"not installed: {', '.join(absent)}" if absent else ""
+
+
+def call(*command: str | Path, check: bool = True) -> subprocess.CompletedProcess[str]:
+    """Run a program and capture what it says. Raises RuntimeError with it on a failure, unless `check` is false."""
+    done = subprocess.run(
+        [str(word) for word in command],
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+        env={**os.environ, "PATH": PATH},
+    )
+    if check and done.returncode:
+        raise RuntimeError(f"{' '.join(map(str, command))} failed with {done.returncode}: {done.stderr or done.stdout}")
+    return done

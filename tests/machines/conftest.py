@@ -1,0 +1,55 @@
+"""Machines that the tests of this folder share; each test finds them whole."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.lab.machines import Lab
+from tests.services import require
+
+WEB, EDGE = ("web1", "web2"), ("edge1", "edge2")
+
+
+@pytest.fixture(scope="session")
+def machines() -> Iterator[Lab]:
+    """Give two machines with engines and two with proxies; the tests stand on the controller, which reaches them."""
+    require("machines", "ansible")
+    services = {**dict.fromkeys(WEB, ("docker",)), **dict.fromkeys(EDGE, ("haproxy",))}
+    with Lab(services) as made, made.entered():
+        yield made
+
+
+@pytest.fixture
+def lab(machines: Lab) -> Iterator[Lab]:
+    """Give the machines, and mend afterwards what the test did to network and processes."""
+    yield machines
+    machines.heal()
+
+
+@pytest.fixture
+def inventory(lab: Lab, tmp_path: Path) -> Path:
+    """Give an inventory of the machines."""
+    return write_inventory(lab, tmp_path / "inventory", {"web": WEB, "edge": EDGE})
+
+
+def write_inventory(lab: Lab, folder: Path, groups: dict[str, tuple[str, ...]], user: str = "root") -> Path:
+    """Write an inventory of machines of a lab."""
+    lines = [
+        f"[{group}]\n" + "".join(f"{n} ansible_host={lab[n].address}\n" for n in names)
+        for group, names in groups.items()
+    ]
+    folder.mkdir(parents=True)
+    (folder / "hosts").write_text("\n".join(lines))
+    (folder / "group_vars").mkdir()
+    variables = f"""\
+        ansible_user: {user}
+        ansible_ssh_private_key_file: {lab.key}
+        ansible_ssh_common_args: {lab.ssh_args}
+        ansible_python_interpreter: /usr/bin/python3
+        """
+    (folder / "group_vars" / "all.yml").write_text(textwrap.dedent(variables))
+    return folder
