@@ -21,7 +21,7 @@ class Flow:
     """
 
     def __init__(self, world: World, service: str) -> None:
-        self.world, self.service, self.at = world, service, world.clock.now()
+        self.world, self.service, self.at = world, service, world.clock.monotonic()
         self.owed: dict[str, float] = {}  # parts of requests and of errors that did not make a whole one yet
         self.spent: dict[int, int] = {}  # bad answers that users saw, by rollout
         self.sticky = True
@@ -36,13 +36,13 @@ class Flow:
 
     def share(self, live: Live) -> int:
         """The share in force, with the lease and the budget as a proxy enforces them."""
-        over = live.lease and live.lease <= self.at
+        over = live.lease and live.lease <= self.at + self.world.clock.ahead
         dry = live.budget and self.spent.get(live.rollout, 0) >= live.budget
         return 0 if over or dry else live.share
 
     def advance(self) -> None:
         """Answer everything up to now, a moment at a time, so that a limit holds where it is reached."""
-        now = self.world.clock.now()
+        now = self.world.clock.monotonic()
         while self.at < now:
             moment = min(MOMENT, now - self.at)
             self._answer(moment)

@@ -36,15 +36,15 @@ BEAT_SECONDS = 5.0
 
 
 class FakeClock:
-    """Time that passes only by sleeping."""
+    """Time that passes only by sleeping. `ahead` is how far somebody has set the wall clock since."""
 
-    def __init__(self, at: float = 1_700_000_000.0) -> None:
-        self.at = at
+    def __init__(self, at: float = 1_700_000_000.0, ahead: float = 0.0) -> None:
+        self.at, self.ahead = at, ahead
         self.beat: Callable[[], None] | None = None  # of a living deployer, see PaperPulse
         self._next_beat = 0.0
 
     def now(self) -> float:
-        return self.at
+        return self.at + self.ahead
 
     def monotonic(self) -> float:
         return self.at
@@ -148,7 +148,7 @@ class World:
 
     def copy(self) -> World:
         """The same world once more, as a process that was just killed leaves it: nobody reads its streams."""
-        clock = FakeClock(self.clock.at)
+        clock = FakeClock(self.clock.at, self.clock.ahead)
         made = replace(
             self,
             clock=clock,

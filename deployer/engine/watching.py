@@ -80,9 +80,11 @@ class Watching:
     """One watch under way: what both sides answered in it, and whether all that it needs still stands."""
 
     def __init__(self, run: Run, step: Watch, until: float, metrics: MetricWatch) -> None:
-        self._run, self._step, self._until, self._metrics = run, step, until, metrics
+        self._run, self._step, self._metrics = run, step, metrics
         self._tally = Tally()
         self._began = run.clock.monotonic()
+        # From here on by the monotonic clock: a wall clock that is set must neither cut it short nor draw it out.
+        self._end = self._began + min(max(until - run.clock.now(), 0.0), step.seconds)
         self._next_instances = 0.0
         self._silent_since: float | None = None
         self._waits = False  # for a metric
@@ -118,7 +120,7 @@ class Watching:
     @property
     def _over(self) -> bool:
         """Tell whether the time of a step of fixed time is over."""
-        return bool(self._step.seconds) and self._run.clock.now() >= self._until
+        return bool(self._step.seconds) and self._run.clock.monotonic() >= self._end
 
     def _overtime(self, verdict: Verdict) -> dict[str, str]:
         """Say what a step of fixed time still waits for when its time is over."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from deployer import latest, operations
 from deployer.clock import Deadline
 from deployer.engine.watching import LOOK_SECONDS
 from deployer.errors import Exit, LockLost, Refused
+from deployer.events import Event
 from deployer.following import Follower
 from deployer.judge.verdicts import Verdict, Verdicts
 from deployer.model import FULL, Live
@@ -421,6 +423,44 @@ def test_a_proxy_that_stays_away_ends_the_rollout(live: Scene) -> None:
 
 def _silence(scene: Scene, seconds: float) -> None:
     scene.world.silent_until = scene.world.clock.now() + seconds
+
+
+# -- a wall clock that is set
+
+
+@pytest.mark.parametrize("seconds", [-86_400.0, -3600.0, -40.0, 40.0, 3600.0])
+def test_a_wall_clock_that_is_set_neither_cuts_a_watch_short_nor_draws_it_out(live: Scene, seconds: float) -> None:
+    _at_the_eighth_look(live, lambda: setattr(live.world.clock, "ahead", seconds))
+    assert live.deploy("2.0", "canary").outcome == "done"
+    assert 10.0 <= _first_watch(live) <= 10.5
+
+
+def test_a_resumed_watch_takes_no_longer_than_its_step_says_whatever_the_clock_says(live: Scene) -> None:
+    def crash() -> None:
+        raise Crash
+
+    _at_the_eighth_look(live, crash)
+    with pytest.raises(Crash):
+        live.deploy("2.0", "canary")
+    live.world.clock.ahead = -86_400.0
+    live.events.clear()
+    assert operations.resume(live.house, "shop").outcome == "done"
+    assert 10.0 <= _first_watch(live) <= 10.5
+
+
+def _at_the_eighth_look(scene: Scene, act: Callable[[], None]) -> None:
+    told, looks = scene.house.sink, count(1)
+
+    def sink(event: Event) -> None:
+        told(event)
+        if event.kind == "sample" and next(looks) == 8:
+            act()
+
+    scene.house.sink = sink
+
+
+def _first_watch(scene: Scene) -> float:
+    return next(float(s["seconds"]) for s in scene.told("step.done") if s["text"].startswith("watch"))
 
 
 # -- a fresh baseline
