@@ -53,6 +53,11 @@ def _ansible() -> str:
     return f"not installed: {' '.join(missing)}" if missing else ""
 
 
+def _dockerd() -> str:
+    path = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
+    return "" if shutil.which("dockerd", path=path) else "dockerd is not installed, of which this test starts one"
+
+
 def _gcc() -> str:
     return "" if shutil.which("gcc") else "gcc is not installed"
 
@@ -88,6 +93,7 @@ def _machines() -> str:
 
 CHECKS: dict[str, Callable[[], str]] = {
     "docker": _docker,
+    "dockerd": _dockerd,
     "haproxy": _haproxy,
     "ansible": _ansible,
     "gcc": _gcc,

@@ -3,27 +3,30 @@
     python -m tests.chaos.run [--kills N] [--seed S] [--kind process|docker]
 
 Each deploy has a number, and all that chance decides in it comes from seed and number: `--seed S --only N` plays that
-one again. After each, the service has to be whole: one release for everyone, nothing unfinished, no problem that
-`deploy status` sees, and no request lost but those on what was killed.
+one again; `--fault engine` tries only faults with this word. After each, the service has to be whole: one release for
+everyone, nothing unfinished, no problem that `deploy status` sees, and no request lost but those on what was killed.
+
+It needs root: the run has a network, a disk and, for `--kind docker`, a Docker engine of its own. `--plain-engine` is
+one without `live-restore` and with Docker's own proxy for ports, as it comes: what it costs users to lose that one.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import random
 import subprocess
 import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import docker
-
-from tests.chaos.faults import FAULTS, LEASE, Gone, Scar
-from tests.live.shop import Kind, Shop
+from tests.chaos.faults import FAULTS, LEASE, Gone, Scar, Scene
+from tests.chaos.machine import Machine, enter
+from tests.live.shop import Shop
 from tests.load import Load, Options
 from tests.load.request import Request
 
@@ -43,9 +46,10 @@ class Tally:
     """What happened in a run."""
 
     faults: Counter[str] = field(default_factory=Counter)
+    missed: int = 0  # faults that came when there was nothing to hit any more
     ends: Counter[str] = field(default_factory=Counter)
     requests: int = 0
-    scarred: int = 0  # lost on what was killed
+    scarred: Counter[str] = field(default_factory=Counter)  # lost on what was killed, by what that was
     lost: list[str] = field(default_factory=list)
     broken: list[str] = field(default_factory=list)
 
@@ -54,9 +58,11 @@ class Tally:
         ends = ", ".join(f"{name} {count}" for name, count in sorted(self.ends.items()))
         return "\n".join(
             [
-                f"{sum(self.faults.values())} faults: {hit or 'none'}",
+                f"{self.faults.total()} faults: {hit or 'none'}; {self.missed} more hit nothing",
                 f"ended by: {ends or 'nothing'}",
-                f"{self.requests} requests, {self.scarred} lost on what was killed, {len(self.lost)} lost otherwise",
+                f"{self.requests} requests, {self.scarred.total()} lost on what was killed, "
+                f"{len(self.lost)} lost otherwise",
+                *(f"  {count} lost: {why}" for why, count in sorted(self.scarred.items())),
                 *(f"  {line}" for line in (*self.lost, *self.broken)),
             ]
         )
@@ -65,12 +71,15 @@ class Tally:
 class Chaos:
     """Deploys of one service, one after the other."""
 
-    def __init__(self, shop: Shop, seed: int) -> None:
-        self.shop, self.seed = shop, seed
+    def __init__(self, shop: Shop, machine: Machine, given: argparse.Namespace) -> None:
+        self.shop, self.machine, self.given = shop, machine, given
+        self.faults = {n: fault for n, fault in FAULTS.items() if shop.kind in fault.kinds and given.fault in n}
+        self.stable = "1.0"  # what users were on last
         self.tally = Tally()
 
     def begin(self) -> None:
         """Bring the first release."""
+        self.shop.environ = self.machine.environment()
         self.shop.manifest["traffic"]["lease"] = f"{LEASE:g}s"
         self.shop.manifest["judge"] = {"requests": 1}
         self.shop.write()
@@ -79,30 +88,43 @@ class Chaos:
 
     def one(self, number: int) -> None:
         """Deploy, let one thing go wrong, end it, and see that all is well."""
-        chance = random.Random(f"{self.seed}:{number}")
-        name = chance.choices(list(FAULTS), [weight for weight, _ in FAULTS.values()])[0]
+        chance = random.Random(f"{self.given.seed}:{number}")
+        name = chance.choices(list(self.faults), [fault.weight for fault in self.faults.values()])[0]
         command, end = chance.choice(COMMANDS), chance.choice(ENDS)
         wait = chance.uniform(0.0, LONGEST)
+        what = f"{number}: {' '.join(command)}, {name} after {wait:.2f} s, {end}"
         self.shop.version(f"2.{number}")
-        scars: tuple[Scar, ...] = ()
+        began = time.monotonic()
         with Load(self.shop.url, LOAD) as load, self.shop.start(*command, "--version", f"2.{number}") as tool:
             _sleep(tool, wait)
-            try:
-                scars = FAULTS[name][1](self.shop, tool, chance)
-                self.tally.faults[name] += 1
-            except Gone:
-                self.tally.faults[f"too late: {name}"] += 1
-            _ended(tool)
-            self._whole(number, end, f"{number}: {' '.join(command)}, {name} after {wait:.2f} s, {end}")
+            scars = self._hit(name, Scene(self.shop, self.machine, tool), chance)
+            self._ended(tool, what)
+            self._whole(end, what)
             report = load.stop()
         self.tally.requests += report.sent
         for failure in report.failures:
-            if _covered(failure, scars):
-                self.tally.scarred += 1
+            if why := _scar(failure, scars):
+                self.tally.scarred[why] += 1
             else:
-                self.tally.lost.append(f"{number} ({name} after {wait:.2f} s, {command[0]}): {failure}")
+                self.tally.lost.append(f"{what}: {failure}")
+        print(f"{what}: {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
 
-    def _whole(self, number: int, end: str, what: str) -> None:
+    def _hit(self, name: str, scene: Scene, chance: random.Random) -> tuple[Scar, ...]:
+        try:
+            scars = self.faults[name].act(scene, chance)
+        except Gone:
+            self.tally.missed += 1
+            return ()
+        self.tally.faults[name] += 1
+        return () if self.given.planted else scars
+
+    def _ended(self, tool: subprocess.Popen[str], what: str) -> None:
+        """Let a command end that was not killed; what it prints must not fill the pipe meanwhile."""
+        _, said = tool.communicate(timeout=END_WITHIN)
+        if tool.returncode == 1 or "Traceback" in said:
+            self.tally.broken.append(f"{what}: the command itself: exit {tool.returncode}: {said[-1500:]}")
+
+    def _whole(self, end: str, what: str) -> None:
         """End what is unfinished as a person would, and look whether everything is as it should be."""
         status = self.shop.status()
         if status["rollout"]:
@@ -113,7 +135,7 @@ class Chaos:
             self._type("resume", what)
             status = self.shop.status()
         if status["problems"]:  # an instance that was killed may be missing: the manifest's state is asserted
-            self._type("up", what, "--version", status["stable_version"])
+            self._type("up", what, "--version", status["stable_version"] or self.stable)
             status = self.shop.status()
         wrong = [*status["problems"], *(["unfinished"] if status["rollout"] else []), *_shared(status)]
         versions = {self.shop.get().headers.get("X-Version") for _ in range(5)}
@@ -121,6 +143,7 @@ class Chaos:
             wrong.append(f"users get {versions}, stable is {status['stable_version']}")
         if wrong:
             self.tally.broken.append(f"{what}: {'; '.join(map(str, wrong))}")
+        self.stable = status["stable_version"]
 
     def _type(self, command: str, what: str, *arguments: str) -> None:
         self.tally.ends[command] += 1
@@ -133,7 +156,7 @@ class Chaos:
             timeout=END_WITHIN,
             check=False,
         )
-        if done.returncode == 1 or "Traceback" in done.stderr:
+        if done.returncode in (1, 2) or "Traceback" in done.stderr:
             self.tally.broken.append(f"{what}: deploy {command}: exit {done.returncode}: {done.stderr[-500:]}")
 
 
@@ -147,43 +170,45 @@ def _sleep(tool: subprocess.Popen[str], seconds: float) -> None:
         time.sleep(0.01)
 
 
-def _ended(tool: subprocess.Popen[str]) -> None:
-    """Let a command end that was not killed; what it prints must not fill the pipe meanwhile."""
-    if tool.poll() is None:
-        tool.communicate(timeout=END_WITHIN)
+def _scar(failure: Request, scars: Iterable[Scar]) -> str:
+    """Tell by which fault a request was lost: it was on what was killed, or came before that was replaced."""
+    return next((s.why for s in scars if failure.end >= s.since and failure.start <= s.until), "")
 
 
-def _covered(failure: Request, scars: Iterable[Scar]) -> bool:
-    """Tell whether a request was on what was killed: it was under way then, or came before it was replaced."""
-    return any(failure.end >= scar.since and failure.start <= scar.until for scar in scars)
-
-
-def run(kind: Kind, numbers: Sequence[int], seed: int, folder: Path, client: docker.DockerClient | None) -> Tally:
-    """Make a service, deploy it so many times, take it down."""
-    shop = Shop(folder, kind, client)
-    shop.program = "c"
-    chaos = Chaos(shop, seed)
+def run(given: argparse.Namespace, folder: Path) -> Tally:
+    """Make a service, deploy it until so much has gone wrong, take it down."""
+    machine = Machine(folder, engine=given.kind == "docker", plain=given.plain_engine)
     try:
-        chaos.begin()
-        for number in numbers:
-            chaos.one(number)
+        shop = Shop(folder, given.kind, machine.engine.client if machine.engine else None)
+        shop.program = "c"
+        chaos = Chaos(shop, machine, given)
+        try:
+            chaos.begin()
+            for number in itertools.count() if given.only is None else (given.only,):
+                chaos.one(number)
+                if chaos.tally.faults.total() >= given.kills:
+                    break
+        finally:
+            shop.close()
     finally:
-        shop.close()
+        machine.close()
     return chaos.tally
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--kills", type=int, default=200, help="deploys with a fault each (200)")
+    parser.add_argument("--kills", type=int, default=200, help="how often something goes wrong (200)")
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6))
     parser.add_argument("--kind", choices=("process", "docker"), default="process")
-    parser.add_argument("--only", type=int, help="this one alone")
+    parser.add_argument("--only", type=int, help="the deploy of this number alone")
+    parser.add_argument("--fault", default="", help="only faults that have this in their name")
+    parser.add_argument("--planted", action="store_true", help="no fault may cost a request: the run has to fail")
+    parser.add_argument("--plain-engine", action="store_true", help="a Docker engine with its own defaults")
     given = parser.parse_args()
-    numbers = [given.only] if given.only is not None else range(given.kills)
-    print(f"seed {given.seed}", flush=True)
-    client = docker.from_env() if given.kind == "docker" else None
+    enter()
+    print(f"seed {given.seed}, kind {given.kind}", flush=True)
     with tempfile.TemporaryDirectory(prefix="dpchaos", dir="/tmp") as folder:  # short: sockets lie in it
-        tally = run(given.kind, numbers, given.seed, Path(folder), client)
+        tally = run(given, Path(folder))
     print(tally.text())
     return int(bool(tally.lost or tally.broken))
 

@@ -37,6 +37,7 @@ class Shop:
         self.url = f"http://127.0.0.1:{self.port}"
         self.state = folder / "state"
         self.program = "python"  # which of the two test apps runs as a process: the other one is "c", and lighter
+        self.environ: dict[str, str] = {}  # what the command finds in its environment besides
         self._images: list[str] = []
         self.manifest: dict[str, Any] = {
             "service": self.name,
@@ -82,7 +83,7 @@ class Shop:
         return [DEPLOY, *arguments, "--state", str(self.state)]
 
     def environment(self) -> dict[str, str]:
-        return {**os.environ, "NO_COLOR": "1", "COLUMNS": "200"}
+        return {**os.environ, "NO_COLOR": "1", "COLUMNS": "200", **self.environ}
 
     def deploy(self, *arguments: str, expect: int = 0) -> subprocess.CompletedProcess[str]:
         """Run `deploy ARGUMENTS` in the folder of the manifest and check its exit code."""
@@ -181,5 +182,10 @@ class Shop:
             return
         for arguments in (("abort", "--service", self.name), ("down", "-y", "--service", self.name)):
             subprocess.run(
-                self.command(*arguments), cwd=self.folder, capture_output=True, timeout=COMMAND_SECONDS, check=False
+                self.command(*arguments),
+                cwd=self.folder,
+                env=self.environment(),
+                capture_output=True,
+                timeout=COMMAND_SECONDS,
+                check=False,
             )
