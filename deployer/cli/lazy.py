@@ -45,6 +45,7 @@ COMMANDS: dict[str, Entry] = {
     "adopt": Entry("Set up", "Rebuild the records of what runs, when they were lost", "deployer.cli.adopting:adopt"),
     "init": Entry("Set up", "Write a commented deploy.yml", "deployer.cli.setting_up:init"),
     "doctor": Entry("Set up", "Check this machine, the engine and the proxy", "deployer.cli.setting_up:doctor"),
+    "hosts": Entry("Set up", "List, check, prepare and update machines", "deployer.cli.machines:group"),
     "schema": Entry("Set up", "Print the JSON Schema of deploy.yml", "deployer.cli.setting_up:schema"),
     "completion": Entry("Set up", "Print the completion script of a shell", "deployer.cli.completion:command"),
 }

@@ -40,8 +40,16 @@ def open_view(
         with LiveView(Console(file=err, highlight=False), history) as live:
             yield live
         return
+    with open_lines(output, out, err) as sink:
+        yield sink
+
+
+@contextmanager
+def open_lines(output: Output, stdout: IO[str] | None = None, stderr: IO[str] | None = None) -> Iterator[Sink]:
+    """Open a view that only ever adds lines: of JSON on stdout, else plain ones on stderr."""
     from deployer.views.background import Background
 
+    out, err = stdout or sys.stdout, stderr or sys.stderr
     with Background(_writer(output, out, err)) as view:
         yield view
     if view.broken and not isinstance(view.broken, BrokenPipeError):

@@ -41,7 +41,8 @@ def _command(name: str, entry: Entry) -> Iterator[str]:
     command = group().get_command(click.Context(group()), name)
     if command is None:
         raise KeyError(name)
-    yield from _page(name, command, entry.help)
+    if not isinstance(command, click.Group) or command.invoke_without_command:
+        yield from _page(name, command, entry.help)
     if isinstance(command, click.Group):
         for inner in command.commands.values():
             yield from _page(f"{name} {inner.name}", inner, "")

@@ -47,11 +47,16 @@ def fill(folder: Path, user: Path, environment: Environment | None, variables: M
     for built-in playbooks.
     """
     _write(folder / "inventory" / "twin.yml", dump(twin(environment)))
-    _write(folder / VARIABLES, dump(dict(variables)))
+    write_variables(folder, variables)
     for name in ("group_vars", "host_vars"):
         if (user / name).is_dir():
             (folder / "inventory" / name).symlink_to((user / name).resolve())
     return ["-e", f"@{folder / VARIABLES}"]
+
+
+def write_variables(folder: Path, variables: Mapping[str, Any]) -> None:
+    """Write the variables of a run (0600)."""
+    _write(folder / VARIABLES, dump(dict(variables)))
 
 
 def forget_secrets(folder: Path) -> None:

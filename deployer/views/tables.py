@@ -12,13 +12,16 @@ from deployer.views.data import (
     AdoptionView,
     AuditView,
     ChainView,
+    CheckView,
     DoctorView,
     EnvironmentView,
     HistoryView,
     InstanceView,
     JudgementView,
     LockView,
+    MachinesView,
     PlanView,
+    PlayedView,
     ReleasesView,
     RolloutRow,
     RolloutView,
@@ -26,6 +29,7 @@ from deployer.views.data import (
     View,
 )
 from deployer.views.judgement import judgement
+from deployer.views.machines import check, machines, played
 from deployer.views.show import show
 from deployer.views.text import columns, duration, moment, one_line, release
 
@@ -268,4 +272,7 @@ _RENDERERS: dict[type[View], Callable[[Any, float, Ink], list[str]]] = {
     JudgementView: judgement,
     AuditView: audit,
     ChainView: chain,
+    MachinesView: machines,
+    CheckView: check,
+    PlayedView: played,
 }

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.lab.machines import Lab
 from tests.services import require
 
+DEPLOY = str(Path(sys.executable).with_name("deploy"))
 WEB, EDGE = ("web1", "web2"), ("edge1", "edge2")
 
 
@@ -53,3 +58,15 @@ def write_inventory(lab: Lab, folder: Path, groups: dict[str, tuple[str, ...]], 
         """
     (folder / "group_vars" / "all.yml").write_text(textwrap.dedent(variables))
     return folder
+
+
+def deploy(folder: Path, *arguments: str, expect: int = 0, seconds: float = 300) -> subprocess.CompletedProcess[str]:
+    """Run `deploy ARGUMENTS` in a folder, from where the machines are reached, and check its exit code."""
+    done = subprocess.run([DEPLOY, *arguments], cwd=folder, capture_output=True, text=True, timeout=seconds)
+    assert done.returncode == expect, f"deploy {' '.join(arguments)}: {done.returncode}\n{done.stdout}\n{done.stderr}"
+    return done
+
+
+def deploy_json(folder: Path, *arguments: str, expect: int = 0) -> Any:
+    """Run `deploy ARGUMENTS --output json` and give its result, the last line."""
+    return json.loads(deploy(folder, *arguments, "--output", "json", expect=expect).stdout.splitlines()[-1])

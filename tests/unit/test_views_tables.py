@@ -15,6 +15,8 @@ from deployer.views.data import (
     AuditRow,
     AuditView,
     ChainView,
+    CheckedMachine,
+    CheckView,
     DoctorView,
     EnvironmentView,
     Finding,
@@ -23,7 +25,11 @@ from deployer.views.data import (
     JournalRow,
     JudgementView,
     LockView,
+    MachinesView,
+    MachineView,
     PlanView,
+    PlayedMachine,
+    PlayedView,
     ReleaseRow,
     ReleasesView,
     RolloutRow,
@@ -182,6 +188,35 @@ TILL = AdoptedService(
     "till", 0, 0, 0, 0, "", (AdoptedEnvironment("blue", 3, "", "left over", 1),), ("r3 cannot be rebuilt: why",)
 )
 ADOPTION = AdoptionView("/var/lib/deployer", "3f2a", (ADOPTED, TILL), "it is gone", ("no engine answers",))
+MACHINES = MachinesView(
+    "/srv/shop/inventory",
+    (
+        MachineView("edge1", "192.0.2.1", "deploy@192.0.2.1:2222", ("edge",)),
+        MachineView("localhost", "127.0.0.1", "local", ()),
+    ),
+)
+CHECK = CheckView(
+    "/srv/shop/inventory",
+    (
+        CheckedMachine(
+            "web1",
+            "192.0.2.2",
+            ("web",),
+            (
+                Finding("ok", "system", "Debian, Python 3.13.5"),
+                Finding("ok", "clock", "right"),
+                Finding("warn", "disk", "only 0.5 GiB free of 20.0", "make room"),
+            ),
+            0.4,
+        ),
+        CheckedMachine(
+            "web2", "192.0.2.3", ("web",), (Finding("bad", "reach", "it does not answer", "is it on?"),), 15.0
+        ),
+    ),
+)
+PLAYED = PlayedView(
+    "setup.yml", (PlayedMachine("edge1", 12, 3), PlayedMachine("web1", 4, 0, 1), PlayedMachine("web2", unreachable=1))
+)
 VIEWS: dict[str, View] = {
     "adoption": ADOPTION,
     "adoption-done": replace(ADOPTION, done=True, aside=("/var/lib/deployer/deployer.db.aside-1",), why="damaged"),
@@ -209,6 +244,10 @@ VIEWS: dict[str, View] = {
     "show": SHOW,
     "doctor": DOCTOR,
     "plan": PLAN,
+    "machines": MACHINES,
+    "check": CHECK,
+    "check-fit": replace(CHECK, machines=CHECK.machines[:1]),
+    "played": PLAYED,
     "plan-first": replace(PLAN, origin=0, changes=(), notes=(), commit=None),
 }
 

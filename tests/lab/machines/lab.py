@@ -24,6 +24,7 @@ NETWORK = "10.213.0"
 CONTROLLER = f"{NETWORK}.1"
 _DISK_BYTES = 40 << 30  # sparse
 _NEWNET = 0x40000000  # CLONE_NEWNET
+_HOME = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)  # nobody has entered a lab yet
 
 
 class Lab:
@@ -120,13 +121,14 @@ class Lab:
     @contextmanager
     def entered(self) -> Iterator[None]:
         """Let this thread, and what it starts meanwhile, stand on the controller, which reaches the machines."""
-        home = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            _setns(f"/run/netns/{self.controller}")
+        with _standing(f"/run/netns/{self.controller}"):
             yield
-        finally:
-            _setns(f"/proc/self/fd/{home}")
-            os.close(home)
+
+    @contextmanager
+    def outside(self) -> Iterator[None]:
+        """Let this thread stand on the test machine again, which reaches the Internet."""
+        with _standing(f"/proc/self/fd/{_HOME}"):
+            yield
 
     # -- faults of the network
 
@@ -176,6 +178,17 @@ def _remove(mark: str) -> None:
         Deadline.after(CLOCK, 10).until(lambda: not call("umount", folder, check=False).returncode, f"umount {folder}")
     if folder.exists():
         shutil.rmtree(folder)
+
+
+@contextmanager
+def _standing(path: str) -> Iterator[None]:
+    before = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        _setns(path)
+        yield
+    finally:
+        _setns(f"/proc/self/fd/{before}")
+        os.close(before)
 
 
 def _setns(path: str) -> None:

@@ -1,0 +1,239 @@
+"""`deploy hosts`: the machines of the inventory, listed, checked, prepared, updated."""
+
+from __future__ import annotations
+
+import functools
+import os
+import re
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+
+from deployer.cli.options import Common, common
+from deployer.cli.output import open_lines, print_result
+from deployer.clock import Deadline, SystemClock
+from deployer.errors import Exit, Refused
+from deployer.events import Event
+from deployer.hosts.inventory import READ_SECONDS, chosen, hosts
+from deployer.machine import Host
+from deployer.resources import builtin
+from deployer.views.data import CheckedMachine, CheckView, Finding, MachinesView, MachineView, PlayedMachine, PlayedView
+
+WEB, EDGE = "web", "edge"  # groups: machines that run instances, machines that run proxies
+_VARIABLE = re.compile(r"(?P<name>[a-z_][a-z0-9_]*)=(?P<value>.*)", re.DOTALL | re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Fleet:
+    """The machines that a command means, and where an `ansible.cfg` is obeyed."""
+
+    inventory: Path
+    limit: str
+    folder: Path
+    machines: tuple[Host, ...]
+
+
+@click.group("hosts")
+def group() -> None:
+    """List, check, prepare and update the machines of the inventory."""
+
+
+def _fleet(command: Callable[..., int]) -> Callable[..., int]:
+    """Give a command the options that say which machines, and these as its argument `fleet`."""
+
+    @common("file", "destination")
+    @click.option(
+        "-i",
+        "--inventory",
+        type=click.Path(path_type=Path),
+        help="An inventory of Ansible's; else that of the manifest, else this machine alone.",
+    )
+    @click.option(
+        "--limit", metavar="PATTERN", default="", help="Only these: names, groups, or a pattern of Ansible's."
+    )
+    @functools.wraps(command)
+    def call(common: Common, inventory: Path | None, limit: str, **given: Any) -> int:
+        return command(common=common, fleet=_chosen(common, inventory, limit), **given)
+
+    return call
+
+
+def _chosen(common: Common, inventory: Path | None, limit: str) -> Fleet:
+    folder = common.file.absolute().parent
+    if inventory is None:
+        inventory = chosen(_of_manifest(common), folder)
+    deadline = Deadline.after(SystemClock(), READ_SECONDS)
+    found = hosts(inventory, "all", deadline, limit=limit, folder=folder)
+    return Fleet(inventory.absolute(), limit, folder, found)
+
+
+def _of_manifest(common: Common) -> str | None:
+    if not common.file.exists():
+        return None
+    from deployer.manifest.load import load
+
+    return load(common.file, destination=common.destination or "", environ=os.environ).manifest.inventory
+
+
+@group.command("list")
+@_fleet
+def list_(common: Common, fleet: Fleet) -> int:
+    """Show the machines: name, address, how they are reached, groups."""
+    rows = tuple(MachineView(h.name, h.address, _way(h), h.groups) for h in fleet.machines)
+    print_result(MachinesView(str(fleet.inventory), rows), common.output)
+    return int(Exit.DONE)
+
+
+@group.command("check")
+@_fleet
+@click.option(
+    "--within",
+    metavar="SECONDS",
+    type=click.FloatRange(1, 600),
+    default=15,
+    show_default=True,
+    help="How long a machine may take to answer.",
+)
+def check(common: Common, fleet: Fleet, within: float) -> int:
+    """Ask each machine whether it is fit: ssh, host key, Python, engine, proxy, clock, disk; exit 8 when one is not.
+
+    All are asked at once; one that does not answer is reported when its time is over. Changes nothing.
+    """
+    from deployer.hosts.checking import examine
+
+    found = examine(fleet.machines, WEB, EDGE, Deadline.after(SystemClock(), within))
+    rows = tuple(
+        CheckedMachine(
+            e.host.name,
+            e.host.address,
+            e.host.groups,
+            tuple(Finding(t.level, t.what, t.text, t.remedy) for t in e.traits),
+            round(e.seconds, 3),
+        )
+        for e in found
+    )
+    view = CheckView(str(fleet.inventory), rows)
+    print_result(view, common.output)
+    return int(Exit.NEEDS_PERSON if any(row.unfit for row in rows) else Exit.DONE)
+
+
+def _playing(command: Callable[..., int]) -> Callable[..., int]:
+    """Give a command the options of those that change machines."""
+    for option in (
+        click.option("-y", "--yes", is_flag=True, help="Do not ask."),
+        click.option(
+            "--within",
+            metavar="SECONDS",
+            type=click.FloatRange(10, 86400),
+            default=3600,
+            show_default=True,
+            help="When to give up.",
+        ),
+        click.option(
+            "-e",
+            "--set",
+            "variables",
+            metavar="NAME=VALUE",
+            multiple=True,
+            callback=_variables,
+            help="A variable of the playbook; may be given several times.",
+        ),
+        click.option("--user", metavar="NAME", help="Connect as this user, whatever the inventory says."),
+    ):
+        command = option(command)
+    return _fleet(command)
+
+
+def _variables(_ctx: click.Context, _parameter: click.Parameter, given: tuple[str, ...]) -> dict[str, Any]:
+    import yaml
+
+    read: dict[str, Any] = {}
+    for text in given:
+        match = _VARIABLE.fullmatch(text)
+        if match is None:
+            raise click.BadParameter(f"{text!r} is not NAME=VALUE")
+        try:
+            read[match["name"]] = yaml.safe_load(match["value"])
+        except yaml.YAMLError:
+            raise click.BadParameter(f"the value of {match['name']} is not YAML") from None
+    return read
+
+
+@group.command("setup")
+@_playing
+def setup(common: Common, fleet: Fleet, **given: Any) -> int:
+    """Prepare the machines of `web` and `edge`: Docker engine, HAProxy, a user that deploys.
+
+    A second run changes nothing. The first time, connect as a user who is there and may become root: --user root.
+    """
+    return _play(common, fleet, "setup.yml", "Prepare", **given)
+
+
+@group.command("update")
+@_playing
+@click.option("--no-reboot", is_flag=True, help="Do not reboot machines whose update asks for it.")
+def update(common: Common, fleet: Fleet, no_reboot: bool, variables: dict[str, Any], **given: Any) -> int:
+    """Update the packages of the machines, one after the other, and reboot those that need it.
+
+    A machine that is not fit afterwards ends it: the others are not touched.
+    """
+    told = {"update_reboot": not no_reboot, **variables}
+    question = "Update" if no_reboot else "Update, and reboot where needed,"
+    return _play(common, fleet, "update.yml", question, variables=told, **given)
+
+
+def _play(
+    common: Common,
+    fleet: Fleet,
+    playbook: str,
+    question: str,
+    *,
+    yes: bool,
+    within: float,
+    variables: Mapping[str, Any],
+    user: str | None,
+) -> int:
+    from deployer.hosts.rolling import machines, roll
+
+    names = [h.name for h in fleet.machines if {WEB, EDGE} & set(h.groups)]
+    if not names:
+        raise Refused(f"no machine of {fleet.inventory} is in {WEB} or {EDGE}", "`deploy hosts list` shows the groups")
+    if not yes:
+        _ask(f"{question} {machines(names)}?")
+    deadline = Deadline.after(SystemClock(), within)
+    told = {"deployer_web": WEB, "deployer_edge": EDGE, **variables, **({"ansible_user": user} if user else {})}
+    with open_lines(common.output) as sink:
+
+        def tell(kind: str, **data: Any) -> None:
+            # What changed nothing is summed up at the end; a program that reads along gets it all.
+            if common.output == "json" or kind != "task" or data["status"] not in ("ok", "skipped"):
+                sink(Event(kind, time.time(), "", 0, data))
+
+        rolled = roll(builtin("playbooks") / playbook, fleet.inventory, fleet.limit, told, fleet.folder, deadline, tell)
+    rows = tuple(
+        PlayedMachine(name, **{word: tally.counts.get(word, 0) for word in ("ok", "changed", "failed", "unreachable")})
+        for name, tally in sorted(rolled.tallies.items())
+    )
+    if rows:
+        print_result(PlayedView(playbook, rows), common.output)
+    if rolled.failure:
+        raise rolled.failure
+    return int(Exit.DONE)
+
+
+def _ask(question: str) -> None:
+    if not sys.stdin.isatty():
+        raise Refused("nothing was done: nobody is here to be asked", "say it with --yes")
+    click.confirm(question, abort=True, err=True)
+
+
+def _way(host: Host) -> str:
+    if host.connection == "local":
+        return "local"
+    to = f"{host.user}@{host.ssh_host}" if host.user else host.ssh_host
+    return f"{to}:{host.port}" if host.port else to

@@ -1,0 +1,180 @@
+"""`deploy hosts setup` and `update`, on machines that have next to nothing."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import docker
+import pytest
+
+from deployer.resources import builtin
+from tests.lab import image
+from tests.lab.machines import Lab, packages
+from tests.lab.machines.lab import CONTROLLER
+from tests.lab.machines.programs import call
+from tests.machines.conftest import deploy, deploy_json, write_inventory
+from tests.services import require
+
+pytestmark = pytest.mark.live
+PLAYBOOK = str(Path(sys.executable).with_name("ansible-playbook"))
+PORT = 21005
+
+
+@pytest.fixture(scope="module")
+def bare(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Lab, Path]]:
+    """Give two machines without engine, proxy and firewall, and an inventory in which `deploy` is the user."""
+    require("machines", "ansible")
+    folder = tmp_path_factory.mktemp("bare")
+    with Lab({"new1": (), "new2": ()}) as lab, lab.entered():
+        names = {name for machine in lab.machines.values() for name in packages.take_off(machine)}
+        with lab.outside():
+            packages.fetch(sorted(names), folder / "repository")
+        with packages.served(folder / "repository", CONTROLLER) as line:
+            for machine in lab.machines.values():
+                packages.use(machine, line)
+            write_inventory(lab, folder / "inventory", {"web": ("new1",), "edge": ("new2",)}, user="deploy")
+            yield lab, folder
+
+
+SETUP = ("hosts", "setup", "-i", "inventory", "--user", "root")
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """The machines as `setup` left them, and what was said before, meanwhile and when it ran again."""
+
+    lab: Lab
+    folder: Path
+    before: str
+    first: str
+    second: Any
+
+
+@pytest.fixture(scope="module")
+def prepared(bare: tuple[Lab, Path]) -> Prepared:
+    """Set the machines up, twice."""
+    lab, folder = bare
+    before = deploy(folder, "hosts", "check", "-i", "inventory", expect=8).stdout
+    first = deploy(folder, *SETUP, "--yes").stderr
+    return Prepared(lab, folder, before, first, deploy_json(folder, *SETUP, "--yes"))
+
+
+def changed(result: Any) -> list[int]:
+    return [machine["changed"] for machine in result["machines"]]
+
+
+def test_setup_makes_bare_machines_fit_and_changes_nothing_the_second_time(prepared: Prepared) -> None:
+    assert prepared.before.count("deploy hosts setup --user root") == 2  # nobody called deploy was let in
+    assert "task changed: setup.yml: Install the engine on new1" in prepared.first
+    assert "task changed: setup.yml: Install the proxy on new2" in prepared.first
+    assert "task ok" not in prepared.first
+    assert changed(prepared.second) == [0, 0]
+
+    after = deploy_json(prepared.folder, "hosts", "check", "-i", "inventory")  # as the user that was made
+
+    assert {f["what"] for m in after["machines"] for f in m["findings"]} >= {"engine", "proxy"}
+
+
+def test_setup_does_nothing_unasked(prepared: Prepared) -> None:
+    refused = deploy(prepared.folder, *SETUP, expect=2).stderr
+
+    assert "nothing was done: nobody is here to be asked" in refused
+
+
+def test_setup_runs_alone_too(prepared: Prepared) -> None:
+    folder = prepared.folder
+
+    done = subprocess.run(
+        [PLAYBOOK, "-i", "inventory", str(builtin("playbooks") / "setup.yml"), "-e", "ansible_user=root"],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env={**os.environ, "LC_ALL": "C.UTF-8"},
+    )
+
+    assert done.returncode == 0, done.stdout
+    assert done.stdout.count("changed=0") == 2
+
+
+def test_what_was_set_up_comes_back_after_a_power_cut(prepared: Prepared) -> None:
+    lab, folder = prepared.lab, prepared.folder
+    for machine in lab.machines.values():
+        machine.kill()
+        machine.start()
+        machine.wait()
+
+    deploy(folder, "hosts", "check", "-i", "inventory", "--within", "30")
+
+
+def test_behind_the_firewall_only_proxies_reach_instances(prepared: Prepared) -> None:
+    lab, folder = prepared.lab, prepared.folder
+    setup = (*SETUP, "--yes", "-e", "deployer_firewall=true")
+    client = docker.DockerClient(base_url=lab["new1"].docker_url, timeout=60)
+    try:
+        image.build("fire:1", client=client)
+        client.containers.run(
+            "fire:1", detach=True, name="fire", ports={"8080/tcp": PORT}, environment={"PORT": "8080"}
+        )
+        assert reached(lab, "") == reached(lab, "new2") == 0
+
+        deploy(folder, *setup)
+        assert changed(deploy_json(folder, *setup)) == [0, 0]
+
+        assert reached(lab, "") != 0
+        assert reached(lab, "new2") == 0
+        deploy(folder, "hosts", "check", "-i", "inventory")
+        lab["new1"].run("systemctl", "stop", "deployer-firewall")
+        assert reached(lab, "") == 0
+    finally:
+        lab["new1"].run("docker", "rm", "-f", "fire", check=False)
+        for machine in lab.machines.values():
+            machine.run("systemctl", "disable", "--now", "deployer-firewall", check=False)
+        client.close()
+
+
+def reached(lab: Lab, name: str) -> int:
+    """Ask the instance for its health, from a machine or the controller; give curl's exit code."""
+    command = ("curl", "-fsS", "-m", "5", "-o", "/dev/null", f"http://{lab['new1'].address}:{PORT}/health")
+    return (lab[name].run(*command, check=False) if name else call(*command, check=False)).returncode
+
+
+def test_update_brings_new_packages_and_reboots_what_asks_for_it(prepared: Prepared) -> None:
+    lab, folder = prepared.lab, prepared.folder
+    packages.offer(folder / "repository", "lab-tool", "1.0")
+    for machine in lab.machines.values():
+        machine.run("sh", "-c", "apt-get -q update && apt-get -q -y install lab-tool")
+    packages.offer(folder / "repository", "lab-tool", "2.0", asks_for_reboot="new1")
+    boots = {name: boot_id(lab, name) for name in lab.machines}
+
+    update = ("hosts", "update", "-i", "inventory", "--user", "root", "--yes")
+    first = deploy_json(folder, *update)
+
+    assert changed(first) == [2, 1]
+    assert boot_id(lab, "new1") != boots["new1"]
+    assert boot_id(lab, "new2") == boots["new2"]
+    assert lab["new2"].run("dpkg-query", "-W", "-f", "${Version}", "lab-tool").stdout == "2.0"
+    assert changed(deploy_json(folder, *update)) == [0, 0]
+    deploy(folder, "hosts", "check", "-i", "inventory")
+
+
+def test_an_update_that_leaves_a_machine_unfit_does_not_go_on(prepared: Prepared) -> None:
+    lab, folder = prepared.lab, prepared.folder
+    lab["new1"].run("sh", "-c", "echo nonsense >/etc/apt/sources.list.d/broken.list")
+    try:
+        done = deploy(folder, "hosts", "update", "-i", "inventory", "--user", "root", "--yes", expect=4)
+    finally:
+        lab["new1"].run("rm", "/etc/apt/sources.list.d/broken.list")
+
+    assert "failed on new1" in done.stderr
+    assert "new2" not in done.stdout
+
+
+def boot_id(lab: Lab, name: str) -> str:
+    return lab[name].run("cat", "/proc/sys/kernel/random/boot_id").stdout

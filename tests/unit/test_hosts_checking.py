@@ -1,0 +1,134 @@
+"""What is made of what a machine, or ssh, says."""
+
+from __future__ import annotations
+
+import ast
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from deployer import commands
+from deployer.clock import Deadline, SystemClock
+from deployer.hosts import checking
+from deployer.hosts.checking import Trait, examine
+from deployer.machine import Host
+
+HOST = Host("web1", "web1", "ssh", "10.0.0.1", 2222, "deploy", groups=("edge", "web"))
+FIT: dict[str, Any] = {
+    "python": "3.13.5",
+    "system": "Debian",
+    "engine": {"version": "26.1.5"},
+    "proxy": {"version": "3.0.11-1+deb13u5"},
+    "disk": {"free": 40 << 30, "size": 80 << 30},
+    "reboot": False,
+}
+
+
+def traits(monkeypatch: pytest.MonkeyPatch, host: Host = HOST, skew: float = 0, **told: Any) -> dict[str, Trait]:
+    clock = SystemClock()
+
+    def run(line: list[str], *_: Any, **__: Any) -> commands.Printed:
+        assert line[0] == "ssh"
+        return commands.Printed(json.dumps({**FIT, "now": clock.now() + skew, **told}).encode(), b"")
+
+    monkeypatch.setattr(checking.commands, "run", run)
+    (found,) = examine([host], "web", "edge", Deadline.after(clock, 5))
+    return {trait.what: trait for trait in found.traits}
+
+
+def test_a_machine_that_is_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = traits(monkeypatch)
+
+    assert {trait.level for trait in found.values()} == {"ok"}
+    assert found["proxy"].text == "HAProxy 3.0.11"
+    assert found["disk"].text == "40.0 GiB free of 80.0"
+
+
+@pytest.mark.parametrize(
+    ("told", "what", "level", "text"),
+    [
+        ({"skew": 90.0}, "clock", "bad", "s ahead of this machine's; at most 1 s is fine"),
+        ({"skew": -90.0}, "clock", "bad", "s behind this machine's"),
+        ({"skew": 0.5}, "clock", "ok", "right"),
+        ({"disk": {"free": 1 << 30, "size": 80 << 30}}, "disk", "warn", "only 1.0 GiB free of 80.0"),
+        ({"reboot": True}, "system", "warn", "an update waits for a reboot"),
+        ({"proxy": {"version": "2.6.12-1"}}, "proxy", "bad", "HAProxy 2.6.12 is too old"),
+        ({"proxy": {"version": "2.10.1"}}, "proxy", "ok", "HAProxy 2.10.1"),
+        ({"proxy": {"version": "3.0.1", "master": "PermissionError"}}, "proxy", "bad", "does not let deploy in"),
+        ({"proxy": {"error": "FileNotFoundError", "text": "not installed"}}, "proxy", "bad", "HAProxy: not installed"),
+        ({"engine": {"error": "PermissionError", "text": ""}}, "engine", "bad", "deploy may not use the Docker engine"),
+        ({"engine": {"error": "FileNotFoundError", "text": ""}}, "engine", "bad", "there is no Docker engine"),
+        ({"engine": {"error": "ConnectionRefusedError", "text": ""}}, "engine", "bad", "does not run"),
+        ({"engine": {"error": "TimeoutError", "text": "timed out"}}, "engine", "bad", "does not answer: timed out"),
+    ],
+)
+def test_what_is_wrong_is_said_with_its_remedy(
+    monkeypatch: pytest.MonkeyPatch, told: dict[str, Any], what: str, level: str, text: str
+) -> None:
+    trait = traits(monkeypatch, **told)[what]
+
+    assert trait.level == level
+    assert text in trait.text
+    assert bool(trait.remedy) == (level != "ok")
+
+
+def test_a_machine_of_neither_group_needs_neither_engine_nor_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert set(traits(monkeypatch, Host("db", "db", "ssh", "db", groups=("database",)))) == {"system", "disk", "clock"}
+
+
+@pytest.mark.parametrize(
+    ("code", "said", "text"),
+    [
+        (255, "Host key verification failed.", "its host key is not known"),
+        (
+            255,
+            "Host key for x has changed and you have requested strict checking. / Host key verification failed.",
+            "its host key is another one than before",
+        ),
+        (255, "deploy@x: Permission denied (publickey).", "it lets nobody in with this user and key"),
+        (255, "ssh: connect to host x port 22: Connection timed out", "it does not answer"),
+        (255, "ssh: Could not resolve hostname x: Name or service not known", "its name is not known"),
+        (0, "`ssh` did not end within 5 s", "it does not answer in time"),
+        (127, "bash: python3: not found", "it has no python3"),
+        (255, "something new", "something new"),
+    ],
+)
+def test_what_ssh_says_is_said_with_its_remedy(
+    monkeypatch: pytest.MonkeyPatch, code: int, said: str, text: str
+) -> None:
+    def fail(*_: Any, **__: Any) -> commands.Printed:
+        raise commands.CommandFailed(said, code=code)
+
+    monkeypatch.setattr(checking.commands, "run", fail)
+
+    (found,) = examine([HOST], "web", "edge", Deadline.after(SystemClock(), 5))
+
+    (trait,) = found.traits
+    assert (trait.level, trait.what, trait.text) == ("bad", "reach", text)
+    assert trait.remedy
+
+
+def test_what_a_login_script_prints_is_no_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checking.commands, "run", lambda *_, **__: commands.Printed(b"Welcome!\n", b""))
+
+    (found,) = examine([HOST], "web", "edge", Deadline.after(SystemClock(), 5))
+
+    assert "login script" in found.traits[0].remedy
+
+
+def test_this_machine_is_asked_without_ssh() -> None:
+    local = Host("here", "127.0.0.1", "local", "here")
+
+    (found,) = examine([local], "web", "edge", Deadline.after(SystemClock(), 30))
+
+    assert f"Python {sys.version.split()[0]}" in found.traits[0].text
+    assert {trait.what for trait in found.traits} >= {"system", "disk", "clock"}
+
+
+def test_the_probe_needs_no_newer_python_than_it_says() -> None:
+    text = Path(checking.__file__).with_name("probe.py").read_text()
+
+    ast.parse(text, feature_version=(3, 7))
