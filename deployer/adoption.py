@@ -12,7 +12,8 @@ from deployer.observe import environment_in
 from deployer.plan import Plan
 from deployer.recipes import PROXY_SECONDS, attach, remove, settle, start, way_back
 from deployer.steps import Approve, Step, percent
-from deployer.store.adopting import Interrupted, Port, Recovered
+from deployer.store import Port
+from deployer.store.adopting import Interrupted, Recovered
 
 STRATEGY = "adopted"  # of a rollout whose own strategy is not known any more
 
@@ -138,7 +139,7 @@ def _short(observed: Observed) -> bool:
     if observed.stable is None or observed.live is None:
         return False
     there = observed.environment(observed.live.stable)
-    return there is None or len(there.healthy()) < observed.stable.manifest.replicas
+    return there is None or len(there.healthy()) < observed.stable.size(observed.live.stable)
 
 
 def _started(environment: Environment | None) -> int:
@@ -197,7 +198,7 @@ def _standing(release: Release, observed: Observed, rollout: Interrupted | None)
 
 
 def _port(instance: Instance) -> Port:
-    return Port(int(instance.address.rpartition(":")[2]), instance.release, instance.index)
+    return Port(int(instance.address.rpartition(":")[2]), instance.release, instance.index, instance.host)
 
 
 # -- in words

@@ -11,6 +11,8 @@ DeployError                 1  internal: ours to fix
 │   ├── CannotJudge         7  too little was seen before the deadline
 │   ├── DeadlinePassed      4  a wait came to its end
 │   └── DriverFailed        4  the engine, the proxy or a playbook refused or did not answer
+│       └── Unreachable     4  … did not answer at all
+│           └── MachinesSilent  4  machines of the inventory did not
 ├── Locked                  5  somebody else is deploying this service
 │   └── LockLost            5  this process was overtaken; it may change nothing any more
 ├── Aborted                 6  a person stopped the rollout
@@ -21,8 +23,10 @@ DeployError                 1  internal: ours to fix
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import Any
 
 
 class Exit(IntEnum):
@@ -125,6 +129,23 @@ class DeadlinePassed(StepFailed):
 
 class DriverFailed(StepFailed):
     """An engine, a proxy or a playbook refused a call or did not answer in time."""
+
+
+class Unreachable(DriverFailed):
+    """What was asked gave no answer at all; it may be down, or the way to it cut."""
+
+
+class MachinesSilent(Unreachable):
+    """Machines of the inventory gave no answer; `silent` says of each why, `seen` is what the others gave.
+
+    Who can go on with less takes what was seen; for everybody else it is a failure that names the machines.
+    """
+
+    def __init__(self, silent: Mapping[str, str], seen: tuple[Any, ...] = ()) -> None:
+        told = "; ".join(f"{host or 'this machine'} does not answer: {why}" for host, why in sorted(silent.items()))
+        super().__init__(told, "see that it runs and that ssh reaches it, or take it out of the inventory for good")
+        self.silent = dict(silent)
+        self.seen = seen
 
 
 class Locked(DeployError):

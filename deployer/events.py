@@ -22,6 +22,8 @@ An event is plain data: `kind`, Unix time, service, rollout number, and fields t
     rollout.held      share, text, exit
     rollout.ended     outcome (done, reverted, held, stuck), exit, text, seconds
     note              text
+    machine.silent    host, text
+    machine.back      host, text
 """
 
 from __future__ import annotations

@@ -42,3 +42,23 @@ class Host:
         if self.key_file:
             line += ["-o", "IdentitiesOnly=yes", "-i", self.key_file]
         return [*line, *KEEP_ALIVE, "-o", f"ConnectTimeout={CONNECT_SECONDS}", "--", self.ssh_host]
+
+
+# This machine, where it stands beside others
+LOCAL = Host("", "127.0.0.1", "local", "")
+
+
+@dataclass(frozen=True)
+class Machines:
+    """Machines of one service: the `wanted` ones, on which a release is to stand, and `others` on which more of it may.
+
+    Without any, everything is on this machine.
+    """
+
+    wanted: tuple[Host, ...] = ()
+    others: tuple[Host, ...] = ()
+
+    @property
+    def every(self) -> tuple[Host, ...]:
+        """Give all of them, once each; what is wanted says how a machine is reached."""
+        return tuple({host.name: host for host in (*self.others, *self.wanted)}.values())

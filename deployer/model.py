@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 import operator
 from bisect import bisect_left
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
 from itertools import accumulate
-from typing import Literal
+from typing import Any, Literal
 
+from deployer.machine import Host
 from deployer.manifest.models import Manifest
 from deployer.secret import SecretText as SecretText
 
@@ -51,6 +52,8 @@ class Release:
     `image` is what the user wrote, `image_id` what it meant when the release was made: a digest, an
     engine's image ID, or the content hash of a directory. `config_hash` covers image_id, manifest and secrets
     (secrets by a keyed hash); equal hashes are the same release. Secret values live beside the store, not here.
+    `machines` are those of the inventory on which it runs, as they were described when it was made, and `twin` those of
+    its green environment where that has its own; both are empty for this machine alone.
     """
 
     service: str
@@ -67,11 +70,47 @@ class Release:
     # `new` until its first rollout ends; then what became of it
     standing: Literal["new", "good", "rolled-back", "failed"] = "new"
     signature: Signature | None = None  # what was proven of the image; None where the manifest asked for nothing
+    machines: tuple[Host, ...] = ()
+    twin: tuple[Host, ...] = ()
 
     @property
     def name(self) -> str:
         """Short name for people: `r42 (2.0)`."""
         return f"r{self.number} ({self.version})"
+
+    @property
+    def fleet(self) -> tuple[Host, ...]:
+        """Give every machine on which it may stand, once each."""
+        return tuple({host.name: host for host in (*self.machines, *self.twin)}.values())
+
+    def hosts(self, colour: Colour) -> tuple[str, ...]:
+        """Name the machines of one of its environments; none is this machine."""
+        machines = self.twin if self.twin and colour == "green" else self.machines
+        return tuple(host.name for host in machines)
+
+    def size(self, colour: Colour) -> int:
+        """Count the instances of one of its environments: so many replicas on each machine."""
+        return self.manifest.replicas * max(1, len(self.hosts(colour)))
+
+    def address(self, host: str, here: str = "127.0.0.1") -> str:
+        """Give the address of one of its machines; `here` is that of this one."""
+        return next((each.address for each in self.fleet if each.name == host), here)
+
+    def machines_record(self) -> dict[str, Any]:
+        """Give its machines as plain data that `read_machines` reads; nothing for this machine alone."""
+        named = {"machines": self.machines, "twin": self.twin}
+        return {what: [asdict(host) for host in hosts] for what, hosts in named.items() if hosts}
+
+
+def read_machines(record: Mapping[str, Any]) -> dict[str, tuple[Host, ...]]:
+    """Read what `Release.machines_record` gave. Raises ValueError, TypeError or KeyError for anything else."""
+    return {what: tuple(_host(data) for data in record.get(what, ())) for what in ("machines", "twin")}
+
+
+def _host(data: Mapping[str, Any]) -> Host:
+    known = {f.name for f in fields(Host)}  # a later version may have said more of it
+    values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in data.items() if k in known}
+    return Host(**values)
 
 
 def newest_good(releases: Sequence[Release], before: int) -> Release | None:
@@ -84,7 +123,7 @@ class Instance:
     """One container or process, as the runtime sees it now.
 
     `address` is where the proxy and the health checks reach it, `host:port`; `runtime_id` names it to its
-    runtime.
+    runtime; `host` is the machine of the inventory that it stands on, "" for this one.
     """
 
     service: str
@@ -100,6 +139,7 @@ class Instance:
     config_hash: str = ""
     restarts: int = 0
     rollout: int = 0
+    host: str = ""
 
 
 @dataclass(frozen=True)
@@ -112,11 +152,17 @@ class InstanceSpec:
     rollout: int
     address: str  # host:port handed out by the store; it stays the same across restarts
     secrets: dict[str, SecretText] = field(default_factory=dict)
+    host: str = ""  # the machine of the inventory on which it is to stand; "" is this one
 
     @property
     def name(self) -> str:
-        """Name of the instance, unique on its machine: `shop-r42-1`."""
+        """Name of the instance, unique on all machines: `shop-r42-1`."""
         return f"{self.release.service}-r{self.release.number}-{self.index}"
+
+
+def join(address: str, port: int) -> str:
+    """Write an address with a port, IPv6 in brackets."""
+    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
 
 
 def release_of(service: str, name: str) -> int:
@@ -125,14 +171,23 @@ def release_of(service: str, name: str) -> int:
     return int(number) if name.startswith(f"{service}-r") and number.isdigit() and index.isdigit() else 0
 
 
-def indices(place: Place, instances: int) -> range:
-    """Give the numbers of instances in a place: from 1 up; from 101 for a baseline.
+MOST_INSTANCES = 10_000  # of one release in one place, over all machines
 
-    A baseline stands beside instances of the same release, of which there are 100 at most on a host: neither names nor
-    addresses meet.
+
+def indices(place: Place, instances: int, hosts: Sequence[str] = ()) -> range:
+    """Give the numbers of instances in a place: from 1 up; from 101 for a baseline, 10001 where there are machines.
+
+    A baseline stands beside instances of the same release, of which there are 100 at most on a machine: neither names
+    nor addresses meet.
     """
-    first = 101 if place == "baseline" else 1
+    first = 1 if place != "baseline" else MOST_INSTANCES + 1 if hosts else 101
     return range(first, first + instances)
+
+
+def spread(place: Place, instances: int, hosts: Sequence[str]) -> dict[int, str]:
+    """Say on which machine each instance of a place stands: by turns, so that the first few are spread as all are."""
+    numbers = indices(place, instances, hosts)
+    return {index: hosts[n % len(hosts)] if hosts else "" for n, index in enumerate(numbers)}
 
 
 @dataclass(frozen=True)
@@ -194,7 +249,7 @@ class Observed:
     """What strategies plan on: read from the world at the time of planning.
 
     `stable` is the release that users are on (None before the first deploy); `blue`, `green` and `baseline` are the
-    environments that stand.
+    environments that stand. `silent` are the machines that gave no answer, and why: what stands there was not seen.
     """
 
     service: str
@@ -203,6 +258,7 @@ class Observed:
     blue: Environment | None = None
     green: Environment | None = None
     baseline: Environment | None = None
+    silent: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def colour(self) -> Colour:

@@ -5,23 +5,26 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 
-from deployer.drivers.ports import Drivers
+from deployer.drivers.ports import Drivers, standing
 from deployer.errors import Refused
 from deployer.model import PLACES, Environment, Instance, Observed, Place, Release
 from deployer.store import Store
 
 
 def observe(store: Store, drivers: Drivers, service: str) -> Observed:
-    """Read proxy and runtime. `stable` is None when nothing of the stable colour runs: nothing to compare with."""
+    """Read proxy and runtime. `stable` is None when nothing of the stable colour runs: nothing to compare with.
+
+    Machines that give no answer are named; whoever needs them refuses to go on.
+    """
     live = drivers.traffic.read(service)
-    instances = drivers.runtime.instances(service)
-    blue, green, baseline = (environment_in(service, place, instances) for place in PLACES)
+    there = standing(drivers.runtime, service)
+    blue, green, baseline = (environment_in(service, place, there.instances) for place in PLACES)
     stable: Release | None = None
     if live is not None:
         environment = blue if live.stable == "blue" else green
         if environment is not None and environment.healthy():
             stable = _release(store, service, environment.release)
-    return Observed(service, live, stable, blue, green, baseline)
+    return Observed(service, live, stable, blue, green, baseline, there.silent)
 
 
 def environment_in(service: str, place: Place, instances: Iterable[Instance]) -> Environment | None:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict
-from pathlib import Path
 
 from deployer import forecast, recording
 from deployer.adoption import Recovery
 from deployer.drivers.ports import Drivers
 from deployer.errors import DeployError, Refused
-from deployer.model import PLACES, Environment, Instance, Live, Phase, Release
+from deployer.model import PLACES, Environment, Instance, Live, Observed, Phase, Release, Server
 from deployer.observe import observe
 from deployer.operations import House, Proposal
 from deployer.operations.adopting import Survey
@@ -50,7 +50,7 @@ def drivers_of(house: House, service: str) -> Drivers:
     if not releases:
         known = ", ".join(services(house)) or "none yet"
         raise Refused(f"{service} was never deployed from {house.store.folder}", f"services here: {known}")
-    return house.wire(releases[0].manifest, Path())
+    return house.drivers(releases[0])
 
 
 def learn_secrets(house: House, service: str) -> None:
@@ -112,20 +112,23 @@ def status(house: House, service: str) -> StatusView:
     drivers, record, problems = drivers_of(house, service), house.store.service(service), []
     live, environments, safety = None, [], None
     rollout = house.store.open_rollout(service)
+    observed: Observed | None = None
     try:
         observed = observe(house.store, drivers, service)
         live = observed.live
         for place in PLACES:
             environment = observed.environment(place)
             if environment:
-                environments.append(_environment(house, drivers, environment, live, record))
+                environments.append(_environment(house, drivers, environment, live, record, observed.silent))
+        problems += [f"{host or 'this machine'} does not answer: {why}" for host, why in observed.silent.items()]
         safety = _safety(house, drivers, live, rollout)
     except DeployError as error:
+        observed = None
         problems.append(str(error))
-    read = not problems
+    read = observed is not None
     standing = [e for e in environments if any(i.state == "running" for i in e.instances)]
     stable = next((e.release for e in standing if e.role == "stable"), 0)
-    if record.stable and not stable and read:
+    if record.stable and not stable and observed is not None and not observed.silent:
         problems.append(f"r{record.stable} should be live, but nothing of it runs: `deploy up` brings it back")
     if stable and record.stable and stable != record.stable and rollout is None:
         problems.append(f"users are on r{stable}, the store has r{record.stable}: `deploy resume` writes it down")
@@ -171,9 +174,15 @@ def _share(live: Live | None, safety: SafetyView | None, now: float) -> int:
 
 
 def _environment(
-    house: House, drivers: Drivers, environment: Environment, live: Live | None, record: Service
+    house: House,
+    drivers: Drivers,
+    environment: Environment,
+    live: Live | None,
+    record: Service,
+    silent: Collection[str],
 ) -> EnvironmentView:
-    up = {server.name: is_up for server, is_up in drivers.traffic.servers(environment.service, environment.colour)}
+    servers = {s.name: (s, is_up) for s, is_up in drivers.traffic.servers(environment.service, environment.colour)}
+    up = {name: is_up for name, (_, is_up) in servers.items()}
     warm = environment.release == record.warm and environment.colour == record.warm_colour
     if environment.colour == "baseline":
         role = "baseline" if house.store.open_rollout(environment.service) else "left over"
@@ -188,7 +197,10 @@ def _environment(
         release=environment.release,
         version=_version(house, environment.service, environment.release),
         role=role,
-        instances=tuple(_instance(i, up.get(i.name)) for i in environment.instances),
+        instances=(
+            *(_instance(i, up.get(i.name)) for i in environment.instances),
+            *_unseen(house, environment, servers, silent),
+        ),
         warm_until=record.warm_until if warm else 0.0,
     )
 
@@ -202,7 +214,19 @@ def _instance(instance: Instance, up: bool | None) -> InstanceView:
         up,
         instance.exit_code,
         instance.restarts,
+        instance.host,
     )
+
+
+def _unseen(
+    house: House, environment: Environment, servers: Mapping[str, tuple[Server, bool]], silent: Collection[str]
+) -> Iterator[InstanceView]:
+    """Give what the proxy knows of instances whose machine gives no answer."""
+    for port in house.store.ports(environment.service):
+        name = f"{environment.service}-r{port.release}-{port.index}"
+        if port.host in silent and port.release == environment.release and name in servers:
+            server, is_up = servers[name]
+            yield InstanceView(name, server.address, "unknown", up=is_up, host=port.host)
 
 
 def _lock(house: House, service: str, rollout: Rollout | None) -> LockView | None:

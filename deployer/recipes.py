@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Literal
 
 from deployer.manifest.models import Manifest
@@ -31,19 +32,26 @@ SLACK_SECONDS = 15.0
 BAKE_SLACK = 10.0
 
 
-def start(release: Release, colour: Place, instances: int | None = None) -> tuple[Step, ...]:
-    """Run instances (all replicas unless said) and wait until they are healthy."""
-    manifest = release.manifest
-    count = manifest.replicas if instances is None else instances
+def start(
+    release: Release, colour: Colour, instances: int | None = None, silent: Collection[str] = ()
+) -> tuple[Step, ...]:
+    """Run instances (all of the environment unless said) and wait until they are healthy; none on `silent` machines."""
+    every = release.hosts(colour)
+    hosts = tuple(host for host in every if host not in silent) or every
+    count = release.manifest.replicas * max(1, len(hosts)) if instances is None else instances
+    return _start(release, colour, count, hosts)
+
+
+def _start(release: Release, place: Place, count: int, hosts: tuple[str, ...]) -> tuple[Step, ...]:
     return (
-        Start(release=release.number, colour=colour, instances=count, deadline=START_SECONDS),
-        Healthy(release=release.number, colour=colour, deadline=manifest.health.deadline),
+        Start(release=release.number, colour=place, instances=count, hosts=hosts, deadline=START_SECONDS),
+        Healthy(release=release.number, colour=place, deadline=release.manifest.health.deadline),
     )
 
 
-def attach(release: Release, colour: Place) -> Step:
-    """Make the instances known to the proxy."""
-    return Attach(release=release.number, colour=colour, deadline=PROXY_SECONDS)
+def attach(release: Release, colour: Place, *, partial: bool = False) -> Step:
+    """Make the instances known to the proxy; `partial`, also when machines with some of them are silent."""
+    return Attach(release=release.number, colour=colour, partial=partial, deadline=PROXY_SECONDS)
 
 
 def remove(manifest: Manifest, colour: Place, release: int = 0, *, keep: int = 0, outage: bool = False) -> Step:
@@ -60,11 +68,14 @@ def remove(manifest: Manifest, colour: Place, release: int = 0, *, keep: int = 0
 
 
 def before(observed: Observed, release: Release) -> tuple[Step, ...]:
-    """Run the `before` hooks, then clear the colour of whatever stood in it, and what a dead rollout left beside."""
+    """Run the `before` hooks, then clear the colour of whatever stood in it, and what a dead rollout left beside.
+
+    What is hidden on a silent machine must at least not be known to the proxy: it would get users when it is back.
+    """
     manifest, colour = release.manifest, observed.colour
     plays = _play("before", manifest.hooks.before, release, colour)
     leftovers: tuple[Place, ...] = (colour, "baseline")
-    return (*plays, *(remove(manifest, place) for place in leftovers if observed.environment(place)))
+    return (*plays, *(remove(manifest, place) for place in leftovers if observed.environment(place) or observed.silent))
 
 
 def prove(release: Release, colour: Colour) -> tuple[Step, ...]:
@@ -88,10 +99,10 @@ def prove(release: Release, colour: Colour) -> tuple[Step, ...]:
     return (*updates, *again, attach(release, colour), *smoke)
 
 
-def twin(observed: Observed, release: Release) -> tuple[Step, ...]:
-    """Build the whole twin beside the stable environment; no user sees it yet."""
+def twin(observed: Observed, release: Release, silent: Collection[str] = ()) -> tuple[Step, ...]:
+    """Build the whole twin beside the stable environment, none of it on `silent` machines; no user sees it yet."""
     colour = observed.colour
-    return (*before(observed, release), *start(release, colour), *prove(release, colour))
+    return (*before(observed, release), *start(release, colour, silent=silent), *prove(release, colour))
 
 
 def share(points: int, *, leased: bool = True, baseline: int = 0) -> Step:
@@ -99,9 +110,9 @@ def share(points: int, *, leased: bool = True, baseline: int = 0) -> Step:
     return Share(share=points, leased=leased, baseline=baseline, deadline=PROXY_SECONDS)
 
 
-def baseline(stable: Release, instances: int) -> tuple[Step, ...]:
-    """Start fresh instances of the stable release beside it, to compare with: as cold as those of the candidate."""
-    return (*start(stable, "baseline", instances), attach(stable, "baseline"))
+def baseline(observed: Observed, stable: Release, instances: int) -> tuple[Step, ...]:
+    """Start fresh instances of the stable release beside the candidate, to compare with: as cold as its own."""
+    return (*_start(stable, "baseline", instances, stable.hosts(observed.colour)), attach(stable, "baseline"))
 
 
 def bake(observed: Observed, release: Release, seconds: float) -> tuple[Step, ...]:

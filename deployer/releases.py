@@ -10,12 +10,26 @@ from pathlib import Path
 from typing import Any
 
 from deployer.drivers.ports import Image
+from deployer.machine import Host
 from deployer.manifest.models import Manifest
 from deployer.model import Release, SecretText, Signature
 
 # Changing only these changes how a rollout goes, not what runs: it is the same release.
 _NOT_CONFIG = frozenset(
-    {"image", "version", "strategy", "judge", "keep", "freeze", "hooks", "update", "smoke", "verify", "inventory"}
+    {
+        "image",
+        "version",
+        "strategy",
+        "judge",
+        "keep",
+        "freeze",
+        "hooks",
+        "update",
+        "smoke",
+        "verify",
+        "inventory",
+        "twin",
+    }
 )
 GIT_SECONDS = 5
 
@@ -46,6 +60,8 @@ def draft(
     message: str,
     git: str,
     signature: Signature | None = None,
+    machines: tuple[Host, ...] = (),
+    twin: tuple[Host, ...] = (),
 ) -> Release:
     """Put a release together."""
     return Release(
@@ -60,6 +76,8 @@ def draft(
         created_by=by,
         message=message,
         signature=signature,
+        machines=machines,
+        twin=twin,
     )
 
 

@@ -8,7 +8,7 @@ from deployer.errors import Refused
 from deployer.model import Colour, Observed, Release, newest_good, other
 from deployer.plan import Plan
 from deployer.recipes import PROXY_SECONDS, attach, settle, share, twin, way_back
-from deployer.steps import Promote, Step, Warm
+from deployer.steps import Promote, Step, Warm, named
 
 
 def choose(releases: Sequence[Release], observed: Observed, current: int, to: int | None, *, force: bool) -> Release:
@@ -42,11 +42,16 @@ def choose(releases: Sequence[Release], observed: Observed, current: int, to: in
 
 
 def rollback_plan(observed: Observed, target: Release, current: int) -> Plan:
-    """Plan the way: one write when the target is still warm, else a blue-green from the recorded release."""
-    warm = observed.environment(observed.colour)
-    ready = warm is not None and warm.release == target.number and len(warm.healthy()) >= target.manifest.replicas
-    forward = _switch(observed, target) if ready else (*twin(observed, target), *settle(observed, target))
+    """Plan the way: one write when the target is still warm, else a blue-green from the recorded release.
+
+    A machine that is silent holds up nobody who goes back: what stands on the others is enough.
+    """
+    ready, silent = _is_ready(observed, target), tuple(h for h in target.hosts(observed.colour) if h in observed.silent)
+    anew = (*twin(observed, target, silent), *settle(observed, target))
+    forward = _switch(observed, target) if ready else anew
     note = "its environment is warm" if ready else "its environment is gone: it is started again from the record"
+    if silent:
+        note += f"; without {named(silent)}, silent at the time"
     return Plan.make(
         target.service,
         "rollback",
@@ -58,6 +63,16 @@ def rollback_plan(observed: Observed, target: Release, current: int) -> Plan:
     )
 
 
+def _is_ready(observed: Observed, target: Release) -> bool:
+    """Tell whether everything of the target's environment runs that is on machines that answer."""
+    warm = observed.environment(observed.colour)
+    if warm is None or warm.release != target.number:
+        return False
+    hosts = target.hosts(observed.colour)
+    seen = [host for host in hosts if host not in observed.silent] if hosts else [""]
+    return bool(seen) and len(warm.healthy()) >= target.manifest.replicas * len(seen)
+
+
 def moved_plan(target: Release, current: int, colour: Colour) -> Plan:
     """Plan what is left of a rollback whose users were moved already: it begins behind its commit point."""
     return Plan.make(
@@ -66,7 +81,7 @@ def moved_plan(target: Release, current: int, colour: Colour) -> Plan:
         current,
         target.number,
         (
-            attach(target, colour),
+            attach(target, colour, partial=True),
             Promote(release=target.number, colour=colour, deadline=PROXY_SECONDS),
             Warm(release=current, colour=other(colour), seconds=target.manifest.keep.warm, deadline=PROXY_SECONDS),
         ),
@@ -87,7 +102,7 @@ def _switch(observed: Observed, target: Release) -> tuple[Step, ...]:
             ),
         )
     return (
-        attach(target, observed.colour),
+        attach(target, observed.colour, partial=True),
         Promote(release=target.number, colour=observed.colour, deadline=PROXY_SECONDS),
         *keep,
     )

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal
 
 Colour = Literal["blue", "green"]
+MOST_NAMED = 5  # machines that a sentence names
 Place = Literal["blue", "green", "baseline"]  # a baseline: fresh instances of the stable release, to compare with
 
 
@@ -24,6 +25,13 @@ def span(seconds: float) -> str:
         if seconds >= unit and seconds % unit == 0:
             return f"{seconds / unit:g} {name}"
     return f"{seconds:g} s"
+
+
+def named(hosts: tuple[str, ...]) -> str:
+    """Name machines; of many the first and the last: `12 machines (web01 … web12)`."""
+    if len(hosts) > MOST_NAMED:
+        return f"{len(hosts)} machines ({hosts[0]} … {hosts[-1]})"
+    return ", ".join(hosts)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,15 +56,26 @@ class Step:
 
 @dataclass(frozen=True, kw_only=True)
 class Start(Step):
-    """So many instances of the release run in the colour, with their addresses."""
+    """So many instances of the release run in the colour, with their addresses.
+
+    They are dealt out to the `hosts`, machines of the inventory, by turns (`model.spread`); without any they stand on
+    this one.
+    """
 
     release: int
     colour: Place
     instances: int
+    hosts: tuple[str, ...] = ()
 
     def explain(self) -> str:
         """Say in one sentence what will be so afterwards."""
-        return f"start {self.instances} instance{'s' * (self.instances > 1)} of r{self.release} as {self.colour}"
+        what = f"start {self.instances} instance{'s' * (self.instances > 1)} of r{self.release} as {self.colour}"
+        used = self.hosts[: self.instances]
+        if len(used) < 2:
+            return f"{what} on {used[0]}" if used else what
+        each, rest = divmod(self.instances, len(used))
+        number = f"{each} or {each + 1}" if rest else str(each)
+        return f"{what}, {number} on each of {named(used)}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,10 +106,14 @@ class Healthy(Step):
 
 @dataclass(frozen=True, kw_only=True)
 class Attach(Step):
-    """The proxy knows the instances of the colour and its own checks passed; the share is not touched."""
+    """The proxy knows the instances of the colour and its own checks passed; the share is not touched.
+
+    `partial`: those on machines that give no answer may be missing, for users to have the others.
+    """
 
     release: int
     colour: Place
+    partial: bool = False
 
     def explain(self) -> str:
         """Say in one sentence what will be so afterwards."""

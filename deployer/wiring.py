@@ -5,19 +5,23 @@ from __future__ import annotations
 import os
 import re
 import threading
-from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from deployer import carried
-from deployer.clock import Clock, SystemClock
+from deployer.clock import Clock, Deadline, SystemClock
 from deployer.drivers.ports import Drivers, Runtime
 from deployer.errors import Refused
 from deployer.events import Event, Sink
+from deployer.machine import Host, Machines
 from deployer.manifest.models import Manifest
 from deployer.operations import House
 from deployer.resources import builtin
 from deployer.store import Store
 from deployer.store.vault import Vault
+
+if TYPE_CHECKING:
+    from deployer.drivers.runtime.docker.reach import Reach
 
 PORTS = "21000-28999"  # below the range that the kernel hands out to clients (ip_local_port_range, 32768 and up)
 
@@ -46,20 +50,30 @@ def open_house(
         with locked:
             sink(event)
 
+    wiring = _Wiring(state, store, clock)
     return House(
         store=store,
         vault=Vault(state / "secrets"),
         clock=clock,
-        wire=_wirer(state, store, clock),
+        wire=wiring.wire,
         ports=_ports(),
         sink=one_at_a_time,
         stop_asked=stop_asked or threading.Event(),
         detach=detach,
+        find=wiring.find,
+        close=wiring.close,
     )
 
 
-def _wirer(state: Path, store: Store, clock: Clock) -> Callable[[Manifest, Path], Drivers]:
-    def wire(manifest: Manifest, folder: Path) -> Drivers:
+class _Wiring:
+    """What the drivers of one house share: the links to machines."""
+
+    def __init__(self, state: Path, store: Store, clock: Clock) -> None:
+        self._state, self._store, self._clock = state, store, clock
+        self._reach: Reach | None = None
+
+    def wire(self, manifest: Manifest, folder: Path, machines: Machines) -> Drivers:
+        """Make the drivers of a manifest that lies in `folder`."""
         from deployer.drivers.checks import DirectChecks
         from deployer.drivers.metrics import SourceMetrics
         from deployer.drivers.signatures import Cosign
@@ -67,7 +81,8 @@ def _wirer(state: Path, store: Store, clock: Clock) -> Callable[[Manifest, Path]
         from deployer.hosts import AnsiblePlaybooks
         from deployer.hosts.inventory import chosen
 
-        runtime = _runtime(manifest, state, store, clock)
+        state, clock = self._state, self._clock
+        runtime = self._runtime(manifest, machines)
         return Drivers(
             runtime=runtime,
             traffic=HAProxyTraffic(state / "proxy", clock, existing=manifest.traffic.haproxy, state=state),
@@ -77,18 +92,42 @@ def _wirer(state: Path, store: Store, clock: Clock) -> Callable[[Manifest, Path]
             signatures=Cosign(folder),
         )
 
-    return wire
+    def _runtime(self, manifest: Manifest, machines: Machines) -> Runtime:
+        installation = self._store.secret("installation")
+        if manifest.runtime == "process":
+            from deployer.drivers.runtime.process import ProcessRuntime
 
+            return ProcessRuntime(self._state, self._clock, installation)
+        from deployer.drivers.runtime.docker import DockerRuntime
 
-def _runtime(manifest: Manifest, state: Path, store: Store, clock: Clock) -> Runtime:
-    installation = store.secret("installation")
-    if manifest.runtime == "process":
-        from deployer.drivers.runtime.process import ProcessRuntime
+        home = carried.home(self._state)
+        if not machines.every:
+            return DockerRuntime(self._clock, installation, home=home)
+        if self._reach is None:
+            from deployer.drivers.runtime.docker.reach import Reach
 
-        return ProcessRuntime(state, clock, installation)
-    from deployer.drivers.runtime.docker import DockerRuntime
+            self._reach = Reach(self._clock, installation, home)
+        return self._reach.fleet(machines)
 
-    return DockerRuntime(clock, installation, home=carried.home(state))
+    def find(self, manifest: Manifest, folder: Path) -> tuple[tuple[Host, ...], tuple[Host, ...]]:
+        """Read from the inventory which machines `hosts` means, and `twin.hosts`. Raises Refused."""
+        if manifest.hosts == "local":
+            return (), ()
+        from deployer.hosts.addresses import numeric
+        from deployer.hosts.inventory import READ_SECONDS, chosen, hosts
+
+        inventory = chosen(manifest.inventory, folder)
+        deadline = Deadline.after(self._clock, READ_SECONDS)
+
+        def machines(pattern: str) -> tuple[Host, ...]:
+            return numeric(hosts(inventory, pattern, deadline, folder=folder), deadline)
+
+        return machines(manifest.hosts), machines(manifest.twin.hosts) if manifest.twin else ()
+
+    def close(self) -> None:
+        """End what was opened."""
+        if self._reach is not None:
+            self._reach.close()
 
 
 def _ports() -> range:

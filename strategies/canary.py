@@ -120,7 +120,7 @@ def plan(observed: Observed, release: Release, options: Options) -> Plan:
     if stable is None:
         return first_deploy(observed, release, "canary")
     fresh = options.baseline == "fresh"
-    beside = baseline(stable, release.manifest.replicas) if fresh else ()
+    beside = baseline(observed, stable, release.size(observed.colour)) if fresh else ()
     away = (remove(stable.manifest, "baseline", stable.number),) if fresh else ()
     return Plan.make(
         release.service,

@@ -8,7 +8,7 @@ from deployer.manifest.units import Seconds
 from deployer.model import FULL, Observed, Release
 from deployer.plan import Plan
 from deployer.recipes import attach, before, first_deploy, prove, remove, settle, share, start, way_back
-from deployer.steps import Healthy, Start, Step, Watch
+from deployer.steps import Step, Watch
 
 
 class Options(BaseModel):
@@ -25,7 +25,7 @@ def plan(observed: Observed, release: Release, options: Options) -> Plan:
     stable = observed.stable
     if stable is None or observed.live is None:
         return first_deploy(observed, release, "rolling")
-    wanted, here = release.manifest.replicas, stable.manifest.replicas
+    wanted, here = release.size(observed.colour), stable.size(observed.live.stable)
     steps: list[Step] = [*before(observed, release)]
     done = 0
     while done < wanted:
@@ -48,7 +48,7 @@ def plan(observed: Observed, release: Release, options: Options) -> Plan:
 
 
 def _move(observed: Observed, release: Release, options: Options, done: int) -> tuple[Step, ...]:
-    points = FULL * done // release.manifest.replicas
+    points = FULL * done // release.size(observed.colour)
     watch = Watch(
         seconds=options.seconds,
         share=points,
@@ -63,9 +63,4 @@ def _back(observed: Observed, release: Release, stable: Release) -> tuple[Step, 
     """Users go to the stable instances that are left, then these become as many as they were."""
     users, *rest = way_back(observed, release)
     colour = observed.live.stable if observed.live else observed.colour
-    refill: tuple[Step, ...] = (
-        Start(release=stable.number, colour=colour, instances=stable.manifest.replicas, deadline=120),
-        Healthy(release=stable.number, colour=colour, deadline=stable.manifest.health.deadline),
-        attach(stable, colour),
-    )
-    return (users, *refill, *rest)
+    return (users, *start(stable, colour), attach(stable, colour), *rest)

@@ -8,6 +8,7 @@ from typing import Any
 from deployer import carried, operations
 from deployer.drivers.ports import Drivers
 from deployer.events import Event
+from deployer.machine import Machines
 from deployer.manifest.load import Loaded
 from deployer.manifest.models import Manifest
 from deployer.model import Live
@@ -32,7 +33,7 @@ def house(folder: Path, world: World, events: list[Event] | None = None, store: 
     sink = events.append if events is not None else (lambda _event: None)
     ports = range(21000, 21100)
 
-    def wire(_manifest: Manifest, _folder: Path) -> Drivers:
+    def wire(_manifest: Manifest, _folder: Path, _machines: Machines) -> Drivers:
         return world.drivers(store.secret("installation"), carried.home(folder))
 
     return House(store, Vault(folder / "secrets"), world.clock, wire, ports, sink)
@@ -52,7 +53,7 @@ def lose(opened: House) -> None:
         file.unlink()
 
 
-def adopt(folder: Path, world: World, events: list[Event] | None = None, **chosen: str) -> tuple[House, Survey]:
+def adopt(folder: Path, world: World, events: list[Event] | None = None, **chosen: Any) -> tuple[House, Survey]:
     """Do what `deploy adopt --yes` does; give the house with its store, and what was found."""
     with rebuilding(folder, world.clock) as made, house(folder, world, events, made.store) as opened:
         found = operations.survey(opened, why=made.why, **chosen)

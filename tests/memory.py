@@ -12,7 +12,7 @@ from deployer.clock import Deadline
 from deployer.drivers.ports import Drivers, Fault, Found, Image, Side
 from deployer.engine import Run
 from deployer.engine.pulse import beat
-from deployer.errors import DeadlinePassed, DriverFailed, Refused, StepFailed, TakenBack
+from deployer.errors import DeadlinePassed, DriverFailed, MachinesSilent, Refused, StepFailed, TakenBack
 from deployer.events import Tell
 from deployer.manifest.models import Manifest, Metric
 from deployer.model import (
@@ -110,6 +110,7 @@ class World:
     unsigned: set[str] = field(default_factory=set)  # images that no key has signed
     metrics: dict[tuple[str, str], float | str] = field(default_factory=dict)  # by name and side; text is a failure
     rate: float = 100.0
+    silent: dict[str, str] = field(default_factory=dict)  # machines that give no answer, and why
     history: list[Live] = field(default_factory=list)
     versions: dict[int, str] = field(default_factory=dict)
     tick: Callable[[str], None] = lambda _what: None
@@ -144,7 +145,7 @@ class World:
     def well(self, instance: Instance) -> bool:
         """Tell whether an instance runs and passes its health check."""
         sound = self.versions.get(instance.release) not in self.broken and instance.colour not in self.ill
-        return sound and instance.state == "running"
+        return sound and instance.state == "running" and instance.host not in self.silent
 
     def copy(self) -> World:
         """The same world once more, as a process that was just killed leaves it: nobody reads its streams."""
@@ -156,6 +157,7 @@ class World:
             live=dict(self.live),
             servers={key: dict(servers) for key, servers in self.servers.items()},
             history=list(self.history),
+            silent=dict(self.silent),
             versions=dict(self.versions),
             tick=lambda _what: None,
             flows={},
@@ -202,7 +204,16 @@ class MemoryRuntime:
 
     def instances(self, service: str) -> tuple[Instance, ...]:
         mine = [i for i in self.world.instances.values() if i.service == service and self._mine(i.name)]
+        self._speak(tuple(i for i in mine if i.host not in self.world.silent))
         return tuple(sorted(mine, key=lambda i: (i.release, i.index)))
+
+    def _speak(self, seen: tuple[object, ...]) -> None:
+        if self.world.silent:
+            raise MachinesSilent(self.world.silent, seen)
+
+    def _reach(self, host: str) -> None:
+        if host in self.world.silent:
+            raise MachinesSilent({host: self.world.silent[host]})
 
     def _mine(self, name: str) -> bool:
         there = self.world.carried.get(name)
@@ -210,7 +221,9 @@ class MemoryRuntime:
 
     def census(self) -> tuple[Found, ...]:
         there = sorted(self.world.instances.values(), key=lambda i: (i.service, i.release, i.index))
-        return tuple(replace(self.world.carried[i.name], instance=i) for i in there if i.name in self.world.carried)
+        found = [replace(self.world.carried[i.name], instance=i) for i in there if i.name in self.world.carried]
+        self._speak(tuple(f for f in found if f.instance.host not in self.world.silent))
+        return tuple(found)
 
     def strangers(self, service: str) -> tuple[str, ...]:
         like = re.compile(rf"{re.escape(service)}-r\d+-\d+")
@@ -227,6 +240,7 @@ class MemoryRuntime:
 
     def ensure(self, spec: InstanceSpec, deadline: Deadline) -> Instance:
         self.world.touch(f"before ensure {spec.name}")
+        self._reach(spec.host)
         self.world.versions[spec.release.number] = spec.release.version
         there = self.world.instances.get(spec.name)
         if there is None or there.state != "running" or there.config_hash != spec.release.config_hash:
@@ -241,6 +255,7 @@ class MemoryRuntime:
                 state="running",
                 config_hash=spec.release.config_hash,
                 rollout=spec.rollout,
+                host=spec.host,
             )
             self.world.carried[spec.name] = Found(
                 self.world.instances[spec.name], self.installation, self.home, carried.write(spec.release)
@@ -250,6 +265,7 @@ class MemoryRuntime:
 
     def remove(self, instance: Instance, grace: float, deadline: Deadline) -> None:
         self.world.touch(f"before remove {instance.name}")
+        self._reach(instance.host)
         self.world.instances.pop(instance.name, None)
         self.world.carried.pop(instance.name, None)
         self.world.touch(f"after remove {instance.name}")
@@ -261,6 +277,7 @@ class MemoryRuntime:
         return 0, ""
 
     def prune(self, keep: Sequence[Release], drop: Sequence[Release]) -> tuple[str, ...]:
+        self._speak(())
         return ()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from dataclasses import replace
 
@@ -12,22 +13,32 @@ from deployer.cli.options import Common, common
 from deployer.cli.output import print_result
 from deployer.clock import SystemClock
 from deployer.errors import Exit, Refused
+from deployer.machine import Host
+from deployer.manifest.load import load
 from deployer.store.rebuilding import rebuilding
 from deployer.wiring import open_house
 
 
 @click.command("adopt")
-@common("service", "yes")
+@common("file", "destination", "service", "yes")
 @click.option("--installation", metavar="ID", default="", help="Whose instances, where several stores had some.")
 def adopt(common: Common, installation: str) -> int:
     """Rebuild the records of what runs, when they are lost or damaged: from what instances carry and the proxy does.
 
     Nothing that runs is changed, and nothing that the store knows; a damaged one is moved aside. Shows first what it
-    would record.
+    would record. Besides this machine, those of the manifest's inventory are looked at.
     """
     state = common.state.expanduser().absolute()
     with rebuilding(state, SystemClock()) as made, open_house(state, store=made.store) as opened:
-        found = operations.survey(opened, service=common.service or "", installation=installation, why=made.why)
+        machines, twin = _machines(common, opened)
+        found = operations.survey(
+            opened,
+            service=common.service or "",
+            installation=installation,
+            why=made.why,
+            machines=machines,
+            twin=twin,
+        )
         view = queries.adoption(opened, found)
         if not found.services and not made.why:
             print_result(view, common.output)
@@ -43,6 +54,14 @@ def adopt(common: Common, installation: str) -> int:
     else:
         sys.stdout.write("recorded\n")
     return int(Exit.DONE)
+
+
+def _machines(common: Common, house: operations.House) -> tuple[tuple[Host, ...], tuple[Host, ...]]:
+    """Give the machines that the manifest means, if there is one: no store says any more where instances stand."""
+    if not common.file.exists():
+        return (), ()
+    loaded = load(common.file, destination=common.destination or "", environ=os.environ)
+    return house.find(loaded.manifest, loaded.folder)
 
 
 def _ask() -> None:

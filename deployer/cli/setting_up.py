@@ -82,10 +82,12 @@ def doctor(common: Common, mend: bool) -> int:
     from deployer.doctor import examine, fix
 
     manifest: Manifest | None = None
+    folder = Path()
     if common.file.exists():
-        manifest = load(common.file, destination=common.destination or "", environ=os.environ).manifest
+        loaded = load(common.file, destination=common.destination or "", environ=os.environ)
+        manifest, folder = loaded.manifest, loaded.folder
     with house(common, view=False) as opened:
-        view = fix(opened, manifest) if mend else examine(opened, manifest)
+        view = fix(opened, manifest, folder) if mend else examine(opened, manifest, folder)
         print_result(view, common.output)
     return int(Exit.NEEDS_PERSON if any(f.level == "bad" for f in view.findings) else Exit.DONE)
 

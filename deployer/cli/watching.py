@@ -13,6 +13,7 @@ from deployer.cli.output import open_view, print_result
 from deployer.cli.running import house, print_ending
 from deployer.cli.service import service_of
 from deployer.cli.words import NUMBER
+from deployer.drivers.ports import standing
 from deployer.errors import Exit, Refused
 from deployer.following import Follower
 from deployer.secret import hide
@@ -95,7 +96,10 @@ def logs(common: Common, lines: int, colour: str | None) -> int:
         name = service_of(common, opened)
         runtime = queries.drivers_of(opened, name).runtime
         queries.learn_secrets(opened, name)
-        instances = [i for i in runtime.instances(name) if colour in (None, i.colour)]
+        there = standing(runtime, name)
+        instances = [i for i in there.instances if colour in (None, i.colour)]
+        for host, why in there.silent.items():
+            sys.stderr.write(f"{host or 'this machine'} does not answer: {why}\n")
         if not instances:
             raise Refused(
                 f"{name} has no instances{f' in {colour}' if colour else ''}", "`deploy status` shows what runs"

@@ -8,10 +8,11 @@ from dataclasses import replace
 from deployer.adoption import Seen, read_records, recover
 from deployer.clock import Deadline
 from deployer.doctor.difference import Cure
-from deployer.doctor.sight import Sight
+from deployer.doctor.sight import Sight, wanted
+from deployer.drivers.ports import Found, standing
 from deployer.emergency import record as notes
-from deployer.errors import DriverFailed, LockLost, StepFailed
-from deployer.model import Colour, Environment, Instance, InstanceSpec, Live, Place, Server, indices
+from deployer.errors import DriverFailed, LockLost, MachinesSilent, StepFailed
+from deployer.model import Colour, Environment, Instance, InstanceSpec, Live, Place, Server, join
 from deployer.operations import House
 from deployer.operations.books import record_rollback
 from deployer.operations.driving import port_usable
@@ -30,10 +31,13 @@ def refill(house: House, sight: Sight, place: Place) -> Cure:
         release = sight.releases[environment.release]
         secrets = house.vault.load(release.service, release.number, frozenset(release.manifest.secrets))
         rollout = max(i.rollout for i in environment.instances)
-        for index in indices(place, release.manifest.replicas):
+        for index, host in wanted(release, place).items():
+            if host in sight.silent:
+                continue
             _fence(house, lock)
-            port = house.store.port(release.service, release.number, index, house.ports, port_usable)
-            spec = InstanceSpec(release, place, index, rollout, f"127.0.0.1:{port}", secrets)
+            port = house.store.port(release.service, release.number, index, house.ports, port_usable, host)
+            address = join(release.address(port.host), port.number)
+            spec = InstanceSpec(release, place, index, rollout, address, secrets, port.host)
             sight.drivers.runtime.ensure(spec, Deadline.after(house.clock, START_SECONDS))
         instances = _standing(sight, environment)
         _await_healthy(house, sight, environment, instances)
@@ -181,7 +185,7 @@ def record(house: House, sight: Sight) -> Cure:
         if lock is None:
             raise LockLost("the records of a service are only changed under its lock")
         mine = {i.runtime_id for i in sight.instances}
-        found = [f for f in sight.drivers.runtime.census() if f.instance.runtime_id in mine]
+        found = [f for f in _census(sight) if f.instance.runtime_id in mine]
         carried, lost = read_records(found)
         known = {**carried, **sight.releases}
         seen = Seen(sight.service, sight.instances, known, lost, sight.live, house.vault.kept(sight.service))
@@ -193,6 +197,13 @@ def record(house: House, sight: Sight) -> Cure:
 
 
 # -- parts
+
+
+def _census(sight: Sight) -> tuple[Found, ...]:
+    try:
+        return sight.drivers.runtime.census()
+    except MachinesSilent as error:
+        return error.seen
 
 
 def _soon(house: House) -> Deadline:
@@ -215,7 +226,7 @@ def _standing(sight: Sight, environment: Environment) -> tuple[Instance, ...]:
     """Read the instances of an environment as they are now."""
     return tuple(
         i
-        for i in sight.drivers.runtime.instances(sight.service)
+        for i in standing(sight.drivers.runtime, sight.service).instances
         if (i.colour, i.release) == (environment.colour, environment.release)
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from pathlib import Path
 
 from deployer.doctor.difference import Difference
 from deployer.doctor.examining import differences
@@ -19,13 +20,13 @@ from deployer.store import Deed, Lock
 from deployer.views.data import DoctorView, Finding
 
 
-def fix(house: House, manifest: Manifest | None) -> DoctorView:
+def fix(house: House, manifest: Manifest | None, folder: Path = Path()) -> DoctorView:
     """Put right what is safe, then look at everything again: what was done comes first, then what is so now."""
     told: list[Finding] = []
     for name in services(house):
         told += _service(house, name)
-    told += _treat(house, lambda: [*machine(house, manifest), *leftovers(house)], None)
-    after = differences(house, manifest)
+    told += _treat(house, lambda: [*machine(house, manifest, folder), *leftovers(house)], None)
+    after = differences(house, manifest, folder)
     return DoctorView((*told, *(d.finding() for d in after)))
 
 

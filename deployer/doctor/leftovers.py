@@ -10,7 +10,7 @@ from deployer import carried
 from deployer.clock import Deadline
 from deployer.doctor.difference import Cure, Difference
 from deployer.drivers.ports import Runtime
-from deployer.errors import DeployError
+from deployer.errors import DeployError, MachinesSilent
 from deployer.model import PLACES, Release
 from deployer.operations import House
 from deployer.store import Lock
@@ -69,6 +69,8 @@ def _runtimes(house: House) -> Iterator[Difference]:
     for kind, drivers in house.anywhere().items():
         try:
             found = drivers.runtime.leftovers(keep)
+        except MachinesSilent as error:
+            found = error.seen
         except DeployError:
             continue  # that no engine answers is said elsewhere, where one is needed
         if found:
@@ -119,6 +121,8 @@ def _unrecorded(house: House) -> Iterator[Difference]:
     for drivers in house.anywhere().values():
         try:
             census = drivers.runtime.census()
+        except MachinesSilent as error:
+            census = error.seen
         except DeployError:
             continue
         for found in census:

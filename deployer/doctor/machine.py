@@ -10,7 +10,8 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from deployer.doctor.difference import Cure, Difference
-from deployer.errors import DeployError, StoreFailed
+from deployer.errors import DeployError, MachinesSilent, StoreFailed
+from deployer.machine import Machines
 from deployer.manifest.models import HAProxy, Manifest
 from deployer.operations import House
 from deployer.store import Lock
@@ -36,14 +37,16 @@ _PRIVATE = (
 )
 
 
-def machine(house: House, manifest: Manifest | None) -> Iterator[Difference]:
-    """Look at everything that belongs to no service."""
+def machine(house: House, manifest: Manifest | None, folder: Path = Path()) -> Iterator[Difference]:
+    """Look at everything that belongs to no service; `folder` is that of the manifest."""
     yield from _disk(house.store.folder)
     yield from _modes(house.store.folder)
     yield from _whole(house)
     yield _audit_log(house)
     yield from _clock(house)
     yield from _programs(manifest)
+    if manifest is not None and manifest.hosts != "local":
+        yield from _machines(house, manifest, folder)
     if manifest is not None and manifest.traffic.haproxy is not None:
         yield from _team_proxy(manifest.traffic.haproxy)
 
@@ -115,11 +118,30 @@ def _clock(house: House) -> Iterator[Difference]:
         yield Difference("bad", "clock", text, "set the clock; let it be kept right (NTP)")
 
 
+# -- machines of the inventory
+
+
+def _machines(house: House, manifest: Manifest, folder: Path) -> Iterator[Difference]:
+    """Ask the engine of each machine on which the service is to run."""
+    what = f"machines of {manifest.hosts}"
+    try:
+        machines, twin = house.find(manifest, folder)
+        hosts = Machines((*machines, *twin))
+        house.wire(manifest, folder, hosts).runtime.instances(manifest.service)
+    except MachinesSilent as error:
+        for host, why in error.silent.items():
+            yield Difference("bad", what, f"{host} does not answer: {why}", error.hint)
+    except DeployError as error:
+        yield Difference("bad", what, error.message, error.hint)
+    else:
+        yield Difference("ok", what, f"the engines of {', '.join(host.name for host in hosts.every)} answer")
+
+
 # -- programs
 
 
 def _programs(manifest: Manifest | None) -> Iterator[Difference]:
-    if manifest is None or manifest.runtime == "docker":
+    if manifest is None or (manifest.runtime == "docker" and manifest.hosts == "local"):
         yield _tried("Docker engine", _engine)
     if manifest is None or manifest.traffic.haproxy is None:
         yield _tried("HAProxy", _haproxy)

@@ -8,10 +8,10 @@ from dataclasses import replace
 
 from deployer.doctor import cures
 from deployer.doctor.difference import Cure, Difference
-from deployer.doctor.sight import Sight, look
+from deployer.doctor.sight import Sight, look, wanted
 from deployer.emergency import record as notes
-from deployer.errors import DeployError
-from deployer.model import Colour, Environment, Instance, Place, indices
+from deployer.errors import DeployError, MachinesSilent
+from deployer.model import Colour, Environment, Instance, Place
 from deployer.operations import House
 from deployer.operations.books import unwritten
 from deployer.steps import percent
@@ -116,10 +116,10 @@ def _missing(house: House, sight: Sight) -> Iterator[Difference]:
             continue
         cure = cures.refill(house, sight, place)
         level = "bad" if role == "stable" else "warn"
-        there = {i.index for i in environment.instances}
-        for index in indices(place, release.manifest.replicas):
-            if index not in there:
-                text = f"{release.service}-r{release.number}-{index} is gone, of {release.name}, which is {role}"
+        for index in wanted(release, place):
+            name = f"{release.service}-r{release.number}-{index}"
+            if name not in sight.names:
+                text = f"{name} is gone, of {release.name}, which is {role}"
                 yield Difference("bad" if level == "bad" else "warn", sight.service, text, "", cure)
         yield from _ill(sight, environment, cure)
     if sight.record.stable and _stable(sight) is None and sight.live is not None:
@@ -258,21 +258,33 @@ def _shares(house: House, sight: Sight) -> Iterator[Difference]:
 def _ports(house: House, sight: Sight) -> Iterator[Difference]:
     there = {(i.release, i.index) for i in sight.instances}
     environments = sight.environments.items()
-    wanted = {
+    whole = {
         (e.release, index)
         for place, e in environments
         if e.release in sight.releases
-        for index in indices(place, sight.releases[e.release].manifest.replicas)
+        for index in wanted(sight.releases[e.release], place)
     }
-    free = tuple((p.release, p.index) for p in sight.ports if (p.release, p.index) not in there | wanted)
+    held = (p for p in sight.ports if p.host not in sight.silent)
+    free = tuple((p.release, p.index) for p in held if (p.release, p.index) not in there | whole)
     if free and sight.settled:
         numbers = ", ".join(str(p.number) for p in sight.ports if (p.release, p.index) in free)
         text = f"ports are held for instances that are gone: {numbers}"
         yield Difference("warn", sight.service, text, "", cures.free_ports(house, sight, free))
 
 
+def _silent(_house: House, sight: Sight) -> Iterator[Difference]:
+    """Machines that give no answer: what stands there is neither seen nor put right."""
+    for host, why in sight.silent.items():
+        text, remedy = f"{host or 'this machine'} does not answer: {why}", MachinesSilent({host: why}).hint
+        yield Difference("bad", sight.service, text, remedy)
+
+
 def _strangers(_house: House, sight: Sight) -> Iterator[Difference]:
-    for name in sight.drivers.runtime.strangers(sight.service):
+    try:
+        names = sight.drivers.runtime.strangers(sight.service)
+    except MachinesSilent as error:
+        names = error.seen
+    for name in names:
         text = f"{name} is called as an instance of ours is, and is not ours"
         remedy = "rename it, or remove it if it is left from a store that was lost; it is never touched from here"
         yield Difference("warn", sight.service, text, remedy)
@@ -280,6 +292,7 @@ def _strangers(_house: House, sight: Sight) -> Iterator[Difference]:
 
 # In the order in which the cures are tried: first what is so is recorded, then users are served, then tidied up.
 CHECKS: tuple[Check, ...] = (
+    _silent,
     _rollout,
     _recorded,
     _note,

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
-from deployer.drivers.ports import Drivers
-from deployer.model import PLACES, Environment, Instance, Live, Place, Release, Server
+from deployer.drivers.ports import Drivers, standing
+from deployer.model import PLACES, Colour, Environment, Instance, Live, Place, Release, Server, spread
 from deployer.observe import environment_in
 from deployer.operations import House
 from deployer.queries import drivers_of
-from deployer.store import Lock, Rollout, Service
-from deployer.store.adopting import Port
-from deployer.store.upkeep import ports
+from deployer.store import Lock, Port, Rollout, Service
 
 
 @dataclass(frozen=True)
@@ -30,6 +29,7 @@ class Sight:
     servers: dict[Place, dict[str, tuple[Server, bool]]]  # by name; whether the proxy finds it up
     now: float
     drivers: Drivers
+    silent: Mapping[str, str]  # machines that gave no answer, and why
 
     @cached_property
     def environments(self) -> dict[Place, Environment]:
@@ -80,13 +80,20 @@ class Sight:
 
     @property
     def names(self) -> set[str]:
-        """Name all instances that stand."""
-        return {i.name for i in self.instances}
+        """Name all instances that stand, or may: what is on a machine that is silent was not seen."""
+        hidden = {f"{self.service}-r{p.release}-{p.index}" for p in self.ports if p.host in self.silent}
+        return {i.name for i in self.instances} | hidden
 
     @property
     def settled(self) -> bool:
         """Tell whether nothing is under way, so that what is recorded and what is so must agree."""
         return self.rollout is None and self.lock is None
+
+
+def wanted(release: Release, place: Place) -> dict[int, str]:
+    """Say which instances a release has in a place when it is whole, and on which machines."""
+    colour: Colour = "green" if place == "green" else "blue"
+    return spread(place, release.size(colour), release.hosts(colour))
 
 
 def look(house: House, service: str, own: Lock | None = None) -> Sight:
@@ -95,17 +102,18 @@ def look(house: House, service: str, own: Lock | None = None) -> Sight:
     Raises DeployError when the runtime or the proxy cannot be asked.
     """
     drivers, store = drivers_of(house, service), house.store
-    held = store.locks.read(service)
+    held, there = store.locks.read(service), standing(drivers.runtime, service)
     return Sight(
         service=service,
         record=store.service(service),
         releases={r.number: r for r in store.releases(service)},
         rollout=store.open_rollout(service),
         lock=None if held and own and held.token == own.token else held,
-        ports=ports(store, service),
+        ports=store.ports(service),
         live=drivers.traffic.read(service),
-        instances=drivers.runtime.instances(service),
+        instances=there.instances,
         servers={p: {s.name: (s, up) for s, up in drivers.traffic.servers(service, p)} for p in PLACES},
         now=house.clock.now(),
         drivers=drivers,
+        silent=there.silent,
     )

@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from typing import Literal, Protocol
 
 from deployer.clock import Deadline
+from deployer.errors import MachinesSilent
 from deployer.events import Tell
 from deployer.manifest.models import Manifest, Metric
 from deployer.model import (
@@ -56,7 +57,11 @@ class Found:
 
 
 class Runtime(Protocol):
-    """Runs instances. Owns only what carries its labels; never touches anything else."""
+    """Runs instances. Owns only what carries its labels; never touches anything else.
+
+    One that runs them on many machines raises MachinesSilent, a DriverFailed, when one of them gives no answer; what
+    reads all of them gives with it what the others said.
+    """
 
     def resolve(self, manifest: Manifest, reference: str, deadline: Deadline, tell: Tell) -> Image:
         """Fetch the image if it is not here and pin it. Raises Refused when it cannot be had."""
@@ -101,6 +106,22 @@ class Runtime(Protocol):
     def sweep(self, keep: Sequence[Release]) -> tuple[str, ...]:
         """Remove the `leftovers`; give what was removed."""
         ...
+
+
+@dataclass(frozen=True)
+class Standing:
+    """What stands of a service as far as it was seen; `silent` are the machines that gave no answer, and why."""
+
+    instances: tuple[Instance, ...]
+    silent: Mapping[str, str]
+
+
+def standing(runtime: Runtime, service: str) -> Standing:
+    """Read what stands of a service, but on machines that are silent. Raises DriverFailed for all other trouble."""
+    try:
+        return Standing(runtime.instances(service), {})
+    except MachinesSilent as error:
+        return Standing(error.seen, error.silent)
 
 
 class Samples(Protocol):

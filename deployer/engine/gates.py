@@ -53,7 +53,7 @@ def healthy(run: Run, step: Healthy, n: int, deadline: Deadline) -> dict[str, An
     seen: dict[str, str] = {}
     while True:
         run.look()
-        instances = run.instances(step.colour, step.release)
+        instances = run.whole(step.colour, step.release)
         if not instances:
             raise StepFailed(f"r{step.release} ({step.colour}) has no instances", "see `deploy logs`")
         for instance in instances:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
@@ -11,8 +12,8 @@ from deployer.clock import Deadline
 from deployer.engine import gates
 from deployer.engine.run import Hold, Run
 from deployer.engine.watching import skipped, watch
-from deployer.errors import Exit, StepFailed
-from deployer.model import Instance, Live, Place, Server, indices
+from deployer.errors import Exit, MachinesSilent, StepFailed
+from deployer.model import Instance, Live, Place, Server, spread
 from deployer.steps import (
     Approve,
     Attach,
@@ -32,7 +33,7 @@ from deployer.steps import (
 )
 from deployer.store import Entry
 
-FAN_OUT = 8  # calls to the runtime at the same time
+FAN_OUT = 20  # calls to the runtime at the same time
 A = TypeVar("A")
 B = TypeVar("B")
 
@@ -98,19 +99,33 @@ def _fan_out(work: Callable[[A], B], items: Sequence[A]) -> list[B]:
 
 def _start(run: Run, step: Start, doing: Doing) -> dict[str, Any]:
     release = run.release(step.release)
-    specs = [run.spec(release, step.colour, index) for index in indices(step.colour, step.instances)]
+    places = spread(step.colour, step.instances, step.hosts)
+    specs = [run.spec(release, step.colour, index, host) for index, host in places.items()]
     run.fence()
-    _fan_out(lambda spec: run.drivers.runtime.ensure(spec, doing.deadline), specs)
-    there = {i.name: i for i in run.instances(step.colour, step.release)}
-    missing = [s.name for s in specs if s.name not in there]
+    _fan_out(lambda spec: _where_it_answers(run, lambda: run.drivers.runtime.ensure(spec, doing.deadline)), specs)
+    there = {i.name: i for i in run.whole(step.colour, step.release)}
+    missing = [s.name for s in specs if s.name not in there and s.host not in run.lookout.silent]
     if missing:
         raise StepFailed(f"{', '.join(missing)}: started, but the runtime does not show it", "see `deploy doctor`")
-    return {"instances": {s.name: there[s.name].address for s in specs}}
+    started = [there[s.name] for s in specs if s.name in there]
+    made: dict[str, Any] = {"instances": {i.name: i.address for i in started}}
+    return {**made, "hosts": {i.name: i.host for i in started}} if step.hosts else made
+
+
+def _where_it_answers(run: Run, do: Callable[[], object]) -> None:
+    """Do something on a machine; on the way back one that is silent is left out: the others are put right."""
+    try:
+        do()
+    except MachinesSilent:
+        if run.rollout.phase == "forward":
+            raise
 
 
 def _play(run: Run, step: Play, doing: Doing) -> dict[str, Any]:
     release = run.release(step.release)
     environment = run.environment(step.colour, step.release) if step.when != "before" else None
+    if step.when == "update":
+        run.whole(step.colour, step.release)
     run.fence()
     extra = {"deployer_when": step.when, "deployer_rollout": str(run.rollout.number)}
     run.drivers.playbooks.play(release, environment, step.playbooks, extra, doing.deadline, run.tell)
@@ -118,7 +133,8 @@ def _play(run: Run, step: Play, doing: Doing) -> dict[str, Any]:
 
 
 def _attach(run: Run, step: Attach, doing: Doing) -> dict[str, Any]:
-    servers = [Server(i.name, i.address) for i in run.instances(step.colour, step.release)]
+    look = run.instances if step.partial else run.whole
+    servers = [Server(i.name, i.address) for i in look(step.colour, step.release)]
     if not servers:
         raise StepFailed(f"r{step.release} ({step.colour}) has no instance to attach", "see `deploy logs`")
     run.fence()
@@ -173,12 +189,27 @@ def _remove(run: Run, step: Remove, doing: Doing) -> dict[str, Any]:
     # Signalled while the proxy still holds its connections: an application can then say goodbye on what is open, such
     # as a WebSocket. The proxy forgets the address before anybody else may get it.
     ends = [(i, run.release(i.release).manifest.stop.grace) for i in doomed]
-    _fan_out(lambda end: run.drivers.runtime.remove(end[0], end[1], doing.deadline), ends)
+    _fan_out(lambda end: _remove_one(run, *end, doing.deadline), ends)
     if leaving:
         run.drivers.traffic.detach(run.service, step.colour, leaving, doing.deadline)
     _refuse_left(run, step, stays, doomed)
     _tidy(run, doing)
+    if unseen := _unseen(run, step):
+        text = f"not removed, as the machine is silent: {', '.join(unseen)}; `deploy doctor --fix` does it later"
+        run.tell("note", text=text)
     return {"removed": [i.name for i in doomed], "open": cut}
+
+
+def _remove_one(run: Run, instance: Instance, grace: float, deadline: Deadline) -> None:
+    """Remove an instance; one whose machine has fallen silent is left, and told once all others are gone."""
+    with suppress(MachinesSilent):
+        run.drivers.runtime.remove(instance, grace, deadline)
+
+
+def _unseen(run: Run, step: Remove) -> list[str]:
+    """Name what is to be removed and stands, if it still does, on a machine that gives no answer."""
+    hidden = [p for p in run.store.ports(run.service) if p.host in run.lookout.silent and p.release == step.release]
+    return [f"{run.service}-r{p.release}-{p.index} on {p.host}" for p in hidden if p.index > step.keep]
 
 
 def _may_empty(run: Run, step: Remove) -> bool:
@@ -189,13 +220,18 @@ def _may_empty(run: Run, step: Remove) -> bool:
 def _leaving(run: Run, step: Remove, stays: Sequence[Instance]) -> list[str]:
     """Name the proxy's servers that have no instance to stay: those of the doomed, and what a killed removal left."""
     known = {server.name for server, _ in run.drivers.traffic.servers(run.service, step.colour)}
-    return sorted(known - {i.name for i in stays})
+    hidden = {
+        f"{run.service}-r{port.release}-{port.index}"
+        for port in run.store.ports(run.service)
+        if step.keep and port.host in run.lookout.silent and port.release == step.release and port.index <= step.keep
+    }
+    return sorted(known - {i.name for i in stays} - hidden)
 
 
 def _refuse_left(run: Run, step: Remove, stays: Sequence[Instance], doomed: Sequence[Instance]) -> None:
     """Read back that nothing is left of what was removed. Raises StepFailed, naming it."""
     there = {i.name for i in run.instances(step.colour)}
-    if left := [i.name for i in doomed if i.name in there]:
+    if left := [i.name for i in doomed if i.name in there and i.host not in run.lookout.silent]:
         raise StepFailed(f"{', '.join(left)}: removed, but the runtime still shows it", "see `deploy doctor`")
     if ghosts := _leaving(run, step, stays):
         raise StepFailed(f"{', '.join(ghosts)}: removed, but the proxy still has it", "see `deploy doctor`")
@@ -214,8 +250,8 @@ def _drain(run: Run, step: Remove, names: Sequence[str], doing: Doing) -> int:
 
 
 def _tidy(run: Run, doing: Doing) -> None:
-    left = run.drivers.runtime.instances(run.service)
-    run.store.free_ports(run.service, {(i.release, i.index) for i in left})
+    left = run.lookout.standing().instances
+    run.store.free_ports(run.service, {(i.release, i.index) for i in left}, run.lookout.silent)
     if not left and not run.store.service(run.service).stable and run.drivers.traffic.read(run.service):
         run.drivers.traffic.forget(run.service, doing.deadline)
 
@@ -223,8 +259,12 @@ def _tidy(run: Run, doing: Doing) -> None:
 def _prune(run: Run, step: Prune) -> dict[str, Any]:
     releases = run.store.releases(run.service)
     good = [r for r in releases if r.standing == "good"][: step.keep]
-    here = {i.release for i in run.drivers.runtime.instances(run.service)}
+    here = {i.release for i in run.lookout.standing().instances} | {p.release for p in run.store.ports(run.service)}
     keep = [r for r in releases if r in good or r.number in here or r.number == run.rollout.release]
     drop = [r for r in releases if r not in keep]
     run.fence()
-    return {"pruned": list(run.drivers.runtime.prune(keep, drop))}
+    try:
+        return {"pruned": list(run.drivers.runtime.prune(keep, drop))}
+    except MachinesSilent as error:  # the next rollout does it there
+        run.lookout.hear(error.silent)
+        return {"pruned": list(error.seen)}

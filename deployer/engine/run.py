@@ -14,8 +14,9 @@ from deployer.clock import Clock, Deadline
 from deployer.drivers.ports import Drivers
 from deployer.emergency import record
 from deployer.engine.evidence import Evidence
+from deployer.engine.lookout import Lookout
 from deployer.engine.spending import Spending
-from deployer.errors import Aborted, Detached, DriverFailed, Exit, LockLost, Refused, TakenBack
+from deployer.errors import Aborted, Detached, DriverFailed, Exit, LockLost, MachinesSilent, Refused, TakenBack
 from deployer.events import Event, Sink
 from deployer.judge.verdicts import Verdicts
 from deployer.model import (
@@ -28,6 +29,7 @@ from deployer.model import (
     Place,
     Release,
     SecretText,
+    join,
     newest_good,
     other,
     taken_back,
@@ -71,7 +73,7 @@ class Run:
     secrets: Callable[[Release], dict[str, SecretText]]
     ports: Sequence[int]
     port_usable: Callable[[int], bool]
-    host: str = "127.0.0.1"
+    address: str = "127.0.0.1"  # of this machine, for its instances
     hurry: bool = False  # `deploy promote`: watches and approvals are passed
     by: str = ""  # who asked for either of these; "" is who runs this process
     heard: Ask | None = None  # the wish that ends this drive: marked as taken with what comes of it
@@ -83,11 +85,13 @@ class Run:
     given: Live | None = None  # what this drive wrote to the proxy last
     closing: ExitStack = field(default_factory=ExitStack)  # what this drive opened; closed at its end
     spending: Spending = field(init=False)  # the pulse looks at it too
+    lookout: Lookout = field(init=False)
     _releases: dict[int, Release] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         budget = self.candidate.manifest.traffic.budget
         self.spending = Spending(budget, self.drivers.traffic, self.service, self.tell)
+        self.lookout = Lookout(self.drivers.runtime, self.service, self.tell)
 
     @cached_property
     def evidence(self) -> Evidence:
@@ -214,19 +218,31 @@ class Run:
         return TakenBack(f"aborted by {noted.by}{reason}", by=noted.by)
 
     def instances(self, colour: Place, release: int = 0) -> tuple[Instance, ...]:
-        """Read the instances of a colour (of one release, if given) as they are now."""
-        return tuple(
-            i for i in self.drivers.runtime.instances(self.service) if i.colour == colour and release in (0, i.release)
-        )
+        """Read the instances of a colour (of one release, if given) as they are now, on machines that answer."""
+        return tuple(i for i in self.lookout.standing().instances if i.colour == colour and release in (0, i.release))
+
+    def whole(self, colour: Place, release: int) -> tuple[Instance, ...]:
+        """Read all instances of a release in a colour: for what must not go on with a part of them.
+
+        Raises MachinesSilent when one of them is on a machine that gives no answer; but on the way back, which is the
+        safe direction, what answers is enough.
+        """
+        instances = self.instances(colour, release)
+        needed = {port.host for port in self.store.ports(self.service) if port.release == release}
+        if self.rollout.phase == "forward" and (lost := self.lookout.silent_of(needed)):
+            raise MachinesSilent(lost, instances)
+        return instances
 
     def environment(self, colour: Place, release: int) -> Environment:
         """Read the environment of a release in a colour."""
         return Environment(self.service, colour, release, self.instances(colour, release))
 
-    def spec(self, release: Release, colour: Place, index: int) -> InstanceSpec:
-        """Say what an instance must be, with the address that it keeps."""
-        port = self.store.port(self.service, release.number, index, self.ports, self.port_usable)
-        return InstanceSpec(release, colour, index, self.rollout.number, f"{self.host}:{port}", self.secrets(release))
+    def spec(self, release: Release, colour: Place, index: int, host: str = "") -> InstanceSpec:
+        """Say what an instance must be, with the machine and the address that it keeps."""
+        port = self.store.port(self.service, release.number, index, self.ports, self.port_usable, host)
+        address = join(release.address(port.host, self.address), port.number)
+        number, secrets = self.rollout.number, self.secrets(release)
+        return InstanceSpec(release, colour, index, number, address, secrets, port.host)
 
     def warm_after(self, promoted: int) -> int:
         """Give the release that a rollback may go to by one write once a release is promoted; 0 when there is none.

@@ -37,6 +37,7 @@ from deployer.manifest.sections import (
     Timeouts,
     Tls,
     Traffic,
+    Twin,
     Verify,
     Warmup,
 )
@@ -45,6 +46,7 @@ from deployer.manifest.text import (
     EnvName,
     FilePath,
     Freeze,
+    Group,
     ImageName,
     Name,
     NetworkName,
@@ -79,6 +81,7 @@ __all__ = [
     "Timeouts",
     "Tls",
     "Traffic",
+    "Twin",
     "Verify",
     "Warmup",
 ]
@@ -102,13 +105,18 @@ class Manifest(Model):
         description="Port on which an instance listens. With runtime process each instance gets its own in $PORT."
     )
     runtime: Literal["docker", "process"] = Field("docker", description="What runs the instances.")
-    hosts: Literal["local"] = Field("local", description="Group of the inventory.")
+    hosts: Group = Field(
+        "local",
+        description="Group of the inventory (or a pattern of Ansible's) on whose machines instances run; `local` is "
+        "this machine, without an inventory.",
+    )
     inventory: FilePath | None = Field(
         None,
         description="Inventory of Ansible's, a file, folder or script relative to the manifest; else the shipped one, "
         "in which every group is this machine.",
     )
-    replicas: Count = Field(1, ge=1, le=100, description="Instances on each host.")
+    twin: Twin | None = Field(None, description="Machines of its own for every second environment.")
+    replicas: Count = Field(1, ge=1, le=100, description="Instances on each machine.")
     verify: Verify | None = Field(None, description="What must be proven of the image before anything of it starts.")
     command: tuple[Text, ...] | None = Field(
         None, min_length=1, description="Replaces the command of the image; required for runtime process."
@@ -159,6 +167,10 @@ class Manifest(Model):
         yield from self._auth_conflicts()
         if self.runtime == "process":
             yield from self._process_conflicts()
+        if self.twin and self.hosts == "local":
+            yield Conflict(
+                "twin", "`hosts` is this machine", "name a group of the inventory in `hosts`", ("twin", "hosts")
+            )
         if self.smoke and self.traffic.mode == "tcp":
             why = "smoke tests are HTTP requests, and this is a tcp service"
             yield Conflict("smoke", why, "check it by `health`", ("smoke", "traffic.mode"))
@@ -202,6 +214,7 @@ class Manifest(Model):
                 yield Conflict(f"env.{key}", taken, "remove it", ("runtime", f"env.{key}"))
         docker_only = [k for k in ("mounts", "networks", "user", "read_only", "verify") if getattr(self, k)]
         docker_only += [f"limits.{k}" for k in Limits.model_fields if getattr(self.limits, k) is not None]
+        docker_only += ["hosts"] * (self.hosts != "local")
         docker_only += ["log"] * (self.log != Log()) + ["health.docker"] * self.health.docker
         for key in docker_only:
             yield Conflict(key, "runtime process does not support it", "remove it", ("runtime", key))

@@ -14,6 +14,7 @@ from deployer.manifest.text import (
     Domain,
     EnvName,
     FilePath,
+    Group,
     HeaderName,
     HeaderValue,
     Host,
@@ -157,6 +158,12 @@ class Hooks(Model):
     on_reverted: tuple[FilePath, ...] = Field((), description="After a rollout that was taken back.")
     on_held: tuple[FilePath, ...] = Field((), description="After a rollout came to rest, waiting for a person's word.")
     on_stuck: tuple[FilePath, ...] = Field((), description="After a rollout that needs a person's hand.")
+
+
+class Twin(Model):
+    """Where the twin stands, if not beside what runs: blue stands on `hosts`, green here, and they change roles."""
+
+    hosts: Group = Field(description="Group of the inventory, or a pattern of Ansible's.")
 
 
 class CosignKeys(Model):

@@ -42,6 +42,7 @@ OPTIONAL: dict[str, str] = {
     "runtime": "docker",
     "hosts": "local",
     "inventory": "inventories/production",
+    "twin": "{hosts: web_green}",
     "replicas": "1",
     "verify": "{cosign: {key: cosign.pub}}",
     "command": "[./server]",

@@ -294,6 +294,15 @@ Target = Annotated[str, Spelt("path", r"/[^\x00-\x1f,:]*", "an absolute path in 
 NetworkName = Annotated[
     str, Spelt("engine network", r"[A-Za-z0-9][A-Za-z0-9_.-]*", "the name of a network of the engine", "backend")
 ]
+Group = Annotated[
+    str,
+    Spelt(
+        "group of machines",
+        r"[A-Za-z0-9_.*?~!&:,\[\]-]{1,256}",
+        "a group of the inventory, or a pattern of Ansible's",
+        "web or web:!web3",
+    ),
+]
 User = Annotated[
     str,
     BeforeValidator(_as_written),

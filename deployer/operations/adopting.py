@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from deployer import carried
 from deployer.adoption import Recovery, Seen, read_records, recover
 from deployer.drivers.ports import Found, Traffic
-from deployer.errors import DeployError, Refused
-from deployer.model import Live, Release
+from deployer.errors import DeployError, MachinesSilent, Refused
+from deployer.machine import Host
+from deployer.model import PLACES, Live, Place, Release, Server
 from deployer.operations.driving import locked
 from deployer.operations.house import House
 from deployer.releases import config_hash
@@ -34,15 +35,24 @@ class Survey:
     notes: tuple[str, ...] = ()
 
 
-def survey(house: House, *, service: str = "", installation: str = "", why: str = "") -> Survey:
+def survey(
+    house: House,
+    *,
+    service: str = "",
+    installation: str = "",
+    why: str = "",
+    machines: tuple[Host, ...] = (),
+    twin: tuple[Host, ...] = (),
+) -> Survey:
     """Look for services that stand and that the store does not know; nothing is changed.
 
-    `installation` chooses among several on one engine, `why` says what is wrong with the store of before. Raises
+    `installation` chooses among several on one engine, `why` says what is wrong with the store of before. Besides this
+    machine, `machines` are looked at, and `twin`, those of green environments where these have their own. Raises
     Refused when the world cannot be read in full, when what stands belongs to another store, or when a process still
     drives with the store that was lost.
     """
     _refuse_driven(house)
-    found, silent = _census(house)
+    found, silent = _census(house, (*machines, *twin))
     chosen = _choose(house, found, installation)
     ours = [f for f in found if f.installation == chosen]
     _refuse_another_home(house, ours)
@@ -53,7 +63,7 @@ def survey(house: House, *, service: str = "", installation: str = "", why: str 
     known = {s.name for s in house.store.services() if house.store.releases(s.name)}
     names = {f.instance.service for f in ours} - known
     seen = [
-        _seen(house, name, [f for f in ours if f.instance.service == name], silent)
+        _seen(house, name, [f for f in ours if f.instance.service == name], silent, (machines, twin))
         for name in sorted(names)
         if service in ("", name)
     ]
@@ -91,13 +101,16 @@ def _refuse_driven(house: House) -> None:
         )
 
 
-def _census(house: House) -> tuple[list[Found], tuple[str, ...]]:
+def _census(house: House, machines: Sequence[Host]) -> tuple[list[Found], tuple[str, ...]]:
     """Ask every runtime; give what was found, and why others did not answer."""
     found: dict[str, Found] = {}
     silent: list[str] = []
-    for drivers in house.anywhere().values():
+    for drivers in house.anywhere(machines).values():
         try:
             found |= {f.instance.runtime_id: f for f in drivers.runtime.census()}
+        except MachinesSilent as error:
+            found |= {f.instance.runtime_id: f for f in error.seen}
+            silent.append(error.message)
         except DeployError as error:
             silent.append(error.message)
     return list(found.values()), tuple(silent)
@@ -147,8 +160,16 @@ def _strangers(house: House, found: Iterable[Found], chosen: str) -> Iterable[st
 # -- what stands, service by service
 
 
-def _seen(house: House, name: str, found: Sequence[Found], silent: Sequence[str]) -> Seen:
+def _seen(
+    house: House,
+    name: str,
+    found: Sequence[Found],
+    silent: Sequence[str],
+    machines: tuple[tuple[Host, ...], tuple[Host, ...]],
+) -> Seen:
     releases, lost = read_records(found)
+    if any(f.instance.host for f in found):
+        releases = {n: replace(release, machines=machines[0], twin=machines[1]) for n, release in releases.items()}
     instances = tuple(sorted((f.instance for f in found), key=lambda i: (i.release, i.index)))
     live = _live(house, name, releases, {i.name for i in instances}, silent)
     return Seen(name, instances, releases, lost, live, house.vault.kept(name))
@@ -175,7 +196,7 @@ def _live(house: House, name: str, releases: dict[int, Release], there: set[str]
 def _traffic(house: House, releases: dict[int, Release]) -> Traffic | None:
     """Give the proxy that the newest release names, else our own; None where there can be none of ours."""
     if releases:
-        return house.wire(releases[max(releases)].manifest, Path()).traffic
+        return house.drivers(releases[max(releases)]).traffic
     with suppress(Refused):  # the path of the state folder is too long for a proxy of ours
         return house.anywhere()["process"].traffic
     return None
@@ -184,9 +205,21 @@ def _traffic(house: House, releases: dict[int, Release]) -> Traffic | None:
 def _empty(house: House, known: set[str]) -> Iterable[str]:
     """Name what our proxy serves and of which nothing stands."""
     traffic = _traffic(house, {})
-    for name in traffic.services() if traffic else ():
-        if name not in known:
+    if traffic is None:
+        return
+    for name in sorted(set(traffic.services()) - known):
+        up = [server.name for place in PLACES for server, is_up in _servers(traffic, name, place) if is_up]
+        if up:
+            where = "with the manifest that names its machines (-f), and where its inventory is"
+            yield f"the proxy serves {name} by {up[0]}, which stands elsewhere: `deploy adopt` again {where}"
+        else:
             yield f"the proxy knows {name}, of which nothing stands: `deploy doctor --fix` takes it off"
+
+
+def _servers(traffic: Traffic, name: str, place: Place) -> tuple[tuple[Server, bool], ...]:
+    with suppress(DeployError):  # a proxy that does not answer serves nobody now
+        return traffic.servers(name, place)
+    return ()
 
 
 def _last_rollout(house: House, ours: Iterable[Found], seen: Iterable[Seen]) -> int:

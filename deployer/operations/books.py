@@ -40,7 +40,7 @@ def write_down(house: House, service: str) -> Ending | None:
     stable = house.store.service(service).stable
     if not stable:
         return None
-    drivers = house.wire(house.store.release(service, stable).manifest, Path())
+    drivers = house.drivers(house.store.release(service, stable))
     if not unwritten(house, drivers, service):
         return None
     with locked(house, service, "writing down a rollback") as lock:

@@ -11,6 +11,7 @@ from deployer.drivers.ports import Drivers, Image
 from deployer.engine import Ending, abort, drive
 from deployer.errors import Exit, Locked, Refused
 from deployer.events import Event
+from deployer.machine import Host
 from deployer.manifest.freeze import frozen_until, local_time
 from deployer.manifest.load import Loaded
 from deployer.manifest.models import Manifest
@@ -19,6 +20,7 @@ from deployer.observe import observe
 from deployer.operations.books import record_rollback
 from deployer.operations.driving import begin, committed, locked, run_of
 from deployer.operations.house import House
+from deployer.operations.machines import machines_of, refuse_silent
 from deployer.operations.room import refuse_crowded
 from deployer.plan import Plan
 from deployer.releases import draft, git_revision, version_of
@@ -55,33 +57,47 @@ class Proposal:
     same: bool
 
 
+@dataclass(frozen=True)
+class Brought:
+    """What the world said to a request: what its image is, who signed it, which machines are meant."""
+
+    image: Image
+    signature: Signature | None
+    machines: tuple[Host, ...] = ()
+    twin: tuple[Host, ...] = ()
+
+
 # -- deploy
 
 
 def propose(house: House, request: Request) -> Proposal:
     """Make the plan of a deploy without changing anything but fetching the image."""
     request, strategy, options = _checked(house, request)
-    drivers = house.wire(request.loaded.manifest, request.loaded.folder)
+    manifest, folder = request.loaded.manifest, request.loaded.folder
     secrets = request.secrets()
+    machines = machines_of(house, manifest, folder)
+    drivers = house.wire(manifest, folder, house.machines(manifest.service, (*machines[0], *machines[1])))
     image = _image(house, request, drivers)
     signature = _signature(house, request, drivers, image)
-    return _propose(house, request, strategy, options, drivers, secrets, image, signature)
+    return _propose(house, request, strategy, options, drivers, secrets, Brought(image, signature, *machines))
 
 
 def deploy(house: House, request: Request) -> Ending:
     """Bring a release out by a strategy. The same release again does nothing and says so."""
     request, strategy, options = _checked(house, request)
-    loaded, manifest = request.loaded, request.loaded.manifest
+    manifest, folder = request.loaded.manifest, request.loaded.folder
     _not_frozen(house, request)
     secrets = request.secrets()
     with locked(house, manifest.service, f"{strategy.name} of {version_of(manifest, request.version)}") as lock:
         _refuse_open(house, request)
-        drivers = house.wire(manifest, loaded.folder)
+        machines = machines_of(house, manifest, folder)
+        drivers = house.wire(manifest, folder, house.machines(manifest.service, (*machines[0], *machines[1])))
         image = _image(house, request, drivers)
         signature = _recorded_signature(house, request, drivers, image)
         _settle_open(house, manifest.service, lock)
         record_rollback(house, lock, drivers, manifest.service)
-        proposal = _propose(house, request, strategy, options, drivers, secrets, image, signature)
+        brought = Brought(image, signature, *machines)
+        proposal = _propose(house, request, strategy, options, drivers, secrets, brought)
         if proposal.same and proposal.observed.stable:
             # The entry is asserted all the same: a renewed certificate is loaded by it.
             drivers.traffic.configure(proposal.observed.stable, None, Deadline.after(house.clock, PROXY_SECONDS))
@@ -91,7 +107,7 @@ def deploy(house: House, request: Request) -> Ending:
         release = house.store.add_release(proposal.release)
         house.vault.keep_key(house.store.secret("config-key"))
         house.vault.save(release.service, release.number, secrets)
-        return begin(house, lock, drivers, proposal.plan, loaded.folder, request.message)
+        return begin(house, lock, drivers, proposal.plan, folder, request.message)
 
 
 def _live_name(observed: Observed) -> str:
@@ -163,16 +179,16 @@ def _propose(
     options: Any,
     drivers: Drivers,
     secrets: dict[str, SecretText],
-    image: Image,
-    signature: Signature | None,
+    brought: Brought,
 ) -> Proposal:
     manifest, service = request.loaded.manifest, request.loaded.manifest.service
     observed = observe(house.store, drivers, service)
+    refuse_silent(house, drivers, observed, (*brought.machines, *brought.twin))
     _refuse_unrecorded(house, drivers, observed)
     key = house.store.secret("config-key")
     release = draft(
         manifest,
-        image,
+        brought.image,
         version_of(manifest, request.version),
         secrets,
         key,
@@ -180,7 +196,9 @@ def _propose(
         by=whoami(),
         message=request.message,
         git=git_revision(request.loaded.folder),
-        signature=signature,
+        signature=brought.signature,
+        machines=brought.machines,
+        twin=brought.twin,
     )
     same = _is_live(observed, release)
     plan = strategy.make(observed, release, options)
@@ -206,7 +224,9 @@ def _is_live(observed: Observed, release: Release) -> bool:
     if observed.stable is None or observed.live is None or observed.stable.config_hash != release.config_hash:
         return False
     environment = observed.environment(observed.live.stable)
-    return environment is not None and len(environment.healthy()) >= release.manifest.replicas
+    if environment is None or len(environment.healthy()) < release.size(observed.live.stable):
+        return False
+    return {i.host for i in environment.instances} == set(release.hosts(observed.live.stable) or ("",))
 
 
 def _image(house: House, request: Request, drivers: Drivers) -> Image:

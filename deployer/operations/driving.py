@@ -48,14 +48,14 @@ def drive_begun(house: House, lock: Lock, drivers: Drivers, rollout: Rollout) ->
 
 def run_of(house: House, lock: Lock, rollout: Rollout, drivers: Drivers | None = None) -> Run:
     """Make ready to drive a recorded rollout."""
-    manifest = house.store.release(rollout.service, rollout.release).manifest
+    candidate = house.store.release(rollout.service, rollout.release)
 
     def secrets(release: Release) -> dict[str, SecretText]:
         return house.vault.load(release.service, release.number, frozenset(release.manifest.secrets))
 
     return Run(
         store=house.store,
-        drivers=drivers or house.wire(manifest, rollout.folder),
+        drivers=drivers or house.drivers(candidate, rollout.folder),
         clock=house.clock,
         sink=house.sink,
         rollout=rollout,

@@ -11,7 +11,9 @@ from typing import Self
 from deployer.clock import Clock
 from deployer.drivers.ports import Drivers
 from deployer.events import Event, Sink
+from deployer.machine import LOCAL, Host, Machines
 from deployer.manifest.models import Manifest
+from deployer.model import Release
 from deployer.store import Store
 from deployer.store.vault import Vault
 
@@ -23,21 +25,54 @@ class House:
     store: Store
     vault: Vault
     clock: Clock
-    wire: Callable[[Manifest, Path], Drivers]
+    wire: Callable[[Manifest, Path, Machines], Drivers]
     ports: Sequence[int]
     sink: Sink = lambda _event: None
     stop_asked: threading.Event = field(default_factory=threading.Event)
     detach: bool = False  # what `stop_asked` means: leave a rollout where it is, instead of taking it back
+    # The machines that `hosts` of a manifest in a folder means, and those of `twin.hosts`; none is this machine
+    find: Callable[[Manifest, Path], tuple[tuple[Host, ...], tuple[Host, ...]]] = lambda _manifest, _folder: ((), ())
+    close: Callable[[], None] = lambda: None  # what drivers have opened
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.close()
         self.store.database.close()
 
-    def anywhere(self) -> dict[str, Drivers]:
-        """Give the drivers of each kind of runtime, with our own proxy: for questions that are about no manifest."""
-        return {kind: self.wire(_bare(kind), Path()) for kind in ("process", "docker")}
+    def drivers(self, release: Release, folder: Path = Path()) -> Drivers:
+        """Give the drivers of a recorded release; they reach every machine on which something of its service may stand.
+
+        No manifest and no inventory is read for it.
+        """
+        return self.wire(release.manifest, folder, self.machines(release.service, self._reached(release)))
+
+    def _reached(self, release: Release) -> tuple[Host, ...]:
+        """Give its machines as the newest release that names them describes them: that is how they are reached now."""
+        newest = {host.name: host for r in reversed(self.store.releases(release.service)) for host in r.fleet}
+        return tuple(newest.get(host.name, host) for host in release.fleet)
+
+    def machines(self, service: str, wanted: Sequence[Host] = ()) -> Machines:
+        """Give the wanted machines, and the others on which something of a service may stand."""
+        held = self.store.ports(service)
+        standing = {port.release for port in held}
+        releases = [r for r in reversed(self.store.releases(service)) if r.number in standing]
+        others = [host for release in releases for host in self._reached(release)]
+        if others and not wanted:
+            wanted = (LOCAL,)
+        elif wanted and any(not port.host for port in held):
+            others.append(LOCAL)
+        return Machines(tuple(wanted), tuple(others))
+
+    def anywhere(self, machines: Sequence[Host] = ()) -> dict[str, Drivers]:
+        """Give the drivers of each kind of runtime, with our own proxy: for questions that are about no manifest.
+
+        They reach this machine, `machines`, and every one on which something of a service of the store may stand.
+        """
+        known = [host for service in self.store.services() for host in self.machines(service.name).others]
+        every = Machines((), (*known, *machines, LOCAL)) if (*known, *machines) else Machines()
+        return {kind: self.wire(_bare(kind), Path(), every) for kind in ("process", "docker")}
 
     def tell(self, service: str, text: str) -> None:
         """Send a note that belongs to no rollout yet."""

@@ -6,9 +6,9 @@ from contextlib import suppress
 from pathlib import Path
 
 from deployer.clock import Deadline
-from deployer.drivers.ports import Drivers
+from deployer.drivers.ports import Drivers, standing
 from deployer.engine import Ending, drive
-from deployer.errors import DeployError, DriverFailed, Refused
+from deployer.errors import DeployError, DriverFailed, MachinesSilent, Refused
 from deployer.model import PLACES, Release
 from deployer.observe import observe
 from deployer.operations.books import record_rollback
@@ -32,14 +32,15 @@ def rollback(house: House, service: str, *, to: int | None = None, force: bool =
         if not record.stable:
             raise Refused(f"{service} was never deployed", "there is nothing to go back to")
         current = house.store.release(service, record.stable)
-        drivers = house.wire(current.manifest, Path())
+        drivers = house.drivers(current)
         written = record_rollback(house, lock, drivers, service, reason) if to is None else None
         if written is not None:
             return written
         observed = observe(house.store, drivers, service)
         target = choose(house.store.releases(service), observed, record.stable, to, force=force)
         plan = rollback_plan(observed, target, record.stable)
-        return begin(house, lock, drivers, plan, Path.cwd(), reason)
+        # The target may have stood on machines that the current release does not know.
+        return begin(house, lock, house.drivers(target), plan, Path.cwd(), reason)
 
 
 # -- down
@@ -56,17 +57,20 @@ def down(house: House, service: str, reason: str = "") -> tuple[str, ...]:
         releases = house.store.releases(service)
         if not releases:
             raise Refused(f"{service} was never deployed", "`deploy status` lists what was")
-        drivers = house.wire(releases[0].manifest, Path())
+        drivers = house.drivers(releases[0])
         house.store.record(Deed("down", service, "begun", release=releases[0].number, reason=reason), lock)
         _withdraw(house, drivers, releases[0])
-        removed = drivers.runtime.instances(service)
+        removed = standing(drivers.runtime, service).instances
         for instance in removed:
             grace = house.store.release(service, instance.release).manifest.stop.grace
             drivers.runtime.remove(instance, grace, Deadline.after(house.clock, grace + 30))
-        if left := drivers.runtime.instances(service):
-            names = ", ".join(i.name for i in left)
+        left = standing(drivers.runtime, service)
+        if left.instances:
+            names = ", ".join(i.name for i in left.instances)
             raise DriverFailed(f"{names}: removed, but the runtime still shows it", "see `deploy doctor`")
-        house.store.free_ports(service, ())
+        house.store.free_ports(service, (), left.silent)
+        if house.store.ports(service):
+            raise MachinesSilent(left.silent, removed)  # all but what may stand there is gone: to be called again
         house.store.taken_down(lock, f"removed: {', '.join(i.name for i in removed) or 'nothing was running'}", reason)
     return tuple(i.name for i in removed)
 

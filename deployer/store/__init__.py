@@ -5,7 +5,7 @@ from deployer.store.audit import Deed, Record
 from deployer.store.audit_chain import Chain
 from deployer.store.damage import move_aside
 from deployer.store.locks import Lock, Locks, whoami
-from deployer.store.records import Ask, Entry, Rollout, Service
+from deployer.store.records import Ask, Entry, Port, Rollout, Service
 from deployer.store.store import Store
 
 __all__ = [
@@ -16,6 +16,7 @@ __all__ = [
     "Entry",
     "Lock",
     "Locks",
+    "Port",
     "Record",
     "Rollout",
     "Service",

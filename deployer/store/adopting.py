@@ -12,16 +12,8 @@ from deployer.events import Event
 from deployer.model import Colour, Release
 from deployer.plan import Plan
 from deployer.store.audit import Deed
+from deployer.store.records import Port
 from deployer.store.store import Store, add_release_row
-
-
-@dataclass(frozen=True)
-class Port:
-    """A port of this machine that an instance has."""
-
-    number: int
-    release: int
-    index: int
 
 
 @dataclass(frozen=True)
@@ -139,8 +131,8 @@ def set_ports(db: sqlite3.Connection, known: Recovered) -> None:
     """Record the ports that instances have, in the transaction of the caller."""
     for port in known.ports:
         db.execute(
-            "insert or replace into ports values (?, ?, ?, ?, null)",
-            (port.number, known.service, port.release, port.index),
+            "insert or replace into ports (port, service, release, idx, freed_at, host) values (?, ?, ?, ?, null, ?)",
+            (port.number, known.service, port.release, port.index, port.host),
         )
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from deployer.errors import StoreDamaged
 from deployer.manifest.models import Manifest
-from deployer.model import Outcome, Phase, Release, Signature
+from deployer.model import Outcome, Phase, Release, Signature, read_machines
 from deployer.plan import Plan
 
 
@@ -76,6 +76,16 @@ class Service:
     warm_until: float = 0.0
 
 
+@dataclass(frozen=True)
+class Port:
+    """A port that an instance has, and on which machine of the inventory it stands; "" is this one."""
+
+    number: int
+    release: int
+    index: int
+    host: str = ""
+
+
 @contextmanager
 def _readable(what: str) -> Iterator[None]:
     """Turn what damaged text does to a reader into one error."""
@@ -94,6 +104,7 @@ def read_release(row: sqlite3.Row) -> Release:
         data = dict(row)
         data["manifest"] = Manifest.from_record(json.loads(data["manifest"]))
         data["signature"] = Signature(**json.loads(data["signature"])) if data["signature"] else None
+        data |= read_machines(json.loads(data["machines"] or "{}"))
         return Release(**data)
 
 

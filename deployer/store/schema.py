@@ -140,4 +140,8 @@ MIGRATIONS: tuple[str, ...] = (
     """
     alter table releases add column signature text not null default '';    -- what was proven of the image, as JSON
     """,
+    """
+    alter table releases add column machines text not null default '';    -- of the inventory, as JSON; '' is this one
+    alter table ports add column host text not null default '';           -- the machine on which the instance stands
+    """,
 )

@@ -21,7 +21,7 @@ from deployer.store.audit import Audit, Deed
 from deployer.store.audit_chain import AuditLog
 from deployer.store.database import Database
 from deployer.store.locks import Lock, Locks, check, whoami
-from deployer.store.records import Ask, Entry, Rollout, Service, read_entry, read_release, read_rollout
+from deployer.store.records import Ask, Entry, Port, Rollout, Service, read_entry, read_release, read_rollout
 
 
 class Store:
@@ -400,33 +400,52 @@ class Store:
 
     # -- ports
 
-    def port(self, service: str, release: int, index: int, ports: Sequence[int], usable: Callable[[int], bool]) -> int:
-        """Give the port of an instance: the one it has, else the free one that was unused for longest.
+    def port(
+        self,
+        service: str,
+        release: int,
+        index: int,
+        ports: Sequence[int],
+        usable: Callable[[int], bool],
+        host: str = "",
+    ) -> Port:
+        """Give the port of an instance, and its machine: what it has, else the free one that was unused for longest.
 
-        A port that was just freed comes last, since a proxy or a client may still hold its address.
+        A port is given once over all machines. One that was just freed comes last, since a proxy or a client may still
+        hold its address. `usable` is asked of ports of this machine.
         """
         with self.database.transaction() as db:
             row = db.execute(
-                "select port from ports where service = ? and release = ? and idx = ? and freed_at is null",
+                "select port, host from ports where service = ? and release = ? and idx = ? and freed_at is null",
                 (service, release, index),
             ).fetchone()
             if row:
-                return int(row["port"])
+                return Port(row["port"], release, index, row["host"])
             known = {r["port"]: r["freed_at"] for r in db.execute("select port, freed_at from ports")}
             # Each state folder begins elsewhere, so that two of them on one machine seldom want the same port.
             start = int(self._identity, 16) % len(ports)
             fresh = [p for p in (*ports[start:], *ports[:start]) if p not in known]
             used = sorted((p for p in ports if known.get(p) is not None), key=lambda p: known[p])
             for port in fresh + used:
-                if usable(port):
+                if host or usable(port):
                     db.execute(
                         "delete from ports where service = ? and release = ? and idx = ?", (service, release, index)
                     )
                     db.execute(
-                        "insert or replace into ports values (?, ?, ?, ?, null)", (port, service, release, index)
+                        "insert or replace into ports (port, service, release, idx, freed_at, host)"
+                        " values (?, ?, ?, ?, null, ?)",
+                        (port, service, release, index, host),
                     )
-                    return port
+                    return Port(port, release, index, host)
         raise Refused(f"no free port among {ports[0]}-{ports[-1]}", "widen DEPLOYER_PORTS, e.g. 21000-28999")
+
+    def ports(self, service: str) -> tuple[Port, ...]:
+        """Read the ports that instances of a service have: all that may stand of it."""
+        rows = self._all(
+            "select port, release, idx, host from ports where service = ? and freed_at is null order by release, idx",
+            service,
+        )
+        return tuple(Port(row["port"], row["release"], row["idx"], row["host"]) for row in rows)
 
     def port_is_held(self, port: int) -> bool:
         """Tell whether an instance has this port."""
@@ -440,13 +459,17 @@ class Store:
                 (self.clock.now(), service, release, index),
             )
 
-    def free_ports(self, service: str, here: Collection[tuple[int, int]]) -> None:
+    def free_ports(self, service: str, here: Collection[tuple[int, int]], silent: Collection[str] = ()) -> None:
         """Give back the ports of a service but those of the instances that are left: `here`, by release and index.
 
-        Also those that were handed out for an instance which was never started, its maker having died before.
+        Also those that were handed out for an instance which was never started, its maker having died before. What
+        stands on a `silent` machine may be left: it keeps its port.
         """
-        held = self._all("select release, idx from ports where service = ? and freed_at is null", service)
-        gone = [(self.clock.now(), service, *row) for row in held if tuple(row) not in here]
+        gone = [
+            (self.clock.now(), service, port.release, port.index)
+            for port in self.ports(service)
+            if (port.release, port.index) not in here and port.host not in silent
+        ]
         if gone:
             with self.database.transaction() as db:
                 db.executemany("update ports set freed_at = ? where service = ? and release = ? and idx = ?", gone)
@@ -459,7 +482,7 @@ class Store:
 def add_release_row(db: sqlite3.Connection, release: Release) -> None:
     """Write a release as it is, in the transaction of the caller."""
     db.execute(
-        "insert into releases values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        "insert into releases values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
             release.service,
             release.number,
@@ -474,6 +497,7 @@ def add_release_row(db: sqlite3.Connection, release: Release) -> None:
             release.message,
             release.standing,
             json.dumps(asdict(release.signature)) if release.signature else "",
+            json.dumps(machines) if (machines := release.machines_record()) else "",
         ),
     )
 

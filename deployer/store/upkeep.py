@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from deployer.store.adopting import Port, Recovered, add_interrupted, begin_rollouts_after, set_ports
+from deployer.store.adopting import Recovered, add_interrupted, begin_rollouts_after, set_ports
 from deployer.store.audit import Deed
 from deployer.store.locks import Lock, check
 from deployer.store.store import Store, add_release_row
@@ -22,13 +22,6 @@ def last_rollout(store: Store) -> int:
     with store.database.reading() as db:
         row = db.execute("select seq from sqlite_sequence where name = 'rollouts'").fetchone()
     return int(row["seq"]) if row else 0
-
-
-def ports(store: Store, service: str) -> tuple[Port, ...]:
-    """Read the ports that instances of a service have."""
-    with store.database.reading() as db:
-        rows = db.execute("select port, release, idx from ports where service = ? and freed_at is null", (service,))
-        return tuple(Port(row["port"], row["release"], row["idx"]) for row in rows)
 
 
 def catch_up(store: Store, lock: Lock, known: Recovered, last: int) -> None:

@@ -162,6 +162,10 @@ def _note(d: dict[str, Any]) -> str:
     return f"note: {_s(d, 'text')}"
 
 
+def _machine(d: dict[str, Any]) -> str:
+    return f"machine: {_s(d, 'text')}"
+
+
 def _step(d: dict[str, Any]) -> str:
     way = "back " if d.get("phase") == "back" else ""
     of = f"/{d['of']}" if d.get("of") else ""
@@ -201,4 +205,6 @@ _WRITERS: dict[str, Callable[[dict[str, Any]], str]] = {
     "rollout.held": _held,
     "rollout.ended": _ended,
     "note": _note,
+    "machine.silent": _machine,
+    "machine.back": _machine,
 }

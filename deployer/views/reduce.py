@@ -277,4 +277,6 @@ _HANDLERS: dict[str, Callable[[ViewState, Event], ViewState]] = {
     "rollout.held": _held,
     "rollout.ended": _finished,
     "note": _note,
+    "machine.silent": _note,
+    "machine.back": _note,
 }

@@ -36,7 +36,7 @@ from deployer.views.text import columns, duration, moment, one_line, release
 Ink = Callable[[str, str], str]  # ink(text, style) gives the text, coloured or not
 CODES = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "cyan": "36"}
 OUTCOMES = {"done": "green", "reverted": "yellow", "held": "cyan", "stuck": "red"}
-STATES = {"running": "green", "created": "yellow", "exited": "red"}
+STATES = {"running": "green", "created": "yellow", "exited": "red", "unknown": "yellow"}
 STANDINGS = {"good": "green", "rolled-back": "yellow", "failed": "red"}
 LEVELS = {"ok": ("✓", "green"), "warn": ("!", "yellow"), "bad": ("✗", "red"), "fixed": ("✓", "cyan")}
 ROLES = {"stable": "bold", "candidate": "cyan", "baseline": "dim", "left over": "yellow"}
@@ -60,10 +60,11 @@ def render(view: View, now: float, ink: Ink = uncoloured) -> str:
 def _status(view: StatusView, now: float, ink: Ink) -> list[str]:
     out = [f"{ink(view.service, 'bold')}  {_traffic(view, now, ink)}"]
     if view.environments:
-        heads = ("", "release", "role", "instance", "address", "state", "in proxy")
+        hosts = any(instance.host for environment in view.environments for instance in environment.instances)
+        heads = ("", "release", "role", "instance", *(["host"] if hosts else []), "address", "state", "in proxy")
         rows = [_heads(heads, ink)]
         for environment in view.environments:
-            rows += _environment(environment, now, ink)
+            rows += _environment(environment, now, ink, hosts=hosts)
         out += ["", *columns(rows), ""]
     out += _safety(view, ink)
     if view.rollout:
@@ -113,17 +114,17 @@ def _safety(view: StatusView, ink: Ink) -> list[str]:
     return lines
 
 
-def _environment(view: EnvironmentView, now: float, ink: Ink) -> list[list[str]]:
+def _environment(view: EnvironmentView, now: float, ink: Ink, *, hosts: bool) -> list[list[str]]:
     role = ink(view.role, ROLES.get(view.role, ""))
     if view.warm_until:
         left = view.warm_until - now
         role += f" ({duration(left)} left)" if left > 0 else " (over)"
     head = [view.colour, release(view.release, view.version), role]
-    rows = [_instance(instance, ink) for instance in view.instances] or [["–", "", "", ""]]
+    rows = [_instance(instance, ink, hosts=hosts) for instance in view.instances] or [["–", "", "", ""]]
     return [[*(head if number == 0 else ["", "", ""]), *row] for number, row in enumerate(rows)]
 
 
-def _instance(view: InstanceView, ink: Ink) -> list[str]:
+def _instance(view: InstanceView, ink: Ink, *, hosts: bool) -> list[str]:
     state = ink(view.state, STATES.get(view.state, ""))
     if view.exit_code is not None and view.state == "exited":
         state += f" ({view.exit_code})"
@@ -132,7 +133,7 @@ def _instance(view: InstanceView, ink: Ink) -> list[str]:
     if view.restarts:
         state += f", {write.plural(view.restarts, 'restart')}"
     up = {True: ink("up", "green"), False: ink("down", "red"), None: "–"}[view.up]
-    return [view.name, view.address, state, up]
+    return [view.name, *([one_line(view.host) or "–"] if hosts else []), view.address, state, up]
 
 
 def _lock(view: LockView, now: float, ink: Ink) -> str:

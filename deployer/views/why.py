@@ -123,6 +123,10 @@ def _lease(found: Why, event: Mapping[str, Any]) -> Why:
     return _tripped(found, Trip("lease", _at(event), text))
 
 
+def _machine(found: Why, event: Mapping[str, Any]) -> Why:
+    return _tripped(found, Trip("machine", _at(event), one_line(event.get("text", ""))))
+
+
 def _tripped(found: Why, trip: Trip) -> Why:
     return replace(found, trips=(*found.trips, trip))
 
@@ -143,4 +147,6 @@ _READERS = {
     "budget.spent": _budget,
     "shield.used": _shield,
     "lease.over": _lease,
+    "machine.silent": _machine,
+    "machine.back": _machine,
 }

@@ -5,7 +5,10 @@ from __future__ import annotations
 import itertools
 import os
 import shutil
+import socket
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +100,13 @@ class Bench(ABC):
     def spec(self, release: Release, index: int = 1, **secrets: str) -> InstanceSpec:
         values = {name: SecretText(value) for name, value in secrets.items()}
         return InstanceSpec(release, "blue", index, rollout=7, address=free_address(), secrets=values)
+
+    @contextmanager
+    def occupied(self, spec: InstanceSpec) -> Iterator[None]:
+        """Let another program listen where an instance is to stand."""
+        host, _, port = spec.address.partition(":")
+        with socket.create_server((host, int(port))):
+            yield
 
     def start(self, **settings: Any) -> Instance:
         """Run one instance and wait until it answers."""

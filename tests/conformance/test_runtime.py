@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -64,6 +63,7 @@ def test_what_an_instance_is_is_read_back(bench: Bench) -> None:
         state="running",
         config_hash="config-42",
         rollout=7,
+        host=spec.host,
     )
 
 
@@ -114,8 +114,7 @@ def test_a_crash_loop_shows(bench: Bench) -> None:
 
 def test_a_taken_address_is_named_and_leaves_nothing(bench: Bench) -> None:
     spec = bench.spec(bench.release())
-    host, _, port = spec.address.partition(":")
-    with socket.create_server((host, int(port))), pytest.raises(DriverFailed, match=spec.address):
+    with bench.occupied(spec), pytest.raises(DriverFailed, match=spec.address):
         bench.runtime.ensure(spec, within())
     assert bench.runtime.instances(bench.service) == ()
 

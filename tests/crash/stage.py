@@ -113,7 +113,7 @@ class Stage:
             process.events.append(event)
             eye.told(process, event)
 
-        opened.sink, opened.wire = sink, lambda _manifest, _folder: drivers
+        opened.sink, opened.wire = sink, lambda _manifest, _folder, _machines: drivers
         for part, name, watched in (
             (opened.store.database, "transaction", _writing),
             (opened.vault, "save", _saving),

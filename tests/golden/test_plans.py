@@ -1,5 +1,7 @@
 """Plans as data: one JSON file a case, `{manifest, strategy, options, observed, plan}`; no Python to add one.
 
+`machines` and `twin` name those of the inventory on which both releases stand.
+
 `UPDATE_GOLDEN=1` rewrites the plans; read the difference before you commit it.
 """
 
@@ -7,11 +9,13 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from deployer.machine import Host
 from deployer.manifest.models import Manifest
 from deployer.model import PLACES, Environment, Instance, Live, Observed, Release
 from deployer.plan import Plan
@@ -22,8 +26,13 @@ CASES = sorted((Path(__file__).parent / "plans").glob("*.json"))
 BASE = {"service": "shop", "image": "shop:1", "port": 8080, "health": {"http": "/up"}}
 
 
-def release(number: int, manifest: Manifest) -> Release:
-    return Release("shop", number, f"{number}.0", f"shop:{number}", f"sha256:{number}", manifest, f"hash{number}")
+def release(number: int, manifest: Manifest, case: dict[str, Any]) -> Release:
+    made = Release("shop", number, f"{number}.0", f"shop:{number}", f"sha256:{number}", manifest, f"hash{number}")
+    return replace(made, machines=machines(case.get("machines", [])), twin=machines(case.get("twin", [])))
+
+
+def machines(names: list[str]) -> tuple[Host, ...]:
+    return tuple(Host(name, f"192.0.2.{n}", "ssh", name) for n, name in enumerate(names, 1))
 
 
 def environment(colour: str, number: int, count: int) -> Environment:
@@ -34,11 +43,12 @@ def environment(colour: str, number: int, count: int) -> Environment:
     return Environment("shop", colour, number, instances)  # type: ignore[arg-type]
 
 
-def observed(data: dict[str, Any] | None, manifest: Manifest) -> Observed:
+def observed(case: dict[str, Any], manifest: Manifest) -> Observed:
+    data = case.get("observed")
     if data is None:
         return Observed("shop", None, None)
     environments = {c: environment(c, *data[c]) for c in PLACES if c in data}
-    stable = release(environments[data["stable"]].release, manifest)
+    stable = release(environments[data["stable"]].release, manifest, case)
     return Observed("shop", Live(data["stable"]), stable, *(environments.get(place) for place in PLACES))
 
 
@@ -48,7 +58,7 @@ def test_plan(path: Path) -> None:
     manifest = Manifest.model_validate({**BASE, **case.get("manifest", {})})
     strategy = load(case["strategy"], REPOSITORY / "nowhere")
     options = strategy.parse(case.get("options", {}))
-    plan = strategy.make(observed(case.get("observed"), manifest), release(9, manifest), options)
+    plan = strategy.make(observed(case, manifest), release(9, manifest, case), options)
     assert Plan.from_json(plan.to_json()) == plan
     if os.environ.get("UPDATE_GOLDEN"):
         case["plan"] = json.loads(plan.to_json())

@@ -253,7 +253,7 @@ def test_addresses_stay_with_their_instances(scene: Scene) -> None:
     store = scene.house.store
     for instance in scene.world.instances.values():
         port = int(instance.address.rpartition(":")[2])
-        assert store.port("shop", instance.release, instance.index, scene.house.ports, lambda _p: True) == port
+        assert store.port("shop", instance.release, instance.index, scene.house.ports, lambda _p: True).number == port
 
 
 # -- in the middle of a rollout

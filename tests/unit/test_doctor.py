@@ -215,7 +215,7 @@ def test_a_warm_environment_of_which_nothing_stands_is_forgotten(scene: Scene) -
 
 
 def test_ports_that_nobody_has_are_given_back(scene: Scene) -> None:
-    port = scene.house.store.port("shop", 7, 1, scene.house.ports, lambda _port: True)
+    port = scene.house.store.port("shop", 7, 1, scene.house.ports, lambda _port: True).number
 
     assert only(scene).text == f"ports are held for instances that are gone: {port}"
     fix(scene)
@@ -548,7 +548,7 @@ def test_a_driver_that_fails_is_told_and_the_rest_goes_on(
         raise DriverFailed(f"{where} failed", "mend it")
 
     gone(scene, "shop-r2-2")
-    port = scene.house.store.port("shop", 7, 1, scene.house.ports, lambda _port: True)
+    port = scene.house.store.port("shop", 7, 1, scene.house.ports, lambda _port: True).number
     kinds: dict[str, type] = {"ensure": MemoryRuntime, "attach": MemoryTraffic}
     monkeypatch.setattr(kinds[where], where, fails)
     view = doctor.fix(scene.house, None)

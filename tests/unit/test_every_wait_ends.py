@@ -30,6 +30,7 @@ ALLOWED = {
     "deployer/clock.py: until: sleeps in a loop": "it is the deadline itself",
     "deployer/drivers/checks/sockets.py: connection: timer.join": _TIMER,
     "deployer/drivers/runtime/docker/commands.py: _cancelled: timer.join": _TIMER,
+    "deployer/drivers/runtime/docker/fleet.py: answers: future.result": "each call on a machine has a time-out",
     "deployer/drivers/runtime/process/runtime.py: _claim: socket": _BINDS,
     "deployer/drivers/traffic/haproxy/budget.py: Leaver.__exit__: self._thread.join": _READER,
     "deployer/drivers/traffic/haproxy/proxy.py: refuse_taken: socket": _BINDS,

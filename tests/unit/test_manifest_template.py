@@ -98,15 +98,16 @@ def test_a_comment_becomes_a_setting(key: str, tmp_path: Path) -> None:
     plain = template(InitAnswers("shop", "shop"))
     if key == "traffic":  # is on top already
         plain = plain.replace('traffic: {listen: "*:80"}', f"# traffic: {OPTIONAL['traffic']}")
+    beside = {"hosts": "web"} if key == "twin" else {}
+    plain = plain.replace("# hosts: local", "hosts: web") if beside else plain
     file = tmp_path / "deploy.yml"
     file.write_text(plain.replace(f"# {key}: ", f"{key}: "))
 
     manifest = load(file, environ={}).manifest
 
     written: Any = yaml.safe_load(file.read_text())[key]
-    assert getattr(Manifest.model_validate({"service": "a", "image": "a", "port": 1, key: written}), key) == getattr(
-        manifest, key
-    )
+    base = {"service": "a", "image": "a", "port": 1, **beside}
+    assert getattr(Manifest.model_validate({**base, key: written}), key) == getattr(manifest, key)
 
 
 @pytest.mark.parametrize(

@@ -237,7 +237,7 @@ def test_a_failed_update_playbook_is_a_failed_step(scene: Scene) -> None:
     scene.deploy("1.0")
     drivers = scene.world.drivers()
     drivers.playbooks.fails.add("migrate.yml")  # type: ignore[attr-defined]
-    scene.house.wire = lambda _m, _f: drivers
+    scene.house.wire = lambda _m, _f, _ms: drivers
     ending = scene.deploy("2.0", manifest={"update": ["migrate.yml"], "hooks": {"on_reverted": ["tell.yml"]}})
     assert (ending.outcome, ending.exit) == ("reverted", Exit.FAILED)
     assert "migrate.yml" in ending.text

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
-from deployer.errors import DeadlinePassed, DriverFailed, Refused
+from deployer.errors import DeadlinePassed, DriverFailed, Refused, Unreachable
 
 if TYPE_CHECKING:
     import docker
@@ -27,11 +27,11 @@ def connect(timeout: float, version: str | None) -> docker.DockerClient:
     import docker
 
     client = docker.from_env(timeout=timeout, version=version)  # type: ignore[arg-type]  # float is fine for requests
-    _bound(client, timeout)
+    bound(client, timeout)
     return client
 
 
-def _bound(client: docker.DockerClient, timeout: float) -> None:
+def bound(client: docker.DockerClient, timeout: float) -> None:
     """Repair what the SDK leaves open: calls without any time-out (pull), and connections taken over by a command."""
     from requests.adapters import BaseAdapter
 
@@ -57,7 +57,7 @@ def _bound(client: docker.DockerClient, timeout: float) -> None:
         client.api.mount(prefix, Bounded(adapter))
 
 
-def _knock(address: str, timeout: float) -> None:
+def knock(address: str, timeout: float) -> None:
     """Try the socket of a local engine: the SDK leaks one for each failed attempt, and words the failure badly."""
     if not address.startswith("unix://"):
         return
@@ -67,16 +67,22 @@ def _knock(address: str, timeout: float) -> None:
 
 
 class Engine:
-    """Gives short-lived clients: one client would share its time-out among threads and deadlines."""
+    """Gives short-lived clients: one client would share its time-out among threads and deadlines.
 
-    def __init__(self, connect: Connect = connect) -> None:
+    `address` says in errors which engine it is, where it is not the one of DOCKER_HOST; `call` are the seconds that it
+    may take for a call which does not itself wait for something.
+    """
+
+    def __init__(self, connect: Connect = connect, address: str = "", call: float = CALL) -> None:
         self._connect = connect
+        self._address = address
+        self._call = call
         self._version: str | None = None
 
     @property
     def address(self) -> str:
         """Where the engine is expected."""
-        return os.environ.get("DOCKER_HOST") or "unix:///var/run/docker.sock"
+        return self._address or os.environ.get("DOCKER_HOST") or "unix:///var/run/docker.sock"
 
     def require(self) -> None:
         """Raise Refused, with what to do, when no engine answers."""
@@ -88,20 +94,24 @@ class Engine:
                 "-L /tmp/engine.sock:/var/run/docker.sock HOST, then DOCKER_HOST=unix:///tmp/engine.sock",
             )
         try:
-            with self.client("ping", PING) as client:
-                client.ping()
+            self.ping()
         except (DriverFailed, DeadlinePassed) as error:
             remedy = "start it, set DOCKER_HOST, or set `runtime: process`"
             if isinstance(error.__cause__, PermissionError):
                 remedy = "log in as a user of its group (usually `docker`), or set `runtime: process`"
             raise Refused(error.message.removeprefix("ping: "), remedy) from error
 
+    def ping(self) -> None:
+        """Ask whether it is there. Raises DriverFailed or DeadlinePassed when it is not."""
+        with self.client("ping", PING) as client:
+            client.ping()
+
     @contextmanager
-    def client(self, what: str, seconds: float = CALL) -> Iterator[docker.DockerClient]:
+    def client(self, what: str, seconds: float | None = None) -> Iterator[docker.DockerClient]:
         """Connect for one operation whose calls may take `seconds` each; `what` begins the sentence of an error."""
-        timeout = max(seconds, 0.1)
+        timeout = max(self._call if seconds is None else seconds, 0.1)
         with translated(what, self.address, timeout):
-            _knock(self.address, timeout)
+            knock(self.address, timeout)
             client = self._connect(timeout, self._version)
             try:
                 self._version = client.api.api_version
@@ -129,9 +139,11 @@ def translated(what: str, address: str, seconds: float) -> Iterator[None]:
         if isinstance(error.__cause__ or error.__context__, requests.Timeout):
             late = f"{what}: the Docker engine at {address} did not answer within {seconds:.3g} s"
             raise DeadlinePassed(late) from error
+        if isinstance(error.__cause__ or error.__context__, requests.RequestException):
+            raise Unreachable(f"{what}: no Docker engine answers at {address} ({error})") from error
         raise DriverFailed(f"{what}: {error}") from error
     except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
-        raise DriverFailed(f"{what}: no Docker engine answers at {address} ({error})") from error
+        raise Unreachable(f"{what}: no Docker engine answers at {address} ({error})") from error
 
 
 def _said(error: docker.errors.APIError) -> str:

@@ -29,7 +29,8 @@ def resolve(engine: Engine, reference: str, deadline: Deadline, tell: Tell) -> I
     if reference.startswith("sha256:"):
         raise Refused(f"the engine has no image {reference}", "an id names only what is here: load or pull it first")
     try:
-        _pull(engine, reference, deadline, tell)
+        tell("note", text=f"pulling {reference}")
+        pull(engine, reference, deadline)
     except StepFailed as error:
         if here is None:
             raise Refused(f"image {reference} is not here and cannot be pulled: {error.message}", _advice()) from error
@@ -79,9 +80,8 @@ def _repository(reference: str) -> str:
     return name.removeprefix("library/")
 
 
-def _pull(engine: Engine, reference: str, deadline: Deadline, tell: Tell) -> None:
-    """Pull with the credentials that `docker login` left; the SDK finds them in the Docker config."""
-    tell("note", text=f"pulling {reference}")
+def pull(engine: Engine, reference: str, deadline: Deadline) -> None:
+    """Pull with the credentials that `docker login` left here; the SDK finds them in the Docker config."""
     with engine.client(f"pull {reference}", deadline.left()) as client:
         for line in client.api.pull(reference, stream=True, decode=True):
             deadline.check(f"pull {reference}")

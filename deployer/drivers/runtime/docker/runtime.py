@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from deployer.clock import Clock, Deadline
 from deployer.drivers.ports import Found, Image
 from deployer.drivers.runtime.docker import commands, images, options, secrets
-from deployer.drivers.runtime.docker.engine import CALL, Connect, Engine, connect, find_container, in_use
+from deployer.drivers.runtime.docker.engine import CALL, Engine, find_container, in_use
 from deployer.drivers.runtime.surroundings import chosen_secrets
 from deployer.errors import DriverFailed, Refused
 from deployer.events import Tell
@@ -24,14 +24,15 @@ if TYPE_CHECKING:
 class DockerRuntime:
     """The runtime `docker`. `installation` names the store: two of them on one engine never meet.
 
-    `home` says on which machine and in which state folder it lies, for whoever has to find it again.
+    `home` says on which machine and in which state folder it lies, for whoever has to find it again. Without an engine
+    it is the one that DOCKER_HOST names, else that of this machine.
     """
 
-    def __init__(self, clock: Clock, installation: str, connect: Connect = connect, home: str = "") -> None:
+    def __init__(self, clock: Clock, installation: str, engine: Engine | None = None, home: str = "") -> None:
         self._clock = clock
         self._installation = installation
         self._home = home
-        self._engine = Engine(connect)
+        self._engine = engine or Engine()
         self._shelf = images.Shelf(self._engine, installation)
 
     def require(self) -> None:
@@ -42,7 +43,7 @@ class DockerRuntime:
         """Fetch the image if it is not here and pin it; check what else the manifest needs of the engine."""
         self._engine.require()
         image = images.resolve(self._engine, reference, deadline, tell)
-        self._check_networks(manifest)
+        self.check_networks(manifest)
         return image
 
     def instances(self, service: str) -> tuple[Instance, ...]:
@@ -187,7 +188,8 @@ class DockerRuntime:
                 raise
         deadline.until(lambda: find_container(client, identity) is None, f"remove {container.name}")
 
-    def _check_networks(self, manifest: Manifest) -> None:
+    def check_networks(self, manifest: Manifest) -> None:
+        """Raise Refused when the engine lacks a network that the manifest names."""
         if not manifest.networks:
             return
         with self._engine.client("networks") as client:

@@ -1,0 +1,147 @@
+"""Runs instances as containers on many machines: one engine each, asked at the same time, up to a limit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import TypeVar
+
+from deployer.clock import Deadline
+from deployer.drivers.ports import Found, Image
+from deployer.drivers.runtime.docker.member import Member
+from deployer.drivers.runtime.docker.runtime import DockerRuntime
+from deployer.drivers.runtime.docker.supply import Supply
+from deployer.errors import DriverFailed, MachinesSilent, Refused
+from deployer.events import Tell
+from deployer.manifest.models import Manifest
+from deployer.model import Instance, InstanceSpec, Release
+from deployer.steps import named
+
+AT_ONCE = 20  # machines that are asked at the same time
+T = TypeVar("T")
+
+
+class Fleet:
+    """The runtime `docker` on machines of an inventory; each instance is on its `host`.
+
+    What asks all of them raises MachinesSilent when one gives no answer, with what the others said. `wanted` are those
+    on which a release is to stand: they get its image.
+    """
+
+    def __init__(self, members: Sequence[Member], wanted: Collection[str], control: Member | None = None) -> None:
+        self.members = tuple(members)
+        self._members = {member.name: member for member in members}
+        self._wanted = {member.name: member for member in members if member.name in wanted}
+        self._supply = Supply(control)
+
+    def resolve(self, manifest: Manifest, reference: str, deadline: Deadline, tell: Tell) -> Image:
+        """Pin the image once, and bring it to every machine that is to have it and does not."""
+        answers(self._wanted, lambda member: _ready(member, manifest))
+        image = self._supply.pin(next(iter(self._wanted.values())), reference, deadline, tell)
+        missing = answers(self._wanted, lambda member: self._supply.is_missing(member, image))
+        lacking = {name: self._wanted[name] for name, is_missing in missing.items() if is_missing}
+        if lacking:
+            tell("note", text=f"bringing {reference} to {named(tuple(lacking))}")
+            answers(lacking, lambda member: self._supply.bring(member, image, deadline))
+        return image
+
+    def instances(self, service: str) -> tuple[Instance, ...]:
+        """Read all containers of the service on all machines, ordered by release and index."""
+        found = self._all(lambda member: _standing(member, service))
+        return tuple(sorted(found, key=lambda i: (i.release, i.index, i.host)))
+
+    def ensure(self, spec: InstanceSpec, deadline: Deadline) -> Instance:
+        """Make the container run as specified on the machine of its specification."""
+        made = self._member(spec.host).do(lambda runtime: runtime.ensure(spec, deadline))
+        return replace(made, host=spec.host)
+
+    def remove(self, instance: Instance, grace: float, deadline: Deadline) -> None:
+        """Signal the container, wait up to `grace` seconds, kill, remove."""
+        self._member(instance.host).do(lambda runtime: runtime.remove(instance, grace, deadline))
+
+    def logs(self, instance: Instance, lines: int) -> tuple[str, ...]:
+        """Give the last lines that the container wrote."""
+        return self._member(instance.host).read(lambda runtime: runtime.logs(instance, lines))
+
+    def run(self, instance: Instance, command: Sequence[str], deadline: Deadline) -> tuple[int, str]:
+        """Run a command in the container; give its exit code and what it printed."""
+        return self._member(instance.host).do(lambda runtime: runtime.run(instance, command, deadline))
+
+    def prune(self, keep: Sequence[Release], drop: Sequence[Release]) -> tuple[str, ...]:
+        """Remove images of `drop` that no release in `keep` and no container of that machine uses."""
+        return self._all(lambda member: _on(member, member.read(lambda runtime: runtime.prune(keep, drop))))
+
+    def census(self) -> tuple[Found, ...]:
+        """Read every container that a deployer made, on all machines."""
+        found = self._all(_counted)
+        return tuple(sorted(found, key=lambda f: (f.instance.service, f.instance.release, f.instance.index)))
+
+    def strangers(self, service: str) -> tuple[str, ...]:
+        """Name the containers that are called as an instance of the service is, and are not ours."""
+        return self._all(lambda member: _on(member, member.read(lambda runtime: runtime.strangers(service))))
+
+    def leftovers(self, keep: Sequence[Release]) -> tuple[str, ...]:
+        """Name the tags of ours on images that no release in `keep` and no container has."""
+        return self._all(lambda member: _on(member, member.read(lambda runtime: runtime.leftovers(keep))))
+
+    def sweep(self, keep: Sequence[Release]) -> tuple[str, ...]:
+        """Take these tags away, and with the last one of an image the image."""
+        return self._all(lambda member: _on(member, member.read(lambda runtime: runtime.sweep(keep))))
+
+    def _member(self, host: str) -> Member:
+        member = self._members.get(host)
+        if member is None:
+            raise DriverFailed(
+                f"{host or 'this machine'} is none of the machines of this service: {', '.join(self._members)}",
+                "name it in the inventory",
+            )
+        return member
+
+    def _all(self, work: Callable[[Member], tuple[T, ...]]) -> tuple[T, ...]:
+        return tuple(found for part in answers(self._members, work).values() for found in part)
+
+
+def answers(members: Mapping[str, Member], work: Callable[[Member], T]) -> dict[str, T]:
+    """Do something on machines at the same time; give what each one answered, by its name.
+
+    Raises MachinesSilent for all that did not answer, with what the others gave where that is a tuple.
+    """
+    given: dict[str, T] = {}
+    silent: dict[str, str] = {}
+    with ThreadPoolExecutor(max_workers=min(AT_ONCE, len(members)), thread_name_prefix="fleet") as pool:
+        for name, future in [(name, pool.submit(work, member)) for name, member in members.items()]:
+            try:
+                given[name] = future.result()
+            except MachinesSilent as error:
+                silent |= error.silent
+    if silent:
+        seen = tuple(each for part in given.values() if isinstance(part, tuple) for each in part)
+        raise MachinesSilent(silent, seen)
+    return given
+
+
+def _ready(member: Member, manifest: Manifest) -> None:
+    """Raise MachinesSilent, or Refused when the machine lacks what the manifest names."""
+
+    def look(runtime: DockerRuntime) -> None:
+        member.engine.ping()
+        runtime.check_networks(manifest)
+
+    try:
+        member.read(look)
+    except Refused as error:
+        raise Refused(f"{member.name or 'this machine'}: {error.message}", error.hint) from error
+
+
+def _standing(member: Member, service: str) -> tuple[Instance, ...]:
+    return tuple(replace(i, host=member.name) for i in member.read(lambda runtime: runtime.instances(service)))
+
+
+def _counted(member: Member) -> tuple[Found, ...]:
+    found = member.read(DockerRuntime.census)
+    return tuple(replace(f, instance=replace(f.instance, host=member.name)) for f in found)
+
+
+def _on(member: Member, names: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(f"{name} on {member.name}" if member.name else name for name in names)

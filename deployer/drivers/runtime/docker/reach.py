@@ -1,0 +1,54 @@
+"""The engines that one command reaches: each machine by one link, however many services and rollouts ask for it."""
+
+from __future__ import annotations
+
+import threading
+
+from deployer.clock import Clock
+from deployer.drivers.runtime.docker.engine import Engine
+from deployer.drivers.runtime.docker.fleet import Fleet
+from deployer.drivers.runtime.docker.link import Link
+from deployer.drivers.runtime.docker.member import Member
+from deployer.drivers.runtime.docker.runtime import DockerRuntime
+from deployer.machine import LOCAL, Host, Machines
+
+READ_SECONDS = 10.0  # for a call that only asks: with an ssh that has to be opened first it stays below the promised 20
+
+
+class Reach:
+    """Makes fleets; `close` ends every link. Links open when they are first used."""
+
+    def __init__(self, clock: Clock, installation: str, home: str) -> None:
+        self._clock, self._installation, self._home = clock, installation, home
+        self._mutex = threading.Lock()
+        self._members: dict[Host, Member] = {}
+        self._links: list[Link] = []
+
+    def fleet(self, machines: Machines) -> Fleet:
+        """Give the runtime on these machines; images come from the engine of this one where there is one."""
+        members = [self._member(host) for host in machines.every]
+        return Fleet(members, {host.name for host in machines.wanted}, self._member(LOCAL))
+
+    def close(self) -> None:
+        """End all links."""
+        with self._mutex:
+            links, self._links = self._links, []
+            self._members.clear()
+        for link in links:
+            link.close()
+
+    def _member(self, host: Host) -> Member:
+        with self._mutex:
+            if host not in self._members:
+                self._members[host] = self._made(host)
+            return self._members[host]
+
+    def _made(self, host: Host) -> Member:
+        engine = Engine(call=READ_SECONDS)
+        if host.connection != "local":
+            link = Link(host)
+            self._links.append(link)
+            where = host.name if host.ssh_host == host.name else f"{host.name} ({host.ssh_host})"
+            engine = Engine(link.connect, where, READ_SECONDS)
+        runtime = DockerRuntime(self._clock, self._installation, engine, self._home)
+        return Member(host.name, engine, runtime, self._clock)

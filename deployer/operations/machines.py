@@ -1,0 +1,44 @@
+"""The machines of a deploy: which are meant, and whether it can go without those that are silent."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from deployer.drivers.ports import Drivers
+from deployer.errors import MachinesSilent, Refused
+from deployer.machine import Host
+from deployer.manifest.models import Manifest
+from deployer.model import MOST_INSTANCES, Observed
+from deployer.operations.house import House
+
+
+def machines_of(house: House, manifest: Manifest, folder: Path) -> tuple[tuple[Host, ...], tuple[Host, ...]]:
+    """Ask the inventory which machines are meant: those of `hosts`, and those of `twin.hosts`."""
+    machines, twin = house.find(manifest, folder)
+    if both := {host.name for host in machines} & {host.name for host in twin}:
+        raise Refused(
+            f"{', '.join(sorted(both))}: in both `hosts` and `twin.hosts`", "give each group its own machines"
+        )
+    most = manifest.replicas * max(len(machines), len(twin))
+    if most > MOST_INSTANCES:
+        raise Refused(
+            f"{manifest.service} would have {most} instances", f"{MOST_INSTANCES} are the most: fewer replicas"
+        )
+    return machines, twin
+
+
+def refuse_silent(house: House, drivers: Drivers, observed: Observed, needed: Sequence[Host]) -> None:
+    """Go nowhere without a machine that is to run the release; one that only ran an earlier one is told and left.
+
+    But not when users are on all that is silent: there would be nothing to compare with, and nothing to go back to.
+    """
+    names = {host.name for host in needed}
+    if lost := {host: why for host, why in observed.silent.items() if host in names}:
+        raise MachinesSilent(lost)
+    if observed.silent and observed.live is not None and observed.stable is None:
+        servers = drivers.traffic.servers(observed.service, observed.live.stable)
+        if any(is_up for _, is_up in servers):
+            raise MachinesSilent(observed.silent)
+    for host, why in observed.silent.items():
+        house.tell(observed.service, f"{host or 'this machine'} does not answer, and is not needed: {why}")

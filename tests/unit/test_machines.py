@@ -1,0 +1,341 @@
+"""Instances on machines of an inventory, and machines that fall silent at the worst moment."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from deployer import doctor, operations, queries
+from deployer.engine import Ending
+from deployer.errors import Exit, MachinesSilent, Refused
+from deployer.machine import Host
+from deployer.views.tables import render
+from tests.house import Scene, adopt, lose
+from tests.memory import PaperPulse, World
+
+WHY = "ssh: connect to host 192.0.2.3 port 22: No route to host"
+HOSTS = tuple(Host(f"web{n}", f"192.0.2.{n}", "ssh", f"web{n}.example.com", user="deploy") for n in (1, 2, 3))
+TWINS = tuple(Host(f"green{n}", f"198.51.100.{n}", "ssh", f"green{n}.example.com") for n in (1, 2))
+STEPS = {"strategy": {"canary": {"for": "10s", "bake": "5s"}}, "judge": {"requests": 5}}
+
+
+class Farm(Scene):
+    """A house whose services stand on machines."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self.machines: tuple[Host, ...] = HOSTS
+        self.twin: tuple[Host, ...] = ()
+        self.house.find = lambda _manifest, _folder: (self.machines, self.twin)
+
+    def bring(self, version: str, strategy: str = "bluegreen", **more: object) -> Ending:
+        return self.deploy(version, strategy, manifest={"hosts": "web", "replicas": 2, **STEPS, **more})
+
+    def on(self, place: str) -> list[tuple[str, str]]:
+        """Name and machine of what stands in a place."""
+        return [(i.name, i.host) for i in self.world.instances.values() if i.colour == place]
+
+    def fall_silent(self, at: str, host: str = "web3") -> None:
+        """Let a machine give no answer from the moment on at which a driver is called."""
+
+        def tick(what: str) -> None:
+            if what.startswith(at):
+                self.world.silent[host] = WHY
+
+        self.world.tick = tick
+
+    def status(self) -> str:
+        return render(queries.status(self.house, "shop"), self.world.clock.now())
+
+    def differences(self) -> list[str]:
+        return [f.text for f in doctor.examine(self.house, None).findings if f.what == "shop" and f.level != "ok"]
+
+
+@pytest.fixture
+def farm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Farm:
+    monkeypatch.setattr("deployer.engine.walk.Pulse", PaperPulse)
+    return Farm(tmp_path)
+
+
+@pytest.fixture
+def live(farm: Farm) -> Farm:
+    """Give a farm with version 1.0 on three machines, and 2.0 after it: green is stable, blue is warm."""
+    assert farm.bring("1.0").exit is Exit.DONE
+    assert farm.bring("2.0").exit is Exit.DONE
+    return farm
+
+
+# -- where instances stand
+
+
+def test_replicas_stand_on_each_machine_at_its_address(farm: Farm) -> None:
+    assert farm.bring("1.0").exit is Exit.DONE
+    assert farm.on("blue") == [
+        ("shop-r1-1", "web1"),
+        ("shop-r1-2", "web2"),
+        ("shop-r1-3", "web3"),
+        ("shop-r1-4", "web1"),
+        ("shop-r1-5", "web2"),
+        ("shop-r1-6", "web3"),
+    ]
+    addresses = {i.name: i.address.partition(":")[0] for i in farm.world.instances.values()}
+    assert {addresses[name] for name, host in farm.on("blue") if host == "web2"} == {"192.0.2.2"}
+    ports = [i.address.rpartition(":")[2] for i in farm.world.instances.values()]
+    assert len(set(ports)) == 6, "a port is given once over all machines"
+
+
+def test_a_release_keeps_its_machines_and_nothing_is_read_to_resume_or_to_go_back(live: Farm) -> None:
+    assert live.house.store.release("shop", 1).machines == HOSTS
+
+    def gone(*_: object) -> tuple[tuple[Host, ...], tuple[Host, ...]]:
+        raise AssertionError("the inventory was read")
+
+    live.house.find = gone
+    assert operations.rollback(live.house, "shop").exit is Exit.DONE
+    assert live.live.stable == "blue"
+    assert "web2" in live.status()
+
+
+def test_the_events_and_the_status_name_the_machines(live: Farm) -> None:
+    started = live.told("rollout.started")[-1]
+    assert started["plan"]["forward"][0]["hosts"] == ("web1", "web2", "web3")
+    assert started["steps"][0] == "start 6 instances of r2 as green, 2 on each of web1, web2, web3"
+    view = queries.status(live.house, "shop")
+    assert [i.host for i in view.environments[0].instances] == ["web1", "web2", "web3"] * 2
+    lines = live.status().splitlines()
+    assert lines[2].split()[:4] == ["release", "role", "instance", "host"]
+
+
+def test_the_same_release_on_other_machines_is_not_the_same(live: Farm) -> None:
+    assert live.bring("2.0").rollout == 0
+    live.machines = (*HOSTS, Host("web4", "192.0.2.4", "ssh", "web4"))
+    assert live.bring("2.0").rollout == 3
+    assert {host for _, host in live.on("blue")} == {"web1", "web2", "web3", "web4"}
+
+
+def test_a_rolling_release_is_spread_at_every_moment(live: Farm) -> None:
+    seen: list[list[str]] = []
+    live.world.tick = lambda _what: seen.append([host for _, host in live.on("blue")])
+    assert live.bring("3.0", "rolling").exit is Exit.DONE
+    assert all(abs(hosts.count("web1") - hosts.count("web3")) <= 1 for hosts in seen)
+    assert len(live.on("blue")) == 6
+    assert live.on("green") == []
+
+
+def test_from_this_machine_to_machines_and_back(farm: Farm) -> None:
+    farm.machines = ()
+    assert farm.deploy("1.0", "bluegreen").exit is Exit.DONE
+    assert {host for _, host in farm.on("blue")} == {""}
+    farm.machines = HOSTS
+    assert farm.bring("2.0").exit is Exit.DONE
+    assert {host for _, host in farm.on("green")} == {"web1", "web2", "web3"}
+    assert operations.rollback(farm.house, "shop").exit is Exit.DONE
+    assert farm.live.stable == "blue"
+
+
+# -- a twin on machines of its own
+
+
+def test_blue_and_green_change_roles_on_their_own_machines(farm: Farm) -> None:
+    farm.twin = TWINS
+    own = {"twin": {"hosts": "web_green"}}
+    for version in ("1.0", "2.0", "3.0"):
+        assert farm.bring(version, **own).exit is Exit.DONE
+    assert {host for _, host in farm.on("blue")} == {"web1", "web2", "web3"}
+    assert {host for _, host in farm.on("green")} == {"green1", "green2"}
+    assert len(farm.on("green")) == 4
+    assert operations.rollback(farm.house, "shop").exit is Exit.DONE
+    assert farm.live.stable == "green"
+
+
+def test_a_cold_rollback_stands_where_its_colour_does(farm: Farm) -> None:
+    farm.twin = TWINS
+    own = {"twin": {"hosts": "web_green"}, "keep": {"warm": "0s"}}
+    for version in ("1.0", "2.0"):
+        assert farm.bring(version, **own).exit is Exit.DONE
+    assert operations.rollback(farm.house, "shop").exit is Exit.DONE
+    assert farm.live.stable == "blue"
+    assert {host for _, host in farm.on("blue")} == {"web1", "web2", "web3"}
+
+
+def test_a_machine_in_both_groups_is_refused(farm: Farm) -> None:
+    farm.twin = (HOSTS[0], *TWINS)
+    with pytest.raises(Refused, match="web1: in both"):
+        farm.bring("1.0", twin={"hosts": "web_green"})
+
+
+def test_more_instances_than_there_are_numbers_are_refused(farm: Farm) -> None:
+    farm.machines = tuple(Host(f"m{n}", "192.0.2.1", "ssh", "m") for n in range(6000))
+    with pytest.raises(Refused, match="12000 instances"):
+        farm.bring("1.0")
+
+
+# -- silent before traffic moves: everything goes back
+
+
+def test_a_silent_machine_stops_a_deploy_before_it_begins(live: Farm) -> None:
+    live.world.silent["web3"] = WHY
+    with pytest.raises(MachinesSilent, match="web3 does not answer: ssh: connect") as failed:
+        live.bring("3.0")
+    assert failed.value.exit is Exit.FAILED
+    assert "inventory" in failed.value.hint
+    assert live.house.store.rollouts("shop")[0].number == 2
+    assert live.on("blue")[0][0] == "shop-r1-1"
+
+
+@pytest.mark.parametrize("at", ["before ensure shop-r3-3", "after ensure shop-r3-6", "before attach"])
+def test_a_machine_lost_before_traffic_moves_ends_it_and_all_goes_back(live: Farm, at: str) -> None:
+    live.fall_silent(at)
+    ending = live.bring("3.0", "canary")
+    assert (ending.outcome, ending.exit) == ("reverted", Exit.FAILED)
+    assert ("web3 does not answer" in ending.text) == ("ensure" in at), "else it is the proxy that found it first"
+    assert (live.live.stable, live.live.share) == ("green", 0)
+    assert [name for name, host in live.on("blue") if host != "web3"] == []
+    assert live.told("machine.silent")[0] == {"host": "web3", "text": f"web3 does not answer: {WHY}"}
+
+
+def test_what_was_left_on_a_lost_machine_is_removed_when_it_is_back(live: Farm) -> None:
+    live.fall_silent("before attach")
+    live.bring("3.0", "canary")
+    left = [name for name, _ in live.on("blue")]
+    assert left == ["shop-r3-3", "shop-r3-6"]
+    assert any("shop-r3-3 on web3, shop-r3-6 on web3" in n["text"] for n in live.told("note"))
+    held = {(p.release, p.index) for p in live.house.store.ports("shop")}
+    assert {(3, 3), (3, 6)} <= held, "their addresses are not given to others"
+    assert any(text == f"web3 does not answer: {WHY}" for text in live.differences())
+
+    live.world.tick = lambda _what: None
+    live.world.silent.clear()
+    doctor.fix(live.house, None)
+    assert live.on("blue") == []
+    assert not {(3, 3), (3, 6)} & {(p.release, p.index) for p in live.house.store.ports("shop")}
+    assert live.differences() == []
+
+
+def test_a_lost_machine_keeps_nobody_from_refilling_the_others(live: Farm) -> None:
+    """A rolling release that cannot go on gives back what it has replaced, but for what stood on the lost machine."""
+    live.fall_silent("before ensure shop-r3-5")
+    ending = live.bring("3.0", "rolling")
+    assert (ending.outcome, ending.exit) == ("reverted", Exit.FAILED)
+    assert {host for name, host in live.on("green") if host != "web3"} == {"web1", "web2"}
+    assert len([1 for _, host in live.on("green") if host != "web3"]) == 4
+
+
+# -- silent later: routed around
+
+
+def test_a_machine_lost_while_users_are_on_the_candidate_is_routed_around(live: Farm) -> None:
+    live.fall_silent("after steer Live(stable='green', share=500")
+    ending = live.bring("3.0", "canary")
+    assert (ending.outcome, ending.exit) == ("done", Exit.DONE)
+    assert [m["host"] for m in live.told("machine.silent")] == ["web3"]
+    assert len(live.world.up("shop", "blue")) == 4
+
+
+def test_status_shows_the_machines_that_answer_and_names_the_one_that_does_not(live: Farm) -> None:
+    live.world.silent["web3"] = WHY
+    text = live.status()
+    assert f"problem: web3 does not answer: {WHY}" in text
+    rows = [line.split() for line in text.splitlines() if "shop-r2-" in line]
+    states = {row[-5]: (row[-4], row[-2], row[-1]) for row in rows}
+    assert states["shop-r2-1"] == ("web1", "running", "up")
+    assert states["shop-r2-3"] == ("web3", "unknown", "down")
+    assert "r2 (2.0) is live for everyone" in text
+
+
+def test_doctor_blames_the_machine_and_cures_nothing_on_it(live: Farm) -> None:
+    live.world.silent["web3"] = WHY
+    before = dict(live.world.servers)
+    doctor.fix(live.house, None)
+    assert live.differences() == [f"web3 does not answer: {WHY}"] + [
+        text for text in live.differences() if "web3" not in text
+    ]
+    assert live.world.servers == before
+    assert {p.host for p in live.house.store.ports("shop")} == {"web1", "web2", "web3"}
+
+
+def test_a_rollback_goes_without_a_lost_machine(live: Farm) -> None:
+    live.world.silent["web3"] = WHY
+    ending = operations.rollback(live.house, "shop")
+    assert ending.exit is Exit.DONE
+    assert live.live.stable == "blue"
+    assert len(live.world.up("shop", "blue")) == 4
+
+
+def test_a_cold_rollback_goes_without_a_lost_machine(farm: Farm) -> None:
+    for version in ("1.0", "2.0"):
+        farm.bring(version, keep={"warm": "0s"})
+    farm.world.silent["web3"] = WHY
+    ending = operations.rollback(farm.house, "shop")
+    assert ending.exit is Exit.DONE
+    assert {host for name, host in farm.on("blue") if "-r1-" in name} == {"web1", "web2"}
+    assert farm.live.stable == "blue"
+    notes = farm.told("rollout.started")[-1]["plan"]["notes"]
+    assert any("without web3" in note for note in notes)
+
+
+def test_a_machine_out_of_the_inventory_is_waited_for_no_more(live: Farm) -> None:
+    live.world.silent["web3"] = WHY
+    live.machines = HOSTS[:2]
+    assert live.bring("3.0").exit is Exit.DONE
+    assert live.bring("4.0").exit is Exit.DONE
+    assert {host for _, host in live.on(live.live.stable) if host != "web3"} == {"web1", "web2"}
+    assert any("web3 does not answer, and is not needed" in n["text"] for n in live.told("note"))
+
+
+def test_machines_that_cannot_be_asked_are_not_left_while_users_are_on_them(
+    live: Farm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only the way to them is cut: the proxy still reaches what stands there."""
+    live.machines = (Host("web4", "192.0.2.4", "ssh", "web4"),)
+    live.world.silent.update(dict.fromkeys(("web1", "web2", "web3"), WHY))
+    monkeypatch.setattr(World, "well", lambda _world, instance: instance.state == "running")
+    with pytest.raises(MachinesSilent, match="web1 does not answer"):
+        live.bring("3.0")
+    assert live.live.stable == "green"
+
+
+def test_what_is_hidden_on_a_silent_machine_gets_no_users_of_another_release_when_it_is_back(farm: Farm) -> None:
+    farm.twin = TWINS
+    own = {"twin": {"hosts": "web_green"}}
+    farm.bring("1.0", **own)
+    farm.bring("2.0", **own)  # green is stable, blue is warm on web1, web2, web3
+    farm.world.silent.update(dict.fromkeys(("web1", "web2", "web3"), WHY))
+    farm.machines = (Host("web4", "192.0.2.4", "ssh", "web4"),)
+    assert farm.bring("3.0", **own).exit is Exit.DONE
+    farm.world.silent.clear()
+    assert all("-r3-" in name for name in farm.world.up("shop", "blue"))
+
+
+def test_down_says_what_may_still_stand_and_ends_when_called_again(live: Farm) -> None:
+    live.world.silent["web3"] = WHY
+    with pytest.raises(MachinesSilent, match="web3"):
+        operations.down(live.house, "shop")
+    assert {i.host for i in live.world.instances.values()} == {"web3"}
+    live.world.silent.clear()
+    operations.down(live.house, "shop")
+    assert live.world.instances == {}
+    assert live.house.store.ports("shop") == ()
+
+
+# -- the store is lost
+
+
+def test_adopt_finds_what_stands_on_the_machines_of_the_inventory(live: Farm, tmp_path: Path) -> None:
+    lose(live.house)
+    house, found = adopt(tmp_path, live.world, machines=HOSTS)
+    assert [one.records.service for one in found.services] == ["shop"]
+    assert house.store.release("shop", 2).machines == HOSTS
+    assert {p.host for p in house.store.ports("shop")} == {"web1", "web2", "web3"}
+    assert operations.rollback(house, "shop").exit is Exit.DONE
+
+
+def test_adopt_refuses_to_forget_what_users_are_on(live: Farm, tmp_path: Path) -> None:
+    lose(live.house)
+    for server in live.world.servers["shop", "green"].values():
+        host = live.world.instances[server.name].host
+        if host == "web3":
+            live.world.silent["web3"] = WHY
+    with pytest.raises(Refused, match="which no runtime shows: web3 does not answer"):
+        adopt(tmp_path, live.world, machines=HOSTS)
