@@ -47,6 +47,9 @@ SECRETS = {"TOKEN": SecretText("hunter2\n"), "LINES": SecretText("a\nb")}
         ('{"b": 1}', "$.a", None),
         ('{"a": NaN}', "$.a", None),
         ("7", "$", 7.0),
+        ('"7"', "$", 7.0),
+        ('"{\\"a\\": 7}"', "$.a", None),  # a text, whatever is written in it
+        ('"{not JSON"', "$.a", None),
     ],
 )
 def test_the_number_of_a_text(text: str, path: str | None, number: float | None) -> None:
@@ -64,6 +67,7 @@ def test_the_number_of_a_text(text: str, path: str | None, number: float | None)
         ('{"a": true}', "$.a", "'True' is not a number"),
         ('{"a": {}}', "$.a", "'{}' is not a number"),
         ('{"a": "fast"}', "$.a", "'fast' is not a number"),
+        ('"{not JSON"', "$", "'{not JSON' is not a number"),
     ],
 )
 def test_what_is_no_number(text: str, path: str | None, told: str) -> None:

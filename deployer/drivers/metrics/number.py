@@ -53,8 +53,10 @@ def document(text: str) -> Any:
 def _at(path: str, data: Any) -> list[Any]:
     from jsonpath import JSONPathEnvironment, JSONPathError
 
+    whole = None if isinstance(data, str) else data  # the library would read a text as one more document
     try:
-        return JSONPathEnvironment(strict=True).findall(path, data)
+        found = JSONPathEnvironment(strict=True).findall(path, whole)
+        return [data for _ in found] if isinstance(data, str) else found  # a path leads into a text nowhere but to it
     except (JSONPathError, RecursionError) as error:
         raise Unreadable(f"{path}: {str(error).partition(chr(10))[0]}") from error
 
