@@ -277,6 +277,8 @@ class Run:
             baseline=step.baseline,
         )
         self.write(live, deadline)
+        if live.lease and live.lease <= self.clock.now():  # to write it took longer than the lease: nobody got anything
+            self.renew_lease()
 
     def write(self, live: Live, deadline: Deadline) -> None:
         """Move the users, and tell it. Raises TakenBack when an emergency has ended their share of the candidate."""

@@ -7,7 +7,7 @@ from typing import NoReturn
 from deployer.clock import Deadline
 from deployer.emergency import record
 from deployer.engine import Ending, abort, drive
-from deployer.errors import DeployError, Exit, Locked, Refused
+from deployer.errors import DeployError, Exit, Locked, LockLost, Refused
 from deployer.operations.books import write_down
 from deployer.operations.driving import committed, locked, run_of
 from deployer.operations.house import House
@@ -113,8 +113,10 @@ def _wish(house: House, rollout: Rollout, kind: str, reason: str) -> Ending:
                     _record(house, lock, rollout, kind, reason)
                 return abort(run, whoami(), reason)
             # For this very drive, and for whoever has to resume it.
-            house.store.ask(rollout, kind, whoami(), reason, result="begun")
+            house.store.ask(rollout, kind, whoami(), reason, result="begun", lock=lock)
             return drive(run)
+    except LockLost:  # it was taken from this very process: whoever took it decides
+        raise
     except Locked:
         seen = house.store.events(rollout.number)
         house.store.ask(rollout, kind, whoami(), reason)

@@ -339,9 +339,16 @@ class Store:
 
     # -- asks: what people want of a running rollout
 
-    def ask(self, rollout: Rollout, kind: str, by: str, reason: str, result: str = "asked") -> None:
-        """Leave a wish for the process that drives the rollout, or will; `result` is what the audit log says of it."""
+    def ask(
+        self, rollout: Rollout, kind: str, by: str, reason: str, result: str = "asked", lock: Lock | None = None
+    ) -> None:
+        """Leave a wish for the process that drives the rollout, or will; `result` is what the audit log says of it.
+
+        Behind the fence where it is this very process that drives it.
+        """
         with self.database.transaction() as db:
+            if lock is not None:
+                check(db, lock)
             db.execute(
                 "insert into asks (rollout, kind, by, reason, at) values (?, ?, ?, ?, ?)",
                 (rollout.number, kind, by, reason, self.clock.now()),

@@ -23,6 +23,7 @@ from tests.crash.scenarios import Scenario
 from tests.crash.stage import SERVICE, Moment, Process, Stage, Watcher, fresh, restored
 from tests.memory import World
 
+MUCH = 12  # of what is wrong is enough to see
 PATIENCE = 65.0  # seconds that a step may take beyond its deadline: three calls that have none of their own, and a beat
 
 
@@ -60,8 +61,10 @@ class Eye(Watcher):
     def call(self, process: Process, call: Call, carry_out: Callable[[], Any]) -> Any:
         self._process = process
         self.promises.one_hand(process, call)
+        self.promises.drained(call)
         self.instant(f"before {call}")
         answer = self.answer(call, carry_out)
+        self.promises.drains(call)
         self._changed = self._changed or call.changes
         self.instant(f"after {call}")
         return answer
@@ -76,6 +79,7 @@ class Eye(Watcher):
 
     def told(self, process: Process, event: Event) -> None:
         self._clocked.told(event)
+        self.promises.watched(event)
         self._told[event.kind] = self._told.get(event.kind, 0) + 1
         wish = self.scenario.asks.get((event.kind, self._told[event.kind]))
         if wish == "signal":
@@ -210,10 +214,10 @@ def nothing(process: Process) -> None:
 
 
 class Explorer:
-    """Kills the command of one scenario wherever that makes a difference."""
+    """Kills the command of one scenario wherever that makes a difference, until so `much` is found wrong."""
 
-    def __init__(self, scenario: Scenario) -> None:
-        self.scenario, self.found = scenario, Found(scenario.name)
+    def __init__(self, scenario: Scenario, much: int = MUCH) -> None:
+        self.scenario, self.much, self.found = scenario, much, Found(scenario.name)
         with fresh(World()) as stage:
             self._run(stage, self._past)
             base = stage.moment(0, "the past")
@@ -225,10 +229,19 @@ class Explorer:
             eye = self._run(stage, scenario.command, keep=True, asking=True)
             self.wanted, self._end, self.moments = look(stage), stage.moment(eye.count, "the end"), eye.moments
             self.found.instants = eye.count
+        if wrong := self._ended_otherwise():
+            self.found.wrong.append(f"{scenario.name}: with nobody killed: {wrong}")
         self._resumed = self._end_of(self._end, resume) if self.wanted.open else self.wanted
         self._unasked = self._end_of(self._start, scenario.command) if scenario.asks else self.wanted
         self._not_begun = self._end_of(self._start, resume) if self._begin.open else self.wanted
         self._back = self._taken_back(base)
+
+    def _ended_otherwise(self) -> str:
+        """Say how what came of it is not what the scenario is about, or nothing."""
+        ends = "done" if self.scenario.ends == "down" else self.scenario.ends
+        if self.wanted.outcome != ends:
+            return f"{self.wanted.outcome} with exit {self.wanted.exit}, not {ends}"
+        return f"left: {', '.join(self.wanted.left)}" if self.wanted.left else ""
 
     def _taken_back(self, base: Moment) -> tuple[Picture, ...]:
         """See what an abort leaves: at the beginning of a rollout, when nothing was touched, and in its middle."""
@@ -250,6 +263,8 @@ class Explorer:
         Where not everything is tried, it is resumed at every instant and aborted at every other.
         """
         for moment in self.moments:
+            if self.enough:
+                break
             self.found.single += 1
             for attempt in self._attempts(Facts.of(moment), self.found.single, every):
                 self._try(moment, f"killed at {_at(moment)}", attempt)
@@ -260,6 +275,8 @@ class Explorer:
         draw = random.Random(f"{seed} {self.scenario.name}")
         firsts = [m for m in self.moments if self._resumable(Facts.of(m))]
         for first in firsts if pairs is None else draw.sample(firsts, min(len(firsts), max(1, pairs // 3))):
+            if self.enough:
+                break
             expected = self._resumption(Facts.of(first)).right
             with restored(first) as stage:
                 seconds = self._run(stage, resume, keep=True).moments
@@ -269,6 +286,11 @@ class Explorer:
                 attempt = replace(attempt, right=attempt.right + expected)
                 self._try(second, f"killed at {_at(first)}, then at {_at(second)}", attempt)
         return self.found
+
+    @property
+    def enough(self) -> bool:
+        """Tell whether so much is wrong that it need not be looked for any longer."""
+        return len(self.found.wrong) >= self.much
 
     # -- what is right
 

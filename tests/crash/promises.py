@@ -32,6 +32,8 @@ class Promises:
         self.stage, self.gap, self.lease, self.most = stage, gap, lease, most
         self._plans: dict[int, Plan] = {}
         self._done: set[tuple[int, str, int]] = set()
+        self._until: dict[tuple[int, str, int], float] = {}  # when a watch ends, as it was written down first
+        self._drained: set[str] = set()  # names of the servers of which the proxy said that nothing is on them any more
         self._settled = False  # users were on a release before
 
     @property
@@ -62,6 +64,13 @@ class Promises:
         _unless(left <= self.lease + SLACK, f"the lease has {left:g} s left, {self.lease:g} s are allowed")
         _unless(live.lease or self._held(process, live), f"{live.share} bp without a lease, and nobody holds it")
 
+    def watched(self, event: Event) -> None:
+        """A watch that passed has watched: the lease of the share that it watched has not run out."""
+        live = self.world.live.get(SERVICE)
+        if event.kind == "step.done" and event.data["step"] == "watch" and live is not None and live.lease:
+            late = self.world.clock.now() - live.lease
+            _unless(late < 0, f"watched at {live.share} bp, whose lease ran out {late:g} s ago")
+
     def _held(self, process: Process, live: Live) -> bool:
         rows = _rows(process, "select outcome from rollouts where number = ? and ended_at is null", live.rollout)
         return [row["outcome"] for row in rows] == ["held"]
@@ -74,6 +83,20 @@ class Promises:
         _unless(len(instances) <= self.most, f"{len(instances)} instances stand, {self.most} are the most")
         addresses = [i.address for i in instances]
         _unless(len(set(addresses)) == len(addresses), f"two instances share an address: {sorted(addresses)}")
+
+    # -- instances
+
+    def drains(self, call: Call) -> None:
+        """Hear that the proxy was asked to drain servers, and answered."""
+        if call.method == "drain":
+            self._drained.update(call.arguments[2])
+
+    def drained(self, call: Call) -> None:
+        """An instance ends only when the proxy has nothing on it any more, or does not know it."""
+        if call.method == "remove":
+            gone = call.arguments[0]
+            known = gone.name in self.world.servers.get((SERVICE, gone.colour), {})
+            _unless(not known or gone.name in self._drained, f"{gone.name} is ended before it is drained")
 
     # -- one hand
 
@@ -89,14 +112,17 @@ class Promises:
 
     def adopt(self, process: Process) -> None:
         """Take what is recorded as done when a process begins for what was found to be so."""
-        rows = _rows(process, "select rollout, phase, n from journal where state = 'done'")
-        self._done.update((row["rollout"], row["phase"], row["n"]) for row in rows)
+        rows = _rows(process, "select rollout, phase, n, state, until from journal")
+        keys = {(row["rollout"], row["phase"], row["n"]): row for row in rows}
+        self._done.update(key for key, row in keys.items() if row["state"] == "done")
+        self._until.update((key, row["until"]) for key, row in keys.items())
 
     def journal(self, process: Process) -> None:
         """What is recorded is so, and what belongs together is recorded together."""
         for row in _rows(process, "select * from rollouts where service = ? and ended_at is null", SERVICE):
             plan = self._plan(row["number"], row["plan"])
-            entries = _rows(process, "select phase, n, state from journal where rollout = ?", row["number"])
+            entries = _rows(process, "select phase, n, state, until from journal where rollout = ?", row["number"])
+            self._once(row["number"], entries)
             states = {(e["phase"], e["n"]): e["state"] for e in entries}
             self._done_is_so(process, row["number"], plan, states)
             committed = states.get(("forward", plan.commit)) == "done"
@@ -110,6 +136,15 @@ class Promises:
         if number not in self._plans:
             self._plans[number] = Plan.from_json(text)
         return self._plans[number]
+
+    def _once(self, number: int, entries: list[Any]) -> None:
+        """What is done is not done again, and a watch ends when it was to end, however often it is begun."""
+        for entry in entries:
+            key = (number, entry["phase"], entry["n"])
+            step = f"step {entry['n']} of {entry['phase']}"
+            _unless(key not in self._done or entry["state"] == "done", f"{step} is done, and begun again")
+            until = self._until.setdefault(key, entry["until"])
+            _unless(entry["until"] == until, f"{step} was to end at {until:g}, now at {entry['until']:g}")
 
     def _done_is_so(self, process: Process, number: int, plan: Plan, states: dict[Any, str]) -> None:
         for (phase, n), state in states.items():

@@ -13,7 +13,7 @@ from typing import Any
 from deployer.errors import DeployError
 from deployer.events import Event
 from tests.crash.calls import FAILS, HANGS, Call, Fault, kinds
-from tests.crash.explore import Explorer, Eye, Facts, Picture, Try, abort, look, resume
+from tests.crash.explore import MUCH, Explorer, Eye, Facts, Picture, Try, abort, look, resume
 from tests.crash.promises import Broken
 from tests.crash.scenarios import Scenario
 from tests.crash.stage import Moment, Process, Stage, restored
@@ -65,8 +65,8 @@ class Came:
 class Trials(Explorer):
     """Disturbs the drivers of one scenario's command wherever that makes a difference."""
 
-    def __init__(self, scenario: Scenario) -> None:
-        super().__init__(scenario)
+    def __init__(self, scenario: Scenario, much: int = MUCH) -> None:
+        super().__init__(scenario, much)
         self._good = self._end_of_good()
 
     def _end_of_good(self) -> Picture:

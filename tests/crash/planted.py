@@ -1,0 +1,256 @@
+"""Bugs that are put in on purpose, each of which the suite has to report: what it cannot see, it does not prove."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+from unittest import mock
+
+from deployer import recipes
+from deployer.engine import perform, walk
+from deployer.engine.run import Hold, Run
+from deployer.engine.watching import Watching
+from deployer.steps import Watch
+from deployer.store import Ask, Lock, Rollout
+from deployer.store.store import Store
+from tests.crash.scenarios import CANARY, SCENARIOS, UNHEALTHY, Scenario
+from tests.crash.stage import SECRET
+
+LONG = {"strategy": {"canary": {"steps": [50], "for": "8s", "bake": "0s"}}, "traffic": {"lease": "6s"}}
+LEASED = Scenario("planted: longer than its lease", "done", manifest=LONG, lease=6.0, apart=5.0)
+TALKS = Scenario("planted: tells a secret", "reverted", manifest=CANARY, world={**UNHEALTHY, "words": (SECRET,)})
+
+
+@dataclass(frozen=True)
+class Bug:
+    """What replaces what, in which scenario which part of the suite looks for it, and what that has to say."""
+
+    name: str
+    said: str
+    scenario: str | Scenario
+    patches: dict[str, Any] = field(default_factory=dict)
+    how: str = "killed"
+
+    @property
+    def where(self) -> Scenario:
+        """The scenario in which it is looked for."""
+        if isinstance(self.scenario, Scenario):
+            return self.scenario
+        return next(s for s in SCENARIOS if s.name == self.scenario)
+
+    @contextmanager
+    def planted(self) -> Iterator[None]:
+        """Have the bug in the code for a while."""
+        with ExitStack() as patches:
+            for target, value in self.patches.items():
+                patches.enter_context(mock.patch(target, value))
+            yield
+
+
+def _way_back_in_the_wrong_order(observed: Any, release: Any) -> Any:
+    return tuple(reversed(_way_back(observed, release)))
+
+
+def _done_before_it_is_done(run: Run, step: Any, doing: Any) -> dict[str, Any]:
+    run.store.step_done(run.lock, run.rollout.number, doing.entry.phase, doing.n, {})
+    return _perform(run, step, doing)
+
+
+def _turned_in_two_writes(store: Store, lock: Lock, rollout: Rollout, n: int, error: Any, heard: Any = None) -> None:
+    if store.entry(rollout.number, "forward", n):
+        store.step_failed(lock, rollout.number, "forward", n, error)
+    _turned_back(store, lock, rollout, n, error, heard)
+
+
+def _promoted_in_two_writes(store: Store, lock: Lock, rollout: Rollout, n: int, detail: Any, by: str = "") -> None:
+    store.step_done(lock, rollout.number, "forward", n, detail)
+    _promoted(store, lock, rollout, n, detail, by)
+
+
+def _watched_again(run: Run, phase: Any, n: int) -> bool:
+    return _done(run, phase, n) and not isinstance(run.rollout.plan.forward[n], Watch)
+
+
+def _begun_anew(store: Store, lock: Lock, rollout: int, phase: Any, n: int, until: float = 0.0) -> Any:
+    _step_began(store, lock, rollout, phase, n, until)
+    with store.database.transaction() as db:
+        db.execute("update journal set until = ? where rollout = ? and phase = ? and n = ?", (until, rollout, phase, n))
+    return store.entry(rollout, phase, n)
+
+
+def _held_without_a_lease_first(run: Run, hold: Hold) -> Any:
+    run.end_lease()
+    return _hold(run, hold)
+
+
+def _wish_taken_when_heard(store: Store, rollout: int) -> Ask | None:
+    ask = _next_ask(store, rollout)
+    if ask is not None:
+        with store.database.transaction() as db:
+            db.execute("update asks set taken_at = 1 where id = ?", (ask.id,))
+    return ask
+
+
+def _written_and_not_read_back(run: Run, live: Any, deadline: Any) -> None:
+    run.drivers.traffic.steer(run.service, live, deadline, None)
+    run.given = live
+    run.spending.limit = live.budget
+
+
+def _started_and_not_read_back(run: Run, step: Any, doing: Any) -> dict[str, Any]:
+    release = run.release(step.release)
+    for index in perform.indices(step.colour, step.instances):
+        run.fence()
+        run.drivers.runtime.ensure(run.spec(release, step.colour, index), doing.deadline)
+    return {}
+
+
+@contextmanager
+def _lock_kept(house: Any, service: str, purpose: str) -> Iterator[Lock]:
+    yield house.store.locks.take(service, purpose)
+
+
+def _nothing(*_: Any, **__: Any) -> None:
+    """Leave out what should be done."""
+
+
+def _over(watching: Watching, _verdict: Any) -> bool:
+    return watching._run.clock.monotonic() >= watching._began + 1.0
+
+
+_way_back, _perform, _done, _hold = recipes.way_back, perform.perform, walk._done, walk._hold
+_turned_back, _promoted, _step_began, _next_ask = Store.turned_back, Store.promoted, Store.step_began, Store.next_ask
+
+STORE, RUN, PERFORM, WALK = (
+    "deployer.store.store.Store",
+    "deployer.engine.run.Run",
+    "deployer.engine.perform",
+    "deployer.engine.walk",
+)
+BUGS = [
+    Bug(
+        "the way back removes the candidate before it takes its users",
+        "go to an empty",
+        "canary: worse",
+        {"deployer.recipes.way_back": _way_back_in_the_wrong_order, f"{PERFORM}._gets_users": lambda *_: False},
+    ),
+    Bug(
+        "a way back in the wrong order that is refused when it comes to it",
+        "stuck with exit 8, not reverted",
+        "canary: worse",
+        {"deployer.recipes.way_back": _way_back_in_the_wrong_order},
+    ),
+    Bug(
+        "an instance is ended before it is drained",
+        "before it is drained",
+        "bluegreen: worse",
+        {f"{PERFORM}._drain": lambda *_: 0},
+    ),
+    Bug(
+        "a step is recorded as done before it is done",
+        "recorded as done",
+        "canary: done",
+        {f"{WALK}.perform": _done_before_it_is_done},
+    ),
+    Bug(
+        "a failed gate and the turn are two writes",
+        "was not turned with it",
+        "canary: unhealthy",
+        {f"{STORE}.turned_back": _turned_in_two_writes},
+    ),
+    Bug(
+        "the commit point and the live release are two writes",
+        "do not agree",
+        "canary: done",
+        {f"{STORE}.promoted": _promoted_in_two_writes},
+    ),
+    Bug(
+        "a resumed rollout repeats a watch that is done",
+        "is done, and begun again",
+        "canary: done",
+        {f"{WALK}._done": _watched_again},
+    ),
+    Bug("a resumed watch begins its time anew", "was to end at", "canary: done", {f"{STORE}.step_began": _begun_anew}),
+    Bug(
+        "a wish is taken when it is heard, not with what comes of it",
+        "not reverted",
+        "canary: aborted",
+        {f"{STORE}.next_ask": _wish_taken_when_heard},
+    ),
+    Bug("the lease is not renewed", "whose lease ran out", LEASED, {f"{RUN}.renew_lease": _nothing}),
+    Bug(
+        "the lease never ends",
+        "the lease has 36",
+        "canary: done",
+        {f"{RUN}.lease_end": lambda run: int(run.clock.now()) + 3600},
+    ),
+    Bug("a share is given without a lease", "without a lease", "canary: done", {f"{RUN}.lease_end": lambda run: 0}),
+    Bug(
+        "a hold ends the lease before it is recorded",
+        "without a lease",
+        "canary: held",
+        {f"{WALK}._hold": _held_without_a_lease_first},
+    ),
+    Bug(
+        "the share grows although nothing can be judged",
+        "done with exit 0, not reverted",
+        "canary: cannot judge, reverts",
+        {"deployer.engine.watching.Watching.passes": _over},
+    ),
+    Bug(
+        "the health gate lets everything pass",
+        "are ill",
+        "canary: unhealthy",
+        {"deployer.engine.gates.healthy": lambda *_: {}},
+    ),
+    Bug("ports are not given back", "port 2", "canary: worse", {f"{STORE}.free_ports": _nothing}),
+    Bug(
+        "the lock is not given back",
+        "left: lock",
+        "canary: worse",
+        {"deployer.operations.deploying.locked": _lock_kept},
+    ),
+    Bug(
+        "what others say is not searched for secrets",
+        "a secret in",
+        TALKS,
+        {"deployer.engine.run.hide_in": lambda data: data, f"{WALK}._hidden": lambda error: error},
+    ),
+    Bug(
+        "nobody asks for the lock before a change",
+        "overtaken",
+        "canary: done",
+        {"deployer.store.locks.Locks.verify": _nothing, "deployer.store.locks.Locks.renew": _nothing},
+        "overtaken",
+    ),
+    Bug(
+        "writes of the store are not fenced",
+        "it wrote into the store",
+        "canary: done",
+        {"deployer.store.store.check": _nothing},
+        "overtaken",
+    ),
+    Bug(
+        "what was started is not read back",
+        "do not stand",
+        "bluegreen: done",
+        {f"{PERFORM}._start": _started_and_not_read_back},
+        "disturbed",
+    ),
+    Bug(
+        "what the proxy was told is not read back",
+        "the proxy has",
+        "bluegreen: done",
+        {f"{RUN}._put": _written_and_not_read_back},
+        "disturbed",
+    ),
+    Bug(
+        "what was removed is not read back",
+        "the proxy has",
+        "bluegreen: worse",
+        {f"{PERFORM}._refuse_left": _nothing},
+        "disturbed",
+    ),
+]
