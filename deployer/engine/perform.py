@@ -174,9 +174,11 @@ def _remove(run: Run, step: Remove, doing: Doing) -> dict[str, Any]:
     live = run.drivers.traffic.read(run.service)
     doomed = [i for i in run.instances(step.colour, step.release) if i.index > step.keep]
     stays = [i for i in run.instances(step.colour) if i not in doomed]
-    if doomed and not stays and not _may_empty(run, step) and _gets_users(live, step.colour, run.clock.now()):
+    runs = any(i.state == "running" for i in stays)  # one that has ended serves nobody
+    if doomed and not runs and not _may_empty(run, step) and _gets_users(live, step.colour, run.clock.now()):
         raise StepFailed(
-            f"{step.colour} has users: it is not emptied", "see `deploy status`; move them with `deploy rollback`"
+            f"{step.colour} has users: it is not emptied of what runs",
+            "see `deploy status`; move them with `deploy rollback`",
         )
     run.fence()
     if live and live.warm and step.colour == live.candidate:

@@ -463,6 +463,18 @@ def _first_watch(scene: Scene) -> float:
     return next(float(s["seconds"]) for s in scene.told("step.done") if s["text"].startswith("watch"))
 
 
+# -- an instance that has ended
+
+
+def test_rolling_never_takes_the_last_instance_that_runs_beside_one_that_has_ended(live: Scene) -> None:
+    live.world.end("shop-r1-1")
+    live.world.tick = lambda _what: live.world.check()
+    ending = live.deploy("2.0", "rolling")
+    assert (ending.outcome, ending.exit) == ("reverted", Exit.FAILED)
+    assert "blue has users: it is not emptied of what runs" in ending.text
+    assert set(live.world.up("shop", "blue")) == {"shop-r1-1", "shop-r1-2"}
+
+
 # -- a fresh baseline
 
 FRESH = {"baseline": "fresh", "steps": [10, 50]}
