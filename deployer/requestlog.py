@@ -58,7 +58,7 @@ class RequestLog:
     def __iter__(self) -> Iterator[Mark]:
         """Give a Drive, and a Watching wherever the share changes, as if each were watched as long as needed."""
         shares = [share for share, _ in groupby(r.share for r in self._requests())]
-        following = iter([after for _, after in pairwise(shares)] + [FULL])
+        following = iter([after or FULL for _, after in pairwise(shares)] + [FULL])  # none follows one that ends at 0
         yield Drive(self.header)
         sides = _Sides(self.sticky)
         for share, requests in groupby(self._requests(), key=lambda r: r.share):

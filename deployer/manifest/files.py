@@ -16,8 +16,8 @@ from deployer.resources import builtin
 
 def wanting(manifest: Manifest, folder: Path) -> Iterator[Conflict]:
     """Give a conflict for each file that is missing or unfit; paths are relative to `folder`."""
-    if manifest.inventory and not (folder / manifest.inventory).exists():
-        yield Conflict("inventory", f"{manifest.inventory} is not there", f"paths are relative to {folder}")
+    if manifest.inventory and (trouble := _missing(folder / manifest.inventory)):
+        yield Conflict("inventory", f"{manifest.inventory} {trouble}", f"paths are relative to {folder}")
     yield from _playbooks("update", manifest.update, folder)
     for hook in Hooks.model_fields:
         yield from _playbooks(f"hooks.{hook}", getattr(manifest.hooks, hook), folder)
@@ -55,6 +55,14 @@ def _playbooks(at: str, names: tuple[str, ...], folder: Path) -> Iterator[Confli
 
 def _built_in(name: str) -> bool:
     return name in {path.name for path in builtin("playbooks").glob("*.yml")}
+
+
+def _missing(place: Path) -> str:
+    """Say why nothing is found at a path, whether a file or a folder is meant; "" when something is there."""
+    try:
+        return "" if place.exists() else "is not there"
+    except OSError as error:
+        return f"cannot be read: {error.strerror}"
 
 
 def _unreadable(file: Path) -> str:

@@ -47,6 +47,15 @@ def test_requests_become_looks_under_the_share_of_their_line(tmp_path: Path) -> 
     assert later.sample.coins[0].p == 0.25
 
 
+def test_a_share_that_ends_is_judged_for_all_users(tmp_path: Path) -> None:
+    rows = [row(1.0, share=50), row(1.1, "candidate", share=50), row(2.0, share=0)]
+    source = log(tmp_path, lines(rows))
+
+    marks = [mark for mark in source if isinstance(mark, Watching)]
+    assert [(mark.share, mark.following) for mark in marks] == [(5000, 10000), (0, 10000)]
+    assert len(list(replay.looks(source, Policy(Judge(), sticky=False)))) == 2
+
+
 def test_csv_says_the_same_as_json(tmp_path: Path) -> None:
     csv = "time,side,error,ms,share\n2026-11-24T10:00:00+00:00,stable,false,20,10%\n1795514400.1,candidate,true,,10\n"
     look = list(log(tmp_path, csv))[-1]
