@@ -58,7 +58,7 @@ def healthy(run: Run, step: Healthy, n: int, deadline: Deadline) -> dict[str, An
             raise StepFailed(f"r{step.release} ({step.colour}) has no instances", "see `deploy logs`")
         for instance in instances:
             if instance.state == "exited" or instance.restarts:
-                raise crashed(run, instance)
+                _refuse_crashed(run, step, instance, deadline)
             seen[instance.name] = run.drivers.checks.probe(manifest, instance, deadline)
             passed[instance.name] = 0 if seen[instance.name] else passed.get(instance.name, 0) + 1
         ready = sum(1 for i in instances if passed[i.name] >= manifest.health.rise)
@@ -74,6 +74,15 @@ def healthy(run: Run, step: Healthy, n: int, deadline: Deadline) -> dict[str, An
             )
         # The first probes come at once: most of a start is over before the first interval would be.
         run.clock.sleep(min(manifest.health.interval, max(deadline.left(), 0.001)))
+
+
+def _refuse_crashed(run: Run, step: Healthy, instance: Instance, deadline: Deadline) -> None:
+    """Refuse a candidate that ended, if only once; on the way back what served before is started again, not judged."""
+    if run.rollout.phase == "forward":
+        raise crashed(run, instance)
+    if instance.state == "exited":
+        run.fence()
+        run.drivers.runtime.ensure(run.spec(run.release(step.release), step.colour, instance.index), deadline)
 
 
 # -- smoke tests

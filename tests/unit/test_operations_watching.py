@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -472,6 +473,23 @@ def test_rolling_never_takes_the_last_instance_that_runs_beside_one_that_has_end
     ending = live.deploy("2.0", "rolling")
     assert (ending.outcome, ending.exit) == ("reverted", Exit.FAILED)
     assert "blue has users: it is not emptied of what runs" in ending.text
+    assert set(live.world.up("shop", "blue")) == {"shop-r1-1", "shop-r1-2"}
+
+
+@pytest.mark.parametrize("now", ["exited", "running"])
+def test_the_way_back_takes_instances_that_ended_once_as_they_are(live: Scene, now: Any) -> None:
+    """Those of stable, whose runtime may have started them again: they are no reason to get stuck."""
+
+    def end(what: str) -> None:
+        if what == "after ensure shop-r1-2":  # the way back refills
+            live.world.end("shop-r1-2")
+            there = live.world.instances["shop-r1-2"]
+            live.world.instances["shop-r1-2"] = replace(there, state=now, restarts=1)
+            live.world.tick = lambda _what: None
+
+    live.world.worse, live.world.tick = {"2.0"}, end
+    ending = live.deploy("2.0", "rolling", manifest={"judge": {"requests": 5}})
+    assert (ending.outcome, ending.exit) == ("reverted", Exit.VERDICT), ending.text
     assert set(live.world.up("shop", "blue")) == {"shop-r1-1", "shop-r1-2"}
 
 
