@@ -34,6 +34,7 @@ from deployer.steps import (
 from deployer.store import Entry
 
 FAN_OUT = 20  # calls to the runtime at the same time
+SERVED_SECONDS = 10.0  # for an instance to be up again beside which others are removed
 A = TypeVar("A")
 B = TypeVar("B")
 
@@ -174,12 +175,8 @@ def _remove(run: Run, step: Remove, doing: Doing) -> dict[str, Any]:
     live = run.drivers.traffic.read(run.service)
     doomed = [i for i in run.instances(step.colour, step.release) if i.index > step.keep]
     stays = [i for i in run.instances(step.colour) if i not in doomed]
-    runs = any(i.state == "running" for i in stays)  # one that has ended serves nobody
-    if doomed and not runs and not _may_empty(run, step) and _gets_users(live, step.colour, run.clock.now()):
-        raise StepFailed(
-            f"{step.colour} has users: it is not emptied of what runs",
-            "see `deploy status`; move them with `deploy rollback`",
-        )
+    if doomed and not _may_empty(run, step) and _gets_users(live, step.colour, run.clock.now()):
+        _refuse_unserved(run, step, stays, doing)
     run.fence()
     if live and live.warm and step.colour == live.candidate:
         run.write(replace(live, warm=0), doing.deadline)  # nobody goes back to what is being taken away
@@ -212,6 +209,22 @@ def _unseen(run: Run, step: Remove) -> list[str]:
     """Name what is to be removed and stands, if it still does, on a machine that gives no answer."""
     hidden = [p for p in run.store.ports(run.service) if p.host in run.lookout.silent and p.release == step.release]
     return [f"{run.service}-r{p.release}-{p.index} on {p.host}" for p in hidden if p.index > step.keep]
+
+
+def _refuse_unserved(run: Run, step: Remove, stays: Sequence[Instance], doing: Doing) -> None:
+    """Wait until the proxy finds one of those up that stay: it may have ended just now, and be started again.
+
+    Raises StepFailed when there is none.
+    """
+    names = {i.name for i in stays}
+    patience = Deadline.after(run.clock, min(SERVED_SECONDS, doing.deadline.left()))
+    while not any(is_up and s.name in names for s, is_up in run.drivers.traffic.servers(run.service, step.colour)):
+        if not names or patience.passed():
+            raise StepFailed(
+                f"{step.colour} has users: it is not emptied of what serves them",
+                "see `deploy status`; move them with `deploy rollback`",
+            )
+        run.clock.sleep(0.1)
 
 
 def _may_empty(run: Run, step: Remove) -> bool:

@@ -156,7 +156,8 @@ class Chaos:
             timeout=END_WITHIN,
             check=False,
         )
-        if done.returncode in (1, 2) or "Traceback" in done.stderr:
+        refused = command == "up" and done.returncode == 2  # to promote what is on its way back is refused as well
+        if done.returncode == 1 or refused or "Traceback" in done.stderr:
             self.tally.broken.append(f"{what}: deploy {command}: exit {done.returncode}: {done.stderr[-500:]}")
 
 
