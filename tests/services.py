@@ -83,6 +83,10 @@ def _cosign() -> str:
     return "" if shutil.which("cosign") else "cosign is not installed"
 
 
+def _sshd() -> str:
+    return "" if Path("/usr/sbin/sshd").exists() else "openssh-server is not installed"
+
+
 def _root() -> str:
     return "" if os.geteuid() == 0 else "this test must run as root"
 
@@ -102,6 +106,7 @@ CHECKS: dict[str, Callable[[], str]] = {
     "chromium": _chromium,
     "atheris": _atheris,
     "cosign": _cosign,
+    "sshd": _sshd,
     "root": _root,
     "machines": _machines,
 }

@@ -25,6 +25,7 @@ class Entry:
 COMMANDS: dict[str, Entry] = {
     "up": Entry("Deploy", "Deploy with the strategy of the manifest", "deployer.cli.deploying:up"),
     "plan": Entry("Deploy", "Show what a deploy would do, and change nothing", "deployer.cli.deploying:plan"),
+    "gitops": Entry("Deploy", "Follow a branch of a Git repository", "deployer.cli.gitops:gitops"),
     "status": Entry("Watch", "Show what is live now, read from proxy and engine", "deployer.cli.watching:status"),
     "watch": Entry("Watch", "Follow the rollout that is under way", "deployer.cli.watching:watch"),
     "history": Entry("Watch", "List the rollouts of a service", "deployer.cli.watching:history"),

@@ -60,8 +60,7 @@ def test_a_dead_deployer_leaves_users_on_a_good_release_for_no_longer_than_the_l
     assert set(report.after("over").by_version) == {"1.1"}
     assert (status["safety"]["share"], status["stable_version"]) == (3000, "1.1")
     assert "r3 (2.0) had 30 % until its lease ran out" in shop.deploy("status").stdout
-    told = shop.told("abort")
-    assert told.one("lease.over")["share"] == 3000
+    shop.deploy("abort")
     assert [e["version"] for e in shop.status()["environments"]] == ["1.1"]
 
 

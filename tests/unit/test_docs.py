@@ -93,7 +93,7 @@ def test_every_command_exists(document: Path) -> None:
         ("deploy plan NAME", ""),
         ("deploy rollback --to N", ""),
         ("deploy show 4", ""),
-        ("deploy gitops", "there is no command gitops"),
+        ("deploy serve", "there is no command serve"),
         ("deploy canary --precent 10", "--precent"),
         ("deploy status now", "too many words: ['now']"),
         ("deploy audit verify FILE --head HASH", ""),

@@ -204,7 +204,7 @@ def test_a_value_of_an_earlier_version_goes_on(bench: Bench, blue: Upstream, gre
     (worker,) = bench.master.current(within())
     path = bench.root / "maps" / "state.map"
     bench.master.run(worker, f"set map {path} shop blue,10000,0,5")
-    path.write_text(path.read_text().replace("shop blue,0,0,0,0,0,0", "shop blue,10000,0,5"))
+    path.write_text(path.read_text().replace("shop blue,0,0,0,0,0,0,0", "shop blue,10000,0,5"))
     assert bench.traffic.read("shop") == Live("blue", 10000, 0, 5)
     assert bench.traffic.spent("shop") == 0
     assert get(bench.port).who == "g1"

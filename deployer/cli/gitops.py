@@ -1,0 +1,177 @@
+"""`deploy gitops`: follow a branch, so that what is merged is what is live."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, get_args
+
+import click
+
+from deployer.cli.options import Common, common
+from deployer.cli.output import open_view
+from deployer.cli.running import signals
+from deployer.clock import SystemClock
+from deployer.errors import Detached, Exit
+from deployer.gitops import Follower, Repository, Source, State, Status
+from deployer.gitops.follower import Drift
+from deployer.manifest.text import Misspelt
+from deployer.manifest.units import seconds
+
+if TYPE_CHECKING:
+    from deployer.events import Event, Sink
+
+_SHORTEST = 1.0  # seconds between two looks
+_AS_BEFORE = ("applied", "synced")  # the deploy was told when it ended
+_LOOK = 0.5  # seconds in which a signal is seen
+
+
+def _duration(_ctx: click.Context, _param: click.Parameter, value: str) -> float:
+    """Read a time as the manifest has it. Raises BadParameter."""
+    try:
+        given = seconds(value)
+    except Misspelt as error:
+        raise click.BadParameter(str(error)) from None
+    if given < _SHORTEST:
+        raise click.BadParameter(f"{value} is less than {_SHORTEST:g}s")
+    return given
+
+
+@click.command("gitops")
+@common("destination")
+@click.argument("url")
+@click.option("--branch", default="main", show_default=True, help="The branch.")
+@click.option(
+    "-f",
+    "--file",
+    "manifests",
+    type=click.Path(path_type=Path),
+    multiple=True,
+    default=(Path("deploy.yml"),),
+    show_default="deploy.yml",
+    help="A manifest, by its path in the repository; may be given several times.",
+)
+@click.option(
+    "--every", callback=_duration, metavar="TIME", default="30s", show_default=True, help="Time between looks."
+)
+@click.option("--once", is_flag=True, help="Look once, deploy if need be, and exit as the deploy does.")
+@click.option(
+    "--keys",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Deploy only commits that are signed by a key in FILE: SSH (allowed_signers) or OpenPGP (armoured).",
+)
+@click.option(
+    "--drift",
+    type=click.Choice(get_args(Drift)),
+    default="repair",
+    show_default=True,
+    help="What becomes of a service that is no longer as its commit says.",
+)
+@click.option(
+    "--on-status", metavar="COMMAND", default="", help="Tell where a commit stands: DEPLOY_STATUS and others."
+)
+@click.option("--webhook", metavar="URL", default="", help="Tell it by a POST, signed with $DEPLOYER_WEBHOOK_SECRET.")
+def gitops(
+    common: Common,
+    url: str,
+    branch: str,
+    manifests: Sequence[Path],
+    every: float,
+    once: bool,
+    keys: Path | None,
+    drift: Drift,
+    on_status: str,
+    webhook: str,
+) -> int:
+    """Follow a branch of a Git repository: deploy what its manifests say when that has changed.
+
+    A release that was taken back or rolled back is not tried again until its manifest or image changes. A signal leaves
+    a rollout to its lease; the next start goes on with it.
+    """
+    clock = SystemClock()
+    repository = Repository(url, branch, common.state.expanduser().absolute() / "gitops", clock, os.environ)
+    status = Status(on_status, webhook, os.environ, clock)
+    sources = [Source(repository, path, common.destination or "", keys, drift) for path in manifests]
+    stop = threading.Event()
+    with _view(common) as sink, signals(stop):
+        agents = [_Agent(common, source, status, sink, stop) for source in sources]
+        if once:
+            return max(agent.once() for agent in agents)
+        return _all(agents, every, stop)
+
+
+class _Agent:
+    """Follows one manifest, and tells what is new."""
+
+    def __init__(self, common: Common, source: Source, status: Status, sink: Sink, stop: threading.Event) -> None:
+        self._common, self._source, self._status, self._sink, self._stop = common, source, status, sink, stop
+        self._told: State | None = None
+
+    def once(self) -> int:
+        """Look once; give the exit code."""
+        from deployer.wiring import open_house
+
+        try:
+            with open_house(self._common.state, self._sink, self._stop, detach=True) as house:
+                state = Follower(house, self._source, os.environ).look(self._tell)
+                self._tell(state)
+                used = house.store.rollouts(state.service) if state.service else ()
+                self._source.repository.prune([rollout.folder for rollout in used])
+        except Detached as error:
+            self._note(self._told.service if self._told else "", error.message)
+            return int(error.exit)
+        return int(state.exit)
+
+    def follow(self, every: float) -> None:
+        """Look until told to stop."""
+        while not self._stop.is_set():
+            self.once()
+            self._stop.wait(every)
+
+    def _tell(self, state: State) -> None:
+        """Tell a state that is another one than before."""
+        before, self._told = self._told, state
+        if before == state or (before and before.commit == state.commit and (before.word, state.word) == _AS_BEFORE):
+            return
+        self._note(state.service, f"{self._source.manifest}: {state.word}: {state.text}")
+        trouble = self._status.tell(state, Path.cwd()) if state.commit else ""
+        if trouble:
+            self._note(state.service, f"the status could not be told: {trouble}")
+
+    def _note(self, service: str, text: str) -> None:
+        from deployer.events import Event
+        from deployer.secret import hide
+
+        self._sink(Event("note", SystemClock().now(), service, 0, {"text": hide(text)}))
+
+
+def _all(agents: Sequence[_Agent], every: float, stop: threading.Event) -> int:
+    """Follow all manifests at once until a signal comes, or until one of them meets a bug of ours."""
+    sys.stderr.write(f"following {len(agents)} manifest{'s' if len(agents) > 1 else ''}; Ctrl-C ends it\n")
+    with ThreadPoolExecutor(len(agents), thread_name_prefix="gitops") as pool:
+        running = [pool.submit(agent.follow, every) for agent in agents]
+        while not stop.is_set() and not any(future.done() for future in running):
+            wait(running, timeout=_LOOK, return_when="FIRST_COMPLETED")
+        stop.set()
+    for future in running:
+        future.result(timeout=0)  # it is done; a bug of ours comes out here
+    return int(Exit.DONE)
+
+
+@contextmanager
+def _view(common: Common) -> Iterator[Sink]:
+    """Open a view for events of several services: lines, one at a time."""
+    mutex = threading.Lock()
+    with open_view("json" if common.output == "json" else "plain") as sink:
+
+        def one_at_a_time(event: Event) -> None:
+            with mutex:
+                sink(event)
+
+        yield one_at_a_time

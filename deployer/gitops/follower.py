@@ -1,0 +1,138 @@
+"""One manifest of a branch: look, compare, deploy; and leave alone what is pinned, frozen, held or in other hands."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from deployer import operations
+from deployer.errors import DeployError, Detached, Exit, Locked, ManifestRefused, Refused
+from deployer.gitops.repository import Commit, Repository
+from deployer.gitops.state import State, Word
+from deployer.manifest.freeze import frozen_until, local_time
+from deployer.manifest.load import Loaded, load
+from deployer.manifest.secrets import resolve_secrets
+from deployer.model import Release
+from deployer.operations import House, Request
+from deployer.operations.books import write_down
+
+Drift = Literal["repair", "tell"]
+_BAD = frozenset({"rolled-back", "failed"})
+_WORDS: dict[str, Word] = {"done": "applied", "held": "held"}
+
+
+@dataclass(frozen=True)
+class Source:
+    """What is followed: a manifest of a repository, by its path in it, and the destination laid over it ("" for none).
+
+    With `keys`, only commits that one of them signed are deployed. `drift` says what becomes of a service that is not
+    as the commit says although it once was: `repair` or `tell`.
+    """
+
+    repository: Repository
+    manifest: Path = Path("deploy.yml")
+    destination: str = ""
+    keys: Path | None = None
+    drift: Drift = "repair"
+
+
+class Follower:
+    """Brings a service to what its manifest in Git says, a look at a time; what it did is told by `House.sink`."""
+
+    def __init__(self, house: House, source: Source, environ: Mapping[str, str]) -> None:
+        self._house, self._source, self._environ = house, source, environ
+
+    def look(self, began: Callable[[State], None] = lambda _state: None) -> State:
+        """Fetch, compare, deploy if need be; give where it stands then. `began` is told of a deploy before it.
+
+        Trouble is a state; only `Detached` is raised, by a rollout that this process had to leave.
+        """
+        repository = self._source.repository
+        try:
+            commit = repository.fetch()
+        except DeployError as error:
+            return _state("failed", error)
+        try:
+            if self._source.keys:
+                repository.verify(commit, self._source.keys)
+            loaded = self._load(repository.files(commit))
+        except DeployError as error:
+            return replace(_state("refused" if isinstance(error, Refused) else "failed", error), commit=commit.name)
+        try:
+            state = self._bring(loaded, commit, began)
+        except Detached:
+            raise
+        except Locked as error:
+            state = _state("busy", error)
+        except DeployError as error:
+            state = _state("refused" if isinstance(error, Refused) else "failed", error)
+        return replace(state, service=loaded.manifest.service, commit=commit.name)
+
+    def _load(self, folder: Path) -> Loaded:
+        file = folder / self._source.manifest
+        if not file.resolve().is_relative_to(folder.resolve()):
+            raise Refused(f"{self._source.manifest} is not in the repository", "a path below its root")
+        return load(file, destination=self._source.destination, environ=self._environ)
+
+    def _bring(self, loaded: Loaded, commit: Commit, began: Callable[[State], None]) -> State:
+        service, store = loaded.manifest.service, self._house.store
+        if (unfinished := store.open_rollout(service)) is not None:
+            if unfinished.outcome:  # held or stuck: for a person
+                word: Word = "held" if unfinished.outcome == "held" else "failed"
+                return State(word, f"rollout {unfinished.number} is {unfinished.outcome}: {unfinished.text}")
+            operations.resume(self._house, service, f"commit {commit.short} waits")
+        else:
+            write_down(self._house, service)  # a rollback that was made at the proxy alone: else it would be undone
+        request = self._request(loaded, commit)
+        proposal = operations.propose(self._house, request)
+        if proposal.same:
+            return State("synced", f"{proposal.release.version} is live, as {commit.short} says")
+        if pinned := self._pinned(proposal.release):
+            return State("pinned", pinned, exit=Exit.VERDICT)
+        if until := frozen_until(loaded.manifest.freeze, local_time(self._house.clock.now())):
+            return State("frozen", f"{commit.short} waits for the end of the freeze, {until:%a %d %b %H:%M}")
+        if self._source.drift == "tell" and (drifted := self._drifted(proposal.release, commit)):
+            return State("drift", drifted, exit=Exit.CHANGES)
+        began(State("busy", f"{proposal.plan.strategy} of {proposal.release.version}", service, commit.name))
+        ending = operations.deploy(self._house, request)
+        return State(_WORDS.get(ending.outcome, "failed"), ending.text, rollout=ending.rollout, exit=ending.exit)
+
+    def _request(self, loaded: Loaded, commit: Commit) -> Request:
+        return Request(
+            loaded,
+            loaded.manifest.strategy_name,
+            {},
+            message=f"{commit.short} {commit.subject}"[:200],
+            secrets=lambda: resolve_secrets(loaded.manifest, loaded.folder, self._environ, where=loaded.where),
+        )
+
+    def _pinned(self, wanted: Release) -> str:
+        """Say why the same thing is not tried again: users were taken off it. A person may, by `deploy up`."""
+        for release in self._house.store.releases(wanted.service):
+            alike = (release.config_hash, release.manifest) == (wanted.config_hash, wanted.manifest)
+            if alike and release.standing in _BAD:
+                happened = "was rolled back" if release.standing == "rolled-back" else "was taken back"
+                return (
+                    f"{release.name} {happened}: it is not tried again until the manifest or its image changes, or a "
+                    "person deploys it (`deploy up`)"
+                )
+            if alike:
+                return ""
+        return ""
+
+    def _drifted(self, wanted: Release, commit: Commit) -> str:
+        """Say that what this commit brought is no longer so; "" for a commit that was not deployed yet."""
+        for release in self._house.store.releases(wanted.service):
+            if release.git == commit.short and release.standing == "good":
+                return (
+                    f"{wanted.service} is not as {commit.short} says: `deploy status` shows it, `deploy up` repairs it"
+                )
+        return ""
+
+
+def _state(word: Word, error: DeployError) -> State:
+    """Make an error a state; all problems of a manifest are in its text."""
+    hint = "" if isinstance(error, ManifestRefused) or not error.hint else f" → {error.hint}"
+    return State(word, f"{error.message}{hint}", exit=error.exit)

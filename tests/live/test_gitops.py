@@ -1,0 +1,169 @@
+"""`deploy gitops` on real repositories, fetched over HTTP and over SSH: a push is live, a bad push is taken back."""
+
+from __future__ import annotations
+
+import getpass
+import signal
+import subprocess
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from deployer.errors import Exit
+from tests.live.shop import Shop
+from tests.load import Load, Options
+from tests.ports import free_port
+from tests.services import require
+
+pytestmark = pytest.mark.live
+
+USERS = Options(rate=60, kinds=("fresh", "busy", "sticky"))
+
+
+class Remote:
+    """A bare repository on a server, and the work tree of whoever pushes to it: the folder of a shop."""
+
+    def __init__(self, shop: Shop) -> None:
+        self.shop, self.bare = shop, shop.folder / "served" / "shop.git"
+        self.bare.parent.mkdir()
+        (shop.folder / ".gitignore").write_text("state\nserved\n*.txt\nkeys\n")
+        self._git("init", "-q", "--bare", "-b", "main", str(self.bare))
+        self._git("init", "-q", "-b", "main", ".")
+        self._git("config", "user.email", "ann@example.com")
+        self._git("config", "user.name", "Ann")
+
+    def push(self, version: str) -> str:
+        self.shop.write(version=version)
+        self._git("add", "-A")
+        self._git("commit", "-q", "-m", f"Bring {version}")
+        self._git("push", "-q", str(self.bare), "main")
+        self._git("--git-dir", str(self.bare), "update-server-info")  # for clients that only read files
+        return self._git("rev-parse", "--short=12", "HEAD")
+
+    def _git(self, *arguments: str) -> str:
+        done = subprocess.run(
+            ["git", *arguments], cwd=self.shop.folder, check=True, capture_output=True, text=True, timeout=30
+        )
+        return done.stdout.strip()
+
+
+@pytest.fixture
+def remote(process_shop: Shop) -> Remote:
+    remote = Remote(process_shop)
+    process_shop.write(strategy={"canary": {"steps": [30], "for": "3s", "bake": "1s"}})
+    return remote
+
+
+@contextmanager
+def over_http(folder: Path) -> Iterator[str]:
+    class Quiet(SimpleHTTPRequestHandler):
+        def log_message(self, *_: object) -> None: ...
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=folder)) as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}/shop.git"
+        finally:
+            server.shutdown()
+            thread.join(10)
+
+
+@contextmanager
+def over_ssh(remote: Remote, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    keys, port = remote.shop.folder / "keys", free_port()
+    keys.mkdir()
+    for name in ("host", "user"):
+        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", keys / name], check=True, timeout=20)
+    (keys / "known_hosts").write_text(f"[127.0.0.1]:{port} {(keys / 'host.pub').read_text()}")
+    (keys / "config").write_text(
+        f"ListenAddress 127.0.0.1:{port}\nHostKey {keys}/host\nAuthorizedKeysFile {keys}/user.pub\nPidFile none\n"
+        "StrictModes no\nUsePAM no\nPasswordAuthentication no\nPermitRootLogin prohibit-password\n"
+    )
+    Path("/run/sshd").mkdir(exist_ok=True)
+    ssh = f"ssh -i {keys}/user -o UserKnownHostsFile={keys}/known_hosts -o StrictHostKeyChecking=yes -o BatchMode=yes"
+    monkeypatch.setenv("GIT_SSH_COMMAND", f"{ssh} -o ConnectionAttempts=20")
+    server = subprocess.Popen(["/usr/sbin/sshd", "-D", "-e", "-f", keys / "config"], stderr=subprocess.PIPE)
+    try:
+        yield f"ssh://{getpass.getuser()}@127.0.0.1:{port}{remote.bare}"
+    finally:
+        server.terminate()
+        server.communicate(timeout=10)
+
+
+def test_a_push_is_live_and_a_bad_one_is_taken_back_and_not_tried_again(remote: Remote) -> None:
+    """The agent runs by itself; nobody lays a hand on a rollout."""
+    shop = remote.shop
+    shop.version("2.0")
+    shop.version("3.0", {"ERR": "0.5"})
+    shop.version("3.1")
+    told = shop.folder / "told.txt"
+    tell = f"sh -c 'echo $DEPLOY_STATUS $DEPLOY_STATE >> {told}'"
+    remote.push("1.0")
+    with over_http(remote.bare.parent) as url, Load(shop.url, USERS) as load:
+        with shop.start("gitops", url, "--every", "1s", "--on-status", tell) as agent:
+            remote.push("2.0")
+            shop.wait(lambda s: s["stable_version"] == "2.0" and not s["rollout"], "the push is live")
+            before_bad = load.counters().failed
+            remote.push("3.0")
+            rows = shop.wait(lambda _: len(shop.events("history")[0]["rollouts"]) == 3, "the bad push is tried")
+            shop.wait(lambda s: not s["rollout"] and "failure pinned" in told.read_text(), "it was taken back")
+            looks = 3  # of a second each: it would be tried again by now
+            threading.Event().wait(looks)
+            newest = shop.events("history")[0]["rollouts"][0]
+            assert (newest["number"], newest["version"], newest["outcome"], newest["exit"]) == (3, "3.0", "reverted", 3)
+            remote.push("3.1")
+            shop.wait(lambda s: s["stable_version"] == "3.1" and not s["rollout"], "the mended push is live")
+            agent.send_signal(signal.SIGTERM)
+            out, err = agent.communicate(timeout=30)
+        report = load.stop()
+    assert rows
+    assert agent.returncode == 0, out + err
+    assert "r3 (3.0) was taken back: it is not tried again" in err
+    assert before_bad == 0
+    assert report.failed <= 50, "no more than the budget"
+    lines = told.read_text().splitlines()
+    assert lines.count("success applied") == 2
+    assert "failure failed" in lines
+    assert "failure pinned" in lines
+
+
+def test_over_ssh_a_look_deploys_what_is_there(remote: Remote, monkeypatch: pytest.MonkeyPatch) -> None:
+    require("sshd", "root")
+    shop = remote.shop
+    shop.version("2.0")
+    shop.write(strategy={"bluegreen": {"bake": "0s"}})
+    commit = remote.push("2.0")
+    with over_ssh(remote, monkeypatch) as url:
+        done = shop.deploy("gitops", url, "--once")
+        assert f"2.0 is live, as {commit} says" not in done.stderr
+        done = shop.deploy("gitops", url, "--once")
+        assert f"2.0 is live, as {commit} says" in done.stderr
+        shop.deploy("rollback")
+        done = shop.deploy("gitops", url, "--once", expect=Exit.VERDICT)
+        assert "was rolled back" in done.stderr
+    assert shop.status()["stable_version"] == "1.0"
+
+
+def test_an_agent_that_is_stopped_leaves_its_canary_to_the_next(remote: Remote) -> None:
+    shop = remote.shop
+    shop.version("2.0")
+    shop.write(strategy={"canary": {"steps": [{"share": 30, "for": "8s"}], "bake": "1s"}})
+    remote.push("2.0")
+    with over_http(remote.bare.parent) as url, Load(shop.url, USERS) as load:
+        with shop.start("gitops", url) as agent:
+            shop.wait(lambda s: s["share"] == 3000, "the candidate has users")
+            agent.send_signal(signal.SIGTERM)
+            _, err = agent.communicate(timeout=30)
+        assert agent.returncode == 0, err
+        assert "rollout 2 is left where it is" in err
+        assert shop.status()["stable_version"] == "1.0"
+        shop.deploy("gitops", url, "--once")
+        report = load.stop()
+    assert report.failed == 0, report.text()
+    assert shop.status()["stable_version"] == "2.0"
