@@ -12,6 +12,7 @@ from deployer import recipes
 from deployer.engine import perform, walk
 from deployer.engine.run import Hold, Run
 from deployer.engine.watching import Watching
+from deployer.model import spread
 from deployer.steps import Watch
 from deployer.store import Ask, Lock, Rollout
 from deployer.store.store import Store
@@ -101,9 +102,9 @@ def _written_and_not_read_back(run: Run, live: Any, deadline: Any) -> None:
 
 def _started_and_not_read_back(run: Run, step: Any, doing: Any) -> dict[str, Any]:
     release = run.release(step.release)
-    for index in perform.indices(step.colour, step.instances):
-        run.fence()
-        run.drivers.runtime.ensure(run.spec(release, step.colour, index), doing.deadline)
+    run.fence()
+    for index, host in spread(step.colour, step.instances, step.hosts).items():
+        run.drivers.runtime.ensure(run.spec(release, step.colour, index, host), doing.deadline)
     return {}
 
 
