@@ -81,8 +81,9 @@ def _refuse_crashed(run: Run, step: Healthy, instance: Instance, deadline: Deadl
     if run.rollout.phase == "forward":
         raise crashed(run, instance)
     if instance.state == "exited":
+        again = run.spec(run.release(step.release), step.colour, instance.index, instance.host)
         run.fence()
-        run.drivers.runtime.ensure(run.spec(run.release(step.release), step.colour, instance.index), deadline)
+        run.drivers.runtime.ensure(again, deadline)
 
 
 # -- smoke tests
