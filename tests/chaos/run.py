@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import itertools
 import random
+import signal
 import subprocess
 import sys
 import tempfile
@@ -207,6 +208,7 @@ def main() -> int:
     parser.add_argument("--plain-engine", action="store_true", help="a Docker engine with its own defaults")
     given = parser.parse_args()
     enter()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # what was started is taken down all the same
     print(f"seed {given.seed}, kind {given.kind}", flush=True)
     with tempfile.TemporaryDirectory(prefix="dpchaos", dir="/tmp") as folder:  # short: sockets lie in it
         tally = run(given, Path(folder))
