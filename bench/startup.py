@@ -1,0 +1,77 @@
+"""How long commands take that people and completion scripts wait for.
+
+    python -m bench.startup [ROUNDS]
+
+In each round every command runs once, beside a bare `python -c pass`; `deploy status` looks at one service on runtime
+`process` behind an HAProxy of our own. Printed are medians and 90th percentiles of wall and of processor time, and the
+ratio to the bare start of the same round. Results go to bench/results/startup.json.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from tests.live.shop import DEPLOY, Shop
+
+RESULTS = Path(__file__).parent / "results" / "startup.json"
+BARE = "python -c pass"
+
+
+def timed(command: Sequence[str], environment: Mapping[str, str], folder: Path) -> tuple[float, float]:
+    """Run a command; give wall and processor time in milliseconds."""
+    before, began = os.times(), time.monotonic()
+    subprocess.run(command, cwd=folder, env=dict(environment), check=True, capture_output=True)
+    wall, after = time.monotonic() - began, os.times()
+    cpu = after.children_user + after.children_system - before.children_user - before.children_system
+    return wall * 1000, cpu * 1000
+
+
+def main(rounds: int) -> None:
+    with tempfile.TemporaryDirectory(prefix="dpbench", dir="/tmp") as folder:  # short: sockets lie in it
+        shop = Shop(Path(folder), "process", None)
+        shop.program = "c"
+        asked = {
+            **shop.environment(),
+            "_DEPLOY_COMPLETE": "bash_complete",
+            "COMP_WORDS": "deploy ro",
+            "COMP_CWORD": "1",
+        }
+        commands: dict[str, tuple[list[str], dict[str, str]]] = {
+            BARE: ([sys.executable, "-c", "pass"], shop.environment()),
+            "deploy --version": ([DEPLOY, "--version"], shop.environment()),
+            "deploy --help": ([DEPLOY, "--help"], shop.environment()),
+            "completion of a word": ([DEPLOY], asked),
+            "deploy status": (shop.command("status"), shop.environment()),
+        }
+        try:
+            shop.live("1.0")
+            rows = [
+                {name: timed(command, environment, shop.folder) for name, (command, environment) in commands.items()}
+                for _ in range(rounds)
+            ]
+        finally:
+            shop.close()
+    report(rows)
+
+
+def report(rows: Sequence[Mapping[str, tuple[float, float]]]) -> None:
+    print(f"{len(rows)} rounds; milliseconds\n\n{'':24}{'wall':>8}{'90 %':>8}{'processor':>11}{'× bare python':>15}")
+    for name in rows[0]:
+        wall = sorted(row[name][0] for row in rows)
+        cpu = statistics.median(row[name][1] for row in rows)
+        ratio = statistics.median(row[name][0] / row[BARE][0] for row in rows)
+        print(f"{name:24}{statistics.median(wall):8.0f}{wall[int(len(wall) * 0.9)]:8.0f}{cpu:11.0f}{ratio:15.2f}")
+    RESULTS.parent.mkdir(exist_ok=True)
+    RESULTS.write_text(json.dumps(rows, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else 20)
