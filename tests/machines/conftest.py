@@ -17,13 +17,14 @@ from tests.services import require
 
 DEPLOY = str(Path(sys.executable).with_name("deploy"))
 WEB, EDGE = ("web1", "web2"), ("edge1", "edge2")
+HOME = "home"  # its engine is that of whoever deploys
 
 
 @pytest.fixture(scope="session")
 def machines() -> Iterator[Lab]:
-    """Give two machines with engines and two with proxies; the tests stand on the controller, which reaches them."""
+    """Give three machines with engines and two with proxies; the tests stand on the controller, which reaches them."""
     require("machines", "ansible")
-    services = {**dict.fromkeys(WEB, ("docker",)), **dict.fromkeys(EDGE, ("haproxy",))}
+    services = {**dict.fromkeys((*WEB, HOME), ("docker",)), **dict.fromkeys(EDGE, ("haproxy",))}
     with Lab(services) as made, made.entered():
         yield made
 
