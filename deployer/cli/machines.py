@@ -7,10 +7,10 @@ import os
 import re
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -24,18 +24,27 @@ from deployer.machine import Host
 from deployer.resources import builtin
 from deployer.views.data import CheckedMachine, CheckView, Finding, MachinesView, MachineView, PlayedMachine, PlayedView
 
-WEB, EDGE = "web", "edge"  # groups: machines that run instances, machines that run proxies
+if TYPE_CHECKING:
+    from deployer.hosts.checking import Examined
+
+WEB, EDGE = "web", "edge"  # groups, where no manifest names others: of machines with instances, and with proxies
 _VARIABLE = re.compile(r"(?P<name>[a-z_][a-z0-9_]*)=(?P<value>.*)", re.DOTALL | re.IGNORECASE)
 
 
 @dataclass(frozen=True)
 class Fleet:
-    """The machines that a command means, and where an `ansible.cfg` is obeyed."""
+    """The machines that a command means, and where an `ansible.cfg` is obeyed.
+
+    `web` is the pattern of machines that run instances; `on_web` and `on_edge` are the names of such ones.
+    """
 
     inventory: Path
     limit: str
     folder: Path
     machines: tuple[Host, ...]
+    web: str
+    on_web: frozenset[str]
+    on_edge: frozenset[str]
 
 
 @click.group("hosts")
@@ -51,7 +60,7 @@ def _fleet(command: Callable[..., int]) -> Callable[..., int]:
         "-i",
         "--inventory",
         type=click.Path(path_type=Path),
-        help="An inventory of Ansible's; else that of the manifest, else this machine alone.",
+        help="An inventory of Ansible's with groups web and edge; else that of the manifest, else this machine alone.",
     )
     @click.option(
         "--limit", metavar="PATTERN", default="", help="Only these: names, groups, or a pattern of Ansible's."
@@ -65,19 +74,26 @@ def _fleet(command: Callable[..., int]) -> Callable[..., int]:
 
 def _chosen(common: Common, inventory: Path | None, limit: str) -> Fleet:
     folder = common.file.absolute().parent
-    if inventory is None:
-        inventory = chosen(_of_manifest(common), folder)
+    named, web = _of_manifest(common) if inventory is None else (None, WEB)
+    source = inventory or chosen(named, folder)
     deadline = Deadline.after(SystemClock(), READ_SECONDS)
-    found = hosts(inventory, "all", deadline, limit=limit, folder=folder)
-    return Fleet(inventory.absolute(), limit, folder, found)
+    found = hosts(source, "all", deadline, limit=limit, folder=folder)
+    on_web = _members(found, WEB) if web == WEB else (h.name for h in hosts(source, web, deadline, folder=folder))
+    return Fleet(source.absolute(), limit, folder, found, web, frozenset(on_web), frozenset(_members(found, EDGE)))
 
 
-def _of_manifest(common: Common) -> str | None:
+def _members(machines: Sequence[Host], group: str) -> Iterator[str]:
+    return (machine.name for machine in machines if group in machine.groups)
+
+
+def _of_manifest(common: Common) -> tuple[str | None, str]:
+    """Give the inventory of the manifest, and the pattern of its machines that run instances."""
     if not common.file.exists():
-        return None
+        return None, WEB
     from deployer.manifest.load import load
 
-    return load(common.file, destination=common.destination or "", environ=os.environ).manifest.inventory
+    manifest = load(common.file, destination=common.destination or "", environ=os.environ).manifest
+    return manifest.inventory, manifest.machines or WEB
 
 
 @group.command("list")
@@ -106,8 +122,14 @@ def check(common: Common, fleet: Fleet, within: float) -> int:
     """
     from deployer.hosts.checking import examine
 
-    found = examine(fleet.machines, WEB, EDGE, Deadline.after(SystemClock(), within))
-    rows = tuple(
+    view = check_view(str(fleet.inventory), examine(fleet.machines, fleet.on_web, fleet.on_edge, SystemClock(), within))
+    print_result(view, common.output)
+    return int(Exit.NEEDS_PERSON if any(row.unfit for row in view.machines) else Exit.DONE)
+
+
+def check_view(inventory: str, found: Sequence[Examined]) -> CheckView:
+    """Give what was found as a result to be printed."""
+    rows = (
         CheckedMachine(
             e.host.name,
             e.host.address,
@@ -117,9 +139,7 @@ def check(common: Common, fleet: Fleet, within: float) -> int:
         )
         for e in found
     )
-    view = CheckView(str(fleet.inventory), rows)
-    print_result(view, common.output)
-    return int(Exit.NEEDS_PERSON if any(row.unfit for row in rows) else Exit.DONE)
+    return CheckView(inventory, tuple(rows))
 
 
 def _playing(command: Callable[..., int]) -> Callable[..., int]:
@@ -167,7 +187,7 @@ def _variables(_ctx: click.Context, _parameter: click.Parameter, given: tuple[st
 @group.command("setup")
 @_playing
 def setup(common: Common, fleet: Fleet, **given: Any) -> int:
-    """Prepare the machines of `web` and `edge`: Docker engine, HAProxy, a user that deploys.
+    """Prepare machines: a Docker engine where instances run, HAProxy on `edge`, a user that deploys.
 
     A second run changes nothing. The first time, connect as a user who is there and may become root: --user root.
     """
@@ -200,13 +220,15 @@ def _play(
 ) -> int:
     from deployer.hosts.rolling import machines, roll
 
-    names = [h.name for h in fleet.machines if {WEB, EDGE} & set(h.groups)]
+    names = [h.name for h in fleet.machines if h.name in fleet.on_web | fleet.on_edge]
     if not names:
-        raise Refused(f"no machine of {fleet.inventory} is in {WEB} or {EDGE}", "`deploy hosts list` shows the groups")
+        raise Refused(
+            f"no machine of {fleet.inventory} is in {fleet.web} or {EDGE}", "`deploy hosts list` shows the groups"
+        )
     if not yes:
         _ask(f"{question} {machines(names)}?")
     deadline = Deadline.after(SystemClock(), within)
-    told = {"deployer_web": WEB, "deployer_edge": EDGE, **variables, **({"ansible_user": user} if user else {})}
+    told = {"deployer_web": fleet.web, "deployer_edge": EDGE, **variables, **({"ansible_user": user} if user else {})}
     with open_lines(common.output) as sink:
 
         def tell(kind: str, **data: Any) -> None:

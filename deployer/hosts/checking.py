@@ -6,18 +6,17 @@ import json
 import os
 import shlex
 import sys
-import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from deployer import commands
-from deployer.clock import Deadline
+from deployer.clock import Clock, Deadline
 from deployer.machine import Host
 
-FAN_OUT = 32
+FAN_OUT = 256  # an inventory of more machines waits for the first of them
 _MOST = 1 << 16  # bytes of an answer
 _PROBE = Path(__file__).with_name("probe.py")
 _SKEW = 1.0  # seconds; a lease is 30 s by default, and the proxy ends it by its own clock
@@ -46,32 +45,37 @@ class Examined:
     seconds: float
 
 
-def examine(hosts: Sequence[Host], web: str, edge: str, deadline: Deadline) -> tuple[Examined, ...]:
-    """Ask all machines, in their order; `web` and `edge` are the groups that must have an engine and a proxy."""
+def examine(
+    hosts: Sequence[Host], web: Collection[str], edge: Collection[str], clock: Clock, seconds: float
+) -> tuple[Examined, ...]:
+    """Ask all machines, and give them in their order; each has so many seconds to answer.
+
+    `web` and `edge` are the names of those that must have an engine, and a proxy.
+    """
 
     def one(host: Host) -> Examined:
-        began = time.monotonic()
-        traits = tuple(_traits(host, host.groups, web, edge, deadline))
-        return Examined(host, traits, time.monotonic() - began)
+        began = clock.monotonic()
+        traits = tuple(_traits(host, web, edge, Deadline.after(clock, seconds)))
+        return Examined(host, traits, clock.monotonic() - began)
 
     with ThreadPoolExecutor(max_workers=min(FAN_OUT, len(hosts) or 1)) as pool:
         return tuple(pool.map(one, hosts))
 
 
-def _traits(host: Host, groups: Sequence[str], web: str, edge: str, deadline: Deadline) -> Iterator[Trait]:
-    before = time.time()
+def _traits(host: Host, web: Collection[str], edge: Collection[str], deadline: Deadline) -> Iterator[Trait]:
+    before = deadline.clock.now()
     try:
         told = _ask(host, deadline)
     except commands.CommandFailed as failed:
         yield _unreached(host, failed)
         return
-    after = time.time()
+    after = deadline.clock.now()
     yield Trait("ok", "system", f"{told['system']}, Python {told['python']}")
     if told["reboot"]:
         yield Trait("warn", "system", "an update waits for a reboot", f"deploy hosts update --limit {host.name}")
-    if web in groups:
+    if host.name in web:
         yield _engine(told["engine"], host)
-    if edge in groups:
+    if host.name in edge:
         yield _proxy(told["proxy"], host)
     yield _disk(told["disk"])
     yield _clock(float(told["now"]), before, after)

@@ -233,6 +233,13 @@ class Manifest(Model):
         """Name of the strategy that `deploy up` uses."""
         return self.strategy if isinstance(self.strategy, str) else next(iter(self.strategy))
 
+    @property
+    def machines(self) -> str:
+        """Pattern of Ansible's for the machines that run instances, the twin's included; empty for this machine."""
+        if self.hosts == "local":
+            return ""
+        return f"{self.hosts}:{self.twin.hosts}" if self.twin else self.hosts
+
     def strategy_options(self, name: str) -> dict[str, Any]:
         """Options the manifest gives to the strategy `name`; empty when it configures another one."""
         return dict(self.strategy.get(name, {})) if isinstance(self.strategy, dict) else {}

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import shlex
+import signal
+import subprocess
+import textwrap
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.documents import REPOSITORY
 from tests.lab.machines import Lab
-from tests.machines.conftest import deploy, deploy_json
+from tests.machines.conftest import DEPLOY, deploy, deploy_json
 
 pytestmark = pytest.mark.live
 
@@ -30,6 +35,18 @@ def test_list_shows_the_machines_of_the_manifests_inventory(lab: Lab, inventory:
         ["edge2", lab["edge2"].address, f"root@{lab['edge2'].address}", "edge"],
     ]
     assert [(m["name"], m["groups"]) for m in limited["machines"]] == [("web2", ["web"])]
+
+
+def test_the_groups_of_the_manifest_are_those_that_need_an_engine(lab: Lab, inventory: Path) -> None:
+    folder = inventory.parent
+    hosts = inventory / "hosts"
+    hosts.write_text(hosts.read_text().replace("[web]", "[shop_blue]\nweb1\n[shop_green]\nweb2\n[any]"))
+    lines = ("service: shop", "image: shop:1", "port: 8080", "inventory: inventory", "hosts: shop_blue")
+    (folder / "deploy.yml").write_text("\n".join((*lines, "twin: {hosts: shop_green}", "")))
+
+    found = deploy_json(folder, "hosts", "check", "--limit", "any")
+
+    assert [{what for what, _ in findings(row, "ok")} >= {"engine"} for row in found["machines"]] == [True, True]
 
 
 def test_check_tells_the_versions_of_machines_that_are_fit(lab: Lab, inventory: Path, tmp_path: Path) -> None:
@@ -109,3 +126,59 @@ def test_a_limit_that_means_nothing_is_refused(lab: Lab, inventory: Path, tmp_pa
 
     assert "has no group or machine wbe1" in said
     assert "did you mean web1" in said
+
+
+def test_an_interrupted_setup_leaves_nothing_running(lab: Lab, inventory: Path, tmp_path: Path) -> None:
+    command = [DEPLOY, "hosts", "setup", "-i", str(inventory), "--limit", "web1", "--yes"]
+    with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True) as setup:
+        assert setup.stderr is not None
+        assert "Ask what it is" in setup.stderr.readline()
+        assert running(inventory)
+
+        setup.send_signal(signal.SIGINT)
+
+        assert "interrupted" in setup.stderr.read()
+        assert setup.wait(30) == 6
+    assert running(inventory) == []
+
+
+def running(inventory: Path) -> list[str]:
+    """Give the command lines of Ansible's that name the inventory."""
+    found = []
+    for file in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            words = file.read_bytes().decode(errors="replace").split("\0")
+        except OSError:
+            continue  # it has ended
+        if any(word.endswith("ansible-playbook") for word in words) and str(inventory) in words:
+            found.append(" ".join(words))
+    return found
+
+
+def test_the_commands_of_the_page_work_with_the_inventory_of_the_page(lab: Lab, tmp_path: Path) -> None:
+    page = (REPOSITORY / "docs" / "machines.md").read_text()
+    block = page.partition("    # inventories/production/hosts.yml\n")[2].partition("\n\n")[0]
+    folder = tmp_path / "inventories" / "production"
+    folder.mkdir(parents=True)
+    (folder / "hosts.yml").write_text(textwrap.dedent(block))
+    (tmp_path / "deploy.yml").write_text(
+        "service: shop\nimage: shop:1\nport: 8080\ninventory: inventories/production\n"
+    )
+    key = f"ansible_ssh_private_key_file: {lab.key}\nansible_ssh_common_args: {lab.ssh_args}\n"
+    for name in ("web1", "web2", "edge1"):
+        variables = folder / "host_vars" / f"{name}.example.com.yml"
+        variables.parent.mkdir(exist_ok=True)
+        variables.write_text(f"ansible_host: {lab[name].address}\n{key}")
+    commands = page.partition("## From bare to fit\n")[2].partition("\n## ")[0].splitlines()
+    asked = [shlex.split(line, comments=True)[1:] for line in commands if line.startswith("    deploy ")]
+    assert [" ".join(words) for words in asked] == [
+        "hosts list",
+        "hosts check",
+        "hosts setup --user root",
+        "hosts check",
+    ]
+
+    assert "deploy@" in deploy(tmp_path, *asked[0]).stdout
+    assert "setup --user root" in deploy(tmp_path, *asked[1], expect=8).stdout
+    deploy(tmp_path, *asked[2], "--yes")
+    assert "3 machines, all fit" in deploy(tmp_path, *asked[3]).stdout

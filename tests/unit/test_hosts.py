@@ -23,6 +23,7 @@ from deployer.hosts.surroundings import MARK, program, surroundings
 from deployer.hosts.variables import dump, twin, variables
 from deployer.hosts.workspace import fill, forget_secrets, workspace
 from deployer.manifest.models import Manifest
+from deployer.manifest.sections import Twin
 from deployer.model import Environment, Instance, Release
 
 MANIFEST = Manifest.model_validate({"service": "shop", "image": "shop", "port": 8080})
@@ -68,6 +69,13 @@ def test_variables_name_the_release_and_its_instances() -> None:
         ],
         "deployer_playbooks": "/opt/playbooks",
     }
+
+
+def test_variables_name_the_machines_of_an_inventory() -> None:
+    manifest = MANIFEST.model_copy(update={"hosts": "blue", "twin": Twin(hosts="green")})
+    release = Release("shop", 42, "2.0", "shop:2.0", "sha256:abc", manifest, "hash")
+
+    assert variables(release, None, {}, Path("/x"))["deployer_web"] == "blue:green"
 
 
 def test_extra_variables_cannot_replace_ours() -> None:

@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import ast
 import json
+import os
 import sys
+import textwrap
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from deployer import commands
-from deployer.clock import Deadline, SystemClock
+from deployer.cli.machines import check_view
+from deployer.clock import SystemClock
 from deployer.hosts import checking
 from deployer.hosts.checking import Trait, examine
 from deployer.machine import Host
+from deployer.views import tables
+from tests.documents import REPOSITORY
 
+WEB, EDGE = ("web1", "web2"), ("web1",)
 HOST = Host("web1", "web1", "ssh", "10.0.0.1", 2222, "deploy", groups=("edge", "web"))
 FIT: dict[str, Any] = {
     "python": "3.13.5",
@@ -35,7 +41,7 @@ def traits(monkeypatch: pytest.MonkeyPatch, host: Host = HOST, skew: float = 0, 
         return commands.Printed(json.dumps({**FIT, "now": clock.now() + skew, **told}).encode(), b"")
 
     monkeypatch.setattr(checking.commands, "run", run)
-    (found,) = examine([host], "web", "edge", Deadline.after(clock, 5))
+    (found,) = examine([host], WEB, EDGE, clock, 5)
     return {trait.what: trait for trait in found.traits}
 
 
@@ -104,7 +110,7 @@ def test_what_ssh_says_is_said_with_its_remedy(
 
     monkeypatch.setattr(checking.commands, "run", fail)
 
-    (found,) = examine([HOST], "web", "edge", Deadline.after(SystemClock(), 5))
+    (found,) = examine([HOST], WEB, EDGE, SystemClock(), 5)
 
     (trait,) = found.traits
     assert (trait.level, trait.what, trait.text) == ("bad", "reach", text)
@@ -114,7 +120,7 @@ def test_what_ssh_says_is_said_with_its_remedy(
 def test_what_a_login_script_prints_is_no_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(checking.commands, "run", lambda *_, **__: commands.Printed(b"Welcome!\n", b""))
 
-    (found,) = examine([HOST], "web", "edge", Deadline.after(SystemClock(), 5))
+    (found,) = examine([HOST], WEB, EDGE, SystemClock(), 5)
 
     assert "login script" in found.traits[0].remedy
 
@@ -122,7 +128,7 @@ def test_what_a_login_script_prints_is_no_answer(monkeypatch: pytest.MonkeyPatch
 def test_this_machine_is_asked_without_ssh() -> None:
     local = Host("here", "127.0.0.1", "local", "here")
 
-    (found,) = examine([local], "web", "edge", Deadline.after(SystemClock(), 30))
+    (found,) = examine([local], WEB, EDGE, SystemClock(), 30)
 
     assert f"Python {sys.version.split()[0]}" in found.traits[0].text
     assert {trait.what for trait in found.traits} >= {"system", "disk", "clock"}
@@ -132,3 +138,36 @@ def test_the_probe_needs_no_newer_python_than_it_says() -> None:
     text = Path(checking.__file__).with_name("probe.py").read_text()
 
     ast.parse(text, feature_version=(3, 7))
+
+
+def test_a_hundred_machines_that_hang_cost_the_time_of_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ssh = tmp_path / "ssh"
+    ssh.write_text("#!/bin/sh\nexec sleep 60\n")
+    ssh.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    many = [Host(f"web{n}", f"web{n}", "ssh", f"web{n}") for n in range(100)]
+
+    found = examine(many, WEB, EDGE, SystemClock(), 2)
+
+    assert [examined.host for examined in found] == many
+    assert {examined.traits[0].text for examined in found} == {"it does not answer in time"}
+    assert max(examined.seconds for examined in found) < 2 + 8  # on a busy machine
+
+
+def test_the_page_shows_what_a_check_prints(monkeypatch: pytest.MonkeyPatch) -> None:
+    def run(line: list[str], *_: Any, **__: Any) -> commands.Printed:
+        if "web2.example.com" in line:
+            raise commands.CommandFailed(
+                "ssh: connect to host web2.example.com port 22: Connection timed out", code=255
+            )
+        fit = {**FIT, "system": "Debian GNU/Linux 13 (trixie)", "engine": {"version": "26.1.5+dfsg1"}}
+        disk = {"free": int(39.0 * (1 << 30)), "size": int(39.3 * (1 << 30))}
+        return commands.Printed(json.dumps({**fit, "disk": disk, "now": SystemClock().now()}).encode(), b"")
+
+    monkeypatch.setattr(checking.commands, "run", run)
+    hosts = [Host(n, n, "ssh", f"{n}.example.com", user="deploy", groups=("web",)) for n in ("web1", "web2")]
+
+    printed = tables.render(check_view("inventory", examine(hosts, WEB, (), SystemClock(), 5)), 0)
+
+    page = (REPOSITORY / "docs" / "machines.md").read_text()
+    assert textwrap.indent(printed, "    ") in page
