@@ -28,6 +28,7 @@ class Latest:
         self.broken: OSError | None = None
         self._path, self._clock = path, clock
         self._next = 0.0
+        self._others = False  # the file is another process's
 
     def keep(self, sample: Mapping[str, Any]) -> None:
         """Write the fields of a sample, unless the one before was written just now."""
@@ -41,8 +42,14 @@ class Latest:
         except OSError as error:
             self.broken = error
 
+    def drop(self) -> None:
+        """Leave the file as it is: it is another process's by now."""
+        self._others = True
+
     def remove(self) -> None:
         """Leave nothing: there is no latest look any more."""
+        if self._others:
+            return
         try:
             self._path.unlink(missing_ok=True)
         except OSError as error:

@@ -135,6 +135,11 @@ class Recorder:
         self._rest()
         self._end()
 
+    def drop(self) -> None:
+        """Close the file as it is: it is another process's by now."""
+        self._idle = []
+        self._end()
+
     def _rest(self) -> None:
         if self._idle:
             idle, self._idle = self._idle, []

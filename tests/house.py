@@ -13,6 +13,7 @@ from deployer.manifest.load import Loaded
 from deployer.manifest.models import Manifest
 from deployer.model import Live
 from deployer.operations import Ending, House, Request, Survey
+from deployer.operations.driving import locked
 from deployer.store import Store
 from deployer.store.rebuilding import rebuilding
 from deployer.store.vault import Vault
@@ -72,6 +73,11 @@ class Scene:
 
     def deploy(self, version: str, strategy: str = "bluegreen", **more: Any) -> Ending:
         return operations.deploy(self.house, request(version, strategy, REPOSITORY, **more))
+
+    def port(self, release: int, index: int) -> int:
+        """Have the port of an instance handed out."""
+        with locked(self.house, "shop", "test") as lock:
+            return self.house.store.port(lock, release, index, self.house.ports, lambda _port: True).number
 
     @property
     def live(self) -> Live:

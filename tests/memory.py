@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 
 from deployer import carried
@@ -12,7 +12,7 @@ from deployer.clock import Deadline
 from deployer.drivers.ports import Drivers, Fault, Found, Image, Side
 from deployer.engine import Run
 from deployer.engine.pulse import beat
-from deployer.errors import DeadlinePassed, DriverFailed, MachinesSilent, Refused, StepFailed, TakenBack
+from deployer.errors import DeadlinePassed, DriverFailed, LockLost, MachinesSilent, Refused, StepFailed, TakenBack
 from deployer.events import Tell
 from deployer.manifest.models import Manifest, Metric
 from deployer.model import (
@@ -66,7 +66,7 @@ class FakeClock:
 
 
 class PaperPulse:
-    """The pulse of a deployer whose time passes on paper: it beats while somebody sleeps."""
+    """Pulse and heart of a deployer whose time passes on paper: they beat while somebody sleeps."""
 
     def __init__(self, run: Run) -> None:
         self.run = run
@@ -76,6 +76,8 @@ class PaperPulse:
             self.run.clock.beat = self._beat
 
     def _beat(self) -> None:
+        with suppress(LockLost):
+            self.run.store.locks.renew(self.run.lock)
         # The real one is a thread of its own, which waits while the engine writes to the proxy.
         if not self.run.traffic_mutex._is_owned():  # type: ignore[attr-defined]
             beat(self.run)

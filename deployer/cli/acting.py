@@ -67,8 +67,15 @@ def release_lock(common: Common) -> int:
         name = service_of(common, opened)
         held = opened.store.locks.break_(name, common.message)
         if held is None:
-            raise Refused(f"nobody holds the lock of {name}", "`deploy status` shows what is live")
-    sys.stdout.write(f"the lock of {name} was taken from {held.owner} (pid {held.pid}): {common.message}\n")
+            raise Refused(f"nobody alive holds the lock of {name}", "`deploy status` shows what is live")
+        busy = opened.store.locks.is_changing(held)
+    sys.stdout.write(
+        f"the lock of {name} was taken from {held.owner} ({held.where}), {held.purpose}: {common.message}\n"
+    )
+    if busy:
+        sys.stdout.write(
+            f"it is in the middle of a change: nobody else gets the lock before that is over; {held.how_to_end()}\n"
+        )
     return int(Exit.DONE)
 
 

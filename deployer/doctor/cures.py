@@ -9,13 +9,13 @@ from deployer.adoption import Seen, read_records, recover
 from deployer.clock import Deadline
 from deployer.doctor.difference import Cure
 from deployer.doctor.sight import Sight, wanted
-from deployer.drivers.ports import Found, standing
+from deployer.drivers.ports import Drivers, Found, standing
 from deployer.emergency import record as notes
 from deployer.errors import DriverFailed, LockLost, MachinesSilent, StepFailed
 from deployer.model import Colour, Environment, Instance, InstanceSpec, Live, Place, Server, join
 from deployer.operations import House
 from deployer.operations.books import record_rollback
-from deployer.operations.driving import port_usable
+from deployer.operations.driving import hands, port_usable
 from deployer.store import Lock
 from deployer.store.upkeep import catch_up, last_rollout
 
@@ -28,21 +28,21 @@ def refill(house: House, sight: Sight, place: Place) -> Cure:
     environment = sight.environments[place]
 
     def do(lock: Lock | None) -> None:
+        own = _held(lock)
+        drivers = hands(house, own, sight.drivers)
         release = sight.releases[environment.release]
         secrets = house.vault.load(release.service, release.number, frozenset(release.manifest.secrets))
         rollout = max(i.rollout for i in environment.instances)
         for index, host in wanted(release, place).items():
             if host in sight.silent:
                 continue
-            _fence(house, lock)
-            port = house.store.port(release.service, release.number, index, house.ports, port_usable, host)
+            port = house.store.port(own, release.number, index, house.ports, port_usable, host)
             address = join(release.address(port.host), port.number)
             spec = InstanceSpec(release, place, index, rollout, address, secrets, port.host)
-            sight.drivers.runtime.ensure(spec, Deadline.after(house.clock, START_SECONDS))
+            drivers.runtime.ensure(spec, Deadline.after(house.clock, START_SECONDS))
         instances = _standing(sight, environment)
         _await_healthy(house, sight, environment, instances)
-        _fence(house, lock)
-        _attach(house, sight, place, instances)
+        _attach(house, drivers, place, instances)
 
     return Cure(f"start what is missing of r{environment.release} ({place})", do)
 
@@ -52,8 +52,7 @@ def attach(house: House, sight: Sight, place: Place) -> Cure:
     environment = sight.environments[place]
 
     def do(lock: Lock | None) -> None:
-        _fence(house, lock)
-        _attach(house, sight, place, _standing(sight, environment))
+        _attach(house, hands(house, _held(lock), sight.drivers), place, _standing(sight, environment))
 
     return Cure(f"let the proxy know r{environment.release} ({place})", do)
 
@@ -62,17 +61,16 @@ def configure(house: House, sight: Sight, number: int, place: Colour) -> Cure:
     """Let the proxy know a service that it has forgotten, with all users on the environment in a place."""
 
     def do(lock: Lock | None) -> None:
-        release = sight.releases[number]
+        drivers, release = hands(house, _held(lock), sight.drivers), sight.releases[number]
         for there, environment in sight.environments.items():
             if environment.release in sight.releases and there != "baseline":
-                _fence(house, lock)
-                sight.drivers.traffic.configure(sight.releases[environment.release], there, _soon(house))
-                _attach(house, sight, there, _standing(sight, environment))
-        sight.drivers.traffic.configure(release, None, _soon(house))
-        live = sight.drivers.traffic.read(sight.service)
+                drivers.traffic.configure(sight.releases[environment.release], there, _soon(house))
+                _attach(house, drivers, there, _standing(sight, environment))
+        drivers.traffic.configure(release, None, _soon(house))
+        live = drivers.traffic.read(sight.service)
         if live is None or (live.stable != place and not live.share):
             everyone = Live(stable=place, rollout=last_rollout(house.store))
-            sight.drivers.traffic.steer(sight.service, everyone, _soon(house))
+            drivers.traffic.steer(sight.service, everyone, _soon(house))
 
     return Cure(f"let the proxy know {sight.service} again, all users on r{number} ({place})", do)
 
@@ -82,23 +80,23 @@ def remove(house: House, sight: Sight, place: Place, instances: Iterable[Instanc
     doomed = tuple(instances)
 
     def do(lock: Lock | None) -> None:
+        own = _held(lock)
+        drivers = hands(house, own, sight.drivers)
         if sight.live and place == sight.live.candidate:
-            _no_way_back(house, sight, lock)
+            _no_way_back(house, sight, own)
         known = [i.name for i in doomed if i.name in sight.servers[place]]
         if known:
-            _fence(house, lock)
-            sight.drivers.traffic.drain(sight.service, place, known, _soon(house))
+            drivers.traffic.drain(sight.service, place, known, _soon(house))
         for instance in doomed:
-            _fence(house, lock)
             release = sight.releases.get(instance.release)
             grace = release.manifest.stop.grace if release else 10.0
-            sight.drivers.runtime.remove(instance, grace, Deadline.after(house.clock, grace + PROXY_SECONDS))
+            drivers.runtime.remove(instance, grace, Deadline.after(house.clock, grace + PROXY_SECONDS))
         if known:
-            sight.drivers.traffic.detach(sight.service, place, known, _soon(house))
+            drivers.traffic.detach(sight.service, place, known, _soon(house))
         for instance in doomed:
-            house.store.free_port(sight.service, instance.release, instance.index)
-        if lock and place == sight.record.warm_colour and {i.release for i in doomed} == {sight.record.warm}:
-            house.store.clear_warm(lock)
+            house.store.free_port(own, instance.release, instance.index)
+        if place == sight.record.warm_colour and {i.release for i in doomed} == {sight.record.warm}:
+            house.store.clear_warm(own)
 
     return Cure(f"remove {what}", do)
 
@@ -107,9 +105,9 @@ def forget_warm(house: House, sight: Sight, number: int) -> Cure:
     """Forget a warm environment of which nothing stands."""
 
     def do(lock: Lock | None) -> None:
-        _no_way_back(house, sight, lock)
-        if lock:
-            house.store.clear_warm(lock)
+        own = _held(lock)
+        _no_way_back(house, sight, own)
+        house.store.clear_warm(own)
 
     return Cure(f"forget that r{number} is warm", do)
 
@@ -118,9 +116,9 @@ def detach(house: House, sight: Sight, place: Place, names: tuple[str, ...]) -> 
     """Let the proxy forget servers of which no instance stands."""
 
     def do(lock: Lock | None) -> None:
-        _fence(house, lock)
-        sight.drivers.traffic.drain(sight.service, place, names, _soon(house))
-        sight.drivers.traffic.detach(sight.service, place, names, _soon(house))
+        drivers = hands(house, _held(lock), sight.drivers)
+        drivers.traffic.drain(sight.service, place, names, _soon(house))
+        drivers.traffic.detach(sight.service, place, names, _soon(house))
 
     return Cure(f"let the proxy forget {', '.join(names)} ({place})", do)
 
@@ -129,9 +127,8 @@ def to_stable(house: House, sight: Sight, live: Live) -> Cure:
     """Give all users the stable environment."""
 
     def do(lock: Lock | None) -> None:
-        _fence(house, lock)
         everyone = Live(stable=live.stable, rollout=live.rollout)
-        sight.drivers.traffic.steer(sight.service, everyone, _soon(house))
+        hands(house, _held(lock), sight.drivers).traffic.steer(sight.service, everyone, _soon(house))
 
     return Cure(f"give all users the stable environment ({live.stable})", do, urgent=True)
 
@@ -140,18 +137,17 @@ def mend(house: House, sight: Sight) -> Cure:
     """Make the proxy and its files agree."""
 
     def do(lock: Lock | None) -> None:
-        _fence(house, lock)
-        sight.drivers.traffic.mend(sight.service, _soon(house))
+        hands(house, _held(lock), sight.drivers).traffic.mend(sight.service, _soon(house))
 
     return Cure("make the proxy and its files agree", do)
 
 
-def free_ports(house: House, sight: Sight, held: tuple[tuple[int, int], ...]) -> Cure:
+def free_ports(house: House, held: tuple[tuple[int, int], ...]) -> Cure:
     """Give back ports of instances (release, index) that are gone."""
 
-    def do(_lock: Lock | None) -> None:
+    def do(lock: Lock | None) -> None:
         for release, index in held:
-            house.store.free_port(sight.service, release, index)
+            house.store.free_port(_held(lock), release, index)
 
     return Cure("give the ports back", do)
 
@@ -160,9 +156,7 @@ def write_down(house: House, sight: Sight) -> Cure:
     """Record a rollback whose users were moved at the proxy: what the emergency left to do is done with it."""
 
     def do(lock: Lock | None) -> None:
-        if lock is None:
-            raise LockLost("the records of a service are only changed under its lock")
-        ending = record_rollback(house, lock, sight.drivers, sight.service)
+        ending = record_rollback(house, _held(lock), sight.drivers, sight.service)
         if ending is not None and ending.exit:
             raise StepFailed(ending.text, "`deploy status`")
 
@@ -182,8 +176,6 @@ def record(house: House, sight: Sight) -> Cure:
     """Record what is so: from what the instances carry and the proxy does."""
 
     def do(lock: Lock | None) -> None:
-        if lock is None:
-            raise LockLost("the records of a service are only changed under its lock")
         mine = {i.runtime_id for i in sight.instances}
         found = [f for f in _census(sight) if f.instance.runtime_id in mine]
         carried, lost = read_records(found)
@@ -191,7 +183,7 @@ def record(house: House, sight: Sight) -> Cure:
         seen = Seen(sight.service, sight.instances, known, lost, sight.live, house.vault.kept(sight.service))
         records = recover(seen, house.clock.now()).records
         last = max((i.rollout for i in sight.instances), default=0)
-        catch_up(house.store, lock, records, max(last, sight.live.rollout if sight.live else 0))
+        catch_up(house.store, _held(lock), records, max(last, sight.live.rollout if sight.live else 0))
 
     return Cure("record what is so", do)
 
@@ -210,16 +202,18 @@ def _soon(house: House) -> Deadline:
     return Deadline.after(house.clock, PROXY_SECONDS)
 
 
-def _no_way_back(house: House, sight: Sight, lock: Lock | None) -> None:
+def _no_way_back(house: House, sight: Sight, lock: Lock) -> None:
     """Let nobody go back, by one write, to what is being taken away."""
     if sight.live and sight.live.warm:
-        _fence(house, lock)
-        sight.drivers.traffic.steer(sight.service, replace(sight.live, warm=0), _soon(house))
+        traffic = hands(house, lock, sight.drivers).traffic
+        traffic.steer(sight.service, replace(sight.live, warm=0), _soon(house))
 
 
-def _fence(house: House, lock: Lock | None) -> None:
-    if lock:
-        house.store.locks.verify(lock)
+def _held(lock: Lock | None) -> Lock:
+    """Give the lock of the service, without which nothing of it is changed."""
+    if lock is None:
+        raise LockLost("a service is only changed under its lock")
+    return lock
 
 
 def _standing(sight: Sight, environment: Environment) -> tuple[Instance, ...]:
@@ -231,11 +225,11 @@ def _standing(sight: Sight, environment: Environment) -> tuple[Instance, ...]:
     )
 
 
-def _attach(house: House, sight: Sight, place: Place, instances: tuple[Instance, ...]) -> None:
+def _attach(house: House, drivers: Drivers, place: Place, instances: tuple[Instance, ...]) -> None:
     servers = [Server(i.name, i.address) for i in instances if i.state == "running"]
     if not servers:
         raise DriverFailed(f"nothing in {place} runs", "`deploy logs`")
-    sight.drivers.traffic.attach(sight.service, place, servers, _soon(house))
+    drivers.traffic.attach(instances[0].service, place, servers, _soon(house))
 
 
 def _await_healthy(house: House, sight: Sight, environment: Environment, instances: tuple[Instance, ...]) -> None:

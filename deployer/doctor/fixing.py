@@ -69,7 +69,7 @@ def _carry_out(
     if still:
         return replace(finding, level="bad", text=f"{difference.text}; it is still so after: {difference.cure.text}")
     house.store.record(
-        Deed("fix", difference.what if lock else "", detail=difference.text, reason=difference.cure.text)
+        Deed("fix", difference.what if lock else "", detail=difference.text, reason=difference.cure.text), lock
     )
     return replace(finding, level="fixed", remedy="")
 

@@ -269,7 +269,7 @@ def _ports(house: House, sight: Sight) -> Iterator[Difference]:
     if free and sight.settled:
         numbers = ", ".join(str(p.number) for p in sight.ports if (p.release, p.index) in free)
         text = f"ports are held for instances that are gone: {numbers}"
-        yield Difference("warn", sight.service, text, "", cures.free_ports(house, sight, free))
+        yield Difference("warn", sight.service, text, "", cures.free_ports(house, free))
 
 
 def _silent(_house: House, sight: Sight) -> Iterator[Difference]:

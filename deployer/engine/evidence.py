@@ -55,6 +55,11 @@ class Evidence:
             self.tell_shield()
         return sample, self.verdicts.observe(sample, at)
 
+    def stand_down(self) -> None:
+        """Write nothing more: another process drives the rollout, and has files of its own under these names."""
+        self.recorder.drop()
+        self.latest.drop()
+
     def show(self, **sample: Any) -> None:
         """Tell a sample, and keep it for those who watch from another process."""
         self.tell("sample", **sample)

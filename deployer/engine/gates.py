@@ -82,7 +82,6 @@ def _refuse_crashed(run: Run, step: Healthy, instance: Instance, deadline: Deadl
         raise crashed(run, instance)
     if instance.state == "exited":
         again = run.spec(run.release(step.release), step.colour, instance.index, instance.host)
-        run.fence()
         run.drivers.runtime.ensure(again, deadline)
 
 

@@ -102,7 +102,6 @@ def _start(run: Run, step: Start, doing: Doing) -> dict[str, Any]:
     release = run.release(step.release)
     places = spread(step.colour, step.instances, step.hosts)
     specs = [run.spec(release, step.colour, index, host) for index, host in places.items()]
-    run.fence()
     _fan_out(lambda spec: _where_it_answers(run, lambda: run.drivers.runtime.ensure(spec, doing.deadline)), specs)
     there = {i.name: i for i in run.whole(step.colour, step.release)}
     missing = [s.name for s in specs if s.name not in there and s.host not in run.lookout.silent]
@@ -127,7 +126,6 @@ def _play(run: Run, step: Play, doing: Doing) -> dict[str, Any]:
     environment = run.environment(step.colour, step.release) if step.when != "before" else None
     if step.when == "update":
         run.whole(step.colour, step.release)
-    run.fence()
     extra = {"deployer_when": step.when, "deployer_rollout": str(run.rollout.number)}
     run.drivers.playbooks.play(release, environment, step.playbooks, extra, doing.deadline, run.tell)
     return {"playbooks": list(step.playbooks)}
@@ -138,7 +136,6 @@ def _attach(run: Run, step: Attach, doing: Doing) -> dict[str, Any]:
     servers = [Server(i.name, i.address) for i in look(step.colour, step.release)]
     if not servers:
         raise StepFailed(f"r{step.release} ({step.colour}) has no instance to attach", "see `deploy logs`")
-    run.fence()
     run.drivers.traffic.configure(run.release(step.release), step.colour, doing.deadline)
     run.drivers.traffic.attach(run.service, step.colour, servers, doing.deadline)
     up = {server for server, is_up in run.drivers.traffic.servers(run.service, step.colour) if is_up}
@@ -156,7 +153,6 @@ def _approve(run: Run, step: Approve) -> dict[str, Any]:
 
 
 def _promote(run: Run, step: Promote, doing: Doing) -> dict[str, Any]:
-    run.fence()
     live = Live(stable=step.colour, rollout=run.rollout.number, warm=run.warm_after(step.release))
     run.write(live, doing.deadline)
     # Routes, certificates and time-outs of the entry follow the users, after them: the way back needs no reload.
@@ -177,14 +173,12 @@ def _remove(run: Run, step: Remove, doing: Doing) -> dict[str, Any]:
     stays = [i for i in run.instances(step.colour) if i not in doomed]
     if doomed and not _may_empty(run, step) and _gets_users(live, step.colour, run.clock.now()):
         _refuse_unserved(run, step, stays, doing)
-    run.fence()
     if live and live.warm and step.colour == live.candidate:
         run.write(replace(live, warm=0), doing.deadline)  # nobody goes back to what is being taken away
     if not stays and run.store.service(run.service).warm_colour == step.colour:
         run.store.clear_warm(run.lock)  # before the first of them goes: half of an environment is none to go back to
     leaving = _leaving(run, step, stays) if live else []
     cut = _drain(run, step, leaving, doing)
-    run.fence()
     # Signalled while the proxy still holds its connections: an application can then say goodbye on what is open, such
     # as a WebSocket. The proxy forgets the address before anybody else may get it.
     ends = [(i, run.release(i.release).manifest.stop.grace) for i in doomed]
@@ -266,7 +260,7 @@ def _drain(run: Run, step: Remove, names: Sequence[str], doing: Doing) -> int:
 
 def _tidy(run: Run, doing: Doing) -> None:
     left = run.lookout.standing().instances
-    run.store.free_ports(run.service, {(i.release, i.index) for i in left}, run.lookout.silent)
+    run.store.free_ports(run.lock, {(i.release, i.index) for i in left}, run.lookout.silent)
     if not left and not run.store.service(run.service).stable and run.drivers.traffic.read(run.service):
         run.drivers.traffic.forget(run.service, doing.deadline)
 
@@ -277,7 +271,6 @@ def _prune(run: Run, step: Prune) -> dict[str, Any]:
     here = {i.release for i in run.lookout.standing().instances} | {p.release for p in run.store.ports(run.service)}
     keep = [r for r in releases if r in good or r.number in here or r.number == run.rollout.release]
     drop = [r for r in releases if r not in keep]
-    run.fence()
     try:
         return {"pruned": list(run.drivers.runtime.prune(keep, drop))}
     except MachinesSilent as error:  # the next rollout does it there

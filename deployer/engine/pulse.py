@@ -1,4 +1,4 @@
-"""The pulse of a living deployer: it renews the lock and the lease of the share while the engine works."""
+"""The pulse of a living rollout: it renews the lease of the share while the engine works."""
 
 from __future__ import annotations
 
@@ -8,34 +8,32 @@ from typing import Self
 
 from deployer.engine.run import Run
 from deployer.errors import DeployError, LockLost, TakenBack
-from deployer.store.locks import LEASE_SECONDS
+
+LONGEST_SECONDS = 30.0  # a longer lease is renewed as often as one of this
 
 
 def beat(run: Run) -> None:
-    """Renew once. A lost lock is remembered for the engine's next fence; other trouble is told and tried again."""
+    """Renew once. Trouble is told and tried again."""
     try:
-        run.store.locks.renew(run.lock)
         run.renew_lease()
-    except LockLost as lost:
-        run.lost = lost
-    except TakenBack:
+    except (LockLost, TakenBack):
         return  # the engine's next look stands down
     except DeployError as error:
-        run.tell("note", text=f"renewing the lock and the lease failed, trying again: {error}")
+        run.tell_at_least("note", text=f"renewing the lease failed, trying again: {error}")
 
 
 class Pulse:
-    """A thread that beats often enough for the shorter of lock and lease."""
+    """A thread that beats often enough for the lease; where there is none, for the budget."""
 
     def __init__(self, run: Run) -> None:
         self._run = run
-        lease = run.candidate.manifest.traffic.lease or LEASE_SECONDS
-        self._period = min(lease, LEASE_SECONDS) / 4
+        lease = run.candidate.manifest.traffic.lease or LONGEST_SECONDS
+        self._period = min(lease, LONGEST_SECONDS) / 4
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._loop, name="pulse", daemon=True)
 
     def _loop(self) -> None:
-        while not self._end.wait(self._period) and self._run.lost is None:
+        while not self._end.wait(self._period):
             beat(self._run)
 
     def __enter__(self) -> Self:

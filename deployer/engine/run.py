@@ -16,7 +16,16 @@ from deployer.emergency import record
 from deployer.engine.evidence import Evidence
 from deployer.engine.lookout import Lookout
 from deployer.engine.spending import Spending
-from deployer.errors import Aborted, Detached, DriverFailed, Exit, LockLost, MachinesSilent, Refused, TakenBack
+from deployer.errors import (
+    Aborted,
+    DeployError,
+    Detached,
+    DriverFailed,
+    Exit,
+    MachinesSilent,
+    Refused,
+    TakenBack,
+)
 from deployer.events import Event, Sink
 from deployer.judge.verdicts import Verdicts
 from deployer.model import (
@@ -81,7 +90,6 @@ class Run:
     stop_asked: threading.Event = field(default_factory=threading.Event)  # a signal came
     detach: bool = False  # a signal leaves the rollout where it is
     traffic_mutex: threading.RLock = field(default_factory=threading.RLock)
-    lost: LockLost | None = None
     given: Live | None = None  # what this drive wrote to the proxy last
     closing: ExitStack = field(default_factory=ExitStack)  # what this drive opened; closed at its end
     spending: Spending = field(init=False)  # the pulse looks at it too
@@ -117,6 +125,11 @@ class Run:
             tell=self.tell,
         )
 
+    def stand_down(self) -> None:
+        """Leave all as it is to whoever overtook this process."""
+        if "evidence" in vars(self):  # it was opened
+            self.evidence.stand_down()
+
     def listen(self) -> None:
         """Open the stream before users are moved: the first answers tell as much as later ones."""
         _ = self.evidence
@@ -147,8 +160,17 @@ class Run:
 
     def tell(self, kind: str, **data: Any) -> None:
         """Send an event to the store and to whoever looks, without secrets that the words of others may repeat."""
-        event = Event(kind, self.clock.now(), self.service, self.rollout.number, hide_in(data))
-        self.sink(self.store.add_event(event))
+        self.sink(self.store.add_event(self.lock, self._event(kind, data)))
+
+    def tell_at_least(self, kind: str, **data: Any) -> None:
+        """Send an event to whoever looks, also when the store does not take it."""
+        event = self._event(kind, data)
+        with suppress(DeployError):  # whoever writes what must not be lost finds out
+            event = self.store.add_event(self.lock, event)
+        self.sink(event)
+
+    def _event(self, kind: str, data: dict[str, Any]) -> Event:
+        return Event(kind, self.clock.now(), self.service, self.rollout.number, hide_in(data))
 
     def learn_secrets(self) -> None:
         """Know the secrets of both releases: whoever prints one, nobody repeats it."""
@@ -157,19 +179,12 @@ class Run:
                 if number:
                     self.secrets(self.release(number))
 
-    def fence(self) -> None:
-        """Raise LockLost once this process was overtaken; asked before each change of the world."""
-        if self.lost:
-            raise self.lost
-        self.store.locks.verify(self.lock)
-
     def look(self) -> None:
         """See what people ask: raises Aborted or Hold; a promote makes the rest pass without waiting.
 
-        On the way back nobody is asked: it is the safe direction.
+        On the way back nobody is asked: it is the safe direction. Raises LockLost once this process was overtaken.
         """
-        if self.lost:
-            raise self.lost
+        self.store.locks.verify(self.lock)
         if self.rollout.phase == "back":
             return
         if self.stop_asked.is_set():
@@ -239,7 +254,7 @@ class Run:
 
     def spec(self, release: Release, colour: Place, index: int, host: str = "") -> InstanceSpec:
         """Say what an instance must be, with the machine and the address that it keeps."""
-        port = self.store.port(self.service, release.number, index, self.ports, self.port_usable, host)
+        port = self.store.port(self.lock, release.number, index, self.ports, self.port_usable, host)
         address = join(release.address(port.host, self.address), port.number)
         number, secrets = self.rollout.number, self.secrets(release)
         return InstanceSpec(release, colour, index, number, address, secrets, port.host)
@@ -267,7 +282,6 @@ class Run:
 
     def steer(self, step: Share, deadline: Deadline) -> None:
         """Give the candidate, and the baseline, their shares of the users."""
-        self.fence()
         live = Live(
             stable=other(self.colour),
             share=step.share,
@@ -327,8 +341,20 @@ class Run:
         """Let a share that was held run out by itself again: from now on it is for a process to keep."""
         self._set_lease(self.lease_end())
 
+    def end_share(self) -> bool:
+        """Let the share that this drive gave end now, as if its lease were over; tell whether there was one.
+
+        The share itself stays in the value: one that is gone was taken away by a person. A value that somebody else
+        has written since is left alone.
+        """
+        with self.traffic_mutex:
+            live = self.drivers.traffic.read(self.service)
+            if live is None or live != self.given or not live.share:
+                return False
+            self._put(replace(live, lease=int(self.clock.now()) - 1), Deadline.after(self.clock, 10))
+        return True
+
     def _set_lease(self, end: int) -> None:
-        self.fence()
         with self.traffic_mutex:
             live = self.drivers.traffic.read(self.service)
             if live and live.share and live.rollout == self.rollout.number and bool(live.lease) != bool(end):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import traceback
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -10,7 +11,18 @@ from deployer.clock import Deadline
 from deployer.engine.perform import Doing, perform
 from deployer.engine.pulse import Pulse
 from deployer.engine.run import Ending, Hold, Run
-from deployer.errors import Aborted, DeployError, Detached, Exit, LockLost, Refused, StepFailed, TakenBack
+from deployer.errors import (
+    Aborted,
+    DeployError,
+    Detached,
+    Exit,
+    LockLost,
+    NeedsPerson,
+    Refused,
+    StepFailed,
+    StoreFailed,
+    TakenBack,
+)
 from deployer.model import Live, Phase, other
 from deployer.secret import hide
 from deployer.steps import Approve, Share, Step, Watch
@@ -20,14 +32,19 @@ from deployer.store import DEPLOYER, Deed
 def drive(run: Run, *, pulse: bool = True) -> Ending:
     """Bring the rollout to an end, or to a hold, from wherever its journal stands.
 
-    Raises LockLost when another process took over: it alone goes on then.
+    Raises LockLost when another process took over: it alone goes on then. Raises NeedsPerson when the store takes
+    nothing any more.
     """
     run.learn_secrets()
     with run.closing:
-        if not pulse:
-            return _drive(run)
-        with Pulse(run):
-            return _drive(run)
+        try:
+            with Pulse(run) if pulse else nullcontext():
+                return _drive(run)
+        except LockLost:
+            run.stand_down()
+            raise
+        except StoreFailed as failed:
+            raise _unrecorded(run, failed) from failed
 
 
 def abort(run: Run, by: str, reason: str) -> Ending:
@@ -44,6 +61,20 @@ def abort(run: Run, by: str, reason: str) -> Ending:
         text = f"aborted by {by}" + (f": {reason}" if reason else "")
         _turn(run, _next(run), Aborted(text, by=by))
     return drive(run)
+
+
+def _unrecorded(run: Run, failed: StoreFailed) -> NeedsPerson:
+    """Give users back to stable at once: nobody can go on with a rollout of which nothing can be recorded."""
+    where = ""
+    try:
+        if run.end_share():
+            where = "; everyone is on stable again"
+    except DeployError as error:
+        where = f"; the share runs out by itself, it could not be ended: {error.message}"
+    return NeedsPerson(
+        f"rollout {run.rollout.number} stopped half way: {failed.message}{where}",
+        f"{failed.hint or 'mend that'}; then `deploy resume` or `deploy abort`",
+    )
 
 
 def _drive(run: Run) -> Ending:

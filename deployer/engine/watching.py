@@ -172,7 +172,6 @@ class Watching:
         run, spending = self._run, self._run.spending
         spending.tolerated = max(spending.tolerated, run.evidence.verdicts.tolerated_errors)
         if spending.behind:
-            run.fence()
             run.renew_lease()
 
     def _look_around(self) -> None:

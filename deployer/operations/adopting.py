@@ -76,10 +76,10 @@ def survey(
 def adopt(house: House, found: Survey) -> None:
     """Write what was found into the store, in one transaction. Raises Refused when somebody was faster."""
     with ExitStack() as stack:
-        for one in found.services:
-            stack.enter_context(locked(house, one.records.service, "adopt"))
+        locks = [stack.enter_context(locked(house, one.records.service, "adopt")) for one in found.services]
         write(
             house.store,
+            locks,
             [one.records for one in found.services],
             installation=found.installation,
             config_key=found.config_key,

@@ -13,7 +13,7 @@ from deployer.drivers.ports import Drivers
 from deployer.emergency import record
 from deployer.engine import Ending
 from deployer.model import Live, release_of
-from deployer.operations.driving import drive_begun, locked
+from deployer.operations.driving import drive_begun, hands, locked
 from deployer.operations.house import House
 from deployer.recipes import PROXY_SECONDS
 from deployer.rollback import moved_plan
@@ -49,6 +49,7 @@ def write_down(house: House, service: str) -> Ending | None:
 
 def record_rollback(house: House, lock: Lock, drivers: Drivers, service: str, reason: str = "") -> Ending | None:
     """Record it under a lock: the proxy's files and its entry first, then the store, then what is left to do."""
+    drivers = hands(house, lock, drivers)
     target = unwritten(house, drivers, service)
     live = drivers.traffic.read(service) if target else None
     if live is None:

@@ -18,7 +18,7 @@ from deployer.manifest.models import Manifest
 from deployer.model import PLACES, Observed, Release, SecretText, Signature
 from deployer.observe import observe
 from deployer.operations.books import record_rollback
-from deployer.operations.driving import begin, committed, locked, run_of
+from deployer.operations.driving import begin, committed, hands, locked, run_of
 from deployer.operations.house import House
 from deployer.operations.machines import machines_of, refuse_silent
 from deployer.operations.room import refuse_crowded
@@ -91,7 +91,8 @@ def deploy(house: House, request: Request) -> Ending:
     with locked(house, manifest.service, f"{strategy.name} of {version_of(manifest, request.version)}") as lock:
         _refuse_open(house, request)
         machines = machines_of(house, manifest, folder)
-        drivers = house.wire(manifest, folder, house.machines(manifest.service, (*machines[0], *machines[1])))
+        wired = house.wire(manifest, folder, house.machines(manifest.service, (*machines[0], *machines[1])))
+        drivers = hands(house, lock, wired)
         image = _image(house, request, drivers)
         signature = _recorded_signature(house, request, drivers, image)
         _settle_open(house, manifest.service, lock)
@@ -104,7 +105,7 @@ def deploy(house: House, request: Request) -> Ending:
             text = f"{proposal.release.version} is live already ({_live_name(proposal.observed)}): nothing to do"
             house.tell(manifest.service, text)
             return Ending("done", Exit.DONE, text, 0)
-        release = house.store.add_release(proposal.release)
+        release = house.store.add_release(lock, proposal.release)
         house.vault.keep_key(house.store.secret("config-key"))
         house.vault.save(release.service, release.number, secrets)
         return begin(house, lock, drivers, proposal.plan, folder, request.message)

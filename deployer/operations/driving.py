@@ -7,22 +7,29 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from deployer.drivers.fenced import fenced
 from deployer.drivers.ports import Drivers
 from deployer.engine import Ending, Run, drive
 from deployer.model import Release, SecretText
 from deployer.operations.house import House
 from deployer.plan import Plan
-from deployer.store import Lock, Rollout, whoami
+from deployer.store import Heart, Lock, Rollout, whoami
 
 
 @contextmanager
 def locked(house: House, service: str, purpose: str) -> Iterator[Lock]:
-    """Hold the lock of a service. Raises Locked when somebody else does."""
+    """Hold the lock of a service, with signs of life. Raises Locked when somebody else holds it."""
     lock = house.store.locks.take(service, purpose)
     try:
-        yield lock
+        with Heart(house.store.locks, lock, lambda text: house.tell(service, text)):
+            yield lock
     finally:
         house.store.locks.release(lock)
+
+
+def hands(house: House, lock: Lock, drivers: Drivers) -> Drivers:
+    """Give the drivers with which the owner of a lock changes the world: as long as the lock is its own."""
+    return fenced(drivers, lambda: house.store.locks.changing(lock))
 
 
 def begin(house: House, lock: Lock, drivers: Drivers, plan: Plan, folder: Path, message: str) -> Ending:
@@ -55,7 +62,7 @@ def run_of(house: House, lock: Lock, rollout: Rollout, drivers: Drivers | None =
 
     return Run(
         store=house.store,
-        drivers=drivers or house.drivers(candidate, rollout.folder),
+        drivers=hands(house, lock, drivers or house.drivers(candidate, rollout.folder)),
         clock=house.clock,
         sink=house.sink,
         rollout=rollout,

@@ -39,7 +39,7 @@ class House:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-        self.store.database.close()
+        self.store.close()
 
     def drivers(self, release: Release, folder: Path = Path()) -> Drivers:
         """Give the drivers of a recorded release; they reach every machine on which something of its service may stand.

@@ -12,7 +12,7 @@ from deployer.errors import DeployError, DriverFailed, MachinesSilent, Refused
 from deployer.model import PLACES, Release
 from deployer.observe import observe
 from deployer.operations.books import record_rollback
-from deployer.operations.driving import begin, committed, locked, run_of
+from deployer.operations.driving import begin, committed, hands, locked, run_of
 from deployer.operations.house import House
 from deployer.operations.wishes import stop
 from deployer.rollback import choose, rollback_plan
@@ -25,7 +25,7 @@ def rollback(house: House, service: str, *, to: int | None = None, force: bool =
     if rollout is not None and not committed(house, rollout):
         house.tell(service, f"rollout {rollout.number} is unfinished: taking it back")
         return stop(house, service, reason or "rollback")
-    with locked(house, service, "rollback") as lock:
+    with locked(house, service, _purpose(house, service, to)) as lock:
         if rollout is not None:
             drive(run_of(house, lock, rollout))  # only tidying up was left
         record = house.store.service(service)
@@ -43,6 +43,12 @@ def rollback(house: House, service: str, *, to: int | None = None, force: bool =
         return begin(house, lock, house.drivers(target), plan, Path.cwd(), reason)
 
 
+def _purpose(house: House, service: str, to: int | None) -> str:
+    stable = house.store.service(service).stable
+    left = f" of r{stable} ({house.store.release(service, stable).version})" if stable else ""
+    return f"rollback{left}" + (f" to r{to}" if to else "")
+
+
 # -- down
 
 
@@ -57,7 +63,7 @@ def down(house: House, service: str, reason: str = "") -> tuple[str, ...]:
         releases = house.store.releases(service)
         if not releases:
             raise Refused(f"{service} was never deployed", "`deploy status` lists what was")
-        drivers = house.drivers(releases[0])
+        drivers = hands(house, lock, house.drivers(releases[0]))
         house.store.record(Deed("down", service, "begun", release=releases[0].number, reason=reason), lock)
         _withdraw(house, drivers, releases[0])
         removed = standing(drivers.runtime, service).instances
@@ -68,7 +74,7 @@ def down(house: House, service: str, reason: str = "") -> tuple[str, ...]:
         if left.instances:
             names = ", ".join(i.name for i in left.instances)
             raise DriverFailed(f"{names}: removed, but the runtime still shows it", "see `deploy doctor`")
-        house.store.free_ports(service, (), left.silent)
+        house.store.free_ports(lock, (), left.silent)
         if house.store.ports(service):
             raise MachinesSilent(left.silent, removed)  # all but what may stand there is gone: to be called again
         house.store.taken_down(lock, f"removed: {', '.join(i.name for i in removed) or 'nothing was running'}", reason)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import NoReturn
-
 from deployer.clock import Deadline
 from deployer.emergency import record
 from deployer.engine import Ending, abort, drive
@@ -74,12 +72,17 @@ def resume(house: House, service: str, reason: str = "") -> Ending:
     if house.store.open_rollout(service) is None and (written := write_down(house, service)):
         return written
     rollout = open_rollout(house, service)
-    with locked(house, service, f"resume of rollout {rollout.number}") as lock:
+    with locked(house, service, _purpose(house, "resume", rollout)) as lock:
         run = run_of(house, lock, house.store.rollout(rollout.number))
         _record(house, lock, rollout, "resume", reason)
         run.approved = run.rollout.outcome == "held" and _at_approval(house, rollout)
         run.tell("rollout.resumed", phase=run.rollout.phase, by=whoami())
         return drive(run)
+
+
+def _purpose(house: House, kind: str, rollout: Rollout) -> str:
+    release = house.store.release(rollout.service, rollout.release)
+    return f"{kind} of rollout {rollout.number}, {rollout.strategy} of {release.version} (r{release.number})"
 
 
 def _at_approval(house: House, rollout: Rollout) -> bool:
@@ -101,31 +104,47 @@ def _as_asked(ending: Ending) -> Ending:
 
 
 def _wish(house: House, rollout: Rollout, kind: str, reason: str) -> Ending:
-    """Do it here when nobody alive drives the rollout, else ask the one who does and follow."""
+    """Do it here when nobody drives the rollout who lives and answers, else ask the one who does and follow."""
     try:
-        with locked(house, rollout.service, f"{kind} of rollout {rollout.number}") as lock:
-            run = run_of(house, lock, house.store.rollout(rollout.number))
-            if not run.rollout.open and run.rollout.outcome:  # its process has ended it just now
-                return Ending(run.rollout.outcome, Exit(run.rollout.exit), run.rollout.text, rollout.number)
-            run.tell("rollout.resumed", phase=run.rollout.phase, by=whoami())
-            if kind == "abort":
-                if run.rollout.phase == "back":  # else it is recorded with the turn that it is
-                    _record(house, lock, rollout, kind, reason)
-                return abort(run, whoami(), reason)
-            # For this very drive, and for whoever has to resume it.
-            house.store.ask(rollout, kind, whoami(), reason, result="begun", lock=lock)
-            return drive(run)
-    except LockLost:  # it was taken from this very process: whoever took it decides
+        return _alone(house, rollout, kind, reason)
+    except LockLost:
         raise
     except Locked:
-        seen = house.store.events(rollout.number)
-        house.store.ask(rollout, kind, whoami(), reason)
-        house.tell(rollout.service, f"{kind} asked of the process that drives rollout {rollout.number}")
+        if house.store.locks.read(rollout.service) is None:  # it has ended just now, or would not hear of it
+            return _alone(house, rollout, kind, reason)
+    seen = house.store.events(rollout.number)
+    house.store.ask(rollout, kind, whoami(), reason)
+    house.tell(rollout.service, f"{kind} asked of the process that drives rollout {rollout.number}")
+    try:
         return follow(house, rollout.number, after=seen[-1].id if seen else 0)
+    except Abandoned as gone:
+        if kind == "pause":
+            raise
+        house.tell(rollout.service, f"{gone.message}: doing it here")
+        return _alone(house, rollout, kind, reason)
+
+
+def _alone(house: House, rollout: Rollout, kind: str, reason: str) -> Ending:
+    """Do what is wished in this process. Raises Locked while another one has the lock."""
+    with locked(house, rollout.service, _purpose(house, kind, rollout)) as lock:
+        run = run_of(house, lock, house.store.rollout(rollout.number))
+        if not run.rollout.open and run.rollout.outcome:  # its process has ended it just now
+            return Ending(run.rollout.outcome, Exit(run.rollout.exit), run.rollout.text, rollout.number)
+        run.tell("rollout.resumed", phase=run.rollout.phase, by=whoami())
+        if kind == "abort":
+            if run.rollout.phase == "back":  # else it is recorded with the turn that it is
+                _record(house, lock, rollout, kind, reason)
+            return abort(run, whoami(), reason)
+        # For this very drive, and for whoever has to resume it.
+        house.store.ask(rollout, kind, whoami(), reason, lock)
+        return drive(run)
 
 
 def follow(house: House, number: int, *, after: int = 0, limit: float = FOLLOW_LIMIT) -> Ending:
-    """Show the events of a rollout that another process drives, until it ends or is held."""
+    """Show the events of a rollout that another process drives, until it ends or is held.
+
+    Raises Abandoned when nobody drives it any more.
+    """
     deadline = Deadline.after(house.clock, limit)
     while not house.stop_asked.is_set():
         events = house.store.events(number, after)
@@ -136,14 +155,17 @@ def follow(house: House, number: int, *, after: int = 0, limit: float = FOLLOW_L
         if rollout.outcome and not events:
             return Ending(rollout.outcome, Exit(rollout.exit), rollout.text, number)
         if not rollout.outcome and not events and house.store.locks.read(rollout.service) is None:
-            _abandoned(rollout)
+            raise Abandoned(rollout)
         deadline.check(f"following rollout {number}")
         house.clock.sleep(FOLLOW_SECONDS)
     return Ending("held", Exit.DONE, "no longer following; the rollout goes on", number)
 
 
-def _abandoned(rollout: Rollout) -> NoReturn:
-    raise DeployError(
-        f"the process that drove rollout {rollout.number} is gone",
-        "`deploy resume` finishes it, `deploy abort` takes it back; its share runs out by itself",
-    )
+class Abandoned(DeployError):
+    """The process that drove a rollout is gone, or does not answer; the rollout is unfinished."""
+
+    def __init__(self, rollout: Rollout) -> None:
+        super().__init__(
+            f"the process that drove rollout {rollout.number} is gone, or does not answer any more",
+            "`deploy resume` finishes it, `deploy abort` takes it back; its share runs out by itself",
+        )

@@ -4,7 +4,9 @@ from deployer.store.actor import DEPLOYER
 from deployer.store.audit import Deed, Record
 from deployer.store.audit_chain import Chain
 from deployer.store.damage import move_aside
-from deployer.store.locks import Lock, Locks, whoami
+from deployer.store.heart import Heart
+from deployer.store.locks import Locks, whoami
+from deployer.store.owner import Lock
 from deployer.store.records import Ask, Entry, Port, Rollout, Service
 from deployer.store.store import Store
 
@@ -14,6 +16,7 @@ __all__ = [
     "Chain",
     "Deed",
     "Entry",
+    "Heart",
     "Lock",
     "Locks",
     "Port",

@@ -12,6 +12,8 @@ from deployer.events import Event
 from deployer.model import Colour, Release
 from deployer.plan import Plan
 from deployer.store.audit import Deed
+from deployer.store.locks import check
+from deployer.store.owner import Lock
 from deployer.store.records import Port
 from deployer.store.store import Store, add_release_row
 
@@ -54,6 +56,7 @@ class Adopted:
 
 def adopt(
     store: Store,
+    locks: Sequence[Lock],
     services: Sequence[Recovered],
     *,
     installation: str,
@@ -61,7 +64,7 @@ def adopt(
     last_rollout: int,
     by: str,
 ) -> None:
-    """Write the services into the store. Nothing that the store knows already is changed.
+    """Write the services into the store, each under its lock. Nothing that the store knows already is changed.
 
     `config_key` is empty where the old one is lost. Raises Refused when the store belongs to another installation or
     knows one of the services: somebody was faster.
@@ -69,7 +72,8 @@ def adopt(
     now = store.clock.now()
     with store.database.transaction() as db:
         _take_identity(db, installation, config_key)
-        for known in services:
+        for known, lock in zip(services, locks, strict=True):
+            check(db, lock)
             _refuse_known(db, known.service)
             _service(db, known)
             for release in known.releases:

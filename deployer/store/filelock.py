@@ -18,14 +18,18 @@ from pathlib import Path
 from deployer import files
 from deployer.errors import StoreFailed
 
-_RANGE = "hhqqi4x"  # struct flock: type, whence, start, length, pid; all of the file
+_FLOCK = "hhqqi4x"  # struct flock: type, whence, start, length, pid
 
 
 class FileLock:
-    """One lock; the file stays when it is let go, as a path that others wait at must not change its file."""
+    """One lock; the file stays when it is let go, as a path that others wait at must not change its file.
 
-    def __init__(self, path: Path) -> None:
+    It covers the byte `at`, which need not be there, else the whole file. Several may hold a `shared` one.
+    """
+
+    def __init__(self, path: Path, at: int | None = None, *, shared: bool = False) -> None:
         self.path = path
+        self._flock = _flock(fcntl.F_RDLCK if shared else fcntl.F_WRLCK, *_range(at))
         self._fd: int | None = None
 
     def try_take(self) -> bool:
@@ -33,7 +37,7 @@ class FileLock:
         files.folder(self.path.parent)
         fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            fcntl.fcntl(fd, fcntl.F_OFD_SETLK, _lock(fcntl.F_WRLCK))
+            fcntl.fcntl(fd, fcntl.F_OFD_SETLK, self._flock)
             if not self._is(fd):  # removed between opening and locking: a lock that nobody else would meet
                 raise BlockingIOError
         except BlockingIOError:
@@ -45,18 +49,28 @@ class FileLock:
         self._fd = fd
         return True
 
-    @contextmanager
-    def held(self, seconds: float) -> Iterator[None]:
-        """Hold it for the length of the block. Raises StoreFailed when it is not free within `seconds`."""
+    def take(self, seconds: float) -> None:
+        """Take it. Raises StoreFailed when it is not free within `seconds`."""
         end = time.monotonic() + seconds
         while not self.try_take():
             if time.monotonic() >= end:
                 raise StoreFailed(f"{self.path} is held by another command for more than {seconds:g} s", "wait for it")
             time.sleep(0.02)
+
+    @contextmanager
+    def held(self, seconds: float) -> Iterator[None]:
+        """Hold it for the length of the block. Raises StoreFailed when it is not free within `seconds`."""
+        self.take(seconds)
         try:
             yield
         finally:
             self.let_go()
+
+    def write(self, text: str) -> None:
+        """Write into the file that is held, for people. Raises OSError."""
+        if self._fd is not None:
+            os.pwrite(self._fd, text.encode("utf-8", "backslashreplace"), 0)
+            os.ftruncate(self._fd, len(text.encode("utf-8", "backslashreplace")))
 
     def stands(self) -> bool:
         """Tell whether it is held here, and on the file that others would meet."""
@@ -75,18 +89,27 @@ class FileLock:
             return False
 
 
-def is_held(path: Path) -> bool:
-    """Tell whether anybody alive holds the lock of a file; nothing is taken for that."""
+def is_held(path: Path, at: int | None = None, below: int = 0) -> bool:
+    """Tell whether anybody alive holds a lock of a file; nothing is taken for that.
+
+    Of any byte of the file; with `at`, of that one byte; with `below` too, of any from `at` to there.
+    """
+    start, length = _range(at)
     try:
         fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
     except FileNotFoundError:
         return False
     try:
-        answer = fcntl.fcntl(fd, fcntl.F_OFD_GETLK, _lock(fcntl.F_WRLCK))
+        asked = _flock(fcntl.F_WRLCK, start, below - start if below else length)
+        answer = fcntl.fcntl(fd, fcntl.F_OFD_GETLK, asked)
     finally:
         os.close(fd)
-    return int(struct.unpack(_RANGE, answer)[0]) != fcntl.F_UNLCK
+    return int(struct.unpack(_FLOCK, answer)[0]) != fcntl.F_UNLCK
 
 
-def _lock(kind: int) -> bytes:
-    return struct.pack(_RANGE, kind, os.SEEK_SET, 0, 0, 0)
+def _range(at: int | None) -> tuple[int, int]:
+    return (0, 0) if at is None else (at, 1)  # a length of 0 reaches to the end, however far the file grows
+
+
+def _flock(kind: int, start: int, length: int) -> bytes:
+    return struct.pack(_FLOCK, kind, os.SEEK_SET, start, length, 0)

@@ -1,126 +1,234 @@
-"""One hand at a time: a lock for each service, with an owner, a lease and a fencing token."""
+"""One hand at a time: a lock for each service, with an owner who lives and answers, and a fencing token.
+
+Who owns a service is written in the store, and each owner's token is greater than those of all before. Three questions
+decide what that is worth:
+
+**Does the owner live?** The kernel says so. An owner holds the byte of `locks/SERVICE.lock` at the offset of its token
+as long as its process lives. It is free in the instant in which the process ends, also together with the machine, and
+is seen in every container that has the folder, whatever pids these see. That is all who can use the store: processes
+that share SQLite's log share its memory (https://sqlite.org/wal.html), so they run on one kernel.
+
+**Does it answer?** A living owner beats. One whose last beat is older than the lease is stopped or hangs, and whoever
+wants the lock overtakes it. Beats are told by the clock that counts since the boot; the wall clock may be set at will.
+
+**Does what it does still count?** Every write to the store checks the token in its own transaction. Every change of the
+world is made inside `changing`: the token is checked while a second byte is held, and a new owner does nothing before
+no earlier one holds such a byte. So the one who was stopped between the check and the change is waited for, not raced.
+"""
 
 from __future__ import annotations
 
-import os
-import socket
+import json
 import sqlite3
-import time
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import astuple
+from pathlib import Path
 
-from deployer.clock import Clock
-from deployer.errors import Locked, LockLost
+from deployer.clock import Clock, Deadline
+from deployer.errors import Locked, LockLost, StoreFailed
 from deployer.here import whoami as whoami
 from deployer.store.audit import Audit, Deed
 from deployer.store.database import Database
-from deployer.supervisor.proc import Process
+from deployer.store.filelock import FileLock, is_held
+from deployer.store.owner import Lock
 
-LEASE_SECONDS = 30.0
-
-
-def started_at(pid: int) -> int:
-    """Give the start time of a process in clock ticks since boot (proc(5), field 22), 0 when it is gone."""
-    process = Process.of(pid)
-    return process.started if process else 0
-
-
-@dataclass(frozen=True)
-class Lock:
-    """The right to change a service; `token` is the fence: it grows with each owner."""
-
-    service: str
-    token: int
-    owner: str
-    host: str
-    pid: int
-    pid_started: int
-    purpose: str
-    since: float
-    expires: float
-
-    def alive(self, now: float) -> bool:
-        """Tell whether the owner still lives: its process on this machine, else its lease."""
-        if self.host == socket.gethostname():
-            return started_at(self.pid) == self.pid_started
-        return now < self.expires
+LEASE_SECONDS = 30.0  # of silence, after which a living owner may be overtaken
+BEAT_SECONDS = LEASE_SECONDS / 4
+CHANGE_SECONDS = 10.0  # that a new owner waits for what an earlier one has begun
+CHANGES = 1 << 40  # the byte of a change has this offset more than that of its owner
 
 
 class Locks:
-    """Takes, renews and releases locks."""
+    """Takes, renews and releases locks; `folder` has the files by which the kernel knows their owners."""
 
-    def __init__(self, database: Database, clock: Clock, audit: Audit) -> None:
+    def __init__(self, database: Database, clock: Clock, audit: Audit, folder: Path) -> None:
         self._database = database
         self._clock = clock
         self._audit = audit
+        self._folder = folder
+        self._lives: dict[tuple[str, int], FileLock] = {}  # that this process holds
 
     def read(self, service: str) -> Lock | None:
-        """Read who holds the service; None when nobody alive does."""
+        """Read who holds the service; None when nobody does who lives and answers."""
         with self._database.reading() as db:
             lock = _read(db, service)
-        return lock if lock and lock.alive(self._clock.now()) else None
+        if lock is None or not self._alive(lock) or lock.silent(self._clock.monotonic()) >= LEASE_SECONDS:
+            return None
+        return lock
 
     def take(self, service: str, purpose: str) -> Lock:
-        """Take the lock of a service; a dead owner's is taken over.
+        """Take the lock of a service; it is free when its owner is dead, or has been silent for longer than the lease.
 
-        Raises Locked with who holds it, since when, from where and what for.
+        Raises Locked with who holds it, since when, what for, from where and with which version.
         """
-        now, pid = self._clock.now(), os.getpid()
-        with self._database.transaction() as db:
-            held = _read(db, service)
-            if held and held.alive(now):
-                raise Locked(
-                    f"{service} is being changed by {held.owner} (pid {held.pid}) since "
-                    f"{time.strftime('%H:%M:%S', time.localtime(held.since))}: {held.purpose}",
-                    "wait for it, follow it with `deploy watch`, or stop it with `deploy abort`",
-                )
-            token = (held.token if held else int(_meta(db, f"token:{service}") or 0)) + 1
-            lock = Lock(
-                service, token, whoami(), socket.gethostname(), pid, started_at(pid), purpose, now, now + LEASE_SECONDS
-            )
-            db.execute(
-                "insert or replace into locks values (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                (service, token, lock.owner, lock.host, pid, lock.pid_started, purpose, now, lock.expires),
-            )
+        with ExitStack() as undo:
+            with self._database.transaction() as db:
+                held = _read(db, service)
+                overtaken = self._overtaken(held) if held else ""
+                lock, former = self._next(db, service, purpose), _words(self._path(service))
+                undo.callback(self._end_life, lock)
+                self._begin_life(lock)
+                values = astuple(lock)
+                db.execute(f"insert or replace into locks values ({', '.join('?' * len(values))})", values)  # noqa: S608 - marks
+                if held and overtaken:
+                    _note_loss(db, held, lock.owner, overtaken)
+                    self._audit.add(db, Deed("overtake", service, detail=held.purpose, reason=overtaken))
+            undo.pop_all()
+        self._await_changes(lock, former)
         return lock
 
     def renew(self, lock: Lock) -> None:
-        """Prolong the lease. Raises LockLost when somebody else took the lock meanwhile."""
+        """Give a sign of life. Raises LockLost when somebody else took the lock meanwhile."""
         with self._database.transaction() as db:
             check(db, lock)
-            db.execute(
-                "update locks set expires = ? where service = ?", (self._clock.now() + LEASE_SECONDS, lock.service)
-            )
+            db.execute("update locks set beat = ? where service = ?", (self._clock.monotonic(), lock.service))
+        life = self._lives.get((lock.service, lock.token))
+        if life is not None and not life.stands():  # somebody removed its file: held by nobody, as others see it
+            life.let_go()
+            with self._files(lock.service):
+                life.try_take()
 
     def verify(self, lock: Lock) -> None:
-        """Raise LockLost unless this lock still holds: asked before each change of the world."""
+        """Raise LockLost unless this lock still holds."""
         self._database.present()
         with self._database.reading() as db:
             check(db, lock)
 
+    @contextmanager
+    def changing(self, lock: Lock) -> Iterator[None]:
+        """Change the world in this block. Raises LockLost before it when somebody else took the lock meanwhile.
+
+        As long as the block lasts nobody else begins to change anything, also if this process is stopped in it.
+        """
+        self._database.present()
+        change = FileLock(self._path(lock.service), CHANGES + lock.token, shared=True)
+        with self._files(lock.service):
+            change.take(CHANGE_SECONDS)
+        try:
+            self.verify(lock)
+            yield
+        finally:
+            change.let_go()
+
     def release(self, lock: Lock) -> None:
         """Give the lock back; one that was lost is no error."""
-        with self._database.transaction() as db:
-            _drop(db, lock)
+        try:
+            # What cannot be written down is so all the same: without its life the lock is a dead owner's.
+            with suppress(StoreFailed), self._database.transaction() as db:
+                _drop(db, lock)
+        finally:
+            self._end_life(lock)
 
     def break_(self, service: str, reason: str = "") -> Lock | None:
-        """Take the lock away from whoever holds it; give what was held."""
+        """Take the lock away from whoever holds it, silent or not; give what was held, None when nobody alive did."""
         with self._database.transaction() as db:
             held = _read(db, service)
-            if held:
-                _drop(db, held)
-                detail = f"taken from {held.owner} (pid {held.pid}): {held.purpose}"
-                self._audit.add(db, Deed("release-lock", service, detail=detail, reason=reason))
+            if held is None or not self._alive(held):
+                return None
+            _drop(db, held)
+            _note_loss(db, held, self._audit.actor.by, reason)
+            detail = f"taken from {held.owner} ({held.where}): {held.purpose}"
+            self._audit.add(db, Deed("release-lock", service, detail=detail, reason=reason))
         return held
+
+    def is_changing(self, lock: Lock) -> bool:
+        """Tell whether its owner, or one before, is in the middle of a change."""
+        with self._files(lock.service):
+            return is_held(self._path(lock.service), CHANGES, CHANGES + lock.token + 1)
+
+    def close(self) -> None:
+        """End the lives of all locks of this process."""
+        while self._lives:
+            self._lives.popitem()[1].let_go()
+
+    # -- parts
+
+    def _path(self, service: str) -> Path:
+        return self._folder / f"{service}.lock"
+
+    def _alive(self, lock: Lock) -> bool:
+        with self._files(lock.service):
+            return is_held(self._path(lock.service), lock.token)
+
+    def _overtaken(self, held: Lock) -> str:
+        """Say why a living owner is overtaken; empty for a dead one. Raises Locked for one that answers."""
+        if not self._alive(held):
+            return ""
+        said, silent = held.explain(self._clock.now()), held.silent(self._clock.monotonic())
+        if silent < LEASE_SECONDS:
+            raise Locked(
+                said,
+                "wait for it, follow it with `deploy watch`, or stop it with `deploy abort`; if it hangs for good:"
+                ' `deploy release-lock -m "why"`',
+            )
+        if self.is_changing(held):
+            raise Locked(f"{said}; silent for {silent:.0f} s in the middle of a change", held.how_to_end())
+        return f"{held.owner} ({held.where}) was silent for {silent:.0f} s"
+
+    def _next(self, db: sqlite3.Connection, service: str, purpose: str) -> Lock:
+        now, monotonic = self._clock.now(), self._clock.monotonic()
+        return Lock.of(self._audit.actor, service, _last(db, service) + 1, purpose, now=now, monotonic=monotonic)
+
+    def _begin_life(self, lock: Lock) -> None:
+        path = self._path(lock.service)
+        life = FileLock(path, lock.token)
+        with self._files(lock.service):
+            if not life.try_take():  # the store is older than what works with it: a backup, or one that was made anew
+                raise Locked(
+                    f"{lock.service} is being changed by a process that the store does not know ({_words(path)})",
+                    "wait for it, or end it",
+                )
+            self._lives[lock.service, lock.token] = life
+            life.write(f"{lock.owner} ({lock.where}): {lock.purpose}\n")
+
+    def _end_life(self, lock: Lock) -> None:
+        life = self._lives.pop((lock.service, lock.token), None)
+        if life is not None:
+            life.let_go()
+
+    def _await_changes(self, lock: Lock, former: str) -> None:
+        """Wait until what earlier owners have begun is over. Raises Locked, the lock given back, when it is not."""
+        patience = Deadline.after(self._clock, CHANGE_SECONDS)
+        try:
+            with self._files(lock.service):
+                while is_held(self._path(lock.service), CHANGES, CHANGES + lock.token):
+                    if patience.passed():
+                        raise Locked(
+                            f"{lock.service}: the lock is free, but an earlier owner ({former}) is still in the middle"
+                            " of a change",
+                            "wait until that is over; or let that process go on (kill -CONT) or end it (kill -9)",
+                        )
+                    self._clock.sleep(0.05)
+        except BaseException:
+            self.release(lock)
+            raise
+
+    @contextmanager
+    def _files(self, service: str) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise StoreFailed(
+                f"{self._path(service)} cannot be locked: {error.strerror or error}",
+                "check the permissions of the state folder, and the disk; or name another folder with --state",
+            ) from error
 
 
 def check(db: sqlite3.Connection, lock: Lock) -> None:
     """Raise LockLost unless the lock is still the current one of its service."""
-    row = db.execute("select token, owner from locks where service = ?", (lock.service,)).fetchone()
-    if row is None or row["token"] != lock.token:
-        by = f" by {row['owner']}" if row else ""
-        raise LockLost(
-            f"this deploy of {lock.service} was overtaken{by}; it changes nothing any more", "see `deploy status`"
-        )
+    row = db.execute("select token, owner, purpose from locks where service = ?", (lock.service,)).fetchone()
+    if row is not None and row["token"] == lock.token:
+        return
+    lost = json.loads(_meta(db, f"lost:{lock.service}") or "{}")
+    if lost.get("token") == lock.token:
+        by = f" by {lost['by']}" + (f" ({lost['why']})" if lost["why"] else "")
+    else:
+        by = f" by {row['owner']} ({row['purpose']})" if row else ""
+    raise LockLost(
+        f"this process was overtaken{by}: it changes nothing of {lock.service} any more",
+        "`deploy status` shows what is live, and whether a rollout is left to `deploy resume` or `deploy abort`",
+    )
 
 
 def _read(db: sqlite3.Connection, service: str) -> Lock | None:
@@ -128,12 +236,36 @@ def _read(db: sqlite3.Connection, service: str) -> Lock | None:
     return Lock(**dict(row)) if row else None
 
 
+def _last(db: sqlite3.Connection, service: str) -> int:
+    """Give the greatest token that an owner of the service had."""
+    row = db.execute("select token from locks where service = ?", (service,)).fetchone()
+    return max(int(row["token"]) if row else 0, int(_meta(db, f"token:{service}") or 0))
+
+
+def _drop(db: sqlite3.Connection, lock: Lock) -> None:
+    # The token outlives the lock, so that a later owner's is always greater. An earlier one that comes back to give up
+    # what it had lost changes nothing.
+    if db.execute("delete from locks where service = ? and token = ?", (lock.service, lock.token)).rowcount:
+        _set(db, f"token:{lock.service}", str(lock.token))
+
+
+def _note_loss(db: sqlite3.Connection, lock: Lock, by: str, why: str) -> None:
+    """Keep for the owner who took its lock, and why."""
+    _set(db, f"lost:{lock.service}", json.dumps({"token": lock.token, "by": by, "why": why}))
+
+
 def _meta(db: sqlite3.Connection, key: str) -> str:
     row = db.execute("select value from meta where key = ?", (key,)).fetchone()
     return str(row["value"]) if row else ""
 
 
-def _drop(db: sqlite3.Connection, lock: Lock) -> None:
-    # The token outlives the lock, so that a later owner's is always greater.
-    db.execute("delete from locks where service = ? and token = ?", (lock.service, lock.token))
-    db.execute("insert or replace into meta values (?, ?)", (f"token:{lock.service}", str(lock.token)))
+def _set(db: sqlite3.Connection, key: str, value: str) -> None:
+    db.execute("insert or replace into meta values (?, ?)", (key, value))
+
+
+def _words(path: Path) -> str:
+    """Read who held a lock last."""
+    try:
+        return path.read_text(encoding="utf-8", errors="replace").strip() or "unknown"
+    except OSError:
+        return "unknown"

@@ -144,4 +144,23 @@ MIGRATIONS: tuple[str, ...] = (
     alter table releases add column machines text not null default '';    -- of the inventory, as JSON; '' is this one
     alter table ports add column host text not null default '';           -- the machine on which the instance stands
     """,
+    """
+    -- Nobody holds a lock while this runs; the tokens that were given stay given.
+    insert or replace into meta select 'token:' || service, cast(token as text) from locks;
+    drop table locks;
+    create table locks (
+        service text primary key,
+        token integer not null,                   -- grows with each owner: the fence
+        owner text not null,
+        origin text not null,                     -- terminal, ssh connection or CI job
+        host text not null,
+        pid integer not null,
+        pid_started integer not null,
+        version text not null,                    -- of the deployer
+        purpose text not null,
+        since real not null,
+        boot text not null,                       -- of the machine: its monotonic clock is that of the beats
+        beat real not null                        -- the last sign of life
+    );
+    """,
 )

@@ -20,7 +20,8 @@ from deployer.store.actor import DEPLOYER, Actor
 from deployer.store.audit import Audit, Deed
 from deployer.store.audit_chain import AuditLog
 from deployer.store.database import Database
-from deployer.store.locks import Lock, Locks, check, whoami
+from deployer.store.locks import Locks, check, whoami
+from deployer.store.owner import Lock
 from deployer.store.records import Ask, Entry, Port, Rollout, Service, read_entry, read_release, read_rollout
 
 
@@ -38,7 +39,12 @@ class Store:
         self._identity = self.secret("installation")
         self.audit = Audit(clock, Actor.here(whoami()))
         self.audit_log = AuditLog(self.database)
-        self.locks = Locks(self.database, clock, self.audit)
+        self.locks = Locks(self.database, clock, self.audit, folder / "locks")
+
+    def close(self) -> None:
+        """Give up what this process holds, and close the connection."""
+        self.locks.close()
+        self.database.close()
 
     # -- identity
 
@@ -68,9 +74,10 @@ class Store:
         rows = self._all("select * from services where name = ?", name)
         return Service(**dict(rows[0])) if rows else Service(name)
 
-    def add_release(self, draft: Release) -> Release:
+    def add_release(self, lock: Lock, draft: Release) -> Release:
         """Record a release under the next number of its service."""
         with self.database.transaction() as db:
+            check(db, lock)
             release = replace(draft, number=_next_release(db, draft.service), created_at=self.clock.now())
             db.execute("insert or ignore into services (name) values (?)", (draft.service,))
             add_release_row(db, release)
@@ -339,13 +346,8 @@ class Store:
 
     # -- asks: what people want of a running rollout
 
-    def ask(
-        self, rollout: Rollout, kind: str, by: str, reason: str, result: str = "asked", lock: Lock | None = None
-    ) -> None:
-        """Leave a wish for the process that drives the rollout, or will; `result` is what the audit log says of it.
-
-        Behind the fence where it is this very process that drives it.
-        """
+    def ask(self, rollout: Rollout, kind: str, by: str, reason: str, lock: Lock | None = None) -> None:
+        """Leave a wish for the process that drives the rollout; one with a lock begins with it to drive by itself."""
         with self.database.transaction() as db:
             if lock is not None:
                 check(db, lock)
@@ -353,7 +355,7 @@ class Store:
                 "insert into asks (rollout, kind, by, reason, at) values (?, ?, ?, ?, ?)",
                 (rollout.number, kind, by, reason, self.clock.now()),
             )
-            self.audit.add(db, _deed(rollout, kind, result, by=by, reason=reason))
+            self.audit.add(db, _deed(rollout, kind, "begun" if lock else "asked", by=by, reason=reason))
 
     def next_ask(self, rollout: int) -> Ask | None:
         """Read the wish that counts among those that nobody took: an abort, else the newest."""
@@ -387,11 +389,12 @@ class Store:
 
     # -- events
 
-    def add_event(self, event: Event) -> Event:
+    def add_event(self, lock: Lock, event: Event) -> Event:
         """Keep an event; passing ones are only given back."""
         if event.kind in PASSING:
             return event
         with self.database.transaction() as db:
+            check(db, lock)
             cursor = db.execute(
                 "insert into events (at, service, rollout, kind, data) values (?, ?, ?, ?, ?)",
                 (event.at, event.service, event.rollout, event.kind, json.dumps(event.data, default=str)),
@@ -409,7 +412,7 @@ class Store:
 
     def port(
         self,
-        service: str,
+        lock: Lock,
         release: int,
         index: int,
         ports: Sequence[int],
@@ -421,7 +424,9 @@ class Store:
         A port is given once over all machines. One that was just freed comes last, since a proxy or a client may still
         hold its address. `usable` is asked of ports of this machine.
         """
+        service = lock.service
         with self.database.transaction() as db:
+            check(db, lock)
             row = db.execute(
                 "select port, host from ports where service = ? and release = ? and idx = ? and freed_at is null",
                 (service, release, index),
@@ -458,28 +463,30 @@ class Store:
         """Tell whether an instance has this port."""
         return bool(self._all("select 1 from ports where port = ? and freed_at is null", port))
 
-    def free_port(self, service: str, release: int, index: int) -> None:
+    def free_port(self, lock: Lock, release: int, index: int) -> None:
         """Give a port back after its instance is gone and the proxy has forgotten it."""
         with self.database.transaction() as db:
+            check(db, lock)
             db.execute(
                 "update ports set freed_at = ? where service = ? and release = ? and idx = ?",
-                (self.clock.now(), service, release, index),
+                (self.clock.now(), lock.service, release, index),
             )
 
-    def free_ports(self, service: str, here: Collection[tuple[int, int]], silent: Collection[str] = ()) -> None:
+    def free_ports(self, lock: Lock, here: Collection[tuple[int, int]], silent: Collection[str] = ()) -> None:
         """Give back the ports of a service but those of the instances that are left: `here`, by release and index.
 
         Also those that were handed out for an instance which was never started, its maker having died before. What
         stands on a `silent` machine may be left: it keeps its port.
         """
-        gone = [
-            (self.clock.now(), service, port.release, port.index)
-            for port in self.ports(service)
-            if (port.release, port.index) not in here and port.host not in silent
-        ]
-        if gone:
-            with self.database.transaction() as db:
-                db.executemany("update ports set freed_at = ? where service = ? and release = ? and idx = ?", gone)
+        service, now = lock.service, self.clock.now()
+        with self.database.transaction() as db:
+            check(db, lock)
+            gone = [
+                (now, service, port.release, port.index)
+                for port in self.ports(service)
+                if (port.release, port.index) not in here and port.host not in silent
+            ]
+            db.executemany("update ports set freed_at = ? where service = ? and release = ? and idx = ?", gone)
 
     def _all(self, query: str, *values: Any) -> list[sqlite3.Row]:
         with self.database.reading() as db:

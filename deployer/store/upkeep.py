@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from deployer.store.adopting import Recovered, add_interrupted, begin_rollouts_after, set_ports
 from deployer.store.audit import Deed
-from deployer.store.locks import Lock, check
+from deployer.store.locks import check
+from deployer.store.owner import Lock
 from deployer.store.store import Store, add_release_row
 
 

@@ -102,7 +102,6 @@ def _written_and_not_read_back(run: Run, live: Any, deadline: Any) -> None:
 
 def _started_and_not_read_back(run: Run, step: Any, doing: Any) -> dict[str, Any]:
     release = run.release(step.release)
-    run.fence()
     for index, host in spread(step.colour, step.instances, step.hosts).items():
         run.drivers.runtime.ensure(run.spec(release, step.colour, index, host), doing.deadline)
     return {}

@@ -10,7 +10,7 @@ import shutil
 import sqlite3
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
@@ -39,6 +39,7 @@ def on_paper() -> Iterator[None]:
     with ExitStack() as patches:
         for target, value in (
             ("deployer.engine.walk.Pulse", PaperPulse),
+            ("deployer.operations.driving.Heart", lambda *_given: nullcontext()),
             ("deployer.engine.perform._fan_out", lambda work, items: [work(i) for i in items]),
             ("deployer.engine.metrics.in_background", lambda work: work()),
             ("deployer.operations.deploying.git_revision", lambda _folder: ""),
@@ -199,11 +200,4 @@ def restored(moment: Moment) -> Iterator[Stage]:
             path = stage.folder / name
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             path.write_bytes(content)
-        _bury(stage.folder)
         yield stage
-
-
-def _bury(folder: Path) -> None:
-    """Make whoever held a lock dead for those who look: it was this very process, which lives."""
-    with closing(sqlite3.connect(folder / STORE)) as store, store:
-        store.execute("update locks set pid = 0, pid_started = -1")

@@ -250,10 +250,9 @@ def test_addresses_stay_with_their_instances(scene: Scene) -> None:
     scene.deploy("1.0")
     lose(scene)
     adopt(scene)
-    store = scene.house.store
     for instance in scene.world.instances.values():
         port = int(instance.address.rpartition(":")[2])
-        assert store.port("shop", instance.release, instance.index, scene.house.ports, lambda _p: True).number == port
+        assert scene.port(instance.release, instance.index) == port
 
 
 # -- in the middle of a rollout

@@ -23,8 +23,8 @@ HELD = {"percent": 10, "hold": True}
 
 @pytest.fixture
 def scene(state: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Scene]:
-    monkeypatch.setattr("deployer.store.locks.socket.gethostname", lambda: "build-3")
     monkeypatch.setattr("deployer.here.machine", lambda: "build-3")
+    monkeypatch.setattr("deployer.store.actor.socket.gethostname", lambda: "build-3")
     act_as(monkeypatch, "ann")
     scene = Scene(state)
     with scene.house:
@@ -172,7 +172,7 @@ def test_a_lock_that_is_taken_away(scene: Scene) -> None:
     lock = scene.house.store.locks.take("shop", "canary of 2.0")
     scene.house.store.locks.break_("shop", "ci-3 hangs")
     assert told(scene) == ["release-lock done by ann@build-3: ci-3 hangs"]
-    assert f"(pid {lock.pid}): canary of 2.0" in scene.house.store.audit_log.newest(1)[0].detail
+    assert f"(pid {lock.pid} on build-3): canary of 2.0" in scene.house.store.audit_log.newest(1)[0].detail
     scene.house.store.locks.break_("shop", "again")
     assert count(scene) == 1, "nobody held it: nothing was done"
 

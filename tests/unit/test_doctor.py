@@ -215,7 +215,7 @@ def test_a_warm_environment_of_which_nothing_stands_is_forgotten(scene: Scene) -
 
 
 def test_ports_that_nobody_has_are_given_back(scene: Scene) -> None:
-    port = scene.house.store.port("shop", 7, 1, scene.house.ports, lambda _port: True).number
+    port = scene.port(7, 1)
 
     assert only(scene).text == f"ports are held for instances that are gone: {port}"
     fix(scene)
@@ -548,7 +548,7 @@ def test_a_driver_that_fails_is_told_and_the_rest_goes_on(
         raise DriverFailed(f"{where} failed", "mend it")
 
     gone(scene, "shop-r2-2")
-    port = scene.house.store.port("shop", 7, 1, scene.house.ports, lambda _port: True).number
+    port = scene.port(7, 1)
     kinds: dict[str, type] = {"ensure": MemoryRuntime, "attach": MemoryTraffic}
     monkeypatch.setattr(kinds[where], where, fails)
     view = doctor.fix(scene.house, None)
@@ -571,7 +571,7 @@ SPOILS: dict[str, Spoil] = {
     "torn": lambda s: s.world.torn.update(shop=Live("blue")),
     "share": lambda s: s.world.live.update(shop=Live("green", 700, 0, 2)),
     "warm over": lambda s: setattr(s.world.clock, "at", s.world.clock.at + 7200),
-    "port": lambda s: s.house.store.port("shop", 7, 1, s.house.ports, lambda _port: True),
+    "port": lambda s: s.port(7, 1),
 }
 
 
