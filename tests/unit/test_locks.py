@@ -21,14 +21,14 @@ from typing import Any
 
 import pytest
 
-from deployer import doctor, operations
+from deployer import doctor, latest, operations
 from deployer.clock import Deadline, SystemClock
 from deployer.drivers import ports
 from deployer.drivers.fenced import CHANGES
 from deployer.engine import pulse
 from deployer.errors import Locked, LockLost, NeedsPerson, Refused, StoreFailed
 from deployer.events import Event
-from deployer.model import Release, Server
+from deployer.model import Live, Release, Server
 from deployer.operations import Ending
 from deployer.operations.driving import hands, locked, run_of
 from deployer.store import Ask, Deed, Heart, Lock, Rollout, Store, adopting, upkeep
@@ -595,7 +595,10 @@ def test_whoever_changes_the_world_is_inside_the_fence(scene: Scene) -> None:
     scene.deploy("1.0")
     scene.deploy("2.0", "canary", options=HELD)
     operations.promote(scene.house, "shop")
-    operations.rollback(scene.house, "shop")
+    scene.deploy("2.0")  # it is live already: the entry is asserted all the same
+    scene.world.live["shop"] = Live(stable="blue", rollout=2)  # a rollback in an emergency, which is written down
+    operations.resume(scene.house, "shop")
+    operations.rollback(scene.house, "shop", to=2, force=True)
     scene.deploy("3.0", "canary", options=HELD)
     operations.stop(scene.house, "shop")
     scene.deploy("4.0", "rolling")
@@ -612,8 +615,10 @@ def test_an_overtaken_rollout_stands_down_and_leaves_all_as_it_is(scene: Scene) 
     """Overtaken while users are on its candidate: it gives, takes back, renews and writes nothing."""
     scene.deploy("1.0")
     left: dict[str, Any] = {}
+    after: list[str] = []
 
     def overtake(event: Event) -> None:
+        after.extend([event.kind] if left else [])
         if event.kind == "sample" and not left:
             store = scene.house.store
             store.locks.break_("shop", "it hangs")
@@ -625,6 +630,8 @@ def test_an_overtaken_rollout_stands_down_and_leaves_all_as_it_is(scene: Scene) 
     assert left["live"].share
     assert (left["live"], left["instances"]) == (scene.live, scene.world.instances)
     assert left["store"] == dump(scene.house.store.folder)
+    assert after == [], "it stands down with its next look, not at the end of its watch"
+    assert latest.file_of(scene.house.store.folder, 2).exists(), "it may be that of its successor by now"
 
 
 def test_the_pulse_of_an_overtaken_owner_renews_nothing(scene: Scene) -> None:
@@ -693,9 +700,13 @@ def test_a_wish_whose_owner_dies_is_done_by_who_had_it(scene: Scene, do: Callabl
 def test_who_is_overtaken_while_it_carries_out_a_wish_asks_nobody(scene: Scene) -> None:
     scene.deploy("1.0")
     scene.deploy("2.0", "canary", options=HELD)
-    scene.world.tick = lambda what: (
-        scene.house.store.locks.break_("shop", "enough") and None if what.startswith("after remove") else None
-    )
+    broken: list[Lock | None] = []
+
+    def break_once(what: str) -> None:
+        if what.startswith("after remove") and not broken:
+            broken.append(scene.house.store.locks.break_("shop", "enough"))
+
+    scene.world.tick = break_once
     with pytest.raises(LockLost, match="enough"):
         operations.stop(scene.house, "shop")
     assert not [r for r in scene.house.store.audit_log.newest(50) if r.result == "asked"]
