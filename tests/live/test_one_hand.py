@@ -26,7 +26,7 @@ pytestmark = pytest.mark.live
 MANY = 50
 QUIET = Options(rate=60, kinds=("fresh", "busy", "sticky", "post"))
 REFUSED = (
-    r"{service} is being changed by \S+@\S+ since \d\d:\d\d:\d\d: {strategy} of {version}"
+    r"error: {service} is being changed by \S+@\S+ since \d\d:\d\d:\d\d: {strategy} of {version}"
     r" \(pid {pid} on \S+, .+, deployer \d+\.\d+\.\d+\)\n"
     r"  → wait for it, follow it with `deploy watch`, .*"
 )
@@ -65,7 +65,7 @@ def test_of_fifty_first_deploys_at_once_one_runs_and_the_rest_leave_nothing(make
     """On an empty state folder: the store itself is made by one of them. Its health check passes only in a while."""
     shop = make_shop("process")
     shop.version("1.0")
-    shop.write(health={"http": "/health", "interval": "200ms", "rise": 1000, "deadline": "10m"})
+    shop.write(health={"http": "/health", "interval": "2s", "rise": 100, "deadline": "10m"})
     with at_once(shop, "up", "--version", "1.0") as winner:
         shop.deploy("abort", "-m", "seen enough")
         assert winner.wait(timeout=30) == 6
