@@ -33,8 +33,8 @@ class Farm(Scene):
         return self.deploy(version, strategy, manifest={"hosts": "web", "replicas": 2, **STEPS, **more})
 
     def on(self, place: str) -> list[tuple[str, str]]:
-        """Name and machine of what stands in a place."""
-        return [(i.name, i.host) for i in self.world.instances.values() if i.colour == place]
+        """Name and machine of what stands in a place, in the order of names: they are started beside each other."""
+        return sorted((i.name, i.host) for i in self.world.instances.values() if i.colour == place)
 
     def fall_silent(self, at: str, host: str = "web3") -> None:
         """Let a machine give no answer from the moment on at which a driver is called."""
