@@ -116,7 +116,8 @@ def test_the_same_release_on_other_machines_is_not_the_same(live: Farm) -> None:
 
 def test_a_rolling_release_is_spread_at_every_moment(live: Farm) -> None:
     seen: list[list[str]] = []
-    live.world.tick = lambda _what: seen.append([host for _, host in live.on("blue")])
+    # Of the warm release, which makes room first, instances are removed beside each other, in no order.
+    live.world.tick = lambda _what: seen.append([host for name, host in live.on("blue") if "-r3-" in name])
     assert live.bring("3.0", "rolling").exit is Exit.DONE
     assert all(abs(hosts.count("web1") - hosts.count("web3")) <= 1 for hosts in seen)
     assert len(live.on("blue")) == 6
