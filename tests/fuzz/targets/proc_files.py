@@ -6,7 +6,6 @@ from pathlib import Path
 from unittest import mock
 
 from deployer.drivers.traffic.haproxy import command_line
-from deployer.store import locks
 from deployer.supervisor import proc
 
 FIELDS = " S 1 1 1 0 -1 4194304 1 0 0 0 0 0 0 0 20 0 1 0 777 1 1 1\n"
@@ -18,7 +17,6 @@ def check(data: bytes) -> None:
     stat = b"4711 (" + name[:15] + b")" + FIELDS.encode()
     with _kernel_says(stat):
         assert proc.Process.of(4711) == proc.Process(4711, 777)
-        assert locks.started_at(4711) == 777
     with _kernel_says(words):
         assert command_line._names(command_line._words(4711), Path("/"), Path("/nowhere/at/all")) in (True, False)
 
