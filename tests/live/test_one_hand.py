@@ -50,7 +50,8 @@ def at_once(shop: Shop, *arguments: str) -> Iterator[subprocess.Popen[str]]:
         soon = Deadline.after(SystemClock(), 150)
         soon.until(lambda: sum(p.poll() is None for p in started) <= 1, "all but one are refused")
         (winner,) = [p for p in started if p.poll() is None]
-        strategy, version = arguments[0], arguments[-1]
+        strategy = "canary" if arguments[0] == "up" else arguments[0]  # the one of the manifest
+        version = arguments[-1]
         wanted = REFUSED.format(service=shop.name, strategy=strategy, version=re.escape(version), pid=winner.pid)
         for process in started:
             if process is not winner:
