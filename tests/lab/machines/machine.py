@@ -164,7 +164,8 @@ class Machine:
         if first is None:
             raise RuntimeError(f"{self.name} is off: {self.console()}")
         spaces = ("-m", "-u", "-i", "-n", "-p", "-C", "-r", "-w")
-        return call("nsenter", "-t", str(first), *spaces, "--", *command, check=check)
+        own = ("env", "-i", f"PATH={PATH}", "HOME=/root", "LANG=C.UTF-8")  # not what this machine's variables say
+        return call("nsenter", "-t", str(first), *spaces, "--", *own, *command, check=check)
 
     @property
     def docker_url(self) -> str:

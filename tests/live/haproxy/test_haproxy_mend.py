@@ -59,9 +59,14 @@ SPOILS: dict[str, tuple[str, Spoil]] = {
 
 
 def forget_at_worker(bench: Bench, backend: str, name: str) -> None:
-    for worker in bench.workers():
+    """Have the running proxy forget a server; it refuses while one connection is still ending."""
+
+    def forgotten(worker: int) -> bool:
         for command in ("set server {} state maint", "shutdown sessions server {}", "del server {}"):
             bench.master.ask(f"@!{worker} {command.format(f'{backend}/{name}')}")
+        return name not in bench.master.ask(f"@!{worker} show servers state {backend}").split()
+
+    within().until(lambda: all(forgotten(worker) for worker in bench.workers()), f"the proxy forgets {name}")
 
 
 @pytest.mark.parametrize("what", SPOILS)
