@@ -116,7 +116,6 @@ class Picture:
         ]
         held = {r["port"] for r in store._all("select port from ports where freed_at is null")}
         used = {int(i.address.rpartition(":")[2]) for i in world.instances.values()}
-        lock = store.locks.read(SERVICE)
         return cls(
             running=tuple(running),
             servers=tuple(sorted(servers)),
@@ -125,7 +124,7 @@ class Picture:
             standings=frozenset(standings),
             outcome=(newest.outcome or "open") if newest else "",
             exit=newest.exit if newest else 0,
-            left=(*(f"port {p}" for p in sorted(held ^ used)), *(["lock"] if lock else [])),
+            left=tuple(f"port {p}" for p in sorted(held ^ used)),
         )
 
     @property
@@ -338,6 +337,7 @@ class Explorer:
         with stage.process(eye) as process:
             eye.promises.adopt(process)
             act(process)
+            eye.promises.given_back()
             eye.promises.secrets(process)
         return eye
 

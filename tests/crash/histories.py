@@ -62,6 +62,7 @@ class Witness(Watcher):
         self._process = process
 
     def end(self, process: Process) -> None:
+        self._promises.given_back()
         self._promises.secrets(process)
 
     def instant(self, what: str) -> None:

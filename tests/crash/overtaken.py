@@ -70,6 +70,7 @@ class Takeovers(Explorer):
                     self.scenario.command(process)
                 except DeployError as error:
                     said = type(error).__name__
+                eye.promises.given_back()
             if at and said != LockLost.__name__:
                 raise Broken(f"it said {said or 'nothing'}")
             if at and books(stage) != eye.books:

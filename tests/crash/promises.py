@@ -11,6 +11,7 @@ from deployer.events import Event
 from deployer.model import PLACES, Live, Place, indices
 from deployer.plan import Plan
 from deployer.steps import Attach, Healthy, Promote, Remove, Share, Start, Step, Warm
+from deployer.store.filelock import is_held
 from tests.crash.calls import Call
 from tests.crash.stage import SECRET, SERVICE, Process, Stage
 from tests.memory import World
@@ -107,6 +108,10 @@ class Promises:
         tokens = [row["token"] for row in _rows(process, "select token from locks where service = ?", SERVICE)]
         _unless(tokens, f"{call} without a lock")
         _unless(tokens == [process.token], f"{call} by a process that was overtaken")
+
+    def given_back(self) -> None:
+        """Who is through holds the lock no more, though its process lives: a follower goes on to other things."""
+        _unless(not is_held(self.stage.folder / "locks" / f"{SERVICE}.lock"), "left: lock")
 
     # -- the journal
 

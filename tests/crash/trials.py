@@ -116,6 +116,7 @@ class Trials(Explorer):
                     self.scenario.command(process)
                 except DeployError as error:
                     raised = error
+                eye.promises.given_back()
                 eye.promises.secrets(process)
             return Came(look(stage), raised, stage.moment(0, str(fault)))
 
