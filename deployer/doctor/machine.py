@@ -10,6 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from deployer.doctor.difference import Cure, Difference
+from deployer.drivers.ports import Runtime
 from deployer.errors import DeployError, MachinesSilent, StoreFailed
 from deployer.machine import Machines
 from deployer.manifest.models import HAProxy, Manifest
@@ -23,6 +24,8 @@ FREE_FILES = 10_000  # the same for names of files, where the file system has a 
 CLOCK_SECONDS = 60.0  # what was recorded may be so much later than now
 ANSWER_WITHIN = 5.0  # seconds for a team's proxy to say how it runs
 STATE = "state folder"
+ENDS_WITH_IT = "without live-restore all instances end when the engine does, also for an update of its package"
+LET_LIVE = 'add "live-restore": true to /etc/docker/daemon.json, then systemctl reload docker: it ends no container'
 # What only its owner may read: folders, and files with secrets or records. Patterns below the state folder.
 _PRIVATE = (
     "deployer.db*",
@@ -127,7 +130,9 @@ def _machines(house: House, manifest: Manifest, folder: Path) -> Iterator[Differ
     try:
         machines, twin = house.find(manifest, folder)
         hosts = Machines((*machines, *twin))
-        house.wire(manifest, folder, hosts).runtime.instances(manifest.service)
+        runtime = house.wire(manifest, folder, hosts).runtime
+        runtime.instances(manifest.service)
+        deadly = _deadly(runtime)
     except MachinesSilent as error:
         for host, why in error.silent.items():
             yield Difference("bad", what, f"{host} does not answer: {why}", error.hint)
@@ -135,6 +140,14 @@ def _machines(house: House, manifest: Manifest, folder: Path) -> Iterator[Differ
         yield Difference("bad", what, error.message, error.hint)
     else:
         yield Difference("ok", what, f"the engines of {', '.join(host.name for host in hosts.every)} answer")
+        for host in deadly:
+            yield Difference("warn", what, f"{host}: {ENDS_WITH_IT}", f"there: {LET_LIVE}")
+
+
+def _deadly(runtime: Runtime) -> tuple[str, ...]:
+    from deployer.drivers.runtime.docker.fleet import Fleet
+
+    return runtime.deadly() if isinstance(runtime, Fleet) else ()
 
 
 # -- programs
@@ -142,7 +155,7 @@ def _machines(house: House, manifest: Manifest, folder: Path) -> Iterator[Differ
 
 def _programs(manifest: Manifest | None) -> Iterator[Difference]:
     if manifest is None or (manifest.runtime == "docker" and manifest.hosts == "local"):
-        yield _tried("Docker engine", _engine)
+        yield from _engine()
     if manifest is None or manifest.traffic.haproxy is None:
         yield _tried("HAProxy", _haproxy)
     wanted = manifest is not None and bool(manifest.update or any(manifest.hooks.model_dump().values()))
@@ -157,12 +170,20 @@ def _cosign() -> str:
     return f"{program()}, for `verify`"
 
 
-def _engine() -> str:
+def _engine() -> Iterator[Difference]:
     from deployer.clock import SystemClock
     from deployer.drivers.runtime.docker import DockerRuntime
 
-    DockerRuntime(SystemClock(), "doctor").require()
-    return f"answers at {os.environ.get('DOCKER_HOST', 'the local socket')}"
+    what, runtime = "Docker engine", DockerRuntime(SystemClock(), "doctor")
+    try:
+        runtime.require()
+        lets_live = runtime.lets_live()
+    except DeployError as error:
+        yield Difference("bad", what, error.message, error.hint)
+        return
+    yield Difference("ok", what, f"answers at {os.environ.get('DOCKER_HOST', 'the local socket')}")
+    if not lets_live:
+        yield Difference("warn", what, ENDS_WITH_IT, LET_LIVE)
 
 
 def _haproxy() -> str:

@@ -183,7 +183,8 @@ def _forward(run: Run) -> Ending:
             trace = traceback.format_exc().splitlines()[-12:]
             return _failed(run, n, step, _hidden(_bug(error, trace)))
     text = f"r{run.rollout.release} ({run.candidate.version}) is live"
-    run.store.ended(run.lock, run.rollout, "done", int(Exit.DONE), text)
+    kept = run.candidate.manifest.keep.events
+    run.store.ended(run.lock, run.rollout, "done", int(Exit.DONE), text, events=kept)
     return _end(run, Ending("done", Exit.DONE, text, run.rollout.number))
 
 
@@ -262,7 +263,8 @@ def _back(run: Run) -> Ending:
             return _stuck(run, f"the way back failed: {error.message}")
     code, why = run.store.cause(run.rollout)
     cause, text = Exit(code), f"r{run.rollout.release} was taken back: {why}"
-    run.store.ended(run.lock, run.rollout, "reverted", int(cause), text)
+    kept = run.candidate.manifest.keep.events
+    run.store.ended(run.lock, run.rollout, "reverted", int(cause), text, events=kept)
     return _end(run, Ending("reverted", cause, text, run.rollout.number))
 
 

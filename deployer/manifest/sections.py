@@ -397,3 +397,9 @@ class Keep(Model):
 
     warm: Seconds = Field(3600.0, description="How long the former environment stays ready for a rollback.")
     releases: Count = Field(5, ge=1, le=1000, description="Releases whose images are never pruned.")
+    events: Count = Field(
+        500,
+        ge=1,
+        le=100_000,
+        description="Finished rollouts whose events stay; of older ones the steps stay.",
+    )

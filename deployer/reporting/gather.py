@@ -19,6 +19,7 @@ from deployer.views.data import RolloutView
 from deployer.views.jsonl import parse
 from deployer.views.plain import sentence
 from deployer.views.report.data import Line, Mark, MetricView, Placed, ReportView
+from deployer.views.show import FORGOTTEN
 from deployer.views.text import moment, plural
 from deployer.views.text import release as named
 from deployer.views.watches import bill, budget, watches, with_shares
@@ -50,6 +51,7 @@ def gather(house: House, told: RolloutView) -> ReportView:
         instances=tuple(_instances(house, rollout)),
         about=tuple(_about(rollout, release, origin)),
         policy=spelt(release.manifest.judge),
+        notes=(FORGOTTEN,) if rollout.ended_at and not told.events else (),
         made_at=house.clock.now(),
     )
     return _measured(house, _counted(view, told.events))

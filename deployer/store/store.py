@@ -284,8 +284,8 @@ class Store:
             self._outcome(db, lock, rollout, "stuck", int(Exit.NEEDS_PERSON), text)
             self.audit.add(db, _deed(rollout, "end", "stuck", by=DEPLOYER, reason=text))
 
-    def ended(self, lock: Lock, rollout: Rollout, outcome: Outcome, exit_code: int, text: str) -> None:
-        """Write the end of a rollout."""
+    def ended(self, lock: Lock, rollout: Rollout, outcome: Outcome, exit_code: int, text: str, *, events: int) -> None:
+        """Write the end of a rollout; of so many finished ones of the service, this one included, `events` are kept."""
         with self.database.transaction() as db:
             self._outcome(db, lock, rollout, outcome, exit_code, text, ended_at=self.clock.now())
             if outcome == "reverted":
@@ -295,6 +295,7 @@ class Store:
                     (rollout.service, rollout.release),
                 )
             self.audit.add(db, _deed(rollout, "end", outcome, by=DEPLOYER, reason=text))
+            _forget_events(db, rollout.service, events)
 
     def _outcome(
         self,
@@ -535,6 +536,15 @@ def _promote(db: sqlite3.Connection, plan: Plan) -> None:
 
 def _stand(db: sqlite3.Connection, service: str, number: int, standing: str) -> None:
     db.execute("update releases set standing = ? where service = ? and number = ?", (standing, service, number))
+
+
+def _forget_events(db: sqlite3.Connection, service: str, keep: int) -> None:
+    """Remove the events of all finished rollouts of a service but the newest ones; of one that is open none."""
+    db.execute(
+        "delete from events where rollout in (select number from rollouts where service = ? and ended_at is not null"
+        " and number >= (select min(rollout) from events) order by number desc limit -1 offset ?)",
+        (service, keep),
+    )
 
 
 def _brought(db: sqlite3.Connection, plan: Plan) -> str:

@@ -15,6 +15,8 @@ from deployer.views.watches import HEADS, bill, cells, watches, with_shares
 from deployer.views.why import Why, why
 
 Ink = Callable[[str, str], str]
+ENDED = ("done", "reverted")
+FORGOTTEN = "its events are not kept any more (`keep.events`)"
 STYLES = {"done": "green", "failed": "red", "tried": "cyan"}
 VERDICTS = {"worse": "red", "cannot judge": "yellow", "no worse": "green"}
 
@@ -105,7 +107,7 @@ def _verdict(event: Mapping[str, Any], ink: Ink) -> list[str]:
 def _timeline(view: RolloutView, ink: Ink) -> list[str]:
     """Give the events with the share that was in force after each."""
     if not view.events:
-        return []
+        return [ink("timeline", "bold"), f"  {FORGOTTEN}"] if view.rollout.outcome in ENDED else []
     rows = []
     events = [parse(event) for event in view.events]
     for event, share in with_shares(events):

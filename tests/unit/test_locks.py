@@ -455,7 +455,7 @@ WRITES: dict[str, Write] = {
     "step_failed": lambda s, lock, r: s.step_failed(lock, r.number, "forward", 0, Refused("no")),
     "held": lambda s, lock, r: s.held(lock, r, 0, "held"),
     "stuck": lambda s, lock, r: s.stuck(lock, r, "stuck"),
-    "ended": lambda s, lock, r: s.ended(lock, r, "done", 0, "done"),
+    "ended": lambda s, lock, r: s.ended(lock, r, "done", 0, "done", events=1),
     "set_warm": lambda s, lock, r: s.set_warm(lock, 1, "blue", 9e9),
     "clear_warm": lambda s, lock, r: s.clear_warm(lock),
     "taken_down": lambda s, lock, r: s.taken_down(lock),

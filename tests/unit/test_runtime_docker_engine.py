@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import inspect
+import json
 import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
+from socketserver import ThreadingUnixStreamServer
 from typing import Any
 
 import docker.errors
@@ -19,10 +24,17 @@ import requests
 import urllib3
 
 from deployer.clock import Deadline, SystemClock
+from deployer.doctor import examine
+from deployer.doctor import machine as doctor
 from deployer.drivers.runtime.docker import DockerRuntime
 from deployer.drivers.runtime.docker.engine import Engine, translated
+from deployer.drivers.runtime.docker.fleet import Fleet
+from deployer.drivers.runtime.docker.member import Member
 from deployer.errors import DeadlinePassed, DriverFailed, Refused
+from deployer.machine import Host
 from deployer.manifest.models import Manifest
+from tests.house import Scene
+from tests.memory import World
 
 SDK_ERRORS = [error for _, error in inspect.getmembers(docker.errors, inspect.isclass) if issubclass(error, Exception)]
 OTHERS = [
@@ -121,3 +133,83 @@ def test_nothing_of_the_sdk_is_imported_before_it_is_needed() -> None:
     source = "import sys; import deployer.drivers.runtime.docker; sys.exit('docker' in sys.modules)"
     root = Path(__file__).parents[2]
     assert subprocess.run([sys.executable, "-c", source], cwd=root, timeout=30).returncode == 0
+
+
+# -- whether containers live on without it
+
+
+@contextmanager
+def talking_engine(**info: Any) -> Iterator[str]:
+    """Answer what is asked of an engine by whoever looks whether it is fit."""
+    answers = {"_ping": "OK", "version": {"ApiVersion": "1.45"}, "info": info, "containers/json": []}
+
+    class Answer(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked = self.path.partition("?")[0]
+            body = json.dumps(next(told for end, told in answers.items() if asked.endswith(end))).encode()
+            self.send_response(200)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: Any) -> None:
+            """Say nothing."""
+
+        def address_string(self) -> str:
+            return "a Unix socket has none"
+
+    with (
+        tempfile.TemporaryDirectory(prefix="dp", dir="/tmp") as folder,
+        ThreadingUnixStreamServer(f"{folder}/s", Answer) as server,
+    ):
+        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+        thread.start()
+        try:
+            yield f"unix://{folder}/s"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+@pytest.mark.parametrize(
+    ("info", "told"),
+    [
+        ({"LiveRestoreEnabled": False}, [doctor.ENDS_WITH_IT]),
+        ({"LiveRestoreEnabled": True}, []),
+        ({}, []),
+    ],
+)
+def test_the_doctor_warns_of_an_engine_that_takes_its_containers_along(
+    state: Path, monkeypatch: pytest.MonkeyPatch, info: dict[str, Any], told: list[str]
+) -> None:
+    with talking_engine(**info) as address, Scene(state).house as house:
+        monkeypatch.setenv("DOCKER_HOST", address)
+        found = [f for f in examine(house, None).findings if f.what == "Docker engine"]
+
+    assert (found[0].level, found[0].text) == ("ok", f"answers at {address}")
+    assert [f.text for f in found[1:]] == told
+    assert all(f.level == "warn" and "daemon.json" in f.remedy for f in found[1:])
+
+
+def test_machines_whose_engines_take_their_containers_along_are_named(state: Path) -> None:
+    clock, hosts = SystemClock(), tuple(Host(name, "127.0.0.1", "ssh", name) for name in ("web1", "web2"))
+    with talking_engine(LiveRestoreEnabled=True) as right, talking_engine(LiveRestoreEnabled=False) as wrong:
+
+        def member(name: str, address: str) -> Member:
+            engine = Engine(lambda seconds, version: docker.DockerClient(address, version, seconds), address)
+            return Member(name, engine, DockerRuntime(clock, "store", engine), clock)
+
+        fleet = Fleet([member("web1", right), member("web2", wrong)], ["web1", "web2"])
+        assert fleet.deadly() == ("web2",)
+
+        with Scene(state).house as house:
+            drivers = replace(World().drivers(), runtime=fleet)
+            house.find, house.wire = (lambda *_: (hosts, ())), (lambda *_: drivers)
+            wanted = MANIFEST.model_copy(update={"hosts": "web"})
+            found = [f for f in examine(house, wanted).findings if f.what == "machines of web"]
+
+    assert [(f.level, f.text) for f in found] == [
+        ("ok", "the engines of web1, web2 answer"),
+        ("warn", f"web2: {doctor.ENDS_WITH_IT}"),
+    ]

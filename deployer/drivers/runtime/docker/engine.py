@@ -106,6 +106,11 @@ class Engine:
         with self.client("ping", PING) as client:
             client.ping()
 
+    def lets_live(self) -> bool:
+        """Tell whether containers live on without it (`live-restore`); one that does not say is taken at its best."""
+        with self.client("what it does with containers when it ends") as client:
+            return client.info().get("LiveRestoreEnabled") is not False
+
     @contextmanager
     def client(self, what: str, seconds: float | None = None) -> Iterator[docker.DockerClient]:
         """Connect for one operation whose calls may take `seconds` each; `what` begins the sentence of an error."""

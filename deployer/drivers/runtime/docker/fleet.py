@@ -89,6 +89,10 @@ class Fleet:
         """Take these tags away, and with the last one of an image the image."""
         return self._all(lambda member: _on(member, member.read(lambda runtime: runtime.sweep(keep))))
 
+    def deadly(self) -> tuple[str, ...]:
+        """Name the machines whose containers end with their engine."""
+        return self._all(lambda member: () if member.read(DockerRuntime.lets_live) else (member.name,))
+
     def _member(self, host: str) -> Member:
         member = self._members.get(host)
         if member is None:

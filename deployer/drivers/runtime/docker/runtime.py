@@ -39,6 +39,10 @@ class DockerRuntime:
         """Raise Refused when no engine answers."""
         self._engine.require()
 
+    def lets_live(self) -> bool:
+        """Tell whether containers live on when the engine ends."""
+        return self._engine.lets_live()
+
     def resolve(self, manifest: Manifest, reference: str, deadline: Deadline, tell: Tell) -> Image:
         """Fetch the image if it is not here and pin it; check what else the manifest needs of the engine."""
         self._engine.require()
