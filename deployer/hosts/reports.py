@@ -18,12 +18,15 @@ _RESULTS = ("msg", "rc", "stderr", "stdout", "changed", "results", "skip_reason"
 
 
 def slim(event: Mapping[str, Any]) -> dict[str, Any]:
-    """Keep what is used of an event; empty for one that says nothing to us."""
-    data = event.get("event_data") or {}
+    """Keep what is used of an event; empty for one that says nothing to us, or takes the name of our own last one."""
+    data = event.get("event_data")
+    data = data if isinstance(data, dict) else {}
     kept: dict[str, Any] = {name: data[name] for name in _FIELDS if name in data}
     if isinstance(data.get("res"), dict):
         kept["res"] = {name: data["res"][name] for name in _RESULTS if name in data["res"]}
     kind, stdout = str(event.get("event", "")), str(event.get("stdout", ""))
+    if kind == END:
+        return {}
     return {"event": kind, "stdout": stdout, **kept} if stdout or kind.startswith(("playbook_", "runner_on_")) else {}
 
 

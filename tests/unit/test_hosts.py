@@ -241,6 +241,8 @@ def test_only_what_is_used_leaves_the_worker() -> None:
     assert "hunter2" not in str(kept)
     assert slim({"event": "verbose", "stdout": ""}) == {}
     assert slim({"event": "runner_item_on_ok", "event_data": {}, "stdout": ""}) == {}
+    assert slim({"event": "end", "stdout": "ok: [a]", "status": "successful"}) == {}, "our own last event is not theirs"
+    assert slim({"event": "runner_on_ok", "event_data": "failed"}) == {"event": "runner_on_ok", "stdout": ""}
 
 
 def course(*events: dict[str, Any]) -> Course:
