@@ -14,6 +14,7 @@ from deployer.manifest.shape import bare, field_at, homes, section_at, unit_of
 from deployer.manifest.text import Misspelt
 from deployer.manifest.tree import Items, Node, Path, Scalar
 
+_NAMES_OF_SECRETS = (("apprise",), ("webhook",), ("key",))  # keys of who is told
 _SHOWN = 60  # characters of a value that are repeated in a message
 
 
@@ -53,6 +54,8 @@ def shown(wrong: Wrong) -> str:
     """Give the value as it is written in the file; "" for what might be a secret or has no short form."""
     if wrong.path[:1] in (("env",), ("secrets",)) or not isinstance(wrong.node, Scalar):
         return ""
+    if (wrong.path[:2] == ("notify", "to") and wrong.path[-1:] in _NAMES_OF_SECRETS) or "auth" in wrong.path:
+        return ""  # not the name of a secret, so it may be the secret
     text = wrong.node.written
     if re.search("//[^/]*@", text):  # a URL with a password in it
         return ""
