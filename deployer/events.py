@@ -20,10 +20,12 @@ An event is plain data: `kind`, Unix time, service, rollout number, and fields t
     lease.over        share (bp), seconds
     rollout.turned    error, hint, exit
     rollout.held      share, text, exit
+    rollout.left      text, hint, exit
     rollout.ended     outcome (done, reverted, held, stuck), exit, text, seconds
     note              text
     machine.silent    host, text
     machine.back      host, text
+    notify.failed     to, about, text
 """
 
 from __future__ import annotations

@@ -21,6 +21,7 @@ _NOT_CONFIG = frozenset(
         "version",
         "strategy",
         "judge",
+        "notify",
         "keep",
         "freeze",
         "hooks",

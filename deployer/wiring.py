@@ -41,6 +41,8 @@ def open_house(
 
     Raises Refused when it cannot be used.
     """
+    from deployer.drivers.notify import Sender
+
     clock = clock or SystemClock()
     state = state.expanduser().absolute()
     store = store or Store(state, clock)
@@ -57,6 +59,7 @@ def open_house(
         clock=clock,
         wire=wiring.wire,
         ports=_ports(),
+        notifier=Sender(clock),
         sink=one_at_a_time,
         stop_asked=stop_asked or threading.Event(),
         detach=detach,

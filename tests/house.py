@@ -37,7 +37,7 @@ def house(folder: Path, world: World, events: list[Event] | None = None, store: 
     def wire(_manifest: Manifest, _folder: Path, _machines: Machines) -> Drivers:
         return world.drivers(store.secret("installation"), carried.home(folder))
 
-    return House(store, Vault(folder / "secrets"), world.clock, wire, ports, sink)
+    return House(store, Vault(folder / "secrets"), world.clock, wire, ports, world.notifier, sink)
 
 
 def request(version: str, strategy: str = "canary", folder: Path = Path("/nonexistent"), **more: Any) -> Request:
@@ -66,9 +66,9 @@ def adopt(folder: Path, world: World, events: list[Event] | None = None, **chose
 class Scene:
     """A house, its world, and all that happened in it."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, world: World | None = None) -> None:
         self.events: list[Event] = []
-        self.world = World()
+        self.world = world or World()
         self.house: House = house(folder, self.world, self.events)
 
     def deploy(self, version: str, strategy: str = "bluegreen", **more: Any) -> Ending:

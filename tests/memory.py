@@ -14,7 +14,7 @@ from deployer.engine import Run
 from deployer.engine.pulse import beat
 from deployer.errors import DeadlinePassed, DriverFailed, LockLost, MachinesSilent, Refused, StepFailed, TakenBack
 from deployer.events import Tell
-from deployer.manifest.models import Manifest, Metric
+from deployer.manifest.models import Manifest, Metric, Recipient
 from deployer.model import (
     FULL,
     INITIAL,
@@ -30,6 +30,7 @@ from deployer.model import (
     Signature,
     taken_back,
 )
+from deployer.notices import Notice, NotSent
 from tests.flow import Flow, MemorySamples
 
 BEAT_SECONDS = 5.0
@@ -120,6 +121,7 @@ class World:
     images: set[str] = field(default_factory=set)  # that are kept for releases
     torn: dict[str, Live] = field(default_factory=dict)  # what a worker of the proxy does instead of what its file says
     carried: dict[str, Found] = field(default_factory=dict)  # whose an instance is, and what it carries; by its name
+    notifier: MemoryNotifier = field(default_factory=lambda: MemoryNotifier())
 
     def flow(self, service: str) -> Flow:
         """The requests of a service."""
@@ -427,6 +429,27 @@ class MemorySignatures:
         if image.reference in self.world.unsigned:
             raise Refused(f"{image.reference} has no signature")
         return Signature(f"{image.reference}@{image.id}", "ab" * 32, "cosign.pub", logged=False)
+
+
+class MemoryNotifier:
+    """Takes what people elsewhere are told. `refuses` says why somebody is not, by name, and how often it is asked."""
+
+    def __init__(self) -> None:
+        self.sent: list[tuple[str, Notice, dict[str, str]]] = []
+        self.refuses: dict[str, NotSent] = {}
+        self.asked: list[str] = []
+        self.before: Callable[[str], object] = lambda _name: None  # what it waits for
+
+    def send(self, recipient: Recipient, notice: Notice, secrets: Mapping[str, SecretText], deadline: Deadline) -> None:
+        self.asked.append(recipient.name)
+        self.before(recipient.name)
+        if recipient.name in self.refuses:
+            raise self.refuses[recipient.name]
+        self.sent.append((recipient.name, notice, {name: value.reveal() for name, value in secrets.items()}))
+
+    def to(self, name: str) -> list[Notice]:
+        """Give what somebody was told, in order."""
+        return [notice for told, notice, _ in self.sent if told == name]
 
 
 class MemoryPlaybooks:

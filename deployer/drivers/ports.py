@@ -15,7 +15,7 @@ from typing import Literal, Protocol
 from deployer.clock import Deadline
 from deployer.errors import MachinesSilent
 from deployer.events import Tell
-from deployer.manifest.models import Manifest, Metric
+from deployer.manifest.models import Manifest, Metric, Recipient
 from deployer.model import (
     Colour,
     Environment,
@@ -29,6 +29,7 @@ from deployer.model import (
     Server,
     Signature,
 )
+from deployer.notices import Notice
 
 READ_SECONDS = 20.0  # for a call without a deadline of its own
 
@@ -289,6 +290,17 @@ class Signatures(Protocol):
         """Give a signature of the image by a key of the manifest, one of the `known` ones of this image if it is.
 
         Raises Refused, with what was checked, when there is none or it cannot be proven within the deadline.
+        """
+        ...
+
+
+class Notifier(Protocol):
+    """Tells people elsewhere; for a house, not for a service: it changes nothing, and holds nothing open."""
+
+    def send(self, recipient: Recipient, notice: Notice, secrets: Mapping[str, SecretText], deadline: Deadline) -> None:
+        """Send a notice once. Raises NotSent, with none of the secrets in its words.
+
+        It is called where nobody waits for it: a way with time-outs of its own need not know the deadline.
         """
         ...
 

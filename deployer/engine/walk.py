@@ -33,7 +33,7 @@ def drive(run: Run, *, pulse: bool = True) -> Ending:
     """Bring the rollout to an end, or to a hold, from wherever its journal stands.
 
     Raises LockLost when another process took over: it alone goes on then. Raises NeedsPerson when the store takes
-    nothing any more.
+    nothing any more, Detached when a signal said to leave it.
     """
     run.learn_secrets()
     with run.closing:
@@ -43,8 +43,17 @@ def drive(run: Run, *, pulse: bool = True) -> Ending:
         except LockLost:
             run.stand_down()
             raise
+        except Detached as error:
+            _leave(run, error)
+            raise
         except StoreFailed as failed:
-            raise _unrecorded(run, failed) from failed
+            person = _unrecorded(run, failed)
+            _leave(run, person)
+            raise person from failed
+
+
+def _leave(run: Run, error: DeployError) -> None:
+    run.tell_at_least("rollout.left", text=error.message, hint=error.hint, exit=int(error.exit))
 
 
 def abort(run: Run, by: str, reason: str) -> Ending:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import json
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
 
-from deployer import commands
+from deployer import commands, web
 from deployer.clock import Clock, Deadline
 from deployer.errors import Refused
 from deployer.gitops.state import State
@@ -64,13 +62,9 @@ class Status:
     def _post(self, said: Mapping[str, str]) -> str:
         if not self._url or self._secret is None:
             return ""
-        import requests
-
-        body = json.dumps(said).encode()
-        signature = hmac.new(self._secret.reveal().encode(), body, hashlib.sha256).hexdigest()
-        headers = {"Content-Type": "application/json", "X-Deploy-Signature-256": f"sha256={signature}"}
+        body, now = json.dumps(said).encode(), self._clock.now()
         try:
-            answer = requests.post(self._url, data=body, headers=headers, timeout=SECONDS / 3, allow_redirects=False)
-        except requests.RequestException as error:
-            return f"--webhook: {type(error).__name__}"
-        return "" if answer.ok else f"--webhook: HTTP {answer.status_code}"
+            status = web.post_signed(self._url, body, self._secret.reveal(), now, SECONDS / 3)
+        except web.Unanswered as error:
+            return f"--webhook: {error}"
+        return "" if 200 <= status < 300 else f"--webhook: HTTP {status}"

@@ -32,7 +32,8 @@ def fill(text: str, values: Mapping[str, str]) -> str:
     return PLACEHOLDER.sub(lambda found: values.get(found[1], found[0]), text)
 
 
-def _words(*texts: str | None) -> set[str]:
+def words_in(*texts: str | None) -> set[str]:
+    """Give the {words} of texts."""
     return {word for text in texts for word in PLACEHOLDER.findall(text or "")}
 
 
@@ -176,10 +177,10 @@ class Metric(Model):
     def _placeholder_conflicts(self) -> Iterator[Conflict]:
         # A command may have braces of its own: `awk {print}`.
         for key in ("prometheus", "query", "candidate", "stable", "http", "value"):
-            for word in sorted(_words(getattr(self, key)) - set(KNOWN)):
+            for word in sorted(words_in(getattr(self, key)) - set(KNOWN)):
                 known = ", ".join(f"{{{name}}}" for name in KNOWN)
                 yield Conflict(key, f"{{{word}}} stands for nothing", f"known are {known}", (key,))
-        asked = _words(self.query, self.prometheus, self.http, self.value, *(self.command or ()))
+        asked = words_in(self.query, self.prometheus, self.http, self.value, *(self.command or ()))
         if self.compares and not self.candidate and not asked & _DIFFERS:
             where = "query" if self.prometheus else self.source
             hint = "say {side} where the sides differ" + (", or write two queries" if self.prometheus else "")

@@ -17,6 +17,7 @@ from pydantic import Field, model_validator
 
 from deployer.manifest.base import Conflict, Conflicts, Count, Model, Port, Switch, twice
 from deployer.manifest.metrics import Metric
+from deployer.manifest.notify import Notify, Recipient
 from deployer.manifest.sections import (
     Budget,
     ErrorLimits,
@@ -73,6 +74,8 @@ __all__ = [
     "Metric",
     "Model",
     "Mount",
+    "Notify",
+    "Recipient",
     "Secret",
     "Shield",
     "Smoke",
@@ -142,6 +145,7 @@ class Manifest(Model):
     traffic: Traffic = Field(Traffic(), description="How users reach the service: addresses, domains, TLS, stickiness.")
     strategy: Strategy = Field("canary", description="Strategy of `deploy up`, with its options.")
     judge: Judge = Field(Judge(), description="When the candidate is worse.")
+    notify: Notify = Field(Notify(), description="Who is told of a rollout, in a chat or by a signed request.")
     keep: Keep = Field(Keep(), description="What stays after a rollout, and for how long.")
     freeze: tuple[Freeze, ...] = Field(
         (),
@@ -187,12 +191,18 @@ class Manifest(Model):
             )
 
     def _auth_conflicts(self) -> Iterator[Conflict]:
+        for at, name in self._ours():
+            if name not in self.secrets:
+                example = f"secrets: {{{name}: {{env: {name}, deliver: none}}}}"
+                yield Conflict(at, f"there is no secret {name}", f"add e.g. {example}", (at, "secrets"))
+
+    def _ours(self) -> Iterator[tuple[str, str]]:
+        """Give each key that names a secret for ourselves, with the name."""
         for index, metric in enumerate(self.judge.metrics):
             for key, name in metric.auth.secrets() if metric.auth else ():
-                if name not in self.secrets:
-                    at = f"judge.metrics[{index}].auth.{key}"
-                    example = f"secrets: {{{name}: {{env: {name}, deliver: none}}}}"
-                    yield Conflict(at, f"there is no secret {name}", f"add e.g. {example}", (at, "secrets"))
+                yield f"judge.metrics[{index}].auth.{key}", name
+        for index, recipient in enumerate(self.notify.to):
+            yield from ((f"notify.to[{index}].{key}", name) for key, name in recipient.secrets())
 
     def _variable_conflicts(self) -> Iterator[Conflict]:
         for name, secret in self.secrets.items():

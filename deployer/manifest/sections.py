@@ -101,7 +101,7 @@ class Secret(Model):
     deliver: Literal["file", "env", "none"] = Field(
         "file",
         description="`file`: /run/secrets/NAME, its path in NAME_FILE. `env`: the variable itself, which whoever may "
-        "inspect the instance can read. `none`: it stays here, for `judge.metrics`.",
+        "inspect the instance can read. `none`: it stays here, for `judge.metrics` and `notify`.",
     )
 
     def conflicts(self) -> Iterator[Conflict]:

@@ -22,6 +22,7 @@ def locked(house: House, service: str, purpose: str) -> Iterator[Lock]:
     lock = house.store.locks.take(service, purpose)
     try:
         with Heart(house.store.locks, lock, lambda text: house.tell(service, text)):
+            house.announcer.settle(lock)
             yield lock
     finally:
         house.store.locks.release(lock)
@@ -64,7 +65,7 @@ def run_of(house: House, lock: Lock, rollout: Rollout, drivers: Drivers | None =
         store=house.store,
         drivers=hands(house, lock, drivers or house.drivers(candidate, rollout.folder)),
         clock=house.clock,
-        sink=house.sink,
+        sink=house.announcer.beside(lock, rollout),
         rollout=rollout,
         lock=lock,
         secrets=secrets,

@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Self
 
 from deployer.clock import Clock
-from deployer.drivers.ports import Drivers
+from deployer.drivers.ports import Drivers, Notifier
 from deployer.events import Event, Sink
 from deployer.machine import LOCAL, Host, Machines
 from deployer.manifest.models import Manifest
 from deployer.model import Release
+from deployer.operations.announcing import Announcer
 from deployer.store import Store
 from deployer.store.vault import Vault
 
@@ -27,6 +28,7 @@ class House:
     clock: Clock
     wire: Callable[[Manifest, Path, Machines], Drivers]
     ports: Sequence[int]
+    notifier: Notifier
     sink: Sink = lambda _event: None
     stop_asked: threading.Event = field(default_factory=threading.Event)
     detach: bool = False  # what `stop_asked` means: leave a rollout where it is, instead of taking it back
@@ -34,12 +36,20 @@ class House:
     find: Callable[[Manifest, Path], tuple[tuple[Host, ...], tuple[Host, ...]]] = lambda _manifest, _folder: ((), ())
     close: Callable[[], None] = lambda: None  # what drivers have opened
 
+    announcer: Announcer = field(init=False)  # what it has to tell people elsewhere
+
+    def __post_init__(self) -> None:
+        self.announcer = Announcer(self.store, self.vault, self.notifier, lambda event: self.sink(event), self.clock)
+
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.close()
-        self.store.close()
+        try:
+            self.announcer.close()
+        finally:
+            self.close()
+            self.store.close()
 
     def drivers(self, release: Release, folder: Path = Path()) -> Drivers:
         """Give the drivers of a recorded release; they reach every machine on which something of its service may stand.

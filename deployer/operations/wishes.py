@@ -71,6 +71,9 @@ def resume(house: House, service: str, reason: str = "") -> Ending:
     """Go on with a rollout that was held, or whose process died; a hold for approval is approved by it."""
     if house.store.open_rollout(service) is None and (written := write_down(house, service)):
         return written
+    if house.store.open_rollout(service) is None and house.announcer.owes(service):
+        with locked(house, service, "telling an ending"):  # whoever has the lock tells what is owed
+            pass
     rollout = open_rollout(house, service)
     with locked(house, service, _purpose(house, "resume", rollout)) as lock:
         run = run_of(house, lock, house.store.rollout(rollout.number))

@@ -153,6 +153,11 @@ def _held(d: dict[str, Any]) -> str:
     return text if text.startswith("held at") else f"held at {percent(int(d.get('share') or 0))}: {text}"
 
 
+def _left(d: dict[str, Any]) -> str:
+    hint = f" → {_s(d, 'hint')}" if d.get("hint") else ""
+    return f"left unfinished (exit {d.get('exit', 0)}): {_s(d, 'text')}{hint}"
+
+
 def _ended(d: dict[str, Any]) -> str:
     took = write.duration(float(d.get("seconds") or 0))
     return f"ended: {_s(d, 'outcome')} after {took} (exit {d.get('exit', 0)}): {_s(d, 'text')}"
@@ -164,6 +169,11 @@ def _note(d: dict[str, Any]) -> str:
 
 def _machine(d: dict[str, Any]) -> str:
     return f"machine: {_s(d, 'text')}"
+
+
+def _untold(d: dict[str, Any]) -> str:
+    about = f" of {_s(d, 'about')}" if d.get("about") else ""
+    return f"notify: {_s(d, 'to') or 'nobody'} was not told{about}: {_s(d, 'text')}"
 
 
 def _step(d: dict[str, Any]) -> str:
@@ -203,8 +213,10 @@ _WRITERS: dict[str, Callable[[dict[str, Any]], str]] = {
     "lease.over": _lease,
     "rollout.turned": _turned,
     "rollout.held": _held,
+    "rollout.left": _left,
     "rollout.ended": _ended,
     "note": _note,
     "machine.silent": _machine,
     "machine.back": _machine,
+    "notify.failed": _untold,
 }

@@ -216,6 +216,11 @@ def _note(state: ViewState, event: Event) -> ViewState:
     return replace(state, notes=_last(state.notes, one_line(event.data.get("text", "")), KEPT_NOTES))
 
 
+def _untold(state: ViewState, event: Event) -> ViewState:
+    to, text = one_line(event.data.get("to", "")), one_line(event.data.get("text", ""))
+    return replace(state, notes=_last(state.notes, f"{to or 'nobody'} was not told: {text}", KEPT_NOTES))
+
+
 def _side(data: dict[str, Any] | None) -> Side:
     data = data or {}
     return Side(int(data.get("requests") or 0), int(data.get("errors") or 0), data.get("p50"), data.get("p99"))
@@ -275,8 +280,10 @@ _HANDLERS: dict[str, Callable[[ViewState, Event], ViewState]] = {
     "lease.over": _lease,
     "rollout.turned": _turned,
     "rollout.held": _held,
+    "rollout.left": _note,
     "rollout.ended": _finished,
     "note": _note,
     "machine.silent": _note,
     "machine.back": _note,
+    "notify.failed": _untold,
 }

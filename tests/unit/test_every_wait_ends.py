@@ -36,6 +36,8 @@ ALLOWED = {
     "deployer/drivers/traffic/haproxy/proxy.py: refuse_taken: socket": _BINDS,
     "deployer/drivers/traffic/haproxy/stream.py: Stream.__exit__: self._thread.join": _READER,
     "deployer/hosts/run.py: _worker: worker.wait": _KILLED,
+    "deployer/notices/outbox.py: Outbox._run: self._waiting.get": "finishing puts the end into the queue, and whoever"
+    " closes it waits so long and no longer; the process does not wait for the thread",
     "deployer/operations/driving.py: port_usable: socket": _BINDS,
     "deployer/replay.py: judge: stage.result": "it computes; nothing outside is asked",
     "deployer/supervisor/watch.py: _bury: os.waitpid": _KILLED,

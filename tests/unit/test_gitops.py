@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -344,12 +345,12 @@ def test_a_command_is_told_the_status(tmp_path: Path) -> None:
 
 
 def test_an_address_is_told_the_status_signed(tmp_path: Path) -> None:
-    heard: list[tuple[bytes, str]] = []
+    heard: list[tuple[bytes, str, str]] = []
 
     class Hook(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
-            heard.append((body, self.headers["X-Deploy-Signature-256"]))
+            heard.append((body, self.headers["X-Deploy-Timestamp"], self.headers["X-Deploy-Signature-256"]))
             self.send_response(204 if len(heard) == 1 else 500)
             self.end_headers()
 
@@ -362,8 +363,9 @@ def test_an_address_is_told_the_status_signed(tmp_path: Path) -> None:
         assert status.tell(State("pinned", "no", "shop", "c0ffee"), tmp_path) == ""
         assert status.tell(State("pinned", "no", "shop", "c0ffee"), tmp_path) == "--webhook: HTTP 500"
         thread.join(10)
-    body, signature = heard[0]
-    assert signature == "sha256=" + hmac.new(b"s3cret", body, hashlib.sha256).hexdigest()
+    body, at, signature = heard[0]
+    assert signature == "sha256=" + hmac.new(b"s3cret", f"{at}.".encode() + body, hashlib.sha256).hexdigest()
+    assert abs(int(at) - time.time()) < 60
     assert json.loads(body)["status"] == "failure"
     with pytest.raises(Refused, match=SECRET):
         Status("", "https://hooks.example.com", {}, SystemClock())

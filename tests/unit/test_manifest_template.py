@@ -98,8 +98,9 @@ def test_a_comment_becomes_a_setting(key: str, tmp_path: Path) -> None:
     plain = template(InitAnswers("shop", "shop"))
     if key == "traffic":  # is on top already
         plain = plain.replace('traffic: {listen: "*:80"}', f"# traffic: {OPTIONAL['traffic']}")
-    beside = {"hosts": "web"} if key == "twin" else {}
-    plain = plain.replace("# hosts: local", "hosts: web") if beside else plain
+    beside: dict[str, Any] = {"twin": {"hosts": "web"}, "notify": {"secrets": ["CHAT_URL"]}}.get(key, {})
+    plain = plain.replace("# hosts: local", "hosts: web") if key == "twin" else plain
+    plain = plain.replace("# secrets: [DATABASE_URL]", "secrets: [CHAT_URL]") if key == "notify" else plain
     file = tmp_path / "deploy.yml"
     file.write_text(plain.replace(f"# {key}: ", f"{key}: "))
 

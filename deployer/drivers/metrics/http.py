@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import base64
-import socket
-import ssl
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +15,7 @@ from deployer.clock import Deadline
 from deployer.drivers.metrics.number import Unreadable, brief
 from deployer.manifest.metrics import Auth, Metric
 from deployer.secret import HIDDEN, SecretText
+from deployer.web import describe
 
 MOST = 1024 * 1024  # bytes of an answer; a number needs few of them, and an endless answer must end
 
@@ -69,7 +68,7 @@ def ask(
             body = b"".join(_chunks(response, deadline))
     except (requests.RequestException, HTTPError, OSError) as error:
         # Without its cause: that may repeat a header, which is a secret.
-        raise Unreadable(_describe(error, deadline.seconds)) from None
+        raise Unreadable(describe(error, deadline.seconds)) from None
     return Answer(response.status_code, credentials.hide(body.decode("utf-8", "replace")))
 
 
@@ -122,30 +121,3 @@ def _value(name: str, secrets: Mapping[str, SecretText]) -> str:
     if not value.isprintable():
         raise Unreadable(f"the secret {name} is not one line of text, and cannot be sent in a header")
     return value
-
-
-def _describe(error: BaseException, seconds: float) -> str:
-    """Say in a few words what a request met."""
-    if isinstance(error, requests.Timeout | TimeoutError):
-        return f"no answer within {seconds:.3g} s"
-    for cause in _causes(error):
-        match cause:
-            case ssl.SSLCertVerificationError():
-                return f"its certificate was not accepted: {cause.verify_message}"
-            case ssl.SSLError():
-                return f"TLS failed: {cause.reason or 'no reason given'}"
-            case socket.gaierror():
-                return f"the name cannot be resolved: {cause.strerror}"
-            case TimeoutError():
-                return f"no answer within {seconds:.3g} s"
-            case OSError() if cause.strerror:
-                return cause.strerror.lower()
-    return f"no answer that can be understood ({type(error).__name__})"
-
-
-def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    """Give an error and what it came from, innermost first."""
-    if error is None:
-        return
-    yield from _causes(error.__cause__ or error.__context__)
-    yield error

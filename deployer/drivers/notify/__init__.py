@@ -1,0 +1,5 @@
+"""Telling people elsewhere: through Apprise, and by signed requests."""
+
+from deployer.drivers.notify.sender import Sender
+
+__all__ = ["Sender"]

@@ -1,0 +1,72 @@
+"""`notify`: who is told of a rollout, of what, and by which way."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Literal, get_args
+
+from pydantic import Field
+
+from deployer.manifest.base import Conflict, Model, twice
+from deployer.manifest.metrics import words_in
+from deployer.manifest.text import EnvName, HttpUrl, Title
+
+Occasion = Literal["started", "verdict", "held", "left", "done", "reverted", "stuck"]
+OCCASIONS: tuple[Occasion, ...] = get_args(Occasion)
+LINKED = ("service", "rollout", "release", "version")  # what may stand in {braces} of the link
+_USUAL: tuple[Occasion, ...] = ("started", "held", "left", "done", "reverted", "stuck")
+
+
+class Recipient(Model):
+    """Somebody who is told: by one of `apprise` and `webhook`."""
+
+    name: Title = Field(description="What people call it.")
+    apprise: EnvName | None = Field(
+        None, description="Secret that is a URL of [Apprise](https://appriseit.com/services/), e.g. slack://…"
+    )
+    webhook: EnvName | None = Field(None, description="Secret that is a URL, which gets JSON by a signed POST.")
+    key: EnvName | None = Field(None, description="Secret with which the POST is signed.")
+    events: tuple[Occasion, ...] = Field(
+        _USUAL,
+        description="Of what it is told. `held`: the rollout waits for a person. `left`: its process had to leave it "
+        "unfinished. `verdict` comes with every watch.",
+    )
+
+    def conflicts(self) -> Iterator[Conflict]:
+        """Give the keys that do not go together."""
+        kinds = ("apprise", "webhook")
+        given = [kind for kind in kinds if getattr(self, kind)]
+        if len(given) != 1:
+            known = "there is `apprise` already" if given else "nothing says how it is told"
+            yield Conflict("webhook" if given else "", known, "name exactly one of apprise, webhook", kinds)
+        elif self.webhook and not self.key:
+            yield Conflict("key", "is missing; a webhook is signed", "add the name of a secret", ("webhook", "key"))
+        elif self.key and not self.webhook:
+            yield Conflict("key", "says nothing without `webhook`", "remove it", ("webhook", "key"))
+        if not self.events:
+            yield Conflict("events", "names nothing", "leave it out, or name e.g. done", ("events",))
+        yield from twice(self.events, "events")
+
+    def secrets(self) -> Iterator[tuple[str, str]]:
+        """Give each key that names a secret, with the name."""
+        yield from ((key, name) for key in ("apprise", "webhook", "key") if (name := getattr(self, key)))
+
+
+class Notify(Model):
+    """Who is told of a rollout. A failure to tell is said, and never stops or slows a rollout."""
+
+    link: HttpUrl | None = Field(
+        None,
+        description="Page that a message leads to; {service}, {rollout}, {release} (its number) and {version} are "
+        "filled in.",
+    )
+    to: tuple[Recipient, ...] = Field((), max_length=10, description="Who is told.")
+
+    def conflicts(self) -> Iterator[Conflict]:
+        """Give the keys that do not go together."""
+        yield from twice((recipient.name for recipient in self.to), "to")
+        for word in sorted(words_in(self.link) - set(LINKED)):
+            known = ", ".join(f"{{{name}}}" for name in LINKED)
+            yield Conflict("link", f"{{{word}}} stands for nothing", f"known are {known}", ("link",))
+        if self.link and not self.to:
+            yield Conflict("link", "says nothing without `to`", "name somebody who is told", ("to", "link"))

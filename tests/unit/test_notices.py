@@ -1,0 +1,579 @@
+"""Notices: what is told of which rollout, to whom, and that nothing of it touches the rollout."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from deployer import operations, web
+from deployer.engine import Ending
+from deployer.errors import Detached, Exit, NeedsPerson, Refused, StoreFailed
+from deployer.events import Event
+from deployer.manifest.models import Recipient
+from deployer.manifest.notify import OCCASIONS
+from deployer.model import SecretText
+from deployer.notices import ENDINGS, Account, Kind, Notice, NotSent, Outbox, Side, trial
+from deployer.notices.outbox import MOST
+from deployer.operations.announcing import Announcer
+from deployer.store import Store
+from deployer.supervisor.proc import Process, boot_id
+from tests.documents import REPOSITORY, blocks
+from tests.house import Scene, request
+from tests.memory import Crash, MemoryNotifier
+
+SECONDS = 10.0
+CHAT, BOT = "chat", "bot"
+URL, KEY = "slack://very-secret-token", "a-key-of-many-letters"
+VALUES = {"CHAT_URL": URL, "HOOK_URL": "https://hooks.example.com/very-secret", "HOOK_KEY": KEY}
+NOTIFY: dict[str, Any] = {
+    "link": "https://deploys.example.com/{service}/{rollout}?to={version}",
+    "to": [
+        {"name": CHAT, "apprise": "CHAT_URL"},
+        {"name": BOT, "webhook": "HOOK_URL", "key": "HOOK_KEY", "events": list(OCCASIONS)},
+    ],
+}
+
+
+class Told(Scene):
+    """A house whose service tells people elsewhere."""
+
+    notify = NOTIFY
+
+    def bring(self, version: str, strategy: str = "bluegreen", **more: Any) -> Ending:
+        secrets = {name: {"env": name, "deliver": "none"} for name in VALUES}
+        described = {"secrets": secrets, "notify": self.notify, **more.pop("manifest", {})}
+        values = {name: SecretText(value) for name, value in VALUES.items()}
+        made = request(version, strategy, REPOSITORY, manifest=described, secrets=lambda: values, **more)
+        return operations.deploy(self.house, made)
+
+    @property
+    def notifier(self) -> MemoryNotifier:
+        return self.world.notifier
+
+    def heard(self, name: str = CHAT) -> list[str]:
+        """What somebody was told of, once all is sent."""
+        self.house.announcer.close()
+        return [notice.kind for notice in self.notifier.to(name)]
+
+    def marks(self) -> list[str]:
+        return sorted(p.name for p in (self.house.store.folder / "notices").glob("shop/*"))
+
+
+@pytest.fixture
+def scene(state: Path) -> Iterator[Told]:
+    scene = Told(state)
+    with scene.house:
+        yield scene
+
+
+# -- which rollouts tell what
+
+
+def test_a_good_rollout_tells_its_beginning_and_its_end_with_the_numbers(scene: Told) -> None:
+    scene.bring("1.0")
+    scene.bring("2.0", "canary", message="faster search")
+
+    assert scene.heard() == ["started", "done", "started", "done"]
+    assert scene.heard(BOT).count("verdict") > 2
+    *_, started, ended = scene.notifier.to(CHAT)
+    assert started.title == "shop 2.0: canary started"
+    assert (ended.title, ended.text) == ("shop 2.0 is live", "r2 (2.0) is live")
+    assert (ended.rollout, ended.release, ended.version, ended.exit) == (2, 2, "2.0", 0)
+    assert (ended.share, ended.verdict, ended.reason) == (10_000, "enough seen", "faster search")
+    assert ended.candidate is not None
+    assert ended.candidate.requests > 100
+    assert ended.candidate.errors == 0
+    assert ended.seconds == next(e.data["seconds"] for e in reversed(scene.events) if e.kind == "rollout.ended")
+    assert ended.link == "https://deploys.example.com/shop/2?to=2.0"
+    assert scene.marks() == []
+
+
+def test_a_bad_release_tells_its_verdict_and_that_it_was_taken_back(scene: Told) -> None:
+    scene.bring("1.0")
+    scene.world.worse.add("2.0")
+    ending = scene.bring("2.0", "canary")
+
+    assert ending.exit == Exit.VERDICT
+    assert scene.heard(BOT) == ["started", "done", "started", "verdict", "reverted"]
+    *_, verdict, ended = scene.notifier.to(BOT)
+    assert (verdict.title, verdict.exit) == ("shop 2.0: worse", None)
+    assert (verdict.share, ended.share) == (500, 0)
+    assert (ended.title, ended.exit, ended.verdict) == ("shop 2.0: taken back", 3, "worse")
+    assert ended.text == ending.text
+    assert ended.candidate is not None
+    assert f"candidate {ended.candidate.errors:,} errors in {ended.candidate.requests:,} requests" in ended.lines[1]
+    assert ended.candidate.errors > 0
+
+
+def test_a_hold_and_what_a_person_makes_of_it(scene: Told) -> None:
+    scene.bring("1.0")
+    scene.bring("2.0", "canary", options={"percent": 10, "hold": True})
+    assert scene.heard() == ["started", "done", "started", "held"]
+    held = scene.notifier.to(CHAT)[-1]
+    assert (held.share, held.exit) == (1000, 0)
+    assert "`deploy promote`" in held.text
+    assert "share 10 %" in held.lines[1]
+
+    operations.stop(scene.house, "shop", "not on a Friday")
+    assert scene.heard()[4:] == ["reverted"]
+    ended = scene.notifier.to(CHAT)[-1]
+    assert "not on a Friday" in ended.text
+    assert ended.candidate == held.candidate, "what was told before the hold is still known"
+
+
+def test_a_failed_health_check_tells_of_no_verdict(scene: Told) -> None:
+    scene.bring("1.0")
+    scene.world.broken.add("2.0")
+    scene.bring("2.0", "canary")
+
+    assert scene.heard(BOT)[2:] == ["started", "reverted"]
+    ended = scene.notifier.to(BOT)[-1]
+    assert (ended.verdict, ended.candidate, ended.exit) == ("", None, 4)
+
+
+def test_who_is_stuck_is_told(scene: Told) -> None:
+    scene.world.failing.add("after.yml")
+    scene.bring("1.0", manifest={"hooks": {"after": ["after.yml"]}})
+
+    assert scene.heard() == ["started", "stuck"]
+    assert scene.notifier.to(CHAT)[-1].title == "shop 1.0: needs a person"
+
+
+def test_a_rollback_is_told_by_the_newest_settings(scene: Told) -> None:
+    scene.notify = {}
+    scene.bring("1.0")
+    scene.notify = NOTIFY
+    scene.bring("2.0")
+    assert scene.heard() == ["started", "done"]
+    operations.rollback(scene.house, "shop")
+
+    assert scene.heard()[2:] == ["started", "done"]
+    assert [n.title for n in scene.notifier.to(CHAT)[2:]] == ["shop 1.0: rollback started", "shop 1.0 is live"]
+
+
+def test_a_process_that_leaves_a_rollout_says_so(scene: Told) -> None:
+    scene.bring("1.0")
+    scene.house.detach = True
+    scene.house.stop_asked.set()
+    with pytest.raises(Detached):
+        scene.bring("2.0", "canary")
+
+    assert scene.heard()[2:] == ["started", "left"]
+    assert scene.told("rollout.left")[0]["exit"] == 6
+    scene.house.stop_asked.clear()
+    operations.resume(scene.house, "shop")
+    assert scene.heard()[4:] == ["done"]
+
+
+def test_a_store_that_takes_nothing_is_told(scene: Told, monkeypatch: pytest.MonkeyPatch) -> None:
+    scene.bring("1.0")
+
+    add_event = Store.add_event
+
+    def full(*given: Any, **_: Any) -> Event:
+        if isinstance(given[-1], Event) and given[-1].kind == "rollout.started":
+            return add_event(*given)
+        raise StoreFailed("no space left on the disk")
+
+    for name in ("add_event", "step_done", "turned_back"):
+        monkeypatch.setattr(Store, name, full)
+    with pytest.raises(NeedsPerson):
+        scene.bring("2.0", "canary")
+
+    assert scene.heard()[2:] == ["started", "left"]
+    left = scene.notifier.to(CHAT)[-1]
+    assert left.exit == 8
+    assert "no space left" in left.text
+
+
+def test_nobody_is_told_where_the_manifest_names_nobody(scene: Told) -> None:
+    scene.deploy("1.0")
+    assert scene.heard() == []
+    assert scene.marks() == []
+    assert "notices" not in {thread.name for thread in threading.enumerate()}
+
+
+def test_what_follows_another_process_tells_nobody_twice(scene: Told, state: Path) -> None:
+    scene.bring("1.0")
+    scene.heard()
+    told = len(scene.notifier.sent)
+    operations.follow(scene.house, 1)
+    assert "rollout.ended" in scene.kinds()
+    scene.heard()
+    assert len(scene.notifier.sent) == told
+
+
+def test_a_change_of_whom_to_tell_is_no_new_release(scene: Told) -> None:
+    scene.bring("1.0")
+    scene.notify = {"to": NOTIFY["to"][:1]}
+    assert "nothing to do" in scene.bring("1.0").text
+
+
+# -- secrets
+
+
+def test_only_what_a_recipient_needs_is_given_to_it_and_no_secret_is_told(scene: Told) -> None:
+    scene.bring("1.0", message=f"the chat is {URL}")
+    scene.heard()
+
+    assert all(set(given) == set(VALUES) for _, _, given in scene.notifier.sent)
+    for _, notice, _ in scene.notifier.sent:
+        text = json.dumps(notice.to_dict()) + notice.title + "".join(notice.lines)
+        assert not any(value in text for value in VALUES.values())
+    assert scene.notifier.to(CHAT)[0].reason == "the chat is ***"
+
+
+def test_secrets_that_are_gone_are_one_line_for_each_notice(scene: Told) -> None:
+    scene.bring("1.0")
+    scene.heard()
+    scene.house.vault.forget("shop", 1)
+    scene.world.notifier.refuses = {CHAT: NotSent("there is no value", again=False)}
+    settings = scene.house.announcer._settings("shop")
+
+    assert settings.secrets == {}
+    assert [r.name for r in settings.to] == [CHAT, BOT]
+
+
+# -- failures
+
+
+def quick(scene: Told, seconds: float = SECONDS) -> None:
+    """Let attempts follow one another at once."""
+    scene.house.announcer = Announcer(
+        scene.house.store, scene.house.vault, scene.notifier, scene.house.sink, scene.world.clock, seconds, (0.0, 0.0)
+    )
+
+
+def test_a_failure_is_tried_again_then_told_and_changes_nothing(scene: Told) -> None:
+    quick(scene)
+    scene.notifier.refuses[BOT] = NotSent(f"HTTP 503 from {KEY}")
+    ending = scene.bring("1.0")
+    heard = scene.heard()
+
+    assert (ending.outcome, ending.exit) == ("done", Exit.DONE)
+    assert heard == ["started", "done"], "the other one is told all the same"
+    assert scene.notifier.asked.count(BOT) == 6
+    failed = scene.told("notify.failed")
+    assert failed == [{"to": BOT, "about": about, "text": "HTTP 503 from ***"} for about in ("started", "done")]
+    assert scene.marks() == [], "it was given up: nothing is owed"
+
+
+def test_what_another_attempt_cannot_change_is_given_up_at_once(scene: Told) -> None:
+    quick(scene)
+    scene.notifier.refuses[BOT] = NotSent("HTTP 404", again=False)
+    scene.bring("1.0")
+    scene.heard()
+    assert scene.notifier.asked.count(BOT) == 2
+
+
+def test_a_recipient_that_hangs_keeps_nobody_waiting_but_the_end_and_that_not_long(scene: Told) -> None:
+    quick(scene, seconds=0.3)
+    free = threading.Event()
+    scene.notifier.before = lambda name: name == BOT and free.wait(SECONDS)
+    ending = scene.bring("1.0")
+    assert ending.outcome == "done"
+    began = time.monotonic()
+    heard = scene.heard()
+    took = time.monotonic() - began
+    free.set()
+
+    assert 0.25 < took < 3
+    assert heard == ["started", "done"]
+    failed = scene.told("notify.failed")
+    assert [(f["to"], f["about"]) for f in failed] == [(BOT, "started"), (BOT, "done")]
+    assert "too long" in failed[0]["text"]
+
+
+def test_a_bug_in_what_tells_is_not_the_rollouts(scene: Told, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> Kind:
+        raise ValueError(URL)
+
+    monkeypatch.setattr(Account, "_kind", staticmethod(broken))
+    ending = scene.bring("1.0")
+
+    assert ending.outcome == "done"
+    assert scene.heard() == []
+    (failed,) = scene.told("notify.failed")
+    assert failed["text"].startswith("internal error: ValueError: nothing more")
+
+
+def test_a_place_that_cannot_be_written_stops_nothing(scene: Told) -> None:
+    (scene.house.store.folder / "notices").write_text("in the way")
+    assert scene.bring("1.0").outcome == "done"
+    assert scene.heard() == ["started", "done"]
+    assert "cannot be noted" in scene.told("notify.failed")[0]["text"]
+
+
+# -- who died
+
+
+def die_after_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Be killed when the ending is recorded, and nobody was told."""
+    ended = Store.ended
+
+    def killed(*given: Any, **named: Any) -> None:
+        ended(*given, **named)
+        raise Crash
+
+    monkeypatch.setattr(Store, "ended", killed)
+
+
+def dead(scene: Told, state: Path, monkeypatch: pytest.MonkeyPatch) -> Told:
+    """Let the process die at the end of its second rollout; give the next process, in the same world."""
+    scene.bring("1.0")
+    scene.heard()
+    scene.world.worse.add("2.0")
+    with monkeypatch.context() as patch:
+        die_after_the_end(patch)
+        with pytest.raises(Crash):
+            scene.bring("2.0", "canary")
+    scene.house.announcer.close()
+    assert scene.heard() == ["started", "done", "started"]
+    assert scene.marks() == ["2"]
+    return Told(state, scene.world)
+
+
+def test_an_ending_that_a_dead_process_owes_is_told_by_resume(
+    scene: Told, state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    after = dead(scene, state, monkeypatch)
+    with after.house, pytest.raises(Refused, match="no unfinished rollout"):
+        operations.resume(after.house, "shop")
+
+    assert after.heard() == ["started", "done", "started", "reverted"]
+    ended = after.notifier.to(CHAT)[-1]
+    assert (ended.rollout, ended.exit, ended.verdict) == (2, 3, "worse")
+    assert ended.candidate is not None
+    assert ended.candidate.errors > 0
+    assert after.marks() == []
+    with pytest.raises(Refused):
+        operations.resume(after.house, "shop")
+
+
+def test_or_by_the_next_deploy_before_its_own(scene: Told, state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    after = dead(scene, state, monkeypatch)
+    with after.house:
+        after.bring("3.0")
+
+    assert after.heard()[3:] == ["reverted", "started", "done"]
+    assert after.marks() == []
+
+
+def test_a_rollout_that_is_resumed_tells_its_end_once(
+    scene: Told, state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scene.bring("1.0")
+
+    def killed(*_: object, **__: object) -> None:
+        raise Crash
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Store, "promoted", killed)
+        with pytest.raises(Crash):
+            scene.bring("2.0")
+    assert scene.heard() == ["started", "done", "started"]
+    operations.resume(scene.house, "shop")
+    assert scene.heard() == ["started", "done", "started", "done"]
+    assert scene.marks() == []
+
+
+def test_what_a_process_that_lives_is_telling_is_left_to_it(
+    scene: Told, state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    after = dead(scene, state, monkeypatch)
+    (mark,) = (state / "notices" / "shop").iterdir()
+    other = Process.of(os.getppid())
+    assert other is not None
+    with after.house:
+        mark.write_text(f"{os.getppid()} {other.started} {boot_id()}")
+        assert not after.house.announcer.owes("shop")
+        mark.write_text(f"{os.getppid()} {other.started + 1} {boot_id()}")
+        assert after.house.announcer.owes("shop"), "another process has its number now"
+
+
+# -- the queue
+
+
+def notice(kind: Kind = "done", **more: Any) -> Notice:
+    return replace(trial("shop", "1.0", 1_700_000_000.0), kind=kind, **more)
+
+
+def outbox(send: Callable[[Notice], None], **more: Any) -> tuple[Outbox, list[str], list[str]]:
+    failed: list[str] = []
+    ended: list[str] = []
+    return Outbox(send, lambda _n, why: failed.append(why), lambda: ended.append("ended"), **more), failed, ended
+
+
+def test_an_outbox_sends_in_order_and_ends_once() -> None:
+    sent: list[str] = []
+    box, failed, ended = outbox(lambda n: sent.append(n.kind))
+    for kind in ("started", "verdict", "done"):
+        box.put(notice(kind))
+    box.close(SECONDS)
+    box.close(SECONDS)
+    assert (sent, failed, ended) == (["started", "verdict", "done"], [], ["ended"])
+
+
+def test_an_outbox_without_a_notice_ends_too() -> None:
+    box, failed, ended = outbox(lambda _n: None)
+    box.close(SECONDS)
+    assert (failed, ended) == ([], ["ended"])
+
+
+def test_an_outbox_has_room_for_so_many_and_no_more() -> None:
+    free, begun = threading.Event(), threading.Event()
+
+    def slow(_notice: Notice) -> None:
+        begun.set()
+        free.wait(SECONDS)
+
+    box, failed, _ = outbox(slow)
+    box.put(notice())
+    assert begun.wait(SECONDS)
+    for _ in range(MOST + 2):
+        box.put(notice())
+    assert len(failed) == 3
+    assert "no room" in failed[0]
+    free.set()
+    box.close(SECONDS)
+    assert len(failed) == 3
+
+
+def test_an_outbox_does_not_try_again_once_nobody_waits() -> None:
+    tried: list[int] = []
+    begun = threading.Event()
+
+    def refuse(_notice: Notice) -> None:
+        tried.append(1)
+        begun.set()
+        raise NotSent("HTTP 500")
+
+    box, failed, ended = outbox(refuse, pauses=(3600.0,))
+    box.put(notice())
+    assert begun.wait(SECONDS)
+    box.close(0.05)
+    assert (len(tried), len(failed), ended) == (1, 1, ["ended"])
+
+
+def test_an_outbox_without_a_thread_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    def none_left(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    box, failed, ended = outbox(lambda _n: None)
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", none_left)
+        box.put(notice())
+        box.close(SECONDS)
+    assert (failed, ended) == (["no thread can be started on this machine"], ["ended"])
+
+
+def test_an_outbox_outlives_a_bug() -> None:
+    def bug(_notice: Notice) -> None:
+        raise KeyError(KEY)
+
+    box, failed, ended = outbox(bug)
+    box.put(notice())
+    box.close(SECONDS)
+    assert (failed, ended) == (["internal error: KeyError"], ["ended"])
+
+
+# -- words
+
+
+@pytest.mark.parametrize("kind", [*OCCASIONS, "test"])
+def test_every_kind_has_its_title(kind: Kind) -> None:
+    title = notice(kind, strategy="canary", verdict="worse").title
+    assert title.startswith("shop 1.0")
+    assert len(title) > len("shop 1.0:")
+
+
+def test_every_ending_is_an_occasion() -> None:
+    assert set(OCCASIONS) >= ENDINGS
+
+
+def test_what_others_wrote_is_one_line_of_bounded_length(scene: Told) -> None:
+    scene.bring("1.0", message="a\nb\x1b[31m" + "c" * 5000)
+    scene.heard()
+    reason = scene.notifier.to(CHAT)[0].reason
+    assert reason.startswith("a b[31mccc")
+    assert len(reason) <= 600
+
+
+def test_the_page_shows_the_body_as_it_is() -> None:
+    page = REPOSITORY / "docs/notifications.md"
+    (shown,) = (json.loads(b.text) for b in blocks(page) if b.language == "json")
+    made = Notice(
+        "reverted",
+        shown["at"],
+        "shop",
+        shown["text"],
+        rollout=17,
+        release=42,
+        version="2.0",
+        strategy="canary",
+        by="ann@build",
+        reason="faster search",
+        share=0,
+        verdict="worse",
+        candidate=Side(110, 20),
+        stable=Side(2940, 3),
+        seconds=41.2,
+        exit=3,
+        link="https://deploys.example.com/shop/17",
+        id=shown["id"],
+    )
+    assert made.to_dict() == shown
+    assert list(made.to_dict()) == list(shown)
+    (chat,) = (b.text for b in blocks(page) if b.language == "")
+    assert chat.splitlines() == [made.title, *made.lines]
+    listed = [line.split("`")[1] for line in page.read_text().splitlines() if line.startswith("| `") and "yes" in line]
+    assert listed == list(Recipient(name="a", apprise="A").events)
+
+
+def test_the_page_proves_a_signature_as_it_is_made() -> None:
+    (code,) = (b.text for b in blocks(REPOSITORY / "docs/notifications.md") if b.language == "python")
+    space: dict[str, Any] = {}
+    exec(compile(code, "notifications.md", "exec"), space)
+    genuine, body, now = space["genuine"], b'{"a": 1}', int(time.time())
+
+    def headers(at: int, made: str) -> dict[str, str]:
+        return {"X-Deploy-Timestamp": str(at), "X-Deploy-Signature-256": made}
+
+    assert genuine(b"key", headers(now, web.signature(b"key", now, body)), body)
+    assert not genuine(b"other", headers(now, web.signature(b"key", now, body)), body)
+    assert not genuine(b"key", headers(now, web.signature(b"key", now, body)), body + b" ")
+    assert not genuine(b"key", headers(now, web.signature(b"key", now - 1, body)), body)
+    assert not genuine(b"key", headers(now - 400, web.signature(b"key", now - 400, body)), body)
+    by_hand = hmac.new(b"key", f"{now}.".encode() + body, hashlib.sha256).hexdigest()
+    assert web.signature(b"key", now, body) == f"sha256={by_hand}"
+
+
+# -- who imports what
+
+
+@pytest.mark.parametrize(
+    ("code", "unwanted"),
+    [
+        ("import deployer.emergency.move, deployer.start", "deployer.notices"),
+        ("import deployer.operations, deployer.wiring", "apprise"),
+        ("import deployer.drivers.notify", "requests"),
+        ("import deployer.drivers.notify", "apprise"),
+    ],
+)
+def test_nothing_is_imported_before_it_is_needed(code: str, unwanted: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", f"{code}; import sys; sys.exit({unwanted!r} in sys.modules)"], timeout=60, check=False
+    )
+    assert done.returncode == 0
