@@ -165,6 +165,7 @@ class World:
             versions=dict(self.versions),
             tick=lambda _what: None,
             flows={},
+            notifier=self.notifier.copy(),
         )
         made.flows = {service: flow.copy(made) for service, flow in self.flows.items()}
         return made
@@ -446,6 +447,12 @@ class MemoryNotifier:
         if recipient.name in self.refuses:
             raise self.refuses[recipient.name]
         self.sent.append((recipient.name, notice, {name: value.reveal() for name, value in secrets.items()}))
+
+    def copy(self) -> MemoryNotifier:
+        """Give another one that was told the same so far."""
+        made = MemoryNotifier()
+        made.sent = list(self.sent)
+        return made
 
     def to(self, name: str) -> list[Notice]:
         """Give what somebody was told, in order."""
