@@ -503,7 +503,7 @@ def test_a_fresh_baseline_stands_as_long_as_it_is_compared_with(live: Scene) -> 
     live.world.tick = lambda what: started.append(what) if what.startswith("after ensure shop-r1") else None
     ending = live.deploy("2.0", "canary", options=FRESH)
     assert ending.outcome == "done"
-    assert [s for s in started if s.startswith("after ensure")] == [
+    assert sorted(s for s in started if s.startswith("after ensure")) == [
         "after ensure shop-r1-101",
         "after ensure shop-r1-102",
     ]
