@@ -10,7 +10,7 @@ LONGEST = 100  # characters of a name
 
 def whoami() -> str:
     """Name the person and machine that act: `ann@build-3`. What the environment says is one line of text, cut short."""
-    names = (os.environ.get(name) for name in ("SUDO_USER", "GITHUB_ACTOR", "LOGNAME", "USER"))
+    names = (os.environ.get(name) for name in ("DEPLOYER_ACTOR", "SUDO_USER", "GITHUB_ACTOR", "LOGNAME", "USER"))
     name = next(filter(None, names), "") or _account()
     return f"{''.join(c if c.isprintable() else '?' for c in name[:LONGEST])}@{machine()}"
 

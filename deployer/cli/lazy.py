@@ -26,6 +26,7 @@ COMMANDS: dict[str, Entry] = {
     "up": Entry("Deploy", "Deploy with the strategy of the manifest", "deployer.cli.deploying:up"),
     "plan": Entry("Deploy", "Show what a deploy would do, and change nothing", "deployer.cli.deploying:plan"),
     "gitops": Entry("Deploy", "Follow a branch of a Git repository", "deployer.cli.gitops:gitops"),
+    "serve": Entry("Deploy", "Serve the HTTP API", "deployer.cli.serving:serve"),
     "status": Entry("Watch", "Show what is live now, read from proxy and engine", "deployer.cli.watching:status"),
     "watch": Entry("Watch", "Follow the rollout that is under way", "deployer.cli.watching:watch"),
     "history": Entry("Watch", "List the rollouts of a service", "deployer.cli.watching:history"),
@@ -48,6 +49,7 @@ COMMANDS: dict[str, Entry] = {
     "doctor": Entry("Set up", "Check this machine, the engine and the proxy", "deployer.cli.setting_up:doctor"),
     "hosts": Entry("Set up", "List, check, prepare and update machines", "deployer.cli.machines:group"),
     "notify": Entry("Set up", "Try whether people who are to be told of rollouts are", "deployer.cli.notifying:group"),
+    "token": Entry("Set up", "Make, list and revoke tokens of the HTTP API", "deployer.cli.serving:token"),
     "schema": Entry("Set up", "Print the JSON Schema of deploy.yml", "deployer.cli.setting_up:schema"),
     "completion": Entry("Set up", "Print the completion script of a shell", "deployer.cli.completion:command"),
 }

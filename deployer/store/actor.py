@@ -21,7 +21,8 @@ _USERINFO = re.compile(r"(?<=//)[^/@]*@")  # the password in a URL
 class Actor:
     """A process that changes something: `by` is who it acts for as it says, `uid` who runs it as the kernel says.
 
-    `origin` is the terminal, the ssh connection, the job of a CI, or the program that started it.
+    `origin` is the terminal, the ssh connection, the job of a CI, the client of the server, or the program that
+    started it.
     """
 
     by: str
@@ -38,8 +39,11 @@ class Actor:
 
 
 def origin(environ: Mapping[str, str]) -> str:
-    """Say from where this process was started: CI jobs by their address, people by terminal and ssh connection."""
-    job = _job(environ)
+    """Say from where this process was started: CI jobs by their address, people by terminal and ssh connection.
+
+    Where the server started it, `DEPLOYER_ORIGIN` names the client.
+    """
+    job = environ.get("DEPLOYER_ORIGIN") or _job(environ)
     if job:
         return job
     places = [environ["SSH_CONNECTION"].split(" ")[0]] if environ.get("SSH_CONNECTION") else []

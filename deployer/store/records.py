@@ -43,6 +43,18 @@ class Rollout:
 
 
 @dataclass(frozen=True)
+class Total:
+    """How many rollouts of a service ended so, and the seconds that they took together."""
+
+    service: str
+    strategy: str
+    outcome: str
+    exit: int
+    count: int
+    seconds: float
+
+
+@dataclass(frozen=True)
 class Entry:
     """One line of the journal."""
 

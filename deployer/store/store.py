@@ -22,7 +22,7 @@ from deployer.store.audit_chain import AuditLog
 from deployer.store.database import Database
 from deployer.store.locks import Locks, check, whoami
 from deployer.store.owner import Lock
-from deployer.store.records import Ask, Entry, Port, Rollout, Service, read_entry, read_release, read_rollout
+from deployer.store.records import Ask, Entry, Port, Rollout, Service, Total, read_entry, read_release, read_rollout
 
 
 class Store:
@@ -169,6 +169,14 @@ class Store:
         """Read the rollouts of a service, the newest first."""
         rows = self._all("select * from rollouts where service = ? order by number desc limit ?", service, limit)
         return tuple(read_rollout(r) for r in rows)
+
+    def totals(self) -> tuple[Total, ...]:
+        """Count the rollouts that have ended, by service, strategy, outcome and exit code."""
+        rows = self._all(
+            "select service, strategy, outcome, exit, count(*) as count, sum(ended_at - started_at) as seconds"
+            " from rollouts where ended_at is not null group by service, strategy, outcome, exit"
+        )
+        return tuple(Total(**dict(row)) for row in rows)
 
     def journal(self, rollout: int) -> tuple[Entry, ...]:
         """Read the journal of a rollout in the order of its writing."""
@@ -405,9 +413,16 @@ class Store:
     def events(self, rollout: int, after: int = 0) -> tuple[Event, ...]:
         """Read the events of a rollout that come after an event id."""
         rows = self._all("select * from events where rollout = ? and id > ? order by id", rollout, after)
-        return tuple(
-            Event(r["kind"], r["at"], r["service"], r["rollout"], json.loads(r["data"]), r["id"]) for r in rows
-        )
+        return tuple(_event(row) for row in rows)
+
+    def events_since(self, after: int, limit: int) -> tuple[Event, ...]:
+        """Read events of all services that come after an event id, the oldest first."""
+        rows = self._all("select * from events where id > ? order by id limit ?", after, limit)
+        return tuple(_event(row) for row in rows)
+
+    def last_event(self) -> int:
+        """Give the id of the newest event, 0 when there is none."""
+        return int(self._all("select coalesce(max(id), 0) as id from events")[0]["id"])
 
     # -- ports
 
@@ -515,6 +530,10 @@ def add_release_row(db: sqlite3.Connection, release: Release) -> None:
             json.dumps(machines) if (machines := release.machines_record()) else "",
         ),
     )
+
+
+def _event(row: sqlite3.Row) -> Event:
+    return Event(row["kind"], row["at"], row["service"], row["rollout"], json.loads(row["data"]), row["id"])
 
 
 def _next_release(db: sqlite3.Connection, service: str) -> int:

@@ -243,6 +243,30 @@ class ChainView(View):
 
 
 @dataclass(frozen=True)
+class TokenRow(View):
+    """A token of the HTTP API, without what opens anything; `state` is valid, expired or revoked.
+
+    No `services` means all; `expires_at` 0: it does not.
+    """
+
+    id: str
+    name: str
+    role: str
+    services: tuple[str, ...]
+    state: str
+    created_at: float
+    created_by: str
+    expires_at: float = 0.0
+
+
+@dataclass(frozen=True)
+class TokensView(View):
+    """Tokens in the order of their making."""
+
+    tokens: tuple[TokenRow, ...]
+
+
+@dataclass(frozen=True)
 class Finding(View):
     """One thing that `deploy doctor` looked at; `level` is ok, warn or bad, or fixed where it was.
 

@@ -26,12 +26,14 @@ from deployer.views.data import (
     RolloutRow,
     RolloutView,
     StatusView,
+    TokensView,
     View,
 )
 from deployer.views.judgement import judgement
 from deployer.views.machines import check, machines, played
 from deployer.views.show import show
 from deployer.views.text import columns, duration, moment, one_line, release
+from deployer.views.tokens import tokens
 
 Ink = Callable[[str, str], str]  # ink(text, style) gives the text, coloured or not
 CODES = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "cyan": "36"}
@@ -276,4 +278,5 @@ _RENDERERS: dict[type[View], Callable[[Any, float, Ink], list[str]]] = {
     MachinesView: machines,
     CheckView: check,
     PlayedView: played,
+    TokensView: tokens,
 }

@@ -93,7 +93,7 @@ def test_every_command_exists(document: Path) -> None:
         ("deploy plan NAME", ""),
         ("deploy rollback --to N", ""),
         ("deploy show 4", ""),
-        ("deploy serve", "there is no command serve"),
+        ("deploy swerve", "there is no command swerve"),
         ("deploy canary --precent 10", "--precent"),
         ("deploy status now", "too many words: ['now']"),
         ("deploy audit verify FILE --head HASH", ""),

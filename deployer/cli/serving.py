@@ -1,0 +1,181 @@
+"""`deploy serve` and `deploy token`: the HTTP API, and who may use it."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+from deployer.cli.options import Common, common
+from deployer.cli.output import print_result
+from deployer.cli.running import house, signals
+from deployer.cli.words import service as service_name
+from deployer.clock import SystemClock
+from deployer.errors import Exit, Refused
+from deployer.here import whoami
+from deployer.manifest.text import Misspelt
+from deployer.manifest.units import LONGEST, seconds
+from deployer.server.tokens import ROLES, Role, Token, Tokens
+from deployer.store import Deed
+from deployer.views.data import TokenRow, TokensView
+
+_NEEDED = ("fastapi", "uvicorn", "prometheus_client")
+
+
+@click.command("serve")
+@common("destination")
+@click.option(
+    "--listen", metavar="HOST:PORT", default="127.0.0.1:8642", show_default=True, help="Where clients reach it."
+)
+@click.option(
+    "-f",
+    "--file",
+    "manifests",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    multiple=True,
+    help="A manifest that may be deployed by the API; may be given several times.",
+)
+@click.option("--cert", type=click.Path(path_type=Path), help="The certificate with its chain, PEM.")
+@click.option("--key", type=click.Path(path_type=Path), help="The key of the certificate, PEM.")
+@click.option("--no-tls", is_flag=True, help="Listen for others without TLS: a proxy in front has it.")
+@click.option(
+    "--allow-host", "hosts", metavar="NAME", multiple=True, help="A name under which it is asked, besides its address."
+)
+def serve(
+    common: Common,
+    listen: str,
+    manifests: Sequence[Path],
+    cert: Path | None,
+    key: Path | None,
+    no_tls: bool,
+    hosts: Sequence[str],
+) -> int:
+    """Serve the HTTP API: services, rollouts, events, reports; start, promote, abort and roll back.
+
+    Rollouts run in processes of their own: they go on when clients leave, and when the server ends or dies. At its
+    start it goes on with those that nobody drives any more.
+    """
+    missing = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
+    if missing:
+        raise Refused(f"the server needs {', '.join(missing)}", "pip install 'deployer[server]'")
+    from deployer.server.desk import Desk, Source, Stores
+    from deployer.server.runs import Processes
+    from deployer.server.serving import Address, Tls
+    from deployer.server.serving import serve as run
+    from deployer.store import Store
+    from deployer.wiring import open_house
+
+    address = Address.of(listen)
+    if (cert is None) != (key is None):
+        raise click.UsageError("--cert and --key go together")
+    tls = Tls(cert, key) if cert and key else None
+    if tls:
+        tls.check()
+    elif not address.local and not no_tls:
+        raise Refused(
+            f"{listen} is for others, who would send their tokens in the clear",
+            "--cert and --key, or --no-tls where a proxy in front has TLS, or --listen 127.0.0.1:PORT",
+        )
+    state, clock = common.state.expanduser().absolute(), SystemClock()
+    stores = Stores(lambda: Store(state, clock))
+    desk = Desk(
+        stores=stores,
+        housed=lambda store: open_house(state, store=store),
+        tokens=Tokens(state, clock),
+        runner=Processes(state, clock, os.environ),
+        clock=clock,
+        environ=os.environ,
+        sources=tuple(Source(path.absolute(), common.destination or "") for path in manifests),
+    )
+    try:
+        with signals(threading.Event()):
+            run(desk, address, tls, tuple(hosts), whoami().partition("@")[0])
+    finally:
+        stores.close()
+    return int(Exit.DONE)
+
+
+# -- tokens
+
+
+def _lasts(_ctx: click.Context, _param: click.Parameter, value: str) -> float:
+    """Read a time, or `never` as 0. Raises BadParameter."""
+    if value == "never":
+        return 0.0
+    try:
+        given = seconds(value)
+    except Misspelt as error:
+        raise click.BadParameter(str(error)) from None
+    if not 1 <= given <= LONGEST:
+        raise click.BadParameter(f"{value} is not between 1s and 100y")
+    return given
+
+
+@click.group("token")
+def token() -> None:
+    """Make, list and revoke the tokens of the HTTP API."""
+
+
+@token.command("create")
+@common()
+@click.argument("name")
+@click.option("--role", type=click.Choice(ROLES), default="viewer", show_default=True, help="What it may do.")
+@click.option(
+    "--service", "services", metavar="NAME", multiple=True, help="Only this service; may be given several times."
+)
+@click.option("--expires", "lasts", metavar="TIME", default="90d", show_default=True, callback=_lasts, help="Or never.")
+def create(common: Common, name: str, role: Role, services: Sequence[str], lasts: float) -> int:
+    """Make a token and print it, the only time that it can be seen: NAME is who acts, in the history and the audit log.
+
+    A viewer sees; an operator starts, promotes, aborts, pauses, resumes and rolls back; an admin may also take down,
+    take locks away, override a freeze, and read the whole audit log.
+    """
+    with house(common, view=False) as opened:
+        scope = tuple(dict.fromkeys(map(service_name, services)))
+        made, text = Tokens(opened.store.folder, opened.clock).create(name, role, scope, lasts, whoami())
+        opened.store.record(Deed("token create", scope[0] if len(scope) == 1 else "", detail=_told(made)))
+    sys.stdout.write(f"{text}\n")
+    sys.stderr.write(f"{_told(made)}; it cannot be shown again\n")
+    return int(Exit.DONE)
+
+
+@token.command("list")
+@common()
+@click.option("--all", "every", is_flag=True, help="Also those that have ended.")
+def list_(common: Common, every: bool) -> int:
+    """List the tokens, without what opens anything."""
+    with house(common, view=False) as opened:
+        now = opened.clock.now()
+        found = Tokens(opened.store.folder, opened.clock).all()
+    rows = tuple(_row(one, now) for one in found if every or one.stands(now))
+    print_result(TokensView(rows), common.output)
+    return int(Exit.DONE)
+
+
+@token.command("revoke")
+@common()
+@click.argument("which", metavar="ID_OR_NAME")
+def revoke(common: Common, which: str) -> int:
+    """End a token at once, also for those who listen with it."""
+    with house(common, view=False) as opened:
+        ended = Tokens(opened.store.folder, opened.clock).revoke(which, whoami())
+        opened.store.record(Deed("token revoke", detail=_told(ended), service=""))
+    sys.stdout.write(f"revoked {ended.id} ({ended.name})\n")
+    return int(Exit.DONE)
+
+
+def _row(one: Token, now: float) -> TokenRow:
+    state = "revoked" if one.revoked_at else "valid" if one.stands(now) else "expired"
+    return TokenRow(one.id, one.name, one.role, one.services, state, one.created_at, one.created_by, one.expires_at)
+
+
+def _told(one: Token) -> str:
+    until = time.strftime("until %Y-%m-%d %H:%M UTC", time.gmtime(one.expires_at)) if one.expires_at else "for good"
+    scope = ", ".join(one.services) or "all services"
+    return f"token {one.id} of {one.name}: {one.role} of {scope}, {until}"

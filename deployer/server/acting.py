@@ -1,0 +1,140 @@
+"""Routes that change something. Each makes a run, waits a little for its end, and tells how far it is."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Response
+
+from deployer.clock import Deadline
+from deployer.errors import Exit
+from deployer.server.answers import Answer, Back, Firm, Problem, RunAnswer, Start, Wish, missing
+from deployer.server.desk import Desk
+from deployer.server.guard import Caller
+from deployer.server.orders import Action, Order
+from deployer.server.rights import Admin, AtDesk, Known, Operator, Service
+from deployer.server.runs import Run
+
+POLL_SECONDS = 0.05
+Wait = Annotated[
+    float, Query(ge=0, le=60, description="Seconds to wait for the end; of a deploy, until its rollout has begun.")
+]
+_REFUSALS = {int(Exit.REFUSED): 422, int(Exit.LOCKED): 409}
+
+responses: dict[int | str, dict[str, Any]] = {
+    202: {"model": RunAnswer, "description": "It goes on, whether or not anybody looks."},
+    409: {"model": Problem, "description": "Somebody else changes this service, or it is at another point."},
+}
+router = APIRouter(tags=["act"], responses=responses)
+
+
+@router.post("/services/{service}/rollouts")
+async def start(
+    desk: AtDesk, caller: Operator, service: Service, wanted: Start, response: Response, wait: Wait = 10.0
+) -> RunAnswer:
+    """Bring a release out, as `deploy STRATEGY` does, by the manifest that this server has of the service."""
+    if wanted.override_freeze and not caller.token.may("admin"):
+        raise Answer(403, Problem(message="to override a freeze needs the role admin", hint="wait, or ask an admin"))
+    source = await asyncio.to_thread(desk.source, service)
+    if source is None:
+        raise missing(f"this server has no manifest of {service}", "start it with `deploy serve -f FILE`")
+    order = Order(
+        "start",
+        service,
+        wanted.reason,
+        manifest=str(source.path),
+        destination=source.destination,
+        strategy=wanted.strategy,
+        version=wanted.version,
+        options=wanted.options,
+        replace=wanted.replace,
+        override_freeze=wanted.override_freeze,
+    )
+    return await _ordered(desk, caller, order, response, wait)
+
+
+@router.post("/services/{service}/promote")
+async def promote(
+    desk: AtDesk, caller: Operator, service: Known, wish: Wish, response: Response, wait: Wait = 10.0
+) -> RunAnswer:
+    """Finish an unfinished rollout forward, without waiting for the rest of its watches."""
+    return await _wished(desk, caller, "promote", service, wish.reason, response, wait)
+
+
+@router.post("/services/{service}/abort")
+async def abort(
+    desk: AtDesk, caller: Operator, service: Known, wish: Wish, response: Response, wait: Wait = 10.0
+) -> RunAnswer:
+    """Stop an unfinished rollout: users go back first, then the candidate is drained and removed."""
+    return await _wished(desk, caller, "abort", service, wish.reason, response, wait)
+
+
+@router.post("/services/{service}/pause")
+async def pause(
+    desk: AtDesk, caller: Operator, service: Known, wish: Wish, response: Response, wait: Wait = 10.0
+) -> RunAnswer:
+    """Hold a running rollout at its share."""
+    return await _wished(desk, caller, "pause", service, wish.reason, response, wait)
+
+
+@router.post("/services/{service}/resume")
+async def resume(
+    desk: AtDesk, caller: Operator, service: Known, wish: Wish, response: Response, wait: Wait = 10.0
+) -> RunAnswer:
+    """Go on with a rollout that is held, or whose process died."""
+    return await _wished(desk, caller, "resume", service, wish.reason, response, wait)
+
+
+@router.post("/services/{service}/rollback")
+async def rollback(
+    desk: AtDesk, caller: Operator, service: Known, wanted: Back, response: Response, wait: Wait = 10.0
+) -> RunAnswer:
+    """Leave the live release for the one before, or for `to`; an unfinished rollout is taken back instead."""
+    order = Order("rollback", service, wanted.reason, to=wanted.to or 0, force=wanted.force)
+    return await _ordered(desk, caller, order, response, wait)
+
+
+@router.post("/services/{service}/down")
+async def down(
+    desk: AtDesk, caller: Admin, service: Known, why: Firm, response: Response, wait: Wait = 10.0
+) -> RunAnswer:
+    """Take a service off the proxy and remove all its instances; releases and history stay."""
+    return await _wished(desk, caller, "down", service, why.reason, response, wait)
+
+
+@router.post("/services/{service}/release-lock")
+async def release_lock(
+    desk: AtDesk, caller: Admin, service: Known, why: Firm, response: Response, wait: Wait = 10.0
+) -> RunAnswer:
+    """Take the lock away from whoever holds it; that process can change nothing any more."""
+    return await _wished(desk, caller, "release-lock", service, why.reason, response, wait)
+
+
+async def _wished(
+    desk: Desk, caller: Caller, action: Action, service: str, reason: str, response: Response, wait: float
+) -> RunAnswer:
+    return await _ordered(desk, caller, Order(action, service, reason), response, wait)
+
+
+async def _ordered(desk: Desk, caller: Caller, order: Order, response: Response, wait: float) -> RunAnswer:
+    """Give an order to the runner; tell its end, or how far it is when the wait is over."""
+    run = await asyncio.to_thread(desk.runner.start, order, caller.token.name, caller.origin)
+    response.headers["location"] = f"/api/v1/services/{order.service}/runs/{run.id}"
+    run = await _waited(desk, run, wait)
+    if run.open:
+        response.status_code = 202
+    elif run.exit is not None and run.exit in _REFUSALS:
+        problem = Problem(message=run.text, hint=run.hint, exit=run.exit)
+        raise Answer(_REFUSALS[run.exit], problem)
+    return RunAnswer.of(run)
+
+
+async def _waited(desk: Desk, run: Run, seconds: float) -> Run:
+    deadline = Deadline.after(desk.clock, seconds)
+    while run.open and not (run.order.action == "start" and run.rollout) and not deadline.passed():
+        await asyncio.sleep(POLL_SECONDS)
+        found = await asyncio.to_thread(desk.runner.read, run.order.service, run.id)
+        run = found or replace(run, ended_at=desk.clock.now(), outcome="lost", text="the file of the run is gone")
+    return run

@@ -1,0 +1,154 @@
+"""What the API takes and gives besides the data of `views`: bodies, runs, and what a refusal looks like."""
+
+from __future__ import annotations
+
+import unicodedata
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from deployer.errors import DeployError, Exit, Locked, Refused, StoreFailed
+from deployer.secret import hide
+from deployer.server.runs import Busy, Run
+
+LONGEST = 2000  # characters of a reason, as on the command line
+MOST_OPTIONS = 50
+MOST_NUMBER = 2**31 - 1  # of a release or a rollout
+RETRY_SECONDS = 5
+
+
+def _sentence(text: str) -> str:
+    """Refuse a text that would steer a terminal, or that cannot be written down."""
+    if any(unicodedata.category(c) in ("Cc", "Cs") and c not in "\t\n" for c in text):
+        raise ValueError("there are characters in it that are no text")
+    return text
+
+
+Sentence = Annotated[str, Field(max_length=LONGEST), AfterValidator(_sentence)]
+
+
+class _Body(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class Wish(_Body):
+    """Why it is done; kept in the history and in the audit log."""
+
+    reason: Sentence = ""
+
+
+class Start(Wish):
+    """A deploy, with what `deploy STRATEGY` takes; `options` are those of the strategy, as in the manifest."""
+
+    strategy: Annotated[str, Field(pattern=r"^([a-z][a-z0-9_-]{0,39})?$", description="Empty: the manifest's.")] = ""
+    version: Annotated[str, Field(pattern=r"^([A-Za-z0-9_][A-Za-z0-9._-]{0,127})?$")] = ""
+    options: Annotated[dict[str, Any], Field(max_length=MOST_OPTIONS)] = {}
+    replace: Annotated[bool, Field(description="Take an unfinished rollout back first.")] = False
+    override_freeze: Annotated[Sentence, Field(description="Why a freeze does not hold; needs the role admin.")] = ""
+
+
+class Back(Wish):
+    """A rollback: to the last good release, unless `to` names one."""
+
+    to: Annotated[int, Field(ge=1, le=MOST_NUMBER)] | None = None
+    force: Annotated[bool, Field(description="Even to a release that was rolled back or never got through.")] = False
+
+
+class Firm(_Body):
+    """Why it is done: what is done needs a reason."""
+
+    reason: Annotated[Sentence, Field(min_length=1)]
+
+
+class Problem(BaseModel):
+    """Why not: what and where, what to do next, and the exit code that the command would have."""
+
+    message: str
+    hint: str = ""
+    exit: int = int(Exit.REFUSED)
+
+
+class Health(BaseModel):
+    """That the server answers and can read its store."""
+
+    status: str = "ok"
+
+
+class RunAnswer(BaseModel):
+    """How far an order is: `ended` with the exit code of the command, or not yet. `rollout` 0: none has begun (yet)."""
+
+    id: str
+    service: str
+    action: str
+    by: str
+    began_at: float
+    ended: bool
+    ended_at: float
+    rollout: int
+    exit: int | None
+    outcome: str
+    text: str
+    hint: str
+
+    @classmethod
+    def of(cls, run: Run) -> RunAnswer:
+        """Tell of a run what clients may know."""
+        return cls(
+            id=run.id,
+            service=run.order.service,
+            action=run.order.action,
+            by=run.by,
+            began_at=run.began_at,
+            ended=not run.open,
+            ended_at=run.ended_at,
+            rollout=run.rollout,
+            exit=run.exit,
+            outcome=run.outcome,
+            text=run.text,
+            hint=run.hint,
+        )
+
+
+class ServiceRow(BaseModel):
+    """A service in one line, from the store alone; release and rollout 0 are none."""
+
+    service: str
+    stable: int
+    stable_version: str
+    rollout: int
+    outcome: str
+
+
+class ServicesAnswer(BaseModel):
+    """The services that a token sees, and those of them that this server has a manifest of."""
+
+    services: list[ServiceRow]
+
+
+class Answer(Exception):
+    """An answer that is no success: status, problem, headers."""
+
+    def __init__(self, status: int, problem: Problem, **headers: str) -> None:
+        super().__init__(problem.message)
+        self.status, self.problem = status, problem
+        self.headers = {name.replace("_", "-"): value for name, value in headers.items()}
+
+
+def missing(message: str, hint: str = "") -> Answer:
+    """Make the answer to a question about something that there is not, or that is not this client's."""
+    return Answer(404, Problem(message=message, hint=hint))
+
+
+def answer_of(error: DeployError) -> Answer:
+    """Make an answer of an error of the house."""
+    status, headers = 500, {}
+    if isinstance(error, StoreFailed):
+        status = 503
+    elif isinstance(error, Busy):
+        status, headers = 429, {"Retry_After": str(RETRY_SECONDS)}
+    elif isinstance(error, Refused):
+        status = 422
+    elif isinstance(error, Locked):
+        status = 409
+    problem = Problem(message=hide(error.message), hint=hide(error.hint), exit=int(error.exit))
+    return Answer(status, problem, **headers)

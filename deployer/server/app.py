@@ -1,0 +1,127 @@
+"""The application: routes, what they answer when something is wrong, and the guard before them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Collection
+from contextlib import asynccontextmanager
+from typing import Any
+
+from fastapi import APIRouter, Depends, FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from deployer import __version__
+from deployer.errors import DeployError, Exit
+from deployer.server import acting, reading, streaming
+from deployer.server.answers import Answer, Problem, answer_of
+from deployer.server.desk import Desk
+from deployer.server.guard import Guard, Limits
+from deployer.server.rights import BEARER
+
+PREFIX = "/api/v1"
+ABOUT = "What `deploy` does, over HTTP: the same services, rollouts, verdicts and exit codes."
+_STATUSES = {
+    400: "The request is for another host, or is no HTTP that is understood.",
+    401: "There is no token, or it has expired, was revoked, or was never given.",
+    403: "The token is not for this service, or its role is too low.",
+    404: "There is no such thing.",
+    408: "The body did not come in time.",
+    413: "The body is too large.",
+    422: "It was refused, and nothing was changed: the message says why.",
+    429: "Too many requests; `Retry-After` says when to come again.",
+    503: "The store cannot be read.",
+}
+
+
+def make_app(desk: Desk, *, hosts: Collection[str], limits: Limits | None = None, tls: bool = False) -> ASGIApp:
+    """Make the application. `hosts` are the names under which it may be asked."""
+    return guarded(make_api(desk), desk, hosts=hosts, limits=limits or Limits(), tls=tls)
+
+
+def guarded(app: ASGIApp, desk: Desk, *, hosts: Collection[str], limits: Limits, tls: bool = False) -> ASGIApp:
+    """Put the guard before routes."""
+    return Guard(_Counted(app, desk), tokens=desk.tokens, clock=desk.clock, hosts=hosts, limits=limits, tls=tls)
+
+
+def make_api(desk: Desk) -> FastAPI:
+    """Make the routes, without the guard: whoever calls them has been let through."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        yield
+        app.state.desk.hub.close()
+
+    app = FastAPI(
+        title="deployer",
+        version=__version__,
+        description=ABOUT,
+        openapi_url=f"{PREFIX}/openapi.json",
+        docs_url=None,  # pages that load scripts from elsewhere
+        redoc_url=None,
+        lifespan=lifespan,
+    )
+    app.state.desk = desk
+    responses: dict[int | str, dict[str, Any]] = {
+        status: {"model": Problem, "description": text} for status, text in _STATUSES.items()
+    }
+    api = APIRouter(prefix=PREFIX)
+    api.include_router(reading.public)
+    known = APIRouter(dependencies=[Depends(BEARER)])
+    for router in (reading.router, streaming.router, acting.router):
+        known.include_router(router)
+    api.include_router(known)
+    app.include_router(api, responses=responses)
+    app.include_router(reading.metrics_router, dependencies=[Depends(BEARER)], responses=responses)
+    app.add_exception_handler(Answer, _answered)
+    app.add_exception_handler(DeployError, _failed)
+    app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(HTTPException, _http)
+    return app
+
+
+class _Counted:
+    """Counts answers by route, for the metrics."""
+
+    def __init__(self, app: ASGIApp, desk: Desk) -> None:
+        self._app, self._desk = app, desk
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def counted(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                route = getattr(scope.get("route"), "path", "none").removeprefix(PREFIX)
+                key = (scope["method"], route, int(message["status"]))
+                self._desk.answered[key] = self._desk.answered.get(key, 0) + 1
+            await send(message)
+
+        await self._app(scope, receive, counted)
+
+
+async def _answered(_request: Request, error: Exception) -> JSONResponse:
+    if not isinstance(error, Answer):
+        raise error
+    return JSONResponse(error.problem.model_dump(), error.status, headers=error.headers)
+
+
+async def _failed(request: Request, error: Exception) -> JSONResponse:
+    if not isinstance(error, DeployError):
+        raise error
+    return await _answered(request, answer_of(error))
+
+
+async def _invalid(request: Request, error: Exception) -> JSONResponse:
+    """Tell every problem of a request at once; what was sent is not repeated."""
+    if not isinstance(error, RequestValidationError):
+        raise error
+    lines = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
+    problem = Problem(message="\n".join(["the request was refused:", *lines]), hint="see openapi.json")
+    return await _answered(request, Answer(422, problem))
+
+
+async def _http(request: Request, error: Exception) -> JSONResponse:
+    if not isinstance(error, HTTPException):
+        raise error
+    problem = Problem(message=f"{error.detail}: {request.method} {request.url.path[:200]}", exit=int(Exit.REFUSED))
+    headers = {name.replace("-", "_"): value for name, value in (error.headers or {}).items()}
+    return await _answered(request, Answer(error.status_code, problem, **headers))

@@ -1,0 +1,110 @@
+"""The process of one run: `python -m deployer.server.child STATE RUN` carries its order out and keeps its file.
+
+It ends with the exit code that the command would have. A signal leaves a rollout where it is, for `resume`.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import traceback
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from deployer import files
+from deployer.clock import SystemClock
+from deployer.emergency import first
+from deployer.errors import DeployError, Exit
+from deployer.events import Event
+from deployer.secret import hide
+from deployer.server.orders import perform
+from deployer.server.runs import Run, file_of
+from deployer.supervisor.proc import Process
+from deployer.wiring import open_house
+
+
+def main(arguments: list[str]) -> int:
+    """Carry a run out; give its exit code."""
+    state, number = Path(arguments[0]), arguments[1]
+    path = file_of(state, number)
+    run = Run.from_json(path.read_text(encoding="utf-8"))
+    me = Process.of(os.getpid())
+    run = replace(run, pid=os.getpid(), started=me.started if me else 0)
+
+    def write(changed: Run) -> None:
+        files.replace(path, changed.to_json())
+
+    write(run)
+    ended = _carry_out(state, run, write)
+    write(ended)
+    return ended.exit or 0
+
+
+def _carry_out(state: Path, run: Run, write: Callable[[Run], None]) -> Run:
+    """Do the order under a house; give the run with its end, whatever that is."""
+    known = [run]
+
+    def begun(number: int) -> None:
+        if known[0].rollout != number:
+            known[0] = replace(known[0], rollout=number)
+            write(known[0])
+
+    try:
+        exit_code, outcome, text, hint = _do(state, run, begun)
+    except DeployError as error:
+        exit_code, outcome, text, hint = error.exit, "", error.message, error.hint
+    except Exception as error:  # noqa: BLE001 - the last handler of this process: whatever was not foreseen is ours
+        sys.stderr.write(hide(traceback.format_exc()))
+        exit_code, outcome = Exit.INTERNAL, ""
+        text, hint = f"internal error: {type(error).__name__}: {error}", "this is a bug; the log of the run has more"
+    return replace(
+        known[0],
+        ended_at=SystemClock().now(),
+        exit=int(exit_code),
+        outcome=outcome,
+        text=hide(text),
+        hint=hide(hint),
+    )
+
+
+def _do(state: Path, run: Run, begun: Callable[[int], None]) -> tuple[Exit, str, str, str]:
+    """Do it; give exit code, outcome, what is said of it, and what to do next."""
+    order = run.order
+    moved = _ahead(state, run)
+    if moved == "taken back":
+        # A rollback that took users off a candidate has done what it is for: the release before must not go, too.
+        order = replace(order, action="abort")
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+
+    def seen(event: Event) -> None:
+        if event.rollout:
+            begun(event.rollout)
+
+    try:
+        with open_house(state, seen, stop, detach=True) as house:
+            ending = perform(house, order, os.environ)
+    except DeployError as error:
+        if not moved:
+            raise
+        return Exit.NEEDS_PERSON, "", error.message, "users are safe: they were moved before this; see `deploy doctor`"
+    if ending.rollout:
+        begun(ending.rollout)
+    return ending.exit, ending.outcome, ending.text, ""
+
+
+def _ahead(state: Path, run: Run) -> str:
+    """Move users before anything else, as the commands do."""
+    order = run.order
+    if order.action not in ("rollback", "abort") or order.to or order.force:
+        return ""
+    reason = [f"--message={order.reason}"] if order.reason else []
+    return first([order.action, f"--service={order.service}", f"--state={state}", "--output=json", *reason])
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,141 @@
+"""Routes that only look."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Query, Response
+
+from deployer import queries
+from deployer.reporting.gather import gather
+from deployer.server.answers import Health, RunAnswer, ServiceRow, ServicesAnswer, missing
+from deployer.server.rights import AtDesk, Auditor, By, Known, Overseer, Seen, Service, Viewer
+from deployer.store import Service as Record
+from deployer.store import Store
+from deployer.views.data import AuditView, HistoryView, ReleasesView, RolloutView, StatusView
+from deployer.views.report import render
+
+Form = Literal["html", "json", "junit", "md"]
+Limit = Annotated[int, Query(ge=1, le=1000, description="How many, the newest first.")]
+_TYPES: dict[Form, str] = {
+    "html": "text/html",
+    "json": "application/json",
+    "junit": "application/xml",
+    "md": "text/markdown",
+}
+# The page is one file with its own script and style, and loads nothing.
+_PAGE = (
+    "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:; sandbox allow-scripts;"
+    " frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
+)
+
+router = APIRouter(tags=["look"])
+public = APIRouter(tags=["look"])
+
+
+@public.get("/health")
+def health(desk: AtDesk) -> Health:
+    """Tell that the server answers and reads its store; the one question that needs no token."""
+    desk.stores.store().last_event()
+    return Health()
+
+
+@router.get("/services")
+def services(desk: AtDesk, caller: By) -> ServicesAnswer:
+    """List the services that the token is for, from the store alone."""
+    store = desk.stores.store()
+    return ServicesAnswer(services=[_row(store, one) for one in store.services() if caller.token.sees(one.name)])
+
+
+def _row(store: Store, service: Record) -> ServiceRow:
+    version = store.release(service.name, service.stable).version if service.stable else ""
+    rollout = store.open_rollout(service.name)
+    return ServiceRow(
+        service=service.name,
+        stable=service.stable,
+        stable_version=version,
+        rollout=rollout.number if rollout else 0,
+        outcome=(rollout.outcome or "") if rollout else "",
+    )
+
+
+@router.get("/services/{service}")
+def status(desk: AtDesk, _: Viewer, service: Known) -> StatusView:
+    """Show what is live now: read from proxy, runtime and store, not remembered."""
+    with desk.house() as house:
+        return queries.status(house, service)
+
+
+@router.get("/services/{service}/releases")
+def releases(desk: AtDesk, _: Viewer, service: Known) -> ReleasesView:
+    """List the releases of a service, the newest first."""
+    with desk.house() as house:
+        return queries.releases(house, service)
+
+
+@router.get("/services/{service}/rollouts")
+def rollouts(desk: AtDesk, _: Viewer, service: Known, limit: Limit = 20) -> HistoryView:
+    """List the rollouts of a service, the newest first."""
+    with desk.house() as house:
+        return queries.history(house, service, limit)
+
+
+@router.get("/services/{service}/audit")
+def audit_of_service(desk: AtDesk, _: Viewer, service: Known, limit: Limit = 20) -> AuditView:
+    """List who did what with a service, why, from where, and what came of it, the newest first."""
+    with desk.house() as house:
+        return queries.audit(house, limit, service)
+
+
+@router.get("/services/{service}/runs/{run}")
+def run(desk: AtDesk, _: Viewer, service: Service, run: str) -> RunAnswer:
+    """Tell how far an order is that was given by this API."""
+    found = desk.runner.read(service, run)
+    if found is None:
+        raise missing(f"there is no run {run[:40]!a} of {service}")
+    return RunAnswer.of(found)
+
+
+@router.get("/rollouts/{number}")
+def rollout(desk: AtDesk, rollout: Seen) -> RolloutView:
+    """Show one rollout in full: steps, events, numbers, who and why."""
+    with desk.house() as house:
+        return queries.show(house, rollout.number)
+
+
+@router.get(
+    "/rollouts/{number}/report",
+    response_class=Response,
+    responses={200: {"content": {kind: {} for kind in _TYPES.values()}, "description": "The report."}},
+)
+def report(
+    desk: AtDesk, rollout: Seen, form: Annotated[Form, Query(alias="format", description="What it is for.")] = "html"
+) -> Response:
+    """Give the report of a rollout: a page with plots for people, JUnit, JSON or Markdown for pipelines."""
+    with desk.house() as house:
+        text = render(gather(house, queries.show(house, rollout.number)), form)
+    headers = {"content-security-policy": _PAGE} if form == "html" else {}
+    return Response(text, media_type=_TYPES[form], headers=headers)
+
+
+@router.get("/audit")
+def audit(desk: AtDesk, _: Auditor, limit: Limit = 20) -> AuditView:
+    """List who did what with all services and with tokens, the newest first."""
+    with desk.house() as house:
+        return queries.audit(house, limit)
+
+
+metrics_router = APIRouter(tags=["look"])
+
+
+@metrics_router.get(
+    "/metrics",
+    response_class=Response,
+    responses={200: {"content": {"text/plain": {}}, "description": "Metrics as Prometheus reads them."}},
+)
+def metrics(desk: AtDesk, _: Overseer) -> Response:
+    """Give numbers for Prometheus: rollouts by outcome, what is under way, requests of this API."""
+    from deployer.server.metrics import exposition
+
+    text, media_type = exposition(desk)
+    return Response(text, media_type=media_type)

@@ -1,0 +1,109 @@
+"""Who may ask what: dependencies of the routes, for a role and, by the path, for a service or a rollout."""
+
+from __future__ import annotations
+
+from typing import Annotated, cast
+
+from fastapi import Depends, Path, Request
+from fastapi.security import HTTPBearer
+
+from deployer.errors import Refused
+from deployer.server.answers import MOST_NUMBER, Answer, Problem, missing
+from deployer.server.desk import Desk
+from deployer.server.guard import Caller
+from deployer.server.tokens import Role
+from deployer.store import Rollout
+
+# The guard has read it before; this describes it to readers of the OpenAPI document.
+BEARER = HTTPBearer(auto_error=False, description="A token of `deploy token create`.", scheme_name="token")
+
+Service = Annotated[str, Path(pattern=r"^[a-z][a-z0-9-]{0,39}$", description="The name of a service.")]
+Number = Annotated[int, Path(ge=1, le=MOST_NUMBER, description="The number of a rollout.")]
+
+
+def desk_of(request: Request) -> Desk:
+    """Give what the routes share."""
+    return cast(Desk, request.app.state.desk)
+
+
+def caller_of(request: Request) -> Caller:
+    """Give who asks."""
+    return cast(Caller, request.scope["caller"])
+
+
+AtDesk = Annotated[Desk, Depends(desk_of)]
+By = Annotated[Caller, Depends(caller_of)]
+
+
+def _allow(caller: Caller, role: Role, service: str | None) -> None:
+    token = caller.token
+    if service is not None and not token.sees(service):
+        raise Answer(
+            403, Problem(message=f"the token {token.name} is not for {service}", hint="deploy token create --service")
+        )
+    if service is None and token.services:
+        raise Answer(
+            403, Problem(message=f"the token {token.name} is for {', '.join(token.services)} only", hint="ask of one")
+        )
+    if not token.may(role):
+        raise Answer(
+            403,
+            Problem(message=f"the token {token.name} is a {token.role}'s, this needs {role}", hint="ask an admin"),
+        )
+
+
+def viewer(service: Service, caller: By) -> Caller:
+    """Let those through that may see the service."""
+    _allow(caller, "viewer", service)
+    return caller
+
+
+def operator(service: Service, caller: By) -> Caller:
+    """Let those through that may act on the service."""
+    _allow(caller, "operator", service)
+    return caller
+
+
+def admin(service: Service, caller: By) -> Caller:
+    """Let those through that may do with the service what cannot be undone."""
+    _allow(caller, "admin", service)
+    return caller
+
+
+def overseer(caller: By) -> Caller:
+    """Let those through that may see all services."""
+    _allow(caller, "viewer", None)
+    return caller
+
+
+def auditor(caller: By) -> Caller:
+    """Let those through that may see everything."""
+    _allow(caller, "admin", None)
+    return caller
+
+
+def rollout_of(number: Number, caller: By, desk: AtDesk) -> Rollout:
+    """Give a rollout that the caller may see; one of another service is as good as none."""
+    try:
+        rollout = desk.stores.store().rollout(number)
+    except Refused as error:
+        raise missing(error.message) from None
+    if not caller.token.sees(rollout.service):
+        raise missing(f"there is no rollout {number}")
+    return rollout
+
+
+def known(service: Service, desk: AtDesk) -> str:
+    """Give the name of a service that was deployed before."""
+    if not desk.stores.store().releases(service):
+        raise missing(f"{service} was never deployed", "GET /api/v1/services lists what was")
+    return service
+
+
+Viewer = Annotated[Caller, Depends(viewer)]
+Operator = Annotated[Caller, Depends(operator)]
+Admin = Annotated[Caller, Depends(admin)]
+Overseer = Annotated[Caller, Depends(overseer)]
+Auditor = Annotated[Caller, Depends(auditor)]
+Seen = Annotated[Rollout, Depends(rollout_of)]
+Known = Annotated[str, Depends(known)]

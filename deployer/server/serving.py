@@ -1,0 +1,148 @@
+"""Running the server: the address, TLS, what was left unfinished, and an orderly end."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+import ssl
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+
+import uvicorn
+
+from deployer.errors import Refused
+from deployer.server.app import make_app
+from deployer.server.desk import Desk
+from deployer.server.orders import Order
+from deployer.server.runs import Runner
+from deployer.store import Store
+
+END_SECONDS = 5  # for answers that are under way when the server ends
+MOST_CLIENTS = 4096
+HEADER_BYTES = 32 * 1024
+_ADDRESS = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]+):([0-9]{1,5})")
+
+
+@dataclass(frozen=True)
+class Address:
+    """Where the server listens."""
+
+    host: str
+    port: int
+
+    @classmethod
+    def of(cls, text: str) -> Address:
+        """Read HOST:PORT. Raises Refused."""
+        match = _ADDRESS.fullmatch(text)
+        if match is None or not 0 < int(match[2]) < 65536:
+            raise Refused(f"{text[:100]!a} is no address to listen on", "HOST:PORT, such as 127.0.0.1:8642")
+        return cls(match[1].strip("[]"), int(match[2]))
+
+    @property
+    def local(self) -> bool:
+        """Tell whether only this machine can reach it."""
+        if self.host == "localhost":
+            return True
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return False
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Give the host names under which it may be asked, as the Host header has them."""
+        own = f"[{self.host}]" if ":" in self.host else self.host
+        anywhere = self.host in ("0.0.0.0", "::")  # noqa: S104 - compared, not bound
+        return (*(() if anywhere else (own,)), *(("localhost", "127.0.0.1", "[::1]") if self.local else ()))
+
+
+@dataclass(frozen=True)
+class Tls:
+    """A certificate with its chain and its key, as PEM files."""
+
+    certificate: Path
+    key: Path
+
+    def check(self) -> None:
+        """Raise Refused when they cannot be used."""
+        try:
+            ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(self.certificate, self.key, password=lambda: "")
+        except (OSError, ssl.SSLError) as error:
+            raise Refused(
+                f"{self.certificate} and {self.key} cannot be used for TLS: {error}",
+                "a certificate and its key without a passphrase, as PEM",
+            ) from None
+
+
+def serve(desk: Desk, address: Address, tls: Tls | None, hosts: tuple[str, ...], by: str) -> None:
+    """Serve until a signal comes, after going on with what was unfinished, in the name of `by`.
+
+    Raises Refused when the address cannot be had.
+    """
+    config = uvicorn.Config(
+        make_app(desk, hosts=(*address.names, *hosts), tls=tls is not None),
+        host=address.host,
+        port=address.port,
+        ssl_certfile=tls.certificate if tls else None,
+        ssl_keyfile=tls.key if tls else None,
+        http="h11",
+        ws="none",
+        loop="asyncio",
+        lifespan="on",
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        limit_concurrency=MOST_CLIENTS,
+        h11_max_incomplete_event_size=HEADER_BYTES,
+        timeout_keep_alive=15,
+        timeout_graceful_shutdown=END_SECONDS,
+    )
+    server = _Server(config, desk, by)
+    try:
+        server.run()
+    except SystemExit:  # how uvicorn says that it could not begin; its log has said why
+        raise Refused(
+            f"{address.host}:{address.port} cannot be listened on", "see the line above; another --listen HOST:PORT"
+        ) from None
+
+
+class _Server(uvicorn.Server):
+    """Goes on with what was unfinished when it listens; ends its streams when it is told to end."""
+
+    def __init__(self, config: uvicorn.Config, desk: Desk, by: str) -> None:
+        super().__init__(config)
+        self._desk, self._by = desk, by
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Take a signal."""
+        self._desk.hub.close()
+        super().handle_exit(sig, frame)
+
+    async def startup(self, sockets: object = None) -> None:
+        """Begin to listen, and say so."""
+        await super().startup(sockets)  # type: ignore[arg-type]
+        if self.started:
+            for rollout in resume_unfinished(self._desk.stores.store(), self._desk.runner, self._by):
+                sys.stderr.write(f"rollout {rollout} was left unfinished: going on with it\n")
+            scheme = "https" if self.config.is_ssl else "http"
+            host = f"[{self.config.host}]" if ":" in self.config.host else self.config.host
+            sys.stderr.write(f"serving {scheme}://{host}:{self.config.port}/api/v1; Ctrl-C ends it\n")
+            sys.stderr.flush()
+
+
+def resume_unfinished(store: Store, runner: Runner, by: str) -> tuple[int, ...]:
+    """Go on with what nobody drives any more; give the numbers of the rollouts.
+
+    One that is held or stuck waits for a person, and one that a living process drives needs nobody.
+    """
+    resumed = []
+    for service in store.services():
+        rollout = store.open_rollout(service.name)
+        if rollout is None or rollout.outcome or store.locks.read(service.name) is not None:
+            continue
+        runner.start(Order("resume", service.name, "the server started"), by, "deploy serve, at its start")
+        resumed.append(rollout.number)
+    return tuple(resumed)

@@ -1,0 +1,157 @@
+"""Tokens of the HTTP API: who may do what with which services, until when.
+
+They lie in one private file beside the store. Only hashes are kept: a token has 256 random bits, so that a plain
+SHA-256 is as good as a slow hash, and is shown once, when it is made.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import re
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Literal, get_args
+
+from deployer import files
+from deployer.clock import Clock
+from deployer.errors import Refused
+from deployer.secret import SecretText
+from deployer.store.filelock import FileLock
+
+Role = Literal["viewer", "operator", "admin"]
+ROLES: tuple[Role, ...] = get_args(Role)
+FOLDER = "server"  # in the state folder
+WRITE_SECONDS = 10.0
+FORMAT = 1
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+-]{0,59}")
+_TOKEN = re.compile(r"deploy_([0-9a-f]{12})_([A-Za-z0-9_-]{43})")
+
+
+@dataclass(frozen=True)
+class Token:
+    """What is kept of a token; times are Unix seconds, 0 is never. No `services` means all of them."""
+
+    id: str
+    name: str
+    role: Role
+    services: tuple[str, ...]
+    hash: str
+    created_at: float
+    created_by: str
+    expires_at: float = 0.0
+    revoked_at: float = 0.0
+    revoked_by: str = ""
+
+    def stands(self, now: float) -> bool:
+        """Tell whether it opens anything now."""
+        return not self.revoked_at and (not self.expires_at or now < self.expires_at)
+
+    def may(self, role: Role) -> bool:
+        """Tell whether it has a role, or one above."""
+        return ROLES.index(self.role) >= ROLES.index(role)
+
+    def sees(self, service: str) -> bool:
+        """Tell whether a service is in its scope."""
+        return not self.services or service in self.services
+
+
+class Tokens:
+    """The tokens of a state folder. What another process writes counts from the next look on."""
+
+    def __init__(self, state: Path, clock: Clock) -> None:
+        self.path = state / FOLDER / "tokens.json"
+        self._clock = clock
+        self._read: tuple[tuple[int, int, int], dict[str, Token]] = ((0, 0, 0), {})
+
+    def create(self, name: str, role: Role, services: tuple[str, ...], lasts: float, by: str) -> tuple[Token, str]:
+        """Make a token that `lasts` so many seconds (0: for good); give it with its text, which is kept nowhere.
+
+        Raises Refused for a name that is none, or that a token has which still stands.
+        """
+        if not _NAME.fullmatch(name):
+            raise Refused(f"{name[:60]!a} cannot be the name of a token", "letters, digits and ._@+-, e.g. ann or ci")
+        secret, now = secrets.token_urlsafe(32), self._clock.now()
+        with self._changing() as tokens:
+            if any(t.name == name and t.stands(now) for t in tokens.values()):
+                raise Refused(f"there is a token named {name}", "`deploy token revoke` it first, or name another one")
+            ends = now + lasts if lasts else 0.0
+            made = Token(secrets.token_hex(6), name, role, services, _hash(secret), now, by, ends)
+            tokens[made.id] = made
+        text = f"deploy_{made.id}_{secret}"
+        SecretText(text)  # from now on no text of this process shows it by mistake
+        return made, text
+
+    def revoke(self, which: str, by: str) -> Token:
+        """End a token, by its id or its name. Raises Refused when none that stands is called so."""
+        now = self._clock.now()
+        with self._changing() as tokens:
+            meant = [t for t in tokens.values() if which in (t.id, t.name) and t.stands(now)]
+            if not meant:
+                raise Refused(f"no token that stands is called {which[:60]!a}", "`deploy token list` shows them")
+            ended = replace(meant[0], revoked_at=now, revoked_by=by)
+            tokens[ended.id] = ended
+        return ended
+
+    def all(self) -> tuple[Token, ...]:
+        """Read all tokens, also those that have ended, in the order of their making. Raises Refused."""
+        return tuple(self._tokens().values())
+
+    def find(self, text: str) -> Token | None:
+        """Give the token of this text, if it stands. Raises Refused when the file cannot be read."""
+        match = _TOKEN.fullmatch(text)
+        token = self._tokens().get(match[1]) if match else None
+        if match is None or token is None or not hmac.compare_digest(token.hash, _hash(match[2])):
+            return None
+        return token if token.stands(self._clock.now()) else None
+
+    def standing(self, token: Token) -> bool:
+        """Tell whether a token that was found before still opens what it did."""
+        now = self._tokens().get(token.id)
+        return now is not None and now.hash == token.hash and now.stands(self._clock.now())
+
+    @contextmanager
+    def _changing(self) -> Iterator[dict[str, Token]]:
+        files.folder(self.path.parent)
+        with FileLock(self.path.with_name("tokens.lock")).held(WRITE_SECONDS):
+            tokens = dict(self._tokens())
+            yield tokens
+            data = {"tokens": FORMAT, "all": [asdict(token) for token in tokens.values()]}
+            files.replace(self.path, json.dumps(data, indent=1) + "\n")
+
+    def _tokens(self) -> dict[str, Token]:
+        try:
+            found = self.path.stat()
+        except FileNotFoundError:
+            return {}
+        except OSError as error:
+            raise self._unreadable(error.strerror or str(error)) from None
+        mark = (found.st_ino, found.st_mtime_ns, found.st_size)
+        if self._read[0] != mark:
+            self._read = (mark, self._load())
+        return self._read[1]
+
+    def _load(self) -> dict[str, Token]:
+        try:
+            data = json.loads(self.path.read_text(encoding="utf-8"))
+            if data["tokens"] != FORMAT:
+                raise ValueError(f"format {data['tokens']!r}")
+            made = [Token(**{**one, "services": tuple(one["services"])}) for one in data["all"]]
+            if wrong := [token.role for token in made if token.role not in ROLES]:
+                raise ValueError(f"role {wrong[0]!r}")
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+            raise self._unreadable(f"{type(error).__name__}: {error}") from None
+        return {token.id: token for token in made}
+
+    def _unreadable(self, why: str) -> Refused:
+        return Refused(
+            f"the tokens in {self.path} cannot be read: {why}", "restore the file, or remove it and make new tokens"
+        )
+
+
+def _hash(secret: str) -> str:
+    return hashlib.sha256(secret.encode()).hexdigest()

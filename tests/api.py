@@ -1,0 +1,123 @@
+"""The HTTP API over a world in memory: the real application, with a runner that does what it is asked at once."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+from dataclasses import replace
+from pathlib import Path
+
+import yaml
+from fastapi import FastAPI
+from starlette.types import ASGIApp
+
+from deployer.errors import DeployError
+from deployer.server.app import guarded, make_api
+from deployer.server.desk import Desk, Source, Stores
+from deployer.server.guard import Limits
+from deployer.server.orders import Order, perform
+from deployer.server.runs import Run
+from deployer.server.tokens import Role, Tokens
+from deployer.store import Store
+from tests.house import REPOSITORY, Scene, house
+
+HOST = "testserver"
+MANIFEST = {
+    "service": "shop",
+    "image": "shop:1.0",
+    "port": 8080,
+    "replicas": 2,
+    "strategy": {"canary": {"for": "10s", "bake": "5s"}},
+    "judge": {"requests": 5},
+}
+QUICK = Limits(rate=1e6, burst=1e6, stranger_rate=1e6, stranger_burst=1e6)
+
+
+_made: list[FastAPI] = []
+
+
+def _routes(desk: Desk) -> FastAPI:
+    if not _made:
+        _made.append(make_api(desk))
+    return _made[0]
+
+
+class Inline:
+    """Carries each order out in the thread that gives it."""
+
+    def __init__(self, scene: Scene) -> None:
+        self.scene = scene
+        self.runs: dict[str, Run] = {}
+        self.orders: list[Order] = []
+        self.slow = False  # what is asked is not done: it goes on
+
+    def start(self, order: Order, by: str, origin: str) -> Run:
+        json.dumps(order.to_dict())  # a process would get it so
+        self.orders.append(order)
+        run = Run(secrets.token_hex(8), order, by, origin, self.scene.world.clock.now())
+        if not self.slow:
+            run = self._done(run)
+        self.runs[run.id] = run
+        return run
+
+    def _done(self, run: Run) -> Run:
+        now = self.scene.world.clock.now()
+        try:
+            ending = perform(self.scene.house, run.order, os.environ)
+        except DeployError as error:
+            return replace(run, ended_at=now, exit=int(error.exit), text=error.message, hint=error.hint)
+        return replace(
+            run,
+            ended_at=now,
+            exit=int(ending.exit),
+            outcome=ending.outcome,
+            text=ending.text,
+            rollout=ending.rollout,
+        )
+
+    def read(self, service: str, run: str) -> Run | None:
+        found = self.runs.get(run)
+        return found if found and found.order.service == service else None
+
+
+class Api:
+    """The application, its world, and its tokens."""
+
+    def __init__(self, folder: Path, limits: Limits = QUICK) -> None:
+        self.folder, self.limits = folder, limits
+        self.scene = Scene(folder / "state")
+        clock = self.scene.world.clock
+        self.runner = Inline(self.scene)
+        self.tokens = Tokens(folder / "state", clock)
+        self.stores = Stores(lambda: Store(folder / "state", clock))
+        self.manifest = folder / "deploy.yml"
+        self.manifest.write_text(yaml.safe_dump(MANIFEST))
+        (folder / "strategies").symlink_to(REPOSITORY / "strategies")
+        self.desk = Desk(
+            stores=self.stores,
+            housed=lambda store: house(folder / "state", self.scene.world, store=store),
+            tokens=self.tokens,
+            runner=self.runner,
+            clock=clock,
+            environ=os.environ,
+            sources=(Source(self.manifest),),
+        )
+
+    def app(self) -> ASGIApp:
+        return guarded(self.routes(), self.desk, hosts=(HOST,), limits=self.limits)
+
+    def routes(self) -> FastAPI:
+        """Give the routes, made once for all tests, before this desk."""
+        app = _routes(self.desk)
+        app.state.desk = self.desk
+        return app
+
+    def token(self, role: Role = "admin", *services: str, lasts: float = 0.0) -> dict[str, str]:
+        """Make a token; give the header that carries it."""
+        _, text = self.tokens.create(f"{role}-{secrets.token_hex(4)}", role, services, lasts, "test")
+        return {"Authorization": f"Bearer {text}"}
+
+    def close(self) -> None:
+        self.stores.close()
+        self.scene.house.store.close()

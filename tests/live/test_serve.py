@@ -1,0 +1,169 @@
+"""`deploy serve` as a process: a canary by HTTP, its events, a client that leaves, a server that is killed."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import subprocess
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+import requests
+
+from tests.live.shop import Shop
+from tests.load import Load, Options
+from tests.ports import free_port
+
+pytestmark = pytest.mark.live
+
+USERS = Options(rate=60, kinds=("fresh", "busy", "sticky"))
+SECONDS = 30.0
+
+
+class Api:
+    """A client of the server, with a token."""
+
+    def __init__(self, shop: Shop, port: int, token: str) -> None:
+        self.base, self.name = f"http://127.0.0.1:{port}/api/v1", shop.name
+        self.headers = {"Authorization": f"Bearer {token}"}
+
+    def get(self, path: str) -> Any:
+        answer = requests.get(self.base + path, headers=self.headers, timeout=SECONDS)
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    def post(self, action: str, **body: Any) -> requests.Response:
+        return requests.post(
+            f"{self.base}/services/{self.name}/{action}", json=body, headers=self.headers, timeout=SECONDS
+        )
+
+    def run(self, answer: requests.Response) -> Any:
+        """Wait for the end of a run."""
+        path = answer.headers["location"].removeprefix("/api/v1")
+        for _ in range(int(SECONDS * 5)):
+            told = self.get(path)
+            if told["ended"]:
+                return told
+            threading.Event().wait(0.2)
+        raise AssertionError(f"no end within {SECONDS} s: {told}")
+
+    def listen(self, path: str, until: str, last: int = 0) -> list[tuple[int, dict[str, Any]]]:
+        """Read events up to a kind, then leave without a word; give them with their ids."""
+        headers = {**self.headers, **({"Last-Event-ID": str(last)} if last else {})}
+        events: list[tuple[int, dict[str, Any]]] = []
+        with requests.get(self.base + path, headers=headers, stream=True, timeout=SECONDS) as answer:
+            assert answer.status_code == 200, answer.text
+            number = 0
+            for line in answer.iter_lines(chunk_size=1, decode_unicode=True):
+                field, _, value = line.partition(": ")
+                if field == "id":
+                    number = int(value)
+                elif field == "data":
+                    events.append((number, json.loads(value)))
+                    number = 0
+                    if events[-1][1]["event"] == until:
+                        return events
+        return events
+
+
+def token(shop: Shop, role: str, *options: str) -> str:
+    return shop.deploy("token", "create", role, "--role", role, *options).stdout.strip()
+
+
+@contextmanager
+def server(shop: Shop, port: int) -> Iterator[subprocess.Popen[str]]:
+    with shop.start("serve", "--listen", f"127.0.0.1:{port}", "-f", "deploy.yml") as process:
+        assert process.stderr is not None
+        said = []
+        for line in process.stderr:
+            said.append(line)
+            if line.startswith("serving "):
+                break
+        else:
+            raise AssertionError("".join(said))
+        yield process
+
+
+@pytest.fixture
+def shop(process_shop: Shop) -> Shop:
+    process_shop.version("2.0")
+    return process_shop
+
+
+def test_a_canary_by_http_goes_on_when_its_client_leaves(shop: Shop) -> None:
+    shop.write(strategy={"canary": {"steps": [{"share": 30, "for": "60s"}], "bake": "0s"}})
+    port = free_port()
+    operator, viewer = token(shop, "operator", "--service", shop.name), token(shop, "viewer")
+    with server(shop, port) as process, Load(shop.url, USERS) as load:
+        api = Api(shop, port, operator)
+        assert Api(shop, port, viewer).post("rollouts", version="2.0").status_code == 403
+        began = api.post("rollouts", version="2.0", reason="by HTTP")
+        assert began.status_code == 202, began.text
+        number = began.json()["rollout"]
+        assert number == 2
+        events = Api(shop, port, viewer).listen(f"/rollouts/{number}/events", "sample")
+        kinds = [event["event"] for _, event in events]
+        assert (kinds[0], kinds[-1]) == ("rollout.started", "sample")
+        assert "traffic.changed" in kinds
+        assert api.get(f"/services/{shop.name}")["share"] == 3000, "the client left, the canary goes on"
+        seen = max(number for number, _ in events)
+        promoted = api.post("promote", reason="enough")
+        told = api.run(promoted)
+        assert (told["exit"], told["outcome"]) == (0, "done"), told
+        rest = api.listen(f"/rollouts/{number}/events", "rollout.ended", seen)
+        ids = [number for number, _ in rest if number]
+        assert min(ids) > seen
+        assert rest[-1][1]["outcome"] == "done"
+        assert api.run(began)["exit"] == 0
+        page = requests.get(f"{api.base}/rollouts/{number}/report", headers=api.headers, timeout=SECONDS)
+        assert "by HTTP" in page.text
+        report = load.stop()
+        process.send_signal(signal.SIGTERM)
+        _, err = process.communicate(timeout=SECONDS)
+        assert process.returncode == 0, err
+    assert report.failed == 0, report.text()
+    assert shop.status()["stable_version"] == "2.0"
+    deeds = shop.events("audit", "--service", shop.name)[0]["records"]
+    start = next(deed for deed in deeds if deed["action"] == "start" and deed["rollout"] == number)
+    assert start["by"].startswith("operator@")
+    assert re.fullmatch(r"API, from 127\.0\.0\.1, token [0-9a-f]{12}", start["origin"])
+
+
+def test_a_server_that_is_killed_takes_no_rollout_with_it(shop: Shop) -> None:
+    """The first death leaves the process of the rollout alone; at the second that dies too, and the rollout goes on."""
+    shop.write(strategy={"canary": {"steps": [{"share": 30, "for": "8s"}], "bake": "0s"}})
+    port = free_port()
+    operator = token(shop, "operator")
+    with Load(shop.url, USERS) as load:
+        with server(shop, port) as process:
+            api = Api(shop, port, operator)
+            began = api.post("rollouts", version="2.0")
+            number = began.json()["rollout"]
+            api.listen(f"/rollouts/{number}/events", "sample")
+            process.kill()
+            process.wait(SECONDS)
+        assert shop.status()["share"] == 3000
+        with server(shop, port) as process:
+            told = api.run(began)
+            assert (told["exit"], told["outcome"], told["rollout"]) == (0, "done", number)
+            shop.version("3.0")
+            began = api.post("rollouts", version="3.0")
+            number = began.json()["rollout"]
+            api.listen(f"/rollouts/{number}/events", "sample")
+            process.kill()
+            driver = shop.status()["lock"]["host"]
+            pid = int(re.search(r"pid (\d+)", driver)[1])  # type: ignore[index]
+            subprocess.run(["kill", "-9", str(pid)], check=True)
+        with server(shop, port):
+            told = api.run(began)
+            assert (told["ended"], told["outcome"], told["exit"]) == (True, "lost", 1)
+            ended = api.listen(f"/rollouts/{number}/events", "rollout.ended")
+            assert "rollout.resumed" in [event["event"] for _, event in ended]
+            assert ended[-1][1]["outcome"] == "done"
+        report = load.stop()
+    assert report.failed == 0, report.text()
+    assert shop.status()["stable_version"] == "3.0"

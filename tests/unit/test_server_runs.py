@@ -1,0 +1,379 @@
+"""Orders as processes of their own, the event stream, tokens on the command line."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+import stat
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import click
+import pytest
+
+from deployer import operations
+from deployer.cli import main
+from deployer.cli.serving import serve
+from deployer.clock import SystemClock
+from deployer.errors import Exit, Refused
+from deployer.events import Event
+from deployer.server.hub import Hub
+from deployer.server.orders import Order
+from deployer.server.runs import MOST, Busy, Processes, Run, file_of
+from deployer.server.serving import Address, Tls, resume_unfinished
+from deployer.server.tokens import Tokens
+from deployer.store import Store
+from deployer.store.actor import origin
+from tests.house import REPOSITORY, Scene
+from tests.memory import Crash
+
+SECONDS = 30.0
+
+
+@pytest.fixture
+def runner(state: Path) -> Processes:
+    Store(state, SystemClock()).close()
+    return Processes(state, SystemClock(), os.environ)
+
+
+def ended(runner: Processes, run: Run) -> Run:
+    for _ in range(int(SECONDS / 0.05)):
+        found = runner.read(run.order.service, run.id)
+        assert found is not None
+        if not found.open:
+            return found
+        threading.Event().wait(0.05)
+    raise AssertionError(f"no end within {SECONDS} s: {found}")
+
+
+# -- processes
+
+
+def test_an_order_is_carried_out_by_a_process_that_tells_its_end(runner: Processes, state: Path) -> None:
+    run = runner.start(Order("promote", "shop", "a reason"), "ann", "API, from 192.0.2.7, token 0")
+    assert run.open
+    told = ended(runner, run)
+    assert told.pid not in (0, os.getpid())
+    assert (told.exit, told.text) == (Exit.REFUSED, "shop has no unfinished rollout")
+    assert told.hint
+    assert runner.read("blog", run.id) is None
+    assert runner.read("shop", "../../tokens") is None
+    for file in (state / "server/runs").iterdir():
+        assert stat.S_IMODE(file.stat().st_mode) == 0o600
+
+
+def test_a_later_server_reads_the_same_runs(runner: Processes, state: Path) -> None:
+    told = ended(runner, runner.start(Order("promote", "shop"), "ann", "here"))
+    assert Processes(state, SystemClock(), {}).read("shop", told.id) == told
+
+
+def test_a_process_acts_in_the_name_of_its_client() -> None:
+    assert whoami({"DEPLOYER_ACTOR": "ann", "SUDO_USER": "root"}).startswith("ann@")
+    assert origin({"DEPLOYER_ORIGIN": "API, from 192.0.2.7", "CI": "1"}) == "API, from 192.0.2.7"
+
+
+def whoami(environ: dict[str, str]) -> str:
+    told = subprocess.run(
+        [sys.executable, "-c", "from deployer.here import whoami; print(whoami())"],
+        env=environ,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=SECONDS,
+    )
+    return told.stdout.strip()
+
+
+def test_a_process_that_is_killed_is_told_as_lost(runner: Processes) -> None:
+    run = runner.start(Order("promote", "shop"), "ann", "here")
+    runner._mine[run.id].kill()
+    told = ended(runner, run)
+    assert (told.exit, told.outcome) == (Exit.INTERNAL, "lost")
+    assert "ended with -9 before it could say how" in told.text
+    assert "resume it or abort it" in told.hint
+
+
+def test_a_run_of_a_server_and_a_process_that_are_gone_is_lost(runner: Processes, state: Path) -> None:
+    run = Run("ab" * 8, Order("promote", "shop"), "ann", "here", 1.0, pid=2**22, started=1)
+    path = file_of(state, run.id)
+    path.parent.mkdir(parents=True)
+    path.write_text(run.to_json())
+    found = runner.read("shop", run.id)
+    assert found is not None
+    assert (found.open, found.outcome) == (False, "lost")
+    path.write_text(replace(run, pid=os.getpid(), started=0).to_json())  # the pid is another's by now
+    found = runner.read("shop", run.id)
+    assert found is not None
+    assert found.outcome == "lost"
+
+
+def test_so_many_at_once_and_no_more(runner: Processes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runner, "_mine", dict.fromkeys(map(str, range(MOST))))
+    with pytest.raises(Busy):
+        runner.start(Order("promote", "shop"), "ann", "here")
+
+
+class Asked:
+    """A runner that only keeps what it is asked."""
+
+    def __init__(self) -> None:
+        self.orders: list[Order] = []
+
+    def start(self, order: Order, by: str, origin: str) -> Run:
+        self.orders.append(order)
+        return Run("0" * 16, order, by, origin, 0.0)
+
+    def read(self, service: str, run: str) -> Run | None:
+        return None
+
+
+def test_what_nobody_drives_is_gone_on_with_and_what_is_held_is_not(state: Path) -> None:
+    scene, asked = Scene(state), Asked()
+    scene.deploy("1.0")
+    assert resume_unfinished(scene.house.store, asked, "root") == ()
+
+    def die(what: str) -> None:
+        if what == "before ensure shop-r2-2":
+            raise Crash
+
+    scene.world.tick = die
+    with pytest.raises(Crash):
+        scene.deploy("2.0", "canary")
+    scene.house.store.close()
+    scene.world.tick = lambda _what: None
+    store = Store(state, scene.world.clock)
+    assert resume_unfinished(store, asked, "root") == (2,)
+    assert [(o.action, o.service) for o in asked.orders] == [("resume", "shop")]
+    store.close()
+
+
+def test_what_is_held_waits_for_a_person(state: Path) -> None:
+    scene, asked = Scene(state), Asked()
+    scene.deploy("1.0")
+    scene.deploy("2.0", "canary", options={"hold": True})
+    assert resume_unfinished(scene.house.store, asked, "root") == ()
+    operations.stop(scene.house, "shop")
+    scene.house.store.close()
+
+
+# -- the address
+
+
+@pytest.mark.parametrize(
+    ("text", "local", "names"),
+    [
+        ("127.0.0.1:80", True, {"127.0.0.1", "localhost", "[::1]"}),
+        ("[::1]:8642", True, {"[::1]", "localhost", "127.0.0.1"}),
+        ("localhost:1", True, {"localhost", "127.0.0.1", "[::1]"}),
+        ("0.0.0.0:8642", False, set()),
+        ("deploy.example.com:443", False, {"deploy.example.com"}),
+    ],
+)
+def test_addresses(text: str, local: bool, names: set[str]) -> None:
+    address = Address.of(text)
+    assert (address.local, set(address.names)) == (local, names)
+
+
+@pytest.mark.parametrize("text", ["", "8642", "host", "host:0", "host:65536", "a b:1", "host:x"])
+def test_what_is_no_address_is_refused(text: str) -> None:
+    with pytest.raises(Refused):
+        Address.of(text)
+
+
+def test_a_certificate_that_is_none_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "cert.pem").write_text("no")
+    for name in ("cert.pem", "missing.pem"):
+        with pytest.raises(Refused, match="cannot be used for TLS"):
+            Tls(tmp_path / name, tmp_path / name).check()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--listen", "0.0.0.0:8642"], "would send their tokens in the clear"),
+        (["--cert", "x.pem"], "--cert and --key go together"),
+        (["--listen", "nowhere"], "no address to listen on"),
+        (["-f", "missing.yml"], "does not exist"),
+    ],
+)
+def test_what_cannot_be_served_is_refused(
+    state: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], told: str
+) -> None:
+    assert main(["serve", "--state", str(state), *arguments]) == Exit.REFUSED
+    assert told in capsys.readouterr().err
+
+
+def test_the_unit_starts_what_there_is() -> None:
+    unit = (REPOSITORY / "examples/server/deploy-serve.service").read_text()
+    assert "\nKillMode=process\n" in unit, "else a restart of the server ends rollouts"
+    (line,) = re.findall(r"^ExecStart=\S+/deploy serve (.*)$", unit, re.MULTILINE)
+    parsed, _, _ = serve.make_parser(click.Context(serve)).parse_args(line.split())
+    assert parsed["cert"]
+    assert parsed["key"]
+
+
+# -- the stream
+
+
+class Events:
+    """A store of events, and how often it was asked."""
+
+    def __init__(self) -> None:
+        self.all: list[Event] = []
+        self.asked = 0
+        self.samples: dict[int, Event] = {}
+
+    def add(self, count: int = 1) -> None:
+        for _ in range(count):
+            self.all.append(Event("note", 0.0, "shop", 1, {}, len(self.all) + 1))
+
+    def read(self, after: int, limit: int) -> tuple[Event, ...]:
+        self.asked += 1
+        return tuple(self.all[after : after + limit])
+
+    def hub(self) -> Hub:
+        return Hub(self.read, lambda: len(self.all), lambda: dict(self.samples))
+
+
+async def take(hub: Hub, after: int, until: int, begun: Callable[[], None] = lambda: None) -> list[int]:
+    """Read up to an id."""
+    seen: list[int] = []
+    async with asyncio.timeout(SECONDS):
+        async for events, _ in hub.follow(after, 0.05):
+            seen += [event.id for event in events]
+            begun()
+            if seen and seen[-1] >= until:
+                return seen
+    raise AssertionError(f"the stream ended after {seen}")
+
+
+def test_a_listener_gets_everything_once_and_in_order() -> None:
+    events = Events()
+    events.add(1200)  # more than one read gives
+
+    async def listen() -> list[list[int]]:
+        hub = events.hub()
+        begun = asyncio.Event()
+        listeners = [asyncio.create_task(take(hub, after, 1203, begun.set)) for after in (0, 700, 1200, 1202)]
+        await begun.wait()
+        events.add(3)
+        return list(await asyncio.gather(*listeners))
+
+    assert asyncio.run(listen()) == [list(range(after + 1, 1204)) for after in (0, 700, 1200, 1202)]
+
+
+def test_many_listeners_ask_the_store_no_more_than_one() -> None:
+    events = Events()
+
+    async def listen(many: int) -> int:
+        hub = events.hub()
+        events.asked = 0
+        begun = [asyncio.Event() for _ in range(many)]
+        after = len(events.all)
+        listeners = [asyncio.create_task(take(hub, after, after + 5, event.set)) for event in begun]
+        await asyncio.gather(*(event.wait() for event in begun))
+        assert hub.listeners == many
+        events.add(5)
+        await asyncio.gather(*listeners)
+        assert hub.listeners == 0
+        return events.asked
+
+    assert asyncio.run(listen(500)) <= 40
+
+
+def test_closing_ends_all_streams_and_trouble_is_told() -> None:
+    events = Events()
+
+    async def closed() -> list[list[Event]]:
+        hub = events.hub()
+        asyncio.get_running_loop().call_later(0.1, hub.close)
+        return [got async for got, _ in hub.follow(0, SECONDS)]
+
+    assert not any(asyncio.run(closed()))
+
+    def broken(_after: int, _limit: int) -> tuple[Event, ...]:
+        raise Refused("the store is gone")
+
+    async def failed() -> None:
+        async for _ in Hub(broken, lambda: 0, dict).follow(0, SECONDS):
+            pass
+
+    with pytest.raises(Refused, match="the store is gone"):
+        asyncio.run(failed())
+
+
+def test_a_sample_wakes_those_who_listen() -> None:
+    events = Events()
+
+    async def sampled() -> Event:
+        hub = events.hub()
+        fresh = {1: Event("sample", 1.0, "shop", 1, {"spent": 3})}
+        asyncio.get_running_loop().call_later(0.3, events.samples.update, fresh)
+        async with asyncio.timeout(SECONDS):
+            async for _, samples in hub.follow(0, SECONDS):
+                if 1 in samples:
+                    return samples[1]
+        raise AssertionError("the stream ended")
+
+    assert asyncio.run(sampled()).data == {"spent": 3}
+
+
+# -- tokens on the command line
+
+
+@pytest.fixture
+def deploy(state: Path, capsys: pytest.CaptureFixture[str]) -> Iterator[Callable[..., tuple[int, str, str]]]:
+    def run(*arguments: str) -> tuple[int, str, str]:
+        code = main([*arguments, "--state", str(state)])
+        told = capsys.readouterr()
+        return code, told.out, told.err
+
+    return run
+
+
+def test_a_token_from_its_making_to_its_end(state: Path, deploy: Callable[..., tuple[int, str, str]]) -> None:
+    tokens = Tokens(state, SystemClock())
+    made = deploy("token", "create", "ci", "--role", "operator", "--service", "shop", "--expires", "30d")
+    text = made[1].strip()
+    found = tokens.find(text)
+    assert found is not None
+    assert (found.name, found.role, found.services) == ("ci", "operator", ("shop",))
+    assert found.expires_at - found.created_at == 30 * 86400
+    assert "operator of shop, until " in made[2]
+    assert deploy("token", "create", "ci")[0] == Exit.REFUSED
+    (row,) = json.loads(deploy("token", "list", "--output", "json")[1])["tokens"]
+    assert (row["id"], row["state"]) == (found.id, "valid")
+    listed = deploy("token", "list")[1]
+    assert text[-20:] not in listed
+    assert "hash" not in json.dumps(row)
+    assert deploy("token", "revoke", "ci")[1] == f"revoked {found.id} (ci)\n"
+    assert tokens.find(text) is None
+    assert not tokens.standing(found)
+    assert deploy("token", "revoke", "ci")[0] == Exit.REFUSED
+    assert deploy("token", "list")[1].startswith("no tokens")
+    assert "revoked" in deploy("token", "list", "--all")[1]
+    deeds = json.loads(deploy("audit", "--output", "json")[1])["records"]
+    assert [(d["action"], d["service"]) for d in deeds] == [("token revoke", ""), ("token create", "shop")]
+    assert text not in json.dumps(deeds)
+
+
+@pytest.mark.parametrize(
+    "arguments", [["two words"], ["-x"], ["ann", "--expires", "soon"], ["ann", "--role", "king"], ["a" * 61]]
+)
+def test_what_is_no_token_is_refused(deploy: Callable[..., tuple[int, str, str]], arguments: list[str]) -> None:
+    assert deploy("token", "create", *arguments)[0] == Exit.REFUSED
+
+
+@pytest.mark.parametrize("text", ["", "{}", "[]", '{"tokens": 2, "all": []}', '{"tokens": 1, "all": [{"id": 1}]}'])
+def test_a_file_of_tokens_that_cannot_be_read_opens_nothing(state: Path, text: str) -> None:
+    tokens = Tokens(state, SystemClock())
+    _, made = tokens.create("ann", "admin", (), 0.0, "test")
+    tokens.path.write_text(text)
+    with pytest.raises(Refused, match="cannot be read"):
+        tokens.find(made)
