@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+import resource
 import ssl
 import sys
 from dataclasses import dataclass
@@ -100,6 +101,7 @@ def serve(desk: Desk, address: Address, tls: Tls | None, hosts: tuple[str, ...],
         timeout_keep_alive=15,
         timeout_graceful_shutdown=END_SECONDS,
     )
+    _allow_files()
     server = _Server(config, desk, by)
     try:
         server.run()
@@ -107,6 +109,15 @@ def serve(desk: Desk, address: Address, tls: Tls | None, hosts: tuple[str, ...],
         raise Refused(
             f"{address.host}:{address.port} cannot be listened on", "see the line above; another --listen HOST:PORT"
         ) from None
+
+
+def _allow_files() -> None:
+    """Let as many connections be open at once as clients may come, where the system's hard limit lets us."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MOST_CLIENTS + 1024
+    wanted = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 class _Server(uvicorn.Server):

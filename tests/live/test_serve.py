@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import requests
 
+from tests.live.certificates import certificate
 from tests.live.shop import Shop
 from tests.load import Load, Options
 from tests.ports import free_port
@@ -75,8 +76,8 @@ def token(shop: Shop, role: str, *options: str) -> str:
 
 
 @contextmanager
-def server(shop: Shop, port: int) -> Iterator[subprocess.Popen[str]]:
-    with shop.start("serve", "--listen", f"127.0.0.1:{port}", "-f", "deploy.yml") as process:
+def server(shop: Shop, port: int, *options: str) -> Iterator[subprocess.Popen[str]]:
+    with shop.start("serve", "--listen", f"127.0.0.1:{port}", "-f", "deploy.yml", *options) as process:
         assert process.stderr is not None
         said = []
         for line in process.stderr:
@@ -92,6 +93,38 @@ def server(shop: Shop, port: int) -> Iterator[subprocess.Popen[str]]:
 def shop(process_shop: Shop) -> Shop:
     process_shop.version("2.0")
     return process_shop
+
+
+def test_over_tls_a_stream_ends_with_the_server_and_with_its_token(shop: Shop) -> None:
+    port = free_port()
+    pem, text = certificate(shop.folder / "tls.pem", "localhost"), token(shop, "viewer")
+    headers = {"Authorization": f"Bearer {text}"}
+    url = f"https://localhost:{port}"
+    with server(shop, port, "--cert", str(pem), "--key", str(pem)) as process:
+        with requests.get(
+            f"{url}/api/v1/services/{shop.name}/events", headers=headers, stream=True, verify=str(pem), timeout=SECONDS
+        ) as stream:
+            assert stream.status_code == 200
+            assert stream.headers["strict-transport-security"]
+            lines = stream.iter_lines(chunk_size=1, decode_unicode=True)
+            assert next(lines) == "retry: 1000"
+            metrics = requests.get(f"{url}/metrics", headers=headers, verify=str(pem), timeout=SECONDS).text
+            assert "deployer_api_streams 1.0" in metrics
+            shop.deploy("token", "revoke", "viewer")
+            refused = requests.get(f"{url}/api/v1/services", headers=headers, verify=str(pem), timeout=SECONDS)
+            assert refused.status_code == 401
+            assert "".join(lines) == "", "it ends within 10 s"
+        other = {"Authorization": f"Bearer {token(shop, 'admin')}"}
+        with requests.get(
+            f"{url}/api/v1/services/{shop.name}/events", headers=other, stream=True, verify=str(pem), timeout=SECONDS
+        ) as stream:
+            lines = stream.iter_lines(chunk_size=1, decode_unicode=True)
+            assert next(lines) == "retry: 1000"
+            process.send_signal(signal.SIGINT)
+            assert "".join(lines) == ""
+        _, err = process.communicate(timeout=SECONDS)
+        assert process.returncode == 0, err
+        assert "Traceback" not in err
 
 
 def test_a_canary_by_http_goes_on_when_its_client_leaves(shop: Shop) -> None:
