@@ -40,6 +40,11 @@ ALLOWED = {
     " closes it waits so long and no longer; the process does not wait for the thread",
     "deployer/operations/driving.py: port_usable: socket": _BINDS,
     "deployer/replay.py: judge: stage.result": "it computes; nothing outside is asked",
+    "deployer/server/hub.py: Hub.follow: changed.wait": "it stands in the block of a timeout",
+    "deployer/server/hub.py: Hub.follow: poller.result": "it is asked only when it is done",
+    "deployer/server/orders.py: perform: operations.pause": "it is our own pause, not that of signals",
+    "deployer/server/runs.py: Processes._await: process.wait": "a thread of its own, which nobody waits for; what the"
+    " process does has its deadlines",
     "deployer/supervisor/watch.py: _bury: os.waitpid": _KILLED,
     "deployer/views/background.py: Background.__exit__: self._writer.join": "a reader may pause, as with any program:"
     " the rollout has ended by then, its lock is given back, and Ctrl-C ends it",
@@ -60,12 +65,12 @@ class Waits(ast.NodeVisitor):
         self.found: list[str] = []
         self._inside: list[str] = []
 
-    def _named(self, node: ast.FunctionDef | ast.ClassDef) -> None:
+    def _named(self, node: ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) -> None:
         self._inside.append(node.name)
         self.generic_visit(node)
         self._inside.pop()
 
-    visit_FunctionDef = visit_ClassDef = _named  # noqa: N815 - names of ast.NodeVisitor
+    visit_FunctionDef = visit_AsyncFunctionDef = visit_ClassDef = _named  # noqa: N815 - names of ast.NodeVisitor
 
     def visit_Call(self, node: ast.Call) -> None:
         name, owner = _name(node.func)

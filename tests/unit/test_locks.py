@@ -529,6 +529,7 @@ def test_no_writing_method_is_forgotten(scene: Scene) -> None:
     with_lock = {n for n, m in methods.items() if "lock" in inspect.signature(m).parameters}
     assert with_lock == {name for name in WRITES if "." not in name}
     arguments = {"name": "shop", "service": "shop", "number": 1, "rollout": 1, "phase": "forward", "n": 0, "port": 1}
+    arguments |= {"after": 0, "limit": 1}
     reads = set(methods) - with_lock - set(UNFENCED)
     with store.database.reading() as db:
         db.execute("pragma query_only = on")
