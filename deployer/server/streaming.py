@@ -72,16 +72,18 @@ class _Listener:
     def __init__(self, desk: Desk, caller: Caller, service: str, rollout: int) -> None:
         self._desk, self._caller, self._service, self._rollout = desk, caller, service, rollout
         self._sampled: dict[int, float] = {}
+        self._sent = 0  # id of the last event that the client got
         self._look = Deadline.after(desk.clock, ALIVE_SECONDS)
 
     async def of_rollout(self, after: int) -> AsyncIterator[str]:
         """Give the events of the rollout up to its end."""
         newest = await self._desk.hub.last()
         past = await _events(self._desk, self._rollout, after)
+        self._sent = past[-1].id if past else min(after, newest)
         yield f"retry: {RETRY_MS}\n\n{_written(past)}"
         if await self._ended():
             return
-        async for text in self.events(max(newest, past[-1].id if past else 0), greeted=True):
+        async for text in self.events(newest, greeted=True):
             yield text
 
     async def events(self, after: int, *, greeted: bool = False) -> AsyncIterator[str]:
@@ -90,13 +92,17 @@ class _Listener:
             yield f"retry: {RETRY_MS}\n\n"
         try:
             async for fresh, samples in self._desk.hub.follow(after, ALIVE_SECONDS):
-                mine = [event for event in fresh if self._is_mine(event)]
+                mine = [event for event in fresh if self._is_mine(event) and event.id > self._sent]
+                self._sent = max([self._sent, *(event.id for event in mine)])
                 if text := _written([*mine, *self._newer(samples)]):
                     yield text
                 if self._rollout and any(event.kind == "rollout.ended" for event in mine):
                     return
                 if self._look.passed():
-                    if not self._desk.tokens.standing(self._caller.token) or await self._ended():
+                    if not self._desk.tokens.standing(self._caller.token):
+                        return
+                    if await self._ended():  # what is left of it; its process may have died before its last event
+                        yield _written(await _events(self._desk, self._rollout, self._sent))
                         return
                     self._look = Deadline.after(self._desk.clock, ALIVE_SECONDS)
                     yield ": alive\n\n"

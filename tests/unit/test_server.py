@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 import re
 import stat
 from collections.abc import Iterator
@@ -12,9 +14,10 @@ import httpx
 import pytest
 
 from deployer import operations, queries
-from deployer.errors import Exit, Locked
+from deployer.errors import Exit
 from deployer.operations.driving import locked
-from deployer.server.guard import OPEN, Limits
+from deployer.server import streaming
+from deployer.server.guard import OPEN, Caller, Limits
 from deployer.server.runs import Busy
 from deployer.server.tokens import ROLES, Role
 from tests.api import HOST, Api
@@ -32,8 +35,6 @@ class Client:
         self._transport = httpx.ASGITransport(app=api.app())  # one application: rates are counted in it
 
     def __call__(self, method: str, path: str, token: dict[str, str] | None = None, **more: Any) -> httpx.Response:
-        import asyncio
-
         async def ask() -> httpx.Response:
             base = more.pop("base", f"http://{HOST}")
             async with httpx.AsyncClient(transport=self._transport, base_url=base, timeout=20) as client:
@@ -275,8 +276,6 @@ def test_what_is_read_is_what_the_commands_read(api: Api, ask: Client, held: int
 
 
 def plain(data: Any) -> Any:
-    import json
-
     return json.loads(json.dumps(data, default=str))
 
 
@@ -443,6 +442,26 @@ def test_the_stream_of_a_rollout_ends_with_it_and_is_resumed_where_it_broke(api:
     assert ask("GET", f"{V1}/rollouts/{held}/events", viewer, headers={"Last-Event-ID": "x"}).status_code == 422
 
 
-def test_a_lock_is_named_by_whom_it_was_taken(api: Api) -> None:
-    with locked(api.scene.house, "shop", "one"), pytest.raises(Locked):
-        api.scene.house.store.locks.take("shop", "another")
+@pytest.mark.parametrize("revoked", [False, True])
+def test_a_stream_ends_with_its_token(api: Api, held: int, revoked: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(streaming, "ALIVE_SECONDS", 0.01)
+    header = api.token("viewer", "shop")
+    found = api.tokens.find(header["Authorization"].removeprefix("Bearer "))
+    assert found is not None
+    listener = streaming._Listener(api.desk, Caller(found, "test"), "shop", held)
+
+    async def listen() -> list[str]:
+        said = []
+        async with asyncio.timeout(20):
+            async for text in listener.of_rollout(0):
+                said.append(text)
+                api.scene.world.clock.sleep(1)
+                if len(said) == 3 and revoked:
+                    api.tokens.revoke(found.id, "ann")
+                elif len(said) == 3:
+                    await asyncio.to_thread(operations.promote, api.scene.house, "shop")
+        return said
+
+    said = asyncio.run(listen())
+    assert said[1:3] == [": alive\n\n"] * 2
+    assert ("event: rollout.ended" in "".join(said)) == (not revoked)
