@@ -66,6 +66,10 @@ def _openssl() -> str:
     return "" if shutil.which("openssl") else "openssl is not installed"
 
 
+def _curl() -> str:
+    return "" if shutil.which("curl") else "curl is not installed"
+
+
 def _prometheus() -> str:
     return "" if shutil.which("prometheus") else "prometheus is not installed"
 
@@ -102,6 +106,7 @@ CHECKS: dict[str, Callable[[], str]] = {
     "ansible": _ansible,
     "gcc": _gcc,
     "openssl": _openssl,
+    "curl": _curl,
     "prometheus": _prometheus,
     "chromium": _chromium,
     "atheris": _atheris,

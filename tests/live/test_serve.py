@@ -14,10 +14,12 @@ from typing import Any
 import pytest
 import requests
 
+from tests.documents import REPOSITORY, blocks
 from tests.live.certificates import certificate
 from tests.live.shop import Shop
 from tests.load import Load, Options
 from tests.ports import free_port
+from tests.services import require
 
 pytestmark = pytest.mark.live
 
@@ -156,6 +158,26 @@ def test_a_canary_by_http_goes_on_when_its_client_leaves(shop: Shop) -> None:
     start = next(deed for deed in deeds if deed["action"] == "start" and deed["rollout"] == number)
     assert start["by"].startswith("operator@")
     assert re.fullmatch(r"API, from 127\.0\.0\.1, token [0-9a-f]{12}", start["origin"])
+
+
+def test_the_example_of_the_page_does_what_it_says(shop: Shop) -> None:
+    require("curl")
+    shop.write(strategy={"canary": {"steps": [{"share": 10, "for": "60s"}], "bake": "0s"}})
+    port = free_port()
+    (block,) = (b.text for b in blocks(REPOSITORY / "docs/server.md") if b.language == "sh")
+    script = re.sub("TOKEN=….*", f"TOKEN={token(shop, 'operator')}", block)
+    for written, here in ((":8642", f":{port}"), ("/shop/", f"/{shop.name}/"), ("/17/", "/2/")):
+        assert written in script
+        script = script.replace(written, here)
+    with server(shop, port):
+        done = subprocess.run(
+            ["bash", "-euc", script], capture_output=True, text=True, timeout=SECONDS * 3, check=False
+        )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "event: rollout.ended" in done.stdout
+    assert shop.status()["stable_version"] == "2.0"
+    said = [deed["reason"] for deed in shop.events("audit", "--service", shop.name)[0]["records"]]
+    assert {"new cart", "looks good"} <= set(said)
 
 
 def test_a_server_that_is_killed_takes_no_rollout_with_it(shop: Shop) -> None:
