@@ -52,7 +52,7 @@ async def of_service(
 async def of_rollout(desk: AtDesk, caller: By, rollout: Seen, after: After = None, last: Last = None) -> Response:
     """Stream the events of a rollout from its beginning, or after an id, until it has ended."""
     asked = last if last is not None else after
-    if asked is not None and not rollout.open and not await _events(desk, rollout.number, asked):
+    if not rollout.open and not await _events(desk, rollout.number, asked or 0):
         return Response(status_code=204)
     return _stream(_Listener(desk, caller, rollout.service, rollout.number).of_rollout(asked or 0))
 

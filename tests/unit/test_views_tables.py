@@ -38,6 +38,8 @@ from deployer.views.data import (
     SideView,
     StageView,
     StatusView,
+    TokenRow,
+    TokensView,
     View,
 )
 from deployer.views.text import clean
@@ -217,6 +219,14 @@ CHECK = CheckView(
 PLAYED = PlayedView(
     "setup.yml", (PlayedMachine("edge1", 12, 3), PlayedMachine("web1", 4, 0, 1), PlayedMachine("web2", unreachable=1))
 )
+TOKENS = TokensView(
+    (
+        TokenRow("0a1b2c3d4e5f", "ann", "admin", (), "valid", NOW - 3600, "root@web-1"),
+        TokenRow("1a1b2c3d4e5f", "ci", "operator", ("shop", "blog"), "valid", NOW - 7200, "ann@web-1", NOW + 86400),
+        TokenRow("2a1b2c3d4e5f", "old", "viewer", ("shop",), "expired", NOW - 9e5, "ann@web-1", NOW - 60),
+        TokenRow("3a1b2c3d4e5f", "lost", "viewer", (), "revoked", NOW - 9e5, "ann@web-1"),
+    )
+)
 VIEWS: dict[str, View] = {
     "adoption": ADOPTION,
     "adoption-done": replace(ADOPTION, done=True, aside=("/var/lib/deployer/deployer.db.aside-1",), why="damaged"),
@@ -225,6 +235,8 @@ VIEWS: dict[str, View] = {
     "history-adopted": HistoryView("shop", (DONE,), NOW - 3600, "dana@web-1"),
     "audit": AUDIT,
     "audit-none": AuditView("blog", ()),
+    "tokens": TOKENS,
+    "tokens-none": TokensView(()),
     "chain": ChainView("audit.jsonl", 8, "2" * 64, since=1),
     "chain-broken": BROKEN,
     "status": STATUS,
