@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import uuid
 from collections.abc import Iterator
@@ -16,6 +17,11 @@ from tests import ports
 from tests.services import require
 
 __all__ = ["require"]
+
+
+def pytest_configure() -> None:
+    """Give commands of this process ports of its own: two that look for a free one at once may find the same."""
+    os.environ.setdefault("DEPLOYER_PORTS", ports.words(ports.part(ports.INSTANCES)))
 
 
 @pytest.fixture(autouse=True)

@@ -1,23 +1,39 @@
-"""Ports for tests: free now, and not taken in a moment by somebody's outgoing connection."""
+"""Ports for tests: free now, and not taken in a moment by an outgoing connection or by a test that runs beside it."""
 
 from __future__ import annotations
 
+import os
 import secrets
 import socket
 
 # Below what the kernel gives to clients (ip_local_port_range: 32768 and up) and what instances get (21000-28999).
 # A port from `bind(0)` is one of the former: under load a connection takes it before it is bound again.
-RANGE = range(10000, 21000)
+OURS = range(10000, 21000)
+INSTANCES = range(21000, 29000)
+
+
+def part(of: range) -> range:
+    """Give the part of a range that belongs to this process of the test run; all of it, if it is the only one."""
+    count = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    number = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    size = len(of) // count
+    return of[number * size : (number + 1) * size]
+
+
+def words(of: range) -> str:
+    """Write a range as DEPLOYER_PORTS has it."""
+    return f"{of[0]}-{of[-1]}"
 
 
 def free_port(host: str = "127.0.0.1") -> int:
     """Give a port of this machine that nobody listens on."""
+    ours = part(OURS)
     for _ in range(1000):
-        port = RANGE.start + secrets.randbelow(len(RANGE))
+        port = secrets.choice(ours)
         with socket.socket() as probe:
             try:
                 probe.bind((host, port))
             except OSError:
                 continue
             return port
-    raise RuntimeError(f"no free port among {RANGE.start}-{RANGE.stop - 1}")
+    raise RuntimeError(f"no free port among {words(ours)}")
