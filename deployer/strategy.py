@@ -19,6 +19,7 @@ from types import ModuleType
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
 
 from deployer.errors import DeployError, Refused
 from deployer.model import Observed, Release
@@ -27,6 +28,12 @@ from deployer.resources import builtin
 
 GROUP = "deployer.strategies"
 NAME = re.compile(r"[a-z][a-z0-9_-]{0,39}")
+_LIMITS = {  # pydantic's types of errors: words, and where the limit stands in their context
+    "greater_than": ("more than", "gt"),
+    "greater_than_equal": ("at least", "ge"),
+    "less_than": ("less than", "lt"),
+    "less_than_equal": ("at most", "le"),
+}
 
 
 @dataclass(frozen=True)
@@ -44,7 +51,7 @@ class Strategy:
         try:
             return self.options.model_validate(given)
         except ValidationError as error:
-            lines = [f"  {'.'.join(map(str, e['loc'])) or 'options'}: {_said(e['msg'])}" for e in error.errors()]
+            lines = [f"  {'.'.join(map(str, e['loc'])) or 'options'}: {_said(e)}" for e in error.errors()]
             known = ", ".join(f.alias or n for n, f in self.options.model_fields.items()) or "none"
             raise Refused(
                 "\n".join([f"the options of strategy {self.name} were refused:", *lines]), f"its options: {known}"
@@ -79,8 +86,12 @@ class Strategy:
             raise Refused(f"strategy {self.name}: {problem}", "this is a mistake of the strategy, not of the manifest")
 
 
-def _said(message: str) -> str:
-    return message.removeprefix("Value error, ")
+def _said(error: ErrorDetails) -> str:
+    """Say it with the value that was given; pydantic's own words tell only the limit."""
+    if error["type"] in _LIMITS:
+        words, limit = _LIMITS[error["type"]]
+        return f"must be {words} {error['ctx'][limit]}, not {error['input']!r}"
+    return error["msg"].removeprefix("Value error, ")
 
 
 def folders(root: Path) -> tuple[Path, ...]:
