@@ -131,6 +131,10 @@ class DriverFailed(StepFailed):
     """An engine, a proxy or a playbook refused a call or did not answer in time."""
 
 
+class ImageGone(DriverFailed):
+    """The engine has not, or has no more, the image of a release."""
+
+
 class Unreachable(DriverFailed):
     """What was asked gave no answer at all; it may be down, or the way to it cut."""
 

@@ -110,6 +110,24 @@ def test_forward_and_back_without_a_failed_request(farm: Farm, way: tuple[str, .
     assert sorted(set(farm.hosts().values())) == list(WEB)
 
 
+def test_a_machine_that_lost_the_image_of_the_release_before_gets_it_from_another(farm: Farm, lab: Lab) -> None:
+    farm.version("2.0")
+    farm.deploy("bluegreen", "--bake", "0", "--version", "2.0")
+    with engine(lab["web2"]) as client:
+        for container in client.containers.list(all=True, filters={"label": "deployer.release=1"}):
+            container.remove(force=True)
+        for tag in client.images.get(f"{farm.name}:1.0").tags:
+            client.images.remove(tag, force=True)
+        assert not client.images.list(f"{farm.name}:1.0")
+    with Load(farm.url, MIX) as load:
+        started(load)
+        farm.deploy("rollback")
+        more(load, 60, "requests after the rollback")
+        unfailing(load)
+    assert farm.get().text == "1.0\n"
+    assert sorted(farm.hosts().values()) == list(WEB)
+
+
 def test_an_abort_leaves_nothing_on_any_machine(farm: Farm) -> None:
     farm.version("2.0")
     with Load(farm.url, MIX) as load:

@@ -12,7 +12,7 @@ from deployer.drivers.ports import Found, Image
 from deployer.drivers.runtime.docker.member import Member
 from deployer.drivers.runtime.docker.runtime import DockerRuntime
 from deployer.drivers.runtime.docker.supply import Supply
-from deployer.errors import DriverFailed, MachinesSilent, Refused
+from deployer.errors import DriverFailed, ImageGone, MachinesSilent, Refused
 from deployer.events import Tell
 from deployer.manifest.models import Manifest
 from deployer.model import Instance, InstanceSpec, Release
@@ -52,8 +52,17 @@ class Fleet:
         return tuple(sorted(found, key=lambda i: (i.release, i.index, i.host)))
 
     def ensure(self, spec: InstanceSpec, deadline: Deadline) -> Instance:
-        """Make the container run as specified on the machine of its specification."""
-        made = self._member(spec.host).do(lambda runtime: runtime.ensure(spec, deadline))
+        """Make the container run as specified on the machine of its specification.
+
+        A machine that has lost the image of the release, or was made anew since, gets it from one that has it.
+        """
+        member = self._member(spec.host)
+        try:
+            made = member.do(lambda runtime: runtime.ensure(spec, deadline))
+        except ImageGone as gone:
+            if not self._supply.restore(member, spec.release, self.members, deadline):
+                raise gone
+            made = member.do(lambda runtime: runtime.ensure(spec, deadline))
         return replace(made, host=spec.host)
 
     def remove(self, instance: Instance, grace: float, deadline: Deadline) -> None:

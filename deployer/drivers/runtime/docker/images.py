@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from deployer.clock import Deadline
 from deployer.drivers.ports import Image
 from deployer.drivers.runtime.docker.engine import CALL, Engine, find_image, in_use
-from deployer.errors import DeadlinePassed, DriverFailed, Refused, StepFailed
+from deployer.errors import DeadlinePassed, DriverFailed, ImageGone, Refused, StepFailed
 from deployer.events import Tell
 from deployer.model import Release
 
@@ -59,6 +59,15 @@ def _local(engine: Engine, reference: str, deadline: Deadline) -> Image | None:
         return Image(reference, image.id, names(reference, image.attrs.get("RepoDigests") or ()))
 
 
+def of_release(engine: Engine, release: Release) -> Image | None:
+    """Give the image of a release as this engine has it; None when it does not."""
+    with engine.client(f"image of {release.service} {release.name}") as client:
+        found = find_image(client, release.image_id)
+        if found is None:
+            return None
+        return Image(release.image, release.image_id, names(release.image, found.attrs.get("RepoDigests") or ()))
+
+
 def names(reference: str, digests: Sequence[str]) -> tuple[str, ...]:
     """Give those of the engine's NAME@DIGEST of an image that are of the repository of the reference.
 
@@ -102,10 +111,10 @@ class Shelf:
         self._owner = f"deployer-{hashlib.sha256(installation.encode()).hexdigest()[:12]}"
 
     def keep(self, client: docker.DockerClient, release: Release) -> None:
-        """Tag the image of a release. Raises DriverFailed when the engine does not have it any more."""
+        """Tag the image of a release. Raises ImageGone when the engine does not have it any more."""
         image = find_image(client, release.image_id)
         if image is None:
-            raise DriverFailed(
+            raise ImageGone(
                 f"the image of {release.service} {release.name} is gone from the engine: {release.image_id}",
                 f"bring {release.image} back with exactly this id, or go to another release",
             )

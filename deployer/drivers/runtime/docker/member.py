@@ -57,7 +57,7 @@ class Member:
 
     def _named(self, error: DriverFailed) -> DriverFailed:
         where = f"{self.name}: " if self.name and self.name not in error.message else ""
-        return DriverFailed(f"{where}{error.message}", error.hint, log=error.log)
+        return type(error)(f"{where}{error.message}", error.hint, log=error.log)
 
     # -- silence
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from threading import BoundedSemaphore
 
 from deployer.clock import Deadline
@@ -12,6 +12,7 @@ from deployer.drivers.runtime.docker.engine import Engine, find_image
 from deployer.drivers.runtime.docker.member import Member
 from deployer.errors import DriverFailed, MachinesSilent, Refused, StepFailed
 from deployer.events import Tell
+from deployer.model import Release
 
 COPIES = 4  # of one image at the same time: each is read from the engine once more
 CHUNK = 1024 * 1024
@@ -50,29 +51,51 @@ class Supply:
 
     def bring(self, member: Member, image: Image, deadline: Deadline) -> None:
         """Let a machine have the image: pulled by it, else copied to it. Raises DriverFailed when it then has not."""
+        self._bring(self._source, member, image, deadline)
+
+    def restore(self, member: Member, release: Release, others: Sequence[Member], deadline: Deadline) -> bool:
+        """Let a machine have the image of an earlier release; tell whether any other one has it."""
+        for other in (*([self._control] if self._control else []), *others):
+            if other is member:
+                continue
+            image = _known(other, release)
+            if image is not None:
+                self._bring(other, member, image, deadline)
+                return True
+        return False
+
+    def _bring(self, source: Member | None, member: Member, image: Image, deadline: Deadline) -> None:
         why = member.do(lambda _runtime: _pull(member.engine, image, deadline))
         if why:
             with self._copying:
-                member.do(lambda _runtime: self._copy(member, image, deadline))
+                member.do(lambda _runtime: _copy(source, member, image, deadline))
         if not member.read(lambda _runtime: _has(member.engine, image)):
             raise DriverFailed(
                 f"{member.name} has {image.reference}, but not as {image.id}",
                 "engines that store images in different ways (containerd or not) name them differently: use one way",
             )
 
-    def _copy(self, member: Member, image: Image, deadline: Deadline) -> None:
-        if self._source is None:
-            raise DriverFailed(f"there is no engine to copy {image.reference} from")
-        with (
-            self._source.engine.client(f"save {image.reference}") as source,
-            member.engine.client(f"copy {image.reference} to {member.name}", deadline.left()) as target,
-        ):
-            chunks = source.api.get_image(image.id, chunk_size=CHUNK)
-            loaded: Iterator[dict[str, str]] = target.api.load_image(_bounded(chunks, deadline, image))  # type: ignore[no-untyped-call]
-            for line in loaded or ():
-                deadline.check(f"copy {image.reference} to {member.name}")
-                if "error" in line:
-                    raise DriverFailed(f"{member.name} does not take {image.reference}: {line['error']}")
+
+def _known(member: Member, release: Release) -> Image | None:
+    try:
+        return member.read(lambda _runtime: images.of_release(member.engine, release))
+    except MachinesSilent:
+        return None
+
+
+def _copy(source: Member | None, member: Member, image: Image, deadline: Deadline) -> None:
+    if source is None:
+        raise DriverFailed(f"there is no engine to copy {image.reference} from")
+    with (
+        source.engine.client(f"save {image.reference}") as giver,
+        member.engine.client(f"copy {image.reference} to {member.name}", deadline.left()) as taker,
+    ):
+        chunks = giver.api.get_image(image.id, chunk_size=CHUNK)
+        loaded: Iterator[dict[str, str]] = taker.api.load_image(_bounded(chunks, deadline, image))  # type: ignore[no-untyped-call]
+        for line in loaded or ():
+            deadline.check(f"copy {image.reference} to {member.name}")
+            if "error" in line:
+                raise DriverFailed(f"{member.name} does not take {image.reference}: {line['error']}")
 
 
 def _pinned(member: Member, reference: str, deadline: Deadline, tell: Tell) -> Image:
