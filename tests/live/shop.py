@@ -139,7 +139,7 @@ class Shop:
         """Give `deploy status` as data."""
         return self.events("status")[0]
 
-    def wait(self, ready: Callable[[dict[str, Any]], bool], what: str, seconds: float = 30.0) -> dict[str, Any]:
+    def wait(self, ready: Callable[[dict[str, Any]], bool], what: str, seconds: float = 60.0) -> dict[str, Any]:
         """Look at the status until it is as wanted."""
         end = time.monotonic() + seconds
         while True:

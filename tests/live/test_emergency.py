@@ -106,7 +106,7 @@ def test_an_abort_of_a_canary_whose_process_hangs(process_shop: Shop) -> None:
             shop.wait(lambda s: s["share"] == 0, "users are taken back at once, whoever hangs")
             assert on(shop) == {"1.0"}
             process.send_signal(signal.SIGCONT)
-            assert process.wait(timeout=20) == 6
+            assert process.wait(timeout=20) in (5, 6), "taken back; by itself, unless it was silent for too long"
             assert abort.wait(timeout=20) == 0
     assert shop.status()["rollout"] is None
 

@@ -173,8 +173,9 @@ def test_the_share_of_a_dead_deployer_runs_out(process_shop: Shop) -> None:
 def test_pause_and_resume(process_shop: Shop) -> None:
     shop = process_shop
     shop.version("2.0")
+    shop.write(strategy={"canary": {"steps": [{"share": 10, "for": "20s"}, {"share": 50, "for": "1s"}], "bake": "0s"}})
     with Load(shop.url, QUIET):
-        with shop.start("canary", "--percent", "10", "--for", "4s", "--version", "2.0") as canary:
+        with shop.start("canary", "--version", "2.0") as canary:
             shop.wait(lambda s: s["share"] == 1000, "the canary has its share")
             shop.deploy("pause", "-m", "lunch")
             assert canary.wait(timeout=20) == 0

@@ -111,7 +111,7 @@ class Link:
                 start_new_session=True,  # a Ctrl-C is ours to answer: the way back needs the machines
             )
         deadline = Deadline.after(SystemClock(), OPEN_SECONDS)
-        while not socket.exists():
+        while not _listens(socket):
             if self._process.poll() is not None:
                 raise Unreachable(self._said() or f"ssh ended with {self._process.returncode}")
             if deadline.passed():
@@ -142,6 +142,15 @@ class Link:
                 process.wait(END_SECONDS)
         if folder is not None:
             shutil.rmtree(folder, ignore_errors=True)  # the lifeline may be removing it, too
+
+
+def _listens(socket: Path) -> bool:
+    """Tell whether ssh takes connections: its file is there a moment before it does."""
+    try:
+        knock(f"unix://{socket}", OPEN_SECONDS)
+    except (FileNotFoundError, ConnectionRefusedError):
+        return False
+    return True
 
 
 def _base() -> str:

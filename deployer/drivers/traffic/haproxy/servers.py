@@ -44,7 +44,7 @@ class Seen:
     @property
     def tells(self) -> bool:
         """Tell whether it is known what the last check saw, and not only how it ended."""
-        return not self.detail.rstrip().endswith(":")
+        return not self.detail.rstrip().endswith((":", "status: 0"))
 
     @property
     def last(self) -> str:
