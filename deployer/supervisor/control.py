@@ -73,16 +73,20 @@ def _locked(folder: Path, deadline: Deadline) -> Iterator[None]:
 
 
 def _settled(folder: Path, deadline: Deadline) -> Status | None:
-    """Read the status once a supervisor that is only just starting has reported itself, and what it starts runs."""
+    """Wait until a supervisor that is only just starting has reported itself, and what it starts runs; give the status.
+
+    It is the one that was seen then: what cannot run is started again a moment later.
+    """
+    status: Status | None = None
 
     def settled() -> bool:
-        if not _supervised(folder):
-            return True
+        nonlocal status
+        supervised = _supervised(folder)
         status = read_status(folder)
-        return status is not None and bool(status.supervisor_pid) and status.state != "starting"
+        return not supervised or (status is not None and bool(status.supervisor_pid) and status.state != "starting")
 
     deadline.until(settled, f"the supervisor of {folder.name} did not report", every=0.01, hint=_see_log(folder))
-    return read_status(folder)
+    return status
 
 
 def _supervised(folder: Path) -> bool:
@@ -100,8 +104,9 @@ def _start(folder: Path, spec: ProcessSpec, deadline: Deadline) -> Status:
     if before is not None:  # else the report of an earlier end would be taken for that of the new start
         reports.save(folder, replace(reports.checked(before), state="starting", error=""))
     _launch(folder, deadline)
-    _settled(folder, deadline)
-    status = reports.load(folder)
+    status = _settled(folder, deadline)
+    if status is None or not status.supervisor_pid:  # it has ended; the report says of what
+        status = reports.load(folder)
     if status is None or status.state == "starting":
         raise DriverFailed(
             f"the supervisor of {folder.name} ended before it started anything",

@@ -16,7 +16,8 @@ import pytest
 
 from deployer.clock import Deadline, SystemClock
 from deployer.errors import DriverFailed, Refused
-from deployer.supervisor import ProcessSpec, Status, ensure_running, read_status, stop
+from deployer.supervisor import ProcessSpec, Status, control, ensure_running, read_status, stop
+from deployer.supervisor import status as reports
 from deployer.supervisor.proc import Process
 
 ENV = {"PATH": os.defpath}
@@ -214,6 +215,22 @@ def test_what_cannot_run_is_refused_and_leaves_nothing(
     with pytest.raises(DriverFailed, match=words):
         ensure_running(folder, sleeper(tmp_path, **changes), within())
     assert (seen(folder).pid, seen(folder).supervisor_pid) == (0, 0)
+
+
+def test_what_cannot_run_is_refused_though_it_is_tried_again_at_once(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settled = control._settled
+
+    def and_started_again(folder: Path, deadline: Deadline) -> Status | None:
+        status = settled(folder, deadline)
+        if status is not None:
+            reports.save(folder, replace(status, state="starting", error=""))
+        return status
+
+    monkeypatch.setattr(control, "_settled", and_started_again)
+    with pytest.raises(DriverFailed, match="No such file"):
+        ensure_running(folder, sleeper(tmp_path, argv=("/no/such/program",)), within())
 
 
 def test_an_empty_argv_and_an_unknown_signal_are_refused() -> None:
