@@ -49,15 +49,22 @@ def _said(name: str) -> str:
 
 
 def _count(scenarios: Iterable[Scenario]) -> int:
-    instants = moments = 0
+    instants: Counter[str] = Counter()
+    moments: Counter[str] = Counter()
     for scenario in scenarios:
         with on_paper():
             explorer = Explorer(scenario)
-        instants += explorer.found.instants
-        moments += len(explorer.moments)
-        print(f"{scenario.name:<45}{explorer.found.instants:>6} instants, {len(explorer.moments):>4} that differ")
-    print(f"{'together':<45}{instants:>6} instants, {moments:>4} that differ")
+        _tell_count(scenario.name, explorer.found.instants, len(explorer.moments))
+        for what in (f"all of {scenario.what}, {scenario.ends}", "together"):
+            instants[what] += explorer.found.instants
+            moments[what] += len(explorer.moments)
+    for what in sorted(instants):
+        _tell_count(what, instants[what], moments[what])
     return 0
+
+
+def _tell_count(what: str, instants: int, moments: int) -> None:
+    print(f"{what:<45}{instants:>6} instants, {moments:>4} that differ")
 
 
 def _tell(scenarios: list[Scenario], found: list[tuple[str, Found]]) -> None:

@@ -37,6 +37,11 @@ class Scenario:
     lease: float = 30.0
     apart: float = 0.4
 
+    @property
+    def what(self) -> str:
+        """The strategy, or the command that it is about."""
+        return self.name.partition(":")[0]
+
     def deploy(self, process: Process, version: str, **more: Any) -> Ending:
         return process.deploy(version, self.strategy, manifest=self.manifest, options=self.options, **more)
 
