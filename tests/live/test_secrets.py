@@ -17,9 +17,11 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
+from deployer.manifest.notify import OCCASIONS
 from deployer.supervisor import read_status
 from tests.lab import registry
 from tests.live.conftest import Make
@@ -31,7 +33,7 @@ pytestmark = pytest.mark.live
 
 MEMORY = Path("/dev/shm")
 # The runner of playbooks writes its environment, which is that of the command, into a private file for a moment.
-OF_ANSIBLE = {"artifacts/play/command": ("db", "prometheus", "header")}
+OF_ANSIBLE = {"artifacts/play/command": ("db", "prometheus", "header", "chat")}
 PLANTS = {
     "event": "Store.add_event = told",
     "argument": "Vault.load = started",
@@ -80,8 +82,11 @@ class Stage:
         self.shop, self.search = shop, search
         self.environ = {**shop.environment(), "TMPDIR": str(shop.folder / "tmp"), "NEEDLE_DB": search.plant("db")}
         self.environ |= {"NEEDLE_PROM": search.plant("prometheus"), "NEEDLE_HEADER": search.plant("header")}
-        for name in ("api", "printed"):
+        chat = f"{source}/told".replace("http://", f"json://ann:{quote(search.plant('chat'), safe='')}@")
+        self.environ["NEEDLE_CHAT"] = f"{chat}?rto=2&cto=2"
+        for name in ("api", "printed", "hook-key"):
             (shop.folder / name).write_text(f"{search.plant(name)}\n")
+        (shop.folder / "hook").write_text(f"{source}/told?token={quote(search.plant('hook'), safe='')}")
         (shop.folder / "tmp").mkdir(mode=0o700)
         self._playbook()
         shop.write(
@@ -91,6 +96,15 @@ class Stage:
                 "PRINTED": {"command": ["sh", "-c", "cat printed; cat printed >&2"]},
                 "PROM": {"env": "NEEDLE_PROM", "deliver": "none"},
                 "HEADER": {"env": "NEEDLE_HEADER", "deliver": "none"},
+                "CHAT": {"env": "NEEDLE_CHAT", "deliver": "none"},
+                "HOOK": {"command": ["sh", "-c", "cat hook"], "deliver": "none"},
+                "HOOK_KEY": {"file": "hook-key", "deliver": "none"},
+            },
+            notify={
+                "to": [
+                    {"name": "chat", "apprise": "CHAT", "events": list(OCCASIONS)},
+                    {"name": "hook", "webhook": "HOOK", "key": "HOOK_KEY", "events": list(OCCASIONS)},
+                ]
             },
             judge={
                 "requests": 0,
@@ -180,7 +194,7 @@ class Stage:
         """Search all that is left: the state folder, reports, and what lies about in folders for temporary files."""
         delivered = ("db", "api", "printed")
         allowed = {
-            "secrets/*/r*.json": (*delivered, "prometheus", "header"),
+            "secrets/*/r*.json": (*delivered, "prometheus", "header", "chat", "hook", "hook-key"),
             "processes/*/spec.json": ("db",),
             "processes/*/secrets/*": delivered,
             "processes/*/log": delivered,
@@ -212,8 +226,12 @@ def source(search: Search) -> Iterator[str]:
             return self._answer(200, "1")
 
         def do_POST(self) -> None:
-            self.rfile.read(int(self.headers["Content-Length"]))
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            if self.path.startswith("/told"):
+                search.look("what people elsewhere are told", body)
+                return self._answer((200, 403, 500)[len(body) % 3], f"not {self.path}, {self.headers}")
             self.do_GET()
+            return None
 
         def _answer(self, status: int, text: str) -> None:
             self.send_response(status)
