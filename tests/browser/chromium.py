@@ -19,6 +19,7 @@ from websockets.sync.client import ClientConnection, connect
 
 PATIENCE = 30.0  # seconds for the browser to start, and for each of its answers
 NAMES = ("chromium", "chromium-browser", "google-chrome")
+KEYS = {"Tab": ("Tab", 9, ""), "Enter": ("Enter", 13, "\r"), "Escape": ("Escape", 27, ""), "Space": ("Space", 32, " ")}
 FLAGS = ("--headless=new", "--no-first-run", "--disable-gpu", "--hide-scrollbars", "--remote-debugging-port=0")
 
 
@@ -49,13 +50,40 @@ class Tab:
                 assert "error" not in told, f"{method}: {told['error']}"
                 return dict(told["result"])
 
-    def open(self, file: Path, width: int, height: int = 900) -> None:
-        """Load a file into a window of that size, and wait until it is there."""
+    def open(self, page: Path | str, width: int, height: int = 900) -> None:
+        """Load a file or an address into a window of that size, and wait until it is there."""
         self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
+        with self.loading():
+            self.call("Page.navigate", url=page if isinstance(page, str) else page.as_uri())
+
+    @contextmanager
+    def loading(self) -> Iterator[None]:
+        """Do something that leads to another page, and wait until that is there."""
         self._loaded = False
-        self.call("Page.navigate", url=file.as_uri())
+        yield
         while not self._loaded:
             self._receive()
+
+    def until(self, expression: str, seconds: float = PATIENCE) -> Any:
+        """Wait until JavaScript in the page gives something that is true."""
+        end = time.monotonic() + seconds
+        while not (told := self.ask(expression)):
+            assert time.monotonic() < end, (
+                f"{expression}: not within {seconds:g} s: {self.ask('document.body.innerText')}"
+            )
+            time.sleep(0.05)
+        return told
+
+    def write(self, text: str) -> None:
+        """Write into what has the focus."""
+        self.call("Input.insertText", text=text)
+
+    def press(self, key: str, modifiers: int = 0) -> None:
+        """Press a key: `Tab`, `Enter`, `Escape`, `Space`."""
+        code, number, text = KEYS[key]
+        about = {"key": " " if key == "Space" else key, "code": code, "windowsVirtualKeyCode": number}
+        self.call("Input.dispatchKeyEvent", type="keyDown", modifiers=modifiers, text=text, **about)
+        self.call("Input.dispatchKeyEvent", type="keyUp", modifiers=modifiers, **about)
 
     def ask(self, expression: str) -> Any:
         """Evaluate JavaScript in the page."""
