@@ -10,10 +10,11 @@ from deployer import forecast, recording
 from deployer.adoption import Recovery
 from deployer.drivers.ports import Drivers
 from deployer.errors import DeployError, Refused
-from deployer.model import PLACES, Environment, Instance, Live, Observed, Phase, Release, Server
+from deployer.model import PLACES, Environment, Instance, Live, Observed, Phase, Release, Server, newest_good
 from deployer.observe import observe
 from deployer.operations import House, Proposal
 from deployer.operations.adopting import Survey
+from deployer.rollback import rollback_plan
 from deployer.steps import Step
 from deployer.store import Chain, Entry, Rollout, Service
 from deployer.store.adopting import Interrupted, adopted
@@ -369,6 +370,30 @@ def explain(proposal: Proposal) -> PlanView:
         origin_version=stable.version if stable else "",
         commit=plan.commit,
         plan=plan.to_dict(),
+    )
+
+
+def way_back(house: House, service: str) -> PlanView | None:
+    """Say what `deploy rollback` would do to a service that rests; None where it can go back to nothing."""
+    record = house.store.service(service)
+    earlier = newest_good(house.store.releases(service), record.stable) if record.stable else None
+    if earlier is None:
+        return None
+    try:
+        observed = observe(house.store, drivers_of(house, service), service)
+        plan = rollback_plan(observed, earlier, record.stable)
+    except DeployError:  # what cannot be read is told by the status
+        return None
+    return PlanView(
+        service=service,
+        strategy=plan.strategy,
+        origin=plan.origin,
+        release=plan.release,
+        version=earlier.version,
+        forward=tuple(s.explain() for s in plan.forward),
+        back=tuple(s.explain() for s in plan.back),
+        notes=plan.notes,
+        origin_version=_version(house, service, plan.origin),
     )
 
 

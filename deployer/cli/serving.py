@@ -56,7 +56,7 @@ def serve(
     no_tls: bool,
     hosts: Sequence[str],
 ) -> int:
-    """Serve the HTTP API: services, rollouts, events, reports; start, promote, abort and roll back.
+    """Serve the HTTP API and its page: services, rollouts, events, reports; start, promote, abort and roll back.
 
     Rollouts run in processes of their own: they go on when clients leave, and when the server ends or dies. At its
     start it goes on with those that nobody drives any more.

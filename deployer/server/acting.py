@@ -52,7 +52,7 @@ async def start(
         replace=wanted.replace,
         override_freeze=wanted.override_freeze,
     )
-    return await _ordered(desk, caller, order, response, wait)
+    return await _ordered(desk, caller, order, response, wait, wanted.rollout)
 
 
 @router.post("/services/{service}/promote")
@@ -60,7 +60,7 @@ async def promote(
     desk: AtDesk, caller: Operator, service: Known, wish: Wish, response: Response, wait: Wait = 10.0
 ) -> RunAnswer:
     """Finish an unfinished rollout forward, without waiting for the rest of its watches."""
-    return await _wished(desk, caller, "promote", service, wish.reason, response, wait)
+    return await _wished(desk, caller, "promote", service, wish, response, wait)
 
 
 @router.post("/services/{service}/abort")
@@ -68,7 +68,7 @@ async def abort(
     desk: AtDesk, caller: Operator, service: Known, wish: Wish, response: Response, wait: Wait = 10.0
 ) -> RunAnswer:
     """Stop an unfinished rollout: users go back first, then the candidate is drained and removed."""
-    return await _wished(desk, caller, "abort", service, wish.reason, response, wait)
+    return await _wished(desk, caller, "abort", service, wish, response, wait)
 
 
 @router.post("/services/{service}/pause")
@@ -76,7 +76,7 @@ async def pause(
     desk: AtDesk, caller: Operator, service: Known, wish: Wish, response: Response, wait: Wait = 10.0
 ) -> RunAnswer:
     """Hold a running rollout at its share."""
-    return await _wished(desk, caller, "pause", service, wish.reason, response, wait)
+    return await _wished(desk, caller, "pause", service, wish, response, wait)
 
 
 @router.post("/services/{service}/resume")
@@ -84,7 +84,7 @@ async def resume(
     desk: AtDesk, caller: Operator, service: Known, wish: Wish, response: Response, wait: Wait = 10.0
 ) -> RunAnswer:
     """Go on with a rollout that is held, or whose process died."""
-    return await _wished(desk, caller, "resume", service, wish.reason, response, wait)
+    return await _wished(desk, caller, "resume", service, wish, response, wait)
 
 
 @router.post("/services/{service}/rollback")
@@ -93,7 +93,7 @@ async def rollback(
 ) -> RunAnswer:
     """Leave the live release for the one before, or for `to`; an unfinished rollout is taken back instead."""
     order = Order("rollback", service, wanted.reason, to=wanted.to or 0, force=wanted.force)
-    return await _ordered(desk, caller, order, response, wait)
+    return await _ordered(desk, caller, order, response, wait, wanted.rollout)
 
 
 @router.post("/services/{service}/down")
@@ -101,7 +101,7 @@ async def down(
     desk: AtDesk, caller: Admin, service: Known, why: Firm, response: Response, wait: Wait = 10.0
 ) -> RunAnswer:
     """Take a service off the proxy and remove all its instances; releases and history stay."""
-    return await _wished(desk, caller, "down", service, why.reason, response, wait)
+    return await _wished(desk, caller, "down", service, why, response, wait)
 
 
 @router.post("/services/{service}/release-lock")
@@ -109,17 +109,25 @@ async def release_lock(
     desk: AtDesk, caller: Admin, service: Known, why: Firm, response: Response, wait: Wait = 10.0
 ) -> RunAnswer:
     """Take the lock away from whoever holds it; that process can change nothing any more."""
-    return await _wished(desk, caller, "release-lock", service, why.reason, response, wait)
+    return await _wished(desk, caller, "release-lock", service, why, response, wait)
 
 
 async def _wished(
-    desk: Desk, caller: Caller, action: Action, service: str, reason: str, response: Response, wait: float
+    desk: Desk, caller: Caller, action: Action, service: str, why: Wish | Firm, response: Response, wait: float
 ) -> RunAnswer:
-    return await _ordered(desk, caller, Order(action, service, reason), response, wait)
+    rollout = why.rollout if isinstance(why, Wish) else None
+    return await _ordered(desk, caller, Order(action, service, why.reason), response, wait, rollout)
 
 
-async def _ordered(desk: Desk, caller: Caller, order: Order, response: Response, wait: float) -> RunAnswer:
-    """Give an order to the runner; tell its end, or how far it is when the wait is over."""
+async def _ordered(
+    desk: Desk, caller: Caller, order: Order, response: Response, wait: float, rollout: int | None
+) -> RunAnswer:
+    """Give an order to the runner; tell its end, or how far it is when the wait is over.
+
+    Whoever names a `rollout` has decided about that one.
+    """
+    if rollout is not None:
+        await asyncio.to_thread(_still, desk, order.service, rollout)
     run = await asyncio.to_thread(desk.runner.start, order, caller.token.name, caller.origin)
     response.headers["location"] = f"/api/v1/services/{order.service}/runs/{run.id}"
     run = await _waited(desk, run, wait)
@@ -129,6 +137,16 @@ async def _ordered(desk: Desk, caller: Caller, order: Order, response: Response,
         problem = Problem(message=run.text, hint=run.hint, exit=run.exit)
         raise Answer(_REFUSALS[run.exit], problem)
     return RunAnswer.of(run)
+
+
+def _still(desk: Desk, service: str, rollout: int) -> None:
+    found = desk.stores.store().open_rollout(service)
+    number = found.number if found else 0
+    if number != rollout:
+        there = f"rollout {number} is" if number else "none is"
+        wanted = f"rollout {rollout} is not under way any more" if rollout else "there was no rollout under way before"
+        problem = Problem(message=f"{wanted}: {there} now", hint="look at it again", exit=int(Exit.LOCKED))
+        raise Answer(409, problem)
 
 
 async def _waited(desk: Desk, run: Run, seconds: float) -> Run:

@@ -35,6 +35,10 @@ class Wish(_Body):
     """Why it is done; kept in the history and in the audit log."""
 
     reason: Sentence = ""
+    rollout: Annotated[
+        int | None,
+        Field(ge=0, le=MOST_NUMBER, description="Only if this one is under way (0: none is), else 409."),
+    ] = None
 
 
 class Start(Wish):

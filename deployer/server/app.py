@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 from typing import Any
 
-from fastapi import APIRouter, Depends, FastAPI, Request
+from fastapi import APIRouter, Depends, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
@@ -18,7 +18,9 @@ from deployer.server import acting, reading, streaming
 from deployer.server.answers import Answer, Problem, answer_of
 from deployer.server.desk import Desk
 from deployer.server.guard import Guard, Limits
+from deployer.server.page import routes as pages
 from deployer.server.rights import BEARER
+from deployer.server.scope import is_page
 
 PREFIX = "/api/v1"
 ABOUT = "What `deploy` does, over HTTP: the same services, rollouts, verdicts and exit codes."
@@ -42,7 +44,15 @@ def make_app(desk: Desk, *, hosts: Collection[str], limits: Limits | None = None
 
 def guarded(app: ASGIApp, desk: Desk, *, hosts: Collection[str], limits: Limits, tls: bool = False) -> ASGIApp:
     """Put the guard before routes."""
-    return Guard(_Counted(app, desk), tokens=desk.tokens, clock=desk.clock, hosts=hosts, limits=limits, tls=tls)
+    return Guard(
+        _Counted(app, desk),
+        tokens=desk.tokens,
+        sessions=desk.sessions,
+        clock=desk.clock,
+        hosts=hosts,
+        limits=limits,
+        tls=tls,
+    )
 
 
 def make_api(desk: Desk) -> FastAPI:
@@ -74,6 +84,7 @@ def make_api(desk: Desk) -> FastAPI:
     api.include_router(known)
     app.include_router(api, responses=responses)
     app.include_router(reading.metrics_router, dependencies=[Depends(BEARER)], responses=responses)
+    app.include_router(pages.router, include_in_schema=False)
     app.add_exception_handler(Answer, _answered)
     app.add_exception_handler(DeployError, _failed)
     app.add_exception_handler(RequestValidationError, _invalid)
@@ -98,19 +109,21 @@ class _Counted:
         await self._app(scope, receive, counted)
 
 
-async def _answered(_request: Request, error: Exception) -> JSONResponse:
+async def _answered(request: Request, error: Exception) -> Response:
     if not isinstance(error, Answer):
         raise error
+    if is_page(request.scope):
+        return pages.problem(error.status, error.problem, request.scope.get("caller"))
     return JSONResponse(error.problem.model_dump(), error.status, headers=error.headers)
 
 
-async def _failed(request: Request, error: Exception) -> JSONResponse:
+async def _failed(request: Request, error: Exception) -> Response:
     if not isinstance(error, DeployError):
         raise error
     return await _answered(request, answer_of(error))
 
 
-async def _invalid(request: Request, error: Exception) -> JSONResponse:
+async def _invalid(request: Request, error: Exception) -> Response:
     """Tell every problem of a request at once; what was sent is not repeated."""
     if not isinstance(error, RequestValidationError):
         raise error
@@ -119,7 +132,7 @@ async def _invalid(request: Request, error: Exception) -> JSONResponse:
     return await _answered(request, Answer(422, problem))
 
 
-async def _http(request: Request, error: Exception) -> JSONResponse:
+async def _http(request: Request, error: Exception) -> Response:
     if not isinstance(error, HTTPException):
         raise error
     problem = Problem(message=f"{error.detail}: {request.method} {request.url.path[:200]}", exit=int(Exit.REFUSED))

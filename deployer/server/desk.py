@@ -15,8 +15,11 @@ from deployer.errors import ManifestRefused, Refused, StoreFailed
 from deployer.events import Event
 from deployer.manifest.load import load
 from deployer.operations import House
+from deployer.server.guard import Caller
 from deployer.server.hub import Hub
+from deployer.server.reports import Reports
 from deployer.server.runs import Runner
+from deployer.server.sessions import Sessions
 from deployer.server.tokens import Tokens
 from deployer.store import Store
 
@@ -67,9 +70,13 @@ class Desk:
     environ: Mapping[str, str]
     sources: Sequence[Source] = ()
     hub: Hub = field(init=False)
+    sessions: Sessions = field(init=False)
+    reports: Reports = field(init=False)
     answered: dict[tuple[str, str, int], int] = field(default_factory=dict)  # by method, route and status
 
     def __post_init__(self) -> None:
+        self.sessions = Sessions(self.tokens, self.clock)
+        self.reports = Reports(self.clock)
         self.hub = Hub(self._events, lambda: self.stores.store().last_event(), self._samples)
 
     @contextmanager
@@ -80,6 +87,12 @@ class Desk:
             yield house
         finally:
             house.close()
+
+    def stands(self, caller: Caller) -> bool:
+        """Tell whether somebody who was let through would be let through again."""
+        if caller.session:
+            return self.sessions.standing(caller.session)
+        return self.tokens.standing(caller.token)
 
     def source(self, service: str) -> Source | None:
         """Give the manifest of a service, as the files say now; None when none is about it.
@@ -98,6 +111,13 @@ class Desk:
         if refused:
             raise refused
         return None
+
+    def sample(self, rollout: int, service: str) -> Event | None:
+        """Read the latest look of a rollout; None where no process drives it, or none is legible."""
+        sample = None
+        with suppress(json.JSONDecodeError, Refused):  # a foreign file, or of a store that is gone
+            sample = latest.read(latest.file_of(self.stores.store().folder, rollout))
+        return Event("sample", float(sample.pop("at")), service, rollout, sample) if sample else None
 
     def _events(self, after: int, limit: int) -> tuple[Event, ...]:
         return self.stores.store().events_since(after, limit)

@@ -1,26 +1,33 @@
 """What stands before every route: host name, token, rate, size. Whatever is not let through here reaches nothing.
 
-Only `OPEN` answers without a token, so that a new route cannot forget to ask for one.
+Only `OPEN`, the login and its style answer without a token, so that a new route cannot forget to ask for one. A browser
+that has logged in has a cookie instead; what it changes must come from our own page, which a foreign one cannot fake.
 """
 
 from __future__ import annotations
 
 import asyncio
+import hmac
 import json
 import math
 import re
 from collections import OrderedDict
 from collections.abc import Collection
 from dataclasses import dataclass
+from urllib.parse import quote, urlsplit
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from deployer.clock import Clock
 from deployer.errors import DeployError
 from deployer.server.answers import Answer, Problem, answer_of
+from deployer.server.scope import ASSETS, CSRF, client, cookie_of, header, is_page, name_of
+from deployer.server.sessions import Session, Sessions
 from deployer.server.tokens import Token, Tokens
 
 OPEN = "/api/v1/health"
+LOGIN = "/login"
+READING = ("GET", "HEAD")
 BODY_SECONDS = 10.0
 _BEARER = re.compile(r"[Bb]earer +([A-Za-z0-9_.~+/=-]{1,200})")
 _KEPT = 10_000  # clients whose rate is known
@@ -50,10 +57,11 @@ class Limits:
 
 @dataclass(frozen=True)
 class Caller:
-    """Who asks: the token, and from where."""
+    """Who asks: the token, from where, and by which session of the page, if by one."""
 
     token: Token
     origin: str
+    session: Session | None = None
 
 
 class Buckets:
@@ -79,9 +87,17 @@ class Guard:
     """Lets a request through to the routes, with the `Caller` as `scope["caller"]`, or answers it."""
 
     def __init__(
-        self, app: ASGIApp, *, tokens: Tokens, clock: Clock, hosts: Collection[str], limits: Limits, tls: bool
+        self,
+        app: ASGIApp,
+        *,
+        tokens: Tokens,
+        sessions: Sessions,
+        clock: Clock,
+        hosts: Collection[str],
+        limits: Limits,
+        tls: bool,
     ) -> None:
-        self._app, self._tokens, self._limits = app, tokens, limits
+        self._app, self._tokens, self._sessions, self._limits = app, tokens, sessions, limits
         self._hosts = frozenset(host.lower() for host in hosts)
         self._known = Buckets(clock, limits.rate, limits.burst)
         self._strangers = Buckets(clock, limits.stranger_rate, limits.stranger_burst)
@@ -106,7 +122,10 @@ class Guard:
 
         try:
             self._expected(scope)
-            if scope["path"] != OPEN:
+            if scope["path"] == LOGIN and scope["method"] == "POST":
+                self._from_here(scope)
+                self._slowly(self._strangers.wait(client(scope)))
+            elif not _is_open(scope):
                 scope["caller"] = self._caller(scope)
             received = await self._body(scope, receive)
         except Answer as answer:
@@ -116,36 +135,53 @@ class Guard:
 
     def _expected(self, scope: Scope) -> None:
         """Refuse a request for another host: a name that somebody else points at this address."""
-        host = _name(_header(scope, b"host"))
+        host = name_of(header(scope, b"host"))
         if host not in self._hosts:
             raise Answer(
                 400, Problem(message=f"this server is not {host[:100]!a}", hint="deploy serve --allow-host NAME")
             )
 
     def _caller(self, scope: Scope) -> Caller:
-        client = scope["client"][0] if scope.get("client") else "?"
-        bearer = _BEARER.fullmatch(_header(scope, b"authorization"))
+        address, given = client(scope), header(scope, b"authorization")
+        bearer = _BEARER.fullmatch(given)
         try:
-            token = self._tokens.find(bearer[1]) if bearer else None
+            session = None if given else self._sessions.find(cookie_of(scope))
+            token = session.token if session else self._tokens.find(bearer[1]) if bearer else None
         except DeployError as error:
             raise Answer(503, answer_of(error).problem) from error
-        wait = self._known.wait(token.id) if token else self._strangers.wait(client)
+        self._slowly(self._known.wait(token.id) if token else self._strangers.wait(address))
+        if token is None:
+            raise _unknown(scope)
+        if session and scope["method"] not in READING:
+            self._from_here(scope)
+            if not hmac.compare_digest(header(scope, CSRF.encode()).encode(), session.csrf.encode()):
+                raise Answer(
+                    403, Problem(message=f"the header {CSRF} is not that of this session", hint="log in again")
+                )
+        way = "page" if session else "API"
+        return Caller(token, f"{way}, from {address}, token {token.id}", session)
+
+    def _slowly(self, wait: float) -> None:
         if wait:
             raise Answer(429, Problem(message="too many requests", hint="wait"), Retry_After=str(math.ceil(wait)))
-        if token is None:
-            hint = "Authorization: Bearer TOKEN, from `deploy token create`"
-            raise Answer(
-                401, Problem(message="no token, or one that does not stand", hint=hint), WWW_Authenticate="Bearer"
+
+    def _from_here(self, scope: Scope) -> None:
+        """Refuse what the page of somebody else makes a browser send: browsers say whose page it was."""
+        origin, site = header(scope, b"origin"), header(scope, b"sec-fetch-site")
+        if name_of(urlsplit(origin).netloc) not in self._hosts or site not in ("", "same-origin"):
+            problem = Problem(
+                message=f"this was sent by another page: {origin[:100]!a}",
+                hint="use the page itself; behind a proxy: deploy serve --allow-host NAME",
             )
-        return Caller(token, f"API, from {client}, token {token.id}")
+            raise Answer(403, problem)
 
     async def _body(self, scope: Scope, receive: Receive) -> Receive:
         """Read the body, within its limits, and give it on as one message."""
-        most, length = self._limits.body, _header(scope, b"content-length")
+        most, length = self._limits.body, header(scope, b"content-length")
         too_large = Answer(413, Problem(message=f"the request has more than {most} bytes", hint="send less"))
         if length.isascii() and length.isdigit() and int(length[:20]) > most:
             raise too_large
-        body, more = b"", scope["method"] not in ("GET", "HEAD")
+        body, more = b"", scope["method"] not in READING
         try:
             async with asyncio.timeout(BODY_SECONDS):
                 while more:
@@ -161,7 +197,7 @@ class Guard:
 
         async def received() -> Message:
             nonlocal given
-            if given or scope["method"] in ("GET", "HEAD"):
+            if given or scope["method"] in READING:
                 return await receive()
             given = True
             return {"type": "http.request", "body": body, "more_body": False}
@@ -181,11 +217,16 @@ async def _say(send: Send, answer: Answer) -> None:
     await send({"type": "http.response.body", "body": body})
 
 
-def _header(scope: Scope, name: bytes) -> str:
-    values = [value for key, value in scope["headers"] if key == name]
-    return values[0].decode("latin-1").strip() if len(values) == 1 else ""
+def _is_open(scope: Scope) -> bool:
+    path: str = scope["path"]
+    return path == OPEN or (scope["method"] in READING and (path == LOGIN or path.startswith(ASSETS)))
 
 
-def _name(host: str) -> str:
-    """Give the name of a Host header without its port; IPv6 addresses keep their brackets."""
-    return re.sub(r":[0-9]{1,5}$", "", host).lower()
+def _unknown(scope: Scope) -> Answer:
+    problem = Problem(
+        message="no token, or one that does not stand",
+        hint="Authorization: Bearer TOKEN, from `deploy token create`",
+    )
+    if is_page(scope) and scope["method"] in READING:
+        return Answer(303, problem, Location=f"{LOGIN}?next={quote(scope['path'], safe='/')}")
+    return Answer(401, problem, WWW_Authenticate="Bearer")

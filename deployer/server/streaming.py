@@ -99,7 +99,7 @@ class _Listener:
                 if self._rollout and any(event.kind == "rollout.ended" for event in mine):
                     return
                 if self._look.passed():
-                    if not self._desk.tokens.standing(self._caller.token):
+                    if not self._desk.stands(self._caller):
                         return
                     if await self._ended():  # what is left of it; its process may have died before its last event
                         yield _written(await _events(self._desk, self._rollout, self._sent))

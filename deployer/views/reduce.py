@@ -287,3 +287,5 @@ _HANDLERS: dict[str, Callable[[ViewState, Event], ViewState]] = {
     "machine.back": _note,
     "notify.failed": _untold,
 }
+
+KINDS = frozenset(_HANDLERS)  # events that change what is shown

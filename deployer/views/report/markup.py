@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from deployer.views.text import clean
 
-_VOID = frozenset({"br", "meta", "col"})
+_VOID = frozenset({"br", "meta", "col", "input", "link"})
 
 
 class Markup(str):

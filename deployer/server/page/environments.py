@@ -1,0 +1,73 @@
+"""What is live, as tables: environments with their instances, the lock, what is wrong."""
+
+from __future__ import annotations
+
+from deployer.server.page.frame import until, words
+from deployer.steps import percent
+from deployer.views.data import EnvironmentView, InstanceView, StatusView
+from deployer.views.report.markup import Content, Markup, tag
+from deployer.views.report.sections import table
+from deployer.views.text import moment, plural, release
+
+ROLES = {"stable": "stable", "candidate": "candidate"}
+PROXY = {True: "up", False: "down", None: "not there"}
+
+
+def instances(status: StatusView, now: float) -> Markup:
+    """List the instances of all environments."""
+    rows = [_row(e, i, now) for e in status.environments for i in e.instances]
+    if not rows:
+        return tag("p", "Nothing runs." if status.read else "Nothing is known of it now.")
+    heads = ("environment", "release", "instance", "address", "runs", "healthy", "for the proxy")
+    return table(heads, rows)
+
+
+def _row(environment: EnvironmentView, one: InstanceView, now: float) -> list[Content]:
+    role: list[Content] = [tag("i", class_=f"swatch {ROLES.get(environment.role, '')}"), environment.role]
+    if environment.warm_until:
+        role += [" for ", until(environment.warm_until, now)]
+    state = "good" if one.state == "running" else "bad"
+    health = tag("span", one.health, class_=f"chip {'good' if one.health == 'healthy' else 'open'}")
+    again = f", {plural(one.restarts, 'restart')}" if one.restarts else ""
+    return [
+        role,
+        release(environment.release, environment.version),
+        one.name,
+        f"{one.address}{f' on {one.host}' if one.host else ''}",
+        tag("span", f"{one.state}{again}", class_=f"chip {state}"),
+        "–" if one.health == "none" else health,
+        tag("span", PROXY[one.up], class_=f"chip {'good' if one.up else 'open'}"),
+    ]
+
+
+def problems(status: StatusView) -> Markup | None:
+    """Tell what is wrong."""
+    if not status.problems:
+        return None
+    lines = [tag("p", words(text)) for text in status.problems]
+    return tag("section", tag("h2", "Problems"), lines, class_="why bad", id="problems")
+
+
+def facts(status: StatusView, now: float) -> list[tuple[str, Content]]:
+    """Tell share, lease, budget, and who has the lock."""
+    rows: list[tuple[str, Content]] = []
+    safety = status.safety
+    if status.lease:
+        gone = "it has run out: everybody is on stable"
+        left: Content = [until(status.lease, now), " left; the process that drives it renews it"]
+        rows.append(("lease", left if status.lease > now else gone))
+    elif status.share:
+        rows.append(("lease", "none: the share stays until somebody decides"))
+    if safety and safety.budget:
+        ended = ": spent, the proxy gives it no more users" if safety.over else ""
+        bar = tag("meter", value=str(min(safety.spent, safety.budget)), max=str(safety.budget), aria_hidden="true")
+        rows.append(
+            ("budget", [bar, f" {safety.spent:,} of {plural(safety.budget, 'bad answer')} seen by users{ended}"])
+        )
+    if safety and safety.shield:
+        rows.append(("shield", f"{plural(safety.shielded, 'bad answer')} kept from users: stable answered instead"))
+    if status.baseline:
+        rows.append(("baseline", f"{percent(status.baseline)} on fresh instances of stable"))
+    if status.lock:
+        rows.append(("driven by", f"{status.lock.by} since {moment(status.lock.since)[11:]}: {status.lock.message}"))
+    return rows

@@ -1,0 +1,115 @@
+"""The routes of the pages. They only look: what changes something is asked of the API."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from fastapi import APIRouter
+from fastapi.responses import HTMLResponse
+
+from deployer import queries
+from deployer.drivers.ports import standing
+from deployer.operations import House
+from deployer.secret import hide
+from deployer.server.answers import Problem, ServiceRow
+from deployer.server.desk import Desk
+from deployer.server.guard import Caller
+from deployer.server.page import assets, login, rollout, services
+from deployer.server.page.asks import asks
+from deployer.server.page.frame import page
+from deployer.server.reading import row_of
+from deployer.server.rights import AtDesk, Auditor, By, Known, Operator, Seen, Viewer
+from deployer.views.reduce import KINDS
+from deployer.views.report.markup import tag
+from deployer.views.text import release as named
+
+router = APIRouter()
+router.include_router(assets.router)
+router.include_router(login.router)
+LINES = 100  # of each instance
+RECORDS = 100  # of the audit log on its page
+
+
+@router.get("/")
+def home(desk: AtDesk, caller: By) -> HTMLResponse:
+    """Show all services at a glance."""
+    with desk.house() as house:
+        rows = [row_of(house.store, s) for s in house.store.services() if caller.token.sees(s.name)]
+        glances = [_glance(house, row) for row in rows]
+    return page("Services", services.home(glances), caller, data={"every": "5"}, now=desk.clock.now())
+
+
+def _glance(house: House, row: ServiceRow) -> services.Glance:
+    """Read a service from the store, and of one that is under way the share that is in force."""
+    rollouts = house.store.rollouts(row.service, 1)
+    if not rollouts:
+        return services.Glance(row)
+    last = rollouts[0]
+    version = house.store.release(last.service, last.release).version
+    share = queries.status(house, row.service).share if row.rollout else None
+    return services.Glance(row, last, named(last.release, version), share)
+
+
+@router.get("/services/{service}")
+def service(desk: AtDesk, caller: Viewer, service: Known) -> HTMLResponse:
+    """Show a service."""
+    with desk.house() as house:
+        data = _live(desk, house, f"/api/v1/services/{service}/events")
+        told = queries.status(house, service)
+        main = services.service(
+            told,
+            queries.history(house, service),
+            queries.releases(house, service),
+            queries.audit(house, 20, service),
+            asks(house, service, caller),
+            desk.clock.now(),
+            logs=caller.token.may("operator"),
+        )
+    return page(service, main, caller, data=data, now=desk.clock.now())
+
+
+@router.get("/services/{service}/logs")
+def logs(desk: AtDesk, caller: Operator, service: Known) -> HTMLResponse:
+    """Show the last lines that each instance wrote, without the values of its secrets."""
+    with desk.house() as house:
+        queries.learn_secrets(house, service)
+        runtime = queries.drivers_of(house, service).runtime
+        there = standing(runtime, service)
+        lines = {one.name: [hide(line) for line in runtime.logs(one, LINES)] for one in there.instances}
+    return page(f"{service} logs", services.logs(service, lines, there.silent), caller, data={"every": "2"})
+
+
+@router.get("/rollouts/{number}")
+def of_rollout(desk: AtDesk, caller: By, seen: Seen) -> HTMLResponse:
+    """Show a rollout, live while it is under way."""
+    with desk.house() as house:
+        data = _live(desk, house, f"/api/v1/rollouts/{seen.number}/events") if seen.open else {}
+        view, status = queries.show(house, seen.number), queries.status(house, seen.service)
+        state = rollout.state_of(view, desk.sample(seen.number, seen.service) if seen.open else None)
+        told = rollout.Told(desk.reports.of(house, view), state, status, desk.clock.now())
+        main = rollout.main(told, asks(house, seen.service, caller))
+    return page(f"{seen.service} rollout {seen.number}", main, caller, data=data, now=desk.clock.now())
+
+
+@router.get("/audit")
+def audit(desk: AtDesk, caller: Auditor) -> HTMLResponse:
+    """Show who did what with all services and with tokens."""
+    with desk.house() as house:
+        log = queries.audit(house, RECORDS)
+    main = [tag("h1", "Audit log"), tag("section", services.records(log), id="audit", aria_label="records")]
+    return page("Audit log", main, caller)
+
+
+def _live(desk: Desk, house: House, events: str) -> Mapping[str, str]:
+    """Tell the script what to listen to: what comes after this page was made."""
+    return {
+        "events": f"{events}?after={house.store.last_event()}",
+        "kinds": " ".join(sorted(KINDS)),
+        "now": f"{desk.clock.now():.3f}",
+    }
+
+
+def problem(status: int, told: Problem, caller: Caller | None) -> HTMLResponse:
+    """Show why there is no page."""
+    main = tag("section", tag("h1", told.message), tag("p", told.hint) if told.hint else None, class_="why bad")
+    return page(f"{status}", main, caller, status=status)

@@ -1,0 +1,39 @@
+"""What a request says of itself: the headers that decide who it is from, where it comes from and what it wants."""
+
+from __future__ import annotations
+
+import re
+
+from starlette.types import Scope
+
+ASSETS = "/assets/"
+COOKIE = "deployer_session"
+CSRF = "x-csrf-token"
+
+
+def is_page(scope: Scope) -> bool:
+    """Tell whether a person looks at the answer: a browser asks for a page."""
+    accepts = "text/html" in header(scope, b"accept")
+    return accepts and not scope["path"].startswith(("/api/", "/metrics", ASSETS))
+
+
+def client(scope: Scope) -> str:
+    """Give the address that it comes from."""
+    return str(scope["client"][0]) if scope.get("client") else "?"
+
+
+def cookie_of(scope: Scope) -> str:
+    """Give the cookie of a session, as it was sent."""
+    pairs = (pair.strip().partition("=") for pair in header(scope, b"cookie").split(";"))
+    return next((value for key, _, value in pairs if key == COOKIE), "")
+
+
+def header(scope: Scope, called: bytes) -> str:
+    """Give the value of a header; nothing where there is none, or more than one."""
+    values = [value for key, value in scope["headers"] if key == called]
+    return values[0].decode("latin-1").strip() if len(values) == 1 else ""
+
+
+def name_of(host: str) -> str:
+    """Give the name of a Host header without its port; IPv6 addresses keep their brackets."""
+    return re.sub(r":[0-9]{1,5}$", "", host).lower()

@@ -1,0 +1,464 @@
+"""The page over a world in memory: logging in, what each route asks for, what is shown, what may be asked for."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Iterator
+from html.parser import HTMLParser
+from pathlib import Path
+
+import httpx
+import pytest
+from fastapi import FastAPI
+
+from deployer import operations, queries
+from deployer.operations import House
+from deployer.reporting.gather import gather
+from deployer.secret import SecretText
+from deployer.server import reports, sessions, streaming
+from deployer.server.guard import Caller, Limits
+from deployer.server.page import routes as pages
+from deployer.server.page.assets import FILES
+from deployer.server.scope import COOKIE, CSRF
+from deployer.server.tokens import ROLES, Role
+from deployer.views.data import RolloutView
+from deployer.views.report.data import ReportView
+from tests.api import HOST, Api
+from tests.memory import MemoryRuntime
+from tests.unit.test_server import HELD, V1, Client, routes, world
+
+HERE = {"origin": f"http://{HOST}"}
+HTML = {"accept": "text/html"}
+PAGES = ["/", "/audit", "/rollouts/1", "/services/shop", "/services/shop/logs"]
+LEAST = {"/audit": "admin", "/services/shop/logs": "operator"}  # the role that a page needs
+
+
+@pytest.fixture
+def api(state: Path) -> Iterator[Api]:
+    made = Api(state)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def ask(api: Api) -> Client:
+    return Client(api)
+
+
+@pytest.fixture
+def held(api: Api) -> int:
+    """A canary that waits for a person."""
+    api.scene.deploy("1.0")
+    ending = api.scene.deploy("2.0", "canary", options={"percent": 10, "hold": True}, message="<b>VAT</b>")
+    return int(ending.rollout)
+
+
+def entered(api: Api, ask: Client, role: Role = "operator", *services: str, **form: str) -> httpx.Response:
+    text = api.token(role, *services)["Authorization"].removeprefix("Bearer ")
+    return ask("POST", "/login", HERE, data={"token": text, **form})
+
+
+def session(api: Api, ask: Client, role: Role = "operator", *services: str) -> dict[str, str]:
+    """Log in; give the headers that the page sends."""
+    cookie = entered(api, ask, role, *services).headers["set-cookie"].partition(";")[0]
+    page = ask("GET", "/", {"cookie": cookie}).text
+    return {"cookie": cookie, CSRF: re.findall(r'<meta name="csrf" content="([^"]+)">', page)[0], **HERE}
+
+
+# -- who gets in
+
+
+def test_every_route_of_the_page_is_known() -> None:
+    app = FastAPI()
+    app.include_router(pages.router)
+    assert sorted((m.upper(), path) for path, methods in app.openapi()["paths"].items() for m in methods) == [
+        ("GET", "/"),
+        ("GET", "/assets/{name}"),
+        ("GET", "/audit"),
+        ("GET", "/login"),
+        ("GET", "/rollouts/{number}"),
+        ("GET", "/services/{service}"),
+        ("GET", "/services/{service}/logs"),
+        ("POST", "/login"),
+        ("POST", "/logout"),
+    ]
+
+
+@pytest.mark.parametrize("path", [*PAGES, "/nowhere"])
+def test_without_a_session_there_is_only_the_login(api: Api, ask: Client, held: int, path: str) -> None:
+    for cookie in ({}, {"cookie": f"{COOKIE}=x"}, {"cookie": f"{COOKIE}="}):
+        answer = ask("GET", path, {**cookie, **HTML})
+        assert (answer.status_code, answer.headers["location"]) == (303, f"/login?next={path}")
+        assert ask("GET", path, cookie).status_code == 401
+    assert ask("POST", "/logout", HERE).status_code == 401
+    login = ask("GET", "/login", HTML)
+    assert login.status_code == 200
+    assert "shop" not in login.text
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_who_may_see_which_page(api: Api, ask: Client, held: int, role: Role) -> None:
+    mine = session(api, ask, role)
+    for path in PAGES:
+        allowed = ROLES.index(role) >= ROLES.index(LEAST.get(path, "viewer"))  # type: ignore[arg-type]
+        assert ask("GET", path, mine).status_code == (200 if allowed else 403), path
+    other = session(api, ask, role, "blog")
+    for path in PAGES:
+        answer = ask("GET", path, {**other, **HTML})
+        assert answer.status_code == (200 if path == "/" else 404 if path == "/rollouts/1" else 403), path
+        assert "2.0" not in answer.text
+
+
+def test_a_wrong_token_opens_nothing(api: Api, ask: Client) -> None:
+    for text in ("", "x", f"deploy_{'0' * 12}_{'a' * 43}"):
+        answer = ask("POST", "/login", {**HERE, **HTML}, data={"token": text})
+        assert answer.status_code == 401
+        assert "set-cookie" not in answer.headers
+        assert "opens nothing" in answer.text
+    assert ask("POST", "/login", HERE, content=b"\xff\xfe=").status_code == 401
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"origin": "null"},
+        {"origin": "http://evil.example.com"},
+        {**HERE, "sec-fetch-site": "cross-site"},
+        {**HERE, "sec-fetch-site": "same-site"},
+    ],
+)
+def test_another_page_logs_nobody_in(api: Api, ask: Client, headers: dict[str, str]) -> None:
+    text = api.token()["Authorization"].removeprefix("Bearer ")
+    answer = ask("POST", "/login", headers, data={"token": text})
+    assert answer.status_code == 403
+    assert "set-cookie" not in answer.headers
+
+
+def test_logins_are_limited(state: Path) -> None:
+    api = Api(state, Limits(stranger_rate=1, stranger_burst=2))
+    ask = Client(api)
+    assert [ask("POST", "/login", HERE, data={"token": "x"}).status_code for _ in range(3)] == [401, 401, 429]
+    api.close()
+
+
+@pytest.mark.parametrize("secure", [False, True])
+def test_the_cookie_is_for_our_own_page_alone(api: Api, ask: Client, secure: bool) -> None:
+    text = api.token()["Authorization"].removeprefix("Bearer ")
+    origin = {"origin": f"https://{HOST}"} if secure else HERE
+    answer = ask("POST", "/login", origin, data={"token": text})
+    assert (answer.status_code, answer.headers["location"]) == (303, "/")
+    (cookie,) = answer.headers.get_list("set-cookie")
+    value, *flags = cookie.split("; ")
+    assert {"HttpOnly", "SameSite=strict", "Path=/", f"Max-Age={int(sessions.LONGEST_SECONDS)}"} <= set(flags)
+    assert ("Secure" in flags) == secure
+    assert text.rpartition("_")[2] not in value, "the token is not in the browser"
+    assert "Domain" not in cookie
+
+
+@pytest.mark.parametrize(
+    ("wanted", "to"),
+    [
+        ("/rollouts/3", "/rollouts/3"),
+        ("//evil.example.com", "/"),
+        ("/\\evil.example.com", "/"),
+        ("https://evil.example.com/", "/"),
+        ("/%0d%0aset-cookie:x", "/"),
+    ],
+)
+def test_a_login_leads_nowhere_else(api: Api, ask: Client, wanted: str, to: str) -> None:
+    answer = entered(api, ask, next=wanted)
+    assert answer.headers["location"] == to
+    cookie = {"cookie": answer.headers["set-cookie"].partition(";")[0]}
+    assert ask("GET", "/login", cookie, params={"next": wanted}).headers["location"] == to
+    assert ask("GET", "/login", params={"next": wanted}).text.count(f'value="{to}"') == 1
+
+
+@pytest.mark.parametrize("how", ["idle", "longest", "revoked", "logout"])
+def test_a_session_ends(api: Api, ask: Client, held: int, how: str) -> None:
+    mine, clock = session(api, ask), api.scene.world.clock
+    if how == "longest":
+        for _ in range(int(sessions.LONGEST_SECONDS / sessions.IDLE_SECONDS * 2) - 1):
+            clock.sleep(sessions.IDLE_SECONDS / 2)
+            assert ask("GET", "/", mine).status_code == 200
+        clock.sleep(sessions.IDLE_SECONDS / 2)
+    elif how == "idle":
+        clock.sleep(sessions.IDLE_SECONDS)
+    elif how == "revoked":
+        api.tokens.revoke(api.tokens.all()[-1].id, "ann")
+    else:
+        answer = ask("POST", "/logout", mine)
+        assert answer.status_code == 204
+        assert f'{COOKIE}=""; ' in answer.headers["set-cookie"]
+    assert ask("GET", "/", mine).status_code == 401
+    assert ask("GET", f"{V1}/services/shop", mine).status_code == 401
+
+
+def test_sessions_are_bounded(api: Api, ask: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sessions, "MOST", 2)
+    first, second = session(api, ask), session(api, ask)
+    assert ask("GET", "/", first).status_code == 200
+    third = session(api, ask)
+    assert [ask("GET", "/", one).status_code for one in (first, second, third)] == [200, 401, 200]
+
+
+def test_a_cookie_does_not_help_a_bad_token(api: Api, ask: Client) -> None:
+    mine = session(api, ask)
+    assert ask("GET", f"{V1}/services", mine).status_code == 200
+    assert ask("GET", f"{V1}/services", {**mine, "Authorization": "Bearer x"}).status_code == 401
+
+
+def test_a_stream_ends_with_its_session(api: Api, held: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(streaming, "ALIVE_SECONDS", 0.01)
+    text = api.token("viewer", "shop")["Authorization"].removeprefix("Bearer ")
+    cookie = api.desk.sessions.begin(text)
+    found = api.desk.sessions.find(cookie or "")
+    assert found is not None
+    listener = streaming._Listener(api.desk, Caller(found.token, "test", found), "shop", held)
+
+    async def listen() -> list[str]:
+        said = []
+        async with asyncio.timeout(20):
+            async for part in listener.of_rollout(0):
+                said.append(part)
+                api.scene.world.clock.sleep(1)
+                if len(said) == 3:
+                    api.desk.sessions.end(found)
+        return said
+
+    assert asyncio.run(listen())[1:] == [": alive\n\n"] * 2
+
+
+# -- what changes something
+
+
+def test_only_our_own_page_changes_anything(api: Api, ask: Client, held: int) -> None:
+    mine, before = session(api, ask, "admin"), world(api)
+    changing = [path for method, path in routes(api) if method == "POST"] + ["/logout"]
+    bare = {"cookie": mine["cookie"]}
+    forged: list[dict[str, str]] = [
+        bare,
+        {**bare, **HERE},
+        {**bare, **HERE, CSRF: "x"},
+        {**bare, **HERE, CSRF: session(api, ask, "admin")[CSRF]},  # of another session
+        {**bare, CSRF: mine[CSRF]},
+        {**mine, "origin": "https://evil.example.com"},
+        {**mine, "origin": "null"},
+        {**mine, "sec-fetch-site": "cross-site"},
+    ]
+    assert len(changing) == 9
+    for path in changing:
+        for headers in forged:
+            answer = ask("POST", path, headers, json={"reason": "because"})
+            assert answer.status_code == 403, (path, headers, answer.text)
+    assert api.runner.orders == []
+    assert world(api) == before
+    answer = ask("POST", f"{V1}/services/shop/abort", mine, json={"reason": "because", "rollout": held})
+    assert (answer.status_code, answer.json()["outcome"]) == (200, "reverted")
+    run = next(iter(api.runner.runs.values()))
+    assert re.fullmatch(r"page, from 127\.0\.0\.1, token [0-9a-f]{12}", run.origin)
+
+
+def test_a_viewer_changes_nothing_by_the_page(api: Api, ask: Client, held: int) -> None:
+    mine = session(api, ask, "viewer")
+    for method, path in routes(api):
+        if method == "POST":
+            assert ask("POST", path, mine, json={"reason": "because"}).status_code == 403, path
+    assert api.runner.orders == []
+    for path in ("/services/shop", f"/rollouts/{held}"):
+        text = ask("GET", path, mine).text
+        assert re.findall(r"<button[^>]*>([^<]*)", text) == ["Log out"]
+        assert "<dialog" not in text
+
+
+@pytest.mark.parametrize("action", ["promote", "abort", "pause", "resume", "rollback"])
+def test_what_was_decided_is_about_one_rollout(api: Api, ask: Client, held: int, action: str) -> None:
+    operator = api.token("operator")
+    for number in (held + 1, 0):
+        answer = ask("POST", f"{V1}/services/shop/{action}", operator, json={"rollout": number})
+        assert answer.status_code == 409
+        assert f"rollout {held} is now" in answer.json()["message"]
+    assert api.runner.orders == []
+    operations.promote(api.scene.house, "shop")
+    answer = ask("POST", f"{V1}/services/shop/{action}", operator, json={"rollout": held})
+    assert (answer.status_code, answer.json()["message"]) == (
+        409,
+        f"rollout {held} is not under way any more: none is now",
+    )
+
+
+# -- what is shown
+
+
+def dialogs(text: str) -> dict[str, str]:
+    """Give the words of the dialogs of a page, by action."""
+    parts = re.findall(r"<dialog .*?</dialog>", text, re.DOTALL)
+    return {re.findall(r'id="ask-(\w+)"', part)[0]: re.sub(r"<[^>]+>", " ", part) for part in parts}
+
+
+def test_dialogs_say_what_will_happen(api: Api, ask: Client, held: int) -> None:
+    mine = session(api, ask)
+    rollout = api.scene.house.store.rollout(held)
+    said = dialogs(ask("GET", f"/rollouts/{held}", mine).text)
+    assert set(said) == {"promote", "resume", "abort"}
+    for step in rollout.plan.back:
+        assert step.explain() in said["abort"]
+    assert "All users of shop go to r2 (2.0) now" in said["promote"]
+    assert "promote: r2" in said["promote"]
+    assert "hold at" not in said["promote"], "that is passed"
+    operations.promote(api.scene.house, "shop")
+    assert dialogs(ask("GET", f"/rollouts/{held}", mine).text) == {}
+    said = dialogs(ask("GET", "/services/shop", mine).text)
+    assert set(said) == {"rollback"}
+    assert "leave r2 (2.0); back to r1 (1.0): its environment is warm" in said["rollback"]
+
+
+def test_the_first_release_has_nothing_to_go_back_to(api: Api, ask: Client) -> None:
+    api.scene.deploy("1.0")
+    assert dialogs(ask("GET", "/services/shop", session(api, ask)).text) == {}
+    with api.desk.house() as house:
+        assert queries.way_back(house, "shop") is None
+
+
+def test_what_the_way_back_says_is_what_is_done(api: Api, held: int) -> None:
+    operations.promote(api.scene.house, "shop")
+    with api.desk.house() as house:
+        way = queries.way_back(house, "shop")
+        assert way is not None
+        ending = operations.rollback(house, "shop", to=way.release)
+        done = house.store.rollout(ending.rollout)
+    assert (way.origin, way.release, way.version) == (2, 1, "1.0")
+    assert way.forward == tuple(step.explain() for step in done.plan.forward)
+
+
+class Seen(HTMLParser):
+    """Looks for what no page may have: scripts and styles in it, elements left open, ids twice."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.bad: list[str] = []
+        self.links: list[str] = []
+        self.ids: list[str] = []
+        self.tags: list[str] = []
+        self.feed(text)
+        self.close()
+        self.bad += [f"open: {name}" for name in self.open]
+        self.bad += [f"twice: {name}" for name in self.ids if self.ids.count(name) > 1]
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        given = dict(attrs)
+        self.tags.append(tag)
+        self.bad += [f"{tag} {name}" for name in given if name == "style" or name.startswith("on")]
+        self.bad += [tag] if tag == "style" or (tag == "script" and "src" not in given) else []
+        self.links += [value for name in ("src", "href") if (value := given.get(name))]
+        self.ids += [value for name in ("id",) if (value := given.get(name))]
+        if tag not in ("meta", "link", "input", "br", "col"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        if not self.open or self.open.pop() != tag:
+            self.bad.append(f"closed: {tag}")
+
+
+@pytest.mark.parametrize("path", ["/login", "/nowhere", *PAGES, "/rollouts/2"])
+def test_no_page_has_anything_inline(api: Api, ask: Client, held: int, path: str) -> None:
+    answer = ask("GET", path, {**({} if path == "/login" else session(api, ask, "admin")), **HTML})
+    policy = answer.headers["content-security-policy"]
+    assert "default-src 'none'" in policy
+    assert "unsafe" not in policy
+    assert "http" not in policy
+    assert {"form-action 'self'", "frame-ancestors 'none'", "base-uri 'none'"} <= set(policy.split("; "))
+    assert answer.headers["referrer-policy"] == "same-origin", "else a form would not say where it comes from"
+    assert answer.headers["cache-control"] == "no-store"
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    seen = Seen(answer.text)
+    assert seen.bad == []
+    assert {"header", "nav", "main", "h1"} <= set(seen.tags)
+    assert all(link.startswith(("/", "#")) for link in seen.links), seen.links
+    assert "<b>VAT" not in answer.text
+    loaded = [link.removeprefix("/assets/") for link in seen.links if link.startswith("/assets/")]
+    assert set(loaded) == set(FILES) - {"idiomorph.js"}
+
+
+def test_what_a_page_shows(api: Api, ask: Client, held: int) -> None:
+    mine = session(api, ask, "admin")
+    home, service, rollout = (ask("GET", path, mine).text for path in ("/", "/services/shop", f"/rollouts/{held}"))
+    for part in ("r1 (1.0)", "at 10 %", f'href="/rollouts/{held}"', 'href="/services/shop"'):
+        assert part in home, part
+    for part in ("r1 (1.0) is live", "&lt;b&gt;VAT&lt;/b&gt;", "shop-r2-1", f"/api/v1/rollouts/{held}/report"):
+        assert part in service, part
+    last = api.scene.house.store.last_event()
+    for part in ("r2 (2.0) is held at 10 %", "10 % asked", "shop-r2-1", f"/rollouts/{held}/events?after={last}"):
+        assert part in rollout, part
+    operations.promote(api.scene.house, "shop", "looks good")
+    assert "looks good" in ask("GET", "/audit", mine).text
+    ended = ask("GET", f"/rollouts/{held}", mine).text
+    assert "r2 (2.0) is live for everyone" in ended
+    assert "data-events" not in ended, "there is nothing more to hear"
+
+
+def test_the_last_lines_hide_secrets(api: Api, ask: Client, held: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    secret = SecretText("hunter2hunter2")
+    monkeypatch.setattr(MemoryRuntime, "logs", lambda *_: ("<i>up</i>", f"token {secret.reveal()}"))
+    text = ask("GET", "/services/shop/logs", session(api, ask)).text
+    assert "&lt;i&gt;up&lt;/i&gt;" in text
+    assert "hunter2" not in text
+    assert text.count("<pre") == len(api.scene.world.instances)
+    assert "/logs" not in ask("GET", "/services/shop", session(api, ask, "viewer")).text
+
+
+def test_a_report_is_made_again_when_something_happened(api: Api, held: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    made, clock = [], api.scene.world.clock
+
+    def slowly(house: House, told: RolloutView) -> ReportView:
+        clock.sleep(2)
+        made.append(len(told.events))
+        return gather(house, told)
+
+    monkeypatch.setattr(reports, "gather", slowly)
+    with api.desk.house() as house:
+        told = queries.show(house, held)
+        first = api.desk.reports.of(house, told)
+        assert api.desk.reports.of(house, told) is first
+        clock.sleep(2 / reports.PART - 1)
+        assert api.desk.reports.of(house, told) is first
+        clock.sleep(1)
+        assert api.desk.reports.of(house, told) is not first, "a tenth of the time"
+        operations.promote(api.scene.house, "shop")
+        api.desk.reports.of(house, queries.show(house, held))
+    assert made == [len(told.events), len(told.events), len(api.scene.house.store.events(held))]
+
+
+def test_what_there_is_not_is_a_page_too(api: Api, ask: Client, held: int) -> None:
+    mine = {**session(api, ask), **HTML}
+    for path in ("/rollouts/99", "/services/blog", "/nothing"):
+        answer = ask("GET", path, mine)
+        assert answer.status_code == 404
+        assert answer.headers["content-type"].startswith("text/html")
+    assert ask("GET", f"{V1}/rollouts/99", mine).json()["exit"] == 2, "the API answers as ever"
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_assets(ask: Client, name: str) -> None:
+    answer = ask("GET", f"/assets/{name}")
+    assert answer.status_code == 200
+    assert answer.headers["content-type"].startswith(FILES[name][2])
+    assert answer.headers["cache-control"] == "no-cache"
+    again = ask("GET", f"/assets/{name}", {"if-none-match": answer.headers["etag"]})
+    assert (again.status_code, again.content) == (304, b"")
+    assert "http" not in re.sub(r"http://www\.w3\.org/\S+|//.*|/\*.*?\*/", "", answer.text, flags=re.DOTALL)
+
+
+def test_other_assets_are_not_there(ask: Client) -> None:
+    for name in ("x.js", "..%2frollout.py", "idiomorph.LICENSE"):
+        assert ask("GET", f"/assets/{name}").status_code == 404
+
+
+def test_a_service_that_is_begun_by_the_api_is_seen(api: Api, ask: Client) -> None:
+    mine = session(api, ask)
+    assert "No service is here" in ask("GET", "/", mine).text
+    ask("POST", f"{V1}/services/shop/rollouts", mine, json={"version": "1.0"})
+    ask("POST", f"{V1}/services/shop/rollouts", mine, json=HELD)
+    assert "held" in ask("GET", "/", mine).text
