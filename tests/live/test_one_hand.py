@@ -62,6 +62,7 @@ def at_once(shop: Shop, *arguments: str) -> Iterator[subprocess.Popen[str]]:
         yield winner
 
 
+@pytest.mark.crowd
 def test_of_fifty_first_deploys_at_once_one_runs_and_the_rest_leave_nothing(make_shop: Make) -> None:
     """On an empty state folder: the store itself is made by one of them. Its health check passes only in a while."""
     shop = make_shop("process")
@@ -80,6 +81,7 @@ def test_of_fifty_first_deploys_at_once_one_runs_and_the_rest_leave_nothing(make
     assert not [p.name for p in shop.state.rglob(".*") if p.is_file() and "secrets" not in p.parts]
 
 
+@pytest.mark.crowd
 def test_of_fifty_canaries_at_once_one_runs_and_users_notice_nothing(process_shop: Shop) -> None:
     shop = process_shop
     shop.version("2.0")
