@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -41,6 +42,21 @@ def test_an_ill_instance_is_refused_with_its_status_and_gets_no_user(bench: Benc
         ill.ill = False
         bench.traffic.attach("shop", "blue", [bench.server(ill)], within())
         within(5).until(lambda: get(bench.port).who == "ill", "it gets users once it is well")
+
+
+def test_servers_come_while_somebody_reloads_the_proxy(bench: Bench, blue: Upstream) -> None:
+    """As a deploy of another service does: workers end while their servers are looked at."""
+    bench.put("blue", blue)
+    bench.steer(Live("blue"))
+    with Upstream("late") as late, ThreadPoolExecutor(1) as pool:
+        late.ill = True
+        coming = pool.submit(bench.traffic.attach, "shop", "blue", [bench.server(late)], within())
+        for _ in range(12):
+            bench.master.reload(within())
+            bench.traffic.servers("shop", "blue")
+        late.ill = False
+        coming.result(timeout=30)
+        assert ("late", True) in {(s.name, up) for s, up in bench.traffic.servers("shop", "blue")}
 
 
 def test_attach_keeps_the_others_and_can_be_repeated(bench: Bench, blue: Upstream, green: Upstream) -> None:

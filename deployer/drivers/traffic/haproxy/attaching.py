@@ -37,10 +37,7 @@ class Attaching:
             # Only now into the file: a proxy that is restarted gives requests at once to every server it reads there.
             side = self._spec().side(self._place).having(self._wanted)
             loading.persist(self._proxy, self._spec().with_side(self._place, side))
-            # Old workers cannot learn of servers any more; `LiveMap.write` takes care that they need not.
-            for worker in self._proxy.master.current(deadline):
-                self._admit(worker, deadline)
-                self._read_back(worker, deadline)
+            self._proxy.master.undisturbed(lambda: self._into_rotation(deadline), deadline)
 
     def _spec(self) -> Spec:
         known = spec.load(self._proxy.home.services, self._service)
@@ -52,12 +49,7 @@ class Attaching:
         """Wait without the lock; a reload meanwhile forgets what is not in the file yet, so it is told again."""
         last: dict[str, str] = {}
         while True:
-            waiting = []
-            for worker in self._proxy.master.current(deadline):
-                seen = self._servers.seen(worker, self._backend, deadline)
-                waiting += [s for s in self._wanted if not self._checked(worker, s, seen.get(s.name), deadline)]
-                # While a check is under way, what the one before it saw may be left out.
-                last |= {name: server.last for name, server in seen.items() if server.tells or name not in last}
+            waiting = self._proxy.master.undisturbed(lambda: self._waiting(last, deadline), deadline)
             if not waiting:
                 return
             if deadline.passed():
@@ -68,6 +60,16 @@ class Attaching:
                     "is it listening there, and does `health` fit it? It got no request of a user",
                 )
             deadline.clock.sleep(POLL)
+
+    def _waiting(self, last: dict[str, str], deadline: Deadline) -> list[Server]:
+        """Take each server a step further; give those that are not checked yet, and note what their checks saw."""
+        waiting = []
+        for worker in self._proxy.master.current(deadline):
+            seen = self._servers.seen(worker, self._backend, deadline)
+            waiting += [s for s in self._wanted if not self._checked(worker, s, seen.get(s.name), deadline)]
+            # While a check is under way, what the one before it saw may be left out.
+            last |= {name: server.last for name, server in seen.items() if server.tells or name not in last}
+        return waiting
 
     def _checked(self, worker: Worker, server: Server, seen: Seen | None, deadline: Deadline) -> bool:
         """Take the next step towards a checked server; tell whether it is one."""
@@ -84,6 +86,12 @@ class Attaching:
             self._servers.check(worker, self._backend, server.name, deadline)
             return False
         return seen.passed
+
+    def _into_rotation(self, deadline: Deadline) -> None:
+        # Old workers cannot learn of servers any more; `LiveMap.write` takes care that they need not.
+        for worker in self._proxy.master.current(deadline):
+            self._admit(worker, deadline)
+            self._read_back(worker, deadline)
 
     def _admit(self, worker: Worker, deadline: Deadline) -> None:
         options = backend.options(self._spec().side(self._place))

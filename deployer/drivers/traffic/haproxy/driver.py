@@ -5,7 +5,7 @@ Every change goes to the files first, then to every worker, and is read back; al
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from deployer.drivers.traffic.haproxy.leaving import Leaving
 from deployer.drivers.traffic.haproxy.live import LiveMap
 from deployer.drivers.traffic.haproxy.master import Worker
 from deployer.drivers.traffic.haproxy.proxy import OwnProxy, Proxy, TeamProxy
-from deployer.drivers.traffic.haproxy.servers import Servers
+from deployer.drivers.traffic.haproxy.servers import Seen, Servers
 from deployer.drivers.traffic.haproxy.spec import Spec
 from deployer.drivers.traffic.haproxy.stream import Stream
 from deployer.errors import DriverFailed, Refused, TakenBack
@@ -154,9 +154,8 @@ class HAProxyTraffic:
             return ()
         deadline = self._soon()
         self._proxy.ready(deadline)
-        worker = self._proxy.master.current(deadline)[0]
-        seen = self._servers.seen(worker, backend.name(service, place), deadline)
-        return tuple((Server(s.name, s.address), s.up) for s in seen.values())
+        seen = self._seen(service, place, deadline)
+        return tuple((Server(s.name, s.address), s.up) for s in seen)
 
     def preview(self, service: str) -> tuple[str, dict[str, str]]:
         """Give base URL and headers with which a request reaches the candidate before any user."""
@@ -301,12 +300,17 @@ class HAProxyTraffic:
         sides = (self._servers.seen(worker, backend.name(service, p), deadline) for p in _used(live))
         return all(any(s.up for s in side.values()) for side in sides)
 
+    def _seen(self, service: str, place: Place, deadline: Deadline) -> Collection[Seen]:
+        """Read the servers of a place as the current worker has them."""
+        master, called = self._proxy.master, backend.name(service, place)
+        found = master.undisturbed(lambda: self._servers.seen(master.current(deadline)[0], called, deadline), deadline)
+        return found.values()
+
     def _up(self, service: str, place: Place, deadline: Deadline) -> bool:
         """Tell whether a server of the place is up; after a restart of the proxy, wait for its first checks."""
         settled = Deadline.after(self._clock, min(FIRST_CHECKS, deadline.left()))
         while True:
-            worker = self._proxy.master.current(deadline)[0]
-            seen = self._servers.seen(worker, backend.name(service, place), deadline).values()
+            seen = self._seen(service, place, deadline)
             if any(s.up and s.checked for s in seen):
                 return True
             if all(s.checked or not s.up for s in seen) or settled.passed():

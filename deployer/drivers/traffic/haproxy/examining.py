@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import TypeVar
 
 from deployer.clock import Deadline
 from deployer.drivers.ports import Fault
@@ -15,6 +16,8 @@ from deployer.drivers.traffic.haproxy.servers import Servers
 from deployer.drivers.traffic.haproxy.spec import Spec
 from deployer.errors import DeployError, DriverFailed
 from deployer.model import Live, Place, Server
+
+T = TypeVar("T")
 
 
 class Examination:
@@ -90,8 +93,9 @@ class Examination:
 
     def differing(self, service: str, wanted: Live) -> Iterator[tuple[Worker, Live | None]]:
         """Give the workers that do something else than is wanted, with what they do."""
-        for worker in self._proxy.master.current(self._deadline):
-            does = state.understood(service, self._live.get(worker, service, self._deadline))
+        texts = self._everywhere(lambda worker: self._live.get(worker, service, self._deadline))
+        for worker, text in texts.items():
+            does = state.understood(service, text)
             if does != wanted:
                 yield worker, does
 
@@ -102,13 +106,16 @@ class Examination:
                 yield Fault(f"the proxy's files have {names} in {place}, the running proxy has not")
 
     def _unknown(self, known: Spec, place: Place) -> Iterator[Server]:
-        seen = [
-            self._servers.seen(worker, backend.name(known.service, place), self._deadline)
-            for worker in self._proxy.master.current(self._deadline)
-        ]
+        called = backend.name(known.service, place)
+        seen = self._everywhere(lambda worker: self._servers.seen(worker, called, self._deadline))
         for member in known.side(place).members:
-            if not member.leaving and not all(member.name in there for there in seen):
+            if not member.leaving and not all(member.name in there for there in seen.values()):
                 yield Server(member.name, member.address)
+
+    def _everywhere(self, ask: Callable[[Worker], T]) -> dict[Worker, T]:
+        """Ask every current worker the same."""
+        master = self._proxy.master
+        return master.undisturbed(lambda: {w: ask(w) for w in master.current(self._deadline)}, self._deadline)
 
 
 def _words(live: Live) -> str:

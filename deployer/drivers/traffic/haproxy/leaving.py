@@ -29,14 +29,17 @@ class Leaving:
         with self._proxy.home.locked(began):
             side = self._spec().side(self._place).leaving(self._names)
             loading.persist(self._proxy, self._spec().with_side(self._place, side))
-            for worker in self._proxy.master.current(began):
-                self._state(worker, "drain", began)
-                self._read_back(worker, began)
+            self._proxy.master.undisturbed(lambda: self._out_of_rotation(began), began)
         while True:
             running, waiting = self._open(began)
             if not (running or waiting) or patience.passed():
                 return running
             patience.clock.sleep(min(POLL, max(patience.left(), 0.001)))
+
+    def _out_of_rotation(self, deadline: Deadline) -> None:
+        for worker in self._proxy.master.current(deadline):
+            self._state(worker, "drain", deadline)
+            self._read_back(worker, deadline)
 
     def forget(self, deadline: Deadline) -> None:
         """Cut what is left and delete."""

@@ -31,9 +31,15 @@ class LiveMap:
         match = _FOUND.search(reply)
         return match[1] if match else None
 
+    def _current(self, key: str, deadline: Deadline) -> dict[int, str | None]:
+        """Ask every current worker for a value; give what each one has, by its process."""
+        return self._master.undisturbed(
+            lambda: {w.pid: self.get(w, key, deadline) for w in self._master.current(deadline)}, deadline
+        )
+
     def read(self, service: str, deadline: Deadline) -> Live:
         """Ask every current worker. Raises DriverFailed when they differ, or when one does not know the service."""
-        seen = {w.pid: self.get(w, service, deadline) for w in self._master.current(deadline)}
+        seen = self._current(service, deadline)
         values = set(seen.values())
         value = values.pop()
         if values or value is None:
@@ -91,7 +97,7 @@ class LiveMap:
 
     def values(self, deadline: Deadline) -> dict[str, str]:
         """Read all values as the current worker has them."""
-        return self._all(self._master.current(deadline)[0], deadline)
+        return self._master.undisturbed(lambda: self._all(self._master.current(deadline)[0], deadline), deadline)
 
     def hand_over(self, had: Mapping[str, str], since: Mapping[str, int], deadline: Deadline) -> None:
         """Let the new worker know what the one before it counted until its end, with the values that it `had`."""
@@ -130,7 +136,7 @@ class LiveMap:
 
     def structure(self, deadline: Deadline) -> str | None:
         """Give the name of the structure that all current workers have loaded; None when they differ."""
-        names = {self.get(worker, state.STRUCTURE, deadline) for worker in self._master.current(deadline)}
+        names = set(self._current(state.STRUCTURE, deadline).values())
         return names.pop() if len(names) == 1 else None
 
     def settle(self, values: dict[str, str], deadline: Deadline) -> None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from deployer.clock import Clock, Deadline
 from deployer.errors import DeadlinePassed, DriverFailed
@@ -15,6 +16,8 @@ from deployer.errors import DeadlinePassed, DriverFailed
 LONGEST_PATH = 97
 ANSWER_WITHIN = 5.0  # seconds for one command
 OLD_WITHIN = 1.0  # the same for an old worker: it may end at any moment, and then 2.8 gives no answer at all
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -83,7 +86,7 @@ class Master:
         return workers
 
     def run(self, worker: Worker, command: str, deadline: Deadline | None = None) -> str:
-        """Run a command on a worker. Raises Gone for an old one that has ended."""
+        """Run a command on a worker. Raises Gone for one that has ended, as one does that a reload replaces."""
         try:
             text = self.ask(f"@!{worker.pid} {command}", deadline, OLD_WITHIN if worker.old else ANSWER_WITHIN)
         except (DriverFailed, DeadlinePassed):
@@ -93,6 +96,16 @@ class Master:
         if text.startswith("Can't find the target"):
             raise Gone(worker)
         return text
+
+    def undisturbed(self, work: Callable[[], T], deadline: Deadline) -> T:
+        """Do something that asks current workers, anew when one of them ended meanwhile: somebody reloads the proxy."""
+        while True:
+            try:
+                return work()
+            except Gone:
+                if deadline.passed():
+                    raise
+                deadline.clock.sleep(0.01)
 
     def connections(self, worker: Worker, deadline: Deadline | None = None) -> int:
         """Count the connections of users that a worker has, idle ones too; 0 for one that has ended."""
