@@ -24,6 +24,7 @@ from deployer.server.scope import is_page
 
 PREFIX = "/api/v1"
 ABOUT = "What `deploy` does, over HTTP: the same services, rollouts, verdicts and exit codes."
+_METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 _STATUSES = {
     400: "The request is for another host, or is no HTTP that is understood.",
     401: "There is no token, or it has expired, was revoked, or was never given.",
@@ -102,7 +103,8 @@ class _Counted:
         async def counted(message: Message) -> None:
             if message["type"] == "http.response.start":
                 route = getattr(scope.get("route"), "path", "none").removeprefix(PREFIX)
-                key = (scope["method"], route, int(message["status"]))
+                method = scope["method"] if scope["method"] in _METHODS else "other"  # a client may send any word
+                key = (method, route, int(message["status"]))
                 self._desk.answered[key] = self._desk.answered.get(key, 0) + 1
             await send(message)
 

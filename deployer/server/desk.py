@@ -17,6 +17,7 @@ from deployer.manifest.load import load
 from deployer.operations import House
 from deployer.server.guard import Caller
 from deployer.server.hub import Hub
+from deployer.server.metrics import Metrics
 from deployer.server.reports import Reports
 from deployer.server.runs import Runner
 from deployer.server.sessions import Sessions
@@ -72,11 +73,13 @@ class Desk:
     hub: Hub = field(init=False)
     sessions: Sessions = field(init=False)
     reports: Reports = field(init=False)
+    metrics: Metrics = field(init=False)
     answered: dict[tuple[str, str, int], int] = field(default_factory=dict)  # by method, route and status
 
     def __post_init__(self) -> None:
         self.sessions = Sessions(self.tokens, self.clock)
         self.reports = Reports(self.clock)
+        self.metrics = Metrics(self)
         self.hub = Hub(self._events, lambda: self.stores.store().last_event(), self._samples)
 
     @contextmanager

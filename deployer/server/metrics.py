@@ -1,62 +1,177 @@
-"""Numbers for Prometheus, read from the store when they are asked for."""
+"""Numbers for Prometheus: of the store, of what is live while a rollout is under way, and of this server.
+
+What costs anything is kept for a while, so that it does not matter how often somebody asks.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import threading
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
+from prometheus_client.registry import Collector
 
 from deployer import __version__
+from deployer.server.sight import Seen, Sight, look
+from deployer.store import Store
 
 if TYPE_CHECKING:
     from deployer.server.desk import Desk
 
-
-def exposition(desk: Desk) -> tuple[bytes, str]:
-    """Give the text and its media type."""
-    registry = CollectorRegistry()
-    registry.register(_Collector(desk))
-    return generate_latest(registry), CONTENT_TYPE_PLAIN_0_0_4
+VERDICTS = ("no worse", "worse", "cannot judge")
+EVERY = 1.0  # seconds for which the numbers of the store are kept, at the least
+PART = 0.1  # of the time may go into making them
+_BY = ["service", "strategy", "outcome", "exit"]
 
 
-class _Collector:
-    """Collects what the store knows of all services, and what this server did."""
+class Metrics:
+    """Makes the text; all who ask within a moment get the same numbers of the store."""
 
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
+        self._sight = Sight(lambda: look(desk), desk.clock)
+        self._endings = Endings()
+        self._mutex = threading.Lock()
+        self._text, self._until = b"", -1.0
 
-    def collect(self) -> Iterator[Metric]:
-        """Give the metrics."""
+    def exposition(self) -> tuple[bytes, str]:
+        """Give the text and its media type. Raises StoreFailed."""
+        seen, clock = self._sight.newest(), self._desk.clock
+        with self._mutex:  # who comes meanwhile gets the same
+            began = clock.monotonic()
+            if not self._text or began >= self._until:
+                self._text = _text(self._known(seen))
+                ended = clock.monotonic()
+                self._until = ended + max(EVERY, (ended - began) / PART)
+            return self._text + _text(self._answered()), CONTENT_TYPE_PLAIN_0_0_4
+
+    def _known(self, seen: tuple[Seen, ...]) -> Iterator[Metric]:
         store = self._desk.stores.store()
-        yield GaugeMetricFamily("deployer_up", f"The server answers; version {__version__}.", value=1)
-        labels = ["service", "strategy", "outcome", "exit"]
-        ended = CounterMetricFamily("deployer_rollouts", "Rollouts that have ended.", labels=labels)
-        seconds = CounterMetricFamily("deployer_rollout_seconds", "Time that ended rollouts took.", labels=labels)
-        for total in store.totals():
-            of = [total.service, total.strategy, total.outcome, str(total.exit)]
-            ended.add_metric(of, total.count)
-            seconds.add_metric(of, total.seconds)
-        yield ended
-        yield seconds
-        under_way = GaugeMetricFamily(
-            "deployer_rollout_open", "1 while a rollout is unfinished.", labels=["service", "state"]
-        )
-        stable = GaugeMetricFamily("deployer_stable_release", "The release that users are on.", labels=["service"])
+        yield InfoMetricFamily("deployer_build", "The deployer that serves this.", value={"version": __version__})
+        yield from self._endings.families(store)
+        yield from self._of_services(store)
+        yield from self._live(seen)
+
+    def _of_services(self, store: Store) -> Iterator[Metric]:
+        now, monotonic = self._desk.clock.now(), self._desk.clock.monotonic()
+        under_way = _gauge("deployer_rollout_open", "1 while a rollout is unfinished.", "state")
+        lasting = _gauge("deployer_rollout_open_seconds", "How long the unfinished rollout has lasted.")
+        stable = _gauge("deployer_stable_release", "The release that was promoted last.")
+        verdict = _gauge("deployer_verdict", "1 for what the judge said last of the unfinished rollout.", "verdict")
+        measured = _gauge("deployer_share_measured_ratio", "Part of the requests that the candidate got, as watched.")
+        held = _gauge("deployer_lock_held_seconds", "How long somebody has had the lock.")
+        silent = _gauge("deployer_lock_silent_seconds", "Time since the last sign of life of who has the lock.")
         for service in store.services():
-            stable.add_metric([service.name], service.stable)
-            rollout = store.open_rollout(service.name)
-            if rollout is not None:
-                driven = "driven" if store.locks.read(service.name) else "nobody"
-                under_way.add_metric([service.name, rollout.outcome or driven], 1)
-        yield stable
-        yield under_way
+            name = service.name
+            stable.add_metric([name], service.stable)
+            lock, rollout = store.locks.read(name), store.open_rollout(name)
+            if lock is not None:
+                held.add_metric([name], max(0.0, now - lock.since))
+                silent.add_metric([name], max(0.0, lock.silent(monotonic)))
+            if rollout is None:
+                continue
+            under_way.add_metric([name, rollout.outcome or ("driven" if lock else "nobody")], 1)
+            lasting.add_metric([name], max(0.0, now - rollout.started_at))
+            said = store.last_verdict(rollout.number)
+            for word in VERDICTS:
+                verdict.add_metric([name, word], said == word)
+            sample = self._desk.sample(rollout.number, name)
+            share = sample.data.get("share_measured") if sample else None
+            if share is not None:
+                measured.add_metric([name], share / 10_000)
+        yield from (under_way, lasting, stable, verdict, measured, held, silent)
+
+    def _live(self, seen: tuple[Seen, ...]) -> Iterator[Metric]:
+        now, monotonic = self._desk.clock.now(), self._desk.clock.monotonic()
+        read = _gauge("deployer_live_readable", "1 when proxy and runtime answered, while a rollout is unfinished.")
+        age = _gauge("deployer_live_age_seconds", "Time since proxy and runtime were asked.")
+        share = _gauge("deployer_share_ratio", "Part of the traffic that the candidate gets.")
+        asked = _gauge("deployer_share_asked_ratio", "The same as it was given, though lease or budget be over.")
+        lease = _gauge("deployer_lease_left_seconds", "Time until the share runs out unless it is renewed.")
+        budget = _gauge("deployer_budget_answers", "Bad answers of the candidate that users may see, where limited.")
+        left = _gauge("deployer_budget_left_answers", "How many of them are left.")
+        for one in seen:
+            read.add_metric([one.service], one.read)
+            age.add_metric([one.service], max(0.0, monotonic - one.at))
+            if not one.read:
+                continue
+            share.add_metric([one.service], one.share / 10_000)
+            asked.add_metric([one.service], one.asked / 10_000)
+            if one.lease:
+                lease.add_metric([one.service], max(0.0, one.lease - now))
+            if one.budget:
+                budget.add_metric([one.service], one.budget)
+                left.add_metric([one.service], max(0, one.budget - one.spent))
+        yield from (read, age, share, asked, lease, budget, left)
+
+    def _answered(self) -> Iterator[Metric]:
         yield GaugeMetricFamily("deployer_api_streams", "Clients on event streams.", value=self._desk.hub.listeners)
-        answered = CounterMetricFamily(
-            "deployer_api_answers", "Answers of this API.", labels=["method", "route", "status"]
-        )
-        for (method, route, status), count in sorted(self._desk.answered.items()):
+        labels = ["method", "route", "status"]
+        answered = CounterMetricFamily("deployer_api_answers", "Answers of this API.", labels=labels)
+        for (method, route, status), count in sorted(self._desk.answered.copy().items()):
             answered.add_metric([method, route, str(status)], count)
         yield answered
+
+
+class Endings:
+    """Counts rollouts that have ended; each is read once."""
+
+    def __init__(self) -> None:
+        self._forget()
+
+    def _forget(self) -> None:
+        self._store: Store | None = None
+        self._newest, self._open = 0, frozenset[int]()
+        self._count = Counter[tuple[str, ...]]()
+        self._seconds: dict[tuple[str, ...], float] = {}
+
+    def families(self, store: Store) -> Iterator[Metric]:
+        """Give the counters, after reading what has ended since."""
+        if store is not self._store:  # it was rebuilt: other numbers
+            self._forget()
+            self._store = store
+        times = store.rollout_times(self._newest, self._open)
+        for one in times:
+            if one.ended:
+                by = (one.service, one.strategy, one.outcome, str(one.exit))
+                worked = min(one.worked, one.seconds)
+                self._count[by] += 1
+                for part, seconds in (("working", worked), ("waiting", one.seconds - worked)):
+                    self._seconds[*by, part] = self._seconds.get((*by, part), 0.0) + seconds
+        self._open = frozenset(one.number for one in times if not one.ended)
+        self._newest = max((self._newest, *(one.number for one in times)))
+        ended = CounterMetricFamily("deployer_rollouts", "Rollouts that have ended.", labels=_BY)
+        took = CounterMetricFamily(
+            "deployer_rollout_seconds", "Time that ended rollouts worked and waited.", labels=[*_BY, "part"]
+        )
+        for labels, count in sorted(self._count.items()):
+            ended.add_metric(labels, count)
+        for labels, seconds in sorted(self._seconds.items()):
+            took.add_metric(labels, seconds)
+        yield ended
+        yield took
+
+
+def _gauge(name: str, about: str, *labels: str) -> GaugeMetricFamily:
+    return GaugeMetricFamily(name, about, labels=["service", *labels])
+
+
+def _text(families: Iterable[Metric]) -> bytes:
+    registry = CollectorRegistry()
+    registry.register(_Made(list(families)))
+    return generate_latest(registry)
+
+
+class _Made(Collector):
+    """Families that were made already."""
+
+    def __init__(self, families: list[Metric]) -> None:
+        self._families = families
+
+    def collect(self) -> list[Metric]:
+        """Give them."""
+        return self._families

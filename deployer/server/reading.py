@@ -132,8 +132,6 @@ metrics_router = APIRouter(tags=["look"])
     responses={200: {"content": {"text/plain": {}}, "description": "Metrics as Prometheus reads them."}},
 )
 def metrics(desk: AtDesk, _: Overseer) -> Response:
-    """Give numbers for Prometheus: rollouts by outcome, what is under way, requests of this API."""
-    from deployer.server.metrics import exposition
-
-    text, media_type = exposition(desk)
+    """Give numbers for Prometheus: rollouts by outcome, what is under way and live, requests of this API."""
+    text, media_type = desk.metrics.exposition()
     return Response(text, media_type=media_type)

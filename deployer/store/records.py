@@ -43,15 +43,20 @@ class Rollout:
 
 
 @dataclass(frozen=True)
-class Total:
-    """How many rollouts of a service ended so, and the seconds that they took together."""
+class RolloutTimes:
+    """How a rollout went so far: its end, where it has one, the seconds up to it, and those that its steps worked.
 
+    The others were waited: in a watch, for a person, or between two processes.
+    """
+
+    number: int
     service: str
     strategy: str
     outcome: str
     exit: int
-    count: int
+    ended: bool
     seconds: float
+    worked: float
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,17 @@ from deployer.store.audit_chain import AuditLog
 from deployer.store.database import Database
 from deployer.store.locks import Locks, check, whoami
 from deployer.store.owner import Lock
-from deployer.store.records import Ask, Entry, Port, Rollout, Service, Total, read_entry, read_release, read_rollout
+from deployer.store.records import (
+    Ask,
+    Entry,
+    Port,
+    Rollout,
+    RolloutTimes,
+    Service,
+    read_entry,
+    read_release,
+    read_rollout,
+)
 
 
 class Store:
@@ -170,13 +180,27 @@ class Store:
         rows = self._all("select * from rollouts where service = ? order by number desc limit ?", service, limit)
         return tuple(read_rollout(r) for r in rows)
 
-    def totals(self) -> tuple[Total, ...]:
-        """Count the rollouts that have ended, by service, strategy, outcome and exit code."""
+    def rollout_times(self, after: int = 0, besides: Collection[int] = ()) -> tuple[RolloutTimes, ...]:
+        """Tell how the rollouts went whose number is above `after`, or among `besides`."""
         rows = self._all(
-            "select service, strategy, outcome, exit, count(*) as count, sum(ended_at - started_at) as seconds"
-            " from rollouts where ended_at is not null group by service, strategy, outcome, exit"
+            "select number, service, strategy, outcome, exit, ended_at is not null as ended,"
+            " max(coalesce(ended_at, started_at) - started_at, 0) as seconds,"
+            " case when ended_at is not null and json_valid(plan) then (select coalesce(sum(max("
+            "  coalesce(j.ended_at, j.began_at) - j.began_at, 0)), 0) from journal j where j.rollout = number"
+            "  and json_extract(plan, '$.' || j.phase || '[' || j.n || '].kind') not in ('watch', 'approve')"
+            " ) else 0 end as worked"
+            " from rollouts where number > ? or number in (select value from json_each(?)) order by number",
+            after,
+            json.dumps(list(besides)),
         )
-        return tuple(Total(**dict(row)) for row in rows)
+        return tuple(RolloutTimes(**{**dict(row), "ended": bool(row["ended"])}) for row in rows)
+
+    def last_verdict(self, rollout: int) -> str:
+        """Give the word that the judge said last of a rollout; "" before it said any."""
+        rows = self._all(
+            "select data from events where rollout = ? and kind = 'verdict' order by id desc limit 1", rollout
+        )
+        return str(json.loads(rows[0]["data"]).get("verdict", "")) if rows else ""
 
     def journal(self, rollout: int) -> tuple[Entry, ...]:
         """Read the journal of a rollout in the order of its writing."""
