@@ -47,6 +47,14 @@ _NEEDED = ("fastapi", "uvicorn", "prometheus_client")
 @click.option(
     "--allow-host", "hosts", metavar="NAME", multiple=True, help="A name under which it is asked, besides its address."
 )
+@click.option(
+    "--log",
+    "form",
+    type=click.Choice(("text", "json")),
+    default="text",
+    show_default=True,
+    help="What stderr gets: sentences, or a JSON object for each request and each run.",
+)
 def serve(
     common: Common,
     listen: str,
@@ -55,6 +63,7 @@ def serve(
     key: Path | None,
     no_tls: bool,
     hosts: Sequence[str],
+    form: str,
 ) -> int:
     """Serve the HTTP API and its page: services, rollouts, events, reports; start, promote, abort and roll back.
 
@@ -65,6 +74,7 @@ def serve(
     if missing:
         raise Refused(f"the server needs {', '.join(missing)}", "pip install 'deployer[server]'")
     from deployer.server.desk import Desk, Source, Stores
+    from deployer.server.log import Log
     from deployer.server.runs import Processes
     from deployer.server.serving import Address, Tls
     from deployer.server.serving import serve as run
@@ -83,14 +93,16 @@ def serve(
             "--cert and --key, or --no-tls where a proxy in front has TLS, or --listen 127.0.0.1:PORT",
         )
     state, clock = common.state.expanduser().absolute(), SystemClock()
+    log = Log(clock, lines=form == "json")
     stores = Stores(lambda: Store(state, clock))
     desk = Desk(
         stores=stores,
         housed=lambda store: open_house(state, store=store),
         tokens=Tokens(state, clock),
-        runner=Processes(state, clock, os.environ),
+        runner=Processes(state, clock, os.environ, log),
         clock=clock,
         environ=os.environ,
+        log=log,
         sources=tuple(Source(path.absolute(), common.destination or "") for path in manifests),
     )
     try:

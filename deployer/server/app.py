@@ -18,11 +18,11 @@ from deployer.server import acting, reading, streaming
 from deployer.server.answers import Answer, Problem, answer_of
 from deployer.server.desk import Desk
 from deployer.server.guard import Guard, Limits
+from deployer.server.logged import Logged
 from deployer.server.page import routes as pages
 from deployer.server.rights import BEARER
-from deployer.server.scope import is_page
+from deployer.server.scope import PREFIX, is_page, route_of
 
-PREFIX = "/api/v1"
 ABOUT = "What `deploy` does, over HTTP: the same services, rollouts, verdicts and exit codes."
 _METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 _STATUSES = {
@@ -45,7 +45,7 @@ def make_app(desk: Desk, *, hosts: Collection[str], limits: Limits | None = None
 
 def guarded(app: ASGIApp, desk: Desk, *, hosts: Collection[str], limits: Limits, tls: bool = False) -> ASGIApp:
     """Put the guard before routes."""
-    return Guard(
+    guard = Guard(
         _Counted(app, desk),
         tokens=desk.tokens,
         sessions=desk.sessions,
@@ -54,6 +54,7 @@ def guarded(app: ASGIApp, desk: Desk, *, hosts: Collection[str], limits: Limits,
         limits=limits,
         tls=tls,
     )
+    return Logged(guard, desk.log) if desk.log.lines else guard
 
 
 def make_api(desk: Desk) -> FastAPI:
@@ -102,7 +103,7 @@ class _Counted:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async def counted(message: Message) -> None:
             if message["type"] == "http.response.start":
-                route = getattr(scope.get("route"), "path", "none").removeprefix(PREFIX)
+                route = route_of(scope) or "none"
                 method = scope["method"] if scope["method"] in _METHODS else "other"  # a client may send any word
                 key = (method, route, int(message["status"]))
                 self._desk.answered[key] = self._desk.answered.get(key, 0) + 1

@@ -17,6 +17,7 @@ from deployer.manifest.load import load
 from deployer.operations import House
 from deployer.server.guard import Caller
 from deployer.server.hub import Hub
+from deployer.server.log import Log
 from deployer.server.metrics import Metrics
 from deployer.server.reports import Reports
 from deployer.server.runs import Runner
@@ -70,6 +71,7 @@ class Desk:
     clock: Clock
     environ: Mapping[str, str]
     sources: Sequence[Source] = ()
+    log: Log = field(default_factory=Log)
     hub: Hub = field(init=False)
     sessions: Sessions = field(init=False)
     reports: Reports = field(init=False)

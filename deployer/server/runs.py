@@ -20,6 +20,7 @@ from typing import Any, Protocol
 from deployer import files
 from deployer.clock import Clock
 from deployer.errors import Exit, Refused
+from deployer.server.log import Log
 from deployer.server.orders import Order
 from deployer.server.tokens import FOLDER
 from deployer.supervisor.proc import Process
@@ -87,8 +88,8 @@ def file_of(state: Path, run: str) -> Path:
 class Processes:
     """Carries each order out in a process of its own: `python -m deployer.server.child`."""
 
-    def __init__(self, state: Path, clock: Clock, environ: Mapping[str, str]) -> None:
-        self._state, self._clock, self._environ = state, clock, environ
+    def __init__(self, state: Path, clock: Clock, environ: Mapping[str, str], log: Log) -> None:
+        self._state, self._clock, self._environ, self._log = state, clock, environ, log
         self._mine: dict[str, subprocess.Popen[bytes]] = {}
         self._mutex = threading.Lock()
 
@@ -103,6 +104,7 @@ class Processes:
             self._prune(path.parent)
             files.replace(path, run.to_json())
             self._mine[run.id] = process = self._spawn(run, path)
+        self._say("run.began", run, pid=process.pid)
         threading.Thread(target=self._await, args=(run, process), name=f"run {run.id}", daemon=True).start()
         return run
 
@@ -141,8 +143,15 @@ class Processes:
         if found is not None and found.open:
             ended = _lost(found, self._clock.now(), f"its process ended with {code} before it could say how")
             files.replace(file_of(self._state, run.id), ended.to_json())
+            found = ended
         with self._mutex:
             del self._mine[run.id]
+        if found is not None:
+            so = {"rollout": found.rollout, "exit": found.exit, "outcome": found.outcome}
+            self._say("run.ended", found, **so, seconds=round(found.ended_at - found.began_at, 3))
+
+    def _say(self, event: str, run: Run, **more: Any) -> None:
+        self._log.say(event, run=run.id, action=run.order.action, service=run.order.service, by=run.by, **more)
 
     def _load(self, run: str) -> Run | None:
         try:

@@ -6,15 +6,27 @@ import re
 
 from starlette.types import Scope
 
+PREFIX = "/api/v1"
 ASSETS = "/assets/"
 COOKIE = "deployer_session"
 CSRF = "x-csrf-token"
+_NAME = re.compile("[a-z0-9-]{1,40}")
 
 
 def is_page(scope: Scope) -> bool:
     """Tell whether a person looks at the answer: a browser asks for a page."""
     accepts = "text/html" in header(scope, b"accept")
     return accepts and not scope["path"].startswith(("/api/", "/metrics", ASSETS))
+
+
+def route_of(scope: Scope) -> str:
+    """Give the route that was taken, without the prefix of the API; nothing where none was."""
+    return str(getattr(scope.get("route"), "path", "")).removeprefix(PREFIX)
+
+
+def named(scope: Scope) -> dict[str, str]:
+    """Give what the path names: a service, a number, a run; nothing else that somebody wrote there."""
+    return {key: str(value) for key, value in scope.get("path_params", {}).items() if _NAME.fullmatch(str(value))}
 
 
 def client(scope: Scope) -> str:

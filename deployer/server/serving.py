@@ -6,7 +6,6 @@ import ipaddress
 import re
 import resource
 import ssl
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -16,6 +15,7 @@ import uvicorn
 from deployer.errors import Refused
 from deployer.server.app import make_app
 from deployer.server.desk import Desk
+from deployer.server.logged import of_libraries
 from deployer.server.orders import Order
 from deployer.server.runs import Runner
 from deployer.store import Store
@@ -93,6 +93,7 @@ def serve(desk: Desk, address: Address, tls: Tls | None, hosts: tuple[str, ...],
         loop="asyncio",
         lifespan="on",
         log_level="warning",
+        log_config=of_libraries(desk.log),
         access_log=False,
         server_header=False,
         proxy_headers=False,
@@ -137,11 +138,12 @@ class _Server(uvicorn.Server):
         await super().startup(sockets)  # type: ignore[arg-type]
         if self.started:
             for rollout in resume_unfinished(self._desk.stores.store(), self._desk.runner, self._by):
-                sys.stderr.write(f"rollout {rollout} was left unfinished: going on with it\n")
+                words = f"rollout {rollout} was left unfinished: going on with it"
+                self._desk.log.say("resuming", words, rollout=rollout)
             scheme = "https" if self.config.is_ssl else "http"
             host = f"[{self.config.host}]" if ":" in self.config.host else self.config.host
-            sys.stderr.write(f"serving {scheme}://{host}:{self.config.port}/api/v1; Ctrl-C ends it\n")
-            sys.stderr.flush()
+            url = f"{scheme}://{host}:{self.config.port}/api/v1"
+            self._desk.log.say("serving", f"serving {url}; Ctrl-C ends it", url=url)
 
 
 def resume_unfinished(store: Store, runner: Runner, by: str) -> tuple[int, ...]:

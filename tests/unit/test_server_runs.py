@@ -24,6 +24,7 @@ from deployer.clock import SystemClock
 from deployer.errors import Exit, Refused
 from deployer.events import Event
 from deployer.server.hub import Hub
+from deployer.server.log import Log
 from deployer.server.orders import Order
 from deployer.server.runs import MOST, Busy, Processes, Run, file_of
 from deployer.server.serving import Address, Tls, resume_unfinished
@@ -39,7 +40,7 @@ SECONDS = 30.0
 @pytest.fixture
 def runner(state: Path) -> Processes:
     Store(state, SystemClock()).close()
-    return Processes(state, SystemClock(), os.environ)
+    return Processes(state, SystemClock(), os.environ, Log())
 
 
 def ended(runner: Processes, run: Run) -> Run:
@@ -70,7 +71,7 @@ def test_an_order_is_carried_out_by_a_process_that_tells_its_end(runner: Process
 
 def test_a_later_server_reads_the_same_runs(runner: Processes, state: Path) -> None:
     told = ended(runner, runner.start(Order("promote", "shop"), "ann", "here"))
-    assert Processes(state, SystemClock(), {}).read("shop", told.id) == told
+    assert Processes(state, SystemClock(), {}, Log()).read("shop", told.id) == told
 
 
 def test_a_process_acts_in_the_name_of_its_client() -> None:
