@@ -8,6 +8,7 @@ import subprocess
 
 import pytest
 import requests
+from prometheus_client.parser import text_string_to_metric_families
 
 from tests.documents import REPOSITORY, blocks
 from tests.live.certificates import certificate
@@ -68,6 +69,13 @@ def test_a_canary_by_http_goes_on_when_its_client_leaves(shop: Shop) -> None:
         assert (kinds[0], kinds[-1]) == ("rollout.started", "sample")
         assert "traffic.changed" in kinds
         assert api.get(f"/services/{shop.name}")["share"] == 3000, "the client left, the canary goes on"
+        figures = scraped(shop, port, viewer)
+        assert figures["deployer_share_ratio"] == figures["deployer_share_asked_ratio"] == 0.3
+        assert figures["deployer_share_measured_ratio"] > 0
+        assert 0 < figures["deployer_lease_left_seconds"] <= 30
+        assert 0 < figures["deployer_budget_left_answers"] <= figures["deployer_budget_answers"]
+        assert 0 < figures["deployer_lock_held_seconds"] < SECONDS
+        assert figures["deployer_live_readable"] == 1
         seen = max(number for number, _ in events)
         promoted = api.post("promote", reason="enough")
         told = api.run(promoted)
@@ -89,6 +97,14 @@ def test_a_canary_by_http_goes_on_when_its_client_leaves(shop: Shop) -> None:
     start = next(deed for deed in deeds if deed["action"] == "start" and deed["rollout"] == number)
     assert start["by"].startswith("operator@")
     assert re.fullmatch(r"API, from 127\.0\.0\.1, token [0-9a-f]{12}", start["origin"])
+
+
+def scraped(shop: Shop, port: int, viewer: str) -> dict[str, float]:
+    """Give what the server tells Prometheus of a service."""
+    headers = {"Authorization": f"Bearer {viewer}"}
+    answer = requests.get(f"http://127.0.0.1:{port}/metrics", headers=headers, timeout=SECONDS)
+    families = text_string_to_metric_families(answer.text)
+    return {s.name: s.value for f in families for s in f.samples if s.labels.get("service") == shop.name}
 
 
 def test_the_example_of_the_page_does_what_it_says(shop: Shop) -> None:
