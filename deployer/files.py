@@ -6,6 +6,7 @@ import errno
 import os
 import re
 import secrets
+import stat
 from pathlib import Path
 
 # A path that needs no quoting anywhere: in a proxy's configuration, its lists and maps, on its socket.
@@ -42,7 +43,7 @@ def new(path: Path, mode: int = 0o600) -> int:
 def folder(path: Path, mode: int = 0o700) -> None:
     """Make a folder, and those above it that are missing, with exactly this mode; one that is there stays as it is.
 
-    Raises OSError.
+    Raises OSError: FileNotFoundError when somebody removes it meanwhile.
     """
     for missing in reversed([place for place in (path, *path.parents) if not place.exists()]):
         try:
@@ -50,7 +51,7 @@ def folder(path: Path, mode: int = 0o700) -> None:
         except FileExistsError:  # another process was faster
             continue
         missing.chmod(mode)
-    if not path.is_dir():
+    if not stat.S_ISDIR(path.stat().st_mode):
         raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path))
 
 

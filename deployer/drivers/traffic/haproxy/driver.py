@@ -59,7 +59,7 @@ class HAProxyTraffic:
             with self._home.locked(deadline):
                 self._check(manifest, deadline)
         except OSError as error:
-            raise Refused(f"{error.filename}: {error.strerror}", "see `deploy doctor`") from None
+            raise Refused(f"{error.filename or self._home.root}: {error.strerror}", "see `deploy doctor`") from None
 
     def _check(self, manifest: Manifest, deadline: Deadline) -> None:
         known = spec.load_all(self._home.services)

@@ -10,6 +10,7 @@ lock                 held while files and running proxy are changed together
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import secrets
@@ -78,31 +79,60 @@ class Home:
         return bool((read(self.token) or "").strip()) and not self.token.stat().st_mode & 0o077
 
     def remove(self) -> None:
-        """Remove everything, the lock last."""
+        """Remove everything, the lock last: whoever waits for it may begin anew as soon as it is gone."""
         self.config.unlink(missing_ok=True)
-        shutil.rmtree(self.root, ignore_errors=False)
+        lock = self._lock()
+        for path in list(self.root.iterdir()) if self.root.exists() else []:
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            elif path != lock:
+                path.unlink()
+        lock.unlink(missing_ok=True)
+        try:
+            self.root.rmdir()
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.ENOENT):  # the next one was there already
+                raise
 
     @contextmanager
     def locked(self, deadline: Deadline) -> Iterator[None]:
         """Hold the lock under which files and running proxy change together."""
-        path = self.root / "lock"
-        fd = self._open(path)
+        fd = self._take(deadline)
         try:
-            while not _taken(fd, path):
-                deadline.check(f"{path} is held by another command", "wait for it to end")
-                deadline.clock.sleep(0.01)
-                os.close(fd)
-                fd = self._open(path)
             yield
         finally:
             os.close(fd)
 
-    def _open(self, path: Path) -> int:
-        _make(self.root, self._mode)
+    def _take(self, deadline: Deadline) -> int:
+        path = self._lock()
+        while True:
+            fd = self._try(path)
+            if fd is not None:
+                return fd
+            deadline.check(f"{path} is held by another command", "wait for it to end")
+            deadline.clock.sleep(0.01)
+
+    def _try(self, path: Path) -> int | None:
+        """Take the lock; None when somebody holds it, or removes it with everything else just now."""
         try:
-            return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            files.folder(self.root, self._mode)
+            fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except FileNotFoundError:
+            return None
         except OSError as error:
             raise _refused(path, error) from None
+        try:
+            taken = _taken(fd, path)
+        except BaseException:
+            os.close(fd)
+            raise
+        if not taken:
+            os.close(fd)
+            return None
+        return fd
+
+    def _lock(self) -> Path:
+        return self.root / "lock"
 
 
 def _make(folder: Path, mode: int) -> None:

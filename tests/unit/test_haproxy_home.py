@@ -1,0 +1,55 @@
+"""The folder of the proxy: one hand at a time, also while it is removed and made anew."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from deployer.clock import Deadline, SystemClock
+from deployer.drivers.traffic.haproxy.home import Home
+from deployer.errors import DeadlinePassed, Refused
+
+
+def home(folder: Path) -> Home:
+    return Home(folder / "state" / "proxy", folder / "state" / "proxy" / "haproxy.cfg")
+
+
+def soon(seconds: float = 30) -> Deadline:
+    return Deadline.after(SystemClock(), seconds)
+
+
+def test_who_removes_it_disturbs_nobody_who_makes_it_anew(tmp_path: Path) -> None:
+    place, inside, met = home(tmp_path), [0], []
+
+    def come_and_go(_: int) -> None:
+        for _round in range(40):
+            with place.locked(soon()):
+                inside[0] += 1
+                met.append(inside[0])
+                place.create()
+                assert place.has_token()
+                place.config.write_text("global\n")
+                assert place.services.is_dir() and place.maps.is_dir()
+                inside[0] -= 1
+                place.remove()  # the lock goes with it: from then on others may be inside
+
+    with ThreadPoolExecutor(6) as hands:
+        list(hands.map(come_and_go, range(6)))
+    assert met == [1] * 240
+    assert list((tmp_path / "state").iterdir()) == []
+
+
+def test_a_lock_that_is_held_is_waited_for_no_longer_than_allowed(tmp_path: Path) -> None:
+    place = home(tmp_path)
+    with place.locked(soon()), pytest.raises(DeadlinePassed, match="held by another command"), place.locked(soon(0.05)):
+        pass
+    with place.locked(soon(0.05)):
+        pass
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "state").write_text("a file")
+    with pytest.raises(Refused, match=r"state.* cannot be written: Not a directory"), home(tmp_path).locked(soon()):
+        pass
