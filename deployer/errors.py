@@ -9,6 +9,7 @@ DeployError                 1  internal: ours to fix
 │   ├── VerdictWorse        3  the candidate is worse than the margin allows
 │   ├── BudgetSpent         3  users saw as many bad answers as the budget allows
 │   ├── CannotJudge         7  too little was seen before the deadline
+│   ├── NotApproved         7  nobody approved before the deadline
 │   ├── DeadlinePassed      4  a wait came to its end
 │   └── DriverFailed        4  the engine, the proxy or a playbook refused or did not answer
 │       └── Unreachable     4  … did not answer at all
@@ -119,6 +120,12 @@ class BudgetSpent(StepFailed):
 
 class CannotJudge(StepFailed):
     """Too little was seen to say anything about the candidate."""
+
+    exit = Exit.CANNOT_JUDGE
+
+
+class NotApproved(StepFailed):
+    """The people whose consent it takes did not give it before the deadline."""
 
     exit = Exit.CANNOT_JUDGE
 

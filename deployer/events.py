@@ -18,6 +18,11 @@ An event is plain data: `kind`, Unix time, service, rollout number, and fields t
     budget.spent      spent, limit
     shield.used       shielded, answered
     lease.over        share (bp), seconds
+    approval.asked    n, whose, by: [name, …], role, count, given: [who, …], share (bp), until,
+                      expired (revert, hold), text
+    approval.given    n, by, role, reason, text
+    approval.refused  n, by, role, reason, text
+    approval.expired  n, whose, given: [who, …], text
     rollout.turned    error, hint, exit
     rollout.held      share, text, exit
     rollout.left      text, hint, exit

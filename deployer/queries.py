@@ -12,7 +12,7 @@ from deployer.drivers.ports import Drivers
 from deployer.errors import DeployError, Refused
 from deployer.model import PLACES, Environment, Instance, Live, Observed, Phase, Release, Server, newest_good
 from deployer.observe import observe
-from deployer.operations import House, Proposal
+from deployer.operations import Gate, House, Proposal, gate_of
 from deployer.operations.adopting import Survey
 from deployer.rollback import rollback_plan
 from deployer.steps import Step
@@ -22,6 +22,7 @@ from deployer.views.data import (
     AdoptedEnvironment,
     AdoptedService,
     AdoptionView,
+    ApprovalView,
     AuditRow,
     AuditView,
     ChainView,
@@ -134,6 +135,7 @@ def status(house: House, service: str) -> StatusView:
     if stable and record.stable and stable != record.stable and rollout is None:
         problems.append(f"users are on r{stable}, the store has r{record.stable}: `deploy resume` writes it down")
     candidate = rollout.release if rollout else 0
+    gate = gate_of(house.store, rollout, house.clock.now()) if rollout else None
     return StatusView(
         service=service,
         stable=stable,
@@ -148,7 +150,8 @@ def status(house: House, service: str) -> StatusView:
         problems=tuple(problems),
         baseline=live.baseline if live else 0,
         safety=safety,
-        next=_next(house, service, rollout, safety) if read else "`deploy doctor` says what is missing",
+        next=_next(house, service, rollout, safety, gate) if read else "`deploy doctor` says what is missing",
+        approval=_approval(gate) if gate else None,
         read=read,
     )
 
@@ -240,9 +243,28 @@ def _lock(house: House, service: str, rollout: Rollout | None) -> LockView | Non
     )
 
 
-def _next(house: House, service: str, rollout: Rollout | None, safety: SafetyView | None) -> str:
+def _approval(gate: Gate) -> ApprovalView:
+    step = gate.step
+    return ApprovalView(
+        whose=step.whose(),
+        count=step.count,
+        given=gate.given,
+        until=gate.until,
+        share=step.share,
+        expired=step.expired,
+        by=step.by,
+        role=step.role,
+        own=step.own,
+    )
+
+
+def _next(
+    house: House, service: str, rollout: Rollout | None, safety: SafetyView | None, gate: Gate | None = None
+) -> str:
     if rollout is None:
         return _next_of_rest(house, service)
+    if house.store.locks.read(service) and gate:
+        return "`deploy approve` lets it go on, `deploy approve --refuse` and `deploy abort` take it back"
     if house.store.locks.read(service):
         return "`deploy watch` follows it, `deploy abort` takes it back"
     if safety and safety.over:

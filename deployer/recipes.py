@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import replace
 from typing import Literal
 
-from deployer.manifest.models import Manifest
+from deployer.manifest.models import Approval, Manifest
 from deployer.model import FULL, Observed, Release
 from deployer.plan import Plan
 from deployer.steps import (
+    Approve,
     Attach,
     Colour,
     Healthy,
@@ -123,6 +125,33 @@ def bake(observed: Observed, release: Release, seconds: float) -> tuple[Step, ..
         seconds=seconds, share=FULL, release=release.number, colour=observed.colour, deadline=seconds + BAKE_SLACK
     )
     return (share(FULL), watch)
+
+
+def approval(asked: Approval, points: int) -> Step:
+    """Wait for the consent of people at a share, in basis points."""
+    return Approve(
+        share=points,
+        count=asked.count,
+        by=asked.by,
+        role=asked.role or "",
+        own=asked.own,
+        expired=asked.expired,
+        deadline=asked.within,
+    )
+
+
+def with_consent(plan: Plan, asked: Approval | None) -> Plan:
+    """Have a plan wait for consent before all users get the release, and before anything of stable is taken away."""
+    if asked is None:
+        return plan
+    promote = plan.forward[plan.commit]
+    points = 0
+    for n, step in enumerate(plan.forward):
+        stable = isinstance(step, Remove) and step.colour not in (getattr(promote, "colour", ""), "baseline")
+        if step is promote or stable or (isinstance(step, Share) and step.share == FULL):
+            return replace(plan, forward=(*plan.forward[:n], approval(asked, points), *plan.forward[n:]))
+        points = step.share if isinstance(step, Share) else points
+    return plan
 
 
 def settle(observed: Observed, release: Release, *, warm: bool = True) -> tuple[Step, ...]:

@@ -20,6 +20,7 @@ _NOT_CONFIG = frozenset(
         "image",
         "version",
         "strategy",
+        "approve",
         "judge",
         "notify",
         "keep",

@@ -6,10 +6,12 @@ A step says what must be so, not which command to run; whoever carries it out lo
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal
 
 Colour = Literal["blue", "green"]
+_ROLES = ("", "viewer", "operator", "admin")  # of tokens of the server, each with the rights of those before
 MOST_NAMED = 5  # machines that a sentence names
 Place = Literal["blue", "green", "baseline"]  # a baseline: fresh instances of the stable release, to compare with
 
@@ -25,6 +27,10 @@ def span(seconds: float) -> str:
         if seconds >= unit and seconds % unit == 0:
             return f"{seconds / unit:g} {name}"
     return f"{seconds:g} s"
+
+
+def _listed(names: Sequence[str], last: str) -> str:
+    return f"{', '.join(names[:-1])} {last} {names[-1]}" if len(names) > 1 else names[0]
 
 
 def named(hosts: tuple[str, ...]) -> str:
@@ -182,13 +188,49 @@ class Watch(Step):
 
 @dataclass(frozen=True, kw_only=True)
 class Approve(Step):
-    """Gate: a person says `deploy promote` or `deploy abort`; the command ends meanwhile."""
+    """Gate: people let it go on.
+
+    With a `count` it waits until so many different ones of those named in `by`, or of whoever has the `role`, say
+    `deploy approve`; whoever started the rollout only where it may be their `own`. At the deadline it is `expired`.
+    Without, it holds: anybody says `deploy resume`, `deploy promote` or `deploy abort`, and the command ends meanwhile.
+    """
 
     share: int
+    count: int = 0
+    by: tuple[str, ...] = ()
+    role: str = ""
+    own: bool = False
+    expired: Literal["revert", "hold"] = "revert"
 
     def explain(self) -> str:
         """Say in one sentence what will be so afterwards."""
-        return f"hold at {percent(self.share)} until `deploy resume`, `deploy promote` or `deploy abort`"
+        if not self.count:
+            return f"hold at {percent(self.share)} until `deploy resume`, `deploy promote` or `deploy abort`"
+        after = {"revert": "it is taken back", "hold": "it is held"}[self.expired]
+        limit = f"{span(self.deadline)} at most; then {after}"
+        return f"wait at {percent(self.share)} for the approval of {self.whose()}, {limit}"
+
+    def whose(self, count: int = 0) -> str:
+        """Say whose approval it takes: `anna and ben`, `2 of anna, ben and carl`, `one of anna or an admin`."""
+        count = count or self.count
+        roles = {"operator": ("an operator", "operators"), "admin": ("an admin", "admins")}
+        if not self.by:
+            return roles[self.role][0] if count == 1 else f"{count} {roles[self.role][1]}"
+        people = [*self.by, *([roles[self.role][0]] if self.role else [])]
+        if count == 1:
+            return _listed(people, "or")
+        if count == len(people) and not self.role:
+            return _listed(people, "and")
+        return f"{count} of {_listed([*self.by, *([roles[self.role][1]] if self.role else [])], 'and')}"
+
+    def allows(self, person: str, role: str, starter: str) -> str:
+        """Say why a person with a role ("" for none) may not approve; "" where they may."""
+        known = {name.casefold() for name in self.by}
+        if person.casefold() not in known and not (self.role and _ROLES.index(role) >= _ROLES.index(self.role)):
+            return f"{person} is not asked: it takes the approval of {self.whose()}"
+        if not self.own and person.casefold() == starter.casefold():
+            return f"{person} started it, and may not approve what they started"
+        return ""
 
 
 @dataclass(frozen=True, kw_only=True)

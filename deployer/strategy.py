@@ -24,6 +24,7 @@ from pydantic_core import ErrorDetails
 from deployer.errors import DeployError, Refused
 from deployer.model import Observed, Release
 from deployer.plan import Plan
+from deployer.recipes import with_consent
 from deployer.resources import builtin
 
 GROUP = "deployer.strategies"
@@ -75,7 +76,7 @@ class Strategy:
                 f"strategy {self.name} ({self.source}) gave {type(plan).__name__}, not a Plan", "use Plan.make"
             )
         self._refuse(plan, release)
-        return plan
+        return with_consent(plan, release.manifest.approve)
 
     def _refuse(self, plan: Plan, release: Release) -> None:
         """Refuse a plan that was made around `Plan.make`, or for something else than was asked for."""

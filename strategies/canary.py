@@ -6,10 +6,11 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from deployer.manifest.approval import Approval
 from deployer.manifest.units import BasisPoints, Seconds
 from deployer.model import FULL, Observed, Release
 from deployer.plan import Plan
-from deployer.recipes import bake, baseline, first_deploy, remove, settle, share, twin, way_back
+from deployer.recipes import approval, bake, baseline, first_deploy, remove, settle, share, twin, way_back
 from deployer.steps import Approve, Step, Watch, percent
 
 PATIENCE = 10  # a step of fixed time waits up to this many times its length for enough requests …
@@ -19,7 +20,7 @@ HALF = FULL // 2  # a baseline gets as much of the traffic as the candidate
 
 
 class Stage(BaseModel):
-    """One share and how long it is watched."""
+    """One share, how long it is watched, and whose consent it takes to go on from it."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
 
@@ -27,6 +28,8 @@ class Stage(BaseModel):
     seconds: Seconds | None = Field(
         None, alias="for", gt=0, description="Time at this share; the option `for` if left out."
     )
+
+    approve: Approval | None = Field(None, description="Whose consent it takes to go on, after the watch.")
 
     @model_validator(mode="before")
     @classmethod
@@ -111,6 +114,8 @@ def _rise(observed: Observed, release: Release, options: Options) -> tuple[Step,
         steps += _stage(observed, release, stage, following, options)
         if options.hold and n == 0:
             steps.append(Approve(share=stage.share, deadline=60))
+        if stage.approve:
+            steps.append(approval(stage.approve, stage.share))
     return (*steps, *bake(observed, release, full.seconds or options.bake))
 
 

@@ -1,4 +1,4 @@
-"""Commands for people who step in: `promote`, `abort`, `rollback`, `pause`, `resume`, `release-lock`, `down`."""
+"""Commands for people who step in: `approve`, `promote`, `abort`, `rollback`, `pause`, `resume`, and harder ones."""
 
 from __future__ import annotations
 
@@ -17,10 +17,30 @@ from deployer.errors import Exit, Refused
 
 @click.command("promote")
 @common("file", "destination", "service", "message", "report", "on_cancel")
-def promote(common: Common) -> int:
+@click.option("--force", is_flag=True, help="Also past what people have still to approve; needs a reason (-m).")
+def promote(common: Common, force: bool) -> int:
     """Finish an unfinished rollout forward, without waiting for the rest of its watches."""
+    if force and not common.message:
+        raise click.UsageError('say why: -m "reason"')
     with reports(common.report) as told:
-        return act(common, lambda h: operations.promote(h, service_of(common, h), common.message), told)
+        return act(common, lambda h: operations.promote(h, service_of(common, h), common.message, force=force), told)
+
+
+@click.command("approve")
+@common("file", "destination", "service", "message")
+@click.argument("number", type=NUMBER, metavar="[N]", required=False)
+@click.option("--refuse", is_flag=True, help="Send it back instead; needs a reason (-m).")
+def approve(common: Common, number: int | None, refuse: bool) -> int:
+    """Approve what a rollout waits for (N: only if it is this one), as one of those whom the manifest names.
+
+    Whoever drives the rollout goes on by itself as soon as enough different people have approved.
+    """
+    if refuse and not common.message:
+        raise click.UsageError('say why: -m "reason"')
+    return act(
+        common,
+        lambda h: operations.approve(h, service_of(common, h), common.message, refuse=refuse, number=number),
+    )
 
 
 @click.command("abort")

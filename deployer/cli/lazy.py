@@ -37,6 +37,7 @@ COMMANDS: dict[str, Entry] = {
     "record": Entry("Watch", "Record what both sides answer", "deployer.cli.recording:record"),
     "judge": Entry("Watch", "Judge a recorded stream again, by any policy", "deployer.cli.judging:judge"),
     "logs": Entry("Watch", "Print what the instances wrote", "deployer.cli.watching:logs"),
+    "approve": Entry("Act", "Let a rollout go on that waits for you", "deployer.cli.acting:approve"),
     "promote": Entry("Act", "Finish an unfinished rollout forward", "deployer.cli.acting:promote"),
     "abort": Entry("Act", "Stop an unfinished rollout and go back", "deployer.cli.acting:abort"),
     "rollback": Entry("Act", "Leave the live release for the one before", "deployer.cli.acting:rollback"),

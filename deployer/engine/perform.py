@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 from deployer.clock import Deadline
 from deployer.engine import gates
+from deployer.engine.approving import approved
 from deployer.engine.run import Hold, Run
 from deployer.engine.watching import skipped, watch
 from deployer.errors import Exit, MachinesSilent, StepFailed
@@ -73,8 +74,10 @@ def perform(run: Run, step: Step, doing: Doing) -> dict[str, Any]:
             return skipped()
         case Watch():
             return watch(run, step, doing.entry.until, doing.deadline)
+        case Approve() if step.count:
+            return approved(run, step, doing.n, doing.entry.until)
         case Approve():
-            return _approve(run, step)
+            return _hold(run, step)
         case Promote():
             return _promote(run, step, doing)
         case Remove():
@@ -144,7 +147,7 @@ def _attach(run: Run, step: Attach, doing: Doing) -> dict[str, Any]:
     return {"servers": [s.name for s in servers]}
 
 
-def _approve(run: Run, step: Approve) -> dict[str, Any]:
+def _hold(run: Run, step: Approve) -> dict[str, Any]:
     run.look()
     if run.hurry:
         return {"approved": True}

@@ -46,7 +46,7 @@ from deployer.model import (
 from deployer.recording import Recorder, describe, file_of, prune
 from deployer.secret import hide_in
 from deployer.steps import Promote, Share, Warm
-from deployer.store import DEPLOYER, Ask, Lock, Rollout, Store
+from deployer.store import DEPLOYER, PROMOTIONS, WORDS, Ask, Lock, Rollout, Store
 
 
 @dataclass(frozen=True)
@@ -62,11 +62,12 @@ class Ending:
 class Hold(Exception):
     """The rollout stops here and waits for a person; not an error."""
 
-    def __init__(self, exit_code: Exit, text: str, by: str = DEPLOYER) -> None:
+    def __init__(self, exit_code: Exit, text: str, by: str = DEPLOYER, *, anew: int | None = None) -> None:
         super().__init__(text)
         self.exit = exit_code
         self.text = text
         self.by = by
+        self.anew = anew  # the step whose time is over, and begins again when somebody resumes
 
 
 @dataclass
@@ -83,7 +84,8 @@ class Run:
     ports: Sequence[int]
     port_usable: Callable[[int], bool]
     address: str = "127.0.0.1"  # of this machine, for its instances
-    hurry: bool = False  # `deploy promote`: watches and approvals are passed
+    hurry: bool = False  # `deploy promote`: watches and holds are passed
+    forced: bool = False  # … and what people were to approve, too
     by: str = ""  # who asked for either of these; "" is who runs this process
     heard: Ask | None = None  # the wish that ends this drive: marked as taken with what comes of it
     approved: bool = False  # `deploy resume` of a hold: the approval that it held at is given, watches are not passed
@@ -194,15 +196,19 @@ class Run:
         if ask is None:
             return
         reason = f": {ask.reason}" if ask.reason else ""
-        self.tell("note", text=f"{ask.kind} asked by {ask.by}{reason}")
-        if ask.kind == "promote":
+        self.tell("note", text=f"{WORDS.get(ask.kind, ask.kind)} asked by {ask.by}{reason}")
+        if ask.kind in PROMOTIONS:
             self.store.take_ask(self.lock, ask)
-            self.hurry, self.by = True, ask.by
+            self.promote_for(ask)
             return
         self.heard = ask
         if ask.kind == "abort":
             raise Aborted(f"aborted by {ask.by}{reason}", by=ask.by)
         raise Hold(Exit.DONE, f"paused by {ask.by}{reason}; `deploy resume` goes on", ask.by)
+
+    def promote_for(self, ask: Ask) -> None:
+        """Pass all that is left to wait for; what people are to approve only if that was said."""
+        self.hurry, self.forced, self.by = True, ask.kind == "force", ask.by
 
     def _detached(self) -> Detached:
         lease = self.candidate.manifest.traffic.lease

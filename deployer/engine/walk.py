@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import traceback
+from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
@@ -90,7 +91,7 @@ def _drive(run: Run) -> Ending:
     _leased(run)
     if run.rollout.phase == "forward":
         if promoting := run.store.promotion_asked(run.rollout.number):
-            run.hurry, run.by = True, promoting.by
+            run.promote_for(promoting)
         try:
             _reassert_share(run)
         except TakenBack as error:
@@ -240,7 +241,7 @@ def _turn(run: Run, n: int, error: DeployError) -> None:
 
 
 def _hold(run: Run, hold: Hold) -> Ending:
-    run.store.held(run.lock, run.rollout, int(hold.exit), hold.text, hold.by, run.heard)
+    run.store.held(run.lock, run.rollout, int(hold.exit), hold.text, hold.by, run.heard, hold.anew)
     # Only what is recorded as held may stay without a lease: whoever is killed in between leaves one that runs out.
     try:
         run.end_lease()
@@ -285,7 +286,7 @@ def _one(run: Run, phase: Phase, n: int, step: Step) -> None:
         _approved(run, n, step)
         return
     steps = run.rollout.plan.forward if phase == "forward" else run.rollout.plan.back
-    until = run.clock.now() + step.seconds if isinstance(step, Watch) else 0.0
+    until = _until(run, step)
     began = run.clock.monotonic()
     entry = run.store.step_began(run.lock, run.rollout.number, phase, n, until)
     run.tell(
@@ -302,22 +303,32 @@ def _one(run: Run, phase: Phase, n: int, step: Step) -> None:
     if phase == "forward" and n == run.rollout.plan.commit:
         run.store.promoted(run.lock, run.rollout, n, detail, run.by if run.hurry else DEPLOYER)
     else:
-        run.store.step_done(run.lock, run.rollout.number, phase, n, detail, _approval(run, step))
+        run.store.step_done(run.lock, run.rollout.number, phase, n, detail, _approval(run, step, detail))
     seconds = round(run.clock.monotonic() - began, 3)
     run.tell("step.done", phase=phase, n=n, step=step.kind, text=step.explain(), seconds=seconds)
 
 
-def _approval(run: Run, step: Step) -> Deed | None:
-    """Give what the audit log keeps of a gate that a person let pass."""
+def _until(run: Run, step: Step) -> float:
+    """Give the moment at which a step is over that takes its time; a resumed one keeps it."""
+    if isinstance(step, Watch):
+        return run.clock.now() + step.seconds
+    return run.clock.now() + step.deadline if isinstance(step, Approve) and step.count else 0.0
+
+
+def _approval(run: Run, step: Step, detail: Mapping[str, Any]) -> Deed | None:
+    """Give what the audit log keeps of a gate that people let pass."""
     if not isinstance(step, Approve):
         return None
-    return Deed("approve", run.service, "done", run.rollout.number, run.rollout.release, step.explain(), by=run.by)
+    by = ", ".join(detail.get("by", ())) or run.by
+    how = "forced" if detail.get("forced") else "done"
+    return Deed("approve", run.service, how, run.rollout.number, run.rollout.release, step.explain(), by=by)
 
 
 def _approved(run: Run, n: int, step: Step) -> None:
     """Pass the approval that a person gave with `resume`: one write with the end of the hold, or a crash asks again."""
     run.approved = False
-    run.store.approved(run.lock, run.rollout.number, n, {"approved": True}, _approval(run, step))
+    detail = {"approved": True}
+    run.store.approved(run.lock, run.rollout.number, n, detail, _approval(run, step, detail))
     run.tell("step.done", phase="forward", n=n, step=step.kind, text=step.explain(), seconds=0.0)
 
 

@@ -15,6 +15,7 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
+from deployer.manifest.approval import Approval
 from deployer.manifest.base import Conflict, Conflicts, Count, Model, Port, Switch, twice
 from deployer.manifest.metrics import Metric
 from deployer.manifest.notify import Notify, Recipient
@@ -57,6 +58,7 @@ from deployer.manifest.text import (
 )
 
 __all__ = [
+    "Approval",
     "Budget",
     "Conflict",
     "Conflicts",
@@ -144,6 +146,10 @@ class Manifest(Model):
     hooks: Hooks = Field(Hooks(), description="Playbooks run around a rollout.")
     traffic: Traffic = Field(Traffic(), description="How users reach the service: addresses, domains, TLS, stickiness.")
     strategy: Strategy = Field("canary", description="Strategy of `deploy up`, with its options.")
+    approve: Approval | None = Field(
+        None,
+        description="Whose consent every rollout needs, by whatever strategy, before all users get the release.",
+    )
     judge: Judge = Field(Judge(), description="When the candidate is worse.")
     notify: Notify = Field(Notify(), description="Who is told of a rollout, in a chat or by a signed request.")
     keep: Keep = Field(Keep(), description="What stays after a rollout, and for how long.")

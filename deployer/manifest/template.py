@@ -61,6 +61,7 @@ OPTIONAL: dict[str, str] = {
     "hooks": "{after: [playbooks/announce.yml]}",
     "traffic": "{sticky: true, lease: 30s, budget: 50, shield: {methods: [GET, HEAD]}, force: {header: X-Canary}}",
     "strategy": "{canary: {steps: [5, 25, 50], within: 30m, bake: 30s}}",
+    "approve": "{by: [anna, ben], count: 1, within: 4h}",
     "judge": "{errors: {margin: 1.5x, add: 0.1%, max: 10%}, latency: {margin: 1.25x, add: 5ms}, undecided: hold}",
     "notify": "{to: [{name: team chat, apprise: CHAT_URL}]}",
     "keep": "{warm: 1h, releases: 5, events: 500}",

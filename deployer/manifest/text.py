@@ -172,6 +172,15 @@ _STATUS = r"[0-9]{3}(-[0-9]{3})?"
 _TIME = r"((Mon|Tue|Wed|Thu|Fri|Sat|Sun) )?([01][0-9]|2[0-3]):[0-5][0-9]"
 
 Text = Annotated[str, BeforeValidator(_as_written), WithJsonSchema({"type": ["string", "number", "boolean"]})]
+Person = Annotated[
+    str,
+    Spelt(
+        "person",
+        r"[A-Za-z0-9_][A-Za-z0-9._@+-]{0,59}",
+        "the name of a token or an account: letters, digits and ._@+-",
+        "anna",
+    ),
+]
 Name = Annotated[
     str,
     Spelt(

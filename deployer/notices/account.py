@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Mapping
 from typing import Any
 from urllib.parse import quote
@@ -15,6 +16,7 @@ from deployer.secret import hide
 _KINDS: dict[str, Kind] = {
     "rollout.started": "started",
     "verdict": "verdict",
+    "approval.asked": "approval",
     "rollout.held": "held",
     "rollout.left": "left",
 }
@@ -71,6 +73,8 @@ class Account:
         candidate, stable = self._sides
         seconds = data.get("seconds", event.at - self._began)
         text = data.get("text") or f"{self._strategy} of {self._version} (r{self._release}) has begun"
+        if kind == "approval":  # those who are told may be anywhere
+            text += f", until {time.strftime('%Y-%m-%d %H:%M UTC', time.gmtime(float(data.get('until') or event.at)))}"
         return Notice(
             kind,
             event.at,

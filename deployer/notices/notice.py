@@ -64,6 +64,8 @@ class Notice:
                 return f"{what}: {self.strategy} started"
             case "verdict":
                 return f"{what}: {self.verdict}"
+            case "approval":
+                return f"{what}: waits for approval"
             case "held":
                 return f"{what}: waits for a person"
             case "left":

@@ -1,4 +1,4 @@
-"""What people and pipelines ask for: deploy, promote, abort, pause, resume, roll back, take down.
+"""What people and pipelines ask for: deploy, approve, promote, abort, pause, resume, roll back, take down.
 
 Each function either drives the rollout itself or, when a living process drives it, leaves a wish and follows that one's
 events. They know no terminal and no concrete driver: the CLI (and later the server) calls them with a `House`.
@@ -6,6 +6,7 @@ events. They know no terminal and no concrete driver: the CLI (and later the ser
 
 from deployer.engine import Ending
 from deployer.operations.adopting import Survey, adopt, survey
+from deployer.operations.approving import Gate, approve, gate_of
 from deployer.operations.deploying import Proposal, Request, deploy, propose
 from deployer.operations.house import House
 from deployer.operations.leaving import down, rollback
@@ -13,14 +14,17 @@ from deployer.operations.wishes import follow, pause, promote, resume, stop
 
 __all__ = [
     "Ending",
+    "Gate",
     "House",
     "Proposal",
     "Request",
     "Survey",
     "adopt",
+    "approve",
     "deploy",
     "down",
     "follow",
+    "gate_of",
     "pause",
     "promote",
     "propose",

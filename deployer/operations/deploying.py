@@ -17,6 +17,7 @@ from deployer.manifest.load import Loaded
 from deployer.manifest.models import Manifest
 from deployer.model import PLACES, Observed, Release, SecretText, Signature
 from deployer.observe import observe
+from deployer.operations.approving import refuse_unanswerable
 from deployer.operations.books import record_rollback
 from deployer.operations.driving import begin, committed, hands, locked, run_of
 from deployer.operations.house import House
@@ -24,7 +25,7 @@ from deployer.operations.machines import machines_of, refuse_silent
 from deployer.operations.room import refuse_crowded
 from deployer.plan import Plan
 from deployer.releases import draft, git_revision, version_of
-from deployer.store import Deed, Lock, Store, whoami
+from deployer.store import Deed, Lock, Store, person_of, whoami
 from deployer.strategy import Strategy
 from deployer.strategy import load as load_strategy
 
@@ -204,6 +205,7 @@ def _propose(
     same = _is_live(observed, release)
     plan = strategy.make(observed, release, options)
     if not same:
+        refuse_unanswerable(plan, person_of(whoami()))
         refuse_crowded(house, plan, observed)
     return Proposal(plan, release, observed, same)
 

@@ -10,7 +10,7 @@ from deployer.operations.books import write_down
 from deployer.operations.driving import committed, locked, run_of
 from deployer.operations.house import House
 from deployer.steps import Approve
-from deployer.store import Deed, Lock, Rollout, whoami
+from deployer.store import WORDS, Deed, Lock, Rollout, Store, whoami
 
 FOLLOW_SECONDS = 0.2  # between two looks at another process's events
 FOLLOW_LIMIT = 24 * 3600.0
@@ -24,14 +24,33 @@ def open_rollout(house: House, service: str) -> Rollout:
     return rollout
 
 
-def promote(house: House, service: str, reason: str = "") -> Ending:
-    """Finish an unfinished rollout forward: watches and approvals are passed without waiting."""
+def unapproved(store: Store, rollout: Rollout) -> tuple[Approve, ...]:
+    """Give what people have still to approve before a rollout is promoted."""
+    done = {e.n for e in store.journal(rollout.number) if e.phase == "forward" and e.state == "done"}
+    ahead = enumerate(rollout.plan.forward[: rollout.plan.commit])
+    return tuple(step for n, step in ahead if n not in done and isinstance(step, Approve) and step.count)
+
+
+def promote(house: House, service: str, reason: str = "", *, force: bool = False) -> Ending:
+    """Finish an unfinished rollout forward: watches and holds are passed without waiting.
+
+    What people have still to approve is passed only by `force`, for a reason that is kept. Raises Refused without.
+    """
     rollout = open_rollout(house, service)
     if rollout.phase == "back":
         raise Refused(
             f"rollout {rollout.number} is on its way back: {rollout.text}", "`deploy resume` ends the way back"
         )
-    return _wish(house, rollout, "promote", reason)
+    ahead = unapproved(house.store, rollout)
+    if not ahead:
+        return _wish(house, rollout, "promote", reason)
+    whose = " and that of ".join(step.whose() for step in ahead)
+    if not force or not reason:
+        raise Refused(
+            f"rollout {rollout.number} needs the approval of {whose}: a promotion does not pass it",
+            'wait for it, `deploy approve`; or take it on yourself, on record: `deploy promote --force -m "why"`',
+        )
+    return _wish(house, rollout, "force", reason, f"without the approval of {whose}")
 
 
 def stop(house: House, service: str, reason: str = "") -> Ending:
@@ -91,7 +110,7 @@ def _purpose(house: House, kind: str, rollout: Rollout) -> str:
 def _at_approval(house: House, rollout: Rollout) -> bool:
     done = {e.n for e in house.store.journal(rollout.number) if e.phase == "forward" and e.state == "done"}
     pending = next((step for n, step in enumerate(rollout.plan.forward) if n not in done), None)
-    return isinstance(pending, Approve)
+    return isinstance(pending, Approve) and not pending.count
 
 
 def _record(house: House, lock: Lock, rollout: Rollout, kind: str, reason: str) -> None:
@@ -106,30 +125,30 @@ def _as_asked(ending: Ending) -> Ending:
     return ending
 
 
-def _wish(house: House, rollout: Rollout, kind: str, reason: str) -> Ending:
+def _wish(house: House, rollout: Rollout, kind: str, reason: str, detail: str = "") -> Ending:
     """Do it here when nobody drives the rollout who lives and answers, else ask the one who does and follow."""
     try:
-        return _alone(house, rollout, kind, reason)
+        return _alone(house, rollout, kind, reason, detail)
     except LockLost:
         raise
     except Locked:
         if house.store.locks.read(rollout.service) is None:  # it has ended just now, or would not hear of it
-            return _alone(house, rollout, kind, reason)
+            return _alone(house, rollout, kind, reason, detail)
     seen = house.store.events(rollout.number)
-    house.store.ask(rollout, kind, whoami(), reason)
-    house.tell(rollout.service, f"{kind} asked of the process that drives rollout {rollout.number}")
+    house.store.ask(rollout, kind, whoami(), reason, detail=detail)
+    house.tell(rollout.service, f"{WORDS.get(kind, kind)} asked of the process that drives rollout {rollout.number}")
     try:
         return follow(house, rollout.number, after=seen[-1].id if seen else 0)
     except Abandoned as gone:
         if kind == "pause":
             raise
         house.tell(rollout.service, f"{gone.message}: doing it here")
-        return _alone(house, rollout, kind, reason)
+        return _alone(house, rollout, kind, reason, detail)
 
 
-def _alone(house: House, rollout: Rollout, kind: str, reason: str) -> Ending:
+def _alone(house: House, rollout: Rollout, kind: str, reason: str, detail: str = "") -> Ending:
     """Do what is wished in this process. Raises Locked while another one has the lock."""
-    with locked(house, rollout.service, _purpose(house, kind, rollout)) as lock:
+    with locked(house, rollout.service, _purpose(house, WORDS.get(kind, kind), rollout)) as lock:
         run = run_of(house, lock, house.store.rollout(rollout.number))
         if not run.rollout.open and run.rollout.outcome:  # its process has ended it just now
             return Ending(run.rollout.outcome, Exit(run.rollout.exit), run.rollout.text, rollout.number)
@@ -139,7 +158,7 @@ def _alone(house: House, rollout: Rollout, kind: str, reason: str) -> Ending:
                 _record(house, lock, rollout, kind, reason)
             return abort(run, whoami(), reason)
         # For this very drive, and for whoever has to resume it.
-        house.store.ask(rollout, kind, whoami(), reason, lock)
+        house.store.ask(rollout, kind, whoami(), reason, lock, detail=detail)
         return drive(run)
 
 

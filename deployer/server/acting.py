@@ -10,7 +10,7 @@ from fastapi import APIRouter, Query, Response
 
 from deployer.clock import Deadline
 from deployer.errors import Exit
-from deployer.server.answers import Answer, Back, Firm, Problem, RunAnswer, Start, Wish, missing
+from deployer.server.answers import Answer, Back, Firm, Forward, Problem, RunAnswer, Start, Voice, Wish, missing
 from deployer.server.desk import Desk
 from deployer.server.guard import Caller
 from deployer.server.orders import Action, Order
@@ -57,10 +57,23 @@ async def start(
 
 @router.post("/services/{service}/promote")
 async def promote(
-    desk: AtDesk, caller: Operator, service: Known, wish: Wish, response: Response, wait: Wait = 10.0
+    desk: AtDesk, caller: Operator, service: Known, wanted: Forward, response: Response, wait: Wait = 10.0
 ) -> RunAnswer:
     """Finish an unfinished rollout forward, without waiting for the rest of its watches."""
-    return await _wished(desk, caller, "promote", service, wish, response, wait)
+    if wanted.force and not caller.token.may("admin"):
+        raise Answer(403, Problem(message="to pass what is not approved needs the role admin", hint="ask an admin"))
+    order = Order("promote", service, wanted.reason, force=wanted.force)
+    return await _ordered(desk, caller, order, response, wait, wanted.rollout)
+
+
+@router.post("/services/{service}/approve")
+async def approve(
+    desk: AtDesk, caller: Operator, service: Known, voice: Voice, response: Response, wait: Wait = 10.0
+) -> RunAnswer:
+    """Approve what a rollout waits for, or refuse it, as the person of the token, who must be one of those asked."""
+    number, role = voice.rollout or 0, caller.token.role
+    order = Order("approve", service, voice.reason, refuse=voice.refuse, number=number, role=role)
+    return await _ordered(desk, caller, order, response, wait, voice.rollout)
 
 
 @router.post("/services/{service}/abort")

@@ -41,6 +41,18 @@ class Wish(_Body):
     ] = None
 
 
+class Forward(Wish):
+    """A promotion; `force` also past what people have still to approve, which needs a reason and the role admin."""
+
+    force: Annotated[bool, Field(description="Past what is not approved; needs a reason and the role admin.")] = False
+
+
+class Voice(Wish):
+    """An approval, or a refusal, which sends the rollout back and needs a reason."""
+
+    refuse: Annotated[bool, Field(description="Send it back instead; needs a reason.")] = False
+
+
 class Start(Wish):
     """A deploy, with what `deploy STRATEGY` takes; `options` are those of the strategy, as in the manifest."""
 

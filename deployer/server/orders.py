@@ -13,7 +13,7 @@ from deployer.manifest.load import load
 from deployer.manifest.secrets import resolve_secrets
 from deployer.operations import Ending, House, Request
 
-Action = Literal["start", "promote", "abort", "pause", "resume", "rollback", "down", "release-lock"]
+Action = Literal["start", "approve", "promote", "abort", "pause", "resume", "rollback", "down", "release-lock"]
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,8 @@ class Order:
     """One thing to be done with a service; the other fields belong to the actions that take them.
 
     `start` takes the manifest (a path of the server's) with its destination, the strategy ("" for the manifest's), and
-    what `deploy STRATEGY` takes; `rollback` takes `to` (0: the last good release) and `force`.
+    what `deploy STRATEGY` takes; `rollback` takes `to` (0: the last good release) and `force`, which `promote`
+    takes, too; `approve` takes `refuse`, the `number` of the rollout (0: whichever) and the `role` of who says so.
     """
 
     action: Action
@@ -36,6 +37,9 @@ class Order:
     override_freeze: str = ""
     to: int = 0
     force: bool = False
+    refuse: bool = False
+    number: int = 0
+    role: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """Give plain data for JSON."""
@@ -54,7 +58,10 @@ def perform(house: House, order: Order, environ: Mapping[str, str]) -> Ending:
         case "start":
             return operations.deploy(house, _request(order, environ))
         case "promote":
-            return operations.promote(house, service, reason)
+            return operations.promote(house, service, reason, force=order.force)
+        case "approve":
+            number, role = order.number or None, order.role
+            return operations.approve(house, service, reason, refuse=order.refuse, number=number, role=role)
         case "abort":
             return operations.stop(house, service, reason)
         case "pause":

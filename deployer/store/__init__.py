@@ -7,11 +7,13 @@ from deployer.store.damage import move_aside
 from deployer.store.heart import Heart
 from deployer.store.locks import Locks, whoami
 from deployer.store.owner import Lock
-from deployer.store.records import Ask, Entry, Port, Rollout, Service
+from deployer.store.records import PROMOTIONS, WORDS, Ask, Entry, Port, Rollout, Service, Voice, person_of
 from deployer.store.store import Store
 
 __all__ = [
     "DEPLOYER",
+    "PROMOTIONS",
+    "WORDS",
     "Ask",
     "Chain",
     "Deed",
@@ -24,6 +26,8 @@ __all__ = [
     "Rollout",
     "Service",
     "Store",
+    "Voice",
     "move_aside",
+    "person_of",
     "whoami",
 ]

@@ -15,6 +15,14 @@ from deployer.manifest.models import Manifest
 from deployer.model import Outcome, Phase, Release, Signature, read_machines
 from deployer.plan import Plan
 
+PROMOTIONS = frozenset({"promote", "force"})  # kinds of asks that pass what is left to wait for
+WORDS = {"force": "promotion without approval"}  # for kinds of asks that are no words for people
+
+
+def person_of(who: str) -> str:
+    """Give the name of a person of `ann@build-3`, who is the same on every machine."""
+    return who.rpartition("@")[0] or who
+
 
 @dataclass(frozen=True)
 class Rollout:
@@ -74,12 +82,29 @@ class Entry:
 
 @dataclass(frozen=True)
 class Ask:
-    """What a person wants of a rollout that another process drives."""
+    """What a person wants of a rollout: to abort, pause or promote it, or to `force` it past what is to be approved."""
 
     id: int
     kind: str
     by: str
     reason: str
+
+
+@dataclass(frozen=True)
+class Voice:
+    """What a person said at a gate that waits for approval; `role` is that of their token, "" without one."""
+
+    by: str
+    role: str
+    refused: bool
+    reason: str
+    at: float
+    event: int  # that tells it
+
+    @property
+    def person(self) -> str:
+        """Their name, without the machine."""
+        return person_of(self.by)
 
 
 @dataclass(frozen=True)

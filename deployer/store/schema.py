@@ -163,4 +163,20 @@ MIGRATIONS: tuple[str, ...] = (
         beat real not null                        -- the last sign of life
     );
     """,
+    """
+    create table approvals (
+        id integer primary key autoincrement,
+        rollout integer not null references rollouts (number),
+        n integer not null,                       -- step of the way forward
+        until real not null,                      -- the end of the wait in which it was given: another wait asks anew
+        person text not null,                     -- in small letters: the same person counts once
+        by text not null,
+        role text not null,                       -- of their token; '' on the command line
+        refused integer not null,
+        reason text not null,
+        at real not null,
+        event integer not null,                   -- that tells it
+        unique (rollout, n, until, person)
+    );
+    """,
 )

@@ -17,12 +17,14 @@ from deployer.model import Colour, Outcome, Phase, Release, Signature
 from deployer.plan import Plan
 from deployer.store import damage
 from deployer.store.actor import DEPLOYER, Actor
+from deployer.store.approvals import Approvals, add_event
 from deployer.store.audit import Audit, Deed
 from deployer.store.audit_chain import AuditLog
 from deployer.store.database import Database
 from deployer.store.locks import Locks, check, whoami
 from deployer.store.owner import Lock
 from deployer.store.records import (
+    PROMOTIONS,
     Ask,
     Entry,
     Port,
@@ -49,6 +51,7 @@ class Store:
         self._identity = self.secret("installation")
         self.audit = Audit(clock, Actor.here(whoami()))
         self.audit_log = AuditLog(self.database)
+        self.approvals = Approvals(self.database, clock, self.audit)
         self.locks = Locks(self.database, clock, self.audit, folder / "locks")
 
     def close(self) -> None:
@@ -215,12 +218,13 @@ class Store:
     # -- the journal's writes, each one transaction behind the fence
 
     def step_began(self, lock: Lock, rollout: int, phase: Phase, n: int, until: float = 0.0) -> Entry:
-        """Write that a step is being tried; one begun before keeps its wake time."""
+        """Write that a step is being tried; one begun before keeps its wake time, unless that was over (`held`)."""
         with self.database.transaction() as db:
             check(db, lock)
             db.execute(
                 "insert into journal (rollout, phase, n, state, began_at, until) values (?, ?, ?, 'begun', ?, ?)"
-                " on conflict do update set state = 'begun', ended_at = null",
+                " on conflict do update set state = 'begun', ended_at = null,"
+                " until = case until when 0 then excluded.until else until end",
                 (rollout, phase, n, self.clock.now(), until),
             )
             db.execute("update rollouts set outcome = '' where number = ?", (rollout,))
@@ -304,10 +308,18 @@ class Store:
         text: str,
         by: str = DEPLOYER,
         heard: Ask | None = None,
+        anew: int | None = None,
     ) -> None:
-        """Write that the rollout waits for a person, and take the wish that it comes of; it stays open."""
+        """Write that the rollout waits for a person, and take the wish that it comes of; it stays open.
+
+        The wait of the step `anew` is over: it begins again when somebody resumes.
+        """
         with self.database.transaction() as db:
             self._outcome(db, lock, rollout, "held", exit_code, text, heard=heard)
+            db.execute(
+                "update journal set until = 0 where rollout = ? and phase = 'forward' and n = ?",
+                (rollout.number, -1 if anew is None else anew),
+            )
             self.audit.add(db, _deed(rollout, "hold" if by == DEPLOYER else "pause", "held", by=by, reason=text))
 
     def stuck(self, lock: Lock, rollout: Rollout, text: str) -> None:
@@ -379,8 +391,11 @@ class Store:
 
     # -- asks: what people want of a running rollout
 
-    def ask(self, rollout: Rollout, kind: str, by: str, reason: str, lock: Lock | None = None) -> None:
+    def ask(
+        self, rollout: Rollout, kind: str, by: str, reason: str, lock: Lock | None = None, *, detail: str = ""
+    ) -> None:
         """Leave a wish for the process that drives the rollout; one with a lock begins with it to drive by itself."""
+        action = "promote" if kind == "force" else kind
         with self.database.transaction() as db:
             if lock is not None:
                 check(db, lock)
@@ -388,7 +403,8 @@ class Store:
                 "insert into asks (rollout, kind, by, reason, at) values (?, ?, ?, ?, ?)",
                 (rollout.number, kind, by, reason, self.clock.now()),
             )
-            self.audit.add(db, _deed(rollout, kind, "begun" if lock else "asked", by=by, reason=reason))
+            result = "begun" if lock else "asked"
+            self.audit.add(db, _deed(rollout, action, result, by=by, reason=reason, detail=detail))
 
     def next_ask(self, rollout: int) -> Ask | None:
         """Read the wish that counts among those that nobody took: an abort, else the newest."""
@@ -417,7 +433,7 @@ class Store:
         rows = self._all(
             "select * from asks where rollout = ? and taken_at is not null order by id desc limit 1", rollout
         )
-        asked = rows[0] if rows and rows[0]["kind"] == "promote" else None
+        asked = rows[0] if rows and rows[0]["kind"] in PROMOTIONS else None
         return Ask(asked["id"], asked["kind"], asked["by"], asked["reason"]) if asked else None
 
     # -- events
@@ -428,11 +444,7 @@ class Store:
             return event
         with self.database.transaction() as db:
             check(db, lock)
-            cursor = db.execute(
-                "insert into events (at, service, rollout, kind, data) values (?, ?, ?, ?, ?)",
-                (event.at, event.service, event.rollout, event.kind, json.dumps(event.data, default=str)),
-            )
-        return replace(event, id=int(cursor.lastrowid or 0))
+            return add_event(db, event)
 
     def events(self, rollout: int, after: int = 0) -> tuple[Event, ...]:
         """Read the events of a rollout that come after an event id."""
@@ -602,5 +614,5 @@ def _brought(db: sqlite3.Connection, plan: Plan) -> str:
     return f"{plan.strategy}: {f'r{plan.origin}' if plan.origin else 'nothing'} → r{plan.release}{what}"
 
 
-def _deed(rollout: Rollout, action: str, result: str, *, by: str = "", reason: str = "") -> Deed:
-    return Deed(action, rollout.service, result, rollout.number, rollout.release, reason=reason, by=by)
+def _deed(rollout: Rollout, action: str, result: str, *, by: str = "", reason: str = "", detail: str = "") -> Deed:
+    return Deed(action, rollout.service, result, rollout.number, rollout.release, detail, reason, by)

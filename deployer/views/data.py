@@ -94,6 +94,24 @@ class SafetyView(View):
 
 
 @dataclass(frozen=True)
+class ApprovalView(View):
+    """What the rollout waits for: `whose` approval in words, how many (`count`), who gave it, until when.
+
+    `expired` says what happens then: revert or hold. `by` and `role` say who may, `own` whether who started it, too.
+    """
+
+    whose: str
+    count: int
+    given: tuple[str, ...]
+    until: float
+    share: int
+    expired: str
+    by: tuple[str, ...] = ()
+    role: str = ""
+    own: bool = False
+
+
+@dataclass(frozen=True)
 class StatusView(View):
     """What is live now, read from the proxy, the runtime and the store.
 
@@ -114,6 +132,7 @@ class StatusView(View):
     next: str = ""  # what a person may do now
     baseline: int = 0  # share of the fresh instances of stable, in basis points
     safety: SafetyView | None = None  # while a candidate has a share
+    approval: ApprovalView | None = None  # while it waits for people
     read: bool = True  # False when proxy or runtime gave no answer: nothing is known then, see `problems`
 
 

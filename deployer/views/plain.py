@@ -144,6 +144,16 @@ def _lease(d: dict[str, Any]) -> str:
     return f"lease: {share} ran out by itself {ago} ago; everyone has been on stable since"
 
 
+def _asked(d: dict[str, Any]) -> str:
+    until = f", until {write.moment(float(d['until']))}" if d.get("until") else ""
+    given = ", ".join(one_line(who) for who in d.get("given") or ())
+    return f"approval: {_s(d, 'text')}{until}{f'; given by {given}' if given else ''}"
+
+
+def _voice(d: dict[str, Any]) -> str:
+    return f"approval: {_s(d, 'text')}"
+
+
 def _turned(d: dict[str, Any]) -> str:
     return f"turning back (exit {d.get('exit', 0)}): {_error(d)}"
 
@@ -211,6 +221,10 @@ _WRITERS: dict[str, Callable[[dict[str, Any]], str]] = {
     "budget.spent": _budget,
     "shield.used": _shield,
     "lease.over": _lease,
+    "approval.asked": _asked,
+    "approval.given": _voice,
+    "approval.refused": _voice,
+    "approval.expired": _voice,
     "rollout.turned": _turned,
     "rollout.held": _held,
     "rollout.left": _left,

@@ -27,6 +27,7 @@ from deployer.views.text import clean, one_line, verdict
 
 RATE_WINDOW = 5.0  # seconds over which requests per second are measured
 LONGEST = 999  # steps; no plan comes near
+LOOKING = frozenset({"watch", "approve"})  # steps in which both sides are compared
 KEPT_TASKS = 4
 KEPT_NOTES = 3
 KEPT_LOG = 15
@@ -199,6 +200,29 @@ def _turned(state: ViewState, event: Event) -> ViewState:
     return replace(state, forward=forward, turned=True, failure=Failure(error, hint, log))
 
 
+def _asked(state: ViewState, event: Event) -> ViewState:
+    data = event.data
+    given = tuple(one_line(who) for who in data.get("given") or ())
+    # Both sides are compared while it waits, from now on.
+    state = replace(state, looks=(), measured=None, lost=0, cost=None, proof=None, metrics=())
+    return _spoken(replace(state, approved=given, needed=int(data.get("count") or 0)))
+
+
+def _given(state: ViewState, event: Event) -> ViewState:
+    by = one_line(event.data.get("by", ""))
+    state = replace(state, approved=(*(who for who in state.approved if who != by), by))
+    return _spoken(_note(state, event))
+
+
+def _spoken(state: ViewState) -> ViewState:
+    """Say at the step that waits how many have approved."""
+    running, who = state.running, ", ".join(state.approved)
+    if running is None or running.kind != "approve" or not state.needed:
+        return state
+    said = f"{len(state.approved)} of {state.needed} approved{f': {who}' if who else ''}"
+    return _replace_running(state, replace(running, progress=said))
+
+
 def _held(state: ViewState, event: Event) -> ViewState:
     data = event.data
     share = data.get("share", state.share)
@@ -278,6 +302,10 @@ _HANDLERS: dict[str, Callable[[ViewState, Event], ViewState]] = {
     "budget.spent": _budget,
     "shield.used": _shield,
     "lease.over": _lease,
+    "approval.asked": _asked,
+    "approval.given": _given,
+    "approval.refused": _note,
+    "approval.expired": _note,
     "rollout.turned": _turned,
     "rollout.held": _held,
     "rollout.left": _note,

@@ -133,6 +133,8 @@ class ViewState:
     failure: Failure | None = None
     ending: Ending | None = None
     notes: tuple[str, ...] = ()
+    approved: tuple[str, ...] = ()  # who approved what it waits for
+    needed: int = 0  # how many must
     activity: str = ""  # what happens while no step is under way
 
     @property

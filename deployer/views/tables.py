@@ -10,6 +10,7 @@ from deployer.views import text as write
 from deployer.views.audit import audit, chain
 from deployer.views.data import (
     AdoptionView,
+    ApprovalView,
     AuditView,
     ChainView,
     CheckView,
@@ -71,6 +72,8 @@ def _status(view: StatusView, now: float, ink: Ink) -> list[str]:
     out += _safety(view, ink)
     if view.rollout:
         out.append(f"rollout {_rollout(view.rollout, now, ink)}")
+    if view.approval:
+        out.append(_approval(view.approval, now, ink))
     if view.lock:
         out.append(_lock(view.lock, now, ink))
     out += [f"{ink('problem', 'red')}: {one_line(problem)}" for problem in view.problems]
@@ -136,6 +139,13 @@ def _instance(view: InstanceView, ink: Ink, *, hosts: bool) -> list[str]:
         state += f", {write.plural(view.restarts, 'restart')}"
     up = {True: ink("up", "green"), False: ink("down", "red"), None: "–"}[view.up]
     return [view.name, *([one_line(view.host) or "–"] if hosts else []), view.address, state, up]
+
+
+def _approval(view: ApprovalView, now: float, ink: Ink) -> str:
+    given = f"; given by {', '.join(map(one_line, view.given))}" if view.given else ""
+    after = {"revert": "then it is taken back", "hold": "then it is held"}.get(view.expired, "")
+    left = f"{duration(max(0, view.until - now))} left, {after}"
+    return f"{ink('waits', 'yellow')} for the approval of {one_line(view.whose)}: {left}{given}"
 
 
 def _lock(view: LockView, now: float, ink: Ink) -> str:

@@ -90,6 +90,10 @@ def _note(found: Why, event: Mapping[str, Any]) -> Why:
     return replace(found, asked=(*found.asked, (_at(event), text))) if ASKED in text else found
 
 
+def _voice(found: Why, event: Mapping[str, Any]) -> Why:
+    return replace(found, asked=(*found.asked, (_at(event), one_line(event.get("text", "")))))
+
+
 def _budget(found: Why, event: Mapping[str, Any]) -> Why:
     spent, limit = int(event.get("spent", 0)), int(event.get("limit", 0))
     text = (
@@ -143,6 +147,8 @@ _READERS = {
     "step.failed": _failure,
     "verdict": _verdict,
     "note": _note,
+    "approval.given": _voice,
+    "approval.refused": _voice,
     "metric": _metric,
     "budget.spent": _budget,
     "shield.used": _shield,

@@ -84,6 +84,8 @@ class Eye(Watcher):
         wish = self.scenario.asks.get((event.kind, self._told[event.kind]))
         if wish == "signal":
             process.house.stop_asked.set()
+        elif wish and " " in wish:
+            process.speak(*wish.split())
         elif wish:
             process.house.store.ask(process.house.store.rollout(event.rollout), wish, whoami(), "")
 
@@ -172,15 +174,19 @@ class Facts:
     rollout: int
     outcome: str
     open: bool
-    asked: bool
+    asked: int  # how many people have said something
 
     @classmethod
     def of(cls, moment: Moment) -> Facts:
         with closing(sqlite3.connect(":memory:")) as store:
             store.deserialize(moment.store)
             row = store.execute("select number, outcome, ended_at from rollouts order by number desc").fetchone()
-            asked = store.execute("select count(*) from asks where rollout = ?", row[:1] if row else (0,)).fetchone()
-        return cls(row[0], row[1], row[2] is None, bool(asked[0])) if row else cls(0, "", False, False)
+            number = row[0] if row else 0
+            asked = sum(
+                store.execute(f"select count(*) from {said} where rollout = ?", (number,)).fetchone()[0]
+                for said in ("asks", "approvals")
+            )
+        return cls(row[0], row[1], row[2] is None, asked) if row else cls(0, "", False, 0)
 
 
 Recovery = Callable[[Process], Any]
@@ -301,7 +307,7 @@ class Explorer:
         if self._resumable(facts):
             if facts.outcome == "held" and self.scenario.ends == "held":
                 return Try("resumed", resume, (self._resumed,))
-            lost = () if facts.asked else (self._unasked,)
+            lost = () if facts.asked >= len(self.scenario.asks) else (self._unasked,)
             not_begun = () if self.scenario.makes else (self._not_begun,)
             return Try("resumed", resume, (self.wanted, *lost, *not_begun))
         if facts.rollout == self._begin.rollout + self.scenario.makes and self.scenario.ends != "down":
@@ -313,7 +319,9 @@ class Explorer:
         if facts.open and (every == 1 or number % 2):
             yield Try("aborted", abort, (self.wanted, *self._back))
             if self.scenario.act is None and number % every == 0:
-                yield Try("replaced", self._replace, (self._unasked,), again=True)
+                # past its commit point it is ended forward, and then there is nothing to replace
+                forward = (self.wanted,) if self.wanted.outcome == "done" else ()
+                yield Try("replaced", self._replace, (self._unasked, *forward), again=True)
 
     def _replace(self, process: Process) -> None:
         self.scenario.deploy(process, "2.0", replace=True)

@@ -25,6 +25,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_sta
 from deployer import operations
 from deployer.errors import DeployError
 from deployer.events import Event
+from deployer.store import person_of, whoami
 from tests.crash.calls import KINDS, Call, Fault, kinds
 from tests.crash.explore import PATIENCE, Picture
 from tests.crash.promises import Broken, Clocked, Promises
@@ -117,10 +118,11 @@ MANIFESTS = st.fixed_dictionaries(
         "update": st.sampled_from(((), ("migrate.yml",))),
     }
 )
+APPROVED = {"share": 10, "approve": {"by": [person_of(whoami())], "own": True, "within": "3s", "expired": "hold"}}
 OPTIONS: dict[str, st.SearchStrategy[dict[str, Any]]] = {
     "canary": st.fixed_dictionaries(
         {
-            "steps": st.sampled_from(([10], [10, 50], [50, 100])),
+            "steps": st.sampled_from(([10], [10, 50], [50, 100], [APPROVED, 50])),
             "for": st.sampled_from(("1s", "3s")),
             "bake": st.sampled_from(("0s", "1s")),
             "hold": st.booleans(),
@@ -135,6 +137,7 @@ DEPLOYS = st.sampled_from(sorted(OPTIONS)).flatmap(lambda name: st.tuples(st.jus
 COMMANDS: dict[str, Callable[..., Any]] = {
     "resume": operations.resume,
     "abort": operations.stop,
+    "approve": operations.approve,
     "promote": operations.promote,
     "rollback": operations.rollback,
     "down": operations.down,

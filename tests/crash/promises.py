@@ -127,7 +127,7 @@ class Promises:
         for row in _rows(process, "select * from rollouts where service = ? and ended_at is null", SERVICE):
             plan = self._plan(row["number"], row["plan"])
             entries = _rows(process, "select phase, n, state, until from journal where rollout = ?", row["number"])
-            self._once(row["number"], entries)
+            self._once(row["number"], entries, held=row["outcome"] == "held")
             states = {(e["phase"], e["n"]): e["state"] for e in entries}
             self._done_is_so(process, row["number"], plan, states)
             committed = states.get(("forward", plan.commit)) == "done"
@@ -142,13 +142,18 @@ class Promises:
             self._plans[number] = Plan.from_json(text)
         return self._plans[number]
 
-    def _once(self, number: int, entries: list[Any]) -> None:
-        """What is done is not done again, and a watch ends when it was to end, however often it is begun."""
+    def _once(self, number: int, entries: list[Any], *, held: bool) -> None:
+        """What is done is not done again, and a watch ends when it was to end, however often it is begun.
+
+        So does a wait for people, unless its time was over and it is held: who resumes it asks anew.
+        """
         for entry in entries:
             key = (number, entry["phase"], entry["n"])
             step = f"step {entry['n']} of {entry['phase']}"
             _unless(key not in self._done or entry["state"] == "done", f"{step} is done, and begun again")
-            until = self._until.setdefault(key, entry["until"])
+            if not self._until.get(key) or (not entry["until"] and held):
+                self._until[key] = entry["until"]
+            until = self._until[key]
             _unless(entry["until"] == until, f"{step} was to end at {until:g}, now at {entry['until']:g}")
 
     def _done_is_so(self, process: Process, number: int, plan: Plan, states: dict[Any, str]) -> None:

@@ -18,8 +18,9 @@ class Scenario:
     """A service whose `past` was brought out before, and a command that is given then.
 
     `world` says what is wrong with 2.0; `asks` what a person wants when an event of that kind comes for the n-th time:
-    abort, pause, promote, or a signal to the process. `ends` is what comes of it with nobody killed; `makes` how many
-    rollouts the command begins; `apart` after how many seconds without any change an instant is another one.
+    abort, pause, promote, force, or a signal to the process; or who approves or refuses: `approve ben`. `ends` is what
+    comes of it with nobody killed; `makes` how many rollouts the command begins; `apart` after how many seconds without
+    any change an instant is another one.
     """
 
     name: str
@@ -85,6 +86,12 @@ HOOKED = {
     "hooks": {"before": ["b.yml"], "after": ["a.yml"], "on_done": ["d.yml"], "on_failure": ["f.yml"]},
 }
 MOVED = "traffic.changed"
+ASKED, GIVEN = "approval.asked", "approval.given"
+
+
+def _approved(**more: Any) -> dict[str, Any]:
+    consent = {"by": ["ann", "ben"], "count": 2, "within": "10s", **more}
+    return _canary(steps=[{"share": 10, "approve": consent}])
 
 
 def _held(process: Process) -> Ending:
@@ -132,7 +139,26 @@ SCENARIOS = [
     Scenario("canary: aborted", "reverted", manifest=CANARY, asks={(MOVED, 2): "abort"}),
     Scenario("canary: aborted by a signal", "reverted", manifest=CANARY, asks={(MOVED, 1): "signal"}),
     Scenario("canary: promoted on the way", "done", manifest=CANARY, asks={(MOVED, 1): "promote"}),
+    Scenario(
+        "canary: approved by both",
+        "done",
+        manifest=_approved(),
+        asks={(ASKED, 1): "approve ann", (GIVEN, 1): "approve ben"},
+    ),
+    Scenario("canary: refused", "reverted", manifest=_approved(), asks={(ASKED, 1): "refuse ben"}),
+    Scenario("canary: not approved, reverts", "reverted", manifest=_approved(), apart=3.0),
+    Scenario("canary: not approved, holds", "held", manifest=_approved(expired="hold"), apart=3.0),
+    Scenario("canary: worse while it waits", "reverted", manifest=_approved(), world={**WORSE, "worse_above": 1000}),
+    Scenario("canary: forced past an approval", "done", manifest=_approved(), asks={(ASKED, 1): "force"}),
     Scenario("canary: first", "done", manifest=CANARY, past=(), gap=True),
+    Scenario(
+        "canary: first, not approved",
+        "reverted",
+        manifest={**CANARY, "approve": {"by": ["ann"], "within": "10s"}},
+        past=(),
+        gap=True,
+        apart=3.0,
+    ),
     Scenario("canary: first, unhealthy", "reverted", manifest=CANARY, past=(), world=UNHEALTHY, gap=True),
     # the others
     Scenario("bluegreen: done", "done", "bluegreen", BAKED),

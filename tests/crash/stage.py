@@ -6,6 +6,7 @@ SIGKILL at that instant leaves: nothing is unwound, no handler runs, no lock is 
 
 from __future__ import annotations
 
+import os
 import shutil
 import sqlite3
 import tempfile
@@ -83,6 +84,11 @@ class Process:
         described = {"secrets": {"TOKEN": {"env": "TOKEN"}}, "health": {"deadline": "4s"}, **manifest}
         wanted = request(version, strategy, REPOSITORY, manifest=described, **more)
         return operations.deploy(self.house, replace(wanted, secrets=lambda: {"TOKEN": SecretText(SECRET)}))
+
+    def speak(self, what: str, name: str) -> None:
+        """Let somebody else `approve` or `refuse` what it waits for."""
+        with mock.patch.dict(os.environ, {"DEPLOYER_ACTOR": name}):
+            operations.approve(self.house, SERVICE, "because", refuse=what == "refuse")
 
 
 @dataclass(frozen=True)

@@ -3,9 +3,9 @@
     python -m tests.histories.record           # as root; writes tests/histories/schemaN, about two minutes
 
 What is in it: every strategy and every kind of step, rollouts that ended well and badly, and one rollout each that is
-held, and whose process was killed while it watched, on its way back, and after its commit point. Later versions must
-read all of it and bring what is unfinished to its right end (test_histories.py). A history is recorded once, by the
-version that brought its schema, and never edited.
+held, and whose process was killed while it watched, while it waited for people, on its way back, and after its commit
+point. Later versions must read all of it and bring what is unfinished to its right end (test_histories.py). A history
+is recorded once, by the version that brought its schema, and never edited.
 
     store.sql        the store, as SQL
     world.json       what stood and who got which share when it was recorded, by service
@@ -121,6 +121,15 @@ def promoted(shop: Shop) -> None:
     killed(shop, lambda e: after.items() <= e.items(), "bluegreen", "--bake", "0", "--version", "2.0")
 
 
+def asking(shop: Shop) -> None:
+    """A canary that waited for two people, one of whom has approved, when its process was killed."""
+    consent = {"by": ["dana", "ben"], "count": 2, "own": True, "within": "23d"}
+    step = {"share": 10, "for": "1s", "approve": consent}
+    shop.write(strategy={"canary": {"steps": [step], "bake": "1s"}})
+    killed(shop, lambda e: e["event"] == "approval.asked", "canary", "--version", "2.0")
+    shop.deploy("approve", "-m", "it looks good")
+
+
 # -- writing it down
 
 
@@ -180,9 +189,12 @@ def main() -> int:
             shop.deploy("up", "--version", "1.0", "-m", "the first")
         for shop, act in zip(shops, (finished, held, watching, returning, promoted), strict=True):
             act(shop)
+        shops.append(service(FOLDER, "asking"))
+        shops[-1].deploy("up", "--version", "1.0", "-m", "the first")
+        asking(shops[-1])
         told = told_of(shops[0], FOLDER / "state")
         write(FOLDER / "state", target, told)
-        shops[-1].deploy("resume")  # past its commit point: it can neither be aborted nor taken down as it is
+        shops[-2].deploy("resume")  # past its commit point: it can neither be aborted nor taken down as it is
     finally:
         for shop in shops:
             shop.close()

@@ -194,6 +194,22 @@ def test_what_is_unfinished_comes_to_its_end(scene: tuple[Path, House, World], s
     assert house.store.release(service, wanted).version in users_on
 
 
+@pytest.mark.parametrize("history", [h for h in HISTORIES if replayed.schema_of(h) >= 6], ids=lambda path: path.name)
+def test_what_one_of_two_has_approved_waits_for_the_other(
+    history: Path, state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house, world = replayed.opened(history, state)
+    with house:
+        world.tick = lambda _what: world.check()
+        (given,) = queries.status(house, "asking").approval.given  # type: ignore[union-attr]
+        assert given == "dana@build-1"
+        with pytest.raises(Refused, match="needs the approval of dana and ben"):
+            operations.promote(house, "asking")
+        monkeypatch.setenv("DEPLOYER_ACTOR", "ben")
+        operations.approve(house, "asking")
+        assert resume(house, "asking").outcome == "done"
+
+
 def on(instance: Any, service: str, colour: str) -> bool:
     return bool(instance.service == service and instance.colour == colour)
 

@@ -15,6 +15,7 @@ import pytest
 
 from deployer import operations, queries
 from deployer.errors import Exit
+from deployer.events import Event
 from deployer.operations.driving import locked
 from deployer.server import streaming
 from deployer.server.guard import OPEN, Caller, Limits
@@ -22,6 +23,7 @@ from deployer.server.runs import Busy
 from deployer.server.tokens import ROLES, Role
 from tests.api import HOST, Api
 from tests.documents import REPOSITORY
+from tests.memory import Crash
 
 V1 = "/api/v1"
 HELD = {"strategy": "canary", "version": "2.0", "options": {"percent": 10, "hold": True}}
@@ -90,6 +92,7 @@ def test_the_document_has_every_route(api: Api) -> None:
         "/services",
         "/services/{service}",
         "/services/{service}/abort",
+        "/services/{service}/approve",
         "/services/{service}/audit",
         "/services/{service}/down",
         "/services/{service}/events",
@@ -136,7 +139,7 @@ def test_without_a_token_nothing_is_readable(api: Api, ask: Client, held: int) -
 def test_a_viewer_changes_nothing(api: Api, ask: Client, held: int) -> None:
     viewer, before = api.token("viewer"), world(api)
     changing = [(method, path) for method, path in routes(api) if method != "GET"]
-    assert len(changing) == 8
+    assert len(changing) == 9
     for method, path in changing:
         answer = ask(method, path, viewer, json={"reason": "because"})
         assert answer.status_code == 403, (method, path, answer.text)
@@ -465,3 +468,66 @@ def test_a_stream_ends_with_its_token(api: Api, held: int, revoked: bool, monkey
     said = asyncio.run(listen())
     assert said[1:3] == [": alive\n\n"] * 2
     assert ("event: rollout.ended" in "".join(said)) == (not revoked)
+
+
+# -- approvals
+
+
+@pytest.fixture
+def waiting(api: Api) -> int:
+    """A canary that waits for two people, its process dead: what they say is recorded all the same."""
+    api.scene.deploy("1.0")
+    api.scene.house.sink = _dies_when_asked
+    consent = {"by": ["ann", "ben"], "role": "admin", "count": 2, "within": "1h"}
+    with pytest.raises(Crash):
+        api.scene.deploy("2.0", "canary", manifest={"approve": consent})
+    api.scene.house.sink = api.scene.events.append
+    return 2
+
+
+def _dies_when_asked(event: Event) -> None:
+    if event.kind == "approval.asked":
+        raise Crash("killed")
+
+
+def as_person(api: Api, monkeypatch: pytest.MonkeyPatch, name: str, role: Role = "operator") -> dict[str, str]:
+    """Give the header of somebody, for whom the runner acts as a process of theirs would."""
+    monkeypatch.setenv("DEPLOYER_ACTOR", name)
+    return {"Authorization": f"Bearer {api.tokens.create(name, role, (), 0.0, 'test')[1]}"}
+
+
+def test_approvals_by_those_who_are_asked(api: Api, ask: Client, waiting: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = f"{V1}/services/shop/approve"
+    answer = ask("POST", path, as_person(api, monkeypatch, "carl"), json={})
+    assert (answer.status_code, answer.json()["exit"]) == (422, Exit.REFUSED)
+    assert "carl is not asked: it takes the approval of 2 of ann, ben and admins" in answer.json()["message"]
+    ann = as_person(api, monkeypatch, "ann")
+    told = ask("POST", path, ann, json={"reason": "fine", "rollout": waiting}).json()
+    assert told["text"].startswith("rollout 2 of shop: approved by ann@")
+    assert ask("POST", path, ann, json={}).status_code == 422, "the same person counts once"
+    assert ask("POST", path, ann, json={"rollout": 1}).status_code == 409
+    status = ask("GET", f"{V1}/services/shop", ann).json()["approval"]
+    assert (status["whose"], len(status["given"]), status["count"]) == ("2 of ann, ben and admins", 1, 2)
+    assert ask("POST", path, as_person(api, monkeypatch, "dora", "admin"), json={}).status_code == 200, "by the role"
+    assert ask("POST", f"{V1}/services/shop/resume", ann, json={}).json()["outcome"] == "done"
+
+
+def test_a_refusal_needs_a_reason_and_takes_it_back(
+    api: Api, ask: Client, waiting: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, ann = f"{V1}/services/shop/approve", as_person(api, monkeypatch, "ann")
+    assert ask("POST", path, ann, json={"refuse": True}).status_code == 422
+    told = ask("POST", path, ann, json={"refuse": True, "reason": "not today"}).json()
+    assert told["outcome"] == "reverted"
+
+
+def test_a_promotion_past_it_needs_force_a_reason_and_an_admin(
+    api: Api, ask: Client, waiting: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, ann = f"{V1}/services/shop/promote", as_person(api, monkeypatch, "ann")
+    refused = ask("POST", path, ann, json={})
+    assert (refused.status_code, "needs the approval of 2 of" in refused.json()["message"]) == (422, True)
+    assert ask("POST", path, ann, json={"force": True, "reason": "now"}).status_code == 403
+    admin = as_person(api, monkeypatch, "dora", "admin")
+    assert ask("POST", path, admin, json={"force": True}).status_code == 422
+    assert ask("POST", path, admin, json={"force": True, "reason": "now"}).json()["outcome"] == "done"

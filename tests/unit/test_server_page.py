@@ -13,6 +13,7 @@ import pytest
 from fastapi import FastAPI
 
 from deployer import operations, queries
+from deployer.events import Event
 from deployer.operations import House
 from deployer.reporting.gather import gather
 from deployer.secret import SecretText
@@ -25,7 +26,7 @@ from deployer.server.tokens import ROLES, Role
 from deployer.views.data import RolloutView
 from deployer.views.report.data import ReportView
 from tests.api import HOST, Api
-from tests.memory import MemoryRuntime
+from tests.memory import Crash, MemoryRuntime
 from tests.unit.test_server import HELD, V1, Client, routes, world
 
 HERE = {"origin": f"http://{HOST}"}
@@ -247,7 +248,7 @@ def test_only_our_own_page_changes_anything(api: Api, ask: Client, held: int) ->
         {**mine, "origin": "null"},
         {**mine, "sec-fetch-site": "cross-site"},
     ]
-    assert len(changing) == 9
+    assert len(changing) == 10
     for path in changing:
         for headers in forged:
             answer = ask("POST", path, headers, json={"reason": "because"})
@@ -462,3 +463,32 @@ def test_a_service_that_is_begun_by_the_api_is_seen(api: Api, ask: Client) -> No
     ask("POST", f"{V1}/services/shop/rollouts", mine, json={"version": "1.0"})
     ask("POST", f"{V1}/services/shop/rollouts", mine, json=HELD)
     assert "held" in ask("GET", "/", mine).text
+
+
+# -- approvals
+
+
+def test_who_is_asked_has_buttons_and_who_is_not_sees_for_whom_it_waits(api: Api, ask: Client) -> None:
+    def dies(event: Event) -> None:
+        if event.kind == "approval.asked":
+            raise Crash("killed")
+
+    api.scene.deploy("1.0")
+    api.scene.house.sink = dies
+    with pytest.raises(Crash):
+        api.scene.deploy("2.0", "canary", manifest={"approve": {"by": ["ann"], "role": "admin", "within": "1h"}})
+    api.scene.house.sink = api.scene.events.append
+    text = ask("GET", "/rollouts/2", session(api, ask)).text
+    assert "for the approval of ann or an admin, 0 of 1" in text
+    for button in ("do-approve", "do-refuse", "do-promote", "do-force"):
+        assert f'id="{button}"' not in text
+    text = ask("GET", "/rollouts/2", session(api, ask, "admin")).text
+    assert 'id="do-approve"' in text
+    assert 'id="do-refuse"' in text
+    assert 'id="do-force"' in text
+    assert 'id="do-promote"' not in text
+    refusal = text[text.index('<dialog id="ask-refuse"') :].partition("</dialog>")[0]
+    assert 'data-post="/api/v1/services/shop/approve"' in refusal
+    assert " required" in refusal
+    consent = text[text.index('<dialog id="ask-approve"') :].partition("</dialog>")[0]
+    assert "Nobody else is needed, and it goes on:" in consent

@@ -7,13 +7,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from deployer import queries
+from deployer import operations, queries
 from deployer.operations import House
 from deployer.operations.driving import committed
+from deployer.operations.wishes import unapproved
 from deployer.server.guard import Caller
 from deployer.server.page.frame import words
 from deployer.steps import Approve, Watch
-from deployer.store import Rollout
+from deployer.store import Rollout, person_of
 from deployer.views.report.markup import Markup, tag
 from deployer.views.text import release as named
 
@@ -31,6 +32,8 @@ class Ask:
     steps: Sequence[str]
     body: dict[str, Any]
     style: str = ""
+    to: str = ""  # the route of the API, where it is not called as the action
+    firm: bool = False  # it needs a reason
 
 
 def asks(house: House, service: str, caller: Caller) -> tuple[Ask, ...]:
@@ -38,10 +41,29 @@ def asks(house: House, service: str, caller: Caller) -> tuple[Ask, ...]:
     if not caller.token.may("operator"):
         return ()
     rollout = house.store.open_rollout(service)
-    return tuple(_of_rollout(house, rollout) if rollout else _of_rest(house, service))
+    return tuple(_of_rollout(house, rollout, caller) if rollout else _of_rest(house, service))
 
 
-def _of_rollout(house: House, rollout: Rollout) -> Iterator[Ask]:
+def _approval(
+    gate: operations.Gate, rollout: Rollout, caller: Caller, new: str, old: str, back: Sequence[str]
+) -> Iterator[Ask]:
+    """Ask for a consent, if the caller is one of those whose it is."""
+    name = caller.token.name
+    if gate.step.allows(name, caller.token.role, person_of(rollout.started_by)):
+        return
+    said = {voice.person.casefold(): voice.refused for voice in gate.voices}
+    body = {"rollout": rollout.number}
+    others = gate.missing - 1
+    after = f"{others} more must approve, then it goes on:" if others > 0 else "Nobody else is needed, and it goes on:"
+    if said.get(name.casefold()) is not False:
+        steps = [step.explain() for step in rollout.plan.forward[gate.n + 1 : rollout.plan.commit + 1]]
+        yield Ask("approve", "Approve", f"Approve {new}?", f"You approve as {name}. {after}", steps, body, "main")
+    what = f"You refuse as {name}. All users of {rollout.service} are on {old} at once; then {new} is taken away:"
+    refused = {**body, "refuse": True}
+    yield Ask("refuse", "Refuse", f"Refuse {new}?", what, back, refused, "danger", "approve", firm=True)
+
+
+def _of_rollout(house: House, rollout: Rollout, caller: Caller) -> Iterator[Ask]:
     candidate = house.store.release(rollout.service, rollout.release)
     new = named(candidate.number, candidate.version)
     origin = house.store.release(rollout.service, rollout.origin) if rollout.origin else None
@@ -52,7 +74,18 @@ def _of_rollout(house: House, rollout: Rollout) -> Iterator[Ask]:
     back = [step.explain() for step in rollout.plan.back]
     driven, forward = house.store.locks.read(rollout.service) is not None, rollout.phase == "forward"
     held, over = bool(rollout.outcome), committed(house, rollout)
-    if forward and not over:
+    gate = operations.gate_of(house.store, rollout, house.clock.now())
+    if gate is not None:
+        yield from _approval(gate, rollout, caller, new, old, back)
+    ahead = forward and unapproved(house.store, rollout)
+    if forward and not over and ahead and caller.token.may("admin"):
+        whose = " and that of ".join(step.whose() for step in ahead)
+        what = f"All users of {rollout.service} go to {new} now, without the approval of {whose}. That is recorded:"
+        steps = [step.explain() for step in left if not isinstance(step, Watch | Approve)]
+        forced = {**body, "force": True}
+        question = f"Promote {new} without approval?"
+        yield Ask("force", "Promote anyway", question, what, steps, forced, "danger", "promote", firm=True)
+    if forward and not over and not ahead:
         yield Ask(
             "promote",
             "Promote",
@@ -118,7 +151,14 @@ def _dialog(service: str, ask: Ask) -> Markup:
         tag(
             "form",
             tag("label", "Reason", tag("small", " kept in the history and the audit log"), for_=f"{name}-reason"),
-            tag("textarea", id=f"{name}-reason", name="reason", rows="2", maxlength=LONGEST),
+            tag(
+                "textarea",
+                id=f"{name}-reason",
+                name="reason",
+                rows="2",
+                maxlength=LONGEST,
+                required="" if ask.firm else None,
+            ),
             tag("p", class_="error", role="alert"),
             tag(
                 "div",
@@ -126,7 +166,7 @@ def _dialog(service: str, ask: Ask) -> Markup:
                 tag("button", ask.label, type="submit", class_=ask.style or "main"),
                 class_="asks",
             ),
-            data_post=f"/api/v1/services/{service}/{ask.action}",
+            data_post=f"/api/v1/services/{service}/{ask.to or ask.action}",
             data_body=json.dumps(ask.body),
         ),
         id=name,

@@ -12,9 +12,9 @@ from deployer.server.page.frame import fold, part, until, words
 from deployer.server.page.steps import steps
 from deployer.steps import percent
 from deployer.views import text as write
-from deployer.views.data import RolloutView, StatusView
+from deployer.views.data import ApprovalView, RolloutView, StatusView
 from deployer.views.jsonl import parse
-from deployer.views.reduce import reduce, reduce_all
+from deployer.views.reduce import LOOKING, reduce, reduce_all
 from deployer.views.report import plots, sections
 from deployer.views.report.data import ReportView
 from deployer.views.report.headline import KINDS, headline, tiles
@@ -41,7 +41,7 @@ def state_of(view: RolloutView, sample: Event | None) -> ViewState:
     """Build the state of the live view; a sample that is older than the watch says nothing about it."""
     state = reduce_all(map(parse, view.events))
     running = state.running
-    fresh = sample is not None and running is not None and running.kind == "watch" and sample.at >= running.began
+    fresh = sample is not None and running is not None and running.kind in LOOKING and sample.at >= running.began
     return reduce(state, sample) if sample is not None and fresh else state
 
 
@@ -81,6 +81,7 @@ def _top(view: ReportView) -> Markup:
 def _now(told: Told) -> Markup:
     state, facts = told.state, environments.facts(told.status, told.now)
     rows: list[tuple[str, Content]] = [("share", _share(told))]
+    rows += [("approval", _approval(told.status.approval, told.now))] if told.status.approval else []
     rows += [("verdict", said)] if (said := _verdict(told)) else []
     rows += [(f"metric {name}", f"{says.verdict}: {says.text}") for name, says in state.metrics]
     if state.proof and state.ending is None:
@@ -89,6 +90,15 @@ def _now(told: Told) -> Markup:
     rows += [("note", note) for note in state.notes[-1:]]
     rows.append(("next", _next(told)))
     return part("Now", sections.facts(rows), id_="now")
+
+
+def _approval(waits: ApprovalView, now: float) -> list[Content]:
+    """Say for whom it waits, until when, and who has approved."""
+    chip = tag("span", "waits", class_="chip open")
+    given = f"; given by {', '.join(waits.given)}" if waits.given else ""
+    after = {"revert": "then it is taken back", "hold": "then it is held"}[waits.expired]
+    whose = f"for the approval of {waits.whose}, {len(waits.given)} of {waits.count}{given} · "
+    return [chip, whose, until(waits.until, now), f" left, {after}"]
 
 
 def _verdict(told: Told) -> list[Content]:

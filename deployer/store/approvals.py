@@ -1,0 +1,78 @@
+"""Approvals: what people said at a gate that waits for them; the same person counts once."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from dataclasses import replace
+
+from deployer.clock import Clock
+from deployer.errors import Refused
+from deployer.events import Event
+from deployer.secret import hide_in
+from deployer.store.audit import Audit, Deed
+from deployer.store.database import Database
+from deployer.store.records import Rollout, Voice
+
+_WAITS = (
+    "select 1 from journal j join rollouts r on r.number = j.rollout where j.rollout = ? and j.phase = 'forward'"
+    " and j.n = ? and j.state = 'begun' and j.until = ? and j.until > ? and r.phase = 'forward'"
+)
+
+
+class Approvals:
+    """Records voices. They are no writes of the rollout's owner: whoever drives it reads them."""
+
+    def __init__(self, database: Database, clock: Clock, audit: Audit) -> None:
+        self._database, self._clock, self._audit = database, clock, audit
+
+    def speak(self, rollout: Rollout, n: int, until: float, voice: Voice, text: str) -> Event:
+        """Record what a person said at a gate, its event and its line in the audit log, in one transaction.
+
+        Who said the other thing before has changed their mind. Raises Refused when the gate does not wait any more, or
+        when it is what they said before.
+        """
+        key = (rollout.number, n, until, voice.person.casefold())
+        with self._database.transaction() as db:
+            if db.execute(_WAITS, (rollout.number, n, until, self._clock.now())).fetchone() is None:
+                raise Refused(f"rollout {rollout.number} does not wait for it any more", "see `deploy status`")
+            said = db.execute(
+                "select refused from approvals where rollout = ? and n = ? and until = ? and person = ?", key
+            ).fetchone()
+            if said is not None and bool(said["refused"]) == voice.refused:
+                what = "refused" if voice.refused else "approved"
+                raise Refused(f"{voice.person} has {what} it already: the same person counts once", "ask somebody else")
+            told = {"n": n, "by": voice.by, "role": voice.role, "reason": voice.reason, "text": text}
+            kind = "approval.refused" if voice.refused else "approval.given"
+            event = add_event(db, Event(kind, voice.at, rollout.service, rollout.number, hide_in(told)))
+            db.execute(
+                "insert or replace into approvals (rollout, n, until, person, by, role, refused, reason, at, event)"
+                " values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                (*key, voice.by, voice.role, voice.refused, voice.reason, voice.at, event.id),
+            )
+            self._audit.add(db, _deed(rollout, n, voice))
+        return event
+
+    def at(self, rollout: int, n: int, until: float) -> tuple[Voice, ...]:
+        """Read what people said at a gate in the wait that ends at that time, in their order."""
+        with self._database.reading() as db:
+            rows = db.execute(
+                "select by, role, refused, reason, at, event from approvals"
+                " where rollout = ? and n = ? and until = ? order by id",
+                (rollout, n, until),
+            ).fetchall()
+        return tuple(Voice(**{**dict(row), "refused": bool(row["refused"])}) for row in rows)
+
+
+def _deed(rollout: Rollout, n: int, voice: Voice) -> Deed:
+    result, step = "refused" if voice.refused else "given", rollout.plan.forward[n].explain()
+    return Deed("approve", rollout.service, result, rollout.number, rollout.release, step, voice.reason, voice.by)
+
+
+def add_event(db: sqlite3.Connection, event: Event) -> Event:
+    """Write an event in the transaction of the caller; give it with its place in the store."""
+    cursor = db.execute(
+        "insert into events (at, service, rollout, kind, data) values (?, ?, ?, ?, ?)",
+        (event.at, event.service, event.rollout, event.kind, json.dumps(event.data, default=str)),
+    )
+    return replace(event, id=int(cursor.lastrowid or 0))
