@@ -41,6 +41,12 @@ _NEEDED = ("fastapi", "uvicorn", "prometheus_client")
     multiple=True,
     help="A manifest that may be deployed by the API; may be given several times.",
 )
+@click.option(
+    "--gitops",
+    "followed",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="Branches to follow, and the webhooks that make it look at once: see docs/gitops.md.",
+)
 @click.option("--cert", type=click.Path(path_type=Path), help="The certificate with its chain, PEM.")
 @click.option("--key", type=click.Path(path_type=Path), help="The key of the certificate, PEM.")
 @click.option("--no-tls", is_flag=True, help="Listen for others without TLS: a proxy in front has it.")
@@ -59,6 +65,7 @@ def serve(
     common: Common,
     listen: str,
     manifests: Sequence[Path],
+    followed: Path | None,
     cert: Path | None,
     key: Path | None,
     no_tls: bool,
@@ -73,7 +80,9 @@ def serve(
     missing = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
     if missing:
         raise Refused(f"the server needs {', '.join(missing)}", "pip install 'deployer[server]'")
+    from deployer.server.agents import Agents
     from deployer.server.desk import Desk, Source, Stores
+    from deployer.server.followed import read as read_followed
     from deployer.server.log import Log
     from deployer.server.runs import Processes
     from deployer.server.serving import Address, Tls
@@ -93,6 +102,9 @@ def serve(
             "--cert and --key, or --no-tls where a proxy in front has TLS, or --listen 127.0.0.1:PORT",
         )
     state, clock = common.state.expanduser().absolute(), SystemClock()
+    agents = None
+    if followed is not None:
+        agents = Agents(read_followed(followed), state / "gitops", os.environ, clock, followed.absolute().parent)
     log = Log(clock, lines=form == "json")
     stores = Stores(lambda: Store(state, clock))
     desk = Desk(
@@ -103,11 +115,12 @@ def serve(
         clock=clock,
         environ=os.environ,
         log=log,
+        hooks=agents,
         sources=tuple(Source(path.absolute(), common.destination or "") for path in manifests),
     )
     try:
         with signals(threading.Event()):
-            run(desk, address, tls, tuple(hosts), whoami().partition("@")[0])
+            run(desk, address, tls, tuple(hosts), whoami().partition("@")[0], agents)
     finally:
         stores.close()
     return int(Exit.DONE)

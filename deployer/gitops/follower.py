@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -15,7 +16,7 @@ from deployer.manifest.freeze import frozen_until, local_time
 from deployer.manifest.load import Loaded, load
 from deployer.manifest.secrets import resolve_secrets
 from deployer.model import Release
-from deployer.operations import House, Request
+from deployer.operations import Ending, House, Request
 from deployer.operations.books import write_down
 
 Drift = Literal["repair", "tell"]
@@ -39,10 +40,22 @@ class Source:
 
 
 class Follower:
-    """Brings a service to what its manifest in Git says, a look at a time; what it did is told by `House.sink`."""
+    """Brings a service to what its manifest in Git says, a look at a time; what it did is told by `House.sink`.
 
-    def __init__(self, house: House, source: Source, environ: Mapping[str, str]) -> None:
+    `deploy` and `resume` do what is to be done elsewhere; without them it is done in this process.
+    """
+
+    def __init__(
+        self,
+        house: House,
+        source: Source,
+        environ: Mapping[str, str],
+        deploy: Callable[[Request], Ending] | None = None,
+        resume: Callable[[str, str], Ending] | None = None,
+    ) -> None:
         self._house, self._source, self._environ = house, source, environ
+        self._deploy = deploy or partial(operations.deploy, house)
+        self._resume = resume or partial(operations.resume, house)
 
     def look(self, began: Callable[[State], None] = lambda _state: None) -> State:
         """Fetch, compare, deploy if need be; give where it stands then. `began` is told of a deploy before it.
@@ -82,7 +95,7 @@ class Follower:
             if unfinished.outcome:  # held or stuck: for a person
                 word: Word = "held" if unfinished.outcome == "held" else "failed"
                 return State(word, f"rollout {unfinished.number} is {unfinished.outcome}: {unfinished.text}")
-            operations.resume(self._house, service, f"commit {commit.short} waits")
+            self._resume(service, f"commit {commit.short} waits")
         else:
             write_down(self._house, service)  # a rollback that was made at the proxy alone: else it would be undone
         request = self._request(loaded, commit)
@@ -96,7 +109,7 @@ class Follower:
         if self._source.drift == "tell" and (drifted := self._drifted(proposal.release, commit)):
             return State("drift", drifted, exit=Exit.CHANGES)
         began(State("busy", f"{proposal.plan.strategy} of {proposal.release.version}", service, commit.name))
-        ending = operations.deploy(self._house, request)
+        ending = self._deploy(request)
         return State(_WORDS.get(ending.outcome, "failed"), ending.text, rollout=ending.rollout, exit=ending.exit)
 
     def _request(self, loaded: Loaded, commit: Commit) -> Request:

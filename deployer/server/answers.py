@@ -90,6 +90,12 @@ class Health(BaseModel):
     status: str = "ok"
 
 
+class HookAnswer(BaseModel):
+    """That a webhook was believed: the branch is being looked at."""
+
+    looks: str
+
+
 class RunAnswer(BaseModel):
     """How far an order is: `ended` with the exit code of the command, or not yet. `rollout` 0: none has begun (yet)."""
 

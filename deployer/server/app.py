@@ -14,7 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from deployer import __version__
 from deployer.errors import DeployError, Exit
-from deployer.server import acting, reading, streaming
+from deployer.server import acting, hooking, reading, streaming
 from deployer.server.answers import Answer, Problem, answer_of
 from deployer.server.desk import Desk
 from deployer.server.guard import Guard, Limits
@@ -80,6 +80,7 @@ def make_api(desk: Desk) -> FastAPI:
     }
     api = APIRouter(prefix=PREFIX)
     api.include_router(reading.public)
+    api.include_router(hooking.router)
     known = APIRouter(dependencies=[Depends(BEARER)])
     for router in (reading.router, streaming.router, acting.router):
         known.include_router(router)

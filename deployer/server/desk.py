@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 from deployer import latest
 from deployer.clock import Clock
@@ -16,6 +17,7 @@ from deployer.events import Event
 from deployer.manifest.load import load
 from deployer.operations import House
 from deployer.server.guard import Caller
+from deployer.server.hooks import Hook
 from deployer.server.hub import Hub
 from deployer.server.log import Log
 from deployer.server.metrics import Metrics
@@ -60,6 +62,18 @@ class Stores:
             self._opened.clear()
 
 
+class Hooks(Protocol):
+    """The webhooks of branches that are followed."""
+
+    def hook(self, name: str) -> Hook | None:
+        """Give the webhook of a branch; None where it has none."""
+        ...
+
+    def poke(self, name: str) -> None:
+        """Let the branch be looked at, at once."""
+        ...
+
+
 @dataclass
 class Desk:
     """What the routes share. `housed` makes a house of a store, with drivers of its own."""
@@ -72,6 +86,7 @@ class Desk:
     environ: Mapping[str, str]
     sources: Sequence[Source] = ()
     log: Log = field(default_factory=Log)
+    hooks: Hooks | None = None  # of the branches that are followed
     hub: Hub = field(init=False)
     sessions: Sessions = field(init=False)
     reports: Reports = field(init=False)

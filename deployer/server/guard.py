@@ -1,7 +1,8 @@
 """What stands before every route: host name, token, rate, size. Whatever is not let through here reaches nothing.
 
-Only `OPEN`, the login and its style answer without a token, so that a new route cannot forget to ask for one. A browser
-that has logged in has a cookie instead; what it changes must come from our own page, which a foreign one cannot fake.
+Only `OPEN`, the login, its style and webhooks, which prove themselves, answer without a token, so that a new route
+cannot forget to ask for one. A browser that has logged in has a cookie instead; what it changes must come from our own
+page, which a foreign one cannot fake.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from deployer.clock import Clock
 from deployer.errors import DeployError
 from deployer.server.answers import Answer, Problem, answer_of
-from deployer.server.scope import ASSETS, CSRF, client, cookie_of, header, is_page, name_of
+from deployer.server.scope import ASSETS, CSRF, HOOKS, client, cookie_of, header, is_page, name_of
 from deployer.server.sessions import Session, Sessions
 from deployer.server.tokens import Token, Tokens
 
@@ -46,9 +47,12 @@ HSTS = ("strict-transport-security", "max-age=31536000")
 
 @dataclass(frozen=True)
 class Limits:
-    """What a client may ask for: bytes of a body, requests a second and at once, and the same without a token."""
+    """What a client may ask for: bytes of a body, and of a webhook's; requests a second and at once, and the same
+    without a token.
+    """
 
     body: int = 64 * 1024
+    hook: int = 1024 * 1024  # what a forge says of a push names every commit and file
     rate: float = 20.0
     burst: float = 100.0
     stranger_rate: float = 1.0
@@ -125,6 +129,8 @@ class Guard:
             if scope["path"] == LOGIN and scope["method"] == "POST":
                 self._from_here(scope)
                 self._slowly(self._strangers.wait(client(scope)))
+            elif scope["path"].startswith(HOOKS) and scope["method"] == "POST":
+                self._slowly(self._strangers.wait(client(scope)))  # the route asks for a signature
             elif not _is_open(scope):
                 scope["caller"] = self._caller(scope)
             received = await self._body(scope, receive)
@@ -177,7 +183,8 @@ class Guard:
 
     async def _body(self, scope: Scope, receive: Receive) -> Receive:
         """Read the body, within its limits, and give it on as one message."""
-        most, length = self._limits.body, header(scope, b"content-length")
+        hook = scope["path"].startswith(HOOKS)
+        most, length = self._limits.hook if hook else self._limits.body, header(scope, b"content-length")
         too_large = Answer(413, Problem(message=f"the request has more than {most} bytes", hint="send less"))
         if length.isascii() and length.isdigit() and int(length[:20]) > most:
             raise too_large

@@ -8,6 +8,7 @@ from starlette.types import Scope
 
 PREFIX = "/api/v1"
 ASSETS = "/assets/"
+HOOKS = f"{PREFIX}/hooks/"
 COOKIE = "deployer_session"
 CSRF = "x-csrf-token"
 _NAME = re.compile("[a-z0-9-]{1,40}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 import re
 import resource
@@ -13,6 +14,7 @@ from types import FrameType
 import uvicorn
 
 from deployer.errors import Refused
+from deployer.server.agents import Agents
 from deployer.server.app import make_app
 from deployer.server.desk import Desk
 from deployer.server.logged import of_libraries
@@ -77,7 +79,9 @@ class Tls:
             ) from None
 
 
-def serve(desk: Desk, address: Address, tls: Tls | None, hosts: tuple[str, ...], by: str) -> None:
+def serve(
+    desk: Desk, address: Address, tls: Tls | None, hosts: tuple[str, ...], by: str, agents: Agents | None = None
+) -> None:
     """Serve until a signal comes, after going on with what was unfinished, in the name of `by`.
 
     Raises Refused when the address cannot be had.
@@ -103,7 +107,7 @@ def serve(desk: Desk, address: Address, tls: Tls | None, hosts: tuple[str, ...],
         timeout_graceful_shutdown=END_SECONDS,
     )
     _allow_files()
-    server = _Server(config, desk, by)
+    server = _Server(config, desk, by, agents)
     try:
         server.run()
     except SystemExit:  # how uvicorn says that it could not begin; its log has said why
@@ -124,14 +128,20 @@ def _allow_files() -> None:
 class _Server(uvicorn.Server):
     """Goes on with what was unfinished when it listens; ends its streams when it is told to end."""
 
-    def __init__(self, config: uvicorn.Config, desk: Desk, by: str) -> None:
+    def __init__(self, config: uvicorn.Config, desk: Desk, by: str, agents: Agents | None) -> None:
         super().__init__(config)
-        self._desk, self._by = desk, by
+        self._desk, self._by, self._agents = desk, by, agents
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Take a signal."""
         self._desk.hub.close()
         super().handle_exit(sig, frame)
+
+    async def shutdown(self, sockets: object = None) -> None:
+        """End what goes on, and wait for it."""
+        if self._agents:
+            await asyncio.to_thread(self._agents.stop)
+        await super().shutdown(sockets)  # type: ignore[arg-type]
 
     async def startup(self, sockets: object = None) -> None:
         """Begin to listen, and say so."""
@@ -143,6 +153,8 @@ class _Server(uvicorn.Server):
             scheme = "https" if self.config.is_ssl else "http"
             host = f"[{self.config.host}]" if ":" in self.config.host else self.config.host
             url = f"{scheme}://{host}:{self.config.port}/api/v1"
+            if self._agents:
+                self._agents.start(self._desk)
             self._desk.log.say("serving", f"serving {url}; Ctrl-C ends it", url=url)
 
 

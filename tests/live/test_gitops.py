@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import getpass
+import hashlib
+import hmac
 import signal
 import subprocess
 import threading
@@ -13,8 +15,11 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+import requests
+import yaml
 
 from deployer.errors import Exit
+from tests.live.serving import server
 from tests.live.shop import Shop
 from tests.load import Load, Options
 from tests.ports import free_port
@@ -167,3 +172,39 @@ def test_an_agent_that_is_stopped_leaves_its_canary_to_the_next(remote: Remote) 
         report = load.stop()
     assert report.failed == 0, report.text()
     assert shop.status()["stable_version"] == "2.0"
+
+
+def test_a_server_looks_when_the_forge_calls_and_believes_nobody_else(
+    remote: Remote, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No look comes by itself here: what is pushed goes live because a webhook says so, and users notice nothing."""
+    shop, port, secret = remote.shop, free_port(), "a secret of forge and server"
+    shop.version("2.0")
+    remote.push("1.0")
+    followed = [{"name": "shop", "repository": str(remote.bare), "every": "1h", "webhook": {"github": "HOOK_OF_SHOP"}}]
+    (shop.folder / "gitops.yml").write_text(yaml.safe_dump({"follow": followed}))
+    monkeypatch.setenv("HOOK_OF_SHOP", secret)
+    body = b'{"ref": "refs/heads/main"}'
+
+    def call(key: str) -> requests.Response:
+        made = "sha256=" + hmac.new(key.encode(), body, hashlib.sha256).hexdigest()
+        url = f"http://127.0.0.1:{port}/api/v1/hooks/shop"
+        return requests.post(url, data=body, headers={"X-Hub-Signature-256": made}, timeout=30)
+
+    with Load(shop.url, USERS) as load:
+        with server(shop, port, "--gitops", "gitops.yml") as process:
+            shop.wait(lambda s: s["stable_version"] == "1.0" and not s["rollout"], "the first look")
+            remote.push("2.0")
+            assert call("guessed").status_code == 401
+            assert shop.status()["stable_version"] == "1.0"
+            assert len(shop.events("history")[0]["rollouts"]) == 1
+            assert call(secret).status_code == 202
+            shop.wait(lambda s: s["stable_version"] == "2.0" and not s["rollout"], "the push is live")
+            process.send_signal(signal.SIGINT)
+            _, err = process.communicate(timeout=30)
+        report = load.stop()
+    assert process.returncode == 0, err
+    assert "webhook shop from 127.0.0.1: X-Hub-Signature-256 is not right" in err
+    assert secret not in err
+    assert report.failed == 0, report
+    assert shop.events("history")[0]["rollouts"][0]["by"].startswith("gitops@")

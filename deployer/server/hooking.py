@@ -1,0 +1,29 @@
+"""The route by which forges say that something was pushed. No token opens it: each webhook proves itself."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Path, Request
+
+from deployer.server.answers import Answer, HookAnswer, Problem
+from deployer.server.rights import AtDesk
+from deployer.server.scope import HOOKS, PREFIX, client
+
+Name = Annotated[str, Path(pattern=r"^[a-z][a-z0-9-]{0,39}$", description="The name of what is followed.")]
+responses: dict[int | str, dict[str, Any]] = {401: {"model": Problem, "description": "It does not prove who sent it."}}
+router = APIRouter(tags=["hooks"], responses=responses)
+
+
+@router.post(f"{HOOKS.removeprefix(PREFIX)}{{name}}", status_code=202)
+async def hook(desk: AtDesk, name: Name, request: Request) -> HookAnswer:
+    """Look at a branch at once, because a forge says so: signed as GitHub, GitLab or we ourselves do it."""
+    found = desk.hooks.hook(name) if desk.hooks else None
+    why = found.problem(request.headers, await request.body()) if found else "there is no such webhook"
+    if why or desk.hooks is None:
+        address = client(request.scope)
+        desk.log.say("hook.refused", f"webhook {name} from {address}: {why}", name=name, address=address, why=why)
+        problem = Problem(message="this webhook does not prove who sent it", hint="the server's log says what is wrong")
+        raise Answer(401, problem, WWW_Authenticate="Signature")
+    desk.hooks.poke(name)
+    return HookAnswer(looks=name)
