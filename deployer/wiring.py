@@ -19,6 +19,7 @@ from deployer.operations import House
 from deployer.resources import builtin
 from deployer.store import Store
 from deployer.store.vault import Vault
+from deployer.tracing import Traces
 
 if TYPE_CHECKING:
     from deployer.drivers.runtime.docker.reach import Reach
@@ -53,6 +54,13 @@ def open_house(
             sink(event)
 
     wiring = _Wiring(state, store, clock)
+    traces = Traces(lambda: store.secret("installation"), os.environ)
+
+    def close() -> None:
+        if trouble := traces.close():
+            one_at_a_time(Event("note", clock.now(), "", 0, {"text": trouble}))
+        wiring.close()
+
     return House(
         store=store,
         vault=Vault(state / "secrets"),
@@ -64,7 +72,8 @@ def open_house(
         stop_asked=stop_asked or threading.Event(),
         detach=detach,
         find=wiring.find,
-        close=wiring.close,
+        close=close,
+        traced=traces.beside,
     )
 
 

@@ -35,6 +35,8 @@ class House:
     # The machines that `hosts` of a manifest in a folder means, and those of `twin.hosts`; none is this machine
     find: Callable[[Manifest, Path], tuple[tuple[Host, ...], tuple[Host, ...]]] = lambda _manifest, _folder: ((), ())
     close: Callable[[], None] = lambda: None  # what drivers have opened
+    # What a drive of a rollout (service and number) tells, traced beside
+    traced: Callable[[str, int, Sink], Sink] = lambda _service, _rollout, sink: sink
 
     announcer: Announcer = field(init=False)  # what it has to tell people elsewhere
 
