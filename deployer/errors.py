@@ -3,8 +3,9 @@
 DeployError                 1  internal: ours to fix
 ├── Refused                 2  bad input or a missing precondition; nothing was changed
 │   ├── ManifestRefused     2  all problems of a manifest at once
-│   └── StoreFailed         2  the store cannot be read or written: no space, no right, busy for too long
-│       └── StoreDamaged    2  the store is damaged or gone
+│   ├── StoreFailed         2  the store cannot be read or written: no space, no right, busy for too long
+│   │   └── StoreDamaged    2  the store is damaged or gone
+│   └── NoServer            2  the server was not reached, or does not let this client in
 ├── StepFailed              4  a step or gate failed
 │   ├── VerdictWorse        3  the candidate is worse than the margin allows
 │   ├── BudgetSpent         3  users saw as many bad answers as the budget allows
@@ -19,7 +20,9 @@ DeployError                 1  internal: ours to fix
 ├── Aborted                 6  a person stopped the rollout
 │   ├── TakenBack           6  … at the proxy, without asking the process that drives it
 │   └── Detached            6  … no, only its process: the rollout is as it was, for `deploy resume`
-└── NeedsPerson             8  neither forward nor back is safe without a decision
+├── NeedsPerson             8  neither forward nor back is safe without a decision
+│   └── OutOfSight          8  the server took an order and does not answer any more: it goes on, unseen
+└── Answered                *  what a server answered, with the exit code that the command has there
 """
 
 from __future__ import annotations
@@ -94,6 +97,10 @@ class StoreFailed(Refused):
 
 class StoreDamaged(StoreFailed):
     """The store is damaged, or gone although there was one: nothing is built on it, nothing is written over it."""
+
+
+class NoServer(Refused):
+    """The server was not reached, or does not let this client in; it was given nothing to do."""
 
 
 class StepFailed(DeployError):
@@ -191,3 +198,15 @@ class NeedsPerson(DeployError):
     """Neither forward nor back is safe without a decision by a person."""
 
     exit = Exit.NEEDS_PERSON
+
+
+class OutOfSight(NeedsPerson):
+    """A server may have been given something to do, and does not answer any more: what becomes of it is not seen."""
+
+
+class Answered(DeployError):
+    """A server answered that it did not go well; the exit code is the one that the command has there."""
+
+    def __init__(self, message: str, hint: str, code: Exit) -> None:
+        super().__init__(message, hint)
+        self.exit = code

@@ -13,11 +13,12 @@ from fastapi import FastAPI
 from starlette.types import ASGIApp
 
 from deployer.errors import DeployError
+from deployer.orders import Order
 from deployer.server.app import guarded, make_api
 from deployer.server.desk import Desk, Source, Stores
+from deployer.server.doing import carry_out
 from deployer.server.guard import Limits
-from deployer.server.orders import Order, perform
-from deployer.server.runs import Run
+from deployer.server.runs import Run, same_order
 from deployer.server.tokens import Role, Tokens
 from deployer.store import Store
 from tests.house import REPOSITORY, Scene, house
@@ -52,19 +53,22 @@ class Inline:
         self.orders: list[Order] = []
         self.slow = False  # what is asked is not done: it goes on
 
-    def start(self, order: Order, by: str, origin: str) -> Run:
+    def start(self, order: Order, by: str, origin: str, run: str = "") -> Run:
         json.dumps(order.to_dict())  # a process would get it so
+        if run in self.runs:
+            return same_order(self.runs[run], order)
         self.orders.append(order)
-        run = Run(secrets.token_hex(8), order, by, origin, self.scene.world.clock.now())
-        if not self.slow:
-            run = self._done(run)
+        return self._begun(Run(run or secrets.token_hex(8), order, by, origin, self.scene.world.clock.now()))
+
+    def _begun(self, run: Run) -> Run:
+        run = run if self.slow else self._done(run)
         self.runs[run.id] = run
         return run
 
     def _done(self, run: Run) -> Run:
         now = self.scene.world.clock.now()
         try:
-            ending = perform(self.scene.house, run.order, os.environ)
+            ending, plan = carry_out(self.scene.house, run.order, os.environ)
         except DeployError as error:
             return replace(run, ended_at=now, exit=int(error.exit), text=error.message, hint=error.hint)
         return replace(
@@ -74,6 +78,7 @@ class Inline:
             outcome=ending.outcome,
             text=ending.text,
             rollout=ending.rollout,
+            plan=plan,
         )
 
     def read(self, service: str, run: str) -> Run | None:

@@ -34,7 +34,6 @@ from deployer.model import (
     Instance,
     InstanceSpec,
     Live,
-    Outcome,
     Place,
     Release,
     SecretText,
@@ -47,16 +46,6 @@ from deployer.recording import Recorder, describe, file_of, prune
 from deployer.secret import hide_in
 from deployer.steps import Promote, Share, Warm
 from deployer.store import DEPLOYER, PROMOTIONS, WORDS, Ask, Lock, Rollout, Store
-
-
-@dataclass(frozen=True)
-class Ending:
-    """How a drive of a rollout ended, with its exit code and one sentence."""
-
-    outcome: Outcome
-    exit: Exit
-    text: str
-    rollout: int
 
 
 class Hold(Exception):

@@ -11,7 +11,7 @@ from typing import Any
 from deployer.clock import Deadline
 from deployer.engine.perform import Doing, perform
 from deployer.engine.pulse import Pulse
-from deployer.engine.run import Ending, Hold, Run
+from deployer.engine.run import Hold, Run
 from deployer.errors import (
     Aborted,
     DeployError,
@@ -25,6 +25,7 @@ from deployer.errors import (
     TakenBack,
 )
 from deployer.model import Live, Phase, other
+from deployer.orders import Ending
 from deployer.secret import hide
 from deployer.steps import Approve, Share, Step, Watch
 from deployer.store import DEPLOYER, Deed

@@ -53,12 +53,24 @@ class Voice(Wish):
     refuse: Annotated[bool, Field(description="Send it back instead; needs a reason.")] = False
 
 
-class Start(Wish):
+class Deploy(_Body):
     """A deploy, with what `deploy STRATEGY` takes; `options` are those of the strategy, as in the manifest."""
 
     strategy: Annotated[str, Field(pattern=r"^([a-z][a-z0-9_-]{0,39})?$", description="Empty: the manifest's.")] = ""
     version: Annotated[str, Field(pattern=r"^([A-Za-z0-9_][A-Za-z0-9._-]{0,127})?$")] = ""
     options: Annotated[dict[str, Any], Field(max_length=MOST_OPTIONS)] = {}
+    fingerprint: Annotated[
+        str,
+        Field(
+            pattern=r"^([0-9a-f]{64})?$",
+            description="Only by this manifest: the SHA-256 of the SHA-256 of its file (and of its overlay).",
+        ),
+    ] = ""
+
+
+class Start(Wish, Deploy):
+    """A deploy that is to be done."""
+
     replace: Annotated[bool, Field(description="Take an unfinished rollout back first.")] = False
     override_freeze: Annotated[Sentence, Field(description="Why a freeze does not hold; needs the role admin.")] = ""
 
@@ -111,6 +123,9 @@ class RunAnswer(BaseModel):
     outcome: str
     text: str
     hint: str
+    plan: Annotated[
+        dict[str, Any] | None, Field(description="What was asked for by `plan`; `same`: that is live already.")
+    ] = None
 
     @classmethod
     def of(cls, run: Run) -> RunAnswer:
@@ -128,7 +143,23 @@ class RunAnswer(BaseModel):
             outcome=run.outcome,
             text=run.text,
             hint=run.hint,
+            plan=run.plan,
         )
+
+
+class RolloutState(BaseModel):
+    """How far a rollout is, from the store alone: `outcome` is empty and `exit` null until it rests.
+
+    `driven`: a process that lives and answers has the lock of its service. `last_event` is the id of its newest event.
+    """
+
+    service: str
+    rollout: int
+    outcome: str
+    exit: int | None
+    text: str
+    driven: bool
+    last_event: int
 
 
 class ServiceRow(BaseModel):

@@ -13,14 +13,16 @@ import traceback
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from deployer import files
 from deployer.clock import SystemClock
 from deployer.emergency import first
-from deployer.errors import DeployError, Exit
+from deployer.errors import DeployError, Exit, NeedsPerson
 from deployer.events import Event
-from deployer.secret import hide
-from deployer.server.orders import perform
+from deployer.orders import Ending
+from deployer.secret import hide, hide_in
+from deployer.server.doing import carry_out
 from deployer.server.runs import Run, file_of
 from deployer.supervisor.proc import Process
 from deployer.wiring import open_house
@@ -52,8 +54,10 @@ def _carry_out(state: Path, run: Run, write: Callable[[Run], None]) -> Run:
             known[0] = replace(known[0], rollout=number)
             write(known[0])
 
+    plan: dict[str, Any] | None = None
     try:
-        exit_code, outcome, text, hint = _do(state, run, begun)
+        ending, plan = _do(state, run, begun)
+        exit_code, outcome, text, hint = ending.exit, str(ending.outcome), ending.text, ""
     except DeployError as error:
         exit_code, outcome, text, hint = error.exit, "", error.message, error.hint
     except Exception as error:  # noqa: BLE001 - the last handler of this process: whatever was not foreseen is ours
@@ -67,11 +71,12 @@ def _carry_out(state: Path, run: Run, write: Callable[[Run], None]) -> Run:
         outcome=outcome,
         text=hide(text),
         hint=hide(hint),
+        plan=hide_in(plan),
     )
 
 
-def _do(state: Path, run: Run, begun: Callable[[int], None]) -> tuple[Exit, str, str, str]:
-    """Do it; give exit code, outcome, what is said of it, and what to do next."""
+def _do(state: Path, run: Run, begun: Callable[[int], None]) -> tuple[Ending, dict[str, Any] | None]:
+    """Do it; give how it ended, and the plan that was asked for."""
     order = run.order
     moved = _ahead(state, run)
     if moved == "taken back":
@@ -87,14 +92,14 @@ def _do(state: Path, run: Run, begun: Callable[[int], None]) -> tuple[Exit, str,
 
     try:
         with open_house(state, seen, stop, detach=True) as house:
-            ending = perform(house, order, os.environ)
+            ending, plan = carry_out(house, order, os.environ)
     except DeployError as error:
         if not moved:
             raise
-        return Exit.NEEDS_PERSON, "", error.message, "users are safe: they were moved before this; see `deploy doctor`"
+        raise NeedsPerson(error.message, "users are safe: they were moved before this; see `deploy doctor`") from error
     if ending.rollout:
         begun(ending.rollout)
-    return ending.exit, ending.outcome, ending.text, ""
+    return ending, plan
 
 
 def _ahead(state: Path, run: Run) -> str:

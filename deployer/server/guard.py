@@ -19,6 +19,7 @@ from urllib.parse import quote, urlsplit
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from deployer import __version__
 from deployer.clock import Clock
 from deployer.errors import DeployError
 from deployer.server.answers import Answer, Problem, answer_of
@@ -42,6 +43,7 @@ HEADERS = {
     "x-content-type-options": "nosniff",
     "x-frame-options": "DENY",
 }
+VERSION = (b"x-deployer-version", __version__.encode())
 HSTS = ("strict-transport-security", "max-age=31536000")
 
 
@@ -121,6 +123,8 @@ class Guard:
             if message["type"] == "http.response.start":
                 given = {name.lower() for name, _ in message["headers"]}
                 extra = [pair for pair in self._headers if pair[0] not in given]
+                if "caller" in scope:  # a stranger need not know it
+                    extra.append(VERSION)
                 message = {**message, "headers": [*message["headers"], *extra]}
             await send(message)
 

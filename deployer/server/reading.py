@@ -7,16 +7,20 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Query, Response
 
 from deployer import queries
+from deployer.instance_logs import logs as read_logs
 from deployer.reporting.gather import gather
-from deployer.server.answers import Health, RunAnswer, ServiceRow, ServicesAnswer, missing
-from deployer.server.rights import AtDesk, Auditor, By, Known, Overseer, Seen, Service, Viewer
+from deployer.server.answers import Health, RolloutState, RunAnswer, ServiceRow, ServicesAnswer, missing
+from deployer.server.rights import AtDesk, Auditor, By, Known, Operator, Overseer, Seen, Service, Viewer
 from deployer.store import Service as Record
 from deployer.store import Store
 from deployer.views.data import AuditView, HistoryView, ReleasesView, RolloutView, StatusView
+from deployer.views.logs import LogsView
 from deployer.views.report import render
 
 Form = Literal["html", "json", "junit", "md"]
 Limit = Annotated[int, Query(ge=1, le=1000, description="How many, the newest first.")]
+Lines = Annotated[int, Query(ge=1, le=10_000, description="How many of each instance.")]
+Colour = Literal["blue", "green", "baseline"]
 _TYPES: dict[Form, str] = {
     "html": "text/html",
     "json": "application/json",
@@ -92,6 +96,29 @@ def run(desk: AtDesk, _: Viewer, service: Service, run: str) -> RunAnswer:
     if found is None:
         raise missing(f"there is no run {run[:40]!a} of {service}")
     return RunAnswer.of(found)
+
+
+@router.get("/services/{service}/logs")
+def logs(desk: AtDesk, _: Operator, service: Known, lines: Lines = 50, colour: Colour | None = None) -> LogsView:
+    """Give the last lines that each instance wrote, without the values of its secrets."""
+    with desk.house() as house:
+        return read_logs(house, service, lines, colour or "")
+
+
+@router.get("/rollouts/{number}/state")
+def state(desk: AtDesk, rollout: Seen) -> RolloutState:
+    """Tell how far a rollout is, from the store alone: whoever follows one may ask it often."""
+    store = desk.stores.store()
+    last = store.last_event_of(rollout.number)
+    return RolloutState(
+        service=rollout.service,
+        rollout=rollout.number,
+        outcome=rollout.outcome or "",
+        exit=rollout.exit if rollout.outcome else None,
+        text=rollout.text,
+        driven=rollout.open and store.locks.read(rollout.service) is not None,
+        last_event=last,
+    )
 
 
 @router.get("/rollouts/{number}")

@@ -5,6 +5,7 @@ Each has a file that its process keeps up to date; whoever serves next reads the
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -20,8 +21,8 @@ from typing import Any, Protocol
 from deployer import files
 from deployer.clock import Clock
 from deployer.errors import Exit, Refused
+from deployer.orders import Order
 from deployer.server.log import Log
-from deployer.server.orders import Order
 from deployer.server.tokens import FOLDER
 from deployer.supervisor.proc import Process
 
@@ -51,6 +52,7 @@ class Run:
     outcome: str = ""
     text: str = ""
     hint: str = ""
+    plan: dict[str, Any] | None = None  # of an order that asks for one: `PlanView`, and whether it is live already
 
     @property
     def open(self) -> bool:
@@ -71,13 +73,28 @@ class Run:
 class Runner(Protocol):
     """Carries orders out, and knows how far they are."""
 
-    def start(self, order: Order, by: str, origin: str) -> Run:
-        """Begin to carry an order out. Raises Refused when too much is under way."""
+    def start(self, order: Order, by: str, origin: str, run: str = "") -> Run:
+        """Begin to carry an order out; one that was given before as `run` is not given again.
+
+        Raises Refused when too much is under way, and when `run` is another order.
+        """
         ...
 
     def read(self, service: str, run: str) -> Run | None:
         """Give a run of a service; None when there is none of that id."""
         ...
+
+
+def run_of(token: str, key: str) -> str:
+    """Name the run of an order that a client may repeat: the same key of the same token is the same order."""
+    return hashlib.sha256(f"{token}\0{key}".encode()).hexdigest()[:16]
+
+
+def same_order(found: Run, order: Order) -> Run:
+    """Give a run that was begun before. Raises Refused when it is another order."""
+    if found.order != order:
+        raise Refused("this Idempotency-Key was used for another order", "a new order needs a new key")
+    return found
 
 
 def file_of(state: Path, run: str) -> Path:
@@ -93,17 +110,25 @@ class Processes:
         self._mine: dict[str, subprocess.Popen[bytes]] = {}
         self._mutex = threading.Lock()
 
-    def start(self, order: Order, by: str, origin: str) -> Run:
-        """Begin to carry an order out. Raises Refused when too much is under way."""
-        run = Run(secrets.token_hex(8), order, by, origin, self._clock.now())
-        path = file_of(self._state, run.id)
+    def start(self, order: Order, by: str, origin: str, run: str = "") -> Run:
+        """Begin to carry an order out; one that was given before as `run` is not given again.
+
+        Raises Refused when too much is under way, and when `run` is another order.
+        """
         with self._mutex:
-            if len(self._mine) >= MOST:
-                raise Busy(f"{MOST} orders are under way", "try again when one of them has ended")
-            files.folder(path.parent)
-            self._prune(path.parent)
-            files.replace(path, run.to_json())
-            self._mine[run.id] = process = self._spawn(run, path)
+            before = self._load(run) if run else None
+            if before is not None:
+                return same_order(before, order)
+            return self._begin(Run(run or secrets.token_hex(8), order, by, origin, self._clock.now()))
+
+    def _begin(self, run: Run) -> Run:
+        if len(self._mine) >= MOST:
+            raise Busy(f"{MOST} orders are under way", "try again when one of them has ended")
+        path = file_of(self._state, run.id)
+        files.folder(path.parent)
+        self._prune(path.parent)
+        files.replace(path, run.to_json())
+        self._mine[run.id] = process = self._spawn(run, path)
         self._say("run.began", run, pid=process.pid)
         threading.Thread(target=self._await, args=(run, process), name=f"run {run.id}", daemon=True).start()
         return run

@@ -14,11 +14,11 @@ from types import FrameType
 import uvicorn
 
 from deployer.errors import Refused
+from deployer.orders import Order
 from deployer.server.agents import Agents
 from deployer.server.app import make_app
 from deployer.server.desk import Desk
 from deployer.server.logged import of_libraries
-from deployer.server.orders import Order
 from deployer.server.runs import Runner
 from deployer.store import Store
 

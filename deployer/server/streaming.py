@@ -20,7 +20,7 @@ from deployer.events import Event
 from deployer.secret import hide
 from deployer.server.desk import Desk
 from deployer.server.guard import Caller
-from deployer.server.rights import AtDesk, By, Known, Seen, Viewer
+from deployer.server.rights import AtDesk, By, Seen, Service, Viewer
 
 ALIVE_SECONDS = 10.0  # between two signs of life, at which the token is looked at again
 RETRY_MS = 1000  # after which a client comes again
@@ -36,9 +36,9 @@ router = APIRouter(tags=["look"])
 
 @router.get("/services/{service}/events", response_class=StreamingResponse, responses=_STREAM)
 async def of_service(
-    desk: AtDesk, caller: Viewer, service: Known, after: After = None, last: Last = None
+    desk: AtDesk, caller: Viewer, service: Service, after: After = None, last: Last = None
 ) -> StreamingResponse:
-    """Stream the events of a service: those after an id, or those that come from now on."""
+    """Stream the events of a service (also of one that is yet to come): after an id, or from now on."""
     asked = last if last is not None else after
     since = asked if asked is not None else await desk.hub.last()
     return _stream(_Listener(desk, caller, service, 0).events(since))
@@ -88,8 +88,8 @@ class _Listener:
 
     async def events(self, after: int, *, greeted: bool = False) -> AsyncIterator[str]:
         """Give events as they come."""
-        if not greeted:
-            yield f"retry: {RETRY_MS}\n\n"
+        if not greeted:  # the id: who loses the connection before the first event misses nothing either
+            yield f"retry: {RETRY_MS}\nid: {after}\n\n"
         try:
             async for fresh, samples in self._desk.hub.follow(after, ALIVE_SECONDS):
                 mine = [event for event in fresh if self._is_mine(event) and event.id > self._sent]

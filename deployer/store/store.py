@@ -460,6 +460,10 @@ class Store:
         """Give the id of the newest event, 0 when there is none."""
         return int(self._all("select coalesce(max(id), 0) as id from events")[0]["id"])
 
+    def last_event_of(self, rollout: int) -> int:
+        """Give the id of the newest event of a rollout, 0 when there is none."""
+        return int(self._all("select coalesce(max(id), 0) as id from events where rollout = ?", rollout)[0]["id"])
+
     # -- ports
 
     def port(

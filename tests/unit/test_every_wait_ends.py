@@ -26,7 +26,6 @@ _TIMER = "the timer is cancelled; what it may be doing is one shutdown of a sock
 _READER = "the thread sees that it is to end within its poll; each of its calls has a time-out"
 _KILLED = "the process was killed with SIGKILL"
 ALLOWED = {
-    "deployer/cli/acting.py: pause: operations.pause": "it is our own pause, not that of signals",
     "deployer/clock.py: until: sleeps in a loop": "it is the deadline itself",
     "deployer/drivers/checks/sockets.py: connection: timer.join": _TIMER,
     "deployer/drivers/runtime/docker/commands.py: _cancelled: timer.join": _TIMER,
@@ -39,10 +38,10 @@ ALLOWED = {
     "deployer/notices/outbox.py: Outbox._run: self._waiting.get": "finishing puts the end into the queue, and whoever"
     " closes it waits so long and no longer; the process does not wait for the thread",
     "deployer/operations/driving.py: port_usable: socket": _BINDS,
+    "deployer/operations/orders.py: perform: pause": "it is our own pause, not that of signals",
     "deployer/replay.py: judge: stage.result": "it computes; nothing outside is asked",
     "deployer/server/hub.py: Hub.follow: changed.wait": "it stands in the block of a timeout",
     "deployer/server/hub.py: Hub.follow: poller.result": "it is asked only when it is done",
-    "deployer/server/orders.py: perform: operations.pause": "it is our own pause, not that of signals",
     "deployer/server/runs.py: Processes._await: process.wait": "a thread of its own, which nobody waits for; what the"
     " process does has its deadlines",
     "deployer/supervisor/watch.py: _bury: os.waitpid": _KILLED,

@@ -13,9 +13,10 @@ from typing import Any
 import httpx
 import pytest
 
-from deployer import operations, queries
+from deployer import __version__, operations, queries
 from deployer.errors import Exit
 from deployer.events import Event
+from deployer.manifest.fingerprint import fingerprint
 from deployer.operations.driving import locked
 from deployer.server import streaming
 from deployer.server.guard import OPEN, Caller, Limits
@@ -92,6 +93,7 @@ def test_the_document_has_every_route(api: Api) -> None:
         "/rollouts/{number}",
         "/rollouts/{number}/events",
         "/rollouts/{number}/report",
+        "/rollouts/{number}/state",
         "/services",
         "/services/{service}",
         "/services/{service}/abort",
@@ -99,7 +101,9 @@ def test_the_document_has_every_route(api: Api) -> None:
         "/services/{service}/audit",
         "/services/{service}/down",
         "/services/{service}/events",
+        "/services/{service}/logs",
         "/services/{service}/pause",
+        "/services/{service}/plan",
         "/services/{service}/promote",
         "/services/{service}/release-lock",
         "/services/{service}/releases",
@@ -116,6 +120,7 @@ def test_the_page_has_every_route_and_who_may_ask_it(api: Api) -> None:
     paths = api.routes().openapi()["paths"]
     assert set(rows) == {f"{method.upper()} {path}" for path, methods in paths.items() for method in methods}
     wide = ("/metrics", f"{V1}/audit")
+    api.desk.hub.close()  # a stream ends when it has told what there is
     for request, role in rows.items():
         method, path = request.split()
         path = path.replace("{service}", "shop").replace("{number}", "1").replace("{run}", "0" * 16)
@@ -418,6 +423,70 @@ def test_a_broken_manifest_is_told_with_all_its_problems(api: Api, ask: Client) 
     answer = ask("POST", f"{V1}/services/shop/rollouts", api.token("admin"), json={})
     assert answer.status_code == 422
     assert "2 problems" in answer.json()["message"]
+
+
+def test_a_plan_is_a_run_and_changes_nothing(api: Api, ask: Client) -> None:
+    operator = api.token("operator", "shop")
+    told = ask("POST", f"{V1}/services/shop/plan", operator, json={"version": "1.0"}).json()
+    assert (told["action"], told["exit"], told["rollout"], told["plan"]["same"]) == ("plan", 0, 0, False)
+    assert told["plan"]["forward"][0] == "start 2 instances of r1 as blue"
+    assert api.scene.world.instances == {}
+    ask("POST", f"{V1}/services/shop/rollouts", operator, json={"version": "1.0"})
+    told = ask("POST", f"{V1}/services/shop/plan", operator, json={"version": "1.0"}).json()
+    assert (told["plan"]["same"], told["text"]) == (True, "1.0 is live already: nothing to deploy")
+    assert ask("POST", f"{V1}/services/shop/plan", operator, json={"options": {"percent": 0}}).status_code == 422
+    assert ask("POST", f"{V1}/services/shop/plan", operator, json={"replace": True}).status_code == 422
+
+
+def test_a_deploy_is_by_the_manifest_that_is_meant(api: Api, ask: Client) -> None:
+    operator, meant = api.token("operator"), {"version": "1.0", "fingerprint": fingerprint(api.manifest)}
+    assert ask("POST", f"{V1}/services/shop/rollouts", operator, json=meant).json()["outcome"] == "done"
+    api.manifest.write_text(f"{api.manifest.read_text()}\n")
+    for path in ("rollouts", "plan"):
+        answer = ask("POST", f"{V1}/services/shop/{path}", operator, json={**meant, "version": "2.0"})
+        assert (answer.status_code, answer.json()["exit"]) == (422, Exit.REFUSED)
+        assert "is another one than yours" in answer.json()["message"]
+
+
+def test_an_order_with_the_same_key_is_the_same_order(api: Api, ask: Client, held: int) -> None:
+    operator, key = api.token("operator"), {"Idempotency-Key": "once-and-only-once"}
+    path, body = f"{V1}/services/shop/promote", {"reason": "good", "rollout": held}
+    first = ask("POST", path, operator, json=body, headers=key)
+    assert (first.status_code, first.json()["outcome"]) == (200, "done")
+    again = ask("POST", path, operator, json=body, headers=key)
+    assert (again.status_code, again.json()) == (200, first.json())
+    assert again.headers["location"] == first.headers["location"]
+    assert len(api.runner.orders) == 3
+    other = ask("POST", path, operator, json={"reason": "another", "rollout": held}, headers=key)
+    assert (other.status_code, other.json()["message"]) == (422, "this Idempotency-Key was used for another order")
+    somebody = ask("POST", path, api.token("operator"), json=body, headers=key)
+    assert somebody.status_code == 409, "the key of another token is another key"
+    assert ask("POST", path, operator, json=body, headers={"Idempotency-Key": "short"}).status_code == 422
+
+
+def test_how_far_a_rollout_is(api: Api, ask: Client, held: int) -> None:
+    viewer = api.token("viewer")
+    state = ask("GET", f"{V1}/rollouts/{held}/state", viewer).json()
+    assert (state["service"], state["outcome"], state["exit"], state["driven"]) == ("shop", "held", 0, False)
+    assert state["last_event"] == api.scene.house.store.events(held)[-1].id
+    with locked(api.scene.house, "shop", "a person looks"):
+        assert ask("GET", f"{V1}/rollouts/{held}/state", viewer).json()["driven"]
+        assert not ask("GET", f"{V1}/rollouts/1/state", viewer).json()["driven"], "that one has ended"
+
+
+def test_what_instances_wrote(api: Api, ask: Client, held: int) -> None:
+    operator, path = api.token("operator"), f"{V1}/services/shop/logs"
+    told = ask("GET", path, operator, params={"colour": "green"}).json()
+    assert [one["instance"] for one in told["instances"]] == ["shop-r2-1", "shop-r2-2"]
+    assert told["instances"][0]["lines"] == ["last words of shop-r2-1"]
+    assert ask("GET", path, operator, params={"colour": "baseline"}).json()["instances"] == []
+    assert ask("GET", path, operator, params={"lines": 0}).status_code == 422
+
+
+def test_a_client_hears_which_version_answers_and_a_stranger_does_not(api: Api, ask: Client) -> None:
+    assert ask("GET", f"{V1}/services", api.token("viewer")).headers["x-deployer-version"] == __version__
+    assert "x-deployer-version" not in ask("GET", f"{V1}/services").headers
+    assert "x-deployer-version" not in ask("GET", OPEN).headers
 
 
 def test_down_and_the_lock_need_a_reason(api: Api, ask: Client) -> None:

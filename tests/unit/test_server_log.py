@@ -16,10 +16,10 @@ import httpx
 import pytest
 
 from deployer.clock import SystemClock
+from deployer.orders import Order
 from deployer.secret import SecretText
 from deployer.server.log import Log
 from deployer.server.logged import of_libraries
-from deployer.server.orders import Order
 from deployer.server.runs import Processes
 from deployer.store import Store
 from tests.api import HOST, Api

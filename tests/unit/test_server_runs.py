@@ -23,10 +23,10 @@ from deployer.cli.serving import serve
 from deployer.clock import SystemClock
 from deployer.errors import Exit, Refused
 from deployer.events import Event
+from deployer.orders import Order
 from deployer.server.hub import Hub
 from deployer.server.log import Log
-from deployer.server.orders import Order
-from deployer.server.runs import MOST, Busy, Processes, Run, file_of
+from deployer.server.runs import MOST, Busy, Processes, Run, file_of, run_of
 from deployer.server.serving import Address, Tls, resume_unfinished
 from deployer.server.tokens import Tokens
 from deployer.store import Store
@@ -72,6 +72,17 @@ def test_an_order_is_carried_out_by_a_process_that_tells_its_end(runner: Process
 def test_a_later_server_reads_the_same_runs(runner: Processes, state: Path) -> None:
     told = ended(runner, runner.start(Order("promote", "shop"), "ann", "here"))
     assert Processes(state, SystemClock(), {}, Log()).read("shop", told.id) == told
+
+
+def test_an_order_that_is_repeated_is_carried_out_once(runner: Processes, state: Path) -> None:
+    name = run_of("0123456789ab", "a key of the client")
+    told = ended(runner, runner.start(Order("promote", "shop"), "ann", "here", name))
+    assert told.id == name
+    assert runner.start(Order("promote", "shop"), "ann", "here", name) == told
+    later = Processes(state, SystemClock(), {}, Log())
+    assert later.start(Order("promote", "shop"), "ann", "here", name) == told
+    with pytest.raises(Refused, match="used for another order"):
+        later.start(Order("abort", "shop"), "ann", "here", name)
 
 
 def test_a_process_acts_in_the_name_of_its_client() -> None:
@@ -126,7 +137,7 @@ class Asked:
     def __init__(self) -> None:
         self.orders: list[Order] = []
 
-    def start(self, order: Order, by: str, origin: str) -> Run:
+    def start(self, order: Order, by: str, origin: str, run: str = "") -> Run:
         self.orders.append(order)
         return Run("0" * 16, order, by, origin, 0.0)
 

@@ -8,9 +8,8 @@ from fastapi import APIRouter
 from fastapi.responses import HTMLResponse
 
 from deployer import queries
-from deployer.drivers.ports import standing
+from deployer.instance_logs import logs as read_logs
 from deployer.operations import House
-from deployer.secret import hide
 from deployer.server.answers import Problem, ServiceRow
 from deployer.server.desk import Desk
 from deployer.server.guard import Caller
@@ -72,11 +71,10 @@ def service(desk: AtDesk, caller: Viewer, service: Known) -> HTMLResponse:
 def logs(desk: AtDesk, caller: Operator, service: Known) -> HTMLResponse:
     """Show the last lines that each instance wrote, without the values of its secrets."""
     with desk.house() as house:
-        queries.learn_secrets(house, service)
-        runtime = queries.drivers_of(house, service).runtime
-        there = standing(runtime, service)
-        lines = {one.name: [hide(line) for line in runtime.logs(one, LINES)] for one in there.instances}
-    return page(f"{service} logs", services.logs(service, lines, there.silent), caller, data={"every": "2"})
+        found = read_logs(house, service, LINES)
+    lines = {one.instance: one.lines for one in found.instances}
+    silent = {one.host: one.why for one in found.silent}
+    return page(f"{service} logs", services.logs(service, lines, silent), caller, data={"every": "2"})
 
 
 @router.get("/rollouts/{number}")
