@@ -19,9 +19,9 @@ class Order:
     """One thing to be done with a service; the other fields belong to the actions that take them.
 
     `start` and `plan` take the path of a manifest with its destination, the strategy ("" for the manifest's), and what
-    `deploy STRATEGY` takes; `fingerprint` is that of the manifest that is meant, "" for whatever lies there. `rollback`
-    takes `to` (0: the last good release) and `force`, which `promote` takes, too; `approve` takes `refuse`, the `number`
-    of the rollout (0: whichever) and the `role` of who says so.
+    `deploy STRATEGY` takes; `fingerprint` is that of the manifest that is meant, "" for whatever lies there.
+    `rollback` takes `to` (0: the last good release) and `force`, which `promote` takes, too; `approve` takes `refuse`,
+    the `number` of the rollout (0: whichever) and the `role` of who says so.
     """
 
     action: Action

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 NEEDS_PERSON = 8  # deployer.errors.Exit, which is too slow to import before users are moved
@@ -10,7 +11,8 @@ NEEDS_PERSON = 8  # deployer.errors.Exit, which is too slow to import before use
 def main() -> int:
     """Run `deploy`; give its exit code (docs/exit-codes.md)."""
     arguments = sys.argv[1:]
-    moved = _ahead(arguments) if arguments and arguments[0] in ("rollback", "abort") else ""
+    here = not os.environ.get("DEPLOY_SERVER")  # else the proxy that is meant is not this machine's
+    moved = _ahead(arguments) if here and arguments and arguments[0] in ("rollback", "abort") else ""
     if moved == "taken back":
         # A rollback that took users off a candidate has done what it is for: the release before must not go, too.
         arguments[0] = "abort"

@@ -60,7 +60,7 @@ def describe(error: BaseException, seconds: float) -> str:
 
     if isinstance(error, requests.Timeout | TimeoutError):
         return f"no answer within {seconds:.3g} s"
-    for cause in _causes(error):
+    for cause in causes(error):
         match cause:
             case ssl.SSLCertVerificationError():
                 return f"its certificate was not accepted: {cause.verify_message}"
@@ -75,9 +75,9 @@ def describe(error: BaseException, seconds: float) -> str:
     return f"no answer that can be understood ({type(error).__name__})"
 
 
-def _causes(error: BaseException | None) -> Iterator[BaseException]:
+def causes(error: BaseException | None) -> Iterator[BaseException]:
     """Give an error and what it came from, innermost first."""
     if error is None:
         return
-    yield from _causes(error.__cause__ or error.__context__)
+    yield from causes(error.__cause__ or error.__context__)
     yield error

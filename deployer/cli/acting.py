@@ -6,13 +6,13 @@ import sys
 
 import click
 
-from deployer import operations
+from deployer.cli.gateways import gateway
 from deployer.cli.options import Common, common
 from deployer.cli.pipeline import reports
-from deployer.cli.running import act, house
-from deployer.cli.service import service_of
+from deployer.cli.running import act
 from deployer.cli.words import NUMBER
 from deployer.errors import Exit, Refused
+from deployer.orders import Order
 
 
 @click.command("promote")
@@ -23,7 +23,7 @@ def promote(common: Common, force: bool) -> int:
     if force and not common.message:
         raise click.UsageError('say why: -m "reason"')
     with reports(common.report) as told:
-        return act(common, lambda h: operations.promote(h, service_of(common, h), common.message, force=force), told)
+        return act(common, Order("promote", reason=common.message, force=force), told)
 
 
 @click.command("approve")
@@ -37,24 +37,21 @@ def approve(common: Common, number: int | None, refuse: bool) -> int:
     """
     if refuse and not common.message:
         raise click.UsageError('say why: -m "reason"')
-    return act(
-        common,
-        lambda h: operations.approve(h, service_of(common, h), common.message, refuse=refuse, number=number),
-    )
+    return act(common, Order("approve", reason=common.message, refuse=refuse, number=number or 0))
 
 
 @click.command("abort")
 @common("file", "destination", "service", "message")
 def abort(common: Common) -> int:
     """Stop an unfinished rollout: users go back first, then the candidate is drained and removed."""
-    return act(common, lambda h: operations.stop(h, service_of(common, h), common.message))
+    return act(common, Order("abort", reason=common.message))
 
 
 @click.command("pause")
 @common("file", "destination", "service", "message")
 def pause(common: Common) -> int:
     """Hold a running rollout at its share; `deploy resume` goes on."""
-    return act(common, lambda h: operations.pause(h, service_of(common, h), common.message))
+    return act(common, Order("pause", reason=common.message))
 
 
 @click.command("resume")
@@ -62,7 +59,7 @@ def pause(common: Common) -> int:
 def resume(common: Common) -> int:
     """Go on with a rollout that is held, or whose process died; on its way back it is brought back."""
     with reports(common.report) as told:
-        return act(common, lambda h: operations.resume(h, service_of(common, h), common.message), told)
+        return act(common, Order("resume", reason=common.message), told)
 
 
 @click.command("rollback")
@@ -71,10 +68,7 @@ def resume(common: Common) -> int:
 @click.option("--force", is_flag=True, help="Even to a release that was rolled back or never got through.")
 def rollback(common: Common, to: int | None, force: bool) -> int:
     """Leave the live release for the one before: one write while it is warm, else started from its record."""
-    return act(
-        common,
-        lambda h: operations.rollback(h, service_of(common, h), to=to, force=force, reason=common.message),
-    )
+    return act(common, Order("rollback", reason=common.message, to=to or 0, force=force))
 
 
 @click.command("release-lock")
@@ -83,19 +77,9 @@ def release_lock(common: Common) -> int:
     """Take the lock away from whoever holds it; that process can change nothing any more. Needs a reason (-m)."""
     if not common.message:
         raise click.UsageError('say why: -m "reason"')
-    with house(common, view=False) as opened:
-        name = service_of(common, opened)
-        held = opened.store.locks.break_(name, common.message)
-        if held is None:
-            raise Refused(f"nobody alive holds the lock of {name}", "`deploy status` shows what is live")
-        busy = opened.store.locks.is_changing(held)
-    sys.stdout.write(
-        f"the lock of {name} was taken from {held.owner} ({held.where}), {held.purpose}: {common.message}\n"
-    )
-    if busy:
-        sys.stdout.write(
-            f"it is in the middle of a change: nobody else gets the lock before that is over; {held.how_to_end()}\n"
-        )
+    with gateway(common) as there:
+        ending = there.act(Order("release-lock", reason=common.message))
+    sys.stdout.write(f"{ending.text}\n")
     return int(Exit.DONE)
 
 
@@ -103,12 +87,12 @@ def release_lock(common: Common) -> int:
 @common("file", "destination", "service", "message", "yes")
 def down(common: Common) -> int:
     """Take a service off the proxy and remove all its instances; releases and history stay."""
-    with house(common) as opened:
-        name = service_of(common, opened)
+    with gateway(common) as there:
+        name = there.service()
         if not common.yes:
             if not sys.stdin.isatty():
                 raise Refused(f"{name} would answer nobody any more; nobody is here to be asked", "say it with --yes")
             click.confirm(f"{name} will answer nobody any more. Go on?", abort=True, err=True)
-        removed = operations.down(opened, name, common.message)
-    sys.stdout.write(f"{name} is down; removed: {', '.join(removed) or 'nothing was running'}\n")
+        ending = there.act(Order("down", name, common.message))
+    sys.stdout.write(f"{ending.text}\n")
     return int(Exit.DONE)

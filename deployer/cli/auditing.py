@@ -10,6 +10,7 @@ import click
 from click.core import ParameterSource
 
 from deployer import files, queries
+from deployer.cli.gateways import gateway
 from deployer.cli.options import Common, common
 from deployer.cli.output import print_result
 from deployer.cli.running import house
@@ -30,8 +31,8 @@ def audit(ctx: click.Context, common: Common, service: str | None, limit: int) -
         if given:
             raise click.UsageError(f"write options behind `{ctx.invoked_subcommand}`", ctx)
         return int(Exit.DONE)
-    with house(common, view=False) as opened:
-        print_result(queries.audit(opened, limit, service or ""), common.output)
+    with gateway(common) as there:
+        print_result(there.audit(limit, service or ""), common.output)
     return int(Exit.DONE)
 
 

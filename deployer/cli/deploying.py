@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -13,20 +12,18 @@ import click
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
-from deployer import operations, queries
+from deployer.cli.gateways import gateway
 from deployer.cli.options import Common, Shared, common
 from deployer.cli.output import print_result
 from deployer.cli.pipeline import Reports, reports
-from deployer.cli.running import act, house
+from deployer.cli.running import act
 from deployer.cli.words import sentence
 from deployer.errors import Exit
-from deployer.manifest.load import load
-from deployer.manifest.secrets import resolve_secrets
 from deployer.manifest.units import Unit
-from deployer.operations import Request
+from deployer.orders import Order
 from deployer.strategy import load as load_strategy
 
-_SHARED: tuple[Shared, ...] = ("file", "destination", "message", "report", "on_cancel")
+_SHARED: tuple[Shared, ...] = ("file", "destination", "service", "message", "report", "on_cancel")
 _DEPLOY = (
     click.option("--version", "version", metavar="V", help="Version to deploy; replaces the one of the manifest."),
     click.option("--replace", is_flag=True, help="Take an unfinished rollout back first, instead of being refused."),
@@ -171,25 +168,26 @@ def _deploy_told(
         raise click.UsageError("--check goes with --plan (or `deploy plan --check`)")
     if only_plan and common.report:
         raise click.UsageError("--report tells how a deploy ended; a plan is told by `--plan --output json`")
-    overrides = {"version": given["version"]}
-    loaded = load(common.file, destination=common.destination or "", overrides=overrides, environ=os.environ)
-    told.service = loaded.manifest.service
-    request = Request(
-        loaded,
-        name or loaded.manifest.strategy_name,
-        options,
-        version=given["version"],
-        message=common.message,
-        override_freeze=given["override_freeze"],
+    if given["version"] == "":
+        raise click.UsageError("--version is empty")
+    order = Order(
+        "plan" if only_plan else "start",
+        common.service or "",
+        common.message,
+        manifest=str(common.file),
+        destination=common.destination or "",
+        strategy=name or "",
+        version=given["version"] or "",
+        options=options,
         replace=given["replace"],
-        secrets=lambda: resolve_secrets(loaded.manifest, loaded.folder, os.environ, where=loaded.where),
+        override_freeze=given["override_freeze"],
     )
     if not only_plan:
-        return act(common, lambda opened: operations.deploy(opened, request), told)
-    with house(common, view=False) as opened:
-        proposal = operations.propose(opened, request)
-        if proposal.same:
-            sys.stderr.write(f"{proposal.release.version} is live already: nothing to deploy\n")
-        if not proposal.same or common.output == "json":
-            print_result(queries.explain(proposal), common.output)
-    return int(Exit.CHANGES if check and not proposal.same else Exit.DONE)
+        return act(common, order, told)
+    with gateway(common) as there:
+        proposed = there.propose(order)
+    if proposed.same:
+        sys.stderr.write(f"{proposed.plan.version} is live already: nothing to deploy\n")
+    if not proposed.same or common.output == "json":
+        print_result(proposed.plan, common.output)
+    return int(Exit.CHANGES if check and not proposed.same else Exit.DONE)

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 import click
 from click.shell_completion import CompletionItem
 
+from deployer.cli.server_option import options, refuse_unserved
+
 SECTIONS = ("Deploy", "Watch", "Act", "Set up")
 
 
@@ -56,6 +58,13 @@ COMMANDS: dict[str, Entry] = {
 }
 
 
+# What a server can be asked for (--server), besides strategies; the rest is about the machine where it is called.
+SERVED = frozenset(
+    {"up", "plan", "status", "watch", "history", "releases", "show", "report", "audit", "logs"}
+    | {"approve", "promote", "abort", "rollback", "pause", "resume", "release-lock", "down"}
+)
+
+
 class LazyGroup(click.Group):
     """A group that shows its help without importing a command."""
 
@@ -88,6 +97,8 @@ class LazyGroup(click.Group):
             near = difflib.get_close_matches(name, self.every(), n=3, cutoff=0.55)
             meant = f"; did you mean {' or '.join(near)}?" if near else ""
             raise click.UsageError(f"there is no command {name!r}{meant}", ctx)
+        if not ctx.resilient_parsing:
+            refuse_unserved(ctx, name, served=name in SERVED or name not in self.entries)
         return name if command else None, command, args[1:]
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
@@ -126,11 +137,11 @@ def group() -> LazyGroup:
     version = click.Option(
         ["--version"], is_flag=True, expose_value=False, is_eager=True, callback=_version, help="Show the version."
     )
-    deploy.params.append(version)
+    deploy.params += [version, *options()]
     return deploy
 
 
-def _bare(ctx: click.Context) -> None:
+def _bare(ctx: click.Context, **_: object) -> None:
     """Show the help when no command is given."""
     if ctx.invoked_subcommand is None:
         click.echo(ctx.get_help())

@@ -6,15 +6,20 @@ import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import click
+from click.core import ParameterSource
 
 from deployer.cli.output import OUTPUTS, Output
+from deployer.cli.server_option import server_of
 from deployer.cli.words import sentence
 from deployer.here import state_folder
 
 Shared = Literal["file", "destination", "state", "output", "service", "message", "yes", "report", "on_cancel"]
+if TYPE_CHECKING:
+    from deployer.remote.address import Server
+
 OnCancel = Literal["abort", "detach"]
 EVERYWHERE: tuple[Shared, ...] = ("state", "output")
 
@@ -31,7 +36,9 @@ class Common:
     message: str = ""
     yes: bool = False
     report: Path | None = None
-    on_cancel: OnCancel = "abort"
+    on_cancel: OnCancel | None = None  # what was asked for; else it is `abort` here, and `detach` with a server
+    server: Server | None = None  # this machine's state folder where there is none
+    named: bool = False  # `file` was given, not taken by default
 
 
 def default_state() -> Path:
@@ -47,7 +54,7 @@ def common(*names: Shared) -> Callable[[Callable[..., Any]], Callable[..., Any]]
         @functools.wraps(function)
         def call(**given: Any) -> Any:
             shared = {name: given.pop(name) for name in taken}
-            return function(common=Common(**shared), **given)
+            return function(common=Common(**shared, **_surroundings()), **given)
 
         decorated: Callable[..., Any] = call
         for name in reversed(taken):
@@ -55,6 +62,19 @@ def common(*names: Shared) -> Callable[[Callable[..., Any]], Callable[..., Any]]
         return decorated
 
     return decorate
+
+
+def _surroundings() -> dict[str, Any]:
+    """Tell what was given besides the options' values. Raises UsageError for what contradicts itself."""
+    context = click.get_current_context()
+    server = server_of(context)
+
+    def given(name: str) -> bool:
+        return context.get_parameter_source(name) is ParameterSource.COMMANDLINE
+
+    if server is not None and given("state"):
+        raise click.UsageError(f"--state names a folder of this machine, {server.told_by} a server: one of them")
+    return {"server": server, "named": given("file")}
 
 
 OPTIONS: dict[Shared, Callable[[Callable[..., Any]], Callable[..., Any]]] = {
@@ -96,9 +116,9 @@ OPTIONS: dict[Shared, Callable[[Callable[..., Any]], Callable[..., Any]]] = {
     "on_cancel": click.option(
         "--on-cancel",
         type=click.Choice(get_args(OnCancel)),
-        default="abort",
-        show_default=True,
-        help="What SIGINT and SIGTERM do: take the rollout back, or leave it to its lease and `deploy resume`.",
+        show_default="abort; detach with --server",
+        help="What SIGINT and SIGTERM do: take the rollout back, or leave it to its lease and `deploy resume`"
+        " (with --server: to the server).",
     ),
     "yes": click.option("-y", "--yes", is_flag=True, help="Do not ask."),
 }

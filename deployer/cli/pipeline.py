@@ -10,12 +10,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from deployer.errors import DeployError, ManifestRefused, Refused
+from deployer.errors import DeployError, ManifestRefused, NoServer, Refused
 
 if TYPE_CHECKING:
-    from deployer.engine import Ending
     from deployer.events import Event
-    from deployer.operations import House
+    from deployer.orders import Ending
+    from deployer.views.report.data import ReportView
     from deployer.views.report.pipeline import Place, Result
 
 _PUBLIC = 0o644  # the next step of a pipeline may be another user
@@ -36,16 +36,19 @@ class Reports:
         """Look at an event: which rollout it is about."""
         self._rollout = event.rollout or self._rollout
 
-    def of(self, house: House, do: Callable[[House], Ending]) -> Ending:
-        """Do it, and tell its ending; also that of a rollout which this process had to leave."""
+    def of(self, report: Callable[[int], ReportView], do: Callable[[], Ending]) -> Ending:
+        """Do it, and tell its ending; also that of a rollout which this process had to leave.
+
+        `report` gives that of a rollout.
+        """
         try:
-            ending = do(house)
+            ending = do()
         except DeployError as error:
             if self._folder and self._rollout:
-                self._tell_rollout(house, self._rollout, int(error.exit), error.message)
+                self._tell_rollout(report, self._rollout, int(error.exit), error.message)
             raise
         if self._folder and ending.rollout:
-            self._tell_rollout(house, ending.rollout, int(ending.exit), ending.text)
+            self._tell_rollout(report, ending.rollout, int(ending.exit), ending.text)
         elif self._folder:
             from deployer.views.report.pipeline import Result
 
@@ -63,13 +66,15 @@ class Reports:
             Result(self.service, outcome, int(error.exit), error.message, error.hint, places=tuple(_places(error)))
         )
 
-    def _tell_rollout(self, house: House, number: int, code: int, text: str) -> None:
-        from deployer import queries
-        from deployer.reporting.gather import gather
+    def _tell_rollout(self, report: Callable[[int], ReportView], rollout: int, code: int, text: str) -> None:
         from deployer.views.report import FORMATS, render
         from deployer.views.report.pipeline import result_of
 
-        view = gather(house, queries.show(house, number))
+        try:
+            view = report(rollout)
+        except NoServer as error:
+            sys.stderr.write(f"the report could not be written: {error.message}\n")
+            return
         self._tell(result_of(view, code, text), {_NAMES[form]: render(view, form) for form in FORMATS})
 
     def _tell(self, result: Result, rollout: Mapping[str, str] | None = None) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import click
 
 from deployer.cli.lazy import COMMANDS, SECTIONS, Entry, group
+from deployer.cli.server_option import options
 from deployer.cli.strategies import builtin_commands
 
 HEAD = """\
@@ -19,6 +20,9 @@ Results go to stdout, progress and errors to stderr. What a command exits with i
 [exit codes](exit-codes.md). A manifest is only needed to deploy; the other commands take the service from `--service`,
 else from `deploy.yml` in this folder, else the only one there is.
 
+`deploy --server URL COMMAND` asks a server ([from another machine](server.md#from-another-machine)); its options
+stand before the command.
+
 Every command but `schema` and `completion` takes `--state` and `--output`. The state folder is `$DEPLOYER_STATE`, else
 `/var/lib/deployer` for root, else `$XDG_STATE_HOME/deployer`, else `~/.local/state/deployer`.
 """
@@ -28,7 +32,8 @@ EVERYWHERE = ("state", "output")
 def reference() -> str:
     """Give the page."""
     entries = {**builtin_commands(), **COMMANDS}
-    lines = [HEAD]
+    context = click.Context(group(), info_name="deploy")
+    lines = [HEAD, "| option | meaning |", "|---|---|", *(_row(option, context) for option in options()), ""]
     for section in SECTIONS:
         lines.append(f"## {section}\n")
         for name, entry in entries.items():

@@ -7,13 +7,11 @@ from pathlib import Path
 
 import click
 
-from deployer import files, queries
+from deployer import files
+from deployer.cli.gateways import gateway
 from deployer.cli.options import Common, common
-from deployer.cli.running import house
-from deployer.cli.service import service_of
 from deployer.cli.words import NUMBER
 from deployer.errors import Exit, Refused
-from deployer.reporting.gather import gather
 from deployer.views.report import FORMATS, Format, render
 
 _BY_SUFFIX: dict[str, Format] = {".html": "html", ".htm": "html", ".json": "json", ".xml": "junit", ".md": "md"}
@@ -35,10 +33,8 @@ def report(common: Common, number: int | None, out: Path | None, form: Format | 
     form = form or (_BY_SUFFIX.get(out.suffix.lower()) if out else "html")
     if form is None:
         raise Refused(f"{out} does not say its format", f"write --format {'|'.join(FORMATS)}")
-    with house(common, view=False) as opened:
-        if number is None:
-            number = queries.newest(opened, service_of(common, opened))
-        text = render(gather(opened, queries.show(opened, number)), form)
+    with gateway(common) as there:
+        text = render(there.report(number or there.newest(there.service())), form)
     if out is None:
         sys.stdout.write(text)
         return int(Exit.DONE)

@@ -5,19 +5,20 @@ from __future__ import annotations
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 from typing import TYPE_CHECKING
 
+from deployer.cli.gateways import gateway
 from deployer.cli.options import Common
 from deployer.cli.output import can_paint, open_view
 from deployer.cli.pipeline import Reports
 
 if TYPE_CHECKING:
-    from deployer.engine import Ending
     from deployer.events import Event
     from deployer.operations import House
+    from deployer.orders import Ending, Order
 
 
 @contextmanager
@@ -25,6 +26,10 @@ def house(common: Common, *, view: bool = True, reports: Reports | None = None) 
     """Open the state folder of a command, with a view of what happens unless the command only reads."""
     from deployer.wiring import open_house
 
+    if common.server is not None:  # a part of a command that is served, or one whose name is missing in `lazy.SERVED`
+        import click
+
+        raise common.server.refusal(click.get_current_context().command_path)
     if not view:
         with open_house(common.state) as opened:
             yield opened
@@ -58,10 +63,10 @@ def signals(stop_asked: threading.Event) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def act(common: Common, do: Callable[[House], Ending], reports: Reports | None = None) -> int:
-    """Run an operation under a view, print its ending, give its exit code; `reports` are told of it."""
-    with house(common, reports=reports) as opened:
-        ending = reports.of(opened, do) if reports else do(opened)
+def act(common: Common, order: Order, reports: Reports | None = None) -> int:
+    """Have an order carried out, print its ending, give its exit code; `reports` are told of it."""
+    with gateway(common) as there:
+        ending = there.act(order, reports)
     print_ending(common, ending)
     return int(ending.exit)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 from deployer.cli.options import Common
 from deployer.cli.words import service
 from deployer.errors import Refused
@@ -11,20 +13,29 @@ _MOST = 1024 * 1024  # bytes of a manifest
 
 
 def service_of(common: Common, house: House) -> str:
-    """Name the service. The manifest is only peeked at: a broken one must not stop an emergency command."""
-    if common.service is not None:
-        return service(common.service)
-    known = [s.name for s in house.store.services()]
-    peeked = _peek(common)
-    if peeked:
-        return peeked
-    if len(known) == 1:
-        return known[0]
-    if not known:
+    """Name the service that a command means, of those in a state folder."""
+    found = meant(common, lambda: [s.name for s in house.store.services()])
+    if not found:
         raise Refused(
             f"nothing was deployed from {house.store.folder} yet", "`deploy up` deploys, --state names another folder"
         )
-    raise Refused(f"there are {len(known)} services here: {', '.join(known)}", "say which one with --service NAME")
+    return found
+
+
+def meant(common: Common, services: Callable[[], Sequence[str]]) -> str:
+    """Name the service that a command means, of `services`; nothing where there are none.
+
+    The manifest is only peeked at: a broken one must not stop an emergency command.
+    """
+    if common.service is not None:
+        return service(common.service)
+    peeked = _peek(common)
+    if peeked:
+        return peeked
+    known = services()
+    if len(known) > 1:
+        raise Refused(f"there are {len(known)} services here: {', '.join(known)}", "say which one with --service NAME")
+    return known[0] if known else ""
 
 
 def _peek(common: Common) -> str:

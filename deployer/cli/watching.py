@@ -7,17 +7,12 @@ import sys
 
 import click
 
-from deployer import operations, queries
+from deployer.cli.gateways import gateway
 from deployer.cli.options import Common, common
-from deployer.cli.output import open_view, print_result
-from deployer.cli.running import house, print_ending
-from deployer.cli.service import service_of
+from deployer.cli.output import print_result
+from deployer.cli.running import print_ending
 from deployer.cli.words import NUMBER
-from deployer.drivers.ports import standing
 from deployer.errors import Exit, Refused
-from deployer.following import Follower
-from deployer.secret import hide
-from deployer.wiring import open_house
 
 
 @click.command("status")
@@ -25,10 +20,9 @@ from deployer.wiring import open_house
 @click.option("--all", "every", is_flag=True, help="All services of this state folder.")
 def status(common: Common, every: bool) -> int:
     """Show what is live now: read from proxy, runtime and store, not remembered."""
-    with house(common, view=False) as opened:
-        names = queries.services(opened) if every else (service_of(common, opened),)
-        for name in names:
-            print_result(queries.status(opened, name), common.output)
+    with gateway(common) as there:
+        for name in there.services() if every else (there.service(),):
+            print_result(there.status(name), common.output)
     return int(Exit.DONE)
 
 
@@ -36,18 +30,10 @@ def status(common: Common, every: bool) -> int:
 @common("file", "destination", "service")
 def watch(common: Common) -> int:
     """Follow the rollout that is under way, until it ends; leaving (Ctrl-C) does not disturb it."""
-    with house(common, view=False) as quiet:
-        name = service_of(common, quiet)
-        rollout = quiet.store.open_rollout(name)
-        if rollout is None:
-            raise Refused(f"{name} has no rollout under way", "`deploy history` lists the finished ones")
-        history = quiet.store.events(rollout.number)
-    with open_view(common.output, history=history) as sink, open_house(common.state, sink) as opened:
-        try:
-            with Follower(opened, name, rollout.number):
-                ending = operations.follow(opened, rollout.number, after=history[-1].id if history else 0)
-        except KeyboardInterrupt:
-            return int(Exit.DONE)
+    with gateway(common) as there:
+        ending = there.watch()
+    if ending is None:
+        return int(Exit.DONE)
     print_ending(common, ending)
     return int(ending.exit)
 
@@ -58,10 +44,9 @@ def watch(common: Common) -> int:
 @click.option("--releases", "of_releases", is_flag=True, help="List releases instead of rollouts.")
 def history(common: Common, limit: int, of_releases: bool) -> int:
     """List the rollouts of a service, the newest first."""
-    with house(common, view=False) as opened:
-        name = service_of(common, opened)
-        view = queries.releases(opened, name) if of_releases else queries.history(opened, name, limit)
-        print_result(view, common.output)
+    with gateway(common) as there:
+        name = there.service()
+        print_result(there.releases(name) if of_releases else there.history(name, limit), common.output)
     return int(Exit.DONE)
 
 
@@ -69,8 +54,8 @@ def history(common: Common, limit: int, of_releases: bool) -> int:
 @common("file", "destination", "service")
 def releases(common: Common) -> int:
     """List the releases of a service, the newest first."""
-    with house(common, view=False) as opened:
-        print_result(queries.releases(opened, service_of(common, opened)), common.output)
+    with gateway(common) as there:
+        print_result(there.releases(there.service()), common.output)
     return int(Exit.DONE)
 
 
@@ -79,10 +64,8 @@ def releases(common: Common) -> int:
 @click.argument("number", type=NUMBER, required=False)
 def show(common: Common, number: int | None) -> int:
     """Show one rollout in full (the newest unless NUMBER is given): steps, events, numbers, who and why."""
-    with house(common, view=False) as opened:
-        if number is None:
-            number = queries.newest(opened, service_of(common, opened))
-        print_result(queries.show(opened, number), common.output)
+    with gateway(common) as there:
+        print_result(there.show(number or there.newest(there.service())), common.output)
     return int(Exit.DONE)
 
 
@@ -92,22 +75,17 @@ def show(common: Common, number: int | None) -> int:
 @click.option("--colour", type=click.Choice(["blue", "green", "baseline"]), help="Only one environment.")
 def logs(common: Common, lines: int, colour: str | None) -> int:
     """Print the last lines that each instance wrote, without the values of its secrets."""
-    with house(common, view=False) as opened:
-        name = service_of(common, opened)
-        runtime = queries.drivers_of(opened, name).runtime
-        queries.learn_secrets(opened, name)
-        there = standing(runtime, name)
-        instances = [i for i in there.instances if colour in (None, i.colour)]
-        for host, why in there.silent.items():
-            sys.stderr.write(f"{host or 'this machine'} does not answer: {why}\n")
-        if not instances:
-            raise Refused(
-                f"{name} has no instances{f' in {colour}' if colour else ''}", "`deploy status` shows what runs"
-            )
-        for instance in instances:
-            for line in map(hide, runtime.logs(instance, lines)):
-                if common.output == "json":
-                    sys.stdout.write(json.dumps({"instance": instance.name, "line": line}) + "\n")
-                else:
-                    sys.stdout.write(f"{instance.name} | {line}\n")
+    with gateway(common) as there:
+        found = there.logs(there.service(), lines, colour or "")
+    for machine in found.silent:
+        sys.stderr.write(f"{machine.host or 'this machine'} does not answer: {machine.why}\n")
+    if not found.instances:
+        where = f" in {colour}" if colour else ""
+        raise Refused(f"{found.service} has no instances{where}", "`deploy status` shows what runs")
+    for one in found.instances:
+        for line in one.lines:
+            if common.output == "json":
+                sys.stdout.write(json.dumps({"instance": one.instance, "line": line}) + "\n")
+            else:
+                sys.stdout.write(f"{one.instance} | {line}\n")
     return int(Exit.DONE)

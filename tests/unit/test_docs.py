@@ -47,6 +47,8 @@ def every(language: str) -> list[Any]:
 def problem_with(line: str) -> str:
     """Say what the command line does not understand in a call of `deploy`, or nothing."""
     words = [w for w in shlex.split(line) if not re.fullmatch(r"\d?>.*|&|\[.*", w)][1:]
+    while words and words[0] in ("--server", "--token-file", "--ca"):  # of the whole program
+        words = words[2:]
     if not words or words[0] in ("--version", "--help"):
         return ""
     if PLACEHOLDER.fullmatch(words[0]):
@@ -91,6 +93,8 @@ def test_every_command_exists(document: Path) -> None:
         ("deploy plan canary --percent 10", ""),
         ("deploy plan --check", ""),
         ("deploy plan NAME", ""),
+        ("deploy --server URL status", ""),
+        ("deploy --server URL swerve", "there is no command swerve"),
         ("deploy rollback --to N", ""),
         ("deploy show 4", ""),
         ("deploy swerve", "there is no command swerve"),

@@ -1,0 +1,151 @@
+"""The state folder of this machine, as commands ask it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import replace
+from typing import TYPE_CHECKING, Self
+
+from deployer import operations, queries
+from deployer.cli.gateways import Proposed
+from deployer.cli.options import Common
+from deployer.cli.output import open_view
+from deployer.cli.running import house
+from deployer.cli.service import service_of
+from deployer.errors import Refused
+from deployer.operations import House
+from deployer.operations.orders import perform, proposed, request_of
+from deployer.orders import Ending, Order
+
+if TYPE_CHECKING:
+    from deployer.cli.pipeline import Reports
+    from deployer.views.data import AuditView, HistoryView, ReleasesView, RolloutView, StatusView
+    from deployer.views.logs import LogsView
+    from deployer.views.report.data import ReportView
+
+
+class Local:
+    """Asks the house of a state folder; the one for questions is opened once, and closed before anything is done."""
+
+    def __init__(self, common: Common) -> None:
+        self._common = common
+        self._opened = ExitStack()
+        self._house: House | None = None
+
+    @classmethod
+    @contextmanager
+    def open(cls, common: Common) -> Iterator[Self]:
+        """Have it, and close what it opened."""
+        made = cls(common)
+        with made._opened:
+            yield made
+
+    def _quiet(self) -> House:
+        if self._house is None:
+            self._house = self._opened.enter_context(house(self._common, view=False))
+        return self._house
+
+    def _close(self) -> None:
+        self._house = None
+        self._opened.close()
+
+    # -- questions
+
+    def service(self) -> str:
+        """Name the service that the command means."""
+        return service_of(self._common, self._quiet())
+
+    def services(self) -> tuple[str, ...]:
+        """Name all services."""
+        return queries.services(self._quiet())
+
+    def newest(self, service: str) -> int:
+        """Give the number of the newest rollout of a service."""
+        return queries.newest(self._quiet(), service)
+
+    def status(self, service: str) -> StatusView:
+        """Tell what is live now."""
+        return queries.status(self._quiet(), service)
+
+    def history(self, service: str, limit: int) -> HistoryView:
+        """List the rollouts of a service."""
+        return queries.history(self._quiet(), service, limit)
+
+    def releases(self, service: str) -> ReleasesView:
+        """List the releases of a service."""
+        return queries.releases(self._quiet(), service)
+
+    def show(self, number: int) -> RolloutView:
+        """Tell a rollout in full."""
+        return queries.show(self._quiet(), number)
+
+    def report(self, number: int) -> ReportView:
+        """Give the report of a rollout."""
+        return _report(self._quiet(), number)
+
+    def audit(self, limit: int, service: str) -> AuditView:
+        """List records of the audit log, of all services where none is named."""
+        return queries.audit(self._quiet(), limit, service)
+
+    def logs(self, service: str, lines: int, colour: str) -> LogsView:
+        """Give the last lines of the instances, of all colours where none is named."""
+        from deployer.instance_logs import logs
+
+        return logs(self._quiet(), service, lines, colour)
+
+    # -- orders
+
+    def propose(self, order: Order) -> Proposed:
+        """Give the plan of a deploy, and change nothing."""
+        found = proposed(self._quiet(), order, os.environ)
+        return Proposed(queries.explain(found), found.same)
+
+    def act(self, order: Order, told: Reports | None = None) -> Ending:
+        """Carry an order out under a view; `told` hears of it. Raises the error with which it ended."""
+        self._close()
+        do = self._start(order, told) if order.action == "start" else self._wish(order)
+        with house(self._common, reports=told) as opened:
+            if told is None:
+                return do(opened)
+            return told.of(lambda number: _report(opened, number), lambda: do(opened))
+
+    def _start(self, order: Order, told: Reports | None) -> Callable[[House], Ending]:
+        request = request_of(order, os.environ)  # a manifest that is refused needs no state folder
+        if told is not None:
+            told.service = request.loaded.manifest.service
+        return lambda opened: operations.deploy(opened, request)
+
+    def _wish(self, order: Order) -> Callable[[House], Ending]:
+        def do(opened: House) -> Ending:
+            service = order.service or service_of(self._common, opened)
+            return perform(opened, replace(order, service=service), os.environ)
+
+        return do
+
+    def watch(self) -> Ending | None:
+        """Show the rollout that is under way until it ends; None when whoever looks has left."""
+        from deployer.following import Follower
+        from deployer.wiring import open_house
+
+        name = self.service()
+        rollout = self._quiet().store.open_rollout(name)
+        if rollout is None:
+            raise Refused(f"{name} has no rollout under way", "`deploy history` lists the finished ones")
+        history = self._quiet().store.events(rollout.number)
+        self._close()
+        with (
+            open_view(self._common.output, history=history) as sink,
+            open_house(self._common.state, sink) as opened,
+            suppress(KeyboardInterrupt),
+            Follower(opened, name, rollout.number),
+        ):
+            return operations.follow(opened, rollout.number, after=history[-1].id if history else 0)
+        return None
+
+
+def _report(opened: House, number: int) -> ReportView:
+    from deployer.reporting.gather import gather
+
+    return gather(opened, queries.show(opened, number))
