@@ -1,0 +1,268 @@
+"""`deploy --server` against a real `deploy serve`, a real proxy and real users: from a folder that has no state."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from deployer.clock import Deadline, SystemClock
+from tests.documents import REPOSITORY, blocks
+from tests.live.certificates import certificate
+from tests.live.serving import SECONDS, server, token
+from tests.live.shop import COMMAND_SECONDS, DEPLOY, Shop
+from tests.live.told import Told
+from tests.load import Load, Options
+from tests.ports import free_port
+
+pytestmark = pytest.mark.live
+
+USERS = Options(rate=60, kinds=("fresh", "busy", "sticky"))
+PASSING = ("sample", "note")
+
+
+class Far:
+    """Somebody who has an address and a token of a service's server, and nothing else."""
+
+    def __init__(self, shop: Shop, port: int, token: str, name: str = "far") -> None:
+        self.folder = shop.folder / name
+        self.folder.mkdir()
+        self.url = f"http://127.0.0.1:{port}"
+        self.name = shop.name
+        self.environ = {"DEPLOY_SERVER": self.url, "DEPLOY_TOKEN": token, "DEPLOYER_STATE": str(self.folder / "state")}
+
+    def environment(self) -> dict[str, str]:
+        return {**os.environ, "NO_COLOR": "1", "COLUMNS": "200", **self.environ}
+
+    def deploy(self, *arguments: str, expect: int = 0) -> subprocess.CompletedProcess[str]:
+        """Run `deploy ARGUMENTS` there, and check its exit code, and that it left no state here."""
+        done = subprocess.run(
+            [DEPLOY, *arguments],
+            cwd=self.folder,
+            env=self.environment(),
+            capture_output=True,
+            text=True,
+            timeout=COMMAND_SECONDS,
+            check=False,
+        )
+        said = f"deploy {' '.join(arguments)}: exit {done.returncode}\n{done.stdout}\n{done.stderr}"
+        assert done.returncode == expect, said
+        assert "Traceback" not in done.stderr, said
+        assert not (self.folder / "state").exists()
+        return done
+
+    @contextmanager
+    def start(self, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+        """Run `deploy ARGUMENTS` there beside the test; it is killed at the end if it still runs."""
+        with subprocess.Popen(
+            [DEPLOY, *arguments],
+            cwd=self.folder,
+            env=self.environment(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        ) as process:
+            try:
+                yield process
+            finally:
+                process.kill()
+
+
+def until(process: subprocess.Popen[str], kind: str) -> list[dict[str, Any]]:
+    """Read what a process prints as JSON, up to an event."""
+    assert process.stdout is not None
+    found = []
+    for line in process.stdout:
+        found.append(json.loads(line))
+        if found[-1]["event"] == kind:
+            return found
+    raise AssertionError(f"it ended with {process.wait(SECONDS)}: {process.stderr.read() if process.stderr else ''}")
+
+
+def rest(process: subprocess.Popen[str], expect: int) -> tuple[list[dict[str, Any]], str]:
+    """Read the rest of what a process prints, by the reader that has read on already; check its exit code."""
+    assert process.stdout is not None
+    assert process.stderr is not None
+    late = threading.Timer(COMMAND_SECONDS, process.kill)
+    late.start()
+    try:
+        out, err = process.stdout.read(), process.stderr.read()
+        process.wait(SECONDS)
+    finally:
+        late.cancel()
+    assert process.returncode == expect, out + err
+    assert "Traceback" not in err
+    return [json.loads(line) for line in out.splitlines()], err
+
+
+def kinds(events: list[dict[str, Any]]) -> Counter[tuple[Any, ...]]:
+    """Count events by what makes them the same; those that pass are left out."""
+    return Counter(
+        (e["event"], e["at"], e.get("n"), e.get("phase"), e.get("text")) for e in events if e["event"] not in PASSING
+    )
+
+
+def recorded(shop: Shop, rollout: int) -> list[dict[str, Any]]:
+    """Give the events of a rollout as the store has them."""
+    events: list[dict[str, Any]] = shop.events("show", str(rollout))[0]["events"]
+    return events
+
+
+@pytest.fixture
+def shop(process_shop: Shop) -> Shop:
+    process_shop.version("2.0")
+    return process_shop
+
+
+def test_a_canary_is_followed_by_who_gave_it_and_by_who_watches(shop: Shop) -> None:
+    shop.write(strategy={"canary": {"steps": [{"share": 30, "for": "4s"}], "bake": "0s"}})
+    port = free_port()
+    operator, viewer = token(shop, "operator", "--service", shop.name), token(shop, "viewer")
+    with server(shop, port), Load(shop.url, USERS) as load:
+        load.until(lambda now: now.answered > 30, "the load runs")
+        far, other = Far(shop, port, operator), Far(shop, port, viewer, "other")
+        with far.start(
+            "canary", "--service", shop.name, "--version", "2.0", "-m", "from afar", "--output", "json"
+        ) as first:
+            begun = until(first, "traffic.changed")
+            with other.start("watch", "--service", shop.name, "--output", "plain") as second:
+                shown, _ = rest(first, 0)
+                watched = second.communicate(timeout=SECONDS)
+                assert second.returncode == 0, watched
+        report = load.stop()
+        assert kinds(begun + shown) == kinds(recorded(shop, 2)), "all of it, and each once"
+        assert max(kinds(begun + shown).values()) == 1
+        assert "sample" in {event["event"] for event in shown}, "numbers come live"
+        assert f"{shop.name} #2 ended: done" in watched[1]
+        assert watched[0] == "r2 (2.0) is live\n"
+        status = json.loads(far.deploy("status", "--output", "json").stdout)
+        assert status == shop.status()
+        assert json.loads(far.deploy("history", "--output", "json").stdout)["rollouts"][0]["message"] == "from afar"
+        far.deploy("report", "-o", "report.html")
+        assert "from afar" in (far.folder / "report.html").read_text()
+        refused = other.deploy("rollback", expect=2)
+        assert "the token viewer is a viewer's, this needs operator" in refused.stderr
+        assert far.deploy("rollback", "-m", "slow").stdout == "r1 (1.0) is live\n"
+    assert report.failed == 0, report.text()
+    assert shop.get().text.strip().endswith("1.0")
+    deeds = shop.events("audit", "--service", shop.name)[0]["records"]
+    start = next(deed for deed in deeds if deed["action"] == "start" and deed["rollout"] == 2)
+    assert start["by"].startswith("operator@")
+    assert re.fullmatch(r"API, from 127\.0\.0\.1, token [0-9a-f]{12}", start["origin"])
+
+
+def test_bad_releases_have_the_exit_codes_of_home(shop: Shop) -> None:
+    shop.manifest["health"]["deadline"] = "3s"
+    shop.write()
+    shop.version("3.0", {"ERR": "0.6"})
+    shop.version("4.0", {"HEALTH": "0"})
+    port = free_port()
+    with server(shop, port), Load(shop.url, USERS) as load:
+        load.until(lambda now: now.answered > 30, "the load runs")
+        far = Far(shop, port, token(shop, "operator"))
+        for version, code in (("3.0", 3), ("4.0", 4)):
+            order = ("canary", "--percent", "50", "--for", "30s", "--version", version)
+            here = shop.deploy(*order, expect=code)
+            there = far.deploy(*order, "--service", shop.name, "--report", version, expect=code)
+            said = "was taken back: "
+            assert said in here.stdout
+            assert said in there.stdout
+            values = (far.folder / version / "outputs.env").read_text()
+            assert f"DEPLOY_EXIT={code}\n" in values
+            assert "DEPLOY_OUTCOME=reverted\n" in values
+        load.stop()
+        missing = far.deploy("up", "--service", shop.name, "--version", "5.0", expect=2)
+        assert missing.stderr == shop.deploy("up", "--version", "5.0", expect=2).stderr
+        shutil.copy(shop.folder / "deploy.yml", far.folder)
+        (shop.folder / "deploy.yml").write_text((shop.folder / "deploy.yml").read_text() + "# newer\n")
+        other = far.deploy("up", "--version", "2.0", expect=2)
+        assert "is another one than yours" in other.stderr
+    assert shop.status()["stable_version"] == "1.0"
+
+
+def test_a_client_goes_on_when_the_server_starts_anew(shop: Shop) -> None:
+    shop.write(strategy={"canary": {"steps": [{"share": 30, "for": "8s"}], "bake": "0s"}})
+    port = free_port()
+    operator = token(shop, "operator")
+    with Load(shop.url, USERS) as load:
+        with server(shop, port) as process:
+            far = Far(shop, port, operator)
+            with far.start("canary", "--service", shop.name, "--version", "2.0", "--output", "json") as client:
+                begun = until(client, "sample")
+                process.kill()
+                process.wait(SECONDS)
+                with server(shop, port):
+                    shown, _ = rest(client, 0)
+        report = load.stop()
+    assert report.failed == 0, report.text()
+    assert kinds(begun + shown) == kinds(recorded(shop, 2)), "nothing is missed, nothing is shown twice"
+    notes = [event["text"] for event in shown if event["event"] == "note"]
+    assert all("the server" in text for text in notes)
+    assert shown[-1]["outcome"] == "done"
+
+
+def test_a_rollout_goes_on_or_back_when_its_client_is_told_to_stop(shop: Shop) -> None:
+    shop.write(strategy={"canary": {"steps": [{"share": 30, "for": "60s"}], "bake": "0s"}})
+    port = free_port()
+    operator = token(shop, "operator")
+    order = ("canary", "--service", shop.name, "--version", "2.0", "--output", "json")
+    with server(shop, port):
+        far = Far(shop, port, operator)
+        with far.start(*order) as client:
+            until(client, "sample")
+            client.send_signal(signal.SIGINT)
+            _, err = rest(client, 6)
+        assert f"error: no longer following; rollout 2 of {shop.name} goes on at {far.url}\n" in err
+        assert f"`deploy --server {far.url} abort` takes it back" in err
+        assert shop.status()["share"] == 3000
+        assert shop.status()["lock"] is not None
+        assert Told.of(far.deploy("abort", "-m", "no", "--output", "json").stdout).ended["outcome"] == "reverted"
+        with far.start(*order, "--on-cancel", "abort") as client:
+            until(client, "sample")
+            client.send_signal(signal.SIGTERM)
+            events, _ = rest(client, 6)
+        assert events[-1]["outcome"] == "reverted"
+        assert shop.events("history")[0]["rollouts"][0]["exit"] == 6
+        Deadline.after(SystemClock(), SECONDS).until(lambda: shop.status()["lock"] is None, "nobody changes it")
+
+
+def test_the_example_of_the_page_does_what_it_says_over_tls(shop: Shop) -> None:
+    shop.write(strategy={"canary": {"steps": [{"share": 10, "for": "2s"}], "bake": "0s"}})
+    port = free_port()
+    (block,) = (b.text for b in blocks(REPOSITORY / "docs/server.md") if b.language == "bash")
+    pem = certificate(shop.folder / "tls.pem", "localhost")
+    (shop.folder / "home").mkdir()
+    (shop.folder / "home/token").write_text(token(shop, "operator"))
+    script = block
+    for written, here in (
+        ("deploy.example.com:8642", f"localhost:{port}"),
+        ("~/.config/deploy.token", str(shop.folder / "home/token")),
+        ("service shop", f"service {shop.name}"),
+    ):
+        assert written in script
+        script = script.replace(written, here)
+    environ = {**os.environ, "PATH": f"{Path(DEPLOY).parent}:{os.environ['PATH']}", "REQUESTS_CA_BUNDLE": str(pem)}
+    with server(shop, port, "--cert", str(pem), "--key", str(pem)), Load(shop.url, USERS):
+        done = subprocess.run(
+            ["bash", "-euc", script],
+            cwd=shop.folder / "home",
+            env=environ,
+            capture_output=True,
+            text=True,
+            timeout=COMMAND_SECONDS,
+            check=False,
+        )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "r2 (2.0) is live for everyone" in done.stdout
+    assert done.stdout.endswith("r1 (1.0) is live\n")
