@@ -131,6 +131,8 @@ class Calls:
         if answer.is_redirect:
             where = answer.headers.get("location", "")[:200]
             return NoServer(f"{url} says that it is elsewhere: {where!a}", "give the server's own address")
+        if told is None and answer.status_code >= 500:
+            return Answered(f"{url} failed: {answer.status_code}", "the log of the server says more", Exit.INTERNAL)
         if told is None:
             return self._foreign(answer)
         message, hint = str(told["message"]), str(told.get("hint") or "")

@@ -177,6 +177,9 @@ def test_a_report_is_written_here(api: Api, run: Deploy, here: Path, monkeypatch
         assert "<!doctype html>" in (here / "report.html").read_text().lower()
         assert json.loads(run("report", "1", "--format", "json").out)["rollout"]["number"] == 1
         assert run("report", "7", "--format", "md").code == Exit.REFUSED
+        monkeypatch.setattr("deployer.server.reading.gather", lambda *_: 1 / 0)
+        told = run("report", "--format", "md")
+        assert (told.code, "failed: 500" in told.err) == (Exit.INTERNAL, True)
 
 
 def test_there_is_nothing_yet(api: Api, run: Deploy, monkeypatch: pytest.MonkeyPatch) -> None:
