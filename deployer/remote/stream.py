@@ -9,6 +9,7 @@ import json
 import queue
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from types import TracebackType
 from typing import Self
@@ -18,9 +19,8 @@ import requests
 from deployer.clock import Deadline
 from deployer.errors import DeployError, OutOfSight
 from deployer.events import Event
-from deployer.remote.calls import ANSWER_SECONDS, SILENT_SECONDS, Broken, Calls
+from deployer.remote.calls import ANSWER_SECONDS, Broken, Calls
 from deployer.views.jsonl import parse
-from deployer.web import describe
 
 PATIENCE = 120.0  # seconds without a server, after which it is given up
 FIRST = 10.0  # the same, before the first connection
@@ -93,6 +93,7 @@ class Stream:
                     self._say("the server answers again")
                 patience, silent = Deadline.after(clock, PATIENCE), False
                 with answer:
+                    self._begin(answer)
                     self._listen(answer)
             except Broken as broken:
                 pause = max(PAUSE, broken.after)
@@ -103,11 +104,17 @@ class Stream:
                     self._say(f"the server does not answer ({broken.why}): trying again for {PATIENCE:g} s")
             self._left.wait(pause)
 
+    def _begin(self, answer: requests.Response) -> None:
+        """Take note of where it begins: from here on nothing is missed."""
+        at = answer.headers.get("last-event-id", "")
+        if self._read is None and at.isdigit():
+            self._read = int(at)
+        self._began.set()
+
     def _listen(self, answer: requests.Response) -> None:
         """Read a connection to its end, whatever that is: what comes after it is asked for anew."""
-        try:
+        with suppress(requests.RequestException, OSError):  # what broke it, the next connection meets, too
             for number, text in _blocks(answer):
-                self._began.set()
                 event = self._event(number, text) if text else None
                 if number is not None:
                     self._read = max(self._read or 0, number)
@@ -115,9 +122,6 @@ class Stream:
                     self._coming.put(event)
                 if self._left.is_set():
                     return
-        except (requests.RequestException, OSError) as error:
-            if not self._began.is_set():
-                raise Broken(describe(error, SILENT_SECONDS), sent=False) from None
 
     def _event(self, number: int | None, text: str) -> Event | None:
         """Read an event; None for one that was given before."""

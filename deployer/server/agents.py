@@ -12,11 +12,11 @@ from deployer.engine import Ending
 from deployer.errors import DeployError, Detached, Exit, Locked, Refused
 from deployer.gitops import Follower, Repository, Source, State
 from deployer.operations import Request
+from deployer.orders import Order
 from deployer.secret import hide
 from deployer.server.desk import Desk
 from deployer.server.followed import Followed, Follows, secret_of
 from deployer.server.hooks import Hook
-from deployer.server.orders import Order
 from deployer.server.runs import Run
 
 POLL_SECONDS = 0.2  # between two looks at a run

@@ -41,7 +41,9 @@ async def of_service(
     """Stream the events of a service (also of one that is yet to come): after an id, or from now on."""
     asked = last if last is not None else after
     since = asked if asked is not None else await desk.hub.last()
-    return _stream(_Listener(desk, caller, service, 0).events(since))
+    stream = _stream(_Listener(desk, caller, service, 0).events(since))
+    stream.headers["last-event-id"] = str(since)  # whoever loses it before the first event misses nothing either
+    return stream
 
 
 @router.get(
@@ -88,8 +90,8 @@ class _Listener:
 
     async def events(self, after: int, *, greeted: bool = False) -> AsyncIterator[str]:
         """Give events as they come."""
-        if not greeted:  # the id: who loses the connection before the first event misses nothing either
-            yield f"retry: {RETRY_MS}\nid: {after}\n\n"
+        if not greeted:
+            yield f"retry: {RETRY_MS}\n\n"
         try:
             async for fresh, samples in self._desk.hub.follow(after, ALIVE_SECONDS):
                 mine = [event for event in fresh if self._is_mine(event) and event.id > self._sent]

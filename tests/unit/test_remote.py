@@ -454,6 +454,7 @@ def test_events_come_once_over_broken_connections(api: Api, run: Deploy, monkeyp
     assert kinds == [(e.kind, e.data.get("n"), round(e.at, 3)) for e in api.scene.house.store.events(2)]
     assert len(asked.after) >= 5, "each break is followed by a connection"
     assert asked.after[0] == ""
+    assert int(asked.after[1]) >= 1, "it knows where it began"
     assert [int(after) for after in asked.after[1:]] == sorted(int(after) for after in asked.after[1:])
 
 
