@@ -236,6 +236,40 @@ def confirmed(tab: Tab, action: str, words: str) -> None:
     tab.until("!document.querySelector('dialog[open]')")
 
 
+def test_who_is_asked_approves_or_refuses_and_nobody_else(shop: Shop) -> None:
+    consent = {"by": ["ann"], "within": "5m"}
+    shop.write(strategy={"canary": {"steps": [{"share": 30, "for": "2s", "approve": consent}], "bake": "0s"}})
+    port = free_port()
+    url, operator = f"http://127.0.0.1:{port}", token(shop, "operator")
+    ann = shop.deploy("token", "create", "ann", "--role", "operator").stdout.strip()
+    heading = "document.querySelector('h1').textContent"
+    with server(shop, port), Load(shop.url, USERS) as load, browser() as tab:
+        api = Api(shop, port, operator)
+        first = api.post("rollouts", version="2.0").json()["rollout"]
+        log_in(tab, f"{url}/rollouts/{first}", ann)
+        tab.until(f"{TEXT}.includes('for the approval of ann, 0 of 1')")
+        assert not tab.ask("!!document.querySelector('#do-promote')"), "it does not pass what is not approved"
+        keep(tab, "approval")
+        tab.until("!!document.querySelector('#do-refuse')")
+        tab.ask("document.querySelector('#do-refuse').click()")
+        assert "are on r1 (1.0) at once" in tab.until("document.querySelector('dialog[open]')?.innerText")
+        tab.ask("document.querySelector('dialog[open] button[type=submit]').click()")
+        assert tab.ask("!!document.querySelector('dialog[open] textarea:invalid')"), "a refusal needs a reason"
+        tab.ask("document.querySelector('dialog[open] textarea').value = 'not on a Friday'")
+        keep(tab, "refusal")
+        tab.ask("document.querySelector('dialog[open] button[type=submit]').click()")
+        tab.until(f"{heading} === 'r2 (2.0) was taken back'")
+        assert tab.ask(f"{TEXT}.includes('not on a Friday')")
+        second = api.post("rollouts", version="2.0").json()["rollout"]
+        with tab.loading():
+            tab.ask(f"location.assign('/rollouts/{second}')")
+        tab.until(f"{TEXT}.includes('for the approval of ann, 0 of 1')")
+        confirmed(tab, "approve", "Nobody else is needed, and it goes on")
+        tab.until(f"{heading} === 'r3 (2.0) is live for everyone'")
+        report = load.stop()
+    assert report.failed == 0, report.text()
+
+
 def test_a_viewer_sees_everything_and_no_button(shop: Shop) -> None:
     port = free_port()
     viewer, operator = token(shop, "viewer"), token(shop, "operator")
