@@ -11,12 +11,16 @@ from deployer.engine import Ending, drive
 from deployer.errors import DeployError, DriverFailed, MachinesSilent, Refused
 from deployer.model import PLACES, Release
 from deployer.observe import observe
+from deployer.operations.approving import refuse_unanswerable
 from deployer.operations.books import record_rollback
 from deployer.operations.driving import begin, committed, hands, locked, run_of
 from deployer.operations.house import House
 from deployer.operations.wishes import stop
+from deployer.recipes import with_consent
 from deployer.rollback import choose, rollback_plan
-from deployer.store import Deed
+from deployer.store import Deed, person_of, whoami
+
+NEVER_GOOD = frozenset({"new", "failed"})  # standings of releases that never got through
 
 
 def rollback(house: House, service: str, *, to: int | None = None, force: bool = False, reason: str = "") -> Ending:
@@ -39,6 +43,9 @@ def rollback(house: House, service: str, *, to: int | None = None, force: bool =
         observed = observe(house.store, drivers, service)
         target = choose(house.store.releases(service), observed, record.stable, to, force=force)
         plan = rollback_plan(observed, target, record.stable)
+        if target.standing in NEVER_GOOD:  # nobody has vouched for it yet
+            plan = with_consent(plan, target.manifest.approve)
+            refuse_unanswerable(plan, person_of(whoami()))
         # The target may have stood on machines that the current release does not know.
         return begin(house, lock, house.drivers(target), plan, Path.cwd(), reason)
 

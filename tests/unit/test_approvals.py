@@ -340,6 +340,17 @@ def test_a_forced_promotion_stays_forced_for_whoever_resumes(scene: Scene) -> No
     assert operations.resume(scene.house, "shop").outcome == "done"
 
 
+def test_a_rollback_to_what_never_got_through_waits_for_it_too(scene: Scene, speak: Speak) -> None:
+    assert deploy(scene, ONE).exit == Exit.CANNOT_JUDGE
+    scene.events.clear()
+    back = operations.rollback(scene.house, "shop", to=2, force=True)
+    assert (back.outcome, back.exit) == ("reverted", Exit.CANNOT_JUDGE)
+    assert scene.told("approval.asked")[0]["share"] == 0
+    when(scene, "approval.asked", lambda: speak("anna"))
+    assert operations.rollback(scene.house, "shop", to=2, force=True).outcome == "done"
+    assert operations.rollback(scene.house, "shop", to=1, force=True).outcome == "done", "it was good before"
+
+
 # -- where it stands in plans
 
 
