@@ -174,6 +174,12 @@ BUGS = [
     ),
     Bug("a resumed watch begins its time anew", "was to end at", "canary: done", {f"{STORE}.step_began": _begun_anew}),
     Bug(
+        "a resumed wait for people begins its time anew",
+        "was to end at",
+        "canary: not approved, reverts",
+        {f"{STORE}.step_began": _begun_anew},
+    ),
+    Bug(
         "a wish is taken when it is heard, not with what comes of it",
         "not reverted",
         "canary: aborted",
