@@ -64,7 +64,7 @@ def approve(
     if why := gate.step.allows(voice.person, role, person_of(rollout.started_by)):
         raise Refused(f"rollout {rollout.number}: {why}", "ask one of them")
     text = _said(gate, voice)
-    house.store.approvals.speak(rollout, gate.n, gate.until, voice, text)
+    house.sink(house.store.approvals.speak(rollout, gate.n, gate.until, voice, text))
     driven = house.store.locks.read(service) is not None
     if refuse and not driven:
         return stop(house, service, f"refused: {reason}")

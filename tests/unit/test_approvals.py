@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -39,12 +40,13 @@ def scene(state: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Scene]:
 
 @pytest.fixture
 def speak(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> Speak:
-    """Let somebody act in their own name: `speak("anna", reason="fine")`."""
+    """Let somebody act in their own name, by a command of their own: `speak("anna", reason="fine")`."""
+    told: list[Event] = []
 
     def spoken(name: str, act: Callable[..., Any] = operations.approve, **how: Any) -> None:
         with monkeypatch.context() as as_them:
             as_them.setenv("DEPLOYER_ACTOR", name)
-            act(scene.house, "shop", **how)
+            act(replace(scene.house, sink=told.append), "shop", **how)
 
     return spoken
 
