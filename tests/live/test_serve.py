@@ -133,7 +133,7 @@ def test_the_example_of_the_page_does_what_it_says(shop: Shop) -> None:
 
 def test_a_server_that_is_killed_takes_no_rollout_with_it(shop: Shop) -> None:
     """The first death leaves the process of the rollout alone; at the second that dies too, and the rollout goes on."""
-    shop.write(strategy={"canary": {"steps": [{"share": 30, "for": "5s"}], "bake": "0s"}})
+    shop.write(strategy={"canary": {"steps": [{"share": 30, "for": "12s"}], "bake": "0s"}})
     port = free_port()
     operator = token(shop, "operator")
     with Load(shop.url, USERS) as load:

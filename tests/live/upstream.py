@@ -82,11 +82,14 @@ class Upstream:
         self.port = server.sockets[0].getsockname()[1]
         self._ready.set()
         await self._stop.wait()
-        server.close()
-        # A connection that was just accepted has a task until its transport is known.
+        # A connection that was just accepted has a task until its transport is known; a server that is closed meanwhile
+        # forgets it, open as it is.
+        for listening in server.sockets:
+            self._loop.remove_reader(listening.fileno())
         coming = asyncio.all_tasks() - {asyncio.current_task()}
         if coming:
             await asyncio.wait(coming, timeout=5)
+        server.close()
         while self._connections:
             for transport in list(self._connections):
                 transport.abort()

@@ -19,8 +19,15 @@ CHECK = (
     # 2.8 forgets a server only once its pooled connections are gone; idle ones go within a second or two.
     " pool-purge-delay 500ms"
 )
+# Where all instances of a release are gone for a moment, say because the engine that forwards their ports begins again
+# or the only one does, requests wait for them: HAProxy lets a second pass before it tries again whoever was refused a
+# connection, and then chooses anew. So there is a last server that refuses everyone; only root could listen there.
+WAIT = "wait"
+GONE = "gone"  # how a request was answered that was drawn for a candidate without an instance
+WAITING = 1000  # requests of a service that may wait; the proxy has to have room for other services
+WAIT_SERVER = f"server {WAIT} 127.0.0.1:1 backup maxconn {WAITING}"
 # Repeating a request is safe only for these.
-RETRIES = 3  # of `render.SHARED`
+RETRIES = 6  # of `render.SHARED`: as many seconds as requests wait; an engine on a busy machine was seen to need three
 QUEUE = 5  # seconds in which an instance must take a request
 IDEMPOTENT = "GET HEAD OPTIONS PUT DELETE TRACE"
 # No worker knows a preview request but by this.
@@ -32,6 +39,12 @@ BEHIND = "{ var(txn.turn) -m found }"
 def name(service: str, place: Place) -> str:
     """Give the name of the backend."""
     return f"{word(service)}_{place}"
+
+
+def alive(backend: str) -> str:
+    """A condition: an instance of the backend is up. `nbsrv` counts the server that refuses everyone, too."""
+    # Only that one has a limit; where it is the last, so many connections are free, else they are without number (-1).
+    return f"{{ be_conn_free({backend}) lt 0 }}"
 
 
 def options(side: Side) -> str:
@@ -54,12 +67,28 @@ def backend(spec: Spec, place: Place) -> Iterator[str]:
     yield from _check(spec, side)
     for member in side.members:
         yield f"  {_server(member, side)}"
+    if place != "baseline":  # who finds nobody there is sent to stable
+        yield from _wait(spec, name(spec.service, place))
 
 
 def _server(member: Member, side: Side) -> str:
     # A server that was leaving when the proxy went down must not come back with it.
     leaving = " disabled" if member.leaving else ""
     return f"server {word(member.name)} {word(member.address)} {options(side)}{leaving}"
+
+
+def _wait(spec: Spec, backend: str) -> Iterator[str]:
+    """Let those wait who have nobody else: a failed candidate is told of at once, and the shield has a second one."""
+    rule, scope, end = ("tcp-request content", "sess", "reject")
+    if spec.entry.mode == "http":
+        rule, scope, end = ("http-request", "txn", "deny deny_status 503")
+    drawn, gone = f"{{ var({scope}.side) -m found }}", f"!{alive(backend)}"
+    yield f"  {rule} set-var({scope}.how) str({GONE}) if {drawn} !{{ var({scope}.how) -m found }} {gone}"
+    yield f"  {rule} {end} if {drawn} {gone}"
+    if spec.entry.mode == "http" and spec.entry.shield:
+        yield f"  {rule} {end} if {{ var(txn.turn) -m str first }} {gone}"
+    yield f"  {rule} {end} if {{ be_conn({backend}) gt {WAITING} }} {gone}"
+    yield f"  {WAIT_SERVER}"
 
 
 def _http(spec: Spec, side: Side) -> Iterator[str]:

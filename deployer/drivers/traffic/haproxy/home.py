@@ -114,13 +114,15 @@ class Home:
 
     def _try(self, path: Path) -> int | None:
         """Take the lock; None when somebody holds it, or removes it with everything else just now."""
+        there = self.root
         try:
-            files.folder(self.root, self._mode)
-            fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            files.folder(there, self._mode)
+            there = path
+            fd = os.open(there, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except FileNotFoundError:
             return None
         except OSError as error:
-            raise _refused(path, error) from None
+            raise _refused(there, error) from None
         try:
             taken = _taken(fd, path)
         except BaseException:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from deployer.clock import Deadline
+from deployer.drivers.traffic.haproxy.backend import WAIT
 from deployer.drivers.traffic.haproxy.master import Master, Worker, number
 from deployer.errors import DriverFailed
 
@@ -64,7 +65,7 @@ class Servers:
         # What a check saw is repeated there, and an instance may answer a check with anything.
         rows = csv.DictReader(reply.lstrip("# ").replace("\r", " ").split("\n"), restval="")
         try:
-            return {row["svname"]: _seen(row) for row in rows if row.get("svname")}
+            return {row["svname"]: _seen(row) for row in rows if row.get("svname") not in ("", None, WAIT)}
         except (csv.Error, KeyError, ValueError) as error:
             raise DriverFailed(
                 f"{self._master.path}: the servers of {backend} cannot be read: {error!r}",

@@ -6,7 +6,8 @@ for those that the share picks, and what is not said of a request (no side, no `
 
     txn.state   the live value                     txn.die    a number below ROLLS, thrown for this request
     txn.cut     the share, as a number below ROLLS txn.roll   the same, kept by the client
-    txn.side    where it goes, else to stable      txn.how    shield, forced, preview; ended: the share is over
+    txn.side    where it goes, else to stable      txn.how    shield, forced, preview; ended: the share is over;
+                                                           gone: the candidate has no instance that is up
 
 A tcp entry has the same in the scope `sess`.
 """
@@ -16,12 +17,12 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Iterator, Sequence
 
-from deployer.drivers.traffic.haproxy import budget
+from deployer.drivers.traffic.haproxy import backend, budget
 from deployer.drivers.traffic.haproxy.claims import Entry
 from deployer.drivers.traffic.haproxy.home import Home
 from deployer.drivers.traffic.haproxy.quote import word
-from deployer.drivers.traffic.haproxy.spec import Spec
-from deployer.model import FULL
+from deployer.drivers.traffic.haproxy.spec import COLOURS, Spec
+from deployer.model import FULL, other
 
 # Rolls are whole numbers below this; so many, that clients are told apart by them.
 ROLLS = 1_000_000
@@ -212,10 +213,11 @@ def _chosen(entry: Entry) -> Iterator[str]:
             yield HTTP.put("want", f"{fetch}({name})", mine, f"{{ {fetch}({name}) -m str stable candidate }}")
     yield HTTP.put("how", "str(forced)", HTTP.has("want"))
     yield HTTP.line("unset-var(txn.side)", HTTP.has("want"))
-    for colour, other in (("green", "blue"), ("blue", "green")):
-        wanted = ("{ var(txn.want) -m str candidate }", f"{{ var(txn.state) -m beg {other} }}")
-        yield HTTP.line(f'set-var-fmt(txn.trial) "%[var(txn.svc)]_{colour}"', *wanted)
-        yield HTTP.put("side", f"str({colour})", *wanted, "{ var(txn.trial),nbsrv gt 0 }")
+    for spec in (s for s in entry.specs if s.entry.force.header or s.entry.force.cookie):
+        wanted = ("{ var(txn.want) -m str candidate }", f"{{ var(txn.svc) -m str {spec.service} }}")
+        for colour in COLOURS:
+            there = f"{{ var(txn.state) -m beg {other(colour)} }}"
+            yield HTTP.put("side", f"str({colour})", *wanted, there, backend.alive(backend.name(spec.service, colour)))
 
 
 def _counted(specs: Sequence[Spec]) -> Iterator[str]:
@@ -236,10 +238,11 @@ def _shielded(specs: Sequence[Spec]) -> Iterator[str]:
     for methods in sorted({shielded(s) for s in specs if s.entry.shield}):
         meant = (f"{{ method {methods.replace(',', ' ')} }}", f"{{ var(txn.opt),field(4,|) -m str {methods} }}")
         # Where stable has nobody who could answer, the candidate's own answer is the better one.
-        other = "\"%[var(txn.svc)]_%[var(txn.state),field(1,',')]\""
-        yield HTTP.line(f"set-var-fmt(txn.other) {other}", *_drawn(specs), *meant, "!{ req.hdr(upgrade) -m found }")
-    if any(s.entry.shield for s in specs):
-        yield HTTP.put("how", "str(shield)", "{ var(txn.other),nbsrv gt 0 }")
+        stable = "\"%[var(txn.svc)]_%[var(txn.state),field(1,',')]\""
+        yield HTTP.line(f"set-var-fmt(txn.other) {stable}", *_drawn(specs), *meant, "!{ req.hdr(upgrade) -m found }")
+    for spec in (s for s in specs if s.entry.shield):
+        for stable in (backend.name(spec.service, colour) for colour in COLOURS):
+            yield HTTP.put("how", "str(shield)", f"{{ var(txn.other) -m str {stable} }}", backend.alive(stable))
 
 
 def _drawn(specs: Sequence[Spec]) -> list[str]:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from deployer.drivers.traffic.haproxy import state
+from deployer.drivers.traffic.haproxy.backend import GONE
 from deployer.drivers.traffic.haproxy.clients import Clients
 from deployer.drivers.traffic.haproxy.sides import ROLLS
 from deployer.errors import DriverFailed
@@ -204,7 +205,7 @@ def meant(facts: list[bytes], *, ended: bool = False) -> Meaning | None:
     _, side, value, how, route, status, end, retries = facts
     if value == b"-" or how in (b"forced", b"preview"):
         return None
-    failed = outcome(status, end)
+    failed = how == GONE.encode() or outcome(status, end)
     # The shield repeats a request for no other reason than that the candidate failed it.
     rescued = how == b"shield" and side not in (b"-", b"baseline") and retries.lstrip(b"+") != b"0"
     if failed is None and not rescued:
