@@ -91,9 +91,9 @@ class Tab:
         assert "exceptionDetails" not in told, told
         return told["result"].get("value")
 
-    def picture(self) -> bytes:
-        """Give the whole page as PNG."""
-        return base64.b64decode(self.call("Page.captureScreenshot", captureBeyondViewport=True)["data"])
+    def picture(self, *, whole: bool = True) -> bytes:
+        """Give the page as PNG, or only what the window shows of it."""
+        return base64.b64decode(self.call("Page.captureScreenshot", captureBeyondViewport=whole)["data"])
 
     def paper(self) -> bytes:
         """Give the page as it is printed, as PDF."""

@@ -61,10 +61,10 @@ def log_in(tab: Tab, url: str, text: str, width: int = DESK) -> None:
         tab.press("Enter")
 
 
-def keep(tab: Tab, name: str) -> None:
+def keep(tab: Tab, name: str, *, whole: bool = True) -> None:
     """Leave a picture where one is asked for."""
     if folder := os.environ.get("DEPLOYER_TEST_PICTURES"):
-        Path(folder).joinpath(f"page-{name}.png").write_bytes(tab.picture())
+        Path(folder).joinpath(f"page-{name}.png").write_bytes(tab.picture(whole=whole))
 
 
 def scheme(tab: Tab, name: str) -> None:
