@@ -1,4 +1,4 @@
-"""The state folder of this machine, as commands ask it."""
+"""The state folder of this machine, as commands ask it. What answers questions is imported when one is asked."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Self
 
-from deployer import operations, queries
+from deployer import operations
 from deployer.cli.gateways import Proposed
 from deployer.cli.options import Common
 from deployer.cli.output import open_view
@@ -59,26 +59,38 @@ class Local:
 
     def services(self) -> tuple[str, ...]:
         """Name all services."""
+        from deployer import queries
+
         return queries.services(self._quiet())
 
     def newest(self, service: str) -> int:
         """Give the number of the newest rollout of a service."""
+        from deployer import queries
+
         return queries.newest(self._quiet(), service)
 
     def status(self, service: str) -> StatusView:
         """Tell what is live now."""
+        from deployer import queries
+
         return queries.status(self._quiet(), service)
 
     def history(self, service: str, limit: int) -> HistoryView:
         """List the rollouts of a service."""
+        from deployer import queries
+
         return queries.history(self._quiet(), service, limit)
 
     def releases(self, service: str) -> ReleasesView:
         """List the releases of a service."""
+        from deployer import queries
+
         return queries.releases(self._quiet(), service)
 
     def show(self, number: int) -> RolloutView:
         """Tell a rollout in full."""
+        from deployer import queries
+
         return queries.show(self._quiet(), number)
 
     def report(self, number: int) -> ReportView:
@@ -87,6 +99,8 @@ class Local:
 
     def audit(self, limit: int, service: str) -> AuditView:
         """List records of the audit log, of all services where none is named."""
+        from deployer import queries
+
         return queries.audit(self._quiet(), limit, service)
 
     def logs(self, service: str, lines: int, colour: str) -> LogsView:
@@ -99,6 +113,8 @@ class Local:
 
     def propose(self, order: Order) -> Proposed:
         """Give the plan of a deploy, and change nothing."""
+        from deployer import queries
+
         found = proposed(self._quiet(), order, os.environ)
         return Proposed(queries.explain(found), found.same)
 
@@ -146,6 +162,7 @@ class Local:
 
 
 def _report(opened: House, number: int) -> ReportView:
+    from deployer import queries
     from deployer.reporting.gather import gather
 
     return gather(opened, queries.show(opened, number))

@@ -237,6 +237,35 @@ def test_a_rollout_goes_on_or_back_when_its_client_is_told_to_stop(shop: Shop) -
         Deadline.after(SystemClock(), SECONDS).until(lambda: shop.status()["lock"] is None, "nobody changes it")
 
 
+def test_a_job_elsewhere_deploys_by_the_server(shop: Shop) -> None:
+    """The ready-made script, in a checkout on a machine that has neither state nor proxy."""
+    port = free_port()
+    with server(shop, port), Load(shop.url, USERS) as load:
+        far = Far(shop, port, token(shop, "operator", "--service", shop.name))
+        shutil.copy(shop.folder / "deploy.yml", far.folder)
+        done = subprocess.run(
+            ["sh", str(REPOSITORY / "examples/ci/deploy.sh"), "--version", "2.0"],
+            cwd=far.folder,
+            env={**far.environment(), "PATH": f"{Path(DEPLOY).parent}:{os.environ['PATH']}"},
+            capture_output=True,
+            text=True,
+            timeout=COMMAND_SECONDS,
+            check=False,
+        )
+        report = load.stop()
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.endswith("outcome: done, rollout 2\n")
+    assert sorted(file.name for file in (far.folder / "deploy-report").iterdir()) == [
+        "junit.xml",
+        "outputs.env",
+        "report.html",
+        "report.json",
+        "summary.md",
+    ]
+    assert report.failed == 0, report.text()
+    assert shop.status()["stable_version"] == "2.0"
+
+
 def test_the_example_of_the_page_does_what_it_says_over_tls(shop: Shop) -> None:
     shop.write(strategy={"canary": {"steps": [{"share": 10, "for": "2s"}], "bake": "0s"}})
     port = free_port()

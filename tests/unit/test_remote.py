@@ -544,7 +544,14 @@ def test_an_emergency_at_this_proxy_is_not_meant(monkeypatch: pytest.MonkeyPatch
     assert start.main() == Exit.REFUSED
 
 
-# -- what it costs at home
+# -- at home
+
+
+def test_at_home_the_manifest_must_be_about_the_service_that_is_named(api: Api, run: Deploy, here: Path) -> None:
+    shutil.copy(api.manifest, here / "deploy.yml")
+    told = run("up", "--service", "blog", "--version", "1.0")
+    assert (told.code, "deploy.yml is about shop, not about blog" in told.err) == (Exit.REFUSED, True)
+    assert run("up", "--version", "").code == Exit.REFUSED, "a variable of the pipeline that is not set"
 
 
 @pytest.mark.parametrize("command", [("status", "--all"), ("rollback", "--service", "shop")])
@@ -554,7 +561,8 @@ def test_commands_at_home_import_nothing_of_it(state: Path, command: tuple[str, 
     code = (
         "import sys; from deployer.cli import main; main(sys.argv[1:]);"
         "print('LOADED', sorted(n for n in sys.modules if n in ('requests', 'urllib3', 'fastapi', 'http.client')"
-        " or n.startswith(('deployer.remote', 'deployer.server'))))"
+        " or n.startswith(('deployer.remote', 'deployer.server'))"
+        " or (n == 'deployer.queries' and sys.argv[1] == 'rollback')))"
     )
     done = subprocess.run(
         [sys.executable, "-c", code, *command, "--state", str(state)],
