@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from deployer import operations, queries
 from deployer.errors import Exit, Refused
 from deployer.events import Event
+from deployer.notices import Account
 from deployer.operations import Ending
 from deployer.operations.driving import locked, run_of
 from deployer.steps import Approve, percent
@@ -456,3 +458,21 @@ def test_status_and_views_say_for_whom_it_waits(scene: Scene, speak: Speak) -> N
         "approval.given",
         "approval.given",
     ]
+
+
+def test_people_elsewhere_are_told_whose_approval_it_takes_and_until_when(scene: Scene, speak: Speak) -> None:
+    account = Account(
+        release=2, version="2.0", strategy="canary", by="zoe@build-3", reason="", began=1_700_000_000.0, link=""
+    )
+    when(scene, "sample", lambda: speak("anna"), lambda: speak("ben"))
+    assert deploy(scene, BOTH).outcome == "done"
+    notices = [notice for event in scene.events if (notice := account.see(event))]
+    (asked,) = [notice for notice in notices if notice.kind == "approval"]
+    until = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(scene.told("approval.asked")[0]["until"]))
+    assert asked.title == "shop 2.0: waits for approval"
+    assert asked.text == f"r2 waits for the approval of anna and ben: `deploy approve`, until {until}"
+    assert asked.share == 5000
+    assert (
+        "approval"
+        in manifest(notify={"to": [{"name": "chat", "apprise": "CHAT"}]}, secrets=["CHAT"]).notify.to[0].events
+    )

@@ -24,6 +24,7 @@ from deployer.tracing import END_SECONDS, Traces, wanted
 from tests.house import Scene
 from tests.memory import Crash, PaperPulse
 
+SLACK = 5.0  # of a machine that does much else; a collector that is waited for takes 10 s and more
 CANARY = {"strategy": {"canary": {"steps": [10], "for": "5s", "bake": "1s"}}}
 
 
@@ -200,7 +201,7 @@ def sent(scene: Scene, monkeypatch: pytest.MonkeyPatch, endpoint: str, version: 
     assert scene.deploy(version, "canary", manifest=CANARY).outcome == "done"
     began = time.monotonic()
     trouble = traces.close()
-    assert time.monotonic() - began < END_SECONDS + 1
+    assert time.monotonic() - began < END_SECONDS + SLACK
     return trouble
 
 
