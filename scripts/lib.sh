@@ -4,6 +4,9 @@
 VENV=.venv
 PYTHON=$VENV/bin/python
 
+# Tests start thousands of Python processes: what each of them needs is compiled once, as it is where it was installed.
+unset PYTHONDONTWRITEBYTECODE
+
 say() { printf '%s\n' "$*" >&2; }
 heading() { printf '\n== %s ==\n' "$*" >&2; }
 
