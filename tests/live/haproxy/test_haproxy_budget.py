@@ -73,11 +73,15 @@ def test_a_candidate_that_hangs_is_answered_for_by_the_proxy_and_that_counts(
     assert bench.traffic.spent("shop") == 3
 
 
-def test_a_candidate_that_is_gone_counts(bench: Bench, blue: Upstream, green: Upstream) -> None:
+def test_a_candidate_that_is_gone_costs_nothing_as_stable_answers(
+    bench: Bench, blue: Upstream, green: Upstream
+) -> None:
     bench.both(blue, green)
     bench.steer(Live("blue", 10000, 0, 5, 3))
     green.stop()
-    assert ask(bench, 8) == {"503": 3, "b1": 5}
+    within().until(lambda: not bench.traffic.servers("shop", "green")[0][1], "the proxy sees that green is down")
+    assert ask(bench, 8) == {"b1": 8}
+    assert bench.traffic.spent("shop") == 0
 
 
 def test_other_statuses_may_count(bench: Bench, blue: Upstream, green: Upstream) -> None:

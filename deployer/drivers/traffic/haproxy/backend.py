@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from deployer.drivers.traffic.haproxy.claims import Listen
 from deployer.drivers.traffic.haproxy.quote import milliseconds, quoted, word
 from deployer.drivers.traffic.haproxy.spec import Member, Side, Spec
-from deployer.model import Place
+from deployer.model import Place, other
 
 # A connection error makes the next check come at once and lets one failure decide: a dead server is out after about
 # 100 ms, and until then its requests are redispatched. `on-error mark-down` would be faster, but one slow connect would
@@ -23,7 +23,6 @@ CHECK = (
 # or the only one does, requests wait for them: HAProxy lets a second pass before it tries again whoever was refused a
 # connection, and then chooses anew. So there is a last server that refuses everyone; only root could listen there.
 WAIT = "wait"
-GONE = "gone"  # how a request was answered that was drawn for a candidate without an instance
 WAITING = 1000  # requests of a service that may wait; the proxy has to have room for other services
 WAIT_SERVER = f"server {WAIT} 127.0.0.1:1 backup maxconn {WAITING}"
 # Repeating a request is safe only for these.
@@ -68,7 +67,7 @@ def backend(spec: Spec, place: Place) -> Iterator[str]:
     for member in side.members:
         yield f"  {_server(member, side)}"
     if place != "baseline":  # who finds nobody there is sent to stable
-        yield from _wait(spec, name(spec.service, place))
+        yield from _wait(spec, name(spec.service, place), name(spec.service, other(place)))
 
 
 def _server(member: Member, side: Side) -> str:
@@ -77,14 +76,13 @@ def _server(member: Member, side: Side) -> str:
     return f"server {word(member.name)} {word(member.address)} {options(side)}{leaving}"
 
 
-def _wait(spec: Spec, backend: str) -> Iterator[str]:
-    """Let those wait who have nobody else: a failed candidate is told of at once, and the shield has a second one."""
+def _wait(spec: Spec, backend: str, beside: str) -> Iterator[str]:
+    """Let those wait who have nobody else: the shield has, and who chose a candidate that alone is gone is told so."""
     rule, scope, end = ("tcp-request content", "sess", "reject")
     if spec.entry.mode == "http":
         rule, scope, end = ("http-request", "txn", "deny deny_status 503")
-    drawn, gone = f"{{ var({scope}.side) -m found }}", f"!{alive(backend)}"
-    yield f"  {rule} set-var({scope}.how) str({GONE}) if {drawn} !{{ var({scope}.how) -m found }} {gone}"
-    yield f"  {rule} {end} if {drawn} {gone}"
+    gone = f"!{alive(backend)}"
+    yield f"  {rule} {end} if {{ var({scope}.side) -m found }} {gone} {alive(beside)}"
     if spec.entry.mode == "http" and spec.entry.shield:
         yield f"  {rule} {end} if {{ var(txn.turn) -m str first }} {gone}"
     yield f"  {rule} {end} if {{ be_conn({backend}) gt {WAITING} }} {gone}"

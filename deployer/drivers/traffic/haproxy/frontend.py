@@ -86,7 +86,7 @@ def _http(entry: Entry, home: Home) -> Iterator[str]:
     yield from sides.http(entry, home)
     if any(s.entry.shield for s in entry.specs):
         yield f"  use_backend %[var(txn.svc)]_%[var(txn.side)]{SUFFIX} if {{ var(txn.how) -m str shield }}"
-    yield "  use_backend %[var(txn.svc)]_%[var(txn.side)] if { var(txn.side) -m found }"
+    yield f"  use_backend %[var(txn.svc)]_%[var(txn.side)] if {sides.HTTP.has('side')} !{sides.HTTP.is_gone()}"
     yield "  use_backend \"%[var(txn.svc)]_%[var(txn.state),field(1,',')]\""
 
 
@@ -126,7 +126,8 @@ def _tcp(spec: Spec, home: Home) -> Iterator[str]:
     yield f'  log-format "{TCP_LINE}"'
     yield f"  tcp-request content set-var(sess.svc) str({word(spec.service)})"
     yield from sides.tcp(spec, home)
-    yield f"  use_backend {word(spec.service)}_%[var(sess.side)] if {{ var(sess.side) -m found }}"
+    there = f"{sides.TCP.has('side')} !{sides.TCP.is_gone()}"
+    yield f"  use_backend {word(spec.service)}_%[var(sess.side)] if {there}"
     yield f"  use_backend \"{word(spec.service)}_%[var(sess.state),field(1,',')]\""
 
 

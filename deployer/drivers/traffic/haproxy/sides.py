@@ -7,7 +7,7 @@ for those that the share picks, and what is not said of a request (no side, no `
     txn.state   the live value                     txn.die    a number below ROLLS, thrown for this request
     txn.cut     the share, as a number below ROLLS txn.roll   the same, kept by the client
     txn.side    where it goes, else to stable      txn.how    shield, forced, preview; ended: the share is over;
-                                                           gone: the candidate has no instance that is up
+                                                           gone: the candidate has no instance, stable answers
 
 A tcp entry has the same in the scope `sess`.
 """
@@ -26,6 +26,7 @@ from deployer.model import FULL, other
 
 # Rolls are whole numbers below this; so many, that clients are told apart by them.
 ROLLS = 1_000_000
+GONE = "gone"
 SHARED = "{ var(txn.cut) -m int gt 0 }"
 
 
@@ -56,6 +57,10 @@ class Rules:
         """A condition: the variable is set."""
         return f"{{ {self.var(name)} -m found }}"
 
+    def is_gone(self) -> str:
+        """A condition: stable answers, because the candidate has no instance."""
+        return f"{{ {self.var('how')} -m str {GONE} }}"
+
     def candidate(self, *conditions: str) -> Iterator[str]:
         """Send to the candidate: to the colour that is not stable."""
         yield self.put("side", "str(green)", *conditions)
@@ -84,6 +89,7 @@ def http(entry: Entry, home: Home) -> Iterator[str]:
     yield from _chosen(entry)
     yield HTTP.put("how", "str(preview)", HTTP.has("preview"))
     yield from HTTP.candidate(HTTP.has("preview"))
+    yield from gone(HTTP, entry.specs)
     if sticky:
         yield from _cookie(entry)
     yield from _counted(entry.specs)
@@ -103,6 +109,7 @@ def tcp(spec: Spec, home: Home) -> Iterator[str]:
         yield TCP.put("die", f"rand({ROLLS})")
     yield from draw(TCP, (spec,))
     yield from ended(TCP, (spec,))
+    yield from gone(TCP, (spec,))
 
 
 def live(rules: Rules, home: Home) -> Iterator[str]:
@@ -131,6 +138,25 @@ def ended(rules: Rules, specs: Sequence[Spec]) -> Iterator[str]:
     if any(s.entry.budget for s in specs):
         yield from _spent(rules)
     yield rules.line(f"unset-var({rules.scope}.side)", f"{{ {rules.var('how')} -m str ended }}")
+
+
+def gone(rules: Rules, specs: Sequence[Spec]) -> Iterator[str]:
+    """Give stable those who were drawn for a candidate without an instance; it counts against the candidate.
+
+    Nothing was sent, so that is safe for every method. Where stable has none either, they wait for the candidate.
+    """
+    for spec in specs:
+        for colour in COLOURS:
+            mine, others = (backend.name(spec.service, each) for each in (colour, other(colour)))
+            yield rules.put(
+                "how",
+                f"str({GONE})",
+                f"{{ {rules.var('side')} -m str {colour} }}",
+                f"!{rules.has('how')}",
+                f"{{ {rules.var('svc')} -m str {spec.service} }}",
+                f"!{backend.alive(mine)}",
+                backend.alive(others),
+            )
 
 
 def _beside(rules: Rules, spec: Spec) -> Iterator[str]:

@@ -14,9 +14,8 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from deployer.drivers.traffic.haproxy import state
-from deployer.drivers.traffic.haproxy.backend import GONE
 from deployer.drivers.traffic.haproxy.clients import Clients
-from deployer.drivers.traffic.haproxy.sides import ROLLS
+from deployer.drivers.traffic.haproxy.sides import GONE, ROLLS
 from deployer.errors import DriverFailed
 from deployer.model import FULL, Coins, Counts, Sample, latency_bucket
 
@@ -205,9 +204,10 @@ def meant(facts: list[bytes], *, ended: bool = False) -> Meaning | None:
     _, side, value, how, route, status, end, retries = facts
     if value == b"-" or how in (b"forced", b"preview"):
         return None
-    failed = how == GONE.encode() or outcome(status, end)
+    failed = outcome(status, end)
     # The shield repeats a request for no other reason than that the candidate failed it.
-    rescued = how == b"shield" and side not in (b"-", b"baseline") and retries.lstrip(b"+") != b"0"
+    repeated = how == b"shield" and side not in (b"-", b"baseline") and retries.lstrip(b"+") != b"0"
+    rescued = repeated or how == GONE.encode()
     if failed is None and not rescued:
         return None
     try:
