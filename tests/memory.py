@@ -113,6 +113,7 @@ class World:
     unsigned: set[str] = field(default_factory=set)  # images that no key has signed
     metrics: dict[tuple[str, str], float | str] = field(default_factory=dict)  # by name and side; text is a failure
     rate: float = 100.0
+    clocks: dict[Live, float] = field(default_factory=dict)  # by live value: how far the clock was set when it was seen
     silent: dict[str, str] = field(default_factory=dict)  # machines that give no answer, and why
     history: list[Live] = field(default_factory=list)
     versions: dict[int, str] = field(default_factory=dict)
