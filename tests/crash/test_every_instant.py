@@ -32,5 +32,5 @@ def test_every_strategy_and_every_ending_is_among_them() -> None:
     assert {scenario.ends for scenario in SCENARIOS} == {"done", "reverted", "held", "down"}
     commands = {scenario.name.partition(":")[0] for scenario in SCENARIOS if scenario.act}
     assert commands == {"rollback", "abort", "promote", "resume", "replace", "down"}
-    wishes = {wish for scenario in SCENARIOS for wish in scenario.asks.values()}
-    assert wishes == {"abort", "pause", "promote", "signal"}
+    wishes = {wish.partition(" ")[0] for scenario in SCENARIOS for wish in scenario.asks.values()}
+    assert wishes == {"abort", "approve", "force", "pause", "promote", "refuse", "signal"}
