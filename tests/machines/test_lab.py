@@ -13,7 +13,7 @@ import pytest
 from deployer.clock import Deadline, SystemClock
 from deployer.hosts.inventory import hosts
 from tests.documents import REPOSITORY
-from tests.lab.machines import Lab, Machine
+from tests.lab.machines import Lab
 from tests.lab.machines.programs import call
 from tests.services import require
 
@@ -55,15 +55,12 @@ def test_a_power_cut_keeps_the_disk_and_a_reboot_comes_back_by_itself(lab: Lab) 
     assert web.run("cat", "/etc/kept").stdout == "kept\n"
     assert web.run("test", "-e", "/run/gone", check=False).returncode == 1
 
-    before = boot_id(web)
+    before = web.boot_id()
+    assert before
     web.run("systemctl", "reboot", check=False)
-    Deadline.after(CLOCK, 20).until(lambda: web.is_on() and boot_id(web) not in ("", before), "the reboot")
+    Deadline.after(CLOCK, 20).until(lambda: web.boot_id() not in ("", before), "the reboot")
     web.wait()
     assert web.run("cat", "/etc/kept").stdout == "kept\n"
-
-
-def boot_id(machine: Machine) -> str:
-    return machine.run("cat", "/proc/sys/kernel/random/boot_id", check=False).stdout
 
 
 def test_faults_of_the_network_end_with_heal(lab: Lab, inventory: Path) -> None:

@@ -151,14 +151,14 @@ def test_update_brings_new_packages_and_reboots_what_asks_for_it(prepared: Prepa
     for machine in lab.machines.values():
         machine.run("sh", "-c", "apt-get -q update && apt-get -q -y install lab-tool")
     packages.offer(folder / "repository", "lab-tool", "2.0", asks_for_reboot="new1")
-    boots = {name: boot_id(lab, name) for name in lab.machines}
+    boots = {name: lab[name].boot_id() for name in lab.machines}
 
     update = ("hosts", "update", "-i", "inventory", "--user", "root", "--yes")
     first = deploy_json(folder, *update)
 
     assert changed(first) == [2, 1]
-    assert boot_id(lab, "new1") != boots["new1"]
-    assert boot_id(lab, "new2") == boots["new2"]
+    assert lab["new1"].boot_id() != boots["new1"]
+    assert lab["new2"].boot_id() == boots["new2"]
     assert lab["new2"].run("dpkg-query", "-W", "-f", "${Version}", "lab-tool").stdout == "2.0"
     assert changed(deploy_json(folder, *update)) == [0, 0]
     deploy(folder, "hosts", "check", "-i", "inventory")
@@ -174,7 +174,3 @@ def test_an_update_that_leaves_a_machine_unfit_does_not_go_on(prepared: Prepared
 
     assert "failed on new1" in done.stderr
     assert "new2" not in done.stdout
-
-
-def boot_id(lab: Lab, name: str) -> str:
-    return lab[name].run("cat", "/proc/sys/kernel/random/boot_id").stdout

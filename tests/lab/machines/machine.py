@@ -158,6 +158,16 @@ class Machine:
         """Tell whether its first process lives."""
         return self._first_process() is not None
 
+    def boot_id(self) -> str:
+        """Give the id of this boot; "" while it is off or begins.
+
+        It is read from outside: whoever enters a machine that goes down may hang there, and keep it from going down.
+        """
+        try:
+            return Path(f"/proc/{self._first_process()}/root/run/boot_id").read_text(encoding="ascii")
+        except (FileNotFoundError, ProcessLookupError):
+            return ""
+
     def run(self, *command: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         """Run a command on it as root, without ssh. Raises RuntimeError when it fails and `check` is true."""
         first = self._first_process()
