@@ -52,8 +52,10 @@ class Hook:
             return f"it is {abs(now - int(at)):.0f} s away from now by {TIMESTAMP}, {WINDOW_SECONDS:.0f} s are allowed"
         with self._mutex:
             self._used = {sent: until for sent, until in self._used.items() if until > now}
-            if given in self._used or len(self._used) >= _MOST:
+            if given in self._used:
                 return "it was sent before"
+            if len(self._used) >= _MOST:
+                return f"more than {_MOST} were sent in {2 * WINDOW_SECONDS:.0f} s: whether it was before is not known"
             self._used[given] = int(at) + WINDOW_SECONDS + 1
         return ""
 

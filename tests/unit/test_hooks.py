@@ -17,6 +17,7 @@ import pytest
 from deployer.clock import SystemClock
 from deployer.errors import Refused
 from deployer.secret import SecretText
+from deployer.server import hooks
 from deployer.server.agents import Agents
 from deployer.server.followed import Follows, read
 from deployer.server.guard import Limits
@@ -85,6 +86,16 @@ def test_a_generic_one_is_fresh_and_comes_once() -> None:
     assert hook.problem(early, BODY) == "it was sent before"
     clock.sleep(101)
     assert hook.problem(early, BODY).startswith("it is 301 s away from now")
+
+
+def test_more_generic_ones_than_it_can_remember_are_refused_by_that_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hooks, "_MOST", 2)
+    clock = FakeClock()
+    hook, now = Hook("generic", SecretText(SECRET), clock), clock.now()
+    assert [hook.problem(generic(BODY, now + n), BODY) for n in range(2)] == ["", ""]
+    assert hook.problem(generic(BODY, now + 2), BODY).startswith("more than 2 were sent in 600 s")
+    clock.sleep(303)
+    assert hook.problem(generic(BODY, clock.now()), BODY) == "", "the first ones need not be remembered any more"
 
 
 # -- the file

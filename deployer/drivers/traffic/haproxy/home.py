@@ -123,15 +123,13 @@ class Home:
             return None
         except OSError as error:
             raise _refused(there, error) from None
+        taken = False
         try:
             taken = _taken(fd, path)
-        except BaseException:
-            os.close(fd)
-            raise
-        if not taken:
-            os.close(fd)
-            return None
-        return fd
+        finally:
+            if not taken:
+                os.close(fd)
+        return fd if taken else None
 
     def _lock(self) -> Path:
         return self.root / "lock"
