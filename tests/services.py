@@ -6,6 +6,7 @@ import importlib.util
 import os
 import shutil
 import socket
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +16,7 @@ import docker.errors
 import pytest
 import requests
 
+from tests.lab import debian
 from tests.lab.machines import programs
 
 DEFAULT_HOST = "unix:///var/run/docker.sock"
@@ -91,6 +93,17 @@ def _sshd() -> str:
     return "" if Path("/usr/sbin/sshd").exists() else "openssh-server is not installed"
 
 
+def _compose() -> str:
+    if shutil.which("docker") is None:
+        return "the command docker is not installed"
+    asked = subprocess.run(["docker", "compose", "version"], capture_output=True, timeout=30, check=False)
+    return "" if asked.returncode == 0 else "docker compose is not installed"
+
+
+def _debian() -> str:
+    return debian.missing(*debian.OF_EXAMPLE)
+
+
 def _root() -> str:
     return "" if os.geteuid() == 0 else "this test must run as root"
 
@@ -112,6 +125,8 @@ CHECKS: dict[str, Callable[[], str]] = {
     "atheris": _atheris,
     "cosign": _cosign,
     "sshd": _sshd,
+    "compose": _compose,
+    "debian": _debian,
     "root": _root,
     "machines": _machines,
 }

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import click
 import pytest
+import yaml
 
 from deployer import operations
 from deployer.cli import main
@@ -23,6 +24,7 @@ from deployer.cli.serving import serve
 from deployer.clock import SystemClock
 from deployer.errors import Exit, Refused
 from deployer.events import Event
+from deployer.manifest.models import Manifest
 from deployer.orders import Order
 from deployer.server.hub import Hub
 from deployer.server.log import Log
@@ -228,6 +230,26 @@ def test_the_unit_starts_what_there_is() -> None:
     parsed, _, _ = serve.make_parser(click.Context(serve)).parse_args(line.split())
     assert parsed["cert"]
     assert parsed["key"]
+
+
+def test_the_compose_file_starts_what_there_is() -> None:
+    folder = REPOSITORY / "examples/compose"
+    services = yaml.safe_load((folder / "compose.yml").read_text())["services"]
+    words = [re.sub(r"\$\{\w+:-(.*?)\}", r"\1", word) for word in services["deploy"]["command"]]
+    assert words[0] == "serve"
+    places = {volume.split(":")[-2 if volume.endswith(":ro") else -1] for volume in services["deploy"]["volumes"]}
+    manifests = [word for word in words if word.startswith("-f")]
+    parsed, _, _ = serve.make_parser(click.Context(serve)).parse_args(words[1:])
+    assert parsed["listen"] == "0.0.0.0:8642"
+    assert manifests == ["-f/srv/shop/deploy.yml"]
+    assert {"/srv/shop", "/var/run/docker.sock", "/var/lib/deployer"} <= places
+    haproxy = Manifest.model_validate(yaml.safe_load((folder / "shop/deploy.yml").read_text())).traffic.haproxy
+    assert haproxy is not None
+    proxy = services["haproxy"]["command"]
+    assert f"{haproxy.socket},mode,600" in proxy
+    assert proxy[-1] == haproxy.config, "ours is loaded last"
+    assert haproxy.main == ("/etc/haproxy/haproxy.cfg",)
+    assert {haproxy.config, str(Path(haproxy.socket).parent)} <= places
 
 
 # -- the stream
