@@ -7,6 +7,8 @@ import os
 import re
 import secrets
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 # A path that needs no quoting anywhere: in a proxy's configuration, its lists and maps, on its socket.
@@ -18,6 +20,25 @@ def replace(path: Path, text: str, mode: int = 0o600, *, lasting: bool = True) -
 
     One that need not be `lasting` is whole for whoever reads it, but a power cut may take it.
     """
+    with _written(path, text, mode, lasting=lasting) as temporary:
+        temporary.rename(path)
+    if lasting:
+        sync(path.parent)
+
+
+def first(path: Path, text: str, mode: int = 0o600) -> bool:
+    """Write a file as `replace` does, unless there is one; tell whether it was written. Raises OSError."""
+    with _written(path, text, mode, lasting=True) as temporary:
+        try:
+            path.hardlink_to(temporary)
+        except FileExistsError:
+            return False
+    sync(path.parent)
+    return True
+
+
+@contextmanager
+def _written(path: Path, text: str, mode: int, *, lasting: bool) -> Iterator[Path]:
     # One name per writer: two that write at once must not share a half-written file.
     temporary = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
     try:
@@ -26,11 +47,9 @@ def replace(path: Path, text: str, mode: int = 0o600, *, lasting: bool = True) -
             file.flush()
             if lasting:
                 os.fsync(file.fileno())
-        temporary.rename(path)
+        yield temporary
     finally:
         temporary.unlink(missing_ok=True)
-    if lasting:
-        sync(path.parent)
 
 
 def new(path: Path, mode: int = 0o600) -> int:

@@ -12,12 +12,16 @@ def whoami() -> str:
     """Name the person and machine that act: `ann@build-3`. What the environment says is one line of text, cut short."""
     names = (os.environ.get(name) for name in ("DEPLOYER_ACTOR", "SUDO_USER", "GITHUB_ACTOR", "LOGNAME", "USER"))
     name = next(filter(None, names), "") or _account()
-    return f"{''.join(c if c.isprintable() else '?' for c in name[:LONGEST])}@{machine()}"
+    return f"{_line(name)}@{machine()}"
 
 
 def machine() -> str:
-    """Name this machine."""
-    return os.uname().nodename
+    """Name the machine of who acts: this one, unless it is done for somebody at another (`deploy --on`)."""
+    return _line(os.environ.get("DEPLOYER_MACHINE", "")) or os.uname().nodename
+
+
+def _line(text: str) -> str:
+    return "".join(c if c.isprintable() else "?" for c in text[:LONGEST])
 
 
 def _account() -> str:

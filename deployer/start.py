@@ -11,8 +11,8 @@ NEEDS_PERSON = 8  # deployer.errors.Exit, which is too slow to import before use
 def main() -> int:
     """Run `deploy`; give its exit code (docs/exit-codes.md)."""
     arguments = sys.argv[1:]
-    here = not os.environ.get("DEPLOY_SERVER")  # else the proxy that is meant is not this machine's
-    moved = _ahead(arguments) if here and arguments and arguments[0] in ("rollback", "abort") else ""
+    elsewhere = os.environ.get("DEPLOY_SERVER") or os.environ.get("DEPLOY_ON")  # the proxy that is meant is not here
+    moved = _ahead(arguments) if not elsewhere and arguments and arguments[0] in ("rollback", "abort") else ""
     if moved == "taken back":
         # A rollback that took users off a candidate has done what it is for: the release before must not go, too.
         arguments[0] = "abort"

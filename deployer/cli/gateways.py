@@ -1,9 +1,9 @@
-"""Where rollouts are, as commands ask it: the state folder of this machine, or a server."""
+"""Where rollouts are, as commands ask it: the state folder of this machine, a server, or a control host."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -12,6 +12,8 @@ from deployer.cli.options import Common
 if TYPE_CHECKING:
     from deployer.cli.pipeline import Reports
     from deployer.orders import Ending, Order
+    from deployer.remote.address import Server
+    from deployer.remote.control import Control
     from deployer.views.data import AuditView, HistoryView, PlanView, ReleasesView, RolloutView, StatusView
     from deployer.views.logs import LogsView
     from deployer.views.report.data import ReportView
@@ -93,12 +95,22 @@ class Gateway(Looks, Acts, Protocol):
 def gateway(common: Common) -> Iterator[Gateway]:
     """Open the way to where the rollouts of a command are."""
     if common.server is not None:
-        from deployer.cli.remote import Remote
-
-        with Remote.open(common, common.server) as there:
+        with _elsewhere(common, common.server) as there:
             yield there
         return
     from deployer.cli.local import Local
 
     with Local.open(common) as here:
         yield here
+
+
+def _elsewhere(common: Common, server: Server | Control) -> AbstractContextManager[Gateway]:
+    from deployer.remote.control import Control
+
+    if isinstance(server, Control):
+        from deployer.cli.controlled import Controlled
+
+        return Controlled.reach(common, server)
+    from deployer.cli.remote import Remote
+
+    return Remote.open(common, server)

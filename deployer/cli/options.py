@@ -19,6 +19,7 @@ from deployer.here import state_folder
 Shared = Literal["file", "destination", "state", "output", "service", "message", "yes", "report", "on_cancel"]
 if TYPE_CHECKING:
     from deployer.remote.address import Server
+    from deployer.remote.control import Control
 
 OnCancel = Literal["abort", "detach"]
 EVERYWHERE: tuple[Shared, ...] = ("state", "output")
@@ -36,9 +37,10 @@ class Common:
     message: str = ""
     yes: bool = False
     report: Path | None = None
-    on_cancel: OnCancel | None = None  # what was asked for; else it is `abort` here, and `detach` with a server
-    server: Server | None = None  # this machine's state folder where there is none
+    on_cancel: OnCancel | None = None  # what was asked for; else it is `abort` here, elsewhere a question or `detach`
+    server: Server | Control | None = None  # this machine's state folder where there is none
     named: bool = False  # `file` was given, not taken by default
+    state_named: bool = False  # `state` was given, not taken by default
 
 
 def default_state() -> Path:
@@ -72,9 +74,9 @@ def _surroundings() -> dict[str, Any]:
     def given(name: str) -> bool:
         return context.get_parameter_source(name) is ParameterSource.COMMANDLINE
 
-    if server is not None and given("state"):
+    if server is not None and given("state") and not server.has_state:
         raise click.UsageError(f"--state names a folder of this machine, {server.told_by} a server: one of them")
-    return {"server": server, "named": given("file")}
+    return {"server": server, "named": given("file"), "state_named": given("state")}
 
 
 OPTIONS: dict[Shared, Callable[[Callable[..., Any]], Callable[..., Any]]] = {
@@ -116,9 +118,9 @@ OPTIONS: dict[Shared, Callable[[Callable[..., Any]], Callable[..., Any]]] = {
     "on_cancel": click.option(
         "--on-cancel",
         type=click.Choice(get_args(OnCancel)),
-        show_default="abort; detach with --server",
+        show_default="abort; with --on or --server a terminal is asked, else detach",
         help="What SIGINT and SIGTERM do: take the rollout back, or leave it to its lease and `deploy resume`"
-        " (with --server: to the server).",
+        " (with --on or --server: it goes on there).",
     ),
     "yes": click.option("-y", "--yes", is_flag=True, help="Do not ask."),
 }

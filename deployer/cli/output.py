@@ -6,8 +6,8 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import IO, TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
@@ -42,6 +42,12 @@ def open_view(
         return
     with open_lines(output, out, err) as sink:
         yield sink
+
+
+def aside(view: Sink) -> AbstractContextManager[None]:
+    """Let somebody be asked on the terminal meanwhile, in a view that `open_view` gave: nothing is painted over it."""
+    leave: Callable[[], AbstractContextManager[None]] = getattr(view, "aside", nullcontext)
+    return leave()
 
 
 @contextmanager

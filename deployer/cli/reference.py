@@ -20,7 +20,8 @@ Results go to stdout, progress and errors to stderr. What a command exits with i
 [exit codes](exit-codes.md). A manifest is only needed to deploy; the other commands take the service from `--service`,
 else from `deploy.yml` in this folder, else the only one there is.
 
-`deploy --server URL COMMAND` asks a server ([from another machine](server.md#from-another-machine)); its options
+`deploy --on ssh://HOST/FOLDER COMMAND` has it done on a control host ([from anywhere](machines.md#from-anywhere)),
+`deploy --server URL COMMAND` asks a server ([from another machine](server.md#from-another-machine)); their options
 stand before the command.
 
 Every command but `schema` and `completion` takes `--state` and `--output`. The state folder is `$DEPLOYER_STATE`, else

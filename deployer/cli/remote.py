@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from deployer.cli.gateways import Proposed
+from deployer.cli.leaving import decide
 from deployer.cli.options import Common
 from deployer.cli.output import open_view
 from deployer.cli.running import signals
@@ -20,9 +21,9 @@ from deployer.errors import Refused
 from deployer.manifest.fingerprint import fingerprint
 from deployer.orders import Ending, Order
 from deployer.remote.address import Server
-from deployer.remote.calls import Calls
-from deployer.remote.client import Client
-from deployer.remote.orders import Orders
+from deployer.remote.calls import Calls, session_of
+from deployer.remote.client import Client, Run
+from deployer.remote.orders import Choice, Orders
 
 if TYPE_CHECKING:
     from deployer.cli.pipeline import Reports
@@ -41,7 +42,7 @@ class Remote(Client):
     @contextmanager
     def open(cls, common: Common, server: Server) -> Iterator[Self]:
         """Have it, and close its connections."""
-        calls = Calls(server, server.token(os.environ), SystemClock())
+        calls = Calls(server, session_of(server.token(os.environ)), SystemClock())
         try:
             yield cls(common, calls)
         finally:
@@ -68,20 +69,23 @@ class Remote(Client):
 
     def act(self, order: Order, told: Reports | None = None) -> Ending:
         """Carry an order out under a view; `told` hears of it. Raises the error with which it ended."""
-        order, stop = self._meant(order), threading.Event()
+        order, stop, url = self._meant(order), threading.Event(), self.calls.server.url
         if order.action in ("down", "release-lock") and not order.reason:
-            raise Refused(f"a server does {order.action} only with a reason", 'say why: -m "reason"')
+            raise Refused(f"{url} does {order.action} only with a reason", 'say why: -m "reason"')
         if told is not None:
             told.service = order.service
-        with open_view(self._common.output) as sink, signals(stop):
+        with open_view(self._common.output) as sink, signals(stop) as heard:
 
             def seen(event: Event) -> None:
                 if told is not None:
                     told.see(event)
                 sink(event)
 
+            def asked(run: Run) -> Choice:
+                return decide(self._common, heard, stop, sink, url, run)
+
             def do() -> Ending:
-                return self._orders.carry_out(order, seen, stop, detach=self._common.on_cancel != "abort")
+                return self._orders.carry_out(order, seen, stop, asked)
 
             return do() if told is None else told.of(self.report, do)
 
@@ -95,10 +99,12 @@ class Remote(Client):
         return None
 
     def _meant(self, order: Order) -> Order:
-        """Give the order with its service, and with the manifest that lies here, if it is for one."""
+        """Give the order with its service, and with the manifest that is meant, if it is for one."""
         order = replace(order, service=order.service or self.service())
-        if order.action not in ("start", "plan"):
-            return order
+        return self._with_manifest(order) if order.action in ("start", "plan") else order
+
+    def _with_manifest(self, order: Order) -> Order:
+        """Give the order with the manifest that lies here, if one does."""
         path = Path(order.manifest)
         here = self._common.named or (self._common.service is None and path.exists())
         return replace(order, fingerprint=fingerprint(path, order.destination) if here else "")

@@ -47,17 +47,22 @@ def house(common: Common, *, view: bool = True, reports: Reports | None = None) 
 
 
 @contextmanager
-def signals(stop_asked: threading.Event) -> Iterator[None]:
-    """SIGINT and SIGTERM ask for an orderly end; a second SIGINT leaves at once (`deploy resume` goes on then)."""
+def signals(stop_asked: threading.Event) -> Iterator[list[int]]:
+    """SIGINT and SIGTERM ask for an orderly end; a second SIGINT leaves at once (`deploy resume` goes on then).
+
+    Gives a list that gets the signals that come.
+    """
+    heard: list[int] = []
 
     def asked(number: int, _frame: FrameType | None) -> None:
+        heard.append(number)
         if stop_asked.is_set() and number == signal.SIGINT:
             raise KeyboardInterrupt
         stop_asked.set()
 
     before = {number: signal.signal(number, asked) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield
+        yield heard
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -1,4 +1,4 @@
-"""`deploy --server URL`: the options of the whole program, and which commands go with them."""
+"""`deploy --server URL` and `deploy --on URL`: options of the whole program, and which commands go with them."""
 
 from __future__ import annotations
 
@@ -10,13 +10,29 @@ from click.core import ParameterSource
 
 if TYPE_CHECKING:
     from deployer.remote.address import Server
+    from deployer.remote.control import Control
 
 META = "deployer.server"  # where the context of `deploy` keeps the server
+WITH = {"token_file": "--server", "ca": "--server", "ssh_args": "--on"}  # what goes with which
 
 
 def options() -> tuple[click.Option, ...]:
     """Make the options."""
     return (
+        click.Option(
+            ["--on"],
+            metavar="URL",
+            envvar="DEPLOY_ON",
+            show_envvar=True,
+            help="Do it on the control host ssh://[USER@]HOST[:PORT][/FOLDER], and show it here.",
+        ),
+        click.Option(
+            ["--ssh-args"],
+            metavar="TEXT",
+            envvar="DEPLOY_SSH_ARGS",
+            show_envvar=True,
+            help="What ssh is to be told besides, as in a shell: '-i KEY -J HOST'.",
+        ),
         click.Option(
             ["--server"],
             metavar="URL",
@@ -39,27 +55,49 @@ def options() -> tuple[click.Option, ...]:
     )
 
 
-def server_of(ctx: click.Context) -> Server | None:
-    """Give the server that the whole command line is for; None for this machine. Raises Refused, and UsageError."""
+def server_of(ctx: click.Context) -> Server | Control | None:
+    """Give the server or control host that the whole command line is for; None for this machine.
+
+    Raises Refused, and UsageError.
+    """
     root = ctx.find_root()
     if META not in root.meta:
         root.meta[META] = _read(root)
-    found: Server | None = root.meta[META]
+    found: Server | Control | None = root.meta[META]
     return found
 
 
-def _read(root: click.Context) -> Server | None:
-    url = root.params.get("server") or ""
-    if not url:
-        for name, flag in (("token_file", "--token-file"), ("ca", "--ca")):
-            if root.params.get(name):
-                raise click.UsageError(f"{flag} goes with --server", root)
-        return None
-    from deployer.remote.address import Server
+def _read(root: click.Context) -> Server | Control | None:
+    way = _way(root)
+    for name, needed in WITH.items():
+        if needed != way and root.params.get(name) and _is_typed(root, name):
+            raise click.UsageError(f"--{name.replace('_', '-')} goes with {needed}", root)
+    if way == "--on":
+        from deployer.remote.control import Control
 
-    here = root.get_parameter_source("server") is ParameterSource.COMMANDLINE
-    told_by = "--server" if here else "DEPLOY_SERVER"
-    return Server.of(url, told_by, root.params.get("token_file"), root.params.get("ca"))
+        told_by = "--on" if _is_typed(root, "on") else "DEPLOY_ON"
+        return Control.of(root.params["on"], told_by, root.params.get("ssh_args") or "")
+    if way == "--server":
+        from deployer.remote.address import Server
+
+        told_by = "--server" if _is_typed(root, "server") else "DEPLOY_SERVER"
+        return Server.of(root.params["server"], told_by, root.params.get("token_file"), root.params.get("ca"))
+    return None
+
+
+def _way(root: click.Context) -> str:
+    """Tell which of the two is meant: what was typed goes before the environment. Raises UsageError for both."""
+    given = [name for name in ("on", "server") if root.params.get(name)]
+    typed = [name for name in given if _is_typed(root, name)]
+    meant = typed or given
+    if len(meant) > 1:
+        both = "--on and --server" if typed else "DEPLOY_ON and DEPLOY_SERVER"
+        raise click.UsageError(f"{both} name two places: one of them", root)
+    return f"--{meant[0]}" if meant else ""
+
+
+def _is_typed(root: click.Context, name: str) -> bool:
+    return root.get_parameter_source(name) is ParameterSource.COMMANDLINE
 
 
 def refuse_unserved(ctx: click.Context, name: str, *, served: bool) -> None:

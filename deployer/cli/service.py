@@ -7,9 +7,8 @@ from collections.abc import Callable, Sequence
 from deployer.cli.options import Common
 from deployer.cli.words import service
 from deployer.errors import Refused
+from deployer.manifest.peek import service_of as service_of_manifest
 from deployer.operations import House
-
-_MOST = 1024 * 1024  # bytes of a manifest
 
 
 def service_of(common: Common, house: House) -> str:
@@ -29,27 +28,10 @@ def meant(common: Common, services: Callable[[], Sequence[str]]) -> str:
     """
     if common.service is not None:
         return service(common.service)
-    peeked = _peek(common)
+    peeked = service_of_manifest(common.file, common.destination or "")
     if peeked:
-        return peeked
+        return service(peeked)
     known = services()
     if len(known) > 1:
         raise Refused(f"there are {len(known)} services here: {', '.join(known)}", "say which one with --service NAME")
     return known[0] if known else ""
-
-
-def _peek(common: Common) -> str:
-    import yaml
-
-    try:
-        with common.file.open("rb") as file:
-            data = yaml.safe_load(file.read(_MOST))
-    except FileNotFoundError:
-        return ""
-    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
-        why = str(error).partition("\n")[0] or type(error).__name__
-        raise Refused(f"{common.file} cannot be read: {why}", "name the service with --service NAME") from None
-    name = data.get("service") if isinstance(data, dict) else None
-    if not isinstance(name, str):
-        return ""
-    return service(f"{name}-{common.destination}" if common.destination else name)

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import click
+from click.core import ParameterSource
 
 from deployer.cli.options import Common, common
 from deployer.cli.output import print_result
@@ -47,6 +48,11 @@ _NEEDED = ("fastapi", "uvicorn", "prometheus_client")
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
     help="Branches to follow, and the webhooks that make it look at once: see docs/gitops.md.",
 )
+@click.option(
+    "--stdio",
+    is_flag=True,
+    help="Answer one client on stdin and stdout, who may do all that this account may: what `deploy --on` calls.",
+)
 @click.option("--cert", type=click.Path(path_type=Path), help="The certificate with its chain, PEM.")
 @click.option("--key", type=click.Path(path_type=Path), help="The key of the certificate, PEM.")
 @click.option("--no-tls", is_flag=True, help="Listen for others without TLS: a proxy in front has it.")
@@ -66,6 +72,7 @@ def serve(
     listen: str,
     manifests: Sequence[Path],
     followed: Path | None,
+    stdio: bool,
     cert: Path | None,
     key: Path | None,
     no_tls: bool,
@@ -80,6 +87,8 @@ def serve(
     missing = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
     if missing:
         raise Refused(f"the server needs {', '.join(missing)}", "pip install 'deployer[server]'")
+    if stdio:
+        return _serve_stdio(common)
     from deployer.server.agents import Agents
     from deployer.server.desk import Desk, Source, Stores
     from deployer.server.followed import read as read_followed
@@ -124,6 +133,24 @@ def serve(
     finally:
         stores.close()
     return int(Exit.DONE)
+
+
+def _serve_stdio(common: Common) -> int:
+    """Answer the client at the other end of stdin and stdout."""
+    context = click.get_current_context()
+    given = [p.opts[0] for p in context.command.params if _is_given(context, p)]
+    if odd := [name for name in given if name not in ("--stdio", "--state")]:
+        raise click.UsageError(f"{', '.join(odd)} does not go with --stdio: the client says what it means")
+    from deployer.server.stdio import serve as answer
+
+    outward = os.dup(1)
+    os.dup2(2, 1)  # whatever else is printed must not come between the answers
+    answer(0, outward, common.state, SystemClock(), os.environ)
+    return int(Exit.DONE)
+
+
+def _is_given(context: click.Context, param: click.Parameter) -> bool:
+    return context.get_parameter_source(param.name or "") is ParameterSource.COMMANDLINE
 
 
 # -- tokens

@@ -50,6 +50,23 @@ class Server:
             raise Refused(f"{ca} is no file with certificates", "--ca FILE, PEM")
         return cls(url, told_by, token_file, ca)
 
+    has_state = False  # it has its own state folder
+
+    @property
+    def option(self) -> str:
+        """Give what names it on a command line."""
+        return f"--server {self.url}"
+
+    @property
+    def base(self) -> str:
+        """Give what the addresses of requests begin with."""
+        return self.url
+
+    @property
+    def unreached(self) -> str:
+        """Say what to look at when there is no answer."""
+        return "is `deploy serve` running there, and is the address right?"
+
     def token(self, environ: Mapping[str, str]) -> SecretText:
         """Give the token, from the file that was named or from the environment. Raises NoServer and Refused."""
         named = environ.get("DEPLOY_TOKEN_FILE", "")

@@ -14,6 +14,7 @@ from deployer import __version__
 from deployer.clock import Clock, Deadline
 from deployer.errors import Answered, DeployError, Exit, NoServer, OutOfSight, Refused
 from deployer.remote.address import API, Server
+from deployer.remote.control import Control
 from deployer.secret import SecretText
 from deployer.web import causes, describe
 
@@ -45,13 +46,19 @@ class _Bearer(requests.auth.AuthBase):
         return request
 
 
-class Calls:
-    """Requests to one server. Its errors are those of `deployer.errors`, and each names the server."""
+def session_of(token: SecretText) -> requests.Session:
+    """Make a session that carries a token."""
+    session = requests.Session()
+    session.auth = _Bearer(token)
+    return session
 
-    def __init__(self, server: Server, token: SecretText, clock: Clock) -> None:
+
+class Calls:
+    """Requests to one server by a session. Its errors are those of `deployer.errors`, and each names the server."""
+
+    def __init__(self, server: Server | Control, session: requests.Session, clock: Clock) -> None:
         self.server, self.clock = server, clock
-        self._session = requests.Session()
-        self._session.auth = _Bearer(token)
+        self._session = session
         self._session.headers["User-Agent"] = f"deployer/{__version__}"
 
     def close(self) -> None:
@@ -96,10 +103,11 @@ class Calls:
 
     def _once(self, method: str, path: str, **more: Any) -> requests.Response:
         """Make one request. Raises Broken."""
-        if self.server.ca is not None:  # given with the request: a variable of the environment wins over a session's
-            more["verify"] = str(self.server.ca)
+        ca = self.server.ca if isinstance(self.server, Server) else None
+        if ca is not None:  # given with the request: a variable of the environment wins over a session's
+            more["verify"] = str(ca)
         try:
-            answer = self._session.request(method, f"{self.server.url}{API}{path}", allow_redirects=False, **more)
+            answer = self._session.request(method, f"{self.server.base}{API}{path}", allow_redirects=False, **more)
         except (requests.RequestException, OSError, ValueError) as error:
             found = tuple(causes(error))
             certificate = any(isinstance(cause, ssl.SSLError) for cause in found)
@@ -164,13 +172,11 @@ class Calls:
         if unknown:
             return OutOfSight(
                 f"{url}: {broken.why}; whether the order was taken is not known",
-                f"look before you give it again: `deploy --server {url} status`",
+                f"look before you give it again: `deploy {self.server.option} status`",
             )
         if not broken.again:
             return NoServer(f"{url}: {broken.why}", "--ca FILE, or REQUESTS_CA_BUNDLE, names who signs its certificate")
-        return NoServer(
-            f"{url} cannot be reached: {broken.why}", "is `deploy serve` running there, and is the address right?"
-        )
+        return NoServer(f"{url} cannot be reached: {broken.why}", self.server.unreached)
 
 
 def _problem(answer: requests.Response) -> Mapping[str, Any] | None:

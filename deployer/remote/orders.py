@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from deployer.clock import Deadline
 from deployer.errors import Answered, DeployError, Detached, NoServer, OutOfSight, Refused
@@ -17,6 +17,7 @@ from deployer.remote.stream import PATIENCE, Stream
 if TYPE_CHECKING:
     from deployer.model import Outcome
 
+Choice = Literal["detach", "abort", "stay"]  # what becomes of a rollout when its client is told to stop
 LOOK_SECONDS = 0.25  # in which a signal is seen
 RUN_SECONDS = 1.0  # between two looks at the run of an order
 PLAN_SECONDS = 1800.0  # the server has ended it by then: to fetch an image has a deadline
@@ -71,17 +72,19 @@ class Orders:
         _ending(run)
         return run
 
-    def carry_out(self, order: Order, sink: Sink, stop: threading.Event, *, detach: bool) -> Ending:
+    def carry_out(self, order: Order, sink: Sink, stop: threading.Event, asked: Callable[[Run], Choice]) -> Ending:
         """Give an order, show what happens, give its ending. Raises the error with which it ended.
 
-        Once `stop` is set, the rollout is left to the server with `detach`, else it is taken back there.
+        Once `stop` is set, what is `asked` says whether the rollout is left to the server or taken back there.
         """
         with Stream(self.client.calls, f"/services/{order.service}/events", None, order.service) as heard:
             if (early := heard.take(0)) is not None:  # an error, if there was one
                 sink(early)
             run = self.give(order)
             try:
-                run = _Given(self, run, heard, sink, stop, detach=detach).to_its_end()
+                run = _Given(self, run, heard, sink, stop, asked).to_its_end()
+            except KeyboardInterrupt:  # told to stop twice
+                raise self.left(run.rollout, run.service) from None
             except (NoServer, Refused) as error:  # "nothing was changed" is not true any more
                 raise OutOfSight(f"{error.message}; {_goes_on(run.rollout, run.service)}", error.hint) from None
             if run.outcome == "lost" and run.rollout:
@@ -134,10 +137,10 @@ class Orders:
 
     def left(self, rollout: int, service: str) -> Detached:
         """Say that whoever followed does not do so any more."""
-        url = self.client.calls.server.url
+        server = self.client.calls.server
         return Detached(
-            f"no longer following; {_goes_on(rollout, service)} at {url}",
-            f"`deploy --server {url} watch` follows it, `deploy --server {url} abort` takes it back",
+            f"no longer following; {_goes_on(rollout, service)} at {server.url}",
+            f"`deploy {server.option} watch` follows it, `deploy {server.option} abort` takes it back",
         )
 
     def history(self, rollout: int) -> tuple[Event, ...]:
@@ -156,10 +159,17 @@ class _Given:
     """One order that was given, followed to its end."""
 
     def __init__(
-        self, orders: Orders, run: Run, heard: Stream, sink: Sink, stop: threading.Event, *, detach: bool
+        self,
+        orders: Orders,
+        run: Run,
+        heard: Stream,
+        sink: Sink,
+        stop: threading.Event,
+        asked: Callable[[Run], Choice],
     ) -> None:
         self._orders, self._run, self._heard, self._sink, self._stop = orders, run, heard, sink, stop
-        self._client, self._detach, self._taken_back = orders.client, detach, False
+        self._client, self._asked, self._taken_back = orders.client, asked, False
+        self._aborting = False
         self._clock = orders.client.calls.clock
         self._patience = Deadline.after(self._clock, PATIENCE)
 
@@ -191,8 +201,15 @@ class _Given:
 
     def _stopped(self) -> None:
         """Do what a signal asks for: leave the rollout to the server, or take it back there."""
-        if self._detach:
-            raise self._orders.left(self._run.rollout, self._run.service)
+        if not self._aborting:
+            if not self._run.rollout:  # it may have begun one since the last look
+                self._run = self._tried(lambda: self._client.run(self._run, patience=0.0)) or self._run
+            match self._asked(self._run):
+                case "detach":
+                    raise self._orders.left(self._run.rollout, self._run.service)
+                case "stay":
+                    return
+            self._aborting = True
         if self._run.rollout and not self._taken_back:
             body = {"reason": "the client was told to stop", "rollout": self._run.rollout}
             try:

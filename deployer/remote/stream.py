@@ -139,10 +139,10 @@ class Stream:
     def _given_up(self, broken: Broken) -> DeployError:
         if not self._began.is_set():  # whoever waits for it has not given an order yet
             return self._calls.lost(broken, unknown=False)
-        url = self._calls.server.url
+        server = self._calls.server
         return OutOfSight(
-            f"{url} has not answered for {PATIENCE:g} s ({broken.why}); what was begun there goes on",
-            f"`deploy --server {url} watch` follows it, `deploy --server {url} status` tells how it is",
+            f"{server.url} has not answered for {PATIENCE:g} s ({broken.why}); what was begun there goes on",
+            f"`deploy {server.option} watch` follows it, `deploy {server.option} status` tells how it is",
         )
 
 

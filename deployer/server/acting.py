@@ -115,7 +115,7 @@ async def promote(desk: AtDesk, caller: Operator, service: Known, wanted: Forwar
 @router.post("/services/{service}/approve")
 async def approve(desk: AtDesk, caller: Operator, service: Known, voice: Voice, give: Giving) -> RunAnswer:
     """Approve what a rollout waits for, or refuse it, as the person of the token, who must be one of those asked."""
-    number, role = voice.rollout or 0, caller.token.role
+    number, role = voice.rollout or 0, "" if caller.by_shell else caller.token.role
     order = Order("approve", service, voice.reason, refuse=voice.refuse, number=number, role=role)
     return await _ordered(desk, caller, order, give, voice.rollout)
 

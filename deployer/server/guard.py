@@ -63,11 +63,15 @@ class Limits:
 
 @dataclass(frozen=True)
 class Caller:
-    """Who asks: the token, from where, and by which session of the page, if by one."""
+    """Who asks: the token, from where, and by which session of the page, if by one.
+
+    Whoever came `by_shell` has the rights of the account, a name that is only told, and no role.
+    """
 
     token: Token
     origin: str
     session: Session | None = None
+    by_shell: bool = False
 
 
 class Buckets:

@@ -28,6 +28,7 @@ from deployer.supervisor.proc import Process
 
 KEPT = 500  # files of runs that ended
 MOST = 32  # processes at the same time
+START_SECONDS = 30.0  # in which a process that another server started says who it is
 _ID = re.compile(r"[0-9a-f]{16}")
 
 
@@ -127,7 +128,8 @@ class Processes:
         path = file_of(self._state, run.id)
         files.folder(path.parent)
         self._prune(path.parent)
-        files.replace(path, run.to_json())
+        if not files.first(path, run.to_json()):  # another process got the same order, again, a moment before
+            return same_order(self._load(run.id) or run, run.order)
         self._mine[run.id] = process = self._spawn(run, path)
         self._say("run.began", run, pid=process.pid)
         threading.Thread(target=self._await, args=(run, process), name=f"run {run.id}", daemon=True).start()
@@ -141,7 +143,8 @@ class Processes:
         found = self._load(run)
         if found is None or found.order.service != service:
             return None
-        if found.open and not mine and not Process(found.pid, found.started).alive():
+        starting = not found.pid and self._clock.now() - found.began_at < START_SECONDS
+        if found.open and not mine and not starting and not Process(found.pid, found.started).alive():
             found = self._load(run) or found  # it may have ended between the two looks
             return found if not found.open else _lost(found, self._clock.now(), "its process is gone")
         return found

@@ -9,7 +9,8 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from types import TracebackType
 
 from rich.console import Console, ConsoleOptions, RenderResult
@@ -39,9 +40,8 @@ class LiveView:
         self._now = now
         self._lock = threading.Lock()
         self._frame = _Frame(lambda: (self._state, self._now()))
-        self._live = Live(
-            self._frame, console=console, auto_refresh=False, redirect_stdout=False, vertical_overflow="crop"
-        )
+        self._live = self._page()
+        self._painting = threading.Lock()
         self._changed = threading.Event()
         self._stop = threading.Event()
         self._painter = threading.Thread(target=self._paint, name="live-view", daemon=True)
@@ -77,11 +77,30 @@ class LiveView:
         finally:
             self._show_cursor()
 
+    @contextmanager
+    def aside(self) -> Iterator[None]:
+        """Leave the terminal to somebody else meanwhile; the page goes on below what was written."""
+        with self._painting:
+            self._make_room()
+            self._live.stop()
+            self._show_cursor()
+            try:
+                yield
+            finally:
+                self._live = self._page()
+                self._live.start()
+
+    def _page(self) -> Live:
+        return Live(
+            self._frame, console=self._console, auto_refresh=False, redirect_stdout=False, vertical_overflow="crop"
+        )
+
     def _paint(self) -> None:
         while not self._stop.is_set():
             try:
-                self._make_room()
-                self._live.refresh()
+                with self._painting:
+                    self._make_room()
+                    self._live.refresh()
             except (OSError, ValueError):
                 return  # the terminal is gone; the rollout does not need it
             self._changed.wait(IDLE)

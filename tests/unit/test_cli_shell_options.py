@@ -32,7 +32,9 @@ def test_options_arrive_as_one_frozen_value() -> None:
     given = run(
         "-f", "a.yml", "-d", "staging", "--state", "/s", "--output", "json", "--service", "x", "-m", "why", "-y"
     )
-    assert given == Common(Path("a.yml"), "staging", Path("/s"), "json", "x", "why", yes=True, named=True)
+    assert given == Common(
+        Path("a.yml"), "staging", Path("/s"), "json", "x", "why", yes=True, named=True, state_named=True
+    )
     with pytest.raises(FrozenInstanceError):
         given.yes = False  # type: ignore[misc]
 

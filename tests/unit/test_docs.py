@@ -47,7 +47,7 @@ def every(language: str) -> list[Any]:
 def problem_with(line: str) -> str:
     """Say what the command line does not understand in a call of `deploy`, or nothing."""
     words = [w for w in shlex.split(line) if not re.fullmatch(r"\d?>.*|&|\[.*", w)][1:]
-    while words and words[0] in ("--server", "--token-file", "--ca"):  # of the whole program
+    while words and words[0] in ("--server", "--on", "--ssh-args", "--token-file", "--ca"):  # of the whole program
         words = words[2:]
     if not words or words[0] in ("--version", "--help"):
         return ""
@@ -94,6 +94,7 @@ def test_every_command_exists(document: Path) -> None:
         ("deploy plan --check", ""),
         ("deploy plan NAME", ""),
         ("deploy --server URL status", ""),
+        ("deploy --on ssh://HOST/FOLDER COMMAND", ""),
         ("deploy --server URL swerve", "there is no command swerve"),
         ("deploy rollback --to N", ""),
         ("deploy show 4", ""),

@@ -39,11 +39,13 @@ ALLOWED = {
     " closes it waits so long and no longer; the process does not wait for the thread",
     "deployer/operations/driving.py: port_usable: socket": _BINDS,
     "deployer/operations/orders.py: perform: pause": "it is our own pause, not that of signals",
+    "deployer/remote/ssh.py: Channel.close: self._process.wait": _KILLED,
     "deployer/replay.py: judge: stage.result": "it computes; nothing outside is asked",
     "deployer/server/hub.py: Hub.follow: changed.wait": "it stands in the block of a timeout",
     "deployer/server/hub.py: Hub.follow: poller.result": "it is asked only when it is done",
     "deployer/server/runs.py: Processes._await: process.wait": "a thread of its own, which nobody waits for; what the"
     " process does has its deadlines",
+    "deployer/server/stdio.py: _answer: socket": "both ends are in this process, and it ends when stdin does",
     "deployer/supervisor/watch.py: _bury: os.waitpid": _KILLED,
     "deployer/views/background.py: Background.__exit__: self._writer.join": "a reader may pause, as with any program:"
     " the rollout has ended by then, its lock is given back, and Ctrl-C ends it",

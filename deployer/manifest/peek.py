@@ -1,0 +1,30 @@
+"""A look at a manifest that need not be right: which service is it about?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from deployer.errors import Refused
+
+_MOST = 1024 * 1024  # bytes of a manifest
+
+
+def service_of(path: Path, destination: str = "") -> str:
+    """Give the name of the service, unchecked; nothing where there is no file, or no name in it.
+
+    Raises Refused when it cannot be read.
+    """
+    import yaml
+
+    try:
+        with path.open("rb") as file:
+            data = yaml.safe_load(file.read(_MOST))
+    except FileNotFoundError:
+        return ""
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
+        why = str(error).partition("\n")[0] or type(error).__name__
+        raise Refused(f"{path} cannot be read: {why}", "name the service with --service NAME") from None
+    name = data.get("service") if isinstance(data, dict) else None
+    if not isinstance(name, str):
+        return ""
+    return f"{name}-{destination}" if destination else name

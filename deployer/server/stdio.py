@@ -1,0 +1,182 @@
+"""`deploy serve --stdio`: one client, on stdin and stdout, who came by ssh and may do all that this account may.
+
+Nothing listens for others: stdin and stdout are carried to a socket in a folder that only this account can enter.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import tempfile
+import threading
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+
+import uvicorn
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from deployer import __version__
+from deployer.clock import Clock
+from deployer.errors import DeployError, Refused
+from deployer.greeting import LONGEST, Greeting, Welcome
+from deployer.manifest.peek import service_of
+from deployer.server.app import make_api
+from deployer.server.desk import Desk, Source, Stores
+from deployer.server.guard import VERSION, Caller
+from deployer.server.log import Log
+from deployer.server.logged import of_libraries
+from deployer.server.runs import Processes
+from deployer.server.tokens import Token, Tokens
+from deployer.store import Store
+from deployer.store.actor import origin
+from deployer.wiring import open_house
+
+END_SECONDS = 5  # for answers that are under way when the client is gone
+IDLE_SECONDS = 600  # without a request, after which a client is taken for gone: a cable that was pulled says nothing
+ACCOUNT = "ssh"  # in place of a token's id: by it the next connection of a client knows what it has begun
+
+
+class _Trusted(Tokens):
+    """Whoever came by ssh stands as long as the connection does."""
+
+    def standing(self, token: Token) -> bool:
+        return token.id == ACCOUNT or super().standing(token)
+
+
+def serve(inward: int, outward: int, state: Path, clock: Clock, environ: Mapping[str, str]) -> None:
+    """Greet the client, and answer it until it leaves; `inward` and `outward` are descriptors."""
+    try:
+        greeting = Greeting.read(_line(inward))
+        desk, welcome = _desk(greeting, state, clock, environ)
+    except DeployError as error:
+        os.write(outward, Welcome(__version__, refused=error.message, hint=error.hint).line())
+        return
+    try:
+        os.write(outward, welcome.line())
+        _answer(_let_in(make_api(desk), _caller(greeting, environ)), desk, inward, outward)
+    finally:
+        desk.stores.close()
+
+
+def _line(inward: int) -> bytes:
+    """Read the first line, and nothing after it: there is nothing before we have answered."""
+    read = b""
+    while not read.endswith(b"\n") and len(read) <= LONGEST:
+        more = os.read(inward, 4096)
+        if not more:
+            raise Refused("no client greets: this is what `deploy --on` calls", "deploy --on ssh://HOST COMMAND")
+        read += more
+    return read
+
+
+def _desk(greeting: Greeting, state: Path, clock: Clock, environ: Mapping[str, str]) -> tuple[Desk, Welcome]:
+    """Make what the routes share, as the client asks for it. Raises Refused."""
+    folder = Path(greeting.folder or ".").expanduser()
+    try:
+        os.chdir(folder)  # as whoever calls a command there: its paths, its strategies
+    except OSError as error:
+        raise Refused(
+            f"the folder {folder} cannot be entered: {error.strerror}", "name another one: ssh://HOST/FOLDER"
+        ) from None
+    state = Path(greeting.state).expanduser() if greeting.state else state
+    state = state.expanduser().absolute()
+    stores, log = Stores(lambda: Store(state, clock)), Log(clock)
+    stores.store()
+    file = Path(greeting.file).expanduser().absolute()
+    source = Source(file, greeting.destination) if file.is_file() else None
+    desk = Desk(
+        stores=stores,
+        housed=lambda store: open_house(state, store=store),
+        tokens=_Trusted(state, clock),
+        runner=Processes(state, clock, {**environ, "DEPLOYER_MACHINE": greeting.machine}, log),
+        clock=clock,
+        environ=environ,
+        log=log,
+        sources=(source,) if source else (),
+    )
+    service, trouble = _service(source)
+    welcome = Welcome(__version__, str(Path.cwd()), str(file) if source else "", service, trouble)
+    return desk, welcome
+
+
+def _service(source: Source | None) -> tuple[str, str]:
+    """Peek at the service of a manifest; give why it is not known. A broken one must not stop an emergency command."""
+    if source is None:
+        return "", ""
+    try:
+        return service_of(source.path, source.destination), ""
+    except Refused as error:
+        return "", error.message
+
+
+def _caller(greeting: Greeting, environ: Mapping[str, str]) -> Caller:
+    token = Token(ACCOUNT, greeting.by, "admin", (), "", 0.0, greeting.by)
+    return Caller(token, f"--on, {origin(environ)}", by_shell=True)
+
+
+def _let_in(app: ASGIApp, caller: Caller) -> ASGIApp:
+    """Pass requests on as those of a caller."""
+
+    async def let_in(scope: Scope, receive: Receive, send: Send) -> None:
+        async def told(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message = {**message, "headers": [*message["headers"], VERSION]}
+            await send(message)
+
+        scope["caller"] = caller
+        await app(scope, receive, told)
+
+    return let_in
+
+
+def _answer(app: ASGIApp, desk: Desk, inward: int, outward: int) -> None:
+    config = uvicorn.Config(
+        app,
+        http="h11",
+        ws="none",
+        loop="asyncio",
+        lifespan="on",
+        log_level="warning",
+        log_config=of_libraries(desk.log),
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        timeout_keep_alive=IDLE_SECONDS,
+        timeout_graceful_shutdown=END_SECONDS,
+    )
+    server = uvicorn.Server(config)
+
+    def end() -> None:
+        desk.hub.close()
+        server.should_exit = True
+
+    with tempfile.TemporaryDirectory(prefix="dp") as folder, socket.socket(socket.AF_UNIX) as door:
+        door.bind(f"{folder}/s")
+        door.listen(1)
+        client = socket.socket(socket.AF_UNIX)
+        client.connect(f"{folder}/s")
+        with client:
+            _carry(lambda: os.read(inward, 65536), client.sendall, lambda: client.shutdown(socket.SHUT_WR), end)
+            _carry(lambda: client.recv(65536), lambda data: _write(outward, data), lambda: None, end)
+            server.run([door])
+
+
+def _carry(
+    read: Callable[[], bytes], write: Callable[[bytes], None], close: Callable[[], None], end: Callable[[], None]
+) -> None:
+    """Carry bytes, in a thread, until one side is gone."""
+
+    def carry() -> None:
+        with suppress(OSError):  # it is gone, too
+            while data := read():
+                write(data)
+            close()
+        end()
+
+    threading.Thread(target=carry, daemon=True).start()
+
+
+def _write(outward: int, data: bytes) -> None:
+    while data:
+        data = data[os.write(outward, data) :]

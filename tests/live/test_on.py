@@ -1,0 +1,183 @@
+"""`deploy --on` by a real sshd, a real proxy and real users: from a folder that has neither state nor manifest."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from deployer.clock import Deadline, SystemClock
+from deployer.errors import Exit
+from tests.live.serving import SECONDS
+from tests.live.shop import COMMAND_SECONDS, DEPLOY, Shop
+from tests.live.sshd import Sshd, sshd
+from tests.live.test_remote import kinds, recorded, rest, until
+from tests.load import Load, Options
+from tests.services import require
+
+pytestmark = pytest.mark.live
+
+USERS = Options(rate=60, kinds=("fresh", "busy", "sticky"))
+SSHD_PATH = f"{Path(sys.executable).parent}:/usr/local/bin:/usr/bin:/bin"
+
+
+class Laptop:
+    """Somebody who may use ssh to the control host of a service, and has nothing else."""
+
+    def __init__(self, shop: Shop, way: Sshd, name: str = "laptop") -> None:
+        self.folder = shop.folder / name
+        self.folder.mkdir()
+        self.url = f"{way.address}{shop.folder}"
+        self.environ = {
+            "DEPLOY_ON": self.url,
+            "DEPLOY_SSH_ARGS": way.args,
+            "DEPLOYER_STATE": str(self.folder / "state"),
+            "DEPLOYER_ACTOR": "ann",
+            "DEPLOYER_MACHINE": "laptop",
+        }
+
+    def environment(self) -> dict[str, str]:
+        return {**os.environ, "NO_COLOR": "1", "COLUMNS": "200", **self.environ}
+
+    def deploy(self, *arguments: str, expect: int = 0) -> subprocess.CompletedProcess[str]:
+        """Run `deploy ARGUMENTS` there, and check its exit code, and that it left no state here."""
+        done = subprocess.run(
+            [DEPLOY, *arguments],
+            cwd=self.folder,
+            env=self.environment(),
+            capture_output=True,
+            text=True,
+            timeout=COMMAND_SECONDS,
+            check=False,
+        )
+        said = f"deploy {' '.join(arguments)}: exit {done.returncode}\n{done.stdout}\n{done.stderr}"
+        assert done.returncode == expect, said
+        assert "Traceback" not in done.stderr, said
+        assert not (self.folder / "state").exists()
+        return done
+
+    @contextmanager
+    def start(self, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+        """Run `deploy ARGUMENTS` there beside the test; it is killed at the end if it still runs."""
+        with subprocess.Popen(
+            [DEPLOY, *arguments],
+            cwd=self.folder,
+            env=self.environment(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        ) as process:
+            try:
+                yield process
+            finally:
+                process.kill()
+
+
+@pytest.fixture
+def shop(process_shop: Shop) -> Shop:
+    process_shop.version("2.0")
+    return process_shop
+
+
+@pytest.fixture
+def way(shop: Shop) -> Iterator[Sshd]:
+    require("sshd", "root")
+    with sshd(shop.folder, {"PATH": SSHD_PATH, "DEPLOYER_STATE": str(shop.state)}) as made:
+        yield made
+
+
+@pytest.fixture
+def laptop(shop: Shop, way: Sshd) -> Laptop:
+    return Laptop(shop, way)
+
+
+def test_a_canary_runs_there_and_is_shown_here(shop: Shop, laptop: Laptop, way: Sshd) -> None:
+    shop.write(strategy={"canary": {"steps": [{"share": 30, "for": "4s"}], "bake": "0s"}})
+    with Load(shop.url, USERS) as load:
+        load.until(lambda now: now.answered > 30, "the load runs")
+        other = Laptop(shop, way, "other")
+        with laptop.start("canary", "--version", "2.0", "-m", "from afar", "--output", "json") as first:
+            begun = until(first, "traffic.changed")
+            with other.start("watch", "--output", "plain") as second:
+                shown, _ = rest(first, 0)
+                watched = second.communicate(timeout=SECONDS)
+                assert second.returncode == 0, watched
+        report = load.stop()
+        assert kinds(begun + shown) == kinds(recorded(shop, 2)), "all of it, and each once"
+        assert max(kinds(begun + shown).values()) == 1
+        assert "sample" in {event["event"] for event in shown}, "numbers come live"
+        assert f"{shop.name} #2 ended: done" in watched[1]
+        assert json.loads(laptop.deploy("status", "--output", "json").stdout) == shop.status()
+        laptop.deploy("report", "-o", "report.html")
+        assert "from afar" in (laptop.folder / "report.html").read_text()
+        assert laptop.deploy("rollback", "-m", "slow").stdout == "r1 (1.0) is live\n"
+    assert report.failed == 0, report.text()
+    assert shop.get().text.strip().endswith("1.0")
+    deeds = shop.events("audit", "--service", shop.name)[0]["records"]
+    start = next(deed for deed in deeds if deed["action"] == "start" and deed["rollout"] == 2)
+    assert (start["by"], start["host"]) == ("ann@laptop", os.uname().nodename)
+    assert start["origin"] == "--on, ssh from 127.0.0.1"
+    Deadline.after(SystemClock(), SECONDS).until(lambda: not way.sessions(), "nothing of it is left there")
+
+
+def test_bad_releases_have_the_exit_codes_of_home(shop: Shop, laptop: Laptop) -> None:
+    shop.manifest["health"]["deadline"] = "3s"
+    shop.write()
+    shop.version("3.0", {"ERR": "0.6"})
+    shop.version("4.0", {"HEALTH": "0"})
+    with Load(shop.url, USERS) as load:
+        load.until(lambda now: now.answered > 30, "the load runs")
+        for version, code in (("3.0", 3), ("4.0", 4)):
+            order = ("canary", "--percent", "50", "--for", "30s", "--version", version)
+            there = laptop.deploy(*order, "--report", version, expect=code)
+            assert "was taken back: " in there.stdout
+            values = (laptop.folder / version / "outputs.env").read_text()
+            assert f"DEPLOY_EXIT={code}\n" in values
+            assert "DEPLOY_OUTCOME=reverted\n" in values
+        load.stop()
+    missing = laptop.deploy("up", "--version", "5.0", expect=2)
+    assert missing.stderr == shop.deploy("up", "--version", "5.0", expect=2).stderr
+    planned = laptop.deploy("plan", "canary", "--version", "2.0", "--check", expect=10)
+    assert "10 % of the traffic" in planned.stdout
+    assert shop.status()["stable_version"] == "1.0"
+
+
+def test_two_at_once_are_one_hand(shop: Shop, laptop: Laptop) -> None:
+    shop.version("3.0")
+    shop.write(strategy={"canary": {"steps": [{"share": 30, "for": "60s"}], "bake": "0s"}})
+    with shop.start("canary", "--version", "2.0", "--output", "json") as here:
+        until(here, "sample")
+        refused = laptop.deploy("up", "--version", "3.0", expect=Exit.LOCKED)
+        assert re.search(
+            rf"{shop.name} is being changed by \S+ since \d\d:\d\d:\d\d: canary of 2\.0 \(pid {here.pid} on ",
+            refused.stderr,
+        )
+        assert "was taken back" in laptop.deploy("abort", "-m", "mine first").stdout
+        rest(here, Exit.ABORTED)
+    with laptop.start("canary", "--version", "3.0", "--output", "json") as there:
+        until(there, "sample")
+        refused = shop.deploy("up", "--version", "2.0", expect=Exit.LOCKED)
+        assert re.search(
+            rf"{shop.name} is being changed by ann@laptop since \d\d:\d\d:\d\d: canary of 3\.0"
+            rf" \(pid \d+ on {re.escape(os.uname().nodename)}, --on, ssh from 127\.0\.0\.1, deployer ",
+            refused.stderr,
+        ), refused.stderr
+        there.send_signal(signal.SIGINT)
+        _, err = rest(there, Exit.ABORTED)
+        assert f"error: no longer following; rollout 3 of {shop.name} goes on at {laptop.url}\n" in err
+        assert f"`deploy --on {laptop.url} abort` takes it back" in err
+    assert shop.status()["lock"] is not None
+    laptop.deploy("abort", "-m", "enough")
+    with laptop.start("canary", "--version", "3.0", "--on-cancel", "abort", "--output", "json") as there:
+        until(there, "sample")
+        there.send_signal(signal.SIGTERM)
+        events, _ = rest(there, Exit.ABORTED)
+    assert events[-1]["outcome"] == "reverted"
