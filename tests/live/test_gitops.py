@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import getpass
 import hashlib
 import hmac
 import signal
-import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import pytest
 import requests
@@ -20,6 +17,7 @@ from deployer.errors import Exit
 from tests.live.forge import Remote, over_http
 from tests.live.serving import server
 from tests.live.shop import Shop
+from tests.live.sshd import sshd
 from tests.load import Load, Options
 from tests.ports import free_port
 from tests.services import require
@@ -38,24 +36,9 @@ def remote(process_shop: Shop) -> Remote:
 
 @contextmanager
 def over_ssh(remote: Remote, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    keys, port = remote.shop.folder / "keys", free_port()
-    keys.mkdir()
-    for name in ("host", "user"):
-        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", keys / name], check=True, timeout=20)
-    (keys / "known_hosts").write_text(f"[127.0.0.1]:{port} {(keys / 'host.pub').read_text()}")
-    (keys / "config").write_text(
-        f"ListenAddress 127.0.0.1:{port}\nHostKey {keys}/host\nAuthorizedKeysFile {keys}/user.pub\nPidFile none\n"
-        "StrictModes no\nUsePAM no\nPasswordAuthentication no\nPermitRootLogin prohibit-password\n"
-    )
-    Path("/run/sshd").mkdir(exist_ok=True)
-    ssh = f"ssh -i {keys}/user -o UserKnownHostsFile={keys}/known_hosts -o StrictHostKeyChecking=yes -o BatchMode=yes"
-    monkeypatch.setenv("GIT_SSH_COMMAND", f"{ssh} -o ConnectionAttempts=20")
-    server = subprocess.Popen(["/usr/sbin/sshd", "-D", "-e", "-f", keys / "config"], stderr=subprocess.PIPE)
-    try:
-        yield f"ssh://{getpass.getuser()}@127.0.0.1:{port}{remote.bare}"
-    finally:
-        server.terminate()
-        server.communicate(timeout=10)
+    with sshd(remote.shop.folder) as way:
+        monkeypatch.setenv("GIT_SSH_COMMAND", f"ssh {way.args} -o BatchMode=yes")
+        yield f"{way.address}{remote.bare}"
 
 
 def test_a_push_is_live_and_a_bad_one_is_taken_back_and_not_tried_again(remote: Remote) -> None:

@@ -170,12 +170,24 @@ class Machine:
 
     def run(self, *command: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         """Run a command on it as root, without ssh. Raises RuntimeError when it fails and `check` is true."""
+        return call(*self.command(*command), check=check)
+
+    def command(self, *command: str) -> list[str]:
+        """Give the command line by which a command runs on it as root, without ssh."""
+        spaces = ("-m", "-u", "-i", "-n", "-p", "-C", "-r", "-w")
+        own = ("env", "-i", f"PATH={PATH}", "HOME=/root", "LANG=C.UTF-8")  # not what this machine's variables say
+        return ["nsenter", "-t", str(self._booted()), *spaces, "--", *own, *command]
+
+    @property
+    def root(self) -> Path:
+        """Its root folder, seen from outside."""
+        return Path(f"/proc/{self._booted()}/root")
+
+    def _booted(self) -> int:
         first = self._first_process()
         if first is None:
             raise RuntimeError(f"{self.name} is off: {self.console()}")
-        spaces = ("-m", "-u", "-i", "-n", "-p", "-C", "-r", "-w")
-        own = ("env", "-i", f"PATH={PATH}", "HOME=/root", "LANG=C.UTF-8")  # not what this machine's variables say
-        return call("nsenter", "-t", str(first), *spaces, "--", *own, *command, check=check)
+        return first
 
     @property
     def docker_url(self) -> str:
