@@ -151,15 +151,14 @@ def _answer(app: ASGIApp, desk: Desk, inward: int, outward: int) -> None:
         desk.hub.close()
         server.should_exit = True
 
-    with tempfile.TemporaryDirectory(prefix="dp") as folder, socket.socket(socket.AF_UNIX) as door:
-        door.bind(f"{folder}/s")
-        door.listen(1)
-        client = socket.socket(socket.AF_UNIX)
-        client.connect(f"{folder}/s")
-        with client:
-            _carry(lambda: os.read(inward, 65536), client.sendall, lambda: client.shutdown(socket.SHUT_WR), end)
-            _carry(lambda: client.recv(65536), lambda data: _write(outward, data), lambda: None, end)
-            server.run([door])
+    with socket.socket(socket.AF_UNIX) as door, socket.socket(socket.AF_UNIX) as client:
+        with tempfile.TemporaryDirectory(prefix="dp") as folder:  # gone before anybody could be killed and leave it
+            door.bind(f"{folder}/s")
+            door.listen(1)
+            client.connect(f"{folder}/s")
+        _carry(lambda: os.read(inward, 65536), client.sendall, lambda: client.shutdown(socket.SHUT_WR), end)
+        _carry(lambda: client.recv(65536), lambda data: _write(outward, data), lambda: None, end)
+        server.run([door])
 
 
 def _carry(

@@ -315,8 +315,9 @@ def left(far: Path, state: Path) -> Path:
     plug(
         far.parent,
         f"[ ! -e {far}/away ] || {{ echo 'connect: no route' >&2; exit 255; }}\n"
-        f"echo $$ >> {far}/pids; export DEPLOYER_STATE={state}; {HERE}",
+        f"echo $$ >> {far}/pids; export DEPLOYER_STATE={state} TMPDIR={far}/tmp; {HERE}",
     )
+    (far / "tmp").mkdir()
     return far / "pids"
 
 
@@ -341,6 +342,7 @@ def test_connections_that_break_are_made_again(
     cutter.join(30)
     assert len(left.read_text().split()) >= 5, f"they were made again: {told}"
     assert (told.code, "the process that drove rollout 2 is gone" in told.err) == (Exit.INTERNAL, True), told
+    assert not list((far / "tmp").iterdir()), "those that were killed have left nothing"
 
 
 def test_a_control_host_that_stays_away_is_told_with_what_to_do(
