@@ -23,7 +23,7 @@ from deployer.errors import (
     VerdictWorse,
 )
 from deployer.judge.verdicts import Verdict
-from deployer.model import Instance, Place
+from deployer.model import Instance, Place, other
 from deployer.steps import Watch, percent, span
 
 LOOK_SECONDS = 0.25  # between two looks at the samples
@@ -87,6 +87,7 @@ class Watching:
         self._end = self._began + min(max(until - run.clock.now(), 0.0), step.seconds)
         self._next_instances = 0.0
         self._silent_since: float | None = None
+        self._gone: set[Place] = set()  # of which the last look found no instance up
         self._waits = False  # for a metric
         self._said = False
         run.evidence.begin(step)
@@ -221,10 +222,18 @@ class Watching:
         instances = run.instances(place, release)
         if dead := _ended(instances):
             raise crashed(run, dead)
-        if not any(is_up for _, is_up in run.drivers.traffic.servers(run.service, place)):
-            # Its share goes nowhere now: there is nothing left to compare.
+        if self._up(place):
+            self._gone.discard(place)
+        elif not self._up(other(self._step.colour)):  # nobody's fault: an engine begins again, or a machine is gone
+            raise DriverFailed(f"the proxy finds no instance up on either side of {run.service}", "see `deploy doctor`")
+        elif place not in self._gone:  # stable answers for it meanwhile
+            self._gone.add(place)
+        else:  # its share goes nowhere: there is nothing left to compare
             log = last_words(run, instances[0]) if instances else ()
             raise StepFailed(f"the proxy finds no instance of r{release} ({place}) up", "see its log", log=log)
+
+    def _up(self, place: Place) -> bool:
+        return any(is_up for _, is_up in self._run.drivers.traffic.servers(self._run.service, place))
 
 
 def _ended(instances: Sequence[Instance]) -> Instance | None:

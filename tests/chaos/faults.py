@@ -1,7 +1,7 @@
 """What goes wrong in a chaos run: each fault hits something real, at a moment that chance has chosen.
 
 A fault gives the moments (Unix seconds) between which requests may be lost because of it: those that are on what was
-killed, those that come before a proxy is back, or while an engine begins. Any other fault may cost nobody anything.
+killed, and those that come before a proxy is back. Any other fault may cost nobody anything.
 """
 
 from __future__ import annotations
@@ -106,20 +106,17 @@ def remove_instance(scene: Scene, chance: random.Random) -> tuple[Scar, ...]:
 def kill_engine(scene: Scene, chance: random.Random) -> tuple[Scar, ...]:
     """SIGKILL of the Docker engine, which comes back later.
 
-    While it is away nobody notices. When it comes back, it writes what it forwards anew: for a moment nothing is.
-    Requests to stable wait then, but those to a candidate that is taken back meanwhile wait in vain. Of a plain one,
-    what it forwards ends with it; back again, it ends its containers, and somebody has to start them.
+    While it is away nobody notices. When it comes back, it writes what it forwards anew: for a moment nothing is, and
+    requests wait. It costs nobody one. Of a plain one, what it forwards ends with it; back again, it ends its
+    containers, and somebody has to start them.
     """
     if scene.machine.engine is None:
         raise Gone
     killed = time.time()
     scene.machine.engine.kill()
     time.sleep(chance.uniform(*AWAY))  # the time without an engine
-    back = time.time()
     scene.machine.engine.start()
-    if scene.machine.engine.plain:
-        return (Scar("the engine was killed", killed, math.inf),)
-    return (Scar("the engine came back", back, time.time() + DOWN_WITHIN),)
+    return (Scar("the engine was killed", killed, math.inf),) if scene.machine.engine.plain else ()
 
 
 def fill_disk(scene: Scene, chance: random.Random) -> tuple[Scar, ...]:

@@ -101,6 +101,8 @@ class Engine:
 
     Told to keep containers running without it (`live-restore`), and to let the kernel forward ports instead of a
     program of its own, which would die with it (`userland-proxy`). A `plain` one is as Docker comes: with neither.
+    Its containerd is a service beside it, as on machines: one that dies while it starts a container leaves a process
+    with the address of the next one, of which no engine knows.
     """
 
     def __init__(self, folder: Path, *, plain: bool) -> None:
@@ -109,22 +111,34 @@ class Engine:
         self.host = f"unix://{folder}/docker.sock"
         places = ["--data-root", f"{folder}/data", "--exec-root", f"{folder}/exec", "--pidfile", f"{folder}/pid"]
         kept = [] if plain else ["--live-restore", "--userland-proxy=false"]
-        self._command = ["dockerd", "--host", self.host, *places, *kept]
+        self._containerd = folder / "containerd.sock"
+        self._command = ["dockerd", "--host", self.host, "--containerd", str(self._containerd), *places, *kept]
         self._process: subprocess.Popen[bytes] | None = None
+        self._run(self._beside())
+        Deadline.after(SystemClock(), ENGINE_SECONDS).until(self._containerd.exists, "containerd listens")
         self.start()
         self.client = docker.DockerClient(base_url=self.host, timeout=60)
 
-    def start(self) -> None:
-        """Start it, and wait until it answers."""
+    def _beside(self) -> list[str]:
+        settings = self._folder / "containerd.toml"
+        settings.write_text('version = 2\ndisabled_plugins = ["io.containerd.grpc.v1.cri"]\n')
+        places = ["--root", f"{self._folder}/kept", "--state", f"{self._folder}/run"]
+        return ["containerd", "--config", str(settings), "--address", str(self._containerd), *places]
+
+    def _run(self, command: list[str]) -> subprocess.Popen[bytes]:
         with (self._folder / "log").open("ab") as log:
             environment = {**os.environ, "PATH": SBIN}
-            self._process = subprocess.Popen(
-                self._command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment, start_new_session=True
+            return subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment, start_new_session=True
             )
+
+    def start(self) -> None:
+        """Start it, and wait until it answers."""
+        self._process = self._run(self._command)
         Deadline.after(SystemClock(), ENGINE_SECONDS).until(self._answers, "the Docker engine answers")
 
     def kill(self) -> None:
-        """SIGKILL: the engine, and with it what it started for itself; not the containers."""
+        """SIGKILL: the engine alone; not the containers, and not what holds them."""
         assert self._process is not None
         self._process.kill()
         self._process.wait(10)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -18,7 +19,7 @@ from deployer.errors import Exit, LockLost, Refused
 from deployer.events import Event
 from deployer.following import Follower
 from deployer.judge.verdicts import Verdict, Verdicts
-from deployer.model import FULL, Live
+from deployer.model import FULL, Live, Place
 from deployer.operations import Ending, House
 from deployer.operations.driving import run_of
 from deployer.recording import Looked, Watching, file_of, read
@@ -420,6 +421,48 @@ def test_a_proxy_that_stays_away_ends_the_rollout(live: Scene) -> None:
     live.world.tick = lambda what: _silence(live, 20.0) if "share=500" in what else None
     ending = live.deploy("2.0", "canary", manifest={"traffic": {"budget": False}})
     assert (ending.outcome, ending.exit) == ("stuck", Exit.NEEDS_PERSON)
+
+
+def _down(scene: Scene, seconds: float, *places: Place) -> None:
+    """From the eighth look on the proxy finds no instance of these places up, until so much later."""
+    told, looks, until = scene.house.sink, count(1), math.inf
+
+    def sink(event: Event) -> None:
+        nonlocal until
+        told(event)
+        if event.kind == "sample" and next(looks) == 8:
+            scene.world.ill, until = set(places), scene.world.clock.now() + seconds
+        elif scene.world.clock.now() >= until:
+            scene.world.ill = set()
+
+    scene.house.sink = sink
+
+
+def test_a_candidate_that_is_found_down_once_is_looked_at_again(live: Scene) -> None:
+    _down(live, 0.9, "green")
+    assert live.deploy("2.0", "canary").outcome == "done"
+    assert live.told("step.failed") == []
+
+
+def test_a_candidate_that_stays_down_is_taken_back(live: Scene) -> None:
+    _down(live, 2.0, "green")
+    ending = live.deploy("2.0", "canary")
+    assert (ending.outcome, ending.exit) == ("reverted", Exit.FAILED)
+    assert ending.text == "r2 was taken back: the proxy finds no instance of r2 (green) up"
+
+
+def test_both_sides_down_is_waited_for_and_held_against_nobody(live: Scene) -> None:
+    _down(live, 8.0, "green", "blue")
+    assert live.deploy("2.0", "canary").outcome == "done"
+    (note,) = live.told("note")
+    assert note["text"] == "cannot look, trying again for 10 s: the proxy finds no instance up on either side of shop"
+
+
+def test_both_sides_that_stay_down_end_the_rollout(live: Scene) -> None:
+    _down(live, 20.0, "green", "blue")
+    ending = live.deploy("2.0", "canary")
+    assert (ending.outcome, ending.exit) == ("reverted", Exit.FAILED)
+    assert "on either side" in ending.text
 
 
 def _silence(scene: Scene, seconds: float) -> None:

@@ -140,3 +140,43 @@ def test_those_who_wait_leave_room_for_others(
     with ThreadPoolExecutor(30) as people:
         assert set(people.map(ask, range(30))) == {503}
     assert waiting(bench) == 5 * backend.RETRIES, "the others were told at once"
+
+
+@pytest.mark.parametrize("mode", ["http", "tcp"])
+def test_who_waits_for_a_candidate_is_still_answered_when_it_is_taken_back(
+    bench: Bench, blue: Upstream, green: Upstream, mode: str
+) -> None:
+    bench.both(blue, green, **({"mode": "tcp"} if mode == "tcp" else {"shield": False}))
+    bench.steer(Live("blue", 10000, 0, 1))
+    blue.stop()
+    green.stop()
+    within().until(lambda: up(bench) == up(bench, "green") == 0, "the proxy has found both down")
+    with ThreadPoolExecutor(20) as people:
+        asked = [people.submit(get, bench.port) for _ in range(10)]
+        within().until(lambda: waiting(bench, "shop_green") > 0, "somebody waits", every=0.01)
+        with Upstream("b1", blue.port), Upstream("g1", green.port):
+            within().until(lambda: up(bench) == 1, "stable is back")
+            bench.steer(Live("blue"))
+            assert bench.traffic.drain("shop", "green", ["g1"], within(10)) == 0
+            bench.traffic.detach("shop", "green", ["g1"], within())
+            answers = [each.result() for each in asked]
+    assert [answer.status for answer in answers] == [200] * 10
+
+
+def test_a_drain_has_no_more_patience_with_those_who_wait_than_it_is_given(
+    bench: Bench, blue: Upstream, green: Upstream
+) -> None:
+    bench.both(blue, green, shield=False)
+    bench.steer(Live("blue", 10000, 0, 1))
+    blue.stop()
+    green.stop()
+    within().until(lambda: up(bench) == up(bench, "green") == 0, "the proxy has found both down")
+    with ThreadPoolExecutor(5) as people:
+        asked = [people.submit(get, bench.port) for _ in range(5)]
+        within().until(lambda: waiting(bench, "shop_green") > 0, "somebody waits", every=0.01)
+        patience = within(1)
+        assert bench.traffic.drain("shop", "green", ["g1"], patience) == 0
+        assert patience.passed(), "it had some"
+        assert not any(each.done() for each in asked), "not as much as they have"
+        answers = [each.result() for each in asked]
+    assert {answer.status for answer in answers} == {503}

@@ -11,6 +11,7 @@ from deployer.errors import DeadlinePassed, DriverFailed
 from deployer.model import Place
 
 POLL = 0.02
+WAITED = backend.RETRIES + 1.0  # seconds after which nobody waits any more for servers that were down
 
 
 class Leaving:
@@ -26,6 +27,7 @@ class Leaving:
 
     def drain(self, began: Deadline, patience: Deadline) -> int:
         """Take the servers out of rotation by `began`, then wait with `patience`; give what is still running."""
+        self._attend(began, patience)
         with self._proxy.home.locked(began):
             side = self._spec().side(self._place).leaving(self._names)
             loading.persist(self._proxy, self._spec().with_side(self._place, side))
@@ -35,6 +37,25 @@ class Leaving:
             if not (running or waiting) or patience.passed():
                 return running
             patience.clock.sleep(min(POLL, max(patience.left(), 0.001)))
+
+    def _attend(self, began: Deadline, patience: Deadline) -> None:
+        """Let the servers first take whoever waits for them since they were down: nobody else could.
+
+        New requests go elsewhere already, or this ends by its time.
+        """
+        enough = Deadline.after(patience.clock, min(WAITED, max(patience.left(), 0.0)))
+        while not enough.passed() and any(self._awaited(w, began) for w in self._proxy.master.current(began)):
+            enough.clock.sleep(POLL)
+
+    def _awaited(self, worker: Worker, deadline: Deadline) -> bool:
+        """Tell whether requests wait for these servers and for no other one. A slow client's may look like that."""
+        try:
+            seen, waiting = self._servers.crowd(worker, self._backend, deadline)
+        except Gone:
+            return False
+        leaving = [seen[name] for name in self._names if name in seen]
+        stays = any(server.up for name, server in seen.items() if name not in self._names)
+        return waiting > 0 and not stays and any(s.since < WAITED or not s.up for s in leaving)
 
     def _out_of_rotation(self, deadline: Deadline) -> None:
         for worker in self._proxy.master.current(deadline):

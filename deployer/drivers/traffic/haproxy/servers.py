@@ -13,6 +13,7 @@ from deployer.drivers.traffic.haproxy.master import Master, Worker, number
 from deployer.errors import DriverFailed
 
 _COUNTED = re.compile("[0-9]{1,18}")
+BACKENDS, SERVERS = 2, 4  # of which `show stat` tells
 MAINTENANCE, DRAINING = 0x01 | 0x02 | 0x04 | 0x20, 0x08 | 0x10  # bits of srv_admin_state
 
 
@@ -26,6 +27,7 @@ class Seen:
     check: str  # "L7OK", "L4CON", "INI", …
     detail: str  # "Layer4 connection problem: Connection refused", "Layer7 wrong status: 503 …"
     running: int  # requests and connections on it now
+    since: int  # seconds since it was last found up, or down
 
     @property
     def up(self) -> bool:
@@ -61,11 +63,18 @@ class Servers:
 
     def seen(self, worker: Worker, backend: str, deadline: Deadline) -> dict[str, Seen]:
         """Read the servers of a backend; empty for a backend that the worker does not know."""
-        reply = self._master.run(worker, f"show stat {backend} 4 -1", deadline)
+        return self.crowd(worker, backend, deadline)[0]
+
+    def crowd(self, worker: Worker, backend: str, deadline: Deadline) -> tuple[dict[str, Seen], int]:
+        """Read the servers of a backend, and how many requests it has that are on none of them."""
+        reply = self._master.run(worker, f"show stat {backend} {BACKENDS | SERVERS} -1", deadline)
         # What a check saw is repeated there, and an instance may answer a check with anything.
         rows = csv.DictReader(reply.lstrip("# ").replace("\r", " ").split("\n"), restval="")
         try:
-            return {row["svname"]: _seen(row) for row in rows if row.get("svname") not in ("", None, WAIT)}
+            known = {row["svname"]: row for row in rows if row.get("svname") not in ("", None, WAIT)}
+            whole = known.pop("BACKEND", None)
+            seen = {name: _seen(row) for name, row in known.items()}
+            return seen, _count(whole, "scur") - sum(s.running for s in seen.values()) if whole else 0
         except (csv.Error, KeyError, ValueError) as error:
             raise DriverFailed(
                 f"{self._master.path}: the servers of {backend} cannot be read: {error!r}",
@@ -122,14 +131,19 @@ class Servers:
         self._master.run(worker, command, deadline)
 
 
+def _count(row: Mapping[str, str], field: str) -> int:
+    if not _COUNTED.fullmatch(row[field]):
+        raise ValueError(f"{field} is {row[field]!r}")
+    return int(row[field])
+
+
 def _seen(row: Mapping[str, str]) -> Seen:
-    if not _COUNTED.fullmatch(row["scur"]):
-        raise ValueError(f"scur is {row['scur']!r}")
     return Seen(
         row["svname"],
         row["addr"],
         row["status"],
         row["check_status"].removeprefix("* "),
         f"{row['check_desc']}: {row['check_code']} {row['last_chk']}".replace(":  ", ": "),
-        int(row["scur"]),
+        _count(row, "scur"),
+        _count(row, "lastchg"),
     )
