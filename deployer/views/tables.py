@@ -172,24 +172,22 @@ def _rollout(row: RolloutRow, now: float, ink: Ink) -> str:
 def _history(view: HistoryView, now: float, ink: Ink) -> list[str]:
     if not view.rollouts:
         return [f"{view.service}: no rollout yet", *_since(view, ink)]
-    rows = [_heads(("", "when", "took", "strategy", "from", "to", "outcome", "exit", "by", "message"), ink)]
+    rows = [_heads(("", "when", "took", "strategy", "release", "outcome", "by"), ink)]
     for row in view.rollouts:
         took = duration(row.seconds if row.outcome else now - row.started_at)
-        outcome = ink(row.outcome or "open", OUTCOMES.get(row.outcome, "cyan"))
-        code = "–" if row.exit is None else str(row.exit)
-        ends = [release(row.origin), release(row.release, row.version), outcome, code]
-        rows.append(
-            [
-                f"#{row.number}",
-                moment(row.started_at),
-                took,
-                row.strategy,
-                *ends,
-                one_line(row.by),
-                one_line(row.message),
-            ]
-        )
-    return [*columns(rows), *_since(view, ink)]
+        way = f"{release(row.origin)} → {release(row.release, row.version)}"
+        code = f" (exit {row.exit})" if row.exit else ""
+        outcome = ink((row.outcome or "open") + code, OUTCOMES.get(row.outcome, "cyan"))
+        # To the minute: with whole dates this just fits into 80 columns, and a message has a line of its own.
+        at = moment(row.started_at).rpartition(":")[0]
+        rows.append([f"#{row.number}", at, took, row.strategy, way, outcome, one_line(row.by)])
+    lines = columns(rows)
+    said = [lines[0]]
+    for row, line in zip(view.rollouts, lines[1:], strict=True):
+        said.append(line)
+        if row.message:
+            said.append(ink(f"     {one_line(row.message)}", "dim"))
+    return [*said, *_since(view, ink)]
 
 
 def _since(view: HistoryView, ink: Ink) -> list[str]:
