@@ -53,7 +53,8 @@ class Release:
     engine's image ID, or the content hash of a directory. `config_hash` covers image_id, manifest and secrets
     (secrets by a keyed hash); equal hashes are the same release. Secret values live beside the store, not here.
     `machines` are those of the inventory on which it runs, as they were described when it was made, and `twin` those of
-    its green environment where that has its own; both are empty for this machine alone.
+    its green environment where that has its own; both are empty for this machine alone. Of one that is being planned,
+    `spare` is the number of them that may still fall silent; it is not recorded, its plan has it.
     """
 
     service: str
@@ -72,6 +73,7 @@ class Release:
     signature: Signature | None = None  # what was proven of the image; None where the manifest asked for nothing
     machines: tuple[Host, ...] = ()
     twin: tuple[Host, ...] = ()
+    spare: int = field(default=0, compare=False)
 
     @property
     def name(self) -> str:

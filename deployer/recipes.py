@@ -46,7 +46,14 @@ def start(
 
 def _start(release: Release, place: Place, count: int, hosts: tuple[str, ...]) -> tuple[Step, ...]:
     return (
-        Start(release=release.number, colour=place, instances=count, hosts=hosts, deadline=START_SECONDS),
+        Start(
+            release=release.number,
+            colour=place,
+            instances=count,
+            hosts=hosts,
+            spare=release.spare,
+            deadline=START_SECONDS,
+        ),
         Healthy(release=release.number, colour=place, deadline=release.manifest.health.deadline),
     )
 

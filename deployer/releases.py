@@ -31,6 +31,7 @@ _NOT_CONFIG = frozenset(
         "verify",
         "inventory",
         "twin",
+        "max_unavailable",
     }
 )
 GIT_SECONDS = 5
@@ -64,6 +65,7 @@ def draft(
     signature: Signature | None = None,
     machines: tuple[Host, ...] = (),
     twin: tuple[Host, ...] = (),
+    spare: int = 0,
 ) -> Release:
     """Put a release together."""
     return Release(
@@ -80,6 +82,7 @@ def draft(
         signature=signature,
         machines=machines,
         twin=twin,
+        spare=spare,
     )
 
 

@@ -65,13 +65,14 @@ class Start(Step):
     """So many instances of the release run in the colour, with their addresses.
 
     They are dealt out to the `hosts`, machines of the inventory, by turns (`model.spread`); without any they stand on
-    this one.
+    this one. `spare` of the hosts may be silent, then and until the others are healthy.
     """
 
     release: int
     colour: Place
     instances: int
     hosts: tuple[str, ...] = ()
+    spare: int = 0
 
     def explain(self) -> str:
         """Say in one sentence what will be so afterwards."""

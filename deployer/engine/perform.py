@@ -105,7 +105,8 @@ def _start(run: Run, step: Start, doing: Doing) -> dict[str, Any]:
     release = run.release(step.release)
     places = spread(step.colour, step.instances, step.hosts)
     specs = [run.spec(release, step.colour, index, host) for index, host in places.items()]
-    _fan_out(lambda spec: _where_it_answers(run, lambda: run.drivers.runtime.ensure(spec, doing.deadline)), specs)
+    skip = run.rollout.phase == "back" or bool(run.spare(step.release))
+    _fan_out(lambda spec: _where_it_answers(lambda: run.drivers.runtime.ensure(spec, doing.deadline), skip=skip), specs)
     there = {i.name: i for i in run.whole(step.colour, step.release)}
     missing = [s.name for s in specs if s.name not in there and s.host not in run.lookout.silent]
     if missing:
@@ -115,12 +116,12 @@ def _start(run: Run, step: Start, doing: Doing) -> dict[str, Any]:
     return {**made, "hosts": {i.name: i.host for i in started}} if step.hosts else made
 
 
-def _where_it_answers(run: Run, do: Callable[[], object]) -> None:
-    """Do something on a machine; on the way back one that is silent is left out: the others are put right."""
+def _where_it_answers(do: Callable[[], object], *, skip: bool) -> None:
+    """Do something on a machine; `skip` leaves out one that is silent: who looks afterwards says how many may be."""
     try:
         do()
     except MachinesSilent:
-        if run.rollout.phase == "forward":
+        if not skip:
             raise
 
 

@@ -44,7 +44,7 @@ from deployer.model import (
 )
 from deployer.recording import Recorder, describe, file_of, prune
 from deployer.secret import hide_in
-from deployer.steps import Promote, Share, Warm
+from deployer.steps import Promote, Share, Start, Warm
 from deployer.store import DEPLOYER, PROMOTIONS, WORDS, Ask, Lock, Rollout, Store
 
 
@@ -234,14 +234,20 @@ class Run:
     def whole(self, colour: Place, release: int) -> tuple[Instance, ...]:
         """Read all instances of a release in a colour: for what must not go on with a part of them.
 
-        Raises MachinesSilent when one of them is on a machine that gives no answer; but on the way back, which is the
-        safe direction, what answers is enough.
+        Raises MachinesSilent when more machines that have some give no answer than the plan can spare; but on the way
+        back, which is the safe direction, what answers is enough.
         """
         instances = self.instances(colour, release)
         needed = {port.host for port in self.store.ports(self.service) if port.release == release}
-        if self.rollout.phase == "forward" and (lost := self.lookout.silent_of(needed)):
+        lost = self.lookout.silent_of(needed)
+        if self.rollout.phase == "forward" and len(lost) > self.spare(release):
             raise MachinesSilent(lost, instances)
         return instances
+
+    def spare(self, release: int) -> int:
+        """Tell how many machines of a release may be silent while it is started."""
+        starts = (s for s in self.rollout.plan.forward if isinstance(s, Start) and s.release == release)
+        return max((s.spare for s in starts), default=0)
 
     def environment(self, colour: Place, release: int) -> Environment:
         """Read the environment of a release in a colour."""

@@ -122,6 +122,13 @@ class Manifest(Model):
     )
     twin: Twin | None = Field(None, description="Machines of its own for every second environment.")
     replicas: Count = Field(1, ge=1, le=100, description="Instances on each machine.")
+    max_unavailable: Count = Field(
+        0,
+        ge=0,
+        le=1000,
+        description="So many machines of a group a rollout goes without when they are silent, at its beginning or "
+        "until their instances are healthy; with more of them it does not begin, or turns back.",
+    )
     verify: Verify | None = Field(None, description="What must be proven of the image before anything of it starts.")
     command: tuple[Text, ...] | None = Field(
         None, min_length=1, description="Replaces the command of the image; required for runtime process."

@@ -44,6 +44,7 @@ OPTIONAL: dict[str, str] = {
     "inventory": "inventories/production",
     "twin": "{hosts: web_green}",
     "replicas": "1",
+    "max_unavailable": "0",
     "verify": "{cosign: {key: cosign.pub}}",
     "command": "[./server]",
     "env": "{LOG_LEVEL: info}",

@@ -21,10 +21,11 @@ from deployer.operations.approving import refuse_unanswerable
 from deployer.operations.books import record_rollback
 from deployer.operations.driving import begin, committed, hands, locked, run_of
 from deployer.operations.house import House
-from deployer.operations.machines import machines_of, refuse_silent
+from deployer.operations.machines import answering, machines_of, refuse_silent
 from deployer.operations.room import refuse_crowded
 from deployer.plan import Plan
 from deployer.releases import draft, git_revision, version_of
+from deployer.steps import named
 from deployer.store import Deed, Lock, Store, person_of, whoami
 from deployer.strategy import Strategy
 from deployer.strategy import load as load_strategy
@@ -185,7 +186,8 @@ def _propose(
 ) -> Proposal:
     manifest, service = request.loaded.manifest, request.loaded.manifest.service
     observed = observe(house.store, drivers, service)
-    refuse_silent(house, drivers, observed, (*brought.machines, *brought.twin))
+    brought, spare, spared = _without_silent(manifest, observed, brought)
+    refuse_silent(house, drivers, observed, (*brought.machines, *brought.twin), spared)
     _refuse_unrecorded(house, drivers, observed)
     key = house.store.secret("config-key")
     release = draft(
@@ -201,13 +203,25 @@ def _propose(
         signature=brought.signature,
         machines=brought.machines,
         twin=brought.twin,
+        spare=spare,
     )
     same = _is_live(observed, release)
     plan = strategy.make(observed, release, options)
+    if spared:
+        plan = replace(plan, notes=(*plan.notes, f"without {named(spared)}, silent at the time"))
     if not same:
         refuse_unanswerable(plan, person_of(whoami()))
         refuse_crowded(house, plan, observed)
     return Proposal(plan, release, observed, same)
+
+
+def _without_silent(manifest: Manifest, observed: Observed, brought: Brought) -> tuple[Brought, int, tuple[str, ...]]:
+    """Leave out machines that are silent as far as `max_unavailable` goes; give how many more may be, and these."""
+    machines, more = answering(brought.machines, observed.silent, manifest.max_unavailable)
+    twin, more_twin = answering(brought.twin, observed.silent, manifest.max_unavailable)
+    every, left = ({host.name for host in hosts} for hosts in ((*brought.machines, *brought.twin), (*machines, *twin)))
+    spare = more_twin if twin and observed.colour == "green" else more
+    return replace(brought, machines=machines, twin=twin), spare, tuple(sorted(every - left))
 
 
 def _refuse_unrecorded(house: House, drivers: Drivers, observed: Observed) -> None:

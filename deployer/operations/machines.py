@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from deployer.drivers.ports import Drivers
@@ -28,8 +28,20 @@ def machines_of(house: House, manifest: Manifest, folder: Path) -> tuple[tuple[H
     return machines, twin
 
 
-def refuse_silent(house: House, drivers: Drivers, observed: Observed, needed: Sequence[Host]) -> None:
-    """Go nowhere without a machine that is to run the release; one that only ran an earlier one is told and left.
+def answering(machines: Sequence[Host], silent: Collection[str], spare: int) -> tuple[tuple[Host, ...], int]:
+    """Leave out the machines of a group that are silent, if they can be spared; give how many more can be.
+
+    One that answers is always left.
+    """
+    here = tuple(host for host in machines if host.name not in silent)
+    left = spare - (len(machines) - len(here))
+    return (here, min(left, len(here) - 1)) if here and left >= 0 else (tuple(machines), 0)
+
+
+def refuse_silent(
+    house: House, drivers: Drivers, observed: Observed, needed: Sequence[Host], spared: Collection[str] = ()
+) -> None:
+    """Go nowhere without a machine that is to run the release; any other one is told and left.
 
     But not when users are on all that is silent: there would be nothing to compare with, and nothing to go back to.
     """
@@ -41,4 +53,5 @@ def refuse_silent(house: House, drivers: Drivers, observed: Observed, needed: Se
         if any(is_up for _, is_up in servers):
             raise MachinesSilent(observed.silent)
     for host, why in observed.silent.items():
-        house.tell(observed.service, f"{host or 'this machine'} does not answer, and is not needed: {why}")
+        goes = "the release goes without it" if host in spared else "is not needed"
+        house.tell(observed.service, f"{host or 'this machine'} does not answer, and {goes}: {why}")

@@ -223,6 +223,65 @@ def test_a_lost_machine_keeps_nobody_from_refilling_the_others(live: Farm) -> No
     assert len([1 for _, host in live.on("green") if host != "web3"]) == 4
 
 
+# -- silent, and spared
+
+
+def test_a_release_goes_without_a_machine_that_it_can_spare(live: Farm) -> None:
+    live.world.silent["web3"] = WHY
+    assert live.bring("3.0", max_unavailable=1).exit is Exit.DONE
+    assert {host for _, host in live.on("blue") if host != "web3"} == {"web1", "web2"}
+    assert len(live.world.up("shop", "blue")) == 4
+    (note,) = (n["text"] for n in live.told("note") if "goes without it" in n["text"])
+    assert note == f"web3 does not answer, and the release goes without it: {WHY}"
+    assert "without web3, silent at the time" in live.told("rollout.started")[-1]["plan"]["notes"]
+    assert live.bring("3.0", max_unavailable=1).text.endswith("nothing to do"), "as long as it is silent"
+
+
+def test_a_machine_that_was_spared_gets_its_instances_with_the_next_deploy(live: Farm) -> None:
+    live.world.silent["web3"] = WHY
+    live.bring("3.0", max_unavailable=1)
+    live.world.silent.clear()
+    assert live.bring("3.0", max_unavailable=1).exit is Exit.DONE
+    assert len(live.world.up("shop", live.live.stable)) == 6
+    assert {host for _, host in live.on(live.live.stable)} == {"web1", "web2", "web3"}
+    doctor.fix(live.house, None)  # of what stood there before
+    assert live.differences() == []
+
+
+def test_more_silent_machines_than_can_be_spared_stop_a_deploy(live: Farm) -> None:
+    live.world.silent.update({"web2": WHY, "web3": WHY})
+    with pytest.raises(MachinesSilent, match="web2 does not answer"):
+        live.bring("3.0", max_unavailable=1)
+    assert live.bring("3.0", max_unavailable=2).exit is Exit.DONE
+
+
+def test_one_machine_is_never_spared(live: Farm) -> None:
+    live.world.silent.update(dict.fromkeys(("web1", "web2", "web3"), WHY))
+    with pytest.raises(MachinesSilent, match="web1 does not answer"):
+        live.bring("3.0", max_unavailable=3)
+
+
+@pytest.mark.parametrize("at", ["before ensure shop-r3-3", "after ensure shop-r3-3"])
+@pytest.mark.parametrize("strategy", ["canary", "bluegreen", "rolling"])
+def test_a_machine_lost_while_a_release_is_started_is_left_out_if_it_can_be_spared(
+    live: Farm, at: str, strategy: str
+) -> None:
+    live.fall_silent(at)
+    ending = live.bring("3.0", strategy, max_unavailable=1)
+    assert ending.exit is Exit.DONE, ending.text
+    assert [m["host"] for m in live.told("machine.silent")] == ["web3"]
+    assert len(live.world.up("shop", live.live.stable)) == 4
+
+
+def test_what_was_spared_at_the_start_is_not_spared_again(live: Farm) -> None:
+    live.world.silent["web2"] = WHY
+    live.fall_silent("before ensure shop-r3-2")
+    ending = live.bring("3.0", "canary", max_unavailable=1)
+    assert (ending.outcome, ending.exit) == ("reverted", Exit.FAILED)
+    assert "web3 does not answer" in ending.text
+    assert (live.live.stable, live.live.share) == ("green", 0)
+
+
 # -- silent later: routed around
 
 
