@@ -37,6 +37,16 @@ def scene(state: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Scene]:
         yield scene
 
 
+@pytest.fixture(autouse=True)
+def senders_end() -> Iterator[None]:
+    """Wait for threads that still send what nobody waited for: they draw random numbers, which other tests repeat."""
+    before = set(threading.enumerate())
+    yield
+    for thread in set(threading.enumerate()) - before:
+        thread.join(30)
+        assert not thread.is_alive(), thread
+
+
 def traced(scene: Scene, exporter: InMemorySpanExporter) -> Traces:
     traces = Traces(lambda: "an installation", {}, exporter)
     scene.house.traced = traces.beside
