@@ -95,6 +95,7 @@ class Watching:
     def look(self) -> Verdict:
         """Look at the world, then at what was answered; raises StepFailed when there is nothing left to compare."""
         self._look_around()
+        self._run.store.locks.verify(self._run.lock)  # to look takes its time: what follows is the owner's to write
         verdict = self._take()
         self._follow_budget()
         proof = {} if self._step.seconds else _proof(verdict)  # a step of fixed time asks for none

@@ -29,7 +29,7 @@ from deployer.server.logged import of_libraries
 from deployer.server.runs import Processes
 from deployer.server.tokens import Token, Tokens
 from deployer.store import Store
-from deployer.store.actor import origin
+from deployer.store.actor import place
 from deployer.wiring import open_house
 
 END_SECONDS = 5  # for answers that are under way when the client is gone
@@ -112,7 +112,7 @@ def _service(source: Source | None) -> tuple[str, str]:
 
 def _caller(greeting: Greeting, environ: Mapping[str, str]) -> Caller:
     token = Token(ACCOUNT, greeting.by, "admin", (), "", 0.0, greeting.by)
-    return Caller(token, f"--on, {origin(environ)}", by_shell=True)
+    return Caller(token, f"--on, {place(environ)}", by_shell=True)
 
 
 def _let_in(app: ASGIApp, caller: Caller) -> ASGIApp:

@@ -43,11 +43,13 @@ def origin(environ: Mapping[str, str]) -> str:
 
     Where the server started it, `DEPLOYER_ORIGIN` names the client.
     """
-    job = environ.get("DEPLOYER_ORIGIN") or _job(environ)
-    if job:
-        return job
+    return environ.get("DEPLOYER_ORIGIN") or _job(environ) or place(environ)
+
+
+def place(environ: Mapping[str, str]) -> str:
+    """Say where whoever started this process sits: behind ssh, at a terminal; else what its parent is."""
     places = [environ["SSH_CONNECTION"].split(" ")[0]] if environ.get("SSH_CONNECTION") else []
-    places = [f"ssh from {place}" for place in places] + _terminal()
+    places = [f"ssh from {at}" for at in places] + _terminal()
     return ", ".join(places) or _parent()
 
 

@@ -19,12 +19,12 @@ from deployer.errors import Exit, LockLost, Refused
 from deployer.events import Event
 from deployer.following import Follower
 from deployer.judge.verdicts import Verdict, Verdicts
-from deployer.model import FULL, Live, Place
+from deployer.model import FULL, Live, Place, Server
 from deployer.operations import Ending, House
 from deployer.operations.driving import run_of
 from deployer.recording import Looked, Watching, file_of, read
 from tests.house import REPOSITORY, Scene, request
-from tests.memory import Crash, PaperPulse
+from tests.memory import Crash, MemoryTraffic, PaperPulse
 
 AT_TEN = {"percent": 10, "steps": [10], "bake": 0}
 BUSY = 20_000.0  # requests a second: what is to be shown is shown within a few looks
@@ -281,6 +281,24 @@ def test_whoever_was_overtaken_tells_nothing_more(live: Scene) -> None:
     with pytest.raises(LockLost):
         live.deploy("2.0", "canary")
     assert [v["watched"]["share_asked"] for v in live.told("verdict")] == [500]
+
+
+def test_whoever_is_overtaken_while_it_looks_records_nothing_of_it(
+    live: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks, left, ask = count(1), list[bytes](), MemoryTraffic.servers
+
+    def servers(traffic: MemoryTraffic, service: str, colour: Place) -> tuple[tuple[Server, bool], ...]:
+        there = file_of(live.house.store.folder, 2)
+        if "sample" in live.kinds() and next(looks) == 3:
+            left.append(there.read_bytes())
+            live.house.store.locks.break_("shop")
+        return ask(traffic, service, colour)
+
+    monkeypatch.setattr(MemoryTraffic, "servers", servers)
+    with pytest.raises(LockLost):
+        live.deploy("2.0", "canary")
+    assert left == [file_of(live.house.store.folder, 2).read_bytes()]
 
 
 # -- budget
