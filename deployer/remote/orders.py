@@ -170,6 +170,7 @@ class _Given:
         self._orders, self._run, self._heard, self._sink, self._stop = orders, run, heard, sink, stop
         self._client, self._asked, self._taken_back = orders.client, asked, False
         self._aborting = False
+        self._over = 0  # the rollout that ended last
         self._clock = orders.client.calls.clock
         self._patience = Deadline.after(self._clock, PATIENCE)
 
@@ -179,7 +180,7 @@ class _Given:
         while not self._run.ended:
             event = self._heard.take(LOOK_SECONDS)
             if event is not None:
-                self._sink(event)
+                self._show(event)
             if next_look.passed() or (event is not None and event.kind in RESTS):
                 self._run = self._tried(lambda: self._client.run(self._run, patience=0.0)) or self._run
                 next_look = Deadline.after(self._clock, RUN_SECONDS)
@@ -229,7 +230,14 @@ class _Given:
         while self._heard.last < last and not deadline.passed():
             event = self._heard.take(LOOK_SECONDS)
             if event is not None:
-                self._sink(event)
+                self._show(event)
+
+    def _show(self, event: Event) -> None:
+        """Show an event, but no sample of a rollout that has ended: they come by another way, and may come late."""
+        if event.kind == "rollout.ended":
+            self._over = event.rollout
+        if event.kind != "sample" or event.rollout != self._over:
+            self._sink(event)
 
 
 class Abandoned(DeployError):

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import click
@@ -25,13 +26,16 @@ from deployer.cli import main
 from deployer.cli.lazy import COMMANDS, SERVED, group
 from deployer.cli.strategies import builtin_commands
 from deployer.errors import Exit
+from deployer.events import Event
 from deployer.operations.driving import locked
 from deployer.remote import orders, stream
 from deployer.remote.address import Server
+from deployer.remote.client import Run, State
 from deployer.server.tokens import Role
 from deployer.wiring import open_house
 from tests.api import Api
 from tests.live.certificates import certificate
+from tests.memory import FakeClock
 from tests.ports import free_port
 from tests.served import Asked, Wrap, cutting, losing, served, serving
 
@@ -572,3 +576,46 @@ def test_commands_at_home_import_nothing_of_it(state: Path, command: tuple[str, 
         check=True,
     )
     assert done.stdout.splitlines()[-1] == "LOADED []"
+
+
+def test_no_sample_is_shown_of_a_rollout_that_has_ended() -> None:
+    """Samples come from a file and not from the log of events: one may come late."""
+
+    def told(kind: str, rollout: int, number: int) -> Event:
+        return Event(kind, 0.0, "shop", rollout, {}, id=number)
+
+    clock = FakeClock()
+
+    class Heard:
+        coming = (
+            *(told("rollout.ended", 6, 1), told("sample", 7, 0), told("rollout.ended", 7, 2)),
+            *(told("sample", 7, 0), told("note", 7, 3)),
+        )
+        last, left = 0, iter(coming)
+
+        def take(self, seconds: float) -> Event | None:
+            clock.sleep(seconds)
+            event = next(self.left, None)
+            self.last = event.id if event and event.id else self.last
+            return event
+
+    class Client:
+        calls = SimpleNamespace(clock=clock)
+
+        def run(self, run: Run, patience: float) -> Run:
+            return replace(run, ended=heard.last == 3)
+
+        def state(self, rollout: int, patience: float) -> State:
+            return State("shop", rollout, "done", 0, "", driven=False, last_event=3)
+
+    heard, shown = Heard(), list[Event]()
+    run = Run("1", "shop", ended=False, rollout=7, exit=None, outcome="", text="", hint="")
+    asked: Any = SimpleNamespace(client=Client())
+    given = orders._Given(asked, run, heard, shown.append, threading.Event(), lambda _run: "stay")  # type: ignore[arg-type]
+    given.to_its_end()
+    assert [(event.kind, event.rollout) for event in shown] == [
+        ("rollout.ended", 6),
+        ("sample", 7),
+        ("rollout.ended", 7),
+        ("note", 7),
+    ]
