@@ -6,7 +6,7 @@ import logging
 from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
-from uvicorn.config import LOGGING_CONFIG
+from uvicorn.config import LOGGING_CONFIG, Config
 
 from deployer.server.log import Log
 from deployer.server.scope import client, named, route_of
@@ -73,3 +73,20 @@ def of_libraries(log: Log) -> dict[str, Any]:
         "handlers": {"lines": {"()": lambda: Lines(log)}},
         "loggers": {"uvicorn": own, "asyncio": own},
     }
+
+
+def configured(app: ASGIApp, log: Log, **more: Any) -> Config:
+    """Configure a server of ours, on whatever it listens: one protocol, and our log in place of its own."""
+    return Config(
+        app,
+        http="h11",
+        ws="none",
+        loop="asyncio",
+        lifespan="on",
+        log_level="warning",
+        log_config=of_libraries(log),
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        **more,
+    )

@@ -18,7 +18,7 @@ from deployer.orders import Order
 from deployer.server.agents import Agents
 from deployer.server.app import make_app
 from deployer.server.desk import Desk
-from deployer.server.logged import of_libraries
+from deployer.server.logged import configured
 from deployer.server.runs import Runner
 from deployer.store import Store
 
@@ -86,21 +86,13 @@ def serve(
 
     Raises Refused when the address cannot be had.
     """
-    config = uvicorn.Config(
+    config = configured(
         make_app(desk, hosts=(*address.names, *hosts), tls=tls is not None),
+        desk.log,
         host=address.host,
         port=address.port,
         ssl_certfile=tls.certificate if tls else None,
         ssl_keyfile=tls.key if tls else None,
-        http="h11",
-        ws="none",
-        loop="asyncio",
-        lifespan="on",
-        log_level="warning",
-        log_config=of_libraries(desk.log),
-        access_log=False,
-        server_header=False,
-        proxy_headers=False,
         limit_concurrency=MOST_CLIENTS,
         h11_max_incomplete_event_size=HEADER_BYTES,
         timeout_keep_alive=15,

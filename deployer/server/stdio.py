@@ -25,7 +25,7 @@ from deployer.server.app import make_api
 from deployer.server.desk import Desk, Source, Stores
 from deployer.server.guard import VERSION, Caller
 from deployer.server.log import Log
-from deployer.server.logged import of_libraries
+from deployer.server.logged import configured
 from deployer.server.runs import Processes
 from deployer.server.tokens import Token, Tokens
 from deployer.store import Store
@@ -131,17 +131,9 @@ def _let_in(app: ASGIApp, caller: Caller) -> ASGIApp:
 
 
 def _answer(app: ASGIApp, desk: Desk, inward: int, outward: int) -> None:
-    config = uvicorn.Config(
+    config = configured(
         app,
-        http="h11",
-        ws="none",
-        loop="asyncio",
-        lifespan="on",
-        log_level="warning",
-        log_config=of_libraries(desk.log),
-        access_log=False,
-        server_header=False,
-        proxy_headers=False,
+        desk.log,
         timeout_keep_alive=IDLE_SECONDS,
         timeout_graceful_shutdown=END_SECONDS,
     )

@@ -22,10 +22,10 @@ from deployer.clock import Deadline, SystemClock
 from deployer.errors import Exit
 from deployer.remote import orders, ssh, stream
 from tests.documents import REPOSITORY, blocks
+from tests.live.afar import Afar, kinds, recorded, rest, until
 from tests.live.serving import SECONDS
 from tests.live.shop import COMMAND_SECONDS, DEPLOY, Shop
 from tests.live.sshd import Sshd, sshd
-from tests.live.test_remote import kinds, recorded, rest, until
 from tests.live.told import Told
 from tests.load import Load, Options
 from tests.services import require
@@ -36,56 +36,13 @@ USERS = Options(rate=60, kinds=("fresh", "busy", "sticky"))
 SSHD_PATH = f"{Path(sys.executable).parent}:/usr/local/bin:/usr/bin:/bin"
 
 
-class Laptop:
+class Laptop(Afar):
     """Somebody who may use ssh to the control host of a service, and has nothing else."""
 
     def __init__(self, shop: Shop, way: Sshd, name: str = "laptop") -> None:
-        self.folder = shop.folder / name
-        self.folder.mkdir()
         self.url = f"{way.address}{shop.folder}"
-        self.environ = {
-            "DEPLOY_ON": self.url,
-            "DEPLOY_SSH_ARGS": way.args,
-            "DEPLOYER_STATE": str(self.folder / "state"),
-            "DEPLOYER_ACTOR": "ann",
-            "DEPLOYER_MACHINE": "laptop",
-        }
-
-    def environment(self) -> dict[str, str]:
-        return {**os.environ, "NO_COLOR": "1", "COLUMNS": "200", **self.environ}
-
-    def deploy(self, *arguments: str, expect: int = 0) -> subprocess.CompletedProcess[str]:
-        """Run `deploy ARGUMENTS` there, and check its exit code, and that it left no state here."""
-        done = subprocess.run(
-            [DEPLOY, *arguments],
-            cwd=self.folder,
-            env=self.environment(),
-            capture_output=True,
-            text=True,
-            timeout=COMMAND_SECONDS,
-            check=False,
-        )
-        said = f"deploy {' '.join(arguments)}: exit {done.returncode}\n{done.stdout}\n{done.stderr}"
-        assert done.returncode == expect, said
-        assert "Traceback" not in done.stderr, said
-        assert not (self.folder / "state").exists()
-        return done
-
-    @contextmanager
-    def start(self, *arguments: str) -> Iterator[subprocess.Popen[str]]:
-        """Run `deploy ARGUMENTS` there beside the test; it is killed at the end if it still runs."""
-        with subprocess.Popen(
-            [DEPLOY, *arguments],
-            cwd=self.folder,
-            env=self.environment(),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        ) as process:
-            try:
-                yield process
-            finally:
-                process.kill()
+        who = {"DEPLOYER_ACTOR": "ann", "DEPLOYER_MACHINE": "laptop"}
+        super().__init__(shop.folder / name, DEPLOY_ON=self.url, DEPLOY_SSH_ARGS=way.args, **who)
 
 
 @pytest.fixture
