@@ -64,11 +64,15 @@ def test_what_is_recorded_is_judged_as_it_was_and_reported(process_shop: Shop) -
 
 
 def test_the_status_says_what_bounds_the_cost_and_a_held_share_can_be_recorded(process_shop: Shop) -> None:
+    """It gets bad only when it is held: before that, the judge would take it back as often as not."""
     shop = process_shop
-    shop.version("2.0", {"ERR": "0.3", "ERR_METHOD": "POST"})
+    held = shop.folder / "held"
+    shop.version("2.0", {"ERR": "0.3", "ERR_METHOD": "POST", "ERR_WHILE": str(held)})
     with Load(shop.url, USERS) as load:
         load.until(lambda now: now.answered > 100, "the load runs")
         shop.deploy("canary", "--percent", "10", "--hold", "--version", "2.0", expect=0)
+        assert shop.status()["safety"]["spent"] == 0
+        held.touch()
         status = shop.wait(lambda now: now["safety"]["spent"] > 2, "users see bad answers")
         out = shop.folder / "held.jsonl"
         with shop.start("record", "-o", str(out)) as recorder:
