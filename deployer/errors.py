@@ -161,7 +161,7 @@ class MachinesSilent(Unreachable):
 
     def __init__(self, silent: Mapping[str, str], seen: tuple[Any, ...] = ()) -> None:
         told = "; ".join(f"{host or 'this machine'} does not answer: {why}" for host, why in sorted(silent.items()))
-        super().__init__(told, "see that it runs and that ssh reaches it, or take it out of the inventory for good")
+        super().__init__(told, "see that it runs and can be reached, or take it out of the inventory for good")
         self.silent = dict(silent)
         self.seen = seen
 

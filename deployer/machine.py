@@ -16,7 +16,8 @@ class Host:
     """A machine as its inventory describes it.
 
     `address` is where proxies and checks reach its instances, `ssh_host` where ssh connects to. What is empty, None or
-    () is left to the user's configuration of ssh. `groups` are sorted, without `all`.
+    () is left to the user's configuration of ssh. `groups` are sorted, without `all`. Its engine is reached by ssh,
+    unless `engine` says where it listens (tcp://HOST:PORT); `engine_certs` is then the folder of `certificates`.
     """
 
     name: str
@@ -28,6 +29,8 @@ class Host:
     key_file: str = ""
     ssh_args: tuple[str, ...] = ()  # of the inventory, e.g. ("-J", "jump.example.com", "-o", "UserKnownHostsFile=…")
     groups: tuple[str, ...] = ()
+    engine: str = ""
+    engine_certs: str = ""
 
     def ssh(self, *options: str) -> list[str]:
         """Give a command line of ssh up to and with the name of the machine; a command may follow it.

@@ -255,7 +255,8 @@ def _ask(question: str) -> None:
 
 
 def _way(host: Host) -> str:
+    engine = f", engine {host.engine}" if host.engine else ""
     if host.connection == "local":
-        return "local"
+        return f"local{engine}"
     to = f"{host.user}@{host.ssh_host}" if host.user else host.ssh_host
-    return f"{to}:{host.port}" if host.port else to
+    return f"{to}:{host.port}{engine}" if host.port else f"{to}{engine}"

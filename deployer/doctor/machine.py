@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
+from deployer.certificates import Certificates
+from deployer.clock import Clock
 from deployer.doctor.difference import Cure, Difference
 from deployer.drivers.ports import Runtime
 from deployer.errors import DeployError, MachinesSilent, StoreFailed
@@ -142,6 +144,16 @@ def _machines(house: House, manifest: Manifest, folder: Path) -> Iterator[Differ
         yield Difference("ok", what, f"the engines of {', '.join(host.name for host in hosts.every)} answer")
         for host in deadly:
             yield Difference("warn", what, f"{host}: {ENDS_WITH_IT}", f"there: {LET_LIVE}")
+        yield from _ending(what, hosts, house.clock)
+
+
+def _ending(what: str, hosts: Machines, clock: Clock) -> Iterator[Difference]:
+    """Give our own certificates that end soon; `deploy hosts check` looks at those of the engines, too."""
+    from deployer.hosts.checking import ending
+
+    for folder in dict.fromkeys(host.engine_certs for host in hosts.every if host.engine):
+        for trait in ending(Certificates(Path(folder)).ends(), clock):
+            yield Difference(trait.level, what, trait.text, trait.remedy)
 
 
 def _deadly(runtime: Runtime) -> tuple[str, ...]:

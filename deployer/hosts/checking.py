@@ -9,10 +9,13 @@ import sys
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import datetime
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any, Literal
 
 from deployer import commands
+from deployer.certificates import Certificates, greet, said
 from deployer.clock import Clock, Deadline
 from deployer.machine import Host
 
@@ -22,6 +25,9 @@ _PROBE = Path(__file__).with_name("probe.py")
 _SKEW = 1.0  # seconds; a lease is 30 s by default, and the proxy ends it by its own clock
 _ROOM = 2 << 30  # bytes; an image or two
 _OLDEST = (2, 8)  # of HAProxy
+_LEAST = 1.0  # seconds for an engine by TLS, also where ssh has used up what there was
+_DAY = 86400.0
+_SOON_DAYS = 30
 
 Level = Literal["ok", "warn", "bad"]
 
@@ -68,12 +74,16 @@ def _traits(host: Host, web: Collection[str], edge: Collection[str], deadline: D
         told = _ask(host, deadline)
     except commands.CommandFailed as failed:
         yield _unreached(host, failed)
+        if host.engine and host.name in web:
+            yield from _direct(host, deadline)
         return
     after = deadline.clock.now()
     yield Trait("ok", "system", f"{told['system']}, Python {told['python']}")
     if told["reboot"]:
         yield Trait("warn", "system", "an update waits for a reboot", f"deploy hosts update --limit {host.name}")
-    if host.name in web:
+    if host.name in web and host.engine:
+        yield from _direct(host, deadline)
+    elif host.name in web:
         yield _engine(told["engine"], host)
     if host.name in edge:
         yield _proxy(told["proxy"], host)
@@ -96,6 +106,28 @@ def _ask(host: Host, deadline: Deadline) -> Mapping[str, Any]:
 
 def _remote(text: str) -> str:
     return f"exec python3 -c {shlex.quote(text)}"
+
+
+def _direct(host: Host, deadline: Deadline) -> Iterator[Trait]:
+    """Ask the engine as a deploy does, from here and by TLS: what the machine says of itself does not show that."""
+    certificates = Certificates(Path(host.engine_certs))
+    try:
+        greeted = greet(host.engine, certificates, max(deadline.left(), _LEAST))
+    except (OSError, HTTPException, ValueError, KeyError) as error:
+        trouble = said(error, host.engine, certificates)
+        yield Trait("bad", "engine", trouble.text, trouble.remedy)
+        return
+    yield Trait("ok", "engine", f"Docker {greeted.version} by TLS")
+    yield from ending({f"the certificate of {host.engine}": greeted.ends, **certificates.ends()}, deadline.clock)
+
+
+def ending(ends: Mapping[str, datetime], clock: Clock) -> Iterator[Trait]:
+    """Give the certificates that end soon."""
+    for what, end in ends.items():
+        days = (end.timestamp() - clock.now()) / _DAY
+        if days <= _SOON_DAYS:
+            text = f"{what} ends on {end:%Y-%m-%d}" if days > 0 else f"{what} has ended on {end:%Y-%m-%d}"
+            yield Trait("warn", "engine", text, "renew it before: then this machine's engine lets nobody in")
 
 
 _SSH_FAILS = 255

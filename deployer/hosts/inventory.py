@@ -11,11 +11,12 @@ import os
 import re
 import secrets
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any, Literal
 
+from deployer.certificates import CA, CERT, KEY, Certificates, place
 from deployer.clock import Deadline
 from deployer.errors import DeadlinePassed, Refused
 from deployer.hosts.run import messages
@@ -56,7 +57,9 @@ def hosts(
     if not answer["hosts"]:
         wanted = f"{pattern}, limited to {limit}," if limit else pattern
         raise Refused(f"no machine of {source} is meant by {wanted}", "add machines to it, or name another group")
-    return tuple(sorted((_host(said, source) for said in answer["hosts"]), key=lambda host: host.name))
+    found = tuple(sorted((_host(said, source) for said in answer["hosts"]), key=lambda host: host.name))
+    _refuse_unproven(found, source)
+    return found
 
 
 def _ask(source: Path, pattern: str, limit: str, folder: Path, deadline: Deadline) -> tuple[Mapping[str, Any], str]:
@@ -105,7 +108,39 @@ def _host(said: Mapping[str, Any], source: Path) -> Host:
         key_file=str(Path(said["key_file"]).expanduser()) if said["key_file"] else "",
         ssh_args=tuple(arguments),
         groups=tuple(said["groups"]),
+        engine=_engine(said["engine"], name, source),
+        engine_certs=_folder(said["engine_certs"], source) if said["engine"] else "",
     )
+
+
+def _engine(value: Any, name: str, source: Path) -> str:
+    if value:
+        try:
+            place(str(value))
+        except Refused as error:
+            raise Refused(f"{source}: {name} has deployer_engine {value!r}", error.hint) from None
+    return str(value)
+
+
+def _folder(value: Any, source: Path) -> str:
+    """Give a folder that is named from where the inventory lies."""
+    base = source if source.is_dir() else source.parent
+    return os.path.normpath(base.resolve() / Path(str(value)).expanduser()) if value else ""
+
+
+def _refuse_unproven(found: Sequence[Host], source: Path) -> None:
+    """Refuse engines of whom, and to whom, nothing is proven; says everything that is wrong at once."""
+    direct = [host for host in found if host.engine]
+    if bare := [host.name for host in direct if not host.engine_certs]:
+        raise Refused(
+            f"{source}: deployer_engine without deployer_engine_certs: {', '.join(bare)}",
+            f"whoever reaches an engine is root there: name the folder of {CA}, {CERT} and {KEY}, or leave "
+            "deployer_engine out to go by ssh",
+        )
+    folders = dict.fromkeys(host.engine_certs for host in direct)
+    if troubles := [trouble for folder in folders for trouble in Certificates(Path(folder)).troubles()]:
+        remedies = dict.fromkeys(trouble.remedy for trouble in troubles)
+        raise Refused(f"{source}: {'; '.join(t.text for t in troubles)}", "; ".join(remedies))
 
 
 def _port(value: Any, name: str, source: Path) -> int | None:

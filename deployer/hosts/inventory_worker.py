@@ -119,11 +119,13 @@ def _host(host: Any, loader: Any, variables: Mapping[str, Any]) -> dict[str, Any
         )
         return value, str(origin)
 
-    ours = given("ansible_connection", "deployer_address")
+    ours = given("ansible_connection", "deployer_address", "deployer_engine", "deployer_engine_certs")
     arguments, origin = option("ssh_args")
     return {
         "name": host.name,
         "address": str(ours.get("deployer_address") or ""),
+        "engine": ours.get("deployer_engine") or "",
+        "engine_certs": ours.get("deployer_engine_certs") or "",
         "connection": str(ours.get("ansible_connection") or constants.DEFAULT_TRANSPORT),
         "groups": sorted(group.name for group in host.get_groups() if group.name != "all"),
         # What Ansible would use without anybody's word is for its own connections: it shares them behind the scenes.

@@ -14,6 +14,7 @@ from deployer.errors import DeadlinePassed, Refused
 from deployer.hosts.inventory import chosen, hosts
 from deployer.hosts.marked import marked
 from deployer.machine import Host
+from tests.machines.authority import Authority
 from tests.services import require
 
 pytestmark = pytest.mark.live
@@ -80,6 +81,43 @@ def test_a_yaml_inventory_with_group_vars_host_vars_and_templates(tmp_path: Path
     assert found["web2"].key_file == str(Path("~/key").expanduser())
     assert found["web2"].ssh_args == ("-J", "jump.example.com", "-o", f"UserKnownHostsFile={tmp_path}/known", "-4")
     assert (found["edge1"].address, found["edge1"].ssh_host, found["edge1"].user) == ("192.0.2.9", "edge1", "")
+
+
+def test_engines_behind_tls(tmp_path: Path) -> None:
+    certs = Authority(tmp_path / "certs").folder
+    variables = "deployer_engine: 'tcp://{{ ansible_host }}:2376'\ndeployer_engine_certs: ../certs\n"
+    write(
+        tmp_path / "inventory" / "hosts", "[web]\nweb1 ansible_host=10.0.0.1\nweb2 ansible_host=10.0.0.2\n[edge]\ne\n"
+    )
+    write(tmp_path / "inventory" / "group_vars" / "web.yml", variables)
+
+    found = read(tmp_path / "inventory")
+
+    assert (found["web2"].engine, found["web2"].engine_certs) == ("tcp://10.0.0.2:2376", str(certs))
+    assert (found["e"].engine, found["e"].engine_certs) == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("deployer_engine: tcp://10.0.0.1:2376", r"without deployer_engine_certs: a, b(.|\n)*go by ssh"),
+        ("deployer_engine: 10.0.0.1:2376\ndeployer_engine_certs: certs", r"a has deployer_engine '10(.|\n)*tcp://"),
+        ("deployer_engine: ssh://a\ndeployer_engine_certs: certs", "a has deployer_engine 'ssh://a'"),
+        (
+            "deployer_engine: tcp://a:1\ndeployer_engine_certs: certs",
+            r"certs/ca.pem is not there; \S+certs/key.pem can be read by others \(mode 0644\)(.|\n)*chmod 600",
+        ),
+    ],
+)
+def test_an_engine_that_anybody_may_be_is_refused(tmp_path: Path, line: str, message: str) -> None:
+    certs = Authority(tmp_path / "certs").folder
+    (certs / "ca.pem").unlink()
+    (certs / "key.pem").chmod(0o644)
+    write(tmp_path / "hosts", "[web]\na\nb\n")
+    write(tmp_path / "group_vars" / "web.yml", f"{line}\n")
+
+    with pytest.raises(Refused, match=message):
+        read(tmp_path / "hosts")
 
 
 def test_an_ini_inventory_by_patterns_and_limits(tmp_path: Path) -> None:

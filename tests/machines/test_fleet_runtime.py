@@ -1,4 +1,4 @@
-"""What every runtime promises, tried on a fleet of engines that are reached through ssh."""
+"""What every runtime promises, tried on a fleet of engines that are reached by ssh, and by TLS."""
 
 from __future__ import annotations
 
@@ -19,22 +19,27 @@ from tests.conformance import test_runtime
 from tests.conformance.runtimes import Bench, DockerBench
 from tests.lab import image
 from tests.lab.machines import Lab
+from tests.machines.authority import Authority
 from tests.machines.farm import CONTROL, WEB, engine, lab_of_engines
 from tests.ports import free_port
 
 pytestmark = pytest.mark.live
+DIRECT = ("web3",)  # reached by TLS
 for _name, _test in vars(test_runtime).items():
     if _name.startswith("test_") or _name == "secretive":  # the suite, and its fixture
         globals()[_name] = _test
 
 
 class FleetBench(DockerBench):
-    """Three machines; images are built on the engine of a fourth, and each instance stands on the next machine."""
+    """Three machines; images are built on the engine of a fourth, and each instance stands on the next machine.
 
-    def __init__(self, lab: Lab, stack: ExitStack) -> None:
+    One of them is reached by TLS.
+    """
+
+    def __init__(self, lab: Lab, authority: Authority, stack: ExitStack) -> None:
         self.lab, self._stack = lab, stack
         self.clients = {name: stack.enter_context(engine(lab[name])) for name in WEB}
-        self.hosts = tuple(
+        hosts = tuple(
             Host(
                 name,
                 lab[name].address,
@@ -46,6 +51,7 @@ class FleetBench(DockerBench):
             )
             for name in WEB
         )
+        self.hosts = tuple(authority.direct(host) if host.name in DIRECT else host for host in hosts)
         super().__init__(stack.enter_context(engine(lab[CONTROL])))
 
     def another(self, installation: str) -> Runtime:
@@ -96,10 +102,19 @@ def machines() -> Iterator[Lab]:
         yield lab
 
 
+@pytest.fixture(scope="module")
+def authority(machines: Lab, tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    """Give who signs, when machines listen for who was signed."""
+    authority = Authority(tmp_path_factory.mktemp("tls") / "certs")
+    for name in DIRECT:
+        authority.guard(machines[name])
+    return authority
+
+
 @pytest.fixture
-def bench(machines: Lab) -> Iterator[Bench]:
+def bench(machines: Lab, authority: Authority) -> Iterator[Bench]:
     with ExitStack() as stack:
-        made = FleetBench(machines, stack)
+        made = FleetBench(machines, authority, stack)
         try:
             yield made
         finally:

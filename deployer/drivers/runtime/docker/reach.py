@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 
 from deployer.clock import Clock
+from deployer.drivers.runtime.docker.direct import Direct
 from deployer.drivers.runtime.docker.engine import Engine
 from deployer.drivers.runtime.docker.fleet import Fleet
 from deployer.drivers.runtime.docker.link import Link
@@ -22,7 +23,7 @@ class Reach:
         self._clock, self._installation, self._home = clock, installation, home
         self._mutex = threading.Lock()
         self._members: dict[Host, Member] = {}
-        self._links: list[Link] = []
+        self._links: list[Link | Direct] = []
 
     def fleet(self, machines: Machines) -> Fleet:
         """Give the runtime on these machines; images come from the engine of this one where there is one."""
@@ -45,10 +46,11 @@ class Reach:
 
     def _made(self, host: Host) -> Member:
         engine = Engine(call=READ_SECONDS)
-        if host.connection != "local":
-            link = Link(host)
+        if host.engine or host.connection != "local":
+            link = Direct(host) if host.engine else Link(host)
             self._links.append(link)
-            where = host.name if host.ssh_host == host.name else f"{host.name} ({host.ssh_host})"
+            to = host.engine or host.ssh_host
+            where = host.name if to == host.name else f"{host.name} ({to})"
             engine = Engine(link.connect, where, READ_SECONDS)
         runtime = DockerRuntime(self._clock, self._installation, engine, self._home)
         return Member(host.name, engine, runtime, self._clock)
