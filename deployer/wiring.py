@@ -22,6 +22,7 @@ from deployer.store.vault import Vault
 from deployer.tracing import Traces
 
 if TYPE_CHECKING:
+    from deployer.drivers.runtime.ansible.presence import Presence
     from deployer.drivers.runtime.docker.reach import Reach
 
 PORTS = "21000-28999"  # below the range that the kernel hands out to clients (ip_local_port_range, 32768 and up)
@@ -83,6 +84,7 @@ class _Wiring:
     def __init__(self, state: Path, store: Store, clock: Clock) -> None:
         self._state, self._store, self._clock = state, store, clock
         self._reach: Reach | None = None
+        self._presence: Presence | None = None
 
     def wire(self, manifest: Manifest, folder: Path, machines: Machines) -> Drivers:
         """Make the drivers of a manifest that lies in `folder`."""
@@ -94,7 +96,7 @@ class _Wiring:
         from deployer.hosts.inventory import chosen
 
         state, clock = self._state, self._clock
-        runtime = self._runtime(manifest, machines)
+        runtime = self._runtime(manifest, folder, machines)
         return Drivers(
             runtime=runtime,
             traffic=HAProxyTraffic(state / "proxy", clock, existing=manifest.traffic.haproxy, state=state),
@@ -104,12 +106,14 @@ class _Wiring:
             signatures=Cosign(folder),
         )
 
-    def _runtime(self, manifest: Manifest, machines: Machines) -> Runtime:
+    def _runtime(self, manifest: Manifest, folder: Path, machines: Machines) -> Runtime:
         installation = self._store.secret("installation")
         if manifest.runtime == "process":
             from deployer.drivers.runtime.process import ProcessRuntime
 
             return ProcessRuntime(self._state, self._clock, installation)
+        if manifest.runtime == "ansible":
+            return self._ansible(manifest, folder, machines)
         from deployer.drivers.runtime.docker import DockerRuntime
 
         home = carried.home(self._state)
@@ -120,6 +124,18 @@ class _Wiring:
 
             self._reach = Reach(self._clock, installation, home)
         return self._reach.fleet(machines)
+
+    def _ansible(self, manifest: Manifest, folder: Path, machines: Machines) -> Runtime:
+        from deployer.drivers.runtime.ansible import AnsibleRuntime
+        from deployer.drivers.runtime.ansible.presence import Presence
+        from deployer.drivers.runtime.ansible.runtime import Ground
+        from deployer.hosts.verbs import AnsibleVerbs
+
+        if self._presence is None:
+            self._presence = Presence(self._clock)
+        ground = Ground(self._state, self._store.secret("installation"), folder)
+        player = AnsibleVerbs(folder.absolute() / manifest.inventory if manifest.inventory else None)
+        return AnsibleRuntime(ground, player, machines, self._presence, self._clock)
 
     def find(self, manifest: Manifest, folder: Path) -> tuple[tuple[Host, ...], tuple[Host, ...]]:
         """Read from the inventory which machines `hosts` means, and `twin.hosts`. Raises Refused."""

@@ -37,6 +37,9 @@ _PRIVATE = (
     "secrets/.config-key",
     "processes/*",
     "processes/*/spec.json",
+    "ansible",
+    "ansible/instances",
+    "ansible/instances/*.json",
     "proxy",
     "proxy/process",
 )
@@ -127,7 +130,7 @@ def _clock(house: House) -> Iterator[Difference]:
 
 
 def _machines(house: House, manifest: Manifest, folder: Path) -> Iterator[Difference]:
-    """Ask the engine of each machine on which the service is to run."""
+    """Ask each machine on which the service is to run, or its engine."""
     what = f"machines of {manifest.hosts}"
     try:
         machines, twin = house.find(manifest, folder)
@@ -141,7 +144,10 @@ def _machines(house: House, manifest: Manifest, folder: Path) -> Iterator[Differ
     except DeployError as error:
         yield Difference("bad", what, error.message, error.hint)
     else:
-        yield Difference("ok", what, f"the engines of {', '.join(host.name for host in hosts.every)} answer")
+        names = ", ".join(host.name for host in hosts.every)
+        yield Difference(
+            "ok", what, f"the engines of {names} answer" if manifest.runtime == "docker" else f"{names} answer"
+        )
         for host in deadly:
             yield Difference("warn", what, f"{host}: {ENDS_WITH_IT}", f"there: {LET_LIVE}")
         yield from _ending(what, hosts, house.clock)
@@ -170,8 +176,7 @@ def _programs(manifest: Manifest | None) -> Iterator[Difference]:
         yield from _engine()
     if manifest is None or manifest.traffic.haproxy is None:
         yield _tried("HAProxy", _haproxy)
-    wanted = manifest is not None and bool(manifest.update or any(manifest.hooks.model_dump().values()))
-    yield _ansible(wanted)
+    yield _ansible(_wants_ansible(manifest))
     if manifest is not None and manifest.verify is not None:
         yield _tried("cosign", _cosign)
 
@@ -203,6 +208,12 @@ def _haproxy() -> str:
 
     found = binary.find()
     return f"{found.path}, version {'.'.join(map(str, found.version))}"
+
+
+def _wants_ansible(manifest: Manifest | None) -> bool:
+    if manifest is None:
+        return False
+    return manifest.runtime == "ansible" or bool(manifest.update or any(manifest.hooks.model_dump().values()))
 
 
 def _ansible(wanted: bool) -> Difference:

@@ -10,11 +10,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
-from typing import Literal, Protocol
+from pathlib import Path
+from typing import Any, Literal, Protocol
 
 from deployer.clock import Deadline
 from deployer.errors import MachinesSilent
 from deployer.events import Tell
+from deployer.machine import Host
 from deployer.manifest.models import Manifest, Metric, Recipient
 from deployer.model import (
     Colour,
@@ -254,6 +256,24 @@ class Playbooks(Protocol):
         tell: Tell,
     ) -> None:
         """Run the playbooks in order, telling each task. Raises StepFailed with task, host and message."""
+        ...
+
+
+class Verbs(Protocol):
+    """Plays the playbooks by which a runtime makes instances."""
+
+    def require(self) -> None:
+        """Raise Refused when playbooks cannot be played here."""
+        ...
+
+    def play(
+        self, folder: Path, verbs: Sequence[str], host: Host, variables: Mapping[str, Any], deadline: Deadline
+    ) -> Mapping[str, Any]:
+        """Play some of the playbooks of a folder against a machine, in order; give what they set as stats.
+
+        Raises DriverFailed with verb, task, host and message, DeadlinePassed, and MachinesSilent when the machine
+        cannot be reached.
+        """
         ...
 
 

@@ -13,8 +13,8 @@ Report = Mapping[str, Any]
 END = "end"  # our own last event: how ansible-playbook ended
 HIDDEN = "(hidden: no_log)"
 _LINES, _MESSAGE = 40, 500
-_FIELDS = ("task", "host", "ignore_errors", "task_action")
-_RESULTS = ("msg", "rc", "stderr", "stdout", "changed", "results", "skip_reason", "censored", "reason")
+_FIELDS = ("play", "task", "host", "ignore_errors", "task_action")
+_RESULTS = ("msg", "rc", "stderr", "stdout", "changed", "results", "skip_reason", "censored", "reason", "ansible_stats")
 
 
 def slim(event: Mapping[str, Any]) -> dict[str, Any]:

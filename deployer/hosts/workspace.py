@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -54,6 +54,16 @@ def fill(folder: Path, user: Path, environment: Environment | None, variables: M
     return ["-e", f"@{folder / VARIABLES}"]
 
 
+def write_inventory(folder: Path, inventory: Mapping[str, Any]) -> Path:
+    """Write an inventory (0600); give its file."""
+    return _write(folder / "inventory" / "machine.yml", dump(dict(inventory)))
+
+
+def write_playbook(folder: Path, plays: Sequence[Mapping[str, Any]]) -> Path:
+    """Write a playbook (0600); give its file."""
+    return _write(folder / "play.yml", dump([dict(play) for play in plays]))
+
+
 def write_variables(folder: Path, variables: Mapping[str, Any]) -> None:
     """Write the variables of a run (0600)."""
     _write(folder / VARIABLES, dump(dict(variables)))
@@ -73,6 +83,7 @@ def _base() -> str:
     return "/tmp"  # noqa: S108 -- mkdtemp makes a folder of our own in it
 
 
-def _write(path: Path, text: str) -> None:
+def _write(path: Path, text: str) -> Path:
     with os.fdopen(files.new(path), "w", encoding="utf-8") as file:
         file.write(text)
+    return path

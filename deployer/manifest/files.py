@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from deployer.files import PLAIN_PATH
-from deployer.manifest import public_key
+from deployer.manifest import public_key, verbs
 from deployer.manifest.base import Conflict
 from deployer.manifest.models import Hooks, Manifest
 from deployer.manifest.sections import CosignKeys
@@ -18,6 +18,9 @@ def wanting(manifest: Manifest, folder: Path) -> Iterator[Conflict]:
     """Give a conflict for each file that is missing or unfit; paths are relative to `folder`."""
     if manifest.inventory and (trouble := _missing(folder / manifest.inventory)):
         yield Conflict("inventory", f"{manifest.inventory} {trouble}", f"paths are relative to {folder}")
+    if manifest.verbs and (trouble := verbs.trouble(verbs.folder_of(manifest.verbs, folder))):
+        wanted = ", ".join(f"{verb}.yml" for verb in verbs.REQUIRED)
+        yield Conflict("verbs", trouble, f"a folder beside the manifest with {wanted}")
     yield from _playbooks("update", manifest.update, folder)
     for hook in Hooks.model_fields:
         yield from _playbooks(f"hooks.{hook}", getattr(manifest.hooks, hook), folder)

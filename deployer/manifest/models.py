@@ -102,14 +102,20 @@ class Manifest(Model):
 
     service: Name = Field(description="Name of the service.")
     image: ImageName = Field(
-        description="Image (runtime docker) or directory (runtime process); `{version}` or a tag stands for "
-        "the version."
+        description="Image (runtime docker), directory (runtime process), or what the verbs of runtime ansible take; "
+        "`{version}` or a tag stands for the version."
     )
     version: Version | None = Field(None, description="Version to deploy; `--version` replaces it.")
     port: Port = Field(
-        description="Port on which an instance listens. With runtime process each instance gets its own in $PORT."
+        description="Port on which an instance listens. With runtimes process and ansible each instance gets its own "
+        "in $PORT."
     )
-    runtime: Literal["docker", "process"] = Field("docker", description="What runs the instances.")
+    runtime: Literal["docker", "process", "ansible"] = Field("docker", description="What runs the instances.")
+    verbs: FilePath | None = Field(
+        None,
+        description="Playbooks that make an instance with runtime ansible: `systemd`, or a folder with create.yml, "
+        "update.yml, start.yml, stop.yml and destroy.yml, relative to the manifest.",
+    )
     hosts: Group = Field(
         "local",
         description="Group of the inventory (or a pattern of Ansible's) on whose machines instances run; `local` is "
@@ -131,7 +137,9 @@ class Manifest(Model):
     )
     verify: Verify | None = Field(None, description="What must be proven of the image before anything of it starts.")
     command: tuple[Text, ...] | None = Field(
-        None, min_length=1, description="Replaces the command of the image; required for runtime process."
+        None,
+        min_length=1,
+        description="Replaces the command of the image; required for runtime process and verbs systemd.",
     )
     env: dict[EnvName, Text] = Field(default_factory=dict, description="Environment variables of the instances.")
     secrets: dict[EnvName, Secret] = Field(
@@ -184,6 +192,10 @@ class Manifest(Model):
         yield from self._auth_conflicts()
         if self.runtime == "process":
             yield from self._process_conflicts()
+        if self.runtime == "ansible":
+            yield from self._ansible_conflicts()
+        elif self.verbs:
+            yield Conflict("verbs", f"runtime {self.runtime} has none", "runtime: ansible", ("runtime", "verbs"))
         if self.twin and self.hosts == "local":
             yield Conflict(
                 "twin", "`hosts` is this machine", "name a group of the inventory in `hosts`", ("twin", "hosts")
@@ -242,6 +254,23 @@ class Manifest(Model):
         for key in docker_only:
             yield Conflict(key, "runtime process does not support it", "remove it", ("runtime", key))
 
+    def _ansible_conflicts(self) -> Iterator[Conflict]:
+        if not self.verbs:
+            yield Conflict("verbs", "is missing; runtime ansible needs it", "e.g. systemd", ("runtime", "verbs"))
+        if self.verbs == "systemd" and not self.command:
+            yield Conflict("command", "is missing; verbs systemd need it", "e.g. [./server]", ("verbs", "command"))
+        for key in ("PORT", "HOST"):
+            if key in self.env:
+                taken = "runtime ansible gives each instance its own"
+                yield Conflict(f"env.{key}", taken, "remove it", ("runtime", f"env.{key}"))
+        if self.health.command:
+            why = "runtime ansible would play a playbook for each probe"
+            yield Conflict("health.command", why, "check it by http or tcp", ("runtime", "health.command"))
+        unknown = [k for k in ("mounts", "networks", "read_only", "verify") if getattr(self, k)]
+        unknown += ["log"] * (self.log != Log()) + ["health.docker"] * self.health.docker
+        for key in unknown:
+            yield Conflict(key, "runtime ansible does not support it", "remove it", ("runtime", key))
+
     @classmethod
     def from_record(cls, record: dict[str, Any]) -> Self:
         """Read back what a release recorded with `record()`."""
@@ -277,7 +306,7 @@ class Manifest(Model):
             if not wanted:
                 raise ValueError("the image has {version} in it: give `version:` or --version")
             return self.image.replace("{version}", wanted)
-        if not wanted or self.runtime == "process":
+        if not wanted or self.runtime != "docker":
             return self.image
         if "@" in self.image:
             raise ValueError("the image is pinned by digest; a version cannot replace it")

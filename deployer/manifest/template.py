@@ -40,6 +40,7 @@ class InitAnswers:
 OPTIONAL: dict[str, str] = {
     "version": '"1.0"',
     "runtime": "docker",
+    "verbs": "systemd",
     "hosts": "local",
     "inventory": "inventories/production",
     "twin": "{hosts: web_green}",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from deployer.clock import Deadline
@@ -251,13 +252,19 @@ def _image(house: House, request: Request, drivers: Drivers) -> Image:
     manifest = request.loaded.manifest
     drivers.traffic.check(manifest, Deadline.after(house.clock, PROXY_SECONDS))
     reference = manifest.image_for(request.version)
-    if manifest.runtime == "process":
-        reference = str((request.loaded.folder / reference).resolve())
+    if manifest.runtime != "docker":
+        reference = _path(request.loaded.folder, reference, always=manifest.runtime == "process")
 
     def tell(kind: str, **data: Any) -> None:
         house.sink(Event(kind, house.clock.now(), manifest.service, 0, data))
 
     return drivers.runtime.resolve(manifest, reference, Deadline.after(house.clock, PULL_SECONDS), tell)
+
+
+def _path(folder: Path, reference: str, *, always: bool) -> str:
+    """Give the path that an image is; what is none, and is not written as one, may be a name that verbs know."""
+    path = (folder / reference).resolve()
+    return str(path) if always or path.exists() or reference.startswith((".", "/")) else reference
 
 
 def _signature(house: House, request: Request, drivers: Drivers, image: Image) -> Signature | None:

@@ -84,7 +84,7 @@ class House:
         """
         known = [host for service in self.store.services() for host in self.machines(service.name).others]
         every = Machines((), (*known, *machines, LOCAL)) if (*known, *machines) else Machines()
-        return {kind: self.wire(_bare(kind), Path(), every) for kind in ("process", "docker")}
+        return {kind: self.wire(_bare(kind), Path(), every) for kind in ("process", "docker", "ansible")}
 
     def tell(self, service: str, text: str) -> None:
         """Send a note that belongs to no rollout yet."""
@@ -92,4 +92,6 @@ class House:
 
 
 def _bare(kind: str) -> Manifest:
-    return Manifest.model_validate({"service": "any", "image": "any", "port": 1, "runtime": kind, "command": ["any"]})
+    kinds = {"ansible": {"verbs": "systemd"}}.get(kind, {})
+    any_one = {"service": "any", "image": "any", "port": 1, "runtime": kind, "command": ["any"], **kinds}
+    return Manifest.model_validate(any_one)

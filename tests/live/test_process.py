@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
+from deployer.drivers.runtime.artifacts import KIND
 from deployer.drivers.runtime.process import ProcessRuntime
-from deployer.drivers.runtime.process.artifacts import KIND
 from deployer.errors import DeadlinePassed, DriverFailed, Refused
 from deployer.model import Instance
 from deployer.supervisor import Status, read_status

@@ -502,7 +502,7 @@ def test_images_of_no_release_are_removed(scene: Scene) -> None:
 
     assert [f.text for f in doctor.examine(scene.house, None).findings if f.what.startswith("runtime")] == [
         "sha256:old belongs to no release"
-    ] * 2, "both kinds of runtime are the same one in memory"
+    ] * 3, "all kinds of runtime are the same one in memory"
     fix(scene)
     assert scene.world.images == {kept}
 

@@ -201,6 +201,7 @@ ASKING = {
     "Traffic.spent",
     "Traffic.samples",
     "Samples.take",
+    "Verbs.require",
 }
 PROTOCOLS = [
     value for value in vars(ports).values() if inspect.isclass(value) and getattr(value, "_is_protocol", False)
@@ -217,7 +218,15 @@ def _methods() -> Iterator[tuple[str, bool]]:
 
 def test_every_driver_call_that_waits_is_given_a_deadline() -> None:
     without = {name for name, bounded in _methods() if not bounded}
-    assert {p.__name__ for p in PROTOCOLS} >= {"Runtime", "Traffic", "Checks", "Playbooks", "Metrics", "Samples"}
+    assert {p.__name__ for p in PROTOCOLS} >= {
+        "Runtime",
+        "Traffic",
+        "Checks",
+        "Playbooks",
+        "Metrics",
+        "Samples",
+        "Verbs",
+    }
     assert without == ASKING
 
 

@@ -98,8 +98,15 @@ def test_a_comment_becomes_a_setting(key: str, tmp_path: Path) -> None:
     plain = template(InitAnswers("shop", "shop"))
     if key == "traffic":  # is on top already
         plain = plain.replace('traffic: {listen: "*:80"}', f"# traffic: {OPTIONAL['traffic']}")
-    beside: dict[str, Any] = {"twin": {"hosts": "web"}, "notify": {"secrets": ["CHAT_URL"]}}.get(key, {})
+    besides: dict[str, dict[str, Any]] = {
+        "twin": {"hosts": "web"},
+        "notify": {"secrets": ["CHAT_URL"]},
+        "verbs": {"runtime": "ansible", "command": ["./server"]},
+    }
+    beside = besides.get(key, {})
     plain = plain.replace("# hosts: local", "hosts: web") if key == "twin" else plain
+    if key == "verbs":
+        plain = plain.replace("# runtime: docker", "runtime: ansible").replace("# command: ", "command: ")
     plain = plain.replace("# secrets: [DATABASE_URL]", "secrets: [CHAT_URL]") if key == "notify" else plain
     file = tmp_path / "deploy.yml"
     file.write_text(plain.replace(f"# {key}: ", f"{key}: "))

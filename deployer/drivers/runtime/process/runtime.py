@@ -20,8 +20,9 @@ from pathlib import Path
 from deployer import carried, files, supervisor
 from deployer.clock import Clock, Deadline
 from deployer.drivers.ports import Found, Image
-from deployer.drivers.runtime.process import artifacts, program, record
-from deployer.drivers.runtime.process.artifacts import Artifacts
+from deployer.drivers.runtime import artifacts
+from deployer.drivers.runtime.artifacts import Artifacts
+from deployer.drivers.runtime.process import program, record
 from deployer.drivers.runtime.process.record import Record
 from deployer.drivers.runtime.surroundings import chosen_secrets, environment, split_address
 from deployer.errors import DeadlinePassed, DriverFailed, Refused

@@ -55,10 +55,11 @@ class Artifacts:
         finally:
             shutil.rmtree(copy, ignore_errors=True)  # renamed, when all went well
 
-    def path(self, release: Release) -> Path:
-        """Give the snapshot of a release. Raises DriverFailed when it is gone."""
-        place = self._place(release.image_id)
-        if not release.image_id.startswith(KIND) or not place.is_dir():
+    def path(self, release: Release, identity: str = "") -> Path:
+        """Give the snapshot of a release, or another that it keeps. Raises DriverFailed when it is gone."""
+        identity = identity or release.image_id
+        place = self._place(identity)
+        if not identity.startswith(KIND) or not place.is_dir():
             raise DriverFailed(
                 f"the files of {release.service} {release.name} are gone: {place}",
                 f"deploy {release.image} again, or go to another release",

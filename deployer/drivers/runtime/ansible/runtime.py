@@ -1,0 +1,283 @@
+"""Runs instances by five verbs: create, update and start make one, stop and destroy take it away.
+
+Each verb is a playbook, played against the machine of the instance. What was made is written down here, as machines of
+any kind cannot be asked for it; that an instance serves is for health checks and the proxy to find.
+
+FOLDER/artifacts/SERVICE/HASH   what is deployed, and verbs of somebody's own: one snapshot for each content
+FOLDER/instances/NAME.json      one instance
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, cast, get_args
+
+from deployer import carried
+from deployer.clock import Clock, Deadline
+from deployer.drivers.ports import READ_SECONDS, Found, Image, Verbs
+from deployer.drivers.runtime.ansible import fitting, record, variables
+from deployer.drivers.runtime.ansible.archive import packed
+from deployer.drivers.runtime.ansible.pinned import NAME, Pinned
+from deployer.drivers.runtime.ansible.presence import Presence
+from deployer.drivers.runtime.ansible.record import Record, State
+from deployer.drivers.runtime.artifacts import Artifacts
+from deployer.drivers.runtime.surroundings import split_address
+from deployer.errors import DeadlinePassed, DriverFailed, MachinesSilent, Refused
+from deployer.events import Tell
+from deployer.machine import LOCAL, Host, Machines
+from deployer.manifest import verbs
+from deployer.manifest.models import Manifest
+from deployer.model import Instance, InstanceSpec, Release
+from deployer.resources import builtin
+
+ENSURE, REMOVE = verbs.REQUIRED[:3], verbs.REQUIRED[3:]
+UNDO_SECONDS = 60.0  # to take away what was begun and failed
+
+
+@dataclass(frozen=True)
+class Ground:
+    """Where a runtime stands: the state folder and the store in it, and the manifest's folder."""
+
+    state: Path
+    installation: str
+    manifest: Path
+
+
+class AnsibleRuntime:
+    """The runtime `ansible`, on this machine or on those of an inventory."""
+
+    def __init__(self, ground: Ground, player: Verbs, machines: Machines, presence: Presence, clock: Clock) -> None:
+        self._ground, self._player, self._presence, self._clock = ground, player, presence, clock
+        self._folder = ground.state.absolute() / "ansible"
+        self._home = carried.home(ground.state.absolute())
+        self._machines: Mapping[str, Host] = {host.name: host for host in machines.every or (LOCAL,)}
+
+    def resolve(self, manifest: Manifest, reference: str, deadline: Deadline, tell: Tell) -> Image:
+        """Take snapshots of what is deployed and of verbs of somebody's own, and name both by their content."""
+        self._player.require()
+        name = manifest.verbs or ""
+        own = None if verbs.shipped(name) else verbs.folder_of(name, self._ground.manifest)
+        if own and (trouble := verbs.trouble(own)):
+            raise Refused(f"verbs: {trouble}", f"it needs a playbook for each of {', '.join(verbs.REQUIRED)}")
+        artifacts = self._artifacts(manifest.service)
+        source = Path(reference)
+        fitting.check(manifest, source, by_name=own is not None)
+        try:
+            what = artifacts.take(source, deadline, tell) if source.exists() else NAME + reference
+            return Image(reference, str(Pinned(what, artifacts.take(own, deadline, tell) if own else "")))
+        except OSError as error:
+            raise Refused(f"{error.filename} cannot be copied: {error.strerror}") from error
+
+    def instances(self, service: str) -> tuple[Instance, ...]:
+        """Read what was made of the service, ordered by release and index; raises MachinesSilent, see `Presence`."""
+        found = sorted((i.observed() for i in self._mine() if i.service == service), key=_order)
+        if silent := self._presence.silent(self._machines.values()):
+            raise MachinesSilent(silent, tuple(i for i in found if i.host not in silent))
+        return tuple(found)
+
+    def ensure(self, spec: InstanceSpec, deadline: Deadline) -> Instance:
+        """Play create, update and start; they change nothing where everything is so already.
+
+        What begins and fails is taken away again; where even that fails it stays written down.
+        """
+        given = {**_known(spec), **variables.delivered(spec)}
+        wanted, known = Record.of(spec, self._ground.installation), record.load(self._place(spec.name))
+        self._machine(spec.host)
+        if known is not None and not wanted.same(known):
+            self._take_away(known, known.made_of().manifest.stop.grace, deadline)
+            known = None
+        if known is None:
+            wanted.save(self._place(spec.name).parent)
+        try:
+            with self._files(spec.release) as brought:
+                reported = self._play(ENSURE, spec.release, spec.host, {**given, **brought}, deadline)
+            made = _reported(known or wanted, reported)
+        except BaseException as error:
+            if known is None and not isinstance(error, MachinesSilent):
+                self._undo(wanted)
+            raise
+        if made != known:
+            made.save(self._place(spec.name).parent)
+        return made.observed()
+
+    def remove(self, instance: Instance, grace: float, deadline: Deadline) -> None:
+        """Play stop and destroy; `grace` is never longer than that of the release's own manifest."""
+        known = record.load(self._place(instance.name))
+        if known is not None:
+            self._take_away(known, grace, deadline)
+
+    def logs(self, instance: Instance, lines: int) -> tuple[str, ...]:
+        """Give the last lines that the instance wrote; none where its verbs have no `logs`."""
+        known = record.load(self._place(instance.name))
+        if known is None or not lines or not self._has(known, "logs"):
+            return ()
+        deadline = Deadline.after(self._clock, READ_SECONDS)
+        reported = self._asked(known, "logs", {"deployer_lines": lines}, deadline)
+        return tuple(map(str, reported.get("deployer_log", ())))[-lines:]
+
+    def run(self, instance: Instance, command: Sequence[str], deadline: Deadline) -> tuple[int, str]:
+        """Run a command as the instance runs, by the verb `run`."""
+        known = record.load(self._place(instance.name))
+        if known is None:
+            raise DriverFailed(f"{instance.name} does not stand", "see `deploy status`")
+        if not self._has(known, "run"):
+            raise DriverFailed(f"{instance.name}: its verbs have no run.yml", "add one, or do it by a playbook")
+        told = {"deployer_run": list(command), "deployer_seconds": deadline.left()}
+        reported = self._asked(known, "run", told, deadline)
+        if "deployer_code" not in reported:
+            raise DriverFailed(f"{instance.name}: run.yml did not report deployer_code", "set it by set_stats")
+        return int(reported["deployer_code"]), str(reported.get("deployer_output", ""))
+
+    def prune(self, keep: Sequence[Release], drop: Sequence[Release]) -> tuple[str, ...]:
+        """Remove snapshots of `drop` that no release in `keep` and no instance uses; give what was removed."""
+        needed = self._needed(keep, self._mine())
+        removed: list[str] = []
+        for service in sorted({release.service for release in drop}):
+            unused = {s for r in drop if r.service == service for s in Pinned.parse(r.image_id).snapshots} - needed
+            removed += self._artifacts(service).remove(sorted(unused))
+        return tuple(removed)
+
+    def census(self) -> tuple[Found, ...]:
+        """Give every instance that is written down here, of any service and any store that lay here."""
+        seen = [Found(known.observed(), known.installation, self._home, known.record) for known in self._records()]
+        return tuple(sorted(seen, key=lambda f: (f.instance.service, *_order(f.instance))))
+
+    def strangers(self, service: str) -> tuple[str, ...]:
+        """Name the instances of the service in this folder that belong to another store."""
+        others = (r for r in self._records() if r.installation != self._ground.installation)
+        return tuple(sorted(known.name for known in others if known.service == service))
+
+    def leftovers(self, keep: Sequence[Release]) -> tuple[str, ...]:
+        """Name snapshots that no release in `keep` and no instance has."""
+        return tuple(str(path) for path in self._unneeded(keep))
+
+    def sweep(self, keep: Sequence[Release]) -> tuple[str, ...]:
+        """Remove the `leftovers`; give what was removed."""
+        unneeded = self._unneeded(keep)
+        for path in unneeded:
+            shutil.rmtree(path)
+        return tuple(str(path) for path in unneeded)
+
+    # -- verbs
+
+    def _take_away(self, known: Record, grace: float, deadline: Deadline) -> None:
+        release = known.made_of()
+        told = {**_remembered(known, release), "deployer_grace": min(grace, release.manifest.stop.grace)}
+        self._play(REMOVE, release, known.host, told, deadline)
+        self._place(known.name).unlink(missing_ok=True)
+
+    def _undo(self, begun: Record) -> None:
+        """Take away what was begun; where that fails its record stays, and whoever takes it back meets the trouble."""
+        try:
+            self._take_away(begun, 0.0, Deadline.after(self._clock, UNDO_SECONDS))
+        except (DriverFailed, DeadlinePassed):
+            return
+
+    def _asked(self, known: Record, verb: str, told: Mapping[str, Any], deadline: Deadline) -> Mapping[str, Any]:
+        release = known.made_of()
+        return self._play((verb,), release, known.host, {**_remembered(known, release), **told}, deadline)
+
+    def _play(
+        self, chosen: Sequence[str], release: Release, host: str, told: Mapping[str, Any], deadline: Deadline
+    ) -> Mapping[str, Any]:
+        machine = self._machine(host)
+        told = {**told, "deployer_playbooks": str(builtin("playbooks"))}
+        try:
+            return self._player.play(self._verbs(release), chosen, machine, told, deadline)
+        except MachinesSilent as error:
+            for name, why in error.silent.items():
+                self._presence.lost(name, why)
+            raise
+        except DriverFailed as error:
+            raise DriverFailed(f"{told['deployer_name']}: {error.message}", error.hint, log=error.log) from error
+        except DeadlinePassed as error:
+            raise DeadlinePassed(f"{told['deployer_name']}: {error.message}", error.hint, log=error.log) from error
+
+    def _verbs(self, release: Release) -> Path:
+        """Give the folder of a release's verbs: shipped ones, or its own as they were when it was made."""
+        if own := Pinned.parse(release.image_id).verbs:
+            return self._artifacts(release.service).path(release, own)
+        folder = verbs.shipped(release.manifest.verbs or "")
+        if folder is None:
+            raise DriverFailed(f"this version ships no verbs {release.manifest.verbs}", "use the one that made it")
+        return folder
+
+    def _has(self, known: Record, verb: str) -> bool:
+        return (self._verbs(known.made_of()) / f"{verb}.yml").is_file()
+
+    @contextmanager
+    def _files(self, release: Release) -> Iterator[Mapping[str, str]]:
+        """Give the files of a release to its verbs: the snapshot, one archive of it, and the one file that it is."""
+        with ExitStack() as stack:
+            if not (identity := Pinned.parse(release.image_id).files):
+                yield {"deployer_files": "", "deployer_archive": "", "deployer_file": ""}
+                return
+            snapshot = self._artifacts(release.service).path(release, identity)
+            content = list(snapshot.iterdir())
+            single = content[0] if len(content) == 1 and content[0].is_file() else ""
+            archive = "" if single else stack.enter_context(packed(snapshot, self._folder))
+            yield {"deployer_files": str(snapshot), "deployer_archive": str(archive), "deployer_file": str(single)}
+
+    def _machine(self, host: str) -> Host:
+        machine = self._machines.get(host)
+        if machine is None:
+            raise DriverFailed(
+                f"{host or 'this machine'} is none of the machines of this service: {', '.join(self._machines)}",
+                "name it in the inventory",
+            )
+        return machine
+
+    # -- records and snapshots
+
+    def _place(self, name: str) -> Path:
+        return self._folder / "instances" / f"{name}.json"
+
+    def _records(self) -> list[Record]:
+        found = (record.load(path) for path in sorted(self._place("x").parent.glob("[!.]*.json")))
+        return [known for known in found if known is not None]
+
+    def _mine(self) -> list[Record]:
+        return [known for known in self._records() if known.installation == self._ground.installation]
+
+    def _artifacts(self, service: str) -> Artifacts:
+        return Artifacts(self._folder / "artifacts" / service, self._ground.state.absolute())
+
+    def _needed(self, keep: Sequence[Release], there: Collection[Record]) -> set[str]:
+        images = {release.image_id for release in keep} | {known.image for known in there}
+        return {snapshot for image in images for snapshot in Pinned.parse(image).snapshots}
+
+    def _unneeded(self, keep: Sequence[Release]) -> tuple[Path, ...]:
+        needed = self._needed(keep, self._records())
+        services = sorted((self._folder / "artifacts").glob("*"))
+        return tuple(path for folder in services for path in self._artifacts(folder.name).unneeded(needed))
+
+
+def _order(instance: Instance) -> tuple[int, int, str]:
+    return instance.release, instance.index, instance.host
+
+
+def _known(spec: InstanceSpec) -> dict[str, Any]:
+    return variables.known(spec.release, spec.name, spec.colour, spec.index, spec.address)
+
+
+def _remembered(known: Record, release: Release) -> dict[str, Any]:
+    return {
+        **variables.known(release, known.name, known.colour, known.index, known.asked),
+        "deployer_id": known.runtime_id,
+    }
+
+
+def _reported(known: Record, reported: Mapping[str, Any]) -> Record:
+    """Take over what verbs reported of an instance. Raises DriverFailed for an address or a state that is none."""
+    address, state = str(reported.get("deployer_address", known.asked)), reported.get("deployer_state", "running")
+    split_address(address)
+    if state not in get_args(State):
+        raise DriverFailed(
+            f"{known.name}: its verbs reported deployer_state {state!r}", f"it is one of {', '.join(get_args(State))}"
+        )
+    runtime_id = str(reported.get("deployer_id", known.runtime_id))
+    return replace(known, address=address, state=cast(State, state), runtime_id=runtime_id)

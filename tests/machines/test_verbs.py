@@ -1,0 +1,239 @@
+"""Runtime `ansible` with the shipped verbs: units of systemd on machines, and a canary of them under load."""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import requests
+
+from deployer.clock import Deadline, SystemClock
+from deployer.drivers.runtime.ansible import AnsibleRuntime
+from deployer.drivers.runtime.ansible.presence import Presence
+from deployer.drivers.runtime.ansible.runtime import Ground
+from deployer.errors import DriverFailed, MachinesSilent
+from deployer.hosts.verbs import AnsibleVerbs
+from deployer.machine import Host, Machines
+from deployer.manifest.models import Manifest
+from deployer.model import InstanceSpec, Release, SecretText
+from tests.conformance.runtimes import get, silent, wait_until_it_answers
+from tests.lab import image
+from tests.lab.machines import Lab, Machine
+from tests.live.shop import Shop
+from tests.load import Load, Options
+from tests.machines.conftest import write_inventory
+from tests.ports import free_port
+from tests.services import require
+
+pytestmark = pytest.mark.live
+WEB = ("web1", "web2")
+HOME = "/var/lib/deployer-instances"
+MIX = Options(rate=60, slow=2, websocket_may_move=True)
+
+
+@pytest.fixture(scope="module")
+def lab() -> Iterator[Lab]:
+    require("machines", "ansible", "haproxy", "gcc")
+    with Lab(dict.fromkeys(WEB, ())) as made, made.entered():
+        yield made
+
+
+def within(seconds: float = 90.0) -> Deadline:
+    return Deadline.after(SystemClock(), seconds)
+
+
+def left_on(machine: Machine) -> list[str]:
+    """What stands on a machine of any instance: units, files, runtime folders."""
+    script = f"systemctl list-units --all --plain --no-legend 'deployer-*'; ls {HOME} /run/deployer /etc/systemd/system"
+    return [
+        line for line in machine.run("sh", "-c", script, check=False).stdout.split() if re.search(r"-r\d+-\d", line)
+    ]
+
+
+def state_of(machine: Machine, name: str) -> str:
+    """Everything of an instance that a second `ensure` must not change: files with their times, the run of its unit."""
+    script = f"""find {HOME}/{name} /etc/systemd/system/deployer-{name}.service -printf '%p %i %T@ %m %u\\n' | sort
+        systemctl show --property=InvocationID,NRestarts,UnitFileState deployer-{name}.service"""
+    return machine.run("sh", "-c", script).stdout
+
+
+class Stand:
+    """A runtime `ansible` on the machines, and releases of the test app for it."""
+
+    def __init__(self, lab: Lab, folder: Path) -> None:
+        self.folder, self.source = folder, folder / "source"
+        self.hosts = tuple(
+            Host(n, lab[n].address, "ssh", lab[n].address, None, "root", str(lab.key), tuple(lab.ssh_args.split()))
+            for n in WEB
+        )
+        self.command = image.directory(self.source, "c")
+        clock = SystemClock()
+        ground = Ground(folder / "state", "here", folder)
+        self.runtime = AnsibleRuntime(ground, AnsibleVerbs(None), Machines(self.hosts), Presence(clock), clock)
+
+    def spec(self, number: int = 1, config: str = "one", **settings: object) -> InstanceSpec:
+        manifest = Manifest.model_validate(
+            {
+                "service": "shop",
+                "image": str(self.source),
+                "port": 8080,
+                "runtime": "ansible",
+                "verbs": "systemd",
+                "command": self.command,
+                "secrets": {"PASSWORD": {"env": "X"}, "TOKEN": {"env": "Y", "deliver": "env"}},
+                "limits": {"memory": "200m", "pids": 50, "cpus": 0.5},
+                **settings,
+            }
+        )
+        pinned = self.runtime.resolve(manifest, str(self.source), within(), silent)
+        release = Release("shop", number, "1.0", str(self.source), pinned.id, manifest, config)
+        secrets = {"PASSWORD": SecretText('hunter2 "{{ x }}" $HOME'), "TOKEN": SecretText('sword\\fish `x` $Y "z"')}
+        return InstanceSpec(release, "blue", 1, 7, f"{self.hosts[0].address}:{free_port()}", secrets, "web1")
+
+    def printed(self, instance_of: InstanceSpec, *command: str) -> str:
+        (instance,) = (i for i in self.runtime.instances("shop") if i.name == instance_of.name)
+        code, output = self.runtime.run(instance, [*self.command, *command], within())
+        assert code == 0, output
+        return output
+
+
+@pytest.fixture
+def stand(lab: Lab, tmp_path: Path) -> Stand:
+    return Stand(lab, tmp_path)
+
+
+@contextmanager
+def occupied(machine: Machine, port: str) -> Iterator[None]:
+    machine.run("systemd-run", "--unit=occupied", "python3", "-m", "http.server", "-b", machine.address, port)
+    within().until(lambda: port in machine.run("ss", "-Hltn").stdout, "the other program listens")
+    try:
+        yield
+    finally:
+        machine.run("systemctl", "stop", "occupied")
+
+
+def test_a_unit_is_made_left_alone_and_taken_away(lab: Lab, stand: Stand) -> None:
+    machine, spec = lab["web1"], stand.spec(env={"VERSION": "1.0", "DRAIN": "5000", "TEXT": 'a "b" $c \\ `d` %n é'})
+    made = stand.runtime.ensure(spec, within())
+    wait_until_it_answers(made)
+    assert (made.address, made.state, made.host) == (spec.address, "running", "web1")
+    assert stand.runtime.instances("shop") == (made,)
+    before = state_of(machine, spec.name)
+    assert "UnitFileState=enabled" in before
+
+    assert stand.runtime.ensure(replace(spec, rollout=8), within()) == made
+    assert state_of(machine, spec.name) == before
+
+    assert stand.printed(spec, "env", "TEXT") == 'a "b" $c \\ `d` %n é\n'
+    assert stand.printed(spec, "env", "TOKEN") == 'sword\\fish `x` $Y "z"\n'
+    assert stand.printed(spec, "cat", f"/run/deployer/{spec.name}/PASSWORD") == 'hunter2 "{{ x }}" $HOME'
+    assert stand.runtime.run(made, ["/no/such/command"], within())[0] == 127
+    assert stand.runtime.logs(made, 1) == (f"v=1.0 listening on {spec.address.rpartition(':')[2]}",)
+    told = machine.run("journalctl", "--output=export").stdout
+    assert "_HOSTNAME=web1" in told
+    assert "hunter2" not in told
+    assert "sword" not in told
+    kept = [path for path in stand.folder.rglob("*") if path.is_file() and b"hunter2" in path.read_bytes()]
+    assert kept == []
+
+    statuses: list[int] = []
+    slow = threading.Thread(target=lambda: statuses.append(get(made, "/slow?ms=1500", 10).status_code))
+    slow.start()
+    within().until(lambda: get(made, "/stats").json()["inflight"] == 1, "the slow request")
+    stand.runtime.remove(made, 10, within())
+    slow.join()
+    assert statuses == [200]
+    stand.runtime.remove(made, 10, within())
+    assert stand.runtime.instances("shop") == ()
+    assert left_on(machine) == []
+
+
+def test_what_does_not_start_is_told_and_leaves_nothing(lab: Lab, stand: Stand) -> None:
+    taken = stand.spec()
+    with occupied(lab["web1"], taken.address.rpartition(":")[2]), pytest.raises(DriverFailed) as told:
+        stand.runtime.ensure(taken, within())
+    assert f"shop-r1-1: start.yml: task 'See that its address is free' failed on web1: {taken.address}" in str(
+        told.value
+    )
+    with pytest.raises(
+        DriverFailed, match=r"shop-r1-1: start\.yml: task .* does not start: .*Failed to determine user credentials"
+    ):
+        stand.runtime.ensure(stand.spec(user="nobody-here"), within())
+    assert stand.runtime.instances("shop") == ()
+    assert left_on(lab["web1"]) == []
+
+
+def test_a_machine_that_is_off_is_named_in_time(lab: Lab, stand: Stand) -> None:
+    lab.cut("web1")
+    began = SystemClock().monotonic()
+    try:
+        with pytest.raises(MachinesSilent, match="web1 does not answer"):
+            stand.runtime.ensure(stand.spec(), within())
+        with pytest.raises(MachinesSilent, match="web1 does not answer"):
+            stand.runtime.instances("shop")
+    finally:
+        lab.heal()
+    assert SystemClock().monotonic() - began < 30
+
+
+# -- a canary, as a user would deploy it
+
+
+class UnitShop(Shop):
+    """A service whose instances are units of systemd on the machines."""
+
+    def __init__(self, folder: Path, lab: Lab) -> None:
+        super().__init__(folder, "process", None)
+        self.program = "c"
+        write_inventory(lab, folder / "inventory", {"web": WEB})
+        self.manifest["strategy"] = {"canary": {"steps": [30], "for": "2s", "bake": "1s"}}
+        self.manifest |= {
+            "runtime": "ansible",
+            "verbs": "systemd",
+            "hosts": "web",
+            "inventory": "inventory",
+            "replicas": 1,
+        }
+        self.write()
+
+
+@pytest.fixture
+def shop(lab: Lab, state: Path) -> Iterator[UnitShop]:
+    """Give a service with version 1.0 live on both machines."""
+    folder = state / "s"
+    folder.mkdir()
+    made = UnitShop(folder, lab)
+    try:
+        made.version("1.0")
+        made.deploy("up", "--version", "1.0")
+        yield made
+    finally:
+        made.close()
+
+
+def test_a_canary_of_units_under_load(shop: UnitShop, lab: Lab) -> None:
+    shop.version("2.0")
+    shop.version("3.0", {"ERR": "0.3"})
+    with Load(shop.url, MIX) as load:
+        load.until(lambda now: now.answered > 40, "the load runs")
+        shop.deploy("canary", "--version", "2.0")
+        load.mark("done")
+        shop.deploy("canary", "--version", "3.0", expect=3)
+        load.mark("back")
+        shop.deploy("rollback")
+        wanted = load.counters().answered + 60
+        load.until(lambda now: now.answered >= wanted, "requests after the rollback")
+        report = load.stop()
+    assert report.only("fresh", "busy").failed == 0, report.text()
+    assert shop.get().text == "1.0\n"
+    assert all(not any("-r3-" in line for line in left_on(lab[name])) for name in WEB)
+    shop.deploy("down", "-y")
+    assert [left_on(lab[name]) for name in WEB] == [[], []]
+    with pytest.raises(requests.ConnectionError):
+        shop.get()
+    assert not list((shop.state / "ansible" / "instances").iterdir())
