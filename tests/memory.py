@@ -100,6 +100,7 @@ class World:
     instances: dict[str, Instance] = field(default_factory=dict)
     live: dict[str, Live] = field(default_factory=dict)
     servers: dict[tuple[str, Place], dict[str, Server]] = field(default_factory=dict)
+    drained: set[str] = field(default_factory=set)  # servers that get no new requests
     broken: set[str] = field(default_factory=set)  # versions that fail their health check
     words: tuple[str, ...] = ()  # more that instances print before they end
     ill: set[Place] = field(default_factory=set)  # places whose instances fail it, whatever their version
@@ -140,7 +141,8 @@ class World:
 
     def up(self, service: str, colour: Place) -> list[str]:
         """Names of servers whose instance runs at their address and passes its health check."""
-        return [name for name, server in self.servers.get((service, colour), {}).items() if self.passes(server)]
+        known = self.servers.get((service, colour), {})
+        return [name for name, server in known.items() if self.passes(server) and name not in self.drained]
 
     def passes(self, server: Server) -> bool:
         """Tell whether a server passes the proxy's own check."""
@@ -161,6 +163,7 @@ class World:
             instances=dict(self.instances),
             live=dict(self.live),
             servers={key: dict(servers) for key, servers in self.servers.items()},
+            drained=set(self.drained),
             history=list(self.history),
             silent=dict(self.silent),
             versions=dict(self.versions),
@@ -336,16 +339,19 @@ class MemoryTraffic:
             deadline.clock.sleep(deadline.left())
             raise DeadlinePassed(f"{ill[0]} does not pass the proxy's check within {deadline.seconds:g} s")
         self.world.servers.setdefault((service, colour), {}).update({s.name: s for s in servers})
+        self.world.drained -= {s.name for s in servers}
         self.world.touch("after attach")
 
     def drain(self, service: str, colour: Place, names: Sequence[str], deadline: Deadline) -> int:
         self.world.touch("drain")
+        self.world.drained |= set(names)
         return 0
 
     def detach(self, service: str, colour: Place, names: Sequence[str], deadline: Deadline) -> None:
         self.world.touch("before detach")
         for name in names:
             self.world.servers.get((service, colour), {}).pop(name, None)
+            self.world.drained.discard(name)
         self.world.touch("after detach")
 
     def servers(self, service: str, colour: Place) -> tuple[tuple[Server, bool], ...]:

@@ -5,27 +5,34 @@ from __future__ import annotations
 import functools
 import os
 import re
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from deployer.cli.options import Common, common
+from deployer.cli.options import Common, Shared, common
 from deployer.cli.output import open_lines, print_result
+from deployer.cli.running import house
 from deployer.clock import Deadline, SystemClock
 from deployer.errors import Exit, Refused
 from deployer.events import Event
 from deployer.hosts.inventory import READ_SECONDS, chosen, hosts
 from deployer.machine import Host
 from deployer.resources import builtin
+from deployer.store import Deed
 from deployer.views.data import CheckedMachine, CheckView, Finding, MachinesView, MachineView, PlayedMachine, PlayedView
 
 if TYPE_CHECKING:
     from deployer.hosts.checking import Examined
+    from deployer.hosts.rolling import Tally
+    from deployer.operations import House, Terms
 
 WEB, EDGE = "web", "edge"  # groups, where no manifest names others: of machines with instances, and with proxies
 _VARIABLE = re.compile(r"(?P<name>[a-z_][a-z0-9_]*)=(?P<value>.*)", re.DOTALL | re.IGNORECASE)
@@ -52,10 +59,10 @@ def group() -> None:
     """List, check, prepare and update the machines of the inventory."""
 
 
-def _fleet(command: Callable[..., int]) -> Callable[..., int]:
+def _fleet(command: Callable[..., int], *more: Shared) -> Callable[..., int]:
     """Give a command the options that say which machines, and these as its argument `fleet`."""
 
-    @common("file", "destination")
+    @common("file", "destination", *more)
     @click.option(
         "-i",
         "--inventory",
@@ -166,7 +173,7 @@ def _playing(command: Callable[..., int]) -> Callable[..., int]:
         click.option("--user", metavar="NAME", help="Connect as this user, whatever the inventory says."),
     ):
         command = option(command)
-    return _fleet(command)
+    return _fleet(command, "message")
 
 
 def _variables(_ctx: click.Context, _parameter: click.Parameter, given: tuple[str, ...]) -> dict[str, Any]:
@@ -191,61 +198,189 @@ def setup(common: Common, fleet: Fleet, **given: Any) -> int:
 
     A second run changes nothing. The first time, connect as a user who is there and may become root: --user root.
     """
-    return _play(common, fleet, "setup.yml", "Prepare", **given)
+    return _play(common, fleet, _Work("setup", "setup.yml", "Prepare"), **given)
 
 
 @group.command("update")
 @_playing
 @click.option("--no-reboot", is_flag=True, help="Do not reboot machines whose update asks for it.")
-def update(common: Common, fleet: Fleet, no_reboot: bool, variables: dict[str, Any], **given: Any) -> int:
-    """Update the packages of the machines, one after the other, and reboot those that need it.
+@click.option(
+    "--at-once",
+    type=click.IntRange(1, 1000),
+    default=1,
+    show_default=True,
+    help="So many machines leave at the same time.",
+)
+@click.option(
+    "--floor",
+    metavar="PERCENT",
+    type=click.FloatRange(0, 100, min_open=True),
+    default=50,
+    show_default=True,
+    help="So much of what serves the users of a service must be left meanwhile, one instance at least.",
+)
+@click.option("--allow-downtime", is_flag=True, help="Go below the floor where there is no other way: users notice.")
+def update(
+    common: Common,
+    fleet: Fleet,
+    no_reboot: bool,
+    at_once: int,
+    floor: float,
+    allow_downtime: bool,
+    variables: dict[str, Any],
+    **given: Any,
+) -> int:
+    """Update the packages of the machines, one after the other, and reboot those that need it: users do not notice.
 
-    A machine that is not fit afterwards ends it: the others are not touched.
+    Before a machine's turn, its instances get no new requests and those under way end; after it, they must be healthy
+    before they get any. A machine that is not fit afterwards ends it: the others are not touched. Refused while a
+    rollout of a service there is under way.
     """
-    told = {"update_reboot": not no_reboot, **variables}
+    from deployer.operations import Terms
+
+    # A batch leaves as a whole, so the playbook takes it as a whole.
+    told = {"update_reboot": not no_reboot, "update_serial": at_once, **variables}
     question = "Update" if no_reboot else "Update, and reboot where needed,"
-    return _play(common, fleet, "update.yml", question, variables=told, **given)
+    work = _Work("update", "update.yml", question, at_once, Terms(floor, allow_downtime))
+    return _play(common, fleet, work, variables=told, **given)
+
+
+@dataclass(frozen=True)
+class _Work:
+    """What is done to machines: so many `at_once`, all where that is 0; with `terms`, without users meanwhile."""
+
+    name: str
+    playbook: str
+    question: str
+    at_once: int = 0
+    terms: Terms | None = None
+
+    def batches(self, machines: Sequence[Host]) -> list[Sequence[Host]]:
+        """Divide machines."""
+        size = self.at_once or len(machines)
+        return [machines[n : n + size] for n in range(0, len(machines), size)]
 
 
 def _play(
     common: Common,
     fleet: Fleet,
-    playbook: str,
-    question: str,
+    work: _Work,
     *,
     yes: bool,
     within: float,
     variables: Mapping[str, Any],
     user: str | None,
 ) -> int:
-    from deployer.hosts.rolling import machines, roll
+    from deployer.hosts.rolling import machines
 
-    names = [h.name for h in fleet.machines if h.name in fleet.on_web | fleet.on_edge]
-    if not names:
+    # Instances first: a proxy that is away needs others that stand in for it.
+    chosen = sorted(
+        (h for h in fleet.machines if _has_a_part(h, fleet)), key=lambda h: (h.name not in fleet.on_web, h.name)
+    )
+    if not chosen:
         raise Refused(
             f"no machine of {fleet.inventory} is in {fleet.web} or {EDGE}", "`deploy hosts list` shows the groups"
         )
+    names = [h.name for h in chosen]
     if not yes:
-        _ask(f"{question} {machines(names)}?")
+        _ask(f"{work.question} {machines(names)}?")
     deadline = Deadline.after(SystemClock(), within)
     told = {"deployer_web": fleet.web, "deployer_edge": EDGE, **variables, **({"ansible_user": user} if user else {})}
-    with open_lines(common.output) as sink:
+    tallies: dict[str, Tally] = {}
+    try:
+        with open_lines(common.output) as sink, _ending_in_order(), house(common, sink=sink) as opened:
+            _work_through(opened, common, fleet, work, chosen, told, deadline, tallies)
+    finally:
+        _print_tallies(common, work, tallies)
+    return int(Exit.DONE)
 
-        def tell(kind: str, **data: Any) -> None:
-            # What changed nothing is summed up at the end; a program that reads along gets it all.
-            if common.output == "json" or kind != "task" or data["status"] not in ("ok", "skipped"):
-                sink(Event(kind, time.time(), "", 0, data))
 
-        rolled = roll(builtin("playbooks") / playbook, fleet.inventory, fleet.limit, told, fleet.folder, deadline, tell)
-    rows = tuple(
-        PlayedMachine(name, **{word: tally.counts.get(word, 0) for word in ("ok", "changed", "failed", "unreachable")})
-        for name, tally in sorted(rolled.tallies.items())
-    )
-    if rows:
-        print_result(PlayedView(playbook, rows), common.output)
+def _has_a_part(machine: Host, fleet: Fleet) -> bool:
+    return machine.name in fleet.on_web | fleet.on_edge
+
+
+def _work_through(
+    opened: House,
+    common: Common,
+    fleet: Fleet,
+    work: _Work,
+    chosen: Sequence[Host],
+    variables: Mapping[str, Any],
+    deadline: Deadline,
+    tallies: dict[str, Tally],
+) -> None:
+    """Take one batch after the other, and record who did that to which machines, and what became of it."""
+    from deployer.hosts.rolling import machines
+    from deployer.operations import refuse_unsparable, relieved
+
+    batches, done = work.batches(chosen), list[str]()
+    if work.terms:
+        refuse_unsparable(opened, batches, work.terms)
+
+    def record(result: str, detail: str) -> None:
+        opened.store.record(Deed(f"hosts-{work.name}", "", result, detail=detail, reason=common.message))
+
+    record("begun", f"{machines([h.name for h in chosen])} of {fleet.inventory}")
+    try:
+        for batch in batches:
+            with relieved(opened, batch, work.terms) if work.terms else nullcontext():
+                _roll(opened, common, fleet, work, batch, variables, deadline, tallies)
+            done += [h.name for h in batch]
+    except BaseException as error:
+        left = [h.name for h in chosen if h.name not in done]
+        ended = f"{machines(done) or 'no machine'} done; not done: {machines(left)}"
+        opened.tell("", ended)
+        record("interrupted" if isinstance(error, KeyboardInterrupt) else "failed", f"{ended}: {error}")
+        raise
+    record("done", machines(done))
+
+
+def _roll(
+    opened: House,
+    common: Common,
+    fleet: Fleet,
+    work: _Work,
+    batch: Sequence[Host],
+    variables: Mapping[str, Any],
+    deadline: Deadline,
+    tallies: dict[str, Tally],
+) -> None:
+    """Run the playbook on a batch. Raises StepFailed when it fails on a machine."""
+    from deployer.hosts.rolling import roll
+
+    def tell(kind: str, **data: Any) -> None:
+        # What changed nothing is summed up at the end; a program that reads along gets it all.
+        if common.output == "json" or kind != "task" or data["status"] not in ("ok", "skipped"):
+            opened.sink(Event(kind, time.time(), "", 0, data))
+
+    limit = ",".join(h.name for h in batch) if work.at_once else fleet.limit
+    rolled = roll(builtin("playbooks") / work.playbook, fleet.inventory, limit, variables, fleet.folder, deadline, tell)
+    tallies |= rolled.tallies
     if rolled.failure:
         raise rolled.failure
-    return int(Exit.DONE)
+
+
+def _print_tallies(common: Common, work: _Work, tallies: Mapping[str, Tally]) -> None:
+    rows = tuple(
+        PlayedMachine(name, **{word: tally.counts.get(word, 0) for word in ("ok", "changed", "failed", "unreachable")})
+        for name, tally in sorted(tallies.items())
+    )
+    if rows:
+        print_result(PlayedView(work.playbook, rows), common.output)
+
+
+@contextmanager
+def _ending_in_order() -> Iterator[None]:
+    """Let SIGTERM end it as Ctrl-C does: what is out of rotation comes back."""
+
+    def end(_number: int, _frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _ask(question: str) -> None:

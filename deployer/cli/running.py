@@ -16,20 +16,29 @@ from deployer.cli.output import can_paint, open_view
 from deployer.cli.pipeline import Reports
 
 if TYPE_CHECKING:
-    from deployer.events import Event
+    from deployer.events import Event, Sink
     from deployer.operations import House
     from deployer.orders import Ending, Order
 
 
 @contextmanager
-def house(common: Common, *, view: bool = True, reports: Reports | None = None) -> Iterator[House]:
-    """Open the state folder of a command, with a view of what happens unless the command only reads."""
+def house(
+    common: Common, *, view: bool = True, reports: Reports | None = None, sink: Sink | None = None
+) -> Iterator[House]:
+    """Open the state folder of a command, with a view of what happens unless the command only reads.
+
+    With a `sink` the command has a view of its own, and ends at once when it is interrupted.
+    """
     from deployer.wiring import open_house
 
     if common.server is not None:  # a part of a command that is served, or one whose name is missing in `lazy.SERVED`
         import click
 
         raise common.server.refusal(click.get_current_context().command_path)
+    if sink is not None:
+        with open_house(common.state, sink) as opened:
+            yield opened
+        return
     if not view:
         with open_house(common.state) as opened:
             yield opened

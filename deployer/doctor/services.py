@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 
+from deployer.clock import Deadline
 from deployer.doctor import cures
 from deployer.doctor.difference import Cure, Difference
 from deployer.doctor.sight import Sight, look, wanted
@@ -19,6 +20,7 @@ from deployer.store import Lock
 from deployer.store.upkeep import last_rollout
 from deployer.views.text import moment
 
+PROBE_SECONDS = 5.0
 NOTE_SECONDS = 60.0  # within which the note of an emergency may be that of one under way
 Check = Callable[[House, Sight], Iterator[Difference]]
 
@@ -215,7 +217,12 @@ def _servers(house: House, sight: Sight) -> Iterator[Difference]:
                 cure = cures.attach(house, sight, place) if role in ("stable", "warm") else None
                 yield Difference("bad", sight.service, f"the proxy does not know {instance.name}", "", cure)
             elif instance.name not in sight.up(place):
-                yield Difference("bad", sight.service, f"the proxy finds {instance.name} down", "`deploy logs`")
+                text, cure = f"the proxy finds {instance.name} down", None
+                if role in ("stable", "warm") and _answers(
+                    house, sight, instance
+                ):  # it was taken out, and nobody put it back
+                    text, cure = f"the proxy sends nobody to {instance.name}", cures.attach(house, sight, place)
+                yield Difference("bad", sight.service, text, "`deploy logs`", cure)
     for place, servers in sight.servers.items():
         strange = tuple(name for name in servers if name not in sight.names)
         for name in strange:
@@ -223,6 +230,12 @@ def _servers(house: House, sight: Sight) -> Iterator[Difference]:
             kept = sight.up(place) - set(strange)
             cure = cures.detach(house, sight, place, strange) if kept or not sight.share(place) else None
             yield Difference("warn", sight.service, text, "the next deploy removes it", cure)
+
+
+def _answers(house: House, sight: Sight, instance: Instance) -> bool:
+    """Tell whether an instance passes its own health check now."""
+    manifest = sight.releases[instance.release].manifest
+    return not sight.drivers.checks.probe(manifest, instance, Deadline.after(house.clock, PROBE_SECONDS))
 
 
 def _shares(house: House, sight: Sight) -> Iterator[Difference]:

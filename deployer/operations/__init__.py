@@ -10,6 +10,7 @@ from deployer.operations.approving import Gate, approve, gate_of
 from deployer.operations.deploying import Proposal, Request, deploy, propose
 from deployer.operations.house import House
 from deployer.operations.leaving import down, rollback
+from deployer.operations.relief import Terms, refuse_unsparable, relieved
 from deployer.operations.wishes import follow, pause, promote, resume, stop
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "Proposal",
     "Request",
     "Survey",
+    "Terms",
     "adopt",
     "approve",
     "deploy",
@@ -28,6 +30,8 @@ __all__ = [
     "pause",
     "promote",
     "propose",
+    "refuse_unsparable",
+    "relieved",
     "resume",
     "rollback",
     "stop",

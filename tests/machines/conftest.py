@@ -20,6 +20,14 @@ WEB, EDGE = ("web1", "web2"), ("edge1", "edge2")
 HOME = "home"  # its engine is that of whoever deploys
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _records_of_their_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep what is recorded of machines out of the state folder of the test machine."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DEPLOYER_STATE", str(tmp_path_factory.mktemp("state") / "state"))
+        yield
+
+
 @pytest.fixture(scope="session")
 def machines() -> Iterator[Lab]:
     """Give three machines with engines and two with proxies; the tests stand on the controller, which reaches them."""
