@@ -52,7 +52,8 @@ def _start(release: Release, place: Place, count: int, hosts: tuple[str, ...]) -
             instances=count,
             hosts=hosts,
             spare=release.spare,
-            deadline=START_SECONDS,
+            # A verb may make a whole machine.
+            deadline=PLAYBOOK_SECONDS if release.manifest.runtime == "ansible" else START_SECONDS,
         ),
         Healthy(release=release.number, colour=place, deadline=release.manifest.health.deadline),
     )
@@ -66,13 +67,14 @@ def attach(release: Release, colour: Place, *, partial: bool = False) -> Step:
 def remove(manifest: Manifest, colour: Place, release: int = 0, *, keep: int = 0, outage: bool = False) -> Step:
     """Drain and remove what stands in a colour, with a deadline that covers drain and grace."""
     stop = manifest.stop
+    played = START_SECONDS if manifest.runtime == "ansible" else 0.0
     return Remove(
         colour=colour,
         release=release,
         keep=keep,
         drain=stop.drain,
         outage=outage,
-        deadline=stop.drain + stop.grace + SLACK_SECONDS + PROXY_SECONDS,
+        deadline=stop.drain + stop.grace + SLACK_SECONDS + PROXY_SECONDS + played,
     )
 
 

@@ -112,6 +112,10 @@ def _machines() -> str:
     return programs.missing()
 
 
+def _lxc() -> str:
+    return "" if shutil.which("lxc-start", path=programs.PATH) else "lxc is not installed"
+
+
 CHECKS: dict[str, Callable[[], str]] = {
     "docker": _docker,
     "dockerd": _dockerd,
@@ -129,6 +133,7 @@ CHECKS: dict[str, Callable[[], str]] = {
     "debian": _debian,
     "root": _root,
     "machines": _machines,
+    "lxc": _lxc,
 }
 
 

@@ -113,8 +113,8 @@ class Manifest(Model):
     runtime: Literal["docker", "process", "ansible"] = Field("docker", description="What runs the instances.")
     verbs: FilePath | None = Field(
         None,
-        description="Playbooks that make an instance with runtime ansible: `systemd`, or a folder with create.yml, "
-        "update.yml, start.yml, stop.yml and destroy.yml, relative to the manifest.",
+        description="Playbooks that make an instance with runtime ansible: `systemd`, `lxc`, or a folder with "
+        "create.yml, update.yml, start.yml, stop.yml and destroy.yml, relative to the manifest.",
     )
     hosts: Group = Field(
         "local",
@@ -266,6 +266,9 @@ class Manifest(Model):
         if self.health.command:
             why = "runtime ansible would play a playbook for each probe"
             yield Conflict("health.command", why, "check it by http or tcp", ("runtime", "health.command"))
+        if self.verbs == "lxc":
+            for key in ["user"] * bool(self.user) + ["limits"] * (self.limits != Limits()):
+                yield Conflict(key, "verbs lxc do not support it", "remove it", ("verbs", key))
         unknown = [k for k in ("mounts", "networks", "read_only", "verify") if getattr(self, k)]
         unknown += ["log"] * (self.log != Log()) + ["health.docker"] * self.health.docker
         for key in unknown:

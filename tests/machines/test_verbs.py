@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -24,6 +25,7 @@ from deployer.model import InstanceSpec, Release, SecretText
 from tests.conformance.runtimes import get, silent, wait_until_it_answers
 from tests.lab import image
 from tests.lab.machines import Lab, Machine
+from tests.lab.machines.programs import call
 from tests.live.shop import Shop
 from tests.load import Load, Options
 from tests.machines.conftest import write_inventory
@@ -90,8 +92,8 @@ class Stand:
                 **settings,
             }
         )
-        pinned = self.runtime.resolve(manifest, str(self.source), within(), silent)
-        release = Release("shop", number, "1.0", str(self.source), pinned.id, manifest, config)
+        pinned = self.runtime.resolve(manifest, manifest.image, within(), silent)
+        release = Release("shop", number, "1.0", manifest.image, pinned.id, manifest, config)
         secrets = {"PASSWORD": SecretText('hunter2 "{{ x }}" $HOME'), "TOKEN": SecretText('sword\\fish `x` $Y "z"')}
         return InstanceSpec(release, "blue", 1, 7, f"{self.hosts[0].address}:{free_port()}", secrets, "web1")
 
@@ -129,9 +131,16 @@ def test_a_unit_is_made_left_alone_and_taken_away(lab: Lab, stand: Stand) -> Non
     assert stand.runtime.ensure(replace(spec, rollout=8), within()) == made
     assert state_of(machine, spec.name) == before
 
-    assert stand.printed(spec, "env", "TEXT") == 'a "b" $c \\ `d` %n é\n'
-    assert stand.printed(spec, "env", "TOKEN") == 'sword\\fish `x` $Y "z"\n'
-    assert stand.printed(spec, "cat", f"/run/deployer/{spec.name}/PASSWORD") == 'hunter2 "{{ x }}" $HOME'
+    with pytest.raises(requests.ConnectionError):
+        get(made, "/exit")
+    within().until(lambda: stand.runtime.instances("shop")[0].restarts == 1, "one restart is seen")
+    wait_until_it_answers(made)
+    script = f'printf "%s\\n" "$TEXT" "$TOKEN"; cat /run/deployer/{spec.name}/PASSWORD; exit 3'
+    code, printed = stand.runtime.run(made, ["sh", "-c", script], within())
+    assert (code, printed.splitlines()) == (
+        3,
+        ['a "b" $c \\ `d` %n é', 'sword\\fish `x` $Y "z"', 'hunter2 "{{ x }}" $HOME'],
+    )
     assert stand.runtime.run(made, ["/no/such/command"], within())[0] == 127
     assert stand.runtime.logs(made, 1) == (f"v=1.0 listening on {spec.address.rpartition(':')[2]}",)
     told = machine.run("journalctl", "--output=export").stdout
@@ -165,6 +174,13 @@ def test_what_does_not_start_is_told_and_leaves_nothing(lab: Lab, stand: Stand) 
     ):
         stand.runtime.ensure(stand.spec(user="nobody-here"), within())
     assert stand.runtime.instances("shop") == ()
+
+    looping = stand.runtime.ensure(stand.spec(env={"EXIT": "7"}), within())
+    within().until(lambda: stand.runtime.instances("shop")[0].restarts >= 1, "restarts are seen")
+    (seen,) = stand.runtime.instances("shop")
+    assert seen.exit_code == 7
+    assert any("told to end" in line for line in stand.runtime.logs(looping, 20))
+    stand.runtime.remove(looping, 5, within())
     assert left_on(lab["web1"]) == []
 
 
@@ -179,6 +195,72 @@ def test_a_machine_that_is_off_is_named_in_time(lab: Lab, stand: Stand) -> None:
     finally:
         lab.heal()
     assert SystemClock().monotonic() - began < 30
+
+
+# -- containers of LXC
+
+
+@pytest.fixture
+def bridged(lab: Lab) -> Iterator[Machine]:
+    """Give a machine with a bridge for containers, whose network is reached through it."""
+    require("lxc")
+    machine = lab["web2"]
+    for line in (
+        "ip link add lxcbr0 type bridge",
+        "ip address add 10.0.3.1/24 dev lxcbr0",
+        "ip link set lxcbr0 up",
+        "sysctl --quiet --write net.ipv4.ip_forward=1",
+    ):
+        machine.run(*line.split())
+    call("ip", "route", "add", "10.0.3.0/24", "via", machine.address)
+    try:
+        yield machine
+    finally:
+        call("ip", "route", "del", "10.0.3.0/24")
+        machine.run("ip", "link", "del", "lxcbr0")
+
+
+def containers(machine: Machine) -> str:
+    """What stands of containers: their files with their times, and the processes that they are."""
+    files = "find /var/lib/lxc -mindepth 1 -maxdepth 2 -printf '%p %i %T@ %m %u\\n' | sort"
+    script = f"{files}; lxc-ls --fancy --fancy-format=NAME,STATE,PID"
+    return machine.run("sh", "-c", script).stdout
+
+
+def test_containers_have_addresses_of_their_own(bridged: Machine, stand: Stand) -> None:
+    archive = stand.folder / "root.tar"
+    call("tar", "-C", stand.source, "-cf", archive, "app")
+    before = containers(bridged)
+
+    def spec(index: int) -> InstanceSpec:
+        env = {"VERSION": "1.0", "TEXT": "a 'b' \"c\" $d \\\\ é"}
+        made = stand.spec(verbs="lxc", image=str(archive), command=("/app",), env=env, limits={})
+        return replace(made, index=index, host="web2")
+
+    first, second = spec(1), spec(2)
+    with ThreadPoolExecutor(2) as pool:
+        one, two = pool.map(lambda each: stand.runtime.ensure(each, within()), (first, second))
+    assert {one.address.partition(":")[0], two.address.partition(":")[0]} == {"10.0.3.254", "10.0.3.253"}
+    assert one.address.rpartition(":")[2] == first.address.rpartition(":")[2]
+    for made in (one, two):
+        wait_until_it_answers(made)
+    assert stand.runtime.instances("shop") == (one, two)
+
+    stands = containers(bridged)
+    assert stand.runtime.ensure(first, within()) == one
+    assert containers(bridged) == stands
+
+    stand.command = ("/app",)
+    assert stand.printed(first, "env", "TEXT") == "a 'b' \"c\" $d \\\\ é\n"
+    assert stand.printed(first, "cat", f"/run/deployer/{first.name}/PASSWORD") == 'hunter2 "{{ x }}" $HOME'
+    assert stand.runtime.logs(one, 1) == (f"v=1.0 listening on {first.address.rpartition(':')[2]}",)
+
+    bridged.run("lxc-stop", "-n", second.name, "-k")
+    within().until(lambda: stand.runtime.instances("shop")[1].state == "exited", "its end is seen")
+    for made in (one, two):
+        stand.runtime.remove(made, 5, within())
+    assert stand.runtime.instances("shop") == ()
+    assert containers(bridged) == before
 
 
 # -- a canary, as a user would deploy it
@@ -224,7 +306,6 @@ def test_a_canary_of_units_under_load(shop: UnitShop, lab: Lab) -> None:
         shop.deploy("canary", "--version", "2.0")
         load.mark("done")
         shop.deploy("canary", "--version", "3.0", expect=3)
-        load.mark("back")
         shop.deploy("rollback")
         wanted = load.counters().answered + 60
         load.until(lambda now: now.answered >= wanted, "requests after the rollback")
@@ -232,6 +313,11 @@ def test_a_canary_of_units_under_load(shop: UnitShop, lab: Lab) -> None:
     assert report.only("fresh", "busy").failed == 0, report.text()
     assert shop.get().text == "1.0\n"
     assert all(not any("-r3-" in line for line in left_on(lab[name])) for name in WEB)
+    lab["web1"].run("systemctl", "stop", f"deployer-{shop.name}-r1-1.service")
+    assert f"{shop.name}-r1-1 is exited" in shop.deploy("doctor", expect=8).stdout
+    shop.deploy("doctor", "--fix")
+    states = {i["name"]: (i["state"], i["up"]) for e in shop.status()["environments"] for i in e["instances"]}
+    assert states[f"{shop.name}-r1-1"] == ("running", True)
     shop.deploy("down", "-y")
     assert [left_on(lab[name]) for name in WEB] == [[], []]
     with pytest.raises(requests.ConnectionError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import stat
 import tarfile
 from collections.abc import Mapping, Sequence
@@ -13,12 +14,12 @@ from typing import Any
 import pytest
 
 from deployer import carried
-from deployer.clock import Deadline
+from deployer.clock import Deadline, SystemClock
 from deployer.drivers.ports import Image
 from deployer.drivers.runtime.ansible import AnsibleRuntime
 from deployer.drivers.runtime.ansible.archive import packed
 from deployer.drivers.runtime.ansible.pinned import Pinned
-from deployer.drivers.runtime.ansible.presence import Presence
+from deployer.drivers.runtime.ansible.presence import AGAIN_SECONDS, STALE_SECONDS, Presence
 from deployer.drivers.runtime.ansible.runtime import Ground
 from deployer.errors import DeadlinePassed, DriverFailed, MachinesSilent, Refused
 from deployer.hosts.verbs import _Heard, machine
@@ -26,6 +27,8 @@ from deployer.machine import LOCAL, Host, Machines
 from deployer.manifest.models import Manifest
 from deployer.manifest.verbs import REQUIRED
 from deployer.model import InstanceSpec, Release, SecretText
+from deployer.operations.deploying import _path
+from deployer.recipes import PLAYBOOK_SECONDS, remove, start
 from tests.memory import FakeClock
 
 WEB1 = Host("web1", "10.0.0.11", "ssh", "web1.example.com", 2222, "deploy", "/keys/id", ("-J", "jump host"))
@@ -81,7 +84,7 @@ class Scene:
         return Deadline.after(self.clock, seconds)
 
     def manifest(self, **settings: Any) -> Manifest:
-        base = {"service": "shop", "image": "app", "port": 8080, "runtime": "ansible", "verbs": "systemd"}
+        base = {"service": "shop", "image": "app", "port": 8080, "runtime": "ansible", "verbs": "verbs"}
         return Manifest.model_validate({**base, "command": ["./server"], **settings})
 
     def resolve(self, manifest: Manifest, image: str = "app") -> Image:
@@ -263,22 +266,39 @@ def test_an_archive_is_the_same_each_time_and_readable_by_everybody(tmp_path: Pa
 
 
 def test_own_verbs_are_kept_with_the_release(scene: Scene) -> None:
-    spec = scene.spec(verbs="verbs", command=None)
+    spec = scene.spec(command=None)
     made = scene.runtime.ensure(spec, scene.within())
     kept = scene.player.played[-1][1]
     assert kept.is_relative_to(scene.state)
     (scene.folder / "verbs" / "stop.yml").write_text("# another stop\n")
     scene.runtime.remove(made, 5, scene.within())
     assert (scene.player.played[-1][1] / "stop.yml").read_text() == "# stop\n"
-    assert scene.spec(verbs="verbs", command=None).release.image_id != spec.release.image_id
+    assert scene.spec(command=None).release.image_id != spec.release.image_id
 
 
 def test_an_image_of_own_verbs_may_be_a_name(scene: Scene) -> None:
-    spec = scene.spec(image="debian-12", verbs="verbs", command=None)
+    spec = scene.spec(image="debian-12", command=None)
     assert Pinned.parse(spec.release.image_id).what == "name:debian-12"
     scene.runtime.ensure(spec, scene.within())
     assert scene.player.told["deployer_image"] == "debian-12"
     assert {scene.player.told[f"deployer_{name}"] for name in ("files", "file", "archive")} == {""}
+
+
+@pytest.mark.parametrize(
+    ("image", "always", "is_path"),
+    [
+        ("app", False, True),
+        ("app", True, True),
+        ("nothing", True, True),
+        ("./nothing", False, True),
+        ("debian-12", False, False),
+    ],
+)
+def test_what_is_no_file_and_not_written_as_one_stays_a_name(
+    scene: Scene, image: str, *, always: bool, is_path: bool
+) -> None:
+    wanted = str((scene.folder / image).resolve()) if is_path else image
+    assert _path(scene.folder, image, always=always) == wanted
 
 
 def test_a_verb_that_is_missing_is_named_before_anything_changes(scene: Scene) -> None:
@@ -291,13 +311,15 @@ def test_a_verb_that_is_missing_is_named_before_anything_changes(scene: Scene) -
 
 
 def test_verbs_without_logs_and_run_say_so(scene: Scene) -> None:
-    made = scene.runtime.ensure(scene.spec(verbs="verbs", command=None), scene.within())
+    made = scene.runtime.ensure(scene.spec(command=None), scene.within())
     assert scene.runtime.logs(made, 10) == ()
     with pytest.raises(DriverFailed, match=r"have no run\.yml"):
         scene.runtime.run(made, ["true"], scene.within())
 
 
 def test_logs_and_run_are_what_was_reported(scene: Scene) -> None:
+    for verb in ("logs", "run"):
+        (scene.folder / "verbs" / f"{verb}.yml").write_text(f"# {verb}\n")
     made = scene.runtime.ensure(scene.spec(), scene.within())
     scene.player.reported = {"deployer_log": ["one", "two", "three"]}
     assert scene.runtime.logs(made, 2) == ("two", "three")
@@ -310,15 +332,27 @@ def test_logs_and_run_are_what_was_reported(scene: Scene) -> None:
         scene.runtime.run(made, ["true"], scene.within())
 
 
+def test_verbs_have_the_time_of_playbooks(scene: Scene) -> None:
+    release = scene.spec().release
+    starting, *_ = start(release, "blue")
+    assert starting.deadline == PLAYBOOK_SECONDS
+    assert (
+        remove(release.manifest, "blue").deadline
+        > remove(scene.manifest(runtime="process", verbs=None), "blue").deadline
+    )
+
+
 # -- what is refused
 
 
 @pytest.mark.parametrize(
     ("settings", "image", "told"),
     [
-        ({}, "nothing", "there is no file or directory .*nothing"),
-        ({"verbs": "verbs", "command": None}, "/nothing", "there is no file or directory /nothing"),
-        ({"command": ["./other"]}, "app", "command: ./other is not among the files"),
+        ({"verbs": "systemd"}, "nothing", "there is no file or directory .*nothing"),
+        ({"command": None}, "/nothing", "there is no file or directory /nothing"),
+        ({"verbs": "lxc", "command": None}, "app/server", "is no tar archive"),
+        ({"verbs": "lxc", "command": None}, "app", "is no tar archive"),
+        ({"verbs": "systemd", "command": ["./other"]}, "app", "command: ./other is not among the files"),
     ],
 )
 def test_what_does_not_fit_is_refused(scene: Scene, settings: dict[str, Any], image: str, told: str) -> None:
@@ -329,7 +363,7 @@ def test_what_does_not_fit_is_refused(scene: Scene, settings: dict[str, Any], im
 def test_a_program_that_cannot_be_executed_is_refused(scene: Scene) -> None:
     (scene.folder / "app" / "server").chmod(0o644)
     with pytest.raises(Refused, match=r"\./server is not executable"):
-        scene.resolve(scene.manifest())
+        scene.resolve(scene.manifest(verbs="systemd"))
 
 
 # -- machines
@@ -338,8 +372,8 @@ def test_a_program_that_cannot_be_executed_is_refused(scene: Scene) -> None:
 def test_a_machine_that_falls_silent_is_told_with_what_stands_elsewhere(tmp_path: Path) -> None:
     scene = Scene(tmp_path, Machines((WEB1, LOCAL)))
     here = scene.runtime.ensure(scene.spec(number=1), scene.within())
-    scene.presence.lost("web1", "")
     scene.runtime.ensure(scene.spec(number=2, host="web1"), scene.within())
+    scene.presence.lost("web1", "")
     assert len(scene.runtime.instances("shop")) == 2
     scene.player.failures["stop"] = MachinesSilent({"web1": "no route"})
     there = scene.runtime.instances("shop")[1]
@@ -410,15 +444,99 @@ def test_a_record_that_cannot_be_read_is_named(scene: Scene) -> None:
 
 
 def test_snapshots_stay_as_long_as_something_needs_them(scene: Scene) -> None:
-    first = scene.spec(number=1, verbs="verbs", command=None)
+    first = scene.spec(number=1, command=None)
     made = scene.runtime.ensure(first, scene.within())
     (scene.folder / "app" / "server").write_text("#!/bin/sh\n# two\n")
-    second = scene.spec(number=2, verbs="verbs", command=None)
+    second = scene.spec(number=2, command=None)
     own = Pinned.parse(first.release.image_id)
     assert scene.runtime.prune([second.release], [first.release]) == ()
     scene.runtime.remove(made, 5, scene.within())
     assert scene.runtime.prune([second.release], [first.release]) == (own.files,)
     assert scene.runtime.leftovers([second.release]) == ()
+
+
+def test_what_a_killed_process_left_is_swept_once_it_is_old(scene: Scene) -> None:
+    spec = scene.spec()
+    left = scene.state / "ansible" / ".archive-x"
+    left.mkdir()
+    assert scene.runtime.leftovers([spec.release]) == ()
+    os.utime(left, (1, 1))
+    assert scene.runtime.sweep([spec.release]) == (str(left),)
+    assert not left.exists()
+
+
+# -- what a script says of instances
+
+
+def looking(scene: Scene, script: str) -> InstanceSpec:
+    (scene.folder / "verbs" / "look.sh").write_text(script)
+    return scene.spec(command=None)
+
+
+@pytest.mark.parametrize(
+    ("script", "state", "exit_code", "restarts"),
+    [
+        ('for name; do echo "$name running 0 0"; done', "running", None, 0),
+        ('for name; do echo "$name running 7 2"; done', "running", 7, 2),
+        ('for name; do echo "$name exited 7 0"; done', "exited", 7, 0),
+        ('for name; do echo "$name exited"; done', "exited", None, 0),
+        ('for name; do echo "$name created - -"; done', "created", None, 0),
+        ("true", "exited", None, 0),
+        ("echo other running; echo; echo words of no meaning", "exited", None, 0),
+    ],
+)
+def test_a_script_says_what_runs(scene: Scene, script: str, state: str, exit_code: int | None, restarts: int) -> None:
+    scene.runtime.ensure(looking(scene, script), scene.within())
+    (seen,) = scene.runtime.instances("shop")
+    assert (seen.state, seen.exit_code, seen.restarts) == (state, exit_code, restarts)
+
+
+def test_a_machine_whose_script_fails_is_told_as_silent(scene: Scene) -> None:
+    made = scene.runtime.ensure(looking(scene, "echo no systemd here >&2; exit 3"), scene.within())
+    with pytest.raises(MachinesSilent, match=r"this machine does not answer: .*no systemd here") as told:
+        scene.runtime.instances("shop")
+    assert told.value.seen == ()
+    scene.runtime.remove(made, 1, scene.within())
+    assert scene.runtime.instances("shop") == ()
+
+
+def test_what_was_begun_is_not_expected_to_run(scene: Scene) -> None:
+    scene.player.failures = {"start": DriverFailed("no"), "stop": DriverFailed("no")}
+    with pytest.raises(DriverFailed):
+        scene.runtime.ensure(looking(scene, "true"), scene.within())
+    (seen,) = scene.runtime.instances("shop")
+    assert seen.state == "created"
+
+
+def test_what_was_said_holds_for_a_moment_and_not_after_a_change(scene: Scene) -> None:
+    file = scene.folder / "says"
+    file.write_text("running")
+    spec = looking(scene, f'for name; do echo "$name $(cat {file})"; done')
+    made = scene.runtime.ensure(spec, scene.within())
+
+    def state() -> str:
+        return scene.runtime.instances("shop")[0].state
+
+    assert state() == "running"
+    file.write_text("exited")
+    assert state() == "running"
+    scene.clock.at += STALE_SECONDS
+    assert state() == "exited"
+    file.write_text("running")
+    assert state() == "exited"
+    assert scene.runtime.ensure(spec, scene.within()) == made
+    assert state() == "running"
+
+
+def test_an_answer_that_grows_old_is_asked_for_in_the_background(scene: Scene) -> None:
+    file = scene.folder / "says"
+    file.write_text("running")
+    scene.runtime.ensure(looking(scene, f'for name; do echo "$name $(cat {file})"; done'), scene.within())
+    assert scene.runtime.instances("shop")[0].state == "running"
+    file.write_text("exited")
+    scene.clock.at += AGAIN_SECONDS
+    until = Deadline.after(SystemClock(), 10)
+    until.until(lambda: scene.runtime.instances("shop")[0].state == "exited", "the new state")
 
 
 # -- what Ansible reports

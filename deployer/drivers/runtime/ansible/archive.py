@@ -8,11 +8,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+PREFIX = ".archive-"
+
 
 @contextmanager
 def packed(snapshot: Path, folder: Path) -> Iterator[Path]:
     """Pack the content of a snapshot: the same bytes each time, owned by root, readable by everybody."""
-    with tempfile.TemporaryDirectory(prefix=".archive-", dir=folder) as place:
+    with tempfile.TemporaryDirectory(prefix=PREFIX, dir=folder) as place:
         archive = Path(place) / "files.tar"
         with tarfile.open(archive, "w", format=tarfile.PAX_FORMAT) as tar:
             for path in sorted(snapshot.rglob("*")):

@@ -1,74 +1,144 @@
-"""Which machines answer. What stands there was written down; that the machine is still there, it must say itself."""
+"""What machines say of instances. What was made there is written down; that it still is so, the machine must say."""
 
 from __future__ import annotations
 
 import os
+import shlex
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import cast, get_args
 
 from deployer import commands
 from deployer.clock import Clock, Deadline
 from deployer.drivers.ports import READ_SECONDS
+from deployer.drivers.runtime.ansible.record import State
 from deployer.machine import CONNECT_SECONDS, Host
 
 AT_ONCE = 20
-AGAIN_SECONDS = 3.0  # after which a machine is asked again, in the background
+AGAIN_SECONDS = 2.0  # after which a machine is asked again, in the background
 STALE_SECONDS = 20.0  # after which an answer is too old to be believed
+_MOST = 1 << 20  # bytes of an answer
+
+
+@dataclass(frozen=True)
+class Seen:
+    """An instance as its machine shows it."""
+
+    state: State
+    exit_code: int | None = None
+    restarts: int = 0
+
+
+@dataclass(frozen=True)
+class Question:
+    """What a machine is asked: scripts, each with the names of instances that it knows to look at."""
+
+    host: Host
+    scripts: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+    @property
+    def names(self) -> frozenset[str]:
+        """Give all instances that are asked for."""
+        return frozenset(name for names in self.scripts.values() for name in names)
+
+    def command(self) -> list[str]:
+        """Give the command line that asks it; without a script, whether it is there."""
+        parts = [shlex.join(["sh", "-c", script, "sh", *names]) for script, names in self.scripts.items()]
+        line = "; ".join(parts) or "true"
+        return ["sh", "-c", line] if self.host.connection == "local" else [*self.host.ssh(), line]
 
 
 @dataclass(frozen=True)
 class Answer:
-    """Why a machine was silent, empty when it was not, and when that was."""
+    """Why a machine was silent, empty when it was not, when that was, and what it said of the instances asked for."""
 
     why: str
     at: float
+    asked: frozenset[str] = frozenset()
+    seen: Mapping[str, Seen] = field(default_factory=dict)
 
 
 class Presence:
-    """Asks machines by ssh whether they are there, and remembers for a moment what they said."""
+    """Asks machines, by ssh, and remembers for a moment what they said."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._mutex = threading.Lock()
         self._answers: dict[str, Answer] = {}
+        self._changes: dict[str, int] = {}  # how often something was changed there: what was said before is void
         self._asking: set[str] = set()
 
-    def silent(self, hosts: Iterable[Host]) -> dict[str, str]:
-        """Give the machines that do not answer, and why; this one always does."""
-        there = {host.name: host for host in hosts if host.connection != "local"}
-        now = self._clock.monotonic()
+    def ask(self, questions: Iterable[Question]) -> dict[str, Answer]:
+        """Give what machines answer, by their name; this one is asked only where there is a script for it."""
+        asked = {q.host.name: q for q in questions if q.scripts or q.host.connection != "local"}
         with self._mutex:
-            ages = {name: now - self._answers[name].at if name in self._answers else STALE_SECONDS for name in there}
-            due = [
-                there[n] for n, age in ages.items() if AGAIN_SECONDS <= age < STALE_SECONDS and n not in self._asking
-            ]
-            self._asking |= {host.name for host in due}
-        for host in due:
-            threading.Thread(target=self._ask, args=(host,), name=f"knock-{host.name}", daemon=True).start()
-        if unknown := [there[name] for name, age in ages.items() if age >= STALE_SECONDS]:
-            with ThreadPoolExecutor(max_workers=min(AT_ONCE, len(unknown)), thread_name_prefix="knock") as pool:
+            ages = {name: self._age(question) for name, question in asked.items()}
+            due = {name for name, age in ages.items() if AGAIN_SECONDS <= age < STALE_SECONDS} - self._asking
+            self._asking |= due
+        for name in due:
+            threading.Thread(target=self._ask, args=(asked[name],), name=f"look-{name}", daemon=True).start()
+        if unknown := [asked[name] for name, age in ages.items() if age >= STALE_SECONDS]:
+            with ThreadPoolExecutor(max_workers=min(AT_ONCE, len(unknown)), thread_name_prefix="look") as pool:
                 list(pool.map(self._ask, unknown))
         with self._mutex:
-            return {name: self._answers[name].why for name in there if self._answers[name].why}
+            return {name: self._answers[name] for name in asked if name in self._answers}
+
+    @contextmanager
+    def changing(self, name: str) -> Iterator[None]:
+        """Forget what a machine said before something is changed there, and while it is."""
+        self._forget(name)
+        try:
+            yield
+        finally:
+            self._forget(name)
+
+    def _forget(self, name: str) -> None:
+        with self._mutex:
+            self._changes[name] = self._changes.get(name, 0) + 1
+            self._answers.pop(name, None)
 
     def lost(self, name: str, why: str) -> None:
         """Remember that a machine was just found silent."""
         with self._mutex:
             self._answers[name] = Answer(why, self._clock.monotonic())
 
-    def _ask(self, host: Host) -> None:
-        why = self._knock(host)
-        with self._mutex:
-            self._answers[host.name] = Answer(why, self._clock.monotonic())
-            self._asking.discard(host.name)
+    def _age(self, question: Question) -> float:
+        """Give the age of what is known; endless where it does not answer the question."""
+        answer = self._answers.get(question.host.name)
+        if answer is None or not (answer.why or question.names <= answer.asked):
+            return STALE_SECONDS
+        return self._clock.monotonic() - answer.at
 
-    def _knock(self, host: Host) -> str:
+    def _ask(self, question: Question) -> None:
+        name = question.host.name
+        with self._mutex:
+            changes = self._changes.get(name, 0)
+        why, seen = self._look(question)
+        with self._mutex:
+            self._asking.discard(name)
+            if changes == self._changes.get(name, 0):
+                self._answers[name] = Answer(why, self._clock.monotonic(), question.names, seen)
+
+    def _look(self, question: Question) -> tuple[str, dict[str, Seen]]:
         patience = Deadline.after(self._clock, min(READ_SECONDS, CONNECT_SECONDS + 5))
         try:
-            commands.run([*host.ssh(), "true"], Path("/"), os.environ, patience.left, most=1 << 16)
+            printed = commands.run(question.command(), Path("/"), os.environ, patience.left, most=_MOST)
         except commands.CommandFailed as failed:
-            return failed.message
-        return ""
+            return failed.message, {}
+        lines = (line.split() for line in printed.out.decode(errors="replace").splitlines())
+        said = {words[0]: seen for words in lines if words and (seen := _seen(words[1:]))}
+        # What a script does not name is not there any more.
+        return "", {name: said.get(name, Seen("exited")) for name in question.names}
+
+
+def _seen(words: Sequence[str]) -> Seen | None:
+    """Read what is said of an instance: STATE, and maybe its exit code and how often it was restarted."""
+    if not words or words[0] not in get_args(State):
+        return None
+    numbers = [int(word) if word.isascii() and word.isdigit() else None for word in words[1:3]]
+    exit_code, restarts = (*numbers, None, None)[:2]
+    return Seen(cast(State, words[0]), exit_code, restarts or 0)

@@ -1,7 +1,7 @@
 """Runs instances by five verbs: create, update and start make one, stop and destroy take it away.
 
 Each verb is a playbook, played against the machine of the instance. What was made is written down here, as machines of
-any kind cannot be asked for it; that an instance serves is for health checks and the proxy to find.
+any kind cannot be asked for it; whether it runs, a script beside the verbs may say, else health checks find out.
 
 FOLDER/artifacts/SERVICE/HASH   what is deployed, and verbs of somebody's own: one snapshot for each content
 FOLDER/instances/NAME.json      one instance
@@ -20,11 +20,11 @@ from deployer import carried
 from deployer.clock import Clock, Deadline
 from deployer.drivers.ports import READ_SECONDS, Found, Image, Verbs
 from deployer.drivers.runtime.ansible import fitting, record, variables
-from deployer.drivers.runtime.ansible.archive import packed
+from deployer.drivers.runtime.ansible.archive import PREFIX, packed
 from deployer.drivers.runtime.ansible.pinned import NAME, Pinned
-from deployer.drivers.runtime.ansible.presence import Presence
+from deployer.drivers.runtime.ansible.presence import Answer, Presence, Question
 from deployer.drivers.runtime.ansible.record import Record, State
-from deployer.drivers.runtime.artifacts import Artifacts
+from deployer.drivers.runtime.artifacts import Artifacts, abandoned
 from deployer.drivers.runtime.surroundings import split_address
 from deployer.errors import DeadlinePassed, DriverFailed, MachinesSilent, Refused
 from deployer.events import Tell
@@ -34,6 +34,7 @@ from deployer.manifest.models import Manifest
 from deployer.model import Instance, InstanceSpec, Release
 from deployer.resources import builtin
 
+LOOK = "look.sh"  # beside the verbs: says whether instances run
 ENSURE, REMOVE = verbs.REQUIRED[:3], verbs.REQUIRED[3:]
 UNDO_SECONDS = 60.0  # to take away what was begun and failed
 
@@ -73,9 +74,11 @@ class AnsibleRuntime:
             raise Refused(f"{error.filename} cannot be copied: {error.strerror}") from error
 
     def instances(self, service: str) -> tuple[Instance, ...]:
-        """Read what was made of the service, ordered by release and index; raises MachinesSilent, see `Presence`."""
-        found = sorted((i.observed() for i in self._mine() if i.service == service), key=_order)
-        if silent := self._presence.silent(self._machines.values()):
+        """Read what was made of the service, ordered by release and index, as its machines show it now."""
+        mine = self._mine()
+        answers = self._presence.ask(self._questions(mine))
+        found = sorted((_observed(i, answers.get(i.host)) for i in mine if i.service == service), key=_order)
+        if silent := {name: answer.why for name, answer in answers.items() if answer.why}:
             raise MachinesSilent(silent, tuple(i for i in found if i.host not in silent))
         return tuple(found)
 
@@ -152,7 +155,7 @@ class AnsibleRuntime:
         return tuple(sorted(known.name for known in others if known.service == service))
 
     def leftovers(self, keep: Sequence[Release]) -> tuple[str, ...]:
-        """Name snapshots that no release in `keep` and no instance has."""
+        """Name snapshots that no release in `keep` and no instance has, and archives that a killed process left."""
         return tuple(str(path) for path in self._unneeded(keep))
 
     def sweep(self, keep: Sequence[Release]) -> tuple[str, ...]:
@@ -187,7 +190,8 @@ class AnsibleRuntime:
         machine = self._machine(host)
         told = {**told, "deployer_playbooks": str(builtin("playbooks"))}
         try:
-            return self._player.play(self._verbs(release), chosen, machine, told, deadline)
+            with self._presence.changing(host):
+                return self._player.play(self._verbs(release), chosen, machine, told, deadline)
         except MachinesSilent as error:
             for name, why in error.silent.items():
                 self._presence.lost(name, why)
@@ -196,6 +200,19 @@ class AnsibleRuntime:
             raise DriverFailed(f"{told['deployer_name']}: {error.message}", error.hint, log=error.log) from error
         except DeadlinePassed as error:
             raise DeadlinePassed(f"{told['deployer_name']}: {error.message}", error.hint, log=error.log) from error
+
+    def _questions(self, there: Collection[Record]) -> Iterator[Question]:
+        """Ask each machine whether it is there, and what runs of what was made on it."""
+        for name, host in self._machines.items():
+            scripts: dict[str, list[str]] = {}
+            for known in there:
+                if known.host == name and (script := self._look(known)):
+                    scripts.setdefault(script, []).append(known.name)
+            yield Question(host, scripts)
+
+    def _look(self, known: Record) -> str:
+        file = self._verbs(known.made_of()) / LOOK
+        return file.read_text(encoding="utf-8") if file.is_file() else ""
 
     def _verbs(self, release: Release) -> Path:
         """Give the folder of a release's verbs: shipped ones, or its own as they were when it was made."""
@@ -253,7 +270,17 @@ class AnsibleRuntime:
     def _unneeded(self, keep: Sequence[Release]) -> tuple[Path, ...]:
         needed = self._needed(keep, self._records())
         services = sorted((self._folder / "artifacts").glob("*"))
-        return tuple(path for folder in services for path in self._artifacts(folder.name).unneeded(needed))
+        snapshots = [path for folder in services for path in self._artifacts(folder.name).unneeded(needed)]
+        return (*snapshots, *(path for path in sorted(self._folder.glob(f"{PREFIX}*")) if abandoned(path)))
+
+
+def _observed(known: Record, answer: Answer | None) -> Instance:
+    """Give an instance as its machine shows it; one that is not finished is not expected to run."""
+    instance, seen = known.observed(), answer.seen.get(known.name) if answer else None
+    if seen is None or (known.state == "created" and seen.state != "running"):
+        return instance
+    code = seen.exit_code if seen.state == "exited" or seen.restarts else None
+    return replace(instance, state=seen.state, exit_code=code, restarts=seen.restarts)
 
 
 def _order(instance: Instance) -> tuple[int, int, str]:
