@@ -14,13 +14,11 @@ from types import FrameType
 import uvicorn
 
 from deployer.errors import Refused
-from deployer.orders import Order
 from deployer.server.agents import Agents
 from deployer.server.app import make_app
+from deployer.server.caretaker import Caretaker
 from deployer.server.desk import Desk
 from deployer.server.logged import configured
-from deployer.server.runs import Runner
-from deployer.store import Store
 
 END_SECONDS = 5  # for answers that are under way when the server ends
 MOST_CLIENTS = 4096
@@ -122,7 +120,8 @@ class _Server(uvicorn.Server):
 
     def __init__(self, config: uvicorn.Config, desk: Desk, by: str, agents: Agents | None) -> None:
         super().__init__(config)
-        self._desk, self._by, self._agents = desk, by, agents
+        self._desk, self._agents = desk, agents
+        self._caretaker = Caretaker(desk, by)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Take a signal."""
@@ -131,6 +130,7 @@ class _Server(uvicorn.Server):
 
     async def shutdown(self, sockets: object = None) -> None:
         """End what goes on, and wait for it."""
+        await asyncio.to_thread(self._caretaker.stop)
         if self._agents:
             await asyncio.to_thread(self._agents.stop)
         await super().shutdown(sockets)  # type: ignore[arg-type]
@@ -139,27 +139,10 @@ class _Server(uvicorn.Server):
         """Begin to listen, and say so."""
         await super().startup(sockets)  # type: ignore[arg-type]
         if self.started:
-            for rollout in resume_unfinished(self._desk.stores.store(), self._desk.runner, self._by):
-                words = f"rollout {rollout} was left unfinished: going on with it"
-                self._desk.log.say("resuming", words, rollout=rollout)
+            self._caretaker.start()
             scheme = "https" if self.config.is_ssl else "http"
             host = f"[{self.config.host}]" if ":" in self.config.host else self.config.host
             url = f"{scheme}://{host}:{self.config.port}/api/v1"
             if self._agents:
                 self._agents.start(self._desk)
             self._desk.log.say("serving", f"serving {url}; Ctrl-C ends it", url=url)
-
-
-def resume_unfinished(store: Store, runner: Runner, by: str) -> tuple[int, ...]:
-    """Go on with what nobody drives any more; give the numbers of the rollouts.
-
-    One that is held or stuck waits for a person, and one that a living process drives needs nobody.
-    """
-    resumed = []
-    for service in store.services():
-        rollout = store.open_rollout(service.name)
-        if rollout is None or rollout.outcome or store.locks.read(service.name) is not None:
-            continue
-        runner.start(Order("resume", service.name, "the server started"), by, "deploy serve, at its start")
-        resumed.append(rollout.number)
-    return tuple(resumed)

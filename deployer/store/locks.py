@@ -57,6 +57,12 @@ class Locks:
             return None
         return lock
 
+    def is_free(self, service: str) -> bool:
+        """Tell whether nobody who lives holds the service, be it one who gives no sign of life."""
+        with self._database.reading() as db:
+            lock = _read(db, service)
+        return lock is None or not self._alive(lock)
+
     def take(self, service: str, purpose: str) -> Lock:
         """Take the lock of a service; it is free when its owner is dead, or has been silent for longer than the lease.
 

@@ -165,3 +165,22 @@ def test_a_server_that_is_killed_takes_no_rollout_with_it(shop: Shop) -> None:
         report = load.stop()
     assert report.failed == 0, report.text()
     assert shop.status()["stable_version"] == "3.0"
+
+
+def test_a_rollout_whose_process_is_killed_is_gone_on_with_by_the_server_that_lives(shop: Shop) -> None:
+    shop.write(strategy={"canary": {"steps": [{"share": 30, "for": "4s"}], "bake": "0s"}})
+    port = free_port()
+    operator = token(shop, "operator")
+    with Load(shop.url, USERS) as load, server(shop, port):
+        api = Api(shop, port, operator)
+        number = api.post("rollouts", version="2.0").json()["rollout"]
+        api.listen(f"/rollouts/{number}/events", "sample")
+        pid = int(re.search(r"pid (\d+)", shop.status()["lock"]["host"])[1])  # type: ignore[index]
+        subprocess.run(["kill", "-9", str(pid)], check=True)
+        ended = api.listen(f"/rollouts/{number}/events", "rollout.ended")
+        report = load.stop()
+    assert "rollout.resumed" in [event["event"] for _, event in ended]
+    assert ended[-1][1]["outcome"] == "done"
+    assert report.failed == 0, report.text()
+    deeds = shop.events("audit", "--service", shop.name)[0]["records"]
+    assert ("resume", "deploy serve, which looked again") in [(deed["action"], deed["origin"]) for deed in deeds]

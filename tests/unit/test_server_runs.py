@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import click
@@ -25,15 +25,18 @@ from deployer.clock import SystemClock
 from deployer.errors import Exit, Refused
 from deployer.events import Event
 from deployer.manifest.models import Manifest
+from deployer.operations import House
 from deployer.orders import Order
+from deployer.server.caretaker import MOST_SECONDS, Caretaker
+from deployer.server.desk import Desk, Stores
 from deployer.server.hub import Hub
 from deployer.server.log import Log
 from deployer.server.runs import MOST, Busy, Processes, Run, file_of, run_of
-from deployer.server.serving import Address, Tls, resume_unfinished
+from deployer.server.serving import Address, Tls
 from deployer.server.tokens import Tokens
 from deployer.store import Store
 from deployer.store.actor import origin
-from tests.house import REPOSITORY, Scene
+from tests.house import REPOSITORY, Scene, house
 from tests.memory import Crash
 
 SECONDS = 30.0
@@ -137,43 +140,119 @@ class Asked:
     """A runner that only keeps what it is asked."""
 
     def __init__(self) -> None:
-        self.orders: list[Order] = []
+        self.orders: list[tuple[str, str, str]] = []
+        self.open = False
 
     def start(self, order: Order, by: str, origin: str, run: str = "") -> Run:
-        self.orders.append(order)
-        return Run("0" * 16, order, by, origin, 0.0)
+        self.orders.append((order.action, order.service, origin))
+        self.last = Run("0" * 16, order, by, origin, 1.0)
+        return self.last
 
     def read(self, service: str, run: str) -> Run | None:
-        return None
+        return self.last if self.open else replace(self.last, ended_at=2.0, exit=8)
 
 
-def test_what_nobody_drives_is_gone_on_with_and_what_is_held_is_not(state: Path) -> None:
+@dataclass
+class Cared:
+    """A scene whose second rollout died, and what the server does about it."""
+
+    scene: Scene
+    asked: Asked
+    caretaker: Caretaker
+
+    def look(self, after: float = 0.0) -> int:
+        """Let time pass, look; tell how often it was gone on with so far."""
+        self.scene.world.clock.sleep(after)
+        self.caretaker.look()
+        return len(self.asked.orders)
+
+    def die(self) -> None:
+        """Let a deploy be killed in the middle."""
+
+        def die(what: str) -> None:
+            if what == "before ensure shop-r2-2":
+                raise Crash
+
+        self.scene.world.tick = die
+        with pytest.raises(Crash):
+            self.scene.deploy("2.0", "canary")
+        self.scene.world.tick = lambda _what: None
+
+
+@pytest.fixture
+def cared(state: Path) -> Iterator[Cared]:
     scene, asked = Scene(state), Asked()
     scene.deploy("1.0")
-    assert resume_unfinished(scene.house.store, asked, "root") == ()
+    made = Stores(lambda: Store(state, scene.world.clock))
 
-    def die(what: str) -> None:
-        if what == "before ensure shop-r2-2":
-            raise Crash
+    def housed(store: Store) -> House:
+        return house(state, scene.world, scene.events, store)
 
-    scene.world.tick = die
-    with pytest.raises(Crash):
-        scene.deploy("2.0", "canary")
+    tokens = Tokens(state, scene.world.clock)
+    desk = Desk(made, housed, tokens, asked, scene.world.clock, {}, log=Log(scene.world.clock))
+    yield Cared(scene, asked, Caretaker(desk, "root"))
+    made.close()
     scene.house.store.close()
-    scene.world.tick = lambda _what: None
-    store = Store(state, scene.world.clock)
-    assert resume_unfinished(store, asked, "root") == (2,)
-    assert [(o.action, o.service) for o in asked.orders] == [("resume", "shop")]
-    store.close()
 
 
-def test_what_is_held_waits_for_a_person(state: Path) -> None:
-    scene, asked = Scene(state), Asked()
-    scene.deploy("1.0")
-    scene.deploy("2.0", "canary", options={"hold": True})
-    assert resume_unfinished(scene.house.store, asked, "root") == ()
-    operations.stop(scene.house, "shop")
-    scene.house.store.close()
+def test_what_nobody_drives_is_gone_on_with_at_the_start(cared: Cared) -> None:
+    cared.die()
+    cared.scene.house.store.close()  # with the process that died
+    assert cared.look() == 1
+    assert cared.asked.orders == [("resume", "shop", "deploy serve, at its start")]
+
+
+def test_what_is_held_waits_for_a_person(cared: Cared) -> None:
+    cared.scene.deploy("2.0", "canary", options={"hold": True})
+    assert cared.look() == cared.look(3600) == 0
+    operations.stop(cared.scene.house, "shop")
+
+
+def test_what_dies_later_is_found_and_one_that_is_left_or_only_hangs_is_not(cared: Cared) -> None:
+    assert cared.look() == 0
+    cared.die()
+    store = cared.scene.house.store
+    lock = store.locks.take("shop", "resume")
+    assert cared.look() == cared.look(60) == cared.look(600) == 0, "its process lives, though it says nothing"
+    store.add_event(lock, Event("rollout.left", 0.0, "shop", 2, {}))
+    store.locks.release(lock)
+    assert cared.look(600) == cared.look(600) == 0, "it was told to leave it"
+    lock = store.locks.take("shop", "resume")
+    store.add_event(lock, Event("note", 0.0, "shop", 2, {}))
+    assert cared.look(5) == 0, "somebody took it up"
+    store.locks.close()  # and is killed
+    assert cared.look(600) == 0, "another one may just be taking it up"
+    assert cared.look(5) == 1
+    assert cared.asked.orders == [("resume", "shop", "deploy serve, which looked again")]
+
+
+def test_it_waits_for_the_proxy_and_the_pause_grows_up_to_its_end(
+    cared: Cared, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cared.die()
+    cared.scene.world.silent_until = cared.scene.world.clock.now() + 40
+    assert cared.look() == cared.look(11) == cared.look(21) == 0
+    assert cared.look(41) == 1, "the proxy is there again"
+    cared.asked.open = True
+    assert cared.look(3600) == 1, "its run goes on"
+    cared.asked.open = False
+    assert cared.look() == 2
+    looks = 1200
+    assert looks * 5 / MOST_SECONDS - 2 <= [cared.look(5) for _ in range(looks)][-1] - 2 <= looks * 5 / MOST_SECONDS + 1
+    said = capsys.readouterr().err
+    assert said.count("rollout 2 of shop is unfinished and waits: the proxy does not answer") == 1
+    assert said.count("rollout 2 of shop was left unfinished: going on with it") == 1
+
+
+def test_it_looks_by_itself_and_ends(cared: Cared) -> None:
+    cared.die()
+    cared.caretaker.start()
+    for _ in range(int(SECONDS / 0.01)):
+        if cared.asked.orders:
+            break
+        threading.Event().wait(0.01)
+    cared.caretaker.stop()
+    assert len(cared.asked.orders) == 1
 
 
 # -- the address
