@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from deployer.clock import SystemClock
+from deployer.clock import Deadline, SystemClock
 from deployer.drivers.ports import Runtime
 from deployer.drivers.runtime.ansible import AnsibleRuntime
 from deployer.drivers.runtime.ansible.presence import Presence
@@ -21,7 +21,7 @@ from deployer.errors import DeadlinePassed
 from deployer.hosts.verbs import AnsibleVerbs
 from deployer.machine import Machines
 from deployer.manifest.models import Manifest
-from tests.conformance import test_runtime
+from tests.conformance import runtimes, test_runtime
 from tests.conformance.runtimes import Bench, within
 from tests.documents import REPOSITORY
 from tests.lab import image
@@ -73,9 +73,16 @@ class ChrootBench(Bench):
             self.remove_all(runtime)
 
 
+def patient(seconds: float = 20.0) -> Deadline:
+    """Give playbooks the time that they take where much else is done."""
+    return within(4 * seconds)
+
+
 @pytest.fixture
-def bench(tmp_path: Path) -> Iterator[Bench]:
+def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
     require("root", "ansible", "gcc")
+    for module in (test_runtime, runtimes):
+        monkeypatch.setattr(module, "within", patient)
     made = ChrootBench(tmp_path)
     try:
         yield made
@@ -85,7 +92,7 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
 
 def test_a_verb_that_hangs_is_ended_at_the_deadline(bench: ChrootBench) -> None:
     play = "- {hosts: localhost, gather_facts: false, tasks: [{name: Wait, command: sleep 600}]}\n"
-    (bench.folder / "verbs" / "update.yml").write_text(play)
-    with pytest.raises(DeadlinePassed) as told:
+    (bench.folder / "verbs" / "create.yml").write_text(play)
+    with pytest.raises(DeadlinePassed, match=r"create\.yml: not finished within 4 s"):
         bench.runtime.ensure(bench.spec(bench.release()), within(4))
-    assert "update.yml" in str(told.value)
+    assert bench.runtime.instances(bench.service) == ()
