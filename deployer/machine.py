@@ -52,14 +52,27 @@ LOCAL = Host("", "127.0.0.1", "local", "")
 
 
 @dataclass(frozen=True)
+class Meant:
+    """The machines that a manifest means: those of `hosts`, of `twin.hosts`, of `traffic.proxies`; none is this one."""
+
+    machines: tuple[Host, ...] = ()
+    twin: tuple[Host, ...] = ()
+    proxies: tuple[Host, ...] = ()
+
+
+NOT_SAID = Meant()
+
+
+@dataclass(frozen=True)
 class Machines:
     """Machines of one service: the `wanted` ones, on which a release is to stand, and `others` on which more of it may.
 
-    Without any, everything is on this machine.
+    Without any, everything is on this machine; `proxies` are those whose proxies users reach.
     """
 
     wanted: tuple[Host, ...] = ()
     others: tuple[Host, ...] = ()
+    proxies: tuple[Host, ...] = ()
 
     @property
     def every(self) -> tuple[Host, ...]:

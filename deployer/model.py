@@ -53,8 +53,9 @@ class Release:
     engine's image ID, or the content hash of a directory. `config_hash` covers image_id, manifest and secrets
     (secrets by a keyed hash); equal hashes are the same release. Secret values live beside the store, not here.
     `machines` are those of the inventory on which it runs, as they were described when it was made, and `twin` those of
-    its green environment where that has its own; both are empty for this machine alone. Of one that is being planned,
-    `spare` is the number of them that may still fall silent; it is not recorded, its plan has it.
+    its green environment where that has its own; both are empty for this machine alone. `proxies` are the machines that
+    have its proxies, empty for this one. Of one that is being planned, `spare` is the number of machines that may still
+    fall silent; it is not recorded, its plan has it.
     """
 
     service: str
@@ -73,6 +74,7 @@ class Release:
     signature: Signature | None = None  # what was proven of the image; None where the manifest asked for nothing
     machines: tuple[Host, ...] = ()
     twin: tuple[Host, ...] = ()
+    proxies: tuple[Host, ...] = ()
     spare: int = field(default=0, compare=False)
 
     @property
@@ -100,13 +102,16 @@ class Release:
 
     def machines_record(self) -> dict[str, Any]:
         """Give its machines as plain data that `read_machines` reads; nothing for this machine alone."""
-        named = {"machines": self.machines, "twin": self.twin}
+        named = {what: getattr(self, what) for what in _GROUPS}
         return {what: [asdict(host) for host in hosts] for what, hosts in named.items() if hosts}
+
+
+_GROUPS = ("machines", "twin", "proxies")
 
 
 def read_machines(record: Mapping[str, Any]) -> dict[str, tuple[Host, ...]]:
     """Read what `Release.machines_record` gave. Raises ValueError, TypeError or KeyError for anything else."""
-    return {what: tuple(_host(data) for data in record.get(what, ())) for what in ("machines", "twin")}
+    return {what: tuple(_host(data) for data in record.get(what, ())) for what in _GROUPS}
 
 
 def _host(data: Mapping[str, Any]) -> Host:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 from deployer import forecast, recording
 from deployer.adoption import Recovery
@@ -116,6 +116,9 @@ def status(house: House, service: str) -> StatusView:
     rollout = house.store.open_rollout(service)
     observed: Observed | None = None
     try:
+        traffic, silent = drivers.traffic.answering()
+        drivers = replace(drivers, traffic=traffic)
+        problems += [f"the proxy of {host} does not answer: {why}" for host, why in silent.items()]
         observed = observe(house.store, drivers, service)
         live = observed.live
         for place in PLACES:

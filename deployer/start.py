@@ -11,16 +11,20 @@ NEEDS_PERSON = 8  # deployer.errors.Exit, which is too slow to import before use
 def main() -> int:
     """Run `deploy`; give its exit code (docs/exit-codes.md)."""
     arguments = sys.argv[1:]
+    if arguments[:2] == ["proxy", "--move"]:
+        return _there(arguments[2:])
     elsewhere = os.environ.get("DEPLOY_SERVER") or os.environ.get("DEPLOY_ON")  # the proxy that is meant is not here
     moved = _ahead(arguments) if not elsewhere and arguments and arguments[0] in ("rollback", "abort") else ""
-    if moved == "taken back":
+    if moved.startswith("taken back"):
         # A rollback that took users off a candidate has done what it is for: the release before must not go, too.
         arguments[0] = "abort"
     from deployer.cli import main as whole
 
     code = whole(arguments)
     if moved and code:
-        sys.stderr.write("  → users are safe: they were moved before this; `deploy doctor` says what is left to do\n")
+        from deployer.emergency import safe
+
+        sys.stderr.write(f"  → {safe(moved)}; `deploy doctor` says what is left to do\n")
         return NEEDS_PERSON
     return code
 
@@ -29,6 +33,15 @@ def _ahead(arguments: list[str]) -> str:
     from deployer.emergency import first
 
     return first(arguments)
+
+
+def _there(words: list[str]) -> int:
+    from deployer.emergency import there
+
+    if len(words) != there.WORDS:
+        sys.stderr.write("error: what is asked cannot be read\n  → use the same version on both sides\n")
+        return 2
+    return there.answer(words)
 
 
 if __name__ == "__main__":

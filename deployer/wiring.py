@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 from deployer import carried
 from deployer.clock import Clock, Deadline, SystemClock
-from deployer.drivers.ports import Drivers, Runtime
+from deployer.drivers.ports import Drivers, Runtime, Traffic
 from deployer.errors import Refused
 from deployer.events import Event, Sink
-from deployer.machine import Host, Machines
+from deployer.machine import Host, Machines, Meant
 from deployer.manifest.models import Manifest
 from deployer.operations import House
 from deployer.resources import builtin
@@ -24,6 +24,7 @@ from deployer.tracing import Traces
 if TYPE_CHECKING:
     from deployer.drivers.runtime.ansible.presence import Presence
     from deployer.drivers.runtime.docker.reach import Reach
+    from deployer.drivers.traffic.proxies import Proxies
 
 PORTS = "21000-28999"  # below the range that the kernel hands out to clients (ip_local_port_range, 32768 and up)
 
@@ -79,32 +80,44 @@ def open_house(
 
 
 class _Wiring:
-    """What the drivers of one house share: the links to machines."""
+    """What the drivers of one house share: the ways to machines."""
 
     def __init__(self, state: Path, store: Store, clock: Clock) -> None:
         self._state, self._store, self._clock = state, store, clock
         self._reach: Reach | None = None
         self._presence: Presence | None = None
+        self._proxies: Proxies | None = None
 
     def wire(self, manifest: Manifest, folder: Path, machines: Machines) -> Drivers:
         """Make the drivers of a manifest that lies in `folder`."""
         from deployer.drivers.checks import DirectChecks
         from deployer.drivers.metrics import SourceMetrics
         from deployer.drivers.signatures import Cosign
-        from deployer.drivers.traffic.haproxy import HAProxyTraffic
         from deployer.hosts import AnsiblePlaybooks
         from deployer.hosts.inventory import chosen
 
-        state, clock = self._state, self._clock
+        clock = self._clock
         runtime = self._runtime(manifest, folder, machines)
         return Drivers(
             runtime=runtime,
-            traffic=HAProxyTraffic(state / "proxy", clock, existing=manifest.traffic.haproxy, state=state),
+            traffic=self._traffic(manifest, machines),
             checks=DirectChecks(runtime, clock),
             playbooks=AnsiblePlaybooks(folder, builtin("playbooks"), chosen(manifest.inventory, folder), clock),
             metrics=SourceMetrics(folder),
             signatures=Cosign(folder),
         )
+
+    def _traffic(self, manifest: Manifest, machines: Machines) -> Traffic:
+        if machines.proxies:
+            if self._proxies is None:
+                from deployer.drivers.traffic.proxies import Proxies
+
+                self._proxies = Proxies(self._clock, self._state)
+            return self._proxies.several(machines.proxies, manifest.traffic.haproxy)
+        from deployer.drivers.traffic.haproxy import HAProxyTraffic
+
+        existing = manifest.traffic.haproxy
+        return HAProxyTraffic(self._state / "proxy", self._clock, existing=existing, state=self._state)
 
     def _runtime(self, manifest: Manifest, folder: Path, machines: Machines) -> Runtime:
         installation = self._store.secret("installation")
@@ -137,10 +150,10 @@ class _Wiring:
         player = AnsibleVerbs(folder.absolute() / manifest.inventory if manifest.inventory else None)
         return AnsibleRuntime(ground, player, machines, self._presence, self._clock)
 
-    def find(self, manifest: Manifest, folder: Path) -> tuple[tuple[Host, ...], tuple[Host, ...]]:
-        """Read from the inventory which machines `hosts` means, and `twin.hosts`. Raises Refused."""
+    def find(self, manifest: Manifest, folder: Path) -> Meant:
+        """Read from the inventory which machines a manifest means. Raises Refused."""
         if manifest.hosts == "local":
-            return (), ()
+            return Meant()
         from deployer.hosts.addresses import numeric
         from deployer.hosts.inventory import READ_SECONDS, chosen, hosts
 
@@ -150,12 +163,17 @@ class _Wiring:
         def machines(pattern: str) -> tuple[Host, ...]:
             return numeric(hosts(inventory, pattern, deadline, folder=folder), deadline)
 
-        return machines(manifest.hosts), machines(manifest.twin.hosts) if manifest.twin else ()
+        return Meant(
+            machines(manifest.hosts),
+            machines(manifest.twin.hosts) if manifest.twin else (),
+            machines(manifest.traffic.proxies) if manifest.traffic.proxies != "local" else (),
+        )
 
     def close(self) -> None:
         """End what was opened."""
-        if self._reach is not None:
-            self._reach.close()
+        for ways in (self._reach, self._proxies):
+            if ways is not None:
+                ways.close()
 
 
 def _ports() -> range:

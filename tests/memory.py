@@ -386,6 +386,9 @@ class MemoryTraffic:
         finally:
             flow.streams.remove(stream)
 
+    def answering(self) -> tuple[MemoryTraffic, dict[str, str]]:
+        return self, {}
+
     def services(self) -> tuple[str, ...]:
         return tuple(sorted(self.world.live))
 

@@ -13,7 +13,7 @@ from deployer.cli.options import Common, common
 from deployer.cli.output import print_result
 from deployer.clock import SystemClock
 from deployer.errors import Exit, Refused
-from deployer.machine import Host
+from deployer.machine import Meant
 from deployer.manifest.load import load
 from deployer.store.rebuilding import rebuilding
 from deployer.wiring import open_house
@@ -30,14 +30,12 @@ def adopt(common: Common, installation: str) -> int:
     """
     state = common.state.expanduser().absolute()
     with rebuilding(state, SystemClock()) as made, open_house(state, store=made.store) as opened:
-        machines, twin = _machines(common, opened)
         found = operations.survey(
             opened,
             service=common.service or "",
             installation=installation,
             why=made.why,
-            machines=machines,
-            twin=twin,
+            meant=_machines(common, opened),
         )
         view = queries.adoption(opened, found)
         if not found.services and not made.why:
@@ -56,10 +54,10 @@ def adopt(common: Common, installation: str) -> int:
     return int(Exit.DONE)
 
 
-def _machines(common: Common, house: operations.House) -> tuple[tuple[Host, ...], tuple[Host, ...]]:
+def _machines(common: Common, house: operations.House) -> Meant:
     """Give the machines that the manifest means, if there is one: no store says any more where instances stand."""
     if not common.file.exists():
-        return (), ()
+        return Meant()
     loaded = load(common.file, destination=common.destination or "", environ=os.environ)
     return house.find(loaded.manifest, loaded.folder)
 

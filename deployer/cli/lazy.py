@@ -52,6 +52,7 @@ COMMANDS: dict[str, Entry] = {
     "doctor": Entry("Set up", "Check this machine, the engine and the proxy", "deployer.cli.setting_up:doctor"),
     "hosts": Entry("Set up", "List, check, prepare and update machines", "deployer.cli.machines:group"),
     "notify": Entry("Set up", "Try whether people who are to be told of rollouts are", "deployer.cli.notifying:group"),
+    "proxy": Entry("Set up", "Answer, over ssh, for the proxy of this machine", "deployer.cli.proxying:proxy"),
     "token": Entry("Set up", "Make, list and revoke tokens of the HTTP API", "deployer.cli.serving:token"),
     "schema": Entry("Set up", "Print the JSON Schema of deploy.yml", "deployer.cli.setting_up:schema"),
     "completion": Entry("Set up", "Print the completion script of a shell", "deployer.cli.completion:command"),

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from deployer import __version__
 from deployer.cli.options import Common, Shared, common
 from deployer.cli.output import open_lines, print_result
 from deployer.cli.running import house
@@ -42,7 +43,8 @@ _VARIABLE = re.compile(r"(?P<name>[a-z_][a-z0-9_]*)=(?P<value>.*)", re.DOTALL | 
 class Fleet:
     """The machines that a command means, and where an `ansible.cfg` is obeyed.
 
-    `web` is the pattern of machines that run instances; `on_web` and `on_edge` are the names of such ones.
+    `web` is the pattern of machines that run instances, `edge` that of proxies; `on_web` and `on_edge` are their names.
+    `together`: the proxies are told on their own machines what a deploy does.
     """
 
     inventory: Path
@@ -50,8 +52,10 @@ class Fleet:
     folder: Path
     machines: tuple[Host, ...]
     web: str
+    edge: str
     on_web: frozenset[str]
     on_edge: frozenset[str]
+    together: bool
 
 
 @click.group("hosts")
@@ -81,26 +85,30 @@ def _fleet(command: Callable[..., int], *more: Shared) -> Callable[..., int]:
 
 def _chosen(common: Common, inventory: Path | None, limit: str) -> Fleet:
     folder = common.file.absolute().parent
-    named, web = _of_manifest(common) if inventory is None else (None, WEB)
+    named, web, edge = _of_manifest(common) if inventory is None else (None, WEB, "")
     source = inventory or chosen(named, folder)
     deadline = Deadline.after(SystemClock(), READ_SECONDS)
     found = hosts(source, "all", deadline, limit=limit, folder=folder)
-    on_web = _members(found, WEB) if web == WEB else (h.name for h in hosts(source, web, deadline, folder=folder))
-    return Fleet(source.absolute(), limit, folder, found, web, frozenset(on_web), frozenset(_members(found, EDGE)))
+
+    def members(pattern: str, usual: str) -> frozenset[str]:
+        if pattern == usual:  # which need not be there
+            return frozenset(machine.name for machine in found if usual in machine.groups)
+        return frozenset(machine.name for machine in hosts(source, pattern, deadline, folder=folder))
+
+    proxies = edge or EDGE
+    on_web, on_edge = members(web, WEB), members(proxies, EDGE)
+    return Fleet(source.absolute(), limit, folder, found, web, proxies, on_web, on_edge, bool(edge))
 
 
-def _members(machines: Sequence[Host], group: str) -> Iterator[str]:
-    return (machine.name for machine in machines if group in machine.groups)
-
-
-def _of_manifest(common: Common) -> tuple[str | None, str]:
-    """Give the inventory of the manifest, and the pattern of its machines that run instances."""
+def _of_manifest(common: Common) -> tuple[str | None, str, str]:
+    """Give the inventory of the manifest, the pattern of its machines that run instances, and that of its proxies."""
     if not common.file.exists():
-        return None, WEB
+        return None, WEB, ""
     from deployer.manifest.load import load
 
     manifest = load(common.file, destination=common.destination or "", environ=os.environ).manifest
-    return manifest.inventory, manifest.machines or WEB
+    proxies = manifest.traffic.proxies
+    return manifest.inventory, manifest.machines or WEB, "" if proxies == "local" else proxies
 
 
 @group.command("list")
@@ -129,7 +137,9 @@ def check(common: Common, fleet: Fleet, within: float) -> int:
     """
     from deployer.hosts.checking import examine
 
-    view = check_view(str(fleet.inventory), examine(fleet.machines, fleet.on_web, fleet.on_edge, SystemClock(), within))
+    version = __version__ if fleet.together else ""
+    found = examine(fleet.machines, fleet.on_web, fleet.on_edge, SystemClock(), within, version)
+    view = check_view(str(fleet.inventory), found)
     print_result(view, common.output)
     return int(Exit.NEEDS_PERSON if any(row.unfit for row in view.machines) else Exit.DONE)
 
@@ -279,13 +289,18 @@ def _play(
     )
     if not chosen:
         raise Refused(
-            f"no machine of {fleet.inventory} is in {fleet.web} or {EDGE}", "`deploy hosts list` shows the groups"
+            f"no machine of {fleet.inventory} is in {fleet.web} or {fleet.edge}", "`deploy hosts list` shows the groups"
         )
     names = [h.name for h in chosen]
     if not yes:
         _ask(f"{work.question} {machines(names)}?")
     deadline = Deadline.after(SystemClock(), within)
-    told = {"deployer_web": fleet.web, "deployer_edge": EDGE, **variables, **({"ansible_user": user} if user else {})}
+    told = {
+        "deployer_web": fleet.web,
+        "deployer_edge": fleet.edge,
+        **variables,
+        **({"ansible_user": user} if user else {}),
+    }
     tallies: dict[str, Tally] = {}
     try:
         with open_lines(common.output) as sink, _ending_in_order(), house(common, sink=sink) as opened:

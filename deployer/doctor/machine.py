@@ -13,7 +13,7 @@ from deployer.certificates import Certificates
 from deployer.clock import Clock
 from deployer.doctor.difference import Cure, Difference
 from deployer.drivers.ports import Runtime
-from deployer.errors import DeployError, MachinesSilent, StoreFailed
+from deployer.errors import DeployError, MachinesSilent, StoreFailed, Unreachable
 from deployer.machine import Machines
 from deployer.manifest.models import HAProxy, Manifest
 from deployer.operations import House
@@ -55,7 +55,9 @@ def machine(house: House, manifest: Manifest | None, folder: Path = Path()) -> I
     yield from _programs(manifest)
     if manifest is not None and manifest.hosts != "local":
         yield from _machines(house, manifest, folder)
-    if manifest is not None and manifest.traffic.haproxy is not None:
+    if manifest is not None and manifest.traffic.proxies != "local":
+        yield _tried(f"proxies of {manifest.traffic.proxies}", lambda: _proxies(house, manifest, folder))
+    elif manifest is not None and manifest.traffic.haproxy is not None:
         yield from _team_proxy(manifest.traffic.haproxy)
 
 
@@ -133,8 +135,8 @@ def _machines(house: House, manifest: Manifest, folder: Path) -> Iterator[Differ
     """Ask each machine on which the service is to run, or its engine."""
     what = f"machines of {manifest.hosts}"
     try:
-        machines, twin = house.find(manifest, folder)
-        hosts = Machines((*machines, *twin))
+        meant = house.find(manifest, folder)
+        hosts = Machines((*meant.machines, *meant.twin))
         runtime = house.wire(manifest, folder, hosts).runtime
         runtime.instances(manifest.service)
         deadly = _deadly(runtime)
@@ -162,6 +164,17 @@ def _ending(what: str, hosts: Machines, clock: Clock) -> Iterator[Difference]:
             yield Difference(trait.level, what, trait.text, trait.remedy)
 
 
+def _proxies(house: House, manifest: Manifest, folder: Path) -> str:
+    """Ask every proxy of several."""
+    proxies = house.find(manifest, folder).proxies
+    traffic = house.wire(manifest, folder, Machines((), (), proxies)).traffic
+    _, silent = traffic.answering()
+    if silent:
+        raise Unreachable("; ".join(silent.values()), "`deploy hosts check` says what is missing there")
+    traffic.services()
+    return f"those of {', '.join(host.name for host in proxies)} answer"
+
+
 def _deadly(runtime: Runtime) -> tuple[str, ...]:
     from deployer.drivers.runtime.docker.fleet import Fleet
 
@@ -174,7 +187,7 @@ def _deadly(runtime: Runtime) -> tuple[str, ...]:
 def _programs(manifest: Manifest | None) -> Iterator[Difference]:
     if manifest is None or (manifest.runtime == "docker" and manifest.hosts == "local"):
         yield from _engine()
-    if manifest is None or manifest.traffic.haproxy is None:
+    if manifest is None or (manifest.traffic.haproxy is None and manifest.traffic.proxies == "local"):
         yield _tried("HAProxy", _haproxy)
     yield _ansible(_wants_ansible(manifest))
     if manifest is not None and manifest.verify is not None:

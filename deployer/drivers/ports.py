@@ -215,6 +215,13 @@ class Traffic(Protocol):
         """Remove the service from the proxy."""
         ...
 
+    def answering(self) -> tuple[Traffic, Mapping[str, str]]:
+        """Give the driver of those of several proxies that answer now, and why the others do not, by machine.
+
+        It is for looking: nothing is changed through it, as all change together or none does.
+        """
+        ...
+
     def services(self) -> tuple[str, ...]:
         """Name the services that the proxy's files know, sorted; nothing is asked or started."""
         ...

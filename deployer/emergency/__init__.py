@@ -10,25 +10,41 @@ from __future__ import annotations
 
 import sys
 
+TRIED, IN_PART = "taken back", " in part"
+
+
+def safe(moved: str) -> str:
+    """Say who is safe after what was done, whatever comes after it."""
+    who = "users of the proxies that answered are safe" if moved.endswith(IN_PART) else "users are safe"
+    return f"{who}: they were moved before this"
+
 
 def first(arguments: list[str]) -> str:
     """Move the users if the arguments of `deploy` plainly ask for it.
 
-    Tells what was done: `taken back` from a candidate, `gone back` to the warm release, or nothing.
+    Tells what was done: `taken back` from a candidate, `gone back` to the warm release, or nothing. It ends with
+    `in part` where one of several proxies did not answer.
     """
     from deployer.emergency import asked, card
 
     wish = asked.read(arguments)
     place = card.read(wish.state, wish.service) if wish else None
-    if wish is None or place is None:
+    fars = card.read_far(wish.state, wish.service) if wish and place is None else []
+    if wish is None or not (place or fars):
         return ""
     from deployer.emergency import move, record, wire
 
     # Whoever drives the rollout sees at once that its users are gone, and reads here by whom.
     record.write(wish.state, wish.service, wish.command, wish.reason, last=False)
+    unknown: list[str] = []
     try:
-        moved = move.move(place, wish.service, wish.command)
-    except wire.Silent as error:
+        if place:
+            moved = move.move(place, wish.service, wish.command)
+        else:
+            from deployer.emergency import far
+
+            moved, unknown = far.move(fars, wish.service, wish.command)
+    except (wire.Silent, OSError) as error:
         sys.stderr.write(f"{wish.service}: the quick way did not go through ({error}); going the whole way\n")
         return ""
     if moved is None:
@@ -37,5 +53,6 @@ def first(arguments: list[str]) -> str:
     record.write(wish.state, wish.service, wish.command, wish.reason, last=True)
     if wish.output != "json":
         where = f"stable again ({moved.colour})" if moved.trial else f"r{moved.release} again ({moved.colour})"
-        sys.stderr.write(f"{wish.service}: everyone is on {where}; writing it down\n")
-    return "taken back" if moved.trial else "gone back"
+        who = f"everyone but at {', '.join(unknown)}, where it is not known," if unknown else "everyone"
+        sys.stderr.write(f"{wish.service}: {who} is on {where}; writing it down\n")
+    return (TRIED if moved.trial else "gone back") + (IN_PART if unknown else "")

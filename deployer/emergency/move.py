@@ -28,16 +28,60 @@ class Moved:
         self.colour, self.release, self.trial = colour, release, trial
 
 
+class Ready:
+    """A move that is plain, before it is made: where users would go. The lock is held until `close`."""
+
+    __slots__ = ("_card", "_lock", "_master", "_parts", "_service", "moved")
+
+    def __init__(
+        self, card: Card, service: str, master: Master, parts: list[str], moved: Moved, lock: int | None
+    ) -> None:
+        self._card, self._service, self._master, self._parts, self._lock = card, service, master, parts, lock
+        self.moved = moved
+
+    def go(self) -> Moved:
+        """Make it. Raises Silent when the proxy does not answer half way."""
+        change: Change = value.taken_back if self.moved.trial else value.gone_back
+        current, old = self._master.workers()
+        for worker in current:
+            self._master.put(worker, self._card.map, self._service, change(self._parts))
+        _follow(self._master, old, self._card, self._service, self.moved.colour, change)
+        if self._lock is not None:
+            _keep(self._card.map, self._service, change)
+        return self.moved
+
+    def close(self) -> None:
+        """Let go of the lock."""
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+
 def move(card: Card, service: str, command: str) -> Moved | None:
     """Take everyone off the candidate; with `rollback`, else, off the live release; None where it is not that plain.
 
-    Plain is: all workers agree; stable has a server that is up, or every server of the other colour is up and of the
-    release that is warm. Raises Silent when the proxy does not answer half way.
+    Raises Silent when the proxy does not answer half way.
     """
-    with_lock = _locked(card.lock)
+    ready = look(card, service, command)
+    if ready is None:
+        return None
+    try:
+        return ready.go()
+    finally:
+        ready.close()
+
+
+def look(card: Card, service: str, command: str) -> Ready | None:
+    """See where a command would take users; None where that is not plain.
+
+    Plain is: all workers agree; stable has a server that is up, or every server of the other colour is up and of the
+    release that is warm. Raises Silent when the proxy does not answer.
+    """
+    lock = _locked(card.lock)
+    ready = None
     try:
         master = Master(card.socket)
-        current, old = master.workers()
+        current, _ = master.workers()
         seen = {master.get(worker, card.map, service) for worker in current}
         parts = value.fields(seen.pop()) if len(seen) == 1 else None
         if parts is None:
@@ -47,18 +91,12 @@ def move(card: Card, service: str, command: str) -> Moved | None:
         release = 0 if trial else int(parts[value.WARM])
         if not trial and (command != "rollback" or not release):
             return None
-        if not all(_fit(master, worker, service, colour, release) for worker in current):
-            return None
-        change: Change = value.taken_back if trial else value.gone_back
-        for worker in current:
-            master.put(worker, card.map, service, change(parts))
-        _follow(master, old, card, service, colour, change)
-        if with_lock is not None:
-            _keep(card.map, service, change)
-        return Moved(colour, release, trial)
+        if all(_fit(master, worker, service, colour, release) for worker in current):
+            ready = Ready(card, service, master, parts, Moved(colour, release, trial), lock)
+        return ready
     finally:
-        if with_lock is not None:
-            os.close(with_lock)
+        if ready is None and lock is not None:
+            os.close(lock)
 
 
 def _fit(master: Master, worker: str, service: str, colour: str, release: int) -> bool:

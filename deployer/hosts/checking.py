@@ -52,23 +52,31 @@ class Examined:
 
 
 def examine(
-    hosts: Sequence[Host], web: Collection[str], edge: Collection[str], clock: Clock, seconds: float
+    hosts: Sequence[Host],
+    web: Collection[str],
+    edge: Collection[str],
+    clock: Clock,
+    seconds: float,
+    version: str = "",
 ) -> tuple[Examined, ...]:
     """Ask all machines, and give them in their order; each has so many seconds to answer.
 
-    `web` and `edge` are the names of those that must have an engine, and a proxy.
+    `web` and `edge` are the names of those that must have an engine, and a proxy; beside a proxy there must be a
+    deployer of this version, if one is given.
     """
 
     def one(host: Host) -> Examined:
         began = clock.monotonic()
-        traits = tuple(_traits(host, web, edge, Deadline.after(clock, seconds)))
+        traits = tuple(_traits(host, web, edge, Deadline.after(clock, seconds), version))
         return Examined(host, traits, clock.monotonic() - began)
 
     with ThreadPoolExecutor(max_workers=min(FAN_OUT, len(hosts) or 1)) as pool:
         return tuple(pool.map(one, hosts))
 
 
-def _traits(host: Host, web: Collection[str], edge: Collection[str], deadline: Deadline) -> Iterator[Trait]:
+def _traits(
+    host: Host, web: Collection[str], edge: Collection[str], deadline: Deadline, version: str
+) -> Iterator[Trait]:
     before = deadline.clock.now()
     try:
         told = _ask(host, deadline)
@@ -87,6 +95,8 @@ def _traits(host: Host, web: Collection[str], edge: Collection[str], deadline: D
         yield _engine(told["engine"], host)
     if host.name in edge:
         yield _proxy(told["proxy"], host)
+        if version:
+            yield _deployer(told["proxy"].get("deployer", ""), version, host)
     yield _disk(told["disk"])
     yield _clock(float(told["now"]), before, after)
 
@@ -198,6 +208,17 @@ def _proxy(told: Mapping[str, str], host: Host) -> Trait:
         who = host.user or "its user"
         return Trait("bad", "proxy", f"HAProxy {version}, whose master socket does not let {who} in", setup)
     return Trait("ok", "proxy", f"HAProxy {version}")
+
+
+def _deployer(there: str, version: str, host: Host) -> Trait:
+    """Look at the deployer beside a proxy: a deploy asks it for what is to be done there."""
+    if there == version or host.connection == "local":
+        return Trait("ok", "proxy", f"deployer {version}")
+    text = (
+        f"deployer is {there} there, and {version} here" if there else "it has no `deploy`, which answers for the proxy"
+    )
+    setup = f"deploy hosts setup --limit {host.name} -e deployer_package=deployer=={version}"
+    return Trait("bad", "proxy", text, f"{setup}, or a wheel of it: docs/machines.md")
 
 
 def _disk(told: Mapping[str, int]) -> Trait:

@@ -51,11 +51,21 @@ def proxy() -> dict[str, str]:
     except (OSError, subprocess.SubprocessError) as error:
         return {"error": type(error).__name__, "text": str(error)}
     found = {"version": said.stdout.decode(errors="replace").split("version ")[-1].split()[0]}
+    found["deployer"] = deployer()
     try:
         ask(_MASTER, b"show proc\n", last=True)
     except OSError as error:
         found["master"] = type(error).__name__
     return found
+
+
+def deployer() -> str:
+    """Give the version of the `deploy` that a command of ssh finds; empty where there is none."""
+    try:
+        said = subprocess.run(["deploy", "--version"], stdout=subprocess.PIPE, timeout=_SECONDS, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return said.stdout.decode(errors="replace").split()[-1]
 
 
 def system() -> str:

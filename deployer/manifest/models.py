@@ -200,6 +200,9 @@ class Manifest(Model):
             yield Conflict(
                 "twin", "`hosts` is this machine", "name a group of the inventory in `hosts`", ("twin", "hosts")
             )
+        if self.traffic.proxies != "local" and self.hosts == "local":
+            why = "proxies on other machines do not reach instances of this one, which listen on 127.0.0.1"
+            yield Conflict("traffic.proxies", why, "name a group in `hosts`, too", ("traffic.proxies", "hosts"))
         if self.smoke and self.traffic.mode == "tcp":
             why = "smoke tests are HTTP requests, and this is a tcp service"
             yield Conflict("smoke", why, "check it by `health`", ("smoke", "traffic.mode"))

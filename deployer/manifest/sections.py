@@ -298,6 +298,12 @@ class Traffic(Model):
     )
     timeouts: Timeouts = Field(Timeouts(), description="Limits for one request.")
     haproxy: HAProxy | None = Field(None, description="The HAProxy of the team instead of one of ours.")
+    proxies: Group = Field(
+        "local",
+        description="Group of the inventory (or a pattern of Ansible's) whose machines have the proxies that users "
+        "reach, and that change together or not at all; `local` is this machine. Without `haproxy` each is taken to be "
+        "as `deploy hosts setup` prepares it.",
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -313,6 +319,12 @@ class Traffic(Model):
             yield Conflict("tls.listen", f"{self.listen} is the plain entry already", "e.g. *:443", ("listen", "tls"))
         if self.mode == "tcp":
             yield from self._more_than_tcp()
+        if self.proxies != "local" and self.tls:
+            for index, name in enumerate(self.tls.certificates):
+                if not name.startswith("/"):
+                    at = f"tls.certificates[{index}]"
+                    why = f"{name} is not absolute; the certificate lies on the machine of each proxy"
+                    yield Conflict(at, why, "e.g. /etc/ssl/shop.pem", ("tls", "proxies"))
 
     def _more_than_tcp(self) -> Iterator[Conflict]:
         given = {

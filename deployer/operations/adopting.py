@@ -11,7 +11,7 @@ from deployer import carried
 from deployer.adoption import Recovery, Seen, read_records, recover
 from deployer.drivers.ports import Found, Traffic
 from deployer.errors import DeployError, MachinesSilent, Refused
-from deployer.machine import Host
+from deployer.machine import NOT_SAID, Host, Meant
 from deployer.model import PLACES, Live, Place, Release, Server
 from deployer.operations.driving import locked
 from deployer.operations.house import House
@@ -41,18 +41,17 @@ def survey(
     service: str = "",
     installation: str = "",
     why: str = "",
-    machines: tuple[Host, ...] = (),
-    twin: tuple[Host, ...] = (),
+    meant: Meant = NOT_SAID,
 ) -> Survey:
     """Look for services that stand and that the store does not know; nothing is changed.
 
     `installation` chooses among several on one engine, `why` says what is wrong with the store of before. Besides this
-    machine, `machines` are looked at, and `twin`, those of green environments where these have their own. Raises
+    machine, those that a manifest means are looked at. Raises
     Refused when the world cannot be read in full, when what stands belongs to another store, or when a process still
     drives with the store that was lost.
     """
     _refuse_driven(house)
-    found, silent = _census(house, (*machines, *twin))
+    found, silent = _census(house, (*meant.machines, *meant.twin))
     chosen = _choose(house, found, installation)
     ours = [f for f in found if f.installation == chosen]
     _refuse_another_home(house, ours)
@@ -63,7 +62,7 @@ def survey(
     known = {s.name for s in house.store.services() if house.store.releases(s.name)}
     names = {f.instance.service for f in ours} - known
     seen = [
-        _seen(house, name, [f for f in ours if f.instance.service == name], silent, (machines, twin))
+        _seen(house, name, [f for f in ours if f.instance.service == name], silent, meant)
         for name in sorted(names)
         if service in ("", name)
     ]
@@ -165,11 +164,16 @@ def _seen(
     name: str,
     found: Sequence[Found],
     silent: Sequence[str],
-    machines: tuple[tuple[Host, ...], tuple[Host, ...]],
+    meant: Meant,
 ) -> Seen:
     releases, lost = read_records(found)
     if any(f.instance.host for f in found):
-        releases = {n: replace(release, machines=machines[0], twin=machines[1]) for n, release in releases.items()}
+        machines, twin = meant.machines, meant.twin
+        releases = {n: replace(release, machines=machines, twin=twin) for n, release in releases.items()}
+    releases = {
+        n: replace(release, proxies=meant.proxies) if release.manifest.traffic.proxies != "local" else release
+        for n, release in releases.items()
+    }
     instances = tuple(sorted((f.instance for f in found), key=lambda i: (i.release, i.index)))
     live = _live(house, name, releases, {i.name for i in instances}, silent)
     return Seen(name, instances, releases, lost, live, house.vault.kept(name))

@@ -12,7 +12,7 @@ from deployer.drivers.ports import Drivers, Image
 from deployer.engine import Ending, abort, drive
 from deployer.errors import Exit, Locked, Refused
 from deployer.events import Event
-from deployer.machine import Host
+from deployer.machine import NOT_SAID, Meant
 from deployer.manifest.freeze import frozen_until, local_time
 from deployer.manifest.load import Loaded
 from deployer.manifest.models import Manifest
@@ -66,8 +66,7 @@ class Brought:
 
     image: Image
     signature: Signature | None
-    machines: tuple[Host, ...] = ()
-    twin: tuple[Host, ...] = ()
+    meant: Meant = NOT_SAID
 
 
 # -- deploy
@@ -78,11 +77,11 @@ def propose(house: House, request: Request) -> Proposal:
     request, strategy, options = _checked(house, request)
     manifest, folder = request.loaded.manifest, request.loaded.folder
     secrets = request.secrets()
-    machines = machines_of(house, manifest, folder)
-    drivers = house.wire(manifest, folder, house.machines(manifest.service, (*machines[0], *machines[1])))
+    meant = machines_of(house, manifest, folder)
+    drivers = house.wire(manifest, folder, house.meant(manifest.service, meant))
     image = _image(house, request, drivers)
     signature = _signature(house, request, drivers, image)
-    return _propose(house, request, strategy, options, drivers, secrets, Brought(image, signature, *machines))
+    return _propose(house, request, strategy, options, drivers, secrets, Brought(image, signature, meant))
 
 
 def deploy(house: House, request: Request) -> Ending:
@@ -93,14 +92,14 @@ def deploy(house: House, request: Request) -> Ending:
     secrets = request.secrets()
     with locked(house, manifest.service, f"{strategy.name} of {version_of(manifest, request.version)}") as lock:
         _refuse_open(house, request)
-        machines = machines_of(house, manifest, folder)
-        wired = house.wire(manifest, folder, house.machines(manifest.service, (*machines[0], *machines[1])))
+        meant = machines_of(house, manifest, folder)
+        wired = house.wire(manifest, folder, house.meant(manifest.service, meant))
         drivers = hands(house, lock, wired)
         image = _image(house, request, drivers)
         signature = _recorded_signature(house, request, drivers, image)
         _settle_open(house, manifest.service, lock)
         record_rollback(house, lock, drivers, manifest.service)
-        brought = Brought(image, signature, *machines)
+        brought = Brought(image, signature, meant)
         proposal = _propose(house, request, strategy, options, drivers, secrets, brought)
         if proposal.same and proposal.observed.stable:
             # The entry is asserted all the same: a renewed certificate is loaded by it.
@@ -188,7 +187,7 @@ def _propose(
     manifest, service = request.loaded.manifest, request.loaded.manifest.service
     observed = observe(house.store, drivers, service)
     brought, spare, spared = _without_silent(manifest, observed, brought)
-    refuse_silent(house, drivers, observed, (*brought.machines, *brought.twin), spared)
+    refuse_silent(house, drivers, observed, (*brought.meant.machines, *brought.meant.twin), spared)
     _refuse_unrecorded(house, drivers, observed)
     key = house.store.secret("config-key")
     release = draft(
@@ -202,8 +201,9 @@ def _propose(
         message=request.message,
         git=git_revision(request.loaded.folder),
         signature=brought.signature,
-        machines=brought.machines,
-        twin=brought.twin,
+        machines=brought.meant.machines,
+        twin=brought.meant.twin,
+        proxies=brought.meant.proxies,
         spare=spare,
     )
     same = _is_live(observed, release)
@@ -218,11 +218,12 @@ def _propose(
 
 def _without_silent(manifest: Manifest, observed: Observed, brought: Brought) -> tuple[Brought, int, tuple[str, ...]]:
     """Leave out machines that are silent as far as `max_unavailable` goes; give how many more may be, and these."""
-    machines, more = answering(brought.machines, observed.silent, manifest.max_unavailable)
-    twin, more_twin = answering(brought.twin, observed.silent, manifest.max_unavailable)
-    every, left = ({host.name for host in hosts} for hosts in ((*brought.machines, *brought.twin), (*machines, *twin)))
+    meant = brought.meant
+    machines, more = answering(meant.machines, observed.silent, manifest.max_unavailable)
+    twin, more_twin = answering(meant.twin, observed.silent, manifest.max_unavailable)
+    every, left = ({host.name for host in hosts} for hosts in ((*meant.machines, *meant.twin), (*machines, *twin)))
     spare = more_twin if twin and observed.colour == "green" else more
-    return replace(brought, machines=machines, twin=twin), spare, tuple(sorted(every - left))
+    return replace(brought, meant=replace(meant, machines=machines, twin=twin)), spare, tuple(sorted(every - left))
 
 
 def _refuse_unrecorded(house: House, drivers: Drivers, observed: Observed) -> None:
@@ -243,6 +244,8 @@ def _is_live(observed: Observed, release: Release) -> bool:
         return False
     environment = observed.environment(observed.live.stable)
     if environment is None or len(environment.healthy()) < release.size(observed.live.stable):
+        return False
+    if {host.name for host in observed.stable.proxies} != {host.name for host in release.proxies}:
         return False
     return {i.host for i in environment.instances} == set(release.hosts(observed.live.stable) or ("",))
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Self
 
 from deployer.clock import Clock
 from deployer.drivers.ports import Drivers, Notifier
 from deployer.events import Event, Sink
-from deployer.machine import LOCAL, Host, Machines
+from deployer.machine import LOCAL, Host, Machines, Meant
 from deployer.manifest.models import Manifest
 from deployer.model import Release
 from deployer.operations.announcing import Announcer
@@ -32,8 +32,8 @@ class House:
     sink: Sink = lambda _event: None
     stop_asked: threading.Event = field(default_factory=threading.Event)
     detach: bool = False  # what `stop_asked` means: leave a rollout where it is, instead of taking it back
-    # The machines that `hosts` of a manifest in a folder means, and those of `twin.hosts`; none is this machine
-    find: Callable[[Manifest, Path], tuple[tuple[Host, ...], tuple[Host, ...]]] = lambda _manifest, _folder: ((), ())
+    # The machines that a manifest in a folder means
+    find: Callable[[Manifest, Path], Meant] = lambda _manifest, _folder: Meant()
     close: Callable[[], None] = lambda: None  # what drivers have opened
     # What a drive of a rollout (service and number) tells, traced beside
     traced: Callable[[str, int, Sink], Sink] = lambda _service, _rollout, sink: sink
@@ -58,12 +58,24 @@ class House:
 
         No manifest and no inventory is read for it.
         """
-        return self.wire(release.manifest, folder, self.machines(release.service, self._reached(release)))
+        machines = self.machines(release.service, self._reached(release))
+        return self.wire(release.manifest, folder, replace(machines, proxies=self._proxies(release)))
 
     def _reached(self, release: Release) -> tuple[Host, ...]:
         """Give its machines as the newest release that names them describes them: that is how they are reached now."""
         newest = {host.name: host for r in reversed(self.store.releases(release.service)) for host in r.fleet}
         return tuple(newest.get(host.name, host) for host in release.fleet)
+
+    def _proxies(self, release: Release) -> tuple[Host, ...]:
+        """Give the proxies that its users reach: those of the newest release that names some, if it names any."""
+        if not release.proxies:
+            return ()
+        named = (r.proxies for r in self.store.releases(release.service) if r.proxies)  # newest first
+        return next(named, release.proxies)
+
+    def meant(self, service: str, meant: Meant) -> Machines:
+        """Give the machines that a manifest means, and the others on which something of its service may stand."""
+        return replace(self.machines(service, (*meant.machines, *meant.twin)), proxies=meant.proxies)
 
     def machines(self, service: str, wanted: Sequence[Host] = ()) -> Machines:
         """Give the wanted machines, and the others on which something of a service may stand."""

@@ -7,15 +7,16 @@ from pathlib import Path
 
 from deployer.drivers.ports import Drivers
 from deployer.errors import MachinesSilent, Refused
-from deployer.machine import Host
+from deployer.machine import Host, Meant
 from deployer.manifest.models import Manifest
 from deployer.model import MOST_INSTANCES, Observed
 from deployer.operations.house import House
 
 
-def machines_of(house: House, manifest: Manifest, folder: Path) -> tuple[tuple[Host, ...], tuple[Host, ...]]:
-    """Ask the inventory which machines are meant: those of `hosts`, and those of `twin.hosts`."""
-    machines, twin = house.find(manifest, folder)
+def machines_of(house: House, manifest: Manifest, folder: Path) -> Meant:
+    """Ask the inventory which machines are meant."""
+    meant = house.find(manifest, folder)
+    machines, twin = meant.machines, meant.twin
     if both := {host.name for host in machines} & {host.name for host in twin}:
         raise Refused(
             f"{', '.join(sorted(both))}: in both `hosts` and `twin.hosts`", "give each group its own machines"
@@ -25,7 +26,7 @@ def machines_of(house: House, manifest: Manifest, folder: Path) -> tuple[tuple[H
         raise Refused(
             f"{manifest.service} would have {most} instances", f"{MOST_INSTANCES} are the most: fewer replicas"
         )
-    return machines, twin
+    return meant
 
 
 def answering(machines: Sequence[Host], silent: Collection[str], spare: int) -> tuple[tuple[Host, ...], int]:

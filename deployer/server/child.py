@@ -17,7 +17,7 @@ from typing import Any
 
 from deployer import files
 from deployer.clock import SystemClock
-from deployer.emergency import first
+from deployer.emergency import TRIED, first, safe
 from deployer.errors import DeployError, Exit, NeedsPerson
 from deployer.events import Event
 from deployer.orders import Ending
@@ -79,7 +79,7 @@ def _do(state: Path, run: Run, begun: Callable[[int], None]) -> tuple[Ending, di
     """Do it; give how it ended, and the plan that was asked for."""
     order = run.order
     moved = _ahead(state, run)
-    if moved == "taken back":
+    if moved.startswith(TRIED):
         # A rollback that took users off a candidate has done what it is for: the release before must not go, too.
         order = replace(order, action="abort")
     stop = threading.Event()
@@ -96,7 +96,7 @@ def _do(state: Path, run: Run, begun: Callable[[int], None]) -> tuple[Ending, di
     except DeployError as error:
         if not moved:
             raise
-        raise NeedsPerson(error.message, "users are safe: they were moved before this; see `deploy doctor`") from error
+        raise NeedsPerson(error.message, f"{safe(moved)}; see `deploy doctor`") from error
     if ending.rollout:
         begun(ending.rollout)
     return ending, plan

@@ -34,6 +34,8 @@ ALLOWED = {
     "deployer/drivers/traffic/haproxy/budget.py: Leaver.__exit__: self._thread.join": _READER,
     "deployer/drivers/traffic/haproxy/proxy.py: refuse_taken: socket": _BINDS,
     "deployer/drivers/traffic/haproxy/stream.py: Stream.__exit__: self._thread.join": _READER,
+    "deployer/drivers/traffic/proxies/channel.py: Channel.close: self._process.wait": _KILLED,
+    "deployer/emergency/far.py: Asked.close: os.waitpid": _KILLED,
     "deployer/hosts/run.py: _worker: worker.wait": _KILLED,
     "deployer/notices/outbox.py: Outbox._run: self._waiting.get": "finishing puts the end into the queue, and whoever"
     " closes it waits so long and no longer; the process does not wait for the thread",
@@ -193,6 +195,7 @@ ASKING = {
     "Runtime.prune",
     "Runtime.strangers",
     "Runtime.sweep",
+    "Traffic.answering",
     "Traffic.faults",
     "Traffic.read",
     "Traffic.servers",

@@ -551,7 +551,7 @@ def test_every_call_that_changes_something_is_behind_the_fence() -> None:
     """A call of a driver changes nothing, or is fenced: a new one must be put on one side or the other."""
     harmless = {
         "runtime": {"resolve", "instances", "logs", "run", "census", "strangers", "leftovers"},
-        "traffic": {"check", "read", "servers", "preview", "spent", "samples", "services", "faults"},
+        "traffic": {"check", "read", "servers", "preview", "spent", "samples", "services", "faults", "answering"},
         "playbooks": set(),
         "checks": {"probe", "smoke"},
         "metrics": {"read"},

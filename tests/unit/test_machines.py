@@ -9,7 +9,7 @@ import pytest
 from deployer import doctor, operations, queries
 from deployer.engine import Ending
 from deployer.errors import Exit, MachinesSilent, Refused
-from deployer.machine import Host
+from deployer.machine import Host, Meant
 from deployer.views.tables import render
 from tests.house import Scene, adopt, lose
 from tests.memory import PaperPulse, World
@@ -27,7 +27,7 @@ class Farm(Scene):
         super().__init__(folder)
         self.machines: tuple[Host, ...] = HOSTS
         self.twin: tuple[Host, ...] = ()
-        self.house.find = lambda _manifest, _folder: (self.machines, self.twin)
+        self.house.find = lambda _manifest, _folder: Meant(self.machines, self.twin)
 
     def bring(self, version: str, strategy: str = "bluegreen", **more: object) -> Ending:
         return self.deploy(version, strategy, manifest={"hosts": "web", "replicas": 2, **STEPS, **more})
@@ -384,7 +384,7 @@ def test_down_says_what_may_still_stand_and_ends_when_called_again(live: Farm) -
 
 def test_adopt_finds_what_stands_on_the_machines_of_the_inventory(live: Farm, tmp_path: Path) -> None:
     lose(live.house)
-    house, found = adopt(tmp_path, live.world, machines=HOSTS)
+    house, found = adopt(tmp_path, live.world, meant=Meant(HOSTS))
     assert [one.records.service for one in found.services] == ["shop"]
     assert house.store.release("shop", 2).machines == HOSTS
     assert {p.host for p in house.store.ports("shop")} == {"web1", "web2", "web3"}
@@ -398,4 +398,4 @@ def test_adopt_refuses_to_forget_what_users_are_on(live: Farm, tmp_path: Path) -
         if host == "web3":
             live.world.silent["web3"] = WHY
     with pytest.raises(Refused, match="which no runtime shows: web3 does not answer"):
-        adopt(tmp_path, live.world, machines=HOSTS)
+        adopt(tmp_path, live.world, meant=Meant(HOSTS))

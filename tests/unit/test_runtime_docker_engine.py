@@ -31,7 +31,7 @@ from deployer.drivers.runtime.docker.engine import Engine, translated
 from deployer.drivers.runtime.docker.fleet import Fleet
 from deployer.drivers.runtime.docker.member import Member
 from deployer.errors import DeadlinePassed, DriverFailed, Refused
-from deployer.machine import Host
+from deployer.machine import Host, Meant
 from deployer.manifest.models import Manifest
 from tests.house import Scene
 from tests.memory import World
@@ -205,7 +205,7 @@ def test_machines_whose_engines_take_their_containers_along_are_named(state: Pat
 
         with Scene(state).house as house:
             drivers = replace(World().drivers(), runtime=fleet)
-            house.find, house.wire = (lambda *_: (hosts, ())), (lambda *_: drivers)
+            house.find, house.wire = (lambda *_: Meant(hosts)), (lambda *_: drivers)
             wanted = MANIFEST.model_copy(update={"hosts": "web"})
             found = [f for f in examine(house, wanted).findings if f.what == "machines of web"]
 

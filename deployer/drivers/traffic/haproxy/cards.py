@@ -5,32 +5,32 @@ from __future__ import annotations
 from pathlib import Path
 
 from deployer import files
-from deployer.drivers.traffic.haproxy.proxy import Proxy
+from deployer.drivers.traffic.haproxy.home import Home
 from deployer.emergency import card
 from deployer.errors import DriverFailed
 
 
 class Cards:
-    """One file for each service in the state folder."""
+    """One file for each service in the state folder; `text` says where the proxy is."""
 
-    def __init__(self, state: Path) -> None:
-        self._state = state
+    def __init__(self, state: Path, text: str) -> None:
+        self._state, self._text = state, text
 
-    def write(self, service: str, proxy: Proxy) -> None:
+    def write(self, service: str) -> None:
         """Write the card of a service, unless it is there."""
         path = self._path(service)
         try:
-            if self.right(service, proxy):
+            if self.right(service):
                 return
             path.parent.mkdir(mode=0o700, exist_ok=True)
-            files.replace(path, _text(proxy))
+            files.replace(path, self._text)
         except OSError as error:
             raise DriverFailed(f"{path} cannot be written: {error.strerror}", "is the disk full?") from None
 
-    def right(self, service: str, proxy: Proxy) -> bool:
+    def right(self, service: str) -> bool:
         """Tell whether a service has its card."""
         path = self._path(service)
-        return path.exists() and path.read_text() == _text(proxy)
+        return path.exists() and path.read_text() == self._text
 
     def remove(self, service: str) -> None:
         """Forget a service that the proxy does not serve any more."""
@@ -40,6 +40,6 @@ class Cards:
         return Path(card.path(str(self._state), service))
 
 
-def _text(proxy: Proxy) -> str:
-    home = proxy.home
-    return card.Card(str(proxy.master.path), str(home.state), str(home.root / "lock")).text()
+def card_of(master: Path, home: Home) -> card.Card:
+    """Give what is on the card of a proxy with this master socket and these files."""
+    return card.Card(str(master), str(home.state), str(home.root / "lock"))

@@ -5,15 +5,15 @@ Every change goes to the files first, then to every worker, and is read back; al
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 from deployer.clock import Clock, Deadline
-from deployer.drivers.ports import Fault, Samples
+from deployer.drivers.ports import Fault, Samples, Traffic
 from deployer.drivers.traffic.haproxy import backend, claims, frontend, home, loading, spec, state
 from deployer.drivers.traffic.haproxy.attaching import Attaching
-from deployer.drivers.traffic.haproxy.cards import Cards
+from deployer.drivers.traffic.haproxy.cards import Cards, card_of
 from deployer.drivers.traffic.haproxy.examining import Examination
 from deployer.drivers.traffic.haproxy.leaving import Leaving
 from deployer.drivers.traffic.haproxy.live import LiveMap
@@ -21,7 +21,8 @@ from deployer.drivers.traffic.haproxy.master import Worker
 from deployer.drivers.traffic.haproxy.proxy import OwnProxy, Proxy, TeamProxy
 from deployer.drivers.traffic.haproxy.servers import Seen, Servers
 from deployer.drivers.traffic.haproxy.spec import Spec
-from deployer.drivers.traffic.haproxy.stream import Stream
+from deployer.drivers.traffic.haproxy.stream import Counted, Feed, Requests, Stream
+from deployer.drivers.traffic.haproxy.tally import Tally
 from deployer.errors import DriverFailed, Refused, TakenBack
 from deployer.manifest.models import HAProxy, Manifest
 from deployer.model import FULL, Live, Place, Release, Server, taken_back
@@ -46,10 +47,10 @@ class HAProxyTraffic:
         program: Path | None = None,
         state: Path | None = None,
     ) -> None:
-        self._cards = Cards(state) if state else None
         self._clock = clock
         self._proxy: Proxy = TeamProxy(existing, clock) if existing else OwnProxy(folder.absolute(), clock, program)
         self._home = self._proxy.home
+        self._cards = Cards(state, card_of(self._proxy.master.path, self._home).text()) if state else None
         self._live = LiveMap(self._proxy.master, self._home.state)
         self._servers = Servers(self._proxy.master)
 
@@ -86,7 +87,7 @@ class HAProxyTraffic:
             wanted = spec.configured(specs.get(release.service), release.service, release.manifest, place)
             loading.load(self._proxy, self._live, {**specs, release.service: wanted}, deadline)
         if self._cards:
-            self._cards.write(release.service, self._proxy)
+            self._cards.write(release.service)
 
     def read(self, service: str) -> Live | None:
         """Read what the proxy does now, from every worker; None when it does not know the service."""
@@ -185,11 +186,37 @@ class HAProxyTraffic:
                 state.save(self._home.state, {**values, service: state.encode(live, spent)})
         return spent if live.budget else 0
 
-    def samples(self, service: str) -> AbstractContextManager[Samples]:
+    @contextmanager
+    def samples(self, service: str) -> Iterator[Samples]:
         """Open the stream of requests of the service."""
+        tally = Tally(service)
+        with self.stream(service, tally) as stream:
+            yield Counted(tally, (stream,))
+
+    def stream(self, service: str, feed: Feed) -> AbstractContextManager[Requests]:
+        """Have the requests of the service told to `feed`."""
         self._spec(service)
         self._proxy.ready(self._soon())
-        return Stream(service, self._proxy, self._clock, lambda: self._share(service))
+        return Stream(service, self._proxy, self._clock, lambda: self._share(service), feed)
+
+    def spec(self, service: str) -> str | None:
+        """Give what the proxy knows about a service, as text that `join` reads; None when it does not know it."""
+        known = spec.load(self._home.services, service)
+        return known.model_dump_json() if known else None
+
+    def join(self, service: str, text: str, live: Live, deadline: Deadline) -> None:
+        """Make the proxy serve a service as another one does, of which this is the `spec` and the live value."""
+        wanted = Spec.model_validate_json(text)
+        with self._home.locked(deadline):
+            specs = spec.load_all(self._home.services)
+            loading.load(self._proxy, self._live, {**specs, service: wanted.bare()}, deadline)
+        for place in wanted.places:
+            members = [Server(m.name, m.address) for m in wanted.side(place).members if not m.leaving]
+            if members:
+                self.attach(service, place, members, deadline)
+        self.steer(service, live, deadline)
+        if self._cards:
+            self._cards.write(service)
 
     def forget(self, service: str, deadline: Deadline) -> None:
         """Remove the service from the proxy; our own proxy ends with its last service and leaves nothing behind."""
@@ -206,6 +233,10 @@ class HAProxyTraffic:
         if self._cards:
             self._cards.remove(service)
 
+    def answering(self) -> tuple[Traffic, Mapping[str, str]]:
+        """Give itself: it is the only one."""
+        return self, {}
+
     def services(self) -> tuple[str, ...]:
         """Name the services that the proxy's files know, sorted; nothing is asked or started."""
         return tuple(sorted(spec.load_all(self._home.services)))
@@ -219,7 +250,7 @@ class HAProxyTraffic:
             self._proxy.ready(deadline)
             found = tuple(self._examination(deadline).faults(service))
         readable = all(fault.mendable for fault in found)
-        if self._cards and readable and self._knows(service) and not self._cards.right(service, self._proxy):
+        if self._cards and readable and self._knows(service) and not self._cards.right(service):
             return (*found, Fault(f"the emergency card of {service} is missing or wrong: going back takes longer"))
         return found
 
@@ -240,7 +271,7 @@ class HAProxyTraffic:
             self.attach(service, place, servers, deadline)
         self.steer(service, wanted, deadline)
         if self._cards:
-            self._cards.write(service, self._proxy)
+            self._cards.write(service)
 
     def _examination(self, deadline: Deadline) -> Examination:
         return Examination(self._proxy, self._live, self._servers, deadline)

@@ -137,8 +137,7 @@ class TeamProxy:
 
     def __init__(self, settings: HAProxy, clock: Clock) -> None:
         folder = Path(settings.config).absolute()
-        # Their HAProxy may run as another user, and has to read our maps.
-        self.home = Home(folder / "deployer", folder / "deployer.cfg", mode=0o755)
+        self.home = home_in(folder)
         self.master = Master(Path(settings.socket).absolute(), clock)
         self._main = tuple(Path(path) for path in settings.main)
         self._binary = settings.binary
@@ -182,6 +181,12 @@ class TeamProxy:
             if before is not None:
                 home.write(self.home.config, before)
             raise
+
+
+def home_in(folder: Path) -> Home:
+    """Give the place of our files in the folder of a team's proxy."""
+    # Their HAProxy may run as another user, and has to read our maps.
+    return Home(folder / "deployer", folder / "deployer.cfg", mode=0o755)
 
 
 def refuse_taken(listens: Iterable[Listen]) -> None:

@@ -14,6 +14,7 @@ from deployer.manifest.models import Health, Manifest, Model, Timeouts, Traffic
 from deployer.manifest.text import Name
 from deployer.model import Colour, Place, Server
 
+LOCAL = "local"  # which proxies there are is not for one of them to know
 COLOURS: tuple[Colour, Colour] = ("blue", "green")
 ServerName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.-]{1,100}$")]
 ServerAddress = Annotated[str, StringConstraints(pattern=r"^([0-9.]{7,15}|\[[0-9a-fA-F:.]+\]):\d{1,5}$")]
@@ -95,7 +96,7 @@ def configured(spec: Spec | None, service: str, manifest: Manifest, place: Place
     The entry comes last in a rollout, and ends a baseline; what of it only concerns a candidate comes with that.
     """
     traffic = manifest.traffic
-    entry = traffic.model_copy(update={"haproxy": None, "tls": _absolute(traffic)})
+    entry = traffic.model_copy(update={"haproxy": None, "proxies": LOCAL, "tls": _absolute(traffic)})
     side = Side(health=manifest.health, protocol=traffic.protocol, timeouts=traffic.timeouts)
     if spec is None:
         return Spec(service=service, entry=entry, blue=side, green=side)

@@ -6,10 +6,10 @@ import re
 import selectors
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Protocol, Self
 
 from deployer.clock import Clock, Deadline
 from deployer.drivers.traffic.haproxy.frontend import RING
@@ -86,21 +86,52 @@ def _pid(head: bytes) -> int:
     return int(match[1]) if match else 0
 
 
+class Feed(Protocol):
+    """Where the lines of requests go."""
+
+    def feed(self, lines: Sequence[bytes]) -> None:
+        """Take lines that have come."""
+        ...
+
+    def miss(self, lines: int) -> None:
+        """Know that so many could not be got."""
+        ...
+
+
+class Requests(Protocol):
+    """The requests that one proxy answers, while they are told."""
+
+    def check(self) -> None:
+        """Raise DriverFailed when nothing is told any more."""
+        ...
+
+    def share(self) -> int:
+        """Give the share in force."""
+        ...
+
+
+class Counted:
+    """The requests of one proxy, or of several that count together: a client that keeps its side is one at all."""
+
+    def __init__(self, tally: Tally, streams: Sequence[Requests]) -> None:
+        self._tally, self._streams = tally, streams
+
+    def take(self) -> Sample:
+        """Give what was answered since the last call; the share is the smallest that is in force; never waits."""
+        for stream in self._streams:
+            stream.check()
+        return self._tally.take(min(stream.share() for stream in self._streams))
+
+
 class Stream:
-    """Reads the rings in a thread, one connection for each worker, across reloads and restarts.
+    """Reads the rings in a thread, one connection for each worker, across reloads and restarts."""
 
-    Streams of several proxies count together with one `tally`, from which any of them takes: a client that keeps its
-    side is then one, wherever it comes in.
-    """
-
-    def __init__(
-        self, service: str, proxy: Proxy, clock: Clock, share: Callable[[], int], tally: Tally | None = None
-    ) -> None:
+    def __init__(self, service: str, proxy: Proxy, clock: Clock, share: Callable[[], int], feed: Feed) -> None:
         self._master = proxy.master
         self._path = proxy.home.requests
         self._clock = clock
         self._share = share
-        self._tally = tally or Tally(service)
+        self._feed = feed
         self._lines: dict[int, Line] = {}
         self._met: set[int] = set()  # workers that were read: what their ring holds was told
         self._finished: set[int] = set()  # workers that have nobody left to serve, or that cannot be reached
@@ -130,11 +161,14 @@ class Stream:
         self._thread.join()
         self._close()
 
-    def take(self) -> Sample:
-        """Give what was answered since the last call; never waits. Raises DriverFailed when nobody reads any more."""
+    def check(self) -> None:
+        """Raise DriverFailed when nobody reads any more."""
         if self._broken:
             raise DriverFailed(f"{self._path}: reading requests ended: {self._broken!r}", "please report this")
-        return self._tally.take(self._share())
+
+    def share(self) -> int:
+        """Give the share in force."""
+        return self._share()
 
     def _run(self) -> None:
         try:
@@ -172,10 +206,10 @@ class Stream:
         if line is None:
             return
         if again:
-            self._tally.miss(1)  # at least
+            self._feed.miss(1)  # at least
         self._met.add(worker.pid)
         self._lines[worker.pid] = line
-        self._tally.feed(line.begun())
+        self._feed.feed(line.begun())
         self._selector.register(line.connection, selectors.EVENT_READ, worker.pid)
 
     def _release(self, worker: Worker) -> None:
@@ -192,7 +226,7 @@ class Stream:
         if lines is None:
             self._drop(pid)
         else:
-            self._tally.feed(lines)
+            self._feed.feed(lines)
         return bool(lines)
 
     def _drop(self, pid: int) -> None:

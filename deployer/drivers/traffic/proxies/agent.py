@@ -1,0 +1,215 @@
+"""`deploy proxy --stdio`: the driver of the proxy of this machine, for one client, who came by ssh.
+
+It holds nothing: what it is asked for it does as a command of this machine would, under the lock of the proxy's folder.
+When the client is gone, or says nothing for a minute, it ends.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import selectors
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from deployer import __version__
+from deployer.clock import Clock, Deadline
+from deployer.drivers.traffic.haproxy import HAProxyTraffic
+from deployer.drivers.traffic.proxies import words
+from deployer.errors import DeployError, DriverFailed, Refused
+from deployer.manifest.models import Manifest
+
+IDLE_SECONDS = 60.0  # without a word of the client: a cable that was pulled says nothing
+SEND_EVERY = 0.1  # seconds between two batches of requests, and of the share that is in force
+END_SECONDS = 5.0  # for what was begun when the client has gone
+AT_ONCE = 16  # calls
+
+
+class _Gone(Exception):
+    """The client is."""
+
+
+def serve(inward: int, outward: int, clock: Clock) -> None:
+    """Answer a client until it leaves; `inward` and `outward` are descriptors."""
+    lines = _Lines(inward)
+    out = _Out(outward)
+    try:
+        traffic = _driver(lines.next(), clock)
+    except _Gone:
+        return
+    except DeployError as error:
+        out.first({"refused": error.message, "hint": error.hint})
+        return
+    out.first({"now": clock.now(), "user": os.geteuid()})
+    _Desk(traffic, out, clock).answer(lines)
+
+
+def _driver(line: bytes, clock: Clock) -> HAProxyTraffic:
+    """Make the driver that the client asks for. Raises Refused."""
+    try:
+        asked = words.read(line)
+    except ValueError:
+        raise Refused(
+            "no client greets: this is what a deploy over several proxies calls", "see docs/machines.md"
+        ) from None
+    if (asked.get("protocol"), asked.get("version")) != (words.PROTOCOL, __version__):
+        raise Refused(
+            f"deployer is {__version__} there, and {str(asked.get('version'))[:20]} here",
+            "use the same version on both sides",
+        )
+    try:
+        settings = words.PROXY.validate_python(asked.get("proxy"))
+    except ValidationError as error:
+        raise Refused(f"the proxy cannot be read: {error}", "use the same version on both sides") from None
+    return HAProxyTraffic(Path(settings.config), clock, existing=settings)
+
+
+class _Lines:
+    """What the client says, line by line."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._rest = b""
+        self._selector = selectors.DefaultSelector()
+        self._selector.register(descriptor, selectors.EVENT_READ)
+
+    def next(self) -> bytes:
+        """Give the next line. Raises _Gone at the end, and when nothing is said for too long."""
+        while b"\n" not in self._rest:
+            if len(self._rest) > words.LONGEST or not self._selector.select(IDLE_SECONDS):
+                raise _Gone
+            try:
+                more = os.read(self._descriptor, 1 << 16)
+            except OSError:
+                raise _Gone from None
+            if not more:
+                raise _Gone
+            self._rest += more
+        found, _, self._rest = self._rest.partition(b"\n")
+        return found
+
+
+class _Out:
+    """What the client is told; one line at a time, whoever says it."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._mutex = threading.Lock()
+        self.gone = threading.Event()
+
+    def first(self, data: Mapping[str, Any]) -> None:
+        """Greet."""
+        self._write(words.MARK + words.line({"protocol": words.PROTOCOL, "version": __version__, **data}))
+
+    def say(self, data: Mapping[str, Any]) -> None:
+        """Tell."""
+        self._write(words.line(data))
+
+    def _write(self, data: bytes) -> None:
+        with self._mutex:
+            try:
+                while data:
+                    data = data[os.write(self._descriptor, data) :]
+            except OSError:
+                self.gone.set()
+
+
+@dataclass
+class _Batch:
+    """Requests that were answered, on their way to the client, which counts them."""
+
+    send: Callable[[Mapping[str, Any]], None]
+    lines: list[str] = field(default_factory=list)
+    missed: int = 0
+    mutex: threading.Lock = field(default_factory=threading.Lock)
+
+    def feed(self, lines: Sequence[bytes]) -> None:
+        with self.mutex:
+            self.lines += [line.decode("latin-1") for line in lines]
+
+    def miss(self, lines: int) -> None:
+        with self.mutex:
+            self.missed += lines
+
+    def flush(self, share: int) -> None:
+        """Send what has come, and the share that is in force."""
+        with self.mutex:
+            lines, missed, self.lines, self.missed = self.lines, self.missed, [], 0
+        self.send({"lines": lines, "missed": missed, "share": share})
+
+
+class _Desk:
+    """Does what the client asks for."""
+
+    def __init__(self, traffic: HAProxyTraffic, out: _Out, clock: Clock) -> None:
+        self._traffic, self._out, self._clock = traffic, out, clock
+        self._ends: dict[int, threading.Event] = {}
+
+    def answer(self, lines: _Lines) -> None:
+        """Answer until the client is gone."""
+        pool = ThreadPoolExecutor(AT_ONCE)
+        try:
+            while not self._out.gone.is_set():
+                self._take(words.read(lines.next()), pool)
+        except (_Gone, ValueError):
+            pass  # a client that cannot be understood is gone, too
+        for end in list(self._ends.values()):
+            end.set()
+        # What was begun is whole on this machine; but nobody waits for a drain any more.
+        ended = threading.Thread(target=pool.shutdown, daemon=True)
+        ended.start()
+        ended.join(END_SECONDS)
+
+    def _take(self, asked: dict[str, Any], pool: ThreadPoolExecutor) -> None:
+        number, name = int(asked.get("id", 0)), str(asked.get("call", ""))
+        if name == words.END:
+            if end := self._ends.pop(int(asked.get("of", 0)), None):
+                end.set()
+        elif name == words.SAMPLES:
+            end = self._ends[number] = threading.Event()
+            threading.Thread(
+                target=self._stream, args=(number, str(asked.get("service", "")), end), daemon=True
+            ).start()
+        elif name in words.CALLS:
+            pool.submit(self._call, number, name, asked)
+        else:
+            self._out.say({"id": number})  # a sign of life was asked for
+
+    def _call(self, number: int, name: str, asked: Mapping[str, Any]) -> None:
+        with self._told(number):
+            call = words.CALLS[name]
+            given = words.decoded(name, asked.get("arguments", {}))
+            if name == "check":
+                given = {"manifest": Manifest.from_record(given["manifest"])}
+            elif name == "configure":
+                given = {**given, "release": given["release"].release()}
+            if call.timed:
+                given["deadline"] = Deadline.after(self._clock, float(asked["seconds"]))
+            found = getattr(self._traffic, name)(**given)
+            self._out.say({"id": number, "ok": call.result.dump_python(found, mode="json")})
+
+    def _stream(self, number: int, service: str, end: threading.Event) -> None:
+        with self._told(number):
+            batch = _Batch(lambda data: self._out.say({"id": number, **data}))
+            with self._traffic.stream(service, batch) as stream:
+                self._out.say({"id": number, "ok": None})
+                while not end.wait(SEND_EVERY) and not self._out.gone.is_set():
+                    stream.check()
+                    batch.flush(stream.share())
+
+    @contextlib.contextmanager
+    def _told(self, number: int) -> Iterator[None]:
+        """Tell the client what went wrong."""
+        try:
+            yield
+        except DeployError as error:
+            self._out.say({"id": number, "error": words.trouble(error)})
+        except Exception as error:  # noqa: BLE001 - whoever waits for an answer gets one
+            failed = DriverFailed(f"{type(error).__name__}: {error}", "please report this")
+            self._out.say({"id": number, "error": words.trouble(failed)})

@@ -1,0 +1,57 @@
+"""The proxies that one command reaches: each by one channel, however many services and rollouts ask for it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+from deployer.clock import Clock
+from deployer.drivers.traffic.haproxy import HAProxyTraffic
+from deployer.drivers.traffic.haproxy.cards import Cards, card_of
+from deployer.drivers.traffic.haproxy.proxy import home_in
+from deployer.drivers.traffic.proxies.channel import way
+from deployer.drivers.traffic.proxies.far import FarProxy
+from deployer.drivers.traffic.proxies.several import Member, Several
+from deployer.emergency.card import Far
+from deployer.machine import Host
+from deployer.manifest.models import HAProxy
+
+# As the playbook setup.yml leaves it
+PREPARED = HAProxy(config="/etc/haproxy/deployer.d", socket="/run/haproxy-master.sock")
+
+
+class Proxies:
+    """Makes the driver of several proxies; `close` ends every channel. Channels open when they are first used."""
+
+    def __init__(self, clock: Clock, state: Path) -> None:
+        self._clock, self._state = clock, state
+        self._mutex = threading.Lock()
+        self._far: dict[tuple[Host, HAProxy], FarProxy] = {}
+
+    def several(self, hosts: Sequence[Host], settings: HAProxy | None) -> Several:
+        """Give the driver of the proxies of these machines; one of them may be this machine."""
+        settings = settings or PREPARED
+        cards = Cards(self._state, "".join(_far(host, settings).text() for host in hosts))
+        return Several({host.name: self._member(host, settings) for host in hosts}, self._clock, cards)
+
+    def close(self) -> None:
+        """End all channels."""
+        with self._mutex:
+            far, self._far = list(self._far.values()), {}
+        for each in far:
+            each.close()
+
+    def _member(self, host: Host, settings: HAProxy) -> Member:
+        if host.connection == "local":
+            return HAProxyTraffic(Path(settings.config), self._clock, existing=settings)
+        with self._mutex:
+            if (host, settings) not in self._far:
+                self._far[host, settings] = FarProxy(host, settings, self._clock)
+            return self._far[host, settings]
+
+
+def _far(host: Host, settings: HAProxy) -> Far:
+    """Say how an emergency reaches a proxy: by a command that takes one for the shell there as its last word."""
+    there = card_of(Path(settings.socket), home_in(Path(settings.config)))
+    return Far(host.name, ["sh", "-c"] if host.connection == "local" else way(host), there)

@@ -1,0 +1,301 @@
+"""Several proxies as one: a change is prepared on all, made on all, read back from all; else all keep what they had."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Generic, Protocol, TypeVar
+
+from deployer.clock import Clock, Deadline
+from deployer.drivers.ports import Fault, Samples, Traffic
+from deployer.drivers.traffic.haproxy.cards import Cards
+from deployer.drivers.traffic.haproxy.spec import COLOURS
+from deployer.drivers.traffic.haproxy.stream import Counted, Feed, Requests
+from deployer.drivers.traffic.haproxy.tally import Tally
+from deployer.drivers.traffic.proxies import agreeing
+from deployer.drivers.traffic.proxies.dividing import divided
+from deployer.errors import DeployError, DriverFailed, Refused, TakenBack, Unreachable
+from deployer.manifest.models import Manifest
+from deployer.model import FULL, Live, Place, Release, Server
+
+T = TypeVar("T")
+U = TypeVar("U")
+BACK_SECONDS = 10.0  # to give the others what they had when one has failed
+
+
+class Member(Traffic, Protocol):
+    """One of several proxies."""
+
+    def stream(self, service: str, feed: Feed) -> AbstractContextManager[Requests]:
+        """Have the requests of the service told to `feed`."""
+        ...
+
+    def spec(self, service: str) -> str | None:
+        """Give what the proxy knows about a service, as text that `join` reads; None when it does not know it."""
+        ...
+
+    def join(self, service: str, text: str, live: Live, deadline: Deadline) -> None:
+        """Make the proxy serve a service as another one does."""
+        ...
+
+
+class Several:
+    """Proxies, by the name of their machine, that stand for one."""
+
+    def __init__(self, members: Mapping[str, Member], clock: Clock, cards: Cards) -> None:
+        self._members = dict(members)
+        self._clock = clock
+        self._cards = cards
+
+    # -- what is the same on all
+
+    def check(self, manifest: Manifest, deadline: Deadline) -> None:
+        """Raise Refused when one of them could not do what the manifest says; nothing is changed by it."""
+        budget = manifest.traffic.budget
+        if budget and budget.answers < len(self._members):
+            raise Refused(
+                f"traffic.budget: {budget.answers} cannot be divided among {len(self._members)} proxies",
+                f"{len(self._members)} or more, or false",
+            )
+        self._all(lambda member: member.check(manifest, deadline))
+
+    def configure(self, release: Release, place: Place | None, deadline: Deadline) -> None:
+        """Make all of them treat the service as the release's manifest says; one that could not is asked first."""
+        self._welcome(release.service, deadline)
+        self._all(lambda member: member.check(release.manifest, deadline))
+        self._all(lambda member: member.configure(release, place, deadline))
+        self._cards.write(release.service)
+
+    def attach(self, service: str, place: Place, servers: Sequence[Server], deadline: Deadline) -> None:
+        """Make the place have these servers; wait until each proxy's own checks passed."""
+        self._all(lambda member: member.attach(service, place, servers, deadline))
+
+    def drain(self, service: str, place: Place, names: Sequence[str], deadline: Deadline) -> int:
+        """Give the servers no new requests, wait until none is running; give the number open at the deadline."""
+        return sum(self._all(lambda member: member.drain(service, place, names, deadline)).values())
+
+    def detach(self, service: str, place: Place, names: Sequence[str], deadline: Deadline) -> None:
+        """Make all of them forget the servers."""
+        self._all(lambda member: member.detach(service, place, names, deadline))
+
+    def forget(self, service: str, deadline: Deadline) -> None:
+        """Remove the service from all of them."""
+        self._all(lambda member: member.forget(service, deadline))
+        self._cards.remove(service)
+
+    # -- the live value
+
+    def read(self, service: str) -> Live | None:
+        """Read what they do now; None when none of them knows the service.
+
+        Where they differ, a change did not come to its end: see `agreeing.one`. One that does not know the service yet
+        has no say; `configure` and `mend` bring it in.
+        """
+        values = self._values(service)
+        return agreeing.one(values) if values else None
+
+    def steer(self, service: str, live: Live, deadline: Deadline, given: Live | None = None) -> None:
+        """Write the value to all, and read it back; where one cannot take it, the others get back what they had.
+
+        But not on the way back to stable, which is the safe direction: whoever can is taken there, and then it raises.
+        """
+        before = self._tried(lambda member: member.read(service))
+        if not _is_safe(live, before.done):
+            before.refuse()
+            self._refuse_nowhere(service, live)
+        parts = self._divided(service, live, before.done)
+        tried = self._each(parts, lambda member, part: member.steer(service, part, deadline, given))
+        if tried.failed and not _is_safe(live, before.done):
+            self._put_back(service, {name: before.done[name] for name in tried.done}, tried.first())
+        tried.refuse()
+        before.refuse()
+
+    def spent(self, service: str) -> int:
+        """Read how many bad answers of the candidate users have seen, at all of them together."""
+        return sum(self._all(lambda member: member.spent(service)).values())
+
+    # -- what is asked
+
+    def servers(self, service: str, place: Place) -> tuple[tuple[Server, bool], ...]:
+        """Read the servers of the place; one is up that all find up."""
+        seen = [dict(found) for found in self._all(lambda member: member.servers(service, place)).values()]
+        every = dict.fromkeys(server for found in seen for server in found)
+        return tuple((server, all(found.get(server, False) for found in seen)) for server in every)
+
+    def preview(self, service: str) -> tuple[str, dict[str, str]]:
+        """Give base URL and headers of the preview route of the first of them."""
+        return next(iter(self._members.values())).preview(service)
+
+    @contextmanager
+    def samples(self, service: str) -> Iterator[Samples]:
+        """Open the streams of all; they count together, so that a client that keeps its side is one."""
+        tally = Tally(service)
+        with ExitStack() as stack:
+            streams = [stack.enter_context(member.stream(service, tally)) for member in self._members.values()]
+            yield Counted(tally, streams)
+
+    def answering(self) -> tuple[Traffic, Mapping[str, str]]:
+        """Give the driver of those that answer now, and why the others do not; of all of them where none does."""
+        tried = self._tried(lambda member: member.services())
+        if not (tried.failed and tried.done):
+            return self, {}
+        there = {name: self._members[name] for name in tried.done}
+        return Several(there, self._clock, self._cards), {n: error.message for n, error in tried.failed.items()}
+
+    def services(self) -> tuple[str, ...]:
+        """Name the services that any of them knows."""
+        return tuple(sorted({name for found in self._all(lambda m: m.services()).values() for name in found}))
+
+    # -- what is wrong
+
+    def faults(self, service: str) -> tuple[Fault, ...]:
+        """Compare files and workers of each, and all of them with each other."""
+        tried = self._tried(lambda member: member.faults(service))
+        found = [replace(f, text=f"{name}: {f.text}") for name, faults in tried.done.items() for f in faults]
+        found += [Fault(error.message, mendable=False, remedy=error.hint) for error in tried.failed.values()]
+        if not tried.failed:
+            found += self._differences(service)
+            if any(self._values(service)) and not self._cards.right(service):
+                found.append(Fault(f"the emergency card of {service} is missing or wrong: going back takes longer"))
+        return tuple(found)
+
+    def mend(self, service: str, deadline: Deadline) -> None:
+        """Make files and workers of each agree, and all of them with each other."""
+        self._welcome(service, deadline)
+        self._all(lambda member: member.mend(service, deadline))
+        values = self._values(service)
+        if agreeing.differing(values):
+            one = agreeing.one(values)
+            self.steer(service, one if one.share else replace(one, budget=0), deadline)
+        if values:
+            self._cards.write(service)
+
+    def _differences(self, service: str) -> Iterator[Fault]:
+        values = self._values(service)
+        yield from (Fault(f"{name} has {has}, others do not") for name, has in agreeing.differing(values).items())
+        if values:
+            yield from (Fault(f"{name} does not know {service}") for name in self._members if name not in values)
+
+    def _welcome(self, service: str, deadline: Deadline) -> None:
+        """Bring a proxy that is new to where the others are, before anything changes."""
+        values = self._values(service)
+        strangers = [name for name in self._members if values and name not in values]
+        if not strangers:
+            return
+        text = self._members[next(iter(values))].spec(service)
+        if text is None:
+            raise DriverFailed(f"{next(iter(values))} does not know {service} any more", "`deploy doctor` tells more")
+        one = replace(agreeing.one(values), budget=0)
+        self._each(
+            dict.fromkeys(strangers, one), lambda member, live: member.join(service, text, live, deadline)
+        ).refuse()
+
+    # -- the value, on all
+
+    def _values(self, service: str) -> dict[str, Live]:
+        found = self._all(lambda member: member.read(service))
+        return {name: live for name, live in found.items() if live is not None}
+
+    def _divided(self, service: str, live: Live, before: Mapping[str, Live | None]) -> dict[str, Live]:
+        """Give each proxy its part of the budget; what was spent in this rollout stays with who spent it."""
+        names = list(self._members) if live.budget else list(before)
+        if not live.budget:
+            return dict.fromkeys(names, live)
+        same = {name for name, was in before.items() if was is not None and was.rollout == live.rollout and was.budget}
+        spent = dict.fromkeys(names, 0)
+        if same:
+            spent |= self._each(dict.fromkeys(same), lambda member, _nothing: member.spent(service)).done
+        try:
+            return {name: replace(live, budget=part) for name, part in divided(live.budget, spent).items()}
+        except ValueError as error:
+            raise DriverFailed(str(error), "raise traffic.budget, or set it to false") from None
+
+    def _refuse_nowhere(self, service: str, live: Live) -> None:
+        """See that every proxy has a server that is up wherever users are to go, before any of them is told.
+
+        With all users on stable and no server up on either side, nothing is lost by that.
+        """
+        places = dict.fromkeys((*COLOURS, *_used(live)))
+
+        def up(member: Member) -> dict[Place, bool]:
+            return {place: any(is_up for _, is_up in member.servers(service, place)) for place in places}
+
+        for name, found in self._all(up).items():
+            missing = [place for place in _used(live) if not found[place]]
+            if missing and (live.share or any(found[colour] for colour in COLOURS)):
+                raise DriverFailed(
+                    f"{name}: no server of {missing[0]} of {service} is up, users are not sent there",
+                    "`deploy status` shows why",
+                )
+
+    def _put_back(self, service: str, former: Mapping[str, Live | None], error: DeployError) -> None:
+        """Give those that took a value what they had, as one of the others could not, and raise that."""
+        deadline = Deadline.after(self._clock, BACK_SECONDS)
+        had = {name: live for name, live in former.items() if live is not None}
+        stuck = self._each(had, lambda member, live: member.steer(service, live, deadline)).failed
+        now = f"{', '.join(stuck)} could not be put back" if stuck else "the others have what they had"
+        raise type(error)(f"{error.message}; {now}", error.hint)
+
+    # -- all at the same time
+
+    def _all(self, work: Callable[[Member], T]) -> dict[str, T]:
+        """Do something on all. Raises the first error once all have ended."""
+        tried = self._tried(work)
+        tried.refuse()
+        return tried.done
+
+    def _tried(self, work: Callable[[Member], T]) -> _Tried[T]:
+        return self._each(dict.fromkeys(self._members), lambda member, _nothing: work(member))
+
+    def _each(self, given: Mapping[str, U], work: Callable[[Member, U], T]) -> _Tried[T]:
+        """Do something with each of some proxies, all at the same time."""
+
+        def one(item: tuple[str, U]) -> T | DeployError:
+            try:
+                return work(self._members[item[0]], item[1])
+            except DeployError as error:
+                return error
+
+        with ThreadPoolExecutor(max(1, len(given))) as pool:
+            found = dict(zip(given, pool.map(one, given.items()), strict=True))
+        tried: _Tried[T] = _Tried()
+        for name, what in found.items():
+            if isinstance(what, DeployError):
+                tried.failed[name] = what
+            else:
+                tried.done[name] = what
+        return tried
+
+
+@dataclass
+class _Tried(Generic[T]):
+    """What some proxies gave, and why others gave nothing."""
+
+    done: dict[str, T] = field(default_factory=dict)
+    failed: dict[str, DeployError] = field(default_factory=dict)
+
+    def first(self) -> DeployError:
+        """Give the error that says most: what a person did, then what a proxy said, then that one is silent."""
+        return min(self.failed.values(), key=lambda e: (not isinstance(e, TakenBack), isinstance(e, Unreachable)))
+
+    def refuse(self) -> None:
+        """Raise it, if there is one."""
+        if self.failed:
+            raise self.first()
+
+
+def _is_safe(live: Live, before: Mapping[str, Live | None]) -> bool:
+    """Tell whether a value gives users to nobody who had none: stable stays, or the candidate gets no more."""
+    return live.share == live.baseline == 0 and all(was is None or was.stable == live.stable for was in before.values())
+
+
+def _used(live: Live) -> list[Place]:
+    """Give the places that get users."""
+    used: list[tuple[Place, bool]] = [
+        (live.stable, live.share + live.baseline < FULL),
+        (live.candidate, live.share > 0),
+        ("baseline", live.baseline > 0),
+    ]
+    return [place for place, needed in used if needed]

@@ -1,0 +1,280 @@
+"""Two proxies as one: what users of both meet while releases come and go, and when one of them is lost."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import docker
+import pytest
+import requests
+
+from deployer.errors import Exit
+from tests.lab.machines import Lab
+from tests.live.afar import rest, until
+from tests.load import Load, Options, Report
+from tests.machines.conftest import deploy, write_inventory
+from tests.machines.farm import CONTROL, Farm, engine
+from tests.machines.installed import install
+from tests.services import require
+
+pytestmark = pytest.mark.live
+WEB, EDGE = ("web1", "web2"), ("edge1", "edge2")
+MIX = Options(rate=50, slow=1, websocket_may_move=True)
+PLAIN = Options(rate=50, kinds=("fresh", "busy", "post"))
+
+
+class Edged(Farm):
+    """A service on two machines behind two proxies."""
+
+    def __init__(self, folder: Path, lab: Lab, client: docker.DockerClient) -> None:
+        super().__init__(folder, lab, client, {"web": WEB, "edge": EDGE})
+        self.manifest["traffic"] = {"listen": f"*:{self.port}", "proxies": "edge", "lease": "6s"}
+        self.write()
+        self.urls = {name: f"http://{lab[name].address}:{self.port}" for name in EDGE}
+        self.url = self.urls["edge1"]
+
+    def live_at(self, edge: str) -> str:
+        """The live value at a proxy, as its file has it."""
+        file = self.lab[edge].root / "etc/haproxy/deployer.d/deployer/maps/state.map"
+        values = dict(line.split(" ", 1) for line in file.read_text().splitlines())
+        return values[self.name]
+
+
+class Loads:
+    """Users of both proxies."""
+
+    def __init__(self, edged: Edged, options: Options = MIX) -> None:
+        self._stack = ExitStack()
+        self.each = {name: self._stack.enter_context(Load(url, options)) for name, url in edged.urls.items()}
+
+    def __enter__(self) -> Loads:
+        self.more(40, "the load runs")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def more(self, requests: int, what: str) -> None:
+        for load in self.each.values():
+            wanted = load.counters().answered + requests
+            load.until(lambda now, wanted=wanted: now.answered >= wanted, what)
+
+    def mark(self, name: str) -> None:
+        for load in self.each.values():
+            load.mark(name)
+
+    def unfailing(self) -> dict[str, Report]:
+        reports = {name: load.stop() for name, load in self.each.items()}
+        for name, report in reports.items():
+            assert report.failed == 0, f"{name}: {report.text()}"
+            assert report.sent > 100, f"{name}: {report.text()}"
+        return reports
+
+
+@pytest.fixture(scope="module")
+def machines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    require("machines", "ansible", "haproxy", "gcc")
+    services = {**dict.fromkeys((CONTROL, *WEB), ("docker",)), **dict.fromkeys(EDGE, ("haproxy",))}
+    with Lab(services) as made, made.entered():
+        folder = tmp_path_factory.mktemp("edges")
+        write_inventory(made, folder / "inventory", {"web": WEB, "edge": EDGE})
+        deploy(folder, "hosts", "setup", "-i", "inventory", "--limit", "edge", "--yes")
+        for name in EDGE:
+            install(made[name])
+        yield made
+
+
+@pytest.fixture
+def lab(machines: Lab) -> Iterator[Lab]:
+    yield machines
+    machines.heal()
+
+
+@pytest.fixture
+def edged(lab: Lab, state: Path) -> Iterator[Edged]:
+    with engine(lab[CONTROL]) as client:
+        folder = state / "s"
+        folder.mkdir()
+        made = Edged(folder, lab, client)
+        try:
+            made.version("1.0")
+            made.deploy("up", "--version", "1.0")
+            yield made
+        finally:
+            lab.heal()
+            made.close()
+
+
+def versions(report: Report) -> set[str]:
+    return set(report.only("fresh", "busy", "post").by_version)
+
+
+@pytest.mark.parametrize("way", [("canary",), ("rolling", "--for", "1s")], ids=lambda way: way[0])
+def test_forward_and_back_without_a_failed_request_at_either(edged: Edged, way: tuple[str, ...]) -> None:
+    edged.version("2.0")
+    with Loads(edged) as loads:
+        edged.deploy(*way, "--version", "2.0")
+        loads.mark("done")
+        loads.more(60, "requests after the end")
+        edged.deploy("rollback")
+        loads.mark("back")
+        loads.more(60, "requests after the rollback")
+        reports = loads.unfailing()
+    for report in reports.values():
+        assert versions(report.after("back")) == {"1.0"}
+        assert "2.0" in report.after("done").by_version
+    assert edged.live_at("edge1").split(",")[:2] == edged.live_at("edge2").split(",")[:2]
+
+
+def agree(edged: Edged) -> str:
+    """The stable colour and the share of both proxies, which are the same."""
+    first, second = (edged.live_at(name).split(",")[:2] for name in EDGE)
+    assert first == second
+    return ",".join(first)
+
+
+def held(edged: Edged) -> None:
+    """Bring 2.0 to a part of the users, and leave it so."""
+    edged.version("2.0")
+    with Loads(edged, PLAIN) as loads:
+        edged.deploy("canary", "--percent", "20", "--hold", "--version", "2.0")
+        loads.unfailing()
+
+
+def elsewhere(edged: Edged, *arguments: str, expect: int = 0) -> str:
+    """Run `deploy` from a folder without a manifest; give what it says."""
+    line = [*edged.command(*arguments), "--service", edged.name]
+    done = subprocess.run(line, cwd="/", env=edged.environment(), capture_output=True, text=True, timeout=120)
+    assert done.returncode == expect, f"{done.returncode}\n{done.stdout}\n{done.stderr}"
+    return done.stdout + done.stderr
+
+
+# -- what both say together
+
+
+def test_what_users_of_both_proxies_see_counts_together(edged: Edged) -> None:
+    edged.version("2.0", {"ERR": "0.6"})
+    with Loads(edged, PLAIN) as loads:
+        told = edged.told("canary", "--version", "2.0", expect=Exit.VERDICT)
+        loads.more(20, "requests after the end")
+        reports = [load.stop() for load in loads.each.values()]
+    assert told.ended["outcome"] == "reverted"
+    assert sum(report.failed for report in reports) <= 50 + sum(report.at_once for report in reports)
+    assert agree(edged) == "blue,0"
+
+
+# -- an emergency
+
+
+def test_a_rollback_moves_the_users_of_both_before_anything_else(edged: Edged) -> None:
+    edged.version("2.0")
+    edged.deploy("bluegreen", "--bake", "0", "--version", "2.0")
+    assert agree(edged) == "green,0"
+    with Loads(edged, PLAIN) as loads:
+        said = elsewhere(edged, "rollback", "-m", "2.0 is slow")
+        loads.more(20, "requests after it")
+        loads.unfailing()
+    assert "everyone is on r1 again (blue); writing it down" in said
+    assert agree(edged) == "blue,0"
+    assert edged.events("history")[0]["rollouts"][0]["message"] == "2.0 is slow"
+
+
+def test_a_budget_is_divided_and_a_rollback_of_a_share_takes_it_back_at_both(edged: Edged) -> None:
+    held(edged)
+    budgets = [int(edged.live_at(name).split(",")[4]) for name in EDGE]
+    assert min(budgets) >= 25
+    assert edged.status()["safety"]["budget"] == sum(budgets)
+    assert agree(edged) == "blue,2000"
+    said = elsewhere(edged, "rollback")
+    assert "everyone is on stable again (blue)" in said
+    assert agree(edged) == "blue,0"
+    assert edged.get().text == "1.0\n"
+
+
+def test_a_rollback_without_a_proxy_moves_the_users_of_the_others(edged: Edged, lab: Lab) -> None:
+    edged.version("2.0")
+    edged.deploy("bluegreen", "--bake", "0", "--version", "2.0")
+    lab.cut("edge2")
+    said = elsewhere(edged, "rollback", expect=Exit.NEEDS_PERSON)
+    assert "everyone but at edge2, where it is not known, is on r1 again" in said
+    assert "users of the proxies that answered are safe" in said
+    assert edged.live_at("edge1").startswith("blue,0")
+    assert edged.live_at("edge2").startswith("green,0")
+    lab.heal()
+    assert "edge" in edged.deploy("doctor", expect=Exit.NEEDS_PERSON).stdout
+    edged.deploy("rollback")
+    assert agree(edged) == "blue,0"
+    edged.deploy("doctor")
+
+
+# -- one of them is lost
+
+
+def test_a_proxy_that_is_cut_off_while_a_candidate_has_users(edged: Edged, lab: Lab) -> None:
+    edged.write(strategy={"canary": {"steps": [{"share": 20, "for": "30s"}], "bake": "0s"}})
+    edged.version("2.0")
+    with Load(edged.urls["edge1"], PLAIN) as load:
+        load.until(lambda now: now.answered > 40, "the load runs")
+        with edged.start("canary", "--version", "2.0", "--output", "json") as rollout:
+            until(rollout, "traffic.changed")
+            lab.cut("edge2")
+            events, _ = rest(rollout, Exit.NEEDS_PERSON)
+        assert load.stop().failed == 0
+    assert "edge2" in events[-1]["text"]
+    assert edged.live_at("edge1").startswith("blue,0"), "whoever can be asked is where it is safe"
+    lab.heal()
+    with Loads(edged, PLAIN) as loads:
+        edged.deploy("resume", expect=Exit.FAILED)
+        loads.unfailing()
+    assert agree(edged) == "blue,0"
+    assert [len(edged.on(name)) for name in WEB] == [1, 1]
+    edged.deploy("doctor")
+
+
+def test_a_proxy_that_is_cut_off_before_the_shift_gets_nobody_moved(edged: Edged, lab: Lab) -> None:
+    edged.version("2.0")
+    with edged.start("canary", "--version", "2.0", "--output", "json") as rollout:
+        until(rollout, "step.done")
+        lab.cut("edge2")
+        events, _ = rest(rollout, Exit.NEEDS_PERSON)
+    assert all(not e["share"] for e in events if e["event"] == "traffic.changed")
+    lab.heal()
+    edged.deploy("resume", expect=Exit.FAILED)
+    assert agree(edged) == "blue,0"
+    edged.deploy("doctor")
+
+
+# -- one of them is new, or not as it should be
+
+
+def test_a_proxy_that_is_new_is_brought_to_where_the_other_is(lab: Lab, state: Path) -> None:
+    with engine(lab[CONTROL]) as client:
+        folder = state / "s"
+        folder.mkdir()
+        edged = Edged(folder, lab, client)
+        try:
+            edged.inventory({"web": WEB, "edge": EDGE[:1]})
+            edged.version("1.0")
+            edged.deploy("up", "--version", "1.0")
+            edged.inventory({"web": WEB, "edge": EDGE})
+            edged.deploy("bluegreen", "--bake", "0", "--version", "1.0")
+            assert agree(edged) == "green,0"
+            assert requests.get(f"{edged.urls['edge2']}/version", timeout=5).text == "1.0\n"
+            edged.deploy("doctor")
+        finally:
+            edged.close()
+
+
+def test_a_proxy_without_a_deployer_is_named_before_anything_changes(edged: Edged, lab: Lab) -> None:
+    edged.version("2.0")
+    program = lab["edge2"].root / "usr/local/bin/deploy"
+    program.rename(program.with_name("gone"))
+    try:
+        refused = edged.deploy("canary", "--version", "2.0", expect=Exit.REFUSED).stderr
+    finally:
+        program.with_name("gone").rename(program)
+    assert "edge2: there is no `deploy` there" in refused
+    assert agree(edged) == "blue,0"

@@ -1,0 +1,548 @@
+"""Several proxies as one: what is divided, what agrees, who is put back, and what is said over a channel."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from deployer import errors
+from deployer.clock import Deadline, SystemClock
+from deployer.drivers.ports import Fault
+from deployer.drivers.traffic.haproxy.cards import Cards
+from deployer.drivers.traffic.proxies import agreeing, words
+from deployer.drivers.traffic.proxies.channel import Channel
+from deployer.drivers.traffic.proxies.dividing import divided
+from deployer.drivers.traffic.proxies.far import FarProxy
+from deployer.drivers.traffic.proxies.proxies import PREPARED
+from deployer.drivers.traffic.proxies.several import Several
+from deployer.emergency import card, far
+from deployer.errors import DriverFailed, Refused, TakenBack, Unreachable
+from deployer.machine import Host
+from deployer.manifest.models import Manifest
+from deployer.model import INITIAL, Live, Place, Release, Server, taken_back
+from tests.memory import FakeClock
+
+MANIFEST = Manifest.model_validate({"service": "shop", "image": "shop:1", "port": 80})
+RELEASE = Release("shop", 2, "2.0", "shop:2", "sha", MANIFEST, "hash")
+BLUE = Live("blue", rollout=7)
+SHARE = replace(BLUE, share=2000, lease=1_700_000_030, budget=50)
+
+
+# -- the budget
+
+
+@given(st.integers(1, 1_000_000), st.lists(st.integers(0, 1_000_000), min_size=1, max_size=9))
+def test_the_parts_of_a_budget_add_up_and_nobody_has_none(budget: int, spent: list[int]) -> None:
+    given_ = {f"edge{n}": each for n, each in enumerate(spent)}
+    if budget < len(spent):
+        with pytest.raises(ValueError, match="cannot be divided"):
+            divided(budget, given_)
+        return
+    parts = divided(budget, given_)
+    assert list(parts) == list(given_)
+    assert sum(parts.values()) == budget
+    assert min(parts.values()) >= 1
+    if sum(spent) + len(spent) <= budget:
+        assert all(parts[name] > given_[name] for name in parts), "who has spent less than his part goes on"
+
+
+def test_what_is_left_is_divided_not_what_was_given() -> None:
+    assert divided(50, {"a": 0, "b": 0}) == {"a": 25, "b": 25}
+    assert divided(50, {"a": 25, "b": 5}) == {"a": 35, "b": 15}
+    assert divided(51, {"a": 0, "b": 0}) == {"a": 26, "b": 25}
+
+
+# -- what they do as one
+
+
+def test_all_that_do_the_same_are_one_with_the_budget_of_all() -> None:
+    assert agreeing.one({"a": replace(SHARE, budget=20), "b": replace(SHARE, budget=30)}) == SHARE
+    assert agreeing.differing({"a": replace(SHARE, budget=20), "b": SHARE}) == {}
+
+
+def test_of_those_that_differ_most_count_then_the_smaller_share() -> None:
+    assert agreeing.one({"a": SHARE, "b": SHARE, "c": BLUE}).share == 2000
+    assert agreeing.one({"a": SHARE, "b": BLUE}).share == 0
+    assert agreeing.differing({"a": SHARE, "b": BLUE}) == {
+        "a": "rollout 7: stable is blue, 2000 bp to green",
+        "b": "rollout 7: stable is blue",
+    }
+
+
+# -- made on all, or on none
+
+
+class Paper:
+    """A proxy on paper. `fails` says what a call raises, by its name."""
+
+    def __init__(self, name: str, live: Live | None = BLUE) -> None:
+        self.name, self.live = name, live
+        self.fails: dict[str, errors.DeployError] = {}
+        self.down: set[Place] = set()
+        self.calls: list[str] = []
+        self.spends = 0
+        self.joined: str | None = None
+
+    def _do(self, name: str) -> None:
+        self.calls.append(name)
+        if name in self.fails:
+            raise self.fails[name]
+
+    def check(self, manifest: Manifest, deadline: Deadline) -> None:
+        self._do("check")
+
+    def configure(self, release: Release, place: Place | None, deadline: Deadline) -> None:
+        self._do("configure")
+        self.live = self.live or INITIAL
+
+    def read(self, service: str) -> Live | None:
+        self._do("read")
+        return self.live
+
+    def steer(self, service: str, live: Live, deadline: Deadline, given: Live | None = None) -> None:
+        self._do("steer")
+        if taken_back(given, self.live):
+            raise TakenBack(f"{self.name}: users were taken off")
+        self.live = live
+
+    def attach(self, service: str, place: Place, servers: Sequence[Server], deadline: Deadline) -> None:
+        self._do("attach")
+
+    def drain(self, service: str, place: Place, names: Sequence[str], deadline: Deadline) -> int:
+        self._do("drain")
+        return 2
+
+    def detach(self, service: str, place: Place, names: Sequence[str], deadline: Deadline) -> None:
+        self._do("detach")
+
+    def servers(self, service: str, place: Place) -> tuple[tuple[Server, bool], ...]:
+        self._do("servers")
+        return ((Server(f"{place}-1", "10.0.0.1:80"), place not in self.down),)
+
+    def preview(self, service: str) -> tuple[str, dict[str, str]]:
+        return f"http://{self.name}", {}
+
+    def spent(self, service: str) -> int:
+        self._do("spent")
+        return self.spends
+
+    def samples(self, service: str) -> Iterator[object]:
+        raise NotImplementedError
+
+    def stream(self, service: str, feed: object) -> Iterator[object]:
+        raise NotImplementedError
+
+    def forget(self, service: str, deadline: Deadline) -> None:
+        self._do("forget")
+        self.live = None
+
+    def services(self) -> tuple[str, ...]:
+        return ("shop",) if self.live else ()
+
+    def faults(self, service: str) -> tuple[Fault, ...]:
+        self._do("faults")
+        return ()
+
+    def mend(self, service: str, deadline: Deadline) -> None:
+        self._do("mend")
+
+    def spec(self, service: str) -> str | None:
+        return f"what {self.name} knows"
+
+    def join(self, service: str, text: str, live: Live, deadline: Deadline) -> None:
+        self.joined, self.live = text, live
+
+
+class Two:
+    """Two proxies on paper, and what stands for both."""
+
+    def __init__(self, folder: Path) -> None:
+        self.clock = FakeClock()
+        self.a, self.b = Paper("a"), Paper("b")
+        self.cards = Cards(folder, "the card\n")
+        self.one = Several({"a": self.a, "b": self.b}, self.clock, self.cards)  # type: ignore[dict-item]
+
+    def steer(self, live: Live, given: Live | None = None) -> None:
+        self.one.steer("shop", live, self.deadline, given)
+
+    @property
+    def deadline(self) -> Deadline:
+        return Deadline.after(self.clock, 5)
+
+
+@pytest.fixture
+def two(tmp_path: Path) -> Two:
+    return Two(tmp_path)
+
+
+def test_a_share_is_given_by_all_with_the_budget_divided(two: Two) -> None:
+    two.a.spends = 10
+    two.steer(SHARE)
+    assert (two.a.live, two.b.live) == (replace(SHARE, budget=25), replace(SHARE, budget=25)), (
+        "spent in another rollout"
+    )
+    two.steer(SHARE, SHARE)
+    assert (two.a.live, two.b.live) == (replace(SHARE, budget=30), replace(SHARE, budget=20))
+    assert two.one.read("shop") == SHARE
+    assert two.one.spent("shop") == 10
+
+
+@pytest.mark.parametrize("failing", ["a", "b"])
+def test_where_one_refuses_the_other_gets_back_what_it_had(two: Two, failing: str) -> None:
+    bad, good = (two.a, two.b) if failing == "a" else (two.b, two.a)
+    bad.fails["steer"] = DriverFailed("no")
+    with pytest.raises(DriverFailed, match="no; the others have what they had"):
+        two.steer(SHARE)
+    assert good.live == BLUE
+    assert bad.live == BLUE
+
+
+def test_one_that_cannot_be_put_back_is_named(two: Two) -> None:
+    two.b.fails["steer"] = DriverFailed("no")
+    took = two.a.steer
+
+    def once(service: str, live: Live, deadline: Deadline, given: Live | None = None) -> None:
+        took(service, live, deadline, given)
+        two.a.fails["steer"] = Unreachable("gone")
+
+    two.a.steer = once  # type: ignore[method-assign]
+    with pytest.raises(DriverFailed, match="no; a could not be put back"):
+        two.steer(SHARE)
+
+
+def test_nobody_is_moved_while_one_does_not_answer(two: Two) -> None:
+    two.b.fails["read"] = Unreachable("b: silent")
+    with pytest.raises(Unreachable, match="b: silent"):
+        two.steer(SHARE)
+    assert "steer" not in two.a.calls
+
+
+def test_nobody_is_moved_to_where_one_of_them_finds_nobody(two: Two) -> None:
+    two.b.down.add("green")
+    with pytest.raises(DriverFailed, match="b: no server of green of shop is up"):
+        two.steer(SHARE)
+    assert "steer" not in two.a.calls
+
+
+def test_on_the_way_back_whoever_answers_is_taken_there(two: Two) -> None:
+    two.steer(SHARE)
+    two.b.fails = dict.fromkeys(("read", "steer"), Unreachable("b: silent"))
+    with pytest.raises(Unreachable, match="b: silent"):
+        two.steer(BLUE)
+    assert two.a.live == BLUE
+
+
+def test_an_emergency_at_one_of_them_counts_for_all(two: Two) -> None:
+    two.steer(SHARE)
+    two.b.live = replace(two.b.live or BLUE, share=0, lease=0)
+    with pytest.raises(TakenBack):
+        two.steer(replace(SHARE, share=5000), SHARE)
+    assert two.a.live == replace(SHARE, budget=25), "put back, and taken back by whoever hears of it"
+
+
+def test_a_server_is_up_that_all_find_up(two: Two) -> None:
+    assert [up for _, up in two.one.servers("shop", "blue")] == [True]
+    two.b.down.add("blue")
+    assert [up for _, up in two.one.servers("shop", "blue")] == [False]
+
+
+def test_what_one_of_them_refuses_is_configured_nowhere(two: Two) -> None:
+    two.b.fails["check"] = Refused("b: taken")
+    with pytest.raises(Refused, match="b: taken"):
+        two.one.configure(RELEASE, "green", two.deadline)
+    assert "configure" not in two.a.calls
+
+
+def test_one_that_is_new_joins_before_anything_changes(two: Two) -> None:
+    two.a.live, two.b.live = SHARE, None
+    two.one.configure(RELEASE, "green", two.deadline)
+    assert two.b.joined == "what a knows"
+    assert two.b.live == replace(SHARE, budget=0)
+    assert two.cards.right("shop")
+
+
+def test_both_new_are_both_begun(two: Two) -> None:
+    two.a.live = two.b.live = None
+    assert two.one.read("shop") is None
+    two.one.configure(RELEASE, "green", two.deadline)
+    assert two.one.read("shop") == INITIAL
+    two.one.forget("shop", two.deadline)
+    assert two.one.services() == ()
+    assert not two.cards.right("shop")
+
+
+def test_a_budget_that_cannot_be_divided_is_refused(two: Two) -> None:
+    few = Manifest.model_validate({**MANIFEST.record(), "traffic": {"budget": 1}})
+    with pytest.raises(Refused, match="1 cannot be divided among 2 proxies"):
+        two.one.check(few, two.deadline)
+
+
+def test_what_differs_is_found_and_mended(two: Two) -> None:
+    two.cards.write("shop")
+    assert two.one.faults("shop") == ()
+    two.a.live = SHARE
+    assert [f.text for f in two.one.faults("shop")] == [
+        "a has rollout 7: stable is blue, 2000 bp to green, others do not",
+        "b has rollout 7: stable is blue, others do not",
+    ]
+    two.one.mend("shop", two.deadline)
+    assert two.a.live == two.b.live == BLUE
+    two.b.live = None
+    assert [f.text for f in two.one.faults("shop")] == ["b does not know shop"]
+    two.b.fails["faults"] = Unreachable("b: silent", "see why")
+    (silent,) = two.one.faults("shop")
+    assert (silent.text, silent.mendable, silent.remedy) == ("b: silent", False, "see why")
+
+
+def test_drains_add_up(two: Two) -> None:
+    assert two.one.drain("shop", "blue", ["blue-1"], two.deadline) == 4
+    two.one.attach("shop", "blue", [Server("blue-1", "10.0.0.1:80")], two.deadline)
+    two.one.detach("shop", "blue", ["blue-1"], two.deadline)
+    assert two.a.calls == two.b.calls == ["drain", "attach", "detach"]
+
+
+# -- what is said over a channel
+
+ERRORS = [
+    errors.TakenBack("gone", "who"),
+    errors.Refused("no", "mend it"),
+    errors.DeadlinePassed("late"),
+    errors.DriverFailed("odd", "why", log=("one", "two")),
+    errors.Unreachable("silent"),
+]
+
+
+@pytest.mark.parametrize("error", ERRORS, ids=lambda e: type(e).__name__)
+def test_an_error_arrives_as_what_it_was_with_its_machine(error: errors.DeployError) -> None:
+    there = words.raised(words.read(words.line(words.trouble(error))), "edge1")
+    assert (type(there), there.message, there.hint) == (type(error), f"edge1: {error.message}", error.hint)
+    assert getattr(there, "log", ()) == getattr(error, "log", ())
+
+
+@pytest.mark.parametrize("kind", ["Exit", "Mapping", "nothing", "DeployError", "ManifestRefused"])
+def test_an_error_of_an_unknown_kind_is_still_one(kind: str) -> None:
+    assert words.raised({"kind": kind, "message": "x"}, "edge1").message == "edge1: x"
+
+
+def test_arguments_and_results_are_the_same_at_the_other_end() -> None:
+    given_ = {"service": "shop", "live": SHARE, "given": None}
+    assert words.decoded("steer", words.read(words.line(words.encoded("steer", given_)))) == given_
+    told = words.decoded("configure", words.encoded("configure", {"release": words.Told.of(RELEASE), "place": None}))
+    assert told["release"].release().manifest == MANIFEST
+    servers = ((Server("a", "10.0.0.1:80"), True),)
+    assert words.result("servers", words.CALLS["servers"].result.dump_python(servers, mode="json")) == servers
+    with pytest.raises(DriverFailed, match="cannot be read"):
+        words.result("drain", "many")
+    with pytest.raises(ValueError, match="steer takes"):
+        words.decoded("steer", {})
+
+
+# -- a channel to an agent, with a shell in place of ssh
+
+
+@pytest.fixture
+def way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Host]:
+    """Give a machine whose ssh runs a command here."""
+
+    def make(command: str) -> Host:
+        program = tmp_path / "bin" / "ssh"
+        program.parent.mkdir(exist_ok=True)
+        program.write_text(f"#!/bin/sh\n{command}\n")
+        program.chmod(0o755)
+        monkeypatch.setenv("PATH", str(program.parent), prepend=":")
+        return Host("edge1", "10.0.0.1", "ssh", "edge1")
+
+    return make
+
+
+AGENT = f"exec {sys.executable} -m deployer.start proxy --stdio"
+
+
+@pytest.mark.parametrize(
+    ("command", "error", "said"),
+    [
+        ("echo 'sh: deploy: not found' >&2; exit 127", Refused, "edge1: there is no `deploy` there"),
+        ("echo \"Error: No such command 'proxy'.\" >&2; exit 2", Refused, "edge1: deployer is too old there"),
+        ("echo 'Permission denied (publickey).' >&2; exit 255", Unreachable, "edge1: Permission denied"),
+        ("echo hello; exit 0", Unreachable, "edge1: ssh ended with 0"),
+        (AGENT, Refused, "edge1: /etc/nowhere is no folder"),
+    ],
+)
+def test_why_there_is_no_channel(
+    way: Callable[[str], Host], command: str, error: type[errors.DeployError], said: str
+) -> None:
+    settings = PREPARED.model_copy(update={"config": "/etc/nowhere"})
+    proxy = FarProxy(way(command), settings, SystemClock())
+    with pytest.raises(error, match=said):
+        proxy.read("shop")
+    proxy.close()
+
+
+def test_another_version_is_refused_by_either_side(way: Callable[[str], Host], tmp_path: Path) -> None:
+    old = f"{sys.executable} -c \"import sys, deployer; deployer.__version__ = '0.0.1'; import deployer.start as start;"
+    old += " sys.argv = ['deploy', 'proxy', '--stdio']; sys.exit(start.main())\""
+    with pytest.raises(Refused, match=r"deployer is 0\.0\.1 there, and .* here"):
+        Channel(way(f"exec {old}"), PREPARED, SystemClock())
+
+
+@pytest.fixture
+def bare(state: Path) -> Path:
+    """Give a folder that is there, of a proxy that does not run."""
+    folder = state / "conf"
+    folder.mkdir()
+    return folder
+
+
+def test_calls_go_there_and_back(way: Callable[[str], Host], bare: Path) -> None:
+    settings = PREPARED.model_copy(update={"config": str(bare), "socket": str(bare / "none.sock")})
+    proxy = FarProxy(way(f"echo welcome to edge1; {AGENT}"), settings, SystemClock())
+    try:
+        assert proxy.read("shop") is None
+        assert proxy.services() == ()
+        with pytest.raises(DriverFailed, match="edge1: the proxy does not know shop"):
+            proxy.steer("shop", SHARE, Deadline.after(SystemClock(), 5))
+        with pytest.raises(Unreachable, match="edge1: the proxy does not know shop"), proxy.stream("shop", Fed()):
+            pass
+        assert proxy.spec("shop") is None
+    finally:
+        proxy.close()
+    with pytest.raises(Unreachable, match="closed"):
+        proxy.read("shop")
+
+
+class Fed:
+    """Takes lines."""
+
+    def feed(self, lines: Sequence[bytes]) -> None:
+        raise AssertionError(lines)
+
+    def miss(self, lines: int) -> None:
+        raise AssertionError(lines)
+
+
+def test_a_channel_that_breaks_is_told_to_who_waits_and_opened_again(
+    way: Callable[[str], Host], bare: Path, tmp_path: Path
+) -> None:
+    settings = PREPARED.model_copy(update={"config": str(bare), "socket": str(bare / "none.sock")})
+    pid = tmp_path / "pid"
+    proxy = FarProxy(way(f"echo $$ > {pid}; {AGENT}"), settings, SystemClock())
+    try:
+        assert proxy.services() == ()
+        first = int(pid.read_text())
+        subprocess.run(["kill", "-STOP", str(first)], check=True, timeout=5)
+        failed: list[str] = []
+
+        def ask() -> None:
+            try:
+                proxy.services()
+            except Unreachable as error:
+                failed.append(error.message)
+
+        asking = threading.Thread(target=ask)
+        asking.start()
+        subprocess.run(["kill", "-KILL", str(first)], check=True, timeout=5)
+        asking.join(10)
+        assert failed
+        assert failed[0].startswith("edge1: the connection broke")
+        assert proxy.services() == ()
+        assert int(pid.read_text()) != first
+    finally:
+        proxy.close()
+
+
+# -- an emergency over ssh
+
+
+def fars(tmp_path: Path, *said: str) -> list[card.Far]:
+    """Proxies whose ssh is a shell, and whose `deploy` says this and then does what it is told."""
+    made = []
+    for n, text in enumerate(said, 1):
+        program = tmp_path / f"edge{n}"
+        program.write_text(f"#!/bin/sh\n{text}\n")
+        program.chmod(0o755)
+        made.append(card.Far(f"edge{n}", [str(program)], card.Card("/s", "/m", "/l")))
+    return made
+
+
+def go(tmp_path: Path, ready: str) -> str:
+    """Say what is ready, wait for the word, keep that it came, and say that it is done."""
+    return f'echo ready {ready}; read word || exit 1; echo "$@" >> {tmp_path}/moved; echo moved'
+
+
+def moved(tmp_path: Path) -> int:
+    file = tmp_path / "moved"
+    return len(file.read_text().splitlines()) if file.exists() else 0
+
+
+def test_all_are_moved_once_all_mean_the_same(tmp_path: Path) -> None:
+    both = fars(tmp_path, go(tmp_path, "blue 1 0"), go(tmp_path, "blue 1 0"))
+    done, unknown = far.move(both, "shop", "rollback")
+    assert done is not None
+    assert (done.colour, done.release, done.trial, unknown, moved(tmp_path)) == ("blue", 1, False, [], 2)
+    assert (tmp_path / "moved").read_text().splitlines()[0] == "deploy proxy --move rollback shop /s /m /l"
+
+
+@pytest.mark.parametrize("other", ["ready green 1 0", "ready blue 2 0", "none nothing there is plain", "nonsense"])
+def test_none_is_moved_where_they_do_not_mean_the_same(tmp_path: Path, other: str) -> None:
+    both = fars(tmp_path, go(tmp_path, "blue 1 0"), f"echo {other}; read word && touch {tmp_path}/moved")
+    assert far.move(both, "shop", "rollback") == (None, [])
+    assert moved(tmp_path) == 0
+
+
+def test_a_candidate_is_taken_back_wherever_it_has_users(tmp_path: Path) -> None:
+    three = fars(tmp_path, go(tmp_path, "blue 0 1"), go(tmp_path, "green 1 0"), "echo none nothing there is plain")
+    done, unknown = far.move(three, "shop", "rollback")
+    assert done is not None
+    assert (done.colour, done.trial, unknown, moved(tmp_path)) == ("blue", True, [], 1), (
+        "no release before it goes, too"
+    )
+
+
+@pytest.mark.parametrize("lost", ["exit 255", "echo ready blue 1 0; read word; exit 1"])
+def test_one_that_is_silent_keeps_nobody_from_moving_the_others(tmp_path: Path, lost: str) -> None:
+    done, unknown = far.move(fars(tmp_path, go(tmp_path, "blue 1 0"), lost), "shop", "rollback")
+    assert done is not None
+    assert (unknown, moved(tmp_path)) == (["edge2"], 1)
+
+
+def test_a_card_of_several_is_read_as_it_was_written(tmp_path: Path) -> None:
+    (tmp_path / card.FOLDER).mkdir()
+    path = Path(card.path(str(tmp_path), "shop"))
+    both = fars(tmp_path, "true", "true")
+    path.write_text("".join(each.text() for each in both))
+    read = card.read_far(str(tmp_path), "shop")
+    assert [(each.name, each.way, each.card.text()) for each in read] == [
+        (each.name, each.way, each.card.text()) for each in both
+    ]
+    assert card.read(str(tmp_path), "shop") is None, "which would be one here"
+    for broken in (
+        "",
+        "way x\n",
+        "proxy a\nsocket /s\n",
+        "proxy a\nway ssh\nsocket /s; rm\nmap /m\nlock /l\n",
+        "x y\n",
+    ):
+        path.write_text(broken)
+        assert card.read_far(str(tmp_path), "shop") == []
+
+
+def test_what_is_asked_there_is_checked_there(tmp_path: Path) -> None:
+    def there(*arguments: str) -> tuple[int, str]:
+        line = [sys.executable, "-m", "deployer.start", "proxy", "--move", *arguments]
+        done = subprocess.run(line, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=30)
+        return done.returncode, done.stdout + done.stderr
+
+    none = str(tmp_path / "none")
+    assert there("promote", "shop", none, none, none) == (1, "none what is asked cannot be read\n")
+    assert there("abort", "../shop", none, none, none) == (1, "none what is asked cannot be read\n")
+    assert there("abort")[0] == 2
+    code, said = there("abort", "shop", none, none, none)
+    assert (code, said.startswith("none ")) == (1, True)
