@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,7 +14,9 @@ from typing import Any
 import docker
 import pytest
 
+from deployer import __version__
 from deployer.resources import builtin
+from tests.documents import REPOSITORY
 from tests.lab import image
 from tests.lab.machines import Lab, packages
 from tests.lab.machines.lab import CONTROLLER
@@ -101,6 +104,47 @@ def test_setup_runs_alone_too(prepared: Prepared) -> None:
 
     assert done.returncode == 0, done.stdout
     assert done.stdout.count("changed=0") == 2
+
+
+def test_setup_brings_the_deployer_to_proxies_that_stand_for_one(prepared: Prepared, tmp_path: Path) -> None:
+    lab, folder = prepared.lab, prepared.folder
+    with lab.outside():
+        wheels(tmp_path)
+    shutil.copytree(tmp_path / "wheels", lab["new2"].root / "srv/wheels")
+    (wheel,) = (tmp_path / "wheels").glob("deployer-*.whl")
+    (folder / "deploy.yml").write_text(
+        "service: shop\nimage: shop:1\nport: 80\ninventory: inventory\nhosts: web\ntraffic: {proxies: edge}\n"
+    )
+    package = ("-e", f"deployer_package={wheel}", "-e", "deployer_pip=--no-index --find-links /srv/wheels")
+    try:
+        before = deploy(folder, "hosts", "check", "--limit", "edge", expect=8).stdout
+        deploy(folder, *SETUP, "--yes", "--limit", "edge", *package)
+        second = deploy_json(folder, *SETUP, "--yes", "--limit", "edge", *package)
+        (machine,) = deploy_json(folder, "hosts", "check", "--limit", "edge")["machines"]
+    finally:
+        (folder / "deploy.yml").unlink()
+
+    assert "it has no `deploy`, which answers for the proxy" in before
+    assert f"-e deployer_package=deployer=={__version__}" in before
+    assert changed(second) == [0]
+    assert f"deployer {__version__}" in [finding["text"] for finding in machine["findings"]]
+
+
+def wheels(folder: Path) -> None:
+    """Make a wheel of this deployer, and fetch those that it needs on a machine of the lab."""
+    ask = ["/usr/bin/python3", "-c", "import sys; print('%d.%d' % sys.version_info[:2])"]
+    version = subprocess.run(ask, capture_output=True, text=True, check=True, timeout=30).stdout.strip()
+    source = folder / "source"
+    for part in ("deployer", "strategies", "playbooks", "inventories", "pyproject.toml", "README.md", "LICENSE"):
+        here = REPOSITORY / part
+        if here.is_dir():
+            shutil.copytree(here, source / part, ignore=shutil.ignore_patterns("__pycache__"))
+        elif here.exists():
+            shutil.copy(here, source / part)
+    pip = [sys.executable, "-m", "pip"]
+    needed = ("--only-binary=:all:", f"--python-version={version}", "-d", str(folder / "wheels"), str(source))
+    for line in (("wheel", "-q", "--no-deps", "-w", str(folder / "wheels"), str(source)), ("download", "-q", *needed)):
+        subprocess.run([*pip, *line], check=True, timeout=300, capture_output=True)
 
 
 def test_what_was_set_up_comes_back_after_a_power_cut(prepared: Prepared) -> None:
