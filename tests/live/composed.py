@@ -163,6 +163,16 @@ class Composed:
         command = ["docker", "compose", "logs", "--no-color", "--tail", "100"]
         return subprocess.run(command, **self._options(self.compose, self.environ), timeout=60, check=False).stdout
 
+    def kill(self, service: str) -> None:
+        """Kill a container of the project; it stays as it is until it is started."""
+        (container,) = self._containers(service)
+        self.client.api.kill(container)
+
+    def start_alone(self, service: str) -> None:
+        """Start a container without those that it depends on: at its own start the engine knows of no order, either."""
+        (container,) = self._containers(service)
+        self.client.api.start(container)
+
     def process(self, service: str) -> int:
         """Give the process of a container of the project, 0 for one that does not run."""
         (container,) = self._containers(service)

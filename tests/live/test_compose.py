@@ -10,6 +10,7 @@ from typing import Any
 import docker
 import pytest
 
+from deployer.clock import Deadline, SystemClock
 from tests.conftest import state_folder
 from tests.live.composed import HOST, Composed
 from tests.live.told import Told
@@ -19,6 +20,7 @@ from tests.services import require
 pytestmark = pytest.mark.live
 
 USERS = Options(rate=60, kinds=("fresh", "busy", "sticky", "post"), host=HOST)
+WAITS = "is unfinished and waits: "
 TEAM = Options(rate=20, kinds=("fresh",), version_pattern="(the team)")
 
 
@@ -127,6 +129,29 @@ def test_a_rollout_goes_on_when_the_server_is_restarted(live: Composed) -> None:
     records = json.loads(live.inside("audit", "--service", live.shop.name, "--output", "json"))["records"]
     deeds = [(r["action"], r["origin"]) for r in records if r["rollout"] == rollout]
     assert ("resume", "deploy serve, at its start") in deeds
+
+
+def test_a_rollout_goes_on_when_the_proxy_comes_later_than_the_server(live: Composed) -> None:
+    """As after a reboot: the server finds a rollout that nobody drives, and no proxy yet."""
+    live.manifest(strategy={"canary": {"steps": [{"share": 30, "for": "10s"}], "bake": "0s"}})
+    with Load(live.shop.url, USERS) as load:
+        load.until(lambda now: now.answered > 30, "the load runs")
+        with live.start("canary", "--version", "2.0", "--output", "json") as follower:
+            begun = until(follower, "sample")
+            for service in ("haproxy", "deploy"):
+                live.kill(service)
+            live.start_alone("deploy")
+            Deadline.after(SystemClock(), 30).until(lambda: WAITS in live.logs(), "the server waits for the proxy")
+            live.start_alone("haproxy")
+            shown = rest(follower)
+        load.mark("done")
+        seen = load.counters().answered
+        load.until(lambda now: now.answered > seen + 30, "users of the new release")
+        report = load.stop()
+    assert shown[-1]["outcome"] == "done"
+    assert report.after("done").failed == 0, report.text()
+    assert live.status()["stable_version"] == "2.0"
+    assert f"rollout {begun[0]['rollout']} of {live.shop.name} was left unfinished: going on with it" in live.logs()
 
 
 def test_a_proxy_that_is_restarted_has_everything_again(live: Composed) -> None:
