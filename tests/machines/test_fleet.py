@@ -237,6 +237,24 @@ def test_a_hung_engine_is_given_up_in_time(farm: Farm, lab: Lab) -> None:
     assert up == {"web1": True, "web2": True, "web3": True}
 
 
+def test_a_machine_whose_disk_is_full_gets_nothing_and_nobody_notices(farm: Farm, lab: Lab) -> None:
+    farm.version("2.0")
+    lab["web2"].run("mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", "/var/lib/docker/tmp")
+    try:
+        with Load(farm.url, AROUND) as load:
+            started(load)
+            said = farm.deploy("canary", "--version", "2.0", expect=4).stderr
+            more(load, 40, "requests after the end")
+            unfailing(load)
+    finally:
+        lab["web2"].run("umount", "/var/lib/docker/tmp")
+    assert "web2" in said
+    assert "no space left on device" in said
+    assert [len(farm.on(name)) for name in WEB] == [1, 1, 1]
+    farm.deploy("bluegreen", "--bake", "0", "--version", "2.0")
+    assert farm.get().text == "2.0\n"
+
+
 def test_an_unknown_host_key_is_no_machine_of_ours(farm: Farm, lab: Lab) -> None:
     former = lab.known_hosts.read_text()
     lab.known_hosts.write_text(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import docker
@@ -12,7 +12,7 @@ import pytest
 import requests
 
 from deployer.errors import Exit
-from tests.lab.machines import Lab
+from tests.lab.machines import Lab, Machine
 from tests.live.afar import rest, until
 from tests.load import Load, Options, Report
 from tests.machines.conftest import deploy, write_inventory
@@ -243,6 +243,35 @@ def test_a_proxy_that_is_cut_off_before_the_shift_gets_nobody_moved(edged: Edged
     assert all(not e["share"] for e in events if e["event"] == "traffic.changed")
     lab.heal()
     edged.deploy("resume", expect=Exit.FAILED)
+    assert agree(edged) == "blue,0"
+    edged.deploy("doctor")
+
+
+@contextmanager
+def full(machine: Machine, folder: str) -> Iterator[None]:
+    """Let the disk that a folder is on have no room."""
+    machine.run(
+        "sh", "-c", f"mount -t tmpfs -o size=256k tmpfs /mnt && cp -a {folder}/. /mnt && mount --move /mnt {folder}"
+    )
+    machine.run("sh", "-c", f"cat /dev/zero > {folder}/zeros 2>&1 || true")
+    try:
+        yield
+    finally:
+        machine.run("umount", folder)
+
+
+def test_a_proxy_whose_disk_is_full_moves_nobody_and_nor_does_the_other(edged: Edged, lab: Lab) -> None:
+    edged.version("2.0")
+    with Loads(edged, PLAIN) as loads:
+        with full(lab["edge2"], "/etc/haproxy/deployer.d/deployer"):
+            # Not even the way back can be written there: it stays to be done.
+            said = edged.deploy("canary", "--version", "2.0", expect=Exit.NEEDS_PERSON).stderr
+            assert edged.live_at("edge1").startswith("blue,0")
+        edged.deploy("resume", expect=Exit.FAILED)
+        loads.more(40, "requests after the end")
+        loads.unfailing()
+    assert "edge2: " in said
+    assert "No space left on device" in said
     assert agree(edged) == "blue,0"
     edged.deploy("doctor")
 
