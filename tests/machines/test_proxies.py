@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import docker
 import pytest
 import requests
 
+from deployer.clock import Deadline, SystemClock
 from deployer.errors import Exit
 from tests.lab.machines import Lab, Machine
 from tests.live.afar import rest, until
@@ -21,6 +22,7 @@ from tests.machines.installed import install
 from tests.services import require
 
 pytestmark = pytest.mark.live
+CLOCK = SystemClock()
 WEB, EDGE = ("web1", "web2"), ("edge1", "edge2")
 MIX = Options(rate=50, slow=1, websocket_may_move=True)
 PLAIN = Options(rate=50, kinds=("fresh", "busy", "post"))
@@ -36,11 +38,36 @@ class Edged(Farm):
         self.urls = {name: f"http://{lab[name].address}:{self.port}" for name in EDGE}
         self.url = self.urls["edge1"]
 
+    def close(self) -> None:
+        try:
+            super().close()
+        finally:
+            for socket in (self.state / "emergency").glob(".ssh-*"):
+                line = ["ssh", "-o", f"ControlPath={socket}", "-O", "exit", "any"]
+                subprocess.run(line, capture_output=True, timeout=20, check=False)
+
+    def kept(self) -> int:
+        """Count the connections to proxies that are kept."""
+        return len(list((self.state / "emergency").glob(".ssh-*")))
+
     def live_at(self, edge: str) -> str:
         """The live value at a proxy, as its file has it."""
         file = self.lab[edge].root / "etc/haproxy/deployer.d/deployer/maps/state.map"
         values = dict(line.split(" ", 1) for line in file.read_text().splitlines())
         return values[self.name]
+
+
+def healed(edged: Edged, lab: Lab) -> None:
+    """Plug every cable in again, and wait until users reach each proxy."""
+    lab.heal()
+    for url in edged.urls.values():
+        Deadline.after(CLOCK, 30).until(lambda url=url: answers(url), f"{url} answers")
+
+
+def answers(url: str) -> bool:
+    with suppress(requests.RequestException):
+        return requests.get(f"{url}/version", timeout=2).ok
+    return False
 
 
 class Loads:
@@ -174,6 +201,7 @@ def test_a_rollback_moves_the_users_of_both_before_anything_else(edged: Edged) -
     edged.deploy("bluegreen", "--bake", "0", "--version", "2.0")
     assert agree(edged) == "green,0"
     with Loads(edged, PLAIN) as loads:
+        assert edged.kept() == 2
         said = elsewhere(edged, "rollback", "-m", "2.0 is slow")
         loads.more(20, "requests after it")
         loads.unfailing()
@@ -203,7 +231,7 @@ def test_a_rollback_without_a_proxy_moves_the_users_of_the_others(edged: Edged, 
     assert "users of the proxies that answered are safe" in said
     assert edged.live_at("edge1").startswith("blue,0")
     assert edged.live_at("edge2").startswith("green,0")
-    lab.heal()
+    healed(edged, lab)
     assert "edge" in edged.deploy("doctor", expect=Exit.NEEDS_PERSON).stdout
     edged.deploy("rollback")
     assert agree(edged) == "blue,0"
@@ -225,7 +253,7 @@ def test_a_proxy_that_is_cut_off_while_a_candidate_has_users(edged: Edged, lab: 
         assert load.stop().failed == 0
     assert "edge2" in events[-1]["text"]
     assert edged.live_at("edge1").startswith("blue,0"), "whoever can be asked is where it is safe"
-    lab.heal()
+    healed(edged, lab)
     with Loads(edged, PLAIN) as loads:
         edged.deploy("resume", expect=Exit.FAILED)
         loads.unfailing()
@@ -241,7 +269,7 @@ def test_a_proxy_that_is_cut_off_before_the_shift_gets_nobody_moved(edged: Edged
         lab.cut("edge2")
         events, _ = rest(rollout, Exit.NEEDS_PERSON)
     assert all(not e["share"] for e in events if e["event"] == "traffic.changed")
-    lab.heal()
+    healed(edged, lab)
     edged.deploy("resume", expect=Exit.FAILED)
     assert agree(edged) == "blue,0"
     edged.deploy("doctor")

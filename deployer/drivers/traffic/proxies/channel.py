@@ -29,13 +29,19 @@ _NOT_FOUND = 127  # what a shell says of a command that there is not
 _OPTIONS = (
     *("-T", "-x", "-o", "ConnectTimeout=5"),
     *("-o", "ServerAliveInterval=2", "-o", "ServerAliveCountMax=3"),  # a cable that was pulled ends it within 8 s
-    *("-o", "ControlMaster=no", "-o", "ControlPath=none"),  # shared, it would not end with us
 )
+KEPT_SECONDS = 600  # that a connection outlives the last who used it: an emergency has none to make then
 
 
-def way(host: Host) -> list[str]:
-    """Give the command that leads to a shell of a machine; what that is to do is its last word."""
-    return host.ssh(*_OPTIONS)
+def way(host: Host, control: str) -> list[str]:
+    """Give the command that leads to a shell of a machine; what that is to do is its last word.
+
+    `control` is the socket by which a connection is shared, and kept for the next; "" where there can be none.
+    """
+    if not control:
+        return host.ssh(*_OPTIONS, "-o", "ControlMaster=no", "-o", "ControlPath=none")
+    shared = ("ControlMaster=auto", f"ControlPath={control}", f"ControlPersist={KEPT_SECONDS}")
+    return host.ssh(*_OPTIONS, *(part for option in shared for part in ("-o", option)))
 
 
 Told = Callable[[Mapping[str, Any]], None]
@@ -47,8 +53,8 @@ class Channel:
     Raises Unreachable when there is no way, and Refused when the driver there does not answer this one.
     """
 
-    def __init__(self, host: Host, proxy: HAProxy, clock: Clock) -> None:
-        self._host, self._clock = host, clock
+    def __init__(self, host: Host, proxy: HAProxy, clock: Clock, control: str = "") -> None:
+        self._host, self._clock, self._control = host, clock, control
         self._mutex = threading.Lock()
         self._sending = threading.Lock()
         self._waiting: dict[int, Told] = {}
@@ -122,7 +128,7 @@ class Channel:
     def _start(self, theirs: socket.socket) -> subprocess.Popen[bytes]:
         try:
             return subprocess.Popen(
-                [*way(self._host), COMMAND],
+                [*way(self._host, self._control), COMMAND],
                 stdin=theirs.fileno(),
                 stdout=theirs.fileno(),
                 stderr=self._said,

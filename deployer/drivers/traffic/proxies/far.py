@@ -27,8 +27,8 @@ STILL = 10.0  # seconds without a word of a stream, after which nobody is there
 class FarProxy:
     """The driver of the proxy of a machine. It opens its channel with the first call, and again when it was lost."""
 
-    def __init__(self, host: Host, proxy: HAProxy, clock: Clock) -> None:
-        self._host, self._proxy, self._clock = host, proxy, clock
+    def __init__(self, host: Host, proxy: HAProxy, clock: Clock, control: str = "") -> None:
+        self._host, self._proxy, self._clock, self._control = host, proxy, clock, control
         self._opening = threading.Lock()
         self._channel: Channel | None = None
         self._closed = False
@@ -166,7 +166,7 @@ class FarProxy:
                 if self._channel is not None:
                     self._channel.close()
                 self._channel = None
-                self._channel = Channel(self._host, self._proxy, self._clock)
+                self._channel = Channel(self._host, self._proxy, self._clock, self._control)
             return self._channel
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 import threading
 from collections.abc import Sequence
 from pathlib import Path
 
+from deployer import files
 from deployer.clock import Clock
 from deployer.drivers.traffic.haproxy import HAProxyTraffic
 from deployer.drivers.traffic.haproxy.cards import Cards, card_of
@@ -13,12 +16,13 @@ from deployer.drivers.traffic.haproxy.proxy import home_in
 from deployer.drivers.traffic.proxies.channel import way
 from deployer.drivers.traffic.proxies.far import FarProxy
 from deployer.drivers.traffic.proxies.several import Member, Several
-from deployer.emergency.card import Far
+from deployer.emergency.card import FOLDER, Far
 from deployer.machine import Host
 from deployer.manifest.models import HAProxy
 
 # As the playbook setup.yml leaves it
 PREPARED = HAProxy(config="/etc/haproxy/deployer.d", socket="/run/haproxy-master.sock")
+_LONGEST = 108 - 1 - 17  # bytes of a path of a socket, without what ssh adds while it makes it
 
 
 class Proxies:
@@ -32,7 +36,7 @@ class Proxies:
     def several(self, hosts: Sequence[Host], settings: HAProxy | None) -> Several:
         """Give the driver of the proxies of these machines; one of them may be this machine."""
         settings = settings or PREPARED
-        cards = Cards(self._state, "".join(_far(host, settings).text() for host in hosts))
+        cards = Cards(self._state, "".join(self._card(host, settings).text() for host in hosts))
         return Several({host.name: self._member(host, settings) for host in hosts}, self._clock, cards)
 
     def close(self) -> None:
@@ -47,11 +51,23 @@ class Proxies:
             return HAProxyTraffic(Path(settings.config), self._clock, existing=settings)
         with self._mutex:
             if (host, settings) not in self._far:
-                self._far[host, settings] = FarProxy(host, settings, self._clock)
+                self._far[host, settings] = FarProxy(host, settings, self._clock, self._control(host))
             return self._far[host, settings]
 
+    def _card(self, host: Host, settings: HAProxy) -> Far:
+        """Say how an emergency reaches a proxy: by a command that takes one for the shell there as its last word."""
+        there = card_of(Path(settings.socket), home_in(Path(settings.config)))
+        here = host.connection == "local"
+        return Far(host.name, ["sh", "-c"] if here else way(host, self._control(host)), there)
 
-def _far(host: Host, settings: HAProxy) -> Far:
-    """Say how an emergency reaches a proxy: by a command that takes one for the shell there as its last word."""
-    there = card_of(Path(settings.socket), home_in(Path(settings.config)))
-    return Far(host.name, ["sh", "-c"] if host.connection == "local" else way(host), there)
+    def _control(self, host: Host) -> str:
+        """Give the socket by which connections to a machine are shared, beside the cards; "" where its path is none."""
+        folder = self._state / FOLDER
+        path = folder / f".ssh-{hashlib.sha256(repr(host).encode()).hexdigest()[:10]}"
+        if len(os.fsencode(path)) > _LONGEST or not files.PLAIN_PATH.fullmatch(str(path)):
+            return ""
+        try:
+            files.folder(folder, 0o700)
+        except OSError:  # each connection is one of its own then
+            return ""
+        return str(path)
