@@ -1,17 +1,22 @@
 """How long `deploy rollback` takes, from the start of its process to the last answer of the bad release.
 
-    python -m bench.rollback [ROUNDS] [--no-engine]
+    python -m bench.rollback [ROUNDS] [--no-engine | --proxies]
 
 Each round brings a new version to everyone by `deploy bluegreen`, on runtime `process` behind an HAProxy of our own,
 and takes it back by `deploy rollback` while a client asks every millisecond. In the same round two floors are run: a
 bare `python -c pass`, and an isolated interpreter that writes one value to the proxy and reads it back. Printed are
 medians, the 90th percentile, ratios, and the requests that failed in all rounds. Results go to
-bench/results/rollback.json.
+bench/results.
+
+With `--proxies`, as root: two proxies on machines of the lab, each in a network namespace, reached by ssh over a veth.
+In a round it is done twice, over the connections that the deploy has left, and with new ones; the last bad answer is
+that of either proxy, and the floor is one ssh that does nothing there.
 """
 
 from __future__ import annotations
 
 import json
+import shlex
 import statistics
 import subprocess
 import sys
@@ -19,15 +24,19 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from deployer.emergency import card
+from tests.lab.machines import Lab
 from tests.live.shop import Shop
+from tests.machines.edged import EDGE, Edged, lab_of_edges
+from tests.machines.farm import CONTROL, engine
 
-RESULTS = Path(__file__).parent / "results" / "rollback.json"
+RESULTS = Path(__file__).parent / "results"
 PASS = ["-c", "pass"]
 ONE_WRITE = """
 import _socket, sys
@@ -44,8 +53,8 @@ ask(f"{worker}set map {map_} {key} {value}"); ask(f"{worker}get map {map_} {key}
 class Client:
     """Asks which version answers, again and again, and remembers when it heard each one last."""
 
-    def __init__(self, port: int) -> None:
-        self._port = port
+    def __init__(self, port: int, host: str = "127.0.0.1") -> None:
+        self._host, self._port = host, port
         self.last: dict[str, float] = {}
         self.failed = 0
         self.answered = 0
@@ -63,7 +72,7 @@ class Client:
         self._thread.join(10)
 
     def _run(self) -> None:
-        connection = HTTPConnection("127.0.0.1", self._port, timeout=5)
+        connection = HTTPConnection(self._host, self._port, timeout=5)
         while not self._end.wait(0.001):
             try:
                 connection.request("GET", "/version")
@@ -101,8 +110,20 @@ def one_round(shop: Shop, n: int, environment: dict[str, str]) -> dict[str, floa
         "bare python": timed(python(*PASS)),
         "one write": timed(python("-I", "-S", "-c", ONE_WRITE, place.socket, place.map, "nobody", "0")),
     }
-    with Client(shop.port) as client:
-        while version not in client.last:
+    gone, whole, failed = rolled_back(shop, version, ["127.0.0.1"], environment)
+    return {**floors, "last bad answer": gone, "written down": whole, "failed": failed}
+
+
+def rolled_back(
+    shop: Shop, version: str, hosts: Sequence[str], environment: dict[str, str]
+) -> tuple[float, float, int]:
+    """Take a version back under the eyes of a client of each proxy.
+
+    Give milliseconds until the last of its answers, and until all is written down; and the requests that failed.
+    """
+    with ExitStack() as stack:
+        clients = [stack.enter_context(Client(shop.port, host)) for host in hosts]
+        while any(version not in client.last for client in clients):
             time.sleep(0.001)
         began = time.monotonic()
         done = subprocess.run(
@@ -111,8 +132,44 @@ def one_round(shop: Shop, n: int, environment: dict[str, str]) -> dict[str, floa
         whole = time.monotonic() - began
     if done.returncode:
         raise SystemExit(f"deploy rollback: exit {done.returncode}\n{done.stdout}{done.stderr}")
-    gone = client.last[version] - began
-    return {**floors, "last bad answer": gone * 1000, "written down": whole * 1000, "failed": client.failed}
+    gone = max(client.last[version] for client in clients) - began
+    return gone * 1000, whole * 1000, sum(client.failed for client in clients)
+
+
+def one_round_of_two(edged: Edged, lab: Lab, n: int) -> dict[str, float]:
+    """Bring and take back two versions at two proxies: with the connections there are, and with none."""
+    addresses = [lab[name].address for name in EDGE]
+    ssh = ["ssh", "-i", str(lab.key), *shlex.split(lab.ssh_args), "-o", "BatchMode=yes", f"root@{addresses[0]}", "true"]
+    row = {
+        "bare python": timed(python(*PASS)),
+        "one ssh": timed(lambda: subprocess.run(ssh, check=True)),
+        "failed": 0.0,
+    }
+    for kind in ("kept", "new"):
+        version = f"2.{n}.{kind}"
+        edged.version(version)
+        edged.deploy("bluegreen", "--bake", "0", "--version", version)
+        if kind == "new":
+            edged.cut_off()
+        gone, whole, failed = rolled_back(edged, version, addresses, edged.environment())
+        row |= {f"last bad answer, {kind} connections": gone, "written down": whole, "failed": row["failed"] + failed}
+    return row
+
+
+def two_proxies(rounds: int) -> None:
+    with (
+        tempfile.TemporaryDirectory(prefix="dpbench", dir="/tmp") as folder,
+        lab_of_edges() as lab,
+        engine(lab[CONTROL]) as client,
+    ):
+        edged = Edged(Path(folder), lab, client)
+        try:
+            edged.version("1.0")
+            edged.deploy("up", "--version", "1.0")
+            rows = [one_round_of_two(edged, lab, n) for n in range(rounds)]
+        finally:
+            edged.close()
+    report(rows, "rollback-proxies.json")
 
 
 def main(rounds: int, no_engine: bool) -> None:
@@ -127,21 +184,25 @@ def main(rounds: int, no_engine: bool) -> None:
             rows = [one_round(shop, n, environment) for n in range(rounds)]
         finally:
             shop.close()
-    report(rows)
+    report(rows, "rollback.json")
 
 
-def report(rows: Sequence[dict[str, float]]) -> None:
-    print(f"{len(rows)} rollbacks, {sum(r['failed'] for r in rows):g} failed requests; milliseconds\n")
+def report(rows: Sequence[dict[str, float]], file: str) -> None:
+    print(f"{len(rows)} rounds, {sum(r['failed'] for r in rows):g} failed requests; milliseconds\n")
     print(f"{'':34}{'median':>9}{'90 %':>9}{'× bare python':>15}")
     bare = [r["bare python"] for r in rows]
-    for name in ("one write", "bare python", "last bad answer", "written down"):
+    for name in (name for name in rows[0] if name != "failed"):
         values = sorted(r[name] for r in rows)
         ratio = statistics.median(r[name] / b for r, b in zip(rows, bare, strict=True))
         print(f"{name:34}{statistics.median(values):9.1f}{values[int(len(values) * 0.9)]:9.1f}{ratio:15.2f}")
-    RESULTS.parent.mkdir(exist_ok=True)
-    RESULTS.write_text(json.dumps(rows, indent=1) + "\n")
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / file).write_text(json.dumps(rows, indent=1) + "\n")
 
 
 if __name__ == "__main__":
     words = sys.argv[1:]
-    main(next((int(w) for w in words if w.isdigit()), 20), "--no-engine" in words)
+    number = next((int(w) for w in words if w.isdigit()), 20)
+    if "--proxies" in words:
+        two_proxies(number)
+    else:
+        main(number, "--no-engine" in words)

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
-import docker
 import pytest
 import requests
 
@@ -16,45 +15,13 @@ from deployer.errors import Exit
 from tests.lab.machines import Lab, Machine
 from tests.live.afar import rest, until
 from tests.load import Load, Options, Report
-from tests.machines.conftest import deploy, write_inventory
-from tests.machines.farm import CONTROL, Farm, engine
-from tests.machines.installed import install
-from tests.services import require
+from tests.machines.edged import EDGE, WEB, Edged, lab_of_edges
+from tests.machines.farm import CONTROL, engine
 
 pytestmark = pytest.mark.live
 CLOCK = SystemClock()
-WEB, EDGE = ("web1", "web2"), ("edge1", "edge2")
 MIX = Options(rate=50, slow=1, websocket_may_move=True)
 PLAIN = Options(rate=50, kinds=("fresh", "busy", "post"))
-
-
-class Edged(Farm):
-    """A service on two machines behind two proxies."""
-
-    def __init__(self, folder: Path, lab: Lab, client: docker.DockerClient) -> None:
-        super().__init__(folder, lab, client, {"web": WEB, "edge": EDGE})
-        self.manifest["traffic"] = {"listen": f"*:{self.port}", "proxies": "edge", "lease": "6s"}
-        self.write()
-        self.urls = {name: f"http://{lab[name].address}:{self.port}" for name in EDGE}
-        self.url = self.urls["edge1"]
-
-    def close(self) -> None:
-        try:
-            super().close()
-        finally:
-            for socket in (self.state / "emergency").glob(".ssh-*"):
-                line = ["ssh", "-o", f"ControlPath={socket}", "-O", "exit", "any"]
-                subprocess.run(line, capture_output=True, timeout=20, check=False)
-
-    def kept(self) -> int:
-        """Count the connections to proxies that are kept."""
-        return len(list((self.state / "emergency").glob(".ssh-*")))
-
-    def live_at(self, edge: str) -> str:
-        """The live value at a proxy, as its file has it."""
-        file = self.lab[edge].root / "etc/haproxy/deployer.d/deployer/maps/state.map"
-        values = dict(line.split(" ", 1) for line in file.read_text().splitlines())
-        return values[self.name]
 
 
 def healed(edged: Edged, lab: Lab) -> None:
@@ -102,15 +69,8 @@ class Loads:
 
 
 @pytest.fixture(scope="module")
-def machines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    require("machines", "ansible", "haproxy", "gcc")
-    services = {**dict.fromkeys((CONTROL, *WEB), ("docker",)), **dict.fromkeys(EDGE, ("haproxy",))}
-    with Lab(services) as made, made.entered():
-        folder = tmp_path_factory.mktemp("edges")
-        write_inventory(made, folder / "inventory", {"web": WEB, "edge": EDGE})
-        deploy(folder, "hosts", "setup", "-i", "inventory", "--limit", "edge", "--yes")
-        for name in EDGE:
-            install(made[name])
+def machines() -> Iterator[Lab]:
+    with lab_of_edges() as made:
         yield made
 
 
@@ -201,7 +161,7 @@ def test_a_rollback_moves_the_users_of_both_before_anything_else(edged: Edged) -
     edged.deploy("bluegreen", "--bake", "0", "--version", "2.0")
     assert agree(edged) == "green,0"
     with Loads(edged, PLAIN) as loads:
-        assert edged.kept() == 2
+        assert len(edged.kept()) == 2
         said = elsewhere(edged, "rollback", "-m", "2.0 is slow")
         loads.more(20, "requests after it")
         loads.unfailing()
