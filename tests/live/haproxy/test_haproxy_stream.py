@@ -10,7 +10,7 @@ import pytest
 
 from deployer.clock import SystemClock
 from deployer.drivers.traffic.haproxy import render
-from deployer.drivers.traffic.haproxy.stream import Stream
+from deployer.drivers.traffic.haproxy.stream import Counted, Stream, counted
 from deployer.drivers.traffic.haproxy.tally import Tally
 from deployer.errors import DriverFailed
 from deployer.model import Live
@@ -22,14 +22,29 @@ from tests.live.upstream import Upstream
 pytestmark = pytest.mark.live
 
 
-def stream(bench: Bench, tally: Tally | None = None) -> Stream:
+class Reader(Counted):
+    """A reader of one proxy, and what it counts with."""
+
+    def __init__(self, tally: Tally, stream: Stream) -> None:
+        super().__init__(tally, [stream])
+        self.tally = tally
+
+
+def stream(bench: Bench, tally: Tally) -> Stream:
     return Stream("shop", bench.traffic._proxy, SystemClock(), lambda: 3000, tally)
 
 
 @contextmanager
-def held(reader: Stream) -> Iterator[None]:
+def reading(bench: Bench) -> Iterator[Reader]:
+    tally = Tally("shop")
+    with stream(bench, tally) as opened:
+        yield Reader(tally, opened)
+
+
+@contextmanager
+def held(reader: Reader) -> Iterator[None]:
     """Keep it from reading on, as a process that is stopped."""
-    with reader._tally._lock:
+    with reader.tally._lock:
         yield
 
 
@@ -38,7 +53,7 @@ def test_as_many_readers_as_there_are_rollouts_leave_room_for_commands(
 ) -> None:
     bench.both(blue, green)
     with ExitStack() as readers:
-        streams = [readers.enter_context(stream(bench)) for _ in range(40)]
+        streams = [readers.enter_context(reading(bench)) for _ in range(40)]
         live = Live("blue", 10000, 0, 1)
         bench.traffic.steer("shop", live, within(5))
         assert bench.traffic.read("shop") == live
@@ -54,7 +69,7 @@ def test_a_reader_that_lags_is_told_how_much_it_missed(
     bench.both(blue, green)
     bench.steer(Live("blue", 3000, 0, 1))
     sent = 8_000
-    with stream(bench) as reader:
+    with reading(bench) as reader:
         with held(reader):
             burst(bench.port, sent)
         seen = Seen(reader)
@@ -77,7 +92,7 @@ def test_a_reader_that_was_let_go_comes_back_and_is_told_nothing_twice(
     bench.both(blue, green)
     bench.steer(Live("blue", 3000, 0, 1))
     sent = 6_000  # the ring holds them all; what the kernel keeps for the reader is less
-    with stream(bench) as stopped, stream(bench) as other:
+    with reading(bench) as stopped, reading(bench) as other:
         kept = Seen(other)
         with held(stopped):
             burst(bench.port, sent)
@@ -115,8 +130,8 @@ def test_a_reader_that_ended_is_no_silence(bench: Bench, blue: Upstream, monkeyp
     def broken(_: object) -> None:
         raise ZeroDivisionError("a bug")
 
-    with stream(bench) as reader:
-        monkeypatch.setattr(reader._tally, "feed", broken)
+    with reading(bench) as reader:
+        monkeypatch.setattr(reader.tally, "feed", broken)
         get(bench.port)
 
         def told() -> bool:
@@ -139,16 +154,16 @@ def test_two_proxies_know_the_same_clients(
         for each in (bench, other):
             each.both(blue, green, sticky=True, shield=False)
             each.steer(Live("blue", 5000, 0, 7))
-        with stream(bench, tally) as one, stream(other, tally):
+        with counted(tally, [stream(bench, tally), stream(other, tally)]) as both:
             green.failing = True
             for roll in range(0, 1_000_000, 50_000):
                 for each in (bench, other, bench):
                     get(each.port, headers={"cookie": f"deployer-shop=7-{roll}"})
-            told = one.take()
+            told = both.take()
             deadline = within(5)
             while told.stable.requests + told.candidate.requests < 60:
                 deadline.check("all are told")
-                told += one.take()
+                told += both.take()
     finally:
         other.close()
     assert (told.stable.requests, told.candidate.requests, told.candidate.errors) == (30, 30, 30)

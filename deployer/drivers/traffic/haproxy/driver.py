@@ -5,8 +5,8 @@ Every change goes to the files first, then to every worker, and is read back; al
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from deployer.clock import Clock, Deadline
@@ -21,7 +21,7 @@ from deployer.drivers.traffic.haproxy.master import Worker
 from deployer.drivers.traffic.haproxy.proxy import OwnProxy, Proxy, TeamProxy
 from deployer.drivers.traffic.haproxy.servers import Seen, Servers
 from deployer.drivers.traffic.haproxy.spec import Spec
-from deployer.drivers.traffic.haproxy.stream import Counted, Feed, Requests, Stream
+from deployer.drivers.traffic.haproxy.stream import Feed, Requests, Stream, counted
 from deployer.drivers.traffic.haproxy.tally import Tally
 from deployer.errors import DriverFailed, Refused, TakenBack
 from deployer.manifest.models import HAProxy, Manifest
@@ -186,12 +186,10 @@ class HAProxyTraffic:
                 state.save(self._home.state, {**values, service: state.encode(live, spent)})
         return spent if live.budget else 0
 
-    @contextmanager
-    def samples(self, service: str) -> Iterator[Samples]:
+    def samples(self, service: str) -> AbstractContextManager[Samples]:
         """Open the stream of requests of the service."""
         tally = Tally(service)
-        with self.stream(service, tally) as stream:
-            yield Counted(tally, (stream,))
+        return counted(tally, (self.stream(service, tally),))
 
     def stream(self, service: str, feed: Feed) -> AbstractContextManager[Requests]:
         """Have the requests of the service told to `feed`."""

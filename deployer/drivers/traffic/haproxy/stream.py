@@ -6,7 +6,8 @@ import re
 import selectors
 import socket
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
@@ -121,6 +122,13 @@ class Counted:
         for stream in self._streams:
             stream.check()
         return self._tally.take(min(stream.share() for stream in self._streams))
+
+
+@contextmanager
+def counted(tally: Tally, streams: Sequence[AbstractContextManager[Requests]]) -> Iterator[Counted]:
+    """Open streams that feed one tally, and count what they tell together."""
+    with ExitStack() as stack:
+        yield Counted(tally, [stack.enter_context(stream) for stream in streams])
 
 
 class Stream:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from ipaddress import ip_address
 from typing import Any
 from urllib.parse import urlsplit
 
 from deployer.clock import Clock, Deadline
 from deployer.drivers.ports import READ_SECONDS, Fault, Samples, Traffic
-from deployer.drivers.traffic.haproxy.stream import Counted, Feed
+from deployer.drivers.traffic.haproxy.stream import Feed, counted
 from deployer.drivers.traffic.haproxy.tally import Tally
 from deployer.drivers.traffic.proxies import words
 from deployer.drivers.traffic.proxies.channel import Channel
@@ -118,12 +118,10 @@ class FarProxy:
         """Make the proxy serve a service as another one does."""
         self._call("join", deadline, service=service, text=text, live=live)
 
-    @contextmanager
-    def samples(self, service: str) -> Iterator[Samples]:
+    def samples(self, service: str) -> AbstractContextManager[Samples]:
         """Open the stream of requests of the service."""
         tally = Tally(service)
-        with self.stream(service, tally) as stream:
-            yield Counted(tally, (stream,))
+        return counted(tally, (self.stream(service, tally),))
 
     @contextmanager
     def stream(self, service: str, feed: Feed) -> Iterator[FarStream]:

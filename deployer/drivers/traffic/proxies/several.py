@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from typing import Generic, Protocol, TypeVar
 
@@ -12,7 +12,7 @@ from deployer.clock import Clock, Deadline
 from deployer.drivers.ports import Fault, Samples, Traffic
 from deployer.drivers.traffic.haproxy.cards import Cards
 from deployer.drivers.traffic.haproxy.spec import COLOURS
-from deployer.drivers.traffic.haproxy.stream import Counted, Feed, Requests
+from deployer.drivers.traffic.haproxy.stream import Feed, Requests, counted
 from deployer.drivers.traffic.haproxy.tally import Tally
 from deployer.drivers.traffic.proxies import agreeing
 from deployer.drivers.traffic.proxies.dividing import divided
@@ -128,13 +128,10 @@ class Several:
         """Give base URL and headers of the preview route of the first of them."""
         return next(iter(self._members.values())).preview(service)
 
-    @contextmanager
-    def samples(self, service: str) -> Iterator[Samples]:
+    def samples(self, service: str) -> AbstractContextManager[Samples]:
         """Open the streams of all; they count together, so that a client that keeps its side is one."""
         tally = Tally(service)
-        with ExitStack() as stack:
-            streams = [stack.enter_context(member.stream(service, tally)) for member in self._members.values()]
-            yield Counted(tally, streams)
+        return counted(tally, [member.stream(service, tally) for member in self._members.values()])
 
     def answering(self) -> tuple[Traffic, Mapping[str, str]]:
         """Give the driver of those that answer now, and why the others do not; of all of them where none does."""
