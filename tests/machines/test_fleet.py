@@ -222,6 +222,29 @@ def test_a_machine_lost_under_the_candidate_is_routed_around(farm: Farm, lab: La
     assert farm.get().text == "1.0\n"
 
 
+def test_a_machine_cut_off_after_the_promotion_is_routed_around_and_the_way_back_goes_without_it(
+    farm: Farm, lab: Lab
+) -> None:
+    farm.version("2.0")
+    farm.deploy("bluegreen", "--bake", "0", "--version", "2.0")
+    with Load(farm.url, AROUND) as load:
+        started(load)
+        lab.cut("web2")
+        load.mark("lost")
+        shown = farm.status()
+        assert "web2 does not answer" in shown["problems"][0]
+        load.mark("shown")
+        more(load, 60, "requests without it")
+        farm.deploy("rollback")
+        load.mark("back")
+        more(load, 60, "requests after the rollback")
+        report = load.stop()
+    assert report.after("shown").failed == 0, report.after("shown").text()
+    lost = report.after("lost")
+    assert lost.failed <= 20, lost.text()  # what was in flight on it, until the proxy's checks found out
+    assert set(report.after("back").by_version) == {"1.0"}
+
+
 def test_a_hung_engine_is_given_up_in_time(farm: Farm, lab: Lab) -> None:
     """Its instances answer users, and ssh is there; only the engine says nothing any more."""
     lab["web2"].run("sh", "-c", "kill -STOP $(cat /run/docker.pid)")

@@ -99,7 +99,9 @@ def versions(report: Report) -> set[str]:
     return set(report.only("fresh", "busy", "post").by_version)
 
 
-@pytest.mark.parametrize("way", [("canary",), ("rolling", "--for", "1s")], ids=lambda way: way[0])
+@pytest.mark.parametrize(
+    "way", [("canary",), ("bluegreen", "--bake", "1s"), ("rolling", "--for", "1s")], ids=lambda way: way[0]
+)
 def test_forward_and_back_without_a_failed_request_at_either(edged: Edged, way: tuple[str, ...]) -> None:
     edged.version("2.0")
     with Loads(edged) as loads:

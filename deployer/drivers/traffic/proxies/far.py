@@ -153,7 +153,8 @@ class FarProxy:
         try:
             yield
         except (Unreachable, Refused) as error:
-            raise type(error)(f"{self._host.name}: {error.message}", error.hint) from None
+            hint = error.hint or f"`deploy hosts check --limit {self._host.name}` says why"
+            raise type(error)(f"{self._host.name}: {error.message}", hint) from None
 
     def _open(self) -> Channel:
         """Give the channel, after opening it where it is not open."""
