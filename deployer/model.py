@@ -235,6 +235,22 @@ class Live:
         """The colour on trial."""
         return other(self.stable)
 
+    @property
+    def used(self) -> tuple[Place, ...]:
+        """The places that get users."""
+        parts: tuple[tuple[Place, bool], ...] = (
+            (self.stable, self.share + self.baseline < FULL),
+            (self.candidate, self.share > 0),
+            ("baseline", self.baseline > 0),
+        )
+        return tuple(place for place, needed in parts if needed)
+
+    def explain(self) -> str:
+        """Say it in words."""
+        share = f", {self.share} bp to {self.candidate}" if self.share else ""
+        beside = f", {self.baseline} bp to the baseline" if self.baseline else ""
+        return f"rollout {self.rollout}: stable is {self.stable}{share}{beside}"
+
 
 # Before the first deploy: the first environment is the blue one.
 INITIAL = Live(stable="green")

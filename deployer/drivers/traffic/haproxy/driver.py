@@ -25,7 +25,7 @@ from deployer.drivers.traffic.haproxy.stream import Feed, Requests, Stream, coun
 from deployer.drivers.traffic.haproxy.tally import Tally
 from deployer.errors import DriverFailed, Refused, TakenBack
 from deployer.manifest.models import HAProxy, Manifest
-from deployer.model import FULL, Live, Place, Release, Server, taken_back
+from deployer.model import Live, Place, Release, Server, taken_back
 
 READ_WITHIN = 10.0  # seconds for calls that have no deadline of their own
 FIRST_CHECKS = 3.0  # seconds within which a proxy that was just started has checked each server
@@ -316,9 +316,9 @@ class HAProxyTraffic:
 
         With all users on stable and no server up on either side, nothing is lost by that.
         """
-        up = {place: self._up(service, place, deadline) for place in dict.fromkeys((*spec.COLOURS, *_used(live)))}
+        up = {place: self._up(service, place, deadline) for place in dict.fromkeys((*spec.COLOURS, *live.used))}
         nothing_to_lose = live.share == 0 and not any(up[colour] for colour in spec.COLOURS)
-        missing = [place for place in _used(live) if not up[place]]
+        missing = [place for place in live.used if not up[place]]
         if missing and not nothing_to_lose:
             raise DriverFailed(
                 f"{service}: no server of {missing[0]} is up, users are not sent there", "`deploy status` shows why"
@@ -326,7 +326,7 @@ class HAProxyTraffic:
 
     def _able(self, worker: Worker, service: str, live: Live, deadline: Deadline) -> bool:
         """Tell whether an old worker has a server for each side that is to get users."""
-        sides = (self._servers.seen(worker, backend.name(service, p), deadline) for p in _used(live))
+        sides = (self._servers.seen(worker, backend.name(service, p), deadline) for p in live.used)
         return all(any(s.up for s in side.values()) for side in sides)
 
     def _seen(self, service: str, place: Place, deadline: Deadline) -> Collection[Seen]:
@@ -362,13 +362,3 @@ def _refuse_odd(servers: Sequence[Server]) -> None:
                 f"{server.name[:60]!a} at {server.address[:60]!a} cannot be a server of the proxy",
                 "`deploy doctor` tells who made that instance",
             ) from None
-
-
-def _used(live: Live) -> list[Place]:
-    """Give the places that get users."""
-    used: list[tuple[Place, bool]] = [
-        (live.stable, live.share + live.baseline < FULL),
-        (live.candidate, live.share > 0),
-        ("baseline", live.baseline > 0),
-    ]
-    return [place for place, needed in used if needed]

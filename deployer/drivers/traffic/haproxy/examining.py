@@ -88,8 +88,8 @@ class Examination:
             yield Fault(f"{self._home.state} has {text or 'nothing'} for {service}, which is no live value")
             return
         for worker, does in self.differing(service, wanted):
-            has = _words(does) if does else "nothing that can be read"
-            yield Fault(f"worker {worker.pid} of the proxy has {has}, its files say {_words(wanted)}")
+            has = does.explain() if does else "nothing that can be read"
+            yield Fault(f"worker {worker.pid} of the proxy has {has}, its files say {wanted.explain()}")
 
     def differing(self, service: str, wanted: Live) -> Iterator[tuple[Worker, Live | None]]:
         """Give the workers that do something else than is wanted, with what they do."""
@@ -116,12 +116,6 @@ class Examination:
         """Ask every current worker the same."""
         master = self._proxy.master
         return master.undisturbed(lambda: {w: ask(w) for w in master.current(self._deadline)}, self._deadline)
-
-
-def _words(live: Live) -> str:
-    share = f", {live.share} bp to {live.candidate}" if live.share else ""
-    beside = f", {live.baseline} bp to the baseline" if live.baseline else ""
-    return f"rollout {live.rollout}: stable is {live.stable}{share}{beside}"
 
 
 def _gone_back(file: Live, does: Live) -> bool:

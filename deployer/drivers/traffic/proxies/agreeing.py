@@ -24,11 +24,4 @@ def differing(values: Mapping[str, Live]) -> dict[str, str]:
     """Say what each proxy does; empty where all do the same."""
     if len({replace(live, budget=0) for live in values.values()}) < 2:
         return {}
-    return {name: words(live) for name, live in values.items()}
-
-
-def words(live: Live) -> str:
-    """Say what a proxy does."""
-    share = f", {live.share} bp to {live.candidate}" if live.share else ""
-    beside = f", {live.baseline} bp to the baseline" if live.baseline else ""
-    return f"rollout {live.rollout}: stable is {live.stable}{share}{beside}"
+    return {name: live.explain() for name, live in values.items()}

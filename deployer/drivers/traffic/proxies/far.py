@@ -174,6 +174,7 @@ class FarStream:
 
     def __init__(self, machine: str, feed: Feed, clock: Clock) -> None:
         self._machine, self._feed, self._clock = machine, feed, clock
+        self._hint = f"`deploy hosts check --limit {machine}` says why"
         self._begun = threading.Event()
         self._broken = ""
         self._share = 0
@@ -182,15 +183,15 @@ class FarStream:
     def wait(self, seconds: float) -> None:
         """Wait until it has begun. Raises Unreachable."""
         if not self._begun.wait(seconds):
-            raise Unreachable(f"{self._machine}: no request stream within {seconds:g} s")
+            raise Unreachable(f"{self._machine}: no request stream within {seconds:g} s", self._hint)
         self.check()
 
     def check(self) -> None:
         """Raise Unreachable when nothing is told any more."""
         if self._broken:
-            raise Unreachable(f"{self._machine}: {self._broken}")
+            raise Unreachable(f"{self._machine}: {self._broken}", self._hint)
         if self._clock.monotonic() - self._heard > STILL:
-            raise Unreachable(f"{self._machine}: the request stream has said nothing for {STILL:g} s")
+            raise Unreachable(f"{self._machine}: the request stream has said nothing for {STILL:g} s", self._hint)
 
     def share(self) -> int:
         """Give the share in force there."""

@@ -18,7 +18,7 @@ from deployer.drivers.traffic.proxies import agreeing
 from deployer.drivers.traffic.proxies.dividing import divided
 from deployer.errors import DeployError, DriverFailed, Refused, TakenBack, Unreachable
 from deployer.manifest.models import Manifest
-from deployer.model import FULL, Live, Place, Release, Server
+from deployer.model import Live, Place, Release, Server
 
 T = TypeVar("T")
 U = TypeVar("U")
@@ -214,13 +214,13 @@ class Several:
 
         With all users on stable and no server up on either side, nothing is lost by that.
         """
-        places = dict.fromkeys((*COLOURS, *_used(live)))
+        places = dict.fromkeys((*COLOURS, *live.used))
 
         def up(member: Member) -> dict[Place, bool]:
             return {place: any(is_up for _, is_up in member.servers(service, place)) for place in places}
 
         for name, found in self._all(up).items():
-            missing = [place for place in _used(live) if not found[place]]
+            missing = [place for place in live.used if not found[place]]
             if missing and (live.share or any(found[colour] for colour in COLOURS)):
                 raise DriverFailed(
                     f"{name}: no server of {missing[0]} of {service} is up, users are not sent there",
@@ -286,13 +286,3 @@ class _Tried(Generic[T]):
 def _is_safe(live: Live, before: Mapping[str, Live | None]) -> bool:
     """Tell whether a value gives users to nobody who had none: stable stays, or the candidate gets no more."""
     return live.share == live.baseline == 0 and all(was is None or was.stable == live.stable for was in before.values())
-
-
-def _used(live: Live) -> list[Place]:
-    """Give the places that get users."""
-    used: list[tuple[Place, bool]] = [
-        (live.stable, live.share + live.baseline < FULL),
-        (live.candidate, live.share > 0),
-        ("baseline", live.baseline > 0),
-    ]
-    return [place for place, needed in used if needed]
