@@ -27,7 +27,7 @@ from deployer.emergency import card, far
 from deployer.errors import DriverFailed, Refused, TakenBack, Unreachable
 from deployer.machine import Host
 from deployer.manifest.models import Manifest
-from deployer.model import INITIAL, Live, Place, Release, Server, taken_back
+from deployer.model import INITIAL, Colour, Live, Place, Release, Server, taken_back
 from tests.memory import FakeClock
 
 MANIFEST = Manifest.model_validate({"service": "shop", "image": "shop:1", "port": 80})
@@ -68,9 +68,23 @@ def test_all_that_do_the_same_are_one_with_the_budget_of_all() -> None:
     assert agreeing.differing({"a": replace(SHARE, budget=20), "b": SHARE}) == {}
 
 
-def test_of_those_that_differ_most_count_then_the_smaller_share() -> None:
-    assert agreeing.one({"a": SHARE, "b": SHARE, "c": BLUE}).share == 2000
-    assert agreeing.one({"a": SHARE, "b": BLUE}).share == 0
+def test_of_those_that_differ_most_count() -> None:
+    more = replace(SHARE, share=5000)
+    assert agreeing.one({"a": more, "b": more, "c": SHARE}).share == 5000
+    assert agreeing.one({"a": more, "b": SHARE}).share == 2000, "among equals the smaller share"
+
+
+@pytest.mark.parametrize("stable", ["blue", "green"])
+@pytest.mark.parametrize("others", [1, 2])
+def test_what_an_emergency_did_at_one_of_them_wins(stable: Colour, others: int) -> None:
+    promoted = Live(stable, rollout=7, warm=3)
+    back = Live(promoted.candidate, rollout=7)
+    for before, moved in ((promoted, back), (SHARE, replace(SHARE, share=0, lease=0))):
+        values = {"moved": moved} | {f"silent{n}": before for n in range(others)}
+        assert agreeing.one(values) == replace(moved, budget=sum(live.budget for live in values.values()))
+
+
+def test_what_differs_is_said() -> None:
     assert agreeing.differing({"a": SHARE, "b": BLUE}) == {
         "a": "rollout 7: stable is blue, 2000 bp to green",
         "b": "rollout 7: stable is blue",

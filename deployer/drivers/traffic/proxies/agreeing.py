@@ -6,18 +6,28 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
 
-from deployer.model import Live
+from deployer.model import Live, taken_back
 
 
 def one(values: Mapping[str, Live]) -> Live:
     """Give the value that stands for all: the budget is that of all together.
 
-    Where they differ, a change did not come to its end: the one that most of them have, among equals the one with the
-    smaller share, and of an older rollout. None of them is then what the caller wrote last, and it sees that.
+    Where they differ, what an emergency did at any of them wins: whoever was moved by it is not moved again. Else a
+    change did not come to its end: the value that most of them have, among equals the one with the smaller share.
     """
     counted = Counter(replace(live, budget=0) for live in values.values())
-    chosen = min(counted, key=lambda live: (-counted[live], live.share + live.baseline, live.rollout, live.stable))
+    moved = [live for live in counted if any(_emergency(before, live) for before in counted)]
+    chosen = min(
+        moved or counted, key=lambda live: (-counted[live], live.share + live.baseline, live.rollout, live.stable)
+    )
     return replace(chosen, budget=sum(live.budget for live in values.values()))
+
+
+def _emergency(before: Live, now: Live) -> bool:
+    """Tell whether an emergency makes one value of the other: users are taken back, or on the warm release."""
+    warm = bool(before.warm) and not before.share and not before.baseline
+    gone_back = replace(before, stable=before.candidate, lease=0, warm=0)
+    return taken_back(before, now) or (warm and now == gone_back)
 
 
 def differing(values: Mapping[str, Live]) -> dict[str, str]:
