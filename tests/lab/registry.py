@@ -6,6 +6,7 @@ import base64
 import gzip
 import hashlib
 import json
+import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -31,6 +32,7 @@ class Registry:
         self.kinds: dict[str, str] = {}  # media types of manifests, by digest
         self.tags: dict[str, str] = {}
         self.asked: list[str] = []  # paths
+        self.faults: list[int] = []  # how the next requests for a manifest fail: a status, or 0 for a connection cut
 
     def publish(self, name: str, tag: str, image: Image) -> str:
         """Make a tag point to an image; give the digest of its manifest."""
@@ -106,7 +108,7 @@ class _Handler(BaseHTTPRequestHandler):
         return self.server.registry  # type: ignore[attr-defined,no-any-return]
 
     def do_GET(self) -> None:
-        if not self._allowed():
+        if not self._allowed() or self._failed():
             return
         found = ("application/json", b"{}") if self.path == "/v2/" else self.registry.find(self.path)
         if found is None:
@@ -146,6 +148,17 @@ class _Handler(BaseHTTPRequestHandler):
             return True
         self._answer(401, b"{}", {**JSON, "WWW-Authenticate": 'Basic realm="lab"'})
         return False
+
+    def _failed(self) -> bool:
+        """Fail as the registry was told to, if it was."""
+        if "/manifests/" not in self.path or not self.registry.faults:
+            return False
+        if status := self.registry.faults.pop(0):
+            self._answer(status, b"{}", JSON)
+        else:
+            self.close_connection = True
+            self.connection.shutdown(socket.SHUT_RDWR)
+        return True
 
     def _body(self) -> bytes:
         return self.rfile.read(int(self.headers["Content-Length"]))

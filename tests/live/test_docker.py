@@ -18,6 +18,7 @@ import docker
 import pytest
 from docker.models.containers import Container
 
+from deployer.clock import Deadline, SystemClock
 from deployer.drivers.runtime.docker.options import SECRETS
 from deployer.errors import DeadlinePassed, DriverFailed, Refused
 from deployer.model import Instance
@@ -283,6 +284,42 @@ def test_a_tag_that_moved_is_noticed_and_a_registry_that_is_gone_is_told(
     logged_in.tags.clear()
     assert bench.runtime.resolve(manifest, reference, within(), tell) == second
     assert "could not be pulled" in notes[-1]
+
+
+class Impatient(SystemClock):
+    """The machine's clock, but that a pause takes no time."""
+
+    def __init__(self) -> None:
+        self.slept: list[float] = []
+
+    def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+
+
+@pytest.mark.parametrize("faults", [[503, 503], [0]], ids=["5xx", "connection-cut"])
+def test_a_pull_that_fails_for_a_moment_is_tried_again(
+    bench: DockerBench, logged_in: registry.Registry, faults: list[int]
+) -> None:
+    logged_in.publish("shop", "1.0", variant(bench, "1.0"))
+    logged_in.faults, clock = faults, Impatient()
+    reference = f"{logged_in.host}/shop:1.0"
+    found = bench.runtime.resolve(bench.manifest("1.0"), reference, Deadline.after(clock, 60), silent)
+    assert found.id == bench.engine.images.get(reference).id
+    assert clock.slept == [1.0]
+
+
+@pytest.mark.parametrize(
+    ("faults", "slept", "why"),
+    [([503] * 6, [1.0, 2.0], "503"), ([0] * 3, [1.0, 2.0], "EOF"), ([403] * 2, [], "403"), ([401] * 2, [], "unauth")],
+)
+def test_a_pull_is_given_up_after_three_attempts_and_at_once_where_no_other_will_help(
+    bench: DockerBench, logged_in: registry.Registry, faults: list[int], slept: list[float], why: str
+) -> None:
+    logged_in.publish("shop", "1.0", variant(bench, "1.0"))
+    logged_in.faults, clock = faults, Impatient()
+    with pytest.raises(Refused, match=f"cannot be pulled: .*{why}"):
+        bench.runtime.resolve(bench.manifest("1.0"), f"{logged_in.host}/shop:1.0", Deadline.after(clock, 60), silent)
+    assert clock.slept == slept
 
 
 def test_without_credentials_the_image_is_refused(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -12,9 +13,18 @@ from deployer.drivers.runtime.docker.engine import CALL, Engine, find_image, in_
 from deployer.errors import DeadlinePassed, DriverFailed, ImageGone, Refused, StepFailed
 from deployer.events import Tell
 from deployer.model import Release
+from deployer.retrying import retry
 
 if TYPE_CHECKING:
     import docker
+
+PULLS = 3  # attempts, where the registry fails in a way that may pass
+PULL_PAUSES = (1.0, 2.0)  # seconds between them
+# An engine passes everything on as its own status 500 and only the words of the registry differ: 5xx and broken
+# connections may pass, unlike a name that is not there, credentials that are refused, or a host that is not reached.
+MAY_PASS = re.compile(
+    r"unexpected (HTTP )?status.*\b5\d\d\b|\bHTTP 5\d\d\b|\bEOF\b|connection reset|broken pipe|TLS handshake timeout"
+)
 
 
 def resolve(engine: Engine, reference: str, deadline: Deadline, tell: Tell) -> Image:
@@ -90,12 +100,23 @@ def _repository(reference: str) -> str:
 
 
 def pull(engine: Engine, reference: str, deadline: Deadline) -> None:
-    """Pull with the credentials that `docker login` left here; the SDK finds them in the Docker config."""
+    """Pull, again where the registry failed for a moment, with the credentials that `docker login` left here.
+
+    The SDK finds those in the Docker config.
+    """
+    retry(lambda: _pull(engine, reference, deadline), deadline, _may_pass, pauses=PULL_PAUSES, attempts=PULLS)
+
+
+def _pull(engine: Engine, reference: str, deadline: Deadline) -> None:
     with engine.client(f"pull {reference}", deadline.left()) as client:
         for line in client.api.pull(reference, stream=True, decode=True):
             deadline.check(f"pull {reference}")
             if "error" in line:
                 raise DriverFailed(str(line["error"]))
+
+
+def _may_pass(error: Exception) -> bool:
+    return isinstance(error, DriverFailed) and MAY_PASS.search(error.message) is not None
 
 
 class Shelf:
