@@ -175,7 +175,7 @@ static int reply(int fd, int status, const char *body, size_t size) {
   char head[512];
   if (ending) c->closing = 1;
   int length = snprintf(head, sizeof head,
-                        "HTTP/1.1 %d %s\r\nContent-Type: text/plain\r\nContent-Length: %zu\r\n"
+                        "HTTP/1.1 %d %s\r\nContent-Type: text/html\r\nContent-Length: %zu\r\n"
                         "X-Version: %s\r\nX-Instance: %s\r\n%s\r\n",
                         status, reason(status), size, version, hostname, c->closing ? "Connection: close\r\n" : "");
   append(&c->out, head, length);

@@ -198,7 +198,7 @@ class Connection(asyncio.Protocol):
         data = body.encode() if isinstance(body, str) else body
         self.closing |= self.app.ending.is_set()
         head = (
-            f"HTTP/1.1 {status} {REASONS.get(status, 'Status')}\r\nContent-Type: text/plain\r\n"
+            f"HTTP/1.1 {status} {REASONS.get(status, 'Status')}\r\nContent-Type: text/html\r\n"
             f"Content-Length: {len(data)}\r\nX-Version: {self.app.version}\r\nX-Instance: {self.app.hostname}\r\n"
             f"{'Connection: close' + chr(13) + chr(10) if self.closing else ''}\r\n"
         )

@@ -8,13 +8,14 @@ import threading
 from collections import Counter
 from types import TracebackType
 from typing import Self
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, parse_qsl, urlsplit
 
 
 class Upstream:
-    """An HTTP/1.1 server that answers with its name.
+    """An HTTP/1.1 server that answers with its name, as a page of HTML.
 
-    `/` and every other path: 200 and the name. `/slow?ms=N`: the same after N ms. `/status/N`: status N.
+    `/` and every other path: 200 and the name. `/typed?type=T&cache=C`: the same as another type, with a
+    Cache-Control. `/slow?ms=N`: the same after N ms. `/status/N`: status N.
     `/headers`: the request's headers as JSON. `/up` is what health checks ask: `ill` makes it answer 503.
     """
 
@@ -142,7 +143,7 @@ class _Http(asyncio.Protocol):
             elif self._upstream.hangs and url.path != "/up":
                 self._busy = True
             else:
-                out.append(self._answer(head, url.path))
+                out.append(self._answer(head, url.path, url.query))
         if out:
             self._transport.write(b"".join(out))
 
@@ -152,8 +153,12 @@ class _Http(asyncio.Protocol):
             self._transport.write(self._answer(head, path))
             self._next()
 
-    def _answer(self, head: bytes, path: str) -> bytes:
+    def _answer(self, head: bytes, path: str, query: str = "") -> bytes:
         status, body = 200, self._upstream.name.encode()
+        asked = dict(parse_qsl(query)) if path == "/typed" else {}
+        about = f"content-type: {asked.get('type', 'text/html; charset=utf-8')}\r\n"
+        if "cache" in asked:
+            about += f"cache-control: {asked['cache']}\r\n"
         if path == "/headers":
             pairs = (line.split(":", 1) for line in head.decode().split("\r\n")[1:])
             body = json.dumps({k.lower(): v.strip() for k, v in pairs}).encode()
@@ -163,8 +168,9 @@ class _Http(asyncio.Protocol):
             status = int(path.removeprefix("/status/"))
         elif self._upstream.fails():
             status = 500
-        return b"HTTP/1.1 %d X\r\ncontent-length: %d\r\nx-who: %s\r\n\r\n%s" % (
+        return b"HTTP/1.1 %d X\r\n%scontent-length: %d\r\nx-who: %s\r\n\r\n%s" % (
             status,
+            about.encode(),
             len(body),
             self._upstream.name.encode(),
             body,

@@ -16,7 +16,7 @@ class Handler(BaseHTTPRequestHandler):
         body = pages.get(self.path, "not found\n").encode()
         with RUNNING:
             self.send_response(200 if self.path in pages else 404)
-            self.send_header("Content-Type", "text/plain; charset=utf-8")
+            self.send_header("Content-Type", "text/html; charset=utf-8")
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             self.wfile.write(body)

@@ -89,6 +89,9 @@ def test_headers_tell_who_asked_and_not_who_was_claimed(bench: Bench, blue: Upst
         "x-forwarded-for": "1.2.3.4",
         "X-Forwarded-Port": "1",
         "Forwarded": "for=1.2.3.4",
+        "X_Forwarded_For": "1.2.3.4",  # to a WSGI or PHP application the same name as with dashes
+        "X_Forwarded-Proto": "https",
+        "X-Forwarded_Host": "b.example.com",
         "host": "a.example.com",
     }
     seen = json.loads(get(bench.port, "/headers", claimed).body)
@@ -97,6 +100,51 @@ def test_headers_tell_who_asked_and_not_who_was_claimed(bench: Bench, blue: Upst
     assert seen["x-forwarded-proto"] == "http"
     assert "x-forwarded-port" not in seen
     assert "forwarded" not in seen
+    assert not [name for name in seen if "_" in name]
+
+
+@pytest.mark.parametrize("upgrade", ["h2c", "H2C", "foo, h2c"])
+def test_nobody_goes_around_the_proxy_by_speaking_http2_to_an_instance(
+    bench: Bench, blue: Upstream, upgrade: str
+) -> None:
+    bench.put("blue", blue)
+    bench.steer(Live("blue"))
+    asked = {"upgrade": upgrade, "connection": "Upgrade, HTTP2-Settings", "http2-settings": "AAMAAABkAAQAAP__"}
+    seen = json.loads(get(bench.port, "/headers", asked).body)
+    assert "upgrade" not in seen
+    kept = json.loads(get(bench.port, "/headers", {"upgrade": "tcp", "connection": "Upgrade"}).body)
+    assert (kept["upgrade"], kept["connection"].lower()) == ("tcp", "upgrade")
+
+
+def test_a_path_finds_the_same_service_in_whatever_form_it_is_written(bench: Bench) -> None:
+    with Upstream("rest") as rest, Upstream("admin") as admin:
+        bench.put("blue", rest, service="rest")
+        bench.put("blue", admin, service="admin", path="/admin")
+        for service in ("rest", "admin"):
+            bench.steer(Live("blue"), service)
+        forms = [
+            "/admin/x",
+            "//admin/x",
+            "///admin//x",
+            "/%61dmin/x",
+            "/%61%64min%2Fx",
+            "/./admin/x",
+            "/%2fadmin",
+            "/.//admin",
+        ]
+        assert {path: get(bench.port, path).who for path in forms} == dict.fromkeys(forms, "admin")
+        same = ["//adminx", "/x//admin", "/%2561dmin/x", "/.admin/x", "/100%25", "/..x/y", "/x?a=//admin/../%zz"]
+        assert {path: get(bench.port, path).who for path in same} == dict.fromkeys(same, "rest")
+        assert admin.hits["/%61dmin/x"] == 1, "an instance gets the path as the client wrote it"
+        unclear = ["/x/../admin/y", "/x/%2e%2E/admin", "/x%2f..%2fadmin", "/..", "/%61dmin/%zz", "/%61dmin%00/"]
+        assert {path: get(bench.port, path).status for path in unclear} == dict.fromkeys(unclear, 400)
+
+
+def test_where_no_path_decides_no_path_is_refused(bench: Bench, blue: Upstream) -> None:
+    bench.put("blue", blue)
+    bench.steer(Live("blue"))
+    forms = ["/x/../y", "/100%", "//x", "/%zz"]
+    assert {path: get(bench.port, path).status for path in forms} == dict.fromkeys(forms, 200)
 
 
 def test_behind_another_proxy_the_headers_stay(bench: Bench, blue: Upstream) -> None:

@@ -67,6 +67,30 @@ def test_another_rollout_draws_anew_and_no_cookie_is_given_outside_of_one(
     assert [p.strip() for p in full.split(";")[1:]] == ["Path=/", "HttpOnly", "SameSite=Lax"]
 
 
+@pytest.mark.parametrize(
+    ("method", "path", "given"),
+    [
+        ("GET", "/", True),
+        ("GET", "/typed?type=text/html;charset=utf-8&cache=max-age=60", True),
+        ("GET", "/typed?type=text/css", False),
+        ("GET", "/typed?type=application/json", False),
+        ("GET", "/typed?type=text/html&cache=public,max-age=60", False),
+        ("GET", "/typed?type=text/html&cache=s-maxage=60", False),
+        ("GET", "/typed?type=application/json&cache=no-store", True),
+        ("GET", "/typed?type=application/json&cache=private", True),
+        ("POST", "/typed?type=application/json", True),
+    ],
+)
+def test_a_cookie_comes_only_with_what_no_shared_cache_keeps(
+    bench: Bench, blue: Upstream, green: Upstream, method: str, path: str, given: bool
+) -> None:
+    bench.both(blue, green, sticky=True)
+    bench.steer(Live("blue", 5000, 0, 7))
+    answer = get(bench.port, path, method=method)
+    assert answer.status == 200
+    assert bool(answer.cookie) == given
+
+
 @pytest.mark.parametrize("forged", ["7-9999999", "7--1", "7-", "7", "x-1", "7-1 or 1", "99999999999-1", "", "7.1"])
 def test_a_forged_cookie_is_worth_nothing(bench: Bench, blue: Upstream, green: Upstream, forged: str) -> None:
     bench.both(blue, green, sticky=True)

@@ -118,7 +118,8 @@ def rules(spec: Spec) -> Iterator[str]:
 
 def _forwarded(spec: Spec) -> Iterator[str]:
     """Tell the instance who asked; what the client said about that is a claim, and goes."""
-    yield "  http-request del-header x-forwarded- -m beg"
+    yield "  http-request del-header x-forwarded -m beg"
+    yield "  http-request del-header x_forwarded -m beg"  # the same name to applications by CGI's rules
     yield "  http-request del-header forwarded"
     yield '  http-request set-header X-Forwarded-For "%[src]"'
     if spec.entry.shield:

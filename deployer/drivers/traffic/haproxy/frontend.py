@@ -20,6 +20,8 @@ HTTP_LINE = (
     "%[var(txn.svc)] %[var(txn.side)] %[var(txn.state)] %[var(txn.how)] {route} %ST %ts %rc {roll} %[var(txn.us)]"
 )
 TCP_LINE = "%[var(sess.svc)] %[var(sess.side)] %[var(sess.state)] %[var(sess.how)] - tcp %ts %rc %[var(sess.roll)] %Tc"
+# A path that may be written in another way, too: repeated slashes, dot segments, escapes.
+ODD = "{ path -m sub % // /. }"
 UNLESS_FOUND = "if !{ var(txn.svc) -m found }"
 
 
@@ -71,6 +73,7 @@ def frontend(entry: Entry, home: Home) -> Iterator[str]:
 
 def _http(entry: Entry, home: Home) -> Iterator[str]:
     routes = any(s.entry.routes for s in entry.specs)
+    by_path = routes or any(s.entry.path != "/" for s in entry.specs)
     line = HTTP_LINE.format(
         route="%[var(txn.route)]" if routes else "-",
         roll="%[var(txn.roll)]" if any(s.entry.sticky for s in entry.specs) else "-",
@@ -79,10 +82,12 @@ def _http(entry: Entry, home: Home) -> Iterator[str]:
     yield "  http-request set-var(txn.t0) date(0,us)"
     # Up to the headers of the answer: a WebSocket or a slow client says nothing about the release.
     yield "  http-after-response set-var(txn.us) date(0,us),sub(txn.t0)"
-    yield from _which_service(entry, home)
+    # An instance that took the offer would let whoever made it speak past every rule of this proxy.
+    yield "  http-request del-header upgrade if { req.hdr(upgrade) -m sub -i h2c }"
+    yield from _which_service(entry, home, by_path=by_path)
     if routes:
-        yield '  http-request set-var-fmt(txn.path) "%[var(txn.svc)]%[path]/"'
-        yield f"  http-request set-var(txn.route) var(txn.path),map_beg({labels_map(home)})"
+        yield '  http-request set-var-fmt(txn.at) "%[var(txn.svc)]%[var(txn.path)]/"'
+        yield f"  http-request set-var(txn.route) var(txn.at),map_beg({labels_map(home)})"
     yield from sides.http(entry, home)
     if any(s.entry.shield for s in entry.specs):
         yield f"  use_backend %[var(txn.svc)]_%[var(txn.side)]{SUFFIX} if {{ var(txn.how) -m str shield }}"
@@ -90,13 +95,28 @@ def _http(entry: Entry, home: Home) -> Iterator[str]:
     yield "  use_backend \"%[var(txn.svc)]_%[var(txn.state),field(1,',')]\""
 
 
-def _which_service(entry: Entry, home: Home) -> Iterator[str]:
+def _path() -> Iterator[str]:
+    """Read the path in the one form that rules look at, where a path decides something; instances get it as it came.
+
+    An application may take each of its forms for the same. What cannot be decoded, or has a segment `..`, could mean
+    another path to the application than here, and is refused.
+    """
+    yield f"  http-request set-var(txn.path) path if !{ODD}"
+    yield f'  http-request set-var(txn.path) \'path,url_dec,regsub("/([.]?/)+","/",g)\' if {ODD}'
+    yield f"  http-request deny deny_status 400 if {ODD} !{{ var(txn.path) -m found }}"
+    yield f"  http-request deny deny_status 400 if {ODD} {{ var(txn.path) -m reg '/[.][.](/|$)|[\\x00]' }}"
+
+
+def _which_service(entry: Entry, home: Home, *, by_path: bool) -> Iterator[str]:
     """Look for name and path, then for `*.domain` (one label, as in certificates), then for services without a name.
 
     Both key and request end in a slash, and the longest key wins: /api is found for /api and /api/x, not for /apix.
     """
     routes = route_map(entry, home)
-    yield '  http-request set-var-fmt(txn.where) "%[req.hdr(host),host_only,lower,rtrim(.)]%[path]/"'
+    if by_path:
+        yield from _path()
+    path = "var(txn.path)" if by_path else "path"
+    yield f'  http-request set-var-fmt(txn.where) "%[req.hdr(host),host_only,lower,rtrim(.)]%[{path}]/"'
     yield f"  http-request set-var(txn.svc) var(txn.where),map_beg({routes})"
     other_keys = (
         ("^[^./]*", any(d.startswith("*.") for s in entry.specs for d in s.entry.domains)),

@@ -27,6 +27,7 @@ from deployer.model import FULL, other
 # Rolls are whole numbers below this; so many, that clients are told apart by them.
 ROLLS = 1_000_000
 GONE = "gone"
+READING = "GET HEAD"  # whose answers a shared cache may keep
 SHARED = "{ var(txn.cut) -m int gt 0 }"
 
 
@@ -219,7 +220,12 @@ def _cookie(entry: Entry) -> Iterator[str]:
     rollout = "%[var(txn.state),field(4,',')]"
     value = f"deployer-%[var(txn.svc)]={rollout}-%[var(txn.roll)]; Path=/; HttpOnly; SameSite=Lax"
     secure = "; Secure" if entry.kind == "https" else ""
-    yield f'  http-after-response add-header Set-Cookie "{value}{secure}" if {HTTP.has("new")}'
+    # A shared cache that kept an answer with it would not keep it, or give everybody the same roll.
+    new, about = HTTP.has("new"), "res.hdr(cache-control) -i -m sub"
+    page = f"{{ res.hdr(content-type) -i -m beg text/html }} !{{ {about} public s-maxage }}"
+    uncached = (page, f"!{{ method {READING} }}", f"{{ {about} private no-store }}")
+    when = " or ".join(f"{new} {each}" for each in uncached)
+    yield f'  http-after-response add-header Set-Cookie "{value}{secure}" if {when}'
 
 
 def _chosen(entry: Entry) -> Iterator[str]:
