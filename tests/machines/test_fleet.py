@@ -170,6 +170,48 @@ def test_a_machine_that_is_off_is_named_and_nothing_begins(farm: Farm, lab: Lab)
     assert [len(farm.on(name)) for name in ("web1", "web3")] == [1, 1]
 
 
+def test_a_release_goes_without_a_host_that_can_be_spared_and_reaches_it_with_the_next_deploy(
+    farm: Farm, lab: Lab
+) -> None:
+    farm.write(max_unavailable=1)
+    farm.version("2.0")
+    lab["web2"].kill()
+    with Load(farm.url, AROUND) as load:
+        started(load)
+        assert "without web2, silent at the time" in farm.deploy("plan", "--version", "2.0").stdout
+        farm.deploy("up", "--version", "2.0")
+        assert farm.get().text == "2.0\n"
+        assert {host for name, host in farm.hosts().items() if "-r2-" in name} == {"web1", "web3"}
+        assert "nothing to do" in farm.deploy("up", "--version", "2.0").stderr
+        farm.deploy("rollback")
+        assert farm.get().text == "1.0\n"
+        more(load, 60, "requests after the rollback")
+        unfailing(load)
+
+    lab["web2"].start()
+    lab["web2"].wait()
+    farm.version("3.0")
+    farm.deploy("bluegreen", "--bake", "0", "--version", "3.0")
+    assert {host for name, host in farm.hosts().items() if "-r3-" in name} == set(WEB)
+    farm.deploy("doctor", "--fix")
+    farm.deploy("doctor")
+
+
+def test_more_silent_hosts_than_can_be_spared_are_named_and_nothing_begins(farm: Farm, lab: Lab) -> None:
+    farm.write(max_unavailable=1)
+    farm.version("2.0")
+    lab.cut("web1")
+    lab.cut("web2")
+    for command in ("plan", "up"):
+        said = farm.deploy(command, "--version", "2.0", expect=4).stderr
+        assert "web1 does not answer" in said
+        assert "web2 does not answer" in said
+    assert len(farm.on("web3")) == 1
+    lab.heal()
+    farm.deploy("bluegreen", "--bake", "0", "--version", "2.0")
+    assert {host for name, host in farm.hosts().items() if "-r2-" in name} == set(WEB)
+
+
 def test_a_machine_cut_off_before_traffic_moves_takes_everything_back(farm: Farm, lab: Lab) -> None:
     """Its cable is pulled while the candidate becomes healthy: ssh is open then, and nothing says that it is gone."""
     farm.version("2.0", {"START": "4000"})

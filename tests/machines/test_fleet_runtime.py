@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 
@@ -10,13 +11,15 @@ import docker
 import pytest
 
 from deployer.clock import Deadline, SystemClock
-from deployer.drivers.ports import Runtime
+from deployer.drivers.ports import READ_SECONDS, Runtime, standing
 from deployer.drivers.runtime.docker import DockerRuntime, Engine, Fleet, Member
 from deployer.drivers.runtime.docker.reach import Reach
+from deployer.errors import MachinesSilent
 from deployer.machine import Host, Machines
-from deployer.model import InstanceSpec, Release
+from deployer.model import Instance, InstanceSpec, Release
 from tests.conformance import test_runtime
-from tests.conformance.runtimes import Bench, DockerBench
+from tests.conformance.runtimes import Bench, DockerBench, silent, wait_until_it_answers
+from tests.conformance.test_runtime import only
 from tests.lab import image
 from tests.lab.machines import Lab
 from tests.machines.authority import Authority
@@ -82,6 +85,9 @@ class FleetBench(DockerBench):
         finally:
             machine.run("systemctl", "stop", "occupied")
 
+    def client_of(self, instance: Instance) -> docker.DockerClient:
+        return self.clients[instance.host]
+
     def close(self) -> None:
         super().close()
         wanted: dict[str, str | list[str] | bool] = {"label": f"deployer.service={self.service}"}
@@ -133,6 +139,129 @@ def test_an_image_is_copied_to_each_machine_once_and_pulled_nowhere(bench: Fleet
     assert told == [f"bringing {manifest.image} to web1, web2, web3"]
     for client in bench.clients.values():
         assert client.images.get(image_id).id == image_id
+
+
+# -- hosts that are silent
+
+
+@pytest.fixture(params=["cut", "engine"])
+def lost(request: pytest.FixtureRequest, machines: Lab) -> Iterator[Callable[[str], None]]:
+    """Give what makes a host silent, in each of two ways: its cable is pulled, or its engine ends."""
+
+    def lose(name: str) -> None:
+        if request.param == "cut":
+            machines.cut(name)
+        else:
+            machines[name].run("systemctl", "stop", "docker.socket", "docker")
+
+    yield lose
+    machines.heal()
+    for name in WEB:
+        machines[name].run("systemctl", "start", "docker")
+        machines[name].wait()
+
+
+@pytest.fixture
+def spread(bench: FleetBench) -> dict[str, Instance]:
+    """Give an instance on each host, by its name."""
+    release = bench.release()
+    specs = [bench.spec(release, index) for index in range(1, len(WEB) + 1)]
+    return {spec.host: bench.runtime.ensure(spec, _within()) for spec in specs}
+
+
+def test_an_image_is_brought_to_hosts_that_answer_as_long_as_the_others_can_be_spared(
+    bench: FleetBench, lost: Callable[[str], None]
+) -> None:
+    lost("web2")
+    manifest = bench.manifest("1.0", max_unavailable=1)
+    began = time.monotonic()
+    image_id = bench.runtime.resolve(manifest, manifest.image, _within(), silent).id
+    assert time.monotonic() - began < READ_SECONDS
+    for name in ("web1", "web3"):
+        assert bench.clients[name].images.get(image_id).id == image_id
+
+
+@pytest.mark.parametrize(("silent_hosts", "spared"), [(("web2",), 0), (("web1", "web2"), 1), (WEB, 3)])
+def test_an_image_is_brought_nowhere_when_more_hosts_are_silent_than_can_be_spared(
+    bench: FleetBench, lost: Callable[[str], None], silent_hosts: tuple[str, ...], spared: int
+) -> None:
+    for name in silent_hosts:
+        lost(name)
+    manifest = bench.manifest("1.0", max_unavailable=spared)
+    with pytest.raises(MachinesSilent) as raised:
+        bench.runtime.resolve(manifest, manifest.image, _within(), silent)
+    assert sorted(raised.value.silent) == list(silent_hosts)
+
+
+def test_a_host_that_answers_again_gets_the_image_with_its_first_instance(bench: FleetBench, machines: Lab) -> None:
+    machines.cut("web2")
+    try:
+        release = bench.release(max_unavailable=1)
+    finally:
+        machines.heal()
+    spec = next(s for index in (1, 2, 3) if (s := bench.spec(release, index)).host == "web2")
+    _within().until(lambda: _ensured(bench, spec), "web2 answers again")
+    wait_until_it_answers(only(bench))
+
+
+def _ensured(bench: FleetBench, spec: InstanceSpec) -> bool:
+    try:
+        bench.runtime.ensure(spec, _within())
+    except MachinesSilent:
+        return False
+    return True
+
+
+def test_what_asks_all_hosts_names_the_silent_ones_and_gives_what_the_others_said(
+    bench: FleetBench, spread: dict[str, Instance], lost: Callable[[str], None]
+) -> None:
+    lost("web2")
+    here = {instance.name for host, instance in spread.items() if host != "web2"}
+    questions: dict[str, Callable[[], tuple[object, ...]]] = {
+        "instances": lambda: bench.runtime.instances(bench.service),
+        "census": lambda: tuple(f.instance for f in bench.runtime.census() if f.instance.service == bench.service),
+        "strangers": lambda: bench.runtime.strangers(bench.service),
+        "leftovers": lambda: bench.runtime.leftovers(()),
+        "sweep": lambda: bench.runtime.sweep(()),
+        "prune": lambda: bench.runtime.prune((), ()),
+    }
+    for name, question in questions.items():
+        began = time.monotonic()
+        with pytest.raises(MachinesSilent) as raised:
+            question()
+        assert sorted(raised.value.silent) == ["web2"], name
+        assert time.monotonic() - began < READ_SECONDS, name
+        if name == "instances":
+            assert {instance.name for instance in raised.value.seen} == here
+        if name == "census":
+            assert here <= {found.instance.name for found in raised.value.seen}
+
+
+def test_work_on_a_silent_host_is_refused_and_goes_on_at_the_others(
+    bench: FleetBench, spread: dict[str, Instance], lost: Callable[[str], None]
+) -> None:
+    lost("web2")
+    gone, there = spread["web2"], spread["web1"]
+    spec = next(
+        s for index in (1, 2, 3) if (s := bench.spec(bench.release(2, max_unavailable=1), index)).host == "web2"
+    )
+    work: dict[str, Callable[[], object]] = {
+        "ensure": lambda: bench.runtime.ensure(spec, _within()),
+        "run": lambda: bench.runtime.run(gone, [*bench.program(), "env", "PATH"], _within()),
+        "logs": lambda: bench.runtime.logs(gone, 5),
+        "remove": lambda: bench.runtime.remove(gone, 1, _within()),
+    }
+    for name, do in work.items():
+        began = time.monotonic()
+        with pytest.raises(MachinesSilent, match="web2 does not answer"):
+            do()
+        assert time.monotonic() - began < READ_SECONDS, name
+    wait_until_it_answers(there)
+    assert bench.runtime.logs(there, 5)
+    bench.runtime.remove(there, 1, _within())
+    standing_now = standing(bench.runtime, bench.service)
+    assert [i.host for i in standing_now.instances] == ["web3"]
+    assert list(standing_now.silent) == ["web2"]
 
 
 def _within() -> Deadline:

@@ -36,14 +36,22 @@ class Fleet:
         self._supply = Supply(control)
 
     def resolve(self, manifest: Manifest, reference: str, deadline: Deadline, tell: Tell) -> Image:
-        """Pin the image once, and bring it to every machine that is to have it and does not."""
-        answers(self._wanted, lambda member: _ready(member, manifest))
-        image = self._supply.pin(next(iter(self._wanted.values())), reference, deadline, tell)
-        missing = answers(self._wanted, lambda member: self._supply.is_missing(member, image))
+        """Pin the image once, and bring it to every machine that is to have it and does not.
+
+        As many as `max_unavailable` covers may be silent: whether the release goes without them is decided by who
+        observes all of them next, and one that is back by then gets the image with its first instance.
+        """
+        groups = 2 if manifest.twin else 1
+        least = max(1, len(self._wanted) - manifest.max_unavailable * groups)
+        here = answers(self._wanted, lambda member: _ready(member, manifest), least)
+        image = self._supply.pin(self._wanted[next(iter(here))], reference, deadline, tell)
+        asked = {name: self._wanted[name] for name in here}
+        missing = answers(asked, lambda member: self._supply.is_missing(member, image), least)
         lacking = {name: self._wanted[name] for name, is_missing in missing.items() if is_missing}
         if lacking:
             tell("note", text=f"bringing {reference} to {named(tuple(lacking))}")
-            answers(lacking, lambda member: self._supply.bring(member, image, deadline))
+            having = len(missing) - len(lacking)
+            answers(lacking, lambda member: self._supply.bring(member, image, deadline), least - having)
         return image
 
     def instances(self, service: str) -> tuple[Instance, ...]:
@@ -115,10 +123,11 @@ class Fleet:
         return tuple(found for part in answers(self._members, work).values() for found in part)
 
 
-def answers(members: Mapping[str, Member], work: Callable[[Member], T]) -> dict[str, T]:
-    """Do something on machines at the same time; give what each one answered, by its name.
+def answers(members: Mapping[str, Member], work: Callable[[Member], T], least: int | None = None) -> dict[str, T]:
+    """Do something on hosts at the same time. Return what each one answered, by its name.
 
-    Raises MachinesSilent for all that did not answer, with what the others gave where that is a tuple.
+    Raise MachinesSilent for those that did not answer, unless `least` of them did (all, if it is not given), with
+    what the others gave where that is a tuple.
     """
     given: dict[str, T] = {}
     silent: dict[str, str] = {}
@@ -128,7 +137,7 @@ def answers(members: Mapping[str, Member], work: Callable[[Member], T]) -> dict[
                 given[name] = future.result()
             except MachinesSilent as error:
                 silent |= error.silent
-    if silent:
+    if silent and len(given) < (len(members) if least is None else least):
         seen = tuple(each for part in given.values() if isinstance(part, tuple) for each in part)
         raise MachinesSilent(silent, seen)
     return given
