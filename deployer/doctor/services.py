@@ -298,8 +298,8 @@ def _strangers(_house: House, sight: Sight) -> Iterator[Difference]:
     except MachinesSilent as error:
         names = error.seen
     for name in names:
-        text = f"{name} is called as an instance of ours is, and is not ours"
-        remedy = "rename it, or remove it if it is left from a store that was lost; it is never touched from here"
+        text = f"{name} has the name or the labels of an instance and is none: this deployer did not make it"
+        remedy = "rename or remove it: it gets no users and is never touched (`docker commit` copies labels)"
         yield Difference("warn", sight.service, text, remedy)
 
 

@@ -60,7 +60,7 @@ class Found:
 
 
 class Runtime(Protocol):
-    """Runs instances. Owns only what carries its labels; never touches anything else.
+    """Runs instances. Owns only what it made, by name and record; never touches anything else.
 
     One that runs them on many machines raises MachinesSilent, a DriverFailed, when one of them gives no answer; what
     reads all of them gives with it what the others said.
@@ -99,7 +99,7 @@ class Runtime(Protocol):
         ...
 
     def strangers(self, service: str) -> tuple[str, ...]:
-        """Name what is called as an instance of the service is, and is not ours: it is never touched."""
+        """Name what has the name or the marks of an instance of the service, and was not made by us: never touched."""
         ...
 
     def leftovers(self, keep: Sequence[Release]) -> tuple[str, ...]:

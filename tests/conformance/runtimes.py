@@ -114,6 +114,11 @@ class Bench(ABC):
         wait_until_it_answers(instance)
         return instance
 
+    @contextmanager
+    def copied(self, instance: Instance) -> Iterator[tuple[str, ...]]:
+        """Let somebody make copies of an instance; give their names."""
+        raise NotImplementedError
+
     def remove_all(self, runtime: Runtime) -> None:
         for instance in runtime.instances(self.service):
             runtime.remove(instance, 0, within())
@@ -135,6 +140,27 @@ class DockerBench(Bench):
 
     def program(self) -> tuple[str, ...]:
         return image.base()[1]
+
+    @contextmanager
+    def copied(self, instance: Instance) -> Iterator[tuple[str, ...]]:
+        engine, names = self.client_of(instance), (f"{self.service}-debug", f"{self.service}-odd")
+        found = engine.containers.get(instance.runtime_id)
+        tagged = found.commit(repository=self.service, tag="debug")
+        odd = {**found.labels, "deployer.release": "seven"}
+        made = [
+            engine.containers.run(tagged.id, name=names[0], detach=True),
+            engine.containers.create(tagged.id, name=names[1], labels=odd),
+        ]
+        try:
+            yield names
+        finally:
+            for container in made:
+                container.remove(force=True, v=True)
+            image.remove(str(tagged.id), engine)
+
+    def client_of(self, _instance: Instance) -> docker.DockerClient:
+        """Give the engine on which an instance runs."""
+        return self.engine
 
     def close(self) -> None:
         label: dict[str, str | list[str] | bool] = {"label": f"deployer.service={self.service}"}
@@ -169,6 +195,12 @@ class ProcessBench(Bench):
 
     def program(self) -> tuple[str, ...]:
         return image.directory(self.folder / "source" / "program", "c" if image.binary() else "python")
+
+    @contextmanager
+    def copied(self, instance: Instance) -> Iterator[tuple[str, ...]]:
+        folder = self.folder / "first" / "processes" / instance.runtime_id
+        shutil.copytree(folder, folder.with_name("debug"))
+        yield ("debug",)
 
     def close(self) -> None:
         for runtime in self.made:

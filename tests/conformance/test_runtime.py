@@ -257,6 +257,22 @@ def test_two_installations_do_not_meet(bench: Bench) -> None:
     assert only(bench).restarts == 0
 
 
+def test_a_copy_of_an_instance_is_reported_and_is_not_ours(bench: Bench) -> None:
+    """An image made of a container hands its labels on, a copied folder its record."""
+    instance = bench.start()
+    with bench.copied(instance) as copies:
+        assert only(bench) == instance
+        assert [f.instance for f in bench.runtime.census() if f.instance.service == bench.service] == [instance]
+        assert strangers(bench) == sorted(copies)
+        bench.runtime.remove(instance, 0, within())
+        assert bench.runtime.instances(bench.service) == ()
+        assert strangers(bench) == sorted(copies)
+
+
+def strangers(bench: Bench) -> list[str]:
+    return [name.partition(" on ")[0] for name in bench.runtime.strangers(bench.service)]
+
+
 def test_an_instance_carries_what_its_release_is(bench: Bench) -> None:
     secret = {"secrets": {"TOKEN": {"env": "TOKEN"}}, "env": {"GREETING": 'h\u00e9 "there"\n'}}
     release = bench.release(number=3, **secret)

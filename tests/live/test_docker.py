@@ -154,7 +154,10 @@ def test_a_half_made_container_is_made_anew(bench: DockerBench) -> None:
     first = bench.runtime.ensure(spec, within())
     labels = container(bench, first).labels
     bench.runtime.remove(first, 0, within())
-    half = bench.engine.containers.create(spec.release.image_id, name=spec.name, labels=labels)
+    host, _, port = spec.address.partition(":")
+    half = bench.engine.containers.create(
+        spec.release.image_id, name=spec.name, labels=labels, ports={"8080/tcp": (host, int(port))}
+    )
 
     second = bench.runtime.ensure(spec, within())
     assert second.runtime_id != half.id

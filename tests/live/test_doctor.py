@@ -97,17 +97,19 @@ def test_leftovers_go_and_other_peoples_things_stay(docker_shop: Shop) -> None:
     with stranger(shop, f"{shop.name}-r9-1") as theirs, Load(shop.url, USERS) as load:
         load.until(lambda now: now.answered > 100, "the load runs")
         labels = shop.client.containers.get(f"{shop.name}-r1-1").labels
+        host, _, port = labels["deployer.address"].partition(":")
         ours = shop.client.containers.create(
             f"{shop.name}:1.0",
             name=f"{shop.name}-r1-101",
             labels={**labels, "deployer.colour": "baseline", "deployer.index": "101"},
+            ports={"8080/tcp": (host, int(port))},
         )
         with closing(sqlite3.connect(shop.state / "deployer.db")) as store, store:
             store.execute("update services set warm_until = 1")
         found = wrong(doctor(shop))
         assert any("r1 (baseline) is left over" in text for text in found), found
         assert any("r1 (blue) was to be kept warm until" in text for text in found), found
-        assert any(f"{theirs.name} is called as an instance of ours is" in text for text in found), found
+        assert any(f"{theirs.name} has the name or the labels of an instance" in text for text in found), found
         doctor(shop, "--fix")
         report = load.stop()
         assert report.failed == 0, report.text()

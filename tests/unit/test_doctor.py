@@ -450,7 +450,7 @@ def test_what_belongs_to_others_is_told_and_never_touched(scene: Scene) -> None:
     before = dict(scene.world.instances)
     texts = [f.text for f in told(scene)]
 
-    assert "shop-r1-1 is called as an instance of ours is, and is not ours" in texts
+    assert "shop-r1-1 has the name or the labels of an instance and is none: this deployer did not make it" in texts
     doctor.fix(scene.house, None)
     assert scene.world.instances["shop-r1-1"] == before["shop-r1-1"]
 

@@ -109,6 +109,21 @@ def observed(attributes: Mapping[str, Any]) -> Instance:
     )
 
 
+def made(attributes: Mapping[str, Any]) -> bool:
+    """Return whether a container is as `create` makes it. Raise KeyError or ValueError for unreadable labels.
+
+    Labels alone prove nothing: an image that was made of an instance (`docker commit`) hands them on to every
+    container of it. Name and published address are the container's own.
+    """
+    instance = observed(attributes)
+    if instance.name != f"{instance.service}-r{instance.release}-{instance.index}":
+        return False
+    bindings = (attributes["HostConfig"].get("PortBindings") or {}).values()
+    published = {(bound["HostIp"], bound["HostPort"]) for each in bindings for bound in each or ()}
+    host, _, port = instance.address.rpartition(":")
+    return (host.strip("[]"), port) in published
+
+
 def found(attributes: Mapping[str, Any]) -> Found:
     """Read what a container of any store says of itself. Raises KeyError or ValueError for one that says too little."""
     labels = attributes["Config"]["Labels"]

@@ -1,4 +1,4 @@
-"""Runs instances as containers of one Docker engine. Owns only what carries the label of its installation."""
+"""Runs instances as containers of one Docker engine. Owns only what it made, under the label of its installation."""
 
 from __future__ import annotations
 
@@ -52,13 +52,15 @@ class DockerRuntime:
 
     def instances(self, service: str) -> tuple[Instance, ...]:
         """Read all containers of the service, whatever their state, ordered by release and index."""
-        mine = {"installation": self._installation, "service": service}
-        wanted = [f"{options.PREFIX}{key}={value}" for key, value in mine.items()]
         with self._engine.client(f"containers of {service}") as client:
-            # Some may be removed by another command while we look: they are not reported, and no error.
-            found = client.containers.list(all=True, filters={"label": wanted}, ignore_removed=True)
-            seen = [_observed(container) for container in found]
+            seen = [options.observed(c.attrs) for c in self._labelled(client, service) if self._mine(c)]
         return tuple(sorted(seen, key=lambda instance: (instance.release, instance.index)))
+
+    def _labelled(self, client: docker.DockerClient, service: str) -> list[Container]:
+        """Read what carries our labels; what another command removes meanwhile is not reported, and no error."""
+        ours = {"installation": self._installation, "service": service}
+        wanted = [f"{options.PREFIX}{key}={value}" for key, value in ours.items()]
+        return client.containers.list(all=True, filters={"label": wanted}, ignore_removed=True)
 
     def ensure(self, spec: InstanceSpec, deadline: Deadline) -> Instance:
         """Make the container run as specified; one that runs already so is left alone."""
@@ -115,16 +117,17 @@ class DockerRuntime:
         with self._engine.client("containers of all services") as client:
             wanted = f"{options.PREFIX}installation"
             containers = client.containers.list(all=True, filters={"label": wanted}, ignore_removed=True)
-            seen = [found for container in containers if (found := _found(container)) is not None]
+            seen = [options.found(container.attrs) for container in containers if _made(container)]
         return tuple(sorted(seen, key=lambda f: (f.instance.service, f.instance.release, f.instance.index)))
 
     def strangers(self, service: str) -> tuple[str, ...]:
-        """Name the containers that are called as an instance of the service is, and are not ours."""
+        """Name the containers with the name or the labels of an instance of the service that we did not make."""
         with self._engine.client(f"containers called {service}") as client:
             # The engine looks for the pattern anywhere in the name, which begins with a slash.
             like = f"^/?{re.escape(service)}-r[0-9]+-[0-9]+$"
-            found = client.containers.list(all=True, filters={"name": like}, ignore_removed=True)
-            return tuple(sorted(str(container.name) for container in found if not self._mine(container)))
+            named = client.containers.list(all=True, filters={"name": like}, ignore_removed=True)
+            found = {str(c.name) for c in (*named, *self._labelled(client, service)) if not self._mine(c)}
+        return tuple(sorted(found))
 
     def leftovers(self, keep: Sequence[Release]) -> tuple[str, ...]:
         """Name the tags of ours on images that no release in `keep` and no container has."""
@@ -135,7 +138,7 @@ class DockerRuntime:
         return self._shelf.untag(self._shelf.unneeded(keep))
 
     def _mine(self, container: Container) -> bool:
-        return container.labels.get(f"{options.PREFIX}installation") == self._installation
+        return container.labels.get(f"{options.PREFIX}installation") == self._installation and _made(container)
 
     def _keeps(self, container: Container, spec: InstanceSpec) -> bool:
         """Tell whether the container may stay.
@@ -206,23 +209,12 @@ class DockerRuntime:
             )
 
 
-def _observed(container: Container) -> Instance:
-    """Read a container of ours. Raises DriverFailed for one whose labels are not what we write."""
+def _made(container: Container) -> bool:
+    """Return whether a deployer made the container; not one whose labels are not what we write."""
     try:
-        return options.observed(container.attrs)
-    except (KeyError, ValueError) as error:
-        raise DriverFailed(
-            f"the container {container.name} has our labels, but not as we write them: {error!r}",
-            f"somebody else made it: look at it, then `docker rm -f {container.name}`",
-        ) from None
-
-
-def _found(container: Container) -> Found | None:
-    """Read a container; None for one whose labels are not what we write."""
-    try:
-        return options.found(container.attrs)
+        return options.made(container.attrs)
     except (KeyError, ValueError):
-        return None
+        return False
 
 
 def _readable(container: Container) -> bool:

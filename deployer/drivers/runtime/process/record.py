@@ -46,6 +46,11 @@ class Record:
             record=carried.write(spec.release),
         )
 
+    @property
+    def name(self) -> str:
+        """Name of the instance, and of its folder."""
+        return f"{self.service}-r{self.release}-{self.index}"
+
     def same(self, other: Record | None) -> bool:
         """Tell whether both are the same instance; a later rollout may take over what an earlier one started."""
         return other is not None and replace(other, rollout=self.rollout, record=self.record) == self

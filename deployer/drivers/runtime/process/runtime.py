@@ -140,7 +140,8 @@ class ProcessRuntime:
 
     def strangers(self, service: str) -> tuple[str, ...]:
         """Name the instances of the service in this folder that belong to another store."""
-        others = ((f.name, r) for f, r in self._folders() if r.installation != self._installation)
+        mine = {folder for folder, _ in self._records()}
+        others = ((path.name, known) for path, known in self._written() if path not in mine)
         return tuple(sorted(name for name, known in others if known.service == service))
 
     def leftovers(self, keep: Sequence[Release]) -> tuple[str, ...]:
@@ -171,6 +172,10 @@ class ProcessRuntime:
         return [(folder, known) for folder, known in self._folders() if known.installation == self._installation]
 
     def _folders(self) -> list[tuple[Path, Record]]:
+        """Read what was made in this folder; a copy of an instance, under another name, is none."""
+        return [(path, known) for path, known in self._written() if path.name == known.name]
+
+    def _written(self) -> list[tuple[Path, Record]]:
         places = sorted(self._place("x").parent.glob("*"))
         known = [(folder, record.load(folder)) for folder in places]
         return [(folder, r) for folder, r in known if r is not None]
