@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import sqlite3
 import time
 from collections.abc import Iterator
@@ -15,9 +14,6 @@ from deployer.errors import Locked, Refused
 from deployer.store import damage
 from deployer.store.filelock import is_held
 from deployer.store.schema import MIGRATIONS
-from deployer.supervisor.proc import Process
-
-FORMER_LEASE = 30.0  # seconds, of locks before schema 5
 
 
 def make(path: Path) -> None:
@@ -149,20 +145,12 @@ def statements(script: str) -> Iterator[str]:
 def _refuse_in_use(connection: sqlite3.Connection, path: Path) -> None:
     """Refuse to change the tables under the feet of a living process that has a lock."""
     for row in connection.execute("select * from locks"):
-        if _lives(row) or is_held(path.parent / "locks" / f"{row['service']}.lock"):
+        if is_held(path.parent / "locks" / f"{row['service']}.lock"):
             raise Locked(
                 f"the store {path} is of an earlier version of deployer, and {row['service']} is being changed by"
                 f" {row['owner']} (pid {row['pid']}) with it",
                 "wait until that has ended",
             )
-
-
-def _lives(row: sqlite3.Row) -> bool:
-    """Tell whether an owner of before schema 5 lives, of whom the kernel knows nothing: elsewhere its lease must do."""
-    if row["host"] == socket.gethostname():
-        return Process(row["pid"], row["pid_started"]).alive()
-    left = row["expires"] - time.time() if "expires" in row.keys() else 0.0  # noqa: SIM118 - a row is no mapping
-    return 0 < left <= FORMER_LEASE
 
 
 def _refuse_dangling(connection: sqlite3.Connection, path: Path) -> None:

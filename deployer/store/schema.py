@@ -1,4 +1,7 @@
-"""The tables of the store, as numbered migrations: applied in order, each in its own transaction, never edited."""
+"""The tables of the store, as numbered migrations: applied in order, all in one transaction.
+
+Before the first version is released there is one of them, which is edited in place. What was released is never edited.
+"""
 
 from __future__ import annotations
 
@@ -27,6 +30,8 @@ MIGRATIONS: tuple[str, ...] = (
         created_by text not null,
         message text not null,
         standing text not null default 'new',
+        signature text not null default '',       -- what was proven of the image, as JSON
+        machines text not null default '',        -- of the inventory, as JSON; '' is this one
         primary key (service, number)
     );
 
@@ -65,22 +70,40 @@ MIGRATIONS: tuple[str, ...] = (
         service text primary key,
         token integer not null,                   -- grows with each owner: the fence
         owner text not null,
+        origin text not null,                     -- terminal, ssh connection or CI job
         host text not null,
         pid integer not null,
         pid_started integer not null,
+        version text not null,                    -- of the deployer
         purpose text not null,
         since real not null,
-        expires real not null
+        boot text not null,                       -- of the machine: its monotonic clock is that of the beats
+        beat real not null                        -- the last sign of life
     );
 
     create table asks (
         id integer primary key autoincrement,
         rollout integer not null references rollouts (number),
-        kind text not null,                       -- promote | abort | pause
+        kind text not null,                       -- promote | force | abort | pause
         by text not null,
         reason text not null,
         at real not null,
         taken_at real
+    );
+
+    create table approvals (
+        id integer primary key autoincrement,
+        rollout integer not null references rollouts (number),
+        n integer not null,                       -- step of the way forward
+        until real not null,                      -- the end of the wait in which it was given: another wait asks again
+        person text not null,                     -- in small letters: the same person counts once
+        by text not null,
+        role text not null,                       -- of their token; '' on the command line
+        refused integer not null,
+        reason text not null,
+        at real not null,
+        event integer not null,                   -- that tells it
+        unique (rollout, n, until, person)
     );
 
     create table events (
@@ -98,11 +121,11 @@ MIGRATIONS: tuple[str, ...] = (
         service text not null,
         release integer not null,
         idx integer not null,
+        host text not null default '',            -- the machine on which the instance stands; '' is this one
         freed_at real,                            -- null while in use
         unique (service, release, idx)
     );
-    """,
-    """
+
     -- The number of a record is never given out again (autoincrement), also not after its removal. The triggers stop
     -- mistakes; what somebody changes who can remove them, the chain of hashes shows.
     create table audit (
@@ -136,47 +159,5 @@ MIGRATIONS: tuple[str, ...] = (
         when new.n is not (select coalesce(max(n), 0) + 1 from audit)
             or new.before is not (select coalesce((select hash from audit order by n desc limit 1), new.before))
         begin select raise(abort, 'the audit log is only added to'); end;
-    """,
-    """
-    alter table releases add column signature text not null default '';    -- what was proven of the image, as JSON
-    """,
-    """
-    alter table releases add column machines text not null default '';    -- of the inventory, as JSON; '' is this one
-    alter table ports add column host text not null default '';           -- the machine on which the instance stands
-    """,
-    """
-    -- Nobody holds a lock while this runs; the tokens that were given stay given.
-    insert or replace into meta select 'token:' || service, cast(token as text) from locks;
-    drop table locks;
-    create table locks (
-        service text primary key,
-        token integer not null,                   -- grows with each owner: the fence
-        owner text not null,
-        origin text not null,                     -- terminal, ssh connection or CI job
-        host text not null,
-        pid integer not null,
-        pid_started integer not null,
-        version text not null,                    -- of the deployer
-        purpose text not null,
-        since real not null,
-        boot text not null,                       -- of the machine: its monotonic clock is that of the beats
-        beat real not null                        -- the last sign of life
-    );
-    """,
-    """
-    create table approvals (
-        id integer primary key autoincrement,
-        rollout integer not null references rollouts (number),
-        n integer not null,                       -- step of the way forward
-        until real not null,                      -- the end of the wait in which it was given: another wait asks anew
-        person text not null,                     -- in small letters: the same person counts once
-        by text not null,
-        role text not null,                       -- of their token; '' on the command line
-        refused integer not null,
-        reason text not null,
-        at real not null,
-        event integer not null,                   -- that tells it
-        unique (rollout, n, until, person)
-    );
     """,
 )

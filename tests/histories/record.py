@@ -1,11 +1,11 @@
-"""Records a history: a store of the present schema, made by the real command on real processes and a real HAProxy.
+"""Records the history: a store made by the real command on real processes and a real HAProxy.
 
-    python -m tests.histories.record           # as root; writes tests/histories/schemaN, about two minutes
+    python -m tests.histories.record           # as root; writes tests/histories/recorded, about two minutes
 
 What is in it: every strategy and every kind of step, rollouts that ended well and badly, and one rollout each that is
 held, and whose process was killed while it watched, while it waited for people, on its way back, and after its commit
-point. Later versions must read all of it and bring what is unfinished to its right end (test_histories.py). A history
-is recorded once, by the version that brought its schema, and never edited.
+point. Later versions must read all of it and bring what is unfinished to its right end (test_histories.py). Until the
+first release a change of the schema or a new kind of step records it again; after it this one stays as it is.
 
     store.sql        the store, as SQL
     world.json       what stood and who got which share when it was recorded, by service
@@ -30,13 +30,12 @@ from typing import Any
 
 from deployer import queries
 from deployer.model import PLACES
-from deployer.store.schema import MIGRATIONS
 from deployer.wiring import open_house
 from tests.live.shop import Shop
 from tests.load import Load, Options
 
-HERE = Path(__file__).parent
-FOLDER, HOST = Path("/tmp/dphistory"), "build-1"  # as they stand in the histories
+TARGET = Path(__file__).parent / "recorded"
+FOLDER, HOST = Path("/tmp/history"), "build-1"  # as they stand in the histories
 ENVIRONMENT = {"SUDO_USER": "dana", "TOKEN": "a secret of a test"}
 QUICK = {"steps": [10, 50], "for": "1s", "bake": "1s"}
 SLOW = {"steps": [{"share": 10, "for": "600s"}]}
@@ -46,6 +45,8 @@ PLAYBOOK = """
   tasks:
     - ansible.builtin.debug: {msg: "rolled onto {{ deployer_rollout }}"}
 """
+ROLLOUT = ("number", "strategy", "origin", "release", "version", "outcome", "exit", "by", "message")
+STEP = ("phase", "n", "kind", "state", "text", "error")
 Event = dict[str, Any]
 
 
@@ -149,11 +150,17 @@ def world_of(state: Path) -> dict[str, Any]:
 
 
 def told_of(shop: Shop, state: Path) -> list[Any]:
-    """Give what `deploy show` tells of each rollout."""
+    """Return what `deploy show` tells of each rollout."""
     with open_house(state) as house:
         count = max(r.number for name in queries.services(house) for r in house.store.rollouts(name))
     shown = (shop.events("show", str(number))[0] for number in range(1, count + 1))
-    return [{key: view[key] for key in ("service", "rollout", "steps")} for view in shown]
+    return [
+        {
+            **{key: view["rollout"][key] for key in ROLLOUT},
+            "steps": [[step[key] for key in STEP] for step in view["steps"]],
+        }
+        for view in shown
+    ]
 
 
 def dump(state: Path) -> str:
@@ -162,21 +169,28 @@ def dump(state: Path) -> str:
         return "\n".join([f"PRAGMA user_version = {version};", *db.iterdump()]) + "\n"
 
 
+def lines(data: Any, depth: int) -> str:
+    """Return JSON with a line for each entry down to a depth, and what is deeper on one line."""
+    if depth == 0 or not isinstance(data, dict | list) or not data:
+        return json.dumps(data, sort_keys=True)
+    if isinstance(data, dict):
+        inner = [f"{json.dumps(key)}: {lines(value, depth - 1)}" for key, value in sorted(data.items())]
+        return "{\n" + ",\n".join(inner) + "\n}"
+    return "[\n" + ",\n".join(lines(value, depth - 1) for value in data) + "\n]"
+
+
 def write(state: Path, target: Path, told: list[Any]) -> None:
+    shutil.rmtree(target, ignore_errors=True)
     target.mkdir()
     (target / "store.sql").write_text(dump(state))
-    for name, data in (("world.json", world_of(state)), ("told.json", told)):
-        (target / name).write_text(json.dumps(data, indent=1, sort_keys=True) + "\n")
+    (target / "world.json").write_text(lines(world_of(state), 3) + "\n")
+    (target / "told.json").write_text(lines(told, 3) + "\n")
     shutil.copytree(state / "secrets", target / "secrets")
     shutil.copytree(state / "recordings", target / "recordings")
 
 
 def main() -> int:
-    """Record; refuse to replace what was recorded."""
-    target = HERE / f"schema{len(MIGRATIONS)}"
-    if target.exists():
-        sys.stderr.write(f"{target} is there: a history is never recorded again\n")
-        return 2
+    """Record, in place of what was recorded before."""
     if socket.gethostname() != HOST:  # the machine's own name is nobody's business
         again = f"hostname {HOST} && exec {shlex.quote(sys.executable)} -m tests.histories.record"
         os.execvpe("unshare", ["unshare", "--uts", "sh", "-c", again], {**os.environ, **ENVIRONMENT})
@@ -193,13 +207,13 @@ def main() -> int:
         shops[-1].deploy("up", "--version", "1.0", "-m", "the first")
         asking(shops[-1])
         told = told_of(shops[0], FOLDER / "state")
-        write(FOLDER / "state", target, told)
+        write(FOLDER / "state", TARGET, told)
         shops[-2].deploy("resume")  # past its commit point: it can neither be aborted nor taken down as it is
     finally:
         for shop in shops:
             shop.close()
         shutil.rmtree(FOLDER)
-    sys.stdout.write(f"{target}: {len(told)} rollouts\n")
+    sys.stdout.write(f"{TARGET}: {len(told)} rollouts\n")
     return 0
 
 

@@ -1,4 +1,4 @@
-"""A recorded history, opened by the present code: its store in a folder, its world in memory."""
+"""The recorded history, opened by the present code: its store in a folder, its world in memory."""
 
 from __future__ import annotations
 
@@ -14,38 +14,29 @@ from deployer.operations import House
 from tests.house import house
 from tests.memory import FakeClock, World
 
-HERE = Path(__file__).parent
+HISTORY = Path(__file__).parent / "recorded"
 LATER = 60.0  # seconds after the recording at which somebody looks at what is left
 
 
-def recorded() -> list[Path]:
-    """Give the folders of all histories, by schema."""
-    return sorted(HERE.glob("schema*"), key=schema_of)
-
-
-def schema_of(history: Path) -> int:
-    return int(history.name.removeprefix("schema"))
-
-
-def told(history: Path) -> list[Any]:
-    """Give what the version that recorded it told of each rollout."""
-    rollouts: list[Any] = json.loads((history / "told.json").read_text())
+def told() -> list[Any]:
+    """Return what the version that recorded it told of each rollout."""
+    rollouts: list[Any] = json.loads((HISTORY / "told.json").read_text())
     return rollouts
 
 
-def restore(history: Path, folder: Path) -> None:
+def restore(folder: Path) -> None:
     """Make the state folder as it was."""
     with closing(sqlite3.connect(folder / "deployer.db")) as db:
         db.execute("pragma journal_mode = wal")
-        db.executescript((history / "store.sql").read_text())
+        db.executescript((HISTORY / "store.sql").read_text())
     for name in ("secrets", "recordings"):
-        shutil.copytree(history / name, folder / name)
+        shutil.copytree(HISTORY / name, folder / name)
 
 
-def world_of(history: Path, at: float) -> World:
+def world_of(at: float) -> World:
     """Make the world that stood when it was recorded."""
     world = World(clock=FakeClock(at))
-    for service, seen in json.loads((history / "world.json").read_text()).items():
+    for service, seen in json.loads((HISTORY / "world.json").read_text()).items():
         for data in seen["instances"]:
             world.instances[data["name"]] = Instance(**data)
         for place, servers in seen["servers"].items():
@@ -55,12 +46,12 @@ def world_of(history: Path, at: float) -> World:
     return world
 
 
-def opened(history: Path, folder: Path) -> tuple[House, World]:
-    """Open a history with the present code, which brings its store to the present schema."""
-    restore(history, folder)
+def opened(folder: Path) -> tuple[House, World]:
+    """Open the history with the present code, which brings its store to the present schema."""
+    restore(folder)
     with closing(sqlite3.connect(folder / "deployer.db")) as db:
         at = float(db.execute("select max(at) from events").fetchone()[0])
-    world = world_of(history, at + LATER)
+    world = world_of(at + LATER)
     made = house(folder, world)
     world.versions = {r.number: r.version for s in made.store.services() for r in made.store.releases(s.name)}
     return made, world

@@ -1,6 +1,6 @@
-"""Stores of every schema that ever was: read, shown, and brought to their right end by the present code.
+"""A recorded store: brought to the present schema, read, shown, and brought to its right end by the present code.
 
-What a history is and how one is recorded: record.py.
+What the history is and how it is recorded: record.py.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from deployer import operations, queries
-from deployer.errors import Locked, Refused
+from deployer.errors import Locked, Refused, StoreDamaged
 from deployer.operations import House
 from deployer.reporting.gather import gather
 from deployer.steps import KINDS
@@ -22,11 +22,22 @@ from deployer.store import Store
 from deployer.store.schema import MIGRATIONS
 from deployer.views.report import FORMATS, render
 from tests.histories import replayed
+from tests.histories.record import ROLLOUT, STEP
 from tests.house import REPOSITORY, request
 from tests.memory import FakeClock, PaperPulse, World
 
-HISTORIES = replayed.recorded()
-every_history = pytest.mark.parametrize("history", HISTORIES, ids=lambda path: path.name)
+# A schema of some later version: what the runner does with it must not be found out when there is one.
+LATER = (
+    *MIGRATIONS,
+    """
+    alter table journal add column note text not null default 'none';
+
+    create table gone (number integer not null references rollouts (number));
+
+    create trigger no_gone before delete on gone
+        begin select raise(abort, 'it stays'); end;
+    """,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -34,13 +45,8 @@ def _paper(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("deployer.engine.walk.Pulse", PaperPulse)
 
 
-def test_every_schema_has_its_history() -> None:
-    missing = set(range(1, len(MIGRATIONS) + 1)) - {replayed.schema_of(h) for h in HISTORIES}
-    assert not missing, "python -m tests.histories.record, with the version that brought the schema"
-
-
 def test_every_kind_of_step_was_recorded() -> None:
-    kinds = {step["kind"] for history in HISTORIES for view in replayed.told(history) for step in view["steps"]}
+    kinds = {kind for rollout in replayed.told() for _, _, kind, *_ in rollout["steps"]}
     assert kinds == set(KINDS), "a new kind: record it; a kind that is gone: old rollouts cannot be read any more"
 
 
@@ -66,27 +72,86 @@ def _columns(db: sqlite3.Connection, index: str) -> tuple[Any, ...]:
     return tuple(tuple(r)[2:] for r in db.execute(f"pragma index_info({index})"))
 
 
-@every_history
-def test_a_store_of_before_becomes_as_one_of_today(history: Path, state: Path) -> None:
-    folder, new = state / "old", state / "new"
+def alike(old: Store, fresh: Store, schema: int) -> None:
+    old.database.whole()
+    with old.database.reading() as a, fresh.database.reading() as b:
+        assert tables(a) == tables(b)
+        assert a.execute("pragma user_version").fetchone()[0] == schema
+        assert not a.execute("pragma foreign_key_check").fetchall()
+
+
+def test_a_recorded_store_is_as_one_of_today(state: Path) -> None:
+    folder = state / "old"
     folder.mkdir()
-    replayed.restore(history, folder)
+    replayed.restore(folder)
+    with closing(Store(folder, FakeClock())) as old, closing(Store(state / "new", FakeClock())) as fresh:
+        alike(old, fresh, len(MIGRATIONS))
+    assert not list(folder.glob("deployer.db.schema*")), "there was nothing to migrate"
+
+
+@pytest.fixture
+def later(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("deployer.store.migrate.MIGRATIONS", LATER)
+
+
+@pytest.mark.usefixtures("later")
+def test_a_recorded_store_becomes_as_one_of_a_later_schema(state: Path) -> None:
+    folder = state / "old"
+    folder.mkdir()
+    replayed.restore(folder)
     before = rows(folder / "deployer.db")
-    with closing(Store(folder, FakeClock()).database) as old, closing(Store(new, FakeClock()).database) as fresh:
-        old.whole()
-        with old.reading() as a, fresh.reading() as b:
-            assert tables(a) == tables(b)
-            assert a.execute("pragma user_version").fetchone()[0] == len(MIGRATIONS)
-            assert not a.execute("pragma foreign_key_check").fetchall()
-    backups = list(folder.glob("deployer.db.schema*"))
-    if replayed.schema_of(history) == len(MIGRATIONS):
-        assert backups == []
-        return
-    (backup,) = backups
-    assert backup.name.startswith(f"deployer.db.schema{replayed.schema_of(history)}-2")
+    with closing(Store(folder, FakeClock())) as old, closing(Store(state / "new", FakeClock())) as fresh:
+        alike(old, fresh, len(LATER))
+        with old.database.reading() as db:
+            assert {row["note"] for row in db.execute("select note from journal")} == {"none"}
+    (backup,) = folder.glob("deployer.db.schema*")
+    assert backup.name.startswith(f"deployer.db.schema{len(MIGRATIONS)}-2")
     assert backup.stat().st_mode & 0o777 == 0o600
     assert rows(backup) == before
     assert not list(folder.glob(".deployer.db*"))
+
+
+@pytest.mark.usefixtures("later")
+def test_all_of_it_is_read_after_a_migration(state: Path) -> None:
+    house, _ = replayed.opened(state)
+    with house:
+        for then in replayed.told():
+            same(house, then)
+
+
+def test_a_store_of_a_later_schema_is_refused(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    replayed.restore(state)
+    with monkeypatch.context() as patched:
+        patched.setattr("deployer.store.migrate.MIGRATIONS", LATER)
+        Store(state, FakeClock()).close()
+    before = rows(state / "deployer.db")
+    with pytest.raises(Refused, match=f"has schema {len(LATER)}, this version knows {len(MIGRATIONS)}"):
+        Store(state, FakeClock())
+    assert rows(state / "deployer.db") == before
+
+
+def test_a_store_is_not_migrated_under_a_living_owner(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    replayed.restore(state)
+    with closing(Store(state, FakeClock())) as store:
+        store.locks.take("finished", "at work")
+        before = rows(state / "deployer.db")
+        monkeypatch.setattr("deployer.store.migrate.MIGRATIONS", LATER)
+        with pytest.raises(Locked, match="finished is being changed by"):
+            Store(state, FakeClock())
+        assert rows(state / "deployer.db") == before
+    Store(state, FakeClock()).close()
+
+
+@pytest.mark.usefixtures("later")
+def test_a_store_with_rows_that_refer_to_nothing_is_not_migrated(state: Path) -> None:
+    replayed.restore(state)
+    with closing(sqlite3.connect(state / "deployer.db")) as db:
+        db.execute("delete from rollouts where number = 1")
+        db.commit()
+    before = rows(state / "deployer.db")
+    with pytest.raises(StoreDamaged, match="rows of journal refer to rows of rollouts that are gone"):
+        Store(state, FakeClock())
+    assert rows(state / "deployer.db") == before
 
 
 def rows(path: Path) -> list[str]:
@@ -94,22 +159,18 @@ def rows(path: Path) -> list[str]:
         return list(db.iterdump())
 
 
-@every_history
-def test_the_backup_is_there_before_anything_changes(
-    history: Path, state: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.usefixtures("later")
+@pytest.mark.parametrize("broken", ["backup", "_migrate"])
+def test_the_backup_is_there_before_anything_changes(broken: str, state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A store that cannot be backed up is not migrated; one whose migration fails is as it was."""
-    if replayed.schema_of(history) == len(MIGRATIONS):
-        return
-    replayed.restore(history, state)
+    replayed.restore(state)
     before = rows(state / "deployer.db")
-    for broken in ("deployer.store.migrate.backup", "deployer.store.migrate._migrate"):
-        with monkeypatch.context() as patched:
-            patched.setattr(broken, _no_space)
-            with pytest.raises(Refused, match="No space left"):
-                Store(state, FakeClock())
-        assert rows(state / "deployer.db") == before
-    Store(state, FakeClock()).database.close()
+    with monkeypatch.context() as patched:
+        patched.setattr(f"deployer.store.migrate.{broken}", _no_space)
+        with pytest.raises(Refused, match="No space left"):
+            Store(state, FakeClock())
+    assert rows(state / "deployer.db") == before
+    Store(state, FakeClock()).close()
 
 
 def _no_space(*_: object) -> None:
@@ -119,35 +180,32 @@ def _no_space(*_: object) -> None:
 # -- what is read
 
 
-@pytest.fixture(params=HISTORIES, ids=lambda path: path.name)
-def scene(request: pytest.FixtureRequest, state: Path) -> Iterator[tuple[Path, House, World]]:
-    history: Path = request.param
-    house, world = replayed.opened(history, state)
+@pytest.fixture
+def scene(state: Path) -> Iterator[tuple[House, World]]:
+    house, world = replayed.opened(state)
     with house:
-        yield history, house, world
+        yield house, world
 
 
-def test_all_of_it_is_listed_shown_and_reported(scene: tuple[Path, House, World]) -> None:
-    history, house, _ = scene
-    told = replayed.told(history)
-    listed = {row.number: row for s in queries.services(house) for row in queries.history(house, s).rollouts}
-    assert sorted(listed) == [view["rollout"]["number"] for view in told]
-    for then in told:
-        number = then["rollout"]["number"]
-        now = queries.show(house, number).to_dict()
-        same = ("number", "strategy", "origin", "release", "version", "outcome", "exit", "by", "message")
-        assert {key: now["rollout"][key] for key in same} == {key: then["rollout"][key] for key in same}
-        assert [_step(s) for s in now["steps"]] == [_step(s) for s in then["steps"]]
-        report = gather(house, queries.show(house, number))
+def same(house: House, then: dict[str, Any]) -> None:
+    """Check that a rollout is shown as it was when it was recorded."""
+    now = queries.show(house, then["number"]).to_dict()
+    assert {key: now["rollout"][key] for key in ROLLOUT} == {key: then[key] for key in ROLLOUT}
+    assert [[step[key] for key in STEP] for step in now["steps"]] == then["steps"]
+
+
+def test_all_of_it_is_listed_shown_and_reported(scene: tuple[House, World]) -> None:
+    house, _ = scene
+    listed = {row.number for s in queries.services(house) for row in queries.history(house, s).rollouts}
+    assert sorted(listed) == [then["number"] for then in replayed.told()]
+    for then in replayed.told():
+        same(house, then)
+        report = gather(house, queries.show(house, then["number"]))
         assert all(render(report, form) for form in FORMATS)
     for service in queries.services(house):
         assert queries.status(house, service).problems == ()
         assert queries.releases(house, service).releases
     assert house.store.audit_log.verify().problem == ""
-
-
-def _step(step: dict[str, Any]) -> tuple[Any, ...]:
-    return step["phase"], step["n"], step["kind"], step["state"], step["text"], step["error"]
 
 
 # -- what is brought to its end
@@ -175,8 +233,8 @@ ENDS: list[tuple[str, Do, str]] = [
 
 
 @pytest.mark.parametrize(("service", "do", "end"), ENDS, ids=[f"{s}-{do.__name__}" for s, do, _ in ENDS])
-def test_what_is_unfinished_comes_to_its_end(scene: tuple[Path, House, World], service: str, do: Do, end: str) -> None:
-    _, house, world = scene
+def test_what_is_unfinished_comes_to_its_end(scene: tuple[House, World], service: str, do: Do, end: str) -> None:
+    house, world = scene
     world.tick = lambda _what: world.check()
     before = house.store.open_rollout(service)
     assert before is not None
@@ -194,28 +252,26 @@ def test_what_is_unfinished_comes_to_its_end(scene: tuple[Path, House, World], s
     assert house.store.release(service, wanted).version in users_on
 
 
-@pytest.mark.parametrize("history", [h for h in HISTORIES if replayed.schema_of(h) >= 6], ids=lambda path: path.name)
 def test_what_one_of_two_has_approved_waits_for_the_other(
-    history: Path, state: Path, monkeypatch: pytest.MonkeyPatch
+    scene: tuple[House, World], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    house, world = replayed.opened(history, state)
-    with house:
-        world.tick = lambda _what: world.check()
-        (given,) = queries.status(house, "asking").approval.given  # type: ignore[union-attr]
-        assert given == "dana@build-1"
-        with pytest.raises(Refused, match="needs the approval of dana and ben"):
-            operations.promote(house, "asking")
-        monkeypatch.setenv("DEPLOYER_ACTOR", "ben")
-        operations.approve(house, "asking")
-        assert resume(house, "asking").outcome == "done"
+    house, world = scene
+    world.tick = lambda _what: world.check()
+    (given,) = queries.status(house, "asking").approval.given  # type: ignore[union-attr]
+    assert given == "dana@build-1"
+    with pytest.raises(Refused, match="needs the approval of dana and ben"):
+        operations.promote(house, "asking")
+    monkeypatch.setenv("DEPLOYER_ACTOR", "ben")
+    operations.approve(house, "asking")
+    assert resume(house, "asking").outcome == "done"
 
 
 def on(instance: Any, service: str, colour: str) -> bool:
     return bool(instance.service == service and instance.colour == colour)
 
 
-def test_the_next_deploy_and_its_way_back_work(scene: tuple[Path, House, World]) -> None:
-    _, house, world = scene
+def test_the_next_deploy_and_its_way_back_work(scene: tuple[House, World]) -> None:
+    house, world = scene
     started = {"runtime": "process", "image": "releases/{version}", "command": ["./run"]}
     before = house.store.service("finished").stable
     wanted = request("9.0", "bluegreen", REPOSITORY, manifest={"service": "finished", **started})

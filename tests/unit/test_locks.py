@@ -7,7 +7,6 @@ import os
 import re
 import shutil
 import signal
-import socket
 import sqlite3
 import subprocess
 import sys
@@ -35,7 +34,6 @@ from deployer.store import Ask, Deed, Heart, Lock, Rollout, Store, adopting, upk
 from deployer.store.filelock import is_held
 from deployer.store.locks import CHANGES as CHANGE_BYTES
 from deployer.store.locks import LEASE_SECONDS
-from deployer.store.schema import MIGRATIONS
 from deployer.supervisor.proc import Process
 from tests.house import REPOSITORY, Scene, house, manifest
 from tests.memory import FakeClock, PaperPulse
@@ -751,50 +749,6 @@ def test_a_share_that_somebody_else_wrote_is_left_alone(scene: Scene) -> None:
     run.given = before
     assert run.end_share()
     assert scene.live.lease
-
-
-# -- locks of before schema 5, of which the kernel knows nothing
-
-
-def store_of_before(folder: Path, **values: Any) -> None:
-    """Make a store of schema 3 with one lock."""
-    lock = {"host": "ci-3", "pid": 1, "pid_started": 1, "expires": 0.0} | values
-    with closing(sqlite3.connect(folder / "deployer.db", isolation_level=None)) as db:
-        for script in MIGRATIONS[:3]:
-            db.executescript(script)
-        db.execute(
-            "insert into locks values ('shop', 41, 'ann@ci-3', :host, :pid, :pid_started, 'canary', 0, :expires)", lock
-        )
-        db.execute("pragma user_version = 3")
-    (folder / "deployer.db").chmod(0o600)
-
-
-def test_tokens_go_on_over_the_migration(state: Path) -> None:
-    store_of_before(state)
-    with closing(Store(state, SystemClock())) as store:
-        assert store.locks.read("shop") is None
-        assert store.locks.take("shop", "mine").token == 42
-
-
-def test_the_store_is_not_migrated_under_a_living_owner(state: Path) -> None:
-    this = Process.of(os.getpid())
-    assert this is not None
-    store_of_before(state, host=socket.gethostname(), pid=this.pid, pid_started=this.started)
-    before = dump(state)
-    with pytest.raises(Locked, match="shop is being changed by ann@ci-3"):
-        Store(state, SystemClock())
-    assert dump(state) == before
-
-
-@pytest.mark.parametrize(("left", "lives"), [(20.0, True), (-1.0, False), (3600.0, False)])
-def test_of_an_owner_elsewhere_its_lease_is_believed_if_it_can_be_right(state: Path, left: float, lives: bool) -> None:
-    """An hour is more than a lease has: the clock was set back since."""
-    store_of_before(state, expires=time.time() + left)
-    if lives:
-        with pytest.raises(Locked, match="with it"):
-            Store(state, SystemClock())
-    else:
-        Store(state, SystemClock()).close()
 
 
 # -- many at once
