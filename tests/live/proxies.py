@@ -36,15 +36,15 @@ def within(seconds: float = 15.0) -> Deadline:
 
 
 class Bench:
-    """One proxy. `team` starts a HAProxy as a team would run it and has the driver use that one."""
+    """One proxy. `team` starts a HAProxy as a team would run it, with its own `settings`, and has the driver use it."""
 
-    def __init__(self, folder: Path, program: Path, *, team: bool = False) -> None:
+    def __init__(self, folder: Path, program: Path, *, team: bool = False, settings: str = "") -> None:
         self.folder = folder
         self.program = program
         self.port = free_port()
         self.root = folder / "proxy"
         self._team: subprocess.Popen[bytes] | None = None
-        existing = self._start_team() if team else None
+        existing = self._start_team(settings) if team else None
         self.traffic = HAProxyTraffic(self.root, SystemClock(), existing=existing, program=program, state=folder)
         self.master = Master(Path(existing.socket) if existing else self.root / "master.sock", SystemClock())
 
@@ -107,12 +107,12 @@ class Bench:
             else:
                 supervisor.stop(self.root / "process", within())
 
-    def _start_team(self) -> HAProxy:
+    def _start_team(self, settings: str) -> HAProxy:
         main, conf = self.folder / "main.cfg", self.folder / "conf.d"
         conf.mkdir()
         self.team_port = free_port()
         main.write_text(
-            "global\n  maxconn 1000\n\ndefaults\n  mode http\n  option idle-close-on-response\n"
+            f"global\n  maxconn 1000\n{settings}\ndefaults\n  mode http\n  option idle-close-on-response\n"
             "  timeout client 5s\n  timeout connect 1s\n"
             f"  timeout server 5s\n\nfrontend team\n  bind 127.0.0.1:{self.team_port}\n"
             '  http-request return status 200 content-type text/plain string "the team"\n'

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import socket
+import stat
 import time
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
@@ -14,6 +16,7 @@ from tests.live.client import Load, get
 from tests.live.proxies import Bench, within
 from tests.live.seen import Seen
 from tests.live.upstream import Upstream
+from tests.services import require
 
 pytestmark = pytest.mark.live
 
@@ -180,6 +183,44 @@ def _who(bench: Bench) -> str:
         return get(bench.port).who
     except OSError:
         return ""
+
+
+def test_its_sockets_are_files_that_nobody_else_can_open_and_go_with_the_service(
+    bench: Bench, blue: Upstream, green: Upstream
+) -> None:
+    """Another user could take an abstract name first: deploys would fail, and after a restart every service."""
+    bench.both(blue, green)
+    first = sockets(bench)
+    assert len(first) == 4
+    assert {stat.filemode(path.stat().st_mode) for path in first} == {"srw-------"}
+    assert bench.root.stat().st_mode & 0o077 == 0
+    assert "abns@" not in bench.config()
+    bench.both(blue, green, service="other", domains=["other.example.com"])
+    assert len(sockets(bench)) == 8
+    bench.traffic.forget("other", within())
+    assert sockets(bench) == first
+
+
+def sockets(bench: Bench) -> set[Path]:
+    return set(bench.root.glob("s-*"))
+
+
+def test_a_teams_proxy_in_a_chroot_and_of_another_user_has_it_too(
+    state: Path, program: Path, blue: Upstream, green: Upstream
+) -> None:
+    require("root")
+    jail = state / "jail"
+    jail.mkdir(mode=0o755)
+    team = Bench(state, program, team=True, settings=f"  chroot {jail}\n  user nobody  # as Debian's has\n")
+    try:
+        team.both(blue, green)
+        team.steer(ALL)
+        green.failing = True
+        assert {get(team.port).who for _ in range(20)} == {"b1"}
+        found = list(jail.glob("s-*"))
+        assert {(path.owner(), stat.filemode(path.stat().st_mode)) for path in found} == {("nobody", "srw-------")}
+    finally:
+        team.close()
 
 
 def test_a_teams_proxy_has_it_too(team: Bench, blue: Upstream, green: Upstream) -> None:

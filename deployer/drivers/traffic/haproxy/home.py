@@ -5,6 +5,7 @@ services/NAME.json   what the proxy knows about a service
 maps/state.map       the live value of each service
 maps/…               other maps and certificate lists that the config names
 preview.token        the secret of the preview route, 0600
+s-…                  sockets by which the proxy reaches itself, for the shield
 lock                 held while files and running proxy are changed together
 """
 
@@ -17,17 +18,19 @@ import secrets
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from deployer import files
 from deployer.clock import Deadline
+from deployer.drivers.traffic.haproxy.inside import Inside
 from deployer.errors import DriverFailed, Refused
 
 
 class Home:
     """The files of one proxy."""
 
-    def __init__(self, root: Path, config: Path, mode: int = 0o700) -> None:
+    def __init__(self, root: Path, config: Path, mode: int = 0o700, inside: Inside | None = None) -> None:
         if not all(files.PLAIN_PATH.fullmatch(str(path)) for path in (root, config)):
             raise Refused(
                 f"{root}: a folder of the proxy may have only letters, digits and ._@+=:~- in its path",
@@ -35,6 +38,7 @@ class Home:
             )
         self.root = root
         self.config = config
+        self.inside = inside or Inside(root)
         self._mode = mode
 
     @property
@@ -65,7 +69,7 @@ class Home:
     def staging(self) -> Home:
         """Give the place where a new configuration is validated; `-f FOLDER` loads no sub-folders."""
         root = self.root / "staging"
-        return Home(root, root / self.config.name, self._mode)
+        return Home(root, root / self.config.name, self._mode, replace(self.inside, folder=root))
 
     def create(self) -> None:
         """Make the folders and the token."""

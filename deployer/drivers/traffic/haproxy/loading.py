@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from deployer.clock import Deadline
-from deployer.drivers.traffic.haproxy import budget, claims, home, proxy, spec, state
+from deployer.drivers.traffic.haproxy import budget, claims, home, proxy, shield, spec, state
 from deployer.drivers.traffic.haproxy.live import LiveMap
 from deployer.drivers.traffic.haproxy.proxy import Proxy
 from deployer.drivers.traffic.haproxy.render import Files, render
@@ -71,6 +71,12 @@ def mend(running: Proxy, live: LiveMap, deadline: Deadline) -> None:
 
 def _reload(running: Proxy, live: LiveMap, deadline: Deadline) -> None:
     """Start the proxy, or reload it without losing what its worker counts of a budget until it ends."""
+    _begin(running, live, deadline)
+    place = running.home
+    place.inside.sweep(shield.sockets(spec.load_all(place.services).values()))
+
+
+def _begin(running: Proxy, live: LiveMap, deadline: Deadline) -> None:
     place = running.home
     if not (running.master.answers() and live.counting(state.load(place.state))):
         running.load(deadline)

@@ -12,7 +12,7 @@ from typing import Protocol
 
 from deployer import supervisor
 from deployer.clock import Clock, Deadline
-from deployer.drivers.traffic.haproxy import binary, command_line, home
+from deployer.drivers.traffic.haproxy import binary, command_line, home, inside
 from deployer.drivers.traffic.haproxy.claims import Listen
 from deployer.drivers.traffic.haproxy.home import Home
 from deployer.drivers.traffic.haproxy.master import LONGEST_PATH, Master, complaints
@@ -137,7 +137,7 @@ class TeamProxy:
 
     def __init__(self, settings: HAProxy, clock: Clock) -> None:
         folder = Path(settings.config).absolute()
-        self.home = home_in(folder)
+        self.home = home_in(folder, settings.main)
         self.master = Master(Path(settings.socket).absolute(), clock)
         self._main = tuple(Path(path) for path in settings.main)
         self._binary = settings.binary
@@ -183,10 +183,11 @@ class TeamProxy:
             raise
 
 
-def home_in(folder: Path) -> Home:
-    """Give the place of our files in the folder of a team's proxy."""
+def home_in(folder: Path, main: Iterable[str] = ()) -> Home:
+    """Give the place of our files in the folder of a team's proxy, which begins with the files `main`."""
+    root = folder / "deployer"
     # Their HAProxy may run as another user, and has to read our maps.
-    return Home(folder / "deployer", folder / "deployer.cfg", mode=0o755)
+    return Home(root, folder / "deployer.cfg", mode=0o755, inside=inside.of_team(root, map(Path, main)))
 
 
 def refuse_taken(listens: Iterable[Listen]) -> None:

@@ -2,8 +2,7 @@
 
 A retry of HAProxy stays inside one backend, so the shield is a backend of its own with two servers, first the
 candidate's backend as a whole, second the stable one's, both behind an internal entry. So it works whatever the number
-of instances, and no server is kept in two places. The names of the sockets are abstract: they are no files that a
-proxy in a chroot could not open, and a reload passes them on.
+of instances, and no server is kept in two places. A reload passes the sockets of the entry on.
 
     users → shop_green_shield → deployer_shield → shop_green
                               ↘ deployer_shield → shop_blue       when the first one failed
@@ -11,8 +10,7 @@ proxy in a chroot could not open, and a reload passes them on.
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from deployer.drivers.traffic.haproxy import backend
 from deployer.drivers.traffic.haproxy.home import Home
@@ -43,7 +41,8 @@ def entry(specs: Sequence[Spec], home: Home) -> Iterator[str]:
     for spec in shielded:
         for colour in COLOURS:
             for turn in (FIRST, SECOND):
-                yield f"  bind {_socket(spec, colour, turn, home)} name {backend.name(spec.service, colour)}.{turn}"
+                name = _turn(spec, colour, turn)
+                yield f"  bind {home.inside.bind(name)} name {name}"
     # Whoever waits here is the proxy itself, whose own limits come first.
     yield "  timeout client 24h"
     yield "  timeout http-keep-alive 24h"
@@ -71,8 +70,8 @@ def _shield(spec: Spec, colour: Colour, home: Home) -> Iterator[str]:
     # The entry is ours and never closes first: a connection may also carry the first request of a client.
     yield "  http-reuse always"
     yield from backend.rules(spec)
-    yield f"  server {FIRST} {_socket(spec, colour, FIRST, home)} {SERVER}"
-    yield f"  server {SECOND} {_socket(spec, other(colour), SECOND, home)} {SERVER}"
+    yield f"  server {FIRST} {home.inside.server(_turn(spec, colour, FIRST))} {SERVER}"
+    yield f"  server {SECOND} {home.inside.server(_turn(spec, other(colour), SECOND))} {SERVER}"
 
 
 def _patience(spec: Spec) -> float:
@@ -83,7 +82,10 @@ def _patience(spec: Spec) -> float:
     )
 
 
-def _socket(spec: Spec, colour: Colour, turn: str, home: Home) -> str:
-    """Give the address of a backend: other proxies of this machine have other ones."""
-    proxy = hashlib.sha256(str(home.root).encode()).hexdigest()[:12]
-    return f"abns@deployer-{proxy}-{backend.name(spec.service, colour)}.{turn}"
+def sockets(specs: Iterable[Spec]) -> tuple[str, ...]:
+    """Return the names of the sockets of the internal entry."""
+    return tuple(_turn(s, colour, turn) for s in specs if shields(s) for colour in COLOURS for turn in (FIRST, SECOND))
+
+
+def _turn(spec: Spec, colour: Colour, turn: str) -> str:
+    return f"{backend.name(spec.service, colour)}.{turn}"
