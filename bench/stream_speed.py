@@ -27,7 +27,7 @@ def lines(count: int, *, sticky: bool) -> list[bytes]:
         facts = (
             b"shop",
             side,
-            b"blue,1000,1764000000,7,60,0,0",
+            b"blue,1000,1764000000,7,60,0,0,0",
             how,
             rng.choice((b"-", b"0", b"1")),
             status,

@@ -40,8 +40,6 @@ GIT_SECONDS = 5
 def config_hash(image_id: str, manifest: Manifest, secrets: dict[str, SecretText], key: str) -> str:
     """Hash what runs and how users reach it; secrets enter through a keyed hash (HMAC-SHA-256, RFC 2104)."""
     config: dict[str, Any] = {k: v for k, v in manifest.record().items() if k not in _NOT_CONFIG}
-    if manifest.traffic.proxies == "local":  # as in releases from before there could be others
-        config["traffic"] = {k: v for k, v in config["traffic"].items() if k != "proxies"}
     ours = {name for name, secret in manifest.secrets.items() if secret.deliver == "none"}  # no instance gets them
     config["secrets"] = {name: source for name, source in config["secrets"].items() if name not in ours}
     sealed = {

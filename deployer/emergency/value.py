@@ -8,7 +8,7 @@ LONGEST = 15  # digits of a number
 
 
 def fields(text: str) -> list[str] | None:
-    """Split a value into its eight fields; None for one of an earlier version, or of somebody else."""
+    """Split a value into its eight fields; None for one that somebody else wrote."""
     parts = text.split(",")
     known = len(parts) == FIELDS and parts[STABLE] in ("blue", "green") and all(map(_is_number, parts[1:]))
     return parts if known else None

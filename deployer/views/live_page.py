@@ -18,7 +18,6 @@ WIDEST = 110  # longer lines are hard to read, whatever the terminal offers
 VERDICTS = {
     "worse": ("✗", "bold red"),
     "no worse": ("✓", "bold green"),
-    "not worse": ("✓", "bold green"),  # in recordings of before
     "enough seen": ("·", "bold"),
     "cannot judge": ("?", "bold yellow"),
 }

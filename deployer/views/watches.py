@@ -25,7 +25,7 @@ class Bill:
 
 
 def watches(events: Iterable[Mapping[str, Any]]) -> tuple[WatchView, ...]:
-    """Give each watch as its verdict told it, in order; events of before, which told no counts, are left out."""
+    """Return each watch as its verdict told it, in order."""
     return tuple(_watch(event, event["watched"]) for event in events if _is_watch(event))
 
 

@@ -54,7 +54,7 @@ def test_the_edits_of_the_text_are_those_of_the_value(live: Live, spent: int) ->
 @pytest.mark.parametrize(
     "text", ["", "blue", "blue,0,0,7", "blue,0,0,7,0,0,0", "red,0,0,7,0,0,0,0", "blue,0,-1,7,0,0,0,0"]
 )
-def test_a_value_of_somebody_else_or_of_an_earlier_version_is_left_to_the_whole_command(text: str) -> None:
+def test_a_value_of_somebody_else_is_left_to_the_whole_command(text: str) -> None:
     assert value.fields(text) is None
 
 

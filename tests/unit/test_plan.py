@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 import pytest
 
 from deployer.errors import Refused
@@ -43,11 +41,3 @@ def test_a_baseline_may_go_before_the_promotion_and_after_it() -> None:
 def test_a_plan_that_could_hurt_is_refused(forward: tuple[Step, ...], back: tuple[Step, ...], said: str) -> None:
     with pytest.raises(Refused, match=said):
         make(*forward, back=back)
-
-
-def test_a_plan_of_before_baselines_is_read() -> None:
-    """A rollout that an older version recorded is resumed by this one."""
-    data = make(TWIN, Share(share=500, deadline=30), PROMOTE).to_dict()
-    for step in (*data["forward"], *data["back"]):
-        step.pop("baseline", None)
-    assert both(500, 0) in Plan.from_json(json.dumps(data)).forward

@@ -98,7 +98,7 @@ def _values(master: Answering, worker: Worker) -> None:
         pass
     values.values(deadline)
     values.structure(deadline)
-    values.spent("shop", "blue,500,0,3,50,0,0", deadline)
+    values.spent("shop", "blue,500,0,3,50,0,0,0", deadline)
 
 
 def _budget(master: Answering, worker: Worker) -> None:

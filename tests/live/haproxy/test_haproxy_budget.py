@@ -203,19 +203,6 @@ def test_a_teams_own_reload_keeps_the_count(team: Bench, blue: Upstream, green: 
     assert ask(team, 10) == {"500": 7, "b1": 3}
 
 
-def test_a_value_of_an_earlier_version_goes_on(bench: Bench, blue: Upstream, green: Upstream) -> None:
-    bench.both(blue, green)
-    (worker,) = bench.master.current(within())
-    path = bench.root / "maps" / "state.map"
-    bench.master.run(worker, f"set map {path} shop blue,10000,0,5")
-    path.write_text(path.read_text().replace("shop blue,0,0,0,0,0,0,0", "shop blue,10000,0,5"))
-    assert bench.traffic.read("shop") == Live("blue", 10000, 0, 5)
-    assert bench.traffic.spent("shop") == 0
-    assert get(bench.port).who == "g1"
-    bench.steer(ALL)
-    assert bench.traffic.read("shop") == ALL
-
-
 def test_spending_and_reading_at_the_same_time(bench: Bench, blue: Upstream, green: Upstream) -> None:
     bench.both(blue, green, shield=False)
     bench.steer(Live("blue", 5000, 0, 5, 100_000))

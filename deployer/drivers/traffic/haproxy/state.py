@@ -4,8 +4,8 @@
 
 Stable colour, share in basis points, end of the lease, rollout, budget, what of it was spent before this worker began,
 share of the fresh baseline, release that is warm in the other colour. One value, so that no request sees half of a
-change. The file is what a restarted proxy comes up with. Values of earlier versions end after the rollout, or after the
-baseline. `deployer.emergency.value` edits the same text without reading it whole.
+change. The file is what a restarted proxy comes up with. `deployer.emergency.value` edits the same text without reading
+it whole.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from deployer.model import FULL, Colour, Live
 
 STRUCTURE = "deployer.structure"  # no service can have a dot in its name
 _N = "([0-9]{1,15})"
-_VALUE = re.compile(rf"(blue|green),{_N},{_N},{_N}(?:,{_N},{_N},{_N}(?:,{_N})?)?")
+_VALUE = re.compile(f"(blue|green){f',{_N}' * 7}")
 _LONGEST_LEASE, _LAST_ROLLOUT, _MOST = 2**40, 10**10, 10**9
 
 
@@ -44,7 +44,7 @@ def decode(service: str, text: str) -> Live:
     if match is None or not _fits(text):
         raise DriverFailed(f"the proxy's value for {service} is {text!r}", "`deploy doctor` tells what wrote it")
     colour: Colour = "blue" if match[1] == "blue" else "green"
-    share, lease, rollout, budget, baseline, warm = (int(match[n] or 0) for n in (2, 3, 4, 5, 7, 8))
+    share, lease, rollout, budget, baseline, warm = (int(match[n]) for n in (2, 3, 4, 5, 7, 8))
     return Live(colour, share, lease, rollout, budget, baseline, warm)
 
 
@@ -55,13 +55,13 @@ def understood(service: str, text: str | None) -> Live | None:
 
 def _fits(text: str) -> bool:
     match = _VALUE.fullmatch(text)
-    return match is not None and int(match[2]) + int(match[7] or 0) <= FULL
+    return match is not None and int(match[2]) + int(match[7]) <= FULL
 
 
 def spent(text: str) -> int:
     """Read how much of the budget was spent before a worker with this value began to count."""
     match = _VALUE.fullmatch(text)
-    return int(match[6] or 0) if match else 0
+    return int(match[6]) if match else 0
 
 
 def load(path: Path) -> dict[str, str]:
