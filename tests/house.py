@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +40,12 @@ def house(folder: Path, world: World, events: list[Event] | None = None, store: 
         return world.drivers(store.secret("installation"), carried.home(folder))
 
     return House(store, Vault(folder / "secrets"), world.clock, wire, ports, world.notifier, sink)
+
+
+def owed(folder: Path) -> list[int]:
+    """Return the rollouts whose ending is still to be told, as the store in a state folder has them."""
+    with closing(sqlite3.connect(folder / "deployer.db")) as db:
+        return [number for (number,) in db.execute("select rollout from owed order by rollout")]
 
 
 def request(version: str, strategy: str = "canary", folder: Path = Path("/nonexistent"), **more: Any) -> Request:

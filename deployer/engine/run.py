@@ -80,6 +80,7 @@ class Run:
     approved: bool = False  # `deploy resume` of a hold: the approval that it held at is given, watches are not passed
     stop_asked: threading.Event = field(default_factory=threading.Event)  # a signal came
     detach: bool = False  # a signal leaves the rollout where it is
+    owed: bool = False  # people elsewhere are to be told of its end
     traffic_mutex: threading.RLock = field(default_factory=threading.RLock)
     given: Live | None = None  # what this drive wrote to the proxy last
     closing: ExitStack = field(default_factory=ExitStack)  # what this drive opened; closed at its end

@@ -195,7 +195,7 @@ def _forward(run: Run) -> Ending:
             return _failed(run, n, step, _hidden(_bug(error, trace)))
     text = f"r{run.rollout.release} ({run.candidate.version}) is live"
     kept = run.candidate.manifest.keep.events
-    run.store.ended(run.lock, run.rollout, "done", int(Exit.DONE), text, events=kept)
+    run.store.ended(run.lock, run.rollout, "done", int(Exit.DONE), text, events=kept, owed=run.owed)
     return _end(run, Ending("done", Exit.DONE, text, run.rollout.number))
 
 
@@ -275,7 +275,7 @@ def _back(run: Run) -> Ending:
     code, why = run.store.cause(run.rollout)
     cause, text = Exit(code), f"r{run.rollout.release} was taken back: {why}"
     kept = run.candidate.manifest.keep.events
-    run.store.ended(run.lock, run.rollout, "reverted", int(cause), text, events=kept)
+    run.store.ended(run.lock, run.rollout, "reverted", int(cause), text, events=kept, owed=run.owed)
     return _end(run, Ending("reverted", cause, text, run.rollout.number))
 
 

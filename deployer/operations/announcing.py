@@ -1,20 +1,17 @@
 """Telling people elsewhere of the rollouts that this process drives: who, by which settings, and what is still owed.
 
-What a rollout tells is owed from the moment somebody drives it until its ending was sent or given up, and a file says
-so. A process that dies in between leaves the file; whoever next has the lock of the service tells the ending instead.
+An ending is owed from the transaction that records it until it was sent or given up (`store.owed`). A process that dies
+in between leaves it so; whoever next has the lock of the service tells it instead.
 """
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
-from deployer import files
 from deployer.clock import Clock, Deadline, SystemClock
 from deployer.drivers.ports import Notifier
 from deployer.errors import DeployError, Refused
@@ -23,8 +20,8 @@ from deployer.manifest.models import Recipient
 from deployer.notices import END_SECONDS, ENDINGS, PAUSES, SEND_SECONDS, Account, Notice, Outbox
 from deployer.secret import SecretText, hide
 from deployer.store import Lock, Rollout, Store
+from deployer.store.filelock import FileLock
 from deployer.store.vault import Vault
-from deployer.supervisor.proc import Process, boot_id
 
 
 @dataclass(frozen=True)
@@ -54,11 +51,11 @@ class Announcer:
         self._open: list[_Delivery] = []
         self._mutex = threading.Lock()
 
-    def beside(self, lock: Lock, rollout: Rollout) -> Sink:
-        """Give the sink of a drive: what the house looks at, and after it people elsewhere."""
+    def beside(self, lock: Lock, rollout: Rollout) -> Sink | None:
+        """Return the sink of a drive: what the house looks at, and after it people elsewhere; None without these."""
         settings = self._settings(rollout.service)
         if not settings.to:
-            return self._sink
+            return None
         account = self._account(rollout, settings.link)
         account.follow(self._store.events(rollout.number))
         delivery = self._deliver(settings, rollout, lock)
@@ -66,19 +63,17 @@ class Announcer:
 
     def settle(self, lock: Lock) -> None:
         """Tell the endings that processes owe which died before they could."""
-        for mark in sorted(self._owed(lock.service).glob("*")):
-            rollout = self._ended(mark)
-            if rollout is None:
-                continue
+        for number in self._store.owed.of(lock.service):
+            rollout = self._store.rollout(number)
             try:
-                self._settle(lock, rollout, mark)
-            except (DeployError, OSError) as error:  # the next one may know more; nobody's work is stopped by it
+                self._settle(lock, rollout)
+            except DeployError as error:  # the next one may know more; nobody's work is stopped by it
                 self._failed(lock, rollout, "", rollout.outcome or "", str(error))
 
-    def _settle(self, lock: Lock, rollout: Rollout, mark: Path) -> None:
+    def _settle(self, lock: Lock, rollout: Rollout) -> None:
         settings = self._settings(rollout.service)
         if not settings.to:  # nobody is told any more
-            mark.unlink(missing_ok=True)
+            self._store.owed.settle(rollout.number)
             return
         account = self._account(rollout, settings.link)
         account.follow(self._store.events(rollout.number))
@@ -87,10 +82,6 @@ class Announcer:
         notice = account.see(Event("rollout.ended", ended, rollout.service, rollout.number, told))
         if notice is not None:
             self._deliver(settings, rollout, lock).put(notice)
-
-    def owes(self, service: str) -> bool:
-        """Tell whether a process died before it could tell an ending."""
-        return any(self._ended(mark) for mark in self._owed(service).glob("*"))
 
     def close(self) -> None:
         """Wait until all is sent, but not long; what is not is given up, and said."""
@@ -126,31 +117,13 @@ class Announcer:
             link=link,
         )
 
-    # -- what is owed
-
-    def _owed(self, service: str) -> Path:
-        return self._store.folder / "notices" / service
-
-    def _ended(self, mark: Path) -> Rollout | None:
-        """Give the rollout that is over and of which nobody who lives is telling the ending."""
-        with self._mutex:
-            ours = any(delivery.mark == mark for delivery in self._open)
-        if ours or not mark.name.isdecimal() or _alive(mark):
-            return None
-        try:
-            rollout = self._store.rollout(int(mark.name))
-        except Refused:  # of a store that is lost
-            return None
-        return None if rollout.open or rollout.service != mark.parent.name else rollout
+    # -- sending
 
     def _deliver(self, settings: _Settings, rollout: Rollout, lock: Lock) -> _Delivery:
-        mark = self._owed(rollout.service) / str(rollout.number)
-        try:
-            files.folder(mark.parent)
-            files.replace(mark, _me(), lasting=False)
-        except OSError as error:  # a full disk is no reason not to deploy, nor not to tell
-            self._failed(lock, rollout, "", "", f"what is owed cannot be noted: {error.strerror}")
-        delivery = _Delivery(mark, self._forget)
+        telling = self._store.owed.telling(rollout.number)
+        with suppress(OSError):  # told by two then, which is better than by nobody
+            telling.try_take()
+        delivery = _Delivery(telling, partial(self._store.owed.settle, rollout.number), self._forget)
         for recipient in settings.to:
             send = partial(self._send, settings, recipient)
             failed = partial(self._given_up, lock, rollout, recipient.name)
@@ -180,23 +153,6 @@ class Announcer:
         self._sink(event)
 
 
-def _me() -> str:
-    """Name this process, so that one with the same number later is another one."""
-    this = Process.of(os.getpid())
-    return f"{os.getpid()} {this.started if this else 0} {boot_id()}"
-
-
-def _alive(mark: Path) -> bool:
-    """Tell whether another process that lives has to tell it."""
-    try:
-        pid, started, boot = mark.read_text().split()
-        there = Process.of(int(pid))
-    except (OSError, ValueError):  # gone just now, or half of it
-        return False
-    here = int(pid) == os.getpid()
-    return not here and boot == boot_id() and there is not None and there.started == int(started)
-
-
 class _Listener:
     """Shows an event, and lets people elsewhere know what it is worth to them."""
 
@@ -220,10 +176,13 @@ class _Listener:
 
 
 class _Delivery:
-    """The outboxes of one drive of a rollout, one for each recipient, and the file that says that they are not done."""
+    """The outboxes of one drive of a rollout, one for each recipient, and the lock that says that they are not done.
 
-    def __init__(self, mark: Path, forget: Callable[[_Delivery], None]) -> None:
-        self.mark, self._forget = mark, forget
+    `settle` hears that nothing is owed any more, `forget` that the last outbox is through.
+    """
+
+    def __init__(self, telling: FileLock, settle: Callable[[], None], forget: Callable[[_Delivery], None]) -> None:
+        self._telling, self._settle, self._forget = telling, settle, forget
         self._boxes: list[tuple[Recipient, Outbox]] = []
         self._mutex = threading.Lock()
         self._busy = 0
@@ -261,6 +220,7 @@ class _Delivery:
         if not last:
             return
         if self._complete:
-            with suppress(OSError):  # told once more then, which is better than not at all
-                self.mark.unlink(missing_ok=True)
+            with suppress(DeployError):  # told once more then, which is better than not at all
+                self._settle()
+        self._telling.let_go()
         self._forget(self)  # last: whoever closes the house waits for nothing that is forgotten

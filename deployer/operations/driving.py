@@ -57,6 +57,7 @@ def drive_begun(house: House, lock: Lock, drivers: Drivers, rollout: Rollout) ->
 def run_of(house: House, lock: Lock, rollout: Rollout, drivers: Drivers | None = None) -> Run:
     """Make ready to drive a recorded rollout."""
     candidate = house.store.release(rollout.service, rollout.release)
+    listener = house.announcer.beside(lock, rollout)
 
     def secrets(release: Release) -> dict[str, SecretText]:
         return house.vault.load(release.service, release.number, frozenset(release.manifest.secrets))
@@ -65,7 +66,7 @@ def run_of(house: House, lock: Lock, rollout: Rollout, drivers: Drivers | None =
         store=house.store,
         drivers=hands(house, lock, drivers or house.drivers(candidate, rollout.folder)),
         clock=house.clock,
-        sink=house.traced(rollout.service, rollout.number, house.announcer.beside(lock, rollout)),
+        sink=house.traced(rollout.service, rollout.number, listener or house.sink),
         rollout=rollout,
         lock=lock,
         secrets=secrets,
@@ -73,6 +74,7 @@ def run_of(house: House, lock: Lock, rollout: Rollout, drivers: Drivers | None =
         port_usable=port_usable,
         stop_asked=house.stop_asked,
         detach=house.detach,
+        owed=listener is not None,
     )
 
 

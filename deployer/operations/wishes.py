@@ -90,7 +90,7 @@ def resume(house: House, service: str, reason: str = "") -> Ending:
     """Go on with a rollout that was held, or whose process died; a hold for approval is approved by it."""
     if house.store.open_rollout(service) is None and (written := write_down(house, service)):
         return written
-    if house.store.open_rollout(service) is None and house.announcer.owes(service):
+    if house.store.open_rollout(service) is None and house.store.owed.of(service):
         with locked(house, service, "telling an ending"):  # whoever has the lock tells what is owed
             pass
     rollout = open_rollout(house, service)

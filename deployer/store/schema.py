@@ -91,6 +91,9 @@ MIGRATIONS: tuple[str, ...] = (
         taken_at real
     );
 
+    -- A row for each rollout whose ending people elsewhere have still to be told.
+    create table owed (rollout integer primary key references rollouts (number));
+
     create table approvals (
         id integer primary key autoincrement,
         rollout integer not null references rollouts (number),

@@ -22,6 +22,7 @@ from deployer.store.audit import Audit, Deed
 from deployer.store.audit_chain import AuditLog
 from deployer.store.database import Database
 from deployer.store.locks import Locks, check, whoami
+from deployer.store.owed import Owed, owe
 from deployer.store.owner import Lock
 from deployer.store.records import (
     PROMOTIONS,
@@ -53,6 +54,7 @@ class Store:
         self.audit_log = AuditLog(self.database)
         self.approvals = Approvals(self.database, clock, self.audit)
         self.locks = Locks(self.database, clock, self.audit, folder / "locks")
+        self.owed = Owed(self.database, folder)
 
     def close(self) -> None:
         """Give up what this process holds, and close the connection."""
@@ -328,10 +330,25 @@ class Store:
             self._outcome(db, lock, rollout, "stuck", int(Exit.NEEDS_PERSON), text)
             self.audit.add(db, _deed(rollout, "end", "stuck", by=DEPLOYER, reason=text))
 
-    def ended(self, lock: Lock, rollout: Rollout, outcome: Outcome, exit_code: int, text: str, *, events: int) -> None:
-        """Write the end of a rollout; of so many finished ones of the service, this one included, `events` are kept."""
+    def ended(
+        self,
+        lock: Lock,
+        rollout: Rollout,
+        outcome: Outcome,
+        exit_code: int,
+        text: str,
+        *,
+        events: int,
+        owed: bool = False,
+    ) -> None:
+        """Write the end of a rollout; `owed` where people elsewhere are to be told of it.
+
+        Of so many finished ones of the service, this one included, `events` are kept.
+        """
         with self.database.transaction() as db:
             self._outcome(db, lock, rollout, outcome, exit_code, text, ended_at=self.clock.now())
+            if owed:
+                owe(db, rollout.number)
             if outcome == "reverted":
                 # A release that was good before and could not be brought back has not become bad by that.
                 db.execute(

@@ -26,9 +26,11 @@ class Recorder(Watcher):
     def __init__(self, stage: Stage) -> None:
         self._stage = stage
         self.moments: list[Moment] = []
+        self.recording = True
 
     def instant(self, what: str) -> None:
-        self.moments.append(self._stage.moment(len(self.moments), what))
+        if self.recording:
+            self.moments.append(self._stage.moment(len(self.moments), what))
 
 
 def moments(fault: str) -> list[Moment]:
@@ -43,6 +45,7 @@ def moments(fault: str) -> list[Moment]:
         world.notifier.before = lambda _name: sends.wait(SECONDS)
         with stage.process(recorder) as process:
             process.deploy("2.0", "bluegreen", manifest=MANIFEST)
+            recorder.recording = False
             sends.set()
     return recorder.moments
 

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from tests.hook import Hook, hook
+from tests.house import owed
 from tests.live.shop import Shop
 from tests.live.told import Told
 from tests.load import Load, Options
@@ -121,7 +122,7 @@ def test_a_canary_its_verdict_and_a_rollback_are_told(teller: Teller) -> None:
     chat = teller.bodies("chat")[-1]
     assert (chat["title"], chat["type"]) == (back["title"], "success")
     assert report.answered > 100
-    assert not list((shop.state / "notices").glob("*/*"))
+    assert not owed(shop.state)
 
 
 @pytest.mark.parametrize("fault", ["hangs", "refuses", "hangs up", "answers 500"])
@@ -187,13 +188,13 @@ def test_an_ending_whose_process_was_killed_before_it_was_told_is_told_by_resume
     with shop.start("bluegreen", "--bake", "0", "--version", "2.0") as process:
         assert process.wait(60) == -signal.SIGKILL
     assert "done" not in teller.kinds()
-    assert len(list((shop.state / "notices").glob("*/*"))) == 1
+    assert len(owed(shop.state)) == 1
     shop.environ.pop("PYTHONPATH")
     shop.deploy("resume", expect=2)
 
     assert teller.kinds()[-1] == "done"
     assert teller.bodies()[-1]["title"] == f"{shop.name} 2.0 is live"
-    assert not list((shop.state / "notices").glob("*/*"))
+    assert not owed(shop.state)
     shop.deploy("resume", expect=2)
     assert teller.kinds().count("done") == 1, "once"
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
-import os
 import subprocess
 import sys
 import threading
@@ -28,9 +27,8 @@ from deployer.notices import ENDINGS, Account, Kind, Notice, NotSent, Outbox, Si
 from deployer.notices.outbox import MOST
 from deployer.operations.announcing import Announcer
 from deployer.store import Store
-from deployer.supervisor.proc import Process, boot_id
 from tests.documents import REPOSITORY, blocks
-from tests.house import Scene, request
+from tests.house import Scene, owed, request
 from tests.memory import Crash, MemoryNotifier
 
 SECONDS = 10.0
@@ -67,8 +65,8 @@ class Told(Scene):
         self.house.announcer.close()
         return [notice.kind for notice in self.notifier.to(name)]
 
-    def marks(self) -> list[str]:
-        return sorted(p.name for p in (self.house.store.folder / "notices").glob("shop/*"))
+    def owed(self) -> list[int]:
+        return owed(self.house.store.folder)
 
 
 @pytest.fixture
@@ -97,7 +95,7 @@ def test_a_good_rollout_tells_its_beginning_and_its_end_with_the_numbers(scene: 
     assert ended.candidate.errors == 0
     assert ended.seconds == next(e.data["seconds"] for e in reversed(scene.events) if e.kind == "rollout.ended")
     assert ended.link == "https://deploys.example.com/shop/2?to=2.0"
-    assert scene.marks() == []
+    assert scene.owed() == []
 
 
 def test_a_bad_release_tells_its_verdict_and_that_it_was_taken_back(scene: Told) -> None:
@@ -201,7 +199,7 @@ def test_a_store_that_takes_nothing_is_told(scene: Told, monkeypatch: pytest.Mon
 def test_nobody_is_told_where_the_manifest_names_nobody(scene: Told) -> None:
     scene.deploy("1.0")
     assert scene.heard() == []
-    assert scene.marks() == []
+    assert scene.owed() == []
     assert "notices" not in {thread.name for thread in threading.enumerate()}
 
 
@@ -267,7 +265,7 @@ def test_a_failure_is_tried_again_then_told_and_changes_nothing(scene: Told) -> 
     assert scene.notifier.asked.count(BOT) == 6
     failed = scene.told("notify.failed")
     assert failed == [{"to": BOT, "about": about, "text": "HTTP 503 from ***"} for about in ("started", "done")]
-    assert scene.marks() == [], "it was given up: nothing is owed"
+    assert scene.owed() == [], "it was given up: nothing is owed"
 
 
 def test_what_another_attempt_cannot_change_is_given_up_at_once(scene: Told) -> None:
@@ -309,11 +307,11 @@ def test_a_bug_in_what_tells_is_not_the_rollouts(scene: Told, monkeypatch: pytes
     assert failed["text"].startswith("internal error: ValueError: nothing more")
 
 
-def test_a_place_that_cannot_be_written_stops_nothing(scene: Told) -> None:
-    (scene.house.store.folder / "notices").write_text("in the way")
+def test_a_lock_that_cannot_be_taken_stops_nothing(scene: Told) -> None:
+    (scene.house.store.folder / "telling.lock").mkdir()
     assert scene.bring("1.0").outcome == "done"
     assert scene.heard() == ["started", "done"]
-    assert "cannot be noted" in scene.told("notify.failed")[0]["text"]
+    assert scene.owed() == []
 
 
 # -- who died
@@ -341,7 +339,7 @@ def dead(scene: Told, state: Path, monkeypatch: pytest.MonkeyPatch) -> Told:
             scene.bring("2.0", "canary")
     scene.house.announcer.close()
     assert scene.heard() == ["started", "done", "started"]
-    assert scene.marks() == ["2"]
+    assert scene.owed() == [2]
     return Told(state, scene.world)
 
 
@@ -357,7 +355,7 @@ def test_an_ending_that_a_dead_process_owes_is_told_by_resume(
     assert (ended.rollout, ended.exit, ended.verdict) == (2, 3, "worse")
     assert ended.candidate is not None
     assert ended.candidate.errors > 0
-    assert after.marks() == []
+    assert after.owed() == []
     with pytest.raises(Refused):
         operations.resume(after.house, "shop")
 
@@ -368,7 +366,7 @@ def test_or_by_the_next_deploy_before_its_own(scene: Told, state: Path, monkeypa
         after.bring("3.0")
 
     assert after.heard()[3:] == ["reverted", "started", "done"]
-    assert after.marks() == []
+    assert after.owed() == []
 
 
 def test_a_rollout_that_is_resumed_tells_its_end_once(
@@ -386,21 +384,48 @@ def test_a_rollout_that_is_resumed_tells_its_end_once(
     assert scene.heard() == ["started", "done", "started"]
     operations.resume(scene.house, "shop")
     assert scene.heard() == ["started", "done", "started", "done"]
-    assert scene.marks() == []
+    assert scene.owed() == []
 
 
 def test_what_a_process_that_lives_is_telling_is_left_to_it(
     scene: Told, state: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     after = dead(scene, state, monkeypatch)
-    (mark,) = (state / "notices" / "shop").iterdir()
-    other = Process.of(os.getppid())
-    assert other is not None
-    with after.house:
-        mark.write_text(f"{os.getppid()} {other.started} {boot_id()}")
-        assert not after.house.announcer.owes("shop")
-        mark.write_text(f"{os.getppid()} {other.started + 1} {boot_id()}")
-        assert after.house.announcer.owes("shop"), "another process has its number now"
+    code = (
+        "import sys, pathlib; from deployer.store.filelock import FileLock;"
+        "print(FileLock(pathlib.Path(sys.argv[1]), 2).try_take(), flush=True); sys.stdin.read()"
+    )
+    command = [sys.executable, "-c", code, str(state / "telling.lock")]
+    with after.house, subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "True\n"
+        assert after.house.store.owed.of("shop") == ()
+        with pytest.raises(Refused):
+            operations.resume(after.house, "shop")
+        assert after.owed() == [2], "it is not ours to tell"
+        other.kill()
+        other.wait()
+        assert after.house.store.owed.of("shop") == (2,), "the kernel knows that nobody tells it now"
+
+
+def test_nobody_is_owed_the_end_of_what_tells_nobody(scene: Told) -> None:
+    scene.notify = {"to": []}
+    scene.bring("1.0")
+    assert scene.owed() == []
+
+
+def test_an_ending_is_owed_from_the_transaction_that_records_it(scene: Told, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What fails in that transaction leaves neither; what was written in it is there with both."""
+
+    def broken(*_: object) -> None:
+        raise Crash
+
+    with monkeypatch.context() as patch:
+        patch.setattr("deployer.store.store._forget_events", broken)
+        with pytest.raises(Crash):
+            scene.bring("1.0")
+    assert scene.owed() == []
+    assert scene.house.store.open_rollout("shop") is not None
 
 
 # -- the queue

@@ -612,6 +612,7 @@ INSERT INTO "meta" VALUES('token:promoted','1');
 INSERT INTO "meta" VALUES('token:finished','8');
 INSERT INTO "meta" VALUES('token:held','2');
 INSERT INTO "meta" VALUES('token:asking','1');
+CREATE TABLE owed (rollout integer primary key references rollouts (number));
 CREATE TABLE ports (
         port integer primary key,
         service text not null,

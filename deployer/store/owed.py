@@ -1,0 +1,49 @@
+"""Endings that people elsewhere have still to be told: a row each, written in the transaction that ends the rollout.
+
+The row goes when the ending was sent or given up. Who is telling it is asked of the kernel: a process that drives a
+rollout of which people elsewhere are told holds a byte of `telling.lock` until it is through, however it ends.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+from deployer.store.database import Database
+from deployer.store.filelock import FileLock, is_held
+
+
+class Owed:
+    """The endings of a store that are still to be told."""
+
+    def __init__(self, database: Database, folder: Path) -> None:
+        self._database, self._path = database, folder / "telling.lock"
+
+    def of(self, service: str) -> tuple[int, ...]:
+        """Return the rollouts of a service whose ending is owed, and told by nobody who lives; the oldest first."""
+        with self._database.reading() as db:
+            rows = db.execute(
+                "select o.rollout from owed o join rollouts r on r.number = o.rollout where r.service = ? order by 1",
+                (service,),
+            ).fetchall()
+        return tuple(number for (number,) in rows if not self._is_told(number))
+
+    def telling(self, rollout: int) -> FileLock:
+        """Return the lock that whoever tells people elsewhere of a rollout holds as long as they do."""
+        return FileLock(self._path, rollout)
+
+    def _is_told(self, rollout: int) -> bool:
+        try:
+            return is_held(self._path, rollout)
+        except OSError:  # told twice then, which is better than not at all
+            return False
+
+    def settle(self, rollout: int) -> None:
+        """Write that the ending of a rollout was told or given up."""
+        with self._database.transaction() as db:
+            db.execute("delete from owed where rollout = ?", (rollout,))
+
+
+def owe(db: sqlite3.Connection, rollout: int) -> None:
+    """Write that the ending of a rollout is to be told, in the transaction of the caller."""
+    db.execute("insert or ignore into owed values (?)", (rollout,))
