@@ -158,13 +158,16 @@ def _plan(observed: Observed, release: Release, gate: tuple[Step, ...]) -> Plan:
     if stable is not None and observed.live is not None and _short(observed):  # it was replaced batch by batch
         refill = (*start(stable, observed.live.stable), attach(stable, observed.live.stable))
     beside = (remove(release.manifest, "baseline"),) if observed.baseline else ()
+    back: tuple[Step, ...] = (users, *refill, *rest, *beside)
+    if stable is not None and not release.may_run_beside(stable):
+        back = (*rest, *beside, *refill, users)
     return Plan.make(
         release.service,
         STRATEGY,
         stable.number if stable else 0,
         release.number,
         (attach(release, colour), *gate, *settle(observed, release)),
-        (users, *refill, *rest, *beside),
+        back,
         ("made from what stood when the store was lost",),
     )
 
@@ -177,7 +180,8 @@ def _warm(observed: Observed, releases: Mapping[int, Release]) -> Release | None
     there = observed.environment(observed.colour)
     if observed.stable is None or there is None or not there.healthy() or not _keep(observed):
         return None
-    return releases.get(there.release)
+    kept = releases.get(there.release)
+    return kept if kept is not None and kept.may_run_beside(observed.stable) else None
 
 
 def _keep(observed: Observed) -> float:

@@ -39,6 +39,7 @@ def home(state: Path) -> str:
 def write(release: Release) -> str:
     """Write the record of a release as one line of JSON."""
     plain = {name: getattr(release, name) for name in _PLAIN}
+    plain |= {"alone": True} if release.alone else {}
     return json.dumps({"format": FORMAT, **plain, "manifest": release.manifest.record()}, separators=(",", ":"))
 
 
@@ -60,4 +61,4 @@ def read(text: str) -> Release:
     if not isinstance(manifest, dict):
         raise ValueError("its record has no manifest")
     plain: dict[str, Any] = {name: kind(data[name]) for name, kind in _PLAIN.items()}
-    return Release(**plain, manifest=Manifest.from_record(manifest))
+    return Release(**plain, manifest=Manifest.from_record(manifest), alone=data.get("alone") is True)

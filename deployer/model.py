@@ -55,7 +55,8 @@ class Release:
     `machines` are those of the inventory on which it runs, as they were described when it was made, and `twin` those of
     its green environment where that has its own; both are empty for this machine alone. `proxies` are the machines that
     have its proxies, empty for this one. Of one that is being planned, `spare` is the number of machines that may still
-    fall silent; it is not recorded, its plan has it.
+    fall silent; it is not recorded, its plan has it. One that is `alone` never runs beside another release, as
+    the strategy promised that brought it out.
     """
 
     service: str
@@ -76,6 +77,7 @@ class Release:
     twin: tuple[Host, ...] = ()
     proxies: tuple[Host, ...] = ()
     spare: int = field(default=0, compare=False)
+    alone: bool = False
 
     @property
     def name(self) -> str:
@@ -86,6 +88,10 @@ class Release:
     def fleet(self) -> tuple[Host, ...]:
         """Give every machine on which it may stand, once each."""
         return tuple({host.name: host for host in (*self.machines, *self.twin)}.values())
+
+    def may_run_beside(self, another: Release) -> bool:
+        """Tell whether both may run at the same time."""
+        return not (self.alone or another.alone)
 
     def hosts(self, colour: Colour) -> tuple[str, ...]:
         """Name the machines of one of its environments; none is this machine."""
@@ -287,6 +293,11 @@ class Observed:
     def colour(self) -> Colour:
         """The colour in which a candidate goes."""
         return (self.live or INITIAL).candidate
+
+    @property
+    def standing(self) -> frozenset[Place]:
+        """The places in which something stands, whether it runs or not."""
+        return frozenset(place for place in PLACES if self.environment(place))
 
     def environment(self, place: Place) -> Environment | None:
         """Give the environment in a place, if one stands."""

@@ -6,12 +6,13 @@ A strategy builds it with `Plan.make`, which refuses a plan that would do nothin
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
 from deployer.errors import Refused
 from deployer.model import FULL
-from deployer.steps import Attach, Healthy, Promote, Remove, Share, Step, from_dict, percent
+from deployer.steps import Attach, Healthy, Place, Promote, Remove, Share, Start, Step, Warm, from_dict, percent
 
 FORMAT = 1
 
@@ -84,6 +85,24 @@ class Plan:
             return f"candidate and baseline together get {percent(step.share + step.baseline)} of the traffic"
         if not any(isinstance(s, Remove) and s.colour == "baseline" for s in self.back):
             return "the way back leaves the baseline standing"
+        return ""
+
+    def company(self, standing: Collection[Place]) -> str:
+        """Say where the plan runs two releases at once, or nothing; `standing` are the places that are taken now.
+
+        On the way back everything may stand that was there, and the candidate.
+        """
+        colour = getattr(self.forward[self.commit], "colour", "")
+        for way, taken in ((self.forward, set(standing)), (self.back, {*standing, colour})):
+            for step in way:
+                if isinstance(step, Remove) and not step.keep:
+                    taken.discard(step.colour)
+                elif isinstance(step, Start):
+                    if beside := taken - {step.colour}:
+                        return f"r{step.release} is started while {' and '.join(sorted(beside))} still stands"
+                    taken.add(step.colour)
+                elif isinstance(step, Warm):
+                    return f"r{step.release} is kept warm"
         return ""
 
     @property

@@ -406,7 +406,7 @@ def way_back(house: House, service: str) -> PlanView | None:
         return None
     try:
         observed = observe(house.store, drivers_of(house, service), service)
-        plan = rollback_plan(observed, earlier, record.stable)
+        plan = rollback_plan(observed, earlier, house.store.release(service, record.stable))
     except DeployError:  # what cannot be read is told by the status
         return None
     return PlanView(

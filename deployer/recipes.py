@@ -6,8 +6,9 @@ from collections.abc import Collection
 from dataclasses import replace
 from typing import Literal
 
+from deployer.errors import Refused
 from deployer.manifest.models import Approval, Manifest
-from deployer.model import FULL, Observed, Release
+from deployer.model import FULL, Observed, Release, other
 from deployer.plan import Plan
 from deployer.steps import (
     Approve,
@@ -25,6 +26,7 @@ from deployer.steps import (
     Step,
     Warm,
     Watch,
+    named,
 )
 
 START_SECONDS = 120.0
@@ -163,24 +165,58 @@ def with_consent(plan: Plan, asked: Approval | None) -> Plan:
     return plan
 
 
+def replacement(
+    observed: Observed, release: Release, former: Release | None = None
+) -> tuple[tuple[Step, ...], tuple[Step, ...]]:
+    """Stop what stands, then start a release that must not run beside it; give the way there, and the way back.
+
+    `former` is what the way back starts again: the stable release, unless said. Raises Refused while a machine is
+    silent, as something may run there.
+    """
+    if observed.silent:
+        raise Refused(
+            f"{named(tuple(observed.silent))} does not answer: something may run there, and {release.name} must not be"
+            " started beside it",
+            "wait until the machine answers, or switch it off and take it out of the inventory",
+        )
+    former = former or observed.stable
+    new, old = observed.colour, other(observed.colour)
+    beside: tuple[Step, ...] = (remove(release.manifest, "baseline"),) if observed.baseline else ()
+    gone: tuple[Step, ...] = ()
+    if observed.environment(old):
+        gone = (remove(former.manifest if former else release.manifest, old, outage=True),)
+    forward = (
+        *before(observed, release),
+        *gone,
+        *start(release, new),
+        *prove(release, new),
+        *settle(observed, release, warm=False),
+    )
+    back: tuple[Step, ...] = (remove(release.manifest, new, release.number, outage=True), *beside)
+    if former is not None:
+        back = (*back, *start(former, old), attach(former, old), share(0))
+    return forward, back
+
+
 def settle(observed: Observed, release: Release, *, warm: bool = True) -> tuple[Step, ...]:
     """Promote, keep the former environment warm (or remove it), run the `after` hooks, prune."""
     manifest, colour = release.manifest, observed.colour
     return (
         Promote(release=release.number, colour=colour, deadline=PROXY_SECONDS),
-        *_retire(observed, manifest, warm=warm),
+        *_retire(observed, release, warm=warm),
         *_play("after", manifest.hooks.after, release, colour),
         Prune(keep=manifest.keep.releases, deadline=START_SECONDS),
     )
 
 
-def _retire(observed: Observed, manifest: Manifest, *, warm: bool) -> tuple[Step, ...]:
+def _retire(observed: Observed, release: Release, *, warm: bool) -> tuple[Step, ...]:
     if observed.live is None:
         return ()
+    manifest = release.manifest
     colour = observed.live.stable
     if observed.stable is None:  # what stands there does not run: it is not worth keeping
         return (remove(manifest, colour),) if observed.environment(colour) else ()
-    if warm and manifest.keep.warm:
+    if warm and manifest.keep.warm and release.may_run_beside(observed.stable):
         number = observed.stable.number
         return (Warm(release=number, colour=colour, seconds=manifest.keep.warm, deadline=PROXY_SECONDS),)
     return (remove(manifest, colour),)

@@ -67,6 +67,7 @@ def draft(
     twin: tuple[Host, ...] = (),
     proxies: tuple[Host, ...] = (),
     spare: int = 0,
+    alone: bool = False,
 ) -> Release:
     """Put a release together."""
     return Release(
@@ -85,6 +86,7 @@ def draft(
         twin=twin,
         proxies=proxies,
         spare=spare,
+        alone=alone,
     )
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from deployer.errors import Refused
 from deployer.model import Colour, Observed, Release, newest_good, other
 from deployer.plan import Plan
-from deployer.recipes import PROXY_SECONDS, attach, settle, share, twin, way_back
+from deployer.recipes import PROXY_SECONDS, attach, remove, replacement, settle, share, twin, way_back
 from deployer.steps import Promote, Step, Warm, named
 
 
@@ -41,11 +41,17 @@ def choose(releases: Sequence[Release], observed: Observed, current: int, to: in
     return target
 
 
-def rollback_plan(observed: Observed, target: Release, current: int) -> Plan:
+def rollback_plan(observed: Observed, target: Release, current: Release) -> Plan:
     """Plan the way: one write when the target is still warm, else a blue-green from the recorded release.
 
-    A machine that is silent holds up nobody who goes back: what stands on the others is enough.
+    A machine that is silent holds up nobody who goes back: what stands on the others is enough. Where one of the two
+    must not run beside another release, the current one is stopped first.
     """
+    if not target.may_run_beside(current):
+        forward, back = replacement(observed, target, current)
+        note = f"one of the two must not run beside another release: users get 503 from the stop of {current.name} on"
+        notes = (f"back to {target.name}: {note}",)
+        return Plan.make(target.service, "rollback", current.number, target.number, forward, back, notes)
     ready, silent = _is_ready(observed, target), tuple(h for h in target.hosts(observed.colour) if h in observed.silent)
     anew = (*twin(observed, target, silent), *settle(observed, target))
     forward = _switch(observed, target) if ready else anew
@@ -55,7 +61,7 @@ def rollback_plan(observed: Observed, target: Release, current: int) -> Plan:
     return Plan.make(
         target.service,
         "rollback",
-        current,
+        current.number,
         target.number,
         forward,
         (share(0),) if ready else way_back(observed, target),
@@ -73,17 +79,21 @@ def _is_ready(observed: Observed, target: Release) -> bool:
     return bool(seen) and len(warm.healthy()) >= target.manifest.replicas * len(seen)
 
 
-def moved_plan(target: Release, current: int, colour: Colour) -> Plan:
+def moved_plan(target: Release, current: Release, colour: Colour) -> Plan:
     """Plan what is left of a rollback whose users were moved already: it begins behind its commit point."""
+    left, seconds = other(colour), target.manifest.keep.warm
+    retire: Step = Warm(release=current.number, colour=left, seconds=seconds, deadline=PROXY_SECONDS)
+    if not target.may_run_beside(current):
+        retire = remove(current.manifest, left)
     return Plan.make(
         target.service,
         "rollback",
-        current,
+        current.number,
         target.number,
         (
             attach(target, colour, partial=True),
             Promote(release=target.number, colour=colour, deadline=PROXY_SECONDS),
-            Warm(release=current, colour=other(colour), seconds=target.manifest.keep.warm, deadline=PROXY_SECONDS),
+            retire,
         ),
         (share(0),),
         (f"back to {target.name}: its environment is warm, and users were moved at once",),

@@ -1,6 +1,8 @@
 """Strategies as plugins: finding, loading and calling them. The built-in ones are loaded in the same way.
 
 A strategy is a module with a model `Options` (pydantic) and a function `plan(observed, release, options) -> Plan`.
+Options with an `alone` that is true promise that
+the release never runs beside another one: neither in this plan, nor later, in a rollback or a repair.
 It is found as `strategies/NAME.py` beside the manifest, as an entry point NAME of the group `deployer.strategies`, or
 among the built-in ones, in this order.
 """
@@ -75,16 +77,37 @@ class Strategy:
             raise Refused(
                 f"strategy {self.name} ({self.source}) gave {type(plan).__name__}, not a Plan", "use Plan.make"
             )
-        self._refuse(plan, release)
+        self._refuse(plan, observed, release)
         return with_consent(plan, release.manifest.approve)
 
-    def _refuse(self, plan: Plan, release: Release) -> None:
+    def _refuse(self, plan: Plan, observed: Observed, release: Release) -> None:
         """Refuse a plan that was made around `Plan.make`, or for something else than was asked for."""
         problem = plan.problem()
         if (plan.service, plan.release) != (release.service, release.number):
             problem = f"the plan is for {plan.service} r{plan.release}, not for {release.service} r{release.number}"
         if problem:
             raise Refused(f"strategy {self.name}: {problem}", "this is a mistake of the strategy, not of the manifest")
+        self._refuse_company(plan, observed, release)
+
+    def _refuse_company(self, plan: Plan, observed: Observed, release: Release) -> None:
+        """Refuse a plan that runs a release beside another one where one of them must be alone."""
+        stable = observed.stable
+        problem = plan.company(observed.standing)
+        if not problem or (not release.alone and (stable is None or not stable.alone)):
+            return
+        if release.alone:
+            raise Refused(
+                f"strategy {self.name}: it promises that {release.name} never runs beside another release,"
+                f" but {problem}",
+                "this is a mistake of the strategy, not of the manifest",
+            )
+        kept = stable.name if stable else release.name
+        raise Refused(
+            f"{kept} must not run beside another release, as the strategy promised that brought it out;"
+            f" with {self.name}, {problem}",
+            "`deploy recreate` stops it first; for a service of which two releases may run at once now:"
+            " `deploy recreate --once`",
+        )
 
 
 def _said(error: ErrorDetails) -> str:

@@ -2,42 +2,37 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from deployer.model import Observed, Release
 from deployer.plan import Plan
-from deployer.recipes import attach, before, first_deploy, prove, remove, settle, share, start
+from deployer.recipes import first_deploy, replacement
 
 
 class Options(BaseModel):
-    """There is nothing to choose."""
+    """Whether later releases may run beside this one."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    once: bool = Field(
+        False, description="Only now: later releases may run beside this one, and a rollback may start one beside it."
+    )
+
+    @property
+    def alone(self) -> bool:
+        """Promise that the release never runs beside another one, in a later rollback either."""
+        return not self.once
 
 
 def plan(observed: Observed, release: Release, options: Options) -> Plan:  # noqa: ARG001 - the signature of a strategy
     """Plan a replacement with a gap: the old environment is gone before the new one starts."""
-    stable = observed.stable
-    if stable is None or observed.live is None:
+    if not observed.standing - {observed.colour}:
         return first_deploy(observed, release, "recreate")
-    new, old = observed.colour, observed.live.stable
-    forward = (
-        *before(observed, release),
-        remove(stable.manifest, old, outage=True),
-        *start(release, new),
-        *prove(release, new),
-        *settle(observed, release, warm=False),
-    )
-    back = (
-        remove(release.manifest, new, release.number, outage=True),
-        *start(stable, old),
-        attach(stable, old),
-        share(0),
-    )
+    forward, back = replacement(observed, release)
     return Plan.make(
         release.service,
         "recreate",
-        stable.number,
+        observed.stable.number if observed.stable else 0,
         release.number,
         forward,
         back,

@@ -85,6 +85,11 @@ def _atheris() -> str:
     return "" if importlib.util.find_spec("atheris") else "atheris is not installed; it has no wheel for this Python"
 
 
+def _postgres() -> str:
+    found = list(Path("/usr/lib/postgresql").glob("*/bin/postgres")) and shutil.which("psql")
+    return "" if found else "no PostgreSQL server is installed with its psql, of which this test starts one"
+
+
 def _cosign() -> str:
     return "" if shutil.which("cosign") else "cosign is not installed"
 
@@ -127,6 +132,7 @@ CHECKS: dict[str, Callable[[], str]] = {
     "prometheus": _prometheus,
     "chromium": _chromium,
     "atheris": _atheris,
+    "postgres": _postgres,
     "cosign": _cosign,
     "sshd": _sshd,
     "compose": _compose,

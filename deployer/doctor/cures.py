@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
+from functools import partial
 
 from deployer.adoption import Seen, read_records, recover
 from deployer.clock import Deadline
+from deployer.company import refuse_company
 from deployer.doctor.difference import Cure
 from deployer.doctor.sight import Sight, wanted
 from deployer.drivers.ports import Drivers, Found, standing
@@ -33,6 +35,8 @@ def refill(house: House, sight: Sight, place: Place) -> Cure:
         release = sight.releases[environment.release]
         secrets = house.vault.load(release.service, release.number, frozenset(release.manifest.secrets))
         rollout = max(i.rollout for i in environment.instances)
+        there, find = standing(drivers.runtime, sight.service), partial(house.store.release, sight.service)
+        refuse_company(release, place, there, sight.ports, find)
         for index, host in wanted(release, place).items():
             if host in sight.silent:
                 continue

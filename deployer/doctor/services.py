@@ -156,6 +156,21 @@ def _left_over(house: House, sight: Sight) -> Iterator[Difference]:
             yield Difference("warn", sight.service, text, "the next deploy removes it", cure)
 
 
+def _company(house: House, sight: Sight) -> Iterator[Difference]:
+    """Two releases that run at once, of which one must not."""
+    standing = [(p, e, sight.releases[e.release]) for p, e in sight.environments.items() if e.release in sight.releases]
+    for place, environment, release in standing:
+        others = [r for _, e, r in standing if e is not environment and not r.may_run_beside(release)]
+        if not others or sight.share(place) or sight.role(place) == "stable":
+            continue
+        text = (
+            f"{release.name} ({place}) stands beside {others[0].name}: one of them must not run beside another release"
+        )
+        what = f"r{release.number} ({place})"
+        cure = _removal(house, sight, place, environment.instances, what)
+        yield Difference("bad", sight.service, text, "`deploy abort`" if sight.rollout else "", cure)
+
+
 def _removal(house: House, sight: Sight, place: Place, doomed: Iterable[Instance], what: str) -> Cure | None:
     """Remove instances, if nobody is on them: they get no users, or others of their place are up to take them."""
     instances = tuple(doomed)
@@ -311,6 +326,7 @@ CHECKS: tuple[Check, ...] = (
     _note,
     _forgotten,
     _agreement,
+    _company,
     _missing,
     _servers,
     _shares,

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from deployer.clock import Deadline
+from deployer.company import refuse_company
 from deployer.engine import gates
 from deployer.engine.approving import approved
 from deployer.engine.run import Hold, Run
@@ -103,6 +104,7 @@ def _fan_out(work: Callable[[A], B], items: Sequence[A]) -> list[B]:
 
 def _start(run: Run, step: Start, doing: Doing) -> dict[str, Any]:
     release = run.release(step.release)
+    refuse_company(release, step.colour, run.lookout.standing(), run.store.ports(run.service), run.release)
     places = spread(step.colour, step.instances, step.hosts)
     specs = [run.spec(release, step.colour, index, host) for index, host in places.items()]
     skip = run.rollout.phase == "back" or bool(run.spare(step.release))

@@ -54,7 +54,8 @@ def record_rollback(house: House, lock: Lock, drivers: Drivers, service: str, re
     live = drivers.traffic.read(service) if target else None
     if live is None:
         return None
-    release, left = house.store.release(service, target), house.store.service(service).stable
+    release = house.store.release(service, target)
+    left = house.store.release(service, house.store.service(service).stable)
     deadline = Deadline.after(house.clock, PROXY_SECONDS)
     drivers.traffic.steer(service, Live(live.stable, rollout=live.rollout), deadline)
     drivers.traffic.configure(release, None, deadline)

@@ -205,6 +205,7 @@ def _propose(
         twin=brought.meant.twin,
         proxies=brought.meant.proxies,
         spare=spare,
+        alone=bool(getattr(options, "alone", False)),
     )
     same = _is_live(observed, release)
     plan = strategy.make(observed, release, options)

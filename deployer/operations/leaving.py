@@ -42,7 +42,7 @@ def rollback(house: House, service: str, *, to: int | None = None, force: bool =
             return written
         observed = observe(house.store, drivers, service)
         target = choose(house.store.releases(service), observed, record.stable, to, force=force)
-        plan = rollback_plan(observed, target, record.stable)
+        plan = rollback_plan(observed, target, current)
         if target.standing in NEVER_GOOD:  # nobody has vouched for it yet
             plan = with_consent(plan, target.manifest.approve)
             refuse_unanswerable(plan, person_of(whoami()))

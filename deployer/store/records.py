@@ -146,6 +146,7 @@ def read_release(row: sqlite3.Row) -> Release:
         data = dict(row)
         data["manifest"] = Manifest.from_record(json.loads(data["manifest"]))
         data["signature"] = Signature(**json.loads(data["signature"])) if data["signature"] else None
+        data["alone"] = bool(data["alone"])
         data |= read_machines(json.loads(data["machines"] or "{}"))
         return Release(**data)
 

@@ -32,6 +32,7 @@ MIGRATIONS: tuple[str, ...] = (
         standing text not null default 'new',
         signature text not null default '',       -- what was proven of the image, as JSON
         machines text not null default '',        -- of the inventory, as JSON; '' is this one
+        alone integer not null default 0,         -- it must not run beside another release
         primary key (service, number)
     );
 

@@ -569,7 +569,7 @@ class Store:
 def add_release_row(db: sqlite3.Connection, release: Release) -> None:
     """Write a release as it is, in the transaction of the caller."""
     db.execute(
-        "insert into releases values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        "insert into releases values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
             release.service,
             release.number,
@@ -585,6 +585,7 @@ def add_release_row(db: sqlite3.Connection, release: Release) -> None:
             release.standing,
             json.dumps(asdict(release.signature)) if release.signature else "",
             json.dumps(machines) if (machines := release.machines_record()) else "",
+            int(release.alone),
         ),
     )
 

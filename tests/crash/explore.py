@@ -34,7 +34,7 @@ class Eye(Watcher):
         self.stage, self.scenario, self.keep = stage, scenario, keep
         self.count = 0
         self.moments: list[Moment] = []
-        self.promises = Promises(stage, gap=scenario.gap, lease=scenario.lease)
+        self.promises = Promises(stage, gap=scenario.gap, lease=scenario.lease, alone=scenario.strategy == "recreate")
         self._clocked = Clocked(stage.world, PATIENCE)
         self._process: Process | None = None
         self._told: dict[str, int] = {}

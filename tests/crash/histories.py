@@ -25,6 +25,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_sta
 from deployer import operations
 from deployer.errors import DeployError
 from deployer.events import Event
+from deployer.steps import Remove
 from deployer.store import person_of, whoami
 from tests.crash.calls import KINDS, Call, Fault, kinds
 from tests.crash.explore import PATIENCE, Picture
@@ -218,7 +219,11 @@ class Histories(RuleBasedStateMachine):
             if self._look().open:
                 self._run(attempt, lambda process, name=attempt: COMMANDS[name](process.house, SERVICE), Trouble())  # type: ignore[misc]
         assert not self._look().open, f"it has no end: {self._look()}"
-        outcome = self._deploy("bluegreen", {"bake": "1s"}, {"replicas": 2}, Trouble())
+        with self._stage.process() as process:
+            stable = process.house.store.service(SERVICE).stable
+            alone = stable and process.house.store.release(SERVICE, stable).alone
+        way, options = ("recreate", {}) if alone else ("bluegreen", {"bake": "1s"})
+        outcome = self._deploy(way, options, {"replicas": 2}, Trouble())
         then = self._look()
         live = self.world.live[SERVICE]
         up = {self.world.versions[self.world.instances[n].release] for n in self.world.up(SERVICE, live.stable)}
@@ -273,7 +278,10 @@ class Histories(RuleBasedStateMachine):
             return True
         with self._stage.process() as process:
             rollout = process.house.store.open_rollout(SERVICE)
-        return rollout is not None and (rollout.strategy == "recreate" or not rollout.origin)
+            alone = any(release.alone for release in process.house.store.releases(SERVICE))
+        if rollout is None:
+            return alone and name == "rollback"
+        return not rollout.origin or any(isinstance(s, Remove) and s.outage for s in rollout.plan.forward)
 
     def _look(self) -> Picture:
         with self._stage.process() as process:

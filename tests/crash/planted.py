@@ -219,6 +219,12 @@ BUGS = [
         {"deployer.operations.deploying.locked": _lock_kept},
     ),
     Bug(
+        "a release that must be alone is started beside another one",
+        "stand at once",
+        "rollback: recreated",
+        {"deployer.model.Release.may_run_beside": lambda *_: True, f"{PERFORM}.refuse_company": _nothing},
+    ),
+    Bug(
         "what others say is not searched for secrets",
         "a secret in",
         TALKS,

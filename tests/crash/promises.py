@@ -26,11 +26,14 @@ class Broken(BaseException):
 class Promises:
     """What must be so now, for one service on one stage.
 
-    `gap` says that the strategy leaves users without a release for a while; `lease` is the manifest's, 0 for none.
+    `gap` says that the strategy leaves users without a release for a while; `lease` is the manifest's, 0 for none;
+    `alone` says that no two releases may ever stand at once, which holds for any that says so itself.
     """
 
-    def __init__(self, stage: Stage, *, gap: bool = False, lease: float = 30.0, most: int = 6) -> None:
-        self.stage, self.gap, self.lease, self.most = stage, gap, lease, most
+    def __init__(
+        self, stage: Stage, *, gap: bool = False, lease: float = 30.0, most: int = 6, alone: bool = False
+    ) -> None:
+        self.stage, self.gap, self.lease, self.most, self.alone = stage, gap, lease, most, alone
         self._plans: dict[int, Plan] = {}
         self._done: set[tuple[int, str, int]] = set()
         self._until: dict[tuple[int, str, int], float] = {}  # when a watch ends, as it was written down first
@@ -86,6 +89,9 @@ class Promises:
         _unless(len(instances) <= self.most, f"{len(instances)} instances stand, {self.most} are the most")
         addresses = [i.address for i in instances]
         _unless(len(set(addresses)) == len(addresses), f"two instances share an address: {sorted(addresses)}")
+        releases = sorted({i.release for i in instances})
+        alone = self.alone or any('"alone":true' in found.record for found in self.world.carried.values())
+        _unless(len(releases) < 2 or not alone, f"releases {releases} stand at once, and one of them must be alone")
 
     # -- instances
 

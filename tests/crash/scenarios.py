@@ -173,6 +173,7 @@ SCENARIOS = [
     Scenario("rolling: aborted half way", "reverted", "rolling", ROLLING, asks={(MOVED, 1): "abort"}),
     Scenario("recreate: done", "done", "recreate", gap=True),
     Scenario("recreate: unhealthy", "reverted", "recreate", world=UNHEALTHY, gap=True),
+    Scenario("recreate: aborted by a signal", "reverted", "recreate", asks={("step.done", 3): "signal"}, gap=True),
     # commands of people
     Scenario(
         "rollback: warm", "done", "bluegreen", BAKED, past=("1.0", "1.1"), act=lambda p: _all(p, operations.rollback)
@@ -188,6 +189,23 @@ SCENARIOS = [
         past=("1.0", "1.1"),
         world={"broken": {"1.0"}},
         act=lambda p: _all(p, operations.rollback),
+    ),
+    Scenario(
+        "rollback: recreated",
+        "done",
+        "recreate",
+        past=("1.0", "1.1"),
+        act=lambda p: _all(p, operations.rollback),
+        gap=True,
+    ),
+    Scenario(
+        "rollback: recreated, unhealthy",
+        "reverted",
+        "recreate",
+        past=("1.0", "1.1"),
+        world={"broken": {"1.0"}},
+        act=lambda p: _all(p, operations.rollback),
+        gap=True,
     ),
     Scenario("rollback: of a held one", "reverted", makes=0, before=_held, act=lambda p: _all(p, operations.rollback)),
     Scenario("abort: of a held one", "reverted", makes=0, before=_held, act=lambda p: _all(p, operations.stop)),

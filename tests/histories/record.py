@@ -93,7 +93,7 @@ def finished(shop: Shop) -> None:
     shop.deploy("rolling", "--for", "0s", "--version", "2.0")
     shop.deploy("recreate", "--version", "1.0")
     shop.write(health={**shop.manifest["health"], "deadline": "1s"})
-    shop.deploy("canary", "--version", "3.0", expect=4)
+    shop.deploy("recreate", "--version", "3.0", expect=4)
 
 
 def held(shop: Shop) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -275,7 +276,9 @@ def test_the_next_deploy_and_its_way_back_work(scene: tuple[House, World]) -> No
     started = {"runtime": "process", "image": "releases/{version}", "command": ["./run"]}
     before = house.store.service("finished").stable
     wanted = request("9.0", "bluegreen", REPOSITORY, manifest={"service": "finished", **started})
-    assert operations.deploy(house, wanted).outcome == "done"
+    with pytest.raises(Refused, match=r"r6 \(1\.0\) must not run beside another release"):
+        operations.deploy(house, wanted)  # recreate brought it out
+    assert operations.deploy(house, replace(wanted, strategy="recreate")).outcome == "done"
     assert world.versions[house.store.service("finished").stable] == "9.0"
     assert operations.rollback(house, "finished").outcome == "done"
     assert house.store.service("finished").stable == before
