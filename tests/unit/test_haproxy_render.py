@@ -23,6 +23,7 @@ from deployer.model import Live, Server
 from tests.services import require
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "haproxy"
+KEY = "dGhlIHNlY3JldCBvZiB0aGUgZ29sZGVuIGZpbGVzISE="  # of the golden files
 HOME = Home(Path("/state/proxy"), Path("/state/proxy/haproxy.cfg"))
 
 
@@ -30,7 +31,7 @@ def spec(service: str = "shop", *, health: dict[str, Any] | None = None, **traff
     manifest = Manifest.model_validate(
         {"service": service, "image": "app:1", "port": 80, "health": health or {}, "traffic": traffic}
     )
-    return configured(None, service, manifest, None)
+    return configured(None, service, manifest, None).model_copy(update={"key": KEY})
 
 
 def having(known: Spec, *servers: Server) -> Spec:

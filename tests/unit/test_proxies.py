@@ -17,6 +17,8 @@ from deployer import errors
 from deployer.clock import Deadline, SystemClock
 from deployer.drivers.ports import Fault
 from deployer.drivers.traffic.haproxy.cards import Cards
+from deployer.drivers.traffic.haproxy.identity import new_key
+from deployer.drivers.traffic.haproxy.spec import Spec, configured
 from deployer.drivers.traffic.proxies import agreeing, words
 from deployer.drivers.traffic.proxies.channel import Channel
 from deployer.drivers.traffic.proxies.dividing import divided
@@ -104,6 +106,8 @@ class Paper:
         self.calls: list[str] = []
         self.spends = 0
         self.joined: str | None = None
+        self.text = configured(None, "shop", MANIFEST, None).model_dump_json()
+        self.keys: list[str] = []
 
     def _do(self, name: str) -> None:
         self.calls.append(name)
@@ -113,7 +117,8 @@ class Paper:
     def check(self, manifest: Manifest, deadline: Deadline) -> None:
         self._do("check")
 
-    def configure(self, release: Release, place: Place | None, deadline: Deadline) -> None:
+    def configure(self, release: Release, place: Place | None, deadline: Deadline, key: str = "") -> None:
+        self.keys.append(key)
         self._do("configure")
         self.live = self.live or INITIAL
 
@@ -169,7 +174,7 @@ class Paper:
         self._do("mend")
 
     def spec(self, service: str) -> str | None:
-        return f"what {self.name} knows"
+        return self.text if self.live else None
 
     def join(self, service: str, text: str, live: Live, deadline: Deadline) -> None:
         self.joined, self.live = text, live
@@ -278,9 +283,21 @@ def test_what_one_of_them_refuses_is_configured_nowhere(two: Two) -> None:
 def test_one_that_is_new_joins_before_anything_changes(two: Two) -> None:
     two.a.live, two.b.live = SHARE, None
     two.one.configure(RELEASE, "green", two.deadline)
-    assert two.b.joined == "what a knows"
+    assert two.b.joined == two.a.text
     assert two.b.live == replace(SHARE, budget=0)
     assert two.cards.right("shop")
+
+
+def test_all_sign_cookies_with_one_key(two: Two) -> None:
+    """A client that comes in at another proxy is the same one, also where one of them had a key of its own."""
+    two.one.configure(RELEASE, "green", two.deadline)
+    assert two.a.keys == two.b.keys
+    assert len(two.a.keys[0]) == len(new_key())
+    two.a.text, two.b.text = (
+        configured(None, "shop", MANIFEST, None).model_copy(update={"key": new_key()}).model_dump_json() for _ in "ab"
+    )
+    two.one.configure(RELEASE, "green", two.deadline)
+    assert two.a.keys[1] == two.b.keys[1] == Spec.model_validate_json(two.a.text).key
 
 
 def test_both_new_are_both_begun(two: Two) -> None:
@@ -349,7 +366,8 @@ def test_an_error_of_an_unknown_kind_is_still_one(kind: str) -> None:
 def test_arguments_and_results_are_the_same_at_the_other_end() -> None:
     given_ = {"service": "shop", "live": SHARE, "given": None}
     assert words.decoded("steer", words.read(words.line(words.encoded("steer", given_)))) == given_
-    told = words.decoded("configure", words.encoded("configure", {"release": words.Told.of(RELEASE), "place": None}))
+    given_ = {"release": words.Told.of(RELEASE), "place": None, "key": new_key()}
+    told = words.decoded("configure", words.encoded("configure", given_))
     assert told["release"].release().manifest == MANIFEST
     servers = ((Server("a", "10.0.0.1:80"), True),)
     assert words.result("servers", words.CALLS["servers"].result.dump_python(servers, mode="json")) == servers

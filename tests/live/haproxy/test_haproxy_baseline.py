@@ -11,6 +11,7 @@ import pytest
 from deployer.errors import DriverFailed
 from deployer.model import Live
 from tests.live.client import Load, burst, get
+from tests.live.minting import Mint
 from tests.live.proxies import Bench, within
 from tests.live.seen import Seen
 from tests.live.upstream import TcpUpstream, Upstream
@@ -49,15 +50,18 @@ def test_clients_that_keep_their_side_never_leave_the_candidate_for_it(
         bench.both(blue, green, sticky=True)
         beside(bench, fresh, sticky=True)
 
-        def who(roll: int) -> str:
-            return get(bench.port, headers={"cookie": f"deployer-shop=3-{roll}"}).who
+        mint = Mint(bench, 3)
+
+        def who(low: int, high: int) -> str:
+            return get(bench.port, headers={"cookie": mint.cookie(low, high)}).who
 
         for share in (500, 2500, 5000):
             bench.steer(Live("blue", share, 0, 3, 0, share))
-            edges = (0, share * 100 - 1, share * 100, share * 200 - 1)
-            assert [who(roll) for roll in edges] == ["g1", "g1", "b101", "b101"]
+            half, whole = share * 100, share * 200
+            edges = ((0, 1000), (half - 1000, half), (half, half + 1000), (whole - 1000, whole))
+            assert [who(*edge) for edge in edges] == ["g1", "g1", "b101", "b101"]
             if share < 5000:
-                assert who(share * 200) == who(999_999) == "b1"
+                assert who(whole, whole + 1000) == who(999_000, 1_000_000) == "b1"
 
 
 def test_it_has_no_users_before_and_after_the_share(bench: Bench, blue: Upstream, green: Upstream) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from deployer.model import Live
 from tests.live.client import Load, get
+from tests.live.minting import Mint
 from tests.live.proxies import Bench, within
 from tests.live.upstream import Upstream
 
@@ -103,7 +104,7 @@ def test_clients_that_keep_their_side_are_taken_back_too_and_those_who_choose_ar
     assert ask(bench, 5, headers=bench.traffic.preview("shop")[1]) == {"500": 5}
     assert bench.traffic.spent("shop") == 0, "they asked for it"
     bench.put("green", green, sticky=True, shield=False, force={"header": "x-side"})
-    cookie = {"cookie": "deployer-shop=5-17"}
+    cookie = {"cookie": Mint(bench, 5).cookie(0, 1_000_000)}
     assert ask(bench, 5, headers=cookie) == {"500": 2, "b1": 3}
     assert ask(bench, 2, headers=forced) == {"500": 2}
     assert bench.traffic.spent("shop") == 2

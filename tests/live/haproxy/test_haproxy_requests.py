@@ -10,6 +10,7 @@ import pytest
 from deployer.model import Counts, Live, Sample
 from tests.live.client import burst, get
 from tests.live.h2wire import H2Client
+from tests.live.minting import Mint
 from tests.live.proxies import Bench, within
 from tests.live.seen import Seen
 from tests.live.upstream import Upstream
@@ -142,14 +143,15 @@ def test_a_client_counts_once_and_a_share_that_grows_throws_it_again(
 ) -> None:
     bench.both(blue, green, sticky=True, shield=False)
     bench.steer(Live("blue", 1000, 0, 7))
-    rolls = [n * 10_000 for n in range(100)]
+    mint = Mint(bench, 7)
+    cookies = [mint.cookie(n * 10_000, (n + 1) * 10_000) for n in range(100)]
     green.failing = True
     told = Sample(Counts(), Counts(), 0)
     with bench.traffic.samples("shop") as samples:
         for share in (1000, 5500):
             bench.steer(Live("blue", share, 0, 7))
-            for roll in rolls * 2:
-                get(bench.port, headers={"cookie": f"deployer-shop=7-{roll}"})
+            for cookie in cookies * 2:
+                get(bench.port, headers={"cookie": cookie})
         deadline = within(5)
         while told.stable.requests + told.candidate.requests < 400:
             deadline.check("all are told", "")

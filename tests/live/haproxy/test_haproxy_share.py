@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import time
+import uuid
 from math import sqrt
 
 import pytest
 
+from deployer.drivers.traffic.haproxy.spec import Spec
 from deployer.errors import DriverFailed, Refused
 from deployer.model import Live
 from tests.live.client import burst, get
+from tests.live.minting import Mint
 from tests.live.proxies import Bench, within
 from tests.live.upstream import Upstream
 
 pytestmark = pytest.mark.live
+
+ID, MAC = str(uuid.UUID(int=17)), "0" * 32
 
 
 @pytest.mark.parametrize(("share", "requests"), [(10, 20000), (100, 20000), (1000, 6000), (5000, 4000)])
@@ -43,13 +48,13 @@ def test_a_sticky_client_never_moves_back_while_the_share_grows(bench: Bench, bl
     bench.both(blue, green, sticky=True)
     bench.steer(Live("blue", 1000, 0, 7))
     cookies = [get(bench.port).cookie for _ in range(150)]
-    assert all(c.startswith("deployer-shop=7-") for c in cookies)
+    mint = Mint(bench, 7)
     on_candidate: set[str] = set()
     for share in (1000, 2500, 5000, 9900, 10000):
         bench.steer(Live("blue", share, 0, 7))
         answers = {c: get(bench.port, headers={"cookie": f"a=b; {c}"}) for c in cookies}
         now = {c for c, answer in answers.items() if answer.who == "g1"}
-        expected = {c for c in cookies if int(c.rpartition("-")[2]) < share * 100}
+        expected = {c for c in cookies if mint.roll(c) < share * 100}
         assert now == expected, "the proxy does not go by the roll of the cookie"
         assert on_candidate <= now, f"moved back at {share}: {on_candidate - now}"
         assert not any(answer.cookie for answer in answers.values()), "a known client was given a new roll"
@@ -62,7 +67,8 @@ def test_another_rollout_draws_anew_and_no_cookie_is_given_outside_of_one(
     bench.both(blue, green, sticky=True)
     assert get(bench.port).cookie == ""
     bench.steer(Live("blue", 5000, 0, 8))
-    assert get(bench.port, headers={"cookie": "deployer-shop=7-1"}).cookie.startswith("deployer-shop=8-")
+    former = Mint(bench, 7).cookie(0, 1_000_000)
+    assert Mint(bench, 8).roll(get(bench.port, headers={"cookie": former}).cookie) >= 0
     full = get(bench.port).headers["set-cookie"]
     assert [p.strip() for p in full.split(";")[1:]] == ["Path=/", "HttpOnly", "SameSite=Lax"]
 
@@ -91,13 +97,53 @@ def test_a_cookie_comes_only_with_what_no_shared_cache_keeps(
     assert bool(answer.cookie) == given
 
 
-@pytest.mark.parametrize("forged", ["7-9999999", "7--1", "7-", "7", "x-1", "7-1 or 1", "99999999999-1", "", "7.1"])
+@pytest.mark.parametrize(
+    "forged", ["7-1", "", ".", f".{MAC}", f"{ID}.{MAC}", f"{ID}.{'z' * 32}", f"{ID}-{MAC}", f"{ID}.{MAC}0"]
+)
 def test_a_forged_cookie_is_worth_nothing(bench: Bench, blue: Upstream, green: Upstream, forged: str) -> None:
+    """Each time another client is drawn: whoever asks cannot choose, nor keep, a side with it."""
     bench.both(blue, green, sticky=True)
     bench.steer(Live("blue", 5000, 0, 7))
-    answer = get(bench.port, headers={"cookie": f"deployer-shop={forged}"})
-    assert answer.status == 200
-    assert answer.cookie.startswith("deployer-shop=7-")
+    answers = [get(bench.port, headers={"cookie": f"deployer-shop={forged}"}) for _ in range(40)]
+    assert {answer.status for answer in answers} == {200}
+    assert {answer.who for answer in answers} == {"b1", "g1"}
+    mint = Mint(bench, 7)
+    assert len({mint.roll(answer.cookie) for answer in answers}) > 30
+
+
+def test_a_cookie_is_of_one_service_in_one_rollout_and_nothing_of_it_can_be_changed(
+    bench: Bench, blue: Upstream, green: Upstream
+) -> None:
+    bench.both(blue, green, sticky=True)
+    bench.put("blue", blue, service="api", path="/api", sticky=True)
+    bench.steer(Live("blue", 5000, 0, 7))
+    cookie = get(bench.port).cookie
+    assert get(bench.port, headers={"cookie": cookie}).cookie == ""
+    id_, _, mac = cookie.partition("=")[2].partition(".")
+    foreign = Mint(bench, 7, "api").cookie(0, 1_000_000).replace("-api", "-shop")
+    swapped = f"deployer-shop={id_[::-1]}.{mac}"
+    for other in (foreign, swapped, cookie.lower(), Mint(bench, 6).cookie(0, 1_000_000)):
+        assert get(bench.port, headers={"cookie": other}).cookie not in ("", other)
+
+
+def test_the_key_is_in_no_line_and_for_its_owner_alone(bench: Bench, blue: Upstream, green: Upstream) -> None:
+    bench.root.parent.chmod(0o755)
+    bench.both(blue, green, sticky=True)
+    key = Spec.model_validate_json(bench.traffic.spec("shop") or "").key
+    having = [path for path in bench.root.rglob("*") if path.is_file() and key in path.read_text(errors="replace")]
+    assert sorted(path.name for path in having) == ["keys.map", "shop.json"]
+    assert {path.stat().st_mode & 0o777 for path in having} == {0o600}
+
+
+def test_a_client_keeps_its_side_over_a_reload_and_a_restart(bench: Bench, blue: Upstream, green: Upstream) -> None:
+    bench.both(blue, green, sticky=True)
+    bench.steer(Live("blue", 5000, 0, 7))
+    cookies = [{"cookie": get(bench.port).cookie} for _ in range(20)]
+    before = [get(bench.port, headers=cookie).who for cookie in cookies]
+    bench.put("blue", blue, service="api", path="/api")  # that reloads
+    again = [get(bench.port, headers=cookie) for cookie in cookies]
+    assert [answer.who for answer in again] == before
+    assert not any(answer.cookie for answer in again)
 
 
 def test_header_and_cookie_force_a_side_at_any_share(bench: Bench, blue: Upstream, green: Upstream) -> None:

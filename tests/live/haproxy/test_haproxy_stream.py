@@ -10,11 +10,13 @@ import pytest
 
 from deployer.clock import SystemClock
 from deployer.drivers.traffic.haproxy import render
+from deployer.drivers.traffic.haproxy.spec import Spec
 from deployer.drivers.traffic.haproxy.stream import Counted, Stream, counted
 from deployer.drivers.traffic.haproxy.tally import Tally
 from deployer.errors import DriverFailed
 from deployer.model import Live
 from tests.live.client import burst, get
+from tests.live.minting import Mint
 from tests.live.proxies import Bench, within
 from tests.live.seen import Seen
 from tests.live.upstream import Upstream
@@ -154,11 +156,15 @@ def test_two_proxies_know_the_same_clients(
         for each in (bench, other):
             each.both(blue, green, sticky=True, shield=False)
             each.steer(Live("blue", 5000, 0, 7))
+        key = Spec.model_validate_json(bench.traffic.spec("shop") or "").key  # as `Several` gives all of them one
+        other.traffic.configure(other.release("shop", sticky=True, shield=False), None, within(), key)
         with counted(tally, [stream(bench, tally), stream(other, tally)]) as both:
             green.failing = True
+            mint = Mint(bench, 7)
             for roll in range(0, 1_000_000, 50_000):
+                cookie = {"cookie": mint.cookie(roll, roll + 50_000)}
                 for each in (bench, other, bench):
-                    get(each.port, headers={"cookie": f"deployer-shop=7-{roll}"})
+                    assert not get(each.port, headers=cookie).cookie
             told = both.take()
             deadline = within(5)
             while told.stable.requests + told.candidate.requests < 60:

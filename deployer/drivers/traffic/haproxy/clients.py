@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from array import array
 
-from deployer.drivers.traffic.haproxy.sides import ROLLS
+from deployer.drivers.traffic.haproxy.rules import ROLLS
 from deployer.model import FULL
 
 _PER_BP = ROLLS // FULL

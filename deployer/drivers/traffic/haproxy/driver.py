@@ -76,8 +76,8 @@ class HAProxyTraffic:
             if not known:
                 self._home.remove()
 
-    def configure(self, release: Release, place: Place | None, deadline: Deadline) -> None:
-        """Make the proxy treat the service as the release's manifest says.
+    def configure(self, release: Release, place: Place | None, deadline: Deadline, key: str = "") -> None:
+        """Make the proxy treat the service as the release's manifest says; it signs with `key`, or else with its own.
 
         Reloads only what a reload alone can change. Raises Refused, with HAProxy's own words or naming the service that
         is in the way; nothing was changed then.
@@ -85,6 +85,8 @@ class HAProxyTraffic:
         with self._home.locked(deadline):
             specs = spec.load_all(self._home.services)
             wanted = spec.configured(specs.get(release.service), release.service, release.manifest, place)
+            if key:
+                wanted = wanted.model_copy(update={"key": key})
             loading.load(self._proxy, self._live, {**specs, release.service: wanted}, deadline)
         if self._cards:
             self._cards.write(release.service)

@@ -8,6 +8,7 @@ from deployer.drivers.traffic.haproxy import sides
 from deployer.drivers.traffic.haproxy.claims import Entry
 from deployer.drivers.traffic.haproxy.home import Home
 from deployer.drivers.traffic.haproxy.quote import milliseconds, word
+from deployer.drivers.traffic.haproxy.rules import HTTP, TCP
 from deployer.drivers.traffic.haproxy.shield import SUFFIX
 from deployer.drivers.traffic.haproxy.spec import Spec
 
@@ -91,7 +92,7 @@ def _http(entry: Entry, home: Home) -> Iterator[str]:
     yield from sides.http(entry, home)
     if any(s.entry.shield for s in entry.specs):
         yield f"  use_backend %[var(txn.svc)]_%[var(txn.side)]{SUFFIX} if {{ var(txn.how) -m str shield }}"
-    yield f"  use_backend %[var(txn.svc)]_%[var(txn.side)] if {sides.HTTP.has('side')} !{sides.HTTP.is_gone()}"
+    yield f"  use_backend %[var(txn.svc)]_%[var(txn.side)] if {HTTP.has('side')} !{HTTP.is_gone()}"
     yield "  use_backend \"%[var(txn.svc)]_%[var(txn.state),field(1,',')]\""
 
 
@@ -146,7 +147,7 @@ def _tcp(spec: Spec, home: Home) -> Iterator[str]:
     yield f'  log-format "{TCP_LINE}"'
     yield f"  tcp-request content set-var(sess.svc) str({word(spec.service)})"
     yield from sides.tcp(spec, home)
-    there = f"{sides.TCP.has('side')} !{sides.TCP.is_gone()}"
+    there = f"{TCP.has('side')} !{TCP.is_gone()}"
     yield f"  use_backend {word(spec.service)}_%[var(sess.side)] if {there}"
     yield f"  use_backend \"{word(spec.service)}_%[var(sess.state),field(1,',')]\""
 

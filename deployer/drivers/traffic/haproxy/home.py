@@ -4,6 +4,7 @@ CONFIG               haproxy.cfg of our own proxy, deployer.cfg for a team's pro
 services/NAME.json   what the proxy knows about a service
 maps/state.map       the live value of each service
 maps/…               other maps and certificate lists that the config names
+maps/keys.map        the key that signs the cookies of each service, 0600
 preview.token        the secret of the preview route, 0600
 s-…                  sockets by which the proxy reaches itself, for the shield
 lock                 held while files and running proxy are changed together
@@ -57,6 +58,11 @@ class Home:
         return self.maps / "state.map"
 
     @property
+    def keys(self) -> Path:
+        """The map with the key of each service; nobody else may read it."""
+        return self.maps / "keys.map"
+
+    @property
     def token(self) -> Path:
         """The secret of the preview route."""
         return self.root / "preview.token"
@@ -77,6 +83,10 @@ class Home:
             _make(folder, self._mode)
         if not self.token.exists():
             write(self.token, secrets.token_urlsafe(24) + "\n", 0o600)
+
+    def write(self, path: Path, text: str) -> None:
+        """Replace a file of the proxy as a whole; one with secrets is for its owner alone."""
+        write(path, text, 0o600 if path == self.keys or path.parent == self.services else None)
 
     def has_token(self) -> bool:
         """Tell whether the secret of the preview route is there, and only its owner can read it."""

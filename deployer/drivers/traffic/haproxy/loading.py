@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from deployer.clock import Deadline
-from deployer.drivers.traffic.haproxy import budget, claims, home, proxy, shield, spec, state
+from deployer.drivers.traffic.haproxy import budget, claims, home, identity, proxy, shield, spec, state
 from deployer.drivers.traffic.haproxy.live import LiveMap
 from deployer.drivers.traffic.haproxy.proxy import Proxy
 from deployer.drivers.traffic.haproxy.render import Files, render
@@ -23,6 +23,7 @@ def load(running: Proxy, live: LiveMap, specs: Mapping[str, Spec], deadline: Dea
     The caller holds the lock of the folder.
     """
     place = running.home
+    specs = _with_keys(specs)
     remember(running, live, specs, deadline)
     files = files_of(running, specs, place)
     before = spec.load_all(place.services)
@@ -56,7 +57,7 @@ def mend(running: Proxy, live: LiveMap, deadline: Deadline) -> None:
     The caller holds the lock of the folder.
     """
     place = running.home
-    specs = spec.load_all(place.services)
+    specs = _with_keys(spec.load_all(place.services))
     files = files_of(running, specs, place)
     loaded = _runs(running, live, files, deadline) and place.has_token()
     if not place.has_token():
@@ -104,6 +105,14 @@ def _runs(running: Proxy, live: LiveMap, files: Files, deadline: Deadline) -> bo
     return running.master.answers() and live.structure(deadline) == files.structure
 
 
+def _with_keys(specs: Mapping[str, Spec]) -> dict[str, Spec]:
+    """Return the specs with a key for each service that has none: it is new, or was written by an earlier version."""
+    return {
+        service: known if known.key else known.model_copy(update={"key": identity.new_key()})
+        for service, known in specs.items()
+    }
+
+
 def persist(running: Proxy, changed: Spec) -> None:
     """Write a spec whose servers changed, and the config that a restarted proxy comes up with. No reload."""
     place = running.home
@@ -140,7 +149,7 @@ def _write(place: home.Home, specs: Mapping[str, Spec], files: Files) -> None:
     lives = {service: values.get(service, state.encode(INITIAL)) for service in specs}
     state.save(place.state, {**lives, state.STRUCTURE: files.structure})
     for path, text in files.others.items():
-        home.write(path, text)
+        place.write(path, text)
     for path in set(place.maps.iterdir()) - set(files.others) - {place.state}:
         path.unlink()
     for path in place.services.glob("*.json"):
@@ -164,7 +173,7 @@ def _restored(place: home.Home) -> Iterator[None]:
             for path in _snapshot(place).keys() - old.keys():
                 path.unlink()
             for path, text in old.items():
-                home.write(path, text)
+                place.write(path, text)
         raise
 
 

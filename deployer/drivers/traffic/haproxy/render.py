@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from deployer.drivers.traffic.haproxy import backend, budget, claims, frontend, shield
+from deployer.drivers.traffic.haproxy import backend, budget, claims, frontend, identity, shield
 from deployer.drivers.traffic.haproxy.home import Home
 from deployer.drivers.traffic.haproxy.quote import plain_path, word
 from deployer.drivers.traffic.haproxy.spec import Spec
@@ -101,6 +101,7 @@ def _others(specs: list[Spec], entries: tuple[claims.Entry, ...], home: Home) ->
     options = ((word(s.service), frontend.option_values(s)) for s in specs if s.entry.mode == "http")
     yield Path(frontend.options_map(home)), "".join(f"{service} {value}\n" for service, value in options)
     yield Path(frontend.labels_map(home)), frontend.label_lines(specs)
+    yield home.keys, identity.keys(specs)
     for entry in entries:
         if entry.kind == "tcp":
             continue

@@ -17,58 +17,13 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Iterator, Sequence
 
-from deployer.drivers.traffic.haproxy import backend, budget
+from deployer.drivers.traffic.haproxy import backend, budget, identity
 from deployer.drivers.traffic.haproxy.claims import Entry
 from deployer.drivers.traffic.haproxy.home import Home
 from deployer.drivers.traffic.haproxy.quote import word
+from deployer.drivers.traffic.haproxy.rules import GONE, HTTP, ROLLS, TCP, Rules
 from deployer.drivers.traffic.haproxy.spec import COLOURS, Spec
 from deployer.model import FULL, other
-
-# Rolls are whole numbers below this; so many, that clients are told apart by them.
-ROLLS = 1_000_000
-GONE = "gone"
-READING = "GET HEAD"  # whose answers a shared cache may keep
-SHARED = "{ var(txn.cut) -m int gt 0 }"
-
-
-class Rules:
-    """Lines of one kind (`http-request`, `tcp-request content`) on variables of one scope."""
-
-    def __init__(self, rule: str, scope: str) -> None:
-        self._rule = rule
-        self.scope = scope
-
-    def put(self, name: str, value: str, *conditions: str) -> str:
-        """Set a variable where all conditions hold."""
-        return self.line(f"set-var({self.scope}.{name}) {value}", *conditions)
-
-    def line(self, action: str, *conditions: str) -> str:
-        """Act where all conditions hold."""
-        return f"  {self._rule} {action}" + (f" if {' '.join(conditions)}" if conditions else "")
-
-    def var(self, name: str) -> str:
-        """Read a variable."""
-        return f"var({self.scope}.{name})"
-
-    def value(self, field: int) -> str:
-        """Read a field of the live value."""
-        return f'{self.var("state")},field({field},",")'
-
-    def has(self, name: str) -> str:
-        """A condition: the variable is set."""
-        return f"{{ {self.var(name)} -m found }}"
-
-    def is_gone(self) -> str:
-        """A condition: stable answers, because the candidate has no instance."""
-        return f"{{ {self.var('how')} -m str {GONE} }}"
-
-    def candidate(self, *conditions: str) -> Iterator[str]:
-        """Send to the candidate: to the colour that is not stable."""
-        yield self.put("side", "str(green)", *conditions)
-        yield self.put("side", "str(blue)", *conditions, f"{{ {self.var('state')} -m beg green }}")
-
-
-HTTP, TCP = Rules("http-request", "txn"), Rules("tcp-request content", "sess")
 
 
 def http(entry: Entry, home: Home) -> Iterator[str]:
@@ -76,9 +31,9 @@ def http(entry: Entry, home: Home) -> Iterator[str]:
     sticky = [s for s in entry.specs if s.entry.sticky]
     yield from live(HTTP, home)
     if sticky:
-        yield from _roll(sticky)
+        yield from identity.http(sticky, home)
     if sticky or any(s.baseline for s in entry.specs):
-        yield HTTP.put("die", f"rand({ROLLS})", SHARED)
+        yield HTTP.put("die", f"rand({ROLLS})", HTTP.shared())
         yield HTTP.put("die", "var(txn.roll)", HTTP.has("roll"))
         yield from draw(HTTP, entry.specs)
     else:
@@ -92,19 +47,16 @@ def http(entry: Entry, home: Home) -> Iterator[str]:
     yield from HTTP.candidate(HTTP.has("preview"))
     yield from gone(HTTP, entry.specs)
     if sticky:
-        yield from _cookie(entry)
+        yield from identity.cookie(entry)
     yield from _counted(entry.specs)
     yield from _shielded(entry.specs)
 
 
 def tcp(spec: Spec, home: Home) -> Iterator[str]:
-    """Give the same for a tcp service: a connection has no cookie, a sticky one is known by a hash of its source."""
+    """Give the same for a tcp service: a connection has no cookie, a sticky one is known by its address."""
     yield from live(TCP, home)
     if spec.entry.sticky:
-        yield TCP.put("from", "src")
-        yield TCP.put("rollout", f"'{TCP.value(4)}'")
-        # xxh32 is unsigned; a 64-bit hash would give negative remainders, and those are below every share.
-        yield TCP.put("roll", f"var(sess.from),concat(:,sess.rollout),xxh32,mod({ROLLS})")
+        yield from identity.tcp(home)
         yield TCP.put("die", "var(sess.roll)")
     else:
         yield TCP.put("die", f"rand({ROLLS})")
@@ -128,7 +80,7 @@ def draw(rules: Rules, specs: Sequence[Spec], die: str = "") -> Iterator[str]:
     for spec in (s for s in specs if s.entry.force.networks):
         # Only while users are let in: after a promotion the other side is the old release, kept warm.
         here = f"{{ {rules.var('svc')} -m str {spec.service} }}"
-        among = (here, f"{{ {rules.var('cut')} -m int gt 0 }}", f"{{ src {networks(spec)} }}")
+        among = (here, rules.shared(), f"{{ src {networks(spec)} }}")
         yield from rules.candidate(*among)
         yield rules.put("how", "str(forced)", *among)
 
@@ -162,7 +114,7 @@ def gone(rules: Rules, specs: Sequence[Spec]) -> Iterator[str]:
 
 def _beside(rules: Rules, spec: Spec) -> Iterator[str]:
     """The fresh baseline has the rolls above the share. Without a server that is up it gets nobody."""
-    mine = (f"{{ {rules.var('svc')} -m str {spec.service} }}", f"{{ {rules.var('cut')} -m int gt 0 }}")
+    mine = (f"{{ {rules.var('svc')} -m str {spec.service} }}", rules.shared())
     beside = f"{rules.value(7)},mul({ROLLS // FULL}),add({rules.scope}.cut)"
     yield rules.put("end", f"'{beside}'", *mine, f"!{rules.has('side')}")
     yield rules.put(
@@ -191,41 +143,6 @@ def _spent(rules: Rules) -> Iterator[str]:
     yield rules.put("before", f"'{rules.value(6)},add(0)'", limited)
     counted = f"{rules.var('account')},table_gpc0({budget.TABLE}),add({rules.scope}.before),sub({rules.scope}.limit)"
     yield rules.put("how", "str(ended)", limited, f"{{ {counted} ge 0 }}")
-
-
-def _roll(sticky: Sequence[Spec]) -> Iterator[str]:
-    """Take the roll of the client's cookie, if it is of this rollout; else draw one and remember to give the cookie."""
-    # A cookie's name cannot be computed in a rule, hence one rule for each sticky service.
-    for spec in sticky:
-        yield HTTP.put("cookie", f"req.cook({cookie(spec)})", f"{{ var(txn.svc) -m str {spec.service} }}", SHARED)
-    yield HTTP.put("rollout", f"'{HTTP.value(4)}'", HTTP.has("cookie"))
-    yield HTTP.put(
-        "roll",
-        "var(txn.cookie),field(2,-),add(0)",
-        HTTP.has("cookie"),
-        "{ var(txn.cookie) -m reg ^[0-9]{1,10}-[0-9]{1,6}$ }",
-        "{ var(txn.cookie),field(1,-),strcmp(txn.rollout) eq 0 }",
-    )
-    yield HTTP.put("new", "bool(true)", SHARED, f"!{HTTP.has('roll')}", "{ var(txn.opt) -m beg 1 }")
-    yield HTTP.put("roll", f"rand({ROLLS})", HTTP.has("new"))
-
-
-def cookie(spec: Spec) -> str:
-    """Give the name of the cookie that keeps a client on its side."""
-    return f"deployer-{word(spec.service)}"
-
-
-def _cookie(entry: Entry) -> Iterator[str]:
-    yield HTTP.line("unset-var(txn.new)", HTTP.has("how"))
-    rollout = "%[var(txn.state),field(4,',')]"
-    value = f"deployer-%[var(txn.svc)]={rollout}-%[var(txn.roll)]; Path=/; HttpOnly; SameSite=Lax"
-    secure = "; Secure" if entry.kind == "https" else ""
-    # A shared cache that kept an answer with it would not keep it, or give everybody the same roll.
-    new, about = HTTP.has("new"), "res.hdr(cache-control) -i -m sub"
-    page = f"{{ res.hdr(content-type) -i -m beg text/html }} !{{ {about} public s-maxage }}"
-    uncached = (page, f"!{{ method {READING} }}", f"{{ {about} private no-store }}")
-    when = " or ".join(f"{new} {each}" for each in uncached)
-    yield f'  http-after-response add-header Set-Cookie "{value}{secure}" if {when}'
 
 
 def _chosen(entry: Entry) -> Iterator[str]:

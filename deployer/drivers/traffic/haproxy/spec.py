@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import StringConstraints, ValidationError
+from pydantic import Field, StringConstraints, ValidationError
 
 from deployer.drivers.traffic.haproxy import home
 from deployer.errors import DriverFailed, Refused
@@ -62,6 +62,7 @@ class Spec(Model):
     """One service. The entry (addresses, names, stickiness) is shared by both sides."""
 
     service: Name
+    key: Annotated[str, StringConstraints(pattern=r"^([A-Za-z0-9+/]{43}=)?$")] = Field("", repr=False)  # see `identity`
     entry: Traffic
     blue: Side
     green: Side
@@ -146,4 +147,4 @@ def load_all(folder: Path) -> dict[str, Spec]:
 
 def save(folder: Path, spec: Spec) -> None:
     """Write the spec of a service."""
-    home.write(folder / f"{spec.service}.json", spec.model_dump_json(indent=1) + "\n")
+    home.write(folder / f"{spec.service}.json", spec.model_dump_json(indent=1) + "\n", 0o600)

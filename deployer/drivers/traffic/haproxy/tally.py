@@ -15,7 +15,7 @@ from typing import Literal
 
 from deployer.drivers.traffic.haproxy import state
 from deployer.drivers.traffic.haproxy.clients import Clients
-from deployer.drivers.traffic.haproxy.sides import GONE, ROLLS
+from deployer.drivers.traffic.haproxy.rules import GONE, ROLLS
 from deployer.errors import DriverFailed
 from deployer.model import FULL, Coins, Counts, Sample, latency_bucket
 

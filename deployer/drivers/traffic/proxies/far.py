@@ -44,9 +44,9 @@ class FarProxy:
         """Raise Refused when `configure` could not do what the manifest says."""
         self._call("check", deadline, manifest=manifest.record())
 
-    def configure(self, release: Release, place: Place | None, deadline: Deadline) -> None:
+    def configure(self, release: Release, place: Place | None, deadline: Deadline, key: str = "") -> None:
         """Make the proxy treat the service as the release's manifest says."""
-        self._call("configure", deadline, release=words.Told.of(release), place=place)
+        self._call("configure", deadline, release=words.Told.of(release), place=place, key=key)
 
     def read(self, service: str) -> Live | None:
         """Read what the proxy does now."""

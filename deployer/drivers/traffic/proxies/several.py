@@ -11,7 +11,8 @@ from typing import Generic, Protocol, TypeVar
 from deployer.clock import Clock, Deadline
 from deployer.drivers.ports import Fault, Samples, Traffic
 from deployer.drivers.traffic.haproxy.cards import Cards
-from deployer.drivers.traffic.haproxy.spec import COLOURS
+from deployer.drivers.traffic.haproxy.identity import new_key
+from deployer.drivers.traffic.haproxy.spec import COLOURS, Spec
 from deployer.drivers.traffic.haproxy.stream import Feed, Requests, counted
 from deployer.drivers.traffic.haproxy.tally import Tally
 from deployer.drivers.traffic.proxies import agreeing
@@ -30,6 +31,10 @@ class Member(Traffic, Protocol):
 
     def stream(self, service: str, feed: Feed) -> AbstractContextManager[Requests]:
         """Have the requests of the service told to `feed`."""
+        ...
+
+    def configure(self, release: Release, place: Place | None, deadline: Deadline, key: str = "") -> None:
+        """Make the proxy treat the service as the release's manifest says, and sign cookies with this key."""
         ...
 
     def spec(self, service: str) -> str | None:
@@ -65,7 +70,8 @@ class Several:
         """Make all of them treat the service as the release's manifest says; one that could not is asked first."""
         self._welcome(release.service, deadline)
         self._all(lambda member: member.check(release.manifest, deadline))
-        self._all(lambda member: member.configure(release, place, deadline))
+        key = self._key(release.service)
+        self._all(lambda member: member.configure(release, place, deadline, key))
         self._cards.write(release.service)
 
     def attach(self, service: str, place: Place, servers: Sequence[Server], deadline: Deadline) -> None:
@@ -188,6 +194,11 @@ class Several:
         self._each(
             dict.fromkeys(strangers, one), lambda member, live: member.join(service, text, live, deadline)
         ).refuse()
+
+    def _key(self, service: str) -> str:
+        """Return the key with which all of them sign cookies: that of the first one that has one, or a new one."""
+        texts = self._all(lambda member: member.spec(service)).values()
+        return next(filter(None, (Spec.model_validate_json(text).key for text in texts if text)), "") or new_key()
 
     # -- the value, on all
 

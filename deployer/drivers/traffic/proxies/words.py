@@ -62,7 +62,7 @@ def _call(result: Any, /, *, timed: bool = True, **arguments: Any) -> Call:
 _names = tuple[str, ...]
 CALLS: Mapping[str, Call] = {
     "check": _call(None, manifest=dict[str, Any]),
-    "configure": _call(None, release=Told, place=Place | None),
+    "configure": _call(None, release=Told, place=Place | None, key=str),
     "read": _call(Live | None, service=str, timed=False),
     "steer": _call(None, service=str, live=Live, given=Live | None),
     "attach": _call(None, service=str, place=Place, servers=tuple[Server, ...]),

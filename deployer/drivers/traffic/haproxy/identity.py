@@ -1,0 +1,96 @@
+"""Who a client is: an id that the proxy minted, so that no client can choose its side.
+
+    deployer-shop=ID.MAC      tag = HMAC(key of the service, "shop|rollout|ID"): its first half is the MAC, in the other
+                              half are the bits of the roll
+
+Only the proxy knows the key, so a client can neither make an id nor learn the roll of one before it has used it; a
+cookie that was made up, or is of another service or rollout, is replaced by a new one. The key stays with the service
+on all of its proxies: the rollout is part of what is signed. Sticky tcp connections have no cookie; there the id is the
+address. All of this happens only while a share is open.
+"""
+
+from __future__ import annotations
+
+import base64
+import secrets
+from collections.abc import Iterator, Sequence
+
+from deployer.drivers.traffic.haproxy.claims import Entry
+from deployer.drivers.traffic.haproxy.home import Home
+from deployer.drivers.traffic.haproxy.quote import word
+from deployer.drivers.traffic.haproxy.rules import HTTP, ROLLS, TCP, Rules
+from deployer.drivers.traffic.haproxy.spec import Spec
+
+READING = "GET HEAD"  # whose answers a shared cache may keep
+_KEY_BYTES = 32
+_LENGTH = 36 + 1 + 32  # of the cookie: a UUID, a dot, 16 bytes in hex
+_MAC = "bytes(0,16),hex"
+# 56 bits: more would make negative numbers, and the remainder of fewer would prefer low rolls.
+_NUMBER = f"bytes(16,7),hex,hex2i,mod({ROLLS})"
+# One customer has all addresses of an IPv6 network.
+ADDRESS = "src,ipmask(32,64)"
+_VALID = "{ var(txn.cookie),field(2,.),secure_memcmp(txn.mac) }"
+
+
+def new_key() -> str:
+    """Return a key, in base64 as HAProxy wants it."""
+    return base64.b64encode(secrets.token_bytes(_KEY_BYTES)).decode()
+
+
+def http(sticky: Sequence[Spec], home: Home) -> Iterator[str]:
+    """Return the rules that read the cookie of a client, or mint one: `txn.roll`, and `txn.new` for a new client."""
+    # A cookie's name cannot be computed in a rule, hence one rule for each sticky service.
+    for spec in sticky:
+        fetch, mine = f"req.cook({name(spec)})", f"{{ var(txn.svc) -m str {spec.service} }}"
+        yield HTTP.put("cookie", fetch, HTTP.shared(), mine, f"{{ {fetch} -m len {_LENGTH} }}")
+    yield from _signing(HTTP, home, HTTP.shared(), "{ var(txn.opt) -m beg 1 }")
+    known, new = HTTP.has("cookie"), HTTP.has("new")
+    yield HTTP.put("id", "var(txn.cookie),field(1,.)", known)
+    yield from _tag(HTTP, known)
+    yield HTTP.put("mac", f"var(txn.tag),{_MAC}", known)
+    yield HTTP.put("new", "bool(true)", HTTP.has("key"), f"!{_VALID}")
+    yield HTTP.put("id", "uuid()", new)
+    yield from _tag(HTTP, new)
+    yield HTTP.put("roll", f"var(txn.tag),{_NUMBER}", HTTP.has("key"))
+
+
+def cookie(entry: Entry) -> Iterator[str]:
+    """Return the rules that give a new client its cookie, unless its side was no matter of chance."""
+    yield HTTP.line("unset-var(txn.new)", HTTP.has("how"))
+    value = f"deployer-%[var(txn.svc)]=%[var(txn.id)].%[var(txn.tag),{_MAC}]; Path=/; HttpOnly; SameSite=Lax"
+    secure = "; Secure" if entry.kind == "https" else ""
+    # A shared cache that kept an answer with it would not keep it, or give everybody the same roll.
+    new, about = HTTP.has("new"), "res.hdr(cache-control) -i -m sub"
+    page = f"{{ res.hdr(content-type) -i -m beg text/html }} !{{ {about} public s-maxage }}"
+    uncached = (page, f"!{{ method {READING} }}", f"{{ {about} private no-store }}")
+    when = " or ".join(f"{new} {each}" for each in uncached)
+    yield f"  http-after-response add-header Set-Cookie '{value}{secure}' if {when}"
+
+
+def tcp(home: Home) -> Iterator[str]:
+    """Return the rules that give a connection the roll of its address."""
+    yield from _signing(TCP, home, TCP.shared())
+    yield TCP.put("id", ADDRESS, TCP.has("key"))
+    yield from _tag(TCP, TCP.has("key"))
+    yield TCP.put("roll", f"var(sess.tag),{_NUMBER}", TCP.has("key"))
+
+
+def name(spec: Spec) -> str:
+    """Return the name of the cookie that keeps a client on its side."""
+    return f"deployer-{word(spec.service)}"
+
+
+def keys(specs: Sequence[Spec]) -> str:
+    """Return the map from service to key."""
+    return "".join(f"{word(spec.service)} {spec.key}\n" for spec in specs if spec.key)
+
+
+def _signing(rules: Rules, home: Home, *conditions: str) -> Iterator[str]:
+    yield rules.put("key", f"{rules.var('svc')},map_str({home.keys})", *conditions)
+    yield rules.put("rollout", f"'{rules.value(4)}'", rules.has("key"))
+
+
+def _tag(rules: Rules, condition: str) -> Iterator[str]:
+    signed = "|".join(f"%[{rules.var(each)}]" for each in ("svc", "rollout", "id"))
+    yield rules.line(f'set-var-fmt({rules.scope}.claim) "{signed}"', condition)
+    yield rules.put("tag", f"{rules.var('claim')},hmac(sha256,{rules.scope}.key)", condition)
