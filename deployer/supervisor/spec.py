@@ -21,7 +21,8 @@ class ProcessSpec:
     """A program, its surroundings and how it is ended.
 
     `env` is the whole environment, nothing is inherited. `log` gets stdout and stderr. `grace` is the time in seconds
-    between `stop_signal` and SIGKILL. With `restart` the program is started again whenever it ends.
+    between `stop_signal` and SIGKILL. With `restart` the program is started again whenever it ends. `address` is where
+    it is to listen, `server` what the proxy of `card` calls it (BACKEND/SERVER).
     """
 
     argv: tuple[str, ...]
@@ -31,6 +32,9 @@ class ProcessSpec:
     stop_signal: str = "SIGTERM"
     grace: float = 10.0
     restart: bool = True
+    address: str = ""
+    server: str = ""
+    card: str = ""
 
     def __post_init__(self) -> None:
         if not self.argv:
@@ -47,7 +51,8 @@ class ProcessSpec:
         """Read the text of `spec.json`. Raises ValueError, TypeError or KeyError for any other text."""
         data = json.loads(text)
         spec = cls(**{**data, "argv": tuple(data["argv"])})
-        texts = (*spec.argv, spec.cwd, spec.log, spec.stop_signal, *spec.env, *dict(spec.env).values())
+        places = (spec.cwd, spec.log, spec.address, spec.server, spec.card)
+        texts = (*spec.argv, *places, spec.stop_signal, *spec.env, *dict(spec.env).values())
         if not all(isinstance(text, str) for text in texts) or not 0 <= spec.grace < math.inf:
             raise ValueError("not a program with its surroundings")
         return spec

@@ -13,11 +13,11 @@ from deployer.supervisor import logfile, proc
 from deployer.supervisor import spec as specs
 from deployer.supervisor import status as reports
 from deployer.supervisor.backoff import Backoff
+from deployer.supervisor.door import Door
 from deployer.supervisor.launch import launch
 from deployer.supervisor.proc import Process
 from deployer.supervisor.status import Status
 
-LOOK_AT_LOG = 2.0  # seconds between two looks at the size of the log
 KILL_WAIT = 5.0  # seconds that the kernel gets to end a killed process
 
 
@@ -28,6 +28,7 @@ class Watch:
         self._folder = folder
         self._spec = specs.load(folder)
         self._backoff = Backoff()
+        self._door = Door(self._spec)
         self._wake = _signals()
         self._ending = False
         self._status = self._begin()
@@ -84,6 +85,9 @@ class Watch:
 
     def _start(self) -> Process | None:
         """Start the program; None when it cannot be executed."""
+        if blocked := self._door.shut():
+            self._report(replace(self._status, state="exited", error=blocked))
+            return None
         program, error = launch(self._spec, self._starting)
         if error:
             self._ended(program, error)
@@ -103,13 +107,15 @@ class Watch:
                 error="",
             )
         )
+        self._door.hand_over()
 
     def _stay(self, program: Process) -> None:
         """Wait for the end of the program, or end it when we are told to."""
         with program.handle() as fd:
             while fd is not None and not self._ending:
-                if fd in self._poll(LOOK_AT_LOG, fd):
+                if fd in self._poll(self._door.patience(), fd):
                     return
+                self._door.open(program)
                 logfile.rotate(Path(self._spec.log))
         if self._ending:
             self._end(program)
@@ -125,6 +131,7 @@ class Watch:
 
     def _ended(self, program: Process, error: str = "") -> None:
         code = _bury(program)
+        self._door.shut()
         self._report(replace(self._status.without_program(), state="exited", exit_code=code, error=error))
 
     def _stopped(self, program: Process) -> None:

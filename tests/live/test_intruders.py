@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ import pytest
 
 from tests.live.conftest import Make
 from tests.live.shop import Shop
+from tests.load import Load, Options
 from tests.services import require
 
 pytestmark = pytest.mark.live
@@ -44,6 +46,27 @@ for path in paths:
             continue
         done.append(f"{name} {path}")
 print(json.dumps(done))
+"""
+
+# Waits for a port like somebody who wants what is sent there; prints each request that it gets.
+LURKER = """
+import os, socket, sys, time
+os.setgroups([]); os.setgid(int(sys.argv[1])); os.setuid(int(sys.argv[1]))
+while True:
+    server = socket.socket()
+    server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        server.bind(("127.0.0.1", int(sys.argv[2])))
+        server.listen()
+        break
+    except OSError:
+        server.close()
+        time.sleep(0.02)
+while True:
+    client, _ = server.accept()
+    print(client.recv(4096).partition(b"\\r")[0].decode(), flush=True)
+    client.sendall(b"HTTP/1.1 200 OK\\r\\nContent-Length: 0\\r\\nConnection: close\\r\\n\\r\\n")
+    client.close()
 """
 
 
@@ -117,3 +140,31 @@ def test_a_state_folder_that_was_opened_is_closed_by_the_next_command(loose: Sho
     loose.deploy("status")
 
     assert loose.state.stat().st_mode & 0o777 == 0o700
+
+
+def test_who_waits_for_the_port_of_an_instance_gets_no_request_when_it_restarts(make_shop: Make) -> None:
+    require("root")
+    shop = make_shop("process")
+    shop.version("1.0")
+    shop.deploy("up", "--version", "1.0")
+    name, port = next((i["name"], i["address"].rpartition(":")[2]) for i in instances(shop))
+    lurker = subprocess.Popen(
+        [sys.executable, "-c", LURKER, str(NOBODY), port], stdout=subprocess.PIPE, text=True, start_new_session=True
+    )
+    try:
+        with Load(shop.url, Options(rate=100, kinds=("fresh",))) as load:
+            load.until(lambda now: now.answered > 100, "the load runs")
+            os.kill(json.loads((shop.state / "processes" / name / "status.json").read_text())["pid"], signal.SIGKILL)
+            enough = load.counters().answered + 300
+            load.until(lambda now: now.answered > enough, "answers come")
+            report = load.stop()
+    finally:
+        lurker.kill()
+        got, _ = lurker.communicate()
+    assert got == ""
+    assert report.failed <= report.at_once, f"what was running on it, and no more: {report.text()}"
+    shop.wait(lambda status: all(i["up"] for e in status["environments"] for i in e["instances"]), "it is back")
+
+
+def instances(shop: Shop) -> list[dict[str, str]]:
+    return [i for e in shop.status()["environments"] for i in e["instances"]]

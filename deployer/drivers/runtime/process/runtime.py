@@ -25,6 +25,7 @@ from deployer.drivers.runtime.artifacts import Artifacts
 from deployer.drivers.runtime.process import program, record
 from deployer.drivers.runtime.process.record import Record
 from deployer.drivers.runtime.surroundings import chosen_secrets, environment, split_address
+from deployer.emergency import card
 from deployer.errors import DeadlinePassed, DriverFailed, Refused
 from deployer.events import Tell
 from deployer.manifest.models import Manifest
@@ -208,6 +209,9 @@ class ProcessRuntime:
             log=str(folder / "log"),
             stop_signal=manifest.stop.signal,
             grace=manifest.stop.grace,
+            address=spec.address,
+            server=f"{spec.release.service}_{spec.colour}/{spec.name}",
+            card=card.path(str(self._folder), spec.release.service),
         )
 
     def _delete(self, folder: Path, deadline: Deadline) -> None:
