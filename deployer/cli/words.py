@@ -7,10 +7,10 @@ import re
 import click
 
 from deployer.errors import Refused
+from deployer.limits import REASON, SERVICE
 
 NUMBER = click.IntRange(1, 2**31 - 1)  # of a release or a rollout
-LONGEST = 2000  # characters of a reason
-_SERVICE = re.compile(r"[a-z][a-z0-9-]{0,39}")  # as `manifest.text.Name`, without its imports
+_SERVICE = re.compile(SERVICE)
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
@@ -24,8 +24,8 @@ def service(name: str) -> str:
 
 def sentence(_ctx: click.Context, _param: click.Parameter, text: str) -> str:
     """Give a reason as it is kept. Raises BadParameter for one that is too long or would steer a terminal."""
-    if len(text) > LONGEST:
-        raise click.BadParameter(f"it has {len(text)} characters, {LONGEST} are the most")
+    if len(text) > REASON:
+        raise click.BadParameter(f"it has {len(text)} characters, {REASON} are the most")
     if _CONTROL.search(text):
         raise click.BadParameter(f"{text[:60]!a} has characters in it that are no text")
     return text

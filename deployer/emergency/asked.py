@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from deployer.emergency import card
 from deployer.here import state_folder
+from deployer.limits import REASON
 
-LONGEST = 2000  # characters of a reason, as `cli.words`
 COMMANDS = ("abort", "rollback")
 # Options of both commands that take a value, and the one name for each.
 VALUES = {
@@ -52,7 +52,7 @@ def read(arguments: list[str]) -> Asked | None:
 
 def is_sentence(text: str) -> bool:
     """Tell whether the whole command takes a reason: it must not refuse what users were moved for."""
-    return len(text) <= LONGEST and all(c.isprintable() or c in "\t\n" for c in text)
+    return len(text) <= REASON and all(c.isprintable() or c in "\t\n" for c in text)
 
 
 def _of_manifest(given: dict[str, str]) -> str:

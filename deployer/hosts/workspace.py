@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,9 +12,9 @@ from typing import Any
 from deployer import files
 from deployer.hosts.variables import dump, twin
 from deployer.model import Environment
+from deployer.short_folder import short_folder
 
-# The path of a Unix socket ends at 108 bytes, and ssh adds some 60 to the folder of its control sockets.
-_LONGEST = 40
+_ROOM = 60  # bytes that Ansible and ssh add to the folder of its control sockets
 
 VARIABLES = "variables.yml"
 _CONFIG = """\
@@ -30,7 +29,7 @@ pipelining = True
 @contextmanager
 def workspace() -> Iterator[Path]:
     """Make the folder, readable by nobody else, with a config, and remove it whatever happens."""
-    folder = Path(tempfile.mkdtemp(prefix="dp", dir=_base()))
+    folder = short_folder(_ROOM)
     try:
         for name in ("tmp", "cp", "inventory"):
             files.folder(folder / name)
@@ -73,14 +72,6 @@ def forget_secrets(folder: Path) -> None:
     """Remove what Ansible has read once it plays, so that a kill -9 leaves no values behind."""
     for name in (VARIABLES, "artifacts/play/command"):  # the latter holds the environment
         (folder / name).unlink(missing_ok=True)
-
-
-def _base() -> str:
-    for candidate in (os.environ.get("XDG_RUNTIME_DIR", ""), "/dev/shm", tempfile.gettempdir()):  # noqa: S108
-        # Memory first: what a kill -9 leaves behind is then gone with the next boot.
-        if candidate and len(candidate) <= _LONGEST and os.access(candidate, os.W_OK | os.X_OK):
-            return candidate
-    return "/tmp"  # noqa: S108 -- mkdtemp makes a folder of our own in it
 
 
 def _write(path: Path, text: str) -> Path:

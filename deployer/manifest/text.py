@@ -20,6 +20,7 @@ from pydantic import (
 )
 from pydantic_core import CoreSchema, core_schema
 
+from deployer.limits import SERVICE, SERVICE_LETTERS
 from deployer.manifest import freeze
 
 
@@ -184,7 +185,7 @@ Person = Annotated[
 Name = Annotated[
     str,
     Spelt(
-        "name", r"[a-z][a-z0-9-]{0,39}", "a name: lower-case letters, digits and -, a letter first, 40 at most", "shop"
+        "name", SERVICE, f"a name: lower-case letters, digits and -, a letter first, {SERVICE_LETTERS} at most", "shop"
     ),
 ]
 EnvName = Annotated[

@@ -8,10 +8,10 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from deployer.errors import DeployError, Exit, Locked, Refused, StoreFailed
+from deployer.limits import REASON
 from deployer.secret import hide
 from deployer.server.runs import Busy, Run
 
-LONGEST = 2000  # characters of a reason, as on the command line
 MOST_OPTIONS = 50
 MOST_NUMBER = 2**31 - 1  # of a release or a rollout
 RETRY_SECONDS = 5
@@ -24,7 +24,7 @@ def _sentence(text: str) -> str:
     return text
 
 
-Sentence = Annotated[str, Field(max_length=LONGEST), AfterValidator(_sentence)]
+Sentence = Annotated[str, Field(max_length=REASON), AfterValidator(_sentence)]
 
 
 class _Body(BaseModel):

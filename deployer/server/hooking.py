@@ -6,11 +6,12 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Request
 
+from deployer.limits import SERVICE
 from deployer.server.answers import Answer, HookAnswer, Problem
 from deployer.server.rights import AtDesk
 from deployer.server.scope import HOOKS, PREFIX, client
 
-Name = Annotated[str, Path(pattern=r"^[a-z][a-z0-9-]{0,39}$", description="The name of what is followed.")]
+Name = Annotated[str, Path(pattern=f"^{SERVICE}$", description="The name of what is followed.")]
 responses: dict[int | str, dict[str, Any]] = {401: {"model": Problem, "description": "It does not prove who sent it."}}
 router = APIRouter(tags=["hooks"], responses=responses)
 

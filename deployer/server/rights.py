@@ -8,6 +8,7 @@ from fastapi import Depends, Path, Request
 from fastapi.security import HTTPBearer
 
 from deployer.errors import Refused
+from deployer.limits import SERVICE
 from deployer.server.answers import MOST_NUMBER, Answer, Problem, missing
 from deployer.server.desk import Desk
 from deployer.server.guard import Caller
@@ -17,7 +18,7 @@ from deployer.store import Rollout
 # The guard has read it before; this describes it to readers of the OpenAPI document.
 BEARER = HTTPBearer(auto_error=False, description="A token of `deploy token create`.", scheme_name="token")
 
-Service = Annotated[str, Path(pattern=r"^[a-z][a-z0-9-]{0,39}$", description="The name of a service.")]
+Service = Annotated[str, Path(pattern=f"^{SERVICE}$", description="The name of a service.")]
 Number = Annotated[int, Path(ge=1, le=MOST_NUMBER, description="The number of a rollout.")]
 
 

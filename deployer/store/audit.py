@@ -16,9 +16,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from deployer.clock import Clock
+from deployer.limits import REASON
 from deployer.store.actor import Actor
-
-LONGEST = 2000  # characters of a text that are kept
 
 
 @dataclass(frozen=True)
@@ -112,4 +111,4 @@ def _text(value: Any) -> Any:
     if not isinstance(value, str):
         return value
     whole = value.encode("utf-8", "backslashreplace").decode().replace("\0", "\\x00")
-    return whole if len(whole) <= LONGEST else f"{whole[: LONGEST - 1]}…"
+    return whole if len(whole) <= REASON else f"{whole[: REASON - 1]}…"

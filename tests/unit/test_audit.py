@@ -11,10 +11,10 @@ import pytest
 from deployer import operations
 from deployer.clock import SystemClock
 from deployer.errors import LockLost, Refused
+from deployer.limits import REASON
 from deployer.operations.driving import run_of
 from deployer.store import Deed, Store
 from deployer.store.actor import origin
-from deployer.store.audit import LONGEST
 from tests.house import Scene
 from tests.memory import Crash
 
@@ -270,7 +270,7 @@ def test_any_text_can_be_recorded(state: Path, reason: str) -> None:
     store.record(Deed("down", "shop", reason=reason))
     assert not store.audit_log.verify().broken
     kept = store.audit_log.newest(1)[0].reason
-    assert len(kept) <= LONGEST
+    assert len(kept) <= REASON
     assert kept[:20] == reason[:20].replace("\0", "\\x00").replace("\udce9", "\\udce9")[:20]
     store.database.close()
 

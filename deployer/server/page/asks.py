@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from deployer import operations, queries
+from deployer.limits import REASON
 from deployer.operations import House
 from deployer.operations.driving import committed
 from deployer.operations.wishes import unapproved
@@ -17,8 +18,6 @@ from deployer.steps import Approve, Watch
 from deployer.store import Rollout, person_of
 from deployer.views.report.markup import Markup, tag
 from deployer.views.text import release as named
-
-LONGEST = "2000"  # characters of a reason, as the API takes
 
 
 @dataclass(frozen=True)
@@ -156,7 +155,7 @@ def _dialog(service: str, ask: Ask) -> Markup:
                 id=f"{name}-reason",
                 name="reason",
                 rows="2",
-                maxlength=LONGEST,
+                maxlength=str(REASON),
                 required="" if ask.firm else None,
             ),
             tag("p", class_="error", role="alert"),

@@ -10,7 +10,6 @@ import os
 import shutil
 import signal
 import subprocess
-import tempfile
 import threading
 from contextlib import suppress
 from pathlib import Path
@@ -20,6 +19,7 @@ from deployer.clock import Deadline, SystemClock
 from deployer.drivers.runtime.docker.engine import bound, knock
 from deployer.errors import Unreachable
 from deployer.machine import Host
+from deployer.short_folder import short_folder
 
 if TYPE_CHECKING:
     import docker
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 SOCKET = "/var/run/docker.sock"
 OPEN_SECONDS = 8.0  # from the start of ssh to a socket that takes connections
 END_SECONDS = 2.0  # for an ssh that was told to end
-_LONGEST = 60  # characters of a folder in which the path of a socket, 108 at most, has room
 _OPTIONS = (
     *("-nNT", "-o", "ConnectTimeout=5"),
     *("-o", "ServerAliveInterval=2", "-o", "ServerAliveCountMax=3"),  # a cable that was pulled ends it within 8 s
@@ -99,7 +98,7 @@ class Link:
                 raise
 
     def _open(self) -> Path:
-        self._folder = Path(tempfile.mkdtemp(prefix="dp", dir=_base()))
+        self._folder = short_folder(room=20)
         socket = self._folder / "s"
         command = self._host.ssh(*_OPTIONS, "-L", f"{socket}:{SOCKET}")
         with (self._folder / "log").open("wb") as log:
@@ -151,11 +150,3 @@ def _listens(socket: Path) -> bool:
     except (FileNotFoundError, ConnectionRefusedError):
         return False
     return True
-
-
-def _base() -> str:
-    """Give a folder for sockets: in memory where that is possible, and with a short path."""
-    for candidate in (os.environ.get("XDG_RUNTIME_DIR", ""), "/dev/shm", tempfile.gettempdir()):  # noqa: S108
-        if candidate and len(candidate) <= _LONGEST and os.access(candidate, os.W_OK | os.X_OK):
-            return candidate
-    return "/tmp"  # noqa: S108 - mkdtemp makes a folder of our own in it

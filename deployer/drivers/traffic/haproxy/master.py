@@ -12,8 +12,6 @@ from typing import TypeVar
 from deployer.clock import Clock, Deadline
 from deployer.errors import DeadlinePassed, DriverFailed
 
-# HAProxy binds a Unix socket under a temporary name first, which takes ten bytes of the kernel's 107.
-LONGEST_PATH = 97
 ANSWER_WITHIN = 5.0  # seconds for one command
 OLD_WITHIN = 1.0  # the same for an old worker: it may end at any moment, and then 2.8 gives no answer at all
 

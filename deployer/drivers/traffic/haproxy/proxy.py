@@ -15,8 +15,9 @@ from deployer.clock import Clock, Deadline
 from deployer.drivers.traffic.haproxy import binary, command_line, home, inside
 from deployer.drivers.traffic.haproxy.claims import Listen
 from deployer.drivers.traffic.haproxy.home import Home
-from deployer.drivers.traffic.haproxy.master import LONGEST_PATH, Master, complaints
+from deployer.drivers.traffic.haproxy.master import Master, complaints
 from deployer.errors import DriverFailed, Refused
+from deployer.limits import SOCKET_OF_HAPROXY
 from deployer.manifest.models import HAProxy
 from deployer.supervisor import ProcessSpec
 
@@ -211,9 +212,9 @@ def refuse_taken(listens: Iterable[Listen]) -> None:
 
 def _refuse_long(path: Path) -> None:
     length = len(os.fsencode(path))
-    if length > LONGEST_PATH:
+    if length > SOCKET_OF_HAPROXY:
         raise Refused(
-            f"{path}: {length} bytes, {LONGEST_PATH} is the most that a socket of HAProxy can have",
+            f"{path}: {length} bytes, {SOCKET_OF_HAPROXY} is the most that a socket of HAProxy can have",
             "choose a folder with a shorter path",
         )
 

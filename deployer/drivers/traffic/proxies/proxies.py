@@ -17,12 +17,12 @@ from deployer.drivers.traffic.proxies.channel import way
 from deployer.drivers.traffic.proxies.far import FarProxy
 from deployer.drivers.traffic.proxies.several import Member, Several
 from deployer.emergency.card import FOLDER, Far
+from deployer.limits import SOCKET_OF_SSH
 from deployer.machine import Host
 from deployer.manifest.models import HAProxy
 
 # As the playbook setup.yml leaves it
 PREPARED = HAProxy(config="/etc/haproxy/deployer.d", socket="/run/haproxy-master.sock")
-_LONGEST = 108 - 1 - 17  # bytes of a path of a socket, without what ssh adds while it makes it
 
 
 class Proxies:
@@ -64,7 +64,7 @@ class Proxies:
         """Give the socket by which connections to a machine are shared, beside the cards; "" where its path is none."""
         folder = self._state / FOLDER
         path = folder / f".ssh-{hashlib.sha256(repr(host).encode()).hexdigest()[:10]}"
-        if len(os.fsencode(path)) > _LONGEST or not files.PLAIN_PATH.fullmatch(str(path)):
+        if len(os.fsencode(path)) > SOCKET_OF_SSH or not files.PLAIN_PATH.fullmatch(str(path)):
             return ""
         try:
             files.folder(folder, 0o700)
