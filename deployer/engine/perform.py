@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from typing import Any
 
 from deployer.clock import Deadline
 from deployer.company import refuse_company
@@ -15,6 +14,7 @@ from deployer.engine.approving import approved
 from deployer.engine.run import Hold, Run
 from deployer.engine.watching import skipped, watch
 from deployer.errors import Exit, MachinesSilent, StepFailed
+from deployer.fanout import on_all
 from deployer.model import Instance, Live, Place, Server, spread
 from deployer.steps import (
     Approve,
@@ -35,10 +35,8 @@ from deployer.steps import (
 )
 from deployer.store import Entry
 
-FAN_OUT = 20  # calls to the runtime at the same time
+AT_ONCE = 20  # calls to the runtime
 SERVED_SECONDS = 10.0  # for an instance to be up again beside which others are removed
-A = TypeVar("A")
-B = TypeVar("B")
 
 
 @dataclass(frozen=True)
@@ -95,20 +93,17 @@ def _is_watched(run: Run, n: int) -> bool:
     return any(isinstance(step, Watch) for step in run.rollout.plan.forward[n + 1 : n + 2])
 
 
-def _fan_out(work: Callable[[A], B], items: Sequence[A]) -> list[B]:
-    if len(items) < 2:
-        return [work(i) for i in items]
-    with ThreadPoolExecutor(max_workers=min(FAN_OUT, len(items))) as pool:
-        return list(pool.map(work, items))
-
-
 def _start(run: Run, step: Start, doing: Doing) -> dict[str, Any]:
     release = run.release(step.release)
     refuse_company(release, step.colour, run.lookout.standing(), run.store.ports(run.service), run.release)
     places = spread(step.colour, step.instances, step.hosts)
     specs = [run.spec(release, step.colour, index, host) for index, host in places.items()]
     skip = run.rollout.phase == "back" or bool(run.spare(step.release))
-    _fan_out(lambda spec: _where_it_answers(lambda: run.drivers.runtime.ensure(spec, doing.deadline), skip=skip), specs)
+    on_all(
+        {spec.name: spec for spec in specs},
+        lambda spec: _where_it_answers(lambda: run.drivers.runtime.ensure(spec, doing.deadline), skip=skip),
+        AT_ONCE,
+    ).all()
     there = {i.name: i for i in run.whole(step.colour, step.release)}
     missing = [s.name for s in specs if s.name not in there and s.host not in run.lookout.silent]
     if missing:
@@ -187,8 +182,8 @@ def _remove(run: Run, step: Remove, doing: Doing) -> dict[str, Any]:
     cut = _drain(run, step, leaving, doing)
     # Signalled while the proxy still holds its connections: an application can then say goodbye on what is open, such
     # as a WebSocket. The proxy forgets the address before anybody else may get it.
-    ends = [(i, run.release(i.release).manifest.stop.grace) for i in doomed]
-    _fan_out(lambda end: _remove_one(run, *end, doing.deadline), ends)
+    ends = {i.name: (i, run.release(i.release).manifest.stop.grace) for i in doomed}
+    on_all(ends, lambda end: _remove_one(run, *end, doing.deadline), AT_ONCE).all()
     if leaving:
         run.drivers.traffic.detach(run.service, step.colour, leaving, doing.deadline)
     _refuse_left(run, step, stays, doomed)

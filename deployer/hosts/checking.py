@@ -7,7 +7,6 @@ import os
 import shlex
 import sys
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
 from http.client import HTTPException
@@ -17,9 +16,10 @@ from typing import Any, Literal
 from deployer import commands
 from deployer.certificates import Certificates, greet, said
 from deployer.clock import Clock, Deadline
+from deployer.fanout import on_all
 from deployer.machine import Host
 
-FAN_OUT = 256  # an inventory of more machines waits for the first of them
+AT_ONCE = 256  # an inventory of more machines waits for the first of them
 _MOST = 1 << 16  # bytes of an answer
 _PROBE = Path(__file__).with_name("probe.py")
 _SKEW = 1.0  # seconds; a lease is 30 s by default, and the proxy ends it by its own clock
@@ -70,8 +70,7 @@ def examine(
         traits = tuple(_traits(host, web, edge, Deadline.after(clock, seconds), version))
         return Examined(host, traits, clock.monotonic() - began)
 
-    with ThreadPoolExecutor(max_workers=min(FAN_OUT, len(hosts) or 1)) as pool:
-        return tuple(pool.map(one, hosts))
+    return tuple(on_all(dict(enumerate(hosts)), one, AT_ONCE).all().values())
 
 
 def _traits(

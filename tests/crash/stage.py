@@ -20,6 +20,7 @@ from unittest import mock
 
 from deployer import operations
 from deployer.events import Event
+from deployer.fanout import on_all
 from deployer.model import SecretText
 from deployer.operations import Ending, House
 from deployer.strategy import load
@@ -41,7 +42,7 @@ def on_paper() -> Iterator[None]:
         for target, value in (
             ("deployer.engine.walk.Pulse", PaperPulse),
             ("deployer.operations.driving.Heart", lambda *_given: nullcontext()),
-            ("deployer.engine.perform._fan_out", lambda work, items: [work(i) for i in items]),
+            ("deployer.engine.perform.on_all", lambda items, work, _limit: on_all(items, work, limit=1)),
             ("deployer.engine.metrics.in_background", lambda work: work()),
             ("deployer.operations.deploying.git_revision", lambda _folder: ""),
             ("deployer.operations.deploying.load_strategy", cache(load)),

@@ -6,7 +6,6 @@ import os
 import shlex
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +15,7 @@ from deployer import commands
 from deployer.clock import Clock, Deadline
 from deployer.drivers.ports import READ_SECONDS
 from deployer.drivers.runtime.ansible.record import State
+from deployer.fanout import on_all
 from deployer.machine import CONNECT_SECONDS, Host
 
 AT_ONCE = 20
@@ -81,9 +81,7 @@ class Presence:
             self._asking |= due
         for name in due:
             threading.Thread(target=self._ask, args=(asked[name],), name=f"look-{name}", daemon=True).start()
-        if unknown := [asked[name] for name, age in ages.items() if age >= STALE_SECONDS]:
-            with ThreadPoolExecutor(max_workers=min(AT_ONCE, len(unknown)), thread_name_prefix="look") as pool:
-                list(pool.map(self._ask, unknown))
+        on_all({name: asked[name] for name, age in ages.items() if age >= STALE_SECONDS}, self._ask, AT_ONCE).all()
         with self._mutex:
             return {name: self._answers[name] for name in asked if name in self._answers}
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import TypeVar
 
@@ -14,6 +13,7 @@ from deployer.drivers.runtime.docker.runtime import DockerRuntime
 from deployer.drivers.runtime.docker.supply import Supply
 from deployer.errors import DriverFailed, ImageGone, MachinesSilent, Refused
 from deployer.events import Tell
+from deployer.fanout import on_all
 from deployer.manifest.models import Manifest
 from deployer.model import Instance, InstanceSpec, Release
 from deployer.steps import named
@@ -129,14 +129,12 @@ def answers(members: Mapping[str, Member], work: Callable[[Member], T], least: i
     Raise MachinesSilent for those that did not answer, unless `least` of them did (all, if it is not given), with
     what the others gave where that is a tuple.
     """
-    given: dict[str, T] = {}
-    silent: dict[str, str] = {}
-    with ThreadPoolExecutor(max_workers=min(AT_ONCE, len(members)), thread_name_prefix="fleet") as pool:
-        for name, future in [(name, pool.submit(work, member)) for name, member in members.items()]:
-            try:
-                given[name] = future.result()
-            except MachinesSilent as error:
-                silent |= error.silent
+    came = on_all(members, work, AT_ONCE)
+    given, silent = came.ok, dict[str, str]()
+    for error in came.failed.values():
+        if not isinstance(error, MachinesSilent):
+            raise error
+        silent |= error.silent
     if silent and len(given) < (len(members) if least is None else least):
         seen = tuple(each for part in given.values() if isinstance(part, tuple) for each in part)
         raise MachinesSilent(silent, seen)

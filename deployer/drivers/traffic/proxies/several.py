@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field, replace
-from typing import Generic, Protocol, TypeVar
+from dataclasses import replace
+from typing import Any, Protocol, TypeVar
 
 from deployer.clock import Clock, Deadline
 from deployer.drivers.ports import Fault, Samples, Traffic
@@ -18,6 +17,7 @@ from deployer.drivers.traffic.haproxy.tally import Tally
 from deployer.drivers.traffic.proxies import agreeing
 from deployer.drivers.traffic.proxies.dividing import divided
 from deployer.errors import DeployError, DriverFailed, Refused, TakenBack, Unreachable
+from deployer.fanout import Answers, on_all
 from deployer.manifest.models import Manifest
 from deployer.model import Live, Place, Release, Server
 
@@ -108,15 +108,15 @@ class Several:
         But not on the way back to stable, which is the safe direction: whoever can is taken there, and then it raises.
         """
         before = self._tried(lambda member: member.read(service))
-        if not _is_safe(live, before.done):
-            before.refuse()
+        if not _is_safe(live, before.ok):
+            _refuse(before)
             self._refuse_nowhere(service, live)
-        parts = self._divided(service, live, before.done)
+        parts = self._divided(service, live, before.ok)
         tried = self._each(parts, lambda member, part: member.steer(service, part, deadline, given))
-        if tried.failed and not _is_safe(live, before.done):
-            self._put_back(service, {name: before.done[name] for name in tried.done}, tried.first())
-        tried.refuse()
-        before.refuse()
+        if tried.failed and not _is_safe(live, before.ok):
+            self._put_back(service, {name: before.ok[name] for name in tried.ok}, _worst(tried.failed))
+        _refuse(tried)
+        _refuse(before)
 
     def spent(self, service: str) -> int:
         """Read how many bad answers of the candidate users have seen, at all of them together."""
@@ -142,9 +142,9 @@ class Several:
     def answering(self) -> tuple[Traffic, Mapping[str, str]]:
         """Give the driver of those that answer now, and why the others do not; of all of them where none does."""
         tried = self._tried(lambda member: member.services())
-        if not (tried.failed and tried.done):
+        if not (tried.failed and tried.ok):
             return self, {}
-        there = {name: self._members[name] for name in tried.done}
+        there = {name: self._members[name] for name in tried.ok}
         return Several(there, self._clock, self._cards), {n: error.message for n, error in tried.failed.items()}
 
     def services(self) -> tuple[str, ...]:
@@ -156,7 +156,7 @@ class Several:
     def faults(self, service: str) -> tuple[Fault, ...]:
         """Compare files and workers of each, and all of them with each other."""
         tried = self._tried(lambda member: member.faults(service))
-        found = [replace(f, text=f"{name}: {f.text}") for name, faults in tried.done.items() for f in faults]
+        found = [replace(f, text=f"{name}: {f.text}") for name, faults in tried.ok.items() for f in faults]
         found += [Fault(error.message, mendable=False, remedy=error.hint) for error in tried.failed.values()]
         if not tried.failed:
             found += self._differences(service)
@@ -191,9 +191,8 @@ class Several:
         if text is None:
             raise DriverFailed(f"{next(iter(values))} does not know {service} any more", "`deploy doctor` tells more")
         one = replace(agreeing.one(values), budget=0)
-        self._each(
-            dict.fromkeys(strangers, one), lambda member, live: member.join(service, text, live, deadline)
-        ).refuse()
+        joined = dict.fromkeys(strangers, one)
+        _refuse(self._each(joined, lambda member, live: member.join(service, text, live, deadline)))
 
     def _key(self, service: str) -> str:
         """Return the key with which all of them sign cookies: that of the first one that has one, or a new one."""
@@ -214,7 +213,7 @@ class Several:
         same = {name for name, was in before.items() if was is not None and was.rollout == live.rollout and was.budget}
         spent = dict.fromkeys(names, 0)
         if same:
-            spent |= self._each(dict.fromkeys(same), lambda member, _nothing: member.spent(service)).done
+            spent |= self._each(dict.fromkeys(same), lambda member, _nothing: member.spent(service)).ok
         try:
             return {name: replace(live, budget=part) for name, part in divided(live.budget, spent).items()}
         except ValueError as error:
@@ -249,49 +248,29 @@ class Several:
     # -- all at the same time
 
     def _all(self, work: Callable[[Member], T]) -> dict[str, T]:
-        """Do something on all. Raises the first error once all have ended."""
+        """Do something on all. Raises an error once all have ended."""
         tried = self._tried(work)
-        tried.refuse()
-        return tried.done
+        _refuse(tried)
+        return tried.ok
 
-    def _tried(self, work: Callable[[Member], T]) -> _Tried[T]:
-        return self._each(dict.fromkeys(self._members), lambda member, _nothing: work(member))
+    def _tried(self, work: Callable[[Member], T]) -> Answers[str, T]:
+        return on_all(self._members, work, len(self._members))
 
-    def _each(self, given: Mapping[str, U], work: Callable[[Member, U], T]) -> _Tried[T]:
+    def _each(self, given: Mapping[str, U], work: Callable[[Member, U], T]) -> Answers[str, T]:
         """Do something with each of some proxies, all at the same time."""
-
-        def one(item: tuple[str, U]) -> T | DeployError:
-            try:
-                return work(self._members[item[0]], item[1])
-            except DeployError as error:
-                return error
-
-        with ThreadPoolExecutor(max(1, len(given))) as pool:
-            found = dict(zip(given, pool.map(one, given.items()), strict=True))
-        tried: _Tried[T] = _Tried()
-        for name, what in found.items():
-            if isinstance(what, DeployError):
-                tried.failed[name] = what
-            else:
-                tried.done[name] = what
-        return tried
+        pairs = {name: (self._members[name], part) for name, part in given.items()}
+        return on_all(pairs, lambda pair: work(*pair), len(pairs))
 
 
-@dataclass
-class _Tried(Generic[T]):
-    """What some proxies gave, and why others gave nothing."""
+def _worst(failed: Mapping[str, DeployError]) -> DeployError:
+    """Return the error that says most: what a person did, then what a proxy said, then that one is silent."""
+    return min(failed.values(), key=lambda e: (not isinstance(e, TakenBack), isinstance(e, Unreachable)))
 
-    done: dict[str, T] = field(default_factory=dict)
-    failed: dict[str, DeployError] = field(default_factory=dict)
 
-    def first(self) -> DeployError:
-        """Give the error that says most: what a person did, then what a proxy said, then that one is silent."""
-        return min(self.failed.values(), key=lambda e: (not isinstance(e, TakenBack), isinstance(e, Unreachable)))
-
-    def refuse(self) -> None:
-        """Raise it, if there is one."""
-        if self.failed:
-            raise self.first()
+def _refuse(tried: Answers[str, Any]) -> None:
+    """Raise the error that says most, if there is one."""
+    if tried.failed:
+        raise _worst(tried.failed)
 
 
 def _is_safe(live: Live, before: Mapping[str, Live | None]) -> bool:
