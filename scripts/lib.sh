@@ -3,6 +3,7 @@
 
 VENV=.venv
 PYTHON=$VENV/bin/python
+LISTS_READ= # of the packages that there are, by this process
 
 # Tests start thousands of Python processes: what each of them needs is compiled once, as it is where it was installed.
 unset PYTHONDONTWRITEBYTECODE
@@ -22,7 +23,7 @@ install_packages() {
   local log status=0
   log=$(mktemp)
   {
-    apt-get -q -o Acquire::Retries=3 update &&
+    { [ -n "$LISTS_READ" ] || apt-get -q -o Acquire::Retries=3 update; } && LISTS_READ=1 &&
       DEBIAN_FRONTEND=noninteractive apt-get -q -y -o DPkg::Lock::Timeout=120 -o Acquire::Retries=3 \
         install --no-install-recommends "$@"
   } >"$log" 2>&1 </dev/null || status=$?
@@ -92,7 +93,7 @@ ensure_venv() {
   say "Filling $VENV with $("$base" -V) ..."
   log=$(mktemp)
   if ! { { "$PYTHON" -c '' || "$base" -m venv --clear "$VENV"; } &&
-    "$PYTHON" -m pip install -q --retries 5 -e ".[$extras]"; } >"$log" 2>&1; then
+    "$PYTHON" -m pip install -q --retries 5 --prefer-binary -e ".[$extras]"; } >"$log" 2>&1; then
     tail -n 20 "$log" >&2
     rm -f "$log"
     say "Could not make $VENV (the last lines of the output are above)."

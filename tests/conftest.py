@@ -13,7 +13,7 @@ import docker
 import pytest
 
 from deployer import secret
-from tests import ports
+from tests import ports, tiers
 from tests.services import require
 
 __all__ = ["require"]
@@ -22,6 +22,17 @@ __all__ = ["require"]
 def pytest_configure() -> None:
     """Give commands of this process ports of its own: two that look for a free one at once may find the same."""
     os.environ.setdefault("DEPLOYER_PORTS", ports.words(ports.part(ports.INSTANCES)))
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Choose what is tried; a stage may have marked its own before."""
+    tiers.choose(config, items)
+
+
+def pytest_report_header() -> str:
+    """Say what is tried."""
+    return tiers.header()
 
 
 @pytest.fixture(autouse=True)

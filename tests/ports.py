@@ -13,9 +13,17 @@ INSTANCES = range(21000, 29000)
 
 
 def part(of: range) -> range:
-    """Give the part of a range that belongs to this process of the test run; all of it, if it is the only one."""
-    count = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
-    number = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    """Give the part of a range that belongs to this process of the test run; all of it, if it is the only one.
+
+    Runs of pytest beside each other are lanes; "1 2" is the second of two.
+    """
+    lane, lanes = map(int, os.environ.get("DEPLOYER_TEST_LANE", "0 1").split())
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    return _share(_share(of, lane, lanes), worker, workers)
+
+
+def _share(of: range, number: int, count: int) -> range:
     size = len(of) // count
     return of[number * size : (number + 1) * size]
 

@@ -10,14 +10,15 @@ import sys
 
 import pytest
 
+from tests import tiers
 from tests.chaos.faults import FAULTS
 from tests.documents import REPOSITORY
 from tests.services import require
+from tests.tiers import draws
 
 pytestmark = pytest.mark.live
 
-KILLS = os.environ.get("CHAOS_KILLS", "6")
-SEED = os.environ.get("CHAOS_SEED", "")
+KILLS = os.environ.get("CHAOS_KILLS") or str(draws(6, 4))
 SECONDS = 600
 
 
@@ -35,7 +36,7 @@ def chaos(*arguments: str) -> subprocess.CompletedProcess[str]:
 @pytest.mark.parametrize("kind", ["process", "docker"])
 def test_whatever_goes_wrong_users_are_served_and_it_can_be_ended(kind: str) -> None:
     require("root", "haproxy", "gcc", *(["dockerd"] if kind == "docker" else []))
-    seed = SEED or str(random.SystemRandom().randrange(10**6))
+    seed = str(tiers.SEED or random.SystemRandom().randrange(10**6))
     done = chaos("--seed", seed, "--kind", kind, "--kills", KILLS)
     said = f"python -m tests.chaos.run --seed {seed} --kind {kind} --kills {KILLS}\n{done.stdout}\n{done.stderr}"
     print(said)

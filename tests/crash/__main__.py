@@ -1,8 +1,8 @@
 """The whole of the crash suite: `python -m tests.crash [--ci] [--scenario WORDS]`.
 
 Every scenario is killed at every instant and again at every instant of every resumption, disturbed at every call of its
-drivers, and loses its lock between any two events. That takes hours; `--ci` tries what the tests do, and prints the
-same figures. `--count` only counts the instants, and tries nothing.
+drivers, and loses its lock between any two events. That takes hours; `--ci` tries what `scripts/test --full` does, and
+prints the same figures. `--count` only counts the instants, and tries nothing.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from tests.crash.explore import Explorer, Found
 from tests.crash.planted import BUGS
 from tests.crash.scenarios import SCENARIOS, Scenario
 from tests.crash.stage import on_paper
-from tests.crash.work import SEED, shared
+from tests.crash.work import FULL, SEED, WHOLE, shared
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--ci", action="store_true", help="as much as the tests try")
+    parser.add_argument("--ci", action="store_true", help="as much as scripts/test --full tries")
     parser.add_argument("--count", action="store_true", help="count the instants, and try nothing")
     parser.add_argument("--scenario", default="", help="only scenarios that have this in their name")
     parser.add_argument("--seed", type=int, default=SEED, help="of what is drawn")
@@ -31,7 +31,7 @@ def main() -> int:
         return _count(chosen)
     pieces = [(kind, s.name) for s in chosen for kind in ("killed", "disturbed", "overtaken") if _has(kind, s)]
     bugs = [("planted", bug.name) for bug in BUGS] if not given.scenario else []
-    with shared([*pieces, *bugs], whole=not given.ci, seed=given.seed) as futures:
+    with shared([*pieces, *bugs], FULL if given.ci else WHOLE, given.seed) as futures:
         found = [(piece[0], futures[piece].result()) for piece in pieces]
         reported = [bug for bug in bugs if _said(bug[1]) in "\n".join(futures[bug].result().wrong)]
     _tell(chosen, found)

@@ -262,12 +262,14 @@ class Explorer:
 
     # -- once, and twice
 
-    def once(self, every: int = 1) -> Found:
+    def once(self, every: int = 1, stride: int = 1, seed: int = 0) -> Found:
         """Die once, at every instant; then resume, abort, and at every so many of them begin again with `--replace`.
 
-        Where not everything is tried, it is resumed at every instant and aborted at every other.
+        Where not everything is tried, it is resumed at every instant and aborted at every other. With a stride it dies
+        at one instant of so many, drawn from each.
         """
-        for moment in self.moments:
+        draw = random.Random(f"{seed} {self.scenario.name}")
+        for moment in (draw.choice(self.moments[n : n + stride]) for n in range(0, len(self.moments), stride)):
             if self.enough:
                 break
             self.found.single += 1

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from deployer import doctor, operations, queries
+from tests import tiers
 from tests.house import adopt, house, lose, request
 from tests.memory import Crash, World
 
@@ -146,7 +147,8 @@ def test_the_store_is_lost_at_every_instant(case: Case, how: str) -> None:
         assert not s.deploy(0)
         instants = s.count
     assert instants > 15
-    for at in range(1, instants + 1, 1 if how == "abort" else 3):
+    stride = tiers.draws(1, 3) if how == "abort" else tiers.draws(3, 9)
+    for at in range(1 + tiers.SEED % stride, instants + 1, stride):
         with scene(case) as s:
             assert s.deploy(at)
             s.lose()

@@ -12,12 +12,19 @@ from typing import Any
 
 import pytest
 
+from tests import tiers
 from tests.lab.machines import Lab
 from tests.services import require
 
 DEPLOY = str(Path(sys.executable).with_name("deploy"))
 WEB, EDGE = ("web1", "web2"), ("edge1", "edge2")
 HOME = "home"  # its engine is that of whoever deploys
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Leave to `--full` what does not say otherwise: a test here boots machines, or waits for one that is cut off."""
+    here = [item for item in items if Path(__file__).parent in item.path.parents]
+    tiers.mark_all(here, pytest.mark.long("it boots machines"))
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -91,7 +91,11 @@ def test_instances_are_published_to_the_address_that_was_given_and_no_other(farm
 
 @pytest.mark.parametrize(
     "way",
-    [("canary",), ("bluegreen", "--bake", "1s"), ("rolling", "--for", "1s")],
+    [
+        pytest.param(("canary",), marks=pytest.mark.long("it boots machines", every_change=True)),
+        ("bluegreen", "--bake", "1s"),
+        ("rolling", "--for", "1s"),
+    ],
     ids=lambda way: way[0],
 )
 def test_forward_and_back_without_a_failed_request(farm: Farm, way: tuple[str, ...]) -> None:

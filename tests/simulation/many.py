@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
@@ -13,8 +14,9 @@ from bench.contenders.ours import Ours
 from bench.scenarios import play
 from bench.traffic.world import World
 from deployer.manifest.sections import Judge
+from tests import tiers
 
-WORKERS = 2
+WORKERS = len(os.sched_getaffinity(0))
 SURPRISE = 1e-4  # a test fails when a judge that keeps its promise would do so once in 10,000 runs
 Job = TypeVar("Job")
 Result = TypeVar("Result")
@@ -50,6 +52,11 @@ def many() -> Iterator[Many]:
 def improbable(hits: int, of: int, p: float) -> bool:
     """Tell whether so many hits or more would be a surprise if each had a probability of p at most."""
     return upper_tail(hits, of, p) < SURPRISE
+
+
+def within(hits: int, of: int, share: float) -> bool:
+    """Tell whether hits are at most this share; with the few draws of a change, whether more is no surprise."""
+    return hits <= share * of if tiers.FULL else not improbable(hits, of, share)
 
 
 def upper_tail(hits: int, of: int, p: float) -> float:

@@ -9,9 +9,10 @@ import pytest
 from bench.scenarios import SCENARIOS
 from bench.table import quantile
 from bench.traffic.world import Fault, World, steady
-from tests.simulation.many import End, Many, judged
+from tests.simulation.many import End, Many, judged, within
+from tests.tiers import draws, seeds
 
-ROLLOUTS = 120
+ROLLOUTS = draws(120, 40)
 SLACK = 1.35  # above the expected number: chance, another look rate, and an estimate of stable that begins at nothing
 WARMUP = 200  # requests of the candidate whose answer times are not compared
 
@@ -55,14 +56,14 @@ def one(job: tuple[str, int]) -> End:
 @pytest.mark.parametrize("name", CASES)
 def test_what_is_worse_is_found(name: str, rollouts: Many) -> None:
     case = CASES[name]
-    ends = rollouts.each(one, [(name, seed) for seed in range(ROLLOUTS)])
+    ends = rollouts.each(one, [(name, seed) for seed in seeds(ROLLOUTS)])
     found = [end.requests for end in ends if end.kind == "worse"]
     middle, nearly_always = quantile(found, 0.5), quantile(found, 0.95)
     print(f"{name}: {len(found)} of {ROLLOUTS}, after {middle:,} / {nearly_always:,} requests")
     look = case.world.rps * case.world.tick  # it may be found a look later
-    assert len(found) >= 0.98 * ROLLOUTS
-    assert middle <= SLACK * case.middle + look
-    assert nearly_always <= SLACK * case.nearly_always + look
+    assert within(ROLLOUTS - len(found), ROLLOUTS, 0.02)
+    assert within(sum(n > SLACK * case.middle + look for n in found), len(found), 0.5)
+    assert within(sum(n > SLACK * case.nearly_always + look for n in found), len(found), 0.05)
 
 
 LATE = {"x5-late": 12_000, "broken-late": 200, "slow-late": 4_500}  # requests after the fault began, by scenario
@@ -71,12 +72,13 @@ LATE = {"x5-late": 12_000, "broken-late": 200, "slow-late": 4_500}  # requests a
 @pytest.mark.parametrize("name", LATE)
 def test_a_fault_that_begins_late_is_found_as_well(name: str, rollouts: Many) -> None:
     """Ten good minutes excuse nothing."""
-    ends = rollouts.each(late, [(name, seed) for seed in range(30)])
+    ends = rollouts.each(late, [(name, seed) for seed in seeds(draws(30, 12))])
     before = SCENARIOS[name].fault.since * SCENARIOS[name].rps
     found = [end.requests - before for end in ends if end.kind == "worse"]
     print(f"{name}: {len(found)} of {len(ends)}, after {quantile(found, 0.5):,.0f} / {quantile(found, 0.95):,.0f}")
     assert len(found) == len(ends)
-    assert quantile(found, 0.9) <= LATE[name] + 3 * before**0.5  # how many came before varies as well
+    late_at_most = LATE[name] + 3 * before**0.5  # how many came before varies as well
+    assert within(sum(n > late_at_most for n in found), len(found), 0.1)
 
 
 def late(job: tuple[str, int]) -> End:

@@ -8,12 +8,13 @@ from bench.contenders.ours import Ours
 from bench.traffic.world import Tick, World, one_outage, steady
 from deployer.model import FULL, Coins, Counts, Sample
 from tests.simulation.many import End, Many, judged
+from tests.tiers import draws, seeds
 
 SHARES = (100, 500, 1000, 2500, 5000)
 
 
 def test_an_outage_on_both_sides_never_blames_the_candidate(rollouts: Many) -> None:
-    blamed = [seed for seed, end in enumerate(rollouts.each(outage, range(60))) if end.kind == "worse"]
+    blamed = [seed for seed, end in enumerate(rollouts.each(outage, seeds(draws(60, 20)))) if end.kind == "worse"]
     assert not blamed
 
 
@@ -45,7 +46,7 @@ def judge_minute(judge: Ours, minute: int, share: int, error: int | None) -> str
 
 
 def test_one_failing_answer_in_five_on_both_sides_does_not_abort(rollouts: Many) -> None:
-    assert not [seed for seed, end in enumerate(rollouts.each(frail, range(100))) if end.kind == "worse"]
+    assert not [seed for seed, end in enumerate(rollouts.each(frail, seeds(draws(100, 40)))) if end.kind == "worse"]
 
 
 def frail(seed: int) -> End:

@@ -1,0 +1,69 @@
+"""What every change is tried with, and what only `scripts/test --full` tries.
+
+A test that takes more than BRIEF seconds on a quiet machine carries the mark `long("why it earns them")`, and is left
+to `--full`; with `every_change=True` each change is tried with it nevertheless. What draws at random draws less often
+for a change than in full. `scripts/test` sets the tier; pytest by itself tries everything.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+
+import pytest
+
+BRIEF = 5.0
+FULL = os.environ.get("DEPLOYER_TEST_TIER", "full") == "full"
+SEED = int(os.environ.get("SEED") or 0)  # of what is drawn; another number draws something else
+
+
+def draws(full: int, change: int) -> int:
+    """Return how often to draw: in full, or for a change."""
+    return full if FULL else change
+
+
+def seeds(number: int) -> range:
+    """Return so many seeds."""
+    return range(SEED * 10_000, SEED * 10_000 + number)
+
+
+def why_long(item: pytest.Item) -> str | None:
+    """Return why a test takes long, None for one that does not."""
+    mark = item.get_closest_marker("long")
+    if mark is None:
+        return None
+    if not mark.args or not set(mark.kwargs) <= {"every_change"}:
+        raise pytest.UsageError(f'{item.nodeid}: a long test says why: @pytest.mark.long("why", every_change=False)')
+    return str(mark.args[0])
+
+
+def left_to_full(item: pytest.Item) -> bool:
+    """Tell whether a test is not among those that every change is tried with."""
+    mark = item.get_closest_marker("long")
+    return mark is not None and not mark.kwargs.get("every_change", False)
+
+
+def choose(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave the tests that are for `--full` out, and write the marks into the report of those that run."""
+    for item in items:
+        if (why := why_long(item)) is not None:
+            item.user_properties.append(("long", why))
+    if FULL:
+        return
+    left = [item for item in items if left_to_full(item)]
+    if left:
+        config.hook.pytest_deselected(items=left)
+        items[:] = [item for item in items if not left_to_full(item)]
+
+
+def mark_all(items: Iterable[pytest.Item], mark: pytest.MarkDecorator) -> None:
+    """Mark the tests that do not say it themselves."""
+    for item in items:
+        if item.get_closest_marker(mark.name) is None:
+            item.add_marker(mark)
+
+
+def header() -> str:
+    """Say in the head of a run what is tried."""
+    what = "everything" if FULL else "what every change is tried with; scripts/test --full tries everything"
+    return f"tier: {what}; SEED={SEED}"

@@ -1,0 +1,126 @@
+"""What every change is tried with: marks that say why, stages that run beside each other, failures that are summed."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from scripts import stages
+from scripts.stages import Case, Run, Stages
+from tests import ports, tiers
+
+FILE = """\
+import pytest
+
+@pytest.mark.long("it waits")
+def test_long(): pass
+
+@pytest.mark.long("it waits", every_change=True)
+def test_named(): pass
+
+def test_brief(): pass
+"""
+
+
+def tried(tmp_path: Path, tier: str, source: str = FILE) -> str:
+    (tmp_path / "conftest.py").write_text(
+        textwrap.dedent("""\
+        from tests.tiers import choose
+
+        def pytest_configure(config):
+            config.addinivalue_line("markers", "long(why, every_change): takes long")
+
+        def pytest_collection_modifyitems(config, items):
+            choose(config, items)
+        """)
+    )
+    (tmp_path / "test_some.py").write_text(source)
+    report = f"--junit-xml={tmp_path / 'some.xml'}"
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", report, "--rootdir", tmp_path, tmp_path],
+        env={"DEPLOYER_TEST_TIER": tier, "PYTHONPATH": str(stages.REPOSITORY), "PYTHONDONTWRITEBYTECODE": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return done.stdout + done.stderr
+
+
+def names(tmp_path: Path) -> dict[str, bool]:
+    return {case.name.rpartition("::")[2]: case.long for case in stages.cases(tmp_path / "some.xml")}
+
+
+def test_a_change_is_tried_with_what_is_brief_and_with_what_is_named(tmp_path: Path) -> None:
+    assert "1 deselected" in tried(tmp_path, "change")
+    assert names(tmp_path) == {"test_named": True, "test_brief": False}
+    tried(tmp_path, "full")
+    assert names(tmp_path) == {"test_long": True, "test_named": True, "test_brief": False}
+
+
+def test_a_mark_that_does_not_say_why_is_refused(tmp_path: Path) -> None:
+    assert "a long test says why" in tried(tmp_path, "full", FILE.replace('("it waits")', ""))
+
+
+def test_marks_are_compared_with_what_tests_took(capsys: pytest.CaptureFixture[str]) -> None:
+    def told(seconds: float, *, long: bool, full: bool = True) -> tuple[bool, str]:
+        failed = stages.marks([Case("a.py::b", seconds, bad=False, skipped=False, long=long)], full=full)
+        return failed, capsys.readouterr().out
+
+    assert told(stages.BRIEF, long=False) == (False, "")
+    assert told(100, long=True) == (False, "")
+    assert told(2 * stages.BRIEF, long=False) == (False, "without the mark `long`: 10 s for a.py::b\n")
+    assert told(stages.CLEARLY + 1, long=False) == (True, "without the mark `long`: 21 s for a.py::b\n")
+    assert told(1.0, long=True) == (False, "marked `long` for nothing: 1.0 s for a.py::b\n")
+    assert told(1.0, long=True, full=False) == (False, "")
+    assert stages.BRIEF == tiers.BRIEF
+
+
+def test_failures_of_all_stages_are_summed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    made = Stages(tmp_path, until=float("inf"), arguments=[], full=True)
+    python = [sys.executable, "-c"]
+    for lane, name, code in ((0, "one", "print('one is well')"), (0, "two", "raise SystemExit(3)"), (1, "three", "")):
+        made.lanes[lane].append(Run(name, name, [*python, code]))
+    report = '<testsuites><testsuite><testcase classname="tests.a" name="b"{}</testsuite></testsuites>'
+    (tmp_path / "one.xml").write_text(report.format('><failure message="no"/></testcase>'))
+    (tmp_path / "three.xml").write_text(report.format("/>"))
+
+    runs = made.run()
+    assert [(run.name, run.status) for run in runs] == [("one", 0), ("two", 3), ("three", 0)]
+    assert stages.total(runs, tmp_path, full=True) == 1
+    out, err = capsys.readouterr()
+    assert "one is well" in out
+    assert "failed: tests/a.py::b" in out
+    assert "1 passed, 1 failed, 0 skipped" in out
+    assert err.rstrip().endswith("failed: two")
+
+
+def test_a_stage_that_has_no_time_left_has_failed(tmp_path: Path) -> None:
+    made = Stages(tmp_path, until=0.0, arguments=[], full=True)
+    made.lanes[0].append(Run("one", "one", [sys.executable, "-c", ""]))
+    assert [run.failed for run in made.run()] == [True]
+
+
+def test_what_was_not_selected_is_no_failure_where_something_selects() -> None:
+    assert Run("live", "live", [], selected=True, status=stages.NO_TESTS).failed is False
+    assert Run("live", "live", [], selected=False, status=stages.NO_TESTS).failed is True
+
+
+def test_each_worker_of_each_lane_has_ports_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    parts: list[range] = []
+    for lane, workers in ((0, 2), (1, 3)):
+        for worker in range(workers):
+            monkeypatch.setenv("DEPLOYER_TEST_LANE", f"{lane} 2")
+            monkeypatch.setenv("PYTEST_XDIST_WORKER_COUNT", str(workers))
+            monkeypatch.setenv("PYTEST_XDIST_WORKER", f"gw{worker}")
+            parts.append(ports.part(ports.OURS))
+    assert sum(map(len, parts)) == len({port for part in parts for port in part})
+    assert all(len(part) > 1000 for part in parts)
+
+
+def test_draws() -> None:
+    assert tiers.draws(7, 7) == 7
+    assert list(tiers.seeds(3)) == [tiers.SEED * 10_000 + n for n in range(3)]
