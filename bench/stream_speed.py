@@ -35,7 +35,7 @@ def lines(count: int, *, sticky: bool) -> list[bytes]:
             b"0",
         )
         client = b"%d" % roll if sticky else b"-"
-        made.append(b" ".join((*facts, client, b"%d" % int(rng.lognormvariate(9, 1)))))
+        made.append(b" ".join((*facts, client, b"%d" % int(rng.lognormvariate(9, 1)), b"180", b"5180")))
     return made
 
 

@@ -322,17 +322,21 @@ class Counts:
 
     `errors` are answers that blame the release: 5xx by it, or by the proxy for it, also those that a user did not see
     because stable answered instead. Forced (preview) requests are left out. `latency` may end early: what is not there
-    is 0.
+    is 0. `kinds` counts good answers by what they are, see `kinds`; it may end early too.
     """
 
     requests: int = 0
     errors: int = 0
     latency: tuple[int, ...] = ()
+    kinds: tuple[int, ...] = ()
 
     def __add__(self, more: Counts) -> Counts:
-        long, short = sorted((self.latency, more.latency), key=len, reverse=True)
-        latency = (*map(operator.add, long, short), *long[len(short) :])
-        return Counts(self.requests + more.requests, self.errors + more.errors, latency)
+        return Counts(
+            self.requests + more.requests,
+            self.errors + more.errors,
+            _added(self.latency, more.latency),
+            _added(self.kinds, more.kinds),
+        )
 
     def quantile(self, q: float) -> float | None:
         """Give the latency in ms under which the part `q` of the good answers fell (upper edge of its bucket)."""
@@ -340,6 +344,11 @@ class Counts:
         if not fell or not fell[-1]:
             return None
         return LATENCY_BOUNDS[min(bisect_left(fell, q * fell[-1]), len(LATENCY_BOUNDS) - 1)]
+
+
+def _added(one: tuple[int, ...], other: tuple[int, ...]) -> tuple[int, ...]:
+    long, short = sorted((one, other), key=len, reverse=True)
+    return (*map(operator.add, long, short), *long[len(short) :])
 
 
 # Bucket 0 is below 1 ms, then 64 buckets an octave up to 131 s: the upper edges, in ms. An edge belongs to the bucket

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from itertools import chain
 from typing import Any
 
+from deployer.kinds import NUMBER
 from deployer.model import LATENCY_BOUNDS, Coins, Counts, Sample
 
 MOST = 10**12  # requests in one look
@@ -50,28 +51,42 @@ def unpacked(data: Mapping[str, Any]) -> Sample:
 
 
 def _side(counts: Counts) -> list[Any]:
-    """Give [requests, errors, [bucket, count, bucket, count, …]]; nothing for a side that answered nothing."""
+    """Give [requests, errors, [bucket, count, bucket, count, …], [kind, count, …]].
+
+    Kinds are left out if there are none; a side that answered nothing is empty.
+    """
     if not counts.requests and not any(counts.latency):
         return []
-    filled = ((bucket, count) for bucket, count in enumerate(counts.latency) if count)
-    return [counts.requests, counts.errors, list(chain.from_iterable(filled))]
+    kinds = _flat(counts.kinds)
+    return [counts.requests, counts.errors, _flat(counts.latency), *([kinds] if kinds else [])]
+
+
+def _flat(numbers: tuple[int, ...]) -> list[int]:
+    return list(chain.from_iterable((place, count) for place, count in enumerate(numbers) if count))
 
 
 def _counts(data: Any) -> Counts:
     if not data:
         return Counts()
-    requests, errors, flat = data
+    requests, errors, latency, *kinds = data
     if not 0 <= int(errors) <= int(requests) < MOST:
         raise ValueError(f"{errors!r} errors of {requests!r} requests cannot be")
+    if len(kinds) > 1:
+        raise ValueError("more than four parts")
+    of_kinds = _filled(kinds[0], NUMBER, "a kind") if kinds else ()
+    return Counts(int(requests), int(errors), _filled(latency, len(LATENCY_BOUNDS), "a latency"), of_kinds)
+
+
+def _filled(flat: Any, places: int, what: str) -> tuple[int, ...]:
     pairs = list(zip(flat[::2], flat[1::2], strict=True))
-    if any(not 0 <= bucket < len(LATENCY_BOUNDS) for bucket, _ in pairs):
-        raise ValueError("a latency beyond the last bucket")
+    if any(not 0 <= place < places for place, _ in pairs):
+        raise ValueError(f"{what} beyond the last bucket")
     if any(not 0 <= int(count) < MOST for _, count in pairs):
         raise ValueError("a count that cannot be")
-    latency = [0] * (max((bucket for bucket, _ in pairs), default=-1) + 1)
-    for bucket, count in pairs:
-        latency[bucket] = int(count)
-    return Counts(int(requests), int(errors), tuple(latency))
+    numbers = [0] * (max((place for place, _ in pairs), default=-1) + 1)
+    for place, count in pairs:
+        numbers[place] = int(count)
+    return tuple(numbers)
 
 
 def _coins(coins: Coins, stable: Counts, candidate: Counts) -> dict[str, Any]:

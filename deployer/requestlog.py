@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from deployer.errors import Refused
+from deployer.kinds import of_status
 from deployer.model import FULL, Coins, Counts, Sample, latency_bucket
 from deployer.recording import Drive, Looked, Mark, Watching
 
@@ -36,6 +37,7 @@ class Request:
     ms: float | None
     share: int
     client: str = ""
+    kind: int | None = None
 
 
 @dataclass(frozen=True)
@@ -159,7 +161,9 @@ def _counts(requests: list[Request]) -> Counts:
     latency = [0] * (max(buckets, default=-1) + 1)
     for bucket in buckets:
         latency[bucket] += 1
-    return Counts(len(requests), sum(r.error for r in requests), tuple(latency))
+    kinds = [r.kind for r in requests if r.kind is not None]
+    counted = tuple(map(kinds.count, range(max(kinds, default=-1) + 1)))
+    return Counts(len(requests), sum(r.error for r in requests), tuple(latency), counted)
 
 
 def _rows(lines: Iterable[str]) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -194,7 +198,10 @@ def _request(row: Mapping[str, Any]) -> Request:
     ms = float(row["ms"]) if row.get("ms") not in (None, "", "-") else None
     if ms is not None and not 0 <= ms < math.inf:
         raise ValueError(f"ms is {row['ms']}; it must be milliseconds")
-    return Request(_time(row["time"]), side == "candidate", _is_error(row), ms, share, str(row.get("client", "")))
+    error, client = _is_error(row), str(row.get("client", ""))
+    status = str(row.get("status", ""))
+    kind = of_status(int(status)) if status.isdigit() and not error else None
+    return Request(_time(row["time"]), side == "candidate", error, ms, share, client, kind)
 
 
 def _is_error(row: Mapping[str, Any]) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from deployer.kinds import told
 from deployer.model import FULL, Counts, Sample
 
 QUANTILES = (0.5, 0.95, 0.99)
@@ -48,4 +49,5 @@ def _side(counts: Counts) -> dict[str, Any]:
         "requests": counts.requests,
         "errors": counts.errors,
         **{name: None if ms is None else round(ms, 2) for name, ms in times.items()},
+        **({"kinds": kinds} if (kinds := told(counts.kinds)) else {}),
     }

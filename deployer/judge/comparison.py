@@ -6,29 +6,37 @@ Both ways in fill the same block of counts; a look settles it. What the look dec
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from deployer.judge.bets import growth_of_proof
 from deployer.judge.error_evidence import ErrorEvidence
 from deployer.judge.margin import Margin
+from deployer.judge.responses import ResponseEvidence
 from deployer.judge.time_evidence import TimeEvidence
 from deployer.judge.wealth import log_sum
+from deployer.kinds import Feature
 from deployer.manifest.models import Judge
 from deployer.model import FULL, Coins, Counts, Sample
 
 # Parts of the purse that bets that the candidate is worse: they sum up to 1, so that one alarm covers all of them.
 WEIGHT_ERRORS, WEIGHT_LATENCY = 0.6, 0.4
-WEIGHT_ROUTES = 0.5  # of the part for errors goes to the routes, if there are any, in equal shares
+WEIGHT_RESPONSES = 0.15  # is taken from both of them
+WEIGHT_ROUTES = 0.5  # of the parts for errors and responses goes to the routes, if there are any, in equal shares
 
 
 @dataclass(frozen=True)
 class Bettor:
-    """A part of the purse: what it bets on, how large it was, and the logarithm of what it is now."""
+    """A part of the purse: what it bets on, how large it was, and the logarithm of what it is now.
+
+    `feature` is of responses; `route` is empty for those of the whole service.
+    """
 
     name: str
     weight: float
     log_evidence: float
+    route: str = ""
+    feature: Feature | None = None
 
     @property
     def log_share(self) -> float:
@@ -61,6 +69,10 @@ class Comparison:
         self.errors = ErrorEvidence(margin, sticky=sticky)
         self.routes = {route: ErrorEvidence(margin, sticky=sticky) for route in routes}
         self.times = TimeEvidence(config.latency) if config.latency else None
+        self.responses: dict[str, ResponseEvidence] = {}  # by route; that of the whole service by ""
+        if config.responses:
+            mix = Margin(config.responses.margin, config.responses.add)
+            self.responses = {route: ResponseEvidence(mix) for route in ("", *routes)}
         self._p = 0.5  # of the coin that sent most of the last answers: what is coming is estimated with it
 
     # -- what is seen
@@ -110,10 +122,14 @@ class Comparison:
             self.errors.count(coins)
             if self.times:
                 self.times.count(coins)
-        judged = list(self.routes.values())
+            if self.responses:
+                self.responses[""].count(coins)
+        judged = list(self.routes)
         for number, of_route in sample.routes:
             for coins in _thrown(of_route) if number < len(judged) else ():
-                judged[number].count(coins)
+                self.routes[judged[number]].count(coins)
+                if self.responses:
+                    self.responses[judged[number]].count(coins)
         if self.times and 0 < sample.share < FULL:
             self.times.warmup.answer(sample.candidate.requests)
 
@@ -122,6 +138,8 @@ class Comparison:
         for evidence in (self.errors, *self.routes.values()):
             evidence.settle()
             evidence.abort.at(now)
+        for mix in self.responses.values():
+            mix.settle(now)
         if self.times:
             self.times.settle(now)
 
@@ -137,13 +155,21 @@ class Comparison:
     @property
     def bettors(self) -> tuple[Bettor, ...]:
         """The parts of the purse."""
-        errors = WEIGHT_ERRORS if self.times else 1.0
+        left = 1.0 - WEIGHT_RESPONSES if self.responses else 1.0
+        errors = left * WEIGHT_ERRORS if self.times else left
         each = errors * WEIGHT_ROUTES / len(self.routes) if self.routes else 0.0
         found = [Bettor("errors", errors - each * len(self.routes), self.errors.abort.log_evidence)]
         if self.times:
-            found.append(Bettor("latency", WEIGHT_LATENCY, self.times.abort.log_evidence))
-        found += [Bettor(route, each, evidence.abort.log_evidence) for route, evidence in self.routes.items()]
-        return tuple(found)
+            found.append(Bettor("latency", left * WEIGHT_LATENCY, self.times.abort.log_evidence))
+        found += [Bettor(route, each, of.abort.log_evidence, route) for route, of in self.routes.items()]
+        return (*found, *self._on_responses())
+
+    def _on_responses(self) -> Iterator[Bettor]:
+        each = WEIGHT_RESPONSES * WEIGHT_ROUTES / len(self.routes) if self.routes else 0.0
+        for route, mix in self.responses.items():
+            weight = each if route else WEIGHT_RESPONSES - each * len(self.routes)
+            for feature, log in mix.found:
+                yield Bettor(f"{route} {feature.name}".strip(), weight * feature.weight, log, route, feature)
 
     @property
     def warm(self) -> bool:

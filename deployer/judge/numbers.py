@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from deployer.judge.comparison import Bettor, Comparison, Proof
+from deployer.judge.margin import Margin
 from deployer.judge.plan import IN_PRACTICE
 from deployer.judge.seen import Seen
 from deployer.manifest.models import Judge
@@ -14,6 +15,7 @@ from deployer.model import Counts
 
 _LARGEST = 1e15  # evidence beyond this is not written out; JSON knows no infinity
 _MOST_ANSWERS = 1e12
+_MOST_KINDS = 5
 
 
 def compared(seen: Seen, comparison: Comparison, proofs: Sequence[Proof], config: Judge) -> dict[str, Any]:
@@ -27,7 +29,8 @@ def compared(seen: Seen, comparison: Comparison, proofs: Sequence[Proof], config
         "evidence_needed": 1 / config.alpha,
         "error_ratio_low": round(low, 4),
         "error_ratio_high": round(high, 4),
-        "parts": {bettor.name: _bettor(bettor) for bettor in comparison.bettors},
+        "parts": {bettor.name: _bettor(bettor) for bettor in comparison.bettors if not bettor.feature},
+        "responses": list(_mix(seen, comparison, config)),
         "proofs": {proof.name: _proof(proof, config.beta) for proof in proofs},
     }
 
@@ -59,6 +62,25 @@ def still_needed(proof: Proof, beta: float) -> int | None:
 
 def _bettor(bettor: Bettor) -> dict[str, float]:
     return {"weight": round(bettor.weight, 4), "evidence": evidence(bettor.log_evidence)}
+
+
+def _mix(seen: Seen, comparison: Comparison, config: Judge) -> Iterator[dict[str, Any]]:
+    """Give the kinds of responses of the whole service with the most evidence against the candidate."""
+    bettors = [b for b in comparison.bettors if b.feature and not b.route]
+    for bettor in sorted(bettors, key=lambda b: b.log_evidence, reverse=True)[:_MOST_KINDS]:
+        if bettor.feature and config.responses:
+            having, good = seen.having(bettor.feature), seen.stable.requests - seen.stable.errors
+            stable = having.stable / good if good else 0.0
+            limit = min(1.0, Margin(config.responses.margin, config.responses.add).of(stable))
+            yield {
+                "kind": bettor.name,
+                "candidate": having.candidate,
+                "candidate_part": round(having.candidate / having.answers, 6) if having.answers else 0.0,
+                "stable": having.stable,
+                "stable_part": round(stable, 6),
+                "limit": round(limit, 6),
+                "evidence": evidence(bettor.log_share),
+            }
 
 
 def _proof(proof: Proof, beta: float) -> dict[str, Any]:

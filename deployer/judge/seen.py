@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from deployer.judge.beside import Beside
 from deployer.judge.margin import Margin
+from deployer.kinds import Feature
 from deployer.model import LATENCY_BOUNDS, Coins, Counts
 
 _NOTHING = Counts()
@@ -49,7 +50,7 @@ class Seen:
     def add(self, stable: Counts, candidate: Counts, *, timed: bool = True) -> None:
         """Add answers; with their times only if they are `timed`, that is after the warm-up."""
         if not timed:
-            stable, candidate = Counts(stable.requests, stable.errors), Counts(candidate.requests, candidate.errors)
+            stable, candidate = replace(stable, latency=()), replace(candidate, latency=())
         self.stable += stable
         self.candidate += candidate
 
@@ -59,6 +60,13 @@ class Seen:
         stable, candidate = self.stable, self.candidate
         part = stable.errors * candidate.requests / stable.requests if stable.requests else 0.0
         return Beside(candidate.errors, stable.errors, part, candidate.requests)
+
+    def having(self, feature: Feature) -> Beside:
+        """Good answers that have a feature."""
+        stable, candidate = self.stable, self.candidate
+        of_stable, of_candidate = feature.counts(stable.kinds, candidate.kinds)
+        good, all_good = candidate.requests - candidate.errors, stable.requests - stable.errors
+        return Beside(of_candidate, of_stable, of_stable * good / all_good if all_good else 0.0, good)
 
     @property
     def failing(self) -> Beside:

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from deployer.judge import numbers, words
 from deployer.judge.allowance import Allowance
-from deployer.judge.comparison import Comparison, Proof
+from deployer.judge.comparison import Bettor, Comparison, Proof
 from deployer.judge.guard import AbsoluteGuard
 from deployer.judge.margin import Margin
 from deployer.judge.seen import Seen
@@ -54,10 +54,11 @@ class Verdicts:
         self._comparison = Comparison(config, sticky=sticky, routes=routes)
         self._guard = AbsoluteGuard(config.errors.max)
         self._allowance = Allowance(config.errors.margin, config.errors.add, config.errors.max)
-        self._errors, self._times = _margins(config)
-        self._watched, self._alone = Watched(self._errors, self._times, _parts(self._quantiles)), Seen()
+        self._errors, self._times, self._responses = _margins(config)
+        self._watched = Watched(self._errors, self._responses, self._times, _parts(self._quantiles))
+        self._alone = Seen()
         self._service = Service(config.errors.max)
-        self._on_routes = {route: Watched(self._errors) for route in routes}
+        self._on_routes = {route: Watched(self._errors, self._responses) for route in routes}
         self._stable_ever = self._candidate_ever = False
         self._share, self._following, self._in_step, self._lost = 0, FULL, 0, 0
         self._worse: Verdict | None = None
@@ -148,17 +149,20 @@ class Verdicts:
         needed = math.log(1 / self._config.alpha)
         if self._comparison.log_worse >= needed:
             # What is within its margin is no part of the reason: a part of a sum is right no less often than the sum.
-            won = [(bettor, shows) for bettor in self._comparison.bettors if (shows := self._shows(bettor.name))]
+            won = [(bettor, shows) for bettor in self._comparison.bettors if (shows := self._shows(bettor))]
             if won and log_sum([bettor.log_share for bettor, _ in won]) >= needed:
                 winner, shows = max(won, key=lambda pair: pair[0].log_share)
-                return Verdict("worse", self._why_worse(winner.name, shows), self._values(self._comparison.proofs))
+                return Verdict("worse", self._why_worse(winner, shows), self._values(self._comparison.proofs))
         if self._guard.log_evidence >= needed:
             return Verdict("worse", f"{self._limit_beside()} is allowed", self._values_alone())
         return None
 
-    def _shows(self, name: str) -> Shows | None:
+    def _shows(self, bettor: Bettor) -> Shows | None:
         """Give what lies beyond the margin of what a bettor bets on; None if the margin covers what was seen."""
-        return self._watched.is_slower if name == "latency" else self._on_routes.get(name, self._watched).fails
+        watched = self._on_routes.get(bettor.route, self._watched)
+        if bettor.feature:
+            return watched.differs(bettor.feature)
+        return watched.is_slower if bettor.name == "latency" else watched.fails
 
     @property
     def _quantiles(self) -> tuple[str, ...]:
@@ -169,18 +173,20 @@ class Verdicts:
         answered = words.answered("candidate", self._alone.candidate, " errors")
         return f"{answered}, {words.percent(self._config.errors.max)}"
 
-    def _why_worse(self, winner: str, shows: Shows) -> str:
+    def _why_worse(self, winner: Bettor, shows: Shows) -> str:
         """Name what the bettor who won most has seen."""
         seen = shows.seen
         when = {"rollout": "", "step": f" at {words.percent(self._share / FULL)}", "minute": " in the last minute"}
-        if winner == "latency" and self._times:
+        on_route = f"{winner.route}: " if winner.route else ""
+        if winner.feature and self._responses:
+            return f"{on_route}{words.mix(seen, winner.feature, self._responses)}{when[shows.when]}"
+        if winner.name == "latency" and self._times:
             allowed = words.of_times(self._times)
             return f"{words.both_times(seen, self._quantiles)}: slower{when[shows.when]}; {allowed} is allowed"
-        on_route = winner in self._on_routes
-        by_clients = self._sticky and (on_route or not seen.errors.beyond(self._errors, 0.0))
+        by_clients = self._sticky and (bool(on_route) or not seen.errors.beyond(self._errors, 0.0))
         told = words.both_failed(seen.clients.failed) if by_clients else words.both(seen)
         allowed = words.of_errors(self._errors)
-        return f"{f'{winner}: ' if on_route else ''}{told}{when[shows.when]}; {allowed} is allowed"
+        return f"{on_route}{told}{when[shows.when]}; {allowed} is allowed"
 
     def _what_is_shown(self, proofs: Sequence[Proof]) -> str:
         shown = f"no worse than {words.of_errors(proofs[0].margin)} in errors"
@@ -229,10 +235,14 @@ class Verdicts:
         }
 
 
-def _margins(config: Judge) -> tuple[Margin, Margin | None]:
-    """Give those of errors and, in ms, of times."""
-    errors, latency = config.errors, config.latency
-    return Margin(errors.margin, errors.add), Margin(latency.margin, 1000 * latency.add) if latency else None
+def _margins(config: Judge) -> tuple[Margin, Margin | None, Margin | None]:
+    """Give those of errors, of times (in ms) and of responses."""
+    errors, latency, responses = config.errors, config.latency, config.responses
+    return (
+        Margin(errors.margin, errors.add),
+        Margin(latency.margin, 1000 * latency.add) if latency else None,
+        Margin(responses.margin, responses.add) if responses else None,
+    )
 
 
 def _parts(quantiles: Sequence[str]) -> list[float]:

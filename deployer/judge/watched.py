@@ -14,6 +14,7 @@ from typing import Literal
 from deployer.judge.beside import Beside
 from deployer.judge.margin import Margin
 from deployer.judge.seen import Rolling, Seen
+from deployer.kinds import FEATURES, Feature
 from deployer.model import Coins, Counts
 
 RECENT = 30.0  # seconds: the last minute goes back so far, or up to twice as far
@@ -36,16 +37,25 @@ class Shows:
 class Watched:
     """What both sides answered, held against the margins: of errors, and of times (in ms) at some quantiles."""
 
-    def __init__(self, errors: Margin, times: Margin | None = None, quantiles: Sequence[float] = ()) -> None:
+    def __init__(
+        self,
+        errors: Margin,
+        responses: Margin | None = None,
+        times: Margin | None = None,
+        quantiles: Sequence[float] = (),
+    ) -> None:
         self.whole, self.step, self._recent = Seen(), Seen(), Rolling(RECENT)
         self._errors = _Held((_answers, _clients), errors, ERRORS)
         slow = [partial(_slow, q=q, margin=times) for q in quantiles] if times else []
         self._times = _Held(slow, Margin(1.0, 0.0), TIMES, least=LEAST_SLOW)
+        self._mix: dict[Feature, _Held] = {}
+        if responses:
+            self._mix = {each: _Held((partial(_having, feature=each),), responses, ERRORS) for each in FEATURES}
 
     def begin(self) -> None:
         """Begin another step."""
-        self._errors.keep(self.step)
-        self._times.keep(self.step)
+        for held in (self._errors, self._times, *self._mix.values()):
+            held.keep(self.step)
         self.step = Seen()
 
     def at(self, now: float) -> None:
@@ -75,6 +85,10 @@ class Watched:
     def fails(self) -> Shows | None:
         """What shows that the candidate fails more often than the margin allows; None if nothing does."""
         return self._errors.beyond(self.whole, self.step, self._recent.all)
+
+    def differs(self, feature: Feature) -> Shows | None:
+        """Return what shows that the candidate has more of a feature than the margin allows; None if nothing does."""
+        return self._mix[feature].beyond(self.whole, self.step, self._recent.all)
 
     @property
     def is_slower(self) -> Shows | None:
@@ -123,6 +137,10 @@ def _answers(seen: Seen) -> Beside:
 
 def _clients(seen: Seen) -> Beside:
     return seen.failing
+
+
+def _having(seen: Seen, feature: Feature) -> Beside:
+    return seen.having(feature)
 
 
 def _slow(seen: Seen, q: float, margin: Margin) -> Beside:

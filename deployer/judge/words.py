@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from deployer.judge.margin import Margin
 from deployer.judge.seen import Seen
+from deployer.kinds import Feature
 from deployer.model import Counts
 
 TOO_MANY = 10_000_000  # answers: beyond that a number promises more than is known
@@ -62,6 +63,20 @@ def both_times(seen: Seen, names: Sequence[str]) -> str:
             ratio = candidate / stable
             worst = f"candidate {name} {time(candidate)}, stable {time(stable)}"
     return worst
+
+
+def mix(seen: Seen, feature: Feature, margin: Margin) -> str:
+    """Say how many of both sides' responses have a feature: `status 404: 100 % of the candidate's responses, …`."""
+    having = seen.having(feature)
+    good = seen.stable.requests - seen.stable.errors
+    stable = having.stable / good if good else 0.0
+    candidate = percent(having.candidate / having.answers) if having.answers else "none"
+    whose = f"stable's {feature.beside}".rstrip()
+    return (
+        f"{feature.name}: {candidate} of the candidate's responses ({having.candidate:,} of {having.answers:,}),"
+        f" {percent(stable)} of {whose} ({having.stable:,} of {good:,})"
+        f"; limit {percent(min(1.0, margin.of(stable)))}"
+    )
 
 
 def of_errors(margin: Margin) -> str:

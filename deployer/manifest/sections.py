@@ -376,12 +376,22 @@ class LatencyLimits(Model):
         return twice(self.quantiles, "quantiles")
 
 
+class ResponseLimits(Model):
+    """What counts as worse in responses that are no errors: by status (3xx, 4xx), empty, much smaller, cut short."""
+
+    margin: Ratio = Field(2.0, description="Candidate's part of each kind against stable's.")
+    add: Percent = Field(0.05, description="Absolute difference that is always tolerated.")
+
+
 class Judge(Model):
     """When the candidate is worse, and when too little was seen to say."""
 
     errors: ErrorLimits = Field(ErrorLimits(), description="Limits for errors.")
     latency: Annotated[LatencyLimits | None, Switchable()] = Field(
         LatencyLimits(), description="Limits for answer times; `false` leaves them out."
+    )
+    responses: Annotated[ResponseLimits | None, Switchable()] = Field(
+        ResponseLimits(), description="Limits for the mix of responses; `false` leaves them out."
     )
     requests: Count = Field(
         20,

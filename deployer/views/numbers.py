@@ -11,7 +11,7 @@ from deployer.views.text import about, count, latency, one_line
 # What the rows below say together, or what stands elsewhere: the share, the sentence.
 _TOLD = frozenset(
     {"event", "at", "service", "rollout", "verdict", "text", "enough", "watched", "share", "following"}
-    | {"parts", "proofs", "limit"}
+    | {"parts", "proofs", "limit", "responses"}
     | {f"{side}_{what}" for side in ("candidate", "stable") for what in ("requests", "errors", "rate")}
     | {"evidence", "evidence_needed", "error_ratio_low", "error_ratio_high", "step_requests", "requests_needed", "lost"}
 )
@@ -29,7 +29,7 @@ class Number:
 
 def numbers(values: Mapping[str, Any]) -> tuple[Number, ...]:
     """Give the values of a verdict; fields that this version does not know come last, as they are."""
-    return (*_sides(values), *_worse(values), *_proofs(values), *_step(values), *_rest(values))
+    return (*_sides(values), *_responses(values), *_worse(values), *_proofs(values), *_step(values), *_rest(values))
 
 
 def _sides(values: Mapping[str, Any]) -> Iterator[Number]:
@@ -43,6 +43,15 @@ def _sides(values: Mapping[str, Any]) -> Iterator[Number]:
         low, high = float(values["error_ratio_low"]), float(values["error_ratio_high"])
         reach = f"{low:.2g} to {high:.2g}" if high < _FAR else f"at least {low:.2g}"
         yield Number("candidate fails", f"{reach} times as often as stable (95 % sure)")
+
+
+def _responses(values: Mapping[str, Any]) -> Iterator[Number]:
+    """Give the kinds of responses of which the candidate has more than stable."""
+    for mix in values.get("responses") or ():
+        candidate, stable = float(mix["candidate_part"]), float(mix["stable_part"])
+        if candidate > stable:
+            told = f"{_percent(candidate)} of the candidate's responses, {_percent(stable)} of stable's"
+            yield Number(one_line(mix["kind"]), told, f"at most {_percent(float(mix['limit']))}")
 
 
 def _worse(values: Mapping[str, Any]) -> Iterator[Number]:

@@ -17,6 +17,8 @@
  * requests get after SIGTERM; 0 ends at once and cuts them).
  * Failing: ERR (fraction of 500s, 0-1), of one method only (ERR_METHOD=POST) and while a file is there (ERR_WHILE=PATH) if
  * these are given; CAPACITY (requests a second; those beyond it are 500s).
+ * Wrong: WRONG (status of what is answered instead of a 200; 200: one with an empty body; 3xx: a redirect to /), HANG (never
+ * answered): fractions are WRONG_PART (1) and HANG itself.
  * Slowness: LAT and JIT (ms added, fixed and random), TAIL and TAIL_MS (a fraction of requests and the ms added to them),
  * COLD and COLD_MS (the first so many requests and the ms added to them).
  *
@@ -66,8 +68,8 @@ static Timer *timers;
 static int timer_count, timer_space, poll_fd, websockets;
 static unsigned generations;
 static unsigned long requests, errors;
-static double error_rate, tail, capacity, room; /* room: requests that may still come in this second */
-static int latency, jitter, tail_ms, cold, cold_ms, healthy = 1, drain, life;
+static double error_rate, wrong_part, hang, tail, capacity, room; /* room: requests that may still come in this second */
+static int wrong, latency, jitter, tail_ms, cold, cold_ms, healthy = 1, drain, life;
 static const char *error_method, *error_while;
 static volatile sig_atomic_t ending;
 static const char *version;
@@ -176,8 +178,9 @@ static int reply(int fd, int status, const char *body, size_t size) {
   if (ending) c->closing = 1;
   int length = snprintf(head, sizeof head,
                         "HTTP/1.1 %d %s\r\nContent-Type: text/html\r\nContent-Length: %zu\r\n"
-                        "X-Version: %s\r\nX-Instance: %s\r\n%s\r\n",
-                        status, reason(status), size, version, hostname, c->closing ? "Connection: close\r\n" : "");
+                        "X-Version: %s\r\nX-Instance: %s\r\n%s%s\r\n",
+                        status, reason(status), size, version, hostname, status / 100 == 3 ? "Location: /\r\n" : "",
+                        c->closing ? "Connection: close\r\n" : "");
   append(&c->out, head, length);
   if (!c->head) append(&c->out, body, size);
   return flush(fd);
@@ -190,6 +193,10 @@ static int answer(int fd, int status) {
   char text[256], *echo = c->echo;
   c->echo = 0;
   if (status == 500) errors++;
+  if (status == 200 && wrong && random_unit() < wrong_part) {
+    free(echo);
+    return wrong == 200 ? reply_text(fd, 200, "") : reply_text(fd, wrong, "injected\n");
+  }
   if (status == 200 && echo) {
     int alive = reply(fd, 200, echo, c->echo_size);
     return free(echo), alive;
@@ -358,6 +365,7 @@ static int respond(int fd, const char *method, int status, double wait) {
   requests++;
   if (fails(method)) status = 500;
   wait += delay();
+  if (hang > 0 && random_unit() < hang) wait = 1e9;
   if (wait < 1) return answer(fd, status);
   connections[fd]->waiting = 1;
   timer_add((Timer){now() + (long long)wait, fd, status, connections[fd]->generation});
@@ -564,6 +572,7 @@ int main(int count, char **arguments) {
   version = setting("VERSION", "0");
   if (getenv("EXIT")) return fprintf(stderr, "v=%s told to end\n", version), atoi(getenv("EXIT"));
   error_rate = atof(setting("ERR", "0")), latency = atoi(setting("LAT", "0")), jitter = atoi(setting("JIT", "0"));
+  wrong = atoi(setting("WRONG", "0")), wrong_part = atof(setting("WRONG_PART", "1")), hang = atof(setting("HANG", "0"));
   tail = atof(setting("TAIL", "0")), tail_ms = atoi(setting("TAIL_MS", "0"));
   cold = atoi(setting("COLD", "0")), cold_ms = atoi(setting("COLD_MS", "0"));
   error_method = setting("ERR_METHOD", ""), error_while = setting("ERR_WHILE", "");

@@ -72,6 +72,8 @@ class Faults:
         self.cold, self.cold_ms = float(setting("COLD", "0")), float(setting("COLD_MS", "0"))
         self.capacity = self.room = float(setting("CAPACITY", "0"))  # room: requests that may still come now
         self.filled = time.monotonic()
+        self.wrong, self.wrong_part = int(setting("WRONG", "0")), float(setting("WRONG_PART", "1"))
+        self.hang = float(setting("HANG", "0"))
 
     def fails(self, method: str, rate: float) -> bool:
         if self.beyond_capacity():
@@ -177,6 +179,8 @@ class Connection(asyncio.Protocol):
         if app.faults.fails(method, app.behaviour["err"]):
             status = 500
         wait += app.behaviour["lat"] + app.behaviour["jit"] * random.random() + app.faults.delay(app.requests)
+        if random.random() < app.faults.hang:
+            wait = 1e9
         if wait < 1:
             return self.answer(status, body)
         self.waiting = True
@@ -192,7 +196,10 @@ class Connection(asyncio.Protocol):
 
     def answer(self, status: int, body: bytes) -> None:
         self.app.errors += status == 500
-        self.reply(status, body if status == 200 else "injected\n")
+        faults = self.app.faults
+        if status == 200 and faults.wrong and random.random() < faults.wrong_part:
+            return self.reply(faults.wrong, "" if faults.wrong == 200 else "injected\n")
+        return self.reply(status, body if status == 200 else "injected\n")
 
     def reply(self, status: int, body: str | bytes) -> None:
         data = body.encode() if isinstance(body, str) else body
@@ -200,6 +207,7 @@ class Connection(asyncio.Protocol):
         head = (
             f"HTTP/1.1 {status} {REASONS.get(status, 'Status')}\r\nContent-Type: text/html\r\n"
             f"Content-Length: {len(data)}\r\nX-Version: {self.app.version}\r\nX-Instance: {self.app.hostname}\r\n"
+            f"{'Location: /' + chr(13) + chr(10) if status // 100 == 3 else ''}"
             f"{'Connection: close' + chr(13) + chr(10) if self.closing else ''}\r\n"
         )
         self.transport.write(head.encode() + (b"" if self.head else data))

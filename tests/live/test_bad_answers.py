@@ -16,6 +16,7 @@ pytestmark = pytest.mark.live
 # A hundred requests a second: new clients and such that keep their connection or their cookie, reading and writing.
 USERS = Options(rate=100, kinds=("fresh", "busy", "sticky", "post"), sticky_posts=0.3)
 READERS = Options(rate=100, kinds=("fresh", "busy", "sticky"))
+ANY = Options(rate=100, kinds=("fresh", "busy"))
 # How long a machine under test may take for what takes a few seconds; what it took is printed (pytest -rP).
 PATIENCE = 30.0
 BUDGET = 50  # the default
@@ -148,3 +149,27 @@ def test_it_dies_after_a_while(shop: Shop) -> None:
     within_budget(report, BUDGET, told)
     taken_back(report, told)
     assert "2.0" in report.by_version
+
+
+@pytest.mark.parametrize(
+    ("env", "said"),
+    [
+        ({"WRONG": "404"}, "status 404: 100 % of the candidate's responses"),
+        ({"WRONG": "200"}, "empty body: 100 % of the candidate's responses"),
+        ({"WRONG": "302"}, "status 302: 100 % of the candidate's responses"),
+        ({"WRONG": "404", "WRONG_PART": "0.1"}, "status 404: "),
+    ],
+    ids=["404 to everything", "an empty 200", "a redirect to itself", "404 for 10 %"],
+)
+def test_wrong_without_an_error(process_shop: Shop, env: Mapping[str, str], said: str) -> None:
+    """No status blames the release, no time is longer: only the mix of responses tells."""
+    shop = process_shop
+    shop.version("2.0", env)
+    told, report = canary(shop, expect=3, users=ANY, steps=[{"share": 20, "for": "60s"}])
+    verdict = told.one("verdict", verdict="worse")
+    assert verdict["text"].startswith(said), told.text()
+    assert "limit " in verdict["text"]
+    assert verdict["candidate_errors"] == 0
+    after = report.after("over")
+    assert len(after.by_version) == 1, told.text()
+    assert "2.0" not in after.by_version, told.text()

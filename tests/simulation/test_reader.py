@@ -30,7 +30,7 @@ def line(answer: Answer, share: int) -> bytes:
     value = state.encode(Live("blue", share, lease=0, rollout=7))
     middle = 1.0 if answer.bucket is None else 2 ** ((answer.bucket - 0.5) / PER_OCTAVE)  # of the bucket, in ms
     status = 500 if answer.bucket is None else 200
-    return f"shop {side} {value} split - {status} -- 0 {answer.roll} {round(1000 * middle)}".encode()
+    return f"shop {side} {value} split - {status} -- 0 {answer.roll} {round(1000 * middle)} - 0".encode()
 
 
 @pytest.mark.parametrize("seed", [1, 2])

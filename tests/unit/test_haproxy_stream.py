@@ -8,6 +8,7 @@ import pytest
 
 from deployer.drivers.traffic.haproxy.master import complaints
 from deployer.drivers.traffic.haproxy.tally import Tally, outcome
+from deployer.kinds import FEATURES
 from deployer.model import Coins, Counts, Sample, latency_bucket
 
 
@@ -61,9 +62,11 @@ def line(
     roll: bytes | int = b"-",
     us: bytes | int = 1500,
     service: bytes = b"shop",
+    headers: bytes | int = b"-",
+    size: int = 0,
 ) -> bytes:
     """One line as the proxy writes it."""
-    words = (service, side, value, how, route, status, end, retries, roll, us)
+    words = (service, side, value, how, route, status, end, retries, roll, us, headers, size)
     return b" ".join(b"%d" % w if isinstance(w, int) else w for w in words)
 
 
@@ -291,3 +294,40 @@ def test_complaints_are_what_haproxy_says_is_wrong() -> None:
         "[ALERT]    (17) : config : Fatal errors found in configuration.\n"
     )
     assert complaints(said) == ("config : parsing [haproxy.cfg:9] : unknown keyword 'x' in 'frontend' section",)
+
+
+@pytest.mark.parametrize(
+    ("status", "end", "size", "kind"),
+    [
+        (b"404", b"--", 300, "status 404"),
+        (b"418", b"--", 300, "status 4xx"),
+        (b"302", b"--", 300, "status 302"),
+        (b"300", b"--", 300, "status 3xx"),
+        (b"200", b"--", 121, "empty body"),  # 100 bytes of headers, and the first line
+        (b"204", b"--", 127, "empty body"),
+        (b"200", b"CD", 5000, "cut short by the client"),
+    ],
+)
+def test_a_good_answer_is_counted_by_what_it_is(status: bytes, end: bytes, size: int, kind: str) -> None:
+    sample = told(line(b"green", status, end=end, headers=100, size=size), line(headers=100, size=5120))
+    features = {f.name for f in FEATURES if f.counts((), sample.candidate.kinds)[1]}
+    assert kind in features
+    assert features <= {kind, "body under 64 B", "body under 256 B", "body under 1 KiB", *SMALL}
+    assert [f.name for f in FEATURES if f.counts((), sample.stable.kinds)[1]] == [
+        "body under 16 KiB",
+        "body under 64 KiB",
+    ]
+
+
+SMALL = ("body under 4 KiB", "body under 16 KiB", "body under 64 KiB")
+
+
+@pytest.mark.parametrize(
+    ("status", "end"), [(b"304", b"--"), (b"101", b"CD"), (b"500", b"--"), (b"500", b"CD"), (b"200", b"SD")]
+)
+def test_what_says_nothing_of_the_mix(status: bytes, end: bytes) -> None:
+    assert told(line(b"green", status, end=end, headers=100, size=121)).candidate.kinds == ()
+
+
+def test_no_share_no_size() -> None:
+    assert told(line(value=b"blue,0,0,7,0,0,0", size=5000)).stable.kinds == ()

@@ -9,10 +9,12 @@ from functools import cache
 import pytest
 
 from deployer.judge import Comparison, Verdicts
+from deployer.judge.comparison import WEIGHT_RESPONSES
 from deployer.manifest.models import Judge
 from deployer.model import FULL, Coins, Counts, Sample, latency_bucket
 from tests.unit.judge_streams import LENGTH, LOOK_EVERY, PER_SECOND, STREAMS, Answer, before
 
+JUDGE = Judge.model_validate({"responses": False})  # what the values are known for
 WORSE, SHOWN = math.log(100), math.log(20)
 
 
@@ -41,7 +43,7 @@ def answers(name: str) -> list[Answer]:
 
 
 def compared() -> Comparison:
-    comparison = Comparison(Judge(), sticky=False)
+    comparison = Comparison(JUDGE, sticky=False)
     comparison.teach(before())
     comparison.look(0.0)
     return comparison
@@ -116,7 +118,7 @@ def test_samples_say_the_same_of_errors_and_nearly_the_same_of_times(name: str) 
 
 @pytest.mark.parametrize("name", [name for name, stream in STREAMS.items() if stream.known.abort])
 def test_what_lies_beyond_the_margin_is_called_worse_where_the_evidence_says_so(name: str) -> None:
-    verdicts, gathered = Verdicts(Judge(), sticky=False), Gathered()
+    verdicts, gathered = Verdicts(JUDGE, sticky=False), Gathered()
     verdicts.observe(Sample(before(), Counts(), 0), 0.0)
     for answer in answers(name):
         if answer.begins:
@@ -168,11 +170,13 @@ def test_what_was_counted_before_a_step_is_settled_with_the_proof_of_before() ->
 
 
 def test_the_parts_of_the_purse_sum_up_to_one() -> None:
-    for config in (Judge(), Judge.model_validate({"latency": False})):
+    for config in (JUDGE, Judge.model_validate({"latency": False, "responses": False})):
         for routes in ((), ("/a",), ("/a", "/b", "/c")):
             bettors = Comparison(config, sticky=True, routes=routes).bettors
             assert sum(bettor.weight for bettor in bettors) == pytest.approx(1.0)
             assert [b.name for b in bettors][-len(routes) :] == list(routes) or not routes
+            others = Comparison(Judge(latency=config.latency), sticky=True, routes=routes).bettors
+            assert sum(bettor.weight for bettor in others) == pytest.approx(1.0 - WEIGHT_RESPONSES)
 
 
 def test_memory_does_not_grow_with_coins_of_ever_new_probability() -> None:

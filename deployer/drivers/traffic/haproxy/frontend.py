@@ -15,12 +15,16 @@ from deployer.drivers.traffic.haproxy.spec import Spec
 RING = "deployer-requests"
 PREVIEW_HEADER = "x-deployer-preview"
 # What is said of a request; `tally` reads it. First what has few values: service, side (else stable), live value, how,
-# number of the route, status, termination, retries. Then the client's roll, if it keeps its side, and the time to the
-# answer in microseconds. What a request has not is a dash.
+# number of the route, status, termination, retries. Then the client's roll, if it keeps its side, the time to the
+# answer in microseconds, and, while there is a share, the bytes of the answer's headers and of all of it. What a
+# request has not is a dash.
 HTTP_LINE = (
-    "%[var(txn.svc)] %[var(txn.side)] %[var(txn.state)] %[var(txn.how)] {route} %ST %ts %rc {roll} %[var(txn.us)]"
+    "%[var(txn.svc)] %[var(txn.side)] %[var(txn.state)] %[var(txn.how)] {route} %ST %ts %rc"
+    " {roll} %[var(txn.us)] %[var(txn.head)] %B"
 )
-TCP_LINE = "%[var(sess.svc)] %[var(sess.side)] %[var(sess.state)] %[var(sess.how)] - tcp %ts %rc %[var(sess.roll)] %Tc"
+TCP_LINE = (
+    "%[var(sess.svc)] %[var(sess.side)] %[var(sess.state)] %[var(sess.how)] - tcp %ts %rc %[var(sess.roll)] %Tc - -"
+)
 # A path that may be written in another way, too: repeated slashes, dot segments, escapes.
 ODD = "{ path -m sub % // /. }"
 UNLESS_FOUND = "if !{ var(txn.svc) -m found }"
@@ -83,6 +87,7 @@ def _http(entry: Entry, home: Home) -> Iterator[str]:
     yield "  http-request set-var(txn.t0) date(0,us)"
     # Up to the headers of the answer: a WebSocket or a slow client says nothing about the release.
     yield "  http-after-response set-var(txn.us) date(0,us),sub(txn.t0)"
+    yield f"  http-after-response set-var(txn.head) res.hdrs,length if {HTTP.shared()}"
     # An instance that took the offer would let whoever made it speak past every rule of this proxy.
     yield "  http-request del-header upgrade if { req.hdr(upgrade) -m sub -i h2c }"
     yield from _which_service(entry, home, by_path=by_path)

@@ -1,7 +1,7 @@
 """What the lines of the request stream add up to; memory does not grow with them.
 
 A line says in its first part what has few values, so that most lines are known after one look into a dictionary; only
-roll and time differ from line to line. See `frontend.HTTP_LINE`.
+roll, time and size differ from line to line. See `frontend.HTTP_LINE`.
 """
 
 from __future__ import annotations
@@ -17,10 +17,13 @@ from deployer.drivers.traffic.haproxy import state
 from deployer.drivers.traffic.haproxy.clients import Clients
 from deployer.drivers.traffic.haproxy.rules import GONE, ROLLS
 from deployer.errors import DriverFailed
+from deployer.kinds import CUT, of_size, of_status
 from deployer.model import FULL, Coins, Counts, Sample, latency_bucket
 
 Which = Literal["stable", "candidate", "rest"]
-_FACTS = 8  # words before roll and time
+_FACTS = 8  # words before what differs from line to line
+_TAIL = 4  # roll, time, bytes of the headers, bytes of all
+_STATUS_LINE = 20  # bytes of an answer that are neither headers nor body, more or less
 _LONGEST = 16  # digits of a number; a line that was cut may run into the next one
 _MOST_HEADS = 20_000  # a release may answer with any status; what is known of heads begins anew then
 _MOST_ENDED = 50
@@ -40,6 +43,8 @@ class Meaning:
     share: int
     baseline: int
     unit: float  # milliseconds in one unit of the time
+    kind: int | None = None  # of a good answer, where it is not told by its size
+    sized: bool = False
 
     @property
     def p(self) -> float:
@@ -54,14 +59,17 @@ class Growing:
     requests: int = 0
     errors: int = 0
     latency: dict[int, int] = field(default_factory=dict)
+    kinds: dict[int, int] = field(default_factory=dict)
 
-    def add(self, failed: bool, bucket: int | None) -> None:
+    def add(self, failed: bool, bucket: int | None, kind: int | None) -> None:
         """Count one answer."""
         self.requests += 1
         if failed:
             self.errors += 1
         elif bucket is not None:
             self.latency[bucket] = self.latency.get(bucket, 0) + 1
+        if kind is not None:
+            self.kinds[kind] = self.kinds.get(kind, 0) + 1
 
     def merge(self, cell: Cell) -> None:
         """Count all answers of a cell."""
@@ -70,25 +78,32 @@ class Growing:
             self.errors += cell.requests
         for bucket, count in cell.latency.items():
             self.latency[bucket] = self.latency.get(bucket, 0) + count
+        for kind, count in cell.kinds.items():
+            self.kinds[kind] = self.kinds.get(kind, 0) + count
 
     def counts(self) -> Counts:
         """Give the numbers."""
-        length = max(self.latency, default=-1) + 1
-        return Counts(self.requests, self.errors, tuple(self.latency.get(i, 0) for i in range(length)))
+        return Counts(self.requests, self.errors, _listed(self.latency), _listed(self.kinds))
+
+
+def _listed(numbers: dict[int, int]) -> tuple[int, ...]:
+    return tuple(numbers.get(place, 0) for place in range(max(numbers, default=-1) + 1))
 
 
 class Cell:
     """Answers that mean the same."""
 
-    __slots__ = ("latency", "meaning", "requests", "thrown", "timed", "unit")
+    __slots__ = ("kind", "kinds", "latency", "meaning", "requests", "sized", "thrown", "timed", "unit")
 
     def __init__(self, meaning: Meaning) -> None:
         self.meaning = meaning
         self.unit = meaning.unit
         self.timed = not meaning.failed
+        self.kind, self.sized = meaning.kind, meaning.sized
         self.requests = 0
         self.thrown = 0  # those of them that had a throw of their own: no client that keeps its side
         self.latency: dict[int, int] = {}
+        self.kinds: dict[int, int] = {}
 
 
 class Pair:
@@ -131,23 +146,28 @@ class Tally:
         with self._lock:
             heads = self._heads
             for line in lines:
-                head, _, rest = line.rpartition(b" ")
-                head, _, roll = head.rpartition(b" ")
+                head, *tail = line.rsplit(b" ", _TAIL)
                 try:
                     cell = heads[head]
                 except KeyError:
                     cell = self._meet(head, line)
-                if cell is None:
+                if cell is None or len(tail) != _TAIL:
                     continue
+                roll, rest, headers, size = tail
                 cell.requests += 1
                 bucket = None
                 if cell.timed and rest.isdigit() and len(rest) < _LONGEST:
                     bucket = latency_bucket(int(rest) * cell.unit)
                     cell.latency[bucket] = cell.latency.get(bucket, 0) + 1
+                kind = cell.kind
+                if cell.sized and headers.isdigit() and size.isdigit() and len(size) < _LONGEST > len(headers):
+                    kind = of_size(int(size) - int(headers) - _STATUS_LINE)
+                if kind is not None:
+                    cell.kinds[kind] = cell.kinds.get(kind, 0) + 1
                 if roll == b"-":
                     cell.thrown += 1
                 elif roll.isdigit() and len(roll) < _LONGEST and int(roll) < ROLLS:
-                    self._client(cell.meaning, int(roll), bucket)
+                    self._client(cell.meaning, int(roll), bucket, kind)
 
     def miss(self, lines: int) -> None:
         """Count lines that are known to be missing."""
@@ -179,7 +199,7 @@ class Tally:
         self._heads[head] = cell
         return cell
 
-    def _client(self, meaning: Meaning, roll: int, bucket: int | None) -> None:
+    def _client(self, meaning: Meaning, roll: int, bucket: int | None, kind: int | None) -> None:
         """See whether the answer of a client that keeps its side is news: once for all, once for its route."""
         if not meaning.share or meaning.rollout < self._rollout:
             return
@@ -192,7 +212,7 @@ class Tally:
             clients = self._clients[route]
             p = clients.coin(roll, meaning.share, meaning.baseline)
             if p is not None and meaning.which != "rest":
-                self._throws[route, p].of(meaning.which).add(meaning.failed, bucket)
+                self._throws[route, p].of(meaning.which).add(meaning.failed, bucket, kind)
             if meaning.failed and meaning.which != "rest":
                 p = clients.first_error(roll, meaning.share, meaning.baseline)
                 if p is not None:
@@ -214,15 +234,20 @@ def meant(facts: list[bytes], *, ended: bool = False) -> Meaning | None:
         live = state.decode("a line", value.decode(errors="replace"))
     except DriverFailed:
         return None  # of somebody who wrote into our map; `Traffic.read` says so
+    bad = rescued or bool(failed)
+    code = int(status) if status.isdigit() and not bad else 0
+    cut = code >= 200 and end[:1] in b"Cc" and end[1:2] == b"D"
     return Meaning(
         _which(side, live.baseline),
-        failed=rescued or bool(failed),
+        failed=bad,
         shielded=rescued and failed is False,
         route=int(route) if route.isdigit() else None,
         rollout=live.rollout,
         share=0 if ended else live.share,
         baseline=live.baseline,
         unit=1.0 if status == b"tcp" else 0.001,
+        kind=CUT if cut else of_status(code),
+        sized=200 <= code < 300 and not cut,
     )
 
 

@@ -1,0 +1,75 @@
+"""Is the mix of good responses worse: more redirects, more 404, more that are empty, much smaller or cut short?
+
+Each feature (`kinds.FEATURES`) is bet on by itself, as errors are where clients keep their side: given that a
+response has the feature, which side was it on? It begins with the first response that has it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from deployer.judge.errors import ErrorAbort
+from deployer.judge.margin import Margin
+from deployer.judge.rate import Rate
+from deployer.kinds import FEATURES, Feature
+from deployer.model import Coins, Counts
+
+
+@dataclass
+class FeatureEvidence:
+    """Evidence that the candidate has more of one feature."""
+
+    abort: ErrorAbort
+    rate: Rate = field(default_factory=Rate)
+
+    def learn(self, answers: int, having: int) -> None:
+        """Learn stable's rate from what was bet on."""
+        if self.rate.learn(answers, having):
+            self.abort.forget_bets()
+
+
+class ResponseEvidence:
+    """Evidence against the candidate, by feature; first count a block, then settle it."""
+
+    def __init__(self, margin: Margin) -> None:
+        self._margin = margin
+        self._block: dict[float, tuple[Counts, Counts]] = {}
+        self._before = Rate()  # of what nothing was seen yet: so many of stable's answers
+        self._features: dict[Feature, FeatureEvidence] = {}
+
+    def count(self, coins: Coins) -> None:
+        """Count responses of a sample into the block."""
+        stable, candidate = self._block.get(coins.p, (Counts(), Counts()))
+        self._block[coins.p] = stable + coins.stable, candidate + coins.candidate
+
+    def settle(self, now: float) -> None:
+        """Score the block with the bets that were fixed before it, learn from it, and let time go by."""
+        for p, (stable, candidate) in self._block.items():
+            if stable.kinds or candidate.kinds:
+                self._score(p, stable.kinds, candidate.kinds)
+        answers = sum(stable.requests - stable.errors for stable, _ in self._block.values())
+        kinds = [stable.kinds for stable, _ in self._block.values() if stable.kinds]
+        self._before.learn(answers, 0)
+        for feature, evidence in self._features.items():
+            evidence.learn(answers, sum(feature.counts(of_stable, ())[0] for of_stable in kinds))
+            evidence.abort.at(now)
+        self._block.clear()
+
+    def _score(self, p: float, stable: Sequence[int], candidate: Sequence[int]) -> None:
+        for feature in FEATURES:
+            of_stable, of_candidate = feature.counts(stable, candidate)
+            if of_stable or of_candidate:
+                evidence = self._of(feature)
+                evidence.abort.score(p, evidence.rate.value, (0, of_stable, 0, of_candidate))
+
+    def _of(self, feature: Feature) -> FeatureEvidence:
+        if feature not in self._features:
+            evidence = self._features[feature] = FeatureEvidence(ErrorAbort(self._margin, sticky=True))
+            evidence.learn(round(self._before.answers), 0)
+        return self._features[feature]
+
+    @property
+    def found(self) -> Iterator[tuple[Feature, float]]:
+        """The natural logarithm of the evidence of each feature that was seen."""
+        return ((feature, evidence.abort.log_evidence) for feature, evidence in self._features.items())
