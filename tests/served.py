@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,7 +12,9 @@ from pathlib import Path
 import uvicorn
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from deployer.server.app import guarded
+from deployer.server.app import guarded, make_app
+from deployer.server.door import Door, Network, Room
+from deployer.server.serving import Address, listening
 from tests.api import Api
 from tests.ports import free_port
 
@@ -31,7 +34,25 @@ def served(api: Api, *, port: int = 0, pem: Path | None = None, wrap: Wrap = lam
 
 
 @contextmanager
-def serving(app: ASGIApp, port: int, pem: Path | None = None) -> Iterator[str]:
+def behind_a_door(api: Api, room: Room, proxies: tuple[Network, ...] = (), pem: Path | None = None) -> Iterator[str]:
+    """Serve the API as `deploy serve` does, in a thread, with the clock of its world at the door; give its address."""
+    door = Door(api.desk.clock, room, proxies)
+    app = make_app(api.desk, door, hosts=HOSTS, proxies=proxies)
+    with serving(app, free_port(), pem, door) as url:
+        yield url
+
+
+class _Sweeping(uvicorn.Server):
+    door: Door | None = None
+
+    async def on_tick(self, counter: int) -> bool:
+        if self.door:
+            self.door.sweep()
+        return await super().on_tick(counter)
+
+
+@contextmanager
+def serving(app: ASGIApp, port: int, pem: Path | None = None, door: Door | None = None) -> Iterator[str]:
     """Serve an application in a thread; give its address."""
     config = uvicorn.Config(
         app,
@@ -41,10 +62,13 @@ def serving(app: ASGIApp, port: int, pem: Path | None = None) -> Iterator[str]:
         ssl_keyfile=pem,
         log_level="critical",
         lifespan="off",
+        proxy_headers=False,
         timeout_graceful_shutdown=1,
     )
-    server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run, name="server", daemon=True)
+    server = _Sweeping(config)
+    server.door = door
+    sockets: list[socket.socket] | None = list(listening(Address("127.0.0.1", port), door)) if door else None
+    thread = threading.Thread(target=server.run, args=(sockets,), name="server", daemon=True)
     thread.start()
     for _ in range(int(SECONDS * 100)):
         if server.started:
@@ -56,6 +80,8 @@ def serving(app: ASGIApp, port: int, pem: Path | None = None) -> Iterator[str]:
     finally:
         server.should_exit = True
         thread.join(SECONDS)
+        for each in sockets or ():
+            each.close()
         assert not thread.is_alive()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import ipaddress
 import os
 import sys
 import threading
@@ -26,7 +27,16 @@ from deployer.server.tokens import ROLES, Role, Token, Tokens
 from deployer.store import Deed
 from deployer.views.data import TokenRow, TokensView
 
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 _NEEDED = ("fastapi", "uvicorn", "prometheus_client")
+
+
+def _networks(_ctx: click.Context, _param: click.Parameter, values: Sequence[str]) -> tuple[Network, ...]:
+    """Read addresses and networks. Raises BadParameter."""
+    try:
+        return tuple(ipaddress.ip_network(value, strict=False) for value in values)
+    except ValueError as error:
+        raise click.BadParameter(f"{error}: such as 127.0.0.1 or 10.0.0.0/8") from None
 
 
 @click.command("serve")
@@ -60,6 +70,14 @@ _NEEDED = ("fastapi", "uvicorn", "prometheus_client")
     "--allow-host", "hosts", metavar="NAME", multiple=True, help="A name under which it is asked, besides its address."
 )
 @click.option(
+    "--trusted-proxy",
+    "proxies",
+    metavar="NETWORK",
+    multiple=True,
+    callback=_networks,
+    help="An address or network of proxies whose X-Forwarded-For says who asks; others are not believed.",
+)
+@click.option(
     "--log",
     "form",
     type=click.Choice(("text", "json")),
@@ -77,6 +95,7 @@ def serve(
     key: Path | None,
     no_tls: bool,
     hosts: Sequence[str],
+    proxies: tuple[Network, ...],
     form: str,
 ) -> int:
     """Serve the HTTP API and its page: services, rollouts, events, reports; start, promote, abort and roll back.
@@ -129,7 +148,7 @@ def serve(
     )
     try:
         with signals(threading.Event()):
-            run(desk, address, tls, tuple(hosts), whoami().partition("@")[0], agents)
+            run(desk, address, tls, tuple(hosts), whoami().partition("@")[0], agents, proxies)
     finally:
         stores.close()
     return int(Exit.DONE)

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, cast
 
 from fastapi import APIRouter, Depends, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from deployer import __version__
 from deployer.errors import DeployError, Exit
 from deployer.server import acting, hooking, reading, streaming
 from deployer.server.answers import Answer, Problem, answer_of
 from deployer.server.desk import Desk
+from deployer.server.door import AtDoor, Door, Network
 from deployer.server.guard import Guard, Limits
 from deployer.server.logged import Logged
 from deployer.server.page import routes as pages
@@ -38,9 +40,17 @@ _STATUSES = {
 }
 
 
-def make_app(desk: Desk, *, hosts: Collection[str], limits: Limits | None = None, tls: bool = False) -> ASGIApp:
-    """Make the application. `hosts` are the names under which it may be asked."""
-    return guarded(make_api(desk), desk, hosts=hosts, limits=limits or Limits(), tls=tls)
+def make_app(
+    desk: Desk, door: Door, *, hosts: Collection[str], proxies: Collection[Network] = (), tls: bool = False
+) -> ASGIApp:
+    """Make the application behind a door.
+
+    `hosts` are the names under which it may be asked; `proxies` are believed whom they pass requests on for.
+    """
+    app = guarded(make_api(desk), desk, hosts=hosts, limits=Limits(), tls=tls)
+    if proxies:
+        app = cast("ASGIApp", ProxyHeadersMiddleware(cast("Any", app), [str(network) for network in proxies]))
+    return AtDoor(app, door)
 
 
 def guarded(app: ASGIApp, desk: Desk, *, hosts: Collection[str], limits: Limits, tls: bool = False) -> ASGIApp:

@@ -13,7 +13,7 @@ import json
 import math
 import re
 from collections import OrderedDict
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from urllib.parse import quote, urlsplit
 
@@ -23,6 +23,7 @@ from deployer import __version__
 from deployer.clock import Clock
 from deployer.errors import DeployError
 from deployer.server.answers import Answer, Problem, answer_of
+from deployer.server.door import Guest, neighbours
 from deployer.server.scope import ASSETS, CSRF, HOOKS, client, cookie_of, header, is_page, name_of
 from deployer.server.sessions import Session, Sessions
 from deployer.server.tokens import Token, Tokens
@@ -49,8 +50,8 @@ HSTS = ("strict-transport-security", "max-age=31536000")
 
 @dataclass(frozen=True)
 class Limits:
-    """What a client may ask for: bytes of a body, and of a webhook's; requests a second and at once, and the same
-    without a token.
+    """What a client may ask for: bytes of a body, and of a webhook's; requests a second and at once; and how often an
+    address may be wrong at the same door: without a token, with a login or a webhook that is not valid.
     """
 
     body: int = 64 * 1024
@@ -110,6 +111,7 @@ class Guard:
         self._app, self._tokens, self._sessions, self._limits = app, tokens, sessions, limits
         self._hosts = frozenset(host.lower() for host in hosts)
         self._known = Buckets(clock, limits.rate, limits.burst)
+        # Of each address one bucket for each kind of door: what proves nothing at one closes no other.
         self._strangers = Buckets(clock, limits.stranger_rate, limits.stranger_burst)
         headers = [*HEADERS.items(), HSTS] if tls else [*HEADERS.items()]
         self._headers = [(name.encode(), value.encode()) for name, value in headers]
@@ -132,16 +134,19 @@ class Guard:
                 message = {**message, "headers": [*message["headers"], *extra]}
             await send(message)
 
+        guest: Guest = scope.get("guest") or Guest()
         try:
             self._expected(scope)
             if scope["path"] == LOGIN and scope["method"] == "POST":
                 self._from_here(scope)
-                self._slowly(self._strangers.wait(client(scope)))
+                scope["refused"] = self._refusing(scope, "login")  # by the route, which asks for a token
             elif scope["path"].startswith(HOOKS) and scope["method"] == "POST":
-                self._slowly(self._strangers.wait(client(scope)))  # the route asks for a signature
+                scope["refused"] = self._refusing(scope, scope["path"])  # by the route, which asks for a signature
             elif not _is_open(scope):
                 scope["caller"] = self._caller(scope)
+                guest.shows_token()
             received = await self._body(scope, receive)
+            guest.is_answered()
         except Answer as answer:
             await _say(protected, answer)
             return
@@ -163,9 +168,10 @@ class Guard:
             token = session.token if session else self._tokens.find(bearer[1]) if bearer else None
         except DeployError as error:
             raise Answer(503, answer_of(error).problem) from error
-        self._slowly(self._known.wait(token.id) if token else self._strangers.wait(address))
         if token is None:
+            self._refusing(scope, "token")()
             raise _unknown(scope)
+        self._slowly(self._known.wait(token.id))
         if session and scope["method"] not in READING:
             self._from_here(scope)
             if not hmac.compare_digest(header(scope, CSRF.encode()).encode(), session.csrf.encode()):
@@ -174,6 +180,13 @@ class Guard:
                 )
         way = "page" if session else "API"
         return Caller(token, f"{way}, from {address}, token {token.id}", session)
+
+    def _refusing(self, scope: Scope, door: str) -> Callable[[], None]:
+        """Give what is called for a request that proves nothing; it raises Answer (429) where there were too many.
+
+        What proves itself takes nothing and waits for nobody: strangers who share its address cannot keep it out.
+        """
+        return lambda: self._slowly(self._strangers.wait(f"{neighbours(client(scope))} {door}"))
 
     def _slowly(self, wait: float) -> None:
         if wait:

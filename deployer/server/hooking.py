@@ -22,6 +22,7 @@ async def hook(desk: AtDesk, name: Name, request: Request) -> HookAnswer:
     found = desk.hooks.hook(name) if desk.hooks else None
     why = found.problem(request.headers, await request.body()) if found else "there is no such webhook"
     if why or desk.hooks is None:
+        request.scope["refused"]()
         address = client(request.scope)
         desk.log.say("hook.refused", f"webhook {name} from {address}: {why}", name=name, address=address, why=why)
         problem = Problem(message="this webhook does not prove who sent it", hint="the server's log says what is wrong")

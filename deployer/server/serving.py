@@ -6,7 +6,9 @@ import asyncio
 import ipaddress
 import re
 import resource
+import socket
 import ssl
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -18,10 +20,13 @@ from deployer.server.agents import Agents
 from deployer.server.app import make_app
 from deployer.server.caretaker import Caretaker
 from deployer.server.desk import Desk
+from deployer.server.door import IDLE_SECONDS, Door, Listening, Network, Room
 from deployer.server.logged import configured
 
 END_SECONDS = 5  # for answers that are under way when the server ends
 MOST_CLIENTS = 4096
+OTHER_FILES = 1024  # the store, rollouts, engines, and connections that are let go
+BACKLOG = 256  # connections that are taken in at once
 HEADER_BYTES = 32 * 1024
 _ADDRESS = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]+):([0-9]{1,5})")
 
@@ -78,55 +83,90 @@ class Tls:
 
 
 def serve(
-    desk: Desk, address: Address, tls: Tls | None, hosts: tuple[str, ...], by: str, agents: Agents | None = None
+    desk: Desk,
+    address: Address,
+    tls: Tls | None,
+    hosts: tuple[str, ...],
+    by: str,
+    agents: Agents | None = None,
+    proxies: Collection[Network] = (),
 ) -> None:
     """Serve until a signal comes, after going on with what was unfinished, in the name of `by`.
 
-    Raises Refused when the address cannot be had.
+    `proxies` are believed whom they pass requests on for. Raises Refused when the address cannot be had.
     """
+    door = Door(desk.clock, Room.within(_allow_files()), proxies)
     config = configured(
-        make_app(desk, hosts=(*address.names, *hosts), tls=tls is not None),
+        make_app(desk, door, hosts=(*address.names, *hosts), proxies=proxies, tls=tls is not None),
         desk.log,
         host=address.host,
         port=address.port,
         ssl_certfile=tls.certificate if tls else None,
         ssl_keyfile=tls.key if tls else None,
-        limit_concurrency=MOST_CLIENTS,
         h11_max_incomplete_event_size=HEADER_BYTES,
-        timeout_keep_alive=15,
+        backlog=BACKLOG,
+        timeout_keep_alive=int(IDLE_SECONDS),
         timeout_graceful_shutdown=END_SECONDS,
     )
-    _allow_files()
-    server = _Server(config, desk, by, agents)
+    sockets = listening(address, door)
     try:
-        server.run()
+        _Server(config, desk, by, agents, door).run(list(sockets))
     except SystemExit:  # how uvicorn says that it could not begin; its log has said why
+        raise Refused(f"the server at {address.host}:{address.port} could not begin", "see the line above") from None
+    finally:
+        for each in sockets:
+            each.close()
+
+
+def listening(address: Address, door: Door) -> tuple[Listening, ...]:
+    """Take the address, in each family that it has. Raises Refused."""
+    made: list[Listening] = []
+    try:
+        found = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        for family, kind, protocol, _, where in dict.fromkeys(found):
+            made.append(Listening(family, kind, protocol))
+            made[-1].door = door
+            made[-1].setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if family == socket.AF_INET6:
+                made[-1].setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            made[-1].bind(where)
+    except OSError as error:
+        for each in made:
+            each.close()
         raise Refused(
-            f"{address.host}:{address.port} cannot be listened on", "see the line above; another --listen HOST:PORT"
+            f"{address.host}:{address.port} cannot be listened on: {(error.strerror or str(error)).lower()}",
+            "end what listens there (`ss -ltnp`), or choose another --listen HOST:PORT",
         ) from None
+    return tuple(made)
 
 
-def _allow_files() -> None:
-    """Let as many connections be open at once as clients may come, where the system's hard limit lets us."""
+def _allow_files() -> int:
+    """Let as many connections be open at once as clients may come; give how many the system's hard limit lets us."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = MOST_CLIENTS + 1024
+    wanted = MOST_CLIENTS + OTHER_FILES
     wanted = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
     if soft != resource.RLIM_INFINITY and soft < wanted:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    return max(wanted - OTHER_FILES, wanted // 2)
 
 
 class _Server(uvicorn.Server):
     """Goes on with what was unfinished when it listens; ends its streams when it is told to end."""
 
-    def __init__(self, config: uvicorn.Config, desk: Desk, by: str, agents: Agents | None) -> None:
+    def __init__(self, config: uvicorn.Config, desk: Desk, by: str, agents: Agents | None, door: Door) -> None:
         super().__init__(config)
-        self._desk, self._agents = desk, agents
+        self._desk, self._agents, self._door = desk, agents, door
         self._caretaker = Caretaker(desk, by)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Take a signal."""
         self._desk.hub.close()
         super().handle_exit(sig, frame)
+
+    async def on_tick(self, counter: int) -> bool:
+        """Look after the door, ten times a second."""
+        self._door.sweep()
+        return await super().on_tick(counter)
 
     async def shutdown(self, sockets: object = None) -> None:
         """End what goes on, and wait for it."""

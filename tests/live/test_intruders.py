@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+import requests
 
 from tests.live.conftest import Make
+from tests.live.serving import SECONDS as ANSWER_SECONDS
+from tests.live.serving import Api, server, token
 from tests.live.shop import Shop
 from tests.load import Load, Options
+from tests.ports import free_port
 from tests.services import require
 
 pytestmark = pytest.mark.live
@@ -168,3 +175,22 @@ def test_who_waits_for_the_port_of_an_instance_gets_no_request_when_it_restarts(
 
 def instances(shop: Shop) -> list[dict[str, str]]:
     return [i for e in shop.status()["environments"] for i in e["instances"]]
+
+
+def test_thousands_of_half_open_connections_keep_nobody_out_of_the_server(process_shop: Shop) -> None:
+    """From one address, then from many: strangers are answered, who has a token is, and the server forgets them."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    process_shop.version("1.0")
+    process_shop.write()
+    port = free_port()
+    viewer = token(process_shop, "viewer")
+    health = f"http://127.0.0.1:{port}/api/v1/health"
+    with server(process_shop, port, "--log", "text"), ExitStack() as stack:
+        for n in range(5000):
+            source = ("127.0.0.1", 0) if n < 2500 else (f"127.1.{n // 100}.{n % 100 + 1}", 0)
+            half = stack.enter_context(socket.create_connection(("127.0.0.1", port), ANSWER_SECONDS, source))
+            half.sendall(b"GET / HTTP/1.1\r\nhost: 127.0.0.1\r\n")
+            if n % 500 == 499:
+                assert requests.get(health, timeout=ANSWER_SECONDS).status_code == 200, n
+                Api(process_shop, port, viewer).get("/services")

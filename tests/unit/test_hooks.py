@@ -209,6 +209,10 @@ def test_a_webhook_has_its_own_size_and_the_rate_of_strangers(api: Api) -> None:
     ask = Client(api)
     said = [ask("POST", f"{V1}/hooks/shop", github(BODY, "wrong"), content=BODY).status_code for _ in range(3)]
     assert said == [401, 401, 429]
+    assert ask("POST", f"{V1}/hooks/shop", github(BODY), content=BODY).status_code == 202, "a signed one takes nothing"
+    assert ask("POST", f"{V1}/hooks/other", github(BODY), content=BODY).status_code == 401, (
+        "another hook, another bucket"
+    )
 
 
 # -- the page about it

@@ -137,10 +137,15 @@ def test_another_page_logs_nobody_in(api: Api, ask: Client, headers: dict[str, s
     assert "set-cookie" not in answer.headers
 
 
-def test_logins_are_limited(state: Path) -> None:
+def test_logins_are_limited_for_those_alone_who_are_wrong(state: Path) -> None:
     api = Api(state, Limits(stranger_rate=1, stranger_burst=2))
     ask = Client(api)
+    text = api.token()["Authorization"].removeprefix("Bearer ")
+    for _ in range(3):
+        assert ask("POST", "/login", HERE, data={"token": text}).status_code == 303, "a valid one takes nothing"
     assert [ask("POST", "/login", HERE, data={"token": "x"}).status_code for _ in range(3)] == [401, 401, 429]
+    assert ask("POST", "/login", HERE, data={"token": text}).status_code == 303, "who shares the address comes in"
+    assert ask("GET", "/api/v1/services").status_code == 401, "another door has a bucket of its own"
     api.close()
 
 

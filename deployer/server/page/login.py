@@ -37,6 +37,7 @@ async def enter(request: Request, desk: AtDesk) -> Response:
     cookie = desk.sessions.begin(given.get("token", "").strip())
     to = _here(given.get("next", "/"))
     if cookie is None:
+        request.scope["refused"]()
         return _form(to, WRONG)
     answer = RedirectResponse(to, 303)
     safe = request.headers.get("origin", "").startswith("https:")  # also behind a proxy that has TLS
