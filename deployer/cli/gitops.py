@@ -66,6 +66,12 @@ def _duration(_ctx: click.Context, _param: click.Parameter, value: str) -> float
     metavar="FILE",
     help="Deploy only commits that are signed by a key in FILE: SSH (allowed_signers) or OpenPGP (armoured).",
 )
+@click.option("--since", metavar="COMMIT", default="", help="With --keys: only descendants of this commit (40 digits).")
+@click.option(
+    "--allow-rewind",
+    is_flag=True,
+    help="With --keys: also deploy what does not descend from the commit that was verified last.",
+)
 @click.option(
     "--drift",
     type=click.Choice(get_args(Drift)),
@@ -85,6 +91,8 @@ def gitops(
     every: float,
     once: bool,
     keys: Path | None,
+    since: str,
+    allow_rewind: bool,
     drift: Drift,
     on_status: str,
     webhook: str,
@@ -94,10 +102,14 @@ def gitops(
     A release that was taken back or rolled back is not tried again until its manifest or image changes. A signal leaves
     a rollout to its lease; the next start goes on with it.
     """
+    if keys is None and (since or allow_rewind):
+        raise click.UsageError("--since and --allow-rewind go with --keys")
     clock = SystemClock()
     repository = Repository(url, branch, common.state.expanduser().absolute() / "gitops", clock, os.environ)
     status = Status(on_status, webhook, os.environ, clock)
-    sources = [Source(repository, path, common.destination or "", keys, drift) for path in manifests]
+    sources = [
+        Source(repository, path, common.destination or "", keys, drift, since, allow_rewind) for path in manifests
+    ]
     stop = threading.Event()
     with _view(common) as sink, signals(stop):
         agents = [_Agent(common, source, status, sink, stop) for source in sources]

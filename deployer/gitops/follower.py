@@ -28,8 +28,9 @@ _WORDS: dict[str, Word] = {"done": "applied", "held": "held"}
 class Source:
     """What is followed: a manifest of a repository, by its path in it, and the destination laid over it ("" for none).
 
-    With `keys`, only commits that one of them signed are deployed. `drift` says what becomes of a service that is not
-    as the commit says although it once was: `repair` or `tell`.
+    With `keys`, only commits that one of them signed are deployed, and of these only descendants of `since` (a commit)
+    and, unless `allow_rewind`, of the one that was verified last. `drift` says what becomes of a service that is not as
+    the commit says although it once was: `repair` or `tell`.
     """
 
     repository: Repository
@@ -37,6 +38,8 @@ class Source:
     destination: str = ""
     keys: Path | None = None
     drift: Drift = "repair"
+    since: str = ""
+    allow_rewind: bool = False
 
 
 class Follower:
@@ -69,7 +72,7 @@ class Follower:
             return _state("failed", error)
         try:
             if self._source.keys:
-                repository.verify(commit, self._source.keys)
+                repository.verify(commit, self._source.keys, self._source.since, allow_rewind=self._source.allow_rewind)
             loaded = self._load(repository.files(commit))
         except DeployError as error:
             return replace(_state("refused" if isinstance(error, Refused) else "failed", error), commit=commit.name)
@@ -99,7 +102,8 @@ class Follower:
         else:
             write_down(self._house, service)  # a rollback that was made at the proxy alone: else it would be undone
         request = self._request(loaded, commit)
-        proposal = operations.propose(self._house, request)
+        # Its strategy may be code of the repository, which has no business here: whoever deploys loads it.
+        proposal = operations.wanted(self._house, request)
         if proposal.same:
             return State("synced", f"{proposal.release.version} is live, as {commit.short} says")
         if pinned := self._pinned(proposal.release):
@@ -108,7 +112,7 @@ class Follower:
             return State("frozen", f"{commit.short} waits for the end of the freeze, {until:%a %d %b %H:%M}")
         if self._source.drift == "tell" and (drifted := self._drifted(proposal.release, commit)):
             return State("drift", drifted, exit=Exit.CHANGES)
-        began(State("busy", f"{proposal.plan.strategy} of {proposal.release.version}", service, commit.name))
+        began(State("busy", f"{request.strategy} of {proposal.release.version}", service, commit.name))
         ending = self._deploy(request)
         return State(_WORDS.get(ending.outcome, "failed"), ending.text, rollout=ending.rollout, exit=ending.exit)
 

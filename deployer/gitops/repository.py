@@ -23,6 +23,7 @@ _MOST = 1024 * 1024  # bytes that git may print
 _URL = re.compile(r"(https?://|ssh://|file:///|/)[^\s\x00-\x1f]+|[A-Za-z0-9_.-]+@[A-Za-z0-9.-]+:[^\s\x00-\x1f]+")
 _PASSWORD = re.compile(r"[a-z]+://[^/@]*:[^/@]*@")
 _BRANCH = re.compile(r"(?!-)[A-Za-z0-9_./+@=-]{1,200}")
+_COMMIT = re.compile("[0-9a-f]{40}([0-9a-f]{24})?")
 _KEPT = 20  # folders of commits: releases that can be rolled back to may need their playbooks
 
 # Nobody is there to be asked, what is fetched runs nothing, and a server that falls silent is not waited for.
@@ -104,7 +105,10 @@ class Repository:
                 return None
 
     def files(self, commit: Commit) -> Path:
-        """Give a folder with the files of a commit, made whole or not at all. Raises DriverFailed."""
+        """Give a folder with the files of a commit, made whole or not at all.
+
+        Raises DriverFailed, and Refused for one with a link that leads out of it: a review does not show what it reads.
+        """
         deadline, place = Deadline.after(self._clock, LOCAL_SECONDS), self.folder / "commits" / commit.name
         with self._mutex:
             if not place.exists():
@@ -113,6 +117,7 @@ class Repository:
                 try:
                     self._git(deadline, "clone", "--quiet", "--shared", "--no-checkout", str(self._mirror), str(half))
                     self._git(deadline, "checkout", "--quiet", "--detach", commit.name, within=half)
+                    _refuse_ways_out(half, commit)
                     half.rename(place)
                 finally:
                     shutil.rmtree(half, ignore_errors=True)
@@ -128,11 +133,57 @@ class Repository:
                 if not any(path == old or old in path.parents for path in needed):
                     shutil.rmtree(old)
 
-    def verify(self, commit: Commit, keys: Path) -> None:
-        """Raise Refused unless the commit is signed by one of the keys.
+    def verify(self, commit: Commit, keys: Path, since: str = "", *, allow_rewind: bool = False) -> None:
+        """Raise Refused unless one of the keys signed the commit, and it belongs here and now.
+
+        Who signed it said nothing about where it is pushed: it must descend from `since`, a commit of this repository,
+        and, unless `allow_rewind`, from the one that was verified last, so that none of old comes back.
 
         `keys` holds SSH keys as `allowed_signers` (ssh-keygen(1), ALLOWED SIGNERS) or armoured OpenPGP public keys.
         """
+        if since and not _COMMIT.fullmatch(since):
+            raise Refused(f"{since!a} is not the name of a commit", "all 40 digits, as `git rev-parse` prints them")
+        self._is_signed(commit, keys)
+        with self._mutex:
+            if since and not self._descends(commit, since):
+                raise Refused(
+                    f"commit {commit.short} ({commit.subject}) does not descend from {since[:12]}, as --since demands: "
+                    "it is of another repository, or older",
+                    "push the right branch, or name another commit of this repository",
+                )
+            before = self._last_verified()
+            if before and not allow_rewind and not self._descends(commit, before):
+                raise Refused(
+                    f"commit {commit.short} ({commit.subject}) does not descend from {before[:12]}, which was verified "
+                    "before: an older commit, a rewritten branch, or another repository",
+                    "push a signed commit on top of that one (git revert), or allow this once: --allow-rewind",
+                )
+            files.replace(self._verified, f"{commit.name}\n")
+
+    def _last_verified(self) -> str:
+        """Give the commit that was verified last; "" for none. Raises Refused when that cannot be read."""
+        try:
+            said = self._verified.read_text(encoding="ascii", errors="replace").strip()
+        except FileNotFoundError:
+            return ""
+        except OSError as error:
+            raise Refused(
+                f"{self._verified} cannot be read: {error.strerror}", "it says what was verified last"
+            ) from None
+        if not _COMMIT.fullmatch(said):
+            raise Refused(f"{self._verified} names no commit", "write the name of the commit that was deployed last")
+        return said
+
+    def _descends(self, commit: Commit, ancestor: str) -> bool:
+        """Tell whether a commit is another one, or comes after it; one that is not known here has no descendants."""
+        deadline = Deadline.after(self._clock, LOCAL_SECONDS)
+        try:
+            self._git(deadline, "merge-base", "--is-ancestor", ancestor, commit.name)
+        except DriverFailed:
+            return False
+        return True
+
+    def _is_signed(self, commit: Commit, keys: Path) -> None:
         try:
             openpgp = b"-----BEGIN PGP PUBLIC KEY BLOCK-----" in keys.read_bytes()
         except OSError as error:
@@ -171,6 +222,10 @@ class Repository:
                     )
 
     @property
+    def _verified(self) -> Path:
+        return self.folder / "verified"
+
+    @property
     def _mirror(self) -> Path:
         return self.folder / "mirror.git"
 
@@ -200,3 +255,20 @@ class Repository:
         except commands.CommandFailed as error:
             raise DriverFailed(f"{self.url}: {error.message}", error.hint) from None
         return done.out.decode(errors="replace")
+
+
+def _refuse_ways_out(folder: Path, commit: Commit) -> None:
+    inside = folder.resolve()
+    for place, folders, names in os.walk(folder):
+        if Path(place) == folder:
+            folders.remove(".git")
+        for link in (Path(place) / name for name in (*folders, *names)):
+            if not link.is_symlink():
+                continue
+            to = link.resolve()
+            if not to.is_relative_to(inside) or to.is_relative_to(inside / ".git"):
+                raise Refused(
+                    f"commit {commit.short} ({commit.subject}): {link.relative_to(folder)} is a link that leads out of "
+                    f"the commit, to {str(link.readlink())!a}",
+                    "commit the file itself, or a link to a file of the repository",
+                )

@@ -7,7 +7,7 @@ events. They know no terminal and no concrete driver: the CLI (and later the ser
 from deployer.engine import Ending
 from deployer.operations.adopting import Survey, adopt, survey
 from deployer.operations.approving import Gate, approve, gate_of
-from deployer.operations.deploying import Proposal, Request, deploy, propose
+from deployer.operations.deploying import Proposal, Request, deploy, propose, wanted
 from deployer.operations.house import House
 from deployer.operations.leaving import down, rollback
 from deployer.operations.relief import Terms, refuse_unsparable, relieved
@@ -36,4 +36,5 @@ __all__ = [
     "rollback",
     "stop",
     "survey",
+    "wanted",
 ]

@@ -61,6 +61,16 @@ class Proposal:
 
 
 @dataclass(frozen=True)
+class Wanted:
+    """What a request would bring: the release, and whether it is live already; `spared` are silent machines."""
+
+    release: Release
+    observed: Observed
+    same: bool
+    spared: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Brought:
     """What the world said to a request: what its image is, who signed it, which machines are meant."""
 
@@ -72,16 +82,28 @@ class Brought:
 # -- deploy
 
 
+def wanted(house: House, request: Request) -> Wanted:
+    """Say which release a request is for without changing anything but fetching the image, or running its strategy."""
+    request = _fit(house, request)
+    drivers, secrets, brought = _brought(house, request)
+    return _wanted(house, request, drivers, secrets, brought)
+
+
 def propose(house: House, request: Request) -> Proposal:
     """Make the plan of a deploy without changing anything but fetching the image."""
     request, strategy, options = _checked(house, request)
+    drivers, secrets, brought = _brought(house, request)
+    return _propose(house, request, strategy, options, drivers, secrets, brought)
+
+
+def _brought(house: House, request: Request) -> tuple[Drivers, dict[str, SecretText], Brought]:
     manifest, folder = request.loaded.manifest, request.loaded.folder
     secrets = request.secrets()
     meant = machines_of(house, manifest, folder)
     drivers = house.wire(manifest, folder, house.meant(manifest.service, meant))
     image = _image(house, request, drivers)
     signature = _signature(house, request, drivers, image)
-    return _propose(house, request, strategy, options, drivers, secrets, Brought(image, signature, meant))
+    return drivers, secrets, Brought(image, signature, meant)
 
 
 def deploy(house: House, request: Request) -> Ending:
@@ -119,16 +141,21 @@ def _live_name(observed: Observed) -> str:
 
 def _checked(house: House, request: Request) -> tuple[Request, Strategy, Any]:
     """Refuse what can be refused before anything is touched."""
-    loaded = _anchored(request.loaded)
-    strategy = load_strategy(request.strategy, loaded.folder)
-    given = {**loaded.manifest.strategy_options(request.strategy), **request.options}
+    strategy = load_strategy(request.strategy, request.loaded.folder)
+    given = {**request.loaded.manifest.strategy_options(request.strategy), **request.options}
     options = strategy.parse(given)
+    return _fit(house, request), strategy, options
+
+
+def _fit(house: House, request: Request) -> Request:
+    """Refuse what the manifest alone shows."""
+    loaded = _anchored(request.loaded)
     _same_house(house.store, loaded.manifest)
     try:
         loaded.manifest.image_for(request.version)
     except ValueError as error:
         raise Refused(f"{loaded.manifest.service}: {error}", "see `image:` and `version:` in the manifest") from None
-    return replace(request, loaded=loaded), strategy, options
+    return replace(request, loaded=loaded)
 
 
 def _anchored(loaded: Loaded) -> Loaded:
@@ -184,6 +211,20 @@ def _propose(
     secrets: dict[str, SecretText],
     brought: Brought,
 ) -> Proposal:
+    wanted = _wanted(house, request, drivers, secrets, brought)
+    observed, release = wanted.observed, wanted.release
+    plan = strategy.make(observed, release, options)
+    if wanted.spared:
+        plan = replace(plan, notes=(*plan.notes, f"without {named(wanted.spared)}, silent at the time"))
+    if not wanted.same:
+        refuse_unanswerable(plan, person_of(whoami()))
+        refuse_crowded(house, plan, observed)
+    return Proposal(plan, release, observed, wanted.same)
+
+
+def _wanted(
+    house: House, request: Request, drivers: Drivers, secrets: dict[str, SecretText], brought: Brought
+) -> Wanted:
     manifest, service = request.loaded.manifest, request.loaded.manifest.service
     observed = observe(house.store, drivers, service)
     brought, spare, spared = _without_silent(manifest, observed, brought)
@@ -207,14 +248,7 @@ def _propose(
         spare=spare,
         alone=bool(getattr(options, "alone", False)),
     )
-    same = _is_live(observed, release)
-    plan = strategy.make(observed, release, options)
-    if spared:
-        plan = replace(plan, notes=(*plan.notes, f"without {named(spared)}, silent at the time"))
-    if not same:
-        refuse_unanswerable(plan, person_of(whoami()))
-        refuse_crowded(house, plan, observed)
-    return Proposal(plan, release, observed, same)
+    return Wanted(release, observed, _is_live(observed, release), spared)
 
 
 def _without_silent(manifest: Manifest, observed: Observed, brought: Brought) -> tuple[Brought, int, tuple[str, ...]]:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from deployer.clock import Clock
+from deployer.clock import Clock, Deadline
 from deployer.engine import Ending
 from deployer.errors import DeployError, Detached, Exit, Locked, Refused
 from deployer.gitops import Follower, Repository, Source, State
@@ -22,6 +22,7 @@ from deployer.server.runs import Run
 POLL_SECONDS = 0.2  # between two looks at a run
 END_SECONDS = 10.0  # for a look that is under way when the server ends
 LEAST_SECONDS = 1.0  # between two looks at a repository, however often a forge calls
+REFUSED_SECONDS = 600.0  # until a commit that a run refused is tried again
 _AS_BEFORE = ("applied", "synced")  # the deploy was told when it ended
 
 
@@ -89,9 +90,12 @@ class _Agent:
         one = branch.followed
         self._desk, self._name, self._every, self._stop = desk, one.name, one.every, stop
         keys = base / one.keys if one.keys else None
-        self._source = Source(branch.repository, manifest, one.destination, keys, one.drift)
+        self._source = Source(
+            branch.repository, manifest, one.destination, keys, one.drift, one.since, one.allow_rewind
+        )
         self._environ = environ
         self._told: State | None = None
+        self._refusal: tuple[Order, Deadline, Refused] | None = None
 
     def follow(self, wake: threading.Event) -> None:
         """Look, and again after a while, or when woken."""
@@ -122,7 +126,13 @@ class _Agent:
             destination=self._source.destination,
             strategy=request.strategy,
         )
-        return self._ordered(order)
+        if self._refusal and self._refusal[0] == order and not self._refusal[1].passed():
+            raise self._refusal[2]
+        try:
+            return self._ordered(order)
+        except Refused as error:  # by the run, the first that loads the strategy: not one more at each look
+            self._refusal = (order, Deadline.after(self._desk.clock, REFUSED_SECONDS), error)
+            raise
 
     def _resume(self, service: str, reason: str) -> Ending:
         return self._ordered(Order("resume", service, reason))

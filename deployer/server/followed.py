@@ -53,10 +53,19 @@ class Followed(Model):
     destination: Text = Field("", description="Laid over each manifest, as by --destination.")
     every: Wait = Field(30.0, ge=1, description="Time between two looks; a webhook makes it look at once.")
     keys: FilePath | None = Field(None, description="Deploy only commits that are signed by a key in this file.")
+    since: Text = Field("", description="With keys: deploy only descendants of this commit (40 digits).")
+    allow_rewind: bool = Field(
+        False, description="With keys: also deploy what does not descend from the commit that was verified last."
+    )
     drift: Literal["repair", "tell"] = Field(
         "repair", description="What becomes of a service that is not as its commit says any more."
     )
     webhook: Secrets | None = Field(None, description="Who may make it look at once.")
+
+    def conflicts(self) -> Iterator[Conflict]:
+        """Give the keys that do not go together."""
+        if not self.keys and (self.since or self.allow_rewind):
+            yield Conflict("", "has since or allow_rewind without keys", "name the keys that sign, or remove it")
 
 
 class Follows(Model):

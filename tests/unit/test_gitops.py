@@ -20,6 +20,7 @@ import yaml
 
 from deployer import operations
 from deployer.clock import SystemClock
+from deployer.engine import Ending
 from deployer.errors import Detached, Exit, Refused
 from deployer.gitops import Follower, Repository, Source, State, Status
 from deployer.gitops.telling import SECRET
@@ -223,11 +224,8 @@ def test_a_manifest_that_is_refused_says_where(origin: Origin, follow: Callable[
 
 def test_a_manifest_outside_of_the_repository_is_not_read(origin: Origin, follow: Callable[..., State]) -> None:
     origin.commit()
-    (origin.folder / "link.yml").symlink_to("/etc/passwd")
-    origin.commit("a link")
-    for path in ("../../../etc/passwd", "link.yml"):
-        state = follow(manifest=Path(path))
-        assert (state.word, "is not in the repository" in state.text) == ("refused", True)
+    state = follow(manifest=Path("../../../etc/passwd"))
+    assert (state.word, "is not in the repository" in state.text) == ("refused", True)
 
 
 def test_a_repository_that_does_not_answer_is_told_and_tried_again(
@@ -306,6 +304,92 @@ def test_only_signed_commits_are_deployed(
     origin.git("config", "user.signingKey", str(key))
     origin.commit("by ann", "-S")
     assert follow(keys=keys).word == "applied"
+
+
+@pytest.fixture
+def signed(origin: Origin, tmp_path: Path) -> Path:
+    """Give the file of keys of an origin whose commits are all signed."""
+    key, keys = ssh_key(tmp_path, "key"), tmp_path / "allowed_signers"
+    keys.write_text(f"ann@example.com {key.with_suffix('.pub').read_text()}")
+    for name, value in (("gpg.format", "ssh"), ("user.signingKey", str(key)), ("commit.gpgSign", "true")):
+        origin.git("config", name, value)
+    return keys
+
+
+def test_an_older_signed_commit_does_not_come_back(
+    scene: Scene, origin: Origin, follow: Callable[..., State], signed: Path
+) -> None:
+    old = origin.commit("with a hole")
+    follow(keys=signed)
+    new = origin.commit("without", image="shop:2.0")
+    assert follow(keys=signed).word == "applied"
+    origin.git("reset", "-q", "--hard", old)  # by somebody who may push, and not sign
+    for _ in range(2):
+        state = follow(keys=signed)
+        assert (state.word, state.exit) == ("refused", Exit.REFUSED)
+        assert f"does not descend from {new[:12]}, which was verified before" in state.text
+    assert scene.versions("green") == ["2.0", "2.0"]
+    assert follow(keys=signed, allow_rewind=True).word == "applied"
+    origin.git("reset", "-q", "--hard", new)
+    assert follow(keys=signed).word in ("applied", "pinned"), "from there on it goes forwards again"
+
+
+def test_a_signed_commit_of_another_repository_is_not_deployed(
+    origin: Origin, follow: Callable[..., State], signed: Path, tmp_path: Path
+) -> None:
+    first = origin.commit("the first one of this repository")
+    other = Origin(tmp_path / "other")
+    for name in ("gpg.format", "user.signingKey", "commit.gpgSign"):
+        other.git("config", name, origin.git("config", name))
+    foreign = other.commit("of another service", image="other:1.0")
+    origin.git("fetch", "-q", str(other.folder), "main")
+    origin.git("reset", "-q", "--hard", foreign)
+    state = follow(keys=signed, since=first)
+    assert (state.word, f"does not descend from {first[:12]}" in state.text) == ("refused", True)
+    assert follow(keys=signed, since="main").word == "refused"
+    origin.git("reset", "-q", "--hard", first)
+    assert follow(keys=signed, since=first).word == "applied"
+    origin.git("reset", "-q", "--hard", foreign)
+    assert follow(keys=signed).word == "refused", "and what was verified before holds, too"
+
+
+@pytest.mark.parametrize("to", ["/etc/hostname", "../../../../../../../../../etc/hostname", ".git/config", "way/out"])
+def test_a_link_that_leads_out_of_the_commit_is_refused(
+    scene: Scene, origin: Origin, follow: Callable[..., State], to: str
+) -> None:
+    (origin.folder / "way").symlink_to("/etc")
+    (origin.folder / "key").symlink_to(to)
+    origin.commit("a secret that no review shows", secrets={"KEY": {"file": "key"}})
+    state = follow()
+    assert (state.word, state.exit) == ("refused", Exit.REFUSED)
+    assert "is a link that leads out of the commit" in state.text
+    assert scene.house.store.releases("shop") == ()
+
+
+def test_a_link_inside_the_commit_is_followed(origin: Origin, follow: Callable[..., State]) -> None:
+    (origin.folder / "keys").mkdir()
+    (origin.folder / "keys" / "real").write_text("of the repository")
+    (origin.folder / "key").symlink_to("keys/real")
+    (origin.folder / "all").symlink_to("keys")
+    origin.commit(secrets={"KEY": {"file": "key"}, "OTHER": {"file": "all/real"}})
+    assert follow().word == "applied"
+
+
+def test_a_strategy_of_the_repository_is_not_run_by_who_looks(scene: Scene, origin: Origin, tmp_path: Path) -> None:
+    (origin.folder / "strategies").mkdir()
+    ran = tmp_path / "ran"
+    (origin.folder / "strategies" / "evil.py").write_text(f"open({str(ran)!r}, 'w').close()\n")
+    origin.commit(strategy="evil")
+    repository = Repository(str(origin.folder), "main", tmp_path / "gitops", SystemClock(), os.environ)
+    asked: list[str] = []
+
+    def deploy(request: operations.Request) -> Ending:
+        asked.append(request.strategy)
+        assert not ran.exists()
+        return Ending("done", Exit.DONE, "by another process", 1)
+
+    state = Follower(scene.house, Source(repository), os.environ, deploy).look()
+    assert (state.word, asked, ran.exists()) == ("applied", ["evil"], False)
 
 
 def test_commits_that_openpgp_signed(origin: Origin, follow: Callable[..., State], tmp_path: Path) -> None:
