@@ -10,14 +10,16 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+import tracemalloc
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
-from socketserver import ThreadingUnixStreamServer
+from socketserver import BaseRequestHandler, ThreadingUnixStreamServer
 from typing import Any
 
+import docker
 import docker.errors
 import pytest
 import requests
@@ -27,6 +29,7 @@ from deployer.clock import Deadline, SystemClock
 from deployer.doctor import examine
 from deployer.doctor import machine as doctor
 from deployer.drivers.runtime.docker import DockerRuntime
+from deployer.drivers.runtime.docker.bounds import MOST
 from deployer.drivers.runtime.docker.engine import Engine, translated
 from deployer.drivers.runtime.docker.fleet import Fleet
 from deployer.drivers.runtime.docker.member import Member
@@ -44,6 +47,7 @@ OTHERS = [
     ConnectionResetError,
     BrokenPipeError,
 ]
+SECONDS = 10.0
 MANIFEST = Manifest.model_validate({"service": "shop", "image": "shop:1", "port": 80})
 
 
@@ -100,6 +104,93 @@ def test_a_deaf_engine_is_given_up_in_time(monkeypatch: pytest.MonkeyPatch) -> N
         with pytest.raises((DeadlinePassed, DriverFailed)), Engine().client("ping", 0.3):
             pytest.fail("connected to an engine that says nothing")
         assert time.monotonic() - began < 3
+
+
+@contextmanager
+def lying_engine(say: Callable[[socket.socket, threading.Event], None]) -> Iterator[str]:
+    """Answer the question for the version as an engine does, and every other one by `say`."""
+    over = threading.Event()
+
+    class Lying(BaseRequestHandler):
+        def handle(self) -> None:
+            with suppress(OSError):
+                asked = self.request.recv(65536)
+                if b"/version" in asked:
+                    body = b'{"ApiVersion": "1.45"}'
+                    self.request.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n%s" % (len(body), body))
+                    self.request.recv(65536)
+                say(self.request, over)
+
+    with (
+        tempfile.TemporaryDirectory(prefix="dp", dir="/tmp") as folder,
+        ThreadingUnixStreamServer(f"{folder}/s", Lying) as server,
+    ):
+        server.daemon_threads = True
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        yield f"unix://{folder}/s"
+        over.set()
+        server.shutdown()
+
+
+def flood(client: socket.socket, over: threading.Event) -> None:
+    client.sendall(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n")
+    while not over.is_set():
+        client.sendall(b"100000\r\n" + b" " * 0x100000 + b"\r\n")
+
+
+def drip_body(client: socket.socket, over: threading.Event) -> None:
+    client.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 1000000\r\n\r\n")
+    while not over.wait(0.05):
+        client.sendall(b" ")
+
+
+def drip_headers(client: socket.socket, over: threading.Event) -> None:
+    client.sendall(b"HTTP/1.1 200 OK\r\nx-a: ")
+    while not over.wait(0.05):
+        client.sendall(b"a")
+
+
+def test_an_answer_without_end_is_not_read_to_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    with lying_engine(flood) as address:
+        monkeypatch.setenv("DOCKER_HOST", address)
+        tracemalloc.start()
+        with pytest.raises(DriverFailed, match="is not believed: its answer has more than 64 MiB"):
+            DockerRuntime(SystemClock(), "/state").instances("shop")
+        most = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert most < 3 * MOST
+
+
+@pytest.mark.parametrize("drip", [drip_body, drip_headers])
+def test_an_answer_that_drips_is_given_up_as_one_that_does_not_come(
+    monkeypatch: pytest.MonkeyPatch, drip: Callable[[socket.socket, threading.Event], None]
+) -> None:
+    with lying_engine(drip) as address:
+        monkeypatch.setenv("DOCKER_HOST", address)
+        began = time.monotonic()
+        with pytest.raises(DeadlinePassed, match="did not answer within 1 s"), Engine(call=1).client("look") as client:
+            client.info()
+        assert time.monotonic() - began < SECONDS
+
+
+def test_all_calls_of_one_look_have_an_end_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    def slow(client: socket.socket, over: threading.Event) -> None:
+        over.wait(0.6)
+        client.sendall(b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 2\r\n\r\n{}")
+
+    with lying_engine(slow) as address:
+        monkeypatch.setenv("DOCKER_HOST", address)
+        calls = 0
+
+        def ask(client: docker.DockerClient) -> None:
+            nonlocal calls
+            for _ in range(1000):
+                client.info()
+                calls += 1
+
+        with pytest.raises(DeadlinePassed), Engine(call=1).client("look") as client:
+            ask(client)
+        assert 0 < calls < 10
 
 
 def test_a_missing_engine_is_refused_before_a_rollout_and_fails_within_one(monkeypatch: pytest.MonkeyPatch) -> None:

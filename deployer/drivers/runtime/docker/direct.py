@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deployer.certificates import CONNECT_SECONDS, Certificates, said
-from deployer.drivers.runtime.docker.engine import bound
+from deployer.drivers.runtime.docker.bounds import bound
 from deployer.errors import Unreachable
 from deployer.machine import Host
 

@@ -6,14 +6,13 @@ import os
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from http import HTTPStatus
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from deployer.drivers.runtime.docker.bounds import TooLarge, bound
 from deployer.errors import DeadlinePassed, DriverFailed, Refused, Unreachable
 
 if TYPE_CHECKING:
     import docker
-    import requests
     from docker.models.containers import Container
     from docker.models.images import Image
 
@@ -29,32 +28,6 @@ def connect(timeout: float, version: str | None) -> docker.DockerClient:
     client = docker.from_env(timeout=timeout, version=version)  # type: ignore[arg-type]  # float is fine for requests
     bound(client, timeout)
     return client
-
-
-def bound(client: docker.DockerClient, timeout: float) -> None:
-    """Repair what the SDK leaves open: calls without any time-out (pull), and connections taken over by a command."""
-    from requests.adapters import BaseAdapter
-
-    class Bounded(BaseAdapter):
-        def __init__(self, inner: BaseAdapter) -> None:
-            super().__init__()
-            self._inner = inner
-            self._taken_over: list[requests.Response] = []
-
-        def send(self, request: requests.PreparedRequest, *args: Any, **options: Any) -> requests.Response:
-            options["timeout"] = options.get("timeout") or timeout
-            response = self._inner.send(request, *args, **options)
-            if response.status_code == HTTPStatus.SWITCHING_PROTOCOLS:
-                self._taken_over.append(response)  # its connection never goes back to the pool
-            return response
-
-        def close(self) -> None:
-            for response in self._taken_over:
-                response.close()
-            self._inner.close()
-
-    for prefix, adapter in list(client.api.adapters.items()):
-        client.api.mount(prefix, Bounded(adapter))
 
 
 def knock(address: str, timeout: float) -> None:
@@ -136,6 +109,8 @@ def translated(what: str, address: str, seconds: float) -> Iterator[None]:
         yield
     except docker.errors.APIError as error:
         raise DriverFailed(f"{what}: {_said(error)}") from error
+    except TooLarge as error:
+        raise DriverFailed(f"{what}: the Docker engine at {address} is not believed: {error}") from error
     except (requests.Timeout, urllib3.exceptions.TimeoutError, TimeoutError) as error:
         raise DeadlinePassed(f"{what}: the Docker engine at {address} did not answer within {seconds:.3g} s") from error
     # StreamParseError does not descend from DockerException; OSError covers the sockets that streams are read from.

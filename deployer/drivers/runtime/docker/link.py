@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from deployer.clock import Deadline, SystemClock
-from deployer.drivers.runtime.docker.engine import bound, knock
+from deployer.drivers.runtime.docker.bounds import bound
+from deployer.drivers.runtime.docker.engine import knock
 from deployer.errors import Unreachable
 from deployer.machine import Host
 from deployer.short_folder import short_folder
