@@ -212,7 +212,7 @@ def _propose(
     brought: Brought,
 ) -> Proposal:
     wanted = _wanted(house, request, drivers, secrets, brought)
-    observed, release = wanted.observed, wanted.release
+    observed, release = wanted.observed, replace(wanted.release, alone=bool(getattr(options, "alone", False)))
     plan = strategy.make(observed, release, options)
     if wanted.spared:
         plan = replace(plan, notes=(*plan.notes, f"without {named(wanted.spared)}, silent at the time"))
@@ -246,7 +246,6 @@ def _wanted(
         twin=brought.meant.twin,
         proxies=brought.meant.proxies,
         spare=spare,
-        alone=bool(getattr(options, "alone", False)),
     )
     return Wanted(release, observed, _is_live(observed, release), spared)
 
