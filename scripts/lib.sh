@@ -76,7 +76,8 @@ find_python() {
   return 1
 }
 
-# ensure_venv EXTRAS — makes .venv with this project and its extras, again only when pyproject.toml has changed.
+# ensure_venv EXTRAS — makes .venv with this project and what is locked, again only when pyproject.toml has changed.
+# What is fetched is what scripts/locked.txt has the hashes of (scripts/lock writes it); all extras come together.
 ensure_venv() {
   local extras=$1 stamp=$VENV/.installed wanted base log
   wanted="$(sha256sum pyproject.toml) $PWD"
@@ -93,7 +94,8 @@ ensure_venv() {
   say "Filling $VENV with $("$base" -V) ..."
   log=$(mktemp)
   if ! { { "$PYTHON" -c '' || "$base" -m venv --clear "$VENV"; } &&
-    "$PYTHON" -m pip install -q --retries 5 --prefer-binary -e ".[$extras]"; } >"$log" 2>&1; then
+    "$PYTHON" -m pip install -q --retries 5 --prefer-binary --require-hashes -r scripts/locked.txt &&
+    "$PYTHON" -m pip install -q --no-deps --no-build-isolation -e .; } >"$log" 2>&1; then
     tail -n 20 "$log" >&2
     rm -f "$log"
     say "Could not make $VENV (the last lines of the output are above)."

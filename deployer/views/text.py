@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+import unicodedata
 from collections.abc import Container, Sequence
 
 # Cursor moves, colours, window titles: what another program wrote must not steer our user's terminal.
@@ -11,15 +12,27 @@ _ESCAPES = re.compile(
     r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|\x1b[ -/]*[0-~]|\x9b[0-?]*[ -/]*[@-~]"
 )
 _CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+_FOREIGN = re.compile(r"[^\x00-\x7f]")
+# Marks without a shape, such as U+202E, let a text be seen as another one: Cf, and the other ends of lines and
+# paragraphs. Halves of surrogates are no text at all.
+_UNSEEN = frozenset({"Cf", "Zl", "Zp", "Cs"})
 _ASCII = str.maketrans(
     {"→": "->", "–": "-", "—": "-", "…": "...", "≤": "<=", "≥": ">=", "×": "x", "“": '"', "”": '"', "’": "'"}
 )
 
 
 def clean(text: object) -> str:
-    """Give text without escape sequences and control characters; line breaks stay, tabs become spaces."""
+    """Give text without escape sequences and control characters; line breaks stay, tabs become spaces.
+
+    Characters that are not seen, but change how others are, stand as they are written in code: `\\u202e`.
+    """
     plain = _ESCAPES.sub("", str(text)).replace("\r\n", "\n").expandtabs(4)
-    return _CONTROLS.sub("", plain)
+    return _FOREIGN.sub(_seen, _CONTROLS.sub("", plain))
+
+
+def _seen(found: re.Match[str]) -> str:
+    sign = found[0]
+    return sign.encode("unicode_escape").decode() if unicodedata.category(sign) in _UNSEEN else sign
 
 
 def one_line(text: object) -> str:

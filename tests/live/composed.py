@@ -85,7 +85,10 @@ class Composed:
             "-d",
             "examples/compose/wheels",
         )
-        self._run([sys.executable, "-m", "pip", *wheels, ".[server]"], self.folder, BUILD_SECONDS, self.environ)
+        pip = [sys.executable, "-m", "pip"]
+        own = [*pip, "wheel", "-q", "--no-deps", "-w", "examples/compose/wheels", "."]
+        for command in (own, [*pip, *wheels, "--require-hashes", "-r", "deployer/locked/server.txt"]):
+            self._run(command, self.folder, BUILD_SECONDS, self.environ)
         settings = {
             "DEPLOY_NAME": NAME,
             "DEPLOY_LISTEN": f"127.0.0.1:{self.port}",

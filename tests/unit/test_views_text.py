@@ -64,6 +64,22 @@ def test_clean_text_has_no_controls(foreign: str) -> None:
     assert not any(ord(sign) < 32 or 127 <= ord(sign) < 160 for sign in text.clean(foreign))
 
 
+@pytest.mark.parametrize(
+    ("foreign", "shown"),
+    [
+        ("2.0\u202e0.1", "2.0\\u202e0.1"),  # seen as 2.01.0
+        ("a\u200bb\ufeff", "a\\u200bb\\ufeff"),
+        ("one\u2028two", "one\\u2028two"),
+        ("\u2066left\u2069", "\\u2066left\\u2069"),
+        ("tag\U000e0041", "tag\\U000e0041"),
+        ("half\ud800", "half\\ud800"),
+        ("Größe – שלום 日本 👍", "Größe – שלום 日本 👍"),
+    ],
+)
+def test_what_changes_how_a_text_is_seen_is_shown(foreign: str, shown: str) -> None:
+    assert text.clean(foreign) == text.one_line(foreign) == shown
+
+
 def test_columns_are_aligned_whatever_is_coloured() -> None:
     assert text.columns([["\x1b[31ma\x1b[0m", "b"], ["long", "c"]]) == ["\x1b[31ma\x1b[0m     b", "long  c"]
     assert text.columns([]) == []
