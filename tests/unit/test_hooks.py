@@ -18,7 +18,7 @@ from deployer.clock import SystemClock
 from deployer.errors import Refused
 from deployer.secret import SecretText
 from deployer.server import hooks
-from deployer.server.agents import Agents
+from deployer.server.agents import REFUSED_SECONDS, Agents, _Agent
 from deployer.server.followed import Follows, read
 from deployer.server.guard import Limits
 from deployer.server.hooks import WINDOW_SECONDS, Hook
@@ -185,6 +185,23 @@ def test_a_push_is_looked_at_when_the_forge_says_so(api: Api, origin: Origin, mo
     until(api, "2.0")
     starts = [order for order in api.runner.orders if order.action == "start"]
     assert [order.version or order.reason.split(" ", 1)[1] for order in starts] == ["the first", "the second"]
+
+
+def test_a_commit_that_its_run_refuses_is_not_tried_at_each_look(api: Api, origin: Origin) -> None:
+    origin.commit("no such strategy", strategy="sideways")
+    agents = api.desk.hooks
+    assert isinstance(agents, Agents)
+    agent = _Agent(api.desk, agents._branches["shop"], Path("deploy.yml"), os.environ, api.folder, threading.Event())
+    for _ in range(3):
+        agent._look()
+    assert [order.strategy for order in api.runner.orders] == ["sideways"]
+    assert "there is no strategy 'sideways'" in str(agent._told)
+    api.scene.world.clock.sleep(REFUSED_SECONDS + 1)
+    agent._look()
+    assert len(api.runner.orders) == 2, "what the machine lacked may be there now"
+    origin.commit("another", strategy="backwards")
+    agent._look()
+    assert [order.strategy for order in api.runner.orders][2:] == ["backwards"]
 
 
 @pytest.mark.parametrize("name", ["mute", "nothing", "shop"])
