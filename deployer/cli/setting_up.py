@@ -36,8 +36,14 @@ from deployer.manifest.template import InitAnswers, template
 @click.option("--listen", help="Address that users reach, e.g. *:80.")
 @click.option("--replicas", type=click.IntRange(1, 100), help="Instances.")
 @click.option("--force", is_flag=True, help="Write over a file that is there.")
-def init(common: Common, command: str | None, force: bool, **given: Any) -> int:
-    """Write a commented deploy.yml: what is not given is guessed from this folder, and asked for in a terminal."""
+@click.option("--system", is_flag=True, help="Start proxy and processes at each boot, by systemd; needs root.")
+def init(common: Common, command: str | None, force: bool, system: bool, **given: Any) -> int:
+    """Write a commented deploy.yml: what is not given is guessed from this folder, and asked for in a terminal.
+
+    --system writes no deploy.yml, but a unit of systemd for the state folder.
+    """
+    if system:
+        return _install_unit(common.state)
     if common.file.exists() and not force:
         raise Refused(f"{common.file} exists", "--force writes over it, -f names another file")
     answers = replace(suggest(Path.cwd()), **{k: v for k, v in given.items() if v})
@@ -48,6 +54,16 @@ def init(common: Common, command: str | None, force: bool, **given: Any) -> int:
     text = template(answers)
     files.replace(common.file, text, 0o644)
     sys.stdout.write(f"wrote {common.file}; `deploy plan` shows what it would do\n")
+    return int(Exit.DONE)
+
+
+def _install_unit(state: Path) -> int:
+    from deployer.supervisor import unit
+
+    if not state.is_dir():
+        raise Refused(f"{state} is no state folder", "name it with --state; the first `deploy up` makes it")
+    file = unit.install(state)
+    sys.stdout.write(f"wrote and enabled {file}: at each boot it starts the proxy and the processes of {state}\n")
     return int(Exit.DONE)
 
 

@@ -19,6 +19,7 @@ from deployer.manifest.models import HAProxy, Manifest
 from deployer.operations import House
 from deployer.store import Lock
 from deployer.store.upkeep import latest
+from deployer.supervisor import unit
 from deployer.views.text import plural
 
 FREE_BYTES = 200 * 1024**2  # less free space than this endangers the store and every image pull
@@ -52,6 +53,7 @@ def machine(house: House, manifest: Manifest | None, folder: Path = Path()) -> I
     yield from _whole(house)
     yield _audit_log(house)
     yield from _clock(house)
+    yield from _reboot(house.store.folder)
     yield from _programs(manifest)
     if manifest is not None and manifest.hosts != "local":
         yield from _machines(house, manifest, folder)
@@ -126,6 +128,11 @@ def _clock(house: House) -> Iterator[Difference]:
     if ahead > CLOCK_SECONDS:
         text = f"it is {ahead:.0f} s before what was recorded last: leases and warm times would last too long"
         yield Difference("bad", "clock", text, "set the clock; let it be kept right (NTP)")
+
+
+def _reboot(folder: Path) -> Iterator[Difference]:
+    if trouble := unit.trouble(folder):
+        yield Difference("warn", "reboot", trouble, f"as root: deploy init --system --state {folder}")
 
 
 # -- machines of the inventory
