@@ -20,8 +20,9 @@ class Order:
 
     `start` and `plan` take the path of a manifest with its destination, the strategy ("" for the manifest's), and what
     `deploy STRATEGY` takes; `fingerprint` is that of the manifest that is meant, "" for whatever lies there.
-    `rollback` takes `to` (0: the last good release) and `force`, which `promote` takes, too; `approve` takes `refuse`,
-    the `number` of the rollout (0: whichever) and the `role` of who says so.
+    `rollback` takes `to` (0: the last good release), `again` (also when users were brought back lately) and `force`,
+    which `promote` takes, too; `approve` takes `refuse`, the `number` of the rollout (0: whichever) and the `role` of
+    who says so.
     """
 
     action: Action
@@ -36,6 +37,7 @@ class Order:
     replace: bool = False
     override_freeze: str = ""
     to: int = 0
+    again: bool = False
     force: bool = False
     refuse: bool = False
     number: int = 0

@@ -15,6 +15,7 @@ from deployer.model import FULL
 from deployer.steps import Attach, Healthy, Place, Promote, Remove, Share, Start, Step, Warm, from_dict, percent
 
 FORMAT = 1
+ROLLBACK = "rollback"  # the strategy of a plan that leaves a finished release
 
 
 @dataclass(frozen=True)

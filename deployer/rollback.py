@@ -6,9 +6,11 @@ from collections.abc import Sequence
 
 from deployer.errors import Refused
 from deployer.model import Colour, Observed, Release, newest_good, other
-from deployer.plan import Plan
+from deployer.plan import ROLLBACK, Plan
 from deployer.recipes import PROXY_SECONDS, attach, remove, replacement, settle, share, twin, way_back
 from deployer.steps import Promote, Step, Warm, named
+
+LATE_SECONDS = 600.0  # so long after users were brought back, a rollback without --to or --again moves nobody
 
 
 def choose(releases: Sequence[Release], observed: Observed, current: int, to: int | None, *, force: bool) -> Release:
@@ -51,7 +53,7 @@ def rollback_plan(observed: Observed, target: Release, current: Release) -> Plan
         forward, back = replacement(observed, target, current)
         note = f"one of the two must not run beside another release: users get 503 from the stop of {current.name} on"
         notes = (f"back to {target.name}: {note}",)
-        return Plan.make(target.service, "rollback", current.number, target.number, forward, back, notes)
+        return Plan.make(target.service, ROLLBACK, current.number, target.number, forward, back, notes)
     ready, silent = _is_ready(observed, target), tuple(h for h in target.hosts(observed.colour) if h in observed.silent)
     anew = (*twin(observed, target, silent), *settle(observed, target))
     forward = _switch(observed, target) if ready else anew
@@ -60,7 +62,7 @@ def rollback_plan(observed: Observed, target: Release, current: Release) -> Plan
         note += f"; without {named(silent)}, silent at the time"
     return Plan.make(
         target.service,
-        "rollback",
+        ROLLBACK,
         current.number,
         target.number,
         forward,
@@ -87,7 +89,7 @@ def moved_plan(target: Release, current: Release, colour: Colour) -> Plan:
         retire = remove(current.manifest, left)
     return Plan.make(
         target.service,
-        "rollback",
+        ROLLBACK,
         current.number,
         target.number,
         (

@@ -65,10 +65,14 @@ def resume(common: Common) -> int:
 @click.command("rollback")
 @common("file", "destination", "service", "message")
 @click.option("--to", type=NUMBER, metavar="N", help="Release to go back to; the last good one unless given.")
+@click.option("--again", is_flag=True, help="Also when users were brought back in the last 10 minutes.")
 @click.option("--force", is_flag=True, help="Even to a release that was rolled back or never got through.")
-def rollback(common: Common, to: int | None, force: bool) -> int:
-    """Leave the live release for the one before: one write while it is warm, else started from its record."""
-    return act(common, Order("rollback", reason=common.message, to=to or 0, force=force))
+def rollback(common: Common, to: int | None, again: bool, force: bool) -> int:
+    """Leave the live release for the one before: one write while it is warm, else started from its record.
+
+    Within 10 minutes after users were brought back, by a verdict or a person, it moves nobody and says so.
+    """
+    return act(common, Order("rollback", reason=common.message, to=to or 0, again=again, force=force))
 
 
 @click.command("release-lock")

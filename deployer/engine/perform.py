@@ -127,6 +127,9 @@ def _play(run: Run, step: Play, doing: Doing) -> dict[str, Any]:
     environment = run.environment(step.colour, step.release) if step.when != "before" else None
     if step.when == "update":
         run.whole(step.colour, step.release)
+    live = run.drivers.traffic.read(run.service) if step.when == "before" else None
+    if live and live.warm and not live.share:  # whoever goes back now takes this rollout back, and goes no further
+        run.write(replace(live, warm=0), doing.deadline)
     extra = {"deployer_when": step.when, "deployer_rollout": str(run.rollout.number)}
     run.drivers.playbooks.play(release, environment, step.playbooks, extra, doing.deadline, run.tell)
     return {"playbooks": list(step.playbooks)}

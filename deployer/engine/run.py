@@ -42,6 +42,7 @@ from deployer.model import (
     other,
     taken_back,
 )
+from deployer.plan import ROLLBACK
 from deployer.recording import Recorder, describe, file_of, prune
 from deployer.secret import hide_in
 from deployer.steps import Promote, Share, Start, Warm
@@ -264,8 +265,11 @@ class Run:
     def warm_after(self, promoted: int) -> int:
         """Give the release that a rollback may go to by one write once a release is promoted; 0 when there is none.
 
-        It is the one that the plan keeps warm, if a rollback would choose it.
+        It is the one that the plan keeps warm, if a rollback would choose it. After a rollback there is none: the next
+        one within minutes is late, and moves nobody, which an emergency cannot know.
         """
+        if self.rollout.plan.strategy == ROLLBACK:
+            return 0
         kept = {step.release for step in self.rollout.plan.forward if isinstance(step, Warm)}
         choice = newest_good(self.store.releases(self.service), promoted)
         return choice.number if choice and choice.number in kept else 0

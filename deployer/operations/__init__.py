@@ -9,6 +9,7 @@ from deployer.operations.adopting import Survey, adopt, survey
 from deployer.operations.approving import Gate, approve, gate_of
 from deployer.operations.deploying import Proposal, Request, deploy, propose, wanted
 from deployer.operations.house import House
+from deployer.operations.late import brought_back
 from deployer.operations.leaving import down, rollback
 from deployer.operations.relief import Terms, refuse_unsparable, relieved
 from deployer.operations.wishes import follow, pause, promote, resume, stop
@@ -23,6 +24,7 @@ __all__ = [
     "Terms",
     "adopt",
     "approve",
+    "brought_back",
     "deploy",
     "down",
     "follow",

@@ -8,23 +8,48 @@ from pathlib import Path
 from deployer.clock import Deadline
 from deployer.drivers.ports import Drivers, standing
 from deployer.engine import Ending, drive
-from deployer.errors import DeployError, DriverFailed, MachinesSilent, Refused
+from deployer.errors import DeployError, DriverFailed, Locked, LockLost, MachinesSilent, Refused
 from deployer.model import PLACES, Release
 from deployer.observe import observe
 from deployer.operations.approving import refuse_unanswerable
 from deployer.operations.books import record_rollback
 from deployer.operations.driving import begin, committed, hands, locked, run_of
 from deployer.operations.house import House
-from deployer.operations.wishes import stop
+from deployer.operations.late import ended_lately, under_way
+from deployer.operations.wishes import FOLLOW_SECONDS, stop
 from deployer.recipes import with_consent
 from deployer.rollback import choose, rollback_plan
 from deployer.store import Deed, person_of, whoami
 
+PURPOSE = "rollback"  # so begins the purpose of the lock that one holds
+OTHERS_SECONDS = 30.0  # in which a rollback of somebody else begins, once it has the lock
 NEVER_GOOD = frozenset({"new", "failed"})  # standings of releases that never got through
 
 
-def rollback(house: House, service: str, *, to: int | None = None, force: bool = False, reason: str = "") -> Ending:
-    """Leave the live release for an earlier good one; an unfinished rollout is taken back instead."""
+def rollback(
+    house: House, service: str, *, to: int | None = None, again: bool = False, force: bool = False, reason: str = ""
+) -> Ending:
+    """Leave the live release for an earlier good one; an unfinished rollout is taken back instead.
+
+    Without `to` or `again` nobody leaves what users have just been brought back to: a rollback that is under way is
+    followed to its end, and after one that ended lately nobody is moved.
+    """
+    meant, deadline = again or to is not None, Deadline.after(house.clock, OTHERS_SECONDS)
+    while True:
+        try:
+            if not meant and (ending := under_way(house, service)):
+                return ending
+            return _rollback(house, service, to=to, meant=meant, force=force, reason=reason)
+        except LockLost:
+            raise
+        except Locked:
+            held = house.store.locks.read(service)
+            if meant or deadline.passed() or (held is not None and not held.purpose.startswith(PURPOSE)):
+                raise
+            house.clock.sleep(FOLLOW_SECONDS)  # somebody else's rollback is about to begin, or to be written down
+
+
+def _rollback(house: House, service: str, *, to: int | None, meant: bool, force: bool, reason: str) -> Ending:
     rollout = house.store.open_rollout(service)
     if rollout is not None and not committed(house, rollout):
         house.tell(service, f"rollout {rollout.number} is unfinished: taking it back")
@@ -38,8 +63,13 @@ def rollback(house: House, service: str, *, to: int | None = None, force: bool =
         current = house.store.release(service, record.stable)
         drivers = house.drivers(current)
         written = record_rollback(house, lock, drivers, service, reason) if to is None else None
-        if written is not None:
+        if written is not None and not meant:
             return written
+        if not meant and (ending := ended_lately(house, service)):
+            return ending
+        if written is not None:
+            record = house.store.service(service)
+            current = house.store.release(service, record.stable)
         observed = observe(house.store, drivers, service)
         target = choose(house.store.releases(service), observed, record.stable, to, force=force)
         plan = rollback_plan(observed, target, current)
@@ -53,7 +83,7 @@ def rollback(house: House, service: str, *, to: int | None = None, force: bool =
 def _purpose(house: House, service: str, to: int | None) -> str:
     stable = house.store.service(service).stable
     left = f" of r{stable} ({house.store.release(service, stable).version})" if stable else ""
-    return f"rollback{left}" + (f" to r{to}" if to else "")
+    return f"{PURPOSE}{left}" + (f" to r{to}" if to else "")
 
 
 # -- down

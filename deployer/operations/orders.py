@@ -32,7 +32,7 @@ def perform(house: House, order: Order, environ: Mapping[str, str]) -> Ending:
         case "resume":
             return resume(house, service, reason)
         case "rollback":
-            return rollback(house, service, to=order.to or None, force=order.force, reason=reason)
+            return rollback(house, service, to=order.to or None, again=order.again, force=order.force, reason=reason)
         case "down":
             removed = ", ".join(down(house, service, reason)) or "nothing was running"
             return Ending("done", Exit.DONE, f"{service} is down; removed: {removed}", 0)

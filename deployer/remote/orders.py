@@ -47,7 +47,8 @@ def body_of(order: Order) -> dict[str, Any]:
         case "approve":
             return {"reason": order.reason, "refuse": order.refuse, "rollout": order.number or None}
         case "rollback":
-            return {"reason": order.reason, "force": order.force, "to": order.to or None}
+            again = {"again": True} if order.again else {}  # a server of before does not know it
+            return {"reason": order.reason, "force": order.force, "to": order.to or None, **again}
     return {"reason": order.reason}
 
 

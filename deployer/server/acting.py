@@ -141,7 +141,7 @@ async def resume(desk: AtDesk, caller: Operator, service: Known, wish: Wish, giv
 @router.post("/services/{service}/rollback")
 async def rollback(desk: AtDesk, caller: Operator, service: Known, wanted: Back, give: Giving) -> RunAnswer:
     """Leave the live release for the one before, or for `to`; an unfinished rollout is taken back instead."""
-    order = Order("rollback", service, wanted.reason, to=wanted.to or 0, force=wanted.force)
+    order = Order("rollback", service, wanted.reason, to=wanted.to or 0, again=wanted.again, force=wanted.force)
     return await _ordered(desk, caller, order, give, wanted.rollout)
 
 

@@ -79,6 +79,7 @@ class Back(Wish):
     """A rollback: to the last good release, unless `to` names one."""
 
     to: Annotated[int, Field(ge=1, le=MOST_NUMBER)] | None = None
+    again: Annotated[bool, Field(description="Also when users were brought back in the last 10 minutes.")] = False
     force: Annotated[bool, Field(description="Even to a release that was rolled back or never got through.")] = False
 
 

@@ -105,7 +105,7 @@ def _do(state: Path, run: Run, begun: Callable[[int], None]) -> tuple[Ending, di
 def _ahead(state: Path, run: Run) -> str:
     """Move users before anything else, as the commands do."""
     order = run.order
-    if order.action not in ("rollback", "abort") or order.to or order.force:
+    if order.action not in ("rollback", "abort") or order.to or order.again or order.force:
         return ""
     reason = [f"--message={order.reason}"] if order.reason else []
     return first([order.action, f"--service={order.service}", f"--state={state}", "--output=json", *reason])

@@ -95,6 +95,34 @@ def test_a_rollback_of_a_running_canary_goes_back_no_further(process_shop: Shop)
     assert (newest["strategy"], newest["outcome"]) == ("canary", "reverted")
 
 
+def test_a_rollback_after_a_candidate_was_rolled_back_moves_nobody(process_shop: Shop) -> None:
+    """Also at the proxy: a hook failed before anything of the warm release was touched."""
+    shop = process_shop
+    promote(shop)
+    shop.version("3.0")
+    (shop.folder / "fails.yml").write_text(
+        "- hosts: all\n  gather_facts: false\n  tasks: [{ansible.builtin.fail: {}}]\n"
+    )
+    shop.write(hooks={"before": ["fails.yml"]})
+    shop.deploy("canary", "--version", "3.0", expect=4)
+    said = shop.deploy("rollback", "-m", "3.0 is bad")
+    assert "nobody was moved: rollout 3 of r3 was rolled back" in said.stdout
+    assert on(shop) == {"2.0"}
+    shop.deploy("rollback", "--again")
+    assert on(shop) == {"1.0"}
+
+
+def test_two_who_roll_back_at_once_leave_one_release(process_shop: Shop) -> None:
+    shop = process_shop
+    promote(shop)
+    promote(shop, "3.0")
+    with shop.start("rollback") as first_one, shop.start("rollback") as second:
+        assert (first_one.wait(timeout=60), second.wait(timeout=60)) == (0, 0)
+    assert on(shop) == {"2.0"}
+    rollouts = shop.events("history")[0]["rollouts"]
+    assert [r["strategy"] for r in rollouts].count("rollback") == 1
+
+
 def test_an_abort_of_a_canary_whose_process_hangs(process_shop: Shop) -> None:
     shop = process_shop
     shop.version("2.0")

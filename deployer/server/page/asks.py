@@ -113,6 +113,8 @@ def _of_rest(house: House, service: str) -> Iterator[Ask]:
     if way is not None:
         old, new = named(way.origin, way.origin_version), named(way.release, way.version)
         what = f"All users of {service} leave {old}; {'; '.join(way.notes)}:"
+        if since := operations.brought_back(house, service):
+            what = f"Mind that {since}. {what}"
         body = {"rollout": 0, "to": way.release}
         yield Ask("rollback", "Roll back", f"Roll back to {new}?", what, way.forward, body, "danger")
 
