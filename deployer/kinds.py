@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 STATUSES = ("301", "302", "303", "307", "308", "3xx", "400", "401", "403", "404", "405", "410", "422", "429", "4xx")
 CUT = len(STATUSES)  # the client left while it was given the response
-EMPTY = CUT + 1  # the first bucket of sizes; then up to 4^3 bytes, 4^3 to 4^4 bytes, and so on
+LEFT = CUT + 1  # the client left before there was a response; it is in no count of responses
+EMPTY = LEFT + 1  # the first bucket of sizes; then up to 4^3 bytes, 4^3 to 4^4 bytes, and so on
 SIZES = 12
 NUMBER = EMPTY + SIZES
 LEAST = 8  # bytes: less than this is empty
@@ -43,6 +44,7 @@ class Feature:
     weight: float  # of all features, which sum up to 1
     stable: range
     candidate: range
+    unanswered: bool = False  # what has it is no response
     beside: str = ""  # how stable's are called, where it is not by the same name
 
     def counts(self, stable: Sequence[int], candidate: Sequence[int]) -> tuple[int, int]:
@@ -53,13 +55,16 @@ class Feature:
 
 def _features() -> Iterator[Feature]:
     for index, status in enumerate(STATUSES):
-        yield Feature(f"status {status}", 0.5 / len(STATUSES), range(index, index + 1), range(index, index + 1))
+        yield Feature(f"status {status}", 0.4 / len(STATUSES), range(index, index + 1), range(index, index + 1))
     yield Feature("cut short by the client", 0.1, range(CUT, CUT + 1), range(CUT, CUT + 1))
+    yield Feature(
+        "left by the client before a response", 0.1, range(LEFT, LEFT + 1), range(LEFT, LEFT + 1), unanswered=True
+    )
     yield Feature("empty body", 0.2, range(EMPTY, EMPTY + 1), range(EMPTY, EMPTY + 1))
     for bucket in _THRESHOLDS:
         name, beside = (f"body under {_bytes(4 ** (k + 1))}" for k in (bucket - SMALLER, bucket))
         of_candidate = range(EMPTY, EMPTY + bucket - SMALLER)
-        yield Feature(name, 0.2 / len(_THRESHOLDS), range(EMPTY, EMPTY + bucket), of_candidate, beside)
+        yield Feature(name, 0.2 / len(_THRESHOLDS), range(EMPTY, EMPTY + bucket), of_candidate, beside=beside)
 
 
 def _bytes(size: int) -> str:
@@ -71,5 +76,5 @@ FEATURES = tuple(_features())
 
 def told(counts: Sequence[int]) -> Mapping[str, int]:
     """Return what is told of kinds: statuses, empty bodies and responses that were cut short, if there are any."""
-    names = (*STATUSES, "cut", "empty")
+    names = (*STATUSES, "cut", "left", "empty")
     return {name: count for name, count in zip(names, counts, strict=False) if count}

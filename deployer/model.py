@@ -382,13 +382,25 @@ class Coins:
 
 
 @dataclass(frozen=True)
+class Waiting:
+    """Requests of both sides that had no end when the proxy was asked, and the probability of the candidate."""
+
+    p: float
+    stable: int
+    candidate: int
+
+    def __add__(self, more: Waiting) -> Waiting:
+        return Waiting(self.p, self.stable + more.stable, self.candidate + more.candidate)
+
+
+@dataclass(frozen=True)
 class Sample:
     """What both sides answered since the last look, and the share that is in force.
 
     `stable` is what the candidate is compared with: the fresh baseline where there is one, and `rest` is then what the
     other instances of stable answered. `stable` and `candidate` hold every answer; `coins` what may be bet on, by
     probability, and `routes` the same for each path prefix of `traffic.routes` (by its place there). `shielded` are
-    errors of the candidate that its users did not see.
+    errors of the candidate that its users did not see. `waiting` is there when the proxy was asked since.
     """
 
     stable: Counts
@@ -399,6 +411,7 @@ class Sample:
     routes: tuple[tuple[int, tuple[Coins, ...]], ...] = ()
     rest: Counts = Counts()
     shielded: int = 0
+    waiting: Waiting | None = None
 
     def __add__(self, more: Sample) -> Sample:
         """Merge what another proxy saw at the same time; the share is that of the left one.
@@ -417,6 +430,7 @@ class Sample:
             tuple(sorted(routes.items())),
             self.rest + more.rest,
             self.shielded + more.shielded,
+            self.waiting + more.waiting if self.waiting and more.waiting else self.waiting or more.waiting,
         )
 
 

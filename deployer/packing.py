@@ -7,7 +7,7 @@ from itertools import chain
 from typing import Any
 
 from deployer.kinds import NUMBER
-from deployer.model import LATENCY_BOUNDS, Coins, Counts, Sample
+from deployer.model import LATENCY_BOUNDS, Coins, Counts, Sample, Waiting
 
 MOST = 10**12  # requests in one look
 
@@ -15,7 +15,7 @@ MOST = 10**12  # requests in one look
 def is_empty(sample: Sample) -> bool:
     """Tell whether nothing had been answered."""
     sides = sample.stable.requests + sample.candidate.requests + sample.rest.requests
-    return not (sides or sample.lost or sample.shielded or sample.coins or sample.routes)
+    return not (sides or sample.waiting or sample.lost or sample.shielded or sample.coins or sample.routes)
 
 
 def packed(sample: Sample) -> dict[str, Any]:
@@ -29,6 +29,7 @@ def packed(sample: Sample) -> dict[str, Any]:
         "routes": [[n, [_coins(c, Counts(), Counts()) for c in coins]] for n, coins in sample.routes],
         "rest": _side(sample.rest),
         "shielded": sample.shielded,
+        "waiting": [sample.waiting.p, sample.waiting.stable, sample.waiting.candidate] if sample.waiting else [],
     }
     return {key: value for key, value in data.items() if value or key == "share"}
 
@@ -47,7 +48,15 @@ def unpacked(data: Mapping[str, Any]) -> Sample:
         ),
         rest=_counts(data.get("rest", ())),
         shielded=int(data.get("shielded", 0)),
+        waiting=_waiting(data["waiting"]) if "waiting" in data else None,
     )
+
+
+def _waiting(data: Any) -> Waiting:
+    p, stable, candidate = data
+    if not 0 < float(p) <= 1 or not 0 <= int(stable) < MOST or not 0 <= int(candidate) < MOST:
+        raise ValueError(f"{data!r} requests cannot wait")
+    return Waiting(float(p), int(stable), int(candidate))
 
 
 def _side(counts: Counts) -> list[Any]:

@@ -133,6 +133,8 @@ class Watching:
         if self._waits:
             return {"waits": verdict.text}
         answers = self._tally.sum.candidate.requests
+        if answers >= self._step.requests:
+            return {"waits": verdict.text}
         return {"waits": f"the candidate has answered {answers:,} of at least {self._step.requests:,} requests"}
 
     def passes(self, verdict: Verdict) -> bool:

@@ -14,15 +14,18 @@ from deployer.judge.error_evidence import ErrorEvidence
 from deployer.judge.margin import Margin
 from deployer.judge.responses import ResponseEvidence
 from deployer.judge.time_evidence import TimeEvidence
+from deployer.judge.waiting import FOR, WaitingEvidence
 from deployer.judge.wealth import log_sum
 from deployer.kinds import Feature
 from deployer.manifest.models import Judge
-from deployer.model import FULL, Coins, Counts, Sample
+from deployer.model import FULL, Coins, Counts, Sample, Waiting
 
 # Parts of the purse that bets that the candidate is worse: they sum up to 1, so that one alarm covers all of them.
 WEIGHT_ERRORS, WEIGHT_LATENCY = 0.6, 0.4
 WEIGHT_RESPONSES = 0.15  # is taken from both of them
 WEIGHT_ROUTES = 0.5  # of the parts for errors and responses goes to the routes, if there are any, in equal shares
+
+_SLOWER = 2.0  # times the margin of times: what is in flight is mostly the slowest, whose mean varies
 
 
 @dataclass(frozen=True)
@@ -70,7 +73,10 @@ class Comparison:
         self.routes = {route: ErrorEvidence(margin, sticky=sticky) for route in routes}
         self.times = TimeEvidence(config.latency) if config.latency else None
         self.responses: dict[str, ResponseEvidence] = {}  # by route; that of the whole service by ""
+        self.waiting: WaitingEvidence | None = None
         if config.responses:
+            slower = _SLOWER * config.latency.margin if config.latency else 0.0
+            self.waiting = WaitingEvidence(max(config.responses.margin, slower))
             mix = Margin(config.responses.margin, config.responses.add)
             self.responses = {route: ResponseEvidence(mix) for route in ("", *routes)}
         self._p = 0.5  # of the coin that sent most of the last answers: what is coming is estimated with it
@@ -133,6 +139,11 @@ class Comparison:
         if self.times and 0 < sample.share < FULL:
             self.times.warmup.answer(sample.candidate.requests)
 
+    def wait(self, waiting: Waiting, now: float) -> None:
+        """Take what is in flight. While the candidate is cold it may be slower, and more of it in flight."""
+        if self.waiting:
+            self.waiting.read(waiting, now, bets=self.times is None or self.times.warmup.over)
+
     def look(self, now: float) -> None:
         """Settle the block: score, learn, and let time go by; `now` in seconds of a clock that does not go back."""
         for evidence in (self.errors, *self.routes.values()):
@@ -162,12 +173,15 @@ class Comparison:
         if self.times:
             found.append(Bettor("latency", left * WEIGHT_LATENCY, self.times.abort.log_evidence))
         found += [Bettor(route, each, of.abort.log_evidence, route) for route, of in self.routes.items()]
+        if self.waiting:
+            found.append(Bettor("waiting", WEIGHT_RESPONSES * FOR, self.waiting.log_evidence))
         return (*found, *self._on_responses())
 
     def _on_responses(self) -> Iterator[Bettor]:
-        each = WEIGHT_RESPONSES * WEIGHT_ROUTES / len(self.routes) if self.routes else 0.0
+        whole = WEIGHT_RESPONSES * (1 - FOR)
+        each = whole * WEIGHT_ROUTES / len(self.routes) if self.routes else 0.0
         for route, mix in self.responses.items():
-            weight = each if route else WEIGHT_RESPONSES - each * len(self.routes)
+            weight = each if route else whole - each * len(self.routes)
             for feature, log in mix.found:
                 yield Bettor(f"{route} {feature.name}".strip(), weight * feature.weight, log, route, feature)
 

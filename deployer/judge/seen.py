@@ -66,6 +66,8 @@ class Seen:
         stable, candidate = self.stable, self.candidate
         of_stable, of_candidate = feature.counts(stable.kinds, candidate.kinds)
         good, all_good = candidate.requests - candidate.errors, stable.requests - stable.errors
+        if feature.unanswered:
+            good, all_good = good + of_candidate, all_good + of_stable
         return Beside(of_candidate, of_stable, of_stable * good / all_good if all_good else 0.0, good)
 
     @property

@@ -17,7 +17,7 @@ from deployer.judge.service import Service
 from deployer.judge.watched import Shows, Watched
 from deployer.judge.wealth import log_sum
 from deployer.manifest.models import Judge
-from deployer.model import FULL, Sample
+from deployer.model import FULL, Sample, Waiting
 
 Kind = Literal["worse", "no worse", "cannot judge"]
 
@@ -62,6 +62,7 @@ class Verdicts:
         self._stable_ever = self._candidate_ever = False
         self._share, self._following, self._in_step, self._lost = 0, FULL, 0, 0
         self._worse: Verdict | None = None
+        self._more: Waiting | None = None  # what is in flight, if more of it is the candidate's than allowed
 
     def begin(self, share: int, following: int) -> None:
         """Begin a step at `share`: to be shown afresh is that the candidate may have `following` (basis points)."""
@@ -122,7 +123,10 @@ class Verdicts:
             if number < len(judged):
                 judged[number].add_coins(thrown, sticky=self._sticky)
         self._comparison.add(sample)
+        if sample.waiting:
+            self._comparison.wait(sample.waiting, at)
         self._comparison.look(at)
+        self._more = self._comparison.waiting.beyond(at) if self._comparison.waiting else None
         if unshared:
             self._comparison.teach(sample.stable)
 
@@ -141,6 +145,8 @@ class Verdicts:
         if trouble := self._service.trouble:
             text = words.trouble(trouble, self._config.errors.max)
             return Verdict("cannot judge", text, self._values(proofs))
+        if self._more:
+            return Verdict("cannot judge", self._what_waits(self._more), self._values(proofs))
         missing = [proof for proof in proofs if proof.log_evidence < math.log(1 / self._config.beta)]
         text = self._what_is_missing(proofs, missing) if missing else self._what_is_shown(proofs)
         return Verdict("cannot judge" if missing else "no worse", text, self._values(proofs), enough)
@@ -160,6 +166,8 @@ class Verdicts:
     def _shows(self, bettor: Bettor) -> Shows | None:
         """Give what lies beyond the margin of what a bettor bets on; None if the margin covers what was seen."""
         watched = self._on_routes.get(bettor.route, self._watched)
+        if bettor.name == "waiting":
+            return Shows(self._seen, "rollout") if self._more and not self._sticky else None
         if bettor.feature:
             return watched.differs(bettor.feature)
         return watched.is_slower if bettor.name == "latency" else watched.fails
@@ -178,6 +186,8 @@ class Verdicts:
         seen = shows.seen
         when = {"rollout": "", "step": f" at {words.percent(self._share / FULL)}", "minute": " in the last minute"}
         on_route = f"{winner.route}: " if winner.route else ""
+        if winner.name == "waiting" and self._more:
+            return self._what_waits(self._more)
         if winner.feature and self._responses:
             return f"{on_route}{words.mix(seen, winner.feature, self._responses)}{when[shows.when]}"
         if winner.name == "latency" and self._times:
@@ -187,6 +197,10 @@ class Verdicts:
         told = words.both_failed(seen.clients.failed) if by_clients else words.both(seen)
         allowed = words.of_errors(self._errors)
         return f"{on_route}{told}{when[shows.when]}; {allowed} is allowed"
+
+    def _what_waits(self, waiting: Waiting) -> str:
+        allowed = self._comparison.waiting.allowed(waiting) if self._comparison.waiting else 0.0
+        return words.waiting(waiting, allowed)
 
     def _what_is_shown(self, proofs: Sequence[Proof]) -> str:
         shown = f"no worse than {words.of_errors(proofs[0].margin)} in errors"

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from deployer.judge.margin import Margin
 from deployer.judge.seen import Seen
 from deployer.kinds import Feature
-from deployer.model import Counts
+from deployer.model import Counts, Waiting
 
 TOO_MANY = 10_000_000  # answers: beyond that a number promises more than is known
 
@@ -76,6 +76,14 @@ def mix(seen: Seen, feature: Feature, margin: Margin) -> str:
         f"{feature.name}: {candidate} of the candidate's responses ({having.candidate:,} of {having.answers:,}),"
         f" {percent(stable)} of {whose} ({having.stable:,} of {good:,})"
         f"; limit {percent(min(1.0, margin.of(stable)))}"
+    )
+
+
+def waiting(waiting: Waiting, allowed: float) -> str:
+    """Say how many requests wait for both sides."""
+    return (
+        f"{waiting.candidate:,} requests wait for the candidate and {waiting.stable:,} for stable, at a share of"
+        f" {percent(waiting.p)}; limit {allowed:.3g}"
     )
 
 

@@ -249,7 +249,10 @@ class Shield(Model):
         ("GET", "HEAD"), min_length=1, max_length=16, description="Methods of requests that may be sent twice."
     )
     timeout: Wait | None = Field(
-        None, gt=0, description="Time after which stable answers instead; else `timeouts.response`."
+        None,
+        gt=0,
+        description="Time after which stable answers instead, which counts as an error of the candidate; "
+        "by default a third of `timeouts.response`, at most 30 s.",
     )
 
 

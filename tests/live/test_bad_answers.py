@@ -16,6 +16,7 @@ pytestmark = pytest.mark.live
 # A hundred requests a second: new clients and such that keep their connection or their cookie, reading and writing.
 USERS = Options(rate=100, kinds=("fresh", "busy", "sticky", "post"), sticky_posts=0.3)
 READERS = Options(rate=100, kinds=("fresh", "busy", "sticky"))
+PATIENT = Options(rate=100, kinds=("fresh", "busy"), timeout=100)
 ANY = Options(rate=100, kinds=("fresh", "busy"))
 # How long a machine under test may take for what takes a few seconds; what it took is printed (pytest -rP).
 PATIENCE = 30.0
@@ -173,3 +174,26 @@ def test_wrong_without_an_error(process_shop: Shop, env: Mapping[str, str], said
     after = report.after("over")
     assert len(after.by_version) == 1, told.text()
     assert "2.0" not in after.by_version, told.text()
+
+
+def test_a_tenth_is_never_answered(process_shop: Shop) -> None:
+    """Long before anything times out: nothing of it is in any count of responses."""
+    shop = process_shop
+    shop.write(judge={"latency": {"warmup": {"requests": 20, "for": "2s"}}})
+    shop.live("1.1", shield=False, sticky=False, timeouts={"response": "3m"})
+    shop.version("2.0", {"HANG": "0.1"})
+    told, report = canary(shop, expect=3, users=PATIENT, steps=[{"share": 20, "for": "60s"}])
+    verdict = told.one("verdict", verdict="worse")
+    assert "requests wait for the candidate and " in verdict["text"], told.text()
+    assert told.seconds_to_turn < 60
+    assert "2.0" not in report.after("over").by_version, told.text()
+
+
+def test_a_tenth_is_never_answered_and_who_reads_gets_the_answer_of_stable(process_shop: Shop) -> None:
+    shop = process_shop
+    shop.live("1.1", timeouts={"response": "3s"})  # a third of it is the default of shield.timeout
+    shop.version("2.0", {"HANG": "0.1"})
+    told, report = canary(shop, expect=3, users=READERS, steps=[{"share": 20, "for": "60s"}])
+    assert report.failed == 0, report.text()
+    assert told.one("verdict", verdict="worse")
+    assert told.one("shield.used")["shielded"] > 0

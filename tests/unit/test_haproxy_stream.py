@@ -8,7 +8,7 @@ import pytest
 
 from deployer.drivers.traffic.haproxy.master import complaints
 from deployer.drivers.traffic.haproxy.tally import Tally, outcome
-from deployer.kinds import FEATURES
+from deployer.kinds import FEATURES, LEFT
 from deployer.model import Coins, Counts, Sample, latency_bucket
 
 
@@ -327,6 +327,13 @@ SMALL = ("body under 4 KiB", "body under 16 KiB", "body under 64 KiB")
 )
 def test_what_says_nothing_of_the_mix(status: bytes, end: bytes) -> None:
     assert told(line(b"green", status, end=end, headers=100, size=121)).candidate.kinds == ()
+
+
+@pytest.mark.parametrize("end", [b"CH", b"cH", b"CQ", b"CC"])
+def test_a_client_that_left_before_a_response_is_counted_apart(end: bytes) -> None:
+    sample = told(line(b"green", b"-1", end=end, us=b"-"))
+    assert (sample.candidate.requests, sample.candidate.errors, sample.candidate.kinds[LEFT]) == (0, 0, 1)
+    assert sample.coins[0].candidate == sample.candidate
 
 
 def test_no_share_no_size() -> None:

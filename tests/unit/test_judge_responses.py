@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from deployer.judge import Verdict, Verdicts
 from deployer.kinds import FEATURES, NUMBER, STATUSES, of_size
 from deployer.manifest.sections import Judge
-from deployer.model import Coins, Counts, Sample
+from deployer.model import Coins, Counts, Sample, Waiting
 from deployer.packing import packed, unpacked
 
 NOT_FOUND = STATUSES.index("404")
@@ -112,3 +113,37 @@ def test_a_recording_with_kinds_that_cannot_be_is_refused(bad: list[int]) -> Non
 
 def test_the_stakes_of_all_features_are_one() -> None:
     assert sum(feature.weight for feature in FEATURES) == pytest.approx(1.0)
+
+
+def waiting(verdicts: Verdicts, stable: int, candidate: int, seconds: int = 20, share: int = 1000) -> Verdict:
+    verdicts.begin(share, 5000)
+    look = Sample(Counts(180), Counts(20), share, coins=(Coins(share / 10000, Counts(180), Counts(20)),))
+    for at in range(seconds):
+        verdict = verdicts.observe(replace(look, waiting=Waiting(share / 10000, stable, candidate)), float(at))
+    return verdict
+
+
+def test_a_candidate_that_does_not_answer_is_worse_while_its_users_wait() -> None:
+    verdict = waiting(Verdicts(Judge.model_validate({"latency": False}), sticky=False), stable=9, candidate=14)
+    assert verdict.kind == "worse"
+    assert verdict.text == "14 requests wait for the candidate and 9 for stable, at a share of 10 %; limit 4"
+
+
+@pytest.mark.parametrize(("stable", "candidate"), [(90, 10), (9, 3), (0, 3), (1000, 150)])
+def test_what_chance_or_the_margin_explains_does_not_hold_a_step(stable: int, candidate: int) -> None:
+    verdict = waiting(Verdicts(Judge.model_validate({"latency": False}), sticky=False), stable, candidate)
+    assert verdict.enough
+
+
+def test_more_than_the_margin_holds_the_step_and_is_forgotten_when_it_is_over() -> None:
+    verdicts = Verdicts(Judge.model_validate({"latency": False}), sticky=True)
+    held = waiting(verdicts, stable=9, candidate=14)
+    assert (held.kind, held.enough) == ("cannot judge", False), "one sticky client may have many requests"
+    assert verdicts.observe(Sample(Counts(10), Counts(10), 1000), 60.0).enough
+
+
+def test_a_recording_keeps_what_waits() -> None:
+    look = Sample(Counts(), Counts(), 1000, waiting=Waiting(0.1, 9, 14))
+    assert unpacked(packed(look)) == look
+    with pytest.raises(ValueError, match="wait"):
+        unpacked({"share": 1000, "waiting": [0.1, -1, 2]})

@@ -27,6 +27,7 @@ WAITING = 1000  # requests of a service that may wait; the proxy has to have roo
 WAIT_SERVER = f"server {WAIT} 127.0.0.1:1 backup maxconn {WAITING}"
 # Repeating a request is safe only for these.
 RETRIES = 6  # of `render.SHARED`: as many seconds as requests wait; an engine on a busy machine was seen to need three
+SHIELD_PART, SHIELD_MOST = 3, 30.0  # of the time of a response, and seconds, until stable answers instead
 QUEUE = 5  # seconds in which an instance must take a request
 IDEMPOTENT = "GET HEAD OPTIONS PUT DELETE TRACE"
 # No worker knows a preview request but by this.
@@ -93,9 +94,10 @@ def _http(spec: Spec, side: Side) -> Iterator[str]:
     yield "  retry-on conn-failure empty-response"
     yield f"  http-request disable-l7-retry unless {{ method {IDEMPOTENT} }}"
     shield = spec.entry.shield
-    if shield and shield.timeout is not None and shield.timeout < side.timeouts.response:
-        limit = milliseconds(shield.timeout)
-        yield f"  http-request set-timeout server {limit} if {{ var(txn.turn) -m str first }}"
+    if shield:
+        limit = shield.timeout or min(SHIELD_MOST, side.timeouts.response / SHIELD_PART)
+        if limit < side.timeouts.response:
+            yield f"  http-request set-timeout server {milliseconds(limit)} if {{ var(txn.turn) -m str first }}"
     yield from rules(spec)
 
 

@@ -25,7 +25,7 @@ from deployer.drivers.traffic.haproxy.stream import Feed, Requests, Stream, coun
 from deployer.drivers.traffic.haproxy.tally import Tally
 from deployer.errors import DriverFailed, Refused, TakenBack
 from deployer.manifest.models import HAProxy, Manifest
-from deployer.model import Live, Place, Release, Server, taken_back
+from deployer.model import FULL, Live, Place, Release, Server, Waiting, taken_back
 
 READ_WITHIN = 10.0  # seconds for calls that have no deadline of their own
 FIRST_CHECKS = 3.0  # seconds within which a proxy that was just started has checked each server
@@ -197,7 +197,9 @@ class HAProxyTraffic:
         """Have the requests of the service told to `feed`."""
         self._spec(service)
         self._proxy.ready(self._soon())
-        return Stream(service, self._proxy, self._clock, lambda: self._share(service), feed)
+        return Stream(
+            service, self._proxy, self._clock, lambda: self._share(service), feed, lambda: self._waiting(service)
+        )
 
     def spec(self, service: str) -> str | None:
         """Give what the proxy knows about a service, as text that `join` reads; None when it does not know it."""
@@ -303,6 +305,27 @@ class HAProxyTraffic:
             return 0
         live = state.decode(service, value)
         return 0 if live.budget and state.spent(value) >= live.budget else self._in_force(live)
+
+    def _waiting(self, service: str) -> Waiting | None:
+        """Count what is in flight on both sides while a coin sends requests to them; None if nothing is.
+
+        Not where clients may choose their side: those who did are among what is in flight.
+        """
+        value, entry = state.load(self._home.state).get(service), self._spec(service).entry
+        share = self._share(service)
+        if value is None or not 0 < share < FULL or entry.force.header or entry.force.cookie or entry.force.networks:
+            return None
+        live, soon = state.decode(service, value), self._soon()
+        places = ("baseline" if live.baseline else live.stable, live.candidate)
+        stable, candidate = (
+            sum(
+                self._servers.running(worker, backend.name(service, place), soon)
+                for worker in self._proxy.master.workers(soon)
+            )
+            for place in places
+        )
+        p = share / (share + live.baseline if live.baseline else FULL)
+        return Waiting(p, stable, candidate) if stable or candidate else None
 
     def _moves_nobody(self, now: Live | None, live: Live) -> bool:
         """Tell whether every user stays where he is: a lease is renewed, or a share that is 0 is made 0."""

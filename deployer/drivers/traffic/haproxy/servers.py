@@ -81,6 +81,15 @@ class Servers:
                 "is that HAProxy 2.8 or newer?",
             ) from None
 
+    def running(self, worker: Worker, backend: str, deadline: Deadline) -> int:
+        """Count the requests that a backend has now; 0 for one that the worker does not know."""
+        reply = self._master.run(worker, f"show stat {backend} {BACKENDS} -1", deadline)
+        rows = csv.DictReader(reply.lstrip("# ").replace("\r", " ").split("\n"), restval="")
+        try:
+            return sum(_count(row, "scur") for row in rows if row.get("svname") == "BACKEND")
+        except (csv.Error, KeyError, ValueError) as error:
+            raise DriverFailed(f"{self._master.path}: the load of {backend} cannot be read: {error!r}") from None
+
     def admin(self, worker: Worker, backend: str, deadline: Deadline) -> dict[str, int]:
         """Read what was asked of each server: bits of MAINTENANCE and DRAINING."""
         reply = self._master.run(worker, f"show servers state {backend}", deadline)

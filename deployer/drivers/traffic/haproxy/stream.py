@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import operator
 import re
 import selectors
 import socket
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from dataclasses import replace
+from functools import reduce
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
@@ -17,9 +20,10 @@ from deployer.drivers.traffic.haproxy.frontend import RING
 from deployer.drivers.traffic.haproxy.master import Worker
 from deployer.drivers.traffic.haproxy.proxy import Proxy
 from deployer.drivers.traffic.haproxy.tally import Tally
-from deployer.errors import DriverFailed
-from deployer.model import Sample
+from deployer.errors import DeadlinePassed, DriverFailed
+from deployer.model import Sample, Waiting
 
+COUNT_EVERY = 1.0  # seconds between two counts of what is in flight
 LOOK_EVERY = 0.1  # seconds between two looks for workers that came or went
 OPEN_WITHIN = 2.0  # seconds for a worker to answer the first command
 _PID = re.compile(rb"^Pid: ([0-9]{1,10})\s", re.MULTILINE)
@@ -110,6 +114,10 @@ class Requests(Protocol):
         """Give the share in force."""
         ...
 
+    def waiting(self) -> Waiting | None:
+        """Return what was in flight when the proxy was asked since the last call, if it was."""
+        ...
+
 
 class Counted:
     """The requests of one proxy, or of several that count together: a client that keeps its side is one at all."""
@@ -121,7 +129,9 @@ class Counted:
         """Give what was answered since the last call; the share is the smallest that is in force; never waits."""
         for stream in self._streams:
             stream.check()
-        return self._tally.take(min(stream.share() for stream in self._streams))
+        sample = self._tally.take(min(stream.share() for stream in self._streams))
+        read = [waiting for stream in self._streams if (waiting := stream.waiting())]
+        return replace(sample, waiting=reduce(operator.add, read)) if read else sample
 
 
 @contextmanager
@@ -134,10 +144,20 @@ def counted(tally: Tally, streams: Sequence[AbstractContextManager[Requests]]) -
 class Stream:
     """Reads the rings in a thread, one connection for each worker, across reloads and restarts."""
 
-    def __init__(self, service: str, proxy: Proxy, clock: Clock, share: Callable[[], int], feed: Feed) -> None:
+    def __init__(
+        self,
+        service: str,
+        proxy: Proxy,
+        clock: Clock,
+        share: Callable[[], int],
+        feed: Feed,
+        waiting: Callable[[], Waiting | None] = lambda: None,
+    ) -> None:
         self._master = proxy.master
         self._path = proxy.home.requests
         self._clock = clock
+        self._count = waiting
+        self._waiting: Waiting | None = None
         self._share = share
         self._feed = feed
         self._lines: dict[int, Line] = {}
@@ -178,6 +198,11 @@ class Stream:
         """Give the share in force."""
         return self._share()
 
+    def waiting(self) -> Waiting | None:
+        """Return what was in flight when the proxy was asked since the last call, if it was."""
+        last, self._waiting = self._waiting, None
+        return last
+
     def _run(self) -> None:
         try:
             self._read()
@@ -185,13 +210,17 @@ class Stream:
             self._broken = error
 
     def _read(self) -> None:
-        next_look = 0.0
+        next_look = next_count = 0.0
         while not self._end.is_set():
             for key, _ in self._selector.select(timeout=0.05):
                 self._receive(key.data)
             if self._clock.monotonic() >= next_look:
                 self._look()
                 next_look = self._clock.monotonic() + LOOK_EVERY
+            if self._clock.monotonic() >= next_count:
+                with suppress(DriverFailed, DeadlinePassed, OSError):  # the next count is as good
+                    self._waiting = self._count()
+                next_count = self._clock.monotonic() + COUNT_EVERY
 
     def _look(self) -> None:
         """Follow the workers: a new one is read from its first line, one without users is let go."""

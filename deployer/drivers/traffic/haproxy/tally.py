@@ -17,7 +17,7 @@ from deployer.drivers.traffic.haproxy import state
 from deployer.drivers.traffic.haproxy.clients import Clients
 from deployer.drivers.traffic.haproxy.rules import GONE, ROLLS
 from deployer.errors import DriverFailed
-from deployer.kinds import CUT, of_size, of_status
+from deployer.kinds import CUT, LEFT, of_size, of_status
 from deployer.model import FULL, Coins, Counts, Sample, latency_bucket
 
 Which = Literal["stable", "candidate", "rest"]
@@ -45,6 +45,7 @@ class Meaning:
     unit: float  # milliseconds in one unit of the time
     kind: int | None = None  # of a good answer, where it is not told by its size
     sized: bool = False
+    answered: bool = True  # else the client left before
 
     @property
     def p(self) -> float:
@@ -61,10 +62,10 @@ class Growing:
     latency: dict[int, int] = field(default_factory=dict)
     kinds: dict[int, int] = field(default_factory=dict)
 
-    def add(self, failed: bool, bucket: int | None, kind: int | None) -> None:
-        """Count one answer."""
-        self.requests += 1
-        if failed:
+    def add(self, meaning: Meaning, bucket: int | None, kind: int | None) -> None:
+        """Count one answer, or one that a client did not wait for."""
+        self.requests += meaning.answered
+        if meaning.failed:
             self.errors += 1
         elif bucket is not None:
             self.latency[bucket] = self.latency.get(bucket, 0) + 1
@@ -73,7 +74,7 @@ class Growing:
 
     def merge(self, cell: Cell) -> None:
         """Count all answers of a cell."""
-        self.requests += cell.requests
+        self.requests += cell.requests if cell.meaning.answered else 0
         if cell.meaning.failed:
             self.errors += cell.requests
         for bucket, count in cell.latency.items():
@@ -212,7 +213,7 @@ class Tally:
             clients = self._clients[route]
             p = clients.coin(roll, meaning.share, meaning.baseline)
             if p is not None and meaning.which != "rest":
-                self._throws[route, p].of(meaning.which).add(meaning.failed, bucket, kind)
+                self._throws[route, p].of(meaning.which).add(meaning, bucket, kind)
             if meaning.failed and meaning.which != "rest":
                 p = clients.first_error(roll, meaning.share, meaning.baseline)
                 if p is not None:
@@ -228,7 +229,8 @@ def meant(facts: list[bytes], *, ended: bool = False) -> Meaning | None:
     # The shield repeats a request for no other reason than that the candidate failed it.
     repeated = how == b"shield" and side not in (b"-", b"baseline") and retries.lstrip(b"+") != b"0"
     rescued = repeated or how == GONE.encode()
-    if failed is None and not rescued:
+    left = failed is None and not rescued and _left(status, end)
+    if failed is None and not rescued and not left:
         return None
     try:
         live = state.decode("a line", value.decode(errors="replace"))
@@ -246,8 +248,9 @@ def meant(facts: list[bytes], *, ended: bool = False) -> Meaning | None:
         share=0 if ended else live.share,
         baseline=live.baseline,
         unit=1.0 if status == b"tcp" else 0.001,
-        kind=CUT if cut else of_status(code),
+        kind=LEFT if left else CUT if cut else of_status(code),
         sized=200 <= code < 300 and not cut,
+        answered=not left,
     )
 
 
@@ -269,6 +272,11 @@ def outcome(status: bytes, end: bytes) -> bool | None:
         return None  # the client left before there was an answer
     cut = who in b"Ss" and when == b"D" and code != 101
     return code >= 500 or code < 100 or cut
+
+
+def _left(status: bytes, end: bytes) -> bool:
+    """Tell whether a client left while it waited: in the queue, for a connection, for the headers."""
+    return status != b"tcp" and end[:1] in (b"C", b"c") and end[1:2] in (b"Q", b"C", b"H")
 
 
 def _which(side: bytes, baseline: int) -> Which:

@@ -24,6 +24,7 @@ from deployer.drivers.traffic.haproxy import HAProxyTraffic
 from deployer.drivers.traffic.proxies import words
 from deployer.errors import DeployError, DriverFailed, Refused
 from deployer.manifest.models import Manifest
+from deployer.model import Waiting
 
 IDLE_SECONDS = 60.0  # without a word of the client: a cable that was pulled says nothing
 SEND_EVERY = 0.1  # seconds between two batches of requests, and of the share that is in force
@@ -137,11 +138,12 @@ class _Batch:
         with self.mutex:
             self.missed += lines
 
-    def flush(self, share: int) -> None:
-        """Send what has come, and the share that is in force."""
+    def flush(self, share: int, waiting: Waiting | None) -> None:
+        """Send what has come, the share that is in force, and what is in flight where it was counted."""
         with self.mutex:
             lines, missed, self.lines, self.missed = self.lines, self.missed, [], 0
-        self.send({"lines": lines, "missed": missed, "share": share})
+        counted = {"waiting": [waiting.p, waiting.stable, waiting.candidate]} if waiting else {}
+        self.send({"lines": lines, "missed": missed, "share": share, **counted})
 
 
 class _Desk:
@@ -201,7 +203,7 @@ class _Desk:
                 self._out.say({"id": number, "ok": None})
                 while not end.wait(SEND_EVERY) and not self._out.gone.is_set():
                     stream.check()
-                    batch.flush(stream.share())
+                    batch.flush(stream.share(), stream.waiting())
 
     @contextlib.contextmanager
     def _told(self, number: int) -> Iterator[None]:

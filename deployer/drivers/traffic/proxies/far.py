@@ -18,7 +18,7 @@ from deployer.drivers.traffic.proxies.channel import Channel
 from deployer.errors import Refused, Unreachable
 from deployer.machine import Host
 from deployer.manifest.models import HAProxy, Manifest
-from deployer.model import Live, Place, Release, Server, join
+from deployer.model import Live, Place, Release, Server, Waiting, join
 
 MORE = 5.0  # seconds that an answer may take beyond the deadline of what is done there
 STILL = 10.0  # seconds without a word of a stream, after which nobody is there
@@ -178,6 +178,7 @@ class FarStream:
         self._begun = threading.Event()
         self._broken = ""
         self._share = 0
+        self._waiting: Waiting | None = None
         self._heard = clock.monotonic()
 
     def wait(self, seconds: float) -> None:
@@ -197,6 +198,11 @@ class FarStream:
         """Give the share in force there."""
         return self._share
 
+    def waiting(self) -> Waiting | None:
+        """Return what was in flight when the proxy there was asked since the last call, if it was."""
+        last, self._waiting = self._waiting, None
+        return last
+
     def told(self, answer: Mapping[str, Any]) -> None:
         """Take what is told."""
         self._heard = self._clock.monotonic()
@@ -205,6 +211,9 @@ class FarStream:
             if missed := int(answer.get("missed", 0)):
                 self._feed.miss(missed)
             self._share = int(answer["share"])
+            if "waiting" in answer:
+                p, stable, candidate = answer["waiting"]
+                self._waiting = Waiting(float(p), int(stable), int(candidate))
         elif "ok" not in answer:
             failed = answer.get("error", {})
             self._broken = str(answer.get("lost") or failed.get("message") or "the request stream ended")
