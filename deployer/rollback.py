@@ -43,6 +43,15 @@ def choose(releases: Sequence[Release], observed: Observed, current: int, to: in
     return target
 
 
+def played_since(releases: Sequence[Release], target: int, current: int) -> str:
+    """Say which playbooks ran, or may have, since a release was live: they are not undone. Empty if none did."""
+    since = sorted((r for r in releases if target < r.number <= current and r.manifest.update), key=lambda r: r.number)
+    if not since:
+        return ""
+    ran = ", ".join(f"{', '.join(r.manifest.update)} with r{r.number}" for r in since)
+    return f"playbooks may have run since r{target} was live ({ran}); they are not undone and may break r{target}"
+
+
 def rollback_plan(observed: Observed, target: Release, current: Release) -> Plan:
     """Plan the way: one write when the target is still warm, else a blue-green from the recorded release.
 

@@ -8,6 +8,7 @@ from typing import Any
 from deployer.clock import Clock
 from deployer.drivers.ports import Samples
 from deployer.events import Tell
+from deployer.judge.stable import StableHealth
 from deployer.judge.verdicts import Verdict, Verdicts
 from deployer.latest import Latest
 from deployer.model import Sample
@@ -25,12 +26,14 @@ class Evidence:
 
     samples: Samples
     verdicts: Verdicts
+    stable: StableHealth
     recorder: Recorder
     latest: Latest
     clock: Clock
     tell: Tell
     answered: int = 0
     shielded: int = 0
+    _trouble_told: bool = field(default=False, init=False)
     _begun: bool = field(default=False, init=False)
     _shield_told: int = field(default=0, init=False)
     _broken_told: bool = field(default=False, init=False)
@@ -44,10 +47,30 @@ class Evidence:
         self.recorder.watch(step.share, step.following, self.clock.monotonic(), step.seconds)
         self.verdicts.begin(step.share, step.following)
 
+    def change(self, step: str) -> None:
+        """Note that a step of ours begins that may change what stable does: a playbook."""
+        self.catch_up()
+        self.stable.begin(step)
+
+    def catch_up(self) -> None:
+        """Take what was answered until now; before the first watch it is of stable alone, and nothing to compare."""
+        if self._begun:
+            self.look()
+        else:
+            self._add(self.samples.take())
+
+    def _add(self, sample: Sample) -> None:
+        now = self.clock.monotonic()
+        self.stable.add(sample.stable + sample.rest, now)
+        if not self._trouble_told and (trouble := self.stable.trouble(now)):
+            self._trouble_told = True
+            self.tell("note", text=trouble)
+
     def look(self) -> tuple[Sample, Verdict]:
         """Take what was answered since the last look, and judge."""
         sample, at = self.samples.take(), self.clock.monotonic()
         self.recorder.sample(sample, at)
+        self._add(sample)
         self._tell_broken()
         self.answered += sample.candidate.requests
         self.shielded += sample.shielded

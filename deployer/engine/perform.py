@@ -55,8 +55,12 @@ def perform(run: Run, step: Step, doing: Doing) -> dict[str, Any]:
     """
     match step:
         case Start():
+            if _beside_stable(run):
+                run.listen()
             return _start(run, step, doing)
         case Play():
+            if _beside_stable(run):
+                run.evidence.change(f"step {doing.n + 1} ({', '.join(step.playbooks)})")
             return _play(run, step, doing)
         case Healthy():
             return gates.healthy(run, step, doing.n, doing.deadline)
@@ -91,6 +95,13 @@ def perform(run: Run, step: Step, doing: Doing) -> dict[str, Any]:
 
 def _is_watched(run: Run, n: int) -> bool:
     return any(isinstance(step, Watch) for step in run.rollout.plan.forward[n + 1 : n + 2])
+
+
+def _beside_stable(run: Run) -> bool:
+    """Tell whether playbooks run while users are on stable, which is then held against what it did before."""
+    forward = run.rollout.plan.forward
+    plays = any(isinstance(step, Play) for step in forward) and any(isinstance(step, Watch) for step in forward)
+    return plays and bool(run.rollout.origin) and run.rollout.phase == "forward" and not run.hurry
 
 
 def _start(run: Run, step: Start, doing: Doing) -> dict[str, Any]:

@@ -27,6 +27,7 @@ from deployer.errors import (
     TakenBack,
 )
 from deployer.events import Event, Sink
+from deployer.judge.stable import StableHealth
 from deployer.judge.verdicts import Verdicts
 from deployer.model import (
     Colour,
@@ -112,6 +113,7 @@ class Run:
         return Evidence(
             samples=self.closing.enter_context(self.drivers.traffic.samples(self.service)),
             verdicts=Verdicts(manifest.judge, sticky=manifest.traffic.sticky, routes=manifest.traffic.routes),
+            stable=StableHealth(manifest.judge),
             recorder=recorder,
             latest=newest,
             clock=self.clock,
@@ -125,7 +127,7 @@ class Run:
 
     def listen(self) -> None:
         """Open the stream before users are moved: the first answers tell as much as later ones."""
-        _ = self.evidence
+        self.evidence.catch_up()
 
     @property
     def service(self) -> str:

@@ -97,6 +97,10 @@ class Watching:
         self._look_around()
         self._run.store.locks.verify(self._run.lock)  # to look takes its time: what follows is the owner's to write
         verdict = self._take()
+        if verdict.kind != "worse" and (worse := self._run.evidence.stable.worse):
+            release = self._step.release
+            ways = f"`deploy promote` gives everyone r{release}, `deploy abort` leaves them on stable as it is"
+            raise Hold(Exit.CANNOT_JUDGE, f"{worse}; {ways}")
         self._follow_budget()
         proof = {} if self._step.seconds else _proof(verdict)  # a step of fixed time asks for none
         verdict = self._joined(verdict)

@@ -16,7 +16,7 @@ from deployer.model import Live, release_of
 from deployer.operations.driving import drive_begun, hands, locked
 from deployer.operations.house import House
 from deployer.recipes import PROXY_SECONDS
-from deployer.rollback import moved_plan
+from deployer.rollback import moved_plan, played_since
 from deployer.store import Lock, whoami
 
 
@@ -59,6 +59,8 @@ def record_rollback(house: House, lock: Lock, drivers: Drivers, service: str, re
     deadline = Deadline.after(house.clock, PROXY_SECONDS)
     drivers.traffic.steer(service, Live(live.stable, rollout=live.rollout), deadline)
     drivers.traffic.configure(release, None, deadline)
+    if warning := played_since(house.store.releases(service), target, left.number):
+        house.tell(service, warning)
     noted = record.read(str(house.store.folder), service)
     plan = moved_plan(release, left, live.stable)
     by = noted.by if noted else whoami()

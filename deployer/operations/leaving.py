@@ -18,7 +18,7 @@ from deployer.operations.house import House
 from deployer.operations.late import ended_lately, under_way
 from deployer.operations.wishes import FOLLOW_SECONDS, stop
 from deployer.recipes import with_consent
-from deployer.rollback import choose, rollback_plan
+from deployer.rollback import choose, played_since, rollback_plan
 from deployer.store import Deed, person_of, whoami
 
 PURPOSE = "rollback"  # so begins the purpose of the lock that one holds
@@ -71,7 +71,10 @@ def _rollback(house: House, service: str, *, to: int | None, meant: bool, force:
             record = house.store.service(service)
             current = house.store.release(service, record.stable)
         observed = observe(house.store, drivers, service)
-        target = choose(house.store.releases(service), observed, record.stable, to, force=force)
+        releases = house.store.releases(service)
+        target = choose(releases, observed, record.stable, to, force=force)
+        if warning := played_since(releases, target.number, record.stable):
+            house.tell(service, warning)
         plan = rollback_plan(observed, target, current)
         if target.standing in NEVER_GOOD:  # nobody has vouched for it yet
             plan = with_consent(plan, target.manifest.approve)

@@ -121,3 +121,23 @@ def kill(shop: Shop, name: str) -> None:
 
     status = json.loads((Path(shop.state) / "processes" / name / "status.json").read_text())
     os.kill(status["pid"], signal.SIGKILL)
+
+
+def test_a_migration_that_breaks_stable_pauses_the_rollout_and_says_so(process_shop: Shop) -> None:
+    """The candidate is fine, and looks even better beside a stable release that its migration broke."""
+    shop = process_shop
+    broken = shop.folder / "migrated"
+    shop.live("1.1", {"ERR": "0.07", "ERR_WHILE": str(broken)})
+    (shop.folder / "migrate.yml").write_text(MIGRATE.format(command=f"touch {broken}"))
+    shop.write(update=["migrate.yml"], strategy={"canary": {"steps": [{"share": 10, "for": "60s"}, 50]}})
+    shop.version("2.0")
+    with Load(shop.url, Options(rate=100, kinds=("fresh", "busy"), fail_from=600)) as load:
+        load.until(lambda now: now.answered > 100, "the load runs")
+        told = shop.told("canary", "--version", "2.0", expect=7)
+        held = told.one("rollout.held")["text"]
+        assert "stable became worse after step " in held, told.text()
+        assert "(migrate.yml): since " in held
+        shop.deploy("promote")
+        went_back = shop.deploy("rollback")
+        load.stop()
+    assert "playbooks may have run since r2 was live (migrate.yml with r3)" in went_back.stdout + went_back.stderr
