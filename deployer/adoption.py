@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from deployer import carried
-from deployer.drivers.ports import Found
 from deployer.model import PLACES, Environment, Instance, Live, Observed, Place, Release, other
 from deployer.observe import environment_in
 from deployer.plan import Plan
@@ -14,6 +14,9 @@ from deployer.recipes import PROXY_SECONDS, attach, remove, settle, start, way_b
 from deployer.steps import Approve, Step, percent
 from deployer.store import Port
 from deployer.store.adopting import Interrupted, Recovered
+
+if TYPE_CHECKING:
+    from deployer.drivers.ports import Found
 
 STRATEGY = "adopted"  # of a rollout whose own strategy is not known any more
 

@@ -13,7 +13,6 @@ import socket
 from pathlib import Path
 from typing import Any
 
-from deployer.manifest.models import Manifest
 from deployer.model import Release
 
 FORMAT = 1
@@ -57,6 +56,8 @@ def read(text: str) -> Release:
         value = data.get(name)
         if not isinstance(value, (int, float) if kind is float else kind) or isinstance(value, bool):
             raise ValueError(f"its record has {name} {value!r}, which is no {kind.__name__}")
+    from deployer.manifest.models import Manifest
+
     manifest = data.get("manifest")
     if not isinstance(manifest, dict):
         raise ValueError("its record has no manifest")

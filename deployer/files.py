@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import re
-import secrets
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -40,7 +39,7 @@ def first(path: Path, text: str, mode: int = 0o600) -> bool:
 @contextmanager
 def _written(path: Path, text: str, mode: int, *, lasting: bool) -> Iterator[Path]:
     # One name per writer: two that write at once must not share a half-written file.
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.{os.urandom(4).hex()}")
     try:
         with os.fdopen(new(temporary, mode), "w", encoding="utf-8") as file:
             file.write(text)

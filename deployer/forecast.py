@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from deployer.judge.plan import IN_PRACTICE, answers_needed
-from deployer.manifest.models import Manifest
 from deployer.model import FULL
 from deployer.plan import Plan
 from deployer.steps import Watch, percent, span
+
+if TYPE_CHECKING:
+    from deployer.manifest.models import Manifest
 
 ERROR_RATE = 0.001  # assumed of a stable release that nobody has measured yet
 

@@ -8,11 +8,13 @@ from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from itertools import accumulate
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from deployer.machine import Host
-from deployer.manifest.models import Manifest
 from deployer.secret import SecretText as SecretText
+
+if TYPE_CHECKING:
+    from deployer.manifest.models import Manifest
 
 Colour = Literal["blue", "green"]
 # Where instances stand: in an environment, or as fresh ones of the stable release that the candidate is compared with

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from deployer.drivers.ports import Drivers, standing
 from deployer.errors import Refused
 from deployer.model import PLACES, Environment, Instance, Observed, Place, Release
-from deployer.store import Store
+
+if TYPE_CHECKING:
+    from deployer.store import Store
 
 
 def observe(store: Store, drivers: Drivers, service: str) -> Observed:

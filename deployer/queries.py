@@ -5,40 +5,33 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, replace
+from typing import TYPE_CHECKING
 
-from deployer import forecast, recording
-from deployer.adoption import Recovery
-from deployer.drivers.ports import Drivers
+from deployer import later
 from deployer.errors import DeployError, Refused
 from deployer.model import PLACES, Environment, Instance, Live, Observed, Phase, Release, Server, newest_good
 from deployer.observe import observe
-from deployer.operations import Gate, House, Proposal, gate_of
-from deployer.operations.adopting import Survey
-from deployer.rollback import rollback_plan
-from deployer.steps import Step
-from deployer.store import Chain, Entry, Rollout, Service
-from deployer.store.adopting import Interrupted, adopted
-from deployer.views.data import (
-    AdoptedEnvironment,
-    AdoptedService,
-    AdoptionView,
+from deployer.views.status_data import (
     ApprovalView,
-    AuditRow,
-    AuditView,
-    ChainView,
     EnvironmentView,
-    HistoryView,
     InstanceView,
-    JournalRow,
     LockView,
-    PlanView,
-    ReleaseRow,
-    ReleasesView,
     RolloutRow,
-    RolloutView,
     SafetyView,
     StatusView,
 )
+
+if TYPE_CHECKING:
+    from deployer.adoption import Recovery
+    from deployer.drivers.ports import Drivers
+    from deployer.operations import Gate, House, Proposal
+    from deployer.operations.adopting import Survey
+    from deployer.steps import Step
+    from deployer.store import Chain, Entry, Rollout, Service
+    from deployer.store.adopting import Interrupted
+    from deployer.views import data
+else:
+    data = later.module("deployer.views.data")
 
 
 def services(house: House) -> tuple[str, ...]:
@@ -70,17 +63,17 @@ def sides_of(house: House, service: str) -> tuple[Release, Release | None]:
     return candidate, house.store.release(service, stable) if stable else None
 
 
-def adoption(house: House, found: Survey) -> AdoptionView:
+def adoption(house: House, found: Survey) -> data.AdoptionView:
     """Tell what `deploy adopt` would record."""
     services = tuple(_adopted(one) for one in found.services)
-    return AdoptionView(str(house.store.folder), found.installation, services, found.why, found.notes)
+    return data.AdoptionView(str(house.store.folder), found.installation, services, found.why, found.notes)
 
 
-def _adopted(one: Recovery) -> AdoptedService:
+def _adopted(one: Recovery) -> data.AdoptedService:
     versions = {release.number: release.version for release in one.records.releases}
     here = ((place, one.observed.environment(place)) for place in PLACES)
     live, rollout = one.observed.live, one.records.rollout
-    return AdoptedService(
+    return data.AdoptedService(
         service=one.records.service,
         stable=one.records.stable,
         warm=one.records.warm,
@@ -88,7 +81,7 @@ def _adopted(one: Recovery) -> AdoptedService:
         rollout=rollout.number if rollout else 0,
         text=_open(rollout) if rollout else "",
         environments=tuple(
-            AdoptedEnvironment(p, e.release, versions.get(e.release, ""), one.roles[p], len(e.instances))
+            data.AdoptedEnvironment(p, e.release, versions.get(e.release, ""), one.roles[p], len(e.instances))
             for p, e in here
             if e is not None
         ),
@@ -138,7 +131,7 @@ def status(house: House, service: str) -> StatusView:
     if stable and record.stable and stable != record.stable and rollout is None:
         problems.append(f"users are on r{stable}, the store has r{record.stable}: `deploy resume` writes it down")
     candidate = rollout.release if rollout else 0
-    gate = gate_of(house.store, rollout, house.clock.now()) if rollout else None
+    gate = _gate(house, rollout) if rollout else None
     return StatusView(
         service=service,
         stable=stable,
@@ -163,6 +156,8 @@ def _safety(house: House, drivers: Drivers, live: Live | None, rollout: Rollout 
     """Read what bounds the cost of a candidate that has users; the proxy counts, the recording knows the shielded."""
     if live is None or rollout is None or not live.share:
         return None
+    from deployer import recording
+
     manifest = house.store.release(rollout.service, rollout.release).manifest
     spent = drivers.traffic.spent(rollout.service) if live.budget else 0
     return SafetyView(
@@ -246,6 +241,12 @@ def _lock(house: House, service: str, rollout: Rollout | None) -> LockView | Non
     )
 
 
+def _gate(house: House, rollout: Rollout) -> Gate | None:
+    from deployer.operations.approving import gate_of
+
+    return gate_of(house.store, rollout, house.clock.now())
+
+
 def _approval(gate: Gate) -> ApprovalView:
     step = gate.step
     return ApprovalView(
@@ -303,22 +304,24 @@ def _row(house: House, rollout: Rollout) -> RolloutRow:
     )
 
 
-def history(house: House, service: str, limit: int = 20) -> HistoryView:
+def history(house: House, service: str, limit: int = 20) -> data.HistoryView:
     """List the rollouts of a service, the newest first."""
     drivers_of(house, service)
+    from deployer.store.adopting import adopted
+
     rows = tuple(_row(house, r) for r in house.store.rollouts(service, limit))
     rebuilt = adopted(house.store, service)
-    return HistoryView(service, rows, rebuilt.at, rebuilt.by) if rebuilt else HistoryView(service, rows)
+    return data.HistoryView(service, rows, rebuilt.at, rebuilt.by) if rebuilt else data.HistoryView(service, rows)
 
 
-def releases(house: House, service: str) -> ReleasesView:
+def releases(house: House, service: str) -> data.ReleasesView:
     """List the releases of a service, the newest first."""
     stable = house.store.service(service).stable
-    return ReleasesView(service, tuple(_release(r, stable) for r in house.store.releases(service)))
+    return data.ReleasesView(service, tuple(_release(r, stable) for r in house.store.releases(service)))
 
 
-def _release(release: Release, stable: int) -> ReleaseRow:
-    return ReleaseRow(
+def _release(release: Release, stable: int) -> data.ReleaseRow:
+    return data.ReleaseRow(
         release.number,
         release.version,
         release.image,
@@ -334,14 +337,16 @@ def _release(release: Release, stable: int) -> ReleaseRow:
     )
 
 
-def audit(house: House, limit: int = 20, service: str = "") -> AuditView:
+def audit(house: House, limit: int = 20, service: str = "") -> data.AuditView:
     """List what the audit log has (of a service), the newest first."""
-    return AuditView(service, tuple(AuditRow(**asdict(r)) for r in house.store.audit_log.newest(limit, service)))
+    return data.AuditView(
+        service, tuple(data.AuditRow(**asdict(r)) for r in house.store.audit_log.newest(limit, service))
+    )
 
 
-def chain(file: str, found: Chain) -> ChainView:
+def chain(file: str, found: Chain) -> data.ChainView:
     """Tell what following the audit log found; `file` is empty for the store's."""
-    return ChainView(file, found.records, found.head, found.broken, found.problem, found.since)
+    return data.ChainView(file, found.records, found.head, found.broken, found.problem, found.since)
 
 
 def newest(house: House, service: str) -> int:
@@ -352,7 +357,7 @@ def newest(house: House, service: str) -> int:
     return rollouts[0].number
 
 
-def show(house: House, number: int) -> RolloutView:
+def show(house: House, number: int) -> data.RolloutView:
     """Tell a rollout in full: steps, journal, events."""
     rollout = house.store.rollout(number)
     entries = {(e.phase, e.n): e for e in house.store.journal(number)}
@@ -360,14 +365,14 @@ def show(house: House, number: int) -> RolloutView:
     if rollout.phase == "back":
         steps += [_step("back", n, s, entries) for n, s in enumerate(rollout.plan.back)]
     events = tuple(e.to_dict() for e in house.store.events(number))
-    return RolloutView(rollout.service, _row(house, rollout), tuple(steps), events)
+    return data.RolloutView(rollout.service, _row(house, rollout), tuple(steps), events)
 
 
-def _step(phase: Phase, n: int, step: Step, entries: dict[tuple[Phase, int], Entry]) -> JournalRow:
+def _step(phase: Phase, n: int, step: Step, entries: dict[tuple[Phase, int], Entry]) -> data.JournalRow:
     entry = entries.get((phase, n))
     if entry is None:
-        return JournalRow(phase, n, step.kind, step.explain(), "waiting")
-    return JournalRow(
+        return data.JournalRow(phase, n, step.kind, step.explain(), "waiting")
+    return data.JournalRow(
         phase,
         n,
         step.kind,
@@ -379,10 +384,12 @@ def _step(phase: Phase, n: int, step: Step, entries: dict[tuple[Phase, int], Ent
     )
 
 
-def explain(proposal: Proposal) -> PlanView:
+def explain(proposal: Proposal) -> data.PlanView:
     """Say a plan in sentences, with what differs from the release that is live."""
+    from deployer import forecast
+
     plan, release, stable = proposal.plan, proposal.release, proposal.observed.stable
-    return PlanView(
+    return data.PlanView(
         service=plan.service,
         strategy=plan.strategy,
         origin=plan.origin,
@@ -398,8 +405,10 @@ def explain(proposal: Proposal) -> PlanView:
     )
 
 
-def way_back(house: House, service: str) -> PlanView | None:
+def way_back(house: House, service: str) -> data.PlanView | None:
     """Say what `deploy rollback` would do to a service that rests; None where it can go back to nothing."""
+    from deployer.rollback import rollback_plan
+
     record = house.store.service(service)
     earlier = newest_good(house.store.releases(service), record.stable) if record.stable else None
     if earlier is None:
@@ -409,7 +418,7 @@ def way_back(house: House, service: str) -> PlanView | None:
         plan = rollback_plan(observed, earlier, house.store.release(service, record.stable))
     except DeployError:  # what cannot be read is told by the status
         return None
-    return PlanView(
+    return data.PlanView(
         service=service,
         strategy=plan.strategy,
         origin=plan.origin,

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import replace
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from deployer.errors import Refused
-from deployer.manifest.models import Approval, Manifest
 from deployer.model import FULL, Observed, Release, other
 from deployer.plan import Plan
 from deployer.steps import (
@@ -28,6 +27,9 @@ from deployer.steps import (
     Watch,
     named,
 )
+
+if TYPE_CHECKING:
+    from deployer.manifest.models import Approval, Manifest
 
 START_SECONDS = 120.0
 PROXY_SECONDS = 30.0

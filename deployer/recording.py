@@ -14,14 +14,16 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from deployer import files
 from deployer.clock import Clock
 from deployer.errors import Refused
-from deployer.manifest.models import Judge
 from deployer.model import FULL, Counts, Release, Sample
 from deployer.packing import is_empty, packed, unpacked
+
+if TYPE_CHECKING:
+    pass
 
 FORMAT = 1
 LARGEST = 256 << 20  # bytes of one file: days of a quiet service, most of a day of a busy one
@@ -321,4 +323,6 @@ def _check_header(data: Mapping[str, Any]) -> None:
     routes = data.get("routes") or ()
     if not all(isinstance(route, str) for route in routes):
         raise ValueError("its routes are not texts")
+    from deployer.manifest.models import Judge
+
     Judge.model_validate(data.get("judge") or {})

@@ -7,12 +7,14 @@ import hmac
 import json
 import subprocess
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from deployer.drivers.ports import Image
 from deployer.machine import Host
-from deployer.manifest.models import Manifest
 from deployer.model import Release, SecretText, Signature
+
+if TYPE_CHECKING:
+    from deployer.manifest.models import Manifest
 
 # Changing only these changes how a rollout goes, not what runs: it is the same release.
 _NOT_CONFIG = frozenset(

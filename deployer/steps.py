@@ -10,23 +10,13 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal
 
+from deployer.amounts import percent as percent
+from deployer.amounts import span as span
+
 Colour = Literal["blue", "green"]
 _ROLES = ("", "viewer", "operator", "admin")  # of tokens of the server, each with the rights of those before
 MOST_NAMED = 5  # machines that a sentence names
 Place = Literal["blue", "green", "baseline"]  # a baseline: fresh instances of the stable release, to compare with
-
-
-def percent(share: int) -> str:
-    """Write basis points as a percentage: 1000 is `10 %`."""
-    return f"{share / 100:g} %"
-
-
-def span(seconds: float) -> str:
-    """Write a time as people say it: 3600 is `1 h`, 90 is `90 s`."""
-    for unit, name in ((86400, "d"), (3600, "h"), (60, "min")):
-        if seconds >= unit and seconds % unit == 0:
-            return f"{seconds / unit:g} {name}"
-    return f"{seconds:g} s"
 
 
 def _listed(names: Sequence[str], last: str) -> str:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
-import logging
 import sys
 import threading
 from collections.abc import Callable, Mapping
@@ -88,6 +87,8 @@ class Traces:
         missing = [name for name in _NEEDED if not _found(name)]
         if missing:
             return f"{', '.join(missing)} is not installed: pip install 'deployer[otel]'"
+        import logging
+
         from opentelemetry.sdk.resources import Resource
         from opentelemetry.sdk.trace import TracerProvider
         from opentelemetry.sdk.trace.export import BatchSpanProcessor

@@ -8,13 +8,12 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from deployer import carried
+from deployer import carried, later
 from deployer.clock import Clock, Deadline, SystemClock
-from deployer.drivers.ports import Drivers, Runtime, Traffic
+from deployer.drivers.ports import Checks, Drivers, Metrics, Notifier, Playbooks, Runtime, Signatures, Traffic
 from deployer.errors import Refused
 from deployer.events import Event, Sink
 from deployer.machine import Host, Machines, Meant
-from deployer.manifest.models import Manifest
 from deployer.operations import House
 from deployer.resources import builtin
 from deployer.store import Store
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
     from deployer.drivers.runtime.ansible.presence import Presence
     from deployer.drivers.runtime.docker.reach import Reach
     from deployer.drivers.traffic.proxies import Proxies
+    from deployer.manifest.models import Manifest
 
 PORTS = "21000-28999"  # below the range that the kernel hands out to clients (ip_local_port_range, 32768 and up)
 
@@ -44,8 +44,6 @@ def open_house(
 
     Raises Refused when it cannot be used.
     """
-    from deployer.drivers.notify import Sender
-
     clock = clock or SystemClock()
     state = state.expanduser().absolute()
     store = store or Store(state, clock)
@@ -69,7 +67,7 @@ def open_house(
         clock=clock,
         wire=wiring.wire,
         ports=_ports(),
-        notifier=Sender(clock),
+        notifier=later.made(lambda: _sender(clock)),
         sink=one_at_a_time,
         stop_asked=stop_asked or threading.Event(),
         detach=detach,
@@ -77,6 +75,24 @@ def open_house(
         close=close,
         traced=traces.beside,
     )
+
+
+def _sender(clock: Clock) -> Notifier:
+    from deployer.drivers.notify import Sender
+
+    return Sender(clock)
+
+
+def _metrics(folder: Path) -> Metrics:
+    from deployer.drivers.metrics import SourceMetrics
+
+    return SourceMetrics(folder)
+
+
+def _signatures(folder: Path) -> Signatures:
+    from deployer.drivers.signatures import Cosign
+
+    return Cosign(folder)
 
 
 class _Wiring:
@@ -90,22 +106,26 @@ class _Wiring:
 
     def wire(self, manifest: Manifest, folder: Path, machines: Machines) -> Drivers:
         """Make the drivers of a manifest that lies in `folder`."""
-        from deployer.drivers.checks import DirectChecks
-        from deployer.drivers.metrics import SourceMetrics
-        from deployer.drivers.signatures import Cosign
-        from deployer.hosts import AnsiblePlaybooks
-        from deployer.hosts.inventory import chosen
-
-        clock = self._clock
         runtime = self._runtime(manifest, folder, machines)
         return Drivers(
             runtime=runtime,
             traffic=self._traffic(manifest, machines),
-            checks=DirectChecks(runtime, clock),
-            playbooks=AnsiblePlaybooks(folder, builtin("playbooks"), chosen(manifest.inventory, folder), clock),
-            metrics=SourceMetrics(folder),
-            signatures=Cosign(folder),
+            checks=later.made(lambda: self._checks(runtime)),
+            playbooks=later.made(lambda: self._playbooks(manifest, folder)),
+            metrics=later.made(lambda: _metrics(folder)),
+            signatures=later.made(lambda: _signatures(folder)),
         )
+
+    def _checks(self, runtime: Runtime) -> Checks:
+        from deployer.drivers.checks import DirectChecks
+
+        return DirectChecks(runtime, self._clock)
+
+    def _playbooks(self, manifest: Manifest, folder: Path) -> Playbooks:
+        from deployer.hosts import AnsiblePlaybooks
+        from deployer.hosts.inventory import chosen
+
+        return AnsiblePlaybooks(folder, builtin("playbooks"), chosen(manifest.inventory, folder), self._clock)
 
     def _traffic(self, manifest: Manifest, machines: Machines) -> Traffic:
         if machines.proxies:

@@ -8,19 +8,17 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Self
 
-from deployer import operations
 from deployer.cli.gateways import Proposed
 from deployer.cli.options import Common
 from deployer.cli.output import open_view
 from deployer.cli.running import house
 from deployer.cli.service import service_of
 from deployer.errors import Refused
-from deployer.operations import House
-from deployer.operations.orders import perform, proposed, request_of
-from deployer.orders import Ending, Order
 
 if TYPE_CHECKING:
     from deployer.cli.pipeline import Reports
+    from deployer.operations import House
+    from deployer.orders import Ending, Order
     from deployer.views.data import AuditView, HistoryView, ReleasesView, RolloutView, StatusView
     from deployer.views.logs import LogsView
     from deployer.views.report.data import ReportView
@@ -114,6 +112,7 @@ class Local:
     def propose(self, order: Order) -> Proposed:
         """Give the plan of a deploy, and change nothing."""
         from deployer import queries
+        from deployer.operations.orders import proposed
 
         found = proposed(self._quiet(), order, os.environ)
         return Proposed(queries.explain(found), found.same)
@@ -128,12 +127,17 @@ class Local:
             return told.of(lambda number: _report(opened, number), lambda: do(opened))
 
     def _start(self, order: Order, told: Reports | None) -> Callable[[House], Ending]:
+        from deployer.operations.deploying import deploy
+        from deployer.operations.orders import request_of
+
         request = request_of(order, os.environ)  # a manifest that is refused needs no state folder
         if told is not None:
             told.service = request.loaded.manifest.service
-        return lambda opened: operations.deploy(opened, request)
+        return lambda opened: deploy(opened, request)
 
     def _wish(self, order: Order) -> Callable[[House], Ending]:
+        from deployer.operations.orders import perform
+
         def do(opened: House) -> Ending:
             service = order.service or service_of(self._common, opened)
             return perform(opened, replace(order, service=service), os.environ)
@@ -143,6 +147,7 @@ class Local:
     def watch(self) -> Ending | None:
         """Show the rollout that is under way until it ends; None when whoever looks has left."""
         from deployer.following import Follower
+        from deployer.operations.wishes import follow
         from deployer.wiring import open_house
 
         name = self.service()
@@ -157,7 +162,7 @@ class Local:
             suppress(KeyboardInterrupt),
             Follower(opened, name, rollout.number),
         ):
-            return operations.follow(opened, rollout.number, after=history[-1].id if history else 0)
+            return follow(opened, rollout.number, after=history[-1].id if history else 0)
         return None
 
 

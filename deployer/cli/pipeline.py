@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -110,7 +109,7 @@ def reports(folder: Path | None) -> Iterator[Reports]:
             raise Refused(f"{folder} cannot be made: {error.strerror}", "name another folder: --report DIR") from None
     opened = Reports(folder)
     stopped = folder is not None and _on_github()
-    token = secrets.token_hex(16)
+    token = os.urandom(16).hex()
     if stopped:  # what a release prints, and we repeat, must not be taken for a command of this pipeline
         sys.stderr.write(f"::stop-commands::{token}\n")
     try:

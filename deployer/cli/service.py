@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 from deployer.cli.options import Common
 from deployer.cli.words import service
 from deployer.errors import Refused
 from deployer.manifest.peek import service_of as service_of_manifest
-from deployer.operations import House
+
+if TYPE_CHECKING:
+    from deployer.operations import House
 
 
 def service_of(common: Common, house: House) -> str:

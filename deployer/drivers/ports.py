@@ -11,13 +11,12 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from deployer.clock import Deadline
 from deployer.errors import MachinesSilent
 from deployer.events import Tell
 from deployer.machine import Host
-from deployer.manifest.models import Manifest, Metric, Recipient
 from deployer.model import (
     Colour,
     Environment,
@@ -31,7 +30,10 @@ from deployer.model import (
     Server,
     Signature,
 )
-from deployer.notices import Notice
+
+if TYPE_CHECKING:
+    from deployer.manifest.models import Manifest, Metric, Recipient
+    from deployer.notices import Notice
 
 READ_SECONDS = 20.0  # for a call without a deadline of its own
 

@@ -44,7 +44,8 @@ def read(arguments: list[str]) -> Asked | None:
             return None  # --help, --to, --force, a mistake
         given[name] = value
     state = given.get("state") or state_folder()
-    service = given.get("service") or _of_manifest(given) or _only(state, given)
+    manifest = given.get("file", "deploy.yml"), given.get("destination", "")
+    service = given.get("service") or of_manifest(*manifest) or _only(state, given)
     if not service or not card.is_name(service) or not is_sentence(given.get("message", "")):
         return None
     return Asked(arguments[0], service, state, given.get("output", "text"), given.get("message", ""))
@@ -55,15 +56,18 @@ def is_sentence(text: str) -> bool:
     return len(text) <= REASON and all(c.isprintable() or c in "\t\n" for c in text)
 
 
-def _of_manifest(given: dict[str, str]) -> str:
-    """Read the service's name off a manifest that says it plainly; a reader of YAML would take longer than the rest."""
+def of_manifest(path: str, destination: str) -> str:
+    """Read the service's name off a manifest that says it plainly; a reader of YAML would take longer than the rest.
+
+    Gives nothing where there is no manifest, and what is no name where it is not plain.
+    """
     try:
-        with open(given.get("file", "deploy.yml"), encoding="utf-8") as file:  # noqa: PTH123 - pathlib costs
+        with open(path, encoding="utf-8") as file:  # noqa: PTH123 - pathlib costs
             lines = [line for line in file if line.startswith("service:")]
     except (OSError, ValueError):
         return ""
     name = lines[0].removeprefix("service:").partition(" #")[0].strip() if len(lines) == 1 else "?"
-    return f"{name}-{given['destination']}" if "destination" in given else name
+    return f"{name}-{destination}" if destination else name
 
 
 def _only(state: str, given: dict[str, str]) -> str:

@@ -7,16 +7,18 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from deployer.clock import Deadline
 from deployer.drivers.ports import Side
 from deployer.engine.run import Run
 from deployer.errors import DeployError
 from deployer.judge.metrics import Kind, MetricJudge, MetricVerdict, Reading, together
-from deployer.manifest.models import Metric
 from deployer.model import FULL, other
 from deployer.steps import Watch
+
+if TYPE_CHECKING:
+    from deployer.manifest.models import Metric
 
 SLACK_SECONDS = 1.0  # beyond its time-outs in which a reading must have come
 

@@ -10,9 +10,7 @@ from typing import Any
 from deployer.clock import Deadline
 from deployer.company import refuse_company
 from deployer.engine import gates
-from deployer.engine.approving import approved
 from deployer.engine.run import Hold, Run
-from deployer.engine.watching import skipped, watch
 from deployer.errors import Exit, MachinesSilent, StepFailed
 from deployer.fanout import on_all
 from deployer.model import Instance, Live, Place, Server, spread
@@ -74,10 +72,16 @@ def perform(run: Run, step: Step, doing: Doing) -> dict[str, Any]:
             run.steer(step, doing.deadline)
             return {"share": step.share}
         case Watch() if run.hurry:
+            from deployer.engine.watching import skipped
+
             return skipped()
         case Watch():
+            from deployer.engine.watching import watch
+
             return watch(run, step, doing.entry.until, doing.deadline)
         case Approve() if step.count:
+            from deployer.engine.approving import approved
+
             return approved(run, step, doing.n, doing.entry.until)
         case Approve():
             return _hold(run, step)

@@ -7,13 +7,10 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from deployer import latest
 from deployer.clock import Clock, Deadline
-from deployer.drivers.ports import Drivers
 from deployer.emergency import record
-from deployer.engine.evidence import Evidence
 from deployer.engine.lookout import Lookout
 from deployer.engine.spending import Spending
 from deployer.errors import (
@@ -27,8 +24,6 @@ from deployer.errors import (
     TakenBack,
 )
 from deployer.events import Event, Sink
-from deployer.judge.stable import StableHealth
-from deployer.judge.verdicts import Verdicts
 from deployer.model import (
     Colour,
     Environment,
@@ -44,10 +39,14 @@ from deployer.model import (
     taken_back,
 )
 from deployer.plan import ROLLBACK
-from deployer.recording import Recorder, describe, file_of, prune
 from deployer.secret import hide_in
 from deployer.steps import Promote, Share, Start, Warm
-from deployer.store import DEPLOYER, PROMOTIONS, WORDS, Ask, Lock, Rollout, Store
+from deployer.store import DEPLOYER, PROMOTIONS, WORDS
+
+if TYPE_CHECKING:
+    from deployer.drivers.ports import Drivers
+    from deployer.engine.evidence import Evidence
+    from deployer.store import Ask, Lock, Rollout, Store
 
 
 class Hold(Exception):
@@ -101,6 +100,12 @@ class Run:
 
         The judge's false-alarm probability covers all its steps together, and the stream knows which clients are new.
         """
+        from deployer import latest
+        from deployer.engine.evidence import Evidence
+        from deployer.judge.stable import StableHealth
+        from deployer.judge.verdicts import Verdicts
+        from deployer.recording import Recorder, describe, file_of, prune
+
         manifest, number = self.candidate.manifest, self.rollout.number
         origin = self.release(self.rollout.origin) if self.rollout.origin else None
         header = describe(self.candidate, self.clock, rollout=number, origin=origin)

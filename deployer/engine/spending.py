@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
-from deployer.drivers.ports import Traffic
 from deployer.errors import BudgetSpent
-from deployer.events import Tell
-from deployer.manifest.sections import Budget
 from deployer.model import Live
+
+if TYPE_CHECKING:
+    from deployer.drivers.ports import Traffic
+    from deployer.events import Tell
+    from deployer.manifest.sections import Budget
 
 
 class Spending:

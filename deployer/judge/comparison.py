@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from deployer.judge.bets import growth_of_proof
 from deployer.judge.error_evidence import ErrorEvidence
@@ -17,8 +18,10 @@ from deployer.judge.time_evidence import TimeEvidence
 from deployer.judge.waiting import FOR, WaitingEvidence
 from deployer.judge.wealth import log_sum
 from deployer.kinds import Feature
-from deployer.manifest.models import Judge
 from deployer.model import FULL, Coins, Counts, Sample, Waiting
+
+if TYPE_CHECKING:
+    from deployer.manifest.models import Judge
 
 # Parts of the purse that bets that the candidate is worse: they sum up to 1, so that one alarm covers all of them.
 WEIGHT_ERRORS, WEIGHT_LATENCY = 0.6, 0.4

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from deployer.manifest.models import Metric
+if TYPE_CHECKING:
+    from deployer.manifest.models import Metric
+
 
 Kind = Literal["worse", "no worse", "cannot judge"]
 

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from deployer.judge.comparison import Bettor, Comparison, Proof
 from deployer.judge.margin import Margin
 from deployer.judge.plan import IN_PRACTICE
 from deployer.judge.seen import Seen
-from deployer.manifest.models import Judge
 from deployer.model import Counts
+
+if TYPE_CHECKING:
+    from deployer.manifest.models import Judge
 
 _LARGEST = 1e15  # evidence beyond this is not written out; JSON knows no infinity
 _MOST_ANSWERS = 1e12

@@ -7,12 +7,15 @@ beforehand what it looks for.
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 from deployer.judge.bets import growth_of_proof, information
 from deployer.judge.errors import provable
 from deployer.judge.margin import Margin
-from deployer.manifest.models import Judge
 from deployer.model import FULL
+
+if TYPE_CHECKING:
+    from deployer.manifest.models import Judge
 
 IN_PRACTICE = 1.6  # times the limit: measured over many settings, between 1.5 and 2
 _LOWEST_RATE, _HIGHEST_RATE = 1e-6, 0.5

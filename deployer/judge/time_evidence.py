@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from deployer.judge.cuts import BINS
 from deployer.judge.histogram import Histogram, bucket, coarsened
 from deployer.judge.latency import LatencyAbort
 from deployer.judge.margin import Margin
 from deployer.judge.quantile import QuantilePromote
-from deployer.manifest.models import LatencyLimits
 from deployer.model import FULL, Coins, Counts
+
+if TYPE_CHECKING:
+    from deployer.manifest.models import LatencyLimits
 
 _REFRESH, _REFRESH_MOST = 50, 5000  # times of stable between two refreshes: a quarter of what was seen, within these
 

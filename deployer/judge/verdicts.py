@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from deployer.judge import numbers, words
 from deployer.judge.allowance import Allowance
@@ -16,8 +16,10 @@ from deployer.judge.seen import Seen
 from deployer.judge.service import Service
 from deployer.judge.watched import Shows, Watched
 from deployer.judge.wealth import log_sum
-from deployer.manifest.models import Judge
 from deployer.model import FULL, Sample, Waiting
+
+if TYPE_CHECKING:
+    from deployer.manifest.models import Judge
 
 Kind = Literal["worse", "no worse", "cannot judge"]
 

@@ -14,6 +14,11 @@ def service_of(path: Path, destination: str = "") -> str:
 
     Raises Refused when it cannot be read.
     """
+    from deployer.emergency import asked, card
+
+    plain = asked.of_manifest(str(path), destination)
+    if plain and card.is_name(plain):
+        return plain
     import yaml
 
     try:

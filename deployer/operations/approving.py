@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from deployer.engine import Ending
 from deployer.errors import Exit, Refused
-from deployer.operations.house import House
-from deployer.operations.wishes import open_rollout, stop
+from deployer.orders import Ending
 from deployer.plan import Plan
 from deployer.steps import Approve
 from deployer.store import Rollout, Store, Voice, person_of, whoami
+
+if TYPE_CHECKING:
+    from deployer.operations.house import House
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,8 @@ def approve(
 
     Whoever drives the rollout goes on by itself. Raises Refused for somebody who is not asked, and when nothing waits.
     """
+    from deployer.operations.wishes import open_rollout, stop
+
     rollout = open_rollout(house, service)
     if number is not None and number != rollout.number:
         raise Refused(f"rollout {number} is not under way: {rollout.number} is", "look at it again: `deploy status`")

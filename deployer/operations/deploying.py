@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from deployer.clock import Deadline
 from deployer.drivers.ports import Drivers, Image
@@ -14,8 +14,6 @@ from deployer.errors import Exit, Locked, Refused
 from deployer.events import Event
 from deployer.machine import NOT_SAID, Meant
 from deployer.manifest.freeze import frozen_until, local_time
-from deployer.manifest.load import Loaded
-from deployer.manifest.models import Manifest
 from deployer.model import PLACES, Observed, Release, SecretText, Signature
 from deployer.observe import observe
 from deployer.operations.approving import refuse_unanswerable
@@ -28,8 +26,11 @@ from deployer.plan import Plan
 from deployer.releases import draft, git_revision, version_of
 from deployer.steps import named
 from deployer.store import Deed, Lock, Store, person_of, whoami
-from deployer.strategy import Strategy
-from deployer.strategy import load as load_strategy
+
+if TYPE_CHECKING:
+    from deployer.manifest.load import Loaded
+    from deployer.manifest.models import Manifest
+    from deployer.strategy import Strategy
 
 PULL_SECONDS = 900.0
 PROXY_SECONDS = 30.0
@@ -141,6 +142,8 @@ def _live_name(observed: Observed) -> str:
 
 def _checked(house: House, request: Request) -> tuple[Request, Strategy, Any]:
     """Refuse what can be refused before anything is touched."""
+    from deployer.strategy import load as load_strategy
+
     strategy = load_strategy(request.strategy, request.loaded.folder)
     given = {**request.loaded.manifest.strategy_options(request.strategy), **request.options}
     options = strategy.parse(given)

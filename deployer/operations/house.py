@@ -5,18 +5,21 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from deployer.clock import Clock
-from deployer.drivers.ports import Drivers, Notifier
 from deployer.events import Event, Sink
 from deployer.machine import LOCAL, Host, Machines, Meant
-from deployer.manifest.models import Manifest
-from deployer.model import Release
-from deployer.operations.announcing import Announcer
 from deployer.store import Store
 from deployer.store.vault import Vault
+
+if TYPE_CHECKING:
+    from deployer.drivers.ports import Drivers, Notifier
+    from deployer.manifest.models import Manifest
+    from deployer.model import Release
+    from deployer.operations.announcing import Announcer
 
 
 @dataclass
@@ -38,17 +41,20 @@ class House:
     # What a drive of a rollout (service and number) tells, traced beside
     traced: Callable[[str, int, Sink], Sink] = lambda _service, _rollout, sink: sink
 
-    announcer: Announcer = field(init=False)  # what it has to tell people elsewhere
+    @cached_property
+    def announcer(self) -> Announcer:
+        """What it has to tell people elsewhere."""
+        from deployer.operations.announcing import Announcer
 
-    def __post_init__(self) -> None:
-        self.announcer = Announcer(self.store, self.vault, self.notifier, lambda event: self.sink(event), self.clock)
+        return Announcer(self.store, self.vault, self.notifier, lambda event: self.sink(event), self.clock)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         try:
-            self.announcer.close()
+            if "announcer" in vars(self):
+                self.announcer.close()
         finally:
             self.close()
             self.store.close()
@@ -104,6 +110,8 @@ class House:
 
 
 def _bare(kind: str) -> Manifest:
+    from deployer.manifest.models import Manifest
+
     kinds = {"ansible": {"verbs": "systemd"}}.get(kind, {})
     any_one = {"service": "any", "image": "any", "port": 1, "runtime": kind, "command": ["any"], **kinds}
     return Manifest.model_validate(any_one)

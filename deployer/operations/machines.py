@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from deployer.drivers.ports import Drivers
 from deployer.errors import MachinesSilent, Refused
 from deployer.machine import Host, Meant
-from deployer.manifest.models import Manifest
 from deployer.model import MOST_INSTANCES, Observed
 from deployer.operations.house import House
+
+if TYPE_CHECKING:
+    from deployer.manifest.models import Manifest
 
 
 def machines_of(house: House, manifest: Manifest, folder: Path) -> Meant:

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from deployer import operations
 from deployer.errors import Exit, Refused
 from deployer.operations.approving import approve
-from deployer.operations.deploying import Proposal, Request, deploy, propose
-from deployer.operations.house import House
 from deployer.operations.leaving import down, rollback
 from deployer.operations.wishes import pause, promote, resume, stop
 from deployer.orders import Ending, Order
+
+if TYPE_CHECKING:
+    from deployer.operations.deploying import Proposal, Request
+    from deployer.operations.house import House
 
 
 def perform(house: House, order: Order, environ: Mapping[str, str]) -> Ending:
@@ -19,7 +23,7 @@ def perform(house: House, order: Order, environ: Mapping[str, str]) -> Ending:
     service, reason = order.service, order.reason
     match order.action:
         case "start":
-            return deploy(house, request_of(order, environ))
+            return operations.deploy(house, request_of(order, environ))
         case "promote":
             return promote(house, service, reason, force=order.force)
         case "approve":
@@ -44,7 +48,7 @@ def perform(house: House, order: Order, environ: Mapping[str, str]) -> Ending:
 
 def proposed(house: House, order: Order, environ: Mapping[str, str]) -> Proposal:
     """Make the plan that is asked for. Raises what `propose` raises."""
-    return propose(house, request_of(order, environ))
+    return operations.propose(house, request_of(order, environ))
 
 
 def request_of(order: Order, environ: Mapping[str, str]) -> Request:
@@ -63,7 +67,7 @@ def request_of(order: Order, environ: Mapping[str, str]) -> Request:
         raise Refused(
             f"{order.manifest} is about {loaded.manifest.service}, not about {order.service}", "ask for that one"
         )
-    return Request(
+    return operations.Request(
         loaded,
         order.strategy or loaded.manifest.strategy_name,
         order.options,

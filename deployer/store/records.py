@@ -8,12 +8,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from deployer.errors import StoreDamaged
-from deployer.manifest.models import Manifest
+from deployer.manifest.recorded import recorded
 from deployer.model import Outcome, Phase, Release, Signature, read_machines
-from deployer.plan import Plan
+
+if TYPE_CHECKING:
+    from deployer.manifest.models import Manifest
+    from deployer.plan import Plan
 
 PROMOTIONS = frozenset({"promote", "force"})  # kinds of asks that pass what is left to wait for
 WORDS = {"force": "promotion without approval"}  # for kinds of asks that are no words for people
@@ -142,17 +145,28 @@ def _readable(what: str) -> Iterator[None]:
 
 def read_release(row: sqlite3.Row) -> Release:
     """Make a release of a row of `releases`. Raises StoreDamaged."""
-    with _readable(f"release r{row['number']} of {row['service']}"):
+    what = f"release r{row['number']} of {row['service']}"
+    with _readable(what):
         data = dict(row)
-        data["manifest"] = Manifest.from_record(json.loads(data["manifest"]))
+        record = dict(json.loads(data["manifest"]))
+        data["manifest"] = recorded(record, lambda: _manifest(what, record))
         data["signature"] = Signature(**json.loads(data["signature"])) if data["signature"] else None
         data["alone"] = bool(data["alone"])
         data |= read_machines(json.loads(data["machines"] or "{}"))
         return Release(**data)
 
 
+def _manifest(what: str, record: dict[str, Any]) -> Manifest:
+    from deployer.manifest.models import Manifest
+
+    with _readable(what):
+        return Manifest.from_record(record)
+
+
 def read_rollout(row: sqlite3.Row) -> Rollout:
     """Make a rollout of a row of `rollouts`. Raises Refused for a plan of another version."""
+    from deployer.plan import Plan
+
     data = dict(row)
     data["plan"] = Plan.from_json(data["plan"])
     data["outcome"] = data["outcome"] or None

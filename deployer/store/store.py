@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import json
-import secrets
+import os
 import sqlite3
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from deployer.clock import Clock
 from deployer.errors import Aborted, DeployError, Exit, Refused
 from deployer.events import PASSING, Event
 from deployer.model import Colour, Outcome, Phase, Release, Signature
-from deployer.plan import Plan
 from deployer.store import damage
 from deployer.store.actor import DEPLOYER, Actor
 from deployer.store.approvals import Approvals, add_event
@@ -36,6 +35,9 @@ from deployer.store.records import (
     read_release,
     read_rollout,
 )
+
+if TYPE_CHECKING:
+    from deployer.plan import Plan
 
 
 class Store:
@@ -66,7 +68,7 @@ class Store:
     def secret(self, name: str) -> str:
         """Give a random value that belongs to this state folder, made when first asked for."""
         with self.database.transaction() as db:
-            db.execute("insert or ignore into meta values (?, ?)", (name, secrets.token_hex(16)))
+            db.execute("insert or ignore into meta values (?, ?)", (name, os.urandom(16).hex()))
             return str(db.execute("select value from meta where key = ?", (name,)).fetchone()["value"])
 
     # -- the audit log

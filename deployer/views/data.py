@@ -5,135 +5,33 @@ Times are Unix seconds (0: never), shares basis points, release and rollout numb
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
-
-@dataclass(frozen=True)
-class View:
-    """Something that can be printed."""
-
-    def to_dict(self) -> dict[str, Any]:
-        """Give plain data for JSON."""
-        return asdict(self)
-
-
-@dataclass(frozen=True)
-class InstanceView(View):
-    """One instance: what the runtime says of it, and whether the proxy finds it up (None: it does not know it)."""
-
-    name: str
-    address: str
-    state: str
-    health: str = "none"
-    up: bool | None = None
-    exit_code: int | None = None
-    restarts: int = 0
-    host: str = ""  # the machine of the inventory; empty for this one
-
-
-@dataclass(frozen=True)
-class EnvironmentView(View):
-    """One colour, or `baseline`; `role` is stable, candidate, baseline, warm or left over.
-
-    `warm_until` belongs to the role warm.
-    """
-
-    colour: str
-    release: int
-    version: str
-    role: str
-    instances: tuple[InstanceView, ...] = ()
-    warm_until: float = 0.0
-
-
-@dataclass(frozen=True)
-class LockView(View):
-    """Who deploys now: person and machine, since when, which rollout and version, and what for."""
-
-    by: str
-    since: float
-    rollout: int = 0
-    version: str = ""
-    host: str = ""
-    message: str = ""
-    alive: bool = True
-
-
-@dataclass(frozen=True)
-class RolloutRow(View):
-    """A rollout in one line. `outcome` is empty while it is open; `exit` is None until it ended."""
-
-    number: int
-    strategy: str
-    origin: int
-    release: int
-    version: str
-    outcome: str
-    exit: int | None
-    started_at: float
-    seconds: float
-    by: str
-    message: str = ""
-
-
-@dataclass(frozen=True)
-class SafetyView(View):
-    """What bounds the cost of the candidate now: `spent` of `budget` bad answers (0: no limit) were seen by users.
-
-    `shielded` bad answers did not reach a user: stable answered instead; `over`: the budget is spent, and the proxy has
-    ended the share. `share` is what was given, whether or not lease or budget have ended it.
-    """
-
-    share: int = 0
-    budget: int = 0
-    spent: int = 0
-    shield: bool = False
-    shielded: int = 0
-    over: bool = False
-
-
-@dataclass(frozen=True)
-class ApprovalView(View):
-    """What the rollout waits for: `whose` approval in words, how many (`count`), who gave it, until when.
-
-    `expired` says what happens then: revert or hold. `by` and `role` say who may, `own` whether who started it, too.
-    """
-
-    whose: str
-    count: int
-    given: tuple[str, ...]
-    until: float
-    share: int
-    expired: str
-    by: tuple[str, ...] = ()
-    role: str = ""
-    own: bool = False
-
-
-@dataclass(frozen=True)
-class StatusView(View):
-    """What is live now, read from the proxy, the runtime and the store.
-
-    `share` is what the candidate gets: 0 too when its lease or its budget is over. `lease` 0: it does not run out.
-    """
-
-    service: str
-    stable: int
-    stable_version: str
-    candidate: int = 0
-    candidate_version: str = ""
-    share: int = 0
-    lease: float = 0.0
-    environments: tuple[EnvironmentView, ...] = ()
-    lock: LockView | None = None
-    rollout: RolloutRow | None = None
-    problems: tuple[str, ...] = ()
-    next: str = ""  # what a person may do now
-    baseline: int = 0  # share of the fresh instances of stable, in basis points
-    safety: SafetyView | None = None  # while a candidate has a share
-    approval: ApprovalView | None = None  # while it waits for people
-    read: bool = True  # False when proxy or runtime gave no answer: nothing is known then, see `problems`
+from deployer.views.status_data import (
+    ApprovalView as ApprovalView,
+)
+from deployer.views.status_data import (
+    EnvironmentView as EnvironmentView,
+)
+from deployer.views.status_data import (
+    InstanceView as InstanceView,
+)
+from deployer.views.status_data import (
+    LockView as LockView,
+)
+from deployer.views.status_data import (
+    RolloutRow as RolloutRow,
+)
+from deployer.views.status_data import (
+    SafetyView as SafetyView,
+)
+from deployer.views.status_data import (
+    StatusView as StatusView,
+)
+from deployer.views.status_data import (
+    View as View,
+)
 
 
 @dataclass(frozen=True)

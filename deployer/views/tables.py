@@ -2,39 +2,25 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from deployer.steps import percent
+from deployer.amounts import percent
 from deployer.views import text as write
-from deployer.views.audit import audit, chain
-from deployer.views.data import (
-    AdoptionView,
+from deployer.views.status_data import (
     ApprovalView,
-    AuditView,
-    ChainView,
-    CheckView,
-    DoctorView,
     EnvironmentView,
-    HistoryView,
     InstanceView,
-    JudgementView,
     LockView,
-    MachinesView,
-    PlanView,
-    PlayedView,
-    ReleasesView,
     RolloutRow,
-    RolloutView,
     StatusView,
-    TokensView,
     View,
 )
-from deployer.views.judgement import judgement
-from deployer.views.machines import check, machines, played
-from deployer.views.show import show
 from deployer.views.text import columns, duration, moment, one_line, release
-from deployer.views.tokens import tokens
+
+if TYPE_CHECKING:
+    from deployer.views.data import AdoptionView, DoctorView, HistoryView, PlanView, ReleasesView, RolloutView
 
 Ink = Callable[[str, str], str]  # ink(text, style) gives the text, coloured or not
 CODES = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "cyan": "36"}
@@ -57,7 +43,13 @@ def uncoloured(text: str, style: str) -> str:  # noqa: ARG001 - the same shape a
 
 def render(view: View, now: float, ink: Ink = uncoloured) -> str:
     """Give the view as text, without the last line break. `now` is Unix seconds."""
-    return "\n".join(_RENDERERS[type(view)](view, now, ink))
+    kind = type(view).__name__
+    if kind in _ELSEWHERE:
+        module, function = _ELSEWHERE[kind]
+        draw = getattr(importlib.import_module(f"deployer.views.{module}"), function)
+    else:
+        draw = _RENDERERS[kind]
+    return "\n".join(draw(view, now, ink))
 
 
 def _status(view: StatusView, now: float, ink: Ink) -> list[str]:
@@ -210,6 +202,8 @@ def _releases(view: ReleasesView, _: float, ink: Ink) -> list[str]:
 
 
 def _show(view: RolloutView, now: float, ink: Ink) -> list[str]:
+    from deployer.views.show import show
+
     return [f"{ink(view.service, 'bold')}  rollout {_rollout(view.rollout, now, ink)}", *show(view, ink)]
 
 
@@ -272,19 +266,21 @@ def _adoption(view: AdoptionView, now: float, ink: Ink) -> list[str]:  # noqa: A
     return [*out, *why, *(one_line(note) for note in view.notes)]
 
 
-_RENDERERS: dict[type[View], Callable[[Any, float, Ink], list[str]]] = {
-    StatusView: _status,
-    HistoryView: _history,
-    ReleasesView: _releases,
-    RolloutView: _show,
-    PlanView: _plan,
-    DoctorView: _doctor,
-    AdoptionView: _adoption,
-    JudgementView: judgement,
-    AuditView: audit,
-    ChainView: chain,
-    MachinesView: machines,
-    CheckView: check,
-    PlayedView: played,
-    TokensView: tokens,
+_RENDERERS: dict[str, Callable[[Any, float, Ink], list[str]]] = {
+    "StatusView": _status,
+    "HistoryView": _history,
+    "ReleasesView": _releases,
+    "RolloutView": _show,
+    "PlanView": _plan,
+    "DoctorView": _doctor,
+    "AdoptionView": _adoption,
+}
+_ELSEWHERE = {  # module and function; imported when there is one to print
+    "JudgementView": ("judgement", "judgement"),
+    "AuditView": ("audit", "audit"),
+    "ChainView": ("audit", "chain"),
+    "MachinesView": ("machines", "machines"),
+    "CheckView": ("machines", "check"),
+    "PlayedView": ("machines", "played"),
+    "TokensView": ("tokens", "tokens"),
 }

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -36,6 +39,23 @@ def deploy(shop: House, version: str, strategy: str = "bluegreen", **more: objec
 
 def headline(shop: House) -> str:
     return tables.render(queries.status(shop, "shop"), shop.clock.now()).splitlines()[0]
+
+
+# What nobody who asks a question waits for: models of the manifest, SDKs, and all that changes something
+HEAVY = ("docker", "requests", "pydantic", "rich", "yaml", "deployer.engine.run", "deployer.judge.verdicts")
+
+
+def test_a_question_imports_nothing_heavy(shop: House, state: Path) -> None:
+    deploy(shop, "1.0")
+    code = (
+        "import sys; from deployer.cli import main; code = main(sys.argv[1:]);"
+        f"print('LOADED', sorted(set({HEAVY!r}) & set(sys.modules))); sys.exit(code)"
+    )
+    nowhere = {**os.environ, "DOCKER_HOST": f"unix://{state}/no-engine.sock"}
+    asked = [sys.executable, "-c", code, "status", "--service", "shop", "--state", str(state)]
+    done = subprocess.run(asked, capture_output=True, text=True, timeout=30, check=True, env=nowhere)
+    assert "no Docker engine answers" in done.stdout
+    assert done.stdout.splitlines()[-1] == "LOADED []"
 
 
 def test_nothing_to_go_back_to_is_not_proposed(shop: House) -> None:

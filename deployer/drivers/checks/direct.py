@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from deployer.clock import Clock, Deadline
 from deployer.drivers.checks.expect import beginning, mismatch
@@ -11,8 +12,10 @@ from deployer.drivers.checks.sockets import NoAnswer, connect
 from deployer.drivers.checks.statuses import Statuses
 from deployer.drivers.ports import Runtime
 from deployer.errors import DeadlinePassed, DriverFailed
-from deployer.manifest.models import Health, Manifest, Smoke
 from deployer.model import Instance
+
+if TYPE_CHECKING:
+    from deployer.manifest.models import Health, Manifest, Smoke
 
 
 class DirectChecks:

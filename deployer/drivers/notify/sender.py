@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from deployer import web
 from deployer.clock import Clock, Deadline
-from deployer.manifest.models import Recipient
 from deployer.notices import Notice, NotSent
 from deployer.secret import SecretText
+
+if TYPE_CHECKING:
+    from deployer.manifest.models import Recipient
 
 EVENT, DELIVERY = "X-Deploy-Event", "X-Deploy-Delivery"
 _AGAIN = frozenset({408, 425, 429})  # statuses below 500 that another attempt may not meet

@@ -8,17 +8,19 @@ import re
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from deployer import commands, files
 from deployer.clock import Deadline
 from deployer.drivers.ports import Image
 from deployer.errors import Refused
 from deployer.manifest import public_key
-from deployer.manifest.models import Manifest
 from deployer.manifest.public_key import PublicKey
 from deployer.manifest.sections import CosignKeys
 from deployer.model import Signature
+
+if TYPE_CHECKING:
+    from deployer.manifest.models import Manifest
 
 INSTALL = "install it: apt-get install cosign, or https://github.com/sigstore/cosign/releases"
 # Each option of cosign can be given by a variable (COSIGN_INSECURE_IGNORE_TLOG=true), and so can the keys that it

@@ -5,9 +5,12 @@ from __future__ import annotations
 import os
 import tarfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from deployer.errors import Refused
-from deployer.manifest.models import Manifest
+
+if TYPE_CHECKING:
+    from deployer.manifest.models import Manifest
 
 
 def check(manifest: Manifest, source: Path, *, by_name: bool) -> None:

@@ -14,7 +14,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, cast, get_args
+from typing import TYPE_CHECKING, Any, cast, get_args
 
 from deployer import carried
 from deployer.clock import Clock, Deadline
@@ -30,9 +30,11 @@ from deployer.errors import DeadlinePassed, DriverFailed, MachinesSilent, Refuse
 from deployer.events import Tell
 from deployer.machine import LOCAL, Host, Machines
 from deployer.manifest import verbs
-from deployer.manifest.models import Manifest
 from deployer.model import Instance, InstanceSpec, Release
 from deployer.resources import builtin
+
+if TYPE_CHECKING:
+    from deployer.manifest.models import Manifest
 
 LOOK = "look.sh"  # beside the verbs: says whether instances run
 ENSURE, REMOVE = verbs.REQUIRED[:3], verbs.REQUIRED[3:]

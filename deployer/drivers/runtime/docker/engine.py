@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from deployer.drivers.runtime.docker import reading
 from deployer.drivers.runtime.docker.bounds import TooLarge, bound
 from deployer.errors import DeadlinePassed, DriverFailed, Refused, Unreachable
 
@@ -83,6 +84,14 @@ class Engine:
         """Tell whether containers live on without it (`live-restore`); one that does not say is taken at its best."""
         with self.client("what it does with containers when it ends") as client:
             return client.info().get("LiveRestoreEnabled") is not False
+
+    def containers(self, what: str, labels: Sequence[str]) -> list[dict[str, Any]]:
+        """Read what `docker inspect` says of all containers with these labels; one removed meanwhile is left out."""
+        if self._connect is connect and self.address.startswith(reading.SCHEME):
+            return reading.containers(what, self.address, labels, self._call)
+        with self.client(what) as client:
+            found = client.containers.list(all=True, filters={"label": list(labels)}, ignore_removed=True)
+            return [container.attrs for container in found]
 
     @contextmanager
     def client(self, what: str, seconds: float | None = None) -> Iterator[docker.DockerClient]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from deployer.clock import Deadline
 from deployer.drivers.ports import Found, Image
@@ -14,9 +14,11 @@ from deployer.drivers.runtime.docker.supply import Supply
 from deployer.errors import DriverFailed, ImageGone, MachinesSilent, Refused
 from deployer.events import Tell
 from deployer.fanout import on_all
-from deployer.manifest.models import Manifest
 from deployer.model import Instance, InstanceSpec, Release
 from deployer.steps import named
+
+if TYPE_CHECKING:
+    from deployer.manifest.models import Manifest
 
 AT_ONCE = 20  # machines that are asked at the same time
 T = TypeVar("T")

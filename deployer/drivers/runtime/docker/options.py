@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from deployer import carried
 from deployer.drivers.ports import Found
 from deployer.drivers.runtime.surroundings import environment, split_address
-from deployer.manifest.models import Manifest, Mount
 from deployer.model import PLACES, Instance, InstanceSpec, Place
+
+if TYPE_CHECKING:
+    from deployer.manifest.models import Manifest, Mount
 
 PREFIX = "deployer."
 SECRETS = "/run/secrets"

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from deployer.clock import Clock, Deadline
 from deployer.drivers.ports import Found, Image
@@ -13,12 +13,13 @@ from deployer.drivers.runtime.docker.engine import CALL, Engine, find_container,
 from deployer.drivers.runtime.surroundings import chosen_secrets
 from deployer.errors import DriverFailed, Refused
 from deployer.events import Tell
-from deployer.manifest.models import Manifest
 from deployer.model import Instance, InstanceSpec, Release
 
 if TYPE_CHECKING:
     import docker
     from docker.models.containers import Container
+
+    from deployer.manifest.models import Manifest
 
 
 class DockerRuntime:
@@ -52,21 +53,20 @@ class DockerRuntime:
 
     def instances(self, service: str) -> tuple[Instance, ...]:
         """Read all containers of the service, whatever their state, ordered by release and index."""
-        with self._engine.client(f"containers of {service}") as client:
-            seen = [options.observed(c.attrs) for c in self._labelled(client, service) if self._mine(c)]
+        seen = [options.observed(attributes) for attributes in self._labelled(service) if self._mine(attributes)]
         return tuple(sorted(seen, key=lambda instance: (instance.release, instance.index)))
 
-    def _labelled(self, client: docker.DockerClient, service: str) -> list[Container]:
+    def _labelled(self, service: str) -> list[dict[str, Any]]:
         """Read what carries our labels; what another command removes meanwhile is not reported, and no error."""
         ours = {"installation": self._installation, "service": service}
         wanted = [f"{options.PREFIX}{key}={value}" for key, value in ours.items()]
-        return client.containers.list(all=True, filters={"label": wanted}, ignore_removed=True)
+        return self._engine.containers(f"containers of {service}", wanted)
 
     def ensure(self, spec: InstanceSpec, deadline: Deadline) -> Instance:
         """Make the container run as specified; one that runs already so is left alone."""
         with self._engine.client(spec.name, min(CALL, deadline.left())) as client:
             container = find_container(client, spec.name)
-            if container is not None and not self._mine(container):
+            if container is not None and not self._mine(container.attrs):
                 raise DriverFailed(
                     f"a container named {spec.name} is there that is not ours ({container.short_id})",
                     "rename or remove it; deployer touches only what it made",
@@ -86,7 +86,7 @@ class DockerRuntime:
             container = find_container(client, instance.runtime_id)
             if container is None:
                 return
-            if not self._mine(container):
+            if not self._mine(container.attrs):
                 raise DriverFailed(f"{instance.name} is not ours any more", "look at it with `docker inspect`")
             wait = options.grace(min(grace, deadline.left()))
             client.api.stop(instance.runtime_id, timeout=wait)
@@ -114,10 +114,8 @@ class DockerRuntime:
 
     def census(self) -> tuple[Found, ...]:
         """Read every container that a deployer made, of any service and any store."""
-        with self._engine.client("containers of all services") as client:
-            wanted = f"{options.PREFIX}installation"
-            containers = client.containers.list(all=True, filters={"label": wanted}, ignore_removed=True)
-            seen = [options.found(container.attrs) for container in containers if _made(container)]
+        containers = self._engine.containers("containers of all services", [f"{options.PREFIX}installation"])
+        seen = [options.found(attributes) for attributes in containers if _made(attributes)]
         return tuple(sorted(seen, key=lambda f: (f.instance.service, f.instance.release, f.instance.index)))
 
     def strangers(self, service: str) -> tuple[str, ...]:
@@ -126,8 +124,8 @@ class DockerRuntime:
             # The engine looks for the pattern anywhere in the name, which begins with a slash.
             like = f"^/?{re.escape(service)}-r[0-9]+-[0-9]+$"
             named = client.containers.list(all=True, filters={"name": like}, ignore_removed=True)
-            found = {str(c.name) for c in (*named, *self._labelled(client, service)) if not self._mine(c)}
-        return tuple(sorted(found))
+            found = [*(container.attrs for container in named), *self._labelled(service)]
+        return tuple(sorted({str(each["Name"]).lstrip("/") for each in found if not self._mine(each)}))
 
     def leftovers(self, keep: Sequence[Release]) -> tuple[str, ...]:
         """Name the tags of ours on images that no release in `keep` and no container has."""
@@ -137,8 +135,9 @@ class DockerRuntime:
         """Take these tags away, and with the last one of an image the image."""
         return self._shelf.untag(self._shelf.unneeded(keep))
 
-    def _mine(self, container: Container) -> bool:
-        return container.labels.get(f"{options.PREFIX}installation") == self._installation and _made(container)
+    def _mine(self, attributes: Mapping[str, Any]) -> bool:
+        labels = attributes["Config"].get("Labels") or {}
+        return labels.get(f"{options.PREFIX}installation") == self._installation and _made(attributes)
 
     def _keeps(self, container: Container, spec: InstanceSpec) -> bool:
         """Tell whether the container may stay.
@@ -209,10 +208,10 @@ class DockerRuntime:
             )
 
 
-def _made(container: Container) -> bool:
+def _made(attributes: Mapping[str, Any]) -> bool:
     """Return whether a deployer made the container; not one whose labels are not what we write."""
     try:
-        return options.made(container.attrs)
+        return options.made(attributes)
     except (KeyError, ValueError):
         return False
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import io
-import tarfile
 from collections.abc import Mapping
 
 
 def archive(secrets: Mapping[str, str]) -> bytes:
     """Give a tar of one file per secret; readable for every user of the container, as we do not know its user's id."""
+    import io
+    import tarfile
+
     out = io.BytesIO()
     with tarfile.open(fileobj=out, mode="w") as tar:
         for name, value in secrets.items():

@@ -16,6 +16,7 @@ import subprocess
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from deployer import carried, files, supervisor
 from deployer.clock import Clock, Deadline
@@ -28,10 +29,12 @@ from deployer.drivers.runtime.surroundings import chosen_secrets, environment, s
 from deployer.emergency import card
 from deployer.errors import DeadlinePassed, DriverFailed, Refused
 from deployer.events import Tell
-from deployer.manifest.models import Manifest
 from deployer.model import Instance, InstanceSpec, Release
 from deployer.supervisor import ProcessSpec, logfile
 from deployer.supervisor import spec as specs
+
+if TYPE_CHECKING:
+    from deployer.manifest.models import Manifest
 
 INHERITED = ("PATH", "HOME", "LANG", "TZ")
 OUTPUT = 64 * 1024  # bytes of a command's output that are kept

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
-from deployer.drivers.traffic.haproxy.claims import Listen
 from deployer.drivers.traffic.haproxy.quote import milliseconds, quoted, word
-from deployer.drivers.traffic.haproxy.spec import Member, Side, Spec
 from deployer.model import Place, other
+
+if TYPE_CHECKING:
+    from deployer.drivers.traffic.haproxy.spec import Member, Side, Spec
 
 # A connection error makes the next check come at once and lets one failure decide: a dead server is out after about
 # 100 ms, and until then its requests are redispatched. `on-error mark-down` would be faster, but one slow connect would
@@ -105,6 +107,8 @@ def rules(spec: Spec) -> Iterator[str]:
     """Give what is done to each request and answer; doing it in the shield and again behind it changes nothing."""
     entry = spec.entry
     if entry.tls and entry.tls.redirect:
+        from deployer.drivers.traffic.haproxy.claims import Listen
+
         port = Listen.parse(entry.tls.listen).port
         host = "%[req.hdr(host),host_only]" + (f":{port}" if port != 443 else "")
         plain = f"!{{ ssl_fc }} !{PREVIEWED} !{BEHIND}"

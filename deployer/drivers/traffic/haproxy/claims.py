@@ -5,10 +5,12 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from deployer.drivers.traffic.haproxy.spec import Spec
 from deployer.errors import Refused
+
+if TYPE_CHECKING:
+    from deployer.drivers.traffic.haproxy.spec import Spec
 
 Kind = Literal["http", "https", "tcp"]
 WILDCARD = {"*": "0.0.0.0", "0.0.0.0": "0.0.0.0"}  # noqa: S104 -- the names of an address, nothing is bound

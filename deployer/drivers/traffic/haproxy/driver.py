@@ -8,24 +8,50 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from deployer import later
 from deployer.clock import Clock, Deadline
-from deployer.drivers.ports import Fault, Samples, Traffic
-from deployer.drivers.traffic.haproxy import backend, claims, frontend, home, loading, spec, state
-from deployer.drivers.traffic.haproxy.attaching import Attaching
+from deployer.drivers.ports import Fault
+from deployer.drivers.traffic.haproxy import backend, home, state
 from deployer.drivers.traffic.haproxy.cards import Cards, card_of
-from deployer.drivers.traffic.haproxy.examining import Examination
-from deployer.drivers.traffic.haproxy.leaving import Leaving
 from deployer.drivers.traffic.haproxy.live import LiveMap
 from deployer.drivers.traffic.haproxy.master import Worker
 from deployer.drivers.traffic.haproxy.proxy import OwnProxy, Proxy, TeamProxy
 from deployer.drivers.traffic.haproxy.servers import Seen, Servers
-from deployer.drivers.traffic.haproxy.spec import Spec
-from deployer.drivers.traffic.haproxy.stream import Feed, Requests, Stream, counted
-from deployer.drivers.traffic.haproxy.tally import Tally
 from deployer.errors import DriverFailed, Refused, TakenBack
-from deployer.manifest.models import HAProxy, Manifest
 from deployer.model import FULL, Live, Place, Release, Server, Waiting, taken_back
+
+if TYPE_CHECKING:
+    from deployer.drivers.ports import Samples, Traffic
+    from deployer.drivers.traffic.haproxy import (
+        attaching,
+        claims,
+        examining,
+        frontend,
+        leaving,
+        loading,
+        spec,
+        stream,
+        tally,
+    )
+    from deployer.drivers.traffic.haproxy.spec import Spec
+    from deployer.manifest.models import HAProxy, Manifest
+else:  # what only changes the proxy, which most questions do not
+    attaching, claims, examining, frontend, leaving, loading, spec, stream, tally = (
+        later.module(f"deployer.drivers.traffic.haproxy.{name}")
+        for name in (
+            "attaching",
+            "claims",
+            "examining",
+            "frontend",
+            "leaving",
+            "loading",
+            "spec",
+            "stream",
+            "tally",
+        )
+    )
 
 READ_WITHIN = 10.0  # seconds for calls that have no deadline of their own
 FIRST_CHECKS = 3.0  # seconds within which a proxy that was just started has checked each server
@@ -125,7 +151,7 @@ class HAProxyTraffic:
         _refuse_odd(servers)
         with self._home.locked(deadline):
             self._proxy.ready(deadline)
-        Attaching(self._proxy, self._servers, service, place, tuple(servers)).run(deadline)
+        attaching.Attaching(self._proxy, self._servers, service, place, tuple(servers)).run(deadline)
 
     def drain(self, service: str, place: Place, names: Sequence[str], deadline: Deadline) -> int:
         """Give the servers no new requests, wait until none is running; give the number open at the deadline."""
@@ -134,7 +160,7 @@ class HAProxyTraffic:
         began = Deadline.after(self._clock, max(deadline.left(), READ_WITHIN))
         with self._home.locked(began):
             self._proxy.ready(began)
-        return Leaving(self._proxy, self._servers, service, place, tuple(names)).drain(began, deadline)
+        return leaving.Leaving(self._proxy, self._servers, service, place, tuple(names)).drain(began, deadline)
 
     def detach(self, service: str, place: Place, names: Sequence[str], deadline: Deadline) -> None:
         """Make the proxy forget the servers, cutting what is still open on them. Unknown names are no error.
@@ -147,7 +173,7 @@ class HAProxyTraffic:
             self._proxy.ready(deadline)
         if place not in self._spec(service).places:
             return
-        Leaving(self._proxy, self._servers, service, place, tuple(names)).forget(deadline)
+        leaving.Leaving(self._proxy, self._servers, service, place, tuple(names)).forget(deadline)
         if place == "baseline":
             self._end_baseline(service, deadline)
 
@@ -190,14 +216,14 @@ class HAProxyTraffic:
 
     def samples(self, service: str) -> AbstractContextManager[Samples]:
         """Open the stream of requests of the service."""
-        tally = Tally(service)
-        return counted(tally, (self.stream(service, tally),))
+        counts = tally.Tally(service)
+        return stream.counted(counts, (self.stream(service, counts),))
 
-    def stream(self, service: str, feed: Feed) -> AbstractContextManager[Requests]:
+    def stream(self, service: str, feed: stream.Feed) -> AbstractContextManager[stream.Requests]:
         """Have the requests of the service told to `feed`."""
         self._spec(service)
         self._proxy.ready(self._soon())
-        return Stream(
+        return stream.Stream(
             service, self._proxy, self._clock, lambda: self._share(service), feed, lambda: self._waiting(service)
         )
 
@@ -208,7 +234,7 @@ class HAProxyTraffic:
 
     def join(self, service: str, text: str, live: Live, deadline: Deadline) -> None:
         """Make the proxy serve a service as another one does, of which this is the `spec` and the live value."""
-        wanted = Spec.model_validate_json(text)
+        wanted = spec.Spec.model_validate_json(text)
         with self._home.locked(deadline):
             specs = spec.load_all(self._home.services)
             loading.load(self._proxy, self._live, {**specs, service: wanted.bare()}, deadline)
@@ -275,8 +301,8 @@ class HAProxyTraffic:
         if self._cards:
             self._cards.write(service)
 
-    def _examination(self, deadline: Deadline) -> Examination:
-        return Examination(self._proxy, self._live, self._servers, deadline)
+    def _examination(self, deadline: Deadline) -> examining.Examination:
+        return examining.Examination(self._proxy, self._live, self._servers, deadline)
 
     def _end_baseline(self, service: str, deadline: Deadline) -> None:
         with self._home.locked(deadline):
@@ -287,7 +313,7 @@ class HAProxyTraffic:
                 loading.load(self._proxy, self._live, {**specs, service: ended}, deadline)
 
     def _knows(self, service: str) -> bool:
-        return spec.load(self._home.services, service) is not None
+        return home.read(self._home.services / f"{service}.json") is not None
 
     def _spec(self, service: str) -> Spec:
         known = spec.load(self._home.services, service)

@@ -15,7 +15,6 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-import secrets
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -82,6 +81,8 @@ class Home:
         for folder in (self.root, self.services, self.maps):
             _make(folder, self._mode)
         if not self.token.exists():
+            import secrets
+
             write(self.token, secrets.token_urlsafe(24) + "\n", 0o600)
 
     def write(self, path: Path, text: str) -> None:

@@ -8,7 +8,7 @@ import socket
 import stat
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from deployer import supervisor
 from deployer.clock import Clock, Deadline
@@ -18,8 +18,10 @@ from deployer.drivers.traffic.haproxy.home import Home
 from deployer.drivers.traffic.haproxy.master import Master, complaints
 from deployer.errors import DriverFailed, Refused
 from deployer.limits import SOCKET_OF_HAPROXY
-from deployer.manifest.models import HAProxy
 from deployer.supervisor import ProcessSpec
+
+if TYPE_CHECKING:
+    from deployer.manifest.models import HAProxy
 
 GRACE = 10.0  # seconds that running requests get when our own proxy is stopped
 

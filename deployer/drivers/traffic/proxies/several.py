@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
-from typing import Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from deployer.clock import Clock, Deadline
 from deployer.drivers.ports import Fault, Samples, Traffic
@@ -18,8 +18,10 @@ from deployer.drivers.traffic.proxies import agreeing
 from deployer.drivers.traffic.proxies.dividing import divided
 from deployer.errors import DeployError, DriverFailed, Refused, TakenBack, Unreachable
 from deployer.fanout import Answers, on_all
-from deployer.manifest.models import Manifest
 from deployer.model import Live, Place, Release, Server
+
+if TYPE_CHECKING:
+    from deployer.manifest.models import Manifest
 
 T = TypeVar("T")
 U = TypeVar("U")

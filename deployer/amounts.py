@@ -1,0 +1,16 @@
+"""Shares and times as people read them."""
+
+from __future__ import annotations
+
+
+def percent(share: int) -> str:
+    """Write basis points as a percentage: 1000 is `10 %`."""
+    return f"{share / 100:g} %"
+
+
+def span(seconds: float) -> str:
+    """Write a time as people say it: 3600 is `1 h`, 90 is `90 s`."""
+    for unit, name in ((86400, "d"), (3600, "h"), (60, "min")):
+        if seconds >= unit and seconds % unit == 0:
+            return f"{seconds / unit:g} {name}"
+    return f"{seconds:g} s"
