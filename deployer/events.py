@@ -7,7 +7,7 @@ An event is plain data: `kind`, Unix time, service, rollout number, and fields t
     step.began        phase, n, of, step (kind), text, deadline, until (Unix seconds)
     step.progress     n, text, and whatever the step knows (done, of)
     step.done         phase, n, step (kind), text, seconds
-    step.failed       phase, n, step, error, hint, log: [line, …]
+    step.failed       phase, n, step, error, hint, exit, log: [line, …]
     task              playbook, task, host, status (ok, changed, failed, skipped, unreachable), message
     traffic.changed   stable (colour), share (bp), lease, budget, baseline (bp), warm (release)
     sample            share_asked, share_measured, stable: {…}, candidate: {…}, rest: {requests, errors, p50, p95, p99},

@@ -59,7 +59,9 @@ class Options(BaseModel):
         "stable",
         description="`fresh`: compare with new instances of the stable release, as cold as those of the candidate.",
     )
-    hold: bool = Field(False, description="Stop at the first share until `deploy resume`, `promote` or `abort`.")
+    hold: bool = Field(
+        False, description="Pause at the first share, before its analysis, until `deploy resume`, `promote` or `abort`."
+    )
 
     @model_validator(mode="after")
     def _rising(self) -> Options:
@@ -111,9 +113,9 @@ def _rise(observed: Observed, release: Release, options: Options) -> tuple[Step,
     steps: list[Step] = []
     for n, stage in enumerate(compared):
         following = compared[n + 1].share if n + 1 < len(compared) else FULL
-        steps += _stage(observed, release, stage, following, options)
-        if options.hold and n == 0:
-            steps.append(Approve(share=stage.share, deadline=60))
+        given, watch = _stage(observed, release, stage, following, options)
+        held = (Approve(share=stage.share, deadline=60),) if options.hold and n == 0 else ()
+        steps += (given, *held, watch)
         if stage.approve:
             steps.append(approval(stage.approve, stage.share))
     return (*steps, *bake(observed, release, full.seconds or options.bake))

@@ -26,7 +26,11 @@ from deployer.strategy import load as load_strategy
 _SHARED: tuple[Shared, ...] = ("file", "destination", "service", "message", "report", "on_cancel")
 _DEPLOY = (
     click.option("--version", "version", metavar="V", help="Version to deploy; replaces the one of the manifest."),
-    click.option("--replace", is_flag=True, help="Take an unfinished rollout back first, instead of being refused."),
+    click.option(
+        "--replace",
+        is_flag=True,
+        help="Roll back an unfinished rollout first, also one that is running.",
+    ),
     click.option(
         "--override-freeze",
         metavar="WHY",

@@ -37,7 +37,9 @@ class Common:
     message: str = ""
     yes: bool = False
     report: Path | None = None
-    on_cancel: OnCancel | None = None  # what was asked for; else it is `abort` here, elsewhere a question or `detach`
+    on_cancel: OnCancel | None = (
+        None  # what was asked for; else a terminal is asked, and without one it is `abort`, elsewhere `detach`
+    )
     server: Server | Control | None = None  # this machine's state folder where there is none
     named: bool = False  # `file` was given, not taken by default
     state_named: bool = False  # `state` was given, not taken by default
@@ -118,7 +120,7 @@ OPTIONS: dict[Shared, Callable[[Callable[..., Any]], Callable[..., Any]]] = {
     "on_cancel": click.option(
         "--on-cancel",
         type=click.Choice(get_args(OnCancel)),
-        show_default="abort; with --on or --server a terminal is asked, else detach",
+        show_default="a terminal is asked; else abort, with --on or --server detach",
         help="What SIGINT and SIGTERM do: take the rollout back, or leave it to its lease and `deploy resume`"
         " (with --on or --server: it goes on there).",
     ),

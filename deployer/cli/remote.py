@@ -19,11 +19,11 @@ from deployer.cli.service import meant
 from deployer.clock import SystemClock
 from deployer.errors import Refused
 from deployer.manifest.fingerprint import fingerprint
-from deployer.orders import Ending, Order
+from deployer.orders import Choice, Ending, Order
 from deployer.remote.address import Server
 from deployer.remote.calls import Calls, session_of
 from deployer.remote.client import Client, Run
-from deployer.remote.orders import Choice, Orders
+from deployer.remote.orders import Orders
 
 if TYPE_CHECKING:
     from deployer.cli.pipeline import Reports

@@ -80,7 +80,7 @@ class Run:
     heard: Ask | None = None  # the wish that ends this drive: marked as taken with what comes of it
     approved: bool = False  # `deploy resume` of a hold: the approval that it held at is given, watches are not passed
     stop_asked: threading.Event = field(default_factory=threading.Event)  # a signal came
-    detach: bool = False  # a signal leaves the rollout where it is
+    detach: Callable[[], bool] = lambda: False  # whether a signal leaves the rollout where it is
     owed: bool = False  # people elsewhere are to be told of its end
     traffic_mutex: threading.RLock = field(default_factory=threading.RLock)
     given: Live | None = None  # what this drive wrote to the proxy last
@@ -188,7 +188,7 @@ class Run:
         if self.rollout.phase == "back":
             return
         if self.stop_asked.is_set():
-            raise self._detached() if self.detach else Aborted("aborted by a signal to this process")
+            raise self._detached() if self.detach() else Aborted("aborted by a signal to this process")
         self._look_at_share()
         ask = self.store.next_ask(self.rollout.number)
         if ask is None:

@@ -335,7 +335,8 @@ def _approved(run: Run, n: int, step: Step) -> None:
 
 def _tell_failure(run: Run, phase: Phase, n: int, step: Step, error: DeployError) -> None:
     log: tuple[str, ...] = error.log if isinstance(error, StepFailed) else ()
-    run.tell("step.failed", phase=phase, n=n, step=step.kind, error=error.message, hint=error.hint, log=list(log))
+    said = {"error": error.message, "hint": error.hint, "exit": int(error.exit), "log": list(log)}
+    run.tell("step.failed", phase=phase, n=n, step=step.kind, **said)
 
 
 # -- endings

@@ -22,6 +22,7 @@ from deployer.operations.driving import begin, committed, hands, locked, run_of
 from deployer.operations.house import House
 from deployer.operations.machines import answering, machines_of, refuse_silent
 from deployer.operations.room import refuse_crowded
+from deployer.operations.wishes import stop_running
 from deployer.plan import Plan
 from deployer.releases import draft, git_revision, version_of
 from deployer.steps import named
@@ -113,6 +114,8 @@ def deploy(house: House, request: Request) -> Ending:
     manifest, folder = request.loaded.manifest, request.loaded.folder
     _not_frozen(house, request)
     secrets = request.secrets()
+    if request.replace:
+        stop_running(house, manifest.service, "replaced by a newer deploy")
     with locked(house, manifest.service, f"{strategy.name} of {version_of(manifest, request.version)}") as lock:
         _refuse_open(house, request)
         meant = machines_of(house, manifest, folder)

@@ -73,7 +73,7 @@ def run_of(house: House, lock: Lock, rollout: Rollout, drivers: Drivers | None =
         ports=house.ports,
         port_usable=port_usable,
         stop_asked=house.stop_asked,
-        detach=house.detach,
+        detach=lambda: house.detach,
         owed=listener is not None,
     )
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from deployer.clock import Deadline
 from deployer.emergency import record
 from deployer.engine import Ending, abort, drive
@@ -63,6 +65,18 @@ def stop(house: House, service: str, reason: str = "") -> Ending:
     ending = _as_asked(_wish(house, rollout, "abort", reason))
     record.remove(str(house.store.folder), service)
     return ending
+
+
+def stop_running(house: House, service: str, reason: str) -> None:
+    """Wait until the rollout that another process runs has ended: rolled back for a `reason`, or done if promoted."""
+    rollout = house.store.open_rollout(service)
+    if rollout is None or house.store.locks.read(service) is None:
+        return  # whoever has the lock next settles what a dead process left
+    if not committed(house, rollout):
+        _wish(house, rollout, "abort", reason)
+        return
+    with suppress(Abandoned):
+        follow(house, rollout.number)
 
 
 def _ended_already(house: House, service: str) -> Ending | None:
@@ -152,7 +166,7 @@ def _alone(house: House, rollout: Rollout, kind: str, reason: str, detail: str =
         run = run_of(house, lock, house.store.rollout(rollout.number))
         if not run.rollout.open and run.rollout.outcome:  # its process has ended it just now
             return Ending(run.rollout.outcome, Exit(run.rollout.exit), run.rollout.text, rollout.number)
-        run.tell("rollout.resumed", phase=run.rollout.phase, by=whoami())
+        run.tell("rollout.resumed", phase="back" if kind == "abort" else run.rollout.phase, by=whoami())
         if kind == "abort":
             if run.rollout.phase == "back":  # else it is recorded with the turn that it is
                 _record(house, lock, rollout, kind, reason)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from deployer.clock import Deadline
 from deployer.errors import Answered, DeployError, Detached, NoServer, OutOfSight, Refused
 from deployer.events import Event, Sink
-from deployer.orders import Ending, Order
+from deployer.orders import Choice, Ending, Order
 from deployer.remote.calls import exit_of
 from deployer.remote.client import Client, Run, State
 from deployer.remote.stream import PATIENCE, Stream
@@ -17,7 +17,6 @@ from deployer.remote.stream import PATIENCE, Stream
 if TYPE_CHECKING:
     from deployer.model import Outcome
 
-Choice = Literal["detach", "abort", "stay"]  # what becomes of a rollout when its client is told to stop
 LOOK_SECONDS = 0.25  # in which a signal is seen
 RUN_SECONDS = 1.0  # between two looks at the run of an order
 PLAN_SECONDS = 1800.0  # the server has ended it by then: to fetch an image has a deadline

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from typing import IO, Any
 
+from deployer.errors import Exit
 from deployer.events import PASSING, Event
 from deployer.steps import percent
 from deployer.views import text as write
@@ -61,7 +62,7 @@ def _started(d: dict[str, Any]) -> str:
 
 
 def _resumed(d: dict[str, Any]) -> str:
-    return f"resumed {_s(d, 'phase')} by {_s(d, 'by')}"
+    return f"{'rolling back' if d.get('phase') == 'back' else 'resumed'}, by {_s(d, 'by')}"
 
 
 def _began(d: dict[str, Any]) -> str:
@@ -80,7 +81,7 @@ def _done(d: dict[str, Any]) -> str:
 
 
 def _failed(d: dict[str, Any]) -> str:
-    return f"{_step(d)} FAILED: {_error(d)}"
+    return f"{_step(d)} {'stopped' if d.get('exit') == Exit.ABORTED else 'FAILED'}: {_error(d)}"
 
 
 def _task(d: dict[str, Any]) -> str:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any
 
+from deployer.errors import Exit
 from deployer.events import Event
 from deployer.views.state import (
     Cost,
@@ -70,8 +71,8 @@ def _started(state: ViewState, event: Event) -> ViewState:
 
 
 def _resumed(state: ViewState, event: Event) -> ViewState:
-    note = f"resumed by {one_line(event.data.get('by', 'somebody'))}"
     back = event.data.get("phase") == "back"
+    note = f"{'rolled back' if back else 'resumed'} by {one_line(event.data.get('by', 'somebody'))}"
     return replace(state, ending=None, turned=state.turned or back, notes=_last(state.notes, note, KEPT_NOTES))
 
 
@@ -108,7 +109,8 @@ def _failed(state: ViewState, event: Event) -> ViewState:
     data = event.data
     log = tuple(clean(line).rstrip() for line in data.get("log") or ())[-KEPT_LOG:]
     failure = Failure(clean(data.get("error", "")), clean(data.get("hint", "")), log, data.get("phase") == "back")
-    return replace(_put(state, event, _ended(state, event, "failed")), failure=failure)
+    ended: StepState = "stopped" if data.get("exit") == Exit.ABORTED else "failed"
+    return replace(_put(state, event, _ended(state, event, ended)), failure=failure)
 
 
 def _task(state: ViewState, event: Event) -> ViewState:

@@ -123,6 +123,17 @@ def test_an_overtaken_watch_stops_at_once(scene: Scene) -> None:
         run.look()
 
 
+def test_hold_pauses_at_once_at_its_share(scene: Scene) -> None:
+    scene.deploy("1.0")
+    scene.world.rate = 0
+    ending = scene.deploy("2.0", "canary", options={"percent": 10, "hold": True})
+    assert (ending.outcome, ending.exit) == ("held", Exit.DONE)
+    assert scene.live is not None
+    assert (scene.live.share, scene.live.lease) == (1000, 0)
+    kinds = [step.kind for step in scene.house.store.rollout(2).plan.forward]
+    assert kinds.index("approve") < kinds.index("watch"), "it is analysed once it goes on"
+
+
 def test_hold_then_abort_exits_0(scene: Scene) -> None:
     scene.deploy("1.0")
     scene.deploy("2.0", "canary", options={"percent": 10, "hold": True})
