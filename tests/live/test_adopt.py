@@ -34,6 +34,7 @@ def twice(shop: Shop) -> Shop:
     return shop
 
 
+@pytest.mark.long("two services, whose store is lost under load")
 def test_the_store_is_lost_in_the_middle_of_the_traffic(twice: Shop) -> None:
     shop = twice
     before = shop.status()
@@ -60,6 +61,7 @@ def test_the_store_is_lost_in_the_middle_of_the_traffic(twice: Shop) -> None:
     shop.deploy("doctor")
 
 
+@pytest.mark.long("a whole canary after the store was lost", every_change=True)
 def test_the_store_is_lost_in_the_middle_of_a_canary(shop: Shop) -> None:
     shop.version("2.0")
     with Load(shop.url, USERS) as load:

@@ -44,6 +44,7 @@ def waits(status: dict[str, Any]) -> bool:
     return bool(status["approval"]) and bool(status["share"])
 
 
+@pytest.mark.long("a rollout that is killed while it waits for people", every_change=True)
 def test_it_is_killed_while_people_think_and_goes_on_when_both_have_approved(shop: Shop) -> None:
     with Load(shop.url, USERS) as load:
         shop.environ["DEPLOYER_ACTOR"] = "zoe"
@@ -68,6 +69,7 @@ def test_it_is_killed_while_people_think_and_goes_on_when_both_have_approved(sho
     shop.deploy("audit", "verify")
 
 
+@pytest.mark.long("a canary that waits for people")
 def test_over_the_api_a_refusal_takes_everybody_back(shop: Shop) -> None:
     port = free_port()
     starter = token(shop, "operator")
@@ -111,6 +113,7 @@ def collector() -> Iterator[tuple[str, list[ExportTraceServiceRequest]]]:
             thread.join(10)
 
 
+@pytest.mark.long("a whole canary")
 def test_a_collector_gets_the_trace_of_a_real_canary(shop: Shop) -> None:
     shop.manifest.pop("approve")
     shop.write()

@@ -64,6 +64,7 @@ def gone_in_time(told: Told) -> None:
     assert 5000 not in told.shares
 
 
+@pytest.mark.long("a bad release under load, until it is found", every_change=True)
 def test_a_fifth_of_the_answers_fails_and_who_reads_sees_none_of_it(shop: Shop) -> None:
     shop.version("2.0", {"ERR": "0.2"})
     told, report = canary(shop, expect=3, users=READERS, steps=[10, 50])
@@ -73,6 +74,7 @@ def test_a_fifth_of_the_answers_fails_and_who_reads_sees_none_of_it(shop: Shop) 
     gone_in_time(told)
 
 
+@pytest.mark.long("a bad release under load, until it is found")
 def test_a_fifth_of_the_answers_fails_without_a_shield(process_shop: Shop) -> None:
     shop = process_shop
     shop.live("1.1", shield=False)
@@ -85,6 +87,7 @@ def test_a_fifth_of_the_answers_fails_without_a_shield(process_shop: Shop) -> No
     gone_in_time(told)
 
 
+@pytest.mark.long("a bad release under load, until its budget is spent", every_change=True)
 @pytest.mark.parametrize("shield", [True, False], ids=["shield", "no shield"])
 def test_the_proxy_stops_at_the_budget_before_anybody_looks(process_shop: Shop, shield: bool) -> None:
     """Half of all users at once, every answer bad: the budget is over between two looks of the judge."""
@@ -99,6 +102,7 @@ def test_the_proxy_stops_at_the_budget_before_anybody_looks(process_shop: Shop, 
     assert told.seconds_to_turn < PATIENCE
 
 
+@pytest.mark.long("a bad release under load, until it is found")
 def test_bad_for_who_writes_only(process_shop: Shop) -> None:
     shop = process_shop
     shop.version("2.0", {"ERR": "0.5", "ERR_METHOD": "POST"})
@@ -110,6 +114,7 @@ def test_bad_for_who_writes_only(process_shop: Shop) -> None:
     assert told.seconds_to_turn < PATIENCE
 
 
+@pytest.mark.long("a slow release under load, until it is found")
 @pytest.mark.parametrize(
     ("before", "after"),
     [
@@ -130,6 +135,7 @@ def test_three_times_slower(process_shop: Shop, before: Mapping[str, str], after
     assert "slower" in verdict["text"]
 
 
+@pytest.mark.long("a release that is bad only late")
 def test_bad_only_above_half_of_the_users(process_shop: Shop) -> None:
     """Two instances that each take 35 requests a second: enough at 10 % and 50 %, not for everyone."""
     shop = process_shop
@@ -142,6 +148,7 @@ def test_bad_only_above_half_of_the_users(process_shop: Shop) -> None:
     taken_back(report, told)
 
 
+@pytest.mark.long("a release that dies late")
 def test_it_dies_after_a_while(shop: Shop) -> None:
     """Whoever sees it first: the judge, by what users would have met, or who looks whether its instances stand."""
     shop.version("2.0", {"LIFE": "8000"})

@@ -66,6 +66,7 @@ def test_the_last_lines_of_a_crashed_instance_are_shown(shop: Shop) -> None:
     assert any("2.0" in line or "exit" in line.lower() for line in failed["log"]), failed
 
 
+@pytest.mark.long("a rollout with a playbook")
 def test_a_failed_update_playbook(process_shop: Shop) -> None:
     shop = process_shop
     (shop.folder / "migrate.yml").write_text(MIGRATE.format(command="/bin/false"))
@@ -95,6 +96,7 @@ def test_a_good_update_playbook_sees_the_twin(docker_shop: Shop) -> None:
     assert sorted(note.read_text().splitlines()) == [f"{shop.name}-r2-1 2.0", f"{shop.name}-r2-2 2.0"]
 
 
+@pytest.mark.long("a canary whose instance dies late")
 def test_a_candidate_that_dies_while_it_is_watched(shop: Shop) -> None:
     shop.version("2.0")
     with Load(shop.url, QUIET) as load:

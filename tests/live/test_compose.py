@@ -68,6 +68,7 @@ def rest(process: Any) -> list[dict[str, Any]]:
     return [json.loads(line) for line in out.splitlines()]
 
 
+@pytest.mark.long("a whole canary in containers of Compose", every_change=True)
 def test_a_canary_goes_live_and_nobody_notices(live: Composed) -> None:
     with Load(live.shop.url, USERS) as load, Load(f"http://127.0.0.1:{live.team_port}", TEAM) as team:
         load.until(lambda now: now.answered > 30, "the load runs")
@@ -95,6 +96,7 @@ def test_instances_are_siblings_on_the_same_engine(live: Composed) -> None:
     assert "✓ HAProxy" in live.inside("doctor")
 
 
+@pytest.mark.long("a canary until it is found bad")
 def test_a_bad_release_is_taken_back(live: Composed) -> None:
     with Load(live.shop.url, USERS) as load:
         load.until(lambda now: now.answered > 30, "the load runs")
@@ -110,6 +112,7 @@ def test_a_bad_release_is_taken_back(live: Composed) -> None:
     assert live.status()["stable_version"] == "1.0"
 
 
+@pytest.mark.long("a canary through a restart")
 def test_a_rollout_goes_on_when_the_server_is_restarted(live: Composed) -> None:
     live.manifest(strategy={"canary": {"steps": [{"share": 30, "for": "12s"}], "bake": "0s"}})
     with Load(live.shop.url, USERS) as load:
@@ -131,6 +134,7 @@ def test_a_rollout_goes_on_when_the_server_is_restarted(live: Composed) -> None:
     assert ("resume", "deploy serve, at its start") in deeds
 
 
+@pytest.mark.long("a canary through two restarts")
 def test_a_rollout_goes_on_when_the_proxy_comes_later_than_the_server(live: Composed) -> None:
     """As after a reboot: the server finds a rollout that nobody drives, and no proxy yet."""
     live.manifest(strategy={"canary": {"steps": [{"share": 30, "for": "10s"}], "bake": "0s"}})

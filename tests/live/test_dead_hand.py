@@ -37,6 +37,7 @@ def more(load: Load, requests: int, what: str) -> None:
     load.until(lambda now: now.sent >= wanted, what, 30)
 
 
+@pytest.mark.long("it waits for a lease to end", every_change=True)
 def test_a_dead_deployer_leaves_users_on_a_good_release_for_no_longer_than_the_lease(process_shop: Shop) -> None:
     shop, lease = process_shop, 6.0
     shop.live("1.1", lease=f"{lease:g}s")
@@ -64,6 +65,7 @@ def test_a_dead_deployer_leaves_users_on_a_good_release_for_no_longer_than_the_l
     assert [e["version"] for e in shop.status()["environments"]] == ["1.1"]
 
 
+@pytest.mark.long("it waits for a lease to end")
 def test_a_dead_deployer_leaves_a_bad_release_behind_and_readers_see_none_of_it(process_shop: Shop) -> None:
     """At 30 %, with a candidate that begins to fail when nobody judges it any more."""
     shop = process_shop
@@ -92,6 +94,7 @@ def test_a_dead_deployer_leaves_a_bad_release_behind_and_readers_see_none_of_it(
     assert [e["version"] for e in shop.status()["environments"]] == ["1.1"]
 
 
+@pytest.mark.long("a canary through the death of its proxy")
 def test_a_killed_proxy_forgets_nothing_and_the_rollout_goes_on(process_shop: Shop) -> None:
     shop = process_shop
     shop.live("1.1", budget=10000, lease="60s", sticky=False)
@@ -144,6 +147,7 @@ def is_process(line: str) -> bool:
     return len(words) > 1 and words[0].isdigit() and words[1] in ("master", "worker")
 
 
+@pytest.mark.long("a bad release under load, until its budget is spent")
 @pytest.mark.parametrize("then", ["resume", "abort"])
 def test_the_proxy_alone_keeps_to_the_budget(process_shop: Shop, then: str) -> None:
     """The deployer is dead, the lease is long, and then the candidate begins to fail."""
@@ -176,6 +180,7 @@ def test_the_proxy_alone_keeps_to_the_budget(process_shop: Shop, then: str) -> N
     assert [e["version"] for e in shop.status()["environments"]] == ["1.1"]
 
 
+@pytest.mark.long("a bad release under load, until its budget is spent")
 def test_a_candidate_that_spent_its_budget_gets_no_new_one_from_a_new_deployer(process_shop: Shop) -> None:
     """Killed and resumed again and again, a bad release costs no more than once."""
     shop = process_shop

@@ -111,6 +111,7 @@ def test_a_promise_that_is_not_kept_is_seen() -> None:
     assert missing(("blue  running  stable",), printed) == "blue  running  stable"
 
 
+@pytest.mark.long("every command of the tutorial", every_change=True)
 def test_the_tutorial(state: Path, free_port: int) -> None:
     require("haproxy")
     page = typed("docs/tutorial.md")
@@ -120,6 +121,7 @@ def test_the_tutorial(state: Path, free_port: int) -> None:
     assert list(state.iterdir()) == [], "the last command leaves nothing behind"
 
 
+@pytest.mark.long("every command of the README")
 def test_the_readme(state: Path, free_port: int, engine: docker.DockerClient) -> None:
     require("haproxy", "gcc")
     page, name = typed("README.md"), f"docs-{secrets.token_hex(4)}"

@@ -68,6 +68,7 @@ def stranger(shop: Shop, name: str) -> Iterator[docker.models.containers.Contain
         made.remove(force=True)
 
 
+@pytest.mark.long("two services, on an engine")
 def test_an_instance_that_was_removed_by_hand_comes_back(twice: Shop) -> None:
     shop = twice
     name = f"{shop.name}-r2-2"
@@ -143,6 +144,7 @@ def test_images_of_ours_without_a_release_go_and_others_stay(docker_shop: Shop) 
     shop.client.images.remove(f"theirs/{shop.name}:1")
 
 
+@pytest.mark.long("two services under load")
 def test_a_proxy_folder_that_was_spoiled_is_put_right_under_load(twice: Shop) -> None:
     shop = twice
     proxy = shop.state / "proxy"
@@ -162,6 +164,7 @@ def test_a_proxy_folder_that_was_spoiled_is_put_right_under_load(twice: Shop) ->
     assert shop.status()["stable_version"] == "1.0"
 
 
+@pytest.mark.long("a canary that is waited for")
 def test_nothing_is_fixed_while_somebody_deploys(twice: Shop) -> None:
     shop = twice
     shop.version("3.0")

@@ -50,6 +50,7 @@ def elsewhere(shop: Shop, *arguments: str, environment: dict[str, str] | None = 
     return done.stdout + done.stderr
 
 
+@pytest.mark.long("two releases on an engine, and the way back", every_change=True)
 def test_a_rollback_needs_neither_engine_nor_manifest(docker_shop: Shop) -> None:
     shop = docker_shop
     promote(shop)
@@ -66,6 +67,7 @@ def test_a_rollback_needs_neither_engine_nor_manifest(docker_shop: Shop) -> None
     assert "there is no good release before r1" in shop.deploy("rollback", expect=2).stderr
 
 
+@pytest.mark.long("a canary that is taken back")
 def test_a_running_canary_stands_down_when_its_users_are_taken_back(process_shop: Shop) -> None:
     shop = process_shop
     shop.version("2.0")
@@ -81,6 +83,7 @@ def test_a_running_canary_stands_down_when_its_users_are_taken_back(process_shop
     assert (status["share"], status["rollout"], len(status["environments"])) == (0, None, 1)
 
 
+@pytest.mark.long("two releases and a canary")
 def test_a_rollback_of_a_running_canary_goes_back_no_further(process_shop: Shop) -> None:
     shop = process_shop
     promote(shop)
@@ -123,6 +126,7 @@ def test_two_who_roll_back_at_once_leave_one_release(process_shop: Shop) -> None
     assert [r["strategy"] for r in rollouts].count("rollback") == 1
 
 
+@pytest.mark.long("a canary whose process hangs until a deadline", every_change=True)
 def test_an_abort_of_a_canary_whose_process_hangs(process_shop: Shop) -> None:
     shop = process_shop
     shop.version("2.0")
@@ -139,6 +143,7 @@ def test_an_abort_of_a_canary_whose_process_hangs(process_shop: Shop) -> None:
     assert shop.status()["rollout"] is None
 
 
+@pytest.mark.long("two releases and the way back")
 def test_killed_before_it_was_written_down(process_shop: Shop) -> None:
     shop = process_shop
     promote(shop)
@@ -155,6 +160,7 @@ def test_killed_before_it_was_written_down(process_shop: Shop) -> None:
     assert on(shop) == {"3.0"}
 
 
+@pytest.mark.long("two releases and the way back")
 @pytest.mark.parametrize("trouble", ["gone", "locked", "garbage"])
 def test_a_store_that_cannot_be_used_does_not_stop_it(process_shop: Shop, trouble: str) -> None:
     shop = process_shop

@@ -217,6 +217,7 @@ class Talkers:
             time.sleep(0.05)
 
 
+@pytest.mark.long("connections that last through deploys")
 def test_tcp_without_a_lost_connection(make_shop: Make) -> None:
     shop = make_shop("process")
     for version in ("1.0", "2.0"):

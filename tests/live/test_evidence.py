@@ -24,6 +24,7 @@ def deployed(shop: Shop, *, expect: int = 0) -> Told:
     return told
 
 
+@pytest.mark.long("a canary until it is proven good", every_change=True)
 def test_a_good_release_under_good_traffic_waits_for_no_clock(process_shop: Shop) -> None:
     shop = process_shop
     shop.version("2.0")
@@ -53,6 +54,7 @@ def cold_shop(process_shop: Shop) -> Shop:
     return shop
 
 
+@pytest.mark.long("a canary beside a fresh baseline, until it is proven")
 def test_a_cold_cache_is_held_against_nobody_beside_a_fresh_baseline(cold_shop: Shop) -> None:
     shop = cold_shop
     stages = [{"share": 20, "for": "6s"}]
@@ -68,6 +70,7 @@ def test_a_cold_cache_is_held_against_nobody_beside_a_fresh_baseline(cold_shop: 
     assert sum(len(e["instances"]) for e in status["environments"]) == 4, "nothing of the baseline is left"
 
 
+@pytest.mark.long("a canary until it is proven")
 def test_a_cold_cache_is_seen_without_a_baseline(cold_shop: Shop) -> None:
     """The test of the test above: compared with a warm stable release, the same candidate looks slower."""
     shop = cold_shop

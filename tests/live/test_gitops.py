@@ -41,6 +41,7 @@ def over_ssh(remote: Remote, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
         yield f"{way.address}{remote.bare}"
 
 
+@pytest.mark.long("two rollouts, of which one is taken back")
 def test_a_push_is_live_and_a_bad_one_is_taken_back_and_not_tried_again(remote: Remote) -> None:
     """The agent runs by itself; nobody lays a hand on a rollout."""
     shop = remote.shop
@@ -95,6 +96,7 @@ def test_over_ssh_a_look_deploys_what_is_there(remote: Remote, monkeypatch: pyte
     assert shop.status()["stable_version"] == "1.0"
 
 
+@pytest.mark.long("a canary that two agents drive", every_change=True)
 def test_an_agent_that_is_stopped_leaves_its_canary_to_the_next(remote: Remote) -> None:
     shop = remote.shop
     shop.version("2.0")

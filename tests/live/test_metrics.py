@@ -221,6 +221,7 @@ def told(events: list[dict[str, Any]], kind: str) -> list[dict[str, Any]]:
     return [event for event in events if event["event"] == kind]
 
 
+@pytest.mark.long("a whole canary")
 def test_a_canary_that_is_good_everywhere(shop_with_metrics: tuple[Shop, Numbers, Prometheus]) -> None:
     shop, _, _ = shop_with_metrics
     with Load(shop.url, Options(rate=40)) as load:
@@ -232,6 +233,7 @@ def test_a_canary_that_is_good_everywhere(shop_with_metrics: tuple[Shop, Numbers
     assert (metric["verdict"], metric["candidate"], metric["stable"], metric["limit"]) == ("no worse", 0.01, 0.01, 0.2)
 
 
+@pytest.mark.long("a canary until a metric finds it bad", every_change=True)
 def test_a_canary_that_only_a_metric_finds_bad(shop_with_metrics: tuple[Shop, Numbers, Prometheus]) -> None:
     shop, numbers, _ = shop_with_metrics
     numbers.series[f'payments_failed{{service="{shop.name}",version="2.0"}}'] = 0.3
@@ -247,6 +249,7 @@ def test_a_canary_that_only_a_metric_finds_bad(shop_with_metrics: tuple[Shop, Nu
     assert shop.status()["share"] == 0
 
 
+@pytest.mark.long("a canary that waits for metrics until a deadline")
 def test_a_canary_whose_prometheus_is_gone_holds(shop_with_metrics: tuple[Shop, Numbers, Prometheus]) -> None:
     shop, _, source = shop_with_metrics
     source.kill()

@@ -28,6 +28,7 @@ def follow(lines: IO[str] | None, until: Callable[[dict[str, object]], bool], wh
     raise AssertionError(f"{what} never came: {Told(tuple(read)).text()}")
 
 
+@pytest.mark.long("a canary through an outage")
 def test_an_outage_of_both_sides_is_not_held_against_the_candidate(process_shop: Shop) -> None:
     shop = process_shop
     database_is_down = shop.folder / "database-is-down"
@@ -60,6 +61,7 @@ def is_judged(event: dict[str, object]) -> bool:
     return isinstance(side, dict) and side["requests"] > 5
 
 
+@pytest.mark.long("a canary with few requests")
 def test_one_error_of_five_at_night_does_not_end_it(process_shop: Shop) -> None:
     """Hardly anybody is there: the candidate answers five times in all, the first time badly."""
     shop = process_shop
@@ -95,6 +97,7 @@ def requests_until(shop: Shop, first: Path, answers: int) -> list[int]:
     raise AssertionError(f"1000 requests at 20 %, {len(met)} answered by the candidate")
 
 
+@pytest.mark.long("a canary without a request")
 @pytest.mark.parametrize(("undecided", "share"), [("hold", 1000), ("revert", 0)])
 def test_nobody_comes_so_nothing_can_be_said(process_shop: Shop, undecided: str, share: int) -> None:
     shop = process_shop

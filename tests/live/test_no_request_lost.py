@@ -31,6 +31,7 @@ def more(load: Load, requests: int, what: str) -> None:
     load.until(lambda now: now.answered >= wanted, what)
 
 
+@pytest.mark.long("deploys under load, on each runtime", every_change=True)
 @pytest.mark.parametrize(
     "way",
     [
@@ -53,6 +54,7 @@ def test_forward(shop: Shop, way: tuple[str, ...]) -> None:
     assert set(after.by_version) == {"2.0"}
 
 
+@pytest.mark.long("a canary under load")
 def test_canary_then_abort(shop: Shop) -> None:
     shop.version("2.0")
     with Load(shop.url, MIX) as load:
@@ -67,6 +69,7 @@ def test_canary_then_abort(shop: Shop) -> None:
     assert set(report.after("aborted").only("fresh", "busy", "post", "paused").by_version) == {"1.0"}
 
 
+@pytest.mark.long("two ways back under load", every_change=True)
 def test_rollback_warm_and_cold(shop: Shop) -> None:
     shop.version("2.0")
     shop.version("3.0")

@@ -93,6 +93,7 @@ def teller(process_shop: Shop) -> Iterator[Teller]:
         yield Teller(process_shop, heard)
 
 
+@pytest.mark.long("two canaries and the way back", every_change=True)
 def test_a_canary_its_verdict_and_a_rollback_are_told(teller: Teller) -> None:
     shop = teller.shop
     teller.tell(events=["started", "verdict", "held", "left", "done", "reverted", "stuck"])
@@ -125,6 +126,7 @@ def test_a_canary_its_verdict_and_a_rollback_are_told(teller: Teller) -> None:
     assert not owed(shop.state)
 
 
+@pytest.mark.long("it waits for who never answers")
 @pytest.mark.parametrize("fault", ["hangs", "refuses", "hangs up", "answers 500"])
 def test_who_cannot_be_told_changes_neither_outcome_nor_time(teller: Teller, fault: str) -> None:
     before, _ = teller.bring("2.0")
@@ -143,6 +145,7 @@ def test_who_cannot_be_told_changes_neither_outcome_nor_time(teller: Teller, fau
     assert teller.shop.get().text.strip() == "3.0"
 
 
+@pytest.mark.long("it waits for who never answers")
 def test_waiting_for_who_hangs_would_be_seen(teller: Teller) -> None:
     """The same with a planted fault: a notice is sent where the rollout waits for it."""
     before, _ = teller.bring("2.0")
@@ -154,6 +157,7 @@ def test_waiting_for_who_hangs_would_be_seen(teller: Teller) -> None:
     assert told.ended["seconds"] - before.ended["seconds"] > SLACK
 
 
+@pytest.mark.long("it waits for who never answers")
 def test_one_that_hangs_keeps_nobody_else_from_being_told(teller: Teller) -> None:
     teller.tell()
     with hook() as other:
@@ -164,6 +168,7 @@ def test_one_that_hangs_keeps_nobody_else_from_being_told(teller: Teller) -> Non
     assert [b["title"].partition(" ")[2] for b in teller.bodies("chat")] == ["2.0: bluegreen started", "2.0 is live"]
 
 
+@pytest.mark.long("a rollout that is killed and resumed")
 def test_a_killed_rollout_tells_its_ending_when_it_is_resumed(teller: Teller) -> None:
     shop = teller.shop
     teller.tell()
@@ -180,6 +185,7 @@ def test_a_killed_rollout_tells_its_ending_when_it_is_resumed(teller: Teller) ->
     assert "it was killed" in teller.bodies()[-1]["text"]
 
 
+@pytest.mark.long("a rollout that is killed and resumed")
 def test_an_ending_whose_process_was_killed_before_it_was_told_is_told_by_resume(teller: Teller) -> None:
     shop = teller.shop
     teller.tell()

@@ -15,7 +15,7 @@ from tests.live.shop import Shop
 from tests.live.told import Told
 from tests.load import Load, Options
 
-pytestmark = [pytest.mark.live, pytest.mark.crowd]
+pytestmark = [pytest.mark.live, pytest.mark.crowd, pytest.mark.long("54 whole canaries")]
 
 ROLLOUTS = 9  # of each service
 # As it is everywhere: some answers fail, some take longer.

@@ -63,6 +63,7 @@ def laptop(shop: Shop, way: Sshd) -> Laptop:
     return Laptop(shop, way)
 
 
+@pytest.mark.long("a whole canary through ssh", every_change=True)
 def test_a_canary_runs_there_and_is_shown_here(shop: Shop, laptop: Laptop, way: Sshd) -> None:
     shop.write(strategy={"canary": {"steps": [{"share": 30, "for": "4s"}], "bake": "0s"}})
     with Load(shop.url, USERS) as load:
@@ -92,6 +93,7 @@ def test_a_canary_runs_there_and_is_shown_here(shop: Shop, laptop: Laptop, way: 
     Deadline.after(SystemClock(), SECONDS).until(lambda: not way.sessions(), "nothing of it is left there")
 
 
+@pytest.mark.long("bad releases through ssh")
 def test_bad_releases_have_the_exit_codes_of_home(shop: Shop, laptop: Laptop) -> None:
     shop.manifest["health"]["deadline"] = "3s"
     shop.write()
@@ -114,6 +116,7 @@ def test_bad_releases_have_the_exit_codes_of_home(shop: Shop, laptop: Laptop) ->
     assert shop.status()["stable_version"] == "1.0"
 
 
+@pytest.mark.long("a canary through broken connections")
 def test_a_connection_that_is_killed_is_made_again_and_nothing_is_done_twice(
     shop: Shop, laptop: Laptop, way: Sshd
 ) -> None:
@@ -135,6 +138,7 @@ def test_a_connection_that_is_killed_is_made_again_and_nothing_is_done_twice(
     assert len(starts) == 1
 
 
+@pytest.mark.long("a canary without its client")
 def test_a_rollout_goes_on_when_its_client_dies(shop: Shop, laptop: Laptop) -> None:
     shop.write(strategy={"canary": {"steps": [{"share": 30, "for": "15s"}], "bake": "0s"}})
     with Load(shop.url, USERS) as load:
@@ -149,6 +153,7 @@ def test_a_rollout_goes_on_when_its_client_dies(shop: Shop, laptop: Laptop) -> N
     assert report.failed == 0, report.text()
 
 
+@pytest.mark.long("canaries through ssh")
 def test_two_at_once_are_one_hand(shop: Shop, laptop: Laptop) -> None:
     shop.version("3.0")
     shop.write(strategy={"canary": {"steps": [{"share": 30, "for": "60s"}], "bake": "0s"}})
@@ -203,6 +208,7 @@ def terminal(laptop: Laptop, *arguments: str) -> Iterator[Any]:
         child.close(force=True)
 
 
+@pytest.mark.long("canaries that are interrupted")
 def test_whoever_presses_ctrl_c_is_asked(shop: Shop, laptop: Laptop) -> None:
     shop.write(strategy={"canary": {"steps": [{"share": 30, "for": "60s"}], "bake": "0s"}})
     question = f"rollout 2 of {shop.name} is under way at {laptop.url}: "
@@ -249,6 +255,7 @@ def test_whoever_presses_ctrl_c_is_asked(shop: Shop, laptop: Laptop) -> None:
 # -- a control host that is gone for good, and the page of the docs
 
 
+@pytest.mark.long("it waits until a host is given up")
 def test_a_control_host_that_stays_away_is_told_with_what_to_do(
     shop: Shop, laptop: Laptop, way: Sshd, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -282,6 +289,7 @@ def test_a_control_host_that_stays_away_is_told_with_what_to_do(
     laptop.deploy("abort")
 
 
+@pytest.mark.long("every command of the page")
 def test_the_example_of_the_page_does_what_it_says(shop: Shop, laptop: Laptop) -> None:
     shop.write(strategy={"canary": {"steps": [{"share": 10, "for": "2s"}], "bake": "0s"}})
     (script,) = (b.text for b in blocks(REPOSITORY / "docs/machines.md") if b.language == "bash")

@@ -62,6 +62,7 @@ def at_once(shop: Shop, *arguments: str) -> Iterator[subprocess.Popen[str]]:
         yield winner
 
 
+@pytest.mark.long("fifty deploys at once")
 @pytest.mark.crowd
 def test_of_fifty_first_deploys_at_once_one_runs_and_the_rest_leave_nothing(make_shop: Make) -> None:
     """On an empty state folder: the store itself is made by one of them. Its health check passes only in a while."""
@@ -81,6 +82,7 @@ def test_of_fifty_first_deploys_at_once_one_runs_and_the_rest_leave_nothing(make
     assert not [p.name for p in shop.state.rglob(".*") if p.is_file() and "secrets" not in p.parts]
 
 
+@pytest.mark.long("fifty deploys at once")
 @pytest.mark.crowd
 def test_of_fifty_canaries_at_once_one_runs_and_users_notice_nothing(process_shop: Shop) -> None:
     shop = process_shop
@@ -154,6 +156,7 @@ def world(shop: Shop) -> dict[str, Any]:
     }
 
 
+@pytest.mark.long("a canary that is overtaken")
 @pytest.mark.parametrize("command", ["abort", "promote", "resume"])
 def test_who_was_frozen_and_overtaken_changes_nothing_when_it_goes_on(process_shop: Shop, command: str) -> None:
     shop = process_shop
@@ -179,6 +182,7 @@ def test_who_was_frozen_and_overtaken_changes_nothing_when_it_goes_on(process_sh
     assert [r for (r,) in rows(shop, "select action from audit")].count("overtake") == 1
 
 
+@pytest.mark.long("a canary that loses its lock", every_change=True)
 def test_who_loses_its_lock_stands_down_and_its_users_go_back(process_shop: Shop) -> None:
     shop = process_shop
     shop.live("1.1", lease="3s")

@@ -22,6 +22,7 @@ def versions(shop: Shop, count: int = 20) -> set[str]:
     return {shop.get().headers["X-Version"] for _ in range(count)}
 
 
+@pytest.mark.long("a canary on each runtime", every_change=True)
 def test_hold_shows_the_candidate_to_its_share_and_promote_finishes(shop: Shop) -> None:
     shop.version("2.0")
     with Load(shop.url, QUIET) as load:
@@ -37,6 +38,7 @@ def test_hold_shows_the_candidate_to_its_share_and_promote_finishes(shop: Shop) 
     assert versions(shop) == {"2.0"}
 
 
+@pytest.mark.long("several shares of sticky clients")
 def test_forced_side_at_share_0_and_sticky_clients_never_go_back(process_shop: Shop) -> None:
     shop = process_shop
     shop.manifest["traffic"]["force"] = {"header": "X-Side"}
@@ -65,6 +67,7 @@ def test_forced_side_at_share_0_and_sticky_clients_never_go_back(process_shop: S
         assert {shop.get(**{"X-Side": "stable"}).headers["X-Version"] for _ in range(10)} == {"3.0"}
 
 
+@pytest.mark.long("a canary on each runtime")
 def test_abort_of_a_running_canary_by_another_process(shop: Shop) -> None:
     shop.version("2.0")
     with Load(shop.url, QUIET) as load, shop.start(*SLOWLY) as canary:
@@ -90,6 +93,7 @@ def test_sigint_goes_back_in_order(process_shop: Shop) -> None:
     assert versions(shop) == {"1.0"}
 
 
+@pytest.mark.long("a canary that is waited for")
 def test_a_second_deploy_is_refused_with_who_and_what(process_shop: Shop) -> None:
     shop = process_shop
     shop.version("2.0")
@@ -102,6 +106,7 @@ def test_a_second_deploy_is_refused_with_who_and_what(process_shop: Shop) -> Non
         assert "deploy watch" in done.stderr
 
 
+@pytest.mark.long("a canary that is killed, on each runtime")
 @pytest.mark.parametrize("moment", ["starting", "at its share", "draining"])
 @pytest.mark.parametrize("then", ["resume", "abort"])
 def test_killed_then_resumed_or_aborted(shop: Shop, moment: str, then: str) -> None:
@@ -148,6 +153,7 @@ def wait_for(lines: object, step: str) -> None:
     raise AssertionError(f"step {step} never began")
 
 
+@pytest.mark.long("it waits for a lease to end")
 def test_the_share_of_a_dead_deployer_runs_out(process_shop: Shop) -> None:
     shop = process_shop
     shop.manifest["traffic"]["lease"] = "3s"
@@ -170,6 +176,7 @@ def test_the_share_of_a_dead_deployer_runs_out(process_shop: Shop) -> None:
     shop.deploy("abort")
 
 
+@pytest.mark.long("a canary that is paused", every_change=True)
 def test_pause_and_resume(process_shop: Shop) -> None:
     shop = process_shop
     shop.version("2.0")
@@ -184,6 +191,7 @@ def test_pause_and_resume(process_shop: Shop) -> None:
     assert versions(shop) == {"2.0"}
 
 
+@pytest.mark.long("a canary that is watched")
 def test_watch_follows_with_live_numbers(process_shop: Shop) -> None:
     shop = process_shop
     shop.version("2.0")

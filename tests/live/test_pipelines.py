@@ -143,6 +143,7 @@ def test_github_a_good_release_has_outputs_and_a_summary(process_shop: Shop) -> 
     assert not (job.report / "report.html").exists()
 
 
+@pytest.mark.long("a canary until it is found bad")
 def test_github_a_bad_release_fails_the_job_and_says_why(process_shop: Shop) -> None:
     job = GitHub(process_shop)
     process_shop.version("3.0", {"ERR": "0.5"})
@@ -183,6 +184,7 @@ def test_github_inputs_are_no_script(process_shop: Shop) -> None:
     assert not made.exists()
 
 
+@pytest.mark.long("a canary that is interrupted")
 def test_a_cancelled_job_takes_the_rollout_back(process_shop: Shop) -> None:
     """SIGINT, then SIGTERM, as the runner of GitHub sends them."""
     job = GitHub(process_shop)
@@ -203,6 +205,7 @@ def test_a_cancelled_job_takes_the_rollout_back(process_shop: Shop) -> None:
     assert (status["stable_version"], status["share"], status["rollout"]) == ("1.0", 0, None)
 
 
+@pytest.mark.long("it waits for a lease to end", every_change=True)
 def test_a_detached_job_leaves_the_rollout_to_its_lease_and_to_resume(process_shop: Shop) -> None:
     shop, job = process_shop, GitHub(process_shop)
     shop.version("2.0")
@@ -227,6 +230,7 @@ def test_a_detached_job_leaves_the_rollout_to_its_lease_and_to_resume(process_sh
     assert shop.status()["stable_version"] == "2.0"
 
 
+@pytest.mark.long("a rollout that is killed and ended by the next")
 def test_the_job_after_one_that_was_killed_ends_what_it_left(process_shop: Shop) -> None:
     shop, job = process_shop, GitHub(process_shop)
     shop.version("2.0")

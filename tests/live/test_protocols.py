@@ -157,6 +157,7 @@ def echo(connection: socket.socket) -> None:
 # -- WebSockets
 
 
+@pytest.mark.long("a connection that lasts through a canary", every_change=True)
 def test_a_websocket_stays_on_its_instance_while_users_move(process_shop: Shop) -> None:
     shop = process_shop
     shop.write(judge={"requests": 0})

@@ -42,6 +42,7 @@ def shop(process_shop: Shop) -> Shop:
     return process_shop
 
 
+@pytest.mark.long("a whole canary over HTTP", every_change=True)
 def test_a_canary_is_followed_by_who_gave_it_and_by_who_watches(shop: Shop) -> None:
     shop.write(strategy={"canary": {"steps": [{"share": 30, "for": "4s"}], "bake": "0s"}})
     port = free_port()
@@ -79,6 +80,7 @@ def test_a_canary_is_followed_by_who_gave_it_and_by_who_watches(shop: Shop) -> N
     assert re.fullmatch(r"API, from 127\.0\.0\.1, token [0-9a-f]{12}", start["origin"])
 
 
+@pytest.mark.long("bad releases over HTTP")
 def test_bad_releases_have_the_exit_codes_of_home(shop: Shop) -> None:
     shop.manifest["health"]["deadline"] = "3s"
     shop.write()
@@ -108,6 +110,7 @@ def test_bad_releases_have_the_exit_codes_of_home(shop: Shop) -> None:
     assert shop.status()["stable_version"] == "1.0"
 
 
+@pytest.mark.long("a canary through a restart")
 def test_a_client_goes_on_when_the_server_starts_anew(shop: Shop) -> None:
     shop.write(strategy={"canary": {"steps": [{"share": 30, "for": "8s"}], "bake": "0s"}})
     port = free_port()
@@ -129,6 +132,7 @@ def test_a_client_goes_on_when_the_server_starts_anew(shop: Shop) -> None:
     assert shown[-1]["outcome"] == "done"
 
 
+@pytest.mark.long("canaries that are interrupted")
 def test_a_rollout_goes_on_or_back_when_its_client_is_told_to_stop(shop: Shop) -> None:
     shop.write(strategy={"canary": {"steps": [{"share": 30, "for": "60s"}], "bake": "0s"}})
     port = free_port()
@@ -183,6 +187,7 @@ def test_a_job_elsewhere_deploys_by_the_server(shop: Shop) -> None:
     assert shop.status()["stable_version"] == "2.0"
 
 
+@pytest.mark.long("every command of the page")
 def test_the_example_of_the_page_does_what_it_says_over_tls(shop: Shop) -> None:
     shop.write(strategy={"canary": {"steps": [{"share": 10, "for": "2s"}], "bake": "0s"}})
     port = free_port()

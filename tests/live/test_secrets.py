@@ -352,6 +352,7 @@ def look_everywhere(stage: Stage) -> None:
     stage.look_at_files()
 
 
+@pytest.mark.long("every command, while all processes are looked at")
 @pytest.mark.crowd  # it looks at all processes all the time
 def test_a_secret_stands_nowhere_but_where_it_must(stage: Stage) -> None:
     with Watch(stage.search, [stage.shop.folder / "tmp", MEMORY], OF_ANSIBLE) as watch:

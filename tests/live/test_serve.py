@@ -54,6 +54,7 @@ def test_over_tls_a_stream_ends_with_the_server(shop: Shop) -> None:
         assert "Traceback" not in err
 
 
+@pytest.mark.long("a whole canary over HTTP")
 def test_a_canary_by_http_goes_on_when_its_client_leaves(shop: Shop) -> None:
     shop.write(strategy={"canary": {"steps": [{"share": 30, "for": "60s"}], "bake": "0s"}})
     port = free_port()
@@ -111,6 +112,7 @@ def scraped(shop: Shop, port: int, viewer: str) -> dict[str, float]:
     return {s.name: s.value for f in families for s in f.samples if s.labels.get("service") == shop.name}
 
 
+@pytest.mark.long("every command of the page")
 def test_the_example_of_the_page_does_what_it_says(shop: Shop) -> None:
     require("curl")
     shop.write(strategy={"canary": {"steps": [{"share": 10, "for": "60s"}], "bake": "0s"}})
@@ -131,6 +133,7 @@ def test_the_example_of_the_page_does_what_it_says(shop: Shop) -> None:
     assert {"new cart", "looks good"} <= set(said)
 
 
+@pytest.mark.long("a canary through the death of its server")
 def test_a_server_that_is_killed_takes_no_rollout_with_it(shop: Shop) -> None:
     """The first death leaves the process of the rollout alone; at the second that dies too, and the rollout goes on."""
     shop.write(strategy={"canary": {"steps": [{"share": 30, "for": "12s"}], "bake": "0s"}})
@@ -167,6 +170,7 @@ def test_a_server_that_is_killed_takes_no_rollout_with_it(shop: Shop) -> None:
     assert shop.status()["stable_version"] == "3.0"
 
 
+@pytest.mark.long("a canary that is killed under its server", every_change=True)
 def test_a_rollout_whose_process_is_killed_is_gone_on_with_by_the_server_that_lives(shop: Shop) -> None:
     shop.write(strategy={"canary": {"steps": [{"share": 30, "for": "4s"}], "bake": "0s"}})
     port = free_port()

@@ -88,6 +88,7 @@ def live(signed: Signed) -> str:
     return signed.shop.get().headers["X-Version"]
 
 
+@pytest.mark.long("images that are signed, pushed, pulled and checked", every_change=True)
 def test_what_is_not_signed_by_the_key_is_never_started(signed: Signed) -> None:
     name = signed.push("2.0")
     for words in (("plan", "canary"), ("up",), ("canary", "--percent", "10"), ("recreate",)):
@@ -110,6 +111,7 @@ def test_what_is_not_signed_by_the_key_is_never_started(signed: Signed) -> None:
     signed.shop.deploy("audit", "verify")
 
 
+@pytest.mark.long("images that are signed, pushed, pulled and checked")
 def test_a_tag_that_was_moved_to_an_unsigned_image(signed: Signed) -> None:
     signed.push("2.0", key=signed.mine)
     evil = signed.push("2.0", "evil")
@@ -130,6 +132,7 @@ def move_after_first_look(signed: Signed, tag: str, to: str) -> None:
     signed.served.find = find  # type: ignore[method-assign]
 
 
+@pytest.mark.long("images that are signed, pushed, pulled and checked")
 def test_a_tag_that_moves_while_it_is_deployed(signed: Signed) -> None:
     good = signed.push("2.0", key=signed.mine)
     evil = signed.push("other", "evil")
@@ -144,6 +147,7 @@ def test_a_tag_that_moves_while_it_is_deployed(signed: Signed) -> None:
     assert late in signed.refused("up", "--version", "3.0"), "the signature of what the tag means now is of no use"
 
 
+@pytest.mark.long("images that are signed, pushed, pulled and checked")
 def test_a_list_of_platforms_is_signed_as_a_whole(signed: Signed) -> None:
     name = signed.push("2.0", index=True)
     assert name in signed.refused("up", "--version", "2.0")

@@ -62,6 +62,7 @@ def more(load: Load, requests: int, what: str) -> None:
     load.until(lambda now: now.answered > wanted, what)
 
 
+@pytest.mark.long("every way of deploying, under load", every_change=True)
 def test_every_way_loses_nothing_of_ours_and_nothing_of_theirs(team: Team, shop: Shop) -> None:
     team.start()
     shop.version("2.0")
@@ -130,6 +131,7 @@ def test_a_folder_that_is_not_loaded_is_told_when_the_command_line_cannot_be_rea
     assert client.get(team.port).who == "the team's"
 
 
+@pytest.mark.long("a deploy for each thing that is missing")
 def test_doctor_says_what_is_missing_until_nothing_is(team: Team, shop: Shop) -> None:
     said = lines(shop.deploy("doctor", expect=8))
     assert f"there is no master socket at {team.socket}" in said
@@ -151,6 +153,7 @@ def test_doctor_says_what_is_missing_until_nothing_is(team: Team, shop: Shop) ->
     shop.deploy("doctor")
 
 
+@pytest.mark.long("a canary through the death of its proxy")
 def test_a_killed_worker_comes_back_with_the_share_of_a_held_canary(team: Team, shop: Shop) -> None:
     team.start()
     shop.version("2.0")

@@ -30,6 +30,7 @@ def failed_in(file: Path) -> int:
     return sum(m.sample.candidate.errors for m in read(file) if isinstance(m, Looked))
 
 
+@pytest.mark.long("a whole canary, judged again")
 def test_what_is_recorded_is_judged_as_it_was_and_reported(process_shop: Shop) -> None:
     shop = process_shop
     shop.version("2.0", {"ERR": "0.2"})
@@ -63,6 +64,7 @@ def test_what_is_recorded_is_judged_as_it_was_and_reported(process_shop: Shop) -
     assert verdict["text"] in why
 
 
+@pytest.mark.long("a canary that is paused and recorded")
 def test_the_status_says_what_bounds_the_cost_and_a_held_share_can_be_recorded(process_shop: Shop) -> None:
     """It gets bad only when it is held: before that, the judge would take it back as often as not."""
     shop = process_shop

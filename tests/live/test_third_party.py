@@ -41,6 +41,7 @@ def package_index(index: str, make_shop: Make) -> Shop:  # images outlive the sh
     return shop
 
 
+@pytest.mark.long("an application of others, there and back", every_change=True)
 def test_upgrade_by_canary_and_back(package_index: Shop) -> None:
     shop = package_index
     with Load(shop.url, MIX) as load:
