@@ -129,8 +129,8 @@ def main(rollouts: int) -> None:
             name = f"{stable:.1%} against {candidate:.1%}, share {p:.0%}"
             print(f"  {name:<42}{until_worse(few, p, stable, candidate)}", flush=True)
     print(f"equal, until it is shown at 50 %, {few:,} rollouts each")
-    for rate in (0.001, 0.01, 0.05):
-        print(f"  {f'{rate:.1%} errors':<42}{until_shown(few, rate)}", flush=True)
+    for errors in (0.001, 0.01, 0.05):
+        print(f"  {f'{errors:.1%} errors':<42}{until_shown(few, errors)}", flush=True)
 
 
 if __name__ == "__main__":

@@ -63,8 +63,8 @@ def samples(answers: Sequence[Answer]) -> list[Sample]:
             sides[candidate][1] += error
             if not error:
                 times[candidate][latency_bucket(ms)] += 1
-        counts = [Counts(*side, tuple(latency)) for side, latency in zip(sides, times, strict=True)]
-        found.append(Sample(counts[0], counts[1], round(P * 10_000), coins=(Coins(P, *counts),)))
+        ours, theirs = (Counts(side[0], side[1], tuple(t)) for side, t in zip(sides, times, strict=True))
+        found.append(Sample(ours, theirs, round(P * 10_000), coins=(Coins(P, ours, theirs),)))
     return found
 
 

@@ -46,8 +46,8 @@ def timed(random_: random.Random, requests: int, share: int, stable: float, cand
         side = random_.random() * FULL < share
         ms = (candidate if side else stable) * random_.lognormvariate(0, 0.5)
         times[side][latency_bucket(ms)] += 1
-    sides = [Counts(sum(latency), 0, tuple(latency)) for latency in times]
-    return Sample(sides[0], sides[1], share, coins=(Coins(share / FULL, *sides),))
+    ours, theirs = (Counts(sum(latency), 0, tuple(latency)) for latency in times)
+    return Sample(ours, theirs, share, coins=(Coins(share / FULL, ours, theirs),))
 
 
 def runs_until_worse(

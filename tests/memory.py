@@ -328,6 +328,7 @@ class MemoryTraffic:
             return
         if not live.share and not self.world.up(service, "blue") and not self.world.up(service, "green"):
             return
+        used: tuple[tuple[Place, int | bool], ...]
         used = (live.candidate, live.share), (live.stable, live.share < FULL), ("baseline", live.baseline)
         for place, needed in used:
             if needed and not self.world.up(service, place):

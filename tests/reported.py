@@ -13,8 +13,9 @@ from deployer import operations
 from deployer.engine import Ending
 from deployer.model import FULL, INITIAL, Coins, Counts, Sample, latency_bucket
 from deployer.operations import House
+from tests.flow import Flow
 from tests.house import house, request
-from tests.memory import Flow, PaperPulse, World
+from tests.memory import PaperPulse, World
 
 REPOSITORY = Path(__file__).parents[1]
 

@@ -197,7 +197,7 @@ class Swarm(Contender):
         self.undo.callback(self.run, ["docker", "service", "rm", "app"])
         place = self.client.containers.run(self.images[0], detach=True, network="users", name="proxy")
         self.undo.callback(place.remove, force=True)
-        attributes = self.client.api.inspect_container(place.id)
+        attributes = self.client.api.inspect_container(str(place.id))
         process = int(attributes["State"]["Pid"])
         bridge = self.client.networks.get("docker_gwbridge").attrs["Containers"]
         self._address = bridge[place.id]["IPv4Address"].partition("/")[0]

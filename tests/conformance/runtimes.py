@@ -145,18 +145,18 @@ class DockerBench(Bench):
     def copied(self, instance: Instance) -> Iterator[tuple[str, ...]]:
         engine, names = self.client_of(instance), (f"{self.service}-debug", f"{self.service}-odd")
         found = engine.containers.get(instance.runtime_id)
-        tagged = found.commit(repository=self.service, tag="debug")
+        tagged = str(found.commit(repository=self.service, tag="debug").id)
         odd = {**found.labels, "deployer.release": "seven"}
         made = [
-            engine.containers.run(tagged.id, name=names[0], detach=True),
-            engine.containers.create(tagged.id, name=names[1], labels=odd),
+            engine.containers.run(tagged, name=names[0], detach=True),
+            engine.containers.create(tagged, name=names[1], labels=odd),
         ]
         try:
             yield names
         finally:
             for container in made:
                 container.remove(force=True, v=True)
-            image.remove(str(tagged.id), engine)
+            image.remove(tagged, engine)
 
     def client_of(self, _instance: Instance) -> docker.DockerClient:
         """Give the engine on which an instance runs."""

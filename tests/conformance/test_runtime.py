@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import requests
@@ -274,7 +275,7 @@ def strangers(bench: Bench) -> list[str]:
 
 
 def test_an_instance_carries_what_its_release_is(bench: Bench) -> None:
-    secret = {"secrets": {"TOKEN": {"env": "TOKEN"}}, "env": {"GREETING": 'h\u00e9 "there"\n'}}
+    secret: dict[str, Any] = {"secrets": {"TOKEN": {"env": "TOKEN"}}, "env": {"GREETING": 'h\u00e9 "there"\n'}}
     release = bench.release(number=3, **secret)
     made = bench.runtime.ensure(bench.spec(release, index=2, TOKEN="pl4nted"), within())
     (found,) = [f for f in bench.runtime.census() if f.instance.service == bench.service]

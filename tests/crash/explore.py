@@ -141,7 +141,8 @@ class Picture:
         """The same without what stands in the colour that has no users."""
         colour = self.live.partition(" ")[0]
         mine = (tuple(n for n in names if n.startswith(f"{colour} ")) for names in (self.running, self.servers))
-        return replace(self, **dict(zip(("running", "servers"), mine, strict=True)))
+        running, servers = mine
+        return replace(self, running=running, servers=servers)
 
     def unlike(self, *others: Picture) -> str:
         """Say in what this one differs from each of the others."""

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from deployer.drivers.traffic.haproxy import backend, binary, quote, sides
 from deployer.drivers.traffic.haproxy.spec import Spec
+from deployer.errors import Refused
 from deployer.manifest.models import Force, Health, Manifest
 from tests.fuzz import rendered, target
 from tests.fuzz.draws import HOSTILE
@@ -69,7 +70,7 @@ def test_nothing_hostile_leaves_its_quotes(text: str) -> None:
     for make in (with_path, with_cookie):
         try:
             rendered.check_text(make(text))
-        except quote.Refused:
+        except Refused:
             continue
 
 
@@ -85,5 +86,5 @@ def test_what_haproxy_itself_refuses_is_found(state: Path, monkeypatch: pytest.M
 @pytest.mark.parametrize("text", ["-i", "-f", "-", "--"])
 def test_a_word_like_an_option_is_refused(text: str) -> None:
     """HAProxy takes a cookie called -i for `compare without case`, and says nothing."""
-    with pytest.raises(quote.Refused):
+    with pytest.raises(Refused):
         quote.word(text)

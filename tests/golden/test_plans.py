@@ -49,7 +49,8 @@ def observed(case: dict[str, Any], manifest: Manifest) -> Observed:
         return Observed("shop", None, None)
     environments = {c: environment(c, *data[c]) for c in PLACES if c in data}
     stable = release(environments[data["stable"]].release, manifest, case)
-    return Observed("shop", Live(data["stable"]), stable, *(environments.get(place) for place in PLACES))
+    blue, green, baseline = (environments.get(place) for place in PLACES)
+    return Observed("shop", Live(data["stable"]), stable, blue, green, baseline)
 
 
 @pytest.mark.parametrize("path", CASES, ids=lambda p: p.stem)

@@ -65,7 +65,7 @@ def build(reference: str, packages: Iterable[str], folder: Path, client: docker.
             tar.addfile(entry, io.BytesIO(text.encode()))
     try:
         repository, _, tag = reference.rpartition(":")
-        client.api.import_image_from_file(str(archive), repository=repository, tag=tag)  # type: ignore[no-untyped-call]
+        client.api.import_image_from_file(str(archive), repository=repository, tag=tag)
     finally:
         archive.unlink()
 

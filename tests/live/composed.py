@@ -164,7 +164,8 @@ class Composed:
     def logs(self) -> str:
         """Give what the containers of the project wrote."""
         command = ["docker", "compose", "logs", "--no-color", "--tail", "100"]
-        return subprocess.run(command, **self._options(self.compose, self.environ), timeout=60, check=False).stdout
+        done = subprocess.run(command, **self._options(self.compose, self.environ), timeout=60, check=False)
+        return str(done.stdout)
 
     def kill(self, service: str) -> None:
         """Kill a container of the project; it stays as it is until it is started."""
@@ -196,7 +197,7 @@ class Composed:
 
     def traces(self) -> list[str]:
         """Name what the engine has of the project."""
-        label = {"label": f"com.docker.compose.project={self.project}"}
+        label: dict[str, str | list[str] | bool] = {"label": f"com.docker.compose.project={self.project}"}
         found = [f"container {c.name}" for c in self.client.containers.list(all=True, filters=label)]
         found += [f"volume {v.name}" for v in self.client.volumes.list(filters=label)]
         return found + [f"network {n.name}" for n in self.client.networks.list(filters=label)]

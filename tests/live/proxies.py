@@ -118,7 +118,7 @@ class Bench:
             '  http-request return status 200 content-type text/plain string "the team"\n'
         )
         master = self.folder / "team.sock"
-        argv = [self.program, "-W", "-S", f"{master},mode,600", "-f", main, "-f", conf]
+        argv = [str(self.program), "-W", "-S", f"{master},mode,600", "-f", str(main), "-f", str(conf)]
         with (self.folder / "team.log").open("wb") as log:
             self._team = subprocess.Popen(argv, stdout=log, stderr=log)
         socket_ = Master(master, SystemClock())

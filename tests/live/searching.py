@@ -47,7 +47,7 @@ class Search:
     values: dict[str, str] = field(default_factory=dict)
     found: list[str] = field(default_factory=list)
     places: int = 0
-    bytes: int = 0
+    size: int = 0  # in bytes
 
     def plant(self, name: str) -> str:
         """Make a secret that will be looked for."""
@@ -66,7 +66,7 @@ class Search:
         """Search some bytes; `allowed` names what may stand there."""
         raw = data.encode(errors="surrogateescape") if isinstance(data, str) else data
         self.places += 1
-        self.bytes += len(raw)
+        self.size += len(raw)
         self.found += [f"{name} in {where}" for name in self.names_in(raw) if name not in set(allowed)]
 
     def look_below(self, folder: Path, allowed: Mapping[str, Iterable[str]] | None = None) -> None:

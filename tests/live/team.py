@@ -62,8 +62,8 @@ class Team:
 
     def start(self, *, with_folder: bool = True) -> None:
         """Start it and wait until it answers."""
-        own = [self.program, "-W", "-S", f"{self.socket},mode,600", "-f", self.main]
-        argv = ["sh", "-c", AGAIN, "sh", *own, *(["-f", self.config] if with_folder else [])]
+        own = [str(self.program), "-W", "-S", f"{self.socket},mode,600", "-f", str(self.main)]
+        argv = ["sh", "-c", AGAIN, "sh", *own, *(["-f", str(self.config)] if with_folder else [])]
         with self._log.open("ab") as log:
             self._running = subprocess.Popen(argv, stdout=log, stderr=log, start_new_session=True)
         self.worker()

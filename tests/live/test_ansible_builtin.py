@@ -191,7 +191,7 @@ def test_migrate_runs_in_the_container(stage: Stage, engine: docker.DockerClient
         try:
             program = json.dumps([*container.attrs["Config"]["Entrypoint"], "env", "VERSION"])
             stage.write("group_vars/twin.yml", f"migrate_command: {program}")
-            instance = Instance("shop", "green", 42, 1, "shop-r42-1", container.id, "127.0.0.1:21001", "running")
+            instance = Instance("shop", "green", 42, 1, "shop-r42-1", str(container.id), "127.0.0.1:21001", "running")
             stage.play("migrate.yml", twin=Environment("shop", "green", 42, (instance,)))
             assert stage.ends()[-1] == ("Run the command", "shop-r42-1", "changed")
 

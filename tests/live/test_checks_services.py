@@ -44,7 +44,7 @@ def container(engine: docker.DockerClient) -> Iterator[Any]:
     """Give a container of the test app with two published ports; it listens on 8080 and not on 9."""
     require("gcc")
     with image.built(f"dp-checks:{os.getpid()}", engine, version="7") as identity:
-        made = engine.containers.run(
+        made = engine.containers.run(  # type: ignore[call-overload]
             identity,
             detach=True,
             name=f"dp-checks-{os.getpid()}",

@@ -44,7 +44,7 @@ def environment(folder: Path) -> Iterator[dict[str, str]]:
     finally:
         for database in folder.glob("**/deployer.db"):
             for service, command in itertools.product(("hello", "shop"), (["abort"], ["down", "-y"])):
-                what = [BIN / "deploy", *command, "--service", service, "--state", database.parent]
+                what = [str(BIN / "deploy"), *command, "--service", service, "--state", str(database.parent)]
                 subprocess.run(what, cwd=folder, capture_output=True, timeout=60, check=False)
 
 

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from typing import Any
 
-import docker
 import pytest
+from docker.models.containers import Container
 
 from tests.lab import image
 from tests.live.shop import Shop
@@ -57,7 +57,7 @@ def end(shop: Shop, name: str) -> None:
 
 
 @contextmanager
-def stranger(shop: Shop, name: str) -> Iterator[docker.models.containers.Container]:
+def stranger(shop: Shop, name: str) -> Iterator[Container]:
     """Run a container that is none of ours, called as one of ours could be."""
     assert shop.client is not None
     image.build(f"{shop.name}:theirs", version="theirs", client=shop.client)
@@ -117,12 +117,12 @@ def test_leftovers_go_and_other_peoples_things_stay(docker_shop: Shop) -> None:
         assert report.failed == 0, report.text()
         assert set(report.by_version) == {"2.0"}
         left = wrong(doctor(shop))
-        assert [text for text in left if theirs.name not in text] == []
+        assert [text for text in left if str(theirs.name) not in text] == []
         theirs.reload()
         assert theirs.status == "running"
-        names = [c.name for c in shop.client.containers.list(all=True, filters={"name": shop.name})]
-        assert sorted(names) == [f"{shop.name}-r2-1", f"{shop.name}-r2-2", theirs.name]
-        assert ours.name not in names
+        names = [str(c.name) for c in shop.client.containers.list(all=True, filters={"name": shop.name})]
+        assert sorted(names) == [f"{shop.name}-r2-1", f"{shop.name}-r2-2", str(theirs.name)]
+        assert str(ours.name) not in names
 
 
 def test_images_of_ours_without_a_release_go_and_others_stay(docker_shop: Shop) -> None:

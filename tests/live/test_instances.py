@@ -41,6 +41,7 @@ def ask(shop: Shop, name: str, *command: str) -> str:
         assert isinstance(output, bytes)
         if output:  # a busy engine may end a short command before it passes on what it printed
             break
+    assert isinstance(output, bytes)
     return output.decode().rstrip("\n")
 
 

@@ -82,7 +82,7 @@ def test_two_questions(source: Prometheus) -> None:
 
 
 def test_a_range(source: Prometheus) -> None:
-    asked = {"query": 'errors_total{side="candidate"} - 0', "range": "2s", "step": "200ms"}
+    asked: dict[str, Any] = {"query": 'errors_total{side="candidate"} - 0', "range": "2s", "step": "200ms"}
 
     least, mean, most, last = (read(source, **asked, reduce=how) or 0.0 for how in ("min", "mean", "max", "last"))
 
@@ -139,7 +139,7 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
 
 
 def test_a_password_over_tls(guarded: Prometheus) -> None:
-    good = {"query": "steady", "ca": "own.pem", "auth": {"user": USER, "password": "PASSWORD"}}
+    good: dict[str, Any] = {"query": "steady", "ca": "own.pem", "auth": {"user": USER, "password": "PASSWORD"}}
 
     assert read(guarded, **good) == 7.0
     assert "HTTP 401: 'Unauthorized'" in trouble(guarded, **good | {"auth": {"user": USER, "password": "WRONG"}})

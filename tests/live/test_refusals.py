@@ -93,10 +93,10 @@ def shop() -> Iterator[Shop]:
         shutil.rmtree(folder)
 
 
-def remembered(shop: Shop) -> dict[str, list[tuple[Any, ...]]]:
+def remembered(shop: Shop) -> dict[str, list[str]]:
     """Read what the store knows, but for events."""
     with closing(sqlite3.connect(f"file:{shop.state}/deployer.db?mode=ro", uri=True)) as db:
-        return {table: sorted(map(repr, db.execute(f"select * from {table}"))) for table in TABLES}
+        return {table: sorted(repr(row) for row in db.execute(f"select * from {table}")) for table in TABLES}
 
 
 def running(shop: Shop) -> dict[str, str]:

@@ -186,7 +186,7 @@ def test_a_registry_that_is_gone_proves_nothing(signed: Signed, engine: docker.D
     name = signed.push("2.0", key=signed.mine)
     repository = name.partition("@")[0]
     engine.images.pull(repository, tag="2.0", auth_config={"username": registry.USER, "password": registry.PASSWORD})
-    signed.served.find = lambda _path: None  # type: ignore[method-assign]
+    signed.served.find = lambda path: None  # type: ignore[method-assign]
     assert "has no signature" in signed.refused("up", "--version", "2.0")
 
 

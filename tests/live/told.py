@@ -52,7 +52,7 @@ class Told:
     @property
     def limit(self) -> int:
         """The most bad answers that users may have seen: the budget, with all that the margin came to allow."""
-        return max(e["budget"] for e in (*self.all("traffic.changed"), *self.all("sample")))
+        return max(int(e["budget"]) for e in (*self.all("traffic.changed"), *self.all("sample")))
 
     @property
     def ended(self) -> Event:

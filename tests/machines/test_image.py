@@ -6,6 +6,7 @@ import os
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,10 @@ CLOCK = SystemClock()
 BASE = 8 << 20  # bytes of the layer that both versions share
 
 
+def _listens(lab: Lab, name: str, port: str) -> bool:
+    return port in lab[name].run("cat", "/proc/net/tcp").stdout
+
+
 @pytest.fixture
 def clients(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, docker.DockerClient]]:
     """Give the engines by machine; that of `home` is the one here."""
@@ -37,7 +42,7 @@ def clients(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, doc
     yield made
     for client in made.values():
         for image in client.images.list():
-            client.images.remove(image.id, force=True)
+            client.images.remove(str(image.id), force=True)
         client.close()
 
 
@@ -152,9 +157,8 @@ def tunnels(lab: Lab, inventory: Path, address: str) -> Iterator[None]:
     port = f":{int(address.rpartition(':')[2]):04X}"
     try:
         for name in WEB:
-            Deadline.after(CLOCK, 20).until(
-                lambda n=name: port in lab[n].run("cat", "/proc/net/tcp").stdout, f"port of {name}"
-            )  # type: ignore[misc]
+            listens = partial(_listens, lab, name, port)
+            Deadline.after(CLOCK, 20).until(listens, f"port of {name}")
         yield
     finally:
         for tunnel in running:

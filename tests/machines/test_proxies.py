@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from deployer.clock import Deadline, SystemClock
 from deployer.errors import Exit
 from tests.lab.machines import Lab, Machine
 from tests.live.afar import rest, until
-from tests.load import Load, Options, Report
+from tests.load import Counters, Load, Options, Report
 from tests.machines.edged import EDGE, WEB, Edged, lab_of_edges
 from tests.machines.farm import CONTROL, engine
 
@@ -24,11 +25,15 @@ MIX = Options(rate=50, slow=1, websocket_may_move=True)
 PLAIN = Options(rate=50, kinds=("fresh", "busy", "post"))
 
 
+def _answered(wanted: int, now: Counters) -> bool:
+    return now.answered >= wanted
+
+
 def healed(edged: Edged, lab: Lab) -> None:
     """Plug every cable in again, and wait until users reach each proxy."""
     lab.heal()
     for url in edged.urls.values():
-        Deadline.after(CLOCK, 30).until(lambda url=url: answers(url), f"{url} answers")
+        Deadline.after(CLOCK, 30).until(partial(answers, url), f"{url} answers")
 
 
 def answers(url: str) -> bool:
@@ -54,7 +59,7 @@ class Loads:
     def more(self, requests: int, what: str) -> None:
         for load in self.each.values():
             wanted = load.counters().answered + requests
-            load.until(lambda now, wanted=wanted: now.answered >= wanted, what)
+            load.until(partial(_answered, wanted), what)
 
     def mark(self, name: str) -> None:
         for load in self.each.values():

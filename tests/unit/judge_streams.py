@@ -22,7 +22,7 @@ def lcg(seed: int) -> Iterator[float]:
 def time_of(u: float) -> float:
     """Turn a uniform number into a time in ms: half of them below 50, one in a hundred above 198."""
     u = min(max(u, 1e-9), 1 - 1e-9)
-    return 50 * (u / (1 - u)) ** 0.3
+    return float(50 * (u / (1 - u)) ** 0.3)
 
 
 def before() -> Counts:

@@ -45,7 +45,7 @@ def lose(scene: Scene) -> None:
     lose_store(scene.house)
 
 
-def survey(scene: Scene, **chosen: str) -> Survey:
+def survey(scene: Scene, **chosen: Any) -> Survey:
     """See what could be adopted, and leave it."""
     folder = scene.house.store.folder
     with rebuilding(folder, scene.world.clock) as made, house(folder, scene.world, store=made.store) as opened:
@@ -142,7 +142,7 @@ def test_a_number_of_a_release_that_left_only_its_secrets_is_not_used_again(scen
 
 
 def test_the_same_release_again_is_still_nothing_to_do(scene: Scene) -> None:
-    given = {"manifest": SECRETS, "secrets": lambda: {"TOKEN": SecretText("t0ken")}}
+    given: dict[str, Any] = {"manifest": SECRETS, "secrets": lambda: {"TOKEN": SecretText("t0ken")}}
     scene.deploy("1.0", **given)
     lose(scene)
     adopt(scene)
@@ -171,7 +171,7 @@ def test_a_key_that_is_another_one_is_not_taken(scene: Scene) -> None:
 
 
 def test_secrets_that_are_gone_are_named_and_the_warm_way_back_still_works(scene: Scene) -> None:
-    given = {"manifest": SECRETS, "secrets": lambda: {"TOKEN": SecretText("t0ken")}}
+    given: dict[str, Any] = {"manifest": SECRETS, "secrets": lambda: {"TOKEN": SecretText("t0ken")}}
     scene.deploy("1.0", **given)
     scene.deploy("2.0", **given)
     (scene.house.store.folder / "secrets" / "shop" / "r1.json").unlink()
@@ -207,7 +207,8 @@ def test_a_release_that_was_rolled_back_is_not_gone_to_again(scene: Scene) -> No
 def test_what_an_emergency_moved_at_the_proxy_is_not_moved_again(scene: Scene, command: str) -> None:
     """The store is lost before the emergency is written down: users are where it put them."""
     scene.deploy("1.0")
-    scene.deploy("2.0", **({"options": {"hold": True}, "strategy": "canary"} if command == "abort" else {}))
+    held: dict[str, Any] = {"options": {"hold": True}, "strategy": "canary"}
+    scene.deploy("2.0", **(held if command == "abort" else {}))
     live = replace(scene.live, share=0, lease=0, baseline=0)
     scene.world.live["shop"] = live if command == "abort" else replace(live, stable="blue", warm=0)
     moved = scene.live

@@ -57,11 +57,11 @@ def tls_site(tmp_path: Path) -> Iterator[tuple[int, list[str]]]:
     names: list[str] = []
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(self_signed(tmp_path, "somebody.else"))
-    context.sni_callback = lambda sock, name, ctx: names.append(name or "")  # type: ignore[assignment]
+    context.sni_callback = lambda sock, name, ctx: names.append(name or "")
     with ThreadingHTTPServer(("127.0.0.1", 0), Hello) as server:
         # The handshake is left to the thread of the request, or a client that refuses would end the listener.
         server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
-        server.handle_error = lambda request, address: None  # type: ignore[method-assign]
+        server.handle_error = lambda request, client_address: None  # type: ignore[method-assign]
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         yield server.server_port, names

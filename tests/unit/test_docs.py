@@ -34,7 +34,10 @@ DOCS = REPOSITORY / "docs"
 STRATEGIES = sorted(p.stem for p in (REPOSITORY / "strategies").glob("*.py"))
 MINIMAL = "service: shop\nimage: registry.example.com/shop:1\nport: 8080\n"
 PLACEHOLDER = re.compile(r"[A-Z][A-Z_]*|…")
-names = {"ids": lambda value: value.name if isinstance(value, Path) else str(value)}
+
+
+def name_of(value: object) -> str:
+    return value.name if isinstance(value, Path) else str(value)
 
 
 def every(language: str) -> list[Any]:
@@ -79,7 +82,7 @@ def known_elsewhere() -> set[str]:
     return {p.stem for p in (REPOSITORY / "examples/strategy/strategies").glob("*.py")} | {"half"}
 
 
-@pytest.mark.parametrize("document", DOCUMENTS, **names)
+@pytest.mark.parametrize("document", DOCUMENTS, ids=name_of)
 def test_every_command_exists(document: Path) -> None:
     wrong = {line: told for line in command_lines(document) if (told := problem_with(line))}
 
@@ -145,7 +148,7 @@ def test_the_page_of_the_manifest_is_current() -> None:
 # -- links
 
 
-@pytest.mark.parametrize("document", DOCUMENTS, **names)
+@pytest.mark.parametrize("document", DOCUMENTS, ids=name_of)
 def test_every_link_leads_somewhere(document: Path) -> None:
     lost = [target for target in links(document) if not resolves(document, target)]
 

@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -60,7 +61,7 @@ def gone(scene: Scene, name: str) -> None:
     scene.world.carried.pop(name)
 
 
-def add(scene: Scene, name: str, **like: object) -> Instance:
+def add(scene: Scene, name: str, **like: Any) -> Instance:
     """Let an instance of ours stand of which no record knows."""
     sample = next(i for i in scene.world.instances.values() if i.colour == "green")
     made = replace(sample, name=name, runtime_id=f"memory:{name}", address="127.0.0.1:29999", **like)
@@ -352,11 +353,11 @@ def test_somebody_who_takes_the_lock_first_is_not_disturbed(scene: Scene, monkey
     gone(scene, "shop-r2-2")
     from deployer.doctor import fixing
 
-    original = fixing.locked
+    original = fixing.locked  # type: ignore[attr-defined]
 
-    def late(*arguments: object) -> object:
+    def late(*arguments: Any) -> object:
         scene.house.store.locks.take("shop", "canary of 3.0")
-        return original(*arguments)  # type: ignore[arg-type]
+        return original(*arguments)
 
     monkeypatch.setattr(fixing, "locked", late)
     view = doctor.fix(scene.house, None)
@@ -368,9 +369,12 @@ def test_somebody_who_takes_the_lock_first_is_not_disturbed(scene: Scene, monkey
 def test_a_fix_that_is_overtaken_changes_nothing_more(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     gone(scene, "shop-r2-1")
     gone(scene, "shop-r2-2")
-    scene.world.tick = lambda what: (
-        scene.house.store.locks.break_("shop") and None if what == "after ensure shop-r2-1" else None
-    )
+
+    def overtake(what: str) -> None:
+        if what == "after ensure shop-r2-1":
+            scene.house.store.locks.break_("shop")
+
+    scene.world.tick = overtake
     scene.world.instances["shop-r2-3"] = replace(
         scene.world.instances["shop-r1-1"], name="shop-r2-3", release=2, index=3, colour="green", runtime_id="m:3"
     )

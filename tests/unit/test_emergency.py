@@ -5,9 +5,11 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -56,6 +58,11 @@ def test_the_edits_of_the_text_are_those_of_the_value(live: Live, spent: int) ->
 )
 def test_a_value_of_somebody_else_is_left_to_the_whole_command(text: str) -> None:
     assert value.fields(text) is None
+
+
+def _append(called: list[Any], arguments: Any, code: int) -> int:
+    called.append(arguments)
+    return code
 
 
 def test_the_name_of_an_instance_tells_its_release() -> None:
@@ -178,10 +185,11 @@ def test_users_who_were_taken_back_at_the_proxy_are_not_given_to_the_candidate_a
     emergency(scene)
     with pytest.raises(TakenBack):
         run.look()
-    for move in (
+    moves: tuple[Callable[[], object], ...] = (
         lambda: run.steer(Share(share=5000, deadline=5), Deadline.after(scene.world.clock, 5)),
         lambda: run.write(Live("green"), Deadline.after(scene.world.clock, 5)),
-    ):
+    )
+    for move in moves:
         with pytest.raises(TakenBack):
             move()
     run.renew_lease()
@@ -309,11 +317,11 @@ def test_a_rollback_that_took_a_candidate_back_leaves_the_release_before_alone(m
     called: list[list[str]] = []
     monkeypatch.setattr("sys.argv", ["deploy", "rollback", "--service", "shop"])
     monkeypatch.setattr("deployer.emergency.first", lambda _arguments: "taken back")
-    monkeypatch.setattr("deployer.cli.main", lambda arguments: called.append(arguments) or 0)
+    monkeypatch.setattr("deployer.cli.main", lambda arguments: _append(called, arguments, 0))
     assert start.main() == 0
     assert called == [["abort", "--service", "shop"]]
     monkeypatch.setattr("deployer.emergency.first", lambda _arguments: "gone back")
-    monkeypatch.setattr("deployer.cli.main", lambda arguments: called.append(arguments) or 5)
+    monkeypatch.setattr("deployer.cli.main", lambda arguments: _append(called, arguments, 5))
     assert start.main() == 8
     assert called[1] == ["rollback", "--service", "shop"]
 

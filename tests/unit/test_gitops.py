@@ -440,8 +440,12 @@ def test_an_address_is_told_the_status_signed(tmp_path: Path) -> None:
 
         def log_message(self, *_: object) -> None: ...
 
+    def twice(server: HTTPServer) -> None:
+        for _ in range(2):
+            server.handle_request()
+
     with HTTPServer(("127.0.0.1", 0), Hook) as server:
-        thread = threading.Thread(target=lambda: [server.handle_request() for _ in range(2)])
+        thread = threading.Thread(target=twice, args=(server,))
         thread.start()
         status = Status("", f"http://127.0.0.1:{server.server_port}/hook", {SECRET: "s3cret"}, SystemClock())
         assert status.tell(State("pinned", "no", "shop", "c0ffee"), tmp_path) == ""

@@ -42,7 +42,7 @@ class Unsafe(yaml.SafeLoader):
     """Reads `!unsafe` as text."""
 
 
-Unsafe.add_constructor("!unsafe", lambda loader, node: loader.construct_scalar(node))  # type: ignore[no-untyped-call]
+Unsafe.add_constructor("!unsafe", lambda loader, node: loader.construct_scalar(node))  # type: ignore[arg-type]
 
 
 def test_variables_name_the_release_and_its_instances() -> None:

@@ -40,7 +40,7 @@ def traits(monkeypatch: pytest.MonkeyPatch, host: Host = HOST, skew: float = 0, 
         assert line[0] == "ssh"
         return commands.Printed(json.dumps({**FIT, "now": clock.now() + skew, **told}).encode(), b"")
 
-    monkeypatch.setattr(checking.commands, "run", run)
+    monkeypatch.setattr(commands, "run", run)
     (found,) = examine([host], WEB, EDGE, clock, 5)
     return {trait.what: trait for trait in found.traits}
 
@@ -108,7 +108,7 @@ def test_what_ssh_says_is_said_with_its_remedy(
     def fail(*_: Any, **__: Any) -> commands.Printed:
         raise commands.CommandFailed(said, code=code)
 
-    monkeypatch.setattr(checking.commands, "run", fail)
+    monkeypatch.setattr(commands, "run", fail)
 
     (found,) = examine([HOST], WEB, EDGE, SystemClock(), 5)
 
@@ -118,7 +118,7 @@ def test_what_ssh_says_is_said_with_its_remedy(
 
 
 def test_what_a_login_script_prints_is_no_answer(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(checking.commands, "run", lambda *_, **__: commands.Printed(b"Welcome!\n", b""))
+    monkeypatch.setattr(commands, "run", lambda *_, **__: commands.Printed(b"Welcome!\n", b""))
 
     (found,) = examine([HOST], WEB, EDGE, SystemClock(), 5)
 
@@ -164,7 +164,7 @@ def test_the_page_shows_what_a_check_prints(monkeypatch: pytest.MonkeyPatch) -> 
         disk = {"free": int(39.0 * (1 << 30)), "size": int(39.3 * (1 << 30))}
         return commands.Printed(json.dumps({**fit, "disk": disk, "now": SystemClock().now()}).encode(), b"")
 
-    monkeypatch.setattr(checking.commands, "run", run)
+    monkeypatch.setattr(commands, "run", run)
     hosts = [Host(n, n, "ssh", f"{n}.example.com", user="deploy", groups=("web",)) for n in ("web1", "web2")]
 
     printed = tables.render(check_view("inventory", examine(hosts, WEB, (), SystemClock(), 5)), 0)

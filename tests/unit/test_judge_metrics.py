@@ -9,7 +9,7 @@ import pytest
 from deployer.judge.metrics import MetricJudge, MetricVerdict, Reading, together
 from deployer.manifest.models import Metric
 
-COMPARED = {"margin": "1.5x", "max": None}
+COMPARED: dict[str, Any] = {"margin": "1.5x", "max": None}
 
 
 def judge(*readings: Reading | float | None, alone: bool = False, **more: Any) -> MetricJudge:

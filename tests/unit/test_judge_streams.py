@@ -81,7 +81,7 @@ class Gathered:
             self.times[answer.candidate][latency_bucket(answer.ms)] += 1
 
     def sample(self, p: float) -> Sample:
-        stable, candidate = (Counts(*n, tuple(t)) for n, t in zip(self.sides, self.times, strict=True))
+        stable, candidate = (Counts(n, bad, tuple(t)) for (n, bad), t in zip(self.sides, self.times, strict=True))
         return Sample(stable, candidate, round(p * FULL), coins=(Coins(p, stable, candidate),))
 
 

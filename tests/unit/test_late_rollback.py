@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -58,7 +59,7 @@ def test_a_rollback_of_a_colleague_is_enough(scene: Scene) -> None:
 
 
 @pytest.mark.parametrize("meant", [{"again": True}, {"to": 1}])
-def test_whoever_means_it_says_so(scene: Scene, meant: dict[str, int]) -> None:
+def test_whoever_means_it_says_so(scene: Scene, meant: dict[str, Any]) -> None:
     taken_back(scene)
     operations.rollback(scene.house, "shop", **meant)
     assert on(scene) == "1.0"

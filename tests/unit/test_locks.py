@@ -332,7 +332,8 @@ def test_the_heart_beats_as_long_as_the_lock_is_held(scene: Scene, monkeypatch: 
 
 def test_a_heart_tells_once_that_it_cannot_beat_and_goes_on(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("deployer.store.heart.BEAT_SECONDS", 0.005)
-    store, told, tries = scene.house.store, [], threading.Semaphore(0)
+    store, tries = scene.house.store, threading.Semaphore(0)
+    told: list[str] = []
     lock = store.locks.take("shop", "test")
 
     def full(_lock: Lock) -> None:
@@ -720,7 +721,7 @@ def test_users_go_back_at_once_when_the_store_takes_nothing_any_more(scene: Scen
 
     def full(event: Event) -> None:
         if event.kind == "sample":
-            store.database._meant = lambda _error: StoreFailed("no space is left", "free some")  # type: ignore[method-assign]
+            store.database._meant = lambda error: StoreFailed("no space is left", "free some")  # type: ignore[method-assign]
             with store.database.reading() as db:
                 db.execute("pragma query_only = on")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -88,7 +89,7 @@ def test_replicas_stand_on_each_machine_at_its_address(farm: Farm) -> None:
 def test_a_release_keeps_its_machines_and_nothing_is_read_to_resume_or_to_go_back(live: Farm) -> None:
     assert live.house.store.release("shop", 1).machines == HOSTS
 
-    def gone(*_: object) -> tuple[tuple[Host, ...], tuple[Host, ...]]:
+    def gone(*_: object) -> Meant:
         raise AssertionError("the inventory was read")
 
     live.house.find = gone
@@ -140,7 +141,7 @@ def test_from_this_machine_to_machines_and_back(farm: Farm) -> None:
 
 def test_blue_and_green_change_roles_on_their_own_machines(farm: Farm) -> None:
     farm.twin = TWINS
-    own = {"twin": {"hosts": "web_green"}}
+    own: dict[str, Any] = {"twin": {"hosts": "web_green"}}
     for version in ("1.0", "2.0", "3.0"):
         assert farm.bring(version, **own).exit is Exit.DONE
     assert {host for _, host in farm.on("blue")} == {"web1", "web2", "web3"}
@@ -152,7 +153,7 @@ def test_blue_and_green_change_roles_on_their_own_machines(farm: Farm) -> None:
 
 def test_a_cold_rollback_stands_where_its_colour_does(farm: Farm) -> None:
     farm.twin = TWINS
-    own = {"twin": {"hosts": "web_green"}, "keep": {"warm": "0s"}}
+    own: dict[str, Any] = {"twin": {"hosts": "web_green"}, "keep": {"warm": "0s"}}
     for version in ("1.0", "2.0"):
         assert farm.bring(version, **own).exit is Exit.DONE
     assert operations.rollback(farm.house, "shop").exit is Exit.DONE
@@ -358,7 +359,7 @@ def test_machines_that_cannot_be_asked_are_not_left_while_users_are_on_them(
 
 def test_what_is_hidden_on_a_silent_machine_gets_no_users_of_another_release_when_it_is_back(farm: Farm) -> None:
     farm.twin = TWINS
-    own = {"twin": {"hosts": "web_green"}}
+    own: dict[str, Any] = {"twin": {"hosts": "web_green"}}
     farm.bring("1.0", **own)
     farm.bring("2.0", **own)  # green is stable, blue is warm on web1, web2, web3
     farm.world.silent.update(dict.fromkeys(("web1", "web2", "web3"), WHY))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,7 +20,7 @@ from tests.reported import Users, rollout
 BAD = Users(3, bad=0.05, spared=0.5)
 
 
-def recorded(state: Path, users: Users, **more: object) -> tuple[Path, list[dict[str, object]]]:
+def recorded(state: Path, users: Users, **more: Any) -> tuple[Path, list[dict[str, object]]]:
     """Give the recording of a rollout and the verdicts that it told."""
     with rollout(state, users, **more) as (house, ending):
         told = [e.to_dict() for e in house.store.events(ending.rollout) if e.kind == "verdict"]
@@ -30,7 +31,7 @@ def counts(requests: int, errors: int = 0) -> Counts:
     return Counts(requests, errors, (*(0,) * 300, requests - errors))
 
 
-def sample(stable: Counts, candidate: Counts, share: int = 1000, **more: int) -> Sample:
+def sample(stable: Counts, candidate: Counts, share: int = 1000, **more: Any) -> Sample:
     return Sample(stable, candidate, share, coins=(Coins(share / 10000, stable, candidate),), **more)
 
 

@@ -288,7 +288,10 @@ def test_machines_whose_engines_take_their_containers_along_are_named(state: Pat
     with talking_engine(LiveRestoreEnabled=True) as right, talking_engine(LiveRestoreEnabled=False) as wrong:
 
         def member(name: str, address: str) -> Member:
-            engine = Engine(lambda seconds, version: docker.DockerClient(address, version, seconds), address)
+            def client(seconds: float, version: str | None) -> docker.DockerClient:
+                return docker.DockerClient(address, version, seconds)  # type: ignore[arg-type]
+
+            engine = Engine(client, address)
             return Member(name, engine, DockerRuntime(clock, "store", engine), clock)
 
         fleet = Fleet([member("web1", right), member("web2", wrong)], ["web1", "web2"])

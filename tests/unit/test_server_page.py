@@ -102,7 +102,7 @@ def test_without_a_session_there_is_only_the_login(api: Api, ask: Client, held: 
 def test_who_may_see_which_page(api: Api, ask: Client, held: int, role: Role) -> None:
     mine = session(api, ask, role)
     for path in PAGES:
-        allowed = ROLES.index(role) >= ROLES.index(LEAST.get(path, "viewer"))  # type: ignore[arg-type]
+        allowed = ROLES.index(role) >= ROLES.index(LEAST.get(path, "viewer"))
         assert ask("GET", path, mine).status_code == (200 if allowed else 403), path
     other = session(api, ask, role, "blog")
     for path in PAGES:

@@ -441,7 +441,7 @@ def test_a_sample_wakes_those_who_listen() -> None:
 
 
 @pytest.fixture
-def deploy(state: Path, capsys: pytest.CaptureFixture[str]) -> Iterator[Callable[..., tuple[int, str, str]]]:
+def deploy(state: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
     def run(*arguments: str) -> tuple[int, str, str]:
         code = main([*arguments, "--state", str(state)])
         told = capsys.readouterr()

@@ -15,8 +15,10 @@ from deployer.errors import Exit
 
 LONGEST = 300
 # What writes files, asks the machine, or needs a strategy is no part of this; arguments are what is tried.
+COMMANDS: tuple[str, ...]
 COMMANDS = ("status", "history", "releases", "show", "report", "record", "judge", "logs", "promote", "abort")
 COMMANDS += ("rollback", "pause", "resume", "release-lock", "watch", "plan", "up", "down", "--version", "")
+KNOWN: tuple[str, ...]
 KNOWN = ("--service", "-f", "-d", "--to", "-m", "--output", "json", "plain", "--limit", "--lines", "-n", "--rollout")
 KNOWN += ("--for", "--format", "--version", "--set", "judge.errors.margin=2x", "--check", "-y", "/dev/null", "--all")
 

@@ -34,7 +34,7 @@ class Answering(wire.Master):
         return answer.decode(errors="replace")
 
 
-move.Master = Answering  # type: ignore[misc]
+move.Master = Answering  # type: ignore[attr-defined]
 
 
 def check(data: bytes) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from pathlib import Path
 from unittest import mock
 
@@ -21,7 +22,7 @@ def check(data: bytes) -> None:
         assert command_line._names(command_line._words(4711), Path("/"), Path("/nowhere/at/all")) in (True, False)
 
 
-def _kernel_says(data: bytes) -> object:
+def _kernel_says(data: bytes) -> AbstractContextManager[object]:
     def read_text(path: Path, encoding: str = "utf-8", errors: str = "strict") -> str:
         return data.decode(encoding, errors)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import time
 from collections import Counter
+from typing import Any
 
 import pytest
 
@@ -19,7 +20,7 @@ from tests.live.upstream import TcpUpstream, Upstream
 pytestmark = pytest.mark.live
 
 
-def beside(bench: Bench, fresh: Upstream, **traffic: object) -> None:
+def beside(bench: Bench, fresh: Upstream, **traffic: Any) -> None:
     """Put a baseline next to both colours."""
     bench.traffic.configure(bench.release(**traffic), "baseline", within())
     bench.traffic.attach("shop", "baseline", [bench.server(fresh)], within())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
+from typing import Any
 
 import pytest
 
@@ -170,7 +171,7 @@ def test_reloads_under_load_double_nothing_and_miss_no_more_than_is_in_flight(
     green.failing = True
     with Load(bench.port, connections=connections) as load:
         for n in range(reloads):
-            settings = {"timeouts": {"response": f"{61 + n}s"}, "shield": False}
+            settings: dict[str, Any] = {"timeouts": {"response": f"{61 + n}s"}, "shield": False}
             bench.traffic.configure(bench.release(**settings), "green", within())
             assert bench.traffic.spent("shop") <= len(load.failures) + connections
     assert len(load.failures) - connections * reloads <= bench.traffic.spent("shop") <= len(load.failures)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 
@@ -16,7 +17,7 @@ pytestmark = pytest.mark.live
 
 
 def test_names_wildcards_and_paths_find_their_service(bench: Bench) -> None:
-    services = {
+    services: dict[str, dict[str, Any]] = {
         "exact": {"domains": ["shop.example.com"]},
         "api": {"domains": ["shop.example.com"], "path": "/api"},
         "deep": {"domains": ["shop.example.com"], "path": "/api/v2/"},

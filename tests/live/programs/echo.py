@@ -7,12 +7,18 @@ import os
 import signal
 
 
+def _this_task() -> asyncio.Task[None]:
+    task = asyncio.current_task()
+    assert task is not None
+    return task
+
+
 async def main() -> None:
     ending, talks = asyncio.Event(), set[asyncio.Task[None]]()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, ending.set)
 
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        talks.add(asyncio.current_task())  # type: ignore[arg-type]
+        talks.add(mine := _this_task())
         try:
             writer.write(f"{os.environ['DEPLOYER_VERSION']}\n".encode())
             while line := await reader.readline():
@@ -22,7 +28,7 @@ async def main() -> None:
             pass  # a check of the proxy looks whether somebody is here, and leaves
         finally:
             writer.close()
-            talks.discard(asyncio.current_task())  # type: ignore[arg-type]
+            talks.discard(mine)
 
     server = await asyncio.start_server(talk, os.environ["HOST"], int(os.environ["PORT"]))
     await ending.wait()
