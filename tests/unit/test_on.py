@@ -192,6 +192,7 @@ def on(far: Path, *arguments: str) -> tuple[str, ...]:
     return ("--on", f"ssh://ann@control{far}", *arguments)
 
 
+@pytest.mark.long("a process of the far end for each of three commands", every_change=True)
 def test_it_answers_as_at_home(far: Path, run: Deploy, state: Path) -> None:
     manifest(far / "deploy.yml")
     told = run(*on(far, "history"))
@@ -217,6 +218,7 @@ def test_an_order_is_a_process_there_in_the_name_of_who_is_here(
     assert (found.order.manifest, found.order.reason, found.exit) == (str(far / "deploy.yml"), "why", 2)
 
 
+@pytest.mark.long("a process of the far end for each of eleven commands", every_change=True)
 def test_which_manifest_is_meant(far: Path, run: Deploy) -> None:
     up = ("up", "--version", "7.0")
     told = run(*on(far, *up))
@@ -332,6 +334,7 @@ def cut(pids: Path, connections: int, away: Path | None = None) -> None:
             os.kill(int(pid), signal.SIGKILL)
 
 
+@pytest.mark.long("connections that break until they are given up", every_change=True)
 def test_connections_that_break_are_made_again(
     far: Path, left: Path, run: Deploy, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -73,7 +73,7 @@ def test_marks_are_compared_with_what_tests_took(capsys: pytest.CaptureFixture[s
     assert told(stages.BRIEF, long=False) == (False, "")
     assert told(100, long=True) == (False, "")
     assert told(2 * stages.BRIEF, long=False) == (False, "without the mark `long`: 10 s for a.py::b\n")
-    assert told(stages.CLEARLY + 1, long=False) == (True, "without the mark `long`: 21 s for a.py::b\n")
+    assert told(stages.CLEARLY + 1, long=False) == (True, "without the mark `long`: 31 s for a.py::b\n")
     assert told(1.0, long=True) == (False, "marked `long` for nothing: 1.0 s for a.py::b\n")
     assert told(1.0, long=True, full=False) == (False, "")
     assert stages.BRIEF == tiers.BRIEF
