@@ -33,7 +33,13 @@ def chaos(*arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.mark.parametrize("kind", ["process", "docker"])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        pytest.param("process", marks=pytest.mark.long("a run of some faults under load", every_change=True)),
+        pytest.param("docker", marks=pytest.mark.long("a run of some faults under load, with an engine of its own")),
+    ],
+)
 def test_whatever_goes_wrong_users_are_served_and_it_can_be_ended(kind: str) -> None:
     require("root", "haproxy", "gcc", *(["dockerd"] if kind == "docker" else []))
     seed = str(tiers.SEED or random.SystemRandom().randrange(10**6))
@@ -44,6 +50,7 @@ def test_whatever_goes_wrong_users_are_served_and_it_can_be_ended(kind: str) -> 
     assert f"{KILLS} faults: " in said
 
 
+@pytest.mark.long("a run of some faults under load")
 def test_a_lost_request_that_no_fault_excuses_is_seen() -> None:
     """The test of the test: the proxy is killed a few times, which may meet no request, and nothing is excused."""
     require("root", "haproxy", "gcc")
