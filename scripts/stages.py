@@ -24,7 +24,7 @@ from xml.etree import ElementTree
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 CORES = len(os.sched_getaffinity(0))
-SCRIPTS = ("check", "wheel")  # stages that are no folder of tests
+SCRIPTS = {"check": ["scripts/check", "--all"], "wheel": ["scripts/wheel"]}  # stages that are no folder of tests
 COMPUTING = ("check", "unit", "golden", "histories", "fuzz", "simulation", "crash", "wheel")
 IN_PARTS = ("unit", "golden", "histories")  # one core for a test: any test on any core
 BY_FILE = ("live", "conformance", "machines")  # they mostly wait, each for what is its own: one more than cores
@@ -70,7 +70,7 @@ class Stages:
         """Add a stage to the lane where it belongs."""
         lane = self.lanes[0 if stage in COMPUTING else 1]
         if stage in SCRIPTS:
-            lane.append(Run(stage, stage, [f"scripts/{stage}"]))
+            lane.append(Run(stage, stage, SCRIPTS[stage]))
         elif stage in BY_FILE and "--pdb" not in self.arguments:
             spread = ("-n", str(CORES + 1), "--dist", "loadfile")
             lane.append(self._pytest(stage, stage, "-m", "not crowd", *spread))
