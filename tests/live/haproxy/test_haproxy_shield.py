@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import http.client
 import json
+import multiprocessing
 import socket
 import stat
 import time
 from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from deployer.judge import Verdicts
+from deployer.manifest.sections import Judge
 from deployer.model import Live
 from tests.live.client import Load, get
 from tests.live.proxies import Bench, within
@@ -234,3 +241,56 @@ def test_a_teams_proxy_has_it_too(team: Bench, blue: Upstream, green: Upstream) 
         within().until(lambda: load.answered > enough, "answers come")
     assert load.failures == []
     assert set(load.seen) == {"b1"}
+
+
+def kept(port: int) -> bool:
+    """Ask again and again over one connection, as a browser does; tell whether no header of ours came along."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+    plain = True
+    for _ in range(60):
+        connection.request("GET", "/")
+        response = connection.getresponse()
+        response.read()
+        plain &= response.getheader("x-deployer-time") is None
+    connection.close()
+    return plain
+
+
+def spin() -> None:
+    while True:
+        pass
+
+
+@contextmanager
+def busy_cores() -> Iterator[None]:
+    """Keep every core busy with something else than the proxy."""
+    hogs = [multiprocessing.get_context("spawn").Process(target=spin) for _ in range(multiprocessing.cpu_count())]
+    for hog in hogs:
+        hog.start()
+    try:
+        yield
+    finally:
+        for hog in hogs:
+            hog.kill()
+            hog.join()
+
+
+def test_an_equal_candidate_behind_the_shield_is_not_slower_on_busy_cores(
+    bench: Bench, blue: Upstream, green: Upstream
+) -> None:
+    """The way through the shield is one hop more, and no time of the release."""
+    bench.both(blue, green)
+    config = Judge.model_validate({"alpha": 0.001, "latency": {"add": 0, "warmup": {"requests": 0, "for": "1s"}}})
+    verdicts = Verdicts(config, sticky=False)
+    verdicts.begin(5000, 10000)
+    bench.steer(Live("blue", 5000, 0, 1))
+    slower, candidate = [], 0
+    with busy_cores(), bench.traffic.samples("shop") as samples, ThreadPoolExecutor(4) as pool:
+        for look in range(25):
+            assert all(pool.map(kept, [bench.port] * 4))
+            sample = samples.take()
+            candidate += sum(sample.candidate.latency)
+            verdict = verdicts.observe(sample, float(look))
+            slower += [verdict.text] if verdict.kind == "worse" else []
+    assert candidate > 2000
+    assert not slower, slower[0]

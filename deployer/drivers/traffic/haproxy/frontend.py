@@ -9,7 +9,7 @@ from deployer.drivers.traffic.haproxy.claims import Entry
 from deployer.drivers.traffic.haproxy.home import Home
 from deployer.drivers.traffic.haproxy.quote import milliseconds, word
 from deployer.drivers.traffic.haproxy.rules import HTTP, TCP
-from deployer.drivers.traffic.haproxy.shield import SUFFIX
+from deployer.drivers.traffic.haproxy.shield import SUFFIX, TIME_HEADER
 from deployer.drivers.traffic.haproxy.spec import Spec
 
 RING = "deployer-requests"
@@ -87,6 +87,11 @@ def _http(entry: Entry, home: Home) -> Iterator[str]:
     yield "  http-request set-var(txn.t0) date(0,us)"
     # Up to the headers of the answer: a WebSocket or a slow client says nothing about the release.
     yield "  http-after-response set-var(txn.us) date(0,us),sub(txn.t0)"
+    if any(s.entry.shield for s in entry.specs):
+        shielded = "{ var(txn.how) -m str shield }"
+        behind = f"{{ res.hdr({TIME_HEADER}) -m found }}"
+        yield f"  http-after-response set-var(txn.us) res.hdr({TIME_HEADER}) if {shielded} {behind}"
+        yield f"  http-after-response del-header {TIME_HEADER} if {shielded}"
     yield f"  http-after-response set-var(txn.head) res.hdrs,length if {HTTP.shared()}"
     # An instance that took the offer would let whoever made it speak past every rule of this proxy.
     yield "  http-request del-header upgrade if { req.hdr(upgrade) -m sub -i h2c }"

@@ -21,6 +21,7 @@ from deployer.model import Colour, other
 FRONTEND = "deployer_shield"
 SUFFIX = "_shield"
 FIRST, SECOND = "first", "second"
+TIME_HEADER = "x-deployer-time"  # from the internal entry to the one of the user, in microseconds
 # Every status of a failed instance that HAProxy can repeat a request for.
 FAILURES = "500 502 503 504 conn-failure empty-response response-timeout"
 # Idle connections to the internal entry go after a second, long before it would close them itself.
@@ -46,6 +47,9 @@ def entry(specs: Sequence[Spec], home: Home) -> Iterator[str]:
     # Whoever waits here is the proxy itself, whose own limits come first.
     yield "  timeout client 24h"
     yield "  timeout http-keep-alive 24h"
+    # The way through here is no time of the release: what is told is the time behind it, as if there were no shield.
+    yield "  http-request set-var(txn.t0) date(0,us)"
+    yield f'  http-after-response set-header {TIME_HEADER} "%[date(0,us),sub(txn.t0)]"'
     yield "  http-request set-var(txn.turn) so_name,field(2,.)"
     # The backend says the same about the client as without a shield.
     yield "  http-request set-var(txn.from) req.hdr(x-forwarded-for)"
