@@ -370,17 +370,25 @@ class Coins:
 
     Where each request is thrown, these are all of them. Where a client keeps its side, a client counts once in a step:
     with its first answer. `first_errors` are then clients (of stable, of the candidate) that failed for the first time
-    in the rollout, whichever of their answers that was; otherwise (0, 0).
+    in the rollout, whichever of their answers that was; otherwise (0, 0). `first_kinds` are the same for each kind.
     """
 
     p: float
     stable: Counts = Counts()
     candidate: Counts = Counts()
     first_errors: tuple[int, int] = (0, 0)
+    first_kinds: tuple[tuple[int, ...], tuple[int, ...]] = ((), ())
 
     def __add__(self, more: Coins) -> Coins:
         (s, c), (more_s, more_c) = self.first_errors, more.first_errors
-        return Coins(self.p, self.stable + more.stable, self.candidate + more.candidate, (s + more_s, c + more_c))
+        (stable, candidate), (more_stable, more_candidate) = self.first_kinds, more.first_kinds
+        return Coins(
+            self.p,
+            self.stable + more.stable,
+            self.candidate + more.candidate,
+            (s + more_s, c + more_c),
+            (_added(stable, more_stable), _added(candidate, more_candidate)),
+        )
 
 
 @dataclass(frozen=True)

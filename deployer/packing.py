@@ -105,11 +105,14 @@ def _coins(coins: Coins, stable: Counts, candidate: Counts) -> dict[str, Any]:
             data[name] = _side(mine)
     if any(coins.first_errors):
         data["first_errors"] = list(coins.first_errors)
+    if any(coins.first_kinds):
+        data["first_kinds"] = [_flat(kinds) for kinds in coins.first_kinds]
     return data
 
 
 def _coins_of(data: Mapping[str, Any], stable: Counts, candidate: Counts) -> Coins:
     first, second = data.get("first_errors", (0, 0))
+    of_stable, of_candidate = data.get("first_kinds", ((), ()))
     if not 0 < float(data["p"]) <= 1 or not 0 <= int(first) < MOST or not 0 <= int(second) < MOST:
         raise ValueError(f"a coin with probability {data['p']!r} and first errors {first!r}, {second!r} cannot be")
     return Coins(
@@ -117,4 +120,5 @@ def _coins_of(data: Mapping[str, Any], stable: Counts, candidate: Counts) -> Coi
         _counts(data["stable"]) if "stable" in data else stable,
         _counts(data["candidate"]) if "candidate" in data else candidate,
         (int(first), int(second)),
+        (_filled(of_stable, NUMBER, "a kind"), _filled(of_candidate, NUMBER, "a kind")),
     )

@@ -101,6 +101,7 @@ class _Sides:
         self._highest: dict[str, int] = {}  # by client: the highest share at which it was seen
         self._on_candidate: set[str] = set()
         self._failed: set[str] = set()
+        self._had: set[tuple[str, int]] = set()  # clients, and the kinds of responses that they had
 
     def sample(self, requests: list[Request], share: int) -> Sample:
         """Count what was answered under one share."""
@@ -113,6 +114,7 @@ class _Sides:
     def _first_answers(self, requests: list[Request], share: int) -> tuple[Coins, ...]:
         tossed: dict[float, list[Request]] = {}
         failed: list[tuple[float, bool]] = []
+        had: tuple[list[int], list[int]] = [], []  # of stable, of the candidate
         for request in requests:
             before = self._highest.get(request.client, 0)
             p = (share - before) / (FULL - before) if before < FULL else 0.0
@@ -121,6 +123,9 @@ class _Sides:
             if request.error and request.client not in self._failed:
                 self._failed.add(request.client)
                 failed.append((share / FULL, request.candidate))
+            if request.kind is not None and (request.client, request.kind) not in self._had:
+                self._had.add((request.client, request.kind))
+                had[request.candidate].append(request.kind)
             self._highest[request.client] = max(before, share)
             if request.candidate:
                 self._on_candidate.add(request.client)
@@ -128,12 +133,24 @@ class _Sides:
         for p, candidate in failed:
             stable_errors, candidate_errors = firsts.get(p, (0, 0))
             firsts[p] = (stable_errors + (not candidate), candidate_errors + candidate)
-        return tuple(_coins(p, tossed.get(p, []), firsts[p]) for p in sorted(firsts) if 0 < p < 1)
+        if any(had):
+            firsts.setdefault(share / FULL, (0, 0))
+        kinds = _listed(had[0]), _listed(had[1])
+        return tuple(
+            _coins(p, tossed.get(p, []), firsts[p], kinds if p == share / FULL else ((), ()))
+            for p in sorted(firsts)
+            if 0 < p < 1
+        )
 
 
-def _coins(p: float, requests: list[Request], first_errors: tuple[int, int]) -> Coins:
+def _coins(
+    p: float,
+    requests: list[Request],
+    first_errors: tuple[int, int],
+    first_kinds: tuple[tuple[int, ...], tuple[int, ...]],
+) -> Coins:
     stable, candidate = [r for r in requests if not r.candidate], [r for r in requests if r.candidate]
-    return Coins(p, _counts(stable), _counts(candidate), first_errors)
+    return Coins(p, _counts(stable), _counts(candidate), first_errors, first_kinds)
 
 
 def _watched(watching: Watching, requests: Iterator[Request], sides: _Sides) -> Iterator[Mark]:
@@ -161,9 +178,12 @@ def _counts(requests: list[Request]) -> Counts:
     latency = [0] * (max(buckets, default=-1) + 1)
     for bucket in buckets:
         latency[bucket] += 1
-    kinds = [r.kind for r in requests if r.kind is not None]
-    counted = tuple(map(kinds.count, range(max(kinds, default=-1) + 1)))
-    return Counts(len(requests), sum(r.error for r in requests), tuple(latency), counted)
+    kinds = _listed([r.kind for r in requests if r.kind is not None])
+    return Counts(len(requests), sum(r.error for r in requests), tuple(latency), kinds)
+
+
+def _listed(kinds: list[int]) -> tuple[int, ...]:
+    return tuple(map(kinds.count, range(max(kinds, default=-1) + 1)))
 
 
 def _rows(lines: Iterable[str]) -> Iterator[tuple[int, dict[str, Any]]]:

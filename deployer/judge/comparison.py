@@ -81,7 +81,7 @@ class Comparison:
             slower = _SLOWER * config.latency.margin if config.latency else 0.0
             self.waiting = WaitingEvidence(max(config.responses.margin, slower))
             mix = Margin(config.responses.margin, config.responses.add)
-            self.responses = {route: ResponseEvidence(mix) for route in ("", *routes)}
+            self.responses = {route: ResponseEvidence(mix, sticky=sticky) for route in ("", *routes)}
         self._p = 0.5  # of the coin that sent most of the last answers: what is coming is estimated with it
 
     # -- what is seen

@@ -7,7 +7,7 @@ response has the feature, which side was it on? It begins with the first respons
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from deployer.judge.errors import ErrorAbort
 from deployer.judge.margin import Margin
@@ -32,8 +32,9 @@ class FeatureEvidence:
 class ResponseEvidence:
     """Evidence against the candidate, by feature; first count a block, then settle it."""
 
-    def __init__(self, margin: Margin) -> None:
+    def __init__(self, margin: Margin, *, sticky: bool) -> None:
         self._margin = margin
+        self._sticky = sticky  # a client counts once for each kind
         self._block: dict[float, tuple[Counts, Counts]] = {}
         self._before = Rate()  # of what nothing was seen yet: so many of stable's answers
         self._features: dict[Feature, FeatureEvidence] = {}
@@ -41,7 +42,14 @@ class ResponseEvidence:
     def count(self, coins: Coins) -> None:
         """Count responses of a sample into the block."""
         stable, candidate = self._block.get(coins.p, (Counts(), Counts()))
-        self._block[coins.p] = stable + coins.stable, candidate + coins.candidate
+        more_stable, more_candidate = coins.stable, coins.candidate
+        if self._sticky:
+            of_stable, of_candidate = coins.first_kinds
+            more_stable, more_candidate = (
+                replace(more_stable, kinds=of_stable),
+                replace(more_candidate, kinds=of_candidate),
+            )
+        self._block[coins.p] = stable + more_stable, candidate + more_candidate
 
     def settle(self, now: float) -> None:
         """Score the block with the bets that were fixed before it, learn from it, and let time go by."""

@@ -336,5 +336,13 @@ def test_a_client_that_left_before_a_response_is_counted_apart(end: bytes) -> No
     assert sample.coins[0].candidate == sample.candidate
 
 
+def test_a_client_that_keeps_its_side_counts_once_for_each_kind() -> None:
+    lines = [line(b"green", b"404", roll=7), line(b"green", b"404", roll=7), line(b"green", b"302", roll=7)]
+    (coins,) = told(line(b"green", roll=7), *lines, *[line(status=b"404", roll=700_000)] * 3).coins
+    first = {f.name: f.counts(*coins.first_kinds) for f in FEATURES if any(f.counts(*coins.first_kinds))}
+    assert first == {"status 404": (1, 1), "status 302": (0, 1)}
+    assert coins.stable.requests == coins.candidate.requests == 1
+
+
 def test_no_share_no_size() -> None:
     assert told(line(value=b"blue,0,0,7,0,0,0", size=5000)).stable.kinds == ()

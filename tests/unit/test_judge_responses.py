@@ -147,3 +147,24 @@ def test_a_recording_keeps_what_waits() -> None:
     assert unpacked(packed(look)) == look
     with pytest.raises(ValueError, match="wait"):
         unpacked({"share": 1000, "waiting": [0.1, -1, 2]})
+
+
+def test_sticky_clients_count_once_for_each_kind() -> None:
+    """What their first response was says nothing of a part of the page that is missing."""
+    verdicts = Verdicts(Judge.model_validate({"latency": False}), sticky=True)
+    verdicts.begin(1000, 5000)
+    first = tuple(int(kind == NOT_FOUND) for kind in range(NOT_FOUND + 1))
+    kind = ""
+    for at in range(30):
+        coins = (Coins(0.1, Counts(18), Counts(2), first_kinds=((), first)),)
+        look = Sample(counts(180, GOOD), counts(20, {NOT_FOUND: 10}), 1000, coins=coins)
+        assert unpacked(packed(look)).coins == coins
+        kind = verdicts.observe(look, float(at)).kind
+    assert kind == "worse"
+
+
+def test_one_sticky_client_is_no_evidence_however_often_it_asks() -> None:
+    verdicts = Verdicts(Judge.model_validate({"latency": False}), sticky=True)
+    verdicts.begin(1000, 5000)
+    look = Sample(counts(180, GOOD), counts(20, {NOT_FOUND: 10}), 1000, coins=(Coins(0.1, Counts(18), Counts(2)),))
+    assert all(verdicts.observe(look, float(at)).kind != "worse" for at in range(30))

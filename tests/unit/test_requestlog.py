@@ -154,3 +154,17 @@ def test_the_page_has_examples_of_both_kinds_and_names_every_field() -> None:
 
     assert [b.language for b in EXAMPLES] == ["json", "csv"]
     assert all(f"`{name}`" in page for name in FIELDS)
+
+
+def test_a_log_tells_the_status_of_responses_that_are_no_errors(tmp_path: Path) -> None:
+    """Also where clients keep their side: each counts once for each status."""
+    for client in ("", ",client"):
+        rows = [f"time,side,status,share{client}"]
+        for n in range(400):
+            candidate = n % 10 == 0
+            row = f"{n / 20},{'candidate' if candidate else 'stable'},{404 if candidate else 200},10"
+            rows.append(row + (f",c{n}" if client else ""))
+        path = tmp_path / "log.csv"
+        path.write_text("\n".join(rows) + "\n")
+        found = [look.verdict for look in replay.looks(RequestLog(path), Policy(Judge(), sticky=bool(client)))]
+        assert found[-1].text.startswith("status 404: 100 % of the candidate's responses")

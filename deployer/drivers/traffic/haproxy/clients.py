@@ -15,11 +15,12 @@ _PER_BP = ROLLS // FULL
 
 
 class Clients:
-    """The clients of one service, or of one of its routes, in one rollout: 3 MB, made when the first one comes."""
+    """The clients of one service, or of one of its routes, in one rollout: 7 MB, made when the first one comes."""
 
     def __init__(self) -> None:
         self._seen = array("H", bytes(2 * ROLLS))  # basis points
         self._failed = bytearray(ROLLS)
+        self._had = array("I", bytes(4 * ROLLS))  # kinds of responses, a bit for each
 
     def coin(self, roll: int, share: int, baseline: int) -> float | None:
         """Give the probability with which this answer's client was to get the candidate; None if that is no news.
@@ -45,6 +46,14 @@ class Clients:
         if self._failed[roll] or roll >= end * _PER_BP:
             return None
         self._failed[roll] = 1
+        return _thrown(share, end)
+
+    def first_of_kind(self, roll: int, kind: int, share: int, baseline: int) -> float | None:
+        """Do the same for a response of a kind: see `kinds`."""
+        end = _end(share, baseline)
+        if self._had[roll] >> kind & 1 or roll >= end * _PER_BP:
+            return None
+        self._had[roll] |= 1 << kind
         return _thrown(share, end)
 
 

@@ -27,6 +27,7 @@ _STATUS_LINE = 20  # bytes of an answer that are neither headers nor body, more 
 _LONGEST = 16  # digits of a number; a line that was cut may run into the next one
 _MOST_HEADS = 20_000  # a release may answer with any status; what is known of heads begins anew then
 _MOST_ENDED = 50
+_KINDS = [of_size((1 << bits) - 1) for bits in range(64)]  # of a size by its bits: kinds are powers of four
 _STATUS = re.compile(rb"-1|[0-9]{1,3}")  # -1: no answer
 _DROPPED = re.compile(rb"(?<![0-9])([0-9]{1,18}) events? (?:was |were )?dropped")
 
@@ -113,6 +114,7 @@ class Pair:
     def __init__(self) -> None:
         self.stable, self.candidate = Growing(), Growing()
         self.first_errors = {"stable": 0, "candidate": 0}
+        self.first_kinds: dict[str, dict[int, int]] = {"stable": {}, "candidate": {}}
 
     def of(self, which: Which) -> Growing:
         """Give the side."""
@@ -121,7 +123,8 @@ class Pair:
     def coins(self, p: float) -> Coins:
         """Give the numbers."""
         first = (self.first_errors["stable"], self.first_errors["candidate"])
-        return Coins(p, self.stable.counts(), self.candidate.counts(), first)
+        kinds = (_listed(self.first_kinds["stable"]), _listed(self.first_kinds["candidate"]))
+        return Coins(p, self.stable.counts(), self.candidate.counts(), first, kinds)
 
 
 # By route (None for all of them) and probability
@@ -147,14 +150,16 @@ class Tally:
         with self._lock:
             heads = self._heads
             for line in lines:
-                head, *tail = line.rsplit(b" ", _TAIL)
+                try:
+                    head, roll, rest, headers, size = line.rsplit(b" ", _TAIL)
+                except ValueError:
+                    head = b""  # no line of a request
                 try:
                     cell = heads[head]
                 except KeyError:
                     cell = self._meet(head, line)
-                if cell is None or len(tail) != _TAIL:
+                if cell is None:
                     continue
-                roll, rest, headers, size = tail
                 cell.requests += 1
                 bucket = None
                 if cell.timed and rest.isdigit() and len(rest) < _LONGEST:
@@ -162,7 +167,8 @@ class Tally:
                     cell.latency[bucket] = cell.latency.get(bucket, 0) + 1
                 kind = cell.kind
                 if cell.sized and headers.isdigit() and size.isdigit() and len(size) < _LONGEST > len(headers):
-                    kind = of_size(int(size) - int(headers) - _STATUS_LINE)
+                    body = int(size) - int(headers) - _STATUS_LINE
+                    kind = _KINDS[body.bit_length() if body > 0 else 0]
                 if kind is not None:
                     cell.kinds[kind] = cell.kinds.get(kind, 0) + 1
                 if roll == b"-":
@@ -218,6 +224,11 @@ class Tally:
                 p = clients.first_error(roll, meaning.share, meaning.baseline)
                 if p is not None:
                     self._throws[route, p].first_errors[meaning.which] += 1
+            if kind is not None and meaning.which != "rest":
+                p = clients.first_of_kind(roll, kind, meaning.share, meaning.baseline)
+                if p is not None:
+                    first = self._throws[route, p].first_kinds[meaning.which]
+                    first[kind] = first.get(kind, 0) + 1
 
 
 def meant(facts: list[bytes], *, ended: bool = False) -> Meaning | None:
