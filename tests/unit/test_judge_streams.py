@@ -10,6 +10,7 @@ import pytest
 
 from deployer.judge import Comparison, Verdicts
 from deployer.judge.comparison import WEIGHT_RESPONSES
+from deployer.judge.waiting import FOR
 from deployer.manifest.models import Judge
 from deployer.model import FULL, Coins, Counts, Sample, latency_bucket
 from tests.unit.judge_streams import LENGTH, LOOK_EVERY, PER_SECOND, STREAMS, Answer, before
@@ -176,7 +177,8 @@ def test_the_parts_of_the_purse_sum_up_to_one() -> None:
             assert sum(bettor.weight for bettor in bettors) == pytest.approx(1.0)
             assert [b.name for b in bettors][-len(routes) :] == list(routes) or not routes
             others = Comparison(Judge(latency=config.latency), sticky=True, routes=routes).bettors
-            assert sum(bettor.weight for bettor in others) == pytest.approx(1.0 - WEIGHT_RESPONSES)
+            rest = WEIGHT_RESPONSES * (1 - FOR)  # goes to kinds of responses, each when it is first seen
+            assert sum(bettor.weight for bettor in others) == pytest.approx(1.0 - rest)
 
 
 def test_memory_does_not_grow_with_coins_of_ever_new_probability() -> None:
