@@ -9,7 +9,7 @@ from fastapi import APIRouter, Path, Request
 from deployer.limits import SERVICE
 from deployer.server.answers import Answer, HookAnswer, Problem
 from deployer.server.rights import AtDesk
-from deployer.server.scope import HOOKS, PREFIX, client
+from deployer.server.scope import HOOKS, PREFIX, client, refused
 
 Name = Annotated[str, Path(pattern=f"^{SERVICE}$", description="The name of what is followed.")]
 responses: dict[int | str, dict[str, Any]] = {401: {"model": Problem, "description": "It does not prove who sent it."}}
@@ -22,7 +22,7 @@ async def hook(desk: AtDesk, name: Name, request: Request) -> HookAnswer:
     found = desk.hooks.hook(name) if desk.hooks else None
     why = found.problem(request.headers, await request.body()) if found else "there is no such webhook"
     if why or desk.hooks is None:
-        request.scope["refused"]()
+        refused(request.scope)
         address = client(request.scope)
         desk.log.say("hook.refused", f"webhook {name} from {address}: {why}", name=name, address=address, why=why)
         problem = Problem(message="this webhook does not prove who sent it", hint="the server's log says what is wrong")

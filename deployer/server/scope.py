@@ -35,6 +35,14 @@ def client(scope: Scope) -> str:
     return str(scope["client"][0]) if scope.get("client") else "?"
 
 
+def refused(scope: Scope) -> None:
+    """Count a request that proved nothing; raise Answer where too many came from its address.
+
+    Whoever was let in without a guard, by ssh, is counted by nobody.
+    """
+    scope.get("refused", lambda: None)()
+
+
 def cookie_of(scope: Scope) -> str:
     """Give the cookie of a session, as it was sent."""
     pairs = (pair.strip().partition("=") for pair in header(scope, b"cookie").split(";"))

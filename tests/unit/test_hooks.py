@@ -12,6 +12,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from deployer.clock import SystemClock
@@ -210,6 +211,13 @@ def test_what_has_no_webhook_answers_as_one_that_is_not_believed(api: Api, name:
     answer = ask("POST", f"{V1}/hooks/{name}", github(BODY, "wrong"), content=BODY)
     assert answer.status_code == 401
     assert answer.json()["message"] == "this webhook does not prove who sent it"
+
+
+@pytest.mark.parametrize(("path", "status"), [(f"{V1}/hooks/shop", 401), ("/login", 401)])
+def test_who_comes_by_ssh_is_counted_by_nobody(api: Api, path: str, status: int) -> None:
+    ask = Client(api)
+    ask._transport = httpx.ASGITransport(app=api.routes())  # as `deploy serve --stdio` has them, without a guard
+    assert ask("POST", path, content=b"token=x").status_code == status
 
 
 def test_what_is_refused_is_in_the_log(api: Api, capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,7 +11,7 @@ from fastapi.responses import HTMLResponse, RedirectResponse
 from deployer.server.guard import LOGIN
 from deployer.server.page.frame import page
 from deployer.server.rights import AtDesk, By
-from deployer.server.scope import COOKIE, cookie_of
+from deployer.server.scope import COOKIE, cookie_of, refused
 from deployer.server.sessions import LONGEST_SECONDS
 from deployer.views.report.markup import tag
 
@@ -37,7 +37,7 @@ async def enter(request: Request, desk: AtDesk) -> Response:
     cookie = desk.sessions.begin(given.get("token", "").strip())
     to = _here(given.get("next", "/"))
     if cookie is None:
-        request.scope["refused"]()
+        refused(request.scope)
         return _form(to, WRONG)
     answer = RedirectResponse(to, 303)
     safe = request.headers.get("origin", "").startswith("https:")  # also behind a proxy that has TLS
