@@ -19,6 +19,7 @@ from tests.machines.installed import install
 from tests.services import require
 
 pytestmark = pytest.mark.live
+SECONDS = 300.0  # for one command of the deployer
 USER, HOME, STATE = "deploy", "/home/deploy", "/var/lib/shop"
 MANIFEST = """\
     service: shop
@@ -49,7 +50,8 @@ class Box:
 
     def deploy(self, *arguments: str, expect: int = 0, user: str = USER) -> subprocess.CompletedProcess[str]:
         line = f"cd {HOME} && exec env HOME={HOME} DEPLOYER_STATE={STATE} deploy {' '.join(arguments)}"
-        done = self.machine.run("runuser", "-u", user, "--", "sh", "-c", line, check=False)
+        command = self.machine.command("runuser", "-u", user, "--", "sh", "-c", line)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS)
         assert done.returncode == expect, done.stdout + done.stderr
         return done
 
@@ -118,14 +120,14 @@ def test_users_are_served_after_a_reboot_without_a_command(box: Box, how: str) -
     within().until(lambda: not box.findings(), "the doctor finds nothing")
     box.deploy("rollback")
     assert box.version() == "1.0"
-    box.deploy("rollback", "--to", "2")
+    box.deploy("rollback", "--to", "2", "--force")
     assert box.version() == "2.0"
 
 
 def test_a_share_of_a_rollout_ends_with_a_reboot_and_the_rollout_is_taken_back(box: Box) -> None:
     box.deploy("init", "--system", user="root")
     assert box.version() == "2.0"
-    box.deploy("canary", "--hold", "--percent", "50", "--version", "1.0")
+    box.deploy("canary", "--hold", "--percent", "50", "--for", "1s", "--version", "1.0")
     box.reboot("power")
     within().until(lambda: box.version() != "", "users are served again", hint=box.machine.console())
     box.deploy("abort")
