@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 
 from deployer import carried
 from deployer.clock import Deadline
-from deployer.drivers.ports import Drivers, Fault, Found, Image, Side
+from deployer.drivers.ports import NOTHING, Drivers, Fault, Found, Image, Side
 from deployer.engine import Run
 from deployer.engine.pulse import beat
 from deployer.errors import DeadlinePassed, DriverFailed, LockLost, MachinesSilent, Refused, StepFailed, TakenBack
@@ -122,6 +122,7 @@ class World:
     flows: dict[str, Flow] = field(default_factory=dict)
     images: set[str] = field(default_factory=set)  # that are kept for releases
     torn: dict[str, Live] = field(default_factory=dict)  # what a worker of the proxy does instead of what its file says
+    unread: set[str] = field(default_factory=set)  # services whose live value the proxy has lost
     carried: dict[str, Found] = field(default_factory=dict)  # whose an instance is, and what it carries; by its name
     notifier: MemoryNotifier = field(default_factory=lambda: MemoryNotifier())
 
@@ -306,6 +307,8 @@ class MemoryTraffic:
         self.world.touch("after configure")
 
     def read(self, service: str) -> Live | None:
+        if service in self.world.unread:
+            raise DriverFailed("the proxy's workers do not agree about it: worker 1: nothing")
         return self.world.live.get(service)
 
     def steer(self, service: str, live: Live, deadline: Deadline, given: Live | None = None) -> None:
@@ -398,7 +401,10 @@ class MemoryTraffic:
         does, says = self.world.torn.get(service), self.world.live.get(service)
         return () if does in (None, says) else (Fault(f"a worker does {does}, its files say {says}"),)
 
-    def mend(self, service: str, deadline: Deadline) -> None:
+    def mend(self, service: str, deadline: Deadline, lost: Mapping[str, Live] = NOTHING) -> None:
+        if service in self.world.unread:
+            self.world.unread.discard(service)
+            self.world.live[service] = lost[service]
         self.world.torn.pop(service, None)
         self.steer(service, self.world.live[service], deadline)
 

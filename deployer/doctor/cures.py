@@ -18,6 +18,8 @@ from deployer.model import Colour, Environment, Instance, InstanceSpec, Live, Pl
 from deployer.operations import House
 from deployer.operations.books import record_rollback
 from deployer.operations.driving import hands, port_usable
+from deployer.operations.serving import recorded, serve_again
+from deployer.queries import drivers_of
 from deployer.store import Lock
 from deployer.store.upkeep import catch_up, last_rollout
 
@@ -141,9 +143,18 @@ def mend(house: House, sight: Sight) -> Cure:
     """Make the proxy and its files agree."""
 
     def do(lock: Lock | None) -> None:
-        hands(house, _held(lock), sight.drivers).traffic.mend(sight.service, _soon(house))
+        hands(house, _held(lock), sight.drivers).traffic.mend(sight.service, _soon(house), recorded(house))
 
     return Cure("make the proxy and its files agree", do)
+
+
+def serve(house: House, service: str) -> Cure:
+    """Have a proxy serve again that cannot be asked, from the records."""
+
+    def do(lock: Lock | None) -> None:
+        serve_again(house, hands(house, _held(lock), drivers_of(house, service)), service)
+
+    return Cure(f"have the proxy serve {service} again, from the records", do, urgent=True)
 
 
 def free_ports(house: House, held: tuple[tuple[int, int], ...]) -> Cure:

@@ -11,10 +11,11 @@ from deployer.doctor import cures
 from deployer.doctor.difference import Cure, Difference
 from deployer.doctor.sight import Sight, look, wanted
 from deployer.emergency import record as notes
-from deployer.errors import DeployError, MachinesSilent
+from deployer.errors import DeployError, DriverFailed, MachinesSilent
 from deployer.model import Colour, Environment, Instance, Place
 from deployer.operations import House
 from deployer.operations.books import unwritten
+from deployer.queries import drivers_of
 from deployer.steps import percent
 from deployer.store import Lock
 from deployer.store.upkeep import last_rollout
@@ -36,7 +37,7 @@ def service(house: House, name: str, own: Lock | None = None) -> list[Difference
         sight = look(house, name, own)
         found = [d for check in CHECKS for d in check(house, sight)]
     except DeployError as error:
-        return [Difference("bad", name, error.message, error.hint)]
+        return [Difference("bad", name, error.message, error.hint, _serve(house, name, own))]
     if found:
         return [_in_time(sight, d) for d in found]
     if not sight.record.stable:
@@ -44,6 +45,20 @@ def service(house: House, name: str, own: Lock | None = None) -> list[Difference
     version = sight.releases[sight.record.stable].version
     text = f"r{sight.record.stable} ({version}) is live; records, runtime and proxy agree"
     return [Difference("ok", name, text)]
+
+
+def _serve(house: House, name: str, own: Lock | None) -> Cure | None:
+    """Have the proxy serve again, where it is the one that cannot be asked and nobody is at work."""
+    held = house.store.locks.read(name)
+    if not house.store.service(name).stable or (held and not (own and held.token == own.token)):
+        return None
+    try:
+        drivers_of(house, name).traffic.read(name)
+    except DriverFailed:
+        return cures.serve(house, name)
+    except DeployError:
+        return None
+    return None
 
 
 def _in_time(sight: Sight, difference: Difference) -> Difference:

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from deployer.clock import Deadline
@@ -146,6 +147,9 @@ class Fault:
     remedy: str = ""
 
 
+NOTHING: Mapping[str, Live] = MappingProxyType({})
+
+
 class Traffic(Protocol):
     """Moves users between the colours of a service."""
 
@@ -232,9 +236,10 @@ class Traffic(Protocol):
         """Compare the files with what they should be, and every worker with the files; nothing is changed."""
         ...
 
-    def mend(self, service: str, deadline: Deadline) -> None:
+    def mend(self, service: str, deadline: Deadline, lost: Mapping[str, Live] = NOTHING) -> None:
         """Make files and workers agree: the files are what holds, or what the proxy does where they are lost.
 
+        `lost` are the live values, by service, that hold where both are.
         Raises DriverFailed, moving nobody, when users would be sent where no server is up.
         """
         ...

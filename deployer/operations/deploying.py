@@ -22,6 +22,7 @@ from deployer.operations.driving import begin, committed, hands, locked, run_of
 from deployer.operations.house import House
 from deployer.operations.machines import answering, machines_of, refuse_silent
 from deployer.operations.room import refuse_crowded
+from deployer.operations.serving import serve_again
 from deployer.operations.wishes import stop_running
 from deployer.plan import Plan
 from deployer.releases import draft, git_revision, version_of
@@ -121,6 +122,8 @@ def deploy(house: House, request: Request) -> Ending:
         meant = machines_of(house, manifest, folder)
         wired = house.wire(manifest, folder, house.meant(manifest.service, meant))
         drivers = hands(house, lock, wired)
+        if house.store.service(manifest.service).stable:
+            serve_again(house, drivers, manifest.service)
         image = _image(house, request, drivers)
         signature = _recorded_signature(house, request, drivers, image)
         _settle_open(house, manifest.service, lock)

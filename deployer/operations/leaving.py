@@ -16,6 +16,7 @@ from deployer.operations.books import record_rollback
 from deployer.operations.driving import begin, committed, hands, locked, run_of
 from deployer.operations.house import House
 from deployer.operations.late import ended_lately, under_way
+from deployer.operations.serving import serve_again
 from deployer.operations.wishes import FOLLOW_SECONDS, stop
 from deployer.recipes import with_consent
 from deployer.rollback import choose, played_since, rollback_plan
@@ -62,6 +63,7 @@ def _rollback(house: House, service: str, *, to: int | None, meant: bool, force:
             raise Refused(f"{service} was never deployed", "there is nothing to go back to")
         current = house.store.release(service, record.stable)
         drivers = house.drivers(current)
+        serve_again(house, hands(house, lock, drivers), service)
         written = record_rollback(house, lock, drivers, service, reason) if to is None else None
         if written is not None and not meant:
             return written

@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from deployer import errors
 from deployer.clock import Deadline, SystemClock
-from deployer.drivers.ports import Fault
+from deployer.drivers.ports import NOTHING, Fault
 from deployer.drivers.traffic.haproxy.cards import Cards
 from deployer.drivers.traffic.haproxy.identity import new_key
 from deployer.drivers.traffic.haproxy.spec import Spec, configured
@@ -170,7 +170,7 @@ class Paper:
         self._do("faults")
         return ()
 
-    def mend(self, service: str, deadline: Deadline) -> None:
+    def mend(self, service: str, deadline: Deadline, lost: Mapping[str, Live] = NOTHING) -> None:
         self._do("mend")
 
     def spec(self, service: str) -> str | None:

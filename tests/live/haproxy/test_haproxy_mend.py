@@ -85,6 +85,39 @@ def test_what_differs_is_found_and_put_right_and_no_request_is_lost(both: Bench,
     assert load.failures == [] or what == "worker strange", "the fault itself: no value names a side"
 
 
+LOST: dict[str, Spoil] = {
+    "values gone": lambda b: (b.root / "maps" / "state.map").unlink(),
+    "value gone": lambda b: edit(b.root / "maps" / "state.map", lambda t: t.replace("shop ", "# shop ")),
+    "config broken": lambda b: edit(b.root / "haproxy.cfg", lambda t: t + "\nfrontend mine\n  bind nowhere\n"),
+    "map broken": lambda b: (b.root / "maps" / "options.map").unlink(),
+}
+
+
+@pytest.mark.parametrize("what", LOST)
+def test_a_proxy_that_was_restarted_with_spoiled_files_serves_again_from_the_records(both: Bench, what: str) -> None:
+    LOST[what](both)
+    both.kill(both.master_pid())
+    both.traffic.mend("shop", within(40), {"shop": Live("blue", rollout=5)})
+    assert get(both.port).who in ("b1", "g1")
+    live = both.traffic.read("shop")
+    assert live is not None
+    assert (live.stable, live.rollout) == ("blue", 5)
+    assert both.traffic.faults("shop") == ()
+    asides = [path.read_text() for path in both.root.glob("*.aside-*")]
+    assert any("frontend mine" in text for text in asides) == (what == "config broken")
+
+
+def test_a_proxy_whose_master_socket_is_gone_is_said_to_serve_and_is_started_again(both: Bench) -> None:
+    (both.root / "master.sock").unlink()
+    assert get(both.port).who in ("b1", "g1")
+    with pytest.raises(DriverFailed, match=r"serves its users, but the file of its master socket, .*, is gone"):
+        both.traffic.read("shop")
+    both.traffic.mend("shop", within(40))
+    assert both.traffic.read("shop") == LIVE
+    assert both.traffic.faults("shop") == ()
+    assert get(both.port).who in ("b1", "g1")
+
+
 @pytest.mark.parametrize(
     ("change", "then"),
     [(value.taken_back, Live("blue", 0, 0, 5, warm=1)), (value.gone_back, Live("green", 0, 0, 5))],

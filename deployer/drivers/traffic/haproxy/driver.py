@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING
 
 from deployer import later
 from deployer.clock import Clock, Deadline
-from deployer.drivers.ports import Fault
+from deployer.drivers.ports import NOTHING, Fault
 from deployer.drivers.traffic.haproxy import backend, home, state
 from deployer.drivers.traffic.haproxy.cards import Cards, card_of
 from deployer.drivers.traffic.haproxy.live import LiveMap
 from deployer.drivers.traffic.haproxy.master import Worker
 from deployer.drivers.traffic.haproxy.proxy import OwnProxy, Proxy, TeamProxy
 from deployer.drivers.traffic.haproxy.servers import Seen, Servers
-from deployer.errors import DriverFailed, Refused, TakenBack
+from deployer.errors import DeadlinePassed, DriverFailed, Refused, TakenBack
 from deployer.model import FULL, Live, Place, Release, Server, Waiting, taken_back
 
 if TYPE_CHECKING:
@@ -54,6 +54,7 @@ else:  # what only changes the proxy, which most questions do not
     )
 
 READ_WITHIN = 10.0  # seconds for calls that have no deadline of their own
+ANSWERS_WITHIN = 5.0  # seconds in which a proxy answers that needs no help
 FIRST_CHECKS = 3.0  # seconds within which a proxy that was just started has checked each server
 
 
@@ -282,14 +283,16 @@ class HAProxyTraffic:
             return (*found, Fault(f"the emergency card of {service} is missing or wrong: going back takes longer"))
         return found
 
-    def mend(self, service: str, deadline: Deadline) -> None:
+    def mend(self, service: str, deadline: Deadline, lost: Mapping[str, Live] = NOTHING) -> None:
         """Make files and workers agree: the files are what holds, or what the proxy does where they are lost.
 
-        What an emergency did at the proxy holds too. Raises DriverFailed, moving nobody, when users would be sent where
-        no server is up.
+        What an emergency did at the proxy holds too. Of a service whose value both have lost, it is that of `lost`. A
+        proxy of ours that does not answer is started again. Raises DriverFailed, moving nobody, when users would be
+        sent where no server is up.
         """
         with self._home.locked(deadline):
-            self._proxy.ready(deadline)
+            self._restore(lost, deadline)
+            loading.fill(self._proxy, self._live, lost, deadline)
             wanted, moves = self._examination(deadline).wanted(service)
             if moves:
                 self._refuse_nowhere(service, wanted, deadline)
@@ -300,6 +303,15 @@ class HAProxyTraffic:
         self.steer(service, wanted, deadline)
         if self._cards:
             self._cards.write(service)
+
+    def _restore(self, lost: Mapping[str, Live], deadline: Deadline) -> None:
+        """Start a proxy of ours again that does not answer for some seconds, with files that it can run."""
+        try:
+            self._proxy.ready(Deadline.after(self._clock, min(ANSWERS_WITHIN, deadline.left())))
+        except (DriverFailed, DeadlinePassed, Refused):
+            if not self._proxy.own:
+                raise
+            loading.restore(self._proxy, self._live, lost, deadline)
 
     def _examination(self, deadline: Deadline) -> examining.Examination:
         return examining.Examination(self._proxy, self._live, self._servers, deadline)

@@ -44,7 +44,9 @@ class LiveMap:
         value = values.pop()
         if values or value is None:
             told = ", ".join(f"worker {pid}: {value or 'nothing'}" for pid, value in seen.items())
-            raise DriverFailed(f"the proxy's workers do not agree about {service}: {told}", "`deploy resume` mends it")
+            raise DriverFailed(
+                f"the proxy's workers do not agree about {service}: {told}", "`deploy doctor --fix` writes it again"
+            )
         return state.decode(service, value)
 
     def write(self, service: str, live: Live, spent: int, deadline: Deadline, able: Callable[[Worker], bool]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,7 +15,8 @@ from deployer.drivers.traffic.haproxy.live import LiveMap
 from deployer.drivers.traffic.haproxy.proxy import Proxy
 from deployer.drivers.traffic.haproxy.render import Files, render
 from deployer.drivers.traffic.haproxy.spec import Spec
-from deployer.model import INITIAL
+from deployer.errors import DriverFailed
+from deployer.model import INITIAL, Live
 
 
 def load(running: Proxy, live: LiveMap, specs: Mapping[str, Spec], deadline: Deadline) -> None:
@@ -68,6 +70,52 @@ def mend(running: Proxy, live: LiveMap, deadline: Deadline) -> None:
         _write(place, specs, files)
         if not loaded:
             _reload(running, live, deadline)
+
+
+def restore(running: Proxy, live: LiveMap, lost: Mapping[str, Live], deadline: Deadline) -> None:
+    """Have a proxy of ours serve again that does not answer: files from what is known of its services, then a start.
+
+    What somebody edited is kept aside, as `NAME.aside-…` in its folder. `lost` are the live values of services of which
+    neither file nor proxy has one; the caller holds the lock of the folder. What still runs is ended, as nobody can ask
+    it.
+    """
+    place = running.home
+    specs = spec.load_all(place.services)
+    files = files_of(running, specs, place)
+    _validate(running, specs)
+    fill(running, live, lost, deadline)
+    for path, text in ((place.config, files.config), *files.others.items()):
+        if home.read(path) not in (None, text):
+            _keep_aside(place, path)
+    _write(place, specs, files)
+    running.leave(deadline)
+    running.load(deadline)
+    live.settle(state.load(place.state), deadline)
+
+
+def fill(running: Proxy, live: LiveMap, lost: Mapping[str, Live], deadline: Deadline) -> None:
+    """Write live values that neither the file nor the proxy has any more, as they are said to be."""
+    place = running.home
+    specs = spec.load_all(place.services)
+    try:
+        known = state.load(place.state)
+    except DriverFailed:  # a line that is none of ours
+        _keep_aside(place, place.state)
+        known = {}
+    if running.master.answers():
+        remember(running, live, specs, deadline)
+        known = {**known, **state.load(place.state)}
+    said = {
+        service: state.encode(lost[service])
+        for service in specs
+        if service in lost and state.understood(service, known.get(service)) is None
+    }
+    if said:
+        state.save(place.state, {**known, **said})
+
+
+def _keep_aside(place: home.Home, path: Path) -> None:
+    path.rename(place.root / f"{path.name}.aside-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}")
 
 
 def _reload(running: Proxy, live: LiveMap, deadline: Deadline) -> None:

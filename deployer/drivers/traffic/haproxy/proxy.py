@@ -81,9 +81,18 @@ class OwnProxy:
         try:
             self.master.current(deadline)
         except DriverFailed as failed:
+            status = supervisor.read_status(self._supervised)
+            if status is not None and status.pid and not self.master.path.exists():
+                raise DriverFailed(
+                    f"our HAProxy (pid {status.pid}) serves its users, but the file of its master socket,"
+                    f" {self.master.path}, is gone: nobody can be moved",
+                    "`deploy doctor --fix` starts it again: for about a second nobody is answered",
+                ) from None
             last = tuple(self._said().splitlines()[-5:])
             raise DriverFailed(
-                f"our HAProxy does not run: {failed.message}", f"its log is {self._log}", log=last
+                f"our HAProxy does not run: {failed.message}",
+                f"`deploy doctor --fix` writes its files from the records and starts it; its log is {self._log}",
+                log=last,
             ) from None
 
     def require(self, deadline: Deadline) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from deployer.clock import Clock, Deadline
-from deployer.drivers.ports import READ_SECONDS, Fault, Samples, Traffic
+from deployer.drivers.ports import NOTHING, READ_SECONDS, Fault, Samples, Traffic
 from deployer.drivers.traffic.haproxy.stream import Feed, counted
 from deployer.drivers.traffic.haproxy.tally import Tally
 from deployer.drivers.traffic.proxies import words
@@ -105,8 +105,8 @@ class FarProxy:
         found: tuple[Fault, ...] = self._call("faults", service=service)
         return found
 
-    def mend(self, service: str, deadline: Deadline) -> None:
-        """Make files and workers agree."""
+    def mend(self, service: str, deadline: Deadline, lost: Mapping[str, Live] = NOTHING) -> None:  # noqa: ARG002
+        """Make files and workers agree; a value that both have lost is at the other proxies."""
         self._call("mend", deadline, service=service)
 
     def spec(self, service: str) -> str | None:

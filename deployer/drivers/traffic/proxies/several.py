@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from deployer.clock import Clock, Deadline
-from deployer.drivers.ports import Fault, Samples, Traffic
+from deployer.drivers.ports import NOTHING, Fault, Samples, Traffic
 from deployer.drivers.traffic.haproxy.cards import Cards
 from deployer.drivers.traffic.haproxy.identity import new_key
 from deployer.drivers.traffic.haproxy.spec import COLOURS, Spec
@@ -166,8 +166,8 @@ class Several:
                 found.append(Fault(f"the emergency card of {service} is missing or wrong: going back takes longer"))
         return tuple(found)
 
-    def mend(self, service: str, deadline: Deadline) -> None:
-        """Make files and workers of each agree, and all of them with each other."""
+    def mend(self, service: str, deadline: Deadline, lost: Mapping[str, Live] = NOTHING) -> None:  # noqa: ARG002
+        """Make files and workers of each agree, and all of them with each other: what one has lost the others have."""
         self._welcome(service, deadline)
         self._all(lambda member: member.mend(service, deadline))
         values = self._values(service)
