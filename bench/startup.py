@@ -54,15 +54,15 @@ def main(rounds: int) -> None:
             "deploy --help": ([DEPLOY, "--help"], shop.environment()),
             "completion of a word": ([DEPLOY], asked),
             "deploy status": (shop.command("status"), shop.environment()),
-            "deploy rollback": (shop.command("rollback"), shop.environment()),
+            "deploy rollback": (shop.command("rollback", "--again"), shop.environment()),
         }
         try:
             shop.live("1.0")
             shop.live("2.0")
             rows = []
-            for _ in range(rounds):
+            for number in range(rounds):
                 rows.append({name: timed(*command, shop.folder) for name, command in commands.items()})
-                shop.deploy("rollback", "--to", "2", "--force")  # so that the next round has something to roll back
+                shop.live(f"3.{number}")  # so that the next round has something to roll back
         finally:
             shop.close()
     report(rows)
