@@ -410,7 +410,8 @@ class Sample:
     `stable` is what the candidate is compared with: the fresh baseline where there is one, and `rest` is then what the
     other instances of stable answered. `stable` and `candidate` hold every answer; `coins` what may be bet on, by
     probability, and `routes` the same for each path prefix of `traffic.routes` (by its place there). `shielded` are
-    errors of the candidate that its users did not see. `waiting` is there when the proxy was asked since.
+    errors of the candidate that its users did not see. `waiting` is there when the proxy was asked since. `few` are
+    failed answers that are left out of all that, because a few addresses gave most of the failures.
     """
 
     stable: Counts
@@ -422,6 +423,7 @@ class Sample:
     rest: Counts = Counts()
     shielded: int = 0
     waiting: Waiting | None = None
+    few: int = 0
 
     def __add__(self, more: Sample) -> Sample:
         """Merge what another proxy saw at the same time; the share is that of the left one.
@@ -441,6 +443,7 @@ class Sample:
             self.rest + more.rest,
             self.shielded + more.shielded,
             self.waiting + more.waiting if self.waiting and more.waiting else self.waiting or more.waiting,
+            self.few + more.few,
         )
 
 

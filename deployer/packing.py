@@ -30,6 +30,7 @@ def packed(sample: Sample) -> dict[str, Any]:
         "rest": _side(sample.rest),
         "shielded": sample.shielded,
         "waiting": [sample.waiting.p, sample.waiting.stable, sample.waiting.candidate] if sample.waiting else [],
+        "few": sample.few,
     }
     return {key: value for key, value in data.items() if value or key == "share"}
 
@@ -49,6 +50,7 @@ def unpacked(data: Mapping[str, Any]) -> Sample:
         rest=_counts(data.get("rest", ())),
         shielded=int(data.get("shielded", 0)),
         waiting=_waiting(data["waiting"]) if "waiting" in data else None,
+        few=int(data.get("few", 0)),
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from deployer.judge import numbers, words
@@ -62,7 +62,7 @@ class Verdicts:
         self._service = Service(config.errors.max)
         self._on_routes = {route: Watched(self._errors, self._responses) for route in routes}
         self._stable_ever = self._candidate_ever = False
-        self._share, self._following, self._in_step, self._lost = 0, FULL, 0, 0
+        self._share, self._following, self._in_step, self._lost, self._few = 0, FULL, 0, 0, 0
         self._worse: Verdict | None = None
         self._more: Waiting | None = None  # what is in flight, if more of it is the candidate's than allowed
 
@@ -94,6 +94,7 @@ class Verdicts:
         self._share = sample.share
         self._in_step += sample.candidate.requests
         self._lost += sample.lost
+        self._few += sample.few
         self._allowance.answer(sample.stable, sample.candidate)
         self._service.add((sample.stable, sample.candidate, sample.rest), at)
         # Decided by what was known before this sample: choosing the test by its own data would make it unfair.
@@ -105,7 +106,11 @@ class Verdicts:
             self._guard.add(sample.candidate)
             self._guard.at(at)
         self._compare(sample, at)
-        return self._verdict(alone=sample.share >= FULL or (alone and not self._stable_ever))
+        return self._beside_few(self._verdict(alone=sample.share >= FULL or (alone and not self._stable_ever)))
+
+    def _beside_few(self, verdict: Verdict) -> Verdict:
+        """Say what the verdict does not rest on."""
+        return replace(verdict, text=f"{verdict.text}; {words.few(self._few)}") if self._few else verdict
 
     @property
     def _seen(self) -> Seen:
@@ -248,6 +253,7 @@ class Verdicts:
             "step_requests": self._in_step,
             "requests_needed": self._config.requests,
             "lost": self._lost,
+            "few": self._few,
         }
 
 

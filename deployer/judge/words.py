@@ -47,6 +47,11 @@ def both_failed(failed: tuple[int, int]) -> str:
     return f"{candidate:,} client{'s' * (candidate != 1)} of the candidate saw an error, {stable:,} of stable"
 
 
+def few(failed: int) -> str:
+    """Say what is left out of the evidence."""
+    return f"{failed:,} more failed response{'s' * (failed != 1)} left out: a few addresses gave most of the failures"
+
+
 def trouble(counts: Counts, limit: float) -> str:
     """Say how much of the whole service failed."""
     failed = f"{percent(counts.errors / counts.requests)} of all answers ({counts.errors:,} of {counts.requests:,})"

@@ -286,6 +286,11 @@ class Traffic(Model):
     protocol: Literal["http1", "h2"] = Field("http1", description="Spoken to instances; h2 for gRPC.")
     tls: Tls | None = Field(None, description="TLS at the proxy; plain HTTP without it.")
     force: Force = Field(Force(), description="Who may choose a side.")
+    trusted_proxies: tuple[Network, ...] = Field(
+        (),
+        max_length=32,
+        description="Proxies in front of this one: the last address in their X-Forwarded-For is the client's.",
+    )
     forwarded: Switch = Field(True, description="Send X-Forwarded-For, -Proto, -Host, replacing what clients sent.")
     lease: Seconds = Field(
         30.0, ge=0, description="How long a canary's share outlives a deployer that died; 0 switches the lease off."
@@ -318,6 +323,7 @@ class Traffic(Model):
     def conflicts(self) -> Iterator[Conflict]:
         """Give the keys that do not go together."""
         yield from twice(self.domains, "domains")
+        yield from twice(self.trusted_proxies, "trusted_proxies")
         if self.tls and self.tls.listen == self.listen:
             yield Conflict("tls.listen", f"{self.listen} is the plain entry already", "e.g. *:443", ("listen", "tls"))
         if self.mode == "tcp":
@@ -340,6 +346,7 @@ class Traffic(Model):
             "shield": self.shield is not None,
             "budget": self.budget is not None,
             "routes": bool(self.routes),
+            "trusted_proxies": bool(self.trusted_proxies),
         }
         for key in (k for k, there in given.items() if there):
             yield Conflict(key, "a tcp service cannot have it", "it is known by its listen address", (key, "mode"))

@@ -13,7 +13,16 @@ _TOLD = frozenset(
     {"event", "at", "service", "rollout", "verdict", "text", "enough", "watched", "share", "following"}
     | {"parts", "proofs", "limit", "responses"}
     | {f"{side}_{what}" for side in ("candidate", "stable") for what in ("requests", "errors", "rate")}
-    | {"evidence", "evidence_needed", "error_ratio_low", "error_ratio_high", "step_requests", "requests_needed", "lost"}
+    | {
+        "evidence",
+        "evidence_needed",
+        "error_ratio_low",
+        "error_ratio_high",
+        "step_requests",
+        "requests_needed",
+        "lost",
+        "few",
+    }
 )
 _FAR = 1000.0  # a ratio above which nobody cares how far
 
@@ -88,6 +97,8 @@ def _step(values: Mapping[str, Any]) -> Iterator[Number]:
         yield Number(
             "answers in this step", count(int(values["step_requests"])), f"at least {needed:,}" if needed else ""
         )
+    if values.get("few"):
+        yield Number("failed responses left out, as a few addresses gave most", count(int(values["few"])))
     if values.get("lost"):
         yield Number("answers that were not seen", count(int(values["lost"])))
 

@@ -26,9 +26,15 @@ class Answer:
         return self.headers.get("set-cookie", "").split(";")[0]
 
 
-def get(port: int, path: str = "/", headers: dict[str, str] | None = None, method: str = "GET") -> Answer:
-    """Ask once, on a connection of its own."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+def get(
+    port: int,
+    path: str = "/",
+    headers: dict[str, str] | None = None,
+    method: str = "GET",
+    source: str = "127.0.0.1",
+) -> Answer:
+    """Ask once, on a connection of its own, from an address of this machine."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10, source_address=(source, 0))
     try:
         connection.request(method, path, headers=headers or {})
         response = connection.getresponse()

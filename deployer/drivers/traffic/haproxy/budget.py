@@ -21,6 +21,8 @@ from deployer.drivers.traffic.haproxy.master import ANSWER_WITHIN, Gone, Master,
 from deployer.errors import DriverFailed
 
 TABLE = "deployer-budget"
+# What each address sent to the candidate and spent of the budget; the bound is that of the judge, see `addresses`.
+ADDRESSES = "deployer-spenders"
 _ENTRY = re.compile(r"\bkey=(\S+) .*\bgpc0=([0-9]{1,18})(?![0-9])")
 
 
@@ -28,7 +30,11 @@ def table() -> Iterator[str]:
     """Give the lines of the table."""
     yield f"backend {TABLE} from deployer-http"
     # A service has one key for each rollout. One that is not touched for so long has no users.
-    yield "  stick-table type string len 64 size 20k expire 20d store gpc0"
+    yield "  stick-table type string len 64 size 20k expire 20d store gpc0,gpc1"
+    yield ""
+    yield f"backend {ADDRESSES} from deployer-http"
+    # An address that is forgotten may spend its part again: there is room for those of the last hours.
+    yield "  stick-table type string len 80 size 100k expire 6h store gpc0,gpc1"
 
 
 def key(service: str, rollout: int) -> str:

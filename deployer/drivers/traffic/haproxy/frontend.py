@@ -15,15 +15,16 @@ from deployer.drivers.traffic.haproxy.spec import Spec
 RING = "deployer-requests"
 PREVIEW_HEADER = "x-deployer-preview"
 # What is said of a request; `tally` reads it. First what has few values: service, side (else stable), live value, how,
-# number of the route, status, termination, retries. Then the client's roll, if it keeps its side, the time to the
-# answer in microseconds, and, while there is a share, the bytes of the answer's headers and of all of it. What a
-# request has not is a dash.
+# number of the route, status, termination, retries. Then the client's roll, if it keeps its side, and while there is a
+# share a number for its address; the time to the answer in microseconds, and, while there is a share, the bytes of the
+# answer's headers and of all of it. What a request has not is a dash.
 HTTP_LINE = (
     "%[var(txn.svc)] %[var(txn.side)] %[var(txn.state)] %[var(txn.how)] {route} %ST %ts %rc"
     " {roll} %[var(txn.us)] %[var(txn.head)] %B"
 )
 TCP_LINE = (
-    "%[var(sess.svc)] %[var(sess.side)] %[var(sess.state)] %[var(sess.how)] - tcp %ts %rc %[var(sess.roll)] %Tc - -"
+    "%[var(sess.svc)] %[var(sess.side)] %[var(sess.state)] %[var(sess.how)] - tcp %ts %rc"
+    " %[var(sess.roll)],%[var(sess.addr)] %Tc - -"
 )
 # A path that may be written in another way, too: repeated slashes, dot segments, escapes.
 ODD = "{ path -m sub % // /. }"
@@ -81,7 +82,7 @@ def _http(entry: Entry, home: Home) -> Iterator[str]:
     by_path = routes or any(s.entry.path != "/" for s in entry.specs)
     line = HTTP_LINE.format(
         route="%[var(txn.route)]" if routes else "-",
-        roll="%[var(txn.roll)]" if any(s.entry.sticky for s in entry.specs) else "-",
+        roll=("%[var(txn.roll)]" if any(s.entry.sticky for s in entry.specs) else "-") + ",%[var(txn.addr)]",
     )
     yield f'  log-format "{line}"'
     yield "  http-request set-var(txn.t0) date(0,us)"

@@ -18,7 +18,7 @@ from collections.abc import Iterator, Sequence
 from deployer.drivers.traffic.haproxy.claims import Entry
 from deployer.drivers.traffic.haproxy.home import Home
 from deployer.drivers.traffic.haproxy.quote import word
-from deployer.drivers.traffic.haproxy.rules import HTTP, ROLLS, TCP, Rules
+from deployer.drivers.traffic.haproxy.rules import HTTP, ROLLS, TCP, Rules, networked
 from deployer.drivers.traffic.haproxy.spec import Spec
 
 READING = "GET HEAD"  # whose answers a shared cache may keep
@@ -28,7 +28,8 @@ _MAC = "bytes(0,16),hex"
 # 56 bits: more would make negative numbers, and the remainder of fewer would prefer low rolls.
 _NUMBER = f"bytes(16,7),hex,hex2i,mod({ROLLS})"
 # One customer has all addresses of an IPv6 network.
-ADDRESS = "src,ipmask(32,64)"
+_NETWORK = "ipmask(32,64)"
+ADDRESS = f"src,{_NETWORK}"
 _VALID = "{ var(txn.cookie),field(2,.),secure_memcmp(txn.mac) }"
 
 
@@ -37,21 +38,44 @@ def new_key() -> str:
     return base64.b64encode(secrets.token_bytes(_KEY_BYTES)).decode()
 
 
-def http(sticky: Sequence[Spec], home: Home) -> Iterator[str]:
+def address(specs: Sequence[Spec], home: Home) -> Iterator[str]:
+    """Return the rules that name the address of a client by a number, `txn.addr`, which tells nobody else who it is."""
+    yield from _signing(HTTP, home, HTTP.shared())
+    yield HTTP.put("id", ADDRESS, HTTP.has("key"))
+    for spec in specs:
+        if spec.entry.trusted_proxies:
+            yield from _real_address(spec)
+    # The number leaves the machine in no answer, so a fast hash will do: HMAC would cost each request 2 us more.
+    keyed = "|".join(f"%[{HTTP.var(each)}]" for each in ("key", "rollout", "id"))
+    yield HTTP.line(f'set-var-fmt(txn.claim) "{keyed}"', HTTP.has("key"))
+    yield HTTP.put("addr", f"var(txn.claim),xxh32,mod({ROLLS})", HTTP.has("key"))
+
+
+def _real_address(spec: Spec) -> Iterator[str]:
+    """Take the word of a trusted proxy, and that of a second one before it, for whom they passed on."""
+    networks = networked(spec.entry.trusted_proxies)
+    mine, real = f"{{ var(txn.svc) -m str {spec.service} }}", "req.hdr_ip(x-forwarded-for,{})"
+    last, before = real.format(-1), real.format(-2)
+    trusted = (HTTP.has("key"), mine, f"{{ src {networks} }}")
+    yield HTTP.put("id", f"{last},{_NETWORK}", *trusted)
+    yield HTTP.put("id", f"{before},{_NETWORK}", *trusted, f"{{ {last} {networks} }}")
+
+
+def http(sticky: Sequence[Spec]) -> Iterator[str]:
     """Return the rules that read the cookie of a client, or mint one: `txn.roll`, and `txn.new` for a new client."""
     # A cookie's name cannot be computed in a rule, hence one rule for each sticky service.
     for spec in sticky:
         fetch, mine = f"req.cook({name(spec)})", f"{{ var(txn.svc) -m str {spec.service} }}"
         yield HTTP.put("cookie", fetch, HTTP.shared(), mine, f"{{ {fetch} -m len {_LENGTH} }}")
-    yield from _signing(HTTP, home, HTTP.shared(), "{ var(txn.opt) -m beg 1 }")
     known, new = HTTP.has("cookie"), HTTP.has("new")
+    keeps = (HTTP.has("key"), "{ var(txn.opt) -m beg 1 }")
     yield HTTP.put("id", "var(txn.cookie),field(1,.)", known)
     yield from _tag(HTTP, known)
     yield HTTP.put("mac", f"var(txn.tag),{_MAC}", known)
-    yield HTTP.put("new", "bool(true)", HTTP.has("key"), f"!{_VALID}")
+    yield HTTP.put("new", "bool(true)", *keeps, f"!{_VALID}")
     yield HTTP.put("id", "uuid()", new)
     yield from _tag(HTTP, new)
-    yield HTTP.put("roll", f"var(txn.tag),{_NUMBER}", HTTP.has("key"))
+    yield HTTP.put("roll", f"var(txn.tag),{_NUMBER}", *keeps)
 
 
 def cookie(entry: Entry) -> Iterator[str]:
@@ -67,12 +91,14 @@ def cookie(entry: Entry) -> Iterator[str]:
     yield f"  http-after-response add-header Set-Cookie '{value}{secure}' if {when}"
 
 
-def tcp(home: Home) -> Iterator[str]:
-    """Return the rules that give a connection the roll of its address."""
+def tcp(spec: Spec, home: Home) -> Iterator[str]:
+    """Return the rules that give a connection the number of its address, which is its roll if it keeps its side."""
     yield from _signing(TCP, home, TCP.shared())
     yield TCP.put("id", ADDRESS, TCP.has("key"))
     yield from _tag(TCP, TCP.has("key"))
-    yield TCP.put("roll", f"var(sess.tag),{_NUMBER}", TCP.has("key"))
+    yield TCP.put("addr", f"var(sess.tag),{_NUMBER}", TCP.has("key"))
+    if spec.entry.sticky:
+        yield TCP.put("roll", "var(sess.addr)", TCP.has("addr"))
 
 
 def name(spec: Spec) -> str:

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import ipaddress
+from collections.abc import Iterable, Iterator
 
 # Rolls are whole numbers below this; so many, that clients are told apart by them.
 ROLLS = 1_000_000
 GONE = "gone"
+
+
+def networked(networks: Iterable[str]) -> str:
+    """Return networks as a condition takes them."""
+    return " ".join(str(ipaddress.ip_network(network, strict=False)) for network in networks)
 
 
 class Rules:

@@ -20,6 +20,7 @@ from deployer.model import Colour, other
 
 FRONTEND = "deployer_shield"
 SUFFIX = "_shield"
+REPEATED = "x-deployer-repeated"  # a response that stable gave, between the shield and the entry
 FIRST, SECOND = "first", "second"
 TIME_HEADER = "x-deployer-time"  # from the internal entry to the one of the user, in microseconds
 # Every status of a failed instance that HAProxy can repeat a request for.
@@ -51,6 +52,8 @@ def entry(specs: Sequence[Spec], home: Home) -> Iterator[str]:
     yield "  http-request set-var(txn.t0) date(0,us)"
     yield f'  http-after-response set-header {TIME_HEADER} "%[date(0,us),sub(txn.t0)]"'
     yield "  http-request set-var(txn.turn) so_name,field(2,.)"
+    yield f"  http-after-response del-header {REPEATED}"
+    yield f"  http-after-response set-header {REPEATED} 1 if {{ var(txn.turn) -m str {SECOND} }}"
     # The backend says the same about the client as without a shield.
     yield "  http-request set-var(txn.from) req.hdr(x-forwarded-for)"
     yield "  http-request set-var(txn.tls) bool(true) if { req.hdr(x-forwarded-proto) -m str https }"

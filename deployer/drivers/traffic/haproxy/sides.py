@@ -14,14 +14,15 @@ A tcp entry has the same in the scope `sess`.
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Iterator, Sequence
 
 from deployer.drivers.traffic.haproxy import backend, budget, identity
+from deployer.drivers.traffic.haproxy.addresses import FREE
 from deployer.drivers.traffic.haproxy.claims import Entry
 from deployer.drivers.traffic.haproxy.home import Home
 from deployer.drivers.traffic.haproxy.quote import word
-from deployer.drivers.traffic.haproxy.rules import GONE, HTTP, ROLLS, TCP, Rules
+from deployer.drivers.traffic.haproxy.rules import GONE, HTTP, ROLLS, TCP, Rules, networked
+from deployer.drivers.traffic.haproxy.shield import REPEATED
 from deployer.drivers.traffic.haproxy.spec import COLOURS, Spec
 from deployer.model import FULL, other
 
@@ -30,8 +31,11 @@ def http(entry: Entry, home: Home) -> Iterator[str]:
     """Give the rules of an entry whose service is known."""
     sticky = [s for s in entry.specs if s.entry.sticky]
     yield from live(HTTP, home)
+    if not any(s.entry.force.header or s.entry.force.cookie for s in entry.specs):
+        yield HTTP.line("allow", f"!{HTTP.shared()}", f"!{HTTP.has('preview')}")  # at rest all go to stable
+    yield from identity.address(entry.specs, home)
     if sticky:
-        yield from identity.http(sticky, home)
+        yield from identity.http(sticky)
     if sticky or any(s.baseline for s in entry.specs):
         yield HTTP.put("die", f"rand({ROLLS})", HTTP.shared())
         yield HTTP.put("die", "var(txn.roll)", HTTP.has("roll"))
@@ -55,8 +59,8 @@ def http(entry: Entry, home: Home) -> Iterator[str]:
 def tcp(spec: Spec, home: Home) -> Iterator[str]:
     """Give the same for a tcp service: a connection has no cookie, a sticky one is known by its address."""
     yield from live(TCP, home)
+    yield from identity.tcp(spec, home)
     if spec.entry.sticky:
-        yield from identity.tcp(home)
         yield TCP.put("die", "var(sess.roll)")
     else:
         yield TCP.put("die", f"rand({ROLLS})")
@@ -80,7 +84,7 @@ def draw(rules: Rules, specs: Sequence[Spec], die: str = "") -> Iterator[str]:
     for spec in (s for s in specs if s.entry.force.networks):
         # Only while users are let in: after a promotion the other side is the old release, kept warm.
         here = f"{{ {rules.var('svc')} -m str {spec.service} }}"
-        among = (here, rules.shared(), f"{{ src {networks(spec)} }}")
+        among = (here, rules.shared(), f"{{ src {networked(spec.entry.force.networks)} }}")
         yield from rules.candidate(*among)
         yield rules.put("how", "str(forced)", *among)
 
@@ -175,11 +179,34 @@ def _counted(specs: Sequence[Spec]) -> Iterator[str]:
     if not statuses:
         return
     yield HTTP.line(f"track-sc0 var(txn.account) table {budget.TABLE}", HTTP.has("account"), *_drawn(specs))
+    tracked, spender = ("{ sc0_tracked }", HTTP.has("addr")), HTTP.has("spender")
+    yield HTTP.line('set-var-fmt(txn.spender) "%[var(txn.account)]@%[var(txn.addr)]"', *tracked)
+    yield HTTP.line(f"track-sc1 var(txn.spender) table {budget.ADDRESSES}", spender)
+    for count, name in enumerate(("all", "sent")):
+        yield HTTP.line(f"sc-inc-gpc1({count})", spender)
+        yield HTTP.put(name, f"sc_get_gpc1({count})", spender)
+    yield from _spending(statuses, shields=any(s.entry.shield for s in specs))
+
+
+def _spending(statuses: Sequence[str], *, shields: bool) -> Iterator[str]:
+    """Count a failed answer for the budget and for its address, unless that one has spent more than its part."""
+    after = Rules("http-after-response", "txn")
+    bad, shielded = after.has("bad"), f"{{ {after.var('how')} -m str shield }}"
+    yield after.line("allow", f"!{after.has('account')}", *([f"!{shielded}"] if shields else []))
     # Whoever made the answer: a time-out is one by the proxy. It comes here once, after the last retry.
     for each in statuses:
         ranges = word(each).replace("-", ":").replace(",", " ")
-        mine = f"{{ var(txn.opt),field(5,|) -m str {each} }}"
-        yield f"  http-after-response sc-inc-gpc0(0) if {{ status {ranges} }} {mine}"
+        yield after.put("bad", "bool(true)", f"{{ status {ranges} }} {{ var(txn.opt),field(5,|) -m str {each} }}")
+    # What stable failed too would have failed without the candidate.
+    if shields:
+        yield after.line("unset-var(txn.bad)", bad, shielded, f"{{ res.hdr({REPEATED}) -m found }}")
+    # Twice its failures times all requests, beside three times its requests times all failures: see `addresses.PART`.
+    yield after.put("mine", "sc_get_gpc0(1),add(1),mul(txn.all),mul(2)", bad, after.has("spender"))
+    within = "{ sc_get_gpc0(0),add(1),mul(txn.sent),mul(3),sub(txn.mine) ge 0 }"
+    may = (f"!{after.has('spender')}", f"{{ sc_get_gpc0(1) lt {FREE} }}", within)
+    yield after.put("spent", "bool(true)", " or ".join(f"{bad} {each}" for each in may))
+    for count in (0, 1):
+        yield after.line(f"sc-inc-gpc0({count})", after.has("spent"))
 
 
 def _shielded(specs: Sequence[Spec]) -> Iterator[str]:
@@ -192,6 +219,8 @@ def _shielded(specs: Sequence[Spec]) -> Iterator[str]:
     for spec in (s for s in specs if s.entry.shield):
         for stable in (backend.name(spec.service, colour) for colour in COLOURS):
             yield HTTP.put("how", "str(shield)", f"{{ var(txn.other) -m str {stable} }}", backend.alive(stable))
+    if any(s.entry.shield for s in specs):
+        yield f"  http-after-response del-header {REPEATED} if {{ var(txn.how) -m str shield }}"
 
 
 def _drawn(specs: Sequence[Spec]) -> list[str]:
@@ -208,8 +237,3 @@ def shielded(spec: Spec) -> str:
 def counted(spec: Spec) -> str:
     """Write the statuses that count for the budget, as an option of the service."""
     return spec.entry.budget.statuses if spec.entry.budget else "-"
-
-
-def networks(spec: Spec) -> str:
-    """Give the networks whose clients get the candidate."""
-    return " ".join(str(ipaddress.ip_network(n, strict=False)) for n in spec.entry.force.networks)

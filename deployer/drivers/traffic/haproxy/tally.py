@@ -10,10 +10,11 @@ import re
 import threading
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from deployer.drivers.traffic.haproxy import state
+from deployer.drivers.traffic.haproxy.addresses import Addresses
 from deployer.drivers.traffic.haproxy.clients import Clients
 from deployer.drivers.traffic.haproxy.rules import GONE, ROLLS
 from deployer.errors import DriverFailed
@@ -47,6 +48,7 @@ class Meaning:
     kind: int | None = None  # of a good answer, where it is not told by its size
     sized: bool = False
     answered: bool = True  # else the client left before
+    twice: bool = False  # stable failed the same request: it says nothing against the candidate
 
     @property
     def p(self) -> float:
@@ -141,9 +143,10 @@ class Tally:
         self._cells: dict[Meaning, Cell] = {}
         self._throws: Throws = defaultdict(Pair)
         self._clients: dict[int | None, Clients] = {}
+        self._addresses: Addresses | None = None
         self._rollout = 0
         self._ended: set[bytes] = set()  # live values whose share was seen to be over
-        self._lost = 0
+        self._lost = self._few = 0
 
     def feed(self, lines: Iterable[bytes]) -> None:
         """Count lines as the proxy wrote them."""
@@ -160,6 +163,11 @@ class Tally:
                     cell = self._meet(head, line)
                 if cell is None:
                     continue
+                roll, _, address = roll.partition(b",")
+                if not self._may_count(cell.meaning, address):
+                    self._few += 1
+                    self._client(cell.meaning, roll, address, None, None, counts=False)
+                    continue
                 cell.requests += 1
                 bucket = None
                 if cell.timed and rest.isdigit() and len(rest) < _LONGEST:
@@ -173,8 +181,8 @@ class Tally:
                     cell.kinds[kind] = cell.kinds.get(kind, 0) + 1
                 if roll == b"-":
                     cell.thrown += 1
-                elif roll.isdigit() and len(roll) < _LONGEST and int(roll) < ROLLS:
-                    self._client(cell.meaning, int(roll), bucket, kind)
+                else:
+                    self._client(cell.meaning, roll, address, bucket, kind)
 
     def miss(self, lines: int) -> None:
         """Count lines that are known to be missing."""
@@ -184,9 +192,9 @@ class Tally:
     def take(self, share: int) -> Sample:
         """Give what was counted since the last call."""
         with self._lock:
-            cells, throws, lost = list(self._cells.values()), self._throws, self._lost
-            self._heads, self._cells, self._throws, self._lost = {}, {}, defaultdict(Pair), 0
-        return _sample(cells, throws, share, lost)
+            cells, throws, lost, few = list(self._cells.values()), self._throws, self._lost, self._few
+            self._heads, self._cells, self._throws, self._lost, self._few = {}, {}, defaultdict(Pair), 0, 0
+        return replace(_sample(cells, throws, share, lost), few=few)
 
     def _meet(self, head: bytes, line: bytes) -> Cell | None:
         """Read a first part that was not seen since the last look."""
@@ -206,21 +214,57 @@ class Tally:
         self._heads[head] = cell
         return cell
 
-    def _client(self, meaning: Meaning, roll: int, bucket: int | None, kind: int | None) -> None:
-        """See whether the answer of a client that keeps its side is news: once for all, once for its route."""
-        if not meaning.share or meaning.rollout < self._rollout:
-            return
-        if meaning.rollout > self._rollout:  # the rolls of the next one have nothing to do with these
-            self._rollout = meaning.rollout
+    def _may_count(self, meaning: Meaning, address: bytes) -> bool:
+        """Return whether an answer may be evidence: a few addresses may not give most of the failures."""
+        if meaning.rollout > self._rollout:  # clients and addresses of the next one have nothing to do with these
+            self._rollout, self._addresses = meaning.rollout, None
             self._clients.clear()
+        number = _number(address)
+        if number is None or not meaning.share or meaning.rollout < self._rollout:
+            return True
+        if self._addresses is None:
+            self._addresses = Addresses()
+        return self._addresses.answer(number, failed=meaning.failed)
+
+    def _counts_later(self, meaning: Meaning, address: bytes) -> bool:
+        """Return whether the failure of a client counts that knew its side, and could have failed by choice.
+
+        Not where stable failed the same request; where stable answered it, nobody can bring that about on an equal one.
+        """
+        if meaning.which == "candidate" and meaning.twice:
+            return False
+        number = _number(address)
+        if number is None or self._addresses is None:
+            return True
+        return self._addresses.later(number, asked=meaning.which == "stable" or meaning.shielded)
+
+    def _client(
+        self,
+        meaning: Meaning,
+        text: bytes,
+        address: bytes,
+        bucket: int | None,
+        kind: int | None,
+        *,
+        counts: bool = True,
+    ) -> None:
+        """See whether the answer of a client that keeps its side is news: once for all, once for its route."""
+        roll = _number(text)
+        if roll is None or not meaning.share or meaning.rollout < self._rollout:
+            return
+        counts &= meaning.which != "rest"
+        may_fail: bool | None = None
         for route in (None,) if meaning.route is None else (None, meaning.route):
             if route not in self._clients:
                 self._clients[route] = Clients()
             clients = self._clients[route]
             p = clients.coin(roll, meaning.share, meaning.baseline)
-            if p is not None and meaning.which != "rest":
+            if p is not None and counts:
                 self._throws[route, p].of(meaning.which).add(meaning, bucket, kind)
-            if meaning.failed and meaning.which != "rest":
+            if may_fail is None:  # a client did not know its side before its first answer, whatever its route
+                news = counts and meaning.failed
+                may_fail = news and (p is not None or self._counts_later(meaning, address))
+            if may_fail:
                 p = clients.first_error(roll, meaning.share, meaning.baseline)
                 if p is not None:
                     self._throws[route, p].first_errors[meaning.which] += 1
@@ -262,7 +306,13 @@ def meant(facts: list[bytes], *, ended: bool = False) -> Meaning | None:
         kind=LEFT if left else CUT if cut else of_status(code),
         sized=200 <= code < 300 and not cut,
         answered=not left,
+        twice=repeated and bool(failed),
     )
+
+
+def _number(text: bytes) -> int | None:
+    """Read a roll or the number of an address."""
+    return number if text.isdigit() and len(text) < _LONGEST and (number := int(text)) < ROLLS else None
 
 
 def outcome(status: bytes, end: bytes) -> bool | None:

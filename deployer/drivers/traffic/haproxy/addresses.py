@@ -1,0 +1,57 @@
+"""What of the failures each address may account for, so that a few addresses cannot decide about a release.
+
+An address may give two failures, and beyond that no more than one and a half times its part of all answers would make
+of all failures. Which side an answer came from plays no role, nor does what comes later: what is left out is the same
+for both sides, and the coins of what remains are as fair as before. Where one gateway sends most of the traffic it may
+give all failures; addresses that together send half of the traffic can give three failures for each one of the others.
+"""
+
+from __future__ import annotations
+
+from array import array
+
+from deployer.drivers.traffic.haproxy.rules import ROLLS
+
+FREE = 2  # failures of an address; with fewer, equal gateways could not keep pace with each other
+PART = 1.5
+# Failures after a client knows its side are no coins: it could fail on that side only. FREE of an address count, and of
+# those that stable was not asked about only the ones of addresses that come after this many others.
+STRANGERS = 100
+# An address that sends more than two of three answers is a gateway with many clients behind it. Half an attacker's
+# traffic does not look like that by chance after so many answers.
+GATEWAY, SURE = 2 / 3, 50
+
+
+class Addresses:
+    """The addresses of one service in one rollout, by number: 9 MB. Addresses with the same number count as one."""
+
+    def __init__(self) -> None:
+        self._answers = array("I", bytes(4 * ROLLS))
+        self._failed = array("I", bytes(4 * ROLLS))
+        self._later = bytearray(ROLLS)
+        self._all = self._bad = 0
+        self._strangers: set[int] = set()
+
+    def answer(self, address: int, *, failed: bool) -> bool:
+        """Count an answer; return whether it may be evidence."""
+        self._answers[address] += 1
+        self._all += 1
+        if not failed:
+            return True
+        more = self._failed[address] + 1
+        if more > FREE and more * self._all > PART * self._answers[address] * (self._bad + 1):
+            return False
+        self._failed[address] = more
+        self._bad += 1
+        return True
+
+    def later(self, address: int, *, asked: bool) -> bool:
+        """Return whether a failure counts whose client knew its side; `asked` if stable did not fail it too."""
+        if self._all >= SURE and self._answers[address] > GATEWAY * self._all:
+            return True
+        if not asked and address not in self._strangers and len(self._strangers) < STRANGERS:
+            self._strangers.add(address)
+        if self._later[address] >= FREE or (not asked and address in self._strangers):
+            return False
+        self._later[address] += 1
+        return True

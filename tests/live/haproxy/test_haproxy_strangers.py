@@ -1,0 +1,125 @@
+"""What a few addresses can do: give few failures to the evidence, and spend a part of a budget."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+
+from deployer.drivers.traffic.haproxy.addresses import FREE
+from deployer.model import Live
+from tests.live.client import get
+from tests.live.proxies import Bench, within
+from tests.live.upstream import Upstream
+
+pytestmark = pytest.mark.live
+
+LIMIT = 20
+SHARED = Live("blue", 5000, 0, 5, LIMIT)
+FAILS = "/status/500"  # in every release
+STRANGER = "127.0.0.66"
+USERS = [f"127.0.1.{n}" for n in range(1, 101)]
+
+
+class Lines:
+    """The lines of a service."""
+
+    def __init__(self) -> None:
+        self.lines: list[bytes] = []
+
+    def feed(self, lines: Sequence[bytes]) -> None:
+        self.lines += lines
+
+    def miss(self, lines: int) -> None:
+        raise AssertionError(f"{lines} lines are missing")
+
+    def addresses(self) -> list[str]:
+        """Return the numbers of the addresses."""
+        return [word.split(",")[1] for line in self.lines for word in line.decode().split() if word.count(",") == 1]
+
+
+def numbers(bench: Bench, *asked: tuple[str, dict[str, str]]) -> list[str]:
+    """Ask from some addresses with some headers; return how the lines number who asked."""
+    found = Lines()
+    with bench.traffic.stream("shop", found) as stream:
+        for n, (source, headers) in enumerate(asked, 1):
+            get(bench.port, headers=headers, source=source)
+
+            def told(n: int = n) -> bool:
+                stream.check()
+                return len(found.addresses()) >= n
+
+            within(5).until(told, "the line comes")
+    return found.addresses()
+
+
+def test_a_line_numbers_the_address_only_while_there_is_a_share(bench: Bench, blue: Upstream, green: Upstream) -> None:
+    bench.both(blue, green, sticky=True)
+    assert numbers(bench, (STRANGER, {})) == ["-"]
+    bench.steer(SHARED)
+    one, other, again = numbers(bench, (STRANGER, {}), (USERS[0], {}), (STRANGER, {}))
+    assert one == again != other
+    assert one.isdigit()
+    bench.steer(Live("blue", 5000, 0, 6, LIMIT))
+    assert numbers(bench, (STRANGER, {})) != [one], "the next rollout numbers addresses again"
+
+
+def test_a_forwarded_address_is_believed_from_a_trusted_proxy_only(
+    bench: Bench, blue: Upstream, green: Upstream
+) -> None:
+    bench.both(blue, green, trusted_proxies=["127.0.0.8/31"])
+    bench.steer(SHARED)
+    real, claimed = "10.1.2.3", {"x-forwarded-for": "192.0.2.1, 10.1.2.3"}
+    direct, forged, passed, twice, bare = numbers(
+        bench,
+        (STRANGER, {}),
+        (STRANGER, claimed),
+        ("127.0.0.8", claimed),
+        ("127.0.0.9", {"x-forwarded-for": f"{real}, 127.0.0.8"}),
+        ("127.0.0.9", {}),
+    )
+    assert direct == forged
+    assert passed == twice
+    assert len({direct, passed, bare}) == 3
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_one_address_with_what_fails_everywhere_spends_no_budget(
+    bench: Bench, blue: Upstream, green: Upstream, method: str
+) -> None:
+    bench.both(blue, green)
+    bench.steer(SHARED)
+    for user in USERS:
+        assert get(bench.port, source=user).status == 200
+        assert get(bench.port, FAILS, method=method, source=STRANGER).status == 500
+    assert bench.traffic.spent("shop") <= FREE
+    assert {get(bench.port, source=user).who for user in USERS} == {"b1", "g1"}, "the share is still open"
+
+
+def test_a_bad_release_costs_the_budget_whatever_the_number_of_addresses(
+    bench: Bench, blue: Upstream, green: Upstream
+) -> None:
+    for rollout, many in enumerate((1, 2, 5, 100), 5):
+        bench.both(blue, green, shield=False)
+        bench.steer(Live("blue", 5000, 0, rollout, LIMIT))
+        green.failing = True
+        seen = [get(bench.port, method="POST", source=USERS[n % many]).status for n in range(100)]
+        green.failing = False
+        assert LIMIT <= seen.count(500) <= LIMIT + 5, f"{many} addresses"
+
+
+def test_what_stable_failed_too_is_no_failure_of_the_candidate_and_says_so_to_nobody(
+    bench: Bench, blue: Upstream, green: Upstream
+) -> None:
+    bench.both(blue, green)
+    bench.steer(Live("blue", 10000, 0, 5, LIMIT))
+    for user in USERS[:30]:
+        answer = get(bench.port, FAILS, source=user)
+        assert answer.status == 500
+        assert not [name for name in answer.headers if name.startswith("x-deployer")]
+    assert bench.traffic.spent("shop") == 0
+    green.failing = True
+    assert get(bench.port).who == "b1"
+    blue.failing = True
+    assert get(bench.port, method="POST").status == 500
+    assert bench.traffic.spent("shop") == 1

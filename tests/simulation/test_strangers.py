@@ -1,0 +1,130 @@
+"""Strangers at half of the traffic: what can they do about a release by failing on purpose?
+
+The lines go through the reader of the proxy's lines to the judge, as they do in a rollout. A stranger knows a URL that
+fails in every release, makes as many clients as it likes, learns the side of each one with its first answer, and has
+one address, ten or a hundred. To blame a good release it fails on the candidate only; to hide a bad one on stable only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from random import Random
+from typing import Literal
+
+from deployer.drivers.traffic.haproxy import state
+from deployer.drivers.traffic.haproxy.rules import ROLLS
+from deployer.drivers.traffic.haproxy.tally import Tally
+from deployer.judge.verdicts import Verdicts
+from deployer.manifest.sections import Judge
+from deployer.model import FULL, Live
+
+STEPS = ((500, 2500), (2500, 5000), (5000, FULL))
+SECONDS = 120  # of a step that nothing ends before
+RATE = 40  # requests a second of the users, and as many of the strangers
+USERS = 400  # at a time; each has an address of its own
+STAY = 60.0
+POSTS = 0.2  # of the users' requests: no shield for them
+STABLE = 0.001
+EACH = 60
+
+Way = Literal["none", "flood", "learn-get", "learn-post"]
+
+
+@dataclass(frozen=True)
+class Attack:
+    """What strangers do: `add` is what the candidate fails beyond stable; a good one fails no more than it."""
+
+    addresses: int
+    way: Way
+    sticky: bool
+    add: float = 0.0
+
+    @property
+    def blames(self) -> bool:
+        """Return whether they want a good release rolled back, or else a bad one promoted."""
+        return self.add == 0.0
+
+
+@dataclass
+class User:
+    """One client with an address of its own."""
+
+    roll: int
+    address: int
+    until: float
+
+
+class Service:
+    """Both sides and all who ask, request by request."""
+
+    def __init__(self, attack: Attack, dice: Random) -> None:
+        self._attack, self._dice = attack, dice
+        self._strangers = [dice.randrange(ROLLS) for _ in range(attack.addresses)]
+        self._users = [self._user(dice.random() * STAY) for _ in range(USERS)]
+        self._known: list[tuple[int, int]] = []  # clients of the strangers that are to fail: roll and address
+
+    def _user(self, now: float) -> User:
+        return User(self._dice.randrange(ROLLS), self._dice.randrange(ROLLS), now + self._dice.expovariate(1 / STAY))
+
+    def second(self, now: float, share: int) -> Iterator[bytes]:
+        """Give the lines of a second."""
+        both = [self._asks] * RATE + [self._strangers_ask] * (RATE if self._attack.way != "none" else 0)
+        self._dice.shuffle(both)
+        for ask in both:
+            yield ask(now, share)
+
+    def _asks(self, now: float, share: int) -> bytes:
+        place = self._dice.randrange(USERS)
+        if self._users[place].until < now:
+            self._users[place] = self._user(now)
+        user = self._users[place]
+        roll = user.roll if self._attack.sticky else self._dice.randrange(ROLLS)
+        candidate = roll < share * 100
+        fails = self._dice.random() < STABLE + (self._attack.add if candidate else 0.0)
+        post = self._dice.random() < POSTS
+        return self._line(share, roll, user.address, fails=fails, shielded=not post, rescued=True)
+
+    def _strangers_ask(self, _now: float, share: int) -> bytes:
+        dice, way = self._dice, self._attack.way
+        shielded = way != "learn-post"
+        if way == "flood":
+            roll, address = dice.randrange(ROLLS), dice.choice(self._strangers)
+            return self._line(share, roll, address, fails=True, shielded=shielded, rescued=False)
+        if self._known:
+            roll, address = self._known.pop()
+            return self._line(share, roll, address, fails=True, shielded=shielded, rescued=False)
+        roll, address = dice.randrange(ROLLS), dice.choice(self._strangers)
+        if (roll < share * 100) == self._attack.blames:
+            self._known.append((roll, address))
+        return self._line(share, roll, address, fails=False, shielded=shielded, rescued=False)
+
+    def _line(self, share: int, roll: int, address: int, *, fails: bool, shielded: bool, rescued: bool) -> bytes:
+        candidate = roll < share * 100
+        value = state.encode(Live("blue", share, lease=0, rollout=7))
+        how = "shield" if candidate and shielded else "-"
+        retried = int(how == "shield" and fails)
+        status = 200 if not fails or (retried and rescued) else 500
+        known = roll if self._attack.sticky else "-"
+        us = round(1000 * self._dice.lognormvariate(3.9, 0.5))
+        side = "green" if candidate else "-"
+        return f"shop {side} {value} {how} - {status} -- {retried} {known},{address} {us}".encode()
+
+
+def promoted(job: tuple[Attack, int]) -> bool:
+    """Play a rollout; return whether the release was promoted."""
+    attack, seed = job
+    service, tally = Service(attack, Random(seed)), Tally("shop")
+    judge = Verdicts(Judge(), sticky=attack.sticky)
+    now = 0.0
+    for share, following in STEPS:
+        judge.begin(share, following)
+        for second in range(SECONDS):
+            now += 1.0
+            tally.feed(service.second(now, share))
+            verdict = judge.observe(tally.take(share), now)
+            if verdict.kind == "worse":
+                return False
+            if verdict.kind == "no worse" and second >= 10:
+                break
+    return True
