@@ -99,5 +99,5 @@ def test_another_rollout_knows_no_addresses() -> None:
     tally.feed([line(roll=asked("-", n)) for n in range(100)])
     tally.feed([line(b"green", b"500", roll=asked("-", 7)) for _ in range(20)])
     tally.take(500)
-    tally.feed([line(b"green", b"500", value=b"blue,500,0,8,0,0,0", roll=asked("-", 7))])
+    tally.feed([line(b"green", b"500", value=b"blue,500,0,8,0,0,0,0", roll=asked("-", 7))])
     assert tally.take(500).candidate.errors == 1
