@@ -112,7 +112,7 @@ class Service:
         known = roll if self._attack.sticky else "-"
         us = round(1000 * self._dice.lognormvariate(3.9, 0.5))
         side = "green" if candidate else "-"
-        return f"shop {side} {value} {how} - {status} -- {retried} {known},{address} {us}".encode()
+        return f"shop {side} {value} {how} - {status} -- {retried} {known},{address} {us} - -".encode()
 
 
 def promoted(job: tuple[Attack, int]) -> bool:

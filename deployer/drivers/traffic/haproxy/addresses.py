@@ -1,9 +1,9 @@
 """What of the failures each address may account for, so that a few addresses cannot decide about a release.
 
-An address may give two failures, and beyond that no more than one and a half times its part of all answers would make
-of all failures. Which side an answer came from plays no role, nor does what comes later: what is left out is the same
-for both sides, and the coins of what remains are as fair as before. Where one gateway sends most of the traffic it may
-give all failures; addresses that together send half of the traffic can give three failures for each one of the others.
+An address may give one failure, and beyond that no more than 1.2 times its part of all answers would make of all
+failures. Which side an answer came from plays no role, nor does what comes later: what is left out is the same for both
+sides, and the coins of what remains are as fair as before. Gateways that fail as often as they ask lose little of that.
+Addresses that together send half of the traffic can give 1.5 failures for each one of the others, and 2.5 each.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from array import array
 
 from deployer.drivers.traffic.haproxy.rules import ROLLS
 
-FREE = 2  # failures of an address; with fewer, equal gateways could not keep pace with each other
-PART = 1.5
+# 1.2, as whole numbers; with less, gateways that send alike could not keep pace with each other.
+PART, OF = 6, 5
 # Failures after a client knows its side are no coins: it could fail on that side only. FREE of an address count, and of
-# those that stable was not asked about only the ones of addresses that come after this many others.
-STRANGERS = 100
+# those that stable was not asked about only the ones of addresses that come after STRANGERS others.
+FREE, STRANGERS = 2, 100
 # An address that sends more than two of three answers is a gateway with many clients behind it. Half an attacker's
 # traffic does not look like that by chance after so many answers.
 GATEWAY, SURE = 2 / 3, 50
@@ -38,10 +38,9 @@ class Addresses:
         self._all += 1
         if not failed:
             return True
-        more = self._failed[address] + 1
-        if more > FREE and more * self._all > PART * self._answers[address] * (self._bad + 1):
+        if OF * self._failed[address] * self._all > PART * self._answers[address] * (self._bad + 1):
             return False
-        self._failed[address] = more
+        self._failed[address] += 1
         self._bad += 1
         return True
 

@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from deployer.drivers.traffic.haproxy import backend, budget, identity
-from deployer.drivers.traffic.haproxy.addresses import FREE
+from deployer.drivers.traffic.haproxy.addresses import OF, PART
 from deployer.drivers.traffic.haproxy.claims import Entry
 from deployer.drivers.traffic.haproxy.home import Home
 from deployer.drivers.traffic.haproxy.quote import word
@@ -200,10 +200,10 @@ def _spending(statuses: Sequence[str], *, shields: bool) -> Iterator[str]:
     # What stable failed too would have failed without the candidate.
     if shields:
         yield after.line("unset-var(txn.bad)", bad, shielded, f"{{ res.hdr({REPEATED}) -m found }}")
-    # Twice its failures times all requests, beside three times its requests times all failures: see `addresses.PART`.
-    yield after.put("mine", "sc_get_gpc0(1),add(1),mul(txn.all),mul(2)", bad, after.has("spender"))
-    within = "{ sc_get_gpc0(0),add(1),mul(txn.sent),mul(3),sub(txn.mine) ge 0 }"
-    may = (f"!{after.has('spender')}", f"{{ sc_get_gpc0(1) lt {FREE} }}", within)
+    # As `Addresses.answer` does it, with what this address sent and failed of all that the candidate got and failed.
+    yield after.put("mine", f"sc_get_gpc0(1),mul(txn.all),mul({OF})", bad, after.has("spender"))
+    within = f"{{ sc_get_gpc0(0),add(1),mul(txn.sent),mul({PART}),sub(txn.mine) ge 0 }}"
+    may = (f"!{after.has('spender')}", within)
     yield after.put("spent", "bool(true)", " or ".join(f"{bad} {each}" for each in may))
     for count in (0, 1):
         yield after.line(f"sc-inc-gpc0({count})", after.has("spent"))
