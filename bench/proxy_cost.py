@@ -10,6 +10,7 @@ the others. On a machine that does something else meanwhile trust neither much, 
 
 from __future__ import annotations
 
+import http.client
 import os
 import re
 import shutil
@@ -35,8 +36,6 @@ KINDS: dict[str, dict[str, object]] = {
     "clients keep their side": {"sticky": True, "shield": False},
     "with the shield": {"sticky": False},
 }
-# A client that was there before: giving a cookie to each request would be the cost of something else.
-COOKIE = "cookie: a=b; deployer-shop=1-500000"
 UPSTREAM = """\
 defaults
   mode http
@@ -97,7 +96,8 @@ def main(rounds: int, program: Path) -> None:
             with ExitStack() as inner:
                 proxy, port, worker = inner.enter_context(_ours(folder, program, upstream, traffic, cores))
                 samples = inner.enter_context(proxy.samples("shop"))
-                pairs = [(_load(plain, pid), _load(port, worker)) for _ in range(rounds)]
+                cookie = _cookie(port)
+                pairs = [(_load(plain, pid, cookie), _load(port, worker, cookie)) for _ in range(rounds)]
                 time.sleep(0.5)
                 sample = samples.take()
             _print(kind, pairs)
@@ -111,7 +111,14 @@ def _print(kind: str, pairs: list[tuple[Round, Round]]) -> None:
     print(f"{kind:26} throughput x {rate:.3f}, processor x {cpu:.3f} ({plain:.2f} -> {ours:.2f} us a request)")
 
 
-def _load(port: int, pid: int) -> Round:
+def _cookie(port: int) -> str:
+    """Return the cookie of a client that was there before: giving one to each request would cost something else."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    connection.request("POST", "/", headers={"Host": "shop.example.com"})
+    return connection.getresponse().headers.get("Set-Cookie", "a=b").partition(";")[0]
+
+
+def _load(port: int, pid: int, cookie: str) -> Round:
     before = _ticks(pid)
     argv = [
         "wrk",
@@ -121,7 +128,7 @@ def _load(port: int, pid: int) -> Round:
         "-H",
         "Host: shop.example.com",
         "-H",
-        COOKIE,
+        f"cookie: {cookie}",
         f"http://127.0.0.1:{port}/",
     ]
     said = subprocess.run(argv, capture_output=True, text=True, check=True, timeout=SECONDS + 20).stdout

@@ -139,7 +139,7 @@ WAYS: tuple[Way, ...] = ("flood", "learn-get", "learn-post")
 STICKY = [Attack(many, way, sticky=True) for many in ADDRESSES for way in WAYS]
 GOOD = [*STICKY, *(Attack(many, "flood", sticky=False) for many in ADDRESSES)]
 BAD = [replace(attack, add=add) for attack in GOOD for add in (0.03, 0.2)]
-LET_THROUGH = 0.05  # of bad releases, at most; see docs/judge.md
+LET_THROUGH = 0.15  # of releases that fail 3 % more, at most; see docs/judge.md
 
 
 def label(attack: Attack) -> str:
