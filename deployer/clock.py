@@ -70,6 +70,13 @@ class Deadline:
 
     def until(self, ready: Callable[[], bool], what: str, *, every: float = 0.05, hint: str = "") -> None:
         """Poll `ready` until it is true; raise DeadlinePassed at the end."""
-        while not ready():
+        if not self.wait(ready, every=every):
             self.check(what, hint)
+
+    def wait(self, ready: Callable[[], bool], *, every: float = 0.05) -> bool:
+        """Poll `ready` until it is true or the time is over; return what it said last."""
+        while not ready():
+            if self.passed():
+                return False
             self.clock.sleep(min(every, max(self.left(), 0.001)))
+        return True

@@ -13,6 +13,7 @@ from deployer.doctor.difference import Cure
 from deployer.doctor.sight import Sight, wanted
 from deployer.drivers.ports import Drivers, Found, standing
 from deployer.emergency import record as notes
+from deployer.engine.health import await_health
 from deployer.errors import DriverFailed, LockLost, MachinesSilent, StepFailed
 from deployer.model import Colour, Environment, Instance, InstanceSpec, Live, Place, Server, join
 from deployer.operations import House
@@ -251,12 +252,6 @@ def _await_healthy(house: House, sight: Sight, environment: Environment, instanc
     """Wait until each instance passes its own health check as often as it must. Raises StepFailed."""
     manifest = sight.releases[environment.release].manifest
     deadline = Deadline.after(house.clock, manifest.health.deadline)
-    for instance in instances:
-        passed, seen = 0, ""
-        while passed < manifest.health.rise:
-            seen = sight.drivers.checks.probe(manifest, instance, deadline)
-            passed = 0 if seen else passed + 1
-            if passed < manifest.health.rise:
-                if deadline.passed():
-                    raise StepFailed(f"{instance.name} is not healthy: {seen}", "`deploy logs`")
-                house.clock.sleep(min(manifest.health.interval, max(deadline.left(), 0.001)))
+    ill = await_health(sight.drivers.checks, manifest, lambda: instances, deadline)
+    if ill is not None:
+        raise StepFailed(f"{ill.instance.name} is not healthy: {ill.why}", "`deploy logs`")

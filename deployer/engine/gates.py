@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from deployer.clock import Deadline
+from deployer.engine.health import await_health
 from deployer.engine.run import Run
 from deployer.errors import DeadlinePassed, DriverFailed, StepFailed
 from deployer.model import Instance
@@ -35,12 +36,17 @@ def crashed(run: Run, instance: Instance) -> StepFailed:
 
 def _with_code(run: Run, instance: Instance) -> Instance:
     """Look again for a moment when the code of a fresh end is not known yet: it is what people ask for first."""
-    moment = Deadline.after(run.clock, CODE_SECONDS)
-    while instance.exit_code is None and not moment.passed():
-        run.clock.sleep(0.05)
-        now = run.instances(instance.colour, instance.release)
-        instance = next((i for i in now if i.name == instance.name), instance)
-    return instance
+    found = instance
+
+    def known() -> bool:
+        nonlocal found
+        if found.exit_code is None:
+            now = run.instances(instance.colour, instance.release)
+            found = next((i for i in now if i.name == instance.name), found)
+        return found.exit_code is not None
+
+    Deadline.after(run.clock, CODE_SECONDS).wait(known)
+    return found
 
 
 # -- health
@@ -49,9 +55,9 @@ def _with_code(run: Run, instance: Instance) -> Instance:
 def healthy(run: Run, step: Healthy, n: int, deadline: Deadline) -> dict[str, Any]:
     """Wait until every instance passed `rise` probes in a row."""
     manifest = run.release(step.release).manifest
-    passed: dict[str, int] = {}
-    seen: dict[str, str] = {}
-    while True:
+    passed = 0
+
+    def look() -> tuple[Instance, ...]:
         run.look()
         instances = run.whole(step.colour, step.release)
         if not instances:
@@ -59,21 +65,21 @@ def healthy(run: Run, step: Healthy, n: int, deadline: Deadline) -> dict[str, An
         for instance in instances:
             if instance.state == "exited" or instance.restarts:
                 _refuse_crashed(run, step, instance, deadline)
-            seen[instance.name] = run.drivers.checks.probe(manifest, instance, deadline)
-            passed[instance.name] = 0 if seen[instance.name] else passed.get(instance.name, 0) + 1
-        ready = sum(1 for i in instances if passed[i.name] >= manifest.health.rise)
-        run.tell("step.progress", n=n, text=f"{ready} of {len(instances)} healthy", done=ready, of=len(instances))
-        if ready == len(instances):
-            return {"healthy": ready}
-        if deadline.passed():
-            ill = next(i for i in instances if passed[i.name] < manifest.health.rise)
-            raise DeadlinePassed(
-                f"{ill.name} is not healthy after {step.deadline:g} s: {seen[ill.name] or 'too few passes in a row'}",
-                "read its last lines; raise health.deadline if it only starts slowly",
-                log=last_words(run, ill),
-            )
-        # The first probes come at once: most of a start is over before the first interval would be.
-        run.clock.sleep(min(manifest.health.interval, max(deadline.left(), 0.001)))
+        return instances
+
+    def told(ready: int, of: int) -> None:
+        nonlocal passed
+        passed = ready
+        run.tell("step.progress", n=n, text=f"{ready} of {of} healthy", done=ready, of=of)
+
+    ill = await_health(run.drivers.checks, manifest, look, deadline, told)
+    if ill is not None:
+        raise DeadlinePassed(
+            f"{ill.instance.name} is not healthy after {step.deadline:g} s: {ill.why}",
+            "read its last lines; raise health.deadline if it only starts slowly",
+            log=last_words(run, ill.instance),
+        )
+    return {"healthy": passed}
 
 
 def _refuse_crashed(run: Run, step: Healthy, instance: Instance, deadline: Deadline) -> None:

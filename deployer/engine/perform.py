@@ -231,13 +231,15 @@ def _refuse_unserved(run: Run, step: Remove, stays: Sequence[Instance], doing: D
     """
     names = {i.name for i in stays}
     patience = Deadline.after(run.clock, min(SERVED_SECONDS, doing.deadline.left()))
-    while not any(is_up and s.name in names for s, is_up in run.drivers.traffic.servers(run.service, step.colour)):
-        if not names or patience.passed():
-            raise StepFailed(
-                f"{step.colour} has users: it is not emptied of what serves them",
-                "see `deploy status`; move them with `deploy rollback`",
-            )
-        run.clock.sleep(0.1)
+
+    def served() -> bool:
+        return any(up and s.name in names for s, up in run.drivers.traffic.servers(run.service, step.colour))
+
+    if not (names and patience.wait(served, every=0.1)):
+        raise StepFailed(
+            f"{step.colour} has users: it is not emptied of what serves them",
+            "see `deploy status`; move them with `deploy rollback`",
+        )
 
 
 def _may_empty(run: Run, step: Remove) -> bool:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from deployer.clock import Deadline
 from deployer.drivers.ports import Drivers, standing
+from deployer.engine.health import await_health
 from deployer.errors import DeployError, Locked, MachinesSilent, Refused, StepFailed
 from deployer.machine import Host
 from deployer.model import PLACES, Instance, InstanceSpec, Place, Release, Server
@@ -192,23 +193,20 @@ class Leave:
 
     def _await_machine(self, instance: Instance, deadline: Deadline) -> None:
         """Wait until its engine answers: it may have been restarted, and the machine with it."""
-        while silent := standing(self._drivers.runtime, self._service).silent.get(instance.host, ""):
-            if deadline.passed():
-                raise MachinesSilent({instance.host: silent})
-            self._house.clock.sleep(LOOK_SECONDS)
+
+        def why() -> str:
+            return standing(self._drivers.runtime, self._service).silent.get(instance.host, "")
+
+        if not deadline.wait(lambda: not why(), every=LOOK_SECONDS) and (silent := why()):
+            raise MachinesSilent({instance.host: silent})
 
     def _await_health(self, instance: Instance) -> None:
         """Wait until it passes its own health check as often as it must. Raises StepFailed."""
         manifest = self._release(instance).manifest
-        deadline, passed = Deadline.after(self._house.clock, manifest.health.deadline), 0
-        while True:
-            seen = self._drivers.checks.probe(manifest, self._now(instance), deadline)
-            passed = 0 if seen else passed + 1
-            if passed >= manifest.health.rise:
-                return
-            if deadline.passed():
-                raise StepFailed(f"not healthy: {seen or 'too few passes in a row'}", "`deploy logs`")
-            self._house.clock.sleep(min(manifest.health.interval, max(deadline.left(), 0.001)))
+        deadline = Deadline.after(self._house.clock, manifest.health.deadline)
+        ill = await_health(self._drivers.checks, manifest, lambda: (self._now(instance),), deadline)
+        if ill is not None:
+            raise StepFailed(f"not healthy: {ill.why}", "`deploy logs`")
 
     def _now(self, instance: Instance) -> Instance:
         found = standing(self._drivers.runtime, self._service).instances

@@ -15,6 +15,7 @@ from deployer.clock import Clock, Deadline
 from deployer.errors import Answered, DeployError, Exit, NoServer, OutOfSight, Refused
 from deployer.remote.address import API, Server
 from deployer.remote.control import Control
+from deployer.retrying import retry
 from deployer.secret import SecretText
 from deployer.web import causes, describe
 
@@ -89,17 +90,21 @@ class Calls:
             raise self._refused(answer)
 
     def _patiently(self, method: str, path: str, patience: float, **more: Any) -> Any:
-        deadline, pauses, sent = Deadline.after(self.clock, patience), iter(PAUSES), False
-        while True:
-            try:
-                with self._once(method, path, timeout=(CONNECT_SECONDS, ANSWER_SECONDS), stream=True, **more) as answer:
-                    return self._read(answer)
-            except Broken as broken:
-                sent = sent or broken.sent
-                pause = max(broken.after, next(pauses, PAUSES[-1]))
-                if not broken.again or pause >= deadline.left():
-                    raise self.lost(broken, unknown=sent and method != "GET") from None
-                self.clock.sleep(pause)
+        sent: list[bool] = []
+
+        def ask() -> Any:
+            with self._once(method, path, timeout=(CONNECT_SECONDS, ANSWER_SECONDS), stream=True, **more) as answer:
+                return self._read(answer)
+
+        def may_pass(error: Exception) -> bool:
+            if isinstance(error, Broken):
+                sent.append(error.sent)
+            return isinstance(error, Broken) and error.again
+
+        try:
+            return retry(ask, Deadline.after(self.clock, patience), may_pass, pauses=PAUSES, wanted=_wanted)
+        except Broken as broken:
+            raise self.lost(broken, unknown=any(sent) and method != "GET") from None
 
     def _once(self, method: str, path: str, **more: Any) -> requests.Response:
         """Make one request. Raises Broken."""
@@ -177,6 +182,11 @@ class Calls:
         if not broken.again:
             return NoServer(f"{url}: {broken.why}", "--ca FILE, or REQUESTS_CA_BUNDLE, names who signs its certificate")
         return NoServer(f"{url} cannot be reached: {broken.why}", self.server.unreached)
+
+
+def _wanted(error: Exception) -> float:
+    """Return the pause that a server has asked for."""
+    return error.after if isinstance(error, Broken) else 0.0
 
 
 def _problem(answer: requests.Response) -> Mapping[str, Any] | None:

@@ -198,14 +198,13 @@ class Locks:
         patience = Deadline.after(self._clock, CHANGE_SECONDS)
         try:
             with self._files(lock.service):
-                while is_held(self._path(lock.service), CHANGES, CHANGES + lock.token):
-                    if patience.passed():
-                        raise Locked(
-                            f"{lock.service}: the lock is free, but an earlier owner ({former}) is still in the middle"
-                            " of a change",
-                            "wait until that is over; or let that process go on (kill -CONT) or end it (kill -9)",
-                        )
-                    self._clock.sleep(0.05)
+                path = self._path(lock.service)
+                if not patience.wait(lambda: not is_held(path, CHANGES, CHANGES + lock.token)):
+                    raise Locked(
+                        f"{lock.service}: the lock is free, but an earlier owner ({former}) is still in the middle"
+                        " of a change",
+                        "wait until that is over; or let that process go on (kill -CONT) or end it (kill -9)",
+                    )
         except BaseException:
             self.release(lock)
             raise

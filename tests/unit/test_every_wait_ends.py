@@ -25,7 +25,7 @@ _TIMER = "the timer is cancelled; what it may be doing is one shutdown of a sock
 _READER = "the thread sees that it is to end within its poll; each of its calls has a time-out"
 _KILLED = "the process was killed with SIGKILL"
 ALLOWED = {
-    "deployer/clock.py: until: sleeps in a loop": "it is the deadline itself",
+    "deployer/clock.py: wait: sleeps in a loop": "it is the deadline itself",
     "deployer/drivers/checks/sockets.py: connection: timer.join": _TIMER,
     "deployer/drivers/runtime/docker/commands.py: _cancelled: timer.join": _TIMER,
     "deployer/drivers/runtime/docker/fleet.py: answers: future.result": "each call on a machine has a time-out",

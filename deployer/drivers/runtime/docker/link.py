@@ -111,12 +111,15 @@ class Link:
                 start_new_session=True,  # a Ctrl-C is ours to answer: the way back needs the machines
             )
         deadline = Deadline.after(SystemClock(), OPEN_SECONDS)
-        while not _listens(socket):
-            if self._process.poll() is not None:
-                raise Unreachable(self._said() or f"ssh ended with {self._process.returncode}")
-            if deadline.passed():
-                raise Unreachable(self._said() or f"ssh made no connection within {OPEN_SECONDS:g} s")
-            deadline.clock.sleep(0.01)
+        process = self._process
+
+        def ready() -> bool:
+            if not (listens := _listens(socket)) and process.poll() is not None:
+                raise Unreachable(self._said() or f"ssh ended with {process.returncode}")
+            return listens
+
+        if not deadline.wait(ready, every=0.01):
+            raise Unreachable(self._said() or f"ssh made no connection within {OPEN_SECONDS:g} s")
         return socket
 
     def _said(self) -> str:

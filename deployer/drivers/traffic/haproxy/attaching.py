@@ -48,18 +48,19 @@ class Attaching:
     def _await_checks(self, deadline: Deadline) -> None:
         """Wait without the lock; a reload meanwhile forgets what is not in the file yet, so it is told again."""
         last: dict[str, str] = {}
-        while True:
-            waiting = self._proxy.master.undisturbed(lambda: self._waiting(last, deadline), deadline)
-            if not waiting:
-                return
-            if deadline.passed():
-                server = waiting[0]
-                raise DeadlinePassed(
-                    f"{server.name} at {server.address} does not pass the proxy's check within {deadline.seconds:g} s:"
-                    f" {last.get(server.name, 'not checked yet')}",
-                    "is it listening there, and does `health` fit it? It got no request of a user",
-                )
-            deadline.clock.sleep(POLL)
+        waiting: list[Server] = []
+
+        def checked() -> bool:
+            waiting[:] = self._proxy.master.undisturbed(lambda: self._waiting(last, deadline), deadline)
+            return not waiting
+
+        if not deadline.wait(checked, every=POLL):
+            server = waiting[0]
+            raise DeadlinePassed(
+                f"{server.name} at {server.address} does not pass the proxy's check within {deadline.seconds:g} s:"
+                f" {last.get(server.name, 'not checked yet')}",
+                "is it listening there, and does `health` fit it? It got no request of a user",
+            )
 
     def _waiting(self, last: dict[str, str], deadline: Deadline) -> list[Server]:
         """Take each server a step further; give those that are not checked yet, and note what their checks saw."""

@@ -32,11 +32,15 @@ class Leaving:
             side = self._spec().side(self._place).leaving(self._names)
             loading.persist(self._proxy, self._spec().with_side(self._place, side))
             self._proxy.master.undisturbed(lambda: self._out_of_rotation(began), began)
-        while True:
+        running = 0
+
+        def drained() -> bool:
+            nonlocal running
             running, waiting = self._open(began)
-            if not (running or waiting) or patience.passed():
-                return running
-            patience.clock.sleep(min(POLL, max(patience.left(), 0.001)))
+            return not (running or waiting)
+
+        patience.wait(drained, every=POLL)
+        return running
 
     def _attend(self, began: Deadline, patience: Deadline) -> None:
         """Let the servers first take whoever waits for them since they were down: nobody else could.
@@ -44,8 +48,8 @@ class Leaving:
         New requests go elsewhere already, or this ends by its time.
         """
         enough = Deadline.after(patience.clock, min(WAITED, max(patience.left(), 0.0)))
-        while not enough.passed() and any(self._awaited(w, began) for w in self._proxy.master.current(began)):
-            enough.clock.sleep(POLL)
+        current = self._proxy.master.current
+        enough.wait(lambda: not any(self._awaited(worker, began) for worker in current(began)), every=POLL)
 
     def _awaited(self, worker: Worker, deadline: Deadline) -> bool:
         """Tell whether requests wait for these servers and for no other one. A slow client's may look like that."""

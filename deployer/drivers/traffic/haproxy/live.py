@@ -91,11 +91,12 @@ class LiveMap:
     def await_answers(self, deadline: Deadline) -> None:
         """Wait a moment until old workers have given the answers that they owe."""
         patience = Deadline.after(deadline.clock, min(LAST_ANSWERS, deadline.left()))
-        while not patience.passed():
+
+        def given() -> bool:
             old = (w for w in self._master.workers(deadline) if w.old)
-            if not any(self._master.connections(w, deadline) for w in old):
-                return
-            deadline.clock.sleep(0.02)
+            return not any(self._master.connections(w, deadline) for w in old)
+
+        patience.wait(given, every=0.02)
 
     def values(self, deadline: Deadline) -> dict[str, str]:
         """Read all values as the current worker has them."""

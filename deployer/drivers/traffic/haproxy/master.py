@@ -11,6 +11,7 @@ from typing import TypeVar
 
 from deployer.clock import Clock, Deadline
 from deployer.errors import DeadlinePassed, DriverFailed
+from deployer.retrying import retry
 
 ANSWER_WITHIN = 5.0  # seconds for one command
 OLD_WITHIN = 1.0  # the same for an old worker: it may end at any moment, and then 2.8 gives no answer at all
@@ -39,17 +40,12 @@ class Master:
         The master refuses or resets for some milliseconds after a start or a reload: such calls are repeated.
         """
         limit = deadline or Deadline.after(self._clock, ANSWER_WITHIN)
-        while True:
-            try:
-                return self._ask(command, min(within, max(limit.left(), 0.05)))
-            except TimeoutError:
-                raise DriverFailed(
-                    f"{self.path}: no answer to `{_shown(command)}`", "see the log of the proxy"
-                ) from None
-            except OSError as error:
-                if limit.passed():
-                    raise DriverFailed(f"{self.path}: {error.strerror or error}", "is the proxy running?") from None
-                self._clock.sleep(0.01)
+        try:
+            return retry(lambda: self._ask(command, min(within, max(limit.left(), 0.05))), limit, _refused)
+        except TimeoutError:
+            raise DriverFailed(f"{self.path}: no answer to `{_shown(command)}`", "see the log of the proxy") from None
+        except OSError as error:
+            raise DriverFailed(f"{self.path}: {error.strerror or error}", "is the proxy running?") from None
 
     def answers(self) -> bool:
         """Tell whether a master listens, without waiting for one."""
@@ -97,13 +93,7 @@ class Master:
 
     def undisturbed(self, work: Callable[[], T], deadline: Deadline) -> T:
         """Do something that asks current workers, anew when one of them ended meanwhile: somebody reloads the proxy."""
-        while True:
-            try:
-                return work()
-            except Gone:
-                if deadline.passed():
-                    raise
-                deadline.clock.sleep(0.01)
+        return retry(work, deadline, Gone)
 
     def connections(self, worker: Worker, deadline: Deadline | None = None) -> int:
         """Count the connections of users that a worker has, idle ones too; 0 for one that has ended."""
@@ -139,6 +129,11 @@ class Gone(DriverFailed):
 
     def __init__(self, worker: Worker) -> None:
         super().__init__(f"worker {worker.pid} of the proxy has ended", "try again")
+
+
+def _refused(error: Exception) -> bool:
+    """Tell whether a call was refused or reset, which may pass; one that had no answer in time is not repeated."""
+    return isinstance(error, OSError) and not isinstance(error, TimeoutError)
 
 
 def _process(line: str, kind: str) -> int:

@@ -116,14 +116,14 @@ class OwnProxy:
         if status is None or not status.pid:  # else it outlived its supervisor, and writes there
             self._log.unlink(missing_ok=True)
         supervisor.ensure_running(self._supervised, self._spec(), deadline)
-        while not self.master.answers():
-            status = supervisor.read_status(self._supervised)
-            if status is None or status.state == "exited" or deadline.passed():
-                supervisor.stop(self._supervised, Deadline.after(self._clock, GRACE))
-                _refuse_lines(
-                    complaints(self._said()) or ("the proxy did not come up", *self._said().splitlines()[-5:])
-                )
-            self._clock.sleep(0.01)
+        deadline.wait(lambda: self.master.answers() or self._has_ended(), every=0.01)
+        if not self.master.answers():
+            supervisor.stop(self._supervised, Deadline.after(self._clock, GRACE))
+            _refuse_lines(complaints(self._said()) or ("the proxy did not come up", *self._said().splitlines()[-5:]))
+
+    def _has_ended(self) -> bool:
+        status = supervisor.read_status(self._supervised)
+        return status is None or status.state == "exited"
 
     def _said(self) -> str:
         return self._log.read_text(errors="replace") if self._log.exists() else ""

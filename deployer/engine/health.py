@@ -1,0 +1,48 @@
+"""Waiting until instances are healthy: the gate of a rollout, hosts that come back, and repairs wait alike."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from deployer.clock import Deadline
+from deployer.drivers.ports import Checks
+from deployer.manifest.models import Manifest
+from deployer.model import Instance
+
+
+@dataclass(frozen=True)
+class Ill:
+    """An instance that did not become healthy in time, and why, as its last probe saw it."""
+
+    instance: Instance
+    why: str
+
+
+def await_health(
+    checks: Checks,
+    manifest: Manifest,
+    look: Callable[[], Sequence[Instance]],
+    deadline: Deadline,
+    told: Callable[[int, int], None] = lambda _ready, _of: None,
+) -> Ill | None:
+    """Wait until all that `look` gives passed `rise` probes in a row. Return one that had not at the deadline.
+
+    After each round `told` hears how many have, and of how many. What `look` raises ends the wait.
+    """
+    passed: dict[str, int] = {}
+    seen: dict[str, str] = {}
+
+    while True:
+        instances = look()
+        for instance in instances:
+            seen[instance.name] = checks.probe(manifest, instance, deadline)
+            passed[instance.name] = 0 if seen[instance.name] else passed.get(instance.name, 0) + 1
+        ill = [i for i in instances if passed[i.name] < manifest.health.rise]
+        told(len(instances) - len(ill), len(instances))
+        if not ill:
+            return None
+        if deadline.passed():
+            return Ill(ill[0], seen[ill[0].name] or "too few passes in a row")
+        # The first probes come at once: most of a start is over before the first interval would be.
+        deadline.clock.sleep(min(manifest.health.interval, max(deadline.left(), 0.001)))
