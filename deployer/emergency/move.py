@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import sys
 import time
 
 from deployer.emergency import record, value
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
     Change = Callable[[list[str]], str]
 
+WHOLE = fcntl.F_WRLCK.to_bytes(2, sys.byteorder) + bytes(30)  # struct flock of `filelock`, without its imports
 LOCK_WITHIN = 0.05  # seconds; a reload that takes longer is put right by the bookkeeping
 
 
@@ -141,7 +143,7 @@ def _locked(path: str) -> int | None:
         return None
     while True:
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.fcntl(descriptor, fcntl.F_OFD_SETLK, WHOLE)
         except OSError:
             if time.monotonic() < until:
                 time.sleep(0.002)

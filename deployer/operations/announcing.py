@@ -17,10 +17,10 @@ from deployer.clock import Clock, Deadline, SystemClock
 from deployer.drivers.ports import Notifier
 from deployer.errors import DeployError, Refused
 from deployer.events import Event, Sink
+from deployer.filelock import FileLock
 from deployer.notices import END_SECONDS, ENDINGS, PAUSES, SEND_SECONDS, Account, Notice, Outbox
 from deployer.secret import SecretText, hide
 from deployer.store import Lock, Rollout, Store
-from deployer.store.filelock import FileLock
 from deployer.store.vault import Vault
 
 if TYPE_CHECKING:

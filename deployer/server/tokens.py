@@ -20,8 +20,8 @@ from typing import Literal, get_args
 from deployer import files
 from deployer.clock import Clock
 from deployer.errors import Refused
+from deployer.filelock import FileLock
 from deployer.secret import SecretText
-from deployer.store.filelock import FileLock
 
 Role = Literal["viewer", "operator", "admin"]
 ROLES: tuple[Role, ...] = get_args(Role)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from deployer import files
 from deployer.errors import Locked, StoreDamaged, StoreFailed
-from deployer.store.filelock import FileLock, is_held
+from deployer.filelock import FileLock, is_held
 
 NAME = "deployer.db"
 PARTS = ("-wal", "-shm", "")  # of a store, the file itself last: a log that is alone is never taken for a new store's

@@ -13,8 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from deployer.errors import StoreFailed
+from deployer.filelock import FileLock
 from deployer.store import damage, migrate
-from deployer.store.filelock import FileLock
 from deployer.store.holders import writers
 from deployer.store.privacy import private
 

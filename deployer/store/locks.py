@@ -27,10 +27,10 @@ from pathlib import Path
 
 from deployer.clock import Clock, Deadline
 from deployer.errors import Locked, LockLost, StoreFailed
+from deployer.filelock import FileLock, is_held
 from deployer.here import whoami as whoami
 from deployer.store.audit import Audit, Deed
 from deployer.store.database import Database
-from deployer.store.filelock import FileLock, is_held
 from deployer.store.owner import Lock
 
 LEASE_SECONDS = 30.0  # of silence, after which a living owner may be overtaken

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from deployer import files
 from deployer.errors import Locked, Refused
+from deployer.filelock import is_held
 from deployer.store import damage
-from deployer.store.filelock import is_held
 from deployer.store.schema import MIGRATIONS
 
 

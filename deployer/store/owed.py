@@ -9,8 +9,8 @@ from __future__ import annotations
 import sqlite3
 from pathlib import Path
 
+from deployer.filelock import FileLock, is_held
 from deployer.store.database import Database
-from deployer.store.filelock import FileLock, is_held
 
 
 class Owed:

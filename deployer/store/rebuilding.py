@@ -12,9 +12,9 @@ from pathlib import Path
 from deployer import files
 from deployer.clock import Clock
 from deployer.errors import Locked, StoreDamaged, StoreFailed
+from deployer.filelock import FileLock
 from deployer.store import damage
 from deployer.store.adopting import is_blank
-from deployer.store.filelock import FileLock
 from deployer.store.privacy import private
 from deployer.store.store import Store
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
@@ -19,8 +20,10 @@ from deployer import operations, start
 from deployer.clock import Deadline
 from deployer.drivers.traffic.haproxy import backend, state
 from deployer.emergency import asked, card, record, value, wire
+from deployer.emergency.move import _locked
 from deployer.engine import Run, drive
 from deployer.errors import Exit, Refused, TakenBack
+from deployer.filelock import FileLock
 from deployer.model import FULL, Live, Server, other, release_of
 from deployer.operations import books
 from deployer.operations.driving import locked, run_of
@@ -63,6 +66,17 @@ def test_a_value_of_somebody_else_is_left_to_the_whole_command(text: str) -> Non
 def _append(called: list[Any], arguments: Any, code: int) -> int:
     called.append(arguments)
     return code
+
+
+def test_the_lock_of_the_driver_holds_off_an_emergency_and_the_other_way_round(tmp_path: Path) -> None:
+    file = tmp_path / "lock"
+    with FileLock(file).held(5.0):
+        assert _locked(str(file)) is None
+    descriptor = _locked(str(file))
+    assert descriptor is not None
+    assert not FileLock(file).try_take()
+    os.close(descriptor)
+    assert FileLock(file).try_take()
 
 
 def test_the_name_of_an_instance_tells_its_release() -> None:

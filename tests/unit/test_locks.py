@@ -27,11 +27,11 @@ from deployer.drivers.fenced import CHANGES
 from deployer.engine import pulse
 from deployer.errors import Locked, LockLost, NeedsPerson, Refused, StoreFailed
 from deployer.events import Event
+from deployer.filelock import is_held
 from deployer.model import Live, Release, Server
 from deployer.operations import Ending
 from deployer.operations.driving import hands, locked, run_of
 from deployer.store import Ask, Deed, Heart, Lock, Rollout, Store, adopting, upkeep
-from deployer.store.filelock import is_held
 from deployer.store.locks import CHANGES as CHANGE_BYTES
 from deployer.store.locks import LEASE_SECONDS
 from deployer.supervisor.proc import Process
@@ -274,7 +274,7 @@ def test_a_folder_without_locks_is_refused(store: Store, monkeypatch: pytest.Mon
     def refuses(*_: object) -> None:
         raise OSError(95, "Operation not supported")
 
-    monkeypatch.setattr("deployer.store.filelock.fcntl.fcntl", refuses)
+    monkeypatch.setattr("deployer.filelock.fcntl.fcntl", refuses)
     with pytest.raises(StoreFailed, match=r"shop\.lock cannot be locked: Operation not supported"):
         store.locks.take("shop", "mine")
 

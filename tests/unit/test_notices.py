@@ -392,7 +392,7 @@ def test_what_a_process_that_lives_is_telling_is_left_to_it(
 ) -> None:
     after = dead(scene, state, monkeypatch)
     code = (
-        "import sys, pathlib; from deployer.store.filelock import FileLock;"
+        "import sys, pathlib; from deployer.filelock import FileLock;"
         "print(FileLock(pathlib.Path(sys.argv[1]), 2).try_take(), flush=True); sys.stdin.read()"
     )
     command = [sys.executable, "-c", code, str(state / "telling.lock")]

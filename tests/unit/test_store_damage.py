@@ -16,8 +16,8 @@ import pytest
 from deployer import cli
 from deployer.clock import SystemClock
 from deployer.errors import Locked, StoreDamaged, StoreFailed
+from deployer.filelock import FileLock
 from deployer.store import Store, database, move_aside
-from deployer.store.filelock import FileLock
 from tests.house import Scene
 from tests.services import require
 

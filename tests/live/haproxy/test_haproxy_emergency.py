@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +12,7 @@ import pytest
 from deployer.emergency import card, move
 from deployer.emergency.wire import Silent
 from deployer.errors import TakenBack
+from deployer.filelock import FileLock
 from deployer.model import Live
 from tests.live.client import Load, get
 from tests.live.proxies import Bench, within
@@ -109,16 +108,12 @@ def test_nobody_is_moved_to_another_release_than_the_warm_one(bench: Bench, warm
 
 def test_a_reload_under_way_does_not_hold_it_up(bench: Bench, warm: Upstream) -> None:
     with finished(bench, warm):
-        lock = os.open(bench.traffic._home.root / "lock", os.O_RDWR)
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with FileLock(bench.traffic._home.root / "lock").held(5.0):
             began = time.monotonic()
             assert moved(bench) is not None
             assert time.monotonic() - began < 2
             assert get(bench.port).who == "shop-r1-1"
             assert in_file(bench).startswith("green"), "the file is left to the bookkeeping"
-        finally:
-            os.close(lock)
         bench.steer(Live("blue", 0, 0, 7))  # as the bookkeeping does
         assert in_file(bench) == "blue,0,0,7,0,0,0,0"
 

@@ -13,8 +13,7 @@ lock                 held while files and running proxy are changed together
 from __future__ import annotations
 
 import errno
-import fcntl
-import os
+import secrets
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,6 +24,7 @@ from deployer import files
 from deployer.clock import Deadline
 from deployer.drivers.traffic.haproxy.inside import Inside
 from deployer.errors import DriverFailed, Refused
+from deployer.filelock import FileLock
 
 
 class Home:
@@ -112,39 +112,26 @@ class Home:
     @contextmanager
     def locked(self, deadline: Deadline) -> Iterator[None]:
         """Hold the lock under which files and running proxy change together."""
-        fd = self._take(deadline)
+        lock = FileLock(self._lock())
+        deadline.until(
+            lambda: self._take(lock), f"{lock.path} is held by another command", every=0.01, hint="wait for it to end"
+        )
         try:
             yield
         finally:
-            os.close(fd)
+            lock.let_go()
 
-    def _take(self, deadline: Deadline) -> int:
-        path = self._lock()
-        while True:
-            fd = self._try(path)
-            if fd is not None:
-                return fd
-            deadline.check(f"{path} is held by another command", "wait for it to end")
-            deadline.clock.sleep(0.01)
-
-    def _try(self, path: Path) -> int | None:
-        """Take the lock; None when somebody holds it, or removes it with everything else just now."""
+    def _take(self, lock: FileLock) -> bool:
+        """Take the lock; not when somebody holds it, or removes it with everything else just now."""
         there = self.root
         try:
             files.folder(there, self._mode)
-            there = path
-            fd = os.open(there, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            there = lock.path
+            return lock.try_take()
         except FileNotFoundError:
-            return None
+            return False
         except OSError as error:
             raise _refused(there, error) from None
-        taken = False
-        try:
-            taken = _taken(fd, path)
-        finally:
-            if not taken:
-                os.close(fd)
-        return fd if taken else None
 
     def _lock(self) -> Path:
         return self.root / "lock"
@@ -159,18 +146,6 @@ def _make(folder: Path, mode: int) -> None:
 
 def _refused(path: Path, error: OSError) -> Refused:
     return Refused(f"{path} cannot be written: {error.strerror}", "give a state folder that this user may write to")
-
-
-def _taken(fd: int, path: Path) -> bool:
-    """Try to take the lock; a file that was removed meanwhile is no lock any more."""
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    try:
-        return os.fstat(fd).st_ino == path.stat().st_ino
-    except FileNotFoundError:
-        return False
 
 
 def write(path: Path, text: str, mode: int | None = None) -> None:
