@@ -52,18 +52,18 @@ def retry(
             raise failed.pop()
         return work()
 
-    def pause(state: RetryCallState) -> float:
+    def next_pause(state: RetryCallState) -> float:
         error = state.outcome.exception() if state.outcome else None
         planned = pauses[min(state.attempt_number, len(pauses)) - 1]
         return max(planned, wanted(error)) if isinstance(error, Exception) else planned
 
     def over(state: RetryCallState) -> bool:
-        return state.attempt_number == attempts or pause(state) >= deadline.left()
+        return state.attempt_number == attempts or next_pause(state) >= deadline.left()
 
     policy = tenacity.Retrying(
         sleep=deadline.clock.sleep,
         stop=over,
-        wait=pause,
+        wait=next_pause,
         retry=tenacity.retry_if_exception(may_pass),
         reraise=True,
     )

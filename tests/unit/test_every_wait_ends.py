@@ -25,10 +25,8 @@ _TIMER = "the timer is cancelled; what it may be doing is one shutdown of a sock
 _READER = "the thread sees that it is to end within its poll; each of its calls has a time-out"
 _KILLED = "the process was killed with SIGKILL"
 ALLOWED = {
-    "deployer/clock.py: wait: sleeps in a loop": "it is the deadline itself",
     "deployer/drivers/checks/sockets.py: connection: timer.join": _TIMER,
     "deployer/drivers/runtime/docker/commands.py: _cancelled: timer.join": _TIMER,
-    "deployer/drivers/runtime/docker/fleet.py: answers: future.result": "each call on a machine has a time-out",
     "deployer/drivers/runtime/process/runtime.py: _claim: socket": _BINDS,
     "deployer/drivers/traffic/haproxy/budget.py: Leaver.__exit__: self._thread.join": _READER,
     "deployer/drivers/traffic/haproxy/proxy.py: refuse_taken: socket": _BINDS,
@@ -47,6 +45,7 @@ ALLOWED = {
     "deployer/server/runs.py: Processes._await: process.wait": "a thread of its own, which nobody waits for; what the"
     " process does has its deadlines",
     "deployer/server/stdio.py: _answer: socket": "both ends are in this process, and it ends when stdin does",
+    "deployer/supervisor/port.py: keep: socket": _BINDS,
     "deployer/supervisor/watch.py: _bury: os.waitpid": _KILLED,
     "deployer/views/background.py: Background.__exit__: self._writer.join": "a reader may pause, as with any program:"
     " the rollout has ended by then, its lock is given back, and Ctrl-C ends it",
