@@ -13,7 +13,6 @@ lock                 held while files and running proxy are changed together
 from __future__ import annotations
 
 import errno
-import secrets
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
