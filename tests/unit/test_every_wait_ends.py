@@ -40,6 +40,7 @@ ALLOWED = {
     "deployer/operations/orders.py: perform: pause": "it is our own pause, not that of signals",
     "deployer/remote/ssh.py: Channel.close: self._process.wait": _KILLED,
     "deployer/replay.py: judge: stage.result": "it computes; nothing outside is asked",
+    "deployer/server/door.py: Listening.accept: super().accept": "the event loop calls it when somebody is there",
     "deployer/server/hub.py: Hub.follow: changed.wait": "it stands in the block of a timeout",
     "deployer/server/hub.py: Hub.follow: poller.result": "it is asked only when it is done",
     "deployer/server/runs.py: Processes._await: process.wait": "a thread of its own, which nobody waits for; what the"
