@@ -83,6 +83,8 @@ def test_what_differs_is_found_and_put_right_and_no_request_is_lost(both: Bench,
     assert both.traffic.faults("shop") == ()
     assert both.traffic.read("shop") == LIVE
     assert load.failures == [] or what == "worker strange", "the fault itself: no value names a side"
+    kept = [path.read_text() for path in both.root.glob("haproxy.cfg.aside-*")]
+    assert any(text.endswith("# mine\n") for text in kept) == (what == "config edited")
 
 
 LOST: dict[str, Spoil] = {

@@ -67,6 +67,7 @@ def mend(running: Proxy, live: LiveMap, deadline: Deadline) -> None:
     with _restored(place):
         if not loaded:
             _validate(running, specs)
+        _keep_edited(place, files)
         _write(place, specs, files)
         if not loaded:
             _reload(running, live, deadline)
@@ -84,9 +85,7 @@ def restore(running: Proxy, live: LiveMap, lost: Mapping[str, Live], deadline: D
     files = files_of(running, specs, place)
     _validate(running, specs)
     fill(running, live, lost, deadline)
-    for path, text in ((place.config, files.config), *files.others.items()):
-        if home.read(path) not in (None, text):
-            _keep_aside(place, path)
+    _keep_edited(place, files)
     _write(place, specs, files)
     running.leave(deadline)
     running.load(deadline)
@@ -112,6 +111,12 @@ def fill(running: Proxy, live: LiveMap, lost: Mapping[str, Live], deadline: Dead
     }
     if said:
         state.save(place.state, {**known, **said})
+
+
+def _keep_edited(place: home.Home, files: Files) -> None:
+    for path, text in ((place.config, files.config), *files.others.items()):
+        if home.read(path) not in (None, text):
+            _keep_aside(place, path)
 
 
 def _keep_aside(place: home.Home, path: Path) -> None:
