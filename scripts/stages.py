@@ -33,7 +33,6 @@ NO_TESTS = 5  # pytest's exit code when none was selected
 TOLD_EVERY = 60.0  # seconds
 STOPPING = 60.0
 BRIEF = 5.0  # a test that takes more carries the mark `long`
-CLEARLY = 6 * BRIEF  # more than this without the mark is a failure: a machine is not so busy
 SHORT = 0.4 * BRIEF  # less than this with the mark is told, when everything was tried
 
 
@@ -229,30 +228,27 @@ def total(runs: Sequence[Run], work: Path, *, full: bool) -> int:
     for case in ran:
         if case.bad:
             print(f"failed: {case.name}")
-    unmarked = marks([case for run in runs if not run.shared_work for case in found[run.name]], full=full)
+    marks([case for run in runs if not run.shared_work for case in found[run.name]], full=full)
     bad, skipped = sum(case.bad for case in ran), sum(case.skipped for case in ran)
     failed = [run.name for run in runs if run.failed]
     if any(run.stage not in SCRIPTS for run in runs):
         print(f"{len(ran) - bad - skipped} passed, {bad} failed, {skipped} skipped")
         if not ran:
             failed.append("no test was run")
-    if unmarked:
-        failed.append("marks")
     if failed:
         _say(f"failed: {', '.join(failed)}")
     sys.stdout.flush()
     return int(bool(failed))
 
 
-def marks(ran: Sequence[Case], *, full: bool) -> bool:
-    """Name tests whose marks are not honest; tell whether one takes clearly too long without its mark."""
+def marks(ran: Sequence[Case], *, full: bool) -> None:
+    """Name tests whose marks are not honest. It is no failure: a busy machine makes all of them slow."""
     slow = [case for case in ran if not case.long and case.seconds > BRIEF]
     for case in sorted(slow, key=lambda case: -case.seconds):
         print(f"without the mark `long`: {case.seconds:.0f} s for {case.name}")
     for case in ran:
         if full and case.long and not case.skipped and case.seconds < SHORT:
             print(f"marked `long` for nothing: {case.seconds:.1f} s for {case.name}")
-    return any(case.seconds > CLEARLY for case in slow)
 
 
 def main() -> int:
