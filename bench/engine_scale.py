@@ -16,10 +16,10 @@ from dataclasses import replace
 from pathlib import Path
 from unittest.mock import patch
 
-from deployer import operations, queries
-from deployer.errors import Exit
-from deployer.machine import Host, Meant
-from deployer.operations import Ending
+from deployer.app import operations, queries
+from deployer.app.operations import RolloutResult
+from deployer.core.errors import Exit
+from deployer.core.host import Host, Meant
 from tests.house import REPOSITORY, Scene, request
 from tests.memory import PaperPulse
 
@@ -48,7 +48,7 @@ def scene(folder: Path, machines: int) -> Scene:
 
 def deploy(made: Scene, version: str, **manifest: object) -> None:
     """Deploy, and look that it was done."""
-    ending: Ending = made.deploy(version, manifest={**AT_ONCE, **manifest})
+    ending: RolloutResult = made.deploy(version, manifest={**AT_ONCE, **manifest})
     if ending.exit is not Exit.DONE:
         raise SystemExit(f"not deployed: {ending.text}")
 
@@ -97,7 +97,7 @@ def show(title: str, rows: dict[int, Row]) -> None:
 
 def main(sizes: list[int]) -> None:
     found: dict[str, dict[int, Row]] = {}
-    with patch("deployer.engine.walk.Pulse", PaperPulse), tempfile.TemporaryDirectory() as folder:
+    with patch("deployer.engine.walk.LeaseRenewer", PaperPulse), tempfile.TemporaryDirectory() as folder:
         for title, measure in (("machines", on_machines), ("services", beside_services)):
             found[title] = {size: measure(Path(folder) / f"{title}{size}", size) for size in sizes}
             show(f"{title}: milliseconds of processor time", found[title])

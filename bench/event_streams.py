@@ -15,8 +15,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from deployer.events import Event
-from deployer.operations.driving import locked
+from deployer.app.operations.execution import locked
+from deployer.core.events import Event
 from deployer.server.tokens import Tokens
 from tests.house import Scene
 from tests.ports import free_port

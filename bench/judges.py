@@ -22,7 +22,7 @@ from bench.match import FIELD, Outcome, compete, rollout
 from bench.playback import playback
 from bench.scenarios import SCENARIOS
 from bench.table import Row, summed_up, written
-from deployer.errors import Refused
+from deployer.core.errors import Refused
 
 _APART = 1_000_003  # seeds of two scenarios do not meet
 

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from bench.traffic.world import Tick
+from deployer.evidence.recording import Looked, RecordedStep, Recording, read
 from deployer.model import FULL
-from deployer.recording import Looked, Recording, Watching, read
 
 
 def playback(file: Path) -> tuple[Iterator[Tick], bool]:
@@ -23,7 +23,7 @@ def playback(file: Path) -> tuple[Iterator[Tick], bool]:
 def _ticks(recording: Recording) -> Iterator[Tick]:
     following, began = FULL, None
     for mark in recording:
-        if isinstance(mark, Watching):
+        if isinstance(mark, RecordedStep):
             following = mark.following
         elif isinstance(mark, Looked):
             began = mark.at if began is None else began

@@ -24,7 +24,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from deployer.clock import Deadline, SystemClock
+from deployer.core.clock import Deadline, SystemClock
 from deployer.drivers.traffic.haproxy import HAProxyTraffic, binary
 from deployer.manifest.models import Manifest
 from deployer.model import Live, Release, Server
@@ -172,7 +172,7 @@ def _ours(
         for colour in ("blue", "green"):
             traffic.configure(release, colour, Deadline.after(clock, 20))
             traffic.attach("shop", colour, [Server("one", f"127.0.0.1:{upstream}")], Deadline.after(clock, 20))
-        traffic.steer("shop", Live("blue", 1000, int(time.time()) + 3600, 1, 50), Deadline.after(clock, 20))
+        traffic.set_traffic("shop", Live("blue", 1000, int(time.time()) + 3600, 1, 50), Deadline.after(clock, 20))
         os.sched_setaffinity(0, cores[:-1] or cores)
         yield traffic, port, traffic._proxy.master.current()[0].pid
     finally:

@@ -30,7 +30,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from deployer.emergency import card
+from deployer.emergency import endpoint
 from tests.lab.machines import Lab
 from tests.live.shop import Shop
 from tests.machines.edged import EDGE, Edged, lab_of_edges
@@ -103,7 +103,7 @@ def one_round(shop: Shop, n: int, environment: dict[str, str]) -> dict[str, floa
     version = f"2.{n}"
     shop.version(version)
     shop.deploy("bluegreen", "--bake", "0", "--version", version)
-    place = card.read(str(shop.state), shop.name)
+    place = endpoint.read(str(shop.state), shop.name)
     if place is None:
         raise SystemExit("there is no card of the service")
     floors = {

@@ -24,8 +24,8 @@ from pathlib import Path
 
 import docker
 
-from deployer.clock import Deadline, SystemClock
-from deployer.drivers.traffic.haproxy.master import Master
+from deployer.core.clock import Deadline, SystemClock
+from deployer.drivers.traffic.haproxy.master import MasterSocket
 from tests.live.shop import Kind, Shop
 from tests.load import Load, Options
 
@@ -36,7 +36,7 @@ Count = dict[str, float]
 
 
 def proxy_workers(shop: Shop) -> list[int]:
-    master = Master(shop.state / "proxy" / "master.sock", SystemClock())
+    master = MasterSocket(shop.state / "proxy" / "master.sock", SystemClock())
     return [worker.pid for worker in master.workers(Deadline.after(SystemClock(), 5))]
 
 

@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Callable
 
-from deployer.drivers.traffic.haproxy.tally import Tally
+from deployer.drivers.traffic.haproxy.request_counter import RequestCounter
 
 CHUNK = 2000  # lines that one read of the socket gives under load
 
@@ -61,7 +61,7 @@ def main(count: int) -> None:
                     line.split()
 
         def tally(chunks: list[list[bytes]] = chunks) -> None:
-            counted = Tally("shop")
+            counted = RequestCounter("shop")
             for chunk in chunks:
                 counted.feed(chunk)
             counted.take(1000)

@@ -9,7 +9,7 @@ from itertools import groupby
 
 from bench.match import Outcome
 from bench.scenarios import SCENARIOS
-from bench.traffic.world import Fault
+from bench.traffic.world import Drift
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ def written(rows: Sequence[Row], *, markdown: bool = False) -> str:
 
 
 def _for_documents(blocks: Blocks) -> list[str]:
-    good = [(name, rows) for name, rows in blocks if name in SCENARIOS and SCENARIOS[name].fault == Fault()]
+    good = [(name, rows) for name, rows in blocks if name in SCENARIOS and SCENARIOS[name].fault == Drift()]
     bad = [(name, rows) for name, rows in blocks if (name, rows) not in good]
     parts = [_document(part, brief=part is good) for part in (good, bad) if part]
     return [line for number, part in enumerate(parts) for line in ([""] if number else []) + part]

@@ -10,8 +10,8 @@ from dataclasses import asdict, dataclass, field, fields
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any, Literal
 
-from deployer.machine import Host
-from deployer.secret import SecretText as SecretText
+from deployer.core.host import Host
+from deployer.core.secret import SecretText as SecretText
 
 if TYPE_CHECKING:
     from deployer.manifest.models import Manifest

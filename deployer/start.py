@@ -36,12 +36,12 @@ def _ahead(arguments: list[str]) -> str:
 
 
 def _there(words: list[str]) -> int:
-    from deployer.emergency import there
+    from deployer.emergency import agent
 
-    if len(words) != there.WORDS:
+    if len(words) != agent.WORDS:
         sys.stderr.write("error: what is asked cannot be read\n  → use the same version on both sides\n")
         return 2
-    return there.answer(words)
+    return agent.answer(words)
 
 
 if __name__ == "__main__":

@@ -6,8 +6,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from deployer.manifest.units import Seconds
 from deployer.model import Observed, Release
-from deployer.plan import Plan
-from deployer.recipes import bake, first_deploy, settle, twin, way_back
+from deployer.planning.plan import Plan
+from deployer.planning.recipes import bake, first_deploy, settle, twin, way_back
 
 
 class Options(BaseModel):

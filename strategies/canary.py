@@ -9,9 +9,9 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from deployer.manifest.approval import Approval
 from deployer.manifest.units import BasisPoints, Seconds
 from deployer.model import FULL, Observed, Release
-from deployer.plan import Plan
-from deployer.recipes import approval, bake, baseline, first_deploy, remove, settle, share, twin, way_back
-from deployer.steps import Approve, Step, Watch, percent
+from deployer.planning.plan import Plan
+from deployer.planning.recipes import approval, bake, baseline, first_deploy, remove, settle, share, twin, way_back
+from deployer.planning.steps import Approve, Step, Watch, percent
 
 PATIENCE = 10  # a step of fixed time waits up to this many times its length for enough requests …
 PATIENCE_SECONDS = 60.0  # … and at least this much longer

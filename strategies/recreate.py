@@ -5,8 +5,8 @@ from __future__ import annotations
 from pydantic import BaseModel, ConfigDict, Field
 
 from deployer.model import Observed, Release
-from deployer.plan import Plan
-from deployer.recipes import first_deploy, replacement
+from deployer.planning.plan import Plan
+from deployer.planning.recipes import first_deploy, replacement
 
 
 class Options(BaseModel):

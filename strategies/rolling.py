@@ -6,9 +6,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from deployer.manifest.units import Seconds
 from deployer.model import FULL, Observed, Release
-from deployer.plan import Plan
-from deployer.recipes import attach, before, first_deploy, prove, remove, settle, share, start, way_back
-from deployer.steps import Step, Watch
+from deployer.planning.plan import Plan
+from deployer.planning.recipes import attach, before, first_deploy, prove, remove, settle, share, start, way_back
+from deployer.planning.steps import Step, Watch
 
 
 class Options(BaseModel):

@@ -6,18 +6,20 @@ import json
 import os
 import secrets
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 
 import yaml
 from fastapi import FastAPI
 from starlette.types import ASGIApp
 
-from deployer.errors import DeployError
-from deployer.orders import Order
-from deployer.server.app import guarded, make_api
-from deployer.server.desk import Desk, Source, Stores
-from deployer.server.doing import carry_out
-from deployer.server.guard import Limits
+from deployer.core.errors import DeployError
+from deployer.planning.orders import Order
+from deployer.server.application import guarded, make_api
+from deployer.server.context import ManifestSource, ServerContext, Stores
+from deployer.server.dispatch import carry_out
+from deployer.server.guard import RequestLimits
+from deployer.server.metrics import ServerMetrics
 from deployer.server.runs import Run, same_order
 from deployer.server.tokens import Role, Tokens
 from deployer.store import Store
@@ -32,13 +34,13 @@ MANIFEST = {
     "strategy": {"canary": {"for": "10s", "bake": "5s"}},
     "judge": {"requests": 5},
 }
-QUICK = Limits(rate=1e6, burst=1e6, stranger_rate=1e6, stranger_burst=1e6)
+QUICK = RequestLimits(rate=1e6, burst=1e6, stranger_rate=1e6, stranger_burst=1e6)
 
 
 _made: list[FastAPI] = []
 
 
-def _routes(desk: Desk) -> FastAPI:
+def _routes(desk: ServerContext) -> FastAPI:
     if not _made:
         _made.append(make_api(desk))
     return _made[0]
@@ -89,7 +91,7 @@ class Inline:
 class Api:
     """The application, its world, and its tokens."""
 
-    def __init__(self, folder: Path, limits: Limits = QUICK) -> None:
+    def __init__(self, folder: Path, limits: RequestLimits = QUICK) -> None:
         self.folder, self.limits = folder, limits
         self.scene = Scene(folder / "state")
         clock = self.scene.world.clock
@@ -99,15 +101,20 @@ class Api:
         self.manifest = folder / "deploy.yml"
         self.manifest.write_text(yaml.safe_dump(MANIFEST))
         (folder / "strategies").symlink_to(REPOSITORY / "strategies")
-        self.desk = Desk(
+        self.desk = ServerContext(
             stores=self.stores,
             housed=lambda store: house(folder / "state", self.scene.world, store=store),
             tokens=self.tokens,
             runner=self.runner,
             clock=clock,
             environ=os.environ,
-            sources=(Source(self.manifest),),
+            sources=(ManifestSource(self.manifest),),
         )
+
+    @cached_property
+    def metrics(self) -> ServerMetrics:
+        """What `/metrics` shows, without a request for it."""
+        return ServerMetrics(self.desk)
 
     def app(self) -> ASGIApp:
         return guarded(self.routes(), self.desk, hosts=(HOST,), limits=self.limits)

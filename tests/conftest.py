@@ -12,7 +12,7 @@ from pathlib import Path
 import docker
 import pytest
 
-from deployer import secret
+from deployer.core import secret
 from tests import ports, tiers
 from tests.services import require
 

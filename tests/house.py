@@ -7,17 +7,18 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from deployer import carried, operations
+from deployer.app import operations
+from deployer.app.operations import AppContext, DeployRequest, RolloutResult, Survey
+from deployer.app.operations.execution import locked
+from deployer.core.events import Event
+from deployer.core.host import Machines
 from deployer.drivers.ports import Drivers
-from deployer.events import Event
-from deployer.machine import Machines
 from deployer.manifest.load import Loaded
 from deployer.manifest.models import Manifest
 from deployer.model import Live
-from deployer.operations import Ending, House, Request, Survey
-from deployer.operations.driving import locked
+from deployer.planning import release_record
 from deployer.store import Store
-from deployer.store.rebuilding import rebuilding
+from deployer.store.rebuild import rebuilding
 from deployer.store.vault import Vault
 from tests.memory import World
 
@@ -31,15 +32,15 @@ def manifest(**more: Any) -> Manifest:
     return Manifest.model_validate({**base, **fixed, **more})
 
 
-def house(folder: Path, world: World, events: list[Event] | None = None, store: Store | None = None) -> House:
+def house(folder: Path, world: World, events: list[Event] | None = None, store: Store | None = None) -> AppContext:
     store = store or Store(folder, world.clock)
     sink = events.append if events is not None else (lambda _event: None)
     ports = range(21000, 21100)
 
     def wire(_manifest: Manifest, _folder: Path, _machines: Machines) -> Drivers:
-        return world.drivers(store.secret("installation"), carried.home(folder))
+        return world.drivers(store.secret("installation"), release_record.home(folder))
 
-    return House(store, Vault(folder / "secrets"), world.clock, wire, ports, world.notifier, sink)
+    return AppContext(store, Vault(folder / "secrets"), world.clock, wire, ports, world.notifier, sink)
 
 
 def owed(folder: Path) -> list[int]:
@@ -48,21 +49,21 @@ def owed(folder: Path) -> list[int]:
         return [number for (number,) in db.execute("select rollout from owed order by rollout")]
 
 
-def request(version: str, strategy: str = "canary", folder: Path = Path("/nonexistent"), **more: Any) -> Request:
+def request(version: str, strategy: str = "canary", folder: Path = Path("/nonexistent"), **more: Any) -> DeployRequest:
     options = more.pop("options", {})
     described = manifest(**more.pop("manifest", {}))
     loaded = Loaded(manifest=described, folder=folder, files=(), destination="")
-    return Request(loaded, strategy, options, version=version, **more)
+    return DeployRequest(loaded, strategy, options, version=version, **more)
 
 
-def lose(opened: House) -> None:
+def lose(opened: AppContext) -> None:
     """Lose the store of a house, and nothing else of its folder."""
     opened.store.database.close()
     for file in opened.store.folder.glob("deployer.db*"):
         file.unlink()
 
 
-def adopt(folder: Path, world: World, events: list[Event] | None = None, **chosen: Any) -> tuple[House, Survey]:
+def adopt(folder: Path, world: World, events: list[Event] | None = None, **chosen: Any) -> tuple[AppContext, Survey]:
     """Do what `deploy adopt --yes` does; give the house with its store, and what was found."""
     with rebuilding(folder, world.clock) as made, house(folder, world, events, made.store) as opened:
         found = operations.survey(opened, why=made.why, **chosen)
@@ -77,9 +78,9 @@ class Scene:
     def __init__(self, folder: Path, world: World | None = None) -> None:
         self.events: list[Event] = []
         self.world = world or World()
-        self.house: House = house(folder, self.world, self.events)
+        self.house: AppContext = house(folder, self.world, self.events)
 
-    def deploy(self, version: str, strategy: str = "bluegreen", **more: Any) -> Ending:
+    def deploy(self, version: str, strategy: str = "bluegreen", **more: Any) -> RolloutResult:
         return operations.deploy(self.house, request(version, strategy, REPOSITORY, **more))
 
     def port(self, release: int, index: int) -> int:

@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 
-from deployer import carried
-from deployer.clock import Deadline
-from deployer.drivers.ports import NOTHING, Drivers, Fault, Found, Image, Side
-from deployer.engine import Run
-from deployer.engine.pulse import beat
-from deployer.errors import DeadlinePassed, DriverFailed, LockLost, MachinesSilent, Refused, StepFailed, TakenBack
-from deployer.events import Tell
+from deployer.core.clock import Deadline
+from deployer.core.errors import DeadlinePassed, DriverFailed, LockLost, MachinesSilent, Refused, StepFailed, TakenBack
+from deployer.core.events import Tell
+from deployer.drivers.notices import Notice, NotSent
+from deployer.drivers.ports import NOTHING, Drift, Drivers, Found, Image, MetricSide
+from deployer.engine import Drive
+from deployer.engine.lease_renewer import beat
 from deployer.manifest.models import Manifest, Metric, Recipient
 from deployer.model import (
     FULL,
@@ -30,7 +30,7 @@ from deployer.model import (
     Signature,
     taken_back,
 )
-from deployer.notices import Notice, NotSent
+from deployer.planning import release_record
 from tests.flow import Flow, MemorySamples
 
 BEAT_SECONDS = 5.0
@@ -69,7 +69,7 @@ class FakeClock:
 class PaperPulse:
     """Pulse and heart of a deployer whose time passes on paper: they beat while somebody sleeps."""
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: Drive) -> None:
         self.run = run
 
     def __enter__(self) -> None:
@@ -229,22 +229,22 @@ class MemoryRuntime:
         there = self.world.carried.get(name)
         return there is None or there.installation == self.installation
 
-    def census(self) -> tuple[Found, ...]:
+    def list_all(self) -> tuple[Found, ...]:
         there = sorted(self.world.instances.values(), key=lambda i: (i.service, i.release, i.index))
         found = [replace(self.world.carried[i.name], instance=i) for i in there if i.name in self.world.carried]
         self._speak(tuple(f for f in found if f.instance.host not in self.world.silent))
         return tuple(found)
 
-    def strangers(self, service: str) -> tuple[str, ...]:
+    def foreign(self, service: str) -> tuple[str, ...]:
         like = re.compile(rf"{re.escape(service)}-r\d+-\d+")
         return tuple(n for n in sorted(self.world.instances) if like.fullmatch(n) and not self._mine(n))
 
-    def leftovers(self, keep: Sequence[Release]) -> tuple[str, ...]:
+    def garbage(self, keep: Sequence[Release]) -> tuple[str, ...]:
         needed = {r.image_id for r in keep}
         return tuple(sorted(self.world.images - needed))
 
-    def sweep(self, keep: Sequence[Release]) -> tuple[str, ...]:
-        gone = self.leftovers(keep)
+    def collect_garbage(self, keep: Sequence[Release]) -> tuple[str, ...]:
+        gone = self.garbage(keep)
         self.world.images -= set(gone)
         return gone
 
@@ -268,7 +268,7 @@ class MemoryRuntime:
                 host=spec.host,
             )
             self.world.carried[spec.name] = Found(
-                self.world.instances[spec.name], self.installation, self.home, carried.write(spec.release)
+                self.world.instances[spec.name], self.installation, self.home, release_record.write(spec.release)
             )
         self.world.touch(f"after ensure {spec.name}")
         return self.world.instances[spec.name]
@@ -311,8 +311,8 @@ class MemoryTraffic:
             raise DriverFailed("the proxy's workers do not agree about it: worker 1: nothing")
         return self.world.live.get(service)
 
-    def steer(self, service: str, live: Live, deadline: Deadline, given: Live | None = None) -> None:
-        self.world.touch(f"before steer {live}")
+    def set_traffic(self, service: str, live: Live, deadline: Deadline, given: Live | None = None) -> None:
+        self.world.touch(f"before set_traffic {live}")
         if taken_back(given, self.world.live.get(service)):
             raise TakenBack("users were taken off the candidate at the proxy")
         if live.share + live.baseline > FULL:
@@ -321,7 +321,7 @@ class MemoryTraffic:
         self.world.flow(service).advance()
         self.world.live[service] = live
         self.world.history.append(live)
-        self.world.touch(f"after steer {live}")
+        self.world.touch(f"after set_traffic {live}")
 
     def _refuse_nowhere(self, service: str, live: Live) -> None:
         """Refuse, as a real proxy's driver does, unless nobody is moved by it or nothing is lost."""
@@ -390,23 +390,23 @@ class MemoryTraffic:
         finally:
             flow.streams.remove(stream)
 
-    def answering(self) -> tuple[MemoryTraffic, dict[str, str]]:
+    def reachable(self) -> tuple[MemoryTraffic, dict[str, str]]:
         return self, {}
 
     def services(self) -> tuple[str, ...]:
         return tuple(sorted(self.world.live))
 
-    def faults(self, service: str) -> tuple[Fault, ...]:
+    def drift(self, service: str) -> tuple[Drift, ...]:
         self._answer()
         does, says = self.world.torn.get(service), self.world.live.get(service)
-        return () if does in (None, says) else (Fault(f"a worker does {does}, its files say {says}"),)
+        return () if does in (None, says) else (Drift(f"a worker does {does}, its files say {says}"),)
 
-    def mend(self, service: str, deadline: Deadline, lost: Mapping[str, Live] = NOTHING) -> None:
+    def repair(self, service: str, deadline: Deadline, lost: Mapping[str, Live] = NOTHING) -> None:
         if service in self.world.unread:
             self.world.unread.discard(service)
             self.world.live[service] = lost[service]
         self.world.torn.pop(service, None)
-        self.steer(service, self.world.live[service], deadline)
+        self.set_traffic(service, self.world.live[service], deadline)
 
     def forget(self, service: str, deadline: Deadline) -> None:
         self.world.live.pop(service, None)
@@ -429,7 +429,9 @@ class MemoryMetrics:
     def __init__(self, world: World) -> None:
         self.world = world
 
-    def read(self, metric: Metric, side: Side, secrets: Mapping[str, SecretText], deadline: Deadline) -> float | None:
+    def read(
+        self, metric: Metric, side: MetricSide, secrets: Mapping[str, SecretText], deadline: Deadline
+    ) -> float | None:
         value = self.world.metrics.get((metric.name, side.side))
         if isinstance(value, str):
             raise DriverFailed(value)

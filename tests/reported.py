@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-from deployer import operations
-from deployer.engine import Ending
+from deployer.app import operations
+from deployer.app.operations import AppContext
+from deployer.engine import RolloutResult
 from deployer.model import FULL, INITIAL, Coins, Counts, Sample, latency_bucket
-from deployer.operations import House
 from tests.flow import Flow
 from tests.house import house, request
 from tests.memory import PaperPulse, World
@@ -51,12 +51,14 @@ class Users:
 
 
 @contextmanager
-def rollout(state: Path, users: Users, *, rate: float = 200.0, **more: Any) -> Iterator[tuple[House, Ending]]:
+def rollout(
+    state: Path, users: Users, *, rate: float = 200.0, **more: Any
+) -> Iterator[tuple[AppContext, RolloutResult]]:
     """Give a house in which 1.0 was deployed, and then 2.0 as a canary among these users."""
     world = World(rate=rate)
     with (
         mock.patch.object(Flow, "_answer", lambda flow, seconds: users.answer(flow, seconds)),
-        mock.patch("deployer.engine.walk.Pulse", PaperPulse),
+        mock.patch("deployer.engine.walk.LeaseRenewer", PaperPulse),
         house(state, world) as h,
     ):
         operations.deploy(h, request("1.0", "bluegreen", REPOSITORY))

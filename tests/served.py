@@ -12,9 +12,9 @@ from pathlib import Path
 import uvicorn
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from deployer.server.app import guarded, make_app
-from deployer.server.door import Door, Network, Room
-from deployer.server.serving import Address, listening
+from deployer.server.application import guarded, make_app
+from deployer.server.connection_guard import ConnectionGuard, Network, Room
+from deployer.server.runner import Address, listening
 from tests.api import Api
 from tests.ports import free_port
 
@@ -36,14 +36,14 @@ def served(api: Api, *, port: int = 0, pem: Path | None = None, wrap: Wrap = lam
 @contextmanager
 def behind_a_door(api: Api, room: Room, proxies: tuple[Network, ...] = (), pem: Path | None = None) -> Iterator[str]:
     """Serve the API as `deploy serve` does, in a thread, with the clock of its world at the door; give its address."""
-    door = Door(api.desk.clock, room, proxies)
+    door = ConnectionGuard(api.desk.clock, room, proxies)
     app = make_app(api.desk, door, hosts=HOSTS, proxies=proxies)
     with serving(app, free_port(), pem, door) as url:
         yield url
 
 
 class _Sweeping(uvicorn.Server):
-    door: Door | None = None
+    door: ConnectionGuard | None = None
 
     async def on_tick(self, counter: int) -> bool:
         if self.door:
@@ -52,7 +52,7 @@ class _Sweeping(uvicorn.Server):
 
 
 @contextmanager
-def serving(app: ASGIApp, port: int, pem: Path | None = None, door: Door | None = None) -> Iterator[str]:
+def serving(app: ASGIApp, port: int, pem: Path | None = None, door: ConnectionGuard | None = None) -> Iterator[str]:
     """Serve an application in a thread; give its address."""
     config = uvicorn.Config(
         app,

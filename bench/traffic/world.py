@@ -29,7 +29,7 @@ class Tick:
 
 
 @dataclass(frozen=True)
-class Fault:
+class Drift:
     """What is wrong with a candidate from `since` seconds on, until `until`: by default nothing.
 
     Its error rate is `ratio` times stable's, and `add` more. Its answers take `slower` times as long, or `late` ms
@@ -118,7 +118,7 @@ class World:
     steps: tuple[tuple[float, int], ...] = ((0.0, 1000),)
     weather: Weather = field(default=steady(0.001))  # error rate of stable
     pace: Weather = field(default=steady(1.0))  # how many times slower than usual both sides are
-    fault: Fault = field(default=Fault())
+    fault: Drift = field(default=Drift())
     latencies: Latencies = field(default=USUAL)
     clients: Clients | None = None
     tick: float = 1.0

@@ -9,7 +9,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 
-from deployer.errors import DeployError, Exit
+from deployer.core.errors import DeployError, Exit
 
 COMPLETE = "_DEPLOY_COMPLETE"  # set by the completion scripts of shells
 
@@ -81,7 +81,7 @@ def _fail(text: str, code: int) -> int:
 
 def _hidden(text: str) -> str:
     """Take out secrets of this process, wherever the text has them from."""
-    secret = sys.modules.get("deployer.secret")  # not imported: there was none
+    secret = sys.modules.get("deployer.core.secret")  # not imported: there was none
     return str(secret.hide(text)) if secret else text
 
 

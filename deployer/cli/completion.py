@@ -6,7 +6,7 @@ import click
 from click.shell_completion import get_completion_class
 
 from deployer.cli import COMPLETE
-from deployer.errors import Refused
+from deployer.core.errors import Refused
 
 
 @click.command()

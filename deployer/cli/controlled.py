@@ -7,21 +7,21 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 from deployer.cli.options import Common
-from deployer.cli.remote import Remote
-from deployer.cli.words import service
-from deployer.clock import SystemClock
-from deployer.errors import Refused
-from deployer.greeting import Greeting, Welcome
-from deployer.here import whoami
+from deployer.cli.remote import HttpApp
+from deployer.cli.values import service
+from deployer.client.calls import Calls
+from deployer.client.control import Control
+from deployer.client.ssh import Channels, session_over
+from deployer.core.clock import SystemClock
+from deployer.core.errors import Refused
+from deployer.core.local_host import whoami
 from deployer.manifest.fingerprint import fingerprint
 from deployer.manifest.peek import service_of
-from deployer.orders import Order
-from deployer.remote.calls import Calls
-from deployer.remote.control import Control
-from deployer.remote.ssh import Channels, session_over
+from deployer.planning.orders import Order
+from deployer.transport.greeting import Greeting, Welcome
 
 
-class Controlled(Remote):
+class SshApp(HttpApp):
     """Asks a control host; `welcome` says what it has."""
 
     def __init__(self, common: Common, calls: Calls, welcome: Welcome) -> None:
@@ -30,7 +30,7 @@ class Controlled(Remote):
 
     @classmethod
     @contextmanager
-    def reach(cls, common: Common, control: Control) -> Iterator[Controlled]:
+    def reach(cls, common: Common, control: Control) -> Iterator[SshApp]:
         """Have it, and end every ssh. Raises NoServer when there is no way to it."""
         clock = SystemClock()
         channels = Channels(control, _greeting(common, control), clock)

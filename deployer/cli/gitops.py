@@ -13,18 +13,18 @@ from typing import TYPE_CHECKING, get_args
 
 import click
 
+from deployer.app.gitops import BranchFollower, BranchSource, CommitStatus, ManifestState, Repository
+from deployer.app.gitops.follower import Drift
 from deployer.cli.options import Common, common
 from deployer.cli.output import open_view
-from deployer.cli.running import signals
-from deployer.clock import SystemClock
-from deployer.errors import Detached, Exit
-from deployer.gitops import Follower, Repository, Source, State, Status
-from deployer.gitops.follower import Drift
+from deployer.cli.session import signals
+from deployer.core.clock import SystemClock
+from deployer.core.errors import Detached, Exit
 from deployer.manifest.text import Misspelt
 from deployer.manifest.units import seconds
 
 if TYPE_CHECKING:
-    from deployer.events import Event, Sink
+    from deployer.core.events import Event, Sink
 
 _SHORTEST = 1.0  # seconds between two looks
 _AS_BEFORE = ("applied", "synced")  # the deploy was told when it ended
@@ -106,9 +106,9 @@ def gitops(
         raise click.UsageError("--since and --allow-rewind go with --keys")
     clock = SystemClock()
     repository = Repository(url, branch, common.state.expanduser().absolute() / "gitops", clock, os.environ)
-    status = Status(on_status, webhook, os.environ, clock)
+    status = CommitStatus(on_status, webhook, os.environ, clock)
     sources = [
-        Source(repository, path, common.destination or "", keys, drift, since, allow_rewind) for path in manifests
+        BranchSource(repository, path, common.destination or "", keys, drift, since, allow_rewind) for path in manifests
     ]
     stop = threading.Event()
     with _view(common) as sink, signals(stop):
@@ -121,17 +121,19 @@ def gitops(
 class _Agent:
     """Follows one manifest, and tells what is new."""
 
-    def __init__(self, common: Common, source: Source, status: Status, sink: Sink, stop: threading.Event) -> None:
+    def __init__(
+        self, common: Common, source: BranchSource, status: CommitStatus, sink: Sink, stop: threading.Event
+    ) -> None:
         self._common, self._source, self._status, self._sink, self._stop = common, source, status, sink, stop
-        self._told: State | None = None
+        self._told: ManifestState | None = None
 
     def once(self) -> int:
         """Look once; give the exit code."""
-        from deployer.wiring import open_house
+        from deployer.app.wiring import open_house
 
         try:
             with open_house(self._common.state, self._sink, self._stop, detach=True) as house:
-                state = Follower(house, self._source, os.environ).look(self._tell)
+                state = BranchFollower(house, self._source, os.environ).look(self._tell)
                 self._tell(state)
                 used = house.store.rollouts(state.service) if state.service else ()
                 self._source.repository.prune([rollout.folder for rollout in used])
@@ -146,7 +148,7 @@ class _Agent:
             self.once()
             self._stop.wait(every)
 
-    def _tell(self, state: State) -> None:
+    def _tell(self, state: ManifestState) -> None:
         """Tell a state that is another one than before."""
         before, self._told = self._told, state
         if before == state or (before and before.commit == state.commit and (before.word, state.word) == _AS_BEFORE):
@@ -157,8 +159,8 @@ class _Agent:
             self._note(state.service, f"the status could not be told: {trouble}")
 
     def _note(self, service: str, text: str) -> None:
-        from deployer.events import Event
-        from deployer.secret import hide
+        from deployer.core.events import Event
+        from deployer.core.secret import hide
 
         self._sink(Event("note", SystemClock().now(), service, 0, {"text": hide(text)}))
 

@@ -4,57 +4,56 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import click
 from click.shell_completion import CompletionItem
 
+from deployer.cli.command_entry import CommandEntry
 from deployer.cli.server_option import options, refuse_unserved
 
 SECTIONS = ("Deploy", "Watch", "Act", "Set up")
 
 
-@dataclass(frozen=True)
-class Entry:
-    """A command before it is imported: where it stands in the help, what it does, and `module:attribute`."""
-
-    section: str
-    help: str
-    target: str
-
-
-COMMANDS: dict[str, Entry] = {
-    "up": Entry("Deploy", "Deploy with the strategy of the manifest", "deployer.cli.deploying:up"),
-    "plan": Entry("Deploy", "Show what a deploy would do, and change nothing", "deployer.cli.deploying:plan"),
-    "gitops": Entry("Deploy", "Follow a branch of a Git repository", "deployer.cli.gitops:gitops"),
-    "serve": Entry("Deploy", "Serve the HTTP API", "deployer.cli.serving:serve"),
-    "status": Entry("Watch", "Show what is live now, read from proxy and engine", "deployer.cli.watching:status"),
-    "watch": Entry("Watch", "Follow the rollout that is under way", "deployer.cli.watching:watch"),
-    "history": Entry("Watch", "List the rollouts of a service", "deployer.cli.watching:history"),
-    "releases": Entry("Watch", "List the releases of a service", "deployer.cli.watching:releases"),
-    "show": Entry("Watch", "Show one rollout: steps, events, numbers, who and why", "deployer.cli.watching:show"),
-    "report": Entry("Watch", "Write a page about a rollout, with plots", "deployer.cli.reporting:report"),
-    "audit": Entry("Watch", "List who did what and why, or verify the log of it", "deployer.cli.auditing:audit"),
-    "record": Entry("Watch", "Record what both sides answer", "deployer.cli.recording:record"),
-    "judge": Entry("Watch", "Judge a recorded stream again, by any policy", "deployer.cli.judging:judge"),
-    "logs": Entry("Watch", "Print what the instances wrote", "deployer.cli.watching:logs"),
-    "approve": Entry("Act", "Let a rollout go on that waits for you", "deployer.cli.acting:approve"),
-    "promote": Entry("Act", "Finish an unfinished rollout forward", "deployer.cli.acting:promote"),
-    "abort": Entry("Act", "Stop an unfinished rollout and go back", "deployer.cli.acting:abort"),
-    "rollback": Entry("Act", "Leave the live release for the one before", "deployer.cli.acting:rollback"),
-    "pause": Entry("Act", "Hold a running rollout at its share", "deployer.cli.acting:pause"),
-    "resume": Entry("Act", "Go on with a rollout that is held or was interrupted", "deployer.cli.acting:resume"),
-    "release-lock": Entry("Act", "Take the lock away from whoever holds it", "deployer.cli.acting:release_lock"),
-    "down": Entry("Act", "Take the service down: instances, traffic and all", "deployer.cli.acting:down"),
-    "adopt": Entry("Set up", "Rebuild the records of what runs, when they were lost", "deployer.cli.adopting:adopt"),
-    "init": Entry("Set up", "Write a commented deploy.yml", "deployer.cli.setting_up:init"),
-    "doctor": Entry("Set up", "Check this machine, the engine and the proxy", "deployer.cli.setting_up:doctor"),
-    "hosts": Entry("Set up", "List, check, prepare and update machines", "deployer.cli.machines:group"),
-    "notify": Entry("Set up", "Try whether people who are to be told of rollouts are", "deployer.cli.notifying:group"),
-    "proxy": Entry("Set up", "Answer, over ssh, for the proxy of this machine", "deployer.cli.proxying:proxy"),
-    "token": Entry("Set up", "Make, list and revoke tokens of the HTTP API", "deployer.cli.serving:token"),
-    "schema": Entry("Set up", "Print the JSON Schema of deploy.yml", "deployer.cli.setting_up:schema"),
-    "completion": Entry("Set up", "Print the completion script of a shell", "deployer.cli.completion:command"),
+COMMANDS: dict[str, CommandEntry] = {
+    "up": CommandEntry("Deploy", "Deploy with the strategy of the manifest", "deployer.cli.deploy:up"),
+    "plan": CommandEntry("Deploy", "Show what a deploy would do, and change nothing", "deployer.cli.deploy:plan"),
+    "gitops": CommandEntry("Deploy", "Follow a branch of a Git repository", "deployer.cli.gitops:gitops"),
+    "serve": CommandEntry("Deploy", "Serve the HTTP API", "deployer.cli.serve:serve"),
+    "status": CommandEntry("Watch", "Show what is live now, read from proxy and engine", "deployer.cli.queries:status"),
+    "watch": CommandEntry("Watch", "Follow the rollout that is under way", "deployer.cli.queries:watch"),
+    "history": CommandEntry("Watch", "List the rollouts of a service", "deployer.cli.queries:history"),
+    "releases": CommandEntry("Watch", "List the releases of a service", "deployer.cli.queries:releases"),
+    "show": CommandEntry("Watch", "Show one rollout: steps, events, numbers, who and why", "deployer.cli.queries:show"),
+    "report": CommandEntry("Watch", "Write a page about a rollout, with plots", "deployer.cli.report:report"),
+    "audit": CommandEntry("Watch", "List who did what and why, or verify the log of it", "deployer.cli.audit:audit"),
+    "record": CommandEntry("Watch", "Record what both sides answer", "deployer.cli.record:record"),
+    "judge": CommandEntry("Watch", "Judge a recorded stream again, by any policy", "deployer.cli.judge:judge"),
+    "logs": CommandEntry("Watch", "Print what the instances wrote", "deployer.cli.queries:logs"),
+    "approve": CommandEntry("Act", "Let a rollout go on that waits for you", "deployer.cli.control:approve"),
+    "promote": CommandEntry("Act", "Finish an unfinished rollout forward", "deployer.cli.control:promote"),
+    "abort": CommandEntry("Act", "Stop an unfinished rollout and go back", "deployer.cli.control:abort"),
+    "rollback": CommandEntry("Act", "Leave the live release for the one before", "deployer.cli.control:rollback"),
+    "pause": CommandEntry("Act", "Hold a running rollout at its share", "deployer.cli.control:pause"),
+    "resume": CommandEntry(
+        "Act", "Go on with a rollout that is held or was interrupted", "deployer.cli.control:resume"
+    ),
+    "release-lock": CommandEntry(
+        "Act", "Take the lock away from whoever holds it", "deployer.cli.control:release_lock"
+    ),
+    "down": CommandEntry("Act", "Take the service down: instances, traffic and all", "deployer.cli.control:down"),
+    "adopt": CommandEntry(
+        "Set up", "Rebuild the records of what runs, when they were lost", "deployer.cli.adopt:adopt"
+    ),
+    "init": CommandEntry("Set up", "Write a commented deploy.yml", "deployer.cli.setup:init"),
+    "doctor": CommandEntry("Set up", "Check this machine, the engine and the proxy", "deployer.cli.setup:doctor"),
+    "hosts": CommandEntry("Set up", "List, check, prepare and update machines", "deployer.cli.hosts:group"),
+    "notify": CommandEntry(
+        "Set up", "Try whether people who are to be told of rollouts are", "deployer.cli.notify:group"
+    ),
+    "proxy": CommandEntry("Set up", "Answer, over ssh, for the proxy of this machine", "deployer.cli.proxy:proxy"),
+    "token": CommandEntry("Set up", "Make, list and revoke tokens of the HTTP API", "deployer.cli.serve:token"),
+    "schema": CommandEntry("Set up", "Print the JSON Schema of deploy.yml", "deployer.cli.setup:schema"),
+    "completion": CommandEntry("Set up", "Print the completion script of a shell", "deployer.cli.completion:command"),
 }
 
 
@@ -68,11 +67,11 @@ SERVED = frozenset(
 class LazyGroup(click.Group):
     """A group that shows its help without importing a command."""
 
-    def __init__(self, entries: Mapping[str, Entry], **attributes: object) -> None:
+    def __init__(self, entries: Mapping[str, CommandEntry], **attributes: object) -> None:
         super().__init__(**attributes)  # type: ignore[arg-type]
         self.entries = entries
 
-    def every(self) -> dict[str, Entry]:
+    def every(self) -> dict[str, CommandEntry]:
         """Give the declared commands and the strategies; a declared name wins."""
         from deployer.cli.strategies import extra_commands
 
@@ -157,7 +156,7 @@ def _version(ctx: click.Context, _: click.Parameter, given: bool) -> None:
         ctx.exit()
 
 
-def _load(name: str, entry: Entry) -> click.Command:
+def _load(name: str, entry: CommandEntry) -> click.Command:
     module, _, attribute = entry.target.partition(":")
     found = getattr(importlib.import_module(module), attribute)
     command: click.Command = found if isinstance(found, click.Command) else found(name)

@@ -8,29 +8,29 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Self
 
-from deployer.cli.gateways import Proposed
+from deployer.cli.apps import Proposed
 from deployer.cli.options import Common
 from deployer.cli.output import open_view
-from deployer.cli.running import house
 from deployer.cli.service import service_of
-from deployer.errors import Refused
+from deployer.cli.session import house
+from deployer.core.errors import Refused
 
 if TYPE_CHECKING:
-    from deployer.cli.pipeline import Reports
-    from deployer.operations import House
-    from deployer.orders import Ending, Order
+    from deployer.app.operations import AppContext
+    from deployer.cli.pipeline import PipelineReports
+    from deployer.planning.orders import Order, RolloutResult
     from deployer.views.data import AuditView, HistoryView, ReleasesView, RolloutView, StatusView
     from deployer.views.logs import LogsView
     from deployer.views.report.data import ReportView
 
 
-class Local:
+class LocalApp:
     """Asks the house of a state folder; the one for questions is opened once, and closed before anything is done."""
 
     def __init__(self, common: Common) -> None:
         self._common = common
         self._opened = ExitStack()
-        self._house: House | None = None
+        self._house: AppContext | None = None
 
     @classmethod
     @contextmanager
@@ -40,7 +40,7 @@ class Local:
         with made._opened:
             yield made
 
-    def _quiet(self) -> House:
+    def _quiet(self) -> AppContext:
         if self._house is None:
             self._house = self._opened.enter_context(house(self._common, view=False))
         return self._house
@@ -57,37 +57,37 @@ class Local:
 
     def services(self) -> tuple[str, ...]:
         """Name all services."""
-        from deployer import queries
+        from deployer.app import queries
 
         return queries.services(self._quiet())
 
     def newest(self, service: str) -> int:
         """Give the number of the newest rollout of a service."""
-        from deployer import queries
+        from deployer.app import queries
 
         return queries.newest(self._quiet(), service)
 
     def status(self, service: str) -> StatusView:
         """Tell what is live now."""
-        from deployer import queries
+        from deployer.app import queries
 
         return queries.status(self._quiet(), service)
 
     def history(self, service: str, limit: int) -> HistoryView:
         """List the rollouts of a service."""
-        from deployer import queries
+        from deployer.app import queries
 
         return queries.history(self._quiet(), service, limit)
 
     def releases(self, service: str) -> ReleasesView:
         """List the releases of a service."""
-        from deployer import queries
+        from deployer.app import queries
 
         return queries.releases(self._quiet(), service)
 
     def show(self, number: int) -> RolloutView:
         """Tell a rollout in full."""
-        from deployer import queries
+        from deployer.app import queries
 
         return queries.show(self._quiet(), number)
 
@@ -97,13 +97,13 @@ class Local:
 
     def audit(self, limit: int, service: str) -> AuditView:
         """List records of the audit log, of all services where none is named."""
-        from deployer import queries
+        from deployer.app import queries
 
         return queries.audit(self._quiet(), limit, service)
 
     def logs(self, service: str, lines: int, colour: str) -> LogsView:
         """Give the last lines of the instances, of all colours where none is named."""
-        from deployer.instance_logs import logs
+        from deployer.app.instance_logs import logs
 
         return logs(self._quiet(), service, lines, colour)
 
@@ -111,13 +111,13 @@ class Local:
 
     def propose(self, order: Order) -> Proposed:
         """Give the plan of a deploy, and change nothing."""
-        from deployer import queries
-        from deployer.operations.orders import proposed
+        from deployer.app import queries
+        from deployer.app.operations.dispatch import proposed
 
         found = proposed(self._quiet(), order, os.environ)
         return Proposed(queries.explain(found), found.same)
 
-    def act(self, order: Order, told: Reports | None = None) -> Ending:
+    def act(self, order: Order, told: PipelineReports | None = None) -> RolloutResult:
         """Carry an order out under a view; `told` hears of it. Raises the error with which it ended."""
         self._close()
         do = self._start(order, told) if order.action == "start" else self._wish(order)
@@ -126,29 +126,29 @@ class Local:
                 return do(opened)
             return told.of(lambda number: _report(opened, number), lambda: do(opened))
 
-    def _start(self, order: Order, told: Reports | None) -> Callable[[House], Ending]:
-        from deployer.operations.deploying import deploy
-        from deployer.operations.orders import request_of
+    def _start(self, order: Order, told: PipelineReports | None) -> Callable[[AppContext], RolloutResult]:
+        from deployer.app.operations.deployment import deploy
+        from deployer.app.operations.dispatch import request_of
 
         request = request_of(order, os.environ)  # a manifest that is refused needs no state folder
         if told is not None:
             told.service = request.loaded.manifest.service
         return lambda opened: deploy(opened, request)
 
-    def _wish(self, order: Order) -> Callable[[House], Ending]:
-        from deployer.operations.orders import perform
+    def _wish(self, order: Order) -> Callable[[AppContext], RolloutResult]:
+        from deployer.app.operations.dispatch import perform
 
-        def do(opened: House) -> Ending:
+        def do(opened: AppContext) -> RolloutResult:
             service = order.service or service_of(self._common, opened)
             return perform(opened, replace(order, service=service), os.environ)
 
         return do
 
-    def watch(self) -> Ending | None:
+    def watch(self) -> RolloutResult | None:
         """Show the rollout that is under way until it ends; None when whoever looks has left."""
-        from deployer.following import Follower
-        from deployer.operations.wishes import follow
-        from deployer.wiring import open_house
+        from deployer.app.live_numbers import LiveFollower
+        from deployer.app.operations.control import follow
+        from deployer.app.wiring import open_house
 
         name = self.service()
         rollout = self._quiet().store.open_rollout(name)
@@ -160,14 +160,14 @@ class Local:
             open_view(self._common.output, history=history) as sink,
             open_house(self._common.state, sink) as opened,
             suppress(KeyboardInterrupt),
-            Follower(opened, name, rollout.number),
+            LiveFollower(opened, name, rollout.number),
         ):
             return follow(opened, rollout.number, after=history[-1].id if history else 0)
         return None
 
 
-def _report(opened: House, number: int) -> ReportView:
-    from deployer import queries
-    from deployer.reporting.gather import gather
+def _report(opened: AppContext, number: int) -> ReportView:
+    from deployer.app import queries
+    from deployer.app.reports.gather import gather
 
     return gather(opened, queries.show(opened, number))

@@ -13,13 +13,13 @@ from click.core import ParameterSource
 
 from deployer.cli.output import OUTPUTS, Output
 from deployer.cli.server_option import server_of
-from deployer.cli.words import sentence
-from deployer.here import state_folder
+from deployer.cli.values import sentence
+from deployer.core.local_host import state_folder
 
 Shared = Literal["file", "destination", "state", "output", "service", "message", "yes", "report", "on_cancel"]
 if TYPE_CHECKING:
-    from deployer.remote.address import Server
-    from deployer.remote.control import Control
+    from deployer.client.address import DeployServer
+    from deployer.client.control import Control
 
 OnCancel = Literal["abort", "detach"]
 EVERYWHERE: tuple[Shared, ...] = ("state", "output")
@@ -40,7 +40,7 @@ class Common:
     on_cancel: OnCancel | None = (
         None  # what was asked for; else a terminal is asked, and without one it is `abort`, elsewhere `detach`
     )
-    server: Server | Control | None = None  # this machine's state folder where there is none
+    server: DeployServer | Control | None = None  # this machine's state folder where there is none
     named: bool = False  # `file` was given, not taken by default
     state_named: bool = False  # `state` was given, not taken by default
 

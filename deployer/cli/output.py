@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import IO, TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
-    from deployer.events import Event, Sink
+    from deployer.core.events import Event, Sink
     from deployer.views.data import View
 
 Output = Literal["text", "json", "plain"]

@@ -9,19 +9,19 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from deployer.errors import DeployError, ManifestRefused, NoServer, Refused
+from deployer.core.errors import DeployError, ManifestRefused, NoServer, Refused
 
 if TYPE_CHECKING:
-    from deployer.events import Event
-    from deployer.orders import Ending
+    from deployer.core.events import Event
+    from deployer.planning.orders import RolloutResult
     from deployer.views.report.data import ReportView
-    from deployer.views.report.pipeline import Place, Result
+    from deployer.views.report.pipeline import ManifestError, Result
 
 _PUBLIC = 0o644  # the next step of a pipeline may be another user
 _NAMES = {"html": "report.html", "json": "report.json", "junit": "junit.xml", "md": "summary.md"}
 
 
-class Reports:
+class PipelineReports:
     """The folder of a command's reports; without one, nothing is told."""
 
     def __init__(self, folder: Path | None) -> None:
@@ -35,7 +35,7 @@ class Reports:
         """Look at an event: which rollout it is about."""
         self._rollout = event.rollout or self._rollout
 
-    def of(self, report: Callable[[int], ReportView], do: Callable[[], Ending]) -> Ending:
+    def of(self, report: Callable[[int], ReportView], do: Callable[[], RolloutResult]) -> RolloutResult:
         """Do it, and tell its ending; also that of a rollout which this process had to leave.
 
         `report` gives that of a rollout.
@@ -78,7 +78,7 @@ class Reports:
 
     def _tell(self, result: Result, rollout: Mapping[str, str] | None = None) -> None:
         """Write all; that it cannot be written is said, and changes nothing of how the command ends."""
-        from deployer.secret import hide
+        from deployer.core.secret import hide
         from deployer.views.report.pipeline import environment, junit, outputs, summary, values, workflow_commands
 
         self._told = True
@@ -97,7 +97,7 @@ class Reports:
 
 
 @contextmanager
-def reports(folder: Path | None) -> Iterator[Reports]:
+def reports(folder: Path | None) -> Iterator[PipelineReports]:
     """Open the reports of a command, before it changes anything; an error that leaves it is told there.
 
     Raises Refused when the folder cannot be made.
@@ -107,7 +107,7 @@ def reports(folder: Path | None) -> Iterator[Reports]:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise Refused(f"{folder} cannot be made: {error.strerror}", "name another folder: --report DIR") from None
-    opened = Reports(folder)
+    opened = PipelineReports(folder)
     stopped = folder is not None and _on_github()
     token = os.urandom(16).hex()
     if stopped:  # what a release prints, and we repeat, must not be taken for a command of this pipeline
@@ -123,7 +123,7 @@ def reports(folder: Path | None) -> Iterator[Reports]:
 
 
 def _write(folder: Path, documents: Mapping[str, str]) -> None:
-    from deployer import files
+    from deployer.core import files
 
     for name in _NAMES.values():  # of an earlier run: a refusal has no page
         if name not in documents:
@@ -143,7 +143,7 @@ def _append(variable: str, text: str) -> None:
             file.write(text)
 
 
-def _places(error: DeployError) -> Iterator[Place]:
+def _places(error: DeployError) -> Iterator[ManifestError]:
     from deployer.views.report.pipeline import place_of
 
     for problem in error.problems if isinstance(error, ManifestRefused) else ():

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 
 import click
 
-from deployer.cli.lazy import COMMANDS, SECTIONS, Entry, group
+from deployer.cli.command_entry import CommandEntry
+from deployer.cli.lazy import COMMANDS, SECTIONS, group
 from deployer.cli.server_option import options
 from deployer.cli.strategies import builtin_commands
 
@@ -43,7 +44,7 @@ def reference() -> str:
     return "\n".join(lines)
 
 
-def _command(name: str, entry: Entry) -> Iterator[str]:
+def _command(name: str, entry: CommandEntry) -> Iterator[str]:
     command = group().get_command(click.Context(group()), name)
     if command is None:
         raise KeyError(name)

@@ -10,27 +10,27 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-from deployer.cli.gateways import Proposed
-from deployer.cli.leaving import decide
+from deployer.cli.apps import Proposed
+from deployer.cli.interrupts import decide
 from deployer.cli.options import Common
 from deployer.cli.output import open_view
-from deployer.cli.running import signals
 from deployer.cli.service import meant
-from deployer.clock import SystemClock
-from deployer.errors import Refused
+from deployer.cli.session import signals
+from deployer.client.address import DeployServer
+from deployer.client.calls import Calls, session_of
+from deployer.client.client import Client, RemoteRun
+from deployer.client.orders import Orders
+from deployer.core.clock import SystemClock
+from deployer.core.errors import Refused
 from deployer.manifest.fingerprint import fingerprint
-from deployer.orders import Choice, Ending, Order
-from deployer.remote.address import Server
-from deployer.remote.calls import Calls, session_of
-from deployer.remote.client import Client, Run
-from deployer.remote.orders import Orders
+from deployer.planning.orders import Choice, Order, RolloutResult
 
 if TYPE_CHECKING:
-    from deployer.cli.pipeline import Reports
-    from deployer.events import Event
+    from deployer.cli.pipeline import PipelineReports
+    from deployer.core.events import Event
 
 
-class Remote(Client):
+class HttpApp(Client):
     """Asks a server, and shows its events in the views of this terminal."""
 
     def __init__(self, common: Common, calls: Calls) -> None:
@@ -40,7 +40,7 @@ class Remote(Client):
 
     @classmethod
     @contextmanager
-    def open(cls, common: Common, server: Server) -> Iterator[Self]:
+    def open(cls, common: Common, server: DeployServer) -> Iterator[Self]:
         """Have it, and close its connections."""
         calls = Calls(server, session_of(server.token(os.environ)), SystemClock())
         try:
@@ -67,7 +67,7 @@ class Remote(Client):
         run = self._orders.plan(self._meant(order))
         return Proposed(self.plan_of(run), bool((run.plan or {}).get("same")))
 
-    def act(self, order: Order, told: Reports | None = None) -> Ending:
+    def act(self, order: Order, told: PipelineReports | None = None) -> RolloutResult:
         """Carry an order out under a view; `told` hears of it. Raises the error with which it ended."""
         order, stop, url = self._meant(order), threading.Event(), self.calls.server.url
         if order.action in ("down", "release-lock") and not order.reason:
@@ -81,15 +81,15 @@ class Remote(Client):
                     told.see(event)
                 sink(event)
 
-            def asked(run: Run) -> Choice:
+            def asked(run: RemoteRun) -> Choice:
                 return decide(self._common, heard, stop, sink, url, run)
 
-            def do() -> Ending:
+            def do() -> RolloutResult:
                 return self._orders.carry_out(order, seen, stop, asked)
 
             return do() if told is None else told.of(self.report, do)
 
-    def watch(self) -> Ending | None:
+    def watch(self) -> RolloutResult | None:
         """Show the rollout that is under way until it ends; None when whoever looks has left."""
         number = self.under_way(self.service())
         with suppress(KeyboardInterrupt):

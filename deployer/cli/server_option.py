@@ -9,8 +9,8 @@ import click
 from click.core import ParameterSource
 
 if TYPE_CHECKING:
-    from deployer.remote.address import Server
-    from deployer.remote.control import Control
+    from deployer.client.address import DeployServer
+    from deployer.client.control import Control
 
 META = "deployer.server"  # where the context of `deploy` keeps the server
 WITH = {"token_file": "--server", "ca": "--server", "ssh_args": "--on"}  # what goes with which
@@ -55,7 +55,7 @@ def options() -> tuple[click.Option, ...]:
     )
 
 
-def server_of(ctx: click.Context) -> Server | Control | None:
+def server_of(ctx: click.Context) -> DeployServer | Control | None:
     """Give the server or control host that the whole command line is for; None for this machine.
 
     Raises Refused, and UsageError.
@@ -63,25 +63,25 @@ def server_of(ctx: click.Context) -> Server | Control | None:
     root = ctx.find_root()
     if META not in root.meta:
         root.meta[META] = _read(root)
-    found: Server | Control | None = root.meta[META]
+    found: DeployServer | Control | None = root.meta[META]
     return found
 
 
-def _read(root: click.Context) -> Server | Control | None:
+def _read(root: click.Context) -> DeployServer | Control | None:
     way = _way(root)
     for name, needed in WITH.items():
         if needed != way and root.params.get(name) and _is_typed(root, name):
             raise click.UsageError(f"--{name.replace('_', '-')} goes with {needed}", root)
     if way == "--on":
-        from deployer.remote.control import Control
+        from deployer.client.control import Control
 
         told_by = "--on" if _is_typed(root, "on") else "DEPLOY_ON"
         return Control.of(root.params["on"], told_by, root.params.get("ssh_args") or "")
     if way == "--server":
-        from deployer.remote.address import Server
+        from deployer.client.address import DeployServer
 
         told_by = "--server" if _is_typed(root, "server") else "DEPLOY_SERVER"
-        return Server.of(root.params["server"], told_by, root.params.get("token_file"), root.params.get("ca"))
+        return DeployServer.of(root.params["server"], told_by, root.params.get("token_file"), root.params.get("ca"))
     return None
 
 

@@ -6,15 +6,15 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from deployer.cli.options import Common
-from deployer.cli.words import service
-from deployer.errors import Refused
+from deployer.cli.values import service
+from deployer.core.errors import Refused
 from deployer.manifest.peek import service_of as service_of_manifest
 
 if TYPE_CHECKING:
-    from deployer.operations import House
+    from deployer.app.operations import AppContext
 
 
-def service_of(common: Common, house: House) -> str:
+def service_of(common: Common, house: AppContext) -> str:
     """Name the service that a command means, of those in a state folder."""
     found = meant(common, lambda: [s.name for s in house.store.services()])
     if not found:

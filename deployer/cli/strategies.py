@@ -7,25 +7,25 @@ from collections.abc import Iterator
 from importlib.metadata import entry_points
 from pathlib import Path
 
-from deployer.cli.lazy import Entry
-from deployer.resources import builtin
+from deployer.cli.command_entry import CommandEntry
+from deployer.core.resources import builtin
 
 NAME = re.compile(r"[a-z][a-z0-9_-]*")
-TARGET = "deployer.cli.deploying:strategy"  # called with the name
+TARGET = "deployer.cli.deploy:strategy"  # called with the name
 _DOCSTRING = re.compile(r'\A(?:\s*#[^\n]*\n)*\s*r?"""\s*(?P<first>[^\n]+?)\s*(?:"""|\n|\Z)')
 
 
-def extra_commands() -> dict[str, Entry]:
+def extra_commands() -> dict[str, CommandEntry]:
     """Give a command for each strategy: of this folder first, then installed ones, then the built-in ones."""
-    found: dict[str, Entry] = {}
+    found: dict[str, CommandEntry] = {}
     for name, help_text in (*_folder(Path("strategies")), *_installed(), *_folder(builtin("strategies"))):
-        found.setdefault(name, Entry("Deploy", help_text, TARGET))
+        found.setdefault(name, CommandEntry("Deploy", help_text, TARGET))
     return dict(sorted(found.items()))
 
 
-def builtin_commands() -> dict[str, Entry]:
+def builtin_commands() -> dict[str, CommandEntry]:
     """Give a command for each strategy that comes with the deployer."""
-    return {name: Entry("Deploy", help_text, TARGET) for name, help_text in _folder(builtin("strategies"))}
+    return {name: CommandEntry("Deploy", help_text, TARGET) for name, help_text in _folder(builtin("strategies"))}
 
 
 def _folder(folder: Path) -> Iterator[tuple[str, str]]:

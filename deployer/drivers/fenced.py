@@ -14,8 +14,8 @@ Fence = Callable[[], AbstractContextManager[None]]  # entered before a change; r
 
 # Of each driver, the calls that change what users meet. All others only ask, or fetch what changes nothing yet.
 CHANGES = {
-    "runtime": frozenset({"ensure", "remove", "prune", "sweep"}),
-    "traffic": frozenset({"configure", "steer", "attach", "drain", "detach", "forget", "mend"}),
+    "runtime": frozenset({"ensure", "remove", "prune", "collect_garbage"}),
+    "traffic": frozenset({"configure", "set_traffic", "attach", "drain", "detach", "forget", "repair"}),
     "playbooks": frozenset({"play"}),
 }
 

@@ -14,10 +14,10 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-from deployer.clock import Deadline
-from deployer.errors import MachinesSilent
-from deployer.events import Tell
-from deployer.machine import Host
+from deployer.core.clock import Deadline
+from deployer.core.errors import MachinesSilent
+from deployer.core.events import Tell
+from deployer.core.host import Host
 from deployer.model import (
     Colour,
     Environment,
@@ -33,8 +33,8 @@ from deployer.model import (
 )
 
 if TYPE_CHECKING:
+    from deployer.drivers.notices import Notice
     from deployer.manifest.models import Manifest, Metric, Recipient
-    from deployer.notices import Notice
 
 READ_SECONDS = 20.0  # for a call without a deadline of its own
 
@@ -53,7 +53,7 @@ class Found:
     """An instance that a deployer made, this one or another: whose it is, and what it carries of its release.
 
     `installation` names the store that it belongs to, `home` the machine and the state folder in which that store lay;
-    `record` is what `deployer.carried` reads, empty where there is none.
+    `record` is what `deployer.planning.release_record` reads, empty where there is none.
     """
 
     instance: Instance
@@ -97,37 +97,37 @@ class Runtime(Protocol):
         """Remove images of `drop` that no release in `keep` and no instance uses; give what was removed."""
         ...
 
-    def census(self) -> tuple[Found, ...]:
+    def list_all(self) -> tuple[Found, ...]:
         """Read every instance there is that a deployer made, of any service and any store."""
         ...
 
-    def strangers(self, service: str) -> tuple[str, ...]:
+    def foreign(self, service: str) -> tuple[str, ...]:
         """Name what has the name or the marks of an instance of the service, and was not made by us: never touched."""
         ...
 
-    def leftovers(self, keep: Sequence[Release]) -> tuple[str, ...]:
+    def garbage(self, keep: Sequence[Release]) -> tuple[str, ...]:
         """Name what is ours and that no release in `keep` and no instance has: images, snapshots, half-made things."""
         ...
 
-    def sweep(self, keep: Sequence[Release]) -> tuple[str, ...]:
+    def collect_garbage(self, keep: Sequence[Release]) -> tuple[str, ...]:
         """Remove the `leftovers`; give what was removed."""
         ...
 
 
 @dataclass(frozen=True)
-class Standing:
+class Running:
     """What stands of a service as far as it was seen; `silent` are the machines that gave no answer, and why."""
 
     instances: tuple[Instance, ...]
     silent: Mapping[str, str]
 
 
-def standing(runtime: Runtime, service: str) -> Standing:
+def standing(runtime: Runtime, service: str) -> Running:
     """Read what stands of a service, but on machines that are silent. Raises DriverFailed for all other trouble."""
     try:
-        return Standing(runtime.instances(service), {})
+        return Running(runtime.instances(service), {})
     except MachinesSilent as error:
-        return Standing(error.seen, error.silent)
+        return Running(error.seen, error.silent)
 
 
 class Samples(Protocol):
@@ -139,11 +139,11 @@ class Samples(Protocol):
 
 
 @dataclass(frozen=True)
-class Fault:
-    """Where a proxy and its files differ: what is so, and whether `Traffic.mend` puts it right; else what does."""
+class Drift:
+    """Where a proxy and its files differ: what is so, and whether `Traffic.repair` puts it right; else what does."""
 
     text: str
-    mendable: bool = True
+    repairable: bool = True
     remedy: str = ""
 
 
@@ -174,7 +174,7 @@ class Traffic(Protocol):
         """Read what the proxy does now, from every worker; None when it does not know the service."""
         ...
 
-    def steer(self, service: str, live: Live, deadline: Deadline, given: Live | None = None) -> None:
+    def set_traffic(self, service: str, live: Live, deadline: Deadline, given: Live | None = None) -> None:
         """Write the value to file and to every worker, and read it back.
 
         Raises DriverFailed, changing nothing, when a place that is to get users has no server that is up. What
@@ -221,7 +221,7 @@ class Traffic(Protocol):
         """Remove the service from the proxy."""
         ...
 
-    def answering(self) -> tuple[Traffic, Mapping[str, str]]:
+    def reachable(self) -> tuple[Traffic, Mapping[str, str]]:
         """Give the driver of those of several proxies that answer now, and why the others do not, by machine.
 
         It is for looking: nothing is changed through it, as all change together or none does.
@@ -232,11 +232,11 @@ class Traffic(Protocol):
         """Name the services that the proxy's files know, sorted; nothing is asked or started."""
         ...
 
-    def faults(self, service: str) -> tuple[Fault, ...]:
+    def drift(self, service: str) -> tuple[Drift, ...]:
         """Compare the files with what they should be, and every worker with the files; nothing is changed."""
         ...
 
-    def mend(self, service: str, deadline: Deadline, lost: Mapping[str, Live] = NOTHING) -> None:
+    def repair(self, service: str, deadline: Deadline, lost: Mapping[str, Live] = NOTHING) -> None:
         """Make files and workers agree: the files are what holds, or what the proxy does where they are lost.
 
         `lost` are the live values, by service, that hold where both are.
@@ -292,7 +292,7 @@ class Verbs(Protocol):
 
 
 @dataclass(frozen=True)
-class Side:
+class MetricSide:
     """Whom a metric is asked about: stable or candidate, with what tells its instances from the others."""
 
     side: Literal["stable", "candidate"]
@@ -306,10 +306,12 @@ class Side:
         return {name: str(value) for name, value in asdict(self).items()}
 
 
-class Metrics(Protocol):
+class MetricSources(Protocol):
     """Asks sources of numbers that are not ours."""
 
-    def read(self, metric: Metric, side: Side, secrets: Mapping[str, SecretText], deadline: Deadline) -> float | None:
+    def read(
+        self, metric: Metric, side: MetricSide, secrets: Mapping[str, SecretText], deadline: Deadline
+    ) -> float | None:
         """Give the metric's value for a side now, a finite number; None when the source has no data on it.
 
         Raises DriverFailed, naming the source, when it does not answer or answers something else than one number.
@@ -347,5 +349,5 @@ class Drivers:
     traffic: Traffic
     checks: Checks
     playbooks: Playbooks
-    metrics: Metrics
+    metrics: MetricSources
     signatures: Signatures

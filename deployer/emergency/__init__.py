@@ -25,14 +25,14 @@ def first(arguments: list[str]) -> str:
     Tells what was done: `taken back` from a candidate, `gone back` to the warm release, or nothing. It ends with
     `in part` where one of several proxies did not answer.
     """
-    from deployer.emergency import asked, card
+    from deployer.emergency import argv, endpoint
 
-    wish = asked.read(arguments)
-    place = card.read(wish.state, wish.service) if wish else None
-    fars = card.read_far(wish.state, wish.service) if wish and place is None else []
+    wish = argv.read(arguments)
+    place = endpoint.read(wish.state, wish.service) if wish else None
+    fars = endpoint.read_far(wish.state, wish.service) if wish and place is None else []
     if wish is None or not (place or fars):
         return ""
-    from deployer.emergency import move, record, wire
+    from deployer.emergency import move, proxy_client, record
 
     # Whoever drives the rollout sees at once that its users are gone, and reads here by whom.
     record.write(wish.state, wish.service, wish.command, wish.reason, last=False)
@@ -41,10 +41,10 @@ def first(arguments: list[str]) -> str:
         if place:
             moved = move.move(place, wish.service, wish.command)
         else:
-            from deployer.emergency import far
+            from deployer.emergency import remote_endpoint
 
-            moved, unknown = far.move(fars, wish.service, wish.command)
-    except (wire.Silent, OSError) as error:
+            moved, unknown = remote_endpoint.move(fars, wish.service, wish.command)
+    except (proxy_client.Silent, OSError) as error:
         sys.stderr.write(f"{wish.service}: the quick way did not go through ({error}); going the whole way\n")
         return ""
     if moved is None:

@@ -7,9 +7,9 @@ import os
 import sys
 import time
 
-from deployer.emergency import record, value
-from deployer.emergency.card import Card
-from deployer.emergency.wire import Master, Silent
+from deployer.emergency import record, value_edits
+from deployer.emergency.endpoint import Card
+from deployer.emergency.proxy_client import MasterClient, Silent
 
 TYPE_CHECKING = False  # typing and collections.abc take longer than what is done here
 if TYPE_CHECKING:
@@ -36,14 +36,14 @@ class Ready:
     __slots__ = ("_card", "_lock", "_master", "_parts", "_service", "moved")
 
     def __init__(
-        self, card: Card, service: str, master: Master, parts: list[str], moved: Moved, lock: int | None
+        self, card: Card, service: str, master: MasterClient, parts: list[str], moved: Moved, lock: int | None
     ) -> None:
         self._card, self._service, self._master, self._parts, self._lock = card, service, master, parts, lock
         self.moved = moved
 
     def go(self) -> Moved:
         """Make it. Raises Silent when the proxy does not answer half way."""
-        change: Change = value.taken_back if self.moved.trial else value.gone_back
+        change: Change = value_edits.taken_back if self.moved.trial else value_edits.gone_back
         current, old = self._master.workers()
         for worker in current:
             self._master.put(worker, self._card.map, self._service, change(self._parts))
@@ -82,15 +82,15 @@ def look(card: Card, service: str, command: str) -> Ready | None:
     lock = _locked(card.lock)
     ready = None
     try:
-        master = Master(card.socket)
+        master = MasterClient(card.socket)
         current, _ = master.workers()
         seen = {master.get(worker, card.map, service) for worker in current}
-        parts = value.fields(seen.pop()) if len(seen) == 1 else None
+        parts = value_edits.fields(seen.pop()) if len(seen) == 1 else None
         if parts is None:
             return None
-        trial = value.on_trial(parts)
-        colour = parts[value.STABLE] if trial else value.other(parts[value.STABLE])
-        release = 0 if trial else int(parts[value.WARM])
+        trial = value_edits.on_trial(parts)
+        colour = parts[value_edits.STABLE] if trial else value_edits.other(parts[value_edits.STABLE])
+        release = 0 if trial else int(parts[value_edits.WARM])
         if not trial and (command != "rollback" or not release):
             return None
         if all(_fit(master, worker, service, colour, release) for worker in current):
@@ -101,7 +101,7 @@ def look(card: Card, service: str, command: str) -> Ready | None:
             os.close(lock)
 
 
-def _fit(master: Master, worker: str, service: str, colour: str, release: int) -> bool:
+def _fit(master: MasterClient, worker: str, service: str, colour: str, release: int) -> bool:
     """Tell whether a colour can take all users: its warm release with every server up, or stable with one."""
     up, down = master.up(worker, f"{service}_{colour}")
     if not release:
@@ -109,11 +109,11 @@ def _fit(master: Master, worker: str, service: str, colour: str, release: int) -
     return bool(up) and not down and all(name.startswith(f"{service}-r{release}-") for name in up)
 
 
-def _follow(master: Master, old: list[str], card: Card, service: str, colour: str, change: Change) -> None:
+def _follow(master: MasterClient, old: list[str], card: Card, service: str, colour: str, change: Change) -> None:
     """Move the connections that workers keep which a reload replaced, if they can serve the colour."""
     for worker in old:
         try:
-            parts = value.fields(master.get(worker, card.map, service))
+            parts = value_edits.fields(master.get(worker, card.map, service))
             if parts and master.up(worker, f"{service}_{colour}")[0]:
                 master.put(worker, card.map, service, change(parts))
         except Silent:
@@ -127,7 +127,7 @@ def _keep(path: str, service: str, change: Change) -> None:
             lines = file.readlines()
         for n, line in enumerate(lines):
             key, _, text = line.rstrip("\n").partition(" ")
-            if key == service and (parts := value.fields(text)):
+            if key == service and (parts := value_edits.fields(text)):
                 lines[n] = f"{key} {change(parts)}\n"
         record.replace(path, "".join(lines), os.stat(path).st_mode & 0o777)  # noqa: PTH116 - the same
     except (OSError, ValueError):

@@ -8,11 +8,11 @@ from __future__ import annotations
 import os
 import time
 
-from deployer.emergency import card
-from deployer.here import whoami
+from deployer.core.local_host import whoami
+from deployer.emergency import endpoint
 
 
-class Record:
+class EmergencyRecord:
     """Who moved users at the proxy, when (Unix seconds), by which command and why."""
 
     __slots__ = ("at", "by", "command", "reason")
@@ -33,12 +33,12 @@ def write(state: str, service: str, command: str, reason: str, *, last: bool) ->
         return
 
 
-def read(state: str, service: str) -> Record | None:
+def read(state: str, service: str) -> EmergencyRecord | None:
     """Read what an emergency left; None when everything is in the store."""
     try:
         with open(_path(state, service), encoding="utf-8") as file:  # noqa: PTH123 - pathlib costs
             found = dict(line.rstrip("\n").split(" ", 1) for line in file)
-        return Record(found["command"], float(found["at"]), found["by"], found["reason"])
+        return EmergencyRecord(found["command"], float(found["at"]), found["by"], found["reason"])
     except (OSError, ValueError, KeyError):
         return None
 
@@ -49,7 +49,7 @@ def remove(state: str, service: str) -> None:
 
 
 def replace(path: str, text: str, mode: int, *, last: bool = True) -> None:
-    """Write a file as a whole, and make it last if asked: `deployer.files.replace` without what that imports."""
+    """Write a file as a whole, and make it last if asked: `deployer.core.files.replace` without what that imports."""
     folder, _, name = path.rpartition("/")
     temporary = f"{folder}/.{name}.{os.getpid()}.{time.monotonic_ns()}"
     try:
@@ -84,4 +84,4 @@ def _discard(path: str) -> None:
 
 
 def _path(state: str, service: str) -> str:
-    return f"{card.path(state, service)}.moved"
+    return f"{endpoint.path(state, service)}.moved"

@@ -2,21 +2,21 @@
 
 from typing import TYPE_CHECKING
 
-from deployer import later
+from deployer.core import later
 
 if TYPE_CHECKING:
-    from deployer.engine.run import Run
+    from deployer.engine.run import Drive
     from deployer.engine.walk import abort, drive
-    from deployer.orders import Ending
+    from deployer.planning.orders import RolloutResult
 
-__all__ = ["Ending", "Run", "abort", "drive"]
+__all__ = ["Drive", "RolloutResult", "abort", "drive"]
 
 __getattr__ = later.names(
     __name__,
     {
-        "Run": "deployer.engine.run",
+        "Drive": "deployer.engine.run",
         "abort": "deployer.engine.walk",
         "drive": "deployer.engine.walk",
-        "Ending": "deployer.orders",
+        "RolloutResult": "deployer.planning.orders",
     },
 )

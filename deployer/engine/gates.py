@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
-from deployer.clock import Deadline
+from deployer.core.clock import Deadline
+from deployer.core.errors import DeadlinePassed, DriverFailed, StepFailed
 from deployer.engine.health import await_health
-from deployer.engine.run import Run
-from deployer.errors import DeadlinePassed, DriverFailed, StepFailed
+from deployer.engine.run import Drive
 from deployer.model import Instance
-from deployer.steps import Healthy, Smoke
+from deployer.planning.steps import Healthy, Smoke
 
 CODE_SECONDS = 1.0  # for the exit code of an instance that was just seen to have ended
 LOG_LINES = 20
 
 
-def last_words(run: Run, instance: Instance) -> tuple[str, ...]:
+def last_words(run: Drive, instance: Instance) -> tuple[str, ...]:
     """Give the last log lines of an instance; none when even that fails, for it must not hide the cause."""
     try:
         return run.drivers.runtime.logs(instance, LOG_LINES)
@@ -23,7 +23,7 @@ def last_words(run: Run, instance: Instance) -> tuple[str, ...]:
         return (f"(its log cannot be read: {error.message})",)
 
 
-def crashed(run: Run, instance: Instance) -> StepFailed:
+def crashed(run: Drive, instance: Instance) -> StepFailed:
     """Make the error of an instance that ended, with its exit code and its last lines."""
     instance = _with_code(run, instance)
     code = "" if instance.exit_code is None else f" with code {instance.exit_code}"
@@ -34,7 +34,7 @@ def crashed(run: Run, instance: Instance) -> StepFailed:
     )
 
 
-def _with_code(run: Run, instance: Instance) -> Instance:
+def _with_code(run: Drive, instance: Instance) -> Instance:
     """Look again for a moment when the code of a fresh end is not known yet: it is what people ask for first."""
     found = instance
 
@@ -52,7 +52,7 @@ def _with_code(run: Run, instance: Instance) -> Instance:
 # -- health
 
 
-def healthy(run: Run, step: Healthy, n: int, deadline: Deadline) -> dict[str, Any]:
+def healthy(run: Drive, step: Healthy, n: int, deadline: Deadline) -> dict[str, Any]:
     """Wait until every instance passed `rise` probes in a row."""
     manifest = run.release(step.release).manifest
     passed = 0
@@ -82,7 +82,7 @@ def healthy(run: Run, step: Healthy, n: int, deadline: Deadline) -> dict[str, An
     return {"healthy": passed}
 
 
-def _refuse_crashed(run: Run, step: Healthy, instance: Instance, deadline: Deadline) -> None:
+def _refuse_crashed(run: Drive, step: Healthy, instance: Instance, deadline: Deadline) -> None:
     """Refuse a candidate that ended, if only once; on the way back what served before is started again, not judged."""
     if run.rollout.phase == "forward":
         raise crashed(run, instance)
@@ -94,7 +94,7 @@ def _refuse_crashed(run: Run, step: Healthy, instance: Instance, deadline: Deadl
 # -- smoke tests
 
 
-def smoke(run: Run, step: Smoke, deadline: Deadline) -> dict[str, Any]:
+def smoke(run: Drive, step: Smoke, deadline: Deadline) -> dict[str, Any]:
     """Run the smoke tests of the release through the proxy's preview route."""
     manifest = run.release(step.release).manifest
     base, headers = run.drivers.traffic.preview(run.service)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from deployer.clock import Deadline
+from deployer.core.clock import Deadline
 from deployer.drivers.ports import Checks
 from deployer.manifest.models import Manifest
 from deployer.model import Instance

@@ -9,13 +9,13 @@ from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
 
-from deployer.clock import Deadline
-from deployer.drivers.ports import Side
-from deployer.engine.run import Run
-from deployer.errors import DeployError
+from deployer.core.clock import Deadline
+from deployer.core.errors import DeployError
+from deployer.drivers.ports import MetricSide
+from deployer.engine.run import Drive
 from deployer.judge.metrics import Kind, MetricJudge, MetricVerdict, Reading, together
 from deployer.model import FULL, other
-from deployer.steps import Watch
+from deployer.planning.steps import Watch
 
 if TYPE_CHECKING:
     from deployer.manifest.models import Metric
@@ -60,7 +60,7 @@ class MetricWatch:
     A metric whose every limit is about stable is left out where all users are on the candidate.
     """
 
-    def __init__(self, run: Run, step: Watch) -> None:
+    def __init__(self, run: Drive, step: Watch) -> None:
         self._run = run
         self._sides = _sides(run, step)
         self._ended = threading.Event()
@@ -114,7 +114,7 @@ class MetricWatch:
             return Reading(trouble=f"internal error: {type(error).__name__}")
         return Reading(value, compared)
 
-    def _value(self, metric: Metric, side: Side) -> float | None:
+    def _value(self, metric: Metric, side: MetricSide) -> float | None:
         deadline = Deadline.after(self._run.clock, metric.timeout)
         watched = WatchedDeadline(deadline.clock, deadline.at, deadline.seconds, self._ended)
         return self._run.drivers.metrics.read(metric, side, self._run.secrets(self._run.candidate), watched)
@@ -146,11 +146,11 @@ def _event(verdict: MetricVerdict) -> dict[str, Any]:
     }
 
 
-def _sides(run: Run, step: Watch) -> list[Side]:
+def _sides(run: Drive, step: Watch) -> list[MetricSide]:
     """Give the candidate and, while it has users and something runs there, stable."""
     candidate = run.release(step.release)
-    sides = [Side("candidate", run.service, step.colour, candidate.number, candidate.version)]
+    sides = [MetricSide("candidate", run.service, step.colour, candidate.number, candidate.version)]
     if step.share < FULL and run.rollout.plan.origin:
         stable = run.release(run.rollout.plan.origin)
-        sides.append(Side("stable", run.service, other(step.colour), stable.number, stable.version))
+        sides.append(MetricSide("stable", run.service, other(step.colour), stable.number, stable.version))
     return sides

@@ -7,14 +7,13 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
-from deployer.clock import Deadline
-from deployer.company import refuse_company
+from deployer.core.clock import Deadline
+from deployer.core.errors import Exit, MachinesSilent, StepFailed
 from deployer.engine import gates
-from deployer.engine.run import Hold, Run
-from deployer.errors import Exit, MachinesSilent, StepFailed
-from deployer.fanout import on_all
+from deployer.engine.coexistence import refuse_company
+from deployer.engine.run import Drive, Hold
 from deployer.model import Instance, Live, Place, Server, spread
-from deployer.steps import (
+from deployer.planning.steps import (
     Approve,
     Attach,
     Healthy,
@@ -31,7 +30,8 @@ from deployer.steps import (
     percent,
     span,
 )
-from deployer.store import Entry
+from deployer.store import JournalEntry
+from deployer.transport.fanout import on_all
 
 AT_ONCE = 20  # calls to the runtime
 SERVED_SECONDS = 10.0  # for an instance to be up again beside which others are removed
@@ -42,11 +42,11 @@ class Doing:
     """A step that is being carried out: its place, its journal line, its deadline."""
 
     n: int
-    entry: Entry
+    entry: JournalEntry
     deadline: Deadline
 
 
-def perform(run: Run, step: Step, doing: Doing) -> dict[str, Any]:
+def perform(run: Drive, step: Step, doing: Doing) -> dict[str, Any]:
     """Make it so; give what is worth keeping in the journal.
 
     Raises StepFailed when it cannot be, Hold when a person must decide.
@@ -69,18 +69,18 @@ def perform(run: Run, step: Step, doing: Doing) -> dict[str, Any]:
         case Share():
             if step.share and not run.hurry and _is_watched(run, doing.n):
                 run.listen()
-            run.steer(step, doing.deadline)
+            run.set_traffic(step, doing.deadline)
             return {"share": step.share}
         case Watch() if run.hurry:
-            from deployer.engine.watching import skipped
+            from deployer.engine.observation import skipped
 
             return skipped()
         case Watch():
-            from deployer.engine.watching import watch
+            from deployer.engine.observation import watch
 
             return watch(run, step, doing.entry.until, doing.deadline)
         case Approve() if step.count:
-            from deployer.engine.approving import approved
+            from deployer.engine.approval_gate import approved
 
             return approved(run, step, doing.n, doing.entry.until)
         case Approve():
@@ -97,18 +97,18 @@ def perform(run: Run, step: Step, doing: Doing) -> dict[str, Any]:
     raise StepFailed(f"this version does not know how to do step {step.kind!r}", "use the version that made the plan")
 
 
-def _is_watched(run: Run, n: int) -> bool:
+def _is_watched(run: Drive, n: int) -> bool:
     return any(isinstance(step, Watch) for step in run.rollout.plan.forward[n + 1 : n + 2])
 
 
-def _beside_stable(run: Run) -> bool:
+def _beside_stable(run: Drive) -> bool:
     """Tell whether playbooks run while users are on stable, which is then held against what it did before."""
     forward = run.rollout.plan.forward
     plays = any(isinstance(step, Play) for step in forward) and any(isinstance(step, Watch) for step in forward)
     return plays and bool(run.rollout.origin) and run.rollout.phase == "forward" and not run.hurry
 
 
-def _start(run: Run, step: Start, doing: Doing) -> dict[str, Any]:
+def _start(run: Drive, step: Start, doing: Doing) -> dict[str, Any]:
     release = run.release(step.release)
     refuse_company(release, step.colour, run.lookout.standing(), run.store.ports(run.service), run.release)
     places = spread(step.colour, step.instances, step.hosts)
@@ -137,7 +137,7 @@ def _where_it_answers(do: Callable[[], object], *, skip: bool) -> None:
             raise
 
 
-def _play(run: Run, step: Play, doing: Doing) -> dict[str, Any]:
+def _play(run: Drive, step: Play, doing: Doing) -> dict[str, Any]:
     release = run.release(step.release)
     environment = run.environment(step.colour, step.release) if step.when != "before" else None
     if step.when == "update":
@@ -150,7 +150,7 @@ def _play(run: Run, step: Play, doing: Doing) -> dict[str, Any]:
     return {"playbooks": list(step.playbooks)}
 
 
-def _attach(run: Run, step: Attach, doing: Doing) -> dict[str, Any]:
+def _attach(run: Drive, step: Attach, doing: Doing) -> dict[str, Any]:
     look = run.instances if step.partial else run.whole
     servers = [Server(i.name, i.address) for i in look(step.colour, step.release)]
     if not servers:
@@ -163,7 +163,7 @@ def _attach(run: Run, step: Attach, doing: Doing) -> dict[str, Any]:
     return {"servers": [s.name for s in servers]}
 
 
-def _hold(run: Run, step: Approve) -> dict[str, Any]:
+def _hold(run: Drive, step: Approve) -> dict[str, Any]:
     run.look()
     if run.hurry:
         return {"approved": True}
@@ -171,7 +171,7 @@ def _hold(run: Run, step: Approve) -> dict[str, Any]:
     raise Hold(Exit.DONE, f"held at {percent(step.share)}: {ways}")
 
 
-def _promote(run: Run, step: Promote, doing: Doing) -> dict[str, Any]:
+def _promote(run: Drive, step: Promote, doing: Doing) -> dict[str, Any]:
     live = Live(stable=step.colour, rollout=run.rollout.number, warm=run.warm_after(step.release))
     run.write(live, doing.deadline)
     # Routes, certificates and time-outs of the entry follow the users, after them: the way back needs no reload.
@@ -186,7 +186,7 @@ def _gets_users(live: Live | None, place: Place, now: float) -> bool:
     return bool(live.baseline if place == "baseline" else live.share) and not leased_out
 
 
-def _remove(run: Run, step: Remove, doing: Doing) -> dict[str, Any]:
+def _remove(run: Drive, step: Remove, doing: Doing) -> dict[str, Any]:
     live = run.drivers.traffic.read(run.service)
     doomed = [i for i in run.instances(step.colour, step.release) if i.index > step.keep]
     stays = [i for i in run.instances(step.colour) if i not in doomed]
@@ -212,19 +212,19 @@ def _remove(run: Run, step: Remove, doing: Doing) -> dict[str, Any]:
     return {"removed": [i.name for i in doomed], "open": cut}
 
 
-def _remove_one(run: Run, instance: Instance, grace: float, deadline: Deadline) -> None:
+def _remove_one(run: Drive, instance: Instance, grace: float, deadline: Deadline) -> None:
     """Remove an instance; one whose machine has fallen silent is left, and told once all others are gone."""
     with suppress(MachinesSilent):
         run.drivers.runtime.remove(instance, grace, deadline)
 
 
-def _unseen(run: Run, step: Remove) -> list[str]:
+def _unseen(run: Drive, step: Remove) -> list[str]:
     """Name what is to be removed and stands, if it still does, on a machine that gives no answer."""
     hidden = [p for p in run.store.ports(run.service) if p.host in run.lookout.silent and p.release == step.release]
     return [f"{run.service}-r{p.release}-{p.index} on {p.host}" for p in hidden if p.index > step.keep]
 
 
-def _refuse_unserved(run: Run, step: Remove, stays: Sequence[Instance], doing: Doing) -> None:
+def _refuse_unserved(run: Drive, step: Remove, stays: Sequence[Instance], doing: Doing) -> None:
     """Wait until the proxy finds one of those up that stay: it may have ended just now, and be started again.
 
     Raises StepFailed when there is none.
@@ -242,12 +242,12 @@ def _refuse_unserved(run: Run, step: Remove, stays: Sequence[Instance], doing: D
         )
 
 
-def _may_empty(run: Run, step: Remove) -> bool:
+def _may_empty(run: Drive, step: Remove) -> bool:
     """Tell whether a place may be emptied that has users: a strategy means it, or nobody served them before either."""
     return step.outage or (run.rollout.phase == "back" and not run.rollout.origin)
 
 
-def _leaving(run: Run, step: Remove, stays: Sequence[Instance]) -> list[str]:
+def _leaving(run: Drive, step: Remove, stays: Sequence[Instance]) -> list[str]:
     """Name the proxy's servers that have no instance to stay: those of the doomed, and what a killed removal left."""
     known = {server.name for server, _ in run.drivers.traffic.servers(run.service, step.colour)}
     hidden = {
@@ -258,7 +258,7 @@ def _leaving(run: Run, step: Remove, stays: Sequence[Instance]) -> list[str]:
     return sorted(known - {i.name for i in stays} - hidden)
 
 
-def _refuse_left(run: Run, step: Remove, stays: Sequence[Instance], doomed: Sequence[Instance]) -> None:
+def _refuse_left(run: Drive, step: Remove, stays: Sequence[Instance], doomed: Sequence[Instance]) -> None:
     """Read back that nothing is left of what was removed. Raises StepFailed, naming it."""
     there = {i.name for i in run.instances(step.colour)}
     if left := [i.name for i in doomed if i.name in there and i.host not in run.lookout.silent]:
@@ -267,7 +267,7 @@ def _refuse_left(run: Run, step: Remove, stays: Sequence[Instance], doomed: Sequ
         raise StepFailed(f"{', '.join(ghosts)}: removed, but the proxy still has it", "see `deploy doctor`")
 
 
-def _drain(run: Run, step: Remove, names: Sequence[str], doing: Doing) -> int:
+def _drain(run: Drive, step: Remove, names: Sequence[str], doing: Doing) -> int:
     if not names:
         return 0
     patience = Deadline.after(run.clock, min(step.drain, doing.deadline.left()))
@@ -279,14 +279,14 @@ def _drain(run: Run, step: Remove, names: Sequence[str], doing: Doing) -> int:
     return still_open
 
 
-def _tidy(run: Run, doing: Doing) -> None:
+def _tidy(run: Drive, doing: Doing) -> None:
     left = run.lookout.standing().instances
     run.store.free_ports(run.lock, {(i.release, i.index) for i in left}, run.lookout.silent)
     if not left and not run.store.service(run.service).stable and run.drivers.traffic.read(run.service):
         run.drivers.traffic.forget(run.service, doing.deadline)
 
 
-def _prune(run: Run, step: Prune) -> dict[str, Any]:
+def _prune(run: Drive, step: Prune) -> dict[str, Any]:
     releases = run.store.releases(run.service)
     good = [r for r in releases if r.standing == "good"][: step.keep]
     here = {i.release for i in run.lookout.standing().instances} | {p.release for p in run.store.ports(run.service)}

@@ -9,21 +9,13 @@ from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from deployer.clock import Clock, Deadline
+from deployer.core.clock import Clock, Deadline
+from deployer.core.errors import Aborted, DeployError, Detached, DriverFailed, Exit, MachinesSilent, Refused, TakenBack
+from deployer.core.events import Event, Sink
+from deployer.core.secret import hide_in
 from deployer.emergency import record
-from deployer.engine.lookout import Lookout
-from deployer.engine.spending import Spending
-from deployer.errors import (
-    Aborted,
-    DeployError,
-    Detached,
-    DriverFailed,
-    Exit,
-    MachinesSilent,
-    Refused,
-    TakenBack,
-)
-from deployer.events import Event, Sink
+from deployer.engine.budget_tracker import BudgetTracker
+from deployer.engine.host_observer import HostObserver
 from deployer.model import (
     Colour,
     Environment,
@@ -38,15 +30,14 @@ from deployer.model import (
     other,
     taken_back,
 )
-from deployer.plan import ROLLBACK
-from deployer.secret import hide_in
-from deployer.steps import Promote, Share, Start, Warm
+from deployer.planning.plan import ROLLBACK
+from deployer.planning.steps import Promote, Share, Start, Warm
 from deployer.store import DEPLOYER, PROMOTIONS, WORDS
 
 if TYPE_CHECKING:
     from deployer.drivers.ports import Drivers
-    from deployer.engine.evidence import Evidence
-    from deployer.store import Ask, Lock, Rollout, Store
+    from deployer.engine.analysis import Analysis
+    from deployer.store import ControlRequest, Lock, Rollout, Store
 
 
 class Hold(Exception):
@@ -61,7 +52,7 @@ class Hold(Exception):
 
 
 @dataclass
-class Run:
+class Drive:
     """One process driving one rollout."""
 
     store: Store
@@ -77,7 +68,7 @@ class Run:
     hurry: bool = False  # `deploy promote`: watches and holds are passed
     forced: bool = False  # … and what people were to approve, too
     by: str = ""  # who asked for either of these; "" is who runs this process
-    heard: Ask | None = None  # the wish that ends this drive: marked as taken with what comes of it
+    heard: ControlRequest | None = None  # the wish that ends this drive: marked as taken with what comes of it
     approved: bool = False  # `deploy resume` of a hold: the approval that it held at is given, watches are not passed
     stop_asked: threading.Event = field(default_factory=threading.Event)  # a signal came
     detach: Callable[[], bool] = lambda: False  # whether a signal leaves the rollout where it is
@@ -85,26 +76,26 @@ class Run:
     traffic_mutex: threading.RLock = field(default_factory=threading.RLock)
     given: Live | None = None  # what this drive wrote to the proxy last
     closing: ExitStack = field(default_factory=ExitStack)  # what this drive opened; closed at its end
-    spending: Spending = field(init=False)  # the pulse looks at it too
-    lookout: Lookout = field(init=False)
+    spending: BudgetTracker = field(init=False)  # the pulse looks at it too
+    lookout: HostObserver = field(init=False)
     _releases: dict[int, Release] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         budget = self.candidate.manifest.traffic.budget
-        self.spending = Spending(budget, self.drivers.traffic, self.service, self.tell)
-        self.lookout = Lookout(self.drivers.runtime, self.service, self.tell)
+        self.spending = BudgetTracker(budget, self.drivers.traffic, self.service, self.tell)
+        self.lookout = HostObserver(self.drivers.runtime, self.service, self.tell)
 
     @cached_property
-    def evidence(self) -> Evidence:
+    def evidence(self) -> Analysis:
         """The stream and the judge of this drive: one for all its watches, opened before the first.
 
         The judge's false-alarm probability covers all its steps together, and the stream knows which clients are new.
         """
-        from deployer import latest
-        from deployer.engine.evidence import Evidence
+        from deployer.engine.analysis import Analysis
+        from deployer.evidence import live_sample
+        from deployer.evidence.recording import Recorder, describe, file_of, prune
         from deployer.judge.stable import StableHealth
         from deployer.judge.verdicts import Verdicts
-        from deployer.recording import Recorder, describe, file_of, prune
 
         manifest, number = self.candidate.manifest, self.rollout.number
         origin = self.release(self.rollout.origin) if self.rollout.origin else None
@@ -113,9 +104,9 @@ class Run:
         recorder = Recorder(file, header)
         self.closing.callback(recorder.close)
         prune(file.parent)
-        newest = latest.Latest(latest.file_of(self.store.folder, number), self.clock)
+        newest = live_sample.Latest(live_sample.file_of(self.store.folder, number), self.clock)
         self.closing.callback(newest.remove)
-        return Evidence(
+        return Analysis(
             samples=self.closing.enter_context(self.drivers.traffic.samples(self.service)),
             verdicts=Verdicts(manifest.judge, sticky=manifest.traffic.sticky, routes=manifest.traffic.routes),
             stable=StableHealth(manifest.judge),
@@ -204,7 +195,7 @@ class Run:
             raise Aborted(f"aborted by {ask.by}{reason}", by=ask.by)
         raise Hold(Exit.DONE, f"paused by {ask.by}{reason}; `deploy resume` goes on", ask.by)
 
-    def promote_for(self, ask: Ask) -> None:
+    def promote_for(self, ask: ControlRequest) -> None:
         """Pass all that is left to wait for; what people are to approve only if that was said."""
         self.hurry, self.forced, self.by = True, ask.kind == "force", ask.by
 
@@ -293,7 +284,7 @@ class Run:
         now = self.clock.now()
         return max(int(now + seconds), int(now) + 2) if seconds else 0
 
-    def steer(self, step: Share, deadline: Deadline) -> None:
+    def set_traffic(self, step: Share, deadline: Deadline) -> None:
         """Give the candidate, and the baseline, their shares of the users."""
         live = Live(
             stable=other(self.colour),
@@ -317,7 +308,7 @@ class Run:
     def _put(self, live: Live, deadline: Deadline) -> None:
         with self.traffic_mutex:
             given = self.given if self.rollout.phase == "forward" else None  # back is the same direction
-            self.drivers.traffic.steer(self.service, live, deadline, given)
+            self.drivers.traffic.set_traffic(self.service, live, deadline, given)
             self.given = live
             self.spending.limit = live.budget
             now = self.drivers.traffic.read(self.service)

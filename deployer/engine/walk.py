@@ -8,11 +8,8 @@ from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
 
-from deployer.clock import Deadline
-from deployer.engine.perform import Doing, perform
-from deployer.engine.pulse import Pulse
-from deployer.engine.run import Hold, Run
-from deployer.errors import (
+from deployer.core.clock import Deadline
+from deployer.core.errors import (
     Aborted,
     DeployError,
     Detached,
@@ -24,14 +21,17 @@ from deployer.errors import (
     StoreFailed,
     TakenBack,
 )
+from deployer.core.secret import hide
+from deployer.engine.lease_renewer import LeaseRenewer
+from deployer.engine.perform import Doing, perform
+from deployer.engine.run import Drive, Hold
 from deployer.model import Live, Phase, other
-from deployer.orders import Ending
-from deployer.secret import hide
-from deployer.steps import Approve, Share, Step, Watch
-from deployer.store import DEPLOYER, Deed
+from deployer.planning.orders import RolloutResult
+from deployer.planning.steps import Approve, Share, Step, Watch
+from deployer.store import DEPLOYER, AuditEntry
 
 
-def drive(run: Run, *, pulse: bool = True) -> Ending:
+def drive(run: Drive, *, pulse: bool = True) -> RolloutResult:
     """Bring the rollout to an end, or to a hold, from wherever its journal stands.
 
     Raises LockLost when another process took over: it alone goes on then. Raises NeedsPerson when the store takes
@@ -40,7 +40,7 @@ def drive(run: Run, *, pulse: bool = True) -> Ending:
     run.learn_secrets()
     with run.closing:
         try:
-            with Pulse(run) if pulse else nullcontext():
+            with LeaseRenewer(run) if pulse else nullcontext():
                 return _drive(run)
         except LockLost:
             run.stand_down()
@@ -54,11 +54,11 @@ def drive(run: Run, *, pulse: bool = True) -> Ending:
             raise person from failed
 
 
-def _leave(run: Run, error: DeployError) -> None:
+def _leave(run: Drive, error: DeployError) -> None:
     run.tell_at_least("rollout.left", text=error.message, hint=error.hint, exit=int(error.exit))
 
 
-def abort(run: Run, by: str, reason: str) -> Ending:
+def abort(run: Drive, by: str, reason: str) -> RolloutResult:
     """Take back an unfinished rollout that no living process drives.
 
     Past the commit point there is nothing to abort: the caller offers `rollback` instead.
@@ -74,7 +74,7 @@ def abort(run: Run, by: str, reason: str) -> Ending:
     return drive(run)
 
 
-def _unrecorded(run: Run, failed: StoreFailed) -> NeedsPerson:
+def _unrecorded(run: Drive, failed: StoreFailed) -> NeedsPerson:
     """Give users back to stable at once: nobody can go on with a rollout of which nothing can be recorded."""
     where = ""
     try:
@@ -88,7 +88,7 @@ def _unrecorded(run: Run, failed: StoreFailed) -> NeedsPerson:
     )
 
 
-def _drive(run: Run) -> Ending:
+def _drive(run: Drive) -> RolloutResult:
     _leased(run)
     if run.rollout.phase == "forward":
         if promoting := run.store.promotion_asked(run.rollout.number):
@@ -102,11 +102,11 @@ def _drive(run: Run) -> Ending:
     return _back(run)
 
 
-def _next(run: Run) -> int:
+def _next(run: Drive) -> int:
     return next((n for n in range(len(run.rollout.plan.forward)) if not _done(run, "forward", n)), 0)
 
 
-def _leased(run: Run) -> None:
+def _leased(run: Drive) -> None:
     """Give the share of a held rollout its lease back before anything is recorded: whoever drives it may die.
 
     Raises Refused when the proxy does not take it; the rollout is held as before.
@@ -122,12 +122,12 @@ def _leased(run: Run) -> None:
         ) from error
 
 
-def _done(run: Run, phase: Phase, n: int) -> bool:
+def _done(run: Drive, phase: Phase, n: int) -> bool:
     entry = run.store.entry(run.rollout.number, phase, n)
     return entry is not None and entry.state == "done"
 
 
-def _reassert_share(run: Run) -> None:
+def _reassert_share(run: Drive) -> None:
     """Give a resumed rollout the share that it had reached: its lease may have run out meanwhile.
 
     Raises TakenBack when it did not run out but was ended by a person.
@@ -143,13 +143,13 @@ def _reassert_share(run: Run) -> None:
         try:
             if _adopt(run, reached):
                 return  # the next step turns back for it; nobody would get the candidate now
-            run.steer(reached, Deadline.after(run.clock, reached.deadline))
+            run.set_traffic(reached, Deadline.after(run.clock, reached.deadline))
         except StepFailed as error:
             # The step that comes next finds out what is wrong, and turns back with its reason.
             run.tell("note", text=f"the share could not be given again: {error.message}")
 
 
-def _adopt(run: Run, reached: Share) -> bool:
+def _adopt(run: Drive, reached: Share) -> bool:
     """Go on from what an earlier drive of the rollout left in the proxy; tell whether its budget is spent.
 
     What it gave is compared with what stands: an emergency has taken the users back if the share is gone.
@@ -160,7 +160,7 @@ def _adopt(run: Run, reached: Share) -> bool:
     return run.spending.over
 
 
-def _left(run: Run) -> Live | None:
+def _left(run: Drive) -> Live | None:
     """Read what an earlier drive of the rollout left in the proxy, and tell what the proxy ended by itself since."""
     live = run.drivers.traffic.read(run.service)
     if live is None or live.rollout != run.rollout.number:
@@ -174,7 +174,7 @@ def _left(run: Run) -> Live | None:
 # -- forward
 
 
-def _forward(run: Run) -> Ending:
+def _forward(run: Drive) -> RolloutResult:
     plan = run.rollout.plan
     for n, step in enumerate(plan.forward):
         if _done(run, "forward", n):
@@ -196,10 +196,10 @@ def _forward(run: Run) -> Ending:
     text = f"r{run.rollout.release} ({run.candidate.version}) is live"
     kept = run.candidate.manifest.keep.events
     run.store.ended(run.lock, run.rollout, "done", int(Exit.DONE), text, events=kept, owed=run.owed)
-    return _end(run, Ending("done", Exit.DONE, text, run.rollout.number))
+    return _end(run, RolloutResult("done", Exit.DONE, text, run.rollout.number))
 
 
-def _refuse_overspent(run: Run, step: Step) -> None:
+def _refuse_overspent(run: Drive, step: Step) -> None:
     """Go no step further with a candidate that the proxy gives no users any more, unless a person promotes it.
 
     A watch looks by itself, and has more patience with a proxy that is being restarted.
@@ -222,7 +222,7 @@ def _hidden(error: DeployError) -> DeployError:
     return error
 
 
-def _failed(run: Run, n: int, step: Step, error: DeployError) -> Ending:
+def _failed(run: Drive, n: int, step: Step, error: DeployError) -> RolloutResult:
     if isinstance(error, Refused):  # "nothing was changed" is no longer true in the middle of a rollout
         error = StepFailed(error.message, error.hint)
     _tell_failure(run, "forward", n, step, error)
@@ -233,7 +233,7 @@ def _failed(run: Run, n: int, step: Step, error: DeployError) -> Ending:
     return _back(run)
 
 
-def _turn(run: Run, n: int, error: DeployError) -> None:
+def _turn(run: Drive, n: int, error: DeployError) -> None:
     if isinstance(error, TakenBack):
         error = run.taken_back()  # by whom and why, which a driver cannot know
     run.store.turned_back(run.lock, run.rollout, n, error, run.heard)
@@ -241,7 +241,7 @@ def _turn(run: Run, n: int, error: DeployError) -> None:
     run.tell("rollout.turned", error=error.message, hint=error.hint, exit=int(error.exit))
 
 
-def _hold(run: Run, hold: Hold) -> Ending:
+def _hold(run: Drive, hold: Hold) -> RolloutResult:
     run.store.held(run.lock, run.rollout, int(hold.exit), hold.text, hold.by, run.heard, hold.anew)
     # Only what is recorded as held may stay without a lease: whoever is killed in between leaves one that runs out.
     try:
@@ -253,13 +253,13 @@ def _hold(run: Run, hold: Hold) -> Ending:
         run.tell("note", text=f"the share runs out by itself, its lease could not be ended: {error.message}")
     run.tell("rollout.held", share=share, text=hold.text, exit=int(hold.exit))
     _hooks(run, "held")
-    return Ending("held", hold.exit, hold.text, run.rollout.number)
+    return RolloutResult("held", hold.exit, hold.text, run.rollout.number)
 
 
 # -- back
 
 
-def _back(run: Run) -> Ending:
+def _back(run: Drive) -> RolloutResult:
     for n, step in enumerate(run.rollout.plan.back):
         if _done(run, "back", n):
             continue
@@ -276,13 +276,13 @@ def _back(run: Run) -> Ending:
     cause, text = Exit(code), f"r{run.rollout.release} was taken back: {why}"
     kept = run.candidate.manifest.keep.events
     run.store.ended(run.lock, run.rollout, "reverted", int(cause), text, events=kept, owed=run.owed)
-    return _end(run, Ending("reverted", cause, text, run.rollout.number))
+    return _end(run, RolloutResult("reverted", cause, text, run.rollout.number))
 
 
 # -- one step
 
 
-def _one(run: Run, phase: Phase, n: int, step: Step) -> None:
+def _one(run: Drive, phase: Phase, n: int, step: Step) -> None:
     if isinstance(step, Approve) and run.approved:
         _approved(run, n, step)
         return
@@ -309,23 +309,23 @@ def _one(run: Run, phase: Phase, n: int, step: Step) -> None:
     run.tell("step.done", phase=phase, n=n, step=step.kind, text=step.explain(), seconds=seconds)
 
 
-def _until(run: Run, step: Step) -> float:
+def _until(run: Drive, step: Step) -> float:
     """Give the moment at which a step is over that takes its time; a resumed one keeps it."""
     if isinstance(step, Watch):
         return run.clock.now() + step.seconds
     return run.clock.now() + step.deadline if isinstance(step, Approve) and step.count else 0.0
 
 
-def _approval(run: Run, step: Step, detail: Mapping[str, Any]) -> Deed | None:
+def _approval(run: Drive, step: Step, detail: Mapping[str, Any]) -> AuditEntry | None:
     """Give what the audit log keeps of a gate that people let pass."""
     if not isinstance(step, Approve):
         return None
     by = ", ".join(detail.get("by", ())) or run.by
     how = "forced" if detail.get("forced") else "done"
-    return Deed("approve", run.service, how, run.rollout.number, run.rollout.release, step.explain(), by=by)
+    return AuditEntry("approve", run.service, how, run.rollout.number, run.rollout.release, step.explain(), by=by)
 
 
-def _approved(run: Run, n: int, step: Step) -> None:
+def _approved(run: Drive, n: int, step: Step) -> None:
     """Pass the approval that a person gave with `resume`: one write with the end of the hold, or a crash asks again."""
     run.approved = False
     detail = {"approved": True}
@@ -333,7 +333,7 @@ def _approved(run: Run, n: int, step: Step) -> None:
     run.tell("step.done", phase="forward", n=n, step=step.kind, text=step.explain(), seconds=0.0)
 
 
-def _tell_failure(run: Run, phase: Phase, n: int, step: Step, error: DeployError) -> None:
+def _tell_failure(run: Drive, phase: Phase, n: int, step: Step, error: DeployError) -> None:
     log: tuple[str, ...] = error.log if isinstance(error, StepFailed) else ()
     said = {"error": error.message, "hint": error.hint, "exit": int(error.exit), "log": list(log)}
     run.tell("step.failed", phase=phase, n=n, step=step.kind, **said)
@@ -342,20 +342,20 @@ def _tell_failure(run: Run, phase: Phase, n: int, step: Step, error: DeployError
 # -- endings
 
 
-def _stuck(run: Run, text: str) -> Ending:
+def _stuck(run: Drive, text: str) -> RolloutResult:
     text += "; `deploy resume` tries again, `deploy status` shows what is live"
     run.store.stuck(run.lock, run.rollout, text)
-    return _end(run, Ending("stuck", Exit.NEEDS_PERSON, text, run.rollout.number))
+    return _end(run, RolloutResult("stuck", Exit.NEEDS_PERSON, text, run.rollout.number))
 
 
-def _end(run: Run, ending: Ending) -> Ending:
+def _end(run: Drive, ending: RolloutResult) -> RolloutResult:
     took = round(run.clock.now() - run.rollout.started_at, 3)
     run.tell("rollout.ended", outcome=ending.outcome, exit=int(ending.exit), text=ending.text, seconds=took)
     _hooks(run, ending.outcome)
     return ending
 
 
-def _hooks(run: Run, outcome: str) -> None:
+def _hooks(run: Drive, outcome: str) -> None:
     """Roll the playbooks of an ending; their failure is told, the ending stays what it is."""
     hooks = run.candidate.manifest.hooks
     playbooks = getattr(hooks, f"on_{outcome}") + (hooks.on_failure if outcome in ("reverted", "stuck") else ())

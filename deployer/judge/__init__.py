@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from deployer import later
+from deployer.core import later
 
 if TYPE_CHECKING:
     from deployer.judge.comparison import Comparison

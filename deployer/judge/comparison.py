@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from deployer.core.response_kinds import Feature
 from deployer.judge.bets import growth_of_proof
 from deployer.judge.error_evidence import ErrorEvidence
 from deployer.judge.margin import Margin
@@ -17,7 +18,6 @@ from deployer.judge.responses import ResponseEvidence
 from deployer.judge.time_evidence import TimeEvidence
 from deployer.judge.waiting import FOR, WaitingEvidence
 from deployer.judge.wealth import log_sum
-from deployer.kinds import Feature
 from deployer.model import FULL, Coins, Counts, Sample, Waiting
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from deployer.judge.comparison import Bettor, Comparison, Proof
 from deployer.judge.margin import Margin
 from deployer.judge.plan import IN_PRACTICE
-from deployer.judge.seen import Seen
+from deployer.judge.totals import Totals
 from deployer.model import Counts
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ _MOST_ANSWERS = 1e12
 _MOST_KINDS = 5
 
 
-def compared(seen: Seen, comparison: Comparison, proofs: Sequence[Proof], config: Judge) -> dict[str, Any]:
+def compared(seen: Totals, comparison: Comparison, proofs: Sequence[Proof], config: Judge) -> dict[str, Any]:
     """Give the numbers of a comparison with stable."""
     low, high = comparison.errors.ratio.interval()
     return {
@@ -66,7 +66,7 @@ def _bettor(bettor: Bettor) -> dict[str, float]:
     return {"weight": round(bettor.weight, 4), "evidence": evidence(bettor.log_evidence)}
 
 
-def _mix(seen: Seen, comparison: Comparison, config: Judge) -> Iterator[dict[str, Any]]:
+def _mix(seen: Totals, comparison: Comparison, config: Judge) -> Iterator[dict[str, Any]]:
     """Give the kinds of responses of the whole service with the most evidence against the candidate."""
     bettors = [b for b in comparison.bettors if b.feature and not b.route]
     for bettor in sorted(bettors, key=lambda b: b.log_evidence, reverse=True)[:_MOST_KINDS]:

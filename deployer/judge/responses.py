@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
+from deployer.core.response_kinds import FEATURES, Feature
 from deployer.judge.errors import ErrorAbort
 from deployer.judge.margin import Margin
 from deployer.judge.rate import Rate
-from deployer.kinds import FEATURES, Feature
 from deployer.model import Coins, Counts
 
 

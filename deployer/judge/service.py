@@ -9,14 +9,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from deployer.judge.seen import Rolling
+from deployer.judge.totals import Rolling
 from deployer.model import Counts
 
 MOMENT = 10.0  # seconds: a moment ago goes back so far, or up to twice as far
 CLEARLY = 3.0  # standard deviations
 
 
-class Service:
+class ServiceErrors:
     """What all sides of the service answered a moment ago; `limit` is the part of it that may fail."""
 
     def __init__(self, limit: float) -> None:

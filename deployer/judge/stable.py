@@ -11,7 +11,7 @@ import math
 
 from deployer.judge import words
 from deployer.judge.guard import AbsoluteGuard
-from deployer.judge.seen import Rolling
+from deployer.judge.totals import Rolling
 from deployer.manifest.sections import Judge
 from deployer.model import Counts
 

@@ -12,9 +12,9 @@ from deployer.judge.allowance import Allowance
 from deployer.judge.comparison import Bettor, Comparison, Proof
 from deployer.judge.guard import AbsoluteGuard
 from deployer.judge.margin import Margin
-from deployer.judge.seen import Seen
-from deployer.judge.service import Service
-from deployer.judge.watched import Shows, Watched
+from deployer.judge.margin_check import MarginCheck, Shows
+from deployer.judge.service import ServiceErrors
+from deployer.judge.totals import Totals
 from deployer.judge.wealth import log_sum
 from deployer.model import FULL, Sample, Waiting
 
@@ -57,10 +57,10 @@ class Verdicts:
         self._guard = AbsoluteGuard(config.errors.max)
         self._allowance = Allowance(config.errors.margin, config.errors.add, config.errors.max)
         self._errors, self._times, self._responses = _margins(config)
-        self._watched = Watched(self._errors, self._responses, self._times, _parts(self._quantiles))
-        self._alone = Seen()
-        self._service = Service(config.errors.max)
-        self._on_routes = {route: Watched(self._errors, self._responses) for route in routes}
+        self._watched = MarginCheck(self._errors, self._responses, self._times, _parts(self._quantiles))
+        self._alone = Totals()
+        self._service = ServiceErrors(config.errors.max)
+        self._on_routes = {route: MarginCheck(self._errors, self._responses) for route in routes}
         self._stable_ever = self._candidate_ever = False
         self._share, self._following, self._in_step, self._lost, self._few = 0, FULL, 0, 0, 0
         self._worse: Verdict | None = None
@@ -113,7 +113,7 @@ class Verdicts:
         return replace(verdict, text=f"{verdict.text}; {words.few(self._few)}") if self._few else verdict
 
     @property
-    def _seen(self) -> Seen:
+    def _seen(self) -> Totals:
         return self._watched.whole
 
     def _compare(self, sample: Sample, at: float) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 
-from deployer.judge.beside import Beside
+from deployer.judge.excess import Excess
 from deployer.judge.margin import Margin
 from deployer.judge.wealth import log_add, log_sum
 from deployer.model import Waiting
@@ -53,9 +53,9 @@ class WaitingEvidence:
         """Return how many requests may wait for the candidate."""
         return self._margin.of(self._beside(waiting).part)
 
-    def _beside(self, waiting: Waiting) -> Beside:
+    def _beside(self, waiting: Waiting) -> Excess:
         part = waiting.stable * waiting.p / (1 - waiting.p)
-        return Beside(waiting.candidate, waiting.stable, part, 1)
+        return Excess(waiting.candidate, waiting.stable, part, 1)
 
 
 def _log_ratio(waiting: Waiting, odds: float) -> float:

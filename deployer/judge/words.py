@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from deployer.core.response_kinds import Feature
 from deployer.judge.margin import Margin
-from deployer.judge.seen import Seen
-from deployer.kinds import Feature
+from deployer.judge.totals import Totals
 from deployer.model import Counts, Waiting
 
 TOO_MANY = 10_000_000  # answers: beyond that a number promises more than is known
@@ -36,7 +36,7 @@ def answered(side: str, counts: Counts, what: str = "") -> str:
     return f"{side} {rate}{what} ({counts.errors:,} of {counts.requests:,})"
 
 
-def both(seen: Seen) -> str:
+def both(seen: Totals) -> str:
     """Say how often both sides failed."""
     return f"{answered('candidate', seen.candidate, ' errors')}, {answered('stable', seen.stable)}"
 
@@ -58,7 +58,7 @@ def trouble(counts: Counts, limit: float) -> str:
     return f"{failed} failed a moment ago, whichever side gave them: above {percent(limit)} no share grows"
 
 
-def both_times(seen: Seen, names: Sequence[str]) -> str:
+def both_times(seen: Totals, names: Sequence[str]) -> str:
     """Say the quantile in which the candidate is worst beside stable; nothing while a side has no times."""
     worst, ratio = "", 0.0
     for name in names:
@@ -70,7 +70,7 @@ def both_times(seen: Seen, names: Sequence[str]) -> str:
     return worst
 
 
-def mix(seen: Seen, feature: Feature, margin: Margin) -> str:
+def mix(seen: Totals, feature: Feature, margin: Margin) -> str:
     """Say how many of both sides' responses have a feature: `status 404: 100 % of the candidate's responses, …`."""
     having = seen.having(feature)
     good = seen.stable.requests - seen.stable.errors

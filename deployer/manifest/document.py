@@ -10,8 +10,8 @@ from typing import Any
 import yaml
 from yaml.reader import ReaderError
 
-from deployer.errors import Problem
-from deployer.manifest.tree import Items, Node, Place, Scalar, Table
+from deployer.core.errors import Problem
+from deployer.manifest.tree import Items, Node, Position, Scalar, Table
 
 MAX_BYTES = 1024 * 1024
 MAX_DEPTH = 32
@@ -161,8 +161,8 @@ class _Reader:
                 return Problem(where, "", message, hint)
         return Problem(where, "", f"is not YAML: {said}")
 
-    def _place(self, node: yaml.Node) -> Place:
-        return Place(self.name, node.start_mark.line + 1)
+    def _place(self, node: yaml.Node) -> Position:
+        return Position(self.name, node.start_mark.line + 1)
 
     def _refuse(self, node: yaml.Node, message: str, hint: str = "") -> None:
         self.problems.append(Problem(str(self._place(node)), "", message, hint))
@@ -192,7 +192,7 @@ class _Reader:
 
     def _table(self, node: yaml.MappingNode, depth: int) -> Table:
         entries: dict[str, Node] = {}
-        keys: dict[str, Place] = {}
+        keys: dict[str, Position] = {}
         merged: list[Table] = []
         for key, value in node.value:
             if not isinstance(key, yaml.ScalarNode):

@@ -6,12 +6,12 @@ import ssl
 from collections.abc import Iterator
 from pathlib import Path
 
-from deployer.files import PLAIN_PATH
+from deployer.core.files import PLAIN_PATH
+from deployer.core.resources import builtin
 from deployer.manifest import public_key, verbs
 from deployer.manifest.base import Conflict
 from deployer.manifest.models import Hooks, Manifest
 from deployer.manifest.sections import CosignKeys
-from deployer.resources import builtin
 
 
 def wanting(manifest: Manifest, folder: Path) -> Iterator[Conflict]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-from deployer.errors import Refused
+from deployer.core.errors import Refused
 
 
 def fingerprint(path: Path, destination: str = "") -> str:

@@ -8,12 +8,12 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from deployer.errors import ManifestRefused, Problem
+from deployer.core.errors import ManifestRefused, Problem
 from deployer.manifest import document, json_paths
 from deployer.manifest.files import wanting
 from deployer.manifest.models import Manifest
 from deployer.manifest.overlay import merge, overlay_file, refuse_destination, rename
-from deployer.manifest.tree import Items, Place, Scalar, Table, literal, place_of, unspell
+from deployer.manifest.tree import Items, Position, Scalar, Table, literal, place_of, unspell
 from deployer.manifest.validate import Checked, check
 from deployer.manifest.variables import substitute
 
@@ -95,7 +95,7 @@ def _filled(root: Table, environ: Mapping[str, str], problems: list[Problem]) ->
 
 
 def _overridden(root: Table, overrides: Mapping[str, Any]) -> Table:
-    place = Place("command line")
+    place = Position("command line")
     for dotted, value in overrides.items():
         if value is None:
             continue

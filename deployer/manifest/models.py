@@ -34,14 +34,14 @@ from deployer.manifest.sections import (
     Mount,
     Secret,
     Shield,
-    Smoke,
+    SmokeTest,
     Stop,
     Timeouts,
     Tls,
-    Traffic,
+    TrafficSettings,
     Twin,
     Verify,
-    Warmup,
+    WarmupSettings,
 )
 from deployer.manifest.strategy import Strategy
 from deployer.manifest.text import (
@@ -80,15 +80,15 @@ __all__ = [
     "Recipient",
     "Secret",
     "Shield",
-    "Smoke",
+    "SmokeTest",
     "Stop",
     "Strategy",
     "Timeouts",
     "Tls",
-    "Traffic",
+    "TrafficSettings",
     "Twin",
     "Verify",
-    "Warmup",
+    "WarmupSettings",
 ]
 
 # registry/path/name:tag@digest, as engines read it
@@ -157,9 +157,11 @@ class Manifest(Model):
     update: tuple[FilePath, ...] = Field(
         (), description="Playbooks rolled onto the twin before it sees a user; paths are relative to the manifest."
     )
-    smoke: tuple[Smoke, ...] = Field((), description="Requests that the candidate must pass before it sees a user.")
+    smoke: tuple[SmokeTest, ...] = Field((), description="Requests that the candidate must pass before it sees a user.")
     hooks: Hooks = Field(Hooks(), description="Playbooks run around a rollout.")
-    traffic: Traffic = Field(Traffic(), description="How users reach the service: addresses, domains, TLS, stickiness.")
+    traffic: TrafficSettings = Field(
+        TrafficSettings(), description="How users reach the service: addresses, domains, TLS, stickiness."
+    )
     strategy: Strategy = Field("canary", description="Strategy of `deploy up`, with its options.")
     approve: Approval | None = Field(
         None,

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from deployer.errors import Problem
+from deployer.core.errors import Problem
 from deployer.manifest.tree import Node, Scalar, Table
 
 _DESTINATION = re.compile(r"[a-z0-9][a-z0-9-]{0,30}")

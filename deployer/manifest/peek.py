@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from deployer.errors import Refused
+from deployer.core.errors import Refused
 
 _MOST = 1024 * 1024  # bytes of a manifest
 
@@ -14,10 +14,10 @@ def service_of(path: Path, destination: str = "") -> str:
 
     Raises Refused when it cannot be read.
     """
-    from deployer.emergency import asked, card
+    from deployer.emergency import argv, endpoint
 
-    plain = asked.of_manifest(str(path), destination)
-    if plain and card.is_name(plain):
+    plain = argv.of_manifest(str(path), destination)
+    if plain and endpoint.is_name(plain):
         return plain
     import yaml
 

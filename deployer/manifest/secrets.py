@@ -6,10 +6,10 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from deployer import commands
-from deployer.errors import ManifestRefused, Problem
+from deployer.core import commands
+from deployer.core.errors import ManifestRefused, Problem
+from deployer.core.secret import SecretText
 from deployer.manifest.models import Manifest, Secret
-from deployer.secret import SecretText
 
 COMMAND_SECONDS = 30.0
 MAX_BYTES = 512 * 1024

@@ -80,7 +80,7 @@ class Health(Model):
         return "tcp"
 
 
-class Smoke(Model):
+class SmokeTest(Model):
     """One request to the candidate through the proxy's preview route, before any user."""
 
     get: UrlPath = Field(description="Path to request.")
@@ -273,7 +273,7 @@ class Budget(Model):
         return {"answers": data} if isinstance(data, int) and not isinstance(data, bool) else data
 
 
-class Traffic(Model):
+class TrafficSettings(Model):
     """How users reach the service."""
 
     mode: Literal["http", "tcp"] = Field("http", description="`tcp` passes connections on, whatever they carry.")
@@ -362,7 +362,7 @@ class ErrorLimits(Model):
     )
 
 
-class Warmup(Model):
+class WarmupSettings(Model):
     """What a cold start is forgiven: until either is over, answer times are not compared. Errors always are."""
 
     requests: Count = Field(200, ge=0, description="Requests that the candidate has answered.")
@@ -379,7 +379,7 @@ class LatencyLimits(Model):
     quantiles: tuple[Quantile, ...] = Field(
         ("p50", "p99"), max_length=4, description="Must be shown to be no worse before the share grows, e.g. p99.9."
     )
-    warmup: Warmup = Field(Warmup(), description="What a cold start is forgiven.")
+    warmup: WarmupSettings = Field(WarmupSettings(), description="What a cold start is forgiven.")
 
     def conflicts(self) -> Iterator[Conflict]:
         """Give the keys that do not go together."""

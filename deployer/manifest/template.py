@@ -9,7 +9,7 @@ from typing import Literal
 
 import yaml
 
-from deployer.errors import ManifestRefused
+from deployer.core.errors import ManifestRefused
 from deployer.manifest import document
 from deployer.manifest.load import FILE
 from deployer.manifest.models import Manifest

@@ -20,7 +20,7 @@ from pydantic import (
 )
 from pydantic_core import CoreSchema, core_schema
 
-from deployer.limits import SERVICE, SERVICE_LETTERS
+from deployer.core.limits import SERVICE, SERVICE_LETTERS
 from deployer.manifest import freeze
 
 

@@ -18,7 +18,7 @@ _NOTHING = ("", "~", "null")
 
 
 @dataclass(frozen=True)
-class Place:
+class Position:
     """Where a value stands; line 0 where there are no lines, as on the command line."""
 
     file: str
@@ -32,7 +32,7 @@ class Place:
 class Scalar:
     """A single value. `plain` is one without quotes; `written` is what stands in the file, before substitution."""
 
-    place: Place
+    place: Position
     text: str
     plain: bool
     written: str
@@ -47,7 +47,7 @@ class Scalar:
 class Items:
     """A list."""
 
-    place: Place
+    place: Position
     items: tuple[Node, ...]
 
 
@@ -55,11 +55,11 @@ class Items:
 class Table:
     """A mapping; `keys` holds the place of each key."""
 
-    place: Place
+    place: Position
     entries: Mapping[str, Node]
-    keys: Mapping[str, Place]
+    keys: Mapping[str, Position]
 
-    def put(self, key: str, node: Node, place: Place) -> Table:
+    def put(self, key: str, node: Node, place: Position) -> Table:
         """Give the same mapping with one key set."""
         return replace(self, entries={**self.entries, key: node}, keys={**self.keys, key: place})
 
@@ -94,7 +94,7 @@ def data(node: Node) -> Any:
     return {key: data(entry) for key, entry in node.entries.items()}
 
 
-def literal(value: Any, place: Place) -> Node:
+def literal(value: Any, place: Position) -> Node:
     """Make a node of plain data that comes from elsewhere than a file."""
     if isinstance(value, Mapping):
         entries = {str(key): literal(entry, place) for key, entry in value.items()}
@@ -107,7 +107,7 @@ def literal(value: Any, place: Place) -> Node:
     return Scalar(place, str(value), not isinstance(value, str), str(value))
 
 
-def place_of(root: Node, path: Path) -> Place:
+def place_of(root: Node, path: Path) -> Position:
     """Give the place of the value at the path, or of the nearest thing around it that is written down."""
     node, place = root, root.place
     for part in path:

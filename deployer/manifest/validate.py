@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from deployer.errors import Problem
+from deployer.core.errors import Problem
 from deployer.manifest.base import Conflicts
 from deployer.manifest.models import Manifest
 from deployer.manifest.tree import Path, Table, data, node_at, place_of, spell, unspell

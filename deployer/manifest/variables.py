@@ -14,7 +14,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import replace
 
-from deployer.errors import Problem
+from deployer.core.errors import Problem
 from deployer.manifest.tree import Items, Node, Path, Scalar, Table, read_scalar, spell
 
 _USE = re.compile(r"\$\$|\$\{([A-Za-z_][A-Za-z0-9_]*)(?:(:-|:\?)([^{}]*))?\}|\$\{", re.ASCII)

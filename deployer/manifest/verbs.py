@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from deployer.resources import builtin
+from deployer.core.resources import builtin
 
 REQUIRED = ("create", "update", "start", "stop", "destroy")
 

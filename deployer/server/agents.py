@@ -7,17 +7,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from deployer.clock import Clock, Deadline
-from deployer.engine import Ending
-from deployer.errors import DeployError, Detached, Exit, Locked, Refused
-from deployer.gitops import Follower, Repository, Source, State
-from deployer.operations import Request
-from deployer.orders import Order
-from deployer.secret import hide
-from deployer.server.desk import Desk
-from deployer.server.followed import Followed, Follows, secret_of
-from deployer.server.hooks import Hook
+from deployer.app.gitops import BranchFollower, BranchSource, ManifestState, Repository
+from deployer.app.operations import DeployRequest
+from deployer.core.clock import Clock, Deadline
+from deployer.core.errors import DeployError, Detached, Exit, Locked, Refused
+from deployer.core.secret import hide
+from deployer.engine import RolloutResult
+from deployer.planning.orders import Order
+from deployer.server.context import ServerContext
+from deployer.server.gitops_config import Followed, Follows, secret_of
 from deployer.server.runs import Run
+from deployer.server.webhooks import Hook
 
 POLL_SECONDS = 0.2  # between two looks at a run
 END_SECONDS = 10.0  # for a look that is under way when the server ends
@@ -59,13 +59,13 @@ class Agents:
         for wake in self._branches[name].wake:
             wake.set()
 
-    def start(self, desk: Desk) -> None:
+    def start(self, desk: ServerContext) -> None:
         """Begin to follow."""
         for branch in self._branches.values():
             for manifest in branch.followed.manifests:
                 wake = threading.Event()
                 branch.wake.append(wake)
-                agent = _Agent(desk, branch, Path(manifest), self._environ, self._base, self._stop)
+                agent = _ServedAgent(desk, branch, Path(manifest), self._environ, self._base, self._stop)
                 name = f"gitops {branch.followed.name}"
                 self._threads.append(threading.Thread(target=agent.follow, args=(wake,), name=name, daemon=True))
         for thread in self._threads:
@@ -81,20 +81,26 @@ class Agents:
             thread.join(END_SECONDS)
 
 
-class _Agent:
+class _ServedAgent:
     """Follows one manifest of a branch."""
 
     def __init__(
-        self, desk: Desk, branch: _Branch, manifest: Path, environ: Mapping[str, str], base: Path, stop: threading.Event
+        self,
+        desk: ServerContext,
+        branch: _Branch,
+        manifest: Path,
+        environ: Mapping[str, str],
+        base: Path,
+        stop: threading.Event,
     ) -> None:
         one = branch.followed
         self._desk, self._name, self._every, self._stop = desk, one.name, one.every, stop
         keys = base / one.keys if one.keys else None
-        self._source = Source(
+        self._source = BranchSource(
             branch.repository, manifest, one.destination, keys, one.drift, one.since, one.allow_rewind
         )
         self._environ = environ
-        self._told: State | None = None
+        self._told: ManifestState | None = None
         self._refusal: tuple[Order, Deadline, Refused] | None = None
 
     def follow(self, wake: threading.Event) -> None:
@@ -112,12 +118,12 @@ class _Agent:
 
     def _look(self) -> None:
         with self._desk.house() as house:
-            state = Follower(house, self._source, self._environ, self._deploy, self._resume).look(self._tell)
+            state = BranchFollower(house, self._source, self._environ, self._deploy, self._resume).look(self._tell)
             self._tell(state)
             used = house.store.rollouts(state.service) if state.service else ()
             self._source.repository.prune([rollout.folder for rollout in used])
 
-    def _deploy(self, request: Request) -> Ending:
+    def _deploy(self, request: DeployRequest) -> RolloutResult:
         order = Order(
             "start",
             request.loaded.manifest.service,
@@ -134,10 +140,10 @@ class _Agent:
             self._refusal = (order, Deadline.after(self._desk.clock, REFUSED_SECONDS), error)
             raise
 
-    def _resume(self, service: str, reason: str) -> Ending:
+    def _resume(self, service: str, reason: str) -> RolloutResult:
         return self._ordered(Order("resume", service, reason))
 
-    def _ordered(self, order: Order) -> Ending:
+    def _ordered(self, order: Order) -> RolloutResult:
         """Have it done by a process of its own, which outlives this server; wait for its end."""
         run: Run | None = self._desk.runner.start(order, "gitops", f"deploy serve, following {self._name}")
         number = run.id if run else ""
@@ -150,16 +156,16 @@ class _Agent:
         if not run.outcome or run.outcome == "lost":
             kinds: dict[int | None, type[DeployError]] = {int(Exit.LOCKED): Locked, int(Exit.REFUSED): Refused}
             raise kinds.get(run.exit, DeployError)(run.text, run.hint)
-        return Ending(run.outcome, Exit(run.exit or 0), run.text, run.rollout)  # type: ignore[arg-type]
+        return RolloutResult(run.outcome, Exit(run.exit or 0), run.text, run.rollout)  # type: ignore[arg-type]
 
-    def _tell(self, state: State) -> None:
+    def _tell(self, state: ManifestState) -> None:
         """Tell a state that is another one than before."""
         before, self._told = self._told, state
         if before == state or (before and before.commit == state.commit and (before.word, state.word) == _AS_BEFORE):
             return
         self._say(state.word, state.text, state)
 
-    def _say(self, word: str, text: str, state: State | None = None) -> None:
+    def _say(self, word: str, text: str, state: ManifestState | None = None) -> None:
         text = " ".join(hide(text).split())
         so = {"service": state.service, "commit": state.commit, "rollout": state.rollout} if state else {}
         words = f"gitops {self._name}: {self._source.manifest}: {word}: {text}"

@@ -20,11 +20,11 @@ from urllib.parse import quote, urlsplit
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from deployer import __version__
-from deployer.clock import Clock
-from deployer.errors import DeployError
-from deployer.server.answers import Answer, Problem, answer_of
-from deployer.server.door import Guest, neighbours
-from deployer.server.scope import ASSETS, CSRF, HOOKS, client, cookie_of, header, is_page, name_of
+from deployer.core.clock import Clock
+from deployer.core.errors import DeployError
+from deployer.server.connection_guard import Guest, neighbours
+from deployer.server.messages import ApiError, ProblemAnswer, answer_of
+from deployer.server.request_scope import ASSETS, CSRF, HOOKS, client, cookie_of, header, is_page, name_of
 from deployer.server.sessions import Session, Sessions
 from deployer.server.tokens import Token, Tokens
 
@@ -49,7 +49,7 @@ HSTS = ("strict-transport-security", "max-age=31536000")
 
 
 @dataclass(frozen=True)
-class Limits:
+class RequestLimits:
     """What a client may ask for: bytes of a body, and of a webhook's; requests a second and at once; and how often an
     address may be wrong at the same door: without a token, with a login or a webhook that is not valid.
     """
@@ -105,7 +105,7 @@ class Guard:
         sessions: Sessions,
         clock: Clock,
         hosts: Collection[str],
-        limits: Limits,
+        limits: RequestLimits,
         tls: bool,
     ) -> None:
         self._app, self._tokens, self._sessions, self._limits = app, tokens, sessions, limits
@@ -147,7 +147,7 @@ class Guard:
                 guest.shows_token()
             received = await self._body(scope, receive)
             guest.is_answered()
-        except Answer as answer:
+        except ApiError as answer:
             await _say(protected, answer)
             return
         await self._app(scope, received, protected)
@@ -156,8 +156,8 @@ class Guard:
         """Refuse a request for another host: a name that somebody else points at this address."""
         host = name_of(header(scope, b"host"))
         if host not in self._hosts:
-            raise Answer(
-                400, Problem(message=f"this server is not {host[:100]!a}", hint="deploy serve --allow-host NAME")
+            raise ApiError(
+                400, ProblemAnswer(message=f"this server is not {host[:100]!a}", hint="deploy serve --allow-host NAME")
             )
 
     def _caller(self, scope: Scope) -> Caller:
@@ -167,7 +167,7 @@ class Guard:
             session = None if given else self._sessions.find(cookie_of(scope))
             token = session.token if session else self._tokens.find(bearer[1]) if bearer else None
         except DeployError as error:
-            raise Answer(503, answer_of(error).problem) from error
+            raise ApiError(503, answer_of(error).problem) from error
         if token is None:
             self._refusing(scope, "token")()
             raise _unknown(scope)
@@ -175,8 +175,8 @@ class Guard:
         if session and scope["method"] not in READING:
             self._from_here(scope)
             if not hmac.compare_digest(header(scope, CSRF.encode()).encode(), session.csrf.encode()):
-                raise Answer(
-                    403, Problem(message=f"the header {CSRF} is not that of this session", hint="log in again")
+                raise ApiError(
+                    403, ProblemAnswer(message=f"the header {CSRF} is not that of this session", hint="log in again")
                 )
         way = "page" if session else "API"
         return Caller(token, f"{way}, from {address}, token {token.id}", session)
@@ -190,23 +190,25 @@ class Guard:
 
     def _slowly(self, wait: float) -> None:
         if wait:
-            raise Answer(429, Problem(message="too many requests", hint="wait"), Retry_After=str(math.ceil(wait)))
+            raise ApiError(
+                429, ProblemAnswer(message="too many requests", hint="wait"), Retry_After=str(math.ceil(wait))
+            )
 
     def _from_here(self, scope: Scope) -> None:
         """Refuse what the page of somebody else makes a browser send: browsers say whose page it was."""
         origin, site = header(scope, b"origin"), header(scope, b"sec-fetch-site")
         if name_of(urlsplit(origin).netloc) not in self._hosts or site not in ("", "same-origin"):
-            problem = Problem(
+            problem = ProblemAnswer(
                 message=f"this was sent by another page: {origin[:100]!a}",
                 hint="use the page itself; behind a proxy: deploy serve --allow-host NAME",
             )
-            raise Answer(403, problem)
+            raise ApiError(403, problem)
 
     async def _body(self, scope: Scope, receive: Receive) -> Receive:
         """Read the body, within its limits, and give it on as one message."""
         hook = scope["path"].startswith(HOOKS)
         most, length = self._limits.hook if hook else self._limits.body, header(scope, b"content-length")
-        too_large = Answer(413, Problem(message=f"the request has more than {most} bytes", hint="send less"))
+        too_large = ApiError(413, ProblemAnswer(message=f"the request has more than {most} bytes", hint="send less"))
         if length.isascii() and length.isdigit() and int(length[:20]) > most:
             raise too_large
         body, more = b"", scope["method"] not in READING
@@ -219,8 +221,8 @@ class Guard:
                     if len(body) > most:
                         raise too_large
         except TimeoutError:
-            problem = Problem(message=f"the body did not come within {BODY_SECONDS:g} s", hint="send it at once")
-            raise Answer(408, problem) from None
+            problem = ProblemAnswer(message=f"the body did not come within {BODY_SECONDS:g} s", hint="send it at once")
+            raise ApiError(408, problem) from None
         given = False
 
         async def received() -> Message:
@@ -233,7 +235,7 @@ class Guard:
         return received
 
 
-async def _say(send: Send, answer: Answer) -> None:
+async def _say(send: Send, answer: ApiError) -> None:
     body = json.dumps(answer.problem.model_dump()).encode()
     headers = {"content-type": "application/json", "content-length": str(len(body)), **answer.headers}
     start = {
@@ -250,11 +252,11 @@ def _is_open(scope: Scope) -> bool:
     return path == OPEN or (scope["method"] in READING and (path == LOGIN or path.startswith(ASSETS)))
 
 
-def _unknown(scope: Scope) -> Answer:
-    problem = Problem(
+def _unknown(scope: Scope) -> ApiError:
+    problem = ProblemAnswer(
         message="no token, or one that does not stand",
         hint="Authorization: Bearer TOKEN, from `deploy token create`",
     )
     if is_page(scope) and scope["method"] in READING:
-        return Answer(303, problem, Location=f"{LOGIN}?next={quote(scope['path'], safe='/')}")
-    return Answer(401, problem, WWW_Authenticate="Bearer")
+        return ApiError(303, problem, Location=f"{LOGIN}?next={quote(scope['path'], safe='/')}")
+    return ApiError(401, problem, WWW_Authenticate="Bearer")

@@ -10,7 +10,7 @@ import asyncio
 from bisect import bisect_right
 from collections.abc import AsyncIterator, Callable
 
-from deployer.events import Event
+from deployer.core.events import Event
 
 POLL_SECONDS = 0.2
 KEPT = 2000  # events in memory

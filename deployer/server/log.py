@@ -12,12 +12,12 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from deployer.clock import Clock, SystemClock
-from deployer.secret import hide, hide_in
+from deployer.core.clock import Clock, SystemClock
+from deployer.core.secret import hide, hide_in
 
 
 @dataclass
-class Log:
+class ServerLog:
     """Writes lines, whole ones, from whichever thread."""
 
     clock: Clock = field(default_factory=SystemClock)

@@ -16,11 +16,11 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_late
 from prometheus_client.registry import Collector
 
 from deployer import __version__
-from deployer.server.sight import Seen, Sight, look
+from deployer.server.observer import Observer, ServiceObservation, look
 from deployer.store import Store
 
 if TYPE_CHECKING:
-    from deployer.server.desk import Desk
+    from deployer.server.context import ServerContext
 
 VERDICTS = ("no worse", "worse", "cannot judge")
 EVERY = 1.0  # seconds for which the numbers of the store are kept, at the least
@@ -28,12 +28,12 @@ PART = 0.1  # of the time may go into making them
 _BY = ["service", "strategy", "outcome", "exit"]
 
 
-class Metrics:
+class ServerMetrics:
     """Makes the text; all who ask within a moment get the same numbers of the store."""
 
-    def __init__(self, desk: Desk) -> None:
+    def __init__(self, desk: ServerContext) -> None:
         self._desk = desk
-        self._sight = Sight(lambda: look(desk), desk.clock)
+        self._sight = Observer(lambda: look(desk), desk.clock)
         self._endings = Endings()
         self._mutex = threading.Lock()
         self._text, self._until = b"", -1.0
@@ -49,7 +49,7 @@ class Metrics:
                 self._until = ended + max(EVERY, (ended - began) / PART)
             return self._text + _text(self._answered()), CONTENT_TYPE_PLAIN_0_0_4
 
-    def _known(self, seen: tuple[Seen, ...]) -> Iterator[Metric]:
+    def _known(self, seen: tuple[ServiceObservation, ...]) -> Iterator[Metric]:
         store = self._desk.stores.store()
         yield InfoMetricFamily("deployer_build", "The deployer that serves this.", value={"version": __version__})
         yield from self._endings.families(store)
@@ -85,7 +85,7 @@ class Metrics:
                 measured.add_metric([name], share / 10_000)
         yield from (under_way, lasting, stable, verdict, measured, held, silent)
 
-    def _live(self, seen: tuple[Seen, ...]) -> Iterator[Metric]:
+    def _live(self, seen: tuple[ServiceObservation, ...]) -> Iterator[Metric]:
         now, monotonic = self._desk.clock.now(), self._desk.clock.monotonic()
         read = _gauge("deployer_live_readable", "1 when proxy and runtime answered, while a rollout is unfinished.")
         age = _gauge("deployer_live_age_seconds", "Time since proxy and runtime were asked.")

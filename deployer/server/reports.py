@@ -6,9 +6,9 @@ import threading
 from collections import OrderedDict
 from dataclasses import dataclass, field
 
-from deployer.clock import Clock
-from deployer.operations import House
-from deployer.reporting.gather import gather
+from deployer.app.operations import AppContext
+from deployer.app.reports.gather import gather
+from deployer.core.clock import Clock
 from deployer.views.data import RolloutView
 from deployer.views.report.data import ReportView
 
@@ -17,26 +17,26 @@ KEPT = 50  # rollouts
 
 
 @dataclass
-class _Made:
+class _CachedReport:
     mutex: threading.Lock = field(default_factory=threading.Lock)
     report: ReportView | None = None
     events: int = 0
     until: float = 0.0  # on the monotonic clock
 
 
-class Reports:
+class ReportCache:
     """The newest reports. One is made anew when something happened, else no more often than `PART` allows."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._mutex = threading.Lock()
-        self._made: OrderedDict[int, _Made] = OrderedDict()
+        self._made: OrderedDict[int, _CachedReport] = OrderedDict()
 
-    def of(self, house: House, told: RolloutView) -> ReportView:
+    def of(self, house: AppContext, told: RolloutView) -> ReportView:
         """Give the report of a rollout."""
         number = told.rollout.number
         with self._mutex:
-            made = self._made.setdefault(number, _Made())
+            made = self._made.setdefault(number, _CachedReport())
             self._made.move_to_end(number)
             if len(self._made) > KEPT:
                 self._made.popitem(last=False)

@@ -7,11 +7,11 @@ from typing import Annotated, cast
 from fastapi import Depends, Path, Request
 from fastapi.security import HTTPBearer
 
-from deployer.errors import Refused
-from deployer.limits import SERVICE
-from deployer.server.answers import MOST_NUMBER, Answer, Problem, missing
-from deployer.server.desk import Desk
+from deployer.core.errors import Refused
+from deployer.core.limits import SERVICE
+from deployer.server.context import ServerContext
 from deployer.server.guard import Caller
+from deployer.server.messages import MOST_NUMBER, ApiError, ProblemAnswer, missing
 from deployer.server.tokens import Role
 from deployer.store import Rollout
 
@@ -22,9 +22,9 @@ Service = Annotated[str, Path(pattern=f"^{SERVICE}$", description="The name of a
 Number = Annotated[int, Path(ge=1, le=MOST_NUMBER, description="The number of a rollout.")]
 
 
-def desk_of(request: Request) -> Desk:
+def desk_of(request: Request) -> ServerContext:
     """Give what the routes share."""
-    return cast(Desk, request.app.state.desk)
+    return cast(ServerContext, request.app.state.desk)
 
 
 def caller_of(request: Request) -> Caller:
@@ -32,24 +32,28 @@ def caller_of(request: Request) -> Caller:
     return cast(Caller, request.scope["caller"])
 
 
-AtDesk = Annotated[Desk, Depends(desk_of)]
+AtDesk = Annotated[ServerContext, Depends(desk_of)]
 By = Annotated[Caller, Depends(caller_of)]
 
 
 def _allow(caller: Caller, role: Role, service: str | None) -> None:
     token = caller.token
     if service is not None and not token.sees(service):
-        raise Answer(
-            403, Problem(message=f"the token {token.name} is not for {service}", hint="deploy token create --service")
+        raise ApiError(
+            403,
+            ProblemAnswer(message=f"the token {token.name} is not for {service}", hint="deploy token create --service"),
         )
     if service is None and token.services:
-        raise Answer(
-            403, Problem(message=f"the token {token.name} is for {', '.join(token.services)} only", hint="ask of one")
+        raise ApiError(
+            403,
+            ProblemAnswer(message=f"the token {token.name} is for {', '.join(token.services)} only", hint="ask of one"),
         )
     if not token.may(role):
-        raise Answer(
+        raise ApiError(
             403,
-            Problem(message=f"the token {token.name} is a {token.role}'s, this needs {role}", hint="ask an admin"),
+            ProblemAnswer(
+                message=f"the token {token.name} is a {token.role}'s, this needs {role}", hint="ask an admin"
+            ),
         )
 
 

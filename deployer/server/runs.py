@@ -18,11 +18,11 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
-from deployer import files
-from deployer.clock import Clock
-from deployer.errors import Exit, Refused
-from deployer.orders import Order
-from deployer.server.log import Log
+from deployer.core import files
+from deployer.core.clock import Clock
+from deployer.core.errors import Exit, Refused
+from deployer.planning.orders import Order
+from deployer.server.log import ServerLog
 from deployer.server.tokens import FOLDER
 from deployer.supervisor.proc import Process
 
@@ -104,9 +104,9 @@ def file_of(state: Path, run: str) -> Path:
 
 
 class Processes:
-    """Carries each order out in a process of its own: `python -m deployer.server.child`."""
+    """Carries each order out in a process of its own: `python -m deployer.server.run_process`."""
 
-    def __init__(self, state: Path, clock: Clock, environ: Mapping[str, str], log: Log) -> None:
+    def __init__(self, state: Path, clock: Clock, environ: Mapping[str, str], log: ServerLog) -> None:
         self._state, self._clock, self._environ, self._log = state, clock, environ, log
         self._mine: dict[str, subprocess.Popen[bytes]] = {}
         self._mutex = threading.Lock()
@@ -154,7 +154,7 @@ class Processes:
         log = files.new(path.with_suffix(".log"))
         try:
             return subprocess.Popen(
-                [sys.executable, "-m", "deployer.server.child", str(self._state), run.id],
+                [sys.executable, "-m", "deployer.server.run_process", str(self._state), run.id],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

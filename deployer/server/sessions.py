@@ -10,7 +10,7 @@ import secrets
 from collections import OrderedDict
 from dataclasses import dataclass, field
 
-from deployer.clock import Clock
+from deployer.core.clock import Clock
 from deployer.server.tokens import Token, Tokens
 
 IDLE_SECONDS = 3600.0  # without a request

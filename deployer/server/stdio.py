@@ -17,20 +17,20 @@ import uvicorn
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from deployer import __version__
-from deployer.clock import Clock
-from deployer.errors import DeployError, Refused
-from deployer.greeting import LONGEST, Greeting, Welcome
+from deployer.app.wiring import open_house
+from deployer.core.clock import Clock
+from deployer.core.errors import DeployError, Refused
 from deployer.manifest.peek import service_of
-from deployer.server.app import make_api
-from deployer.server.desk import Desk, Source, Stores
+from deployer.server.access_log import configured
+from deployer.server.application import make_api
+from deployer.server.context import ManifestSource, ServerContext, Stores
 from deployer.server.guard import VERSION, Caller
-from deployer.server.log import Log
-from deployer.server.logged import configured
+from deployer.server.log import ServerLog
 from deployer.server.runs import Processes
 from deployer.server.tokens import Token, Tokens
 from deployer.store import Store
 from deployer.store.actor import place
-from deployer.wiring import open_house
+from deployer.transport.greeting import LONGEST, Greeting, Welcome
 
 END_SECONDS = 5  # for answers that are under way when the client is gone
 IDLE_SECONDS = 600  # without a request, after which a client is taken for gone: a cable that was pulled says nothing
@@ -70,7 +70,7 @@ def _line(inward: int) -> bytes:
     return read
 
 
-def _desk(greeting: Greeting, state: Path, clock: Clock, environ: Mapping[str, str]) -> tuple[Desk, Welcome]:
+def _desk(greeting: Greeting, state: Path, clock: Clock, environ: Mapping[str, str]) -> tuple[ServerContext, Welcome]:
     """Make what the routes share, as the client asks for it. Raises Refused."""
     folder = Path(greeting.folder or ".").expanduser()
     try:
@@ -81,11 +81,11 @@ def _desk(greeting: Greeting, state: Path, clock: Clock, environ: Mapping[str, s
         ) from None
     state = Path(greeting.state).expanduser() if greeting.state else state
     state = state.expanduser().absolute()
-    stores, log = Stores(lambda: Store(state, clock)), Log(clock)
+    stores, log = Stores(lambda: Store(state, clock)), ServerLog(clock)
     stores.store()
     file = Path(greeting.file).expanduser().absolute()
-    source = Source(file, greeting.destination) if file.is_file() else None
-    desk = Desk(
+    source = ManifestSource(file, greeting.destination) if file.is_file() else None
+    desk = ServerContext(
         stores=stores,
         housed=lambda store: open_house(state, store=store),
         tokens=_Trusted(state, clock),
@@ -100,7 +100,7 @@ def _desk(greeting: Greeting, state: Path, clock: Clock, environ: Mapping[str, s
     return desk, welcome
 
 
-def _service(source: Source | None) -> tuple[str, str]:
+def _service(source: ManifestSource | None) -> tuple[str, str]:
     """Peek at the service of a manifest; give why it is not known. A broken one must not stop an emergency command."""
     if source is None:
         return "", ""
@@ -130,7 +130,7 @@ def _let_in(app: ASGIApp, caller: Caller) -> ASGIApp:
     return let_in
 
 
-def _answer(app: ASGIApp, desk: Desk, inward: int, outward: int) -> None:
+def _answer(app: ASGIApp, desk: ServerContext, inward: int, outward: int) -> None:
     config = configured(
         app,
         desk.log,

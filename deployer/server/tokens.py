@@ -17,11 +17,11 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal, get_args
 
-from deployer import files
-from deployer.clock import Clock
-from deployer.errors import Refused
-from deployer.filelock import FileLock
-from deployer.secret import SecretText
+from deployer.core import files
+from deployer.core.clock import Clock
+from deployer.core.errors import Refused
+from deployer.core.filelock import FileLock
+from deployer.core.secret import SecretText
 
 Role = Literal["viewer", "operator", "admin"]
 ROLES: tuple[Role, ...] = get_args(Role)

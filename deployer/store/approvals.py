@@ -6,13 +6,13 @@ import json
 import sqlite3
 from dataclasses import replace
 
-from deployer.clock import Clock
-from deployer.errors import Refused
-from deployer.events import Event
-from deployer.secret import hide_in
-from deployer.store.audit import Audit, Deed
+from deployer.core.clock import Clock
+from deployer.core.errors import Refused
+from deployer.core.events import Event
+from deployer.core.secret import hide_in
+from deployer.store.audit import Audit, AuditEntry
 from deployer.store.database import Database
-from deployer.store.records import Rollout, Voice
+from deployer.store.records import Rollout, Vote
 
 _WAITS = (
     "select 1 from journal j join rollouts r on r.number = j.rollout where j.rollout = ? and j.phase = 'forward'"
@@ -26,7 +26,7 @@ class Approvals:
     def __init__(self, database: Database, clock: Clock, audit: Audit) -> None:
         self._database, self._clock, self._audit = database, clock, audit
 
-    def speak(self, rollout: Rollout, n: int, until: float, voice: Voice, text: str) -> Event:
+    def speak(self, rollout: Rollout, n: int, until: float, voice: Vote, text: str) -> Event:
         """Record what a person said at a gate, its event and its line in the audit log, in one transaction.
 
         Who said the other thing before has changed their mind. Raises Refused when the gate does not wait any more, or
@@ -53,7 +53,7 @@ class Approvals:
             self._audit.add(db, _deed(rollout, n, voice))
         return event
 
-    def at(self, rollout: int, n: int, until: float) -> tuple[Voice, ...]:
+    def at(self, rollout: int, n: int, until: float) -> tuple[Vote, ...]:
         """Read what people said at a gate in the wait that ends at that time, in their order."""
         with self._database.reading() as db:
             rows = db.execute(
@@ -61,12 +61,12 @@ class Approvals:
                 " where rollout = ? and n = ? and until = ? order by id",
                 (rollout, n, until),
             ).fetchall()
-        return tuple(Voice(**{**dict(row), "refused": bool(row["refused"])}) for row in rows)
+        return tuple(Vote(**{**dict(row), "refused": bool(row["refused"])}) for row in rows)
 
 
-def _deed(rollout: Rollout, n: int, voice: Voice) -> Deed:
+def _deed(rollout: Rollout, n: int, voice: Vote) -> AuditEntry:
     result, step = "refused" if voice.refused else "given", rollout.plan.forward[n].explain()
-    return Deed("approve", rollout.service, result, rollout.number, rollout.release, step, voice.reason, voice.by)
+    return AuditEntry("approve", rollout.service, result, rollout.number, rollout.release, step, voice.reason, voice.by)
 
 
 def add_event(db: sqlite3.Connection, event: Event) -> Event:

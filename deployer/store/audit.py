@@ -15,13 +15,13 @@ from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
 from typing import Any
 
-from deployer.clock import Clock
-from deployer.limits import REASON
+from deployer.core.clock import Clock
+from deployer.core.limits import REASON
 from deployer.store.actor import Actor
 
 
 @dataclass(frozen=True)
-class Deed:
+class AuditEntry:
     """What is to be recorded. `by` is who did it; else the one for whom this process acts.
 
     `detail` says what it was done to, in words of ours; `reason` is the text of a person, or why the deployer did it.
@@ -38,7 +38,7 @@ class Deed:
 
 
 @dataclass(frozen=True)
-class Record:
+class AuditRecord:
     """One line of the audit log. `at` is UTC, `before` the hash of the record before."""
 
     n: int
@@ -60,7 +60,7 @@ class Record:
     hash: str
 
 
-COLUMNS = tuple(field.name for field in fields(Record))
+COLUMNS = tuple(field.name for field in fields(AuditRecord))
 
 
 def seal(record: Mapping[str, Any]) -> str:
@@ -87,7 +87,7 @@ class Audit:
         self.actor = actor
         self._clock = clock
 
-    def add(self, db: sqlite3.Connection, deed: Deed) -> Record:
+    def add(self, db: sqlite3.Connection, deed: AuditEntry) -> AuditRecord:
         """Record a deed in the transaction that does it: both are there, or neither is."""
         last = db.execute("select n, hash from audit order by n desc limit 1").fetchone()
         who = {key: _text(value) for key, value in asdict(self.actor).items()}
@@ -100,7 +100,7 @@ class Audit:
             "by": _text(deed.by or self.actor.by),
             "before": last["hash"] if last else genesis(installation(db)),
         }
-        record = Record(**content, hash=seal(content))
+        record = AuditRecord(**content, hash=seal(content))
         marks = ", ".join("?" * len(COLUMNS))
         db.execute(f"insert into audit ({', '.join(COLUMNS)}) values ({marks})", tuple(asdict(record).values()))  # noqa: S608 - names of ours
         return record

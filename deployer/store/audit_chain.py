@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from deployer.errors import Refused
-from deployer.store.audit import COLUMNS, Record, genesis, installation, seal
+from deployer.core.errors import Refused
+from deployer.store.audit import COLUMNS, AuditRecord, genesis, installation, seal
 from deployer.store.database import Database
 
 GUARDS = frozenset({"audit_appends", "audit_no_update", "audit_no_delete"})
@@ -82,12 +82,12 @@ class AuditLog:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def newest(self, limit: int, service: str = "") -> tuple[Record, ...]:
+    def newest(self, limit: int, service: str = "") -> tuple[AuditRecord, ...]:
         """Give the newest records (of a service), the newest first."""
         where, values = ("where service = ?", (service,)) if service else ("", ())
         query = f"select {', '.join(COLUMNS)} from audit {where} order by n desc limit ?"  # noqa: S608 - names of ours
         with self._moment() as db:
-            return tuple(Record(**dict(row)) for row in db.execute(query, (*values, limit)))
+            return tuple(AuditRecord(**dict(row)) for row in db.execute(query, (*values, limit)))
 
     def verify(self, known: str = "") -> Chain:
         """Follow the whole chain; a log without its guards is broken too."""

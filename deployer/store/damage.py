@@ -8,9 +8,9 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from deployer import files
-from deployer.errors import Locked, StoreDamaged, StoreFailed
-from deployer.filelock import FileLock, is_held
+from deployer.core import files
+from deployer.core.errors import Locked, StoreDamaged, StoreFailed
+from deployer.core.filelock import FileLock, is_held
 
 NAME = "deployer.db"
 PARTS = ("-wal", "-shm", "")  # of a store, the file itself last: a log that is alone is never taken for a new store's

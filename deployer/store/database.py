@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from deployer.errors import StoreFailed
-from deployer.filelock import FileLock
+from deployer.core.errors import StoreFailed
+from deployer.core.filelock import FileLock
 from deployer.store import damage, migrate
 from deployer.store.holders import writers
 from deployer.store.privacy import private

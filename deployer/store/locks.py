@@ -25,11 +25,11 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import astuple
 from pathlib import Path
 
-from deployer.clock import Clock, Deadline
-from deployer.errors import Locked, LockLost, StoreFailed
-from deployer.filelock import FileLock, is_held
-from deployer.here import whoami as whoami
-from deployer.store.audit import Audit, Deed
+from deployer.core.clock import Clock, Deadline
+from deployer.core.errors import Locked, LockLost, StoreFailed
+from deployer.core.filelock import FileLock, is_held
+from deployer.core.local_host import whoami as whoami
+from deployer.store.audit import Audit, AuditEntry
 from deployer.store.database import Database
 from deployer.store.owner import Lock
 
@@ -79,7 +79,7 @@ class Locks:
                 db.execute(f"insert or replace into locks values ({', '.join('?' * len(values))})", values)  # noqa: S608 - marks
                 if held and overtaken:
                     _note_loss(db, held, lock.owner, overtaken)
-                    self._audit.add(db, Deed("overtake", service, detail=held.purpose, reason=overtaken))
+                    self._audit.add(db, AuditEntry("overtake", service, detail=held.purpose, reason=overtaken))
             undo.pop_all()
         self._await_changes(lock, former)
         return lock
@@ -135,7 +135,7 @@ class Locks:
             _drop(db, held)
             _note_loss(db, held, self._audit.actor.by, reason)
             detail = f"taken from {held.owner} ({held.where}): {held.purpose}"
-            self._audit.add(db, Deed("release-lock", service, detail=detail, reason=reason))
+            self._audit.add(db, AuditEntry("release-lock", service, detail=detail, reason=reason))
         return held
 
     def is_changing(self, lock: Lock) -> bool:

@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
-from deployer import files
-from deployer.errors import Locked, Refused
-from deployer.filelock import is_held
+from deployer.core import files
+from deployer.core.errors import Locked, Refused
+from deployer.core.filelock import is_held
 from deployer.store import damage
 from deployer.store.schema import MIGRATIONS
 

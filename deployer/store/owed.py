@@ -9,7 +9,7 @@ from __future__ import annotations
 import sqlite3
 from pathlib import Path
 
-from deployer.filelock import FileLock, is_held
+from deployer.core.filelock import FileLock, is_held
 from deployer.store.database import Database
 
 

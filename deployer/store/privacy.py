@@ -6,8 +6,8 @@ import os
 import stat
 from pathlib import Path
 
-from deployer import files
-from deployer.errors import Refused
+from deployer.core import files
+from deployer.core.errors import Refused
 from deployer.store import damage
 
 _OTHERS = 0o077

@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from deployer.errors import StoreDamaged
+from deployer.core.errors import StoreDamaged
 from deployer.manifest.recorded import recorded
 from deployer.model import Outcome, Phase, Release, Signature, read_machines
 
 if TYPE_CHECKING:
     from deployer.manifest.models import Manifest
-    from deployer.plan import Plan
+    from deployer.planning.plan import Plan
 
 PROMOTIONS = frozenset({"promote", "force"})  # kinds of asks that pass what is left to wait for
 WORDS = {"force": "promotion without approval"}  # for kinds of asks that are no words for people
@@ -71,7 +71,7 @@ class RolloutTimes:
 
 
 @dataclass(frozen=True)
-class Entry:
+class JournalEntry:
     """One line of the journal."""
 
     phase: Phase
@@ -84,7 +84,7 @@ class Entry:
 
 
 @dataclass(frozen=True)
-class Ask:
+class ControlRequest:
     """What a person wants of a rollout: to abort, pause or promote it, or to `force` it past what is to be approved."""
 
     id: int
@@ -94,7 +94,7 @@ class Ask:
 
 
 @dataclass(frozen=True)
-class Voice:
+class Vote:
     """What a person said at a gate that waits for approval; `role` is that of their token, "" without one."""
 
     by: str
@@ -111,7 +111,7 @@ class Voice:
 
 
 @dataclass(frozen=True)
-class Service:
+class ServiceRecord:
     """What was promoted last, and what is kept warm."""
 
     name: str
@@ -165,7 +165,7 @@ def _manifest(what: str, record: dict[str, Any]) -> Manifest:
 
 def read_rollout(row: sqlite3.Row) -> Rollout:
     """Make a rollout of a row of `rollouts`. Raises Refused for a plan of another version."""
-    from deployer.plan import Plan
+    from deployer.planning.plan import Plan
 
     data = dict(row)
     data["plan"] = Plan.from_json(data["plan"])
@@ -174,8 +174,8 @@ def read_rollout(row: sqlite3.Row) -> Rollout:
     return Rollout(**data)
 
 
-def read_entry(row: sqlite3.Row) -> Entry:
+def read_entry(row: sqlite3.Row) -> JournalEntry:
     """Make an entry of a row of `journal`. Raises StoreDamaged."""
     with _readable(f"step {row['n']} ({row['phase']}) of a rollout"):
         detail = dict(json.loads(row["detail"]))
-    return Entry(row["phase"], row["n"], row["state"], row["began_at"], row["until"], row["ended_at"], detail)
+    return JournalEntry(row["phase"], row["n"], row["state"], row["began_at"], row["until"], row["ended_at"], detail)

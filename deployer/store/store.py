@@ -10,14 +10,14 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from deployer.clock import Clock
-from deployer.errors import Aborted, DeployError, Exit, Refused
-from deployer.events import PASSING, Event
+from deployer.core.clock import Clock
+from deployer.core.errors import Aborted, DeployError, Exit, Refused
+from deployer.core.events import PASSING, Event
 from deployer.model import Colour, Outcome, Phase, Release, Signature
 from deployer.store import damage
 from deployer.store.actor import DEPLOYER, Actor
 from deployer.store.approvals import Approvals, add_event
-from deployer.store.audit import Audit, Deed
+from deployer.store.audit import Audit, AuditEntry
 from deployer.store.audit_chain import AuditLog
 from deployer.store.database import Database
 from deployer.store.locks import Locks, check, whoami
@@ -25,19 +25,19 @@ from deployer.store.owed import Owed, owe
 from deployer.store.owner import Lock
 from deployer.store.records import (
     PROMOTIONS,
-    Ask,
-    Entry,
+    ControlRequest,
+    JournalEntry,
     Port,
     Rollout,
     RolloutTimes,
-    Service,
+    ServiceRecord,
     read_entry,
     read_release,
     read_rollout,
 )
 
 if TYPE_CHECKING:
-    from deployer.plan import Plan
+    from deployer.planning.plan import Plan
 
 
 class Store:
@@ -73,7 +73,7 @@ class Store:
 
     # -- the audit log
 
-    def record(self, deed: Deed, lock: Lock | None = None) -> None:
+    def record(self, deed: AuditEntry, lock: Lock | None = None) -> None:
         """Record a deed that changes nothing here, or whose change is elsewhere; behind the fence, if there is one."""
         with self.database.transaction() as db:
             if lock is not None:
@@ -82,14 +82,14 @@ class Store:
 
     # -- services and releases
 
-    def services(self) -> tuple[Service, ...]:
+    def services(self) -> tuple[ServiceRecord, ...]:
         """Read all services that were ever deployed."""
-        return tuple(Service(**dict(r)) for r in self._all("select * from services order by name"))
+        return tuple(ServiceRecord(**dict(r)) for r in self._all("select * from services order by name"))
 
-    def service(self, name: str) -> Service:
+    def service(self, name: str) -> ServiceRecord:
         """Read a service; a blank one when it is new."""
         rows = self._all("select * from services where name = ?", name)
-        return Service(**dict(rows[0])) if rows else Service(name)
+        return ServiceRecord(**dict(rows[0])) if rows else ServiceRecord(name)
 
     def add_release(self, lock: Lock, draft: Release) -> Release:
         """Record a release under the next number of its service."""
@@ -142,7 +142,7 @@ class Store:
                 steps,
             )
             _promote(db, plan)
-            self.audit.add(db, Deed("promote", plan.service, "done", number, plan.release, by=by))
+            self.audit.add(db, AuditEntry("promote", plan.service, "done", number, plan.release, by=by))
         return self.rollout(number)
 
     def _begin(self, db: sqlite3.Connection, plan: Plan, folder: Path, by: str, message: str) -> int:
@@ -167,7 +167,7 @@ class Store:
         number = int(cursor.lastrowid or 0)
         action = "rollback" if plan.strategy == "rollback" else "start"
         brought = _brought(db, plan)
-        self.audit.add(db, Deed(action, plan.service, "begun", number, plan.release, brought, message, by))
+        self.audit.add(db, AuditEntry(action, plan.service, "begun", number, plan.release, brought, message, by))
         return number
 
     def rollout(self, number: int) -> Rollout:
@@ -209,19 +209,19 @@ class Store:
         )
         return str(json.loads(rows[0]["data"]).get("verdict", "")) if rows else ""
 
-    def journal(self, rollout: int) -> tuple[Entry, ...]:
+    def journal(self, rollout: int) -> tuple[JournalEntry, ...]:
         """Read the journal of a rollout in the order of its writing."""
         rows = self._all("select * from journal where rollout = ? order by began_at, phase desc, n", rollout)
         return tuple(read_entry(r) for r in rows)
 
-    def entry(self, rollout: int, phase: Phase, n: int) -> Entry | None:
+    def entry(self, rollout: int, phase: Phase, n: int) -> JournalEntry | None:
         """Read one line of the journal."""
         rows = self._all("select * from journal where rollout = ? and phase = ? and n = ?", rollout, phase, n)
         return read_entry(rows[0]) if rows else None
 
     # -- the journal's writes, each one transaction behind the fence
 
-    def step_began(self, lock: Lock, rollout: int, phase: Phase, n: int, until: float = 0.0) -> Entry:
+    def step_began(self, lock: Lock, rollout: int, phase: Phase, n: int, until: float = 0.0) -> JournalEntry:
         """Write that a step is being tried; one begun before keeps its wake time, unless that was over (`held`)."""
         with self.database.transaction() as db:
             check(db, lock)
@@ -240,7 +240,7 @@ class Store:
         return entry
 
     def step_done(
-        self, lock: Lock, rollout: int, phase: Phase, n: int, detail: dict[str, Any], deed: Deed | None = None
+        self, lock: Lock, rollout: int, phase: Phase, n: int, detail: dict[str, Any], deed: AuditEntry | None = None
     ) -> None:
         """Write that a step was carried out and read back; `deed` where a person did it."""
         with self.database.transaction() as db:
@@ -249,7 +249,7 @@ class Store:
             if deed is not None:
                 self.audit.add(db, deed)
 
-    def approved(self, lock: Lock, rollout: int, n: int, detail: dict[str, Any], deed: Deed | None) -> None:
+    def approved(self, lock: Lock, rollout: int, n: int, detail: dict[str, Any], deed: AuditEntry | None) -> None:
         """Write that a person approved, and that the rollout is held no longer, in one transaction."""
         with self.database.transaction() as db:
             check(db, lock)
@@ -266,7 +266,9 @@ class Store:
             _promote(db, rollout.plan)
             self.audit.add(db, _deed(rollout, "promote", "done", by=by))
 
-    def turned_back(self, lock: Lock, rollout: Rollout, n: int, error: DeployError, heard: Ask | None = None) -> None:
+    def turned_back(
+        self, lock: Lock, rollout: Rollout, n: int, error: DeployError, heard: ControlRequest | None = None
+    ) -> None:
         """Write a failed step, the turn back, and the wish it comes of in one transaction.
 
         A crash between the first two would measure again; one between the others would forget what a person wanted.
@@ -311,7 +313,7 @@ class Store:
         exit_code: int,
         text: str,
         by: str = DEPLOYER,
-        heard: Ask | None = None,
+        heard: ControlRequest | None = None,
         anew: int | None = None,
     ) -> None:
         """Write that the rollout waits for a person, and take the wish that it comes of; it stays open.
@@ -369,7 +371,7 @@ class Store:
         exit_code: int,
         text: str,
         ended_at: float | None = None,
-        heard: Ask | None = None,
+        heard: ControlRequest | None = None,
     ) -> None:
         check(db, lock)
         self._take(db, heard)
@@ -405,7 +407,7 @@ class Store:
         """Remember that nothing of the service runs any more; `detail` says what was removed."""
         with self.database.transaction() as db:
             check(db, lock)
-            self.audit.add(db, Deed("down", lock.service, detail=detail, reason=reason))
+            self.audit.add(db, AuditEntry("down", lock.service, detail=detail, reason=reason))
             db.execute("update services set stable = 0, warm = 0, warm_until = 0 where name = ?", (lock.service,))
 
     # -- asks: what people want of a running rollout
@@ -425,21 +427,21 @@ class Store:
             result = "begun" if lock else "asked"
             self.audit.add(db, _deed(rollout, action, result, by=by, reason=reason, detail=detail))
 
-    def next_ask(self, rollout: int) -> Ask | None:
+    def next_ask(self, rollout: int) -> ControlRequest | None:
         """Read the wish that counts among those that nobody took: an abort, else the newest."""
         rows = self._all(
             "select * from asks where rollout = ? and taken_at is null order by kind = 'abort' desc, id desc limit 1",
             rollout,
         )
-        return Ask(rows[0]["id"], rows[0]["kind"], rows[0]["by"], rows[0]["reason"]) if rows else None
+        return ControlRequest(rows[0]["id"], rows[0]["kind"], rows[0]["by"], rows[0]["reason"]) if rows else None
 
-    def take_ask(self, lock: Lock, ask: Ask) -> None:
+    def take_ask(self, lock: Lock, ask: ControlRequest) -> None:
         """Mark a wish as taken, and the older ones that it makes void."""
         with self.database.transaction() as db:
             check(db, lock)
             self._take(db, ask)
 
-    def _take(self, db: sqlite3.Connection, ask: Ask | None) -> None:
+    def _take(self, db: sqlite3.Connection, ask: ControlRequest | None) -> None:
         if ask is not None:
             db.execute(
                 "update asks set taken_at = ? where taken_at is null and id <= ?"
@@ -447,13 +449,13 @@ class Store:
                 (self.clock.now(), ask.id, ask.id),
             )
 
-    def promotion_asked(self, rollout: int) -> Ask | None:
+    def promotion_asked(self, rollout: int) -> ControlRequest | None:
         """Read the wish to promote, when it is the last one that was taken: it stands for whoever goes on."""
         rows = self._all(
             "select * from asks where rollout = ? and taken_at is not null order by id desc limit 1", rollout
         )
         asked = rows[0] if rows and rows[0]["kind"] in PROMOTIONS else None
-        return Ask(asked["id"], asked["kind"], asked["by"], asked["reason"]) if asked else None
+        return ControlRequest(asked["id"], asked["kind"], asked["by"], asked["reason"]) if asked else None
 
     # -- events
 
@@ -638,5 +640,7 @@ def _brought(db: sqlite3.Connection, plan: Plan) -> str:
     return f"{plan.strategy}: {f'r{plan.origin}' if plan.origin else 'nothing'} → r{plan.release}{what}"
 
 
-def _deed(rollout: Rollout, action: str, result: str, *, by: str = "", reason: str = "", detail: str = "") -> Deed:
-    return Deed(action, rollout.service, result, rollout.number, rollout.release, detail, reason, by)
+def _deed(
+    rollout: Rollout, action: str, result: str, *, by: str = "", reason: str = "", detail: str = ""
+) -> AuditEntry:
+    return AuditEntry(action, rollout.service, result, rollout.number, rollout.release, detail, reason, by)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from deployer.store.adopting import Recovered, add_interrupted, begin_rollouts_after, set_ports
-from deployer.store.audit import Deed
+from deployer.store.adoption import Recovered, add_interrupted, begin_rollouts_after, set_ports
+from deployer.store.audit import AuditEntry
 from deployer.store.locks import check
 from deployer.store.owner import Lock
 from deployer.store.store import Store, add_release_row
@@ -51,4 +51,4 @@ def catch_up(store: Store, lock: Lock, known: Recovered, last: int) -> None:
         begin_rollouts_after(db, last)
         detail = f"recorded as it is: r{known.stable} is live" if known.stable else "recorded as it is: nothing is live"
         rollout = known.rollout.number if known.rollout else 0
-        store.audit.add(db, Deed("repair", known.service, "done", rollout, known.stable, detail))
+        store.audit.add(db, AuditEntry("repair", known.service, "done", rollout, known.stable, detail))

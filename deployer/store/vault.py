@@ -6,8 +6,8 @@ import json
 import re
 from pathlib import Path
 
-from deployer import files
-from deployer.errors import Refused
+from deployer.core import files
+from deployer.core.errors import Refused
 from deployer.model import SecretText
 
 KEY = ".config-key"  # no service has a dot in its name

@@ -13,6 +13,6 @@ A supervisor that is killed leaves its program alone; the next `ensure_running` 
 
 from deployer.supervisor.control import ensure_running, read_status, stop
 from deployer.supervisor.spec import ProcessSpec
-from deployer.supervisor.status import Status
+from deployer.supervisor.status import ProcessStatus
 
-__all__ = ["ProcessSpec", "Status", "ensure_running", "read_status", "stop"]
+__all__ = ["ProcessSpec", "ProcessStatus", "ensure_running", "read_status", "stop"]

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from deployer.supervisor import locks
 from deployer.supervisor.control import SUPERVISOR_LOCK
-from deployer.supervisor.watch import Watch
+from deployer.supervisor.watch import SupervisorLoop
 
 
 def main(arguments: list[str]) -> int:
@@ -27,7 +27,7 @@ def main(arguments: list[str]) -> int:
         os._exit(0)
     os.setsid()
     os.chdir("/")
-    Watch(folder).run()
+    SupervisorLoop(folder).run()
     return 0
 
 

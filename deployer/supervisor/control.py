@@ -12,27 +12,27 @@ from dataclasses import replace
 from pathlib import Path
 
 import deployer
-from deployer import files
-from deployer.clock import Deadline
-from deployer.errors import DeadlinePassed, DriverFailed
+from deployer.core import files
+from deployer.core.clock import Deadline
+from deployer.core.errors import DeadlinePassed, DriverFailed
 from deployer.supervisor import locks, logfile, proc
 from deployer.supervisor import spec as specs
 from deployer.supervisor import status as reports
 from deployer.supervisor.proc import Process
 from deployer.supervisor.spec import ProcessSpec
-from deployer.supervisor.status import Status
+from deployer.supervisor.status import ProcessStatus
 
 LOCK, SUPERVISOR_LOCK, LOG = "lock", "supervisor.lock", "supervisor.log"
 KILL_WAIT = 2.0  # seconds that the kernel gets to end a killed process, even when the deadline has passed
 
 
-def read_status(folder: Path) -> Status | None:
+def read_status(folder: Path) -> ProcessStatus | None:
     """Tell what runs, by the report of the supervisor and by /proc; None when nothing was ever started here."""
     status = reports.load(folder)
     return None if status is None else reports.checked(status)
 
 
-def ensure_running(folder: Path, spec: ProcessSpec, deadline: Deadline) -> Status:
+def ensure_running(folder: Path, spec: ProcessSpec, deadline: Deadline) -> ProcessStatus:
     """Make the program run as specified, under a supervisor; leaves alone what runs so already.
 
     A program that lives without a supervisor is adopted; one that runs by another spec is stopped first. Returns once
@@ -72,12 +72,12 @@ def _locked(folder: Path, deadline: Deadline) -> Iterator[None]:
         os.close(fd)
 
 
-def _settled(folder: Path, deadline: Deadline) -> Status | None:
+def _settled(folder: Path, deadline: Deadline) -> ProcessStatus | None:
     """Wait until a supervisor that is only just starting has reported itself, and what it starts runs; give the status.
 
     It is the one that was seen then: what cannot run is started again a moment later.
     """
-    status: Status | None = None
+    status: ProcessStatus | None = None
 
     def settled() -> bool:
         nonlocal status
@@ -98,7 +98,7 @@ def _supervised(folder: Path) -> bool:
         os.close(fd)
 
 
-def _start(folder: Path, spec: ProcessSpec, deadline: Deadline) -> Status:
+def _start(folder: Path, spec: ProcessSpec, deadline: Deadline) -> ProcessStatus:
     specs.save(folder, spec)
     before = reports.load(folder)
     if before is not None:  # else the report of an earlier end would be taken for that of the new start

@@ -5,8 +5,8 @@ from __future__ import annotations
 import socket
 from pathlib import Path
 
-from deployer.emergency import card
-from deployer.emergency.wire import Master, Silent
+from deployer.emergency import endpoint
+from deployer.emergency.proxy_client import MasterClient, Silent
 from deployer.supervisor import port
 from deployer.supervisor.proc import Process
 from deployer.supervisor.spec import ProcessSpec
@@ -14,7 +14,7 @@ from deployer.supervisor.spec import ProcessSpec
 SOON, LATER = 0.05, 2.0  # seconds between two looks whether the program listens already
 
 
-class Door:
+class UserGate:
     """Shut while the program does not run; opened when it listens itself. Without an address there is nothing to do."""
 
     def __init__(self, spec: ProcessSpec) -> None:
@@ -54,11 +54,11 @@ class Door:
     def _tell(self, *commands: str) -> None:
         """Say it to every worker of the proxy; one that does not answer sends nobody, and checks when it begins."""
         where = Path(self._spec.card)
-        known = card.read(str(where.parent.parent), where.name) if self._spec.card else None
+        known = endpoint.read(str(where.parent.parent), where.name) if self._spec.card else None
         if known is None:
             return
         try:
-            master = Master(known.socket)
+            master = MasterClient(known.socket)
             for worker in (w for workers in master.workers() for w in workers):
                 for command in commands:
                     master.ask(f"@!{worker} {command.format(self._spec.server)}")

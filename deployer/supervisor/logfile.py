@@ -11,7 +11,7 @@ import os
 import shutil
 from pathlib import Path
 
-from deployer import files
+from deployer.core import files
 
 LIMIT = 10 * 1024 * 1024
 

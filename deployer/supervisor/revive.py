@@ -10,8 +10,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from deployer.clock import Deadline, SystemClock
-from deployer.errors import DeployError
+from deployer.core.clock import Deadline, SystemClock
+from deployer.core.errors import DeployError
 from deployer.supervisor import spec as specs
 from deployer.supervisor.control import ensure_running
 

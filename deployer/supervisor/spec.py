@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from deployer import files
-from deployer.errors import DriverFailed, Refused
+from deployer.core import files
+from deployer.core.errors import DriverFailed, Refused
 
 FILE = "spec.json"
 

@@ -7,8 +7,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from deployer import files
-from deployer.errors import DriverFailed
+from deployer.core import files
+from deployer.core.errors import DriverFailed
 from deployer.supervisor.proc import Process, boot_id
 
 FILE = "status.json"
@@ -17,7 +17,7 @@ State = Literal["starting", "running", "exited", "stopped"]
 
 
 @dataclass(frozen=True)
-class Status:
+class ProcessStatus:
     """The state of a supervised program.
 
     `exited` means that it ended by itself (a supervisor that lives starts it again), `stopped` that it was asked to.
@@ -47,12 +47,12 @@ class Status:
         """The supervisor, if there is one."""
         return Process(self.supervisor_pid, self.supervisor_started) if self.supervisor_pid else None
 
-    def without_program(self) -> Status:
+    def without_program(self) -> ProcessStatus:
         """Give the same report once the program is gone."""
         return replace(self, pid=0, pid_started=0)
 
 
-def load(folder: Path) -> Status | None:
+def load(folder: Path) -> ProcessStatus | None:
     """Read the last report as it was written; None when there is none. Raises DriverFailed for a damaged one."""
     try:
         return _of(json.loads((folder / FILE).read_text(encoding="utf-8")))
@@ -64,8 +64,8 @@ def load(folder: Path) -> Status | None:
         ) from None
 
 
-def _of(data: dict[str, Any]) -> Status:
-    status = Status(**data)
+def _of(data: dict[str, Any]) -> ProcessStatus:
+    status = ProcessStatus(**data)
     numbers = (status.supervisor_pid, status.supervisor_started, status.pid, status.pid_started, status.restarts)
     if not all(type(number) is int and 0 <= number < _MOST for number in numbers):
         raise ValueError("a process is told by whole numbers")
@@ -76,12 +76,12 @@ def _of(data: dict[str, Any]) -> Status:
     return status
 
 
-def save(folder: Path, status: Status) -> None:
+def save(folder: Path, status: ProcessStatus) -> None:
     """Write the report."""
     files.replace(folder / FILE, json.dumps(asdict(status), indent=1))
 
 
-def checked(status: Status) -> Status:
+def checked(status: ProcessStatus) -> ProcessStatus:
     """Correct a report by what really runs: a process that is gone is not reported, whoever ended it."""
     if status.boot != boot_id():
         status = replace(status.without_program(), supervisor_pid=0, supervisor_started=0)

@@ -10,8 +10,8 @@ import sys
 from pathlib import Path
 
 import deployer
-from deployer import files
-from deployer.errors import DriverFailed, Refused
+from deployer.core import files
+from deployer.core.errors import DriverFailed, Refused
 from deployer.supervisor.spec import FILE
 
 UNITS = Path("/etc/systemd/system")

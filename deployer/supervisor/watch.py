@@ -13,22 +13,22 @@ from deployer.supervisor import logfile, proc
 from deployer.supervisor import spec as specs
 from deployer.supervisor import status as reports
 from deployer.supervisor.backoff import Backoff
-from deployer.supervisor.door import Door
+from deployer.supervisor.door import UserGate
 from deployer.supervisor.launch import launch
 from deployer.supervisor.proc import Process
-from deployer.supervisor.status import Status
+from deployer.supervisor.status import ProcessStatus
 
 KILL_WAIT = 5.0  # seconds that the kernel gets to end a killed process
 
 
-class Watch:
+class SupervisorLoop:
     """Supervises the program of one folder until it is told to end."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._spec = specs.load(folder)
         self._backoff = Backoff()
-        self._door = Door(self._spec)
+        self._door = UserGate(self._spec)
         self._wake = _signals()
         self._ending = False
         self._status = self._begin()
@@ -50,15 +50,15 @@ class Watch:
             self._report(replace(self._status, restarts=self._status.restarts + 1))
             program = None
 
-    def _begin(self) -> Status:
+    def _begin(self) -> ProcessStatus:
         """Report the supervisor; what the one before us knew about a program that still lives is kept."""
         before = reports.load(self._folder)
-        known = reports.checked(before) if before is not None else Status()
+        known = reports.checked(before) if before is not None else ProcessStatus()
         myself = Process.of(os.getpid())
         if myself is None:
             raise RuntimeError("/proc does not show this process; is it mounted for this pid namespace?")
         known = replace(
-            known if known.pid else Status(),
+            known if known.pid else ProcessStatus(),
             boot=proc.boot_id(),
             supervisor_pid=myself.pid,
             supervisor_started=myself.started,
@@ -67,7 +67,7 @@ class Watch:
         reports.save(self._folder, known)
         return known
 
-    def _report(self, status: Status) -> None:
+    def _report(self, status: ProcessStatus) -> None:
         reports.save(self._folder, status)
         self._status = status
 
@@ -78,7 +78,9 @@ class Watch:
             return None
         if self._status.spec != self._spec.digest:
             self._end(program)
-            self._report(Status(self._status.supervisor_pid, self._status.supervisor_started, boot=self._status.boot))
+            self._report(
+                ProcessStatus(self._status.supervisor_pid, self._status.supervisor_started, boot=self._status.boot)
+            )
             return None
         self._report(replace(self._status, state="running"))
         return program

@@ -6,7 +6,7 @@ import queue
 import threading
 from types import TracebackType
 
-from deployer.events import Event, Sink
+from deployer.core.events import Event, Sink
 
 
 class Background:

@@ -6,8 +6,8 @@ import json
 from collections.abc import Iterable
 from typing import IO, Any
 
-from deployer.errors import Refused
-from deployer.events import Event
+from deployer.core.errors import Refused
+from deployer.core.events import Event
 
 LATEST = 1e11  # Unix seconds; what comes later fits in no calendar
 

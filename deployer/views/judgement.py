@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from deployer.steps import percent
+from deployer.planning.steps import percent
 from deployer.views.data import JudgementView, StageView
 from deployer.views.text import columns, duration, one_line, plural
 from deployer.views.watches import HEADS, cells

@@ -19,7 +19,7 @@ from rich.live import Live
 from rich.segment import ControlType, Segment
 from rich.text import Text
 
-from deployer.events import Event
+from deployer.core.events import Event
 from deployer.views.live_page import render
 from deployer.views.reduce import reduce
 from deployer.views.state import ViewState

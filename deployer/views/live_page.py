@@ -10,7 +10,7 @@ from rich.text import Text
 
 from deployer.views.live_steps import log_panel, steps_block
 from deployer.views.live_traffic import sides_table, traffic_lines
-from deployer.views.state import Proof, StepLine, Verdict, ViewState
+from deployer.views.state import ProofView, StepLine, VerdictView, ViewState
 from deployer.views.text import duration, release, shown, stopwatch
 
 PROOF_BAR = 16  # columns
@@ -85,18 +85,18 @@ def _facts(state: ViewState, now: float) -> RenderableType | None:
     return grid
 
 
-def _said_above(state: ViewState, verdict: Verdict) -> bool:
+def _said_above(state: ViewState, verdict: VerdictView) -> bool:
     """Tell whether the step that failed has said it already."""
     return state.failure is not None and bool(verdict.text) and verdict.text in state.failure.error
 
 
-def _proof(proof: Proof) -> Text:
+def _proof(proof: ProofView) -> Text:
     filled = round(PROOF_BAR * proof.shown)
     bar = Text().append("━" * filled, "green").append("━" * (PROOF_BAR - filled), "dim")
     return bar.append(f"  {shown(proof.shown, proof.more)}")
 
 
-def _verdict(verdict: Verdict) -> Text:
+def _verdict(verdict: VerdictView) -> Text:
     sign, style = VERDICTS.get(verdict.verdict, ("·", "bold"))
     yet = " yet" if verdict.verdict == "cannot judge" else ""
     return Text.assemble((f"{sign} {verdict.verdict}{yet}", style), f"  {verdict.text}")

@@ -6,9 +6,9 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from deployer.steps import percent
+from deployer.planning.steps import percent
 from deployer.views import text as write
-from deployer.views.state import Look, Side, ViewState
+from deployer.views.state import Look, SideState, ViewState
 
 BAR = 24  # columns
 NARROW = 68  # columns under which the table drops what matters least
@@ -74,7 +74,7 @@ def _fails_more(look: Look) -> bool:
     return look.candidate.errors * max(look.stable.requests, 1) > look.stable.errors * look.candidate.requests
 
 
-def _cells(side: Side, rate: float | None, *, alarming: bool) -> list[Text]:
+def _cells(side: SideState, rate: float | None, *, alarming: bool) -> list[Text]:
     bad = "bold red" if alarming else ""
     return [
         Text(write.count(side.requests)),

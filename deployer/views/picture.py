@@ -17,8 +17,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.terminal_theme import TerminalTheme
 
-from deployer.errors import DeployError
-from deployer.events import Event
+from deployer.core.errors import DeployError
+from deployer.core.events import Event
 from deployer.views.jsonl import load
 from deployer.views.live_page import render
 from deployer.views.reduce import reduce_all

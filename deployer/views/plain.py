@@ -6,9 +6,9 @@ import time
 from collections.abc import Callable
 from typing import IO, Any
 
-from deployer.errors import Exit
-from deployer.events import PASSING, Event
-from deployer.steps import percent
+from deployer.core.errors import Exit
+from deployer.core.events import PASSING, Event
+from deployer.planning.steps import percent
 from deployer.views import text as write
 from deployer.views.text import ascii_only, clean, one_line
 

@@ -9,19 +9,19 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any
 
-from deployer.errors import Exit
-from deployer.events import Event
+from deployer.core.errors import Exit
+from deployer.core.events import Event
 from deployer.views.state import (
     Cost,
-    Ending,
+    EndingView,
     Failure,
     Look,
-    Proof,
-    Side,
+    ProofView,
+    SideState,
     StepLine,
     StepState,
     Task,
-    Verdict,
+    VerdictView,
     ViewState,
 )
 from deployer.views.text import clean, one_line, verdict
@@ -160,11 +160,11 @@ def _cost(data: dict[str, Any]) -> Cost | None:
     return Cost(spent, budget, shielded, over=bool(budget) and spent >= budget) if budget or shielded else None
 
 
-def _proof(data: dict[str, Any]) -> Proof | None:
+def _proof(data: dict[str, Any]) -> ProofView | None:
     shown, more = data.get("shown"), data.get("more")
     if shown is None:
         return None
-    return Proof(min(max(float(shown), 0.0), 1.0), None if more is None else int(more))
+    return ProofView(min(max(float(shown), 0.0), 1.0), None if more is None else int(more))
 
 
 def _budget(state: ViewState, event: Event) -> ViewState:
@@ -183,7 +183,7 @@ def _lease(state: ViewState, event: Event) -> ViewState:
 
 def _metric(state: ViewState, event: Event) -> ViewState:
     data = event.data
-    says = Verdict(one_line(data.get("verdict", "")), one_line(data.get("text", "")))
+    says = VerdictView(one_line(data.get("verdict", "")), one_line(data.get("text", "")))
     metrics = {**dict(state.metrics), one_line(data.get("name", "")): says}
     return replace(state, metrics=tuple(metrics.items()))
 
@@ -191,7 +191,7 @@ def _metric(state: ViewState, event: Event) -> ViewState:
 def _verdict(state: ViewState, event: Event) -> ViewState:
     data = event.data
     word = verdict(one_line(data.get("verdict", "")), bool(data.get("enough")))
-    return replace(state, verdict=Verdict(word, one_line(data.get("text", ""))))
+    return replace(state, verdict=VerdictView(word, one_line(data.get("text", ""))))
 
 
 def _turned(state: ViewState, event: Event) -> ViewState:
@@ -228,13 +228,15 @@ def _spoken(state: ViewState) -> ViewState:
 def _held(state: ViewState, event: Event) -> ViewState:
     data = event.data
     share = data.get("share", state.share)
-    ending = Ending("held", one_line(data.get("text", "")), int(data.get("exit", 0)), event.at)
+    ending = EndingView("held", one_line(data.get("text", "")), int(data.get("exit", 0)), event.at)
     return replace(state, share=share, ending=ending)
 
 
 def _finished(state: ViewState, event: Event) -> ViewState:
     data = event.data
-    ending = Ending(str(data.get("outcome", "")), one_line(data.get("text", "")), int(data.get("exit", 0)), event.at)
+    ending = EndingView(
+        str(data.get("outcome", "")), one_line(data.get("text", "")), int(data.get("exit", 0)), event.at
+    )
     return replace(state, ending=ending)
 
 
@@ -247,9 +249,9 @@ def _untold(state: ViewState, event: Event) -> ViewState:
     return replace(state, notes=_last(state.notes, f"{to or 'nobody'} was not told: {text}", KEPT_NOTES))
 
 
-def _side(data: dict[str, Any] | None) -> Side:
+def _side(data: dict[str, Any] | None) -> SideState:
     data = data or {}
-    return Side(int(data.get("requests") or 0), int(data.get("errors") or 0), data.get("p50"), data.get("p99"))
+    return SideState(int(data.get("requests") or 0), int(data.get("errors") or 0), data.get("p50"), data.get("p99"))
 
 
 def _ended(state: ViewState, event: Event, how: StepState) -> StepLine:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from deployer.steps import percent
+from deployer.planning.steps import percent
 from deployer.views.data import JournalRow, RolloutView
 from deployer.views.jsonl import parse
 from deployer.views.numbers import numbers

@@ -38,7 +38,7 @@ class Task:
 
 
 @dataclass(frozen=True)
-class Side:
+class SideState:
     """What one side answered since the watch began; latencies in ms, None while nothing was answered."""
 
     requests: int = 0
@@ -52,8 +52,8 @@ class Look:
     """Both sides at one moment."""
 
     at: float
-    stable: Side
-    candidate: Side
+    stable: SideState
+    candidate: SideState
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class Cost:
 
 
 @dataclass(frozen=True)
-class Proof:
+class ProofView:
     """How much is shown of "no worse", from 0 to 1, and about how many more answers are needed (None: not known)."""
 
     shown: float
@@ -85,7 +85,7 @@ class Failure:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class VerdictView:
     """What the judge says now, in one word and one sentence."""
 
     verdict: str
@@ -93,7 +93,7 @@ class Verdict:
 
 
 @dataclass(frozen=True)
-class Ending:
+class EndingView:
     """How the rollout ended, or that it holds."""
 
     outcome: str
@@ -126,12 +126,12 @@ class ViewState:
     lost: int = 0
     baseline: int = 0  # share of the baseline, in basis points
     cost: Cost | None = None
-    proof: Proof | None = None
-    metrics: tuple[tuple[str, Verdict], ...] = ()  # what other sources say, by name
-    verdict: Verdict | None = None
+    proof: ProofView | None = None
+    metrics: tuple[tuple[str, VerdictView], ...] = ()  # what other sources say, by name
+    verdict: VerdictView | None = None
     tasks: tuple[Task, ...] = ()
     failure: Failure | None = None
-    ending: Ending | None = None
+    ending: EndingView | None = None
     notes: tuple[str, ...] = ()
     approved: tuple[str, ...] = ()  # who approved what it waits for
     needed: int = 0  # how many must

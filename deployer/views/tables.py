@@ -6,7 +6,7 @@ import importlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from deployer.amounts import percent
+from deployer.core.amounts import percent
 from deployer.views import text as write
 from deployer.views.status_data import (
     ApprovalView,

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from deployer.events import Event
+from deployer.core.events import Event
 from deployer.views.data import SideView, WatchView
 from deployer.views.text import count, latency, part
 

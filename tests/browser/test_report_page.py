@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from deployer import queries
-from deployer.reporting.gather import gather
+from deployer.app import queries
+from deployer.app.reports.gather import gather
 from deployer.views.report import render
 from tests.browser.chromium import Tab, chromium
 from tests.reported import Users, rollout

@@ -21,9 +21,9 @@ from pathlib import Path
 import docker.errors
 
 from deployer import supervisor
-from deployer.clock import Deadline, SystemClock
-from deployer.drivers.traffic.haproxy.master import Master
-from deployer.errors import DeployError
+from deployer.core.clock import Deadline, SystemClock
+from deployer.core.errors import DeployError
+from deployer.drivers.traffic.haproxy.master import MasterSocket
 from tests.chaos.machine import Machine
 from tests.live.shop import Kind, Shop
 
@@ -164,11 +164,11 @@ FAULTS = {
 }
 
 
-def _master(shop: Shop) -> Master:
+def _master(shop: Shop) -> MasterSocket:
     path = shop.state / "proxy" / "master.sock"
     if not path.exists():
         raise Gone
-    return Master(path, SystemClock())
+    return MasterSocket(path, SystemClock())
 
 
 def _until_answered(shop: Shop) -> None:

@@ -18,7 +18,7 @@ import docker
 import docker.errors
 import requests
 
-from deployer.clock import Deadline, SystemClock
+from deployer.core.clock import Deadline, SystemClock
 from deployer.drivers.traffic.haproxy import binary
 
 INSIDE = "CHAOS_INSIDE"  # set in the namespaces

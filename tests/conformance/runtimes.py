@@ -15,7 +15,7 @@ from typing import Any
 import docker
 import requests
 
-from deployer.clock import Deadline, SystemClock
+from deployer.core.clock import Deadline, SystemClock
 from deployer.drivers.ports import Image, Runtime
 from deployer.drivers.runtime.docker import DockerRuntime
 from deployer.drivers.runtime.process import ProcessRuntime

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from deployer.operations.driving import locked
+from deployer.app.operations.execution import locked
 from tests.api import Api
 from tests.conftest import require
 from tests.documents import REPOSITORY, blocks

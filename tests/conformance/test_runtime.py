@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 import requests
 
-from deployer import carried
-from deployer.errors import DeadlinePassed, DriverFailed, Refused
+from deployer.core.errors import DeadlinePassed, DriverFailed, Refused
 from deployer.model import Instance
+from deployer.planning import release_record
 from tests.conformance.runtimes import (
     Bench,
     DockerBench,
@@ -263,7 +263,7 @@ def test_a_copy_of_an_instance_is_reported_and_is_not_ours(bench: Bench) -> None
     instance = bench.start()
     with bench.copied(instance) as copies:
         assert only(bench) == instance
-        assert [f.instance for f in bench.runtime.census() if f.instance.service == bench.service] == [instance]
+        assert [f.instance for f in bench.runtime.list_all() if f.instance.service == bench.service] == [instance]
         assert strangers(bench) == sorted(copies)
         bench.runtime.remove(instance, 0, within())
         assert bench.runtime.instances(bench.service) == ()
@@ -271,24 +271,24 @@ def test_a_copy_of_an_instance_is_reported_and_is_not_ours(bench: Bench) -> None
 
 
 def strangers(bench: Bench) -> list[str]:
-    return [name.partition(" on ")[0] for name in bench.runtime.strangers(bench.service)]
+    return [name.partition(" on ")[0] for name in bench.runtime.foreign(bench.service)]
 
 
 def test_an_instance_carries_what_its_release_is(bench: Bench) -> None:
     secret: dict[str, Any] = {"secrets": {"TOKEN": {"env": "TOKEN"}}, "env": {"GREETING": 'h\u00e9 "there"\n'}}
     release = bench.release(number=3, **secret)
     made = bench.runtime.ensure(bench.spec(release, index=2, TOKEN="pl4nted"), within())
-    (found,) = [f for f in bench.runtime.census() if f.instance.service == bench.service]
+    (found,) = [f for f in bench.runtime.list_all() if f.instance.service == bench.service]
     assert found.instance == made
-    assert carried.read(found.record) == release
+    assert release_record.read(found.record) == release
     assert "pl4nted" not in found.record
 
 
 def test_a_census_tells_whose_each_instance_is(bench: Bench) -> None:
     bench.start(number=1)
-    (mine,) = [f for f in bench.runtime.census() if f.instance.service == bench.service]
+    (mine,) = [f for f in bench.runtime.list_all() if f.instance.service == bench.service]
     other = bench.another("second")
-    there = [f.installation for f in other.census() if f.instance.service == bench.service]
+    there = [f.installation for f in other.list_all() if f.instance.service == bench.service]
     assert there in ([], [mine.installation]), "an engine shows what others run, a folder of processes has only its own"
     assert other.instances(bench.service) == ()
 

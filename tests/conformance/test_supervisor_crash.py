@@ -14,11 +14,11 @@ from pathlib import Path
 
 import pytest
 
-from deployer.clock import Deadline, SystemClock
+from deployer.core.clock import Deadline, SystemClock
 from deployer.supervisor import ProcessSpec, ensure_running, read_status, stop
 
 START = (
-    "import sys, pathlib; from deployer.supervisor import *; from deployer.clock import *;"
+    "import sys, pathlib; from deployer.supervisor import *; from deployer.core.clock import *;"
     "folder = pathlib.Path(sys.argv[1]); spec = ProcessSpec(('sleep', sys.argv[2]), '/', str(folder / 'log'),"
     " {'PATH': '/bin:/usr/bin'}); ensure_running(folder, spec, Deadline.after(SystemClock(), 10))"
 )

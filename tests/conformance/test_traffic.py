@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from deployer.errors import DriverFailed
+from deployer.core.errors import DriverFailed
 from deployer.model import INITIAL, Live, Server
 from tests.conformance.traffics import HAProxyBench, MemoryBench, TrafficBench
 from tests.live.proxies import programs
@@ -72,9 +72,9 @@ def test_what_is_steered_is_read(bench: TrafficBench) -> None:
         Live("green", 9999, 2_000_000_001, 2),
         Live("green", 0, 0, 2),
     ):
-        bench.traffic.steer("shop", live, bench.within())
+        bench.traffic.set_traffic("shop", live, bench.within())
         assert bench.traffic.read("shop") == live
-        bench.traffic.steer("shop", live, bench.within())
+        bench.traffic.set_traffic("shop", live, bench.within())
         assert bench.traffic.read("shop") == live
 
 
@@ -82,7 +82,7 @@ def test_configuring_again_does_not_move_anybody(bench: TrafficBench) -> None:
     put(bench, "blue", "b1")
     put(bench, "green", "g1")
     live = Live("blue", 700, 2_000_000_000, 3)
-    bench.traffic.steer("shop", live, bench.within())
+    bench.traffic.set_traffic("shop", live, bench.within())
     bench.traffic.configure(bench.release("shop"), "green", bench.within())
     bench.traffic.configure(bench.release("shop"), None, bench.within())
     assert bench.traffic.read("shop") == live
@@ -91,19 +91,19 @@ def test_configuring_again_does_not_move_anybody(bench: TrafficBench) -> None:
 
 def test_users_are_not_sent_where_nothing_is_up(bench: TrafficBench) -> None:
     put(bench, "blue", "b1")
-    bench.traffic.steer("shop", Live("blue", 0, 0, 1), bench.within())
+    bench.traffic.set_traffic("shop", Live("blue", 0, 0, 1), bench.within())
     for live in (Live("blue", 1, 0, 1), Live("blue", 10000, 0, 1), Live("green", 0, 0, 1)):
         with pytest.raises(DriverFailed):
-            bench.traffic.steer("shop", live, bench.within())
+            bench.traffic.set_traffic("shop", live, bench.within())
         assert bench.traffic.read("shop") == Live("blue", 0, 0, 1)
 
 
 def test_going_back_is_refused_only_when_there_is_nothing_to_go_back_to(bench: TrafficBench) -> None:
     (b1,) = put(bench, "blue", "b1")
     (g1,) = put(bench, "green", "g1")
-    bench.traffic.steer("shop", Live("blue", 5000, 0, 1), bench.within())
+    bench.traffic.set_traffic("shop", Live("blue", 5000, 0, 1), bench.within())
     bench.end(g1)
-    bench.traffic.steer("shop", Live("blue", 0, 0, 1), bench.within())
+    bench.traffic.set_traffic("shop", Live("blue", 0, 0, 1), bench.within())
     assert bench.traffic.read("shop") == Live("blue", 0, 0, 1)
     bench.end(b1)
     assert [up for _, up in bench.traffic.servers("shop", "blue")] == [False]
@@ -126,8 +126,8 @@ def test_servers_come_stay_and_go(bench: TrafficBench) -> None:
 def test_services_do_not_touch_each_other(bench: TrafficBench) -> None:
     put(bench, "blue", "b1")
     put(bench, "blue", "c1", service="cart")
-    bench.traffic.steer("shop", Live("blue", 0, 0, 1), bench.within())
-    bench.traffic.steer("cart", Live("blue", 0, 0, 9), bench.within())
+    bench.traffic.set_traffic("shop", Live("blue", 0, 0, 1), bench.within())
+    bench.traffic.set_traffic("cart", Live("blue", 0, 0, 9), bench.within())
     bench.traffic.forget("cart", bench.within())
     assert bench.traffic.read("cart") is None
     assert bench.traffic.servers("cart", "blue") == ()
@@ -137,7 +137,7 @@ def test_services_do_not_touch_each_other(bench: TrafficBench) -> None:
 
 def test_a_forgotten_service_begins_anew(bench: TrafficBench) -> None:
     put(bench, "blue", "b1")
-    bench.traffic.steer("shop", Live("blue", 0, 0, 5), bench.within())
+    bench.traffic.set_traffic("shop", Live("blue", 0, 0, 5), bench.within())
     bench.traffic.forget("shop", bench.within())
     bench.traffic.configure(bench.release("shop"), "blue", bench.within())
     assert bench.traffic.read("shop") == INITIAL
@@ -147,7 +147,7 @@ def test_a_forgotten_service_begins_anew(bench: TrafficBench) -> None:
 def test_a_silent_service_has_empty_samples_at_the_share_in_force(bench: TrafficBench) -> None:
     put(bench, "blue", "b1")
     put(bench, "green", "g1")
-    bench.traffic.steer("shop", Live("blue", 1200, 0, 1), bench.within())
+    bench.traffic.set_traffic("shop", Live("blue", 1200, 0, 1), bench.within())
     with bench.traffic.samples("shop") as samples:
         sample = samples.take()
     assert (sample.stable.requests, sample.candidate.requests, sample.lost) == (0, 0, 0)
@@ -159,7 +159,7 @@ def test_a_budget_of_which_nothing_is_spent(bench: TrafficBench) -> None:
     put(bench, "blue", "b1")
     put(bench, "green", "g1")
     for live in (Live("blue", 1200, 0, 1, 50), Live("blue", 1200, 0, 1, 60), Live("blue", 0, 0, 2)):
-        bench.traffic.steer("shop", live, bench.within())
+        bench.traffic.set_traffic("shop", live, bench.within())
         assert bench.traffic.read("shop") == live
         assert bench.traffic.spent("shop") == 0
 
@@ -169,12 +169,12 @@ def test_a_baseline_comes_with_its_servers_and_goes_with_them(bench: TrafficBenc
     put(bench, "green", "g1")
     beside = Live("blue", 1000, 0, 1, 0, 1000)
     with pytest.raises(DriverFailed):
-        bench.traffic.steer("shop", beside, bench.within())
+        bench.traffic.set_traffic("shop", beside, bench.within())
     (fresh,) = put(bench, "baseline", "b101")
     assert bench.traffic.servers("shop", "baseline") == ((fresh, True),)
-    bench.traffic.steer("shop", beside, bench.within())
+    bench.traffic.set_traffic("shop", beside, bench.within())
     assert bench.traffic.read("shop") == beside
-    bench.traffic.steer("shop", Live("blue", 0, 0, 1), bench.within())
+    bench.traffic.set_traffic("shop", Live("blue", 0, 0, 1), bench.within())
     assert bench.traffic.drain("shop", "baseline", ["b101"], bench.within()) == 0
     bench.traffic.detach("shop", "baseline", ["b101"], bench.within())
     assert bench.traffic.servers("shop", "baseline") == ()
@@ -194,9 +194,9 @@ def test_shares_that_do_not_fit_are_refused(bench: TrafficBench) -> None:
     put(bench, "blue", "b1")
     put(bench, "green", "g1")
     put(bench, "baseline", "b101")
-    bench.traffic.steer("shop", Live("blue", 0, 0, 1), bench.within())
+    bench.traffic.set_traffic("shop", Live("blue", 0, 0, 1), bench.within())
     with pytest.raises(DriverFailed):
-        bench.traffic.steer("shop", Live("blue", 6000, 0, 1, 0, 4001), bench.within())
+        bench.traffic.set_traffic("shop", Live("blue", 6000, 0, 1, 0, 4001), bench.within())
     assert bench.traffic.read("shop") == Live("blue", 0, 0, 1)
 
 
@@ -210,20 +210,20 @@ def test_the_preview_is_an_address_with_headers(bench: TrafficBench) -> None:
 def test_a_proxy_and_its_files_agree_after_whatever_is_asked(bench: TrafficBench) -> None:
     put(bench, "blue", "b1")
     servers = put(bench, "green", "g1", "g2")
-    bench.traffic.steer("shop", Live("blue", 2500, 0, 3), bench.within())
-    assert bench.traffic.faults("shop") == ()
+    bench.traffic.set_traffic("shop", Live("blue", 2500, 0, 3), bench.within())
+    assert bench.traffic.drift("shop") == ()
     bench.traffic.drain("shop", "green", [servers[1].name], bench.within())
-    assert bench.traffic.faults("shop") == ()
+    assert bench.traffic.drift("shop") == ()
     bench.traffic.detach("shop", "green", [servers[1].name], bench.within())
-    assert bench.traffic.faults("shop") == ()
+    assert bench.traffic.drift("shop") == ()
 
 
 def test_mending_what_is_right_changes_nothing(bench: TrafficBench) -> None:
     put(bench, "blue", "b1")
     put(bench, "green", "g1")
     live = Live("blue", 2500, 0, 3)
-    bench.traffic.steer("shop", live, bench.within())
+    bench.traffic.set_traffic("shop", live, bench.within())
     before = bench.traffic.servers("shop", "green")
-    bench.traffic.mend("shop", bench.within())
+    bench.traffic.repair("shop", bench.within())
     assert bench.traffic.read("shop") == live
     assert bench.traffic.servers("shop", "green") == before

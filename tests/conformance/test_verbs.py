@@ -12,14 +12,14 @@ from typing import Any
 
 import pytest
 
-from deployer.clock import Deadline, SystemClock
+from deployer.core.clock import Deadline, SystemClock
+from deployer.core.errors import DeadlinePassed
+from deployer.core.host import Machines
+from deployer.drivers.hosts.verbs import AnsibleVerbs
 from deployer.drivers.ports import Runtime
 from deployer.drivers.runtime.ansible import AnsibleRuntime
-from deployer.drivers.runtime.ansible.presence import Presence
+from deployer.drivers.runtime.ansible.host_presence import HostPresence
 from deployer.drivers.runtime.ansible.runtime import Ground
-from deployer.errors import DeadlinePassed
-from deployer.hosts.verbs import AnsibleVerbs
-from deployer.machine import Machines
 from deployer.manifest.models import Manifest
 from tests.conformance import runtimes, test_runtime
 from tests.conformance.runtimes import Bench, within
@@ -52,7 +52,7 @@ class ChrootBench(Bench):
 
     def another(self, installation: str) -> Runtime:
         clock, ground = SystemClock(), Ground(self.folder / installation, installation, self.folder)
-        self.made.append(AnsibleRuntime(ground, AnsibleVerbs(None), Machines(), Presence(clock), clock))
+        self.made.append(AnsibleRuntime(ground, AnsibleVerbs(None), Machines(), HostPresence(clock), clock))
         return self.made[-1]
 
     def reference(self, version: str) -> str:

@@ -7,12 +7,14 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, fields
 from typing import Any
 
-from deployer.clock import Clock, Deadline
+from deployer.core.clock import Clock, Deadline
+from deployer.core.errors import DeadlinePassed, DriverFailed
 from deployer.drivers.ports import READ_SECONDS, Drivers
-from deployer.errors import DeadlinePassed, DriverFailed
 
 # Calls that change the world. Of these it is asked whether their caller may; others are no danger.
-CHANGING = frozenset({"configure", "steer", "attach", "drain", "detach", "forget", "ensure", "remove", "prune", "play"})
+CHANGING = frozenset(
+    {"configure", "set_traffic", "attach", "drain", "detach", "forget", "ensure", "remove", "prune", "play"}
+)
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,9 @@ from contextlib import closing
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
-from deployer import operations
-from deployer.errors import DeployError, Refused
-from deployer.events import Event
+from deployer.app import operations
+from deployer.core.errors import DeployError, Refused
+from deployer.core.events import Event
 from deployer.store import whoami
 from tests.crash.calls import Call
 from tests.crash.promises import Broken, Clocked, Promises

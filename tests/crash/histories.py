@@ -22,10 +22,10 @@ from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 
-from deployer import operations
-from deployer.errors import DeployError
-from deployer.events import Event
-from deployer.steps import Remove
+from deployer.app import operations
+from deployer.core.errors import DeployError
+from deployer.core.events import Event
+from deployer.planning.steps import Remove
 from deployer.store import person_of, whoami
 from tests.crash.calls import KINDS, Call, Fault, kinds
 from tests.crash.explore import PATIENCE, Picture

@@ -7,8 +7,8 @@ import sqlite3
 from contextlib import closing
 from typing import Any
 
-from deployer.errors import DeployError, LockLost
-from deployer.events import Event
+from deployer.core.errors import DeployError, LockLost
+from deployer.core.events import Event
 from tests.crash.explore import Explorer, Eye
 from tests.crash.promises import Broken
 from tests.crash.scenarios import Scenario

@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 from typing import Any
 from unittest import mock
 
-from deployer import recipes
 from deployer.engine import perform, walk
-from deployer.engine.run import Hold, Run
-from deployer.engine.watching import Watching
+from deployer.engine.observation import AnalysisStep
+from deployer.engine.run import Drive, Hold
 from deployer.model import spread
-from deployer.steps import Watch
-from deployer.store import Ask, Lock, Rollout
+from deployer.planning import recipes
+from deployer.planning.steps import Watch
+from deployer.store import ControlRequest, Lock, Rollout
 from deployer.store.store import Store
 from tests.crash.scenarios import CANARY, SCENARIOS, UNHEALTHY, Scenario
 from tests.crash.stage import SECRET
@@ -54,7 +54,7 @@ def _way_back_in_the_wrong_order(observed: Any, release: Any) -> Any:
     return tuple(reversed(_way_back(observed, release)))
 
 
-def _done_before_it_is_done(run: Run, step: Any, doing: Any) -> dict[str, Any]:
+def _done_before_it_is_done(run: Drive, step: Any, doing: Any) -> dict[str, Any]:
     run.store.step_done(run.lock, run.rollout.number, doing.entry.phase, doing.n, {})
     return _perform(run, step, doing)
 
@@ -70,7 +70,7 @@ def _promoted_in_two_writes(store: Store, lock: Lock, rollout: Rollout, n: int, 
     _promoted(store, lock, rollout, n, detail, by)
 
 
-def _watched_again(run: Run, phase: Any, n: int) -> bool:
+def _watched_again(run: Drive, phase: Any, n: int) -> bool:
     return _done(run, phase, n) and not isinstance(run.rollout.plan.forward[n], Watch)
 
 
@@ -81,12 +81,12 @@ def _begun_anew(store: Store, lock: Lock, rollout: int, phase: Any, n: int, unti
     return store.entry(rollout, phase, n)
 
 
-def _held_without_a_lease_first(run: Run, hold: Hold) -> Any:
+def _held_without_a_lease_first(run: Drive, hold: Hold) -> Any:
     run.end_lease()
     return _hold(run, hold)
 
 
-def _wish_taken_when_heard(store: Store, rollout: int) -> Ask | None:
+def _wish_taken_when_heard(store: Store, rollout: int) -> ControlRequest | None:
     ask = _next_ask(store, rollout)
     if ask is not None:
         with store.database.transaction() as db:
@@ -94,13 +94,13 @@ def _wish_taken_when_heard(store: Store, rollout: int) -> Ask | None:
     return ask
 
 
-def _written_and_not_read_back(run: Run, live: Any, deadline: Any) -> None:
-    run.drivers.traffic.steer(run.service, live, deadline, None)
+def _written_and_not_read_back(run: Drive, live: Any, deadline: Any) -> None:
+    run.drivers.traffic.set_traffic(run.service, live, deadline, None)
     run.given = live
     run.spending.limit = live.budget
 
 
-def _started_and_not_read_back(run: Run, step: Any, doing: Any) -> dict[str, Any]:
+def _started_and_not_read_back(run: Drive, step: Any, doing: Any) -> dict[str, Any]:
     release = run.release(step.release)
     for index, host in spread(step.colour, step.instances, step.hosts).items():
         run.drivers.runtime.ensure(run.spec(release, step.colour, index, host), doing.deadline)
@@ -116,7 +116,7 @@ def _nothing(*_: Any, **__: Any) -> None:
     """Leave out what should be done."""
 
 
-def _over(watching: Watching, _verdict: Any) -> bool:
+def _over(watching: AnalysisStep, _verdict: Any) -> bool:
     return watching._run.clock.monotonic() >= watching._began + 1.0
 
 
@@ -125,7 +125,7 @@ _turned_back, _promoted, _step_began, _next_ask = Store.turned_back, Store.promo
 
 STORE, RUN, PERFORM, WALK = (
     "deployer.store.store.Store",
-    "deployer.engine.run.Run",
+    "deployer.engine.run.Drive",
     "deployer.engine.perform",
     "deployer.engine.walk",
 )
@@ -134,13 +134,16 @@ BUGS = [
         "the way back removes the candidate before it takes its users",
         "go to an empty",
         "canary: worse",
-        {"deployer.recipes.way_back": _way_back_in_the_wrong_order, f"{PERFORM}._gets_users": lambda *_: False},
+        {
+            "deployer.planning.recipes.way_back": _way_back_in_the_wrong_order,
+            f"{PERFORM}._gets_users": lambda *_: False,
+        },
     ),
     Bug(
         "a way back in the wrong order that is refused when it comes to it",
         "stuck with exit 8, not reverted",
         "canary: worse",
-        {"deployer.recipes.way_back": _way_back_in_the_wrong_order},
+        {"deployer.planning.recipes.way_back": _way_back_in_the_wrong_order},
     ),
     Bug(
         "an instance is ended before it is drained",
@@ -203,7 +206,7 @@ BUGS = [
         "the share grows although nothing can be judged",
         "done with exit 0, not reverted",
         "canary: cannot judge, reverts",
-        {"deployer.engine.watching.Watching.passes": _over},
+        {"deployer.engine.observation.AnalysisStep.passes": _over},
     ),
     Bug(
         "the health gate lets everything pass",
@@ -216,7 +219,7 @@ BUGS = [
         "the lock is not given back",
         "left: lock",
         "canary: worse",
-        {"deployer.operations.deploying.locked": _lock_kept},
+        {"deployer.app.operations.deployment.locked": _lock_kept},
     ),
     Bug(
         "a release that must be alone is started beside another one",

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from deployer.events import Event
-from deployer.filelock import is_held
+from deployer.core.events import Event
+from deployer.core.filelock import is_held
 from deployer.model import PLACES, Live, Place, indices
-from deployer.plan import Plan
-from deployer.steps import Attach, Healthy, Promote, Remove, Share, Start, Step, Warm
+from deployer.planning.plan import Plan
+from deployer.planning.steps import Attach, Healthy, Promote, Remove, Share, Start, Step, Warm
 from tests.crash.calls import Call
 from tests.crash.stage import SECRET, SERVICE, Process, Stage
 from tests.memory import World

@@ -6,11 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from deployer import operations
-from deployer.operations import Ending
+from deployer.app import operations
+from deployer.app.operations import RolloutResult
 from tests.crash.stage import SERVICE, Process
 
-Act = Callable[[Process], Ending | None]
+Act = Callable[[Process], RolloutResult | None]
 
 
 @dataclass(frozen=True)
@@ -43,10 +43,10 @@ class Scenario:
         """The strategy, or the command that it is about."""
         return self.name.partition(":")[0]
 
-    def deploy(self, process: Process, version: str, **more: Any) -> Ending:
+    def deploy(self, process: Process, version: str, **more: Any) -> RolloutResult:
         return process.deploy(version, self.strategy, manifest=self.manifest, options=self.options, **more)
 
-    def command(self, process: Process) -> Ending | None:
+    def command(self, process: Process) -> RolloutResult | None:
         """Give the command that the scenario is about."""
         return self.act(process) if self.act else self.deploy(process, "2.0")
 
@@ -94,11 +94,11 @@ def _approved(**more: Any) -> dict[str, Any]:
     return _canary(steps=[{"share": 10, "approve": consent}])
 
 
-def _held(process: Process) -> Ending:
+def _held(process: Process) -> RolloutResult:
     return process.deploy("2.0", "canary", manifest=HOLD)
 
 
-def _all(process: Process, act: Callable[..., Ending]) -> Ending:
+def _all(process: Process, act: Callable[..., RolloutResult]) -> RolloutResult:
     return act(process.house, SERVICE)
 
 

@@ -18,12 +18,12 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-from deployer import operations
-from deployer.events import Event
-from deployer.fanout import on_all
+from deployer.app import operations
+from deployer.app.operations import AppContext, RolloutResult
+from deployer.core.events import Event
 from deployer.model import SecretText
-from deployer.operations import Ending, House
-from deployer.strategy import load
+from deployer.planning.strategy import load
+from deployer.transport.fanout import on_all
 from tests.crash.calls import Call, seen
 from tests.house import house, request
 from tests.memory import PaperPulse, World
@@ -40,12 +40,12 @@ def on_paper() -> Iterator[None]:
     """Let time pass on paper and one thing happen after the other, so that the same instants come again."""
     with ExitStack() as patches:
         for target, value in (
-            ("deployer.engine.walk.Pulse", PaperPulse),
-            ("deployer.operations.driving.Heart", lambda *_given: nullcontext()),
+            ("deployer.engine.walk.LeaseRenewer", PaperPulse),
+            ("deployer.app.operations.execution.Heartbeat", lambda *_given: nullcontext()),
             ("deployer.engine.perform.on_all", lambda items, work, _limit: on_all(items, work, limit=1)),
             ("deployer.engine.metrics.in_background", lambda work: work()),
-            ("deployer.operations.deploying.git_revision", lambda _folder: ""),
-            ("deployer.operations.deploying.load_strategy", cache(load)),
+            ("deployer.app.operations.deployment.git_revision", lambda _folder: ""),
+            ("deployer.app.operations.deployment.load_strategy", cache(load)),
         ):
             patches.enter_context(mock.patch(target, value))
         yield
@@ -77,11 +77,11 @@ class Process:
     """One run of the command: what it acts with, what it told, and the lock that it took last."""
 
     world: World
-    house: House
+    house: AppContext
     events: list[Event] = field(default_factory=list)
     token: int = 0
 
-    def deploy(self, version: str, strategy: str, *, manifest: dict[str, Any], **more: Any) -> Ending:
+    def deploy(self, version: str, strategy: str, *, manifest: dict[str, Any], **more: Any) -> RolloutResult:
         described = {"secrets": {"TOKEN": {"env": "TOKEN"}}, "health": {"deadline": "4s"}, **manifest}
         wanted = request(version, strategy, REPOSITORY, manifest=described, **more)
         return operations.deploy(self.house, replace(wanted, secrets=lambda: {"TOKEN": SecretText(SECRET)}))

@@ -34,4 +34,4 @@ def test_every_kind_of_fault_is_among_them() -> None:
     faults = list(Trials(scenario).faults())
     assert {fault.kind for fault in faults} == set(KINDS)
     methods = {fault.method.rpartition(".")[2] for fault in faults}
-    assert methods >= {"steer", "ensure", "play", "smoke", "prune", "spent"}
+    assert methods >= {"set_traffic", "ensure", "play", "smoke", "prune", "spent"}

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from deployer import doctor, operations, queries
+from deployer.app import doctor, operations, queries
 from tests import tiers
 from tests.house import adopt, house, lose, request
 from tests.memory import Crash, World
@@ -54,7 +54,7 @@ class Scene:
         operations.deploy(self.house, self._request("1.0"))
         self.world.tick = self._tick
 
-    def _request(self, version: str, **more: Any) -> operations.Request:
+    def _request(self, version: str, **more: Any) -> operations.DeployRequest:
         return request(version, self.case.strategy, manifest=self.case.manifest, **more)
 
     def _tick(self, what: str) -> None:

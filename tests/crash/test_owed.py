@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from deployer import operations
-from deployer.errors import Refused
-from deployer.operations.announcing import Announcer
+from deployer.app import operations
+from deployer.app.operations.notifications import Announcer
+from deployer.core.errors import Refused
 from tests.crash.stage import SERVICE, Moment, Stage, Watcher, fresh, on_paper, restored
 from tests.memory import World
 

@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
-from deployer.errors import DeployError
-from deployer.events import Event
+from deployer.core.errors import DeployError
+from deployer.core.events import Event
 from tests.crash.calls import FAILS, HANGS, Call, Fault, kinds
 from tests.crash.explore import MUCH, Explorer, Eye, Facts, Picture, Try, abort, look, resume
 from tests.crash.promises import Broken

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing import get_context
 
-from deployer.errors import DeployError
+from deployer.core.errors import DeployError
 from tests import tiers
 from tests.crash.explore import MUCH, Explorer, Found
 from tests.crash.overtaken import Takeovers

@@ -8,8 +8,8 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from deployer import recording, replay
-from deployer.reporting.judged import judged
+from deployer.app.reports.judgement import judged
+from deployer.evidence import recording, replay
 from deployer.views import tables
 from tests.fuzz.target import refusals, said
 

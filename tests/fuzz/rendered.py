@@ -14,13 +14,13 @@ from pathlib import Path
 
 import yaml
 
+from deployer.drivers.hosts.variables import dump, twin, variables
 from deployer.drivers.runtime.docker import options
-from deployer.drivers.traffic.haproxy import home, state
+from deployer.drivers.traffic.haproxy import layout, live_value
 from deployer.drivers.traffic.haproxy.binary import Binary
-from deployer.drivers.traffic.haproxy.home import Home
+from deployer.drivers.traffic.haproxy.layout import Home
 from deployer.drivers.traffic.haproxy.render import Files, render
 from deployer.drivers.traffic.haproxy.spec import Spec, configured
-from deployer.hosts.variables import dump, twin, variables
 from deployer.judge.verdicts import Verdicts
 from deployer.manifest.models import Manifest
 from deployer.model import Coins, Counts, Environment, Instance, InstanceSpec, Live, Release, Sample, SecretText, Server
@@ -198,10 +198,10 @@ class Proxy:
     def _said(self, specs: Sequence[Spec]) -> str:
         files = render(specs, self._place, own=True)
         self._place.create()
-        state.save(self._place.state, {s.service: state.encode(Live("blue")) for s in specs})
+        live_value.save(self._place.state, {s.service: live_value.encode(Live("blue")) for s in specs})
         for path, text in files.others.items():
-            home.write(path, text)
-        home.write(self._place.config, files.config)
+            layout.write(path, text)
+        layout.write(self._place.config, files.config)
         return self._program.validate(self._place.config)
 
     @staticmethod

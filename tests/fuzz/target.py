@@ -23,7 +23,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from deployer.errors import DeployError, Exit
+from deployer.core.errors import DeployError, Exit
 
 HERE = Path(__file__).parent
 REPOSITORY = HERE.parents[1]

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from deployer.drivers.traffic.haproxy import backend, binary, quote, sides
+from deployer.core.errors import Refused
+from deployer.drivers.traffic.haproxy import backend, binary, quote, routing_rules
 from deployer.drivers.traffic.haproxy.spec import Spec
-from deployer.errors import Refused
 from deployer.manifest.models import Force, Health, Manifest
 from tests.fuzz import rendered, target
 from tests.fuzz.draws import HOSTILE
@@ -58,7 +58,7 @@ def test_a_path_that_was_not_quoted_would_be_seen(monkeypatch: pytest.MonkeyPatc
 
 @pytest.mark.parametrize("text", ["a b", "a }", "a\n  bind :1", '"'])
 def test_a_name_that_was_not_checked_would_be_seen(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
-    monkeypatch.setattr(sides, "word", str)
+    monkeypatch.setattr(routing_rules, "word", str)
 
     with pytest.raises(AssertionError):
         rendered.check_text(with_cookie(text))
@@ -77,7 +77,7 @@ def test_nothing_hostile_leaves_its_quotes(text: str) -> None:
 @pytest.mark.parametrize("text", ["-f", "-x"])
 def test_what_haproxy_itself_refuses_is_found(state: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
     require("haproxy")
-    monkeypatch.setattr(sides, "word", str)
+    monkeypatch.setattr(routing_rules, "word", str)
     proxy = rendered.Proxy(state, binary.find())
 
     assert [number for number, _ in proxy.refused([plain(), with_cookie(text), plain()])] == [1]

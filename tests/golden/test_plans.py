@@ -15,11 +15,11 @@ from typing import Any
 
 import pytest
 
-from deployer.machine import Host
+from deployer.core.host import Host
 from deployer.manifest.models import Manifest
 from deployer.model import PLACES, Environment, Instance, Live, Observed, Release
-from deployer.plan import Plan
-from deployer.strategy import load
+from deployer.planning.plan import Plan
+from deployer.planning.strategy import load
 
 REPOSITORY = Path(__file__).parents[2]
 CASES = sorted((Path(__file__).parent / "plans").glob("*.json"))

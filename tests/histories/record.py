@@ -28,9 +28,9 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from deployer import queries
+from deployer.app import queries
+from deployer.app.wiring import open_house
 from deployer.model import PLACES
-from deployer.wiring import open_house
 from tests.live.shop import Shop
 from tests.load import Load, Options
 

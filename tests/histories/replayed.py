@@ -9,8 +9,8 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+from deployer.app.operations import AppContext
 from deployer.model import Instance, Live, Server
-from deployer.operations import House
 from tests.house import house
 from tests.memory import FakeClock, World
 
@@ -46,7 +46,7 @@ def world_of(at: float) -> World:
     return world
 
 
-def opened(folder: Path) -> tuple[House, World]:
+def opened(folder: Path) -> tuple[AppContext, World]:
     """Open the history with the present code, which brings its store to the present schema."""
     restore(folder)
     with closing(sqlite3.connect(folder / "deployer.db")) as db:

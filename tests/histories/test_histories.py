@@ -14,11 +14,11 @@ from typing import Any
 
 import pytest
 
-from deployer import operations, queries
-from deployer.errors import Locked, Refused, StoreDamaged
-from deployer.operations import House
-from deployer.reporting.gather import gather
-from deployer.steps import KINDS
+from deployer.app import operations, queries
+from deployer.app.operations import AppContext
+from deployer.app.reports.gather import gather
+from deployer.core.errors import Locked, Refused, StoreDamaged
+from deployer.planning.steps import KINDS
 from deployer.store import Store
 from deployer.store.schema import MIGRATIONS
 from deployer.views.report import FORMATS, render
@@ -43,7 +43,7 @@ LATER = (
 
 @pytest.fixture(autouse=True)
 def _paper(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("deployer.engine.walk.Pulse", PaperPulse)
+    monkeypatch.setattr("deployer.engine.walk.LeaseRenewer", PaperPulse)
 
 
 def test_every_kind_of_step_was_recorded() -> None:
@@ -182,20 +182,20 @@ def _no_space(*_: object) -> None:
 
 
 @pytest.fixture
-def scene(state: Path) -> Iterator[tuple[House, World]]:
+def scene(state: Path) -> Iterator[tuple[AppContext, World]]:
     house, world = replayed.opened(state)
     with house:
         yield house, world
 
 
-def same(house: House, then: dict[str, Any]) -> None:
+def same(house: AppContext, then: dict[str, Any]) -> None:
     """Check that a rollout is shown as it was when it was recorded."""
     now = queries.show(house, then["number"]).to_dict()
     assert {key: now["rollout"][key] for key in ROLLOUT} == {key: then[key] for key in ROLLOUT}
     assert [[step[key] for key in STEP] for step in now["steps"]] == then["steps"]
 
 
-def test_all_of_it_is_listed_shown_and_reported(scene: tuple[House, World]) -> None:
+def test_all_of_it_is_listed_shown_and_reported(scene: tuple[AppContext, World]) -> None:
     house, _ = scene
     listed = {row.number for s in queries.services(house) for row in queries.history(house, s).rollouts}
     assert sorted(listed) == [then["number"] for then in replayed.told()]
@@ -212,11 +212,11 @@ def test_all_of_it_is_listed_shown_and_reported(scene: tuple[House, World]) -> N
 # -- what is brought to its end
 
 
-def resume(house: House, service: str) -> operations.Ending:
+def resume(house: AppContext, service: str) -> operations.RolloutResult:
     return operations.resume(house, service)
 
 
-Do = Callable[[House, str], operations.Ending]
+Do = Callable[[AppContext, str], operations.RolloutResult]
 ENDS: list[tuple[str, Do, str]] = [
     ("held", resume, "done"),
     ("held", operations.promote, "done"),
@@ -234,7 +234,7 @@ ENDS: list[tuple[str, Do, str]] = [
 
 
 @pytest.mark.parametrize(("service", "do", "end"), ENDS, ids=[f"{s}-{do.__name__}" for s, do, _ in ENDS])
-def test_what_is_unfinished_comes_to_its_end(scene: tuple[House, World], service: str, do: Do, end: str) -> None:
+def test_what_is_unfinished_comes_to_its_end(scene: tuple[AppContext, World], service: str, do: Do, end: str) -> None:
     house, world = scene
     world.tick = lambda _what: world.check()
     before = house.store.open_rollout(service)
@@ -254,7 +254,7 @@ def test_what_is_unfinished_comes_to_its_end(scene: tuple[House, World], service
 
 
 def test_what_one_of_two_has_approved_waits_for_the_other(
-    scene: tuple[House, World], monkeypatch: pytest.MonkeyPatch
+    scene: tuple[AppContext, World], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     house, world = scene
     world.tick = lambda _what: world.check()
@@ -271,7 +271,7 @@ def on(instance: Any, service: str, colour: str) -> bool:
     return bool(instance.service == service and instance.colour == colour)
 
 
-def test_the_next_deploy_and_its_way_back_work(scene: tuple[House, World]) -> None:
+def test_the_next_deploy_and_its_way_back_work(scene: tuple[AppContext, World]) -> None:
     house, world = scene
     started = {"runtime": "process", "image": "releases/{version}", "command": ["./run"]}
     before = house.store.service("finished").stable

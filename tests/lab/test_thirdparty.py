@@ -10,7 +10,7 @@ import docker
 import pytest
 import requests
 
-from deployer.clock import Deadline, SystemClock
+from deployer.core.clock import Deadline, SystemClock
 from tests.lab import thirdparty
 
 pytestmark = pytest.mark.live

@@ -87,7 +87,7 @@ class Composed:
         )
         pip = [sys.executable, "-m", "pip"]
         own = [*pip, "wheel", "-q", "--no-deps", "-w", "examples/compose/wheels", "."]
-        for command in (own, [*pip, *wheels, "--require-hashes", "-r", "deployer/locked/server.txt"]):
+        for command in (own, [*pip, *wheels, "--require-hashes", "-r", "deployer/core/locked/server.txt"]):
             self._run(command, self.folder, BUILD_SECONDS, self.environ)
         settings = {
             "DEPLOY_NAME": NAME,

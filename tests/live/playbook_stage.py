@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from deployer.clock import Deadline, SystemClock
-from deployer.hosts import AnsiblePlaybooks
+from deployer.core.clock import Deadline, SystemClock
+from deployer.core.resources import builtin
+from deployer.drivers.hosts import AnsiblePlaybooks
 from deployer.manifest.models import Manifest
 from deployer.model import Environment, Instance, Release
-from deployer.resources import builtin
 from tests.services import require
 
 CLOCK = SystemClock()

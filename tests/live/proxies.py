@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from deployer import supervisor
-from deployer.clock import Deadline, SystemClock
+from deployer.core.clock import Deadline, SystemClock
 from deployer.drivers.traffic.haproxy import HAProxyTraffic, binary
-from deployer.drivers.traffic.haproxy.master import Master
+from deployer.drivers.traffic.haproxy.master import MasterSocket
 from deployer.manifest.models import HAProxy, Manifest
 from deployer.model import Colour, Live, Release, Server
 from deployer.supervisor.proc import Process
@@ -46,7 +46,7 @@ class Bench:
         self._team: subprocess.Popen[bytes] | None = None
         existing = self._start_team(settings) if team else None
         self.traffic = HAProxyTraffic(self.root, SystemClock(), existing=existing, program=program, state=folder)
-        self.master = Master(Path(existing.socket) if existing else self.root / "master.sock", SystemClock())
+        self.master = MasterSocket(Path(existing.socket) if existing else self.root / "master.sock", SystemClock())
 
     def manifest(self, service: str = "shop", *, health: dict[str, Any] | None = None, **traffic: Any) -> Manifest:
         given = {"listen": f"127.0.0.1:{self.port}", "sticky": False, **traffic}
@@ -72,14 +72,14 @@ class Bench:
         """Put an upstream into each colour; users are on blue."""
         self.put("blue", blue, service=service, **traffic)
         self.put("green", green, service=service, **traffic)
-        self.steer(Live("blue"), service)
+        self.set_traffic(Live("blue"), service)
 
     @staticmethod
     def server(upstream: Upstream) -> Server:
         return Server(upstream.name, upstream.address)
 
-    def steer(self, live: Live, service: str = "shop") -> None:
-        self.traffic.steer(service, live, within())
+    def set_traffic(self, live: Live, service: str = "shop") -> None:
+        self.traffic.set_traffic(service, live, within())
 
     def workers(self) -> list[int]:
         return [w.pid for w in self.master.current(within())]
@@ -121,6 +121,6 @@ class Bench:
         argv = [str(self.program), "-W", "-S", f"{master},mode,600", "-f", str(main), "-f", str(conf)]
         with (self.folder / "team.log").open("wb") as log:
             self._team = subprocess.Popen(argv, stdout=log, stderr=log)
-        socket_ = Master(master, SystemClock())
+        socket_ = MasterSocket(master, SystemClock())
         within().until(socket_.answers, "the team's proxy comes up", every=0.02)
         return HAProxy(config=str(conf), socket=str(master), binary=str(self.program), main=(str(main),))

@@ -7,10 +7,10 @@ import signal
 import subprocess
 from pathlib import Path
 
-from deployer.clock import Deadline, SystemClock
+from deployer.core.clock import Deadline, SystemClock
+from deployer.core.errors import DriverFailed
 from deployer.drivers.traffic.haproxy import binary
-from deployer.drivers.traffic.haproxy.master import Master
-from deployer.errors import DriverFailed
+from deployer.drivers.traffic.haproxy.master import MasterSocket
 from tests.ports import free_port
 
 WITHIN = 15.0
@@ -45,7 +45,7 @@ class Team:
         self.main, self.config, self.socket = folder / "main.cfg", folder / "conf.d", folder / "master.sock"
         self.program, self.port = binary.find().path, free_port()
         self.url = f"http://127.0.0.1:{self.port}"
-        self.master = Master(self.socket, SystemClock())
+        self.master = MasterSocket(self.socket, SystemClock())
         self._log = folder / "haproxy.log"
         self._running: subprocess.Popen[bytes] | None = None
         self.config.mkdir(parents=True)

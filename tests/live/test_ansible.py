@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from deployer.clock import Deadline
-from deployer.errors import DeadlinePassed, StepFailed
-from deployer.hosts.workspace import workspace
+from deployer.core.clock import Deadline
+from deployer.core.errors import DeadlinePassed, StepFailed
+from deployer.drivers.hosts.workspace import workspace
 from tests.live.playbook_stage import CLOCK, Stage, stage
 
 __all__ = ["stage"]  # a fixture
@@ -228,7 +228,7 @@ def test_a_killed_deployer_takes_its_playbook_with_it(stage: Stage, monkeypatch:
         program = f"""
 import sys; sys.path.insert(0, {str(Path(__file__).parents[2])!r})
 from pathlib import Path
-import deployer.hosts.workspace as w
+import deployer.drivers.hosts.workspace as w
 w._base = lambda: {str(kept)!r}
 from tests.live.playbook_stage import Stage
 Stage(Path({str(stage.folder)!r})).play("update.yml", seconds=60)

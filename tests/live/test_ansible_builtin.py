@@ -18,9 +18,9 @@ from typing import Any
 import docker
 import pytest
 
-from deployer.errors import StepFailed
+from deployer.core.errors import StepFailed
+from deployer.core.resources import builtin
 from deployer.model import Environment, Instance, Release
-from deployer.resources import builtin
 from tests.lab import image
 from tests.live.playbook_stage import RELEASE, Stage, environment, stage
 from tests.ports import free_port

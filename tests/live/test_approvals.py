@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from deployer.errors import Exit
+from deployer.core.errors import Exit
 from tests.live.serving import Api, server, token
 from tests.live.shop import Shop
 from tests.load import Load, Options

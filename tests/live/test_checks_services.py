@@ -15,7 +15,7 @@ import docker
 import pytest
 import requests.exceptions
 
-from deployer.clock import Deadline, SystemClock
+from deployer.core.clock import Deadline, SystemClock
 from deployer.drivers.checks import DirectChecks
 from deployer.manifest.models import Manifest
 from deployer.model import Instance

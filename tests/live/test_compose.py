@@ -10,7 +10,7 @@ from typing import Any
 import docker
 import pytest
 
-from deployer.clock import Deadline, SystemClock
+from deployer.core.clock import Deadline, SystemClock
 from tests.conftest import state_folder
 from tests.live.composed import HOST, Composed
 from tests.live.told import Told

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from deployer.clock import Deadline, SystemClock
-from deployer.drivers.traffic.haproxy.master import Master
-from deployer.errors import DriverFailed
+from deployer.core.clock import Deadline, SystemClock
+from deployer.core.errors import DriverFailed
+from deployer.drivers.traffic.haproxy.master import MasterSocket
 from tests.live.shop import Shop
 from tests.live.told import Told
 from tests.load import Load, Options
@@ -125,7 +125,7 @@ def test_a_killed_proxy_forgets_nothing_and_the_rollout_goes_on(process_shop: Sh
 
 def kill_proxy(shop: Shop) -> None:
     """End master and workers, as the kernel does when memory is short; what looks after them is left alone."""
-    master = Master(shop.state / "proxy" / "master.sock", SystemClock())
+    master = MasterSocket(shop.state / "proxy" / "master.sock", SystemClock())
     pids = [int(line.split()[0]) for line in master.ask("show proc").splitlines() if is_process(line)]
     assert len(pids) >= 2, "a master and a worker at least"
     for pid in pids:

@@ -18,9 +18,9 @@ import docker
 import pytest
 from docker.models.containers import Container
 
-from deployer.clock import Deadline, SystemClock
+from deployer.core.clock import Deadline, SystemClock
+from deployer.core.errors import DeadlinePassed, DriverFailed, Refused
 from deployer.drivers.runtime.docker.options import SECRETS
-from deployer.errors import DeadlinePassed, DriverFailed, Refused
 from deployer.model import Instance
 from tests.conformance.runtimes import DockerBench, answers, get, silent, wait_until_it_answers, within
 from tests.lab import archive, image, registry

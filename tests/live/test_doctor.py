@@ -49,7 +49,7 @@ def end(shop: Shop, name: str) -> None:
         shop.client.containers.get(name).remove(force=True, v=True)
         return
     from deployer import supervisor
-    from deployer.clock import Deadline, SystemClock
+    from deployer.core.clock import Deadline, SystemClock
 
     folder = shop.state / "processes" / name
     supervisor.stop(folder, Deadline.after(SystemClock(), 10))

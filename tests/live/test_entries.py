@@ -269,9 +269,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from deployer.manifest.units import Seconds
 from deployer.model import Observed, Release
-from deployer.plan import Plan
-from deployer.recipes import first_deploy, settle, share, twin, way_back
-from deployer.steps import Watch
+from deployer.planning.plan import Plan
+from deployer.planning.recipes import first_deploy, settle, share, twin, way_back
+from deployer.planning.steps import Watch
 
 
 class Options(BaseModel):

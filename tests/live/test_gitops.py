@@ -13,7 +13,7 @@ import pytest
 import requests
 import yaml
 
-from deployer.errors import Exit
+from deployer.core.errors import Exit
 from tests.live.forge import Remote, over_http
 from tests.live.serving import server
 from tests.live.shop import Shop

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from deployer.clock import Deadline, SystemClock
-from deployer.errors import DeadlinePassed, Refused
-from deployer.hosts.inventory import chosen, hosts
-from deployer.hosts.marked import marked
-from deployer.machine import Host
+from deployer.core.clock import Deadline, SystemClock
+from deployer.core.errors import DeadlinePassed, Refused
+from deployer.core.host import Host
+from deployer.drivers.hosts.inventory import chosen, hosts
+from deployer.drivers.hosts.markers import marked
 from tests.machines.authority import Authority
 from tests.services import require
 
@@ -233,7 +233,7 @@ def test_a_missing_or_empty_inventory_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_script_that_hangs_is_ended_at_the_deadline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("deployer.hosts.inventory.secrets.token_hex", lambda _n: "hangs")
+    monkeypatch.setattr("deployer.drivers.hosts.inventory.secrets.token_hex", lambda _n: "hangs")
     script = write(tmp_path / "cloud.sh", "#!/bin/sh\nsetsid sleep 300 & sleep 300\n", 0o755)
 
     with pytest.raises(DeadlinePassed, match="not finished within 2 s"):

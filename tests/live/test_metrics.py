@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 
-from deployer.clock import Deadline, SystemClock
+from deployer.core.clock import Deadline, SystemClock
+from deployer.core.errors import DriverFailed
+from deployer.core.secret import SecretText
 from deployer.drivers.metrics import SourceMetrics
-from deployer.drivers.ports import Side
+from deployer.drivers.ports import MetricSide
 from deployer.drivers.traffic.haproxy import binary
-from deployer.errors import DriverFailed
 from deployer.manifest.models import Metric
-from deployer.secret import SecretText
 from tests.live.prometheus import PASSWORD, USER, Numbers, Prometheus, prometheus
 from tests.live.shop import Shop
 from tests.load import Load, Options
@@ -25,8 +25,8 @@ from tests.services import require
 
 pytestmark = pytest.mark.live
 
-CANDIDATE = Side("candidate", "shop", "green", 42, "2.0")
-STABLE = Side("stable", "shop", "blue", 41, "1.0")
+CANDIDATE = MetricSide("candidate", "shop", "green", 42, "2.0")
+STABLE = MetricSide("stable", "shop", "blue", 41, "1.0")
 SECRETS = {"PASSWORD": SecretText(PASSWORD), "TOKEN": SecretText("hunter2"), "WRONG": SecretText("hunter3")}
 
 
@@ -55,7 +55,7 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
         yield running
 
 
-def read(source: Prometheus, side: Side = CANDIDATE, url: str = "", **more: Any) -> float | None:
+def read(source: Prometheus, side: MetricSide = CANDIDATE, url: str = "", **more: Any) -> float | None:
     metric = Metric.model_validate({"name": "errors", "prometheus": url or source.url, "max": 1, **more})
     return SourceMetrics(source.folder).read(metric, side, SECRETS, Deadline.after(SystemClock(), 5))
 

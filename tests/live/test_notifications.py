@@ -35,7 +35,7 @@ def kill(*given, **named):
 Store.ended = kill
 """
 WAITING = """
-from deployer.notices.outbox import Outbox
+from deployer.drivers.notices.outbox import Outbox
 Outbox.put = Outbox._attempts
 """
 

@@ -18,9 +18,9 @@ import pexpect
 import pytest
 
 from deployer.cli import main
-from deployer.clock import Deadline, SystemClock
-from deployer.errors import Exit
-from deployer.remote import orders, ssh, stream
+from deployer.client import orders, ssh, stream
+from deployer.core.clock import Deadline, SystemClock
+from deployer.core.errors import Exit
 from tests.documents import REPOSITORY, blocks
 from tests.live.afar import Afar, kinds, recorded, rest, until
 from tests.live.serving import SECONDS

@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from deployer.clock import Deadline, SystemClock
-from deployer.filelock import is_held
+from deployer.core.clock import Deadline, SystemClock
+from deployer.core.filelock import is_held
 from deployer.store.locks import LEASE_SECONDS
 from tests.live.conftest import Make
 from tests.live.shop import Shop

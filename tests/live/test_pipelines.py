@@ -20,7 +20,7 @@ from xml.etree import ElementTree
 import pytest
 import yaml
 
-from deployer.errors import Exit
+from deployer.core.errors import Exit
 from tests.live.shop import COMMAND_SECONDS, DEPLOY, Shop
 from tests.load import Load, Options
 

@@ -14,11 +14,11 @@ from typing import Any
 
 import pytest
 
+from deployer.core.errors import DeadlinePassed, DriverFailed, Refused
 from deployer.drivers.runtime.artifacts import KIND
 from deployer.drivers.runtime.process import ProcessRuntime
-from deployer.errors import DeadlinePassed, DriverFailed, Refused
 from deployer.model import Instance
-from deployer.supervisor import Status, read_status
+from deployer.supervisor import ProcessStatus, read_status
 from tests.conformance.runtimes import ProcessBench, get, silent, wait_until_it_answers, within
 
 
@@ -49,7 +49,7 @@ def source(tmp_path: Path) -> Path:
     return folder
 
 
-def status_of(bench: ProcessBench, instance: Instance) -> Status:
+def status_of(bench: ProcessBench, instance: Instance) -> ProcessStatus:
     status = read_status(bench.folder / "first" / "processes" / instance.name)
     assert status is not None
     return status

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from websockets.sync.client import ClientConnection, connect
 
-from deployer.clock import Deadline, SystemClock
+from deployer.core.clock import Deadline, SystemClock
 from tests.live.certificates import certificate
 from tests.live.conftest import Make
 from tests.live.h2wire import H2Client

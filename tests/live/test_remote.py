@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from deployer.clock import Deadline, SystemClock
+from deployer.core.clock import Deadline, SystemClock
 from tests.documents import REPOSITORY, blocks
 from tests.live.afar import Afar, kinds, recorded, rest, until
 from tests.live.certificates import certificate

@@ -10,7 +10,7 @@ import pytest
 import requests
 from prometheus_client.parser import text_string_to_metric_families
 
-from deployer.clock import Deadline, SystemClock
+from deployer.core.clock import Deadline, SystemClock
 from tests.documents import REPOSITORY, blocks
 from tests.live.certificates import certificate
 from tests.live.serving import SECONDS, Api, server, token

@@ -9,9 +9,9 @@ from subprocess import CompletedProcess
 import pytest
 import requests
 
-from deployer.clock import Deadline, SystemClock
+from deployer.core.clock import Deadline, SystemClock
+from deployer.core.errors import DriverFailed
 from deployer.drivers.traffic.haproxy import HAProxyTraffic, command_line
-from deployer.errors import DriverFailed
 from deployer.manifest.models import HAProxy, Manifest
 from deployer.model import Release
 from tests.live import client

@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from deployer.recording import Looked, read
+from deployer.evidence.recording import Looked, read
 from tests.live.shop import Shop
 from tests.load import Load, Options
 

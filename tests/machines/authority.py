@@ -12,7 +12,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from deployer.machine import Host
+from deployer.core.host import Host
 from tests.lab.machines import Machine
 
 PORT = 2376

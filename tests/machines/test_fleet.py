@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from deployer.clock import Deadline, SystemClock
+from deployer.core.clock import Deadline, SystemClock
 from tests.lab.machines import Lab
 from tests.load import Load, Options, Report
 from tests.machines.farm import CONTROL, WEB, Farm, engine, lab_of_engines

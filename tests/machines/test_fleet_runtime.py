@@ -10,12 +10,12 @@ from dataclasses import replace
 import docker
 import pytest
 
-from deployer.clock import Deadline, SystemClock
+from deployer.core.clock import Deadline, SystemClock
+from deployer.core.errors import MachinesSilent
+from deployer.core.host import Host, Machines
 from deployer.drivers.ports import READ_SECONDS, Runtime, standing
-from deployer.drivers.runtime.docker import DockerRuntime, Engine, Fleet, Member
-from deployer.drivers.runtime.docker.reach import Reach
-from deployer.errors import MachinesSilent
-from deployer.machine import Host, Machines
+from deployer.drivers.runtime.docker import DockerFleet, DockerRuntime, Engine, FleetHost
+from deployer.drivers.runtime.docker.engine_pool import EnginePool
 from deployer.model import Instance, InstanceSpec, Release
 from tests.conformance import test_runtime
 from tests.conformance.runtimes import Bench, DockerBench, silent, wait_until_it_answers
@@ -59,12 +59,12 @@ class FleetBench(DockerBench):
 
     def another(self, installation: str) -> Runtime:
         clock, owner = SystemClock(), f"/state/{self.service}/{installation}"
-        reach = Reach(clock, owner, "")
+        reach = EnginePool(clock, owner, "")
         self._stack.callback(reach.close)
         control = Engine(lambda timeout, version: _client(self.lab, timeout, version), CONTROL)
         fleet = reach.fleet(Machines(self.hosts))
         # Images come from the engine of the control machine, which is another one than that of the test machine.
-        return Fleet(fleet.members, set(WEB), Member("", control, DockerRuntime(clock, owner, control), clock))
+        return DockerFleet(fleet.members, set(WEB), FleetHost("", control, DockerRuntime(clock, owner, control), clock))
 
     def spec(self, release: Release, index: int = 1, **secrets: str) -> InstanceSpec:
         host = self.hosts[(release.number + index) % len(self.hosts)]
@@ -219,10 +219,10 @@ def test_what_asks_all_hosts_names_the_silent_ones_and_gives_what_the_others_sai
     here = {instance.name for host, instance in spread.items() if host != "web2"}
     questions: dict[str, Callable[[], tuple[object, ...]]] = {
         "instances": lambda: bench.runtime.instances(bench.service),
-        "census": lambda: tuple(f.instance for f in bench.runtime.census() if f.instance.service == bench.service),
-        "strangers": lambda: bench.runtime.strangers(bench.service),
-        "leftovers": lambda: bench.runtime.leftovers(()),
-        "sweep": lambda: bench.runtime.sweep(()),
+        "list_all": lambda: tuple(f.instance for f in bench.runtime.list_all() if f.instance.service == bench.service),
+        "foreign": lambda: bench.runtime.foreign(bench.service),
+        "garbage": lambda: bench.runtime.garbage(()),
+        "collect_garbage": lambda: bench.runtime.collect_garbage(()),
         "prune": lambda: bench.runtime.prune((), ()),
     }
     for name, question in questions.items():
@@ -233,7 +233,7 @@ def test_what_asks_all_hosts_names_the_silent_ones_and_gives_what_the_others_sai
         assert time.monotonic() - began < READ_SECONDS, name
         if name == "instances":
             assert {instance.name for instance in raised.value.seen} == here
-        if name == "census":
+        if name == "list_all":
             assert here <= {found.instance.name for found in raised.value.seen}
 
 

@@ -13,13 +13,13 @@ from typing import Any
 import docker
 import pytest
 
-from deployer.clock import Deadline, SystemClock
-from deployer.errors import StepFailed
-from deployer.hosts import AnsiblePlaybooks
-from deployer.hosts.inventory import hosts
+from deployer.core.clock import Deadline, SystemClock
+from deployer.core.errors import StepFailed
+from deployer.core.resources import builtin
+from deployer.drivers.hosts import AnsiblePlaybooks
+from deployer.drivers.hosts.inventory import hosts
 from deployer.manifest.models import Manifest
 from deployer.model import Release
-from deployer.resources import builtin
 from tests.lab import registry
 from tests.lab.archive import Image, layer
 from tests.lab.machines import Lab

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from deployer.clock import Deadline, SystemClock
-from deployer.hosts.inventory import hosts
+from deployer.core.clock import Deadline, SystemClock
+from deployer.drivers.hosts.inventory import hosts
 from tests.documents import REPOSITORY
 from tests.lab.machines import Lab
 from tests.lab.machines.programs import call

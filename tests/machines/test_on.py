@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from deployer.errors import Exit
+from deployer.core.errors import Exit
 from tests.lab.machines import Lab, Machine
 from tests.lab.machines.lab import CONTROLLER
 from tests.live.afar import kinds, recorded, rest, until

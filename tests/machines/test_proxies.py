@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 import requests
 
-from deployer.clock import Deadline, SystemClock
-from deployer.errors import Exit
+from deployer.core.clock import Deadline, SystemClock
+from deployer.core.errors import Exit
 from tests.lab.machines import Lab, Machine
 from tests.live.afar import rest, until
 from tests.load import Counters, Load, Options, Report

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import requests
 
-from deployer.clock import Deadline, SystemClock
+from deployer.core.clock import Deadline, SystemClock
 from tests.lab import image
 from tests.lab.machines import Lab, Machine
 from tests.machines.installed import install

@@ -15,7 +15,7 @@ import docker
 import pytest
 
 from deployer import __version__
-from deployer.resources import builtin
+from deployer.core.resources import builtin
 from tests.documents import REPOSITORY
 from tests.lab import image
 from tests.lab.machines import Lab, packages

@@ -13,13 +13,13 @@ from pathlib import Path
 import pytest
 import requests
 
-from deployer.clock import Deadline, SystemClock
+from deployer.core.clock import Deadline, SystemClock
+from deployer.core.errors import DriverFailed, MachinesSilent
+from deployer.core.host import Host, Machines
+from deployer.drivers.hosts.verbs import AnsibleVerbs
 from deployer.drivers.runtime.ansible import AnsibleRuntime
-from deployer.drivers.runtime.ansible.presence import Presence
+from deployer.drivers.runtime.ansible.host_presence import HostPresence
 from deployer.drivers.runtime.ansible.runtime import Ground
-from deployer.errors import DriverFailed, MachinesSilent
-from deployer.hosts.verbs import AnsibleVerbs
-from deployer.machine import Host, Machines
 from deployer.manifest.models import Manifest
 from deployer.model import InstanceSpec, Release, SecretText
 from tests.conformance.runtimes import get, silent, wait_until_it_answers
@@ -76,7 +76,7 @@ class Stand:
         self.command = image.directory(self.source, "c")
         clock = SystemClock()
         ground = Ground(folder / "state", "here", folder)
-        self.runtime = AnsibleRuntime(ground, AnsibleVerbs(None), Machines(self.hosts), Presence(clock), clock)
+        self.runtime = AnsibleRuntime(ground, AnsibleVerbs(None), Machines(self.hosts), HostPresence(clock), clock)
 
     def spec(self, number: int = 1, config: str = "one", **settings: object) -> InstanceSpec:
         manifest = Manifest.model_validate(

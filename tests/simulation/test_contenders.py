@@ -16,8 +16,8 @@ from bench.match import FIELD, Field, compete
 from bench.scenarios import SCENARIOS, play
 from bench.traffic.draws import Latencies
 from bench.traffic.world import Tick
+from deployer.evidence.recording import Recorder
 from deployer.model import FULL, Counts, Sample, latency_bucket
-from deployer.recording import Recorder
 
 # -- fixed numbers for each interval
 

@@ -9,7 +9,7 @@ import pytest
 
 from bench.contenders.ours import Ours
 from bench.scenarios import play
-from bench.traffic.world import Fault, World, outages, steady
+from bench.traffic.world import Drift, World, outages, steady
 from deployer.manifest.sections import Judge
 from deployer.model import FULL
 from tests.simulation.many import End, Many, improbable, judged, within
@@ -18,7 +18,7 @@ from tests.tiers import draws, seeds
 ROLLOUTS = draws(200, 40)
 
 
-def at_margin(about: str, fault: Fault, share: int = 5000, **changes: object) -> World:
+def at_margin(about: str, fault: Drift, share: int = 5000, **changes: object) -> World:
     steps = ((0.0, share), (240.0, 2500)) if share < 2500 else ((0.0, share),)
     return World(about, seconds=240, steps=steps, fault=fault, tick=1.0, **changes)  # type: ignore[arg-type]
 
@@ -26,11 +26,11 @@ def at_margin(about: str, fault: Fault, share: int = 5000, **changes: object) ->
 # The margin of a step is that of the manifest over the share that follows: x1.5 or 0.1 % in absolute terms before all
 # users are on it, x3 or 0.4 % before a quarter of them are.
 WORLDS = {
-    "1 % and 1.5 %": at_margin("ratio", Fault(ratio=1.5), weather=steady(0.01)),
-    "0.1 % and 0.2 %": at_margin("difference", Fault(add=0.001)),
-    "1 % and 3 % before a quarter": at_margin("scaled", Fault(ratio=3), share=500, weather=steady(0.01)),
-    "outages of both": at_margin("outages", Fault(ratio=1.5), weather=outages(0.01, during=0.2, every=60)),
-    "25 % slower": at_margin("times", Fault(slower=1.25, late=5), weather=steady(0.01)),
+    "1 % and 1.5 %": at_margin("ratio", Drift(ratio=1.5), weather=steady(0.01)),
+    "0.1 % and 0.2 %": at_margin("difference", Drift(add=0.001)),
+    "1 % and 3 % before a quarter": at_margin("scaled", Drift(ratio=3), share=500, weather=steady(0.01)),
+    "outages of both": at_margin("outages", Drift(ratio=1.5), weather=outages(0.01, during=0.2, every=60)),
+    "25 % slower": at_margin("times", Drift(slower=1.25, late=5), weather=steady(0.01)),
 }
 
 
@@ -53,8 +53,8 @@ def test_a_release_at_the_margin_is_seldom_called_no_worse(name: str, rollouts: 
 
 
 WITHIN = {
-    "0.6 %, where 1.1 % is allowed": (World("errors", fault=Fault(add=0.005)), {"errors": {"add": "1%"}}),
-    "twice as slow, where three times is": (World("times", fault=Fault(slower=2)), {"latency": {"margin": 3}}),
+    "0.6 %, where 1.1 % is allowed": (World("errors", fault=Drift(add=0.005)), {"errors": {"add": "1%"}}),
+    "twice as slow, where three times is": (World("times", fault=Drift(slower=2)), {"latency": {"margin": 3}}),
 }
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from bench.contenders.ours import Ours
 from bench.scenarios import play
-from bench.traffic.world import Clients, Fault, World, outages, ramp, rising, steady
+from bench.traffic.world import Clients, Drift, World, outages, ramp, rising, steady
 from deployer.manifest.sections import Judge
 from deployer.model import FULL, Coins
 from tests.simulation.many import End, Many, improbable, judged, within
@@ -93,4 +93,4 @@ def test_a_cold_start_is_forgiven(rollouts: Many) -> None:
 
 def cold(seed: int) -> End:
     # 100 requests a second, 5 %: some 150 answers of a candidate that is five times slower until it is warm
-    return judged(world("cold", fault=Fault(slower=5, until=30)), seed)
+    return judged(world("cold", fault=Drift(slower=5, until=30)), seed)

@@ -8,7 +8,7 @@ import pytest
 
 from bench.scenarios import SCENARIOS
 from bench.table import quantile
-from bench.traffic.world import Fault, World, steady
+from bench.traffic.world import Drift, World, steady
 from tests.simulation.many import End, Many, judged, within
 from tests.tiers import draws, seeds
 
@@ -30,21 +30,21 @@ class Case:
     nearly_always: int
 
 
-def case(fault: Fault, share: int, middle: int, nearly_always: int, rate: float = 0.001) -> Case:
+def case(fault: Drift, share: int, middle: int, nearly_always: int, rate: float = 0.001) -> Case:
     world = World("worse", steps=((0.0, share),), fault=fault, weather=steady(rate), tick=0.25)
     return Case(world, share, middle, nearly_always)
 
 
 CASES = {
-    "1 % x5, 5 %": case(Fault(ratio=5), 500, 3236, 8699, rate=0.01),
-    "1 % x5, 50 %": case(Fault(ratio=5), 5000, 815, 1666, rate=0.01),
-    "0.1 % and 5 points, 5 %": case(Fault(add=0.05), 500, 1234, 3054),
-    "0.1 % and 5 points, 50 %": case(Fault(add=0.05), 5000, 416, 694),
-    "broken, 5 %": case(Fault(add=1), 500, 34, 88),
-    "broken, 10 %": case(Fault(add=1), 1000, 26, 45),
-    "x1.5 slower, 50 %": case(Fault(slower=1.5), 5000, 135 + 2 * WARMUP, 265 + 2 * WARMUP),
-    "x1.5 slower, 5 %": case(Fault(slower=1.5), 500, 620 + 20 * WARMUP, 1545 + 23 * WARMUP),
-    "x2 slower, 5 %": case(Fault(slower=2), 500, 205 + 20 * WARMUP, 405 + 23 * WARMUP),
+    "1 % x5, 5 %": case(Drift(ratio=5), 500, 3236, 8699, rate=0.01),
+    "1 % x5, 50 %": case(Drift(ratio=5), 5000, 815, 1666, rate=0.01),
+    "0.1 % and 5 points, 5 %": case(Drift(add=0.05), 500, 1234, 3054),
+    "0.1 % and 5 points, 50 %": case(Drift(add=0.05), 5000, 416, 694),
+    "broken, 5 %": case(Drift(add=1), 500, 34, 88),
+    "broken, 10 %": case(Drift(add=1), 1000, 26, 45),
+    "x1.5 slower, 50 %": case(Drift(slower=1.5), 5000, 135 + 2 * WARMUP, 265 + 2 * WARMUP),
+    "x1.5 slower, 5 %": case(Drift(slower=1.5), 500, 620 + 20 * WARMUP, 1545 + 23 * WARMUP),
+    "x2 slower, 5 %": case(Drift(slower=2), 500, 205 + 20 * WARMUP, 405 + 23 * WARMUP),
 }
 
 

@@ -9,8 +9,8 @@ from random import Random
 import pytest
 
 from bench.table import quantile
+from deployer.core.response_kinds import CUT, NUMBER, STATUSES, of_size
 from deployer.judge import Verdicts
-from deployer.kinds import CUT, NUMBER, STATUSES, of_size
 from deployer.manifest.sections import Judge
 from deployer.model import FULL, Coins, Counts, Sample
 from tests.simulation.many import Many, improbable

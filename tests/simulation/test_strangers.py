@@ -14,10 +14,10 @@ from typing import Literal
 
 import pytest
 
-from deployer.drivers.traffic.haproxy import state
+from deployer.drivers.traffic.haproxy import live_value
 from deployer.drivers.traffic.haproxy.addresses import Addresses
+from deployer.drivers.traffic.haproxy.request_counter import RequestCounter
 from deployer.drivers.traffic.haproxy.rules import ROLLS
-from deployer.drivers.traffic.haproxy.tally import Tally
 from deployer.judge.verdicts import Verdicts
 from deployer.manifest.sections import Judge
 from deployer.model import FULL, Live
@@ -105,7 +105,7 @@ class Service:
 
     def _line(self, share: int, roll: int, address: int, *, fails: bool, shielded: bool, rescued: bool) -> bytes:
         candidate = roll < share * 100
-        value = state.encode(Live("blue", share, lease=0, rollout=7))
+        value = live_value.encode(Live("blue", share, lease=0, rollout=7))
         how = "shield" if candidate and shielded else "-"
         retried = int(how == "shield" and fails)
         status = 200 if not fails or (retried and rescued) else 500
@@ -118,7 +118,7 @@ class Service:
 def promoted(job: tuple[Attack, int]) -> bool:
     """Play a rollout; return whether the release was promoted."""
     attack, seed = job
-    service, tally = Service(attack, Random(seed)), Tally("shop")
+    service, tally = Service(attack, Random(seed)), RequestCounter("shop")
     judge = Verdicts(Judge(), sticky=attack.sticky)
     now = 0.0
     for share, following in STEPS:

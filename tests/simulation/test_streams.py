@@ -12,10 +12,10 @@ import pytest
 from bench.playback import playback
 from bench.scenarios import SCENARIOS, play
 from bench.traffic.draws import Latencies, arrivals, binomial
-from bench.traffic.world import Clients, Fault, Tick, World, outages, ramp, steady
-from deployer.errors import Refused
+from bench.traffic.world import Clients, Drift, Tick, World, outages, ramp, steady
+from deployer.core.errors import Refused
+from deployer.evidence.recording import Recorder
 from deployer.model import FULL, Counts
-from deployer.recording import Recorder
 from tests.simulation.many import upper_tail
 
 DRAWS = 40_000
@@ -81,7 +81,7 @@ def both(ticks: list[Tick]) -> tuple[Counts, Counts]:
 
 
 def test_faults_show_when_they_are_there() -> None:
-    world = World("late", seconds=200, weather=steady(0.1), fault=Fault(ratio=3, slower=2, since=100), tick=1)
+    world = World("late", seconds=200, weather=steady(0.1), fault=Drift(ratio=3, slower=2, since=100), tick=1)
     ticks = list(play(world, 1))
     before, after = both(ticks[:100]), both(ticks[100:])
     assert before[1].errors / before[1].requests == pytest.approx(0.1, abs=0.05)

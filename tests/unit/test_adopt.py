@@ -14,15 +14,16 @@ from typing import Any
 
 import pytest
 
-from deployer import carried, operations, queries
+from deployer.app import operations, queries
+from deployer.app.operations import RolloutResult, Survey
+from deployer.core.errors import DriverFailed, Locked, Refused, StoreDamaged
 from deployer.drivers.ports import Found
-from deployer.errors import DriverFailed, Locked, Refused, StoreDamaged
 from deployer.model import Live, SecretText, Signature
-from deployer.operations import Ending, Survey
+from deployer.planning import release_record
 from deployer.store import Store, damage
-from deployer.store.adopting import is_blank
+from deployer.store.adoption import is_blank
 from deployer.store.former import holders
-from deployer.store.rebuilding import rebuilding
+from deployer.store.rebuild import rebuilding
 from tests.house import Scene, house
 from tests.house import adopt as adopt_folder
 from tests.house import lose as lose_store
@@ -294,7 +295,7 @@ def test_every_way_out_of_it_ends_well(scene: Scene, how: str) -> None:
     scene.deploy("2.0", "canary", options={"hold": True})
     lose(scene)
     adopt(scene)
-    ending: Ending
+    ending: RolloutResult
     if how == "replace":
         ending = scene.deploy("3.0", replace=True)
         assert ending.outcome == "done"
@@ -307,7 +308,7 @@ def test_every_way_out_of_it_ends_well(scene: Scene, how: str) -> None:
 
 def test_a_candidate_before_its_first_user_is_one_too(scene: Scene) -> None:
     scene.deploy("1.0")
-    die(scene, "2.0", "canary", "before steer")
+    die(scene, "2.0", "canary", "before set_traffic")
     lose(scene)
     adopt(scene)
 
@@ -317,7 +318,7 @@ def test_a_candidate_before_its_first_user_is_one_too(scene: Scene) -> None:
 
 
 def test_a_first_deploy_that_died_is_taken_back_to_nothing(scene: Scene) -> None:
-    die(scene, "1.0", "bluegreen", "before steer")
+    die(scene, "1.0", "bluegreen", "before set_traffic")
     lose(scene)
     adopt(scene)
     assert operations.stop(scene.house, "shop").outcome == "reverted"
@@ -371,7 +372,7 @@ def test_where_nothing_of_stable_runs_a_person_decides(scene: Scene) -> None:
 
 def test_a_promotion_that_was_not_tidied_up_is_a_promotion(scene: Scene) -> None:
     scene.deploy("1.0")
-    die(scene, "2.0", "bluegreen", "after steer Live(stable='green'")
+    die(scene, "2.0", "bluegreen", "after set_traffic Live(stable='green'")
     lose(scene)
     adopt(scene)
 
@@ -556,7 +557,7 @@ def test_what_belongs_to_a_store_that_is_there_is_refused(scene: Scene, tmp_path
     neighbour.mkdir()
     (neighbour / "deployer.db").touch()
     scene.deploy("1.0")
-    stand(scene, "till", "theirs", carried.home(neighbour))
+    stand(scene, "till", "theirs", release_record.home(neighbour))
     lose(scene)
 
     with pytest.raises(Refused, match="which is there"):
@@ -565,7 +566,7 @@ def test_what_belongs_to_a_store_that_is_there_is_refused(scene: Scene, tmp_path
 
 def test_two_lost_stores_of_one_folder_are_told_apart_by_name(scene: Scene) -> None:
     scene.deploy("1.0")
-    stand(scene, "till", "older", carried.home(scene.house.store.folder))
+    stand(scene, "till", "older", release_record.home(scene.house.store.folder))
     lose(scene)
 
     with pytest.raises(Refused, match="instances of 2 stores"):
@@ -619,14 +620,14 @@ def test_one_instance_that_carries_the_record_is_enough(scene: Scene) -> None:
 )
 def test_a_record_that_is_none_is_refused_with_what_is_wrong(wrong: str) -> None:
     with pytest.raises(ValueError, match=r"."):
-        carried.read(wrong)
+        release_record.read(wrong)
 
 
 def test_a_record_is_read_as_it_was_written(scene: Scene) -> None:
     scene.deploy("1.0", manifest=SECRETS, secrets=lambda: {"TOKEN": SecretText("t")})
     release = scene.house.store.release("shop", 1)
 
-    assert carried.read(carried.write(release)) == replace(release, standing="new")
+    assert release_record.read(release_record.write(release)) == replace(release, standing="new")
 
 
 def test_a_record_proves_nothing_of_who_signed(scene: Scene) -> None:
@@ -635,8 +636,8 @@ def test_a_record_proves_nothing_of_who_signed(scene: Scene) -> None:
         scene.house.store.release("shop", 1), signature=Signature("shop@sha256:1", "k" * 64, "cosign.pub", True)
     )
 
-    assert "cosign.pub" not in carried.write(signed)
-    assert carried.read(carried.write(signed)).signature is None
+    assert "cosign.pub" not in release_record.write(signed)
+    assert release_record.read(release_record.write(signed)).signature is None
 
 
 def test_the_record_of_another_release_is_not_believed(scene: Scene) -> None:
@@ -658,7 +659,7 @@ def test_an_engine_that_is_silent_is_waited_for_where_users_are_on_it(
 
     scene.deploy("1.0")
     lose(scene)
-    monkeypatch.setattr(MemoryRuntime, "census", silent)
+    monkeypatch.setattr(MemoryRuntime, "list_all", silent)
     with pytest.raises(Refused, match="nothing was found to rebuild the store from: no engine answers"):
         survey(scene)
 

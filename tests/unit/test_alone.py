@@ -10,11 +10,12 @@ from typing import Any
 
 import pytest
 
-from deployer import carried, doctor, operations, queries
-from deployer.doctor import services
-from deployer.errors import Refused
+from deployer.app import doctor, operations, queries
+from deployer.app.doctor import services
+from deployer.core.errors import Refused
 from deployer.model import Live
-from deployer.strategy import load
+from deployer.planning import release_record
+from deployer.planning.strategy import load
 from tests.house import REPOSITORY, Scene, adopt, lose, request
 from tests.memory import World
 
@@ -125,8 +126,8 @@ def test_a_release_that_was_replaced_once_may_have_company(scene: Scene) -> None
 LIAR = '''
 """Promises more than it keeps."""
 from pydantic import BaseModel
-from deployer.plan import Plan
-from deployer.recipes import first_deploy, settle, twin, way_back
+from deployer.planning.plan import Plan
+from deployer.planning.recipes import first_deploy, settle, twin, way_back
 class Options(BaseModel):
     @property
     def alone(self): return True
@@ -157,7 +158,7 @@ def test_a_store_that_was_lost_knows_it_again(scene: Scene) -> None:
     scene.deploy("2.0", "recreate")
     both(scene)
     theirs = scene.world.carried["shop-r2-1"]
-    record = carried.write(replace(scene.house.store.release("shop", 2), number=1))
+    record = release_record.write(replace(scene.house.store.release("shop", 2), number=1))
     scene.world.carried |= {f"shop-r1-{n}": replace(theirs, record=record) for n in (1, 2)}
     lose(scene.house)
     scene.house, found = adopt(scene.house.store.folder, scene.world, scene.events)

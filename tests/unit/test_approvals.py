@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 
-from deployer import operations, queries
-from deployer.errors import Exit, Refused
-from deployer.events import Event
-from deployer.notices import Account
-from deployer.operations import Ending
-from deployer.operations.driving import locked, run_of
-from deployer.steps import Approve, percent
+from deployer.app import operations, queries
+from deployer.app.operations import RolloutResult
+from deployer.app.operations.execution import locked, run_of
+from deployer.core.errors import Exit, Refused
+from deployer.core.events import Event
+from deployer.drivers.notices import Account
+from deployer.planning.steps import Approve, percent
 from deployer.views.plain import sentence
 from deployer.views.reduce import reduce_all
 from deployer.views.tables import render
@@ -30,8 +30,8 @@ Speak = Callable[..., None]
 
 @pytest.fixture
 def scene(state: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Scene]:
-    monkeypatch.setattr("deployer.engine.walk.Pulse", PaperPulse)
-    monkeypatch.setattr("deployer.here.machine", lambda: "build-3")
+    monkeypatch.setattr("deployer.engine.walk.LeaseRenewer", PaperPulse)
+    monkeypatch.setattr("deployer.core.local_host.machine", lambda: "build-3")
     monkeypatch.setenv("DEPLOYER_ACTOR", "zoe")
     scene = Scene(state)
     with scene.house:
@@ -59,7 +59,7 @@ def canary(approve: dict[str, Any], **more: Any) -> dict[str, Any]:
     return {"strategy": {"canary": options}, "approve": approve}
 
 
-def deploy(scene: Scene, approve: dict[str, Any], version: str = "2.0", **more: Any) -> Ending:
+def deploy(scene: Scene, approve: dict[str, Any], version: str = "2.0", **more: Any) -> RolloutResult:
     return scene.deploy(version, "canary", manifest=canary(approve, **more))
 
 
@@ -113,7 +113,7 @@ def test_the_same_person_counts_once_wherever_they_are(
     refused: list[str] = []
 
     def again() -> None:
-        monkeypatch.setattr("deployer.here.machine", lambda: "laptop")
+        monkeypatch.setattr("deployer.core.local_host.machine", lambda: "laptop")
         with pytest.raises(Refused) as error:
             speak("Anna")
         refused.append(error.value.message)

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from deployer import operations
-from deployer.clock import SystemClock
-from deployer.errors import LockLost, Refused
-from deployer.limits import REASON
-from deployer.operations.driving import run_of
-from deployer.store import Deed, Store
+from deployer.app import operations
+from deployer.app.operations.execution import run_of
+from deployer.core.clock import SystemClock
+from deployer.core.errors import LockLost, Refused
+from deployer.core.limits import REASON
+from deployer.store import AuditEntry, Store
 from deployer.store.actor import origin
 from tests.house import Scene
 from tests.memory import Crash
@@ -23,7 +23,7 @@ HELD = {"percent": 10, "hold": True}
 
 @pytest.fixture
 def scene(state: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Scene]:
-    monkeypatch.setattr("deployer.here.machine", lambda: "build-3")
+    monkeypatch.setattr("deployer.core.local_host.machine", lambda: "build-3")
     monkeypatch.setattr("deployer.store.actor.socket.gethostname", lambda: "build-3")
     act_as(monkeypatch, "ann")
     scene = Scene(state)
@@ -135,7 +135,7 @@ def test_what_is_asked_of_a_running_rollout(scene: Scene, kind: str, lines: list
 
     def ask(what: str) -> None:
         rollout = scene.house.store.open_rollout("shop")
-        if rollout and what.startswith("after steer") and scene.live.share and not scene.house.store.next_ask(2):
+        if rollout and what.startswith("after set_traffic") and scene.live.share and not scene.house.store.next_ask(2):
             scene.world.tick = lambda _what: None
             scene.house.store.ask(rollout, kind, "bo@desk", "why")
 
@@ -147,7 +147,7 @@ def test_what_is_asked_of_a_running_rollout(scene: Scene, kind: str, lines: list
 def test_a_signal_is_taken_for_the_person_who_runs_it(scene: Scene) -> None:
     scene.deploy("1.0")
     before = count(scene)
-    scene.world.tick = lambda what: scene.house.stop_asked.set() if what.startswith("after steer") else None
+    scene.world.tick = lambda what: scene.house.stop_asked.set() if what.startswith("after set_traffic") else None
     scene.deploy("2.0", "canary")
     assert told(scene, before)[1] == "abort begun by ann@build-3: aborted by a signal to this process"
 
@@ -199,7 +199,7 @@ def test_an_overtaken_process_records_nothing(scene: Scene) -> None:
     with pytest.raises(LockLost):
         scene.house.store.promoted(lock, run.rollout, run.rollout.plan.commit, {})
     with pytest.raises(LockLost):
-        scene.house.store.record(Deed("resume", "shop"), lock)
+        scene.house.store.record(AuditEntry("resume", "shop"), lock)
     assert count(scene) == before
 
 
@@ -210,7 +210,7 @@ def test_a_crash_leaves_both_or_neither(scene: Scene, monkeypatch: pytest.Monkey
     rollout = store.rollout(2)
     added = store.audit.add
 
-    def after_the_record(db: sqlite3.Connection, deed: Deed) -> None:
+    def after_the_record(db: sqlite3.Connection, deed: AuditEntry) -> None:
         added(db, deed)
         raise Crash("before the commit")
 
@@ -267,7 +267,7 @@ def test_without_a_terminal_the_parent_is_named(monkeypatch: pytest.MonkeyPatch)
 @pytest.mark.parametrize("reason", ["a\0b", "caf\udce9", "x" * 100_000, "zwei\nZeilen \x1b[31m", '"}\\', "日本"])
 def test_any_text_can_be_recorded(state: Path, reason: str) -> None:
     store = Store(state, SystemClock())
-    store.record(Deed("down", "shop", reason=reason))
+    store.record(AuditEntry("down", "shop", reason=reason))
     assert not store.audit_log.verify().broken
     kept = store.audit_log.newest(1)[0].reason
     assert len(kept) <= REASON
@@ -277,11 +277,11 @@ def test_any_text_can_be_recorded(state: Path, reason: str) -> None:
 
 def test_a_record_costs_the_same_however_many_there_are(state: Path) -> None:
     store = Store(state, SystemClock())
-    store.record(Deed("down", "shop"))
+    store.record(AuditEntry("down", "shop"))
     few = steps(store)
     with store.database.transaction() as db:
         for _ in range(5000):
-            store.audit.add(db, Deed("down", "shop"))
+            store.audit.add(db, AuditEntry("down", "shop"))
     assert steps(store) < few + 50
     store.database.close()
 
@@ -297,7 +297,7 @@ def steps(store: Store) -> int:
 
     with store.database.reading() as connection:
         connection.set_progress_handler(step, 1)
-        store.record(Deed("down", "shop"))
+        store.record(AuditEntry("down", "shop"))
         connection.set_progress_handler(None, 1)
     assert taken > 20
     return taken

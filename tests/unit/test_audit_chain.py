@@ -17,12 +17,12 @@ from typing import Any
 
 import pytest
 
+from deployer.app.doctor import examine
 from deployer.cli import main
-from deployer.clock import SystemClock
-from deployer.doctor import examine
-from deployer.errors import Refused
-from deployer.store import Deed, Store
-from deployer.store.audit import COLUMNS, Record, genesis, seal
+from deployer.core.clock import SystemClock
+from deployer.core.errors import Refused
+from deployer.store import AuditEntry, Store
+from deployer.store.audit import COLUMNS, AuditRecord, genesis, seal
 from deployer.store.audit_chain import GUARDS, Chain, verify_file
 from tests.documents import REPOSITORY, blocks
 from tests.house import Scene
@@ -36,7 +36,9 @@ def store(state: Path) -> Iterator[Store]:
     """Give a store with seven records."""
     store = Store(state, SystemClock())
     for n in range(1, RECORDS + 1):
-        store.record(Deed("start", "shop" if n % 2 else "blog", rollout=n, release=n, detail="d", reason=f"reason {n}"))
+        store.record(
+            AuditEntry("start", "shop" if n % 2 else "blog", rollout=n, release=n, detail="d", reason=f"reason {n}")
+        )
     yield store
     store.database.close()
 
@@ -54,7 +56,7 @@ def tamper(store: Store, *statements: str, values: tuple[Any, ...] = ()) -> None
             db.execute(sql)
 
 
-def record(store: Store, n: int) -> Record:
+def record(store: Store, n: int) -> AuditRecord:
     return next(r for r in store.audit_log.newest(1000) if r.n == n)
 
 
@@ -220,7 +222,7 @@ def write(folder: Path, many: int, together: Any) -> None:
     store = Store(folder, SystemClock())
     for n in range(many):
         together.wait(60)
-        store.record(Deed("start", f"from {os.getpid()}", rollout=n))
+        store.record(AuditEntry("start", f"from {os.getpid()}", rollout=n))
     store.database.close()
 
 
@@ -250,7 +252,7 @@ def test_a_process_that_is_killed_while_it_writes(store: Store) -> None:
     chain = store.audit_log.verify()
     assert not chain.broken
     assert chain.records > RECORDS
-    store.record(Deed("start", "shop"))
+    store.record(AuditEntry("start", "shop"))
     assert store.audit_log.verify().records == chain.records + 1
 
 

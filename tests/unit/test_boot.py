@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from deployer.clock import Deadline, SystemClock
-from deployer.errors import Refused
+from deployer.core.clock import Deadline, SystemClock
+from deployer.core.errors import Refused
 from deployer.supervisor import ProcessSpec, ensure_running, read_status, revive, stop, unit
 
 

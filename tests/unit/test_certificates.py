@@ -14,14 +14,14 @@ from typing import Any
 
 import pytest
 
-from deployer.certificates import Certificates, greet, place, said
-from deployer.clock import SystemClock
-from deployer.drivers.runtime.docker.direct import Direct
+from deployer.core.clock import SystemClock
+from deployer.core.errors import MachinesSilent, Refused, Unreachable
+from deployer.core.host import Host, Machines
+from deployer.drivers.hosts.readiness import ending
 from deployer.drivers.runtime.docker.engine import Engine
-from deployer.drivers.runtime.docker.reach import Reach
-from deployer.errors import MachinesSilent, Refused, Unreachable
-from deployer.hosts.checking import ending
-from deployer.machine import Host, Machines
+from deployer.drivers.runtime.docker.engine_pool import EnginePool
+from deployer.drivers.runtime.docker.tls_engine import TlsEngine
+from deployer.transport.certificates import Certificates, greet, place, said
 from tests.machines.authority import Authority
 from tests.ports import free_port
 
@@ -92,7 +92,7 @@ def listening(authority: Authority, cert: tuple[bytes, bytes] | None, believes: 
 def ask(engine: Listening, authority: Authority) -> None:
     """Ask it as a deploy does, and as a check does; both must say the same."""
     host, certificates = engine.host(authority), Certificates(authority.folder)
-    reach = Reach(SystemClock(), "test", "")
+    reach = EnginePool(SystemClock(), "test", "")
     try:
         reach.fleet(Machines((host,))).instances("shop")
     except MachinesSilent as error:
@@ -140,7 +140,7 @@ def test_connections_are_used_again_and_the_environment_has_no_say(
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(Authority(tmp_path / "stranger").folder / "ca.pem"))
     monkeypatch.setenv("HTTPS_PROXY", f"http://{HERE}:{free_port()}")
     with listening(authority, authority.made("web1", address=HERE), None) as engine:
-        link = Direct(engine.host(authority))
+        link = TlsEngine(engine.host(authority))
         asked = Engine(link.connect, "web1", 5)
         for _ in range(5):
             asked.ping()

@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from deployer.clock import Deadline, SystemClock
+from deployer.core.clock import Deadline, SystemClock
+from deployer.core.errors import DeadlinePassed, DriverFailed
 from deployer.drivers.checks import DirectChecks
-from deployer.errors import DeadlinePassed, DriverFailed
 from deployer.manifest.models import Manifest
 from deployer.model import Instance
 from tests.ports import free_port

@@ -11,11 +11,12 @@ from xml.etree import ElementTree
 
 import pytest
 
-from deployer import operations, recording, wiring
+from deployer.app import operations, wiring
+from deployer.app.operations import AppContext
 from deployer.cli import main
-from deployer.clock import SystemClock
-from deployer.errors import Exit
-from deployer.operations import House
+from deployer.core.clock import SystemClock
+from deployer.core.errors import Exit
+from deployer.evidence import recording
 from tests.house import house, request
 from tests.memory import World
 from tests.reported import REPOSITORY, Users, rollout
@@ -177,7 +178,7 @@ def test_the_stream_of_now_is_recorded_without_a_rollout(
 
 
 @contextmanager
-def kept_open(opened: House) -> Iterator[House]:
+def kept_open(opened: AppContext) -> Iterator[AppContext]:
     yield opened
 
 

@@ -13,7 +13,7 @@ import pytest
 from deployer.cli import guarded, main
 from deployer.cli.lazy import COMMANDS, SECTIONS, group
 from deployer.cli.strategies import extra_commands
-from deployer.errors import Aborted, DeployError, Exit, Locked, ManifestRefused, NeedsPerson, Problem, Refused
+from deployer.core.errors import Aborted, DeployError, Exit, Locked, ManifestRefused, NeedsPerson, Problem, Refused
 
 HEAVY = ("docker", "requests", "rich", "pydantic", "ansible_runner", "yaml", "sqlite3", "tenacity")
 

@@ -8,11 +8,11 @@ from pathlib import Path
 import click
 import pytest
 
-from deployer import here
 from deployer.cli import main
-from deployer.cli.words import sentence
-from deployer.emergency import asked, value
-from deployer.limits import REASON
+from deployer.cli.values import sentence
+from deployer.core import local_host
+from deployer.core.limits import REASON
+from deployer.emergency import argv, value_edits
 
 Out = pytest.CaptureFixture[str]
 HUGE = "99999999999999999999"
@@ -64,13 +64,13 @@ def test_a_user_without_a_name_has_a_number(monkeypatch: pytest.MonkeyPatch) -> 
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr("pwd.getpwuid", lambda uid: {}[uid])
 
-    assert here.whoami() == f"{os.getuid()}@{here.machine()}"
+    assert local_host.whoami() == f"{os.getuid()}@{local_host.machine()}"
 
 
 def test_who_acts_is_one_line_of_text(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SUDO_USER", "ann\n\x1b[31m" + "x" * 1000)
 
-    who = here.whoami()
+    who = local_host.whoami()
     assert who.startswith("ann??[31mxxx")
     assert len(who.partition("@")[0]) == 100
 
@@ -83,10 +83,10 @@ def test_an_emergency_takes_the_reasons_that_the_command_takes(text: str) -> Non
     except click.BadParameter:
         taken = False
 
-    assert asked.is_sentence(text) == taken
+    assert argv.is_sentence(text) == taken
 
 
 @pytest.mark.parametrize("number", ["²", "٣", "", "-1", "9" * 5000, "1_0"])
 def test_a_live_value_of_somebody_else_stops_an_emergency_before_it_begins(number: str) -> None:
-    assert value.fields(f"blue,500,0,3,50,0,0,{number}") is None
-    assert value.fields("blue,500,0,3,50,0,0,7")
+    assert value_edits.fields(f"blue,500,0,3,50,0,0,{number}") is None
+    assert value_edits.fields("blue,500,0,3,50,0,0,7")

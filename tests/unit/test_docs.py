@@ -17,15 +17,15 @@ import yaml
 
 from deployer.cli.lazy import COMMANDS, group
 from deployer.cli.reference import reference
-from deployer.errors import Exit
+from deployer.core.errors import Exit
 from deployer.manifest.load import load
 from deployer.manifest.models import Manifest
 from deployer.manifest.reference import reference as manifest_reference
 from deployer.model import Environment, Instance, Live, Observed, Release
-from deployer.plan import Plan
-from deployer.steps import KINDS
-from deployer.strategy import Strategy
-from deployer.strategy import load as load_strategy
+from deployer.planning.plan import Plan
+from deployer.planning.steps import KINDS
+from deployer.planning.strategy import Strategy
+from deployer.planning.strategy import load as load_strategy
 from tests.documents import DOCUMENTS, REPOSITORY, Block, anchors, blocks, command_lines, commands, links
 from tests.lab.signing import public_key
 from tests.unit.test_manifest_examples import pem

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from deployer import doctor, operations
+from deployer.app import doctor, operations
+from deployer.core.errors import DriverFailed
 from deployer.emergency import record as notes
-from deployer.errors import DriverFailed
 from deployer.model import Instance, Live, SecretText, Server
 from deployer.store import migrate
 from deployer.views.data import DoctorView, Finding
@@ -351,15 +351,15 @@ def test_what_somebody_works_at_is_not_touched(scene: Scene) -> None:
 
 def test_somebody_who_takes_the_lock_first_is_not_disturbed(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     gone(scene, "shop-r2-2")
-    from deployer.doctor import fixing
+    from deployer.app.doctor import fixer
 
-    original = fixing.locked  # type: ignore[attr-defined]
+    original = fixer.locked  # type: ignore[attr-defined]
 
     def late(*arguments: Any) -> object:
         scene.house.store.locks.take("shop", "canary of 3.0")
         return original(*arguments)
 
-    monkeypatch.setattr(fixing, "locked", late)
+    monkeypatch.setattr(fixer, "locked", late)
     view = doctor.fix(scene.house, None)
 
     assert any(f.text.startswith("nothing was fixed: shop is being changed by") for f in view.findings)
@@ -412,7 +412,7 @@ def test_the_note_of_an_emergency_with_nothing_left_to_do_is_deleted(
 ) -> None:
     notes.write(str(folder_of(scene)), "shop", "abort", "it is bad", last=True)
     assert told(scene) == [], "users may be moved just now"
-    monkeypatch.setattr("deployer.doctor.services.NOTE_SECONDS", 0.0)
+    monkeypatch.setattr("deployer.app.doctor.services.NOTE_SECONDS", 0.0)
 
     assert "nothing is to be done" in only(scene).text
     fix(scene)
@@ -513,7 +513,7 @@ def test_images_of_no_release_are_removed(scene: Scene) -> None:
 
 def test_a_full_disk_and_a_clock_that_went_back_are_told(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     scene.world.clock.at -= 3600
-    monkeypatch.setattr("deployer.doctor.machine.FREE_BYTES", 2**62)
+    monkeypatch.setattr("deployer.app.doctor.host.FREE_BYTES", 2**62)
     levels = {f.what: f.level for f in doctor.examine(scene.house, None).findings if f.level != "ok"}
 
     assert levels["state folder"] == "bad"

@@ -16,18 +16,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deployer import operations, start
-from deployer.clock import Deadline
-from deployer.drivers.traffic.haproxy import backend, state
-from deployer.emergency import asked, card, record, value, wire
+from deployer import start
+from deployer.app import operations
+from deployer.app.operations import reconcile
+from deployer.app.operations.execution import locked, run_of
+from deployer.core.clock import Deadline
+from deployer.core.errors import Exit, Refused, TakenBack
+from deployer.core.filelock import FileLock
+from deployer.drivers.traffic.haproxy import backend, live_value
+from deployer.emergency import argv, endpoint, proxy_client, record, value_edits
 from deployer.emergency.move import _locked
-from deployer.engine import Run, drive
-from deployer.errors import Exit, Refused, TakenBack
-from deployer.filelock import FileLock
+from deployer.engine import Drive, drive
 from deployer.model import FULL, Live, Server, other, release_of
-from deployer.operations import books
-from deployer.operations.driving import locked, run_of
-from deployer.steps import Share
+from deployer.planning.steps import Share
 from tests.house import Scene
 
 LIVES = st.builds(
@@ -47,20 +48,22 @@ LIVES = st.builds(
 
 @given(LIVES, st.integers(0, 10**8))
 def test_the_edits_of_the_text_are_those_of_the_value(live: Live, spent: int) -> None:
-    parts = value.fields(state.encode(live, spent))
+    parts = value_edits.fields(live_value.encode(live, spent))
     assert parts is not None
-    assert value.on_trial(parts) == bool(live.share or live.baseline)
-    back, gone = value.taken_back(parts), value.gone_back(parts)
-    assert state.decode("shop", back) == replace(live, share=0, lease=0, baseline=0)
-    assert state.decode("shop", gone) == replace(live, stable=other(live.stable), share=0, lease=0, baseline=0, warm=0)
-    assert state.spent(back) == state.spent(gone) == spent
+    assert value_edits.on_trial(parts) == bool(live.share or live.baseline)
+    back, gone = value_edits.taken_back(parts), value_edits.gone_back(parts)
+    assert live_value.decode("shop", back) == replace(live, share=0, lease=0, baseline=0)
+    assert live_value.decode("shop", gone) == replace(
+        live, stable=other(live.stable), share=0, lease=0, baseline=0, warm=0
+    )
+    assert live_value.spent(back) == live_value.spent(gone) == spent
 
 
 @pytest.mark.parametrize(
     "text", ["", "blue", "blue,0,0,7", "blue,0,0,7,0,0,0", "red,0,0,7,0,0,0,0", "blue,0,-1,7,0,0,0,0"]
 )
 def test_a_value_of_somebody_else_is_left_to_the_whole_command(text: str) -> None:
-    assert value.fields(text) is None
+    assert value_edits.fields(text) is None
 
 
 def _append(called: list[Any], arguments: Any, code: int) -> int:
@@ -89,28 +92,28 @@ def test_the_name_of_an_instance_tells_its_release() -> None:
 # -- what is asked
 
 
-def arguments(text: str, state_folder: Path) -> asked.Asked | None:
-    return asked.read([*text.split(), "--state", str(state_folder)])
+def arguments(text: str, state_folder: Path) -> argv.Arguments | None:
+    return argv.read([*text.split(), "--state", str(state_folder)])
 
 
 @pytest.fixture
 def cards(tmp_path: Path) -> Path:
-    (tmp_path / card.FOLDER).mkdir()
-    Path(card.path(str(tmp_path), "shop")).write_text(card.Card("/s", "/m", "/l").text())
+    (tmp_path / endpoint.FOLDER).mkdir()
+    Path(endpoint.path(str(tmp_path), "shop")).write_text(endpoint.Card("/s", "/m", "/l").text())
     return tmp_path
 
 
 def test_a_card_is_read_as_it_was_written(cards: Path) -> None:
-    read = card.read(str(cards), "shop")
+    read = endpoint.read(str(cards), "shop")
     assert read is not None
     assert (read.socket, read.map, read.lock) == ("/s", "/m", "/l")
-    assert card.read(str(cards), "cart") is None
+    assert endpoint.read(str(cards), "cart") is None
 
 
 @pytest.mark.parametrize("broken", ["", "socket /s\n", "nonsense\n", "socket /s\nmap\nlock /l\n"])
 def test_a_broken_card_is_none(cards: Path, broken: str) -> None:
-    Path(card.path(str(cards), "shop")).write_text(broken)
-    assert card.read(str(cards), "shop") is None
+    Path(endpoint.path(str(cards), "shop")).write_text(broken)
+    assert endpoint.read(str(cards), "shop") is None
 
 
 def test_the_service_is_the_named_one_that_of_the_manifest_or_the_only_one(
@@ -131,7 +134,7 @@ def test_the_service_is_the_named_one_that_of_the_manifest_or_the_only_one(
     (cards / "deploy.yml").write_text("service: &name web\n")
     assert service("rollback") is None
     (cards / "deploy.yml").unlink()
-    Path(card.path(str(cards), "web")).write_text("")
+    Path(endpoint.path(str(cards), "web")).write_text("")
     assert service("rollback") is None, "which of the two?"
 
 
@@ -158,7 +161,7 @@ def test_nothing_is_imported_that_the_interpreter_does_not_need_itself() -> None
     code = (
         "import sys; before = set(sys.modules)\n"
         "import deployer.start\n"
-        "from deployer.emergency import asked, card, move, record, value, wire\n"
+        "from deployer.emergency import argv, endpoint, move, proxy_client, record, value_edits\n"
         "print(*sorted(set(sys.modules) - before))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=30)
@@ -170,7 +173,7 @@ def test_nothing_is_imported_that_the_interpreter_does_not_need_itself() -> None
 # -- the engine stands down
 
 
-def at_a_share(scene: Scene) -> Run:
+def at_a_share(scene: Scene) -> Drive:
     """A rollout of 2.0 that has given its candidate 10 %, as the engine sees it."""
     scene.deploy("1.0")
     ending = scene.deploy("2.0", "canary", options={"percent": 10, "hold": True})
@@ -186,10 +189,10 @@ def at_a_share(scene: Scene) -> Run:
 
 def emergency(scene: Scene) -> None:
     """What the emergency path does at the proxy."""
-    parts = value.fields(state.encode(scene.live))
+    parts = value_edits.fields(live_value.encode(scene.live))
     assert parts is not None
-    edit = value.taken_back if value.on_trial(parts) else value.gone_back
-    scene.world.live["shop"] = state.decode("shop", edit(parts))
+    edit = value_edits.taken_back if value_edits.on_trial(parts) else value_edits.gone_back
+    scene.world.live["shop"] = live_value.decode("shop", edit(parts))
     scene.world.history.append(scene.live)
 
 
@@ -200,7 +203,7 @@ def test_users_who_were_taken_back_at_the_proxy_are_not_given_to_the_candidate_a
     with pytest.raises(TakenBack):
         run.look()
     moves: tuple[Callable[[], object], ...] = (
-        lambda: run.steer(Share(share=5000, deadline=5), Deadline.after(scene.world.clock, 5)),
+        lambda: run.set_traffic(Share(share=5000, deadline=5), Deadline.after(scene.world.clock, 5)),
         lambda: run.write(Live("green"), Deadline.after(scene.world.clock, 5)),
     )
     for move in moves:
@@ -263,7 +266,7 @@ def gone_back(scene: Scene) -> None:
 def test_a_rollback_at_the_proxy_is_written_down_by_whoever_comes_next(tmp_path: Path, how: object) -> None:
     scene = Scene(tmp_path)
     gone_back(scene)
-    (tmp_path / card.FOLDER).mkdir()
+    (tmp_path / endpoint.FOLDER).mkdir()
     record.write(str(tmp_path), "shop", "rollback", "2.0 is\nslow", last=True)
     moves = len(scene.world.history)
     assert callable(how)
@@ -299,11 +302,11 @@ def test_a_rollout_that_ends_by_itself_is_no_rollback_to_write_down(tmp_path: Pa
     scene.deploy("1.0")
     scene.deploy("2.0")
     drivers = scene.world.drivers()
-    assert books.unwritten(scene.house, drivers, "shop") == 0
+    assert reconcile.unwritten(scene.house, drivers, "shop") == 0
     scene.world.servers[("shop", "green")]["stranger"] = Server("stranger", "127.0.0.1:1")
-    assert books.unwritten(scene.house, drivers, "shop") == 0, "two releases in one colour say nothing"
+    assert reconcile.unwritten(scene.house, drivers, "shop") == 0, "two releases in one colour say nothing"
     with locked(scene.house, "shop", "test") as lock:
-        assert books.record_rollback(scene.house, lock, drivers, "shop") is None
+        assert reconcile.record_rollback(scene.house, lock, drivers, "shop") is None
 
 
 def test_an_abort_whose_rollout_saw_it_first_is_done_all_the_same(
@@ -313,7 +316,7 @@ def test_an_abort_whose_rollout_saw_it_first_is_done_all_the_same(
     on_paper = SimpleNamespace(time=scene.world.clock.now, monotonic_ns=time.monotonic_ns)
     monkeypatch.setattr("deployer.emergency.record.time", on_paper)
     run = at_a_share(scene)
-    (tmp_path / card.FOLDER).mkdir()
+    (tmp_path / endpoint.FOLDER).mkdir()
     record.write(str(tmp_path), "shop", "abort", "wrong day", last=False)
     emergency(scene)
     reverted = drive(run)  # the process that was under way, before anybody could ask it
@@ -342,4 +345,4 @@ def test_a_rollback_that_took_a_candidate_back_leaves_the_release_before_alone(m
 
 def test_both_ways_know_which_server_is_no_instance() -> None:
     """The quick way imports nothing of the driver, so the name stands in both."""
-    assert wire.WAIT == backend.WAIT
+    assert proxy_client.WAIT == backend.WAIT

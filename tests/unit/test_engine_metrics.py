@@ -10,14 +10,14 @@ from typing import Any
 
 import pytest
 
-from deployer import operations
-from deployer.clock import Deadline
-from deployer.drivers.ports import Side
+from deployer.app import operations
+from deployer.app.operations import RolloutResult
+from deployer.core.clock import Deadline
+from deployer.core.errors import DriverFailed, Exit
+from deployer.core.secret import SecretText
+from deployer.drivers.ports import MetricSide
 from deployer.engine import metrics as engine_metrics
-from deployer.errors import DriverFailed, Exit
 from deployer.manifest.models import Metric
-from deployer.operations import Ending
-from deployer.secret import SecretText
 from tests.house import Scene
 from tests.memory import MemoryMetrics, PaperPulse
 
@@ -28,14 +28,14 @@ ERRORS = {"name": "errors", "command": ["./errors", "{side}"], "max": 0.05, "int
 def scene(state: Path, monkeypatch: pytest.MonkeyPatch) -> Scene:
     """A house in which a source answers in the instant that it is asked: the clock is one of paper."""
     monkeypatch.setattr(engine_metrics, "in_background", lambda work: work())
-    monkeypatch.setattr("deployer.engine.walk.Pulse", PaperPulse)
+    monkeypatch.setattr("deployer.engine.walk.LeaseRenewer", PaperPulse)
     made = Scene(state)
     made.deploy("1.0")
     made.events.clear()
     return made
 
 
-def canary(scene: Scene, *metrics: dict[str, Any], **judge: Any) -> Ending:
+def canary(scene: Scene, *metrics: dict[str, Any], **judge: Any) -> RolloutResult:
     strategy = {"canary": {"steps": [10, 50], "for": "8s", "bake": "4s"}}
     manifest = {"judge": {"requests": 5, "metrics": list(metrics), **judge}, "strategy": strategy}
     return scene.deploy("2.0", "canary", manifest=manifest)
@@ -149,7 +149,9 @@ class Stuck(MemoryMetrics):
     go = threading.Event()
     given: Deadline | None = None
 
-    def read(self, metric: Metric, side: Side, secrets: Mapping[str, SecretText], deadline: Deadline) -> float | None:
+    def read(
+        self, metric: Metric, side: MetricSide, secrets: Mapping[str, SecretText], deadline: Deadline
+    ) -> float | None:
         type(self).given = deadline
         self.go.wait(10)
         return 0.01

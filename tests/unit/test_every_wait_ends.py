@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from deployer.drivers import ports
-from deployer.steps import KINDS, Step
+from deployer.planning.steps import KINDS, Step
 from tests.documents import REPOSITORY
 
 SOURCES = [f for folder in ("deployer", "strategies") for f in sorted((REPOSITORY / folder).rglob("*.py"))]
@@ -30,17 +30,17 @@ ALLOWED = {
     "deployer/drivers/runtime/process/runtime.py: _claim: socket": _BINDS,
     "deployer/drivers/traffic/haproxy/budget.py: Leaver.__exit__: self._thread.join": _READER,
     "deployer/drivers/traffic/haproxy/proxy.py: refuse_taken: socket": _BINDS,
-    "deployer/drivers/traffic/haproxy/stream.py: Stream.__exit__: self._thread.join": _READER,
-    "deployer/drivers/traffic/proxies/channel.py: Channel.close: self._process.wait": _KILLED,
-    "deployer/emergency/far.py: Asked.close: os.waitpid": _KILLED,
-    "deployer/hosts/run.py: _worker: worker.wait": _KILLED,
-    "deployer/notices/outbox.py: Outbox._run: self._waiting.get": "finishing puts the end into the queue, and whoever"
-    " closes it waits so long and no longer; the process does not wait for the thread",
-    "deployer/operations/driving.py: port_usable: socket": _BINDS,
-    "deployer/operations/orders.py: perform: pause": "it is our own pause, not that of signals",
-    "deployer/remote/ssh.py: Channel.close: self._process.wait": _KILLED,
-    "deployer/replay.py: judge: stage.result": "it computes; nothing outside is asked",
-    "deployer/server/door.py: Listening.accept: super().accept": "the event loop calls it when somebody is there",
+    "deployer/drivers/traffic/haproxy/request_stream.py: RequestStream.__exit__: self._thread.join": _READER,
+    "deployer/drivers/traffic/proxies/channel.py: ProxyChannel.close: self._process.wait": _KILLED,
+    "deployer/emergency/remote_endpoint.py: RemoteEndpoint.close: os.waitpid": _KILLED,
+    "deployer/drivers/hosts/run.py: _worker: worker.wait": _KILLED,
+    "deployer/drivers/notices/outbox.py: Outbox._run: self._waiting.get": "finishing puts the end into the queue, and"
+    " whoever closes it waits so long and no longer; the process does not wait for the thread",
+    "deployer/app/operations/execution.py: port_usable: socket": _BINDS,
+    "deployer/app/operations/dispatch.py: perform: pause": "it is our own pause, not that of signals",
+    "deployer/client/ssh.py: SshChannel.close: self._process.wait": _KILLED,
+    "deployer/evidence/replay.py: judge: stage.result": "it computes; nothing outside is asked",
+    "deployer/server/connection_guard.py: Listening.accept: super().accept": "called when somebody is there",
     "deployer/server/hub.py: Hub.follow: changed.wait": "it stands in the block of a timeout",
     "deployer/server/hub.py: Hub.follow: poller.result": "it is asked only when it is done",
     "deployer/server/runs.py: Processes._await: process.wait": "a thread of its own, which nobody waits for; what the"
@@ -187,15 +187,15 @@ def test_a_wait_without_an_end_is_seen(line: str, told: bool) -> None:
 
 # Calls that only ask: they have their answer or fail within READ_SECONDS.
 ASKING = {
-    "Runtime.census",
+    "Runtime.list_all",
     "Runtime.instances",
-    "Runtime.leftovers",
+    "Runtime.garbage",
     "Runtime.logs",
     "Runtime.prune",
-    "Runtime.strangers",
-    "Runtime.sweep",
-    "Traffic.answering",
-    "Traffic.faults",
+    "Runtime.foreign",
+    "Runtime.collect_garbage",
+    "Traffic.reachable",
+    "Traffic.drift",
     "Traffic.read",
     "Traffic.servers",
     "Traffic.services",
@@ -224,7 +224,7 @@ def test_every_driver_call_that_waits_is_given_a_deadline() -> None:
         "Traffic",
         "Checks",
         "Playbooks",
-        "Metrics",
+        "MetricSources",
         "Samples",
         "Verbs",
     }

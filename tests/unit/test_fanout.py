@@ -4,8 +4,8 @@ import threading
 
 import pytest
 
-from deployer.errors import DriverFailed, Refused, Unreachable
-from deployer.fanout import on_all
+from deployer.core.errors import DriverFailed, Refused, Unreachable
+from deployer.transport.fanout import on_all
 
 SECONDS = 20.0
 

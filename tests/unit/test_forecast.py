@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from deployer.forecast import evidence, needed
+from deployer.app.forecast import evidence, needed
 from deployer.judge.plan import IN_PRACTICE, answers_needed
 from deployer.model import Environment, Instance, Live, Observed, Release
-from deployer.plan import Plan
-from deployer.steps import Watch
-from deployer.strategy import load
+from deployer.planning.plan import Plan
+from deployer.planning.steps import Watch
+from deployer.planning.strategy import load
 from tests.house import REPOSITORY, manifest
 
 

@@ -8,24 +8,25 @@ from typing import Any
 
 import pytest
 
-from deployer import carried, recording, replay
-from deployer.clock import Deadline
+from deployer.app.wiring import _ports
+from deployer.core.clock import Deadline
+from deployer.core.errors import DriverFailed, Refused, StoreDamaged
 from deployer.drivers.metrics.number import Unreadable, finite
 from deployer.drivers.runtime.docker import options
 from deployer.drivers.runtime.process import record
-from deployer.drivers.traffic.haproxy import state
+from deployer.drivers.traffic.haproxy import live_value
 from deployer.drivers.traffic.haproxy.driver import _refuse_odd
 from deployer.drivers.traffic.haproxy.master import Worker
 from deployer.drivers.traffic.haproxy.servers import Servers
-from deployer.errors import DriverFailed, Refused, StoreDamaged
+from deployer.evidence import recording, replay
+from deployer.evidence.recording_format import unpacked
 from deployer.model import Server
-from deployer.packing import unpacked
-from deployer.plan import Plan
+from deployer.planning import release_record
+from deployer.planning.plan import Plan
 from deployer.store import records
 from deployer.store.vault import Vault
 from deployer.supervisor import spec, status
 from deployer.supervisor.proc import Process
-from deployer.wiring import _ports
 from tests.fuzz.targets.proxy_answers import Answering
 from tests.fuzz.targets.stored import RELEASE, ROLLOUT
 
@@ -62,14 +63,14 @@ def test_numbers_of_a_proxy_that_are_too_long_are_none() -> None:
     assert Answering([f"{LONG} worker 0\n7 worker 0\n".encode()]).workers() == (Worker(7, old=False),)
     assert Answering([f"CurrConns: {LONG}\n".encode()]).connections(Worker(1, old=False)) == 0
     with pytest.raises(DriverFailed):
-        state.decode("shop", f"blue,{LONG},0,0")
+        live_value.decode("shop", f"blue,{LONG},0,0")
 
 
 def test_a_line_of_somebody_else_in_the_map_of_shares_is_named(tmp_path: Path) -> None:
     (tmp_path / "state.map").write_text("shop blue,0,0,1\nwho\n")
 
     with pytest.raises(DriverFailed, match=r"state\.map:2: 'who' is no line of ours"):
-        state.load(tmp_path / "state.map")
+        live_value.load(tmp_path / "state.map")
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", "null", "{", "[" * 100_000, '{"format": 1}', '{"format": 2}'])
@@ -183,7 +184,7 @@ def test_labels_of_somebody_else_are_told(wrong: dict[str, str]) -> None:
 @pytest.mark.parametrize("text", ["[" * 100_000, "null", "[]", '{"format": 1}', ""])
 def test_a_record_that_an_instance_carries_may_be_damaged(text: str) -> None:
     with pytest.raises(ValueError, match="record"):
-        carried.read(text)
+        release_record.read(text)
 
 
 HEADER = '{"recording":1,"service":"shop"}\n{"watch":[500,10000,0],"at":1}\n'

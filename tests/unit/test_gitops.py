@@ -18,12 +18,12 @@ from pathlib import Path
 import pytest
 import yaml
 
-from deployer import operations
-from deployer.clock import SystemClock
-from deployer.engine import Ending
-from deployer.errors import Detached, Exit, Refused
-from deployer.gitops import Follower, Repository, Source, State, Status
-from deployer.gitops.telling import SECRET
+from deployer.app import operations
+from deployer.app.gitops import BranchFollower, BranchSource, CommitStatus, ManifestState, Repository
+from deployer.app.gitops.status_report import SECRET
+from deployer.core.clock import SystemClock
+from deployer.core.errors import Detached, Exit, Refused
+from deployer.engine import RolloutResult
 from tests.house import Scene
 
 BASE = {
@@ -72,16 +72,16 @@ def scene(tmp_path: Path) -> Iterator[Scene]:
 
 
 @pytest.fixture
-def follow(scene: Scene, origin: Origin, tmp_path: Path) -> Callable[..., State]:
+def follow(scene: Scene, origin: Origin, tmp_path: Path) -> Callable[..., ManifestState]:
     repository = Repository(str(origin.folder), "main", tmp_path / "gitops", SystemClock(), os.environ)
 
-    def look(**source: object) -> State:
-        return Follower(scene.house, Source(repository, **source), os.environ).look()  # type: ignore[arg-type]
+    def look(**source: object) -> ManifestState:
+        return BranchFollower(scene.house, BranchSource(repository, **source), os.environ).look()  # type: ignore[arg-type]
 
     return look
 
 
-def test_a_commit_goes_live_and_stays(scene: Scene, origin: Origin, follow: Callable[..., State]) -> None:
+def test_a_commit_goes_live_and_stays(scene: Scene, origin: Origin, follow: Callable[..., ManifestState]) -> None:
     first = origin.commit("the first one")
     state = follow()
     assert (state.word, state.service, state.commit, state.rollout) == ("applied", "shop", first, 1)
@@ -95,7 +95,7 @@ def test_a_commit_goes_live_and_stays(scene: Scene, origin: Origin, follow: Call
 
 
 def test_a_commit_that_changes_nothing_of_a_service_deploys_nothing(
-    scene: Scene, origin: Origin, follow: Callable[..., State]
+    scene: Scene, origin: Origin, follow: Callable[..., ManifestState]
 ) -> None:
     origin.commit()
     follow()
@@ -104,7 +104,9 @@ def test_a_commit_that_changes_nothing_of_a_service_deploys_nothing(
     assert len(scene.house.store.rollouts("shop")) == 1
 
 
-def test_what_was_rolled_back_is_not_tried_again(scene: Scene, origin: Origin, follow: Callable[..., State]) -> None:
+def test_what_was_rolled_back_is_not_tried_again(
+    scene: Scene, origin: Origin, follow: Callable[..., ManifestState]
+) -> None:
     origin.commit()
     follow()
     origin.commit(image="shop:2.0")
@@ -120,7 +122,9 @@ def test_what_was_rolled_back_is_not_tried_again(scene: Scene, origin: Origin, f
     assert follow().word == "applied"
 
 
-def test_what_was_taken_back_is_not_tried_again(scene: Scene, origin: Origin, follow: Callable[..., State]) -> None:
+def test_what_was_taken_back_is_not_tried_again(
+    scene: Scene, origin: Origin, follow: Callable[..., ManifestState]
+) -> None:
     origin.commit()
     follow()
     origin.commit(image="shop:2.0", smoke=[{"get": "/"}])
@@ -133,7 +137,9 @@ def test_what_was_taken_back_is_not_tried_again(scene: Scene, origin: Origin, fo
     assert follow().word == "applied"
 
 
-def test_a_person_may_try_again(scene: Scene, origin: Origin, follow: Callable[..., State], tmp_path: Path) -> None:
+def test_a_person_may_try_again(
+    scene: Scene, origin: Origin, follow: Callable[..., ManifestState], tmp_path: Path
+) -> None:
     origin.commit()
     follow()
     origin.commit(image="shop:2.0")
@@ -145,7 +151,7 @@ def test_a_person_may_try_again(scene: Scene, origin: Origin, follow: Callable[.
 
 
 def test_a_rollback_at_the_proxy_alone_is_not_undone(
-    scene: Scene, origin: Origin, follow: Callable[..., State]
+    scene: Scene, origin: Origin, follow: Callable[..., ManifestState]
 ) -> None:
     """An emergency that was killed before its bookkeeping: users are on 1.0, the store says 2.0."""
     origin.commit()
@@ -157,7 +163,7 @@ def test_a_rollback_at_the_proxy_alone_is_not_undone(
     assert scene.live.stable == "blue"
 
 
-def test_drift_is_repaired_or_told(scene: Scene, origin: Origin, follow: Callable[..., State]) -> None:
+def test_drift_is_repaired_or_told(scene: Scene, origin: Origin, follow: Callable[..., ManifestState]) -> None:
     commit = origin.commit()
     follow()
     scene.deploy("9.9")
@@ -172,7 +178,7 @@ def test_drift_is_repaired_or_told(scene: Scene, origin: Origin, follow: Callabl
     assert scene.house.store.releases("shop")[0].version == "2.0"
 
 
-def test_other_hands_are_left_alone(scene: Scene, origin: Origin, follow: Callable[..., State]) -> None:
+def test_other_hands_are_left_alone(scene: Scene, origin: Origin, follow: Callable[..., ManifestState]) -> None:
     origin.commit()
     lock = scene.house.store.locks.take("shop", "canary by ann")
     state = follow()
@@ -182,7 +188,7 @@ def test_other_hands_are_left_alone(scene: Scene, origin: Origin, follow: Callab
     assert follow().word == "applied"
 
 
-def test_a_held_rollout_waits_for_a_person(scene: Scene, origin: Origin, follow: Callable[..., State]) -> None:
+def test_a_held_rollout_waits_for_a_person(scene: Scene, origin: Origin, follow: Callable[..., ManifestState]) -> None:
     origin.commit()
     follow()
     origin.commit(image="shop:2.0", strategy={"canary": {"steps": [10], "for": "5s", "hold": True}})
@@ -193,12 +199,12 @@ def test_a_held_rollout_waits_for_a_person(scene: Scene, origin: Origin, follow:
     assert follow().word == "synced"
 
 
-def test_what_an_agent_left_is_gone_on_with(scene: Scene, origin: Origin, follow: Callable[..., State]) -> None:
+def test_what_an_agent_left_is_gone_on_with(scene: Scene, origin: Origin, follow: Callable[..., ManifestState]) -> None:
     origin.commit()
     follow()
     origin.commit(image="shop:2.0")
     scene.house.detach = True
-    scene.world.tick = lambda what: scene.house.stop_asked.set() if what.startswith("after steer") else None
+    scene.world.tick = lambda what: scene.house.stop_asked.set() if what.startswith("after set_traffic") else None
     with pytest.raises(Detached):
         follow()
     scene.world.tick = lambda _what: None
@@ -207,14 +213,14 @@ def test_what_an_agent_left_is_gone_on_with(scene: Scene, origin: Origin, follow
     assert [r.outcome for r in scene.house.store.rollouts("shop")] == ["done", "done"]
 
 
-def test_a_freeze_holds(scene: Scene, origin: Origin, follow: Callable[..., State]) -> None:
+def test_a_freeze_holds(scene: Scene, origin: Origin, follow: Callable[..., ManifestState]) -> None:
     origin.commit(freeze=["00:00-12:00", "12:00-00:00"])
     state = follow()
     assert (state.word, state.status) == ("frozen", "pending")
     assert scene.house.store.releases("shop") == ()
 
 
-def test_a_manifest_that_is_refused_says_where(origin: Origin, follow: Callable[..., State]) -> None:
+def test_a_manifest_that_is_refused_says_where(origin: Origin, follow: Callable[..., ManifestState]) -> None:
     commit = origin.commit(replicas=0)
     state = follow()
     assert (state.word, state.exit, state.commit) == ("refused", Exit.REFUSED, commit)
@@ -222,14 +228,14 @@ def test_a_manifest_that_is_refused_says_where(origin: Origin, follow: Callable[
     assert "replicas" in state.text
 
 
-def test_a_manifest_outside_of_the_repository_is_not_read(origin: Origin, follow: Callable[..., State]) -> None:
+def test_a_manifest_outside_of_the_repository_is_not_read(origin: Origin, follow: Callable[..., ManifestState]) -> None:
     origin.commit()
     state = follow(manifest=Path("../../../etc/passwd"))
     assert (state.word, "is not in the repository" in state.text) == ("refused", True)
 
 
 def test_a_repository_that_does_not_answer_is_told_and_tried_again(
-    scene: Scene, origin: Origin, follow: Callable[..., State]
+    scene: Scene, origin: Origin, follow: Callable[..., ManifestState]
 ) -> None:
     origin.commit()
     follow()
@@ -242,7 +248,7 @@ def test_a_repository_that_does_not_answer_is_told_and_tried_again(
     assert follow().word == "applied"
 
 
-def test_a_branch_that_was_rewritten_is_followed(origin: Origin, follow: Callable[..., State]) -> None:
+def test_a_branch_that_was_rewritten_is_followed(origin: Origin, follow: Callable[..., ManifestState]) -> None:
     origin.commit()
     origin.commit(image="shop:2.0")
     follow()
@@ -287,7 +293,7 @@ def ssh_key(folder: Path, name: str) -> Path:
 
 
 def test_only_signed_commits_are_deployed(
-    scene: Scene, origin: Origin, follow: Callable[..., State], tmp_path: Path
+    scene: Scene, origin: Origin, follow: Callable[..., ManifestState], tmp_path: Path
 ) -> None:
     key, stranger = ssh_key(tmp_path, "key"), ssh_key(tmp_path, "stranger")
     keys = tmp_path / "allowed_signers"
@@ -317,7 +323,7 @@ def signed(origin: Origin, tmp_path: Path) -> Path:
 
 
 def test_an_older_signed_commit_does_not_come_back(
-    scene: Scene, origin: Origin, follow: Callable[..., State], signed: Path
+    scene: Scene, origin: Origin, follow: Callable[..., ManifestState], signed: Path
 ) -> None:
     old = origin.commit("with a hole")
     follow(keys=signed)
@@ -335,7 +341,7 @@ def test_an_older_signed_commit_does_not_come_back(
 
 
 def test_a_signed_commit_of_another_repository_is_not_deployed(
-    origin: Origin, follow: Callable[..., State], signed: Path, tmp_path: Path
+    origin: Origin, follow: Callable[..., ManifestState], signed: Path, tmp_path: Path
 ) -> None:
     first = origin.commit("the first one of this repository")
     other = Origin(tmp_path / "other")
@@ -355,7 +361,7 @@ def test_a_signed_commit_of_another_repository_is_not_deployed(
 
 @pytest.mark.parametrize("to", ["/etc/hostname", "../../../../../../../../../etc/hostname", ".git/config", "way/out"])
 def test_a_link_that_leads_out_of_the_commit_is_refused(
-    scene: Scene, origin: Origin, follow: Callable[..., State], to: str
+    scene: Scene, origin: Origin, follow: Callable[..., ManifestState], to: str
 ) -> None:
     (origin.folder / "way").symlink_to("/etc")
     (origin.folder / "key").symlink_to(to)
@@ -366,7 +372,7 @@ def test_a_link_that_leads_out_of_the_commit_is_refused(
     assert scene.house.store.releases("shop") == ()
 
 
-def test_a_link_inside_the_commit_is_followed(origin: Origin, follow: Callable[..., State]) -> None:
+def test_a_link_inside_the_commit_is_followed(origin: Origin, follow: Callable[..., ManifestState]) -> None:
     (origin.folder / "keys").mkdir()
     (origin.folder / "keys" / "real").write_text("of the repository")
     (origin.folder / "key").symlink_to("keys/real")
@@ -383,16 +389,16 @@ def test_a_strategy_of_the_repository_is_not_run_by_who_looks(scene: Scene, orig
     repository = Repository(str(origin.folder), "main", tmp_path / "gitops", SystemClock(), os.environ)
     asked: list[str] = []
 
-    def deploy(request: operations.Request) -> Ending:
+    def deploy(request: operations.DeployRequest) -> RolloutResult:
         asked.append(request.strategy)
         assert not ran.exists()
-        return Ending("done", Exit.DONE, "by another process", 1)
+        return RolloutResult("done", Exit.DONE, "by another process", 1)
 
-    state = Follower(scene.house, Source(repository), os.environ, deploy).look()
+    state = BranchFollower(scene.house, BranchSource(repository), os.environ, deploy).look()
     assert (state.word, asked, ran.exists()) == ("applied", ["evil"], False)
 
 
-def test_commits_that_openpgp_signed(origin: Origin, follow: Callable[..., State], tmp_path: Path) -> None:
+def test_commits_that_openpgp_signed(origin: Origin, follow: Callable[..., ManifestState], tmp_path: Path) -> None:
     home = tmp_path / "g"
     home.mkdir(mode=0o700)
     environ = {**os.environ, "GNUPGHOME": str(home)}
@@ -419,13 +425,13 @@ def test_commits_that_openpgp_signed(origin: Origin, follow: Callable[..., State
 def test_a_command_is_told_the_status(tmp_path: Path) -> None:
     script = tmp_path / "tell.py"
     script.write_text("import json, os; json.dump(dict(os.environ), open('told', 'w'))")
-    state = State("applied", "r2 is live", "shop", "c0ffee", 7)
-    status = Status(f"'{sys.executable}' '{script}'", "", {**os.environ, SECRET: "s3cret"}, SystemClock())
+    state = ManifestState("applied", "r2 is live", "shop", "c0ffee", 7)
+    status = CommitStatus(f"'{sys.executable}' '{script}'", "", {**os.environ, SECRET: "s3cret"}, SystemClock())
     assert status.tell(state, tmp_path) == ""
     told = json.loads((tmp_path / "told").read_text())
     assert (told["DEPLOY_STATUS"], told["DEPLOY_COMMIT"], told["DEPLOY_ROLLOUT"]) == ("success", "c0ffee", "7")
     assert SECRET not in told
-    assert "exit code 1" in Status("false", "", os.environ, SystemClock()).tell(state, tmp_path)
+    assert "exit code 1" in CommitStatus("false", "", os.environ, SystemClock()).tell(state, tmp_path)
 
 
 def test_an_address_is_told_the_status_signed(tmp_path: Path) -> None:
@@ -447,13 +453,13 @@ def test_an_address_is_told_the_status_signed(tmp_path: Path) -> None:
     with HTTPServer(("127.0.0.1", 0), Hook) as server:
         thread = threading.Thread(target=twice, args=(server,))
         thread.start()
-        status = Status("", f"http://127.0.0.1:{server.server_port}/hook", {SECRET: "s3cret"}, SystemClock())
-        assert status.tell(State("pinned", "no", "shop", "c0ffee"), tmp_path) == ""
-        assert status.tell(State("pinned", "no", "shop", "c0ffee"), tmp_path) == "--webhook: HTTP 500"
+        status = CommitStatus("", f"http://127.0.0.1:{server.server_port}/hook", {SECRET: "s3cret"}, SystemClock())
+        assert status.tell(ManifestState("pinned", "no", "shop", "c0ffee"), tmp_path) == ""
+        assert status.tell(ManifestState("pinned", "no", "shop", "c0ffee"), tmp_path) == "--webhook: HTTP 500"
         thread.join(10)
     body, at, signature = heard[0]
     assert signature == "sha256=" + hmac.new(b"s3cret", f"{at}.".encode() + body, hashlib.sha256).hexdigest()
     assert abs(int(at) - time.time()) < 60
     assert json.loads(body)["status"] == "failure"
     with pytest.raises(Refused, match=SECRET):
-        Status("", "https://hooks.example.com", {}, SystemClock())
+        CommitStatus("", "https://hooks.example.com", {}, SystemClock())

@@ -7,12 +7,11 @@ from random import Random
 import pytest
 
 from deployer.drivers.traffic.haproxy.addresses import STRANGERS, SURE, Addresses
-from deployer.drivers.traffic.haproxy.tally import Tally
+from deployer.drivers.traffic.haproxy.request_counter import RequestCounter
 from deployer.model import Sample
 from tests.unit.test_haproxy_stream import line
 
 SHIELD = b"shield"
-SAVED = {"how": SHIELD, "retries": b"1"}  # the candidate failed, stable answered
 
 
 def asked(roll: int | str, address: int) -> bytes:
@@ -39,7 +38,7 @@ def test_half_of_the_traffic_gives_three_failures_for_each_two_of_the_others(att
 
 
 def test_what_is_left_out_is_said_and_counts_nowhere() -> None:
-    tally = Tally("shop")
+    tally = RequestCounter("shop")
     tally.feed([line(roll=asked("-", n)) for n in range(100)])
     tally.feed([line(b"green", b"500", roll=asked("-", 7)) for _ in range(20)])
     sample = tally.take(500)
@@ -51,7 +50,7 @@ def test_what_is_left_out_is_said_and_counts_nowhere() -> None:
 
 def test_a_client_whose_first_answer_is_left_out_is_no_coin_later() -> None:
     """It knows its side by then."""
-    tally = Tally("shop")
+    tally = RequestCounter("shop")
     tally.feed([line(roll=asked(900_000 + n, n)) for n in range(100)])
     tally.feed([line(b"green", b"500", roll=asked(n, 7)) for n in range(20)])
     tally.feed([line(b"green", roll=asked(n, 7)) for n in range(20)])
@@ -61,7 +60,7 @@ def test_a_client_whose_first_answer_is_left_out_is_no_coin_later() -> None:
 
 def later(*answers: bytes, users: int = 1000) -> Sample:
     """Give what is told when clients fail after their first answers; none of the addresses sends much."""
-    tally = Tally("shop")
+    tally = RequestCounter("shop")
     tally.feed([line(roll=asked(500_000 + n, n)) for n in range(users)])
     tally.feed([line(b"green", roll=asked(n, n)) for n in range(users)])
     tally.feed(answers)
@@ -77,7 +76,7 @@ def test_a_client_that_knows_its_side_cannot_fail_on_the_candidate_by_choice() -
 
 
 def test_what_stable_could_answer_counts_at_once_and_what_many_addresses_saw_too() -> None:
-    (coins,) = later(*[line(b"green", roll=asked(n, n), **SAVED) for n in range(30)]).coins
+    (coins,) = later(*[line(b"green", roll=asked(n, n), how=SHIELD, retries=b"1") for n in range(30)]).coins
     assert coins.first_errors == (0, 30)
     (coins,) = later(*[line(b"green", b"500", roll=asked(n, n)) for n in range(STRANGERS + 30)]).coins
     assert coins.first_errors == (0, 30)
@@ -87,7 +86,7 @@ def test_an_address_has_few_later_failures_on_stable_too_and_a_gateway_all_of_th
     same = [line(b"-", b"500", roll=asked(500_000 + n, 7)) for n in range(30)]
     (coins,) = later(*same).coins
     assert coins.first_errors == (1, 0)
-    tally = Tally("shop")
+    tally = RequestCounter("shop")
     tally.feed([line(b"green", roll=asked(n, 7)) for n in range(SURE)])
     tally.feed([line(b"green", b"500", roll=asked(n, 7)) for n in range(SURE)])
     (coins,) = tally.take(500).coins
@@ -95,7 +94,7 @@ def test_an_address_has_few_later_failures_on_stable_too_and_a_gateway_all_of_th
 
 
 def test_another_rollout_knows_no_addresses() -> None:
-    tally = Tally("shop")
+    tally = RequestCounter("shop")
     tally.feed([line(roll=asked("-", n)) for n in range(100)])
     tally.feed([line(b"green", b"500", roll=asked("-", 7)) for _ in range(20)])
     tally.take(500)

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from deployer.clock import Deadline, SystemClock
-from deployer.drivers.traffic.haproxy.home import Home
-from deployer.errors import DeadlinePassed, Refused
+from deployer.core.clock import Deadline, SystemClock
+from deployer.core.errors import DeadlinePassed, Refused
+from deployer.drivers.traffic.haproxy.layout import Home
 
 
 def home(folder: Path) -> Home:

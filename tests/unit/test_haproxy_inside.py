@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from deployer.drivers.traffic.haproxy.inside import Inside, of_team
-from deployer.errors import Refused
+from deployer.core.errors import Refused
+from deployer.drivers.traffic.haproxy.internal_sockets import Inside, of_team
 
 
 def test_a_path_is_short_and_another_one_for_each_name_and_proxy() -> None:

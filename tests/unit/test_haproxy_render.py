@@ -13,11 +13,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deployer.drivers.traffic.haproxy import binary, budget, claims, home, quote, state
-from deployer.drivers.traffic.haproxy.home import Home
+from deployer.core.errors import DriverFailed, Refused
+from deployer.drivers.traffic.haproxy import binary, budget, layout, listeners, live_value, quote
+from deployer.drivers.traffic.haproxy.layout import Home
 from deployer.drivers.traffic.haproxy.render import Files, render
 from deployer.drivers.traffic.haproxy.spec import Spec, configured
-from deployer.errors import DriverFailed, Refused
 from deployer.manifest.models import Manifest
 from deployer.model import Live, Server
 from tests.services import require
@@ -99,10 +99,10 @@ def place() -> Iterator[Home]:
 def put(place: Home, specs: tuple[Spec, ...], *, own: bool = True) -> None:
     files = render(specs, place, own=own)
     place.create()
-    state.save(place.state, {s.service: state.encode(Live("blue")) for s in specs})
+    live_value.save(place.state, {s.service: live_value.encode(Live("blue")) for s in specs})
     for path, text in files.others.items():
-        home.write(path, text)
-    home.write(place.config, files.config)
+        layout.write(path, text)
+    layout.write(place.config, files.config)
 
 
 @pytest.mark.parametrize("own", [True, False], ids=["own", "team"])
@@ -184,13 +184,13 @@ def test_the_order_of_services_changes_nothing() -> None:
 )
 def test_two_services_that_claim_the_same(one: dict[str, Any], two: dict[str, Any], message: str) -> None:
     with pytest.raises(Refused) as refused:
-        claims.entries([spec("b", **two), spec("a", **one)])
+        listeners.entries([spec("b", **two), spec("a", **one)])
     assert message in str(refused.value)
 
 
 def test_services_that_share_an_address() -> None:
     shared = [spec("a", domains=["a.org"]), spec("b", domains=["b.org"]), spec("c"), spec("d", path="/d")]
-    (entry,) = claims.entries(shared)
+    (entry,) = listeners.entries(shared)
     assert [s.service for s in entry.specs] == ["a", "b", "c", "d"]
 
 
@@ -303,16 +303,16 @@ def test_the_mode_of_a_service_cannot_change() -> None:
     ],
 )
 def test_a_live_value_of_somebody_else_is_refused(text: str) -> None:
-    assert state.understood("shop", text) is None
+    assert live_value.understood("shop", text) is None
     with pytest.raises(DriverFailed, match="the proxy's value for shop is "):
-        state.decode("shop", text)
+        live_value.decode("shop", text)
 
 
 def test_live_values_survive() -> None:
     live = Live("green", 10, 1764000000, 17, 60, 500, 16)
-    assert state.encode(live, 4) == "green,10,1764000000,17,60,4,500,16"
-    assert state.decode("shop", state.encode(live, 4)) == live
-    assert state.spent(state.encode(live, 4)) == 4
+    assert live_value.encode(live, 4) == "green,10,1764000000,17,60,4,500,16"
+    assert live_value.decode("shop", live_value.encode(live, 4)) == live
+    assert live_value.spent(live_value.encode(live, 4)) == 4
 
 
 @pytest.mark.parametrize(

@@ -6,9 +6,9 @@ import tracemalloc
 
 import pytest
 
+from deployer.core.response_kinds import FEATURES, LEFT
 from deployer.drivers.traffic.haproxy.master import complaints
-from deployer.drivers.traffic.haproxy.tally import Tally, outcome
-from deployer.kinds import FEATURES, LEFT
+from deployer.drivers.traffic.haproxy.request_counter import RequestCounter, outcome
 from deployer.model import Coins, Counts, Sample, latency_bucket
 
 
@@ -71,13 +71,13 @@ def line(
 
 
 def told(*lines: bytes) -> Sample:
-    tally = Tally("shop")
+    tally = RequestCounter("shop")
     tally.feed(lines)
     return tally.take(500)
 
 
 def test_lines_are_counted_on_their_side() -> None:
-    tally = Tally("shop")
+    tally = RequestCounter("shop")
     tally.feed(
         [
             line(),
@@ -152,7 +152,7 @@ def test_beside_a_baseline_only_its_instances_are_compared() -> None:
 
 
 def test_after_a_share_ended_by_itself_stable_wins_no_coins() -> None:
-    tally = Tally("shop")
+    tally = RequestCounter("shop")
     tally.feed([line(), line(b"green"), line(how=b"ended"), line(), line()])
     sample = tally.take(500)
     assert (sample.stable.requests, sample.candidate.requests) == (4, 1)
@@ -162,7 +162,7 @@ def test_after_a_share_ended_by_itself_stable_wins_no_coins() -> None:
 
 
 def test_a_client_that_keeps_its_side_is_one_coin_in_a_step() -> None:
-    tally = Tally("shop")
+    tally = RequestCounter("shop")
     tally.feed([line(b"green", roll=49_999), *[line(roll=50_000), line(roll=999_999, us=3000)] * 3])
     assert [(c.p, c.stable.requests, c.candidate.requests) for c in tally.take(500).coins] == [(0.05, 2, 1)]
     more = b"blue,2500,0,7,0,0,0,0"
@@ -183,14 +183,14 @@ def test_a_client_that_keeps_its_side_is_one_coin_in_a_step() -> None:
 
 
 def test_a_share_that_went_down_and_up_again_throws_nobody_twice() -> None:
-    tally = Tally("shop")
+    tally = RequestCounter("shop")
     for value in (b"blue,2500,0,7,0,0,0,0", b"blue,500,0,7,0,0,0,0", b"blue,2500,0,7,0,0,0,0"):
         tally.feed([line(value=value, roll=400_000)])
     assert [c.stable.requests for c in tally.take(2500).coins] == [1]
 
 
 def test_a_client_fails_for_the_first_time_once_in_a_rollout() -> None:
-    tally = Tally("shop")
+    tally = RequestCounter("shop")
     tally.feed([line(b"green", roll=7), *[line(b"green", b"500", roll=7)] * 3, line(b"-", b"500", roll=700_000)])
     (coins,) = tally.take(500).coins
     assert coins.p == 0.05
@@ -204,7 +204,7 @@ def test_a_client_fails_for_the_first_time_once_in_a_rollout() -> None:
 
 
 def test_clients_beside_a_baseline() -> None:
-    tally = Tally("shop")
+    tally = RequestCounter("shop")
     first, second = b"blue,500,0,7,0,0,500,0", b"blue,1500,0,7,0,0,1500,0"
     rest = 500_000
     tally.feed(
@@ -276,7 +276,7 @@ def test_a_damaged_word_is_not_taken_for_a_number() -> None:
 
 
 def test_memory_does_not_grow() -> None:
-    tally = Tally("shop")
+    tally = RequestCounter("shop")
     tally.feed([line(roll=n, us=n) for n in range(0, 1_000_000, 97)])
     tracemalloc.start()
     for _ in range(2):

@@ -15,15 +15,15 @@ from typing import Any
 import httpx
 import pytest
 
-from deployer.clock import SystemClock
-from deployer.errors import Refused
-from deployer.secret import SecretText
-from deployer.server import hooks
-from deployer.server.agents import REFUSED_SECONDS, Agents, _Agent
-from deployer.server.followed import Follows, read
-from deployer.server.guard import Limits
-from deployer.server.hooks import WINDOW_SECONDS, Hook
-from deployer.web import SIGNATURE, TIMESTAMP, signature
+from deployer.core.clock import SystemClock
+from deployer.core.errors import Refused
+from deployer.core.secret import SecretText
+from deployer.core.web import SIGNATURE, TIMESTAMP, signature
+from deployer.server import webhooks
+from deployer.server.agents import REFUSED_SECONDS, Agents, _ServedAgent
+from deployer.server.gitops_config import Follows, read
+from deployer.server.guard import RequestLimits
+from deployer.server.webhooks import WINDOW_SECONDS, Hook
 from tests.api import Api
 from tests.documents import REPOSITORY, blocks
 from tests.memory import FakeClock, PaperPulse
@@ -90,7 +90,7 @@ def test_a_generic_one_is_fresh_and_comes_once() -> None:
 
 
 def test_more_generic_ones_than_it_can_remember_are_refused_by_that_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hooks, "_MOST", 2)
+    monkeypatch.setattr(webhooks, "_MOST", 2)
     clock = FakeClock()
     hook, now = Hook("generic", SecretText(SECRET), clock), clock.now()
     assert [hook.problem(generic(BODY, now + n), BODY) for n in range(2)] == ["", ""]
@@ -168,7 +168,7 @@ def until(api: Api, version: str) -> None:
 
 
 def test_a_push_is_looked_at_when_the_forge_says_so(api: Api, origin: Origin, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("deployer.engine.walk.Pulse", PaperPulse)
+    monkeypatch.setattr("deployer.engine.walk.LeaseRenewer", PaperPulse)
     ask = Client(api)
     agents = api.desk.hooks
     assert isinstance(agents, Agents)
@@ -192,7 +192,9 @@ def test_a_commit_that_its_run_refuses_is_not_tried_at_each_look(api: Api, origi
     origin.commit("no such strategy", strategy="sideways")
     agents = api.desk.hooks
     assert isinstance(agents, Agents)
-    agent = _Agent(api.desk, agents._branches["shop"], Path("deploy.yml"), os.environ, api.folder, threading.Event())
+    agent = _ServedAgent(
+        api.desk, agents._branches["shop"], Path("deploy.yml"), os.environ, api.folder, threading.Event()
+    )
     for _ in range(3):
         agent._look()
     assert [order.strategy for order in api.runner.orders] == ["sideways"]
@@ -226,11 +228,11 @@ def test_what_is_refused_is_in_the_log(api: Api, capsys: pytest.CaptureFixture[s
 
 
 def test_a_webhook_has_its_own_size_and_the_rate_of_strangers(api: Api) -> None:
-    large = b" " * (Limits().hook + 1)
+    large = b" " * (RequestLimits().hook + 1)
     assert Client(api)("POST", f"{V1}/hooks/shop", github(large), content=large).status_code == 413
-    fits = b" " * Limits().hook
+    fits = b" " * RequestLimits().hook
     assert Client(api)("POST", f"{V1}/hooks/shop", github(fits, "wrong"), content=fits).status_code == 401
-    api.limits = Limits(stranger_rate=0.001, stranger_burst=2)
+    api.limits = RequestLimits(stranger_rate=0.001, stranger_burst=2)
     ask = Client(api)
     said = [ask("POST", f"{V1}/hooks/shop", github(BODY, "wrong"), content=BODY).status_code for _ in range(3)]
     assert said == [401, 401, 429]

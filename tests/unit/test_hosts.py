@@ -13,15 +13,15 @@ from typing import Any
 import pytest
 import yaml
 
-from deployer.clock import Deadline, SystemClock
-from deployer.errors import DriverFailed, Refused
-from deployer.hosts import AnsiblePlaybooks
-from deployer.hosts.marked import end_marked, marked
-from deployer.hosts.reports import HIDDEN, Course, slim
-from deployer.hosts.run import reports
-from deployer.hosts.surroundings import MARK, program, surroundings
-from deployer.hosts.variables import dump, twin, variables
-from deployer.hosts.workspace import fill, forget_secrets, workspace
+from deployer.core.clock import Deadline, SystemClock
+from deployer.core.errors import DriverFailed, Refused
+from deployer.drivers.hosts import AnsiblePlaybooks
+from deployer.drivers.hosts.environ import MARK, program, surroundings
+from deployer.drivers.hosts.markers import end_marked, marked
+from deployer.drivers.hosts.reports import HIDDEN, Course, slim
+from deployer.drivers.hosts.run import reports
+from deployer.drivers.hosts.variables import dump, twin, variables
+from deployer.drivers.hosts.workspace import fill, forget_secrets, workspace
 from deployer.manifest.models import Manifest
 from deployer.manifest.sections import Twin
 from deployer.model import Environment, Instance, Release

@@ -12,12 +12,12 @@ from typing import Any
 
 import pytest
 
-from deployer import commands
-from deployer.cli.machines import check_view
-from deployer.clock import SystemClock
-from deployer.hosts import checking
-from deployer.hosts.checking import Trait, examine
-from deployer.machine import Host
+from deployer.cli.hosts import check_view
+from deployer.core import commands
+from deployer.core.clock import SystemClock
+from deployer.core.host import Host
+from deployer.drivers.hosts import readiness
+from deployer.drivers.hosts.readiness import Trait, examine
 from deployer.views import tables
 from tests.documents import REPOSITORY
 
@@ -135,7 +135,7 @@ def test_this_machine_is_asked_without_ssh() -> None:
 
 
 def test_the_probe_needs_no_newer_python_than_it_says() -> None:
-    text = Path(checking.__file__).with_name("probe.py").read_text()
+    text = Path(readiness.__file__).with_name("probe.py").read_text()
 
     ast.parse(text, feature_version=(3, 7))
 

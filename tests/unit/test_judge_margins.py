@@ -7,9 +7,9 @@ from collections.abc import Iterable
 import pytest
 
 from deployer.judge import Verdict, Verdicts
-from deployer.judge.beside import Beside
+from deployer.judge.excess import Excess
 from deployer.judge.margin import Margin
-from deployer.judge.seen import Seen
+from deployer.judge.totals import Totals
 from deployer.model import FULL, Coins, Counts, Sample, latency_bucket
 from tests.looks import errors_only, judge, sample
 
@@ -81,8 +81,8 @@ def test_the_times_of_a_share_before_excuse_nothing() -> None:
 
 def test_shares_are_compared_each_for_itself() -> None:
     """Everybody's errors grow tenfold with the share: over all, the candidate seems to fail twice as often."""
-    before, now = Seen(Counts(9000, 9), Counts(1000, 1)), Seen(Counts(5000, 50), Counts(5000, 50))
-    both = Seen(before.stable + now.stable, before.candidate + now.candidate)
+    before, now = Totals(Counts(9000, 9), Counts(1000, 1)), Totals(Counts(5000, 50), Counts(5000, 50))
+    both = Totals(before.stable + now.stable, before.candidate + now.candidate)
 
     assert both.errors.beyond(Margin(1.5, 0.001), 1)
     assert not (before.errors + now.errors).beyond(Margin(1.01, 0), 0)
@@ -103,11 +103,11 @@ def test_a_client_of_stable_that_fails_again_and_again_hides_no_others() -> None
 
 
 def test_few_numbers_are_not_beyond() -> None:
-    assert not Beside(2, 0, 0, 100).beyond(Margin(1.5, 0.01), 2)
-    assert Beside(4, 0, 0, 100).beyond(Margin(1.5, 0.01), 2)
+    assert not Excess(2, 0, 0, 100).beyond(Margin(1.5, 0.01), 2)
+    assert Excess(4, 0, 0, 100).beyond(Margin(1.5, 0.01), 2)
     # 3 where stable's part is 1 of 10: a ratio of three, but stable's 10 may as well be 15
-    assert not Beside(3, 10, 1, 100).beyond(Margin(1.5, 0), 2)
-    assert Beside(7, 10, 1, 100).beyond(Margin(1.5, 0), 2)
+    assert not Excess(3, 10, 1, 100).beyond(Margin(1.5, 0), 2)
+    assert Excess(7, 10, 1, 100).beyond(Margin(1.5, 0), 2)
 
 
 # -- trouble of the whole service

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
+from deployer.core.response_kinds import FEATURES, NUMBER, STATUSES, of_size
+from deployer.evidence.recording_format import packed, unpacked
 from deployer.judge import Verdict, Verdicts
-from deployer.kinds import FEATURES, NUMBER, STATUSES, of_size
 from deployer.manifest.sections import Judge
 from deployer.model import Coins, Counts, Sample, Waiting
-from deployer.packing import packed, unpacked
 
 NOT_FOUND = STATUSES.index("404")
 

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from deployer import operations, queries
-from deployer.errors import StoreFailed
-from deployer.reporting.gather import gather
+from deployer.app import operations, queries
+from deployer.app.reports.gather import gather
+from deployer.core.errors import StoreFailed
 from deployer.store import damage
 from deployer.views import tables
 from tests.house import REPOSITORY, Scene, manifest, request

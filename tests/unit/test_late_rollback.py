@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from deployer import operations
-from deployer.errors import Exit, Locked
+from deployer.app import operations
+from deployer.core.errors import Exit, Locked
 from deployer.server.guard import Caller
-from deployer.server.page.asks import Ask, asks
+from deployer.server.page.dialogs import Dialog, asks
 from deployer.server.tokens import Token
 from tests.house import Scene
 from tests.memory import Crash
@@ -147,6 +147,6 @@ def test_the_page_says_that_users_were_just_brought_back(scene: Scene) -> None:
     assert "Mind" not in asks_of(scene).what
 
 
-def asks_of(scene: Scene) -> Ask:
+def asks_of(scene: Scene) -> Dialog:
     (ask,) = asks(scene.house, "shop", Caller(Token("1", "ann", "operator", (), "", 0.0, ""), "test"))
     return ask

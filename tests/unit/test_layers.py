@@ -10,7 +10,7 @@ from types import ModuleType
 
 import pytest
 
-from deployer.resources import builtin
+from deployer.core.resources import builtin
 from tests.lab.archive import Image
 
 

@@ -15,7 +15,7 @@ from tests.documents import REPOSITORY
 
 PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
 ALL = REPOSITORY / "scripts" / "locked.txt"
-IMAGES = {path.stem: path for path in (REPOSITORY / "deployer" / "locked").glob("*.txt")}
+IMAGES = {path.stem: path for path in (REPOSITORY / "deployer" / "core" / "locked").glob("*.txt")}
 
 
 def locked(file: Path) -> list[tuple[Requirement, list[str]]]:

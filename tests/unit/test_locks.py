@@ -20,18 +20,19 @@ from typing import Any
 
 import pytest
 
-from deployer import doctor, latest, operations
-from deployer.clock import Deadline, SystemClock
+from deployer.app import doctor, operations
+from deployer.app.operations import RolloutResult
+from deployer.app.operations.execution import hands, locked, run_of
+from deployer.core.clock import Deadline, SystemClock
+from deployer.core.errors import Locked, LockLost, NeedsPerson, Refused, StoreFailed
+from deployer.core.events import Event
+from deployer.core.filelock import is_held
 from deployer.drivers import ports
 from deployer.drivers.fenced import CHANGES
-from deployer.engine import pulse
-from deployer.errors import Locked, LockLost, NeedsPerson, Refused, StoreFailed
-from deployer.events import Event
-from deployer.filelock import is_held
+from deployer.engine import lease_renewer
+from deployer.evidence import live_sample
 from deployer.model import Live, Release, Server
-from deployer.operations import Ending
-from deployer.operations.driving import hands, locked, run_of
-from deployer.store import Ask, Deed, Heart, Lock, Rollout, Store, adopting, upkeep
+from deployer.store import AuditEntry, ControlRequest, Heartbeat, Lock, Rollout, Store, adoption, upkeep
 from deployer.store.locks import CHANGES as CHANGE_BYTES
 from deployer.store.locks import LEASE_SECONDS
 from deployer.supervisor.proc import Process
@@ -43,7 +44,7 @@ HELD = {"percent": 10, "hold": True}
 
 @pytest.fixture
 def scene(state: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Scene]:
-    monkeypatch.setattr("deployer.engine.walk.Pulse", PaperPulse)
+    monkeypatch.setattr("deployer.engine.walk.LeaseRenewer", PaperPulse)
     made = Scene(state)
     with made.house:
         yield made
@@ -78,7 +79,7 @@ class Clock(FakeClock):
 OWNER = """
 import sys
 from pathlib import Path
-from deployer.clock import SystemClock
+from deployer.core.clock import SystemClock
 from deployer.store import Store
 store = Store(Path(sys.argv[1]), SystemClock())
 lock = store.locks.take("shop", "canary of 2.0")
@@ -153,7 +154,7 @@ def test_every_operation_says_what_it_brings(scene: Scene) -> None:
     said: list[str] = []
 
     def ask(what: str) -> None:
-        if what.startswith(("before steer", "before remove")) and not scene.world.broken:
+        if what.startswith(("before set_traffic", "before remove")) and not scene.world.broken:
             with pytest.raises(Locked) as refused:
                 scene.house.store.locks.take("shop", "another")
             said.append(refused.value.message)
@@ -274,7 +275,7 @@ def test_a_folder_without_locks_is_refused(store: Store, monkeypatch: pytest.Mon
     def refuses(*_: object) -> None:
         raise OSError(95, "Operation not supported")
 
-    monkeypatch.setattr("deployer.filelock.fcntl.fcntl", refuses)
+    monkeypatch.setattr("deployer.core.filelock.fcntl.fcntl", refuses)
     with pytest.raises(StoreFailed, match=r"shop\.lock cannot be locked: Operation not supported"):
         store.locks.take("shop", "mine")
 
@@ -319,7 +320,7 @@ def test_an_owner_that_beats_is_never_overtaken(store: Store) -> None:
 
 def test_the_heart_beats_as_long_as_the_lock_is_held(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also before the first step and after the last one: an image may take long to fetch."""
-    monkeypatch.setattr("deployer.store.heart.BEAT_SECONDS", 0.01)
+    monkeypatch.setattr("deployer.store.heartbeat.BEAT_SECONDS", 0.01)
     clock, store = scene.world.clock, scene.house.store
     with locked(scene.house, "shop", "test") as lock:
         clock.at += 100
@@ -331,7 +332,7 @@ def test_the_heart_beats_as_long_as_the_lock_is_held(scene: Scene, monkeypatch: 
 
 
 def test_a_heart_tells_once_that_it_cannot_beat_and_goes_on(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("deployer.store.heart.BEAT_SECONDS", 0.005)
+    monkeypatch.setattr("deployer.store.heartbeat.BEAT_SECONDS", 0.005)
     store, tries = scene.house.store, threading.Semaphore(0)
     told: list[str] = []
     lock = store.locks.take("shop", "test")
@@ -341,7 +342,7 @@ def test_a_heart_tells_once_that_it_cannot_beat_and_goes_on(scene: Scene, monkey
         raise StoreFailed("no space is left")
 
     monkeypatch.setattr(store.locks, "renew", full)
-    with Heart(store.locks, lock, told.append):
+    with Heartbeat(store.locks, lock, told.append):
         for _ in range(3):
             assert tries.acquire(timeout=10)
     assert told == ["no sign of life could be given, trying again: no space is left"]
@@ -458,25 +459,25 @@ WRITES: dict[str, Write] = {
     "set_warm": lambda s, lock, r: s.set_warm(lock, 1, "blue", 9e9),
     "clear_warm": lambda s, lock, r: s.clear_warm(lock),
     "taken_down": lambda s, lock, r: s.taken_down(lock),
-    "take_ask": lambda s, lock, r: s.take_ask(lock, Ask(1, "abort", "ann", "")),
+    "take_ask": lambda s, lock, r: s.take_ask(lock, ControlRequest(1, "abort", "ann", "")),
     "add_event": lambda s, lock, r: s.add_event(lock, Event("note", 0.0, "shop", r.number, {"text": "x"})),
     "port": lambda s, lock, r: s.port(lock, 9, 1, range(21000, 21100), lambda _port: True),
     "free_port": lambda s, lock, r: s.free_port(lock, 1, 1),
     "free_ports": lambda s, lock, r: s.free_ports(lock, ()),
     # with a lock where they may be without
     "ask": lambda s, lock, r: s.ask(r, "promote", "ann", "", lock),
-    "record": lambda s, lock, r: s.record(Deed("resume", "shop"), lock),
+    "record": lambda s, lock, r: s.record(AuditEntry("resume", "shop"), lock),
     # beside the store
     "locks.renew": lambda s, lock, r: s.locks.renew(lock),
-    "adopting.adopt": lambda s, lock, r: adopting.adopt(
+    "adopting.adopt": lambda s, lock, r: adoption.adopt(
         s, [lock], [blank()], installation=s.secret("installation"), config_key="", last_rollout=9, by="ann"
     ),
     "upkeep.catch_up": lambda s, lock, r: upkeep.catch_up(s, lock, blank("shop"), 9),
 }
 
 
-def blank(service: str = "new") -> adopting.Recovered:
-    return adopting.Recovered(service, (), 0, 0, "blue", 0.0, (), None, 0)
+def blank(service: str = "new") -> adoption.Recovered:
+    return adoption.Recovered(service, (), 0, 0, "blue", 0.0, (), None, 0)
 
 
 @pytest.fixture
@@ -549,15 +550,15 @@ def test_no_writing_method_is_forgotten(scene: Scene) -> None:
 def test_every_call_that_changes_something_is_behind_the_fence() -> None:
     """A call of a driver changes nothing, or is fenced: a new one must be put on one side or the other."""
     harmless = {
-        "runtime": {"resolve", "instances", "logs", "run", "census", "strangers", "leftovers"},
-        "traffic": {"check", "read", "servers", "preview", "spent", "samples", "services", "faults", "answering"},
+        "runtime": {"resolve", "instances", "logs", "run", "list_all", "foreign", "garbage"},
+        "traffic": {"check", "read", "servers", "preview", "spent", "samples", "services", "drift", "reachable"},
         "playbooks": set(),
         "checks": {"probe", "smoke"},
         "metrics": {"read"},
         "signatures": {"prove"},
     }
     kinds = {"runtime": ports.Runtime, "traffic": ports.Traffic, "playbooks": ports.Playbooks}
-    kinds |= {"checks": ports.Checks, "metrics": ports.Metrics, "signatures": ports.Signatures}
+    kinds |= {"checks": ports.Checks, "metrics": ports.MetricSources, "signatures": ports.Signatures}
     for name, protocol in kinds.items():
         calls = {n for n, _ in inspect.getmembers(protocol, inspect.isfunction) if not n.startswith("_")}
         assert calls == harmless[name] | CHANGES.get(name, frozenset()), name
@@ -631,7 +632,7 @@ def test_an_overtaken_rollout_stands_down_and_leaves_all_as_it_is(scene: Scene) 
     assert (left["live"], left["instances"]) == (scene.live, scene.world.instances)
     assert left["store"] == dump(scene.house.store.folder)
     assert after == [], "it stands down with its next look, not at the end of its watch"
-    assert latest.file_of(scene.house.store.folder, 2).exists(), "it may be that of its successor by now"
+    assert live_sample.file_of(scene.house.store.folder, 2).exists(), "it may be that of its successor by now"
 
 
 def test_the_pulse_of_an_overtaken_owner_renews_nothing(scene: Scene) -> None:
@@ -643,7 +644,7 @@ def test_the_pulse_of_an_overtaken_owner_renews_nothing(scene: Scene) -> None:
     scene.house.store.locks.break_("shop", "it hangs")
     before = scene.live
     scene.world.clock.sleep(10)
-    pulse.beat(run)
+    lease_renewer.beat(run)
     assert scene.live == before
 
 
@@ -667,20 +668,22 @@ def silent_owner(scene: Scene, *, changing: bool = False) -> Iterator[Lock]:
 
 
 @pytest.mark.parametrize(("do", "outcome"), [(operations.stop, "reverted"), (operations.promote, "done")])
-def test_a_wish_is_not_left_with_a_silent_owner(scene: Scene, do: Callable[..., Ending], outcome: str) -> None:
+def test_a_wish_is_not_left_with_a_silent_owner(scene: Scene, do: Callable[..., RolloutResult], outcome: str) -> None:
     with silent_owner(scene):
         assert do(scene.house, "shop").outcome == outcome
 
 
 @pytest.mark.parametrize("do", [operations.stop, operations.promote, operations.resume])
-def test_a_silent_owner_in_the_middle_of_a_change_is_named(scene: Scene, do: Callable[..., Ending]) -> None:
+def test_a_silent_owner_in_the_middle_of_a_change_is_named(scene: Scene, do: Callable[..., RolloutResult]) -> None:
     with silent_owner(scene, changing=True), pytest.raises(Locked, match="in the middle of a change") as refused:
         do(scene.house, "shop")
     assert "kill -9" in refused.value.hint
 
 
 @pytest.mark.parametrize(("do", "outcome"), [(operations.stop, "reverted"), (operations.promote, "done")])
-def test_a_wish_whose_owner_dies_is_done_by_who_had_it(scene: Scene, do: Callable[..., Ending], outcome: str) -> None:
+def test_a_wish_whose_owner_dies_is_done_by_who_had_it(
+    scene: Scene, do: Callable[..., RolloutResult], outcome: str
+) -> None:
     scene.deploy("1.0")
     scene.deploy("2.0", "canary", options=HELD)
     other = Store(scene.house.store.folder, scene.world.clock)

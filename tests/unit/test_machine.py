@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from deployer.machine import Host
+from deployer.core.host import Host
 
 
 def test_ssh_is_told_what_the_inventory_says_and_nothing_more() -> None:

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from deployer import doctor, operations, queries
-from deployer.engine import Ending
-from deployer.errors import Exit, MachinesSilent, Refused
-from deployer.machine import Host, Meant
+from deployer.app import doctor, operations, queries
+from deployer.core.errors import Exit, MachinesSilent, Refused
+from deployer.core.host import Host, Meant
+from deployer.engine import RolloutResult
 from deployer.views.tables import render
 from tests.house import Scene, adopt, lose
 from tests.memory import PaperPulse, World
@@ -30,7 +30,7 @@ class Farm(Scene):
         self.twin: tuple[Host, ...] = ()
         self.house.find = lambda _manifest, _folder: Meant(self.machines, self.twin)
 
-    def bring(self, version: str, strategy: str = "bluegreen", **more: object) -> Ending:
+    def bring(self, version: str, strategy: str = "bluegreen", **more: object) -> RolloutResult:
         return self.deploy(version, strategy, manifest={"hosts": "web", "replicas": 2, **STEPS, **more})
 
     def on(self, place: str) -> list[tuple[str, str]]:
@@ -55,7 +55,7 @@ class Farm(Scene):
 
 @pytest.fixture
 def farm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Farm:
-    monkeypatch.setattr("deployer.engine.walk.Pulse", PaperPulse)
+    monkeypatch.setattr("deployer.engine.walk.LeaseRenewer", PaperPulse)
     return Farm(tmp_path)
 
 
@@ -287,7 +287,7 @@ def test_what_was_spared_at_the_start_is_not_spared_again(live: Farm) -> None:
 
 
 def test_a_machine_lost_while_users_are_on_the_candidate_is_routed_around(live: Farm) -> None:
-    live.fall_silent("after steer Live(stable='green', share=500")
+    live.fall_silent("after set_traffic Live(stable='green', share=500")
     ending = live.bring("3.0", "canary")
     assert (ending.outcome, ending.exit) == ("done", Exit.DONE)
     assert [m["host"] for m in live.told("machine.silent")] == ["web3"]

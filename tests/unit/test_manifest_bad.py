@@ -19,7 +19,7 @@ import pytest
 import yaml
 from jsonschema import Draft202012Validator
 
-from deployer.errors import Exit, ManifestRefused
+from deployer.core.errors import Exit, ManifestRefused
 from deployer.manifest.load import load
 from deployer.manifest.schema import schema
 

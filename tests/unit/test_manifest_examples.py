@@ -19,10 +19,10 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from jsonschema import Draft202012Validator
 
-from deployer.clock import Deadline, SystemClock
+from deployer.core.clock import Deadline, SystemClock
+from deployer.core.errors import DriverFailed, ManifestRefused
 from deployer.drivers.metrics import SourceMetrics
-from deployer.drivers.ports import Side
-from deployer.errors import DriverFailed, ManifestRefused
+from deployer.drivers.ports import MetricSide
 from deployer.manifest.load import load
 from deployer.manifest.models import Manifest
 from deployer.manifest.schema import schema
@@ -94,7 +94,7 @@ def test_the_command_of_metrics(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
 
     def read(release: int) -> float | None:
-        side = Side("candidate", "shop", "green", release, "2.0")
+        side = MetricSide("candidate", "shop", "green", release, "2.0")
         metric = by_name["visits that end with an order"]
         return SourceMetrics(tmp_path / "metrics").read(metric, side, {}, Deadline.after(SystemClock(), 5))
 

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from deployer.errors import ManifestRefused, Problem
+from deployer.core.errors import ManifestRefused, Problem
 from deployer.manifest.load import load
 from deployer.manifest.models import Manifest
 from deployer.manifest.shape import sections

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from deployer.errors import ManifestRefused
+from deployer.core.errors import ManifestRefused
 from deployer.manifest.load import Loaded, load
 from deployer.manifest.models import Manifest
 

@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from deployer.drivers.runtime.surroundings import chosen_secrets, environment
-from deployer.errors import ManifestRefused, Problem
+from deployer.app.releases import config_hash
+from deployer.core.errors import ManifestRefused, Problem
+from deployer.drivers.runtime.environ import chosen_secrets, environment
 from deployer.manifest.models import Manifest
 from deployer.manifest.secrets import MAX_BYTES, MAX_VARIABLE, resolve_secrets
 from deployer.model import InstanceSpec, Release
-from deployer.releases import config_hash
 
 ENVIRON = {"PATH": os.environ["PATH"]}
 

@@ -12,7 +12,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
-from deployer.errors import ManifestRefused
+from deployer.core.errors import ManifestRefused
 from deployer.manifest.load import Loaded, load
 from deployer.manifest.models import Manifest
 from deployer.manifest.schema import schema

@@ -8,7 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from deployer.manifest.models import Manifest
-from deployer.manifest.tree import Place, Table, literal, node_at, spell, unspell
+from deployer.manifest.tree import Position, Table, literal, node_at, spell, unspell
 from deployer.manifest.validate import check
 from deployer.manifest.words import _SAY, Wrong, explain
 
@@ -56,7 +56,7 @@ def test_words(kind: str) -> None:
     with pytest.raises(ValidationError) as errors:
         Manifest.model_validate({**GOOD, **values})
     (error,) = errors.value.errors()
-    root = literal(values, Place("deploy.yml", 1))
+    root = literal(values, Position("deploy.yml", 1))
     node = node_at(root, unspell(path))
     words = explain(Wrong(error["type"], error["loc"], error.get("ctx", {}), error["input"], node, error["msg"]))
 
@@ -68,7 +68,7 @@ def test_words(kind: str) -> None:
 @pytest.mark.parametrize("key", ["env", "secrets"])
 def test_what_might_be_secret_is_never_repeated(key: str) -> None:
     for value in ("hunter2", ["hunter2"], {"TOKEN": ["hunter2"]}, {"TOKEN": {"command": "hunter2"}}):
-        root = literal({**GOOD, key: value}, Place("deploy.yml", 1))
+        root = literal({**GOOD, key: value}, Position("deploy.yml", 1))
         assert isinstance(root, Table)
 
         checked = check(root)

@@ -16,16 +16,16 @@ from urllib.parse import parse_qs
 
 import pytest
 
-from deployer.clock import Deadline, SystemClock
+from deployer.core.clock import Deadline, SystemClock
+from deployer.core.errors import DriverFailed
+from deployer.core.secret import SecretText
 from deployer.drivers.metrics import SourceMetrics
 from deployer.drivers.metrics.number import Unreadable, number_in
-from deployer.drivers.ports import Side
-from deployer.errors import DriverFailed
+from deployer.drivers.ports import MetricSide
 from deployer.manifest.models import Metric
-from deployer.secret import SecretText
 
-CANDIDATE = Side("candidate", "shop", "green", 42, "2.0")
-STABLE = Side("stable", "shop", "blue", 41, "1.9/x y")
+CANDIDATE = MetricSide("candidate", "shop", "green", 42, "2.0")
+STABLE = MetricSide("stable", "shop", "blue", 41, "1.9/x y")
 SECRETS = {"TOKEN": SecretText("hunter2\n"), "LINES": SecretText("a\nb")}
 
 # -- numbers
@@ -133,7 +133,7 @@ def source() -> Iterator[Source]:
     server.server_close()
 
 
-def read(folder: Path, side: Side = CANDIDATE, seconds: float = 5.0, **more: Any) -> float | None:
+def read(folder: Path, side: MetricSide = CANDIDATE, seconds: float = 5.0, **more: Any) -> float | None:
     metric = Metric.model_validate({"name": "errors", "max": 1, **more})
     return SourceMetrics(folder).read(metric, side, SECRETS, Deadline.after(SystemClock(), seconds))
 
@@ -287,7 +287,7 @@ def test_a_question_to_prometheus(source: Source, tmp_path: Path) -> None:
     source.says(200, '{"status": "success", "data": {"resultType": "scalar", "result": [1, "2.5"]}}')
     query = 'rate(errors{service="{service}",side="{side}",version="{version}"}[1m])'
 
-    value = read(tmp_path, Side("stable", "shop", "blue", 41, 'a"b'), prometheus=f"{source.url}/", query=query)
+    value = read(tmp_path, MetricSide("stable", "shop", "blue", 41, 'a"b'), prometheus=f"{source.url}/", query=query)
 
     assert value == 2.5
     assert source.asked[0].path == "/api/v1/query"

@@ -16,16 +16,17 @@ from typing import Any
 
 import pytest
 
-from deployer import operations, web
-from deployer.engine import Ending
-from deployer.errors import Detached, Exit, NeedsPerson, Refused, StoreFailed
-from deployer.events import Event
+from deployer.app import operations
+from deployer.app.operations.notifications import Announcer
+from deployer.core import web
+from deployer.core.errors import Detached, Exit, NeedsPerson, Refused, StoreFailed
+from deployer.core.events import Event
+from deployer.drivers.notices import ENDINGS, Account, Kind, Notice, NoticeSide, NotSent, Outbox, trial
+from deployer.drivers.notices.outbox import MOST
+from deployer.engine import RolloutResult
 from deployer.manifest.models import Recipient
 from deployer.manifest.notify import OCCASIONS
 from deployer.model import SecretText
-from deployer.notices import ENDINGS, Account, Kind, Notice, NotSent, Outbox, Side, trial
-from deployer.notices.outbox import MOST
-from deployer.operations.announcing import Announcer
 from deployer.store import Store
 from tests.documents import REPOSITORY, blocks
 from tests.house import Scene, owed, request
@@ -49,7 +50,7 @@ class Told(Scene):
 
     notify = NOTIFY
 
-    def bring(self, version: str, strategy: str = "bluegreen", **more: Any) -> Ending:
+    def bring(self, version: str, strategy: str = "bluegreen", **more: Any) -> RolloutResult:
         secrets = {name: {"env": name, "deliver": "none"} for name in VALUES}
         described = {"secrets": secrets, "notify": self.notify, **more.pop("manifest", {})}
         values = {name: SecretText(value) for name, value in VALUES.items()}
@@ -392,7 +393,7 @@ def test_what_a_process_that_lives_is_telling_is_left_to_it(
 ) -> None:
     after = dead(scene, state, monkeypatch)
     code = (
-        "import sys, pathlib; from deployer.filelock import FileLock;"
+        "import sys, pathlib; from deployer.core.filelock import FileLock;"
         "print(FileLock(pathlib.Path(sys.argv[1]), 2).try_take(), flush=True); sys.stdin.read()"
     )
     command = [sys.executable, "-c", code, str(state / "telling.lock")]
@@ -552,8 +553,8 @@ def test_the_page_shows_the_body_as_it_is() -> None:
         reason="faster search",
         share=0,
         verdict="worse",
-        candidate=Side(110, 20),
-        stable=Side(2940, 3),
+        candidate=NoticeSide(110, 20),
+        stable=NoticeSide(2940, 3),
         seconds=41.2,
         exit=3,
         link="https://deploys.example.com/shop/17",
@@ -591,8 +592,8 @@ def test_the_page_proves_a_signature_as_it_is_made() -> None:
 @pytest.mark.parametrize(
     ("code", "unwanted"),
     [
-        ("import deployer.emergency.move, deployer.start", "deployer.notices"),
-        ("import deployer.operations, deployer.wiring", "apprise"),
+        ("import deployer.emergency.move, deployer.start", "deployer.drivers.notices"),
+        ("import deployer.app.operations, deployer.app.wiring", "apprise"),
         ("import deployer.drivers.notify", "requests"),
         ("import deployer.drivers.notify", "apprise"),
     ],

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from deployer.clock import Clock, Deadline, SystemClock
+from deployer.core.clock import Clock, Deadline, SystemClock
+from deployer.drivers.notices import Notice, NoticeSide, NotSent
 from deployer.drivers.notify import Sender
 from deployer.manifest.models import Recipient
 from deployer.model import SecretText
-from deployer.notices import Notice, NotSent, Side
 from tests.hook import Hook, hook
 from tests.memory import FakeClock
 from tests.ports import free_port
@@ -22,7 +22,9 @@ from tests.ports import free_port
 KEY, CLOCK = "a key of ours", SystemClock()
 BOT = Recipient(name="bot", webhook="URL", key="KEY")
 CHAT = Recipient(name="chat", apprise="URL")
-NOTICE = Notice("reverted", 1.5, "shop", "r2 was taken back", rollout=2, version="2.0", candidate=Side(9, 3), exit=3)
+NOTICE = Notice(
+    "reverted", 1.5, "shop", "r2 was taken back", rollout=2, version="2.0", candidate=NoticeSide(9, 3), exit=3
+)
 WAYS = pytest.mark.parametrize("way", [BOT, CHAT], ids=["webhook", "apprise"])
 
 

@@ -23,24 +23,24 @@ import yaml
 
 from deployer import __version__, start
 from deployer.cli import main
+from deployer.cli.interrupts import decide
 from deployer.cli.lazy import COMMANDS, SERVED
-from deployer.cli.leaving import decide
 from deployer.cli.options import Common
 from deployer.cli.strategies import builtin_commands
-from deployer.clock import Deadline, SystemClock
-from deployer.errors import Exit, Refused
-from deployer.files import first
-from deployer.greeting import Greeting, Welcome
-from deployer.here import whoami
-from deployer.orders import Order
-from deployer.remote import orders, ssh, stream
-from deployer.remote.client import Run as RemoteRun
-from deployer.remote.control import Control
-from deployer.server.log import Log
+from deployer.client import orders, ssh, stream
+from deployer.client.client import RemoteRun as RemoteRun
+from deployer.client.control import Control
+from deployer.core.clock import Deadline, SystemClock
+from deployer.core.errors import Exit, Refused
+from deployer.core.files import first
+from deployer.core.local_host import whoami
+from deployer.planning.orders import Order
+from deployer.server.log import ServerLog
 from deployer.server.runs import START_SECONDS, Processes, Run, file_of, run_of
 from deployer.server.stdio import _caller, _let_in, _Trusted
 from deployer.server.tokens import Token
 from deployer.store import Store
+from deployer.transport.greeting import Greeting, Welcome
 from tests.api import MANIFEST, Api
 from tests.house import Scene
 from tests.ports import free_port
@@ -200,9 +200,9 @@ def test_it_answers_as_at_home(far: Path, run: Deploy, state: Path) -> None:
     assert (far.parent / "asked").read_text().endswith(" -- control deploy serve --stdio\n")
     told = run(*on(far, "rollback", "-m", "why"))
     assert (told.code, "shop was never deployed" in told.err) == (2, True)
-    told = run(*on(far, "history", "--state", str(state.parent / "other"), "--service", "blog"))
+    told = run(*on(far, "history", "--state", str(state / "other"), "--service", "blog"))
     assert (told.code, "blog was never deployed" in told.err) == (2, True)
-    assert (state.parent / "other/deployer.db").exists()
+    assert (state / "other/deployer.db").exists()
 
 
 def test_an_order_is_a_process_there_in_the_name_of_who_is_here(
@@ -420,7 +420,7 @@ def test_what_a_signal_does_where_nobody_is_asked(on_cancel: Any, heard: int, ch
 
 def test_an_order_that_two_got_at_once_is_begun_once(state: Path) -> None:
     Store(state, SystemClock()).close()
-    runners = [Processes(state, SystemClock(), os.environ, Log()) for _ in range(2)]
+    runners = [Processes(state, SystemClock(), os.environ, ServerLog()) for _ in range(2)]
     for key in range(5):
         name, together, got = run_of("ssh", str(key)), threading.Barrier(2), list[Run]()
 
@@ -448,7 +448,7 @@ def test_a_run_that_another_has_just_begun_is_not_taken_for_lost(state: Path) ->
     assert not first(file, "another")
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert [entry.name for entry in file.parent.iterdir()] == [file.name]
-    reader = Processes(state, SystemClock(), {}, Log())
+    reader = Processes(state, SystemClock(), {}, ServerLog())
     assert reader.read("shop", run.id) == run
     file.write_text(replace(run, began_at=now - START_SECONDS - 1).to_json())
     found = reader.read("shop", run.id)

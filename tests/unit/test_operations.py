@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from deployer import operations, queries
-from deployer.clock import Deadline
-from deployer.engine import pulse
-from deployer.errors import Detached, Exit, Locked, LockLost, Refused
+from deployer.app import operations, queries
+from deployer.app.operations.execution import run_of
+from deployer.core.clock import Deadline
+from deployer.core.errors import Detached, Exit, Locked, LockLost, Refused
+from deployer.engine import lease_renewer
 from deployer.model import Live
-from deployer.operations.driving import run_of
-from deployer.steps import Share
+from deployer.planning.steps import Share
 from tests.house import REPOSITORY, Scene, request
 
 
@@ -118,7 +118,7 @@ def test_an_overtaken_watch_stops_at_once(scene: Scene) -> None:
     lock = scene.house.store.locks.take("shop", "test")
     run = run_of(scene.house, lock, scene.house.store.rollout(2))
     scene.house.store.locks.break_("shop")
-    pulse.beat(run)
+    lease_renewer.beat(run)
     with pytest.raises(LockLost):
         run.look()
 
@@ -231,7 +231,7 @@ def test_a_signal_takes_the_rollout_back(scene: Scene) -> None:
 def test_a_signal_leaves_the_rollout_to_whoever_resumes_it(scene: Scene) -> None:
     scene.deploy("1.0")
     scene.house.detach = True
-    scene.world.tick = lambda what: scene.house.stop_asked.set() if what.startswith("after steer") else None
+    scene.world.tick = lambda what: scene.house.stop_asked.set() if what.startswith("after set_traffic") else None
     with pytest.raises(Detached, match=r"rollout 2 is left .* within 30 s") as left:
         scene.deploy("2.0", "canary")
     assert left.value.exit == Exit.ABORTED
@@ -299,10 +299,10 @@ def test_the_pulse_renews_the_lease(scene: Scene) -> None:
     scene.deploy("2.0", "canary", options={"percent": 10, "hold": True})
     lock = scene.house.store.locks.take("shop", "test")
     run = run_of(scene.house, lock, scene.house.store.rollout(2))
-    run.steer(Share(share=1000, deadline=5), Deadline.after(scene.world.clock, 5))
+    run.set_traffic(Share(share=1000, deadline=5), Deadline.after(scene.world.clock, 5))
     before = scene.live.lease
     scene.world.clock.sleep(10)
-    pulse.beat(run)
+    lease_renewer.beat(run)
     assert scene.live.lease == before + 10
     scene.house.store.locks.release(lock)
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from deployer.errors import Refused
-from deployer.operations import deploy
+from deployer.app.operations import deploy
+from deployer.core.errors import Refused
 from tests.house import house, request
 from tests.memory import World
 
@@ -49,5 +49,5 @@ def test_what_stands_in_the_way_is_counted_as_room(state: Path, free: None) -> N
 @pytest.fixture
 def free(monkeypatch: pytest.MonkeyPatch) -> None:
     """Count ports as usable whatever other programs of this machine do."""
-    monkeypatch.setattr("deployer.operations.room.port_usable", lambda _port: True)
-    monkeypatch.setattr("deployer.operations.driving.port_usable", lambda _port: True)
+    monkeypatch.setattr("deployer.app.operations.port_capacity.port_usable", lambda _port: True)
+    monkeypatch.setattr("deployer.app.operations.execution.port_usable", lambda _port: True)

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from deployer import operations, queries
-from deployer.doctor import examine
-from deployer.errors import Locked, Refused
-from deployer.operations import rollback
+from deployer.app import operations, queries
+from deployer.app.doctor import examine
+from deployer.app.operations import rollback
+from deployer.core.errors import Locked, Refused
 from tests.house import REPOSITORY, Scene, manifest, request
 
 SIGNED: dict[str, Any] = {"manifest": {"verify": {"cosign": {"key": "cosign.pub", "transparency_log": False}}}}

@@ -12,17 +12,18 @@ from typing import Any
 
 import pytest
 
-from deployer import latest, operations
-from deployer.clock import Deadline
-from deployer.engine.watching import LOOK_SECONDS
-from deployer.errors import Exit, LockLost, Refused
-from deployer.events import Event
-from deployer.following import Follower
+from deployer.app import operations
+from deployer.app.live_numbers import LiveFollower
+from deployer.app.operations import AppContext, RolloutResult
+from deployer.app.operations.execution import run_of
+from deployer.core.clock import Deadline
+from deployer.core.errors import Detached, Exit, LockLost, Refused
+from deployer.core.events import Event
+from deployer.engine.observation import LOOK_SECONDS
+from deployer.evidence import live_sample
+from deployer.evidence.recording import Looked, RecordedStep, file_of, read
 from deployer.judge.verdicts import Verdict, Verdicts
 from deployer.model import FULL, Live, Place, Server
-from deployer.operations import Ending, House
-from deployer.operations.driving import run_of
-from deployer.recording import Looked, Watching, file_of, read
 from tests.house import REPOSITORY, Scene, request
 from tests.memory import Crash, MemoryTraffic, PaperPulse
 
@@ -32,7 +33,7 @@ BUSY = 20_000.0  # requests a second: what is to be shown is shown within a few 
 
 @pytest.fixture
 def scene(state: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Scene]:
-    monkeypatch.setattr("deployer.engine.walk.Pulse", PaperPulse)
+    monkeypatch.setattr("deployer.engine.walk.LeaseRenewer", PaperPulse)
     scene = Scene(state)
     with scene.house:
         yield scene
@@ -142,7 +143,7 @@ def test_a_drive_has_one_stream_for_all_its_watches(live: Scene) -> None:
 
 def test_the_first_answers_under_a_share_are_seen(live: Scene) -> None:
     def linger(what: str) -> None:
-        if what.startswith("after steer") and "share=1000" in what:
+        if what.startswith("after set_traffic") and "share=1000" in what:
             live.world.tick = lambda _what: None
             live.world.clock.sleep(5)
 
@@ -159,7 +160,7 @@ def test_a_recording_gives_the_same_verdicts_again(live: Scene) -> None:
     verdicts = Verdicts(manifest.judge, sticky=manifest.traffic.sticky, routes=manifest.traffic.routes)
     seen: list[Verdict] = []
     for mark in read(file_of(live.house.store.folder, 2)):
-        if isinstance(mark, Watching):
+        if isinstance(mark, RecordedStep):
             verdicts.begin(mark.share, mark.following)
         elif isinstance(mark, Looked):
             seen.append(verdicts.observe(mark.sample, mark.at))
@@ -184,8 +185,8 @@ def test_others_see_the_samples_of_the_process_that_drives(live: Scene) -> None:
     seen: list[dict[str, Any]] = []
 
     def look(what: str) -> None:
-        if what.startswith("after steer") and "share=500," in what and live.told("sample"):
-            now = latest.read(latest.file_of(live.house.store.folder, 2))
+        if what.startswith("after set_traffic") and "share=500," in what and live.told("sample"):
+            now = live_sample.read(live_sample.file_of(live.house.store.folder, 2))
             assert now is not None
             seen.append(now)
 
@@ -198,25 +199,25 @@ def test_others_see_the_samples_of_the_process_that_drives(live: Scene) -> None:
         assert live.world.clock.now() > at
         assert one in samples
     assert any(one["shown"] for one in seen), "how far the proof is, too"
-    assert latest.read(latest.file_of(live.house.store.folder, 2)) is None, "nothing is left"
+    assert live_sample.read(live_sample.file_of(live.house.store.folder, 2)) is None, "nothing is left"
 
 
 def test_a_look_that_cannot_be_kept_for_others_is_a_note(live: Scene) -> None:
-    latest.file_of(live.house.store.folder, 2).mkdir(parents=True)
+    live_sample.file_of(live.house.store.folder, 2).mkdir(parents=True)
     assert live.deploy("2.0", "canary").outcome == "done"
     notes = [n["text"] for n in live.told("note")]
     assert len([n for n in notes if n.startswith("`deploy watch` has no live numbers of this rollout: ")]) == 1
 
 
 def test_a_follower_sends_each_sample_once(live: Scene) -> None:
-    file = latest.file_of(live.house.store.folder, 7)
-    kept = latest.Latest(file, live.world.clock)
+    file = live_sample.file_of(live.house.store.folder, 7)
+    kept = live_sample.Latest(file, live.world.clock)
     kept.keep({"share_asked": 1000})
-    with Follower(live.house, "shop", 7):
+    with LiveFollower(live.house, "shop", 7):
         until(lambda: live.told("sample"))
-        live.world.clock.sleep(latest.EVERY / 2)
+        live.world.clock.sleep(live_sample.EVERY / 2)
         kept.keep({"share_asked": 1500})  # too soon: not written
-        live.world.clock.sleep(latest.EVERY)
+        live.world.clock.sleep(live_sample.EVERY)
         kept.keep({"share_asked": 2500})
         until(lambda: len(live.told("sample")) > 1)
         file.write_text("{")
@@ -261,7 +262,7 @@ def test_an_abort_keeps_what_was_answered_until_then(live: Scene) -> None:
     renewals = iter(range(9))
 
     def ask(what: str) -> None:
-        if "share=2500" in what and what.startswith("after steer") and next(renewals) == 2:
+        if "share=2500" in what and what.startswith("after set_traffic") and next(renewals) == 2:
             live.house.store.ask(live.house.store.rollouts("shop")[0], "abort", "ann", "")
 
     live.world.tick = ask
@@ -274,7 +275,7 @@ def test_an_abort_keeps_what_was_answered_until_then(live: Scene) -> None:
 
 def test_whoever_was_overtaken_tells_nothing_more(live: Scene) -> None:
     def overtake(what: str) -> None:
-        if "share=2500" in what and what.startswith("after steer"):
+        if "share=2500" in what and what.startswith("after set_traffic"):
             live.house.store.locks.break_("shop")
 
     live.world.tick = overtake
@@ -343,7 +344,7 @@ def test_a_budget_spent_while_nobody_looked_is_found_when_it_is_resumed(live: Sc
 
 @pytest.mark.parametrize("leave", [operations.stop, operations.promote])
 def test_a_budget_spent_while_nobody_looked_is_told_whatever_a_person_decides(
-    live: Scene, leave: Callable[[House, str], Ending]
+    live: Scene, leave: Callable[[AppContext, str], RolloutResult]
 ) -> None:
     live.deploy("2.0", "canary", manifest={"traffic": {"budget": 20}}, options={"percent": 10, "hold": True})
     granted = live.live.budget
@@ -357,8 +358,17 @@ def test_a_budget_spent_while_nobody_looked_is_told_whatever_a_person_decides(
 def test_a_resumed_rollout_keeps_the_limit_that_it_had_come_to(live: Scene) -> None:
     live.world.usual, live.world.rate = 0.02, 500.0
     manifest = {"traffic": {"budget": 10}, "judge": {"requests": 5, "errors": {"margin": 2}}}
-    live.deploy("2.0", "canary", manifest=manifest, options={"percent": 10, "for": "30s", "hold": True})
+
+    def pause(_what: str) -> None:
+        if live.live.budget > 20 and live.world.flow("shop").spent[2] > 10:
+            live.house.stop_asked.set()
+
+    live.world.tick, live.house.detach = pause, True
+    with pytest.raises(Detached):
+        live.deploy("2.0", "canary", manifest=manifest, options={"percent": 10, "for": "30s"})
     assert live.live.budget > 20
+    live.world.tick = lambda _what: None
+    live.house.stop_asked.clear()
     assert live.world.flow("shop").spent[2] > 10
     assert operations.resume(live.house, "shop").outcome == "done"
 
@@ -389,9 +399,11 @@ def test_without_a_lease_no_share_runs_out(live: Scene) -> None:
 
 
 @pytest.mark.parametrize("take_up", [operations.resume, operations.promote, operations.stop])
-def test_a_lease_that_ran_out_is_told_when_it_is_taken_up(live: Scene, take_up: Callable[[House, str], Ending]) -> None:
+def test_a_lease_that_ran_out_is_told_when_it_is_taken_up(
+    live: Scene, take_up: Callable[[AppContext, str], RolloutResult]
+) -> None:
     def die(what: str) -> None:
-        if "share=2500" in what and what.startswith("after steer"):
+        if "share=2500" in what and what.startswith("after set_traffic"):
             raise Crash(what)
 
     live.world.tick = die
@@ -426,7 +438,7 @@ def test_a_proxy_that_restarts_is_waited_for(live: Scene) -> None:
 
     def restart(what: str) -> None:
         nonlocal expected
-        if what.startswith("after steer") and expected in what:
+        if what.startswith("after set_traffic") and expected in what:
             expected = next(shares, "no further")
             _silence(live, 5.0)
 
@@ -587,7 +599,7 @@ def test_a_worse_release_takes_the_baseline_with_it(live: Scene) -> None:
 
 def test_a_baseline_that_dies_is_nothing_to_compare_with(live: Scene) -> None:
     def kill(what: str) -> None:
-        if "baseline=1000" in what and what.startswith("after steer"):
+        if "baseline=1000" in what and what.startswith("after set_traffic"):
             live.world.end("shop-r1-101")
 
     live.world.tick = kill

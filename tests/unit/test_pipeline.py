@@ -8,10 +8,10 @@ from xml.etree import ElementTree
 
 import pytest
 
-from deployer.cli.pipeline import Reports, reports
-from deployer.errors import ManifestRefused, Problem, Refused
+from deployer.cli.pipeline import PipelineReports, reports
+from deployer.core.errors import ManifestRefused, Problem, Refused
 from deployer.views.report.pipeline import (
-    Place,
+    ManifestError,
     Result,
     environment,
     junit,
@@ -58,10 +58,12 @@ def test_how_loud_an_ending_is(outcome: str, code: int, level: str) -> None:
 
 def test_each_problem_of_a_manifest_is_shown_where_it_is() -> None:
     lines = list(
-        workflow_commands(Result("shop", "refused", 2, "", places=(Place("a.yml", 3, "x"), Place("b", 1, "y"))))
+        workflow_commands(
+            Result("shop", "refused", 2, "", places=(ManifestError("a.yml", 3, "x"), ManifestError("b", 1, "y")))
+        )
     )
     assert lines == ["::error file=a.yml,line=3,title=deploy::x", "::error file=b,line=1,title=deploy::y"]
-    assert place_of("in/a b.yml:12", "z") == Place("in/a b.yml", 12, "z")
+    assert place_of("in/a b.yml:12", "z") == ManifestError("in/a b.yml", 12, "z")
     assert place_of("deploy.yml", "z") is None
 
 
@@ -105,7 +107,7 @@ def test_what_was_refused_is_told_and_the_log_of_the_job_runs_no_commands(
 def test_a_report_that_cannot_be_written_changes_no_ending(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = tmp_path / "report"
     folder.mkdir()
-    opened = Reports(folder)
+    opened = PipelineReports(folder)
     folder.rmdir()
     opened.failed(Refused("as it was"))
     assert "the report could not be written" in capsys.readouterr().err

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from deployer.errors import Refused
-from deployer.plan import Plan
-from deployer.steps import Attach, Healthy, Promote, Remove, Share, Step
+from deployer.core.errors import Refused
+from deployer.planning.plan import Plan
+from deployer.planning.steps import Attach, Healthy, Promote, Remove, Share, Step
 
 TWIN = Healthy(release=2, colour="green", deadline=30)
 BESIDE = Attach(release=1, colour="baseline", deadline=30)

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from deployer import files
-from deployer.errors import Refused
+from deployer.core import files
+from deployer.core.errors import Refused
+from deployer.evidence.recording import Recorder
 from deployer.model import SecretText
-from deployer.recording import Recorder
 from deployer.store import Store
 from deployer.store.privacy import private
 from deployer.store.vault import Vault

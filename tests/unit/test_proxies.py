@@ -13,21 +13,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deployer import errors
-from deployer.clock import Deadline, SystemClock
-from deployer.drivers.ports import NOTHING, Fault
-from deployer.drivers.traffic.haproxy.cards import Cards
+from deployer.core import errors
+from deployer.core.clock import Deadline, SystemClock
+from deployer.core.errors import DriverFailed, Refused, TakenBack, Unreachable
+from deployer.core.host import Host
+from deployer.drivers.ports import NOTHING, Drift
+from deployer.drivers.traffic.haproxy.endpoint_files import Cards
 from deployer.drivers.traffic.haproxy.identity import new_key
 from deployer.drivers.traffic.haproxy.spec import Spec, configured
-from deployer.drivers.traffic.proxies import agreeing, words
-from deployer.drivers.traffic.proxies.channel import Channel
-from deployer.drivers.traffic.proxies.dividing import divided
-from deployer.drivers.traffic.proxies.far import FarProxy
-from deployer.drivers.traffic.proxies.proxies import PREPARED
-from deployer.drivers.traffic.proxies.several import Several
-from deployer.emergency import card, far
-from deployer.errors import DriverFailed, Refused, TakenBack, Unreachable
-from deployer.machine import Host
+from deployer.drivers.traffic.proxies import consensus, protocol
+from deployer.drivers.traffic.proxies.budget_split import divided
+from deployer.drivers.traffic.proxies.channel import ProxyChannel
+from deployer.drivers.traffic.proxies.proxy_group import ProxyGroup
+from deployer.drivers.traffic.proxies.proxy_pool import PREPARED
+from deployer.drivers.traffic.proxies.remote_proxy import RemoteProxy
+from deployer.emergency import endpoint, remote_endpoint
 from deployer.manifest.models import Manifest
 from deployer.model import INITIAL, Colour, Live, Place, Release, Server, taken_back
 from tests.memory import FakeClock
@@ -66,14 +66,14 @@ def test_what_is_left_is_divided_not_what_was_given() -> None:
 
 
 def test_all_that_do_the_same_are_one_with_the_budget_of_all() -> None:
-    assert agreeing.one({"a": replace(SHARE, budget=20), "b": replace(SHARE, budget=30)}) == SHARE
-    assert agreeing.differing({"a": replace(SHARE, budget=20), "b": SHARE}) == {}
+    assert consensus.one({"a": replace(SHARE, budget=20), "b": replace(SHARE, budget=30)}) == SHARE
+    assert consensus.differing({"a": replace(SHARE, budget=20), "b": SHARE}) == {}
 
 
 def test_of_those_that_differ_most_count() -> None:
     more = replace(SHARE, share=5000)
-    assert agreeing.one({"a": more, "b": more, "c": SHARE}).share == 5000
-    assert agreeing.one({"a": more, "b": SHARE}).share == 2000, "among equals the smaller share"
+    assert consensus.one({"a": more, "b": more, "c": SHARE}).share == 5000
+    assert consensus.one({"a": more, "b": SHARE}).share == 2000, "among equals the smaller share"
 
 
 @pytest.mark.parametrize("stable", ["blue", "green"])
@@ -83,11 +83,11 @@ def test_what_an_emergency_did_at_one_of_them_wins(stable: Colour, others: int) 
     back = Live(promoted.candidate, rollout=7)
     for before, moved in ((promoted, back), (SHARE, replace(SHARE, share=0, lease=0))):
         values = {"moved": moved} | {f"silent{n}": before for n in range(others)}
-        assert agreeing.one(values) == replace(moved, budget=sum(live.budget for live in values.values()))
+        assert consensus.one(values) == replace(moved, budget=sum(live.budget for live in values.values()))
 
 
 def test_what_differs_is_said() -> None:
-    assert agreeing.differing({"a": SHARE, "b": BLUE}) == {
+    assert consensus.differing({"a": SHARE, "b": BLUE}) == {
         "a": "rollout 7: stable is blue, 2000 bp to green",
         "b": "rollout 7: stable is blue",
     }
@@ -126,8 +126,8 @@ class Paper:
         self._do("read")
         return self.live
 
-    def steer(self, service: str, live: Live, deadline: Deadline, given: Live | None = None) -> None:
-        self._do("steer")
+    def set_traffic(self, service: str, live: Live, deadline: Deadline, given: Live | None = None) -> None:
+        self._do("set_traffic")
         if taken_back(given, self.live):
             raise TakenBack(f"{self.name}: users were taken off")
         self.live = live
@@ -166,12 +166,12 @@ class Paper:
     def services(self) -> tuple[str, ...]:
         return ("shop",) if self.live else ()
 
-    def faults(self, service: str) -> tuple[Fault, ...]:
-        self._do("faults")
+    def drift(self, service: str) -> tuple[Drift, ...]:
+        self._do("drift")
         return ()
 
-    def mend(self, service: str, deadline: Deadline, lost: Mapping[str, Live] = NOTHING) -> None:
-        self._do("mend")
+    def repair(self, service: str, deadline: Deadline, lost: Mapping[str, Live] = NOTHING) -> None:
+        self._do("repair")
 
     def spec(self, service: str) -> str | None:
         return self.text if self.live else None
@@ -187,10 +187,10 @@ class Two:
         self.clock = FakeClock()
         self.a, self.b = Paper("a"), Paper("b")
         self.cards = Cards(folder, "the card\n")
-        self.one = Several({"a": self.a, "b": self.b}, self.clock, self.cards)  # type: ignore[dict-item]
+        self.one = ProxyGroup({"a": self.a, "b": self.b}, self.clock, self.cards)  # type: ignore[dict-item]
 
-    def steer(self, live: Live, given: Live | None = None) -> None:
-        self.one.steer("shop", live, self.deadline, given)
+    def set_traffic(self, live: Live, given: Live | None = None) -> None:
+        self.one.set_traffic("shop", live, self.deadline, given)
 
     @property
     def deadline(self) -> Deadline:
@@ -204,11 +204,11 @@ def two(tmp_path: Path) -> Two:
 
 def test_a_share_is_given_by_all_with_the_budget_divided(two: Two) -> None:
     two.a.spends = 10
-    two.steer(SHARE)
+    two.set_traffic(SHARE)
     assert (two.a.live, two.b.live) == (replace(SHARE, budget=25), replace(SHARE, budget=25)), (
         "spent in another rollout"
     )
-    two.steer(SHARE, SHARE)
+    two.set_traffic(SHARE, SHARE)
     assert (two.a.live, two.b.live) == (replace(SHARE, budget=30), replace(SHARE, budget=20))
     assert two.one.read("shop") == SHARE
     assert two.one.spent("shop") == 10
@@ -217,53 +217,53 @@ def test_a_share_is_given_by_all_with_the_budget_divided(two: Two) -> None:
 @pytest.mark.parametrize("failing", ["a", "b"])
 def test_where_one_refuses_the_other_gets_back_what_it_had(two: Two, failing: str) -> None:
     bad, good = (two.a, two.b) if failing == "a" else (two.b, two.a)
-    bad.fails["steer"] = DriverFailed("no")
+    bad.fails["set_traffic"] = DriverFailed("no")
     with pytest.raises(DriverFailed, match="no; the others have what they had"):
-        two.steer(SHARE)
+        two.set_traffic(SHARE)
     assert good.live == BLUE
     assert bad.live == BLUE
 
 
 def test_one_that_cannot_be_put_back_is_named(two: Two) -> None:
-    two.b.fails["steer"] = DriverFailed("no")
-    took = two.a.steer
+    two.b.fails["set_traffic"] = DriverFailed("no")
+    took = two.a.set_traffic
 
     def once(service: str, live: Live, deadline: Deadline, given: Live | None = None) -> None:
         took(service, live, deadline, given)
-        two.a.fails["steer"] = Unreachable("gone")
+        two.a.fails["set_traffic"] = Unreachable("gone")
 
-    two.a.steer = once  # type: ignore[method-assign]
+    two.a.set_traffic = once  # type: ignore[method-assign]
     with pytest.raises(DriverFailed, match="no; a could not be put back"):
-        two.steer(SHARE)
+        two.set_traffic(SHARE)
 
 
 def test_nobody_is_moved_while_one_does_not_answer(two: Two) -> None:
     two.b.fails["read"] = Unreachable("b: silent")
     with pytest.raises(Unreachable, match="b: silent"):
-        two.steer(SHARE)
-    assert "steer" not in two.a.calls
+        two.set_traffic(SHARE)
+    assert "set_traffic" not in two.a.calls
 
 
 def test_nobody_is_moved_to_where_one_of_them_finds_nobody(two: Two) -> None:
     two.b.down.add("green")
     with pytest.raises(DriverFailed, match="b: no server of green of shop is up"):
-        two.steer(SHARE)
-    assert "steer" not in two.a.calls
+        two.set_traffic(SHARE)
+    assert "set_traffic" not in two.a.calls
 
 
 def test_on_the_way_back_whoever_answers_is_taken_there(two: Two) -> None:
-    two.steer(SHARE)
-    two.b.fails = dict.fromkeys(("read", "steer"), Unreachable("b: silent"))
+    two.set_traffic(SHARE)
+    two.b.fails = dict.fromkeys(("read", "set_traffic"), Unreachable("b: silent"))
     with pytest.raises(Unreachable, match="b: silent"):
-        two.steer(BLUE)
+        two.set_traffic(BLUE)
     assert two.a.live == BLUE
 
 
 def test_an_emergency_at_one_of_them_counts_for_all(two: Two) -> None:
-    two.steer(SHARE)
+    two.set_traffic(SHARE)
     two.b.live = replace(two.b.live or BLUE, share=0, lease=0)
     with pytest.raises(TakenBack):
-        two.steer(replace(SHARE, share=5000), SHARE)
+        two.set_traffic(replace(SHARE, share=5000), SHARE)
     assert two.a.live == replace(SHARE, budget=25), "put back, and taken back by whoever hears of it"
 
 
@@ -319,19 +319,19 @@ def test_a_budget_that_cannot_be_divided_is_refused(two: Two) -> None:
 
 def test_what_differs_is_found_and_mended(two: Two) -> None:
     two.cards.write("shop")
-    assert two.one.faults("shop") == ()
+    assert two.one.drift("shop") == ()
     two.a.live = SHARE
-    assert [f.text for f in two.one.faults("shop")] == [
+    assert [f.text for f in two.one.drift("shop")] == [
         "a has rollout 7: stable is blue, 2000 bp to green, others do not",
         "b has rollout 7: stable is blue, others do not",
     ]
-    two.one.mend("shop", two.deadline)
+    two.one.repair("shop", two.deadline)
     assert two.a.live == two.b.live == BLUE
     two.b.live = None
-    assert [f.text for f in two.one.faults("shop")] == ["b does not know shop"]
-    two.b.fails["faults"] = Unreachable("b: silent", "see why")
-    (silent,) = two.one.faults("shop")
-    assert (silent.text, silent.mendable, silent.remedy) == ("b: silent", False, "see why")
+    assert [f.text for f in two.one.drift("shop")] == ["b does not know shop"]
+    two.b.fails["drift"] = Unreachable("b: silent", "see why")
+    (silent,) = two.one.drift("shop")
+    assert (silent.text, silent.repairable, silent.remedy) == ("b: silent", False, "see why")
 
 
 def test_drains_add_up(two: Two) -> None:
@@ -354,28 +354,30 @@ ERRORS = [
 
 @pytest.mark.parametrize("error", ERRORS, ids=lambda e: type(e).__name__)
 def test_an_error_arrives_as_what_it_was_with_its_machine(error: errors.DeployError) -> None:
-    there = words.raised(words.read(words.line(words.trouble(error))), "edge1")
+    there = protocol.raised(protocol.read(protocol.line(protocol.trouble(error))), "edge1")
     assert (type(there), there.message, there.hint) == (type(error), f"edge1: {error.message}", error.hint)
     assert getattr(there, "log", ()) == getattr(error, "log", ())
 
 
 @pytest.mark.parametrize("kind", ["Exit", "Mapping", "nothing", "DeployError", "ManifestRefused"])
 def test_an_error_of_an_unknown_kind_is_still_one(kind: str) -> None:
-    assert words.raised({"kind": kind, "message": "x"}, "edge1").message == "edge1: x"
+    assert protocol.raised({"kind": kind, "message": "x"}, "edge1").message == "edge1: x"
 
 
 def test_arguments_and_results_are_the_same_at_the_other_end() -> None:
     given_ = {"service": "shop", "live": SHARE, "given": None}
-    assert words.decoded("steer", words.read(words.line(words.encoded("steer", given_)))) == given_
-    given_ = {"release": words.Told.of(RELEASE), "place": None, "key": new_key()}
-    told = words.decoded("configure", words.encoded("configure", given_))
+    assert (
+        protocol.decoded("set_traffic", protocol.read(protocol.line(protocol.encoded("set_traffic", given_)))) == given_
+    )
+    given_ = {"release": protocol.ReleaseMessage.of(RELEASE), "place": None, "key": new_key()}
+    told = protocol.decoded("configure", protocol.encoded("configure", given_))
     assert told["release"].release().manifest == MANIFEST
     servers = ((Server("a", "10.0.0.1:80"), True),)
-    assert words.result("servers", words.CALLS["servers"].result.dump_python(servers, mode="json")) == servers
+    assert protocol.result("servers", protocol.CALLS["servers"].result.dump_python(servers, mode="json")) == servers
     with pytest.raises(DriverFailed, match="cannot be read"):
-        words.result("drain", "many")
-    with pytest.raises(ValueError, match="steer takes"):
-        words.decoded("steer", {})
+        protocol.result("drain", "many")
+    with pytest.raises(ValueError, match="set_traffic takes"):
+        protocol.decoded("set_traffic", {})
 
 
 # -- a channel to an agent, with a shell in place of ssh
@@ -413,7 +415,7 @@ def test_why_there_is_no_channel(
     way: Callable[[str], Host], command: str, error: type[errors.DeployError], said: str
 ) -> None:
     settings = PREPARED.model_copy(update={"config": "/etc/nowhere"})
-    proxy = FarProxy(way(command), settings, SystemClock())
+    proxy = RemoteProxy(way(command), settings, SystemClock())
     with pytest.raises(error, match=said):
         proxy.read("shop")
     proxy.close()
@@ -423,7 +425,7 @@ def test_another_version_is_refused_by_either_side(way: Callable[[str], Host], t
     old = f"{sys.executable} -c \"import sys, deployer; deployer.__version__ = '0.0.1'; import deployer.start as start;"
     old += " sys.argv = ['deploy', 'proxy', '--stdio']; sys.exit(start.main())\""
     with pytest.raises(Refused, match=r"deployer is 0\.0\.1 there, and .* here"):
-        Channel(way(f"exec {old}"), PREPARED, SystemClock())
+        ProxyChannel(way(f"exec {old}"), PREPARED, SystemClock())
 
 
 @pytest.fixture
@@ -436,12 +438,12 @@ def bare(state: Path) -> Path:
 
 def test_calls_go_there_and_back(way: Callable[[str], Host], bare: Path) -> None:
     settings = PREPARED.model_copy(update={"config": str(bare), "socket": str(bare / "none.sock")})
-    proxy = FarProxy(way(f"echo welcome to edge1; {AGENT}"), settings, SystemClock())
+    proxy = RemoteProxy(way(f"echo welcome to edge1; {AGENT}"), settings, SystemClock())
     try:
         assert proxy.read("shop") is None
         assert proxy.services() == ()
         with pytest.raises(DriverFailed, match="edge1: the proxy does not know shop"):
-            proxy.steer("shop", SHARE, Deadline.after(SystemClock(), 5))
+            proxy.set_traffic("shop", SHARE, Deadline.after(SystemClock(), 5))
         with pytest.raises(Unreachable, match="edge1: the proxy does not know shop"), proxy.stream("shop", Fed()):
             pass
         assert proxy.spec("shop") is None
@@ -466,7 +468,7 @@ def test_a_channel_that_breaks_is_told_to_who_waits_and_opened_again(
 ) -> None:
     settings = PREPARED.model_copy(update={"config": str(bare), "socket": str(bare / "none.sock")})
     pid = tmp_path / "pid"
-    proxy = FarProxy(way(f"echo $$ > {pid}; {AGENT}"), settings, SystemClock())
+    proxy = RemoteProxy(way(f"echo $$ > {pid}; {AGENT}"), settings, SystemClock())
     try:
         assert proxy.services() == ()
         first = int(pid.read_text())
@@ -494,14 +496,14 @@ def test_a_channel_that_breaks_is_told_to_who_waits_and_opened_again(
 # -- an emergency over ssh
 
 
-def fars(tmp_path: Path, *said: str) -> list[card.Far]:
+def fars(tmp_path: Path, *said: str) -> list[endpoint.Far]:
     """Proxies whose ssh is a shell, and whose `deploy` says this and then does what it is told."""
     made = []
     for n, text in enumerate(said, 1):
         program = tmp_path / f"edge{n}"
         program.write_text(f"#!/bin/sh\n{text}\n")
         program.chmod(0o755)
-        made.append(card.Far(f"edge{n}", [str(program)], card.Card("/s", "/m", "/l")))
+        made.append(endpoint.Far(f"edge{n}", [str(program)], endpoint.Card("/s", "/m", "/l")))
     return made
 
 
@@ -517,7 +519,7 @@ def moved(tmp_path: Path) -> int:
 
 def test_all_are_moved_once_all_mean_the_same(tmp_path: Path) -> None:
     both = fars(tmp_path, go(tmp_path, "blue 1 0"), go(tmp_path, "blue 1 0"))
-    done, unknown = far.move(both, "shop", "rollback")
+    done, unknown = remote_endpoint.move(both, "shop", "rollback")
     assert done is not None
     assert (done.colour, done.release, done.trial, unknown, moved(tmp_path)) == ("blue", 1, False, [], 2)
     assert (tmp_path / "moved").read_text().splitlines()[0] == "deploy proxy --move rollback shop /s /m /l"
@@ -526,13 +528,13 @@ def test_all_are_moved_once_all_mean_the_same(tmp_path: Path) -> None:
 @pytest.mark.parametrize("other", ["ready green 1 0", "ready blue 2 0", "none nothing there is plain", "nonsense"])
 def test_none_is_moved_where_they_do_not_mean_the_same(tmp_path: Path, other: str) -> None:
     both = fars(tmp_path, go(tmp_path, "blue 1 0"), f"echo {other}; read word && touch {tmp_path}/moved")
-    assert far.move(both, "shop", "rollback") == (None, [])
+    assert remote_endpoint.move(both, "shop", "rollback") == (None, [])
     assert moved(tmp_path) == 0
 
 
 def test_a_candidate_is_taken_back_wherever_it_has_users(tmp_path: Path) -> None:
     three = fars(tmp_path, go(tmp_path, "blue 0 1"), go(tmp_path, "green 1 0"), "echo none nothing there is plain")
-    done, unknown = far.move(three, "shop", "rollback")
+    done, unknown = remote_endpoint.move(three, "shop", "rollback")
     assert done is not None
     assert (done.colour, done.trial, unknown, moved(tmp_path)) == ("blue", True, [], 1), (
         "no release before it goes, too"
@@ -541,21 +543,21 @@ def test_a_candidate_is_taken_back_wherever_it_has_users(tmp_path: Path) -> None
 
 @pytest.mark.parametrize("lost", ["exit 255", "echo ready blue 1 0; read word; exit 1"])
 def test_one_that_is_silent_keeps_nobody_from_moving_the_others(tmp_path: Path, lost: str) -> None:
-    done, unknown = far.move(fars(tmp_path, go(tmp_path, "blue 1 0"), lost), "shop", "rollback")
+    done, unknown = remote_endpoint.move(fars(tmp_path, go(tmp_path, "blue 1 0"), lost), "shop", "rollback")
     assert done is not None
     assert (unknown, moved(tmp_path)) == (["edge2"], 1)
 
 
 def test_a_card_of_several_is_read_as_it_was_written(tmp_path: Path) -> None:
-    (tmp_path / card.FOLDER).mkdir()
-    path = Path(card.path(str(tmp_path), "shop"))
+    (tmp_path / endpoint.FOLDER).mkdir()
+    path = Path(endpoint.path(str(tmp_path), "shop"))
     both = fars(tmp_path, "true", "true")
     path.write_text("".join(each.text() for each in both))
-    read = card.read_far(str(tmp_path), "shop")
+    read = endpoint.read_far(str(tmp_path), "shop")
     assert [(each.name, each.way, each.card.text()) for each in read] == [
         (each.name, each.way, each.card.text()) for each in both
     ]
-    assert card.read(str(tmp_path), "shop") is None, "which would be one here"
+    assert endpoint.read(str(tmp_path), "shop") is None, "which would be one here"
     for broken in (
         "",
         "way x\n",
@@ -564,7 +566,7 @@ def test_a_card_of_several_is_read_as_it_was_written(tmp_path: Path) -> None:
         "x y\n",
     ):
         path.write_text(broken)
-        assert card.read_far(str(tmp_path), "shop") == []
+        assert endpoint.read_far(str(tmp_path), "shop") == []
 
 
 def test_what_is_asked_there_is_checked_there(tmp_path: Path) -> None:

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from deployer import doctor, operations, queries
-from deployer.errors import DriverFailed
+from deployer.app import doctor, operations, queries
+from deployer.app.operations import AppContext
+from deployer.core.errors import DriverFailed
 from deployer.model import Instance
-from deployer.operations import House
 from deployer.views import tables
 from tests.house import house, request
 from tests.memory import MemoryRuntime, World
@@ -28,16 +28,16 @@ def world() -> World:
 
 
 @pytest.fixture
-def shop(state: Path, world: World) -> Iterator[House]:
+def shop(state: Path, world: World) -> Iterator[AppContext]:
     with house(state, world) as opened:
         yield opened
 
 
-def deploy(shop: House, version: str, strategy: str = "bluegreen", **more: object) -> None:
+def deploy(shop: AppContext, version: str, strategy: str = "bluegreen", **more: object) -> None:
     operations.deploy(shop, request(version, strategy, REPOSITORY, **more))
 
 
-def headline(shop: House) -> str:
+def headline(shop: AppContext) -> str:
     return tables.render(queries.status(shop, "shop"), shop.clock.now()).splitlines()[0]
 
 
@@ -45,7 +45,7 @@ def headline(shop: House) -> str:
 HEAVY = ("docker", "requests", "pydantic", "rich", "yaml", "deployer.engine.run", "deployer.judge.verdicts")
 
 
-def test_a_question_imports_nothing_heavy(shop: House, state: Path) -> None:
+def test_a_question_imports_nothing_heavy(shop: AppContext, state: Path) -> None:
     deploy(shop, "1.0")
     code = (
         "import sys; from deployer.cli import main; code = main(sys.argv[1:]);"
@@ -58,7 +58,7 @@ def test_a_question_imports_nothing_heavy(shop: House, state: Path) -> None:
     assert done.stdout.splitlines()[-1] == "LOADED []"
 
 
-def test_nothing_to_go_back_to_is_not_proposed(shop: House) -> None:
+def test_nothing_to_go_back_to_is_not_proposed(shop: AppContext) -> None:
     deploy(shop, "1.0")
     assert queries.status(shop, "shop").next == ""
     deploy(shop, "2.0")
@@ -67,7 +67,7 @@ def test_nothing_to_go_back_to_is_not_proposed(shop: House) -> None:
     assert queries.status(shop, "shop").next == "", "2.0 was left, and nothing was before 1.0"
 
 
-def test_a_held_rollout_says_why_and_what_leads_on(shop: House) -> None:
+def test_a_held_rollout_says_why_and_what_leads_on(shop: AppContext) -> None:
     deploy(shop, "1.0")
     deploy(shop, "2.0", "canary", options={"hold": True})
 
@@ -75,7 +75,7 @@ def test_a_held_rollout_says_why_and_what_leads_on(shop: House) -> None:
     assert "`deploy resume`" in queries.status(shop, "shop").next
 
 
-def test_an_undecided_rollout_says_what_is_missing(shop: House, world: World) -> None:
+def test_an_undecided_rollout_says_what_is_missing(shop: AppContext, world: World) -> None:
     deploy(shop, "1.0")
     world.rate = 0.0
     deploy(shop, "2.0", "canary", options={"steps": [10]})
@@ -83,7 +83,7 @@ def test_an_undecided_rollout_says_what_is_missing(shop: House, world: World) ->
     assert queries.status(shop, "shop").next.startswith("cannot judge r2 at 10 % within 100 s: ")
 
 
-def test_a_release_of_which_nothing_runs_is_not_called_live(shop: House, world: World) -> None:
+def test_a_release_of_which_nothing_runs_is_not_called_live(shop: AppContext, world: World) -> None:
     deploy(shop, "1.0")
     for name, instance in world.instances.items():
         world.instances[name] = replace(instance, state="exited", exit_code=137)
@@ -97,7 +97,7 @@ def test_a_release_of_which_nothing_runs_is_not_called_live(shop: House, world: 
 
 
 def test_an_engine_that_does_not_answer_says_nothing_about_its_instances(
-    shop: House, monkeypatch: pytest.MonkeyPatch
+    shop: AppContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def silent(_self: MemoryRuntime, _service: str) -> tuple[Instance, ...]:
         raise DriverFailed("no engine answers", "start it")

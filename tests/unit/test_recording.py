@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from deployer import recording
-from deployer.errors import Refused
+from deployer.core.errors import Refused
+from deployer.evidence import recording
+from deployer.evidence.recording import Cut, Looked, RecordedDrive, RecordedStep, Recorder, file_of, prune, read
 from deployer.model import Coins, Counts, Release, Sample, latency_bucket, merged
-from deployer.recording import Cut, Drive, Looked, Recorder, Watching, file_of, prune, read
 from tests.house import manifest
 from tests.memory import FakeClock
 
@@ -53,9 +53,9 @@ def test_every_look_is_given_back_exactly(tmp_path: Path, sticky: bool) -> None:
 
     first, began, *looks = marks(tmp_path / "r.jsonl")
 
-    assert isinstance(first, Drive)
+    assert isinstance(first, RecordedDrive)
     assert first.header["service"] == "shop"
-    assert began == Watching(500, 2500, 999.1, 30.0)
+    assert began == RecordedStep(500, 2500, 999.1, 30.0)
     assert looks == [Looked(one, at) for one, at in seen]
     assert recording.shielded(tmp_path / "r.jsonl") == 100
 
@@ -81,13 +81,13 @@ def test_a_line_that_a_kill_left_unfinished_is_left_out_and_mended_by_the_next_d
     torn = whole[: whole.rindex("{") + 20]
     path.write_text(torn)
 
-    assert [type(m) for m in read(path)] == [Drive, Watching]
+    assert [type(m) for m in read(path)] == [RecordedDrive, RecordedStep]
 
     second = Recorder(path, HEADER)
     second.watch(500, 2500, 9.0)
     second.close()
 
-    assert [type(m) for m in read(path)] == [Drive, Watching, Drive, Watching]
+    assert [type(m) for m in read(path)] == [RecordedDrive, RecordedStep, RecordedDrive, RecordedStep]
 
 
 def test_a_bad_line_in_the_middle_is_refused_with_its_number(tmp_path: Path) -> None:

@@ -8,22 +8,22 @@ from typing import Any
 
 import pytest
 
-from deployer import doctor
-from deployer.errors import Exit, Locked, MachinesSilent, Refused, StepFailed
-from deployer.machine import LOCAL, Host
-from deployer.operations import Terms, refuse_unsparable, relieved
-from deployer.operations.driving import locked
+from deployer.app import doctor
+from deployer.app.operations import DrainTerms, refuse_unsparable, relieved
+from deployer.app.operations.execution import locked
+from deployer.core.errors import Exit, Locked, MachinesSilent, Refused, StepFailed
+from deployer.core.host import LOCAL, Host
 from tests.memory import Crash, PaperPulse
 from tests.unit.test_machines import HOSTS, STEPS, WHY, Farm
 
 WEB1, WEB2, WEB3 = HOSTS
-TERMS = Terms()
+TERMS = DrainTerms()
 
 
 @pytest.fixture
 def farm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Farm:
     """Give a service on three machines: r2 is live, r1 warm, two instances of each on each machine."""
-    monkeypatch.setattr("deployer.engine.walk.Pulse", PaperPulse)
+    monkeypatch.setattr("deployer.engine.walk.LeaseRenewer", PaperPulse)
     made = Farm(tmp_path)
     assert made.bring("1.0").exit is Exit.DONE
     assert made.bring("2.0").exit is Exit.DONE
@@ -34,7 +34,7 @@ def on(farm: Farm, host: Host) -> set[str]:
     return {i.name for i in farm.world.instances.values() if i.host == host.name}
 
 
-def update(farm: Farm, machines: Sequence[Host], work: Callable[[], Any], terms: Terms = TERMS) -> None:
+def update(farm: Farm, machines: Sequence[Host], work: Callable[[], Any], terms: DrainTerms = TERMS) -> None:
     with relieved(farm.house, machines, terms):
         work()
 
@@ -132,7 +132,7 @@ def test_killed_anywhere_it_is_put_right_by_the_next_or_by_doctor(farm: Farm, at
 # -- what is refused before anything changes
 
 
-def refused(farm: Farm, batches: Sequence[Sequence[Host]], terms: Terms = TERMS) -> str:
+def refused(farm: Farm, batches: Sequence[Sequence[Host]], terms: DrainTerms = TERMS) -> str:
     with pytest.raises(Refused) as error:
         refuse_unsparable(farm.house, batches, terms)
     assert farm.world.drained == set()
@@ -144,8 +144,8 @@ def test_the_floor_is_never_undercut(farm: Farm) -> None:
     assert "web1, web2 cannot be spared: shop would have 2 of 6 instances for its users, and 3 must be left" in refused(
         farm, [[WEB1, WEB2], [WEB3]]
     )
-    refuse_unsparable(farm.house, [[WEB1, WEB2]], Terms(floor=30))
-    assert "and 6 must be left" in refused(farm, [[WEB3]], Terms(floor=100))
+    refuse_unsparable(farm.house, [[WEB1, WEB2]], DrainTerms(floor=30))
+    assert "and 6 must be left" in refused(farm, [[WEB3]], DrainTerms(floor=100))
     farm.world.end("shop-r2-2")  # on web2, as -5
     farm.world.end("shop-r2-5")
     assert "web1 cannot be spared: shop would have 2 of 6" in refused(farm, [[WEB1]])
@@ -161,7 +161,7 @@ def test_a_service_on_one_machine_is_refused_unless_its_users_may_notice(farm: F
     def work() -> None:
         assert farm.world.drained == set(), "asked until the end, as there is nobody else"
 
-    update(farm, [WEB1], work, Terms(downtime=True))
+    update(farm, [WEB1], work, DrainTerms(downtime=True))
     assert any("stay in rotation: there is no other one" in note for note in notes(farm))
 
 

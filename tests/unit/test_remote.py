@@ -21,18 +21,19 @@ import pytest
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from deployer import queries, start
+from deployer import start
+from deployer.app import queries
+from deployer.app.operations.execution import locked
+from deployer.app.wiring import open_house
 from deployer.cli import main
 from deployer.cli.lazy import COMMANDS, SERVED, group
 from deployer.cli.strategies import builtin_commands
-from deployer.errors import Exit
-from deployer.events import Event
-from deployer.operations.driving import locked
-from deployer.remote import orders, stream
-from deployer.remote.address import Server
-from deployer.remote.client import Run, State
+from deployer.client import orders, stream
+from deployer.client.address import DeployServer
+from deployer.client.client import RemoteRun, RemoteState
+from deployer.core.errors import Exit
+from deployer.core.events import Event
 from deployer.server.tokens import Role
-from deployer.wiring import open_house
 from tests.api import Api
 from tests.live.certificates import certificate
 from tests.memory import FakeClock
@@ -181,7 +182,7 @@ def test_a_report_is_written_here(api: Api, run: Deploy, here: Path, monkeypatch
         assert "<!doctype html>" in (here / "report.html").read_text().lower()
         assert json.loads(run("report", "1", "--format", "json").out)["rollout"]["number"] == 1
         assert run("report", "7", "--format", "md").code == Exit.REFUSED
-        monkeypatch.setattr("deployer.server.reading.gather", lambda *_: 1 / 0)
+        monkeypatch.setattr("deployer.server.query_routes.gather", lambda *_: 1 / 0)
         told = run("report", "--format", "md")
         assert (told.code, "failed: 500" in told.err) == (Exit.INTERNAL, True)
 
@@ -231,7 +232,8 @@ def test_exit_codes_are_those_of_home(api: Api, run: Deploy, monkeypatch: pytest
         watched = run("watch")
         assert (watched.code, watched.out) == (held.code, held.out)
         assert run("abort", "-m", "no").code == 0
-        assert run("rollback").code == Exit.REFUSED
+        assert run("rollback").code == 0, "everyone was brought back a moment ago"
+        assert run("rollback", "--again").code == Exit.REFUSED
         assert run("canary", "--service", "shop", "--precent", "3").code == Exit.REFUSED
         bad = run("canary", "--service", "shop", "--percent", "101")
         assert (bad.code, "the options of strategy canary were refused" in bad.err) == (Exit.REFUSED, True)
@@ -341,7 +343,7 @@ def test_tokens_come_from_files_and_are_never_shown(
 
 def test_nobody_answers(run: Deploy, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DEPLOY_TOKEN", "token")
-    monkeypatch.setattr("deployer.remote.calls.Calls.get.__defaults__", (None, 0.3))
+    monkeypatch.setattr("deployer.client.calls.Calls.get.__defaults__", (None, 0.3))
     monkeypatch.setattr(stream, "FIRST", 0.3)
     url = f"http://127.0.0.1:{free_port()}"
     for command in (("status",), ("up", "--service", "shop")):
@@ -373,8 +375,8 @@ def test_addresses_that_are_refused(run: Deploy, monkeypatch: pytest.MonkeyPatch
 
 def test_addresses_are_read_as_people_write_them() -> None:
     for text in ("https://deploy.example.com", "https://deploy.example.com/", "https://deploy.example.com/api/v1/"):
-        assert Server.of(text, "--server").url == "https://deploy.example.com"
-    assert Server.of("http://[::1]:8642", "--server").url == "http://[::1]:8642"
+        assert DeployServer.of(text, "--server").url == "https://deploy.example.com"
+    assert DeployServer.of("http://[::1]:8642", "--server").url == "http://[::1]:8642"
 
 
 def test_options_that_go_with_a_server_only(run: Deploy) -> None:
@@ -435,7 +437,7 @@ def test_an_order_whose_answer_is_lost_is_given_once(api: Api, run: Deploy, monk
 
 
 def test_an_order_that_may_have_been_taken_is_told_so(api: Api, run: Deploy, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("deployer.remote.calls.Calls.post.__defaults__", (0.3,))
+    monkeypatch.setattr("deployer.client.calls.Calls.post.__defaults__", (0.3,))
     with server(api, monkeypatch, wrap=losing(100)):
         told = run("up", "--service", "shop", "--version", "1.0")
     assert told.code == Exit.NEEDS_PERSON
@@ -497,7 +499,7 @@ def test_a_report_that_cannot_be_had_changes_no_ending(api: Api, run: Deploy, mo
 
         return nothing
 
-    monkeypatch.setattr("deployer.remote.calls.Calls.get.__defaults__", (None, 0.3))
+    monkeypatch.setattr("deployer.client.calls.Calls.get.__defaults__", (None, 0.3))
     with server(api, monkeypatch, wrap=gone):
         told = run("up", "--service", "shop", "--version", "1.0", "--report", "reports")
     assert (told.code, told.out) == (0, "r1 (1.0) is live\n")
@@ -565,8 +567,8 @@ def test_commands_at_home_import_nothing_of_it(state: Path, command: tuple[str, 
     code = (
         "import sys; from deployer.cli import main; main(sys.argv[1:]);"
         "print('LOADED', sorted(n for n in sys.modules if n in ('requests', 'urllib3', 'fastapi', 'http.client')"
-        " or n.startswith(('deployer.remote', 'deployer.server'))"
-        " or (n == 'deployer.queries' and sys.argv[1] == 'rollback')))"
+        " or n.startswith(('deployer.client', 'deployer.server'))"
+        " or (n == 'deployer.app.queries' and sys.argv[1] == 'rollback')))"
     )
     done = subprocess.run(
         [sys.executable, "-c", code, *command, "--state", str(state)],
@@ -602,14 +604,14 @@ def test_no_sample_is_shown_of_a_rollout_that_has_ended() -> None:
     class Client:
         calls = SimpleNamespace(clock=clock)
 
-        def run(self, run: Run, patience: float) -> Run:
+        def run(self, run: RemoteRun, patience: float) -> RemoteRun:
             return replace(run, ended=heard.last == 3)
 
-        def state(self, rollout: int, patience: float) -> State:
-            return State("shop", rollout, "done", 0, "", driven=False, last_event=3)
+        def state(self, rollout: int, patience: float) -> RemoteState:
+            return RemoteState("shop", rollout, "done", 0, "", driven=False, last_event=3)
 
     heard, shown = Heard(), list[Event]()
-    run = Run("1", "shop", ended=False, rollout=7, exit=None, outcome="", text="", hint="")
+    run = RemoteRun("1", "shop", ended=False, rollout=7, exit=None, outcome="", text="", hint="")
     asked: Any = SimpleNamespace(client=Client())
     given = orders._Given(asked, run, heard, shown.append, threading.Event(), lambda _run: "stay")  # type: ignore[arg-type]
     given.to_its_end()

@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from deployer import recording, replay
-from deployer.errors import Refused
+from deployer.core.errors import Refused
+from deployer.evidence import recording, replay
+from deployer.evidence.recording import Recorder
+from deployer.evidence.replay import Policy
 from deployer.judge import Verdicts
 from deployer.manifest.models import Judge
 from deployer.model import Coins, Counts, Sample
-from deployer.recording import Recorder
-from deployer.replay import Policy
 from tests.reported import Users, rollout
 
 BAD = Users(3, bad=0.05, spared=0.5)

@@ -11,9 +11,10 @@ from xml.etree import ElementTree
 
 import pytest
 
-from deployer import operations, queries, recording
-from deployer.operations import House
-from deployer.reporting.gather import gather
+from deployer.app import operations, queries
+from deployer.app.operations import AppContext
+from deployer.app.reports.gather import gather
+from deployer.evidence import recording
 from deployer.views.data import JournalRow, RolloutRow
 from deployer.views.report import FORMATS, render
 from deployer.views.report.data import ReportView
@@ -24,7 +25,7 @@ from tests.reported import REPOSITORY, Users, rollout
 EVIL = '<script>alert(1)</script>\x1b[31m & "quotes" ]]> | `x`\n\x00'
 
 
-def report(opened: House, number: int) -> ReportView:
+def report(opened: AppContext, number: int) -> ReportView:
     return gather(opened, queries.show(opened, number))
 
 

@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
-from deployer import replay
-from deployer.errors import Refused
+from deployer.core.errors import Refused
+from deployer.evidence import replay
+from deployer.evidence.recording import Looked, RecordedDrive, RecordedStep
+from deployer.evidence.replay import Policy
+from deployer.evidence.request_log import FIELDS, RequestLog, is_log
 from deployer.manifest.models import Judge
 from deployer.model import Coins
-from deployer.recording import Drive, Looked, Watching
-from deployer.replay import Policy
-from deployer.requestlog import FIELDS, RequestLog, is_log
 from tests.documents import REPOSITORY, Block, blocks
 
 
@@ -38,8 +38,8 @@ def test_requests_become_looks_under_the_share_of_their_line(tmp_path: Path) -> 
     rows = [row(1.0), row(1.1, "candidate", 503), row(1.2), row(2.0, share=25), row(2.1, "candidate", share=25)]
     drive, first, look, second, later = log(tmp_path, lines(rows))
 
-    assert isinstance(drive, Drive)
-    assert (first, second) == (Watching(1000, 2500, 1.0), Watching(2500, 10000, 2.0))
+    assert isinstance(drive, RecordedDrive)
+    assert (first, second) == (RecordedStep(1000, 2500, 1.0), RecordedStep(2500, 10000, 2.0))
     assert isinstance(look, Looked)
     assert (look.sample.stable.requests, look.sample.candidate.requests, look.sample.candidate.errors) == (2, 1, 1)
     assert look.sample.coins == (Coins(0.1, look.sample.stable, look.sample.candidate),)
@@ -51,7 +51,7 @@ def test_a_share_that_ends_is_judged_for_all_users(tmp_path: Path) -> None:
     rows = [row(1.0, share=50), row(1.1, "candidate", share=50), row(2.0, share=0)]
     source = log(tmp_path, lines(rows))
 
-    marks = [mark for mark in source if isinstance(mark, Watching)]
+    marks = [mark for mark in source if isinstance(mark, RecordedStep)]
     assert [(mark.share, mark.following) for mark in marks] == [(5000, 10000), (0, 10000)]
     assert len(list(replay.looks(source, Policy(Judge(), sticky=False)))) == 2
 

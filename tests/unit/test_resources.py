@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from deployer import resources
-from deployer.errors import DeployError
+from deployer.core import resources
+from deployer.core.errors import DeployError
 
 
 def test_a_checkout_has_its_folders_at_the_top() -> None:

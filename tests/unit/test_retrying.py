@@ -5,9 +5,9 @@ import sys
 
 import pytest
 
-from deployer.clock import Deadline
-from deployer.errors import DriverFailed, Refused, Unreachable
-from deployer.retrying import retry
+from deployer.core.clock import Deadline
+from deployer.core.errors import DriverFailed, Refused, Unreachable
+from deployer.core.retrying import retry
 from tests.memory import FakeClock
 
 
@@ -93,7 +93,7 @@ def test_an_error_may_ask_for_a_longer_pause(clock: FakeClock) -> None:
 
 def test_tenacity_is_imported_when_something_failed() -> None:
     code = (
-        "import sys; from deployer.clock import Deadline, SystemClock; from deployer.retrying import retry;"
+        "import sys; from deployer.core.clock import Deadline, SystemClock; from deployer.core.retrying import retry;"
         "assert retry(lambda: 7, Deadline.after(SystemClock(), 1.0), Exception) == 7; print('tenacity' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=True)

@@ -13,22 +13,22 @@ from typing import Any
 
 import pytest
 
-from deployer import carried
-from deployer.clock import Deadline, SystemClock
+from deployer.app.operations.deployment import _path
+from deployer.core.clock import Deadline, SystemClock
+from deployer.core.errors import DeadlinePassed, DriverFailed, MachinesSilent, Refused
+from deployer.core.host import LOCAL, Host, Machines
+from deployer.drivers.hosts.verbs import _VerbRun, machine
 from deployer.drivers.ports import Image
 from deployer.drivers.runtime.ansible import AnsibleRuntime
 from deployer.drivers.runtime.ansible.archive import packed
+from deployer.drivers.runtime.ansible.host_presence import AGAIN_SECONDS, STALE_SECONDS, HostPresence
 from deployer.drivers.runtime.ansible.pinned import Pinned
-from deployer.drivers.runtime.ansible.presence import AGAIN_SECONDS, STALE_SECONDS, Presence
 from deployer.drivers.runtime.ansible.runtime import Ground
-from deployer.errors import DeadlinePassed, DriverFailed, MachinesSilent, Refused
-from deployer.hosts.verbs import _Heard, machine
-from deployer.machine import LOCAL, Host, Machines
 from deployer.manifest.models import Manifest
 from deployer.manifest.verbs import REQUIRED
 from deployer.model import InstanceSpec, Release, SecretText
-from deployer.operations.deploying import _path
-from deployer.recipes import PLAYBOOK_SECONDS, remove, start
+from deployer.planning import release_record
+from deployer.planning.recipes import PLAYBOOK_SECONDS, remove, start
 from tests.memory import FakeClock
 
 WEB1 = Host("web1", "10.0.0.11", "ssh", "web1.example.com", 2222, "deploy", "/keys/id", ("-J", "jump host"))
@@ -76,7 +76,7 @@ class Scene:
         (folder / "verbs").mkdir(exist_ok=True)
         for verb in REQUIRED:
             (folder / "verbs" / f"{verb}.yml").write_text(f"# {verb}\n")
-        self.presence = Presence(self.clock)
+        self.presence = HostPresence(self.clock)
         ground = Ground(self.state, installation, folder)
         self.runtime = AnsibleRuntime(ground, self.player, machines or Machines(), self.presence, self.clock)
 
@@ -391,13 +391,13 @@ def test_what_is_begun_on_a_machine_that_falls_silent_stays_written_down(tmp_pat
     with pytest.raises(MachinesSilent):
         scene.runtime.ensure(scene.spec(host="web1"), scene.within())
     assert scene.player.verbs == ["create", "update", "start"]
-    assert [found.instance.host for found in scene.runtime.census()] == ["web1"]
+    assert [found.instance.host for found in scene.runtime.list_all()] == ["web1"]
 
 
 def test_a_machine_that_nobody_knows_is_named(scene: Scene) -> None:
     with pytest.raises(DriverFailed, match="web9 is none of the machines"):
         scene.runtime.ensure(scene.spec(host="web9"), scene.within())
-    assert scene.runtime.census() == ()
+    assert scene.runtime.list_all() == ()
 
 
 def test_a_machine_is_reached_as_its_inventory_says() -> None:
@@ -423,12 +423,12 @@ def test_an_instance_carries_its_release_and_whose_it_is(tmp_path: Path) -> None
     scene, other = Scene(tmp_path), Scene(tmp_path, installation="another")
     spec = scene.spec()
     made = scene.runtime.ensure(spec, scene.within())
-    (found,) = other.runtime.census()
+    (found,) = other.runtime.list_all()
     assert (found.instance, found.installation) == (made, "mine")
-    assert carried.read(found.record) == spec.release
+    assert release_record.read(found.record) == spec.release
     assert other.runtime.instances("shop") == ()
-    assert other.runtime.strangers("shop") == ("shop-r1-1",)
-    assert scene.runtime.strangers("shop") == ()
+    assert other.runtime.foreign("shop") == ("shop-r1-1",)
+    assert scene.runtime.foreign("shop") == ()
 
 
 def test_a_record_that_cannot_be_read_is_named(scene: Scene) -> None:
@@ -452,16 +452,16 @@ def test_snapshots_stay_as_long_as_something_needs_them(scene: Scene) -> None:
     assert scene.runtime.prune([second.release], [first.release]) == ()
     scene.runtime.remove(made, 5, scene.within())
     assert scene.runtime.prune([second.release], [first.release]) == (own.files,)
-    assert scene.runtime.leftovers([second.release]) == ()
+    assert scene.runtime.garbage([second.release]) == ()
 
 
 def test_what_a_killed_process_left_is_swept_once_it_is_old(scene: Scene) -> None:
     spec = scene.spec()
     left = scene.state / "ansible" / ".archive-x"
     left.mkdir()
-    assert scene.runtime.leftovers([spec.release]) == ()
+    assert scene.runtime.garbage([spec.release]) == ()
     os.utime(left, (1, 1))
-    assert scene.runtime.sweep([spec.release]) == (str(left),)
+    assert scene.runtime.collect_garbage([spec.release]) == (str(left),)
     assert not left.exists()
 
 
@@ -544,8 +544,8 @@ def test_an_answer_that_grows_old_is_asked_for_in_the_background(scene: Scene) -
 
 def reports(
     *events: dict[str, Any], status: str = "successful", verbs: tuple[str, ...] = ("create", "start")
-) -> _Heard:
-    heard = _Heard(verbs)
+) -> _VerbRun:
+    heard = _VerbRun(verbs)
     for event in (*events, {"event": "end", "status": status, "rc": 0 if status == "successful" else 2}):
         heard.take(event)
     return heard

@@ -25,16 +25,16 @@ import pytest
 import requests
 import urllib3
 
-from deployer.clock import Deadline, SystemClock
-from deployer.doctor import examine
-from deployer.doctor import machine as doctor
+from deployer.app.doctor import examine
+from deployer.app.doctor import host as doctor
+from deployer.core.clock import Deadline, SystemClock
+from deployer.core.errors import DeadlinePassed, DriverFailed, Refused
+from deployer.core.host import Host, Meant
 from deployer.drivers.runtime.docker import DockerRuntime
 from deployer.drivers.runtime.docker.bounds import MOST
 from deployer.drivers.runtime.docker.engine import Engine, translated
-from deployer.drivers.runtime.docker.fleet import Fleet
-from deployer.drivers.runtime.docker.member import Member
-from deployer.errors import DeadlinePassed, DriverFailed, Refused
-from deployer.machine import Host, Meant
+from deployer.drivers.runtime.docker.fleet import DockerFleet
+from deployer.drivers.runtime.docker.fleet_host import FleetHost
 from deployer.manifest.models import Manifest
 from tests.house import Scene
 from tests.memory import World
@@ -287,14 +287,14 @@ def test_machines_whose_engines_take_their_containers_along_are_named(state: Pat
     clock, hosts = SystemClock(), tuple(Host(name, "127.0.0.1", "ssh", name) for name in ("web1", "web2"))
     with talking_engine(LiveRestoreEnabled=True) as right, talking_engine(LiveRestoreEnabled=False) as wrong:
 
-        def member(name: str, address: str) -> Member:
+        def member(name: str, address: str) -> FleetHost:
             def client(seconds: float, version: str | None) -> docker.DockerClient:
                 return docker.DockerClient(address, version, seconds)  # type: ignore[arg-type]
 
             engine = Engine(client, address)
-            return Member(name, engine, DockerRuntime(clock, "store", engine), clock)
+            return FleetHost(name, engine, DockerRuntime(clock, "store", engine), clock)
 
-        fleet = Fleet([member("web1", right), member("web2", wrong)], ["web1", "web2"])
+        fleet = DockerFleet([member("web1", right), member("web2", wrong)], ["web1", "web2"])
         assert fleet.deadly() == ("web2",)
 
         with Scene(state).house as house:

@@ -13,8 +13,8 @@ from socketserver import ThreadingUnixStreamServer
 
 import pytest
 
+from deployer.core.errors import DeadlinePassed, DriverFailed, Unreachable
 from deployer.drivers.runtime.docker import reading
-from deployer.errors import DeadlinePassed, DriverFailed, Unreachable
 
 Answer = Callable[[BaseHTTPRequestHandler], None]
 

@@ -14,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deployer import cli
-from deployer.errors import StepFailed
-from deployer.secret import HIDDEN, SHORTEST, SecretText, hide, hide_in
+from deployer.core.errors import StepFailed
+from deployer.core.secret import HIDDEN, SHORTEST, SecretText, hide, hide_in
 from tests.house import Scene
 
 KEY = "-----BEGIN KEY-----\nMIIB'\"\\c2VjcmV0LWtleS1vZi1vdXJz\n-----END KEY-----\n"

@@ -13,15 +13,16 @@ from typing import Any
 import httpx
 import pytest
 
-from deployer import __version__, operations, queries
-from deployer.errors import Exit
-from deployer.events import Event
+from deployer import __version__
+from deployer.app import operations, queries
+from deployer.app.operations.execution import locked
+from deployer.core.errors import Exit
+from deployer.core.events import Event
 from deployer.manifest.fingerprint import fingerprint
-from deployer.operations.driving import locked
-from deployer.server import streaming
-from deployer.server.guard import OPEN, Caller, Limits
+from deployer.server import event_routes
+from deployer.server.guard import OPEN, Caller, RequestLimits
+from deployer.server.request_scope import HOOKS
 from deployer.server.runs import Busy
-from deployer.server.scope import HOOKS
 from deployer.server.tokens import ROLES, Role
 from tests.api import HOST, Api
 from tests.documents import REPOSITORY
@@ -258,7 +259,7 @@ def test_a_large_body_is_refused(api: Api, ask: Client) -> None:
 
 
 def test_rates_are_limited_for_each_token_and_for_strangers(state: Path) -> None:
-    api = Api(state, Limits(rate=1, burst=3, stranger_rate=1, stranger_burst=2))
+    api = Api(state, RequestLimits(rate=1, burst=3, stranger_rate=1, stranger_burst=2))
     ask, one, other = Client(api), api.token("viewer"), api.token("viewer")
     assert [ask("GET", f"{V1}/services", one).status_code for _ in range(4)] == [200, 200, 200, 429]
     assert ask("GET", f"{V1}/services", other).status_code == 200
@@ -530,11 +531,11 @@ def test_the_stream_of_a_rollout_ends_with_it_and_is_resumed_where_it_broke(api:
 
 @pytest.mark.parametrize("revoked", [False, True])
 def test_a_stream_ends_with_its_token(api: Api, held: int, revoked: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(streaming, "ALIVE_SECONDS", 0.01)
+    monkeypatch.setattr(event_routes, "ALIVE_SECONDS", 0.01)
     header = api.token("viewer", "shop")
     found = api.tokens.find(header["Authorization"].removeprefix("Bearer "))
     assert found is not None
-    listener = streaming._Listener(api.desk, Caller(found, "test"), "shop", held)
+    listener = event_routes._StreamClient(api.desk, Caller(found, "test"), "shop", held)
 
     async def listen() -> list[str]:
         said = []

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 import requests
 
-from deployer.clock import Deadline, SystemClock
-from deployer.server.door import IDLE_SECONDS, REQUEST_SECONDS, Room, neighbours
-from deployer.server.guard import OPEN, Limits
+from deployer.core.clock import Deadline, SystemClock
+from deployer.server.connection_guard import IDLE_SECONDS, REQUEST_SECONDS, Room, neighbours
+from deployer.server.guard import OPEN, RequestLimits
 from tests.api import Api
 from tests.live.certificates import certificate
 from tests.served import behind_a_door
@@ -145,7 +145,7 @@ def test_connections_of_a_named_proxy_are_those_of_many(api: Api) -> None:
     ],
 )
 def test_only_a_named_proxy_says_who_asks(tmp_path: Path, named: str, told: str, believed: bool) -> None:
-    api = Api(tmp_path, Limits())
+    api = Api(tmp_path, RequestLimits())
     with behind_a_door(api, SMALL, (ipaddress.ip_network(named),)) as url:
         asked = [
             requests.get(f"{url}/api/v1/services", headers={"X-Forwarded-For": told}, timeout=SECONDS).status_code

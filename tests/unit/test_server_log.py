@@ -15,11 +15,11 @@ from typing import Any
 import httpx
 import pytest
 
-from deployer.clock import SystemClock
-from deployer.orders import Order
-from deployer.secret import SecretText
-from deployer.server.log import Log
-from deployer.server.logged import of_libraries
+from deployer.core.clock import SystemClock
+from deployer.core.secret import SecretText
+from deployer.planning.orders import Order
+from deployer.server.access_log import of_libraries
+from deployer.server.log import ServerLog
 from deployer.server.runs import Processes
 from deployer.store import Store
 from tests.api import HOST, Api
@@ -29,7 +29,7 @@ from tests.documents import REPOSITORY, blocks
 @pytest.fixture
 def api(state: Path) -> Iterator[Api]:
     made = Api(state)
-    made.desk.log = Log(made.scene.world.clock, lines=True)
+    made.desk.log = ServerLog(made.scene.world.clock, lines=True)
     made.scene.deploy("1.0")
     yield made
     made.close()
@@ -97,7 +97,7 @@ def test_a_stream_is_told_of_when_it_ends(api: Api, capsys: pytest.CaptureFixtur
 
 def test_a_run_is_told_of_at_both_ends(state: Path, capsys: pytest.CaptureFixture[str]) -> None:
     Store(state, SystemClock()).close()
-    runner = Processes(state, SystemClock(), os.environ, Log(lines=True))
+    runner = Processes(state, SystemClock(), os.environ, ServerLog(lines=True))
     run = runner.start(Order("promote", "shop", "a reason of mine"), "ann", "API, from 192.0.2.7, token 0")
     for thread in threading.enumerate():
         if thread.name == f"run {run.id}":
@@ -115,7 +115,7 @@ def test_what_libraries_say_is_a_line_too_and_secrets_are_hidden(
     SecretText('s3cr"t-value')
     logger = logging.getLogger("uvicorn.error")
     before = logging.getLogger("uvicorn").handlers[:]
-    logging.config.dictConfig(of_libraries(Log(lines=True)))
+    logging.config.dictConfig(of_libraries(ServerLog(lines=True)))
     try:
         try:
             raise ValueError('about s3cr"t-value')
@@ -131,7 +131,7 @@ def test_what_libraries_say_is_a_line_too_and_secrets_are_hidden(
 
 
 def test_a_person_reads_sentences(capsys: pytest.CaptureFixture[str]) -> None:
-    log = Log()
+    log = ServerLog()
     log.say("serving", "serving http://127.0.0.1:8642/api/v1; Ctrl-C ends it", url="x")
     log.say("run.began", run="x")
     assert capsys.readouterr().err == "serving http://127.0.0.1:8642/api/v1; Ctrl-C ends it\n"

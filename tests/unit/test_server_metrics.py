@@ -13,14 +13,16 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from deployer import __version__, latest, operations, queries
-from deployer.errors import StoreFailed
-from deployer.events import Event
-from deployer.operations import House
-from deployer.operations.driving import locked
-from deployer.server import sight
+from deployer import __version__
+from deployer.app import operations, queries
+from deployer.app.operations import AppContext
+from deployer.app.operations.execution import locked
+from deployer.core.errors import StoreFailed
+from deployer.core.events import Event
+from deployer.evidence import live_sample
+from deployer.server import observer
 from deployer.server.metrics import VERDICTS
-from deployer.server.sight import Seen, Sight
+from deployer.server.observer import Observer, ServiceObservation
 from deployer.store import Store
 from deployer.store.records import RolloutTimes
 from deployer.views.data import StatusView
@@ -39,12 +41,12 @@ def api(state: Path) -> Iterator[Api]:
 
 
 def text(api: Api) -> str:
-    return api.desk.metrics.exposition()[0].decode()
+    return api.metrics.exposition()[0].decode()
 
 
 def values(api: Api) -> dict[str, float]:
     """Give the value of each sample, by its name and the values of its labels."""
-    api.scene.world.clock.sleep(sight.EVERY)  # what was read before is old
+    api.scene.world.clock.sleep(observer.EVERY)  # what was read before is old
     return {
         ":".join((sample.name, *(value for _, value in sorted(sample.labels.items())))): sample.value
         for family in text_string_to_metric_families(text(api))
@@ -97,8 +99,8 @@ def test_rollouts_by_outcome_and_what_they_worked_and_waited(api: Api) -> None:
 def test_a_rollout_under_way(api: Api) -> None:
     number = hold(api)
     state, clock = api.scene.house.store.folder, api.scene.world.clock
-    file = latest.file_of(state, number)
-    latest.Latest(file, clock).keep({"share_measured": 987, "spent": 1})
+    file = live_sample.file_of(state, number)
+    live_sample.Latest(file, clock).keep({"share_measured": 987, "spent": 1})
     found = values(api)
     status: StatusView = queries.status(api.scene.house, "shop")
     safety = status.safety
@@ -154,8 +156,8 @@ def test_who_has_the_lock(api: Api) -> None:
     with locked(api.scene.house, "shop", "test"):
         api.scene.world.clock.sleep(3)
         found = values(api)
-        assert found["deployer_lock_held_seconds:shop"] == 3 + sight.EVERY
-        assert 0 <= found["deployer_lock_silent_seconds:shop"] <= 3 + sight.EVERY
+        assert found["deployer_lock_held_seconds:shop"] == 3 + observer.EVERY
+        assert 0 <= found["deployer_lock_silent_seconds:shop"] <= 3 + observer.EVERY
     assert "deployer_lock_held_seconds:shop" not in values(api)
 
 
@@ -175,7 +177,7 @@ def test_who_asks_every_second_costs_nothing(api: Api, monkeypatch: pytest.Monke
     looks: list[str] = []
     status = queries.status
 
-    def counted(house: House, service: str) -> StatusView:
+    def counted(house: AppContext, service: str) -> StatusView:
         looks.append(service)
         return status(house, service)
 
@@ -195,24 +197,24 @@ def test_who_asks_every_second_costs_nothing(api: Api, monkeypatch: pytest.Monke
     for _ in range(100):
         api.scene.world.clock.sleep(1)
         text(api)
-    assert len(looks) <= 1 + 100 / sight.EVERY
+    assert len(looks) <= 1 + 100 / observer.EVERY
     assert len(times) <= 101
 
 
 def test_a_slow_machine_keeps_nobody_waiting_and_is_asked_less_often(monkeypatch: pytest.MonkeyPatch) -> None:
     clock, go, looked = FakeClock(), threading.Event(), threading.Semaphore(0)
 
-    def look() -> tuple[Seen, ...]:
+    def look() -> tuple[ServiceObservation, ...]:
         assert go.wait(20)
         clock.sleep(7)
         looked.release()
-        return (Seen("shop", clock.monotonic(), read=True),)
+        return (ServiceObservation("shop", clock.monotonic(), read=True),)
 
-    monkeypatch.setattr(sight, "PATIENCE", 0.01)
-    seeing = Sight(look, clock)
+    monkeypatch.setattr(observer, "PATIENCE", 0.01)
+    seeing = Observer(look, clock)
     assert seeing.newest() == (), "nothing is known yet"
     assert seeing.newest() == (), "one reading at a time"
-    monkeypatch.setattr(sight, "PATIENCE", 20)
+    monkeypatch.setattr(observer, "PATIENCE", 20)
     go.set()
     (seen,) = seeing.newest()
     clock.sleep(69)
@@ -223,11 +225,11 @@ def test_a_slow_machine_keeps_nobody_waiting_and_is_asked_less_often(monkeypatch
 
 
 def test_what_looking_raises_is_raised_to_who_asks() -> None:
-    def look() -> tuple[Seen, ...]:
+    def look() -> tuple[ServiceObservation, ...]:
         raise StoreFailed("the store is gone")
 
     with pytest.raises(StoreFailed, match="gone"):
-        Sight(look, FakeClock()).newest()
+        Observer(look, FakeClock()).newest()
 
 
 # -- what is written of them
@@ -238,7 +240,9 @@ def everything(api: Api) -> dict[str, set[str]]:
     number = hold(api)
     world = api.scene.world
     world.live["shop"] = replace(world.live["shop"], lease=int(world.clock.now()) + 3600)
-    latest.Latest(latest.file_of(api.scene.house.store.folder, number), world.clock).keep({"share_measured": 987})
+    live_sample.Latest(live_sample.file_of(api.scene.house.store.folder, number), world.clock).keep(
+        {"share_measured": 987}
+    )
     api.desk.answered["GET", "/services", 200] = 1
     with locked(api.scene.house, "shop", "test"):
         families = list(text_string_to_metric_families(text(api)))

@@ -12,16 +12,16 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from deployer import operations, queries
-from deployer.events import Event
-from deployer.operations import House
-from deployer.reporting.gather import gather
-from deployer.secret import SecretText
-from deployer.server import reports, sessions, streaming
-from deployer.server.guard import Caller, Limits
+from deployer.app import operations, queries
+from deployer.app.operations import AppContext
+from deployer.app.reports.gather import gather
+from deployer.core.events import Event
+from deployer.core.secret import SecretText
+from deployer.server import event_routes, reports, sessions
+from deployer.server.guard import Caller, RequestLimits
 from deployer.server.page import routes as pages
 from deployer.server.page.assets import FILES
-from deployer.server.scope import COOKIE, CSRF, HOOKS
+from deployer.server.request_scope import COOKIE, CSRF, HOOKS
 from deployer.server.tokens import ROLES, Role
 from deployer.views.data import RolloutView
 from deployer.views.report.data import ReportView
@@ -138,7 +138,7 @@ def test_another_page_logs_nobody_in(api: Api, ask: Client, headers: dict[str, s
 
 
 def test_logins_are_limited_for_those_alone_who_are_wrong(state: Path) -> None:
-    api = Api(state, Limits(stranger_rate=1, stranger_burst=2))
+    api = Api(state, RequestLimits(stranger_rate=1, stranger_burst=2))
     ask = Client(api)
     text = api.token()["Authorization"].removeprefix("Bearer ")
     for _ in range(3):
@@ -216,12 +216,12 @@ def test_a_cookie_does_not_help_a_bad_token(api: Api, ask: Client) -> None:
 
 
 def test_a_stream_ends_with_its_session(api: Api, held: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(streaming, "ALIVE_SECONDS", 0.01)
+    monkeypatch.setattr(event_routes, "ALIVE_SECONDS", 0.01)
     text = api.token("viewer", "shop")["Authorization"].removeprefix("Bearer ")
     cookie = api.desk.sessions.begin(text)
     found = api.desk.sessions.find(cookie or "")
     assert found is not None
-    listener = streaming._Listener(api.desk, Caller(found.token, "test", found), "shop", held)
+    listener = event_routes._StreamClient(api.desk, Caller(found.token, "test", found), "shop", held)
 
     async def listen() -> list[str]:
         said = []
@@ -420,7 +420,7 @@ def test_the_last_lines_hide_secrets(api: Api, ask: Client, held: int, monkeypat
 def test_a_report_is_made_again_when_something_happened(api: Api, held: int, monkeypatch: pytest.MonkeyPatch) -> None:
     made, clock = [], api.scene.world.clock
 
-    def slowly(house: House, told: RolloutView) -> ReportView:
+    def slowly(house: AppContext, told: RolloutView) -> ReportView:
         clock.sleep(2)
         made.append(len(told.events))
         return gather(house, told)

@@ -18,21 +18,21 @@ import click
 import pytest
 import yaml
 
-from deployer import operations
+from deployer.app import operations
+from deployer.app.operations import AppContext
 from deployer.cli import main
-from deployer.cli.serving import serve
-from deployer.clock import SystemClock
-from deployer.errors import Exit, Refused
-from deployer.events import Event
+from deployer.cli.serve import serve
+from deployer.core.clock import SystemClock
+from deployer.core.errors import Exit, Refused
+from deployer.core.events import Event
 from deployer.manifest.models import Manifest
-from deployer.operations import House
-from deployer.orders import Order
-from deployer.server.caretaker import MOST_SECONDS, Caretaker
-from deployer.server.desk import Desk, Stores
+from deployer.planning.orders import Order
+from deployer.server.context import ServerContext, Stores
 from deployer.server.hub import Hub
-from deployer.server.log import Log
+from deployer.server.log import ServerLog
+from deployer.server.reconciler import MOST_SECONDS, Reconciler
+from deployer.server.runner import Address, ServerTls
 from deployer.server.runs import MOST, Busy, Processes, Run, file_of, run_of
-from deployer.server.serving import Address, Tls
 from deployer.server.tokens import Tokens
 from deployer.store import Store
 from deployer.store.actor import origin
@@ -45,7 +45,7 @@ SECONDS = 30.0
 @pytest.fixture
 def runner(state: Path) -> Processes:
     Store(state, SystemClock()).close()
-    return Processes(state, SystemClock(), os.environ, Log())
+    return Processes(state, SystemClock(), os.environ, ServerLog())
 
 
 def ended(runner: Processes, run: Run) -> Run:
@@ -76,7 +76,7 @@ def test_an_order_is_carried_out_by_a_process_that_tells_its_end(runner: Process
 
 def test_a_later_server_reads_the_same_runs(runner: Processes, state: Path) -> None:
     told = ended(runner, runner.start(Order("promote", "shop"), "ann", "here"))
-    assert Processes(state, SystemClock(), {}, Log()).read("shop", told.id) == told
+    assert Processes(state, SystemClock(), {}, ServerLog()).read("shop", told.id) == told
 
 
 def test_an_order_that_is_repeated_is_carried_out_once(runner: Processes, state: Path) -> None:
@@ -84,7 +84,7 @@ def test_an_order_that_is_repeated_is_carried_out_once(runner: Processes, state:
     told = ended(runner, runner.start(Order("promote", "shop"), "ann", "here", name))
     assert told.id == name
     assert runner.start(Order("promote", "shop"), "ann", "here", name) == told
-    later = Processes(state, SystemClock(), {}, Log())
+    later = Processes(state, SystemClock(), {}, ServerLog())
     assert later.start(Order("promote", "shop"), "ann", "here", name) == told
     with pytest.raises(Refused, match="used for another order"):
         later.start(Order("abort", "shop"), "ann", "here", name)
@@ -97,7 +97,7 @@ def test_a_process_acts_in_the_name_of_its_client() -> None:
 
 def whoami(environ: dict[str, str]) -> str:
     told = subprocess.run(
-        [sys.executable, "-c", "from deployer.here import whoami; print(whoami())"],
+        [sys.executable, "-c", "from deployer.core.local_host import whoami; print(whoami())"],
         env=environ,
         capture_output=True,
         text=True,
@@ -158,7 +158,7 @@ class Cared:
 
     scene: Scene
     asked: Asked
-    caretaker: Caretaker
+    caretaker: Reconciler
 
     def look(self, after: float = 0.0) -> int:
         """Let time pass, look; tell how often it was gone on with so far."""
@@ -185,12 +185,12 @@ def cared(state: Path) -> Iterator[Cared]:
     scene.deploy("1.0")
     made = Stores(lambda: Store(state, scene.world.clock))
 
-    def housed(store: Store) -> House:
+    def housed(store: Store) -> AppContext:
         return house(state, scene.world, scene.events, store)
 
     tokens = Tokens(state, scene.world.clock)
-    desk = Desk(made, housed, tokens, asked, scene.world.clock, {}, log=Log(scene.world.clock))
-    yield Cared(scene, asked, Caretaker(desk, "root"))
+    desk = ServerContext(made, housed, tokens, asked, scene.world.clock, {}, log=ServerLog(scene.world.clock))
+    yield Cared(scene, asked, Reconciler(desk, "root"))
     made.close()
     scene.house.store.close()
 
@@ -283,7 +283,7 @@ def test_a_certificate_that_is_none_is_refused(tmp_path: Path) -> None:
     (tmp_path / "cert.pem").write_text("no")
     for name in ("cert.pem", "missing.pem"):
         with pytest.raises(Refused, match="cannot be used for TLS"):
-            Tls(tmp_path / name, tmp_path / name).check()
+            ServerTls(tmp_path / name, tmp_path / name).check()
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from deployer import doctor, operations
-from deployer.operations.serving import recorded
+from deployer.app import doctor, operations
+from deployer.app.operations.proxy_recovery import recorded
 from tests.house import Scene
 
 

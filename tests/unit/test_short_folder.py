@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from deployer.limits import SOCKET_PATH
-from deployer.short_folder import short_folder
+from deployer.core.limits import SOCKET_PATH
+from deployer.core.short_folder import short_folder
 
 
 @pytest.mark.parametrize("room", [20, 60])

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from deployer.clock import Deadline, SystemClock
+from deployer.core.clock import Deadline, SystemClock
+from deployer.core.errors import Refused
 from deployer.drivers.ports import Image
 from deployer.drivers.runtime.docker.images import names
 from deployer.drivers.signatures import Cosign
 from deployer.drivers.signatures.cosign import surroundings
-from deployer.errors import Refused
 from deployer.manifest import public_key
 from deployer.manifest.models import Manifest
 from deployer.manifest.public_key import Unfit

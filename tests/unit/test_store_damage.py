@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 
 from deployer import cli
-from deployer.clock import SystemClock
-from deployer.errors import Locked, StoreDamaged, StoreFailed
-from deployer.filelock import FileLock
+from deployer.core.clock import SystemClock
+from deployer.core.errors import Locked, StoreDamaged, StoreFailed
+from deployer.core.filelock import FileLock
 from deployer.store import Store, database, move_aside
 from tests.house import Scene
 from tests.services import require
@@ -106,7 +106,7 @@ def test_a_database_of_somebody_else_is_left_alone(state: Path) -> None:
 DIE = """
 import os, signal, sys
 from pathlib import Path
-from deployer.clock import SystemClock
+from deployer.core.clock import SystemClock
 from deployer.store import Store
 store = Store(Path(sys.argv[1]), SystemClock())
 store.secret("written last")

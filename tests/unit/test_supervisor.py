@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from deployer.clock import Deadline, SystemClock
-from deployer.errors import DriverFailed, Refused
-from deployer.supervisor import ProcessSpec, Status, control, ensure_running, read_status, stop
+from deployer.core.clock import Deadline, SystemClock
+from deployer.core.errors import DriverFailed, Refused
+from deployer.supervisor import ProcessSpec, ProcessStatus, control, ensure_running, read_status, stop
 from deployer.supervisor import status as reports
 from deployer.supervisor.proc import Process
 
@@ -45,20 +45,20 @@ def shell(tmp_path: Path, script: str, **changes: object) -> ProcessSpec:
     return sleeper(tmp_path, argv=("sh", "-c", script), **changes)
 
 
-def seen(folder: Path) -> Status:
+def seen(folder: Path) -> ProcessStatus:
     status = read_status(folder)
     assert status is not None
     return status
 
 
-def wait_for(folder: Path, state: str, restarts: int = 0) -> Status:
+def wait_for(folder: Path, state: str, restarts: int = 0) -> ProcessStatus:
     within().until(lambda: seen(folder).state == state and seen(folder).restarts >= restarts, f"state {state}")
     return seen(folder)
 
 
 def test_a_program_outlives_the_command_that_started_it(folder: Path, tmp_path: Path) -> None:
     code = (
-        "import sys, pathlib; from deployer.supervisor import *; from deployer.clock import *;"
+        "import sys, pathlib; from deployer.supervisor import *; from deployer.core.clock import *;"
         "spec = ProcessSpec(('sleep', '600'), '/', sys.argv[2], {'PATH': '/bin:/usr/bin'});"
         "ensure_running(pathlib.Path(sys.argv[1]), spec, Deadline.after(SystemClock(), 10))"
     )
@@ -84,7 +84,7 @@ def test_another_spec_replaces_the_program(folder: Path, tmp_path: Path) -> None
 
 
 def test_many_callers_at_once_start_one_program(folder: Path, tmp_path: Path) -> None:
-    results: list[Status] = []
+    results: list[ProcessStatus] = []
     callers = [
         threading.Thread(target=lambda: results.append(ensure_running(folder, sleeper(tmp_path), within(20))))
         for _ in range(6)
@@ -222,7 +222,7 @@ def test_what_cannot_run_is_refused_though_it_is_tried_again_at_once(
 ) -> None:
     settled = control._settled
 
-    def and_started_again(folder: Path, deadline: Deadline) -> Status | None:
+    def and_started_again(folder: Path, deadline: Deadline) -> ProcessStatus | None:
         status = settled(folder, deadline)
         if status is not None:
             reports.save(folder, replace(status, state="starting", error=""))

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from deployer.supervisor import ensure_running, port
-from deployer.supervisor.door import Door
+from deployer.supervisor.door import UserGate
 from deployer.supervisor.proc import Process
 from tests.ports import free_port
 from tests.services import require
@@ -42,7 +42,7 @@ def leave_connections(address: str) -> None:
 
 def test_an_address_that_is_kept_is_nobodys_and_refuses_connections(address: str, tmp_path: Path) -> None:
     leave_connections(address)
-    door = Door(sleeper(tmp_path, address=address))
+    door = UserGate(sleeper(tmp_path, address=address))
     assert door.shut() == ""
     with pytest.raises(OSError, match="in use"):
         listen(address)  # with SO_REUSEADDR

@@ -18,9 +18,10 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import StatusCode
 
-from deployer import operations, tracing
-from deployer.secret import SecretText
-from deployer.tracing import END_SECONDS, Traces, wanted
+from deployer.app import operations
+from deployer.core.secret import SecretText
+from deployer.drivers import tracing
+from deployer.drivers.tracing import END_SECONDS, Traces, wanted
 from tests.house import Scene
 from tests.memory import Crash, PaperPulse
 
@@ -30,7 +31,7 @@ CANARY = {"strategy": {"canary": {"steps": [10], "for": "5s", "bake": "1s"}}}
 
 @pytest.fixture
 def scene(state: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Scene]:
-    monkeypatch.setattr("deployer.engine.walk.Pulse", PaperPulse)
+    monkeypatch.setattr("deployer.engine.walk.LeaseRenewer", PaperPulse)
     scene = Scene(state)
     with scene.house:
         scene.deploy("1.0")

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import threading
 
-from deployer.events import Event
+from deployer.core.events import Event
 from deployer.views.background import Background
 
 

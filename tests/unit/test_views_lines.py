@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-import deployer.events
-from deployer.errors import Exit, Refused
-from deployer.events import Event
+import deployer.core.events
+from deployer.core.errors import Exit, Refused
+from deployer.core.events import Event
 from deployer.views.jsonl import JsonLines, dump, load
 from deployer.views.plain import _WRITERS, PlainLines, lines
 from deployer.views.reduce import _HANDLERS
@@ -118,9 +118,9 @@ def test_a_line_that_is_no_event_is_refused_with_its_number(line: str) -> None:
 
 
 def declared() -> dict[str, set[str]]:
-    """Read kinds and fields from the docstring of deployer.events."""
+    """Read kinds and fields from the docstring of deployer.core.events."""
     kinds: dict[str, set[str]] = {}
-    text = re.sub(r",\n {10,}", ", ", deployer.events.__doc__ or "")
+    text = re.sub(r",\n {10,}", ", ", deployer.core.events.__doc__ or "")
     for kind, fields in re.findall(r"^    (\S+)\s{2,}(.+)$", text, re.MULTILINE):
         bare = re.sub(r"\(.*?\)|\{.*?\}|\[.*?\]", "", fields)
         kinds[kind] = {name.strip(" :") for name in bare.split(",") if " " not in name.strip(" :")}

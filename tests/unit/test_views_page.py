@@ -6,7 +6,7 @@ import pytest
 from rich.cells import cell_len
 from rich.console import Console
 
-from deployer.events import Event
+from deployer.core.events import Event
 from deployer.views.live_page import render
 from deployer.views.reduce import reduce_all
 from deployer.views.state import ViewState

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
-from deployer.events import Event
+from deployer.core.events import Event
 from deployer.views.live import LiveView
 from deployer.views.reduce import _HANDLERS, reduce, reduce_all
 from deployer.views.state import ViewState

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from deployer.events import Event
+from deployer.core.events import Event
 from deployer.views.watches import Bill, bill, budget, watches, with_shares
 
 

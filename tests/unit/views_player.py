@@ -10,7 +10,7 @@ import time
 
 from deployer.cli import guarded
 from deployer.cli.output import open_view
-from deployer.events import Event
+from deployer.core.events import Event
 from tests.unit.views_recordings import recording
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from deployer.events import Event
+from deployer.core.events import Event
 from deployer.views.jsonl import load
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "views"

@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from deployer.clock import Clock, Deadline
+from deployer.core.clock import Clock, Deadline
+from deployer.core.errors import DeadlinePassed, DriverFailed
 from deployer.drivers.checks.expect import beginning, mismatch
 from deployer.drivers.checks.http import get
 from deployer.drivers.checks.sockets import NoAnswer, connect
 from deployer.drivers.checks.statuses import Statuses
 from deployer.drivers.ports import Runtime
-from deployer.errors import DeadlinePassed, DriverFailed
 from deployer.model import Instance
 
 if TYPE_CHECKING:
-    from deployer.manifest.models import Health, Manifest, Smoke
+    from deployer.manifest.models import Health, Manifest, SmokeTest
 
 
 class DirectChecks:
@@ -100,7 +100,7 @@ def _healthcheck(instance: Instance) -> str:
             return f"HEALTHCHECK of {instance.name} says {health}, expected healthy"
 
 
-def _smoke(test: Smoke, base: str, headers: Mapping[str, str], seconds: float) -> str:
+def _smoke(test: SmokeTest, base: str, headers: Mapping[str, str], seconds: float) -> str:
     try:
         answer = get(base, test.get, _merged(test.header, headers), seconds)
     except NoAnswer as error:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from deployer.drivers.checks.http import MOST, Answer
+from deployer.drivers.checks.http import MOST, Response
 from deployer.drivers.checks.statuses import Statuses
 
 _SHOWN = 200  # characters of a body in a message
 
 
-def mismatch(answer: Answer, statuses: Statuses, body: str | None, headers: Mapping[str, str]) -> str:
+def mismatch(answer: Response, statuses: Statuses, body: str | None, headers: Mapping[str, str]) -> str:
     """Say the first thing that differs, "" when nothing does."""
     if answer.status not in statuses:
         return f"HTTP {answer.status}, expected {statuses}"

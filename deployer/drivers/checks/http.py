@@ -18,7 +18,7 @@ _PORTS = {"http": 80, "https": 443}
 
 
 @dataclass(frozen=True)
-class Answer:
+class Response:
     """What came back: at most the first MiB of the body, as text."""
 
     status: int
@@ -26,7 +26,7 @@ class Answer:
     body: str
 
 
-def get(base: str, path: str, headers: Mapping[str, str], seconds: float) -> Answer:
+def get(base: str, path: str, headers: Mapping[str, str], seconds: float) -> Response:
     """Request `path` from `base` (`http://host:port` or https); a Host header names the service, also to TLS.
 
     Raises NoAnswer with what was seen; takes never longer than `seconds`.
@@ -45,7 +45,7 @@ def get(base: str, path: str, headers: Mapping[str, str], seconds: float) -> Ans
             body = response.read(MOST)
         except HTTPException as error:
             raise NoAnswer(_odd(error)) from error
-        return Answer(response.status, response.headers, body.decode("utf-8", "replace"))
+        return Response(response.status, response.headers, body.decode("utf-8", "replace"))
 
 
 def _odd(error: HTTPException) -> str:

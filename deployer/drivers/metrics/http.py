@@ -11,17 +11,17 @@ import requests
 import requests.auth
 from urllib3.exceptions import HTTPError
 
-from deployer.clock import Deadline
+from deployer.core.clock import Deadline
+from deployer.core.secret import HIDDEN, SecretText
+from deployer.core.web import describe
 from deployer.drivers.metrics.number import Unreadable, brief
 from deployer.manifest.metrics import Auth, Metric
-from deployer.secret import HIDDEN, SecretText
-from deployer.web import describe
 
 MOST = 1024 * 1024  # bytes of an answer; a number needs few of them, and an endless answer must end
 
 
 @dataclass(frozen=True)
-class Answer:
+class SourceResponse:
     """What came back, without the secrets that were sent."""
 
     status: int
@@ -45,7 +45,7 @@ def ask(
     folder: Path,
     deadline: Deadline,
     form: Mapping[str, str] | None = None,
-) -> Answer:
+) -> SourceResponse:
     """Request a URL, with GET or, where there is a `form`, with POST. Raises Unreadable when there is no answer.
 
     A redirect is not followed: credentials are meant for the machine that the manifest names.
@@ -69,7 +69,7 @@ def ask(
     except (requests.RequestException, HTTPError, OSError) as error:
         # Without its cause: that may repeat a header, which is a secret.
         raise Unreadable(describe(error, deadline.seconds)) from None
-    return Answer(response.status_code, credentials.hide(body.decode("utf-8", "replace")))
+    return SourceResponse(response.status_code, credentials.hide(body.decode("utf-8", "replace")))
 
 
 def _chunks(response: requests.Response, deadline: Deadline) -> Iterator[bytes]:

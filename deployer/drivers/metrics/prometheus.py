@@ -10,16 +10,16 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from deployer.clock import Deadline
-from deployer.drivers.metrics.http import Answer, ask
+from deployer.core.clock import Deadline
+from deployer.core.secret import SecretText
+from deployer.drivers.metrics.http import SourceResponse, ask
 from deployer.drivers.metrics.number import Unreadable, brief, document, finite
-from deployer.drivers.ports import Side
+from deployer.drivers.ports import MetricSide
 from deployer.manifest.metrics import Metric, fill
-from deployer.secret import SecretText
 
 
 def read(
-    metric: Metric, side: Side, secrets: Mapping[str, SecretText], folder: Path, deadline: Deadline
+    metric: Metric, side: MetricSide, secrets: Mapping[str, SecretText], folder: Path, deadline: Deadline
 ) -> float | None:
     """Ask for one side; give the number, None when there is no data. Raises Unreadable."""
     query = fill(metric.query or getattr(metric, side.side) or "", _quoted(side))
@@ -35,12 +35,12 @@ def read(
     return _reduced(values, metric.reduce or "mean") if values else None
 
 
-def _quoted(side: Side) -> dict[str, str]:
+def _quoted(side: MetricSide) -> dict[str, str]:
     """Give the words as they stand within a string of PromQL."""
     return {word: value.replace("\\", "\\\\").replace('"', '\\"') for word, value in side.words().items()}
 
 
-def _values(answer: Answer, form: str) -> list[float]:
+def _values(answer: SourceResponse, form: str) -> list[float]:
     """Give the values of the only series, without those that are no number."""
     data = _data(answer)
     result = data.get("result")
@@ -57,7 +57,7 @@ def _values(answer: Answer, form: str) -> list[float]:
     return [value for value in values if value is not None]
 
 
-def _data(answer: Answer) -> dict[str, Any]:
+def _data(answer: SourceResponse) -> dict[str, Any]:
     try:
         given = document(answer.text)
     except Unreadable:

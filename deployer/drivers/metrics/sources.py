@@ -7,13 +7,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import quote
 
-from deployer import commands
-from deployer.clock import Deadline
+from deployer.core import commands
+from deployer.core.clock import Deadline
+from deployer.core.errors import DriverFailed
+from deployer.core.secret import SecretText, hide
 from deployer.drivers.metrics.number import Unreadable, number_in
-from deployer.drivers.ports import Side
-from deployer.errors import DriverFailed
+from deployer.drivers.ports import MetricSide
 from deployer.manifest.metrics import Metric, fill
-from deployer.secret import SecretText, hide
 
 MOST = 1024 * 1024  # bytes of an answer
 
@@ -27,7 +27,9 @@ class SourceMetrics:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
-    def read(self, metric: Metric, side: Side, secrets: Mapping[str, SecretText], deadline: Deadline) -> float | None:
+    def read(
+        self, metric: Metric, side: MetricSide, secrets: Mapping[str, SecretText], deadline: Deadline
+    ) -> float | None:
         """Give the metric's value for a side now, a finite number; None when the source has no data on it.
 
         Raises DriverFailed, naming the source, when it does not answer or answers something else than one number.
@@ -42,7 +44,7 @@ class SourceMetrics:
         except (Unreadable, commands.CommandFailed) as error:
             raise DriverFailed(hide(f"{_name(metric, side)}: {error}")) from None  # the cause may repeat a secret
 
-    def _http(self, metric: Metric, side: Side, secrets: Mapping[str, SecretText], deadline: Deadline) -> str:
+    def _http(self, metric: Metric, side: MetricSide, secrets: Mapping[str, SecretText], deadline: Deadline) -> str:
         from deployer.drivers.metrics.http import ask
 
         url = _filled(metric.http or "", side)
@@ -51,17 +53,17 @@ class SourceMetrics:
             raise Unreadable(f"HTTP {answer.status}{answer.said()}")
         return answer.text
 
-    def _command(self, metric: Metric, side: Side, deadline: Deadline) -> str:
+    def _command(self, metric: Metric, side: MetricSide, deadline: Deadline) -> str:
         command = [fill(word, side.words()) for word in metric.command or ()]
         return commands.run(command, self._folder, os.environ, deadline.left, most=MOST).out.decode(errors="replace")
 
 
-def _filled(url: str, side: Side) -> str:
+def _filled(url: str, side: MetricSide) -> str:
     """Fill in the words of a URL, so that none of them can be read as a part of its form."""
     return fill(url, {word: quote(value, safe="") for word, value in side.words().items()})
 
 
-def _name(metric: Metric, side: Side) -> str:
+def _name(metric: Metric, side: MetricSide) -> str:
     """Name the source for people: a URL without its query, which may be long or nobody's business."""
     if metric.command:
         return fill(metric.command[0], side.words())

@@ -10,7 +10,7 @@ import logging
 import re
 import threading
 
-from deployer.notices import Notice, NotSent
+from deployer.drivers.notices import Notice, NotSent
 
 _STATUS = re.compile(r"error=([1-5][0-9]{2})\b")
 _GOOD, _BAD = frozenset({"done"}), frozenset({"left", "reverted", "stuck"})

@@ -6,10 +6,10 @@ import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from deployer import web
-from deployer.clock import Clock, Deadline
-from deployer.notices import Notice, NotSent
-from deployer.secret import SecretText
+from deployer.core import web
+from deployer.core.clock import Clock, Deadline
+from deployer.core.secret import SecretText
+from deployer.drivers.notices import Notice, NotSent
 
 if TYPE_CHECKING:
     from deployer.manifest.models import Recipient

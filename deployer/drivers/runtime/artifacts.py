@@ -16,10 +16,10 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from deployer import files
-from deployer.clock import Deadline
-from deployer.errors import DriverFailed, Refused
-from deployer.events import Tell
+from deployer.core import files
+from deployer.core.clock import Deadline
+from deployer.core.errors import DriverFailed, Refused
+from deployer.core.events import Tell
 from deployer.model import Release
 
 KIND = "dir:sha256:"

@@ -10,10 +10,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from deployer import commands, files
-from deployer.clock import Deadline
+from deployer.core import commands, files
+from deployer.core.clock import Deadline
+from deployer.core.errors import Refused
 from deployer.drivers.ports import Image
-from deployer.errors import Refused
 from deployer.manifest import public_key
 from deployer.manifest.public_key import PublicKey
 from deployer.manifest.sections import CosignKeys

@@ -8,7 +8,7 @@ from importlib import resources
 
 from fastapi import APIRouter, Request, Response
 
-from deployer.server.answers import missing
+from deployer.server.messages import missing
 
 _HERE = "deployer.server.page"
 # name: package, file in it, type

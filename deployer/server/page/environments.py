@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from deployer.planning.steps import percent
 from deployer.server.page.frame import until, words
-from deployer.steps import percent
 from deployer.views.data import EnvironmentView, InstanceView, StatusView
 from deployer.views.report.markup import Content, Markup, tag
 from deployer.views.report.sections import table

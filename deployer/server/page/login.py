@@ -10,8 +10,8 @@ from fastapi.responses import HTMLResponse, RedirectResponse
 
 from deployer.server.guard import LOGIN
 from deployer.server.page.frame import page
+from deployer.server.request_scope import COOKIE, cookie_of, refused
 from deployer.server.rights import AtDesk, By
-from deployer.server.scope import COOKIE, cookie_of, refused
 from deployer.server.sessions import LONGEST_SECONDS
 from deployer.views.report.markup import tag
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from deployer.events import Event
+from deployer.core.events import Event
+from deployer.planning.steps import percent
 from deployer.server.page import environments
-from deployer.server.page.asks import Ask, buttons, dialogs
+from deployer.server.page.dialogs import Dialog, buttons, dialogs
 from deployer.server.page.frame import fold, part, until, words
 from deployer.server.page.steps import steps
-from deployer.steps import percent
 from deployer.views import text as write
 from deployer.views.data import ApprovalView, RolloutView, StatusView
 from deployer.views.jsonl import parse
@@ -19,11 +19,11 @@ from deployer.views.report import plots, sections
 from deployer.views.report.data import ReportView
 from deployer.views.report.headline import KINDS, headline, tiles
 from deployer.views.report.markup import Content, Markup, tag, text
-from deployer.views.state import Side, StepLine, ViewState
+from deployer.views.state import SideState, StepLine, ViewState
 
 
 @dataclass(frozen=True)
-class Told:
+class RolloutSnapshot:
     """What is known of a rollout at a moment: its report, the state of its live view, and what is live meanwhile."""
 
     report: ReportView
@@ -45,7 +45,7 @@ def state_of(view: RolloutView, sample: Event | None) -> ViewState:
     return reduce(state, sample) if sample is not None and fresh else state
 
 
-def main(told: Told, asked: tuple[Ask, ...]) -> list[Content]:
+def main(told: RolloutSnapshot, asked: tuple[Dialog, ...]) -> list[Content]:
     """Write the page."""
     view = told.report
     return [
@@ -78,7 +78,7 @@ def _top(view: ReportView) -> Markup:
     return tag("div", line, tag("h1", headline(view)), message, id="top")
 
 
-def _now(told: Told) -> Markup:
+def _now(told: RolloutSnapshot) -> Markup:
     state, facts = told.state, environments.facts(told.status, told.now)
     rows: list[tuple[str, Content]] = [("share", _share(told))]
     rows += [("approval", _approval(told.status.approval, told.now))] if told.status.approval else []
@@ -101,7 +101,7 @@ def _approval(waits: ApprovalView, now: float) -> list[Content]:
     return [chip, whose, until(waits.until, now), f" left, {after}"]
 
 
-def _verdict(told: Told) -> list[Content]:
+def _verdict(told: RolloutSnapshot) -> list[Content]:
     """Say the last word of the judge: that of the watch under way, or of the one before."""
     watch = next((w for w in reversed(told.report.watches) if w.text), None)
     if watch is None:
@@ -112,7 +112,7 @@ def _verdict(told: Told) -> list[Content]:
     return [chip, f"at {percent(watch.share)}: {watch.text}"]
 
 
-def _share(told: Told) -> list[Content]:
+def _share(told: RolloutSnapshot) -> list[Content]:
     state, asked = told.state, told.status.share
     if state.promoted:
         return [f"all users are on {write.release(state.release, state.version)}"]
@@ -123,7 +123,7 @@ def _share(told: Told) -> list[Content]:
     return [bar, f" {percent(given)} asked{ended}{measured}"]
 
 
-def _next(told: Told) -> list[Content]:
+def _next(told: RolloutSnapshot) -> list[Content]:
     """Say what happens next and when, or that a person must decide."""
     state = told.state
     if told.status.rollout is not None and told.status.rollout.outcome:
@@ -145,7 +145,7 @@ def _when(running: StepLine | None, now: float) -> Iterator[Content]:
         yield until(at, now)
 
 
-def _why(told: Told) -> Markup | None:
+def _why(told: RolloutSnapshot) -> Markup | None:
     view, failure = told.report, told.state.failure
     if not view.cause and not view.trips:
         return None
@@ -180,7 +180,7 @@ def _sides(state: ViewState) -> Markup | None:
     return part("Both sides in this watch", made, lost, id_="sides")
 
 
-def _side(name: str, side: Side) -> list[Content]:
+def _side(name: str, side: SideState) -> list[Content]:
     numbers = [write.count(side.requests), write.count(side.errors), write.part(side.errors, side.requests)]
     label = text(tag("i", class_=f"swatch {name}"), name)
     return [label, *numbers, write.latency(side.p50), write.latency(side.p99)]

@@ -7,16 +7,16 @@ from collections.abc import Mapping
 from fastapi import APIRouter
 from fastapi.responses import HTMLResponse
 
-from deployer import queries
-from deployer.instance_logs import logs as read_logs
-from deployer.operations import House
-from deployer.server.answers import Problem, ServiceRow
-from deployer.server.desk import Desk
+from deployer.app import queries
+from deployer.app.instance_logs import logs as read_logs
+from deployer.app.operations import AppContext
+from deployer.server.context import ServerContext
 from deployer.server.guard import Caller
+from deployer.server.messages import ProblemAnswer, ServiceRow
 from deployer.server.page import assets, login, rollout, services
-from deployer.server.page.asks import asks
+from deployer.server.page.dialogs import asks
 from deployer.server.page.frame import page
-from deployer.server.reading import row_of
+from deployer.server.query_routes import row_of
 from deployer.server.rights import AtDesk, Auditor, By, Known, Operator, Seen, Viewer
 from deployer.views.reduce import KINDS
 from deployer.views.report.markup import tag
@@ -38,7 +38,7 @@ def home(desk: AtDesk, caller: By) -> HTMLResponse:
     return page("Services", services.home(glances), caller, data={"every": "5"}, now=desk.clock.now())
 
 
-def _glance(house: House, row: ServiceRow) -> services.Glance:
+def _glance(house: AppContext, row: ServiceRow) -> services.Glance:
     """Read a service from the store, and of one that is under way the share that is in force."""
     rollouts = house.store.rollouts(row.service, 1)
     if not rollouts:
@@ -84,7 +84,7 @@ def of_rollout(desk: AtDesk, caller: By, seen: Seen) -> HTMLResponse:
         data = _live(desk, house, f"/api/v1/rollouts/{seen.number}/events") if seen.open else {}
         view, status = queries.show(house, seen.number), queries.status(house, seen.service)
         state = rollout.state_of(view, desk.sample(seen.number, seen.service) if seen.open else None)
-        told = rollout.Told(desk.reports.of(house, view), state, status, desk.clock.now())
+        told = rollout.RolloutSnapshot(desk.reports.of(house, view), state, status, desk.clock.now())
         main = rollout.main(told, asks(house, seen.service, caller))
     return page(f"{seen.service} rollout {seen.number}", main, caller, data=data, now=desk.clock.now())
 
@@ -98,7 +98,7 @@ def audit(desk: AtDesk, caller: Auditor) -> HTMLResponse:
     return page("Audit log", main, caller)
 
 
-def _live(desk: Desk, house: House, events: str) -> Mapping[str, str]:
+def _live(desk: ServerContext, house: AppContext, events: str) -> Mapping[str, str]:
     """Tell the script what to listen to: what comes after this page was made."""
     return {
         "events": f"{events}?after={house.store.last_event()}",
@@ -107,7 +107,7 @@ def _live(desk: Desk, house: House, events: str) -> Mapping[str, str]:
     }
 
 
-def problem(status: int, told: Problem, caller: Caller | None) -> HTMLResponse:
+def problem(status: int, told: ProblemAnswer, caller: Caller | None) -> HTMLResponse:
     """Show why there is no page."""
     main = tag("section", tag("h1", told.message), tag("p", told.hint) if told.hint else None, class_="why bad")
     return page(f"{status}", main, caller, status=status)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from deployer.server.answers import ServiceRow
+from deployer.planning.steps import percent
+from deployer.server.messages import ServiceRow
 from deployer.server.page import environments
-from deployer.server.page.asks import Ask, buttons, dialogs
+from deployer.server.page.dialogs import Dialog, buttons, dialogs
 from deployer.server.page.frame import fold, part
-from deployer.steps import percent
 from deployer.store import Rollout
 from deployer.views.data import AuditView, HistoryView, ReleasesView, RolloutRow, StatusView
 from deployer.views.report.headline import KINDS
@@ -61,7 +61,7 @@ def service(
     history: HistoryView,
     releases: ReleasesView,
     audit: AuditView,
-    asked: Sequence[Ask],
+    asked: Sequence[Dialog],
     now: float,
     *,
     logs: bool,

@@ -9,7 +9,7 @@ from deployer.views.data import JournalRow, RolloutRow, View, WatchView
 
 
 @dataclass(frozen=True)
-class Rate(View):
+class RatePoint(View):
     """Answers of one side in a stretch of time, and in its watch so far, with the band of the latter's error rate.
 
     Latencies are those of the last few stretches of the watch: of one alone they would say little.
@@ -43,8 +43,8 @@ class Point(View):
     at: float
     watch: int
     share: int
-    stable: Rate
-    candidate: Rate
+    stable: RatePoint
+    candidate: RatePoint
     measured: float | None = None
     worse: float | None = None
     proofs: dict[str, float] = field(default_factory=dict)
@@ -84,7 +84,7 @@ class Placed(View):
 
 
 @dataclass(frozen=True)
-class Line(View):
+class TimelineRow(View):
     """One line of the timeline: Unix time, the share in force afterwards, the sentence."""
 
     at: float
@@ -116,7 +116,7 @@ class ReportView(View):
     points: tuple[Point, ...] = ()
     marks: tuple[Mark, ...] = ()
     steps: tuple[JournalRow, ...] = ()
-    timeline: tuple[Line, ...] = ()
+    timeline: tuple[TimelineRow, ...] = ()
     instances: tuple[Placed, ...] = ()
     about: tuple[tuple[str, str], ...] = ()
     policy: dict[str, Any] = field(default_factory=dict)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from deployer.steps import percent
+from deployer.planning.steps import percent
 from deployer.views.report.data import ReportView
 from deployer.views.text import count, duration, plural, release
 

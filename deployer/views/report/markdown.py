@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from deployer.steps import percent
+from deployer.planning.steps import percent
 from deployer.views.data import WatchView
 from deployer.views.report.data import ReportView
 from deployer.views.report.headline import headline, tiles

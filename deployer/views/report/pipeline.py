@@ -18,7 +18,7 @@ _FULL = 10000  # basis points
 
 
 @dataclass(frozen=True)
-class Place:
+class ManifestError:
     """What is wrong at a line of a file of the user's."""
 
     file: str
@@ -42,7 +42,7 @@ class Result:
     release: int = 0
     version: str = ""
     share: int | None = None
-    places: Sequence[Place] = ()
+    places: Sequence[ManifestError] = ()
 
 
 def result_of(view: ReportView, code: int, text: str) -> Result:
@@ -109,10 +109,10 @@ def junit(result: Result) -> str:
     return document(f"{name}: {result.outcome}", [case])
 
 
-def place_of(where: str, text: str) -> Place | None:
+def place_of(where: str, text: str) -> ManifestError | None:
     """Read where a problem of a manifest is (`deploy.yml:7`); None where it is at no line."""
     match = re.fullmatch(r"(.+):([0-9]+)", where)
-    return Place(match[1], int(match[2]), text) if match else None
+    return ManifestError(match[1], int(match[2]), text) if match else None
 
 
 def _command(name: str, message: str, **properties: str) -> str:

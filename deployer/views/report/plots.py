@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from deployer.steps import percent
-from deployer.views.report.data import Point, Rate, ReportView
+from deployer.planning.steps import percent
+from deployer.views.report.data import Point, RatePoint, ReportView
 from deployer.views.report.markup import Content, Markup, tag
 from deployer.views.report.plot import Plot, Series, draw
 from deployer.views.report.scale import Linear, Logarithmic, Times
@@ -147,7 +147,7 @@ def _errors(view: ReportView, times: Times) -> Figure:
 _LEGEND = (("candidate", "candidate"), ("stable", "stable"))
 
 
-def _rates(style: str, at: Sequence[float], sides: Sequence[Rate], parts: Sequence[int]) -> Series:
+def _rates(style: str, at: Sequence[float], sides: Sequence[RatePoint], parts: Sequence[int]) -> Series:
     bands = [(s.low, s.high) if s.watch_requests else None for s in sides]
     return Series(style, at, [s.rate for s in sides], bands, parts=parts)
 
@@ -192,7 +192,7 @@ def _quantile(view: ReportView, times: Times, quantile: str, scale: Logarithmic)
         Series(style, at, [getattr(getattr(p, style), quantile) for p in view.points])
         for style in ("stable", "candidate")
     ]
-    write: Callable[[Rate], str] = lambda side: latency(getattr(side, quantile))  # noqa: E731 - said once, below
+    write: Callable[[RatePoint], str] = lambda side: latency(getattr(side, quantile))  # noqa: E731 - said once, below
     hints = [
         (p.at, f"{_when(p, times)}: candidate {write(p.candidate)}, stable {write(p.stable)}") for p in view.points
     ]
@@ -209,7 +209,7 @@ def _measured(point: Point) -> str:
     return "nothing measured" if point.measured is None else f"{point.measured / 100:.2f} % measured"
 
 
-def _rate(name: str, side: Rate) -> str:
+def _rate(name: str, side: RatePoint) -> str:
     if side.rate is None:
         return f"{name} answered nothing"
     band = f"{100 * side.low:.2g} to {100 * side.high:.2g} %"

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from deployer.steps import percent
+from deployer.planning.steps import percent
 from deployer.views.data import JournalRow, SideView, WatchView
 from deployer.views.numbers import numbers
-from deployer.views.report.data import Rate, ReportView
+from deployer.views.report.data import RatePoint, ReportView
 from deployer.views.report.markup import Content, Markup, tag, text
 from deployer.views.text import duration, latency, moment, plural, verdict
 from deployer.views.watches import HEADS, cells
@@ -134,7 +134,7 @@ def numbers_of_plots(view: ReportView, most: int = 60) -> Markup | None:
     return table(heads, rows, numeric=range(8))
 
 
-def _rate(side: Rate) -> tuple[str, str]:
+def _rate(side: RatePoint) -> tuple[str, str]:
     if not side.watch_requests:
         return "–", "–"
     return f"{side.watch_errors:,} of {side.watch_requests:,}", f"{100 * side.low:.2g}–{100 * side.high:.2g} %"

@@ -6,9 +6,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from deployer.manifest.units import BasisPoints, Seconds
 from deployer.model import Observed, Release
-from deployer.plan import Plan
-from deployer.recipes import first_deploy, settle, share, twin, way_back
-from deployer.steps import Approve, Watch
+from deployer.planning.plan import Plan
+from deployer.planning.recipes import first_deploy, settle, share, twin, way_back
+from deployer.planning.steps import Approve, Watch
 
 
 class Options(BaseModel):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from deployer.hosts.reports import Course, slim
+from deployer.drivers.hosts.reports import Course, slim
 
 WEIGHT = 1
 

@@ -11,7 +11,7 @@ import tempfile
 from pathlib import Path
 
 from deployer import cli
-from deployer.errors import Exit
+from deployer.core.errors import Exit
 
 LONGEST = 300
 # What writes files, asks the machine, or needs a strategy is no part of this; arguments are what is tried.

@@ -8,17 +8,17 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from deployer.emergency import asked, card, move, record, value, wire
+from deployer.emergency import argv, endpoint, move, proxy_client, record, value_edits
 from tests.fuzz.targets.proxy_answers import SPLIT
 
 WEIGHT = 2
 
 _state = tempfile.mkdtemp(prefix="dp", dir="/tmp")
 atexit.register(shutil.rmtree, _state, ignore_errors=True)
-Path(_state, card.FOLDER).mkdir()
+Path(_state, endpoint.FOLDER).mkdir()
 
 
-class Answering(wire.Master):
+class Answering(proxy_client.MasterClient):
     """A master socket at which the same bytes answer in turns."""
 
     answers: tuple[bytes, ...] = ()
@@ -34,21 +34,21 @@ class Answering(wire.Master):
         return answer.decode(errors="replace")
 
 
-move.Master = Answering  # type: ignore[attr-defined]
+move.MasterClient = Answering  # type: ignore[attr-defined]
 
 
 def check(data: bytes) -> None:
     """The answers, and with the same bytes as a card, a note, a value and the words of the command."""
-    Path(card.path(_state, "shop")).write_bytes(data)
-    Path(f"{card.path(_state, 'shop')}.moved").write_bytes(data)
-    card.read(_state, "shop")
+    Path(endpoint.path(_state, "shop")).write_bytes(data)
+    Path(f"{endpoint.path(_state, 'shop')}.moved").write_bytes(data)
+    endpoint.read(_state, "shop")
     record.read(_state, "shop")
     Answering.answers = tuple(data.split(SPLIT))
-    place = card.Card("/nowhere/s", "/nowhere/m", "/nowhere/l")
-    for command in asked.COMMANDS:
+    place = endpoint.Card("/nowhere/s", "/nowhere/m", "/nowhere/l")
+    for command in argv.COMMANDS:
         try:
             moved = move.move(place, "shop", command)
-        except wire.Silent:
+        except proxy_client.Silent:
             continue
         assert moved is None or moved.colour in ("blue", "green")
     _value(data.decode(errors="replace"))
@@ -56,14 +56,14 @@ def check(data: bytes) -> None:
 
 
 def _value(text: str) -> None:
-    parts = value.fields(text)
+    parts = value_edits.fields(text)
     if parts is not None:
-        assert value.fields(value.taken_back(parts)) is not None
-        assert value.fields(value.gone_back(parts)) is not None
-        assert not value.on_trial(value.fields(value.gone_back(parts)) or [])
+        assert value_edits.fields(value_edits.taken_back(parts)) is not None
+        assert value_edits.fields(value_edits.gone_back(parts)) is not None
+        assert not value_edits.on_trial(value_edits.fields(value_edits.gone_back(parts)) or [])
 
 
 def _words(words: list[str]) -> None:
-    for command in asked.COMMANDS:
-        wish = asked.read([command, *words, "--state", _state])
-        assert wish is None or card.is_name(wish.service)
+    for command in argv.COMMANDS:
+        wish = argv.read([command, *words, "--state", _state])
+        assert wish is None or endpoint.is_name(wish.service)

@@ -7,7 +7,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from deployer.errors import ManifestRefused, Problem
+from deployer.core.errors import ManifestRefused, Problem
 from deployer.manifest.load import load
 from tests.fuzz.target import REPOSITORY, refusals, said
 

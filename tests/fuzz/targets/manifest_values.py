@@ -10,10 +10,10 @@ import shutil
 import tempfile
 from pathlib import Path
 
+from deployer.app.operations.deployment import _anchored as anchored
 from deployer.drivers.traffic.haproxy import binary
 from deployer.drivers.traffic.haproxy.spec import Spec
 from deployer.manifest.load import load
-from deployer.operations.deploying import _anchored as anchored
 from tests.fuzz import manifests, rendered
 from tests.fuzz.draws import Bytes
 from tests.fuzz.target import keep, refusals

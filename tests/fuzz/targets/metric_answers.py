@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from deployer.drivers.metrics.http import Answer
+from deployer.drivers.metrics.http import SourceResponse
 from deployer.drivers.metrics.number import Unreadable, number_in
 from deployer.drivers.metrics.prometheus import _reduced, _values
 from tests.fuzz.target import said
@@ -23,7 +23,7 @@ def check(data: bytes) -> None:
         said(str(error))
     for form in ("vector", "matrix"):
         try:
-            values = _values(Answer(200 if choice < 200 else 503, text), form)
+            values = _values(SourceResponse(200 if choice < 200 else 503, text), form)
             for how in ("last", "max", "min", "mean"):
                 _finite(_reduced(values, how) if values else None)
         except Unreadable as error:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from deployer.clock import Deadline
-from deployer.drivers.traffic.haproxy import budget, live
-from deployer.drivers.traffic.haproxy.master import Master, Worker, complaints
+from deployer.core.clock import Deadline
+from deployer.core.errors import DriverFailed
+from deployer.drivers.traffic.haproxy import budget, live_map
+from deployer.drivers.traffic.haproxy.master import MasterSocket, Worker, complaints
 from deployer.drivers.traffic.haproxy.servers import Servers
-from deployer.errors import DriverFailed
 from deployer.model import Live
 from tests.fuzz.target import refusals
 from tests.memory import FakeClock
@@ -18,7 +18,7 @@ SPLIT = b"\n%%%\n"
 SOCKET = Path("/run/master.sock")
 
 
-class Answering(Master):
+class Answering(MasterSocket):
     """A master socket at which the same bytes answer every question, in turns if there are several."""
 
     def __init__(self, answers: list[bytes]) -> None:
@@ -90,7 +90,7 @@ def _servers(master: Answering, worker: Worker) -> None:
 
 
 def _values(master: Answering, worker: Worker) -> None:
-    values, deadline = live.LiveMap(master, Path("/state/maps/state.map")), _soon(master)
+    values, deadline = live_map.LiveMap(master, Path("/state/maps/state.map")), _soon(master)
     try:
         found = values.read("shop", deadline)
         assert isinstance(found, Live)

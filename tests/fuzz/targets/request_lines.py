@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from deployer.drivers.traffic.haproxy.stream import Line, _pid
-from deployer.drivers.traffic.haproxy.tally import Tally
+from deployer.drivers.traffic.haproxy.request_counter import RequestCounter
+from deployer.drivers.traffic.haproxy.request_stream import RingConnection, _pid
 from tests.fuzz.targets.proxy_answers import Saying
 
 WEIGHT = 3
@@ -14,8 +14,8 @@ def check(data: bytes) -> None:
     """Read a head, then lines in pieces of a size that the first byte says."""
     size = 1 + (data[0] if data else 0)
     chunks = [data[at : at + size] for at in range(1, len(data), size)]
-    tally = Tally("shop")
-    line = Line(Saying(chunks))  # type: ignore[arg-type]
+    tally = RequestCounter("shop")
+    line = RingConnection(Saying(chunks))  # type: ignore[arg-type]
     try:
         assert _pid(line._head()) >= 0
     except ConnectionResetError:
@@ -26,7 +26,7 @@ def check(data: bytes) -> None:
     _consistent(tally, len(data))
 
 
-def _consistent(tally: Tally, most: int) -> None:
+def _consistent(tally: RequestCounter, most: int) -> None:
     sample = tally.take(500)
     sides = (sample.stable, sample.candidate, sample.rest)
     assert all(0 <= side.errors <= side.requests <= most for side in sides)

@@ -9,10 +9,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from deployer import carried
 from deployer.drivers.runtime.process import record
-from deployer.drivers.traffic.haproxy import spec, state
-from deployer.plan import Plan
+from deployer.drivers.traffic.haproxy import live_value, spec
+from deployer.planning import release_record
+from deployer.planning.plan import Plan
 from deployer.store import records
 from deployer.store.vault import Vault
 from deployer.supervisor import spec as process
@@ -74,19 +74,19 @@ def _files(text: str) -> None:
 
 def _map(text: str) -> None:
     (_folder / "state.map").write_text(text)
-    for key, value in state.load(_folder / "state.map").items():
+    for key, value in live_value.load(_folder / "state.map").items():
         assert "\n" not in key
         with refusals():
-            assert state.decode(key, value)
-        assert state.spent(value) >= 0
+            assert live_value.decode(key, value)
+        assert live_value.spent(value) >= 0
 
 
 def _carried(text: str) -> None:
     try:
-        release = carried.read(text)
+        release = release_record.read(text)
     except ValueError:
         return
-    assert carried.read(carried.write(release)) == release
+    assert release_record.read(release_record.write(release)) == release
 
 
 RELEASE = {

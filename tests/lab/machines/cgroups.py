@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from deployer.clock import Deadline, SystemClock
+from deployer.core.clock import Deadline, SystemClock
 
 ROOT = Path("/sys/fs/cgroup")
 _SECONDS = 5.0  # for the last process of a group to be gone

@@ -13,7 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from deployer.clock import Deadline, SystemClock
+from deployer.core.clock import Deadline, SystemClock
 from tests.lab.machines import cgroups
 from tests.lab.machines.machine import Machine
 from tests.lab.machines.programs import call

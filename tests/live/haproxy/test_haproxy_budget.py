@@ -32,7 +32,7 @@ def test_exactly_the_budget_is_seen_and_then_nobody_gets_the_candidate(
     bench: Bench, blue: Upstream, green: Upstream
 ) -> None:
     bench.both(blue, green, shield=False)
-    bench.steer(HALF)
+    bench.set_traffic(HALF)
     green.fails_every = 2
     seen = ask(bench, 200, "GET")
     assert seen["500"] == LIMIT
@@ -45,7 +45,7 @@ def test_exactly_the_budget_is_seen_and_then_nobody_gets_the_candidate(
 
 def test_many_at_once_see_the_budget_and_what_was_in_flight(bench: Bench, blue: Upstream, green: Upstream) -> None:
     bench.both(blue, green, shield=False)
-    bench.steer(HALF)
+    bench.set_traffic(HALF)
     green.fails_every = 2
     connections = 16
     with Load(bench.port, connections=connections, pause=0) as load:
@@ -58,7 +58,7 @@ def test_many_at_once_see_the_budget_and_what_was_in_flight(bench: Bench, blue: 
 
 def test_a_post_behind_the_shield(bench: Bench, blue: Upstream, green: Upstream) -> None:
     bench.both(blue, green)
-    bench.steer(ALL)
+    bench.set_traffic(ALL)
     green.failing = True
     assert ask(bench, 30, "GET") == {"b1": 30}, "the shield; nothing is spent"
     assert bench.traffic.spent("shop") == 0
@@ -69,7 +69,7 @@ def test_a_candidate_that_hangs_is_answered_for_by_the_proxy_and_that_counts(
     bench: Bench, blue: Upstream, green: Upstream
 ) -> None:
     bench.both(blue, green, timeouts={"response": "200ms"})
-    bench.steer(Live("blue", 10000, 0, 5, 3))
+    bench.set_traffic(Live("blue", 10000, 0, 5, 3))
     green.hangs = True
     assert ask(bench, 8) == {"504": 3, "b1": 5}
     assert bench.traffic.spent("shop") == 3
@@ -79,7 +79,7 @@ def test_a_candidate_that_is_gone_costs_nothing_as_stable_answers(
     bench: Bench, blue: Upstream, green: Upstream
 ) -> None:
     bench.both(blue, green)
-    bench.steer(Live("blue", 10000, 0, 5, 3))
+    bench.set_traffic(Live("blue", 10000, 0, 5, 3))
     green.stop()
     within().until(lambda: not bench.traffic.servers("shop", "green")[0][1], "the proxy sees that green is down")
     assert ask(bench, 8) == {"b1": 8}
@@ -88,7 +88,7 @@ def test_a_candidate_that_is_gone_costs_nothing_as_stable_answers(
 
 def test_other_statuses_may_count(bench: Bench, blue: Upstream, green: Upstream) -> None:
     bench.both(blue, green, shield=False, budget={"answers": 3, "statuses": "429,500-502"})
-    bench.steer(Live("blue", 10000, 0, 5, 3))
+    bench.set_traffic(Live("blue", 10000, 0, 5, 3))
     for status in (404, 503, 429, 500, 502):
         assert get(bench.port, f"/status/{status}").status == status
     assert get(bench.port).who == "b1"
@@ -98,7 +98,7 @@ def test_clients_that_keep_their_side_are_taken_back_too_and_those_who_choose_ar
     bench: Bench, blue: Upstream, green: Upstream
 ) -> None:
     bench.both(blue, green, sticky=True, shield=False, force={"header": "x-side", "networks": ["127.0.0.0/8"]})
-    bench.steer(Live("blue", 10000, 0, 5, 2))
+    bench.set_traffic(Live("blue", 10000, 0, 5, 2))
     green.failing = True
     forced = {"x-side": "candidate"}
     assert ask(bench, 5, headers=forced) == {"500": 5}
@@ -115,7 +115,7 @@ def test_a_network_that_always_gets_the_candidate_is_taken_back_when_the_lease_i
     bench: Bench, blue: Upstream, green: Upstream
 ) -> None:
     bench.both(blue, green, force={"networks": ["127.0.0.0/8"]})
-    bench.steer(Live("blue", 1, int(time.time()) + 2, 5))
+    bench.set_traffic(Live("blue", 1, int(time.time()) + 2, 5))
     assert get(bench.port).who == "g1"
     within(5).until(lambda: get(bench.port).who == "b1", "the lease runs out")
 
@@ -124,34 +124,34 @@ def test_steering_keeps_the_count_and_the_next_rollout_begins_at_none(
     bench: Bench, blue: Upstream, green: Upstream
 ) -> None:
     bench.both(blue, green)
-    bench.steer(ALL)
+    bench.set_traffic(ALL)
     green.failing = True
     assert ask(bench, 8) == {"500": 8}
     for lease in range(3):
-        bench.steer(Live("blue", 10000, int(time.time()) + 100 + lease, 5, LIMIT))
+        bench.set_traffic(Live("blue", 10000, int(time.time()) + 100 + lease, 5, LIMIT))
         assert bench.traffic.spent("shop") == 8
     assert ask(bench, 20) == {"500": 12, "b1": 8}
-    bench.steer(Live("blue", 10000, 0, 5, LIMIT + 2))  # a clean hour has earned it two more
+    bench.set_traffic(Live("blue", 10000, 0, 5, LIMIT + 2))  # a clean hour has earned it two more
     assert ask(bench, 5) == {"500": 2, "b1": 3}
-    bench.steer(Live("blue", 10000, 0, 6, 1))
+    bench.set_traffic(Live("blue", 10000, 0, 6, 1))
     assert bench.traffic.spent("shop") == 0
     assert ask(bench, 3) == {"500": 1, "b1": 2}
 
 
 def test_no_count_is_lost_by_steering_under_load(bench: Bench, blue: Upstream, green: Upstream) -> None:
     bench.both(blue, green, shield=False)
-    bench.steer(Live("blue", 5000, 0, 5, 100_000))
+    bench.set_traffic(Live("blue", 5000, 0, 5, 100_000))
     green.failing = True
     with Load(bench.port, connections=4, pause=0) as load:
         for n in range(100):
-            bench.steer(Live("blue", 5000, 2_000_000_000 + n, 5, 100_000))
+            bench.set_traffic(Live("blue", 5000, 2_000_000_000 + n, 5, 100_000))
     assert len(load.failures) > 100
     assert bench.traffic.spent("shop") == len(load.failures)
 
 
 def test_a_reload_keeps_the_count(bench: Bench, blue: Upstream, green: Upstream) -> None:
     bench.both(blue, green)
-    bench.steer(ALL)
+    bench.set_traffic(ALL)
     green.failing = True
     for n in range(3):
         assert ask(bench, 5) == {"500": 5}
@@ -167,7 +167,7 @@ def test_reloads_under_load_double_nothing_and_miss_no_more_than_is_in_flight(
 ) -> None:
     connections, reloads = 4, 5
     bench.both(blue, green, shield=False)
-    bench.steer(Live("blue", 5000, 0, 5, 100_000))
+    bench.set_traffic(Live("blue", 5000, 0, 5, 100_000))
     green.failing = True
     with Load(bench.port, connections=connections) as load:
         for n in range(reloads):
@@ -182,7 +182,7 @@ def test_a_killed_proxy_comes_back_with_the_count_that_was_read_last(
     bench: Bench, blue: Upstream, green: Upstream
 ) -> None:
     bench.both(blue, green)
-    bench.steer(ALL)
+    bench.set_traffic(ALL)
     green.failing = True
     assert ask(bench, 13) == {"500": 13}
     assert bench.traffic.spent("shop") == 13
@@ -196,7 +196,7 @@ def test_a_killed_proxy_comes_back_with_the_count_that_was_read_last(
 
 def test_a_teams_own_reload_keeps_the_count(team: Bench, blue: Upstream, green: Upstream) -> None:
     team.both(blue, green)
-    team.steer(ALL)
+    team.set_traffic(ALL)
     green.failing = True
     assert ask(team, 13) == {"500": 13}
     assert team.traffic.spent("shop") == 13
@@ -207,7 +207,7 @@ def test_a_teams_own_reload_keeps_the_count(team: Bench, blue: Upstream, green: 
 
 def test_spending_and_reading_at_the_same_time(bench: Bench, blue: Upstream, green: Upstream) -> None:
     bench.both(blue, green, shield=False)
-    bench.steer(Live("blue", 5000, 0, 5, 100_000))
+    bench.set_traffic(Live("blue", 5000, 0, 5, 100_000))
     green.failing = True
     read: list[int] = []
     done = threading.Event()

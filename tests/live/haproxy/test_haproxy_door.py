@@ -6,10 +6,10 @@ import os
 
 import pytest
 
-from deployer.emergency import card
+from deployer.emergency import endpoint
 from deployer.model import Live
 from deployer.supervisor import ProcessSpec
-from deployer.supervisor.door import Door
+from deployer.supervisor.door import UserGate
 from deployer.supervisor.proc import Process
 from tests.live.client import Load, get
 from tests.live.proxies import Bench, within
@@ -18,10 +18,10 @@ from tests.live.upstream import Upstream
 pytestmark = pytest.mark.live
 
 
-def door_of(bench: Bench, upstream: Upstream, program: str = "shop_blue") -> Door:
+def door_of(bench: Bench, upstream: Upstream, program: str = "shop_blue") -> UserGate:
     spec = ProcessSpec(("app",), "/", "log", address=upstream.address)
-    place = card.path(str(bench.folder), "shop")
-    return Door(ProcessSpec(**{**vars(spec), "server": f"{program}/{upstream.name}", "card": place}))
+    place = endpoint.path(str(bench.folder), "shop")
+    return UserGate(ProcessSpec(**{**vars(spec), "server": f"{program}/{upstream.name}", "card": place}))
 
 
 def up(bench: Bench) -> set[str]:
@@ -37,7 +37,7 @@ def test_it_leaves_at_once_though_its_address_answers_and_comes_back_when_it_lis
     bench: Bench, blue: Upstream, green: Upstream
 ) -> None:
     bench.put("blue", blue, green)
-    bench.steer(Live("blue"))
+    bench.set_traffic(Live("blue"))
     assert up(bench) == {blue.name, green.name}
     door = door_of(bench, blue)
     with Load(bench.port) as load:
@@ -58,7 +58,7 @@ def test_it_leaves_at_once_though_its_address_answers_and_comes_back_when_it_lis
 def test_a_proxy_that_is_gone_or_does_not_know_it_keeps_nobody_up(bench: Bench, blue: Upstream) -> None:
     assert door_of(bench, blue).shut() != ""  # nothing is known of the service
     bench.put("blue", blue)
-    bench.steer(Live("blue"))
+    bench.set_traffic(Live("blue"))
     door_of(bench, blue, "shop_green").shut()
     assert up(bench) == {blue.name}
     assert get(bench.port).who == blue.name

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from deployer.emergency import card, move
-from deployer.emergency.wire import Silent
-from deployer.errors import TakenBack
-from deployer.filelock import FileLock
+from deployer.core.errors import TakenBack
+from deployer.core.filelock import FileLock
+from deployer.emergency import endpoint, move
+from deployer.emergency.proxy_client import Silent
 from deployer.model import Live
 from tests.live.client import Load, get
 from tests.live.proxies import Bench, within
@@ -24,7 +24,7 @@ R7 = Live("green", 0, 0, 7, warm=1)
 
 
 def moved(bench: Bench, command: str = "rollback", service: str = "shop") -> move.Moved | None:
-    place = card.read(str(bench.folder), service)
+    place = endpoint.read(str(bench.folder), service)
     assert place is not None
     return move.move(place, service, command)
 
@@ -45,7 +45,7 @@ def finished(bench: Bench, warm: Upstream) -> Iterator[Upstream]:
     """Users are on r2 in green, r1 is warm in blue."""
     with Upstream("shop-r2-1") as newer:
         bench.both(warm, newer)
-        bench.steer(R7)
+        bench.set_traffic(R7)
         assert get(bench.port).who == newer.name
         yield newer
 
@@ -67,7 +67,7 @@ def test_a_rollback_moves_everyone_to_what_is_warm(bench: Bench, warm: Upstream)
 def test_an_abort_takes_everyone_off_the_candidate(bench: Bench, blue: Upstream, green: Upstream) -> None:
     bench.both(blue, green)
     given = Live("blue", 9000, int(time.time()) + 60, 7, 50, warm=0)
-    bench.steer(given)
+    bench.set_traffic(given)
     with Load(bench.port) as load:
         found = moved(bench, "abort")
         assert found is not None
@@ -77,7 +77,7 @@ def test_an_abort_takes_everyone_off_the_candidate(bench: Bench, blue: Upstream,
     assert load.failures == []
     assert moved(bench, "abort") is None
     with pytest.raises(TakenBack):
-        bench.traffic.steer("shop", Live("blue", 10000, 0, 7), within(), given)
+        bench.traffic.set_traffic("shop", Live("blue", 10000, 0, 7), within(), given)
     assert bench.traffic.read("shop") == Live("blue", 0, 0, 7, 50)
 
 
@@ -102,7 +102,7 @@ def test_nobody_is_moved_to_another_release_than_the_warm_one(bench: Bench, warm
         bench.traffic.attach("shop", "blue", [bench.server(stranger)], within())
         assert moved(bench) is None
         bench.traffic.detach("shop", "blue", [stranger.name], within())
-        bench.steer(Live("green", 0, 0, 7))  # nothing is warm
+        bench.set_traffic(Live("green", 0, 0, 7))  # nothing is warm
         assert moved(bench) is None
 
 
@@ -114,7 +114,7 @@ def test_a_reload_under_way_does_not_hold_it_up(bench: Bench, warm: Upstream) ->
             assert time.monotonic() - began < 2
             assert get(bench.port).who == "shop-r1-1"
             assert in_file(bench).startswith("green"), "the file is left to the bookkeeping"
-        bench.steer(Live("blue", 0, 0, 7))  # as the bookkeeping does
+        bench.set_traffic(Live("blue", 0, 0, 7))  # as the bookkeeping does
         assert in_file(bench) == "blue,0,0,7,0,0,0,0"
 
 
@@ -160,4 +160,4 @@ def test_a_proxy_that_is_gone_is_said(bench: Bench, warm: Upstream, tmp_path: Pa
 def test_a_service_that_was_forgotten_has_no_card(bench: Bench, warm: Upstream) -> None:
     with finished(bench, warm):
         bench.traffic.forget("shop", within(30))
-        assert card.read(str(bench.folder), "shop") is None
+        assert endpoint.read(str(bench.folder), "shop") is None

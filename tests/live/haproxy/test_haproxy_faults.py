@@ -10,9 +10,9 @@ import time
 import pytest
 
 from deployer import supervisor
-from deployer.clock import SystemClock
+from deployer.core.clock import SystemClock
+from deployer.core.errors import DriverFailed, Refused
 from deployer.drivers.traffic.haproxy import HAProxyTraffic
-from deployer.errors import DriverFailed, Refused
 from deployer.model import Live
 from tests.live.client import Load, get
 from tests.live.proxies import Bench, within
@@ -36,14 +36,14 @@ def test_killed_it_comes_back_with_the_same_share_and_servers(
 ) -> None:
     bench.both(blue, green)
     live = Live("blue", 2500, int(time.time()) + 3600, 5)
-    bench.steer(live)
+    bench.set_traffic(live)
     before = bench.workers()
     bench.kill(bench.master_pid() if victim == "master" else before[0])
     began = time.monotonic()
     within().until(lambda: bench.workers() != before and _answers(bench), "the proxy comes back", every=0.01)
     assert time.monotonic() - began < 5
     assert bench.traffic.read("shop") == live
-    bench.steer(Live("blue", 10000, 0, 5))
+    bench.set_traffic(Live("blue", 10000, 0, 5))
     assert get(bench.port).who == "g1"
     assert bench.traffic.servers("shop", "blue") == ((bench.server(blue), True),)
 
@@ -52,7 +52,7 @@ def test_a_proxy_that_is_gone_with_its_supervisor_is_started_by_the_next_call(
     bench: Bench, blue: Upstream, green: Upstream
 ) -> None:
     bench.both(blue, green)
-    bench.steer(Live("blue", 2500, 0, 5))
+    bench.set_traffic(Live("blue", 2500, 0, 5))
     bench.traffic._proxy.leave(within())  # as after a reboot: the files are there, nothing runs
     assert not _answers(bench)
     assert bench.traffic.read("shop") == Live("blue", 2500, 0, 5)
@@ -63,7 +63,7 @@ def test_twenty_reloads_under_keep_alive_load_lose_nothing_and_keep_the_share(
     bench: Bench, blue: Upstream, green: Upstream
 ) -> None:
     bench.both(blue, green)
-    bench.steer(Live("blue", 5000, 0, 6))
+    bench.set_traffic(Live("blue", 5000, 0, 6))
     with bench.traffic.samples("shop") as samples:
         with Load(bench.port, connections=6) as load:
             for n in range(20):
@@ -96,7 +96,7 @@ def test_a_flip_reaches_connections_that_an_old_worker_keeps(bench: Bench, blue:
         connection.sendall(head + b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")  # the second one waits for the first
         assert blue.begun.wait(5)
         bench.traffic.configure(bench.release(timeouts={"response": "7s"}), "green", within())
-        bench.steer(Live("green"))
+        bench.set_traffic(Live("green"))
         data = b""
         while chunk := connection.recv(65536):
             data += chunk
@@ -111,12 +111,12 @@ def test_an_idle_connection_of_an_old_worker_is_answered_after_a_move_to_servers
 ) -> None:
     """An old worker takes no new servers: its last request is answered by the side it has, which is drained last."""
     bench.put("blue", blue)
-    bench.steer(Live("blue"))
+    bench.set_traffic(Live("blue"))
     connection = http.client.HTTPConnection("127.0.0.1", bench.port, timeout=10)
     connection.request("GET", "/")
     assert connection.getresponse().read() == b"b1"
     bench.put("green", green, timeouts={"response": "7s"})  # reloads, then attaches to the new worker only
-    bench.steer(Live("green"))
+    bench.set_traffic(Live("green"))
     assert get(bench.port).who == "g1"
     assert bench.traffic.drain("shop", "blue", ["b1"], within(0.3)) == 0
     assert any(w.old for w in bench.master.workers(within())), "the idle connection keeps the old worker"
@@ -146,7 +146,7 @@ def test_a_taken_port_is_refused_by_name_and_leaves_nothing(bench: Bench, state:
 
 def test_a_taken_port_leaves_the_running_proxy_as_it_was(bench: Bench, blue: Upstream) -> None:
     bench.put("blue", blue)
-    bench.steer(Live("blue"))
+    bench.set_traffic(Live("blue"))
     files = {p: p.read_bytes() for p in bench.root.rglob("*") if p.is_file() and p.suffix in (".cfg", ".map", ".json")}
     before = bench.workers()
     with socket.socket() as other:
@@ -170,7 +170,7 @@ def test_two_proxies_cannot_share_a_port(bench: Bench, blue: Upstream) -> None:
 
 def test_a_refused_configuration_leaves_everything_and_says_why(bench: Bench, blue: Upstream) -> None:
     bench.put("blue", blue)
-    bench.steer(Live("blue"))
+    bench.set_traffic(Live("blue"))
     files = {p: p.read_bytes() for p in bench.root.rglob("*") if p.is_file() and p.suffix in (".cfg", ".map", ".json")}
     before = bench.workers()
     tls = {"certificates": ["/nonexistent/shop.pem"], "listen": f"127.0.0.1:{free_port()}"}
@@ -213,7 +213,7 @@ def test_a_folder_that_cannot_be_written_is_refused_by_name(bench: Bench) -> Non
 
 def test_a_proxy_whose_supervisor_was_killed_is_adopted_without_a_gap(bench: Bench, blue: Upstream) -> None:
     bench.put("blue", blue)
-    bench.steer(Live("blue"))
+    bench.set_traffic(Live("blue"))
     status = supervisor.read_status(bench.root / "process")
     assert status is not None
     bench.kill(status.supervisor_pid)

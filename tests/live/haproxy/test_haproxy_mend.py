@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from deployer.emergency import card, value
-from deployer.errors import DriverFailed
+from deployer.core.errors import DriverFailed
+from deployer.emergency import endpoint, value_edits
 from deployer.model import Live
 from tests.live.client import Load, get
 from tests.live.proxies import Bench, within
@@ -23,8 +23,8 @@ LIVE = Live("blue", 2500, 0, 5, warm=1)
 def both(bench: Bench, blue: Upstream, green: Upstream) -> Bench:
     """Give a proxy with an upstream in each colour, and 25 % for the candidate."""
     bench.both(blue, green)
-    bench.steer(LIVE)
-    assert bench.traffic.faults("shop") == ()
+    bench.set_traffic(LIVE)
+    assert bench.traffic.drift("shop") == ()
     return bench
 
 
@@ -74,13 +74,13 @@ def test_what_differs_is_found_and_put_right_and_no_request_is_lost(both: Bench,
     said, spoil = SPOILS[what]
     with Load(both.port, connections=4) as load:
         spoil(both)
-        faults = [fault.text for fault in both.traffic.faults("shop")]
+        faults = [fault.text for fault in both.traffic.drift("shop")]
         assert any(said in text for text in faults), faults
-        assert all(fault.mendable for fault in both.traffic.faults("shop"))
-        both.traffic.mend("shop", within())
+        assert all(fault.repairable for fault in both.traffic.drift("shop"))
+        both.traffic.repair("shop", within())
         enough = load.answered + 100
         within().until(lambda: load.answered > enough, "the load goes on")
-    assert both.traffic.faults("shop") == ()
+    assert both.traffic.drift("shop") == ()
     assert both.traffic.read("shop") == LIVE
     assert load.failures == [] or what == "worker strange", "the fault itself: no value names a side"
     kept = [path.read_text() for path in both.root.glob("haproxy.cfg.aside-*")]
@@ -99,12 +99,12 @@ LOST: dict[str, Spoil] = {
 def test_a_proxy_that_was_restarted_with_spoiled_files_serves_again_from_the_records(both: Bench, what: str) -> None:
     LOST[what](both)
     both.kill(both.master_pid())
-    both.traffic.mend("shop", within(40), {"shop": Live("blue", rollout=5)})
+    both.traffic.repair("shop", within(40), {"shop": Live("blue", rollout=5)})
     assert get(both.port).who in ("b1", "g1")
     live = both.traffic.read("shop")
     assert live is not None
     assert (live.stable, live.rollout) == ("blue", 5)
-    assert both.traffic.faults("shop") == ()
+    assert both.traffic.drift("shop") == ()
     asides = [path.read_text() for path in both.root.glob("*.aside-*")]
     assert any("frontend mine" in text for text in asides) == (what == "config broken")
 
@@ -114,39 +114,39 @@ def test_a_proxy_whose_master_socket_is_gone_is_said_to_serve_and_is_started_aga
     assert get(both.port).who in ("b1", "g1")
     with pytest.raises(DriverFailed, match=r"serves its users, but the file of its master socket, .*, is gone"):
         both.traffic.read("shop")
-    both.traffic.mend("shop", within(40))
+    both.traffic.repair("shop", within(40))
     assert both.traffic.read("shop") == LIVE
-    assert both.traffic.faults("shop") == ()
+    assert both.traffic.drift("shop") == ()
     assert get(both.port).who in ("b1", "g1")
 
 
 @pytest.mark.parametrize(
     ("change", "then"),
-    [(value.taken_back, Live("blue", 0, 0, 5, warm=1)), (value.gone_back, Live("green", 0, 0, 5))],
+    [(value_edits.taken_back, Live("blue", 0, 0, 5, warm=1)), (value_edits.gone_back, Live("green", 0, 0, 5))],
     ids=["abort", "rollback"],
 )
 def test_users_whom_an_emergency_moved_stay_where_they_are(
     both: Bench, change: Callable[[list[str]], str], then: Live
 ) -> None:
     """It writes to the workers first; a full disk keeps it from writing the file."""
-    parts = value.fields((both.root / "maps" / "state.map").read_text().split("shop ")[1].splitlines()[0])
+    parts = value_edits.fields((both.root / "maps" / "state.map").read_text().split("shop ")[1].splitlines()[0])
     assert parts is not None
     put_at_worker(both, change(parts))
-    assert any("its files say" in fault.text for fault in both.traffic.faults("shop"))
-    both.traffic.mend("shop", within())
+    assert any("its files say" in fault.text for fault in both.traffic.drift("shop"))
+    both.traffic.repair("shop", within())
 
     assert both.traffic.read("shop") == then
-    assert both.traffic.faults("shop") == ()
+    assert both.traffic.drift("shop") == ()
 
 
 def test_nobody_is_moved_to_where_nothing_is_up(both: Bench, green: Upstream) -> None:
     """The files say that everyone is on green, the proxy has them on blue, and green is down."""
-    both.steer(Live("green", 0, 0, 6))
+    both.set_traffic(Live("green", 0, 0, 6))
     green.stop()
     within().until(lambda: not both.traffic.servers("shop", "green")[0][1], "the proxy sees it")
     put_at_worker(both, "blue,0,0,4,0,0,0,0")
     with pytest.raises(DriverFailed, match="no server of green is up"):
-        both.traffic.mend("shop", within())
+        both.traffic.repair("shop", within())
 
     assert get(both.port).who == "b1"
 
@@ -167,15 +167,15 @@ def test_a_spec_that_cannot_be_read_is_written_anew_once_it_is_away(
 ) -> None:
     path = both.root / "services" / "shop.json"
     path.write_text("{")
-    (fault,) = both.traffic.faults("shop")
-    assert not fault.mendable
+    (fault,) = both.traffic.drift("shop")
+    assert not fault.repairable
     assert "move it away" in fault.remedy
     path.unlink()
     both.put("blue", blue)
     both.put("green", green)
 
     assert both.traffic.read("shop") == LIVE, "nobody is moved by it"
-    assert both.traffic.faults("shop") == ()
+    assert both.traffic.drift("shop") == ()
 
 
 def test_what_belongs_to_the_team_is_not_touched(team: Bench, blue: Upstream, green: Upstream) -> None:
@@ -184,21 +184,21 @@ def test_what_belongs_to_the_team_is_not_touched(team: Bench, blue: Upstream, gr
     beside = team.folder / "conf.d" / "theirs.cfg"
     beside.write_text("# theirs\n")
     (team.folder / "conf.d" / "deployer" / "maps" / "options.map").unlink()
-    team.traffic.mend("shop", within())
+    team.traffic.repair("shop", within())
 
-    assert team.traffic.faults("shop") == ()
+    assert team.traffic.drift("shop") == ()
     assert (team.folder / "main.cfg").read_bytes() == main
     assert beside.read_text() == "# theirs\n"
     assert get(team.team_port).status == 200
 
 
 def test_the_card_of_a_service_is_written_again(both: Bench) -> None:
-    path = Path(card.path(str(both.folder), "shop"))
+    path = Path(endpoint.path(str(both.folder), "shop"))
     wanted = path.read_text()
     for spoil in (path.unlink, lambda: path.write_text("socket /elsewhere\n")):
         spoil()
-        (fault,) = both.traffic.faults("shop")
+        (fault,) = both.traffic.drift("shop")
         assert "emergency card of shop" in fault.text
-        both.traffic.mend("shop", within())
-        assert both.traffic.faults("shop") == ()
+        both.traffic.repair("shop", within())
+        assert both.traffic.drift("shop") == ()
         assert path.read_text() == wanted

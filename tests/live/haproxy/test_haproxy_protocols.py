@@ -47,7 +47,7 @@ def test_tls_redirect_and_hsts(bench: Bench, blue: Upstream, green: Upstream) ->
     tls_port = free_port()
     tls = {"certificates": [str(pem)], "listen": f"127.0.0.1:{tls_port}", "hsts": "1y"}
     bench.both(blue, green, domains=["shop.example.com"], tls=tls, sticky=True)
-    bench.steer(Live("blue", 5000, 0, 3))
+    bench.set_traffic(Live("blue", 5000, 0, 3))
 
     answer = _secure(tls_port, pem)
     assert answer.status == 200
@@ -78,7 +78,7 @@ def test_a_renewed_certificate_is_loaded_by_the_next_deploy(bench: Bench, blue: 
     tls_port = free_port()
     tls = {"certificates": [str(pem)], "listen": f"127.0.0.1:{tls_port}"}
     bench.put("blue", blue, tls=tls)
-    bench.steer(Live("blue"))
+    bench.set_traffic(Live("blue"))
     assert _secure(tls_port, pem).status == 200
     renewed = certificate(bench.folder / "shop.pem", "shop.example.com")
     with pytest.raises(ssl.SSLCertVerificationError):
@@ -95,7 +95,7 @@ def test_two_services_with_certificates_of_their_own_share_an_address(
         pem = certificate(bench.folder / f"{name}.pem", f"{name}.example.com")
         tls = {"certificates": [str(pem)], "listen": f"127.0.0.1:{tls_port}"}
         bench.put("blue", upstream, service=name, domains=[f"{name}.example.com"], tls=tls)
-        bench.steer(Live("blue"), name)
+        bench.set_traffic(Live("blue"), name)
     for name, who in (("shop", "b1"), ("cart", "g1")):
         assert _secure(tls_port, bench.folder / f"{name}.pem", host=f"{name}.example.com").who == who
 
@@ -106,14 +106,14 @@ def test_grpc_calls_of_one_connection_are_split_and_follow_a_flip(bench: Bench) 
             release = bench.release(protocol="h2", health={"tcp": True})
             bench.traffic.configure(release, colour, within())  # type: ignore[arg-type]
             bench.traffic.attach("shop", colour, [bench.server(upstream)], within())  # type: ignore[arg-type]
-        bench.steer(Live("blue", 5000, 0, 1))
+        bench.set_traffic(Live("blue", 5000, 0, 1))
         client = H2Client(bench.port)
         try:
             calls = [client.call() for _ in range(200)]
             assert {(status, grpc) for status, _, grpc in calls} == {("200", "0")}
             who = Counter(body for _, body, _ in calls)
             assert 60 <= who["b1"] <= 140
-            bench.steer(Live("green", 0, 0, 1))
+            bench.set_traffic(Live("green", 0, 0, 1))
             assert client.call()[1] == "g1"
         finally:
             client.close()
@@ -121,7 +121,7 @@ def test_grpc_calls_of_one_connection_are_split_and_follow_a_flip(bench: Bench) 
 
 def test_http2_without_tls_reaches_an_http1_instance(bench: Bench, blue: Upstream) -> None:
     bench.put("blue", blue)
-    bench.steer(Live("blue"))
+    bench.set_traffic(Live("blue"))
     client = H2Client(bench.port)
     try:
         assert client.call("/")[:2] == ("200", "b1")
@@ -156,10 +156,10 @@ def test_a_websocket_lives_through_a_flip_a_reload_and_a_drain(bench: Bench, soc
         release = bench.release(health={"tcp": True})
         bench.traffic.configure(release, colour, within())  # type: ignore[arg-type]
         bench.traffic.attach("shop", colour, [sockets[name]], within())  # type: ignore[arg-type]
-    bench.steer(Live("blue", 0, 0, 1))
+    bench.set_traffic(Live("blue", 0, 0, 1))
     with websockets.sync.client.connect(f"ws://127.0.0.1:{bench.port}/", open_timeout=10) as old:
         assert old.recv(timeout=5) == "b1"
-        bench.steer(Live("green", 0, 0, 1))
+        bench.set_traffic(Live("green", 0, 0, 1))
         bench.traffic.configure(bench.release(timeouts={"response": "33s"}, health={"tcp": True}), "green", within())
         assert bench.traffic.drain("shop", "blue", ["b1"], within(0.3)) == 1, "old workers count too"
         old.send("still there")
@@ -180,7 +180,7 @@ def _connect(port: int, source: str = "127.0.0.1") -> str:
 def test_a_tcp_service_is_split_by_connection(bench: Bench) -> None:
     with TcpUpstream("b1") as blue, TcpUpstream("g1") as green:
         bench.both(blue, green, mode="tcp")
-        bench.steer(Live("blue", 5000, 0, 1))
+        bench.set_traffic(Live("blue", 5000, 0, 1))
         with bench.traffic.samples("shop") as samples:
             who = Counter(_connect(bench.port) for _ in range(200))
             seen = Seen(samples)
@@ -195,13 +195,13 @@ def test_a_sticky_tcp_client_is_known_by_its_address(bench: Bench) -> None:
         sources = [f"127.0.1.{n}" for n in range(1, 61)]
         before: set[str] = set()
         for share in (2000, 5000, 9000):
-            bench.steer(Live("blue", share, 0, 1))
+            bench.set_traffic(Live("blue", share, 0, 1))
             now = {s for s in sources if _connect(bench.port, s) == "g1"}
             assert before <= now
             assert now == {s for s in sources if _connect(bench.port, s) == "g1"}
             before = now
         assert 40 <= len(before) <= 60
-        bench.steer(Live("blue", 5000, 0, 2))
+        bench.set_traffic(Live("blue", 5000, 0, 2))
         first = {s for s in sources if _connect(bench.port, s) == "g1"}
         assert 12 <= len(first) <= 48
 
@@ -209,7 +209,7 @@ def test_a_sticky_tcp_client_is_known_by_its_address(bench: Bench) -> None:
 def test_a_tcp_server_that_cannot_be_reached_is_an_error_of_its_side(bench: Bench) -> None:
     with TcpUpstream("b1") as blue, TcpUpstream("g1") as green:
         bench.both(blue, green, mode="tcp")
-        bench.steer(Live("blue", 10000, 0, 1))
+        bench.set_traffic(Live("blue", 10000, 0, 1))
         green.stop()
         with bench.traffic.samples("shop") as samples:
             assert _connect_refused(bench.port)

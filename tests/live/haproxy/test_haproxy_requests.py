@@ -20,7 +20,7 @@ pytestmark = pytest.mark.live
 
 def test_every_request_is_counted_on_its_side(bench: Bench, blue: Upstream, green: Upstream) -> None:
     bench.both(blue, green)
-    bench.steer(Live("blue", 3000, 0, 1))
+    bench.set_traffic(Live("blue", 3000, 0, 1))
     with bench.traffic.samples("shop") as samples:
         sent = burst(bench.port, 5000)
         seen = Seen(samples)
@@ -32,7 +32,7 @@ def test_every_request_is_counted_on_its_side(bench: Bench, blue: Upstream, gree
 
 def test_errors_are_those_of_the_release(bench: Bench, blue: Upstream, green: Upstream) -> None:
     bench.both(blue, green, force={"header": "x-side"}, shield=False)
-    bench.steer(Live("blue", 10000, 0, 1))
+    bench.set_traffic(Live("blue", 10000, 0, 1))
     green.failing = True
     with bench.traffic.samples("shop") as samples:
         for _ in range(10):
@@ -50,7 +50,7 @@ def test_no_server_left_is_an_error_of_the_side_that_was_drawn_though_stable_ans
     bench: Bench, blue: Upstream, green: Upstream
 ) -> None:
     bench.both(blue, green, shield=False)
-    bench.steer(Live("blue", 10000, 0, 1))
+    bench.set_traffic(Live("blue", 10000, 0, 1))
     green.stop()
     within().until(lambda: not bench.traffic.servers("shop", "green")[0][1], "the proxy sees that green is down")
     with bench.traffic.samples("shop") as samples:
@@ -62,7 +62,7 @@ def test_no_server_left_is_an_error_of_the_side_that_was_drawn_though_stable_ans
 
 def test_a_client_that_leaves_is_no_error(bench: Bench, blue: Upstream) -> None:
     bench.put("blue", blue)
-    bench.steer(Live("blue"))
+    bench.set_traffic(Live("blue"))
     with bench.traffic.samples("shop") as samples:
         for _ in range(3):
             blue.begun.clear()
@@ -82,7 +82,7 @@ def test_who_does_not_wait_for_an_answer_is_timed_as_long_as_he_waited(
 ) -> None:
     """A browser that gives a request up on HTTP/2: nobody failed it, but a candidate that hangs must not look idle."""
     bench.both(blue, green)
-    bench.steer(Live("blue", 10000, 0, 1, 50))
+    bench.set_traffic(Live("blue", 10000, 0, 1, 50))
     with bench.traffic.samples("shop") as samples:
         client = H2Client(bench.port)
         client.begin("GET", "/slow?ms=5000")
@@ -97,7 +97,7 @@ def test_who_does_not_wait_for_an_answer_is_timed_as_long_as_he_waited(
 
 def test_latency_is_that_of_the_answer(bench: Bench, blue: Upstream) -> None:
     bench.put("blue", blue)
-    bench.steer(Live("blue"))
+    bench.set_traffic(Live("blue"))
     with bench.traffic.samples("shop") as samples:
         for _ in range(5):
             get(bench.port, "/slow?ms=200")
@@ -110,7 +110,7 @@ def test_latency_is_that_of_the_answer(bench: Bench, blue: Upstream) -> None:
 
 def test_the_stream_goes_on_when_the_proxy_was_killed(bench: Bench, blue: Upstream) -> None:
     bench.put("blue", blue)
-    bench.steer(Live("blue"))
+    bench.set_traffic(Live("blue"))
     with bench.traffic.samples("shop") as samples:
         seen = Seen(samples)
         get(bench.port)
@@ -124,7 +124,7 @@ def test_the_stream_goes_on_when_the_proxy_was_killed(bench: Bench, blue: Upstre
 
 def test_a_request_belongs_to_the_longest_route(bench: Bench, blue: Upstream, green: Upstream) -> None:
     bench.both(blue, green, routes=["/checkout", "/checkout/pay", "/api/"])
-    bench.steer(Live("blue", 5000, 0, 1))
+    bench.set_traffic(Live("blue", 5000, 0, 1))
     paths = ["/checkout/pay/now?x=1", "/checkout/payment", "/checkout", "/api", "/apis", "/", "/checkouts"]
     with bench.traffic.samples("shop") as samples:
         for path in paths * 4:
@@ -142,14 +142,14 @@ def test_a_client_counts_once_and_a_share_that_grows_throws_it_again(
     bench: Bench, blue: Upstream, green: Upstream
 ) -> None:
     bench.both(blue, green, sticky=True, shield=False)
-    bench.steer(Live("blue", 1000, 0, 7))
+    bench.set_traffic(Live("blue", 1000, 0, 7))
     mint = Mint(bench, 7)
     cookies = [mint.cookie(n * 10_000, (n + 1) * 10_000) for n in range(100)]
     green.failing = True
     told = Sample(Counts(), Counts(), 0)
     with bench.traffic.samples("shop") as samples:
         for share in (1000, 5500):
-            bench.steer(Live("blue", share, 0, 7))
+            bench.set_traffic(Live("blue", share, 0, 7))
             for cookie in cookies * 2:
                 get(bench.port, headers={"cookie": cookie})
         deadline = within(5)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from deployer.errors import Refused
+from deployer.core.errors import Refused
 from deployer.model import Live
 from tests.live.client import get
 from tests.live.proxies import Bench, within
@@ -28,7 +28,7 @@ def test_names_wildcards_and_paths_find_their_service(bench: Bench) -> None:
     with Upstream("one") as upstream:
         for service, traffic in services.items():
             bench.put("blue", upstream, service=service, force={"header": "x-none"}, **traffic)
-            bench.steer(Live("blue"), service)
+            bench.set_traffic(Live("blue"), service)
         asked = {
             ("shop.example.com", "/"): "exact",
             ("SHOP.example.com:8080", "/x"): "exact",
@@ -60,7 +60,7 @@ def test_names_wildcards_and_paths_find_their_service(bench: Bench) -> None:
 
 def test_a_name_that_nobody_has_is_404(bench: Bench, blue: Upstream) -> None:
     bench.put("blue", blue, domains=["shop.example.com"], path="/api")
-    bench.steer(Live("blue"))
+    bench.set_traffic(Live("blue"))
     assert get(bench.port, "/api", {"host": "other"}).status == 404
     assert get(bench.port, "/", {"host": "shop.example.com"}).status == 404
     assert get(bench.port, "/api", {"host": "shop.example.com"}).status == 200
@@ -69,7 +69,7 @@ def test_a_name_that_nobody_has_is_404(bench: Bench, blue: Upstream) -> None:
 def test_one_service_moves_alone(bench: Bench, blue: Upstream, green: Upstream) -> None:
     bench.both(blue, green, service="shop", domains=["shop.example.com"])
     bench.both(blue, green, service="cart", domains=["cart.example.com"])
-    bench.steer(Live("green", 0, 0, 2), "cart")
+    bench.set_traffic(Live("green", 0, 0, 2), "cart")
     assert get(bench.port, "/", {"host": "shop.example.com"}).who == "b1"
     assert get(bench.port, "/", {"host": "cart.example.com"}).who == "g1"
 
@@ -85,7 +85,7 @@ def test_a_claim_of_another_service_is_refused_by_name(bench: Bench, blue: Upstr
 
 def test_headers_tell_who_asked_and_not_who_was_claimed(bench: Bench, blue: Upstream) -> None:
     bench.put("blue", blue)
-    bench.steer(Live("blue"))
+    bench.set_traffic(Live("blue"))
     claimed = {
         "x-forwarded-for": "1.2.3.4",
         "X-Forwarded-Port": "1",
@@ -109,7 +109,7 @@ def test_nobody_goes_around_the_proxy_by_speaking_http2_to_an_instance(
     bench: Bench, blue: Upstream, upgrade: str
 ) -> None:
     bench.put("blue", blue)
-    bench.steer(Live("blue"))
+    bench.set_traffic(Live("blue"))
     asked = {"upgrade": upgrade, "connection": "Upgrade, HTTP2-Settings", "http2-settings": "AAMAAABkAAQAAP__"}
     seen = json.loads(get(bench.port, "/headers", asked).body)
     assert "h2c" not in seen.get("upgrade", "").lower()
@@ -122,7 +122,7 @@ def test_a_path_finds_the_same_service_in_whatever_form_it_is_written(bench: Ben
         bench.put("blue", rest, service="rest")
         bench.put("blue", admin, service="admin", path="/admin")
         for service in ("rest", "admin"):
-            bench.steer(Live("blue"), service)
+            bench.set_traffic(Live("blue"), service)
         forms = [
             "/admin/x",
             "//admin/x",
@@ -143,14 +143,14 @@ def test_a_path_finds_the_same_service_in_whatever_form_it_is_written(bench: Ben
 
 def test_where_no_path_decides_no_path_is_refused(bench: Bench, blue: Upstream) -> None:
     bench.put("blue", blue)
-    bench.steer(Live("blue"))
+    bench.set_traffic(Live("blue"))
     forms = ["/x/../y", "/100%", "//x", "/%zz"]
     assert {path: get(bench.port, path).status for path in forms} == dict.fromkeys(forms, 200)
 
 
 def test_behind_another_proxy_the_headers_stay(bench: Bench, blue: Upstream) -> None:
     bench.put("blue", blue, forwarded=False)
-    bench.steer(Live("blue"))
+    bench.set_traffic(Live("blue"))
     seen = json.loads(get(bench.port, "/headers", {"x-forwarded-for": "1.2.3.4"}).body)
     assert seen["x-forwarded-for"] == "1.2.3.4"
     assert "x-forwarded-proto" not in seen

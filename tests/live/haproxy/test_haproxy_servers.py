@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from deployer.errors import DeadlinePassed, DriverFailed
+from deployer.core.errors import DeadlinePassed, DriverFailed
 from deployer.model import Live, Server
 from tests.live.client import Answer, Load, get
 from tests.live.proxies import Bench, within
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.live
 
 def test_a_dead_address_is_refused_with_its_reason_and_gets_no_user(bench: Bench, blue: Upstream) -> None:
     bench.put("blue", blue)
-    bench.steer(Live("blue"))
+    bench.set_traffic(Live("blue"))
     dead = Server("shop-dead", f"127.0.0.1:{free_port()}")
     reason = r"shop-dead at 127.0.0.1:\d+ .*Layer4 connection problem: Connection refused"
     with Load(bench.port) as load, pytest.raises(DeadlinePassed, match=reason):
@@ -32,7 +32,7 @@ def test_a_dead_address_is_refused_with_its_reason_and_gets_no_user(bench: Bench
 
 def test_an_ill_instance_is_refused_with_its_status_and_gets_no_user(bench: Bench, blue: Upstream) -> None:
     bench.put("blue", blue)
-    bench.steer(Live("blue"))
+    bench.set_traffic(Live("blue"))
     with Upstream("ill") as ill:
         ill.ill = True
         with Load(bench.port) as load, pytest.raises(DeadlinePassed, match=r"ill at .*wrong status: 503"):
@@ -47,7 +47,7 @@ def test_an_ill_instance_is_refused_with_its_status_and_gets_no_user(bench: Benc
 def test_servers_come_while_somebody_reloads_the_proxy(bench: Bench, blue: Upstream) -> None:
     """As a deploy of another service does: workers end while their servers are looked at."""
     bench.put("blue", blue)
-    bench.steer(Live("blue"))
+    bench.set_traffic(Live("blue"))
     with Upstream("late") as late, ThreadPoolExecutor(1) as pool:
         late.ill = True
         coming = pool.submit(bench.traffic.attach, "shop", "blue", [bench.server(late)], within())
@@ -68,7 +68,7 @@ def test_attach_keeps_the_others_and_can_be_repeated(bench: Bench, blue: Upstrea
 
 def test_attach_follows_an_instance_to_its_new_address(bench: Bench, blue: Upstream, green: Upstream) -> None:
     bench.put("blue", blue)
-    bench.steer(Live("blue"))
+    bench.set_traffic(Live("blue"))
     moved = Server("b1", green.address)
     bench.traffic.attach("shop", "blue", [moved], within())
     assert bench.traffic.servers("shop", "blue") == ((moved, True),)
@@ -77,7 +77,7 @@ def test_attach_follows_an_instance_to_its_new_address(bench: Bench, blue: Upstr
 
 def test_a_drain_waits_for_the_running_request(bench: Bench, blue: Upstream, green: Upstream) -> None:
     bench.put("blue", blue, green)
-    bench.steer(Live("blue"))
+    bench.set_traffic(Live("blue"))
     for upstream in (blue, green):
         upstream.begun.clear()
     answers: list[Answer] = []
@@ -98,7 +98,7 @@ def test_a_drain_waits_for_the_running_request(bench: Bench, blue: Upstream, gre
 
 def test_a_drain_without_patience_tells_what_is_open_and_detach_cuts_it(bench: Bench, blue: Upstream) -> None:
     bench.put("blue", blue)
-    bench.steer(Live("blue"))
+    bench.set_traffic(Live("blue"))
     results: list[object] = []
 
     def ask() -> None:
@@ -122,7 +122,7 @@ def test_a_drain_without_patience_tells_what_is_open_and_detach_cuts_it(bench: B
 
 def test_a_draining_server_stays_out_when_the_proxy_is_restarted(bench: Bench, blue: Upstream, green: Upstream) -> None:
     bench.put("blue", blue, green)
-    bench.steer(Live("blue"))
+    bench.set_traffic(Live("blue"))
     bench.traffic.drain("shop", "blue", ["b1"], within())
     bench.kill(bench.master_pid())
     within().until(lambda: bench.master.answers(), "the proxy comes back")
@@ -140,7 +140,7 @@ def _who(bench: Bench) -> str:
 
 def test_servers_come_and_go_under_load_without_a_failed_request(bench: Bench, blue: Upstream, green: Upstream) -> None:
     bench.put("blue", blue)
-    bench.steer(Live("blue"))
+    bench.set_traffic(Live("blue"))
     with Load(bench.port, connections=4) as load:
         for _ in range(4):
             bench.traffic.attach("shop", "blue", [bench.server(green)], within())
@@ -156,7 +156,7 @@ def test_servers_come_and_go_under_load_without_a_failed_request(bench: Bench, b
 
 def test_a_killed_instance_fails_no_repeatable_request(bench: Bench, blue: Upstream, green: Upstream) -> None:
     bench.put("blue", blue, green)
-    bench.steer(Live("blue"))
+    bench.set_traffic(Live("blue"))
     with Load(bench.port, connections=4) as load:
         within().until(lambda: load.seen["b1"] > 50, "the load has started")
         blue.stop()
@@ -174,7 +174,7 @@ def test_unknown_services_are_refused_or_nothing(bench: Bench) -> None:
     bench.traffic.detach("nope", "blue", ["x"], within())
     bench.traffic.forget("nope", within())
     for call in (
-        lambda: bench.steer(Live("blue"), "nope"),
+        lambda: bench.set_traffic(Live("blue"), "nope"),
         lambda: bench.traffic.attach("nope", "blue", [Server("a", "127.0.0.1:1")], within()),
         lambda: bench.traffic.drain("nope", "blue", ["a"], within()),
         lambda: bench.traffic.samples("nope"),

@@ -8,8 +8,8 @@ from math import sqrt
 
 import pytest
 
+from deployer.core.errors import DriverFailed, Refused
 from deployer.drivers.traffic.haproxy.spec import Spec
-from deployer.errors import DriverFailed, Refused
 from deployer.model import Live
 from tests.live.client import burst, get
 from tests.live.minting import Mint
@@ -26,7 +26,7 @@ def test_measured_share_is_the_share_asked_for(
     bench: Bench, blue: Upstream, green: Upstream, share: int, requests: int
 ) -> None:
     bench.both(blue, green)
-    bench.steer(Live("blue", share, 0, 1))
+    bench.set_traffic(Live("blue", share, 0, 1))
     seen = burst(bench.port, requests)
     p = share / 10000
     assert seen["b1"] + seen["g1"] == requests
@@ -36,22 +36,22 @@ def test_measured_share_is_the_share_asked_for(
 
 def test_zero_and_full_shares_are_exact(bench: Bench, blue: Upstream, green: Upstream) -> None:
     bench.both(blue, green)
-    bench.steer(Live("blue", 0, 0, 1))
+    bench.set_traffic(Live("blue", 0, 0, 1))
     assert burst(bench.port, 3000) == {"b1": 3000}
-    bench.steer(Live("blue", 10000, 0, 1))
+    bench.set_traffic(Live("blue", 10000, 0, 1))
     assert burst(bench.port, 3000) == {"g1": 3000}
-    bench.steer(Live("green", 0, 0, 1))
+    bench.set_traffic(Live("green", 0, 0, 1))
     assert burst(bench.port, 3000) == {"g1": 3000}
 
 
 def test_a_sticky_client_never_moves_back_while_the_share_grows(bench: Bench, blue: Upstream, green: Upstream) -> None:
     bench.both(blue, green, sticky=True)
-    bench.steer(Live("blue", 1000, 0, 7))
+    bench.set_traffic(Live("blue", 1000, 0, 7))
     cookies = [get(bench.port).cookie for _ in range(150)]
     mint = Mint(bench, 7)
     on_candidate: set[str] = set()
     for share in (1000, 2500, 5000, 9900, 10000):
-        bench.steer(Live("blue", share, 0, 7))
+        bench.set_traffic(Live("blue", share, 0, 7))
         answers = {c: get(bench.port, headers={"cookie": f"a=b; {c}"}) for c in cookies}
         now = {c for c, answer in answers.items() if answer.who == "g1"}
         expected = {c for c in cookies if mint.roll(c) < share * 100}
@@ -66,7 +66,7 @@ def test_another_rollout_draws_anew_and_no_cookie_is_given_outside_of_one(
 ) -> None:
     bench.both(blue, green, sticky=True)
     assert get(bench.port).cookie == ""
-    bench.steer(Live("blue", 5000, 0, 8))
+    bench.set_traffic(Live("blue", 5000, 0, 8))
     former = Mint(bench, 7).cookie(0, 1_000_000)
     assert Mint(bench, 8).roll(get(bench.port, headers={"cookie": former}).cookie) >= 0
     full = get(bench.port).headers["set-cookie"]
@@ -91,7 +91,7 @@ def test_a_cookie_comes_only_with_what_no_shared_cache_keeps(
     bench: Bench, blue: Upstream, green: Upstream, method: str, path: str, given: bool
 ) -> None:
     bench.both(blue, green, sticky=True)
-    bench.steer(Live("blue", 5000, 0, 7))
+    bench.set_traffic(Live("blue", 5000, 0, 7))
     answer = get(bench.port, path, method=method)
     assert answer.status == 200
     assert bool(answer.cookie) == given
@@ -103,7 +103,7 @@ def test_a_cookie_comes_only_with_what_no_shared_cache_keeps(
 def test_a_forged_cookie_is_worth_nothing(bench: Bench, blue: Upstream, green: Upstream, forged: str) -> None:
     """Each time another client is drawn: whoever asks cannot choose, nor keep, a side with it."""
     bench.both(blue, green, sticky=True)
-    bench.steer(Live("blue", 5000, 0, 7))
+    bench.set_traffic(Live("blue", 5000, 0, 7))
     answers = [get(bench.port, headers={"cookie": f"deployer-shop={forged}"}) for _ in range(40)]
     assert {answer.status for answer in answers} == {200}
     assert {answer.who for answer in answers} == {"b1", "g1"}
@@ -116,7 +116,7 @@ def test_a_cookie_is_of_one_service_in_one_rollout_and_nothing_of_it_can_be_chan
 ) -> None:
     bench.both(blue, green, sticky=True)
     bench.put("blue", blue, service="api", path="/api", sticky=True)
-    bench.steer(Live("blue", 5000, 0, 7))
+    bench.set_traffic(Live("blue", 5000, 0, 7))
     cookie = get(bench.port).cookie
     assert get(bench.port, headers={"cookie": cookie}).cookie == ""
     id_, _, mac = cookie.partition("=")[2].partition(".")
@@ -137,7 +137,7 @@ def test_the_key_is_in_no_line_and_for_its_owner_alone(bench: Bench, blue: Upstr
 
 def test_a_client_keeps_its_side_over_a_reload_and_a_restart(bench: Bench, blue: Upstream, green: Upstream) -> None:
     bench.both(blue, green, sticky=True)
-    bench.steer(Live("blue", 5000, 0, 7))
+    bench.set_traffic(Live("blue", 5000, 0, 7))
     cookies = [{"cookie": get(bench.port).cookie} for _ in range(20)]
     before = [get(bench.port, headers=cookie).who for cookie in cookies]
     bench.put("blue", blue, service="api", path="/api")  # that reloads
@@ -149,7 +149,7 @@ def test_a_client_keeps_its_side_over_a_reload_and_a_restart(bench: Bench, blue:
 def test_header_and_cookie_force_a_side_at_any_share(bench: Bench, blue: Upstream, green: Upstream) -> None:
     bench.both(blue, green, force={"header": "X-Side", "cookie": "side"})
     for share, stable in ((0, "b1"), (10000, "b1")):
-        bench.steer(Live("blue", share, 0, 3))
+        bench.set_traffic(Live("blue", share, 0, 3))
         usual = "b1" if share == 0 else "g1"
         assert get(bench.port, headers={"X-Side": "candidate"}).who == "g1"
         assert get(bench.port, headers={"X-Side": "stable"}).who == stable
@@ -161,15 +161,15 @@ def test_header_and_cookie_force_a_side_at_any_share(bench: Bench, blue: Upstrea
 
 def test_a_forced_side_that_is_not_there_is_not_forced(bench: Bench, blue: Upstream) -> None:
     bench.put("blue", blue, force={"header": "X-Side"})
-    bench.steer(Live("blue", 0, 0, 3))
+    bench.set_traffic(Live("blue", 0, 0, 3))
     assert get(bench.port, headers={"X-Side": "candidate"}).who == "b1"
 
 
 def test_networks_get_the_candidate_as_soon_as_users_are_let_in(bench: Bench, blue: Upstream, green: Upstream) -> None:
     bench.both(blue, green, force={"networks": ["127.0.0.0/8", "fd00::/8"]})
-    bench.steer(Live("blue", 1, 0, 3))
+    bench.set_traffic(Live("blue", 1, 0, 3))
     assert {get(bench.port).who for _ in range(20)} == {"g1"}
-    bench.steer(Live("blue", 0, 0, 3))
+    bench.set_traffic(Live("blue", 0, 0, 3))
     assert {get(bench.port).who for _ in range(20)} == {"b1"}
 
 
@@ -193,7 +193,7 @@ def test_a_share_ends_with_its_lease_although_nobody_does_anything(
     bench.both(blue, green)
     with bench.traffic.samples("shop") as samples:
         end = int(time.time()) + 2
-        bench.steer(Live("blue", 10000, end, 4))
+        bench.set_traffic(Live("blue", 10000, end, 4))
         assert get(bench.port).who == "g1"
         assert samples.take().share == 10000
         within(5).until(lambda: get(bench.port).who == "b1", "the lease runs out")
@@ -206,31 +206,31 @@ def test_users_are_never_sent_to_a_side_without_a_server_that_is_up(
     bench: Bench, blue: Upstream, green: Upstream
 ) -> None:
     bench.put("blue", blue)
-    bench.steer(Live("blue"))
+    bench.set_traffic(Live("blue"))
     with pytest.raises(DriverFailed, match="no server of green is up"):
-        bench.steer(Live("blue", 1, 0, 1))
+        bench.set_traffic(Live("blue", 1, 0, 1))
     with pytest.raises(DriverFailed, match="no server of green is up"):
-        bench.steer(Live("green", 0, 0, 1))
+        bench.set_traffic(Live("green", 0, 0, 1))
     assert bench.traffic.read("shop") == Live("blue")
     bench.put("green", green)
-    bench.steer(Live("blue", 5000, 0, 1))
+    bench.set_traffic(Live("blue", 5000, 0, 1))
     blue.stop()
     within().until(lambda: not bench.traffic.servers("shop", "blue")[0][1], "the proxy sees that blue is down")
     with pytest.raises(DriverFailed, match="no server of blue is up"):
-        bench.steer(Live("blue", 0, 0, 1))
-    bench.steer(Live("blue", 5000, int(time.time()) + 60, 1))  # renewing a lease moves nobody
-    bench.steer(Live("blue", 10000, 0, 1))
+        bench.set_traffic(Live("blue", 0, 0, 1))
+    bench.set_traffic(Live("blue", 5000, int(time.time()) + 60, 1))  # renewing a lease moves nobody
+    bench.set_traffic(Live("blue", 10000, 0, 1))
     green.stop()
     within().until(lambda: not bench.traffic.servers("shop", "green")[0][1], "the proxy sees that green is down")
-    bench.steer(Live("blue", 0, 0, 1))  # with both dead nothing is lost by going back
+    bench.set_traffic(Live("blue", 0, 0, 1))  # with both dead nothing is lost by going back
 
 
 def test_a_share_out_of_range_is_refused(bench: Bench, blue: Upstream) -> None:
     bench.put("blue", blue)
-    bench.steer(Live("blue"))
+    bench.set_traffic(Live("blue"))
     for live in (Live("blue", -1), Live("blue", 10001), Live("blue", 0, -5), Live("blue", 0, 0, -1)):
         with pytest.raises(DriverFailed):
-            bench.steer(live)
+            bench.set_traffic(live)
     assert bench.traffic.read("shop") == Live("blue")
 
 

@@ -36,7 +36,7 @@ def test_nobody_sees_a_candidate_that_fails_half_of_its_answers_and_all_of_it_is
     with Upstream("g2") as second:
         bench.both(blue, green)
         bench.put("green", second)
-        bench.steer(ALL)
+        bench.set_traffic(ALL)
         green.fails_every = second.fails_every = 2
         with bench.traffic.samples("shop") as samples:
             seen = Counter(get(bench.port).status for _ in range(200))
@@ -52,26 +52,26 @@ def test_each_status_of_a_failed_instance_is_repeated(
     bench: Bench, blue: Upstream, green: Upstream, status: int
 ) -> None:
     bench.both(blue, green)
-    bench.steer(ALL)
+    bench.set_traffic(ALL)
     assert get(bench.port, f"/status/{status}").status == status, "stable says so too"
     assert (green.hits[f"/status/{status}"], blue.hits[f"/status/{status}"]) == (1, 1)
 
 
 def test_a_post_is_not_repeated_unless_it_is_listed(bench: Bench, blue: Upstream, green: Upstream) -> None:
     bench.both(blue, green)
-    bench.steer(ALL)
+    bench.set_traffic(ALL)
     green.failing = True
     assert get(bench.port, method="POST").status == 500
     assert get(bench.port, method="HEAD").status == 200
     bench.put("green", green, shield={"methods": ["GET", "POST"]})
-    bench.steer(ALL)
+    bench.set_traffic(ALL)
     assert get(bench.port, method="POST").who == "b1"
     assert get(bench.port, method="PUT").status == 500
 
 
 def test_it_can_be_switched_off(bench: Bench, blue: Upstream, green: Upstream) -> None:
     bench.both(blue, green, shield=False)
-    bench.steer(ALL)
+    bench.set_traffic(ALL)
     green.failing = True
     assert get(bench.port).status == 500
     assert blue.users == 0
@@ -82,7 +82,7 @@ def test_a_candidate_that_is_gone_and_one_that_closes_without_a_word(
     bench: Bench, blue: Upstream, green: Upstream
 ) -> None:
     bench.both(blue, green)
-    bench.steer(ALL)
+    bench.set_traffic(ALL)
     green.stop()
     with Load(bench.port) as load:
         within().until(lambda: not bench.traffic.servers("shop", "green")[0][1], "the proxy sees that green is down")
@@ -95,7 +95,7 @@ def test_what_takes_longer_than_its_time_out_is_answered_by_stable_which_has_all
     bench: Bench, blue: Upstream, green: Upstream
 ) -> None:
     bench.both(blue, green, shield={"timeout": "300ms"})
-    bench.steer(ALL)
+    bench.set_traffic(ALL)
     began = time.monotonic()
     assert get(bench.port, "/slow?ms=900").who == "b1"
     assert 1.2 <= time.monotonic() - began < 3
@@ -107,7 +107,7 @@ def test_what_takes_longer_than_its_time_out_is_answered_by_stable_which_has_all
 
 def test_requests_that_chose_the_candidate_see_what_it_answers(bench: Bench, blue: Upstream, green: Upstream) -> None:
     bench.both(blue, green, force={"header": "x-side"})
-    bench.steer(ALL)
+    bench.set_traffic(ALL)
     green.failing = True
     assert get(bench.port, headers={"x-side": "candidate"}).status == 500
     assert get(bench.port, headers=bench.traffic.preview("shop")[1]).status == 500
@@ -116,14 +116,14 @@ def test_requests_that_chose_the_candidate_see_what_it_answers(bench: Bench, blu
 
 def test_an_upgrade_is_not_repeated(bench: Bench, blue: Upstream, green: Upstream) -> None:
     bench.both(blue, green)
-    bench.steer(ALL)
+    bench.set_traffic(ALL)
     green.failing = True
     assert get(bench.port, headers={"Connection": "Upgrade", "Upgrade": "example/1"}).status == 500
 
 
 def test_without_an_instance_of_stable_the_candidates_own_answer_is_passed_on(bench: Bench, green: Upstream) -> None:
     bench.put("green", green)
-    bench.steer(ALL)
+    bench.set_traffic(ALL)
     green.failing = True
     assert get(bench.port).status == 500
 
@@ -131,9 +131,9 @@ def test_without_an_instance_of_stable_the_candidates_own_answer_is_passed_on(be
 def test_the_instances_see_the_same_request_as_without_it(bench: Bench, blue: Upstream, green: Upstream) -> None:
     bench.both(blue, green, sticky=True)
     spoofed = {"X-Forwarded-For": "6.6.6.6", "X-Forwarded-Extra": "x", "Forwarded": "for=6.6.6.6"}
-    bench.steer(Live("blue", 0, 0, 1))
+    bench.set_traffic(Live("blue", 0, 0, 1))
     plain = json.loads(get(bench.port, "/headers", spoofed).body)
-    bench.steer(ALL)
+    bench.set_traffic(ALL)
     answer = get(bench.port, "/headers", spoofed)
     assert answer.who == "g1"
     assert json.loads(answer.body) == plain
@@ -146,7 +146,7 @@ def test_the_instances_see_the_same_request_as_without_it(bench: Bench, blue: Up
 
 def test_its_connections_are_kept(bench: Bench, blue: Upstream, green: Upstream) -> None:
     bench.both(blue, green)
-    bench.steer(ALL)
+    bench.set_traffic(ALL)
     worker = bench.master.current(within())[0]
 
     def accepted() -> int:
@@ -161,7 +161,7 @@ def test_its_connections_are_kept(bench: Bench, blue: Upstream, green: Upstream)
 
 def test_ten_reloads_under_load_lose_nothing_and_blame_nobody(bench: Bench, blue: Upstream, green: Upstream) -> None:
     bench.both(blue, green)
-    bench.steer(Live("blue", 5000, 0, 6))
+    bench.set_traffic(Live("blue", 5000, 0, 6))
     with bench.traffic.samples("shop") as samples:
         with Load(bench.port, connections=6) as load:
             for n in range(10):
@@ -177,7 +177,7 @@ def test_ten_reloads_under_load_lose_nothing_and_blame_nobody(bench: Bench, blue
 
 def test_a_killed_proxy_comes_back_with_it(bench: Bench, blue: Upstream, green: Upstream) -> None:
     bench.both(blue, green)
-    bench.steer(ALL)
+    bench.set_traffic(ALL)
     before = bench.workers()
     bench.kill(bench.master_pid())
     within().until(lambda: bench.master.answers() and bench.workers() != before, "the proxy comes back")
@@ -221,7 +221,7 @@ def test_a_teams_proxy_in_a_chroot_and_of_another_user_has_it_too(
     team = Bench(state, program, team=True, settings=f"  chroot {jail}\n  user nobody  # as Debian's has\n")
     try:
         team.both(blue, green)
-        team.steer(ALL)
+        team.set_traffic(ALL)
         green.failing = True
         assert {get(team.port).who for _ in range(20)} == {"b1"}
         found = list(jail.glob("s-*"))
@@ -232,7 +232,7 @@ def test_a_teams_proxy_in_a_chroot_and_of_another_user_has_it_too(
 
 def test_a_teams_proxy_has_it_too(team: Bench, blue: Upstream, green: Upstream) -> None:
     team.both(blue, green)
-    team.steer(ALL)
+    team.set_traffic(ALL)
     green.failing = True
     with Load(team.port) as load:
         within().until(lambda: load.answered > 100, "answers come")
@@ -283,7 +283,7 @@ def test_an_equal_candidate_behind_the_shield_is_not_slower_on_busy_cores(
     config = Judge.model_validate({"alpha": 0.001, "latency": {"add": 0, "warmup": {"requests": 0, "for": "1s"}}})
     verdicts = Verdicts(config, sticky=False)
     verdicts.begin(5000, 10000)
-    bench.steer(Live("blue", 5000, 0, 1))
+    bench.set_traffic(Live("blue", 5000, 0, 1))
     slower, candidate = [], 0
     with busy_cores(), bench.traffic.samples("shop") as samples, ThreadPoolExecutor(4) as pool:
         for look in range(25):

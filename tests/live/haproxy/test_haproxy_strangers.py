@@ -55,11 +55,11 @@ def numbers(bench: Bench, *asked: tuple[str, dict[str, str]]) -> list[str]:
 def test_a_line_numbers_the_address_only_while_there_is_a_share(bench: Bench, blue: Upstream, green: Upstream) -> None:
     bench.both(blue, green, sticky=True)
     assert numbers(bench, (STRANGER, {})) == ["-"]
-    bench.steer(SHARED)
+    bench.set_traffic(SHARED)
     one, other, again = numbers(bench, (STRANGER, {}), (USERS[0], {}), (STRANGER, {}))
     assert one == again != other
     assert one.isdigit()
-    bench.steer(Live("blue", 5000, 0, 6, LIMIT))
+    bench.set_traffic(Live("blue", 5000, 0, 6, LIMIT))
     assert numbers(bench, (STRANGER, {})) != [one], "the next rollout numbers addresses again"
 
 
@@ -67,7 +67,7 @@ def test_a_forwarded_address_is_believed_from_a_trusted_proxy_only(
     bench: Bench, blue: Upstream, green: Upstream
 ) -> None:
     bench.both(blue, green, trusted_proxies=["127.0.0.8/31"])
-    bench.steer(SHARED)
+    bench.set_traffic(SHARED)
     real, claimed = "10.1.2.3", {"x-forwarded-for": "192.0.2.1, 10.1.2.3"}
     direct, forged, passed, twice, bare = numbers(
         bench,
@@ -87,7 +87,7 @@ def test_one_address_with_what_fails_everywhere_spends_no_budget(
     bench: Bench, blue: Upstream, green: Upstream, method: str
 ) -> None:
     bench.both(blue, green)
-    bench.steer(SHARED)
+    bench.set_traffic(SHARED)
     for user in USERS:
         assert get(bench.port, source=user).status == 200
         assert get(bench.port, FAILS, method=method, source=STRANGER).status == 500
@@ -100,7 +100,7 @@ def test_a_bad_release_costs_the_budget_whatever_the_number_of_addresses(
 ) -> None:
     for rollout, many in enumerate((1, 2, 5, 100), 5):
         bench.both(blue, green, shield=False)
-        bench.steer(Live("blue", 5000, 0, rollout, LIMIT))
+        bench.set_traffic(Live("blue", 5000, 0, rollout, LIMIT))
         green.failing = True
         seen = [get(bench.port, method="POST", source=USERS[n % many]).status for n in range(100)]
         green.failing = False
@@ -111,7 +111,7 @@ def test_what_stable_failed_too_is_no_failure_of_the_candidate_and_says_so_to_no
     bench: Bench, blue: Upstream, green: Upstream
 ) -> None:
     bench.both(blue, green)
-    bench.steer(Live("blue", 10000, 0, 5, LIMIT))
+    bench.set_traffic(Live("blue", 10000, 0, 5, LIMIT))
     for user in USERS[:30]:
         answer = get(bench.port, FAILS, source=user)
         assert answer.status == 500

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from deployer.clock import SystemClock
+from deployer.core.clock import SystemClock
+from deployer.core.errors import DriverFailed
 from deployer.drivers.traffic.haproxy import render
+from deployer.drivers.traffic.haproxy.request_counter import RequestCounter
+from deployer.drivers.traffic.haproxy.request_stream import Counted, RequestStream, counted
 from deployer.drivers.traffic.haproxy.spec import Spec
-from deployer.drivers.traffic.haproxy.stream import Counted, Stream, counted
-from deployer.drivers.traffic.haproxy.tally import Tally
-from deployer.errors import DriverFailed
 from deployer.model import Live
 from tests.live.client import burst, get
 from tests.live.minting import Mint
@@ -27,18 +27,18 @@ pytestmark = pytest.mark.live
 class Reader(Counted):
     """A reader of one proxy, and what it counts with."""
 
-    def __init__(self, tally: Tally, stream: Stream) -> None:
+    def __init__(self, tally: RequestCounter, stream: RequestStream) -> None:
         super().__init__(tally, [stream])
         self.tally = tally
 
 
-def stream(bench: Bench, tally: Tally) -> Stream:
-    return Stream("shop", bench.traffic._proxy, SystemClock(), lambda: 3000, tally)
+def stream(bench: Bench, tally: RequestCounter) -> RequestStream:
+    return RequestStream("shop", bench.traffic._proxy, SystemClock(), lambda: 3000, tally)
 
 
 @contextmanager
 def reading(bench: Bench) -> Iterator[Reader]:
-    tally = Tally("shop")
+    tally = RequestCounter("shop")
     with stream(bench, tally) as opened:
         yield Reader(tally, opened)
 
@@ -57,7 +57,7 @@ def test_as_many_readers_as_there_are_rollouts_leave_room_for_commands(
     with ExitStack() as readers:
         streams = [readers.enter_context(reading(bench)) for _ in range(40)]
         live = Live("blue", 10000, 0, 1)
-        bench.traffic.steer("shop", live, within(5))
+        bench.traffic.set_traffic("shop", live, within(5))
         assert bench.traffic.read("shop") == live
         assert get(bench.port).who == "g1"
         for seen in map(Seen, streams):
@@ -69,7 +69,7 @@ def test_a_reader_that_lags_is_told_how_much_it_missed(
 ) -> None:
     monkeypatch.setattr(render, "SHARED", render.SHARED.replace("size 8388608", "size 65536"))
     bench.both(blue, green)
-    bench.steer(Live("blue", 3000, 0, 1))
+    bench.set_traffic(Live("blue", 3000, 0, 1))
     sent = 8_000
     with reading(bench) as reader:
         with held(reader):
@@ -92,7 +92,7 @@ def test_a_reader_that_was_let_go_comes_back_and_is_told_nothing_twice(
 ) -> None:
     monkeypatch.setattr(render, "COMMANDS", f"{render.COMMANDS}  stats timeout 200ms\n")  # ten seconds by default
     bench.both(blue, green)
-    bench.steer(Live("blue", 3000, 0, 1))
+    bench.set_traffic(Live("blue", 3000, 0, 1))
     sent = 6_000  # the ring holds them all; what the kernel keeps for the reader is less
     with reading(bench) as stopped, reading(bench) as other:
         kept = Seen(other)
@@ -127,7 +127,7 @@ def _readers(bench: Bench, worker: object) -> int:
 
 def test_a_reader_that_ended_is_no_silence(bench: Bench, blue: Upstream, monkeypatch: pytest.MonkeyPatch) -> None:
     bench.put("blue", blue)
-    bench.steer(Live("blue"))
+    bench.set_traffic(Live("blue"))
 
     def broken(_: object) -> None:
         raise ZeroDivisionError("a bug")
@@ -152,10 +152,10 @@ def test_two_proxies_know_the_same_clients(
     """Clients come in at either: all of their answers count, but each client is one throw of the coin."""
     other = Bench(state / "other", program)
     try:
-        tally = Tally("shop")
+        tally = RequestCounter("shop")
         for each in (bench, other):
             each.both(blue, green, sticky=True, shield=False)
-            each.steer(Live("blue", 5000, 0, 7))
+            each.set_traffic(Live("blue", 5000, 0, 7))
         key = Spec.model_validate_json(bench.traffic.spec("shop") or "").key  # as `Several` gives all of them one
         other.traffic.configure(other.release("shop", sticky=True, shield=False), None, within(), key)
         with counted(tally, [stream(bench, tally), stream(other, tally)]) as both:

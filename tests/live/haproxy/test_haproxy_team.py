@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from deployer.clock import SystemClock
+from deployer.core.clock import SystemClock
+from deployer.core.errors import DriverFailed, Refused
 from deployer.drivers.traffic.haproxy import HAProxyTraffic
-from deployer.errors import DriverFailed, Refused
 from deployer.manifest.models import HAProxy
 from deployer.model import Live
 from tests.live.client import Load, burst, get
@@ -22,7 +22,7 @@ def test_the_teams_proxy_serves_the_service_and_still_serves_the_team(
 ) -> None:
     with Load(team.team_port, connections=2) as load:
         team.both(blue, green)
-        team.steer(Live("blue", 3000, 0, 1))
+        team.set_traffic(Live("blue", 3000, 0, 1))
         with team.traffic.samples("shop") as samples:
             sent = burst(team.port, 2000)
             seen = Seen(samples)
@@ -39,7 +39,7 @@ def test_the_teams_proxy_serves_the_service_and_still_serves_the_team(
 
 def test_a_restart_by_the_team_keeps_the_share(team: Bench, blue: Upstream, green: Upstream) -> None:
     team.both(blue, green)
-    team.steer(Live("blue", 3000, 0, 1))
+    team.set_traffic(Live("blue", 3000, 0, 1))
     assert team.master.reload(within()) == ()
     assert team.traffic.read("shop") == Live("blue", 3000, 0, 1)
     assert team.traffic.servers("shop", "green")[0][0] == team.server(green)
@@ -47,7 +47,7 @@ def test_a_restart_by_the_team_keeps_the_share(team: Bench, blue: Upstream, gree
 
 def test_what_the_teams_haproxy_refuses_changes_nothing(team: Bench, blue: Upstream) -> None:
     team.put("blue", blue)
-    team.steer(Live("blue"))
+    team.set_traffic(Live("blue"))
     before = team.config()
     main = team.folder / "main.cfg"
     good = main.read_text()

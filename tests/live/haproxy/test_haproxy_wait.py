@@ -41,7 +41,7 @@ def test_nobody_is_lost_while_all_instances_are_gone_for_a_moment(
     bench: Bench, blue: Upstream, second: Upstream, mode: str
 ) -> None:
     bench.put("blue", blue, second, mode=mode)
-    bench.steer(Live("blue"))
+    bench.set_traffic(Live("blue"))
     within().until(lambda: up(bench) == 2, "both are up")
     blue.stop()
     second.stop()
@@ -58,7 +58,7 @@ def test_an_outage_of_both_sides_is_waited_for_by_all_and_held_against_nobody(
     bench: Bench, blue: Upstream, green: Upstream
 ) -> None:
     bench.both(blue, green, shield=False)
-    bench.steer(Live("blue", 5000, 0, 1))
+    bench.set_traffic(Live("blue", 5000, 0, 1))
     blue.stop()
     green.stop()
     within().until(lambda: up(bench) == up(bench, "green") == 0, "the proxy has found both down")
@@ -76,7 +76,7 @@ def test_an_outage_of_both_sides_is_waited_for_by_all_and_held_against_nobody(
 
 def test_who_waits_in_vain_is_told_after_as_many_tries_as_anybody(bench: Bench, blue: Upstream) -> None:
     bench.put("blue", blue)
-    bench.steer(Live("blue"))
+    bench.set_traffic(Live("blue"))
     blue.stop()
     within().until(lambda: up(bench) == 0, "the proxy has found it down")
     before = waiting(bench)
@@ -86,7 +86,7 @@ def test_who_waits_in_vain_is_told_after_as_many_tries_as_anybody(bench: Bench, 
 
 def test_a_second_chance_is_not_waited_for(bench: Bench, blue: Upstream, green: Upstream) -> None:
     bench.both(blue, green, force={"header": "x-side"})
-    bench.steer(Live("blue", 10000, 0, 1))
+    bench.set_traffic(Live("blue", 10000, 0, 1))
     green.stop()
     within().until(lambda: up(bench, "green") == 0, "the proxy has found the candidate down")
     assert {get(bench.port).who for _ in range(20)} == {"b1"}, "the shield: whoever was drawn"
@@ -99,7 +99,7 @@ def test_stable_answers_for_a_candidate_that_is_gone_and_it_counts(
     bench: Bench, blue: Upstream, green: Upstream, method: str
 ) -> None:
     bench.both(blue, green, **({"mode": "tcp"} if method == "tcp" else {"shield": False}))
-    bench.steer(Live("blue", 10000, 0, 1))
+    bench.set_traffic(Live("blue", 10000, 0, 1))
     green.stop()
     within().until(lambda: up(bench, "green") == 0, "the proxy has found the candidate down")
     with bench.traffic.samples("shop") as samples:
@@ -115,7 +115,7 @@ def test_the_candidate_answers_for_itself_where_stable_has_nobody(
     bench: Bench, blue: Upstream, green: Upstream
 ) -> None:
     bench.both(blue, green)
-    bench.steer(Live("blue", 10000, 0, 1))
+    bench.set_traffic(Live("blue", 10000, 0, 1))
     blue.stop()
     within().until(lambda: up(bench) == 0, "the proxy has found stable down")
     green.failing = True
@@ -128,7 +128,7 @@ def test_those_who_wait_leave_room_for_others(
 ) -> None:
     monkeypatch.setattr(backend, "WAITING", 5)
     bench.put("blue", blue)
-    bench.steer(Live("blue"))
+    bench.set_traffic(Live("blue"))
     blue.stop()
     within().until(lambda: up(bench) == 0, "the proxy has found it down")
     start = threading.Barrier(30)
@@ -147,7 +147,7 @@ def test_who_waits_for_a_candidate_is_still_answered_when_it_is_taken_back(
     bench: Bench, blue: Upstream, green: Upstream, mode: str
 ) -> None:
     bench.both(blue, green, **({"mode": "tcp"} if mode == "tcp" else {"shield": False}))
-    bench.steer(Live("blue", 10000, 0, 1))
+    bench.set_traffic(Live("blue", 10000, 0, 1))
     blue.stop()
     green.stop()
     within().until(lambda: up(bench) == up(bench, "green") == 0, "the proxy has found both down")
@@ -156,7 +156,7 @@ def test_who_waits_for_a_candidate_is_still_answered_when_it_is_taken_back(
         within().until(lambda: waiting(bench, "shop_green") > 0, "somebody waits", every=0.01)
         with Upstream("b1", blue.port), Upstream("g1", green.port):
             within().until(lambda: up(bench) == 1, "stable is back")
-            bench.steer(Live("blue"))
+            bench.set_traffic(Live("blue"))
             assert bench.traffic.drain("shop", "green", ["g1"], within(10)) == 0
             bench.traffic.detach("shop", "green", ["g1"], within())
             answers = [each.result() for each in asked]
@@ -167,7 +167,7 @@ def test_a_drain_has_no_more_patience_with_those_who_wait_than_it_is_given(
     bench: Bench, blue: Upstream, green: Upstream
 ) -> None:
     bench.both(blue, green, shield=False)
-    bench.steer(Live("blue", 10000, 0, 1))
+    bench.set_traffic(Live("blue", 10000, 0, 1))
     blue.stop()
     green.stop()
     within().until(lambda: up(bench) == up(bench, "green") == 0, "the proxy has found both down")

@@ -16,22 +16,22 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast, get_args
 
-from deployer import carried
-from deployer.clock import Clock, Deadline
+from deployer.core.clock import Clock, Deadline
+from deployer.core.errors import DeadlinePassed, DriverFailed, MachinesSilent, Refused
+from deployer.core.events import Tell
+from deployer.core.host import LOCAL, Host, Machines
+from deployer.core.resources import builtin
 from deployer.drivers.ports import READ_SECONDS, Found, Image, Verbs
-from deployer.drivers.runtime.ansible import fitting, record, variables
+from deployer.drivers.runtime.ansible import compatibility, instance_record, variables
 from deployer.drivers.runtime.ansible.archive import PREFIX, packed
+from deployer.drivers.runtime.ansible.host_presence import HostAnswer, HostPresence, HostQuestion
+from deployer.drivers.runtime.ansible.instance_record import AnsibleInstance, State
 from deployer.drivers.runtime.ansible.pinned import NAME, Pinned
-from deployer.drivers.runtime.ansible.presence import Answer, Presence, Question
-from deployer.drivers.runtime.ansible.record import Record, State
 from deployer.drivers.runtime.artifacts import Artifacts, abandoned
-from deployer.drivers.runtime.surroundings import split_address
-from deployer.errors import DeadlinePassed, DriverFailed, MachinesSilent, Refused
-from deployer.events import Tell
-from deployer.machine import LOCAL, Host, Machines
+from deployer.drivers.runtime.environ import split_address
 from deployer.manifest import verbs
 from deployer.model import Instance, InstanceSpec, Release
-from deployer.resources import builtin
+from deployer.planning import release_record
 
 if TYPE_CHECKING:
     from deployer.manifest.models import Manifest
@@ -53,10 +53,10 @@ class Ground:
 class AnsibleRuntime:
     """The runtime `ansible`, on this machine or on those of an inventory."""
 
-    def __init__(self, ground: Ground, player: Verbs, machines: Machines, presence: Presence, clock: Clock) -> None:
+    def __init__(self, ground: Ground, player: Verbs, machines: Machines, presence: HostPresence, clock: Clock) -> None:
         self._ground, self._player, self._presence, self._clock = ground, player, presence, clock
         self._folder = ground.state.absolute() / "ansible"
-        self._home = carried.home(ground.state.absolute())
+        self._home = release_record.home(ground.state.absolute())
         self._machines: Mapping[str, Host] = {host.name: host for host in machines.every or (LOCAL,)}
 
     def resolve(self, manifest: Manifest, reference: str, deadline: Deadline, tell: Tell) -> Image:
@@ -68,7 +68,7 @@ class AnsibleRuntime:
             raise Refused(f"verbs: {trouble}", f"it needs a playbook for each of {', '.join(verbs.REQUIRED)}")
         artifacts = self._artifacts(manifest.service)
         source = Path(reference)
-        fitting.check(manifest, source, by_name=own is not None)
+        compatibility.check(manifest, source, by_name=own is not None)
         try:
             what = artifacts.take(source, deadline, tell) if source.exists() else NAME + reference
             return Image(reference, str(Pinned(what, artifacts.take(own, deadline, tell) if own else "")))
@@ -90,7 +90,10 @@ class AnsibleRuntime:
         What begins and fails is taken away again; where even that fails it stays written down.
         """
         given = {**_known(spec), **variables.delivered(spec)}
-        wanted, known = Record.of(spec, self._ground.installation), record.load(self._place(spec.name))
+        wanted, known = (
+            AnsibleInstance.of(spec, self._ground.installation),
+            instance_record.load(self._place(spec.name)),
+        )
         self._machine(spec.host)
         if known is not None and not wanted.same(known):
             self._take_away(known, known.made_of().manifest.stop.grace, deadline)
@@ -111,13 +114,13 @@ class AnsibleRuntime:
 
     def remove(self, instance: Instance, grace: float, deadline: Deadline) -> None:
         """Play stop and destroy; `grace` is never longer than that of the release's own manifest."""
-        known = record.load(self._place(instance.name))
+        known = instance_record.load(self._place(instance.name))
         if known is not None:
             self._take_away(known, grace, deadline)
 
     def logs(self, instance: Instance, lines: int) -> tuple[str, ...]:
         """Give the last lines that the instance wrote; none where its verbs have no `logs`."""
-        known = record.load(self._place(instance.name))
+        known = instance_record.load(self._place(instance.name))
         if known is None or not lines or not self._has(known, "logs"):
             return ()
         deadline = Deadline.after(self._clock, READ_SECONDS)
@@ -126,7 +129,7 @@ class AnsibleRuntime:
 
     def run(self, instance: Instance, command: Sequence[str], deadline: Deadline) -> tuple[int, str]:
         """Run a command as the instance runs, by the verb `run`."""
-        known = record.load(self._place(instance.name))
+        known = instance_record.load(self._place(instance.name))
         if known is None:
             raise DriverFailed(f"{instance.name} does not stand", "see `deploy status`")
         if not self._has(known, "run"):
@@ -146,21 +149,21 @@ class AnsibleRuntime:
             removed += self._artifacts(service).remove(sorted(unused))
         return tuple(removed)
 
-    def census(self) -> tuple[Found, ...]:
+    def list_all(self) -> tuple[Found, ...]:
         """Give every instance that is written down here, of any service and any store that lay here."""
         seen = [Found(known.observed(), known.installation, self._home, known.record) for known in self._records()]
         return tuple(sorted(seen, key=lambda f: (f.instance.service, *_order(f.instance))))
 
-    def strangers(self, service: str) -> tuple[str, ...]:
+    def foreign(self, service: str) -> tuple[str, ...]:
         """Name the instances of the service in this folder that belong to another store."""
         others = (r for r in self._records() if r.installation != self._ground.installation)
         return tuple(sorted(known.name for known in others if known.service == service))
 
-    def leftovers(self, keep: Sequence[Release]) -> tuple[str, ...]:
+    def garbage(self, keep: Sequence[Release]) -> tuple[str, ...]:
         """Name snapshots that no release in `keep` and no instance has, and archives that a killed process left."""
         return tuple(str(path) for path in self._unneeded(keep))
 
-    def sweep(self, keep: Sequence[Release]) -> tuple[str, ...]:
+    def collect_garbage(self, keep: Sequence[Release]) -> tuple[str, ...]:
         """Remove the `leftovers`; give what was removed."""
         unneeded = self._unneeded(keep)
         for path in unneeded:
@@ -169,20 +172,22 @@ class AnsibleRuntime:
 
     # -- verbs
 
-    def _take_away(self, known: Record, grace: float, deadline: Deadline) -> None:
+    def _take_away(self, known: AnsibleInstance, grace: float, deadline: Deadline) -> None:
         release = known.made_of()
         told = {**_remembered(known, release), "deployer_grace": min(grace, release.manifest.stop.grace)}
         self._play(REMOVE, release, known.host, told, deadline)
         self._place(known.name).unlink(missing_ok=True)
 
-    def _undo(self, begun: Record) -> None:
+    def _undo(self, begun: AnsibleInstance) -> None:
         """Take away what was begun; where that fails its record stays, and whoever takes it back meets the trouble."""
         try:
             self._take_away(begun, 0.0, Deadline.after(self._clock, UNDO_SECONDS))
         except (DriverFailed, DeadlinePassed):
             return
 
-    def _asked(self, known: Record, verb: str, told: Mapping[str, Any], deadline: Deadline) -> Mapping[str, Any]:
+    def _asked(
+        self, known: AnsibleInstance, verb: str, told: Mapping[str, Any], deadline: Deadline
+    ) -> Mapping[str, Any]:
         release = known.made_of()
         return self._play((verb,), release, known.host, {**_remembered(known, release), **told}, deadline)
 
@@ -203,16 +208,16 @@ class AnsibleRuntime:
         except DeadlinePassed as error:
             raise DeadlinePassed(f"{told['deployer_name']}: {error.message}", error.hint, log=error.log) from error
 
-    def _questions(self, there: Collection[Record]) -> Iterator[Question]:
+    def _questions(self, there: Collection[AnsibleInstance]) -> Iterator[HostQuestion]:
         """Ask each machine whether it is there, and what runs of what was made on it."""
         for name, host in self._machines.items():
             scripts: dict[str, list[str]] = {}
             for known in there:
                 if known.host == name and (script := self._look(known)):
                     scripts.setdefault(script, []).append(known.name)
-            yield Question(host, scripts)
+            yield HostQuestion(host, scripts)
 
-    def _look(self, known: Record) -> str:
+    def _look(self, known: AnsibleInstance) -> str:
         file = self._verbs(known.made_of()) / LOOK
         return file.read_text(encoding="utf-8") if file.is_file() else ""
 
@@ -225,7 +230,7 @@ class AnsibleRuntime:
             raise DriverFailed(f"this version ships no verbs {release.manifest.verbs}", "use the one that made it")
         return folder
 
-    def _has(self, known: Record, verb: str) -> bool:
+    def _has(self, known: AnsibleInstance, verb: str) -> bool:
         return (self._verbs(known.made_of()) / f"{verb}.yml").is_file()
 
     @contextmanager
@@ -255,17 +260,17 @@ class AnsibleRuntime:
     def _place(self, name: str) -> Path:
         return self._folder / "instances" / f"{name}.json"
 
-    def _records(self) -> list[Record]:
-        found = (record.load(path) for path in sorted(self._place("x").parent.glob("[!.]*.json")))
+    def _records(self) -> list[AnsibleInstance]:
+        found = (instance_record.load(path) for path in sorted(self._place("x").parent.glob("[!.]*.json")))
         return [known for known in found if known is not None]
 
-    def _mine(self) -> list[Record]:
+    def _mine(self) -> list[AnsibleInstance]:
         return [known for known in self._records() if known.installation == self._ground.installation]
 
     def _artifacts(self, service: str) -> Artifacts:
         return Artifacts(self._folder / "artifacts" / service, self._ground.state.absolute())
 
-    def _needed(self, keep: Sequence[Release], there: Collection[Record]) -> set[str]:
+    def _needed(self, keep: Sequence[Release], there: Collection[AnsibleInstance]) -> set[str]:
         images = {release.image_id for release in keep} | {known.image for known in there}
         return {snapshot for image in images for snapshot in Pinned.parse(image).snapshots}
 
@@ -276,7 +281,7 @@ class AnsibleRuntime:
         return (*snapshots, *(path for path in sorted(self._folder.glob(f"{PREFIX}*")) if abandoned(path)))
 
 
-def _observed(known: Record, answer: Answer | None) -> Instance:
+def _observed(known: AnsibleInstance, answer: HostAnswer | None) -> Instance:
     """Give an instance as its machine shows it; one that is not finished is not expected to run."""
     instance, seen = known.observed(), answer.seen.get(known.name) if answer else None
     if seen is None or (known.state == "created" and seen.state != "running"):
@@ -293,14 +298,14 @@ def _known(spec: InstanceSpec) -> dict[str, Any]:
     return variables.known(spec.release, spec.name, spec.colour, spec.index, spec.address)
 
 
-def _remembered(known: Record, release: Release) -> dict[str, Any]:
+def _remembered(known: AnsibleInstance, release: Release) -> dict[str, Any]:
     return {
         **variables.known(release, known.name, known.colour, known.index, known.asked),
         "deployer_id": known.runtime_id,
     }
 
 
-def _reported(known: Record, reported: Mapping[str, Any]) -> Record:
+def _reported(known: AnsibleInstance, reported: Mapping[str, Any]) -> AnsibleInstance:
     """Take over what verbs reported of an instance. Raises DriverFailed for an address or a state that is none."""
     address, state = str(reported.get("deployer_address", known.asked)), reported.get("deployer_state", "running")
     split_address(address)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from deployer.drivers.runtime.surroundings import chosen_secrets, environment, split_address
+from deployer.drivers.runtime.environ import chosen_secrets, environment, split_address
 from deployer.model import InstanceSpec, Release
 
 SECRETS = "/run/deployer"  # in an instance, with its name behind it: where it finds secrets that are files

@@ -2,24 +2,24 @@
 
 from typing import TYPE_CHECKING
 
-from deployer import later
+from deployer.core import later
 
 if TYPE_CHECKING:
     from deployer.drivers.runtime.docker.engine import Engine
-    from deployer.drivers.runtime.docker.fleet import Fleet
-    from deployer.drivers.runtime.docker.link import Link
-    from deployer.drivers.runtime.docker.member import Member
+    from deployer.drivers.runtime.docker.fleet import DockerFleet
+    from deployer.drivers.runtime.docker.fleet_host import FleetHost
     from deployer.drivers.runtime.docker.runtime import DockerRuntime
+    from deployer.drivers.runtime.docker.ssh_tunnel import SshTunnel
 
-__all__ = ["DockerRuntime", "Engine", "Fleet", "Link", "Member"]
+__all__ = ["DockerFleet", "DockerRuntime", "Engine", "FleetHost", "SshTunnel"]
 
 __getattr__ = later.names(
     __name__,
     {
         "Engine": "deployer.drivers.runtime.docker.engine",
-        "Fleet": "deployer.drivers.runtime.docker.fleet",
-        "Link": "deployer.drivers.runtime.docker.link",
-        "Member": "deployer.drivers.runtime.docker.member",
+        "DockerFleet": "deployer.drivers.runtime.docker.fleet",
+        "SshTunnel": "deployer.drivers.runtime.docker.ssh_tunnel",
+        "FleetHost": "deployer.drivers.runtime.docker.fleet_host",
         "DockerRuntime": "deployer.drivers.runtime.docker.runtime",
     },
 )

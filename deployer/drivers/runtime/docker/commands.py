@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
-from deployer.clock import Deadline
+from deployer.core.clock import Deadline
 
 if TYPE_CHECKING:
     import docker

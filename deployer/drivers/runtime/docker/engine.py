@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from deployer.core.errors import DeadlinePassed, DriverFailed, Refused, Unreachable
 from deployer.drivers.runtime.docker import reading
 from deployer.drivers.runtime.docker.bounds import TooLarge, bound
-from deployer.errors import DeadlinePassed, DriverFailed, Refused, Unreachable
 
 if TYPE_CHECKING:
     import docker

@@ -6,16 +6,16 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
 
-from deployer.clock import Deadline
+from deployer.core.clock import Deadline
+from deployer.core.errors import DriverFailed, ImageGone, MachinesSilent, Refused
+from deployer.core.events import Tell
 from deployer.drivers.ports import Found, Image
-from deployer.drivers.runtime.docker.member import Member
+from deployer.drivers.runtime.docker.fleet_host import FleetHost
+from deployer.drivers.runtime.docker.image_distribution import ImageDistribution
 from deployer.drivers.runtime.docker.runtime import DockerRuntime
-from deployer.drivers.runtime.docker.supply import Supply
-from deployer.errors import DriverFailed, ImageGone, MachinesSilent, Refused
-from deployer.events import Tell
-from deployer.fanout import on_all
 from deployer.model import Instance, InstanceSpec, Release
-from deployer.steps import named
+from deployer.planning.steps import named
+from deployer.transport.fanout import on_all
 
 if TYPE_CHECKING:
     from deployer.manifest.models import Manifest
@@ -24,18 +24,18 @@ AT_ONCE = 20  # machines that are asked at the same time
 T = TypeVar("T")
 
 
-class Fleet:
+class DockerFleet:
     """The runtime `docker` on machines of an inventory; each instance is on its `host`.
 
     What asks all of them raises MachinesSilent when one gives no answer, with what the others said. `wanted` are those
     on which a release is to stand: they get its image.
     """
 
-    def __init__(self, members: Sequence[Member], wanted: Collection[str], control: Member | None = None) -> None:
+    def __init__(self, members: Sequence[FleetHost], wanted: Collection[str], control: FleetHost | None = None) -> None:
         self.members = tuple(members)
         self._members = {member.name: member for member in members}
         self._wanted = {member.name: member for member in members if member.name in wanted}
-        self._supply = Supply(control)
+        self._supply = ImageDistribution(control)
 
     def resolve(self, manifest: Manifest, reference: str, deadline: Deadline, tell: Tell) -> Image:
         """Pin the image once, and bring it to every machine that is to have it and does not.
@@ -91,28 +91,28 @@ class Fleet:
         """Remove images of `drop` that no release in `keep` and no container of that machine uses."""
         return self._all(lambda member: _on(member, member.read(lambda runtime: runtime.prune(keep, drop))))
 
-    def census(self) -> tuple[Found, ...]:
+    def list_all(self) -> tuple[Found, ...]:
         """Read every container that a deployer made, on all machines."""
         found = self._all(_counted)
         return tuple(sorted(found, key=lambda f: (f.instance.service, f.instance.release, f.instance.index)))
 
-    def strangers(self, service: str) -> tuple[str, ...]:
+    def foreign(self, service: str) -> tuple[str, ...]:
         """Name the containers that are called as an instance of the service is, and are not ours."""
-        return self._all(lambda member: _on(member, member.read(lambda runtime: runtime.strangers(service))))
+        return self._all(lambda member: _on(member, member.read(lambda runtime: runtime.foreign(service))))
 
-    def leftovers(self, keep: Sequence[Release]) -> tuple[str, ...]:
+    def garbage(self, keep: Sequence[Release]) -> tuple[str, ...]:
         """Name the tags of ours on images that no release in `keep` and no container has."""
-        return self._all(lambda member: _on(member, member.read(lambda runtime: runtime.leftovers(keep))))
+        return self._all(lambda member: _on(member, member.read(lambda runtime: runtime.garbage(keep))))
 
-    def sweep(self, keep: Sequence[Release]) -> tuple[str, ...]:
+    def collect_garbage(self, keep: Sequence[Release]) -> tuple[str, ...]:
         """Take these tags away, and with the last one of an image the image."""
-        return self._all(lambda member: _on(member, member.read(lambda runtime: runtime.sweep(keep))))
+        return self._all(lambda member: _on(member, member.read(lambda runtime: runtime.collect_garbage(keep))))
 
     def deadly(self) -> tuple[str, ...]:
         """Name the machines whose containers end with their engine."""
         return self._all(lambda member: () if member.read(DockerRuntime.lets_live) else (member.name,))
 
-    def _member(self, host: str) -> Member:
+    def _member(self, host: str) -> FleetHost:
         member = self._members.get(host)
         if member is None:
             raise DriverFailed(
@@ -121,11 +121,11 @@ class Fleet:
             )
         return member
 
-    def _all(self, work: Callable[[Member], tuple[T, ...]]) -> tuple[T, ...]:
+    def _all(self, work: Callable[[FleetHost], tuple[T, ...]]) -> tuple[T, ...]:
         return tuple(found for part in answers(self._members, work).values() for found in part)
 
 
-def answers(members: Mapping[str, Member], work: Callable[[Member], T], least: int | None = None) -> dict[str, T]:
+def answers(members: Mapping[str, FleetHost], work: Callable[[FleetHost], T], least: int | None = None) -> dict[str, T]:
     """Do something on hosts at the same time. Return what each one answered, by its name.
 
     Raise MachinesSilent for those that did not answer, unless `least` of them did (all, if it is not given), with
@@ -143,7 +143,7 @@ def answers(members: Mapping[str, Member], work: Callable[[Member], T], least: i
     return given
 
 
-def _ready(member: Member, manifest: Manifest) -> None:
+def _ready(member: FleetHost, manifest: Manifest) -> None:
     """Raise MachinesSilent, or Refused when the machine lacks what the manifest names."""
 
     def look(runtime: DockerRuntime) -> None:
@@ -156,14 +156,14 @@ def _ready(member: Member, manifest: Manifest) -> None:
         raise Refused(f"{member.name or 'this machine'}: {error.message}", error.hint) from error
 
 
-def _standing(member: Member, service: str) -> tuple[Instance, ...]:
+def _standing(member: FleetHost, service: str) -> tuple[Instance, ...]:
     return tuple(replace(i, host=member.name) for i in member.read(lambda runtime: runtime.instances(service)))
 
 
-def _counted(member: Member) -> tuple[Found, ...]:
-    found = member.read(DockerRuntime.census)
+def _counted(member: FleetHost) -> tuple[Found, ...]:
+    found = member.read(DockerRuntime.list_all)
     return tuple(replace(f, instance=replace(f.instance, host=member.name)) for f in found)
 
 
-def _on(member: Member, names: tuple[str, ...]) -> tuple[str, ...]:
+def _on(member: FleetHost, names: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(f"{name} on {member.name}" if member.name else name for name in names)

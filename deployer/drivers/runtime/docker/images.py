@@ -7,13 +7,13 @@ import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from deployer.clock import Deadline
+from deployer.core.clock import Deadline
+from deployer.core.errors import DeadlinePassed, DriverFailed, ImageGone, Refused, StepFailed
+from deployer.core.events import Tell
+from deployer.core.retrying import retry
 from deployer.drivers.ports import Image
 from deployer.drivers.runtime.docker.engine import CALL, Engine, find_image, in_use
-from deployer.errors import DeadlinePassed, DriverFailed, ImageGone, Refused, StepFailed
-from deployer.events import Tell
 from deployer.model import Release
-from deployer.retrying import retry
 
 if TYPE_CHECKING:
     import docker

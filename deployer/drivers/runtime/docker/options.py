@@ -6,10 +6,10 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
-from deployer import carried
 from deployer.drivers.ports import Found
-from deployer.drivers.runtime.surroundings import environment, split_address
+from deployer.drivers.runtime.environ import environment, split_address
 from deployer.model import PLACES, Instance, InstanceSpec, Place
+from deployer.planning import release_record
 
 if TYPE_CHECKING:
     from deployer.manifest.models import Manifest, Mount
@@ -32,7 +32,7 @@ def labels(spec: InstanceSpec, installation: str, home: str) -> dict[str, str]:
         "config": spec.release.config_hash,
         "address": spec.address,
         "home": home,
-        "record": carried.write(spec.release),
+        "record": release_record.write(spec.release),
     }
     return {PREFIX + key: str(value) for key, value in values.items()}
 

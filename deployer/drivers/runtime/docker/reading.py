@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from typing import Any
 from urllib.parse import quote
 
+from deployer.core.errors import DeadlinePassed, DriverFailed, Unreachable
 from deployer.drivers.runtime.docker.bounds import MOST, TooLarge
-from deployer.errors import DeadlinePassed, DriverFailed, Unreachable
 
 SCHEME = "unix://"
 LARGEST = MOST  # bytes of one answer

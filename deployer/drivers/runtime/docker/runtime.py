@@ -6,13 +6,13 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from deployer.clock import Clock, Deadline
+from deployer.core.clock import Clock, Deadline
+from deployer.core.errors import DriverFailed, Refused
+from deployer.core.events import Tell
 from deployer.drivers.ports import Found, Image
 from deployer.drivers.runtime.docker import commands, images, options, secrets
 from deployer.drivers.runtime.docker.engine import CALL, Engine, find_container, in_use
-from deployer.drivers.runtime.surroundings import chosen_secrets
-from deployer.errors import DriverFailed, Refused
-from deployer.events import Tell
+from deployer.drivers.runtime.environ import chosen_secrets
 from deployer.model import Instance, InstanceSpec, Release
 
 if TYPE_CHECKING:
@@ -112,13 +112,13 @@ class DockerRuntime:
         """Remove images of `drop` that no release in `keep` and no container uses; give what was removed."""
         return self._shelf.prune(keep, drop)
 
-    def census(self) -> tuple[Found, ...]:
+    def list_all(self) -> tuple[Found, ...]:
         """Read every container that a deployer made, of any service and any store."""
         containers = self._engine.containers("containers of all services", [f"{options.PREFIX}installation"])
         seen = [options.found(attributes) for attributes in containers if _made(attributes)]
         return tuple(sorted(seen, key=lambda f: (f.instance.service, f.instance.release, f.instance.index)))
 
-    def strangers(self, service: str) -> tuple[str, ...]:
+    def foreign(self, service: str) -> tuple[str, ...]:
         """Name the containers with the name or the labels of an instance of the service that we did not make."""
         with self._engine.client(f"containers called {service}") as client:
             # The engine looks for the pattern anywhere in the name, which begins with a slash.
@@ -127,11 +127,11 @@ class DockerRuntime:
             found = [*(container.attrs for container in named), *self._labelled(service)]
         return tuple(sorted({str(each["Name"]).lstrip("/") for each in found if not self._mine(each)}))
 
-    def leftovers(self, keep: Sequence[Release]) -> tuple[str, ...]:
+    def garbage(self, keep: Sequence[Release]) -> tuple[str, ...]:
         """Name the tags of ours on images that no release in `keep` and no container has."""
         return self._shelf.unneeded(keep)
 
-    def sweep(self, keep: Sequence[Release]) -> tuple[str, ...]:
+    def collect_garbage(self, keep: Sequence[Release]) -> tuple[str, ...]:
         """Take these tags away, and with the last one of an image the image."""
         return self._shelf.untag(self._shelf.unneeded(keep))
 

@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from deployer.errors import Refused
+from deployer.core.errors import Refused
 
 if TYPE_CHECKING:
     from deployer.manifest.models import Manifest

@@ -7,16 +7,17 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal, cast
 
-from deployer import carried, files
-from deployer.errors import DriverFailed
+from deployer.core import files
+from deployer.core.errors import DriverFailed
 from deployer.model import Instance, InstanceSpec, Place
-from deployer.supervisor import Status
+from deployer.planning import release_record
+from deployer.supervisor import ProcessStatus
 
 FILE = "instance.json"
 
 
 @dataclass(frozen=True)
-class Record:
+class ProcessInstance:
     """The identity of an instance."""
 
     installation: str
@@ -31,7 +32,7 @@ class Record:
     record: str = ""  # of the release, as `deployer.carried` writes it
 
     @classmethod
-    def of(cls, spec: InstanceSpec, installation: str) -> Record:
+    def of(cls, spec: InstanceSpec, installation: str) -> ProcessInstance:
         """Make the record of what is wanted."""
         return cls(
             installation=installation,
@@ -43,7 +44,7 @@ class Record:
             config=spec.release.config_hash,
             address=spec.address,
             image=spec.release.image_id,
-            record=carried.write(spec.release),
+            record=release_record.write(spec.release),
         )
 
     @property
@@ -51,7 +52,7 @@ class Record:
         """Name of the instance, and of its folder."""
         return f"{self.service}-r{self.release}-{self.index}"
 
-    def same(self, other: Record | None) -> bool:
+    def same(self, other: ProcessInstance | None) -> bool:
         """Tell whether both are the same instance; a later rollout may take over what an earlier one started."""
         return other is not None and replace(other, rollout=self.rollout, record=self.record) == self
 
@@ -59,9 +60,9 @@ class Record:
         """Write the record."""
         files.replace(folder / FILE, json.dumps(asdict(self), indent=1))
 
-    def observed(self, name: str, status: Status | None) -> Instance:
+    def observed(self, name: str, status: ProcessStatus | None) -> Instance:
         """Give the instance, with the state of its process."""
-        status = status or Status()
+        status = status or ProcessStatus()
         states: dict[str, Literal["created", "running", "exited"]] = {"running": "running", "starting": "created"}
         state = states.get(status.state, "exited")
         return Instance(
@@ -80,10 +81,10 @@ class Record:
         )
 
 
-def load(folder: Path) -> Record | None:
+def load(folder: Path) -> ProcessInstance | None:
     """Read the record of a folder; None when its maker died before it was written. Raises DriverFailed."""
     try:
-        return Record(**json.loads((folder / FILE).read_text(encoding="utf-8")))
+        return ProcessInstance(**json.loads((folder / FILE).read_text(encoding="utf-8")))
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (ValueError, TypeError, RecursionError) as error:

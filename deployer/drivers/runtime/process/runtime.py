@@ -18,18 +18,20 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from deployer import carried, files, supervisor
-from deployer.clock import Clock, Deadline
+from deployer import supervisor
+from deployer.core import files
+from deployer.core.clock import Clock, Deadline
+from deployer.core.errors import DeadlinePassed, DriverFailed, Refused
+from deployer.core.events import Tell
 from deployer.drivers.ports import Found, Image
 from deployer.drivers.runtime import artifacts
 from deployer.drivers.runtime.artifacts import Artifacts
+from deployer.drivers.runtime.environ import chosen_secrets, environment, split_address
 from deployer.drivers.runtime.process import program, record
-from deployer.drivers.runtime.process.record import Record
-from deployer.drivers.runtime.surroundings import chosen_secrets, environment, split_address
-from deployer.emergency import card
-from deployer.errors import DeadlinePassed, DriverFailed, Refused
-from deployer.events import Tell
+from deployer.drivers.runtime.process.record import ProcessInstance
+from deployer.emergency import endpoint
 from deployer.model import Instance, InstanceSpec, Release
+from deployer.planning import release_record
 from deployer.supervisor import ProcessSpec, logfile
 from deployer.supervisor import spec as specs
 
@@ -80,7 +82,7 @@ class ProcessRuntime:
     def ensure(self, spec: InstanceSpec, deadline: Deadline) -> Instance:
         """Make the process run as specified; one that runs already so is left alone."""
         folder = self._place(spec.name)
-        wanted = Record.of(spec, self._installation)
+        wanted = ProcessInstance.of(spec, self._installation)
         known = record.load(folder)
         if not wanted.same(known):
             self._delete(folder, deadline)
@@ -133,26 +135,26 @@ class ProcessRuntime:
             removed += self._artifacts(service).remove(sorted(unused))
         return tuple(removed)
 
-    def census(self) -> tuple[Found, ...]:
+    def list_all(self) -> tuple[Found, ...]:
         """Read every instance of this folder, of any service and any store that lay here."""
-        home = carried.home(self._folder)
+        home = release_record.home(self._folder)
         seen = [
             Found(known.observed(folder.name, supervisor.read_status(folder)), known.installation, home, known.record)
             for folder, known in self._folders()
         ]
         return tuple(sorted(seen, key=lambda f: (f.instance.service, f.instance.release, f.instance.index)))
 
-    def strangers(self, service: str) -> tuple[str, ...]:
+    def foreign(self, service: str) -> tuple[str, ...]:
         """Name the instances of the service in this folder that belong to another store."""
         mine = {folder for folder, _ in self._records()}
         others = ((path.name, known) for path, known in self._written() if path not in mine)
         return tuple(sorted(name for name, known in others if known.service == service))
 
-    def leftovers(self, keep: Sequence[Release]) -> tuple[str, ...]:
+    def garbage(self, keep: Sequence[Release]) -> tuple[str, ...]:
         """Name snapshots that no release in `keep` and no instance has, and folders of instances that never began."""
         return tuple(str(path) for path in self._unneeded(keep))
 
-    def sweep(self, keep: Sequence[Release]) -> tuple[str, ...]:
+    def collect_garbage(self, keep: Sequence[Release]) -> tuple[str, ...]:
         """Remove the `leftovers`; give what was removed."""
         unneeded = self._unneeded(keep)
         for path in unneeded:
@@ -172,14 +174,14 @@ class ProcessRuntime:
     def _place(self, name: str) -> Path:
         return self._folder / "processes" / name
 
-    def _records(self) -> list[tuple[Path, Record]]:
+    def _records(self) -> list[tuple[Path, ProcessInstance]]:
         return [(folder, known) for folder, known in self._folders() if known.installation == self._installation]
 
-    def _folders(self) -> list[tuple[Path, Record]]:
+    def _folders(self) -> list[tuple[Path, ProcessInstance]]:
         """Read what was made in this folder; a copy of an instance, under another name, is none."""
         return [(path, known) for path, known in self._written() if path.name == known.name]
 
-    def _written(self) -> list[tuple[Path, Record]]:
+    def _written(self) -> list[tuple[Path, ProcessInstance]]:
         places = sorted(self._place("x").parent.glob("*"))
         known = [(folder, record.load(folder)) for folder in places]
         return [(folder, r) for folder, r in known if r is not None]
@@ -214,7 +216,7 @@ class ProcessRuntime:
             grace=manifest.stop.grace,
             address=spec.address,
             server=f"{spec.release.service}_{spec.colour}/{spec.name}",
-            card=card.path(str(self._folder), spec.release.service),
+            card=endpoint.path(str(self._folder), spec.release.service),
         )
 
     def _delete(self, folder: Path, deadline: Deadline) -> None:

@@ -9,7 +9,7 @@ from deployer.drivers.traffic.haproxy.quote import milliseconds, quoted, word
 from deployer.model import Place, other
 
 if TYPE_CHECKING:
-    from deployer.drivers.traffic.haproxy.spec import Member, Side, Spec
+    from deployer.drivers.traffic.haproxy.spec import BackendServer, BackendSide, Spec
 
 # A connection error makes the next check come at once and lets one failure decide: a dead server is out after about
 # 100 ms, and until then its requests are redispatched. `on-error mark-down` would be faster, but one slow connect would
@@ -49,7 +49,7 @@ def alive(backend: str) -> str:
     return f"{{ be_conn_free({backend}) lt 0 }}"
 
 
-def options(side: Side) -> str:
+def options(side: BackendSide) -> str:
     """Give the options of a server, the same in the file and at run time (`add server` takes no defaults)."""
     return CHECK + (" proto h2" if side.protocol == "h2" else "")
 
@@ -73,7 +73,7 @@ def backend(spec: Spec, place: Place) -> Iterator[str]:
         yield from _wait(spec, name(spec.service, place), name(spec.service, other(place)))
 
 
-def _server(member: Member, side: Side) -> str:
+def _server(member: BackendServer, side: BackendSide) -> str:
     # A server that was leaving when the proxy went down must not come back with it.
     leaving = " disabled" if member.leaving else ""
     return f"server {word(member.name)} {word(member.address)} {options(side)}{leaving}"
@@ -92,7 +92,7 @@ def _wait(spec: Spec, backend: str, beside: str) -> Iterator[str]:
     yield f"  {WAIT_SERVER}"
 
 
-def _http(spec: Spec, side: Side) -> Iterator[str]:
+def _http(spec: Spec, side: BackendSide) -> Iterator[str]:
     yield "  retry-on conn-failure empty-response"
     yield f"  http-request disable-l7-retry unless {{ method {IDEMPOTENT} }}"
     shield = spec.entry.shield
@@ -107,7 +107,7 @@ def rules(spec: Spec) -> Iterator[str]:
     """Give what is done to each request and answer; doing it in the shield and again behind it changes nothing."""
     entry = spec.entry
     if entry.tls and entry.tls.redirect:
-        from deployer.drivers.traffic.haproxy.claims import Listen
+        from deployer.drivers.traffic.haproxy.listeners import Listen
 
         port = Listen.parse(entry.tls.listen).port
         host = "%[req.hdr(host),host_only]" + (f":{port}" if port != 443 else "")
@@ -139,7 +139,7 @@ def _forwarded(spec: Spec) -> Iterator[str]:
         yield "  http-request set-header X-Forwarded-Proto https if { var(txn.tls) -m bool }"
 
 
-def _check(spec: Spec, side: Side) -> Iterator[str]:
+def _check(spec: Spec, side: BackendSide) -> Iterator[str]:
     """Give the proxy's own check. It looks at the status alone: the gate before it has asked for body and headers."""
     health = side.health
     if spec.entry.mode != "http" or health.http is None:

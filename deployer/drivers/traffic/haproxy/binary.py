@@ -10,7 +10,7 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from deployer.errors import Refused
+from deployer.core.errors import Refused
 
 OLDEST = (2, 8)
 WITHIN = 10.0  # seconds for `haproxy -v` or `haproxy -c`

@@ -16,9 +16,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from deployer.clock import Deadline
-from deployer.drivers.traffic.haproxy.master import ANSWER_WITHIN, Gone, Master, Worker, number
-from deployer.errors import DriverFailed
+from deployer.core.clock import Deadline
+from deployer.core.errors import DriverFailed
+from deployer.drivers.traffic.haproxy.master import ANSWER_WITHIN, Gone, MasterSocket, Worker, number
 
 TABLE = "deployer-budget"
 # What each address sent to the candidate and spent of the budget; the bound is that of the judge, see `addresses`.
@@ -42,7 +42,7 @@ def key(service: str, rollout: int) -> str:
     return f"{service}@{rollout}"
 
 
-def count(master: Master, worker: Worker, service: str, rollout: int, deadline: Deadline) -> int:
+def count(master: MasterSocket, worker: Worker, service: str, rollout: int, deadline: Deadline) -> int:
     """Ask a worker what it counted since it began; 0 for an old one that has ended."""
     try:
         reply = master.run(worker, f"show table {TABLE} key {key(service, rollout)}", deadline)

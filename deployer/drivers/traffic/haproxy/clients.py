@@ -14,7 +14,7 @@ from deployer.model import FULL
 _PER_BP = ROLLS // FULL
 
 
-class Clients:
+class ClientTracker:
     """The clients of one service, or of one of its routes, in one rollout: 7 MB, made when the first one comes."""
 
     def __init__(self) -> None:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from contextlib import suppress
 from pathlib import Path
 
-from deployer.clock import Deadline
-from deployer.drivers.traffic.haproxy.master import Master
-from deployer.errors import Refused
+from deployer.core.clock import Deadline
+from deployer.core.errors import Refused
+from deployer.drivers.traffic.haproxy.master import MasterSocket
 
 
-def refuse_not_loaded(folder: Path, master: Master, deadline: Deadline) -> None:
+def refuse_not_loaded(folder: Path, master: MasterSocket, deadline: Deadline) -> None:
     """Raise Refused when the proxy does not load the folder.
 
     A process that cannot be looked at, or that has no master socket (the proxy may live in a container, where process

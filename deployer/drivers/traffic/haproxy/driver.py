@@ -10,46 +10,46 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from deployer import later
-from deployer.clock import Clock, Deadline
-from deployer.drivers.ports import NOTHING, Fault
-from deployer.drivers.traffic.haproxy import backend, home, state
-from deployer.drivers.traffic.haproxy.cards import Cards, card_of
-from deployer.drivers.traffic.haproxy.live import LiveMap
+from deployer.core import later
+from deployer.core.clock import Clock, Deadline
+from deployer.core.errors import DeadlinePassed, DriverFailed, Refused, TakenBack
+from deployer.drivers.ports import NOTHING, Drift
+from deployer.drivers.traffic.haproxy import backend, layout, live_value
+from deployer.drivers.traffic.haproxy.endpoint_files import Cards, card_of
+from deployer.drivers.traffic.haproxy.live_map import LiveMap
 from deployer.drivers.traffic.haproxy.master import Worker
 from deployer.drivers.traffic.haproxy.proxy import OwnProxy, Proxy, TeamProxy
-from deployer.drivers.traffic.haproxy.servers import Seen, Servers
-from deployer.errors import DeadlinePassed, DriverFailed, Refused, TakenBack
+from deployer.drivers.traffic.haproxy.servers import Servers, ServerView
 from deployer.model import FULL, Live, Place, Release, Server, Waiting, taken_back
 
 if TYPE_CHECKING:
     from deployer.drivers.ports import Samples, Traffic
     from deployer.drivers.traffic.haproxy import (
-        attaching,
-        claims,
-        examining,
+        admission,
+        draining,
+        examination,
         frontend,
-        leaving,
-        loading,
+        listeners,
+        reload,
+        request_counter,
+        request_stream,
         spec,
-        stream,
-        tally,
     )
     from deployer.drivers.traffic.haproxy.spec import Spec
     from deployer.manifest.models import HAProxy, Manifest
 else:  # what only changes the proxy, which most questions do not
-    attaching, claims, examining, frontend, leaving, loading, spec, stream, tally = (
+    admission, listeners, examination, frontend, draining, reload, spec, request_stream, request_counter = (
         later.module(f"deployer.drivers.traffic.haproxy.{name}")
         for name in (
-            "attaching",
-            "claims",
-            "examining",
+            "admission",
+            "listeners",
+            "examination",
             "frontend",
-            "leaving",
-            "loading",
+            "draining",
+            "reload",
             "spec",
-            "stream",
-            "tally",
+            "request_stream",
+            "request_counter",
         )
     )
 
@@ -96,7 +96,7 @@ class HAProxyTraffic:
             wanted = spec.configured(wanted, manifest.service, manifest, colour)
         try:
             self._proxy.require(deadline)
-            loading.check(self._proxy, self._live, {**known, manifest.service: wanted}, deadline)
+            reload.check(self._proxy, self._live, {**known, manifest.service: wanted}, deadline)
         except DriverFailed as error:
             raise Refused(error.message, error.hint) from error
         finally:
@@ -114,7 +114,7 @@ class HAProxyTraffic:
             wanted = spec.configured(specs.get(release.service), release.service, release.manifest, place)
             if key:
                 wanted = wanted.model_copy(update={"key": key})
-            loading.load(self._proxy, self._live, {**specs, release.service: wanted}, deadline)
+            reload.load(self._proxy, self._live, {**specs, release.service: wanted}, deadline)
         if self._cards:
             self._cards.write(release.service)
 
@@ -127,20 +127,20 @@ class HAProxyTraffic:
             self._proxy.ready(deadline)
             return self._live.read(service, deadline)
 
-    def steer(self, service: str, live: Live, deadline: Deadline, given: Live | None = None) -> None:
+    def set_traffic(self, service: str, live: Live, deadline: Deadline, given: Live | None = None) -> None:
         """Write the value to file and to every worker, and read it back, unless the share that was `given` is ended."""
-        state.encode(live)
+        live_value.encode(live)
         self._spec(service)
         with self._home.locked(deadline):
             self._proxy.ready(deadline)
             if given and given.share:
                 _refuse_taken_back(service, given, self._live.read(service, deadline))
-            values = state.load(self._home.state)
-            now = state.decode(service, values[service]) if service in values else None
+            values = live_value.load(self._home.state)
+            now = live_value.decode(service, values[service]) if service in values else None
             if not self._moves_nobody(now, live):
                 self._refuse_nowhere(service, live, deadline)
             spent = self._live.spent(service, values[service], deadline) if now and now.rollout == live.rollout else 0
-            state.save(self._home.state, {**values, service: state.encode(live, spent)})
+            live_value.save(self._home.state, {**values, service: live_value.encode(live, spent)})
             self._live.write(service, live, spent, deadline, lambda worker: self._able(worker, service, live, deadline))
 
     def attach(self, service: str, place: Place, servers: Sequence[Server], deadline: Deadline) -> None:
@@ -152,7 +152,7 @@ class HAProxyTraffic:
         _refuse_odd(servers)
         with self._home.locked(deadline):
             self._proxy.ready(deadline)
-        attaching.Attaching(self._proxy, self._servers, service, place, tuple(servers)).run(deadline)
+        admission.Attaching(self._proxy, self._servers, service, place, tuple(servers)).run(deadline)
 
     def drain(self, service: str, place: Place, names: Sequence[str], deadline: Deadline) -> int:
         """Give the servers no new requests, wait until none is running; give the number open at the deadline."""
@@ -161,7 +161,7 @@ class HAProxyTraffic:
         began = Deadline.after(self._clock, max(deadline.left(), READ_WITHIN))
         with self._home.locked(began):
             self._proxy.ready(began)
-        return leaving.Leaving(self._proxy, self._servers, service, place, tuple(names)).drain(began, deadline)
+        return draining.Leaving(self._proxy, self._servers, service, place, tuple(names)).drain(began, deadline)
 
     def detach(self, service: str, place: Place, names: Sequence[str], deadline: Deadline) -> None:
         """Make the proxy forget the servers, cutting what is still open on them. Unknown names are no error.
@@ -174,7 +174,7 @@ class HAProxyTraffic:
             self._proxy.ready(deadline)
         if place not in self._spec(service).places:
             return
-        leaving.Leaving(self._proxy, self._servers, service, place, tuple(names)).forget(deadline)
+        draining.Leaving(self._proxy, self._servers, service, place, tuple(names)).forget(deadline)
         if place == "baseline":
             self._end_baseline(service, deadline)
 
@@ -192,11 +192,11 @@ class HAProxyTraffic:
         known = self._spec(service)
         if known.entry.mode == "tcp":
             raise Refused(f"{service} is a tcp service: it has no preview route", "its health check stands for it")
-        token = (home.read(self._home.token) or "").strip()
+        token = (layout.read(self._home.token) or "").strip()
         headers = {frontend.PREVIEW_HEADER: f"{token}.{service}"}
         if known.entry.domains:
             headers["Host"] = known.entry.domains[0].replace("*", "preview")
-        return f"http://{claims.Listen.parse(known.entry.listen).loopback}", headers
+        return f"http://{listeners.Listen.parse(known.entry.listen).loopback}", headers
 
     def spent(self, service: str) -> int:
         """Read how many bad answers of the candidate users have seen in this rollout; 0 where there is no budget.
@@ -208,23 +208,23 @@ class HAProxyTraffic:
         deadline = self._soon()
         with self._home.locked(deadline):
             self._proxy.ready(deadline)
-            values = state.load(self._home.state)
-            live = state.decode(service, values[service])
+            values = live_value.load(self._home.state)
+            live = live_value.decode(service, values[service])
             spent = self._live.spent(service, values[service], deadline)
-            if spent > state.spent(values[service]):
-                state.save(self._home.state, {**values, service: state.encode(live, spent)})
+            if spent > live_value.spent(values[service]):
+                live_value.save(self._home.state, {**values, service: live_value.encode(live, spent)})
         return spent if live.budget else 0
 
     def samples(self, service: str) -> AbstractContextManager[Samples]:
         """Open the stream of requests of the service."""
-        counts = tally.Tally(service)
-        return stream.counted(counts, (self.stream(service, counts),))
+        counts = request_counter.RequestCounter(service)
+        return request_stream.counted(counts, (self.stream(service, counts),))
 
-    def stream(self, service: str, feed: stream.Feed) -> AbstractContextManager[stream.Requests]:
+    def stream(self, service: str, feed: request_stream.Feed) -> AbstractContextManager[request_stream.Requests]:
         """Have the requests of the service told to `feed`."""
         self._spec(service)
         self._proxy.ready(self._soon())
-        return stream.Stream(
+        return request_stream.RequestStream(
             service, self._proxy, self._clock, lambda: self._share(service), feed, lambda: self._waiting(service)
         )
 
@@ -238,12 +238,12 @@ class HAProxyTraffic:
         wanted = spec.Spec.model_validate_json(text)
         with self._home.locked(deadline):
             specs = spec.load_all(self._home.services)
-            loading.load(self._proxy, self._live, {**specs, service: wanted.bare()}, deadline)
+            reload.load(self._proxy, self._live, {**specs, service: wanted.bare()}, deadline)
         for place in wanted.places:
             members = [Server(m.name, m.address) for m in wanted.side(place).members if not m.leaving]
             if members:
                 self.attach(service, place, members, deadline)
-        self.steer(service, live, deadline)
+        self.set_traffic(service, live, deadline)
         if self._cards:
             self._cards.write(service)
 
@@ -255,14 +255,14 @@ class HAProxyTraffic:
             specs = spec.load_all(self._home.services)
             specs.pop(service, None)
             if specs:
-                loading.load(self._proxy, self._live, specs, deadline)
+                reload.load(self._proxy, self._live, specs, deadline)
             else:
                 self._proxy.leave(deadline)
                 self._home.remove()
         if self._cards:
             self._cards.remove(service)
 
-    def answering(self) -> tuple[Traffic, Mapping[str, str]]:
+    def reachable(self) -> tuple[Traffic, Mapping[str, str]]:
         """Give itself: it is the only one."""
         return self, {}
 
@@ -270,20 +270,20 @@ class HAProxyTraffic:
         """Name the services that the proxy's files know, sorted; nothing is asked or started."""
         return tuple(sorted(spec.load_all(self._home.services)))
 
-    def faults(self, service: str) -> tuple[Fault, ...]:
+    def drift(self, service: str) -> tuple[Drift, ...]:
         """Compare the files with what they should be, and every worker with the files; nothing is changed."""
         if not self._home.services.is_dir():
             return ()
         deadline = self._soon()
         with self._home.locked(deadline):
             self._proxy.ready(deadline)
-            found = tuple(self._examination(deadline).faults(service))
-        readable = all(fault.mendable for fault in found)
+            found = tuple(self._examination(deadline).drift(service))
+        readable = all(fault.repairable for fault in found)
         if self._cards and readable and self._knows(service) and not self._cards.right(service):
-            return (*found, Fault(f"the emergency card of {service} is missing or wrong: going back takes longer"))
+            return (*found, Drift(f"the emergency card of {service} is missing or wrong: going back takes longer"))
         return found
 
-    def mend(self, service: str, deadline: Deadline, lost: Mapping[str, Live] = NOTHING) -> None:
+    def repair(self, service: str, deadline: Deadline, lost: Mapping[str, Live] = NOTHING) -> None:
         """Make files and workers agree: the files are what holds, or what the proxy does where they are lost.
 
         What an emergency did at the proxy holds too. Of a service whose value both have lost, it is that of `lost`. A
@@ -292,15 +292,15 @@ class HAProxyTraffic:
         """
         with self._home.locked(deadline):
             self._restore(lost, deadline)
-            loading.fill(self._proxy, self._live, lost, deadline)
+            reload.fill(self._proxy, self._live, lost, deadline)
             wanted, moves = self._examination(deadline).wanted(service)
             if moves:
                 self._refuse_nowhere(service, wanted, deadline)
-            loading.mend(self._proxy, self._live, deadline)
+            reload.repair(self._proxy, self._live, deadline)
             missing = self._examination(deadline).missing(self._spec(service))
         for place, servers in missing.items():
             self.attach(service, place, servers, deadline)
-        self.steer(service, wanted, deadline)
+        self.set_traffic(service, wanted, deadline)
         if self._cards:
             self._cards.write(service)
 
@@ -311,10 +311,10 @@ class HAProxyTraffic:
         except (DriverFailed, DeadlinePassed, Refused):
             if not self._proxy.own:
                 raise
-            loading.restore(self._proxy, self._live, lost, deadline)
+            reload.restore(self._proxy, self._live, lost, deadline)
 
-    def _examination(self, deadline: Deadline) -> examining.Examination:
-        return examining.Examination(self._proxy, self._live, self._servers, deadline)
+    def _examination(self, deadline: Deadline) -> examination.Examination:
+        return examination.Examination(self._proxy, self._live, self._servers, deadline)
 
     def _end_baseline(self, service: str, deadline: Deadline) -> None:
         with self._home.locked(deadline):
@@ -322,10 +322,10 @@ class HAProxyTraffic:
             known = specs[service]
             if known.baseline and not known.baseline.members:
                 ended = known.model_copy(update={"baseline": None})
-                loading.load(self._proxy, self._live, {**specs, service: ended}, deadline)
+                reload.load(self._proxy, self._live, {**specs, service: ended}, deadline)
 
     def _knows(self, service: str) -> bool:
-        return home.read(self._home.services / f"{service}.json") is not None
+        return layout.read(self._home.services / f"{service}.json") is not None
 
     def _spec(self, service: str) -> Spec:
         known = spec.load(self._home.services, service)
@@ -338,22 +338,22 @@ class HAProxyTraffic:
 
     def _share(self, service: str) -> int:
         """Give the share in force, from the file that the proxy runs by."""
-        value = state.load(self._home.state).get(service)
+        value = live_value.load(self._home.state).get(service)
         if value is None:
             return 0
-        live = state.decode(service, value)
-        return 0 if live.budget and state.spent(value) >= live.budget else self._in_force(live)
+        live = live_value.decode(service, value)
+        return 0 if live.budget and live_value.spent(value) >= live.budget else self._in_force(live)
 
     def _waiting(self, service: str) -> Waiting | None:
         """Count what is in flight on both sides while a coin sends requests to them; None if nothing is.
 
         Not where clients may choose their side: those who did are among what is in flight.
         """
-        value, entry = state.load(self._home.state).get(service), self._spec(service).entry
+        value, entry = live_value.load(self._home.state).get(service), self._spec(service).entry
         share = self._share(service)
         if value is None or not 0 < share < FULL or entry.force.header or entry.force.cookie or entry.force.networks:
             return None
-        live, soon = state.decode(service, value), self._soon()
+        live, soon = live_value.decode(service, value), self._soon()
         places = ("baseline" if live.baseline else live.stable, live.candidate)
         stable, candidate = (
             sum(
@@ -392,7 +392,7 @@ class HAProxyTraffic:
         sides = (self._servers.seen(worker, backend.name(service, p), deadline) for p in live.used)
         return all(any(s.up for s in side.values()) for side in sides)
 
-    def _seen(self, service: str, place: Place, deadline: Deadline) -> Collection[Seen]:
+    def _seen(self, service: str, place: Place, deadline: Deadline) -> Collection[ServerView]:
         """Read the servers of a place as the current worker has them."""
         master, called = self._proxy.master, backend.name(service, place)
         found = master.undisturbed(lambda: self._servers.seen(master.current(deadline)[0], called, deadline), deadline)
@@ -419,7 +419,7 @@ def _refuse_odd(servers: Sequence[Server]) -> None:
     """Refuse what is no name or address: it would be read as a command on the socket of the proxy."""
     for server in servers:
         try:
-            spec.Member(name=server.name, address=server.address)
+            spec.BackendServer(name=server.name, address=server.address)
         except ValueError:
             raise DriverFailed(
                 f"{server.name[:60]!a} at {server.address[:60]!a} cannot be a server of the proxy",

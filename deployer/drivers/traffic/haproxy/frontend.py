@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from deployer.drivers.traffic.haproxy import sides
-from deployer.drivers.traffic.haproxy.claims import Entry
-from deployer.drivers.traffic.haproxy.home import Home
+from deployer.drivers.traffic.haproxy import routing_rules
+from deployer.drivers.traffic.haproxy.layout import Home
+from deployer.drivers.traffic.haproxy.listeners import Listener
 from deployer.drivers.traffic.haproxy.quote import milliseconds, word
 from deployer.drivers.traffic.haproxy.rules import HTTP, TCP
 from deployer.drivers.traffic.haproxy.shield import SUFFIX, TIME_HEADER
@@ -31,19 +31,19 @@ ODD = "{ path -m sub % // /. }"
 UNLESS_FOUND = "if !{ var(txn.svc) -m found }"
 
 
-def label(entry: Entry) -> str:
+def label(entry: Listener) -> str:
     """Give the name of the frontend."""
     host = "any" if entry.listen.any else entry.listen.host.replace(".", "_").replace(":", "_")
     family = "6" if ":" in entry.listen.host else ""
     return f"deployer_{entry.kind}{family}_{host}_{entry.listen.port}"
 
 
-def route_map(entry: Entry, home: Home) -> str:
+def route_map(entry: Listener, home: Home) -> str:
     """Give the path of the map from name and path to service."""
     return str(home.maps / f"{label(entry)}.map")
 
 
-def certificates(entry: Entry, home: Home) -> str:
+def certificates(entry: Listener, home: Home) -> str:
     """Give the path of the list of certificates."""
     return str(home.maps / f"{label(entry)}.crt-list")
 
@@ -60,11 +60,17 @@ def option_values(spec: Spec) -> str:
     """
     entry = spec.entry
     header = entry.force.header.lower() if entry.force.header else "-"
-    values = (str(int(entry.sticky)), header, entry.force.cookie or "-", sides.shielded(spec), sides.counted(spec))
+    values = (
+        str(int(entry.sticky)),
+        header,
+        entry.force.cookie or "-",
+        routing_rules.shielded(spec),
+        routing_rules.counted(spec),
+    )
     return "|".join(values)
 
 
-def frontend(entry: Entry, home: Home) -> Iterator[str]:
+def frontend(entry: Listener, home: Home) -> Iterator[str]:
     """Give the lines of the frontend."""
     yield f"frontend {label(entry)} from deployer-{'tcp' if entry.kind == 'tcp' else 'http'}"
     tls = ""
@@ -77,7 +83,7 @@ def frontend(entry: Entry, home: Home) -> Iterator[str]:
     yield from _tcp(entry.specs[0], home) if entry.kind == "tcp" else _http(entry, home)
 
 
-def _http(entry: Entry, home: Home) -> Iterator[str]:
+def _http(entry: Listener, home: Home) -> Iterator[str]:
     routes = any(s.entry.routes for s in entry.specs)
     by_path = routes or any(s.entry.path != "/" for s in entry.specs)
     line = HTTP_LINE.format(
@@ -100,7 +106,7 @@ def _http(entry: Entry, home: Home) -> Iterator[str]:
     if routes:
         yield '  http-request set-var-fmt(txn.at) "%[var(txn.svc)]%[var(txn.path)]/"'
         yield f"  http-request set-var(txn.route) var(txn.at),map_beg({labels_map(home)})"
-    yield from sides.http(entry, home)
+    yield from routing_rules.http(entry, home)
     if any(s.entry.shield for s in entry.specs):
         yield f"  use_backend %[var(txn.svc)]_%[var(txn.side)]{SUFFIX} if {{ var(txn.how) -m str shield }}"
     yield f"  use_backend %[var(txn.svc)]_%[var(txn.side)] if {HTTP.has('side')} !{HTTP.is_gone()}"
@@ -119,7 +125,7 @@ def _path() -> Iterator[str]:
     yield f"  http-request deny deny_status 400 if {ODD} {{ var(txn.path) -m reg '/[.][.](/|$)|[\\x00]' }}"
 
 
-def _which_service(entry: Entry, home: Home, *, by_path: bool) -> Iterator[str]:
+def _which_service(entry: Listener, home: Home, *, by_path: bool) -> Iterator[str]:
     """Look for name and path, then for `*.domain` (one label, as in certificates), then for services without a name.
 
     Both key and request end in a slash, and the longest key wins: /api is found for /api and /api/x, not for /apix.
@@ -157,7 +163,7 @@ def _tcp(spec: Spec, home: Home) -> Iterator[str]:
     yield "  option logasap"
     yield f'  log-format "{TCP_LINE}"'
     yield f"  tcp-request content set-var(sess.svc) str({word(spec.service)})"
-    yield from sides.tcp(spec, home)
+    yield from routing_rules.tcp(spec, home)
     there = f"{TCP.has('side')} !{TCP.is_gone()}"
     yield f"  use_backend {word(spec.service)}_%[var(sess.side)] if {there}"
     yield f"  use_backend \"{word(spec.service)}_%[var(sess.state),field(1,',')]\""

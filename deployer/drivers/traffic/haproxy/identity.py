@@ -15,8 +15,8 @@ import base64
 import secrets
 from collections.abc import Iterator, Sequence
 
-from deployer.drivers.traffic.haproxy.claims import Entry
-from deployer.drivers.traffic.haproxy.home import Home
+from deployer.drivers.traffic.haproxy.layout import Home
+from deployer.drivers.traffic.haproxy.listeners import Listener
 from deployer.drivers.traffic.haproxy.quote import word
 from deployer.drivers.traffic.haproxy.rules import HTTP, ROLLS, TCP, Rules, networked
 from deployer.drivers.traffic.haproxy.spec import Spec
@@ -78,7 +78,7 @@ def http(sticky: Sequence[Spec]) -> Iterator[str]:
     yield HTTP.put("roll", f"var(txn.tag),{_NUMBER}", *keeps)
 
 
-def cookie(entry: Entry) -> Iterator[str]:
+def cookie(entry: Listener) -> Iterator[str]:
     """Return the rules that give a new client its cookie, unless its side was no matter of chance."""
     yield HTTP.line("unset-var(txn.new)", HTTP.has("how"))
     value = f"deployer-%[var(txn.svc)]=%[var(txn.id)].%[var(txn.tag),{_MAC}]; Path=/; HttpOnly; SameSite=Lax"

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from deployer.clock import Clock, Deadline
-from deployer.errors import DeadlinePassed, DriverFailed
-from deployer.retrying import retry
+from deployer.core.clock import Clock, Deadline
+from deployer.core.errors import DeadlinePassed, DriverFailed
+from deployer.core.retrying import retry
 
 ANSWER_WITHIN = 5.0  # seconds for one command
 OLD_WITHIN = 1.0  # the same for an old worker: it may end at any moment, and then 2.8 gives no answer at all
@@ -27,7 +27,7 @@ class Worker:
     old: bool
 
 
-class Master:
+class MasterSocket:
     """Runs commands on the master and, through it, on workers. Raises DriverFailed when nobody answers."""
 
     def __init__(self, path: Path, clock: Clock) -> None:

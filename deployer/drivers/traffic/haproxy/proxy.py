@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from deployer import supervisor
-from deployer.clock import Clock, Deadline
-from deployer.drivers.traffic.haproxy import binary, command_line, home, inside
-from deployer.drivers.traffic.haproxy.claims import Listen
-from deployer.drivers.traffic.haproxy.home import Home
-from deployer.drivers.traffic.haproxy.master import Master, complaints
-from deployer.errors import DriverFailed, Refused
-from deployer.limits import SOCKET_OF_HAPROXY
+from deployer.core.clock import Clock, Deadline
+from deployer.core.errors import DriverFailed, Refused
+from deployer.core.limits import SOCKET_OF_HAPROXY
+from deployer.drivers.traffic.haproxy import binary, command_line, internal_sockets, layout
+from deployer.drivers.traffic.haproxy.layout import Home
+from deployer.drivers.traffic.haproxy.listeners import Listen
+from deployer.drivers.traffic.haproxy.master import MasterSocket, complaints
 from deployer.supervisor import ProcessSpec
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ class Proxy(Protocol):
 
     own: bool
     home: Home
-    master: Master
+    master: MasterSocket
 
     def validate(self, config: Path) -> None:
         """Let HAProxy read a configuration. Raises Refused with its own words."""
@@ -61,7 +61,7 @@ class OwnProxy:
 
     def __init__(self, folder: Path, clock: Clock, program: Path | None = None) -> None:
         self.home = Home(folder, folder / "haproxy.cfg")
-        self.master = Master(folder / "master.sock", clock)
+        self.master = MasterSocket(folder / "master.sock", clock)
         self._clock = clock
         self._program = program
         self._supervised = folder / "process"
@@ -150,7 +150,7 @@ class TeamProxy:
     def __init__(self, settings: HAProxy, clock: Clock) -> None:
         folder = Path(settings.config).absolute()
         self.home = home_in(folder, settings.main)
-        self.master = Master(Path(settings.socket).absolute(), clock)
+        self.master = MasterSocket(Path(settings.socket).absolute(), clock)
         self._main = tuple(Path(path) for path in settings.main)
         self._binary = settings.binary
         _refuse_long(self.home.requests)
@@ -185,13 +185,13 @@ class TeamProxy:
 
     def leave(self, deadline: Deadline) -> None:
         """Have it load its configuration without our part."""
-        before = home.read(self.home.config)
+        before = layout.read(self.home.config)
         self.home.config.unlink(missing_ok=True)
         try:
             self.load(deadline)
         except BaseException:
             if before is not None:
-                home.write(self.home.config, before)
+                layout.write(self.home.config, before)
             raise
 
 
@@ -199,7 +199,7 @@ def home_in(folder: Path, main: Iterable[str] = ()) -> Home:
     """Give the place of our files in the folder of a team's proxy, which begins with the files `main`."""
     root = folder / "deployer"
     # Their HAProxy may run as another user, and has to read our maps.
-    return Home(root, folder / "deployer.cfg", mode=0o755, inside=inside.of_team(root, map(Path, main)))
+    return Home(root, folder / "deployer.cfg", mode=0o755, inside=internal_sockets.of_team(root, map(Path, main)))
 
 
 def refuse_taken(listens: Iterable[Listen]) -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
-from deployer.errors import Refused
-from deployer.files import PLAIN_PATH
+from deployer.core.errors import Refused
+from deployer.core.files import PLAIN_PATH
 
 _WORD = re.compile(r"(?!-)[A-Za-z0-9_.:/@*\[\]=,+~-]+")  # what begins with - would be read as an option
 _SPECIAL = re.compile(r'([\\"$])')

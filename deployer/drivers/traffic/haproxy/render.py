@@ -7,8 +7,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from deployer.drivers.traffic.haproxy import backend, budget, claims, frontend, identity, shield
-from deployer.drivers.traffic.haproxy.home import Home
+from deployer.drivers.traffic.haproxy import backend, budget, frontend, identity, listeners, shield
+from deployer.drivers.traffic.haproxy.layout import Home
 from deployer.drivers.traffic.haproxy.quote import plain_path, word
 from deployer.drivers.traffic.haproxy.spec import Spec
 
@@ -69,7 +69,7 @@ def render(specs: Iterable[Spec], home: Home, *, own: bool, user: int = 0) -> Fi
     Raises Refused for services that claim the same, and for text that is no configuration.
     """
     ordered = sorted(specs, key=lambda s: s.service)
-    entries = claims.entries(ordered)
+    entries = listeners.entries(ordered)
     others = dict(_others(ordered, entries, home))
     head = _head(home, own=own, user=user)
     bare = head + _body([s.bare() for s in ordered], entries, home)
@@ -83,7 +83,7 @@ def _head(home: Home, *, own: bool, user: int) -> str:
     return HEAD + settings + SHARED
 
 
-def _body(specs: list[Spec], entries: tuple[claims.Entry, ...], home: Home) -> str:
+def _body(specs: list[Spec], entries: tuple[listeners.Listener, ...], home: Home) -> str:
     lines: list[str] = []
     for entry in entries:
         lines += ["", *frontend.frontend(entry, home)]
@@ -97,7 +97,7 @@ def _body(specs: list[Spec], entries: tuple[claims.Entry, ...], home: Home) -> s
     return "\n".join(lines) + "\n"
 
 
-def _others(specs: list[Spec], entries: tuple[claims.Entry, ...], home: Home) -> Iterator[tuple[Path, str]]:
+def _others(specs: list[Spec], entries: tuple[listeners.Listener, ...], home: Home) -> Iterator[tuple[Path, str]]:
     options = ((word(s.service), frontend.option_values(s)) for s in specs if s.entry.mode == "http")
     yield Path(frontend.options_map(home)), "".join(f"{service} {value}\n" for service, value in options)
     yield Path(frontend.labels_map(home)), frontend.label_lines(specs)
@@ -105,7 +105,7 @@ def _others(specs: list[Spec], entries: tuple[claims.Entry, ...], home: Home) ->
     for entry in entries:
         if entry.kind == "tcp":
             continue
-        routes = ((key, spec.service) for spec in entry.specs for key in claims.routes(spec))
+        routes = ((key, spec.service) for spec in entry.specs for key in listeners.routes(spec))
         yield Path(frontend.route_map(entry, home)), frontend.route_lines(routes)
         if entry.kind == "https":
             files = dict.fromkeys(plain_path(c) for s in entry.specs if s.entry.tls for c in s.entry.tls.certificates)

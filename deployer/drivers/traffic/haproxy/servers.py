@@ -7,10 +7,10 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from deployer.clock import Deadline
+from deployer.core.clock import Deadline
+from deployer.core.errors import DriverFailed
 from deployer.drivers.traffic.haproxy.backend import WAIT
-from deployer.drivers.traffic.haproxy.master import Master, Worker, number
-from deployer.errors import DriverFailed
+from deployer.drivers.traffic.haproxy.master import MasterSocket, Worker, number
 
 _COUNTED = re.compile("[0-9]{1,18}")
 BACKENDS, SERVERS = 2, 4  # of which `show stat` tells
@@ -18,7 +18,7 @@ MAINTENANCE, DRAINING = 0x01 | 0x02 | 0x04 | 0x20, 0x08 | 0x10  # bits of srv_ad
 
 
 @dataclass(frozen=True)
-class Seen:
+class ServerView:
     """A server as one worker sees it."""
 
     name: str
@@ -58,14 +58,14 @@ class Seen:
 class Servers:
     """Commands on the servers of backends."""
 
-    def __init__(self, master: Master) -> None:
+    def __init__(self, master: MasterSocket) -> None:
         self._master = master
 
-    def seen(self, worker: Worker, backend: str, deadline: Deadline) -> dict[str, Seen]:
+    def seen(self, worker: Worker, backend: str, deadline: Deadline) -> dict[str, ServerView]:
         """Read the servers of a backend; empty for a backend that the worker does not know."""
         return self.crowd(worker, backend, deadline)[0]
 
-    def crowd(self, worker: Worker, backend: str, deadline: Deadline) -> tuple[dict[str, Seen], int]:
+    def crowd(self, worker: Worker, backend: str, deadline: Deadline) -> tuple[dict[str, ServerView], int]:
         """Read the servers of a backend, and how many requests it has that are on none of them."""
         reply = self._master.run(worker, f"show stat {backend} {BACKENDS | SERVERS} -1", deadline)
         # What a check saw is repeated there, and an instance may answer a check with anything.
@@ -146,8 +146,8 @@ def _count(row: Mapping[str, str], field: str) -> int:
     return int(row[field])
 
 
-def _seen(row: Mapping[str, str]) -> Seen:
-    return Seen(
+def _seen(row: Mapping[str, str]) -> ServerView:
+    return ServerView(
         row["svname"],
         row["addr"],
         row["status"],

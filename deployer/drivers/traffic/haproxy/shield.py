@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 
 from deployer.drivers.traffic.haproxy import backend
-from deployer.drivers.traffic.haproxy.home import Home
+from deployer.drivers.traffic.haproxy.layout import Home
 from deployer.drivers.traffic.haproxy.quote import milliseconds
 from deployer.drivers.traffic.haproxy.spec import COLOURS, Spec
 from deployer.model import Colour, other

@@ -8,9 +8,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints, ValidationError
 
-from deployer.drivers.traffic.haproxy import home
-from deployer.errors import DriverFailed, Refused
-from deployer.manifest.models import Health, Manifest, Model, Timeouts, Traffic
+from deployer.core.errors import DriverFailed, Refused
+from deployer.drivers.traffic.haproxy import layout
+from deployer.manifest.models import Health, Manifest, Model, Timeouts, TrafficSettings
 from deployer.manifest.text import Name
 from deployer.model import Colour, Place, Server
 
@@ -20,7 +20,7 @@ ServerName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.-]{1,100}$"
 ServerAddress = Annotated[str, StringConstraints(pattern=r"^([0-9.]{7,15}|\[[0-9a-fA-F:.]+\]):\d{1,5}$")]
 
 
-class Member(Model):
+class BackendServer(Model):
     """A server of a backend; one that is `leaving` gets no new requests, also after a restart of the proxy."""
 
     name: ServerName
@@ -28,31 +28,31 @@ class Member(Model):
     leaving: bool = False
 
 
-class Side(Model):
+class BackendSide(Model):
     """The backend of one colour: it belongs to the release that stands there."""
 
     health: Health
     protocol: Literal["http1", "h2"] = "http1"
     timeouts: Timeouts = Timeouts()
-    members: tuple[Member, ...] = ()
+    members: tuple[BackendServer, ...] = ()
 
-    def member(self, name: str) -> Member | None:
+    def member(self, name: str) -> BackendServer | None:
         """Give the member of that name."""
         return next((m for m in self.members if m.name == name), None)
 
-    def having(self, servers: Sequence[Server]) -> Side:
+    def having(self, servers: Sequence[Server]) -> BackendSide:
         """Give the side with these servers in it, ready; others stay."""
-        fresh = {s.name: Member(name=s.name, address=s.address) for s in servers}
+        fresh = {s.name: BackendServer(name=s.name, address=s.address) for s in servers}
         kept = {m.name: m for m in self.members}
         return self.model_copy(update={"members": tuple((kept | fresh).values())})
 
-    def leaving(self, names: Iterable[str]) -> Side:
+    def leaving(self, names: Iterable[str]) -> BackendSide:
         """Give the side with these members marked as leaving."""
         gone = set(names)
         members = (m.model_copy(update={"leaving": True}) if m.name in gone else m for m in self.members)
         return self.model_copy(update={"members": tuple(members)})
 
-    def without(self, names: Iterable[str]) -> Side:
+    def without(self, names: Iterable[str]) -> BackendSide:
         """Give the side without these members."""
         gone = set(names)
         return self.model_copy(update={"members": tuple(m for m in self.members if m.name not in gone)})
@@ -63,24 +63,26 @@ class Spec(Model):
 
     service: Name
     key: Annotated[str, StringConstraints(pattern=r"^([A-Za-z0-9+/]{43}=)?$")] = Field("", repr=False)  # see `identity`
-    entry: Traffic
-    blue: Side
-    green: Side
-    baseline: Side | None = None  # fresh instances of the stable release, while a candidate is compared with them
+    entry: TrafficSettings
+    blue: BackendSide
+    green: BackendSide
+    baseline: BackendSide | None = (
+        None  # fresh instances of the stable release, while a candidate is compared with them
+    )
 
     @property
     def places(self) -> tuple[Place, ...]:
         """The places that have a backend."""
         return (*COLOURS, "baseline") if self.baseline else COLOURS
 
-    def side(self, place: Place) -> Side:
+    def side(self, place: Place) -> BackendSide:
         """Give the side of a place. Raises DriverFailed for a baseline that is not there."""
         side = {"blue": self.blue, "green": self.green, "baseline": self.baseline}[place]
         if side is None:
             raise DriverFailed(f"the proxy has no {place} of {self.service}", "configure it first")
         return side
 
-    def with_side(self, place: Place, side: Side) -> Spec:
+    def with_side(self, place: Place, side: BackendSide) -> Spec:
         """Give the spec with another side in a place."""
         return self.model_copy(update={place: side})
 
@@ -92,13 +94,13 @@ class Spec(Model):
 
 
 def configured(spec: Spec | None, service: str, manifest: Manifest, place: Place | None) -> Spec:
-    """Give the spec after `Traffic.configure`: a place's side, or (None) the entry, as the manifest says.
+    """Give the spec after `TrafficSettings.configure`: a place's side, or (None) the entry, as the manifest says.
 
     The entry comes last in a rollout, and ends a baseline; what of it only concerns a candidate comes with that.
     """
     traffic = manifest.traffic
     entry = traffic.model_copy(update={"haproxy": None, "proxies": LOCAL, "tls": _absolute(traffic)})
-    side = Side(health=manifest.health, protocol=traffic.protocol, timeouts=traffic.timeouts)
+    side = BackendSide(health=manifest.health, protocol=traffic.protocol, timeouts=traffic.timeouts)
     if spec is None:
         return Spec(service=service, entry=entry, blue=side, green=side)
     if spec.entry.mode != entry.mode:
@@ -114,7 +116,7 @@ def configured(spec: Spec | None, service: str, manifest: Manifest, place: Place
     return guarded.with_side(place, side.model_copy(update={"members": members}))
 
 
-def _absolute(traffic: Traffic) -> object:
+def _absolute(traffic: TrafficSettings) -> object:
     """Give the TLS settings with paths that do not depend on where the next command is started."""
     if traffic.tls is None:
         return None
@@ -125,7 +127,7 @@ def _absolute(traffic: Traffic) -> object:
 def load(folder: Path, service: str) -> Spec | None:
     """Read the spec of a service; None when the proxy does not know it."""
     path = folder / f"{service}.json"
-    text = home.read(path)
+    text = layout.read(path)
     if text is None:
         return None
     try:
@@ -147,4 +149,4 @@ def load_all(folder: Path) -> dict[str, Spec]:
 
 def save(folder: Path, spec: Spec) -> None:
     """Write the spec of a service."""
-    home.write(folder / f"{spec.service}.json", spec.model_dump_json(indent=1) + "\n", 0o600)
+    layout.write(folder / f"{spec.service}.json", spec.model_dump_json(indent=1) + "\n", 0o600)

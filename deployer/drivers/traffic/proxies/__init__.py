@@ -12,4 +12,4 @@ The driver runs where its proxy is: files, lock and sockets are local to it, so 
 however the network is, and no socket is open to anybody else.
 """
 
-from deployer.drivers.traffic.proxies.proxies import Proxies as Proxies
+from deployer.drivers.traffic.proxies.proxy_pool import Proxies as Proxies

@@ -19,10 +19,10 @@ from typing import Any
 from pydantic import ValidationError
 
 from deployer import __version__
-from deployer.clock import Clock, Deadline
+from deployer.core.clock import Clock, Deadline
+from deployer.core.errors import DeployError, DriverFailed, Refused
 from deployer.drivers.traffic.haproxy import HAProxyTraffic
-from deployer.drivers.traffic.proxies import words
-from deployer.errors import DeployError, DriverFailed, Refused
+from deployer.drivers.traffic.proxies import protocol
 from deployer.manifest.models import Manifest
 from deployer.model import Waiting
 
@@ -54,18 +54,18 @@ def serve(inward: int, outward: int, clock: Clock) -> None:
 def _driver(line: bytes, clock: Clock) -> HAProxyTraffic:
     """Make the driver that the client asks for. Raises Refused."""
     try:
-        asked = words.read(line)
+        asked = protocol.read(line)
     except ValueError:
         raise Refused(
             "no client greets: this is what a deploy over several proxies calls", "see docs/machines.md"
         ) from None
-    if (asked.get("protocol"), asked.get("version")) != (words.PROTOCOL, __version__):
+    if (asked.get("protocol"), asked.get("version")) != (protocol.PROTOCOL, __version__):
         raise Refused(
             f"deployer is {__version__} there, and {str(asked.get('version'))[:20]} here",
             "use the same version on both sides",
         )
     try:
-        settings = words.PROXY.validate_python(asked.get("proxy"))
+        settings = protocol.PROXY.validate_python(asked.get("proxy"))
     except ValidationError as error:
         raise Refused(f"the proxy cannot be read: {error}", "use the same version on both sides") from None
     return HAProxyTraffic(Path(settings.config), clock, existing=settings)
@@ -83,7 +83,7 @@ class _Lines:
     def next(self) -> bytes:
         """Give the next line. Raises _Gone at the end, and when nothing is said for too long."""
         while b"\n" not in self._rest:
-            if len(self._rest) > words.LONGEST or not self._selector.select(IDLE_SECONDS):
+            if len(self._rest) > protocol.LONGEST or not self._selector.select(IDLE_SECONDS):
                 raise _Gone
             try:
                 more = os.read(self._descriptor, 1 << 16)
@@ -106,11 +106,11 @@ class _Out:
 
     def first(self, data: Mapping[str, Any]) -> None:
         """Greet."""
-        self._write(words.MARK + words.line({"protocol": words.PROTOCOL, "version": __version__, **data}))
+        self._write(protocol.MARK + protocol.line({"protocol": protocol.PROTOCOL, "version": __version__, **data}))
 
     def say(self, data: Mapping[str, Any]) -> None:
         """Tell."""
-        self._write(words.line(data))
+        self._write(protocol.line(data))
 
     def _write(self, data: bytes) -> None:
         with self._mutex:
@@ -158,7 +158,7 @@ class _Desk:
         pool = ThreadPoolExecutor(AT_ONCE)
         try:
             while not self._out.gone.is_set():
-                self._take(words.read(lines.next()), pool)
+                self._take(protocol.read(lines.next()), pool)
         except (_Gone, ValueError):
             pass  # a client that cannot be understood is gone, too
         for end in list(self._ends.values()):
@@ -170,23 +170,23 @@ class _Desk:
 
     def _take(self, asked: dict[str, Any], pool: ThreadPoolExecutor) -> None:
         number, name = int(asked.get("id", 0)), str(asked.get("call", ""))
-        if name == words.END:
+        if name == protocol.END:
             if end := self._ends.pop(int(asked.get("of", 0)), None):
                 end.set()
-        elif name == words.SAMPLES:
+        elif name == protocol.SAMPLES:
             end = self._ends[number] = threading.Event()
             threading.Thread(
                 target=self._stream, args=(number, str(asked.get("service", "")), end), daemon=True
             ).start()
-        elif name in words.CALLS:
+        elif name in protocol.CALLS:
             pool.submit(self._call, number, name, asked)
         else:
             self._out.say({"id": number})  # a sign of life was asked for
 
     def _call(self, number: int, name: str, asked: Mapping[str, Any]) -> None:
         with self._told(number):
-            call = words.CALLS[name]
-            given = words.decoded(name, asked.get("arguments", {}))
+            call = protocol.CALLS[name]
+            given = protocol.decoded(name, asked.get("arguments", {}))
             if name == "check":
                 given = {"manifest": Manifest.from_record(given["manifest"])}
             elif name == "configure":
@@ -211,7 +211,7 @@ class _Desk:
         try:
             yield
         except DeployError as error:
-            self._out.say({"id": number, "error": words.trouble(error)})
+            self._out.say({"id": number, "error": protocol.trouble(error)})
         except Exception as error:  # noqa: BLE001 - whoever waits for an answer gets one
             failed = DriverFailed(f"{type(error).__name__}: {error}", "please report this")
-            self._out.say({"id": number, "error": words.trouble(failed)})
+            self._out.say({"id": number, "error": protocol.trouble(failed)})

@@ -14,10 +14,10 @@ from queue import Empty, SimpleQueue
 from typing import IO, Any
 
 from deployer import __version__
-from deployer.clock import Clock, Deadline
-from deployer.drivers.traffic.proxies import words
-from deployer.errors import Refused, Unreachable
-from deployer.machine import Host
+from deployer.core.clock import Clock, Deadline
+from deployer.core.errors import Refused, Unreachable
+from deployer.core.host import Host
+from deployer.drivers.traffic.proxies import protocol
 from deployer.manifest.models import HAProxy
 
 COMMAND = "deploy proxy --stdio"  # what is called there: no word of it is anybody's
@@ -47,7 +47,7 @@ def way(host: Host, control: str) -> list[str]:
 Told = Callable[[Mapping[str, Any]], None]
 
 
-class Channel:
+class ProxyChannel:
     """One ssh with the driver of a proxy at its other end; any number of calls at a time.
 
     Raises Unreachable when there is no way, and Refused when the driver there does not answer this one.
@@ -143,17 +143,17 @@ class Channel:
         """Say what is wanted, and see that the clock there goes as ours does; give what came after the answer."""
         deadline = Deadline.after(self._clock, GREET_SECONDS)
         wanted = {
-            "protocol": words.PROTOCOL,
+            "protocol": protocol.PROTOCOL,
             "version": __version__,
-            "proxy": words.PROXY.dump_python(proxy, mode="json"),
+            "proxy": protocol.PROXY.dump_python(proxy, mode="json"),
         }
         with suppress(OSError):  # why it has left is what it printed
-            self._socket.sendall(words.line(wanted))
+            self._socket.sendall(protocol.line(wanted))
         answer, rest = self._first(deadline)
         now = self._clock.now()
         if "refused" in answer:
             raise Refused(str(answer["refused"]), str(answer.get("hint", "")))
-        if (answer.get("protocol"), answer.get("version")) != (words.PROTOCOL, __version__):
+        if (answer.get("protocol"), answer.get("version")) != (protocol.PROTOCOL, __version__):
             theirs = str(answer.get("version"))[:20]
             raise Refused(f"deployer is {theirs} there, and {__version__} here", "use the same version on both sides")
         ahead = float(answer.get("now", now)) - now
@@ -171,9 +171,9 @@ class Channel:
         while True:
             *lines, rest = read.split(b"\n")
             for place, line in enumerate(lines):
-                if line.startswith(words.MARK):
-                    return words.read(line.removeprefix(words.MARK)), b"\n".join((*lines[place + 1 :], rest))
-            if len(read) > words.LONGEST:
+                if line.startswith(protocol.MARK):
+                    return protocol.read(line.removeprefix(protocol.MARK)), b"\n".join((*lines[place + 1 :], rest))
+            if len(read) > protocol.LONGEST:
                 raise Unreachable("what is called there prints something else", "see what a login there prints")
             try:
                 self._socket.settimeout(max(deadline.left(), 0.001))
@@ -212,7 +212,7 @@ class Channel:
 
     def _send(self, data: Mapping[str, Any]) -> None:
         with self._sending, suppress(OSError):  # whoever reads finds out, and tells those who wait
-            self._socket.sendall(words.line(data))
+            self._socket.sendall(protocol.line(data))
 
     def _sign(self) -> None:
         """Say now and then that we are here."""
@@ -224,9 +224,9 @@ class Channel:
             while True:
                 *lines, rest = rest.split(b"\n")
                 for line in lines:
-                    self._pass_on(words.read(line))
+                    self._pass_on(protocol.read(line))
                 more = self._socket.recv(1 << 18)
-                if not more or len(rest) > words.LONGEST:
+                if not more or len(rest) > protocol.LONGEST:
                     break
                 rest += more
         except (OSError, ValueError):

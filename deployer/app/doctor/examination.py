@@ -1,0 +1,30 @@
+"""Everything that `deploy doctor` looks at."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from deployer.app.doctor.finding import Discrepancy
+from deployer.app.doctor.garbage import leftovers
+from deployer.app.doctor.host import machine
+from deployer.app.doctor.services import service
+from deployer.app.operations import AppContext
+from deployer.app.queries import services
+from deployer.manifest.models import Manifest
+from deployer.views.data import DoctorView
+
+
+def examine(house: AppContext, manifest: Manifest | None, folder: Path = Path()) -> DoctorView:
+    """Look at everything and change nothing; a check that itself fails is a finding, not an error.
+
+    `folder` is that of the manifest.
+    """
+    return DoctorView(tuple(d.finding() for d in differences(house, manifest, folder)))
+
+
+def differences(house: AppContext, manifest: Manifest | None, folder: Path = Path()) -> list[Discrepancy]:
+    """Give all that was looked at, with what puts it right."""
+    found = [*machine(house, manifest, folder)]
+    for name in services(house):
+        found += service(house, name)
+    return [*found, *leftovers(house)]

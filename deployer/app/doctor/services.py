@@ -1,0 +1,354 @@
+"""What differs between what is recorded of a service, what stands of it, and what the proxy does."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+
+from deployer.app.doctor import fixes
+from deployer.app.doctor.finding import Discrepancy, Fix
+from deployer.app.doctor.snapshot import ServiceSnapshot, look, wanted
+from deployer.app.operations import AppContext
+from deployer.app.operations.reconcile import unwritten
+from deployer.app.queries import drivers_of
+from deployer.core.clock import Deadline
+from deployer.core.errors import DeployError, DriverFailed, MachinesSilent
+from deployer.emergency import record as notes
+from deployer.model import Colour, Environment, Instance, Place
+from deployer.planning.steps import percent
+from deployer.store import Lock
+from deployer.store.upkeep import last_rollout
+from deployer.views.text import moment
+
+PROBE_SECONDS = 5.0
+NOTE_SECONDS = 60.0  # within which the note of an emergency may be that of one under way
+Check = Callable[[AppContext, ServiceSnapshot], Iterator[Discrepancy]]
+
+
+def service(house: AppContext, name: str, own: Lock | None = None) -> list[Discrepancy]:
+    """Compare all that is known of a service; what cannot be read is a finding, not an error.
+
+    `own` is the lock that this process holds on it.
+    """
+    if not house.store.releases(name):
+        return []
+    try:
+        sight = look(house, name, own)
+        found = [d for check in CHECKS for d in check(house, sight)]
+    except DeployError as error:
+        return [Discrepancy("bad", name, error.message, error.hint, _serve(house, name, own))]
+    if found:
+        return [_in_time(sight, d) for d in found]
+    if not sight.record.stable:
+        return [Discrepancy("ok", name, "nothing is live, and nothing of it stands")]
+    version = sight.releases[sight.record.stable].version
+    text = f"r{sight.record.stable} ({version}) is live; records, runtime and proxy agree"
+    return [Discrepancy("ok", name, text)]
+
+
+def _serve(house: AppContext, name: str, own: Lock | None) -> Fix | None:
+    """Have the proxy serve again, where it is the one that cannot be asked and nobody is at work."""
+    held = house.store.locks.read(name)
+    if not house.store.service(name).stable or (held and not (own and held.token == own.token)):
+        return None
+    try:
+        drivers_of(house, name).traffic.read(name)
+    except DriverFailed:
+        return fixes.serve(house, name)
+    except DeployError:
+        return None
+    return None
+
+
+def _in_time(sight: ServiceSnapshot, difference: Discrepancy) -> Discrepancy:
+    """Leave to a rollout what is its own business: it may be about to do just that."""
+    if sight.settled or difference.cure is None or (difference.cure.urgent and sight.lock is None):
+        return difference
+    if sight.lock:
+        remedy = f"{sight.lock.owner} (pid {sight.lock.pid}) is at work; look again after it"
+    else:
+        remedy = difference.remedy or "a rollout is open; look again after it"
+    return replace(difference, cure=None, remedy=remedy)
+
+
+# -- the records
+
+
+def _rollout(_house: AppContext, sight: ServiceSnapshot) -> Iterator[Discrepancy]:
+    rollout = sight.rollout
+    if rollout is None or sight.lock is not None:
+        return
+    ways = "`deploy resume` or `deploy abort`" if rollout.phase == "back" else None
+    remedy = ways or "`deploy resume`, `deploy promote` or `deploy abort`"
+    text = f"rollout {rollout.number} is unfinished and nobody drives it"
+    yield Discrepancy("warn", sight.service, f"{text}{': ' + rollout.text if rollout.text else ''}", remedy)
+
+
+def _recorded(house: AppContext, sight: ServiceSnapshot) -> Iterator[Discrepancy]:
+    """The store against what stands and what users get: it may have been restored from an old backup."""
+    cure = fixes.record(house, sight)
+    for instance in sight.instances:
+        if instance.release not in sight.releases:
+            text = f"{instance.name} stands, but r{instance.release} is not recorded"
+            yield Discrepancy("bad", sight.service, text, "was an old backup restored?", cure)
+    last, seen = last_rollout(house.store), sight.live.rollout if sight.live else 0
+    if seen > last:
+        text = f"the proxy has a value of rollout {seen}, but the last one recorded is {last}"
+        yield Discrepancy("bad", sight.service, text, "was an old backup restored?", cure)
+    stable = _stable(sight)
+    if stable is None or not stable.healthy() or stable.release == sight.record.stable or sight.rollout:
+        return
+    recorded = f"r{sight.record.stable} is recorded" if sight.record.stable else "none is recorded"
+    text = f"users are on r{stable.release} ({stable.colour}), {recorded}"
+    yield Discrepancy("bad", sight.service, text, "", _written(house, sight) or cure)
+
+
+def _written(house: AppContext, sight: ServiceSnapshot) -> Fix | None:
+    return fixes.write_down(house, sight) if unwritten(house, sight.drivers, sight.service) else None
+
+
+def _note(house: AppContext, sight: ServiceSnapshot) -> Iterator[Discrepancy]:
+    """What an emergency wrote down until it stands in the store."""
+    note = notes.read(str(house.store.folder), sight.service)
+    if note is None or abs(time.time() - note.at) < NOTE_SECONDS:
+        return  # it is written before users are moved
+    if sight.settled and not unwritten(house, sight.drivers, sight.service):
+        text = f"the note of {note.by}'s `deploy {note.command}` of {moment(note.at)} is left; nothing is to be done"
+        yield Discrepancy("warn", sight.service, text, "", fixes.forget_note(house, sight))
+
+
+def _stable(sight: ServiceSnapshot) -> Environment | None:
+    return sight.environments.get(sight.live.stable) if sight.live else None
+
+
+# -- what stands
+
+
+def _missing(house: AppContext, sight: ServiceSnapshot) -> Iterator[Discrepancy]:
+    """Instances of the stable and the warm environment that are gone or do not run."""
+    for place, environment in sight.environments.items():
+        role, release = sight.role(place), sight.releases.get(environment.release)
+        if role not in ("stable", "warm") or release is None:
+            continue
+        cure = fixes.refill(house, sight, place)
+        level = "bad" if role == "stable" else "warn"
+        for index in wanted(release, place):
+            name = f"{release.service}-r{release.number}-{index}"
+            if name not in sight.names:
+                text = f"{name} is gone, of {release.name}, which is {role}"
+                yield Discrepancy("bad" if level == "bad" else "warn", sight.service, text, "", cure)
+        yield from _ill(sight, environment, cure)
+    if sight.record.stable and _stable(sight) is None and sight.live is not None:
+        text = f"r{sight.record.stable} should be live, but nothing of it stands"
+        yield Discrepancy("bad", sight.service, text, "`deploy up` brings it out, `deploy rollback` the one before")
+
+
+def _ill(sight: ServiceSnapshot, environment: Environment, cure: Fix) -> Iterator[Discrepancy]:
+    runs = any(i.state == "running" for i in environment.instances)
+    remedy = f"`deploy logs`, then {'`deploy rollback` or a mended release' if runs else '`deploy up`'}"
+    for instance in environment.instances:
+        text = f"{instance.name} is {instance.state}, {instance.restarts} restarts"
+        if instance.state != "running":
+            yield Discrepancy("bad", sight.service, text, remedy, cure)
+        elif instance.restarts:
+            yield Discrepancy("bad", sight.service, text, remedy)
+
+
+def _left_over(house: AppContext, sight: ServiceSnapshot) -> Iterator[Discrepancy]:
+    """What stands and belongs to nothing that is recorded."""
+    if sight.rollout is not None:
+        return
+    for place, environment in sight.environments.items():
+        if sight.role(place) == "left over":
+            what = f"r{environment.release} ({place})"
+            cure = _removal(house, sight, place, environment.instances, what)
+            yield Discrepancy("warn", sight.service, f"{what} is left over", "the next deploy removes it", cure)
+        beside = [i for i in sight.instances if i.colour == place and i.release != environment.release]
+        for instance in beside:
+            text = f"{instance.name} stands in {place} beside r{environment.release}: it is left over"
+            cure = _removal(house, sight, place, [instance], instance.name)
+            yield Discrepancy("warn", sight.service, text, "the next deploy removes it", cure)
+
+
+def _company(house: AppContext, sight: ServiceSnapshot) -> Iterator[Discrepancy]:
+    """Two releases that run at once, of which one must not."""
+    standing = [(p, e, sight.releases[e.release]) for p, e in sight.environments.items() if e.release in sight.releases]
+    for place, environment, release in standing:
+        others = [r for _, e, r in standing if e is not environment and not r.may_run_beside(release)]
+        if not others or sight.share(place) or sight.role(place) == "stable":
+            continue
+        text = (
+            f"{release.name} ({place}) stands beside {others[0].name}: one of them must not run beside another release"
+        )
+        what = f"r{release.number} ({place})"
+        cure = _removal(house, sight, place, environment.instances, what)
+        yield Discrepancy("bad", sight.service, text, "`deploy abort`" if sight.rollout else "", cure)
+
+
+def _removal(
+    house: AppContext, sight: ServiceSnapshot, place: Place, doomed: Iterable[Instance], what: str
+) -> Fix | None:
+    """Remove instances, if nobody is on them: they get no users, or others of their place are up to take them."""
+    instances = tuple(doomed)
+    others = sight.up(place) - {i.name for i in instances}
+    if sight.share(place) and not others:
+        return None
+    return fixes.remove(house, sight, place, instances, what)
+
+
+def _warm(house: AppContext, sight: ServiceSnapshot) -> Iterator[Discrepancy]:
+    record = sight.record
+    if not record.warm or sight.rollout is not None:
+        return
+    here = [e for p, e in sight.environments.items() if p == record.warm_colour and e.release == record.warm]
+    if not here:
+        cure = fixes.forget_warm(house, sight, record.warm)
+        text = f"r{record.warm} should be warm, but nothing of it stands: a rollback starts it again"
+        yield Discrepancy("warn", sight.service, text, "", cure)
+        return
+    if record.warm_until < sight.now and not sight.share(here[0].colour):
+        what = f"r{record.warm} ({record.warm_colour})"
+        cure = fixes.remove(house, sight, here[0].colour, here[0].instances, what)
+        text = f"{what} was to be kept warm until {moment(record.warm_until)}: it still stands"
+        yield Discrepancy("warn", sight.service, text, "the next deploy removes it", cure)
+
+
+# -- the proxy
+
+
+def _forgotten(house: AppContext, sight: ServiceSnapshot) -> Iterator[Discrepancy]:
+    """A service that the proxy does not know."""
+    if sight.live is not None or not sight.record.stable or sight.rollout is not None:
+        return
+    for place, environment in sight.environments.items():
+        if environment.release == sight.record.stable and environment.healthy() and place != "baseline":
+            colour: Colour = "blue" if place == "blue" else "green"
+            cure = fixes.configure(house, sight, environment.release, colour)
+            text = f"the proxy does not know {sight.service}: nobody is sent to r{environment.release}"
+            yield Discrepancy("bad", sight.service, text, "", cure)
+            return
+    text = f"r{sight.record.stable} should be live, but neither stands anything of it nor does the proxy know it"
+    yield Discrepancy("bad", sight.service, text, "`deploy up` brings it out")
+
+
+def _agreement(house: AppContext, sight: ServiceSnapshot) -> Iterator[Discrepancy]:
+    for fault in sight.drivers.traffic.drift(sight.service):
+        cure = fixes.repair(house, sight) if fault.repairable else None
+        yield Discrepancy("bad", sight.service, fault.text, fault.remedy, cure)
+
+
+def _servers(house: AppContext, sight: ServiceSnapshot) -> Iterator[Discrepancy]:
+    """Instances that the proxy does not know, or finds down; servers of which no instance stands."""
+    for place, environment in sight.environments.items():
+        role = sight.role(place)
+        for instance in environment.healthy():
+            if role == "left over":
+                continue
+            if instance.name not in sight.servers[place]:
+                cure = fixes.attach(house, sight, place) if role in ("stable", "warm") else None
+                yield Discrepancy("bad", sight.service, f"the proxy does not know {instance.name}", "", cure)
+            elif instance.name not in sight.up(place):
+                text, cure = f"the proxy finds {instance.name} down", None
+                if role in ("stable", "warm") and _answers(
+                    house, sight, instance
+                ):  # it was taken out, and nobody put it back
+                    text, cure = f"the proxy sends nobody to {instance.name}", fixes.attach(house, sight, place)
+                yield Discrepancy("bad", sight.service, text, "`deploy logs`", cure)
+    for place, servers in sight.servers.items():
+        strange = tuple(name for name in servers if name not in sight.names)
+        for name in strange:
+            text = f"the proxy has {name} ({servers[name][0].address}), which does not exist"
+            kept = sight.up(place) - set(strange)
+            cure = fixes.detach(house, sight, place, strange) if kept or not sight.share(place) else None
+            yield Discrepancy("warn", sight.service, text, "the next deploy removes it", cure)
+
+
+def _answers(house: AppContext, sight: ServiceSnapshot, instance: Instance) -> bool:
+    """Tell whether an instance passes its own health check now."""
+    manifest = sight.releases[instance.release].manifest
+    return not sight.drivers.checks.probe(manifest, instance, Deadline.after(house.clock, PROBE_SECONDS))
+
+
+def _shares(house: AppContext, sight: ServiceSnapshot) -> Iterator[Discrepancy]:
+    """Users who are sent where nothing serves them, and shares that nobody answers for."""
+    live = sight.live
+    if live is None:
+        return
+    everyone = fixes.to_stable(house, sight, live) if sight.up(live.stable) and sight.lock is None else None
+    for place in (live.candidate, "baseline"):
+        share = sight.share(place)
+        if share and not sight.up(place):
+            text = f"{percent(share)} of the users are sent to {place}, where nothing is up"
+            yield Discrepancy("bad", sight.service, text, "`deploy abort`" if sight.rollout else "", everyone)
+        elif share and sight.settled:
+            text = f"{percent(share)} of the users are sent to {place}, but no rollout is under way"
+            yield Discrepancy("bad", sight.service, text, "", everyone)
+    if (live.share or live.baseline) and not sight.share(live.candidate) and not sight.share("baseline"):
+        if sight.settled:
+            text = f"the share of {percent(live.share)} is over since {moment(live.lease)}; no rollout is under way"
+            yield Discrepancy("warn", sight.service, text, "", everyone)
+        elif sight.lock is None:
+            text = f"the lease of the share is over since {moment(live.lease)}: everyone is on stable"
+            yield Discrepancy("warn", sight.service, text, "`deploy resume` or `deploy abort`")
+    if sight.share(live.stable) and sight.servers[live.stable] and not sight.up(live.stable):
+        other = " `deploy rollback` gives them the other environment" if sight.up(live.candidate) else ""
+        text = f"users are sent to {live.stable}, where the proxy finds nothing up"
+        yield Discrepancy("bad", sight.service, text, f"`deploy logs`;{other}".rstrip(";"))
+
+
+# -- what is held
+
+
+def _ports(house: AppContext, sight: ServiceSnapshot) -> Iterator[Discrepancy]:
+    there = {(i.release, i.index) for i in sight.instances}
+    environments = sight.environments.items()
+    whole = {
+        (e.release, index)
+        for place, e in environments
+        if e.release in sight.releases
+        for index in wanted(sight.releases[e.release], place)
+    }
+    held = (p for p in sight.ports if p.host not in sight.silent)
+    free = tuple((p.release, p.index) for p in held if (p.release, p.index) not in there | whole)
+    if free and sight.settled:
+        numbers = ", ".join(str(p.number) for p in sight.ports if (p.release, p.index) in free)
+        text = f"ports are held for instances that are gone: {numbers}"
+        yield Discrepancy("warn", sight.service, text, "", fixes.free_ports(house, free))
+
+
+def _silent(_house: AppContext, sight: ServiceSnapshot) -> Iterator[Discrepancy]:
+    """Machines that give no answer: what stands there is neither seen nor put right."""
+    for host, why in sight.silent.items():
+        text, remedy = f"{host or 'this machine'} does not answer: {why}", MachinesSilent({host: why}).hint
+        yield Discrepancy("bad", sight.service, text, remedy)
+
+
+def _strangers(_house: AppContext, sight: ServiceSnapshot) -> Iterator[Discrepancy]:
+    try:
+        names = sight.drivers.runtime.foreign(sight.service)
+    except MachinesSilent as error:
+        names = error.seen
+    for name in names:
+        text = f"{name} has the name or the labels of an instance and is none: this deployer did not make it"
+        remedy = "rename or remove it: it gets no users and is never touched (`docker commit` copies labels)"
+        yield Discrepancy("warn", sight.service, text, remedy)
+
+
+# In the order in which the cures are tried: first what is so is recorded, then users are served, then tidied up.
+CHECKS: tuple[Check, ...] = (
+    _silent,
+    _rollout,
+    _recorded,
+    _note,
+    _forgotten,
+    _agreement,
+    _company,
+    _missing,
+    _servers,
+    _shares,
+    _left_over,
+    _warm,
+    _ports,
+    _strangers,
+)

@@ -1,0 +1,29 @@
+"""Where a manifest stands after a look: one word, a sentence, and whether it is what Git says."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from deployer.core.errors import Exit
+
+Word = Literal["synced", "applied", "pinned", "busy", "held", "drift", "frozen", "refused", "failed"]
+_OPEN: frozenset[Word] = frozenset({"busy", "held", "frozen"})
+_GOOD: frozenset[Word] = frozenset({"synced", "applied"})
+
+
+@dataclass(frozen=True)
+class ManifestState:
+    """`exit` is that of the deploy, where there was one, or of what stands in its way."""
+
+    word: Word
+    text: str
+    service: str = ""
+    commit: str = ""
+    rollout: int = 0
+    exit: Exit = Exit.DONE
+
+    @property
+    def status(self) -> Literal["success", "pending", "failure"]:
+        """Give it as forges know it of a commit."""
+        return "success" if self.word in _GOOD else "pending" if self.word in _OPEN else "failure"

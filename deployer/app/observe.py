@@ -1,0 +1,50 @@
+"""Reading the world: what the proxy does and what stands, as `Observed`."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from deployer.core.errors import Refused
+from deployer.drivers.ports import Drivers, standing
+from deployer.model import PLACES, Environment, Instance, Observed, Place, Release
+
+if TYPE_CHECKING:
+    from deployer.store import Store
+
+
+def observe(store: Store, drivers: Drivers, service: str) -> Observed:
+    """Read proxy and runtime. `stable` is None when nothing of the stable colour runs: nothing to compare with.
+
+    Machines that give no answer are named; whoever needs them refuses to go on.
+    """
+    live = drivers.traffic.read(service)
+    there = standing(drivers.runtime, service)
+    blue, green, baseline = (environment_in(service, place, there.instances) for place in PLACES)
+    stable: Release | None = None
+    if live is not None:
+        environment = blue if live.stable == "blue" else green
+        if environment is not None and environment.healthy():
+            stable = _release(store, service, environment.release)
+    return Observed(service, live, stable, blue, green, baseline, there.silent)
+
+
+def environment_in(service: str, place: Place, instances: Iterable[Instance]) -> Environment | None:
+    """Give the environment that stands in a place, of all instances of the service."""
+    here = [i for i in instances if i.colour == place]
+    if not here:
+        return None
+    # More than one release in a colour is what a killed deploy left; the larger part names it, the next one clears it.
+    release = Counter(i.release for i in here).most_common(1)[0][0]
+    return Environment(service, place, release, tuple(i for i in here if i.release == release))
+
+
+def _release(store: Store, service: str, number: int) -> Release:
+    try:
+        return store.release(service, number)
+    except Refused:
+        raise Refused(
+            f"{service}: instances of r{number} run, but {store.folder} does not know that release",
+            "name the state folder that deployed it with --state",
+        ) from None

@@ -1,0 +1,117 @@
+"""The state folder with everything needed to act on it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+from deployer.core.clock import Clock
+from deployer.core.events import Event, Sink
+from deployer.core.host import LOCAL, Host, Machines, Meant
+from deployer.store import Store
+from deployer.store.vault import Vault
+
+if TYPE_CHECKING:
+    from deployer.app.operations.notifications import Announcer
+    from deployer.drivers.ports import Drivers, Notifier
+    from deployer.manifest.models import Manifest
+    from deployer.model import Release
+
+
+@dataclass
+class AppContext:
+    """The state folder with everything needed to act on it."""
+
+    store: Store
+    vault: Vault
+    clock: Clock
+    wire: Callable[[Manifest, Path, Machines], Drivers]
+    ports: Sequence[int]
+    notifier: Notifier
+    sink: Sink = lambda _event: None
+    stop_asked: threading.Event = field(default_factory=threading.Event)
+    detach: bool = False  # what `stop_asked` means: leave a rollout where it is, instead of taking it back
+    # The machines that a manifest in a folder means
+    find: Callable[[Manifest, Path], Meant] = lambda _manifest, _folder: Meant()
+    close: Callable[[], None] = lambda: None  # what drivers have opened
+    # What a drive of a rollout (service and number) tells, traced beside
+    traced: Callable[[str, int, Sink], Sink] = lambda _service, _rollout, sink: sink
+
+    @cached_property
+    def announcer(self) -> Announcer:
+        """What it has to tell people elsewhere."""
+        from deployer.app.operations.notifications import Announcer
+
+        return Announcer(self.store, self.vault, self.notifier, lambda event: self.sink(event), self.clock)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        try:
+            if "announcer" in vars(self):
+                self.announcer.close()
+        finally:
+            self.close()
+            self.store.close()
+
+    def drivers(self, release: Release, folder: Path = Path()) -> Drivers:
+        """Give the drivers of a recorded release; they reach every machine on which something of its service may stand.
+
+        No manifest and no inventory is read for it.
+        """
+        machines = self.machines(release.service, self._reached(release))
+        return self.wire(release.manifest, folder, replace(machines, proxies=self._proxies(release)))
+
+    def _reached(self, release: Release) -> tuple[Host, ...]:
+        """Give its machines as the newest release that names them describes them: that is how they are reached now."""
+        newest = {host.name: host for r in reversed(self.store.releases(release.service)) for host in r.fleet}
+        return tuple(newest.get(host.name, host) for host in release.fleet)
+
+    def _proxies(self, release: Release) -> tuple[Host, ...]:
+        """Give the proxies that its users reach: those of the newest release that names some, if it names any."""
+        if not release.proxies:
+            return ()
+        named = (r.proxies for r in self.store.releases(release.service) if r.proxies)  # newest first
+        return next(named, release.proxies)
+
+    def meant(self, service: str, meant: Meant) -> Machines:
+        """Give the machines that a manifest means, and the others on which something of its service may stand."""
+        return replace(self.machines(service, (*meant.machines, *meant.twin)), proxies=meant.proxies)
+
+    def machines(self, service: str, wanted: Sequence[Host] = ()) -> Machines:
+        """Give the wanted machines, and the others on which something of a service may stand."""
+        held = self.store.ports(service)
+        standing = {port.release for port in held}
+        releases = [r for r in reversed(self.store.releases(service)) if r.number in standing]
+        others = [host for release in releases for host in self._reached(release)]
+        if others and not wanted:
+            wanted = (LOCAL,)
+        elif wanted and any(not port.host for port in held):
+            others.append(LOCAL)
+        return Machines(tuple(wanted), tuple(others))
+
+    def anywhere(self, machines: Sequence[Host] = ()) -> dict[str, Drivers]:
+        """Give the drivers of each kind of runtime, with our own proxy: for questions that are about no manifest.
+
+        They reach this machine, `machines`, and every one on which something of a service of the store may stand.
+        """
+        known = [host for service in self.store.services() for host in self.machines(service.name).others]
+        every = Machines((), (*known, *machines, LOCAL)) if (*known, *machines) else Machines()
+        return {kind: self.wire(_bare(kind), Path(), every) for kind in ("process", "docker", "ansible")}
+
+    def tell(self, service: str, text: str) -> None:
+        """Send a note that belongs to no rollout yet."""
+        self.sink(Event("note", self.clock.now(), service, 0, {"text": text}))
+
+
+def _bare(kind: str) -> Manifest:
+    from deployer.manifest.models import Manifest
+
+    kinds = {"ansible": {"verbs": "systemd"}}.get(kind, {})
+    any_one = {"service": "any", "image": "any", "port": 1, "runtime": kind, "command": ["any"], **kinds}
+    return Manifest.model_validate(any_one)

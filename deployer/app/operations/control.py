@@ -1,0 +1,197 @@
+"""What people ask of an unfinished rollout: promote, abort, pause, resume; and following one from outside."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+from deployer.app.operations.context import AppContext
+from deployer.app.operations.execution import committed, locked, run_of
+from deployer.app.operations.reconcile import write_down
+from deployer.core.clock import Deadline
+from deployer.core.errors import Abandoned, Exit, Locked, LockLost, Refused
+from deployer.emergency import record
+from deployer.engine import RolloutResult, abort, drive
+from deployer.planning.steps import Approve
+from deployer.store import WORDS, AuditEntry, Lock, Rollout, Store, whoami
+
+FOLLOW_SECONDS = 0.2  # between two looks at another process's events
+FOLLOW_LIMIT = 24 * 3600.0
+
+
+def open_rollout(house: AppContext, service: str) -> Rollout:
+    """Read the unfinished rollout of a service. Raises Refused when there is none."""
+    rollout = house.store.open_rollout(service)
+    if rollout is None:
+        raise Refused(f"{service} has no unfinished rollout", "`deploy history` shows the finished ones")
+    return rollout
+
+
+def unapproved(store: Store, rollout: Rollout) -> tuple[Approve, ...]:
+    """Give what people have still to approve before a rollout is promoted."""
+    done = {e.n for e in store.journal(rollout.number) if e.phase == "forward" and e.state == "done"}
+    ahead = enumerate(rollout.plan.forward[: rollout.plan.commit])
+    return tuple(step for n, step in ahead if n not in done and isinstance(step, Approve) and step.count)
+
+
+def promote(house: AppContext, service: str, reason: str = "", *, force: bool = False) -> RolloutResult:
+    """Finish an unfinished rollout forward: watches and holds are passed without waiting.
+
+    What people have still to approve is passed only by `force`, for a reason that is kept. Raises Refused without.
+    """
+    rollout = open_rollout(house, service)
+    if rollout.phase == "back":
+        raise Refused(
+            f"rollout {rollout.number} is on its way back: {rollout.text}", "`deploy resume` ends the way back"
+        )
+    ahead = unapproved(house.store, rollout)
+    if not ahead:
+        return _wish(house, rollout, "promote", reason)
+    whose = " and that of ".join(step.whose() for step in ahead)
+    if not force or not reason:
+        raise Refused(
+            f"rollout {rollout.number} needs the approval of {whose}: a promotion does not pass it",
+            'wait for it, `deploy approve`; or take it on yourself, on record: `deploy promote --force -m "why"`',
+        )
+    return _wish(house, rollout, "force", reason, f"without the approval of {whose}")
+
+
+def stop(house: AppContext, service: str, reason: str = "") -> RolloutResult:
+    """Abort: stop an unfinished rollout and go back."""
+    if house.store.open_rollout(service) is None and (ended := _ended_already(house, service)):
+        return ended
+    rollout = open_rollout(house, service)
+    if committed(house, rollout):
+        raise Refused(f"r{rollout.release} is promoted already", "`deploy resume` ends it, `deploy rollback` leaves it")
+    ending = _as_asked(_wish(house, rollout, "abort", reason))
+    record.remove(str(house.store.folder), service)
+    return ending
+
+
+def stop_running(house: AppContext, service: str, reason: str) -> None:
+    """Wait until the rollout that another process runs has ended: rolled back for a `reason`, or done if promoted."""
+    rollout = house.store.open_rollout(service)
+    if rollout is None or house.store.locks.read(service) is None:
+        return  # whoever has the lock next settles what a dead process left
+    if not committed(house, rollout):
+        _wish(house, rollout, "abort", reason)
+        return
+    with suppress(Abandoned):
+        follow(house, rollout.number)
+
+
+def _ended_already(house: AppContext, service: str) -> RolloutResult | None:
+    """Give the end of a rollout whose process saw at the proxy, before it could be asked, that its users were gone."""
+    noted = record.read(str(house.store.folder), service)
+    newest = house.store.rollouts(service, 1)
+    if noted is None or not newest or newest[0].outcome != "reverted" or (newest[0].ended_at or 0) < noted.at - 1:
+        return None
+    record.remove(str(house.store.folder), service)
+    return RolloutResult("reverted", Exit.DONE, newest[0].text, newest[0].number)
+
+
+def pause(house: AppContext, service: str, reason: str = "") -> RolloutResult:
+    """Hold a running rollout at its share; `deploy resume` goes on."""
+    rollout = open_rollout(house, service)
+    if house.store.locks.read(service) is None:
+        raise Refused(
+            f"rollout {rollout.number} of {service} is not running: nobody drives it",
+            "`deploy resume` goes on, `deploy promote` finishes it, `deploy abort` takes it back",
+        )
+    return _wish(house, rollout, "pause", reason)
+
+
+def resume(house: AppContext, service: str, reason: str = "") -> RolloutResult:
+    """Go on with a rollout that was held, or whose process died; a hold for approval is approved by it."""
+    if house.store.open_rollout(service) is None and (written := write_down(house, service)):
+        return written
+    if house.store.open_rollout(service) is None and house.store.owed.of(service):
+        with locked(house, service, "telling an ending"):  # whoever has the lock tells what is owed
+            pass
+    rollout = open_rollout(house, service)
+    with locked(house, service, _purpose(house, "resume", rollout)) as lock:
+        run = run_of(house, lock, house.store.rollout(rollout.number))
+        _record(house, lock, rollout, "resume", reason)
+        run.approved = run.rollout.outcome == "held" and _at_approval(house, rollout)
+        run.tell("rollout.resumed", phase=run.rollout.phase, by=whoami())
+        return drive(run)
+
+
+def _purpose(house: AppContext, kind: str, rollout: Rollout) -> str:
+    release = house.store.release(rollout.service, rollout.release)
+    return f"{kind} of rollout {rollout.number}, {rollout.strategy} of {release.version} (r{release.number})"
+
+
+def _at_approval(house: AppContext, rollout: Rollout) -> bool:
+    done = {e.n for e in house.store.journal(rollout.number) if e.phase == "forward" and e.state == "done"}
+    pending = next((step for n, step in enumerate(rollout.plan.forward) if n not in done), None)
+    return isinstance(pending, Approve) and not pending.count
+
+
+def _record(house: AppContext, lock: Lock, rollout: Rollout, kind: str, reason: str) -> None:
+    deed = AuditEntry(kind, rollout.service, "begun", rollout.number, rollout.release, reason=reason)
+    house.store.record(deed, lock)
+
+
+def _as_asked(ending: RolloutResult) -> RolloutResult:
+    """An abort that went back is what was asked for: exit 0."""
+    if ending.outcome == "reverted":
+        return RolloutResult("reverted", Exit.DONE, ending.text, ending.rollout)
+    return ending
+
+
+def _wish(house: AppContext, rollout: Rollout, kind: str, reason: str, detail: str = "") -> RolloutResult:
+    """Do it here when nobody drives the rollout who lives and answers, else ask the one who does and follow."""
+    try:
+        return _alone(house, rollout, kind, reason, detail)
+    except LockLost:
+        raise
+    except Locked:
+        if house.store.locks.read(rollout.service) is None:  # it has ended just now, or would not hear of it
+            return _alone(house, rollout, kind, reason, detail)
+    seen = house.store.events(rollout.number)
+    house.store.ask(rollout, kind, whoami(), reason, detail=detail)
+    house.tell(rollout.service, f"{WORDS.get(kind, kind)} asked of the process that drives rollout {rollout.number}")
+    try:
+        return follow(house, rollout.number, after=seen[-1].id if seen else 0)
+    except Abandoned as gone:
+        if kind == "pause":
+            raise
+        house.tell(rollout.service, f"{gone.message}: doing it here")
+        return _alone(house, rollout, kind, reason, detail)
+
+
+def _alone(house: AppContext, rollout: Rollout, kind: str, reason: str, detail: str = "") -> RolloutResult:
+    """Do what is wished in this process. Raises Locked while another one has the lock."""
+    with locked(house, rollout.service, _purpose(house, WORDS.get(kind, kind), rollout)) as lock:
+        run = run_of(house, lock, house.store.rollout(rollout.number))
+        if not run.rollout.open and run.rollout.outcome:  # its process has ended it just now
+            return RolloutResult(run.rollout.outcome, Exit(run.rollout.exit), run.rollout.text, rollout.number)
+        run.tell("rollout.resumed", phase="back" if kind == "abort" else run.rollout.phase, by=whoami())
+        if kind == "abort":
+            if run.rollout.phase == "back":  # else it is recorded with the turn that it is
+                _record(house, lock, rollout, kind, reason)
+            return abort(run, whoami(), reason)
+        # For this very drive, and for whoever has to resume it.
+        house.store.ask(rollout, kind, whoami(), reason, lock, detail=detail)
+        return drive(run)
+
+
+def follow(house: AppContext, number: int, *, after: int = 0, limit: float = FOLLOW_LIMIT) -> RolloutResult:
+    """Show the events of a rollout that another process drives, until it ends or is held.
+
+    Raises Abandoned when nobody drives it any more.
+    """
+    deadline = Deadline.after(house.clock, limit)
+    while not house.stop_asked.is_set():
+        events = house.store.events(number, after)
+        for event in events:
+            house.sink(event)
+            after = event.id
+        rollout = house.store.rollout(number)
+        if rollout.outcome and not events:
+            return RolloutResult(rollout.outcome, Exit(rollout.exit), rollout.text, number)
+        if not rollout.outcome and not events and house.store.locks.read(rollout.service) is None:
+            raise Abandoned(rollout.number)
+        deadline.check(f"following rollout {number}")
+        house.clock.sleep(FOLLOW_SECONDS)
+    return RolloutResult("held", Exit.DONE, "no longer following; the rollout goes on", number)

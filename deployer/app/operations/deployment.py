@@ -1,0 +1,362 @@
+"""`propose` and `deploy`: from a request to a plan, and from a plan to a rollout."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from deployer.app.observe import observe
+from deployer.app.operations.approvals import refuse_unanswerable
+from deployer.app.operations.context import AppContext
+from deployer.app.operations.control import stop_running
+from deployer.app.operations.execution import begin, committed, hands, locked, run_of
+from deployer.app.operations.hosts import answering, machines_of, refuse_silent
+from deployer.app.operations.port_capacity import refuse_crowded
+from deployer.app.operations.proxy_recovery import serve_again
+from deployer.app.operations.reconcile import record_rollback
+from deployer.app.releases import draft, git_revision, version_of
+from deployer.core.clock import Deadline
+from deployer.core.errors import Exit, Locked, Refused
+from deployer.core.events import Event
+from deployer.core.host import NOT_SAID, Meant
+from deployer.drivers.ports import Drivers, Image
+from deployer.engine import RolloutResult, abort, drive
+from deployer.manifest.freeze import frozen_until, local_time
+from deployer.model import PLACES, Observed, Release, SecretText, Signature
+from deployer.planning.plan import Plan
+from deployer.planning.steps import named
+from deployer.store import AuditEntry, Lock, Store, person_of, whoami
+
+if TYPE_CHECKING:
+    from deployer.manifest.load import Loaded
+    from deployer.manifest.models import Manifest
+    from deployer.planning.strategy import Strategy
+
+PULL_SECONDS = 900.0
+PROXY_SECONDS = 30.0
+VERIFY_SECONDS = 60.0
+
+
+@dataclass(frozen=True)
+class DeployRequest:
+    """A deploy as asked for."""
+
+    loaded: Loaded
+    strategy: str
+    options: Mapping[str, Any]
+    version: str | None = None
+    message: str = ""
+    override_freeze: str = ""
+    replace: bool = False
+    secrets: Callable[[], dict[str, SecretText]] = dict
+
+
+@dataclass(frozen=True)
+class DeployPlan:
+    """What a deploy would do: the plan, and whether it is the release that is live already."""
+
+    plan: Plan
+    release: Release
+    observed: Observed
+    same: bool
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a request would bring: the release, and whether it is live already; `spared` are silent machines."""
+
+    release: Release
+    observed: Observed
+    same: bool
+    spared: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Brought:
+    """What the world said to a request: what its image is, who signed it, which machines are meant."""
+
+    image: Image
+    signature: Signature | None
+    meant: Meant = NOT_SAID
+
+
+# -- deploy
+
+
+def wanted(house: AppContext, request: DeployRequest) -> Wanted:
+    """Say which release a request is for without changing anything but fetching the image, or running its strategy."""
+    request = _fit(house, request)
+    drivers, secrets, brought = _brought(house, request)
+    return _wanted(house, request, drivers, secrets, brought)
+
+
+def propose(house: AppContext, request: DeployRequest) -> DeployPlan:
+    """Make the plan of a deploy without changing anything but fetching the image."""
+    request, strategy, options = _checked(house, request)
+    drivers, secrets, brought = _brought(house, request)
+    return _propose(house, request, strategy, options, drivers, secrets, brought)
+
+
+def _brought(house: AppContext, request: DeployRequest) -> tuple[Drivers, dict[str, SecretText], Brought]:
+    manifest, folder = request.loaded.manifest, request.loaded.folder
+    secrets = request.secrets()
+    meant = machines_of(house, manifest, folder)
+    drivers = house.wire(manifest, folder, house.meant(manifest.service, meant))
+    image = _image(house, request, drivers)
+    signature = _signature(house, request, drivers, image)
+    return drivers, secrets, Brought(image, signature, meant)
+
+
+def deploy(house: AppContext, request: DeployRequest) -> RolloutResult:
+    """Bring a release out by a strategy. The same release again does nothing and says so."""
+    request, strategy, options = _checked(house, request)
+    manifest, folder = request.loaded.manifest, request.loaded.folder
+    _not_frozen(house, request)
+    secrets = request.secrets()
+    if request.replace:
+        stop_running(house, manifest.service, "replaced by a newer deploy")
+    with locked(house, manifest.service, f"{strategy.name} of {version_of(manifest, request.version)}") as lock:
+        _refuse_open(house, request)
+        meant = machines_of(house, manifest, folder)
+        wired = house.wire(manifest, folder, house.meant(manifest.service, meant))
+        drivers = hands(house, lock, wired)
+        if house.store.service(manifest.service).stable:
+            serve_again(house, drivers, manifest.service)
+        image = _image(house, request, drivers)
+        signature = _recorded_signature(house, request, drivers, image)
+        _settle_open(house, manifest.service, lock)
+        record_rollback(house, lock, drivers, manifest.service)
+        brought = Brought(image, signature, meant)
+        proposal = _propose(house, request, strategy, options, drivers, secrets, brought)
+        if proposal.same and proposal.observed.stable:
+            # The entry is asserted all the same: a renewed certificate is loaded by it.
+            drivers.traffic.configure(proposal.observed.stable, None, Deadline.after(house.clock, PROXY_SECONDS))
+            text = f"{proposal.release.version} is live already ({_live_name(proposal.observed)}): nothing to do"
+            house.tell(manifest.service, text)
+            return RolloutResult("done", Exit.DONE, text, 0)
+        release = house.store.add_release(lock, proposal.release)
+        house.vault.keep_key(house.store.secret("config-key"))
+        house.vault.save(release.service, release.number, secrets)
+        return begin(house, lock, drivers, proposal.plan, folder, request.message)
+
+
+def _live_name(observed: Observed) -> str:
+    return observed.stable.name if observed.stable else "none"
+
+
+def _checked(house: AppContext, request: DeployRequest) -> tuple[DeployRequest, Strategy, Any]:
+    """Refuse what can be refused before anything is touched."""
+    from deployer.planning.strategy import load as load_strategy
+
+    strategy = load_strategy(request.strategy, request.loaded.folder)
+    given = {**request.loaded.manifest.strategy_options(request.strategy), **request.options}
+    options = strategy.parse(given)
+    return _fit(house, request), strategy, options
+
+
+def _fit(house: AppContext, request: DeployRequest) -> DeployRequest:
+    """Refuse what the manifest alone shows."""
+    loaded = _anchored(request.loaded)
+    _same_house(house.store, loaded.manifest)
+    try:
+        loaded.manifest.image_for(request.version)
+    except ValueError as error:
+        raise Refused(f"{loaded.manifest.service}: {error}", "see `image:` and `version:` in the manifest") from None
+    return replace(request, loaded=loaded)
+
+
+def _anchored(loaded: Loaded) -> Loaded:
+    """Make paths absolute that a release must find again, whatever folder the next command is started in."""
+    traffic = loaded.manifest.traffic
+    if traffic.tls is None:
+        return loaded
+    paths = tuple(str(loaded.folder / path) for path in traffic.tls.certificates)
+    tls = traffic.tls.model_copy(update={"certificates": paths})
+    anchored = traffic.model_copy(update={"tls": tls})
+    return replace(loaded, manifest=loaded.manifest.model_copy(update={"traffic": anchored}))
+
+
+def _same_house(store: Store, manifest: Manifest) -> None:
+    number = store.service(manifest.service).stable
+    if not number:
+        return
+    stable = store.release(manifest.service, number).manifest
+    for what, old, new in (
+        ("runtime", stable.runtime, manifest.runtime),
+        ("traffic.haproxy", stable.traffic.haproxy, manifest.traffic.haproxy),
+        ("traffic.mode", stable.traffic.mode, manifest.traffic.mode),
+    ):
+        if old != new:
+            raise Refused(
+                f"{manifest.service}: {what} cannot change in a rollout",
+                "take the service down first (`deploy down`), or deploy under another name and move the domain",
+            )
+
+
+def _not_frozen(house: AppContext, request: DeployRequest) -> None:
+    manifest = request.loaded.manifest
+    until = frozen_until(manifest.freeze, local_time(house.clock.now()))
+    if until is None:
+        return
+    if request.override_freeze:
+        house.tell(manifest.service, f"the freeze until {until:%a %H:%M} is overridden: {request.override_freeze}")
+        house.store.record(
+            AuditEntry(
+                "override-freeze", manifest.service, detail=f"until {until:%a %H:%M}", reason=request.override_freeze
+            )
+        )
+        return
+    raise Refused(
+        f"{manifest.service} is frozen until {until:%a %d %b %H:%M}", 'wait, or say why not: --override-freeze "reason"'
+    )
+
+
+def _propose(
+    house: AppContext,
+    request: DeployRequest,
+    strategy: Strategy,
+    options: Any,
+    drivers: Drivers,
+    secrets: dict[str, SecretText],
+    brought: Brought,
+) -> DeployPlan:
+    wanted = _wanted(house, request, drivers, secrets, brought)
+    observed, release = wanted.observed, replace(wanted.release, alone=bool(getattr(options, "alone", False)))
+    plan = strategy.make(observed, release, options)
+    if wanted.spared:
+        plan = replace(plan, notes=(*plan.notes, f"without {named(wanted.spared)}, silent at the time"))
+    if not wanted.same:
+        refuse_unanswerable(plan, person_of(whoami()))
+        refuse_crowded(house, plan, observed)
+    return DeployPlan(plan, release, observed, wanted.same)
+
+
+def _wanted(
+    house: AppContext, request: DeployRequest, drivers: Drivers, secrets: dict[str, SecretText], brought: Brought
+) -> Wanted:
+    manifest, service = request.loaded.manifest, request.loaded.manifest.service
+    observed = observe(house.store, drivers, service)
+    brought, spare, spared = _without_silent(manifest, observed, brought)
+    refuse_silent(house, drivers, observed, (*brought.meant.machines, *brought.meant.twin), spared)
+    _refuse_unrecorded(house, drivers, observed)
+    key = house.store.secret("config-key")
+    release = draft(
+        manifest,
+        brought.image,
+        version_of(manifest, request.version),
+        secrets,
+        key,
+        number=house.store.next_release(service),
+        by=whoami(),
+        message=request.message,
+        git=git_revision(request.loaded.folder),
+        signature=brought.signature,
+        machines=brought.meant.machines,
+        twin=brought.meant.twin,
+        proxies=brought.meant.proxies,
+        spare=spare,
+    )
+    return Wanted(release, observed, _is_live(observed, release), spared)
+
+
+def _without_silent(manifest: Manifest, observed: Observed, brought: Brought) -> tuple[Brought, int, tuple[str, ...]]:
+    """Leave out machines that are silent as far as `max_unavailable` goes; give how many more may be, and these."""
+    meant = brought.meant
+    machines, more = answering(meant.machines, observed.silent, manifest.max_unavailable)
+    twin, more_twin = answering(meant.twin, observed.silent, manifest.max_unavailable)
+    every, left = ({host.name for host in hosts} for hosts in ((*meant.machines, *meant.twin), (*machines, *twin)))
+    spare = more_twin if twin and observed.colour == "green" else more
+    return replace(brought, meant=replace(meant, machines=machines, twin=twin)), spare, tuple(sorted(every - left))
+
+
+def _refuse_unrecorded(house: AppContext, drivers: Drivers, observed: Observed) -> None:
+    """Refuse to begin anew beside instances that have users and of which the store has no record."""
+    if observed.live is None or house.store.releases(observed.service):
+        return
+    up = [s.name for place in PLACES for s, is_up in drivers.traffic.servers(observed.service, place) if is_up]
+    if up:
+        raise Refused(
+            f"the proxy serves {observed.service} by {up[0]}, but {house.store.folder} has no record of it",
+            "`deploy adopt` rebuilds the records of a store that was lost; --state names another folder",
+        )
+
+
+def _is_live(observed: Observed, release: Release) -> bool:
+    """Tell whether the release is the live one, with all its instances."""
+    if observed.stable is None or observed.live is None or observed.stable.config_hash != release.config_hash:
+        return False
+    environment = observed.environment(observed.live.stable)
+    if environment is None or len(environment.healthy()) < release.size(observed.live.stable):
+        return False
+    if {host.name for host in observed.stable.proxies} != {host.name for host in release.proxies}:
+        return False
+    return {i.host for i in environment.instances} == set(release.hosts(observed.live.stable) or ("",))
+
+
+def _image(house: AppContext, request: DeployRequest, drivers: Drivers) -> Image:
+    """Pin the image, after the proxy said that it can do what the manifest wants."""
+    manifest = request.loaded.manifest
+    drivers.traffic.check(manifest, Deadline.after(house.clock, PROXY_SECONDS))
+    reference = manifest.image_for(request.version)
+    if manifest.runtime != "docker":
+        reference = _path(request.loaded.folder, reference, always=manifest.runtime == "process")
+
+    def tell(kind: str, **data: Any) -> None:
+        house.sink(Event(kind, house.clock.now(), manifest.service, 0, data))
+
+    return drivers.runtime.resolve(manifest, reference, Deadline.after(house.clock, PULL_SECONDS), tell)
+
+
+def _path(folder: Path, reference: str, *, always: bool) -> str:
+    """Give the path that an image is; what is none, and is not written as one, may be a name that verbs know."""
+    path = (folder / reference).resolve()
+    return str(path) if always or path.exists() or reference.startswith((".", "/")) else reference
+
+
+def _signature(house: AppContext, request: DeployRequest, drivers: Drivers, image: Image) -> Signature | None:
+    """Prove who signed the image that was pinned; None where the manifest does not ask.
+
+    What an earlier release proved of the same image holds for good: to bring it out again needs no registry.
+    """
+    manifest = request.loaded.manifest
+    if manifest.verify is None:
+        return None
+    known = [r.signature for r in house.store.releases(manifest.service) if r.signature and r.image_id == image.id]
+    return drivers.signatures.prove(manifest, image, known, Deadline.after(house.clock, VERIFY_SECONDS))
+
+
+def _recorded_signature(house: AppContext, request: DeployRequest, drivers: Drivers, image: Image) -> Signature | None:
+    """Prove it as `_signature` does; the audit log keeps who wanted to deploy what is not signed."""
+    try:
+        return _signature(house, request, drivers, image)
+    except Refused as error:
+        what = f"{request.strategy}: {image.reference} = {image.id}"
+        house.store.record(
+            AuditEntry("start", request.loaded.manifest.service, "refused", detail=what, reason=error.message)
+        )
+        raise
+
+
+def _refuse_open(house: AppContext, request: DeployRequest) -> None:
+    """Refuse to deploy over an unfinished rollout of a dead process, unless it is to be taken back first."""
+    service = request.loaded.manifest.service
+    rollout = house.store.open_rollout(service)
+    if rollout is not None and not request.replace:
+        raise Locked(
+            f"rollout {rollout.number} of {service} (r{rollout.release}, {rollout.strategy}, by {rollout.started_by}) "
+            f"is unfinished{': ' + rollout.text if rollout.text else ''}",
+            "`deploy resume`, `deploy promote` or `deploy abort` it, or take it back first with --replace",
+        )
+
+
+def _settle_open(house: AppContext, service: str, lock: Lock) -> None:
+    """Bring an unfinished rollout to its end: back, or forward where only tidying up is left."""
+    rollout = house.store.open_rollout(service)
+    if rollout is None:
+        return
+    run = run_of(house, lock, rollout)
+    ending = drive(run) if committed(house, rollout) else abort(run, whoami(), "replaced by a newer deploy")
+    if ending.outcome == "stuck":
+        raise Refused(f"rollout {rollout.number} could not be taken back: {ending.text}", "see `deploy status`")

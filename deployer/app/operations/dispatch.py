@@ -1,0 +1,99 @@
+"""The doing of an order, by the operations that people and pipelines ask for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from deployer.app import operations
+from deployer.app.operations.approvals import approve
+from deployer.app.operations.control import pause, promote, resume, stop
+from deployer.app.operations.rollbacks import down, rollback
+from deployer.core.errors import Exit, Refused
+from deployer.planning.orders import Order, RolloutResult
+
+if TYPE_CHECKING:
+    from deployer.app.operations.context import AppContext
+    from deployer.app.operations.deployment import DeployPlan, DeployRequest
+
+
+def perform(house: AppContext, order: Order, environ: Mapping[str, str]) -> RolloutResult:
+    """Do it; give how it ended. Raises what the operations raise."""
+    service, reason = order.service, order.reason
+    match order.action:
+        case "start":
+            return operations.deploy(house, request_of(order, environ))
+        case "promote":
+            return promote(house, service, reason, force=order.force)
+        case "approve":
+            number, role = order.number or None, order.role
+            return approve(house, service, reason, refuse=order.refuse, number=number, role=role)
+        case "abort":
+            return stop(house, service, reason)
+        case "pause":
+            return pause(house, service, reason)
+        case "resume":
+            return resume(house, service, reason)
+        case "rollback":
+            return rollback(house, service, to=order.to or None, again=order.again, force=order.force, reason=reason)
+        case "down":
+            removed = ", ".join(down(house, service, reason)) or "nothing was running"
+            return RolloutResult("done", Exit.DONE, f"{service} is down; removed: {removed}", 0)
+        case "release-lock":
+            return _release_lock(house, service, reason)
+        case "plan":
+            raise TypeError("a plan is proposed, not performed")
+
+
+def proposed(house: AppContext, order: Order, environ: Mapping[str, str]) -> DeployPlan:
+    """Make the plan that is asked for. Raises what `propose` raises."""
+    return operations.propose(house, request_of(order, environ))
+
+
+def request_of(order: Order, environ: Mapping[str, str]) -> DeployRequest:
+    """Read the manifest of an order, and make a request of both.
+
+    Raises ManifestRefused, and Refused when the manifest is not the one that is meant.
+    """
+    from deployer.manifest.load import load
+    from deployer.manifest.secrets import resolve_secrets
+
+    path = Path(order.manifest)
+    if order.fingerprint:
+        _refuse_other(path, order)
+    loaded = load(path, destination=order.destination, overrides={"version": order.version or None}, environ=environ)
+    if order.service and loaded.manifest.service != order.service:
+        raise Refused(
+            f"{order.manifest} is about {loaded.manifest.service}, not about {order.service}", "ask for that one"
+        )
+    return operations.DeployRequest(
+        loaded,
+        order.strategy or loaded.manifest.strategy_name,
+        order.options,
+        version=order.version or None,
+        message=order.reason,
+        override_freeze=order.override_freeze,
+        replace=order.replace,
+        secrets=lambda: resolve_secrets(loaded.manifest, loaded.folder, environ, where=loaded.where),
+    )
+
+
+def _refuse_other(path: Path, order: Order) -> None:
+    from deployer.manifest.fingerprint import fingerprint
+
+    if fingerprint(path, order.destination) != order.fingerprint:
+        raise Refused(
+            f"the manifest of {order.service} here, {path}, is another one than yours",
+            "bring yours to the server, or deploy by the server's: --service NAME, without -f",
+        )
+
+
+def _release_lock(house: AppContext, service: str, reason: str) -> RolloutResult:
+    held = house.store.locks.break_(service, reason)
+    if held is None:
+        raise Refused(f"nobody alive holds the lock of {service}", "`deploy status` shows what is live")
+    text = f"the lock of {service} was taken from {held.owner} ({held.where}), {held.purpose}: {reason}"
+    if house.store.locks.is_changing(held):
+        text += f"\nit is in the middle of a change: nobody else gets the lock before that is over; {held.how_to_end()}"
+    return RolloutResult("done", Exit.DONE, text, 0)

@@ -1,0 +1,42 @@
+"""A proxy that does not serve any more, or has lost where users are: it is brought back from the records."""
+
+from __future__ import annotations
+
+from deployer.app.operations.context import AppContext
+from deployer.core.clock import Deadline
+from deployer.core.errors import DeployError, DriverFailed
+from deployer.drivers.ports import Drivers, standing
+from deployer.model import Colour, Live
+
+PROXY_SECONDS = 60.0
+
+
+def serve_again(house: AppContext, drivers: Drivers, service: str) -> None:
+    """See that the proxy answers for a service; else have it serve from the records.
+
+    The caller holds the lock of the service. Raises DriverFailed when that does not help.
+    """
+    try:
+        drivers.traffic.read(service)
+    except DriverFailed as failed:
+        house.tell(service, f"{failed.message}: bringing the proxy back from the records")
+        drivers.traffic.repair(service, Deadline.after(house.clock, PROXY_SECONDS), recorded(house))
+        drivers.traffic.read(service)
+
+
+def recorded(house: AppContext) -> dict[str, Live]:
+    """Return the live value that each service should have: all users on the release that was promoted last."""
+    found: dict[str, Live] = {}
+    for service in house.store.services():
+        if not service.stable:
+            continue
+        try:
+            there = standing(house.drivers(house.store.release(service.name, service.stable)).runtime, service.name)
+        except DeployError:  # its engine is down: what its colour is, nobody can say
+            continue
+        places = {i.colour for i in there.instances if i.release == service.stable and i.colour != "baseline"}
+        newest = next(iter(house.store.rollouts(service.name, 1)), None)
+        if len(places) == 1:
+            colour: Colour = "green" if "green" in places else "blue"
+            found[service.name] = Live(colour, rollout=newest.number if newest else 0)
+    return found

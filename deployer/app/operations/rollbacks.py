@@ -1,0 +1,145 @@
+"""`rollback` and `down`: leaving a finished release, and leaving altogether."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from pathlib import Path
+
+from deployer.app.observe import observe
+from deployer.app.operations.approvals import refuse_unanswerable
+from deployer.app.operations.context import AppContext
+from deployer.app.operations.control import FOLLOW_SECONDS, stop
+from deployer.app.operations.execution import begin, committed, hands, locked, run_of
+from deployer.app.operations.late_rollback import ended_lately, under_way
+from deployer.app.operations.proxy_recovery import serve_again
+from deployer.app.operations.reconcile import record_rollback
+from deployer.core.clock import Deadline
+from deployer.core.errors import DeployError, DriverFailed, Locked, LockLost, MachinesSilent, Refused
+from deployer.drivers.ports import Drivers, standing
+from deployer.engine import RolloutResult, drive
+from deployer.model import PLACES, Release
+from deployer.planning.recipes import with_consent
+from deployer.planning.rollback import choose, played_since, rollback_plan
+from deployer.store import AuditEntry, person_of, whoami
+
+PURPOSE = "rollback"  # so begins the purpose of the lock that one holds
+OTHERS_SECONDS = 30.0  # in which a rollback of somebody else begins, once it has the lock
+NEVER_GOOD = frozenset({"new", "failed"})  # standings of releases that never got through
+
+
+def rollback(
+    house: AppContext,
+    service: str,
+    *,
+    to: int | None = None,
+    again: bool = False,
+    force: bool = False,
+    reason: str = "",
+) -> RolloutResult:
+    """Leave the live release for an earlier good one; an unfinished rollout is taken back instead.
+
+    Without `to` or `again` nobody leaves what users have just been brought back to: a rollback that is under way is
+    followed to its end, and after one that ended lately nobody is moved.
+    """
+    meant, deadline = again or to is not None, Deadline.after(house.clock, OTHERS_SECONDS)
+    while True:
+        try:
+            if not meant and (ending := under_way(house, service)):
+                return ending
+            return _rollback(house, service, to=to, meant=meant, force=force, reason=reason)
+        except LockLost:
+            raise
+        except Locked:
+            held = house.store.locks.read(service)
+            if meant or deadline.passed() or (held is not None and not held.purpose.startswith(PURPOSE)):
+                raise
+            house.clock.sleep(FOLLOW_SECONDS)  # somebody else's rollback is about to begin, or to be written down
+
+
+def _rollback(
+    house: AppContext, service: str, *, to: int | None, meant: bool, force: bool, reason: str
+) -> RolloutResult:
+    rollout = house.store.open_rollout(service)
+    if rollout is not None and not committed(house, rollout):
+        house.tell(service, f"rollout {rollout.number} is unfinished: taking it back")
+        return stop(house, service, reason or "rollback")
+    with locked(house, service, _purpose(house, service, to)) as lock:
+        if rollout is not None:
+            drive(run_of(house, lock, rollout))  # only tidying up was left
+        record = house.store.service(service)
+        if not record.stable:
+            raise Refused(f"{service} was never deployed", "there is nothing to go back to")
+        current = house.store.release(service, record.stable)
+        drivers = house.drivers(current)
+        serve_again(house, hands(house, lock, drivers), service)
+        written = record_rollback(house, lock, drivers, service, reason) if to is None else None
+        if written is not None and not meant:
+            return written
+        if not meant and (ending := ended_lately(house, service)):
+            return ending
+        if written is not None:
+            record = house.store.service(service)
+            current = house.store.release(service, record.stable)
+        observed = observe(house.store, drivers, service)
+        releases = house.store.releases(service)
+        target = choose(releases, observed, record.stable, to, force=force)
+        if warning := played_since(releases, target.number, record.stable):
+            house.tell(service, warning)
+        plan = rollback_plan(observed, target, current)
+        if target.standing in NEVER_GOOD:  # nobody has vouched for it yet
+            plan = with_consent(plan, target.manifest.approve)
+            refuse_unanswerable(plan, person_of(whoami()))
+        # The target may have stood on machines that the current release does not know.
+        return begin(house, lock, house.drivers(target), plan, Path.cwd(), reason)
+
+
+def _purpose(house: AppContext, service: str, to: int | None) -> str:
+    stable = house.store.service(service).stable
+    left = f" of r{stable} ({house.store.release(service, stable).version})" if stable else ""
+    return f"{PURPOSE}{left}" + (f" to r{to}" if to else "")
+
+
+# -- down
+
+
+def down(house: AppContext, service: str, reason: str = "") -> tuple[str, ...]:
+    """Take a service off the proxy and remove all its instances; releases and history stay. Give what was removed."""
+    with locked(house, service, "down") as lock:
+        rollout = house.store.open_rollout(service)
+        if rollout is not None:
+            raise Refused(
+                f"rollout {rollout.number} of {service} is unfinished", "`deploy abort` or `deploy resume` first"
+            )
+        releases = house.store.releases(service)
+        if not releases:
+            raise Refused(f"{service} was never deployed", "`deploy status` lists what was")
+        drivers = hands(house, lock, house.drivers(releases[0]))
+        house.store.record(AuditEntry("down", service, "begun", release=releases[0].number, reason=reason), lock)
+        _withdraw(house, drivers, releases[0])
+        removed = standing(drivers.runtime, service).instances
+        for instance in removed:
+            grace = house.store.release(service, instance.release).manifest.stop.grace
+            drivers.runtime.remove(instance, grace, Deadline.after(house.clock, grace + 30))
+        left = standing(drivers.runtime, service)
+        if left.instances:
+            names = ", ".join(i.name for i in left.instances)
+            raise DriverFailed(f"{names}: removed, but the runtime still shows it", "see `deploy doctor`")
+        house.store.free_ports(lock, (), left.silent)
+        if house.store.ports(service):
+            raise MachinesSilent(left.silent, removed)  # all but what may stand there is gone: to be called again
+        house.store.taken_down(lock, f"removed: {', '.join(i.name for i in removed) or 'nothing was running'}", reason)
+    return tuple(i.name for i in removed)
+
+
+def _withdraw(house: AppContext, drivers: Drivers, release: Release) -> None:
+    drain = release.manifest.stop.drain
+    if drivers.traffic.read(release.service) is None:
+        return
+    for place in PLACES:
+        names = [s.name for s, _ in drivers.traffic.servers(release.service, place)]
+        if names:
+            with suppress(DeployError):  # a broken proxy must not keep the instances alive
+                drivers.traffic.drain(release.service, place, names, Deadline.after(house.clock, drain))
+    drivers.traffic.forget(release.service, Deadline.after(house.clock, 30))
+    if drivers.traffic.read(release.service) is not None:
+        raise DriverFailed(f"the proxy still knows {release.service}, which it forgot", "see `deploy doctor`")

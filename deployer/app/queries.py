@@ -1,0 +1,455 @@
+"""Answers to questions: what is live, what happened, why. They read; they change nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING
+
+from deployer.app.observe import observe
+from deployer.core import later
+from deployer.core.errors import DeployError, Refused
+from deployer.model import PLACES, Environment, Instance, Live, Observed, Phase, Release, Server, newest_good
+from deployer.views.status_data import (
+    ApprovalView,
+    EnvironmentView,
+    InstanceView,
+    LockView,
+    RolloutRow,
+    SafetyView,
+    StatusView,
+)
+
+if TYPE_CHECKING:
+    from deployer.app.operations import AppContext, DeployPlan, Gate
+    from deployer.app.operations.adoption import Survey
+    from deployer.app.recovery import Recovery
+    from deployer.drivers.ports import Drivers
+    from deployer.planning.steps import Step
+    from deployer.store import Chain, JournalEntry, Rollout, ServiceRecord
+    from deployer.store.adoption import Interrupted
+    from deployer.views import data
+else:
+    data = later.module("deployer.views.data")
+
+
+def services(house: AppContext) -> tuple[str, ...]:
+    """List the services that this state folder knows."""
+    return tuple(s.name for s in house.store.services())
+
+
+def drivers_of(house: AppContext, service: str) -> Drivers:
+    """Wire the drivers of a service from its newest release: no manifest file is needed."""
+    releases = house.store.releases(service)
+    if not releases:
+        known = ", ".join(services(house)) or "none yet"
+        raise Refused(f"{service} was never deployed from {house.store.folder}", f"services here: {known}")
+    return house.drivers(releases[0])
+
+
+def learn_secrets(house: AppContext, service: str) -> None:
+    """Know the secrets of all releases of which something may run, so that no text repeats them."""
+    for release in house.store.releases(service):
+        with suppress(Refused):  # the values are gone
+            house.vault.load(service, release.number, frozenset(release.manifest.secrets))
+
+
+def sides_of(house: AppContext, service: str) -> tuple[Release, Release | None]:
+    """Give the release on trial, or the newest where none is, and the one that users are on."""
+    rollout, stable = house.store.open_rollout(service), house.store.service(service).stable
+    newest = house.store.releases(service)[0]
+    candidate = house.store.release(service, rollout.release) if rollout else newest
+    return candidate, house.store.release(service, stable) if stable else None
+
+
+def adoption(house: AppContext, found: Survey) -> data.AdoptionView:
+    """Tell what `deploy adopt` would record."""
+    services = tuple(_adopted(one) for one in found.services)
+    return data.AdoptionView(str(house.store.folder), found.installation, services, found.why, found.notes)
+
+
+def _adopted(one: Recovery) -> data.AdoptedService:
+    versions = {release.number: release.version for release in one.records.releases}
+    here = ((place, one.observed.environment(place)) for place in PLACES)
+    live, rollout = one.observed.live, one.records.rollout
+    return data.AdoptedService(
+        service=one.records.service,
+        stable=one.records.stable,
+        warm=one.records.warm,
+        share=live.share if live else 0,
+        rollout=rollout.number if rollout else 0,
+        text=_open(rollout) if rollout else "",
+        environments=tuple(
+            data.AdoptedEnvironment(p, e.release, versions.get(e.release, ""), one.roles[p], len(e.instances))
+            for p, e in here
+            if e is not None
+        ),
+        lost=one.lost,
+    )
+
+
+def _open(rollout: Interrupted) -> str:
+    return f"{rollout.text}; `deploy abort` takes it back" if rollout.back else rollout.text
+
+
+def _version(house: AppContext, service: str, number: int) -> str:
+    if not number:
+        return ""
+    try:
+        return house.store.release(service, number).version
+    except Refused:
+        return "?"
+
+
+def status(house: AppContext, service: str) -> StatusView:
+    """Read what is live: proxy, runtime, store; what cannot be read is listed among the problems."""
+    drivers, record, problems = drivers_of(house, service), house.store.service(service), []
+    live, environments, safety = None, [], None
+    rollout = house.store.open_rollout(service)
+    observed: Observed | None = None
+    try:
+        traffic, silent = drivers.traffic.reachable()
+        drivers = replace(drivers, traffic=traffic)
+        problems += [f"the proxy of {host} does not answer: {why}" for host, why in silent.items()]
+        observed = observe(house.store, drivers, service)
+        live = observed.live
+        for place in PLACES:
+            environment = observed.environment(place)
+            if environment:
+                environments.append(_environment(house, drivers, environment, live, record, observed.silent))
+        problems += [f"{host or 'this machine'} does not answer: {why}" for host, why in observed.silent.items()]
+        safety = _safety(house, drivers, live, rollout)
+    except DeployError as error:
+        observed = None
+        problems.append(str(error))
+    read = observed is not None
+    standing = [e for e in environments if any(i.state == "running" for i in e.instances)]
+    stable = next((e.release for e in standing if e.role == "stable"), 0)
+    if record.stable and not stable and observed is not None and not observed.silent:
+        problems.append(f"r{record.stable} should be live, but nothing of it runs: `deploy up` brings it back")
+    if stable and record.stable and stable != record.stable and rollout is None:
+        problems.append(f"users are on r{stable}, the store has r{record.stable}: `deploy resume` writes it down")
+    candidate = rollout.release if rollout else 0
+    gate = _gate(house, rollout) if rollout else None
+    return StatusView(
+        service=service,
+        stable=stable,
+        stable_version=_version(house, service, stable),
+        candidate=candidate,
+        candidate_version=_version(house, service, candidate),
+        share=_share(live, safety, house.clock.now()),
+        lease=float(live.lease) if live else 0.0,
+        environments=tuple(environments),
+        lock=_lock(house, service, rollout),
+        rollout=_row(house, rollout) if rollout else None,
+        problems=tuple(problems),
+        baseline=live.baseline if live else 0,
+        safety=safety,
+        next=_next(house, service, rollout, safety, gate) if read else "`deploy doctor` says what is missing",
+        approval=_approval(gate) if gate else None,
+        read=read,
+    )
+
+
+def _safety(house: AppContext, drivers: Drivers, live: Live | None, rollout: Rollout | None) -> SafetyView | None:
+    """Read what bounds the cost of a candidate that has users; the proxy counts, the recording knows the shielded."""
+    if live is None or rollout is None or not live.share:
+        return None
+    from deployer.evidence import recording
+
+    manifest = house.store.release(rollout.service, rollout.release).manifest
+    spent = drivers.traffic.spent(rollout.service) if live.budget else 0
+    return SafetyView(
+        share=live.share,
+        budget=live.budget,
+        spent=spent,
+        shield=manifest.traffic.shield is not None,
+        shielded=recording.shielded(recording.file_of(house.store.folder, rollout.number)),
+        over=bool(live.budget) and spent >= live.budget,
+    )
+
+
+def _share(live: Live | None, safety: SafetyView | None, now: float) -> int:
+    ended = safety is not None and safety.over
+    return live.share if live and not ended and (not live.lease or live.lease > now) else 0
+
+
+def _environment(
+    house: AppContext,
+    drivers: Drivers,
+    environment: Environment,
+    live: Live | None,
+    record: ServiceRecord,
+    silent: Collection[str],
+) -> EnvironmentView:
+    servers = {s.name: (s, is_up) for s, is_up in drivers.traffic.servers(environment.service, environment.colour)}
+    up = {name: is_up for name, (_, is_up) in servers.items()}
+    warm = environment.release == record.warm and environment.colour == record.warm_colour
+    if environment.colour == "baseline":
+        role = "baseline" if house.store.open_rollout(environment.service) else "left over"
+    elif live is not None and environment.colour == live.stable:
+        role = "stable"
+    elif warm:
+        role = "warm"
+    else:
+        role = "candidate" if house.store.open_rollout(environment.service) else "left over"
+    return EnvironmentView(
+        colour=environment.colour,
+        release=environment.release,
+        version=_version(house, environment.service, environment.release),
+        role=role,
+        instances=(
+            *(_instance(i, up.get(i.name)) for i in environment.instances),
+            *_unseen(house, environment, servers, silent),
+        ),
+        warm_until=record.warm_until if warm else 0.0,
+    )
+
+
+def _instance(instance: Instance, up: bool | None) -> InstanceView:
+    return InstanceView(
+        instance.name,
+        instance.address,
+        instance.state,
+        instance.health,
+        up,
+        instance.exit_code,
+        instance.restarts,
+        instance.host,
+    )
+
+
+def _unseen(
+    house: AppContext, environment: Environment, servers: Mapping[str, tuple[Server, bool]], silent: Collection[str]
+) -> Iterator[InstanceView]:
+    """Give what the proxy knows of instances whose machine gives no answer."""
+    for port in house.store.ports(environment.service):
+        name = f"{environment.service}-r{port.release}-{port.index}"
+        if port.host in silent and port.release == environment.release and name in servers:
+            server, is_up = servers[name]
+            yield InstanceView(name, server.address, "unknown", up=is_up, host=port.host)
+
+
+def _lock(house: AppContext, service: str, rollout: Rollout | None) -> LockView | None:
+    lock = house.store.locks.read(service)
+    if lock is None:
+        return None
+    version = _version(house, service, rollout.release) if rollout else ""
+    return LockView(
+        lock.owner, lock.since, rollout.number if rollout else 0, version, f"{lock.host} (pid {lock.pid})", lock.purpose
+    )
+
+
+def _gate(house: AppContext, rollout: Rollout) -> Gate | None:
+    from deployer.app.operations.approvals import gate_of
+
+    return gate_of(house.store, rollout, house.clock.now())
+
+
+def _approval(gate: Gate) -> ApprovalView:
+    step = gate.step
+    return ApprovalView(
+        whose=step.whose(),
+        count=step.count,
+        given=gate.given,
+        until=gate.until,
+        share=step.share,
+        expired=step.expired,
+        by=step.by,
+        role=step.role,
+        own=step.own,
+    )
+
+
+def _next(
+    house: AppContext, service: str, rollout: Rollout | None, safety: SafetyView | None, gate: Gate | None = None
+) -> str:
+    if rollout is None:
+        return _next_of_rest(house, service)
+    if house.store.locks.read(service) and gate:
+        return "`deploy approve` lets it go on, `deploy approve --refuse` and `deploy abort` take it back"
+    if house.store.locks.read(service):
+        return "`deploy watch` follows it, `deploy abort` takes it back"
+    if safety and safety.over:
+        return "`deploy abort` takes it back, and so does `deploy resume`: its budget is spent"
+    if rollout.outcome:
+        return rollout.text  # why it is held or stuck, and what leads on
+    if rollout.phase == "back":
+        return f"`deploy resume` ends its way back{': ' + rollout.text if rollout.text else ''}"
+    return "nobody drives it: `deploy resume` goes on, `deploy promote` finishes it, `deploy abort` takes it back"
+
+
+def _next_of_rest(house: AppContext, service: str) -> str:
+    stable = house.store.service(service).stable
+    if not stable:
+        return "`deploy up` brings it out"
+    earlier = any(r.number < stable and r.standing == "good" for r in house.store.releases(service))
+    return "`deploy rollback` goes back" if earlier else ""
+
+
+def _row(house: AppContext, rollout: Rollout) -> RolloutRow:
+    return RolloutRow(
+        number=rollout.number,
+        strategy=rollout.strategy,
+        origin=rollout.origin,
+        release=rollout.release,
+        version=_version(house, rollout.service, rollout.release),
+        outcome=rollout.outcome or "",
+        exit=rollout.exit if rollout.outcome else None,
+        started_at=rollout.started_at,
+        seconds=(rollout.ended_at or house.clock.now()) - rollout.started_at,
+        by=rollout.started_by,
+        message=rollout.message,
+    )
+
+
+def history(house: AppContext, service: str, limit: int = 20) -> data.HistoryView:
+    """List the rollouts of a service, the newest first."""
+    drivers_of(house, service)
+    from deployer.store.adoption import adopted
+
+    rows = tuple(_row(house, r) for r in house.store.rollouts(service, limit))
+    rebuilt = adopted(house.store, service)
+    return data.HistoryView(service, rows, rebuilt.at, rebuilt.by) if rebuilt else data.HistoryView(service, rows)
+
+
+def releases(house: AppContext, service: str) -> data.ReleasesView:
+    """List the releases of a service, the newest first."""
+    stable = house.store.service(service).stable
+    return data.ReleasesView(service, tuple(_release(r, stable) for r in house.store.releases(service)))
+
+
+def _release(release: Release, stable: int) -> data.ReleaseRow:
+    return data.ReleaseRow(
+        release.number,
+        release.version,
+        release.image,
+        release.image_id,
+        release.standing,
+        release.created_at,
+        release.created_by,
+        release.git,
+        release.message,
+        release.config_hash,
+        live=release.number == stable,
+        signature=release.signature.explain() if release.signature else "",
+    )
+
+
+def audit(house: AppContext, limit: int = 20, service: str = "") -> data.AuditView:
+    """List what the audit log has (of a service), the newest first."""
+    return data.AuditView(
+        service, tuple(data.AuditRow(**asdict(r)) for r in house.store.audit_log.newest(limit, service))
+    )
+
+
+def chain(file: str, found: Chain) -> data.ChainView:
+    """Tell what following the audit log found; `file` is empty for the store's."""
+    return data.ChainView(file, found.records, found.head, found.broken, found.problem, found.since)
+
+
+def newest(house: AppContext, service: str) -> int:
+    """Give the number of the newest rollout. Raises Refused when there is none."""
+    rollouts = house.store.rollouts(service, 1)
+    if not rollouts:
+        raise Refused(f"{service} has no rollouts yet", "`deploy up` makes the first")
+    return rollouts[0].number
+
+
+def show(house: AppContext, number: int) -> data.RolloutView:
+    """Tell a rollout in full: steps, journal, events."""
+    rollout = house.store.rollout(number)
+    entries = {(e.phase, e.n): e for e in house.store.journal(number)}
+    steps = [_step("forward", n, s, entries) for n, s in enumerate(rollout.plan.forward)]
+    if rollout.phase == "back":
+        steps += [_step("back", n, s, entries) for n, s in enumerate(rollout.plan.back)]
+    events = tuple(e.to_dict() for e in house.store.events(number))
+    return data.RolloutView(rollout.service, _row(house, rollout), tuple(steps), events)
+
+
+def _step(phase: Phase, n: int, step: Step, entries: dict[tuple[Phase, int], JournalEntry]) -> data.JournalRow:
+    entry = entries.get((phase, n))
+    if entry is None:
+        return data.JournalRow(phase, n, step.kind, step.explain(), "waiting")
+    return data.JournalRow(
+        phase,
+        n,
+        step.kind,
+        step.explain(),
+        "tried" if entry.state == "begun" else entry.state,
+        entry.began_at,
+        (entry.ended_at or entry.began_at) - entry.began_at,
+        str(entry.detail.get("error", "")),
+    )
+
+
+def explain(proposal: DeployPlan) -> data.PlanView:
+    """Say a plan in sentences, with what differs from the release that is live."""
+    from deployer.app import forecast
+
+    plan, release, stable = proposal.plan, proposal.release, proposal.observed.stable
+    return data.PlanView(
+        service=plan.service,
+        strategy=plan.strategy,
+        origin=plan.origin,
+        release=plan.release,
+        version=release.version,
+        forward=tuple(s.explain() for s in plan.forward),
+        back=tuple(s.explain() for s in plan.back),
+        notes=(*_signed(release), *plan.notes, *forecast.evidence(plan, release.manifest)),
+        changes=_changes(stable, release),
+        origin_version=stable.version if stable else "",
+        commit=plan.commit,
+        plan=plan.to_dict(),
+    )
+
+
+def way_back(house: AppContext, service: str) -> data.PlanView | None:
+    """Say what `deploy rollback` would do to a service that rests; None where it can go back to nothing."""
+    from deployer.planning.rollback import rollback_plan
+
+    record = house.store.service(service)
+    earlier = newest_good(house.store.releases(service), record.stable) if record.stable else None
+    if earlier is None:
+        return None
+    try:
+        observed = observe(house.store, drivers_of(house, service), service)
+        plan = rollback_plan(observed, earlier, house.store.release(service, record.stable))
+    except DeployError:  # what cannot be read is told by the status
+        return None
+    return data.PlanView(
+        service=service,
+        strategy=plan.strategy,
+        origin=plan.origin,
+        release=plan.release,
+        version=earlier.version,
+        forward=tuple(s.explain() for s in plan.forward),
+        back=tuple(s.explain() for s in plan.back),
+        notes=plan.notes,
+        origin_version=_version(house, service, plan.origin),
+    )
+
+
+def _signed(release: Release) -> tuple[str, ...]:
+    return (release.signature.explain(),) if release.signature else ()
+
+
+def _changes(stable: Release | None, release: Release) -> tuple[str, ...]:
+    if stable is None:
+        return (f"image: {release.image}",)
+    changes = [] if stable.image_id == release.image_id else [f"image: {stable.image} → {release.image}"]
+    old, new = _flat(stable.manifest.record()), _flat(release.manifest.record())
+    for path in sorted(old.keys() | new.keys()):
+        if old.get(path) != new.get(path) and path not in ("image", "version"):
+            changes.append(f"{path}: {old.get(path, 'unset')} → {new.get(path, 'unset')}")
+    return tuple(changes)
+
+
+def _flat(data: object, path: str = "") -> dict[str, object]:
+    if isinstance(data, dict) and data:
+        flat: dict[str, object] = {}
+        for key, value in data.items():
+            flat |= _flat(value, f"{path}.{key}" if path else str(key))
+        return flat
+    return {path: data}

@@ -1,0 +1,117 @@
+"""Making a release: everything a rollback must bring back, pinned and hashed."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import subprocess
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from deployer.core.host import Host
+from deployer.drivers.ports import Image
+from deployer.model import Release, SecretText, Signature
+
+if TYPE_CHECKING:
+    from deployer.manifest.models import Manifest
+
+# Changing only these changes how a rollout goes, not what runs: it is the same release.
+_NOT_CONFIG = frozenset(
+    {
+        "image",
+        "version",
+        "strategy",
+        "approve",
+        "judge",
+        "notify",
+        "keep",
+        "freeze",
+        "hooks",
+        "update",
+        "smoke",
+        "verify",
+        "inventory",
+        "twin",
+        "max_unavailable",
+    }
+)
+GIT_SECONDS = 5
+
+
+def config_hash(image_id: str, manifest: Manifest, secrets: dict[str, SecretText], key: str) -> str:
+    """Hash what runs and how users reach it; secrets enter through a keyed hash (HMAC-SHA-256, RFC 2104)."""
+    config: dict[str, Any] = {k: v for k, v in manifest.record().items() if k not in _NOT_CONFIG}
+    ours = {name for name, secret in manifest.secrets.items() if secret.deliver == "none"}  # no instance gets them
+    config["secrets"] = {name: source for name, source in config["secrets"].items() if name not in ours}
+    sealed = {
+        name: hmac.new(key.encode(), value.reveal().encode(), hashlib.sha256).hexdigest()
+        for name, value in sorted(secrets.items())
+        if name not in ours
+    }
+    text = json.dumps({"image": image_id, "config": config, "secrets": sealed}, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def draft(
+    manifest: Manifest,
+    image: Image,
+    version: str,
+    secrets: dict[str, SecretText],
+    key: str,
+    *,
+    number: int,
+    by: str,
+    message: str,
+    git: str,
+    signature: Signature | None = None,
+    machines: tuple[Host, ...] = (),
+    twin: tuple[Host, ...] = (),
+    proxies: tuple[Host, ...] = (),
+    spare: int = 0,
+    alone: bool = False,
+) -> Release:
+    """Put a release together."""
+    return Release(
+        service=manifest.service,
+        number=number,
+        version=version,
+        image=image.reference,
+        image_id=image.id,
+        manifest=manifest,
+        config_hash=config_hash(image.id, manifest, secrets, key),
+        git=git,
+        created_by=by,
+        message=message,
+        signature=signature,
+        machines=machines,
+        twin=twin,
+        proxies=proxies,
+        spare=spare,
+        alone=alone,
+    )
+
+
+def version_of(manifest: Manifest, version: str | None) -> str:
+    """Name the version for people: what was asked for, the tag, or `latest`."""
+    if version or manifest.version:
+        return version or manifest.version or ""
+    name = manifest.image.rpartition("/")[2]
+    tag = name.partition("@")[0].partition(":")[2]
+    return tag or "latest"
+
+
+def git_revision(folder: Path) -> str:
+    """Give the revision of the work tree around a folder, with `+` when it has changes; nothing outside of Git."""
+    try:
+        head = _git(folder, "rev-parse", "--short=12", "HEAD")
+        return head + ("+" if head and _git(folder, "status", "--porcelain", "--untracked-files=no") else "")
+    except (OSError, subprocess.SubprocessError):
+        return ""
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    done = subprocess.run(
+        ["git", "-C", str(folder), *arguments], capture_output=True, text=True, timeout=GIT_SECONDS, check=True
+    )
+    return done.stdout.strip()

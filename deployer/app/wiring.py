@@ -1,0 +1,206 @@
+"""The one place that knows concrete drivers: from a state folder and a manifest to a house in which things work."""
+
+from __future__ import annotations
+
+import os
+import re
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from deployer.app.operations import AppContext
+from deployer.core import later
+from deployer.core.clock import Clock, Deadline, SystemClock
+from deployer.core.errors import Refused
+from deployer.core.events import Event, Sink
+from deployer.core.host import Host, Machines, Meant
+from deployer.core.resources import builtin
+from deployer.drivers.ports import Checks, Drivers, MetricSources, Notifier, Playbooks, Runtime, Signatures, Traffic
+from deployer.drivers.tracing import Traces
+from deployer.planning import release_record
+from deployer.store import Store
+from deployer.store.vault import Vault
+
+if TYPE_CHECKING:
+    from deployer.drivers.runtime.ansible.host_presence import HostPresence
+    from deployer.drivers.runtime.docker.engine_pool import EnginePool
+    from deployer.drivers.traffic.proxies import Proxies
+    from deployer.manifest.models import Manifest
+
+PORTS = "21000-28999"  # below the range that the kernel hands out to clients (ip_local_port_range, 32768 and up)
+
+
+def open_house(
+    state: Path,
+    sink: Sink = lambda _event: None,
+    stop_asked: threading.Event | None = None,
+    clock: Clock | None = None,
+    store: Store | None = None,
+    *,
+    detach: bool = False,
+) -> AppContext:
+    """Open a state folder, making it when it is new; `store` is one that is open already.
+
+    Once `stop_asked` is set, a rollout is taken back, or with `detach` left where it is.
+
+    Raises Refused when it cannot be used.
+    """
+    clock = clock or SystemClock()
+    state = state.expanduser().absolute()
+    store = store or Store(state, clock)
+    locked = threading.Lock()
+
+    def one_at_a_time(event: Event) -> None:
+        with locked:
+            sink(event)
+
+    wiring = _Wiring(state, store, clock)
+    traces = Traces(lambda: store.secret("installation"), os.environ)
+
+    def close() -> None:
+        if trouble := traces.close():
+            one_at_a_time(Event("note", clock.now(), "", 0, {"text": trouble}))
+        wiring.close()
+
+    return AppContext(
+        store=store,
+        vault=Vault(state / "secrets"),
+        clock=clock,
+        wire=wiring.wire,
+        ports=_ports(),
+        notifier=later.made(lambda: _sender(clock)),
+        sink=one_at_a_time,
+        stop_asked=stop_asked or threading.Event(),
+        detach=detach,
+        find=wiring.find,
+        close=close,
+        traced=traces.beside,
+    )
+
+
+def _sender(clock: Clock) -> Notifier:
+    from deployer.drivers.notify import Sender
+
+    return Sender(clock)
+
+
+def _metrics(folder: Path) -> MetricSources:
+    from deployer.drivers.metrics import SourceMetrics
+
+    return SourceMetrics(folder)
+
+
+def _signatures(folder: Path) -> Signatures:
+    from deployer.drivers.signatures import Cosign
+
+    return Cosign(folder)
+
+
+class _Wiring:
+    """What the drivers of one house share: the ways to machines."""
+
+    def __init__(self, state: Path, store: Store, clock: Clock) -> None:
+        self._state, self._store, self._clock = state, store, clock
+        self._reach: EnginePool | None = None
+        self._presence: HostPresence | None = None
+        self._proxies: Proxies | None = None
+
+    def wire(self, manifest: Manifest, folder: Path, machines: Machines) -> Drivers:
+        """Make the drivers of a manifest that lies in `folder`."""
+        runtime = self._runtime(manifest, folder, machines)
+        return Drivers(
+            runtime=runtime,
+            traffic=self._traffic(manifest, machines),
+            checks=later.made(lambda: self._checks(runtime)),
+            playbooks=later.made(lambda: self._playbooks(manifest, folder)),
+            metrics=later.made(lambda: _metrics(folder)),
+            signatures=later.made(lambda: _signatures(folder)),
+        )
+
+    def _checks(self, runtime: Runtime) -> Checks:
+        from deployer.drivers.checks import DirectChecks
+
+        return DirectChecks(runtime, self._clock)
+
+    def _playbooks(self, manifest: Manifest, folder: Path) -> Playbooks:
+        from deployer.drivers.hosts import AnsiblePlaybooks
+        from deployer.drivers.hosts.inventory import chosen
+
+        return AnsiblePlaybooks(folder, builtin("playbooks"), chosen(manifest.inventory, folder), self._clock)
+
+    def _traffic(self, manifest: Manifest, machines: Machines) -> Traffic:
+        if machines.proxies:
+            if self._proxies is None:
+                from deployer.drivers.traffic.proxies import Proxies
+
+                self._proxies = Proxies(self._clock, self._state)
+            return self._proxies.several(machines.proxies, manifest.traffic.haproxy)
+        from deployer.drivers.traffic.haproxy import HAProxyTraffic
+
+        existing = manifest.traffic.haproxy
+        return HAProxyTraffic(self._state / "proxy", self._clock, existing=existing, state=self._state)
+
+    def _runtime(self, manifest: Manifest, folder: Path, machines: Machines) -> Runtime:
+        installation = self._store.secret("installation")
+        if manifest.runtime == "process":
+            from deployer.drivers.runtime.process import ProcessRuntime
+
+            return ProcessRuntime(self._state, self._clock, installation)
+        if manifest.runtime == "ansible":
+            return self._ansible(manifest, folder, machines)
+        from deployer.drivers.runtime.docker import DockerRuntime
+
+        home = release_record.home(self._state)
+        if not machines.every:
+            return DockerRuntime(self._clock, installation, home=home)
+        if self._reach is None:
+            from deployer.drivers.runtime.docker.engine_pool import EnginePool
+
+            self._reach = EnginePool(self._clock, installation, home)
+        return self._reach.fleet(machines)
+
+    def _ansible(self, manifest: Manifest, folder: Path, machines: Machines) -> Runtime:
+        from deployer.drivers.hosts.verbs import AnsibleVerbs
+        from deployer.drivers.runtime.ansible import AnsibleRuntime
+        from deployer.drivers.runtime.ansible.host_presence import HostPresence
+        from deployer.drivers.runtime.ansible.runtime import Ground
+
+        if self._presence is None:
+            self._presence = HostPresence(self._clock)
+        ground = Ground(self._state, self._store.secret("installation"), folder)
+        player = AnsibleVerbs(folder.absolute() / manifest.inventory if manifest.inventory else None)
+        return AnsibleRuntime(ground, player, machines, self._presence, self._clock)
+
+    def find(self, manifest: Manifest, folder: Path) -> Meant:
+        """Read from the inventory which machines a manifest means. Raises Refused."""
+        if manifest.hosts == "local":
+            return Meant()
+        from deployer.drivers.hosts.addresses import numeric
+        from deployer.drivers.hosts.inventory import READ_SECONDS, chosen, hosts
+
+        inventory = chosen(manifest.inventory, folder)
+        deadline = Deadline.after(self._clock, READ_SECONDS)
+
+        def machines(pattern: str) -> tuple[Host, ...]:
+            return numeric(hosts(inventory, pattern, deadline, folder=folder), deadline)
+
+        return Meant(
+            machines(manifest.hosts),
+            machines(manifest.twin.hosts) if manifest.twin else (),
+            machines(manifest.traffic.proxies) if manifest.traffic.proxies != "local" else (),
+        )
+
+    def close(self) -> None:
+        """End what was opened."""
+        for ways in (self._reach, self._proxies):
+            if ways is not None:
+                ways.close()
+
+
+def _ports() -> range:
+    given = os.environ.get("DEPLOYER_PORTS", PORTS)
+    match = re.fullmatch("([0-9]{4,5})-([0-9]{4,5})", given)
+    first, last = (int(match[1]), int(match[2])) if match else (0, 0)
+    if not 1024 <= first <= last <= 65535:
+        raise Refused(f"DEPLOYER_PORTS is {given!r}", f"write it like {PORTS}: two ports from 1024 to 65535")
+    return range(first, last + 1)

@@ -1,0 +1,68 @@
+"""`deploy adopt`: the way back from a store that is lost or damaged."""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import replace
+
+import click
+
+from deployer.app import operations, queries
+from deployer.app.wiring import open_house
+from deployer.cli.options import Common, common
+from deployer.cli.output import print_result
+from deployer.core.clock import SystemClock
+from deployer.core.errors import Exit, Refused
+from deployer.core.host import Meant
+from deployer.manifest.load import load
+from deployer.store.rebuild import rebuilding
+
+
+@click.command("adopt")
+@common("file", "destination", "service", "yes")
+@click.option("--installation", metavar="ID", default="", help="Whose instances, where several stores had some.")
+def adopt(common: Common, installation: str) -> int:
+    """Rebuild the records of what runs, when they are lost or damaged: from what instances carry and the proxy does.
+
+    Nothing that runs is changed, and nothing that the store knows; a damaged one is moved aside. Shows first what it
+    would record. Besides this machine, those of the manifest's inventory are looked at.
+    """
+    state = common.state.expanduser().absolute()
+    with rebuilding(state, SystemClock()) as made, open_house(state, store=made.store) as opened:
+        found = operations.survey(
+            opened,
+            service=common.service or "",
+            installation=installation,
+            why=made.why,
+            meant=_machines(common, opened),
+        )
+        view = queries.adoption(opened, found)
+        if not found.services and not made.why:
+            print_result(view, common.output)
+            return int(Exit.DONE)
+        if not common.yes:
+            print_result(view, common.output)
+            _ask()
+        operations.adopt(opened, found)
+        aside = tuple(str(path) for path in made.put_in_place())
+    done = replace(view, done=True, aside=aside)
+    if common.yes or common.output == "json":
+        print_result(done, common.output)
+    else:
+        sys.stdout.write("recorded\n")
+    return int(Exit.DONE)
+
+
+def _machines(common: Common, house: operations.AppContext) -> Meant:
+    """Give the machines that the manifest means, if there is one: no store says any more where instances stand."""
+    if not common.file.exists():
+        return Meant()
+    loaded = load(common.file, destination=common.destination or "", environ=os.environ)
+    return house.find(loaded.manifest, loaded.folder)
+
+
+def _ask() -> None:
+    if not sys.stdin.isatty():
+        raise Refused("nothing was recorded: nobody is here to be asked", "say it with --yes")
+    click.confirm("Record it?", abort=True, err=True)

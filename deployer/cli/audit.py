@@ -1,0 +1,80 @@
+"""`deploy audit`: who did what, and whether what is recorded is still what was written."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+
+import click
+from click.core import ParameterSource
+
+from deployer.app import queries
+from deployer.cli.opening import open_app
+from deployer.cli.options import Common, common
+from deployer.cli.output import print_result
+from deployer.cli.session import house
+from deployer.core import files
+from deployer.core.errors import Exit, Refused
+
+_HASH = re.compile(r"[0-9a-f]{64}")
+
+
+@click.group("audit", invoke_without_command=True)
+@common()
+@click.option("--service", metavar="NAME", help="Only of this service; else of all.")
+@click.option("--limit", default=20, show_default=True, type=click.IntRange(1, 100_000), help="How many records.")
+@click.pass_context
+def audit(ctx: click.Context, common: Common, service: str | None, limit: int) -> int:
+    """List who did what, why, from where, and what came of it, the newest first."""
+    if ctx.invoked_subcommand:
+        given = [p for p in ctx.params if ctx.get_parameter_source(p) is ParameterSource.COMMANDLINE]
+        if given:
+            raise click.UsageError(f"write options behind `{ctx.invoked_subcommand}`", ctx)
+        return int(Exit.DONE)
+    with open_app(common) as there:
+        print_result(there.audit(limit, service or ""), common.output)
+    return int(Exit.DONE)
+
+
+@audit.command("verify")
+@common()
+@click.argument("file", required=False, type=click.Path(path_type=Path))
+@click.option("--head", metavar="HASH", default="", help="A hash that the log once ended with; it must still be in it.")
+def verify(common: Common, file: Path | None, head: str) -> int:
+    """Follow the whole chain, of the store or of an exported FILE; exit 8 when a record was changed or is missing.
+
+    Whoever may write the store can make the chain anew from any record on: only a hash that is kept elsewhere shows
+    that. Keep the one that is printed, and give it as --head.
+    """
+    if head and not _HASH.fullmatch(head):
+        raise Refused(f"{head} is no hash of the audit log", "it has 64 digits, 0 to 9 and a to f")
+    if file is not None:
+        from deployer.store.audit_chain import verify_file
+
+        view = queries.chain(str(file), verify_file(file, head))
+    else:
+        with house(common, view=False) as opened:
+            view = queries.chain("", opened.store.audit_log.verify(head))
+    print_result(view, common.output)
+    return int(Exit.NEEDS_PERSON if view.broken else Exit.DONE)
+
+
+@audit.command("export")
+@common()
+@click.option("-o", "--out", type=click.Path(path_type=Path), help="The file to write; else stdout.")
+def export(common: Common, out: Path | None) -> int:
+    """Write the whole log as JSON lines, which `deploy audit verify FILE` follows without the store."""
+    with house(common, view=False) as opened:
+        lines = opened.store.audit_log.export()
+        if out is None:
+            for line in lines:
+                sys.stdout.write(f"{line}\n")
+            return int(Exit.DONE)
+        text = "".join(f"{line}\n" for line in lines)
+    try:
+        files.replace(out, text)
+    except OSError as error:
+        raise Refused(f"{out} cannot be written: {error}", "name another file with -o") from None
+    sys.stdout.write(f"wrote {out}\n")
+    return int(Exit.DONE)

@@ -1,0 +1,197 @@
+"""`deploy up`, `deploy plan`, and a command for each strategy, made from its options."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, get_args, get_origin
+
+import click
+from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
+
+from deployer.cli.acting import act
+from deployer.cli.opening import open_app
+from deployer.cli.options import Common, Shared, common
+from deployer.cli.output import print_result
+from deployer.cli.pipeline import PipelineReports, reports
+from deployer.cli.values import sentence
+from deployer.core.errors import Exit
+from deployer.manifest.units import Unit
+from deployer.planning.orders import Order
+from deployer.planning.strategy import load as load_strategy
+
+_SHARED: tuple[Shared, ...] = ("file", "destination", "service", "message", "report", "on_cancel")
+_DEPLOY = (
+    click.option("--version", "version", metavar="V", help="Version to deploy; replaces the one of the manifest."),
+    click.option(
+        "--replace",
+        is_flag=True,
+        help="Roll back an unfinished rollout first, also one that is running.",
+    ),
+    click.option(
+        "--override-freeze",
+        metavar="WHY",
+        default="",
+        callback=sentence,
+        help="Deploy in a freeze window; the reason is kept.",
+    ),
+)
+_PLAN = (
+    click.option("--plan", "only_plan", is_flag=True, help="Show what would be done, and do nothing."),
+    click.option("--check", is_flag=True, help="With --plan: exit 10 when there is something to deploy."),
+)
+
+
+def _with(options: tuple[Any, ...]) -> Callable[..., Any]:
+    def decorate(function: Any) -> Any:
+        for option in reversed(options):
+            function = option(function)
+        return function
+
+    return decorate
+
+
+@click.command("up")
+@common(*_SHARED)
+@_with(_DEPLOY + _PLAN)
+def up(common: Common, **given: Any) -> int:
+    """Deploy with the strategy of the manifest; the same release again is nothing to do."""
+    return _deploy(common, None, {}, given)
+
+
+_PLAN_HELP = (
+    "Show what a deploy would do, and change nothing: `deploy plan [STRATEGY] [OPTIONS]`, with the options of"
+    " `deploy STRATEGY` (of `deploy up` without one). With --check it exits 10 when there is something to deploy."
+)
+
+
+@click.command(
+    "plan",
+    context_settings={"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": []},
+    help=_PLAN_HELP,
+)
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+@click.pass_context
+def plan(ctx: click.Context, arguments: tuple[str, ...]) -> int:
+    """Parse the rest as the strategy's own command would, with --plan."""
+    words = list(arguments)
+    if words and not words[0].startswith("-"):
+        command = strategy(words.pop(0))
+        name = f"plan {command.name}"
+    else:
+        command, name = click.Command("up", callback=up.callback, params=up.params, help=_PLAN_HELP), "plan"
+    with command.make_context(name, ["--plan", *words], parent=ctx.parent) as inner:
+        return int(command.invoke(inner))
+
+
+def strategy(name: str) -> click.Command:
+    """Make the command of a strategy: its own options besides the common ones."""
+    found = load_strategy(name, Path.cwd())
+
+    def run(common: Common, **given: Any) -> int:
+        own = {key: given.pop(f"own_{key}") for key in found.options.model_fields}
+        return _deploy(common, name, _given(found.options, own), given)
+
+    decorated = common(*_SHARED)(_with(_own(found.options) + _DEPLOY + _PLAN)(run))
+    return click.command(name, help=found.help)(decorated)
+
+
+def _own(options: type[BaseModel]) -> tuple[Any, ...]:
+    defaults = _defaults(options)
+    return tuple(_option(key, field, defaults.get(key)) for key, field in options.model_fields.items())
+
+
+def _option(key: str, field: FieldInfo, default: str | None) -> Any:
+    flag = f"--{(field.alias or key).replace('_', '-')}"
+    text = field.description or ""
+    if field.annotation is bool:
+        return click.option(f"{flag}/--no-{flag[2:]}", f"own_{key}", default=None, help=text)
+    several = _is_list(field)
+    help_text = text + (" Several: a,b,c." if several else "") + (f"  [default: {default}]" if default else "")
+    return click.option(flag, f"own_{key}", metavar="A,B,…" if several else "VALUE", help=help_text)
+
+
+def _defaults(options: type[BaseModel]) -> dict[str, str]:
+    """Say the defaults of a strategy's options as they would be typed; none for a model that needs an option."""
+    try:
+        values = options().model_dump(mode="json")
+    except ValidationError:
+        return {}
+    given = {key: value for key, value in values.items() if value not in (None, False, [])}
+    return {key: _typed(options.model_fields[key], value) for key, value in given.items()}
+
+
+def _typed(field: FieldInfo, value: Any) -> str:
+    if isinstance(value, list):
+        return ",".join(_typed(field, next(iter(v.values())) if isinstance(v, dict) else v) for v in value)
+    unit = next((m for m in field.metadata if isinstance(m, Unit)), None)
+    if unit and unit.name == "duration":
+        return unit.write(value)
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _is_list(field: FieldInfo) -> bool:
+    return get_origin(field.annotation) in (tuple, list) or any(
+        get_origin(a) in (tuple, list) for a in get_args(field.annotation)
+    )
+
+
+def _given(options: type[BaseModel], own: Mapping[str, Any]) -> dict[str, Any]:
+    """Keep what was given on the command line, under the names that the manifest uses."""
+    given: dict[str, Any] = {}
+    for key, field in options.model_fields.items():
+        value = own[key]
+        if value is not None:
+            given[field.alias or key] = value.split(",") if _is_list(field) else _plain(field, value)
+    return given
+
+
+def _plain(field: FieldInfo, value: Any) -> Any:
+    """Take a number for one, as YAML would; all that a command line has is text."""
+    if field.annotation is str or not isinstance(value, str):
+        return value
+    for kind in (int, float):
+        with suppress(ValueError):
+            return kind(value)
+    return value
+
+
+def _deploy(common: Common, name: str | None, options: dict[str, Any], given: dict[str, Any]) -> int:
+    with reports(common.report) as told:
+        return _deploy_told(common, name, options, given, told)
+
+
+def _deploy_told(
+    common: Common, name: str | None, options: dict[str, Any], given: dict[str, Any], told: PipelineReports
+) -> int:
+    only_plan, check = given.pop("only_plan"), given.pop("check")
+    if check and not only_plan:
+        raise click.UsageError("--check goes with --plan (or `deploy plan --check`)")
+    if only_plan and common.report:
+        raise click.UsageError("--report tells how a deploy ended; a plan is told by `--plan --output json`")
+    if given["version"] == "":
+        raise click.UsageError("--version is empty")
+    order = Order(
+        "plan" if only_plan else "start",
+        common.service or "",
+        common.message,
+        manifest=str(common.file),
+        destination=common.destination or "",
+        strategy=name or "",
+        version=given["version"] or "",
+        options=options,
+        replace=given["replace"],
+        override_freeze=given["override_freeze"],
+    )
+    if not only_plan:
+        return act(common, order, told)
+    with open_app(common) as there:
+        proposed = there.propose(order)
+    if proposed.same:
+        sys.stderr.write(f"{proposed.plan.version} is live already: nothing to deploy\n")
+    if not proposed.same or common.output == "json":
+        print_result(proposed.plan, common.output)
+    return int(Exit.CHANGES if check and not proposed.same else Exit.DONE)

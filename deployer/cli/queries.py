@@ -1,0 +1,91 @@
+"""Commands that only look: `status`, `watch`, `history`, `releases`, `show`, `logs`."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+import click
+
+from deployer.cli.acting import print_ending
+from deployer.cli.opening import open_app
+from deployer.cli.options import Common, common
+from deployer.cli.output import print_result
+from deployer.cli.values import NUMBER
+from deployer.core.errors import Exit, Refused
+
+
+@click.command("status")
+@common("file", "destination", "service")
+@click.option("--all", "every", is_flag=True, help="All services of this state folder.")
+def status(common: Common, every: bool) -> int:
+    """Show what is live now: read from proxy, runtime and store, not remembered."""
+    with open_app(common) as there:
+        for name in there.services() if every else (there.service(),):
+            print_result(there.status(name), common.output)
+    return int(Exit.DONE)
+
+
+@click.command("watch")
+@common("file", "destination", "service")
+def watch(common: Common) -> int:
+    """Follow the rollout that is under way, until it ends; leaving (Ctrl-C) does not disturb it."""
+    with open_app(common) as there:
+        ending = there.watch()
+    if ending is None:
+        return int(Exit.DONE)
+    print_ending(common, ending)
+    return int(ending.exit)
+
+
+@click.command("history")
+@common("file", "destination", "service")
+@click.option("--limit", default=20, show_default=True, type=click.IntRange(1, 1000), help="How many rollouts.")
+@click.option("--releases", "of_releases", is_flag=True, help="List releases instead of rollouts.")
+def history(common: Common, limit: int, of_releases: bool) -> int:
+    """List the rollouts of a service, the newest first."""
+    with open_app(common) as there:
+        name = there.service()
+        print_result(there.releases(name) if of_releases else there.history(name, limit), common.output)
+    return int(Exit.DONE)
+
+
+@click.command("releases")
+@common("file", "destination", "service")
+def releases(common: Common) -> int:
+    """List the releases of a service, the newest first."""
+    with open_app(common) as there:
+        print_result(there.releases(there.service()), common.output)
+    return int(Exit.DONE)
+
+
+@click.command("show")
+@common("file", "destination", "service")
+@click.argument("number", type=NUMBER, required=False)
+def show(common: Common, number: int | None) -> int:
+    """Show one rollout in full (the newest unless NUMBER is given): steps, events, numbers, who and why."""
+    with open_app(common) as there:
+        print_result(there.show(number or there.newest(there.service())), common.output)
+    return int(Exit.DONE)
+
+
+@click.command("logs")
+@common("file", "destination", "service")
+@click.option("-n", "--lines", default=50, show_default=True, type=click.IntRange(1, 10000), help="Lines an instance.")
+@click.option("--colour", type=click.Choice(["blue", "green", "baseline"]), help="Only one environment.")
+def logs(common: Common, lines: int, colour: str | None) -> int:
+    """Print the last lines that each instance wrote, without the values of its secrets."""
+    with open_app(common) as there:
+        found = there.logs(there.service(), lines, colour or "")
+    for machine in found.silent:
+        sys.stderr.write(f"{machine.host or 'this machine'} does not answer: {machine.why}\n")
+    if not found.instances:
+        where = f" in {colour}" if colour else ""
+        raise Refused(f"{found.service} has no instances{where}", "`deploy status` shows what runs")
+    for one in found.instances:
+        for line in one.lines:
+            if common.output == "json":
+                sys.stdout.write(json.dumps({"instance": one.instance, "line": line}) + "\n")
+            else:
+                sys.stdout.write(f"{one.instance} | {line}\n")
+    return int(Exit.DONE)

@@ -1,0 +1,46 @@
+"""`deploy report`: what became of a rollout and why, as a document."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from deployer.cli.opening import open_app
+from deployer.cli.options import Common, common
+from deployer.cli.values import NUMBER
+from deployer.core import files
+from deployer.core.errors import Exit, Refused
+from deployer.views.report import FORMATS, Format, render
+
+_BY_SUFFIX: dict[str, Format] = {".html": "html", ".htm": "html", ".json": "json", ".xml": "junit", ".md": "md"}
+
+
+@click.command("report")
+@common("file", "destination", "service")
+@click.argument("number", type=NUMBER, required=False)
+@click.option("-o", "--out", type=click.Path(path_type=Path), help="The file to write; else stdout.")
+@click.option("--format", "form", type=click.Choice(FORMATS), help="By the suffix of the file unless given, else html.")
+def report(common: Common, number: int | None, out: Path | None, form: Format | None) -> int:
+    """Write a page about a rollout (the newest unless NUMBER is given): why, with plots and numbers.
+
+    The page needs nothing else: it may be mailed, kept, or opened from a disk. `junit` and `json` are for pipelines,
+    `md` for pull requests.
+    """
+    if out is None and form in (None, "html") and sys.stdout.isatty():
+        raise Refused("a page is nothing for a terminal", "deploy report -o report.html, or --format md")
+    form = form or (_BY_SUFFIX.get(out.suffix.lower()) if out else "html")
+    if form is None:
+        raise Refused(f"{out} does not say its format", f"write --format {'|'.join(FORMATS)}")
+    with open_app(common) as there:
+        text = render(there.report(number or there.newest(there.service())), form)
+    if out is None:
+        sys.stdout.write(text)
+        return int(Exit.DONE)
+    try:
+        files.replace(out, text)
+    except OSError as error:
+        raise Refused(f"{out} cannot be written: {error.strerror}", "name another file with -o") from None
+    sys.stdout.write(f"wrote {out}\n")
+    return int(Exit.DONE)

@@ -1,0 +1,252 @@
+"""`deploy serve` and `deploy token`: the HTTP API, and who may use it."""
+
+from __future__ import annotations
+
+import importlib.util
+import ipaddress
+import os
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+from click.core import ParameterSource
+
+from deployer.cli.options import Common, common
+from deployer.cli.output import print_result
+from deployer.cli.session import house, signals
+from deployer.cli.values import service as service_name
+from deployer.core.clock import SystemClock
+from deployer.core.errors import Exit, Refused
+from deployer.core.local_host import whoami
+from deployer.manifest.text import Misspelt
+from deployer.manifest.units import LONGEST, seconds
+from deployer.server.tokens import ROLES, Role, Token, Tokens
+from deployer.store import AuditEntry
+from deployer.views.data import TokenRow, TokensView
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+_NEEDED = ("fastapi", "uvicorn", "prometheus_client")
+
+
+def _networks(_ctx: click.Context, _param: click.Parameter, values: Sequence[str]) -> tuple[Network, ...]:
+    """Read addresses and networks. Raises BadParameter."""
+    try:
+        return tuple(ipaddress.ip_network(value, strict=False) for value in values)
+    except ValueError as error:
+        raise click.BadParameter(f"{error}: such as 127.0.0.1 or 10.0.0.0/8") from None
+
+
+@click.command("serve")
+@common("destination")
+@click.option(
+    "--listen", metavar="HOST:PORT", default="127.0.0.1:8642", show_default=True, help="Where clients reach it."
+)
+@click.option(
+    "-f",
+    "--file",
+    "manifests",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    multiple=True,
+    help="A manifest that may be deployed by the API; may be given several times.",
+)
+@click.option(
+    "--gitops",
+    "followed",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="Branches to follow, and the webhooks that make it look at once: see docs/gitops.md.",
+)
+@click.option(
+    "--stdio",
+    is_flag=True,
+    help="Answer one client on stdin and stdout, who may do all that this account may: what `deploy --on` calls.",
+)
+@click.option("--cert", type=click.Path(path_type=Path), help="The certificate with its chain, PEM.")
+@click.option("--key", type=click.Path(path_type=Path), help="The key of the certificate, PEM.")
+@click.option("--no-tls", is_flag=True, help="Listen for others without TLS: a proxy in front has it.")
+@click.option(
+    "--allow-host", "hosts", metavar="NAME", multiple=True, help="A name under which it is asked, besides its address."
+)
+@click.option(
+    "--trusted-proxy",
+    "proxies",
+    metavar="NETWORK",
+    multiple=True,
+    callback=_networks,
+    help="An address or network of proxies whose X-Forwarded-For says who asks; others are not believed.",
+)
+@click.option(
+    "--log",
+    "form",
+    type=click.Choice(("text", "json")),
+    default="text",
+    show_default=True,
+    help="What stderr gets: sentences, or a JSON object for each request and each run.",
+)
+def serve(
+    common: Common,
+    listen: str,
+    manifests: Sequence[Path],
+    followed: Path | None,
+    stdio: bool,
+    cert: Path | None,
+    key: Path | None,
+    no_tls: bool,
+    hosts: Sequence[str],
+    proxies: tuple[Network, ...],
+    form: str,
+) -> int:
+    """Serve the HTTP API and its page: services, rollouts, events, reports; start, promote, abort and roll back.
+
+    Rollouts run in processes of their own: they go on when clients leave, and when the server ends or dies. At its
+    start it goes on with those that nobody drives any more.
+    """
+    missing = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
+    if missing:
+        raise Refused(f"the server needs {', '.join(missing)}", "pip install 'deployer[server]'")
+    if stdio:
+        return _serve_stdio(common)
+    from deployer.app.wiring import open_house
+    from deployer.server.agents import Agents
+    from deployer.server.context import ManifestSource, ServerContext, Stores
+    from deployer.server.gitops_config import read as read_followed
+    from deployer.server.log import ServerLog
+    from deployer.server.runner import Address, ServerTls
+    from deployer.server.runner import serve as run
+    from deployer.server.runs import Processes
+    from deployer.store import Store
+
+    address = Address.of(listen)
+    if (cert is None) != (key is None):
+        raise click.UsageError("--cert and --key go together")
+    tls = ServerTls(cert, key) if cert and key else None
+    if tls:
+        tls.check()
+    elif not address.local and not no_tls:
+        raise Refused(
+            f"{listen} is for others, who would send their tokens in the clear",
+            "--cert and --key, or --no-tls where a proxy in front has TLS, or --listen 127.0.0.1:PORT",
+        )
+    state, clock = common.state.expanduser().absolute(), SystemClock()
+    agents = None
+    if followed is not None:
+        agents = Agents(read_followed(followed), state / "gitops", os.environ, clock, followed.absolute().parent)
+    log = ServerLog(clock, lines=form == "json")
+    stores = Stores(lambda: Store(state, clock))
+    desk = ServerContext(
+        stores=stores,
+        housed=lambda store: open_house(state, store=store),
+        tokens=Tokens(state, clock),
+        runner=Processes(state, clock, os.environ, log),
+        clock=clock,
+        environ=os.environ,
+        log=log,
+        hooks=agents,
+        sources=tuple(ManifestSource(path.absolute(), common.destination or "") for path in manifests),
+    )
+    try:
+        with signals(threading.Event()):
+            run(desk, address, tls, tuple(hosts), whoami().partition("@")[0], agents, proxies)
+    finally:
+        stores.close()
+    return int(Exit.DONE)
+
+
+def _serve_stdio(common: Common) -> int:
+    """Answer the client at the other end of stdin and stdout."""
+    context = click.get_current_context()
+    given = [p.opts[0] for p in context.command.params if _is_given(context, p)]
+    if odd := [name for name in given if name not in ("--stdio", "--state")]:
+        raise click.UsageError(f"{', '.join(odd)} does not go with --stdio: the client says what it means")
+    from deployer.server.stdio import serve as answer
+
+    outward = os.dup(1)
+    os.dup2(2, 1)  # whatever else is printed must not come between the answers
+    answer(0, outward, common.state, SystemClock(), os.environ)
+    return int(Exit.DONE)
+
+
+def _is_given(context: click.Context, param: click.Parameter) -> bool:
+    return context.get_parameter_source(param.name or "") is ParameterSource.COMMANDLINE
+
+
+# -- tokens
+
+
+def _lasts(_ctx: click.Context, _param: click.Parameter, value: str) -> float:
+    """Read a time, or `never` as 0. Raises BadParameter."""
+    if value == "never":
+        return 0.0
+    try:
+        given = seconds(value)
+    except Misspelt as error:
+        raise click.BadParameter(str(error)) from None
+    if not 1 <= given <= LONGEST:
+        raise click.BadParameter(f"{value} is not between 1s and 100y")
+    return given
+
+
+@click.group("token")
+def token() -> None:
+    """Make, list and revoke the tokens of the HTTP API."""
+
+
+@token.command("create")
+@common()
+@click.argument("name")
+@click.option("--role", type=click.Choice(ROLES), default="viewer", show_default=True, help="What it may do.")
+@click.option(
+    "--service", "services", metavar="NAME", multiple=True, help="Only this service; may be given several times."
+)
+@click.option("--expires", "lasts", metavar="TIME", default="90d", show_default=True, callback=_lasts, help="Or never.")
+def create(common: Common, name: str, role: Role, services: Sequence[str], lasts: float) -> int:
+    """Make a token and print it, the only time that it can be seen: NAME is who acts, in the history and the audit log.
+
+    A viewer sees; an operator starts, promotes, aborts, pauses, resumes and rolls back; an admin may also take down,
+    take locks away, override a freeze, and read the whole audit log.
+    """
+    with house(common, view=False) as opened:
+        scope = tuple(dict.fromkeys(map(service_name, services)))
+        made, text = Tokens(opened.store.folder, opened.clock).create(name, role, scope, lasts, whoami())
+        opened.store.record(AuditEntry("token create", scope[0] if len(scope) == 1 else "", detail=_told(made)))
+    sys.stdout.write(f"{text}\n")
+    sys.stderr.write(f"{_told(made)}; it cannot be shown again\n")
+    return int(Exit.DONE)
+
+
+@token.command("list")
+@common()
+@click.option("--all", "every", is_flag=True, help="Also those that have ended.")
+def list_(common: Common, every: bool) -> int:
+    """List the tokens, without what opens anything."""
+    with house(common, view=False) as opened:
+        now = opened.clock.now()
+        found = Tokens(opened.store.folder, opened.clock).all()
+    rows = tuple(_row(one, now) for one in found if every or one.stands(now))
+    print_result(TokensView(rows), common.output)
+    return int(Exit.DONE)
+
+
+@token.command("revoke")
+@common()
+@click.argument("which", metavar="ID_OR_NAME")
+def revoke(common: Common, which: str) -> int:
+    """End a token at once, also for those who listen with it."""
+    with house(common, view=False) as opened:
+        ended = Tokens(opened.store.folder, opened.clock).revoke(which, whoami())
+        opened.store.record(AuditEntry("token revoke", detail=_told(ended), service=""))
+    sys.stdout.write(f"revoked {ended.id} ({ended.name})\n")
+    return int(Exit.DONE)
+
+
+def _row(one: Token, now: float) -> TokenRow:
+    state = "revoked" if one.revoked_at else "valid" if one.stands(now) else "expired"
+    return TokenRow(one.id, one.name, one.role, one.services, state, one.created_at, one.created_by, one.expires_at)
+
+
+def _told(one: Token) -> str:
+    until = time.strftime("until %Y-%m-%d %H:%M UTC", time.gmtime(one.expires_at)) if one.expires_at else "for good"
+    scope = ", ".join(one.services) or "all services"
+    return f"token {one.id} of {one.name}: {one.role} of {scope}, {until}"

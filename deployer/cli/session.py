@@ -1,0 +1,108 @@
+"""What commands that act have in common: a house with a view, signals, and the ending as an exit code."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from types import FrameType
+from typing import TYPE_CHECKING
+
+from deployer.cli.interrupts import Question, may_ask
+from deployer.cli.options import Common
+from deployer.cli.output import open_view
+from deployer.cli.pipeline import PipelineReports
+
+if TYPE_CHECKING:
+    from deployer.app.operations import AppContext
+    from deployer.core.events import Event, Sink
+    from deployer.planning.orders import Choice
+
+
+@contextmanager
+def house(
+    common: Common, *, view: bool = True, reports: PipelineReports | None = None, sink: Sink | None = None
+) -> Iterator[AppContext]:
+    """Open the state folder of a command, with a view of what happens unless the command only reads.
+
+    With a `sink` the command has a view of its own, and ends at once when it is interrupted.
+    """
+    from deployer.app.wiring import open_house
+
+    if common.server is not None:  # a part of a command that is served, or one whose name is missing in `lazy.SERVED`
+        import click
+
+        raise common.server.refusal(click.get_current_context().command_path)
+    if sink is not None:
+        with open_house(common.state, sink) as opened:
+            yield opened
+        return
+    if not view:
+        with open_house(common.state) as opened:
+            yield opened
+        return
+    stop_asked = threading.Event()
+    at_work: list[AppContext] = []
+
+    def decided(choice: Choice) -> None:
+        for each in at_work:
+            each.detach = choice == "detach"
+        stop_asked.set()
+
+    with (
+        open_view(common.output) as sink,
+        Question(sink, decided) as question,
+        signals(stop_asked, question.ask if may_ask(common) else None),
+    ):
+
+        def seen(event: Event) -> None:
+            if reports is not None:
+                reports.see(event)
+            sink(event)
+
+        with open_house(common.state, seen, stop_asked, detach=common.on_cancel == "detach") as opened:
+            at_work.append(opened)
+            yield opened
+
+
+@contextmanager
+def signals(stop_asked: threading.Event, ask: Callable[[], None] | None = None) -> Iterator[list[int]]:
+    """SIGINT and SIGTERM ask for an orderly end; a second SIGINT leaves at once (`deploy resume` goes on then).
+
+    With `ask`, SIGINT asks the person at the terminal instead. A terminal that is closed (SIGHUP) ends nothing: the
+    rollout goes on without it. Gives a list that gets the signals that come.
+    """
+    heard: list[int] = []
+
+    def asked(number: int, _frame: FrameType | None) -> None:
+        heard.append(number)
+        if number == signal.SIGHUP:
+            _without(terminals)
+            return
+        if ask is not None and number == signal.SIGINT and not stop_asked.is_set():
+            ask()
+            return
+        if stop_asked.is_set() and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        stop_asked.set()
+
+    terminals = [number for number in range(3) if os.isatty(number)]
+    numbers = [signal.SIGINT, signal.SIGTERM]
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # `nohup` has seen to it
+        numbers.append(signal.SIGHUP)
+    before = {number: signal.signal(number, asked) for number in numbers}
+    try:
+        yield heard
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _without(terminals: Sequence[int]) -> None:
+    """Read nothing and write nowhere from now on, where that was the terminal which is gone."""
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    for number in terminals:
+        os.dup2(nowhere, number)
+    os.close(nowhere)

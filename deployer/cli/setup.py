@@ -1,0 +1,115 @@
+"""Commands for beginnings: `init`, `doctor`, `schema`."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import click
+
+from deployer.cli.options import Common, common
+from deployer.cli.output import print_result
+from deployer.cli.session import house
+from deployer.core import files
+from deployer.core.errors import Exit, Refused
+from deployer.manifest.load import load
+from deployer.manifest.models import Manifest
+from deployer.manifest.schema import schema as make_schema
+from deployer.manifest.suggest import suggest
+from deployer.manifest.template import InitAnswers, template
+
+
+@click.command("init")
+@common("file", "yes")
+@click.option("--service", help="Name of the service.")
+@click.option("--image", help="Image, or directory for runtime process.")
+@click.option("--port", type=click.IntRange(1, 65535), help="Port on which an instance listens.")
+@click.option("--runtime", type=click.Choice(["docker", "process"]), help="What runs the instances.")
+@click.option("--command", help="Command of an instance (runtime process).")
+@click.option("--health", help="Path that answers when an instance is healthy.")
+@click.option("--domain", "domains", multiple=True, help="Host name of the service; may be given several times.")
+@click.option("--listen", help="Address that users reach, e.g. *:80.")
+@click.option("--replicas", type=click.IntRange(1, 100), help="Instances.")
+@click.option("--force", is_flag=True, help="Write over a file that is there.")
+@click.option("--system", is_flag=True, help="Start proxy and processes at each boot, by systemd; needs root.")
+def init(common: Common, command: str | None, force: bool, system: bool, **given: Any) -> int:
+    """Write a commented deploy.yml: what is not given is guessed from this folder, and asked for in a terminal.
+
+    --system writes no deploy.yml, but a unit of systemd for the state folder.
+    """
+    if system:
+        return _install_unit(common.state)
+    if common.file.exists() and not force:
+        raise Refused(f"{common.file} exists", "--force writes over it, -f names another file")
+    answers = replace(suggest(Path.cwd()), **{k: v for k, v in given.items() if v})
+    if command:
+        answers = replace(answers, command=tuple(shlex.split(command)))
+    if sys.stdin.isatty() and not common.yes:
+        answers = _ask(answers, {k for k, v in given.items() if v} | ({"command"} if command else set()))
+    text = template(answers)
+    files.replace(common.file, text, 0o644)
+    sys.stdout.write(f"wrote {common.file}; `deploy plan` shows what it would do\n")
+    return int(Exit.DONE)
+
+
+def _install_unit(state: Path) -> int:
+    from deployer.supervisor import unit
+
+    if not state.is_dir():
+        raise Refused(f"{state} is no state folder", "name it with --state; the first `deploy up` makes it")
+    file = unit.install(state)
+    sys.stdout.write(f"wrote and enabled {file}: at each boot it starts the proxy and the processes of {state}\n")
+    return int(Exit.DONE)
+
+
+def _ask(answers: InitAnswers, known: set[str]) -> InitAnswers:
+    """Ask for what was not given, with the guess as default."""
+
+    def ask(key: str, question: str, **more: Any) -> None:
+        nonlocal answers
+        if key not in known:
+            value = click.prompt(question, default=getattr(answers, key), err=True, **more)
+            answers = replace(answers, **{key: value})
+
+    ask("service", "Name of the service")
+    ask("runtime", "What runs the instances", type=click.Choice(["docker", "process"]))
+    ask("image", "Image" if answers.runtime == "docker" else "Directory, {version} stands for the version")
+    if answers.runtime == "process" and "command" not in known:
+        answers = replace(answers, command=tuple(shlex.split(click.prompt("Command of an instance", err=True))))
+    ask("port", "Port on which an instance listens", type=click.IntRange(1, 65535))
+    ask("health", "Path that answers when an instance is healthy (empty: an accepted connection)")
+    ask("listen", "Address that users reach")
+    return answers
+
+
+@click.command("doctor")
+@common("file", "destination")
+@click.option("--fix", "mend", is_flag=True, help="Put right what is safe, and look again.")
+def doctor(common: Common, mend: bool) -> int:
+    """Check this machine, and whether records, runtime and proxy agree; exit 8 when something needs a person.
+
+    Each difference comes with its remedy. --fix does the safe ones: none takes from users what serves them.
+    """
+    from deployer.app.doctor import examine, fix
+
+    manifest: Manifest | None = None
+    folder = Path()
+    if common.file.exists():
+        loaded = load(common.file, destination=common.destination or "", environ=os.environ)
+        manifest, folder = loaded.manifest, loaded.folder
+    with house(common, view=False) as opened:
+        view = fix(opened, manifest, folder) if mend else examine(opened, manifest, folder)
+        print_result(view, common.output)
+    return int(Exit.NEEDS_PERSON if any(f.level == "bad" for f in view.findings) else Exit.DONE)
+
+
+@click.command("schema")
+def schema() -> int:
+    """Print the JSON Schema of deploy.yml, for editors and checks."""
+    sys.stdout.write(json.dumps(make_schema(), indent=2) + "\n")
+    return int(Exit.DONE)

@@ -1,0 +1,31 @@
+"""Values of the command line that go further: numbers that the store can hold, names, sentences that can be shown."""
+
+from __future__ import annotations
+
+import re
+
+import click
+
+from deployer.core.errors import Refused
+from deployer.core.limits import REASON, SERVICE
+
+NUMBER = click.IntRange(1, 2**31 - 1)  # of a release or a rollout
+_SERVICE = re.compile(SERVICE)
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
+
+
+def service(name: str) -> str:
+    """Give the name of a service. Raises Refused for what cannot be one."""
+    if not _SERVICE.fullmatch(name):
+        shown = name if len(name) <= 60 else f"{name[:60]}…"
+        raise Refused(f"{shown!a} cannot be the name of a service", "lower-case letters, digits and -, e.g. shop")
+    return name
+
+
+def sentence(_ctx: click.Context, _param: click.Parameter, text: str) -> str:
+    """Give a reason as it is kept. Raises BadParameter for one that is too long or would steer a terminal."""
+    if len(text) > REASON:
+        raise click.BadParameter(f"it has {len(text)} characters, {REASON} are the most")
+    if _CONTROL.search(text):
+        raise click.BadParameter(f"{text[:60]!a} has characters in it that are no text")
+    return text

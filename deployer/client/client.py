@@ -1,0 +1,155 @@
+"""Questions to a server: the answers are the same views that a state folder gives."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from pydantic import TypeAdapter, ValidationError
+
+from deployer import __version__
+from deployer.client.calls import PATIENCE, Calls
+from deployer.core.errors import NoServer, Refused
+from deployer.views.data import AuditView, HistoryView, PlanView, ReleasesView, RolloutView, StatusView
+from deployer.views.logs import LogsView
+from deployer.views.report.data import ReportView
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class RemoteRun:
+    """How far an order is, as the server tells it."""
+
+    id: str
+    service: str
+    ended: bool
+    rollout: int
+    exit: int | None
+    outcome: str
+    text: str
+    hint: str
+    plan: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class RemoteState:
+    """How far a rollout is: `outcome` is empty until it rests, `driven` as long as a living process drives it."""
+
+    service: str
+    rollout: int
+    outcome: str
+    exit: int | None
+    text: str
+    driven: bool
+    last_event: int
+
+
+@dataclass(frozen=True)
+class Row:
+    """A service, and its unfinished rollout, 0 for none."""
+
+    service: str
+    rollout: int
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The services that a token sees."""
+
+    services: tuple[Row, ...]
+
+
+class Client:
+    """Asks a server. Each question raises Refused for what there is not, and NoServer."""
+
+    def __init__(self, calls: Calls) -> None:
+        self.calls = calls
+
+    def rows(self) -> tuple[Row, ...]:
+        """List the services that the token sees."""
+        return self._ask(Rows, "/services").services
+
+    def under_way(self, service: str) -> int:
+        """Give the number of the unfinished rollout of a service. Raises Refused when there is none."""
+        found = next((row.rollout for row in self.rows() if row.service == service), 0)
+        if not found:
+            raise Refused(f"{service} has no rollout under way", "`deploy history` lists the finished ones")
+        return found
+
+    def newest(self, service: str) -> int:
+        """Give the number of the newest rollout of a service."""
+        rollouts = self.history(service, 1).rollouts
+        if not rollouts:
+            raise Refused(f"{service} has no rollouts yet", "`deploy up` makes the first")
+        return rollouts[0].number
+
+    def status(self, service: str) -> StatusView:
+        """Tell what is live now."""
+        return self._ask(StatusView, f"/services/{service}")
+
+    def history(self, service: str, limit: int) -> HistoryView:
+        """List the rollouts of a service."""
+        return self._ask(HistoryView, f"/services/{service}/rollouts", limit=limit)
+
+    def releases(self, service: str) -> ReleasesView:
+        """List the releases of a service."""
+        return self._ask(ReleasesView, f"/services/{service}/releases")
+
+    def show(self, number: int) -> RolloutView:
+        """Tell a rollout in full."""
+        return self._ask(RolloutView, f"/rollouts/{number}")
+
+    def report(self, number: int) -> ReportView:
+        """Give the report of a rollout."""
+        return self._ask(ReportView, f"/rollouts/{number}/report", format="json")
+
+    def audit(self, limit: int, service: str) -> AuditView:
+        """List records of the audit log, of all services where none is named."""
+        return self._ask(AuditView, f"/services/{service}/audit" if service else "/audit", limit=limit)
+
+    def logs(self, service: str, lines: int, colour: str) -> LogsView:
+        """Give the last lines of the instances, of all colours where none is named."""
+        only = {"colour": colour} if colour else {}
+        return self._ask(LogsView, f"/services/{service}/logs", lines=lines, **only)
+
+    def state(self, rollout: int, patience: float = PATIENCE) -> RemoteState:
+        """Tell how far a rollout is."""
+        return self._read(RemoteState, self.calls.get(f"/rollouts/{rollout}/state", patience=patience))
+
+    def run(self, run: RemoteRun, patience: float = PATIENCE) -> RemoteRun:
+        """Tell how far an order is now."""
+        return self._read(RemoteRun, self.calls.get(f"/services/{run.service}/runs/{run.id}", patience=patience))
+
+    def give(self, service: str, action: str, body: Mapping[str, Any]) -> RemoteRun:
+        """Give an order."""
+        return self._read(RemoteRun, self.calls.post(f"/services/{service}/{action}", body))
+
+    def plan_of(self, run: RemoteRun) -> PlanView:
+        """Read the plan of a run that was asked for one."""
+        return self._read(PlanView, run.plan)
+
+    def _ask(self, kind: type[T], path: str, **query: str | int) -> T:
+        return self._read(kind, self.calls.get(path, query))
+
+    def _read(self, kind: type[T], data: Any) -> T:
+        try:
+            found: T = _adapter(kind).validate_python(data)
+            return found
+        except ValidationError as error:
+            where = ".".join(map(str, error.errors()[0]["loc"]))
+            url, what = self.calls.server.url, f"{kind.__name__}, {where}"
+            raise NoServer(
+                f"{url} answers what deployer {__version__} does not understand: {what}",
+                "use the same version on both sides",
+            ) from None
+
+
+_adapters: dict[type[Any], TypeAdapter[Any]] = {}  # to make one takes longer than to use it
+
+
+def _adapter(kind: type[Any]) -> TypeAdapter[Any]:
+    if kind not in _adapters:
+        _adapters[kind] = TypeAdapter(kind)
+    return _adapters[kind]

@@ -1,0 +1,256 @@
+"""Orders to a server, and rollouts there, followed to their end."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, cast
+
+from deployer.client.calls import exit_of
+from deployer.client.client import Client, RemoteRun, RemoteState
+from deployer.client.stream import PATIENCE, EventStream
+from deployer.core.clock import Deadline
+from deployer.core.errors import Abandoned, Answered, Detached, NoServer, OutOfSight, Refused
+from deployer.core.events import Event, Sink
+from deployer.planning.orders import Choice, Order, RolloutResult
+
+if TYPE_CHECKING:
+    from deployer.model import Outcome
+
+LOOK_SECONDS = 0.25  # in which a signal is seen
+RUN_SECONDS = 1.0  # between two looks at the run of an order
+PLAN_SECONDS = 1800.0  # the server has ended it by then: to fetch an image has a deadline
+STATE_SECONDS = 2.0  # between two looks at a rollout
+LAST_SECONDS = 20.0  # in which the last events come, once something has ended
+GRACE_SECONDS = 20.0  # in which somebody goes on with a rollout that nobody drives: a server that starts again does
+RESTS = frozenset({"rollout.ended", "rollout.held", "rollout.left"})
+PATHS = {"start": "rollouts"}  # where an order goes, if not to its own name
+
+
+def body_of(order: Order) -> dict[str, Any]:
+    """Give what an order says to the server."""
+    deploy = {
+        "strategy": order.strategy,
+        "version": order.version,
+        "options": order.options,
+        "fingerprint": order.fingerprint,
+    }
+    match order.action:
+        case "plan":
+            return deploy
+        case "start":
+            why = {"reason": order.reason, "replace": order.replace, "override_freeze": order.override_freeze}
+            return {**deploy, **why}
+        case "promote":
+            return {"reason": order.reason, "force": order.force}
+        case "approve":
+            return {"reason": order.reason, "refuse": order.refuse, "rollout": order.number or None}
+        case "rollback":
+            again = {"again": True} if order.again else {}  # a server of before does not know it
+            return {"reason": order.reason, "force": order.force, "to": order.to or None, **again}
+    return {"reason": order.reason}
+
+
+class Orders:
+    """Gives orders to a server and follows them, as an operation of this machine would be."""
+
+    def __init__(self, client: Client) -> None:
+        self.client = client
+        self._clock = client.calls.clock
+
+    def give(self, order: Order) -> RemoteRun:
+        """Give an order."""
+        return self.client.give(order.service, PATHS.get(order.action, order.action), body_of(order))
+
+    def plan(self, order: Order) -> RemoteRun:
+        """Have a plan made; give its run. Raises the error with which that ended."""
+        run, deadline = self.give(order), Deadline.after(self._clock, PLAN_SECONDS)
+        while not run.ended:
+            deadline.check(f"the plan of {order.service}", "look at the log of the server")
+            self._clock.sleep(RUN_SECONDS / 4)
+            run = self.client.run(run)
+        _ending(run)
+        return run
+
+    def carry_out(
+        self, order: Order, sink: Sink, stop: threading.Event, asked: Callable[[RemoteRun], Choice]
+    ) -> RolloutResult:
+        """Give an order, show what happens, give its ending. Raises the error with which it ended.
+
+        Once `stop` is set, what is `asked` says whether the rollout is left to the server or taken back there.
+        """
+        with EventStream(self.client.calls, f"/services/{order.service}/events", None, order.service) as heard:
+            if (early := heard.take(0)) is not None:  # an error, if there was one
+                sink(early)
+            run = self.give(order)
+            try:
+                run = _Given(self, run, heard, sink, stop, asked).to_its_end()
+            except KeyboardInterrupt:  # told to stop twice
+                raise self.left(run.rollout, run.service) from None
+            except (NoServer, Refused) as error:  # "nothing was changed" is not true any more
+                raise OutOfSight(f"{error.message}; {_goes_on(run.rollout, run.service)}", error.hint) from None
+            if run.outcome == "lost" and run.rollout:
+                return self._taken_up(run, sink, heard.last, stop)
+        ending = _ending(run)
+        if order.action == "start" and not ending.rollout:  # as at home, where there is nothing to do
+            sink(Event("note", self._clock.now(), order.service, 0, {"text": ending.text}))
+        return ending
+
+    def _taken_up(self, run: RemoteRun, sink: Sink, after: int, stop: threading.Event) -> RolloutResult:
+        """Follow a rollout whose process died, if somebody goes on with it."""
+        try:
+            return self.follow(run.rollout, sink, after, stop)
+        except Abandoned:
+            return _ending(run)
+
+    def follow(self, rollout: int, sink: Sink, after: int = 0, stop: threading.Event | None = None) -> RolloutResult:
+        """Show the events of a rollout after an id, until it ends or rests; with `stop`, until that is set.
+
+        Raises Abandoned when nobody drives it any more, and OutOfSight when the server does not answer any more.
+        """
+        state = self.client.state(rollout)
+        try:
+            return self._followed(state, sink, after, stop or threading.Event())
+        except NoServer as error:
+            raise OutOfSight(f"{error.message}; {_goes_on(rollout, state.service)}", error.hint) from None
+
+    def _followed(self, state: RemoteState, sink: Sink, after: int, stop: threading.Event) -> RolloutResult:
+        rollout, alone = state.rollout, None
+        with EventStream(self.client.calls, f"/rollouts/{rollout}/events", after, state.service) as heard:
+            next_look = Deadline.after(self._clock, STATE_SECONDS)
+            while True:
+                event = heard.take(LOOK_SECONDS)
+                if event is not None:
+                    sink(event)
+                if stop.is_set():
+                    raise self.left(rollout, state.service)
+                seen = heard.ended or heard.last >= state.last_event
+                if seen and state.outcome:
+                    return RolloutResult(_outcome(state.outcome), exit_of(state.exit), state.text, rollout)
+                if state.driven:
+                    alone = None
+                elif seen:
+                    alone = alone or Deadline.after(self._clock, GRACE_SECONDS)
+                    if alone.passed():
+                        raise Abandoned(state.rollout)
+                if next_look.passed() or (event is not None and event.kind in RESTS):
+                    state = self.client.state(rollout, PATIENCE)
+                    next_look = Deadline.after(self._clock, STATE_SECONDS)
+
+    def left(self, rollout: int, service: str) -> Detached:
+        """Say that whoever followed does not do so any more."""
+        server = self.client.calls.server
+        return Detached(
+            f"no longer following; {_goes_on(rollout, service)} at {server.url}",
+            f"`deploy {server.option} watch` follows it, `deploy {server.option} abort` takes it back",
+        )
+
+    def history(self, rollout: int) -> tuple[Event, ...]:
+        """Give the events of a rollout so far."""
+        state, found = self.client.state(rollout), []
+        deadline = Deadline.after(self._clock, LAST_SECONDS)
+        with EventStream(self.client.calls, f"/rollouts/{rollout}/events", 0, state.service) as heard:
+            while heard.last < state.last_event and not heard.ended and not deadline.passed():
+                event = heard.take(LOOK_SECONDS)
+                if event is not None and event.id:
+                    found.append(event)
+        return tuple(found)
+
+
+class _Given:
+    """One order that was given, followed to its end."""
+
+    def __init__(
+        self,
+        orders: Orders,
+        run: RemoteRun,
+        heard: EventStream,
+        sink: Sink,
+        stop: threading.Event,
+        asked: Callable[[RemoteRun], Choice],
+    ) -> None:
+        self._orders, self._run, self._heard, self._sink, self._stop = orders, run, heard, sink, stop
+        self._client, self._asked, self._taken_back = orders.client, asked, False
+        self._aborting = False
+        self._over = 0  # the rollout that ended last
+        self._clock = orders.client.calls.clock
+        self._patience = Deadline.after(self._clock, PATIENCE)
+
+    def to_its_end(self) -> RemoteRun:
+        """Show what happens until the run has ended, and the last of it."""
+        next_look = Deadline.after(self._clock, LOOK_SECONDS)
+        while not self._run.ended:
+            event = self._heard.take(LOOK_SECONDS)
+            if event is not None:
+                self._show(event)
+            if next_look.passed() or (event is not None and event.kind in RESTS):
+                self._run = self._tried(lambda: self._client.run(self._run, patience=0.0)) or self._run
+                next_look = Deadline.after(self._clock, RUN_SECONDS)
+            if self._stop.is_set():
+                self._stopped()
+        self._rest()
+        return self._run
+
+    def _tried(self, ask: Callable[[], RemoteRun]) -> RemoteRun | None:
+        """Ask; None without an answer, as long as that may pass."""
+        try:
+            found = ask()
+        except NoServer:
+            if self._patience.passed():
+                raise
+            return None
+        self._patience = Deadline.after(self._clock, PATIENCE)
+        return found
+
+    def _stopped(self) -> None:
+        """Do what a signal asks for: leave the rollout to the server, or take it back there."""
+        if not self._aborting:
+            if not self._run.rollout:  # it may have begun one since the last look
+                self._run = self._tried(lambda: self._client.run(self._run, patience=0.0)) or self._run
+            match self._asked(self._run):
+                case "detach":
+                    raise self._orders.left(self._run.rollout, self._run.service)
+                case "stay":
+                    return
+            self._aborting = True
+        if self._run.rollout and not self._taken_back:
+            body = {"reason": "the client was told to stop", "rollout": self._run.rollout}
+            try:
+                asked = self._tried(lambda: self._client.give(self._run.service, "abort", body))
+            except Answered as error:  # it goes its way: the run tells to which end
+                asked = self._run
+                text = f"it cannot be taken back: {error.message}"
+                self._sink(Event("note", self._clock.now(), self._run.service, 0, {"text": text}))
+            self._taken_back = asked is not None
+
+    def _rest(self) -> None:
+        """Show the events that have not come yet."""
+        if not self._run.rollout:
+            return
+        last = self._client.state(self._run.rollout, PATIENCE).last_event
+        deadline = Deadline.after(self._clock, LAST_SECONDS)
+        while self._heard.last < last and not deadline.passed():
+            event = self._heard.take(LOOK_SECONDS)
+            if event is not None:
+                self._show(event)
+
+    def _show(self, event: Event) -> None:
+        """Show an event, but no sample of a rollout that has ended: they come by another way, and may come late."""
+        if event.kind == "rollout.ended":
+            self._over = event.rollout
+        if event.kind != "sample" or event.rollout != self._over:
+            self._sink(event)
+
+
+def _goes_on(rollout: int, service: str) -> str:
+    return f"rollout {rollout} of {service} goes on" if rollout else f"the order for {service} goes on"
+
+
+def _ending(run: RemoteRun) -> RolloutResult:
+    if run.outcome in ("", "lost"):
+        raise Answered(run.text, run.hint, exit_of(run.exit))
+    return RolloutResult(_outcome(run.outcome), exit_of(run.exit), run.text, run.rollout)
+
+
+def _outcome(text: str) -> Outcome:
+    return cast("Outcome", text)  # a word of a later version is only shown

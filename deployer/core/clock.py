@@ -1,0 +1,82 @@
+"""Time as an argument: wall clock, monotonic clock, sleep, deadlines."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from deployer.core.errors import DeadlinePassed
+
+
+class Clock(Protocol):
+    """What the engine and the drivers may know about time."""
+
+    def now(self) -> float:
+        """Give the wall clock, Unix seconds."""
+        ...
+
+    def monotonic(self) -> float:
+        """Give seconds that never go back."""
+        ...
+
+    def sleep(self, seconds: float) -> None:
+        """Wait."""
+        ...
+
+
+class SystemClock:
+    """The machine's clock."""
+
+    def now(self) -> float:
+        """Give the wall clock, Unix seconds."""
+        return time.time()
+
+    def monotonic(self) -> float:
+        """Give seconds that never go back."""
+        return time.monotonic()
+
+    def sleep(self, seconds: float) -> None:
+        """Wait."""
+        time.sleep(seconds)
+
+
+@dataclass(frozen=True)
+class Deadline:
+    """The end of a wait, on a monotonic clock."""
+
+    clock: Clock
+    at: float
+    seconds: float
+
+    @classmethod
+    def after(cls, clock: Clock, seconds: float) -> Deadline:
+        """Make a deadline `seconds` from now."""
+        return cls(clock, clock.monotonic() + seconds, seconds)
+
+    def left(self) -> float:
+        """Give the seconds that remain, never negative."""
+        return max(0.0, self.at - self.clock.monotonic())
+
+    def passed(self) -> bool:
+        """Tell whether the wait is over."""
+        return self.clock.monotonic() >= self.at
+
+    def check(self, what: str, hint: str = "") -> None:
+        """Raise DeadlinePassed, naming what was waited for, once the time is over."""
+        if self.passed():
+            raise DeadlinePassed(f"{what}: not within {self.seconds:g} s", hint)
+
+    def until(self, ready: Callable[[], bool], what: str, *, every: float = 0.05, hint: str = "") -> None:
+        """Poll `ready` until it is true; raise DeadlinePassed at the end."""
+        if not self.wait(ready, every=every):
+            self.check(what, hint)
+
+    def wait(self, ready: Callable[[], bool], *, every: float = 0.05) -> bool:
+        """Poll `ready` until it is true or the time is over; return what it said last."""
+        while not ready():
+            if self.passed():
+                return False
+            self.clock.sleep(min(every, max(self.left(), 0.001)))
+        return True

@@ -1,0 +1,222 @@
+"""Every error that a person can meet, and the exit code that goes with it.
+
+DeployError                 1  internal: ours to fix
+├── Refused                 2  bad input or a missing precondition; nothing was changed
+│   ├── ManifestRefused     2  all problems of a manifest at once
+│   ├── StoreFailed         2  the store cannot be read or written: no space, no right, busy for too long
+│   │   └── StoreDamaged    2  the store is damaged or gone
+│   └── NoServer            2  the server was not reached, or does not let this client in
+├── StepFailed              4  a step or gate failed
+│   ├── VerdictWorse        3  the candidate is worse than the margin allows
+│   ├── BudgetSpent         3  users saw as many bad answers as the budget allows
+│   ├── CannotJudge         7  too little was seen before the deadline
+│   ├── NotApproved         7  nobody approved before the deadline
+│   ├── DeadlinePassed      4  a wait came to its end
+│   └── DriverFailed        4  the engine, the proxy or a playbook refused or did not answer
+│       └── Unreachable     4  … did not answer at all
+│           └── MachinesSilent  4  machines of the inventory did not
+├── Locked                  5  somebody else is deploying this service
+│   └── LockLost            5  this process was overtaken; it may change nothing any more
+├── Aborted                 6  a person stopped the rollout
+│   ├── TakenBack           6  … at the proxy, without asking the process that drives it
+│   └── Detached            6  … no, only its process: the rollout is as it was, for `deploy resume`
+├── NeedsPerson             8  neither forward nor back is safe without a decision
+│   └── OutOfSight          8  the server took an order and does not answer any more: it goes on, unseen
+└── Answered                *  what a server answered, with the exit code that the command has there
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Any
+
+
+class Exit(IntEnum):
+    """Exit codes: a public contract (docs/exit-codes.md)."""
+
+    DONE = 0
+    INTERNAL = 1
+    REFUSED = 2
+    VERDICT = 3
+    FAILED = 4
+    LOCKED = 5
+    ABORTED = 6
+    CANNOT_JUDGE = 7
+    NEEDS_PERSON = 8
+    CHANGES = 10
+
+
+class DeployError(Exception):
+    """Something went wrong: what and where (`message`), and what to do next (`hint`)."""
+
+    exit = Exit.INTERNAL
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message}\n  → {self.hint}" if self.hint else self.message
+
+
+class Refused(DeployError):
+    """The request cannot be carried out as asked; nothing was changed."""
+
+    exit = Exit.REFUSED
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing that is wrong in a manifest: where it stands and what would be right."""
+
+    where: str  # "deploy.yml:7"
+    path: str  # "health.rise"
+    message: str
+    hint: str = ""
+
+    def __str__(self) -> str:
+        text = f"{self.where}: {self.path}: {self.message}" if self.path else f"{self.where}: {self.message}"
+        return f"{text} → {self.hint}" if self.hint else text
+
+
+class ManifestRefused(Refused):
+    """The manifest has problems; all of them are listed."""
+
+    def __init__(self, problems: tuple[Problem, ...]) -> None:
+        self.problems = problems
+        count = f"{len(problems)} problem{'s' if len(problems) != 1 else ''}"
+        super().__init__("\n".join([f"the manifest was refused, {count}:", *(f"  {p}" for p in problems)]))
+
+
+class StoreFailed(Refused):
+    """The store could not be read or written; what was asked of it is not recorded."""
+
+
+class StoreDamaged(StoreFailed):
+    """The store is damaged, or gone although there was one: nothing is built on it, nothing is written over it."""
+
+
+class NoServer(Refused):
+    """The server was not reached, or does not let this client in; it was given nothing to do."""
+
+
+class StepFailed(DeployError):
+    """A step or gate did not reach its end; the rollout turns back."""
+
+    exit = Exit.FAILED
+
+    def __init__(self, message: str, hint: str = "", *, log: tuple[str, ...] = ()) -> None:
+        super().__init__(message, hint)
+        self.log = log  # last lines that the failing instance wrote
+
+
+class VerdictWorse(StepFailed):
+    """The candidate is worse than the margin allows."""
+
+    exit = Exit.VERDICT
+
+
+class BudgetSpent(StepFailed):
+    """Users saw as many bad answers of the candidate as the budget allows; the proxy gives it none any more."""
+
+    exit = Exit.VERDICT
+
+
+class CannotJudge(StepFailed):
+    """Too little was seen to say anything about the candidate."""
+
+    exit = Exit.CANNOT_JUDGE
+
+
+class NotApproved(StepFailed):
+    """The people whose consent it takes did not give it before the deadline."""
+
+    exit = Exit.CANNOT_JUDGE
+
+
+class DeadlinePassed(StepFailed):
+    """A wait came to its deadline."""
+
+
+class DriverFailed(StepFailed):
+    """An engine, a proxy or a playbook refused a call or did not answer in time."""
+
+
+class ImageGone(DriverFailed):
+    """The engine has not, or has no more, the image of a release."""
+
+
+class Unreachable(DriverFailed):
+    """What was asked gave no answer at all; it may be down, or the way to it cut."""
+
+
+class MachinesSilent(Unreachable):
+    """Machines of the inventory gave no answer; `silent` says of each why, `seen` is what the others gave.
+
+    Who can go on with less takes what was seen; for everybody else it is a failure that names the machines.
+    """
+
+    def __init__(self, silent: Mapping[str, str], seen: tuple[Any, ...] = ()) -> None:
+        told = "; ".join(f"{host or 'this machine'} does not answer: {why}" for host, why in sorted(silent.items()))
+        super().__init__(told, "see that it runs and can be reached, or take it out of the inventory for good")
+        self.silent = dict(silent)
+        self.seen = seen
+
+
+class Locked(DeployError):
+    """Another deploy of the same service is under way."""
+
+    exit = Exit.LOCKED
+
+
+class LockLost(Locked):
+    """The lock went to somebody else while this process was away; it may change nothing any more."""
+
+
+class Aborted(DeployError):
+    """A person stopped the rollout; `by` says who."""
+
+    exit = Exit.ABORTED
+
+    def __init__(self, message: str, hint: str = "", *, by: str = "") -> None:
+        super().__init__(message, hint)
+        self.by = by
+
+
+class TakenBack(Aborted):
+    """Users were taken off the candidate at the proxy, by an emergency command: they are not given to it again."""
+
+
+class Detached(Aborted):
+    """The process that drove the rollout was told to leave it where it is: whoever resumes it goes on."""
+
+
+class NeedsPerson(DeployError):
+    """Neither forward nor back is safe without a decision by a person."""
+
+    exit = Exit.NEEDS_PERSON
+
+
+class OutOfSight(NeedsPerson):
+    """A server may have been given something to do, and does not answer any more: what becomes of it is not seen."""
+
+
+class Answered(DeployError):
+    """A server answered that it did not go well; the exit code is the one that the command has there."""
+
+    def __init__(self, message: str, hint: str, code: Exit) -> None:
+        super().__init__(message, hint)
+        self.exit = code
+
+
+class Abandoned(DeployError):
+    """The process that drove a rollout is gone, or does not answer; the rollout is unfinished."""
+
+    def __init__(self, rollout: int) -> None:
+        super().__init__(
+            f"the process that drove rollout {rollout} is gone, or does not answer any more",
+            "`deploy resume` finishes it, `deploy abort` takes it back; its share runs out by itself",
+        )

@@ -1,0 +1,238 @@
+"""Whether machines are fit: each is asked by one ssh, all at once, and one that does not answer is not waited for."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import sys
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from http.client import HTTPException
+from pathlib import Path
+from typing import Any, Literal
+
+from deployer.core import commands
+from deployer.core.clock import Clock, Deadline
+from deployer.core.host import Host
+from deployer.transport.certificates import Certificates, greet, said
+from deployer.transport.fanout import on_all
+
+AT_ONCE = 256  # an inventory of more machines waits for the first of them
+_MOST = 1 << 16  # bytes of an answer
+_PROBE = Path(__file__).with_name("probe.py")
+_SKEW = 1.0  # seconds; a lease is 30 s by default, and the proxy ends it by its own clock
+_ROOM = 2 << 30  # bytes; an image or two
+_OLDEST = (2, 8)  # of HAProxy
+_LEAST = 1.0  # seconds for an engine by TLS, also where ssh has used up what there was
+_DAY = 86400.0
+_SOON_DAYS = 30
+
+Level = Literal["ok", "warn", "bad"]
+
+
+@dataclass(frozen=True)
+class Trait:
+    """One thing about a machine: `what` is reach, engine, proxy, disk, clock or system."""
+
+    level: Level
+    what: str
+    text: str
+    remedy: str = ""
+
+
+@dataclass(frozen=True)
+class Examined:
+    """A machine and what was found; `seconds` is how long it took to answer."""
+
+    host: Host
+    traits: tuple[Trait, ...]
+    seconds: float
+
+
+def examine(
+    hosts: Sequence[Host],
+    web: Collection[str],
+    edge: Collection[str],
+    clock: Clock,
+    seconds: float,
+    version: str = "",
+) -> tuple[Examined, ...]:
+    """Ask all machines, and give them in their order; each has so many seconds to answer.
+
+    `web` and `edge` are the names of those that must have an engine, and a proxy; beside a proxy there must be a
+    deployer of this version, if one is given.
+    """
+
+    def one(host: Host) -> Examined:
+        began = clock.monotonic()
+        traits = tuple(_traits(host, web, edge, Deadline.after(clock, seconds), version))
+        return Examined(host, traits, clock.monotonic() - began)
+
+    return tuple(on_all(dict(enumerate(hosts)), one, AT_ONCE).all().values())
+
+
+def _traits(
+    host: Host, web: Collection[str], edge: Collection[str], deadline: Deadline, version: str
+) -> Iterator[Trait]:
+    before = deadline.clock.now()
+    try:
+        told = _ask(host, deadline)
+    except commands.CommandFailed as failed:
+        yield _unreached(host, failed)
+        if host.engine and host.name in web:
+            yield from _direct(host, deadline)
+        return
+    after = deadline.clock.now()
+    yield Trait("ok", "system", f"{told['system']}, Python {told['python']}")
+    if told["reboot"]:
+        yield Trait("warn", "system", "an update waits for a reboot", f"deploy hosts update --limit {host.name}")
+    if host.name in web and host.engine:
+        yield from _direct(host, deadline)
+    elif host.name in web:
+        yield _engine(told["engine"], host)
+    if host.name in edge:
+        yield _proxy(told["proxy"], host)
+        if version:
+            yield _deployer(told["proxy"].get("deployer", ""), version, host)
+    yield _disk(told["disk"])
+    yield _clock(float(told["now"]), before, after)
+
+
+def _ask(host: Host, deadline: Deadline) -> Mapping[str, Any]:
+    text = _PROBE.read_text(encoding="utf-8")
+    line = [sys.executable, "-c", text] if host.connection == "local" else [*host.ssh(), _remote(text)]
+    printed = commands.run(line, Path("/"), os.environ, deadline.left, most=_MOST)
+    try:
+        told = json.loads(printed.out)
+    except ValueError:
+        told = None
+    if not isinstance(told, dict):
+        raise commands.CommandFailed("its answer cannot be read", "does a login script of its user print something?")
+    return told
+
+
+def _remote(text: str) -> str:
+    return f"exec python3 -c {shlex.quote(text)}"
+
+
+def _direct(host: Host, deadline: Deadline) -> Iterator[Trait]:
+    """Ask the engine as a deploy does, from here and by TLS: what the machine says of itself does not show that."""
+    certificates = Certificates(Path(host.engine_certs))
+    try:
+        greeted = greet(host.engine, certificates, max(deadline.left(), _LEAST))
+    except (OSError, HTTPException, ValueError, KeyError) as error:
+        trouble = said(error, host.engine, certificates)
+        yield Trait("bad", "engine", trouble.text, trouble.remedy)
+        return
+    yield Trait("ok", "engine", f"Docker {greeted.version} by TLS")
+    yield from ending({f"the certificate of {host.engine}": greeted.ends, **certificates.ends()}, deadline.clock)
+
+
+def ending(ends: Mapping[str, datetime], clock: Clock) -> Iterator[Trait]:
+    """Give the certificates that end soon."""
+    for what, end in ends.items():
+        days = (end.timestamp() - clock.now()) / _DAY
+        if days <= _SOON_DAYS:
+            text = f"{what} ends on {end:%Y-%m-%d}" if days > 0 else f"{what} has ended on {end:%Y-%m-%d}"
+            yield Trait("warn", "engine", text, "renew it before: then this machine's engine lets nobody in")
+
+
+_SSH_FAILS = 255
+_NOT_FOUND = 127
+# What ssh says, what it means, and what helps; {ssh} is the command to try, {host} where ssh connects to.
+_SAYINGS = (
+    (
+        "has changed and you have requested strict checking",
+        "its host key is another one than before",
+        "if it was installed anew, `ssh-keygen -R {host}` and learn its new key; otherwise somebody is in between",
+    ),
+    (
+        "Host key verification failed",
+        "its host key is not known",
+        "compare the fingerprint that `{ssh}` shows with the one on its console, and say yes",
+    ),
+    (
+        "Permission denied",
+        "it lets nobody in with this user and key",
+        "is the key in your agent (`ssh-add -l`)? `deploy hosts setup --user root` makes the user",
+    ),
+    ("Could not resolve", "its name is not known", "correct ansible_host, or the name"),
+    ("Connection refused", "nothing listens for ssh there", "is sshd running, and is ansible_port right?"),
+    ("timed out", "it does not answer", "is it on, and does a firewall let ssh through? Try `{ssh}`"),
+    ("No route to host", "no way leads to it", "is it on? Try `{ssh}`"),
+)
+
+
+def _unreached(host: Host, failed: commands.CommandFailed) -> Trait:
+    to = f"{host.user}@{host.ssh_host}" if host.user else host.ssh_host
+    ssh = f"ssh -p {host.port} {to}" if host.port else f"ssh {to}"
+    if failed.code == _NOT_FOUND:
+        return Trait("bad", "reach", "it has no python3", "install python3: Ansible needs it, too")
+    if failed.code in (0, _SSH_FAILS):
+        for saying, text, remedy in (*_SAYINGS, ("did not end within", "it does not answer in time", "try `{ssh}`")):
+            if saying in failed.message:
+                return Trait("bad", "reach", text, remedy.format(ssh=ssh, host=host.ssh_host))
+    return Trait("bad", "reach", failed.message, failed.hint or f"try `{ssh}`")
+
+
+def _engine(told: Mapping[str, str], host: Host) -> Trait:
+    if "version" in told:
+        return Trait("ok", "engine", f"Docker {told['version']}")
+    setup = f"deploy hosts setup --limit {host.name}"
+    match told["error"]:
+        case "PermissionError":
+            return Trait("bad", "engine", f"{host.user or 'its user'} may not use the Docker engine", setup)
+        case "FileNotFoundError":
+            return Trait("bad", "engine", "there is no Docker engine", setup)
+        case "ConnectionRefusedError":
+            return Trait("bad", "engine", "the Docker engine does not run", "there: systemctl status docker")
+    return Trait(
+        "bad", "engine", f"the Docker engine does not answer: {told['text']}", "there: systemctl status docker"
+    )
+
+
+def _proxy(told: Mapping[str, str], host: Host) -> Trait:
+    setup = f"deploy hosts setup --limit {host.name}"
+    if "version" not in told:
+        return Trait("bad", "proxy", f"HAProxy: {told['text']}", setup)
+    version = told["version"].split("-")[0]
+    numbers = tuple(int(part) for part in version.split(".")[:2] if part.isdigit())
+    if numbers < _OLDEST:
+        return Trait(
+            "bad", "proxy", f"HAProxy {version} is too old", "install 2.8 or newer: backports, haproxy.debian.net"
+        )
+    if "master" in told and host.connection == "ssh":  # on this machine, it is the deployer who runs it
+        who = host.user or "its user"
+        return Trait("bad", "proxy", f"HAProxy {version}, whose master socket does not let {who} in", setup)
+    return Trait("ok", "proxy", f"HAProxy {version}")
+
+
+def _deployer(there: str, version: str, host: Host) -> Trait:
+    """Look at the deployer beside a proxy: a deploy asks it for what is to be done there."""
+    if there == version or host.connection == "local":
+        return Trait("ok", "proxy", f"deployer {version}")
+    text = (
+        f"deployer is {there} there, and {version} here" if there else "it has no `deploy`, which answers for the proxy"
+    )
+    setup = f"deploy hosts setup --limit {host.name} -e deployer_package=deployer=={version}"
+    return Trait("bad", "proxy", text, f"{setup}, or a wheel of it: docs/machines.md")
+
+
+def _disk(told: Mapping[str, int]) -> Trait:
+    free = told["free"]
+    text = f"{free / (1 << 30):.1f} GiB free of {told['size'] / (1 << 30):.1f}"
+    if free >= _ROOM:
+        return Trait("ok", "disk", text)
+    return Trait("warn", "disk", f"only {text}", "make room: docker system prune, journalctl --vacuum-size=200M")
+
+
+def _clock(there: float, before: float, after: float) -> Trait:
+    """Compare clocks: its own lies between what ours said before and after, give or take how far it goes wrong."""
+    wrong = max(before - there, there - after, 0.0)
+    if wrong <= _SKEW:
+        return Trait("ok", "clock", "right")
+    way = "behind" if there < before else "ahead of"
+    remedy = "keep it right by a time service: apt-get install systemd-timesyncd"
+    return Trait("bad", "clock", f"{wrong:.1f} s {way} this machine's; at most {_SKEW:g} s is fine", remedy)

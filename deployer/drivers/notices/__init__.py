@@ -1,0 +1,19 @@
+"""What people elsewhere are told of a rollout, and the way it takes: made from events, sent beside the rollout."""
+
+from deployer.drivers.notices.account import Account
+from deployer.drivers.notices.notice import ENDINGS, Kind, Notice, NoticeSide, NotSent, trial
+from deployer.drivers.notices.outbox import END_SECONDS, PAUSES, SEND_SECONDS, Outbox
+
+__all__ = [
+    "ENDINGS",
+    "END_SECONDS",
+    "PAUSES",
+    "SEND_SECONDS",
+    "Account",
+    "Kind",
+    "NotSent",
+    "Notice",
+    "NoticeSide",
+    "Outbox",
+    "trial",
+]

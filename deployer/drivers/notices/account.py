@@ -1,0 +1,111 @@
+"""What is known of a rollout so far, told by its events: a notice for each that is worth one."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping
+from typing import Any
+from urllib.parse import quote
+
+from deployer.core.events import Event
+from deployer.core.secret import hide
+from deployer.drivers.notices.notice import LONGEST, Kind, Notice, NoticeSide
+from deployer.manifest.metrics import fill
+from deployer.model import FULL
+
+_KINDS: dict[str, Kind] = {
+    "rollout.started": "started",
+    "verdict": "verdict",
+    "approval.asked": "approval",
+    "rollout.held": "held",
+    "rollout.left": "left",
+}
+
+
+class Account:
+    """Follows the events of one rollout."""
+
+    def __init__(
+        self, *, release: int, version: str, strategy: str, by: str, reason: str, began: float, link: str
+    ) -> None:
+        self._release, self._version, self._strategy = release, version, strategy
+        self._by, self._reason, self._began, self._link = by, reason, began, link
+        self._share: int | None = None
+        self._verdict = ""
+        self._sides: tuple[NoticeSide | None, NoticeSide | None] = (None, None)
+
+    def follow(self, events: Iterable[Event]) -> None:
+        """Learn what an earlier drive of the rollout told."""
+        for event in events:
+            self._learn(event)
+
+    def see(self, event: Event) -> Notice | None:
+        """Learn from an event, and give the notice that it is worth."""
+        self._learn(event)
+        kind = self._kind(event)
+        return self._notice(kind, event) if kind else None
+
+    @staticmethod
+    def _kind(event: Event) -> Kind | None:
+        if event.kind != "rollout.ended":
+            return _KINDS.get(event.kind)
+        outcome = event.data.get("outcome")
+        return outcome if outcome in ("done", "reverted", "stuck") else None
+
+    def _learn(self, event: Event) -> None:
+        data = event.data
+        if event.kind in ("traffic.changed", "rollout.held"):
+            self._share = int(data.get("share", self._share or 0))
+        elif event.kind == "sample":
+            self._answered(data)
+        elif event.kind == "verdict":
+            self._verdict = str(data.get("verdict", ""))
+            if self._verdict == "cannot judge" and data.get("enough"):  # all that a step of fixed time asks for
+                self._verdict = "enough seen"
+            self._answered(data.get("watched") or {})
+
+    def _answered(self, data: Mapping[str, Any]) -> None:
+        if "candidate" in data and "stable" in data:
+            self._sides = _side(data["candidate"]), _side(data["stable"])
+
+    def _notice(self, kind: Kind, event: Event) -> Notice:
+        data = event.data
+        candidate, stable = self._sides
+        seconds = data.get("seconds", event.at - self._began)
+        text = data.get("text") or f"{self._strategy} of {self._version} (r{self._release}) has begun"
+        if kind == "approval":  # those who are told may be anywhere
+            text += f", until {time.strftime('%Y-%m-%d %H:%M UTC', time.gmtime(float(data.get('until') or event.at)))}"
+        return Notice(
+            kind,
+            event.at,
+            event.service,
+            _sentence(text),
+            rollout=event.rollout,
+            release=self._release,
+            version=self._version,
+            strategy=self._strategy,
+            by=_sentence(self._by),
+            reason=_sentence(self._reason),
+            share=FULL if kind == "done" else self._share,
+            verdict=self._verdict,
+            candidate=candidate,
+            stable=stable,
+            seconds=None if kind == "started" else max(0.0, round(float(seconds), 3)),
+            exit=int(data["exit"]) if "exit" in data else None,
+            link=self._linked(event),
+        )
+
+    def _linked(self, event: Event) -> str:
+        known = {"service": event.service, "rollout": event.rollout, "release": self._release, "version": self._version}
+        return fill(self._link, {name: quote(str(value), safe="") for name, value in known.items()})
+
+
+def _side(data: Mapping[str, Any]) -> NoticeSide:
+    return NoticeSide(int(data.get("requests") or 0), int(data.get("errors") or 0))
+
+
+def _sentence(text: str) -> str:
+    """Give what others wrote as one line, without secrets."""
+    line = " ".join(hide(str(text)).split())
+    line = "".join(c for c in line if c.isprintable())
+    return line if len(line) <= LONGEST else f"{line[: LONGEST - 1]}…"

@@ -1,0 +1,114 @@
+"""One notice: plain data for a webhook, a title and a few lines for a chat."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+from deployer.manifest.notify import Occasion
+
+VERSION = 1  # of the JSON body; it counts up when a field changes its meaning or goes
+ENDINGS: frozenset[str] = frozenset({"held", "left", "done", "reverted", "stuck"})  # of a drive, one each
+LONGEST = 600  # characters of a sentence: chats cut what is longer, or refuse it
+
+Kind = Occasion | Literal["test"]
+
+
+class NotSent(Exception):
+    """A notice was not taken; `again` tells whether it may be another time. The words hold no secret."""
+
+    def __init__(self, text: str, *, again: bool = True) -> None:
+        super().__init__(text)
+        self.again = again
+
+
+@dataclass(frozen=True)
+class NoticeSide:
+    """What one side answered in the newest watch."""
+
+    requests: int
+    errors: int
+
+
+@dataclass(frozen=True)
+class Notice:
+    """What is told of a rollout at one moment; a number that is not known is None."""
+
+    kind: Kind
+    at: float  # Unix seconds
+    service: str
+    text: str
+    rollout: int = 0
+    release: int = 0
+    version: str = ""
+    strategy: str = ""
+    by: str = ""
+    reason: str = ""
+    share: int | None = None  # of the release that this is about, basis points
+    verdict: str = ""
+    candidate: NoticeSide | None = None
+    stable: NoticeSide | None = None
+    seconds: float | None = None  # since the rollout began
+    exit: int | None = None
+    link: str = ""
+    id: str = field(default_factory=lambda: uuid.uuid4().hex)  # the same for each attempt to send it
+
+    @property
+    def title(self) -> str:
+        """Say it in a few words."""
+        what = f"{self.service} {self.version}".rstrip()
+        match self.kind:
+            case "started":
+                return f"{what}: {self.strategy} started"
+            case "verdict":
+                return f"{what}: {self.verdict}"
+            case "approval":
+                return f"{what}: waits for approval"
+            case "held":
+                return f"{what}: waits for a person"
+            case "left":
+                return f"{what}: left unfinished"
+            case "done":
+                return f"{what} is live"
+            case "reverted":
+                return f"{what}: taken back"
+            case "stuck":
+                return f"{what}: needs a person"
+            case "test":
+                return f"{what}: a test"
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """Say the rest: the sentence, the numbers, who and why, where to look."""
+        why = f": {self.reason}" if self.reason else ""
+        about = (f"rollout {self.rollout}" if self.rollout else "", f"r{self.release}" if self.release else "")
+        by = f"by {self.by}{why}" if self.by else ""
+        said = (self.text, "; ".join(self._numbers()), ", ".join(filter(None, (*about, self.strategy, by))), self.link)
+        return tuple(filter(None, said))
+
+    def _numbers(self) -> Iterator[str]:
+        if self.share is not None:
+            yield f"share {self.share / 100:g} %"
+        for role, side in (("candidate", self.candidate), ("stable", self.stable)):
+            if side is not None:
+                yield f"{role} {side.errors:,} errors in {side.requests:,} requests"
+        if self.verdict and self.kind != "verdict":
+            yield f"verdict {self.verdict}"
+        if self.seconds is not None:
+            yield f"after {self.seconds:.0f} s"
+        if self.exit is not None:
+            yield f"exit code {self.exit}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give the body of a webhook: all fields, always, with null for a number that is not known."""
+        data = asdict(self)
+        named = {"version": VERSION, "event": data.pop("kind"), "id": data.pop("id"), "at": round(data.pop("at"), 3)}
+        released = {"number": data.pop("release"), "version": data.pop("version")}
+        return {**named, "title": self.title, **data, "release": released}
+
+
+def trial(service: str, version: str, at: float) -> Notice:
+    """Make a notice by which people try whether it arrives."""
+    return Notice("test", at, service, "This is a test: rollouts will be told here.", version=version)

@@ -1,0 +1,43 @@
+"""Whether what is deployed suits the verbs, before anything changes."""
+
+from __future__ import annotations
+
+import os
+import tarfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from deployer.core.errors import Refused
+
+if TYPE_CHECKING:
+    from deployer.manifest.models import Manifest
+
+
+def check(manifest: Manifest, source: Path, *, by_name: bool) -> None:
+    """Raise Refused when there is nothing to deploy, or not what the verbs need.
+
+    Only where it is `by_name` may an image be no file: its verbs know what it means.
+    """
+    if not source.exists():
+        if by_name and not source.is_absolute():
+            return
+        raise Refused(
+            f"image: there is no file or directory {source}",
+            f"verbs {manifest.verbs} deploy what lies here; check `image:` and `version:`",
+        )
+    if manifest.verbs == "systemd":
+        _program(manifest, source)
+    if manifest.verbs == "lxc" and not (source.is_file() and tarfile.is_tarfile(source)):
+        raise Refused(f"image: {source} is no tar archive", "verbs lxc need the root file system of a container as one")
+
+
+def _program(manifest: Manifest, source: Path) -> None:
+    """A program among the files must be there; one that is installed on the machine is looked for by systemd."""
+    name = (manifest.command or ("",))[0]
+    if "/" not in name or name.startswith("/"):
+        return
+    place = (source if source.is_dir() else source.parent) / name
+    if not place.is_file():
+        raise Refused(f"command: {name} is not among the files of {source}", f"did you build it? {place} is missing")
+    if not os.access(place, os.X_OK):
+        raise Refused(f"command: {name} is not executable", f"chmod +x {place}")

@@ -1,0 +1,111 @@
+"""What was made, kept in the state folder: playbooks leave nothing behind that every machine could be asked for."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Literal, cast
+
+from deployer.core import files
+from deployer.core.errors import DriverFailed
+from deployer.model import Instance, InstanceSpec, Place, Release
+from deployer.planning import release_record
+
+State = Literal["created", "running", "exited"]
+
+
+@dataclass(frozen=True)
+class AnsibleInstance:
+    """The identity of an instance, and what its verbs reported last.
+
+    `asked` is the address that was handed to the verbs, `address` the one that they reported, the same until they did.
+    """
+
+    installation: str
+    service: str
+    release: int
+    colour: str
+    index: int
+    rollout: int
+    config: str
+    image: str
+    host: str
+    asked: str
+    address: str
+    state: State = "created"
+    runtime_id: str = ""
+    record: str = ""  # of the release, as `deployer.carried` writes it
+
+    @classmethod
+    def of(cls, spec: InstanceSpec, installation: str) -> AnsibleInstance:
+        """Make the record of what is wanted."""
+        return cls(
+            installation=installation,
+            service=spec.release.service,
+            release=spec.release.number,
+            colour=spec.colour,
+            index=spec.index,
+            rollout=spec.rollout,
+            config=spec.release.config_hash,
+            image=spec.release.image_id,
+            host=spec.host,
+            asked=spec.address,
+            address=spec.address,
+            runtime_id=spec.name,
+            record=release_record.write(spec.release),
+        )
+
+    @property
+    def name(self) -> str:
+        """Name of the instance."""
+        return f"{self.service}-r{self.release}-{self.index}"
+
+    def same(self, other: AnsibleInstance | None) -> bool:
+        """Tell whether both are the same instance; a later rollout may take over what an earlier one made."""
+        if other is None:
+            return False
+        mine = replace(self, rollout=other.rollout, record=other.record, address=other.address)
+        return replace(mine, state=other.state, runtime_id=other.runtime_id) == other
+
+    def made_of(self) -> Release:
+        """Read the release of which it was made. Raises DriverFailed when the record does not have it."""
+        try:
+            return release_record.read(self.record)
+        except ValueError as error:
+            raise DriverFailed(
+                f"{self.name}: {error}", "take it away by hand, then remove its record from the state folder"
+            ) from None
+
+    def save(self, folder: Path) -> None:
+        """Write the record among those of a folder."""
+        files.folder(folder)
+        files.replace(folder / f"{self.name}.json", json.dumps(asdict(self), indent=1))
+
+    def observed(self) -> Instance:
+        """Give the instance as the verbs left it."""
+        return Instance(
+            service=self.service,
+            colour=cast(Place, self.colour),
+            release=self.release,
+            index=self.index,
+            name=self.name,
+            runtime_id=self.runtime_id,
+            address=self.address,
+            state=self.state,
+            config_hash=self.config,
+            rollout=self.rollout,
+            host=self.host,
+        )
+
+
+def load(path: Path) -> AnsibleInstance | None:
+    """Read a record; None when there is none. Raises DriverFailed when it cannot be read."""
+    try:
+        return AnsibleInstance(**json.loads(path.read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        return None
+    except (ValueError, TypeError, RecursionError) as error:
+        raise DriverFailed(
+            f"{path} cannot be read: {error}", "take away by hand what it stood for, then remove the file"
+        ) from None

@@ -1,0 +1,56 @@
+"""The engines that one command reaches: each machine by one link, however many services and rollouts ask for it."""
+
+from __future__ import annotations
+
+import threading
+
+from deployer.core.clock import Clock
+from deployer.core.host import LOCAL, Host, Machines
+from deployer.drivers.runtime.docker.engine import Engine
+from deployer.drivers.runtime.docker.fleet import DockerFleet
+from deployer.drivers.runtime.docker.fleet_host import FleetHost
+from deployer.drivers.runtime.docker.runtime import DockerRuntime
+from deployer.drivers.runtime.docker.ssh_tunnel import SshTunnel
+from deployer.drivers.runtime.docker.tls_engine import TlsEngine
+
+READ_SECONDS = 10.0  # for a call that only asks: with an ssh that has to be opened first it stays below the promised 20
+
+
+class EnginePool:
+    """Makes fleets; `close` ends every link. Links open when they are first used."""
+
+    def __init__(self, clock: Clock, installation: str, home: str) -> None:
+        self._clock, self._installation, self._home = clock, installation, home
+        self._mutex = threading.Lock()
+        self._members: dict[Host, FleetHost] = {}
+        self._links: list[SshTunnel | TlsEngine] = []
+
+    def fleet(self, machines: Machines) -> DockerFleet:
+        """Give the runtime on these machines; images come from the engine of this one where there is one."""
+        members = [self._member(host) for host in machines.every]
+        return DockerFleet(members, {host.name for host in machines.wanted}, self._member(LOCAL))
+
+    def close(self) -> None:
+        """End all links."""
+        with self._mutex:
+            links, self._links = self._links, []
+            self._members.clear()
+        for link in links:
+            link.close()
+
+    def _member(self, host: Host) -> FleetHost:
+        with self._mutex:
+            if host not in self._members:
+                self._members[host] = self._made(host)
+            return self._members[host]
+
+    def _made(self, host: Host) -> FleetHost:
+        engine = Engine(call=READ_SECONDS)
+        if host.engine or host.connection != "local":
+            link = TlsEngine(host) if host.engine else SshTunnel(host)
+            self._links.append(link)
+            to = host.engine or host.ssh_host
+            where = host.name if to == host.name else f"{host.name} ({to})"
+            engine = Engine(link.connect, where, READ_SECONDS)
+        runtime = DockerRuntime(self._clock, self._installation, engine, self._home)
+        return FleetHost(host.name, engine, runtime, self._clock)

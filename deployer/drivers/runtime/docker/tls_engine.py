@@ -1,0 +1,119 @@
+"""The way to the engine of another machine by TCP: TLS, in which both sides prove who they are.
+
+Connections are kept and used again, by all calls to one engine.
+"""
+
+from __future__ import annotations
+
+import socket
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from deployer.core.errors import Unreachable
+from deployer.core.host import Host
+from deployer.drivers.runtime.docker.bounds import bound
+from deployer.transport.certificates import CONNECT_SECONDS, Certificates, said
+
+if TYPE_CHECKING:
+    import docker
+    import requests
+    from requests.adapters import BaseAdapter
+
+_KEPT = 8  # connections to one engine
+_OLDEST = "1.41"  # of its API; for the question what it speaks, in which no version is said
+# A cable that was pulled is noticed within 8 s, as by ssh, also while a call waits long for its answer.
+_SOCKET = (
+    (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),
+    (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 2),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 2),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3),
+    (socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 8000),
+)
+
+
+class TlsEngine:
+    """One machine's engine, reached by TLS."""
+
+    def __init__(self, host: Host) -> None:
+        self._address = host.engine
+        self._certificates = Certificates(Path(host.engine_certs))
+        self._shared = _pool()
+        self.proven = False  # it has answered: it took our certificate
+        self._closed = False
+
+    def connect(self, timeout: float, version: str | None) -> docker.DockerClient:
+        """Give a client of the engine, as `engine.connect` does for that of this machine.
+
+        Raises Unreachable, saying what was refused by which side, here and later when a call opens a connection.
+        """
+        if self._closed:
+            raise Unreachable("the link is closed")
+        for trouble in self._certificates.troubles():
+            raise Unreachable(trouble.text, trouble.remedy)
+        if version is None:
+            with closing(self._client(timeout, _OLDEST)) as asking:
+                version = str(asking.version(api_version=False)["ApiVersion"])
+        return self._client(timeout, version)
+
+    def close(self) -> None:
+        """Close all connections."""
+        self._closed = True
+        self._shared.close()
+
+    def _client(self, timeout: float, version: str) -> docker.DockerClient:
+        import docker
+        from docker.tls import TLSConfig
+
+        files = self._certificates
+        tls = TLSConfig(client_cert=(str(files.cert), str(files.key)), ca_cert=str(files.ca), verify=True)
+        client = docker.DockerClient(base_url=self._address, tls=tls, timeout=timeout, version=version)  # type: ignore[arg-type]
+        # Else variables of the environment say whom to believe (REQUESTS_CA_BUNDLE), and which way leads there.
+        client.api.trust_env = False
+        client.api.mount("https://", self._lent())
+        bound(client, timeout)
+        return client
+
+    def _lent(self) -> BaseAdapter:
+        """Give connections of a pool to one client, which leaves them open when it is closed."""
+        import requests
+        import urllib3
+        from requests.adapters import BaseAdapter
+
+        link, pool = self, self._shared
+
+        class Lent(BaseAdapter):
+            def send(self, request: requests.PreparedRequest, *arguments: Any, **options: Any) -> requests.Response:
+                seconds = options["timeout"]  # which `bound` has seen to
+                options["timeout"] = (min(CONNECT_SECONDS, seconds), seconds)
+                try:
+                    answer = pool.send(request, *arguments, **options)
+                except (requests.exceptions.SSLError, requests.ConnectTimeout) as error:
+                    raise link._unreachable(error) from error
+                except requests.ConnectionError as error:
+                    never = bool(error.args) and isinstance(error.args[0], urllib3.exceptions.MaxRetryError)
+                    if never or not link.proven:
+                        raise link._unreachable(error) from error
+                    raise
+                link.proven = True
+                return answer
+
+            def close(self) -> None:
+                """The pool is closed by whoever owns it."""
+
+        return Lent()
+
+    def _unreachable(self, error: Exception) -> Unreachable:
+        trouble = said(error, self._address, self._certificates)
+        return Unreachable(trouble.text, trouble.remedy)
+
+
+def _pool() -> BaseAdapter:
+    from requests.adapters import HTTPAdapter
+
+    class Pool(HTTPAdapter):
+        def init_poolmanager(self, *arguments: Any, **options: Any) -> None:
+            super().init_poolmanager(*arguments, **options, socket_options=_SOCKET)
+
+    return Pool(pool_connections=1, pool_maxsize=_KEPT)

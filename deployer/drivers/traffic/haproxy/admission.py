@@ -1,0 +1,123 @@
+"""Servers come: known to the proxy, checked by it, and only then in rotation."""
+
+from __future__ import annotations
+
+from deployer.core.clock import Deadline
+from deployer.core.errors import DeadlinePassed, DriverFailed
+from deployer.drivers.traffic.haproxy import backend, reload, spec
+from deployer.drivers.traffic.haproxy.master import Worker
+from deployer.drivers.traffic.haproxy.proxy import Proxy
+from deployer.drivers.traffic.haproxy.servers import Servers, ServerView
+from deployer.drivers.traffic.haproxy.spec import Spec
+from deployer.model import Place, Server
+
+POLL = 0.02
+CLEAN_UP = 5.0  # seconds to take back servers that did not come up
+
+
+class Attaching:
+    """One call of `Traffic.attach`."""
+
+    def __init__(self, proxy: Proxy, servers: Servers, service: str, place: Place, wanted: tuple[Server, ...]) -> None:
+        self._proxy = proxy
+        self._servers = servers
+        self._service = service
+        self._place = place
+        self._wanted = wanted
+        self._backend = backend.name(service, place)
+
+    def run(self, deadline: Deadline) -> None:
+        """Introduce, wait for the checks, admit."""
+        try:
+            self._await_checks(deadline)
+        except DeadlinePassed:
+            self._take_back(Deadline.after(deadline.clock, CLEAN_UP))
+            raise
+        with self._proxy.home.locked(deadline):
+            # Only now into the file: a proxy that is restarted gives requests at once to every server it reads there.
+            side = self._spec().side(self._place).having(self._wanted)
+            reload.persist(self._proxy, self._spec().with_side(self._place, side))
+            self._proxy.master.undisturbed(lambda: self._into_rotation(deadline), deadline)
+
+    def _spec(self) -> Spec:
+        known = spec.load(self._proxy.home.services, self._service)
+        if known is None:
+            raise DriverFailed(f"the proxy does not know {self._service}", "deploy it first")
+        return known
+
+    def _await_checks(self, deadline: Deadline) -> None:
+        """Wait without the lock; a reload meanwhile forgets what is not in the file yet, so it is told again."""
+        last: dict[str, str] = {}
+        waiting: list[Server] = []
+
+        def checked() -> bool:
+            waiting[:] = self._proxy.master.undisturbed(lambda: self._waiting(last, deadline), deadline)
+            return not waiting
+
+        if not deadline.wait(checked, every=POLL):
+            server = waiting[0]
+            raise DeadlinePassed(
+                f"{server.name} at {server.address} does not pass the proxy's check within {deadline.seconds:g} s:"
+                f" {last.get(server.name, 'not checked yet')}",
+                "is it listening there, and does `health` fit it? It got no request of a user",
+            )
+
+    def _waiting(self, last: dict[str, str], deadline: Deadline) -> list[Server]:
+        """Take each server a step further; give those that are not checked yet, and note what their checks saw."""
+        waiting = []
+        for worker in self._proxy.master.current(deadline):
+            seen = self._servers.seen(worker, self._backend, deadline)
+            waiting += [s for s in self._wanted if not self._checked(worker, s, seen.get(s.name), deadline)]
+            # While a check is under way, what the one before it saw may be left out.
+            last |= {name: server.last for name, server in seen.items() if server.tells or name not in last}
+        return waiting
+
+    def _checked(self, worker: Worker, server: Server, seen: ServerView | None, deadline: Deadline) -> bool:
+        """Take the next step towards a checked server; tell whether it is one."""
+        if seen is None:
+            options = backend.options(self._spec().side(self._place))
+            self._servers.introduce(worker, self._backend, server.name, server.address, options, deadline)
+            return False
+        if seen.address != server.address:
+            self._servers.state(worker, self._backend, server.name, "maint", deadline)
+            self._servers.cut(worker, self._backend, server.name, deadline)
+            self._servers.delete(worker, self._backend, server.name, deadline)
+            return False
+        if seen.status.startswith("MAINT"):
+            self._servers.check(worker, self._backend, server.name, deadline)
+            return False
+        return seen.passed
+
+    def _into_rotation(self, deadline: Deadline) -> None:
+        # Old workers cannot learn of servers any more; `LiveMap.write` takes care that they need not.
+        for worker in self._proxy.master.current(deadline):
+            self._admit(worker, deadline)
+            self._read_back(worker, deadline)
+
+    def _admit(self, worker: Worker, deadline: Deadline) -> None:
+        options = backend.options(self._spec().side(self._place))
+        seen = self._servers.seen(worker, self._backend, deadline)
+        for server in self._wanted:
+            if server.name not in seen:
+                self._servers.introduce(worker, self._backend, server.name, server.address, options, deadline)
+            self._servers.state(worker, self._backend, server.name, "ready", deadline)
+
+    def _read_back(self, worker: Worker, deadline: Deadline) -> None:
+        seen = self._servers.seen(worker, self._backend, deadline)
+        for server in self._wanted:
+            found = seen.get(server.name)
+            if found is None or not found.up:
+                status = found.status if found else "unknown"
+                raise DriverFailed(
+                    f"{server.name} passed its checks, but the proxy has it as {status}", "did it just end?"
+                )
+
+    def _take_back(self, deadline: Deadline) -> None:
+        """Forget servers that the proxy knew only for this attempt; those of the file were there before."""
+        with self._proxy.home.locked(deadline):
+            kept = {m.name for m in self._spec().side(self._place).members}
+            for worker in self._proxy.master.current(deadline):
+                for server in self._wanted:
+                    if server.name not in kept:
+                        self._servers.state(worker, self._backend, server.name, "maint", deadline)
+                        self._servers.delete(worker, self._backend, server.name, deadline)

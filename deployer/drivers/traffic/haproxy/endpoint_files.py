@@ -1,0 +1,45 @@
+"""The cards of services: by them an emergency command finds the proxy without knowing anything else."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from deployer.core import files
+from deployer.core.errors import DriverFailed
+from deployer.drivers.traffic.haproxy.layout import Home
+from deployer.emergency import endpoint
+
+
+class Cards:
+    """One file for each service in the state folder; `text` says where the proxy is."""
+
+    def __init__(self, state: Path, text: str) -> None:
+        self._state, self._text = state, text
+
+    def write(self, service: str) -> None:
+        """Write the card of a service, unless it is there."""
+        path = self._path(service)
+        try:
+            if self.right(service):
+                return
+            path.parent.mkdir(mode=0o700, exist_ok=True)
+            files.replace(path, self._text)
+        except OSError as error:
+            raise DriverFailed(f"{path} cannot be written: {error.strerror}", "is the disk full?") from None
+
+    def right(self, service: str) -> bool:
+        """Tell whether a service has its card."""
+        path = self._path(service)
+        return path.exists() and path.read_text() == self._text
+
+    def remove(self, service: str) -> None:
+        """Forget a service that the proxy does not serve any more."""
+        self._path(service).unlink(missing_ok=True)
+
+    def _path(self, service: str) -> Path:
+        return Path(endpoint.path(str(self._state), service))
+
+
+def card_of(master: Path, home: Home) -> endpoint.Card:
+    """Give what is on the card of a proxy with this master socket and these files."""
+    return endpoint.Card(str(master), str(home.state), str(home.root / "lock"))

@@ -1,0 +1,166 @@
+"""The folder that holds everything the proxy is told: atomic writes, the lock, names of files.
+
+CONFIG               haproxy.cfg of our own proxy, deployer.cfg for a team's proxy (one level up)
+services/NAME.json   what the proxy knows about a service
+maps/state.map       the live value of each service
+maps/…               other maps and certificate lists that the config names
+maps/keys.map        the key that signs the cookies of each service, 0600
+preview.token        the secret of the preview route, 0600
+s-…                  sockets by which the proxy reaches itself, for the shield
+lock                 held while files and running proxy are changed together
+"""
+
+from __future__ import annotations
+
+import errno
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from deployer.core import files
+from deployer.core.clock import Deadline
+from deployer.core.errors import DriverFailed, Refused
+from deployer.core.filelock import FileLock
+from deployer.drivers.traffic.haproxy.internal_sockets import Inside
+
+
+class Home:
+    """The files of one proxy."""
+
+    def __init__(self, root: Path, config: Path, mode: int = 0o700, inside: Inside | None = None) -> None:
+        if not all(files.PLAIN_PATH.fullmatch(str(path)) for path in (root, config)):
+            raise Refused(
+                f"{root}: a folder of the proxy may have only letters, digits and ._@+=:~- in its path",
+                "choose another state folder",
+            )
+        self.root = root
+        self.config = config
+        self.inside = inside or Inside(root)
+        self._mode = mode
+
+    @property
+    def services(self) -> Path:
+        """Folder of the specs."""
+        return self.root / "services"
+
+    @property
+    def maps(self) -> Path:
+        """Folder of the maps."""
+        return self.root / "maps"
+
+    @property
+    def state(self) -> Path:
+        """The map that moves the traffic."""
+        return self.maps / "state.map"
+
+    @property
+    def keys(self) -> Path:
+        """The map with the key of each service; nobody else may read it."""
+        return self.maps / "keys.map"
+
+    @property
+    def token(self) -> Path:
+        """The secret of the preview route."""
+        return self.root / "preview.token"
+
+    @property
+    def requests(self) -> Path:
+        """The socket on which each worker tells what it answers."""
+        return self.root / "requests.sock"
+
+    def staging(self) -> Home:
+        """Give the place where a new configuration is validated; `-f FOLDER` loads no sub-folders."""
+        root = self.root / "staging"
+        return Home(root, root / self.config.name, self._mode, replace(self.inside, folder=root))
+
+    def create(self) -> None:
+        """Make the folders and the token."""
+        for folder in (self.root, self.services, self.maps):
+            _make(folder, self._mode)
+        if not self.token.exists():
+            import secrets
+
+            write(self.token, secrets.token_urlsafe(24) + "\n", 0o600)
+
+    def write(self, path: Path, text: str) -> None:
+        """Replace a file of the proxy as a whole; one with secrets is for its owner alone."""
+        write(path, text, 0o600 if path == self.keys or path.parent == self.services else None)
+
+    def has_token(self) -> bool:
+        """Tell whether the secret of the preview route is there, and only its owner can read it."""
+        return bool((read(self.token) or "").strip()) and not self.token.stat().st_mode & 0o077
+
+    def remove(self) -> None:
+        """Remove everything, the lock last: whoever waits for it may begin anew as soon as it is gone."""
+        self.config.unlink(missing_ok=True)
+        lock = self._lock()
+        for path in list(self.root.iterdir()) if self.root.exists() else []:
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            elif path != lock:
+                path.unlink()
+        lock.unlink(missing_ok=True)
+        try:
+            self.root.rmdir()
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.ENOENT):  # the next one was there already
+                raise
+
+    @contextmanager
+    def locked(self, deadline: Deadline) -> Iterator[None]:
+        """Hold the lock under which files and running proxy change together."""
+        lock = FileLock(self._lock())
+        deadline.until(
+            lambda: self._take(lock), f"{lock.path} is held by another command", every=0.01, hint="wait for it to end"
+        )
+        try:
+            yield
+        finally:
+            lock.let_go()
+
+    def _take(self, lock: FileLock) -> bool:
+        """Take the lock; not when somebody holds it, or removes it with everything else just now."""
+        there = self.root
+        try:
+            files.folder(there, self._mode)
+            there = lock.path
+            return lock.try_take()
+        except FileNotFoundError:
+            return False
+        except OSError as error:
+            raise _refused(there, error) from None
+
+    def _lock(self) -> Path:
+        return self.root / "lock"
+
+
+def _make(folder: Path, mode: int) -> None:
+    try:
+        files.folder(folder, mode)
+    except OSError as error:
+        raise _refused(folder, error) from None
+
+
+def _refused(path: Path, error: OSError) -> Refused:
+    return Refused(f"{path} cannot be written: {error.strerror}", "give a state folder that this user may write to")
+
+
+def write(path: Path, text: str, mode: int | None = None) -> None:
+    """Replace a file as a whole and make it last; unless `mode` is given, it is as private as its folder."""
+    try:
+        others = path.parent.stat().st_mode & 0o077
+        files.replace(path, text, mode or (0o644 if others else 0o600))
+    except OSError as error:
+        raise DriverFailed(f"{path} cannot be written: {error.strerror}", "is the disk full, or read-only?") from None
+
+
+def read(path: Path) -> str | None:
+    """Read a file; None when there is none. Raises DriverFailed for one that cannot be read."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return None
+    except (OSError, UnicodeDecodeError) as error:
+        raise DriverFailed(f"{path} cannot be read: {error}", "it is ours; who changed it?") from None

@@ -1,0 +1,73 @@
+"""The proxies that one command reaches: each by one channel, however many services and rollouts ask for it."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+from deployer.core import files
+from deployer.core.clock import Clock
+from deployer.core.host import Host
+from deployer.core.limits import SOCKET_OF_SSH
+from deployer.drivers.traffic.haproxy import HAProxyTraffic
+from deployer.drivers.traffic.haproxy.endpoint_files import Cards, card_of
+from deployer.drivers.traffic.haproxy.proxy import home_in
+from deployer.drivers.traffic.proxies.channel import way
+from deployer.drivers.traffic.proxies.proxy_group import GroupMember, ProxyGroup
+from deployer.drivers.traffic.proxies.remote_proxy import RemoteProxy
+from deployer.emergency.endpoint import FOLDER, Far
+from deployer.manifest.models import HAProxy
+
+# As the playbook setup.yml leaves it
+PREPARED = HAProxy(config="/etc/haproxy/deployer.d", socket="/run/haproxy-master.sock")
+
+
+class Proxies:
+    """Makes the driver of several proxies; `close` ends every channel. Channels open when they are first used."""
+
+    def __init__(self, clock: Clock, state: Path) -> None:
+        self._clock, self._state = clock, state
+        self._mutex = threading.Lock()
+        self._far: dict[tuple[Host, HAProxy], RemoteProxy] = {}
+
+    def several(self, hosts: Sequence[Host], settings: HAProxy | None) -> ProxyGroup:
+        """Give the driver of the proxies of these machines; one of them may be this machine."""
+        settings = settings or PREPARED
+        cards = Cards(self._state, "".join(self._card(host, settings).text() for host in hosts))
+        return ProxyGroup({host.name: self._member(host, settings) for host in hosts}, self._clock, cards)
+
+    def close(self) -> None:
+        """End all channels."""
+        with self._mutex:
+            far, self._far = list(self._far.values()), {}
+        for each in far:
+            each.close()
+
+    def _member(self, host: Host, settings: HAProxy) -> GroupMember:
+        if host.connection == "local":
+            return HAProxyTraffic(Path(settings.config), self._clock, existing=settings)
+        with self._mutex:
+            if (host, settings) not in self._far:
+                self._far[host, settings] = RemoteProxy(host, settings, self._clock, self._control(host))
+            return self._far[host, settings]
+
+    def _card(self, host: Host, settings: HAProxy) -> Far:
+        """Say how an emergency reaches a proxy: by a command that takes one for the shell there as its last word."""
+        there = card_of(Path(settings.socket), home_in(Path(settings.config)))
+        here = host.connection == "local"
+        return Far(host.name, ["sh", "-c"] if here else way(host, self._control(host)), there)
+
+    def _control(self, host: Host) -> str:
+        """Give the socket by which connections to a machine are shared, beside the cards; "" where its path is none."""
+        folder = self._state / FOLDER
+        path = folder / f".ssh-{hashlib.sha256(repr(host).encode()).hexdigest()[:10]}"
+        if len(os.fsencode(path)) > SOCKET_OF_SSH or not files.PLAIN_PATH.fullmatch(str(path)):
+            return ""
+        try:
+            files.folder(folder, 0o700)
+        except OSError:  # each connection is one of its own then
+            return ""
+        return str(path)

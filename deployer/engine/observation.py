@@ -1,0 +1,268 @@
+"""Watching: the gate at which the candidate is compared with what users have, and must not be worse."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import closing, suppress
+from dataclasses import replace
+from typing import Any
+
+from deployer.core.clock import Deadline
+from deployer.core.errors import (
+    BudgetSpent,
+    CannotJudge,
+    DeployError,
+    DriverFailed,
+    Exit,
+    LockLost,
+    StepFailed,
+    VerdictWorse,
+)
+from deployer.engine.gates import crashed, last_words
+from deployer.engine.metrics import MetricWatch
+from deployer.engine.run import Drive, Hold
+from deployer.engine.watch_totals import WatchTotals
+from deployer.judge.verdicts import Verdict
+from deployer.model import Instance, Place, other
+from deployer.planning.steps import Watch, percent, span
+
+LOOK_SECONDS = 0.25  # between two looks at the samples
+INSTANCE_SECONDS = 1.0  # between two looks at the instances
+PATIENCE_SECONDS = 10.0  # for a proxy or a runtime that does not answer: one that restarts is back by then
+
+
+def watch(run: Drive, step: Watch, until: float, deadline: Deadline) -> dict[str, Any]:
+    """Compare until the step's time is over (Unix seconds) and enough was seen, or until it is shown to be no worse.
+
+    What is still missing at the deadline makes it undecided. Gives what is kept in the journal.
+    """
+    with closing(MetricWatch(run, step)) as metrics:
+        watching = AnalysisStep(run, step, until, metrics)
+        try:
+            return _watch(run, step, watching, deadline)
+        except LockLost:
+            raise
+        except BudgetSpent:
+            run.clock.sleep(LOOK_SECONDS)  # nobody gets the candidate any more: the lines of the last answers may come
+            watching.say_last()
+            raise
+        except (DeployError, Hold):
+            watching.say_last()
+            raise
+
+
+def _watch(run: Drive, step: Watch, watching: AnalysisStep, deadline: Deadline) -> dict[str, Any]:
+    while True:
+        run.look()
+        if run.hurry:
+            watching.say_last()
+            return skipped()
+        verdict = watching.look()
+        if verdict.kind == "worse":
+            watching.say(verdict)
+            watching.see_the_dead()
+            raise VerdictWorse(f"r{step.release} is worse: {verdict.text}", "mend it and deploy again")
+        if watching.passes(verdict):
+            watching.say(verdict)
+            return watching.detail(verdict)
+        if deadline.passed():
+            watching.say(verdict)
+            return _undecided(run, step, verdict, watching.detail(verdict))
+        run.clock.sleep(LOOK_SECONDS)
+
+
+def skipped() -> dict[str, Any]:
+    """Give what is kept of a watch for which a person did not wait."""
+    return {"verdict": "skipped", "text": "a person promoted"}
+
+
+class AnalysisStep:
+    """One watch under way: what both sides answered in it, and whether all that it needs still stands."""
+
+    def __init__(self, run: Drive, step: Watch, until: float, metrics: MetricWatch) -> None:
+        self._run, self._step, self._metrics = run, step, metrics
+        self._tally = WatchTotals()
+        self._began = run.clock.monotonic()
+        # From here on by the monotonic clock: a wall clock that is set must neither cut it short nor draw it out.
+        self._end = self._began + min(max(until - run.clock.now(), 0.0), step.seconds)
+        self._next_instances = 0.0
+        self._silent_since: float | None = None
+        self._gone: set[Place] = set()  # of which the last look found no instance up
+        self._waits = False  # for a metric
+        self._said = False
+        run.evidence.begin(step)
+
+    def look(self) -> Verdict:
+        """Look at the world, then at what was answered; raises StepFailed when there is nothing left to compare."""
+        self._look_around()
+        self._run.store.locks.verify(self._run.lock)  # to look takes its time: what follows is the owner's to write
+        verdict = self._take()
+        if verdict.kind != "worse" and (worse := self._run.evidence.stable.worse):
+            release = self._step.release
+            ways = f"`deploy promote` gives everyone r{release}, `deploy abort` leaves them on stable as it is"
+            raise Hold(Exit.CANNOT_JUDGE, f"{worse}; {ways}")
+        self._follow_budget()
+        proof = {} if self._step.seconds else _proof(verdict)  # a step of fixed time asks for none
+        verdict = self._joined(verdict)
+        self._run.evidence.show(**self._event(), **proof, **self._overtime(verdict))
+        return verdict
+
+    def _take(self) -> Verdict:
+        sample, verdict = self._run.evidence.look()
+        self._tally.add(sample)
+        return verdict
+
+    def _joined(self, verdict: Verdict) -> Verdict:
+        """Join the verdict on the requests with those of other sources: worse if any is, no worse if all are."""
+        kind, text = self._metrics.look()
+        self._waits = kind == "cannot judge"
+        if verdict.kind == "worse" or kind == "no worse":
+            return verdict
+        if kind == "worse":
+            return replace(verdict, kind=kind, text=text, enough=False)
+        shown = verdict.kind == "no worse" or verdict.enough
+        return replace(verdict, kind=kind, text=text if shown else f"{verdict.text}; {text}", enough=False)
+
+    @property
+    def _over(self) -> bool:
+        """Tell whether the time of a step of fixed time is over."""
+        return bool(self._step.seconds) and self._run.clock.monotonic() >= self._end
+
+    def _overtime(self, verdict: Verdict) -> dict[str, str]:
+        """Say what a step of fixed time still waits for when its time is over."""
+        if not self._over or self.passes(verdict):
+            return {}
+        if self._silent_since is not None:
+            return {"waits": "there is no answer from the proxy or the runtime"}
+        if self._waits:
+            return {"waits": verdict.text}
+        answers = self._tally.sum.candidate.requests
+        if answers >= self._step.requests:
+            return {"waits": verdict.text}
+        return {"waits": f"the candidate has answered {answers:,} of at least {self._step.requests:,} requests"}
+
+    def passes(self, verdict: Verdict) -> bool:
+        """Tell whether the step has what it needs to go on."""
+        if self._silent_since is not None or self._waits:
+            return False
+        if self._step.seconds:
+            return self._over and (verdict.enough or not self._step.requests)
+        return verdict.kind == "no worse" and self._run.clock.monotonic() >= self._began + self._step.least
+
+    def say(self, verdict: Verdict) -> None:
+        """Tell what was found at the end of the watch, and what both sides answered in it."""
+        run, self._said = self._run, True
+        enough = verdict.enough and bool(self._step.seconds)  # a step that takes as long as needed asks for more
+        told = {"verdict": verdict.kind, "text": verdict.text, "enough": enough, "watched": self._watched()}
+        run.tell("verdict", **told, **verdict.values)
+        run.evidence.tell_shield()
+
+    def say_last(self) -> None:
+        """Tell what is known of a watch that something else than its verdict ends, up to its last answer."""
+        if not self._said:
+            verdict = self._take()
+            self._run.evidence.show(**self._event())
+            self.say(verdict)
+
+    def detail(self, verdict: Verdict) -> dict[str, Any]:
+        """Give what is kept of the watch."""
+        return {**self._event(), "verdict": verdict.kind, "text": verdict.text}
+
+    def _watched(self) -> dict[str, Any]:
+        seconds = self._run.clock.monotonic() - self._began
+        return {"seconds": round(seconds, 3), **self._event()}
+
+    def _event(self) -> dict[str, Any]:
+        spending = self._run.spending
+        return {**self._tally.event(self._step.share), "spent": spending.spent, "budget": spending.limit}
+
+    def _follow_budget(self) -> None:
+        run, spending = self._run, self._run.spending
+        spending.tolerated = max(spending.tolerated, run.evidence.verdicts.tolerated_errors)
+        if spending.behind:
+            run.renew_lease()
+
+    def _look_around(self) -> None:
+        """See that all stands that is compared, and that the budget is not spent.
+
+        A proxy that is killed and comes back keeps share, lease and budget by itself: its silence is waited out.
+        """
+        run, now = self._run, self._run.clock.monotonic()
+        try:
+            self._check_budget()
+            if now >= self._next_instances:
+                self._still_alive(self._step.colour, self._step.release)
+                if self._step.against == "baseline":
+                    self._still_alive("baseline", run.rollout.origin)
+                self._next_instances = now + INSTANCE_SECONDS
+        except DriverFailed as error:
+            self._silent(error, now)
+        else:
+            self._silent_since = None
+
+    def _check_budget(self) -> None:
+        try:
+            self._run.spending.check(f"r{self._step.release}", self._run.evidence.answered)
+        except BudgetSpent:
+            self.see_the_dead()
+            raise
+
+    def see_the_dead(self) -> None:
+        """Raise StepFailed when an instance of the candidate has ended: its last words tell more than numbers do.
+
+        An engine that does not answer now leaves it at the numbers.
+        """
+        with suppress(DriverFailed):
+            instances = self._run.instances(self._step.colour, self._step.release)
+            if dead := _ended(instances):
+                raise crashed(self._run, dead)
+
+    def _silent(self, error: DriverFailed, now: float) -> None:
+        if self._silent_since is None:
+            self._silent_since = now
+            self._run.tell("note", text=f"cannot look, trying again for {PATIENCE_SECONDS:g} s: {error.message}")
+        elif now - self._silent_since > PATIENCE_SECONDS:
+            raise error
+
+    def _still_alive(self, place: Place, release: int) -> None:
+        run = self._run
+        instances = run.instances(place, release)
+        if dead := _ended(instances):
+            raise crashed(run, dead)
+        if self._up(place):
+            self._gone.discard(place)
+        elif not self._up(other(self._step.colour)):  # nobody's fault: an engine begins again, or a machine is gone
+            raise DriverFailed(f"the proxy finds no instance up on either side of {run.service}", "see `deploy doctor`")
+        elif place not in self._gone:  # stable answers for it meanwhile
+            self._gone.add(place)
+        else:  # its share goes nowhere: there is nothing left to compare
+            log = last_words(run, instances[0]) if instances else ()
+            raise StepFailed(f"the proxy finds no instance of r{release} ({place}) up", "see its log", log=log)
+
+    def _up(self, place: Place) -> bool:
+        return any(is_up for _, is_up in self._run.drivers.traffic.servers(self._run.service, place))
+
+
+def _ended(instances: Sequence[Instance]) -> Instance | None:
+    return next((i for i in instances if i.state == "exited" or i.restarts), None)
+
+
+def _proof(verdict: Verdict) -> dict[str, Any]:
+    """Give how far "no worse" is shown by what is shown least, and about how many more answers it takes."""
+    proofs = (verdict.values.get("proofs") or {}).values()
+    if not proofs:
+        return {}
+    more = [proof["answers_needed"] for proof in proofs]
+    return {"shown": min(proof["progress"] for proof in proofs), "more": None if None in more else max(more)}
+
+
+def _undecided(run: Drive, step: Watch, verdict: Verdict, detail: dict[str, Any]) -> dict[str, Any]:
+    """Do what the manifest says about a watch that has come to its deadline without an answer."""
+    seen = f"cannot judge r{step.release} at {percent(step.share)} within {span(step.deadline)}: {verdict.text}"
+    match run.release(step.release).manifest.judge.undecided:
+        case "proceed":
+            return detail
+        case "revert":
+            raise CannotJudge(seen, "send it more traffic, give it more time, or widen the margins of `judge`")
+        case _:
+            raise Hold(Exit.CANNOT_JUDGE, f"{seen}; `deploy resume` goes on watching, `deploy promote`, `deploy abort`")

@@ -1,0 +1,64 @@
+"""What is asked to be done with a service, and how it ended, as plain data that commands, server and clients share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+from deployer.core.errors import Exit
+
+if TYPE_CHECKING:
+    from deployer.model import Outcome
+
+Choice = Literal["detach", "abort", "stay"]  # what becomes of a rollout when its command is told to stop
+Action = Literal["start", "plan", "approve", "promote", "abort", "pause", "resume", "rollback", "down", "release-lock"]
+
+
+@dataclass(frozen=True)
+class Order:
+    """One thing to be done with a service; the other fields belong to the actions that take them.
+
+    `start` and `plan` take the path of a manifest with its destination, the strategy ("" for the manifest's), and what
+    `deploy STRATEGY` takes; `fingerprint` is that of the manifest that is meant, "" for whatever lies there.
+    `rollback` takes `to` (0: the last good release), `again` (also when users were brought back lately) and `force`,
+    which `promote` takes, too; `approve` takes `refuse`, the `number` of the rollout (0: whichever) and the `role` of
+    who says so.
+    """
+
+    action: Action
+    service: str = ""
+    reason: str = ""
+    manifest: str = ""
+    destination: str = ""
+    fingerprint: str = ""
+    strategy: str = ""
+    version: str = ""
+    options: dict[str, Any] = field(default_factory=dict)
+    replace: bool = False
+    override_freeze: str = ""
+    to: int = 0
+    again: bool = False
+    force: bool = False
+    refuse: bool = False
+    number: int = 0
+    role: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give plain data for JSON."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Self:
+        """Read what `to_dict` gave. Raises TypeError for other fields."""
+        return cls(**data)
+
+
+@dataclass(frozen=True)
+class RolloutResult:
+    """How an order or a drive of a rollout ended, with its exit code and one sentence."""
+
+    outcome: Outcome
+    exit: Exit
+    text: str
+    rollout: int

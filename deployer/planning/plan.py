@@ -1,0 +1,156 @@
+"""A plan: the numbered steps of a rollout and its one way back, as data.
+
+A strategy builds it with `Plan.make`, which refuses a plan that would do nothing or could hurt.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Any
+
+from deployer.core.errors import Refused
+from deployer.model import FULL
+from deployer.planning.steps import (
+    Attach,
+    Healthy,
+    Place,
+    Promote,
+    Remove,
+    Share,
+    Start,
+    Step,
+    Warm,
+    from_dict,
+    percent,
+)
+
+FORMAT = 1
+ROLLBACK = "rollback"  # the strategy of a plan that leaves a finished release
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Steps forward, steps back, and between which releases. `origin` is 0 before the first deploy."""
+
+    service: str
+    strategy: str
+    origin: int
+    release: int
+    forward: tuple[Step, ...]
+    back: tuple[Step, ...]
+    notes: tuple[str, ...] = ()
+
+    @classmethod
+    def make(
+        cls,
+        service: str,
+        strategy: str,
+        origin: int,
+        release: int,
+        forward: tuple[Step, ...],
+        back: tuple[Step, ...],
+        notes: tuple[str, ...] = (),
+    ) -> Plan:
+        """Make a checked plan.
+
+        Raises Refused when it leads to the release that is live, has no single commit point, has no way back, or gives
+        traffic to a candidate before its health gate.
+        """
+        plan = cls(service, strategy, origin, release, forward, back, notes)
+        problem = plan.problem()
+        if problem:
+            raise Refused(f"strategy {strategy}: {problem}", "this is a mistake of the strategy, not of the manifest")
+        return plan
+
+    def problem(self) -> str:
+        """Say what is wrong with the plan, or nothing."""
+        if self.origin == self.release:
+            return f"the plan leads from r{self.origin} to itself"
+        promotes = [n for n, step in enumerate(self.forward) if isinstance(step, Promote)]
+        if len(promotes) != 1:
+            return f"a plan has exactly one promote step, this one has {len(promotes)}"
+        if not self.back:
+            return "a plan needs a way back"
+        colour = getattr(self.forward[promotes[0]], "colour", "")
+        proven: set[str] = set()
+        for step in self.forward[: promotes[0] + 1]:
+            stable = isinstance(step, Remove) and step.colour not in (colour, "baseline")
+            if isinstance(step, Remove) and stable and not step.keep and not step.outage:
+                return "the stable environment would be emptied before the commit point"
+            # Attached means that the proxy's own checks have passed, which is all that a warm environment needs.
+            if isinstance(step, Healthy | Attach):
+                proven.add(step.colour)
+            if isinstance(step, Share | Promote) and colour not in proven:
+                return f"step {step.kind} comes before the candidate was found healthy"
+            problem = self._baseline_problem(step, proven) if isinstance(step, Share) else ""
+            if problem:
+                return problem
+        return ""
+
+    def _baseline_problem(self, step: Share, proven: set[str]) -> str:
+        if not step.baseline:
+            return ""
+        if "baseline" not in proven:
+            return "step share gives users to a baseline before it was found healthy"
+        if step.share + step.baseline > FULL:
+            return f"candidate and baseline together get {percent(step.share + step.baseline)} of the traffic"
+        if not any(isinstance(s, Remove) and s.colour == "baseline" for s in self.back):
+            return "the way back leaves the baseline standing"
+        return ""
+
+    def company(self, standing: Collection[Place]) -> str:
+        """Say where the plan runs two releases at once, or nothing; `standing` are the places that are taken now.
+
+        On the way back everything may stand that was there, and the candidate.
+        """
+        colour = getattr(self.forward[self.commit], "colour", "")
+        for way, taken in ((self.forward, set(standing)), (self.back, {*standing, colour})):
+            for step in way:
+                if isinstance(step, Remove) and not step.keep:
+                    taken.discard(step.colour)
+                elif isinstance(step, Start):
+                    if beside := taken - {step.colour}:
+                        return f"r{step.release} is started while {' and '.join(sorted(beside))} still stands"
+                    taken.add(step.colour)
+                elif isinstance(step, Warm):
+                    return f"r{step.release} is kept warm"
+        return ""
+
+    @property
+    def commit(self) -> int:
+        """Index of the promote step: before it there is a way back, after it only forward."""
+        return next(n for n, step in enumerate(self.forward) if isinstance(step, Promote))
+
+    def to_json(self) -> str:
+        """Give the plan as JSON, one key order for ever."""
+        return json.dumps(self.to_dict(), ensure_ascii=False)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give the plan as plain data."""
+        return {
+            "format": FORMAT,
+            "service": self.service,
+            "strategy": self.strategy,
+            "origin": self.origin,
+            "release": self.release,
+            "forward": [s.to_dict() for s in self.forward],
+            "back": [s.to_dict() for s in self.back],
+            "notes": list(self.notes),
+        }
+
+    @classmethod
+    def from_json(cls, text: str) -> Plan:
+        """Read a stored plan. Raises Refused when a newer version wrote it, or when it is damaged."""
+        try:
+            data = json.loads(text)
+            if data["format"] != FORMAT:
+                raise ValueError(f"it has format {data['format']}, this version reads {FORMAT}")
+            forward, back = (tuple(from_dict(s) for s in data[way]) for way in ("forward", "back"))
+            return cls(
+                data["service"], data["strategy"], data["origin"], data["release"], forward, back, tuple(data["notes"])
+            )
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            why = f"{error.args[0]} is missing" if isinstance(error, KeyError) else str(error)
+            raise Refused(f"the stored plan cannot be read: {why}", "use the version that wrote it") from None

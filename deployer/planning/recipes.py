@@ -1,0 +1,259 @@
+"""Parts of plans that strategies share: building the twin, settling in, the way back. Pure functions over data."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import replace
+from typing import TYPE_CHECKING, Literal
+
+from deployer.core.errors import Refused
+from deployer.model import FULL, Observed, Release, other
+from deployer.planning.plan import Plan
+from deployer.planning.steps import (
+    Approve,
+    Attach,
+    Colour,
+    Healthy,
+    Place,
+    Play,
+    Promote,
+    Prune,
+    Remove,
+    Share,
+    Smoke,
+    Start,
+    Step,
+    Warm,
+    Watch,
+    named,
+)
+
+if TYPE_CHECKING:
+    from deployer.manifest.models import Approval, Manifest
+
+START_SECONDS = 120.0
+PROXY_SECONDS = 30.0
+PLAYBOOK_SECONDS = 1800.0
+SLACK_SECONDS = 15.0
+BAKE_SLACK = 10.0
+
+
+def start(
+    release: Release, colour: Colour, instances: int | None = None, silent: Collection[str] = ()
+) -> tuple[Step, ...]:
+    """Run instances (all of the environment unless said) and wait until they are healthy; none on `silent` machines."""
+    every = release.hosts(colour)
+    hosts = tuple(host for host in every if host not in silent) or every
+    count = release.manifest.replicas * max(1, len(hosts)) if instances is None else instances
+    return _start(release, colour, count, hosts)
+
+
+def _start(release: Release, place: Place, count: int, hosts: tuple[str, ...]) -> tuple[Step, ...]:
+    return (
+        Start(
+            release=release.number,
+            colour=place,
+            instances=count,
+            hosts=hosts,
+            spare=release.spare,
+            # A verb may make a whole machine.
+            deadline=PLAYBOOK_SECONDS if release.manifest.runtime == "ansible" else START_SECONDS,
+        ),
+        Healthy(release=release.number, colour=place, deadline=release.manifest.health.deadline),
+    )
+
+
+def attach(release: Release, colour: Place, *, partial: bool = False) -> Step:
+    """Make the instances known to the proxy; `partial`, also when machines with some of them are silent."""
+    return Attach(release=release.number, colour=colour, partial=partial, deadline=PROXY_SECONDS)
+
+
+def remove(manifest: Manifest, colour: Place, release: int = 0, *, keep: int = 0, outage: bool = False) -> Step:
+    """Drain and remove what stands in a colour, with a deadline that covers drain and grace."""
+    stop = manifest.stop
+    played = START_SECONDS if manifest.runtime == "ansible" else 0.0
+    return Remove(
+        colour=colour,
+        release=release,
+        keep=keep,
+        drain=stop.drain,
+        outage=outage,
+        deadline=stop.drain + stop.grace + SLACK_SECONDS + PROXY_SECONDS + played,
+    )
+
+
+def before(observed: Observed, release: Release) -> tuple[Step, ...]:
+    """Run the `before` hooks, then clear the colour of whatever stood in it, and what a dead rollout left beside.
+
+    What is hidden on a silent machine must at least not be known to the proxy: it would get users when it is back.
+    """
+    manifest, colour = release.manifest, observed.colour
+    plays = _play("before", manifest.hooks.before, release, colour)
+    leftovers: tuple[Place, ...] = (colour, "baseline")
+    return (*plays, *(remove(manifest, place) for place in leftovers if observed.environment(place) or observed.silent))
+
+
+def prove(release: Release, colour: Colour) -> tuple[Step, ...]:
+    """Update the running twin, make it known to the proxy without users, and try it."""
+    manifest = release.manifest
+    updates = _play("update", manifest.update, release, colour)
+    again: tuple[Step, ...] = (
+        (Healthy(release=release.number, colour=colour, deadline=manifest.health.deadline),) if updates else ()
+    )
+    smoke: tuple[Step, ...] = (
+        (
+            Smoke(
+                release=release.number,
+                colour=colour,
+                deadline=sum(s.timeout for s in manifest.smoke) + SLACK_SECONDS,
+            ),
+        )
+        if manifest.smoke
+        else ()
+    )
+    return (*updates, *again, attach(release, colour), *smoke)
+
+
+def twin(observed: Observed, release: Release, silent: Collection[str] = ()) -> tuple[Step, ...]:
+    """Build the whole twin beside the stable environment, none of it on `silent` machines; no user sees it yet."""
+    colour = observed.colour
+    return (*before(observed, release), *start(release, colour, silent=silent), *prove(release, colour))
+
+
+def share(points: int, *, leased: bool = True, baseline: int = 0) -> Step:
+    """Give the candidate a part of the users, in basis points, and the baseline its own."""
+    return Share(share=points, leased=leased, baseline=baseline, deadline=PROXY_SECONDS)
+
+
+def baseline(observed: Observed, stable: Release, instances: int) -> tuple[Step, ...]:
+    """Start fresh instances of the stable release beside the candidate, to compare with: as cold as its own."""
+    return (*_start(stable, "baseline", instances, stable.hosts(observed.colour)), attach(stable, "baseline"))
+
+
+def bake(observed: Observed, release: Release, seconds: float) -> tuple[Step, ...]:
+    """Give everyone the candidate for so long before the promotion: until then all of it takes itself back."""
+    if not seconds:
+        return ()
+    watch = Watch(
+        seconds=seconds, share=FULL, release=release.number, colour=observed.colour, deadline=seconds + BAKE_SLACK
+    )
+    return (share(FULL), watch)
+
+
+def approval(asked: Approval, points: int) -> Step:
+    """Wait for the consent of people at a share, in basis points."""
+    return Approve(
+        share=points,
+        count=asked.count,
+        by=asked.by,
+        role=asked.role or "",
+        own=asked.own,
+        expired=asked.expired,
+        deadline=asked.within,
+    )
+
+
+def with_consent(plan: Plan, asked: Approval | None) -> Plan:
+    """Have a plan wait for consent before all users get the release, and before anything of stable is taken away."""
+    if asked is None:
+        return plan
+    promote = plan.forward[plan.commit]
+    points = 0
+    for n, step in enumerate(plan.forward):
+        stable = isinstance(step, Remove) and step.colour not in (getattr(promote, "colour", ""), "baseline")
+        if step is promote or stable or (isinstance(step, Share) and step.share == FULL):
+            return replace(plan, forward=(*plan.forward[:n], approval(asked, points), *plan.forward[n:]))
+        points = step.share if isinstance(step, Share) else points
+    return plan
+
+
+def replacement(
+    observed: Observed, release: Release, former: Release | None = None
+) -> tuple[tuple[Step, ...], tuple[Step, ...]]:
+    """Stop what stands, then start a release that must not run beside it; give the way there, and the way back.
+
+    `former` is what the way back starts again: the stable release, unless said. Raises Refused while a machine is
+    silent, as something may run there.
+    """
+    if observed.silent:
+        raise Refused(
+            f"{named(tuple(observed.silent))} does not answer: something may run there, and {release.name} must not be"
+            " started beside it",
+            "wait until the machine answers, or switch it off and take it out of the inventory",
+        )
+    former = former or observed.stable
+    new, old = observed.colour, other(observed.colour)
+    beside: tuple[Step, ...] = (remove(release.manifest, "baseline"),) if observed.baseline else ()
+    gone: tuple[Step, ...] = ()
+    if observed.environment(old):
+        gone = (remove(former.manifest if former else release.manifest, old, outage=True),)
+    forward = (
+        *before(observed, release),
+        *gone,
+        *start(release, new),
+        *prove(release, new),
+        *settle(observed, release, warm=False),
+    )
+    back: tuple[Step, ...] = (remove(release.manifest, new, release.number, outage=True), *beside)
+    if former is not None:
+        back = (*back, *start(former, old), attach(former, old), share(0))
+    return forward, back
+
+
+def settle(observed: Observed, release: Release, *, warm: bool = True) -> tuple[Step, ...]:
+    """Promote, keep the former environment warm (or remove it), run the `after` hooks, prune."""
+    manifest, colour = release.manifest, observed.colour
+    return (
+        Promote(release=release.number, colour=colour, deadline=PROXY_SECONDS),
+        *_retire(observed, release, warm=warm),
+        *_play("after", manifest.hooks.after, release, colour),
+        Prune(keep=manifest.keep.releases, deadline=START_SECONDS),
+    )
+
+
+def _retire(observed: Observed, release: Release, *, warm: bool) -> tuple[Step, ...]:
+    if observed.live is None:
+        return ()
+    manifest = release.manifest
+    colour = observed.live.stable
+    if observed.stable is None:  # what stands there does not run: it is not worth keeping
+        return (remove(manifest, colour),) if observed.environment(colour) else ()
+    if warm and manifest.keep.warm and release.may_run_beside(observed.stable):
+        number = observed.stable.number
+        return (Warm(release=number, colour=colour, seconds=manifest.keep.warm, deadline=PROXY_SECONDS),)
+    return (remove(manifest, colour),)
+
+
+def way_back(observed: Observed, release: Release) -> tuple[Step, ...]:
+    """Give all users to stable first, then drain and remove the candidate."""
+    users: tuple[Step, ...] = (share(0),) if observed.stable else ()
+    return (*users, remove(release.manifest, observed.colour, release.number))
+
+
+def first_deploy(observed: Observed, release: Release, strategy: str) -> Plan:
+    """Plan for a service of which nothing runs: there is nobody to compare with and nothing to switch from."""
+    return Plan.make(
+        release.service,
+        strategy,
+        0,
+        release.number,
+        (*twin(observed, release), *settle(observed, release)),
+        way_back(observed, release),
+        ("no stable release is running, so nothing is shared or compared",),
+    )
+
+
+def _play(
+    when: Literal["update", "before", "after"], playbooks: tuple[str, ...], release: Release, colour: Colour
+) -> tuple[Step, ...]:
+    if not playbooks:
+        return ()
+    return (
+        Play(
+            when=when,
+            playbooks=playbooks,
+            release=release.number,
+            colour=colour,
+            deadline=PLAYBOOK_SECONDS,
+        ),
+    )

@@ -1,0 +1,129 @@
+"""Going back: which release, and the shortest right way to it. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from deployer.core.errors import Refused
+from deployer.model import Colour, Observed, Release, newest_good, other
+from deployer.planning.plan import ROLLBACK, Plan
+from deployer.planning.recipes import PROXY_SECONDS, attach, remove, replacement, settle, share, twin, way_back
+from deployer.planning.steps import Promote, Step, Warm, named
+
+LATE_SECONDS = 600.0  # so long after users were brought back, a rollback without --to or --again moves nobody
+
+
+def choose(releases: Sequence[Release], observed: Observed, current: int, to: int | None, *, force: bool) -> Release:
+    """Choose the release to go back to: the one asked for, else the newest good one before the current.
+
+    `releases` are sorted newest first. Raises Refused when there is none, or when it was itself rolled back or never
+    got through a rollout (unless forced).
+    """
+    by_number = {r.number: r for r in releases}
+    if to is None:
+        earlier = newest_good(releases, current)
+        if earlier is None:
+            raise Refused(
+                f"there is no good release before r{current}",
+                "`deploy history --releases` shows what became of each; `--to N --force` takes one anyway",
+            )
+        return earlier
+    if to not in by_number:
+        raise Refused(f"there is no release r{to}", "`deploy history --releases` lists them")
+    target = by_number[to]
+    if to == current and observed.stable is not None and observed.stable.number == to:
+        raise Refused(f"r{to} is live already", "there is nothing to do")
+    if target.standing != "good" and not force:
+        why = {
+            "rolled-back": "was itself rolled back",
+            "failed": "failed its rollout",
+            "new": "never finished a rollout",
+        }
+        raise Refused(f"{target.name} {why[target.standing]}", "if it must be this one: --force")
+    return target
+
+
+def played_since(releases: Sequence[Release], target: int, current: int) -> str:
+    """Say which playbooks ran, or may have, since a release was live: they are not undone. Empty if none did."""
+    since = sorted((r for r in releases if target < r.number <= current and r.manifest.update), key=lambda r: r.number)
+    if not since:
+        return ""
+    ran = ", ".join(f"{', '.join(r.manifest.update)} with r{r.number}" for r in since)
+    return f"playbooks may have run since r{target} was live ({ran}); they are not undone and may break r{target}"
+
+
+def rollback_plan(observed: Observed, target: Release, current: Release) -> Plan:
+    """Plan the way: one write when the target is still warm, else a blue-green from the recorded release.
+
+    A machine that is silent holds up nobody who goes back: what stands on the others is enough. Where one of the two
+    must not run beside another release, the current one is stopped first.
+    """
+    if not target.may_run_beside(current):
+        forward, back = replacement(observed, target, current)
+        note = f"one of the two must not run beside another release: users get 503 from the stop of {current.name} on"
+        notes = (f"back to {target.name}: {note}",)
+        return Plan.make(target.service, ROLLBACK, current.number, target.number, forward, back, notes)
+    ready, silent = _is_ready(observed, target), tuple(h for h in target.hosts(observed.colour) if h in observed.silent)
+    anew = (*twin(observed, target, silent), *settle(observed, target))
+    forward = _switch(observed, target) if ready else anew
+    note = "its environment is warm" if ready else "its environment is gone: it is started again from the record"
+    if silent:
+        note += f"; without {named(silent)}, silent at the time"
+    return Plan.make(
+        target.service,
+        ROLLBACK,
+        current.number,
+        target.number,
+        forward,
+        (share(0),) if ready else way_back(observed, target),
+        (f"back to {target.name}: {note}",),
+    )
+
+
+def _is_ready(observed: Observed, target: Release) -> bool:
+    """Tell whether everything of the target's environment runs that is on machines that answer."""
+    warm = observed.environment(observed.colour)
+    if warm is None or warm.release != target.number:
+        return False
+    hosts = target.hosts(observed.colour)
+    seen = [host for host in hosts if host not in observed.silent] if hosts else [""]
+    return bool(seen) and len(warm.healthy()) >= target.manifest.replicas * len(seen)
+
+
+def moved_plan(target: Release, current: Release, colour: Colour) -> Plan:
+    """Plan what is left of a rollback whose users were moved already: it begins behind its commit point."""
+    left, seconds = other(colour), target.manifest.keep.warm
+    retire: Step = Warm(release=current.number, colour=left, seconds=seconds, deadline=PROXY_SECONDS)
+    if not target.may_run_beside(current):
+        retire = remove(current.manifest, left)
+    return Plan.make(
+        target.service,
+        ROLLBACK,
+        current.number,
+        target.number,
+        (
+            attach(target, colour, partial=True),
+            Promote(release=target.number, colour=colour, deadline=PROXY_SECONDS),
+            retire,
+        ),
+        (share(0),),
+        (f"back to {target.name}: its environment is warm, and users were moved at once",),
+    )
+
+
+def _switch(observed: Observed, target: Release) -> tuple[Step, ...]:
+    keep: tuple[Step, ...] = ()
+    if observed.stable is not None and observed.live is not None:
+        keep = (
+            Warm(
+                release=observed.stable.number,
+                colour=observed.live.stable,
+                seconds=target.manifest.keep.warm,
+                deadline=PROXY_SECONDS,
+            ),
+        )
+    return (
+        attach(target, observed.colour, partial=True),
+        Promote(release=target.number, colour=observed.colour, deadline=PROXY_SECONDS),
+        *keep,
+    )

@@ -1,0 +1,306 @@
+"""The closed vocabulary of steps: each is an intent, safe to repeat, with a deadline in seconds.
+
+A step says what must be so, not which command to run; whoever carries it out looks at the world first.
+`explain()` is the sentence that `deploy plan` prints.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Literal
+
+from deployer.core.amounts import percent as percent
+from deployer.core.amounts import span as span
+
+Colour = Literal["blue", "green"]
+_ROLES = ("", "viewer", "operator", "admin")  # of tokens of the server, each with the rights of those before
+MOST_NAMED = 5  # machines that a sentence names
+Place = Literal["blue", "green", "baseline"]  # a baseline: fresh instances of the stable release, to compare with
+
+
+def _listed(names: Sequence[str], last: str) -> str:
+    return f"{', '.join(names[:-1])} {last} {names[-1]}" if len(names) > 1 else names[0]
+
+
+def named(hosts: tuple[str, ...]) -> str:
+    """Name machines; of many the first and the last: `12 machines (web01 … web12)`."""
+    if len(hosts) > MOST_NAMED:
+        return f"{len(hosts)} machines ({hosts[0]} … {hosts[-1]})"
+    return ", ".join(hosts)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """One intent with the time it may take."""
+
+    deadline: float
+
+    @property
+    def kind(self) -> str:
+        """Name of the step in plans, journals and events."""
+        return type(self).__name__.lower()
+
+    def explain(self) -> str:
+        """Say in one sentence what will be so afterwards."""
+        raise NotImplementedError(self.kind)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give plain data; `from_dict` reads it back."""
+        return {"kind": self.kind, **asdict(self)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Start(Step):
+    """So many instances of the release run in the colour, with their addresses.
+
+    They are dealt out to the `hosts`, machines of the inventory, by turns (`model.spread`); without any they stand on
+    this one. `spare` of the hosts may be silent, then and until the others are healthy.
+    """
+
+    release: int
+    colour: Place
+    instances: int
+    hosts: tuple[str, ...] = ()
+    spare: int = 0
+
+    def explain(self) -> str:
+        """Say in one sentence what will be so afterwards."""
+        what = f"start {self.instances} instance{'s' * (self.instances > 1)} of r{self.release} as {self.colour}"
+        used = self.hosts[: self.instances]
+        if len(used) < 2:
+            return f"{what} on {used[0]}" if used else what
+        each, rest = divmod(self.instances, len(used))
+        number = f"{each} or {each + 1}" if rest else str(each)
+        return f"{what}, {number} on each of {named(used)}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Play(Step):
+    """Playbooks are rolled over the instances of a colour (`when` says on which occasion)."""
+
+    when: Literal["update", "before", "after"]
+    playbooks: tuple[str, ...]
+    release: int
+    colour: Colour
+
+    def explain(self) -> str:
+        """Say in one sentence what will be so afterwards."""
+        return f"roll {', '.join(self.playbooks)} ({self.when}) over {self.colour}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Healthy(Step):
+    """Gate: each instance of the colour passes its health check, asked directly."""
+
+    release: int
+    colour: Place
+
+    def explain(self) -> str:
+        """Say in one sentence what will be so afterwards."""
+        return f"every instance of {self.colour} passes its health check within {span(self.deadline)}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Attach(Step):
+    """The proxy knows the instances of the colour and its own checks passed; the share is not touched.
+
+    `partial`: those on machines that give no answer may be missing, for users to have the others.
+    """
+
+    release: int
+    colour: Place
+    partial: bool = False
+
+    def explain(self) -> str:
+        """Say in one sentence what will be so afterwards."""
+        return f"the proxy knows {self.colour} and can reach it; it still gets no more users than before"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Smoke(Step):
+    """Gate: the smoke tests of the release pass through the proxy's preview route."""
+
+    release: int
+    colour: Colour
+
+    def explain(self) -> str:
+        """Say in one sentence what will be so afterwards."""
+        return f"smoke tests of r{self.release} pass through the proxy, before any user"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Share(Step):
+    """The candidate gets this part of the traffic, in basis points, and the baseline its own.
+
+    `leased` lets it run out if the deployer dies.
+    """
+
+    share: int
+    leased: bool = True
+    baseline: int = 0
+
+    def explain(self) -> str:
+        """Say in one sentence what will be so afterwards."""
+        if not self.share:
+            return "all users are on the stable release"
+        beside = f", {percent(self.baseline)} to the baseline" if self.baseline else ""
+        return f"{percent(self.share)} of the traffic goes to the candidate{beside}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Watch(Step):
+    """Gate: the candidate is compared with the stable release and must not be worse.
+
+    With `seconds` for so long; fewer than `requests` candidate requests at the end is `cannot judge`. Without, until it
+    is shown to be no worse than the margins allow before it gets `following` of the traffic (basis points), `least`
+    seconds long at least; what is not shown by the deadline is `cannot judge`. At a full share only the absolute limit
+    holds. `against` says what it is compared with.
+    """
+
+    seconds: float
+    share: int
+    release: int
+    colour: Colour
+    requests: int = 0
+    following: int = 10000
+    least: float = 0.0
+    against: Literal["stable", "baseline"] = "stable"
+
+    def explain(self) -> str:
+        """Say in one sentence what will be so afterwards."""
+        whom = {"stable": "stable", "baseline": "the baseline"}[self.against]
+        with_whom = f"compared with {whom}" if self.share < 10000 else "held against the absolute limit"
+        if self.seconds:
+            return f"watch {percent(self.share)} for {span(self.seconds)}, {with_whom}"
+        shown = f"shown to be no worse than {whom}, {span(self.deadline)} at most"
+        return f"watch {percent(self.share)} until the candidate is {shown}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Approve(Step):
+    """Gate: people let it go on.
+
+    With a `count` it waits until so many different ones of those named in `by`, or of whoever has the `role`, say
+    `deploy approve`; whoever started the rollout only where it may be their `own`. At the deadline it is `expired`.
+    Without, it holds: anybody says `deploy resume`, `deploy promote` or `deploy abort`, and the command ends meanwhile.
+    """
+
+    share: int
+    count: int = 0
+    by: tuple[str, ...] = ()
+    role: str = ""
+    own: bool = False
+    expired: Literal["revert", "hold"] = "revert"
+
+    def explain(self) -> str:
+        """Say in one sentence what will be so afterwards."""
+        if not self.count:
+            return f"hold at {percent(self.share)} until `deploy resume`, `deploy promote` or `deploy abort`"
+        after = {"revert": "it is taken back", "hold": "it is held"}[self.expired]
+        limit = f"{span(self.deadline)} at most; then {after}"
+        return f"wait at {percent(self.share)} for the approval of {self.whose()}, {limit}"
+
+    def whose(self, count: int = 0) -> str:
+        """Say whose approval it takes: `anna and ben`, `2 of anna, ben and carl`, `one of anna or an admin`."""
+        count = count or self.count
+        roles = {"operator": ("an operator", "operators"), "admin": ("an admin", "admins")}
+        if not self.by:
+            return roles[self.role][0] if count == 1 else f"{count} {roles[self.role][1]}"
+        people = [*self.by, *([roles[self.role][0]] if self.role else [])]
+        if count == 1:
+            return _listed(people, "or")
+        if count == len(people) and not self.role:
+            return _listed(people, "and")
+        return f"{count} of {_listed([*self.by, *([roles[self.role][1]] if self.role else [])], 'and')}"
+
+    def allows(self, person: str, role: str, starter: str) -> str:
+        """Say why a person with a role ("" for none) may not approve; "" where they may."""
+        known = {name.casefold() for name in self.by}
+        if person.casefold() not in known and not (self.role and _ROLES.index(role) >= _ROLES.index(self.role)):
+            return f"{person} is not asked: it takes the approval of {self.whose()}"
+        if not self.own and person.casefold() == starter.casefold():
+            return f"{person} started it, and may not approve what they started"
+        return ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Promote(Step):
+    """The commit point: the colour is the stable one for the proxy, the release the live one for the store."""
+
+    release: int
+    colour: Colour
+
+    def explain(self) -> str:
+        """Say in one sentence what will be so afterwards."""
+        return f"promote: r{self.release} ({self.colour}) is the stable release for everyone"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Remove(Step):
+    """All but the first `keep` instances of the colour are drained, forgotten by the proxy, stopped and removed.
+
+    `release` 0 means whatever stands in the colour. `drain` is how long running requests get. A colour that users
+    are on is never emptied, unless `outage` says that the strategy means it (recreate): the step fails instead.
+    """
+
+    colour: Place
+    release: int = 0
+    keep: int = 0
+    drain: float = 30.0
+    outage: bool = False
+
+    def explain(self) -> str:
+        """Say in one sentence what will be so afterwards."""
+        what = f"r{self.release} ({self.colour})" if self.release else f"what stands in {self.colour}"
+        left = f", {self.keep} stay{'s' * (self.keep == 1)}" if self.keep else ""
+        gap = "; users get 503 until the other release takes over" if self.outage else ""
+        return f"drain (up to {span(self.drain)}), then remove {what}{left}{gap}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Warm(Step):
+    """The former environment stays ready for a rollback, for `seconds`; afterwards the next command may remove it."""
+
+    release: int
+    colour: Colour
+    seconds: float
+
+    def explain(self) -> str:
+        """Say in one sentence what will be so afterwards."""
+        ready = f"keep r{self.release} ({self.colour}) warm for {span(self.seconds)}"
+        return f"{ready}, so that `deploy rollback` is one write"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prune(Step):
+    """Images of releases older than the last `keep` are removed; only what we brought, never what is in use."""
+
+    keep: int
+
+    def explain(self) -> str:
+        """Say in one sentence what will be so afterwards."""
+        return f"prune images older than the last {self.keep} releases"
+
+
+KINDS: dict[str, type[Step]] = {
+    cls.__name__.lower(): cls
+    for cls in (Start, Play, Healthy, Attach, Smoke, Share, Watch, Approve, Promote, Remove, Warm, Prune)
+}
+
+
+def from_dict(data: dict[str, Any]) -> Step:
+    """Read a step back from plain data.
+
+    Raises ValueError for a kind or a field that this version does not know, so that a plan of a newer version is never
+    half understood.
+    """
+    given = dict(data)
+    kind = KINDS.get(given.pop("kind", ""))
+    if kind is None:
+        raise ValueError(f"unknown kind of step {data.get('kind')!r}; this version knows {', '.join(KINDS)}")
+    unknown = given.keys() - {f.name for f in fields(kind)}
+    if unknown:
+        raise ValueError(f"step {data['kind']}: unknown field {', '.join(sorted(unknown))}")
+    values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in given.items()}
+    return kind(**values)

@@ -1,0 +1,174 @@
+"""Strategies as plugins: finding, loading and calling them. The built-in ones are loaded in the same way.
+
+A strategy is a module with a model `Options` (pydantic) and a function `plan(observed, release, options) -> Plan`.
+Options with an `alone` that is true promise that
+the release never runs beside another one: neither in this plan, nor later, in a rollback or a repair.
+It is found as `strategies/NAME.py` beside the manifest, as an entry point NAME of the group `deployer.strategies`, or
+among the built-in ones, in this order.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import sys
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import entry_points
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from deployer.core.errors import DeployError, Refused
+from deployer.core.resources import builtin
+from deployer.model import Observed, Release
+from deployer.planning.plan import Plan
+from deployer.planning.recipes import with_consent
+
+GROUP = "deployer.strategies"
+NAME = re.compile(r"[a-z][a-z0-9_-]{0,39}")
+_LIMITS = {  # pydantic's types of errors: words, and where the limit stands in their context
+    "greater_than": ("more than", "gt"),
+    "greater_than_equal": ("at least", "ge"),
+    "less_than": ("less than", "lt"),
+    "less_than_equal": ("at most", "le"),
+}
+
+
+@dataclass(frozen=True)
+class Strategy:
+    """A loaded strategy."""
+
+    name: str
+    help: str
+    options: type[BaseModel]
+    plan: Callable[[Observed, Release, Any], Plan]
+    source: str
+
+    def parse(self, given: dict[str, Any]) -> BaseModel:
+        """Check options. Raises Refused with every problem at once."""
+        try:
+            return self.options.model_validate(given)
+        except ValidationError as error:
+            lines = [f"  {'.'.join(map(str, e['loc'])) or 'options'}: {_said(e)}" for e in error.errors()]
+            known = ", ".join(f.alias or n for n, f in self.options.model_fields.items()) or "none"
+            raise Refused(
+                "\n".join([f"the options of strategy {self.name} were refused:", *lines]), f"its options: {known}"
+            ) from None
+
+    def make(self, observed: Observed, release: Release, options: BaseModel) -> Plan:
+        """Make the plan. A strategy that fails is named: it may be the user's own code."""
+        try:
+            plan = self.plan(observed, release, options)
+        except DeployError:
+            raise
+        except Exception as error:
+            line = traceback.extract_tb(error.__traceback__)[-1]
+            raise Refused(
+                f"strategy {self.name} ({self.source}) failed: {type(error).__name__}: {error}"
+                f" ({Path(line.filename).name}, line {line.lineno})",
+                "mend its plan() function",
+            ) from error
+        if not isinstance(plan, Plan):
+            raise Refused(
+                f"strategy {self.name} ({self.source}) gave {type(plan).__name__}, not a Plan", "use Plan.make"
+            )
+        self._refuse(plan, observed, release)
+        return with_consent(plan, release.manifest.approve)
+
+    def _refuse(self, plan: Plan, observed: Observed, release: Release) -> None:
+        """Refuse a plan that was made around `Plan.make`, or for something else than was asked for."""
+        problem = plan.problem()
+        if (plan.service, plan.release) != (release.service, release.number):
+            problem = f"the plan is for {plan.service} r{plan.release}, not for {release.service} r{release.number}"
+        if problem:
+            raise Refused(f"strategy {self.name}: {problem}", "this is a mistake of the strategy, not of the manifest")
+        self._refuse_company(plan, observed, release)
+
+    def _refuse_company(self, plan: Plan, observed: Observed, release: Release) -> None:
+        """Refuse a plan that runs a release beside another one where one of them must be alone."""
+        stable = observed.stable
+        problem = plan.company(observed.standing)
+        if not problem or (not release.alone and (stable is None or not stable.alone)):
+            return
+        if release.alone:
+            raise Refused(
+                f"strategy {self.name}: it promises that {release.name} never runs beside another release,"
+                f" but {problem}",
+                "this is a mistake of the strategy, not of the manifest",
+            )
+        kept = stable.name if stable else release.name
+        raise Refused(
+            f"{kept} must not run beside another release, as the strategy promised that brought it out;"
+            f" with {self.name}, {problem}",
+            "`deploy recreate` stops it first; for a service of which two releases may run at once now:"
+            " `deploy recreate --once`",
+        )
+
+
+def _said(error: ErrorDetails) -> str:
+    """Say it with the value that was given; pydantic's own words tell only the limit."""
+    if error["type"] in _LIMITS:
+        words, limit = _LIMITS[error["type"]]
+        return f"must be {words} {error['ctx'][limit]}, not {error['input']!r}"
+    return error["msg"].removeprefix("Value error, ")
+
+
+def folders(root: Path) -> tuple[Path, ...]:
+    """Give the folders that are searched, the user's own first."""
+    return (root / "strategies", builtin("strategies"))
+
+
+def names(root: Path) -> tuple[str, ...]:
+    """List the strategies that exist, without loading any."""
+    files = {p.stem for folder in folders(root) if folder.is_dir() for p in folder.glob("*.py")}
+    plugged = {e.name for e in entry_points(group=GROUP)}
+    return tuple(sorted(n for n in files | plugged if NAME.fullmatch(n)))
+
+
+def load(name: str, root: Path) -> Strategy:
+    """Load a strategy by name, looking in `root` (the manifest's folder) first.
+
+    Raises Refused when there is none, or when it is not a strategy.
+    """
+    own, builtins = folders(root)
+    if NAME.fullmatch(name):
+        if (own / f"{name}.py").is_file():
+            return _checked(name, _from_file(own / f"{name}.py"), str(own / f"{name}.py"))
+        for entry in entry_points(group=GROUP, name=name):
+            return _checked(name, entry.load(), entry.value)
+        if (builtins / f"{name}.py").is_file():
+            return _checked(name, _from_file(builtins / f"{name}.py"), "built in")
+    raise Refused(f"there is no strategy {name!r}", f"there are: {', '.join(names(root))}; yours go into {own}/NAME.py")
+
+
+def _from_file(path: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(f"deployer_strategy_{path.stem}", path)
+    if spec is None or spec.loader is None:
+        raise Refused(f"{path} cannot be loaded as Python", _example())
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # pydantic looks annotations up in the module by its name
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        del sys.modules[spec.name]
+        raise Refused(f"{path} failed while it was loaded: {type(error).__name__}: {error}", "mend the file") from error
+    return module
+
+
+def _example() -> str:
+    return f"a short one that works: {builtin('strategies') / 'recreate.py'}"
+
+
+def _checked(name: str, module: Any, source: str) -> Strategy:
+    options, plan = getattr(module, "Options", None), getattr(module, "plan", None)
+    if not (isinstance(options, type) and issubclass(options, BaseModel)):
+        raise Refused(f"strategy {name} ({source}) has no pydantic model named Options", _example())
+    if not callable(plan):
+        raise Refused(f"strategy {name} ({source}) has no function plan(observed, release, options)", _example())
+    text = (module.__doc__ or "").strip().partition("\n")[0]
+    return Strategy(name, text or f"The strategy {name}.", options, plan, source)

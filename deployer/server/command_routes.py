@@ -1,0 +1,207 @@
+"""Routes that change something. Each makes a run, waits a little for its end, and tells how far it is."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, replace
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Header, Query, Response
+
+from deployer.core.clock import Deadline
+from deployer.core.errors import Exit
+from deployer.planning.orders import Action, Order
+from deployer.server.context import ServerContext
+from deployer.server.guard import Caller
+from deployer.server.messages import (
+    ApiError,
+    Back,
+    Deploy,
+    DeployStart,
+    Firm,
+    Forward,
+    ProblemAnswer,
+    RequestBody,
+    RunAnswer,
+    VoteBody,
+    missing,
+)
+from deployer.server.rights import Admin, AtDesk, Known, Operator, Service
+from deployer.server.runs import Run, run_of
+
+POLL_SECONDS = 0.05
+Wait = Annotated[
+    float, Query(ge=0, le=60, description="Seconds to wait for the end; of a deploy, until its rollout has begun.")
+]
+Key = Annotated[
+    str | None,
+    Header(
+        alias="Idempotency-Key",
+        pattern=r"^[!-~]{8,100}$",
+        description="Whoever repeats an order with the same key gets the run that it began the first time.",
+    ),
+]
+_REFUSALS = {int(Exit.REFUSED): 422, int(Exit.LOCKED): 409}
+
+responses: dict[int | str, dict[str, Any]] = {
+    202: {"model": RunAnswer, "description": "It goes on, whether or not anybody looks."},
+    409: {"model": ProblemAnswer, "description": "Somebody else changes this service, or it is at another point."},
+}
+router = APIRouter(tags=["act"], responses=responses)
+
+
+@dataclass(frozen=True)
+class Given:
+    """How an order was given: so long one waits for its end, by this key, and this answers it."""
+
+    response: Response
+    wait: float
+    key: str
+
+
+def given(response: Response, wait: Wait = 10.0, key: Key = None) -> Given:
+    """Read how an order was given."""
+    return Given(response, wait, key or "")
+
+
+Giving = Annotated[Given, Depends(given)]
+
+
+@router.post("/services/{service}/rollouts")
+async def start(desk: AtDesk, caller: Operator, service: Service, wanted: DeployStart, give: Giving) -> RunAnswer:
+    """Bring a release out, as `deploy STRATEGY` does, by the manifest that this server has of the service."""
+    if wanted.override_freeze and not caller.token.may("admin"):
+        raise ApiError(
+            403, ProblemAnswer(message="to override a freeze needs the role admin", hint="wait, or ask an admin")
+        )
+    order = replace(
+        await _deploy(desk, "start", service, wanted),
+        reason=wanted.reason,
+        replace=wanted.replace,
+        override_freeze=wanted.override_freeze,
+    )
+    return await _ordered(desk, caller, order, give, wanted.rollout)
+
+
+@router.post("/services/{service}/plan")
+async def plan(desk: AtDesk, caller: Operator, service: Service, wanted: Deploy, give: Giving) -> RunAnswer:
+    """Tell what a deploy would do, as `deploy plan` does: nothing is changed, but the image is fetched."""
+    return await _ordered(desk, caller, await _deploy(desk, "plan", service, wanted), give, None)
+
+
+async def _deploy(desk: ServerContext, action: Action, service: str, wanted: Deploy) -> Order:
+    source = await asyncio.to_thread(desk.source, service)
+    if source is None:
+        raise missing(f"this server has no manifest of {service}", "start it with `deploy serve -f FILE`")
+    return Order(
+        action,
+        service,
+        manifest=str(source.path),
+        destination=source.destination,
+        fingerprint=wanted.fingerprint,
+        strategy=wanted.strategy,
+        version=wanted.version,
+        options=wanted.options,
+    )
+
+
+@router.post("/services/{service}/promote")
+async def promote(desk: AtDesk, caller: Operator, service: Known, wanted: Forward, give: Giving) -> RunAnswer:
+    """Finish an unfinished rollout forward, without waiting for the rest of its watches."""
+    if wanted.force and not caller.token.may("admin"):
+        raise ApiError(
+            403, ProblemAnswer(message="to pass what is not approved needs the role admin", hint="ask an admin")
+        )
+    order = Order("promote", service, wanted.reason, force=wanted.force)
+    return await _ordered(desk, caller, order, give, wanted.rollout)
+
+
+@router.post("/services/{service}/approve")
+async def approve(desk: AtDesk, caller: Operator, service: Known, voice: VoteBody, give: Giving) -> RunAnswer:
+    """Approve what a rollout waits for, or refuse it, as the person of the token, who must be one of those asked."""
+    number, role = voice.rollout or 0, "" if caller.by_shell else caller.token.role
+    order = Order("approve", service, voice.reason, refuse=voice.refuse, number=number, role=role)
+    return await _ordered(desk, caller, order, give, voice.rollout)
+
+
+@router.post("/services/{service}/abort")
+async def abort(desk: AtDesk, caller: Operator, service: Known, wish: RequestBody, give: Giving) -> RunAnswer:
+    """Stop an unfinished rollout: users go back first, then the candidate is drained and removed."""
+    return await _wished(desk, caller, "abort", service, wish, give)
+
+
+@router.post("/services/{service}/pause")
+async def pause(desk: AtDesk, caller: Operator, service: Known, wish: RequestBody, give: Giving) -> RunAnswer:
+    """Hold a running rollout at its share."""
+    return await _wished(desk, caller, "pause", service, wish, give)
+
+
+@router.post("/services/{service}/resume")
+async def resume(desk: AtDesk, caller: Operator, service: Known, wish: RequestBody, give: Giving) -> RunAnswer:
+    """Go on with a rollout that is held, or whose process died."""
+    return await _wished(desk, caller, "resume", service, wish, give)
+
+
+@router.post("/services/{service}/rollback")
+async def rollback(desk: AtDesk, caller: Operator, service: Known, wanted: Back, give: Giving) -> RunAnswer:
+    """Leave the live release for the one before, or for `to`; an unfinished rollout is taken back instead."""
+    order = Order("rollback", service, wanted.reason, to=wanted.to or 0, again=wanted.again, force=wanted.force)
+    return await _ordered(desk, caller, order, give, wanted.rollout)
+
+
+@router.post("/services/{service}/down")
+async def down(desk: AtDesk, caller: Admin, service: Known, why: Firm, give: Giving) -> RunAnswer:
+    """Take a service off the proxy and remove all its instances; releases and history stay."""
+    return await _wished(desk, caller, "down", service, why, give)
+
+
+@router.post("/services/{service}/release-lock")
+async def release_lock(desk: AtDesk, caller: Admin, service: Known, why: Firm, give: Giving) -> RunAnswer:
+    """Take the lock away from whoever holds it; that process can change nothing any more."""
+    return await _wished(desk, caller, "release-lock", service, why, give)
+
+
+async def _wished(
+    desk: ServerContext, caller: Caller, action: Action, service: str, why: RequestBody | Firm, give: Given
+) -> RunAnswer:
+    rollout = why.rollout if isinstance(why, RequestBody) else None
+    return await _ordered(desk, caller, Order(action, service, why.reason), give, rollout)
+
+
+async def _ordered(desk: ServerContext, caller: Caller, order: Order, give: Given, rollout: int | None) -> RunAnswer:
+    """Give an order to the runner; tell its end, or how far it is when the wait is over.
+
+    Whoever names a `rollout` has decided about that one.
+    """
+    name = run_of(caller.token.id, give.key) if give.key else ""
+    before = await asyncio.to_thread(desk.runner.read, order.service, name) if name else None
+    if rollout is not None and before is None:
+        await asyncio.to_thread(_still, desk, order.service, rollout)
+    run = await asyncio.to_thread(desk.runner.start, order, caller.token.name, caller.origin, name)
+    give.response.headers["location"] = f"/api/v1/services/{order.service}/runs/{run.id}"
+    run = await _waited(desk, run, give.wait)
+    if run.open:
+        give.response.status_code = 202
+    elif run.exit is not None and run.exit in _REFUSALS:
+        problem = ProblemAnswer(message=run.text, hint=run.hint, exit=run.exit)
+        raise ApiError(_REFUSALS[run.exit], problem)
+    return RunAnswer.of(run)
+
+
+def _still(desk: ServerContext, service: str, rollout: int) -> None:
+    found = desk.stores.store().open_rollout(service)
+    number = found.number if found else 0
+    if number != rollout:
+        there = f"rollout {number} is" if number else "none is"
+        wanted = f"rollout {rollout} is not under way any more" if rollout else "there was no rollout under way before"
+        problem = ProblemAnswer(message=f"{wanted}: {there} now", hint="look at it again", exit=int(Exit.LOCKED))
+        raise ApiError(409, problem)
+
+
+async def _waited(desk: ServerContext, run: Run, seconds: float) -> Run:
+    deadline = Deadline.after(desk.clock, seconds)
+    while run.open and not (run.order.action == "start" and run.rollout) and not deadline.passed():
+        await asyncio.sleep(POLL_SECONDS)
+        found = await asyncio.to_thread(desk.runner.read, run.order.service, run.id)
+        run = found or replace(run, ended_at=desk.clock.now(), outcome="lost", text="the file of the run is gone")
+    return run

@@ -1,0 +1,208 @@
+"""What the API takes and gives besides the data of `views`: bodies, runs, and what a refusal looks like."""
+
+from __future__ import annotations
+
+import unicodedata
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from deployer.core.errors import DeployError, Exit, Locked, Refused, StoreFailed
+from deployer.core.limits import REASON
+from deployer.core.secret import hide
+from deployer.server.runs import Busy, Run
+
+MOST_OPTIONS = 50
+MOST_NUMBER = 2**31 - 1  # of a release or a rollout
+RETRY_SECONDS = 5
+
+
+def _sentence(text: str) -> str:
+    """Refuse a text that would steer a terminal, or that cannot be written down."""
+    if any(unicodedata.category(c) in ("Cc", "Cs") and c not in "\t\n" for c in text):
+        raise ValueError("there are characters in it that are no text")
+    return text
+
+
+Sentence = Annotated[str, Field(max_length=REASON), AfterValidator(_sentence)]
+
+
+class _Body(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class RequestBody(_Body):
+    """Why it is done; kept in the history and in the audit log."""
+
+    reason: Sentence = ""
+    rollout: Annotated[
+        int | None,
+        Field(ge=0, le=MOST_NUMBER, description="Only if this one is under way (0: none is), else 409."),
+    ] = None
+
+
+class Forward(RequestBody):
+    """A promotion; `force` also past what people have still to approve, which needs a reason and the role admin."""
+
+    force: Annotated[bool, Field(description="Past what is not approved; needs a reason and the role admin.")] = False
+
+
+class VoteBody(RequestBody):
+    """An approval, or a refusal, which sends the rollout back and needs a reason."""
+
+    refuse: Annotated[bool, Field(description="Send it back instead; needs a reason.")] = False
+
+
+class Deploy(_Body):
+    """A deploy, with what `deploy STRATEGY` takes; `options` are those of the strategy, as in the manifest."""
+
+    strategy: Annotated[str, Field(pattern=r"^([a-z][a-z0-9_-]{0,39})?$", description="Empty: the manifest's.")] = ""
+    version: Annotated[str, Field(pattern=r"^([A-Za-z0-9_][A-Za-z0-9._-]{0,127})?$")] = ""
+    options: Annotated[dict[str, Any], Field(max_length=MOST_OPTIONS)] = {}
+    fingerprint: Annotated[
+        str,
+        Field(
+            pattern=r"^([0-9a-f]{64})?$",
+            description="Only by this manifest: the SHA-256 of the SHA-256 of its file (and of its overlay).",
+        ),
+    ] = ""
+
+
+class DeployStart(RequestBody, Deploy):
+    """A deploy that is to be done."""
+
+    replace: Annotated[bool, Field(description="Take an unfinished rollout back first.")] = False
+    override_freeze: Annotated[Sentence, Field(description="Why a freeze does not hold; needs the role admin.")] = ""
+
+
+class Back(RequestBody):
+    """A rollback: to the last good release, unless `to` names one."""
+
+    to: Annotated[int, Field(ge=1, le=MOST_NUMBER)] | None = None
+    again: Annotated[bool, Field(description="Also when users were brought back in the last 10 minutes.")] = False
+    force: Annotated[bool, Field(description="Even to a release that was rolled back or never got through.")] = False
+
+
+class Firm(_Body):
+    """Why it is done: what is done needs a reason."""
+
+    reason: Annotated[Sentence, Field(min_length=1)]
+
+
+class ProblemAnswer(BaseModel):
+    """Why not: what and where, what to do next, and the exit code that the command would have."""
+
+    message: str
+    hint: str = ""
+    exit: int = int(Exit.REFUSED)
+
+
+class HealthAnswer(BaseModel):
+    """That the server answers and can read its store."""
+
+    status: str = "ok"
+
+
+class HookAnswer(BaseModel):
+    """That a webhook was believed: the branch is being looked at."""
+
+    looks: str
+
+
+class RunAnswer(BaseModel):
+    """How far an order is: `ended` with the exit code of the command, or not yet. `rollout` 0: none has begun (yet)."""
+
+    id: str
+    service: str
+    action: str
+    by: str
+    began_at: float
+    ended: bool
+    ended_at: float
+    rollout: int
+    exit: int | None
+    outcome: str
+    text: str
+    hint: str
+    plan: Annotated[
+        dict[str, Any] | None, Field(description="What was asked for by `plan`; `same`: that is live already.")
+    ] = None
+
+    @classmethod
+    def of(cls, run: Run) -> RunAnswer:
+        """Tell of a run what clients may know."""
+        return cls(
+            id=run.id,
+            service=run.order.service,
+            action=run.order.action,
+            by=run.by,
+            began_at=run.began_at,
+            ended=not run.open,
+            ended_at=run.ended_at,
+            rollout=run.rollout,
+            exit=run.exit,
+            outcome=run.outcome,
+            text=run.text,
+            hint=run.hint,
+            plan=run.plan,
+        )
+
+
+class RolloutState(BaseModel):
+    """How far a rollout is, from the store alone: `outcome` is empty and `exit` null until it rests.
+
+    `driven`: a process that lives and answers has the lock of its service. `last_event` is the id of its newest event.
+    """
+
+    service: str
+    rollout: int
+    outcome: str
+    exit: int | None
+    text: str
+    driven: bool
+    last_event: int
+
+
+class ServiceRow(BaseModel):
+    """A service in one line, from the store alone; release and rollout 0 are none."""
+
+    service: str
+    stable: int
+    stable_version: str
+    rollout: int
+    outcome: str
+
+
+class ServicesAnswer(BaseModel):
+    """The services that a token sees, and those of them that this server has a manifest of."""
+
+    services: list[ServiceRow]
+
+
+class ApiError(Exception):
+    """An answer that is no success: status, problem, headers."""
+
+    def __init__(self, status: int, problem: ProblemAnswer, **headers: str) -> None:
+        super().__init__(problem.message)
+        self.status, self.problem = status, problem
+        self.headers = {name.replace("_", "-"): value for name, value in headers.items()}
+
+
+def missing(message: str, hint: str = "") -> ApiError:
+    """Make the answer to a question about something that there is not, or that is not this client's."""
+    return ApiError(404, ProblemAnswer(message=message, hint=hint))
+
+
+def answer_of(error: DeployError) -> ApiError:
+    """Make an answer of an error of the house."""
+    status, headers = 500, {}
+    if isinstance(error, StoreFailed):
+        status = 503
+    elif isinstance(error, Busy):
+        status, headers = 429, {"Retry_After": str(RETRY_SECONDS)}
+    elif isinstance(error, Refused):
+        status = 422
+    elif isinstance(error, Locked):
+        status = 409
+    problem = ProblemAnswer(message=hide(error.message), hint=hide(error.hint), exit=int(error.exit))
+    return ApiError(status, problem, **headers)

@@ -1,0 +1,166 @@
+"""Routes that only look."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Query, Request, Response
+
+from deployer.app import queries
+from deployer.app.instance_logs import logs as read_logs
+from deployer.app.reports.gather import gather
+from deployer.server.messages import HealthAnswer, RolloutState, RunAnswer, ServiceRow, ServicesAnswer, missing
+from deployer.server.metrics import ServerMetrics
+from deployer.server.rights import AtDesk, Auditor, By, Known, Operator, Overseer, Seen, Service, Viewer
+from deployer.store import ServiceRecord as Record
+from deployer.store import Store
+from deployer.views.data import AuditView, HistoryView, ReleasesView, RolloutView, StatusView
+from deployer.views.logs import LogsView
+from deployer.views.report import render
+
+Form = Literal["html", "json", "junit", "md"]
+Limit = Annotated[int, Query(ge=1, le=1000, description="How many, the newest first.")]
+Lines = Annotated[int, Query(ge=1, le=10_000, description="How many of each instance.")]
+Colour = Literal["blue", "green", "baseline"]
+_TYPES: dict[Form, str] = {
+    "html": "text/html",
+    "json": "application/json",
+    "junit": "application/xml",
+    "md": "text/markdown",
+}
+# The report is one file with its own style: no script runs, nothing is loaded, nothing of our origin is at hand.
+_REPORT = "default-src 'none'; style-src 'unsafe-inline'; sandbox; frame-ancestors 'none'; base-uri 'none'"
+
+router = APIRouter(tags=["look"])
+public = APIRouter(tags=["look"])
+
+
+@public.get("/health")
+def health(desk: AtDesk) -> HealthAnswer:
+    """Tell that the server answers and reads its store; the one question that needs no token."""
+    desk.stores.store().last_event()
+    return HealthAnswer()
+
+
+@router.get("/services")
+def services(desk: AtDesk, caller: By) -> ServicesAnswer:
+    """List the services that the token is for, from the store alone."""
+    store = desk.stores.store()
+    return ServicesAnswer(services=[row_of(store, one) for one in store.services() if caller.token.sees(one.name)])
+
+
+def row_of(store: Store, service: Record) -> ServiceRow:
+    """Tell of a service what the store has."""
+    version = store.release(service.name, service.stable).version if service.stable else ""
+    rollout = store.open_rollout(service.name)
+    return ServiceRow(
+        service=service.name,
+        stable=service.stable,
+        stable_version=version,
+        rollout=rollout.number if rollout else 0,
+        outcome=(rollout.outcome or "") if rollout else "",
+    )
+
+
+@router.get("/services/{service}")
+def status(desk: AtDesk, _: Viewer, service: Known) -> StatusView:
+    """Show what is live now: read from proxy, runtime and store, not remembered."""
+    with desk.house() as house:
+        return queries.status(house, service)
+
+
+@router.get("/services/{service}/releases")
+def releases(desk: AtDesk, _: Viewer, service: Known) -> ReleasesView:
+    """List the releases of a service, the newest first."""
+    with desk.house() as house:
+        return queries.releases(house, service)
+
+
+@router.get("/services/{service}/rollouts")
+def rollouts(desk: AtDesk, _: Viewer, service: Known, limit: Limit = 20) -> HistoryView:
+    """List the rollouts of a service, the newest first."""
+    with desk.house() as house:
+        return queries.history(house, service, limit)
+
+
+@router.get("/services/{service}/audit")
+def audit_of_service(desk: AtDesk, _: Viewer, service: Known, limit: Limit = 20) -> AuditView:
+    """List who did what with a service, why, from where, and what came of it, the newest first."""
+    with desk.house() as house:
+        return queries.audit(house, limit, service)
+
+
+@router.get("/services/{service}/runs/{run}")
+def run(desk: AtDesk, _: Viewer, service: Service, run: str) -> RunAnswer:
+    """Tell how far an order is that was given by this API."""
+    found = desk.runner.read(service, run)
+    if found is None:
+        raise missing(f"there is no run {run[:40]!a} of {service}")
+    return RunAnswer.of(found)
+
+
+@router.get("/services/{service}/logs")
+def logs(desk: AtDesk, _: Operator, service: Known, lines: Lines = 50, colour: Colour | None = None) -> LogsView:
+    """Give the last lines that each instance wrote, without the values of its secrets."""
+    with desk.house() as house:
+        return read_logs(house, service, lines, colour or "")
+
+
+@router.get("/rollouts/{number}/state")
+def state(desk: AtDesk, rollout: Seen) -> RolloutState:
+    """Tell how far a rollout is, from the store alone: whoever follows one may ask it often."""
+    store = desk.stores.store()
+    last = store.last_event_of(rollout.number)
+    return RolloutState(
+        service=rollout.service,
+        rollout=rollout.number,
+        outcome=rollout.outcome or "",
+        exit=rollout.exit if rollout.outcome else None,
+        text=rollout.text,
+        driven=rollout.open and store.locks.read(rollout.service) is not None,
+        last_event=last,
+    )
+
+
+@router.get("/rollouts/{number}")
+def rollout(desk: AtDesk, rollout: Seen) -> RolloutView:
+    """Show one rollout in full: steps, events, numbers, who and why."""
+    with desk.house() as house:
+        return queries.show(house, rollout.number)
+
+
+@router.get(
+    "/rollouts/{number}/report",
+    response_class=Response,
+    responses={200: {"content": {kind: {} for kind in _TYPES.values()}, "description": "The report."}},
+)
+def report(
+    desk: AtDesk, rollout: Seen, form: Annotated[Form, Query(alias="format", description="What it is for.")] = "html"
+) -> Response:
+    """Give the report of a rollout: a page with plots for people, JUnit, JSON or Markdown for pipelines."""
+    with desk.house() as house:
+        text = render(gather(house, queries.show(house, rollout.number)), form)
+    headers = {"content-security-policy": _REPORT} if form == "html" else {}
+    return Response(text, media_type=_TYPES[form], headers=headers)
+
+
+@router.get("/audit")
+def audit(desk: AtDesk, _: Auditor, limit: Limit = 20) -> AuditView:
+    """List who did what with all services and with tokens, the newest first."""
+    with desk.house() as house:
+        return queries.audit(house, limit)
+
+
+metrics_router = APIRouter(tags=["look"])
+
+
+@metrics_router.get(
+    "/metrics",
+    response_class=Response,
+    responses={200: {"content": {"text/plain": {}}, "description": "Metrics as Prometheus reads them."}},
+)
+def metrics(request: Request, _: Overseer) -> Response:
+    """Give numbers for Prometheus: rollouts by outcome, what is under way and live, requests of this API."""
+    shown: ServerMetrics = request.app.state.metrics
+    text, media_type = shown.exposition()
+    return Response(text, media_type=media_type)

@@ -1,0 +1,132 @@
+"""Rollouts that nobody drives any more: the server goes on with them, at its start and whenever it finds one.
+
+What cannot be gone on with yet, as the proxy does not answer, is looked at again, after a pause that grows. What is
+held or stuck waits for a person. What its process left as it was told, or holds while it hangs, waits for one, too, or
+for a server that starts.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from deployer.app.operations import AppContext
+from deployer.app.queries import drivers_of
+from deployer.core.errors import DeployError
+from deployer.drivers.ports import standing
+from deployer.planning.orders import Order
+from deployer.server.context import ServerContext
+from deployer.store import Rollout, Store
+
+LOOK_SECONDS = 5.0  # between two looks at the store
+FIRST_SECONDS = 10.0  # before a rollout is tried once more; doubled each time
+MOST_SECONDS = 300.0
+END_SECONDS = 2.0  # for a look that is under way; it changes nothing
+AT_START, LATER = "deploy serve, at its start", "deploy serve, which looked again"
+
+
+@dataclass
+class _Case:
+    """A rollout that nobody drives."""
+
+    rollout: int
+    next_at: float  # by the monotonic clock
+    ours: bool  # it was there when the server started
+    pause: float = FIRST_SECONDS
+    run: str = ""
+    said: str = ""
+
+
+class Reconciler:
+    """Looks after what nobody drives, in the name of `by`."""
+
+    def __init__(self, desk: ServerContext, by: str) -> None:
+        self._desk, self._by = desk, by
+        self._cases: dict[str, _Case] = {}
+        self._started = False
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._care, name="caretaker", daemon=True)
+
+    def start(self) -> None:
+        """Look at once, then again and again."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Look no more; what goes on, goes on."""
+        self._stop.set()
+        if self._thread.is_alive():
+            self._thread.join(END_SECONDS)
+
+    def _care(self) -> None:
+        while True:
+            try:
+                self.look()
+            except DeployError as error:  # the store cannot be read now
+                self._desk.log.say("resuming.failed", f"what is unfinished cannot be seen: {error.message}")
+            if self._stop.wait(LOOK_SECONDS):
+                return
+
+    def look(self) -> None:
+        """Look once, and go on with what can be gone on with."""
+        store, now = self._desk.stores.store(), self._desk.clock.monotonic()
+        left = {rollout.service: rollout for rollout in undriven(store)}
+        at_start, self._started = not self._started, True
+        for service, case in list(self._cases.items()):
+            if service not in left or left[service].number != case.rollout:
+                del self._cases[service]
+        for service, rollout in left.items():
+            # A moment passes between two processes that drive the same rollout: it is not tried at the first look.
+            soon = now if at_start else now + LOOK_SECONDS / 2
+            case = self._cases.setdefault(service, _Case(rollout.number, soon, at_start))
+            if now >= case.next_at and not self._under_way(service, case):
+                self._try(store, rollout, case, AT_START if at_start else LATER)
+                case.next_at, case.pause = now + case.pause, min(case.pause * 2, MOST_SECONDS)
+
+    def _under_way(self, service: str, case: _Case) -> bool:
+        run = self._desk.runner.read(service, case.run) if case.run else None
+        return run is not None and run.open
+
+    def _try(self, store: Store, rollout: Rollout, case: _Case, origin: str) -> None:
+        if not case.ours and (_was_left(store, rollout) or not store.locks.is_free(rollout.service)):
+            return
+        try:
+            with self._desk.house() as house:
+                _refuse_unready(house, rollout.service)
+            order = Order(
+                "resume", rollout.service, "nobody drove it any more" if origin == LATER else "the server started"
+            )
+            case.run = self._desk.runner.start(order, self._by, origin).id
+        except DeployError as error:
+            self._say(case, "resuming.waits", rollout, f"is unfinished and waits: {error.message}")
+        else:
+            self._say(case, "resuming", rollout, "was left unfinished: going on with it")
+
+    def _say(self, case: _Case, event: str, rollout: Rollout, text: str) -> None:
+        """Say it once, until something else is to be said."""
+        if case.said != text:
+            case.said = text
+            words = f"rollout {rollout.number} of {rollout.service} {text}"
+            self._desk.log.say(event, words, rollout=rollout.number, service=rollout.service)
+
+
+def undriven(store: Store) -> Iterator[Rollout]:
+    """Give what is unfinished and driven by nobody who lives; what is held or stuck waits for a person."""
+    for service in store.services():
+        rollout = store.open_rollout(service.name)
+        if rollout is not None and not rollout.outcome and store.locks.read(service.name) is None:
+            yield rollout
+
+
+def _was_left(store: Store, rollout: Rollout) -> bool:
+    """Tell whether its process was told to leave it."""
+    last = store.last_event_of(rollout.number)
+    return any(event.kind == "rollout.left" for event in store.events(rollout.number, last - 1))
+
+
+def _refuse_unready(house: AppContext, service: str) -> None:
+    """Raise DeployError when the proxy or the engine of this machine gives no answer: to go on would end in trouble."""
+    drivers = drivers_of(house, service)
+    if (live := drivers.traffic.read(service)) is not None:
+        drivers.traffic.servers(service, live.stable)
+    standing(drivers.runtime, service)

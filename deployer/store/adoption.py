@@ -1,0 +1,185 @@
+"""Writing into a store what the world still knows of services that it has lost: all of it in one transaction."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from deployer.core.errors import Exit, Refused
+from deployer.core.events import Event
+from deployer.model import Colour, Release
+from deployer.planning.plan import Plan
+from deployer.store.audit import AuditEntry
+from deployer.store.locks import check
+from deployer.store.owner import Lock
+from deployer.store.records import Port
+from deployer.store.store import Store, add_release_row
+
+
+@dataclass(frozen=True)
+class Interrupted:
+    """A rollout that was under way when its record was lost.
+
+    `back`: all that is left of it is the way back; otherwise it is held, for a person to decide.
+    """
+
+    number: int
+    plan: Plan
+    text: str
+    back: bool
+
+
+@dataclass(frozen=True)
+class Recovered:
+    """What is known again of one service. `stable` and `warm` are numbers of releases, 0 for none."""
+
+    service: str
+    releases: tuple[Release, ...]
+    stable: int
+    warm: int
+    warm_colour: Colour
+    warm_until: float
+    ports: tuple[Port, ...]
+    rollout: Interrupted | None
+    last_release: int  # the highest number that was ever given, as far as it can be seen
+
+
+@dataclass(frozen=True)
+class Adopted:
+    """When the records of a service were rebuilt, and by whom: what came before that is not known."""
+
+    at: float
+    by: str
+
+
+def adopt(
+    store: Store,
+    locks: Sequence[Lock],
+    services: Sequence[Recovered],
+    *,
+    installation: str,
+    config_key: str,
+    last_rollout: int,
+    by: str,
+) -> None:
+    """Write the services into the store, each under its lock. Nothing that the store knows already is changed.
+
+    `config_key` is empty where the old one is lost. Raises Refused when the store belongs to another installation or
+    knows one of the services: somebody was faster.
+    """
+    now = store.clock.now()
+    with store.database.transaction() as db:
+        _take_identity(db, installation, config_key)
+        for known, lock in zip(services, locks, strict=True):
+            check(db, lock)
+            _refuse_known(db, known.service)
+            _service(db, known)
+            for release in known.releases:
+                add_release_row(db, release)
+            _numbers(db, known)
+            set_ports(db, known)
+            if known.rollout:
+                add_interrupted(db, known, known.rollout, now, by)
+            _set(db, f"adopted:{known.service}", json.dumps({"at": now, "by": by}))
+            store.audit.add(db, _deed(known))
+        begin_rollouts_after(db, last_rollout)
+
+
+def adopted(store: Store, service: str) -> Adopted | None:
+    """Read when the records of a service were rebuilt; None where they are complete."""
+    with store.database.reading() as db:
+        row = db.execute("select value from meta where key = ?", (f"adopted:{service}",)).fetchone()
+    return Adopted(**json.loads(row["value"])) if row else None
+
+
+def is_blank(store: Store) -> bool:
+    """Tell whether a store has no record at all, as a new one has none."""
+    with store.database.reading() as db:
+        found = db.execute("select 1 from releases union all select 1 from rollouts limit 1").fetchone()
+    return found is None
+
+
+def _take_identity(db: sqlite3.Connection, installation: str, config_key: str) -> None:
+    own = db.execute("select value from meta where key = 'installation'").fetchone()["value"]
+    if own != installation:
+        # Releases are named, and the audit log begins, by the identity that a store has.
+        if db.execute("select 1 from releases union all select 1 from audit limit 1").fetchone():
+            raise Refused(
+                f"the store belongs to installation {own}, what stands to {installation}",
+                "one store cannot have both: use another state folder for one of them",
+            )
+        _set(db, "installation", installation)
+    if config_key:
+        _set(db, "config-key", config_key)
+
+
+def _refuse_known(db: sqlite3.Connection, service: str) -> None:
+    if db.execute("select 1 from releases where service = ?", (service,)).fetchone():
+        raise Refused(f"the store knows {service} already", "`deploy doctor` says what differs")
+
+
+def _service(db: sqlite3.Connection, known: Recovered) -> None:
+    db.execute(
+        "insert or replace into services (name, stable, warm, warm_colour, warm_until) values (?, ?, ?, ?, ?)",
+        (known.service, known.stable, known.warm, known.warm_colour, known.warm_until),
+    )
+
+
+def _numbers(db: sqlite3.Connection, known: Recovered) -> None:
+    _set(db, f"last-release:{known.service}", str(known.last_release))
+
+
+def set_ports(db: sqlite3.Connection, known: Recovered) -> None:
+    """Record the ports that instances have, in the transaction of the caller."""
+    for port in known.ports:
+        db.execute(
+            "insert or replace into ports (port, service, release, idx, freed_at, host) values (?, ?, ?, ?, null, ?)",
+            (port.number, known.service, port.release, port.index, port.host),
+        )
+
+
+def add_interrupted(db: sqlite3.Connection, known: Recovered, rollout: Interrupted, now: float, by: str) -> None:
+    """Record a rollout that was under way, in the transaction of the caller."""
+    plan = rollout.plan
+    db.execute(
+        "insert into rollouts (number, service, strategy, origin, release, plan, phase, outcome, exit, text,"
+        " started_at, started_by, message) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, '')",
+        (
+            rollout.number,
+            known.service,
+            plan.strategy,
+            plan.origin,
+            plan.release,
+            plan.to_json(),
+            "back" if rollout.back else "forward",
+            "" if rollout.back else "held",
+            int(Exit.ABORTED if rollout.back else Exit.NEEDS_PERSON),
+            rollout.text,
+            now,
+            by,
+        ),
+    )
+    note = Event("note", now, known.service, rollout.number, {"text": rollout.text})
+    db.execute(
+        "insert into events (at, service, rollout, kind, data) values (?, ?, ?, ?, ?)",
+        (note.at, note.service, note.rollout, note.kind, json.dumps(note.data)),
+    )
+
+
+def begin_rollouts_after(db: sqlite3.Connection, last: int) -> None:
+    """Let the next rollout have a number that none had before: proxies count and salt by it."""
+    done = db.execute("update sqlite_sequence set seq = max(seq, ?) where name = 'rollouts'", (last,))
+    if not done.rowcount:
+        db.execute("insert into sqlite_sequence (name, seq) values ('rollouts', ?)", (last,))
+
+
+def _deed(known: Recovered) -> AuditEntry:
+    rollout = known.rollout.number if known.rollout else 0
+    kept = ", ".join(f"r{release.number}" for release in known.releases) or "no release"
+    return AuditEntry("adopt", known.service, "done", rollout, known.stable, f"rebuilt from what stands: {kept}")
+
+
+def _set(db: sqlite3.Connection, key: str, value: str) -> None:
+    db.execute("insert or replace into meta values (?, ?)", (key, value))

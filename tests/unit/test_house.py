@@ -1,0 +1,62 @@
+"""The shape of the tree: what a reader relies on and no other tool checks."""
+
+from __future__ import annotations
+
+import ast
+from collections import defaultdict
+from collections.abc import Iterator
+from functools import cache
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+
+import deployer
+
+ROOT = Path(deployer.__file__).parent
+MOST_ROOMS = 20
+MOST_LINES = 500
+
+
+@cache
+def modules() -> dict[str, ast.Module]:
+    """Parse all modules, by their dotted names."""
+    found = {}
+    for path in ROOT.rglob("*.py"):
+        parts = path.relative_to(ROOT.parent).with_suffix("").parts
+        found[".".join(parts).removesuffix(".__init__")] = ast.parse(path.read_text())
+    return found
+
+
+def imported(name: str, tree: ast.Module) -> Iterator[str]:
+    """Name the modules that a module imports, at its head or inside a function."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("deployer"):
+            for alias in node.names:
+                whole = f"{node.module}.{alias.name}"
+                target = whole if whole in modules() else node.module
+                if target != name:
+                    yield target
+
+
+def test_a_class_name_means_one_thing() -> None:
+    places = defaultdict(list)
+    for name, tree in modules().items():
+        for node in tree.body:
+            if isinstance(node, ast.ClassDef):
+                places[node.name].append(name)
+
+    assert {name: where for name, where in places.items() if len(where) > 1} == {}
+
+
+def test_no_module_needs_itself() -> None:
+    graph = {name: set(imported(name, tree)) for name, tree in modules().items()}
+
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        raise AssertionError(f"a ring of imports: {' → '.join(error.args[1])}") from None
+
+
+def test_the_top_of_the_package_shows_the_architecture() -> None:
+    names = {path.name for path in ROOT.iterdir() if not path.name.startswith("__pycache__")}
+
+    assert len(names) <= MOST_ROOMS, sorted(names)
