@@ -105,7 +105,7 @@ def serve(
     """
     missing = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
     if missing:
-        raise Refused(f"the server needs {', '.join(missing)}", "pip install 'deployer[server]'")
+        raise Refused(f"the server needs {', '.join(missing)}", "pip install 'twin-deployer[server]'")
     if stdio:
         return _serve_stdio(common)
     from deployer.app.wiring import open_house

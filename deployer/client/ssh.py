@@ -132,7 +132,7 @@ class SshChannel:
         if code == NOT_FOUND:
             return NoServer(
                 f"{control.url}: there is no `deploy` there: {said}",
-                "pip install 'deployer[server]' there, where what ssh calls is looked for, such as /usr/local/bin:"
+                "pip install 'twin-deployer[server]' there, where what ssh calls is looked for, such as /usr/local/bin:"
                 f" `{control.by_hand('command -v deploy')}` must find it",
             )
         if "--stdio" in said:

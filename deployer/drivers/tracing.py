@@ -86,7 +86,7 @@ class Traces:
             return ""
         missing = [name for name in _NEEDED if not _found(name)]
         if missing:
-            return f"{', '.join(missing)} is not installed: pip install 'deployer[otel]'"
+            return f"{', '.join(missing)} is not installed: pip install 'twin-deployer[otel]'"
         import logging
 
         from opentelemetry.sdk.resources import Resource

@@ -111,7 +111,7 @@ def test_setup_brings_the_deployer_to_proxies_that_stand_for_one(prepared: Prepa
     with lab.outside():
         wheels(tmp_path)
     shutil.copytree(tmp_path / "wheels", lab["new2"].root / "srv/wheels")
-    (wheel,) = (tmp_path / "wheels").glob("deployer-*.whl")
+    (wheel,) = (tmp_path / "wheels").glob("twin_deployer-*.whl")
     (folder / "deploy.yml").write_text(
         "service: shop\nimage: shop:1\nport: 80\ninventory: inventory\nhosts: web\ntraffic: {proxies: edge}\n"
     )
@@ -125,7 +125,7 @@ def test_setup_brings_the_deployer_to_proxies_that_stand_for_one(prepared: Prepa
         (folder / "deploy.yml").unlink()
 
     assert "it has no `deploy`, which answers for the proxy" in before
-    assert f"-e deployer_package=deployer=={__version__}" in before
+    assert f"-e deployer_package=twin-deployer=={__version__}" in before
     assert changed(second) == [0]
     assert f"deployer {__version__}" in [finding["text"] for finding in machine["findings"]]
 

@@ -272,6 +272,18 @@ def test_nothing_speaks_of_places_that_only_we_have() -> None:
     assert {d.name: found for d in DOCUMENTS if (found := private.findall(d.read_text()))} == {}
 
 
+def test_only_our_own_package_is_installed_by_name() -> None:
+    foreign = re.compile(r"(?<![\w/.-])deployer(?:\[\w|==)|(?:pip|pipx|uv tool) install deployer\b")
+    folders = ("deployer", "docs", "examples", "scripts", "playbooks")
+    files = [
+        *DOCUMENTS,
+        *(p for f in folders for p in (REPOSITORY / f).rglob("*") if p.suffix in (".py", ".yml", ".sh")),
+    ]
+
+    assert foreign.search("pip install 'deployer[server]'")
+    assert {f.name: found for f in files if (found := foreign.findall(f.read_text()))} == {}
+
+
 def test_the_first_screen() -> None:
     lines = (REPOSITORY / "README.md").read_text().splitlines()
 

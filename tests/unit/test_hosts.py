@@ -157,7 +157,7 @@ def test_missing_ansible_is_refused_with_what_to_install(tmp_path: Path, monkeyp
     monkeypatch.setenv("PATH", "/nonexistent")
     monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
 
-    with pytest.raises(Refused, match=r"(?s)need ansible-core .* pip install 'deployer\[ansible\]'") as refused:
+    with pytest.raises(Refused, match=r"(?s)need ansible-core .* pip install 'twin-deployer\[ansible\]'") as refused:
         program()
     assert "ansible-playbook is missing" in refused.value.message
 

@@ -239,7 +239,7 @@ def _wants_ansible(manifest: Manifest | None) -> bool:
 def _ansible(wanted: bool) -> Discrepancy:
     if find_spec("ansible") and find_spec("ansible_runner"):
         return Discrepancy("ok", "Ansible", "installed")
-    remedy = "pip install 'deployer[ansible]'"
+    remedy = "pip install 'twin-deployer[ansible]'"
     if wanted:
         return Discrepancy("bad", "Ansible", "the manifest names playbooks, but it is not installed", remedy)
     return Discrepancy("ok", "Ansible", f"not installed; only needed for playbooks ({remedy})")

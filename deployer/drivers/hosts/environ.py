@@ -25,7 +25,7 @@ def program() -> Path:
         missing = "ansible-playbook" if found is None else "ansible-runner"
         raise Refused(
             f"playbooks and inventories need ansible-core and ansible-runner; {missing} is missing",
-            "pip install 'deployer[ansible]'",
+            "pip install 'twin-deployer[ansible]'",
         )
     return Path(found)
 

@@ -216,7 +216,7 @@ def _deployer(there: str, version: str, host: Host) -> Trait:
     text = (
         f"deployer is {there} there, and {version} here" if there else "it has no `deploy`, which answers for the proxy"
     )
-    setup = f"deploy hosts setup --limit {host.name} -e deployer_package=deployer=={version}"
+    setup = f"deploy hosts setup --limit {host.name} -e deployer_package=twin-deployer=={version}"
     return Trait("bad", "proxy", text, f"{setup}, or a wheel of it: docs/machines.md")
 
 

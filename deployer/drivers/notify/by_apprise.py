@@ -21,7 +21,7 @@ def send(url: str, notice: Notice) -> None:
     try:
         from apprise import Apprise, AppriseAsset, NotifyFormat, NotifyType
     except ImportError:
-        raise NotSent("Apprise is not installed: pip install 'deployer[notify]'", again=False) from None
+        raise NotSent("Apprise is not installed: pip install 'twin-deployer[notify]'", again=False) from None
 
     class Asset(AppriseAsset):
         """What it is to call itself; it must not start threads, for which a process would wait at its end."""
