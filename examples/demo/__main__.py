@@ -61,7 +61,9 @@ class Demo:
             self.deploy("2.0 goes to 10 % of the users, then to half, then to all.", [*canary, "2.0"])
             self.deploy("3.0 cannot start: no user ever meets it.", [*canary, "3.0"], expect=4)
             self.deploy("3.1 starts, but fails 20 % of its answers: the judge sees it.", [*canary, "3.1"], expect=3)
-            self.deploy("Second thoughts about 2.0: back to 1.0, started again from its record.", ["rollback", "--to", "1"])
+            self.deploy(
+                "Second thoughts about 2.0: back to 1.0, started again from its record.", ["rollback", "--to", "1"]
+            )
             load.mark("end")
             wanted = load.counters().answered + 100
             load.until(lambda now: now.answered >= wanted, "users after the rollback")
