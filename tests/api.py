@@ -122,7 +122,7 @@ class Api:
     def routes(self) -> FastAPI:
         """Give the routes, made once for all tests, before this desk."""
         app = _routes(self.desk)
-        app.state.desk = self.desk
+        app.state.desk, app.state.metrics = self.desk, self.metrics
         return app
 
     def token(self, role: Role = "admin", *services: str, lasts: float = 0.0) -> dict[str, str]:
