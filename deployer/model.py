@@ -73,7 +73,7 @@ class Release:
     created_by: str = ""
     message: str = ""
     # `new` until its first rollout ends; then what became of it
-    standing: Literal["new", "good", "rolled-back", "failed"] = "new"
+    status: Literal["new", "good", "rolled-back", "failed"] = "new"
     signature: Signature | None = None  # what was proven of the image; None where the manifest asked for nothing
     machines: tuple[Host, ...] = ()
     twin: tuple[Host, ...] = ()
@@ -130,7 +130,7 @@ def _host(data: Mapping[str, Any]) -> Host:
 
 def newest_good(releases: Sequence[Release], before: int) -> Release | None:
     """Give the newest release below a number that users were well served by; `releases` are sorted newest first."""
-    return next((r for r in releases if r.number < before and r.standing == "good"), None)
+    return next((r for r in releases if r.number < before and r.status == "good"), None)
 
 
 @dataclass(frozen=True)
@@ -315,7 +315,7 @@ class Server:
 
 
 Phase = Literal["forward", "back"]
-Outcome = Literal["done", "reverted", "held", "stuck"]
+Outcome = Literal["done", "reverted", "paused", "needs-attention"]
 
 
 @dataclass(frozen=True)

@@ -46,7 +46,7 @@ def house(folder: Path, world: World, events: list[Event] | None = None, store: 
 def owed(folder: Path) -> list[int]:
     """Return the rollouts whose ending is still to be told, as the store in a state folder has them."""
     with closing(sqlite3.connect(folder / "deployer.db")) as db:
-        return [number for (number,) in db.execute("select rollout from owed order by rollout")]
+        return [number for (number,) in db.execute("select rollout from owed_notices order by rollout")]
 
 
 def request(version: str, strategy: str = "canary", folder: Path = Path("/nonexistent"), **more: Any) -> DeployRequest:

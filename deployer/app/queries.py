@@ -284,7 +284,7 @@ def _next_of_rest(house: AppContext, service: str) -> str:
     stable = house.store.service(service).stable
     if not stable:
         return "`deploy up` brings it out"
-    earlier = any(r.number < stable and r.standing == "good" for r in house.store.releases(service))
+    earlier = any(r.number < stable and r.status == "good" for r in house.store.releases(service))
     return "`deploy rollback` goes back" if earlier else ""
 
 
@@ -326,7 +326,7 @@ def _release(release: Release, stable: int) -> data.ReleaseRow:
         release.version,
         release.image,
         release.image_id,
-        release.standing,
+        release.status,
         release.created_at,
         release.created_by,
         release.git,

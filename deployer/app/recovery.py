@@ -195,13 +195,13 @@ def _standing(release: Release, observed: Observed, rollout: Interrupted | None)
     """Say what became of a release: users are on it, were on it, or were taken off it."""
     stable = observed.stable.number if observed.stable else 0
     if release.number == stable:
-        return replace(release, standing="good")
+        return replace(release, status="good")
     if rollout and rollout.plan.release == release.number:
         return release
     if not stable:
         return release
     # Above the stable one stands only what was left for it: a rollback.
-    return replace(release, standing="good" if release.number < stable else "rolled-back")
+    return replace(release, status="good" if release.number < stable else "rolled-back")
 
 
 def _port(instance: Instance) -> Port:

@@ -35,14 +35,14 @@ class RemoteRun:
 
 @dataclass(frozen=True)
 class RemoteState:
-    """How far a rollout is: `outcome` is empty until it rests, `driven` as long as a living process drives it."""
+    """How far a rollout is: `outcome` is empty until it rests, `running` as long as a living process runs it."""
 
     service: str
     rollout: int
     outcome: str
     exit: int | None
     text: str
-    driven: bool
+    running: bool
     last_event: int
 
 

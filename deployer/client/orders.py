@@ -23,7 +23,7 @@ PLAN_SECONDS = 1800.0  # the server has ended it by then: to fetch an image has 
 STATE_SECONDS = 2.0  # between two looks at a rollout
 LAST_SECONDS = 20.0  # in which the last events come, once something has ended
 GRACE_SECONDS = 20.0  # in which somebody goes on with a rollout that nobody drives: a server that starts again does
-RESTS = frozenset({"rollout.ended", "rollout.held", "rollout.left"})
+RESTS = frozenset({"rollout.ended", "rollout.paused", "rollout.detached"})
 PATHS = {"start": "rollouts"}  # where an order goes, if not to its own name
 
 
@@ -127,7 +127,7 @@ class Orders:
                 seen = heard.ended or heard.last >= state.last_event
                 if seen and state.outcome:
                     return RolloutResult(_outcome(state.outcome), exit_of(state.exit), state.text, rollout)
-                if state.driven:
+                if state.running:
                     alone = None
                 elif seen:
                     alone = alone or Deadline.after(self._clock, GRACE_SECONDS)

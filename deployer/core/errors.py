@@ -43,7 +43,7 @@ class Exit(IntEnum):
     FAILED = 4
     LOCKED = 5
     ABORTED = 6
-    CANNOT_JUDGE = 7
+    INCONCLUSIVE = 7
     NEEDS_PERSON = 8
     CHANGES = 10
 
@@ -128,13 +128,13 @@ class BudgetSpent(StepFailed):
 class CannotJudge(StepFailed):
     """Too little was seen to say anything about the candidate."""
 
-    exit = Exit.CANNOT_JUDGE
+    exit = Exit.INCONCLUSIVE
 
 
 class NotApproved(StepFailed):
     """The people whose consent it takes did not give it before the deadline."""
 
-    exit = Exit.CANNOT_JUDGE
+    exit = Exit.INCONCLUSIVE
 
 
 class DeadlinePassed(StepFailed):

@@ -10,11 +10,11 @@ An event is plain data: `kind`, Unix time, service, rollout number, and fields t
     step.failed       phase, n, step, error, hint, exit, log: [line, …]
     task              playbook, task, host, status (ok, changed, failed, skipped, unreachable), message
     traffic.changed   stable (colour), share (bp), lease, budget, baseline (bp), warm (release)
-    sample            share_asked, share_measured, stable: {…}, candidate: {…}, rest: {requests, errors, p50, p95, p99},
+    sample            share_target, share_actual, stable: {…}, candidate: {…}, rest: {requests, errors, p50, p95, p99},
                       lost, shielded, spent, budget, shown, more, waits
-    verdict           verdict (worse, no worse, cannot judge), text, watched: {…}, and the measured values beside their
+    verdict           verdict (worse, no worse, inconclusive), text, watched: {…}, and the measured values beside their
                       limits
-    metric            name, verdict (worse, no worse, cannot judge), text, candidate, stable, limit, dry_run
+    metric            name, verdict (worse, no worse, inconclusive), text, candidate, stable, limit, dry_run
     budget.spent      spent, limit
     shield.used       shielded, answered
     lease.over        share (bp), seconds
@@ -23,13 +23,13 @@ An event is plain data: `kind`, Unix time, service, rollout number, and fields t
     approval.given    n, by, role, reason, text
     approval.refused  n, by, role, reason, text
     approval.expired  n, whose, given: [who, …], text
-    rollout.turned    error, hint, exit
-    rollout.held      share, text, exit
-    rollout.left      text, hint, exit
-    rollout.ended     outcome (done, reverted, held, stuck), exit, text, seconds
+    rollout.rolling_back  error, hint, exit
+    rollout.paused    share, text, exit
+    rollout.detached  text, hint, exit
+    rollout.ended     outcome (done, reverted, paused, needs-attention), exit, text, seconds
     note              text
-    machine.silent    host, text
-    machine.back      host, text
+    host.unreachable  host, text
+    host.back         host, text
     notify.failed     to, about, text
 """
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 END_SECONDS = 2.0  # for which a command waits at its end for whoever takes the traces
 _NEEDED = ("opentelemetry.sdk", "opentelemetry.exporter.otlp.proto.http")
-_LEADS = frozenset({"rollout.ended", "rollout.held", "rollout.left"})  # events with which a process is through
+_LEADS = frozenset({"rollout.ended", "rollout.paused", "rollout.detached"})  # events with which a process is through
 _HEARD = ("approval.asked", "approval.given", "approval.refused", "approval.expired", "budget.spent", "lease.over")
 
 
@@ -193,7 +193,7 @@ class _SpanMaker:
                 self._end_step(str(data.get("error", "")))
             case kind if kind in _HEARD and self._step is not None:
                 self._step.add_event(kind, _plain({"text": data.get("text")}), self._at)
-            case "rollout.turned" if self._root is not None:
+            case "rollout.rolling_back" if self._root is not None:
                 self._root.add_event("turned", _plain({"error": data.get("error")}), self._at)
             case kind if kind in _LEADS:
                 outcome = data.get("outcome") or kind.removeprefix("rollout.")
@@ -234,14 +234,14 @@ class _SpanMaker:
         self._end_step()
         if self._root is not None:
             self._root.set_attributes(_plain({"deployer.outcome": outcome, "deployer.exit": code}))
-            _status(self._root, text if outcome in ("reverted", "stuck") else "")
+            _status(self._root, text if outcome in ("reverted", "needs-attention") else "")
             self._root.end(self._at)
         self._over = True
 
     def end(self) -> None:
         """End what was left open: its process did not come to an end that is told."""
         if not self._over and self._root is not None:
-            self._finish("left", 0, "")
+            self._finish("detached", 0, "")
 
 
 def _elsewhere(trace: int, span: int) -> Span:

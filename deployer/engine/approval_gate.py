@@ -74,7 +74,7 @@ def _expire(run: Drive, step: Approve, n: int, voices: tuple[Vote, ...]) -> None
     run.tell("approval.expired", n=n, whose=step.whose(), given=[voice.by for voice in voices], text=seen)
     if step.expired == "hold":
         ways = "`deploy resume` asks anew, `deploy abort` takes it back"
-        raise Hold(Exit.CANNOT_JUDGE, f"{seen}; {ways}", anew=n)
+        raise Hold(Exit.INCONCLUSIVE, f"{seen}; {ways}", anew=n)
     raise NotApproved(seen, "deploy again when they are there; `approve.within` gives them more time")
 
 

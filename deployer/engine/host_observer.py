@@ -30,9 +30,9 @@ class HostObserver:
         back = [host for host in self.silent if host not in silent]
         self.silent = dict(silent)
         for host, why in fallen.items():
-            self.tell("machine.silent", host=host, text=f"{host or 'this machine'} does not answer: {why}")
+            self.tell("host.unreachable", host=host, text=f"{host or 'this machine'} does not answer: {why}")
         for host in back:
-            self.tell("machine.back", host=host, text=f"{host or 'this machine'} answers again")
+            self.tell("host.back", host=host, text=f"{host or 'this machine'} answers again")
 
     def silent_of(self, hosts: Collection[str]) -> dict[str, str]:
         """Give those of some machines that are silent, and why."""

@@ -100,7 +100,7 @@ class AnalysisStep:
         if verdict.kind != "worse" and (worse := self._run.evidence.stable.worse):
             release = self._step.release
             ways = f"`deploy promote` gives everyone r{release}, `deploy abort` leaves them on stable as it is"
-            raise Hold(Exit.CANNOT_JUDGE, f"{worse}; {ways}")
+            raise Hold(Exit.INCONCLUSIVE, f"{worse}; {ways}")
         self._follow_budget()
         proof = {} if self._step.seconds else _proof(verdict)  # a step of fixed time asks for none
         verdict = self._joined(verdict)
@@ -115,7 +115,7 @@ class AnalysisStep:
     def _joined(self, verdict: Verdict) -> Verdict:
         """Join the verdict on the requests with those of other sources: worse if any is, no worse if all are."""
         kind, text = self._metrics.look()
-        self._waits = kind == "cannot judge"
+        self._waits = kind == "inconclusive"
         if verdict.kind == "worse" or kind == "no worse":
             return verdict
         if kind == "worse":
@@ -258,11 +258,11 @@ def _proof(verdict: Verdict) -> dict[str, Any]:
 
 def _undecided(run: Drive, step: Watch, verdict: Verdict, detail: dict[str, Any]) -> dict[str, Any]:
     """Do what the manifest says about a watch that has come to its deadline without an answer."""
-    seen = f"cannot judge r{step.release} at {percent(step.share)} within {span(step.deadline)}: {verdict.text}"
+    seen = f"inconclusive: r{step.release} at {percent(step.share)} within {span(step.deadline)}: {verdict.text}"
     match run.release(step.release).manifest.judge.undecided:
         case "proceed":
             return detail
         case "revert":
             raise CannotJudge(seen, "send it more traffic, give it more time, or widen the margins of `judge`")
         case _:
-            raise Hold(Exit.CANNOT_JUDGE, f"{seen}; `deploy resume` goes on watching, `deploy promote`, `deploy abort`")
+            raise Hold(Exit.INCONCLUSIVE, f"{seen}; `deploy resume` goes on watching, `deploy promote`, `deploy abort`")

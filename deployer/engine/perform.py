@@ -288,7 +288,7 @@ def _tidy(run: Drive, doing: Doing) -> None:
 
 def _prune(run: Drive, step: Prune) -> dict[str, Any]:
     releases = run.store.releases(run.service)
-    good = [r for r in releases if r.standing == "good"][: step.keep]
+    good = [r for r in releases if r.status == "good"][: step.keep]
     here = {i.release for i in run.lookout.standing().instances} | {p.release for p in run.store.ports(run.service)}
     keep = [r for r in releases if r in good or r.number in here or r.number == run.rollout.release]
     drop = [r for r in releases if r not in keep]

@@ -55,7 +55,7 @@ def drive(run: Drive, *, pulse: bool = True) -> RolloutResult:
 
 
 def _leave(run: Drive, error: DeployError) -> None:
-    run.tell_at_least("rollout.left", text=error.message, hint=error.hint, exit=int(error.exit))
+    run.tell_at_least("rollout.detached", text=error.message, hint=error.hint, exit=int(error.exit))
 
 
 def abort(run: Drive, by: str, reason: str) -> RolloutResult:
@@ -111,7 +111,7 @@ def _leased(run: Drive) -> None:
 
     Raises Refused when the proxy does not take it; the rollout is held as before.
     """
-    if run.rollout.outcome != "held":
+    if run.rollout.outcome != "paused":
         return
     try:
         run.begin_lease()
@@ -238,11 +238,11 @@ def _turn(run: Drive, n: int, error: DeployError) -> None:
         error = run.taken_back()  # by whom and why, which a driver cannot know
     run.store.turned_back(run.lock, run.rollout, n, error, run.heard)
     run.rollout = run.store.rollout(run.rollout.number)
-    run.tell("rollout.turned", error=error.message, hint=error.hint, exit=int(error.exit))
+    run.tell("rollout.rolling_back", error=error.message, hint=error.hint, exit=int(error.exit))
 
 
 def _hold(run: Drive, hold: Hold) -> RolloutResult:
-    run.store.held(run.lock, run.rollout, int(hold.exit), hold.text, hold.by, run.heard, hold.anew)
+    run.store.paused(run.lock, run.rollout, int(hold.exit), hold.text, hold.by, run.heard, hold.anew)
     # Only what is recorded as held may stay without a lease: whoever is killed in between leaves one that runs out.
     try:
         run.end_lease()
@@ -251,9 +251,9 @@ def _hold(run: Drive, hold: Hold) -> RolloutResult:
     except StepFailed as error:
         share = 0
         run.tell("note", text=f"the share runs out by itself, its lease could not be ended: {error.message}")
-    run.tell("rollout.held", share=share, text=hold.text, exit=int(hold.exit))
-    _hooks(run, "held")
-    return RolloutResult("held", hold.exit, hold.text, run.rollout.number)
+    run.tell("rollout.paused", share=share, text=hold.text, exit=int(hold.exit))
+    _hooks(run, "paused")
+    return RolloutResult("paused", hold.exit, hold.text, run.rollout.number)
 
 
 # -- back
@@ -344,8 +344,8 @@ def _tell_failure(run: Drive, phase: Phase, n: int, step: Step, error: DeployErr
 
 def _stuck(run: Drive, text: str) -> RolloutResult:
     text += "; `deploy resume` tries again, `deploy status` shows what is live"
-    run.store.stuck(run.lock, run.rollout, text)
-    return _end(run, RolloutResult("stuck", Exit.NEEDS_PERSON, text, run.rollout.number))
+    run.store.needs_attention(run.lock, run.rollout, text)
+    return _end(run, RolloutResult("needs-attention", Exit.NEEDS_PERSON, text, run.rollout.number))
 
 
 def _end(run: Drive, ending: RolloutResult) -> RolloutResult:
@@ -356,12 +356,12 @@ def _end(run: Drive, ending: RolloutResult) -> RolloutResult:
 
 
 def _hooks(run: Drive, outcome: str) -> None:
-    """Roll the playbooks of an ending; their failure is told, the ending stays what it is."""
-    hooks = run.candidate.manifest.hooks
-    playbooks = getattr(hooks, f"on_{outcome}") + (hooks.on_failure if outcome in ("reverted", "stuck") else ())
+    """Run the playbooks of an ending; their failure is reported, the ending stays what it is."""
+    hooks, when = run.candidate.manifest.hooks, f"on_{outcome.replace('-', '_')}"
+    playbooks = getattr(hooks, when) + (hooks.on_failure if outcome in ("reverted", "needs-attention") else ())
     if not playbooks:
         return
-    extra: dict[str, Any] = {"deployer_when": f"on_{outcome}", "deployer_rollout": str(run.rollout.number)}
+    extra: dict[str, Any] = {"deployer_when": when, "deployer_rollout": str(run.rollout.number)}
     try:
         environment = run.environment(run.colour, run.rollout.release)
         run.drivers.playbooks.play(

@@ -33,8 +33,8 @@ class WatchTotals:
         seen = self.sum
         total = seen.stable.requests + seen.candidate.requests + seen.rest.requests
         return {
-            "share_asked": share,
-            "share_measured": round(seen.candidate.requests / total * FULL) if total else None,
+            "share_target": share,
+            "share_actual": round(seen.candidate.requests / total * FULL) if total else None,
             "stable": _side(seen.stable),
             "candidate": _side(seen.candidate),
             "rest": _side(seen.rest),

@@ -80,7 +80,7 @@ class ReplayedWatch:
 
     watching: RecordedStep
     began: float
-    outcome: str  # worse, passes, cannot judge
+    outcome: str  # worse, passes, inconclusive
     after: float
     verdict: Verdict
     stable: Counts
@@ -91,7 +91,7 @@ class ReplayedWatch:
 
 @dataclass(frozen=True)
 class Judgement:
-    """What a policy decided on a whole recording: worse, passes, or cannot judge; the stage at which it did."""
+    """What a policy decided on a whole recording: worse, passes, or inconclusive; the stage at which it did."""
 
     decision: str
     stages: tuple[ReplayedWatch, ...]
@@ -161,7 +161,7 @@ def judge(source: ReplaySource, policy: Policy) -> Judgement:
         raise Refused(f"{source.path}: no watch in it saw anything", "record while a candidate has users")
     ended = tuple(stage.result() for stage in stages)
     outcomes = [stage.outcome for stage in ended]
-    decision = next((o for o in ("worse", "cannot judge") if o in outcomes), "passes")
+    decision = next((o for o in ("worse", "inconclusive") if o in outcomes), "passes")
     return Judgement(decision, ended, ended[0].began, bool(cut), lost)
 
 
@@ -208,7 +208,7 @@ class _Stage:
         return ReplayedWatch(
             last.watching,
             self._first.began,
-            self._outcome or "cannot judge",
+            self._outcome or "inconclusive",
             last.at - self._first.began,
             last.verdict,
             self._stable,

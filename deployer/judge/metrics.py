@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from deployer.manifest.models import Metric
 
 
-Kind = Literal["worse", "no worse", "cannot judge"]
+Kind = Literal["worse", "no worse", "inconclusive"]
 
 
 @dataclass(frozen=True)
@@ -92,11 +92,11 @@ class MetricJudge:
             return self.worse
         missing = self._missing()
         if missing:
-            return self._said("cannot judge", missing)
+            return self._said("inconclusive", missing)
         if self.bad:
-            return self._said("cannot judge", f"{self._compared()}, {self.bad} of {_times(self.metric.failures)}")
+            return self._said("inconclusive", f"{self._compared()}, {self.bad} of {_times(self.metric.failures)}")
         if self.good < self.metric.readings:
-            return self._said("cannot judge", f"{self._compared()}, {self.good} of {_times(self.metric.readings)}")
+            return self._said("inconclusive", f"{self._compared()}, {self.good} of {_times(self.metric.readings)}")
         return self._said("no worse", self._compared())
 
     def _said(self, kind: Kind, text: str) -> MetricVerdict:
@@ -111,7 +111,7 @@ class MetricJudge:
             seen.stable,
             limit.value if limit else None,
             self.metric.dry_run,
-            waits=kind == "cannot judge" and not self.metric.dry_run and (self.metric.must_have_data or not empty),
+            waits=kind == "inconclusive" and not self.metric.dry_run and (self.metric.must_have_data or not empty),
         )
 
     def _missing(self) -> str:
@@ -164,7 +164,7 @@ class MetricJudge:
 def together(verdicts: Iterable[MetricVerdict]) -> tuple[Kind, str]:
     """Give what all metrics together say, with the sentences of those that decide it; dry runs decide nothing."""
     counted = [verdict for verdict in verdicts if not verdict.dry_run]
-    for kind in ("worse", "cannot judge"):
+    for kind in ("worse", "inconclusive"):
         deciding = [_named(v) for v in counted if v.kind == kind and (kind == "worse" or v.waits)]
         if deciding:
             return kind, "; ".join(deciding)

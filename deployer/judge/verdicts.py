@@ -21,7 +21,7 @@ from deployer.model import FULL, Sample, Waiting
 if TYPE_CHECKING:
     from deployer.manifest.models import Judge
 
-Kind = Literal["worse", "no worse", "cannot judge"]
+Kind = Literal["worse", "no worse", "inconclusive"]
 
 
 @dataclass(frozen=True)
@@ -147,16 +147,16 @@ class Verdicts:
         enough = self._in_step >= self._config.requests
         if alone:
             text = f"{self._limit_beside()} is allowed, and there is nothing to compare with"
-            return Verdict("cannot judge", text, self._values_alone(), enough)
+            return Verdict("inconclusive", text, self._values_alone(), enough)
         proofs = self._comparison.proofs
         if trouble := self._service.trouble:
             text = words.trouble(trouble, self._config.errors.max)
-            return Verdict("cannot judge", text, self._values(proofs))
+            return Verdict("inconclusive", text, self._values(proofs))
         if self._more:
-            return Verdict("cannot judge", self._what_waits(self._more), self._values(proofs))
+            return Verdict("inconclusive", self._what_waits(self._more), self._values(proofs))
         missing = [proof for proof in proofs if proof.log_evidence < math.log(1 / self._config.beta)]
         text = self._what_is_missing(proofs, missing) if missing else self._what_is_shown(proofs)
-        return Verdict("cannot judge" if missing else "no worse", text, self._values(proofs), enough)
+        return Verdict("inconclusive" if missing else "no worse", text, self._values(proofs), enough)
 
     def _found_worse(self) -> Verdict | None:
         needed = math.log(1 / self._config.alpha)

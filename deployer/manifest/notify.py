@@ -11,10 +11,10 @@ from deployer.manifest.base import Conflict, Model, twice
 from deployer.manifest.metrics import words_in
 from deployer.manifest.text import EnvName, HttpUrl, Title
 
-Occasion = Literal["started", "verdict", "approval", "held", "left", "done", "reverted", "stuck"]
+Occasion = Literal["started", "verdict", "approval", "paused", "detached", "done", "reverted", "needs-attention"]
 OCCASIONS: tuple[Occasion, ...] = get_args(Occasion)
 LINKED = ("service", "rollout", "release", "version")  # what may stand in {braces} of the link
-_USUAL: tuple[Occasion, ...] = ("started", "approval", "held", "left", "done", "reverted", "stuck")
+_USUAL: tuple[Occasion, ...] = ("started", "approval", "paused", "detached", "done", "reverted", "needs-attention")
 
 
 class Recipient(Model):
@@ -28,8 +28,8 @@ class Recipient(Model):
     key: EnvName | None = Field(None, description="Secret with which the POST is signed.")
     events: tuple[Occasion, ...] = Field(
         _USUAL,
-        description="Of what it is told. `approval`: the rollout waits for those asked to approve. `held`: for anyone. "
-        "`left`: its process had to leave it unfinished. `verdict` comes with every watch.",
+        description="Events to notify about. `approval`: the rollout waits for its approvers. `paused`: for a person. "
+        "`detached`: its process stopped and left it in progress. `verdict` comes with every observation step.",
     )
 
     def conflicts(self) -> Iterator[Conflict]:

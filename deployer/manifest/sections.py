@@ -156,8 +156,10 @@ class Hooks(Model):
     on_failure: tuple[FilePath, ...] = Field((), description="After every ending but a good one.")
     on_done: tuple[FilePath, ...] = Field((), description="After a rollout that went through.")
     on_reverted: tuple[FilePath, ...] = Field((), description="After a rollout that was taken back.")
-    on_held: tuple[FilePath, ...] = Field((), description="After a rollout came to rest, waiting for a person's word.")
-    on_stuck: tuple[FilePath, ...] = Field((), description="After a rollout that needs a person's hand.")
+    on_paused: tuple[FilePath, ...] = Field(
+        (), description="After a rollout came to rest, waiting for a person's word."
+    )
+    on_needs_attention: tuple[FilePath, ...] = Field((), description="After a rollout that needs a person's hand.")
 
 
 class Twin(Model):
@@ -406,7 +408,7 @@ class Judge(Model):
     requests: Count = Field(
         20,
         ge=0,
-        description="Requests that the candidate must have answered in a step of fixed time; fewer is `cannot judge`.",
+        description="Requests that the candidate must have answered in a step of fixed time; fewer is `inconclusive`.",
     )
     beta: Number = Field(
         0.05, gt=0, lt=0.5, description="Probability of calling a release no worse that is beyond a margin."

@@ -43,7 +43,7 @@ def write(release: Release) -> str:
 
 
 def read(text: str) -> Release:
-    """Read a record back; the release has the standing `new`. Raises ValueError, saying what is wrong with it."""
+    """Read a record back; the release has the status `new`. Raises ValueError, saying what is wrong with it."""
     if not text:
         raise ValueError("it carries no record of its release")
     try:

@@ -33,13 +33,13 @@ def choose(releases: Sequence[Release], observed: Observed, current: int, to: in
     target = by_number[to]
     if to == current and observed.stable is not None and observed.stable.number == to:
         raise Refused(f"r{to} is live already", "there is nothing to do")
-    if target.standing != "good" and not force:
+    if target.status != "good" and not force:
         why = {
             "rolled-back": "was itself rolled back",
             "failed": "failed its rollout",
             "new": "never finished a rollout",
         }
-        raise Refused(f"{target.name} {why[target.standing]}", "if it must be this one: --force")
+        raise Refused(f"{target.name} {why[target.status]}", "if it must be this one: --force")
     return target
 
 

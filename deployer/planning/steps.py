@@ -152,9 +152,9 @@ class Share(Step):
 class Watch(Step):
     """Gate: the candidate is compared with the stable release and must not be worse.
 
-    With `seconds` for so long; fewer than `requests` candidate requests at the end is `cannot judge`. Without, until it
+    With `seconds` for so long; fewer than `requests` candidate requests at the end is `inconclusive`. Without, until it
     is shown to be no worse than the margins allow before it gets `following` of the traffic (basis points), `least`
-    seconds long at least; what is not shown by the deadline is `cannot judge`. At a full share only the absolute limit
+    seconds long at least; what is not shown by the deadline is `inconclusive`. At a full share only the absolute limit
     holds. `against` says what it is compared with.
     """
 

@@ -151,7 +151,7 @@ class RunAnswer(BaseModel):
 class RolloutState(BaseModel):
     """How far a rollout is, from the store alone: `outcome` is empty and `exit` null until it rests.
 
-    `driven`: a process that lives and answers has the lock of its service. `last_event` is the id of its newest event.
+    `running`: a process that lives and answers has the lock of its service. `last_event` is the id of its newest event.
     """
 
     service: str
@@ -159,7 +159,7 @@ class RolloutState(BaseModel):
     outcome: str
     exit: int | None
     text: str
-    driven: bool
+    running: bool
     last_event: int
 
 

@@ -22,7 +22,7 @@ from deployer.store import Store
 if TYPE_CHECKING:
     from deployer.server.context import ServerContext
 
-VERDICTS = ("no worse", "worse", "cannot judge")
+VERDICTS = ("no worse", "worse", "inconclusive")
 EVERY = 1.0  # seconds for which the numbers of the store are kept, at the least
 PART = 0.1  # of the time may go into making them
 _BY = ["service", "strategy", "outcome", "exit"]
@@ -62,7 +62,7 @@ class ServerMetrics:
         lasting = _gauge("deployer_rollout_open_seconds", "How long the unfinished rollout has lasted.")
         stable = _gauge("deployer_stable_release", "The release that was promoted last.")
         verdict = _gauge("deployer_verdict", "1 for what the judge said last of the unfinished rollout.", "verdict")
-        measured = _gauge("deployer_share_measured_ratio", "Part of the requests that the candidate got, as watched.")
+        measured = _gauge("deployer_share_actual_ratio", "Part of the requests that the candidate got, as watched.")
         held = _gauge("deployer_lock_held_seconds", "How long somebody has had the lock.")
         silent = _gauge("deployer_lock_silent_seconds", "Time since the last sign of life of who has the lock.")
         for service in store.services():
@@ -74,13 +74,13 @@ class ServerMetrics:
                 silent.add_metric([name], max(0.0, lock.silent(monotonic)))
             if rollout is None:
                 continue
-            under_way.add_metric([name, rollout.outcome or ("driven" if lock else "nobody")], 1)
+            under_way.add_metric([name, rollout.outcome or ("running" if lock else "interrupted")], 1)
             lasting.add_metric([name], max(0.0, now - rollout.started_at))
             said = store.last_verdict(rollout.number)
             for word in VERDICTS:
                 verdict.add_metric([name, word], said == word)
             sample = self._desk.sample(rollout.number, name)
-            share = sample.data.get("share_measured") if sample else None
+            share = sample.data.get("share_actual") if sample else None
             if share is not None:
                 measured.add_metric([name], share / 10_000)
         yield from (under_way, lasting, stable, verdict, measured, held, silent)
@@ -90,7 +90,7 @@ class ServerMetrics:
         read = _gauge("deployer_live_readable", "1 when proxy and runtime answered, while a rollout is unfinished.")
         age = _gauge("deployer_live_age_seconds", "Time since proxy and runtime were asked.")
         share = _gauge("deployer_share_ratio", "Part of the traffic that the candidate gets.")
-        asked = _gauge("deployer_share_asked_ratio", "The same as it was given, though lease or budget be over.")
+        asked = _gauge("deployer_share_target_ratio", "The same as it was given, though lease or budget be over.")
         lease = _gauge("deployer_lease_left_seconds", "Time until the share runs out unless it is renewed.")
         budget = _gauge("deployer_budget_answers", "Bad answers of the candidate that users may see, where limited.")
         left = _gauge("deployer_budget_left_answers", "How many of them are left.")

@@ -117,7 +117,7 @@ def state(desk: AtDesk, rollout: Seen) -> RolloutState:
         outcome=rollout.outcome or "",
         exit=rollout.exit if rollout.outcome else None,
         text=rollout.text,
-        driven=rollout.open and store.locks.read(rollout.service) is not None,
+        running=rollout.open and store.locks.read(rollout.service) is not None,
         last_event=last,
     )
 

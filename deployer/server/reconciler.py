@@ -121,7 +121,7 @@ def undriven(store: Store) -> Iterator[Rollout]:
 def _was_left(store: Store, rollout: Rollout) -> bool:
     """Tell whether its process was told to leave it."""
     last = store.last_event_of(rollout.number)
-    return any(event.kind == "rollout.left" for event in store.events(rollout.number, last - 1))
+    return any(event.kind == "rollout.detached" for event in store.events(rollout.number, last - 1))
 
 
 def _refuse_unready(house: AppContext, service: str) -> None:

@@ -154,7 +154,7 @@ def add_interrupted(db: sqlite3.Connection, known: Recovered, rollout: Interrupt
             plan.release,
             plan.to_json(),
             "back" if rollout.back else "forward",
-            "" if rollout.back else "held",
+            "" if rollout.back else "paused",
             int(Exit.ABORTED if rollout.back else Exit.NEEDS_PERSON),
             rollout.text,
             now,

@@ -23,7 +23,8 @@ class Owed:
         """Return the rollouts of a service whose ending is owed, and told by nobody who lives; the oldest first."""
         with self._database.reading() as db:
             rows = db.execute(
-                "select o.rollout from owed o join rollouts r on r.number = o.rollout where r.service = ? order by 1",
+                "select o.rollout from owed_notices o join rollouts r on r.number = o.rollout"
+                " where r.service = ? order by 1",
                 (service,),
             ).fetchall()
         return tuple(number for (number,) in rows if not self._is_told(number))
@@ -41,9 +42,9 @@ class Owed:
     def settle(self, rollout: int) -> None:
         """Write that the ending of a rollout was told or given up."""
         with self._database.transaction() as db:
-            db.execute("delete from owed where rollout = ?", (rollout,))
+            db.execute("delete from owed_notices where rollout = ?", (rollout,))
 
 
 def owe(db: sqlite3.Connection, rollout: int) -> None:
     """Write that the ending of a rollout is to be told, in the transaction of the caller."""
-    db.execute("insert or ignore into owed values (?)", (rollout,))
+    db.execute("insert or ignore into owed_notices values (?)", (rollout,))

@@ -29,7 +29,7 @@ MIGRATIONS: tuple[str, ...] = (
         created_at real not null,
         created_by text not null,
         message text not null,
-        standing text not null default 'new',
+        status text not null default 'new',
         signature text not null default '',       -- what was proven of the image, as JSON
         machines text not null default '',        -- of the inventory, as JSON; '' is this one
         alone integer not null default 0,         -- it must not run beside another release
@@ -44,7 +44,7 @@ MIGRATIONS: tuple[str, ...] = (
         release integer not null,
         plan text not null,
         phase text not null default 'forward',    -- forward | back
-        outcome text not null default '',         -- '' while open; held is open too
+        outcome text not null default '',         -- '' while open; paused is open too
         exit integer not null default 0,
         text text not null default '',
         folder text not null default '',          -- of the manifest: playbooks are found from here
@@ -82,7 +82,7 @@ MIGRATIONS: tuple[str, ...] = (
         beat real not null                        -- the last sign of life
     );
 
-    create table asks (
+    create table control_requests (
         id integer primary key autoincrement,
         rollout integer not null references rollouts (number),
         kind text not null,                       -- promote | force | abort | pause
@@ -93,7 +93,7 @@ MIGRATIONS: tuple[str, ...] = (
     );
 
     -- A row for each rollout whose ending people elsewhere have still to be told.
-    create table owed (rollout integer primary key references rollouts (number));
+    create table owed_notices (rollout integer primary key references rollouts (number));
 
     create table approvals (
         id integer primary key autoincrement,

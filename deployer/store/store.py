@@ -222,7 +222,7 @@ class Store:
     # -- the journal's writes, each one transaction behind the fence
 
     def step_began(self, lock: Lock, rollout: int, phase: Phase, n: int, until: float = 0.0) -> JournalEntry:
-        """Write that a step is being tried; one begun before keeps its wake time, unless that was over (`held`)."""
+        """Write that a step is being tried; one begun before keeps its wake time, unless that was over (`paused`)."""
         with self.database.transaction() as db:
             check(db, lock)
             db.execute(
@@ -289,7 +289,7 @@ class Store:
                 (int(error.exit), error.message, rollout.number),
             )
             by = error.by if isinstance(error, Aborted) else DEPLOYER
-            action = "turn back" if by == DEPLOYER else "abort"
+            action = "roll back" if by == DEPLOYER else "abort"
             self.audit.add(db, _deed(rollout, action, "begun", by=by, reason=error.message))
 
     def cause(self, rollout: Rollout) -> tuple[int, str]:
@@ -306,7 +306,7 @@ class Store:
             check(db, lock)
             self._end_step(db, rollout, phase, n, "failed", {"error": error.message, "hint": error.hint})
 
-    def held(
+    def paused(
         self,
         lock: Lock,
         rollout: Rollout,
@@ -321,18 +321,18 @@ class Store:
         The wait of the step `anew` is over: it begins again when somebody resumes.
         """
         with self.database.transaction() as db:
-            self._outcome(db, lock, rollout, "held", exit_code, text, heard=heard)
+            self._outcome(db, lock, rollout, "paused", exit_code, text, heard=heard)
             db.execute(
                 "update journal set until = 0 where rollout = ? and phase = 'forward' and n = ?",
                 (rollout.number, -1 if anew is None else anew),
             )
-            self.audit.add(db, _deed(rollout, "hold" if by == DEPLOYER else "pause", "held", by=by, reason=text))
+            self.audit.add(db, _deed(rollout, "hold" if by == DEPLOYER else "pause", "paused", by=by, reason=text))
 
-    def stuck(self, lock: Lock, rollout: Rollout, text: str) -> None:
+    def needs_attention(self, lock: Lock, rollout: Rollout, text: str) -> None:
         """Write that the rollout needs a person; it stays open, so that `resume` can try again."""
         with self.database.transaction() as db:
-            self._outcome(db, lock, rollout, "stuck", int(Exit.NEEDS_PERSON), text)
-            self.audit.add(db, _deed(rollout, "end", "stuck", by=DEPLOYER, reason=text))
+            self._outcome(db, lock, rollout, "needs-attention", int(Exit.NEEDS_PERSON), text)
+            self.audit.add(db, _deed(rollout, "end", "needs-attention", by=DEPLOYER, reason=text))
 
     def ended(
         self,
@@ -356,7 +356,7 @@ class Store:
             if outcome == "reverted":
                 # A release that was good before and could not be brought back has not become bad by that.
                 db.execute(
-                    "update releases set standing = 'failed' where service = ? and number = ? and standing = 'new'",
+                    "update releases set status = 'failed' where service = ? and number = ? and status = 'new'",
                     (rollout.service, rollout.release),
                 )
             self.audit.add(db, _deed(rollout, "end", outcome, by=DEPLOYER, reason=text))
@@ -421,7 +421,7 @@ class Store:
             if lock is not None:
                 check(db, lock)
             db.execute(
-                "insert into asks (rollout, kind, by, reason, at) values (?, ?, ?, ?, ?)",
+                "insert into control_requests (rollout, kind, by, reason, at) values (?, ?, ?, ?, ?)",
                 (rollout.number, kind, by, reason, self.clock.now()),
             )
             result = "begun" if lock else "asked"
@@ -430,7 +430,8 @@ class Store:
     def next_ask(self, rollout: int) -> ControlRequest | None:
         """Read the wish that counts among those that nobody took: an abort, else the newest."""
         rows = self._all(
-            "select * from asks where rollout = ? and taken_at is null order by kind = 'abort' desc, id desc limit 1",
+            "select * from control_requests where rollout = ? and taken_at is null"
+            " order by kind = 'abort' desc, id desc limit 1",
             rollout,
         )
         return ControlRequest(rows[0]["id"], rows[0]["kind"], rows[0]["by"], rows[0]["reason"]) if rows else None
@@ -444,15 +445,16 @@ class Store:
     def _take(self, db: sqlite3.Connection, ask: ControlRequest | None) -> None:
         if ask is not None:
             db.execute(
-                "update asks set taken_at = ? where taken_at is null and id <= ?"
-                " and rollout = (select rollout from asks where id = ?)",
+                "update control_requests set taken_at = ? where taken_at is null and id <= ?"
+                " and rollout = (select rollout from control_requests where id = ?)",
                 (self.clock.now(), ask.id, ask.id),
             )
 
     def promotion_asked(self, rollout: int) -> ControlRequest | None:
         """Read the wish to promote, when it is the last one that was taken: it stands for whoever goes on."""
         rows = self._all(
-            "select * from asks where rollout = ? and taken_at is not null order by id desc limit 1", rollout
+            "select * from control_requests where rollout = ? and taken_at is not null order by id desc limit 1",
+            rollout,
         )
         asked = rows[0] if rows and rows[0]["kind"] in PROMOTIONS else None
         return ControlRequest(asked["id"], asked["kind"], asked["by"], asked["reason"]) if asked else None
@@ -586,7 +588,7 @@ def add_release_row(db: sqlite3.Connection, release: Release) -> None:
             release.created_at,
             release.created_by,
             release.message,
-            release.standing,
+            release.status,
             json.dumps(asdict(release.signature)) if release.signature else "",
             json.dumps(machines) if (machines := release.machines_record()) else "",
             int(release.alone),
@@ -615,8 +617,8 @@ def _promote(db: sqlite3.Connection, plan: Plan) -> None:
         _stand(db, plan.service, plan.origin, "rolled-back")
 
 
-def _stand(db: sqlite3.Connection, service: str, number: int, standing: str) -> None:
-    db.execute("update releases set standing = ? where service = ? and number = ?", (standing, service, number))
+def _stand(db: sqlite3.Connection, service: str, number: int, status: str) -> None:
+    db.execute("update releases set status = ? where service = ? and number = ?", (status, service, number))
 
 
 def _forget_events(db: sqlite3.Connection, service: str, keep: int) -> None:

@@ -39,8 +39,8 @@ def catch_up(store: Store, lock: Lock, known: Recovered, last: int) -> None:
             if release.number not in recorded:
                 add_release_row(db, release)
         if known.stable:
-            standing = "update releases set standing = ? where service = ? and number = ?"
-            db.execute(standing, ("good", known.service, known.stable))
+            status = "update releases set status = ? where service = ? and number = ?"
+            db.execute(status, ("good", known.service, known.stable))
         db.execute(
             "update services set stable = ?, warm = ?, warm_colour = ?, warm_until = ? where name = ?",
             (known.stable, known.warm, known.warm_colour, known.warm_until, known.service),

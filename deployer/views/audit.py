@@ -9,7 +9,7 @@ from deployer.views.data import AuditRow, AuditView, ChainView
 from deployer.views.text import columns, moment, one_line, plural
 
 Ink = Callable[[str, str], str]
-_STYLES = {"refused": "red", "stuck": "red", "reverted": "yellow", "held": "cyan", "asked": "cyan"}
+_STYLES = {"refused": "red", "needs-attention": "red", "reverted": "yellow", "paused": "cyan", "asked": "cyan"}
 
 
 def audit(view: AuditView, now: float, ink: Ink) -> list[str]:  # noqa: ARG001 - the shape of all renderers

@@ -46,13 +46,13 @@ class HistoryView(View):
 
 @dataclass(frozen=True)
 class ReleaseRow(View):
-    """A release in one line; `standing` is new, good, rolled-back or failed."""
+    """A release in one line; `status` is new, good, rolled-back or failed."""
 
     number: int
     version: str
     image: str
     image_id: str
-    standing: str
+    status: str
     created_at: float
     created_by: str = ""
     git: str = ""
@@ -345,7 +345,7 @@ class WatchView(View):
 
 @dataclass(frozen=True)
 class StageView(View):
-    """What a policy made of one watch: `outcome` is worse, passes or cannot judge, `after` so many seconds.
+    """What a policy made of one watch: `outcome` is worse, passes or inconclusive, `after` so many seconds.
 
     `proved`: shown to be no worse than the margins. `seen` are bad answers that users saw, `values` the measured values
     beside their limits.
@@ -366,7 +366,7 @@ class StageView(View):
 
 @dataclass(frozen=True)
 class JudgementView(View):
-    """What a policy decided on a recording: `decision` is worse, passes or cannot judge, `at` so many seconds in.
+    """What a policy decided on a recording: `decision` is worse, passes or inconclusive, `at` so many seconds in.
 
     `share` is the one at which it was decided; `answers`, `errors` and `seen` (by users) the candidate's until then.
     """

@@ -10,7 +10,7 @@ from deployer.views.text import columns, duration, one_line, plural
 from deployer.views.watches import HEADS, cells
 
 Ink = Callable[[str, str], str]
-DECISIONS = {"worse": ("✗", "red"), "passes": ("✓", "green"), "cannot judge": ("?", "yellow")}
+DECISIONS = {"worse": ("✗", "red"), "passes": ("✓", "green"), "inconclusive": ("?", "yellow")}
 
 
 def judgement(view: JudgementView, _: float, ink: Ink) -> list[str]:

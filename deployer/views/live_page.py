@@ -19,13 +19,13 @@ VERDICTS = {
     "worse": ("✗", "bold red"),
     "no worse": ("✓", "bold green"),
     "enough seen": ("·", "bold"),
-    "cannot judge": ("?", "bold yellow"),
+    "inconclusive": ("?", "bold yellow"),
 }
 ENDINGS = {
     "done": ("✓", "bold green"),
     "reverted": ("↩", "bold yellow"),
-    "held": ("‖", "bold cyan"),
-    "stuck": ("!", "bold red"),
+    "paused": ("‖", "bold cyan"),
+    "needs-attention": ("!", "bold red"),
 }
 
 
@@ -98,14 +98,14 @@ def _proof(proof: ProofView) -> Text:
 
 def _verdict(verdict: VerdictView) -> Text:
     sign, style = VERDICTS.get(verdict.verdict, ("·", "bold"))
-    yet = " yet" if verdict.verdict == "cannot judge" else ""
+    yet = " so far" if verdict.verdict == "inconclusive" else ""
     return Text.assemble((f"{sign} {verdict.verdict}{yet}", style), f"  {verdict.text}")
 
 
 def next_text(state: ViewState, now: float) -> Text | None:
     """Say what happens next and when, or what a person has to do; nothing once the rollout has ended."""
     if state.ending:
-        if state.ending.outcome != "held":
+        if state.ending.outcome != "paused":
             return None
         return Text.assemble(("deploy promote", "bold"), "  to go on, or  ", ("deploy abort", "bold"), "  to go back")
     running, waiting = state.running, state.waiting

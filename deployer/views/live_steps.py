@@ -30,7 +30,7 @@ def steps_block(state: ViewState, now: float, *, compact: bool) -> RenderableTyp
     grid.add_column(width=1)
     grid.add_column(ratio=1)
     grid.add_column(justify="right", no_wrap=True)
-    held = state.ending is not None and state.ending.outcome == "held"
+    held = state.ending is not None and state.ending.outcome == "paused"
     # after the turn the steps that were still to come are no news any more
     forward = [s for s in state.forward if not (state.turned and s.state == "waiting")]
     _add(grid, forward, state, now, compact, held=held)
@@ -111,7 +111,7 @@ def _time(step: StepLine, now: float, *, held: bool) -> Text:
     if step.state in ("done", "failed"):
         return Text(duration(step.seconds), "dim")
     if step.state == "running" and held:
-        return Text("held", "bold cyan")
+        return Text("paused", "bold cyan")
     if step.state == "running" and step.as_needed:
         return Text("as needed", "cyan")
     if step.state == "running" and step.until:

@@ -98,9 +98,9 @@ def _traffic(d: dict[str, Any]) -> str:
 
 
 def _sample(d: dict[str, Any]) -> str:
-    measured = d.get("share_measured")
+    measured = d.get("share_actual")
     got = "nothing measured" if measured is None else f"{measured / 100:.2f} % measured"
-    asked = percent(int(d.get("share_asked") or 0))
+    asked = percent(int(d.get("share_target") or 0))
     parts = [f"sample: {asked} asked, {got}", _side("stable", d), _side("candidate", d)]
     if d.get("budget"):
         parts.append(f"users saw {write.spent(int(d.get('spent') or 0), int(d['budget']))}")
@@ -226,12 +226,12 @@ _WRITERS: dict[str, Callable[[dict[str, Any]], str]] = {
     "approval.given": _voice,
     "approval.refused": _voice,
     "approval.expired": _voice,
-    "rollout.turned": _turned,
-    "rollout.held": _held,
-    "rollout.left": _left,
+    "rollout.rolling_back": _turned,
+    "rollout.paused": _held,
+    "rollout.detached": _left,
     "rollout.ended": _ended,
     "note": _note,
-    "machine.silent": _machine,
-    "machine.back": _machine,
+    "host.unreachable": _machine,
+    "host.back": _machine,
     "notify.failed": _untold,
 }

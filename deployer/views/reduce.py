@@ -143,10 +143,10 @@ def _sample(state: ViewState, event: Event) -> ViewState:
     running, waits = state.running, one_line(data.get("waits") or "")
     if running is not None and running.kind == "watch" and running.progress != waits:
         state = _replace_running(state, replace(running, progress=waits))
-    measured = data.get("share_measured")
+    measured = data.get("share_actual")
     return replace(
         state,
-        share=int(data.get("share_asked", state.share or 0)),
+        share=int(data.get("share_target", state.share or 0)),
         measured=None if measured is None else float(measured),
         looks=(*recent, look),
         lost=int(data.get("lost") or 0),
@@ -228,7 +228,7 @@ def _spoken(state: ViewState) -> ViewState:
 def _held(state: ViewState, event: Event) -> ViewState:
     data = event.data
     share = data.get("share", state.share)
-    ending = EndingView("held", one_line(data.get("text", "")), int(data.get("exit", 0)), event.at)
+    ending = EndingView("paused", one_line(data.get("text", "")), int(data.get("exit", 0)), event.at)
     return replace(state, share=share, ending=ending)
 
 
@@ -310,13 +310,13 @@ _HANDLERS: dict[str, Callable[[ViewState, Event], ViewState]] = {
     "approval.given": _given,
     "approval.refused": _note,
     "approval.expired": _note,
-    "rollout.turned": _turned,
-    "rollout.held": _held,
-    "rollout.left": _note,
+    "rollout.rolling_back": _turned,
+    "rollout.paused": _held,
+    "rollout.detached": _note,
     "rollout.ended": _finished,
     "note": _note,
-    "machine.silent": _note,
-    "machine.back": _note,
+    "host.unreachable": _note,
+    "host.back": _note,
     "notify.failed": _untold,
 }
 

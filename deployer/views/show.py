@@ -18,7 +18,7 @@ Ink = Callable[[str, str], str]
 ENDED = ("done", "reverted")
 FORGOTTEN = "its events are not kept any more (`keep.events`)"
 STYLES = {"done": "green", "failed": "red", "tried": "cyan"}
-VERDICTS = {"worse": "red", "cannot judge": "yellow", "no worse": "green"}
+VERDICTS = {"worse": "red", "inconclusive": "yellow", "no worse": "green"}
 
 
 def show(view: RolloutView, ink: Ink) -> list[str]:

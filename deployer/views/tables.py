@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 
 Ink = Callable[[str, str], str]  # ink(text, style) gives the text, coloured or not
 CODES = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "cyan": "36"}
-OUTCOMES = {"done": "green", "reverted": "yellow", "held": "cyan", "stuck": "red"}
+OUTCOMES = {"done": "green", "reverted": "yellow", "paused": "cyan", "needs-attention": "red"}
 STATES = {"running": "green", "created": "yellow", "exited": "red", "unknown": "yellow"}
-STANDINGS = {"good": "green", "rolled-back": "yellow", "failed": "red"}
+STATUSES = {"good": "green", "rolled-back": "yellow", "failed": "red"}
 LEVELS = {"ok": ("✓", "green"), "warn": ("!", "yellow"), "bad": ("✗", "red"), "fixed": ("✓", "cyan")}
 ROLES = {"stable": "bold", "candidate": "cyan", "baseline": "dim", "left over": "yellow"}
 
@@ -191,13 +191,13 @@ def _since(view: HistoryView, ink: Ink) -> list[str]:
 def _releases(view: ReleasesView, _: float, ink: Ink) -> list[str]:
     if not view.releases:
         return [f"{view.service}: no release yet"]
-    rows = [_heads(("", "release", "standing", "image", "id", "git", "made", "by", "message"), ink)]
+    rows = [_heads(("", "release", "status", "image", "id", "git", "made", "by", "message"), ink)]
     for row in view.releases:
-        standing = ink(row.standing, STANDINGS.get(row.standing, ""))
+        status = ink(row.status, STATUSES.get(row.status, ""))
         made = [moment(row.created_at), one_line(row.created_by), one_line(row.message)]
         name = release(row.number, row.version)
         live = ink("●", "green") if row.live else ""
-        rows.append([live, name, standing, row.image, _short(row.image_id), row.git[:10] or "–", *made])
+        rows.append([live, name, status, row.image, _short(row.image_id), row.git[:10] or "–", *made])
     return columns(rows)
 
 

@@ -116,7 +116,7 @@ def plural(number: int, noun: str) -> str:
 
 def verdict(kind: str, enough: bool) -> str:
     """Name a verdict; a step of fixed time asks for no proof, only that enough was seen and it was not worse."""
-    return "enough seen" if kind == "cannot judge" and enough else kind
+    return "enough seen" if kind == "inconclusive" and enough else kind
 
 
 def spent(answers: int, budget: int) -> str:

@@ -82,7 +82,7 @@ def _is_watch(event: Mapping[str, Any]) -> bool:
 def _watch(event: Mapping[str, Any], watched: Mapping[str, Any]) -> WatchView:
     seconds = float(watched.get("seconds") or 0)
     return WatchView(
-        share=_number(watched.get("share_asked")),
+        share=_number(watched.get("share_target")),
         at=float(event.get("at") or 0) - seconds,
         seconds=seconds,
         verdict=str(event.get("verdict", "")),

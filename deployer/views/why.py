@@ -142,8 +142,8 @@ def _at(event: Mapping[str, Any]) -> float:
 _READERS = {
     "rollout.started": _started,
     "rollout.resumed": _resumed,
-    "rollout.turned": _caused,
-    "rollout.held": _caused,
+    "rollout.rolling_back": _caused,
+    "rollout.paused": _caused,
     "step.failed": _failure,
     "verdict": _verdict,
     "note": _note,
@@ -153,6 +153,6 @@ _READERS = {
     "budget.spent": _budget,
     "shield.used": _shield,
     "lease.over": _lease,
-    "machine.silent": _machine,
-    "machine.back": _machine,
+    "host.unreachable": _machine,
+    "host.back": _machine,
 }

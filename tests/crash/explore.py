@@ -109,7 +109,7 @@ class Picture:
         live, record = world.live.get(SERVICE), store.service(SERVICE)
         newest = next(iter(store.rollouts(SERVICE)), None)
         names = {r.number: r.version for r in store.releases(SERVICE)}
-        standings = {f"{r.version} {r.standing}" for r in store.releases(SERVICE) if r.standing != "new"}
+        standings = {f"{r.version} {r.status}" for r in store.releases(SERVICE) if r.status != "new"}
         running = sorted(f"{i.colour} {world.versions[i.release]}" for i in world.instances.values())
         servers = [
             f"{place} {world.versions[world.instances[name].release] if name in world.instances else name}"
@@ -131,7 +131,7 @@ class Picture:
 
     @property
     def open(self) -> bool:
-        return self.outcome in ("open", "held", "stuck")
+        return self.outcome in ("open", "paused", "needs-attention")
 
     def within(self, right: tuple[Picture, ...], *, again: bool) -> bool:
         """Tell whether this is one of the pictures; who asked again may have left one more failed release behind."""
@@ -185,7 +185,7 @@ class Facts:
             number = row[0] if row else 0
             asked = sum(
                 store.execute(f"select count(*) from {said} where rollout = ?", (number,)).fetchone()[0]
-                for said in ("asks", "approvals")
+                for said in ("control_requests", "approvals")
             )
         return cls(row[0], row[1], row[2] is None, asked) if row else cls(0, "", False, 0)
 
@@ -308,7 +308,7 @@ class Explorer:
     def _resumption(self, facts: Facts) -> Try:
         """Resume what is open; what has not begun yet is asked for again. Tell what may come of it."""
         if self._resumable(facts):
-            if facts.outcome == "held" and self.scenario.ends == "held":
+            if facts.outcome == "paused" and self.scenario.ends == "paused":
                 return Try("resumed", resume, (self._resumed,))
             lost = () if facts.asked >= len(self.scenario.asks) else (self._unasked,)
             not_begun = () if self.scenario.makes else (self._not_begun,)

@@ -205,7 +205,7 @@ BUGS = [
     Bug(
         "the share grows although nothing can be judged",
         "done with exit 0, not reverted",
-        "canary: cannot judge, reverts",
+        "canary: inconclusive, reverts",
         {"deployer.engine.observation.AnalysisStep.passes": _over},
     ),
     Bug(

@@ -79,7 +79,7 @@ class Promises:
 
     def _held(self, process: Process, live: Live) -> bool:
         rows = _rows(process, "select outcome from rollouts where number = ? and ended_at is null", live.rollout)
-        return [row["outcome"] for row in rows] == ["held"]
+        return [row["outcome"] for row in rows] == ["paused"]
 
     # -- places
 
@@ -135,7 +135,7 @@ class Promises:
         for row in _rows(process, "select * from rollouts where service = ? and ended_at is null", SERVICE):
             plan = self._plan(row["number"], row["plan"])
             entries = _rows(process, "select phase, n, state, until from journal where rollout = ?", row["number"])
-            self._once(row["number"], entries, held=row["outcome"] == "held")
+            self._once(row["number"], entries, held=row["outcome"] == "paused")
             states = {(e["phase"], e["n"]): e["state"] for e in entries}
             self._done_is_so(process, row["number"], plan, states)
             committed = states.get(("forward", plan.commit)) == "done"
@@ -233,7 +233,7 @@ class Clocked:
         now = self._world.clock.monotonic()
         if event.kind == "step.began":
             self._began = (now, event.data["text"], event.data["deadline"])
-        elif event.kind in ("step.done", "step.failed", "rollout.held") and self._began is not None:
+        elif event.kind in ("step.done", "step.failed", "rollout.paused") and self._began is not None:
             began, text, deadline = self._began
             self._began = None
             _unless(

@@ -30,7 +30,7 @@ def test_killed_anywhere_it_comes_to_the_same_end(piece: tuple[str, str], found:
 def test_every_strategy_and_every_ending_is_among_them() -> None:
     strategies = {scenario.strategy for scenario in SCENARIOS}
     assert strategies == {"canary", "bluegreen", "rolling", "recreate"}
-    assert {scenario.ends for scenario in SCENARIOS} == {"done", "reverted", "held", "down"}
+    assert {scenario.ends for scenario in SCENARIOS} == {"done", "reverted", "paused", "down"}
     commands = {scenario.name.partition(":")[0] for scenario in SCENARIOS if scenario.act}
     assert commands == {"rollback", "abort", "promote", "resume", "replace", "down"}
     wishes = {wish.partition(" ")[0] for scenario in SCENARIOS for wish in scenario.asks.values()}

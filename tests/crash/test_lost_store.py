@@ -85,7 +85,7 @@ class Scene:
         rollout = self.house.store.open_rollout("shop")
         if rollout is None:
             return
-        if rollout.outcome == "held":
+        if rollout.outcome == "paused":
             operations.promote(self.house, "shop")
         elif how == "resume":
             operations.resume(self.house, "shop")

@@ -112,7 +112,7 @@ def returning(shop: Shop) -> None:
     shop.write(
         strategy={"canary": {"steps": [{"share": 10, "for": "1s"}]}}, judge={"requests": 10**6, "undecided": "revert"}
     )
-    killed(shop, lambda e: e["event"] == "rollout.turned", "canary", "--for", "1s", "--version", "2.0")
+    killed(shop, lambda e: e["event"] == "rollout.rolling_back", "canary", "--for", "1s", "--version", "2.0")
 
 
 def promoted(shop: Shop) -> None:

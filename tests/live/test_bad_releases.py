@@ -136,7 +136,7 @@ def test_a_migration_that_breaks_stable_pauses_the_rollout_and_says_so(process_s
     with Load(shop.url, Options(rate=100, kinds=("fresh", "busy"), fail_from=600)) as load:
         load.until(lambda now: now.answered > 100, "the load runs")
         told = shop.told("canary", "--version", "2.0", expect=7)
-        held = told.one("rollout.held")["text"]
+        held = told.one("rollout.paused")["text"]
         assert "stable became worse after step " in held, told.text()
         assert "(migrate.yml): since " in held
         shop.deploy("promote")

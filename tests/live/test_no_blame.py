@@ -106,11 +106,11 @@ def test_nobody_comes_so_nothing_can_be_said(process_shop: Shop, undecided: str,
     shop.version("2.0")
     all_told = shop.told("canary", "--version", "2.0", expect=7)
     assert max(all_told.shares) == 1000, "nothing grew on no data"
-    assert all_told.one("verdict", verdict="cannot judge")
+    assert all_told.one("verdict", verdict="inconclusive")
     status = shop.status()
     assert (status["stable_version"], status["share"]) == ("1.0", share)
     if undecided == "hold":
-        assert all_told.one("rollout.held")["exit"] == 7
+        assert all_told.one("rollout.paused")["exit"] == 7
         shop.deploy("abort")
     assert shop.status()["share"] == 0
     assert [e["version"] for e in shop.status()["environments"]] == ["1.0"]

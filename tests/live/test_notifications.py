@@ -96,7 +96,7 @@ def teller(process_shop: Shop) -> Iterator[Teller]:
 @pytest.mark.long("two canaries and the way back", every_change=True)
 def test_a_canary_its_verdict_and_a_rollback_are_told(teller: Teller) -> None:
     shop = teller.shop
-    teller.tell(events=["started", "verdict", "held", "left", "done", "reverted", "stuck"])
+    teller.tell(events=["started", "verdict", "paused", "detached", "done", "reverted", "needs-attention"])
     shop.version("2.0")
     shop.version("3.0", {"ERR": "0.3"})
     with Load(shop.url, USERS) as load:
@@ -108,7 +108,7 @@ def test_a_canary_its_verdict_and_a_rollback_are_told(teller: Teller) -> None:
         report = load.stop()
 
     kinds = [kind for kind in teller.kinds() if kind != "verdict"]
-    assert kinds == ["started", "held", "done", "started", "reverted", "started", "done"]
+    assert kinds == ["started", "paused", "done", "started", "reverted", "started", "done"]
     assert len(teller.bodies("chat")) == len(teller.bodies("bot"))
     assert all(h.genuine(KEY) for h in teller.heard.heard if h.path == "/bot")
     assert len({body["id"] for body in teller.bodies()}) == len(teller.bodies())

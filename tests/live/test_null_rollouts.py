@@ -78,4 +78,4 @@ def test_none_of_54_rollouts_of_the_same_is_taken_back(shops: dict[str, Shop]) -
 
 def compared(told: Told) -> list[int]:
     """How many answers of the candidate were there to compare, look by look."""
-    return [sample["candidate"]["requests"] for sample in told.all("sample") if sample["share_asked"] < FULL]
+    return [sample["candidate"]["requests"] for sample in told.all("sample") if sample["share_target"] < FULL]

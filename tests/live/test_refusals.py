@@ -40,7 +40,7 @@ from tests.services import require
 pytestmark = pytest.mark.live
 
 HERE = Path(__file__).parent
-TABLES = ("services", "releases", "rollouts", "journal", "asks", "ports", "locks")
+TABLES = ("services", "releases", "rollouts", "journal", "control_requests", "ports", "locks")
 WITHIN = 20.0  # seconds for a command to be refused
 
 

@@ -73,10 +73,10 @@ def test_a_canary_by_http_goes_on_when_its_client_leaves(shop: Shop) -> None:
         assert api.get(f"/services/{shop.name}")["share"] == 3000, "the client left, the canary goes on"
         figures: dict[str, float] = {}
         Deadline.after(SystemClock(), SECONDS).until(
-            lambda: figures.update(scraped(shop, port, viewer)) or figures.get("deployer_share_measured_ratio", 0) > 0,
+            lambda: figures.update(scraped(shop, port, viewer)) or figures.get("deployer_share_actual_ratio", 0) > 0,
             "requests of the candidate are counted: in the first sample there may be none",
         )
-        assert figures["deployer_share_ratio"] == figures["deployer_share_asked_ratio"] == 0.3
+        assert figures["deployer_share_ratio"] == figures["deployer_share_target_ratio"] == 0.3
         assert 0 < figures["deployer_lease_left_seconds"] <= 30
         assert 0 < figures["deployer_budget_left_answers"] <= figures["deployer_budget_answers"]
         assert 0 < figures["deployer_lock_held_seconds"] < SECONDS

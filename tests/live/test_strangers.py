@@ -127,4 +127,4 @@ def test_a_bad_release_is_rolled_back_all_the_same(process_shop: Shop, hides: st
     process_shop.version("2.0", {"ERR": "0.2"})
     attack = learning(process_shop, 10, "1.0", "POST") if hides == "learning" else globals()[hides](process_shop, 10)
     told = canary(process_shop, attack, expect=3)
-    assert told.one("rollout.turned")
+    assert told.one("rollout.rolling_back")

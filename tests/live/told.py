@@ -47,7 +47,7 @@ class Told:
     @property
     def seconds_to_turn(self) -> float:
         """How long the candidate had users before it was turned back."""
-        return float(self.one("rollout.turned")["at"]) - self.first_user
+        return float(self.one("rollout.rolling_back")["at"]) - self.first_user
 
     @property
     def limit(self) -> int:

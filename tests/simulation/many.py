@@ -24,7 +24,7 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True)
 class End:
-    """How the judge ended a rollout: with the first verdict that is not "cannot judge", or at the end of the stream."""
+    """How the judge ended a rollout: with the first verdict that is not "inconclusive", or at the end of the stream."""
 
     kind: str
     requests: int  # of both sides

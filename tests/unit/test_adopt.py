@@ -114,7 +114,7 @@ def test_going_back_is_one_write_again(scene: Scene) -> None:
     assert ending.outcome == "done"
     assert scene.live.stable == "blue"
     assert scene.world.instances == ensured, "nothing was started or removed for it"
-    assert scene.house.store.release("shop", 2).standing == "rolled-back"
+    assert scene.house.store.release("shop", 2).status == "rolled-back"
 
 
 def test_numbers_go_on_after_the_highest_that_was_seen(scene: Scene) -> None:
@@ -219,7 +219,7 @@ def test_what_an_emergency_moved_at_the_proxy_is_not_moved_again(scene: Scene, c
     assert scene.live == moved
     assert roles(scene) == {"blue": ("1.0", "stable"), "green": ("2.0", "warm")}
     assert scene.house.store.open_rollout("shop") is None
-    assert scene.house.store.release("shop", 2).standing == "rolled-back"
+    assert scene.house.store.release("shop", 2).status == "rolled-back"
     assert scene.deploy("3.0").outcome == "done"
 
 
@@ -363,7 +363,7 @@ def test_where_nothing_of_stable_runs_a_person_decides(scene: Scene) -> None:
     rollout = scene.house.store.open_rollout("shop")
 
     assert rollout is not None
-    assert rollout.outcome == "held"
+    assert rollout.outcome == "paused"
     assert "`deploy promote` gives everyone r2" in queries.status(scene.house, "shop").next
     assert operations.promote(scene.house, "shop").outcome == "done"
     assert scene.live == Live(stable="green", rollout=rollout.number)
@@ -627,7 +627,7 @@ def test_a_record_is_read_as_it_was_written(scene: Scene) -> None:
     scene.deploy("1.0", manifest=SECRETS, secrets=lambda: {"TOKEN": SecretText("t")})
     release = scene.house.store.release("shop", 1)
 
-    assert release_record.read(release_record.write(release)) == replace(release, standing="new")
+    assert release_record.read(release_record.write(release)) == replace(release, status="new")
 
 
 def test_a_record_proves_nothing_of_who_signed(scene: Scene) -> None:

@@ -201,7 +201,7 @@ def test_without_them_it_goes_back_when_the_time_is_over(scene: Scene, speak: Sp
     when(scene, "sample", lambda: speak("anna"))
     began = scene.world.clock.now()
     ending = deploy(scene, BOTH)
-    assert (ending.outcome, ending.exit) == ("reverted", Exit.CANNOT_JUDGE)
+    assert (ending.outcome, ending.exit) == ("reverted", Exit.INCONCLUSIVE)
     assert ending.text.endswith("not approved within 30 s: it takes anna and ben, and anna@build-3 did")
     assert 30 <= scene.world.clock.now() - began < 40
     (expired,) = scene.told("approval.expired")
@@ -211,14 +211,14 @@ def test_without_them_it_goes_back_when_the_time_is_over(scene: Scene, speak: Sp
 def test_or_is_held_and_a_resume_asks_anew_for_as_long_again(scene: Scene, speak: Speak) -> None:
     when(scene, "sample", lambda: speak("anna"))
     ending = deploy(scene, {**BOTH, "expired": "hold"})
-    assert (ending.outcome, ending.exit) == ("held", Exit.CANNOT_JUDGE)
+    assert (ending.outcome, ending.exit) == ("paused", Exit.INCONCLUSIVE)
     assert (scene.live.share, scene.live.lease) == (5000, 0)
     with pytest.raises(Refused, match="rollout 2 of shop waits for nobody's approval"):
         speak("ben")
     scene.world.clock.sleep(60)
     before = scene.world.clock.now()
     when(scene, "sample", lambda: speak("ben"))
-    assert operations.resume(scene.house, "shop").outcome == "held", "who approved then was asked then"
+    assert operations.resume(scene.house, "shop").outcome == "paused", "who approved then was asked then"
     assert 30 <= scene.world.clock.now() - before < 40
     when(scene, "sample", lambda: speak("ben"), lambda: speak("anna"))
     assert operations.resume(scene.house, "shop").outcome == "done"
@@ -237,10 +237,10 @@ def test_users_are_not_left_to_a_worse_release_while_people_think(scene: Scene) 
 def test_it_is_aborted_paused_and_resumed_as_ever(scene: Scene, speak: Speak) -> None:
     store = scene.house.store
     when(scene, "sample", lambda: store.ask(store.rollout(2), "pause", "zoe@build-3", "lunch"))
-    assert deploy(scene, BOTH).outcome == "held"
+    assert deploy(scene, BOTH).outcome == "paused"
     speak("anna")
     when(scene, "sample", lambda: store.ask(store.rollout(2), "pause", "zoe@build-3", "cake"))
-    assert operations.resume(scene.house, "shop").outcome == "held", "a resume approves nothing"
+    assert operations.resume(scene.house, "shop").outcome == "paused", "a resume approves nothing"
     assert scene.told("approval.asked")[-1]["given"] == ["anna@build-3"]
     speak("ben")
     assert operations.resume(scene.house, "shop").outcome == "done"
@@ -277,7 +277,7 @@ def test_a_wait_that_is_over_when_somebody_resumes_is_over(scene: Scene) -> None
         deploy(scene, BOTH)
     scene.world.clock.sleep(40)
     scene.house.sink = scene.events.append
-    assert operations.resume(scene.house, "shop").exit == Exit.CANNOT_JUDGE
+    assert operations.resume(scene.house, "shop").exit == Exit.INCONCLUSIVE
 
 
 def test_a_refusal_of_what_nobody_drives_takes_it_back_at_once(scene: Scene, speak: Speak) -> None:
@@ -325,18 +325,18 @@ def test_a_promotion_does_not_pass_it_but_by_force_and_on_record(scene: Scene, s
 def test_a_wish_to_promote_that_was_left_before_does_not_pass_it_either(scene: Scene) -> None:
     store = scene.house.store
     when(scene, "sample", lambda: store.ask(store.rollout(2), "promote", "zoe@build-3", ""))
-    assert deploy(scene, ONE).exit == Exit.CANNOT_JUDGE
+    assert deploy(scene, ONE).exit == Exit.INCONCLUSIVE
 
 
 def test_force_of_a_rollout_that_nobody_drives(scene: Scene) -> None:
-    assert deploy(scene, {**BOTH, "expired": "hold"}).outcome == "held"
+    assert deploy(scene, {**BOTH, "expired": "hold"}).outcome == "paused"
     ending = operations.promote(scene.house, "shop", "the shop burns", force=True)
     assert ending.outcome == "done"
     assert "promote begun by zoe@build-3: the shop burns" in audit(scene)
 
 
 def test_a_forced_promotion_stays_forced_for_whoever_resumes(scene: Scene) -> None:
-    assert deploy(scene, {**BOTH, "expired": "hold"}).outcome == "held"
+    assert deploy(scene, {**BOTH, "expired": "hold"}).outcome == "paused"
     store, rollout = scene.house.store, scene.house.store.rollout(2)
     with locked(scene.house, "shop", "test") as lock:  # heard, and died before the gate
         store.ask(rollout, "force", "carl@build-3", "now", lock)
@@ -345,10 +345,10 @@ def test_a_forced_promotion_stays_forced_for_whoever_resumes(scene: Scene) -> No
 
 
 def test_a_rollback_to_what_never_got_through_waits_for_it_too(scene: Scene, speak: Speak) -> None:
-    assert deploy(scene, ONE).exit == Exit.CANNOT_JUDGE
+    assert deploy(scene, ONE).exit == Exit.INCONCLUSIVE
     scene.events.clear()
     back = operations.rollback(scene.house, "shop", to=2, force=True)
-    assert (back.outcome, back.exit) == ("reverted", Exit.CANNOT_JUDGE)
+    assert (back.outcome, back.exit) == ("reverted", Exit.INCONCLUSIVE)
     assert scene.told("approval.asked")[0]["share"] == 0
     when(scene, "approval.asked", lambda: speak("anna"))
     assert operations.rollback(scene.house, "shop", to=2, force=True).outcome == "done"
@@ -380,7 +380,7 @@ def test_a_first_deploy_waits_too_before_any_user(scene: Scene, state: Path, spe
     with first.house:
         first.house.sink = lambda event: _end(first, event)
         ending = first.deploy("1.0", manifest={"approve": {**ONE, "within": "10s"}})
-    assert ending.exit == Exit.CANNOT_JUDGE
+    assert ending.exit == Exit.INCONCLUSIVE
     assert first.told("approval.asked")[0]["share"] == 0
 
 

@@ -69,7 +69,7 @@ def test_a_verdict_is_the_deployers(scene: Scene) -> None:
     scene.deploy("2.0", "canary", message="new cart")
     lines = told(scene, before)
     assert lines[0] == "start begun by ann@build-3: new cart"
-    assert lines[1].startswith("turn back begun by deployer: r2 ")
+    assert lines[1].startswith("roll back begun by deployer: r2 ")
     assert lines[2].startswith("end reverted by deployer: r2 was taken back: r2 is worse")
     assert len(lines) == 3
 
@@ -91,7 +91,7 @@ def test_a_hold_and_a_promotion_by_a_person(scene: Scene, monkeypatch: pytest.Mo
         "promote done by bo@build-3",
         "end done by deployer: r2 (2.0) is live",
     ]
-    assert told(scene, before)[1].startswith("hold held by deployer: held at 10 %")
+    assert told(scene, before)[1].startswith("hold paused by deployer: held at 10 %")
 
 
 def test_a_resume_approves_and_the_promotion_is_the_deployers(scene: Scene) -> None:
@@ -125,7 +125,7 @@ WENT_ON = "`deploy resume` goes on"
     ("kind", "lines"),
     [
         ("abort", ["abort asked by bo@desk: why", "abort begun by bo@desk: aborted by bo@desk: why"]),
-        ("pause", ["pause asked by bo@desk: why", f"pause held by bo@desk: paused by bo@desk: why; {WENT_ON}"]),
+        ("pause", ["pause asked by bo@desk: why", f"pause paused by bo@desk: paused by bo@desk: why; {WENT_ON}"]),
         ("promote", ["promote asked by bo@desk: why", "promote done by bo@desk"]),
     ],
 )

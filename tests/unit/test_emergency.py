@@ -177,7 +177,7 @@ def at_a_share(scene: Scene) -> Drive:
     """A rollout of 2.0 that has given its candidate 10 %, as the engine sees it."""
     scene.deploy("1.0")
     ending = scene.deploy("2.0", "canary", options={"percent": 10, "hold": True})
-    assert ending.outcome == "held"
+    assert ending.outcome == "paused"
     assert scene.live.share == 1000
     rollout = scene.house.store.open_rollout("shop")
     assert rollout is not None
@@ -277,7 +277,7 @@ def test_a_rollback_at_the_proxy_is_written_down_by_whoever_comes_next(tmp_path:
     assert (newest.strategy, newest.origin, newest.release, newest.message) == ("rollback", 2, 1, "2.0 is slow")
     store = scene.house.store
     assert (store.service("shop").stable, store.service("shop").warm) == (1, 2)
-    assert [r.standing for r in store.releases("shop")] == ["rolled-back", "good"]
+    assert [r.status for r in store.releases("shop")] == ["rolled-back", "good"]
     assert record.read(str(tmp_path), "shop") is None
 
 

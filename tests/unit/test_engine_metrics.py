@@ -56,7 +56,7 @@ def test_a_bad_metric_takes_it_back(scene: Scene) -> None:
     assert (ending.outcome, ending.exit) == ("reverted", Exit.VERDICT)
     assert "r2 is worse: errors: candidate 0.2, allowed is at most 0.05, 2 readings in a row" in ending.text
     assert [(m["verdict"], m["candidate"], m["limit"]) for m in scene.told("metric")] == [
-        ("cannot judge", 0.2, 0.05),
+        ("inconclusive", 0.2, 0.05),
         ("worse", 0.2, 0.05),
     ]
     assert scene.told("verdict")[-1]["verdict"] == "worse"
@@ -75,8 +75,8 @@ def test_against_stable(scene: Scene) -> None:
 @pytest.mark.parametrize(
     ("undecided", "outcome", "code"),
     [
-        ("hold", "held", Exit.CANNOT_JUDGE),
-        ("revert", "reverted", Exit.CANNOT_JUDGE),
+        ("hold", "paused", Exit.INCONCLUSIVE),
+        ("revert", "reverted", Exit.INCONCLUSIVE),
         ("proceed", "done", Exit.DONE),
     ],
 )
@@ -88,13 +88,13 @@ def test_a_source_that_is_down(scene: Scene, undecided: str, outcome: str, code:
     assert (ending.outcome, ending.exit) == (outcome, code)
     assert undecided == "proceed" or "errors: http://source: connection refused" in ending.text
     told = scene.told("metric")
-    assert (told[0]["verdict"], told[0]["candidate"]) == ("cannot judge", None)
+    assert (told[0]["verdict"], told[0]["candidate"]) == ("inconclusive", None)
     assert told[0]["text"] == "http://source: connection refused"
 
 
 def test_a_source_that_is_back_is_asked_again_by_a_resume(scene: Scene) -> None:
     scene.world.metrics[("errors", "candidate")] = "down"
-    assert canary(scene, ERRORS).outcome == "held"
+    assert canary(scene, ERRORS).outcome == "paused"
 
     scene.world.metrics[("errors", "candidate")] = 0.01
 
@@ -112,7 +112,7 @@ def test_a_source_that_goes_and_comes_back_in_a_watch(scene: Scene, monkeypatch:
     monkeypatch.setattr(MemoryMetrics, "read", read)
 
     assert canary(scene, ERRORS).exit == Exit.DONE
-    assert [m["verdict"] for m in scene.told("metric")][:3] == ["no worse", "cannot judge", "no worse"]
+    assert [m["verdict"] for m in scene.told("metric")][:3] == ["no worse", "inconclusive", "no worse"]
     first, second = [e.at for e in scene.events if e.kind == "traffic.changed"][:2]
     assert second - first > 25, "the first step waited for the source beyond its 8 s"
 
@@ -120,7 +120,7 @@ def test_a_source_that_goes_and_comes_back_in_a_watch(scene: Scene, monkeypatch:
 def test_a_step_of_fixed_time_waits_for_a_metric_even_if_it_asks_for_no_requests(scene: Scene) -> None:
     ending = canary(scene, ERRORS, requests=0)
 
-    assert ending.exit == Exit.CANNOT_JUDGE
+    assert ending.exit == Exit.INCONCLUSIVE
     assert "errors: no data on the candidate" in ending.text
 
 
@@ -166,7 +166,7 @@ def test_a_source_that_never_answers_holds_nothing_up(state: Path, monkeypatch: 
     ending = canary(scene, ERRORS)
 
     assert time.monotonic() - began < 5
-    assert ending.exit == Exit.CANNOT_JUDGE
+    assert ending.exit == Exit.INCONCLUSIVE
     assert "errors: no reading within 11 s" in ending.text
     assert Stuck.given is not None
     assert Stuck.given.passed(), "what is being read is given up with the watch"

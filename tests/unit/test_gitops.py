@@ -192,9 +192,9 @@ def test_a_held_rollout_waits_for_a_person(scene: Scene, origin: Origin, follow:
     origin.commit()
     follow()
     origin.commit(image="shop:2.0", strategy={"canary": {"steps": [10], "for": "5s", "hold": True}})
-    assert follow().word == "held"
+    assert follow().word == "paused"
     state = follow()
-    assert (state.word, state.status) == ("held", "pending")
+    assert (state.word, state.status) == ("paused", "pending")
     operations.promote(scene.house, "shop")
     assert follow().word == "synced"
 

@@ -120,7 +120,7 @@ def test_while_the_whole_service_fails_nothing_grows_however_equal_the_sides_are
     assert well[-1].kind == "no worse"
 
     ill = fed(verdicts, [sample((50, 20), (50, 20), share=5000)] * 100, since=25)
-    assert (ill[-1].kind, ill[-1].enough) == ("cannot judge", False)
+    assert (ill[-1].kind, ill[-1].enough) == ("inconclusive", False)
     assert ill[-1].text.startswith("40 % of all answers (")
     assert ill[-1].text.endswith(") failed a moment ago, whichever side gave them: above 10 % no share grows")
 

@@ -26,18 +26,18 @@ DOWN = Reading(trouble="http://source: connection refused")
 @pytest.mark.parametrize(
     ("readings", "kind", "text"),
     [
-        ((), "cannot judge", "no reading yet"),
+        ((), "inconclusive", "no reading yet"),
         ((0.01,), "no worse", "candidate 0.01, allowed is at most 0.05"),
         ((0.05,), "no worse", "allowed is at most 0.05"),
-        ((0.06,), "cannot judge", "candidate 0.06, allowed is at most 0.05, 1 of 2 readings in a row"),
+        ((0.06,), "inconclusive", "candidate 0.06, allowed is at most 0.05, 1 of 2 readings in a row"),
         ((0.06, 0.01), "no worse", "candidate 0.01"),
-        ((0.06, 0.01, 0.06), "cannot judge", "1 of 2"),
+        ((0.06, 0.01, 0.06), "inconclusive", "1 of 2"),
         ((0.06, 0.07), "worse", "candidate 0.07, allowed is at most 0.05, 2 readings in a row"),
         ((0.06, 0.07, 0.01), "worse", "candidate 0.07"),
-        ((None,), "cannot judge", "no data on the candidate"),
-        ((DOWN,), "cannot judge", "http://source: connection refused"),
-        ((DOWN, DOWN, DOWN), "cannot judge", "connection refused"),
-        ((0.01, DOWN), "cannot judge", "connection refused"),
+        ((None,), "inconclusive", "no data on the candidate"),
+        ((DOWN,), "inconclusive", "http://source: connection refused"),
+        ((DOWN, DOWN, DOWN), "inconclusive", "connection refused"),
+        ((0.01, DOWN), "inconclusive", "connection refused"),
         ((0.06, DOWN, 0.06), "worse", "2 readings in a row"),
         ((0.06, None, 0.01), "no worse", ""),
     ],
@@ -48,10 +48,10 @@ def test_a_limit(readings: tuple[Reading | float | None, ...], kind: str, text: 
 
     assert verdict.kind == kind
     assert text in verdict.text
-    assert verdict.waits == (kind == "cannot judge")
+    assert verdict.waits == (kind == "inconclusive")
 
 
-@pytest.mark.parametrize(("count", "kind"), [(1, "cannot judge"), (2, "cannot judge"), (3, "no worse")])
+@pytest.mark.parametrize(("count", "kind"), [(1, "inconclusive"), (2, "inconclusive"), (3, "no worse")])
 def test_several_good_readings_may_be_asked_for(count: int, kind: str) -> None:
     verdict = judge(*[0.01] * count, readings=3).verdict
 
@@ -60,7 +60,7 @@ def test_several_good_readings_may_be_asked_for(count: int, kind: str) -> None:
 
 
 def test_a_gap_begins_the_good_row_anew() -> None:
-    assert judge(0.01, DOWN, 0.01, readings=2).verdict.kind == "cannot judge"
+    assert judge(0.01, DOWN, 0.01, readings=2).verdict.kind == "inconclusive"
 
 
 @pytest.mark.parametrize(
@@ -95,7 +95,7 @@ def test_what_the_candidate_is_held_against(
 def test_a_comparison_needs_both_sides() -> None:
     verdict = judge(Reading(0.01, None), **COMPARED).verdict
 
-    assert verdict.kind == "cannot judge"
+    assert verdict.kind == "inconclusive"
     assert verdict.text == "no data on stable"
 
 
@@ -134,7 +134,7 @@ def test_all_together() -> None:
 
     assert kind() == "no worse"
     assert kind(good, good, empty) == "no worse"
-    assert kind(good, down) == "cannot judge"
+    assert kind(good, down) == "inconclusive"
     assert kind(down, bad, good) == "worse"
     assert together([good, bad])[1] == f"errors: {bad.text}"
     assert together([down, judge().verdict])[1] == f"errors: {down.text}; errors: {judge().verdict.text}"

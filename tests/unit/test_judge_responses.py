@@ -138,7 +138,7 @@ def test_what_chance_or_the_margin_explains_does_not_hold_a_step(stable: int, ca
 def test_more_than_the_margin_holds_the_step_and_is_forgotten_when_it_is_over() -> None:
     verdicts = Verdicts(Judge.model_validate({"latency": False}), sticky=True)
     held = waiting(verdicts, stable=9, candidate=14)
-    assert (held.kind, held.enough) == ("cannot judge", False), "one sticky client may have many requests"
+    assert (held.kind, held.enough) == ("inconclusive", False), "one sticky client may have many requests"
     assert verdicts.observe(Sample(Counts(10), Counts(10), 1000), 60.0).enough
 
 

@@ -66,7 +66,7 @@ def test_what_is_shown_and_what_is_missing_is_named() -> None:
     for n in range(200):
         verdict = verdicts.observe(timed(random_, 10, 5000, 40, 40), n / 4)
 
-    assert verdict.kind == "cannot judge"
+    assert verdict.kind == "inconclusive"
     assert verdict.enough
     assert ": no worse shown for p50; errors and p99 not yet: about " in verdict.text
     assert verdict.text.endswith(",000 more answers needed")
@@ -85,7 +85,7 @@ def test_clients_are_asked_for_where_clients_are_thrown() -> None:
 def test_a_cold_candidate_is_waited_for() -> None:
     verdict = Verdicts(judge(), sticky=False).observe(sample((500, 0), (50, 0)), 0)
 
-    assert verdict.kind == "cannot judge"
+    assert verdict.kind == "inconclusive"
     assert verdict.text.endswith(
         "not yet shown to be no worse in errors, p50 and p99; answer times count after 200 answers or 60 s"
     )
@@ -115,7 +115,7 @@ def test_a_step_begins_its_proof_afresh() -> None:
     verdicts.begin(5000, FULL)
 
     verdict = verdicts.observe(coin(random_, 25, 5000, 0.01, 0.01), 5000)
-    assert verdict.kind == "cannot judge"
+    assert verdict.kind == "inconclusive"
     assert verdict.values["step_requests"] < 25
 
 
@@ -139,7 +139,7 @@ def test_enough_for_a_step_of_fixed_time_is_asked_of_each_step() -> None:
 def test_no_traffic_at_all_cannot_be_judged() -> None:
     verdict = Verdicts(judge(), sticky=True).observe(sample((0, 0), (0, 0)), 0)
 
-    assert (verdict.kind, verdict.enough) == ("cannot judge", False)
+    assert (verdict.kind, verdict.enough) == ("inconclusive", False)
     assert "has answered nothing" in verdict.text
 
 
@@ -160,7 +160,7 @@ def test_samples_without_coins_are_shown_and_not_judged() -> None:
     for n in range(10):
         verdict = verdicts.observe(Sample(Counts(900, 0), Counts(100, 90), 1000), n)
 
-    assert verdict.kind == "cannot judge"
+    assert verdict.kind == "inconclusive"
     assert verdict.text.startswith("candidate 90 % errors (900 of 1,000)")
 
 
@@ -248,7 +248,7 @@ def test_routes_that_are_not_judged_are_left_out() -> None:
     broken = on_route(sample((900, 0), (100, 0)), sample((90, 0), (10, 10)))
 
     assert Verdicts(errors_only(), sticky=False, routes=("/a",)).observe(broken, 0).kind == "worse"
-    assert Verdicts(errors_only(), sticky=False).observe(broken, 0).kind == "cannot judge"
+    assert Verdicts(errors_only(), sticky=False).observe(broken, 0).kind == "inconclusive"
 
 
 # -- what is no evidence
@@ -259,7 +259,7 @@ def test_one_error_in_five_requests_a_minute_is_no_evidence() -> None:
 
     for minute in range(30):
         verdict = verdicts.observe(sample((45, 0), (5, 1 if minute == 3 else 0)), 60 * minute)
-        assert verdict.kind == "cannot judge"
+        assert verdict.kind == "inconclusive"
 
 
 def test_a_client_that_fails_again_and_again_counts_once() -> None:
@@ -268,7 +268,7 @@ def test_a_client_that_fails_again_and_again_counts_once() -> None:
     verdicts.observe(Sample(Counts(900, 0), Counts(100, 1), 1000, coins=(thrown,)), 0)
 
     for n in range(1000):  # the same client asks on, and no new one comes
-        assert verdicts.observe(Sample(Counts(40, 0), Counts(10, 5), 1000), n / 4).kind == "cannot judge"
+        assert verdicts.observe(Sample(Counts(40, 0), Counts(10, 5), 1000), n / 4).kind == "inconclusive"
 
 
 # -- how soon they are right
@@ -335,7 +335,7 @@ def alone(rates: Sequence[float], share: int = FULL, **more: Any) -> list[Verdic
 def test_at_a_full_share_the_absolute_limit_holds() -> None:
     good, bad = alone([0.05] * 200), alone([0.5] * 10)
 
-    assert {v.kind for v in good} == {"cannot judge"}
+    assert {v.kind for v in good} == {"inconclusive"}
     assert bad[-1].kind == "worse"
     assert bad[-1].text.endswith(" of 20), 10 % is allowed")
     assert good[-1].enough
@@ -349,7 +349,7 @@ def test_without_stable_answers_the_absolute_limit_holds_too() -> None:
     first = verdicts.observe(sample((0, 0), (40, 30), share=9999), 0)
     second = verdicts.observe(sample((0, 0), (40, 30), share=9999), 1)
 
-    assert (first.kind, second.kind) == ("cannot judge", "worse")
+    assert (first.kind, second.kind) == ("inconclusive", "worse")
     assert second.text == "candidate 75 % errors (30 of 40), 10 % is allowed"
 
 
@@ -357,14 +357,14 @@ def test_an_outage_at_the_first_look_is_no_fault_of_the_candidate() -> None:
     verdicts = Verdicts(judge(), sticky=True)
 
     for n in range(10):
-        assert verdicts.observe(sample((90, 90), (10, 10), sticky=True), n).kind == "cannot judge"
+        assert verdicts.observe(sample((90, 90), (10, 10), sticky=True), n).kind == "inconclusive"
 
 
 def test_absolute_limits_at_the_ends() -> None:
-    assert {v.kind for v in alone([1.0] * 20, errors={"max": "100%"})} == {"cannot judge"}
+    assert {v.kind for v in alone([1.0] * 20, errors={"max": "100%"})} == {"inconclusive"}
 
     verdicts = Verdicts(judge(errors={"max": 0}), sticky=True)
-    assert verdicts.observe(sample((0, 0), (1000, 0), share=FULL), 0).kind == "cannot judge"
+    assert verdicts.observe(sample((0, 0), (1000, 0), share=FULL), 0).kind == "inconclusive"
     assert verdicts.observe(sample((0, 0), (10, 1), share=FULL), 1).kind == "worse"
 
 

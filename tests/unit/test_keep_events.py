@@ -72,7 +72,7 @@ def test_a_rollout_that_is_taken_back_counts_as_one_that_came_out(scene: Scene) 
 def test_an_unfinished_rollout_keeps_all_its_events_whatever_ends_beside_it(scene: Scene) -> None:
     scene.deploy("1.0", manifest=few(1))
     held = scene.deploy("2.0", "canary", manifest=few(1), options={"percent": 10, "hold": True})
-    assert held.outcome == "held"
+    assert held.outcome == "paused"
     before = scene.house.store.events(held.rollout), scene.house.store.journal(held.rollout)
 
     for version in ("1.0", "2.0", "3.0"):

@@ -194,7 +194,7 @@ def test_a_machine_lost_before_traffic_moves_ends_it_and_all_goes_back(live: Far
     assert ("web3 does not answer" in ending.text) == ("ensure" in at), "else it is the proxy that found it first"
     assert (live.live.stable, live.live.share) == ("green", 0)
     assert [name for name, host in live.on("blue") if host != "web3"] == []
-    assert live.told("machine.silent")[0] == {"host": "web3", "text": f"web3 does not answer: {WHY}"}
+    assert live.told("host.unreachable")[0] == {"host": "web3", "text": f"web3 does not answer: {WHY}"}
 
 
 def test_what_was_left_on_a_lost_machine_is_removed_when_it_is_back(live: Farm) -> None:
@@ -270,7 +270,7 @@ def test_a_machine_lost_while_a_release_is_started_is_left_out_if_it_can_be_spar
     live.fall_silent(at)
     ending = live.bring("3.0", strategy, max_unavailable=1)
     assert ending.exit is Exit.DONE, ending.text
-    assert [m["host"] for m in live.told("machine.silent")] == ["web3"]
+    assert [m["host"] for m in live.told("host.unreachable")] == ["web3"]
     assert len(live.world.up("shop", live.live.stable)) == 4
 
 
@@ -290,7 +290,7 @@ def test_a_machine_lost_while_users_are_on_the_candidate_is_routed_around(live: 
     live.fall_silent("after set_traffic Live(stable='green', share=500")
     ending = live.bring("3.0", "canary")
     assert (ending.outcome, ending.exit) == ("done", Exit.DONE)
-    assert [m["host"] for m in live.told("machine.silent")] == ["web3"]
+    assert [m["host"] for m in live.told("host.unreachable")] == ["web3"]
     assert len(live.world.up("shop", "blue")) == 4
 
 

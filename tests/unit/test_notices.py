@@ -119,7 +119,7 @@ def test_a_bad_release_tells_its_verdict_and_that_it_was_taken_back(scene: Told)
 def test_a_hold_and_what_a_person_makes_of_it(scene: Told) -> None:
     scene.bring("1.0")
     scene.bring("2.0", "canary", options={"percent": 10, "hold": True})
-    assert scene.heard() == ["started", "done", "started", "held"]
+    assert scene.heard() == ["started", "done", "started", "paused"]
     held = scene.notifier.to(CHAT)[-1]
     assert (held.share, held.exit) == (1000, 0)
     assert "`deploy promote`" in held.text
@@ -146,7 +146,7 @@ def test_who_is_stuck_is_told(scene: Told) -> None:
     scene.world.failing.add("after.yml")
     scene.bring("1.0", manifest={"hooks": {"after": ["after.yml"]}})
 
-    assert scene.heard() == ["started", "stuck"]
+    assert scene.heard() == ["started", "needs-attention"]
     assert scene.notifier.to(CHAT)[-1].title == "shop 1.0: needs a person"
 
 
@@ -169,8 +169,8 @@ def test_a_process_that_leaves_a_rollout_says_so(scene: Told) -> None:
     with pytest.raises(Detached):
         scene.bring("2.0", "canary")
 
-    assert scene.heard()[2:] == ["started", "left"]
-    assert scene.told("rollout.left")[0]["exit"] == 6
+    assert scene.heard()[2:] == ["started", "detached"]
+    assert scene.told("rollout.detached")[0]["exit"] == 6
     scene.house.stop_asked.clear()
     operations.resume(scene.house, "shop")
     assert scene.heard()[4:] == ["done"]
@@ -191,7 +191,7 @@ def test_a_store_that_takes_nothing_is_told(scene: Told, monkeypatch: pytest.Mon
     with pytest.raises(NeedsPerson):
         scene.bring("2.0", "canary")
 
-    assert scene.heard()[2:] == ["started", "left"]
+    assert scene.heard()[2:] == ["started", "detached"]
     left = scene.notifier.to(CHAT)[-1]
     assert left.exit == 8
     assert "no space left" in left.text

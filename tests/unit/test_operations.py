@@ -68,7 +68,7 @@ def test_a_worse_release_is_taken_back_by_the_verdict(scene: Scene) -> None:
     assert (ending.outcome, ending.exit) == ("reverted", Exit.VERDICT)
     assert scene.versions("green") == []
     assert scene.live.share == 0
-    assert scene.house.store.release("shop", 2).standing == "failed"
+    assert scene.house.store.release("shop", 2).status == "failed"
     verdict = next(e for e in scene.events if e.kind == "verdict")
     assert verdict.data["verdict"] == "worse"
 
@@ -95,7 +95,7 @@ def test_a_release_that_is_never_healthy_sees_no_user(scene: Scene) -> None:
 def test_hold_waits_for_promote(scene: Scene) -> None:
     scene.deploy("1.0")
     ending = scene.deploy("2.0", "canary", options={"percent": 10, "hold": True})
-    assert (ending.outcome, ending.exit) == ("held", Exit.DONE)
+    assert (ending.outcome, ending.exit) == ("paused", Exit.DONE)
     assert scene.live.share == 1000
     assert scene.live.lease == 0, "a hold that a person asked for does not run out"
     with pytest.raises(Locked, match="unfinished"):
@@ -127,7 +127,7 @@ def test_hold_pauses_at_once_at_its_share(scene: Scene) -> None:
     scene.deploy("1.0")
     scene.world.rate = 0
     ending = scene.deploy("2.0", "canary", options={"percent": 10, "hold": True})
-    assert (ending.outcome, ending.exit) == ("held", Exit.DONE)
+    assert (ending.outcome, ending.exit) == ("paused", Exit.DONE)
     assert scene.live is not None
     assert (scene.live.share, scene.live.lease) == (1000, 0)
     kinds = [step.kind for step in scene.house.store.rollout(2).plan.forward]
@@ -156,8 +156,8 @@ def test_replace_takes_the_unfinished_one_back_first(scene: Scene) -> None:
 @pytest.mark.parametrize(
     ("undecided", "outcome", "code"),
     [
-        ("hold", "held", Exit.CANNOT_JUDGE),
-        ("revert", "reverted", Exit.CANNOT_JUDGE),
+        ("hold", "paused", Exit.INCONCLUSIVE),
+        ("revert", "reverted", Exit.INCONCLUSIVE),
         ("proceed", "done", Exit.DONE),
     ],
 )
@@ -184,7 +184,7 @@ def test_rollback_warm_is_one_write(scene: Scene) -> None:
     assert ending.outcome == "done"
     assert len(scene.world.history) == 1
     assert scene.live.stable == "blue"
-    assert scene.house.store.release("shop", 2).standing == "rolled-back"
+    assert scene.house.store.release("shop", 2).status == "rolled-back"
     assert scene.house.store.service("shop").stable == 1
 
 
@@ -315,7 +315,7 @@ def test_status_history_show_and_plan_read_what_happened(scene: Scene) -> None:
     assert [e.role for e in status.environments] == ["stable", "candidate"]
     assert status.problems == ()
     row = queries.history(scene.house, "shop").rollouts[0]
-    assert (row.outcome, row.message) == ("held", "faster basket")
+    assert (row.outcome, row.message) == ("paused", "faster basket")
     shown = queries.show(scene.house, 2)
     assert {s.state for s in shown.steps} >= {"done", "waiting"}
     operations.stop(scene.house, "shop")

@@ -87,7 +87,7 @@ def test_an_unfinished_rollout_is_not_taken_back_for_an_unsigned_image(scene: Sc
         scene.deploy("3.0", replace=True, **SIGNED)
     rollout = scene.house.store.open_rollout("shop")
     assert rollout
-    assert (rollout.number, rollout.outcome) == (2, "held")
+    assert (rollout.number, rollout.outcome) == (2, "paused")
     assert scene.live.share == 1000
 
 

@@ -67,13 +67,13 @@ def test_a_step_ends_when_it_is_shown_to_be_no_worse(live: Scene) -> None:
 def test_what_is_not_shown_by_the_deadline_is_held_and_goes_on_when_resumed(live: Scene) -> None:
     live.world.rate = 20.0
     ending = live.deploy("2.0", "canary", manifest=needed(within="60s", steps=[10], bake="0s"))
-    assert (ending.outcome, ending.exit) == ("held", Exit.CANNOT_JUDGE)
-    assert ending.text.startswith("cannot judge r2 at 10 % within 1 min: ")
+    assert (ending.outcome, ending.exit) == ("paused", Exit.INCONCLUSIVE)
+    assert ending.text.startswith("inconclusive: r2 at 10 % within 1 min: ")
     assert live.live.share == 1000
     live.world.clock.sleep(3600)
     before = live.world.clock.now()
     again = operations.resume(live.house, "shop")
-    assert (again.outcome, again.exit) == ("held", Exit.CANNOT_JUDGE)
+    assert (again.outcome, again.exit) == ("paused", Exit.INCONCLUSIVE)
     assert 60 <= live.world.clock.now() - before < 62, "the deadline is a fresh one"
     live.world.rate = BUSY
     assert operations.resume(live.house, "shop").outcome == "done"
@@ -83,7 +83,7 @@ def test_an_outage_of_both_sides_holds_the_share_and_takes_nothing_back(live: Sc
     live.world.usual = 0.3
     manifest = {"traffic": {"budget": False}}
     ending = live.deploy("2.0", "canary", manifest=manifest, options={**AT_TEN, "for": "5s"})
-    assert (ending.outcome, ending.exit) == ("held", Exit.CANNOT_JUDGE)
+    assert (ending.outcome, ending.exit) == ("paused", Exit.INCONCLUSIVE)
     assert "failed a moment ago, whichever side gave them: above 10 % no share grows" in ending.text
     assert live.live.share == 1000
     live.world.usual = 0.0
@@ -212,17 +212,17 @@ def test_a_look_that_cannot_be_kept_for_others_is_a_note(live: Scene) -> None:
 def test_a_follower_sends_each_sample_once(live: Scene) -> None:
     file = live_sample.file_of(live.house.store.folder, 7)
     kept = live_sample.Latest(file, live.world.clock)
-    kept.keep({"share_asked": 1000})
+    kept.keep({"share_target": 1000})
     with LiveFollower(live.house, "shop", 7):
         until(lambda: live.told("sample"))
         live.world.clock.sleep(live_sample.EVERY / 2)
-        kept.keep({"share_asked": 1500})  # too soon: not written
+        kept.keep({"share_target": 1500})  # too soon: not written
         live.world.clock.sleep(live_sample.EVERY)
-        kept.keep({"share_asked": 2500})
+        kept.keep({"share_target": 2500})
         until(lambda: len(live.told("sample")) > 1)
         file.write_text("{")
         until(lambda: live.told("note"))
-    assert live.told("sample") == [{"share_asked": 1000}, {"share_asked": 2500}]
+    assert live.told("sample") == [{"share_target": 1000}, {"share_target": 2500}]
     assert live.told("note")[0]["text"].startswith("no live numbers: ")
 
 
@@ -240,9 +240,9 @@ def test_each_watch_tells_at_its_end_what_was_answered_in_it(live: Scene) -> Non
     live.deploy("2.0", "canary")
     told = [v["watched"] for v in live.told("verdict")]
     samples = live.told("sample")
-    assert [w["share_asked"] for w in told] == [500, 2500, 5000, FULL]
+    assert [w["share_target"] for w in told] == [500, 2500, 5000, FULL]
     for watched in told:
-        last = [s for s in samples if s["share_asked"] == watched["share_asked"]][-1]
+        last = [s for s in samples if s["share_target"] == watched["share_target"]][-1]
         assert {**watched, "seconds": 0} == {**last, "seconds": 0}
         assert watched["candidate"]["p50"] <= watched["candidate"]["p95"] <= watched["candidate"]["p99"]
 
@@ -269,7 +269,7 @@ def test_an_abort_keeps_what_was_answered_until_then(live: Scene) -> None:
     ending = live.deploy("2.0", "canary")
     assert ending.exit == Exit.ABORTED
     watched = live.told("verdict")[-1]["watched"]
-    assert watched["share_asked"] == 2500
+    assert watched["share_target"] == 2500
     assert watched["candidate"]["requests"] == pytest.approx(25 * watched["seconds"], rel=0.1)
 
 
@@ -281,7 +281,7 @@ def test_whoever_was_overtaken_tells_nothing_more(live: Scene) -> None:
     live.world.tick = overtake
     with pytest.raises(LockLost):
         live.deploy("2.0", "canary")
-    assert [v["watched"]["share_asked"] for v in live.told("verdict")] == [500]
+    assert [v["watched"]["share_target"] for v in live.told("verdict")] == [500]
 
 
 def test_whoever_is_overtaken_while_it_looks_records_nothing_of_it(
@@ -450,7 +450,7 @@ def test_a_proxy_that_restarts_is_waited_for(live: Scene) -> None:
 def test_a_proxy_that_stays_away_ends_the_rollout(live: Scene) -> None:
     live.world.tick = lambda what: _silence(live, 20.0) if "share=500" in what else None
     ending = live.deploy("2.0", "canary", manifest={"traffic": {"budget": False}})
-    assert (ending.outcome, ending.exit) == ("stuck", Exit.NEEDS_PERSON)
+    assert (ending.outcome, ending.exit) == ("needs-attention", Exit.NEEDS_PERSON)
 
 
 def _down(scene: Scene, seconds: float, *places: Place) -> None:
@@ -582,8 +582,8 @@ def test_a_fresh_baseline_stands_as_long_as_it_is_compared_with(live: Scene) -> 
     ]
     moved = [(m["share"], m["baseline"]) for m in live.told("traffic.changed")]
     assert moved == [(1000, 1000), (5000, 5000), (FULL, 0), (0, 0)]
-    sample = [s for s in live.told("sample") if s["share_asked"] == 1000][-1]
-    assert sample["share_measured"] == pytest.approx(1000, abs=20)
+    sample = [s for s in live.told("sample") if s["share_target"] == 1000][-1]
+    assert sample["share_actual"] == pytest.approx(1000, abs=20)
     assert sample["rest"]["requests"] > sample["stable"]["requests"]
     assert live.versions("baseline") == []
     assert live.versions("blue") == ["1.0", "1.0"], "the warm ones stay"

@@ -49,7 +49,7 @@ def test_a_command_of_a_workflow_is_one_line() -> None:
 
 @pytest.mark.parametrize(
     ("outcome", "code", "level"),
-    [("done", 0, "notice"), ("unchanged", 0, "notice"), ("held", 7, "warning"), ("stuck", 8, "error")],
+    [("done", 0, "notice"), ("unchanged", 0, "notice"), ("paused", 7, "warning"), ("needs-attention", 8, "error")],
 )
 def test_how_loud_an_ending_is(outcome: str, code: int, level: str) -> None:
     (line,) = workflow_commands(Result("shop", outcome, code, "so it is"))

@@ -80,7 +80,7 @@ def test_an_undecided_rollout_says_what_is_missing(shop: AppContext, world: Worl
     world.rate = 0.0
     deploy(shop, "2.0", "canary", options={"steps": [10]})
 
-    assert queries.status(shop, "shop").next.startswith("cannot judge r2 at 10 % within 100 s: ")
+    assert queries.status(shop, "shop").next.startswith("inconclusive: r2 at 10 % within 100 s: ")
 
 
 def test_a_release_of_which_nothing_runs_is_not_called_live(shop: AppContext, world: World) -> None:

@@ -608,7 +608,7 @@ def test_no_sample_is_shown_of_a_rollout_that_has_ended() -> None:
             return replace(run, ended=heard.last == 3)
 
         def state(self, rollout: int, patience: float) -> RemoteState:
-            return RemoteState("shop", rollout, "done", 0, "", driven=False, last_event=3)
+            return RemoteState("shop", rollout, "done", 0, "", running=False, last_event=3)
 
     heard, shown = Heard(), list[Event]()
     run = RemoteRun("1", "shop", ended=False, rollout=7, exit=None, outcome="", text="", hint="")

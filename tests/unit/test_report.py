@@ -244,12 +244,12 @@ def test_junit_has_a_case_for_each_gate_and_the_failure_with_its_cause(bad: Repo
 
 def test_junit_fails_for_an_end_that_no_step_tells(good: ReportView) -> None:
     aborted = replace(good, rollout=replace(good.rollout, outcome="reverted", exit=6), cause="aborted by ann")
-    held = replace(good, rollout=replace(good.rollout, outcome="held"))
+    held = replace(good, rollout=replace(good.rollout, outcome="paused"))
 
     assert 'failures="1"' in render(aborted, "junit")
     assert "aborted by ann" in render(aborted, "junit")
     assert 'failures="0"' in render(held, "junit")
-    assert "the rollout is held" in render(held, "junit")
+    assert "the rollout is paused" in render(held, "junit")
 
 
 def test_markdown_begins_with_what_became_of_it(bad: ReportView) -> None:
@@ -267,7 +267,7 @@ def test_json_has_everything(bad: ReportView) -> None:
 
 
 def test_a_report_of_almost_nothing_is_a_page_too() -> None:
-    row = RolloutRow(1, "canary", 0, 1, "1", "stuck", 8, 0.0, 1.0, "ann")
+    row = RolloutRow(1, "canary", 0, 1, "1", "needs-attention", 8, 0.0, 1.0, "ann")
     bare = ReportView("shop", row, "", "")
     for form in FORMATS:
         assert render(bare, form)

@@ -69,7 +69,7 @@ def held(api: Api, ask: Client) -> int:
     operator = api.token("operator")
     assert ask("POST", f"{V1}/services/shop/rollouts", operator, json={"version": "1.0"}).status_code == 200
     answer = ask("POST", f"{V1}/services/shop/rollouts", operator, json=HELD)
-    assert (answer.status_code, answer.json()["outcome"]) == (200, "held"), answer.text
+    assert (answer.status_code, answer.json()["outcome"]) == (200, "paused"), answer.text
     return int(answer.json()["rollout"])
 
 
@@ -294,7 +294,7 @@ def test_what_is_read_is_what_the_commands_read(api: Api, ask: Client, held: int
         assert [row["number"] for row in listed["rollouts"]] == [held]
         assert len(ask("GET", f"{V1}/services/shop/releases", viewer).json()["releases"]) == 2
     assert ask("GET", f"{V1}/services", viewer).json()["services"] == [
-        {"service": "shop", "stable": 1, "stable_version": "1.0", "rollout": held, "outcome": "held"}
+        {"service": "shop", "stable": 1, "stable_version": "1.0", "rollout": held, "outcome": "paused"}
     ]
 
 
@@ -334,7 +334,7 @@ def test_metrics(api: Api, ask: Client, held: int) -> None:
     assert answer.headers["content-type"].startswith("text/plain")
     lines = answer.text.splitlines()
     assert 'deployer_rollouts_total{exit="0",outcome="done",service="shop",strategy="canary"} 1.0' in lines
-    assert 'deployer_rollout_open{service="shop",state="held"} 1.0' in lines
+    assert 'deployer_rollout_open{service="shop",state="paused"} 1.0' in lines
     assert 'deployer_api_answers_total{method="GET",route="/services",status="200"} 1.0' in lines
     assert ask("GET", "/metrics", api.token("admin", "shop")).status_code == 403
 
@@ -354,7 +354,7 @@ def test_a_canary_is_promoted(api: Api, ask: Client, held: int) -> None:
 def test_abort_resume_and_rollback(api: Api, ask: Client, held: int) -> None:
     operator = api.token("operator")
     assert ask("POST", f"{V1}/services/shop/abort", operator, json={}).json()["outcome"] == "reverted"
-    assert ask("POST", f"{V1}/services/shop/rollouts", operator, json=HELD).json()["outcome"] == "held"
+    assert ask("POST", f"{V1}/services/shop/rollouts", operator, json=HELD).json()["outcome"] == "paused"
     assert ask("POST", f"{V1}/services/shop/resume", operator, json={}).json()["outcome"] == "done"
     told = ask("POST", f"{V1}/services/shop/rollback", operator, json={"to": 1, "reason": "slow"}).json()
     assert (told["exit"], told["action"]) == (0, "rollback")
@@ -470,11 +470,11 @@ def test_an_order_with_the_same_key_is_the_same_order(api: Api, ask: Client, hel
 def test_how_far_a_rollout_is(api: Api, ask: Client, held: int) -> None:
     viewer = api.token("viewer")
     state = ask("GET", f"{V1}/rollouts/{held}/state", viewer).json()
-    assert (state["service"], state["outcome"], state["exit"], state["driven"]) == ("shop", "held", 0, False)
+    assert (state["service"], state["outcome"], state["exit"], state["running"]) == ("shop", "paused", 0, False)
     assert state["last_event"] == api.scene.house.store.events(held)[-1].id
     with locked(api.scene.house, "shop", "a person looks"):
-        assert ask("GET", f"{V1}/rollouts/{held}/state", viewer).json()["driven"]
-        assert not ask("GET", f"{V1}/rollouts/1/state", viewer).json()["driven"], "that one has ended"
+        assert ask("GET", f"{V1}/rollouts/{held}/state", viewer).json()["running"]
+        assert not ask("GET", f"{V1}/rollouts/1/state", viewer).json()["running"], "that one has ended"
 
 
 def test_what_instances_wrote(api: Api, ask: Client, held: int) -> None:

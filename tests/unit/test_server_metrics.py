@@ -30,7 +30,7 @@ from tests.api import Api
 from tests.house import REPOSITORY, request
 from tests.memory import FakeClock
 
-LIVE = ("deployer_share_ratio", "deployer_share_asked_ratio", "deployer_budget_answers", "deployer_lease_left_seconds")
+LIVE = ("deployer_share_ratio", "deployer_share_target_ratio", "deployer_budget_answers", "deployer_lease_left_seconds")
 
 
 @pytest.fixture
@@ -60,7 +60,7 @@ def hold(api: Api) -> int:
     ending = operations.deploy(
         api.scene.house, request("2.0", "canary", REPOSITORY, options={"percent": 10, "hold": True})
     )
-    assert ending.outcome == "held"
+    assert ending.outcome == "paused"
     return ending.rollout
 
 
@@ -100,15 +100,15 @@ def test_a_rollout_under_way(api: Api) -> None:
     number = hold(api)
     state, clock = api.scene.house.store.folder, api.scene.world.clock
     file = live_sample.file_of(state, number)
-    live_sample.Latest(file, clock).keep({"share_measured": 987, "spent": 1})
+    live_sample.Latest(file, clock).keep({"share_actual": 987, "spent": 1})
     found = values(api)
     status: StatusView = queries.status(api.scene.house, "shop")
     safety = status.safety
     assert safety is not None
     assert status.share == safety.share == 1000
     assert found["deployer_rollout_open:shop:held"] == 1
-    assert found["deployer_share_ratio:shop"] == found["deployer_share_asked_ratio:shop"] == 0.1
-    assert found["deployer_share_measured_ratio:shop"] == 0.0987
+    assert found["deployer_share_ratio:shop"] == found["deployer_share_target_ratio:shop"] == 0.1
+    assert found["deployer_share_actual_ratio:shop"] == 0.0987
     assert found["deployer_budget_answers:shop"] == safety.budget > 0
     assert found["deployer_budget_left_answers:shop"] == safety.budget - safety.spent
     assert found["deployer_live_readable:shop"] == 1
@@ -142,7 +142,7 @@ def test_a_lease_is_over_and_a_budget_spent(api: Api) -> None:
     world.clock.sleep(60)
     found = values(api)
     assert (found["deployer_lease_left_seconds:shop"], found["deployer_share_ratio:shop"]) == (0, 0)
-    assert found["deployer_share_asked_ratio:shop"] == 0.1
+    assert found["deployer_share_target_ratio:shop"] == 0.1
 
     world.live["shop"] = replace(live, lease=0)
     world.flow("shop").spent[number] = live.budget + 3
@@ -241,7 +241,7 @@ def everything(api: Api) -> dict[str, set[str]]:
     world = api.scene.world
     world.live["shop"] = replace(world.live["shop"], lease=int(world.clock.now()) + 3600)
     live_sample.Latest(live_sample.file_of(api.scene.house.store.folder, number), world.clock).keep(
-        {"share_measured": 987}
+        {"share_actual": 987}
     )
     api.desk.answered["GET", "/services", 200] = 1
     with locked(api.scene.house, "shop", "test"):

@@ -469,7 +469,7 @@ def test_a_service_that_is_begun_by_the_api_is_seen(api: Api, ask: Client) -> No
     assert "No service is here" in ask("GET", "/", mine).text
     ask("POST", f"{V1}/services/shop/rollouts", mine, json={"version": "1.0"})
     ask("POST", f"{V1}/services/shop/rollouts", mine, json=HELD)
-    assert "held" in ask("GET", "/", mine).text
+    assert "paused" in ask("GET", "/", mine).text
 
 
 # -- approvals

@@ -214,7 +214,7 @@ def test_what_dies_later_is_found_and_one_that_is_left_or_only_hangs_is_not(care
     store = cared.scene.house.store
     lock = store.locks.take("shop", "resume")
     assert cared.look() == cared.look(60) == cared.look(600) == 0, "its process lives, though it says nothing"
-    store.add_event(lock, Event("rollout.left", 0.0, "shop", 2, {}))
+    store.add_event(lock, Event("rollout.detached", 0.0, "shop", 2, {}))
     store.locks.release(lock)
     assert cared.look(600) == cared.look(600) == 0, "it was told to leave it"
     lock = store.locks.take("shop", "resume")

@@ -90,7 +90,7 @@ def test_a_rollout_is_one_trace_with_a_span_for_each_step(scene: Scene) -> None:
         assert root.start_time <= span.start_time <= span.end_time <= root.end_time  # type: ignore[operator]
     watch = next(span for span in steps if span.name == "watch")
     assert of(watch, "share_bp") == 1000
-    assert of(watch, "verdict") in ("cannot judge", "no worse")
+    assert of(watch, "verdict") in ("inconclusive", "no worse")
     assert of(watch, "verdict_text")
     assert watch.end_time - watch.start_time == pytest.approx(5e9, rel=0.2)  # type: ignore[operator]
     assert root.resource.attributes["service.name"] == "deployer"
@@ -127,7 +127,7 @@ def test_whoever_takes_it_up_goes_on_with_the_trace(scene: Scene) -> None:
     assert operations.resume(scene.house, "shop").outcome == "done"
     resumed, *steps = finished(traces, second)
     began, *_ = finished(dead, first)
-    assert (began.name, of(began, "outcome")) == ("rollout", "left")
+    assert (began.name, of(began, "outcome")) == ("rollout", "detached")
     assert resumed.name == "resumed"
     assert began.context is not None
     assert resumed.parent is not None

@@ -24,7 +24,7 @@ PAGES = [
     ("worse", 999.0, 80, False),
     ("worse", 999.0, 80, True),
     ("update-failed", 999.0, 80, False),
-    ("held", 999.0, 80, False),
+    ("paused", 999.0, 80, False),
     ("guarded", 20.0, 80, False),
     ("guarded", 20.0, 60, True),
 ]
@@ -78,7 +78,7 @@ def test_hostile_text_cannot_steer_the_terminal_or_the_markup() -> None:
         Event("step.failed", 1.0, "shop", 1, {"phase": "forward", "n": 0, "error": evil, "hint": evil, "log": [evil]}),
         Event("verdict", 1.0, "shop", 1, {"verdict": evil, "text": evil}),
         Event("note", 1.0, "shop", 1, {"text": evil}),
-        Event("rollout.ended", 1.0, "shop", 1, {"outcome": "stuck", "text": evil}),
+        Event("rollout.ended", 1.0, "shop", 1, {"outcome": "needs-attention", "text": evil}),
     ]
     page = draw(reduce_all(events), 2.0, 100)
     assert not {"\x1b", "\x07", "\x9b", "\x00", "\r"} & set(page)
@@ -91,7 +91,7 @@ def test_errors_are_red_where_the_candidate_has_more_of_them(stable: int, candid
     sides = {"stable": {"requests": 900, "errors": stable}, "candidate": {"requests": 100, "errors": candidate}}
     out = io.StringIO()
     console = Console(file=out, width=80, color_system="standard", force_terminal=True, _environ={})
-    console.print(render(reduce_all([Event("sample", 1.0, "shop", 1, {"share_asked": 1000, **sides})]), 1.0, 80))
+    console.print(render(reduce_all([Event("sample", 1.0, "shop", 1, {"share_target": 1000, **sides})]), 1.0, 80))
 
     assert ("\x1b[1;31m" in out.getvalue()) == red
 
@@ -101,7 +101,7 @@ def test_a_step_of_fixed_time_that_waits_says_for_what() -> None:
     events = [
         Event("rollout.started", 0.0, "shop", 1, {"steps": ["watch 10 % for 8 s", "50 % of the traffic"]}),
         Event("step.began", 1.0, "shop", 1, watch),
-        Event("sample", 9.5, "shop", 1, {"share_asked": 1000, "waits": "the candidate has answered 3 of 20"}),
+        Event("sample", 9.5, "shop", 1, {"share_target": 1000, "waits": "the candidate has answered 3 of 20"}),
     ]
     page = draw(reduce_all(events), 11.0, 80)
 
@@ -119,7 +119,7 @@ def test_after_the_promotion_nobody_is_called_a_candidate_of_the_share() -> None
 
 
 def test_at_a_hold_the_page_says_what_a_person_may_do() -> None:
-    page = draw(reduce_all(recording("held")), 0.0, 80)
+    page = draw(reduce_all(recording("paused")), 0.0, 80)
     assert "next     deploy promote  to go on, or  deploy abort  to go back" in page
 
 

@@ -21,7 +21,7 @@ def event(kind: str, at: float = 1.0, **data: Any) -> Event:
 
 def sample(at: float, stable: int, candidate: int) -> Event:
     sides = {"stable": {"requests": stable}, "candidate": {"requests": candidate}}
-    return event("sample", at, share_asked=1000, share_measured=None, lost=0, **sides)
+    return event("sample", at, share_target=1000, share_actual=None, lost=0, **sides)
 
 
 def test_state_cannot_be_changed_in_place() -> None:
@@ -60,14 +60,14 @@ def test_an_abort_stops_the_running_step_without_calling_it_failed() -> None:
         [
             event("rollout.started", steps=["a", "b"]),
             event("step.began", phase="forward", n=0, text="a"),
-            event("rollout.turned", error="aborted by dana", exit=6),
+            event("rollout.rolling_back", error="aborted by dana", exit=6),
         ]
     )
     assert [step.state for step in state.forward] == ["stopped", "waiting"]
 
 
 def test_a_resume_takes_up_where_the_history_ended() -> None:
-    state = reduce_all([*recording("held"), event("rollout.resumed", 1790000099.0, phase="forward", by="li@desk")])
+    state = reduce_all([*recording("paused"), event("rollout.resumed", 1790000099.0, phase="forward", by="li@desk")])
     assert state.ending is None
     assert state.notes == ("resumed by li@desk",)
 
@@ -117,7 +117,7 @@ JUNK = st.recursive(
     max_leaves=5,
 )
 FIELDS = st.sampled_from(
-    ["phase", "n", "of", "text", "until", "seconds", "share", "share_asked", "stable", "candidate", "log", "steps"]
+    ["phase", "n", "of", "text", "until", "seconds", "share", "share_target", "stable", "candidate", "log", "steps"]
 )
 
 

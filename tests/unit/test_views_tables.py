@@ -170,7 +170,7 @@ ROW = AuditRow(
     7, "2026-09-21T13:35:00.250+00:00", "dana@ci-3", 1000, "ci-3", 4711, "CI https://ci.example/7", "0.1.0", "shop", 17,
     42, "start", "begun", "canary: r41 → r42 (2.0), shop:2.0 = sha256:ab", "new cart\nat last", "1" * 64, "2" * 64,
 )  # fmt: skip
-TURNED = replace(ROW, n=8, by="deployer", action="turn back", detail="", reason="r42 is worse", before="2" * 64)
+TURNED = replace(ROW, n=8, by="deployer", action="roll back", detail="", reason="r42 is worse", before="2" * 64)
 AUDIT = AuditView("", (TURNED, ROW, replace(ROW, n=1, at="tampered", rollout=0, action="down", reason="")))
 BROKEN = ChainView("", 3, "3" * 64, 4, "record 4 is missing: 5 comes next")
 ADOPTED = AdoptedService(
@@ -245,7 +245,7 @@ VIEWS: dict[str, View] = {
     "status-lease-over": replace(
         GUARDED, share=0, lease=NOW - 41, safety=SafetyView(share=3000, budget=50, spent=2, shield=True)
     ),
-    "status-held": replace(GUARDED, lease=0.0, lock=None),
+    "status-paused": replace(GUARDED, lease=0.0, lock=None),
     "judgement": JUDGED,
     "judgement-passes": replace(JUDGED, decision="passes", stages=STAGES[:1], changed=(), notes=(), seen=0, exit=0),
     "status-warm": WARM,

@@ -72,7 +72,7 @@ def test_live_view_paints_and_leaves_the_terminal_as_it_was(opened: Any) -> None
 
 
 def test_ctrl_c_shows_the_cursor_again_and_exits_as_aborted(opened: Any) -> None:
-    terminal = opened("held", "text", "200", "forever")
+    terminal = opened("paused", "text", "200", "forever")
     terminal.child.expect_exact("to go back")
     terminal.child.sendintr()
     rest = terminal.finish()
@@ -89,11 +89,11 @@ def test_no_color_takes_the_colours_and_nothing_else(opened: Any) -> None:
 
 
 def test_narrowing_the_terminal_repaints_within_its_width(opened: Any) -> None:
-    terminal = opened("held", "text", "200", "forever", columns=120)
+    terminal = opened("paused", "text", "200", "forever", columns=120)
     terminal.child.expect_exact("to go back")
     terminal.child.setwinsize(40, 60)
     for _ in range(3):  # a page of the old width may still be under way
-        terminal.child.expect_exact("‖ held")
+        terminal.child.expect_exact("‖ paused")
     terminal.child.sendintr()
     painted = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", terminal.finish().replace("^C", ""))
     assert max(len(line) for line in re.split(r"[\r\n]", painted)) <= 60

@@ -12,7 +12,7 @@ from deployer.views.watches import Bill, bill, budget, watches, with_shares
 
 def verdict(share: int, errors: int, *, shielded: int = 0, spent: int = 0, limit: int = 50) -> dict[str, Any]:
     candidate = {"requests": 100, "errors": errors, "p50": 12.0, "p95": 30.0, "p99": 48.0}
-    watched = {"seconds": 8.0, "share_asked": share, "candidate": candidate, "shielded": shielded}
+    watched = {"seconds": 8.0, "share_target": share, "candidate": candidate, "shielded": shielded}
     told = {"event": "verdict", "at": 108.0, "verdict": "no worse", "text": "fine", "evidence": 0.2}
     return {**told, "watched": {**watched, "spent": spent, "budget": limit}}
 

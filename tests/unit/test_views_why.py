@@ -16,7 +16,7 @@ def test_the_turn_is_the_cause_and_keeps_the_log_of_the_step() -> None:
     found = why(
         [
             event("step.failed", 1, error="it exited", hint="read", log=["a\x1b[31m", "b"]),
-            event("rollout.turned", 2, error="it exited with code 3", hint="read its log"),
+            event("rollout.rolling_back", 2, error="it exited with code 3", hint="read its log"),
         ]
     )
 
@@ -24,7 +24,7 @@ def test_the_turn_is_the_cause_and_keeps_the_log_of_the_step() -> None:
 
 
 def test_a_resume_forgets_why_it_was_held() -> None:
-    found = why([event("rollout.held", 1, text="cannot judge"), event("rollout.resumed", 2, by="ann@desk")])
+    found = why([event("rollout.paused", 1, text="inconclusive"), event("rollout.resumed", 2, by="ann@desk")])
 
     assert found.cause == ""
     assert found.asked == ((2.0, "resumed by ann@desk"),)
@@ -34,7 +34,7 @@ def test_without_trouble_the_last_comparison_speaks() -> None:
     found = why(
         [
             event("verdict", 1, verdict="no worse", text="shown to be no worse", stable_requests=9),
-            event("verdict", 2, verdict="cannot judge", text="nothing to compare with"),
+            event("verdict", 2, verdict="inconclusive", text="nothing to compare with"),
         ]
     )
 
@@ -47,7 +47,7 @@ def test_what_was_not_shown_is_not_said_of_a_release_that_went_on() -> None:
     seen = "nothing spoke against it: candidate 0.35 % bad (1 of 289), stable 0.00 % bad (0 of 682); "
     text = "not yet shown to be no worse"
 
-    told = event("verdict", 1, verdict="cannot judge", text=text, enough=True, proofs=proofs, **sides)
+    told = event("verdict", 1, verdict="inconclusive", text=text, enough=True, proofs=proofs, **sides)
     assert why([told]).cause == f"{seen}that it is no worse could be shown in about 22,000 more answers"
     proofs["p50"]["answers_needed"] = None  # type: ignore[assignment]
     assert why([told]).cause == f"{seen}that it is no worse could be shown later"

@@ -9,7 +9,7 @@ from deployer.core.events import Event
 from deployer.views.jsonl import load
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "views"
-NAMES = ("canary", "worse", "update-failed", "held", "guarded")
+NAMES = ("canary", "worse", "update-failed", "paused", "guarded")
 
 
 def recording(name: str, until: float = 1e9) -> list[Event]:

@@ -21,7 +21,7 @@ from deployer.model import Release
 
 Drift = Literal["repair", "tell"]
 _BAD = frozenset({"rolled-back", "failed"})
-_WORDS: dict[str, Word] = {"done": "applied", "held": "held"}
+_WORDS: dict[str, Word] = {"done": "applied", "paused": "paused"}
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ class BranchFollower:
         service, store = loaded.manifest.service, self._house.store
         if (unfinished := store.open_rollout(service)) is not None:
             if unfinished.outcome:  # held or stuck: for a person
-                word: Word = "held" if unfinished.outcome == "held" else "failed"
+                word: Word = "paused" if unfinished.outcome == "paused" else "failed"
                 return ManifestState(word, f"rollout {unfinished.number} is {unfinished.outcome}: {unfinished.text}")
             self._resume(service, f"commit {commit.short} waits")
         else:
@@ -131,8 +131,8 @@ class BranchFollower:
         """Say why the same thing is not tried again: users were taken off it. A person may, by `deploy up`."""
         for release in self._house.store.releases(wanted.service):
             alike = (release.config_hash, release.manifest) == (wanted.config_hash, wanted.manifest)
-            if alike and release.standing in _BAD:
-                happened = "was rolled back" if release.standing == "rolled-back" else "was taken back"
+            if alike and release.status in _BAD:
+                happened = "was rolled back" if release.status == "rolled-back" else "was taken back"
                 return (
                     f"{release.name} {happened}: it is not tried again until the manifest or its image changes, or a "
                     "person deploys it (`deploy up`)"
@@ -144,7 +144,7 @@ class BranchFollower:
     def _drifted(self, wanted: Release, commit: Commit) -> str:
         """Say that what this commit brought is no longer so; "" for a commit that was not deployed yet."""
         for release in self._house.store.releases(wanted.service):
-            if release.git == commit.short and release.standing == "good":
+            if release.git == commit.short and release.status == "good":
                 return (
                     f"{wanted.service} is not as {commit.short} says: `deploy status` shows it, `deploy up` repairs it"
                 )

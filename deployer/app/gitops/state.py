@@ -7,8 +7,8 @@ from typing import Literal
 
 from deployer.core.errors import Exit
 
-Word = Literal["synced", "applied", "pinned", "busy", "held", "drift", "frozen", "refused", "failed"]
-_OPEN: frozenset[Word] = frozenset({"busy", "held", "frozen"})
+Word = Literal["synced", "applied", "pinned", "busy", "paused", "drift", "frozen", "refused", "failed"]
+_OPEN: frozenset[Word] = frozenset({"busy", "paused", "frozen"})
 _GOOD: frozenset[Word] = frozenset({"synced", "applied"})
 
 

@@ -111,7 +111,7 @@ def resume(house: AppContext, service: str, reason: str = "") -> RolloutResult:
     with locked(house, service, _purpose(house, "resume", rollout)) as lock:
         run = run_of(house, lock, house.store.rollout(rollout.number))
         _record(house, lock, rollout, "resume", reason)
-        run.approved = run.rollout.outcome == "held" and _at_approval(house, rollout)
+        run.approved = run.rollout.outcome == "paused" and _at_approval(house, rollout)
         run.tell("rollout.resumed", phase=run.rollout.phase, by=whoami())
         return drive(run)
 
@@ -194,4 +194,4 @@ def follow(house: AppContext, number: int, *, after: int = 0, limit: float = FOL
             raise Abandoned(rollout.number)
         deadline.check(f"following rollout {number}")
         house.clock.sleep(FOLLOW_SECONDS)
-    return RolloutResult("held", Exit.DONE, "no longer following; the rollout goes on", number)
+    return RolloutResult("paused", Exit.DONE, "no longer following; the rollout goes on", number)

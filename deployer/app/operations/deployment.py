@@ -358,5 +358,5 @@ def _settle_open(house: AppContext, service: str, lock: Lock) -> None:
         return
     run = run_of(house, lock, rollout)
     ending = drive(run) if committed(house, rollout) else abort(run, whoami(), "replaced by a newer deploy")
-    if ending.outcome == "stuck":
+    if ending.outcome == "needs-attention":
         raise Refused(f"rollout {rollout.number} could not be taken back: {ending.text}", "see `deploy status`")

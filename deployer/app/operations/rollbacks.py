@@ -86,7 +86,7 @@ def _rollback(
         if warning := played_since(releases, target.number, record.stable):
             house.tell(service, warning)
         plan = rollback_plan(observed, target, current)
-        if target.standing in NEVER_GOOD:  # nobody has vouched for it yet
+        if target.status in NEVER_GOOD:  # nobody has vouched for it yet
             plan = with_consent(plan, target.manifest.approve)
             refuse_unanswerable(plan, person_of(whoami()))
         # The target may have stood on machines that the current release does not know.

@@ -108,10 +108,10 @@ def _marks(events: Sequence[Mapping[str, Any]]) -> Iterator[Mark]:
                 share = percent(int(event["share"]))
                 yield Mark(at, "share", share if said else f"share {share}", f"{moment(at)[11:]}: {share} asked")
                 said = share
-            case "rollout.turned":
+            case "rollout.rolling_back":
                 yield Mark(at, "end", "taken back", f"{moment(at)[11:]}: taken back: {event.get('error', '')}")
-            case "rollout.held":
-                yield Mark(at, "held", "held", f"{moment(at)[11:]}: {event.get('text', '')}")
+            case "rollout.paused":
+                yield Mark(at, "paused", "paused", f"{moment(at)[11:]}: {event.get('text', '')}")
             case "step.done" if event.get("step") == "promote":
                 yield Mark(at, "promoted", "promoted", f"{moment(at)[11:]}: promoted")
 

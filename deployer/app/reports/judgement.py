@@ -14,7 +14,7 @@ from deployer.planning.steps import percent
 from deployer.views.data import JudgementView, SideView, StageView
 from deployer.views.why import unopposed
 
-EXITS = {"passes": Exit.DONE, "worse": Exit.VERDICT, "cannot judge": Exit.CANNOT_JUDGE}
+EXITS = {"passes": Exit.DONE, "worse": Exit.VERDICT, "inconclusive": Exit.INCONCLUSIVE}
 
 
 def judged(source: ReplaySource, found: Judgement, under: Policy, recorded: Policy) -> JudgementView:
@@ -94,6 +94,6 @@ def _notes(found: Judgement, policy: Judge) -> Iterator[str]:
         yield "the recording had reached its largest size and ends early"
     if found.lost:
         yield f"{found.lost:,} requests were not seen by the recorder"
-    later = [percent(s.watching.share) for s in found.stages if s.outcome == "cannot judge"]
-    if found.decision == "cannot judge" and len(found.stages) > 1:
+    later = [percent(s.watching.share) for s in found.stages if s.outcome == "inconclusive"]
+    if found.decision == "inconclusive" and len(found.stages) > 1:
         yield f"not proved at {', '.join(later)}: a rollout would have rested at the first of them (judge.undecided)"

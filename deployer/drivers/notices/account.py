@@ -17,8 +17,8 @@ _KINDS: dict[str, Kind] = {
     "rollout.started": "started",
     "verdict": "verdict",
     "approval.asked": "approval",
-    "rollout.held": "held",
-    "rollout.left": "left",
+    "rollout.paused": "paused",
+    "rollout.detached": "detached",
 }
 
 
@@ -50,17 +50,17 @@ class Account:
         if event.kind != "rollout.ended":
             return _KINDS.get(event.kind)
         outcome = event.data.get("outcome")
-        return outcome if outcome in ("done", "reverted", "stuck") else None
+        return outcome if outcome in ("done", "reverted", "needs-attention") else None
 
     def _learn(self, event: Event) -> None:
         data = event.data
-        if event.kind in ("traffic.changed", "rollout.held"):
+        if event.kind in ("traffic.changed", "rollout.paused"):
             self._share = int(data.get("share", self._share or 0))
         elif event.kind == "sample":
             self._answered(data)
         elif event.kind == "verdict":
             self._verdict = str(data.get("verdict", ""))
-            if self._verdict == "cannot judge" and data.get("enough"):  # all that a step of fixed time asks for
+            if self._verdict == "inconclusive" and data.get("enough"):  # all that a step of fixed time asks for
                 self._verdict = "enough seen"
             self._answered(data.get("watched") or {})
 

@@ -10,7 +10,9 @@ from typing import Any, Literal
 from deployer.manifest.notify import Occasion
 
 VERSION = 1  # of the JSON body; it counts up when a field changes its meaning or goes
-ENDINGS: frozenset[str] = frozenset({"held", "left", "done", "reverted", "stuck"})  # of a drive, one each
+ENDINGS: frozenset[str] = frozenset(
+    {"paused", "detached", "done", "reverted", "needs-attention"}
+)  # of a drive, one each
 LONGEST = 600  # characters of a sentence: chats cut what is longer, or refuse it
 
 Kind = Occasion | Literal["test"]
@@ -66,15 +68,15 @@ class Notice:
                 return f"{what}: {self.verdict}"
             case "approval":
                 return f"{what}: waits for approval"
-            case "held":
+            case "paused":
                 return f"{what}: waits for a person"
-            case "left":
+            case "detached":
                 return f"{what}: left unfinished"
             case "done":
                 return f"{what} is live"
             case "reverted":
                 return f"{what}: taken back"
-            case "stuck":
+            case "needs-attention":
                 return f"{what}: needs a person"
             case "test":
                 return f"{what}: a test"

@@ -13,7 +13,7 @@ import threading
 from deployer.drivers.notices import Notice, NotSent
 
 _STATUS = re.compile(r"error=([1-5][0-9]{2})\b")
-_GOOD, _BAD = frozenset({"done"}), frozenset({"left", "reverted", "stuck"})
+_GOOD, _BAD = frozenset({"done"}), frozenset({"detached", "reverted", "needs-attention"})
 
 
 def send(url: str, notice: Notice) -> None:
@@ -36,7 +36,7 @@ def send(url: str, notice: Notice) -> None:
         kind = NotifyType.SUCCESS
     elif notice.kind in _BAD:
         kind = NotifyType.FAILURE
-    elif notice.kind == "held":
+    elif notice.kind == "paused":
         kind = NotifyType.WARNING
     with _Heard() as heard:
         try:

@@ -107,7 +107,7 @@ def _verdict(told: RolloutSnapshot) -> list[Content]:
     if watch is None:
         return []
     word = write.verdict(watch.verdict, watch.enough)
-    yet = " yet" if word == "cannot judge" else ""
+    yet = " so far" if word == "inconclusive" else ""
     chip = tag("span", f"{word}{yet}", class_=f"chip {sections.KINDS.get(word, '')}")
     return [chip, f"at {percent(watch.share)}: {watch.text}"]
 

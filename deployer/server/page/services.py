@@ -17,7 +17,7 @@ from deployer.views.report.markup import Content, Markup, tag
 from deployer.views.report.sections import facts, table
 from deployer.views.text import duration, moment, release
 
-STANDINGS = {"good": "good", "rolled-back": "bad", "failed": "bad", "new": "open"}
+STATUSES = {"good": "good", "rolled-back": "bad", "failed": "bad", "new": "open"}
 
 
 @dataclass(frozen=True)
@@ -130,11 +130,11 @@ def _rollouts(rows: Sequence[RolloutRow]) -> Markup:
 
 def _releases(view: ReleasesView) -> Markup:
     return table(
-        ("release", "standing", "made", "by", "image", "git"),
+        ("release", "status", "made", "by", "image", "git"),
         [
             (
                 [release(r.number, r.version), " (live)" if r.live else ""],
-                tag("span", r.standing, class_=f"chip {STANDINGS.get(r.standing, '')}"),
+                tag("span", r.status, class_=f"chip {STATUSES.get(r.status, '')}"),
                 moment(r.created_at),
                 r.created_by,
                 r.image,

@@ -7,7 +7,7 @@ from deployer.views.report.markup import Content, Markup, tag
 from deployer.views.state import StepLine, ViewState
 from deployer.views.text import duration
 
-SIGNS = {"waiting": "○", "running": "●", "done": "✓", "failed": "✗", "stopped": "–", "held": "‖"}
+SIGNS = {"waiting": "○", "running": "●", "done": "✓", "failed": "✗", "stopped": "–", "paused": "‖"}
 
 
 def steps(state: ViewState, now: float) -> Markup:
@@ -19,13 +19,13 @@ def steps(state: ViewState, now: float) -> Markup:
 
 def _step(step: StepLine, state: ViewState, now: float) -> Markup:
     running = step.state == "running"
-    held = running and state.ending is not None and state.ending.outcome == "held"
-    named = "held" if held else step.state
+    held = running and state.ending is not None and state.ending.outcome == "paused"
+    named = "paused" if held else step.state
     sign = tag("span", SIGNS[named], class_="sign", aria_label=named, role="img")
     more: list[Content] = [tag("small", f" {step.progress}")] if step.progress else []
     if step.kind == "play" and step.state in ("running", "failed"):
         more += [tag("small", tag("br"), f"{t.status}: {t.task} · {t.host} {t.message}") for t in state.tasks]
-    time = tag("span", "held" if held else _time(step, now), class_="n")
+    time = tag("span", "paused" if held else _time(step, now), class_="n")
     return tag(
         "li",
         sign,

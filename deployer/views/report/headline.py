@@ -8,7 +8,7 @@ from deployer.planning.steps import percent
 from deployer.views.report.data import ReportView
 from deployer.views.text import count, duration, plural, release
 
-KINDS = {"done": "good", "reverted": "bad", "held": "open", "stuck": "bad", "": "open"}
+KINDS = {"done": "good", "reverted": "bad", "paused": "open", "needs-attention": "bad", "": "open"}
 
 
 @dataclass(frozen=True)
@@ -29,9 +29,9 @@ def headline(view: ReportView) -> str:
             return f"{name} is live for everyone"
         case "reverted":
             return f"{name} was taken back"
-        case "held":
+        case "paused":
             return f"{name} is held at {percent(view.timeline[-1].share if view.timeline else 0)}"
-        case "stuck":
+        case "needs-attention":
             return f"{name} is stuck and needs a person"
         case _:
             return f"{name} is under way"

@@ -18,9 +18,9 @@ def junit(view: ReportView) -> str:
     row = view.rollout
     cases = [_case(view, step) for step in view.steps if _is_case(step)]
     told = any(len(case.findall("failure")) for case in cases)
-    if row.outcome in ("reverted", "stuck") and not told:
+    if row.outcome in ("reverted", "needs-attention") and not told:
         cases.append(_ending(view, "failure"))
-    elif row.outcome == "held":
+    elif row.outcome == "paused":
         cases.append(_ending(view, "skipped"))
     name = f"{view.service} rollout {row.number}: {row.strategy} to {release(row.release, row.version)}"
     started = datetime.fromtimestamp(row.started_at, UTC).isoformat(timespec="seconds").removesuffix("+00:00")

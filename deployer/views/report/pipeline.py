@@ -13,7 +13,7 @@ from deployer.views.report.junit import document, text_of
 from deployer.views.report.markdown import escaped
 from deployer.views.text import one_line
 
-GOOD = frozenset({"done", "held"})  # outcomes of which nothing is called an error
+GOOD = frozenset({"done", "paused"})  # outcomes of which nothing is called an error
 _FULL = 10000  # basis points
 
 

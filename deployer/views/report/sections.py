@@ -14,7 +14,7 @@ from deployer.views.text import duration, latency, moment, plural, verdict
 from deployer.views.watches import HEADS, cells
 
 SIGNS = {"done": "✓", "failed": "✗", "tried": "…", "waiting": "–"}
-KINDS = {"worse": "bad", "cannot judge": "open", "no worse": "good"}
+KINDS = {"worse": "bad", "inconclusive": "open", "no worse": "good"}
 
 
 def table(heads: Sequence[str], rows: Iterable[Sequence[Content]], numeric: Sequence[int] = ()) -> Markup:

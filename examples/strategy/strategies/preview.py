@@ -33,7 +33,7 @@ def plan(observed: Observed, release: Release, options: Options) -> Plan:
             share=options.percent,
             release=release.number,
             colour=observed.colour,
-            requests=release.manifest.judge.requests,  # fewer than these is `cannot judge`
+            requests=release.manifest.judge.requests,  # fewer than these is `inconclusive`
             deadline=options.seconds + 60,  # every step has one
         ),
     )

@@ -100,7 +100,7 @@ RELEASE = {
     "created_at": 0.0,
     "created_by": "",
     "message": "",
-    "standing": "new",
+    "status": "new",
 }
 ROLLOUT = {
     "number": 1,

@@ -22,7 +22,7 @@ ID, MAC = str(uuid.UUID(int=17)), "0" * 32
 
 
 @pytest.mark.parametrize(("share", "requests"), [(10, 20000), (100, 20000), (1000, 6000), (5000, 4000)])
-def test_measured_share_is_the_share_asked_for(
+def test_measured_share_is_the_share_target_for(
     bench: Bench, blue: Upstream, green: Upstream, share: int, requests: int
 ) -> None:
     bench.both(blue, green)
