@@ -3,6 +3,7 @@
 The lines go through the reader of the proxy's lines to the judge, as they do in a rollout. A stranger knows a URL that
 fails in every release, makes as many clients as it likes, learns the side of each one with its first answer, and has
 one address, ten or a hundred. To blame a good release it fails on the candidate only; to hide a bad one on stable only.
+Instead of failing it may ask for what is not there, or leave as soon as it sees which release answers.
 """
 
 from __future__ import annotations
@@ -32,22 +33,29 @@ POSTS = 0.2  # of the users' requests: no shield for them
 STABLE = 0.001
 EACH = 30
 
-Way = Literal["none", "flood", "learn-get", "learn-post"]
+MISSING = 0.005  # of the users' requests are for what is not there
+
+Way = Literal["none", "flood", "learn-get", "learn-post", "flood-404", "learn-404", "learn-cut"]
+DONE = {"flood-404": "404 --", "learn-404": "404 --", "learn-cut": "200 CD"}  # else they fail
 
 
 @dataclass(frozen=True)
 class Attack:
-    """What strangers do: `add` is what the candidate fails beyond stable; a good one fails no more than it."""
+    """What strangers do: `add` is what the candidate fails beyond stable; a good one fails no more than it.
+
+    `lost` is the part of its pages that are gone.
+    """
 
     addresses: int
     way: Way
     sticky: bool
     add: float = 0.0
+    lost: float = 0.0
 
     @property
     def blames(self) -> bool:
         """Return whether they want a good release rolled back, or else a bad one promoted."""
-        return self.add == 0.0
+        return self.add == self.lost == 0.0
 
 
 @dataclass
@@ -87,32 +95,36 @@ class Service:
         candidate = roll < share * 100
         fails = self._dice.random() < STABLE + (self._attack.add if candidate else 0.0)
         post = self._dice.random() < POSTS
-        return self._line(share, roll, user.address, fails=fails, shielded=not post, rescued=True)
+        lost = self._dice.random() < MISSING + (self._attack.lost if candidate else 0.0)
+        good = "404 --" if lost else "200 --"
+        return self._line(share, roll, user.address, fails=fails, shielded=not post, rescued=True, good=good)
 
     def _strangers_ask(self, _now: float, share: int) -> bytes:
         dice, way = self._dice, self._attack.way
-        shielded = way != "learn-post"
-        if way == "flood":
-            roll, address = dice.randrange(ROLLS), dice.choice(self._strangers)
-            return self._line(share, roll, address, fails=True, shielded=shielded, rescued=False)
-        if self._known:
-            roll, address = self._known.pop()
-            return self._line(share, roll, address, fails=True, shielded=shielded, rescued=False)
         roll, address = dice.randrange(ROLLS), dice.choice(self._strangers)
-        if (roll < share * 100) == self._attack.blames:
+        chooses = way.startswith("flood")
+        if not chooses and not self._attack.sticky:  # its response is not over when it sees the side
+            chooses = (roll < share * 100) == self._attack.blames
+        elif not chooses and self._known:
+            chooses, (roll, address) = True, self._known.pop()
+        elif not chooses and (roll < share * 100) == self._attack.blames:
             self._known.append((roll, address))
-        return self._line(share, roll, address, fails=False, shielded=shielded, rescued=False)
+        good = DONE.get(way, "200 --") if chooses else "200 --"
+        fails = chooses and way not in DONE
+        return self._line(share, roll, address, fails=fails, shielded=way != "learn-post", rescued=False, good=good)
 
-    def _line(self, share: int, roll: int, address: int, *, fails: bool, shielded: bool, rescued: bool) -> bytes:
+    def _line(
+        self, share: int, roll: int, address: int, *, fails: bool, shielded: bool, rescued: bool, good: str
+    ) -> bytes:
         candidate = roll < share * 100
         value = live_value.encode(Live("blue", share, lease=0, rollout=7))
         how = "shield" if candidate and shielded else "-"
         retried = int(how == "shield" and fails)
-        status = 200 if not fails or (retried and rescued) else 500
+        status = good if not fails or (retried and rescued) else "500 --"
         known = roll if self._attack.sticky else "-"
         us = round(1000 * self._dice.lognormvariate(3.9, 0.5))
         side = "green" if candidate else "-"
-        return f"shop {side} {value} {how} - {status} -- {retried} {known},{address} {us} - -".encode()
+        return f"shop {side} {value} {how} - {status} {retried} {known},{address} {us} - -".encode()
 
 
 def promoted(job: tuple[Attack, int]) -> bool:
@@ -136,18 +148,29 @@ def promoted(job: tuple[Attack, int]) -> bool:
 
 ADDRESSES = (1, 10, 100)
 WAYS: tuple[Way, ...] = ("flood", "learn-get", "learn-post")
+CHOICES: tuple[Way, ...] = ("flood-404", "learn-404", "learn-cut")
 STICKY = [Attack(many, way, sticky=True) for many in ADDRESSES for way in WAYS]
 GOOD = [*STICKY, *(Attack(many, "flood", sticky=False) for many in ADDRESSES)]
+MIX = [
+    *(Attack(many, way, sticky=True) for many in ADDRESSES for way in CHOICES),
+    *(Attack(many, way, sticky=False) for many in ADDRESSES for way in ("flood-404", "learn-cut")),
+]
+LOST = [
+    replace(attack, lost=lost)
+    for attack in (Attack(1, "none", sticky=True), Attack(1, "none", sticky=False), *MIX)
+    for lost in (0.1, 1.0)
+    if attack.way != "learn-cut"
+]
 BAD = [replace(attack, add=add) for attack in GOOD for add in (0.03, 0.2)]
 LET_THROUGH = 0.15  # of releases that fail 3 % more, at most; see docs/judge.md
 
 
 def label(attack: Attack) -> str:
     kind = "sticky" if attack.sticky else "each request"
-    return f"{attack.way}, {attack.addresses} addresses, {kind}, {attack.add:.0%} more errors"
+    return f"{attack.way}, {attack.addresses} addresses, {kind}, {attack.add:.0%} more errors, {attack.lost:.0%} lost"
 
 
-@pytest.mark.parametrize("attack", GOOD, ids=label)
+@pytest.mark.parametrize("attack", [*GOOD, *MIX], ids=label)
 def test_strangers_cannot_have_a_good_release_rolled_back(attack: Attack, rollouts: Many) -> None:
     back = EACH - sum(rollouts.each(promoted, [(attack, seed) for seed in range(EACH)]))
     print(f"{label(attack)}: {back} of {EACH} rolled back")
@@ -161,9 +184,17 @@ def test_strangers_cannot_have_a_bad_release_promoted(attack: Attack, rollouts: 
     assert not improbable(through, EACH, LET_THROUGH)
 
 
-def test_a_judge_that_counts_what_clients_choose_is_caught(rollouts: Many) -> None:
-    """Without the bound on later failures one stranger has good releases rolled back; the tests above must see it."""
-    back = 10 - sum(rollouts.each(naively, [(Attack(1, "learn-post", sticky=True), seed) for seed in range(10)]))
+@pytest.mark.parametrize("attack", LOST, ids=label)
+def test_strangers_cannot_have_a_release_promoted_that_lost_its_pages(attack: Attack, rollouts: Many) -> None:
+    through = sum(rollouts.each(promoted, [(attack, seed) for seed in range(EACH)]))
+    print(f"{label(attack)}: {through} of {EACH} promoted")
+    assert not improbable(through, EACH, LET_THROUGH)
+
+
+@pytest.mark.parametrize("way", ["learn-post", "learn-404", "learn-cut"])
+def test_a_judge_that_counts_what_clients_choose_is_caught(way: Way, rollouts: Many) -> None:
+    """Without the bound on what clients choose later one stranger has good releases rolled back; the tests above must see it."""
+    back = 10 - sum(rollouts.each(naively, [(Attack(1, way, sticky=True), seed) for seed in range(10)]))
     assert improbable(back, 10, Judge().alpha), f"{back} of 10 rolled back"
 
 

@@ -1,36 +1,41 @@
-"""What of the failures each address may account for, so that a few addresses cannot decide about a release.
+"""What each address may account for, so that a few addresses cannot decide about a release.
 
 An address may give one failure, and beyond that no more than 1.2 times its part of all answers would make of all
 failures. Which side an answer came from plays no role, nor does what comes later: what is left out is the same for both
 sides, and the coins of what remains are as fair as before. Gateways that fail as often as they ask lose little of that.
 Addresses that together send half of the traffic can give 1.5 failures for each one of the others, and 2.5 each.
+
+What a client chooses once it knows its side is no coin: it could fail, ask for what is not there, or leave, on that
+side only. Of each kind of these an address may give one. The candidate's count only from addresses that come after
+STRANGERS others, so that as many addresses can add no more to the candidate than is left out of what its users get.
 """
 
 from __future__ import annotations
 
 from array import array
+from collections import defaultdict
 
+from deployer.core.response_kinds import NUMBER
 from deployer.drivers.traffic.haproxy.rules import ROLLS
 
 # 1.2, as whole numbers; with less, gateways that send alike could not keep pace with each other.
 PART, OF = 6, 5
-# Failures after a client knows its side are no coins: it could fail on that side only. FREE of an address count, and of
-# those that stable was not asked about only the ones of addresses that come after STRANGERS others.
-FREE, STRANGERS = 2, 100
+STRANGERS = 100
+FAILURE = NUMBER  # as a kind of response
 # An address that sends more than two of three answers is a gateway with many clients behind it. Half an attacker's
 # traffic does not look like that by chance after so many answers.
 GATEWAY, SURE = 2 / 3, 50
 
 
 class Addresses:
-    """The addresses of one service in one rollout, by number: 9 MB. Addresses with the same number count as one."""
+    """The addresses of one service in one rollout, by number: 12 MB. Addresses with the same number count as one."""
 
     def __init__(self) -> None:
         self._answers = array("I", bytes(4 * ROLLS))
         self._failed = array("I", bytes(4 * ROLLS))
-        self._later = bytearray(ROLLS)
+        self._later = array("I", bytes(4 * ROLLS))  # kinds, a bit for each
         self._all = self._bad = 0
-        self._strangers: set[int] = set()
+        self._strangers: defaultdict[int, set[int]] = defaultdict(set)  # by kind
 
     def answer(self, address: int, *, failed: bool) -> bool:
         """Count an answer; return whether it may be evidence."""
@@ -44,13 +49,17 @@ class Addresses:
         self._bad += 1
         return True
 
-    def later(self, address: int, *, asked: bool) -> bool:
-        """Return whether a failure counts whose client knew its side; `asked` if stable did not fail it too."""
+    def later(self, address: int, kind: int, *, asked: bool) -> bool:
+        """Return whether a response counts whose client knew its side.
+
+        `asked` says that it is stable's, or that stable answered what the candidate had failed.
+        """
         if self._all >= SURE and self._answers[address] > GATEWAY * self._all:
             return True
-        if not asked and address not in self._strangers and len(self._strangers) < STRANGERS:
-            self._strangers.add(address)
-        if self._later[address] >= FREE or (not asked and address in self._strangers):
+        strangers = self._strangers[kind]
+        if not asked and address not in strangers and len(strangers) < STRANGERS:
+            strangers.add(address)
+        if self._later[address] >> kind & 1 or (not asked and address in strangers):
             return False
-        self._later[address] += 1
+        self._later[address] |= 1 << kind
         return True

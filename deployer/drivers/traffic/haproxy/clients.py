@@ -15,11 +15,10 @@ _PER_BP = ROLLS // FULL
 
 
 class ClientTracker:
-    """The clients of one service, or of one of its routes, in one rollout: 7 MB, made when the first one comes."""
+    """The clients of one service, or of one of its routes, in one rollout: 6 MB, made when the first one comes."""
 
     def __init__(self) -> None:
         self._seen = array("H", bytes(2 * ROLLS))  # basis points
-        self._failed = bytearray(ROLLS)
         self._had = array("I", bytes(4 * ROLLS))  # kinds of responses, a bit for each
 
     def coin(self, roll: int, share: int, baseline: int) -> float | None:
@@ -37,19 +36,11 @@ class ClientTracker:
         to_candidate, to_other = max(0, share - met), end - max(share, met)
         return _thrown(to_candidate, to_candidate + to_other)
 
-    def first_error(self, roll: int, share: int, baseline: int) -> float | None:
-        """Note that a client got a bad answer; give the probability of the candidate if it is its first one.
+    def first_of_kind(self, roll: int, kind: int, share: int, baseline: int) -> float | None:
+        """Note that a client got a response of a kind; give the probability of the candidate if it is its first one.
 
         Where releases are alike, who fails first has nothing to do with the roll: all rolls of both sides count.
         """
-        end = _end(share, baseline)
-        if self._failed[roll] or roll >= end * _PER_BP:
-            return None
-        self._failed[roll] = 1
-        return _thrown(share, end)
-
-    def first_of_kind(self, roll: int, kind: int, share: int, baseline: int) -> float | None:
-        """Do the same for a response of a kind: see `kinds`."""
         end = _end(share, baseline)
         if self._had[roll] >> kind & 1 or roll >= end * _PER_BP:
             return None

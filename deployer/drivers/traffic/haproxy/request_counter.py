@@ -16,7 +16,7 @@ from typing import Literal
 from deployer.core.errors import DriverFailed
 from deployer.core.response_kinds import CUT, LEFT, of_size, of_status
 from deployer.drivers.traffic.haproxy import live_value
-from deployer.drivers.traffic.haproxy.addresses import Addresses
+from deployer.drivers.traffic.haproxy.addresses import FAILURE, Addresses
 from deployer.drivers.traffic.haproxy.clients import ClientTracker
 from deployer.drivers.traffic.haproxy.rules import GONE, ROLLS
 from deployer.model import FULL, Coins, Counts, Sample, latency_bucket
@@ -115,8 +115,7 @@ class Pair:
 
     def __init__(self) -> None:
         self.stable, self.candidate = Growing(), Growing()
-        self.first_errors = {"stable": 0, "candidate": 0}
-        self.first_kinds: dict[str, dict[int, int]] = {"stable": {}, "candidate": {}}
+        self.first: dict[str, dict[int, int]] = {"stable": {}, "candidate": {}}  # by kind, FAILURE among them
 
     def of(self, which: Which) -> Growing:
         """Give the side."""
@@ -124,9 +123,9 @@ class Pair:
 
     def coins(self, p: float) -> Coins:
         """Give the numbers."""
-        first = (self.first_errors["stable"], self.first_errors["candidate"])
-        kinds = (_listed(self.first_kinds["stable"]), _listed(self.first_kinds["candidate"]))
-        return Coins(p, self.stable.counts(), self.candidate.counts(), first, kinds)
+        stable, candidate = self.first["stable"], self.first["candidate"]
+        errors = stable.pop(FAILURE, 0), candidate.pop(FAILURE, 0)
+        return Coins(p, self.stable.counts(), self.candidate.counts(), errors, (_listed(stable), _listed(candidate)))
 
 
 # By route (None for all of them) and probability
@@ -174,6 +173,8 @@ class RequestCounter:
                     bucket = latency_bucket(int(rest) * cell.unit)
                     cell.latency[bucket] = cell.latency.get(bucket, 0) + 1
                 kind = cell.kind
+                if kind == CUT and not self._counts_later(cell.meaning, address, CUT):
+                    kind = None  # the headers said which release answers, on the first response too
                 if cell.sized and headers.isdigit() and size.isdigit() and len(size) < _LONGEST > len(headers):
                     body = int(size) - int(headers) - _STATUS_LINE
                     kind = _KINDS[body.bit_length() if body > 0 else 0]
@@ -226,17 +227,17 @@ class RequestCounter:
             self._addresses = Addresses()
         return self._addresses.answer(number, failed=meaning.failed)
 
-    def _counts_later(self, meaning: Meaning, address: bytes) -> bool:
-        """Return whether the failure of a client counts that knew its side, and could have failed by choice.
+    def _counts_later(self, meaning: Meaning, address: bytes, kind: int) -> bool:
+        """Return whether a response counts whose client knew its side, and could have brought it about by choice.
 
         Not where stable failed the same request; where stable answered it, nobody can bring that about on an equal one.
         """
-        if meaning.which == "candidate" and meaning.twice:
+        if meaning.rollout < self._rollout or (meaning.which == "candidate" and meaning.twice):
             return False
         number = _number(address)
-        if number is None or self._addresses is None:
+        if meaning.which == "rest" or number is None or self._addresses is None:
             return True
-        return self._addresses.later(number, asked=meaning.which == "stable" or meaning.shielded)
+        return self._addresses.later(number, kind, asked=meaning.which == "stable" or meaning.shielded)
 
     def _client(
         self,
@@ -253,7 +254,8 @@ class RequestCounter:
         if roll is None or not meaning.share or meaning.rollout < self._rollout:
             return
         counts &= meaning.which != "rest"
-        may_fail: bool | None = None
+        what = (FAILURE if meaning.failed else kind) if counts else None
+        known: bool | None = None
         for route in (None,) if meaning.route is None else (None, meaning.route):
             if route not in self._clients:
                 self._clients[route] = ClientTracker()
@@ -261,18 +263,15 @@ class RequestCounter:
             p = clients.coin(roll, meaning.share, meaning.baseline)
             if p is not None and counts:
                 self._throws[route, p].of(meaning.which).add(meaning, bucket, kind)
-            if may_fail is None:  # a client did not know its side before its first answer, whatever its route
-                news = counts and meaning.failed
-                may_fail = news and (p is not None or self._counts_later(meaning, address))
-            if may_fail:
-                p = clients.first_error(roll, meaning.share, meaning.baseline)
+            if known is None:  # a client did not know its side before its first answer, whatever its route
+                known = p is None
+                if what is not None and what != CUT and known and not self._counts_later(meaning, address, what):
+                    what = None
+            if what is not None:
+                p = clients.first_of_kind(roll, what, meaning.share, meaning.baseline)
                 if p is not None:
-                    self._throws[route, p].first_errors[meaning.which] += 1
-            if kind is not None and meaning.which != "rest":
-                p = clients.first_of_kind(roll, kind, meaning.share, meaning.baseline)
-                if p is not None:
-                    first = self._throws[route, p].first_kinds[meaning.which]
-                    first[kind] = first.get(kind, 0) + 1
+                    first = self._throws[route, p].first[meaning.which]
+                    first[what] = first.get(what, 0) + 1
 
 
 def meant(facts: list[bytes], *, ended: bool = False) -> Meaning | None:
