@@ -7,7 +7,7 @@ covers is no reason to go back. These are no tests: an alarm that waits for them
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Literal
 
@@ -32,6 +32,7 @@ class Shows:
 
     seen: Totals
     when: When
+    first: bool = False  # it is first responses of clients
 
 
 class MarginCheck:
@@ -43,8 +44,10 @@ class MarginCheck:
         responses: Margin | None = None,
         times: Margin | None = None,
         quantiles: Sequence[float] = (),
+        first: MarginCheck | None = None,  # of the first responses of clients that keep their side
     ) -> None:
         self.whole, self.step, self._recent = Totals(), Totals(), Rolling(RECENT)
+        self._first = first
         self._errors = _Held((_answers, _clients), errors, ERRORS)
         slow = [partial(_slow, q=q, margin=times) for q in quantiles] if times else []
         self._times = _Held(slow, Margin(1.0, 0.0), TIMES, least=LEAST_SLOW)
@@ -57,10 +60,14 @@ class MarginCheck:
         for held in (self._errors, self._times, *self._mix.values()):
             held.keep(self.step)
         self.step = Totals()
+        if self._first:
+            self._first.begin()
 
     def at(self, now: float) -> None:
         """Let time go by; `now` in seconds of a clock that does not go back."""
         self._recent.at(now)
+        if self._first:
+            self._first.at(now)
 
     def add(self, stable: Counts, candidate: Counts, *, timed: bool = True) -> None:
         """Add answers; with their times only if they are `timed`, that is after the warm-up."""
@@ -69,6 +76,8 @@ class MarginCheck:
 
     def add_clients(self, thrown: Sequence[Coins]) -> None:
         """Add clients that keep their side, as their coins tell of them."""
+        if self._first:
+            self._first.add_coins([coins for coins in thrown if 0 < coins.p < 1], sticky=False)
         for seen in (self.whole, self.step, self._recent.new):
             for coins in thrown:
                 if 0 < coins.p < 1:
@@ -88,7 +97,11 @@ class MarginCheck:
 
     def differs(self, feature: Feature) -> Shows | None:
         """Return what shows that the candidate has more of a feature than the margin allows; None if nothing does."""
-        return self._mix[feature].beyond(self.whole, self.step, self._recent.all)
+        found = self._mix[feature].beyond(self.whole, self.step, self._recent.all)
+        if found or not self._first:
+            return found
+        first = self._first.differs(feature)
+        return replace(first, first=True) if first else None
 
     @property
     def is_slower(self) -> Shows | None:

@@ -57,7 +57,8 @@ class Verdicts:
         self._guard = AbsoluteGuard(config.errors.max)
         self._allowance = Allowance(config.errors.margin, config.errors.add, config.errors.max)
         self._errors, self._times, self._responses = _margins(config)
-        self._watched = MarginCheck(self._errors, self._responses, self._times, _parts(self._quantiles))
+        first = MarginCheck(self._errors, self._responses) if sticky else None
+        self._watched = MarginCheck(self._errors, self._responses, self._times, _parts(self._quantiles), first)
         self._alone = Totals()
         self._service = ServiceErrors(config.errors.max)
         self._on_routes = {route: MarginCheck(self._errors, self._responses) for route in routes}
@@ -196,7 +197,7 @@ class Verdicts:
         if winner.name == "waiting" and self._more:
             return self._what_waits(self._more)
         if winner.feature and self._responses:
-            return f"{on_route}{words.mix(seen, winner.feature, self._responses)}{when[shows.when]}"
+            return f"{on_route}{words.mix(seen, winner.feature, self._responses, first=shows.first)}{when[shows.when]}"
         if winner.name == "latency" and self._times:
             allowed = words.of_times(self._times)
             return f"{words.both_times(seen, self._quantiles)}: slower{when[shows.when]}; {allowed} is allowed"

@@ -70,15 +70,16 @@ def both_times(seen: Totals, names: Sequence[str]) -> str:
     return worst
 
 
-def mix(seen: Totals, feature: Feature, margin: Margin) -> str:
+def mix(seen: Totals, feature: Feature, margin: Margin, *, first: bool = False) -> str:
     """Say how many of both sides' responses have a feature: `status 404: 100 % of the candidate's responses, …`."""
     having = seen.having(feature)
     good = seen.stable.requests - seen.stable.errors
     stable = having.stable / good if good else 0.0
     candidate = percent(having.candidate / having.answers) if having.answers else "none"
     whose = f"stable's {feature.beside}".rstrip()
+    responses = "first responses to clients" if first else "responses"
     return (
-        f"{feature.name}: {candidate} of the candidate's responses ({having.candidate:,} of {having.answers:,}),"
+        f"{feature.name}: {candidate} of the candidate's {responses} ({having.candidate:,} of {having.answers:,}),"
         f" {percent(stable)} of {whose} ({having.stable:,} of {good:,})"
         f"; limit {percent(min(1.0, margin.of(stable)))}"
     )

@@ -193,7 +193,7 @@ def test_strangers_cannot_have_a_release_promoted_that_lost_its_pages(attack: At
 
 @pytest.mark.parametrize("way", ["learn-post", "learn-404", "learn-cut"])
 def test_a_judge_that_counts_what_clients_choose_is_caught(way: Way, rollouts: Many) -> None:
-    """Without the bound on what clients choose later one stranger has good releases rolled back; the tests above must see it."""
+    """Without the bounds one stranger has good releases rolled back; the tests above must see it."""
     back = 10 - sum(rollouts.each(naively, [(Attack(1, way, sticky=True), seed) for seed in range(10)]))
     assert improbable(back, 10, Judge().alpha), f"{back} of 10 rolled back"
 

@@ -6,7 +6,7 @@ from random import Random
 
 import pytest
 
-from deployer.drivers.traffic.haproxy.addresses import STRANGERS, SURE, Addresses
+from deployer.drivers.traffic.haproxy.addresses import FAILURE, STRANGERS, SURE, Addresses
 from deployer.drivers.traffic.haproxy.request_counter import RequestCounter
 from deployer.model import Sample
 from tests.unit.test_haproxy_stream import line
@@ -21,7 +21,9 @@ def asked(roll: int | str, address: int) -> bytes:
 @pytest.mark.parametrize("gateways", [1, 2, 3, 10, 50])
 def test_gateways_that_fail_as_often_as_they_ask_lose_nothing_that_matters(gateways: int) -> None:
     dice, addresses = Random(gateways), Addresses()
-    kept = sum(addresses.answer(dice.randrange(gateways), failed=dice.random() < 0.05) for _ in range(40_000))
+    kept = sum(
+        addresses.answer(dice.randrange(gateways), FAILURE if dice.random() < 0.05 else None) for _ in range(40_000)
+    )
     assert kept >= 40_000 * (1 - 0.05 * 0.1), "nine of ten failures count"
 
 
@@ -31,8 +33,8 @@ def test_half_of_the_traffic_gives_three_failures_for_each_two_of_the_others(att
     theirs = others = 0
     for _ in range(20_000):
         fails = dice.random() < 0.01
-        others += addresses.answer(1000 + dice.randrange(5000), failed=fails) and fails
-        theirs += addresses.answer(dice.randrange(attackers), failed=True)
+        others += addresses.answer(1000 + dice.randrange(5000), FAILURE if fails else None) and fails
+        theirs += addresses.answer(dice.randrange(attackers), FAILURE)
     assert others > 150
     assert theirs <= 3 * attackers + 1.7 * others
 

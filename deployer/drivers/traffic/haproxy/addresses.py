@@ -1,9 +1,10 @@
 """What each address may account for, so that a few addresses cannot decide about a release.
 
 An address may give one failure, and beyond that no more than 1.2 times its part of all answers would make of all
-failures. Which side an answer came from plays no role, nor does what comes later: what is left out is the same for both
-sides, and the coins of what remains are as fair as before. Gateways that fail as often as they ask lose little of that.
-Addresses that together send half of the traffic can give 1.5 failures for each one of the others, and 2.5 each.
+failures; so with each kind of response that is no page. Which side an answer came from plays no role, nor does what
+comes later: what is left out is the same for both sides, and the coins of what remains are as fair as before. Gateways
+that fail as often as they ask lose little of that. Addresses that together send half of the traffic can give 1.5
+failures for each one of the others, and 2.5 each.
 
 What a client chooses once it knows its side is no coin: it could fail, ask for what is not there, or leave, on that
 side only. Of each kind of these an address may give one. The candidate's count only from addresses that come after
@@ -28,25 +29,32 @@ GATEWAY, SURE = 2 / 3, 50
 
 
 class Addresses:
-    """The addresses of one service in one rollout, by number: 12 MB. Addresses with the same number count as one."""
+    """The addresses of one service in one rollout, by number: 8 MB, and 4 MB for each kind that is no page.
+
+    Addresses with the same number count as one.
+    """
 
     def __init__(self) -> None:
         self._answers = array("I", bytes(4 * ROLLS))
-        self._failed = array("I", bytes(4 * ROLLS))
+        self._gave: dict[int, array[int]] = {}  # by kind
+        self._gave_all: defaultdict[int, int] = defaultdict(int)
         self._later = array("I", bytes(4 * ROLLS))  # kinds, a bit for each
-        self._all = self._bad = 0
+        self._all = 0
         self._strangers: defaultdict[int, set[int]] = defaultdict(set)  # by kind
 
-    def answer(self, address: int, *, failed: bool) -> bool:
-        """Count an answer; return whether it may be evidence."""
+    def answer(self, address: int, kind: int | None = None) -> bool:
+        """Count an answer, of a kind if it is no page; return whether it may be evidence."""
         self._answers[address] += 1
         self._all += 1
-        if not failed:
+        if kind is None:
             return True
-        if OF * self._failed[address] * self._all > PART * self._answers[address] * (self._bad + 1):
+        gave = self._gave.get(kind)
+        if gave is None:
+            gave = self._gave[kind] = array("I", bytes(4 * ROLLS))
+        if OF * gave[address] * self._all > PART * self._answers[address] * (self._gave_all[kind] + 1):
             return False
-        self._failed[address] += 1
-        self._bad += 1
+        gave[address] += 1
+        self._gave_all[kind] += 1
         return True
 
     def later(self, address: int, kind: int, *, asked: bool) -> bool:

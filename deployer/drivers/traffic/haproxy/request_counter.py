@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from deployer.core.errors import DriverFailed
-from deployer.core.response_kinds import CUT, LEFT, of_size, of_status
+from deployer.core.response_kinds import CUT, EMPTY, LEFT, of_size, of_status
 from deployer.drivers.traffic.haproxy import live_value
 from deployer.drivers.traffic.haproxy.addresses import FAILURE, Addresses
 from deployer.drivers.traffic.haproxy.clients import ClientTracker
@@ -163,21 +163,21 @@ class RequestCounter:
                 if cell is None:
                     continue
                 roll, _, address = roll.partition(b",")
-                if not self._may_count(cell.meaning, address):
-                    self._few += 1
+                kind = cell.kind
+                if cell.sized and headers.isdigit() and size.isdigit() and len(size) < _LONGEST > len(headers):
+                    body = int(size) - int(headers) - _STATUS_LINE
+                    kind = _KINDS[body.bit_length() if body > 0 else 0]
+                if not self._may_count(cell.meaning, address, kind):
+                    self._few += cell.meaning.failed
                     self._client(cell.meaning, roll, address, None, None, counts=False)
                     continue
+                if kind == CUT and not self._counts_later(cell.meaning, address, CUT):
+                    kind = None  # the headers said which release answers, on the first response too
                 cell.requests += 1
                 bucket = None
                 if cell.timed and rest.isdigit() and len(rest) < _LONGEST:
                     bucket = latency_bucket(int(rest) * cell.unit)
                     cell.latency[bucket] = cell.latency.get(bucket, 0) + 1
-                kind = cell.kind
-                if kind == CUT and not self._counts_later(cell.meaning, address, CUT):
-                    kind = None  # the headers said which release answers, on the first response too
-                if cell.sized and headers.isdigit() and size.isdigit() and len(size) < _LONGEST > len(headers):
-                    body = int(size) - int(headers) - _STATUS_LINE
-                    kind = _KINDS[body.bit_length() if body > 0 else 0]
                 if kind is not None:
                     cell.kinds[kind] = cell.kinds.get(kind, 0) + 1
                 if roll == b"-":
@@ -215,8 +215,8 @@ class RequestCounter:
         self._heads[head] = cell
         return cell
 
-    def _may_count(self, meaning: Meaning, address: bytes) -> bool:
-        """Return whether an answer may be evidence: a few addresses may not give most of the failures."""
+    def _may_count(self, meaning: Meaning, address: bytes, kind: int | None) -> bool:
+        """Return whether an answer may be evidence: a few addresses may not give most of the failures, or of a kind."""
         if meaning.rollout > self._rollout:  # clients and addresses of the next one have nothing to do with these
             self._rollout, self._addresses = meaning.rollout, None
             self._clients.clear()
@@ -225,7 +225,8 @@ class RequestCounter:
             return True
         if self._addresses is None:
             self._addresses = Addresses()
-        return self._addresses.answer(number, failed=meaning.failed)
+        page = kind is None or kind > EMPTY
+        return self._addresses.answer(number, FAILURE if meaning.failed else None if page else kind)
 
     def _counts_later(self, meaning: Meaning, address: bytes, kind: int) -> bool:
         """Return whether a response counts whose client knew its side, and could have brought it about by choice.
