@@ -155,11 +155,10 @@ MIX = [
     *(Attack(many, way, sticky=True) for many in ADDRESSES for way in CHOICES),
     *(Attack(many, way, sticky=False) for many in ADDRESSES for way in ("flood-404", "learn-cut")),
 ]
+# A tenth is less than 5 % of all responses where strangers get half of them.
 LOST = [
-    replace(attack, lost=lost)
-    for attack in (Attack(1, "none", sticky=True), Attack(1, "none", sticky=False), *MIX)
-    for lost in (0.1, 1.0)
-    if attack.way != "learn-cut"
+    *(Attack(1, "none", sticky=sticky, lost=0.1) for sticky in (True, False)),
+    *(replace(attack, lost=1.0) for attack in MIX if attack.way != "learn-cut"),
 ]
 BAD = [replace(attack, add=add) for attack in GOOD for add in (0.03, 0.2)]
 LET_THROUGH = 0.15  # of releases that fail 3 % more, at most; see docs/judge.md

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Sequence
+from contextlib import ExitStack, closing
 
 import pytest
 
@@ -122,3 +124,30 @@ def test_what_stable_failed_too_is_no_failure_of_the_candidate_and_says_so_to_no
     blue.failing = True
     assert get(bench.port, method="POST").status == 500
     assert bench.traffic.spent("shop") == 1
+
+
+def test_who_has_the_headers_of_a_response_does_not_wait_for_it(bench: Bench, blue: Upstream, green: Upstream) -> None:
+    """A stranger reads which release answers, and may hold open what it likes."""
+    bench.both(blue, green, sticky=False)
+    bench.set_traffic(SHARED)
+    with ExitStack() as held, bench.traffic.samples("shop") as samples:
+        for _ in range(20):
+            assert held.enter_context(closing(asked(bench.port, "/half"))).recv(12) == b"HTTP/1.1 200"
+        blue.hangs = green.hangs = True
+        waiting = {held.enter_context(closing(asked(bench.port, "/"))) for _ in range(8)}
+        seen: list[int] = []
+
+        def told() -> bool:
+            if found := samples.take().waiting:
+                seen.append(found.stable + found.candidate)
+            return len(waiting) in seen
+
+        within(10).until(told, "what waits is counted")
+        assert max(seen) == len(waiting)
+
+
+def asked(port: int, path: str) -> socket.socket:
+    """Return a connection on which something was asked for."""
+    connection = socket.create_connection(("127.0.0.1", port), timeout=10)
+    connection.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+    return connection

@@ -345,7 +345,7 @@ class HAProxyTraffic:
         return 0 if live.budget and live_value.spent(value) >= live.budget else self._in_force(live)
 
     def _waiting(self, service: str) -> Waiting | None:
-        """Count what is in flight on both sides while a coin sends requests to them; None if nothing is.
+        """Count what waits for a response on both sides while a coin sends requests to them; None if nothing does.
 
         Not where clients may choose their side: those who did are among what is in flight.
         """
@@ -354,14 +354,9 @@ class HAProxyTraffic:
         if value is None or not 0 < share < FULL or entry.force.header or entry.force.cookie or entry.force.networks:
             return None
         live, soon = live_value.decode(service, value), self._soon()
+        waits = [self._servers.waiting(worker, soon) for worker in self._proxy.master.workers(soon)]
         places = ("baseline" if live.baseline else live.stable, live.candidate)
-        stable, candidate = (
-            sum(
-                self._servers.running(worker, backend.name(service, place), soon)
-                for worker in self._proxy.master.workers(soon)
-            )
-            for place in places
-        )
+        stable, candidate = (sum(each[backend.name(service, place)] for each in waits) for place in places)
         p = share / (share + live.baseline if live.baseline else FULL)
         return Waiting(p, stable, candidate) if stable or candidate else None
 

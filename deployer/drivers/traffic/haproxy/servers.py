@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import re
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -14,6 +15,11 @@ from deployer.drivers.traffic.haproxy.master import MasterSocket, Worker, number
 
 _COUNTED = re.compile("[0-9]{1,18}")
 BACKENDS, SERVERS = 2, 4  # of which `show stat` tells
+# A stream as `show sess` tells it: what is to be done with its response, and the state of the server's connection.
+_STREAM = re.compile(
+    r" be=(?P<backend>\S+) .* rp\[[^]]*\ban=(?P<analysers>[0-9a-f]{1,8})h.* scb=\[(?P<state>[0-9]{1,2}),"
+)
+_HEADERS, _ESTABLISHED = 0x00400000, 8
 MAINTENANCE, DRAINING = 0x01 | 0x02 | 0x04 | 0x20, 0x08 | 0x10  # bits of srv_admin_state
 
 
@@ -81,14 +87,18 @@ class Servers:
                 "is that HAProxy 2.8 or newer?",
             ) from None
 
-    def running(self, worker: Worker, backend: str, deadline: Deadline) -> int:
-        """Count the requests that a backend has now; 0 for one that the worker does not know."""
-        reply = self._master.run(worker, f"show stat {backend} {BACKENDS} -1", deadline)
-        rows = csv.DictReader(reply.lstrip("# ").replace("\r", " ").split("\n"), restval="")
-        try:
-            return sum(_count(row, "scur") for row in rows if row.get("svname") == "BACKEND")
-        except (csv.Error, KeyError, ValueError) as error:
-            raise DriverFailed(f"{self._master.path}: the load of {backend} cannot be read: {error!r}") from None
+    def waiting(self, worker: Worker, deadline: Deadline) -> Counter[str]:
+        """Count the requests that wait for a server, a connection or the headers of a response, by backend.
+
+        Not those that have their headers: a client knows then which release answers, and may hold what it likes open.
+        """
+        lines = self._master.run(worker, "show sess", deadline).splitlines()
+        found = (_STREAM.search(line) for line in lines if " be=<NONE> " not in line)
+        return Counter(
+            stream["backend"]
+            for stream in found
+            if stream and (int(stream["state"]) < _ESTABLISHED or int(stream["analysers"], 16) & _HEADERS)
+        )
 
     def admin(self, worker: Worker, backend: str, deadline: Deadline) -> dict[str, int]:
         """Read what was asked of each server: bits of MAINTENANCE and DRAINING."""
