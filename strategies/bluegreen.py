@@ -1,4 +1,4 @@
-"""Start the twin, switch everyone at once, watch, and keep the old environment warm."""
+"""Start the new environment, switch all traffic at once, observe, keep the old one warm."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Give the new release to a small part of the users, compare, raise the share step by step, promote or go back."""
+"""Send the new release a growing share of traffic, compare it with stable, promote it or roll it back."""
 
 from __future__ import annotations
 
@@ -24,12 +24,14 @@ class Stage(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
 
-    share: BasisPoints = Field(description="Part of the traffic, in percent.", gt=0, le=FULL)
+    share: BasisPoints = Field(description="Traffic share, in percent.", gt=0, le=FULL)
     seconds: Seconds | None = Field(
-        None, alias="for", gt=0, description="Time at this share; the option `for` if left out."
+        None, alias="for", gt=0, description="Time at this share; default: the option `for`."
     )
 
-    approve: Approval | None = Field(None, description="Whose consent it takes to go on, after the watch.")
+    approve: Approval | None = Field(
+        None, description="People who must approve after the analysis, before the share grows."
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -49,15 +51,15 @@ class Options(BaseModel):
         (Stage(share=5), Stage(share=25), Stage(share=50)), min_length=1, description="Shares in percent, rising."
     )
     seconds: Seconds | None = Field(
-        None, alias="for", gt=0, description="Time at each share; as long as the evidence needs if left out."
+        None, alias="for", gt=0, description="Time at each share; default: until the proof is there."
     )
     within: Seconds = Field(
-        1800.0, ge=LEAST_SECONDS, description="Time in which the evidence must be there, at each share without `for`."
+        1800.0, ge=LEAST_SECONDS, description="Time limit for the proof at each share without `for`."
     )
     bake: Seconds = Field(30.0, description="Time with all users on the new release before it is promoted; 0 for none.")
     baseline: Literal["stable", "fresh"] = Field(
         "stable",
-        description="`fresh`: compare with new instances of the stable release, as cold as those of the candidate.",
+        description="`fresh`: compare with newly started instances of the stable release, as cold as the candidate's.",
     )
     hold: bool = Field(
         False, description="Pause at the first share, before its analysis, until `deploy resume`, `promote` or `abort`."

@@ -1,4 +1,4 @@
-"""Stop the old release, then start the new one: for services of which two must never run at once. Users notice."""
+"""Stop the old release, then start the new one, for services that must never run twice. Has downtime."""
 
 from __future__ import annotations
 
@@ -14,9 +14,7 @@ class Options(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    once: bool = Field(
-        False, description="Only now: later releases may run beside this one, and a rollback may start one beside it."
-    )
+    once: bool = Field(False, description="Only for this deploy; later releases and rollbacks may run beside this one.")
 
     @property
     def alone(self) -> bool:

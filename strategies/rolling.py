@@ -1,4 +1,4 @@
-"""Replace instances batch by batch; the new ones get users in proportion to their number."""
+"""Replace instances batch by batch; traffic follows the number of new instances."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Options(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
 
     batch: int = Field(1, ge=1, le=100, description="Instances replaced at a time.")
-    seconds: Seconds = Field(5.0, alias="for", description="Time each batch is watched; 0 for none.")
+    seconds: Seconds = Field(5.0, alias="for", description="Observation time for each batch; 0 for none.")
 
 
 def plan(observed: Observed, release: Release, options: Options) -> Plan:

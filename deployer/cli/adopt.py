@@ -21,12 +21,12 @@ from deployer.store.rebuild import rebuilding
 
 @click.command("adopt")
 @common("file", "destination", "service", "yes")
-@click.option("--installation", metavar="ID", default="", help="Whose instances, where several stores had some.")
+@click.option("--installation", metavar="ID", default="", help="Installation to adopt, if there are several.")
 def adopt(common: Common, installation: str) -> int:
-    """Rebuild the records of what runs, when they are lost or damaged: from what instances carry and the proxy does.
+    """Rebuild a lost or damaged state database from the running instances and the proxy.
 
-    Nothing that runs is changed, and nothing that the store knows; a damaged one is moved aside. Shows first what it
-    would record. Besides this machine, those of the manifest's inventory are looked at.
+    Running instances and the proxy are not changed. A damaged state database is moved aside. Shows what it would record
+    before it does so. Hosts in the manifest's inventory are included.
     """
     state = common.state.expanduser().absolute()
     with rebuilding(state, SystemClock()) as made, open_house(state, store=made.store) as opened:

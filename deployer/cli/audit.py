@@ -22,11 +22,13 @@ _HASH = re.compile(r"[0-9a-f]{64}")
 
 @click.group("audit", invoke_without_command=True)
 @common()
-@click.option("--service", metavar="NAME", help="Only of this service; else of all.")
-@click.option("--limit", default=20, show_default=True, type=click.IntRange(1, 100_000), help="How many records.")
+@click.option("--service", metavar="NAME", help="Only this service; default: all.")
+@click.option(
+    "--limit", default=20, show_default=True, type=click.IntRange(1, 100_000), help="Number of records to list."
+)
 @click.pass_context
 def audit(ctx: click.Context, common: Common, service: str | None, limit: int) -> int:
-    """List who did what, why, from where, and what came of it, the newest first."""
+    """List who did what, why, from where, and the result; newest first."""
     if ctx.invoked_subcommand:
         given = [p for p in ctx.params if ctx.get_parameter_source(p) is ParameterSource.COMMANDLINE]
         if given:
@@ -40,12 +42,14 @@ def audit(ctx: click.Context, common: Common, service: str | None, limit: int) -
 @audit.command("verify")
 @common()
 @click.argument("file", required=False, type=click.Path(path_type=Path))
-@click.option("--head", metavar="HASH", default="", help="A hash that the log once ended with; it must still be in it.")
+@click.option(
+    "--head", metavar="HASH", default="", help="A hash that the log ended with earlier; the log must still contain it."
+)
 def verify(common: Common, file: Path | None, head: str) -> int:
-    """Follow the whole chain, of the store or of an exported FILE; exit 8 when a record was changed or is missing.
+    """Verify the audit log, or an exported FILE; exit with 8 if a record was changed or is missing.
 
-    Whoever may write the store can make the chain anew from any record on: only a hash that is kept elsewhere shows
-    that. Keep the one that is printed, and give it as --head.
+    Somebody with write access to the state database could rewrite the chain from any record on. Only a hash that is
+    kept elsewhere reveals that: keep the printed hash, and pass it as --head.
     """
     if head and not _HASH.fullmatch(head):
         raise Refused(f"{head} is no hash of the audit log", "it has 64 digits, 0 to 9 and a to f")
@@ -62,9 +66,9 @@ def verify(common: Common, file: Path | None, head: str) -> int:
 
 @audit.command("export")
 @common()
-@click.option("-o", "--out", type=click.Path(path_type=Path), help="The file to write; else stdout.")
+@click.option("-o", "--out", type=click.Path(path_type=Path), help="File to write; default: stdout.")
 def export(common: Common, out: Path | None) -> int:
-    """Write the whole log as JSON lines, which `deploy audit verify FILE` follows without the store."""
+    """Export the whole log as JSON lines; `deploy audit verify FILE` can verify the export."""
     with house(common, view=False) as opened:
         lines = opened.store.audit_log.export()
         if out is None:

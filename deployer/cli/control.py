@@ -17,9 +17,9 @@ from deployer.planning.orders import Order
 
 @click.command("promote")
 @common("file", "destination", "service", "message", "report", "on_cancel")
-@click.option("--force", is_flag=True, help="Also past what people have still to approve; needs a reason (-m).")
+@click.option("--force", is_flag=True, help="Skip pending approvals; needs a reason (-m).")
 def promote(common: Common, force: bool) -> int:
-    """Finish an unfinished rollout forward, without waiting for the rest of its watches."""
+    """Promote the rollout in progress now, without waiting for its remaining analysis steps."""
     if force and not common.message:
         raise click.UsageError('say why: -m "reason"')
     with reports(common.report) as told:
@@ -29,11 +29,11 @@ def promote(common: Common, force: bool) -> int:
 @click.command("approve")
 @common("file", "destination", "service", "message")
 @click.argument("number", type=NUMBER, metavar="[N]", required=False)
-@click.option("--refuse", is_flag=True, help="Send it back instead; needs a reason (-m).")
+@click.option("--refuse", is_flag=True, help="Refuse instead: the rollout rolls back; needs a reason (-m).")
 def approve(common: Common, number: int | None, refuse: bool) -> int:
-    """Approve what a rollout waits for (N: only if it is this one), as one of those whom the manifest names.
+    """Approve the rollout that is waiting for you (with N: only if it is rollout N).
 
-    Whoever drives the rollout goes on by itself as soon as enough different people have approved.
+    The rollout continues as soon as enough different people have approved.
     """
     if refuse and not common.message:
         raise click.UsageError('say why: -m "reason"')
@@ -43,34 +43,34 @@ def approve(common: Common, number: int | None, refuse: bool) -> int:
 @click.command("abort")
 @common("file", "destination", "service", "message")
 def abort(common: Common) -> int:
-    """Stop an unfinished rollout: users go back first, then the candidate is drained and removed."""
+    """Abort the rollout in progress: all users return to stable, then the candidate is drained and removed."""
     return act(common, Order("abort", reason=common.message))
 
 
 @click.command("pause")
 @common("file", "destination", "service", "message")
 def pause(common: Common) -> int:
-    """Hold a running rollout at its share; `deploy resume` goes on."""
+    """Pause the running rollout at its current share; `deploy resume` continues."""
     return act(common, Order("pause", reason=common.message))
 
 
 @click.command("resume")
 @common("file", "destination", "service", "message", "report", "on_cancel")
 def resume(common: Common) -> int:
-    """Go on with a rollout that is held, or whose process died; on its way back it is brought back."""
+    """Continue a rollout that is paused, or whose process is gone; a rollback is continued, too."""
     with reports(common.report) as told:
         return act(common, Order("resume", reason=common.message), told)
 
 
 @click.command("rollback")
 @common("file", "destination", "service", "message")
-@click.option("--to", type=NUMBER, metavar="N", help="Release to go back to; the last good one unless given.")
-@click.option("--again", is_flag=True, help="Also when users were brought back in the last 10 minutes.")
-@click.option("--force", is_flag=True, help="Even to a release that was rolled back or never got through.")
+@click.option("--to", type=NUMBER, metavar="N", help="Release to roll back to; default: the last good one.")
+@click.option("--again", is_flag=True, help="Roll back again even if a rollback happened in the last 10 minutes.")
+@click.option("--force", is_flag=True, help="Allow a release that failed or was rolled back.")
 def rollback(common: Common, to: int | None, again: bool, force: bool) -> int:
-    """Leave the live release for the one before: one write while it is warm, else started from its record.
+    """Return to the previous release: instant while it is still running, otherwise it is started again.
 
-    Within 10 minutes after users were brought back, by a verdict or a person, it moves nobody and says so.
+    Within 10 minutes after another rollback it changes nothing and says so; see --again.
     """
     return act(common, Order("rollback", reason=common.message, to=to or 0, again=again, force=force))
 
@@ -78,7 +78,7 @@ def rollback(common: Common, to: int | None, again: bool, force: bool) -> int:
 @click.command("release-lock")
 @common("file", "destination", "service", "message")
 def release_lock(common: Common) -> int:
-    """Take the lock away from whoever holds it; that process can change nothing any more. Needs a reason (-m)."""
+    """Break the lock of a service; its holder can change nothing from then on. Needs a reason (-m)."""
     if not common.message:
         raise click.UsageError('say why: -m "reason"')
     with open_app(common) as there:
@@ -90,7 +90,7 @@ def release_lock(common: Common) -> int:
 @click.command("down")
 @common("file", "destination", "service", "message", "yes")
 def down(common: Common) -> int:
-    """Take a service off the proxy and remove all its instances; releases and history stay."""
+    """Take a service offline and remove all its instances; releases and history are kept."""
     with open_app(common) as there:
         name = there.service()
         if not common.yes:

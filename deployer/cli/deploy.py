@@ -25,23 +25,23 @@ from deployer.planning.strategy import load as load_strategy
 
 _SHARED: tuple[Shared, ...] = ("file", "destination", "service", "message", "report", "on_cancel")
 _DEPLOY = (
-    click.option("--version", "version", metavar="V", help="Version to deploy; replaces the one of the manifest."),
+    click.option("--version", "version", metavar="V", help="Version to deploy; overrides the manifest."),
     click.option(
         "--replace",
         is_flag=True,
-        help="Roll back an unfinished rollout first, also one that is running.",
+        help="First roll back the rollout in progress, also if a process is running it.",
     ),
     click.option(
         "--override-freeze",
         metavar="WHY",
         default="",
         callback=sentence,
-        help="Deploy in a freeze window; the reason is kept.",
+        help="Deploy during a freeze window; the reason is recorded.",
     ),
 )
 _PLAN = (
-    click.option("--plan", "only_plan", is_flag=True, help="Show what would be done, and do nothing."),
-    click.option("--check", is_flag=True, help="With --plan: exit 10 when there is something to deploy."),
+    click.option("--plan", "only_plan", is_flag=True, help="Show the plan and change nothing."),
+    click.option("--check", is_flag=True, help="With --plan: exit with 10 if there is something to deploy."),
 )
 
 
@@ -58,13 +58,13 @@ def _with(options: tuple[Any, ...]) -> Callable[..., Any]:
 @common(*_SHARED)
 @_with(_DEPLOY + _PLAN)
 def up(common: Common, **given: Any) -> int:
-    """Deploy with the strategy of the manifest; the same release again is nothing to do."""
+    """Deploy with the manifest's strategy; redeploying an unchanged release is a no-op."""
     return _deploy(common, None, {}, given)
 
 
 _PLAN_HELP = (
-    "Show what a deploy would do, and change nothing: `deploy plan [STRATEGY] [OPTIONS]`, with the options of"
-    " `deploy STRATEGY` (of `deploy up` without one). With --check it exits 10 when there is something to deploy."
+    "Show what a deploy would do and change nothing: `deploy plan [STRATEGY] [OPTIONS]`, with the options of"
+    " `deploy STRATEGY` (of `deploy up` without one). With --check it exits with 10 if there is something to deploy."
 )
 
 

@@ -57,9 +57,9 @@ def _duration(_ctx: click.Context, _param: click.Parameter, value: str) -> float
     help="A manifest, by its path in the repository; may be given several times.",
 )
 @click.option(
-    "--every", callback=_duration, metavar="TIME", default="30s", show_default=True, help="Time between looks."
+    "--every", callback=_duration, metavar="TIME", default="30s", show_default=True, help="Time between checks."
 )
-@click.option("--once", is_flag=True, help="Look once, deploy if need be, and exit as the deploy does.")
+@click.option("--once", is_flag=True, help="Check once, deploy if needed, and exit with the code of the deploy.")
 @click.option(
     "--keys",
     type=click.Path(path_type=Path, dir_okay=False),
@@ -70,19 +70,24 @@ def _duration(_ctx: click.Context, _param: click.Parameter, value: str) -> float
 @click.option(
     "--allow-rewind",
     is_flag=True,
-    help="With --keys: also deploy what does not descend from the commit that was verified last.",
+    help="With --keys: also deploy commits that do not descend from the last verified one.",
 )
 @click.option(
     "--drift",
     type=click.Choice(get_args(Drift)),
     default="repair",
     show_default=True,
-    help="What becomes of a service that is no longer as its commit says.",
+    help="What to do on drift: repair it, or only report it.",
 )
 @click.option(
-    "--on-status", metavar="COMMAND", default="", help="Tell where a commit stands: DEPLOY_STATUS and others."
+    "--on-status",
+    metavar="COMMAND",
+    default="",
+    help="Command to run when a commit's status changes; gets DEPLOY_STATUS and others.",
 )
-@click.option("--webhook", metavar="URL", default="", help="Tell it by a POST, signed with $DEPLOYER_WEBHOOK_SECRET.")
+@click.option(
+    "--webhook", metavar="URL", default="", help="POST each status change to URL, signed with $DEPLOYER_WEBHOOK_SECRET."
+)
 def gitops(
     common: Common,
     url: str,
@@ -97,10 +102,10 @@ def gitops(
     on_status: str,
     webhook: str,
 ) -> int:
-    """Follow a branch of a Git repository: deploy what its manifests say when that has changed.
+    """Follow a branch of a Git repository and deploy its manifests whenever they change.
 
-    A release that was taken back or rolled back is not tried again until its manifest or image changes. A signal leaves
-    a rollout to its lease; the next start goes on with it.
+    A release that was rolled back is not tried again until its manifest or image changes. A signal leaves a rollout
+    in progress to its lease; the next start continues it.
     """
     if keys is None and (since or allow_rewind):
         raise click.UsageError("--since and --allow-rewind go with --keys")

@@ -60,7 +60,7 @@ class InventoryHosts:
 
 @click.group("hosts")
 def group() -> None:
-    """List, check, prepare and update the machines of the inventory."""
+    """List, check, prepare and update the hosts of the inventory."""
 
 
 def _fleet(command: Callable[..., int], *more: Shared) -> Callable[..., int]:
@@ -71,10 +71,10 @@ def _fleet(command: Callable[..., int], *more: Shared) -> Callable[..., int]:
         "-i",
         "--inventory",
         type=click.Path(path_type=Path),
-        help="An inventory of Ansible's with groups web and edge; else that of the manifest, else this machine alone.",
+        help="Ansible inventory with groups web and edge; default: the manifest's, else only this host.",
     )
     @click.option(
-        "--limit", metavar="PATTERN", default="", help="Only these: names, groups, or a pattern of Ansible's."
+        "--limit", metavar="PATTERN", default="", help="Only these hosts: names, groups, or an Ansible pattern."
     )
     @functools.wraps(command)
     def call(common: Common, inventory: Path | None, limit: str, **given: Any) -> int:
@@ -114,7 +114,7 @@ def _of_manifest(common: Common) -> tuple[str | None, str, str]:
 @group.command("list")
 @_fleet
 def list_(common: Common, fleet: InventoryHosts) -> int:
-    """Show the machines: name, address, how they are reached, groups."""
+    """List the hosts: name, address, connection, groups."""
     rows = tuple(MachineView(h.name, h.address, _way(h), h.groups) for h in fleet.machines)
     print_result(MachinesView(str(fleet.inventory), rows), common.output)
     return int(Exit.DONE)
@@ -128,12 +128,12 @@ def list_(common: Common, fleet: InventoryHosts) -> int:
     type=click.FloatRange(1, 600),
     default=15,
     show_default=True,
-    help="How long a machine may take to answer.",
+    help="Time limit per host.",
 )
 def check(common: Common, fleet: InventoryHosts, within: float) -> int:
-    """Ask each machine whether it is fit: ssh, host key, Python, engine, proxy, clock, disk; exit 8 when one is not.
+    """Check that each host is ready: ssh, Python, engine, proxy, clock, disk; exit with 8 if one is not.
 
-    All are asked at once; one that does not answer is reported when its time is over. Changes nothing.
+    All hosts are checked at the same time; one that does not respond is reported after --within. Changes nothing.
     """
     from deployer.drivers.hosts.readiness import examine
 
@@ -169,7 +169,7 @@ def _playing(command: Callable[..., int]) -> Callable[..., int]:
             type=click.FloatRange(10, 86400),
             default=3600,
             show_default=True,
-            help="When to give up.",
+            help="Time limit.",
         ),
         click.option(
             "-e",
@@ -178,7 +178,7 @@ def _playing(command: Callable[..., int]) -> Callable[..., int]:
             metavar="NAME=VALUE",
             multiple=True,
             callback=_variables,
-            help="A variable of the playbook; may be given several times.",
+            help="Variable for the playbook; may be given several times.",
         ),
         click.option("--user", metavar="NAME", help="Connect as this user, whatever the inventory says."),
     ):
@@ -204,22 +204,22 @@ def _variables(_ctx: click.Context, _parameter: click.Parameter, given: tuple[st
 @group.command("setup")
 @_playing
 def setup(common: Common, fleet: InventoryHosts, **given: Any) -> int:
-    """Prepare machines: a Docker engine where instances run, HAProxy on `edge`, a user that deploys.
+    """Prepare hosts: Docker engine where instances run, HAProxy on `edge`, a user for deploying.
 
-    A second run changes nothing. The first time, connect as a user who is there and may become root: --user root.
+    Running it again changes nothing. The first time, connect as an existing user who can become root: --user root.
     """
     return _play(common, fleet, _Work("setup", "setup.yml", "Prepare"), **given)
 
 
 @group.command("update")
 @_playing
-@click.option("--no-reboot", is_flag=True, help="Do not reboot machines whose update asks for it.")
+@click.option("--no-reboot", is_flag=True, help="Do not reboot, even if the update requires it.")
 @click.option(
     "--at-once",
     type=click.IntRange(1, 1000),
     default=1,
     show_default=True,
-    help="So many machines leave at the same time.",
+    help="Number of hosts updated in parallel.",
 )
 @click.option(
     "--floor",
@@ -227,9 +227,11 @@ def setup(common: Common, fleet: InventoryHosts, **given: Any) -> int:
     type=click.FloatRange(0, 100, min_open=True),
     default=50,
     show_default=True,
-    help="So much of what serves the users of a service must be left meanwhile, one instance at least.",
+    help="Minimum percentage of instances kept in rotation, at least one instance.",
 )
-@click.option("--allow-downtime", is_flag=True, help="Go below the floor where there is no other way: users notice.")
+@click.option(
+    "--allow-downtime", is_flag=True, help="Go below --floor if there is no other way; users will see errors."
+)
 def update(
     common: Common,
     fleet: InventoryHosts,
@@ -240,11 +242,11 @@ def update(
     variables: dict[str, Any],
     **given: Any,
 ) -> int:
-    """Update the packages of the machines, one after the other, and reboot those that need it: users do not notice.
+    """Update packages host by host, and reboot where needed, without downtime.
 
-    Before a machine's turn, its instances get no new requests and those under way end; after it, they must be healthy
-    before they get any. A machine that is not fit afterwards ends it: the others are not touched. Refused while a
-    rollout of a service there is under way.
+    Before a host is updated, its instances are taken out of rotation and drained; afterwards they must be healthy
+    before they get traffic again. If a host fails, the update stops and the remaining hosts are not changed. Refused
+    while a rollout of a service on these hosts is in progress.
     """
     from deployer.app.operations import DrainTerms
 

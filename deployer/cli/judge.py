@@ -25,11 +25,17 @@ _STUB = {"service": "x", "image": "x", "port": 1}  # what a manifest must have b
 @click.command("judge")
 @common()
 @click.argument("recording", metavar="FILE", type=click.Path(path_type=Path))
-@click.option("-f", "--file", type=click.Path(path_type=Path), help="Judge by the policy of this manifest.")
-@click.option("-d", "--destination", metavar="NAME", default="", help="Lay deploy.NAME.yml over the manifest.")
-@click.option("--set", "sets", metavar="KEY=VALUE", multiple=True, help="Judge as if: judge.errors.margin=2x.")
+@click.option("-f", "--file", type=click.Path(path_type=Path), help="Use the policy of this manifest.")
+@click.option("-d", "--destination", metavar="NAME", default="", help="Merge deploy.NAME.yml over the manifest.")
+@click.option(
+    "--set",
+    "sets",
+    metavar="KEY=VALUE",
+    multiple=True,
+    help="Override a key of the policy, e.g. judge.errors.margin=2x.",
+)
 def judge(common: Common, recording: Path, file: Path | None, destination: str, sets: tuple[str, ...]) -> int:
-    """Judge a recorded stream again, and say what the policy would have decided and when.
+    """Replay recorded traffic against a policy: what would have been decided, and when.
 
     FILE is what `deploy record` wrote, or a log of requests (JSON lines or CSV). The policy is that of the recording,
     unless a manifest or single keys are given. Exits with 0 when the release passes, 3 when it is worse, 7 when it

@@ -16,42 +16,34 @@ SECTIONS = ("Deploy", "Watch", "Act", "Set up")
 
 COMMANDS: dict[str, CommandEntry] = {
     "up": CommandEntry("Deploy", "Deploy with the strategy of the manifest", "deployer.cli.deploy:up"),
-    "plan": CommandEntry("Deploy", "Show what a deploy would do, and change nothing", "deployer.cli.deploy:plan"),
+    "plan": CommandEntry("Deploy", "Show what a deploy would do", "deployer.cli.deploy:plan"),
     "gitops": CommandEntry("Deploy", "Follow a branch of a Git repository", "deployer.cli.gitops:gitops"),
-    "serve": CommandEntry("Deploy", "Serve the HTTP API", "deployer.cli.serve:serve"),
-    "status": CommandEntry("Watch", "Show what is live now, read from proxy and engine", "deployer.cli.queries:status"),
-    "watch": CommandEntry("Watch", "Follow the rollout that is under way", "deployer.cli.queries:watch"),
+    "serve": CommandEntry("Deploy", "Serve the HTTP API and the web UI", "deployer.cli.serve:serve"),
+    "status": CommandEntry("Watch", "Show what is live now", "deployer.cli.queries:status"),
+    "watch": CommandEntry("Watch", "Follow the rollout in progress", "deployer.cli.queries:watch"),
     "history": CommandEntry("Watch", "List the rollouts of a service", "deployer.cli.queries:history"),
     "releases": CommandEntry("Watch", "List the releases of a service", "deployer.cli.queries:releases"),
-    "show": CommandEntry("Watch", "Show one rollout: steps, events, numbers, who and why", "deployer.cli.queries:show"),
-    "report": CommandEntry("Watch", "Write a page about a rollout, with plots", "deployer.cli.report:report"),
-    "audit": CommandEntry("Watch", "List who did what and why, or verify the log of it", "deployer.cli.audit:audit"),
-    "record": CommandEntry("Watch", "Record what both sides answer", "deployer.cli.record:record"),
-    "judge": CommandEntry("Watch", "Judge a recorded stream again, by any policy", "deployer.cli.judge:judge"),
-    "logs": CommandEntry("Watch", "Print what the instances wrote", "deployer.cli.queries:logs"),
-    "approve": CommandEntry("Act", "Let a rollout go on that waits for you", "deployer.cli.control:approve"),
-    "promote": CommandEntry("Act", "Finish an unfinished rollout forward", "deployer.cli.control:promote"),
-    "abort": CommandEntry("Act", "Stop an unfinished rollout and go back", "deployer.cli.control:abort"),
-    "rollback": CommandEntry("Act", "Leave the live release for the one before", "deployer.cli.control:rollback"),
-    "pause": CommandEntry("Act", "Hold a running rollout at its share", "deployer.cli.control:pause"),
-    "resume": CommandEntry(
-        "Act", "Go on with a rollout that is held or was interrupted", "deployer.cli.control:resume"
-    ),
-    "release-lock": CommandEntry(
-        "Act", "Take the lock away from whoever holds it", "deployer.cli.control:release_lock"
-    ),
-    "down": CommandEntry("Act", "Take the service down: instances, traffic and all", "deployer.cli.control:down"),
-    "adopt": CommandEntry(
-        "Set up", "Rebuild the records of what runs, when they were lost", "deployer.cli.adopt:adopt"
-    ),
+    "show": CommandEntry("Watch", "Show one rollout: steps, events, measurements", "deployer.cli.queries:show"),
+    "report": CommandEntry("Watch", "Write a report about a rollout, with plots", "deployer.cli.report:report"),
+    "audit": CommandEntry("Watch", "Show, verify or export the audit log", "deployer.cli.audit:audit"),
+    "record": CommandEntry("Watch", "Record live traffic for `deploy judge`", "deployer.cli.record:record"),
+    "judge": CommandEntry("Watch", "Replay recorded traffic against a policy", "deployer.cli.judge:judge"),
+    "logs": CommandEntry("Watch", "Print recent logs of the instances", "deployer.cli.queries:logs"),
+    "approve": CommandEntry("Act", "Approve a rollout that is waiting for you", "deployer.cli.control:approve"),
+    "promote": CommandEntry("Act", "Promote the rollout in progress now", "deployer.cli.control:promote"),
+    "abort": CommandEntry("Act", "Abort the rollout in progress and roll it back", "deployer.cli.control:abort"),
+    "rollback": CommandEntry("Act", "Return to the previous release", "deployer.cli.control:rollback"),
+    "pause": CommandEntry("Act", "Pause the running rollout at its current share", "deployer.cli.control:pause"),
+    "resume": CommandEntry("Act", "Continue a paused or interrupted rollout", "deployer.cli.control:resume"),
+    "release-lock": CommandEntry("Act", "Break the lock of a service", "deployer.cli.control:release_lock"),
+    "down": CommandEntry("Act", "Take the service offline and remove its instances", "deployer.cli.control:down"),
+    "adopt": CommandEntry("Set up", "Rebuild a lost state database", "deployer.cli.adopt:adopt"),
     "init": CommandEntry("Set up", "Write a commented deploy.yml", "deployer.cli.setup:init"),
-    "doctor": CommandEntry("Set up", "Check this machine, the engine and the proxy", "deployer.cli.setup:doctor"),
-    "hosts": CommandEntry("Set up", "List, check, prepare and update machines", "deployer.cli.hosts:group"),
-    "notify": CommandEntry(
-        "Set up", "Try whether people who are to be told of rollouts are", "deployer.cli.notify:group"
-    ),
-    "proxy": CommandEntry("Set up", "Answer, over ssh, for the proxy of this machine", "deployer.cli.proxy:proxy"),
-    "token": CommandEntry("Set up", "Make, list and revoke tokens of the HTTP API", "deployer.cli.serve:token"),
+    "doctor": CommandEntry("Set up", "Check host, engine and proxy, and fix drift", "deployer.cli.setup:doctor"),
+    "hosts": CommandEntry("Set up", "List, check, prepare and update hosts", "deployer.cli.hosts:group"),
+    "notify": CommandEntry("Set up", "Test notifications", "deployer.cli.notify:group"),
+    "proxy": CommandEntry("Set up", "(internal) Serve the proxy of this host over ssh", "deployer.cli.proxy:proxy"),
+    "token": CommandEntry("Set up", "Create, list and revoke tokens of the HTTP API", "deployer.cli.serve:token"),
     "schema": CommandEntry("Set up", "Print the JSON Schema of deploy.yml", "deployer.cli.setup:schema"),
     "completion": CommandEntry("Set up", "Print the completion script of a shell", "deployer.cli.completion:command"),
 }
@@ -126,8 +118,8 @@ def group() -> LazyGroup:
     deploy = LazyGroup(
         COMMANDS,
         name="deploy",
-        help="Put a new release next to the running one, give it a small share of the users, watch what they get,"
-        " then move everyone over or take everyone back.",
+        help="Start a new release beside the running one, send it a small percentage of live traffic, compare error"
+        " rates and latency, and promote it or roll it back automatically.",
         epilog="`deploy COMMAND --help` explains a command. Results go to stdout, progress to stderr;"
         " exit codes are a contract.",
         context_settings={"help_option_names": ["-h", "--help"]},

@@ -23,14 +23,14 @@ if TYPE_CHECKING:
 
 @click.group("notify")
 def group() -> None:
-    """Tell people elsewhere of rollouts."""
+    """Test notifications."""
 
 
 @group.command("test")
 @common("file", "destination")
 @click.option("--to", "names", metavar="NAME", multiple=True, help="Only this recipient; may be given several times.")
 def test(common: Common, names: Sequence[str]) -> int:
-    """Send a test message to each recipient of the manifest, once; exit 4 when one of them did not take it."""
+    """Send a test message to each recipient in the manifest; exit with 4 if one did not accept it."""
     from deployer.manifest.load import load
     from deployer.manifest.secrets import resolve_secrets
 

@@ -91,13 +91,13 @@ OPTIONS: dict[Shared, Callable[[Callable[..., Any]], Callable[..., Any]]] = {
         help="The manifest.",
     ),
     "destination": click.option(
-        "-d", "--destination", metavar="NAME", help="Lay deploy.NAME.yml over the manifest, e.g. staging."
+        "-d", "--destination", metavar="NAME", help="Merge deploy.NAME.yml over the manifest, e.g. staging."
     ),
     "state": click.option(
         "--state",
         type=click.Path(path_type=Path, file_okay=False),
         default=default_state,
-        show_default="$DEPLOYER_STATE, or the place of this system",
+        show_default="$DEPLOYER_STATE, else the default of this system",
         help="The state folder.",
     ),
     "output": click.option(
@@ -105,24 +105,24 @@ OPTIONS: dict[Shared, Callable[[Callable[..., Any]], Callable[..., Any]]] = {
         type=click.Choice(OUTPUTS),
         default="text",
         show_default=True,
-        help="json prints one event or result a line on stdout, plain never paints.",
+        help="json: one event or result per line on stdout; plain: no colour, no live view.",
     ),
-    "service": click.option("--service", metavar="NAME", help="The service; else the one of the manifest."),
+    "service": click.option("--service", metavar="NAME", help="Name of the service; default: the one in the manifest."),
     "message": click.option(
-        "-m", "--message", metavar="TEXT", default="", callback=sentence, help="Why; kept in the history."
+        "-m", "--message", metavar="TEXT", default="", callback=sentence, help="The reason; recorded in the history."
     ),
     "report": click.option(
         "--report",
         type=click.Path(path_type=Path, file_okay=False),
         metavar="DIR",
-        help="Write report.html, report.json, junit.xml, summary.md and outputs.env there, however it ends.",
+        help="Write report.html, report.json, junit.xml, summary.md and outputs.env to DIR, whatever the outcome.",
     ),
     "on_cancel": click.option(
         "--on-cancel",
         type=click.Choice(get_args(OnCancel)),
-        show_default="a terminal is asked; else abort, with --on or --server detach",
-        help="What SIGINT and SIGTERM do: take the rollout back, or leave it to its lease and `deploy resume`"
-        " (with --on or --server: it goes on there).",
+        show_default="a terminal asks; without one: abort, with --on or --server: detach",
+        help="What SIGINT and SIGTERM do: abort (roll back) or detach (leave it to its lease and `deploy resume`;"
+        " with --on or --server it continues there).",
     ),
     "yes": click.option("-y", "--yes", is_flag=True, help="Do not ask."),
 }

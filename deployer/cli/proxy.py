@@ -11,11 +11,11 @@ from deployer.core.errors import Exit
 
 
 @click.command("proxy")
-@click.option("--stdio", is_flag=True, required=True, help="Answer one client, on stdin and stdout.")
+@click.option("--stdio", is_flag=True, required=True, help="Serve one client on stdin and stdout.")
 def proxy(stdio: bool) -> int:  # noqa: ARG001 - there is no other way yet
-    """Answer a client for the proxy of this machine: what a deploy with `traffic.proxies` calls there by ssh.
+    """(internal) Serve the proxy of this host to a deploy with `traffic.proxies`, over ssh.
 
-    Who may call it may do with that proxy what this account may. No port and no socket is open for it.
+    Access to this command is access to that proxy with the rights of this account. It opens no port and no socket.
     """
     from deployer.drivers.traffic.proxies.agent import serve
 

@@ -17,9 +17,9 @@ from deployer.core.errors import Exit, Refused
 
 @click.command("status")
 @common("file", "destination", "service")
-@click.option("--all", "every", is_flag=True, help="All services of this state folder.")
+@click.option("--all", "every", is_flag=True, help="Show all services in this state folder.")
 def status(common: Common, every: bool) -> int:
-    """Show what is live now: read from proxy, runtime and store, not remembered."""
+    """Show what is live now, read from the proxy and the runtime."""
     with open_app(common) as there:
         for name in there.services() if every else (there.service(),):
             print_result(there.status(name), common.output)
@@ -29,7 +29,7 @@ def status(common: Common, every: bool) -> int:
 @click.command("watch")
 @common("file", "destination", "service")
 def watch(common: Common) -> int:
-    """Follow the rollout that is under way, until it ends; leaving (Ctrl-C) does not disturb it."""
+    """Follow the rollout in progress until it ends; Ctrl-C stops following and does not affect it."""
     with open_app(common) as there:
         ending = there.watch()
     if ending is None:
@@ -40,7 +40,9 @@ def watch(common: Common) -> int:
 
 @click.command("history")
 @common("file", "destination", "service")
-@click.option("--limit", default=20, show_default=True, type=click.IntRange(1, 1000), help="How many rollouts.")
+@click.option(
+    "--limit", default=20, show_default=True, type=click.IntRange(1, 1000), help="Number of rollouts to list."
+)
 @click.option("--releases", "of_releases", is_flag=True, help="List releases instead of rollouts.")
 def history(common: Common, limit: int, of_releases: bool) -> int:
     """List the rollouts of a service, the newest first."""
@@ -63,7 +65,7 @@ def releases(common: Common) -> int:
 @common("file", "destination", "service")
 @click.argument("number", type=NUMBER, required=False)
 def show(common: Common, number: int | None) -> int:
-    """Show one rollout in full (the newest unless NUMBER is given): steps, events, numbers, who and why."""
+    """Show one rollout in full (default: the newest): steps, events, measurements, who and why."""
     with open_app(common) as there:
         print_result(there.show(number or there.newest(there.service())), common.output)
     return int(Exit.DONE)
@@ -71,10 +73,10 @@ def show(common: Common, number: int | None) -> int:
 
 @click.command("logs")
 @common("file", "destination", "service")
-@click.option("-n", "--lines", default=50, show_default=True, type=click.IntRange(1, 10000), help="Lines an instance.")
+@click.option("-n", "--lines", default=50, show_default=True, type=click.IntRange(1, 10000), help="Lines per instance.")
 @click.option("--colour", type=click.Choice(["blue", "green", "baseline"]), help="Only one environment.")
 def logs(common: Common, lines: int, colour: str | None) -> int:
-    """Print the last lines that each instance wrote, without the values of its secrets."""
+    """Print the recent log lines of each instance, with secrets masked."""
     with open_app(common) as there:
         found = there.logs(there.service(), lines, colour or "")
     for machine in found.silent:

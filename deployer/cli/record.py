@@ -36,12 +36,12 @@ SAY = 5.0  # seconds between two lines about it; a terminal has one line that ch
     "-o",
     "--out",
     type=click.Path(path_type=Path),
-    help="The file to write; else SERVICE-TIME.jsonl, with --rollout stdout.",
+    help="File to write; default: SERVICE-TIME.jsonl, with --rollout stdout.",
 )
-@click.option("--for", "span", metavar="TIME", help="How long, e.g. 10m; until Ctrl-C unless given.")
+@click.option("--for", "span", metavar="TIME", help="How long to record, e.g. 10m; default: until Ctrl-C.")
 @click.option("--rollout", "number", type=NUMBER, metavar="N", help="Copy the recording of a rollout.")
 def record(common: Common, out: Path | None, span: str | None, number: int | None) -> int:
-    """Record what both sides of a service answer, for `deploy judge`: now, or as a rollout saw it."""
+    """Record the responses of stable and candidate for `deploy judge`: live, or from a past rollout."""
     if number is not None and span:
         raise click.UsageError("--for records now, --rollout copies what is recorded: one of them")
     limit = _span(span)

@@ -21,9 +21,9 @@ Results go to stdout, progress and errors to stderr. What a command exits with i
 [exit codes](exit-codes.md). A manifest is only needed to deploy; the other commands take the service from `--service`,
 else from `deploy.yml` in this folder, else the only one there is.
 
-`deploy --on ssh://HOST/FOLDER COMMAND` has it done on a control host ([from anywhere](machines.md#from-anywhere)),
-`deploy --server URL COMMAND` asks a server ([from another machine](server.md#from-another-machine)); their options
-stand before the command.
+`deploy --on ssh://HOST/FOLDER COMMAND` runs the command on a control host ([from anywhere](machines.md#from-anywhere)),
+`deploy --server URL COMMAND` runs it on a server ([from another machine](server.md#from-another-machine)). The options
+of both come before the command.
 
 Every command but `schema` and `completion` takes `--state` and `--output`. The state folder is `$DEPLOYER_STATE`, else
 `/var/lib/deployer` for root, else `$XDG_STATE_HOME/deployer`, else `~/.local/state/deployer`.

@@ -20,13 +20,13 @@ _BY_SUFFIX: dict[str, Format] = {".html": "html", ".htm": "html", ".json": "json
 @click.command("report")
 @common("file", "destination", "service")
 @click.argument("number", type=NUMBER, required=False)
-@click.option("-o", "--out", type=click.Path(path_type=Path), help="The file to write; else stdout.")
-@click.option("--format", "form", type=click.Choice(FORMATS), help="By the suffix of the file unless given, else html.")
+@click.option("-o", "--out", type=click.Path(path_type=Path), help="File to write; default: stdout.")
+@click.option("--format", "form", type=click.Choice(FORMATS), help="Default: by the file's suffix, else html.")
 def report(common: Common, number: int | None, out: Path | None, form: Format | None) -> int:
-    """Write a page about a rollout (the newest unless NUMBER is given): why, with plots and numbers.
+    """Write a report about a rollout (default: the newest): what happened and why, with plots.
 
-    The page needs nothing else: it may be mailed, kept, or opened from a disk. `junit` and `json` are for pipelines,
-    `md` for pull requests.
+    The HTML report is one self-contained file: mail it, keep it, open it from disk. `junit` and `json` are for
+    pipelines, `md` for pull requests.
     """
     if out is None and form in (None, "html") and sys.stdout.isatty():
         raise Refused("a page is nothing for a terminal", "deploy report -o report.html, or --format md")

@@ -42,7 +42,7 @@ def _networks(_ctx: click.Context, _param: click.Parameter, values: Sequence[str
 @click.command("serve")
 @common("destination")
 @click.option(
-    "--listen", metavar="HOST:PORT", default="127.0.0.1:8642", show_default=True, help="Where clients reach it."
+    "--listen", metavar="HOST:PORT", default="127.0.0.1:8642", show_default=True, help="Address to listen on."
 )
 @click.option(
     "-f",
@@ -56,18 +56,24 @@ def _networks(_ctx: click.Context, _param: click.Parameter, values: Sequence[str
     "--gitops",
     "followed",
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    help="Branches to follow, and the webhooks that make it look at once: see docs/gitops.md.",
+    help="File with branches to follow and webhooks that trigger a check at once; see docs/gitops.md.",
 )
 @click.option(
     "--stdio",
     is_flag=True,
-    help="Answer one client on stdin and stdout, who may do all that this account may: what `deploy --on` calls.",
+    help="Serve one client on stdin and stdout with the rights of this account; used by `deploy --on`.",
 )
-@click.option("--cert", type=click.Path(path_type=Path), help="The certificate with its chain, PEM.")
-@click.option("--key", type=click.Path(path_type=Path), help="The key of the certificate, PEM.")
-@click.option("--no-tls", is_flag=True, help="Listen for others without TLS: a proxy in front has it.")
+@click.option("--cert", type=click.Path(path_type=Path), help="Certificate with its chain, PEM.")
+@click.option("--key", type=click.Path(path_type=Path), help="Key of the certificate, PEM.")
 @click.option(
-    "--allow-host", "hosts", metavar="NAME", multiple=True, help="A name under which it is asked, besides its address."
+    "--no-tls", is_flag=True, help="Allow plain HTTP on a public address, behind a proxy that terminates TLS."
+)
+@click.option(
+    "--allow-host",
+    "hosts",
+    metavar="NAME",
+    multiple=True,
+    help="Additional accepted Host header; may be given several times.",
 )
 @click.option(
     "--trusted-proxy",
@@ -75,7 +81,7 @@ def _networks(_ctx: click.Context, _param: click.Parameter, values: Sequence[str
     metavar="NETWORK",
     multiple=True,
     callback=_networks,
-    help="An address or network of proxies whose X-Forwarded-For says who asks; others are not believed.",
+    help="Address or network of proxies whose X-Forwarded-For header is trusted.",
 )
 @click.option(
     "--log",
@@ -83,7 +89,7 @@ def _networks(_ctx: click.Context, _param: click.Parameter, values: Sequence[str
     type=click.Choice(("text", "json")),
     default="text",
     show_default=True,
-    help="What stderr gets: sentences, or a JSON object for each request and each run.",
+    help="Log format on stderr: text or JSON lines.",
 )
 def serve(
     common: Common,
@@ -98,10 +104,10 @@ def serve(
     proxies: tuple[Network, ...],
     form: str,
 ) -> int:
-    """Serve the HTTP API and its page: services, rollouts, events, reports; start, promote, abort and roll back.
+    """Serve the HTTP API and the web UI: services, rollouts, events, reports, and control of rollouts.
 
-    Rollouts run in processes of their own: they go on when clients leave, and when the server ends or dies. At its
-    start it goes on with those that nobody drives any more.
+    Each rollout runs in a separate process: it continues when clients disconnect and when the server stops. On start
+    the server continues rollouts whose process is gone.
     """
     missing = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
     if missing:
@@ -190,22 +196,30 @@ def _lasts(_ctx: click.Context, _param: click.Parameter, value: str) -> float:
 
 @click.group("token")
 def token() -> None:
-    """Make, list and revoke the tokens of the HTTP API."""
+    """Create, list and revoke tokens of the HTTP API."""
 
 
 @token.command("create")
 @common()
 @click.argument("name")
-@click.option("--role", type=click.Choice(ROLES), default="viewer", show_default=True, help="What it may do.")
+@click.option("--role", type=click.Choice(ROLES), default="viewer", show_default=True, help="Rights of the token.")
 @click.option(
     "--service", "services", metavar="NAME", multiple=True, help="Only this service; may be given several times."
 )
-@click.option("--expires", "lasts", metavar="TIME", default="90d", show_default=True, callback=_lasts, help="Or never.")
+@click.option(
+    "--expires",
+    "lasts",
+    metavar="TIME",
+    default="90d",
+    show_default=True,
+    callback=_lasts,
+    help="Lifetime of the token, or never.",
+)
 def create(common: Common, name: str, role: Role, services: Sequence[str], lasts: float) -> int:
-    """Make a token and print it, the only time that it can be seen: NAME is who acts, in the history and the audit log.
+    """Create a token and print it once; NAME appears in the history and the audit log.
 
-    A viewer sees; an operator starts, promotes, aborts, pauses, resumes and rolls back; an admin may also take down,
-    take locks away, override a freeze, and read the whole audit log.
+    A viewer reads; an operator also starts, promotes, aborts, pauses, resumes and rolls back; an admin may also take a
+    service offline, break locks, override a freeze, and read the whole audit log.
     """
     with house(common, view=False) as opened:
         scope = tuple(dict.fromkeys(map(service_name, services)))
@@ -218,9 +232,9 @@ def create(common: Common, name: str, role: Role, services: Sequence[str], lasts
 
 @token.command("list")
 @common()
-@click.option("--all", "every", is_flag=True, help="Also those that have ended.")
+@click.option("--all", "every", is_flag=True, help="Include expired and revoked tokens.")
 def list_(common: Common, every: bool) -> int:
-    """List the tokens, without what opens anything."""
+    """List tokens (never the secrets)."""
     with house(common, view=False) as opened:
         now = opened.clock.now()
         found = Tokens(opened.store.folder, opened.clock).all()
@@ -233,7 +247,7 @@ def list_(common: Common, every: bool) -> int:
 @common()
 @click.argument("which", metavar="ID_OR_NAME")
 def revoke(common: Common, which: str) -> int:
-    """End a token at once, also for those who listen with it."""
+    """Revoke a token now; open event streams are closed."""
     with house(common, view=False) as opened:
         ended = Tokens(opened.store.folder, opened.clock).revoke(which, whoami())
         opened.store.record(AuditEntry("token revoke", detail=_told(ended), service=""))

@@ -24,33 +24,33 @@ def options() -> tuple[click.Option, ...]:
             metavar="URL",
             envvar="DEPLOY_ON",
             show_envvar=True,
-            help="Do it on the control host ssh://[USER@]HOST[:PORT][/FOLDER], and show it here.",
+            help="Run the command on the control host ssh://[USER@]HOST[:PORT][/FOLDER].",
         ),
         click.Option(
             ["--ssh-args"],
             metavar="TEXT",
             envvar="DEPLOY_SSH_ARGS",
             show_envvar=True,
-            help="What ssh is to be told besides, as in a shell: '-i KEY -J HOST'.",
+            help="Extra arguments for ssh, quoted as in a shell: '-i KEY -J HOST'.",
         ),
         click.Option(
             ["--server"],
             metavar="URL",
             envvar="DEPLOY_SERVER",
             show_envvar=True,
-            help="Ask the `deploy serve` there, not the state folder of this machine.",
+            help="Run the command on this deploy server instead of locally.",
         ),
         click.Option(
             ["--token-file"],
             metavar="FILE",
             type=click.Path(path_type=Path),
-            help="The token for it; else $DEPLOY_TOKEN, else the file $DEPLOY_TOKEN_FILE.",
+            help="File with the server's token; else $DEPLOY_TOKEN, else the file $DEPLOY_TOKEN_FILE.",
         ),
         click.Option(
             ["--ca"],
             metavar="FILE",
             type=click.Path(path_type=Path),
-            help="Who may have signed its certificate, PEM; else $REQUESTS_CA_BUNDLE, else the usual authorities.",
+            help="CA bundle (PEM) for verifying the server; else $REQUESTS_CA_BUNDLE, else the system's.",
         ),
     )
 

@@ -31,16 +31,18 @@ from deployer.manifest.template import InitAnswers, template
 @click.option("--port", type=click.IntRange(1, 65535), help="Port on which an instance listens.")
 @click.option("--runtime", type=click.Choice(["docker", "process"]), help="What runs the instances.")
 @click.option("--command", help="Command of an instance (runtime process).")
-@click.option("--health", help="Path that answers when an instance is healthy.")
+@click.option("--health", help="Path of the health check.")
 @click.option("--domain", "domains", multiple=True, help="Host name of the service; may be given several times.")
-@click.option("--listen", help="Address that users reach, e.g. *:80.")
-@click.option("--replicas", type=click.IntRange(1, 100), help="Instances.")
-@click.option("--force", is_flag=True, help="Write over a file that is there.")
-@click.option("--system", is_flag=True, help="Start proxy and processes at each boot, by systemd; needs root.")
+@click.option("--listen", help="Public address of the proxy, e.g. *:80.")
+@click.option("--replicas", type=click.IntRange(1, 100), help="Number of instances.")
+@click.option("--force", is_flag=True, help="Overwrite an existing file.")
+@click.option(
+    "--system", is_flag=True, help="Install a systemd unit that starts the proxy and processes at boot; needs root."
+)
 def init(common: Common, command: str | None, force: bool, system: bool, **given: Any) -> int:
-    """Write a commented deploy.yml: what is not given is guessed from this folder, and asked for in a terminal.
+    """Write a commented deploy.yml; missing values are guessed from this folder and asked for in a terminal.
 
-    --system writes no deploy.yml, but a unit of systemd for the state folder.
+    --system writes a systemd unit for the state folder instead of a deploy.yml.
     """
     if system:
         return _install_unit(common.state)
@@ -89,11 +91,11 @@ def _ask(answers: InitAnswers, known: set[str]) -> InitAnswers:
 
 @click.command("doctor")
 @common("file", "destination")
-@click.option("--fix", "mend", is_flag=True, help="Put right what is safe, and look again.")
+@click.option("--fix", "mend", is_flag=True, help="Apply the safe fixes, then check again.")
 def doctor(common: Common, mend: bool) -> int:
-    """Check this machine, and whether records, runtime and proxy agree; exit 8 when something needs a person.
+    """Check this host, and that state database, runtime and proxy agree; exit with 8 if something needs attention.
 
-    Each difference comes with its remedy. --fix does the safe ones: none takes from users what serves them.
+    Each finding comes with its fix. --fix applies the safe fixes; it never removes anything that serves traffic.
     """
     from deployer.app.doctor import examine, fix
 

@@ -13,23 +13,24 @@ from deployer.manifest.units import Wait
 
 
 class Approval(Model):
-    """Whose consent a rollout waits for, for how long, and what happens when it does not come."""
+    """Who must approve a rollout, within which time, and what happens otherwise."""
 
     by: tuple[Person, ...] = Field(
         (),
         max_length=20,
-        description="Who may approve: names of tokens of the server; on the command line, of accounts.",
+        description="Who may approve: names of server tokens; on the command line, of accounts.",
     )
     role: Literal["operator", "admin"] | None = Field(
-        None, description="Whoever has a token of the server with this role, or one above, may approve, too."
+        None, description="Holders of a server token with this role or a higher one may approve, too."
     )
     count: Count = Field(1, ge=1, le=10, description="How many different people must approve.")
-    within: Wait = Field(14400.0, ge=1, description="Time in which they must.")
+    within: Wait = Field(14400.0, ge=1, description="Time limit for the approvals.")
     expired: Literal["revert", "hold"] = Field(
         "revert",
-        description="What happens when they have not: back to stable, or `hold` until `deploy resume` asks anew.",
+        description="What happens after the time limit: `revert` rolls back, `hold` pauses until `deploy "
+        "resume` asks again.",
     )
-    own: Switch = Field(False, description="Whoever started the rollout may approve it, too.")
+    own: Switch = Field(False, description="The person who started the rollout may approve it, too.")
 
     def conflicts(self) -> Iterator[Conflict]:
         """Give the keys that do not go together."""

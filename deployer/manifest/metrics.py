@@ -38,7 +38,7 @@ def words_in(*texts: str | None) -> set[str]:
 
 
 class Auth(Model):
-    """How a source knows us: by one of `bearer`, `user` with `password`, `header`. All values are secrets."""
+    """Authentication at a source: one of `bearer`, `user` with `password`, `header`. All values are secrets."""
 
     bearer: EnvName | None = Field(None, description="Secret sent as `Authorization: Bearer`.")
     user: Text | None = Field(None, description="Name for basic authentication; no secret.")
@@ -68,43 +68,41 @@ class Auth(Model):
 
 
 class Metric(Model):
-    """A number from elsewhere, read again and again while users are on the candidate, and its limits.
+    """An external metric, read repeatedly while users are on the candidate, and its limits.
 
     It comes from one of `prometheus`, `http` and `command`. In `query`, `http`, `value` and `command` these words are
     filled in: {side} (`stable` or `candidate`), {colour}, {release} (its number), {version}, {service}.
     """
 
-    name: Title = Field(description="What people call it.")
-    prometheus: HttpUrl | None = Field(None, description="URL of a Prometheus, or of what answers as one does.")
-    query: str | None = Field(None, min_length=1, description="PromQL that gives one number, asked for each side.")
+    name: Title = Field(description="Display name.")
+    prometheus: HttpUrl | None = Field(None, description="URL of a Prometheus, or of a compatible server.")
+    query: str | None = Field(None, min_length=1, description="PromQL that returns one number; queried for each side.")
     candidate: str | None = Field(None, min_length=1, description="PromQL for the candidate, instead of `query`.")
     stable: str | None = Field(None, min_length=1, description="PromQL for stable, instead of `query`.")
-    range: Seconds | None = Field(None, gt=0, description="Ask for so much of the past instead of for now.")
-    step: Seconds | None = Field(None, gt=0, description="Time between two values of the range; 15s unless set.")
+    range: Seconds | None = Field(None, gt=0, description="Query a range of this length instead of the present value.")
+    step: Seconds | None = Field(None, gt=0, description="Time between two values of the range; default 15s.")
     reduce: Literal["last", "mean", "max", "min"] | None = Field(
-        None, description="What to make of the values of the range; `mean` unless set."
+        None, description="How to combine the values of the range; default `mean`."
     )
-    http: HttpUrl | None = Field(None, description="URL that answers with JSON or with a bare number.")
+    http: HttpUrl | None = Field(None, description="URL that returns JSON or a bare number.")
     header: dict[HeaderName, HeaderValue] = Field(default_factory=dict, description="Headers to send.")
     command: tuple[Text, ...] | None = Field(
         None, min_length=1, description="Command that prints JSON or a bare number, run in the folder of the manifest."
     )
-    value: JsonPath | None = Field(None, description="Where the number stands in the JSON.")
-    auth: Auth | None = Field(None, description="How the source knows us.")
-    ca: FilePath | None = Field(
-        None, description="PEM file of the authorities of an https source; else the usual ones."
-    )
+    value: JsonPath | None = Field(None, description="JSON path of the number.")
+    auth: Auth | None = Field(None, description="Authentication at the source.")
+    ca: FilePath | None = Field(None, description="CA bundle (PEM) of an https source; default: the system's.")
     max: Number | None = Field(None, description="More than this is bad.")
     min: Number | None = Field(None, description="Less than this is bad.")
     margin: Ratio | None = Field(None, description="Candidate against stable; beyond it is bad.")
     add: Number | None = Field(None, ge=0, description="Difference from stable that is always tolerated.")
     better: Literal["lower", "higher"] = Field("lower", description="Which way is better, for `margin` and `add`.")
     interval: Wait = Field(15.0, gt=0, description="Time between two readings, and before the first one.")
-    timeout: Wait = Field(5.0, gt=0, description="Time the source has for one answer.")
+    timeout: Wait = Field(5.0, gt=0, description="Time limit for one request to the source.")
     failures: Count = Field(2, ge=1, le=1000, description="Bad readings in a row that make the candidate worse.")
     readings: Count = Field(1, ge=1, le=1000, description="Good readings in a row that make it no worse.")
-    must_have_data: Switch = Field(True, description="Go on only with data; a source that is down always waits.")
-    dry_run: Switch = Field(False, description="Show the verdict, but decide nothing by it.")
+    must_have_data: Switch = Field(True, description="Continue only with data; a source that is down always waits.")
+    dry_run: Switch = Field(False, description="Show the verdict, but do not act on it.")
 
     @property
     def source(self) -> Literal["prometheus", "http", "command"]:

@@ -102,8 +102,8 @@ class Manifest(Model):
 
     service: Name = Field(description="Name of the service.")
     image: ImageName = Field(
-        description="Image (runtime docker), directory (runtime process), or what the verbs of runtime ansible take; "
-        "`{version}` or a tag stands for the version."
+        description="Image (runtime docker), directory (runtime process), or what the lifecycle playbooks of "
+        "runtime ansible expect; `{version}` or a tag is replaced by the version."
     )
     version: Version | None = Field(None, description="Version to deploy; `--version` replaces it.")
     port: Port = Field(
@@ -113,29 +113,29 @@ class Manifest(Model):
     runtime: Literal["docker", "process", "ansible"] = Field("docker", description="What runs the instances.")
     verbs: FilePath | None = Field(
         None,
-        description="Playbooks that make an instance with runtime ansible: `systemd`, `lxc`, or a folder with "
-        "create.yml, update.yml, start.yml, stop.yml and destroy.yml, relative to the manifest.",
+        description="Lifecycle playbooks of runtime ansible: `systemd`, `lxc`, or a folder with create.yml, "
+        "update.yml, start.yml, stop.yml and destroy.yml, relative to the manifest.",
     )
     hosts: Group = Field(
         "local",
-        description="Group of the inventory (or a pattern of Ansible's) on whose machines instances run; `local` is "
-        "this machine, without an inventory.",
+        description="Inventory group (or Ansible pattern) of the hosts that run instances; `local` is this "
+        "host, without an inventory.",
     )
     inventory: FilePath | None = Field(
         None,
-        description="Inventory of Ansible's, a file, folder or script relative to the manifest; else the shipped one, "
-        "in which every group is this machine.",
+        description="Ansible inventory: a file, folder or script relative to the manifest; default: the "
+        "built-in one, in which every group is this host.",
     )
-    twin: Twin | None = Field(None, description="Machines of its own for every second environment.")
-    replicas: Count = Field(1, ge=1, le=100, description="Instances on each machine.")
+    twin: Twin | None = Field(None, description="Separate hosts for the green environment.")
+    replicas: Count = Field(1, ge=1, le=100, description="Instances on each host.")
     max_unavailable: Count = Field(
         0,
         ge=0,
         le=1000,
-        description="So many machines of a group a rollout goes without when they are silent, at its beginning or "
-        "until their instances are healthy; with more of them it does not begin, or turns back.",
+        description="Unreachable hosts that a rollout tolerates at its start and until its instances are "
+        "healthy; with more, it does not start, or rolls back.",
     )
-    verify: Verify | None = Field(None, description="What must be proven of the image before anything of it starts.")
+    verify: Verify | None = Field(None, description="What must be verified about the image before an instance starts.")
     command: tuple[Text, ...] | None = Field(
         None,
         min_length=1,
@@ -151,13 +151,16 @@ class Manifest(Model):
     limits: Limits = Field(Limits(), description="What an instance may use.")
     user: User | None = Field(None, description="User in the instance; else the user of the image.")
     read_only: Switch = Field(False, description="Mount the root file system read-only.")
-    log: Log = Field(Log(), description="Where the engine puts what instances print.")
-    stop: Stop = Field(Stop(), description="How an instance is asked to end, and how long it may take.")
+    log: Log = Field(Log(), description="Where the output of instances is logged.")
+    stop: Stop = Field(Stop(), description="How an instance is stopped, and how long that may take.")
     health: Health = Field(Health(), description="When an instance counts as healthy.")
     update: tuple[FilePath, ...] = Field(
-        (), description="Playbooks rolled onto the twin before it sees a user; paths are relative to the manifest."
+        (),
+        description="Playbooks run on the new environment before it gets traffic; paths are relative to the manifest.",
     )
-    smoke: tuple[SmokeTest, ...] = Field((), description="Requests that the candidate must pass before it sees a user.")
+    smoke: tuple[SmokeTest, ...] = Field(
+        (), description="Requests that the candidate must pass before it gets traffic."
+    )
     hooks: Hooks = Field(Hooks(), description="Playbooks run around a rollout.")
     traffic: TrafficSettings = Field(
         TrafficSettings(), description="How users reach the service: addresses, domains, TLS, stickiness."
@@ -165,15 +168,15 @@ class Manifest(Model):
     strategy: Strategy = Field("canary", description="Strategy of `deploy up`, with its options.")
     approve: Approval | None = Field(
         None,
-        description="Whose consent every rollout needs, by whatever strategy, before all users get the release.",
+        description="People who must approve every rollout before all users get the release.",
     )
-    judge: Judge = Field(Judge(), description="When the candidate is worse.")
-    notify: Notify = Field(Notify(), description="Who is told of a rollout, in a chat or by a signed request.")
-    keep: Keep = Field(Keep(), description="What stays after a rollout, and for how long.")
+    judge: Judge = Field(Judge(), description="When the candidate counts as worse.")
+    notify: Notify = Field(Notify(), description="Notifications about rollouts, to chats or as signed requests.")
+    keep: Keep = Field(Keep(), description="What is kept after a rollout, and for how long.")
     freeze: tuple[Freeze, ...] = Field(
         (),
-        description="Times (of this machine) in which no rollout may start, weekly or daily, e.g. "
-        "`Fri 16:00-Mon 08:00` or `22:00-06:00`.",
+        description="Times (of this host) in which no rollout may start, weekly or daily, e.g. `Fri 16:00-Mon "
+        "08:00` or `22:00-06:00`.",
     )
 
     @model_validator(mode="before")

@@ -18,13 +18,13 @@ _USUAL: tuple[Occasion, ...] = ("started", "approval", "paused", "detached", "do
 
 
 class Recipient(Model):
-    """Somebody who is told: by one of `apprise` and `webhook`."""
+    """A recipient, reached by one of `apprise` and `webhook`."""
 
-    name: Title = Field(description="What people call it.")
+    name: Title = Field(description="Display name.")
     apprise: EnvName | None = Field(
         None, description="Secret that is a URL of [Apprise](https://appriseit.com/services/), e.g. slack://…"
     )
-    webhook: EnvName | None = Field(None, description="Secret that is a URL, which gets JSON by a signed POST.")
+    webhook: EnvName | None = Field(None, description="Secret that is a URL; it receives JSON by a signed POST.")
     key: EnvName | None = Field(None, description="Secret with which the POST is signed.")
     events: tuple[Occasion, ...] = Field(
         _USUAL,
@@ -53,14 +53,13 @@ class Recipient(Model):
 
 
 class Notify(Model):
-    """Who is told of a rollout. A failure to tell is said, and never stops or slows a rollout."""
+    """Recipients of notifications. A notification that fails is reported, and never stops or slows a rollout."""
 
     link: HttpUrl | None = Field(
         None,
-        description="Page that a message leads to; {service}, {rollout}, {release} (its number) and {version} are "
-        "filled in.",
+        description="Link in each message; {service}, {rollout}, {release} (its number) and {version} are filled in.",
     )
-    to: tuple[Recipient, ...] = Field((), max_length=10, description="Who is told.")
+    to: tuple[Recipient, ...] = Field((), max_length=10, description="Recipients.")
 
     def conflicts(self) -> Iterator[Conflict]:
         """Give the keys that do not go together."""

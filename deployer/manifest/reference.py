@@ -31,7 +31,7 @@ health: {http: /up}
 traffic: {domains: [shop.example.com]}
 ```
 
-Every other key has a default that is right for most. Whatever is wrong is refused before anything changes, all at once,
+Every other key has a sensible default. All mistakes are refused before anything changes, all at once,
 each with file, line, key and what would be right:
 
 ```
@@ -66,11 +66,11 @@ a variable holds becomes part of the release and is shown.
 
 ## Destinations
 
-`deploy.staging.yml` beside `deploy.yml` holds what is different at the destination `staging`; `-d staging` lays it
-over:
+`deploy.staging.yml` beside `deploy.yml` holds what is different at the destination `staging`; `-d staging` merges
+it over the manifest:
 
 - mappings are merged key by key; lists and single values are replaced; a key without a value goes back to its default
-- the service is called `shop-staging` there, so that both can stand side by side, unless the overlay sets `service`
+- the service is called `shop-staging` there, so that both can run side by side, unless the overlay sets `service`
 """
 
 _KINDS: dict[Any, str] = {str: "text", int: "whole number", float: "number", bool: "true or false"}

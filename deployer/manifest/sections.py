@@ -35,16 +35,16 @@ from deployer.manifest.units import Bytes, Percent, Ratio, Seconds, Wait
 
 
 class Health(Model):
-    """When an instance counts as healthy; asked of each instance directly, before it sees a user.
+    """When an instance counts as healthy; each instance is checked directly, before it gets traffic.
 
     Choose one of `http`, `tcp`, `command` and `docker`; with none of them an accepted connection is enough.
     """
 
-    http: UrlPath | None = Field(None, description="Path that must answer with `status`.")
+    http: UrlPath | None = Field(None, description="Path that must respond with `status`.")
     status: Statuses = Field("200-399", description="Statuses that mean healthy.")
-    body: str | None = Field(None, description="Text that the answer must contain.")
+    body: str | None = Field(None, description="Text that the response must contain.")
     header: dict[HeaderName, HeaderValue] = Field(
-        default_factory=dict, description="Headers that the answer must carry."
+        default_factory=dict, description="Headers that the response must have."
     )
     host: Host | None = Field(None, description="Host header to send.")
     tcp: Switch = Field(False, description="An accepted connection is enough.")
@@ -85,9 +85,9 @@ class SmokeTest(Model):
 
     get: UrlPath = Field(description="Path to request.")
     expect: Statuses = Field("200", description="Statuses that pass.")
-    body: str | None = Field(None, description="Text that the answer must contain.")
+    body: str | None = Field(None, description="Text that the response must contain.")
     header: dict[HeaderName, HeaderValue] = Field(default_factory=dict, description="Headers to send.")
-    timeout: Wait = Field(5.0, gt=0, description="Time the answer may take.")
+    timeout: Wait = Field(5.0, gt=0, description="Time limit for the response.")
 
 
 class Secret(Model):
@@ -100,8 +100,9 @@ class Secret(Model):
     )
     deliver: Literal["file", "env", "none"] = Field(
         "file",
-        description="`file`: /run/secrets/NAME, its path in NAME_FILE. `env`: the variable itself, which whoever may "
-        "inspect the instance can read. `none`: it stays here, for `judge.metrics` and `notify`.",
+        description="`file`: /run/secrets/NAME, its path in NAME_FILE. `env`: the variable itself, readable "
+        "by everyone who may inspect the instance. `none`: not delivered, for `judge.metrics` and "
+        "`notify`.",
     )
 
     def conflicts(self) -> Iterator[Conflict]:
@@ -124,7 +125,7 @@ class Mount(Model):
 
 
 class Limits(Model):
-    """What an instance may use; without a limit, all that the machine has."""
+    """What an instance may use; without a limit, everything the host has."""
 
     cpus: Number | None = Field(None, ge=0.01, le=10_000, description="Processors, in parts too: 0.5 is half of one.")
     memory: Bytes | None = Field(None, ge=6 * 1024**2, description="Memory; an instance that wants more is killed.")
@@ -141,11 +142,11 @@ class Log(Model):
 
 
 class Stop(Model):
-    """How an instance is asked to end."""
+    """How an instance is stopped."""
 
-    signal: Signal = Field("SIGTERM", description="Signal that asks the instance to end.")
+    signal: Signal = Field("SIGTERM", description="Signal that stops the instance.")
     grace: Wait = Field(10.0, description="Time from the signal to the kill.")
-    drain: Wait = Field(30.0, description="Time that running requests get before the signal.")
+    drain: Wait = Field(30.0, description="Time for open requests to finish before the signal.")
 
 
 class Hooks(Model):
@@ -153,30 +154,28 @@ class Hooks(Model):
 
     before: tuple[FilePath, ...] = Field((), description="Before anything starts; a failure stops the rollout.")
     after: tuple[FilePath, ...] = Field((), description="After the promotion.")
-    on_failure: tuple[FilePath, ...] = Field((), description="After every ending but a good one.")
-    on_done: tuple[FilePath, ...] = Field((), description="After a rollout that went through.")
-    on_reverted: tuple[FilePath, ...] = Field((), description="After a rollout that was taken back.")
-    on_paused: tuple[FilePath, ...] = Field(
-        (), description="After a rollout came to rest, waiting for a person's word."
-    )
-    on_needs_attention: tuple[FilePath, ...] = Field((), description="After a rollout that needs a person's hand.")
+    on_failure: tuple[FilePath, ...] = Field((), description="After every outcome except a good one.")
+    on_done: tuple[FilePath, ...] = Field((), description="After a successful rollout.")
+    on_reverted: tuple[FilePath, ...] = Field((), description="After a rollout that was rolled back.")
+    on_paused: tuple[FilePath, ...] = Field((), description="After a rollout was paused, waiting for a person.")
+    on_needs_attention: tuple[FilePath, ...] = Field((), description="After a rollout that needs attention.")
 
 
 class Twin(Model):
-    """Where the twin stands, if not beside what runs: blue stands on `hosts`, green here, and they change roles."""
+    """Separate hosts for the green environment: blue runs on `hosts` of the manifest, green here; they alternate."""
 
-    hosts: Group = Field(description="Group of the inventory, or a pattern of Ansible's.")
+    hosts: Group = Field(description="Inventory group, or an Ansible pattern.")
 
 
 class CosignKeys(Model):
-    """Keys of cosign, one of which must have signed the image (`cosign sign --key`)."""
+    """Cosign keys, one of which must have signed the image (`cosign sign --key`)."""
 
     key: FilePath | None = Field(None, description="Public key (PEM), relative to the manifest, e.g. cosign.pub.")
     keys: tuple[FilePath, ...] = Field(
-        (), max_length=10, description="Several, each of which is enough: while one takes the place of another."
+        (), max_length=10, description="Several keys, each of which is enough; for key rotation."
     )
     transparency_log: Switch = Field(
-        True, description="The signature must be in the public transparency log too; `false` where none is used."
+        True, description="Require the signature in the public transparency log, too; `false` if you do not use it."
     )
 
     def conflicts(self) -> Iterator[Conflict]:
@@ -193,13 +192,13 @@ class CosignKeys(Model):
 
 
 class Verify(Model):
-    """What must be proven of the image before anything of it starts."""
+    """What must be verified about the image before an instance starts."""
 
-    cosign: CosignKeys = Field(description="It is signed by one of these keys.")
+    cosign: CosignKeys = Field(description="The image must be signed with one of these keys.")
 
 
 class Tls(Model):
-    """TLS at the proxy, with certificates of the user."""
+    """TLS at the proxy, with your certificates."""
 
     certificates: tuple[FilePath, ...] = Field(
         min_length=1, description="PEM files, relative to the manifest: chain and key in one."
@@ -210,7 +209,7 @@ class Tls(Model):
 
 
 class Force(Model):
-    """Lets chosen requests choose their side; the values are `stable` and `candidate`."""
+    """Lets selected requests choose their side; the values are `stable` and `candidate`."""
 
     header: HeaderName | None = Field(None, description="Request header that may carry the side.")
     cookie: CookieName | None = Field(None, description="Cookie that may carry the side.")
@@ -225,24 +224,24 @@ class Timeouts(Model):
     """Limits of the proxy for one request."""
 
     connect: Wait = Field(1.0, gt=0, description="Time to connect to an instance.")
-    response: Wait = Field(60.0, gt=0, description="Time until an instance begins its answer.")
-    client: Wait = Field(60.0, gt=0, description="Time in which a client must go on sending or reading.")
+    response: Wait = Field(60.0, gt=0, description="Time until an instance starts its response.")
+    client: Wait = Field(60.0, gt=0, description="Longest pause of a client while it sends or reads.")
     tunnel: Wait = Field(3600.0, gt=0, description="Idle time of a WebSocket.")
 
 
 class HAProxy(Model):
-    """An HAProxy that the team already runs; without this section we run our own."""
+    """An HAProxy that you already run; without this section deployer runs its own."""
 
-    config: FilePath = Field(description="Folder of ours that its command line loads with -f.")
+    config: FilePath = Field(description="Folder for deployer's files, which its command line loads with -f.")
     socket: FilePath = Field(description="Its master socket (-S).")
     binary: FilePath = Field("haproxy", description="Program used to validate a config before it is loaded.")
     main: tuple[FilePath, ...] = Field(
-        ("/etc/haproxy/haproxy.cfg",), description="The team's own config files, validated together with ours."
+        ("/etc/haproxy/haproxy.cfg",), description="Your own config files; validated together with deployer's."
     )
 
 
 class Shield(Model):
-    """Lets stable answer what the candidate failed, so that the user does not see it; it still counts as an error.
+    """Lets stable answer requests that the candidate failed; the user sees no failure, and it still counts as an error.
 
     Only for requests that may be sent twice and that fit into a buffer of the proxy, never for an Upgrade (WebSocket).
     """
@@ -259,15 +258,17 @@ class Shield(Model):
 
 
 class Budget(Model):
-    """Bad answers of a candidate that users may see; then the proxy by itself sends everyone to stable."""
+    """Failed responses of a candidate that users may see; after that the proxy itself sends everyone to stable."""
 
     answers: Count = Field(
         50,
         ge=1,
         le=1_000_000,
-        description="So many more than the margin of `judge.errors` allows for what the candidate answered.",
+        description="Failed responses users may see beyond what `judge.errors` allows.",
     )
-    statuses: Statuses = Field("500-599", description="Statuses that count, by the release or by the proxy for it.")
+    statuses: Statuses = Field(
+        "500-599", description="Statuses that count as failed, from the release or from the proxy on its behalf."
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -287,7 +288,7 @@ class TrafficSettings(Model):
     sticky: Switch = Field(True, description="A client keeps its side for the length of a rollout.")
     protocol: Literal["http1", "h2"] = Field("http1", description="Spoken to instances; h2 for gRPC.")
     tls: Tls | None = Field(None, description="TLS at the proxy; plain HTTP without it.")
-    force: Force = Field(Force(), description="Who may choose a side.")
+    force: Force = Field(Force(), description="Which requests may choose their side.")
     trusted_proxies: tuple[Network, ...] = Field(
         (),
         max_length=32,
@@ -295,24 +296,26 @@ class TrafficSettings(Model):
     )
     forwarded: Switch = Field(True, description="Send X-Forwarded-For, -Proto, -Host, replacing what clients sent.")
     lease: Seconds = Field(
-        30.0, ge=0, description="How long a canary's share outlives a deployer that died; 0 switches the lease off."
+        30.0, ge=0, description="How long a canary keeps its share after its deployer died; 0 disables the lease."
     )
     shield: Annotated[Shield | None, Switchable()] = Field(
-        Shield(), description="Stable answers what a candidate failed; `false` switches it off."
+        Shield(), description="Stable answers requests that the candidate failed; `false` disables it."
     )
     budget: Annotated[Budget | None, Switchable()] = Field(
-        Budget(), description="Bad answers that a candidate may give, e.g. `50`; `false` sets no limit."
+        Budget(), description="Failed responses that a candidate may give, e.g. `50`; `false`: no limit."
     )
     routes: tuple[Prefix, ...] = Field(
         (), max_length=8, description="Path prefixes whose errors are also judged on their own, e.g. /checkout."
     )
     timeouts: Timeouts = Field(Timeouts(), description="Limits for one request.")
-    haproxy: HAProxy | None = Field(None, description="The HAProxy of the team instead of one of ours.")
+    haproxy: HAProxy | None = Field(
+        None, description="An HAProxy that you already run, instead of one that deployer runs."
+    )
     proxies: Group = Field(
         "local",
-        description="Group of the inventory (or a pattern of Ansible's) whose machines have the proxies that users "
-        "reach, and that change together or not at all; `local` is this machine. Without `haproxy` each is taken to be "
-        "as `deploy hosts setup` prepares it.",
+        description="Inventory group (or Ansible pattern) of the hosts whose proxies users reach; all of them "
+        "change together or not at all. `local` is this host. Without `haproxy`, each must be as "
+        "`deploy hosts setup` prepares it.",
     )
 
     @model_validator(mode="before")
@@ -365,23 +368,25 @@ class ErrorLimits(Model):
 
 
 class WarmupSettings(Model):
-    """What a cold start is forgiven: until either is over, answer times are not compared. Errors always are."""
+    """What is tolerated of a cold start: latency is not compared until one of these is over. Errors always are."""
 
-    requests: Count = Field(200, ge=0, description="Requests that the candidate has answered.")
-    seconds: Seconds = Field(60.0, alias="for", description="Time since its first answer.")
+    requests: Count = Field(200, ge=0, description="Responses of the candidate.")
+    seconds: Seconds = Field(60.0, alias="for", description="Time since its first response.")
 
     model_config = ConfigDict(populate_by_name=True, serialize_by_alias=True)
 
 
 class LatencyLimits(Model):
-    """What counts as worse in answer times; good answers are timed up to their headers."""
+    """What counts as worse in latency; successful responses are timed up to their headers."""
 
     margin: Ratio = Field(1.25, description="Candidate against stable, at each quantile.")
     add: Wait = Field(0.005, description="Difference that is always tolerated.")
     quantiles: tuple[Quantile, ...] = Field(
-        ("p50", "p99"), max_length=4, description="Must be shown to be no worse before the share grows, e.g. p99.9."
+        ("p50", "p99"),
+        max_length=4,
+        description="Quantiles that must be proven no worse before the share grows, e.g. p99.9.",
     )
-    warmup: WarmupSettings = Field(WarmupSettings(), description="What a cold start is forgiven.")
+    warmup: WarmupSettings = Field(WarmupSettings(), description="What is tolerated of a cold start.")
 
     def conflicts(self) -> Iterator[Conflict]:
         """Give the keys that do not go together."""
@@ -396,30 +401,34 @@ class ResponseLimits(Model):
 
 
 class Judge(Model):
-    """When the candidate is worse, and when too little was seen to say."""
+    """When the candidate counts as worse, and how much evidence a verdict needs."""
 
     errors: ErrorLimits = Field(ErrorLimits(), description="Limits for errors.")
     latency: Annotated[LatencyLimits | None, Switchable()] = Field(
-        LatencyLimits(), description="Limits for answer times; `false` leaves them out."
+        LatencyLimits(), description="Limits for latency; `false` ignores it."
     )
     responses: Annotated[ResponseLimits | None, Switchable()] = Field(
-        ResponseLimits(), description="Limits for the mix of responses; `false` leaves them out."
+        ResponseLimits(), description="Limits for the mix of responses; `false` ignores it."
     )
     requests: Count = Field(
         20,
         ge=0,
-        description="Requests that the candidate must have answered in a step of fixed time; fewer is `inconclusive`.",
+        description="Responses of the candidate that a step of fixed time needs; with fewer it is `inconclusive`.",
     )
     beta: Number = Field(
-        0.05, gt=0, lt=0.5, description="Probability of calling a release no worse that is beyond a margin."
+        0.05, gt=0, lt=0.5, description="Probability that a release beyond a margin is called no worse."
     )
     alpha: Number = Field(
-        0.01, gt=0, lt=0.5, description="Probability of taking back a release that is as good as the stable one."
+        0.01, gt=0, lt=0.5, description="Probability that a release as good as stable is rolled back."
     )
     metrics: tuple[Metric, ...] = Field(
-        (), max_length=20, description="Numbers from elsewhere that are held against limits while users are on it."
+        (),
+        max_length=20,
+        description="External metrics that are compared with limits while users are on the candidate.",
     )
-    undecided: Literal["hold", "revert", "proceed"] = Field("hold", description="What to do when it cannot be judged.")
+    undecided: Literal["hold", "revert", "proceed"] = Field(
+        "hold", description="What to do when a step is inconclusive."
+    )
 
     def conflicts(self) -> Iterator[Conflict]:
         """Give the keys that do not go together."""
@@ -429,11 +438,13 @@ class Judge(Model):
 class Keep(Model):
     """What stays after a rollout."""
 
-    warm: Seconds = Field(3600.0, description="How long the former environment stays ready for a rollback.")
+    warm: Seconds = Field(
+        3600.0, description="How long the previous environment keeps running for an instant rollback."
+    )
     releases: Count = Field(5, ge=1, le=1000, description="Releases whose images are never pruned.")
     events: Count = Field(
         500,
         ge=1,
         le=100_000,
-        description="Finished rollouts whose events stay; of older ones the steps stay.",
+        description="Finished rollouts whose events are kept; of older ones only the steps are kept.",
     )

@@ -307,7 +307,7 @@ NetworkName = Annotated[
 Group = Annotated[
     str,
     Spelt(
-        "group of machines",
+        "group of hosts",
         r"[A-Za-z0-9_.*?~!&:,\[\]-]{1,256}",
         "a group of the inventory, or a pattern of Ansible's",
         "web or web:!web3",
