@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -100,6 +101,8 @@ class World:
     instances: dict[str, Instance] = field(default_factory=dict)
     live: dict[str, Live] = field(default_factory=dict)
     servers: dict[tuple[str, Place], dict[str, Server]] = field(default_factory=dict)
+    talkative: int = 0  # WebSockets that are open wherever users are …
+    open: dict[tuple[str, Place], int] = field(default_factory=dict)  # … and stay there when users are moved
     drained: set[str] = field(default_factory=set)  # servers that get no new requests
     broken: set[str] = field(default_factory=set)  # versions that fail their health check
     words: tuple[str, ...] = ()  # more that instances print before they end
@@ -165,6 +168,7 @@ class World:
             live=dict(self.live),
             servers={key: dict(servers) for key, servers in self.servers.items()},
             drained=set(self.drained),
+            open=dict(self.open),
             history=list(self.history),
             silent=dict(self.silent),
             versions=dict(self.versions),
@@ -321,6 +325,7 @@ class MemoryTraffic:
         self.world.flow(service).advance()
         self.world.live[service] = live
         self.world.history.append(live)
+        self.world.open |= {(service, place): self.world.talkative for place in live.used}
         self.world.touch(f"after set_traffic {live}")
 
     def _refuse_nowhere(self, service: str, live: Live) -> None:
@@ -351,11 +356,27 @@ class MemoryTraffic:
         self.world.drained |= set(names)
         return 0
 
+    def hand_over(self, service: str, colour: Place, part: float, deadline: Deadline) -> int:
+        self.world.touch("before hand_over")
+        assert colour not in self.world.live.get(service, INITIAL).used, (
+            f"connections of {colour}, where users are, are closed"
+        )
+        there = self.world.open.get((service, colour), 0)
+        closed = math.ceil(there * part)
+        self.world.open[service, colour] = there - closed
+        self.world.touch("after hand_over")
+        return closed
+
+    def connections(self, service: str) -> dict[Place, int]:
+        return {place: self.world.open.get((service, place), 0) for place in PLACES}
+
     def detach(self, service: str, colour: Place, names: Sequence[str], deadline: Deadline) -> None:
         self.world.touch("before detach")
         for name in names:
             self.world.servers.get((service, colour), {}).pop(name, None)
             self.world.drained.discard(name)
+        if not self.world.servers.get((service, colour)):
+            self.world.open.pop((service, colour), None)
         self.world.touch("after detach")
 
     def servers(self, service: str, colour: Place) -> tuple[tuple[Server, bool], ...]:

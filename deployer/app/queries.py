@@ -114,10 +114,12 @@ def status(house: AppContext, service: str) -> StatusView:
         problems += [f"the proxy of {host} does not answer: {why}" for host, why in silent.items()]
         observed = observe(house.store, drivers, service)
         live = observed.live
+        connections = drivers.traffic.connections(service)
         for place in PLACES:
             environment = observed.environment(place)
             if environment:
-                environments.append(_environment(house, drivers, environment, live, record, observed.silent))
+                view = _environment(house, drivers, environment, live, record, observed.silent)
+                environments.append(replace(view, open=connections.get(place, 0)))
         problems += [f"{host or 'this machine'} does not answer: {why}" for host, why in observed.silent.items()]
         safety = _safety(house, drivers, live, rollout)
     except DeployError as error:

@@ -191,6 +191,18 @@ class Traffic(Protocol):
         """Give the servers no new requests, wait until none is running; give the number open at the deadline."""
         ...
 
+    def hand_over(self, service: str, place: Place, part: float, deadline: Deadline) -> int:
+        """Close this part of the WebSockets and tcp sessions that are open at the place, one at least if there is one.
+
+        Their clients connect again to where users are sent now. Requests are left alone, however long they take.
+        Return how many were closed: none when none was open.
+        """
+        ...
+
+    def connections(self, service: str) -> Mapping[Place, int]:
+        """Return how many requests and connections are open at each place, at every worker."""
+        ...
+
     def detach(self, service: str, place: Place, names: Sequence[str], deadline: Deadline) -> None:
         """Make the proxy forget the servers, cutting what is still open on them. Unknown names are no error.
 

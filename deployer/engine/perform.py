@@ -11,11 +11,13 @@ from deployer.core.clock import Deadline
 from deployer.core.errors import Exit, MachinesSilent, StepFailed
 from deployer.engine import gates
 from deployer.engine.coexistence import refuse_company
+from deployer.engine.handover import hand_over
 from deployer.engine.run import Drive, Hold
 from deployer.model import Instance, Live, Place, Server, spread
 from deployer.planning.steps import (
     Approve,
     Attach,
+    Handover,
     Healthy,
     Play,
     Promote,
@@ -89,6 +91,8 @@ def perform(run: Drive, step: Step, doing: Doing) -> dict[str, Any]:
             return _promote(run, step, doing)
         case Remove():
             return _remove(run, step, doing)
+        case Handover():
+            return hand_over(run, step, doing.entry.until, doing.deadline)
         case Warm():
             run.store.set_warm(run.lock, step.release, step.colour, run.clock.now() + step.seconds)
             return {"until": run.clock.now() + step.seconds}

@@ -27,7 +27,7 @@ from deployer.engine.perform import Doing, perform
 from deployer.engine.run import Drive, Hold
 from deployer.model import Live, Phase, other
 from deployer.planning.orders import RolloutResult
-from deployer.planning.steps import Approve, Share, Step, Watch
+from deployer.planning.steps import Approve, Handover, Share, Step, Watch
 from deployer.store import DEPLOYER, AuditEntry
 
 
@@ -311,7 +311,7 @@ def _one(run: Drive, phase: Phase, n: int, step: Step) -> None:
 
 def _until(run: Drive, step: Step) -> float:
     """Give the moment at which a step is over that takes its time; a resumed one keeps it."""
-    if isinstance(step, Watch):
+    if isinstance(step, Watch | Handover):
         return run.clock.now() + step.seconds
     return run.clock.now() + step.deadline if isinstance(step, Approve) and step.count else 0.0
 

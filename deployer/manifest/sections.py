@@ -276,6 +276,22 @@ class Budget(Model):
         return {"answers": data} if isinstance(data, int) and not isinstance(data, bool) else data
 
 
+class Handover(Model):
+    """Closes WebSockets and tcp sessions on a release that users have left; their clients reconnect.
+
+    Requests in flight are not cut, however long they take.
+    """
+
+    former: Wait = Field(
+        30.0,
+        description="Time over which those on the former release are closed after a promotion, in small portions; "
+        "the command ends when none is left.",
+    )
+    rolled_back: Wait = Field(
+        0.0, description="The same for a release that is rolled back, or left by `deploy rollback`; 0 is at once."
+    )
+
+
 class TrafficSettings(Model):
     """How users reach the service."""
 
@@ -308,6 +324,10 @@ class TrafficSettings(Model):
         (), max_length=8, description="Path prefixes whose errors are also judged on their own, e.g. /checkout."
     )
     timeouts: Timeouts = Field(Timeouts(), description="Limits for one request.")
+    handover: Annotated[Handover | None, Switchable()] = Field(
+        Handover(),
+        description="WebSockets and tcp sessions follow their users; `false` leaves them open where they are.",
+    )
     haproxy: HAProxy | None = Field(
         None, description="An HAProxy that you already run, instead of one that deployer runs."
     )

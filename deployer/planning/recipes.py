@@ -13,6 +13,7 @@ from deployer.planning.steps import (
     Approve,
     Attach,
     Colour,
+    Handover,
     Healthy,
     Place,
     Play,
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 START_SECONDS = 120.0
 PROXY_SECONDS = 30.0
 PLAYBOOK_SECONDS = 1800.0
+HANDOVER_SECONDS = 60.0  # to close tens of thousands of connections, beyond the time that they are given
 SLACK_SECONDS = 15.0
 BAKE_SLACK = 10.0
 
@@ -80,6 +82,17 @@ def remove(manifest: Manifest, colour: Place, release: int = 0, *, keep: int = 0
         outage=outage,
         deadline=stop.drain + stop.grace + SLACK_SECONDS + PROXY_SECONDS + played,
     )
+
+
+def hand_over(release: Release, place: Place, number: int, *, back: bool = False) -> tuple[Step, ...]:
+    """Close what stays open on release `number`, which users have left, as the manifest of another says; `back`, by a
+    rollback.
+    """
+    handover = release.manifest.traffic.handover
+    if handover is None:
+        return ()
+    seconds = handover.rolled_back if back else handover.former
+    return (Handover(release=number, colour=place, seconds=seconds, deadline=seconds + HANDOVER_SECONDS),)
 
 
 def before(observed: Observed, release: Release) -> tuple[Step, ...]:
@@ -192,7 +205,7 @@ def replacement(
         *gone,
         *start(release, new),
         *prove(release, new),
-        *settle(observed, release, warm=False),
+        *(step for step in settle(observed, release, warm=False) if not isinstance(step, Handover)),
     )
     back: tuple[Step, ...] = (remove(release.manifest, new, release.number, outage=True), *beside)
     if former is not None:
@@ -200,33 +213,38 @@ def replacement(
     return forward, back
 
 
-def settle(observed: Observed, release: Release, *, warm: bool = True) -> tuple[Step, ...]:
-    """Promote, keep the former environment warm (or remove it), run the `after` hooks, prune."""
+def settle(observed: Observed, release: Release, *, warm: bool = True, back: bool = False) -> tuple[Step, ...]:
+    """Promote, keep the former environment warm (or remove it), run the `after` hooks, prune; `back`, by a rollback."""
     manifest, colour = release.manifest, observed.colour
     return (
         Promote(release=release.number, colour=colour, deadline=PROXY_SECONDS),
-        *_retire(observed, release, warm=warm),
+        *_retire(observed, release, warm=warm, back=back),
         *_play("after", manifest.hooks.after, release, colour),
         Prune(keep=manifest.keep.releases, deadline=START_SECONDS),
     )
 
 
-def _retire(observed: Observed, release: Release, *, warm: bool) -> tuple[Step, ...]:
+def _retire(observed: Observed, release: Release, *, warm: bool, back: bool) -> tuple[Step, ...]:
     if observed.live is None:
         return ()
     manifest = release.manifest
     colour = observed.live.stable
     if observed.stable is None:  # what stands there does not run: it is not worth keeping
         return (remove(manifest, colour),) if observed.environment(colour) else ()
-    if warm and manifest.keep.warm and release.may_run_beside(observed.stable):
-        number = observed.stable.number
-        return (Warm(release=number, colour=colour, seconds=manifest.keep.warm, deadline=PROXY_SECONDS),)
-    return (remove(manifest, colour),)
+    number = observed.stable.number
+    handover = hand_over(release, colour, number, back=back)
+    if not release.may_run_beside(observed.stable):
+        return (remove(manifest, colour),)  # it is gone already
+    if warm and manifest.keep.warm:
+        return (Warm(release=number, colour=colour, seconds=manifest.keep.warm, deadline=PROXY_SECONDS), *handover)
+    return (*handover, remove(manifest, colour))
 
 
 def way_back(observed: Observed, release: Release) -> tuple[Step, ...]:
     """Give all users to stable first, then drain and remove the candidate."""
-    users: tuple[Step, ...] = (share(0),) if observed.stable else ()
+    users: tuple[Step, ...] = ()
+    if observed.stable:
+        users = (share(0), *hand_over(release, observed.colour, release.number, back=True))
     return (*users, remove(release.manifest, observed.colour, release.number))
 
 

@@ -7,7 +7,17 @@ from collections.abc import Sequence
 from deployer.core.errors import Refused
 from deployer.model import Colour, Observed, Release, newest_good, other
 from deployer.planning.plan import ROLLBACK, Plan
-from deployer.planning.recipes import PROXY_SECONDS, attach, remove, replacement, settle, share, twin, way_back
+from deployer.planning.recipes import (
+    PROXY_SECONDS,
+    attach,
+    hand_over,
+    remove,
+    replacement,
+    settle,
+    share,
+    twin,
+    way_back,
+)
 from deployer.planning.steps import Promote, Step, Warm, named
 
 LATE_SECONDS = 600.0  # so long after users were brought back, a rollback without --to or --again moves nobody
@@ -64,7 +74,7 @@ def rollback_plan(observed: Observed, target: Release, current: Release) -> Plan
         notes = (f"back to {target.name}: {note}",)
         return Plan.make(target.service, ROLLBACK, current.number, target.number, forward, back, notes)
     ready, silent = _is_ready(observed, target), tuple(h for h in target.hosts(observed.colour) if h in observed.silent)
-    anew = (*twin(observed, target, silent), *settle(observed, target))
+    anew = (*twin(observed, target, silent), *settle(observed, target, back=True))
     forward = _switch(observed, target) if ready else anew
     note = "its environment is warm" if ready else "its environment is gone: it is started again from the record"
     if silent:
@@ -93,9 +103,12 @@ def _is_ready(observed: Observed, target: Release) -> bool:
 def moved_plan(target: Release, current: Release, colour: Colour) -> Plan:
     """Plan what is left of a rollback whose users were moved already: it begins behind its commit point."""
     left, seconds = other(colour), target.manifest.keep.warm
-    retire: Step = Warm(release=current.number, colour=left, seconds=seconds, deadline=PROXY_SECONDS)
+    retire: tuple[Step, ...] = (
+        Warm(release=current.number, colour=left, seconds=seconds, deadline=PROXY_SECONDS),
+        *hand_over(target, left, current.number, back=True),
+    )
     if not target.may_run_beside(current):
-        retire = remove(current.manifest, left)
+        retire = (remove(current.manifest, left),)
     return Plan.make(
         target.service,
         ROLLBACK,
@@ -104,7 +117,7 @@ def moved_plan(target: Release, current: Release, colour: Colour) -> Plan:
         (
             attach(target, colour, partial=True),
             Promote(release=target.number, colour=colour, deadline=PROXY_SECONDS),
-            retire,
+            *retire,
         ),
         (share(0),),
         (f"back to {target.name}: its environment is warm, and users were moved at once",),
@@ -121,6 +134,7 @@ def _switch(observed: Observed, target: Release) -> tuple[Step, ...]:
                 seconds=target.manifest.keep.warm,
                 deadline=PROXY_SECONDS,
             ),
+            *hand_over(target, observed.live.stable, observed.stable.number, back=True),
         )
     return (
         attach(target, observed.colour, partial=True),

@@ -259,6 +259,23 @@ class Remove(Step):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Handover(Step):
+    """No WebSocket or tcp session is open on a release that users have left: their clients connect again.
+
+    They are closed in portions, spread over `seconds`; 0 is at once. Requests are left alone.
+    """
+
+    release: int
+    colour: Place
+    seconds: float
+
+    def explain(self) -> str:
+        """Say in one sentence what will be so afterwards."""
+        how = f"within {span(self.seconds)}, a few at a time" if self.seconds else "at once"
+        return f"close WebSockets and tcp sessions on r{self.release} ({self.colour}) {how}"
+
+
+@dataclass(frozen=True, kw_only=True)
 class Warm(Step):
     """The former environment stays ready for a rollback, for `seconds`; afterwards the next command may remove it."""
 
@@ -285,7 +302,7 @@ class Prune(Step):
 
 KINDS: dict[str, type[Step]] = {
     cls.__name__.lower(): cls
-    for cls in (Start, Play, Healthy, Attach, Smoke, Share, Watch, Approve, Promote, Remove, Warm, Prune)
+    for cls in (Start, Play, Healthy, Attach, Smoke, Share, Watch, Approve, Promote, Handover, Remove, Warm, Prune)
 }
 
 

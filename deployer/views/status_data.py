@@ -33,7 +33,7 @@ class InstanceView(View):
 class EnvironmentView(View):
     """One colour, or `baseline`; `role` is stable, candidate, baseline, warm or left over.
 
-    `warm_until` belongs to the role warm.
+    `warm_until` belongs to the role warm. `open` counts requests, WebSockets and tcp sessions at the proxy.
     """
 
     colour: str
@@ -42,6 +42,7 @@ class EnvironmentView(View):
     role: str
     instances: tuple[InstanceView, ...] = ()
     warm_until: float = 0.0
+    open: int = 0
 
 
 @dataclass(frozen=True)

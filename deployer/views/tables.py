@@ -116,6 +116,8 @@ def _environment(view: EnvironmentView, now: float, ink: Ink, *, hosts: bool) ->
     if view.warm_until:
         left = view.warm_until - now
         role += f" ({duration(left)} left)" if left > 0 else " (over)"
+    if view.open:
+        role += f", {view.open:,} open"
     head = [view.colour, release(view.release, view.version), role]
     rows = [_instance(instance, ink, hosts=hosts) for instance in view.instances] or [["–", "", "", ""]]
     return [[*(head if number == 0 else ["", "", ""]), *row] for number, row in enumerate(rows)]

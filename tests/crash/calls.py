@@ -13,7 +13,19 @@ from deployer.drivers.ports import READ_SECONDS, Drivers
 
 # Calls that change the world. Of these it is asked whether their caller may; others are no danger.
 CHANGING = frozenset(
-    {"configure", "set_traffic", "attach", "drain", "detach", "forget", "ensure", "remove", "prune", "play"}
+    {
+        "configure",
+        "set_traffic",
+        "attach",
+        "drain",
+        "hand_over",
+        "detach",
+        "forget",
+        "ensure",
+        "remove",
+        "prune",
+        "play",
+    }
 )
 
 
@@ -79,7 +91,13 @@ def seen(drivers: Drivers, meet: Meet) -> Drivers:
 
 HANGS, FAILS, LIES, DENIES, LATE, TOO_LATE = "hangs", "fails", "lies", "denies", "is late", "is too late"
 KINDS = (FAILS, HANGS, LIES, DENIES, LATE, TOO_LATE)
-_LIES: dict[str, object] = {"drain": 0, "probe": "", "smoke": ""}  # what a lie is, where it is not nothing
+_LIES: dict[str, object] = {
+    "drain": 0,
+    "hand_over": 0,
+    "connections": {},
+    "probe": "",
+    "smoke": "",
+}  # what a lie is, where it is not nothing
 
 
 @dataclass(frozen=True)

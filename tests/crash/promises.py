@@ -11,7 +11,7 @@ from deployer.core.events import Event
 from deployer.core.filelock import is_held
 from deployer.model import PLACES, Live, Place, indices
 from deployer.planning.plan import Plan
-from deployer.planning.steps import Attach, Healthy, Promote, Remove, Share, Start, Step, Warm
+from deployer.planning.steps import Attach, Handover, Healthy, Promote, Remove, Share, Start, Step, Warm
 from tests.crash.calls import Call
 from tests.crash.stage import SECRET, SERVICE, Process, Stage
 from tests.memory import World
@@ -207,6 +207,9 @@ class Promises:
                 known = world.servers.get((SERVICE, step.colour), {})
                 ghosts = [name for name in known if name not in world.instances]
                 return f"{left} stand" if left else f"the proxy has {ghosts}" if ghosts else ""
+            case Handover():
+                used = live is not None and step.colour in live.used
+                return "" if used or not world.open.get((SERVICE, step.colour)) else f"{world.open} are open"
             case Warm():
                 record = process.house.store.service(SERVICE)
                 return "" if record.warm == step.release else f"the store keeps r{record.warm} warm"

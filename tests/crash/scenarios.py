@@ -85,6 +85,8 @@ HOOKED = {
     "smoke": [{"get": "/"}],
     "hooks": {"before": ["b.yml"], "after": ["a.yml"], "on_done": ["d.yml"], "on_failure": ["f.yml"]},
 }
+HANDED_OVER = {"traffic": {"handover": {"former": "2s", "rolled_back": "1s"}}}
+TALKATIVE: dict[str, Any] = {"talkative": 3}  # WebSockets are open wherever users are
 MOVED = "traffic.changed"
 ASKED, GIVEN = "approval.asked", "approval.given"
 
@@ -164,6 +166,14 @@ SCENARIOS = [
     Scenario("bluegreen: done", "done", "bluegreen", BAKED),
     Scenario("bluegreen: done, nothing kept warm", "done", "bluegreen", COLD, past=("0.9", "1.0")),
     Scenario("bluegreen: done, no bake", "done", "bluegreen", AT_ONCE),
+    Scenario("bluegreen: done, connections open", "done", "bluegreen", {**BAKED, **HANDED_OVER}, world=TALKATIVE),
+    Scenario(
+        "bluegreen: worse, connections open",
+        "reverted",
+        "bluegreen",
+        {**BAKED, **HANDED_OVER},
+        world={**WORSE, **TALKATIVE},
+    ),
     Scenario("bluegreen: unhealthy", "reverted", "bluegreen", BAKED, world=UNHEALTHY),
     Scenario("bluegreen: worse", "reverted", "bluegreen", BAKED, world=WORSE),
     Scenario("rolling: done", "done", "rolling", ROLLING),
@@ -177,6 +187,15 @@ SCENARIOS = [
     # commands of people
     Scenario(
         "rollback: warm", "done", "bluegreen", BAKED, past=("1.0", "1.1"), act=lambda p: _all(p, operations.rollback)
+    ),
+    Scenario(
+        "rollback: warm, connections open",
+        "done",
+        "bluegreen",
+        {**BAKED, **HANDED_OVER},
+        past=("1.0", "1.1"),
+        world=TALKATIVE,
+        act=lambda p: _all(p, operations.rollback),
     ),
     Scenario(
         "rollback: cold", "done", "bluegreen", COLD, past=("1.0", "1.1"), act=lambda p: _all(p, operations.rollback)

@@ -45,7 +45,7 @@ def on_paper() -> Iterator[None]:
             ("deployer.engine.perform.on_all", lambda items, work, _limit: on_all(items, work, limit=1)),
             ("deployer.engine.metrics.in_background", lambda work: work()),
             ("deployer.app.operations.deployment.git_revision", lambda _folder: ""),
-            ("deployer.app.operations.deployment.load_strategy", cache(load)),
+            ("deployer.planning.strategy.load", cache(load)),
         ):
             patches.enter_context(mock.patch(target, value))
         yield

@@ -11,7 +11,7 @@ from deployer.core.clock import Deadline
 from deployer.core.errors import Abandoned, Exit, Locked, LockLost, Refused
 from deployer.emergency import record
 from deployer.engine import RolloutResult, abort, drive
-from deployer.planning.steps import Approve
+from deployer.planning.steps import Approve, Handover
 from deployer.store import WORDS, AuditEntry, Lock, Rollout, Store, whoami
 
 FOLLOW_SECONDS = 0.2  # between two looks at another process's events
@@ -77,6 +77,19 @@ def stop_running(house: AppContext, service: str, reason: str) -> None:
         return
     with suppress(Abandoned):
         follow(house, rollout.number)
+
+
+def end_handover(house: AppContext, service: str, reason: str) -> bool:
+    """Have another process leave open what it is closing after its promotion; tell whether it was, and was asked."""
+    rollout = house.store.open_rollout(service)
+    if rollout is None or not committed(house, rollout):
+        return False
+    done = {e.n for e in house.store.journal(rollout.number) if e.phase == "forward" and e.state == "done"}
+    if not isinstance(next((s for n, s in enumerate(rollout.plan.forward) if n not in done), None), Handover):
+        return False
+    waits = f"so that {whoami()} need not wait for its end"
+    house.store.ask(rollout, "promote", whoami(), reason, detail=waits)
+    return True
 
 
 def _ended_already(house: AppContext, service: str) -> RolloutResult | None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from deployer.app.observe import observe
 from deployer.app.operations.approvals import refuse_unanswerable
 from deployer.app.operations.context import AppContext
-from deployer.app.operations.control import FOLLOW_SECONDS, stop
+from deployer.app.operations.control import FOLLOW_SECONDS, end_handover, stop
 from deployer.app.operations.execution import begin, committed, hands, locked, run_of
 from deployer.app.operations.late_rollback import ended_lately, under_way
 from deployer.app.operations.proxy_recovery import serve_again
@@ -42,6 +42,7 @@ def rollback(
     followed to its end, and after one that ended lately nobody is moved.
     """
     meant, deadline = again or to is not None, Deadline.after(house.clock, OTHERS_SECONDS)
+    hurried = False
     while True:
         try:
             if not meant and (ending := under_way(house, service)):
@@ -50,7 +51,11 @@ def rollback(
         except LockLost:
             raise
         except Locked:
+            hurried = hurried or end_handover(house, service, reason)
             held = house.store.locks.read(service)
+            if hurried and not deadline.passed():
+                house.clock.sleep(FOLLOW_SECONDS)
+                continue
             if meant or deadline.passed() or (held is not None and not held.purpose.startswith(PURPOSE)):
                 raise
             house.clock.sleep(FOLLOW_SECONDS)  # somebody else's rollback is about to begin, or to be written down

@@ -26,6 +26,8 @@ def _row(environment: EnvironmentView, one: InstanceView, now: float) -> list[Co
     role: list[Content] = [tag("i", class_=f"swatch {ROLES.get(environment.role, '')}"), environment.role]
     if environment.warm_until:
         role += [" for ", until(environment.warm_until, now)]
+    if environment.open:
+        role.append(f", {environment.open:,} open")
     state = "good" if one.state == "running" else "bad"
     health = tag("span", one.health, class_=f"chip {'good' if one.health == 'healthy' else 'open'}")
     again = f", {plural(one.restarts, 'restart')}" if one.restarts else ""

@@ -34,11 +34,12 @@ if TYPE_CHECKING:
         request_counter,
         request_stream,
         spec,
+        tunnels,
     )
     from deployer.drivers.traffic.haproxy.spec import Spec
     from deployer.manifest.models import HAProxy, Manifest
 else:  # what only changes the proxy, which most questions do not
-    admission, listeners, examination, frontend, draining, reload, spec, request_stream, request_counter = (
+    admission, listeners, examination, frontend, draining, reload, spec, request_stream, request_counter, tunnels = (
         later.module(f"deployer.drivers.traffic.haproxy.{name}")
         for name in (
             "admission",
@@ -50,6 +51,7 @@ else:  # what only changes the proxy, which most questions do not
             "spec",
             "request_stream",
             "request_counter",
+            "tunnels",
         )
     )
 
@@ -162,6 +164,25 @@ class HAProxyTraffic:
         with self._home.locked(began):
             self._proxy.ready(began)
         return draining.Leaving(self._proxy, self._servers, service, place, tuple(names)).drain(began, deadline)
+
+    def hand_over(self, service: str, place: Place, part: float, deadline: Deadline) -> int:
+        """Close this part of the WebSockets and tcp sessions that are open at the place; return how many."""
+        if not self._knows(service):
+            return 0
+        self._proxy.ready(deadline)
+        return tunnels.Tunnels(self._proxy.master, backend.name(service, place)).close(part, deadline)
+
+    def connections(self, service: str) -> Mapping[Place, int]:
+        """Return how many requests and connections are open at each place, at every worker."""
+        if not self._knows(service):
+            return {}
+        deadline = self._soon()
+        self._proxy.ready(deadline)
+        workers = self._proxy.master.workers(deadline)
+        return {
+            place: sum(self._servers.open(worker, backend.name(service, place), deadline) for worker in workers)
+            for place in self._spec(service).places
+        }
 
     def detach(self, service: str, place: Place, names: Sequence[str], deadline: Deadline) -> None:
         """Make the proxy forget the servers, cutting what is still open on them. Unknown names are no error.

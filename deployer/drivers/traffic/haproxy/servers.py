@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from deployer.core.clock import Deadline
 from deployer.core.errors import DriverFailed
 from deployer.drivers.traffic.haproxy.backend import WAIT
-from deployer.drivers.traffic.haproxy.master import MasterSocket, Worker, number
+from deployer.drivers.traffic.haproxy.master import Gone, MasterSocket, Worker, number
 
 _COUNTED = re.compile("[0-9]{1,18}")
 BACKENDS, SERVERS = 2, 4  # of which `show stat` tells
@@ -99,6 +99,13 @@ class Servers:
             for stream in found
             if stream and (int(stream["state"]) < _ESTABLISHED or int(stream["analysers"], 16) & _HEADERS)
         )
+
+    def open(self, worker: Worker, backend: str, deadline: Deadline) -> int:
+        """Count what a backend has open now; 0 where the worker does not know it, or has ended."""
+        try:
+            return self.running(worker, backend, deadline)
+        except Gone:
+            return 0
 
     def admin(self, worker: Worker, backend: str, deadline: Deadline) -> dict[str, int]:
         """Read what was asked of each server: bits of MAINTENANCE and DRAINING."""

@@ -59,6 +59,8 @@ CALLS: Mapping[str, Call] = {
     "set_traffic": _call(None, service=str, live=Live, given=Live | None),
     "attach": _call(None, service=str, place=Place, servers=tuple[Server, ...]),
     "drain": _call(int, service=str, place=Place, names=_names),
+    "hand_over": _call(int, service=str, place=Place, part=float),
+    "connections": _call(dict[Place, int], service=str, timed=False),
     "detach": _call(None, service=str, place=Place, names=_names),
     "servers": _call(tuple[tuple[Server, bool], ...], service=str, place=Place, timed=False),
     "preview": _call(tuple[str, dict[str, str]], service=str, timed=False),

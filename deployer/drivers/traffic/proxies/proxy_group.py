@@ -84,6 +84,10 @@ class ProxyGroup:
         """Give the servers no new requests, wait until none is running; give the number open at the deadline."""
         return sum(self._all(lambda member: member.drain(service, place, names, deadline)).values())
 
+    def hand_over(self, service: str, place: Place, part: float, deadline: Deadline) -> int:
+        """Close this part of the WebSockets and tcp sessions that are open at the place, at each of them."""
+        return sum(self._all(lambda member: member.hand_over(service, place, part, deadline)).values())
+
     def detach(self, service: str, place: Place, names: Sequence[str], deadline: Deadline) -> None:
         """Make all of them forget the servers."""
         self._all(lambda member: member.detach(service, place, names, deadline))
@@ -125,6 +129,12 @@ class ProxyGroup:
         return sum(self._all(lambda member: member.spent(service)).values())
 
     # -- what is asked
+
+    def connections(self, service: str) -> Mapping[Place, int]:
+        """Return how many requests and connections are open at each place, at all of them together."""
+        seen = self._all(lambda member: member.connections(service)).values()
+        places = dict.fromkeys(place for found in seen for place in found)
+        return {place: sum(found.get(place, 0) for found in seen) for place in places}
 
     def servers(self, service: str, place: Place) -> tuple[tuple[Server, bool], ...]:
         """Read the servers of the place; one is up that all find up."""

@@ -65,6 +65,15 @@ class RemoteProxy:
         """Give the servers no new requests; give the number open at the deadline."""
         return int(self._call("drain", deadline, service=service, place=place, names=tuple(names)))
 
+    def hand_over(self, service: str, place: Place, part: float, deadline: Deadline) -> int:
+        """Close this part of the WebSockets and tcp sessions that are open at the place; return how many."""
+        return int(self._call("hand_over", deadline, service=service, place=place, part=part))
+
+    def connections(self, service: str) -> Mapping[Place, int]:
+        """Return how many requests and connections are open at each place."""
+        found: Mapping[Place, int] = self._call("connections", service=service)
+        return found
+
     def detach(self, service: str, place: Place, names: Sequence[str], deadline: Deadline) -> None:
         """Make the proxy forget the servers."""
         self._call("detach", deadline, service=service, place=place, names=tuple(names))
