@@ -330,7 +330,7 @@ def test_the_example_strategy_holds_before_any_user() -> None:
     strategy, old, new = preview()
     plan = strategy.make(observed(old), new, strategy.parse(new.manifest.strategy_options("preview")))
 
-    assert kinds(plan) == ["start", "healthy", "attach", "smoke", "approve", "promote", "warm", "prune"]
+    assert kinds(plan) == ["start", "healthy", "attach", "smoke", "approve", "promote", "warm", "handover", "prune"]
     assert plan.back[0].explain() == "all users are on the stable release"
     assert Plan.from_json(plan.to_json()) == plan
 
