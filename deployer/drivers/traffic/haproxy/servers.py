@@ -103,9 +103,10 @@ class Servers:
     def open(self, worker: Worker, backend: str, deadline: Deadline) -> int:
         """Count what a backend has open now; 0 where the worker does not know it, or has ended."""
         try:
-            return self.running(worker, backend, deadline)
+            seen, elsewhere = self.crowd(worker, backend, deadline)
         except Gone:
             return 0
+        return elsewhere + sum(server.running for server in seen.values())
 
     def admin(self, worker: Worker, backend: str, deadline: Deadline) -> dict[str, int]:
         """Read what was asked of each server: bits of MAINTENANCE and DRAINING."""
