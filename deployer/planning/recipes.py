@@ -205,7 +205,7 @@ def replacement(
         *gone,
         *start(release, new),
         *prove(release, new),
-        *(step for step in settle(observed, release, warm=False) if not isinstance(step, Handover)),
+        *settle(observed, release, warm=False),
     )
     back: tuple[Step, ...] = (remove(release.manifest, new, release.number, outage=True), *beside)
     if former is not None:
@@ -231,13 +231,12 @@ def _retire(observed: Observed, release: Release, *, warm: bool, back: bool) -> 
     colour = observed.live.stable
     if observed.stable is None:  # what stands there does not run: it is not worth keeping
         return (remove(manifest, colour),) if observed.environment(colour) else ()
-    number = observed.stable.number
-    handover = hand_over(release, colour, number, back=back)
-    if not release.may_run_beside(observed.stable):
-        return (remove(manifest, colour),)  # it is gone already
-    if warm and manifest.keep.warm:
-        return (Warm(release=number, colour=colour, seconds=manifest.keep.warm, deadline=PROXY_SECONDS), *handover)
-    return (*handover, remove(manifest, colour))
+    if warm and manifest.keep.warm and release.may_run_beside(observed.stable):
+        number = observed.stable.number
+        kept = Warm(release=number, colour=colour, seconds=manifest.keep.warm, deadline=PROXY_SECONDS)
+        return (kept, *hand_over(release, colour, number, back=back))
+    # An instance that is stopped can say goodbye on its connections, which the proxy cannot.
+    return (remove(manifest, colour),)
 
 
 def way_back(observed: Observed, release: Release) -> tuple[Step, ...]:

@@ -9,9 +9,9 @@ from tests.load import Load, Options, Report
 
 pytestmark = pytest.mark.live
 
-# A WebSocket lives on the instance that it was opened on; when that one is drained and stopped, an orderly close is
-# all that can be had, and the client connects again.
-MIX = Options(rate=80, slow=3, websocket_may_move=True)
+# A WebSocket lives on the instance that it was opened on. When that one is drained and stopped, an orderly close is all
+# that can be had; when its users are on another release, the proxy cuts it. The client connects again.
+MIX = Options(rate=80, slow=3, websocket_may_move=True, websocket_may_be_cut=True)
 
 
 def judged(load: Load) -> Report:

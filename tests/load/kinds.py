@@ -117,19 +117,24 @@ class Crowd:
             except Lost:
                 # The message and an orderly goodbye crossed: after its close frame a peer may send nothing (RFC 6455,
                 # 5.5.1), so the client's part is to connect again and repeat it, which is what follows.
-                if not (self.options.websocket_may_move and socket.moved()):
+                if not self._may_end(socket):
                     raise
             return hello
 
         sent, last = 0, False
         while not last:
             last = not await self._wait(self.options.message_every)
-            if self.options.websocket_may_move and socket.moved():
+            if self._may_end(socket):
                 self.ledger.moved += 1
                 return
             sent += 1
             if await self.ledger.account("websocket", client, message(f"{client}-{sent}")) is None:
                 return
+
+    def _may_end(self, socket: WebSocket) -> bool:
+        """Tell whether a WebSocket has ended as it may."""
+        cut = bool(socket.ended) and not socket.close_code
+        return (self.options.websocket_may_move and socket.moved()) or (self.options.websocket_may_be_cut and cut)
 
     # parts
 

@@ -39,6 +39,7 @@ class Options:
     websockets: int = 1
     message_every: float = 0.2  # seconds between the messages of a WebSocket
     websocket_may_move: bool = False  # an orderly close (1001, 1012) is no failure: connect again
+    websocket_may_be_cut: bool = False  # nor is one without a goodbye, as the proxy makes it when it hands users over
     timeout: float = 10.0  # seconds a request may take
     fail_from: int = 400  # the lowest status that counts as a failure
     version_header: str = "X-Version"

@@ -49,7 +49,8 @@ class WebSocket:
         try:
             await self._send(TEXT, text.encode())
         except OSError as error:
-            raise Lost(f"WebSocket broken while sending: {error}") from error
+            self.ended = self.ended or f"WebSocket broken while sending: {error}"
+            raise Lost(self.ended) from error
         reply = await self._inbox.get()
         if reply is None:
             raise Lost(self.ended)

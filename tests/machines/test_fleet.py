@@ -17,7 +17,7 @@ from tests.load import Load, Options, Report
 from tests.machines.farm import CONTROL, WEB, Farm, engine, lab_of_engines
 
 pytestmark = pytest.mark.live
-MIX = Options(rate=60, slow=2, websocket_may_move=True)
+MIX = Options(rate=60, slow=2, websocket_may_move=True, websocket_may_be_cut=True)
 AROUND = Options(rate=60, kinds=("fresh", "busy", "post"))  # what has no business with a single instance
 
 

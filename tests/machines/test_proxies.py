@@ -21,7 +21,7 @@ from tests.machines.farm import CONTROL, engine
 
 pytestmark = pytest.mark.live
 CLOCK = SystemClock()
-MIX = Options(rate=50, slow=1, websocket_may_move=True)
+MIX = Options(rate=50, slow=1, websocket_may_move=True, websocket_may_be_cut=True)
 PLAIN = Options(rate=50, kinds=("fresh", "busy", "post"))
 
 

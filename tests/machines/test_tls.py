@@ -16,7 +16,7 @@ from tests.machines.authority import PORT, Authority
 from tests.machines.farm import CONTROL, WEB, Farm, engine, lab_of_engines
 
 pytestmark = pytest.mark.live
-MIX = Options(rate=60, slow=2, websocket_may_move=True)
+MIX = Options(rate=60, slow=2, websocket_may_move=True, websocket_may_be_cut=True)
 
 
 @pytest.fixture(scope="module")

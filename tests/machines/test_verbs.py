@@ -35,7 +35,7 @@ from tests.services import require
 pytestmark = pytest.mark.live
 WEB = ("web1", "web2")
 HOME = "/var/lib/deployer-instances"
-MIX = Options(rate=60, slow=2, websocket_may_move=True)
+MIX = Options(rate=60, slow=2, websocket_may_move=True, websocket_may_be_cut=True)
 
 
 @pytest.fixture(scope="module")
