@@ -75,6 +75,16 @@ def rollback(common: Common, to: int | None, again: bool, force: bool) -> int:
     return act(common, Order("rollback", reason=common.message, to=to or 0, again=again, force=force))
 
 
+@click.command("drain")
+@common("file", "destination", "service", "message")
+def drain(common: Common) -> int:
+    """Close WebSockets and tcp sessions to releases that users have left; their clients reconnect to the live one.
+
+    Requests there are not cut: it waits for them, up to `stop.drain`, and says how many are left.
+    """
+    return act(common, Order("drain", reason=common.message))
+
+
 @click.command("release-lock")
 @common("file", "destination", "service", "message")
 def release_lock(common: Common) -> int:

@@ -35,6 +35,7 @@ COMMANDS: dict[str, CommandEntry] = {
     "rollback": CommandEntry("Act", "Return to the previous release", "deployer.cli.control:rollback"),
     "pause": CommandEntry("Act", "Pause the running rollout at its current share", "deployer.cli.control:pause"),
     "resume": CommandEntry("Act", "Continue a paused or interrupted rollout", "deployer.cli.control:resume"),
+    "drain": CommandEntry("Act", "Close connections to releases that users have left", "deployer.cli.control:drain"),
     "release-lock": CommandEntry("Act", "Break the lock of a service", "deployer.cli.control:release_lock"),
     "down": CommandEntry("Act", "Take the service offline and remove its instances", "deployer.cli.control:down"),
     "adopt": CommandEntry("Set up", "Rebuild a lost state database", "deployer.cli.adopt:adopt"),
@@ -52,7 +53,7 @@ COMMANDS: dict[str, CommandEntry] = {
 # What a server can be asked for (--server), besides strategies; the rest is about the machine where it is called.
 SERVED = frozenset(
     {"up", "plan", "status", "watch", "history", "releases", "show", "report", "audit", "logs"}
-    | {"approve", "promote", "abort", "rollback", "pause", "resume", "release-lock", "down"}
+    | {"approve", "promote", "abort", "rollback", "pause", "resume", "drain", "release-lock", "down"}
 )
 
 

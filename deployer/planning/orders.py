@@ -12,7 +12,9 @@ if TYPE_CHECKING:
     from deployer.model import Outcome
 
 Choice = Literal["detach", "abort", "stay"]  # what becomes of a rollout when its command is told to stop
-Action = Literal["start", "plan", "approve", "promote", "abort", "pause", "resume", "rollback", "down", "release-lock"]
+Action = Literal[
+    "start", "plan", "approve", "promote", "abort", "pause", "resume", "rollback", "drain", "down", "release-lock"
+]
 
 
 @dataclass(frozen=True)

@@ -149,6 +149,12 @@ async def rollback(desk: AtDesk, caller: Operator, service: Known, wanted: Back,
     return await _ordered(desk, caller, order, give, wanted.rollout)
 
 
+@router.post("/services/{service}/drain")
+async def drain(desk: AtDesk, caller: Operator, service: Known, wish: RequestBody, give: Giving) -> RunAnswer:
+    """Close WebSockets and tcp sessions on releases that users have left, and wait until requests there have ended."""
+    return await _wished(desk, caller, "drain", service, wish, give)
+
+
 @router.post("/services/{service}/down")
 async def down(desk: AtDesk, caller: Admin, service: Known, why: Firm, give: Giving) -> RunAnswer:
     """Take a service off the proxy and remove all its instances; releases and history stay."""

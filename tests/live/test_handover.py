@@ -77,6 +77,25 @@ def test_sessions_of_a_tcp_service_follow_their_users(make_shop: Callable[[str],
         assert {version(back)} == first
 
 
+@pytest.mark.long("a promotion that leaves connections open")
+def test_what_was_left_open_is_drained_by_hand(process_shop: Shop) -> None:
+    shop = process_shop
+    shop.manifest["traffic"]["handover"] = False
+    shop.write()
+    shop.version("2.0")
+    with Load(shop.url, MIX) as load:
+        load.until(lambda now: now.answered > 60, "the load runs")
+        shop.deploy("bluegreen", "--bake", "0", "--version", "2.0")
+        assert opened(shop)["warm"] == SOCKETS
+        assert f"warm (59m left), {SOCKETS} open" in shop.deploy("status").stdout
+        done = shop.deploy("drain", "-m", "by hand")
+        assert done.stdout == f"{SOCKETS} connections were closed; nothing is open where no users are sent\n"
+        assert opened(shop)["warm"] == 0
+        report = load.stop()
+    assert report.failed == 0, report.text()
+    assert report.moved == SOCKETS, report.text()
+
+
 def _session(shop: Shop) -> http.client.HTTPConnection:
     session = http.client.HTTPConnection("127.0.0.1", shop.port, timeout=10)
     session.connect()

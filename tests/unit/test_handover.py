@@ -13,6 +13,7 @@ import pytest
 from deployer.app import operations, queries
 from deployer.app.operations import RolloutResult
 from deployer.core.clock import SystemClock
+from deployer.core.errors import Exit, Refused
 from deployer.planning.steps import Handover
 from tests.house import Scene
 from tests.memory import MemoryTraffic, World
@@ -93,6 +94,37 @@ def test_switched_off_they_stay(scene: Scene, portions: list[tuple[str, int]]) -
     assert portions == []
     assert open_on(scene) == {"stable": 40, "warm": 40}
     assert not any(isinstance(s, Handover) for s in scene.house.store.rollouts("shop", 1)[0].plan.forward)
+
+
+def test_drain_closes_by_hand_what_is_open_where_no_users_are(scene: Scene, portions: list[tuple[str, int]]) -> None:
+    scene.deploy("1.0")
+    scene.deploy("2.0", manifest=OFF)
+    ending = operations.drain_connections(scene.house, "shop", "they hang")
+    assert ending.exit == Exit.DONE
+    assert ending.text == "40 connections were closed; nothing is open where no users are sent"
+    assert open_on(scene) == {"stable": 40, "warm": 0}
+    assert operations.drain_connections(scene.house, "shop").text.startswith("there was no connection to close")
+    found = [row for row in queries.audit(scene.house, 10, "shop").records if row.action == "drain"]
+    assert sorted((row.result, row.reason) for row in found) == [
+        ("begun", ""),
+        ("begun", "they hang"),
+        ("done", ""),
+        ("done", "they hang"),
+    ]
+
+
+def test_drain_says_which_requests_are_left(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    scene.deploy("1.0")
+    scene.deploy("2.0")
+    monkeypatch.setattr(MemoryTraffic, "connections", lambda *_given: {"blue": 2, "green": 40})
+    assert operations.drain_connections(scene.house, "shop").text.endswith(
+        "2 requests are still open after 30 s, and end with their release"
+    )
+
+
+def test_drain_of_what_is_not_at_the_proxy_is_refused(scene: Scene) -> None:
+    with pytest.raises(Refused, match="has no connections"):
+        operations.drain_connections(scene.house, "shop")
 
 
 def _during_handover(scene: Scene, do: Any) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from deployer.app import operations
 from deployer.app.operations.approvals import approve
+from deployer.app.operations.connections import drain_connections
 from deployer.app.operations.control import pause, promote, resume, stop
 from deployer.app.operations.rollbacks import down, rollback
 from deployer.core.errors import Exit, Refused
@@ -37,6 +38,8 @@ def perform(house: AppContext, order: Order, environ: Mapping[str, str]) -> Roll
             return resume(house, service, reason)
         case "rollback":
             return rollback(house, service, to=order.to or None, again=order.again, force=order.force, reason=reason)
+        case "drain":
+            return drain_connections(house, service, reason)
         case "down":
             removed = ", ".join(down(house, service, reason)) or "nothing was running"
             return RolloutResult("done", Exit.DONE, f"{service} is down; removed: {removed}", 0)
