@@ -137,7 +137,7 @@ def test_the_readme(state: Path, free_port: int, engine: docker.DockerClient) ->
         environment(state) as env,
     ):
         follow("README.md", page[:1], state, env, {})
-        with Load(f"http://127.0.0.1:{free_port}", Options(rate=80)) as load:
+        with Load(f"http://127.0.0.1:{free_port}", Options(rate=80, websocket_may_be_cut=True)) as load:
             load.until(lambda now: now.answered > 20, "users have come")
             follow("README.md", page[1:], state, env, {})
             report = load.stop()
