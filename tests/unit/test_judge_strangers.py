@@ -98,3 +98,11 @@ def test_a_response_is_cut_short_by_choice_where_each_request_is_thrown_too(addr
 def test_what_all_users_get_at_first_is_found(answer: Answer, *, sticky: bool) -> None:
     verdict = judged(users(Random(1), 120, answer, sticky=sticky), sticky=sticky)
     assert verdict.kind == "worse", verdict.text
+
+
+def test_what_is_cut_short_by_choice_is_still_a_response() -> None:
+    """Without them the candidate would have fewer good responses, and so a larger part of failed ones."""
+    counter = RequestCounter("shop")
+    counter.feed(said(n, n, PAGE, sticky=False) for n in range(100_000, 100_100))
+    counter.feed(said(1, 7, CHOICES["leaves while it is answered"], sticky=False) for _ in range(50))
+    assert counter.take(SHARE).candidate.requests == 50

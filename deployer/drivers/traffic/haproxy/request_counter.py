@@ -225,7 +225,8 @@ class RequestCounter:
             return True
         if self._addresses is None:
             self._addresses = Addresses()
-        page = kind is None or kind > EMPTY
+        # To leave out what was cut short, on a side that was known by then, would be fewer good responses of that side.
+        page = kind is None or kind > EMPTY or kind == CUT
         return self._addresses.answer(number, FAILURE if meaning.failed else None if page else kind)
 
     def _counts_later(self, meaning: Meaning, address: bytes, kind: int) -> bool:
