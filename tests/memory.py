@@ -358,9 +358,8 @@ class MemoryTraffic:
 
     def hand_over(self, service: str, colour: Place, part: float, deadline: Deadline) -> int:
         self.world.touch("before hand_over")
-        assert colour not in self.world.live.get(service, INITIAL).used, (
-            f"connections of {colour}, where users are, are closed"
-        )
+        live = self.world.live.get(service)
+        assert live is None or colour not in live.used, f"connections of {colour}, where users are, are closed"
         there = self.world.open.get((service, colour), 0)
         closed = math.ceil(there * part)
         self.world.open[service, colour] = there - closed

@@ -276,7 +276,7 @@ class Budget(Model):
         return {"answers": data} if isinstance(data, int) and not isinstance(data, bool) else data
 
 
-class Handover(Model):
+class HandoverSettings(Model):
     """Closes WebSockets and tcp sessions on a release that users have left; their clients reconnect.
 
     Requests in flight are not cut, however long they take.
@@ -324,8 +324,8 @@ class TrafficSettings(Model):
         (), max_length=8, description="Path prefixes whose errors are also judged on their own, e.g. /checkout."
     )
     timeouts: Timeouts = Field(Timeouts(), description="Limits for one request.")
-    handover: Annotated[Handover | None, Switchable()] = Field(
-        Handover(),
+    handover: Annotated[HandoverSettings | None, Switchable()] = Field(
+        HandoverSettings(),
         description="WebSockets and tcp sessions follow their users; `false` leaves them open where they are.",
     )
     haproxy: HAProxy | None = Field(

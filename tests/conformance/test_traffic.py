@@ -123,6 +123,17 @@ def test_servers_come_stay_and_go(bench: TrafficBench) -> None:
     assert {s for s, _ in bench.traffic.servers("shop", "blue")} == {b1, b2}
 
 
+def test_where_nothing_is_open_nothing_is_handed_over(bench: TrafficBench) -> None:
+    assert bench.traffic.hand_over("shop", "green", 1, bench.within()) == 0
+    put(bench, "blue", "b1")
+    put(bench, "green", "g1")
+    bench.traffic.set_traffic("shop", Live("blue", 0, 0, 1), bench.within())
+    counted = bench.traffic.connections("shop")
+    assert (counted["blue"], counted["green"]) == (0, 0)
+    assert bench.traffic.hand_over("shop", "green", 1, bench.within()) == 0
+    assert bench.traffic.read("shop") == Live("blue", 0, 0, 1)
+
+
 def test_services_do_not_touch_each_other(bench: TrafficBench) -> None:
     put(bench, "blue", "b1")
     put(bench, "blue", "c1", service="cart")

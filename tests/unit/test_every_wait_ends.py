@@ -195,6 +195,7 @@ ASKING = {
     "Runtime.foreign",
     "Runtime.collect_garbage",
     "Traffic.reachable",
+    "Traffic.connections",
     "Traffic.drift",
     "Traffic.read",
     "Traffic.servers",
