@@ -16,7 +16,7 @@ class Upstream:
 
     `/` and every other path: 200 and the name. `/typed?type=T&cache=C`: the same as another type, with a
     Cache-Control. `/slow?ms=N`: the same after N ms. `/status/N`: status N.
-    `/half`: the headers and all of the body but its last byte.
+    `/empty`: 200 and nothing. `/half`: the headers and all of the body but its last byte.
     `/headers`: the request's headers as JSON. `/up` is what health checks ask: `ill` makes it answer 503.
     """
 
@@ -171,6 +171,8 @@ class _Http(asyncio.Protocol):
             status = 500
         if path == "/half":
             self._busy = True
+        if path == "/empty":
+            body = b""
         return b"HTTP/1.1 %d X\r\n%scontent-length: %d\r\nx-who: %s\r\n\r\n%s" % (
             status,
             about.encode(),

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from deployer.core.response_kinds import EMPTY
 from deployer.judge import Verdicts
 from deployer.manifest.sections import Judge
 from deployer.model import Live
@@ -183,6 +184,24 @@ def test_a_killed_proxy_comes_back_with_it(bench: Bench, blue: Upstream, green: 
     within().until(lambda: bench.master.answers() and bench.workers() != before, "the proxy comes back")
     green.failing = True
     within(5).until(lambda: _who(bench) == "b1", "it answers")
+
+
+def test_an_empty_response_behind_it_is_known_as_one(bench: Bench, blue: Upstream, green: Upstream) -> None:
+    bench.both(blue, green)
+    bench.set_traffic(Live("blue", 5000, 0, 1))
+    with bench.traffic.samples("shop") as samples:
+        seen = [get(bench.port, "/empty").body for _ in range(20)]
+        told = samples.take()
+
+        def all_told() -> bool:
+            nonlocal told
+            told += samples.take()
+            return told.stable.requests + told.candidate.requests == len(seen)
+
+        within(5).until(all_told, "all of them are told")
+    assert set(seen) == {""}
+    assert told.candidate.requests
+    assert (told.stable.kinds[EMPTY], told.candidate.kinds[EMPTY]) == (told.stable.requests, told.candidate.requests)
 
 
 def _who(bench: Bench) -> str:

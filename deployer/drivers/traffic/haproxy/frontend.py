@@ -94,12 +94,13 @@ def _http(entry: Listener, home: Home) -> Iterator[str]:
     yield "  http-request set-var(txn.t0) date(0,us)"
     # Up to the headers of the answer: a WebSocket or a slow client says nothing about the release.
     yield "  http-after-response set-var(txn.us) date(0,us),sub(txn.t0)"
+    # As they came: the bytes of a response are counted before the rules of this proxy.
+    yield f"  http-after-response set-var(txn.head) res.hdrs,length if {HTTP.shared()}"
     if any(s.entry.shield for s in entry.specs):
         shielded = "{ var(txn.how) -m str shield }"
         behind = f"{{ res.hdr({TIME_HEADER}) -m found }}"
         yield f"  http-after-response set-var(txn.us) res.hdr({TIME_HEADER}) if {shielded} {behind}"
         yield f"  http-after-response del-header {TIME_HEADER} if {shielded}"
-    yield f"  http-after-response set-var(txn.head) res.hdrs,length if {HTTP.shared()}"
     # An instance that took the offer would let whoever made it speak past every rule of this proxy.
     yield "  http-request del-header upgrade if { req.hdr(upgrade) -m sub -i h2c }"
     yield from _which_service(entry, home, by_path=by_path)
