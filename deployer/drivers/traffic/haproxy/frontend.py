@@ -100,6 +100,8 @@ def _http(entry: Listener, home: Home) -> Iterator[str]:
         shielded = "{ var(txn.how) -m str shield }"
         behind = f"{{ res.hdr({TIME_HEADER}) -m found }}"
         yield f"  http-after-response set-var(txn.us) res.hdr({TIME_HEADER}) if {shielded} {behind}"
+        # %B counts this header without what stands between its parts: a colon, a blank, and the end of the line.
+        yield f"  http-after-response set-var(txn.head) var(txn.head),sub(4) if {shielded} {behind} {HTTP.shared()}"
         yield f"  http-after-response del-header {TIME_HEADER} if {shielded}"
     # An instance that took the offer would let whoever made it speak past every rule of this proxy.
     yield "  http-request del-header upgrade if { req.hdr(upgrade) -m sub -i h2c }"
