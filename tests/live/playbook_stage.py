@@ -72,7 +72,7 @@ def stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stage]:
     memory = tmp_path / "m"
     memory.mkdir()
     monkeypatch.setenv("XDG_RUNTIME_DIR", "")
-    monkeypatch.setattr("deployer.hosts.workspace._base", lambda: str(memory))
+    monkeypatch.setattr("deployer.core.short_folder._base", lambda _longest: str(memory))
     monkeypatch.setenv("PATH", "/usr/bin:/bin")  # without the virtual environment
     stage = Stage(tmp_path / "project")
     stage.folder.mkdir()

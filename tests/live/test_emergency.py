@@ -64,7 +64,7 @@ def test_a_rollback_needs_neither_engine_nor_manifest(docker_shop: Shop) -> None
     newest = shop.events("history")[0]["rollouts"][0]
     assert (newest["strategy"], newest["outcome"], newest["message"]) == ("rollback", "done", "2.0 is slow")
     assert shop.status()["stable_version"] == "1.0"
-    assert "there is no good release before r1" in shop.deploy("rollback", expect=2).stderr
+    assert "there is no good release before r1" in shop.deploy("rollback", "--again", expect=2).stderr
 
 
 @pytest.mark.long("a canary that is taken back")

@@ -99,10 +99,11 @@ def loose(make_shop: Make) -> Iterator[Shop]:
         shop = make_shop("process")
         (shop.folder / "key").write_text("of-the-intruder-test")
         shop.write(judge={"requests": 0}, secrets={"KEY": {"file": "key"}, "TOKEN": {"file": "key", "deliver": "env"}})
-        for version in ("1.0", "2.0"):
+        for version in ("1.0", "2.0", "3.0"):
             shop.version(version)
         shop.deploy("up", "--version", "1.0")
-        shop.deploy("canary", "--version", "2.0", "--hold")
+        shop.deploy("canary", "--percent", "50", "--for", "1s", "--version", "2.0")  # it leaves a recording
+        shop.deploy("canary", "--version", "3.0", "--hold")
         yield shop
     finally:
         os.umask(before)
@@ -115,7 +116,7 @@ def everything(shop: Shop) -> list[Path]:
 def test_nobody_else_can_do_anything(loose: Shop) -> None:
     paths = everything(loose)
     names = {path.name for path in paths}
-    assert {"deployer.db", "master.sock", "requests.sock", "preview.token", "KEY", "spec.json", "r2.json"} <= names
+    assert {"deployer.db", "master.sock", "requests.sock", "preview.token", "KEY", "spec.json", "r3.json"} <= names
     assert any(path.parent.name == "recordings" for path in paths)
     for folder in (loose.folder.parent, loose.folder):  # of the test; users have theirs open often enough
         folder.chmod(0o755)

@@ -104,7 +104,7 @@ def test_a_canary_its_verdict_and_a_rollback_are_told(teller: Teller) -> None:
         shop.deploy("canary", "--percent", "10", "--hold", "--version", "2.0", "-m", "faster search")
         shop.deploy("promote")
         shop.deploy("canary", "--for", "60s", "--version", "3.0", expect=3)  # it ends as soon as it is found worse
-        shop.deploy("rollback", "-m", "to be sure")
+        shop.deploy("rollback", "--again", "-m", "to be sure")
         report = load.stop()
 
     kinds = [kind for kind in teller.kinds() if kind != "verdict"]

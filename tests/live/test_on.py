@@ -65,7 +65,7 @@ def laptop(shop: Shop, way: Sshd) -> Laptop:
 
 @pytest.mark.long("a whole canary through ssh", every_change=True)
 def test_a_canary_runs_there_and_is_shown_here(shop: Shop, laptop: Laptop, way: Sshd) -> None:
-    shop.write(strategy={"canary": {"steps": [{"share": 30, "for": "4s"}], "bake": "0s"}})
+    shop.write(strategy={"canary": {"steps": [{"share": 30, "for": "15s"}], "bake": "0s"}})
     with Load(shop.url, USERS) as load:
         load.until(lambda now: now.answered > 30, "the load runs")
         other = Laptop(shop, way, "other")

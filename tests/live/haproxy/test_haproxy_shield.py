@@ -313,3 +313,14 @@ def test_an_equal_candidate_behind_the_shield_is_not_slower_on_busy_cores(
             slower += [verdict.text] if verdict.kind == "worse" else []
     assert candidate > 2000
     assert not slower, slower[0]
+
+
+def test_a_body_is_as_large_behind_the_shield_as_beside_it(bench: Bench, blue: Upstream, green: Upstream) -> None:
+    bench.both(blue, green)
+    bench.set_traffic(Live("blue", 5000, 0, 1))
+    with bench.traffic.samples("shop") as samples:
+        assert all(kept(bench.port) for _ in range(3))
+        sample = samples.take()
+    sizes = [{i for i, count in enumerate(side.kinds) if count} for side in (sample.stable, sample.candidate)]
+    assert sizes[0] == sizes[1]
+    assert len(sizes[0]) == 1

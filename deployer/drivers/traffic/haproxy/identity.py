@@ -111,6 +111,11 @@ def keys(specs: Sequence[Spec]) -> str:
     return "".join(f"{word(spec.service)} {spec.key}\n" for spec in specs if spec.key)
 
 
+def read_keys(text: str) -> dict[str, str]:
+    """Return the keys by service, as `keys` wrote them."""
+    return dict(line.split(" ", 1) for line in text.splitlines() if " " in line)
+
+
 def _signing(rules: Rules, home: Home, *conditions: str) -> Iterator[str]:
     yield rules.put("key", f"{rules.var('svc')},map_str({home.keys})", *conditions)
     yield rules.put("rollout", f"'{rules.value(4)}'", rules.has("key"))

@@ -25,7 +25,7 @@ def load(running: Proxy, live: LiveMap, specs: Mapping[str, Spec], deadline: Dea
     The caller holds the lock of the folder.
     """
     place = running.home
-    specs = _with_keys(specs)
+    specs = _with_keys(place, specs)
     remember(running, live, specs, deadline)
     files = files_of(running, specs, place)
     before = spec.load_all(place.services)
@@ -59,7 +59,7 @@ def repair(running: Proxy, live: LiveMap, deadline: Deadline) -> None:
     The caller holds the lock of the folder.
     """
     place = running.home
-    specs = _with_keys(spec.load_all(place.services))
+    specs = _with_keys(place, spec.load_all(place.services))
     files = files_of(running, specs, place)
     loaded = _runs(running, live, files, deadline) and place.has_token()
     if not place.has_token():
@@ -158,10 +158,13 @@ def _runs(running: Proxy, live: LiveMap, files: Files, deadline: Deadline) -> bo
     return running.master.answers() and live.structure(deadline) == files.structure
 
 
-def _with_keys(specs: Mapping[str, Spec]) -> dict[str, Spec]:
-    """Return the specs with a key for each service that has none: it is new, or was written by an earlier version."""
+def _with_keys(place: layout.Home, specs: Mapping[str, Spec]) -> dict[str, Spec]:
+    """Return the specs with a key for each service that has none: a new one has none yet, one whose spec was lost has
+    the key that its clients' cookies were signed with.
+    """
+    kept = identity.read_keys(layout.read(place.keys) or "")
     return {
-        service: known if known.key else known.model_copy(update={"key": identity.new_key()})
+        service: known if known.key else known.model_copy(update={"key": kept.get(service) or identity.new_key()})
         for service, known in specs.items()
     }
 
