@@ -14,8 +14,9 @@ from deployer.judge import Verdicts
 from deployer.manifest.sections import Judge
 from deployer.model import FULL, Coins, Counts, Sample
 from tests.simulation.many import Many, improbable
+from tests.tiers import draws
 
-EACH = 120
+EACH = draws(120, 20)
 TICK, RPS = 2.0, 40.0
 STEPS = (500, 2500, 5000)
 STEP_SECONDS = 60.0

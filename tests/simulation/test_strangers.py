@@ -23,6 +23,7 @@ from deployer.judge.verdicts import Verdicts
 from deployer.manifest.sections import Judge
 from deployer.model import FULL, Live
 from tests.simulation.many import Many, improbable
+from tests.tiers import draws
 
 STEPS = ((500, 2500), (2500, 5000), (5000, FULL))
 SECONDS = 120  # of a step that nothing ends before
@@ -31,7 +32,7 @@ USERS = 400  # at a time; each has an address of its own
 STAY = 60.0
 POSTS = 0.2  # of the users' requests: no shield for them
 STABLE = 0.001
-EACH = 30
+EACH = draws(30, 6)
 
 MISSING = 0.005  # of the users' requests are for what is not there
 

@@ -14,8 +14,9 @@ from deployer.judge import Verdicts
 from deployer.manifest.sections import Judge
 from deployer.model import FULL, Counts, Sample, Waiting
 from tests.simulation.many import Many, improbable
+from tests.tiers import draws
 
-EACH, SECONDS = 120, 240
+EACH, SECONDS = draws(120, 20), 240
 CONFIG = Judge.model_validate({"latency": False})
 
 
