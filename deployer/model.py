@@ -55,7 +55,7 @@ class Release:
     engine's image ID, or the content hash of a directory. `config_hash` covers image_id, manifest and secrets
     (secrets by a keyed hash); equal hashes are the same release. Secret values live beside the store, not here.
     `machines` are those of the inventory on which it runs, as they were described when it was made, and `twin` those of
-    its green environment where that has its own; both are empty for this machine alone. `proxies` are the machines that
+    its green environment where that has its own; both are empty for this host alone. `proxies` are the machines that
     have its proxies, empty for this one. Of one that is being planned, `spare` is the number of machines that may still
     fall silent; it is not recorded, its plan has it. One that is `alone` never runs beside another release, as
     the strategy promised that brought it out.
@@ -96,7 +96,7 @@ class Release:
         return not (self.alone or another.alone)
 
     def hosts(self, colour: Colour) -> tuple[str, ...]:
-        """Name the machines of one of its environments; none is this machine."""
+        """Name the machines of one of its environments; none is this host."""
         machines = self.twin if self.twin and colour == "green" else self.machines
         return tuple(host.name for host in machines)
 
@@ -109,7 +109,7 @@ class Release:
         return next((each.address for each in self.fleet if each.name == host), here)
 
     def machines_record(self) -> dict[str, Any]:
-        """Give its machines as plain data that `read_machines` reads; nothing for this machine alone."""
+        """Give its machines as plain data that `read_machines` reads; nothing for this host alone."""
         named = {what: getattr(self, what) for what in _GROUPS}
         return {what: [asdict(host) for host in hosts] for what, hosts in named.items() if hosts}
 
@@ -192,7 +192,7 @@ MOST_INSTANCES = 10_000  # of one release in one place, over all machines
 def indices(place: Place, instances: int, hosts: Sequence[str] = ()) -> range:
     """Give the numbers of instances in a place: from 1 up; from 101 for a baseline, 10001 where there are machines.
 
-    A baseline stands beside instances of the same release, of which there are 100 at most on a machine: neither names
+    A baseline runs beside instances of the same release, of which there are 100 at most on a machine: neither names
     nor addresses meet.
     """
     first = 1 if place != "baseline" else MOST_INSTANCES + 1 if hosts else 101
@@ -225,7 +225,7 @@ class Live:
 
     `share` is the candidate's part in basis points; the candidate is the colour that is not `stable`. `lease` is
     when the share runs out by itself, Unix seconds, 0 for never. `rollout` salts the sticky rolls. At `budget` bad
-    answers of the candidate that users saw in this rollout the share ends by itself; 0 is no budget. `baseline` is the
+    responses of the candidate seen by users in this rollout the share ends by itself; 0 is no budget. `baseline` is the
     part of the traffic, in basis points, that goes to the fresh instances of the stable release. `warm` is the release
     that stands ready in the other colour, so that going back to it is one write; 0 is none.
     """

@@ -15,7 +15,7 @@ def main() -> int:
         return _there(arguments[2:])
     elsewhere = os.environ.get("DEPLOY_SERVER") or os.environ.get("DEPLOY_ON")  # the proxy that is meant is not here
     moved = _ahead(arguments) if not elsewhere and arguments and arguments[0] in ("rollback", "abort") else ""
-    if moved.startswith("taken back"):
+    if moved.startswith("rolled back"):
         # A rollback that took users off a candidate has done what it is for: the release before must not go, too.
         arguments[0] = "abort"
     from deployer.cli import main as whole

@@ -19,7 +19,7 @@ class Options(BaseModel):
 
 
 def plan(observed: Observed, release: Release, options: Options) -> Plan:
-    """Plan a switch of all users at once; until the promotion a bad answer rate takes everyone back."""
+    """Plan a switch of all users at once; until the promotion a failed response rate takes everyone back."""
     stable = observed.stable
     if stable is None:
         return first_deploy(observed, release, "bluegreen")

@@ -79,7 +79,7 @@ class Options(BaseModel):
             too_much = f"no share above {percent(HALF)}, not {percent(max(shares))}"
             raise ValueError(f"a fresh baseline gets as much as the candidate: {too_much}")
         if self.hold and not shares:
-            raise ValueError("there is nothing left to hold for at a first share of 100 %")
+            raise ValueError("there is nothing left to hold for at a first share of 100%")
         return self
 
     def stages(self) -> tuple[Stage, ...]:
@@ -109,7 +109,7 @@ def _stage(observed: Observed, release: Release, stage: Stage, following: int, o
 
 def _rise(observed: Observed, release: Release, options: Options) -> tuple[Step, ...]:
     """Raise the share from stage to stage, then give it to everyone for a while."""
-    # With all users on it there is nothing to compare with: a last stage of 100 % is the bake by another name.
+    # With all users on it there is nothing to compare with: a last stage of 100% is the bake by another name.
     compared = [s for s in options.stages() if s.share < FULL]
     full = next((s for s in options.stages() if s.share == FULL), Stage(share=100))
     steps: list[Step] = []

@@ -23,7 +23,7 @@ class Flow:
     def __init__(self, world: World, service: str) -> None:
         self.world, self.service, self.at = world, service, world.clock.monotonic()
         self.owed: dict[str, float] = {}  # parts of requests and of errors that did not make a whole one yet
-        self.spent: dict[int, int] = {}  # bad answers that users saw, by rollout
+        self.spent: dict[int, int] = {}  # failed responses that users saw, by rollout
         self.sticky = True
         self.streams: list[MemorySamples] = []
 

@@ -111,9 +111,9 @@ class World:
     failing: set[str] = field(default_factory=set)  # playbooks that fail
     worse: set[str] = field(default_factory=set)  # versions that answer half of their requests with errors
     worse_above: int = 0  # … but only while their share is above this one
-    usual: float = 0.0  # part of all answers, of either side, that are errors
+    usual: float = 0.0  # part of all responses, of either side, that are errors
     shield: float = 0.0  # part of the candidate's errors that stable answers instead
-    silent_until: float = 0.0  # when the proxy answers again
+    silent_until: float = 0.0  # when the proxy is reachable again
     unsigned: set[str] = field(default_factory=set)  # images that no key has signed
     metrics: dict[tuple[str, str], float | str] = field(default_factory=dict)  # by name and side; text is a failure
     rate: float = 100.0
@@ -385,7 +385,7 @@ class MemoryTraffic:
 
     def _answer(self) -> None:
         if self.world.clock.now() < self.world.silent_until:
-            raise DriverFailed("the proxy does not answer")
+            raise DriverFailed("the proxy does not respond")
 
     def preview(self, service: str) -> tuple[str, dict[str, str]]:
         return "http://memory", {}

@@ -34,7 +34,7 @@ def words(of: range) -> str:
 
 
 def free_port(host: str = "127.0.0.1") -> int:
-    """Give a port of this machine that nobody listens on."""
+    """Give a port of this host that nobody listens on."""
     ours = part(OURS)
     for _ in range(1000):
         port = secrets.choice(ours)

@@ -30,15 +30,15 @@ def _docker() -> str:
             try:
                 probe.connect(host.removeprefix("unix://"))
             except OSError as error:
-                return f"no Docker engine answers on {host} ({error})"
+                return f"no Docker engine on {host} ({error})"
     try:
         client = docker.from_env(timeout=ANSWER_WITHIN)
     except docker.errors.DockerException as error:
-        return f"no Docker engine answers ({error})"
+        return f"no Docker engine ({error})"
     try:
         client.ping()
     except (docker.errors.DockerException, requests.exceptions.RequestException) as error:
-        return f"no Docker engine answers ({error})"
+        return f"no Docker engine ({error})"
     finally:
         client.close()
     return ""

@@ -26,9 +26,9 @@ def evidence(plan: Plan, manifest: Manifest) -> tuple[str, ...]:
         return ()
     unit = "clients" if manifest.traffic.sticky else "requests"
     needs = [(watch, _whole(needed(manifest, watch))) for watch in watches]
-    each = ", ".join(f"{count:,} at {percent(watch.share)}" for watch, count in needs)
+    each = ", ".join(f"{count:,} {unit} at {percent(watch.share)}" for watch, count in needs)
     return (
-        f"to show that it is no worse takes about so many {unit}, if one answer in a thousand fails: {each}",
+        f"a proof of no worse needs about {each} (assuming a 0.1% error rate)",
         *_hurry(needs, unit),
     )
 

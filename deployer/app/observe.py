@@ -31,7 +31,7 @@ def observe(store: Store, drivers: Drivers, service: str) -> Observed:
 
 
 def environment_in(service: str, place: Place, instances: Iterable[Instance]) -> Environment | None:
-    """Give the environment that stands in a place, of all instances of the service."""
+    """Give the environment that runs in a place, of all instances of the service."""
     here = [i for i in instances if i.colour == place]
     if not here:
         return None

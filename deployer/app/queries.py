@@ -90,7 +90,7 @@ def _adopted(one: Recovery) -> data.AdoptedService:
 
 
 def _open(rollout: Interrupted) -> str:
-    return f"{rollout.text}; `deploy abort` takes it back" if rollout.back else rollout.text
+    return f"{rollout.text}; `deploy abort` rolls it back" if rollout.back else rollout.text
 
 
 def _version(house: AppContext, service: str, number: int) -> str:
@@ -111,7 +111,7 @@ def status(house: AppContext, service: str) -> StatusView:
     try:
         traffic, silent = drivers.traffic.reachable()
         drivers = replace(drivers, traffic=traffic)
-        problems += [f"the proxy of {host} does not answer: {why}" for host, why in silent.items()]
+        problems += [f"the proxy of {host} is unreachable: {why}" for host, why in silent.items()]
         observed = observe(house.store, drivers, service)
         live = observed.live
         connections = drivers.traffic.connections(service)
@@ -120,7 +120,7 @@ def status(house: AppContext, service: str) -> StatusView:
             if environment:
                 view = _environment(house, drivers, environment, live, record, observed.silent)
                 environments.append(replace(view, open=connections.get(place, 0)))
-        problems += [f"{host or 'this machine'} does not answer: {why}" for host, why in observed.silent.items()]
+        problems += [f"{host or 'this host'} is unreachable: {why}" for host, why in observed.silent.items()]
         safety = _safety(house, drivers, live, rollout)
     except DeployError as error:
         observed = None
@@ -272,22 +272,22 @@ def _next(
     if house.store.locks.read(service) and gate:
         return "`deploy approve` lets it go on, `deploy approve --refuse` and `deploy abort` take it back"
     if house.store.locks.read(service):
-        return "`deploy watch` follows it, `deploy abort` takes it back"
+        return "`deploy watch` follows it, `deploy abort` rolls it back"
     if safety and safety.over:
-        return "`deploy abort` takes it back, and so does `deploy resume`: its budget is spent"
+        return "`deploy abort` rolls it back, and so does `deploy resume`: its budget is spent"
     if rollout.outcome:
-        return rollout.text  # why it is held or stuck, and what leads on
+        return rollout.text  # why it is paused or stuck, and what leads on
     if rollout.phase == "back":
-        return f"`deploy resume` ends its way back{': ' + rollout.text if rollout.text else ''}"
-    return "nobody drives it: `deploy resume` goes on, `deploy promote` finishes it, `deploy abort` takes it back"
+        return f"`deploy resume` finishes its rollback{': ' + rollout.text if rollout.text else ''}"
+    return "its process is gone: `deploy resume` goes on, `deploy promote` finishes it, `deploy abort` rolls it back"
 
 
 def _next_of_rest(house: AppContext, service: str) -> str:
     stable = house.store.service(service).stable
     if not stable:
-        return "`deploy up` brings it out"
+        return "`deploy up` deploys it"
     earlier = any(r.number < stable and r.status == "good" for r in house.store.releases(service))
-    return "`deploy rollback` goes back" if earlier else ""
+    return "`deploy rollback` returns to the previous release" if earlier else ""
 
 
 def _row(house: AppContext, rollout: Rollout) -> RolloutRow:

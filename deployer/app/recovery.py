@@ -99,11 +99,11 @@ def _observed(seen: FoundService) -> Observed:
     return Observed(seen.service, seen.live, release, blue, green, baseline)
 
 
-# -- a rollout that was under way
+# -- a rollout that was in progress
 
 
 def _interrupted(observed: Observed, releases: Mapping[int, Release]) -> Interrupted | None:
-    """Give the rollout that was under way, with an end that can be reached; None when there was none.
+    """Give the rollout that was in progress, with an end that can be reached; None when there was none.
 
     Without stable instances that run, going back would leave nobody to answer: a person decides then.
     """
@@ -231,7 +231,7 @@ def _roles(observed: Observed, records: Recovered) -> dict[Place, str]:
 def _unsaid(observed: Observed, rollout: Interrupted | None) -> Iterable[str]:
     live = observed.live
     if live is None:
-        yield "the proxy does not know it, so nobody is served: `deploy up` brings it out"
+        yield "the proxy does not know it, so it is offline: `deploy up` deploys it"
         return
     if observed.stable is None:
         yield f"nothing of {live.stable} can be taken for the stable release: `deploy up` brings one out"

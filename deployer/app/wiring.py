@@ -41,7 +41,7 @@ def open_house(
 ) -> AppContext:
     """Open a state folder, making it when it is new; `store` is one that is open already.
 
-    Once `stop_asked` is set, a rollout is taken back, or with `detach` left where it is.
+    Once `stop_asked` is set, a rollout is rolled back, or with `detach` left where it is.
 
     Raises Refused when it cannot be used.
     """

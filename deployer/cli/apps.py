@@ -1,4 +1,4 @@
-"""Where rollouts are, as commands ask it: the state folder of this machine, a server, or a control host."""
+"""Where rollouts are, as commands ask it: the state folder of this host, a server, or a control host."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ class Commands(Protocol):
         ...
 
     def watch(self) -> RolloutResult | None:
-        """Show the rollout that is under way until it ends; None when whoever looks has left."""
+        """Show the rollout that is in progress until it ends; None when whoever looks has left."""
         ...
 
 

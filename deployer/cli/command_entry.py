@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class CommandEntry:
-    """A command before it is imported: where it stands in the help, what it does, and `module:attribute`."""
+    """A command before it is imported: where it runs in the help, what it does, and `module:attribute`."""
 
     section: str
     help: str

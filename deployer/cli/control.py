@@ -105,8 +105,8 @@ def down(common: Common) -> int:
         name = there.service()
         if not common.yes:
             if not sys.stdin.isatty():
-                raise Refused(f"{name} would answer nobody any more; nobody is here to be asked", "say it with --yes")
-            click.confirm(f"{name} will answer nobody any more. Go on?", abort=True, err=True)
+                raise Refused(f"{name} would go offline, and there is no terminal to confirm", "say it with --yes")
+            click.confirm(f"{name} goes offline. Continue?", abort=True, err=True)
         ending = there.act(Order("down", name, common.message))
     sys.stdout.write(f"{ending.text}\n")
     return int(Exit.DONE)

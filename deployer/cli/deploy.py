@@ -171,7 +171,7 @@ def _deploy_told(
     if check and not only_plan:
         raise click.UsageError("--check goes with --plan (or `deploy plan --check`)")
     if only_plan and common.report:
-        raise click.UsageError("--report tells how a deploy ended; a plan is told by `--plan --output json`")
+        raise click.UsageError("--report is for the outcome of a deploy; for a plan use `--plan --output json`")
     if given["version"] == "":
         raise click.UsageError("--version is empty")
     order = Order(

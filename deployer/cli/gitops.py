@@ -161,7 +161,7 @@ class _Agent:
         self._note(state.service, f"{self._source.manifest}: {state.word}: {state.text}")
         trouble = self._status.tell(state, Path.cwd()) if state.commit else ""
         if trouble:
-            self._note(state.service, f"the status could not be told: {trouble}")
+            self._note(state.service, f"the status could not be reported: {trouble}")
 
     def _note(self, service: str, text: str) -> None:
         from deployer.core.events import Event

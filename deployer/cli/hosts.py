@@ -291,7 +291,7 @@ def _play(
     )
     if not chosen:
         raise Refused(
-            f"no machine of {fleet.inventory} is in {fleet.web} or {fleet.edge}", "`deploy hosts list` shows the groups"
+            f"no host of {fleet.inventory} is in {fleet.web} or {fleet.edge}", "`deploy hosts list` shows the groups"
         )
     names = [h.name for h in chosen]
     if not yes:
@@ -345,7 +345,7 @@ def _work_through(
             done += [h.name for h in batch]
     except BaseException as error:
         left = [h.name for h in chosen if h.name not in done]
-        ended = f"{machines(done) or 'no machine'} done; not done: {machines(left)}"
+        ended = f"{machines(done) or 'no host'} done; not done: {machines(left)}"
         opened.tell("", ended)
         record("interrupted" if isinstance(error, KeyboardInterrupt) else "failed", f"{ended}: {error}")
         raise
@@ -402,7 +402,7 @@ def _ending_in_order() -> Iterator[None]:
 
 def _ask(question: str) -> None:
     if not sys.stdin.isatty():
-        raise Refused("nothing was done: nobody is here to be asked", "say it with --yes")
+        raise Refused("nothing was done: there is no terminal to confirm", "say it with --yes")
     click.confirm(question, abort=True, err=True)
 
 

@@ -24,14 +24,14 @@ ANSWER_SECONDS = 60.0  # in which whoever is asked answers; without an answer no
 
 
 def decide(common: Common, heard: Sequence[int], stop: threading.Event, view: Sink, url: str, run: RemoteRun) -> Choice:
-    """Decide what becomes of an order that is under way, after signals were heard; clear `stop` if it is to stay."""
+    """Decide what becomes of an order that is in progress, after signals were heard; clear `stop` if it is to stay."""
     if common.on_cancel is not None:
         return common.on_cancel
     if signal.SIGTERM in heard or not (sys.stdin.isatty() and sys.stderr.isatty()):
-        return "detach"  # nobody is here to be asked
+        return "detach"  # there is no terminal to confirm
     what = f"rollout {run.rollout} of {run.service}" if run.rollout else f"the order for {run.service}"
     with aside(view):
-        choice = _ask(f"{what} is under way at {url}: [d]etach and leave it there, [a]bort it, or Enter to stay? ")
+        choice = _ask(f"{what} is in progress at {url}: [d]etach and leave it there, [a]bort it, or Enter to stay? ")
         if choice == "stay":
             stop.clear()
         return choice
@@ -95,7 +95,7 @@ def _ask(question: str, over: int | None = None) -> Choice:
                 sys.stderr.write("\n")
                 return "stay"
             if not ready:
-                sys.stderr.write(f"\nno answer within {ANSWER_SECONDS:g} s: going on\n")
+                sys.stderr.write(f"\nno response within {ANSWER_SECONDS:g} s: going on\n")
                 return "stay"
             match os.read(sys.stdin.fileno(), 1024).decode(errors="replace").lower():
                 case "d\n" | "detach\n":

@@ -39,7 +39,7 @@ def judge(common: Common, recording: Path, file: Path | None, destination: str, 
 
     FILE is what `deploy record` wrote, or a log of requests (JSON lines or CSV). The policy is that of the recording,
     unless a manifest or single keys are given. Exits with 0 when the release passes, 3 when it is worse, 7 when it
-    cannot be judged.
+    is inconclusive.
     """
     source = replay.open_source(recording)
     recorded = replay.recorded_policy(source)

@@ -1,4 +1,4 @@
-"""The state folder of this machine, as commands ask it. What answers questions is imported when one is asked."""
+"""The state folder of this host, as commands ask it. What answers questions is imported when one is asked."""
 
 from __future__ import annotations
 
@@ -145,7 +145,7 @@ class LocalApp:
         return do
 
     def watch(self) -> RolloutResult | None:
-        """Show the rollout that is under way until it ends; None when whoever looks has left."""
+        """Show the rollout that is in progress until it ends; None when whoever looks has left."""
         from deployer.app.live_numbers import LiveFollower
         from deployer.app.operations.control import follow
         from deployer.app.wiring import open_house
@@ -153,7 +153,7 @@ class LocalApp:
         name = self.service()
         rollout = self._quiet().store.open_rollout(name)
         if rollout is None:
-            raise Refused(f"{name} has no rollout under way", "`deploy history` lists the finished ones")
+            raise Refused(f"{name} has no rollout in progress", "`deploy history` lists the finished ones")
         history = self._quiet().store.events(rollout.number)
         self._close()
         with (

@@ -49,9 +49,9 @@ def test(common: Common, names: Sequence[str]) -> int:
 def _chosen(manifest: Manifest, names: Sequence[str]) -> tuple[Recipient, ...]:
     known = {recipient.name: recipient for recipient in manifest.notify.to}
     if not known:
-        raise Refused("the manifest names nobody who is told", "see `notify:` in docs/manifest.md")
+        raise Refused("no recipients in `notify.to`", "see `notify:` in docs/manifest.md")
     if lost := [name for name in names if name not in known]:
-        raise Refused(f"nobody is called {lost[0]}", f"known are {', '.join(known)}")
+        raise Refused(f"no recipient is called {lost[0]}", f"known are {', '.join(known)}")
     return tuple(recipient for name, recipient in known.items() if not names or name in names)
 
 

@@ -1,4 +1,4 @@
-"""Opening the App of a command: the state folder of this machine, a server, or a control host."""
+"""Opening the App of a command: the state folder of this host, a server, or a control host."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ class Common:
     on_cancel: OnCancel | None = (
         None  # what was asked for; else a terminal is asked, and without one it is `abort`, elsewhere `detach`
     )
-    server: DeployServer | Control | None = None  # this machine's state folder where there is none
+    server: DeployServer | Control | None = None  # this host's state folder where there is none
     named: bool = False  # `file` was given, not taken by default
     state_named: bool = False  # `state` was given, not taken by default
 
@@ -77,7 +77,7 @@ def _surroundings() -> dict[str, Any]:
         return context.get_parameter_source(name) is ParameterSource.COMMANDLINE
 
     if server is not None and given("state") and not server.has_state:
-        raise click.UsageError(f"--state names a folder of this machine, {server.told_by} a server: one of them")
+        raise click.UsageError(f"--state names a folder of this host, {server.told_by} a server: one of them")
     return {"server": server, "named": given("file"), "state_named": given("state")}
 
 

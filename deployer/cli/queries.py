@@ -80,7 +80,7 @@ def logs(common: Common, lines: int, colour: str | None) -> int:
     with open_app(common) as there:
         found = there.logs(there.service(), lines, colour or "")
     for machine in found.silent:
-        sys.stderr.write(f"{machine.host or 'this machine'} does not answer: {machine.why}\n")
+        sys.stderr.write(f"{machine.host or 'this host'} is unreachable: {machine.why}\n")
     if not found.instances:
         where = f" in {colour}" if colour else ""
         raise Refused(f"{found.service} has no instances{where}", "`deploy status` shows what runs")

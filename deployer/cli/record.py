@@ -101,7 +101,7 @@ def _record(opened: AppContext, name: str, path: Path, limit: float | None) -> i
 def _advice(path: Path, progress: _Progress) -> str:
     if progress.compared:
         return f"`deploy judge {path}` judges it"
-    return "nothing in it can be judged, as no candidate answered meanwhile"
+    return "nothing in it can be judged, as no candidate responded meanwhile"
 
 
 @contextmanager
@@ -115,7 +115,7 @@ def _progress(service: str) -> Iterator[_Progress]:
 
 def _answers(counts: Counts) -> str:
     if not counts.requests:
-        return "has answered nothing"
+        return "has no responses"
     return f"answered {count(counts.requests)} ({part(counts.errors, counts.requests)} bad)"
 
 
@@ -136,7 +136,7 @@ class _Progress:
         if at - self._said >= (LOOK if self._paints else SAY):
             self._said = at
             self._say(
-                f"recording {self._service} {stopwatch(at - self._began)}  {percent(sample.share)} asked; {self.told}"
+                f"recording {self._service} {stopwatch(at - self._began)}  {percent(sample.share)} target; {self.told}"
             )
 
     @property

@@ -90,7 +90,7 @@ class HttpApp(Client):
             return do() if told is None else told.of(self.report, do)
 
     def watch(self) -> RolloutResult | None:
-        """Show the rollout that is under way until it ends; None when whoever looks has left."""
+        """Show the rollout that is in progress until it ends; None when whoever looks has left."""
         number = self.under_way(self.service())
         with suppress(KeyboardInterrupt):
             history = self._orders.history(number)

@@ -29,7 +29,7 @@ def report(common: Common, number: int | None, out: Path | None, form: Format | 
     pipelines, `md` for pull requests.
     """
     if out is None and form in (None, "html") and sys.stdout.isatty():
-        raise Refused("a page is nothing for a terminal", "deploy report -o report.html, or --format md")
+        raise Refused("not writing HTML to a terminal", "deploy report -o report.html, or --format md")
     form = form or (_BY_SUFFIX.get(out.suffix.lower()) if out else "html")
     if form is None:
         raise Refused(f"{out} does not say its format", f"write --format {'|'.join(FORMATS)}")

@@ -56,7 +56,7 @@ def options() -> tuple[click.Option, ...]:
 
 
 def server_of(ctx: click.Context) -> DeployServer | Control | None:
-    """Give the server or control host that the whole command line is for; None for this machine.
+    """Give the server or control host that the whole command line is for; None for this host.
 
     Raises Refused, and UsageError.
     """

@@ -80,11 +80,11 @@ def _ask(answers: InitAnswers, known: set[str]) -> InitAnswers:
 
     ask("service", "Name of the service")
     ask("runtime", "What runs the instances", type=click.Choice(["docker", "process"]))
-    ask("image", "Image" if answers.runtime == "docker" else "Directory, {version} stands for the version")
+    ask("image", "Image" if answers.runtime == "docker" else "Directory; {version} is replaced by the version")
     if answers.runtime == "process" and "command" not in known:
         answers = replace(answers, command=tuple(shlex.split(click.prompt("Command of an instance", err=True))))
     ask("port", "Port on which an instance listens", type=click.IntRange(1, 65535))
-    ask("health", "Path that answers when an instance is healthy (empty: an accepted connection)")
+    ask("health", "Path of the health check (empty: an accepted connection)")
     ask("listen", "Address that users reach")
     return answers
 

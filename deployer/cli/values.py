@@ -27,5 +27,5 @@ def sentence(_ctx: click.Context, _param: click.Parameter, text: str) -> str:
     if len(text) > REASON:
         raise click.BadParameter(f"it has {len(text)} characters, {REASON} are the most")
     if _CONTROL.search(text):
-        raise click.BadParameter(f"{text[:60]!a} has characters in it that are no text")
+        raise click.BadParameter(f"{text[:60]!a} contains control characters")
     return text

@@ -44,7 +44,7 @@ class DeployServer:
         if not secure and not _is_here(host):
             raise Refused(
                 f"{told_by}: {shown[:100]} would send the token in the clear",
-                "https://, or http:// to this machine (a tunnel: ssh -L 8642:127.0.0.1:8642 HOST)",
+                "https://, or http:// to this host (a tunnel: ssh -L 8642:127.0.0.1:8642 HOST)",
             )
         if ca is not None and not ca.is_file():
             raise Refused(f"{ca} is no file with certificates", "--ca FILE, PEM")
@@ -82,7 +82,7 @@ class DeployServer:
         else:
             raise NoServer(
                 f"there is no token for {self.url}",
-                "DEPLOY_TOKEN, DEPLOY_TOKEN_FILE or --token-file; `deploy token create` makes one on that machine",
+                "DEPLOY_TOKEN, DEPLOY_TOKEN_FILE or --token-file; `deploy token create` makes one on that host",
             )
         token = SecretText(text.strip())
         if not _TOKEN.fullmatch(token.reveal()):
@@ -90,11 +90,11 @@ class DeployServer:
         return token
 
     def refusal(self, command: str) -> Refused:
-        """Say that a command is for this machine only."""
+        """Say that a command is for this host only."""
         without = "leave --server out" if self.told_by == "--server" else f"unset {self.told_by}"
         return Refused(
-            f"{command} works on the machine where it is called, not through a server",
-            f"call it on the machine of {self.url}, or {without} to mean this one",
+            f"{command} works on the host where it is called, not through a server",
+            f"call it on the host of {self.url}, or {without} to mean this one",
         )
 
 

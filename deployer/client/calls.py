@@ -67,7 +67,7 @@ class Calls:
         self._session.close()
 
     def get(self, path: str, query: Mapping[str, str | int] | None = None, patience: float = PATIENCE) -> Any:
-        """Ask a question. Raises NoServer when there is no answer within `patience`, Answered and Refused."""
+        """Ask a question. Raises NoServer when there is no response within `patience`, Answered and Refused."""
         return self._patiently("GET", path, patience, params=query or {})
 
     def post(self, path: str, body: Mapping[str, Any], patience: float = PATIENCE) -> Any:
@@ -143,7 +143,7 @@ class Calls:
         url, told = self.server.url, _problem(answer)
         if answer.is_redirect:
             where = answer.headers.get("location", "")[:200]
-            return NoServer(f"{url} says that it is elsewhere: {where!a}", "give the server's own address")
+            return NoServer(f"{url} redirects to another address: {where!a}", "give the server's own address")
         if told is None and answer.status_code >= 500:
             return Answered(f"{url} failed: {answer.status_code}", "the log of the server says more", Exit.INTERNAL)
         if told is None:
@@ -152,7 +152,7 @@ class Calls:
         if answer.status_code == 401:
             return NoServer(
                 f"{url} does not know the token, or it has ended",
-                "another one by DEPLOY_TOKEN or --token-file; `deploy token list` on that machine has all",
+                "another one by DEPLOY_TOKEN or --token-file; `deploy token list` on that host has all",
             )
         if answer.status_code == 403:
             return Refused(f"{url}: {message}", hint)
@@ -165,7 +165,9 @@ class Calls:
     def _foreign(self, answer: requests.Response) -> DeployError:
         kind = answer.headers.get("content-type", "no type").partition(";")[0][:60]
         hint = self._other_version(answer) or "is the address right, and is there a `deploy serve` of this version?"
-        return NoServer(f"{self.server.url} does not answer as a deployer's API v1: {answer.status_code}, {kind}", hint)
+        return NoServer(
+            f"{self.server.url} does not respond as a deployer's API v1: {answer.status_code}, {kind}", hint
+        )
 
     def _other_version(self, answer: requests.Response) -> str:
         theirs = answer.headers.get("x-deployer-version", "")[:40]

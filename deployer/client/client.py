@@ -72,10 +72,10 @@ class Client:
         return self._ask(Rows, "/services").services
 
     def under_way(self, service: str) -> int:
-        """Give the number of the unfinished rollout of a service. Raises Refused when there is none."""
+        """Give the number of the rollout in progress of a service. Raises Refused when there is none."""
         found = next((row.rollout for row in self.rows() if row.service == service), 0)
         if not found:
-            raise Refused(f"{service} has no rollout under way", "`deploy history` lists the finished ones")
+            raise Refused(f"{service} has no rollout in progress", "`deploy history` lists the finished ones")
         return found
 
     def newest(self, service: str) -> int:
@@ -141,7 +141,7 @@ class Client:
             where = ".".join(map(str, error.errors()[0]["loc"]))
             url, what = self.calls.server.url, f"{kind.__name__}, {where}"
             raise NoServer(
-                f"{url} answers what deployer {__version__} does not understand: {what}",
+                f"{url} sent a response that deployer {__version__} does not understand: {what}",
                 "use the same version on both sides",
             ) from None
 

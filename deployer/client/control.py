@@ -88,6 +88,6 @@ class Control:
         without = "leave --on out" if self.told_by == "--on" else f"unset {self.told_by}"
         there = f"cd {shlex.quote(self.folder)} && {command}" if self.folder.startswith("/") else command
         return Refused(
-            f"{command} works on the machine where it is called, not through --on",
-            f"call it there: `{self.by_hand(there)}`; or {without} to mean this machine",
+            f"{command} works on the host where it is called, not through --on",
+            f"call it there: `{self.by_hand(there)}`; or {without} to mean this host",
         )

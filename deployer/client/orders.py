@@ -52,7 +52,7 @@ def body_of(order: Order) -> dict[str, Any]:
 
 
 class Orders:
-    """Gives orders to a server and follows them, as an operation of this machine would be."""
+    """Gives orders to a server and follows them, as an operation of this host would be."""
 
     def __init__(self, client: Client) -> None:
         self.client = client
@@ -77,7 +77,7 @@ class Orders:
     ) -> RolloutResult:
         """Give an order, show what happens, give its ending. Raises the error with which it ended.
 
-        Once `stop` is set, what is `asked` says whether the rollout is left to the server or taken back there.
+        Once `stop` is set, what is `asked` says whether the rollout is left to the server or rolled back there.
         """
         with EventStream(self.client.calls, f"/services/{order.service}/events", None, order.service) as heard:
             if (early := heard.take(0)) is not None:  # an error, if there was one
@@ -106,7 +106,7 @@ class Orders:
     def follow(self, rollout: int, sink: Sink, after: int = 0, stop: threading.Event | None = None) -> RolloutResult:
         """Show the events of a rollout after an id, until it ends or rests; with `stop`, until that is set.
 
-        Raises Abandoned when nobody drives it any more, and OutOfSight when the server does not answer any more.
+        Raises Abandoned when its process is gone any more, and OutOfSight when the server does not respond any more.
         """
         state = self.client.state(rollout)
         try:
@@ -142,7 +142,7 @@ class Orders:
         server = self.client.calls.server
         return Detached(
             f"no longer following; {_goes_on(rollout, service)} at {server.url}",
-            f"`deploy {server.option} watch` follows it, `deploy {server.option} abort` takes it back",
+            f"`deploy {server.option} watch` follows it, `deploy {server.option} abort` rolls it back",
         )
 
     def history(self, rollout: int) -> tuple[Event, ...]:
@@ -214,12 +214,12 @@ class _Given:
                     return
             self._aborting = True
         if self._run.rollout and not self._taken_back:
-            body = {"reason": "the client was told to stop", "rollout": self._run.rollout}
+            body = {"reason": "the client was stopped", "rollout": self._run.rollout}
             try:
                 asked = self._tried(lambda: self._client.give(self._run.service, "abort", body))
             except Answered as error:  # it goes its way: the run tells to which end
                 asked = self._run
-                text = f"it cannot be taken back: {error.message}"
+                text = f"it cannot be rolled back: {error.message}"
                 self._sink(Event("note", self._clock.now(), self._run.service, 0, {"text": text}))
             self._taken_back = asked is not None
 

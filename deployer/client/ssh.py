@@ -112,7 +112,7 @@ class SshChannel:
                 self.socket.settimeout(max(deadline.left(), 0.001))
                 more = self.socket.recv(65536)
             except TimeoutError:
-                raise Broken(f"no answer within {GREET_SECONDS:g} s", sent=False) from None
+                raise Broken(f"no response within {GREET_SECONDS:g} s", sent=False) from None
             except OSError:
                 more = b""
             if not more:
@@ -144,7 +144,7 @@ class SshChannel:
         url = self._control.url
         if "Host key verification failed" in said or "REMOTE HOST IDENTIFICATION HAS CHANGED" in said:
             return NoServer(
-                f"{url}: ssh does not know the key of this machine, or it is another one than before",
+                f"{url}: ssh does not know the key of this host, or it is another one than before",
                 f"compare the fingerprint that `{self._control.by_hand('true')}` shows with the one on its console",
             )
         if "Permission denied" in said:

@@ -90,7 +90,7 @@ class EventStream:
                 if answer is None:
                     return
                 if silent:
-                    self._say("the server answers again")
+                    self._say("the server is reachable again")
                 patience, silent = Deadline.after(clock, PATIENCE), False
                 with answer:
                     self._begin(answer)
@@ -101,7 +101,7 @@ class EventStream:
                     raise self._given_up(broken) from None
                 if self._began.is_set() and not silent:
                     silent = True
-                    self._say(f"the server does not answer ({broken.why}): trying again for {PATIENCE:g} s")
+                    self._say(f"the server does not respond ({broken.why}): trying again for {PATIENCE:g} s")
             self._left.wait(pause)
 
     def _begin(self, answer: requests.Response) -> None:
@@ -112,7 +112,7 @@ class EventStream:
         self._began.set()
 
     def _listen(self, answer: requests.Response) -> None:
-        """Read a connection to its end, whatever that is: what comes after it is asked for anew."""
+        """Read a connection to its end, whatever that is: what comes after it is read again."""
         with suppress(requests.RequestException, OSError):  # what broke it, the next connection meets, too
             for number, text in _blocks(answer):
                 event = self._event(number, text) if text else None
@@ -141,8 +141,8 @@ class EventStream:
             return self._calls.lost(broken, unknown=False)
         server = self._calls.server
         return OutOfSight(
-            f"{server.url} has not answered for {PATIENCE:g} s ({broken.why}); what was begun there goes on",
-            f"`deploy {server.option} watch` follows it, `deploy {server.option} status` tells how it is",
+            f"{server.url} has been unreachable for {PATIENCE:g} s ({broken.why}); what was begun there goes on",
+            f"`deploy {server.option} watch` follows it, `deploy {server.option} status` shows its state",
         )
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 
 def percent(share: int) -> str:
-    """Write basis points as a percentage: 1000 is `10 %`."""
-    return f"{share / 100:g} %"
+    """Write basis points as a percentage: 1000 is `10%`."""
+    return f"{share / 100:g}%"
 
 
 def span(seconds: float) -> str:

@@ -68,7 +68,7 @@ def run(
             code = process.wait(max(left(), _LOOK))
         except (TimeoutError, subprocess.TimeoutExpired):
             late = f"`{command[0]}` did not end within {given:.3g} s"
-            raise CommandFailed(late, "it gets no input; did it ask?") from None
+            raise CommandFailed(late, "stdin is closed: was it waiting for input?") from None
         finally:
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)

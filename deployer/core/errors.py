@@ -8,7 +8,7 @@ DeployError                 1  internal: ours to fix
 │   └── NoServer            2  the server was not reached, or does not let this client in
 ├── StepFailed              4  a step or gate failed
 │   ├── VerdictWorse        3  the candidate is worse than the margin allows
-│   ├── BudgetSpent         3  users saw as many bad answers as the budget allows
+│   ├── BudgetSpent         3  users saw as many failed responses as the budget allows
 │   ├── CannotJudge         7  too little was seen before the deadline
 │   ├── NotApproved         7  nobody approved before the deadline
 │   ├── DeadlinePassed      4  a wait came to its end
@@ -21,7 +21,7 @@ DeployError                 1  internal: ours to fix
 │   ├── TakenBack           6  … at the proxy, without asking the process that drives it
 │   └── Detached            6  … no, only its process: the rollout is as it was, for `deploy resume`
 ├── NeedsPerson             8  neither forward nor back is safe without a decision
-│   └── OutOfSight          8  the server took an order and does not answer any more: it goes on, unseen
+│   └── OutOfSight          8  the server took an order and does not respond any more: it goes on, unseen
 └── Answered                *  what a server answered, with the exit code that the command has there
 """
 
@@ -120,7 +120,7 @@ class VerdictWorse(StepFailed):
 
 
 class BudgetSpent(StepFailed):
-    """Users saw as many bad answers of the candidate as the budget allows; the proxy gives it none any more."""
+    """Users saw as many failed responses of the candidate as the budget allows; the proxy gives it none any more."""
 
     exit = Exit.VERDICT
 
@@ -160,14 +160,14 @@ class MachinesSilent(Unreachable):
     """
 
     def __init__(self, silent: Mapping[str, str], seen: tuple[Any, ...] = ()) -> None:
-        told = "; ".join(f"{host or 'this machine'} does not answer: {why}" for host, why in sorted(silent.items()))
+        told = "; ".join(f"{host or 'this host'} is unreachable: {why}" for host, why in sorted(silent.items()))
         super().__init__(told, "see that it runs and can be reached, or take it out of the inventory for good")
         self.silent = dict(silent)
         self.seen = seen
 
 
 class Locked(DeployError):
-    """Another deploy of the same service is under way."""
+    """Another deploy of the same service is in progress."""
 
     exit = Exit.LOCKED
 
@@ -201,7 +201,7 @@ class NeedsPerson(DeployError):
 
 
 class OutOfSight(NeedsPerson):
-    """A server may have been given something to do, and does not answer any more: what becomes of it is not seen."""
+    """A server may have been given something to do, and does not respond any more: what becomes of it is not seen."""
 
 
 class Answered(DeployError):
@@ -213,10 +213,10 @@ class Answered(DeployError):
 
 
 class Abandoned(DeployError):
-    """The process that drove a rollout is gone, or does not answer; the rollout is unfinished."""
+    """The process that drove a rollout is gone, or does not respond; the rollout is in progress."""
 
     def __init__(self, rollout: int) -> None:
         super().__init__(
-            f"the process that drove rollout {rollout} is gone, or does not answer any more",
-            "`deploy resume` finishes it, `deploy abort` takes it back; its share runs out by itself",
+            f"the process that ran rollout {rollout} is gone, or does not respond any more",
+            "`deploy resume` finishes it, `deploy abort` rolls it back; its share runs out by itself",
         )

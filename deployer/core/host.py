@@ -47,7 +47,7 @@ class Host:
         return [*line, *KEEP_ALIVE, "-o", f"ConnectTimeout={CONNECT_SECONDS}", "--", self.ssh_host]
 
 
-# This machine, where it stands beside others
+# This machine, where it runs beside others
 LOCAL = Host("", "127.0.0.1", "local", "")
 
 
@@ -67,7 +67,7 @@ NOT_SAID = Meant()
 class Machines:
     """Machines of one service: the `wanted` ones, on which a release is to stand, and `others` on which more of it may.
 
-    Without any, everything is on this machine; `proxies` are those whose proxies users reach.
+    Without any, everything is on this host; `proxies` are those whose proxies users reach.
     """
 
     wanted: tuple[Host, ...] = ()

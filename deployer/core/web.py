@@ -59,7 +59,7 @@ def describe(error: BaseException, seconds: float) -> str:
     import requests
 
     if isinstance(error, requests.Timeout | TimeoutError):
-        return f"no answer within {seconds:.3g} s"
+        return f"no response within {seconds:.3g} s"
     for cause in causes(error):
         match cause:
             case ssl.SSLCertVerificationError():
@@ -69,10 +69,10 @@ def describe(error: BaseException, seconds: float) -> str:
             case socket.gaierror():
                 return f"the name cannot be resolved: {cause.strerror}"
             case TimeoutError():
-                return f"no answer within {seconds:.3g} s"
+                return f"no response within {seconds:.3g} s"
             case OSError() if cause.strerror:
                 return cause.strerror.lower()
-    return f"no answer that can be understood ({type(error).__name__})"
+    return f"a response that cannot be understood ({type(error).__name__})"
 
 
 def causes(error: BaseException | None) -> Iterator[BaseException]:

@@ -219,7 +219,7 @@ class Traffic(Protocol):
         ...
 
     def spent(self, service: str) -> int:
-        """Read how many bad answers of the candidate users have seen in the rollout of the live value.
+        """Read how many failed responses of the candidate users have seen in the rollout of the live value.
 
         Counted by every worker, and kept over reloads and restarts of the proxy; 0 where there is no budget.
         """
@@ -326,7 +326,7 @@ class MetricSources(Protocol):
     ) -> float | None:
         """Give the metric's value for a side now, a finite number; None when the source has no data on it.
 
-        Raises DriverFailed, naming the source, when it does not answer or answers something else than one number.
+        Raises DriverFailed, naming the source, when it does not respond or answers something else than one number.
         """
         ...
 

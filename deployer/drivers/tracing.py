@@ -77,7 +77,7 @@ class Traces:
         thread.start()
         thread.join(END_SECONDS)
         if thread.is_alive():
-            return f"traces: no answer within {END_SECONDS:g} s; this command did not wait for it any more"
+            return f"traces: no response within {END_SECONDS:g} s; this command did not wait for it any more"
         return f"traces: {self._told.failed} spans were not taken" if self._told.failed else ""
 
     def _begin(self) -> str:

@@ -10,19 +10,19 @@ from __future__ import annotations
 
 import sys
 
-TRIED, IN_PART = "taken back", " in part"
+TRIED, IN_PART = "rolled back", " in part"
 
 
 def safe(moved: str) -> str:
     """Say who is safe after what was done, whatever comes after it."""
-    who = "users of the proxies that answered are safe" if moved.endswith(IN_PART) else "users are safe"
+    who = "users of the reachable proxies are safe" if moved.endswith(IN_PART) else "users are safe"
     return f"{who}: they were moved before this"
 
 
 def first(arguments: list[str]) -> str:
     """Move the users if the arguments of `deploy` plainly ask for it.
 
-    Tells what was done: `taken back` from a candidate, `gone back` to the warm release, or nothing. It ends with
+    Tells what was done: `rolled back` from a candidate, `gone back` to the warm release, or nothing. It ends with
     `in part` where one of several proxies did not answer.
     """
     from deployer.emergency import argv, endpoint

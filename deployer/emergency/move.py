@@ -22,7 +22,7 @@ LOCK_WITHIN = 0.05  # seconds; a reload that takes longer is put right by the bo
 
 
 class Moved:
-    """What was done: users are on `colour`; on its warm `release`, or taken back from a candidate on `trial`."""
+    """What was done: users are on `colour`; on its warm `release`, or rolled back from a candidate on `trial`."""
 
     __slots__ = ("colour", "release", "trial")
 
@@ -42,7 +42,7 @@ class Ready:
         self.moved = moved
 
     def go(self) -> Moved:
-        """Make it. Raises Silent when the proxy does not answer half way."""
+        """Make it. Raises Silent when the proxy does not respond half way."""
         change: Change = value_edits.taken_back if self.moved.trial else value_edits.gone_back
         current, old = self._master.workers()
         for worker in current:
@@ -62,7 +62,7 @@ class Ready:
 def move(card: Card, service: str, command: str) -> Moved | None:
     """Take everyone off the candidate; with `rollback`, else, off the live release; None where it is not that plain.
 
-    Raises Silent when the proxy does not answer half way.
+    Raises Silent when the proxy does not respond half way.
     """
     ready = look(card, service, command)
     if ready is None:
@@ -77,7 +77,7 @@ def look(card: Card, service: str, command: str) -> Ready | None:
     """See where a command would take users; None where that is not plain.
 
     Plain is: all workers agree; stable has a server that is up, or every server of the other colour is up and of the
-    release that is warm. Raises Silent when the proxy does not answer.
+    release that is warm. Raises Silent when the proxy does not respond.
     """
     lock = _locked(card.lock)
     ready = None

@@ -69,7 +69,7 @@ class MasterClient:
             if reply:
                 return reply
             if time.monotonic() > self._until:
-                raise Silent(f"{self._path}: no answer to {command}")
+                raise Silent(f"{self._path}: no response to {command}")
             time.sleep(0.005)
 
     def _ask(self, command: str) -> str:

@@ -1,4 +1,4 @@
-"""What an emergency did, until it stands in the store: a few lines in a file (`STATE/emergency/SERVICE.moved`).
+"""What an emergency did, until it runs in the store: a few lines in a file (`STATE/emergency/SERVICE.moved`).
 
 Only who and why are kept: that users are elsewhere than the store says is read from the proxy.
 """

@@ -48,7 +48,7 @@ class RemoteEndpoint:
         return "" if more else None
 
     def go(self) -> None:
-        """Say go. What has ended meanwhile does not answer then."""
+        """Say go. What has ended meanwhile does not respond then."""
         try:
             os.write(self._write, b"go\n")
         except BrokenPipeError:
@@ -66,7 +66,7 @@ class RemoteEndpoint:
 def move(fars: list[Far], service: str, command: str) -> tuple[Moved | None, list[str]]:
     """Move users at all proxies that answer; give where to, and the proxies of which it is not known.
 
-    A candidate is taken back wherever it has users. Where none has, all that answer must mean the same; None where they
+    A candidate is rolled back where it has users. Where none has, all that answer must mean the same; None where they
     do not, or where it is not plain: nothing is changed then.
     """
     every: list[RemoteEndpoint] = []

@@ -21,7 +21,7 @@ class Analysis:
     """One stream and one judge for all watches of a drive, so that what one of them saw counts in the next.
 
     Whatever the judge is told is recorded first, with the same time: a replay comes to the same verdicts. Trouble with
-    the recording is told once and never ends a rollout. `answered` and `shielded` count answers of the candidate.
+    the recording is told once and never ends a rollout. `answered` and `shielded` count responses of the candidate.
     """
 
     samples: Samples
@@ -92,7 +92,7 @@ class Analysis:
             self.tell("note", text=f"`deploy watch` has no live numbers of this rollout: {self.latest.broken}")
 
     def tell_shield(self) -> None:
-        """Tell how many answers of the candidate its users were spared, if that is news."""
+        """Tell how many responses of the candidate its users were spared, if that is news."""
         if self.shielded > self._shield_told:
             self._shield_told = self.shielded
             self.tell("shield.used", shielded=self.shielded, answered=self.answered)

@@ -73,7 +73,7 @@ def _expire(run: Drive, step: Approve, n: int, voices: tuple[Vote, ...]) -> None
     seen = f"not approved within {span(step.deadline)}: it takes {step.whose()}, and {given} did"
     run.tell("approval.expired", n=n, whose=step.whose(), given=[voice.by for voice in voices], text=seen)
     if step.expired == "hold":
-        ways = "`deploy resume` asks anew, `deploy abort` takes it back"
+        ways = "`deploy resume` asks again, `deploy abort` rolls it back"
         raise Hold(Exit.INCONCLUSIVE, f"{seen}; {ways}", anew=n)
     raise NotApproved(seen, "deploy again when they are there; `approve.within` gives them more time")
 
@@ -101,6 +101,6 @@ def _looking(run: Drive, step: Approve, n: int, deadline: Deadline) -> Iterator[
             if verdict.kind == "worse":
                 watching.say(verdict)
                 watching.see_the_dead()
-                raise VerdictWorse(f"r{watch.release} is worse: {verdict.text}", "mend it and deploy again")
+                raise VerdictWorse(f"r{watch.release} is worse: {verdict.text}", "fix it and deploy again")
 
         yield look

@@ -1,4 +1,4 @@
-"""The budget of a drive: how many bad answers of the candidate users may see, and how many they saw."""
+"""The budget of a drive: how many failed responses of the candidate users may see, and how many they saw."""
 
 from __future__ import annotations
 
@@ -67,8 +67,9 @@ class BudgetTracker:
             return
         more = self.limit - self._answers
         allowed = f" ({self._answers}, and {more:,} that the margin allows)" if more > 0 else ""
-        among = f" in {answered:,} answers" if answered >= self.spent else ""  # the stream may lag behind the count
+        among = f" in {answered:,} responses" if answered >= self.spent else ""  # the stream may lag behind the count
         raise BudgetSpent(
-            f"the budget of {self.limit:,} bad answers{allowed} is spent: users saw {self.spent:,} of {release}{among}",
-            "mend it and deploy again; traffic.budget says how many users may see",
+            f"the budget of {self.limit:,} failed responses{allowed} is spent:"
+            f" users saw {self.spent:,} of {release}{among}",
+            "fix it and deploy again; traffic.budget says how many users may see",
         )

@@ -9,20 +9,20 @@ from deployer.drivers.ports import Running
 from deployer.model import Place, Release
 from deployer.store import Port
 
-STOP_IT = "`deploy doctor` shows what stands; `deploy recreate` stops it before it starts another release"
+STOP_IT = "`deploy doctor` shows what is running; `deploy recreate` stops it before it starts another release"
 
 
 def refuse_company(
     release: Release, place: Place, there: Running, ports: Iterable[Port], find: Callable[[int], Release]
 ) -> None:
-    """Raise StepFailed if something of a service stands beside which a release must not be started in a place.
+    """Raise StepFailed if something of a service runs beside which a release must not be started in a place.
 
-    What holds one of the `ports` on a machine that does not answer may run there. A release that `find` does not know
+    What holds one of the `ports` on a machine that does not respond may run there. A release that `find` does not know
     counts as one that may have company, unless this one may not.
     """
     beside = {i.name: i.release for i in there.instances if (i.release, i.colour) != (release.number, place)}
     hidden = {
-        f"{release.service}-r{p.release}-{p.index} (on {p.host or 'this machine'}, which does not answer)": p.release
+        f"{release.service}-r{p.release}-{p.index} (on {p.host or 'this host'}, which does not respond)": p.release
         for p in ports
         if p.host in there.silent and p.release != release.number
     }

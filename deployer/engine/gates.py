@@ -29,7 +29,7 @@ def crashed(run: Drive, instance: Instance) -> StepFailed:
     code = "" if instance.exit_code is None else f" with code {instance.exit_code}"
     return StepFailed(
         f"{instance.name} exited{code}",
-        "read its last lines, then deploy a mended release",
+        "see its last log lines below, then deploy a fixed release",
         log=last_words(run, instance),
     )
 
@@ -102,5 +102,5 @@ def smoke(run: Drive, step: Smoke, deadline: Deadline) -> dict[str, Any]:
     if problem:
         instances = run.instances(step.colour, step.release)
         log = last_words(run, instances[0]) if instances else ()
-        raise StepFailed(problem, "no user saw this release; mend it and deploy again", log=log)
+        raise StepFailed(problem, "no user saw this release; fix it and deploy again", log=log)
     return {"tests": len(manifest.smoke)}

@@ -11,7 +11,7 @@ from deployer.drivers.ports import Running, Runtime, standing
 
 @dataclass
 class HostObserver:
-    """Looks at the runtime; a machine that falls silent is told once, and once more when it answers again."""
+    """Looks at the runtime; a machine that falls silent is told once, and once more when it is reachable again."""
 
     runtime: Runtime
     service: str
@@ -19,7 +19,7 @@ class HostObserver:
     silent: dict[str, str] = field(default_factory=dict)  # machines that gave no answer when they were asked last
 
     def standing(self) -> Running:
-        """Read what stands, but on machines that are silent."""
+        """Read what is running, but on machines that are silent."""
         seen = standing(self.runtime, self.service)
         self.hear(seen.silent)
         return seen
@@ -30,9 +30,9 @@ class HostObserver:
         back = [host for host in self.silent if host not in silent]
         self.silent = dict(silent)
         for host, why in fallen.items():
-            self.tell("host.unreachable", host=host, text=f"{host or 'this machine'} does not answer: {why}")
+            self.tell("host.unreachable", host=host, text=f"{host or 'this host'} is unreachable: {why}")
         for host in back:
-            self.tell("host.back", host=host, text=f"{host or 'this machine'} answers again")
+            self.tell("host.back", host=host, text=f"{host or 'this host'} is reachable again")
 
     def silent_of(self, hosts: Collection[str]) -> dict[str, str]:
         """Give those of some machines that are silent, and why."""

@@ -45,7 +45,7 @@ class WatchedDeadline(Deadline):
 
 @dataclass
 class _Poll:
-    """One metric under way: what it showed so far, and what was told of it."""
+    """One metric in progress: what it showed so far, and what was told of it."""
 
     judge: MetricJudge
     next_at: float

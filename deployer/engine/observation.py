@@ -28,7 +28,7 @@ from deployer.planning.steps import Watch, percent, span
 
 LOOK_SECONDS = 0.25  # between two looks at the samples
 INSTANCE_SECONDS = 1.0  # between two looks at the instances
-PATIENCE_SECONDS = 10.0  # for a proxy or a runtime that does not answer: one that restarts is back by then
+PATIENCE_SECONDS = 10.0  # for a proxy or a runtime that is unreachable: one that restarts is back by then
 
 
 def watch(run: Drive, step: Watch, until: float, deadline: Deadline) -> dict[str, Any]:
@@ -61,7 +61,7 @@ def _watch(run: Drive, step: Watch, watching: AnalysisStep, deadline: Deadline) 
         if verdict.kind == "worse":
             watching.say(verdict)
             watching.see_the_dead()
-            raise VerdictWorse(f"r{step.release} is worse: {verdict.text}", "mend it and deploy again")
+            raise VerdictWorse(f"r{step.release} is worse: {verdict.text}", "fix it and deploy again")
         if watching.passes(verdict):
             watching.say(verdict)
             return watching.detail(verdict)
@@ -77,7 +77,7 @@ def skipped() -> dict[str, Any]:
 
 
 class AnalysisStep:
-    """One watch under way: what both sides answered in it, and whether all that it needs still stands."""
+    """One watch in progress: what both sides answered in it, and whether all that it needs is still running."""
 
     def __init__(self, run: Drive, step: Watch, until: float, metrics: MetricWatch) -> None:
         self._run, self._step, self._metrics = run, step, metrics
@@ -133,13 +133,13 @@ class AnalysisStep:
         if not self._over or self.passes(verdict):
             return {}
         if self._silent_since is not None:
-            return {"waits": "there is no answer from the proxy or the runtime"}
+            return {"waits": "there is no response from the proxy or the runtime"}
         if self._waits:
             return {"waits": verdict.text}
         answers = self._tally.sum.candidate.requests
         if answers >= self._step.requests:
             return {"waits": verdict.text}
-        return {"waits": f"the candidate has answered {answers:,} of at least {self._step.requests:,} requests"}
+        return {"waits": f"the candidate has {answers:,} of at least {self._step.requests:,} responses"}
 
     def passes(self, verdict: Verdict) -> bool:
         """Tell whether the step has what it needs to go on."""
@@ -210,7 +210,7 @@ class AnalysisStep:
     def see_the_dead(self) -> None:
         """Raise StepFailed when an instance of the candidate has ended: its last words tell more than numbers do.
 
-        An engine that does not answer now leaves it at the numbers.
+        An engine that does not respond now leaves it at the numbers.
         """
         with suppress(DriverFailed):
             instances = self._run.instances(self._step.colour, self._step.release)
@@ -248,7 +248,7 @@ def _ended(instances: Sequence[Instance]) -> Instance | None:
 
 
 def _proof(verdict: Verdict) -> dict[str, Any]:
-    """Give how far "no worse" is shown by what is shown least, and about how many more answers it takes."""
+    """Give how far "no worse" is shown by what is shown least, and about how many more responses it takes."""
     proofs = (verdict.values.get("proofs") or {}).values()
     if not proofs:
         return {}

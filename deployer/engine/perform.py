@@ -171,8 +171,8 @@ def _hold(run: Drive, step: Approve) -> dict[str, Any]:
     run.look()
     if run.hurry:
         return {"approved": True}
-    ways = "`deploy resume` goes on watched, `deploy promote` gives it to everyone now, `deploy abort` takes it back"
-    raise Hold(Exit.DONE, f"held at {percent(step.share)}: {ways}")
+    ways = "`deploy resume` goes on watched, `deploy promote` gives it to everyone now, `deploy abort` rolls it back"
+    raise Hold(Exit.DONE, f"paused at {percent(step.share)}: {ways}")
 
 
 def _promote(run: Drive, step: Promote, doing: Doing) -> dict[str, Any]:
@@ -211,7 +211,7 @@ def _remove(run: Drive, step: Remove, doing: Doing) -> dict[str, Any]:
     _refuse_left(run, step, stays, doomed)
     _tidy(run, doing)
     if unseen := _unseen(run, step):
-        text = f"not removed, as the machine is silent: {', '.join(unseen)}; `deploy doctor --fix` does it later"
+        text = f"not removed, as the host is unreachable: {', '.join(unseen)}; `deploy doctor --fix` does it later"
         run.tell("note", text=text)
     return {"removed": [i.name for i in doomed], "open": cut}
 

@@ -64,12 +64,14 @@ class Drive:
     secrets: Callable[[Release], dict[str, SecretText]]
     ports: Sequence[int]
     port_usable: Callable[[int], bool]
-    address: str = "127.0.0.1"  # of this machine, for its instances
+    address: str = "127.0.0.1"  # of this host, for its instances
     hurry: bool = False  # `deploy promote`: watches and holds are passed
     forced: bool = False  # … and what people were to approve, too
     by: str = ""  # who asked for either of these; "" is who runs this process
     heard: ControlRequest | None = None  # the wish that ends this drive: marked as taken with what comes of it
-    approved: bool = False  # `deploy resume` of a hold: the approval that it held at is given, watches are not passed
+    approved: bool = (
+        False  # `deploy resume` of a hold: the approval at which it paused is given, watches are not passed
+    )
     stop_asked: threading.Event = field(default_factory=threading.Event)  # a signal came
     detach: Callable[[], bool] = lambda: False  # whether a signal leaves the rollout where it is
     owed: bool = False  # people elsewhere are to be told of its end
@@ -205,7 +207,7 @@ class Drive:
         share = f"; its share runs out by itself within {lease:g} s" if given and lease else ""
         return Detached(
             f"rollout {self.rollout.number} is left where it is, by a signal to this process{share}",
-            "`deploy resume` goes on, `deploy abort` takes it back",
+            "`deploy resume` goes on, `deploy abort` rolls it back",
         )
 
     def _look_at_share(self) -> None:

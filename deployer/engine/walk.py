@@ -59,7 +59,7 @@ def _leave(run: Drive, error: DeployError) -> None:
 
 
 def abort(run: Drive, by: str, reason: str) -> RolloutResult:
-    """Take back an unfinished rollout that no living process drives.
+    """Take back a rollout in progress that no living process drives.
 
     Past the commit point there is nothing to abort: the caller offers `rollback` instead.
     """
@@ -84,7 +84,7 @@ def _unrecorded(run: Drive, failed: StoreFailed) -> NeedsPerson:
         where = f"; the share runs out by itself, it could not be ended: {error.message}"
     return NeedsPerson(
         f"rollout {run.rollout.number} stopped half way: {failed.message}{where}",
-        f"{failed.hint or 'mend that'}; then `deploy resume` or `deploy abort`",
+        f"{failed.hint or 'fix that'}; then `deploy resume` or `deploy abort`",
     )
 
 
@@ -109,7 +109,7 @@ def _next(run: Drive) -> int:
 def _leased(run: Drive) -> None:
     """Give the share of a held rollout its lease back before anything is recorded: whoever drives it may die.
 
-    Raises Refused when the proxy does not take it; the rollout is held as before.
+    Raises Refused when the proxy does not take it; the rollout stays paused.
     """
     if run.rollout.outcome != "paused":
         return
@@ -117,7 +117,7 @@ def _leased(run: Drive) -> None:
         run.begin_lease()
     except StepFailed as error:
         raise Refused(
-            f"rollout {run.rollout.number} is held as before: its share cannot be leased again: {error.message}",
+            f"rollout {run.rollout.number} stays paused: its share cannot be leased again: {error.message}",
             error.hint or "see `deploy doctor`",
         ) from error
 
@@ -152,7 +152,7 @@ def _reassert_share(run: Drive) -> None:
 def _adopt(run: Drive, reached: Share) -> bool:
     """Go on from what an earlier drive of the rollout left in the proxy; tell whether its budget is spent.
 
-    What it gave is compared with what stands: an emergency has taken the users back if the share is gone.
+    What it gave is compared with running: an emergency has taken the users back if the share is gone.
     """
     live = _left(run)
     if live is not None:
@@ -271,9 +271,9 @@ def _back(run: Drive) -> RolloutResult:
             error = _hidden(failed)
             _tell_failure(run, "back", n, step, error)
             run.store.step_failed(run.lock, run.rollout.number, "back", n, error)
-            return _stuck(run, f"the way back failed: {error.message}")
+            return _stuck(run, f"the rollback failed: {error.message}")
     code, why = run.store.cause(run.rollout)
-    cause, text = Exit(code), f"r{run.rollout.release} was taken back: {why}"
+    cause, text = Exit(code), f"r{run.rollout.release} was rolled back: {why}"
     kept = run.candidate.manifest.keep.events
     run.store.ended(run.lock, run.rollout, "reverted", int(cause), text, events=kept, owed=run.owed)
     return _end(run, RolloutResult("reverted", cause, text, run.rollout.number))

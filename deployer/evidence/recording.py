@@ -212,7 +212,7 @@ def read(path: Path) -> Recording:
 
 
 def shielded(path: Path) -> int:
-    """Count the answers of the candidate in a recording that its users did not see; fast, nothing else is read."""
+    """Count the responses of the candidate in a recording that its users did not see; fast, nothing else is read."""
     try:
         with path.open("rb") as lines:
             return sum(int(found[1]) for line in lines if (found := _SHIELDED.search(line)))

@@ -64,7 +64,7 @@ def _waiting(data: Any) -> Waiting:
 def _side(counts: Counts) -> list[Any]:
     """Give [requests, errors, [bucket, count, bucket, count, …], [kind, count, …]].
 
-    Kinds are left out if there are none; a side that answered nothing is empty.
+    Kinds are left out if there are none; a side that has no responses is empty.
     """
     if not counts.requests and not any(counts.latency):
         return []

@@ -74,7 +74,7 @@ def spoken(looks: Sequence[JudgedLook]) -> JudgedLook:
 class ReplayedWatch:
     """What a policy made of one watch; `after` is seconds in it until its outcome, or until its recorded end.
 
-    `proved`: shown to be no worse than the margins, rather than seen enough in a watch of fixed time. Counts are those
+    `proved`: proven no worse than the margins, rather than seen enough in a watch of fixed time. Counts are those
     until the outcome; `shielded` of the candidate's errors were not seen by users.
     """
 

@@ -52,7 +52,7 @@ class Bettor:
 
 @dataclass(frozen=True)
 class Proof:
-    """Evidence that something of the candidate is within `margin`; in ms for answer times.
+    """Evidence that something of the candidate is within `margin`; in ms for latency.
 
     `growth` is what an answer, of either side, adds to the logarithm if the candidate is as good as stable; 0 while
     that is not known. `limits` are stable's value and what is tolerated beside it.
@@ -190,7 +190,7 @@ class Comparison:
 
     @property
     def warm(self) -> bool:
-        """Tell whether answer times are compared: not while the candidate is cold, or stable's are not known."""
+        """Tell whether latency are compared: not while the candidate is cold, or stable's are not known."""
         return bool(self.times and self.times.warmup.over and self.times.abort.cuts)
 
     @property

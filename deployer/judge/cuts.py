@@ -1,4 +1,4 @@
-"""Where answer times are cut into bins: at stable's own quantiles, with an allowance for the candidate."""
+"""Where latency are cut into bins: at stable's own quantiles, with an allowance for the candidate."""
 
 from __future__ import annotations
 

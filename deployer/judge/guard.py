@@ -1,6 +1,6 @@
 """Does a release that stands alone fail more often than the manifest allows at all?
 
-At a share of 100 %, or where no stable release answers, there is nothing to compare with; what remains is the absolute
+At a share of 100%, or where no stable release answers, there is nothing to compare with; what remains is the absolute
 limit. The bets are those of a comparison, against a fixed rate: fair when the release fails exactly as often as the
 limit says, losing when it fails less.
 """

@@ -1,4 +1,4 @@
-"""Stable's answer times, fading: 16 buckets an octave, from which cut points and predictions are taken."""
+"""Stable's latency, fading: 16 buckets an octave, from which cut points and predictions are taken."""
 
 from __future__ import annotations
 

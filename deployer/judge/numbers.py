@@ -53,7 +53,7 @@ def evidence(log: float) -> float:
 
 
 def still_needed(proof: Proof, beta: float) -> int | None:
-    """Estimate how many more answers, of both sides, a proof takes if the candidate is as good as stable."""
+    """Estimate how many more responses, of both sides, a proof takes if the candidate is as good as stable."""
     missing = math.log(1 / beta) - proof.log_evidence
     if missing <= 0:
         return 0

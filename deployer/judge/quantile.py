@@ -1,4 +1,4 @@
-"""Is a quantile of the candidate's answer times shown to be within the margin?"""
+"""Is a quantile of the candidate's latency shown to be within the margin?"""
 
 from __future__ import annotations
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-# What is believed of stable before it was seen: half an error in 500 answers.
+# What is believed of stable before it was seen: half an error in 500 responses.
 _PRIOR_ANSWERS, _PRIOR_ERRORS = 500.0, 0.5
 MEMORY = 65536  # answers; beyond them the past is worth half, and again
 _NEWS = 0.01  # a rate that moved by less than this part leaves the bets as they are
@@ -19,7 +19,7 @@ class Rate:
     errors: float = 0.0
 
     def learn(self, answers: int, errors: int) -> bool:
-        """Learn from answers that were already bet on; tell whether bets must be made anew."""
+        """Learn from answers that were already bet on; tell whether bets must be rewritten."""
         self.answers += answers
         self.errors += errors
         while self.answers > MEMORY:

@@ -1,4 +1,4 @@
-"""All that is known of answer times: evidence for and against the candidate, and what a cold start is forgiven."""
+"""All that is known of latency: evidence for and against the candidate, and what a cold start is forgiven."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _REFRESH, _REFRESH_MOST = 50, 5000  # times of stable between two refreshes: a q
 
 @dataclass
 class Warmup:
-    """Until either is over, answer times are not bet on: so many requests, so many seconds since the first answer."""
+    """Until either is over, latency are not bet on: so many requests, so many seconds since the first answer."""
 
     requests: int
     seconds: float
@@ -30,7 +30,7 @@ class Warmup:
     _since: float | None = None
 
     def answer(self, count: int) -> None:
-        """Count answers of the candidate."""
+        """Count responses of the candidate."""
         self.answered += count
         if self.answered > self.requests:
             self.over = True

@@ -216,7 +216,7 @@ class Verdicts:
             shown += f", {words.of_times(proofs[1].margin)} in {words.listed(latency.quantiles)}"
         if self._following < FULL:
             shown += f", which is asked for before {words.percent(self._following / FULL)}"
-        return f"{words.both(self._seen)}: shown to be {shown}"
+        return f"{words.both(self._seen)}: proven {shown}"
 
     def _what_is_missing(self, proofs: Sequence[Proof], missing: Sequence[Proof]) -> str:
         if not self._seen.candidate.requests:
@@ -225,9 +225,9 @@ class Verdicts:
         names = words.listed([proof.name for proof in missing])
         shown = [proof.name for proof in proofs if proof not in missing]
         told = (
-            f"no worse shown for {words.listed(shown)}; {names} not yet"
+            f"no worse proven for {words.listed(shown)}; {names} not yet"
             if shown
-            else f"not yet shown to be no worse in {names}"
+            else f"not yet proven no worse in {names}"
         )
         return f"{seen}: {told}{self._until_when(missing)}"
 
@@ -235,7 +235,7 @@ class Verdicts:
         times, latency = self._comparison.times, self._config.latency
         if times and latency and not times.warmup.over:
             warmup = latency.warmup
-            return f"; answer times count after {warmup.requests:,} answers or {warmup.seconds:g} s"
+            return f"; latency counts after {warmup.requests:,} responses or {warmup.seconds:g} s"
         answers = [numbers.still_needed(proof, self._config.beta) for proof in missing]
         known = [number for number in answers if number is not None]
         return words.still_needed(max(known), sticky=self._sticky) if len(known) == len(answers) else ""

@@ -13,9 +13,9 @@ TOO_MANY = 10_000_000  # answers: beyond that a number promises more than is kno
 
 
 def percent(fraction: float) -> str:
-    """Write a rate: `18.2 %`."""
+    """Write a rate: `18.2%`."""
     value = 100 * fraction
-    return f"{value:.3g} %" if value >= 1 else f"{value:.2g} %"
+    return f"{value:.3g}%" if value >= 1 else f"{value:.2g}%"
 
 
 def time(ms: float) -> str:
@@ -29,9 +29,9 @@ def listed(names: Sequence[str]) -> str:
 
 
 def answered(side: str, counts: Counts, what: str = "") -> str:
-    """Say how often a side failed: `candidate 18.2 % errors (20 of 110)`."""
+    """Say how often a side failed: `candidate 18.2% errors (20 of 110)`."""
     if not counts.requests:
-        return f"{side} has answered nothing"
+        return f"{side} has no responses"
     rate = percent(counts.errors / counts.requests)
     return f"{side} {rate}{what} ({counts.errors:,} of {counts.requests:,})"
 
@@ -54,7 +54,7 @@ def few(failed: int) -> str:
 
 def trouble(counts: Counts, limit: float) -> str:
     """Say how much of the whole service failed."""
-    failed = f"{percent(counts.errors / counts.requests)} of all answers ({counts.errors:,} of {counts.requests:,})"
+    failed = f"{percent(counts.errors / counts.requests)} of all responses ({counts.errors:,} of {counts.requests:,})"
     return f"{failed} failed a moment ago, whichever side gave them: above {percent(limit)} no share grows"
 
 
@@ -71,7 +71,7 @@ def both_times(seen: Totals, names: Sequence[str]) -> str:
 
 
 def mix(seen: Totals, feature: Feature, margin: Margin, *, first: bool = False) -> str:
-    """Say how many of both sides' responses have a feature: `status 404: 100 % of the candidate's responses, …`."""
+    """Say how many of both sides' responses have a feature: `status 404: 100% of the candidate's responses, …`."""
     having = seen.having(feature)
     good = seen.stable.requests - seen.stable.errors
     stable = having.stable / good if good else 0.0
@@ -94,18 +94,18 @@ def waiting(waiting: Waiting, allowed: float) -> str:
 
 
 def of_errors(margin: Margin) -> str:
-    """Write a margin of errors: `1.5x or +0.1 %`."""
+    """Write a margin of errors: `1.5x or +0.1%`."""
     return f"{margin.ratio:.3g}x or +{percent(margin.add)}"
 
 
 def of_times(margin: Margin) -> str:
-    """Write a margin of answer times: `1.25x or +5 ms`."""
+    """Write a margin of latency: `1.25x or +5 ms`."""
     return f"{margin.ratio:.3g}x or +{time(margin.add)}"
 
 
 def still_needed(answers: int, *, sticky: bool) -> str:
     """Say how much more must be seen."""
-    whose = "clients" if sticky else "answers"
+    whose = "clients" if sticky else "responses"
     if answers > TOO_MANY:
         return f": over {TOO_MANY:,} more {whose} needed, so rather a wider margin"
     scale = 10 ** max(0, len(str(answers)) - 2)  # two digits: it is an estimate

@@ -36,7 +36,7 @@ class Approval(Model):
         """Give the keys that do not go together."""
         yield from twice((name.casefold() for name in self.by), "by")
         if not self.by and not self.role:
-            yield Conflict("by", "nobody could approve", "name people in `by`, or a `role`", ("by", "role"))
+            yield Conflict("by", "it could never be approved", "name people in `by`, or a `role`", ("by", "role"))
         elif not self.role and self.count > len(self.by):
             few = f"{self.count} must approve, and only {len(self.by)} may"
             yield Conflict("count", few, "name more people in `by`, or a `role`", ("by", "role", "count"))

@@ -20,7 +20,7 @@ MAX_VALUES = 10_000
 # What PyYAML says (a pattern) and what it means to the person who wrote the file.
 _MEANING = (
     (r"'\\t'", "a tab cannot indent", "use spaces"),
-    (r"mapping values are not allowed", "a colon stands where none can", "check the indentation, or quote the text"),
+    (r"mapping values are not allowed", "a colon where none can be", "check the indentation, or quote the text"),
     (r"could not find expected ':'", "a key without its colon", "write key: value"),
     (r"expected <block end>", "the indentation fits none of the lines above", "line it up with its siblings"),
     (r"unexpected end of stream", "a quote is not closed", "close it"),
@@ -200,7 +200,7 @@ class _Reader:
             elif key.value == "<<" and key.style is None:
                 merged += self._merged(value, depth)
             elif key.value in entries:
-                hint = f"it stands on line {keys[key.value].line} too; remove one"
+                hint = f"it is on line {keys[key.value].line} too; remove one"
                 self._refuse(key, f"the key {key.value!r} is given twice", hint)
             else:
                 name = self._scalar(key).text

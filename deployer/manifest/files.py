@@ -101,7 +101,7 @@ def _ask() -> str:
 def _unnameable(file: Path) -> tuple[str, str] | None:
     if PLAIN_PATH.fullmatch(str(file)):
         return None
-    return f"the proxy cannot be told the path {str(file)!r}", "it may have letters, digits and ._@+=:~-/ only"
+    return f"the proxy cannot use the path {str(file)!r}", "it may have letters, digits and ._@+=:~-/ only"
 
 
 def _certificate(file: Path) -> tuple[str, str]:

@@ -31,7 +31,7 @@ class Window:
     period: int
 
     def covers(self, local: datetime) -> bool:
-        """Tell whether the wall clock stands in the window."""
+        """Tell whether the wall clock runs in the window."""
         minute = (local.weekday() * DAY + local.hour * 60 + local.minute) % self.period
         return (minute - self.start) % self.period < (self.end - self.start) % self.period
 
@@ -90,12 +90,12 @@ def frozen_until(windows: Sequence[str], at: datetime) -> datetime | None:
 
 
 def local_time(seconds: float) -> datetime:
-    """Give a Unix time as the wall clock of this machine shows it, with a zone that knows its changes."""
+    """Give a Unix time as the wall clock of this host shows it, with a zone that knows its changes."""
     return datetime.fromtimestamp(seconds, local_zone())
 
 
 def local_zone(environ: Mapping[str, str] | None = None, file: Path = Path("/etc/localtime")) -> tzinfo:
-    """Give the time zone of this machine: TZ (a name or a file), else /etc/localtime, else what the C library says."""
+    """Give the time zone of this host: TZ (a name or a file), else /etc/localtime, else what the C library says."""
     named = (os.environ if environ is None else environ).get("TZ", "").removeprefix(":")
     if named.startswith("/"):
         file = Path(named)

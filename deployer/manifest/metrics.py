@@ -177,7 +177,7 @@ class Metric(Model):
         for key in ("prometheus", "query", "candidate", "stable", "http", "value"):
             for word in sorted(words_in(getattr(self, key)) - set(KNOWN)):
                 known = ", ".join(f"{{{name}}}" for name in KNOWN)
-                yield Conflict(key, f"{{{word}}} stands for nothing", f"known are {known}", (key,))
+                yield Conflict(key, f"{{{word}}} is not a known word", f"known are {known}", (key,))
         asked = words_in(self.query, self.prometheus, self.http, self.value, *(self.command or ()))
         if self.compares and not self.candidate and not asked & _DIFFERS:
             where = "query" if self.prometheus else self.source

@@ -139,7 +139,7 @@ class Manifest(Model):
     command: tuple[Text, ...] | None = Field(
         None,
         min_length=1,
-        description="Replaces the command of the image; required for runtime process and verbs systemd.",
+        description="Replaces the command of the image; required for runtime process and lifecycle playbooks systemd.",
     )
     env: dict[EnvName, Text] = Field(default_factory=dict, description="Environment variables of the instances.")
     secrets: dict[EnvName, Secret] = Field(
@@ -203,10 +203,10 @@ class Manifest(Model):
             yield Conflict("verbs", f"runtime {self.runtime} has none", "runtime: ansible", ("runtime", "verbs"))
         if self.twin and self.hosts == "local":
             yield Conflict(
-                "twin", "`hosts` is this machine", "name a group of the inventory in `hosts`", ("twin", "hosts")
+                "twin", "`hosts` is this host", "name a group of the inventory in `hosts`", ("twin", "hosts")
             )
         if self.traffic.proxies != "local" and self.hosts == "local":
-            why = "proxies on other machines do not reach instances of this one, which listen on 127.0.0.1"
+            why = "proxies on other hosts do not reach instances of this one, which listen on 127.0.0.1"
             yield Conflict("traffic.proxies", why, "name a group in `hosts`, too", ("traffic.proxies", "hosts"))
         if self.smoke and self.traffic.mode == "tcp":
             why = "smoke tests are HTTP requests, and this is a tcp service"
@@ -266,7 +266,9 @@ class Manifest(Model):
         if not self.verbs:
             yield Conflict("verbs", "is missing; runtime ansible needs it", "e.g. systemd", ("runtime", "verbs"))
         if self.verbs == "systemd" and not self.command:
-            yield Conflict("command", "is missing; verbs systemd need it", "e.g. [./server]", ("verbs", "command"))
+            yield Conflict(
+                "command", "is missing; lifecycle playbooks systemd need it", "e.g. [./server]", ("verbs", "command")
+            )
         for key in ("PORT", "HOST"):
             if key in self.env:
                 taken = "runtime ansible gives each instance its own"
@@ -276,7 +278,7 @@ class Manifest(Model):
             yield Conflict("health.command", why, "check it by http or tcp", ("runtime", "health.command"))
         if self.verbs == "lxc":
             for key in ["user"] * bool(self.user) + ["limits"] * (self.limits != Limits()):
-                yield Conflict(key, "verbs lxc do not support it", "remove it", ("verbs", key))
+                yield Conflict(key, "lifecycle playbooks lxc do not support it", "remove it", ("verbs", key))
         unknown = [k for k in ("mounts", "networks", "read_only", "verify") if getattr(self, k)]
         unknown += ["log"] * (self.log != Log()) + ["health.docker"] * self.health.docker
         for key in unknown:
@@ -298,7 +300,7 @@ class Manifest(Model):
 
     @property
     def machines(self) -> str:
-        """Pattern of Ansible's for the machines that run instances, the twin's included; empty for this machine."""
+        """Pattern of Ansible's for the machines that run instances, the twin's included; empty for this host."""
         if self.hosts == "local":
             return ""
         return f"{self.hosts}:{self.twin.hosts}" if self.twin else self.hosts

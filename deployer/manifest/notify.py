@@ -37,7 +37,7 @@ class Recipient(Model):
         kinds = ("apprise", "webhook")
         given = [kind for kind in kinds if getattr(self, kind)]
         if len(given) != 1:
-            known = "there is `apprise` already" if given else "nothing says how it is told"
+            known = "there is `apprise` already" if given else "it has no address"
             yield Conflict("webhook" if given else "", known, "name exactly one of apprise, webhook", kinds)
         elif self.webhook and not self.key:
             yield Conflict("key", "is missing; a webhook is signed", "add the name of a secret", ("webhook", "key"))
@@ -66,6 +66,6 @@ class Notify(Model):
         yield from twice((recipient.name for recipient in self.to), "to")
         for word in sorted(words_in(self.link) - set(LINKED)):
             known = ", ".join(f"{{{name}}}" for name in LINKED)
-            yield Conflict("link", f"{{{word}}} stands for nothing", f"known are {known}", ("link",))
+            yield Conflict("link", f"{{{word}}} is not a known word", f"known are {known}", ("link",))
         if self.link and not self.to:
-            yield Conflict("link", "says nothing without `to`", "name somebody who is told", ("to", "link"))
+            yield Conflict("link", "says nothing without `to`", "name a recipient", ("to", "link"))

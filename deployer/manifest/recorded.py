@@ -1,6 +1,6 @@
 """The manifest that a release recorded, made into models when more of it is asked for than a fact.
 
-To build the models takes longer than most questions about a service; which runtime it has stands in the record itself.
+To build the models takes longer than most questions about a service; which runtime it has runs in the record itself.
 """
 
 from __future__ import annotations

@@ -252,7 +252,7 @@ class Shield(Model):
     timeout: Wait | None = Field(
         None,
         gt=0,
-        description="Time after which stable answers instead, which counts as an error of the candidate; "
+        description="Time after which stable answers instead; that counts as a failed response of the candidate; "
         "by default a third of `timeouts.response`, at most 30 s.",
     )
 
@@ -357,7 +357,7 @@ class TrafficSettings(Model):
             for index, name in enumerate(self.tls.certificates):
                 if not name.startswith("/"):
                     at = f"tls.certificates[{index}]"
-                    why = f"{name} is not absolute; the certificate lies on the machine of each proxy"
+                    why = f"{name} is not absolute; the certificate is on the host of each proxy"
                     yield Conflict(at, why, "e.g. /etc/ssl/shop.pem", ("tls", "proxies"))
 
     def _more_than_tcp(self) -> Iterator[Conflict]:

@@ -134,7 +134,7 @@ def _listen(value: str) -> str:
 
 
 def _image(value: str) -> str:
-    return "only {version} may stand in braces" if re.search("[{}]", value.replace("{version}", "")) else ""
+    return "only {version} may be in braces" if re.search("[{}]", value.replace("{version}", "")) else ""
 
 
 def _freeze(value: str) -> str:
@@ -159,10 +159,10 @@ def _url(value: str) -> str:
     try:
         parts = urlsplit(value)
         if parts.username is not None:
-            return "a name and a password do not stand in it"
-        return "" if parts.hostname and parts.port != 0 else "it names no machine"
+            return "a name and a password do not belong in it"
+        return "" if parts.hostname and parts.port != 0 else "it names no host"
     except ValueError:
-        return "there is no such machine or port"
+        return "there is no such host or port"
 
 
 _MOST_STATUSES = 25  # a line of HAProxy has 64 words at most

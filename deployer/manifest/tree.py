@@ -30,7 +30,7 @@ class Position:
 
 @dataclass(frozen=True)
 class Scalar:
-    """A single value. `plain` is one without quotes; `written` is what stands in the file, before substitution."""
+    """A single value. `plain` is one without quotes; `written` is everything in the file, before substitution."""
 
     place: Position
     text: str

@@ -84,12 +84,12 @@ def ratio(value: Any) -> float:
 
 
 def basis_points(value: Any) -> int:
-    """Read a share of the traffic in percent (10, 0.5, `25%`) into basis points (1 bp = 0.01 %)."""
+    """Read a share of the traffic in percent (10, 0.5, `25%`) into basis points (1 bp = 0.01%)."""
     points = _number(value, "%", "a share in percent", "10 or 0.5") * 100
     if not 0 <= points <= 10000:
         raise ValueError(f"{value!r} is not between 0 and 100 percent")
     if abs(points - round(points)) > 1e-6:
-        raise ValueError(f"{value!r} is finer than 0.01 %, the smallest step of a share")
+        raise ValueError(f"{value!r} is finer than 0.01%, the smallest step of a share")
     return round(points)
 
 

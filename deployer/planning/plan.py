@@ -72,7 +72,7 @@ class Plan:
         if len(promotes) != 1:
             return f"a plan has exactly one promote step, this one has {len(promotes)}"
         if not self.back:
-            return "a plan needs a way back"
+            return "a plan needs rollback steps"
         colour = getattr(self.forward[promotes[0]], "colour", "")
         proven: set[str] = set()
         for step in self.forward[: promotes[0] + 1]:
@@ -97,7 +97,7 @@ class Plan:
         if step.share + step.baseline > FULL:
             return f"candidate and baseline together get {percent(step.share + step.baseline)} of the traffic"
         if not any(isinstance(s, Remove) and s.colour == "baseline" for s in self.back):
-            return "the way back leaves the baseline standing"
+            return "the rollback steps leave the baseline running"
         return ""
 
     def company(self, standing: Collection[Place]) -> str:
@@ -112,7 +112,7 @@ class Plan:
                     taken.discard(step.colour)
                 elif isinstance(step, Start):
                     if beside := taken - {step.colour}:
-                        return f"r{step.release} is started while {' and '.join(sorted(beside))} still stands"
+                        return f"r{step.release} is started while {' and '.join(sorted(beside))} is still running"
                     taken.add(step.colour)
                 elif isinstance(step, Warm):
                     return f"r{step.release} is kept warm"

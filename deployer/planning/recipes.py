@@ -71,7 +71,7 @@ def attach(release: Release, colour: Place, *, partial: bool = False) -> Step:
 
 
 def remove(manifest: Manifest, colour: Place, release: int = 0, *, keep: int = 0, outage: bool = False) -> Step:
-    """Drain and remove what stands in a colour, with a deadline that covers drain and grace."""
+    """Drain and remove everything in a colour, with a deadline that covers drain and grace."""
     stop = manifest.stop
     played = START_SECONDS if manifest.runtime == "ansible" else 0.0
     return Remove(
@@ -190,9 +190,9 @@ def replacement(
     """
     if observed.silent:
         raise Refused(
-            f"{named(tuple(observed.silent))} does not answer: something may run there, and {release.name} must not be"
+            f"{named(tuple(observed.silent))} is unreachable: something may run there, and {release.name} must not be"
             " started beside it",
-            "wait until the machine answers, or switch it off and take it out of the inventory",
+            "wait until the host is reachable, or switch it off and take it out of the inventory",
         )
     former = former or observed.stable
     new, old = observed.colour, other(observed.colour)

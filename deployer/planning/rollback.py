@@ -78,7 +78,7 @@ def rollback_plan(observed: Observed, target: Release, current: Release) -> Plan
     forward = _switch(observed, target) if ready else anew
     note = "its environment is warm" if ready else "its environment is gone: it is started again from the record"
     if silent:
-        note += f"; without {named(silent)}, silent at the time"
+        note += f"; without {named(silent)}, unreachable at the time"
     return Plan.make(
         target.service,
         ROLLBACK,

@@ -24,9 +24,9 @@ def _listed(names: Sequence[str], last: str) -> str:
 
 
 def named(hosts: tuple[str, ...]) -> str:
-    """Name machines; of many the first and the last: `12 machines (web01 … web12)`."""
+    """Name machines; of many the first and the last: `12 hosts (web01 … web12)`."""
     if len(hosts) > MOST_NAMED:
-        return f"{len(hosts)} machines ({hosts[0]} … {hosts[-1]})"
+        return f"{len(hosts)} hosts ({hosts[0]} … {hosts[-1]})"
     return ", ".join(hosts)
 
 
@@ -86,7 +86,7 @@ class Play(Step):
 
     def explain(self) -> str:
         """Say in one sentence what will be so afterwards."""
-        return f"roll {', '.join(self.playbooks)} ({self.when}) over {self.colour}"
+        return f"run {', '.join(self.playbooks)} ({self.when}) on {self.colour}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,7 +114,7 @@ class Attach(Step):
 
     def explain(self) -> str:
         """Say in one sentence what will be so afterwards."""
-        return f"the proxy knows {self.colour} and can reach it; it still gets no more users than before"
+        return f"register {self.colour} in the proxy; its traffic does not change yet"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,7 +153,7 @@ class Watch(Step):
     """Gate: the candidate is compared with the stable release and must not be worse.
 
     With `seconds` for so long; fewer than `requests` candidate requests at the end is `inconclusive`. Without, until it
-    is shown to be no worse than the margins allow before it gets `following` of the traffic (basis points), `least`
+    is proven no worse than the margins allow before it gets `following` of the traffic (basis points), `least`
     seconds long at least; what is not shown by the deadline is `inconclusive`. At a full share only the absolute limit
     holds. `against` says what it is compared with.
     """
@@ -170,10 +170,10 @@ class Watch(Step):
     def explain(self) -> str:
         """Say in one sentence what will be so afterwards."""
         whom = {"stable": "stable", "baseline": "the baseline"}[self.against]
-        with_whom = f"compared with {whom}" if self.share < 10000 else "held against the absolute limit"
+        with_whom = f"compared with {whom}" if self.share < 10000 else "against the absolute error limit"
         if self.seconds:
             return f"watch {percent(self.share)} for {span(self.seconds)}, {with_whom}"
-        shown = f"shown to be no worse than {whom}, {span(self.deadline)} at most"
+        shown = f"proven no worse than {whom}, {span(self.deadline)} at most"
         return f"watch {percent(self.share)} until the candidate is {shown}"
 
 
@@ -197,7 +197,7 @@ class Approve(Step):
         """Say in one sentence what will be so afterwards."""
         if not self.count:
             return f"hold at {percent(self.share)} until `deploy resume`, `deploy promote` or `deploy abort`"
-        after = {"revert": "it is taken back", "hold": "it is held"}[self.expired]
+        after = {"revert": "it is rolled back", "hold": "it is paused"}[self.expired]
         limit = f"{span(self.deadline)} at most; then {after}"
         return f"wait at {percent(self.share)} for the approval of {self.whose()}, {limit}"
 
@@ -240,7 +240,7 @@ class Promote(Step):
 class Remove(Step):
     """All but the first `keep` instances of the colour are drained, forgotten by the proxy, stopped and removed.
 
-    `release` 0 means whatever stands in the colour. `drain` is how long running requests get. A colour that users
+    `release` 0 means whatever runs in the colour. `drain` is how long running requests get. A colour that users
     are on is never emptied, unless `outage` says that the strategy means it (recreate): the step fails instead.
     """
 
@@ -252,7 +252,7 @@ class Remove(Step):
 
     def explain(self) -> str:
         """Say in one sentence what will be so afterwards."""
-        what = f"r{self.release} ({self.colour})" if self.release else f"what stands in {self.colour}"
+        what = f"r{self.release} ({self.colour})" if self.release else f"everything in {self.colour}"
         left = f", {self.keep} stay{'s' * (self.keep == 1)}" if self.keep else ""
         gap = "; users get 503 until the other release takes over" if self.outage else ""
         return f"drain (up to {span(self.drain)}), then remove {what}{left}{gap}"
@@ -286,7 +286,7 @@ class Warm(Step):
     def explain(self) -> str:
         """Say in one sentence what will be so afterwards."""
         ready = f"keep r{self.release} ({self.colour}) warm for {span(self.seconds)}"
-        return f"{ready}, so that `deploy rollback` is one write"
+        return f"{ready}, ready for an instant rollback"
 
 
 @dataclass(frozen=True, kw_only=True)

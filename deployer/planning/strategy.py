@@ -31,7 +31,7 @@ from deployer.planning.recipes import with_consent
 
 GROUP = "deployer.strategies"
 NAME = re.compile(r"[a-z][a-z0-9_-]{0,39}")
-_LIMITS = {  # pydantic's types of errors: words, and where the limit stands in their context
+_LIMITS = {  # pydantic's types of errors: words, and where the limit runs in their context
     "greater_than": ("more than", "gt"),
     "greater_than_equal": ("at least", "ge"),
     "less_than": ("less than", "lt"),
@@ -71,7 +71,7 @@ class Strategy:
             raise Refused(
                 f"strategy {self.name} ({self.source}) failed: {type(error).__name__}: {error}"
                 f" ({Path(line.filename).name}, line {line.lineno})",
-                "mend its plan() function",
+                "fix its plan() function",
             ) from error
         if not isinstance(plan, Plan):
             raise Refused(
@@ -156,7 +156,7 @@ def _from_file(path: Path) -> ModuleType:
         spec.loader.exec_module(module)
     except Exception as error:
         del sys.modules[spec.name]
-        raise Refused(f"{path} failed while it was loaded: {type(error).__name__}: {error}", "mend the file") from error
+        raise Refused(f"{path} failed while it was loaded: {type(error).__name__}: {error}", "fix the file") from error
     return module
 
 

@@ -20,7 +20,7 @@ from deployer.server.runs import Run
 from deployer.server.webhooks import Hook
 
 POLL_SECONDS = 0.2  # between two looks at a run
-END_SECONDS = 10.0  # for a look that is under way when the server ends
+END_SECONDS = 10.0  # for a look that is in progress when the server ends
 LEAST_SECONDS = 1.0  # between two looks at a repository, however often a forge calls
 REFUSED_SECONDS = 600.0  # until a commit that a run refused is tried again
 _AS_BEFORE = ("applied", "synced")  # the deploy was told when it ended
@@ -72,7 +72,7 @@ class Agents:
             thread.start()
 
     def stop(self) -> None:
-        """Look no more, and wait until nobody looks; rollouts that are under way go on."""
+        """Look no more, and wait until nobody looks; rollouts that are in progress go on."""
         self._stop.set()
         for branch in self._branches.values():
             for wake in branch.wake:

@@ -147,7 +147,7 @@ async def _failed(request: Request, error: Exception) -> Response:
 
 
 async def _invalid(request: Request, error: Exception) -> Response:
-    """Tell every problem of a request at once; what was sent is not repeated."""
+    """Return every problem of a request at once; what was sent is not repeated."""
     if not isinstance(error, RequestValidationError):
         raise error
     lines = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]

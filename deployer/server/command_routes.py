@@ -38,7 +38,7 @@ Key = Annotated[
     Header(
         alias="Idempotency-Key",
         pattern=r"^[!-~]{8,100}$",
-        description="Whoever repeats an order with the same key gets the run that it began the first time.",
+        description="Repeating an order with the same key returns the run that it started the first time.",
     ),
 ]
 _REFUSALS = {int(Exit.REFUSED): 422, int(Exit.LOCKED): 409}
@@ -85,7 +85,7 @@ async def start(desk: AtDesk, caller: Operator, service: Service, wanted: Deploy
 
 @router.post("/services/{service}/plan")
 async def plan(desk: AtDesk, caller: Operator, service: Service, wanted: Deploy, give: Giving) -> RunAnswer:
-    """Tell what a deploy would do, as `deploy plan` does: nothing is changed, but the image is fetched."""
+    """Show what a deploy would do, as `deploy plan` does: nothing is changed, but the image is fetched."""
     return await _ordered(desk, caller, await _deploy(desk, "plan", service, wanted), give, None)
 
 
@@ -107,7 +107,7 @@ async def _deploy(desk: ServerContext, action: Action, service: str, wanted: Dep
 
 @router.post("/services/{service}/promote")
 async def promote(desk: AtDesk, caller: Operator, service: Known, wanted: Forward, give: Giving) -> RunAnswer:
-    """Finish an unfinished rollout forward, without waiting for the rest of its watches."""
+    """Promote the rollout in progress now, without waiting for its remaining analysis steps."""
     if wanted.force and not caller.token.may("admin"):
         raise ApiError(
             403, ProblemAnswer(message="to pass what is not approved needs the role admin", hint="ask an admin")
@@ -126,7 +126,7 @@ async def approve(desk: AtDesk, caller: Operator, service: Known, voice: VoteBod
 
 @router.post("/services/{service}/abort")
 async def abort(desk: AtDesk, caller: Operator, service: Known, wish: RequestBody, give: Giving) -> RunAnswer:
-    """Stop an unfinished rollout: users go back first, then the candidate is drained and removed."""
+    """Abort the rollout in progress: all users return to stable, then the candidate is drained and removed."""
     return await _wished(desk, caller, "abort", service, wish, give)
 
 
@@ -138,13 +138,13 @@ async def pause(desk: AtDesk, caller: Operator, service: Known, wish: RequestBod
 
 @router.post("/services/{service}/resume")
 async def resume(desk: AtDesk, caller: Operator, service: Known, wish: RequestBody, give: Giving) -> RunAnswer:
-    """Go on with a rollout that is held, or whose process died."""
+    """Continue a rollout that is paused, or whose process is gone."""
     return await _wished(desk, caller, "resume", service, wish, give)
 
 
 @router.post("/services/{service}/rollback")
 async def rollback(desk: AtDesk, caller: Operator, service: Known, wanted: Back, give: Giving) -> RunAnswer:
-    """Leave the live release for the one before, or for `to`; an unfinished rollout is taken back instead."""
+    """Return to the previous release, or to `to`; a rollout in progress is rolled back instead."""
     order = Order("rollback", service, wanted.reason, to=wanted.to or 0, again=wanted.again, force=wanted.force)
     return await _ordered(desk, caller, order, give, wanted.rollout)
 
@@ -163,7 +163,7 @@ async def down(desk: AtDesk, caller: Admin, service: Known, why: Firm, give: Giv
 
 @router.post("/services/{service}/release-lock")
 async def release_lock(desk: AtDesk, caller: Admin, service: Known, why: Firm, give: Giving) -> RunAnswer:
-    """Take the lock away from whoever holds it; that process can change nothing any more."""
+    """Break the lock of a service; its holder can change nothing from then on."""
     return await _wished(desk, caller, "release-lock", service, why, give)
 
 
@@ -199,7 +199,9 @@ def _still(desk: ServerContext, service: str, rollout: int) -> None:
     number = found.number if found else 0
     if number != rollout:
         there = f"rollout {number} is" if number else "none is"
-        wanted = f"rollout {rollout} is not under way any more" if rollout else "there was no rollout under way before"
+        wanted = (
+            f"rollout {rollout} is not in progress any more" if rollout else "there was no rollout in progress before"
+        )
         problem = ProblemAnswer(message=f"{wanted}: {there} now", hint="look at it again", exit=int(Exit.LOCKED))
         raise ApiError(409, problem)
 

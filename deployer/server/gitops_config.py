@@ -29,7 +29,7 @@ class Secrets(Model):
     def conflicts(self) -> Iterator[Conflict]:
         """Give the keys that do not go together."""
         if len(list(self._given())) != 1:
-            yield Conflict("", "names no forge, or several", "exactly one of github, gitlab, generic")
+            yield Conflict("", "names no Git host, or several", "exactly one of github, gitlab, generic")
 
     def _given(self) -> Iterator[tuple[Forge, str]]:
         forges: tuple[Forge, ...] = ("github", "gitlab", "generic")
@@ -102,6 +102,6 @@ def secret_of(followed: Followed, environ: Mapping[str, str]) -> tuple[Forge, Se
     if len(secret := environ.get(name, "")) < 16:
         raise Refused(
             f"webhook of {followed.name}: ${name} {'has fewer than 16 characters' if secret else 'is not set'}",
-            f"give it a long random secret, the same as the forge has: {name}=$(openssl rand -hex 32)",
+            f"give it a long random secret, the same as at the Git host: {name}=$(openssl rand -hex 32)",
         )
     return forge, SecretText(secret)

@@ -200,7 +200,7 @@ class Guard:
         if name_of(urlsplit(origin).netloc) not in self._hosts or site not in ("", "same-origin"):
             problem = ProblemAnswer(
                 message=f"this was sent by another page: {origin[:100]!a}",
-                hint="use the page itself; behind a proxy: deploy serve --allow-host NAME",
+                hint="use the web UI itself; behind a proxy: deploy serve --allow-host NAME",
             )
             raise ApiError(403, problem)
 
@@ -254,7 +254,7 @@ def _is_open(scope: Scope) -> bool:
 
 def _unknown(scope: Scope) -> ApiError:
     problem = ProblemAnswer(
-        message="no token, or one that does not stand",
+        message="missing or invalid token",
         hint="Authorization: Bearer TOKEN, from `deploy token create`",
     )
     if is_page(scope) and scope["method"] in READING:

@@ -37,7 +37,7 @@ class RequestBody(_Body):
     reason: Sentence = ""
     rollout: Annotated[
         int | None,
-        Field(ge=0, le=MOST_NUMBER, description="Only if this one is under way (0: none is), else 409."),
+        Field(ge=0, le=MOST_NUMBER, description="Only if this one is in progress (0: none is), else 409."),
     ] = None
 
 
@@ -71,7 +71,7 @@ class Deploy(_Body):
 class DeployStart(RequestBody, Deploy):
     """A deploy that is to be done."""
 
-    replace: Annotated[bool, Field(description="Take an unfinished rollout back first.")] = False
+    replace: Annotated[bool, Field(description="Take a rollout in progress back first.")] = False
     override_freeze: Annotated[Sentence, Field(description="Why a freeze does not hold; needs the role admin.")] = ""
 
 
@@ -79,7 +79,9 @@ class Back(RequestBody):
     """A rollback: to the last good release, unless `to` names one."""
 
     to: Annotated[int, Field(ge=1, le=MOST_NUMBER)] | None = None
-    again: Annotated[bool, Field(description="Also when users were brought back in the last 10 minutes.")] = False
+    again: Annotated[bool, Field(description="Roll back again even if a rollback happened in the last 10 minutes.")] = (
+        False
+    )
     force: Annotated[bool, Field(description="Even to a release that was rolled back or never got through.")] = False
 
 

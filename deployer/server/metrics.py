@@ -1,4 +1,4 @@
-"""Numbers for Prometheus: of the store, of what is live while a rollout is under way, and of this server.
+"""Numbers for Prometheus: of the store, of what is live while a rollout is in progress, and of this server.
 
 What costs anything is kept for a while, so that it does not matter how often somebody asks.
 """
@@ -58,13 +58,13 @@ class ServerMetrics:
 
     def _of_services(self, store: Store) -> Iterator[Metric]:
         now, monotonic = self._desk.clock.now(), self._desk.clock.monotonic()
-        under_way = _gauge("deployer_rollout_open", "1 while a rollout is unfinished.", "state")
-        lasting = _gauge("deployer_rollout_open_seconds", "How long the unfinished rollout has lasted.")
+        under_way = _gauge("deployer_rollout_open", "1 while a rollout is in progress.", "state")
+        lasting = _gauge("deployer_rollout_open_seconds", "How long the rollout in progress has lasted.")
         stable = _gauge("deployer_stable_release", "The release that was promoted last.")
-        verdict = _gauge("deployer_verdict", "1 for what the judge said last of the unfinished rollout.", "verdict")
-        measured = _gauge("deployer_share_actual_ratio", "Part of the requests that the candidate got, as watched.")
-        held = _gauge("deployer_lock_held_seconds", "How long somebody has had the lock.")
-        silent = _gauge("deployer_lock_silent_seconds", "Time since the last sign of life of who has the lock.")
+        verdict = _gauge("deployer_verdict", "1 for the judge's last verdict on the rollout in progress.", "verdict")
+        measured = _gauge("deployer_share_actual_ratio", "Actual part of the requests that the candidate got.")
+        held = _gauge("deployer_lock_held_seconds", "How long the lock has been held.")
+        silent = _gauge("deployer_lock_silent_seconds", "Time since the last heartbeat of the lock's holder.")
         for service in store.services():
             name = service.name
             stable.add_metric([name], service.stable)
@@ -87,12 +87,14 @@ class ServerMetrics:
 
     def _live(self, seen: tuple[ServiceObservation, ...]) -> Iterator[Metric]:
         now, monotonic = self._desk.clock.now(), self._desk.clock.monotonic()
-        read = _gauge("deployer_live_readable", "1 when proxy and runtime answered, while a rollout is unfinished.")
+        read = _gauge(
+            "deployer_live_readable", "1 if proxy and runtime were reachable, while a rollout is in progress."
+        )
         age = _gauge("deployer_live_age_seconds", "Time since proxy and runtime were asked.")
         share = _gauge("deployer_share_ratio", "Part of the traffic that the candidate gets.")
-        asked = _gauge("deployer_share_target_ratio", "The same as it was given, though lease or budget be over.")
+        asked = _gauge("deployer_share_target_ratio", "Target share, regardless of lease and budget.")
         lease = _gauge("deployer_lease_left_seconds", "Time until the share runs out unless it is renewed.")
-        budget = _gauge("deployer_budget_answers", "Bad answers of the candidate that users may see, where limited.")
+        budget = _gauge("deployer_budget_answers", "Failed responses of the candidate that users may see (budget).")
         left = _gauge("deployer_budget_left_answers", "How many of them are left.")
         for one in seen:
             read.add_metric([one.service], one.read)
@@ -111,7 +113,7 @@ class ServerMetrics:
     def _answered(self) -> Iterator[Metric]:
         yield GaugeMetricFamily("deployer_api_streams", "Clients on event streams.", value=self._desk.hub.listeners)
         labels = ["method", "route", "status"]
-        answered = CounterMetricFamily("deployer_api_answers", "Answers of this API.", labels=labels)
+        answered = CounterMetricFamily("deployer_api_answers", "Responses of this API.", labels=labels)
         for (method, route, status), count in sorted(self._desk.answered.copy().items()):
             answered.add_metric([method, route, str(status)], count)
         yield answered

@@ -1,4 +1,4 @@
-"""What is live while rollouts are under way, read in the background: who asks for numbers waits for no machine."""
+"""What is live while rollouts are in progress, read in the background: who asks for numbers waits for no machine."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 
 EVERY = 5.0  # seconds from the end of a reading to the next one, at the least
 PART = 0.1  # of the time may go into reading
-PATIENCE = 2.0  # seconds that somebody waits for the reading under way
+PATIENCE = 2.0  # seconds that somebody waits for the reading in progress
 
 
 @dataclass(frozen=True)
 class ServiceObservation:
-    """What proxy and runtime said of a service with an unfinished rollout, and when (monotonic); `read`: they did.
+    """What proxy and runtime said of a service with a rollout in progress, and when (monotonic); `read`: they did.
 
     `share` is in force, `asked` was given, in basis points; `lease` 0 does not run out, `budget` 0 is no limit.
     """
@@ -49,7 +49,7 @@ class Observer:
     _mutex: threading.Lock = field(default_factory=threading.Lock)
 
     def newest(self) -> tuple[ServiceObservation, ...]:
-        """Give the newest look, waiting a little for one that is under way. Raises what looking raised."""
+        """Give the newest look, waiting a little for one that is in progress. Raises what looking raised."""
         with self._mutex:
             if self._reading is None and (self._until is None or self.clock.monotonic() >= self._until):
                 self._reading = threading.Event()
@@ -78,7 +78,7 @@ class Observer:
 
 
 def look(desk: ServerContext) -> tuple[ServiceObservation, ...]:
-    """Read what is live of all services that have an unfinished rollout."""
+    """Read what is live of all services that have a rollout in progress."""
     store, found = desk.stores.store(), []
     for service in store.services():
         if store.open_rollout(service.name) is not None:

@@ -160,7 +160,7 @@ metrics_router = APIRouter(tags=["look"])
     responses={200: {"content": {"text/plain": {}}, "description": "Metrics as Prometheus reads them."}},
 )
 def metrics(request: Request, _: Overseer) -> Response:
-    """Give numbers for Prometheus: rollouts by outcome, what is under way and live, requests of this API."""
+    """Give numbers for Prometheus: rollouts by outcome, what is in progress and live, requests of this API."""
     shown: ServerMetrics = request.app.state.metrics
     text, media_type = shown.exposition()
     return Response(text, media_type=media_type)

@@ -1,6 +1,6 @@
 """Rollouts that nobody drives any more: the server goes on with them, at its start and whenever it finds one.
 
-What cannot be gone on with yet, as the proxy does not answer, is looked at again, after a pause that grows. What is
+What cannot be gone on with yet, as the proxy does not respond, is looked at again, after a pause that grows. What is
 held or stuck waits for a person. What its process left as it was told, or holds while it hangs, waits for one, too, or
 for a server that starts.
 """
@@ -22,7 +22,7 @@ from deployer.store import Rollout, Store
 LOOK_SECONDS = 5.0  # between two looks at the store
 FIRST_SECONDS = 10.0  # before a rollout is tried once more; doubled each time
 MOST_SECONDS = 300.0
-END_SECONDS = 2.0  # for a look that is under way; it changes nothing
+END_SECONDS = 2.0  # for a look that is in progress; it changes nothing
 AT_START, LATER = "deploy serve, at its start", "deploy serve, which looked again"
 
 
@@ -63,7 +63,7 @@ class Reconciler:
             try:
                 self.look()
             except DeployError as error:  # the store cannot be read now
-                self._desk.log.say("resuming.failed", f"what is unfinished cannot be seen: {error.message}")
+                self._desk.log.say("resuming.failed", f"rollouts in progress cannot be read: {error.message}")
             if self._stop.wait(LOOK_SECONDS):
                 return
 
@@ -94,13 +94,13 @@ class Reconciler:
             with self._desk.house() as house:
                 _refuse_unready(house, rollout.service)
             order = Order(
-                "resume", rollout.service, "nobody drove it any more" if origin == LATER else "the server started"
+                "resume", rollout.service, "its process was gone" if origin == LATER else "the server started"
             )
             case.run = self._desk.runner.start(order, self._by, origin).id
         except DeployError as error:
-            self._say(case, "resuming.waits", rollout, f"is unfinished and waits: {error.message}")
+            self._say(case, "resuming.waits", rollout, f"is in progress and waits: {error.message}")
         else:
-            self._say(case, "resuming", rollout, "was left unfinished: going on with it")
+            self._say(case, "resuming", rollout, "was interrupted: continuing it")
 
     def _say(self, case: _Case, event: str, rollout: Rollout, text: str) -> None:
         """Say it once, until something else is to be said."""
@@ -111,7 +111,7 @@ class Reconciler:
 
 
 def undriven(store: Store) -> Iterator[Rollout]:
-    """Give what is unfinished and driven by nobody who lives; what is held or stuck waits for a person."""
+    """Give what is in progress and driven by nobody who lives; what is held or stuck waits for a person."""
     for service in store.services():
         rollout = store.open_rollout(service.name)
         if rollout is not None and not rollout.outcome and store.locks.read(service.name) is None:
@@ -125,7 +125,7 @@ def _was_left(store: Store, rollout: Rollout) -> bool:
 
 
 def _refuse_unready(house: AppContext, service: str) -> None:
-    """Raise DeployError when the proxy or the engine of this machine gives no answer: to go on would end in trouble."""
+    """Raise DeployError when the proxy or the engine of this host gives no answer: to go on would end in trouble."""
     drivers = drivers_of(house, service)
     if (live := drivers.traffic.read(service)) is not None:
         drivers.traffic.servers(service, live.stable)

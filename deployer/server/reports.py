@@ -25,7 +25,7 @@ class _CachedReport:
 
 
 class ReportCache:
-    """The newest reports. One is made anew when something happened, else no more often than `PART` allows."""
+    """The newest reports. One is rewritten when something happened, else no more often than `PART` allows."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock

@@ -23,7 +23,7 @@ from deployer.server.connection_guard import IDLE_SECONDS, ConnectionGuard, List
 from deployer.server.context import ServerContext
 from deployer.server.reconciler import Reconciler
 
-END_SECONDS = 5  # for answers that are under way when the server ends
+END_SECONDS = 5  # for answers that are in progress when the server ends
 MOST_CLIENTS = 4096
 OTHER_FILES = 1024  # the store, rollouts, engines, and connections that are let go
 BACKLOG = 256  # connections that are taken in at once
@@ -48,7 +48,7 @@ class Address:
 
     @property
     def local(self) -> bool:
-        """Tell whether only this machine can reach it."""
+        """Tell whether only this host can reach it."""
         if self.host == "localhost":
             return True
         try:

@@ -77,7 +77,7 @@ class Runner(Protocol):
     def start(self, order: Order, by: str, origin: str, run: str = "") -> Run:
         """Begin to carry an order out; one that was given before as `run` is not given again.
 
-        Raises Refused when too much is under way, and when `run` is another order.
+        Raises Refused when too much is in progress, and when `run` is another order.
         """
         ...
 
@@ -114,7 +114,7 @@ class Processes:
     def start(self, order: Order, by: str, origin: str, run: str = "") -> Run:
         """Begin to carry an order out; one that was given before as `run` is not given again.
 
-        Raises Refused when too much is under way, and when `run` is another order.
+        Raises Refused when too much is in progress, and when `run` is another order.
         """
         with self._mutex:
             before = self._load(run) if run else None
@@ -124,7 +124,7 @@ class Processes:
 
     def _begin(self, run: Run) -> Run:
         if len(self._mine) >= MOST:
-            raise Busy(f"{MOST} orders are under way", "try again when one of them has ended")
+            raise Busy(f"{MOST} orders are in progress", "try again when one of them has ended")
         path = file_of(self._state, run.id)
         files.folder(path.parent)
         self._prune(path.parent)
@@ -201,10 +201,10 @@ class Processes:
 
 
 class Busy(Refused):
-    """More orders are under way than this machine should carry out at once."""
+    """More orders are in progress than this host should carry out at once."""
 
 
 def _lost(run: Run, now: float, why: str) -> Run:
     text = f"{run.order.action} of {run.order.service}: {why}"
-    hint = "its rollout, if it had begun one, is unfinished: resume it or abort it; its share runs out by itself"
+    hint = "its rollout, if it had begun one, is in progress: resume it or abort it; its share runs out by itself"
     return replace(run, ended_at=now, exit=int(Exit.INTERNAL), outcome="lost", text=text, hint=hint)

@@ -32,7 +32,7 @@ from deployer.store import Store
 from deployer.store.actor import place
 from deployer.transport.greeting import LONGEST, Greeting, Welcome
 
-END_SECONDS = 5  # for answers that are under way when the client is gone
+END_SECONDS = 5  # for answers that are in progress when the client is gone
 IDLE_SECONDS = 600  # without a request, after which a client is taken for gone: a cable that was pulled says nothing
 ACCOUNT = "ssh"  # in place of a token's id: by it the next connection of a client knows what it has begun
 

@@ -71,7 +71,7 @@ class Tokens:
     def create(self, name: str, role: Role, services: tuple[str, ...], lasts: float, by: str) -> tuple[Token, str]:
         """Make a token that `lasts` so many seconds (0: for good); give it with its text, which is kept nowhere.
 
-        Raises Refused for a name that is none, or that a token has which still stands.
+        Raises Refused for a name that is none, or that a token has which is still running.
         """
         if not _NAME.fullmatch(name):
             raise Refused(f"{name[:60]!a} cannot be the name of a token", "letters, digits and ._@+-, e.g. ann or ci")
@@ -92,7 +92,7 @@ class Tokens:
         with self._changing() as tokens:
             meant = [t for t in tokens.values() if which in (t.id, t.name) and t.stands(now)]
             if not meant:
-                raise Refused(f"no token that stands is called {which[:60]!a}", "`deploy token list` shows them")
+                raise Refused(f"no valid token is called {which[:60]!a}", "`deploy token list` shows them")
             ended = replace(meant[0], revoked_at=now, revoked_by=by)
             tokens[ended.id] = ended
         return ended

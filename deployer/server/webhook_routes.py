@@ -20,7 +20,7 @@ router = APIRouter(tags=["hooks"], responses=responses)
 
 @router.post(f"{HOOKS.removeprefix(PREFIX)}{{name}}", status_code=202)
 async def hook(desk: AtDesk, name: Name, request: Request) -> HookAnswer:
-    """Look at a branch at once, because a forge says so: signed as GitHub, GitLab or we ourselves do it."""
+    """Check a branch at once, triggered by a Git host; signed as GitHub, GitLab or deployer does it."""
     found = desk.hooks.hook(name) if desk.hooks else None
     why = found.problem(request.headers, await request.body()) if found else "there is no such webhook"
     if why or desk.hooks is None:

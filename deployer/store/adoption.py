@@ -20,9 +20,9 @@ from deployer.store.store import Store, add_release_row
 
 @dataclass(frozen=True)
 class Interrupted:
-    """A rollout that was under way when its record was lost.
+    """A rollout that was in progress when its record was lost.
 
-    `back`: all that is left of it is the way back; otherwise it is held, for a person to decide.
+    `back`: all that is left of it is the way back; otherwise it is paused, for a person to decide.
     """
 
     number: int
@@ -107,7 +107,7 @@ def _take_identity(db: sqlite3.Connection, installation: str, config_key: str) -
         # Releases are named, and the audit log begins, by the identity that a store has.
         if db.execute("select 1 from releases union all select 1 from audit limit 1").fetchone():
             raise Refused(
-                f"the store belongs to installation {own}, what stands to {installation}",
+                f"the store belongs to installation {own}, what is running to {installation}",
                 "one store cannot have both: use another state folder for one of them",
             )
         _set(db, "installation", installation)
@@ -141,7 +141,7 @@ def set_ports(db: sqlite3.Connection, known: Recovered) -> None:
 
 
 def add_interrupted(db: sqlite3.Connection, known: Recovered, rollout: Interrupted, now: float, by: str) -> None:
-    """Record a rollout that was under way, in the transaction of the caller."""
+    """Record a rollout that was in progress, in the transaction of the caller."""
     plan = rollout.plan
     db.execute(
         "insert into rollouts (number, service, strategy, origin, release, plan, phase, outcome, exit, text,"
@@ -178,7 +178,7 @@ def begin_rollouts_after(db: sqlite3.Connection, last: int) -> None:
 def _deed(known: Recovered) -> AuditEntry:
     rollout = known.rollout.number if known.rollout else 0
     kept = ", ".join(f"r{release.number}" for release in known.releases) or "no release"
-    return AuditEntry("adopt", known.service, "done", rollout, known.stable, f"rebuilt from what stands: {kept}")
+    return AuditEntry("adopt", known.service, "done", rollout, known.stable, f"rebuilt from what is running: {kept}")
 
 
 def _set(db: sqlite3.Connection, key: str, value: str) -> None:

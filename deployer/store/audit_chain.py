@@ -51,7 +51,7 @@ def follow(rows: Iterable[Mapping[str, Any]], start: str, *, numbered: int = 0, 
         return Chain(count, head, count + 1, f"{_records(count + 1, numbered)} missing at the end", since)
     if known and since is None:
         return Chain(
-            count, head, count + 1, f"no record has the hash {known}: records after it are missing, or made anew"
+            count, head, count + 1, f"no record has the hash {known}: records after it are missing, or rewritten"
         )
     return Chain(count, head, since=since)
 

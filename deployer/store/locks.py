@@ -169,8 +169,8 @@ class Locks:
                 ' `deploy release-lock -m "why"`',
             )
         if self.is_changing(held):
-            raise Locked(f"{said}; silent for {silent:.0f} s in the middle of a change", held.how_to_end())
-        return f"{held.owner} ({held.where}) was silent for {silent:.0f} s"
+            raise Locked(f"{said}; no heartbeat for {silent:.0f} s in the middle of a change", held.how_to_end())
+        return f"{held.owner} ({held.where}) sent no heartbeat for {silent:.0f} s"
 
     def _next(self, db: sqlite3.Connection, service: str, purpose: str) -> Lock:
         now, monotonic = self._clock.now(), self._clock.monotonic()
@@ -180,7 +180,7 @@ class Locks:
         path = self._path(lock.service)
         life = FileLock(path, lock.token)
         with self._files(lock.service):
-            if not life.try_take():  # the store is older than what works with it: a backup, or one that was made anew
+            if not life.try_take():  # the store is older than what works with it: a backup, or one that was rewritten
                 raise Locked(
                     f"{lock.service} is being changed by a process that the store does not know ({_words(path)})",
                     "wait for it, or end it",

@@ -163,7 +163,7 @@ class Store:
                 ),
             )
         except sqlite3.IntegrityError:
-            raise Refused(f"{plan.service} has an unfinished rollout", "see `deploy status`") from None
+            raise Refused(f"{plan.service} has a rollout in progress", "see `deploy status`") from None
         number = int(cursor.lastrowid or 0)
         action = "rollback" if plan.strategy == "rollback" else "start"
         brought = _brought(db, plan)
@@ -178,7 +178,7 @@ class Store:
         return read_rollout(rows[0])
 
     def open_rollout(self, service: str) -> Rollout | None:
-        """Read the unfinished rollout of a service."""
+        """Read the rollout in progress of a service."""
         rows = self._all("select * from rollouts where service = ? and ended_at is null", service)
         return read_rollout(rows[0]) if rows else None
 
@@ -501,7 +501,7 @@ class Store:
         """Give the port of an instance, and its machine: what it has, else the free one that was unused for longest.
 
         A port is given once over all machines. One that was just freed comes last, since a proxy or a client may still
-        hold its address. `usable` is asked of ports of this machine.
+        hold its address. `usable` is asked of ports of this host.
         """
         service = lock.service
         with self.database.transaction() as db:

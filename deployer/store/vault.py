@@ -42,7 +42,7 @@ class Vault:
         except (OSError, ValueError, RecursionError) as error:
             raise Refused(
                 f"the secrets of {service} r{release} cannot be read: {path}: {type(error).__name__}",
-                "deploy that version again, so that its secrets are asked for anew",
+                "deploy that version again, so that its secrets are read again",
             ) from None
         missing = names - values.keys()
         if missing:

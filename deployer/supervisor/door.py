@@ -52,7 +52,7 @@ class UserGate:
         return wait
 
     def _tell(self, *commands: str) -> None:
-        """Say it to every worker of the proxy; one that does not answer sends nobody, and checks when it begins."""
+        """Say it to every worker of the proxy; one that does not respond sends nobody, and checks when it begins."""
         where = Path(self._spec.card)
         known = endpoint.read(str(where.parent.parent), where.name) if self._spec.card else None
         if known is None:

@@ -64,7 +64,7 @@ def _listeners(address: str) -> Iterator[tuple[str, int]]:
 
 
 def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
-    """Read an address as the kernel prints it: words of 32 bits, in the order of bytes of this machine."""
+    """Read an address as the kernel prints it: words of 32 bits, in the order of bytes of this host."""
     words = (bytes.fromhex(text[at : at + 8]) for at in range(0, len(text), 8))
     found = ipaddress.ip_address(b"".join(word[::-1] for word in words))
     mapped = found.ipv4_mapped if isinstance(found, ipaddress.IPv6Address) else None

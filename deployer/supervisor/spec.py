@@ -40,7 +40,7 @@ class ProcessSpec:
         if not self.argv:
             raise Refused("nothing to run: argv is empty")
         if self.stop_signal not in signal.Signals.__members__:
-            raise Refused(f"{self.stop_signal!r} is not a signal of this machine", "write it like SIGTERM or SIGINT")
+            raise Refused(f"{self.stop_signal!r} is not a signal of this host", "write it like SIGTERM or SIGINT")
 
     def to_json(self) -> str:
         """Give the text of `spec.json`; equal specs give equal text."""

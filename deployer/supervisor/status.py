@@ -68,7 +68,7 @@ def _of(data: dict[str, Any]) -> ProcessStatus:
     status = ProcessStatus(**data)
     numbers = (status.supervisor_pid, status.supervisor_started, status.pid, status.pid_started, status.restarts)
     if not all(type(number) is int and 0 <= number < _MOST for number in numbers):
-        raise ValueError("a process is told by whole numbers")
+        raise ValueError("a process is identified by whole numbers")
     if status.state not in get_args(State) or not all(
         isinstance(t, str) for t in (status.error, status.spec, status.boot)
     ):

@@ -148,7 +148,7 @@ def said(error: BaseException, address: str, certificates: Certificates) -> Trou
     for cause in causes:
         if isinstance(cause, TimeoutError):
             text = f"no connection to {address} within {CONNECT_SECONDS:g} s"
-            return Trouble(text, "is it on, and does a firewall let this machine through?")
+            return Trouble(text, "is it on, and does a firewall let this host through?")
         if isinstance(cause, ConnectionResetError | BrokenPipeError):
             return _hung_up(address, certificates)
         if isinstance(cause, ConnectionRefusedError):
@@ -164,7 +164,7 @@ def _distrusted(error: ssl.SSLCertVerificationError, address: str, certificates:
     why = error.verify_message.rstrip(".")
     if error.verify_code in _WRONG_NAME:
         return Trouble(
-            f"{address}: its certificate is one of another machine: {why}",
+            f"{address}: its certificate belongs to another host: {why}",
             "name it in deployer_engine as its certificate does, or give that this name (subjectAltName)",
         )
     if error.verify_code == _EXPIRED:

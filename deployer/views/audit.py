@@ -48,7 +48,7 @@ def chain(view: ChainView, now: float, ink: Ink) -> list[str]:  # noqa: ARG001 -
     if view.broken:
         lines = [f"{ink('broken', 'red')}: {where}: {one_line(view.problem)}"]
         if view.records:
-            lines.append(f"what is right: {plural(view.records, 'record')}, up to the hash {view.head}")
+            lines.append(f"intact: {plural(view.records, 'record')}, up to the hash {view.head}")
         return [*lines, "next: compare it with an export or an earlier copy of the store; somebody else wrote to it"]
     since = "" if view.since is None else f", {view.since} since the hash that was given"
-    return [f"{ink('whole', 'green')}: {where}: {plural(view.records, 'record')}{since}", f"head: {view.head}"]
+    return [f"{ink('intact', 'green')}: {where}: {plural(view.records, 'record')}{since}", f"last hash: {view.head}"]

@@ -267,7 +267,7 @@ class PlayedView(View):
 
 @dataclass(frozen=True)
 class AdoptedEnvironment(View):
-    """What stands in one colour, or as `baseline`; `role` is stable, candidate, baseline, warm or left over.
+    """What runs in one colour, or as `baseline`; `role` is stable, candidate, baseline, warm or left over.
 
     `version` is empty for a release that could not be rebuilt.
     """
@@ -281,7 +281,7 @@ class AdoptedEnvironment(View):
 
 @dataclass(frozen=True)
 class AdoptedService(View):
-    """A service as `deploy adopt` records it: `rollout` is the number of one that was under way, 0 for none.
+    """A service as `deploy adopt` records it: `rollout` is the number of one that was in progress, 0 for none.
 
     `text` says how it can end; `lost` is what cannot be rebuilt.
     """
@@ -347,7 +347,7 @@ class WatchView(View):
 class StageView(View):
     """What a policy made of one watch: `outcome` is worse, passes or inconclusive, `after` so many seconds.
 
-    `proved`: shown to be no worse than the margins. `seen` are bad answers that users saw, `values` the measured values
+    `proved`: proven no worse than the margins. `seen` are failed responses that users saw, `values` the measured values
     beside their limits.
     """
 

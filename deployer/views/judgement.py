@@ -30,8 +30,8 @@ def judgement(view: JudgementView, _: float, ink: Ink) -> list[str]:
 
 
 def _where(view: JudgementView) -> str:
-    bad = f"users had seen {plural(view.seen, 'bad answer')} of the candidate by then"
-    return f"after {duration(view.at)}, at {percent(view.share)}, {plural(view.answers, 'answer')}; {bad}"
+    bad = f"users had seen {plural(view.seen, 'failed response')} of the candidate by then"
+    return f"after {duration(view.at)}, at {percent(view.share)}, {plural(view.answers, 'response')}; {bad}"
 
 
 def _stage(stage: StageView, ink: Ink) -> list[list[str]]:

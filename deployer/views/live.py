@@ -26,7 +26,7 @@ from deployer.views.state import ViewState
 
 FASTEST = 0.125  # seconds between two paintings
 IDLE = 0.5  # seconds until the clocks on the page are painted again
-PATIENCE = 2.0  # seconds that the end waits for a painting that is under way
+PATIENCE = 2.0  # seconds that the end waits for a painting that is in progress
 
 
 class LiveView:

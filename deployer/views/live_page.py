@@ -18,7 +18,7 @@ WIDEST = 110  # longer lines are hard to read, whatever the terminal offers
 VERDICTS = {
     "worse": ("✗", "bold red"),
     "no worse": ("✓", "bold green"),
-    "enough seen": ("·", "bold"),
+    "no regression found": ("·", "bold"),
     "inconclusive": ("?", "bold yellow"),
 }
 ENDINGS = {
@@ -107,7 +107,7 @@ def next_text(state: ViewState, now: float) -> Text | None:
     if state.ending:
         if state.ending.outcome != "paused":
             return None
-        return Text.assemble(("deploy promote", "bold"), "  to go on, or  ", ("deploy abort", "bold"), "  to go back")
+        return Text.assemble(("deploy promote", "bold"), "  to go on, or  ", ("deploy abort", "bold"), "  to roll back")
     running, waiting = state.running, state.waiting
     if running is None and waiting is None:
         return None
@@ -116,7 +116,7 @@ def next_text(state: ViewState, now: float) -> Text | None:
 
 
 def _when(running: StepLine | None, now: float) -> str:
-    """Say when the step under way is over: a time, or what has to be shown."""
+    """Say when the step in progress is over: a time, or what has to be shown."""
     if running is None or not running.until:
         return ""
     overdue = running.kind == "watch" and bool(running.progress)

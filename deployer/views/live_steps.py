@@ -36,7 +36,7 @@ def steps_block(state: ViewState, now: float, *, compact: bool) -> RenderableTyp
     _add(grid, forward, state, now, compact, held=held)
     _add_failure(grid, state, back=False)
     if state.turned:
-        grid.add_row(Text("↩", "bold yellow"), Text("way back", "bold yellow"), "")
+        grid.add_row(Text("↩", "bold yellow"), Text("rollback steps", "bold yellow"), "")
         _add(grid, list(state.back), state, now, compact, held=held)
         _add_failure(grid, state, back=True)
     return grid

@@ -13,7 +13,7 @@ _MARKS = {"warn": ("!", "yellow"), "bad": ("✗", "red")}
 
 def machines(view: MachinesView, now: float, ink: Ink) -> list[str]:  # noqa: ARG001 - the shape of all renderers
     """Write a row for each machine."""
-    rows = [[ink(head, "dim") for head in ("machine", "address", "reached by ssh as", "groups")]]
+    rows = [[ink(head, "dim") for head in ("host", "address", "reached by ssh as", "groups")]]
     for machine in view.machines:
         rows.append(
             [*map(one_line, (machine.name, machine.address, machine.reached)), ", ".join(machine.groups) or "–"]
@@ -27,7 +27,7 @@ def check(view: CheckView, now: float, ink: Ink) -> list[str]:  # noqa: ARG001 -
     for machine in view.machines:
         out += _checked(machine, ink)
     unfit = sum(machine.unfit for machine in view.machines)
-    return [*out, f"{plural(len(view.machines), 'machine')}, {f'{unfit} of them not fit' if unfit else 'all fit'}"]
+    return [*out, f"{plural(len(view.machines), 'host')}, {f'{unfit} of them not fit' if unfit else 'all fit'}"]
 
 
 def _checked(machine: CheckedMachine, ink: Ink) -> list[str]:
@@ -44,7 +44,7 @@ def _checked(machine: CheckedMachine, ink: Ink) -> list[str]:
 
 def played(view: PlayedView, now: float, ink: Ink) -> list[str]:  # noqa: ARG001 - the shape of all renderers
     """Write a row for each machine."""
-    rows = [[ink(head, "dim") for head in ("machine", "ok", "changed", "failed", "unreachable")]]
+    rows = [[ink(head, "dim") for head in ("host", "ok", "changed", "failed", "unreachable")]]
     rows += [_played(machine, ink) for machine in view.machines]
     return columns(rows, right=range(1, 5))
 

@@ -47,11 +47,11 @@ def _sides(values: Mapping[str, Any]) -> Iterator[Number]:
             requests, errors = int(values[f"{side}_requests"]), int(values[f"{side}_errors"])
             rate = f" ({_percent(errors / requests)})" if requests else ""
             limit = f"at most {_percent(values['limit'])}" if side == "candidate" and "limit" in values else ""
-            yield Number(f"bad answers of {side}", f"{errors:,} of {requests:,}{rate}", limit)
+            yield Number(f"failed responses of {side}", f"{errors:,} of {requests:,}{rate}", limit)
     if "error_ratio_low" in values and int(values.get("candidate_errors", 0)) + int(values.get("stable_errors", 0)):
         low, high = float(values["error_ratio_low"]), float(values["error_ratio_high"])
         reach = f"{low:.2g} to {high:.2g}" if high < _FAR else f"at least {low:.2g}"
-        yield Number("candidate fails", f"{reach} times as often as stable (95 % sure)")
+        yield Number("candidate fails", f"{reach} times as often as stable (95% sure)")
 
 
 def _responses(values: Mapping[str, Any]) -> Iterator[Number]:
@@ -83,24 +83,24 @@ def _proofs(values: Mapping[str, Any]) -> Iterator[Number]:
         return  # what is worse is not asked whether it is no worse
     for name, proof in (values.get("proofs") or {}).items():
         more = proof.get("answers_needed")
-        left = f", about {about(int(more))} more answers" if more else ""
+        left = f", about {about(int(more))} more responses" if more else ""
         limit = ""
         if "limit" in proof:
             write = _percent if name == "errors" else latency
             limit = f"below {write(proof['limit'])} (stable {write(proof['stable'])})"
-        yield Number(f"no worse in {name}", f"{100 * float(proof['progress']):.0f} % shown{left}", limit)
+        yield Number(f"no worse in {name}", f"{100 * float(proof['progress']):.0f}% proven{left}", limit)
 
 
 def _step(values: Mapping[str, Any]) -> Iterator[Number]:
     if "step_requests" in values:
         needed = int(values.get("requests_needed") or 0)
         yield Number(
-            "answers in this step", count(int(values["step_requests"])), f"at least {needed:,}" if needed else ""
+            "responses in this step", count(int(values["step_requests"])), f"at least {needed:,}" if needed else ""
         )
     if values.get("few"):
         yield Number("failed responses left out, as a few addresses gave most", count(int(values["few"])))
     if values.get("lost"):
-        yield Number("answers that were not seen", count(int(values["lost"])))
+        yield Number("responses that were not seen", count(int(values["lost"])))
 
 
 def _rest(values: Mapping[str, Any]) -> Iterator[Number]:
@@ -110,7 +110,7 @@ def _rest(values: Mapping[str, Any]) -> Iterator[Number]:
 
 
 def _percent(fraction: float) -> str:
-    return f"{100 * fraction:.3g} %"
+    return f"{100 * fraction:.3g}%"
 
 
 def _evidence(value: float) -> str:

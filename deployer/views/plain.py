@@ -99,9 +99,9 @@ def _traffic(d: dict[str, Any]) -> str:
 
 def _sample(d: dict[str, Any]) -> str:
     measured = d.get("share_actual")
-    got = "nothing measured" if measured is None else f"{measured / 100:.2f} % measured"
+    got = "nothing measured" if measured is None else f"{measured / 100:.2f}% actual"
     asked = percent(int(d.get("share_target") or 0))
-    parts = [f"sample: {asked} asked, {got}", _side("stable", d), _side("candidate", d)]
+    parts = [f"sample: {asked} target, {got}", _side("stable", d), _side("candidate", d)]
     if d.get("budget"):
         parts.append(f"users saw {write.spent(int(d.get('spent') or 0), int(d['budget']))}")
     if d.get("shielded"):
@@ -136,7 +136,7 @@ def _budget(d: dict[str, Any]) -> str:
 
 
 def _shield(d: dict[str, Any]) -> str:
-    answers, all_of_them = write.plural(int(d["shielded"]), "bad answer"), write.count(int(d.get("answered") or 0))
+    answers, all_of_them = write.plural(int(d["shielded"]), "failed response"), write.count(int(d.get("answered") or 0))
     return f"shield: {answers} of {all_of_them} did not reach a user: stable answered instead"
 
 
@@ -156,17 +156,17 @@ def _voice(d: dict[str, Any]) -> str:
 
 
 def _turned(d: dict[str, Any]) -> str:
-    return f"turning back (exit {d.get('exit', 0)}): {_error(d)}"
+    return f"rolling back (exit {d.get('exit', 0)}): {_error(d)}"
 
 
 def _held(d: dict[str, Any]) -> str:
     text = _s(d, "text")  # names what leads on
-    return text if text.startswith("held at") else f"held at {percent(int(d.get('share') or 0))}: {text}"
+    return text if text.startswith("paused at") else f"paused at {percent(int(d.get('share') or 0))}: {text}"
 
 
 def _left(d: dict[str, Any]) -> str:
     hint = f" → {_s(d, 'hint')}" if d.get("hint") else ""
-    return f"left unfinished (exit {d.get('exit', 0)}): {_s(d, 'text')}{hint}"
+    return f"detached (exit {d.get('exit', 0)}): {_s(d, 'text')}{hint}"
 
 
 def _ended(d: dict[str, Any]) -> str:
@@ -179,12 +179,12 @@ def _note(d: dict[str, Any]) -> str:
 
 
 def _machine(d: dict[str, Any]) -> str:
-    return f"machine: {_s(d, 'text')}"
+    return f"host: {_s(d, 'text')}"
 
 
 def _untold(d: dict[str, Any]) -> str:
     about = f" of {_s(d, 'about')}" if d.get("about") else ""
-    return f"notify: {_s(d, 'to') or 'nobody'} was not told{about}: {_s(d, 'text')}"
+    return f"notify: {_s(d, 'to') or 'a recipient'} was not notified{about}: {_s(d, 'text')}"
 
 
 def _step(d: dict[str, Any]) -> str:

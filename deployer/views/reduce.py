@@ -246,7 +246,7 @@ def _note(state: ViewState, event: Event) -> ViewState:
 
 def _untold(state: ViewState, event: Event) -> ViewState:
     to, text = one_line(event.data.get("to", "")), one_line(event.data.get("text", ""))
-    return replace(state, notes=_last(state.notes, f"{to or 'nobody'} was not told: {text}", KEPT_NOTES))
+    return replace(state, notes=_last(state.notes, f"{to or 'a recipient'} was not notified: {text}", KEPT_NOTES))
 
 
 def _side(data: dict[str, Any] | None) -> SideState:

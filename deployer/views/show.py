@@ -49,7 +49,7 @@ def _cost(found: Why, view: RolloutView) -> list[list[str]]:
     cost = bill(view.events)
     if cost is None or any(trip.kind == "budget" for trip in found.trips):
         return []
-    seen = spent(cost.seen, cost.budget) if cost.budget else plural(cost.seen, "bad answer")
+    seen = spent(cost.seen, cost.budget) if cost.budget else plural(cost.seen, "failed response")
     return [["budget" if cost.budget else "cost", f"users saw {seen}"]]
 
 
@@ -71,7 +71,7 @@ def _named_once(rows: list[list[str]]) -> Iterator[tuple[str, str]]:
 
 
 def _steps(view: RolloutView, ink: Ink) -> Iterator[list[str]]:
-    for phase, title in (("forward", "steps"), ("back", "way back")):
+    for phase, title in (("forward", "steps"), ("back", "rollback steps")):
         steps = [step for step in view.steps if step.phase == phase]
         missed = [s for s in steps if s.state == "waiting"] if view.rollout.outcome == "reverted" else []
         if steps:

@@ -58,7 +58,7 @@ class Look:
 
 @dataclass(frozen=True)
 class Cost:
-    """What a candidate has cost in this watch: bad answers that users saw and may see, and those they were spared."""
+    """The cost of a candidate in this watch: failed responses that users saw and may see, and those kept from them."""
 
     spent: int = 0
     budget: int = 0  # 0: no limit
@@ -68,7 +68,7 @@ class Cost:
 
 @dataclass(frozen=True)
 class ProofView:
-    """How much is shown of "no worse", from 0 to 1, and about how many more answers are needed (None: not known)."""
+    """How much is shown of "no worse", from 0 to 1, and about how many more responses are needed (None: not known)."""
 
     shown: float
     more: int | None = None
@@ -135,11 +135,11 @@ class ViewState:
     notes: tuple[str, ...] = ()
     approved: tuple[str, ...] = ()  # who approved what it waits for
     needed: int = 0  # how many must
-    activity: str = ""  # what happens while no step is under way
+    activity: str = ""  # what happens while no step is in progress
 
     @property
     def running(self) -> StepLine | None:
-        """The step that is under way, if one is."""
+        """The step that is in progress, if one is."""
         steps = self.back if self.turned else self.forward
         return next((step for step in reversed(steps) if step.state == "running"), None)
 

@@ -77,9 +77,9 @@ class RolloutRow(View):
 
 @dataclass(frozen=True)
 class SafetyView(View):
-    """What bounds the cost of the candidate now: `spent` of `budget` bad answers (0: no limit) were seen by users.
+    """What bounds the cost of the candidate now: `spent` of `budget` failed responses (0: no limit) were seen by users.
 
-    `shielded` bad answers did not reach a user: stable answered instead; `over`: the budget is spent, and the proxy has
+    `shielded` failed responses did not reach a user: stable answered; `over`: the budget is spent, and the proxy has
     ended the share. `share` is what was given, whether or not lease or budget have ended it.
     """
 

@@ -106,7 +106,7 @@ def _safety(view: StatusView, ink: Ink) -> list[str]:
         lines.append(f"{ink('budget', 'dim')}: off")
     if view.share and not view.lease:
         lines.append(f"{ink('lease', 'dim')}: none, the share stays until somebody decides")
-    spared = f", {write.plural(safety.shielded, 'bad answer')} kept from users so far" if safety.shielded else ""
+    spared = f", {write.plural(safety.shielded, 'failed response')} kept from users so far" if safety.shielded else ""
     lines.append(f"{ink('shield', 'dim')}: {'on' if safety.shield else 'off'}{spared}")
     return lines
 
@@ -137,7 +137,7 @@ def _instance(view: InstanceView, ink: Ink, *, hosts: bool) -> list[str]:
 
 def _approval(view: ApprovalView, now: float, ink: Ink) -> str:
     given = f"; given by {', '.join(map(one_line, view.given))}" if view.given else ""
-    after = {"revert": "then it is taken back", "hold": "then it is held"}.get(view.expired, "")
+    after = {"revert": "then it is rolled back", "hold": "then it is paused"}.get(view.expired, "")
     left = f"{duration(max(0, view.until - now))} left, {after}"
     return f"{ink('waits', 'yellow')} for the approval of {one_line(view.whose)}: {left}{given}"
 
@@ -217,7 +217,7 @@ def _plan(view: PlanView, _: float, ink: Ink) -> list[str]:
         out += ["", ink("what changes", "bold"), *(f"  {one_line(change)}" for change in view.changes)]
     out += ["", ink("steps", "bold"), *_numbered(view.forward)]
     until = "" if view.commit is None else f", from any step before {view.commit + 1}"
-    out += ["", ink("way back", "bold") + until, *_numbered(view.back)]
+    out += ["", ink("rollback steps", "bold") + until, *_numbered(view.back)]
     if view.notes:
         out += ["", ink("notes", "bold"), *(f"  {one_line(note)}" for note in view.notes)]
     return out
@@ -252,7 +252,11 @@ def _adoption(view: AdoptionView, now: float, ink: Ink) -> list[str]:  # noqa: A
     why = [f"the store of before: {one_line(view.why)}"] if view.why else []
     why += [f"it was moved to {path}" for path in view.aside[:1]]
     if not view.services:
-        what = "a new store, empty as nothing stands" if view.why else "nothing to adopt: all that stands is recorded"
+        what = (
+            "a new store, empty, as nothing is running"
+            if view.why
+            else "nothing to adopt: everything that is running is recorded"
+        )
         return [f"{ink(view.folder, 'bold')}  {what}", *why, *(one_line(note) for note in view.notes)]
     what = "was recorded" if view.done else "would be recorded"
     rows = [_heads(("service", "", "release", "role", "instances"), ink)]

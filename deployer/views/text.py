@@ -52,7 +52,7 @@ def count(number: int) -> str:
 
 def part(number: int, total: int) -> str:
     """Write `number` of `total` as a percentage; nothing of nothing is a dash."""
-    return f"{100 * number / total:.2f} %" if total else "–"
+    return f"{100 * number / total:.2f}%" if total else "–"
 
 
 def rate(per_second: float | None) -> str:
@@ -116,18 +116,18 @@ def plural(number: int, noun: str) -> str:
 
 def verdict(kind: str, enough: bool) -> str:
     """Name a verdict; a step of fixed time asks for no proof, only that enough was seen and it was not worse."""
-    return "enough seen" if kind == "inconclusive" and enough else kind
+    return "no regression found" if kind == "inconclusive" and enough else kind
 
 
 def spent(answers: int, budget: int) -> str:
-    """Write how much of a budget is gone: `12 of 50 bad answers`."""
-    return f"{answers:,} of {plural(budget, 'bad answer')}"
+    """Write how much of a budget is gone: `12 of 50 failed responses`."""
+    return f"{answers:,} of {plural(budget, 'failed response')}"
 
 
 def shown(part: float, more: int | None) -> str:
-    """Write how far a proof is: `no worse: 62 % shown, about 1,200 more answers`."""
-    left = "" if more is None else f", about {about(more)} more answers"
-    return f"no worse: {100 * part:.0f} % shown{left}"
+    """Write how far a proof is: `no worse: 62% proven, about 1,200 more responses`."""
+    left = "" if more is None else f", about {about(more)} more responses"
+    return f"no worse: {100 * part:.0f}% proven{left}"
 
 
 def about(number: int) -> str:

@@ -17,7 +17,7 @@ _TOLD = frozenset({"event", "at", "service", "rollout", "verdict", "text", "enou
 
 @dataclass(frozen=True)
 class Bill:
-    """Bad answers of the candidate that users saw, how many they may see (0: no limit), and those they were spared."""
+    """Failed responses of the candidate seen by users, how many they may see (0: no limit), and those kept."""
 
     seen: int
     budget: int
@@ -45,7 +45,7 @@ def bill(events: Sequence[Mapping[str, Any]]) -> Bill | None:
 
 
 def budget(events: Iterable[Mapping[str, Any]]) -> int:
-    """Give the highest limit that was told of bad answers: it grows with what the margin allows; 0 for none."""
+    """Give the highest limit that was told of failed responses: it grows with what the margin allows; 0 for none."""
     limits = [0]
     for event in events:
         match event.get("event"):

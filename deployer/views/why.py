@@ -48,11 +48,12 @@ def why(events: Iterable[Mapping[str, Any]]) -> Why:
 def unopposed(verdict: Mapping[str, Any]) -> str:
     """Say of a candidate that went on what was seen of it; "no worse" only where that was shown."""
     if verdict.get("verdict") == "no worse" or "stable_requests" not in verdict:
-        return f"nothing spoke against it: {one_line(verdict.get('text', ''))}"
+        proven = "proven no worse" if verdict.get("verdict") == "no worse" else "no regression found"
+        return f"{proven}: {one_line(verdict.get('text', ''))}"
     sides = (_failed(name, verdict) for name in ("candidate", "stable"))
     needed = [proof.get("answers_needed") for proof in (verdict.get("proofs") or {}).values()]
-    more = f" in about {about(max(map(int, needed)))} more answers" if needed and None not in needed else " later"
-    return f"nothing spoke against it: {', '.join(sides)}; that it is no worse could be shown{more}"
+    more = f" (about {about(max(map(int, needed)))} more responses)" if needed and None not in needed else ""
+    return f"no regression found: {', '.join(sides)}; too little traffic to prove no worse{more}"
 
 
 def _failed(name: str, verdict: Mapping[str, Any]) -> str:
@@ -96,9 +97,8 @@ def _voice(found: Why, event: Mapping[str, Any]) -> Why:
 
 def _budget(found: Why, event: Mapping[str, Any]) -> Why:
     spent, limit = int(event.get("spent", 0)), int(event.get("limit", 0))
-    text = (
-        f"users had seen {spent:,} of {plural(limit, 'bad answer')} that were allowed: the proxy gave it no more users"
-    )
+    seen = f"users had seen {spent:,} of {plural(limit, 'failed response')} that were allowed"
+    text = f"{seen}: the proxy sent it no more traffic"
     return _tripped(found, Trip("budget", _at(event), text))
 
 
@@ -112,18 +112,17 @@ def _metric(found: Why, event: Mapping[str, Any]) -> Why:
 
 def _shield(found: Why, event: Mapping[str, Any]) -> Why:
     """Keep the newest count of each process only: it covers those before."""
-    answers = plural(int(event.get("shielded", 0)), "bad answer")
+    answers = plural(int(event.get("shielded", 0)), "failed response")
     of = int(event.get("answered", 0))
-    text = f"{answers} of the candidate{f' (of {of:,} answers)' if of else ''} did not reach a user: stable answered"
+    text = f"{answers} of the candidate{f' (of {of:,} responses)' if of else ''} did not reach a user: stable answered"
     others = tuple(t for t in found.trips if t.kind != "shield" or t.at < found.since)
     return _tripped(replace(found, trips=others), Trip("shield", _at(event), text))
 
 
 def _lease(found: Why, event: Mapping[str, Any]) -> Why:
     share = int(event.get("share", 0)) / 100
-    text = (
-        f"the lease of {share:g} % ran out by itself, {float(event.get('seconds', 0)):.0f} s before anybody came back"
-    )
+    seconds = float(event.get("seconds", 0))
+    text = f"the lease of {share:g}% ran out by itself, {seconds:.0f} s before the process came back"
     return _tripped(found, Trip("lease", _at(event), text))
 
 

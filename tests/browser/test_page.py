@@ -1,4 +1,4 @@
-"""The page of `deploy serve` in a real browser, while a real canary is under way."""
+"""The page of `deploy serve` in a real browser, while a real canary is in progress."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def test_a_canary_is_watched_and_promoted(shop: Shop) -> None:
         promoted_by_keyboard(tab)
         tab.until("document.querySelector('h1').textContent === 'r2 (2.0) is live for everyone'")
         told = "document.querySelector('#said').textContent"
-        tab.until(f"{told}.startsWith('promote: ') && !{told}.endsWith('under way')")
+        tab.until(f"{told}.startsWith('promote: ') && !{told}.endsWith('in progress')")
         assert tab.ask("document.querySelectorAll('#asks button').length") == 0, "it has ended"
         keep(tab, "ended")
         with tab.loading():
@@ -109,7 +109,7 @@ def here(url: str) -> str:
 
 def watched(tab: Tab) -> None:
     """Without a hand on it the page tells more and more of the canary."""
-    tab.until(f"{TEXT}.includes('30 % asked') && {TEXT}.includes('% measured')")
+    tab.until(f"{TEXT}.includes('30% target') && {TEXT}.includes('% measured')")
     answers = "Number(document.querySelector('#sides tbody td:nth-child(2)')?.textContent.replace(',', ''))"
     before = tab.until(answers)
     tab.until(f"{answers} > {before + 20}")
@@ -118,7 +118,7 @@ def watched(tab: Tab) -> None:
     words = tab.ask(TEXT)
     for part in (
         "prices with VAT",
-        "answer times count after",
+        "latency counts after",
         "verdict",
         "lease",
         "budget",
@@ -202,16 +202,16 @@ def test_pause_resume_abort_and_roll_back(shop: Shop) -> None:
         number = api.post("rollouts", version="2.0").json()["rollout"]
         log_in(tab, f"{url}/rollouts/{number}", operator)
         assert tab.ask("location.pathname") == f"/rollouts/{number}", "what was wanted comes after the login"
-        tab.until(f"{TEXT}.includes('30 % asked')")
+        tab.until(f"{TEXT}.includes('30% target')")
         confirmed(tab, "pause", "stops where it is")
-        tab.until(f"{heading} === 'r2 (2.0) is held at 30 %'")
+        tab.until(f"{heading} === 'r2 (2.0) is paused at 30%'")
         tab.until("!!document.querySelector('#do-resume') && !document.querySelector('#do-pause')")
         assert tab.ask("document.querySelector('.steps .running .n').textContent") == "paused"
         keep(tab, "paused")
         confirmed(tab, "resume", "goes on where it stopped")
         tab.until("!!document.querySelector('#do-pause')")
         confirmed(tab, "abort", "are on r1 (1.0) at once")
-        tab.until(f"{heading} === 'r2 (2.0) was taken back'")
+        tab.until(f"{heading} === 'r2 (2.0) was rolled back'")
         tab.until("document.querySelector('#link').textContent === ''")
         keep(tab, "reverted")
         shop.deploy("bluegreen", "--bake", "0", "--version", "2.0")
@@ -258,7 +258,7 @@ def test_who_is_asked_approves_or_refuses_and_nobody_else(shop: Shop) -> None:
         tab.ask("document.querySelector('dialog[open] textarea').value = 'not on a Friday'")
         keep(tab, "refusal")
         tab.ask("document.querySelector('dialog[open] button[type=submit]').click()")
-        tab.until(f"{heading} === 'r2 (2.0) was taken back'")
+        tab.until(f"{heading} === 'r2 (2.0) was rolled back'")
         assert tab.ask(f"{TEXT}.includes('not on a Friday')")
         second = api.post("rollouts", version="2.0").json()["rollout"]
         with tab.loading():
@@ -289,7 +289,7 @@ def test_a_viewer_sees_everything_and_no_button(shop: Shop) -> None:
         tab.complaints.clear()  # of that answer
         assert shop.status()["share"] == 3000
         shop.deploy("abort")
-        tab.until("document.querySelector('h1').textContent === 'r2 (2.0) was taken back'")
+        tab.until("document.querySelector('h1').textContent === 'r2 (2.0) was rolled back'")
         with tab.loading():
             tab.ask("document.querySelector('[data-logout]').click()")
         tab.open(f"http://127.0.0.1:{port}/rollouts/{number}", PHONE)
@@ -307,7 +307,7 @@ def test_a_bad_release_is_seen_to_be_taken_back(shop: Shop) -> None:
         tab.until(f"{TEXT}.includes('reverted')")
         with tab.loading():
             tab.ask("document.querySelector('#rollouts a').click()")
-        assert tab.ask("document.querySelector('h1').textContent") == "r2 (2.0) was taken back"
+        assert tab.ask("document.querySelector('h1').textContent") == "r2 (2.0) was rolled back"
         why = tab.ask("document.querySelector('#why').innerText")
         assert "worse" in why, why
         assert "candidate" in why, why

@@ -1,4 +1,4 @@
-"""A push goes live, and a bad one is taken back: on the page, and nobody lays a hand on it.
+"""A push goes live, and a bad one is rolled back: on the page, and nobody lays a hand on it.
 
 The pictures in the docs are made here: `DEPLOYER_TEST_PICTURES=docs/pictures scripts/test browser -k push`.
 """
@@ -42,7 +42,7 @@ def opened(tab: Tab, url: str, canary: str) -> None:
     tab.until(f"{TEXT}.includes('canary of {canary}')")
     with tab.loading():
         tab.ask("document.querySelector('.under-way p a').click()")
-    tab.until(f"{TEXT}.includes('30 % asked') && {TEXT}.includes('% measured')")
+    tab.until(f"{TEXT}.includes('30% target') && {TEXT}.includes('% measured')")
 
 
 def test_a_push_is_live_and_a_bad_one_is_taken_back_as_the_page_shows(remote: Remote) -> None:
@@ -66,7 +66,7 @@ def test_a_push_is_live_and_a_bad_one_is_taken_back_as_the_page_shows(remote: Re
                 tab.ask("document.querySelector('.over a').click()")
             tab.until(f"{TEXT}.includes('reverted')", 60)  # the page of the service tells it by itself
             tab.open(f"{url}rollouts/3", 1280)
-            tab.until(f"{HEADING}.includes('taken back')")
+            tab.until(f"{HEADING}.includes('rolled back')")
             tab.until(f"{TEXT}.includes('r3 is worse: candidate')")
             keep(tab, "push-taken-back", whole=False)
             looks = 3  # of a second each: it would be tried again by now

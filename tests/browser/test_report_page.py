@@ -65,8 +65,8 @@ def test_plots_and_numbers_are_there_and_nothing_leaves_the_window(
     assert len(plots) == 7, "errors, share, cost, three quantiles, evidence"
     assert all(drawn for _, drawn in plots)
     assert tab.ask(f"{VISIBLE}.filter(s => s.classList.contains('{hidden}')).length") == 0
-    assert "r2 (2.0) was taken back" in words
-    assert "bad answers seen by users" in words
+    assert "r2 (2.0) was rolled back" in words
+    assert "failed responses seen by users" in words
     assert "Show prices with VAT" in words
     assert tab.ask("document.documentElement.scrollWidth <= innerWidth")
     assert tab.ask(OUTSIDE) == 0
@@ -78,7 +78,7 @@ def test_what_is_pointed_at_says_its_numbers(tab: Tab, page: Path) -> None:
     hints = tab.ask(f"[...{VISIBLE}[0].querySelectorAll('.hint title')].map(t => t.textContent)")
 
     assert len(hints) > 3
-    assert all("% bad" in hint or "answered nothing" in hint for hint in hints)
+    assert all("% bad" in hint or "has no responses" in hint for hint in hints)
 
 
 def test_dark_is_dark_and_light_is_light(tab: Tab, page: Path) -> None:

@@ -28,7 +28,7 @@ from tests.chaos.machine import Machine
 from tests.live.shop import Kind, Shop
 
 LEASE = 3.0  # seconds, of the chaos runs
-BACK_WITHIN = 10.0  # seconds in which a killed proxy answers again
+BACK_WITHIN = 10.0  # seconds in which a killed proxy is reachable again
 DOWN_WITHIN = 2.0  # seconds in which the proxy has found a killed instance down and nothing is sent to it any more
 AWAY = (0.0, 4.0)  # seconds for which the engine is gone, or the disk full
 JUMPS = (-3600, -40, 40, 3600, 86_400)  # seconds that the wall clock is off, of which one is chosen
@@ -49,7 +49,7 @@ class Gone(Exception):
 
 @dataclass(frozen=True)
 class Scene:
-    """A deploy under way, and all that can be hit."""
+    """A deploy in progress, and all that can be hit."""
 
     shop: Shop
     machine: Machine
@@ -131,7 +131,7 @@ def fill_disk(scene: Scene, chance: random.Random) -> tuple[Scar, ...]:
 
 def reload_proxy(scene: Scene, _chance: random.Random) -> tuple[Scar, ...]:
     """A reload by somebody else: it costs nobody a request."""
-    with suppress(DeployError):  # one reload at a time: the tool's own may be under way
+    with suppress(DeployError):  # one reload at a time: the tool's own may be in progress
         _master(scene.shop).reload(Deadline.after(SystemClock(), 5))
     return ()
 

@@ -190,7 +190,7 @@ class Machine:
         self.engine = Engine(folder / "engine", plain=plain) if engine else None
 
     def environment(self) -> dict[str, str]:
-        """Give what the programs of the run need to be on this machine."""
+        """Give what the programs of the run need to be on this host."""
         host = {"DOCKER_HOST": self.engine.host} if self.engine else {}
         return {**self.clock.environment(), **host}
 

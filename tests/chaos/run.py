@@ -126,7 +126,7 @@ class Chaos:
             self.tally.broken.append(f"{what}: the command itself: exit {tool.returncode}: {said[-1500:]}")
 
     def _whole(self, end: str, what: str) -> None:
-        """End what is unfinished as a person would, and look whether everything is as it should be."""
+        """End what is in progress as a person would, and look whether everything is as it should be."""
         status = self.shop.status()
         if status["rollout"]:
             self._type(end, what)
@@ -157,7 +157,7 @@ class Chaos:
             timeout=END_WITHIN,
             check=False,
         )
-        refused = command == "up" and done.returncode == 2  # to promote what is on its way back is refused as well
+        refused = command == "up" and done.returncode == 2  # to promote what is rolling back is refused as well
         if done.returncode == 1 or refused or "Traceback" in done.stderr:
             self.tally.broken.append(f"{what}: deploy {command}: exit {done.returncode}: {done.stderr[-500:]}")
 

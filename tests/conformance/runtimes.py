@@ -65,7 +65,7 @@ class Bench(ABC):
 
     @abstractmethod
     def another(self, installation: str) -> Runtime:
-        """Give a runtime as another state folder on this machine would have it."""
+        """Give a runtime as another state folder on this host would have it."""
 
     @abstractmethod
     def reference(self, version: str) -> str:

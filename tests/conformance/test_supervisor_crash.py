@@ -26,7 +26,7 @@ START = (
 DIE = (
     "import os, subprocess; subprocess.run = lambda *a, timeout, check, **k: (subprocess.Popen(*a, **k), os._exit(9));"
 )
-SECONDS = f"9{os.getpid()}"  # an argument that no other program on this machine has
+SECONDS = f"9{os.getpid()}"  # an argument that no other program on this host has
 
 
 def within(seconds: float = 10.0) -> Deadline:

@@ -1,4 +1,4 @@
-"""What every runtime promises, tried on verbs of somebody's own: those of examples/chroot, on this machine.
+"""What every runtime promises, tried on verbs of somebody's own: those of examples/chroot, on this host.
 
 Not all of it: each verb takes Ansible its seconds, and that an instance ended is for health checks to find.
 """

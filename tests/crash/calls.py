@@ -132,7 +132,7 @@ class Fault:
             case "hangs":
                 clock.sleep(left)
                 trouble = DeadlinePassed if call.deadline else DriverFailed
-                raise trouble(f"{call}: no answer within {left:g} s")
+                raise trouble(f"{call}: no response within {left:g} s")
             case "lies":
                 return _LIES.get(call.method, ())
             case "denies":

@@ -138,7 +138,7 @@ class Picture:
         return any(self == (replace(p, standings=p.standings | self.standings) if again else p) for p in right)
 
     def of_stable(self) -> Picture:
-        """The same without what stands in the colour that has no users."""
+        """The same without everything in the colour that has no users."""
         colour = self.live.partition(" ")[0]
         mine = (tuple(n for n in names if n.startswith(f"{colour} ")) for names in (self.running, self.servers))
         running, servers = mine

@@ -14,7 +14,7 @@ from tests.crash.promises import Broken
 from tests.crash.scenarios import Scenario
 from tests.crash.stage import SERVICE, STORE, Process, Stage, restored
 
-# At the first a change is under way that was allowed when it began; behind the others there is nothing left to change.
+# At the first a change is in progress that was allowed as it began; behind the others there is nothing left to change.
 LEFT_OUT = ("traffic.changed", "rollout.paused", "rollout.ended")
 TABLES = ("journal", "rollouts", "services", "releases", "audit")
 

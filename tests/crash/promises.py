@@ -141,7 +141,7 @@ class Promises:
             committed = states.get(("forward", plan.commit)) == "done"
             failed = any(s == "failed" and p == "forward" and n <= plan.commit for (p, n), s in states.items())
             _unless(not failed or row["phase"] == "back", "a gate failed, and the rollout was not turned with it")
-            _unless(not (committed and row["phase"] == "back"), "a promoted release is on its way back")
+            _unless(not (committed and row["phase"] == "back"), "a promoted release is rolling back")
             stable = process.house.store.service(SERVICE).stable
             _unless((stable == plan.release) == committed, "the commit point and the live release do not agree")
 
@@ -153,7 +153,7 @@ class Promises:
     def _once(self, number: int, entries: list[Any], *, held: bool) -> None:
         """What is done is not done again, and a watch ends when it was to end, however often it is begun.
 
-        So does a wait for people, unless its time was over and it is held: who resumes it asks anew.
+        So does a wait for people, unless its time was over and it is paused: who resumes it asks again.
         """
         for entry in entries:
             key = (number, entry["phase"], entry["n"])

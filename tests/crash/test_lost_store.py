@@ -81,7 +81,7 @@ class Scene:
         self.house, _ = adopt(self.folder, self.world)
 
     def end(self, how: str) -> None:
-        """Bring what was under way to its end."""
+        """Bring what was in progress to its end."""
         rollout = self.house.store.open_rollout("shop")
         if rollout is None:
             return
@@ -100,7 +100,7 @@ class Scene:
         doctor.fix(self.house, None)  # a recreate that had begun to stop instances leaves no other trace of itself
         assert [f.text for f in doctor.examine(self.house, None).findings if f.what == "shop" and f.level == "bad"] in (
             [],
-            ["r1 should be live, but nothing of it stands"],
+            ["r1 should be live, but nothing of it is running"],
         )
         if "shop" not in self.world.live:
             assert self.world.instances == {}, "nothing stood, and nothing is left of it at the proxy"

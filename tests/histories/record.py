@@ -4,7 +4,7 @@
 
 What is in it: every strategy and every kind of step, rollouts that ended well and badly, and one rollout each that is
 held, and whose process was killed while it watched, while it waited for people, on its way back, and after its commit
-point. Later versions must read all of it and bring what is unfinished to its right end (test_histories.py). Until the
+point. Later versions must read all of it and bring what is in progress to its right end (test_histories.py). Until the
 first release a change of the schema or a new kind of step records it again; after it this one stays as it is.
 
     store.sql        the store, as SQL

@@ -464,7 +464,7 @@ static int listener(void) {
   int is_v4 = *host && inet_pton(AF_INET, host, &v4.sin_addr) == 1;
   if (!is_v4 && *host && inet_pton(AF_INET6, host, &v6.sin6_addr) != 1) return fprintf(stderr, "HOST=%s?\n", host), -1;
   int fd = socket(is_v4 ? AF_INET : AF_INET6, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-  if (fd < 0 && !*host) /* no IPv6 on this machine */
+  if (fd < 0 && !*host) /* no IPv6 on this host */
     fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0), is_v4 = 1;
   setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
   if (!is_v4) setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &zero, sizeof zero);

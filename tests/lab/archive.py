@@ -76,7 +76,7 @@ class Image:
 
 
 def layer(files: Iterable[tuple[Path, str]]) -> bytes:
-    """Give a layer of files of this machine, each at a path in the image; owners and times are dropped."""
+    """Give a layer of files of this host, each at a path in the image; owners and times are dropped."""
     out = io.BytesIO()
     folders: set[str] = set()
     with tarfile.open(fileobj=out, mode="w", format=tarfile.GNU_FORMAT) as tar:

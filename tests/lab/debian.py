@@ -1,4 +1,4 @@
-"""A Debian image made of what is installed on this machine: `docker import` of packages with all that they depend on.
+"""A Debian image made of what is installed on this host: `docker import` of packages with all that they depend on.
 
 No registry and no mirror is asked, so it is there in a second or two, and `dpkg` in it knows what it is made of.
 """

@@ -43,13 +43,13 @@ def test_good_server_all_kinds_nothing_fails() -> None:
     ("fault", "every", "kinds", "path", "reason"),
     [
         ("reset", 7, QUICK, "/", "Connection reset by peer"),
-        ("eof", 7, QUICK, "/", "closed without an answer"),
+        ("eof", 7, QUICK, "/", "closed without a response"),
         ("half", 7, QUICK, "/", "answer cut after 3 of 6 bytes"),
         ("garbage", 7, QUICK, "/", "not an HTTP answer"),
         ("500", 7, QUICK, "/", "HTTP 500"),
         ("500", 1, QUICK, "/", "HTTP 500"),
-        ("eof", 5, ("busy",), "/", "closed without an answer, on a connection used 4 times before"),
-        ("eof", 5, ("post",), "/echo", "closed without an answer"),
+        ("eof", 5, ("busy",), "/", "closed without a response, on a connection used 4 times before"),
+        ("eof", 5, ("post",), "/echo", "closed without a response"),
         ("other echo", 5, ("post",), "/echo", "the echo differs"),
         ("reset", 2, ("slow",), "/slow", "Connection reset by peer"),
         ("cut", 5, ("websocket",), "/ws", "WebSocket closed without a close frame"),
@@ -74,7 +74,7 @@ def test_an_answer_that_does_not_come_is_a_failure(kind: str, path: str, fault: 
     with Faulty(fault, 10, path) as server:
         report = put_load(server, options, 25)
     assert report.failed == server.faults > 0, report.text()
-    assert {failure.error for failure in report.failures} == {"no answer within 1 s"}
+    assert {failure.error for failure in report.failures} == {"no response within 1 s"}
     assert all(1.0 <= failure.seconds < 2.0 for failure in report.failures)
 
 

@@ -33,7 +33,7 @@ def get(
     method: str = "GET",
     source: str = "127.0.0.1",
 ) -> Answer:
-    """Ask once, on a connection of its own, from an address of this machine."""
+    """Ask once, on a connection of its own, from an address of this host."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10, source_address=(source, 0))
     try:
         connection.request(method, path, headers=headers or {})

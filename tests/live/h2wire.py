@@ -57,7 +57,7 @@ class H2Client:
     """Calls, one after the other, on one connection."""
 
     def __init__(self, to: int | socket.socket, name: str = "shop") -> None:
-        """Call a port of this machine, or whoever is at the other end of a connection, under a name."""
+        """Call a port of this host, or whoever is at the other end of a connection, under a name."""
         self._socket = socket.create_connection(("127.0.0.1", to), timeout=10) if isinstance(to, int) else to
         self._name = name
         self._h2 = h2.connection.H2Connection()

@@ -1,4 +1,4 @@
-"""Playbooks, really run by Ansible on this machine."""
+"""Playbooks, really run by Ansible on this host."""
 
 from __future__ import annotations
 

@@ -58,7 +58,7 @@ def test_it_is_killed_while_people_think_and_goes_on_when_both_have_approved(sho
             process.kill()
             process.wait(10)
         shop.wait(lambda s: not s["share"], "its users are back when the lease is over")
-        assert "nobody drives it now" in person(shop, "ben", "approve", "2")
+        assert "its process is gone now" in person(shop, "ben", "approve", "2")
         assert "is live" in person(shop, "zoe", "resume")
         report = load.stop()
     assert report.failed == 0, report.text()
@@ -80,7 +80,7 @@ def test_over_the_api_a_refusal_takes_everybody_back(shop: Shop) -> None:
         assert Api(shop, port, starter).post("approve").status_code == 422
         told = Api(shop, port, ann).post("approve", refuse=True, reason="not today", rollout=number).json()
         assert (told["exit"], told["text"].partition(": ")[2].partition("@")[0]) == (0, "refused by ann")
-        shop.wait(lambda s: not s["rollout"] and s["stable_version"] == "1.0", "it was taken back")
+        shop.wait(lambda s: not s["rollout"] and s["stable_version"] == "1.0", "it was rolled back")
         report = load.stop()
     assert report.failed == 0, report.text()
     row = shop.events("history")[0]["rollouts"][0]

@@ -1,4 +1,4 @@
-"""What a bad release may cost: bad answers that users see, and the time until it is gone, by kind of badness."""
+"""What a bad release may cost: failed responses that users see, and the time until it is gone, by kind of badness."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ANY = Options(rate=100, kinds=("fresh", "busy"))
 # How long a machine under test may take for what takes a few seconds; what it took is printed (pytest -rP).
 PATIENCE = 30.0
 BUDGET = 50  # the default
-# At 10 % of a hundred requests a second the candidate gives so many in ten seconds, however slow the machine is.
+# At 10% of a hundred requests a second the candidate gives so many in ten seconds, however slow the machine is.
 TEN_SECONDS = 100
 
 
@@ -37,7 +37,7 @@ def canary(
         wanted = load.counters().sent + 100
         load.until(lambda now: now.sent >= wanted, "requests after the end")
         report = load.stop()
-    print(f"{told.seconds_to_turn:.1f} s with users, bad answers seen: {report.bad}; {told.ended['text']}")
+    print(f"{told.seconds_to_turn:.1f} s with users, failed responses seen: {report.bad}; {told.ended['text']}")
     return told, report
 
 
@@ -51,7 +51,7 @@ def taken_back(report: Report, told: Told) -> None:
 
 
 def within_budget(report: Report, budget: int, told: Told) -> None:
-    """Not more bad answers than the budget, its part for tolerated errors, and what was under way at the trip."""
+    """Not more failed responses than the budget, its part for tolerated errors, and what was open at the trip."""
     assert budget <= told.limit <= budget + 1 + report.by_version.get("2.0", 0) // 100, told.text()
     assert report.failed <= told.limit + report.at_once, f"{report.text()}\n{told.text()}"
 
@@ -137,7 +137,7 @@ def test_three_times_slower(process_shop: Shop, before: Mapping[str, str], after
 
 @pytest.mark.long("a release that is bad only late")
 def test_bad_only_above_half_of_the_users(process_shop: Shop) -> None:
-    """Two instances that each take 35 requests a second: enough at 10 % and 50 %, not for everyone."""
+    """Two instances that each take 35 requests a second: enough at 10% and 50%, not for everyone."""
     shop = process_shop
     shop.version("2.0", {"CAPACITY": "35"})
     stages = [{"share": 10, "for": "3s"}, {"share": 50, "for": "3s"}]
@@ -162,12 +162,12 @@ def test_it_dies_after_a_while(shop: Shop) -> None:
 @pytest.mark.parametrize(
     ("env", "said"),
     [
-        ({"WRONG": "404"}, "status 404: 100 % of the candidate's responses"),
-        ({"WRONG": "200"}, "empty body: 100 % of the candidate's responses"),
-        ({"WRONG": "302"}, "status 302: 100 % of the candidate's responses"),
+        ({"WRONG": "404"}, "status 404: 100% of the candidate's responses"),
+        ({"WRONG": "200"}, "empty body: 100% of the candidate's responses"),
+        ({"WRONG": "302"}, "status 302: 100% of the candidate's responses"),
         ({"WRONG": "404", "WRONG_PART": "0.1"}, "status 404: "),
     ],
-    ids=["404 to everything", "an empty 200", "a redirect to itself", "404 for 10 %"],
+    ids=["404 to everything", "an empty 200", "a redirect to itself", "404 for 10%"],
 )
 def test_wrong_without_an_error(process_shop: Shop, env: Mapping[str, str], said: str) -> None:
     """No status blames the release, no time is longer: only the mix of responses tells."""

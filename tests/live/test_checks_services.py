@@ -72,7 +72,7 @@ def test_a_container_is_healthy_once_it_answers(container: Any) -> None:
     assert (
         probe(address, http="/status?code=503") == f"GET http://{address}/status?code=503: HTTP 503, expected 200-399"
     )
-    assert "no answer within 0.3 s" in probe(address, http="/slow?ms=2000", timeout="300ms")
+    assert "no response within 0.3 s" in probe(address, http="/slow?ms=2000", timeout="300ms")
 
 
 def test_dockers_proxy_that_accepts_for_nobody_is_no_pass(container: Any) -> None:
@@ -81,7 +81,7 @@ def test_dockers_proxy_that_accepts_for_nobody_is_no_pass(container: Any) -> Non
         pass  # the engine itself does accept
 
     assert "accepted and closed at once" in probe(address, tcp=True)
-    assert probe(address, http="/up").endswith(("closed without an answer", "was reset"))
+    assert probe(address, http="/up").endswith(("closed without a response", "was reset"))
 
 
 HAPROXY = """

@@ -20,7 +20,7 @@ from tests.services import require
 pytestmark = pytest.mark.live
 
 USERS = Options(rate=60, kinds=("fresh", "busy", "sticky", "post"), host=HOST)
-WAITS = "is unfinished and waits: "
+WAITS = "is in progress and waits: "
 TEAM = Options(rate=20, kinds=("fresh",), version_pattern="(the team)")
 
 
@@ -106,7 +106,7 @@ def test_a_bad_release_is_taken_back(live: Composed) -> None:
         seen = load.counters().answered
         load.until(lambda now: now.answered > seen + 50, "users of the old release again")
         report = load.stop()
-    assert "was taken back: " in done.stdout
+    assert "was rolled back: " in done.stdout
     assert report.after("back").failed == 0, report.text()
     assert set(report.after("back").by_version) == {"1.0"}
     assert live.status()["stable_version"] == "1.0"
@@ -155,7 +155,7 @@ def test_a_rollout_goes_on_when_the_proxy_comes_later_than_the_server(live: Comp
     assert shown[-1]["outcome"] == "done"
     assert report.after("done").failed == 0, report.text()
     assert live.status()["stable_version"] == "2.0"
-    assert f"rollout {begun[0]['rollout']} of {live.shop.name} was left unfinished: going on with it" in live.logs()
+    assert f"rollout {begun[0]['rollout']} of {live.shop.name} was interrupted: continuing it" in live.logs()
 
 
 def test_a_proxy_that_is_restarted_has_everything_again(live: Composed) -> None:

@@ -24,11 +24,11 @@ BLIND = {"errors": {"add": "90%", "max": "100%"}, "latency": False, "requests": 
 
 
 def at_share(shop: Shop, share: int) -> dict[str, Any]:
-    return shop.wait(lambda s: s["share"] == share, f"the candidate has {share / 100:g} %")
+    return shop.wait(lambda s: s["share"] == share, f"the candidate has {share / 100:g}%")
 
 
 def spent(status: dict[str, Any]) -> int:
-    """How many bad answers of the candidate users have seen, as the status tells."""
+    """How many failed responses of the candidate users have seen, as the status tells."""
     return int(status["safety"]["spent"]) if status["safety"] else 0
 
 
@@ -60,14 +60,14 @@ def test_a_dead_deployer_leaves_users_on_a_good_release_for_no_longer_than_the_l
     assert max(r.start for r in left) <= killed + lease
     assert set(report.after("over").by_version) == {"1.1"}
     assert (status["safety"]["share"], status["stable_version"]) == (3000, "1.1")
-    assert "r3 (2.0) had 30 % until its lease ran out" in shop.deploy("status").stdout
+    assert "r3 (2.0) had 30% until its lease ran out" in shop.deploy("status").stdout
     shop.deploy("abort")
     assert [e["version"] for e in shop.status()["environments"]] == ["1.1"]
 
 
 @pytest.mark.long("it waits for a lease to end")
 def test_a_dead_deployer_leaves_a_bad_release_behind_and_readers_see_none_of_it(process_shop: Shop) -> None:
-    """At 30 %, with a candidate that begins to fail when nobody judges it any more."""
+    """At 30%, with a candidate that begins to fail when nobody judges it any more."""
     shop = process_shop
     shop.live("1.1", lease="4s")
     nobody_looks = shop.folder / "nobody-looks"
@@ -104,7 +104,7 @@ def test_a_killed_proxy_forgets_nothing_and_the_rollout_goes_on(process_shop: Sh
     with Load(shop.url, WRITERS) as load:
         load.until(lambda now: now.answered > 50, "the load runs")
         with shop.start("canary", "--version", "2.0", "--output", "json") as canary:
-            before = shop.wait(lambda s: s["share"] == 3000 and spent(s) > 5, "bad answers are counted")
+            before = shop.wait(lambda s: s["share"] == 3000 and spent(s) > 5, "failed responses are counted")
             kill_proxy(shop)
             after = shop.wait(lambda s: s["read"], "the proxy is back")
             load.mark("back")
@@ -160,7 +160,7 @@ def test_the_proxy_alone_keeps_to_the_budget(process_shop: Shop, then: str) -> N
         load.until(lambda now: now.answered > 50, "the load runs")
         with shop.start("canary", "--version", "2.0") as canary:
             at_share(shop, 3000)
-            more(load, 100, "requests at 30 %")
+            more(load, 100, "requests at 30%")
             canary.kill()
             canary.wait(timeout=10)
         broken.touch()
@@ -191,7 +191,7 @@ def test_a_candidate_that_spent_its_budget_gets_no_new_one_from_a_new_deployer(p
     with Load(shop.url, USERS) as load:
         load.until(lambda now: now.answered > 100, "the load runs")
         with shop.start("canary", "--version", "2.0") as canary:
-            first = shop.wait(lambda s: spent(s) >= 5, "bad answers are counted")
+            first = shop.wait(lambda s: spent(s) >= 5, "failed responses are counted")
             canary.kill()
             canary.wait(timeout=10)
         shop.deploy("resume", expect=3)

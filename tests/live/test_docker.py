@@ -110,7 +110,7 @@ def test_a_container_of_somebody_else_is_never_touched(bench: DockerBench) -> No
     spec = bench.spec(bench.release())
     theirs = bench.engine.containers.run(spec.release.image_id, name=spec.name, detach=True)
     try:
-        with pytest.raises(DriverFailed, match=f"a container named {spec.name} is there that is not ours"):
+        with pytest.raises(DriverFailed, match=f"a container named {spec.name} exists that deployer does not manage"):
             bench.runtime.ensure(spec, within())
         ours = Instance(bench.service, "blue", 1, 1, spec.name, str(theirs.id), spec.address, "running")
         with pytest.raises(DriverFailed, match="not ours"):

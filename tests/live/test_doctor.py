@@ -29,7 +29,7 @@ def doctor(shop: Shop, *arguments: str, expect: int = 0) -> list[dict[str, Any]]
 
 
 def wrong(findings: list[dict[str, Any]]) -> list[str]:
-    """What is wrong with the service; how this machine is set up is nobody's fault here."""
+    """What is wrong with the service; how this host is set up is nobody's fault here."""
     found = [f for f in findings if f["level"] in ("warn", "bad") and f["what"] not in (ENGINE, "reboot")]
     return [f"{f['what']}: {f['text']}" for f in found]
 
@@ -170,7 +170,7 @@ def test_nothing_is_fixed_while_somebody_deploys(twice: Shop) -> None:
     shop.version("3.0")
     shop.write(strategy={"canary": {"steps": [{"share": 10, "for": "60s"}]}})
     with shop.start("canary", "--version", "3.0") as canary:
-        shop.wait(lambda s: s["share"] == 1000, "the candidate has 10 %")
+        shop.wait(lambda s: s["share"] == 1000, "the candidate has 10%")
         end(shop, f"{shop.name}-r2-2")
         found = [f for f in doctor(shop, "--fix", expect=8) if f["what"] == shop.name]
         assert all(f["level"] != "fixed" for f in found), found

@@ -67,7 +67,7 @@ def test_a_rollback_needs_neither_engine_nor_manifest(docker_shop: Shop) -> None
     assert "there is no good release before r1" in shop.deploy("rollback", "--again", expect=2).stderr
 
 
-@pytest.mark.long("a canary that is taken back")
+@pytest.mark.long("a canary that is rolled back")
 def test_a_running_canary_stands_down_when_its_users_are_taken_back(process_shop: Shop) -> None:
     shop = process_shop
     shop.version("2.0")
@@ -109,7 +109,7 @@ def test_a_rollback_after_a_candidate_was_rolled_back_moves_nobody(process_shop:
     shop.write(hooks={"before": ["fails.yml"]})
     shop.deploy("canary", "--version", "3.0", expect=4)
     said = shop.deploy("rollback", "-m", "3.0 is bad")
-    assert "nobody was moved: rollout 3 of r3 was rolled back" in said.stdout
+    assert "nothing was changed: rollout 3 of r3 was rolled back" in said.stdout
     assert on(shop) == {"2.0"}
     shop.deploy("rollback", "--again")
     assert on(shop) == {"1.0"}
@@ -135,10 +135,12 @@ def test_an_abort_of_a_canary_whose_process_hangs(process_shop: Shop) -> None:
         shop.wait(lambda s: s["share"] == 2000, "the canary has its share")
         process.send_signal(signal.SIGSTOP)
         with shop.start("abort") as abort:
-            shop.wait(lambda s: s["share"] == 0, "users are taken back at once, whoever hangs")
+            shop.wait(lambda s: s["share"] == 0, "users are rolled back at once, whoever hangs")
             assert on(shop) == {"1.0"}
             process.send_signal(signal.SIGCONT)
-            assert process.wait(timeout=20) in (5, 6), "taken back; by itself, unless it was silent for too long"
+            assert process.wait(timeout=20) in (5, 6), (
+                "rolled back; by itself, unless it sent no heartbeat for too long"
+            )
             assert abort.wait(timeout=20) == 0
     assert shop.status()["rollout"] is None
 

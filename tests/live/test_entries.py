@@ -137,7 +137,7 @@ def over_http2(port: int, pem: str) -> tuple[str, str]:
                     headers = {str(text(k)): text(v) for k, v in event.headers}
                     return headers[":status"], headers["x-version"]
             secure.sendall(connection.data_to_send())
-    raise AssertionError("closed without an answer")
+    raise AssertionError("closed without a response")
 
 
 def text(value: bytes | str) -> str:

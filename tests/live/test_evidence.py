@@ -40,7 +40,7 @@ def test_a_good_release_under_good_traffic_waits_for_no_clock(process_shop: Shop
     assert not told.all("verdict", verdict="worse")
 
 
-# The first 120 answers of an instance, of any release, take 90 ms: its cache is empty.
+# The first 120 responses of an instance, of any release, take 90 ms: its cache is empty.
 COLD = {"COLD": "120", "COLD_MS": "90"}
 
 

@@ -1,4 +1,4 @@
-"""`deploy gitops` on real repositories, fetched over HTTP and over SSH: a push is live, a bad push is taken back."""
+"""`deploy gitops` on real repositories, fetched over HTTP and over SSH: a push is live, a bad push is rolled back."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def over_ssh(remote: Remote, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
         yield f"{way.address}{remote.bare}"
 
 
-@pytest.mark.long("two rollouts, of which one is taken back")
+@pytest.mark.long("two rollouts, of which one is rolled back")
 def test_a_push_is_live_and_a_bad_one_is_taken_back_and_not_tried_again(remote: Remote) -> None:
     """The agent runs by itself; nobody lays a hand on a rollout."""
     shop = remote.shop
@@ -58,7 +58,7 @@ def test_a_push_is_live_and_a_bad_one_is_taken_back_and_not_tried_again(remote: 
             before_bad = load.counters().failed
             remote.push("3.0")
             rows = shop.wait(lambda _: len(shop.events("history")[0]["rollouts"]) == 3, "the bad push is tried")
-            shop.wait(lambda s: not s["rollout"] and "failure pinned" in told.read_text(), "it was taken back")
+            shop.wait(lambda s: not s["rollout"] and "failure pinned" in told.read_text(), "it was rolled back")
             looks = 3  # of a second each: it would be tried again by now
             threading.Event().wait(looks)
             newest = shop.events("history")[0]["rollouts"][0]
@@ -70,7 +70,7 @@ def test_a_push_is_live_and_a_bad_one_is_taken_back_and_not_tried_again(remote: 
         report = load.stop()
     assert rows
     assert agent.returncode == 0, out + err
-    assert "r3 (3.0) was taken back: it is not tried again" in err
+    assert "r3 (3.0) was rolled back: it is not tried again" in err
     assert before_bad == 0
     assert report.failed <= 50, "no more than the budget"
     lines = told.read_text().splitlines()
@@ -119,7 +119,7 @@ def test_an_agent_that_is_stopped_leaves_its_canary_to_the_next(remote: Remote) 
 def test_a_server_looks_when_the_forge_calls_and_believes_nobody_else(
     remote: Remote, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """No look comes by itself here: what is pushed goes live because a webhook says so, and users notice nothing."""
+    """No look comes by itself here: what is pushed goes live because a webhook says so, with downtime nothing."""
     shop, port, secret = remote.shop, free_port(), "a secret of forge and server"
     shop.version("2.0")
     remote.push("1.0")

@@ -50,7 +50,7 @@ def ask(shop: Shop, name: str, *command: str) -> str:
 
 @contextmanager
 def watched_arguments(seen: set[str]) -> Iterator[None]:
-    """Collect the command lines of all processes of this machine while something happens."""
+    """Collect the command lines of all processes of this host while something happens."""
     end = threading.Event()
 
     def look() -> None:
@@ -141,7 +141,7 @@ def test_what_the_manifest_says_is_what_the_engine_runs(make_shop: Make) -> None
     data.mkdir()
     (data / "greeting").write_text("hello from the host\n")
     shop.write(
-        env={"LOG_LEVEL": "debug", "MOTTO": "50 % off; \"now\" & 'here' $HOME"},
+        env={"LOG_LEVEL": "debug", "MOTTO": "50% off; \"now\" & 'here' $HOME"},
         limits={"cpus": 0.5, "memory": "64m", "pids": 64},
         user="1234:1234",
         read_only=True,
@@ -160,14 +160,14 @@ def test_what_the_manifest_says_is_what_the_engine_runs(make_shop: Make) -> None
         assert (config["User"], config["StopSignal"], host["ReadonlyRootfs"]) == ("1234:1234", "SIGINT", True)
         assert any(option.startswith("no-new-privileges") for option in host["SecurityOpt"])
         assert host["LogConfig"] == {"Type": "json-file", "Config": {"max-size": "1m"}}
-        assert {"LOG_LEVEL=debug", "PORT=8080", "MOTTO=50 % off; \"now\" & 'here' $HOME"} <= set(config["Env"])
+        assert {"LOG_LEVEL=debug", "PORT=8080", "MOTTO=50% off; \"now\" & 'here' $HOME"} <= set(config["Env"])
         mounts = [(m["Type"], m["Source"], m["Destination"], m["RW"]) for m in container["Mounts"]]
         assert mounts == [("bind", str(data), "/data", False)]
         (published,) = (p for ports in container["NetworkSettings"]["Ports"].values() for p in ports)
         assert published["HostIp"] == "127.0.0.1", "users reach an instance through the proxy only"
     name = containers[0]["Name"].lstrip("/")
     assert ask(shop, name, "cat", "/data/greeting") == "hello from the host"
-    assert ask(shop, name, "env", "MOTTO") == "50 % off; \"now\" & 'here' $HOME"
+    assert ask(shop, name, "env", "MOTTO") == "50% off; \"now\" & 'here' $HOME"
     assert "\nUid:\t1234\t1234\t" in ask(shop, name, "cat", "/proc/1/status")
     assert "\nNoNewPrivs:\t1\n" in ask(shop, name, "cat", "/proc/1/status")
 

@@ -187,12 +187,12 @@ def test_the_example_has_the_groups_that_its_words_promise() -> None:
 @pytest.mark.parametrize(
     ("pattern", "limit", "message"),
     [
-        ("wbe", "", r"has no group or machine wbe\n  → did you mean web"),
-        ("web:!bleu", "", "no group or machine bleu\n  → did you mean blue"),
-        ("web", "web11", "no group or machine web11"),
-        ("web", "edge1", "no machine of .* is meant by web, limited to edge1"),
-        ("zzz", "", r"has no group or machine zzz\n  → it knows blue, edge, edge1"),
-        ("empty", "", "no machine of .* is meant by empty"),
+        ("wbe", "", r"has no group or host wbe\n  → did you mean web"),
+        ("web:!bleu", "", "no group or host bleu\n  → did you mean blue"),
+        ("web", "web11", "no group or host web11"),
+        ("web", "edge1", "no host of .* is meant by web, limited to edge1"),
+        ("zzz", "", r"has no group or host zzz\n  → it knows blue, edge, edge1"),
+        ("empty", "", "no host of .* is meant by empty"),
     ],
 )
 def test_a_pattern_that_means_nothing_is_refused(tmp_path: Path, pattern: str, limit: str, message: str) -> None:

@@ -260,6 +260,6 @@ def test_a_canary_whose_prometheus_is_gone_holds(shop_with_metrics: tuple[Shop, 
         report = load.stop()
     assert report.failed == 0, report.text()
     held = told(events, "rollout.paused")[0]
-    assert "inconclusive: r2 at 50 %" in held["text"]
+    assert "inconclusive: r2 at 50%" in held["text"]
     assert f"failed payments: {source.url}: connection refused" in held["text"]
     assert shop.status()["share"] == 5000

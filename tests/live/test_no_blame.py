@@ -40,7 +40,7 @@ def test_an_outage_of_both_sides_is_not_held_against_the_candidate(process_shop:
     with Load(shop.url, USERS) as load:
         load.until(lambda now: now.answered > 100, "the load runs")
         with shop.start("canary", "--version", "2.0", "--output", "json") as canary:
-            read = follow(canary.stdout, is_judged, "a sample with answers of the candidate")
+            read = follow(canary.stdout, is_judged, "a sample with responses of the candidate")
             database_is_down.touch()
             before = load.counters().failed
             time.sleep(4)  # how long the outage is
@@ -85,7 +85,7 @@ def test_one_error_of_five_at_night_does_not_end_it(process_shop: Shop) -> None:
 
 
 def requests_until(shop: Shop, first: Path, answers: int) -> list[int]:
-    """Send requests, one after the other, until the candidate has answered so often; give its statuses."""
+    """Send requests, one after the other, until the candidate has so often; give its statuses."""
     met: list[int] = []
     for _ in range(1000):
         answer = shop.get("/")
@@ -94,7 +94,7 @@ def requests_until(shop: Shop, first: Path, answers: int) -> list[int]:
             first.unlink(missing_ok=True)
         if len(met) == answers:
             return met
-    raise AssertionError(f"1000 requests at 20 %, {len(met)} answered by the candidate")
+    raise AssertionError(f"1000 requests at 20%, {len(met)} answered by the candidate")
 
 
 @pytest.mark.long("a canary without a request")

@@ -1,4 +1,4 @@
-"""Releases that are exactly as good as what is live: none may be taken back, whatever the traffic looks like."""
+"""Releases that are exactly as good as what is live: none may be rolled back, whatever the traffic looks like."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ TRAFFIC = {
     "sticky bursts": Options(rate=50, kinds=("sticky",), clients=60, burst=(1.5, 0.2)),
 }
 JUDGE: dict[str, Any] = {
-    # With 54 rollouts the default of 1 % would be allowed to fail this test every other time; it does so far less.
+    # With 54 rollouts the default of 1% would be allowed to fail this test every other time; it does so far less.
     "alpha": 0.001,
     "requests": 0,  # few sticky clients may all be on stable
     "latency": {"warmup": {"requests": 20, "for": "1s"}},
@@ -77,5 +77,5 @@ def test_none_of_54_rollouts_of_the_same_is_taken_back(shops: dict[str, Shop]) -
 
 
 def compared(told: Told) -> list[int]:
-    """How many answers of the candidate were there to compare, look by look."""
+    """How many responses of the candidate were there to compare, look by look."""
     return [sample["candidate"]["requests"] for sample in told.all("sample") if sample["share_target"] < FULL]

@@ -104,7 +104,7 @@ def test_bad_releases_have_the_exit_codes_of_home(shop: Shop, laptop: Laptop) ->
         for version, code in (("3.0", 3), ("4.0", 4)):
             order = ("canary", "--percent", "50", "--for", "30s", "--version", version)
             there = laptop.deploy(*order, "--report", version, expect=code)
-            assert "was taken back: " in there.stdout
+            assert "was rolled back: " in there.stdout
             values = (laptop.folder / version / "outputs.env").read_text()
             assert f"DEPLOY_EXIT={code}\n" in values
             assert "DEPLOY_OUTCOME=reverted\n" in values
@@ -112,7 +112,7 @@ def test_bad_releases_have_the_exit_codes_of_home(shop: Shop, laptop: Laptop) ->
     missing = laptop.deploy("up", "--version", "5.0", expect=2)
     assert missing.stderr == shop.deploy("up", "--version", "5.0", expect=2).stderr
     planned = laptop.deploy("plan", "canary", "--version", "2.0", "--check", expect=10)
-    assert "10 % of the traffic" in planned.stdout
+    assert "10% of the traffic" in planned.stdout
     assert shop.status()["stable_version"] == "1.0"
 
 
@@ -164,7 +164,7 @@ def test_two_at_once_are_one_hand(shop: Shop, laptop: Laptop) -> None:
             rf"{shop.name} is being changed by \S+ since \d\d:\d\d:\d\d: canary of 2\.0 \(pid {here.pid} on ",
             refused.stderr,
         )
-        assert "was taken back" in laptop.deploy("abort", "-m", "mine first").stdout
+        assert "was rolled back" in laptop.deploy("abort", "-m", "mine first").stdout
         rest(here, Exit.ABORTED)
     with laptop.start("canary", "--version", "3.0", "--output", "json") as there:
         until(there, "sample")
@@ -177,7 +177,7 @@ def test_two_at_once_are_one_hand(shop: Shop, laptop: Laptop) -> None:
         there.send_signal(signal.SIGINT)
         _, err = rest(there, Exit.ABORTED)
         assert f"error: no longer following; rollout 3 of {shop.name} goes on at {laptop.url}\n" in err
-        assert f"`deploy --on {laptop.url} abort` takes it back" in err
+        assert f"`deploy --on {laptop.url} abort` rolls it back" in err
     assert shop.status()["lock"] is not None
     laptop.deploy("abort", "-m", "enough")
     with laptop.start("canary", "--version", "3.0", "--on-cancel", "abort", "--output", "json") as there:
@@ -211,9 +211,9 @@ def terminal(laptop: Laptop, *arguments: str) -> Iterator[Any]:
 @pytest.mark.long("canaries that are interrupted")
 def test_whoever_presses_ctrl_c_is_asked(shop: Shop, laptop: Laptop) -> None:
     shop.write(strategy={"canary": {"steps": [{"share": 30, "for": "60s"}], "bake": "0s"}})
-    question = f"rollout 2 of {shop.name} is under way at {laptop.url}: "
+    question = f"rollout 2 of {shop.name} is in progress at {laptop.url}: "
     with terminal(laptop, "canary", "--version", "2.0") as child:
-        child.expect("30 %")
+        child.expect("30%")
         child.sendintr()
         child.expect_exact(question)
         child.sendline("")
@@ -230,7 +230,7 @@ def test_whoever_presses_ctrl_c_is_asked(shop: Shop, laptop: Laptop) -> None:
     assert shop.status()["share"] == 3000
     laptop.deploy("abort")
     with terminal(laptop, "canary", "--version", "2.0") as child:
-        child.expect("30 %")
+        child.expect("30%")
         child.sendintr()
         child.expect_exact("rollout 3 of ")
         child.expect_exact("? ")
@@ -240,7 +240,7 @@ def test_whoever_presses_ctrl_c_is_asked(shop: Shop, laptop: Laptop) -> None:
         assert child.exitstatus == Exit.ABORTED
     assert shop.events("history")[0]["rollouts"][0]["outcome"] == "reverted"
     with terminal(laptop, "canary", "--version", "2.0") as child:
-        child.expect("30 %")
+        child.expect("30%")
         child.sendintr()
         child.expect_exact("rollout 4 of ")
         child.sendintr()  # asked twice to end: it ends, and the rollout does not

@@ -153,7 +153,7 @@ def test_github_a_bad_release_fails_the_job_and_says_why(process_shop: Shop) -> 
     said = job.result()
     assert code == Exit.VERDICT, log
     assert (said["outcome"], said["exit"], said["share"]) == ("reverted", "3", "0")
-    assert "was taken back" in job.summary.read_text()
+    assert "was rolled back" in job.summary.read_text()
     (line,) = [line for line in log.splitlines() if line.startswith("::error")]
     assert "rollout 2%3A reverted" in line
     assert "worse" in line

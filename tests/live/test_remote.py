@@ -94,7 +94,7 @@ def test_bad_releases_have_the_exit_codes_of_home(shop: Shop) -> None:
             order = ("canary", "--percent", "50", "--for", "30s", "--version", version)
             here = shop.deploy(*order, expect=code)
             there = far.deploy(*order, "--service", shop.name, "--report", version, expect=code)
-            said = "was taken back: "
+            said = "was rolled back: "
             assert said in here.stdout
             assert said in there.stdout
             values = (far.folder / version / "outputs.env").read_text()
@@ -145,7 +145,7 @@ def test_a_rollout_goes_on_or_back_when_its_client_is_told_to_stop(shop: Shop) -
             client.send_signal(signal.SIGINT)
             _, err = rest(client, 6)
         assert f"error: no longer following; rollout 2 of {shop.name} goes on at {far.url}\n" in err
-        assert f"`deploy --server {far.url} abort` takes it back" in err
+        assert f"`deploy --server {far.url} abort` rolls it back" in err
         assert shop.status()["share"] == 3000
         assert shop.status()["lock"] is not None
         assert Told.of(far.deploy("abort", "-m", "no", "--output", "json").stdout).ended["outcome"] == "reverted"

@@ -168,6 +168,6 @@ def test_a_killed_worker_comes_back_with_the_share_of_a_held_canary(team: Team, 
     asked = client.burst(shop.port, 2000, host="shop")
     assert sum(asked.values()) == 2000
     candidate = sum(count for body, count in asked.items() if "2.0" in body)
-    assert 480 < candidate < 720, f"not 30 %, six deviations off: {asked}"
+    assert 480 < candidate < 720, f"not 30%, six deviations off: {asked}"
     shop.deploy("promote")
     assert {shop.get().headers["X-Version"] for _ in range(20)} == {"2.0"}

@@ -24,7 +24,7 @@ def judged(shop: Shop, file: Path, *more: str, expect: int) -> dict[str, object]
 
 
 def failed_in(file: Path) -> int:
-    """Count the bad answers of the candidate in a recording, which may still be growing."""
+    """Count the failed responses of the candidate in a recording, which may still be growing."""
     if not file.exists() or not file.stat().st_size:
         return 0
     return sum(m.sample.candidate.errors for m in read(file) if isinstance(m, Looked))
@@ -45,7 +45,7 @@ def test_what_is_recorded_is_judged_as_it_was_and_reported(process_shop: Shop) -
 
     again = judged(shop, copy, expect=3)
     assert (again["decision"], again["text"]) == ("worse", verdict["text"])
-    # What was under way when the judge had seen enough is answered after its last look.
+    # What was in progress when the judge had seen enough is answered after its last look.
     assert 0 <= report.failed - int(str(again["seen"])) <= report.at_once, report.text()
 
     shop.deploy("report", str(number), "-o", "report.html")
@@ -53,7 +53,7 @@ def test_what_is_recorded_is_judged_as_it_was_and_reported(process_shop: Shop) -
     page, data = (shop.folder / "report.html").read_text(), json.loads((shop.folder / "report.json").read_text())
     assert verdict["text"] in page
     assert page.count("<svg") > 5
-    # The proxy counts a bad answer at its first byte; what the judge saw of it ended before its last look.
+    # The proxy counts a failed response at its first byte; what the judge saw of it ended before its last look.
     assert 0 <= data["seen"] - int(str(again["seen"])) <= report.at_once
     assert data["points"]
 
@@ -66,7 +66,7 @@ def test_what_is_recorded_is_judged_as_it_was_and_reported(process_shop: Shop) -
 
 @pytest.mark.long("a canary that is paused and recorded")
 def test_the_status_says_what_bounds_the_cost_and_a_held_share_can_be_recorded(process_shop: Shop) -> None:
-    """It gets bad only when it is held: before that, the judge would take it back as often as not."""
+    """It gets bad only when it is paused: before that, the judge would take it back as often as not."""
     shop = process_shop
     held = shop.folder / "held"
     shop.version("2.0", {"ERR": "0.3", "ERR_METHOD": "POST", "ERR_WHILE": str(held)})
@@ -75,10 +75,10 @@ def test_the_status_says_what_bounds_the_cost_and_a_held_share_can_be_recorded(p
         shop.deploy("canary", "--percent", "10", "--hold", "--version", "2.0", expect=0)
         assert shop.status()["safety"]["spent"] == 0
         held.touch()
-        status = shop.wait(lambda now: now["safety"]["spent"] > 2, "users see bad answers")
+        status = shop.wait(lambda now: now["safety"]["spent"] > 2, "users see failed responses")
         out = shop.folder / "held.jsonl"
         with shop.start("record", "-o", str(out)) as recorder:
-            shop.wait(lambda _: failed_in(out) > 0, "bad answers of the candidate are recorded")
+            shop.wait(lambda _: failed_in(out) > 0, "failed responses of the candidate are recorded")
             recorder.send_signal(signal.SIGINT)
             assert recorder.wait(10) == 0
         load.stop()

@@ -88,7 +88,7 @@ def test_ctrl_c_asks_and_enter_goes_on(process_shop: Shop, slow: Callable[[], Te
     terminal.interrupt()
     terminal.until("Enter to go on? ")
     terminal.type("\n")
-    terminal.until("watch 10 %")  # painted again
+    terminal.until("watch 10%")  # painted again
     assert process_shop.status()["share"] == 1000
     terminal.interrupt()
     terminal.until("Enter to go on? ")

@@ -51,7 +51,7 @@ class Told:
 
     @property
     def limit(self) -> int:
-        """The most bad answers that users may have seen: the budget, with all that the margin came to allow."""
+        """The most failed responses that users may have seen: the budget, with all that the margin came to allow."""
         return max(int(e["budget"]) for e in (*self.all("traffic.changed"), *self.all("sample")))
 
     @property

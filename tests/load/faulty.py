@@ -32,7 +32,7 @@ class Faulty:
     """Serve on a free port of the loopback, in a thread.
 
     Every `every`-th request to `path` meets `fault`; of a WebSocket (path /ws) every `every`-th message does. Faults:
-    reset (RST without an answer), eof (closed without an answer), half (closed in the body), 500, hang (no answer),
+    reset (RST without an answer), eof (closed without a response), half (closed in the body), 500, hang (no answer),
     garbage (not HTTP), other echo (a changed body); for WebSockets cut (no close frame), close (1001), mute (no echo).
     """
 

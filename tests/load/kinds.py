@@ -30,7 +30,7 @@ class Crowd:
         self.headers = tuple(options.headers.items())
 
     async def run(self) -> None:
-        """Keep the load up until `stopping` is set, then end what is under way."""
+        """Keep the load up until `stopping` is set, then end what is in progress."""
         async with asyncio.TaskGroup() as group:
             for kind in self.options.kinds:
                 for client in self._clients(kind, group):

@@ -31,7 +31,7 @@ class Counters:
 
     @property
     def open(self) -> int:
-        """Requests under way."""
+        """Requests in progress."""
         return self.sent - self.answered - self.failed
 
 
@@ -57,7 +57,7 @@ class Ledger:
             async with asyncio.timeout(self.options.timeout):
                 answer = await exchange
         except TimeoutError:
-            error = f"no answer within {self.options.timeout:g} s"
+            error = f"no response within {self.options.timeout:g} s"
         except Lost as lost:
             error = str(lost)
         if answer is not None and answer.status >= self.options.fail_from:

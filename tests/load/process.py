@@ -83,13 +83,13 @@ class Load:
         return self.counters()
 
     def report(self) -> Report:
-        """Give the account until now; requests under way are not in it. After `stop` it is the whole account."""
+        """Give the account until now; requests in progress are not in it. After `stop` it is the whole account."""
         if self._report is not None:
             return self._report
         return Report(read_requests(self._folder / "requests.jsonl"), dict(self.marks))
 
     def stop(self) -> Report:
-        """Begin no more requests, let those under way end, and give the account of all."""
+        """Begin no more requests, let those in progress end, and give the account of all."""
         if self._report is None:
             process = self._check()
             self._tell("stop\n")

@@ -78,7 +78,7 @@ class Report:
 
     @property
     def at_once(self) -> int:
-        """The most requests that were under way at the same moment."""
+        """The most requests that were in progress at the same moment."""
         moments = sorted([(r.start, 1) for r in self.requests] + [(r.end, -1) for r in self.requests])
         return max(accumulate((change for _, change in moments), initial=0))
 

@@ -14,7 +14,7 @@ BODILESS = frozenset({204, 304})
 
 
 class Lost(Exception):
-    """A request that got no whole answer; the text says why."""
+    """A request that got no complete response; the text says why."""
 
 
 @dataclass(frozen=True)
@@ -137,7 +137,7 @@ async def _head(reader: asyncio.StreamReader, where: str) -> tuple[int, str, lis
         head = await reader.readuntil(b"\r\n\r\n")
     except asyncio.IncompleteReadError as error:
         if not error.partial:
-            raise Lost(f"closed without an answer, {where}") from error
+            raise Lost(f"closed without a response, {where}") from error
         raise Lost(f"closed in the head of the answer, {where}") from error
     first, *lines = head.decode("latin-1").split("\r\n")[:-2]
     version, _, rest = first.partition(" ")

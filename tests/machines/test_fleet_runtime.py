@@ -200,7 +200,7 @@ def test_a_host_that_answers_again_gets_the_image_with_its_first_instance(bench:
     finally:
         machines.heal()
     spec = next(s for index in (1, 2, 3) if (s := bench.spec(release, index)).host == "web2")
-    _within().until(lambda: _ensured(bench, spec), "web2 answers again")
+    _within().until(lambda: _ensured(bench, spec), "web2 is reachable again")
     wait_until_it_answers(only(bench))
 
 
@@ -253,7 +253,7 @@ def test_work_on_a_silent_host_is_refused_and_goes_on_at_the_others(
     }
     for name, do in work.items():
         began = time.monotonic()
-        with pytest.raises(MachinesSilent, match="web2 does not answer"):
+        with pytest.raises(MachinesSilent, match="web2 is unreachable"):
             do()
         assert time.monotonic() - began < READ_SECONDS, name
     wait_until_it_answers(there)

@@ -82,7 +82,7 @@ def test_a_machine_that_hangs_is_reported_within_the_deadline(lab: Lab, inventor
     said = deploy(tmp_path, "hosts", "check", "-i", str(inventory), "--limit", "web2", "--within", "3", expect=8)
 
     assert "✗ web2" in said.stdout
-    assert "reach: it does not answer" in said.stdout
+    assert "reach: it does not respond" in said.stdout
 
 
 def test_a_stranger_is_refused_and_the_remedy_named(lab: Lab, inventory: Path, tmp_path: Path) -> None:
@@ -117,14 +117,14 @@ def test_a_wrong_user_an_engine_that_is_stopped_and_a_proxy_that_is_missing_are_
         lab["web1"].wait()
 
     rows = {row["name"]: row for row in found["machines"]}
-    assert findings(rows["web2"]) == [("reach", "it lets nobody in with this user and key")]
+    assert findings(rows["web2"]) == [("reach", "it refuses this user and key")]
     assert [what for what, _ in findings(rows["web1"])] == ["engine", "proxy"]
 
 
 def test_a_limit_that_means_nothing_is_refused(lab: Lab, inventory: Path, tmp_path: Path) -> None:
     said = deploy(tmp_path, "hosts", "list", "-i", str(inventory), "--limit", "wbe1", expect=2).stderr
 
-    assert "has no group or machine wbe1" in said
+    assert "has no group or host wbe1" in said
     assert "did you mean web1" in said
 
 
@@ -181,4 +181,4 @@ def test_the_commands_of_the_page_work_with_the_inventory_of_the_page(lab: Lab, 
     assert "deploy@" in deploy(tmp_path, *asked[0]).stdout
     assert "setup --user root" in deploy(tmp_path, *asked[1], expect=8).stdout
     deploy(tmp_path, *asked[2], "--yes")
-    assert "3 machines, all fit" in deploy(tmp_path, *asked[3]).stdout
+    assert "3 hosts, all fit" in deploy(tmp_path, *asked[3]).stdout

@@ -97,7 +97,7 @@ def test_a_deploy_from_elsewhere_and_one_here_are_one_hand(shop: Shop, laptop: L
             rf" \(pid {mine.pid} on {here}, "
         )
         assert re.search(who, refused.stderr), refused.stderr
-        assert "was taken back" in laptop.deploy("abort", "-m", "I come first").stdout
+        assert "was rolled back" in laptop.deploy("abort", "-m", "I come first").stdout
         rest(mine, Exit.ABORTED)
     with laptop.start("canary", "--version", "3.0", "--output", "json") as theirs:
         until(theirs, "sample")
@@ -129,7 +129,7 @@ def test_a_cable_that_is_pulled_in_mid_rollout_and_put_back(shop: Shop, laptop: 
             machines.heal()
             shown, _ = rest(client, Exit.DONE)
         report = load.stop()
-    assert "the server does not answer" in told[-1]["text"]
+    assert "the server does not respond" in told[-1]["text"]
     assert report.failed == 0, report.text()
     assert kinds(begun + told + shown) == kinds(recorded(shop, 2)), "nothing is missed, nothing is shown twice"
     assert shown[-1]["outcome"] == "done"

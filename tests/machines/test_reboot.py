@@ -1,4 +1,4 @@
-"""A host starts again and nobody types anything: users are served as before, and may still be taken back."""
+"""A host starts again and nobody types anything: users are served as before, and may still be rolled back."""
 
 from __future__ import annotations
 

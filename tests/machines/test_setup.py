@@ -87,7 +87,7 @@ def test_setup_makes_bare_machines_fit_and_changes_nothing_the_second_time(prepa
 def test_setup_does_nothing_unasked(prepared: Prepared) -> None:
     refused = deploy(prepared.folder, *SETUP, expect=2).stderr
 
-    assert "nothing was done: nobody is here to be asked" in refused
+    assert "nothing was done: there is no terminal to confirm" in refused
 
 
 def test_setup_runs_alone_too(prepared: Prepared) -> None:
@@ -124,7 +124,7 @@ def test_setup_brings_the_deployer_to_proxies_that_stand_for_one(prepared: Prepa
     finally:
         (folder / "deploy.yml").unlink()
 
-    assert "it has no `deploy`, which answers for the proxy" in before
+    assert "it has no `deploy` command, which serves the proxy" in before
     assert f"-e deployer_package=twin-deployer=={__version__}" in before
     assert changed(second) == [0]
     assert f"deployer {__version__}" in [finding["text"] for finding in machine["findings"]]

@@ -94,14 +94,14 @@ def test_what_is_not_proven_is_refused_before_anything_changes(farm: Farm, autho
     stranger = Authority(farm.folder / "stranger")
     shutil.copy(stranger.folder / "ca.pem", ours)
     done = farm.deploy("canary", "--version", "2.0", expect=4)
-    assert f"web1 does not answer: tcp://{lab['web1'].address}:{PORT}: its certificate is not trusted" in done.stderr
+    assert f"web1 is unreachable: tcp://{lab['web1'].address}:{PORT}: its certificate is not trusted" in done.stderr
     assert engines(farm, 8)["web2"][0]["remedy"].startswith(f"it must be signed by {ours / 'ca.pem'}")
 
     shutil.copy(authority.folder / "ca.pem", ours)
     for name in ("cert.pem", "key.pem"):
         shutil.copy(stranger.folder / name, ours)
     done = farm.deploy("canary", "--version", "2.0", expect=4)
-    assert f"web1 does not answer: tcp://{lab['web1'].address}:{PORT}: it refuses {ours / 'cert.pem'}" in done.stderr
+    assert f"web1 is unreachable: tcp://{lab['web1'].address}:{PORT}: it refuses {ours / 'cert.pem'}" in done.stderr
     assert f"it refuses {ours / 'cert.pem'}" in engines(farm, 8)["web2"][0]["text"]
 
     (ours / "key.pem").chmod(0o644)
@@ -119,7 +119,7 @@ def test_what_is_not_proven_is_refused_before_anything_changes(farm: Farm, autho
         found = engines(farm, 8)
     finally:
         authority.guard(lab["web2"])
-    assert "its certificate is one of another machine: IP address mismatch" in done.stderr
+    assert "its certificate belongs to another host: IP address mismatch" in done.stderr
     assert "deployer_engine" in found["web2"][0]["remedy"]
     assert [f["level"] for f in found["web1"]] == ["ok"]
     assert standing(farm) == before
@@ -140,7 +140,7 @@ def test_what_ends_soon_and_what_has_ended(farm: Farm, authority: Authority, lab
     assert f"{ours / 'cert.pem'} ends on " in found["web1"][1]["text"]
     assert found["web1"][1]["level"] == "warn"
     assert "its certificate is refused: certificate has expired" in found["web2"][0]["text"]
-    assert "web2 does not answer" in doctor
+    assert "web2 is unreachable" in doctor
     assert f"{ours / 'cert.pem'} ends on " in farm.deploy("doctor").stdout
 
 

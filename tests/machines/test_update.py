@@ -96,7 +96,10 @@ def test_what_fails_on_a_machine_ends_it_and_the_machine_serves_again(farm: Farm
 def test_what_would_take_too_much_is_refused_and_what_is_killed_is_put_right(farm: Farm, lab: Lab) -> None:
     boots = {name: lab[name].boot_id() for name in WEB}
     done = farm.deploy(*UPDATE, "--at-once", "2", expect=2)
-    assert f"web1, web2 cannot be spared: {farm.name} would have 1 of 3 instances for its users" in done.stderr
+    assert (
+        f"web1, web2 cannot be taken out of rotation: {farm.name} would have 1 of 3 instances for its users"
+        in done.stderr
+    )
 
     with farm.start(*UPDATE, "--limit", "web3") as update:
         status = farm.wait(lambda now: up(now)["web3"] is False, "web3 is out of rotation")
@@ -111,7 +114,7 @@ def test_what_would_take_too_much_is_refused_and_what_is_killed_is_put_right(far
         farm.wait(lambda now: up(now)["web3"] is False, "web3 is out of rotation")
         update.kill()
         update.wait(10)
-    assert f"the proxy sends nobody to {farm.name}-r1-3" in farm.deploy("doctor", expect=8).stdout
+    assert f"the proxy sends no traffic to {farm.name}-r1-3" in farm.deploy("doctor", expect=8).stdout
     farm.deploy("doctor", "--fix")
     assert up(farm.status()) == dict.fromkeys(WEB, True)
     assert {name: lab[name].boot_id() for name in WEB} == boots

@@ -37,7 +37,7 @@ def first_abort(judge: Contender, errors: float = 0.0, ms: float = 50.0, rps: in
     ("rules", "errors", "ms", "rps", "second"),
     [
         (FLAGGER, 0.02, 50, 100, 360),  # five failed checks, then the sixth look sees that they are too many
-        (FLAGGER, 0.01, 50, 100, 0),  # 99 % is enough
+        (FLAGGER, 0.01, 50, 100, 0),  # 99% is enough
         (FLAGGER, 0.0, 600, 100, 360),
         (FLAGGER, 0.0, 490, 100, 0),
         (FLAGGER, 0.0, 50, 0, 360),  # no value is a failed check
@@ -159,7 +159,7 @@ def test_the_command(capsys: pytest.CaptureFixture[str]) -> None:
         (name, judge) for name in ("broken", "quiet-broken") for judge in FIELD
     ]
     ours, flagger, quick, argo, ranks = (row["harm"] for row in rows[:5])
-    assert ours < quick < flagger < ranks < argo  # a dead candidate at 10 %
+    assert ours < quick < flagger < ranks < argo  # a dead candidate at 10%
     assert judges.main([*arguments, "--markdown", "--workers", "1"]) == 0
     table = capsys.readouterr().out.splitlines()
     assert len(table) == 2 + 2  # a head, and a line for each scenario

@@ -23,14 +23,14 @@ def at_margin(about: str, fault: Drift, share: int = 5000, **changes: object) ->
     return World(about, seconds=240, steps=steps, fault=fault, tick=1.0, **changes)  # type: ignore[arg-type]
 
 
-# The margin of a step is that of the manifest over the share that follows: x1.5 or 0.1 % in absolute terms before all
-# users are on it, x3 or 0.4 % before a quarter of them are.
+# The margin of a step is that of the manifest over the share that follows: x1.5 or 0.1% in absolute terms before all
+# users are on it, x3 or 0.4% before a quarter of them are.
 WORLDS = {
-    "1 % and 1.5 %": at_margin("ratio", Drift(ratio=1.5), weather=steady(0.01)),
-    "0.1 % and 0.2 %": at_margin("difference", Drift(add=0.001)),
-    "1 % and 3 % before a quarter": at_margin("scaled", Drift(ratio=3), share=500, weather=steady(0.01)),
+    "1% and 1.5%": at_margin("ratio", Drift(ratio=1.5), weather=steady(0.01)),
+    "0.1% and 0.2%": at_margin("difference", Drift(add=0.001)),
+    "1% and 3% before a quarter": at_margin("scaled", Drift(ratio=3), share=500, weather=steady(0.01)),
     "outages of both": at_margin("outages", Drift(ratio=1.5), weather=outages(0.01, during=0.2, every=60)),
-    "25 % slower": at_margin("times", Drift(slower=1.25, late=5), weather=steady(0.01)),
+    "25% slower": at_margin("times", Drift(slower=1.25, late=5), weather=steady(0.01)),
 }
 
 
@@ -53,7 +53,7 @@ def test_a_release_at_the_margin_is_seldom_called_no_worse(name: str, rollouts: 
 
 
 WITHIN = {
-    "0.6 %, where 1.1 % is allowed": (World("errors", fault=Drift(add=0.005)), {"errors": {"add": "1%"}}),
+    "0.6%, where 1.1% is allowed": (World("errors", fault=Drift(add=0.005)), {"errors": {"add": "1%"}}),
     "twice as slow, where three times is": (World("times", fault=Drift(slower=2)), {"latency": {"margin": 3}}),
 }
 
@@ -95,7 +95,7 @@ def canary(seed: int) -> End:
 
 
 def test_a_good_release_is_promoted_without_waiting_out_the_clock(rollouts: Many) -> None:
-    """At 1 % errors and 100 requests a second: 36,000 requests in the middle, 58,000 at most nearly always."""
+    """At 1% errors and 100 requests a second: 36,000 requests in the middle, 58,000 at most nearly always."""
     ends = sorted(rollouts.each(canary, seeds(draws(40, 15))), key=lambda end: end.requests)
     promoted = [end.requests for end in ends if end.kind == "no worse"]
     print(f"{len(promoted)} of {len(ends)} promoted, after {promoted[len(promoted) // 2]:,} requests in the middle")

@@ -1,7 +1,7 @@
-"""Rollouts of a release that is as good as the stable one: how often is it taken back?
+"""Rollouts of a release that is as good as the stable one: how often is it rolled back?
 
 Each world is hard in a way of its own; together they are more than 2,000 rollouts (360 for a change), each through the
-shares 5, 25 and 50 %, looked at every other second. The promise is `alpha` for each rollout as a whole.
+shares 5, 25 and 50%, looked at every other second. The promise is `alpha` for each rollout as a whole.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ def world(about: str, **changes: object) -> World:
 
 
 WORLDS = {
-    "steady": world("0.1 % errors"),
-    "steady-1": world("1 % errors", weather=steady(0.01)),
+    "steady": world("0.1% errors"),
+    "steady-1": world("1% errors", weather=steady(0.01)),
     "bursty": world(
         "outages of both sides", weather=outages(0.001), pace=outages(1.0, during=4.0, every=60.0, length=5.0)
     ),
@@ -56,14 +56,14 @@ def aborts(rollouts: Many) -> dict[str, int]:
 @pytest.mark.parametrize("name", WORLDS)
 def test_a_good_release_is_taken_back_no_more_often_than_promised(name: str, aborts: dict[str, int]) -> None:
     alpha = Judge().alpha
-    told = f"{name}: {aborts[name]} of {EACH} taken back ({aborts[name] / EACH:.2%}; promised at most {alpha:.0%})"
+    told = f"{name}: {aborts[name]} of {EACH} rolled back ({aborts[name] / EACH:.2%}; promised at most {alpha:.0%})"
     print(told)
     assert not improbable(aborts[name], EACH, alpha), told
 
 
 def test_over_all_worlds(aborts: dict[str, int]) -> None:
     alpha, number, of = Judge().alpha, sum(aborts.values()), EACH * len(WORLDS)
-    told = f"{number} of {of} good releases taken back ({number / of:.2%}; promised at most {alpha:.0%}): {aborts}"
+    told = f"{number} of {of} good releases rolled back ({number / of:.2%}; promised at most {alpha:.0%}): {aborts}"
     print(told)
     assert of >= draws(2000, 360)
     assert within(number, of, alpha), told
@@ -72,7 +72,7 @@ def test_over_all_worlds(aborts: dict[str, int]) -> None:
 def test_a_judge_that_counts_each_answer_of_a_sticky_client_is_caught(rollouts: Many) -> None:
     """One client that fails again and again is no coin thrown again and again; the test above must see it."""
     aborted = sum(rollouts.each(naive, seeds(FEW)))
-    assert improbable(aborted, FEW, Judge().alpha), f"{aborted} of {FEW} taken back"
+    assert improbable(aborted, FEW, Judge().alpha), f"{aborted} of {FEW} rolled back"
 
 
 def naive(seed: int) -> bool:
@@ -88,9 +88,9 @@ def naive(seed: int) -> bool:
 def test_a_cold_start_is_forgiven(rollouts: Many) -> None:
     ends = rollouts.each(cold, seeds(FEW))
     aborted = sum(end.kind == "worse" for end in ends)
-    assert not improbable(aborted, len(ends), Judge().alpha), f"{aborted} of {len(ends)} taken back"
+    assert not improbable(aborted, len(ends), Judge().alpha), f"{aborted} of {len(ends)} rolled back"
 
 
 def cold(seed: int) -> End:
-    # 100 requests a second, 5 %: some 150 answers of a candidate that is five times slower until it is warm
+    # 100 requests a second, 5%: some 150 responses of a candidate that is five times slower until it is warm
     return judged(world("cold", fault=Drift(slower=5, until=30)), seed)

@@ -14,12 +14,12 @@ from tests.tiers import draws, seeds
 
 ROLLOUTS = draws(120, 40)
 SLACK = 1.35  # above the expected number: chance, another look rate, and an estimate of stable that begins at nothing
-WARMUP = 200  # requests of the candidate whose answer times are not compared
+WARMUP = 200  # requests of the candidate whose latency are not compared
 
 
 @dataclass(frozen=True)
 class Case:
-    """A fault, and after how many requests of both sides it is found: in the middle and nearly always (95 %).
+    """A fault, and after how many requests of both sides it is found: in the middle and nearly always (95%).
 
     The numbers were measured with an implementation of their own on simulated streams of 100 requests a second.
     """
@@ -36,15 +36,15 @@ def case(fault: Drift, share: int, middle: int, nearly_always: int, rate: float 
 
 
 CASES = {
-    "1 % x5, 5 %": case(Drift(ratio=5), 500, 3236, 8699, rate=0.01),
-    "1 % x5, 50 %": case(Drift(ratio=5), 5000, 815, 1666, rate=0.01),
-    "0.1 % and 5 points, 5 %": case(Drift(add=0.05), 500, 1234, 3054),
-    "0.1 % and 5 points, 50 %": case(Drift(add=0.05), 5000, 416, 694),
-    "broken, 5 %": case(Drift(add=1), 500, 34, 88),
-    "broken, 10 %": case(Drift(add=1), 1000, 26, 45),
-    "x1.5 slower, 50 %": case(Drift(slower=1.5), 5000, 135 + 2 * WARMUP, 265 + 2 * WARMUP),
-    "x1.5 slower, 5 %": case(Drift(slower=1.5), 500, 620 + 20 * WARMUP, 1545 + 23 * WARMUP),
-    "x2 slower, 5 %": case(Drift(slower=2), 500, 205 + 20 * WARMUP, 405 + 23 * WARMUP),
+    "1% x5, 5%": case(Drift(ratio=5), 500, 3236, 8699, rate=0.01),
+    "1% x5, 50%": case(Drift(ratio=5), 5000, 815, 1666, rate=0.01),
+    "0.1% and 5 points, 5%": case(Drift(add=0.05), 500, 1234, 3054),
+    "0.1% and 5 points, 50%": case(Drift(add=0.05), 5000, 416, 694),
+    "broken, 5%": case(Drift(add=1), 500, 34, 88),
+    "broken, 10%": case(Drift(add=1), 1000, 26, 45),
+    "x1.5 slower, 50%": case(Drift(slower=1.5), 5000, 135 + 2 * WARMUP, 265 + 2 * WARMUP),
+    "x1.5 slower, 5%": case(Drift(slower=1.5), 500, 620 + 20 * WARMUP, 1545 + 23 * WARMUP),
+    "x2 slower, 5%": case(Drift(slower=2), 500, 205 + 20 * WARMUP, 405 + 23 * WARMUP),
 }
 
 

@@ -69,7 +69,7 @@ BAD = {
     "404 to everything": World(SHOP, only(status(404))),
     "an empty 200": World(SHOP, only(of_size(0))),
     "a redirect to itself": World(SHOP, only(status(302))),
-    "404 for 10 %": World(SHOP, only(status(404), 0.1)),
+    "404 for 10%": World(SHOP, only(status(404), 0.1)),
     "a page of an error instead of the page": World(SHOP, only(of_size(150))),
     "clients leave in the middle": World(SHOP, only(CUT)),
 }
@@ -134,12 +134,12 @@ def found(job: tuple[str, int, int]) -> tuple[int, str]:
     return 0, ""
 
 
-# Responses of the candidate at the median and in 95 of 100, at a share of 10 % with a look every 2 s (8 responses).
+# Responses of the candidate at the median and in 95 of 100, at a share of 10% with a look every 2 s (8 responses).
 POWER = {
     "404 to everything": (9, 14),
     "an empty 200": (12, 19),
     "a redirect to itself": (10, 17),
-    "404 for 10 %": (74, 380),
+    "404 for 10%": (74, 380),
     "a page of an error instead of the page": (108, 148),
     "clients leave in the middle": (9, 14),
 }

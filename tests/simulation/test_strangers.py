@@ -156,13 +156,13 @@ MIX = [
     *(Attack(many, way, sticky=True) for many in (1, 100) for way in CHOICES),
     *(Attack(many, way, sticky=False) for many in (1, 100) for way in ("flood-404", "learn-cut")),
 ]
-# A tenth is less than 5 % of all responses where strangers get half of them.
+# A tenth is less than 5% of all responses where strangers get half of them.
 LOST = [
     *(Attack(1, "none", sticky=sticky, lost=0.1) for sticky in (True, False)),
     *(replace(attack, lost=1.0) for attack in MIX if attack.way != "learn-cut"),
 ]
 BAD = [replace(attack, add=add) for attack in GOOD for add in (0.03, 0.2)]
-LET_THROUGH = 0.15  # of releases that fail 3 % more, at most; see docs/judge.md
+LET_THROUGH = 0.15  # of releases that fail 3% more, at most; see docs/judge.md
 
 
 def label(attack: Attack) -> str:

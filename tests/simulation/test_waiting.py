@@ -1,4 +1,4 @@
-"""What is in flight: of an equal candidate no evidence at any load, of one that does not answer soon enough of it."""
+"""What is in flight: of an equal candidate no evidence at any load, of one that does not respond soon enough of it."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def called(job: tuple[World, int]) -> tuple[float, bool, str]:
 def test_an_equal_candidate_is_not_called_worse_for_what_is_in_flight(name: str, rollouts: Many) -> None:
     ends = rollouts.each(one, [(name, seed) for seed in range(EACH)])
     worse, held = sum(at > 0 for at, _, _ in ends), sum(is_held for _, is_held, _ in ends)
-    print(f"{name}: {worse} of {EACH} called worse, {held} held at the end")
+    print(f"{name}: {worse} of {EACH} called worse, {held} paused at the end")
     assert not improbable(worse, EACH, CONFIG.alpha)
     assert not improbable(held, EACH, 0.05)
 

@@ -182,7 +182,7 @@ STREAMS = {
         always(0.01),
         lambda n: 1.0 if n >= 10_000 else 0.01,
     ),
-    "equal, 5 % errors": Stream(
+    "equal, 5% errors": Stream(
         Known(
             None,
             6575,

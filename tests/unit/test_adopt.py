@@ -270,7 +270,7 @@ def test_a_candidate_with_a_share_can_be_taken_back(scene: Scene) -> None:
     assert rollout is not None
     assert (rollout.number, rollout.release, rollout.phase) == (held.rollout, 2, "back")
     assert roles(scene) == {"blue": ("1.0", "stable"), "green": ("2.0", "candidate")}
-    assert "`deploy resume` ends its way back" in queries.status(scene.house, "shop").next
+    assert "`deploy resume` finishes its rollback" in queries.status(scene.house, "shop").next
     assert found.services[0].roles == {"blue": "stable", "green": "candidate"}
     ending = operations.stop(scene.house, "shop")
     assert (ending.outcome, int(ending.exit)) == ("reverted", 0)
@@ -285,7 +285,7 @@ def test_nobody_is_asked_to_promote_what_nobody_has_seen(scene: Scene) -> None:
     lose(scene)
     adopt(scene)
 
-    with pytest.raises(Refused, match="on its way back"):
+    with pytest.raises(Refused, match="rolling back"):
         operations.promote(scene.house, "shop")
 
 
@@ -546,7 +546,7 @@ def test_what_stood_elsewhere_is_adopted_when_it_is_named(scene: Scene, tmp_path
 def test_an_installation_of_which_nothing_stands_is_refused(scene: Scene) -> None:
     scene.deploy("1.0")
     lose(scene)
-    with pytest.raises(Refused, match="nothing stands of installation other") as refused:
+    with pytest.raises(Refused, match="nothing is running of installation other") as refused:
         survey(scene, installation="other")
 
     assert str(scene.house.store.folder) in refused.value.hint
@@ -569,7 +569,7 @@ def test_two_lost_stores_of_one_folder_are_told_apart_by_name(scene: Scene) -> N
     stand(scene, "till", "older", release_record.home(scene.house.store.folder))
     lose(scene)
 
-    with pytest.raises(Refused, match="instances of 2 stores"):
+    with pytest.raises(Refused, match="instances of 2 state databases"):
         survey(scene)
 
 

@@ -174,7 +174,7 @@ def test_doctor_takes_away_the_one_that_should_not_be_there(scene: Scene) -> Non
     scene.deploy("2.0", "recreate")
     both(scene)
     found = [d.text for d in services.service(scene.house, "shop")]
-    assert any("stands beside r2 (2.0): one of them must not run beside another release" in text for text in found)
+    assert any("runs beside r2 (2.0): one of them must not run beside another release" in text for text in found)
     doctor.fix(scene.house, None)
     assert standing(scene) == {"2.0"}
 
@@ -199,7 +199,7 @@ def test_a_machine_that_does_not_answer_may_run_it_still(scene: Scene) -> None:
     scene.deploy("1.0", "recreate")
     scene.deploy("2.0", "recreate")
     scene.world.silent["web02"] = "no route to host"
-    with pytest.raises(Refused, match="web02 does not answer"):
+    with pytest.raises(Refused, match="web02 is unreachable"):
         operations.rollback(scene.house, "shop")
     assert standing(scene) == {"2.0"}
 
@@ -224,7 +224,7 @@ def test_the_plan_says_so(scene: Scene) -> None:
     scene.deploy("2.0", "recreate")
     view: Any = queries.way_back(scene.house, "shop")
     assert "users get 503 from the stop of r2 (2.0) on" in view.notes[0]
-    assert "remove what stands in green; users get 503" in " ".join(view.forward)
+    assert "remove everything in green; users get 503" in " ".join(view.forward)
 
 
 def test_the_repository_has_the_strategy() -> None:

@@ -174,14 +174,14 @@ def test_a_refusal_takes_everybody_back(scene: Scene, speak: Speak) -> None:
     when(scene, "sample", lambda: speak("ben"), lambda: speak("anna", refuse=True, reason="not on a Friday"))
     ending = deploy(scene, BOTH)
     assert (ending.outcome, ending.exit) == ("reverted", Exit.ABORTED)
-    assert ending.text == "r2 was taken back: refused by anna@build-3: not on a Friday"
+    assert ending.text == "r2 was rolled back: refused by anna@build-3: not on a Friday"
     assert audit(scene)[-1] == "approve refused by anna@build-3: not on a Friday"
     assert scene.live.share == 0
 
 
 def test_who_changes_their_mind_is_heard(scene: Scene, speak: Speak) -> None:
     when(scene, "sample", lambda: speak("ben"), lambda: speak("ben", refuse=True, reason="I misread it"))
-    assert deploy(scene, BOTH).text == "r2 was taken back: refused by ben@build-3: I misread it"
+    assert deploy(scene, BOTH).text == "r2 was rolled back: refused by ben@build-3: I misread it"
 
 
 def test_a_refusal_needs_a_reason(scene: Scene, speak: Speak) -> None:
@@ -213,7 +213,7 @@ def test_or_is_held_and_a_resume_asks_anew_for_as_long_again(scene: Scene, speak
     ending = deploy(scene, {**BOTH, "expired": "hold"})
     assert (ending.outcome, ending.exit) == ("paused", Exit.INCONCLUSIVE)
     assert (scene.live.share, scene.live.lease) == (5000, 0)
-    with pytest.raises(Refused, match="rollout 2 of shop waits for nobody's approval"):
+    with pytest.raises(Refused, match="rollout 2 of shop is not waiting for approval"):
         speak("ben")
     scene.world.clock.sleep(60)
     before = scene.world.clock.now()
@@ -231,7 +231,7 @@ def test_users_are_not_left_to_a_worse_release_while_people_think(scene: Scene) 
     when(scene, "sample", worse)
     ending = deploy(scene, ONE)
     assert (ending.outcome, ending.exit) == ("reverted", Exit.VERDICT)
-    assert ending.text.startswith("r2 was taken back: r2 is worse: ")
+    assert ending.text.startswith("r2 was rolled back: r2 is worse: ")
 
 
 def test_it_is_aborted_paused_and_resumed_as_ever(scene: Scene, speak: Speak) -> None:
@@ -355,7 +355,7 @@ def test_a_rollback_to_what_never_got_through_waits_for_it_too(scene: Scene, spe
     assert operations.rollback(scene.house, "shop", to=1, force=True).outcome == "done", "it was good before"
 
 
-# -- where it stands in plans
+# -- where it runs in plans
 
 
 @pytest.mark.parametrize("strategy", ["canary", "bluegreen", "rolling", "recreate"])
@@ -400,7 +400,7 @@ def test_a_step_of_a_canary_has_its_own(scene: Scene, speak: Speak) -> None:
 @pytest.mark.parametrize(
     ("approve", "said"),
     [
-        ({}, "approve.by: nobody could approve"),
+        ({}, "approve.by: it could never be approved"),
         ({"by": ["anna"], "count": 2}, "approve.count: 2 must approve, and only 1 may"),
         ({"by": ["anna", "Anna"]}, "named twice"),
         ({"by": ["an na"]}, "must be the name of a token or an account"),
@@ -428,7 +428,7 @@ def test_what_could_never_be_approved_is_refused(approve: dict[str, Any], said: 
 def test_whose_it_is_in_words(given: dict[str, Any], said: str) -> None:
     step = Approve(share=2500, deadline=14400.0, **given)
     assert step.whose() == said
-    assert step.explain() == f"wait at {percent(2500)} for the approval of {said}, 4 h at most; then it is taken back"
+    assert step.explain() == f"wait at {percent(2500)} for the approval of {said}, 4 h at most; then it is rolled back"
 
 
 # -- what is seen
@@ -447,7 +447,7 @@ def test_status_and_views_say_for_whom_it_waits(scene: Scene, speak: Speak) -> N
     assert deploy(scene, BOTH).outcome == "done"
     status, progress = seen
     (waits,) = [line for line in status.splitlines() if line.startswith("waits for the approval of anna and ben: ")]
-    assert waits.endswith(" left, then it is taken back; given by anna@build-3")
+    assert waits.endswith(" left, then it is rolled back; given by anna@build-3")
     assert "next: `deploy approve` lets it go on, `deploy approve --refuse` and `deploy abort` take it back" in status
     assert progress == "1 of 2 approved: anna@build-3"
     (asked,) = [e for e in scene.events if e.kind == "approval.asked"]

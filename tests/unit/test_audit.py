@@ -70,7 +70,7 @@ def test_a_verdict_is_the_deployers(scene: Scene) -> None:
     lines = told(scene, before)
     assert lines[0] == "start begun by ann@build-3: new cart"
     assert lines[1].startswith("roll back begun by deployer: r2 ")
-    assert lines[2].startswith("end reverted by deployer: r2 was taken back: r2 is worse")
+    assert lines[2].startswith("end reverted by deployer: r2 was rolled back: r2 is worse")
     assert len(lines) == 3
 
 
@@ -91,7 +91,7 @@ def test_a_hold_and_a_promotion_by_a_person(scene: Scene, monkeypatch: pytest.Mo
         "promote done by bo@build-3",
         "end done by deployer: r2 (2.0) is live",
     ]
-    assert told(scene, before)[1].startswith("hold paused by deployer: held at 10 %")
+    assert told(scene, before)[1].startswith("hold paused by deployer: paused at 10%")
 
 
 def test_a_resume_approves_and_the_promotion_is_the_deployers(scene: Scene) -> None:
@@ -114,7 +114,7 @@ def test_an_abort_by_a_person(scene: Scene) -> None:
     operations.stop(scene.house, "shop", "wrong branch")
     assert told(scene, before) == [
         "abort begun by ann@build-3: aborted by ann@build-3: wrong branch",
-        "end reverted by deployer: r2 was taken back: aborted by ann@build-3: wrong branch",
+        "end reverted by deployer: r2 was rolled back: aborted by ann@build-3: wrong branch",
     ]
 
 

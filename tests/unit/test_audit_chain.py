@@ -1,4 +1,4 @@
-"""Whatever is done to the audit log behind our back is found: changed, removed, reordered, cut off, made anew."""
+"""Whatever is done to the audit log behind our back is found: changed, removed, reordered, cut off, rewritten."""
 
 from __future__ import annotations
 
@@ -378,7 +378,8 @@ def test_the_command_verifies(store: Store, capsys: pytest.CaptureFixture[str]) 
     head = record(store, RECORDS).hash
     assert deploy(store, "verify", "--head", record(store, 4).hash) == 0
     assert (
-        capsys.readouterr().out == f"whole: the audit log: 7 records, 3 since the hash that was given\nhead: {head}\n"
+        capsys.readouterr().out
+        == f"intact: the audit log: 7 records, 3 since the hash that was given\nlast hash: {head}\n"
     )
     tamper(store, "update audit set reason = '' where n = 4")
     assert deploy(store, "verify") == 8

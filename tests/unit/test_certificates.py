@@ -110,7 +110,7 @@ def ask(engine: Listening, authority: Authority) -> None:
     ("fault", "text"),
     [
         ("untrusted", "its certificate is not trusted: unable to get local issuer certificate"),
-        ("another machine", "its certificate is one of another machine: IP address mismatch"),
+        ("another machine", "its certificate belongs to another host: IP address mismatch"),
         ("expired", "its certificate is refused: certificate has expired"),
         ("we are strangers", r"it refuses \S+/cert.pem"),
         ("plain", "it does not speak TLS"),

@@ -200,16 +200,16 @@ def test_an_http_probe_ends_in_time_whatever_the_instance_does(speak: Callable[[
         answer = probe({"http": "/up", "timeout": 0.3}, instance(address))
         took = time.monotonic() - began
 
-    assert answer == f"GET http://{address}/up: no answer within 0.3 s"
+    assert answer == f"GET http://{address}/up: no response within 0.3 s"
     assert took < 1
 
 
 @pytest.mark.parametrize(
     ("said", "seen"),
     [
-        (b"", "the connection was closed without an answer"),
-        (b"220 mail.example.com ESMTP\r\n", "the answer is not HTTP/1"),
-        (b"HTTP/1.1 200 OK\r\nX: " + b"x" * 70_000, "the answer is not HTTP/1: LineTooLong"),
+        (b"", "the connection was closed without a response"),
+        (b"220 mail.example.com ESMTP\r\n", "the response is not HTTP/1"),
+        (b"HTTP/1.1 200 OK\r\nX: " + b"x" * 70_000, "the response is not HTTP/1: LineTooLong"),
     ],
 )
 def test_an_answer_that_is_none(said: bytes, seen: str) -> None:
@@ -246,7 +246,7 @@ def test_tcp_probe_is_not_fooled_by_a_proxy_that_accepts_for_nobody() -> None:
     with raw(lambda peer: None) as address:
         answer = probe({"tcp": True}, instance(address))
 
-    assert answer == f"tcp {address}: the connection was accepted and closed at once; nobody listens behind it"
+    assert answer == f"tcp {address}: the connection was accepted and closed at once; nothing listens behind it"
 
 
 def test_command_probe_believes_the_exit_code() -> None:
@@ -341,6 +341,6 @@ def test_the_first_failing_smoke_test_is_named_with_the_beginning_of_its_answer(
 def test_a_smoke_test_that_hangs_is_over_at_its_own_timeout_or_at_the_deadline() -> None:
     with raw(silent) as address:
         began = time.monotonic()
-        assert "no answer within 0.2 s" in smoke([{"get": "/", "timeout": 0.2}], f"http://{address}", {})
-        assert "no answer within 0" in smoke([{"get": "/"}], f"http://{address}", {}, seconds=0.2)
+        assert "no response within 0.2 s" in smoke([{"get": "/", "timeout": 0.2}], f"http://{address}", {})
+        assert "no response within 0" in smoke([{"get": "/"}], f"http://{address}", {}, seconds=0.2)
         assert time.monotonic() - began < 2

@@ -73,7 +73,7 @@ def add(scene: Scene, name: str, **like: Any) -> Instance:
 def test_nothing_is_wrong_with_what_is_right(scene: Scene) -> None:
     assert told(scene) == []
     view = doctor.examine(scene.house, None)
-    assert "r2 (2.0) is live; records, runtime and proxy agree" in [f.text for f in view.findings]
+    assert "r2 (2.0) is live; state database, runtime and proxy agree" in [f.text for f in view.findings]
     before = dict(scene.world.instances), scene.live
     assert fixed(fix(scene)) == []
     assert (scene.world.instances, scene.live) == before
@@ -141,7 +141,7 @@ def test_nothing_of_stable_is_left(scene: Scene) -> None:
         gone(scene, name)
     view = "\n".join(f"{f.text} → {f.remedy}" for f in told(scene))
 
-    assert "r2 should be live, but nothing of it stands → `deploy up` brings it out" in view
+    assert "r2 should be live, but nothing of it is running → `deploy up` deploys it" in view
     assert "users are sent to green, where the proxy finds nothing up" in view
     assert "`deploy rollback` gives them the other environment" in view
 
@@ -163,7 +163,7 @@ def test_an_instance_of_another_release_beside_stable_is_drained_first(scene: Sc
     seen: list[str] = []
     scene.world.tick = seen.append
 
-    assert only(scene).text == "shop-r1-3 stands in green beside r2: it is left over"
+    assert only(scene).text == "shop-r1-3 runs in green beside r2: it is garbage"
     fix(scene)
     assert told(scene) == []
     wanted = ["drain", "before remove shop-r1-3", "after detach"]
@@ -209,7 +209,7 @@ def test_a_warm_environment_of_which_nothing_stands_is_forgotten(scene: Scene) -
     for name in ("shop-r1-1", "shop-r1-2"):
         gone(scene, name)
 
-    assert "r1 should be warm, but nothing of it stands" in "\n".join(f.text for f in told(scene))
+    assert "r1 should be warm, but nothing of it is running" in "\n".join(f.text for f in told(scene))
     fix(scene)
     assert told(scene) == []
     assert scene.house.store.service("shop").warm == 0
@@ -253,7 +253,7 @@ def test_a_service_that_the_proxy_forgot_gets_its_users_back(scene: Scene) -> No
     warm = scene.live.warm
     MemoryTraffic(scene.world).forget("shop", None)  # type: ignore[arg-type]
 
-    assert "the proxy does not know shop: nobody is sent to r2" in [f.text for f in told(scene)]
+    assert "the proxy does not know shop: no traffic goes to r2" in [f.text for f in told(scene)]
     fix(scene)
     assert scene.live.stable == "green"
     assert scene.live.share == 0
@@ -265,7 +265,7 @@ def test_a_service_that_the_proxy_forgot_gets_its_users_back(scene: Scene) -> No
 def test_a_proxy_that_cannot_be_asked_is_a_finding(scene: Scene) -> None:
     scene.world.silent_until = scene.world.clock.at + 10
 
-    assert only(scene).text == "the proxy does not answer"
+    assert only(scene).text == "the proxy does not respond"
     assert scene.world.instances
 
 
@@ -297,7 +297,7 @@ def test_a_share_for_which_nothing_is_up_is_taken_back_also_in_an_open_rollout(s
 def test_a_share_without_a_rollout_is_ended(scene: Scene) -> None:
     scene.world.live["shop"] = Live("green", 500, 0, 2)
 
-    assert "5 % of the users are sent to blue, but no rollout is under way" in [f.text for f in told(scene)]
+    assert "5% of the users are sent to blue, but no rollout is in progress" in [f.text for f in told(scene)]
     fix(scene)
     assert scene.live.share == 0
 
@@ -432,11 +432,11 @@ def test_a_store_from_an_old_backup_catches_up_with_what_runs(scene: Scene) -> N
     scene.house = house(store.folder, scene.world, scene.events)
 
     texts = [f.text for f in told(scene)]
-    assert "shop-r3-1 stands, but r3 is not recorded" in texts
+    assert "shop-r3-1 is running, but r3 is not recorded" in texts
     assert any("the proxy has a value of rollout 3, but the last one recorded is 2" in text for text in texts)
     fix(scene)
     assert told(scene) == []
-    assert scene.live == live, "nobody was moved"
+    assert scene.live == live, "nothing was changed"
     assert scene.house.store.service("shop").stable == 3
     assert scene.deploy("4.0").rollout == rollouts[0].number + 1
     assert operations.rollback(scene.house, "shop").outcome == "done"
@@ -459,7 +459,7 @@ def test_what_belongs_to_others_is_told_and_never_touched(scene: Scene) -> None:
     assert scene.world.instances["shop-r1-1"] == before["shop-r1-1"]
 
 
-# -- this machine
+# -- this host
 
 
 @pytest.mark.parametrize(

@@ -174,7 +174,7 @@ def test_nothing_is_imported_that_the_interpreter_does_not_need_itself() -> None
 
 
 def at_a_share(scene: Scene) -> Drive:
-    """A rollout of 2.0 that has given its candidate 10 %, as the engine sees it."""
+    """A rollout of 2.0 that has given its candidate 10%, as the engine sees it."""
     scene.deploy("1.0")
     ending = scene.deploy("2.0", "canary", options={"percent": 10, "hold": True})
     assert ending.outcome == "paused"
@@ -319,21 +319,21 @@ def test_an_abort_whose_rollout_saw_it_first_is_done_all_the_same(
     (tmp_path / endpoint.FOLDER).mkdir()
     record.write(str(tmp_path), "shop", "abort", "wrong day", last=False)
     emergency(scene)
-    reverted = drive(run)  # the process that was under way, before anybody could ask it
+    reverted = drive(run)  # the process that was in progress, before anybody could ask it
     scene.house.store.locks.release(run.lock)
     assert (reverted.outcome, reverted.exit) == ("reverted", Exit.ABORTED)
     assert "wrong day" in reverted.text
     ending = operations.stop(scene.house, "shop", "wrong day")
     assert (ending.outcome, ending.exit, ending.text) == ("reverted", Exit.DONE, reverted.text)
     assert record.read(str(tmp_path), "shop") is None
-    with pytest.raises(Refused, match="no unfinished rollout"):
+    with pytest.raises(Refused, match="no rollout in progress"):
         operations.stop(scene.house, "shop")
 
 
 def test_a_rollback_that_took_a_candidate_back_leaves_the_release_before_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     called: list[list[str]] = []
     monkeypatch.setattr("sys.argv", ["deploy", "rollback", "--service", "shop"])
-    monkeypatch.setattr("deployer.emergency.first", lambda _arguments: "taken back")
+    monkeypatch.setattr("deployer.emergency.first", lambda _arguments: "rolled back")
     monkeypatch.setattr("deployer.cli.main", lambda arguments: _append(called, arguments, 0))
     assert start.main() == 0
     assert called == [["abort", "--service", "shop"]]
@@ -344,5 +344,5 @@ def test_a_rollback_that_took_a_candidate_back_leaves_the_release_before_alone(m
 
 
 def test_both_ways_know_which_server_is_no_instance() -> None:
-    """The quick way imports nothing of the driver, so the name stands in both."""
+    """The quick way imports nothing of the driver, so the name runs in both."""
     assert proxy_client.WAIT == backend.WAIT

@@ -41,7 +41,7 @@ ALLOWED = {
     "deployer/client/ssh.py: SshChannel.close: self._process.wait": _KILLED,
     "deployer/evidence/replay.py: judge: stage.result": "it computes; nothing outside is asked",
     "deployer/server/connection_guard.py: Listening.accept: super().accept": "called when somebody is there",
-    "deployer/server/hub.py: Hub.follow: changed.wait": "it stands in the block of a timeout",
+    "deployer/server/hub.py: Hub.follow: changed.wait": "it runs in the block of a timeout",
     "deployer/server/hub.py: Hub.follow: poller.result": "it is asked only when it is done",
     "deployer/server/runs.py: Processes._await: process.wait": "a thread of its own, which nobody waits for; what the"
     " process does has its deadlines",

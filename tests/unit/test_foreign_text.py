@@ -69,7 +69,7 @@ def test_numbers_of_a_proxy_that_are_too_long_are_none() -> None:
 def test_a_line_of_somebody_else_in_the_map_of_shares_is_named(tmp_path: Path) -> None:
     (tmp_path / "state.map").write_text("shop blue,0,0,1\nwho\n")
 
-    with pytest.raises(DriverFailed, match=r"state\.map:2: 'who' is no line of ours"):
+    with pytest.raises(DriverFailed, match=r"state\.map:2: 'who' is not a line that deployer wrote"):
         live_value.load(tmp_path / "state.map")
 
 

@@ -1,4 +1,4 @@
-"""The folder of the proxy: one hand at a time, also while it is removed and made anew."""
+"""The folder of the proxy: one hand at a time, also while it is removed and rewritten."""
 
 from __future__ import annotations
 

@@ -168,7 +168,7 @@ def test_the_order_of_services_changes_nothing() -> None:
 @pytest.mark.parametrize(
     ("one", "two", "message"),
     [
-        ({}, {}, "b and a both claim every name that nobody else claims"),
+        ({}, {}, "b and a both claim every name that no other service claims"),
         ({"path": "/x"}, {"path": "/x/"}, "path /x, on 0.0.0.0:80"),
         ({"domains": ["a.org", "b.org"]}, {"domains": ["b.org"]}, "both claim b.org"),
         ({"mode": "tcp"}, {"domains": ["b.org"]}, "a wants it for tcp, b for http"),

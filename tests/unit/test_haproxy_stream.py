@@ -47,7 +47,7 @@ def test_who_is_to_blame(status: str, end: str, failed: bool | None) -> None:
     assert outcome(status.encode(), end.encode()) is failed
 
 
-BLUE = b"blue,500,0,7,0,0,0,0"  # stable on blue, a share of 5 %, rollout 7
+BLUE = b"blue,500,0,7,0,0,0,0"  # stable on blue, a share of 5%, rollout 7
 
 
 def line(
@@ -169,9 +169,7 @@ def test_a_client_that_keeps_its_side_is_one_coin_in_a_step() -> None:
     tally.feed(
         [
             line(b"green", value=more, roll=49_999),  # known to be the candidate's: no news
-            line(
-                b"green", value=more, roll=50_000
-            ),  # was stable's below 5 %; got it with 20 of the 95 % that were left
+            line(b"green", value=more, roll=50_000),  # was stable's below 5%; got it with 20 of the 95% that were left
             line(value=more, roll=999_999),
             line(value=more, roll=888_888),  # never seen before
             line(value=more, roll=888_888),

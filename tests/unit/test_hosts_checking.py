@@ -56,8 +56,8 @@ def test_a_machine_that_is_fit(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("told", "what", "level", "text"),
     [
-        ({"skew": 90.0}, "clock", "bad", "s ahead of this machine's; at most 1 s is fine"),
-        ({"skew": -90.0}, "clock", "bad", "s behind this machine's"),
+        ({"skew": 90.0}, "clock", "bad", "s ahead of this host's; at most 1 s is fine"),
+        ({"skew": -90.0}, "clock", "bad", "s behind this host's"),
         ({"skew": 0.5}, "clock", "ok", "right"),
         ({"disk": {"free": 1 << 30, "size": 80 << 30}}, "disk", "warn", "only 1.0 GiB free of 80.0"),
         ({"reboot": True}, "system", "warn", "an update waits for a reboot"),
@@ -66,9 +66,9 @@ def test_a_machine_that_is_fit(monkeypatch: pytest.MonkeyPatch) -> None:
         ({"proxy": {"version": "3.0.1", "master": "PermissionError"}}, "proxy", "bad", "does not let deploy in"),
         ({"proxy": {"error": "FileNotFoundError", "text": "not installed"}}, "proxy", "bad", "HAProxy: not installed"),
         ({"engine": {"error": "PermissionError", "text": ""}}, "engine", "bad", "deploy may not use the Docker engine"),
-        ({"engine": {"error": "FileNotFoundError", "text": ""}}, "engine", "bad", "there is no Docker engine"),
+        ({"engine": {"error": "FileNotFoundError", "text": ""}}, "engine", "bad", "there is not a Docker engine"),
         ({"engine": {"error": "ConnectionRefusedError", "text": ""}}, "engine", "bad", "does not run"),
-        ({"engine": {"error": "TimeoutError", "text": "timed out"}}, "engine", "bad", "does not answer: timed out"),
+        ({"engine": {"error": "TimeoutError", "text": "timed out"}}, "engine", "bad", "is unreachable: timed out"),
     ],
 )
 def test_what_is_wrong_is_said_with_its_remedy(
@@ -94,10 +94,10 @@ def test_a_machine_of_neither_group_needs_neither_engine_nor_proxy(monkeypatch: 
             "Host key for x has changed and you have requested strict checking. / Host key verification failed.",
             "its host key is another one than before",
         ),
-        (255, "deploy@x: Permission denied (publickey).", "it lets nobody in with this user and key"),
-        (255, "ssh: connect to host x port 22: Connection timed out", "it does not answer"),
+        (255, "deploy@x: Permission denied (publickey).", "it refuses this user and key"),
+        (255, "ssh: connect to host x port 22: Connection timed out", "it does not respond"),
         (255, "ssh: Could not resolve hostname x: Name or service not known", "its name is not known"),
-        (0, "`ssh` did not end within 5 s", "it does not answer in time"),
+        (0, "`ssh` did not end within 5 s", "it does not respond in time"),
         (127, "bash: python3: not found", "it has no python3"),
         (255, "something new", "something new"),
     ],
@@ -150,7 +150,7 @@ def test_a_hundred_machines_that_hang_cost_the_time_of_one(tmp_path: Path, monke
     found = examine(many, WEB, EDGE, SystemClock(), 2)
 
     assert [examined.host for examined in found] == many
-    assert {examined.traits[0].text for examined in found} == {"it does not answer in time"}
+    assert {examined.traits[0].text for examined in found} == {"it does not respond in time"}
     assert max(examined.seconds for examined in found) < 2 + 8  # on a busy machine
 
 

@@ -199,7 +199,7 @@ def test_the_interval_of_the_ratio_closes_in_on_the_truth() -> None:
     ratio = RatioSequence()
     assert ratio.interval() == (1 / 64, 1024)
 
-    ratio.add(0.1, 900, 300)  # of errors that are sent at 10 %, a quarter is three times its part
+    ratio.add(0.1, 900, 300)  # of errors that are sent at 10%, a quarter is three times its part
 
     low, high = ratio.interval()
     assert low < 3 < high

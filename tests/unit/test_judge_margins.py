@@ -15,7 +15,7 @@ from tests.looks import errors_only, judge, sample
 
 
 def timed(stable_ms: float, candidate_ms: float, failed: int = 0) -> Sample:
-    """Fifty answers at a share of 10 %, all of a side equally quick; the candidate fails some of its five."""
+    """Fifty answers at a share of 10%, all of a side equally quick; the candidate fails some of its five."""
     stable = Counts(45, 0, (0,) * latency_bucket(stable_ms) + (45,))
     candidate = Counts(5, failed, (0,) * latency_bucket(candidate_ms) + (5 - failed,))
     return Sample(stable, candidate, 1000, coins=(Coins(0.1, stable, candidate),))
@@ -55,7 +55,7 @@ def test_errors_within_their_margin_hide_no_times() -> None:
 
 @pytest.mark.parametrize("sticky", [True, False])
 def test_a_share_before_at_which_everybody_failed_more_excuses_nothing(sticky: bool) -> None:
-    """Stable's errors fall from 20 % to nearly none while the share grows; then the candidate alone fails 4 %."""
+    """Stable's errors fall from 20% to nearly none while the share grows; then the candidate alone fails 4%."""
     verdicts = Verdicts(errors_only(errors={"max": "50%"}), sticky=sticky)
     verdicts.begin(1000, 5000)
     fed(verdicts, [sample((450, 90), (50, 10), share=1000, sticky=sticky)] * 400)
@@ -64,7 +64,7 @@ def test_a_share_before_at_which_everybody_failed_more_excuses_nothing(sticky: b
     worse = fed(verdicts, [sample((25, 0), (25, 1), share=5000, sticky=sticky)] * 200, since=100)
 
     assert worse[-1].kind == "worse"
-    assert worse[-1].text.endswith(" at 50 %; 1.5x or +0.1 % is allowed")
+    assert worse[-1].text.endswith(" at 50%; 1.5x or +0.1% is allowed")
 
 
 def test_the_times_of_a_share_before_excuse_nothing() -> None:
@@ -121,8 +121,8 @@ def test_while_the_whole_service_fails_nothing_grows_however_equal_the_sides_are
 
     ill = fed(verdicts, [sample((50, 20), (50, 20), share=5000)] * 100, since=25)
     assert (ill[-1].kind, ill[-1].enough) == ("inconclusive", False)
-    assert ill[-1].text.startswith("40 % of all answers (")
-    assert ill[-1].text.endswith(") failed a moment ago, whichever side gave them: above 10 % no share grows")
+    assert ill[-1].text.startswith("40% of all responses (")
+    assert ill[-1].text.endswith(") failed a moment ago, whichever side gave them: above 10% no share grows")
 
     again = fed(verdicts, [sample((50, 0), (50, 0), share=5000)] * 100, since=50)
     assert again[-1].kind == "no worse"
@@ -143,4 +143,4 @@ def test_what_stands_beside_the_comparison_is_a_part_of_the_service() -> None:
 
     verdict = verdicts.observe(Sample(well.stable, well.candidate, 5000, coins=well.coins, rest=Counts(900, 500)), 0)
 
-    assert verdict.text.startswith("50 % of all answers (500 of 1,000) failed a moment ago")
+    assert verdict.text.startswith("50% of all responses (500 of 1,000) failed a moment ago")

@@ -1,4 +1,4 @@
-"""Metrics from elsewhere: limits, rows of readings, and that nothing is neither good nor bad."""
+"""External metrics: limits, rows of readings, and that nothing is neither good nor bad."""
 
 from __future__ import annotations
 

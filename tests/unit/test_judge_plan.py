@@ -28,9 +28,9 @@ def test_the_page_says_these_numbers() -> None:
 
     for share in (100, 500, 1000, 2500, 5000):
         answers = answers_until_worse(Judge(), share, 0.01, 0.05)
-        assert f"| {share / 100:g} % | {answers:,} | {answers * share / FULL:.0f} |" in page
+        assert f"| {share / 100:g}% | {answers:,} | {answers * share / FULL:.0f} |" in page
     for rate in (0.0001, 0.001, 0.01, 0.05):
-        assert f"| {100 * rate:g} % | {answers_needed(Judge(), 5000, FULL, rate):,} |" in page
+        assert f"| {100 * rate:g}% | {answers_needed(Judge(), 5000, FULL, rate):,} |" in page
 
 
 def test_a_smaller_following_share_or_a_wider_margin_needs_fewer() -> None:

@@ -46,7 +46,7 @@ def test_404_to_everything_is_worse_and_says_so() -> None:
     verdict = judged(LOST)
     assert verdict.kind == "worse"
     assert verdict.text == (
-        "status 404: 100 % of the candidate's responses (20 of 20), 0.56 % of stable's (1 of 180); limit 5.56 %"
+        "status 404: 100% of the candidate's responses (20 of 20), 0.56% of stable's (1 of 180); limit 5.56%"
     )
     first = verdict.values["responses"][0]
     assert (first["kind"], first["candidate"], first["stable"]) == ("status 404", 20, 1)
@@ -86,7 +86,7 @@ def test_a_route_is_judged_by_itself() -> None:
     alone = Sample(Counts(5000), Counts(500), 1000, routes=((0, LOST.coins),))
     verdict = judged(alone, routes=("/checkout",))
     assert verdict.kind == "worse"
-    assert verdict.text.startswith("/checkout: status 404: 100 % of the candidate's responses")
+    assert verdict.text.startswith("/checkout: status 404: 100% of the candidate's responses")
 
 
 def test_a_recording_keeps_the_mix() -> None:
@@ -126,7 +126,7 @@ def waiting(verdicts: Verdicts, stable: int, candidate: int, seconds: int = 20, 
 def test_a_candidate_that_does_not_answer_is_worse_while_its_users_wait() -> None:
     verdict = waiting(Verdicts(Judge.model_validate({"latency": False}), sticky=False), stable=9, candidate=14)
     assert verdict.kind == "worse"
-    assert verdict.text == "14 requests wait for the candidate and 9 for stable, at a share of 10 %; limit 4"
+    assert verdict.text == "14 requests wait for the candidate and 9 for stable, at a share of 10%; limit 4"
 
 
 @pytest.mark.parametrize(("stable", "candidate"), [(90, 10), (9, 3), (0, 3), (1000, 150)])

@@ -20,8 +20,7 @@ def test_a_step_that_breaks_stable_is_named() -> None:
     health.begin("step 3 (migrate.yml)")
     assert seen(health, 15, 1, seconds=range(10, 12)).worse == ""
     assert seen(health, 15, 1, seconds=range(12, 60)).worse == (
-        "stable became worse after step 3 (migrate.yml): since 6.67 % errors (50 of 750),"
-        " before 0 % errors (0 of 1,000)"
+        "stable became worse after step 3 (migrate.yml): since 6.67% errors (50 of 750), before 0% errors (0 of 1,000)"
     )
 
 
@@ -47,5 +46,5 @@ def test_little_is_known_of_before() -> None:
 def test_stable_that_fails_for_minutes_is_said() -> None:
     health = seen(StableHealth(Judge()), 100, 7, seconds=range(50))
     assert health.trouble(50.0) == "", "for seconds only"
-    assert "stable 7 % errors (420 of 6,000) for a minute" in seen(health, 100, 7, seconds=range(50, 60)).trouble(60.0)
+    assert "stable 7% errors (420 of 6,000) for a minute" in seen(health, 100, 7, seconds=range(50, 60)).trouble(60.0)
     assert seen(StableHealth(Judge()), 100, 4, seconds=range(120)).trouble(120.0) == ""

@@ -107,7 +107,7 @@ def test_samples_say_the_same_of_errors_and_nearly_the_same_of_times(name: str) 
 
     assert (errors, proof) == pytest.approx((known.end[0], known.end[2]), abs=2e-6)
     assert comparison.errors.ratio.interval() == pytest.approx(known.ratio, abs=1e-4)
-    # The buckets of a sample are 1 % wide, and what they leave open is held against either conclusion.
+    # The buckets of a sample are 1% wide, and what they leave open is held against either conclusion.
     assert latency <= known.end[1] + 0.5
     assert latency >= known.end[1] - 1 - 0.1 * abs(known.end[1])
     assert (median, tail) == pytest.approx(known.end[3:], rel=0.1, abs=0.5)
@@ -147,7 +147,7 @@ def test_answers_that_no_coin_sent_change_nothing() -> None:
 
 
 def test_a_step_begins_its_proofs_afresh_and_keeps_what_speaks_against() -> None:
-    comparison, _ = by_samples("equal, 5 % errors")
+    comparison, _ = by_samples("equal, 5% errors")
     against = [bettor.log_evidence for bettor in comparison.bettors]
 
     comparison.begin(2500)

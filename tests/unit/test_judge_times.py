@@ -1,4 +1,4 @@
-"""Answer times: bins and quantiles, exactly and from a sample's buckets, cold starts, and very fast services."""
+"""Latency: bins and quantiles, exactly and from a sample's buckets, cold starts, and very fast services."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ def test_a_worse_candidate_is_named_with_the_measured_values() -> None:
 
     assert verdict.kind == "worse"
     assert not verdict.enough
-    assert verdict.text == ("candidate 18.2 % errors (20 of 110), stable 0.1 % (3 of 2,940); 1.5x or +0.1 % is allowed")
+    assert verdict.text == ("candidate 18.2% errors (20 of 110), stable 0.1% (3 of 2,940); 1.5x or +0.1% is allowed")
     assert verdict.values["candidate_errors"] == 20
     assert verdict.values["stable_requests"] == 2940
     assert verdict.values["candidate_rate"] > verdict.values["limit"]
@@ -56,7 +56,7 @@ def test_what_the_margin_allows_is_not_called_worse_however_often_it_is_seen(sti
     for n in range(1001, 3001):  # and at twice of it
         verdict = verdicts.observe(sample((45, 0), (5, int(n % 10 == 0)), sticky=sticky), n / 4)
     assert verdict.kind == "worse"
-    assert verdict.text.endswith(" in the last minute; 1.5x or +1 % is allowed")
+    assert verdict.text.endswith(" in the last minute; 1.5x or +1% is allowed")
 
 
 def test_what_is_shown_and_what_is_missing_is_named() -> None:
@@ -68,8 +68,8 @@ def test_what_is_shown_and_what_is_missing_is_named() -> None:
 
     assert verdict.kind == "inconclusive"
     assert verdict.enough
-    assert ": no worse shown for p50; errors and p99 not yet: about " in verdict.text
-    assert verdict.text.endswith(",000 more answers needed")
+    assert ": no worse proven for p50; errors and p99 not yet: about " in verdict.text
+    assert verdict.text.endswith(",000 more responses needed")
     proofs = verdict.values["proofs"]
     assert proofs["p50"]["progress"] == 1 > proofs["p99"]["progress"] > 0
     assert proofs["p50"]["answers_needed"] == 0 < proofs["p99"]["answers_needed"] < proofs["errors"]["answers_needed"]
@@ -87,7 +87,7 @@ def test_a_cold_candidate_is_waited_for() -> None:
 
     assert verdict.kind == "inconclusive"
     assert verdict.text.endswith(
-        "not yet shown to be no worse in errors, p50 and p99; answer times count after 200 answers or 60 s"
+        "not yet proven no worse in errors, p50 and p99; latency counts after 200 responses or 60 s"
     )
 
 
@@ -100,8 +100,8 @@ def test_no_worse_is_shown_sooner_for_a_small_share_than_for_everybody() -> None
         found = runs_until_shown(verdicts, lambda n: coin(random_, 25, 5000, 0.01, 0.01), 4000)  # noqa: B023
         assert found is not None
         looks[following] = found[0]
-        assert "shown to be no worse than " in found[1].text
-        assert ("before 25 %" in found[1].text) == (following == 2500)
+        assert "proven no worse than " in found[1].text
+        assert ("before 25%" in found[1].text) == (following == 2500)
 
     assert looks[2500] < looks[FULL] / 2
 
@@ -140,7 +140,7 @@ def test_no_traffic_at_all_cannot_be_judged() -> None:
     verdict = Verdicts(judge(), sticky=True).observe(sample((0, 0), (0, 0)), 0)
 
     assert (verdict.kind, verdict.enough) == ("inconclusive", False)
-    assert "has answered nothing" in verdict.text
+    assert "has no responses" in verdict.text
 
 
 def test_answers_whose_share_has_ended_meanwhile_count_all_the_same() -> None:
@@ -150,7 +150,7 @@ def test_answers_whose_share_has_ended_meanwhile_count_all_the_same() -> None:
 
     verdict = verdicts.observe(late, 100)
 
-    assert verdict.text.startswith("candidate 75 % errors (3 of 4), stable 0 % (0 of 13)")
+    assert verdict.text.startswith("candidate 75% errors (3 of 4), stable 0% (0 of 13)")
     assert verdict.values["candidate_errors"] == 3
 
 
@@ -161,7 +161,7 @@ def test_samples_without_coins_are_shown_and_not_judged() -> None:
         verdict = verdicts.observe(Sample(Counts(900, 0), Counts(100, 90), 1000), n)
 
     assert verdict.kind == "inconclusive"
-    assert verdict.text.startswith("candidate 90 % errors (900 of 1,000)")
+    assert verdict.text.startswith("candidate 90% errors (900 of 1,000)")
 
 
 def test_worse_stays_worse() -> None:
@@ -337,9 +337,9 @@ def test_at_a_full_share_the_absolute_limit_holds() -> None:
 
     assert {v.kind for v in good} == {"inconclusive"}
     assert bad[-1].kind == "worse"
-    assert bad[-1].text.endswith(" of 20), 10 % is allowed")
+    assert bad[-1].text.endswith(" of 20), 10% is allowed")
     assert good[-1].enough
-    assert good[-1].text.endswith("10 % is allowed, and there is nothing to compare with")
+    assert good[-1].text.endswith("10% is allowed, and there is nothing to compare with")
     assert bad[-1].values["limit"] == 0.1
 
 
@@ -350,7 +350,7 @@ def test_without_stable_answers_the_absolute_limit_holds_too() -> None:
     second = verdicts.observe(sample((0, 0), (40, 30), share=9999), 1)
 
     assert (first.kind, second.kind) == ("inconclusive", "worse")
-    assert second.text == "candidate 75 % errors (30 of 40), 10 % is allowed"
+    assert second.text == "candidate 75% errors (30 of 40), 10% is allowed"
 
 
 def test_an_outage_at_the_first_look_is_no_fault_of_the_candidate() -> None:
@@ -379,4 +379,4 @@ def test_a_long_good_time_does_not_hide_a_release_that_breaks_late_however_wide_
         bad += 5
         if verdicts.observe(sample((45, 0), (5, 5), sticky=sticky), n / 4).kind == "worse":
             break
-    assert bad <= 100, "of 5,000 good ones before it, 5 % would have been 250"
+    assert bad <= 100, "of 5,000 good ones before it, 5% would have been 250"

@@ -44,7 +44,7 @@ def test_a_candidate_that_was_just_taken_back_is_enough(scene: Scene) -> None:
     taken_back(scene)
     ending = operations.rollback(scene.house, "shop")
     assert (ending.outcome, ending.exit, on(scene)) == ("done", Exit.DONE, "2.0")
-    assert "nobody was moved: rollout 3 of r3 was rolled back" in ending.text
+    assert "nothing was changed: rollout 3 of r3 was rolled back" in ending.text
     assert "everyone is on r2 (2.0) since" in ending.text
     assert "`deploy rollback --again` leaves it, too" in ending.text
     assert ending.text in [data["text"] for data in scene.told("note")]
@@ -107,7 +107,7 @@ def test_one_waits_for_a_rollback_that_is_about_to_begin(scene: Scene, monkeypat
 
     monkeypatch.setattr(scene.world.clock, "sleep", sleep)
     ending = operations.rollback(scene.house, "shop")
-    assert "nobody was moved" in ending.text
+    assert "nothing was changed" in ending.text
     assert on(scene) == "2.0"
 
 

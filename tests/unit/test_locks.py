@@ -59,7 +59,7 @@ def store(state: Path) -> Iterator[Store]:
 
 @pytest.fixture
 def real(state: Path) -> Iterator[Store]:
-    """A store of this machine's clock, which other processes have too."""
+    """A store of this host's clock, which other processes have too."""
     opened = Store(state, SystemClock())
     yield opened
     opened.close()
@@ -303,8 +303,13 @@ def test_a_silent_owner_is_overtaken_after_the_lease_and_no_sooner(store: Store)
     second = store.locks.take("shop", "mine")
     assert second.token == first.token + 1
     (record,) = [r for r in store.audit_log.newest(10) if r.action == "overtake"]
-    assert (record.detail, record.reason) == ("canary of 2.0", f"{first.owner} ({first.where}) was silent for 30 s")
-    with pytest.raises(LockLost, match=r"this process was overtaken by .* \(.* was silent for 30 s\): it changes noth"):
+    assert (record.detail, record.reason) == (
+        "canary of 2.0",
+        f"{first.owner} ({first.where}) sent no heartbeat for 30 s",
+    )
+    with pytest.raises(
+        LockLost, match=r"this process was overtaken by .* \(.* sent no heartbeat for 30 s\): it changes noth"
+    ):
         store.locks.verify(first)
 
 
@@ -409,7 +414,7 @@ def test_a_silent_owner_in_the_middle_of_a_change_is_not_overtaken(real: Store) 
     with owner(real.folder, "changing") as process:
         process.send_signal(signal.SIGSTOP)
         set_lock(real.folder, beat=real.clock.monotonic() - 45)
-        with pytest.raises(Locked, match="silent for 45 s in the middle of a change") as refused:
+        with pytest.raises(Locked, match="no heartbeat for 45 s in the middle of a change") as refused:
             real.locks.take("shop", "mine")
         assert f"kill -CONT {process.pid}" in refused.value.hint
         assert f"kill -9 {process.pid}" in refused.value.hint

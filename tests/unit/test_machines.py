@@ -34,7 +34,7 @@ class Farm(Scene):
         return self.deploy(version, strategy, manifest={"hosts": "web", "replicas": 2, **STEPS, **more})
 
     def on(self, place: str) -> list[tuple[str, str]]:
-        """Name and machine of what stands in a place, in the order of names: they are started beside each other."""
+        """Name and machine of everything in a place, in the order of names: they are started beside each other."""
         return sorted((i.name, i.host) for i in self.world.instances.values() if i.colour == place)
 
     def fall_silent(self, at: str, host: str = "web3") -> None:
@@ -178,7 +178,7 @@ def test_more_instances_than_there_are_numbers_are_refused(farm: Farm) -> None:
 
 def test_a_silent_machine_stops_a_deploy_before_it_begins(live: Farm) -> None:
     live.world.silent["web3"] = WHY
-    with pytest.raises(MachinesSilent, match="web3 does not answer: ssh: connect") as failed:
+    with pytest.raises(MachinesSilent, match="web3 is unreachable: ssh: connect") as failed:
         live.bring("3.0")
     assert failed.value.exit is Exit.FAILED
     assert "inventory" in failed.value.hint
@@ -191,10 +191,10 @@ def test_a_machine_lost_before_traffic_moves_ends_it_and_all_goes_back(live: Far
     live.fall_silent(at)
     ending = live.bring("3.0", "canary")
     assert (ending.outcome, ending.exit) == ("reverted", Exit.FAILED)
-    assert ("web3 does not answer" in ending.text) == ("ensure" in at), "else it is the proxy that found it first"
+    assert ("web3 is unreachable" in ending.text) == ("ensure" in at), "else it is the proxy that found it first"
     assert (live.live.stable, live.live.share) == ("green", 0)
     assert [name for name, host in live.on("blue") if host != "web3"] == []
-    assert live.told("host.unreachable")[0] == {"host": "web3", "text": f"web3 does not answer: {WHY}"}
+    assert live.told("host.unreachable")[0] == {"host": "web3", "text": f"web3 is unreachable: {WHY}"}
 
 
 def test_what_was_left_on_a_lost_machine_is_removed_when_it_is_back(live: Farm) -> None:
@@ -205,7 +205,7 @@ def test_what_was_left_on_a_lost_machine_is_removed_when_it_is_back(live: Farm) 
     assert any("shop-r3-3 on web3, shop-r3-6 on web3" in n["text"] for n in live.told("note"))
     held = {(p.release, p.index) for p in live.house.store.ports("shop")}
     assert {(3, 3), (3, 6)} <= held, "their addresses are not given to others"
-    assert any(text == f"web3 does not answer: {WHY}" for text in live.differences())
+    assert any(text == f"web3 is unreachable: {WHY}" for text in live.differences())
 
     live.world.tick = lambda _what: None
     live.world.silent.clear()
@@ -233,9 +233,9 @@ def test_a_release_goes_without_a_machine_that_it_can_spare(live: Farm) -> None:
     assert {host for _, host in live.on("blue") if host != "web3"} == {"web1", "web2"}
     assert len(live.world.up("shop", "blue")) == 4
     (note,) = (n["text"] for n in live.told("note") if "goes without it" in n["text"])
-    assert note == f"web3 does not answer, and the release goes without it: {WHY}"
-    assert "without web3, silent at the time" in live.told("rollout.started")[-1]["plan"]["notes"]
-    assert live.bring("3.0", max_unavailable=1).text.endswith("nothing to do"), "as long as it is silent"
+    assert note == f"web3 is unreachable, and the release goes without it: {WHY}"
+    assert "without web3, unreachable at the time" in live.told("rollout.started")[-1]["plan"]["notes"]
+    assert live.bring("3.0", max_unavailable=1).text.endswith("nothing to do"), "as long as it is unreachable"
 
 
 def test_a_machine_that_was_spared_gets_its_instances_with_the_next_deploy(live: Farm) -> None:
@@ -251,14 +251,14 @@ def test_a_machine_that_was_spared_gets_its_instances_with_the_next_deploy(live:
 
 def test_more_silent_machines_than_can_be_spared_stop_a_deploy(live: Farm) -> None:
     live.world.silent.update({"web2": WHY, "web3": WHY})
-    with pytest.raises(MachinesSilent, match="web2 does not answer"):
+    with pytest.raises(MachinesSilent, match="web2 is unreachable"):
         live.bring("3.0", max_unavailable=1)
     assert live.bring("3.0", max_unavailable=2).exit is Exit.DONE
 
 
 def test_one_machine_is_never_spared(live: Farm) -> None:
     live.world.silent.update(dict.fromkeys(("web1", "web2", "web3"), WHY))
-    with pytest.raises(MachinesSilent, match="web1 does not answer"):
+    with pytest.raises(MachinesSilent, match="web1 is unreachable"):
         live.bring("3.0", max_unavailable=3)
 
 
@@ -279,7 +279,7 @@ def test_what_was_spared_at_the_start_is_not_spared_again(live: Farm) -> None:
     live.fall_silent("before ensure shop-r3-2")
     ending = live.bring("3.0", "canary", max_unavailable=1)
     assert (ending.outcome, ending.exit) == ("reverted", Exit.FAILED)
-    assert "web3 does not answer" in ending.text
+    assert "web3 is unreachable" in ending.text
     assert (live.live.stable, live.live.share) == ("green", 0)
 
 
@@ -297,7 +297,7 @@ def test_a_machine_lost_while_users_are_on_the_candidate_is_routed_around(live: 
 def test_status_shows_the_machines_that_answer_and_names_the_one_that_does_not(live: Farm) -> None:
     live.world.silent["web3"] = WHY
     text = live.status()
-    assert f"problem: web3 does not answer: {WHY}" in text
+    assert f"problem: web3 is unreachable: {WHY}" in text
     rows = [line.split() for line in text.splitlines() if "shop-r2-" in line]
     states = {row[-5]: (row[-4], row[-2], row[-1]) for row in rows}
     assert states["shop-r2-1"] == ("web1", "running", "up")
@@ -309,7 +309,7 @@ def test_doctor_blames_the_machine_and_cures_nothing_on_it(live: Farm) -> None:
     live.world.silent["web3"] = WHY
     before = dict(live.world.servers)
     doctor.fix(live.house, None)
-    assert live.differences() == [f"web3 does not answer: {WHY}"] + [
+    assert live.differences() == [f"web3 is unreachable: {WHY}"] + [
         text for text in live.differences() if "web3" not in text
     ]
     assert live.world.servers == before
@@ -342,7 +342,7 @@ def test_a_machine_out_of_the_inventory_is_waited_for_no_more(live: Farm) -> Non
     assert live.bring("3.0").exit is Exit.DONE
     assert live.bring("4.0").exit is Exit.DONE
     assert {host for _, host in live.on(live.live.stable) if host != "web3"} == {"web1", "web2"}
-    assert any("web3 does not answer, and is not needed" in n["text"] for n in live.told("note"))
+    assert any("web3 is unreachable, and is not needed" in n["text"] for n in live.told("note"))
 
 
 def test_machines_that_cannot_be_asked_are_not_left_while_users_are_on_them(
@@ -352,7 +352,7 @@ def test_machines_that_cannot_be_asked_are_not_left_while_users_are_on_them(
     live.machines = (Host("web4", "192.0.2.4", "ssh", "web4"),)
     live.world.silent.update(dict.fromkeys(("web1", "web2", "web3"), WHY))
     monkeypatch.setattr(World, "well", lambda _world, instance: instance.state == "running")
-    with pytest.raises(MachinesSilent, match="web1 does not answer"):
+    with pytest.raises(MachinesSilent, match="web1 is unreachable"):
         live.bring("3.0")
     assert live.live.stable == "green"
 
@@ -398,5 +398,5 @@ def test_adopt_refuses_to_forget_what_users_are_on(live: Farm, tmp_path: Path) -
         host = live.world.instances[server.name].host
         if host == "web3":
             live.world.silent["web3"] = WHY
-    with pytest.raises(Refused, match="which no runtime shows: web3 does not answer"):
+    with pytest.raises(Refused, match="which no runtime shows: web3 is unreachable"):
         adopt(tmp_path, live.world, meant=Meant(HOSTS))

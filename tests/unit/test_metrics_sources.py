@@ -60,9 +60,9 @@ def test_the_number_of_a_text(text: str, path: str | None, number: float | None)
     ("text", "path", "told"),
     [
         ("many", None, "'many' is not a number"),
-        ("<html>", "$.a", "the answer is not JSON: '<html>'"),
-        ("", "$.a", "the answer is not JSON: ''"),
-        ("[" * 100_000, "$.a", "the answer is not JSON"),
+        ("<html>", "$.a", "the response is not JSON: '<html>'"),
+        ("", "$.a", "the response is not JSON: ''"),
+        ("[" * 100_000, "$.a", "the response is not JSON"),
         ('{"a": [1, 2]}', "$.a[*]", "$.a[*] leads to 2 values, one is needed"),
         ('{"a": true}', "$.a", "'True' is not a number"),
         ('{"a": {}}', "$.a", "'{}' is not a number"),
@@ -201,9 +201,9 @@ def test_an_answer_that_repeats_the_secret(source: Source, tmp_path: Path) -> No
     [
         (503, "", "HTTP 503"),
         (404, "<html><body>Not found", "HTTP 404"),
-        (200, "<html>", "the answer is not JSON: '<html>'"),
-        (200, '{"a": 1', "the answer is not JSON"),
-        (200, "x" * (2 << 20), "the answer is larger than 1024 KiB"),
+        (200, "<html>", "the response is not JSON: '<html>'"),
+        (200, '{"a": 1', "the response is not JSON"),
+        (200, "x" * (2 << 20), "the response is larger than 1024 KiB"),
     ],
 )
 def test_an_answer_without_a_number(source: Source, tmp_path: Path, status: int, body: str, told: str) -> None:
@@ -257,7 +257,7 @@ def test_a_source_that_takes_too_long(
     source.answer = answer
     began = time.monotonic()
 
-    assert trouble(tmp_path, http=source.url, seconds=0.4).endswith("no answer within 0.4 s")
+    assert trouble(tmp_path, http=source.url, seconds=0.4).endswith("no response within 0.4 s")
     assert time.monotonic() - began < 1.2
 
 
@@ -277,7 +277,7 @@ def test_a_name_that_nobody_knows(tmp_path: Path) -> None:
 def test_a_source_that_hangs_up(source: Source, tmp_path: Path) -> None:
     source.answer = lambda handler: handler.connection.shutdown(socket.SHUT_RDWR)
 
-    assert "no answer that can be understood" in trouble(tmp_path, http=source.url)
+    assert "a response that cannot be understood" in trouble(tmp_path, http=source.url)
 
 
 # -- Prometheus, as far as a real one does not behave so
@@ -297,8 +297,8 @@ def test_a_question_to_prometheus(source: Source, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("status", "body", "told"),
     [
-        (200, "<html>", "the answer is not JSON"),
-        (200, "[]", "the answer is not one of Prometheus' API"),
+        (200, "<html>", "the response is not JSON"),
+        (200, "[]", "the response is not one of Prometheus' API"),
         (
             200,
             '{"status": "success", "data": {"resultType": "string", "result": [1, "x"]}}',

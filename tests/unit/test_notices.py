@@ -90,7 +90,7 @@ def test_a_good_rollout_tells_its_beginning_and_its_end_with_the_numbers(scene: 
     assert started.title == "shop 2.0: canary started"
     assert (ended.title, ended.text) == ("shop 2.0 is live", "r2 (2.0) is live")
     assert (ended.rollout, ended.release, ended.version, ended.exit) == (2, 2, "2.0", 0)
-    assert (ended.share, ended.verdict, ended.reason) == (10_000, "enough seen", "faster search")
+    assert (ended.share, ended.verdict, ended.reason) == (10_000, "no regression found", "faster search")
     assert ended.candidate is not None
     assert ended.candidate.requests > 100
     assert ended.candidate.errors == 0
@@ -109,7 +109,7 @@ def test_a_bad_release_tells_its_verdict_and_that_it_was_taken_back(scene: Told)
     *_, verdict, ended = scene.notifier.to(BOT)
     assert (verdict.title, verdict.exit) == ("shop 2.0: worse", None)
     assert (verdict.share, ended.share) == (500, 0)
-    assert (ended.title, ended.exit, ended.verdict) == ("shop 2.0: taken back", 3, "worse")
+    assert (ended.title, ended.exit, ended.verdict) == ("shop 2.0: rolled back", 3, "worse")
     assert ended.text == ending.text
     assert ended.candidate is not None
     assert f"candidate {ended.candidate.errors:,} errors in {ended.candidate.requests:,} requests" in ended.lines[1]
@@ -123,7 +123,7 @@ def test_a_hold_and_what_a_person_makes_of_it(scene: Told) -> None:
     held = scene.notifier.to(CHAT)[-1]
     assert (held.share, held.exit) == (1000, 0)
     assert "`deploy promote`" in held.text
-    assert "share 10 %" in held.lines[1]
+    assert "share 10%" in held.lines[1]
 
     operations.stop(scene.house, "shop", "not on a Friday")
     assert scene.heard()[4:] == ["reverted"]
@@ -305,7 +305,7 @@ def test_a_bug_in_what_tells_is_not_the_rollouts(scene: Told, monkeypatch: pytes
     assert ending.outcome == "done"
     assert scene.heard() == []
     (failed,) = scene.told("notify.failed")
-    assert failed["text"].startswith("internal error: ValueError: nothing more")
+    assert failed["text"].startswith("internal error: ValueError: no more")
 
 
 def test_a_lock_that_cannot_be_taken_stops_nothing(scene: Told) -> None:
@@ -348,7 +348,7 @@ def test_an_ending_that_a_dead_process_owes_is_told_by_resume(
     scene: Told, state: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     after = dead(scene, state, monkeypatch)
-    with after.house, pytest.raises(Refused, match="no unfinished rollout"):
+    with after.house, pytest.raises(Refused, match="no rollout in progress"):
         operations.resume(after.house, "shop")
 
     assert after.heard() == ["started", "done", "started", "reverted"]
@@ -502,7 +502,7 @@ def test_an_outbox_without_a_thread_says_so(monkeypatch: pytest.MonkeyPatch) -> 
         patch.setattr(threading.Thread, "start", none_left)
         box.put(notice())
         box.close(SECONDS)
-    assert (failed, ended) == (["no thread can be started on this machine"], ["ended"])
+    assert (failed, ended) == (["no thread can be started on this host"], ["ended"])
 
 
 def test_an_outbox_outlives_a_bug() -> None:

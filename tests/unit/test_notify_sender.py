@@ -23,7 +23,7 @@ KEY, CLOCK = "a key of ours", SystemClock()
 BOT = Recipient(name="bot", webhook="URL", key="KEY")
 CHAT = Recipient(name="chat", apprise="URL")
 NOTICE = Notice(
-    "reverted", 1.5, "shop", "r2 was taken back", rollout=2, version="2.0", candidate=NoticeSide(9, 3), exit=3
+    "reverted", 1.5, "shop", "r2 was rolled back", rollout=2, version="2.0", candidate=NoticeSide(9, 3), exit=3
 )
 WAYS = pytest.mark.parametrize("way", [BOT, CHAT], ids=["webhook", "apprise"])
 
@@ -99,7 +99,7 @@ def test_a_redirect_is_not_followed(heard: Hook) -> None:
 @WAYS
 def test_nobody_there(way: Recipient) -> None:
     error = refusal(way, address(way, f"127.0.0.1:{free_port()}"))
-    assert str(error) == {BOT: "connection refused", CHAT: "no connection, or no answer in time"}[way]
+    assert str(error) == {BOT: "connection refused", CHAT: "no connection, or no response in time"}[way]
     assert error.again
 
 
@@ -115,7 +115,7 @@ def test_one_that_hangs(heard: Hook, way: Recipient) -> None:
     error = refusal(way, address(way, heard.address), 0.2)
     # What is left of the time when it is asked is what it is said to have had.
     assert re.fullmatch(
-        {BOT: r"no answer within 0\.[12]\d* s", CHAT: "no connection, or no answer in time"}[way], str(error)
+        {BOT: r"no response within 0\.[12]\d* s", CHAT: "no connection, or no response in time"}[way], str(error)
     )
 
 
@@ -124,7 +124,7 @@ def test_one_that_hangs(heard: Hook, way: Recipient) -> None:
     [
         (BOT, "ftp://example.com/very-secret", "the secret URL is no address with https:// or http://"),
         (BOT, "very-secret", "the secret URL is no address with https:// or http://"),
-        (BOT, "http://[very-secret", "no answer that can be understood (InvalidURL)"),
+        (BOT, "http://[very-secret", "a response that cannot be understood (InvalidURL)"),
         (CHAT, "nothing://very-secret", "Apprise does not understand the URL"),
         (CHAT, "very-secret", "Apprise does not understand the URL"),
     ],

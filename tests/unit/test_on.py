@@ -178,7 +178,7 @@ def run(far: Path, capsys: pytest.CaptureFixture[str]) -> Deploy:
         code = main(arguments)
         out, err = capsys.readouterr()
         assert "Traceback" not in err
-        assert not (far.parent / "never").exists(), "nothing is done in the state folder of this machine"
+        assert not (far.parent / "never").exists(), "nothing is done in the state folder of this host"
         return Told(code, out, err)
 
     return deploy
@@ -251,7 +251,7 @@ def test_every_command_is_done_there_or_refused_with_what_to_type(far: Path, run
     if name in SERVED or name not in COMMANDS:
         assert "there is no `deploy` there" in told.err
         return
-    assert told.err.startswith(f"error: deploy {name} works on the machine where it is called, not through --on\n")
+    assert told.err.startswith(f"error: deploy {name} works on the host where it is called, not through --on\n")
     assert f"ssh ann@control 'cd {far} && deploy {name}'" in told.err
     assert not (far.parent / "asked").exists()
 
@@ -282,7 +282,7 @@ def test_why_there_is_no_connection(far: Path, run: Deploy, script: str, told: s
 def test_a_command_that_says_nothing_is_given_up(far: Path, run: Deploy, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ssh, "GREET_SECONDS", 0.3)
     plug(far.parent, "exec cat >/dev/null")
-    assert "cannot be reached: no answer within 0.3 s" in run(*on(far, "status")).err
+    assert "cannot be reached: no response within 0.3 s" in run(*on(far, "status")).err
     monkeypatch.setenv("PATH", str(far))
     assert "ssh cannot be started: No such file or directory" in run(*on(far, "status")).err
 
@@ -344,7 +344,7 @@ def test_connections_that_break_are_made_again(
     told = run(*on(far, "watch", "--service", "shop"))
     cutter.join(30)
     assert len(left.read_text().split()) >= 5, f"they were made again: {told}"
-    assert (told.code, "the process that drove rollout 2 is gone" in told.err) == (Exit.INTERNAL, True), told
+    assert (told.code, "the process that ran rollout 2 is gone" in told.err) == (Exit.INTERNAL, True), told
     assert not list((far / "tmp").iterdir()), "those that were killed have left nothing"
 
 
@@ -400,7 +400,7 @@ def test_the_other_end_without_a_client_says_what_it_is_for(state: Path) -> None
 
 
 def test_an_emergency_at_this_proxy_is_not_meant(far: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("deployer.emergency.first", lambda _arguments: pytest.fail("it moved users of this machine"))
+    monkeypatch.setattr("deployer.emergency.first", lambda _arguments: pytest.fail("it moved users of this host"))
     monkeypatch.setattr(sys, "argv", ["deploy", "rollback", "--service", "shop"])
     monkeypatch.setenv("DEPLOY_ON", "nonsense")
     assert start.main() == Exit.REFUSED

@@ -171,7 +171,7 @@ def test_no_traffic_is_cannot_judge(scene: Scene, undecided: str, outcome: str, 
 
 def test_low_traffic_waits_beyond_the_step(scene: Scene) -> None:
     scene.deploy("1.0")
-    scene.world.rate = 4  # 5 % of 4 a second: five requests take longer than the 10 s of the step
+    scene.world.rate = 4  # 5% of 4 a second: five requests take longer than the 10 s of the step
     ending = scene.deploy("2.0", "canary")
     assert ending.outcome == "done"
 

@@ -48,6 +48,6 @@ def test_what_stands_in_the_way_is_counted_as_room(state: Path, free: None) -> N
 
 @pytest.fixture
 def free(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Count ports as usable whatever other programs of this machine do."""
+    """Count ports as usable whatever other programs of this host do."""
     monkeypatch.setattr("deployer.app.operations.port_capacity.port_usable", lambda _port: True)
     monkeypatch.setattr("deployer.app.operations.execution.port_usable", lambda _port: True)

@@ -68,7 +68,7 @@ def test_what_is_not_shown_by_the_deadline_is_held_and_goes_on_when_resumed(live
     live.world.rate = 20.0
     ending = live.deploy("2.0", "canary", manifest=needed(within="60s", steps=[10], bake="0s"))
     assert (ending.outcome, ending.exit) == ("paused", Exit.INCONCLUSIVE)
-    assert ending.text.startswith("inconclusive: r2 at 10 % within 1 min: ")
+    assert ending.text.startswith("inconclusive: r2 at 10% within 1 min: ")
     assert live.live.share == 1000
     live.world.clock.sleep(3600)
     before = live.world.clock.now()
@@ -84,7 +84,7 @@ def test_an_outage_of_both_sides_holds_the_share_and_takes_nothing_back(live: Sc
     manifest = {"traffic": {"budget": False}}
     ending = live.deploy("2.0", "canary", manifest=manifest, options={**AT_TEN, "for": "5s"})
     assert (ending.outcome, ending.exit) == ("paused", Exit.INCONCLUSIVE)
-    assert "failed a moment ago, whichever side gave them: above 10 % no share grows" in ending.text
+    assert "failed a moment ago, whichever side gave them: above 10% no share grows" in ending.text
     assert live.live.share == 1000
     live.world.usual = 0.0
     assert operations.resume(live.house, "shop").outcome == "done"
@@ -105,7 +105,7 @@ def test_a_step_of_fixed_time_says_what_it_waits_for_when_its_time_is_over(live:
     assert ending.outcome == "done"
     samples = live.told("sample")
     waits = [s["waits"] for s in samples if "waits" in s]
-    assert waits[0].startswith("the candidate has answered ")
+    assert waits[0].startswith("the candidate has ")
     assert waits[0].endswith(" of at least 20 requests")
     assert "waits" not in samples[-1]
     assert not any("shown" in s for s in samples), "it asks for no proof"
@@ -314,7 +314,7 @@ def test_a_spent_budget_is_the_end(live: Scene) -> None:
     assert (ending.outcome, ending.exit) == ("reverted", Exit.VERDICT)
     assert live.told("budget.spent") == [{"spent": 1, "limit": 1}]
     failed = live.told("step.failed")[0]["error"]
-    assert failed.startswith("the budget of 1 bad answers is spent: users saw 1 of r2")
+    assert failed.startswith("the budget of 1 failed responses is spent: users saw 1 of r2")
     assert live.world.flow("shop").spent[2] == 1
 
 
@@ -429,7 +429,7 @@ def test_a_shield_is_told_once_and_counted_at_the_end(live: Scene) -> None:
     assert live.told("sample")[-1]["shielded"] == last["shielded"]
 
 
-# -- a world that does not answer
+# -- a world that does not respond
 
 
 def test_a_proxy_that_restarts_is_waited_for(live: Scene) -> None:
@@ -478,7 +478,7 @@ def test_a_candidate_that_stays_down_is_taken_back(live: Scene) -> None:
     _down(live, 2.0, "green")
     ending = live.deploy("2.0", "canary")
     assert (ending.outcome, ending.exit) == ("reverted", Exit.FAILED)
-    assert ending.text == "r2 was taken back: the proxy finds no instance of r2 (green) up"
+    assert ending.text == "r2 was rolled back: the proxy finds no instance of r2 (green) up"
 
 
 def test_both_sides_down_is_waited_for_and_held_against_nobody(live: Scene) -> None:
@@ -638,7 +638,7 @@ def left(scene: Scene) -> None:
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"baseline": "fresh", "steps": [10, 60]}, r"no share above 50 %, not 60 %"),
+        ({"baseline": "fresh", "steps": [10, 60]}, r"no share above 50%, not 60%"),
         ({"percent": 100, "hold": True}, "nothing left to hold for"),
         ({"within": "1s"}, "within"),
         ({"baseline": "cold"}, "'stable' or 'fresh'"),

@@ -32,8 +32,8 @@ def test_a_baseline_may_go_before_the_promotion_and_after_it() -> None:
     ("forward", "back", "said"),
     [
         ((TWIN, both(500, 500), PROMOTE), BACK, "users to a baseline before it was found healthy"),
-        ((TWIN, BESIDE, both(6000, 6000), PROMOTE), BACK, "candidate and baseline together get 120 %"),
-        ((TWIN, BESIDE, both(500, 500), PROMOTE), BACK[:2], "the way back leaves the baseline standing"),
+        ((TWIN, BESIDE, both(6000, 6000), PROMOTE), BACK, "candidate and baseline together get 120%"),
+        ((TWIN, BESIDE, both(500, 500), PROMOTE), BACK[:2], "the rollback steps leave the baseline running"),
         ((BESIDE, both(500, 500), PROMOTE), BACK, "before the candidate was found healthy"),
         ((TWIN, Remove(colour="blue", deadline=30), PROMOTE), BACK, "stable environment would be emptied"),
     ],

@@ -264,7 +264,7 @@ def test_an_emergency_at_one_of_them_counts_for_all(two: Two) -> None:
     two.b.live = replace(two.b.live or BLUE, share=0, lease=0)
     with pytest.raises(TakenBack):
         two.set_traffic(replace(SHARE, share=5000), SHARE)
-    assert two.a.live == replace(SHARE, budget=25), "put back, and taken back by whoever hears of it"
+    assert two.a.live == replace(SHARE, budget=25), "put back, and rolled back by whoever hears of it"
 
 
 def test_a_server_is_up_that_all_find_up(two: Two) -> None:

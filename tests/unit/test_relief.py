@@ -85,14 +85,16 @@ def test_one_that_does_not_come_back_ends_it_and_stays_out(farm: Farm) -> None:
     def work() -> None:
         farm.world.silent["web1"] = WHY
 
-    with pytest.raises(StepFailed, match=r"not in rotation again: shop-r\d-\d on web1: web1 does not answer") as failed:
+    with pytest.raises(
+        StepFailed, match=r"not in rotation again: shop-r\d-\d on web1: web1 is unreachable"
+    ) as failed:
         update(farm, [WEB1], work)
     assert "doctor --fix" in failed.value.hint
     assert farm.world.drained == on(farm, WEB1)
     assert farm.house.store.locks.read("shop") is None
 
     farm.world.silent.clear()
-    assert any("the proxy sends nobody to shop-r2-1" in text for text in farm.differences())
+    assert any("the proxy sends no traffic to shop-r2-1" in text for text in farm.differences())
     doctor.fix(farm.house, None)
     assert farm.world.drained == set()
     assert farm.differences() == []
@@ -141,14 +143,15 @@ def refused(farm: Farm, batches: Sequence[Sequence[Host]], terms: DrainTerms = T
 
 def test_the_floor_is_never_undercut(farm: Farm) -> None:
     refuse_unsparable(farm.house, [[WEB1], [WEB2], [WEB3]], TERMS)
-    assert "web1, web2 cannot be spared: shop would have 2 of 6 instances for its users, and 3 must be left" in refused(
-        farm, [[WEB1, WEB2], [WEB3]]
+    assert (
+        "web1, web2 cannot be taken out of rotation: shop would have 2 of 6 instances for its users, and 3 must be left"
+        in refused(farm, [[WEB1, WEB2], [WEB3]])
     )
     refuse_unsparable(farm.house, [[WEB1, WEB2]], DrainTerms(floor=30))
     assert "and 6 must be left" in refused(farm, [[WEB3]], DrainTerms(floor=100))
     farm.world.end("shop-r2-2")  # on web2, as -5
     farm.world.end("shop-r2-5")
-    assert "web1 cannot be spared: shop would have 2 of 6" in refused(farm, [[WEB1]])
+    assert "web1 cannot be taken out of rotation: shop would have 2 of 6" in refused(farm, [[WEB1]])
     refuse_unsparable(farm.house, [[WEB2]], TERMS)  # nobody misses it
 
 
@@ -168,7 +171,9 @@ def test_a_service_on_one_machine_is_refused_unless_its_users_may_notice(farm: F
 def test_what_stands_on_this_machine_is_meant_by_one_that_is_local(farm: Farm) -> None:
     farm.machines = ()
     assert farm.bring("3.0").exit is Exit.DONE
-    assert "localhost cannot be spared: shop would have 0 of 2" in refused(farm, [[Host("localhost", "", "local", "")]])
+    assert "localhost cannot be taken out of rotation: shop would have 0 of 2" in refused(
+        farm, [[Host("localhost", "", "local", "")]]
+    )
     assert LOCAL.name == ""
 
 
@@ -177,12 +182,12 @@ def test_a_rollout_under_way_is_not_disturbed(farm: Farm) -> None:
         refuse_unsparable(farm.house, [[WEB1]], TERMS)
     held = farm.deploy("3.0", "canary", manifest={"hosts": "web", **STEPS}, options={"hold": "yes"})
     assert held.exit is Exit.DONE
-    assert "rollout 3 of shop is unfinished" in refused(farm, [[WEB1]])
+    assert "rollout 3 of shop is in progress" in refused(farm, [[WEB1]])
 
 
 def test_a_machine_that_does_not_answer_is_not_begun(farm: Farm) -> None:
     farm.world.silent["web1"] = WHY
-    with pytest.raises(MachinesSilent, match="web1 does not answer"):
+    with pytest.raises(MachinesSilent, match="web1 is unreachable"):
         refuse_unsparable(farm.house, [[WEB1]], TERMS)
 
 

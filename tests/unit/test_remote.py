@@ -83,7 +83,7 @@ def run(here: Path, capsys: pytest.CaptureFixture[str]) -> Deploy:
         code = main(arguments)
         out, err = capsys.readouterr()
         assert "Traceback" not in err
-        assert not (here / "never").exists(), "nothing is done in the state folder of this machine"
+        assert not (here / "never").exists(), "nothing is done in the state folder of this host"
         return Told(code, out, err)
 
     return deploy
@@ -126,10 +126,10 @@ def test_every_command_is_served_or_refused_by_name(
         told = run(name, *ARGUMENTS.get(name, () if name in COMMANDS else ("--service", "shop")))
     if name in SERVED or name not in COMMANDS:
         assert asked.requests, told
-        assert "works on the machine" not in told.err
+        assert "works on the host" not in told.err
         return
     assert (told.code, told.out, asked.requests) == (Exit.REFUSED, "", [])
-    assert told.err.startswith(f"error: deploy {name} works on the machine where it is called")
+    assert told.err.startswith(f"error: deploy {name} works on the host where it is called")
     assert "unset DEPLOY_SERVER" in told.err
 
 
@@ -142,7 +142,7 @@ def test_parts_of_a_served_command_that_are_not_are_refused(
     with server(api, monkeypatch, wrap=asked):
         told = run("audit", name)
     assert (told.code, asked.requests) == (Exit.REFUSED, [])
-    assert f"deploy audit {name} works on the machine" in told.err
+    assert f"deploy audit {name} works on the host" in told.err
 
 
 # -- looking
@@ -167,7 +167,7 @@ def test_what_is_printed_is_what_is_printed_at_home(api: Api, run: Deploy, monke
             told = run(*command, "--output", "json")
             assert (told.code, told.err) == (0, ""), command
             assert json.loads(told.out) == json.loads(json.dumps(view.to_dict(), default=str)), command
-        assert "r1 (1.0) is stable, r2 (2.0) gets 10 %" in run("status").out
+        assert "r1 (1.0) is stable, r2 (2.0) gets 10%" in run("status").out
         assert (
             run("logs", "--colour", "blue").out
             == "shop-r1-1 | last words of shop-r1-1\nshop-r1-2 | last words of shop-r1-2\n"
@@ -240,7 +240,7 @@ def test_exit_codes_are_those_of_home(api: Api, run: Deploy, monkeypatch: pytest
         with locked(api.scene.house, "shop", "something else"):
             assert run("rollback", "--to", "1").code == Exit.LOCKED
         planned = run("plan", "canary", "--service", "shop", "--version", "5.0", "--percent", "7", "--check")
-        assert (planned.code, "7 % of the traffic" in planned.out) == (Exit.CHANGES, True)
+        assert (planned.code, "7% of the traffic" in planned.out) == (Exit.CHANGES, True)
         same = run("plan", "--service", "shop", "--version", "1.0", "--check")
         assert (same.code, same.out, same.err) == (0, "", "1.0 is live already: nothing to deploy\n")
 
@@ -294,7 +294,7 @@ def test_a_manifest_here_must_be_the_one_there(
         assert (told.code, "this server has no manifest of blog" in told.err) == (Exit.REFUSED, True)
 
 
-# -- who may, and what does not answer
+# -- who may, and what does not respond
 
 
 def test_a_right_that_is_missing_is_named(api: Api, run: Deploy, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -383,7 +383,7 @@ def test_options_that_go_with_a_server_only(run: Deploy) -> None:
     assert "--token-file goes with --server" in run("--token-file", "x", "status").err
     assert "--ca goes with --server" in run("--ca", "x", "status").err
     told = run("--server", "http://localhost:1", "status", "--state", "/tmp/x")
-    assert (told.code, "--state names a folder of this machine" in told.err) == (2, True)
+    assert (told.code, "--state names a folder of this host" in told.err) == (2, True)
 
 
 def test_a_certificate_is_checked(api: Api, run: Deploy, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -404,9 +404,9 @@ def test_a_certificate_is_checked(api: Api, run: Deploy, here: Path, monkeypatch
 @pytest.mark.parametrize(
     ("answer", "told"),
     [
-        (HTMLResponse("<h1>Welcome</h1>"), "does not answer as a deployer's API v1: 200, text/html"),
-        (HTMLResponse("nothing", 404), "does not answer as a deployer's API v1: 404, text/html"),
-        (RedirectResponse("https://elsewhere.example.com/"), "is elsewhere: 'https://elsewhere.example.com/'"),
+        (HTMLResponse("<h1>Welcome</h1>"), "does not respond as a deployer's API v1: 200, text/html"),
+        (HTMLResponse("nothing", 404), "does not respond as a deployer's API v1: 404, text/html"),
+        (RedirectResponse("https://elsewhere.example.com/"), "redirects to another address: 'https://elsewhere.example.com/'"),
         (JSONResponse({"services": [{"name": "shop"}]}), "does not understand: Rows, services.0.service"),
         (
             JSONResponse({"message": "Not Found: GET /x", "hint": ""}, 404, {"x-deployer-version": "9.9"}),
@@ -479,7 +479,7 @@ def test_a_rollout_that_nobody_drives_is_told_so(api: Api, run: Deploy, monkeypa
     with server(api, monkeypatch):
         told = run("watch")
     assert told.code == Exit.INTERNAL
-    assert "the process that drove rollout 2 is gone" in told.err
+    assert "the process that ran rollout 2 is gone" in told.err
 
 
 def left_behind(api: Api) -> None:
@@ -540,11 +540,11 @@ def test_what_a_signal_does(api: Api, run: Deploy, monkeypatch: pytest.MonkeyPat
     else:
         assert [order.action for order in api.runner.orders] == ["promote"]
         assert f"error: no longer following; rollout {number} of shop goes on at {url}\n" in told.err
-        assert f"`deploy --server {url} abort` takes it back" in told.err
+        assert f"`deploy --server {url} abort` rolls it back" in told.err
 
 
 def test_an_emergency_at_this_proxy_is_not_meant(monkeypatch: pytest.MonkeyPatch, here: Path) -> None:
-    monkeypatch.setattr("deployer.emergency.first", lambda _arguments: pytest.fail("it moved users of this machine"))
+    monkeypatch.setattr("deployer.emergency.first", lambda _arguments: pytest.fail("it moved users of this host"))
     monkeypatch.setattr(sys, "argv", ["deploy", "rollback", "--service", "shop"])
     monkeypatch.setenv("DEPLOY_SERVER", "nonsense")
     assert start.main() == Exit.REFUSED

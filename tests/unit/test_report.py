@@ -1,4 +1,4 @@
-"""Reports say what is in the store and the recording, in every format, whatever stands in the texts."""
+"""Reports say what is in the store and the recording, in every format, whatever runs in the texts."""
 
 from __future__ import annotations
 
@@ -155,9 +155,9 @@ def test_what_spent_the_budget_is_on_the_bill(state: Path) -> None:
 
 
 def test_moments_that_matter_are_named_in_the_plots(bad: ReportView, good: ReportView) -> None:
-    assert [mark.label for mark in bad.marks] == ["share 5 %", "taken back"]
-    assert [mark.label for mark in good.marks] == ["share 5 %", "25 %", "50 %", "100 %", "promoted"]
-    assert ">taken back</text>" in render(bad, "html")
+    assert [mark.label for mark in bad.marks] == ["share 5%", "rolled back"]
+    assert [mark.label for mark in good.marks] == ["share 5%", "25%", "50%", "100%", "promoted"]
+    assert ">rolled back</text>" in render(bad, "html")
     assert ">promoted</text>" in render(good, "html")
 
 
@@ -184,10 +184,10 @@ def test_the_page_has_the_plots_and_their_numbers(bad: ReportView) -> None:
     plots = [attributes["aria-label"] or "" for tag, attributes in page.tags if tag == "svg"]
     words = " ".join(page.text)
 
-    for what in ("share asked", "error rates", "p50 of", "p95 of", "p99 of", "bad answers", "how far"):
+    for what in ("share asked", "error rates", "p50 of", "p95 of", "p99 of", "failed responses", "how far"):
         assert any(what in label for label in plots), what
     assert f"{bad.watches[-1].candidate.requests:,}" in words
-    assert "r2 (2.0) was taken back" in words
+    assert "r2 (2.0) was rolled back" in words
 
 
 def test_the_page_loads_nothing_and_runs_nothing(bad: ReportView) -> None:
@@ -237,7 +237,7 @@ def test_junit_has_a_case_for_each_gate_and_the_failure_with_its_cause(bad: Repo
 
     assert suite.get("failures") == "1"
     assert suite.get("tests") == str(len(cases))
-    assert "watch 5 %" in (failed.get("name") or "")
+    assert "watch 5%" in (failed.get("name") or "")
     assert "r2 is worse" in (failed.find("failure").get("message") or "")  # type: ignore[union-attr]
     assert suite.get("skipped") == str(sum(case.find("skipped") is not None for case in cases.values()))
 
@@ -255,7 +255,7 @@ def test_junit_fails_for_an_end_that_no_step_tells(good: ReportView) -> None:
 def test_markdown_begins_with_what_became_of_it(bad: ReportView) -> None:
     head, why, *_ = render(bad, "md").split("\n\n")
 
-    assert head == "## shop: r2 (2.0) was taken back"
+    assert head == "## shop: r2 (2.0) was rolled back"
     assert why.startswith("**Why:** r2 is worse")
 
 
@@ -271,4 +271,4 @@ def test_a_report_of_almost_nothing_is_a_page_too() -> None:
     bare = ReportView("shop", row, "", "")
     for form in FORMATS:
         assert render(bare, form)
-    assert "needs a person" in render(bare, "html")
+    assert "needs attention" in render(bare, "html")

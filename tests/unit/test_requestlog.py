@@ -89,7 +89,7 @@ def test_of_a_client_the_first_answer_at_a_share_counts(tmp_path: Path) -> None:
     assert (at_ten.p, at_ten.stable.requests, at_ten.candidate.requests) == (0.1, 1, 1)
     assert at_ten.first_errors == (1, 1)
     (at_forty,) = looks[1].coins
-    assert at_forty.p == pytest.approx(0.3 / 0.9), "a was on stable while 10 % were not: it is thrown for the rest"
+    assert at_forty.p == pytest.approx(0.3 / 0.9), "a was on stable while 10% were not: it is thrown for the rest"
     assert (at_forty.stable.requests, at_forty.candidate.requests) == (1, 0)
 
 
@@ -167,4 +167,4 @@ def test_a_log_tells_the_status_of_responses_that_are_no_errors(tmp_path: Path) 
         path = tmp_path / "log.csv"
         path.write_text("\n".join(rows) + "\n")
         found = [look.verdict for look in replay.looks(RequestLog(path), Policy(Judge(), sticky=bool(client)))]
-        assert found[-1].text.startswith("status 404: 100 % of the candidate's responses")
+        assert found[-1].text.startswith("status 404: 100% of the candidate's responses")

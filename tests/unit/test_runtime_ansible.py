@@ -395,7 +395,7 @@ def test_what_is_begun_on_a_machine_that_falls_silent_stays_written_down(tmp_pat
 
 
 def test_a_machine_that_nobody_knows_is_named(scene: Scene) -> None:
-    with pytest.raises(DriverFailed, match="web9 is none of the machines"):
+    with pytest.raises(DriverFailed, match="web9 is not a host"):
         scene.runtime.ensure(scene.spec(host="web9"), scene.within())
     assert scene.runtime.list_all() == ()
 
@@ -493,7 +493,7 @@ def test_a_script_says_what_runs(scene: Scene, script: str, state: str, exit_cod
 
 def test_a_machine_whose_script_fails_is_told_as_silent(scene: Scene) -> None:
     made = scene.runtime.ensure(looking(scene, "echo no systemd here >&2; exit 3"), scene.within())
-    with pytest.raises(MachinesSilent, match=r"this machine does not answer: .*no systemd here") as told:
+    with pytest.raises(MachinesSilent, match=r"this host is unreachable: .*no systemd here") as told:
         scene.runtime.instances("shop")
     assert told.value.seen == ()
     scene.runtime.remove(made, 1, scene.within())

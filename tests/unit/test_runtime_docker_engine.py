@@ -71,7 +71,7 @@ def test_every_error_of_the_sdk_is_ours_at_the_edge(error: type[Exception]) -> N
     "error", [requests.ReadTimeout, requests.ConnectTimeout, urllib3.exceptions.ReadTimeoutError, TimeoutError]
 )
 def test_a_time_out_says_how_long_it_was(error: type[Exception]) -> None:
-    with pytest.raises(DeadlinePassed, match="did not answer within 5 s"), translated("start", "unix:///x", 5):
+    with pytest.raises(DeadlinePassed, match="did not respond within 5 s"), translated("start", "unix:///x", 5):
         raise made(error)
 
 
@@ -154,7 +154,7 @@ def test_an_answer_without_end_is_not_read_to_its_end(monkeypatch: pytest.Monkey
     with lying_engine(flood) as address:
         monkeypatch.setenv("DOCKER_HOST", address)
         tracemalloc.start()
-        with pytest.raises(DriverFailed, match="is not believed: its answer has more than 64 MiB"):
+        with pytest.raises(DriverFailed, match="is not believed: its response has more than 64 MiB"):
             DockerRuntime(SystemClock(), "/state").instances("shop")
         most = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
@@ -168,7 +168,7 @@ def test_an_answer_that_drips_is_given_up_as_one_that_does_not_come(
     with lying_engine(drip) as address:
         monkeypatch.setenv("DOCKER_HOST", address)
         began = time.monotonic()
-        with pytest.raises(DeadlinePassed, match="did not answer within 1 s"), Engine(call=1).client("look") as client:
+        with pytest.raises(DeadlinePassed, match="did not respond within 1 s"), Engine(call=1).client("look") as client:
             client.info()
         assert time.monotonic() - began < SECONDS
 
@@ -196,7 +196,7 @@ def test_all_calls_of_one_look_have_an_end_together(monkeypatch: pytest.MonkeyPa
 def test_a_missing_engine_is_refused_before_a_rollout_and_fails_within_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DOCKER_HOST", "unix:///no/such/socket")
     runtime = DockerRuntime(SystemClock(), "/state")
-    with pytest.raises(Refused, match="no Docker engine answers at unix:///no/such/socket") as refused:
+    with pytest.raises(Refused, match="no Docker engine at unix:///no/such/socket") as refused:
         runtime.resolve(MANIFEST, "shop:1", within(5), silent)
     assert "runtime: process" in refused.value.hint
     with pytest.raises(DriverFailed, match="/no/such/socket"):
@@ -278,7 +278,7 @@ def test_the_doctor_warns_of_an_engine_that_takes_its_containers_along(
         monkeypatch.setenv("DOCKER_HOST", address)
         found = [f for f in examine(house, None).findings if f.what == "Docker engine"]
 
-    assert (found[0].level, found[0].text) == ("ok", f"answers at {address}")
+    assert (found[0].level, found[0].text) == ("ok", f"is reachable at {address}")
     assert [f.text for f in found[1:]] == told
     assert all(f.level == "warn" and "daemon.json" in f.remedy for f in found[1:])
 
@@ -304,6 +304,6 @@ def test_machines_whose_engines_take_their_containers_along_are_named(state: Pat
             found = [f for f in examine(house, wanted).findings if f.what == "machines of web"]
 
     assert [(f.level, f.text) for f in found] == [
-        ("ok", "the engines of web1, web2 answer"),
+        ("ok", "the engines of web1, web2 are reachable"),
         ("warn", f"web2: {doctor.ENDS_WITH_IT}"),
     ]

@@ -70,7 +70,7 @@ def test_the_words_of_the_engine_are_kept(tmp_path: Path) -> None:
 def test_what_is_no_engine_is_called_so(tmp_path: Path) -> None:
     with (
         engine(tmp_path, lambda handler: say(handler, b"<html>")) as address,
-        pytest.raises(DriverFailed, match="is no Docker engine"),
+        pytest.raises(DriverFailed, match="is not a Docker engine"),
     ):
         reading.containers("containers of shop", address, [], 5)
 
@@ -89,7 +89,7 @@ def test_an_answer_that_drips_ends_with_the_time(tmp_path: Path) -> None:
 
     with engine(tmp_path, drip) as address:
         began = time.monotonic()
-        with pytest.raises(DeadlinePassed, match=r"did not answer within 0\.3 s"):
+        with pytest.raises(DeadlinePassed, match=r"did not respond within 0\.3 s"):
             reading.containers("containers of shop", address, [], 0.3)
         done.set()
     assert time.monotonic() - began < 5
@@ -99,11 +99,11 @@ def test_an_answer_without_end_is_given_up(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(reading, "LARGEST", 1 << 20)
     with (
         engine(tmp_path, lambda handler: say(handler, b" " * (2 << 20))) as address,
-        pytest.raises(DriverFailed, match="is not believed: its answer has more than 1 MiB"),
+        pytest.raises(DriverFailed, match="is not believed: its response has more than 1 MiB"),
     ):
         reading.containers("containers of shop", address, [], 5)
 
 
 def test_nobody_at_the_socket_is_named(tmp_path: Path) -> None:
-    with pytest.raises(Unreachable, match="no Docker engine answers at unix://"):
+    with pytest.raises(Unreachable, match="no Docker engine at unix://"):
         reading.containers("containers of shop", f"unix://{tmp_path}/none.sock", [], 5)

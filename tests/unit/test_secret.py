@@ -111,6 +111,6 @@ def test_a_bug_of_ours_is_written_down_without_it(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr("deployer.engine.gates.healthy", fail)
     ending = scene.deploy("1.0", manifest={"secrets": {"DB": {"env": "DB"}}}, secrets=lambda: {"DB": SecretText(value)})
 
-    assert ending.text == "r1 was taken back: internal error: KeyError: '***'"
+    assert ending.text == "r1 was rolled back: internal error: KeyError: '***'"
     assert value not in str(scene.events)
     assert StepFailed("x").log == ()

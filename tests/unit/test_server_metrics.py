@@ -55,7 +55,7 @@ def values(api: Api) -> dict[str, float]:
 
 
 def hold(api: Api) -> int:
-    """Leave a canary at 10 %."""
+    """Leave a canary at 10%."""
     api.scene.deploy("1.0")
     ending = operations.deploy(
         api.scene.house, request("2.0", "canary", REPOSITORY, options={"percent": 10, "hold": True})
@@ -106,7 +106,7 @@ def test_a_rollout_under_way(api: Api) -> None:
     safety = status.safety
     assert safety is not None
     assert status.share == safety.share == 1000
-    assert found["deployer_rollout_open:shop:held"] == 1
+    assert found["deployer_rollout_open:shop:paused"] == 1
     assert found["deployer_share_ratio:shop"] == found["deployer_share_target_ratio:shop"] == 0.1
     assert found["deployer_share_actual_ratio:shop"] == 0.0987
     assert found["deployer_budget_answers:shop"] == safety.budget > 0
@@ -236,7 +236,7 @@ def test_what_looking_raises_is_raised_to_who_asks() -> None:
 
 
 def everything(api: Api) -> dict[str, set[str]]:
-    """Give the labels of every metric by its name, from a rollout under way and others that ended."""
+    """Give the labels of every metric by its name, from a rollout in progress and others that ended."""
     number = hold(api)
     world = api.scene.world
     world.live["shop"] = replace(world.live["shop"], lease=int(world.clock.now()) + 3600)

@@ -116,7 +116,7 @@ def test_a_wrong_token_opens_nothing(api: Api, ask: Client) -> None:
         answer = ask("POST", "/login", {**HERE, **HTML}, data={"token": text})
         assert answer.status_code == 401
         assert "set-cookie" not in answer.headers
-        assert "opens nothing" in answer.text
+        assert "Invalid token" in answer.text
     assert ask("POST", "/login", HERE, content=b"\xff\xfe=").status_code == 401
 
 
@@ -292,7 +292,7 @@ def test_what_was_decided_is_about_one_rollout(api: Api, ask: Client, held: int,
     answer = ask("POST", f"{V1}/services/shop/{action}", operator, json={"rollout": held})
     assert (answer.status_code, answer.json()["message"]) == (
         409,
-        f"rollout {held} is not under way any more: none is now",
+        f"rollout {held} is not in progress any more: none is now",
     )
 
 
@@ -393,12 +393,12 @@ def test_no_page_has_anything_inline(api: Api, ask: Client, held: int, path: str
 def test_what_a_page_shows(api: Api, ask: Client, held: int) -> None:
     mine = session(api, ask, "admin")
     home, service, rollout = (ask("GET", path, mine).text for path in ("/", "/services/shop", f"/rollouts/{held}"))
-    for part in ("r1 (1.0)", "at 10 %", f'href="/rollouts/{held}"', 'href="/services/shop"'):
+    for part in ("r1 (1.0)", "at 10%", f'href="/rollouts/{held}"', 'href="/services/shop"'):
         assert part in home, part
     for part in ("r1 (1.0) is live", "&lt;b&gt;VAT&lt;/b&gt;", "shop-r2-1", f"/api/v1/rollouts/{held}/report"):
         assert part in service, part
     last = api.scene.house.store.last_event()
-    for part in ("r2 (2.0) is held at 10 %", "10 % asked", "shop-r2-1", f"/rollouts/{held}/events?after={last}"):
+    for part in ("r2 (2.0) is paused at 10%", "10% target", "shop-r2-1", f"/rollouts/{held}/events?after={last}"):
         assert part in rollout, part
     operations.promote(api.scene.house, "shop", "looks good")
     assert "looks good" in ask("GET", "/audit", mine).text
@@ -498,4 +498,4 @@ def test_who_is_asked_has_buttons_and_who_is_not_sees_for_whom_it_waits(api: Api
     assert 'data-post="/api/v1/services/shop/approve"' in refusal
     assert " required" in refusal
     consent = text[text.index('<dialog id="ask-approve"') :].partition("</dialog>")[0]
-    assert "Nobody else is needed, and it goes on:" in consent
+    assert "No further approval is needed; it continues:" in consent

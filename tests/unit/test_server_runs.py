@@ -66,7 +66,7 @@ def test_an_order_is_carried_out_by_a_process_that_tells_its_end(runner: Process
     assert run.open
     told = ended(runner, run)
     assert told.pid not in (0, os.getpid())
-    assert (told.exit, told.text) == (Exit.REFUSED, "shop has no unfinished rollout")
+    assert (told.exit, told.text) == (Exit.REFUSED, "shop has no rollout in progress")
     assert told.hint
     assert runner.read("blog", run.id) is None
     assert runner.read("shop", "../../tokens") is None
@@ -240,8 +240,8 @@ def test_it_waits_for_the_proxy_and_the_pause_grows_up_to_its_end(
     looks = 1200
     assert looks * 5 / MOST_SECONDS - 2 <= [cared.look(5) for _ in range(looks)][-1] - 2 <= looks * 5 / MOST_SECONDS + 1
     said = capsys.readouterr().err
-    assert said.count("rollout 2 of shop is unfinished and waits: the proxy does not answer") == 1
-    assert said.count("rollout 2 of shop was left unfinished: going on with it") == 1
+    assert said.count("rollout 2 of shop is in progress and waits: the proxy does not respond") == 1
+    assert said.count("rollout 2 of shop was interrupted: continuing it") == 1
 
 
 def test_it_looks_by_itself_and_ends(cared: Cared) -> None:

@@ -97,18 +97,18 @@ def test_errors_are_red_where_the_candidate_has_more_of_them(stable: int, candid
 
 
 def test_a_step_of_fixed_time_that_waits_says_for_what() -> None:
-    watch = {"phase": "forward", "n": 0, "step": "watch", "text": "watch 10 % for 8 s", "deadline": 80.0, "until": 9.0}
+    watch = {"phase": "forward", "n": 0, "step": "watch", "text": "watch 10% for 8 s", "deadline": 80.0, "until": 9.0}
     events = [
-        Event("rollout.started", 0.0, "shop", 1, {"steps": ["watch 10 % for 8 s", "50 % of the traffic"]}),
+        Event("rollout.started", 0.0, "shop", 1, {"steps": ["watch 10% for 8 s", "50% of the traffic"]}),
         Event("step.began", 1.0, "shop", 1, watch),
-        Event("sample", 9.5, "shop", 1, {"share_target": 1000, "waits": "the candidate has answered 3 of 20"}),
+        Event("sample", 9.5, "shop", 1, {"share_target": 1000, "waits": "the candidate has 3 of 20"}),
     ]
     page = draw(reduce_all(events), 11.0, 80)
 
-    assert "watch 10 % for 8 s" in page
+    assert "watch 10% for 8 s" in page
     assert " waiting\n" in page
-    assert "the candidate has answered 3 of 20" in page
-    assert "50 % of the traffic · once that has come, within 70 s" in page
+    assert "the candidate has 3 of 20" in page
+    assert "50% of the traffic · once that has come, within 70 s" in page
     assert "waiting" not in draw(reduce_all([*events, Event("sample", 9.7, "shop", 1, {})]), 9.7, 80)
 
 
@@ -120,11 +120,11 @@ def test_after_the_promotion_nobody_is_called_a_candidate_of_the_share() -> None
 
 def test_at_a_hold_the_page_says_what_a_person_may_do() -> None:
     page = draw(reduce_all(recording("paused")), 0.0, 80)
-    assert "next     deploy promote  to go on, or  deploy abort  to go back" in page
+    assert "next     deploy promote  to go on, or  deploy abort  to roll back" in page
 
 
 def test_the_failed_step_stands_with_its_reason_before_the_way_back() -> None:
     page = draw(reduce_all(recording("worse")), 0.0, 80)
-    places = [page.index(part) for part in ("✗ watch", "the candidate is worse", "↩ way back", "✓ drain")]
+    places = [page.index(part) for part in ("✗ watch", "the candidate is worse", "↩ rollback steps", "✓ drain")]
     assert places == sorted(places)
     assert "promote:" not in page  # steps that will not come any more are no news

@@ -20,7 +20,7 @@ def test_picture_is_the_same_each_time_and_loads_nothing_from_elsewhere() -> Non
 
 def test_picture_shows_the_moment_that_was_asked_for() -> None:
     shown = re.sub(r"&#160;", " ", picture(recording("canary"), 22.0))
-    assert "watch 10 % for 30 s, compared with stable" in shown
+    assert "watch 10% for 30 s, compared with stable" in shown
     assert "13 s left" in shown
     assert "r42 (2.0) is live" not in shown
 

@@ -40,9 +40,9 @@ def test_steps_count_from_zero_and_show_where_the_rollout_is() -> None:
     state = reduce_all(recording("canary", 22.0))
     assert [step.state for step in state.forward] == ["done"] * 6 + ["running"] + ["waiting"] * 5
     assert state.running is not None
-    assert state.running.text.startswith("watch 10 %")
+    assert state.running.text.startswith("watch 10%")
     assert state.waiting is not None
-    assert state.waiting.text.startswith("50 %")
+    assert state.waiting.text.startswith("50%")
 
 
 def test_a_turned_rollout_has_its_failure_and_its_way_back() -> None:

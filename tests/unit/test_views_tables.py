@@ -100,7 +100,7 @@ PLAN = PlanView(
     version="2.0",
     forward=("start 2 instances of r42 as green", "promote: r42 (green) is the stable release for everyone"),
     back=("all users are on the stable release", "drain (up to 30 s), then remove r42 (green)"),
-    notes=("the share starts at 10 %",),
+    notes=("the share starts at 10%",),
     changes=("image: registry.example.com/shop:1.9 → 2.0",),
     origin_version="1.9",
     commit=1,
@@ -112,7 +112,7 @@ SHOW = RolloutView(
     BACK,
     (
         JournalRow("forward", 0, "start", "start 2 instances of r43 as blue", "done", NOW - 60, 1.2),
-        JournalRow("forward", 1, "watch", "watch 10 % for 30 s", "failed", NOW - 58, 5.0, "the candidate is worse"),
+        JournalRow("forward", 1, "watch", "watch 10% for 30 s", "failed", NOW - 58, 5.0, "the candidate is worse"),
         JournalRow("forward", 2, "promote", "promote: r43 is the stable release", "waiting"),
         JournalRow("back", 0, "share", "all users are on the stable release", "done", NOW - 53, 0.01),
     ),
@@ -130,7 +130,9 @@ RELEASES = ReleasesView(
 DOCTOR = DoctorView(
     (
         Finding("ok", "state folder", "/var/lib/deployer, 7000 MiB free"),
-        Finding("warn", "shop", "rollout 7 is unfinished and nobody drives it", "`deploy resume` or `deploy abort`"),
+        Finding(
+            "warn", "shop", "rollout 7 is in progress and its process is gone", "`deploy resume` or `deploy abort`"
+        ),
         Finding("bad", "Docker engine", "no engine answers", "start it"),
         Finding("bad", "shop", "shop-r2-2 is gone, of r2 (2.0), which is stable", "", "start what is missing of r2"),
         Finding("fixed", "shop", "ports are held for instances that are gone: 21007", "", "give the ports back"),
@@ -155,7 +157,7 @@ JUDGED = JudgementView(
     rollout=18,
     decision="worse",
     exit=3,
-    text="candidate 26.3 % errors (25 of 95), stable 0.1 % (4 of 4,060); 1.5x or +0.1 % is allowed",
+    text="candidate 26.3% errors (25 of 95), stable 0.1% (4 of 4,060); 1.5x or +0.1% is allowed",
     at=44.7,
     share=2500,
     answers=295,
@@ -212,7 +214,7 @@ CHECK = CheckView(
             0.4,
         ),
         CheckedMachine(
-            "web2", "192.0.2.3", ("web",), (Finding("bad", "reach", "it does not answer", "is it on?"),), 15.0
+            "web2", "192.0.2.3", ("web",), (Finding("bad", "reach", "it does not respond", "is it on?"),), 15.0
         ),
     ),
 )

@@ -60,7 +60,7 @@ def opened() -> Iterator[Any]:
 def test_live_view_paints_and_leaves_the_terminal_as_it_was(opened: Any) -> None:
     terminal = opened("canary", "text", "60")
     terminal.child.expect_exact(HIDE)
-    terminal.child.expect_exact("watch 10 %")
+    terminal.child.expect_exact("watch 10%")
     modes = termios.tcgetattr(terminal.child.child_fd)
     rest = terminal.finish()
     assert modes == terminal.before
@@ -73,7 +73,7 @@ def test_live_view_paints_and_leaves_the_terminal_as_it_was(opened: Any) -> None
 
 def test_ctrl_c_shows_the_cursor_again_and_exits_as_aborted(opened: Any) -> None:
     terminal = opened("paused", "text", "200", "forever")
-    terminal.child.expect_exact("to go back")
+    terminal.child.expect_exact("to roll back")
     terminal.child.sendintr()
     rest = terminal.finish()
     assert rest.rindex(SHOW) > rest.rfind(HIDE)
@@ -90,9 +90,9 @@ def test_no_color_takes_the_colours_and_nothing_else(opened: Any) -> None:
 
 def test_narrowing_the_terminal_repaints_within_its_width(opened: Any) -> None:
     terminal = opened("paused", "text", "200", "forever", columns=120)
-    terminal.child.expect_exact("to go back")
+    terminal.child.expect_exact("to roll back")
     terminal.child.setwinsize(40, 60)
-    for _ in range(3):  # a page of the old width may still be under way
+    for _ in range(3):  # a page of the old width may still be in progress
         terminal.child.expect_exact("‖ paused")
     terminal.child.sendintr()
     painted = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", terminal.finish().replace("^C", ""))

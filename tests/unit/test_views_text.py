@@ -53,7 +53,7 @@ def test_stopwatch(seconds: float, written: str) -> None:
 
 def test_part_of_nothing_is_a_dash() -> None:
     assert text.part(0, 0) == "–"
-    assert text.part(1, 3) == "33.33 %"
+    assert text.part(1, 3) == "33.33%"
 
 
 @pytest.mark.parametrize(

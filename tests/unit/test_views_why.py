@@ -33,24 +33,24 @@ def test_a_resume_forgets_why_it_was_held() -> None:
 def test_without_trouble_the_last_comparison_speaks() -> None:
     found = why(
         [
-            event("verdict", 1, verdict="no worse", text="shown to be no worse", stable_requests=9),
+            event("verdict", 1, verdict="no worse", text="0 of 30 failed", stable_requests=9),
             event("verdict", 2, verdict="inconclusive", text="nothing to compare with"),
         ]
     )
 
-    assert found.cause == "nothing spoke against it: shown to be no worse"
+    assert found.cause == "proven no worse: 0 of 30 failed"
 
 
 def test_what_was_not_shown_is_not_said_of_a_release_that_went_on() -> None:
     proofs = {"errors": {"answers_needed": 21_987}, "p50": {"answers_needed": 0}}
     sides = {"candidate_requests": 289, "candidate_errors": 1, "stable_requests": 682, "stable_errors": 0}
-    seen = "nothing spoke against it: candidate 0.35 % bad (1 of 289), stable 0.00 % bad (0 of 682); "
-    text = "not yet shown to be no worse"
+    seen = "no regression found: candidate 0.35% bad (1 of 289), stable 0.00% bad (0 of 682); "
+    text = "not yet proven no worse"
 
     told = event("verdict", 1, verdict="inconclusive", text=text, enough=True, proofs=proofs, **sides)
-    assert why([told]).cause == f"{seen}that it is no worse could be shown in about 22,000 more answers"
+    assert why([told]).cause == f"{seen}too little traffic to prove no worse (about 22,000 more responses)"
     proofs["p50"]["answers_needed"] = None  # type: ignore[assignment]
-    assert why([told]).cause == f"{seen}that it is no worse could be shown later"
+    assert why([told]).cause == f"{seen}too little traffic to prove no worse"
 
 
 def test_each_process_has_its_newest_count_of_the_shield() -> None:
@@ -65,8 +65,8 @@ def test_each_process_has_its_newest_count_of_the_shield() -> None:
     )
 
     assert [trip.text.split(" did")[0] for trip in found.trips] == [
-        "4 bad answers of the candidate (of 90 answers)",
-        "3 bad answers of the candidate (of 30 answers)",
+        "4 failed responses of the candidate (of 90 responses)",
+        "3 failed responses of the candidate (of 30 responses)",
     ]
 
 
@@ -81,8 +81,8 @@ def test_every_trip_has_its_numbers() -> None:
     )
 
     assert [trip.kind for trip in found.trips] == ["budget", "lease", "metric"]
-    assert "51 of 50 bad answers" in found.trips[0].text
-    assert "30 % ran out by itself, 41 s before" in found.trips[1].text
+    assert "51 of 50 failed responses" in found.trips[0].text
+    assert "30% ran out by itself, 41 s before" in found.trips[1].text
     assert found.trips[2].text == "queue: 12 > 10 (dry run: it decided nothing)"
 
 
@@ -117,10 +117,10 @@ def test_numbers_stand_beside_their_limits_in_words() -> None:
     }
     rows = {n.name: (n.value, n.limit) for n in numbers(values)}
 
-    assert rows["bad answers of candidate"] == ("4 of 200 (2 %)", "at most 0.5 %")
-    assert rows["candidate fails"][0] == "0.5 to 40 times as often as stable (95 % sure)"
+    assert rows["failed responses of candidate"] == ("4 of 200 (2%)", "at most 0.5%")
+    assert rows["candidate fails"][0] == "0.5 to 40 times as often as stable (95% sure)"
     assert rows["evidence that it is worse"] == ("12", "worse at 100 (at most 1 in 100 good ones)")
-    assert rows["no worse in errors"] == ("25 % shown, about 1,200 more answers", "below 0.2 % (stable 0.1 %)")
-    assert rows["answers in this step"] == ("200", "at least 20")
-    assert rows["answers that were not seen"] == ("3", "")
+    assert rows["no worse in errors"] == ("25% proven, about 1,200 more responses", "below 0.2% (stable 0.1%)")
+    assert rows["responses in this step"] == ("200", "at least 20")
+    assert rows["responses that were not seen"] == ("3", "")
     assert rows["weather"] == ("1.5", "")

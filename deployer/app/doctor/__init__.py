@@ -1,4 +1,4 @@
-"""What is missing on this machine, and where records, runtime and proxy disagree; the safe part of it is put right.
+"""What is missing on this host, and where records, runtime and proxy disagree; the safe part of it is put right.
 
 examining    everything there is to look at: findings, each with its remedy
 machine      the machine: state folder, disk, clock, programs, a team's HAProxy

@@ -27,7 +27,7 @@ class Fix:
 
 @dataclass(frozen=True)
 class Discrepancy:
-    """One thing that was looked at; `what` is a service, or a part of this machine."""
+    """One thing that was looked at; `what` is a service, or a part of this host."""
 
     level: Level
     what: str

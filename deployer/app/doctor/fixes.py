@@ -109,7 +109,7 @@ def remove(house: AppContext, sight: ServiceSnapshot, place: Place, instances: I
 
 
 def forget_warm(house: AppContext, sight: ServiceSnapshot, number: int) -> Fix:
-    """Forget a warm environment of which nothing stands."""
+    """Forget a warm environment of which nothing is running."""
 
     def do(lock: Lock | None) -> None:
         own = _held(lock)
@@ -155,7 +155,7 @@ def serve(house: AppContext, service: str) -> Fix:
     def do(lock: Lock | None) -> None:
         serve_again(house, hands(house, _held(lock), drivers_of(house, service)), service)
 
-    return Fix(f"have the proxy serve {service} again, from the records", do, urgent=True)
+    return Fix(f"have the proxy serve {service} again", do, urgent=True)
 
 
 def free_ports(house: AppContext, held: tuple[tuple[int, int], ...]) -> Fix:

@@ -132,10 +132,8 @@ def _unrecorded(house: AppContext) -> Iterator[Discrepancy]:
             seen.add(instance.runtime_id)
             if found.installation != own:
                 text = f"{instance.name} was started from this folder by a store that it had before"
-                remedy = (
-                    "remove it by hand when nobody is on it; `deploy adopt` takes what stands into a store that is lost"
-                )
+                remedy = "remove it by hand when it gets no traffic; `deploy adopt` rebuilds a lost state database"
                 yield Discrepancy("warn", instance.service, text, remedy)
             elif instance.service not in known:
-                text = f"{instance.name} stands, but {instance.service} is not recorded"
+                text = f"{instance.name} is running, but {instance.service} is not recorded"
                 yield Discrepancy("bad", instance.service, text, "`deploy adopt` records it")

@@ -140,7 +140,7 @@ def _reboot(folder: Path) -> Iterator[Discrepancy]:
 
 def _machines(house: AppContext, manifest: Manifest, folder: Path) -> Iterator[Discrepancy]:
     """Ask each machine on which the service is to run, or its engine."""
-    what = f"machines of {manifest.hosts}"
+    what = f"hosts of {manifest.hosts}"
     try:
         meant = house.find(manifest, folder)
         hosts = Machines((*meant.machines, *meant.twin))
@@ -149,13 +149,15 @@ def _machines(house: AppContext, manifest: Manifest, folder: Path) -> Iterator[D
         deadly = _deadly(runtime)
     except MachinesSilent as error:
         for host, why in error.silent.items():
-            yield Discrepancy("bad", what, f"{host} does not answer: {why}", error.hint)
+            yield Discrepancy("bad", what, f"{host} is unreachable: {why}", error.hint)
     except DeployError as error:
         yield Discrepancy("bad", what, error.message, error.hint)
     else:
         names = ", ".join(host.name for host in hosts.every)
         yield Discrepancy(
-            "ok", what, f"the engines of {names} answer" if manifest.runtime == "docker" else f"{names} answer"
+            "ok",
+            what,
+            f"the engines of {names} are reachable" if manifest.runtime == "docker" else f"{names} are reachable",
         )
         for host in deadly:
             yield Discrepancy("warn", what, f"{host}: {ENDS_WITH_IT}", f"there: {LET_LIVE}")
@@ -179,7 +181,7 @@ def _proxies(house: AppContext, manifest: Manifest, folder: Path) -> str:
     if silent:
         raise Unreachable("; ".join(silent.values()), "`deploy hosts check` says what is missing there")
     traffic.services()
-    return f"those of {', '.join(host.name for host in proxies)} answer"
+    return f"those of {', '.join(host.name for host in proxies)} are reachable"
 
 
 def _deadly(runtime: Runtime) -> tuple[str, ...]:
@@ -218,7 +220,7 @@ def _engine() -> Iterator[Discrepancy]:
     except DeployError as error:
         yield Discrepancy("bad", what, error.message, error.hint)
         return
-    yield Discrepancy("ok", what, f"answers at {os.environ.get('DOCKER_HOST', 'the local socket')}")
+    yield Discrepancy("ok", what, f"is reachable at {os.environ.get('DOCKER_HOST', 'the local socket')}")
     if not lets_live:
         yield Discrepancy("warn", what, ENDS_WITH_IT, LET_LIVE)
 
@@ -249,7 +251,7 @@ def _ansible(wanted: bool) -> Discrepancy:
 
 
 def _team_proxy(settings: HAProxy) -> Iterator[Discrepancy]:
-    name, folder, socket = "your HAProxy", Path(settings.config), Path(settings.socket)
+    name, folder, socket = "ydeployer's HAProxy", Path(settings.config), Path(settings.socket)
     if not folder.is_dir():
         yield Discrepancy("bad", name, f"{folder} is no folder", f"mkdir {folder}, then start it with `-f {folder}`")
     elif not os.access(folder, os.W_OK):
@@ -273,4 +275,4 @@ def _loads(settings: HAProxy) -> str:
     proxy = TeamProxy(settings, clock)
     proxy.require(deadline)
     workers = proxy.master.current(deadline)
-    return f"answers at {settings.socket} with {len(workers)} worker{'s' * (len(workers) > 1)}"
+    return f"is reachable at {settings.socket} with {len(workers)} worker{'s' * (len(workers) > 1)}"

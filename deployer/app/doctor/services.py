@@ -22,7 +22,7 @@ from deployer.store.upkeep import last_rollout
 from deployer.views.text import moment
 
 PROBE_SECONDS = 5.0
-NOTE_SECONDS = 60.0  # within which the note of an emergency may be that of one under way
+NOTE_SECONDS = 60.0  # within which the note of an emergency may be that of one in progress
 Check = Callable[[AppContext, ServiceSnapshot], Iterator[Discrepancy]]
 
 
@@ -41,9 +41,9 @@ def service(house: AppContext, name: str, own: Lock | None = None) -> list[Discr
     if found:
         return [_in_time(sight, d) for d in found]
     if not sight.record.stable:
-        return [Discrepancy("ok", name, "nothing is live, and nothing of it stands")]
+        return [Discrepancy("ok", name, "nothing is live, and nothing of it is running")]
     version = sight.releases[sight.record.stable].version
-    text = f"r{sight.record.stable} ({version}) is live; records, runtime and proxy agree"
+    text = f"r{sight.record.stable} ({version}) is live; state database, runtime and proxy agree"
     return [Discrepancy("ok", name, text)]
 
 
@@ -81,7 +81,7 @@ def _rollout(_house: AppContext, sight: ServiceSnapshot) -> Iterator[Discrepancy
         return
     ways = "`deploy resume` or `deploy abort`" if rollout.phase == "back" else None
     remedy = ways or "`deploy resume`, `deploy promote` or `deploy abort`"
-    text = f"rollout {rollout.number} is unfinished and nobody drives it"
+    text = f"rollout {rollout.number} is in progress and its process is gone"
     yield Discrepancy("warn", sight.service, f"{text}{': ' + rollout.text if rollout.text else ''}", remedy)
 
 
@@ -90,7 +90,7 @@ def _recorded(house: AppContext, sight: ServiceSnapshot) -> Iterator[Discrepancy
     cure = fixes.record(house, sight)
     for instance in sight.instances:
         if instance.release not in sight.releases:
-            text = f"{instance.name} stands, but r{instance.release} is not recorded"
+            text = f"{instance.name} is running, but r{instance.release} is not recorded"
             yield Discrepancy("bad", sight.service, text, "was an old backup restored?", cure)
     last, seen = last_rollout(house.store), sight.live.rollout if sight.live else 0
     if seen > last:
@@ -109,7 +109,7 @@ def _written(house: AppContext, sight: ServiceSnapshot) -> Fix | None:
 
 
 def _note(house: AppContext, sight: ServiceSnapshot) -> Iterator[Discrepancy]:
-    """What an emergency wrote down until it stands in the store."""
+    """What an emergency wrote down until it runs in the store."""
     note = notes.read(str(house.store.folder), sight.service)
     if note is None or abs(time.time() - note.at) < NOTE_SECONDS:
         return  # it is written before users are moved
@@ -140,13 +140,13 @@ def _missing(house: AppContext, sight: ServiceSnapshot) -> Iterator[Discrepancy]
                 yield Discrepancy("bad" if level == "bad" else "warn", sight.service, text, "", cure)
         yield from _ill(sight, environment, cure)
     if sight.record.stable and _stable(sight) is None and sight.live is not None:
-        text = f"r{sight.record.stable} should be live, but nothing of it stands"
-        yield Discrepancy("bad", sight.service, text, "`deploy up` brings it out, `deploy rollback` the one before")
+        text = f"r{sight.record.stable} should be live, but nothing of it is running"
+        yield Discrepancy("bad", sight.service, text, "`deploy up` deploys it, `deploy rollback` the one before")
 
 
 def _ill(sight: ServiceSnapshot, environment: Environment, cure: Fix) -> Iterator[Discrepancy]:
     runs = any(i.state == "running" for i in environment.instances)
-    remedy = f"`deploy logs`, then {'`deploy rollback` or a mended release' if runs else '`deploy up`'}"
+    remedy = f"`deploy logs`, then {'`deploy rollback` or a fixed release' if runs else '`deploy up`'}"
     for instance in environment.instances:
         text = f"{instance.name} is {instance.state}, {instance.restarts} restarts"
         if instance.state != "running":
@@ -166,7 +166,7 @@ def _left_over(house: AppContext, sight: ServiceSnapshot) -> Iterator[Discrepanc
             yield Discrepancy("warn", sight.service, f"{what} is left over", "the next deploy removes it", cure)
         beside = [i for i in sight.instances if i.colour == place and i.release != environment.release]
         for instance in beside:
-            text = f"{instance.name} stands in {place} beside r{environment.release}: it is left over"
+            text = f"{instance.name} runs in {place} beside r{environment.release}: it is garbage"
             cure = _removal(house, sight, place, [instance], instance.name)
             yield Discrepancy("warn", sight.service, text, "the next deploy removes it", cure)
 
@@ -178,9 +178,7 @@ def _company(house: AppContext, sight: ServiceSnapshot) -> Iterator[Discrepancy]
         others = [r for _, e, r in standing if e is not environment and not r.may_run_beside(release)]
         if not others or sight.share(place) or sight.role(place) == "stable":
             continue
-        text = (
-            f"{release.name} ({place}) stands beside {others[0].name}: one of them must not run beside another release"
-        )
+        text = f"{release.name} ({place}) runs beside {others[0].name}: one of them must not run beside another release"
         what = f"r{release.number} ({place})"
         cure = _removal(house, sight, place, environment.instances, what)
         yield Discrepancy("bad", sight.service, text, "`deploy abort`" if sight.rollout else "", cure)
@@ -204,13 +202,13 @@ def _warm(house: AppContext, sight: ServiceSnapshot) -> Iterator[Discrepancy]:
     here = [e for p, e in sight.environments.items() if p == record.warm_colour and e.release == record.warm]
     if not here:
         cure = fixes.forget_warm(house, sight, record.warm)
-        text = f"r{record.warm} should be warm, but nothing of it stands: a rollback starts it again"
+        text = f"r{record.warm} should be warm, but nothing of it is running: a rollback starts it again"
         yield Discrepancy("warn", sight.service, text, "", cure)
         return
     if record.warm_until < sight.now and not sight.share(here[0].colour):
         what = f"r{record.warm} ({record.warm_colour})"
         cure = fixes.remove(house, sight, here[0].colour, here[0].instances, what)
-        text = f"{what} was to be kept warm until {moment(record.warm_until)}: it still stands"
+        text = f"{what} was to be kept warm until {moment(record.warm_until)}: it is still running"
         yield Discrepancy("warn", sight.service, text, "the next deploy removes it", cure)
 
 
@@ -225,11 +223,11 @@ def _forgotten(house: AppContext, sight: ServiceSnapshot) -> Iterator[Discrepanc
         if environment.release == sight.record.stable and environment.healthy() and place != "baseline":
             colour: Colour = "blue" if place == "blue" else "green"
             cure = fixes.configure(house, sight, environment.release, colour)
-            text = f"the proxy does not know {sight.service}: nobody is sent to r{environment.release}"
+            text = f"the proxy does not know {sight.service}: no traffic goes to r{environment.release}"
             yield Discrepancy("bad", sight.service, text, "", cure)
             return
-    text = f"r{sight.record.stable} should be live, but neither stands anything of it nor does the proxy know it"
-    yield Discrepancy("bad", sight.service, text, "`deploy up` brings it out")
+    text = f"r{sight.record.stable} should be live, but nothing of it is running, and the proxy does not know it"
+    yield Discrepancy("bad", sight.service, text, "`deploy up` deploys it")
 
 
 def _agreement(house: AppContext, sight: ServiceSnapshot) -> Iterator[Discrepancy]:
@@ -253,7 +251,7 @@ def _servers(house: AppContext, sight: ServiceSnapshot) -> Iterator[Discrepancy]
                 if role in ("stable", "warm") and _answers(
                     house, sight, instance
                 ):  # it was taken out, and nobody put it back
-                    text, cure = f"the proxy sends nobody to {instance.name}", fixes.attach(house, sight, place)
+                    text, cure = f"the proxy sends no traffic to {instance.name}", fixes.attach(house, sight, place)
                 yield Discrepancy("bad", sight.service, text, "`deploy logs`", cure)
     for place, servers in sight.servers.items():
         strange = tuple(name for name in servers if name not in sight.names)
@@ -282,11 +280,11 @@ def _shares(house: AppContext, sight: ServiceSnapshot) -> Iterator[Discrepancy]:
             text = f"{percent(share)} of the users are sent to {place}, where nothing is up"
             yield Discrepancy("bad", sight.service, text, "`deploy abort`" if sight.rollout else "", everyone)
         elif share and sight.settled:
-            text = f"{percent(share)} of the users are sent to {place}, but no rollout is under way"
+            text = f"{percent(share)} of the users are sent to {place}, but no rollout is in progress"
             yield Discrepancy("bad", sight.service, text, "", everyone)
     if (live.share or live.baseline) and not sight.share(live.candidate) and not sight.share("baseline"):
         if sight.settled:
-            text = f"the share of {percent(live.share)} is over since {moment(live.lease)}; no rollout is under way"
+            text = f"the share of {percent(live.share)} is over since {moment(live.lease)}; no rollout is in progress"
             yield Discrepancy("warn", sight.service, text, "", everyone)
         elif sight.lock is None:
             text = f"the lease of the share is over since {moment(live.lease)}: everyone is on stable"
@@ -320,7 +318,7 @@ def _ports(house: AppContext, sight: ServiceSnapshot) -> Iterator[Discrepancy]:
 def _silent(_house: AppContext, sight: ServiceSnapshot) -> Iterator[Discrepancy]:
     """Machines that give no answer: what stands there is neither seen nor put right."""
     for host, why in sight.silent.items():
-        text, remedy = f"{host or 'this machine'} does not answer: {why}", MachinesSilent({host: why}).hint
+        text, remedy = f"{host or 'this host'} is unreachable: {why}", MachinesSilent({host: why}).hint
         yield Discrepancy("bad", sight.service, text, remedy)
 
 

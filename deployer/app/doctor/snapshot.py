@@ -55,7 +55,7 @@ class ServiceSnapshot:
         return environment_in(self.service, place, self.instances)
 
     def role(self, place: Place) -> str:
-        """Say what stands in a place is: stable, warm, candidate, baseline or left over."""
+        """Say everything in a place is: stable, warm, candidate, baseline or left over."""
         environment = self.environments[place]
         if self.live is not None and place == self.live.stable:
             return "stable"
@@ -86,7 +86,7 @@ class ServiceSnapshot:
 
     @property
     def settled(self) -> bool:
-        """Tell whether nothing is under way, so that what is recorded and what is so must agree."""
+        """Tell whether nothing is in progress, so that what is recorded and what is so must agree."""
         return self.rollout is None and self.lock is None
 
 

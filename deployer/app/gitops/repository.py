@@ -66,7 +66,7 @@ class Repository:
             )
         if _PASSWORD.match(url):
             raise Refused(
-                "the address of the repository has a password in it, which every user of this machine could read",
+                "the address of the repository has a password in it, which every user of this host could read",
                 "a credential helper (gitcredentials(7)), ~/.netrc, or an SSH key",
             )
         if not _BRANCH.fullmatch(branch):

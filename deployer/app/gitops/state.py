@@ -14,7 +14,7 @@ _GOOD: frozenset[Word] = frozenset({"synced", "applied"})
 
 @dataclass(frozen=True)
 class ManifestState:
-    """`exit` is that of the deploy, where there was one, or of what stands in its way."""
+    """`exit` is that of the deploy, where there was one, or of everything in its way."""
 
     word: Word
     text: str

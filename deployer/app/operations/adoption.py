@@ -128,19 +128,19 @@ def _choose(house: AppContext, found: Iterable[Found], asked: str) -> str:
     if asked:
         if asked not in homes:
             there = ", ".join(f"{i} ({home or 'unknown'})" for i, home in homes.items()) or "none"
-            raise Refused(f"nothing stands of installation {asked}", f"what stands: {there}")
+            raise Refused(f"nothing is running of installation {asked}", f"running: {there}")
         return asked
     here = [i for i, home in homes.items() if home == release_record.home(house.store.folder)]
     if len(here) > 1:
         raise Refused(
-            f"instances of {len(here)} stores that lay in {house.store.folder} stand",
+            f"instances of {len(here)} state databases of {house.store.folder} are running",
             f"say which one is to be adopted: --installation {' or '.join(sorted(here))}",
         )
     return here[0] if here else house.store.secret("installation")
 
 
 def _refuse_another_home(house: AppContext, ours: Iterable[Found]) -> None:
-    """Refuse what belongs to a state folder of this machine whose store is there."""
+    """Refuse what belongs to a state folder of this host whose store is there."""
     host = release_record.home(Path())[:-1]
     for home in sorted({f.home for f in ours if f.home.startswith(host)}):
         folder = Path(home.removeprefix(host))
@@ -209,21 +209,21 @@ def _traffic(house: AppContext, releases: dict[int, Release]) -> Traffic | None:
 
 
 def _empty(house: AppContext, known: set[str]) -> Iterable[str]:
-    """Name what our proxy serves and of which nothing stands."""
+    """Name what our proxy serves and of which nothing is running."""
     traffic = _traffic(house, {})
     if traffic is None:
         return
     for name in sorted(set(traffic.services()) - known):
         up = [server.name for place in PLACES for server, is_up in _servers(traffic, name, place) if is_up]
         if up:
-            where = "with the manifest that names its machines (-f), and where its inventory is"
-            yield f"the proxy serves {name} by {up[0]}, which stands elsewhere: `deploy adopt` again {where}"
+            where = "with the manifest that names its hosts (-f), and where its inventory is"
+            yield f"the proxy serves {name} by {up[0]}, which runs on another host: `deploy adopt` again {where}"
         else:
-            yield f"the proxy knows {name}, of which nothing stands: `deploy doctor --fix` takes it off"
+            yield f"the proxy knows {name}, of which nothing is running: `deploy doctor --fix` takes it off"
 
 
 def _servers(traffic: Traffic, name: str, place: Place) -> tuple[tuple[Server, bool], ...]:
-    with suppress(DeployError):  # a proxy that does not answer serves nobody now
+    with suppress(DeployError):  # a proxy that does not respond serves nobody now
         return traffic.servers(name, place)
     return ()
 

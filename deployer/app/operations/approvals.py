@@ -63,13 +63,13 @@ def approve(
 
     rollout = open_rollout(house, service)
     if number is not None and number != rollout.number:
-        raise Refused(f"rollout {number} is not under way: {rollout.number} is", "look at it again: `deploy status`")
+        raise Refused(f"rollout {number} is not in progress: {rollout.number} is", "look at it again: `deploy status`")
     if refuse and not reason:
         raise Refused("a refusal needs a reason", 'say why: -m "reason"')
     now, by = house.clock.now(), whoami()
     gate = gate_of(house.store, rollout, now)
     if gate is None:
-        raise Refused(f"rollout {rollout.number} of {service} waits for nobody's approval", "see `deploy status`")
+        raise Refused(f"rollout {rollout.number} of {service} is not waiting for approval", "see `deploy status`")
     voice = Vote(by, role, refuse, reason, now, 0)
     if why := gate.step.allows(voice.person, role, person_of(rollout.started_by)):
         raise Refused(f"rollout {rollout.number}: {why}", "ask one of them")
@@ -78,7 +78,7 @@ def approve(
     driven = house.store.locks.read(service) is not None
     if refuse and not driven:
         return stop(house, service, f"refused: {reason}")
-    left = "" if driven else "; nobody drives it now: `deploy resume` goes on"
+    left = "" if driven else "; its process is gone: `deploy resume` goes on"
     return RolloutResult("done", Exit.DONE, f"rollout {rollout.number} of {service}: {text}{left}", rollout.number)
 
 

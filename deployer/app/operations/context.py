@@ -34,7 +34,7 @@ class AppContext:
     notifier: Notifier
     sink: Sink = lambda _event: None
     stop_asked: threading.Event = field(default_factory=threading.Event)
-    detach: bool = False  # what `stop_asked` means: leave a rollout where it is, instead of taking it back
+    detach: bool = False  # what `stop_asked` means: leave a rollout where it is, instead of rolling it back
     # The machines that a manifest in a folder means
     find: Callable[[Manifest, Path], Meant] = lambda _manifest, _folder: Meant()
     close: Callable[[], None] = lambda: None  # what drivers have opened
@@ -98,7 +98,7 @@ class AppContext:
     def anywhere(self, machines: Sequence[Host] = ()) -> dict[str, Drivers]:
         """Give the drivers of each kind of runtime, with our own proxy: for questions that are about no manifest.
 
-        They reach this machine, `machines`, and every one on which something of a service of the store may stand.
+        They reach this host, `machines`, and every one on which something of a service of the store may stand.
         """
         known = [host for service in self.store.services() for host in self.machines(service.name).others]
         every = Machines((), (*known, *machines, LOCAL)) if (*known, *machines) else Machines()

@@ -1,4 +1,4 @@
-"""What people ask of an unfinished rollout: promote, abort, pause, resume; and following one from outside."""
+"""What people ask of a rollout in progress: promote, abort, pause, resume; and following one from outside."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ FOLLOW_LIMIT = 24 * 3600.0
 
 
 def open_rollout(house: AppContext, service: str) -> Rollout:
-    """Read the unfinished rollout of a service. Raises Refused when there is none."""
+    """Read the rollout in progress of a service. Raises Refused when there is none."""
     rollout = house.store.open_rollout(service)
     if rollout is None:
-        raise Refused(f"{service} has no unfinished rollout", "`deploy history` shows the finished ones")
+        raise Refused(f"{service} has no rollout in progress", "`deploy history` shows the finished ones")
     return rollout
 
 
@@ -34,14 +34,14 @@ def unapproved(store: Store, rollout: Rollout) -> tuple[Approve, ...]:
 
 
 def promote(house: AppContext, service: str, reason: str = "", *, force: bool = False) -> RolloutResult:
-    """Finish an unfinished rollout forward: watches and holds are passed without waiting.
+    """Finish a rollout in progress forward: watches and holds are passed without waiting.
 
     What people have still to approve is passed only by `force`, for a reason that is kept. Raises Refused without.
     """
     rollout = open_rollout(house, service)
     if rollout.phase == "back":
         raise Refused(
-            f"rollout {rollout.number} is on its way back: {rollout.text}", "`deploy resume` ends the way back"
+            f"rollout {rollout.number} is rolling back: {rollout.text}", "`deploy resume` finishes the rollback"
         )
     ahead = unapproved(house.store, rollout)
     if not ahead:
@@ -56,7 +56,7 @@ def promote(house: AppContext, service: str, reason: str = "", *, force: bool = 
 
 
 def stop(house: AppContext, service: str, reason: str = "") -> RolloutResult:
-    """Abort: stop an unfinished rollout and go back."""
+    """Abort: stop a rollout in progress and go back."""
     if house.store.open_rollout(service) is None and (ended := _ended_already(house, service)):
         return ended
     rollout = open_rollout(house, service)
@@ -107,8 +107,8 @@ def pause(house: AppContext, service: str, reason: str = "") -> RolloutResult:
     rollout = open_rollout(house, service)
     if house.store.locks.read(service) is None:
         raise Refused(
-            f"rollout {rollout.number} of {service} is not running: nobody drives it",
-            "`deploy resume` goes on, `deploy promote` finishes it, `deploy abort` takes it back",
+            f"rollout {rollout.number} of {service} is not running: its process is gone",
+            "`deploy resume` goes on, `deploy promote` finishes it, `deploy abort` rolls it back",
         )
     return _wish(house, rollout, "pause", reason)
 
@@ -118,7 +118,7 @@ def resume(house: AppContext, service: str, reason: str = "") -> RolloutResult:
     if house.store.open_rollout(service) is None and (written := write_down(house, service)):
         return written
     if house.store.open_rollout(service) is None and house.store.owed.of(service):
-        with locked(house, service, "telling an ending"):  # whoever has the lock tells what is owed
+        with locked(house, service, "sending a notification"):  # whoever has the lock tells what is owed
             pass
     rollout = open_rollout(house, service)
     with locked(house, service, _purpose(house, "resume", rollout)) as lock:
@@ -163,7 +163,7 @@ def _wish(house: AppContext, rollout: Rollout, kind: str, reason: str, detail: s
             return _alone(house, rollout, kind, reason, detail)
     seen = house.store.events(rollout.number)
     house.store.ask(rollout, kind, whoami(), reason, detail=detail)
-    house.tell(rollout.service, f"{WORDS.get(kind, kind)} asked of the process that drives rollout {rollout.number}")
+    house.tell(rollout.service, f"{WORDS.get(kind, kind)} asked of the process that runs rollout {rollout.number}")
     try:
         return follow(house, rollout.number, after=seen[-1].id if seen else 0)
     except Abandoned as gone:
@@ -192,7 +192,7 @@ def _alone(house: AppContext, rollout: Rollout, kind: str, reason: str, detail: 
 def follow(house: AppContext, number: int, *, after: int = 0, limit: float = FOLLOW_LIMIT) -> RolloutResult:
     """Show the events of a rollout that another process drives, until it ends or is held.
 
-    Raises Abandoned when nobody drives it any more.
+    Raises Abandoned when its process is gone any more.
     """
     deadline = Deadline.after(house.clock, limit)
     while not house.stop_asked.is_set():

@@ -226,7 +226,7 @@ def _propose(
     observed, release = wanted.observed, replace(wanted.release, alone=bool(getattr(options, "alone", False)))
     plan = strategy.make(observed, release, options)
     if wanted.spared:
-        plan = replace(plan, notes=(*plan.notes, f"without {named(wanted.spared)}, silent at the time"))
+        plan = replace(plan, notes=(*plan.notes, f"without {named(wanted.spared)}, unreachable at the time"))
     if not wanted.same:
         refuse_unanswerable(plan, person_of(whoami()))
         refuse_crowded(house, plan, observed)
@@ -279,7 +279,7 @@ def _refuse_unrecorded(house: AppContext, drivers: Drivers, observed: Observed) 
     if up:
         raise Refused(
             f"the proxy serves {observed.service} by {up[0]}, but {house.store.folder} has no record of it",
-            "`deploy adopt` rebuilds the records of a store that was lost; --state names another folder",
+            "`deploy adopt` rebuilds a lost state database; --state names another folder",
         )
 
 
@@ -340,23 +340,23 @@ def _recorded_signature(house: AppContext, request: DeployRequest, drivers: Driv
 
 
 def _refuse_open(house: AppContext, request: DeployRequest) -> None:
-    """Refuse to deploy over an unfinished rollout of a dead process, unless it is to be taken back first."""
+    """Refuse to deploy over a rollout in progress of a dead process, unless it is to be rolled back first."""
     service = request.loaded.manifest.service
     rollout = house.store.open_rollout(service)
     if rollout is not None and not request.replace:
         raise Locked(
             f"rollout {rollout.number} of {service} (r{rollout.release}, {rollout.strategy}, by {rollout.started_by}) "
-            f"is unfinished{': ' + rollout.text if rollout.text else ''}",
-            "`deploy resume`, `deploy promote` or `deploy abort` it, or take it back first with --replace",
+            f"is in progress{': ' + rollout.text if rollout.text else ''}",
+            "`deploy resume`, `deploy promote` or `deploy abort` it, or roll it back first with --replace",
         )
 
 
 def _settle_open(house: AppContext, service: str, lock: Lock) -> None:
-    """Bring an unfinished rollout to its end: back, or forward where only tidying up is left."""
+    """Bring a rollout in progress to its end: back, or forward where only tidying up is left."""
     rollout = house.store.open_rollout(service)
     if rollout is None:
         return
     run = run_of(house, lock, rollout)
     ending = drive(run) if committed(house, rollout) else abort(run, whoami(), "replaced by a newer deploy")
     if ending.outcome == "needs-attention":
-        raise Refused(f"rollout {rollout.number} could not be taken back: {ending.text}", "see `deploy status`")
+        raise Refused(f"rollout {rollout.number} could not be rolled back: {ending.text}", "see `deploy status`")

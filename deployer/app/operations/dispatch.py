@@ -95,7 +95,7 @@ def _refuse_other(path: Path, order: Order) -> None:
 def _release_lock(house: AppContext, service: str, reason: str) -> RolloutResult:
     held = house.store.locks.break_(service, reason)
     if held is None:
-        raise Refused(f"nobody alive holds the lock of {service}", "`deploy status` shows what is live")
+        raise Refused(f"the lock of {service} is free", "`deploy status` shows what is live")
     text = f"the lock of {service} was taken from {held.owner} ({held.where}), {held.purpose}: {reason}"
     if house.store.locks.is_changing(held):
         text += f"\nit is in the middle of a change: nobody else gets the lock before that is over; {held.how_to_end()}"

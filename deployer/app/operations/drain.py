@@ -80,7 +80,7 @@ def relieved(house: AppContext, machines: Sequence[Host], terms: DrainTerms) -> 
         if problems:
             raise StepFailed(
                 f"not in rotation again: {'; '.join(problems)}",
-                "`deploy logs` says why; once it is mended, `deploy doctor --fix` puts it back",
+                "`deploy logs` says why; once it is fixed, `deploy doctor --fix` puts it back",
             )
 
 
@@ -112,16 +112,16 @@ class Leave:
         rollout = self._house.store.open_rollout(self._service)
         if rollout is not None:
             raise Refused(
-                f"rollout {rollout.number} of {self._service} is unfinished: nothing was done to {self._machines}",
+                f"rollout {rollout.number} of {self._service} is in progress: nothing was done to {self._machines}",
                 "`deploy resume`, `deploy promote` or `deploy abort` first",
             )
         left, of = self._left()
         least = max(1, math.ceil(of * self._terms.floor / 100))
         if left is not None and left < least and not self._terms.downtime:
             raise Refused(
-                f"{self._machines} cannot be spared: {self._service} would have {left} of {of} instances for its users,"
-                f" and {least} must be left",
-                "fewer --at-once, a lower --floor, instances on more machines; or --allow-downtime, and users notice",
+                f"{self._machines} cannot be taken out of rotation: {self._service} would have {left} of {of} instances"
+                f" for its users, and {least} must be left",
+                "fewer --at-once, a lower --floor, instances on more hosts; or --allow-downtime, with downtime",
             )
 
     @property
@@ -186,9 +186,9 @@ class Leave:
                 soon = Deadline.after(self._house.clock, PROXY_SECONDS)
                 self._drivers.traffic.attach(self._service, instance.colour, back, soon)
         except DeployError as error:
-            return f"{instance.name} on {instance.host or 'this machine'}: {error.message}"
+            return f"{instance.name} on {instance.host or 'this host'}: {error.message}"
         if instance in self._away:
-            self._tell(f"{instance.name} on {instance.host or 'this machine'} is healthy and in rotation again")
+            self._tell(f"{instance.name} on {instance.host or 'this host'} is healthy and in rotation again")
         return ""
 
     def _await_machine(self, instance: Instance, deadline: Deadline) -> None:
@@ -227,7 +227,7 @@ class Leave:
 
 
 def _names(machines: Sequence[Host]) -> frozenset[str]:
-    """Give what they are called in the records; what stands on this machine has no name of one there."""
+    """Give what they are called in the records; what stands on this host has no name of one there."""
     here = {""} if any(machine.connection == "local" for machine in machines) else set()
     return frozenset({machine.name for machine in machines} | here)
 

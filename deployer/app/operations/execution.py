@@ -79,7 +79,7 @@ def run_of(house: AppContext, lock: Lock, rollout: Rollout, drivers: Drivers | N
 
 
 def port_usable(port: int) -> bool:
-    """Tell whether nobody listens on a port of this machine."""
+    """Tell whether nobody listens on a port of this host."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

@@ -21,9 +21,7 @@ def machines_of(house: AppContext, manifest: Manifest, folder: Path) -> Meant:
     meant = house.find(manifest, folder)
     machines, twin = meant.machines, meant.twin
     if both := {host.name for host in machines} & {host.name for host in twin}:
-        raise Refused(
-            f"{', '.join(sorted(both))}: in both `hosts` and `twin.hosts`", "give each group its own machines"
-        )
+        raise Refused(f"{', '.join(sorted(both))}: in both `hosts` and `twin.hosts`", "give each group its own hosts")
     most = manifest.replicas * max(len(machines), len(twin))
     if most > MOST_INSTANCES:
         raise Refused(
@@ -58,4 +56,4 @@ def refuse_silent(
             raise MachinesSilent(observed.silent)
     for host, why in observed.silent.items():
         goes = "the release goes without it" if host in spared else "is not needed"
-        house.tell(observed.service, f"{host or 'this machine'} does not answer, and {goes}: {why}")
+        house.tell(observed.service, f"{host or 'this host'} does not respond, and {goes}: {why}")

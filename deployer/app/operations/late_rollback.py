@@ -31,7 +31,7 @@ def ended_lately(house: AppContext, service: str) -> RolloutResult | None:
     since = brought_back(house, service)
     if not since:
         return None
-    text = f"nobody was moved: {since}; `deploy rollback --again` leaves it, too, `--to N` goes to a certain release"
+    text = f"nothing was changed: {since}; `deploy rollback --again` leaves it, too, `--to N` goes to a certain release"
     house.tell(service, text)
     return RolloutResult("done", Exit.DONE, text, 0)
 
@@ -42,7 +42,7 @@ def brought_back(house: AppContext, service: str) -> str:
     if newest is None or newest.ended_at is None:
         return ""
     ago = house.clock.now() - newest.ended_at
-    back = "done" if newest.strategy == ROLLBACK else "reverted"  # a rollback that was taken back is to be tried again
+    back = "done" if newest.strategy == ROLLBACK else "reverted"  # a rollback that was rolled back is to be tried again
     if newest.outcome != back or ago > LATE_SECONDS:
         return ""
     live = house.store.release(service, house.store.service(service).stable)

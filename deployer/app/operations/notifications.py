@@ -172,7 +172,7 @@ class _Listener:
             notice = self._account.see(event)
         except (TypeError, ValueError, AttributeError, KeyError) as error:
             self._account = None
-            self._broken(event, f"internal error: {type(error).__name__}: nothing more is told of this rollout")
+            self._broken(event, f"internal error: {type(error).__name__}: no more notifications about this rollout")
             return
         if notice is not None:
             self._delivery.put(notice)

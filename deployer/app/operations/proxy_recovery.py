@@ -19,7 +19,7 @@ def serve_again(house: AppContext, drivers: Drivers, service: str) -> None:
     try:
         drivers.traffic.read(service)
     except DriverFailed as failed:
-        house.tell(service, f"{failed.message}: bringing the proxy back from the records")
+        house.tell(service, f"{failed.message}: restoring the proxy from the state database")
         drivers.traffic.repair(service, Deadline.after(house.clock, PROXY_SECONDS), recorded(house))
         drivers.traffic.read(service)
 

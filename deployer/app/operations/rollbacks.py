@@ -36,9 +36,9 @@ def rollback(
     force: bool = False,
     reason: str = "",
 ) -> RolloutResult:
-    """Leave the live release for an earlier good one; an unfinished rollout is taken back instead.
+    """Leave the live release for an earlier good one; a rollout in progress is rolled back instead.
 
-    Without `to` or `again` nobody leaves what users have just been brought back to: a rollback that is under way is
+    Without `to` or `again` nobody leaves what users have just been brought back to: a rollback that is in progress is
     followed to its end, and after one that ended lately nobody is moved.
     """
     meant, deadline = again or to is not None, Deadline.after(house.clock, OTHERS_SECONDS)
@@ -66,14 +66,14 @@ def _rollback(
 ) -> RolloutResult:
     rollout = house.store.open_rollout(service)
     if rollout is not None and not committed(house, rollout):
-        house.tell(service, f"rollout {rollout.number} is unfinished: taking it back")
+        house.tell(service, f"rollout {rollout.number} is in progress: rolling it back")
         return stop(house, service, reason or "rollback")
     with locked(house, service, _purpose(house, service, to)) as lock:
         if rollout is not None:
             drive(run_of(house, lock, rollout))  # only tidying up was left
         record = house.store.service(service)
         if not record.stable:
-            raise Refused(f"{service} was never deployed", "there is nothing to go back to")
+            raise Refused(f"{service} was never deployed", "there is no release to roll back to")
         current = house.store.release(service, record.stable)
         drivers = house.drivers(current)
         serve_again(house, hands(house, lock, drivers), service)
@@ -113,7 +113,7 @@ def down(house: AppContext, service: str, reason: str = "") -> tuple[str, ...]:
         rollout = house.store.open_rollout(service)
         if rollout is not None:
             raise Refused(
-                f"rollout {rollout.number} of {service} is unfinished", "`deploy abort` or `deploy resume` first"
+                f"rollout {rollout.number} of {service} is in progress", "`deploy abort` or `deploy resume` first"
             )
         releases = house.store.releases(service)
         if not releases:

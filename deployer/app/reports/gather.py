@@ -109,7 +109,7 @@ def _marks(events: Sequence[Mapping[str, Any]]) -> Iterator[Mark]:
                 yield Mark(at, "share", share if said else f"share {share}", f"{moment(at)[11:]}: {share} asked")
                 said = share
             case "rollout.rolling_back":
-                yield Mark(at, "end", "taken back", f"{moment(at)[11:]}: taken back: {event.get('error', '')}")
+                yield Mark(at, "end", "rolled back", f"{moment(at)[11:]}: rolled back: {event.get('error', '')}")
             case "rollout.paused":
                 yield Mark(at, "paused", "paused", f"{moment(at)[11:]}: {event.get('text', '')}")
             case "step.done" if event.get("step") == "promote":

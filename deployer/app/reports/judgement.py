@@ -89,7 +89,7 @@ def _changes(old: Any, new: Any, path: str = "judge") -> Iterator[str]:
 def _notes(found: Judgement, policy: Judge) -> Iterator[str]:
     if policy.metrics:
         names = ", ".join(metric.name for metric in policy.metrics)
-        yield f"judged by answers alone: what metrics said is not in a recording ({names})"
+        yield f"judged by responses alone: metrics are not in a recording ({names})"
     if found.cut:
         yield "the recording had reached its largest size and ends early"
     if found.lost:

@@ -17,7 +17,7 @@ from deployer.views.report.data import Point, RatePoint
 POINTS = 160  # about so many in a report
 LEAST = 20  # at least so many, as far as there were looks: a bad release may be gone within two seconds
 USUAL = 1.0  # seconds: shorter stretches are for short rollouts
-TIMED = 8  # stretches whose answer times are shown together
+TIMED = 8  # stretches whose latency are shown together
 
 
 def points(looks: Iterable[JudgedLook], watched: float) -> Iterator[Point]:

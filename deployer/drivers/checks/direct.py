@@ -1,4 +1,4 @@
-"""Asks instances and the candidate how they are, from this machine."""
+"""Asks instances and the candidate how they are, from this host."""
 
 from __future__ import annotations
 

@@ -50,5 +50,5 @@ def get(base: str, path: str, headers: Mapping[str, str], seconds: float) -> Res
 
 def _odd(error: HTTPException) -> str:
     if isinstance(error, RemoteDisconnected):
-        return "the connection was closed without an answer"
-    return f"the answer is not HTTP/1: {type(error).__name__} {str(error)[:80]!r}"
+        return "the connection was closed without a response"
+    return f"the response is not HTTP/1: {type(error).__name__} {str(error)[:80]!r}"

@@ -53,7 +53,7 @@ def connection(address: str, seconds: float, tls_name: str | None = None) -> Ite
             raise TimeoutError
     except (OSError, NoAnswer) as error:
         over = late.is_set() or isinstance(error, TimeoutError)
-        raise NoAnswer(f"no answer within {seconds:g} s" if over else describe(error)) from error
+        raise NoAnswer(f"no response within {seconds:g} s" if over else describe(error)) from error
     finally:
         timer.cancel()
         timer.join()  # before the descriptor is closed: its number may be somebody else's a moment later
@@ -70,7 +70,7 @@ def connect(address: str, seconds: float) -> None:
         except TimeoutError:
             return  # it waits for us to speak first
         if not said:
-            raise NoAnswer("the connection was accepted and closed at once; nobody listens behind it")
+            raise NoAnswer("the connection was accepted and closed at once; nothing listens behind it")
 
 
 def describe(error: Exception) -> str:
@@ -102,7 +102,7 @@ def _shutdown(sock: socket.socket) -> None:
 def _context(address: str) -> ssl.SSLContext:
     """Make the TLS settings for one connection.
 
-    On loopback the address itself says who answers: this machine's proxy, often with a certificate that no authority
+    On loopback the address itself says who answers: this host's proxy, often with a certificate that no authority
     signed or that is out of date on a test machine. The smoke test is about the candidate, so the certificate is not
     judged there. Anywhere else it is verified against the name of the service.
     """

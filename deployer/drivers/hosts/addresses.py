@@ -13,7 +13,7 @@ from deployer.core.clock import Deadline
 from deployer.core.errors import Refused
 from deployer.core.host import Host
 
-LOOKUP_SECONDS = 10.0  # for a name service that does not answer: its own time-outs are its own
+LOOKUP_SECONDS = 10.0  # for a name service that is unreachable: its own time-outs are its own
 
 
 def numeric(hosts: Sequence[Host], deadline: Deadline) -> tuple[Host, ...]:
@@ -44,7 +44,7 @@ def _looked_up(host: Host, deadline: Deadline) -> Host:
     try:
         found = answer.get(timeout=seconds)
     except Empty:
-        found = OSError(f"no answer within {seconds:g} s")
+        found = OSError(f"no response within {seconds:g} s")
     if isinstance(found, OSError):
         raise Refused(
             f"{host.name}: nothing is known of its address {host.address}: {found}",

@@ -42,7 +42,7 @@ def hosts(
 ) -> tuple[Host, ...]:
     """Give the machines that a pattern of Ansible's means, sorted by name; `limit` is a second one that must hold, too.
 
-    Without an inventory the shipped one is read, in which every group is this machine. An `ansible.cfg` in `folder`, by
+    Without an inventory the shipped one is read, in which every group is this host. An `ansible.cfg` in `folder`, by
     default that of the inventory, is obeyed. Raises Refused, saying what to do, when the inventory cannot be read, when
     it does not know a name of the pattern, or when no machine is meant; DeadlinePassed.
     """
@@ -56,7 +56,7 @@ def hosts(
         raise _unknown(source, answer["unknown"], answer["names"])
     if not answer["hosts"]:
         wanted = f"{pattern}, limited to {limit}," if limit else pattern
-        raise Refused(f"no machine of {source} is meant by {wanted}", "add machines to it, or name another group")
+        raise Refused(f"no host of {source} is meant by {wanted}", "add hosts to it, or name another group")
     found = tuple(sorted((_host(said, source) for said in answer["hosts"]), key=lambda host: host.name))
     _refuse_unproven(found, source)
     return found
@@ -93,7 +93,7 @@ def _host(said: Mapping[str, Any], source: Path) -> Host:
     if connection is None:
         raise Refused(
             f"{source}: {name} has ansible_connection {said['connection']}",
-            "machines are reached by ssh, or local for this one",
+            "hosts are reached by ssh, or local for this one",
         )
     arguments = [w for key in ("args", "common_args", "extra_args") for w in _words(said[key], name, source)]
     if not said["checks_keys"]:
@@ -134,7 +134,7 @@ def _refuse_unproven(found: Sequence[Host], source: Path) -> None:
     if bare := [host.name for host in direct if not host.engine_certs]:
         raise Refused(
             f"{source}: deployer_engine without deployer_engine_certs: {', '.join(bare)}",
-            f"whoever reaches an engine is root there: name the folder of {CA}, {CERT} and {KEY}, or leave "
+            f"access to an engine is root access: name the folder of {CA}, {CERT} and {KEY}, or leave "
             "deployer_engine out to go by ssh",
         )
     folders = dict.fromkeys(host.engine_certs for host in direct)
@@ -166,7 +166,7 @@ def _unknown(source: Path, unknown: list[str], known: list[str]) -> Refused:
     near = [match for name in unknown for match in difflib.get_close_matches(name, known, n=2, cutoff=0.55)]
     groups = ", ".join(name for name in known if name not in ("all", "ungrouped"))
     hint = f"did you mean {' or '.join(near)}?" if near else f"it knows {groups or 'no names at all'}"
-    return Refused(f"{source} has no group or machine {' and no '.join(unknown)}", hint)
+    return Refused(f"{source} has no group or host {' and no '.join(unknown)}", hint)
 
 
 def _unreadable(source: Path, error: str, said: str) -> Refused:

@@ -25,7 +25,7 @@ class AnsiblePlaybooks:
     """Rolls playbooks over the instances of an environment (group `twin`) and the machines of an inventory.
 
     `folder` is that of the manifest: playbooks are looked for there first, then by name among the built-in ones.
-    Without an inventory the shipped one is used, whose groups all mean this machine.
+    Without an inventory the shipped one is used, whose groups all mean this host.
     """
 
     def __init__(self, folder: Path, builtin: Path, inventory: Path | None, clock: Clock) -> None:

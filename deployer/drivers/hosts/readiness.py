@@ -1,4 +1,4 @@
-"""Whether machines are fit: each is asked by one ssh, all at once, and one that does not answer is not waited for."""
+"""Whether machines are fit: each is asked by one ssh, all at once, and one that does not respond is not waited for."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ def _ask(host: Host, deadline: Deadline) -> Mapping[str, Any]:
     except ValueError:
         told = None
     if not isinstance(told, dict):
-        raise commands.CommandFailed("its answer cannot be read", "does a login script of its user print something?")
+        raise commands.CommandFailed("its response cannot be read", "does a login script of its user print something?")
     return told
 
 
@@ -136,7 +136,7 @@ def ending(ends: Mapping[str, datetime], clock: Clock) -> Iterator[Trait]:
         days = (end.timestamp() - clock.now()) / _DAY
         if days <= _SOON_DAYS:
             text = f"{what} ends on {end:%Y-%m-%d}" if days > 0 else f"{what} has ended on {end:%Y-%m-%d}"
-            yield Trait("warn", "engine", text, "renew it before: then this machine's engine lets nobody in")
+            yield Trait("warn", "engine", text, "renew it before: then this host's engine refuses every client")
 
 
 _SSH_FAILS = 255
@@ -146,7 +146,7 @@ _SAYINGS = (
     (
         "has changed and you have requested strict checking",
         "its host key is another one than before",
-        "if it was installed anew, `ssh-keygen -R {host}` and learn its new key; otherwise somebody is in between",
+        "if it was reinstalled: `ssh-keygen -R {host}`, then learn its new key; else the connection may be intercepted",
     ),
     (
         "Host key verification failed",
@@ -155,12 +155,12 @@ _SAYINGS = (
     ),
     (
         "Permission denied",
-        "it lets nobody in with this user and key",
+        "it refuses this user and key",
         "is the key in your agent (`ssh-add -l`)? `deploy hosts setup --user root` makes the user",
     ),
     ("Could not resolve", "its name is not known", "correct ansible_host, or the name"),
     ("Connection refused", "nothing listens for ssh there", "is sshd running, and is ansible_port right?"),
-    ("timed out", "it does not answer", "is it on, and does a firewall let ssh through? Try `{ssh}`"),
+    ("timed out", "it does not respond", "is it on, and does a firewall let ssh through? Try `{ssh}`"),
     ("No route to host", "no way leads to it", "is it on? Try `{ssh}`"),
 )
 
@@ -171,7 +171,7 @@ def _unreached(host: Host, failed: commands.CommandFailed) -> Trait:
     if failed.code == _NOT_FOUND:
         return Trait("bad", "reach", "it has no python3", "install python3: Ansible needs it, too")
     if failed.code in (0, _SSH_FAILS):
-        for saying, text, remedy in (*_SAYINGS, ("did not end within", "it does not answer in time", "try `{ssh}`")):
+        for saying, text, remedy in (*_SAYINGS, ("did not end within", "it does not respond in time", "try `{ssh}`")):
             if saying in failed.message:
                 return Trait("bad", "reach", text, remedy.format(ssh=ssh, host=host.ssh_host))
     return Trait("bad", "reach", failed.message, failed.hint or f"try `{ssh}`")
@@ -188,9 +188,7 @@ def _engine(told: Mapping[str, str], host: Host) -> Trait:
             return Trait("bad", "engine", "there is no Docker engine", setup)
         case "ConnectionRefusedError":
             return Trait("bad", "engine", "the Docker engine does not run", "there: systemctl status docker")
-    return Trait(
-        "bad", "engine", f"the Docker engine does not answer: {told['text']}", "there: systemctl status docker"
-    )
+    return Trait("bad", "engine", f"the Docker engine is unreachable: {told['text']}", "there: systemctl status docker")
 
 
 def _proxy(told: Mapping[str, str], host: Host) -> Trait:
@@ -203,7 +201,7 @@ def _proxy(told: Mapping[str, str], host: Host) -> Trait:
         return Trait(
             "bad", "proxy", f"HAProxy {version} is too old", "install 2.8 or newer: backports, haproxy.debian.net"
         )
-    if "master" in told and host.connection == "ssh":  # on this machine, it is the deployer who runs it
+    if "master" in told and host.connection == "ssh":  # on this host, it is the deployer who runs it
         who = host.user or "its user"
         return Trait("bad", "proxy", f"HAProxy {version}, whose master socket does not let {who} in", setup)
     return Trait("ok", "proxy", f"HAProxy {version}")
@@ -214,7 +212,9 @@ def _deployer(there: str, version: str, host: Host) -> Trait:
     if there == version or host.connection == "local":
         return Trait("ok", "proxy", f"deployer {version}")
     text = (
-        f"deployer is {there} there, and {version} here" if there else "it has no `deploy`, which answers for the proxy"
+        f"deployer is {there} there, and {version} here"
+        if there
+        else "it has no `deploy` command, which serves the proxy"
     )
     setup = f"deploy hosts setup --limit {host.name} -e deployer_package=twin-deployer=={version}"
     return Trait("bad", "proxy", text, f"{setup}, or a wheel of it: docs/machines.md")
@@ -235,4 +235,4 @@ def _clock(there: float, before: float, after: float) -> Trait:
         return Trait("ok", "clock", "right")
     way = "behind" if there < before else "ahead of"
     remedy = "keep it right by a time service: apt-get install systemd-timesyncd"
-    return Trait("bad", "clock", f"{wrong:.1f} s {way} this machine's; at most {_SKEW:g} s is fine", remedy)
+    return Trait("bad", "clock", f"{wrong:.1f} s {way} this host's; at most {_SKEW:g} s is fine", remedy)

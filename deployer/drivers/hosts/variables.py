@@ -50,7 +50,7 @@ def instance_variables(instance: Instance) -> dict[str, Any]:
 def twin(environment: Environment | None) -> dict[str, Any]:
     """Give an inventory in which each instance is a host of the group `twin`.
 
-    Their tasks run on this machine, with this Python: the instance itself need not have one. `deployer_instance` says
+    Their tasks run on this host, with this Python: the instance itself need not have one. `deployer_instance` says
     which instance it is.
     """
     instances = environment.instances if environment else ()

@@ -97,7 +97,7 @@ class _VerbRun:
         if idle := [verb for verb in self.verbs if verb not in self.ran]:
             raise DriverFailed(
                 f"{idle[0]}.yml: no task ran on any host",
-                f"`hosts:` names {GROUP} (the machine of the instance) or localhost",
+                f"`hosts:` names {GROUP} (the host of the instance) or localhost",
                 log=self.lines,
             )
         return self.reported

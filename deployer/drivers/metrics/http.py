@@ -78,7 +78,7 @@ def _chunks(response: requests.Response, deadline: Deadline) -> Iterator[bytes]:
     while chunk := response.raw.read1(65536, decode_content=True):
         size += len(chunk)
         if size > MOST:
-            raise Unreadable(f"the answer is larger than {MOST // 1024} KiB")
+            raise Unreadable(f"the response is larger than {MOST // 1024} KiB")
         if deadline.passed():
             raise TimeoutError
         yield chunk

@@ -47,7 +47,7 @@ def document(text: str) -> Any:
     try:
         return json.loads(text)
     except (ValueError, RecursionError):
-        raise Unreadable(f"the answer is not JSON: {brief(text)}") from None
+        raise Unreadable(f"the response is not JSON: {brief(text)}") from None
 
 
 def _at(path: str, data: Any) -> list[Any]:

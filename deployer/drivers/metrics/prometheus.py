@@ -53,7 +53,7 @@ def _values(answer: SourceResponse, form: str) -> list[float]:
     try:
         values = [finite(value) for _, value in pairs]
     except (TypeError, ValueError):
-        raise Unreadable("the answer is not one of Prometheus' API") from None
+        raise Unreadable("the response is not one of Prometheus' API") from None
     return [value for value in values if value is not None]
 
 
@@ -70,7 +70,7 @@ def _data(answer: SourceResponse) -> dict[str, Any]:
         raise Unreadable(f"HTTP {answer.status}")
     data = given.get("data") if isinstance(given, dict) else None
     if not isinstance(data, dict):
-        raise Unreadable("the answer is not one of Prometheus' API")
+        raise Unreadable("the response is not one of Prometheus' API")
     return data
 
 

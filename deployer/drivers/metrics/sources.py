@@ -32,7 +32,7 @@ class SourceMetrics:
     ) -> float | None:
         """Give the metric's value for a side now, a finite number; None when the source has no data on it.
 
-        Raises DriverFailed, naming the source, when it does not answer or answers something else than one number.
+        Raises DriverFailed, naming the source, when it does not respond or answers something else than one number.
         """
         try:
             if metric.prometheus:

@@ -61,7 +61,7 @@ class Account:
         elif event.kind == "verdict":
             self._verdict = str(data.get("verdict", ""))
             if self._verdict == "inconclusive" and data.get("enough"):  # all that a step of fixed time asks for
-                self._verdict = "enough seen"
+                self._verdict = "no regression found"
             self._answered(data.get("watched") or {})
 
     def _answered(self, data: Mapping[str, Any]) -> None:

@@ -71,11 +71,11 @@ class Notice:
             case "paused":
                 return f"{what}: waits for a person"
             case "detached":
-                return f"{what}: left unfinished"
+                return f"{what}: detached, still in progress"
             case "done":
                 return f"{what} is live"
             case "reverted":
-                return f"{what}: taken back"
+                return f"{what}: rolled back"
             case "needs-attention":
                 return f"{what}: needs a person"
             case "test":
@@ -92,7 +92,7 @@ class Notice:
 
     def _numbers(self) -> Iterator[str]:
         if self.share is not None:
-            yield f"share {self.share / 100:g} %"
+            yield f"share {self.share / 100:g}%"
         for role, side in (("candidate", self.candidate), ("stable", self.stable)):
             if side is not None:
                 yield f"{role} {side.errors:,} errors in {side.requests:,} requests"
@@ -113,4 +113,4 @@ class Notice:
 
 def trial(service: str, version: str, at: float) -> Notice:
     """Make a notice by which people try whether it arrives."""
-    return Notice("test", at, service, "This is a test: rollouts will be told here.", version=version)
+    return Notice("test", at, service, "This is a test: notifications about rollouts arrive here.", version=version)

@@ -33,7 +33,7 @@ class Outbox:
         self._waiting: queue.Queue[Notice | None] = queue.Queue()
         self._over = threading.Event()  # nobody listens any more: no further attempt
         self._mutex = threading.Lock()
-        self._unsent: list[Notice] = []  # in their order; the first is under way
+        self._unsent: list[Notice] = []  # in their order; the first is in progress
         self._thread = threading.Thread(target=self._run, name="notices", daemon=True)
         self._begun = self._finished = self._told = False
 
@@ -48,7 +48,7 @@ class Outbox:
         if self._finished or len(self._unsent) >= MOST:
             return f"there is no room: {len(self._unsent)} others are waiting to be sent"
         if not self._begin():
-            return "no thread can be started on this machine"
+            return "no thread can be started on this host"
         self._unsent.append(notice)
         self._waiting.put(notice)
         return ""

@@ -79,5 +79,5 @@ class _Heard(logging.Handler):
         if found := _STATUS.search(self._texts):
             return f"HTTP {found[1]}"
         if "onnection error" in self._texts or "onnection Error" in self._texts:
-            return "no connection, or no answer in time"
+            return "no connection, or no response in time"
         return "Apprise could not send it"

@@ -53,11 +53,15 @@ def _approval(
     said = {voice.person.casefold(): voice.refused for voice in gate.voices}
     body = {"rollout": rollout.number}
     others = gate.missing - 1
-    after = f"{others} more must approve, then it goes on:" if others > 0 else "Nobody else is needed, and it goes on:"
+    after = (
+        f"{others} more must approve, then it goes on:"
+        if others > 0
+        else "No further approval is needed; it continues:"
+    )
     if said.get(name.casefold()) is not False:
         steps = [step.explain() for step in rollout.plan.forward[gate.n + 1 : rollout.plan.commit + 1]]
         yield Dialog("approve", "Approve", f"Approve {new}?", f"You approve as {name}. {after}", steps, body, "main")
-    what = f"You refuse as {name}. All users of {rollout.service} are on {old} at once; then {new} is taken away:"
+    what = f"You refuse as {name}. All users of {rollout.service} return to {old} at once; then {new} is removed:"
     refused = {**body, "refuse": True}
     yield Dialog("refuse", "Refuse", f"Refuse {new}?", what, back, refused, "danger", "approve", firm=True)
 
@@ -89,22 +93,22 @@ def _of_rollout(house: AppContext, rollout: Rollout, caller: Caller) -> Iterator
             "promote",
             "Promote",
             f"Promote {new}?",
-            f"All users of {rollout.service} go to {new} now. What is left of watches and approvals is not waited for:",
+            f"All users of {rollout.service} go to {new} now. Remaining checks and approvals are skipped:",
             [step.explain() for step in left if not isinstance(step, Watch | Approve)],
             body,
             "main",
         )
     if driven and not held and forward and not over:
-        share = f"hold {new} at the share that it has"
+        share = f"pause {new} at its present share"
         what = f"The rollout of {rollout.service} stops where it is and goes on when somebody resumes it:"
         yield Dialog("pause", "Pause", f"Pause the rollout of {new}?", what, [share], body)
     if held or not driven:
         what, steps = f"The rollout to {new} goes on where it stopped:", [step.explain() for step in left]
         if not forward:
-            what, steps = f"The way back to {old} goes on:", back
+            what, steps = f"The rollback to {old} continues:", back
         yield Dialog("resume", "Resume", f"Resume the rollout of {new}?", what, steps, body)
     if not over and (forward or held):
-        what = f"All users of {rollout.service} are on {old} at once; then {new} is taken away:"
+        what = f"All users of {rollout.service} return to {old} at once; then {new} is removed:"
         yield Dialog("abort", "Abort", f"Abort the rollout of {new}?", what, back, body, "danger")
 
 

@@ -56,7 +56,7 @@ def facts(status: StatusView, now: float) -> list[tuple[str, Content]]:
     safety = status.safety
     if status.lease:
         gone = "it has run out: everybody is on stable"
-        left: Content = [until(status.lease, now), " left; the process that drives it renews it"]
+        left: Content = [until(status.lease, now), " left; its process renews it"]
         rows.append(("lease", left if status.lease > now else gone))
     elif status.share:
         rows.append(("lease", "none: the share stays until somebody decides"))
@@ -64,12 +64,14 @@ def facts(status: StatusView, now: float) -> list[tuple[str, Content]]:
         ended = ": spent, the proxy gives it no more users" if safety.over else ""
         bar = tag("meter", value=str(min(safety.spent, safety.budget)), max=str(safety.budget), aria_hidden="true")
         rows.append(
-            ("budget", [bar, f" {safety.spent:,} of {plural(safety.budget, 'bad answer')} seen by users{ended}"])
+            ("budget", [bar, f" {safety.spent:,} of {plural(safety.budget, 'failed response')} seen by users{ended}"])
         )
     if safety and safety.shield:
-        rows.append(("shield", f"{plural(safety.shielded, 'bad answer')} kept from users: stable answered instead"))
+        rows.append(
+            ("shield", f"{plural(safety.shielded, 'failed response')} kept from users: stable answered instead")
+        )
     if status.baseline:
         rows.append(("baseline", f"{percent(status.baseline)} on fresh instances of stable"))
     if status.lock:
-        rows.append(("driven by", f"{status.lock.by} since {moment(status.lock.since)[11:]}: {status.lock.message}"))
+        rows.append(("run by", f"{status.lock.by} since {moment(status.lock.since)[11:]}: {status.lock.message}"))
     return rows

@@ -16,7 +16,7 @@ from deployer.server.sessions import LONGEST_SECONDS
 from deployer.views.report.markup import tag
 
 _HERE = re.compile(r"/(?!/)[A-Za-z0-9/_-]{0,200}")  # a page of ours: never another host
-WRONG = "This token opens nothing: it is mistyped, expired or revoked."
+WRONG = "Invalid token: it is mistyped, expired or revoked."
 MAKE = "deploy token create NAME --role operator"
 
 router = APIRouter()
@@ -81,7 +81,7 @@ def _form(to: str, problem: str = "") -> HTMLResponse:
         tag("input", type="hidden", name="next", value=to),
         tag("p", problem, class_="error", role="alert") if problem else None,
         tag("button", "Log in", type="submit", class_="main"),
-        tag("p", "Paste what ", tag("code", MAKE), " printed on the machine of this server.", id="how", class_="soft"),
+        tag("p", "Paste what ", tag("code", MAKE), " printed on the host of this server.", id="how", class_="soft"),
         method="post",
         action=LOGIN,
     )

@@ -96,13 +96,13 @@ def _approval(waits: ApprovalView, now: float) -> list[Content]:
     """Say for whom it waits, until when, and who has approved."""
     chip = tag("span", "waits", class_="chip open")
     given = f"; given by {', '.join(waits.given)}" if waits.given else ""
-    after = {"revert": "then it is taken back", "hold": "then it is held"}[waits.expired]
+    after = {"revert": "then it is rolled back", "hold": "then it is paused"}[waits.expired]
     whose = f"for the approval of {waits.whose}, {len(waits.given)} of {waits.count}{given} · "
     return [chip, whose, until(waits.until, now), f" left, {after}"]
 
 
 def _verdict(told: RolloutSnapshot) -> list[Content]:
-    """Say the last word of the judge: that of the watch under way, or of the one before."""
+    """Say the last word of the judge: that of the watch in progress, or of the one before."""
     watch = next((w for w in reversed(told.report.watches) if w.text), None)
     if watch is None:
         return []
@@ -118,7 +118,7 @@ def _share(told: RolloutSnapshot) -> list[Content]:
         return [f"all users are on {write.release(state.release, state.version)}"]
     given = state.share or 0
     ended = "" if asked == given else f", {percent(asked)} in force"
-    measured = "" if state.measured is None else f" · {state.measured / 100:.2f} % measured"
+    measured = "" if state.measured is None else f" · {state.measured / 100:.2f}% actual"
     bar = tag("progress", value=str(asked), max="10000", aria_label="share of the candidate")
     return [bar, f" {percent(given)} asked{ended}{measured}"]
 
@@ -129,7 +129,7 @@ def _next(told: RolloutSnapshot) -> list[Content]:
     if told.status.rollout is not None and told.status.rollout.outcome:
         return ["a person decides: ", *words(told.status.next)]
     if told.status.lock is None:
-        return ["nobody drives it: resume, promote or abort it"]
+        return ["its process is gone: resume, promote or abort it"]
     running, waiting = state.running, state.waiting
     following = waiting.text if waiting else "it has gone back" if state.turned else "it is done"
     return [*words(following), *_when(running, told.now)]
@@ -192,7 +192,7 @@ def _plots(view: ReportView) -> Iterator[Content]:
     yield part("What users got", [figure.render() for figure in plots.traffic(view)], id_="traffic")
     thirds = [figure.render() for figure in plots.answer_times(view)]
     if thirds:
-        yield part("Answer times", tag("div", thirds, class_="thirds"), id_="times")
+        yield part("Latency", tag("div", thirds, class_="thirds"), id_="times")
 
 
 def _watches(view: ReportView) -> Markup | None:

@@ -39,7 +39,7 @@ def home(desk: AtDesk, caller: By) -> HTMLResponse:
 
 
 def _glance(house: AppContext, row: ServiceRow) -> services.Glance:
-    """Read a service from the store, and of one that is under way the share that is in force."""
+    """Read a service from the store, and of one that is in progress the share that is in force."""
     rollouts = house.store.rollouts(row.service, 1)
     if not rollouts:
         return services.Glance(row)
@@ -79,7 +79,7 @@ def logs(desk: AtDesk, caller: Operator, service: Known) -> HTMLResponse:
 
 @router.get("/rollouts/{number}")
 def of_rollout(desk: AtDesk, caller: By, seen: Seen) -> HTMLResponse:
-    """Show a rollout, live while it is under way."""
+    """Show a rollout, live while it is in progress."""
     with desk.house() as house:
         data = _live(desk, house, f"/api/v1/rollouts/{seen.number}/events") if seen.open else {}
         view, status = queries.show(house, seen.number), queries.status(house, seen.service)

@@ -53,7 +53,7 @@ def _card(one: Glance) -> Markup:
 
 
 def _chip(outcome: str) -> Markup:
-    return tag("span", outcome or "under way", class_=f"chip {KINDS.get(outcome, '')}")
+    return tag("span", outcome or "in progress", class_=f"chip {KINDS.get(outcome, '')}")
 
 
 def service(
@@ -83,15 +83,13 @@ def service(
 
 
 def _to_logs(status: StatusView) -> Markup:
-    return tag("p", tag("a", "The last lines that they wrote", href=f"/services/{status.service}/logs"))
+    return tag("p", tag("a", "Recent logs", href=f"/services/{status.service}/logs"))
 
 
 def logs(service: str, lines: Mapping[str, Sequence[str]], silent: Mapping[str, str]) -> list[Content]:
     """Write the last lines of each instance."""
     up = tag("p", tag("a", tag("b", service), href=f"/services/{service}"), class_="over")
-    gone = [
-        tag("p", f"{host or 'this machine'} does not answer: {why}", class_="error") for host, why in silent.items()
-    ]
+    gone = [tag("p", f"{host or 'this host'} is unreachable: {why}", class_="error") for host, why in silent.items()]
     parts = [
         part(name, tag("pre", "\n".join(told) or "nothing yet", tabindex="0", aria_label=name), id_=f"log-{name}")
         for name, told in lines.items()
@@ -106,7 +104,7 @@ def _under_way(status: StatusView, now: float) -> Markup | None:
     name = f"{row.strategy} of {release(row.release, row.version)}"
     link = tag("a", f"Rollout {row.number}: {name} at {percent(status.share)}", href=f"/rollouts/{row.number}")
     rows = environments.facts(status, now)
-    return part("Under way", tag("p", _chip(row.outcome), link), facts(rows) if rows else None, id_="under-way")
+    return part("In progress", tag("p", _chip(row.outcome), link), facts(rows) if rows else None, id_="under-way")
 
 
 def _rollouts(rows: Sequence[RolloutRow]) -> Markup:

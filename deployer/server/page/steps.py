@@ -1,4 +1,4 @@
-"""The steps of a rollout that is under way: what is done, what runs and for how long, what comes."""
+"""The steps of a rollout that is in progress: what is done, what runs and for how long, what comes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ SIGNS = {"waiting": "○", "running": "●", "done": "✓", "failed": "✗", "st
 def steps(state: ViewState, now: float) -> Markup:
     """Write both ways; after the turn what was still to come is no news any more."""
     forward = [_step(s, state, now) for s in state.forward if not (state.turned and s.state == "waiting")]
-    back = [tag("li", tag("b", "Way back"), class_="turn"), *(_step(s, state, now) for s in state.back)]
+    back = [tag("li", tag("b", "Rollback steps"), class_="turn"), *(_step(s, state, now) for s in state.back)]
     return tag("ol", forward, back if state.turned else None, class_="steps")
 
 

@@ -36,7 +36,7 @@ class Point(View):
     """Both sides in the stretch from `began` to `at`, and what was known of the candidate then.
 
     `worse` and `proofs` say from 0 to 1 how far it was to "worse" and, by what was to be shown, to "no worse".
-    `seen` and `shielded` count bad answers of the candidate in this rollout so far, seen by users and kept from them.
+    `seen` and `shielded` count failed responses of the candidate in this rollout, seen by users and kept from them.
     """
 
     began: float

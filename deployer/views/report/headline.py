@@ -28,13 +28,13 @@ def headline(view: ReportView) -> str:
         case "done":
             return f"{name} is live for everyone"
         case "reverted":
-            return f"{name} was taken back"
+            return f"{name} was rolled back"
         case "paused":
-            return f"{name} is held at {percent(view.timeline[-1].share if view.timeline else 0)}"
+            return f"{name} is paused at {percent(view.timeline[-1].share if view.timeline else 0)}"
         case "needs-attention":
-            return f"{name} is stuck and needs a person"
+            return f"{name} needs attention"
         case _:
-            return f"{name} is under way"
+            return f"{name} is in progress"
 
 
 def tiles(view: ReportView) -> list[Tile]:
@@ -45,13 +45,15 @@ def tiles(view: ReportView) -> list[Tile]:
     if view.seen is not None:
         found.append(_seen(view, view.seen))
     if view.shielded:
-        found.append(Tile(count(view.shielded), "bad answers kept from users", "stable answered instead", "good"))
+        found.append(Tile(count(view.shielded), "failed responses kept from users", "stable answered instead", "good"))
     if view.answers:
-        found.append(Tile(count(view.answers), "answers of the candidate were judged"))
+        found.append(Tile(count(view.answers), "responses of the candidate were judged"))
     return found
 
 
 def _seen(view: ReportView, seen: int) -> Tile:
     budget = f"of {view.budget:,} that were allowed" if view.budget else "no limit was set"
     kind = "" if not seen else "bad" if view.budget and seen >= view.budget else "open"
-    return Tile(count(seen), f"{plural(seen, 'bad answer').partition(' ')[2]} seen by users", budget, kind or "good")
+    return Tile(
+        count(seen), f"{plural(seen, 'failed response').partition(' ')[2]} seen by users", budget, kind or "good"
+    )

@@ -69,10 +69,10 @@ def _parts(view: ReportView) -> list[Markup]:
     missing = None if view.points or not view.watches else tag("p", "Nothing was recorded of it: there are no plots.")
     parts = [
         _part("What users got", missing, figures),
-        _part("Answer times", tag("div", thirds, class_="thirds") if thirds else None),
+        _part("Latency", tag("div", thirds, class_="thirds") if thirds else None),
         _part("How sure it is", proof, sections.verdicts(view)),
         _part("Both sides, watch by watch", sections.watches(view)),
-        _part("Metrics from elsewhere", sections.metrics(view)),
+        _part("External metrics", sections.metrics(view)),
         _part("Numbers of the plots", numbers, fold=True),
         _part("Steps", sections.steps(view)),
         _part("Timeline", sections.timeline(view), fold=True),

@@ -1,4 +1,4 @@
-"""The plots of a report: share, errors, what it cost, answer times, how far it was to a verdict."""
+"""The plots of a report: share, errors, what it cost, latency, how far it was to a verdict."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Figure:
 
 
 def traffic(view: ReportView) -> list[Figure]:
-    """Give the plots of share, error rates and bad answers; none for a rollout that nobody recorded."""
+    """Give the plots of share, error rates and failed responses; none for a rollout that nobody recorded."""
     if not view.points:
         return []
     times = _times(view)
@@ -94,8 +94,8 @@ def evidence(view: ReportView) -> list[Figure]:
     ]
     legend = [("worse", "that it is worse"), *((f"shown s{n}", f"no worse in {name}") for n, name in enumerate(names))]
     caption = (
-        "On a logarithmic scale. “Worse” at 100 % takes the release back at once; a step that takes as long as needed"
-        " goes on when each “no worse” is at 100 %. Looking often adds no false alarms."
+        "On a logarithmic scale. “Worse” at 100% rolls the release back at once; a step that takes as long as needed"
+        " goes on when each “no worse” is at 100%. Looking often adds no false alarms."
     )
     hints = [(p.at, _evidence_hint(p, times)) for p in view.points]
     title = "how far it was to a verdict, over time"
@@ -130,7 +130,7 @@ def _errors(view: ReportView, times: Times) -> Figure:
     parts = [p.watch for p in view.points]
     series = [_rates("stable", at, [p.stable for p in view.points], parts)]
     series.append(_rates("candidate", at, [p.candidate for p in view.points], parts))
-    # Bands of few answers reach up to 100 %, and so may a rate at first: what comes later must stay readable.
+    # Bands of few answers reach up to 100%, and so may a rate at first: what comes later must stay readable.
     tops = sorted(b[1] for s in series for b in s.band if b is not None)
     last = [s.values[-1] or 0.0 for s in series]
     scale = Linear(min(1.0, Linear.over([*last, *tops[: len(tops) * 3 // 4]], 0.005).top))
@@ -140,8 +140,10 @@ def _errors(view: ReportView, times: Times) -> Figure:
     ]
     title = "error rates of both sides with bands, over time"
     plot = Plot(title, series, times, scale, _percent, (), view.marks, labelled=True, hints=hints)
-    caption = "Of all answers in each watch so far. The bands are where the rate lies with 95 % confidence (Wilson)."
-    return Figure("Bad answers", caption, _LEGEND, plot)
+    caption = (
+        "Of all responses in each analysis step so far. The bands are where the rate lies with 95% confidence (Wilson)."
+    )
+    return Figure("Failed responses", caption, _LEGEND, plot)
 
 
 _LEGEND = (("candidate", "candidate"), ("stable", "stable"))
@@ -164,9 +166,9 @@ def _cost(view: ReportView, times: Times) -> Iterator[Figure]:
     limits = ((float(view.budget), f"budget {view.budget:,}"),) if view.budget else ()
     top = [float(p.seen) for p in view.points] + [float(p.shielded) for p in view.points] + [float(view.budget)]
     hints = [
-        (p.at, f"{_when(p, times)}: {plural(p.seen, 'bad answer')} seen, {p.shielded:,} kept") for p in view.points
+        (p.at, f"{_when(p, times)}: {plural(p.seen, 'failed response')} seen, {p.shielded:,} kept") for p in view.points
     ]
-    title = "bad answers of the candidate so far, over time"
+    title = "failed responses of the candidate so far, over time"
     plot = Plot(
         title,
         series,
@@ -178,7 +180,7 @@ def _cost(view: ReportView, times: Times) -> Iterator[Figure]:
         labelled=True,
         hints=hints,
     )
-    yield Figure("Bad answers of the candidate, so far", "", tuple(legend), plot)
+    yield Figure("Failed responses of the candidate, so far", "", tuple(legend), plot)
 
 
 def _of(view: ReportView, quantile: str) -> list[float]:
@@ -196,7 +198,7 @@ def _quantile(view: ReportView, times: Times, quantile: str, scale: Logarithmic)
     hints = [
         (p.at, f"{_when(p, times)}: candidate {write(p.candidate)}, stable {write(p.stable)}") for p in view.points
     ]
-    title = f"{quantile} of answer times of both sides, over time"
+    title = f"{quantile} of the latency of both sides, over time"
     plot = Plot(title, series, times, scale, latency, (), view.marks, hints=hints)
     return Figure(f"{quantile}", "", _LEGEND, plot, third=True)
 
@@ -206,25 +208,25 @@ def _when(point: Point, times: Times) -> str:
 
 
 def _measured(point: Point) -> str:
-    return "nothing measured" if point.measured is None else f"{point.measured / 100:.2f} % measured"
+    return "nothing measured" if point.measured is None else f"{point.measured / 100:.2f}% actual"
 
 
 def _rate(name: str, side: RatePoint) -> str:
     if side.rate is None:
-        return f"{name} answered nothing"
-    band = f"{100 * side.low:.2g} to {100 * side.high:.2g} %"
-    return f"{name} {100 * side.rate:.2f} % bad ({count(side.watch_errors)} of {count(side.watch_requests)}; {band})"
+        return f"{name} has no responses"
+    band = f"{100 * side.low:.2g} to {100 * side.high:.2g}%"
+    return f"{name} {100 * side.rate:.2f}% bad ({count(side.watch_errors)} of {count(side.watch_requests)}; {band})"
 
 
 def _evidence_hint(point: Point, times: Times) -> str:
     parts = [(point.worse, "to worse"), *((part, f"to no worse in {name}") for name, part in point.proofs.items())]
-    told = ", ".join(f"{100 * part:.0f} % {words}" for part, words in parts if part is not None)
+    told = ", ".join(f"{100 * part:.0f}% {words}" for part, words in parts if part is not None)
     return f"{_when(point, times)}: {told or 'nothing is known'}"
 
 
 def _percent(fraction: float) -> str:
-    return f"{100 * fraction:.3g} %"
+    return f"{100 * fraction:.3g}%"
 
 
 def _whole_percent(value: float) -> str:
-    return f"{value:g} %"
+    return f"{value:g}%"

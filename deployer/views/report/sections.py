@@ -137,7 +137,7 @@ def numbers_of_plots(view: ReportView, most: int = 60) -> Markup | None:
 def _rate(side: RatePoint) -> tuple[str, str]:
     if not side.watch_requests:
         return "–", "–"
-    return f"{side.watch_errors:,} of {side.watch_requests:,}", f"{100 * side.low:.2g}–{100 * side.high:.2g} %"
+    return f"{side.watch_errors:,} of {side.watch_requests:,}", f"{100 * side.low:.2g}–{100 * side.high:.2g}%"
 
 
 def facts(rows: Iterable[tuple[str, Content]]) -> Markup:

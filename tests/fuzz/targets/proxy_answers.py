@@ -30,7 +30,7 @@ class Answering(MasterSocket):
         answer = self._answers[self._turn % len(self._answers)]
         self._turn += 1
         if not answer:
-            raise ConnectionResetError("closed without an answer")
+            raise ConnectionResetError("closed without a response")
         return answer.decode(errors="replace")
 
 

@@ -7,7 +7,7 @@ umount -n -l /mnt
 mount -t sysfs sysfs /sys
 mount -t tmpfs -o mode=755 tmpfs /run
 mkdir -p /run/lock /run/sshd
-cat /proc/sys/kernel/random/uuid >/run/boot_id # the kernel's own lasts longer than a boot of this machine
+cat /proc/sys/kernel/random/uuid >/run/boot_id # the kernel's own lasts longer than a boot of this host
 mount --bind /run/boot_id /proc/sys/kernel/random/boot_id
 mount -t tmpfs tmpfs /tmp
 chmod 1777 /tmp

@@ -175,7 +175,7 @@ class Machine:
     def command(self, *command: str) -> list[str]:
         """Give the command line by which a command runs on it as root, without ssh."""
         spaces = ("-m", "-u", "-i", "-n", "-p", "-C", "-r", "-w")
-        own = ("env", "-i", f"PATH={PATH}", "HOME=/root", "LANG=C.UTF-8")  # not what this machine's variables say
+        own = ("env", "-i", f"PATH={PATH}", "HOME=/root", "LANG=C.UTF-8")  # not what this host's variables say
         return ["nsenter", "-t", str(self._booted()), *spaces, "--", *own, *command]
 
     @property

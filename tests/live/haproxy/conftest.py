@@ -1,4 +1,4 @@
-"""A bench for each HAProxy of this machine."""
+"""A bench for each HAProxy of this host."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How many bad answers of a candidate users see before the proxy itself takes everyone back."""
+"""How many failed responses of a candidate users see before the proxy itself takes everyone back."""
 
 from __future__ import annotations
 

@@ -44,7 +44,7 @@ def test_it_leaves_at_once_though_its_address_answers_and_comes_back_when_it_lis
         within().until(lambda: {blue.name, green.name} <= set(load.seen), "both answer")
         assert door.shut() == f"another program listens on {blue.address}"  # this test, in place of an intruder
         assert up(bench) == {green.name}
-        more(load, 20)  # what was under way
+        more(load, 20)  # what was in progress
         before = load.seen[blue.name]
         more(load, 200)
         assert load.seen[blue.name] == before

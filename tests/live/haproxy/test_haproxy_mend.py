@@ -21,7 +21,7 @@ LIVE = Live("blue", 2500, 0, 5, warm=1)
 
 @pytest.fixture
 def both(bench: Bench, blue: Upstream, green: Upstream) -> Bench:
-    """Give a proxy with an upstream in each colour, and 25 % for the candidate."""
+    """Give a proxy with an upstream in each colour, and 25% for the candidate."""
     bench.both(blue, green)
     bench.set_traffic(LIVE)
     assert bench.traffic.drift("shop") == ()

@@ -23,12 +23,15 @@ def check(manifest: Manifest, source: Path, *, by_name: bool) -> None:
             return
         raise Refused(
             f"image: there is no file or directory {source}",
-            f"verbs {manifest.verbs} deploy what lies here; check `image:` and `version:`",
+            f"lifecycle playbooks {manifest.verbs} deploy what is here; check `image:` and `version:`",
         )
     if manifest.verbs == "systemd":
         _program(manifest, source)
     if manifest.verbs == "lxc" and not (source.is_file() and tarfile.is_tarfile(source)):
-        raise Refused(f"image: {source} is no tar archive", "verbs lxc need the root file system of a container as one")
+        raise Refused(
+            f"image: {source} is no tar archive",
+            "lifecycle playbooks lxc need the root file system of a container as one",
+        )
 
 
 def _program(manifest: Manifest, source: Path) -> None:

@@ -105,7 +105,7 @@ class HostPresence:
             self._answers[name] = HostAnswer(why, self._clock.monotonic())
 
     def _age(self, question: HostQuestion) -> float:
-        """Give the age of what is known; endless where it does not answer the question."""
+        """Give the age of what is known; endless where it does not respond the question."""
         answer = self._answers.get(question.host.name)
         if answer is None or not (answer.why or question.names <= answer.asked):
             return STALE_SECONDS

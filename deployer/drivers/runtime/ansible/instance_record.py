@@ -17,7 +17,7 @@ State = Literal["created", "running", "exited"]
 
 @dataclass(frozen=True)
 class AnsibleInstance:
-    """The identity of an instance, and what its verbs reported last.
+    """The identity of an instance, and what its lifecycle playbooks reported last.
 
     `asked` is the address that was handed to the verbs, `address` the one that they reported, the same until they did.
     """

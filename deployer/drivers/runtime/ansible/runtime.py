@@ -51,7 +51,7 @@ class Ground:
 
 
 class AnsibleRuntime:
-    """The runtime `ansible`, on this machine or on those of an inventory."""
+    """The runtime `ansible`, on this host or on those of an inventory."""
 
     def __init__(self, ground: Ground, player: Verbs, machines: Machines, presence: HostPresence, clock: Clock) -> None:
         self._ground, self._player, self._presence, self._clock = ground, player, presence, clock
@@ -131,9 +131,11 @@ class AnsibleRuntime:
         """Run a command as the instance runs, by the verb `run`."""
         known = instance_record.load(self._place(instance.name))
         if known is None:
-            raise DriverFailed(f"{instance.name} does not stand", "see `deploy status`")
+            raise DriverFailed(f"{instance.name} does not exist", "see `deploy status`")
         if not self._has(known, "run"):
-            raise DriverFailed(f"{instance.name}: its verbs have no run.yml", "add one, or do it by a playbook")
+            raise DriverFailed(
+                f"{instance.name}: its lifecycle playbooks have no run.yml", "add one, or do it by a playbook"
+            )
         told = {"deployer_run": list(command), "deployer_seconds": deadline.left()}
         reported = self._asked(known, "run", told, deadline)
         if "deployer_code" not in reported:
@@ -179,7 +181,7 @@ class AnsibleRuntime:
         self._place(known.name).unlink(missing_ok=True)
 
     def _undo(self, begun: AnsibleInstance) -> None:
-        """Take away what was begun; where that fails its record stays, and whoever takes it back meets the trouble."""
+        """Take away what was begun; where that fails its record stays, and whoever rolls it back meets the trouble."""
         try:
             self._take_away(begun, 0.0, Deadline.after(self._clock, UNDO_SECONDS))
         except (DriverFailed, DeadlinePassed):
@@ -227,7 +229,9 @@ class AnsibleRuntime:
             return self._artifacts(release.service).path(release, own)
         folder = verbs.shipped(release.manifest.verbs or "")
         if folder is None:
-            raise DriverFailed(f"this version ships no verbs {release.manifest.verbs}", "use the one that made it")
+            raise DriverFailed(
+                f"this version ships no lifecycle playbooks {release.manifest.verbs}", "use the one that made it"
+            )
         return folder
 
     def _has(self, known: AnsibleInstance, verb: str) -> bool:
@@ -250,7 +254,7 @@ class AnsibleRuntime:
         machine = self._machines.get(host)
         if machine is None:
             raise DriverFailed(
-                f"{host or 'this machine'} is none of the machines of this service: {', '.join(self._machines)}",
+                f"{host or 'this host'} is not a host of this service: {', '.join(self._machines)}",
                 "name it in the inventory",
             )
         return machine
@@ -311,7 +315,8 @@ def _reported(known: AnsibleInstance, reported: Mapping[str, Any]) -> AnsibleIns
     split_address(address)
     if state not in get_args(State):
         raise DriverFailed(
-            f"{known.name}: its verbs reported deployer_state {state!r}", f"it is one of {', '.join(get_args(State))}"
+            f"{known.name}: its lifecycle playbooks reported deployer_state {state!r}",
+            f"it is one of {', '.join(get_args(State))}",
         )
     runtime_id = str(reported.get("deployer_id", known.runtime_id))
     return replace(known, address=address, state=cast(State, state), runtime_id=runtime_id)

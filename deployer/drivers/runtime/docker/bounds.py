@@ -84,7 +84,7 @@ def within(seconds: float, work: Callable[[], T]) -> T:
     try:
         made, error = ended.get(timeout=max(seconds, 0.001))
     except Empty:
-        raise TimeoutError(f"no whole answer within {seconds:.3g} s") from None
+        raise TimeoutError(f"no complete response within {seconds:.3g} s") from None
     if error is not None:
         raise error
     return made  # type: ignore[return-value]  # there was no error
@@ -97,9 +97,9 @@ def _read(response: requests.Response, ends: float) -> None:
         size += len(chunk)
         if size > MOST:
             response.close()
-            raise TooLarge(f"its answer has more than {MOST // 1024 // 1024} MiB")
+            raise TooLarge(f"its response has more than {MOST // 1024 // 1024} MiB")
         if time.monotonic() > ends:
             response.close()
-            raise TimeoutError("no whole answer in time")
+            raise TimeoutError("no complete response in time")
         parts.append(chunk)
     response._content, response._content_consumed = b"".join(parts), True  # type: ignore[attr-defined]

@@ -121,18 +121,20 @@ def translated(what: str, address: str, seconds: float) -> Iterator[None]:
     except TooLarge as error:
         raise DriverFailed(f"{what}: the Docker engine at {address} is not believed: {error}") from error
     except (requests.Timeout, urllib3.exceptions.TimeoutError, TimeoutError) as error:
-        raise DeadlinePassed(f"{what}: the Docker engine at {address} did not answer within {seconds:.3g} s") from error
+        raise DeadlinePassed(
+            f"{what}: the Docker engine at {address} did not respond within {seconds:.3g} s"
+        ) from error
     # StreamParseError does not descend from DockerException; OSError covers the sockets that streams are read from.
     except (docker.errors.DockerException, docker.errors.StreamParseError) as error:
         # The SDK asks for the engine's version first, and wraps whatever happens to that question.
         if isinstance(error.__cause__ or error.__context__, requests.Timeout):
-            late = f"{what}: the Docker engine at {address} did not answer within {seconds:.3g} s"
+            late = f"{what}: the Docker engine at {address} did not respond within {seconds:.3g} s"
             raise DeadlinePassed(late) from error
         if isinstance(error.__cause__ or error.__context__, requests.RequestException):
-            raise Unreachable(f"{what}: no Docker engine answers at {address} ({error})") from error
+            raise Unreachable(f"{what}: no Docker engine at {address} ({error})") from error
         raise DriverFailed(f"{what}: {error}") from error
     except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
-        raise Unreachable(f"{what}: no Docker engine answers at {address} ({error})") from error
+        raise Unreachable(f"{what}: no Docker engine at {address} ({error})") from error
 
 
 def _said(error: docker.errors.APIError) -> str:

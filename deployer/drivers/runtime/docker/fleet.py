@@ -64,7 +64,7 @@ class DockerFleet:
     def ensure(self, spec: InstanceSpec, deadline: Deadline) -> Instance:
         """Make the container run as specified on the machine of its specification.
 
-        A machine that has lost the image of the release, or was made anew since, gets it from one that has it.
+        A machine that has lost the image of the release, or was rewritten since, gets it from one that has it.
         """
         member = self._member(spec.host)
         try:
@@ -116,7 +116,7 @@ class DockerFleet:
         member = self._members.get(host)
         if member is None:
             raise DriverFailed(
-                f"{host or 'this machine'} is none of the machines of this service: {', '.join(self._members)}",
+                f"{host or 'this host'} is not a host of this service: {', '.join(self._members)}",
                 "name it in the inventory",
             )
         return member
@@ -153,7 +153,7 @@ def _ready(member: FleetHost, manifest: Manifest) -> None:
     try:
         member.read(look)
     except Refused as error:
-        raise Refused(f"{member.name or 'this machine'}: {error.message}", error.hint) from error
+        raise Refused(f"{member.name or 'this host'}: {error.message}", error.hint) from error
 
 
 def _standing(member: FleetHost, service: str) -> tuple[Instance, ...]:

@@ -42,7 +42,7 @@ class FleetHost:
             raise self._named(error) from error
 
     def do(self, work: Callable[[DockerRuntime], T]) -> T:
-        """Let its runtime do something that takes its time; raises MachinesSilent when the machine does not answer."""
+        """Let its runtime do something that takes its time; raises MachinesSilent when the machine does not respond."""
         self._refuse()
         try:
             return work(self.runtime)

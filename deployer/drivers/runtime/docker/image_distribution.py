@@ -19,7 +19,7 @@ CHUNK = 1024 * 1024
 
 
 class ImageDistribution:
-    """Where images come from: the engine of this machine, if one answers, or the first machine that has it."""
+    """Where images come from: the engine of this host, if one answers, or the first machine that has it."""
 
     def __init__(self, control: FleetHost | None) -> None:
         self._control = control
@@ -27,7 +27,7 @@ class ImageDistribution:
         self._copying = BoundedSemaphore(COPIES)
 
     def pin(self, other: FleetHost, reference: str, deadline: Deadline, tell: Tell) -> Image:
-        """Pin a reference, on this machine or on another one; raises Refused when neither has it or can pull it."""
+        """Pin a reference, on this host or on another one; raises Refused when neither has it or can pull it."""
         refused: Refused | None = None
         if self._control is not None:
             try:

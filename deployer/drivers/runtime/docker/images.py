@@ -30,7 +30,7 @@ MAY_PASS = re.compile(
 def resolve(engine: Engine, reference: str, deadline: Deadline, tell: Tell) -> Image:
     """Pin a reference to an image id, pulling it where that makes sense.
 
-    A tag of a registry is always asked for again, as it may have moved; when the registry does not answer, what is here
+    A tag of a registry is always asked for again, as it may have moved; if the registry does not respond, what is here
     is used and that is told. A digest, and a name without a registry that is here, are taken as they are.
     """
     here = _local(engine, reference, deadline)

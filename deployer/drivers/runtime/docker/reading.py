@@ -38,16 +38,16 @@ def _get(what: str, address: str, path: str, end: float, seconds: float) -> Any:
     except TooLarge as error:
         raise DriverFailed(f"{what}: the Docker engine at {address} is not believed: {error}") from error
     except TimeoutError:
-        late = f"{what}: the Docker engine at {address} did not answer within {seconds:.3g} s"
+        late = f"{what}: the Docker engine at {address} did not respond within {seconds:.3g} s"
         raise DeadlinePassed(late) from None
     except OSError as error:
-        raise Unreachable(f"{what}: no Docker engine answers at {address} ({error})") from error
+        raise Unreachable(f"{what}: no Docker engine at {address} ({error})") from error
     head, _, body = answer.partition(b"\r\n\r\n")
     status = head.split(b" ", 2)[1:2]
     try:
         said = json.loads(body)
     except (ValueError, RecursionError):
-        raise DriverFailed(f"{what}: what answers at {address} is no Docker engine") from None
+        raise DriverFailed(f"{what}: the server at {address} is not a Docker engine") from None
     if status == [b"404"]:
         return None
     if status != [b"200"]:
@@ -68,7 +68,7 @@ def _exchange(path: str, request: str, end: float) -> bytes:
                 return bytes(answer)
             answer += part
             if len(answer) > LARGEST:
-                raise TooLarge(f"its answer has more than {LARGEST >> 20} MiB")
+                raise TooLarge(f"its response has more than {LARGEST >> 20} MiB")
 
 
 def _left(end: float) -> float:

@@ -26,7 +26,7 @@ class DockerRuntime:
     """The runtime `docker`. `installation` names the store: two of them on one engine never meet.
 
     `home` says on which machine and in which state folder it lies, for whoever has to find it again. Without an engine
-    it is the one that DOCKER_HOST names, else that of this machine.
+    it is the one that DOCKER_HOST names, else that of this host.
     """
 
     def __init__(self, clock: Clock, installation: str, engine: Engine | None = None, home: str = "") -> None:
@@ -68,7 +68,7 @@ class DockerRuntime:
             container = find_container(client, spec.name)
             if container is not None and not self._mine(container.attrs):
                 raise DriverFailed(
-                    f"a container named {spec.name} is there that is not ours ({container.short_id})",
+                    f"a container named {spec.name} exists that deployer does not manage ({container.short_id})",
                     "rename or remove it; deployer touches only what it made",
                 )
             if container is not None and not self._keeps(container, spec):
@@ -87,7 +87,9 @@ class DockerRuntime:
             if container is None:
                 return
             if not self._mine(container.attrs):
-                raise DriverFailed(f"{instance.name} is not ours any more", "look at it with `docker inspect`")
+                raise DriverFailed(
+                    f"{instance.name} is no longer managed by deployer", "look at it with `docker inspect`"
+                )
             wait = options.grace(min(grace, deadline.left()))
             client.api.stop(instance.runtime_id, timeout=wait)
             self._discard(client, container, deadline)
@@ -142,7 +144,7 @@ class DockerRuntime:
     def _keeps(self, container: Container, spec: InstanceSpec) -> bool:
         """Tell whether the container may stay.
 
-        One that was never started may lack its secrets or networks, its maker having died in between: it is made anew.
+        One that was never started may lack its secrets or networks, its maker having died in between: it is rewritten.
         """
         wanted = options.labels(spec, self._installation, self._home)
         return container.status not in {"created", "removing", "dead"} and options.same(container.labels, wanted)

@@ -60,7 +60,7 @@ class SshTunnel:
         self._closed = False
 
     def connect(self, timeout: float, version: str | None) -> docker.DockerClient:
-        """Give a client of the engine, as `engine.connect` does for that of this machine.
+        """Give a client of the engine, as `engine.connect` does for that of this host.
 
         Raises Unreachable, with what ssh said, when there is no way to it.
         """

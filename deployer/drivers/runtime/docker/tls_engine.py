@@ -44,7 +44,7 @@ class TlsEngine:
         self._closed = False
 
     def connect(self, timeout: float, version: str | None) -> docker.DockerClient:
-        """Give a client of the engine, as `engine.connect` does for that of this machine.
+        """Give a client of the engine, as `engine.connect` does for that of this host.
 
         Raises Unreachable, saying what was refused by which side, here and later when a call opens a connection.
         """

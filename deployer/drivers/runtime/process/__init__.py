@@ -1,4 +1,4 @@
-"""Instances as supervised processes of this machine: no engine, no root."""
+"""Instances as supervised processes of this host: no engine, no root."""
 
 from deployer.drivers.runtime.process.runtime import ProcessRuntime
 

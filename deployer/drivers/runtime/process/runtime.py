@@ -1,4 +1,4 @@
-"""Runs instances as supervised processes of this machine.
+"""Runs instances as supervised processes of this host.
 
 They outlive every command, but not the machine: after a boot `ensure` starts them again.
 

@@ -12,7 +12,7 @@ What is where:
     master    the master socket: every worker, also old ones that still serve
     sides     the rules that give a request its side: share, lease, budget
     shield    a second chance with stable for what the candidate failed
-    budget    bad answers that users saw, over all workers
+    budget    failed responses that users saw, over all workers
     stream    the requests as they are answered, from every worker
     tally     what they add up to
     clients   those of them that keep their side

@@ -1,6 +1,6 @@
 """What each address may account for, so that a few addresses cannot decide about a release.
 
-An address may give one failure, and beyond that no more than 1.2 times its part of all answers would make of all
+An address may give one failure, and beyond that no more than 1.2 times its part of all responses would make of all
 failures; so with each kind of response that is no page. Which side an answer came from plays no role, nor does what
 comes later: what is left out is the same for both sides, and the coins of what remains are as fair as before. Gateways
 that fail as often as they ask lose little of that. Addresses that together send half of the traffic can give 1.5

@@ -68,7 +68,7 @@ class Attaching:
         for worker in self._proxy.master.current(deadline):
             seen = self._servers.seen(worker, self._backend, deadline)
             waiting += [s for s in self._wanted if not self._checked(worker, s, seen.get(s.name), deadline)]
-            # While a check is under way, what the one before it saw may be left out.
+            # While a check is in progress, what the one before it saw may be left out.
             last |= {name: server.last for name, server in seen.items() if server.tells or name not in last}
         return waiting
 

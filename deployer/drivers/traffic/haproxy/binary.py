@@ -39,7 +39,7 @@ class Binary:
                 check=False,
             )
         except subprocess.TimeoutExpired:
-            return f"{self.path} -c gave no answer within {WITHIN:g} s"
+            return f"{self.path} -c gave no response within {WITHIN:g} s"
         if done.returncode == 0:
             return ""
         return (done.stderr + done.stdout).strip() or f"{self.path} -c ended with {done.returncode}"
@@ -87,7 +87,7 @@ def find() -> Binary:
 
 
 def candidates() -> tuple[Path, ...]:
-    """Give the haproxy programs of this machine, the preferred one first."""
+    """Give the haproxy programs of this host, the preferred one first."""
     system = shutil.which("haproxy", path=_search_path())
     return tuple(p for p in (Path(system) if system else None, bundled()) if p is not None)
 

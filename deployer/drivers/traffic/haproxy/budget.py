@@ -1,4 +1,4 @@
-"""What users saw of a candidate's bad answers: counted by every worker, kept in the live value beyond its life.
+"""What users saw of a candidate's failed responses: counted by every worker, kept in the live value beyond its life.
 
 A worker compares its own count plus what its value says was spent before with the budget. A worker that comes later
 (reload, restart) begins with an empty table and with the value of the file, in which the count read last stands.

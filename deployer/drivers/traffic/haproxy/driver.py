@@ -212,7 +212,7 @@ class HAProxyTraffic:
         """Give base URL and headers with which a request reaches the candidate before any user."""
         known = self._spec(service)
         if known.entry.mode == "tcp":
-            raise Refused(f"{service} is a tcp service: it has no preview route", "its health check stands for it")
+            raise Refused(f"{service} is a tcp service: it has no preview route", "its health check decides")
         token = (layout.read(self._home.token) or "").strip()
         headers = {frontend.PREVIEW_HEADER: f"{token}.{service}"}
         if known.entry.domains:
@@ -220,7 +220,7 @@ class HAProxyTraffic:
         return f"http://{listeners.Listen.parse(known.entry.listen).loopback}", headers
 
     def spent(self, service: str) -> int:
-        """Read how many bad answers of the candidate users have seen in this rollout; 0 where there is no budget.
+        """Read how many failed responses of the candidate users have seen in this rollout; 0 where there is no budget.
 
         What was read is written to the file: a proxy that is killed begins again with that count, not with none.
         """
@@ -308,7 +308,7 @@ class HAProxyTraffic:
         """Make files and workers agree: the files are what holds, or what the proxy does where they are lost.
 
         What an emergency did at the proxy holds too. Of a service whose value both have lost, it is that of `lost`. A
-        proxy of ours that does not answer is started again. Raises DriverFailed, moving nobody, when users would be
+        proxy of ours that does not respond is started again. Raises DriverFailed, moving nobody, when users would be
         sent where no server is up.
         """
         with self._home.locked(deadline):
@@ -326,7 +326,7 @@ class HAProxyTraffic:
             self._cards.write(service)
 
     def _restore(self, lost: Mapping[str, Live], deadline: Deadline) -> None:
-        """Start a proxy of ours again that does not answer for some seconds, with files that it can run."""
+        """Start a proxy of ours again that does not respond for some seconds, with files that it can run."""
         try:
             self._proxy.ready(Deadline.after(self._clock, min(ANSWERS_WITHIN, deadline.left())))
         except (DriverFailed, DeadlinePassed, Refused):
@@ -428,7 +428,7 @@ class HAProxyTraffic:
 
 def _refuse_taken_back(service: str, given: Live, now: Live) -> None:
     if taken_back(given, now):
-        raise TakenBack(f"{service}: users were taken off the candidate at the proxy", "`deploy history` tells by whom")
+        raise TakenBack(f"{service}: users were taken off the candidate at the proxy", "`deploy history` shows by whom")
 
 
 def _refuse_odd(servers: Sequence[Server]) -> None:
@@ -439,5 +439,5 @@ def _refuse_odd(servers: Sequence[Server]) -> None:
         except ValueError:
             raise DriverFailed(
                 f"{server.name[:60]!a} at {server.address[:60]!a} cannot be a server of the proxy",
-                "`deploy doctor` tells who made that instance",
+                "`deploy doctor` shows who made that instance",
             ) from None

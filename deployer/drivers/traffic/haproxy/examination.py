@@ -57,7 +57,7 @@ class Examination:
         wanted = live_value.understood(service, values.get(service))
         if wanted is None:
             raise DriverFailed(
-                f"neither the proxy nor its files have a live value for {service}", "`deploy up` brings it out anew"
+                f"neither the proxy nor its files have a live value for {service}", "`deploy up` deploys it again"
             )
         differing = {does for _, does in self.differing(service, wanted)}
         (does,) = differing if len(differing) == 1 else (None,)
@@ -76,7 +76,7 @@ class Examination:
         for path, text in ((self._home.config, files.config), *files.others.items()):
             there = layout.read(path)
             if there != text:
-                how = "is missing" if there is None else "was edited: it is not what our records say"
+                how = "is missing" if there is None else "was edited: it differs from what deployer wrote"
                 yield Drift(f"{path} {how}")
 
     def _token(self) -> Iterator[Drift]:

@@ -163,4 +163,4 @@ def read(path: Path) -> str | None:
     except FileNotFoundError:
         return None
     except (OSError, UnicodeDecodeError) as error:
-        raise DriverFailed(f"{path} cannot be read: {error}", "it is ours; who changed it?") from None
+        raise DriverFailed(f"{path} cannot be read: {error}", "it is deployer's file; who changed it?") from None

@@ -45,7 +45,7 @@ class Listen:
 
     @property
     def loopback(self) -> str:
-        """Give host:port at which this machine reaches it."""
+        """Give host:port at which this host reaches it."""
         if not self.any:
             return self.address
         return f"[::1]:{self.port}" if ":" in self.host else f"127.0.0.1:{self.port}"
@@ -118,7 +118,7 @@ def _no_common_route(listen: Listen, spec: Spec, other: Spec) -> None:
     common = sorted(set(routes(spec)) & set(routes(other)))
     if common:
         name, _, path = common[0].partition("/")
-        what = "every name that nobody else claims" if name == "*" else name
+        what = "every name that no other service claims" if name == "*" else name
         raise Refused(
             f"{spec.service} and {other.service} both claim {what}, path /{path.rstrip('/')}, on {listen.address}",
             "give one of them its own domain, path or listen address",

@@ -66,7 +66,7 @@ class LiveMap:
                     raise
 
     def spent(self, service: str, known: str, deadline: Deadline) -> int:
-        """Give how many bad answers users saw in the rollout of `known`, the value of the file: by every worker."""
+        """Return how many failed responses users saw in the rollout of `known`, the file's value: by every worker."""
         live = live_value.decode(service, known)
         if not live.budget and not live_value.spent(known):
             return 0  # nobody counts
@@ -86,7 +86,7 @@ class LiveMap:
 
     @staticmethod
     def counting(values: dict[str, str]) -> bool:
-        """Tell whether bad answers of a candidate are counted now."""
+        """Tell whether failed responses of a candidate are counted now."""
         lives = (live_value.decode(s, value) for s, value in values.items() if s != live_value.STRUCTURE)
         return any(live.share and live.budget for live in lives)
 

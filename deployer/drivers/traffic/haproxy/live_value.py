@@ -42,7 +42,7 @@ def decode(service: str, text: str) -> Live:
     """Read a live value. Raises DriverFailed for one that somebody else wrote."""
     match = _VALUE.fullmatch(text)
     if match is None or not _fits(text):
-        raise DriverFailed(f"the proxy's value for {service} is {text!r}", "`deploy doctor` tells what wrote it")
+        raise DriverFailed(f"the proxy's value for {service} is {text!r}", "`deploy doctor` shows what wrote it")
     colour: Colour = "blue" if match[1] == "blue" else "green"
     share, lease, rollout, budget, baseline, warm = (int(match[n]) for n in (2, 3, 4, 5, 7, 8))
     return Live(colour, share, lease, rollout, budget, baseline, warm)
@@ -73,7 +73,8 @@ def load(path: Path) -> dict[str, str]:
             values[key] = value
         elif line:
             raise DriverFailed(
-                f"{path}:{number}: {line[:60]!r} is no line of ours", "`deploy doctor` tells what wrote it"
+                f"{path}:{number}: {line[:60]!r} is not a line that deployer wrote",
+                "`deploy doctor` shows what wrote it",
             )
     return values
 

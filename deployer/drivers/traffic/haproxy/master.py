@@ -43,7 +43,7 @@ class MasterSocket:
         try:
             return retry(lambda: self._ask(command, min(within, max(limit.left(), 0.05))), limit, _refused)
         except TimeoutError:
-            raise DriverFailed(f"{self.path}: no answer to `{_shown(command)}`", "see the log of the proxy") from None
+            raise DriverFailed(f"{self.path}: no response to `{_shown(command)}`", "see the log of the proxy") from None
         except OSError as error:
             raise DriverFailed(f"{self.path}: {error.strerror or error}", "is the proxy running?") from None
 
@@ -70,7 +70,9 @@ class MasterSocket:
         for line in self.ask("show proc", deadline).splitlines():
             if process := _process(line, "master"):
                 return process
-        raise DriverFailed(f"{self.path}: no master answers there", "give the master socket (-S) of your HAProxy")
+        raise DriverFailed(
+            f"{self.path}: no master process is reachable there", "give the master socket (-S) of ydeployer's HAProxy"
+        )
 
     def current(self, deadline: Deadline | None = None) -> tuple[Worker, ...]:
         """List the workers that take new connections. Raises DriverFailed when there is none."""
@@ -120,7 +122,7 @@ class MasterSocket:
             while chunk := connection.recv(65536):
                 chunks.append(chunk)
         if not chunks:
-            raise ConnectionResetError("closed without an answer")
+            raise ConnectionResetError("closed without a response")
         return b"".join(chunks).decode(errors="replace")
 
 
@@ -132,7 +134,7 @@ class Gone(DriverFailed):
 
 
 def _refused(error: Exception) -> bool:
-    """Tell whether a call was refused or reset, which may pass; one that had no answer in time is not repeated."""
+    """Tell whether a call was refused or reset, which may pass; one that had no response in time is not repeated."""
     return isinstance(error, OSError) and not isinstance(error, TimeoutError)
 
 
@@ -143,7 +145,7 @@ def _process(line: str, kind: str) -> int:
 
 
 def number(pattern: str, text: str) -> int:
-    """Give the number that stands in the group of a pattern, 0 when there is none that can be counted with."""
+    """Give the number that runs in the group of a pattern, 0 when there is none that can be counted with."""
     match = re.search(pattern.replace("NUMBER", "([0-9]{1,18})(?![0-9])"), text, re.MULTILINE)
     return int(match[1]) if match else 0
 

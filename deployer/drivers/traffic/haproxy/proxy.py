@@ -84,14 +84,14 @@ class OwnProxy:
             status = supervisor.read_status(self._supervised)
             if status is not None and status.pid and not self.master.path.exists():
                 raise DriverFailed(
-                    f"our HAProxy (pid {status.pid}) serves its users, but the file of its master socket,"
-                    f" {self.master.path}, is gone: nobody can be moved",
-                    "`deploy doctor --fix` starts it again: for about a second nobody is answered",
+                    f"deployer's HAProxy (pid {status.pid}) serves its users, but the file of its master socket,"
+                    f" {self.master.path}, is gone: traffic cannot be moved",
+                    "`deploy doctor --fix` starts it again: it interrupts traffic for about a second",
                 ) from None
             last = tuple(self._said().splitlines()[-5:])
             raise DriverFailed(
-                f"our HAProxy does not run: {failed.message}",
-                f"`deploy doctor --fix` writes its files from the records and starts it; its log is {self._log}",
+                f"deployer's HAProxy does not run: {failed.message}",
+                f"`deploy doctor --fix` writes its files again and starts it; its log is {self._log}",
                 log=last,
             ) from None
 
@@ -155,7 +155,9 @@ class TeamProxy:
         self._binary = settings.binary
         _refuse_long(self.home.requests)
         if not folder.is_dir():
-            raise Refused(f"{folder} is no folder", "make it, and add `-f` with it to the command line of your HAProxy")
+            raise Refused(
+                f"{folder} is no folder", "make it, and add `-f` with it to the command line of ydeployer's HAProxy"
+            )
 
     def validate(self, config: Path) -> None:
         """Let HAProxy read the team's files and ours, in the order of the team's command line."""
@@ -167,10 +169,10 @@ class TeamProxy:
             mode = self.master.path.stat().st_mode
         except OSError as error:
             raise DriverFailed(
-                f"{self.master.path}: {error.strerror}", "start your HAProxy with -W and -S, see `deploy doctor`"
+                f"{self.master.path}: {error.strerror}", "start ydeployer's HAProxy with -W and -S, see `deploy doctor`"
             ) from None
         if not stat.S_ISSOCK(mode):
-            raise DriverFailed(f"{self.master.path} is no socket", "give the master socket (-S) of your HAProxy")
+            raise DriverFailed(f"{self.master.path} is no socket", "give the master socket (-S) of ydeployer's HAProxy")
         self.master.current(deadline)
 
     def require(self, deadline: Deadline) -> None:
@@ -217,7 +219,7 @@ def refuse_taken(listens: Iterable[Listen]) -> None:
                         f"{listen.address} is taken by another program", "stop it, or choose another `traffic.listen`"
                     ) from None
                 if error.errno == errno.EADDRNOTAVAIL:
-                    raise Refused(f"{listen.address} is no address of this machine", "choose another one") from None
+                    raise Refused(f"{listen.address} is not an address of this host", "choose another one") from None
                 # EACCES: whether the proxy may is for the proxy to say; a team's often runs as root, we do not.
 
 

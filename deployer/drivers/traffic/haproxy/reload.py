@@ -74,7 +74,7 @@ def repair(running: Proxy, live: LiveMap, deadline: Deadline) -> None:
 
 
 def restore(running: Proxy, live: LiveMap, lost: Mapping[str, Live], deadline: Deadline) -> None:
-    """Have a proxy of ours serve again that does not answer: files from what is known of its services, then a start.
+    """Have a proxy of ours serve again that is unreachable: files from what is known of its services, then a start.
 
     What somebody edited is kept aside, as `NAME.aside-…` in its folder. `lost` are the live values of services of which
     neither file nor proxy has one; the caller holds the lock of the folder. What still runs is ended, as nobody can ask

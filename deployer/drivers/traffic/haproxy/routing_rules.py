@@ -1,6 +1,6 @@
 """Which side a request gets, as rules of an entry.
 
-Everything that changes while a rollout goes on stands in one map value per service (`state`), so that a change is one
+Everything that changes while a rollout goes on runs in one map value per service (`state`), so that a change is one
 write and is never seen torn. Most requests go to stable, and do so with few rules: lease and budget are looked at only
 for those that the share picks, and what is not said of a request (no side, no `how`) means drawn for stable.
 

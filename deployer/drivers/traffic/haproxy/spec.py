@@ -137,7 +137,7 @@ def load(folder: Path, service: str) -> Spec | None:
         where = ".".join(map(str, first["loc"]))
         raise DriverFailed(
             f"{path} is not readable: {where + ': ' if where else ''}{first['msg']}",
-            "it was edited, or written by a newer version; move it away and `deploy doctor --fix` writes it anew",
+            "it was edited, or written by a newer version; move it away and `deploy doctor --fix` writes it again",
         ) from None
 
 

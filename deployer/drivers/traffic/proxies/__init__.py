@@ -8,7 +8,7 @@
     agent     `deploy proxy --stdio`: the driver there, for whoever came by ssh
     words     what both say to each other, one line of JSON each
 
-The driver runs where its proxy is: files, lock and sockets are local to it, so that a change is whole on that machine
+The driver runs where its proxy is: files, lock and sockets are local to it, so that a change is whole on that host
 however the network is, and no socket is open to anybody else.
 """
 

@@ -1,6 +1,6 @@
-"""`deploy proxy --stdio`: the driver of the proxy of this machine, for one client, who came by ssh.
+"""`deploy proxy --stdio`: the driver of the proxy of this host, for one client, who came by ssh.
 
-It holds nothing: what it is asked for it does as a command of this machine would, under the lock of the proxy's folder.
+It holds nothing: what it is asked for it does as a command of this host would, under the lock of the proxy's folder.
 When the client is gone, or says nothing for a minute, it ends.
 """
 
@@ -163,7 +163,7 @@ class _Desk:
             pass  # a client that cannot be understood is gone, too
         for end in list(self._ends.values()):
             end.set()
-        # What was begun is whole on this machine; but nobody waits for a drain any more.
+        # What was begun is whole on this host; but nobody waits for a drain any more.
         ended = threading.Thread(target=pool.shutdown, daemon=True)
         ended.start()
         ended.join(END_SECONDS)

@@ -50,7 +50,7 @@ Told = Callable[[Mapping[str, Any]], None]
 class ProxyChannel:
     """One ssh with the driver of a proxy at its other end; any number of calls at a time.
 
-    Raises Unreachable when there is no way, and Refused when the driver there does not answer this one.
+    Raises Unreachable when there is no way, and Refused when the driver there does not respond this one.
     """
 
     def __init__(self, host: Host, proxy: HAProxy, clock: Clock, control: str = "") -> None:
@@ -90,7 +90,7 @@ class ProxyChannel:
         return number
 
     def forget(self, number: int) -> None:
-        """Take no more answers to what was asked."""
+        """Take no more responses to what was asked."""
         with self._mutex:
             self._waiting.pop(number, None)
 
@@ -101,7 +101,7 @@ class ProxyChannel:
         try:
             answer = answers.get(timeout=within)
         except Empty:
-            self._lose(f"no answer to `{name}` within {within:.0f} s")
+            self._lose(f"no response to `{name}` within {within:.0f} s")
             raise Unreachable(self._lost) from None
         finally:
             self.forget(number)
@@ -159,7 +159,7 @@ class ProxyChannel:
         ahead = float(answer.get("now", now)) - now
         if abs(ahead) > SKEW:
             raise Refused(
-                f"its clock is {ahead:+.0f} s from ours: leases would end too early or too late",
+                f"its clock is {ahead:+.0f} s off from this host's: leases would end too early or too late",
                 "let both be kept right (NTP)",
             )
         self._socket.settimeout(None)
@@ -179,7 +179,7 @@ class ProxyChannel:
                 self._socket.settimeout(max(deadline.left(), 0.001))
                 more = self._socket.recv(1 << 16)
             except TimeoutError:
-                raise Unreachable(f"no answer within {GREET_SECONDS:g} s") from None
+                raise Unreachable(f"no response within {GREET_SECONDS:g} s") from None
             except OSError:
                 more = b""
             if not more:

@@ -24,7 +24,7 @@ def one(values: Mapping[str, Live]) -> Live:
 
 
 def _emergency(before: Live, now: Live) -> bool:
-    """Tell whether an emergency makes one value of the other: users are taken back, or on the warm release."""
+    """Tell whether an emergency makes one value of the other: users are rolled back, or on the warm release."""
     warm = bool(before.warm) and not before.share and not before.baseline
     gone_back = replace(before, stable=before.candidate, lease=0, warm=0)
     return taken_back(before, now) or (warm and now == gone_back)

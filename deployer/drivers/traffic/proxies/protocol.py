@@ -112,7 +112,7 @@ def result(name: str, data: Any) -> Any:
     try:
         return CALLS[name].result.validate_python(data)
     except ValidationError as error:
-        raise DriverFailed(f"its answer to `{name}` cannot be read: {error}", "use the same version there") from None
+        raise DriverFailed(f"its response to `{name}` cannot be read: {error}", "use the same version there") from None
 
 
 def trouble(error: DeployError) -> dict[str, Any]:

@@ -125,7 +125,7 @@ class ProxyGroup:
         _refuse(before)
 
     def spent(self, service: str) -> int:
-        """Read how many bad answers of the candidate users have seen, at all of them together."""
+        """Read how many failed responses of the candidate users have seen, at all of them together."""
         return sum(self._all(lambda member: member.spent(service)).values())
 
     # -- what is asked
@@ -201,7 +201,7 @@ class ProxyGroup:
             return
         text = self._members[next(iter(values))].spec(service)
         if text is None:
-            raise DriverFailed(f"{next(iter(values))} does not know {service} any more", "`deploy doctor` tells more")
+            raise DriverFailed(f"{next(iter(values))} does not know {service} any more", "`deploy doctor` shows more")
         one = replace(consensus.one(values), budget=0)
         joined = dict.fromkeys(strangers, one)
         _refuse(self._each(joined, lambda member, live: member.join(service, text, live, deadline)))

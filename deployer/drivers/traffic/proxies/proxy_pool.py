@@ -34,7 +34,7 @@ class Proxies:
         self._far: dict[tuple[Host, HAProxy], RemoteProxy] = {}
 
     def several(self, hosts: Sequence[Host], settings: HAProxy | None) -> ProxyGroup:
-        """Give the driver of the proxies of these machines; one of them may be this machine."""
+        """Give the driver of the proxies of these machines; one of them may be this host."""
         settings = settings or PREPARED
         cards = Cards(self._state, "".join(self._card(host, settings).text() for host in hosts))
         return ProxyGroup({host.name: self._member(host, settings) for host in hosts}, self._clock, cards)
