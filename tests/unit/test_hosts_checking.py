@@ -66,7 +66,7 @@ def test_a_machine_that_is_fit(monkeypatch: pytest.MonkeyPatch) -> None:
         ({"proxy": {"version": "3.0.1", "master": "PermissionError"}}, "proxy", "bad", "does not let deploy in"),
         ({"proxy": {"error": "FileNotFoundError", "text": "not installed"}}, "proxy", "bad", "HAProxy: not installed"),
         ({"engine": {"error": "PermissionError", "text": ""}}, "engine", "bad", "deploy may not use the Docker engine"),
-        ({"engine": {"error": "FileNotFoundError", "text": ""}}, "engine", "bad", "there is not a Docker engine"),
+        ({"engine": {"error": "FileNotFoundError", "text": ""}}, "engine", "bad", "there is no Docker engine"),
         ({"engine": {"error": "ConnectionRefusedError", "text": ""}}, "engine", "bad", "does not run"),
         ({"engine": {"error": "TimeoutError", "text": "timed out"}}, "engine", "bad", "is unreachable: timed out"),
     ],

@@ -85,9 +85,7 @@ def test_one_that_does_not_come_back_ends_it_and_stays_out(farm: Farm) -> None:
     def work() -> None:
         farm.world.silent["web1"] = WHY
 
-    with pytest.raises(
-        StepFailed, match=r"not in rotation again: shop-r\d-\d on web1: web1 is unreachable"
-    ) as failed:
+    with pytest.raises(StepFailed, match=r"not in rotation again: shop-r\d-\d on web1: web1 is unreachable") as failed:
         update(farm, [WEB1], work)
     assert "doctor --fix" in failed.value.hint
     assert farm.world.drained == on(farm, WEB1)

@@ -406,7 +406,10 @@ def test_a_certificate_is_checked(api: Api, run: Deploy, here: Path, monkeypatch
     [
         (HTMLResponse("<h1>Welcome</h1>"), "does not respond as a deployer's API v1: 200, text/html"),
         (HTMLResponse("nothing", 404), "does not respond as a deployer's API v1: 404, text/html"),
-        (RedirectResponse("https://elsewhere.example.com/"), "redirects to another address: 'https://elsewhere.example.com/'"),
+        (
+            RedirectResponse("https://elsewhere.example.com/"),
+            "redirects to another address: 'https://elsewhere.example.com/'",
+        ),
         (JSONResponse({"services": [{"name": "shop"}]}), "does not understand: Rows, services.0.service"),
         (
             JSONResponse({"message": "Not Found: GET /x", "hint": ""}, 404, {"x-deployer-version": "9.9"}),
