@@ -26,7 +26,7 @@ def traffic_lines(state: ViewState) -> list[tuple[str, Text]]:
     measured = "" if state.measured is None else f" · {state.measured / 100:.2f}% actual"
     baseline = f" · baseline {percent(state.baseline)}" if state.baseline else ""
     shown = state.share if state.measured is None else state.measured
-    share = Text.assemble(_bar(shown, state.colour), f"  {percent(state.share)} asked{measured}{baseline}")
+    share = Text.assemble(_bar(shown, state.colour), f"  {percent(state.share)} target{measured}{baseline}")
     return [("share", share), *_cost(state)]
 
 

@@ -106,7 +106,7 @@ def test_a_step_of_fixed_time_says_what_it_waits_for_when_its_time_is_over(live:
     samples = live.told("sample")
     waits = [s["waits"] for s in samples if "waits" in s]
     assert waits[0].startswith("the candidate has ")
-    assert waits[0].endswith(" of at least 20 requests")
+    assert waits[0].endswith(" of at least 20 responses")
     assert "waits" not in samples[-1]
     assert not any("shown" in s for s in samples), "it asks for no proof"
 

@@ -184,7 +184,7 @@ def test_the_page_has_the_plots_and_their_numbers(bad: ReportView) -> None:
     plots = [attributes["aria-label"] or "" for tag, attributes in page.tags if tag == "svg"]
     words = " ".join(page.text)
 
-    for what in ("share asked", "error rates", "p50 of", "p95 of", "p99 of", "failed responses", "how far"):
+    for what in ("target and actual share", "error rates", "p50 of", "p95 of", "p99 of", "failed responses", "how far"):
         assert any(what in label for label in plots), what
     assert f"{bad.watches[-1].candidate.requests:,}" in words
     assert "r2 (2.0) was rolled back" in words

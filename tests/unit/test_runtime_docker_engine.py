@@ -301,7 +301,7 @@ def test_machines_whose_engines_take_their_containers_along_are_named(state: Pat
             drivers = replace(World().drivers(), runtime=fleet)
             house.find, house.wire = (lambda *_: Meant(hosts)), (lambda *_: drivers)
             wanted = MANIFEST.model_copy(update={"hosts": "web"})
-            found = [f for f in examine(house, wanted).findings if f.what == "machines of web"]
+            found = [f for f in examine(house, wanted).findings if f.what == "hosts of web"]
 
     assert [(f.level, f.text) for f in found] == [
         ("ok", "the engines of web1, web2 are reachable"),

@@ -56,4 +56,4 @@ def refuse_silent(
             raise MachinesSilent(observed.silent)
     for host, why in observed.silent.items():
         goes = "the release goes without it" if host in spared else "is not needed"
-        house.tell(observed.service, f"{host or 'this host'} does not respond, and {goes}: {why}")
+        house.tell(observed.service, f"{host or 'this host'} is unreachable, and {goes}: {why}")

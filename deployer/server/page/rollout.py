@@ -120,7 +120,7 @@ def _share(told: RolloutSnapshot) -> list[Content]:
     ended = "" if asked == given else f", {percent(asked)} in force"
     measured = "" if state.measured is None else f" · {state.measured / 100:.2f}% actual"
     bar = tag("progress", value=str(asked), max="10000", aria_label="share of the candidate")
-    return [bar, f" {percent(given)} asked{ended}{measured}"]
+    return [bar, f" {percent(given)} target{ended}{measured}"]
 
 
 def _next(told: RolloutSnapshot) -> list[Content]:

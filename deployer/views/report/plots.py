@@ -110,9 +110,9 @@ def _share(view: ReportView, times: Times) -> Figure:
         Series("candidate", at, [None if p.measured is None else p.measured / 100 for p in view.points], dots=True),
     ]
     scale = Linear(100.0) if view.highest > 5000 else Linear.over([s for p in series for s in p.values if s], 5.0)
-    hints = [(p.at, f"{_when(p, times)}: {percent(p.share)} asked, {_measured(p)}") for p in view.points]
+    hints = [(p.at, f"{_when(p, times)}: {percent(p.share)} target, {_measured(p)}") for p in view.points]
     plot = Plot(
-        "share asked and measured, over time",
+        "target and actual share, over time",
         series,
         times,
         scale,
