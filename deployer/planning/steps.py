@@ -285,8 +285,7 @@ class Warm(Step):
 
     def explain(self) -> str:
         """Say in one sentence what will be so afterwards."""
-        ready = f"keep r{self.release} ({self.colour}) warm for {span(self.seconds)}"
-        return f"{ready}, ready for an instant rollback"
+        return f"keep r{self.release} ({self.colour}) running for {span(self.seconds)} for instant rollback"
 
 
 @dataclass(frozen=True, kw_only=True)
