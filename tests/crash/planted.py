@@ -90,7 +90,7 @@ def _wish_taken_when_heard(store: Store, rollout: int) -> ControlRequest | None:
     ask = _next_ask(store, rollout)
     if ask is not None:
         with store.database.transaction() as db:
-            db.execute("update asks set taken_at = 1 where id = ?", (ask.id,))
+            db.execute("update control_requests set taken_at = 1 where id = ?", (ask.id,))
     return ask
 
 
@@ -141,7 +141,7 @@ BUGS = [
     ),
     Bug(
         "a way back in the wrong order that is refused when it comes to it",
-        "stuck with exit 8, not reverted",
+        "needs-attention with exit 8, not reverted",
         "canary: worse",
         {"deployer.planning.recipes.way_back": _way_back_in_the_wrong_order},
     ),
@@ -263,7 +263,7 @@ BUGS = [
     ),
     Bug(
         "what was removed is not read back",
-        "the proxy has",
+        "recorded as done: drain",
         "bluegreen: worse",
         {f"{PERFORM}._refuse_left": _nothing},
         "disturbed",

@@ -13,4 +13,4 @@ def test_whatever_was_done_the_rollout_has_an_end_and_the_next_release_comes_out
     assert seen["histories"] >= HISTORIES
     assert seen["ended killed"] > 10
     assert seen["disturbed"] > 10
-    assert {name for name in seen if name.startswith("ended ")} >= {"ended done", "ended reverted", "ended held"}
+    assert {name for name in seen if name.startswith("ended ")} >= {"ended done", "ended reverted", "ended paused"}

@@ -11,7 +11,7 @@ import random
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing import get_context
 
 from deployer.core.errors import DeployError
@@ -80,10 +80,10 @@ KINDS = {"killed": kill, "disturbed": disturb, "overtaken": overtake}
 
 
 def find(bug: Bug) -> Found:
-    """Look at a scenario with a bug in the code, until it is found."""
+    """Look at a scenario with a bug in the code, until it is found: with each fault, as few may show it."""
     with bug.planted():
         try:
-            return KINDS[bug.how](bug.where, FULL, seed=SEED, much=1)
+            return KINDS[bug.how](bug.where, replace(FULL, faults=None), seed=SEED, much=1)
         except (Broken, DeployError) as trouble:
             return Found(bug.where.name, wrong=[f"{type(trouble).__name__}: {trouble}"])
 
