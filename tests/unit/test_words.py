@@ -126,8 +126,10 @@ def test_no_page_of_the_web_ui_uses_one() -> None:
             if isinstance(n, ast.Module | ast.ClassDef | ast.FunctionDef)
         }
         for node in ast.walk(tree):
-            text = node.value if isinstance(node, ast.Constant) else None
-            if isinstance(text, str) and text not in docs and (words := replaced(text)):
+            if not isinstance(node, ast.Constant) or not isinstance(node.value, str):
+                continue
+            text = node.value
+            if text not in docs and (words := replaced(text)):
                 found[f"{file.name}:{node.lineno}"] = (words, text)
     assert found == {}
 

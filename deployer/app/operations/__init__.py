@@ -11,6 +11,7 @@ from deployer.core import later
 if TYPE_CHECKING:
     from deployer.app.operations.adoption import Survey, adopt, survey
     from deployer.app.operations.approvals import Gate, approve, gate_of
+    from deployer.app.operations.connections import drain_connections
     from deployer.app.operations.context import AppContext
     from deployer.app.operations.control import follow, pause, promote, resume, stop
     from deployer.app.operations.deployment import DeployPlan, DeployRequest, deploy, propose, wanted
