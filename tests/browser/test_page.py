@@ -109,7 +109,7 @@ def here(url: str) -> str:
 
 def watched(tab: Tab) -> None:
     """Without a hand on it the page tells more and more of the canary."""
-    tab.until(f"{TEXT}.includes('30% target') && {TEXT}.includes('% measured')")
+    tab.until(f"{TEXT}.includes('30% target') && {TEXT}.includes('% actual')")
     answers = "Number(document.querySelector('#sides tbody td:nth-child(2)')?.textContent.replace(',', ''))"
     before = tab.until(answers)
     tab.until(f"{answers} > {before + 20}")
@@ -210,7 +210,7 @@ def test_pause_resume_abort_and_roll_back(shop: Shop) -> None:
         keep(tab, "paused")
         confirmed(tab, "resume", "goes on where it stopped")
         tab.until("!!document.querySelector('#do-pause')")
-        confirmed(tab, "abort", "are on r1 (1.0) at once")
+        confirmed(tab, "abort", "return to r1 (1.0) at once")
         tab.until(f"{heading} === 'r2 (2.0) was rolled back'")
         tab.until("document.querySelector('#link').textContent === ''")
         keep(tab, "reverted")
@@ -252,7 +252,7 @@ def test_who_is_asked_approves_or_refuses_and_nobody_else(shop: Shop) -> None:
         keep(tab, "approval")
         tab.until("!!document.querySelector('#do-refuse')")
         tab.ask("document.querySelector('#do-refuse').click()")
-        assert "are on r1 (1.0) at once" in tab.until("document.querySelector('dialog[open]')?.innerText")
+        assert "return to r1 (1.0) at once" in tab.until("document.querySelector('dialog[open]')?.innerText")
         tab.ask("document.querySelector('dialog[open] button[type=submit]').click()")
         assert tab.ask("!!document.querySelector('dialog[open] textarea:invalid')"), "a refusal needs a reason"
         tab.ask("document.querySelector('dialog[open] textarea').value = 'not on a Friday'")
@@ -276,7 +276,7 @@ def test_a_viewer_sees_everything_and_no_button(shop: Shop) -> None:
     with server(shop, port), Load(shop.url, USERS) as load, browser() as tab:
         number = Api(shop, port, operator).post("rollouts", version="2.0").json()["rollout"]
         log_in(tab, f"http://127.0.0.1:{port}/rollouts/{number}", viewer, PHONE)
-        tab.until(f"{TEXT}.includes('% measured')")
+        tab.until(f"{TEXT}.includes('% actual')")
         assert tab.ask("document.querySelectorAll('main button, dialog').length") == 0
         keep(tab, "viewer-phone")
         refused = (

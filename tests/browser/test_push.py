@@ -42,7 +42,7 @@ def opened(tab: Tab, url: str, canary: str) -> None:
     tab.until(f"{TEXT}.includes('canary of {canary}')")
     with tab.loading():
         tab.ask("document.querySelector('.under-way p a').click()")
-    tab.until(f"{TEXT}.includes('30% target') && {TEXT}.includes('% measured')")
+    tab.until(f"{TEXT}.includes('30% target') && {TEXT}.includes('% actual')")
 
 
 def test_a_push_is_live_and_a_bad_one_is_taken_back_as_the_page_shows(remote: Remote) -> None:

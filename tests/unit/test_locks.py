@@ -556,7 +556,18 @@ def test_every_call_that_changes_something_is_behind_the_fence() -> None:
     """A call of a driver changes nothing, or is fenced: a new one must be put on one side or the other."""
     harmless = {
         "runtime": {"resolve", "instances", "logs", "run", "list_all", "foreign", "garbage"},
-        "traffic": {"check", "read", "servers", "preview", "spent", "samples", "services", "drift", "reachable"},
+        "traffic": {
+            "check",
+            "read",
+            "servers",
+            "preview",
+            "spent",
+            "samples",
+            "services",
+            "drift",
+            "reachable",
+            "connections",
+        },
         "playbooks": set(),
         "checks": {"probe", "smoke"},
         "metrics": {"read"},

@@ -127,7 +127,9 @@ def test_a_certificate_whose_path_the_proxy_cannot_be_told(tmp_path: Path, name:
     file.write_text(f"service: a\nimage: a\nport: 1\ntraffic: {{tls: {{certificates: ['{name}']}}}}\n")
     pem(tmp_path).rename(tmp_path / name)
 
-    with pytest.raises(ManifestRefused, match=r"deploy.yml:4: traffic.tls.certificates\[0\]: .* cannot be told"):
+    with pytest.raises(
+        ManifestRefused, match=r"deploy.yml:4: traffic.tls.certificates\[0\]: .* the proxy cannot use the path"
+    ):
         load(file, environ={})
 
 

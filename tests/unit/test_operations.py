@@ -98,7 +98,7 @@ def test_hold_waits_for_promote(scene: Scene) -> None:
     assert (ending.outcome, ending.exit) == ("paused", Exit.DONE)
     assert scene.live.share == 1000
     assert scene.live.lease == 0, "a hold that a person asked for does not run out"
-    with pytest.raises(Locked, match="unfinished"):
+    with pytest.raises(Locked, match="is in progress"):
         scene.deploy("3.0")
     assert operations.promote(scene.house, "shop").outcome == "done"
     assert scene.live.stable == "green"

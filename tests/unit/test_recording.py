@@ -191,5 +191,5 @@ def test_the_page_says_what_the_code_does(tmp_path: Path) -> None:
     fields = {name for line in (tmp_path / "r.jsonl").read_text().splitlines() for name in json.loads(line)}
 
     assert {name for name in fields if f"`{name}`" not in page} == set()
-    assert f"The newest {recording.KEPT} stay" in page
+    assert f"The newest {recording.KEPT} are kept" in page
     assert f"at {recording.LARGEST >> 20} MB a recording ends" in page

@@ -240,7 +240,7 @@ HOLD = """
 import sqlite3, sys, time
 db = sqlite3.connect(sys.argv[1], isolation_level=None)
 db.execute("begin immediate")
-print("paused", flush=True)
+print("held", flush=True)
 time.sleep(60)
 """
 
