@@ -122,7 +122,7 @@ def _share(view: ReportView, times: Times) -> Figure:
         labelled=True,
         hints=hints,
     )
-    return Figure("Share of the candidate", "", (("asked", "asked"), ("candidate dot", "measured")), plot)
+    return Figure("Share of the candidate", "", (("asked", "target"), ("candidate dot", "actual")), plot)
 
 
 def _errors(view: ReportView, times: Times) -> Figure:
