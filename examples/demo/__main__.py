@@ -58,9 +58,9 @@ class Demo:
             load.until(lambda now: now.answered > 50, "users have come")
             print(f"\n{DIM}About 100 requests a second flow from here to the end.{END}")
             canary = ["canary", "--percent", "10", "--version"]
-            self.deploy("2.0 goes to 10 % of the users, then to half, then to all.", [*canary, "2.0"])
+            self.deploy("2.0 goes to 10% of the users, then to half, then to all.", [*canary, "2.0"])
             self.deploy("3.0 cannot start: no user ever meets it.", [*canary, "3.0"], expect=4)
-            self.deploy("3.1 starts, but fails 20 % of its answers: the judge sees it.", [*canary, "3.1"], expect=3)
+            self.deploy("3.1 starts, but fails 20% of its requests: the judge sees it.", [*canary, "3.1"], expect=3)
             self.deploy(
                 "Second thoughts about 2.0: back to 1.0, started again from its record.", ["rollback", "--to", "1"]
             )
@@ -89,13 +89,13 @@ class Demo:
             answered = report.by_version.get(version, 0)
             errors = sum(1 for r in own if r.version == version)
             print(
-                f"  {version}  {answered:6} answered"
+                f"  {version}  {answered:6} responses"
                 + (f", {errors} with an error of its own" if errors else "")
                 + f"  {DIM}{about}{END}"
             )
         print(
             f"  {BOLD}failed: {len(lost)}{END} lost, cut off or refused"
-            + (f"; and the {len(own)} errors that 3.1 itself gave to its 10 % until it was taken back" if own else "")
+            + (f"; and the {len(own)} errors that 3.1 itself gave to its 10% until it was rolled back" if own else "")
         )
         for failure in lost[:10]:
             print(f"    {failure}")

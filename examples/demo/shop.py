@@ -22,7 +22,7 @@ VERSIONS = {
     "1.0": "good",
     "2.0": "good",
     "3.0": "exits at once",
-    "3.1": "fails 20 % of its answers",
+    "3.1": "fails 20% of its requests",
 }
 ENVIRONMENT = {"3.0": {"EXIT": "1"}, "3.1": {"ERR": "0.2"}}
 GOODBYE_MS = "3000"  # what running requests and WebSockets get when an instance is told to end
@@ -75,7 +75,7 @@ class Shop:
 
     def describe(self) -> str:
         if self.client:
-            return "containers of the Docker engine that answers here, behind a HAProxy of our own"
+            return "containers of the Docker engine that answers here, behind its own HAProxy"
         return "no Docker engine is used: plain processes, behind a HAProxy of our own"
 
     def _manifest(self) -> dict[str, object]:
