@@ -104,7 +104,7 @@ def harmless(spec: Spec) -> Spec:
             ("*." if name.startswith("*.") else "") + _HARMLESS["domain"].format(n)
             for n, name in enumerate(entry.domains)
         ),
-        "path": _HARMLESS["path"],
+        "path": _HARMLESS["path"] if entry.path != "/" else "/",
         "routes": tuple(f"/r{n}" for n in range(len(entry.routes))),
         "force": force,
         "tls": tls,
