@@ -58,7 +58,7 @@ def test_it_is_killed_while_people_think_and_goes_on_when_both_have_approved(sho
             process.kill()
             process.wait(10)
         shop.wait(lambda s: not s["share"], "its users are back when the lease is over")
-        assert "its process is gone now" in person(shop, "ben", "approve", "2")
+        assert "its process is gone" in person(shop, "ben", "approve", "2")
         assert "is live" in person(shop, "zoe", "resume")
         report = load.stop()
     assert report.failed == 0, report.text()

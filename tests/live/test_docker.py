@@ -113,7 +113,7 @@ def test_a_container_of_somebody_else_is_never_touched(bench: DockerBench) -> No
         with pytest.raises(DriverFailed, match=f"a container named {spec.name} exists that deployer does not manage"):
             bench.runtime.ensure(spec, within())
         ours = Instance(bench.service, "blue", 1, 1, spec.name, str(theirs.id), spec.address, "running")
-        with pytest.raises(DriverFailed, match="not ours"):
+        with pytest.raises(DriverFailed, match="no longer managed by deployer"):
             bench.runtime.remove(ours, 0, within())
         theirs.reload()
         assert theirs.status == "running"
@@ -125,7 +125,7 @@ def test_a_container_of_somebody_else_is_never_touched(bench: DockerBench) -> No
 def test_another_installation_with_the_same_service_is_refused(bench: DockerBench) -> None:
     spec = bench.spec(bench.release())
     instance = bench.runtime.ensure(spec, within())
-    with pytest.raises(DriverFailed, match="not ours"):
+    with pytest.raises(DriverFailed, match="deployer does not manage"):
         bench.another("second").ensure(replace(spec, address="127.0.0.1:1"), within())
     wait_until_it_answers(instance)
 
