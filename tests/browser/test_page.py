@@ -264,7 +264,7 @@ def test_who_is_asked_approves_or_refuses_and_nobody_else(shop: Shop) -> None:
         with tab.loading():
             tab.ask(f"location.assign('/rollouts/{second}')")
         tab.until(f"{TEXT}.includes('for the approval of ann, 0 of 1')")
-        confirmed(tab, "approve", "Nobody else is needed, and it goes on")
+        confirmed(tab, "approve", "No further approval is needed; it continues")
         tab.until(f"{heading} === 'r3 (2.0) is live for everyone'")
         report = load.stop()
     assert report.failed == 0, report.text()

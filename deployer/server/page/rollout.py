@@ -175,9 +175,9 @@ def _sides(state: ViewState) -> Markup | None:
         return None
     look = state.looks[-1]
     rows = [_side("candidate", look.candidate), _side("stable", look.stable)]
-    made = sections.table(("side", "responses", "failed", "", "p50", "p99"), rows, numeric=range(1, 6))
+    made = sections.table(("side", "total", "failed", "", "p50", "p99"), rows, numeric=range(1, 6))
     lost = tag("p", f"{write.plural(state.lost, 'request')} not seen", class_="soft") if state.lost else None
-    return part("Both sides in this analysis step", made, lost, id_="sides")
+    return part("Responses in this analysis step", made, lost, id_="sides")
 
 
 def _side(name: str, side: SideState) -> list[Content]:
