@@ -53,7 +53,8 @@ class Demo:
         print(f"{BOLD}deployer demo{END}: {self.shop.describe()}\n")
         print(f"{DIM}{(self.folder / 'deploy.yml').read_text()}{END}")
         self.deploy("The first release goes live.", ["up", "--version", "1.0"])
-        options = Options(rate=100, slow=2, paused=4, clients=10, websocket_may_move=True)
+        # The proxy closes a WebSocket on a release that users have left: `traffic.handover`.
+        options = Options(rate=100, slow=2, paused=4, clients=10, websocket_may_move=True, websocket_may_be_cut=True)
         with Load(self.shop.url, options) as load:
             load.until(lambda now: now.answered > 50, "users have come")
             print(f"\n{DIM}About 100 requests a second flow from here to the end.{END}")
@@ -97,6 +98,8 @@ class Demo:
             f"  {BOLD}failed: {len(lost)}{END} lost, cut off or refused"
             + (f"; and the {len(own)} errors that 3.1 itself gave to its 10% until it was rolled back" if own else "")
         )
+        if report.moved:
+            print(f"  {report.moved} times a WebSocket followed its users: closed, and connected again")
         for failure in lost[:10]:
             print(f"    {failure}")
         last = report.after("end").only("fresh", "busy", "post").by_version

@@ -159,9 +159,7 @@ def _runs(running: Proxy, live: LiveMap, files: Files, deadline: Deadline) -> bo
 
 
 def _with_keys(place: layout.Home, specs: Mapping[str, Spec]) -> dict[str, Spec]:
-    """Return the specs with a key for each service that has none: a new one has none yet, one whose spec was lost has
-    the key that its clients' cookies were signed with.
-    """
+    """Return the specs, each with a key: its own, the one that a lost spec had, or a new one."""
     kept = identity.read_keys(layout.read(place.keys) or "")
     return {
         service: known if known.key else known.model_copy(update={"key": kept.get(service) or identity.new_key()})
