@@ -1,16 +1,18 @@
 # shellcheck shell=bash
 # A Docker engine of our own for the tests, where none answers; sourced after lib.sh.
 #
-# It lives in one temporary folder and leaves the machine's firewall alone. What it cannot avoid, the bridge docker0, is
-# removed with it.
+# It lives in one temporary folder, has a bridge and addresses of its own, and leaves the machine's firewall alone. On
+# docker0 its containers would meet those of another engine, or what a killed one left: two that have one address.
 
 ENGINE_DIR=
 ENGINE_PID=
 ENGINE_BRIDGE=
+ENGINE_NET=
 
 engine_answers() { "$PYTHON" -m tests.services docker >/dev/null 2>&1; }
 engine_ended() { ! kill -0 "$ENGINE_PID" 2>/dev/null; }
 has_bridge() { ip link show "$1" >/dev/null 2>&1; }
+is_routed() { ip -4 route show table all | grep -q "\\b$1\\."; }
 engine_up_or_ended() { engine_answers || engine_ended; }
 
 # ensure_engine — uses the engine that answers; otherwise starts one, as root, and sets DOCKER_HOST to it.
@@ -27,12 +29,12 @@ ensure_engine() {
 
 start_engine() {
   ENGINE_DIR=$(mktemp -d /tmp/dpengine.XXXXXX)
-  ENGINE_BRIDGE=
-  has_bridge docker0 || ENGINE_BRIDGE=docker0
   export DOCKER_HOST=unix://$ENGINE_DIR/docker.sock
+  make_bridge || return
   # Without the mark of the test run (see leftovers.py): stopping the engine is our own business.
   PATH=$PATH:/usr/sbin:/sbin setsid env -u DEPLOYER_TEST_RUN dockerd --host "$DOCKER_HOST" \
     --data-root "$ENGINE_DIR/data" --exec-root "$ENGINE_DIR/exec" --pidfile "$ENGINE_DIR/pid" \
+    --bridge "$ENGINE_BRIDGE" --default-address-pool "base=$ENGINE_NET.128.0/17,size=24" \
     --iptables=false --ip6tables=false --ip-masq=false --ip-forward=false \
     >"$ENGINE_DIR/log" 2>&1 </dev/null &
   ENGINE_PID=$!
@@ -45,11 +47,27 @@ start_engine() {
   say "Started a Docker engine of our own (process $ENGINE_PID in $ENGINE_DIR)"
 }
 
+# make_bridge — makes the engine's bridge, with addresses that no route of this machine leads to.
+make_bridge() {
+  local second
+  for second in $(shuf -i 64-254); do
+    ENGINE_NET=10.$second
+    is_routed "$ENGINE_NET" || break
+  done
+  ENGINE_BRIDGE=dp-${ENGINE_DIR##*.}
+  if ! { ip link add "$ENGINE_BRIDGE" type bridge && ip address add "$ENGINE_NET.0.1/17" dev "$ENGINE_BRIDGE" &&
+    ip link set "$ENGINE_BRIDGE" up; }; then
+    say "Could not make the bridge $ENGINE_BRIDGE for an engine of our own."
+    stop_engine
+    return 1
+  fi
+}
+
 # stop_engine — stops what start_engine started, and removes all of it.
 stop_engine() {
   [ -n "$ENGINE_DIR" ] || return 0
   local pid mount
-  if ! engine_ended; then
+  if [ -n "$ENGINE_PID" ] && ! engine_ended; then
     kill "$ENGINE_PID"
     until_true 20 engine_ended || kill -KILL "$ENGINE_PID" 2>/dev/null || true
   fi
@@ -60,7 +78,7 @@ stop_engine() {
   awk -v dir="$ENGINE_DIR/" 'index($2, dir) == 1 { print $2 }' /proc/mounts | sort -r | while read -r mount; do
     umount -l "$mount"
   done
-  if [ -n "$ENGINE_BRIDGE" ] && has_bridge "$ENGINE_BRIDGE"; then
+  if has_bridge "$ENGINE_BRIDGE"; then
     ip link delete "$ENGINE_BRIDGE"
   fi
   rm -rf "$ENGINE_DIR"
