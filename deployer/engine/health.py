@@ -29,20 +29,29 @@ def await_health(
     """Wait until all that `look` gives passed `rise` probes in a row. Return one that had not at the deadline.
 
     After each round `told` hears how many have, and of how many. What `look` raises ends the wait.
+
+    A failure of a probe that the deadline cut short says something about the time, not about the instance: it counts
+    only where nothing else was seen.
     """
+    health = manifest.health
     passed: dict[str, int] = {}
     seen: dict[str, str] = {}
 
     while True:
         instances = look()
         for instance in instances:
-            seen[instance.name] = checks.probe(manifest, instance, deadline)
-            passed[instance.name] = 0 if seen[instance.name] else passed.get(instance.name, 0) + 1
-        ill = [i for i in instances if passed[i.name] < manifest.health.rise]
+            cut_short = deadline.left() < health.timeout
+            problem = checks.probe(manifest, instance, deadline)
+            if problem and cut_short and instance.name in seen:
+                continue
+            seen[instance.name] = problem
+            passed[instance.name] = 0 if problem else passed.get(instance.name, 0) + 1
+        ill = [i for i in instances if passed[i.name] < health.rise]
         told(len(instances) - len(ill), len(instances))
         if not ill:
             return None
         if deadline.passed():
-            return Ill(ill[0], seen[ill[0].name] or "too few passes in a row")
+            name = ill[0].name
+            return Ill(ill[0], seen[name] or f"{passed[name]} of {health.rise} passes in a row")
         # The first probes come at once: most of a start is over before the first interval would be.
-        deadline.clock.sleep(min(manifest.health.interval, max(deadline.left(), 0.001)))
+        deadline.clock.sleep(min(health.interval, max(deadline.left(), 0.001)))
