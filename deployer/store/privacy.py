@@ -39,6 +39,8 @@ def private(folder: Path) -> None:
     if who == "write to" or not own:
         raise Refused(
             f"other users may {who} the state folder {folder} (mode {mode:04o})",
-            f"name a folder of its own with --state, or look what is in it and `chmod 700 {folder}`",
+            f"see who else wrote to it, then `chmod 700 {folder}`"
+            if own
+            else f"name a folder of its own with --state, e.g. --state {folder / 'deployer'}",
         )
     folder.chmod(0o700)

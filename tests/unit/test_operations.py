@@ -207,6 +207,36 @@ def test_rollback_never_goes_to_a_release_that_was_rolled_back(scene: Scene) -> 
     assert operations.rollback(scene.house, "shop", to=3, force=True).outcome == "done"
 
 
+def test_rollback_to_a_release_leaves_an_open_rollout_and_goes_on(scene: Scene) -> None:
+    scene.deploy("1.0")
+    scene.deploy("2.0")
+    scene.deploy("3.0", "canary", options={"percent": 10, "hold": True})
+    ending = operations.rollback(scene.house, "shop", to=1)
+    assert (ending.outcome, ending.exit) == ("done", Exit.DONE)
+    assert scene.versions(scene.live.stable) == ["1.0", "1.0"]
+    assert "rollout 3 is in progress: rolling it back, then to r1" in [data["text"] for data in scene.told("note")]
+
+
+def test_rollback_to_the_release_that_an_open_rollout_left_ends_it(scene: Scene) -> None:
+    scene.deploy("1.0")
+    scene.deploy("2.0")
+    scene.deploy("3.0", "canary", options={"percent": 10, "hold": True})
+    assert operations.rollback(scene.house, "shop", to=2).outcome == "reverted"
+    assert scene.versions(scene.live.stable) == ["2.0", "2.0"]
+
+
+@pytest.mark.parametrize(("to", "why"), [(9, "there is no release r9"), (3, "r3.*never finished a rollout")])
+def test_rollback_to_what_cannot_be_changes_nothing_in_an_open_rollout(scene: Scene, to: int, why: str) -> None:
+    scene.deploy("1.0")
+    scene.deploy("2.0")
+    scene.deploy("3.0", "canary", options={"percent": 10, "hold": True})
+    before = scene.live
+    with pytest.raises(Refused, match=why):
+        operations.rollback(scene.house, "shop", to=to)
+    assert scene.live == before
+    assert scene.house.store.open_rollout("shop") is not None
+
+
 def test_rollback_without_a_good_release_before(scene: Scene) -> None:
     scene.deploy("1.0")
     with pytest.raises(Refused, match="no good release before"):

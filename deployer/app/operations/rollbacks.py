@@ -20,7 +20,7 @@ from deployer.engine import RolloutResult, drive
 from deployer.model import PLACES, Release
 from deployer.planning.recipes import with_consent
 from deployer.planning.rollback import choose, played_since, rollback_plan
-from deployer.store import AuditEntry, person_of, whoami
+from deployer.store import AuditEntry, Rollout, person_of, whoami
 
 PURPOSE = "rollback"  # so begins the purpose of the lock that one holds
 OTHERS_SECONDS = 30.0  # in which a rollback of somebody else begins, once it has the lock
@@ -66,8 +66,10 @@ def _rollback(
 ) -> RolloutResult:
     rollout = house.store.open_rollout(service)
     if rollout is not None and not committed(house, rollout):
-        house.tell(service, f"rollout {rollout.number} is in progress: rolling it back")
-        return stop(house, service, reason or "rollback")
+        ending = _leave_open(house, rollout, to, force=force, reason=reason)
+        if to is None or to == rollout.plan.origin or ending.outcome != "reverted":
+            return ending
+        rollout = None
     with locked(house, service, _purpose(house, service, to)) as lock:
         if rollout is not None:
             drive(run_of(house, lock, rollout))  # only tidying up was left
@@ -96,6 +98,23 @@ def _rollback(
             refuse_unanswerable(plan, person_of(whoami()))
         # The target may have stood on machines that the current release does not know.
         return begin(house, lock, house.drivers(target), plan, Path.cwd(), reason)
+
+
+def _leave_open(
+    house: AppContext, rollout: Rollout, to: int | None, *, force: bool, reason: str
+) -> RolloutResult:
+    """Roll back a rollout in progress. Raise Refused, before users are moved at all, where `to` cannot follow."""
+    service, origin = rollout.service, rollout.plan.origin
+    going_on = ""
+    if to is not None and to != origin:
+        observed = observe(house.store, house.drivers(house.store.release(service, origin or rollout.release)), service)
+        choose(house.store.releases(service), observed, origin, to, force=force)
+        going_on = f", then to r{to}"
+    house.tell(service, f"rollout {rollout.number} is in progress: rolling it back{going_on}")
+    ending = stop(house, service, reason or "rollback")
+    # A process that drove it lets go of the lock a moment after its end.
+    Deadline.after(house.clock, OTHERS_SECONDS).wait(lambda: house.store.locks.read(service) is None)
+    return ending
 
 
 def _purpose(house: AppContext, service: str, to: int | None) -> str:
