@@ -14,6 +14,7 @@ from deployer.cli.opening import open_app
 from deployer.cli.options import Common, common
 from deployer.cli.output import print_result
 from deployer.cli.session import house
+from deployer.cli.values import WholeNumber
 from deployer.core import files
 from deployer.core.errors import Exit, Refused
 
@@ -23,9 +24,7 @@ _HASH = re.compile(r"[0-9a-f]{64}")
 @click.group("audit", invoke_without_command=True)
 @common()
 @click.option("--service", metavar="NAME", help="Only this service; default: all.")
-@click.option(
-    "--limit", default=20, show_default=True, type=click.IntRange(1, 100_000), help="Number of records to list."
-)
+@click.option("--limit", default=20, show_default=True, type=WholeNumber(1, 100_000), help="Number of records to list.")
 @click.pass_context
 def audit(ctx: click.Context, common: Common, service: str | None, limit: int) -> int:
     """List who did what, why, from where, and the result; newest first."""

@@ -21,6 +21,7 @@ from deployer import __version__
 from deployer.cli.options import Common, Shared, common
 from deployer.cli.output import open_lines, print_result
 from deployer.cli.session import house
+from deployer.cli.values import DecimalNumber, WholeNumber
 from deployer.core.clock import Deadline, SystemClock
 from deployer.core.errors import Exit, Refused
 from deployer.core.events import Event
@@ -125,7 +126,7 @@ def list_(common: Common, fleet: InventoryHosts) -> int:
 @click.option(
     "--within",
     metavar="SECONDS",
-    type=click.FloatRange(1, 600),
+    type=DecimalNumber(1, 600),
     default=15,
     show_default=True,
     help="Time limit per host.",
@@ -166,7 +167,7 @@ def _playing(command: Callable[..., int]) -> Callable[..., int]:
         click.option(
             "--within",
             metavar="SECONDS",
-            type=click.FloatRange(10, 86400),
+            type=DecimalNumber(10, 86400),
             default=3600,
             show_default=True,
             help="Time limit.",
@@ -216,7 +217,7 @@ def setup(common: Common, fleet: InventoryHosts, **given: Any) -> int:
 @click.option("--no-reboot", is_flag=True, help="Do not reboot, even if the update requires it.")
 @click.option(
     "--at-once",
-    type=click.IntRange(1, 1000),
+    type=WholeNumber(1, 1000),
     default=1,
     show_default=True,
     help="Number of hosts updated in parallel.",
@@ -224,7 +225,7 @@ def setup(common: Common, fleet: InventoryHosts, **given: Any) -> int:
 @click.option(
     "--floor",
     metavar="PERCENT",
-    type=click.FloatRange(0, 100, min_open=True),
+    type=DecimalNumber(0, 100, min_open=True),
     default=50,
     show_default=True,
     help="Minimum percentage of instances kept in rotation, at least one instance.",

@@ -11,7 +11,7 @@ from deployer.cli.acting import print_ending
 from deployer.cli.opening import open_app
 from deployer.cli.options import Common, common
 from deployer.cli.output import print_result
-from deployer.cli.values import NUMBER
+from deployer.cli.values import NUMBER, WholeNumber
 from deployer.core.errors import Exit, Refused
 
 
@@ -40,9 +40,7 @@ def watch(common: Common) -> int:
 
 @click.command("history")
 @common("file", "destination", "service")
-@click.option(
-    "--limit", default=20, show_default=True, type=click.IntRange(1, 1000), help="Number of rollouts to list."
-)
+@click.option("--limit", default=20, show_default=True, type=WholeNumber(1, 1000), help="Number of rollouts to list.")
 @click.option("--releases", "of_releases", is_flag=True, help="List releases instead of rollouts.")
 def history(common: Common, limit: int, of_releases: bool) -> int:
     """List the rollouts of a service, the newest first."""
@@ -73,7 +71,7 @@ def show(common: Common, number: int | None) -> int:
 
 @click.command("logs")
 @common("file", "destination", "service")
-@click.option("-n", "--lines", default=50, show_default=True, type=click.IntRange(1, 10000), help="Lines per instance.")
+@click.option("-n", "--lines", default=50, show_default=True, type=WholeNumber(1, 10000), help="Lines per instance.")
 @click.option("--colour", type=click.Choice(["blue", "green", "baseline"]), help="Only one environment.")
 def logs(common: Common, lines: int, colour: str | None) -> int:
     """Print the recent log lines of each instance, with secrets masked."""

@@ -15,6 +15,7 @@ import click
 from deployer.cli.options import Common, common
 from deployer.cli.output import print_result
 from deployer.cli.session import house
+from deployer.cli.values import WholeNumber
 from deployer.core import files
 from deployer.core.errors import Exit, Refused
 from deployer.manifest.load import load
@@ -28,13 +29,13 @@ from deployer.manifest.template import InitAnswers, template
 @common("file", "yes")
 @click.option("--service", help="Name of the service.")
 @click.option("--image", help="Image, or directory for runtime process.")
-@click.option("--port", type=click.IntRange(1, 65535), help="Port on which an instance listens.")
+@click.option("--port", type=WholeNumber(1, 65535), help="Port on which an instance listens.")
 @click.option("--runtime", type=click.Choice(["docker", "process"]), help="What runs the instances.")
 @click.option("--command", help="Command of an instance (runtime process).")
 @click.option("--health", help="Path of the health check.")
 @click.option("--domain", "domains", multiple=True, help="Host name of the service; may be given several times.")
 @click.option("--listen", help="Public address of the proxy, e.g. *:80.")
-@click.option("--replicas", type=click.IntRange(1, 100), help="Number of instances.")
+@click.option("--replicas", type=WholeNumber(1, 100), help="Number of instances.")
 @click.option("--force", is_flag=True, help="Overwrite an existing file.")
 @click.option(
     "--system", is_flag=True, help="Install a systemd unit that starts the proxy and processes at boot; needs root."
@@ -83,7 +84,7 @@ def _ask(answers: InitAnswers, known: set[str]) -> InitAnswers:
     ask("image", "Image" if answers.runtime == "docker" else "Directory; {version} is replaced by the version")
     if answers.runtime == "process" and "command" not in known:
         answers = replace(answers, command=tuple(shlex.split(click.prompt("Command of an instance", err=True))))
-    ask("port", "Port on which an instance listens", type=click.IntRange(1, 65535))
+    ask("port", "Port on which an instance listens", type=WholeNumber(1, 65535))
     ask("health", "Path of the health check (empty: an accepted connection)")
     ask("listen", "Address that users reach")
     return answers

@@ -3,13 +3,44 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import click
 
 from deployer.core.errors import Refused
 from deployer.core.limits import REASON, SERVICE
 
-NUMBER = click.IntRange(1, 2**31 - 1)  # of a release or a rollout
+
+class WholeNumber(click.IntRange):
+    """A whole number with limits; what is none is refused in words."""
+
+    name = "number"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the number. Raise BadParameter."""
+        try:
+            return super().convert(value, param, ctx)
+        except click.BadParameter:
+            limits = f"from {self.min} on" if self.max == MOST else f"from {self.min} to {self.max}"
+            self.fail(f"must be a whole number {limits}, not {value}", param, ctx)
+
+
+class DecimalNumber(click.FloatRange):
+    """A number with limits; what is none is refused in words."""
+
+    name = "number"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the number. Raise BadParameter."""
+        try:
+            return super().convert(value, param, ctx)
+        except click.BadParameter:
+            low = f"more than {self.min:g} and at most" if self.min_open else f"from {self.min:g} to"
+            self.fail(f"must be a number {low} {self.max:g}, not {value}", param, ctx)
+
+
+MOST = 2**31 - 1  # what the store can hold
+NUMBER = WholeNumber(1, MOST)  # of a release or a rollout
 _SERVICE = re.compile(SERVICE)
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
@@ -10,6 +10,7 @@ from typing import Any
 
 from deployer.core.errors import ManifestRefused, Problem
 from deployer.manifest import document, json_paths
+from deployer.manifest.base import Conflict
 from deployer.manifest.files import wanting
 from deployer.manifest.models import Manifest
 from deployer.manifest.overlay import merge, overlay_file, refuse_destination, rename
@@ -36,13 +37,19 @@ class Loaded:
 
 
 def load(
-    path: Path, *, destination: str = "", overrides: Mapping[str, Any] | None = None, environ: Mapping[str, str]
+    path: Path,
+    *,
+    destination: str = "",
+    overrides: Mapping[str, Any] | None = None,
+    environ: Mapping[str, str],
+    also: Callable[[Manifest, Path], Iterable[Conflict]] = lambda _manifest, _folder: (),
 ) -> Loaded:
     """Load the manifest at `path` (a file, or a folder with a deploy.yml).
 
     `destination` names the overlay to lay over it; the service is then called `NAME-DESTINATION`, unless the overlay
     names it. `overrides` come from the command line: keys may be dotted (`traffic.lease`), None means not given, and
-    `${…}` in them is not filled in. Raises ManifestRefused with all problems and nothing else.
+    `${…}` in them is not filled in. `also` finds what other rooms know to be wrong, given the manifest and its folder.
+    Raises ManifestRefused with all problems and nothing else.
     """
     file = path / FILE if path.is_dir() else path
     problems: list[Problem] = []
@@ -54,7 +61,7 @@ def load(
     unset = [unspell(problem.path) for problem in problems if problem.path]
     checked = check(root)
     problems += [p for p in checked.problems if unspell(p.path) not in unset]
-    problems += _further_problems(checked, root, file.absolute().parent)
+    problems += _further_problems(checked, root, file.absolute().parent, also)
     if problems or checked.manifest is None:
         raise ManifestRefused(_in_order(problems, files))
     return Loaded(checked.manifest, file.absolute().parent, files, destination, root)
@@ -124,9 +131,12 @@ def _secrets_by_name(root: Table, problems: list[Problem]) -> Table:
     return root.put("secrets", table, root.keys["secrets"])
 
 
-def _further_problems(checked: Checked, root: Table, folder: Path) -> list[Problem]:
-    if checked.manifest is None:
+def _further_problems(
+    checked: Checked, root: Table, folder: Path, also: Callable[[Manifest, Path], Iterable[Conflict]]
+) -> list[Problem]:
+    manifest = checked.manifest
+    if manifest is None:
         return []
-    known = chain(wanting(checked.manifest, folder), json_paths.wrong(checked.manifest))
+    known = chain(wanting(manifest, folder), json_paths.wrong(manifest), also(manifest, folder))
     found = (c for c in known if not checked.touches(unspell(c.at)))
     return [Problem(str(place_of(root, unspell(c.at))), c.at, c.message, c.hint) for c in found]

@@ -6,6 +6,7 @@ import types
 from collections.abc import Iterator
 from typing import Annotated, Any, Union, get_args, get_origin
 
+from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from deployer.manifest.base import Model, Switchable
@@ -63,34 +64,43 @@ def _spelt(field: FieldInfo, value: Any) -> Any:
     return unit.write(value) if unit else value
 
 
-def section_in(annotation: Any) -> type[Model] | None:
+def section_in(annotation: Any) -> type[BaseModel] | None:
     """Give the section that a field holds, itself or as list or mapping of it."""
     kind = bare(annotation)
-    if isinstance(kind, type) and issubclass(kind, Model):
+    if isinstance(kind, type) and issubclass(kind, BaseModel):
         return kind
     inner = [arg for arg in get_args(kind) if arg is not Ellipsis]
     return section_in(inner[-1]) if get_origin(kind) in (tuple, dict) else None
 
 
-def section_at(path: Path) -> type[Model] | None:
+def section_at(path: Path, root: type[BaseModel] = Manifest) -> type[BaseModel] | None:
     """Give the section that stands at the path."""
-    section: type[Model] | None = Manifest
+    section: type[BaseModel] | None = root
     steps = list(path)
     while steps and section:
-        field = section.model_fields.get(str(steps.pop(0)))
+        field = _field(section, str(steps.pop(0)))
         section = section_in(field.annotation) if field else None
         if section and field and get_origin(bare(field.annotation)) in (tuple, dict) and steps:
             steps.pop(0)
     return section
 
 
-def field_at(path: Path) -> FieldInfo | None:
+def field_at(path: Path, root: type[BaseModel] = Manifest) -> FieldInfo | None:
     """Give the field that stands at the path, None for an element of a list or mapping."""
-    section = section_at(path[:-1]) if path else None
-    return section.model_fields.get(str(path[-1])) if section else None
+    section = section_at(path[:-1], root) if path else None
+    return _field(section, str(path[-1])) if section else None
 
 
-def sections(section: type[Model] = Manifest, path: str = "") -> Iterator[tuple[str, type[Model]]]:
+def keys_of(section: type[BaseModel]) -> tuple[str, ...]:
+    """Give the keys of a section as they are written in a manifest."""
+    return tuple(field.alias or name for name, field in section.model_fields.items())
+
+
+def _field(section: type[BaseModel], key: str) -> FieldInfo | None:
+    return next((f for name, f in section.model_fields.items() if key in (f.alias, name)), None)
+
+
+def sections(section: type[BaseModel] = Manifest, path: str = "") -> Iterator[tuple[str, type[BaseModel]]]:
     """Give each section with its path, outer ones first: ("", Manifest), ("health", Health) …."""
     yield path, section
     for name, field in section.model_fields.items():

@@ -9,8 +9,12 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any, get_origin
 
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
 from deployer.manifest.base import Model
-from deployer.manifest.shape import bare, field_at, homes, section_at, unit_of
+from deployer.manifest.models import Manifest
+from deployer.manifest.shape import bare, field_at, homes, keys_of, section_at, unit_of
 from deployer.manifest.text import Misspelt
 from deployer.manifest.tree import Items, Node, Path, Scalar
 
@@ -20,7 +24,10 @@ _SHOWN = 60  # characters of a value that are repeated in a message
 
 @dataclass(frozen=True)
 class Wrong:
-    """One error of a value: pydantic's type and context, where, and what stands there."""
+    """One error of a value: pydantic's type and context, where, and what stands there.
+
+    `root` is the model that `path` is about from its key number `below` on: options of a strategy have their own.
+    """
 
     kind: str
     path: Path
@@ -28,6 +35,17 @@ class Wrong:
     given: Any
     node: Node | None
     fallback: str
+    root: type[BaseModel] = Manifest
+    below: int = 0
+
+    @property
+    def field(self) -> FieldInfo | None:
+        """The field that the error is about, None for an element of a list or mapping."""
+        return field_at(self.path[self.below :], self.root)
+
+    def section(self, *, above: bool = False) -> type[BaseModel] | None:
+        """Return the section that stands at the path, or the one around it."""
+        return section_at(self.path[self.below : -1 if above else None], self.root)
 
 
 @dataclass(frozen=True)
@@ -41,7 +59,7 @@ class Words:
 
 def explain(wrong: Wrong) -> Words:
     """Say what is wrong and what would be right."""
-    say = _SAY.get(wrong.kind)
+    say = _SAY.get(wrong.kind) or _SAY_LENIENT.get(wrong.kind)
     return say(wrong) if say else Words(wrong.fallback)
 
 
@@ -72,22 +90,22 @@ def kind_of(value: Any) -> str:
 
 
 def _missing(wrong: Wrong) -> Words:
-    field = field_at(wrong.path)
+    field = wrong.field
     return Words("is missing", field.description or "" if field else "")
 
 
 def _unknown(wrong: Wrong) -> Words:
     *above, key = wrong.path
-    section = section_at(tuple(above)) or Model
+    section = wrong.section(above=True) or Model
     inside = f"`{_last_name(above)}`" if above else "a manifest"
     message = f"is not a key of {inside}"
-    meant = close(str(key), section.model_fields)
+    meant = close(str(key), keys_of(section))
     if meant:
         return Words(message, f"did you mean `{meant}`?", meant)
     elsewhere = homes(str(key))
     if elsewhere:
         return Words(message, f"it belongs under {' or '.join(f'`{home}`' for home in elsewhere)}")
-    return Words(message, f"known here: {', '.join(section.model_fields)}")
+    return Words(message, f"known here: {', '.join(keys_of(section)) or 'none'}")
 
 
 def _last_name(path: list[str | int]) -> str:
@@ -130,7 +148,7 @@ def _switch(wrong: Wrong) -> Words:
 
 def _limit(words: str, key: str) -> Callable[[Wrong], Words]:
     def say(wrong: Wrong) -> Words:
-        field = field_at(wrong.path)
+        field = wrong.field
         unit = unit_of(field) if field else None
         limit = wrong.context[key]
         text = unit.write(limit) if unit else f"{limit:g}" if isinstance(limit, float) else str(limit)
@@ -163,10 +181,14 @@ def _split(command: str) -> list[str]:
 
 
 def _mapping(wrong: Wrong) -> Words:
-    section = section_at(wrong.path)
-    field = field_at(wrong.path)
+    section = wrong.section()
+    field = wrong.field
     named = field is not None and get_origin(bare(field.annotation)) is dict
-    hint = f"its keys: {', '.join(section.model_fields)}" if section and not named else "write NAME: value on each line"
+    hint = (
+        f"its keys: {', '.join(keys_of(section)) or 'none'}"
+        if section and not named
+        else "write NAME: value on each line"
+    )
     if isinstance(wrong.node, Items) and not named:
         hint = f"remove the dash; {hint}"
     return Words(f"must be keys with values, not {kind_of(wrong.given)}", hint)
@@ -224,3 +246,5 @@ _SAY: dict[str, Callable[[Wrong], Words]] = {
     "too_short": _too_few,
     "too_long": _too_many,
 }
+# Of models that are not strict, as the options of strategies.
+_SAY_LENIENT = {"bool_parsing": _switch, "int_parsing": _whole, "float_parsing": _number}

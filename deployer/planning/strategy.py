@@ -13,30 +13,29 @@ import importlib.util
 import re
 import sys
 import traceback
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from difflib import get_close_matches
 from importlib.metadata import entry_points
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
-from pydantic_core import ErrorDetails
 
-from deployer.core.errors import DeployError, Refused
+from deployer.core.errors import DeployError, Problem, Refused
 from deployer.core.resources import builtin
+from deployer.manifest.base import Conflict
+from deployer.manifest.models import Manifest
+from deployer.manifest.shape import keys_of
+from deployer.manifest.tree import Position, literal, node_at, spell
+from deployer.manifest.words import Wrong, explain
 from deployer.model import Observed, Release
 from deployer.planning.plan import Plan
 from deployer.planning.recipes import with_consent
 
 GROUP = "deployer.strategies"
 NAME = re.compile(r"[a-z][a-z0-9_-]{0,39}")
-_LIMITS = {  # pydantic's types of errors: words, and where the limit runs in their context
-    "greater_than": ("more than", "gt"),
-    "greater_than_equal": ("at least", "ge"),
-    "less_than": ("less than", "lt"),
-    "less_than_equal": ("at most", "le"),
-}
 
 
 @dataclass(frozen=True)
@@ -51,14 +50,31 @@ class Strategy:
 
     def parse(self, given: dict[str, Any]) -> BaseModel:
         """Check options. Raises Refused with every problem at once."""
-        try:
+        found = tuple(self.conflicts(given))
+        if not found:
             return self.options.model_validate(given)
-        except ValidationError as error:
-            lines = [f"  {'.'.join(map(str, e['loc'])) or 'options'}: {_said(e)}" for e in error.errors()]
-            known = ", ".join(f.alias or n for n, f in self.options.model_fields.items()) or "none"
-            raise Refused(
-                "\n".join([f"the options of strategy {self.name} were refused:", *lines]), f"its options: {known}"
-            ) from None
+        above = spell(("strategy", self.name))
+        lines = [
+            f"  {Problem('', c.at.removeprefix(above).lstrip('.') or 'options', c.message, c.hint)}" for c in found
+        ]
+        known = ", ".join(keys_of(self.options)) or "none"
+        raise Refused(
+            "\n".join([f"the options of strategy {self.name} were refused:", *lines]), f"its options: {known}"
+        )
+
+    def conflicts(self, given: dict[str, Any]) -> Iterator[Conflict]:
+        """Give what is wrong with options, each where a manifest has it, e.g. at `strategy.canary.steps[0]`."""
+        above = ("strategy", self.name)
+        tree = literal({"strategy": {self.name: given}}, Position("command line"))
+        try:
+            self.options.model_validate(given)
+        except ValidationError as errors:
+            for error in errors.errors(include_url=False):
+                path, context = (*above, *error["loc"]), error.get("ctx", {})
+                said = error["msg"].removeprefix("Value error, ")
+                where = Wrong(error["type"], path, context, error["input"], node_at(tree, path), said)
+                words = explain(replace(where, root=self.options, below=len(above)))
+                yield Conflict(spell(path), words.message, words.hint)
 
     def make(self, observed: Observed, release: Release, options: BaseModel) -> Plan:
         """Make the plan. A strategy that fails is named: it may be the user's own code."""
@@ -110,14 +126,6 @@ class Strategy:
         )
 
 
-def _said(error: ErrorDetails) -> str:
-    """Say it with the value that was given; pydantic's own words tell only the limit."""
-    if error["type"] in _LIMITS:
-        words, limit = _LIMITS[error["type"]]
-        return f"must be {words} {error['ctx'][limit]}, not {error['input']!r}"
-    return error["msg"].removeprefix("Value error, ")
-
-
 def folders(root: Path) -> tuple[Path, ...]:
     """Give the folders that are searched, the user's own first."""
     return (root / "strategies", builtin("strategies"))
@@ -144,6 +152,18 @@ def load(name: str, root: Path) -> Strategy:
         if (builtins / f"{name}.py").is_file():
             return _checked(name, _from_file(builtins / f"{name}.py"), "built in")
     raise Refused(f"there is no strategy {name!r}", f"there are: {', '.join(names(root))}; yours go into {own}/NAME.py")
+
+
+def of_manifest(manifest: Manifest, folder: Path) -> Iterator[Conflict]:
+    """Give what is wrong with the strategy that a manifest names, and with its options there."""
+    name = manifest.strategy_name
+    known = names(folder)
+    if name not in known:
+        meant = next(iter(get_close_matches(name.replace("-", "").replace("_", ""), known, n=1)), "")
+        hint = f"did you mean `{meant}`?" if meant else f"there are: {', '.join(known)}"
+        yield Conflict("strategy", f"there is no strategy {name!r}", hint)
+    else:
+        yield from load(name, folder).conflicts(manifest.strategy_options(name))
 
 
 def _from_file(path: Path) -> ModuleType:

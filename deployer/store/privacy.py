@@ -35,12 +35,12 @@ def private(folder: Path) -> None:
     if not mode & _OTHERS:
         return
     who = "write to" if mode & (stat.S_IWGRP | stat.S_IWOTH) else "read"
-    own = next(folder.iterdir(), None) is None or (folder / damage.NAME).exists() or any(damage.traces(folder))
-    if who == "write to" or not own:
+    ours = (folder / damage.NAME).exists() or any(damage.traces(folder))
+    if who == "write to" or not (ours or next(folder.iterdir(), None) is None):
         raise Refused(
             f"other users may {who} the state folder {folder} (mode {mode:04o})",
             f"see who else wrote to it, then `chmod 700 {folder}`"
-            if own
+            if ours
             else f"name a folder of its own with --state, e.g. --state {folder / 'deployer'}",
         )
     folder.chmod(0o700)

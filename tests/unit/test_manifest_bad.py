@@ -22,6 +22,7 @@ from jsonschema import Draft202012Validator
 from deployer.core.errors import Exit, ManifestRefused
 from deployer.manifest.load import load
 from deployer.manifest.schema import schema
+from deployer.planning.strategy import of_manifest
 
 FOLDER = Path(__file__).parent / "manifest_bad"
 VALIDATOR = Draft202012Validator(schema())
@@ -79,7 +80,7 @@ def test_each_problem_is_told_with_its_line_and_nothing_else_is(file: Path) -> N
     assert case.expected, "the file announces no problem"
 
     with pytest.raises(ManifestRefused) as refused:
-        load(file, destination=case.destination, environ=case.environ)
+        load(file, destination=case.destination, environ=case.environ, also=of_manifest)
 
     told = [(p.where, p.path, f"{p.message} → {p.hint}") for p in refused.value.problems]
     assert [(where, path) for where, path, _ in told] == [(where, path) for where, path, _ in case.expected]

@@ -61,11 +61,13 @@ def request_of(order: Order, environ: Mapping[str, str]) -> DeployRequest:
     """
     from deployer.manifest.load import load
     from deployer.manifest.secrets import resolve_secrets
+    from deployer.planning.strategy import of_manifest
 
     path = Path(order.manifest)
     if order.fingerprint:
         _refuse_other(path, order)
-    loaded = load(path, destination=order.destination, overrides={"version": order.version or None}, environ=environ)
+    overrides = {"version": order.version or None}
+    loaded = load(path, destination=order.destination, overrides=overrides, environ=environ, also=of_manifest)
     if order.service and loaded.manifest.service != order.service:
         raise Refused(
             f"{order.manifest} is about {loaded.manifest.service}, not about {order.service}", "ask for that one"

@@ -100,9 +100,7 @@ def _rollback(
         return begin(house, lock, house.drivers(target), plan, Path.cwd(), reason)
 
 
-def _leave_open(
-    house: AppContext, rollout: Rollout, to: int | None, *, force: bool, reason: str
-) -> RolloutResult:
+def _leave_open(house: AppContext, rollout: Rollout, to: int | None, *, force: bool, reason: str) -> RolloutResult:
     """Roll back a rollout in progress. Raise Refused, before users are moved at all, where `to` cannot follow."""
     service, origin = rollout.service, rollout.plan.origin
     going_on = ""
