@@ -21,8 +21,10 @@ class WholeNumber(click.IntRange):
         try:
             return super().convert(value, param, ctx)
         except click.BadParameter:
-            limits = f"from {self.min} on" if self.max == MOST else f"from {self.min} to {self.max}"
-            self.fail(f"must be a whole number {limits}, not {value}", param, ctx)
+            self.fail(f"must be a whole number {self._describe_range()}, not {value}", param, ctx)
+
+    def _describe_range(self) -> str:
+        return f"from {self.min}" if self.max == MOST else f"from {self.min} to {self.max}"
 
 
 class DecimalNumber(click.FloatRange):
@@ -35,8 +37,10 @@ class DecimalNumber(click.FloatRange):
         try:
             return super().convert(value, param, ctx)
         except click.BadParameter:
-            low = f"more than {self.min:g} and at most" if self.min_open else f"from {self.min:g} to"
-            self.fail(f"must be a number {low} {self.max:g}, not {value}", param, ctx)
+            self.fail(f"must be a number {self._describe_range()}, not {value}", param, ctx)
+
+    def _describe_range(self) -> str:
+        return f"{'above' if self.min_open else 'from'} {self.min:g} to {self.max:g}"
 
 
 MOST = 2**31 - 1  # what the store can hold
