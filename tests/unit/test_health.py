@@ -10,9 +10,7 @@ from deployer.manifest.models import Manifest
 from deployer.model import Instance
 from tests.memory import FakeClock
 
-INSTANCE = Instance(
-    "shop", "green", 2, 1, name="shop-r2-1", address="127.0.0.1:1", state="running", runtime_id="id"
-)
+INSTANCE = Instance("shop", "green", 2, 1, name="shop-r2-1", address="127.0.0.1:1", state="running", runtime_id="id")
 
 
 class Probes:
