@@ -66,9 +66,9 @@ def _rollback(
 ) -> RolloutResult:
     rollout = house.store.open_rollout(service)
     if rollout is not None and not committed(house, rollout):
-        ending = _leave_open(house, rollout, to, force=force, reason=reason)
-        if to is None or to == rollout.plan.origin or ending.outcome != "reverted":
-            return ending
+        left = _leave_open(house, rollout, to, force=force, reason=reason)
+        if to is None or to == rollout.plan.origin or left.outcome != "reverted":
+            return left
         rollout = None
     with locked(house, service, _purpose(house, service, to)) as lock:
         if rollout is not None:
