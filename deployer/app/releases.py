@@ -21,6 +21,7 @@ _NOT_CONFIG = frozenset(
     {
         "image",
         "version",
+        "env_file",  # what the files hold is in `env`
         "strategy",
         "approve",
         "judge",

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from deployer.core.errors import ManifestRefused, Problem
-from deployer.manifest import document, json_paths
+from deployer.manifest import document, envfile, json_paths
 from deployer.manifest.base import Conflict
 from deployer.manifest.files import wanting
 from deployer.manifest.models import Manifest
@@ -46,25 +46,30 @@ def load(
 ) -> Loaded:
     """Load the manifest at `path` (a file, or a folder with a deploy.yml).
 
-    `destination` names the overlay to lay over it; the service is then called `NAME-DESTINATION`, unless the overlay
-    names it. `overrides` come from the command line: keys may be dotted (`traffic.lease`), None means not given, and
-    `${…}` in them is not filled in. `also` finds what other rooms know to be wrong, given the manifest and its folder.
-    Raises ManifestRefused with all problems and nothing else.
+    `${…}` is looked up in `environ`, then in a file `.env` beside the manifest. `destination` names the overlay to lay
+    over it; the service is then called `NAME-DESTINATION`, unless the overlay names it. `overrides` come from the
+    command line: keys may be dotted (`traffic.lease`), None means not given, and `${…}` in them is not filled in.
+    `also` finds what other rooms know to be wrong, given the manifest and its folder. Raises ManifestRefused with all
+    problems and nothing else.
     """
     file = path / FILE if path.is_dir() else path
     problems: list[Problem] = []
     root, files = _read(file, destination, problems)
     if root is None:
         raise ManifestRefused(tuple(problems))
-    root = _overridden(_filled(root, environ, problems), overrides or {})
+    folder = file.absolute().parent
+    known = envfile.Variables(environ, folder)
+    root = _overridden(_filled(root, known, problems), overrides or {})
     root = _secrets_by_name(root, problems)
+    root = envfile.merged(root, folder, known, problems)
+    problems += known.problems
     unset = [unspell(problem.path) for problem in problems if problem.path]
     checked = check(root)
     problems += [p for p in checked.problems if unspell(p.path) not in unset]
-    problems += _further_problems(checked, root, file.absolute().parent, also)
+    problems += _further_problems(checked, root, folder, also)
     if problems or checked.manifest is None:
         raise ManifestRefused(_in_order(problems, files))
-    return Loaded(checked.manifest, file.absolute().parent, files, destination, root)
+    return Loaded(checked.manifest, folder, files, destination, root)
 
 
 def _read(file: Path, destination: str, problems: list[Problem]) -> tuple[Table | None, tuple[Path, ...]]:

@@ -45,6 +45,7 @@ from deployer.manifest.sections import (
 )
 from deployer.manifest.strategy import Strategy
 from deployer.manifest.text import (
+    EnvFiles,
     EnvName,
     FilePath,
     Freeze,
@@ -141,7 +142,13 @@ class Manifest(Model):
         min_length=1,
         description="Replaces the command of the image; required for runtime process and lifecycle playbooks systemd.",
     )
-    env: dict[EnvName, Text] = Field(default_factory=dict, description="Environment variables of the instances.")
+    env: dict[EnvName, Text] = Field(
+        default_factory=dict, description="Environment variables of the instances; these win over `env_file`."
+    )
+    env_file: EnvFiles = Field(
+        (),
+        description="Files with NAME=value on each line, as Compose reads them; a later one wins over an earlier one.",
+    )
     secrets: dict[EnvName, Secret] = Field(
         default_factory=dict,
         description="Secrets by name; a plain list takes each from the environment variable of the same name.",

@@ -56,13 +56,32 @@ Text that has a form of its own:
 
 ## Variables
 
-In values (never in keys), from the environment of the command:
+In values (never in keys), from the environment of the command, else from a file `.env` beside the manifest, written as
+in the Compose specification:
 
 {variables}
 
 A value without quotes that holds a variable is read again once it is filled in, so `replicas: ${COUNT}` is a number;
 one in quotes stays text. Within `[ ]` and `{ }` put it in quotes. Secrets do not belong here, but under `secrets`: what
-a variable holds becomes part of the release and is shown.
+a variable holds becomes part of the release and is shown. `secrets: [NAME]` looks in `.env` too.
+
+## Files of variables
+
+`env_file: .env`, or a list of files, gives instances variables from files, read as Compose reads an `env_file`:
+
+- `NAME=value` on each line, `export` in front is allowed; lines that start with `#` are comments, and so is ` #` with
+  what follows it behind a value without quotes
+- in `'single quotes'` everything stays as it is; in `"double quotes"` `\\n`, `\\t`, `\\"` are escapes; both may go over
+  several lines
+- without quotes and in double quotes `$NAME` and the forms above are filled in: from the environment, then from the
+  files before and the lines above; a `NAME` without `=` takes the value of the environment, or is left out
+- a later file wins over an earlier one; `env` and `secrets` win over files
+- what Compose would replace by nothing with a warning, a variable that is not set, is refused with its line; so is a
+  line whose quotes can be read in two ways
+
+The values become part of the release, like those of `env`: a rollback brings them back, and a changed file makes a new
+release. They are shown where `env` is shown. Name a password under `secrets` too (`secrets: [DB_PASSWORD]`) and it is
+taken from `.env`, kept apart, and never shown.
 
 ## Destinations
 

@@ -25,8 +25,8 @@ def schema() -> dict[str, Any]:
         _open(section)
     sections["Variable"] = {
         "type": "string",
-        "pattern": r"\$\{[A-Za-z_][A-Za-z0-9_]*((:-|:\?)[^{}]*)?\}",
-        "description": "A value from the environment: ${NAME}, ${NAME:-default} or ${NAME:?message}.",
+        "pattern": r"\$\{[A-Za-z_][A-Za-z0-9_]*(:?[-?+].*)?\}",
+        "description": "A value from the environment or .env: ${NAME}, ${NAME:-default} or ${NAME:?message}.",
     }
     identity = {"$schema": DIALECT, "$id": "urn:deployer:manifest", "title": "deploy.yml"}
     return {**identity, **{key: value for key, value in made.items() if key != "title"}, "$defs": sections}

@@ -9,6 +9,7 @@ from pathlib import Path
 from deployer.core import commands
 from deployer.core.errors import ManifestRefused, Problem
 from deployer.core.secret import SecretText
+from deployer.manifest.envfile import Variables
 from deployer.manifest.models import Manifest, Secret
 
 COMMAND_SECONDS = 30.0
@@ -36,10 +37,11 @@ def resolve_secrets(
     ManifestRefused with all that could not be had; no message ever holds a value, or anything that a command printed.
     """
     values: dict[str, SecretText] = {}
-    problems: list[Problem] = []
+    known = Variables(environ, folder)
+    problems = known.problems
     for name, secret in manifest.secrets.items():
         try:
-            value = _checked(_fetch(secret, folder, environ, seconds))
+            value = _checked(_fetch(secret, folder, known, environ, seconds))
             values[name] = SecretText(value)
             if secret.deliver == "env" and len(f"{name}={value}".encode()) >= MAX_VARIABLE:
                 raise _Failed("the value is larger than 128 KiB, the most of a variable", "write deliver: file")
@@ -51,11 +53,14 @@ def resolve_secrets(
     return values
 
 
-def _fetch(secret: Secret, folder: Path, environ: Mapping[str, str], seconds: float) -> str:
+def _fetch(secret: Secret, folder: Path, known: Mapping[str, str], environ: Mapping[str, str], seconds: float) -> str:
     if secret.env is not None:
-        value = environ.get(secret.env)
+        value = known.get(secret.env)
         if value is None:
-            raise _Failed(f"the environment variable {secret.env} is not set", f"export {secret.env}=…")
+            raise _Failed(
+                f"the environment variable {secret.env} is not set",
+                f"export {secret.env}=…, or write it into .env beside the manifest",
+            )
         return value
     if secret.file is not None:
         return _from_file(folder / secret.file)

@@ -49,6 +49,7 @@ OPTIONAL: dict[str, str] = {
     "verify": "{cosign: {key: cosign.pub}}",
     "command": "[./server]",
     "env": "{LOG_LEVEL: info}",
+    "env_file": ".env",
     "secrets": "[DATABASE_URL]",
     "mounts": "[{source: /srv/data, target: /data, read_only: true}]",
     "networks": "[backend]",

@@ -343,3 +343,19 @@ JsonPath = Annotated[
 FilePath = Annotated[
     str, Spelt("file", r"[^\x00-\x1f]{1,4096}", "the path of a file, on one line", "playbooks/migrate.yml")
 ]
+
+
+class _OneOrMore:
+    """Lets a list with one entry be written as that entry."""
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_before_validator_function(
+            lambda given: (given,) if isinstance(given, str) else given, handler(source)
+        )
+
+    def __get_pydantic_json_schema__(self, core: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        listed = dict(handler(core["schema"]))
+        return {"anyOf": [listed["items"], listed]}
+
+
+EnvFiles = Annotated[tuple[FilePath, ...], _OneOrMore()]

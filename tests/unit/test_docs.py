@@ -250,7 +250,7 @@ def test_every_dependency_has_its_reason_and_is_used() -> None:
     source = "".join(p.read_text() for p in (REPOSITORY / "deployer").rglob("*.py"))
 
     assert [p for p in packages if f"| {p} |" not in page] == []
-    imported = {"pyyaml": "yaml", "python-jsonpath": "jsonpath"}
+    imported = {"pyyaml": "yaml", "python-dotenv": "dotenv", "python-jsonpath": "jsonpath"}
     unused = [p for p in packages if not re.search(rf"^\s*(?:import|from) {imported.get(p, p)}\b", source, re.M)]
     assert unused == []
     assert [e for e in project["optional-dependencies"] if f"| `{e}` |" not in page] == []
