@@ -13,7 +13,9 @@ def main() -> int:
     arguments = sys.argv[1:]
     if arguments[:2] == ["proxy", "--move"]:
         return _there(arguments[2:])
-    elsewhere = os.environ.get("DEPLOY_SERVER") or os.environ.get("DEPLOY_ON")  # the proxy that is meant is not here
+    elsewhere = os.environ.get("DEPLOYER_SERVER") or os.environ.get(
+        "DEPLOYER_ON"
+    )  # the proxy that is meant is not here
     moved = _ahead(arguments) if not elsewhere and arguments and arguments[0] in ("rollback", "abort") else ""
     if moved.startswith("rolled back"):
         # A rollback that took users off a candidate has done what it is for: the release before must not go, too.

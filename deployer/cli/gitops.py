@@ -83,7 +83,7 @@ def _duration(_ctx: click.Context, _param: click.Parameter, value: str) -> float
     "--on-status",
     metavar="COMMAND",
     default="",
-    help="Command to run when a commit's status changes; gets DEPLOY_STATUS and others.",
+    help="Command to run when a commit's status changes; gets DEPLOYER_STATUS and others.",
 )
 @click.option(
     "--webhook", metavar="URL", default="", help="POST each status change to URL, signed with $DEPLOYER_WEBHOOK_SECRET."

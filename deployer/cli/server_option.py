@@ -22,21 +22,21 @@ def options() -> tuple[click.Option, ...]:
         click.Option(
             ["--on"],
             metavar="URL",
-            envvar="DEPLOY_ON",
+            envvar="DEPLOYER_ON",
             show_envvar=True,
             help="Run the command on the control host ssh://[USER@]HOST[:PORT][/FOLDER].",
         ),
         click.Option(
             ["--ssh-args"],
             metavar="TEXT",
-            envvar="DEPLOY_SSH_ARGS",
+            envvar="DEPLOYER_SSH_ARGS",
             show_envvar=True,
             help="Extra arguments for ssh, quoted as in a shell: '-i KEY -J HOST'.",
         ),
         click.Option(
             ["--server"],
             metavar="URL",
-            envvar="DEPLOY_SERVER",
+            envvar="DEPLOYER_SERVER",
             show_envvar=True,
             help="Run the command on this deploy server instead of locally.",
         ),
@@ -44,7 +44,7 @@ def options() -> tuple[click.Option, ...]:
             ["--token-file"],
             metavar="FILE",
             type=click.Path(path_type=Path),
-            help="File with the server's token; else $DEPLOY_TOKEN, else the file $DEPLOY_TOKEN_FILE.",
+            help="File with the server's token; else $DEPLOYER_TOKEN, else the file $DEPLOYER_TOKEN_FILE.",
         ),
         click.Option(
             ["--ca"],
@@ -75,12 +75,12 @@ def _read(root: click.Context) -> DeployServer | Control | None:
     if way == "--on":
         from deployer.client.control import Control
 
-        told_by = "--on" if _is_typed(root, "on") else "DEPLOY_ON"
+        told_by = "--on" if _is_typed(root, "on") else "DEPLOYER_ON"
         return Control.of(root.params["on"], told_by, root.params.get("ssh_args") or "")
     if way == "--server":
         from deployer.client.address import DeployServer
 
-        told_by = "--server" if _is_typed(root, "server") else "DEPLOY_SERVER"
+        told_by = "--server" if _is_typed(root, "server") else "DEPLOYER_SERVER"
         return DeployServer.of(root.params["server"], told_by, root.params.get("token_file"), root.params.get("ca"))
     return None
 
@@ -91,7 +91,7 @@ def _way(root: click.Context) -> str:
     typed = [name for name in given if _is_typed(root, name)]
     meant = typed or given
     if len(meant) > 1:
-        both = "--on and --server" if typed else "DEPLOY_ON and DEPLOY_SERVER"
+        both = "--on and --server" if typed else "DEPLOYER_ON and DEPLOYER_SERVER"
         raise click.UsageError(f"{both} name two places: one of them", root)
     return f"--{meant[0]}" if meant else ""
 

@@ -69,10 +69,10 @@ class DeployServer:
 
     def token(self, environ: Mapping[str, str]) -> SecretText:
         """Give the token, from the file that was named or from the environment. Raises NoServer and Refused."""
-        named = environ.get("DEPLOY_TOKEN_FILE", "")
+        named = environ.get("DEPLOYER_TOKEN_FILE", "")
         file = self.token_file or (Path(named) if named else None)
-        if self.token_file is None and environ.get("DEPLOY_TOKEN"):
-            text, where = environ["DEPLOY_TOKEN"], "DEPLOY_TOKEN"
+        if self.token_file is None and environ.get("DEPLOYER_TOKEN"):
+            text, where = environ["DEPLOYER_TOKEN"], "DEPLOYER_TOKEN"
         elif file is not None:
             try:
                 text, where = file.read_text(encoding="utf-8"), str(file)
@@ -82,7 +82,7 @@ class DeployServer:
         else:
             raise NoServer(
                 f"there is no token for {self.url}",
-                "DEPLOY_TOKEN, DEPLOY_TOKEN_FILE or --token-file; `deploy token create` makes one on that host",
+                "DEPLOYER_TOKEN, DEPLOYER_TOKEN_FILE or --token-file; `deploy token create` makes one on that host",
             )
         token = SecretText(text.strip())
         if not _TOKEN.fullmatch(token.reveal()):

@@ -152,7 +152,7 @@ class Calls:
         if answer.status_code == 401:
             return NoServer(
                 f"{url} does not know the token, or it has ended",
-                "another one by DEPLOY_TOKEN or --token-file; `deploy token list` on that host has all",
+                "another one by DEPLOYER_TOKEN or --token-file; `deploy token list` on that host has all",
             )
         if answer.status_code == 403:
             return Refused(f"{url}: {message}", hint)

@@ -7,8 +7,8 @@ report=${REPORT:-deploy-report}
 code=0
 deploy up --replace --report "$report" --output plain "$@" || code=$?
 
-# DEPLOY_OUTCOME, DEPLOY_ROLLOUT, DEPLOY_SHARE and others, for what comes after.
+# DEPLOYER_OUTCOME, DEPLOYER_ROLLOUT, DEPLOYER_SHARE and others, for what comes after.
 # shellcheck source=/dev/null
 . "$report/outputs.env"
-echo "outcome: $DEPLOY_OUTCOME${DEPLOY_ROLLOUT:+, rollout $DEPLOY_ROLLOUT}"
+echo "outcome: $DEPLOYER_OUTCOME${DEPLOYER_ROLLOUT:+, rollout $DEPLOYER_ROLLOUT}"
 exit "$code"

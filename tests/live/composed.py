@@ -48,7 +48,7 @@ class Composed:
             "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
             "COMPOSE_PROJECT_NAME": self.project,
             "DEPLOYER_PORTS": words(part(INSTANCES)),
-            "DEPLOY_SERVER": self.url,
+            "DEPLOYER_SERVER": self.url,
             "DEPLOYER_STATE": str(folder / "nowhere"),
             "NO_COLOR": "1",
             "COLUMNS": "200",
@@ -90,8 +90,8 @@ class Composed:
         for command in (own, [*pip, *wheels, "--require-hashes", "-r", "deployer/core/locked/server.txt"]):
             self._run(command, self.folder, BUILD_SECONDS, self.environ)
         settings = {
-            "DEPLOY_NAME": NAME,
-            "DEPLOY_LISTEN": f"127.0.0.1:{self.port}",
+            "DEPLOYER_NAME": NAME,
+            "DEPLOYER_LISTEN": f"127.0.0.1:{self.port}",
             "DOCKER_SOCKET": os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock").removeprefix("unix://"),
             "HAPROXY_IMAGE": self.base,
             "PIP_NO_INDEX": "1",
@@ -234,7 +234,7 @@ class Composed:
         return [DEPLOY, "--ca", str(self.compose / "tls.pem"), *arguments, "--service", self.shop.name]
 
     def _client(self, pipe: int | None = None) -> dict[str, Any]:
-        return self._options(self.folder, {**self.environ, "DEPLOY_TOKEN": self.token}, pipe)
+        return self._options(self.folder, {**self.environ, "DEPLOYER_TOKEN": self.token}, pipe)
 
     @staticmethod
     def _options(folder: Path, environ: dict[str, str], pipe: int | None = None) -> dict[str, Any]:

@@ -49,7 +49,7 @@ def test_a_push_is_live_and_a_bad_one_is_taken_back_and_not_tried_again(remote: 
     shop.version("3.0", {"ERR": "0.9"})  # beyond doubt within three seconds, also on a slow machine
     shop.version("3.1")
     told = shop.folder / "told.txt"
-    tell = f"sh -c 'echo $DEPLOY_STATUS $DEPLOY_STATE >> {told}'"
+    tell = f"sh -c 'echo $DEPLOYER_STATUS $DEPLOYER_COMMIT_STATE >> {told}'"
     remote.push("1.0")
     with over_http(remote.bare.parent) as url, Load(shop.url, USERS) as load:
         with shop.start("gitops", url, "--every", "1s", "--on-status", tell) as agent:

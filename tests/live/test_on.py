@@ -42,7 +42,7 @@ class Laptop(Afar):
     def __init__(self, shop: Shop, way: Sshd, name: str = "laptop") -> None:
         self.url = f"{way.address}{shop.folder}"
         who = {"DEPLOYER_ACTOR": "ann", "DEPLOYER_MACHINE": "laptop"}
-        super().__init__(shop.folder / name, DEPLOY_ON=self.url, DEPLOY_SSH_ARGS=way.args, **who)
+        super().__init__(shop.folder / name, DEPLOYER_ON=self.url, DEPLOYER_SSH_ARGS=way.args, **who)
 
 
 @pytest.fixture
@@ -106,8 +106,8 @@ def test_bad_releases_have_the_exit_codes_of_home(shop: Shop, laptop: Laptop) ->
             there = laptop.deploy(*order, "--report", version, expect=code)
             assert "was rolled back: " in there.stdout
             values = (laptop.folder / version / "outputs.env").read_text()
-            assert f"DEPLOY_EXIT={code}\n" in values
-            assert "DEPLOY_OUTCOME=reverted\n" in values
+            assert f"DEPLOYER_EXIT={code}\n" in values
+            assert "DEPLOYER_OUTCOME=reverted\n" in values
         load.stop()
     missing = laptop.deploy("up", "--version", "5.0", expect=2)
     assert missing.stderr == shop.deploy("up", "--version", "5.0", expect=2).stderr

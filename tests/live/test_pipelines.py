@@ -264,7 +264,7 @@ def test_gitlab_the_script_leaves_its_reports(process_shop: Shop) -> None:
         assert (job.folder / file).exists(), file
     said = job.dotenv()
     assert all(re.fullmatch(r"[A-Za-z0-9_]+", name) and len(value) < 5000 for name, value in said.items())
-    assert (said["DEPLOY_OUTCOME"], said["DEPLOY_VERSION"]) == ("done", "2.0")
+    assert (said["DEPLOYER_OUTCOME"], said["DEPLOYER_VERSION"]) == ("done", "2.0")
     assert "pipeline https://gitlab.example.com/p/1" in process_shop.deploy("show").stdout
 
 
@@ -275,7 +275,7 @@ def test_jenkins_the_step_fails_the_build_and_leaves_its_reports(process_shop: S
     (step,) = re.findall(r"^ +sh '(.*)'$", text, re.MULTILINE)
     code, out, err = job.run("sh", "-xe", "-c", step)
     assert code == Exit.FAILED, out + err
-    assert job.dotenv()["DEPLOY_OUTCOME"] == "reverted"
+    assert job.dotenv()["DEPLOYER_OUTCOME"] == "reverted"
     assert job.failures()
     (found,) = re.findall(r"^ +junit '(.*)'$", text, re.MULTILINE)
     assert (job.folder / found).exists()

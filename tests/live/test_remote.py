@@ -33,7 +33,7 @@ class Far(Afar):
     def __init__(self, shop: Shop, port: int, token: str, name: str = "far") -> None:
         self.url = f"http://127.0.0.1:{port}"
         self.name = shop.name
-        super().__init__(shop.folder / name, DEPLOY_SERVER=self.url, DEPLOY_TOKEN=token)
+        super().__init__(shop.folder / name, DEPLOYER_SERVER=self.url, DEPLOYER_TOKEN=token)
 
 
 @pytest.fixture
@@ -98,8 +98,8 @@ def test_bad_releases_have_the_exit_codes_of_home(shop: Shop) -> None:
             assert said in here.stdout
             assert said in there.stdout
             values = (far.folder / version / "outputs.env").read_text()
-            assert f"DEPLOY_EXIT={code}\n" in values
-            assert "DEPLOY_OUTCOME=reverted\n" in values
+            assert f"DEPLOYER_EXIT={code}\n" in values
+            assert "DEPLOYER_OUTCOME=reverted\n" in values
         load.stop()
         missing = far.deploy("up", "--service", shop.name, "--version", "5.0", expect=2)
         assert missing.stderr == shop.deploy("up", "--version", "5.0", expect=2).stderr
@@ -192,7 +192,7 @@ def test_the_example_of_the_page_does_what_it_says_over_tls(shop: Shop) -> None:
     shop.write(strategy={"canary": {"steps": [{"share": 10, "for": "2s"}], "bake": "0s"}})
     port = free_port()
     page = blocks(REPOSITORY / "docs/server.md")
-    (block,) = (b.text for b in page if b.language == "bash" and "DEPLOY_SERVER" in b.text)
+    (block,) = (b.text for b in page if b.language == "bash" and "DEPLOYER_SERVER" in b.text)
     pem = certificate(shop.folder / "tls.pem", "localhost")
     (shop.folder / "home").mkdir()
     (shop.folder / "home/token").write_text(token(shop, "operator"))

@@ -36,7 +36,7 @@ class Laptop:
         shutil.copytree(way.keys, machine.root / "root/keys", dirs_exist_ok=True)
 
     def command(self, *arguments: str) -> list[str]:
-        settings = {"DEPLOY_ON": self.url, "DEPLOY_SSH_ARGS": args(Path("/root/keys")), "DEPLOYER_ACTOR": "ann"}
+        settings = {"DEPLOYER_ON": self.url, "DEPLOYER_SSH_ARGS": args(Path("/root/keys")), "DEPLOYER_ACTOR": "ann"}
         return self.machine.command("env", *(f"{k}={v}" for k, v in settings.items()), "deploy", *arguments)
 
     def deploy(self, *arguments: str, expect: int = 0) -> subprocess.CompletedProcess[str]:

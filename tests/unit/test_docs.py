@@ -122,6 +122,13 @@ def test_many_commands_are_found() -> None:
     }, "every command is mentioned"
 
 
+def test_every_variable_of_the_environment_is_documented_under_one_prefix() -> None:
+    code = "\n".join(file.read_text() for file in (REPOSITORY / "deployer").rglob("*.py"))
+    documented = set(re.findall(r"`(DEPLOYER_\w+)`", (DOCS / "environment.md").read_text()))
+    assert set(re.findall(r"\bDEPLOYER_[A-Z_]+\b", code)) - {"DEPLOYER_", "DEPLOYER_NAME"} <= documented
+    assert not re.findall(r"\bDEPLOY_[A-Z_]+", code)
+
+
 def test_the_page_of_commands_is_current() -> None:
     assert (DOCS / "cli.md").read_text() == reference(), "python -m deployer.cli.reference > docs/cli.md"
 

@@ -429,7 +429,7 @@ def test_a_command_is_told_the_status(tmp_path: Path) -> None:
     status = CommitStatus(f"'{sys.executable}' '{script}'", "", {**os.environ, SECRET: "s3cret"}, SystemClock())
     assert status.tell(state, tmp_path) == ""
     told = json.loads((tmp_path / "told").read_text())
-    assert (told["DEPLOY_STATUS"], told["DEPLOY_COMMIT"], told["DEPLOY_ROLLOUT"]) == ("success", "c0ffee", "7")
+    assert (told["DEPLOYER_STATUS"], told["DEPLOYER_COMMIT"], told["DEPLOYER_ROLLOUT"]) == ("success", "c0ffee", "7")
     assert SECRET not in told
     assert "exit code 1" in CommitStatus("false", "", os.environ, SystemClock()).tell(state, tmp_path)
 

@@ -152,7 +152,7 @@ def api(state: Path) -> Iterator[Api]:
 @pytest.fixture
 def far(state: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Give the folder of the control host; `ssh` is a script in `bin`, which `plug` writes."""
-    for name in ("DEPLOY_SERVER", "DEPLOY_TOKEN", "DEPLOY_ON", "DEPLOY_SSH_ARGS", "GITHUB_ACTIONS"):
+    for name in ("DEPLOYER_SERVER", "DEPLOYER_TOKEN", "DEPLOYER_ON", "DEPLOYER_SSH_ARGS", "GITHUB_ACTIONS"):
         monkeypatch.delenv(name, raising=False)
     for name in ("here", "bin", "far"):
         (tmp_path / name).mkdir()
@@ -371,15 +371,15 @@ def test_options_that_contradict_each_other(far: Path, run: Deploy, monkeypatch:
     assert (both.code, "--on and --server name two places" in both.err) == (2, True)
     assert "--ssh-args goes with --on" in run("--ssh-args", "-v", "status").err
     assert "--token-file goes with --server" in run("--on", URL, "--token-file", "x", "status").err
-    monkeypatch.setenv("DEPLOY_ON", URL)
-    monkeypatch.setenv("DEPLOY_SERVER", "http://localhost:1")
-    assert "DEPLOY_ON and DEPLOY_SERVER name two places" in run("status").err
+    monkeypatch.setenv("DEPLOYER_ON", URL)
+    monkeypatch.setenv("DEPLOYER_SERVER", "http://localhost:1")
+    assert "DEPLOYER_ON and DEPLOYER_SERVER name two places" in run("status").err
     plug(far.parent, "exit 127")
     assert "there is no `deploy` there" in run("--on", URL, "status").err, "what is typed goes before the environment"
-    monkeypatch.delenv("DEPLOY_SERVER")
-    assert "unset DEPLOY_ON" in run("doctor").err
-    monkeypatch.setenv("DEPLOY_ON", "control")
-    assert "DEPLOY_ON: 'control' is no address" in run("status").err
+    monkeypatch.delenv("DEPLOYER_SERVER")
+    assert "unset DEPLOYER_ON" in run("doctor").err
+    monkeypatch.setenv("DEPLOYER_ON", "control")
+    assert "DEPLOYER_ON: 'control' is no address" in run("status").err
 
 
 def test_what_does_not_go_with_the_other_end(run: Deploy) -> None:
@@ -402,7 +402,7 @@ def test_the_other_end_without_a_client_says_what_it_is_for(state: Path) -> None
 def test_an_emergency_at_this_proxy_is_not_meant(far: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("deployer.emergency.first", lambda _arguments: pytest.fail("it moved users of this host"))
     monkeypatch.setattr(sys, "argv", ["deploy", "rollback", "--service", "shop"])
-    monkeypatch.setenv("DEPLOY_ON", "nonsense")
+    monkeypatch.setenv("DEPLOYER_ON", "nonsense")
     assert start.main() == Exit.REFUSED
 
 

@@ -68,7 +68,7 @@ def api(state: Path) -> Iterator[Api]:
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Give an empty folder to call commands in, with nothing in the environment that names a server."""
-    for name in ("DEPLOY_SERVER", "DEPLOY_TOKEN", "DEPLOY_TOKEN_FILE", "GITHUB_ACTIONS"):
+    for name in ("DEPLOYER_SERVER", "DEPLOYER_TOKEN", "DEPLOYER_TOKEN_FILE", "GITHUB_ACTIONS"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("DEPLOYER_STATE", str(tmp_path / "never"))
@@ -91,9 +91,9 @@ def run(here: Path, capsys: pytest.CaptureFixture[str]) -> Deploy:
 
 @contextmanager
 def server(api: Api, monkeypatch: pytest.MonkeyPatch, role: Role = "admin", wrap: Wrap | None = None) -> Iterator[str]:
-    monkeypatch.setenv("DEPLOY_TOKEN", api.token(role)["Authorization"].removeprefix("Bearer "))
+    monkeypatch.setenv("DEPLOYER_TOKEN", api.token(role)["Authorization"].removeprefix("Bearer "))
     with served(api, wrap=wrap or (lambda app: app)) as url:
-        monkeypatch.setenv("DEPLOY_SERVER", url)
+        monkeypatch.setenv("DEPLOYER_SERVER", url)
         yield url
 
 
@@ -130,7 +130,7 @@ def test_every_command_is_served_or_refused_by_name(
         return
     assert (told.code, told.out, asked.requests) == (Exit.REFUSED, "", [])
     assert told.err.startswith(f"error: deploy {name} works on the host where it is called")
-    assert "unset DEPLOY_SERVER" in told.err
+    assert "unset DEPLOYER_SERVER" in told.err
 
 
 @pytest.mark.parametrize("name", ["verify", "export"])
@@ -202,7 +202,7 @@ def test_there_is_nothing_yet(api: Api, run: Deploy, monkeypatch: pytest.MonkeyP
 def test_a_canary_is_followed_to_its_end(api: Api, run: Deploy, monkeypatch: pytest.MonkeyPatch) -> None:
     with server(api, monkeypatch, "operator") as url:
         assert run("up", "--service", "shop", "--version", "1.0").out == "r1 (1.0) is live\n"
-        monkeypatch.delenv("DEPLOY_SERVER")
+        monkeypatch.delenv("DEPLOYER_SERVER")
         order = ("canary", "--service", "shop", "--version", "2.0", "-m", "why", "--output", "json")
         told = run("--server", f"{url}/api/v1/", *order)
         assert told.code == 0
@@ -258,7 +258,7 @@ def test_a_rollout_is_paused_promoted_and_left(api: Api, run: Deploy, monkeypatc
             "report.json",
             "summary.md",
         ]
-        assert "DEPLOY_ROLLOUT=2\n" in Path("reports/outputs.env").read_text()
+        assert "DEPLOYER_ROLLOUT=2\n" in Path("reports/outputs.env").read_text()
         assert run("rollback", "-m", "slow").out == "r1 (1.0) is live\n"
         assert run("rollback", "--to", "2", "--force").out == "r2 (2.0) is live\n"
         told = run("down", "-y")
@@ -270,7 +270,7 @@ def test_a_rollout_is_paused_promoted_and_left(api: Api, run: Deploy, monkeypatc
 def test_what_was_refused_is_reported(api: Api, run: Deploy, monkeypatch: pytest.MonkeyPatch) -> None:
     with server(api, monkeypatch):
         assert run("canary", "--service", "shop", "--percent", "101", "--report", "reports").code == 2
-    assert "DEPLOY_OUTCOME=refused" in Path("reports/outputs.env").read_text()
+    assert "DEPLOYER_OUTCOME=refused" in Path("reports/outputs.env").read_text()
 
 
 # -- manifests
@@ -319,16 +319,16 @@ def test_tokens_come_from_files_and_are_never_shown(
 ) -> None:
     api.scene.deploy("1.0")
     with server(api, monkeypatch) as url:
-        token = os.environ["DEPLOY_TOKEN"]
+        token = os.environ["DEPLOYER_TOKEN"]
         (here / "token").write_text(f"{token}\n")
-        monkeypatch.setenv("DEPLOY_TOKEN", "wrong-token-of-somebody")
+        monkeypatch.setenv("DEPLOYER_TOKEN", "wrong-token-of-somebody")
         told = run("status")
         assert (told.code, f"{url} does not know the token" in told.err) == (Exit.REFUSED, True)
         assert "wrong-token" not in told.err
         assert run("--token-file", "token", "status").code == 0
-        monkeypatch.delenv("DEPLOY_TOKEN")
+        monkeypatch.delenv("DEPLOYER_TOKEN")
         assert f"there is no token for {url}" in run("status").err
-        monkeypatch.setenv("DEPLOY_TOKEN_FILE", str(here / "token"))
+        monkeypatch.setenv("DEPLOYER_TOKEN_FILE", str(here / "token"))
         assert run("status").code == 0
         (here / "token").write_text("two\nlines\n")
         assert "is no token" in run("status").err
@@ -342,7 +342,7 @@ def test_tokens_come_from_files_and_are_never_shown(
 
 
 def test_nobody_answers(run: Deploy, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("DEPLOY_TOKEN", "token")
+    monkeypatch.setenv("DEPLOYER_TOKEN", "token")
     monkeypatch.setattr("deployer.client.calls.Calls.get.__defaults__", (None, 0.3))
     monkeypatch.setattr(stream, "FIRST", 0.3)
     url = f"http://127.0.0.1:{free_port()}"
@@ -367,7 +367,7 @@ def test_nobody_answers(run: Deploy, monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_addresses_that_are_refused(run: Deploy, monkeypatch: pytest.MonkeyPatch, url: str, told: str) -> None:
-    monkeypatch.setenv("DEPLOY_TOKEN", "token")
+    monkeypatch.setenv("DEPLOYER_TOKEN", "token")
     found = run("--server", url, "status")
     assert (found.code, told in found.err) == (Exit.REFUSED, True)
     assert "secret" not in found.err
@@ -389,7 +389,7 @@ def test_options_that_go_with_a_server_only(run: Deploy) -> None:
 def test_a_certificate_is_checked(api: Api, run: Deploy, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     api.scene.deploy("1.0")
     pem = certificate(here / "tls.pem", "localhost")
-    monkeypatch.setenv("DEPLOY_TOKEN", api.token()["Authorization"].removeprefix("Bearer "))
+    monkeypatch.setenv("DEPLOYER_TOKEN", api.token()["Authorization"].removeprefix("Bearer "))
     with served(api, pem=pem) as url:
         told = run("--server", url, "status")
         assert (told.code, "its certificate was not accepted" in told.err) == (Exit.REFUSED, True)
@@ -423,7 +423,7 @@ def test_what_is_no_server_of_ours_is_said_so(
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         await answer(scope, receive, send)
 
-    monkeypatch.setenv("DEPLOY_TOKEN", "token")
+    monkeypatch.setenv("DEPLOYER_TOKEN", "token")
     with serving(app, free_port()) as url:
         found = run("--server", url, "status")
     assert (found.code, found.out) == (Exit.REFUSED, "")
@@ -549,7 +549,7 @@ def test_what_a_signal_does(api: Api, run: Deploy, monkeypatch: pytest.MonkeyPat
 def test_an_emergency_at_this_proxy_is_not_meant(monkeypatch: pytest.MonkeyPatch, here: Path) -> None:
     monkeypatch.setattr("deployer.emergency.first", lambda _arguments: pytest.fail("it moved users of this host"))
     monkeypatch.setattr(sys, "argv", ["deploy", "rollback", "--service", "shop"])
-    monkeypatch.setenv("DEPLOY_SERVER", "nonsense")
+    monkeypatch.setenv("DEPLOYER_SERVER", "nonsense")
     assert start.main() == Exit.REFUSED
 
 

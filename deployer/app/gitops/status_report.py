@@ -38,7 +38,7 @@ class CommitStatus:
         """Tell it; give what went wrong, "" for nothing. Never stops a rollout."""
         said = {
             "status": state.status,
-            "state": state.word,
+            "commit_state": state.word,
             "commit": state.commit,
             "service": state.service,
             "rollout": str(state.rollout or ""),
@@ -50,7 +50,7 @@ class CommitStatus:
     def _run(self, said: Mapping[str, str], folder: Path) -> str:
         if not self._command:
             return ""
-        given = {f"DEPLOY_{name.upper()}": value for name, value in said.items()}
+        given = {f"DEPLOYER_{name.upper()}": value for name, value in said.items()}
         mine = {name: value for name, value in self._environ.items() if name != SECRET}
         try:
             left = Deadline.after(self._clock, SECONDS).left

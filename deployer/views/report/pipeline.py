@@ -71,8 +71,8 @@ def values(result: Result, report: str = "") -> dict[str, str]:
 
 
 def environment(found: Mapping[str, str]) -> str:
-    """Write values as `DEPLOY_NAME=VALUE`, for a shell's `.` and for the dotenv reports of GitLab."""
-    return "".join(f"DEPLOY_{name.upper()}={shlex.quote(value) if value else ''}\n" for name, value in found.items())
+    """Write values as `DEPLOYER_NAME=VALUE`, for a shell's `.` and for the dotenv reports of GitLab."""
+    return "".join(f"DEPLOYER_{name.upper()}={shlex.quote(value) if value else ''}\n" for name, value in found.items())
 
 
 def outputs(found: Mapping[str, str]) -> str:
