@@ -149,6 +149,11 @@ class Shop:
             assert time.monotonic() < end, f"{what}: not within {seconds:g} s: {status}"
             time.sleep(0.1)
 
+    def instances(self, version: str) -> list[str]:
+        """Names of the instances of a version, as the status has them."""
+        found = [e for e in self.status()["environments"] if e["version"] == version]
+        return [instance["name"] for e in found for instance in e["instances"]]
+
     # -- users
 
     def get(self, path: str = "/version", **headers: str) -> requests.Response:

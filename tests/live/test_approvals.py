@@ -6,12 +6,12 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
 
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from deployer.core.errors import Exit
+from tests.live.people import ask_both, waits
 from tests.live.serving import Api, server, token
 from tests.live.shop import Shop
 from tests.load import Load, Options
@@ -20,53 +20,12 @@ from tests.ports import free_port
 pytestmark = pytest.mark.live
 
 USERS = Options(rate=60, kinds=("fresh", "busy", "sticky"))
-BOTH = {"by": ["ann", "ben"], "count": 2, "within": "5m"}
 
 
 @pytest.fixture
 def shop(process_shop: Shop) -> Shop:
-    process_shop.write(
-        strategy={"canary": {"steps": [30], "for": "2s", "bake": "1s"}},
-        approve=BOTH,
-        traffic={**process_shop.manifest["traffic"], "lease": "4s"},
-    )
-    process_shop.version("2.0")
+    ask_both(process_shop)
     return process_shop
-
-
-def person(shop: Shop, name: str, *arguments: str, expect: int = 0) -> str:
-    shop.environ["DEPLOYER_ACTOR"] = name
-    done = shop.deploy(*arguments, expect=expect)
-    return done.stdout + done.stderr
-
-
-def waits(status: dict[str, Any]) -> bool:
-    return bool(status["approval"]) and bool(status["share"])
-
-
-@pytest.mark.long("a rollout that is killed while it waits for people", every_change=True)
-def test_it_is_killed_while_people_think_and_goes_on_when_both_have_approved(shop: Shop) -> None:
-    with Load(shop.url, USERS) as load:
-        shop.environ["DEPLOYER_ACTOR"] = "zoe"
-        with shop.start("canary", "--version", "2.0") as process:
-            status = shop.wait(waits, "it waits for both")
-            assert (status["approval"]["whose"], status["approval"]["given"]) == ("ann and ben", [])
-            assert "needs the approval of ann and ben" in person(shop, "zoe", "promote", expect=Exit.REFUSED)
-            assert "zoe is not asked" in person(shop, "zoe", "approve", expect=Exit.REFUSED)
-            assert "1 of 2" in person(shop, "ann", "approve", "-m", "numbers are fine")
-            assert "counts once" in person(shop, "ann", "approve", expect=Exit.REFUSED)
-            process.kill()
-            process.wait(10)
-        shop.wait(lambda s: not s["share"], "its users are back when the lease is over")
-        assert "its process is gone" in person(shop, "ben", "approve", "2")
-        assert "is live" in person(shop, "zoe", "resume")
-        report = load.stop()
-    assert report.failed == 0, report.text()
-    records = reversed(shop.events("audit", "--service", shop.name)[0]["records"])
-    told = [(r["action"], r["result"], r["by"].partition("@")[0]) for r in records if r["action"] == "approve"]
-    assert told[:2] == [("approve", "given", "ann"), ("approve", "given", "ben")]
-    assert told[2][:2] == ("approve", "done")
-    shop.deploy("audit", "verify")
 
 
 @pytest.mark.long("a canary that waits for people")

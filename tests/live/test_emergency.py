@@ -50,23 +50,6 @@ def elsewhere(shop: Shop, *arguments: str, environment: dict[str, str] | None = 
     return done.stdout + done.stderr
 
 
-@pytest.mark.long("two releases on an engine, and the way back", every_change=True)
-def test_a_rollback_needs_neither_engine_nor_manifest(docker_shop: Shop) -> None:
-    shop = docker_shop
-    promote(shop)
-    with Load(shop.url, LOAD) as load:
-        load.until(lambda now: now.answered > 20, "users are there")
-        said = elsewhere(shop, "rollback", "-m", "2.0 is slow", environment={"DOCKER_HOST": "unix:///nowhere.sock"})
-        assert "everyone is on r1 again" in said
-        assert on(shop) == {"1.0"}
-        report = load.stop()
-    assert report.failed == 0, report.text()
-    newest = shop.events("history")[0]["rollouts"][0]
-    assert (newest["strategy"], newest["outcome"], newest["message"]) == ("rollback", "done", "2.0 is slow")
-    assert shop.status()["stable_version"] == "1.0"
-    assert "there is no good release before r1" in shop.deploy("rollback", "--again", expect=2).stderr
-
-
 @pytest.mark.long("a canary that is rolled back")
 def test_a_running_canary_stands_down_when_its_users_are_taken_back(process_shop: Shop) -> None:
     shop = process_shop

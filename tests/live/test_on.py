@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import signal
 import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,27 +20,16 @@ from deployer.client import orders, ssh, stream
 from deployer.core.clock import Deadline, SystemClock
 from deployer.core.errors import Exit
 from tests.documents import REPOSITORY, blocks
-from tests.live.afar import Afar, kinds, recorded, rest, until
+from tests.live.afar import kinds, recorded, rest, until
+from tests.live.laptop import SSHD_PATH, USERS, Laptop
 from tests.live.serving import SECONDS
 from tests.live.shop import COMMAND_SECONDS, DEPLOY, Shop
 from tests.live.sshd import Sshd, sshd
 from tests.live.told import Told
-from tests.load import Load, Options
+from tests.load import Load
 from tests.services import require
 
 pytestmark = pytest.mark.live
-
-USERS = Options(rate=60, kinds=("fresh", "busy", "sticky"))
-SSHD_PATH = f"{Path(sys.executable).parent}:/usr/local/bin:/usr/bin:/bin"
-
-
-class Laptop(Afar):
-    """Somebody who may use ssh to the control host of a service, and has nothing else."""
-
-    def __init__(self, shop: Shop, way: Sshd, name: str = "laptop") -> None:
-        self.url = f"{way.address}{shop.folder}"
-        who = {"DEPLOYER_ACTOR": "ann", "DEPLOYER_MACHINE": "laptop"}
-        super().__init__(shop.folder / name, DEPLOYER_ON=self.url, DEPLOYER_SSH_ARGS=way.args, **who)
 
 
 @pytest.fixture
@@ -61,36 +48,6 @@ def way(shop: Shop) -> Iterator[Sshd]:
 @pytest.fixture
 def laptop(shop: Shop, way: Sshd) -> Laptop:
     return Laptop(shop, way)
-
-
-@pytest.mark.long("a whole canary through ssh", every_change=True)
-def test_a_canary_runs_there_and_is_shown_here(shop: Shop, laptop: Laptop, way: Sshd) -> None:
-    shop.write(strategy={"canary": {"steps": [{"share": 30, "for": "15s"}], "bake": "0s"}})
-    with Load(shop.url, USERS) as load:
-        load.until(lambda now: now.answered > 30, "the load runs")
-        other = Laptop(shop, way, "other")
-        with laptop.start("canary", "--version", "2.0", "-m", "from afar", "--output", "json") as first:
-            begun = until(first, "traffic.changed")
-            with other.start("watch", "--output", "plain") as second:
-                shown, _ = rest(first, 0)
-                watched = second.communicate(timeout=SECONDS)
-                assert second.returncode == 0, watched
-        report = load.stop()
-        assert kinds(begun + shown) == kinds(recorded(shop, 2)), "all of it, and each once"
-        assert max(kinds(begun + shown).values()) == 1
-        assert "sample" in {event["event"] for event in shown}, "numbers come live"
-        assert f"{shop.name} #2 ended: done" in watched[1]
-        assert json.loads(laptop.deploy("status", "--output", "json").stdout) == shop.status()
-        laptop.deploy("report", "-o", "report.html")
-        assert "from afar" in (laptop.folder / "report.html").read_text()
-        assert laptop.deploy("rollback", "-m", "slow").stdout == "r1 (1.0) is live\n"
-    assert report.failed == 0, report.text()
-    assert shop.get().text.strip().endswith("1.0")
-    deeds = shop.events("audit", "--service", shop.name)[0]["records"]
-    start = next(deed for deed in deeds if deed["action"] == "start" and deed["rollout"] == 2)
-    assert (start["by"], start["host"]) == ("ann@laptop", os.uname().nodename)
-    assert start["origin"] == "--on, ssh from 127.0.0.1"
-    Deadline.after(SystemClock(), SECONDS).until(lambda: not way.sessions(), "nothing of it is left there")
 
 
 @pytest.mark.long("bad releases through ssh")

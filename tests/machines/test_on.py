@@ -17,9 +17,9 @@ from deployer.core.errors import Exit
 from tests.lab.machines import Lab, Machine
 from tests.lab.machines.lab import CONTROLLER
 from tests.live.afar import kinds, recorded, rest, until
+from tests.live.laptop import SSHD_PATH, USERS
 from tests.live.shop import COMMAND_SECONDS, Shop
 from tests.live.sshd import Sshd, args, sshd
-from tests.live.test_on import SSHD_PATH, USERS
 from tests.load import Load
 from tests.machines.installed import install
 from tests.services import require

@@ -9,12 +9,15 @@ import time
 import pytest
 import requests
 
+from deployer.core.errors import Exit
+from tests.acceptance.users import QUIET, users
+from tests.live.people import ask_both, person, waits
 from tests.live.shop import Shop
 from tests.load import Load, Options
 
 pytestmark = pytest.mark.live
 
-QUIET = Options(rate=60, kinds=("fresh", "busy", "sticky", "post"))
+FRESH = Options(rate=80, kinds=("fresh",))
 SLOWLY = ("canary", "--percent", "10", "--for", "60s", "--version", "2.0")
 
 
@@ -49,7 +52,7 @@ def test_forced_side_at_share_0_and_sticky_clients_never_go_back(process_shop: S
     shop.version("3.0")
     clients = [requests.Session() for _ in range(60)]
     seen: list[list[str]] = [[] for _ in clients]
-    with Load(shop.url, Options(rate=80, kinds=("fresh",))), shop.start("canary", "--version", "3.0") as canary:
+    with users(shop.url, FRESH), shop.start("canary", "--version", "3.0") as canary:
         while canary.poll() is None:
             for client, path in zip(clients, seen, strict=True):
                 path.append(client.get(shop.url + "/version", timeout=10).headers["X-Version"])
@@ -98,7 +101,7 @@ def test_a_second_deploy_is_refused_with_who_and_what(process_shop: Shop) -> Non
     shop = process_shop
     shop.version("2.0")
     shop.version("3.0")
-    with shop.start(*SLOWLY) as canary:
+    with users(shop.url), shop.start(*SLOWLY) as canary:
         shop.wait(lambda s: s["share"] == 1000, "the canary has its share")
         done = shop.deploy("canary", "--version", "3.0", expect=5)
         assert "canary of 2.0" in done.stderr
@@ -181,7 +184,7 @@ def test_pause_and_resume(process_shop: Shop) -> None:
     shop = process_shop
     shop.version("2.0")
     shop.write(strategy={"canary": {"steps": [{"share": 10, "for": "20s"}, {"share": 50, "for": "1s"}], "bake": "0s"}})
-    with Load(shop.url, QUIET):
+    with users(shop.url):
         with shop.start("canary", "--version", "2.0") as canary:
             shop.wait(lambda s: s["share"] == 1000, "the canary has its share")
             shop.deploy("pause", "-m", "lunch")
@@ -206,3 +209,30 @@ def test_watch_follows_with_live_numbers(process_shop: Shop) -> None:
                     break
             else:
                 raise AssertionError(f"no live numbers: {first}")
+
+
+@pytest.mark.long("a rollout that is killed while it waits for people", every_change=True)
+def test_it_is_killed_while_people_think_and_goes_on_when_both_have_approved(process_shop: Shop) -> None:
+    shop = process_shop
+    ask_both(shop)
+    with Load(shop.url, QUIET) as load:
+        shop.environ["DEPLOYER_ACTOR"] = "zoe"
+        with shop.start("canary", "--version", "2.0") as process:
+            status = shop.wait(waits, "it waits for both")
+            assert (status["approval"]["whose"], status["approval"]["given"]) == ("ann and ben", [])
+            assert "needs the approval of ann and ben" in person(shop, "zoe", "promote", expect=Exit.REFUSED)
+            assert "zoe is not asked" in person(shop, "zoe", "approve", expect=Exit.REFUSED)
+            assert "1 of 2" in person(shop, "ann", "approve", "-m", "numbers are fine")
+            assert "counts once" in person(shop, "ann", "approve", expect=Exit.REFUSED)
+            process.kill()
+            process.wait(10)
+        shop.wait(lambda s: not s["share"], "its users are back when the lease is over")
+        assert "its process is gone" in person(shop, "ben", "approve", "2")
+        assert "is live" in person(shop, "zoe", "resume")
+        report = load.stop()
+    assert report.failed == 0, report.text()
+    records = reversed(shop.events("audit", "--service", shop.name)[0]["records"])
+    told = [(r["action"], r["result"], r["by"].partition("@")[0]) for r in records if r["action"] == "approve"]
+    assert told[:2] == [("approve", "given", "ann"), ("approve", "given", "ben")]
+    assert told[2][:2] == ("approve", "done")
+    shop.deploy("audit", "verify")

@@ -7,10 +7,11 @@ import pty
 import select
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 
+from tests.acceptance.users import users
 from tests.live.shop import Shop
 
 SLOW = ("canary", "--percent", "10", "--for", "60s", "--version", "2.0")
@@ -71,7 +72,7 @@ class Terminal:
 
 
 @pytest.fixture
-def slow(process_shop: Shop) -> Callable[[], Terminal]:
+def slow(process_shop: Shop) -> Iterator[Callable[[], Terminal]]:
     """Start a rollout that takes its time, at a terminal, and wait until it gives users to the candidate."""
     process_shop.version("2.0")
 
@@ -80,7 +81,8 @@ def slow(process_shop: Shop) -> Callable[[], Terminal]:
         process_shop.wait(lambda status: status["share"] == 1000, "the first share")
         return terminal
 
-    return start
+    with users(process_shop.url):
+        yield start
 
 
 def test_ctrl_c_asks_and_enter_goes_on(process_shop: Shop, slow: Callable[[], Terminal]) -> None:

@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from deployer.core.errors import Exit
+from tests.acceptance.users import met, users
 from tests.live.shop import Shop
 from tests.live.told import Told
 from tests.load import Load, Options, Report
@@ -204,3 +206,40 @@ def test_a_tenth_is_never_answered_and_who_reads_gets_the_answer_of_stable(proce
     assert report.failed == 0, report.text()
     assert told.one("verdict", verdict="worse")
     assert told.one("shield.used")["shielded"] > 0
+
+
+@pytest.mark.parametrize(
+    ("env", "changes", "said"),
+    [
+        ({"HEALTH": "0"}, {}, "not healthy"),
+        ({"EXIT": "3"}, {}, "exited with code 3"),
+        ({"ERR": "1"}, {"smoke": [{"get": "/", "expect": "200"}]}, "GET /"),
+        ({"START": "60000"}, {}, "not healthy"),
+    ],
+    ids=["never healthy", "exits at once", "fails its smoke test", "starts too slowly"],
+)
+def test_no_user_meets_it(shop: Shop, env: Mapping[str, str], changes: dict[str, object], said: str) -> None:
+    shop.manifest["health"]["deadline"] = "3s"
+    shop.write(**changes)
+    shop.version("2.0", env)
+    with Load(shop.url, USERS) as load:
+        load.until(lambda now: now.answered > 30, "the load runs")
+        done = shop.deploy("canary", "--percent", "50", "--version", "2.0", expect=4)
+        report = load.stop()
+    assert report.failed == 0, report.text()
+    assert set(report.by_version) == {"1.0"}
+    assert said in done.stdout
+    assert shop.instances("2.0") == []
+    assert not any("-r2-" in name for name in shop.containers())
+    history = shop.events("history")[0]["rollouts"]
+    assert (history[0]["outcome"], history[0]["exit"]) == ("reverted", 4)
+
+
+def test_an_image_that_does_not_exist_changes_nothing(docker_shop: Shop) -> None:
+    before = docker_shop.status()["environments"]
+    with users(docker_shop.url) as load:
+        said = docker_shop.deploy("canary", "--version", "9.9", expect=Exit.REFUSED).stderr
+        assert f"{docker_shop.name}:9.9" in said
+        load.mark("refused")
+    assert met(load, "refused") == {"1.0"}
+    assert docker_shop.status()["environments"] == before
