@@ -34,8 +34,8 @@ from deployer.drivers.traffic.proxies.proxy_pool import PREPARED
 from deployer.drivers.traffic.proxies.remote_proxy import RemoteProxy
 from deployer.transport.greeting import Greeting
 from tests.live.cable import Cable, cable
+from tests.live.laptop import SSHD_PATH
 from tests.live.sshd import Sshd, sshd
-from tests.live.test_on import SSHD_PATH
 from tests.services import DEFAULT_HOST, require
 
 pytestmark = pytest.mark.live
