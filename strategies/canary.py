@@ -15,6 +15,9 @@ from deployer.planning.steps import Approve, Step, Watch, percent
 
 PATIENCE = 10  # a step of fixed time waits up to this many times its length for enough requests …
 PATIENCE_SECONDS = 60.0  # … and at least this much longer
+WITHIN_SECONDS = 600.0  # a step without `for`, after which it goes on if no regression was found …
+PROOF_SECONDS = 1800.0  # … or is inconclusive, where a proof is required
+SLACK_SECONDS = 10.0  # for responses that are under way when the time is over
 LEAST_SECONDS = 10.0  # however much traffic there is: what comes with time, such as a queue that fills, needs some
 HALF = FULL // 2  # a baseline gets as much of the traffic as the candidate
 
@@ -51,10 +54,12 @@ class Options(BaseModel):
         (Stage(share=5), Stage(share=25), Stage(share=50)), min_length=1, description="Shares in percent, rising."
     )
     seconds: Seconds | None = Field(
-        None, alias="for", gt=0, description="Time at each share; default: until the proof is there."
+        None, alias="for", gt=0, description="Time at each share; default: until no worse is proven, or `within`."
     )
-    within: Seconds = Field(
-        1800.0, ge=LEAST_SECONDS, description="Time limit for the proof at each share without `for`."
+    within: Seconds | None = Field(
+        None,
+        ge=LEAST_SECONDS,
+        description="Longest time at each share without `for`; default: 10m, with `judge.proof: required` 30m.",
     )
     bake: Seconds = Field(30.0, description="Time with all users on the new release before it is promoted; 0 for none.")
     baseline: Literal["stable", "fresh"] = Field(
@@ -92,19 +97,27 @@ class Options(BaseModel):
 
 def _stage(observed: Observed, release: Release, stage: Stage, following: int, options: Options) -> tuple[Step, ...]:
     fresh = options.baseline == "fresh"
-    seconds = stage.seconds or options.seconds or 0.0
+    length = _length(release, stage.seconds or options.seconds, options.within)
     watch = Watch(
-        seconds=seconds,
         share=stage.share,
         release=release.number,
         colour=observed.colour,
         requests=release.manifest.judge.requests,
         following=following,
-        least=0.0 if seconds else LEAST_SECONDS,
         against="baseline" if fresh else "stable",
-        deadline=max(seconds * PATIENCE, seconds + PATIENCE_SECONDS) if seconds else options.within,
+        **length,
     )
     return (share(stage.share, baseline=stage.share if fresh else 0), watch)
+
+
+def _length(release: Release, seconds: float | None, within: float | None) -> dict[str, Any]:
+    """Say when a step ends: after a fixed time, with the proof, or by whichever of both comes first."""
+    if seconds:
+        return {"seconds": seconds, "deadline": max(seconds * PATIENCE, seconds + PATIENCE_SECONDS)}
+    if release.manifest.judge.proof == "required":
+        return {"seconds": 0.0, "least": LEAST_SECONDS, "deadline": within or PROOF_SECONDS}
+    seconds = within or WITHIN_SECONDS
+    return {"seconds": seconds, "early": True, "least": LEAST_SECONDS, "deadline": seconds + SLACK_SECONDS}
 
 
 def _rise(observed: Observed, release: Release, options: Options) -> tuple[Step, ...]:

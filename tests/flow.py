@@ -51,10 +51,11 @@ class Flow:
     def _answer(self, seconds: float) -> None:
         live = self.world.live.get(self.service, INITIAL)
         share = self.share(live)
-        total = round(seconds * self.world.rate)
+        total = self._part("all", seconds * self.world.rate)
         mine = self._part("candidate", total * share / FULL)
         beside = self._part("baseline", total * live.baseline / FULL if share else 0.0)
-        errors = self.world.errors(self.service, live, share, mine) + self._usual("candidate", mine)
+        worse = self._part("errors of a worse release", mine * self.world.failing_part(self.service, live, share))
+        errors = worse + self._usual("candidate", mine)
         shielded = int(errors * self.world.shield)
         self.spent[live.rollout] = self.spent.get(live.rollout, 0) + errors - shielded
         candidate = _counts(mine, errors)

@@ -133,11 +133,11 @@ class World:
         """The requests of a service."""
         return self.flows.setdefault(service, Flow(self, service))
 
-    def errors(self, service: str, live: Live, share: int, requests: int) -> int:
-        """How many of the candidate's requests are answered with errors."""
+    def failing_part(self, service: str, live: Live, share: int) -> float:
+        """The part of the candidate's requests that is answered with errors."""
         bad = {r for r, v in self.versions.items() if v in self.worse}
         mine = (i for i in self.instances.values() if i.service == service and i.colour == live.candidate)
-        return requests // 2 if share > self.worse_above and any(i.release in bad for i in mine) else 0
+        return 0.5 if share > self.worse_above and any(i.release in bad for i in mine) else 0.0
 
     def touch(self, what: str) -> None:
         """A driver call begins or ends here."""

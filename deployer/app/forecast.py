@@ -1,4 +1,4 @@
-"""What a plan will take: how much must be answered until a step that watches as long as needed can end. Pure."""
+"""What a plan will take: how much must be answered until a step can end with the proof, or by its time. Pure."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ ERROR_RATE = 0.001  # assumed of a stable release that nobody has measured yet
 
 
 def evidence(plan: Plan, manifest: Manifest) -> tuple[str, ...]:
-    """Say how much evidence the plan's open-ended watches need, and which traffic brings it within their deadlines.
+    """Say how much evidence the plan's steps need that may end with a proof, and which traffic brings it in time.
 
     Where a client keeps its side it counts once in a step. Errors alone are reckoned with.
     """
-    watches = [s for s in plan.forward if isinstance(s, Watch) and not s.seconds and s.share < FULL]
+    watches = [s for s in plan.forward if isinstance(s, Watch) and s.proves and s.share < FULL]
     if not watches:
         return ()
     unit = "clients" if manifest.traffic.sticky else "requests"
@@ -29,7 +29,7 @@ def evidence(plan: Plan, manifest: Manifest) -> tuple[str, ...]:
     each = ", ".join(f"{count:,} {unit} at {percent(watch.share)}" for watch, count in needs)
     return (
         f"a proof of no worse needs about {each} (assuming a 0.1% error rate)",
-        *_hurry(needs, unit),
+        *(_by_time(watches) if watches[0].early else _hurry(needs, unit)),
     )
 
 
@@ -39,6 +39,17 @@ def needed(manifest: Manifest, watch: Watch) -> int:
     part = FULL // 2 if beside else watch.share
     answers = IN_PRACTICE * answers_needed(manifest.judge, part, watch.following, ERROR_RATE)
     return round(answers * FULL / (2 * watch.share)) if beside else round(answers)
+
+
+def _by_time(watches: list[Watch]) -> Iterator[str]:
+    """Say what the steps take that end by their time, and the traffic below which one of them cannot end well."""
+    watch = max(watches, key=lambda step: step.requests / (step.share * step.seconds))
+    rate = watch.requests / (watch.share / FULL * watch.seconds)
+    yield (
+        f"without it a step ends after {span(watch.seconds)} if no regression was found; "
+        f"with fewer than {rate:.2g} requests a second it is inconclusive: "
+        f"at least {watch.requests:,} responses of the candidate are needed at {percent(watch.share)}"
+    )
 
 
 def _hurry(needs: list[tuple[Watch, int]], unit: str) -> Iterator[str]:

@@ -44,7 +44,7 @@ class Analysis:
         if self._begun:
             self.look()
         self._begun = True
-        self.recorder.watch(step.share, step.following, self.clock.monotonic(), step.seconds)
+        self.recorder.watch(step.share, step.following, self.clock.monotonic(), step.seconds, early=step.early)
         self.verdicts.begin(step.share, step.following)
 
     def change(self, step: str) -> None:

@@ -28,6 +28,9 @@ from deployer.planning.steps import Watch, percent, span
 
 LOOK_SECONDS = 0.25  # between two looks at the samples
 INSTANCE_SECONDS = 1.0  # between two looks at the instances
+REMEDY = (
+    "take a larger share (`--percent 50`) or more time (`--within 1h`), or move all users at once: `deploy bluegreen`"
+)
 PATIENCE_SECONDS = 10.0  # for a proxy or a runtime that is unreachable: one that restarts is back by then
 
 
@@ -67,7 +70,7 @@ def _watch(run: Drive, step: Watch, watching: AnalysisStep, deadline: Deadline) 
             return watching.detail(verdict)
         if deadline.passed():
             watching.say(verdict)
-            return _undecided(run, step, verdict, watching.detail(verdict))
+            return _undecided(run, step, watching.missing(verdict), watching.detail(verdict))
         run.clock.sleep(LOOK_SECONDS)
 
 
@@ -102,7 +105,7 @@ class AnalysisStep:
             ways = f"`deploy promote` gives everyone r{release}, `deploy abort` leaves them on stable as it is"
             raise Hold(Exit.INCONCLUSIVE, f"{worse}; {ways}")
         self._follow_budget()
-        proof = {} if self._step.seconds else _proof(verdict)  # a step of fixed time asks for none
+        proof = _proof(verdict) if self._step.proves else {}  # a step of fixed time asks for none
         verdict = self._joined(verdict)
         self._run.evidence.show(**self._event(), **proof, **self._overtime(verdict))
         return verdict
@@ -130,31 +133,36 @@ class AnalysisStep:
 
     def _overtime(self, verdict: Verdict) -> dict[str, str]:
         """Say what a step of fixed time still waits for when its time is over."""
-        if not self._over or self.passes(verdict):
-            return {}
+        return {"waits": self.missing(verdict)} if self._over and not self.passes(verdict) else {}
+
+    def missing(self, verdict: Verdict) -> str:
+        """Say what a step lacks that does not pass."""
         if self._silent_since is not None:
-            return {"waits": "there is no response from the proxy or the runtime"}
-        if self._waits:
-            return {"waits": verdict.text}
+            return "there is no response from the proxy or the runtime"
         answers = self._tally.sum.candidate.requests
-        if answers >= self._step.requests:
-            return {"waits": verdict.text}
-        return {"waits": f"the candidate has {answers:,} of at least {self._step.requests:,} responses"}
+        if not self._step.seconds or self._waits or answers >= self._step.requests:
+            return verdict.text
+        return f"the candidate has {answers:,} of at least {self._step.requests:,} responses"
 
     def passes(self, verdict: Verdict) -> bool:
         """Tell whether the step has what it needs to go on."""
         if self._silent_since is not None or self._waits:
             return False
-        if self._step.seconds:
-            return self._over and (verdict.enough or not self._step.requests)
-        return verdict.kind == "no worse" and self._run.clock.monotonic() >= self._began + self._step.least
+        if self._step.proves and verdict.kind == "no worse" and self._least_over:
+            return True
+        return self._over and (verdict.enough or not self._step.requests)
+
+    @property
+    def _least_over(self) -> bool:
+        return self._run.clock.monotonic() >= self._began + self._step.least
 
     def say(self, verdict: Verdict) -> None:
         """Tell what was found at the end of the watch, and what both sides answered in it."""
         run, self._said = self._run, True
         enough = verdict.enough and bool(self._step.seconds)  # a step that takes as long as needed asks for more
-        told = {"verdict": verdict.kind, "text": verdict.text, "enough": enough, "watched": self._watched()}
-        run.tell("verdict", **told, **verdict.values)
+        text, values = verdict.at_its_time() if enough else (verdict.text, verdict.values)
+        told = {"verdict": verdict.kind, "text": text, "enough": enough, "watched": self._watched()}
+        run.tell("verdict", **told, **values)
         run.evidence.tell_shield()
 
     def say_last(self) -> None:
@@ -256,13 +264,13 @@ def _proof(verdict: Verdict) -> dict[str, Any]:
     return {"shown": min(proof["progress"] for proof in proofs), "more": None if None in more else max(more)}
 
 
-def _undecided(run: Drive, step: Watch, verdict: Verdict, detail: dict[str, Any]) -> dict[str, Any]:
+def _undecided(run: Drive, step: Watch, missing: str, detail: dict[str, Any]) -> dict[str, Any]:
     """Do what the manifest says about a watch that has come to its deadline without an answer."""
-    seen = f"inconclusive: r{step.release} at {percent(step.share)} within {span(step.deadline)}: {verdict.text}"
+    seen = f"inconclusive: r{step.release} at {percent(step.share)} within {span(step.seconds or step.deadline)}: {missing}"
     match run.release(step.release).manifest.judge.undecided:
         case "proceed":
             return detail
         case "revert":
-            raise CannotJudge(seen, "send it more traffic, give it more time, or widen the margins of `judge`")
+            raise CannotJudge(seen, REMEDY)
         case _:
             raise Hold(Exit.INCONCLUSIVE, f"{seen}; `deploy resume` goes on watching, `deploy promote`, `deploy abort`")

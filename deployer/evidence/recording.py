@@ -46,13 +46,14 @@ class RecordedDrive:
 class RecordedStep:
     """A watch began at `share`; `following` is what comes next (basis points). `at` is monotonic seconds.
 
-    `seconds` is how long it was to take; 0 is as long as needed.
+    `seconds` is how long it was to take; 0 is as long as needed. `early`: the proof may end it before.
     """
 
     share: int
     following: int
     at: float
     seconds: float = 0.0
+    early: bool = False
 
 
 @dataclass(frozen=True)
@@ -112,10 +113,10 @@ class Recorder:
             self.broken = error
         self._write({"recording": FORMAT, **header})
 
-    def watch(self, share: int, following: int, at: float, seconds: float = 0.0) -> None:
-        """Record that a watch began, to take so many seconds; 0 is as long as needed."""
+    def watch(self, share: int, following: int, at: float, seconds: float = 0.0, *, early: bool = False) -> None:
+        """Record that a watch began, to take so many seconds; 0 is as long as needed. `early`: a proof may end it."""
         self._rest()
-        self._write({"watch": [share, following, seconds], "at": at})
+        self._write({"watch": [share, following, seconds, *([True] if early else [])], "at": at})
 
     def sample(self, sample: Sample, at: float) -> None:
         """Record a look; looks at which nothing had been answered become one line together."""
@@ -289,8 +290,8 @@ def _marks(data: dict[str, Any]) -> Iterator[Mark]:
         _check_header(data)
         yield RecordedDrive(data)
     elif "watch" in data:
-        share, following, seconds = data["watch"]
-        yield RecordedStep(_share(share), _share(following), _moment(data["at"]), _moment(seconds))
+        share, following, seconds, *early = data["watch"]
+        yield RecordedStep(_share(share), _share(following), _moment(data["at"]), _moment(seconds), early == [True])
     elif "idle" in data:
         for at in data["idle"]:
             yield Looked(Sample(Counts(), Counts(), _share(data["share"])), _moment(at))

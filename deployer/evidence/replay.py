@@ -8,7 +8,7 @@ shares that were never given is not known, and not made up.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -134,11 +134,16 @@ def looks(source: Iterable[Mark], policy: Policy) -> Iterator[JudgedLook]:
                 verdicts, watching = _new(policy), None
                 offset = float(mark.header.get("started_at", 0.0)) - float(mark.header.get("monotonic", 0.0))
             case RecordedStep():
-                watch, began, watching = watch + 1, mark.at + offset, mark
+                watch, began, watching = watch + 1, mark.at + offset, _under(policy, mark)
                 verdicts.begin(mark.share, mark.following)
             case Looked() if watching:
                 verdict = verdicts.observe(mark.sample, mark.at)
                 yield JudgedLook(mark.at + offset, watch, began, watching, mark.sample, verdict)
+
+
+def _under(policy: Policy, step: RecordedStep) -> RecordedStep:
+    """Return a step as the policy has it: where a proof is required, its time alone does not end it."""
+    return replace(step, seconds=0.0, early=False) if step.early and policy.judge.proof == "required" else step
 
 
 def _new(policy: Policy) -> Verdicts:
@@ -196,9 +201,9 @@ class _Stage:
 
     def _passed(self, seen: JudgedLook) -> bool:
         fixed = seen.watching.seconds
-        if not fixed:
-            return seen.verdict.kind == "no worse"
-        return seen.at - seen.began >= fixed and seen.verdict.enough
+        if (seen.watching.early or not fixed) and seen.verdict.kind == "no worse":
+            return True
+        return bool(fixed) and seen.at - seen.began >= fixed and seen.verdict.enough
 
     def result(self) -> ReplayedWatch:
         last = self._last

@@ -15,6 +15,7 @@ from deployer.judge.margin import Margin
 from deployer.judge.margin_check import MarginCheck, Shows
 from deployer.judge.service import ServiceErrors
 from deployer.judge.totals import Totals
+from deployer.judge.unseen import Unseen
 from deployer.judge.wealth import log_sum
 from deployer.model import FULL, Sample, Waiting
 
@@ -29,13 +30,21 @@ class Verdict:
     """What is known of the candidate, as a sentence and as the measured values beside their limits.
 
     `no worse` means proved: within the margins that hold before the following share. `enough` is what a step of fixed
-    time asks for: not found worse, and enough answered in this step to have had a chance of it.
+    time asks for: not found worse, and enough answered in this step to have had a chance of it. `unseen` is what may
+    have gone unnoticed then.
     """
 
     kind: Kind
     text: str
     values: dict[str, Any] = field(default_factory=dict)
     enough: bool = False
+    unseen: Unseen | None = None
+
+    def at_its_time(self) -> tuple[str, dict[str, Any]]:
+        """Return text and values of a verdict that ends a step by its time: also what may have gone unnoticed."""
+        if self.kind != "inconclusive" or not self.enough or not self.unseen:
+            return self.text, self.values
+        return f"{self.text}; {words.unseen(self.unseen)}", {**self.values, **self.unseen.values()}
 
 
 class Verdicts:
@@ -81,6 +90,16 @@ class Verdicts:
     def tolerated_errors(self) -> float:
         """Errors that the margin allows for what the candidate answered so far in this rollout."""
         return self._allowance.errors(self._known_rate)
+
+    @property
+    def _unseen(self) -> Unseen | None:
+        """What the responses of the rollout so far do not rule out; None while the candidate has none beside stable."""
+        seen = self._seen
+        if not self._sticky:
+            return Unseen(seen.candidate.errors, seen.candidate.requests, False) if seen.candidate.requests else None
+        failed = seen.clients.failed[1]  # a client may fail first where its first response was seen by nobody
+        clients = max(seen.clients.thrown, failed)
+        return Unseen(failed, clients, True) if clients else None
 
     @property
     def _known_rate(self) -> float | None:
@@ -157,7 +176,7 @@ class Verdicts:
             return Verdict("inconclusive", self._what_waits(self._more), self._values(proofs))
         missing = [proof for proof in proofs if proof.log_evidence < math.log(1 / self._config.beta)]
         text = self._what_is_missing(proofs, missing) if missing else self._what_is_shown(proofs)
-        return Verdict("inconclusive" if missing else "no worse", text, self._values(proofs), enough)
+        return Verdict("inconclusive" if missing else "no worse", text, self._values(proofs), enough, self._unseen)
 
     def _found_worse(self) -> Verdict | None:
         needed = math.log(1 / self._config.alpha)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from deployer.core.response_kinds import Feature
 from deployer.judge.margin import Margin
 from deployer.judge.totals import Totals
+from deployer.judge.unseen import Unseen
 from deployer.model import Counts, Waiting
 
 TOO_MANY = 10_000_000  # answers: beyond that a number promises more than is known
@@ -50,6 +51,13 @@ def both_failed(failed: tuple[int, int]) -> str:
 def few(failed: int) -> str:
     """Say what is left out of the evidence."""
     return f"{failed:,} more failed response{'s' * (failed != 1)} left out: a few addresses gave most of the failures"
+
+
+def unseen(unseen: Unseen) -> str:
+    """Say what may have gone unnoticed: `0 of 40 failed: a failure rate of up to 7.2% would not have been seen`."""
+    what = "clients saw a failure" if unseen.clients else "responses failed"
+    rate = f"{100 * unseen.rate:.2g}%" if unseen.rate < 1 else "100%"
+    return f"{unseen.failed:,} of {unseen.of:,} {what}: a rate of up to {rate} would not have been seen"
 
 
 def trouble(counts: Counts, limit: float) -> str:

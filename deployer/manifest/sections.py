@@ -433,7 +433,12 @@ class Judge(Model):
     requests: Count = Field(
         20,
         ge=0,
-        description="Responses of the candidate that a step of fixed time needs; with fewer it is `inconclusive`.",
+        description="Responses of the candidate that a step needs when its time is over; with fewer it is `inconclusive`.",
+    )
+    proof: Literal["optional", "required"] = Field(
+        "optional",
+        description="`optional`: a canary step without `for` also ends when its time (`within`) is over and no "
+        "regression was found. `required`: it ends only when the candidate is proven no worse.",
     )
     beta: Number = Field(
         0.05, gt=0, lt=0.5, description="Probability that a release beyond a margin is called no worse."
@@ -447,7 +452,7 @@ class Judge(Model):
         description="External metrics that are compared with limits while users are on the candidate.",
     )
     undecided: Literal["hold", "revert", "proceed"] = Field(
-        "hold", description="What to do when a step is inconclusive."
+        "revert", description="What to do when a step is inconclusive: `hold` pauses, `revert` rolls back."
     )
 
     def conflicts(self) -> Iterator[Conflict]:

@@ -154,8 +154,8 @@ class Watch(Step):
 
     With `seconds` for so long; fewer than `requests` candidate requests at the end is `inconclusive`. Without, until it
     is proven no worse than the margins allow before it gets `following` of the traffic (basis points), `least`
-    seconds long at least; what is not shown by the deadline is `inconclusive`. At a full share only the absolute limit
-    holds. `against` says what it is compared with.
+    seconds long at least; what is not shown by the deadline is `inconclusive`. With `seconds` and `early` it ends by
+    whichever comes first. At a full share only the absolute limit holds. `against` says what it is compared with.
     """
 
     seconds: float
@@ -166,11 +166,20 @@ class Watch(Step):
     following: int = 10000
     least: float = 0.0
     against: Literal["stable", "baseline"] = "stable"
+    early: bool = False
+
+    @property
+    def proves(self) -> bool:
+        """Whether the step ends when the candidate is proven no worse."""
+        return self.early or not self.seconds
 
     def explain(self) -> str:
         """Say in one sentence what will be so afterwards."""
         whom = {"stable": "stable", "baseline": "the baseline"}[self.against]
         with_whom = f"compared with {whom}" if self.share < 10000 else "against the absolute error limit"
+        if self.early:
+            proven = f"watch {percent(self.share)} until the candidate is proven no worse than {whom}"
+            return f"{proven}, or for {span(self.seconds)} without a regression"
         if self.seconds:
             return f"watch {percent(self.share)} for {span(self.seconds)}, {with_whom}"
         shown = f"proven no worse than {whom}, {span(self.deadline)} at most"

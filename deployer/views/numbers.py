@@ -22,6 +22,7 @@ _TOLD = frozenset(
         "requests_needed",
         "lost",
         "few",
+        "unseen",
     }
 )
 _FAR = 1000.0  # a ratio above which nobody cares how far
@@ -97,6 +98,8 @@ def _step(values: Mapping[str, Any]) -> Iterator[Number]:
         yield Number(
             "responses in this step", count(int(values["step_requests"])), f"at least {needed:,}" if needed else ""
         )
+    if "unseen" in values:
+        yield Number("failure rate that would not have been seen", f"up to {_percent(float(values['unseen']))}")
     if values.get("few"):
         yield Number("failed responses left out, as a few addresses gave most", count(int(values["few"])))
     if values.get("lost"):

@@ -53,7 +53,12 @@ def unopposed(verdict: Mapping[str, Any]) -> str:
     sides = (_failed(name, verdict) for name in ("candidate", "stable"))
     needed = [proof.get("answers_needed") for proof in (verdict.get("proofs") or {}).values()]
     more = f" (about {about(max(map(int, needed)))} more responses)" if needed and None not in needed else ""
-    return f"no regression found: {', '.join(sides)}; too little traffic to prove no worse{more}"
+    unseen = f"; a failure rate of up to {_rate(verdict['unseen'])} would not have been seen" if "unseen" in verdict else ""
+    return f"no regression found: {', '.join(sides)}{unseen}; too little traffic to prove no worse{more}"
+
+
+def _rate(fraction: Any) -> str:
+    return f"{100 * float(fraction):.2g}%"
 
 
 def _failed(name: str, verdict: Mapping[str, Any]) -> str:

@@ -28,7 +28,7 @@ from tests.services import require
 
 pytestmark = pytest.mark.live
 
-SECONDS = 180.0  # a page takes about 40
+SECONDS = 400.0  # the tutorial takes about 40; the canary of the README four minutes
 BIN = Path(sys.executable).parent
 
 
@@ -121,7 +121,7 @@ def test_the_tutorial(state: Path, free_port: int) -> None:
     assert list(state.iterdir()) == [], "the last command leaves nothing behind"
 
 
-@pytest.mark.long("every command of the README")
+@pytest.mark.long("every command of the README, as it stands: its canary takes four minutes")
 def test_the_readme(state: Path, free_port: int, engine: docker.DockerClient) -> None:
     require("haproxy", "gcc")
     page, name = typed("README.md"), f"docs-{secrets.token_hex(4)}"
@@ -130,7 +130,7 @@ def test_the_readme(state: Path, free_port: int, engine: docker.DockerClient) ->
     for old, new in swap.items():
         assert old in manifest
         manifest = manifest.replace(old, new)
-    (state / "deploy.yml").write_text(f"{manifest}strategy: {{canary: {{for: 3s, bake: 1s}}}}\n")
+    (state / "deploy.yml").write_text(manifest)
     with (
         image.built(f"{name}:1.0", engine, version="1.0"),
         image.built(f"{name}:2.0", engine, version="2.0"),

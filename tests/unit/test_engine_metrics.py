@@ -94,7 +94,7 @@ def test_a_source_that_is_down(scene: Scene, undecided: str, outcome: str, code:
 
 def test_a_source_that_is_back_is_asked_again_by_a_resume(scene: Scene) -> None:
     scene.world.metrics[("errors", "candidate")] = "down"
-    assert canary(scene, ERRORS).outcome == "paused"
+    assert canary(scene, ERRORS, undecided="hold").outcome == "paused"
 
     scene.world.metrics[("errors", "candidate")] = 0.01
 

@@ -15,8 +15,10 @@ from deployer.planning.strategy import load
 from tests.house import REPOSITORY, manifest
 
 
-def planned(traffic: dict[str, Any] | None = None, **options: Any) -> tuple[Plan, Release]:
-    described = manifest(traffic=traffic or {})
+def planned(
+    traffic: dict[str, Any] | None = None, *, proof: str = "required", **options: Any
+) -> tuple[Plan, Release]:
+    described = manifest(traffic=traffic or {}, judge={"proof": proof})
     old, new = (Release("shop", n, f"{n}.0", "shop", f"sha256:{n}", described, f"hash{n}") for n in (1, 2))
     standing = Instance("shop", "blue", 1, 1, "shop-r1-1", "id", "127.0.0.1:21000", "running")
     observed = Observed("shop", Live("blue"), old, blue=Environment("shop", "blue", 1, (standing,)))
@@ -37,6 +39,16 @@ def test_each_open_ended_step_says_what_it_takes() -> None:
     assert " at 5%, " in amounts
     assert " at 50% (" in amounts
     assert "within 30 min" in hurry
+
+
+def test_steps_that_end_by_their_time_say_when_and_with_how_little_they_cannot() -> None:
+    plan, release = planned(proof="optional")
+    amounts, by_time = evidence(plan, release.manifest)
+    assert " at 5%, " in amounts
+    assert by_time == (
+        "without it a step ends after 10 min if no regression was found; with fewer than 0.67 requests a second it is "
+        "inconclusive: at least 20 responses of the candidate are needed at 5%"
+    )
 
 
 def test_steps_of_fixed_time_need_no_forecast() -> None:

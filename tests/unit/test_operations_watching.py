@@ -47,8 +47,72 @@ def live(scene: Scene) -> Scene:
 
 
 def needed(**options: object) -> dict[str, object]:
-    """A manifest whose canary watches as long as needed."""
-    return {"strategy": {"canary": options}}
+    """A manifest whose canary asks for a proof, and is held without one."""
+    return {"strategy": {"canary": options}, "judge": {"requests": 5, "proof": "required", "undecided": "hold"}}
+
+
+# -- a quiet service: a step ends with the proof, or by its time if no regression was found
+
+QUIET: dict[str, object] = {"strategy": {"canary": {}}, "judge": {}}  # what five lines say
+
+
+def watched(scene: Scene) -> list[float]:
+    """How long each step took at which both sides were compared."""
+    return [s["seconds"] for s in scene.told("step.done") if s["text"].startswith("watch") and "proven" in s["text"]]
+
+
+@pytest.fixture
+def seldom(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Look every two seconds: half an hour on paper is over sooner."""
+    monkeypatch.setattr("deployer.engine.observation.LOOK_SECONDS", 2.0)
+
+
+@pytest.mark.usefixtures("seldom")
+@pytest.mark.parametrize("sticky", [True, False])
+def test_at_a_request_a_second_each_step_ends_by_its_time_and_says_what_could_not_be_seen(
+    live: Scene, sticky: bool
+) -> None:
+    live.world.rate = 1.0
+    ending = live.deploy("2.0", "canary", manifest={**QUIET, "traffic": {"sticky": sticky}})
+    assert ending.outcome == "done"
+    assert all(600 <= seconds < 602 for seconds in watched(live))
+    first, *_, last, _bake = live.told("verdict")
+    assert (first["verdict"], first["enough"]) == ("inconclusive", True)
+    assert ": a rate of up to " in first["text"]
+    assert first["text"].endswith(" would not have been seen")
+    assert 0.05 < first["unseen"] < 0.15, "after about 30 responses"
+    assert last["unseen"] < first["unseen"] / 5, "after about 480"
+
+
+@pytest.mark.usefixtures("seldom")
+@pytest.mark.parametrize("rate", [1 / 60, 0.0])
+def test_at_a_request_a_minute_or_none_it_is_inconclusive_at_the_stated_time_and_rolled_back(
+    live: Scene, rate: float
+) -> None:
+    live.world.rate = rate
+    began = live.world.clock.now()
+    ending = live.deploy("2.0", "canary", manifest=QUIET)
+    assert (ending.outcome, ending.exit) == ("reverted", Exit.INCONCLUSIVE)
+    assert "inconclusive: r2 at 5% within 10 min: the candidate has " in ending.text
+    assert "of at least 20 responses" in ending.text
+    assert live.live.share == 0
+    assert live.world.clock.now() - began < 600 + 60
+    assert "bluegreen" in live.told("step.failed")[0]["hint"]
+
+
+def test_a_busy_service_does_not_wait_for_the_time_of_a_step(live: Scene) -> None:
+    live.world.rate = BUSY
+    assert live.deploy("2.0", "canary", manifest=QUIET).outcome == "done"
+    assert [v["verdict"] for v in live.told("verdict")][:3] == ["no worse"] * 3
+    assert all(10 <= seconds < 60 for seconds in watched(live))
+
+
+def test_a_bad_release_of_a_quiet_service_is_rolled_back_before_the_time_is_over(live: Scene) -> None:
+    live.world.rate, live.world.worse = 1.0, {"2.0"}  # every second response fails
+    began = live.world.clock.now()
+    ending = live.deploy("2.0", "canary", manifest=QUIET)
+    assert (ending.outcome, ending.exit) == ("reverted", Exit.VERDICT)
+    assert live.world.clock.now() - began < 600
 
 
 # -- as long as needed
@@ -81,7 +145,8 @@ def test_what_is_not_shown_by_the_deadline_is_held_and_goes_on_when_resumed(live
 
 def test_an_outage_of_both_sides_holds_the_share_and_takes_nothing_back(live: Scene) -> None:
     live.world.usual = 0.3
-    manifest = {"traffic": {"budget": False}}
+    manifest: dict[str, Any] = {"traffic": {"budget": False}}
+    manifest["judge"] = {"undecided": "hold"}
     ending = live.deploy("2.0", "canary", manifest=manifest, options={**AT_TEN, "for": "5s"})
     assert (ending.outcome, ending.exit) == ("paused", Exit.INCONCLUSIVE)
     assert "failed a moment ago, whichever side gave them: above 10% no share grows" in ending.text
@@ -168,7 +233,7 @@ def test_a_recording_gives_the_same_verdicts_again(live: Scene) -> None:
     assert [t["verdict"] for t in told][-1] == "worse"
     assert seen[-1].kind == "worse"
     again = iter(v.text for v in seen)
-    assert all(t["text"] in again for t in told), "one after the other, each is come to again"
+    assert all(t["text"].partition("; 0 of ")[0] in again for t in told), "one after the other, each is come to again"
 
 
 def test_a_recording_that_cannot_be_written_is_a_note(live: Scene) -> None:

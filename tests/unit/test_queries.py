@@ -78,9 +78,9 @@ def test_a_held_rollout_says_why_and_what_leads_on(shop: AppContext) -> None:
 def test_an_undecided_rollout_says_what_is_missing(shop: AppContext, world: World) -> None:
     deploy(shop, "1.0")
     world.rate = 0.0
-    deploy(shop, "2.0", "canary", options={"steps": [10]})
+    deploy(shop, "2.0", "canary", options={"steps": [10]}, manifest={"judge": {"undecided": "hold"}})
 
-    assert queries.status(shop, "shop").next.startswith("inconclusive: r2 at 10% within 100 s: ")
+    assert queries.status(shop, "shop").next.startswith("inconclusive: r2 at 10% within 10 s: ")
 
 
 def test_a_release_of_which_nothing_runs_is_not_called_live(shop: AppContext, world: World) -> None:

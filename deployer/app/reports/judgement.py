@@ -48,7 +48,8 @@ def _text(found: Judgement) -> str:
         return found.deciding.verdict.text
     compared = [s.verdict for s in found.stages if "stable_requests" in s.verdict.values]
     verdict = (compared or [found.deciding.verdict])[-1]
-    return unopposed({**verdict.values, "verdict": verdict.kind, "text": verdict.text})
+    text, values = verdict.at_its_time()
+    return unopposed({**values, "verdict": verdict.kind, "text": text})
 
 
 def written(judge: Judge) -> dict[str, Any]:

@@ -45,15 +45,17 @@ class _Counting:
 
     def view(self) -> WatchView:
         last = self._last
+        enough = last.verdict.enough and bool(last.watching.seconds)
+        text, values = last.verdict.at_its_time() if enough else (last.verdict.text, last.verdict.values)
         return WatchView(
             share=last.watching.share,
             at=last.began,
             seconds=last.at - last.began,
             verdict=last.verdict.kind,
-            text=last.verdict.text,
+            text=text,
             stable=side(self._stable),
             candidate=side(self._candidate),
             shielded=self._shielded,
-            enough=last.verdict.enough and bool(last.watching.seconds),
-            values=dict(last.verdict.values),
+            enough=enough,
+            values=dict(values),
         )
