@@ -266,7 +266,8 @@ def _proof(verdict: Verdict) -> dict[str, Any]:
 
 def _undecided(run: Drive, step: Watch, missing: str, detail: dict[str, Any]) -> dict[str, Any]:
     """Do what the manifest says about a watch that has come to its deadline without an answer."""
-    seen = f"inconclusive: r{step.release} at {percent(step.share)} within {span(step.seconds or step.deadline)}: {missing}"
+    where = f"r{step.release} at {percent(step.share)} within {span(step.seconds or step.deadline)}"
+    seen = f"inconclusive: {where}: {missing}"
     match run.release(step.release).manifest.judge.undecided:
         case "proceed":
             return detail

@@ -433,7 +433,8 @@ class Judge(Model):
     requests: Count = Field(
         20,
         ge=0,
-        description="Responses of the candidate that a step needs when its time is over; with fewer it is `inconclusive`.",
+        description="Responses of the candidate that a step needs when its time is over; "
+        "with fewer it is `inconclusive`.",
     )
     proof: Literal["optional", "required"] = Field(
         "optional",

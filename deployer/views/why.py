@@ -53,7 +53,9 @@ def unopposed(verdict: Mapping[str, Any]) -> str:
     sides = (_failed(name, verdict) for name in ("candidate", "stable"))
     needed = [proof.get("answers_needed") for proof in (verdict.get("proofs") or {}).values()]
     more = f" (about {about(max(map(int, needed)))} more responses)" if needed and None not in needed else ""
-    unseen = f"; a failure rate of up to {_rate(verdict['unseen'])} would not have been seen" if "unseen" in verdict else ""
+    unseen = ""
+    if "unseen" in verdict:
+        unseen = f"; a failure rate of up to {_rate(verdict['unseen'])} would not have been seen"
     return f"no regression found: {', '.join(sides)}{unseen}; too little traffic to prove no worse{more}"
 
 

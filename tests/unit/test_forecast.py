@@ -15,9 +15,7 @@ from deployer.planning.strategy import load
 from tests.house import REPOSITORY, manifest
 
 
-def planned(
-    traffic: dict[str, Any] | None = None, *, proof: str = "required", **options: Any
-) -> tuple[Plan, Release]:
+def planned(traffic: dict[str, Any] | None = None, *, proof: str = "required", **options: Any) -> tuple[Plan, Release]:
     described = manifest(traffic=traffic or {}, judge={"proof": proof})
     old, new = (Release("shop", n, f"{n}.0", "shop", f"sha256:{n}", described, f"hash{n}") for n in (1, 2))
     standing = Instance("shop", "blue", 1, 1, "shop-r1-1", "id", "127.0.0.1:21000", "running")
