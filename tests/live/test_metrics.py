@@ -253,6 +253,7 @@ def test_a_canary_that_only_a_metric_finds_bad(shop_with_metrics: tuple[Shop, Nu
 def test_a_canary_whose_prometheus_is_gone_holds(shop_with_metrics: tuple[Shop, Numbers, Prometheus]) -> None:
     shop, _, source = shop_with_metrics
     source.kill()
+    shop.manifest["judge"]["undecided"] = "hold"
     shop.write(strategy={"canary": {"steps": [50], "bake": 0, "within": "10s"}})  # a fixed time has a longer deadline
     with Load(shop.url, Options(rate=40)) as load:
         load.until(lambda now: now.answered > 30, "the load runs")
