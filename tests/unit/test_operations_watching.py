@@ -706,7 +706,7 @@ def left(scene: Scene) -> None:
         ({"baseline": "fresh", "steps": [10, 60]}, r"no share above 50%, not 60%"),
         ({"percent": 100, "hold": True}, "nothing left to hold for"),
         ({"within": "1s"}, "within"),
-        ({"baseline": "cold"}, "'stable' or 'fresh'"),
+        ({"baseline": "cold"}, "must be stable or fresh"),
     ],
 )
 def test_options_that_cannot_be(live: Scene, options: dict[str, object], said: str) -> None:
