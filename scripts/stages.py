@@ -27,8 +27,17 @@ CORES = len(os.sched_getaffinity(0))
 SCRIPTS = {"check": ["scripts/check", "--all"], "wheel": ["scripts/wheel"]}  # stages that are no folder of tests
 COMPUTING = ("check", "unit", "golden", "histories", "fuzz", "simulation", "crash", "wheel")
 IN_PARTS = ("unit", "golden", "histories")  # one core for a test: any test on any core
-BY_FILE = ("acceptance", "live", "conformance", "machines")  # they wait, each for its own: one more than cores
+SPREAD = (
+    "lab",
+    "conformance",
+    "browser",
+    "acceptance",
+    "live",
+)  # they mostly wait, each for its own: any test anywhere
+BY_FILE = ("machines",)  # the tests of a file share machines
+WAITERS = 2 * CORES  # workers of what mostly waits
 SHARED_WORK = ("simulation", "crash", "fuzz")  # what a test there takes depends on the others
+GROUP = re.compile(r"@[^\]]*$")  # of tests that share a worker, at the end of their names in the report
 NO_TESTS = 5  # pytest's exit code when none was selected
 TOLD_EVERY = 60.0  # seconds
 STOPPING = 60.0
@@ -70,8 +79,8 @@ class Stages:
         lane = self.lanes[0 if stage in COMPUTING else 1]
         if stage in SCRIPTS:
             lane.append(Run(stage, stage, SCRIPTS[stage]))
-        elif stage in BY_FILE and "--pdb" not in self.arguments:
-            spread = ("-n", str(CORES + 1), "--dist", "loadfile")
+        elif stage in (*SPREAD, *BY_FILE) and "--pdb" not in self.arguments:
+            spread = ("-n", str(WAITERS), "--dist", "loadgroup" if stage in SPREAD else "loadfile")
             lane.append(self._pytest(stage, stage, "-m", "not crowd", *spread))
             if _has_crowd(stage):
                 self.last.append(self._pytest(stage, f"{stage}-crowd", "-m", "crowd"))
@@ -209,7 +218,7 @@ def cases(file: Path) -> Iterator[Case]:
         return
     for case in ElementTree.parse(file).iter("testcase"):
         yield Case(
-            f"{case.get('classname', '').replace('.', '/')}.py::{case.get('name')}",
+            f"{case.get('classname', '').replace('.', '/')}.py::{GROUP.sub('', case.get('name', ''))}",
             float(case.get("time", "0")),
             any(case.find(kind) is not None for kind in ("failure", "error")),
             case.find("skipped") is not None,

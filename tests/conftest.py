@@ -28,6 +28,8 @@ def pytest_configure() -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Choose what is tried; a stage may have marked its own before."""
     tiers.choose(config, items)
+    if config.getoption("loadgroup", False):
+        tiers.longest_first(items)
 
 
 def pytest_report_header() -> str:

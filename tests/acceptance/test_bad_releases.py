@@ -25,6 +25,9 @@ PATIENCE = 30.0
 BUDGET = 50  # the default
 # At 10% of a hundred requests a second the candidate gives so many in ten seconds, however slow the machine is.
 TEN_SECONDS = 100
+WAITED_FOR = pytest.mark.long("a release that is waited for under load, on each runtime")
+EVERY_CHANGE = pytest.mark.long("a release that ends at once under load, on each runtime", every_change=True)
+UNTIL_FOUND = pytest.mark.long("a bad release under load, until it is found")
 
 
 def canary(
@@ -164,10 +167,14 @@ def test_it_dies_after_a_while(shop: Shop) -> None:
 @pytest.mark.parametrize(
     ("env", "said"),
     [
-        ({"WRONG": "404"}, "status 404: 100% of the candidate's responses"),
-        ({"WRONG": "200"}, "empty body: 100% of the candidate's responses"),
-        ({"WRONG": "302"}, "status 302: 100% of the candidate's responses"),
-        ({"WRONG": "404", "WRONG_PART": "0.1"}, "status 404: "),
+        pytest.param({"WRONG": "404"}, "status 404: 100% of the candidate's responses", marks=UNTIL_FOUND),
+        pytest.param({"WRONG": "200"}, "empty body: 100% of the candidate's responses", marks=UNTIL_FOUND),
+        pytest.param(
+            {"WRONG": "302"},
+            "status 302: 100% of the candidate's responses",
+            marks=pytest.mark.long("a bad release under load, until it is found", every_change=True),
+        ),
+        pytest.param({"WRONG": "404", "WRONG_PART": "0.1"}, "status 404: ", marks=UNTIL_FOUND),
     ],
     ids=["404 to everything", "an empty 200", "a redirect to itself", "404 for 10%"],
 )
@@ -185,6 +192,7 @@ def test_wrong_without_an_error(process_shop: Shop, env: Mapping[str, str], said
     assert "2.0" not in after.by_version, told.text()
 
 
+@pytest.mark.long("a bad release under load, until it is found")
 def test_a_tenth_is_never_answered(process_shop: Shop) -> None:
     """Long before anything times out: nothing of it is in any count of responses."""
     shop = process_shop
@@ -198,6 +206,7 @@ def test_a_tenth_is_never_answered(process_shop: Shop) -> None:
     assert "2.0" not in report.after("over").by_version, told.text()
 
 
+@pytest.mark.long("a bad release under load, until it is found", every_change=True)
 def test_a_tenth_is_never_answered_and_who_reads_gets_the_answer_of_stable(process_shop: Shop) -> None:
     shop = process_shop
     shop.live("1.1", timeouts={"response": "3s"})  # a third of it is the default of shield.timeout
@@ -211,10 +220,10 @@ def test_a_tenth_is_never_answered_and_who_reads_gets_the_answer_of_stable(proce
 @pytest.mark.parametrize(
     ("env", "changes", "said"),
     [
-        ({"HEALTH": "0"}, {}, "not healthy"),
-        ({"EXIT": "3"}, {}, "exited with code 3"),
-        ({"ERR": "1"}, {"smoke": [{"get": "/", "expect": "200"}]}, "GET /"),
-        ({"START": "60000"}, {}, "not healthy"),
+        pytest.param({"HEALTH": "0"}, {}, "not healthy", marks=WAITED_FOR),
+        pytest.param({"EXIT": "3"}, {}, "exited with code 3", marks=EVERY_CHANGE),
+        pytest.param({"ERR": "1"}, {"smoke": [{"get": "/", "expect": "200"}]}, "GET /", marks=WAITED_FOR),
+        pytest.param({"START": "60000"}, {}, "not healthy", marks=WAITED_FOR),
     ],
     ids=["never healthy", "exits at once", "fails its smoke test", "starts too slowly"],
 )

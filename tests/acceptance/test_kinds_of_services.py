@@ -34,6 +34,7 @@ def live(shop: Shop, version: str, **traffic: object) -> None:
     shop.deploy("up", "--version", version)
 
 
+@pytest.mark.long("three services", every_change=True)
 def test_services_share_an_address_by_domain_and_path(make_shop: Make) -> None:
     shop = make_shop("process")
     api, other = beside(shop, make_shop), beside(shop, make_shop)

@@ -93,6 +93,7 @@ def test_rollback_warm_and_cold(shop: Shop) -> None:
     assert set(plain.after("cold").by_version) == {"3.0"}
 
 
+@pytest.mark.long("a deploy under load", every_change=True)
 def test_the_load_notices_a_stop_without_drain(docker_shop: Shop) -> None:
     """The test of the tests: a planted fault must be seen."""
     assert docker_shop.client is not None

@@ -84,6 +84,7 @@ def test_abort_of_a_running_canary_by_another_process(shop: Shop) -> None:
     assert len(shop.status()["environments"]) == 1
 
 
+@pytest.mark.long("a canary that is interrupted", every_change=True)
 def test_sigint_goes_back_in_order(process_shop: Shop) -> None:
     shop = process_shop
     shop.version("2.0")

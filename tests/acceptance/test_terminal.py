@@ -85,6 +85,7 @@ def slow(process_shop: Shop) -> Iterator[Callable[[], Terminal]]:
         yield start
 
 
+@pytest.mark.long("a canary that is watched at a terminal", every_change=True)
 def test_ctrl_c_asks_and_enter_goes_on(process_shop: Shop, slow: Callable[[], Terminal]) -> None:
     terminal = slow()
     terminal.interrupt()
@@ -100,6 +101,7 @@ def test_ctrl_c_asks_and_enter_goes_on(process_shop: Shop, slow: Callable[[], Te
     assert (status["share"], status["rollout"]) == (0, None)
 
 
+@pytest.mark.long("a canary that is watched at a terminal", every_change=True)
 @pytest.mark.parametrize("answer", ["d\n", "\x03"], ids=["detach", "asked twice"])
 def test_what_is_detached_is_left_to_resume(process_shop: Shop, slow: Callable[[], Terminal], answer: str) -> None:
     terminal = slow()
@@ -114,6 +116,7 @@ def test_what_is_detached_is_left_to_resume(process_shop: Shop, slow: Callable[[
     assert "`deploy resume` goes on" in status["next"]
 
 
+@pytest.mark.long("a canary, and the deploy that replaces it", every_change=True)
 def test_a_closed_terminal_ends_nothing_and_replace_replaces_what_runs(
     process_shop: Shop, slow: Callable[[], Terminal]
 ) -> None:
@@ -132,6 +135,7 @@ def test_a_closed_terminal_ends_nothing_and_replace_replaces_what_runs(
     assert process_shop.status()["stable_version"] == "3.0"
 
 
+@pytest.mark.long("a canary that is held and aborted")
 def test_an_abort_does_not_call_itself_a_failure(process_shop: Shop) -> None:
     process_shop.version("2.0")
     process_shop.deploy("canary", "--percent", "10", "--hold", "--version", "2.0")

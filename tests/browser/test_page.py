@@ -71,6 +71,7 @@ def scheme(tab: Tab, name: str) -> None:
     tab.call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": name}])
 
 
+@pytest.mark.long("a canary that is watched in a browser", every_change=True)
 def test_a_canary_is_watched_and_promoted(shop: Shop) -> None:
     port = free_port()
     url, operator = f"http://127.0.0.1:{port}", token(shop, "operator")
@@ -193,6 +194,7 @@ def history(tab: Tab, number: int) -> None:
     assert tab.ask(f"{TEXT}.includes('What users got')"), "the report"
 
 
+@pytest.mark.long("a canary that is watched in a browser", every_change=True)
 def test_pause_resume_abort_and_roll_back(shop: Shop) -> None:
     port = free_port()
     url, operator = f"http://127.0.0.1:{port}", token(shop, "operator")
@@ -236,6 +238,7 @@ def confirmed(tab: Tab, action: str, words: str) -> None:
     tab.until("!document.querySelector('dialog[open]')")
 
 
+@pytest.mark.long("canaries that are watched in a browser", every_change=True)
 def test_who_is_asked_approves_or_refuses_and_nobody_else(shop: Shop) -> None:
     consent = {"by": ["ann"], "within": "5m"}
     shop.write(strategy={"canary": {"steps": [{"share": 30, "for": "2s", "approve": consent}], "bake": "0s"}})
@@ -270,6 +273,7 @@ def test_who_is_asked_approves_or_refuses_and_nobody_else(shop: Shop) -> None:
     assert report.failed == 0, report.text()
 
 
+@pytest.mark.long("a canary that is watched in a browser", every_change=True)
 def test_a_viewer_sees_everything_and_no_button(shop: Shop) -> None:
     port = free_port()
     viewer, operator = token(shop, "viewer"), token(shop, "operator")
@@ -298,6 +302,7 @@ def test_a_viewer_sees_everything_and_no_button(shop: Shop) -> None:
         load.stop()
 
 
+@pytest.mark.long("a canary that is watched in a browser", every_change=True)
 def test_a_bad_release_is_seen_to_be_taken_back(shop: Shop) -> None:
     shop.version("2.0", {"ERR": "0.4"})
     port = free_port()

@@ -45,6 +45,7 @@ def opened(tab: Tab, url: str, canary: str) -> None:
     tab.until(f"{TEXT}.includes('30% target') && {TEXT}.includes('% actual')")
 
 
+@pytest.mark.long("two canaries that are watched in a browser")
 def test_a_push_is_live_and_a_bad_one_is_taken_back_as_the_page_shows(remote: Remote) -> None:
     shop, port = remote.shop, free_port()
     url = f"http://127.0.0.1:{port}/"

@@ -15,7 +15,7 @@ from tests.browser.chromium import Tab, chromium
 from tests.reported import Users, rollout
 from tests.services import require
 
-pytestmark = pytest.mark.live
+pytestmark = [pytest.mark.live, pytest.mark.xdist_group("report")]
 
 DESK, PHONE = 1280, 390  # columns of the window
 VISIBLE = "[...document.querySelectorAll('svg.plot')].filter(s => s.getBoundingClientRect().width > 0)"

@@ -22,6 +22,7 @@ from tests.lab import archive, image, registry, signing
 from tests.memory import MemorySignatures, World
 from tests.services import require
 
+pytestmark = pytest.mark.xdist_group("signatures")  # they share keys
 KEYS = ("mine", "other")
 
 

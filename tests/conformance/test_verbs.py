@@ -27,7 +27,7 @@ from tests.documents import REPOSITORY
 from tests.lab import image
 from tests.services import require
 
-pytestmark = pytest.mark.live
+pytestmark = [pytest.mark.live, pytest.mark.long("playbooks for each verb", every_change=True)]
 for _name in (
     "test_what_an_instance_is_is_read_back",
     "test_only_real_addresses_are_taken",

@@ -166,6 +166,7 @@ def test_sticky_clients_bring_their_cookies_back() -> None:
     assert set(report.journeys()) == {"0", "1", "2", "3", "4"}
 
 
+@pytest.mark.crowd  # what it sends in two seconds is measured
 def test_rate_is_kept() -> None:
     with Faulty() as server, Load(server.url, Options(kinds=("fresh", "busy", "sticky", "post"), rate=100)) as load:
         load.until(lambda now: now.answered > 20, "the load has started")
@@ -176,6 +177,7 @@ def test_rate_is_kept() -> None:
     assert 150 <= report.after("start").before("end").sent <= 250
 
 
+@pytest.mark.crowd  # what it sends in three seconds is measured
 def test_bursts_are_as_many_requests_in_less_time() -> None:
     options = Options(kinds=("fresh", "busy"), rate=100, burst=(1.0, 0.2))
     with Faulty() as server, Load(server.url, options) as load:

@@ -84,6 +84,7 @@ def test_the_store_is_lost_in_the_middle_of_a_canary(shop: Shop) -> None:
     assert shop.status()["stable_version"] == "2.0"
 
 
+@pytest.mark.long("two services whose store is lost")
 def test_it_shows_first_what_it_would_record(process_shop: Shop) -> None:
     shop = process_shop
     lose_store(shop)
@@ -98,6 +99,7 @@ def test_it_shows_first_what_it_would_record(process_shop: Shop) -> None:
     assert shop.status()["stable_version"] == "1.0"
 
 
+@pytest.mark.long("a store that is lost under load")
 def test_a_damaged_store_is_moved_aside_and_nobody_notices(process_shop: Shop) -> None:
     shop = process_shop
     with Load(shop.url, USERS) as load:

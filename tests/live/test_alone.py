@@ -104,6 +104,7 @@ def refused(shop: Shop) -> list[str]:
     return [line for text in logs for line in text.splitlines() if "postmaster.pid" in line and "exists" in line]
 
 
+@pytest.mark.long("a database, three releases of it and the way back", every_change=True)
 def test_a_database_goes_back_with_its_data(database: Shop) -> None:
     shop = database
     assert visit(shop) == "1.0"
@@ -120,6 +121,7 @@ def test_a_database_goes_back_with_its_data(database: Shop) -> None:
     assert environment["role"] == "stable"
 
 
+@pytest.mark.long("a database")
 def test_a_canary_of_a_database_is_refused(database: Shop) -> None:
     said = database.deploy("canary", "--version", "2.0", expect=2).stderr
     assert "r1 (1.0) must not run beside another release" in said
@@ -153,6 +155,7 @@ def written(shop: Shop) -> list[str]:
     return [version for version, _ in itertools.groupby(line.split()[0] for line in lines)]
 
 
+@pytest.mark.long("five rollouts")
 def test_a_worker_goes_back_and_never_writes_twice(worker: Shop) -> None:
     worker.deploy("rollback")
     assert written(worker) == ["1.0", "2.0", "1.0"]
@@ -161,6 +164,7 @@ def test_a_worker_goes_back_and_never_writes_twice(worker: Shop) -> None:
     assert written(worker) == ["1.0", "2.0", "1.0", "3.0", "1.0"]
 
 
+@pytest.mark.long("a rollback that is killed and ended by the next")
 @pytest.mark.parametrize("how", ["resume", "abort"])
 def test_a_rollback_that_is_killed_when_the_live_one_is_gone(worker: Shop, how: str) -> None:
     with worker.start("rollback", "--output", "json") as process:
@@ -176,6 +180,7 @@ def test_a_rollback_that_is_killed_when_the_live_one_is_gone(worker: Shop, how: 
     written(worker)
 
 
+@pytest.mark.long("four rollouts")
 def test_a_store_that_is_lost_keeps_the_promise(worker: Shop) -> None:
     for file in worker.state.glob("deployer.db*"):
         file.unlink()

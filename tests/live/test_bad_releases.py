@@ -22,6 +22,7 @@ MIGRATE = """\
 """
 
 
+@pytest.mark.long("a release that crashes, on each runtime")
 def test_the_last_lines_of_a_crashed_instance_are_shown(shop: Shop) -> None:
     shop.version("2.0", {"EXIT": "3"})
     events = shop.events("canary", "--version", "2.0", expect=4)
@@ -44,6 +45,7 @@ def test_a_failed_update_playbook(process_shop: Shop) -> None:
     assert shop.instances("2.0") == []
 
 
+@pytest.mark.long("a rollout with a playbook, on an engine", every_change=True)
 def test_a_good_update_playbook_sees_the_twin(docker_shop: Shop) -> None:
     shop = docker_shop
     note = shop.folder / "seen"
@@ -88,6 +90,7 @@ def kill(shop: Shop, name: str) -> None:
     os.kill(status["pid"], signal.SIGKILL)
 
 
+@pytest.mark.long("a canary with a playbook, under load", every_change=True)
 def test_a_migration_that_breaks_stable_pauses_the_rollout_and_says_so(process_shop: Shop) -> None:
     """The candidate is fine, and looks even better beside a stable release that its migration broke."""
     shop = process_shop

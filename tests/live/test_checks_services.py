@@ -24,7 +24,7 @@ from tests.ports import free_port
 from tests.services import require
 from tests.unit.test_checks_tls import self_signed
 
-pytestmark = pytest.mark.live
+pytestmark = [pytest.mark.live, pytest.mark.xdist_group("checks_services")]
 
 CLOCK = SystemClock()
 CHECKS = DirectChecks(None, CLOCK)  # type: ignore[arg-type]  # no command is run here

@@ -17,7 +17,7 @@ from tests.live.told import Told
 from tests.load import Load, Options
 from tests.services import require
 
-pytestmark = pytest.mark.live
+pytestmark = [pytest.mark.live, pytest.mark.xdist_group("compose")]
 
 USERS = Options(rate=60, kinds=("fresh", "busy", "sticky", "post"), host=HOST)
 WAITS = "is in progress and waits: "
@@ -167,6 +167,7 @@ def test_a_proxy_that_is_restarted_has_everything_again(live: Composed) -> None:
     assert live.get().endswith("2.0")
 
 
+@pytest.mark.long("it stops all containers of the project", every_change=True)
 def test_down_leaves_nothing(live: Composed) -> None:
     live.deploy("down", "-y", "-m", "the test is over")
     assert live.shop.containers() == []

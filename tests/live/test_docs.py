@@ -26,7 +26,7 @@ from tests.lab import image
 from tests.load import Load, Options
 from tests.services import require
 
-pytestmark = pytest.mark.live
+pytestmark = [pytest.mark.live, pytest.mark.xdist_group("docs")]
 
 SECONDS = 400.0  # the tutorial takes about 40; the canary of the README four minutes
 BIN = Path(sys.executable).parent

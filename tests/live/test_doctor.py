@@ -91,6 +91,7 @@ def test_an_instance_that_was_removed_by_hand_comes_back(twice: Shop) -> None:
     assert report.failed <= report.at_once, f"what was running on it when it was ended, and no more: {report.text()}"
 
 
+@pytest.mark.long("two releases under load, on an engine", every_change=True)
 def test_leftovers_go_and_other_peoples_things_stay(docker_shop: Shop) -> None:
     shop = docker_shop
     assert shop.client is not None
@@ -125,6 +126,7 @@ def test_leftovers_go_and_other_peoples_things_stay(docker_shop: Shop) -> None:
         assert str(ours.name) not in names
 
 
+@pytest.mark.long("images that are looked at again and again")
 def test_images_of_ours_without_a_release_go_and_others_stay(docker_shop: Shop) -> None:
     shop = docker_shop
     assert shop.client is not None
@@ -182,6 +184,7 @@ def test_nothing_is_fixed_while_somebody_deploys(twice: Shop) -> None:
     assert wrong(doctor(shop)) == []
 
 
+@pytest.mark.long("a service on an engine")
 def test_it_says_whether_containers_live_on_without_their_engine(docker_shop: Shop) -> None:
     assert docker_shop.client is not None
     lives_on = docker_shop.client.info()["LiveRestoreEnabled"]

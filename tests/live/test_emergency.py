@@ -81,6 +81,7 @@ def test_a_rollback_of_a_running_canary_goes_back_no_further(process_shop: Shop)
     assert (newest["strategy"], newest["outcome"]) == ("canary", "reverted")
 
 
+@pytest.mark.long("four rollouts")
 def test_a_rollback_after_a_candidate_was_rolled_back_moves_nobody(process_shop: Shop) -> None:
     """Also at the proxy: a hook failed before anything of the warm release was touched."""
     shop = process_shop
@@ -98,6 +99,7 @@ def test_a_rollback_after_a_candidate_was_rolled_back_moves_nobody(process_shop:
     assert on(shop) == {"1.0"}
 
 
+@pytest.mark.long("three releases and two ways back")
 def test_two_who_roll_back_at_once_leave_one_release(process_shop: Shop) -> None:
     shop = process_shop
     promote(shop)

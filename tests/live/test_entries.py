@@ -24,6 +24,7 @@ pytestmark = pytest.mark.live
 # -- TLS
 
 
+@pytest.mark.long("a deploy under load, with TLS", every_change=True)
 def test_tls_with_a_certificate_of_the_user(make_shop: Make) -> None:
     shop = make_shop("process")
     pem, port = certificate(shop.folder / "site.pem", "localhost"), free_port()
@@ -79,6 +80,7 @@ def text(value: bytes | str) -> str:
 # -- destinations, strategies, nothing to do
 
 
+@pytest.mark.long("two services", every_change=True)
 def test_a_destination_is_a_service_of_its_own(process_shop: Shop, make_shop: Make) -> None:
     shop, staging = process_shop, make_shop("process")
     staging.name, staging.folder, staging.state = f"{shop.name}-staging", shop.folder, shop.state
@@ -129,6 +131,7 @@ def plan(observed: Observed, release: Release, options: Options) -> Plan:
 '''
 
 
+@pytest.mark.long("a rollout under load", every_change=True)
 def test_a_strategy_beside_the_manifest(process_shop: Shop) -> None:
     shop = process_shop
     (shop.folder / "strategies").mkdir()

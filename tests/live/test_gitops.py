@@ -79,6 +79,7 @@ def test_a_push_is_live_and_a_bad_one_is_taken_back_and_not_tried_again(remote: 
     assert "failure pinned" in lines
 
 
+@pytest.mark.long("three looks over SSH")
 def test_over_ssh_a_look_deploys_what_is_there(remote: Remote, monkeypatch: pytest.MonkeyPatch) -> None:
     require("sshd", "root")
     shop = remote.shop
@@ -116,6 +117,7 @@ def test_an_agent_that_is_stopped_leaves_its_canary_to_the_next(remote: Remote) 
     assert shop.status()["stable_version"] == "2.0"
 
 
+@pytest.mark.long("two rollouts under load")
 def test_a_server_looks_when_the_forge_calls_and_believes_nobody_else(
     remote: Remote, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -70,6 +70,7 @@ def watched_arguments(seen: set[str]) -> Iterator[None]:
         thread.join(10)
 
 
+@pytest.mark.long("three rollouts while all processes are looked at")
 def test_secrets_reach_the_instance_and_nobody_else(make_shop: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     shop = make_shop("docker")
     shop.write(
@@ -135,6 +136,7 @@ def test_secrets_reach_the_instance_and_nobody_else(make_shop: Make, monkeypatch
 # -- how a container is made
 
 
+@pytest.mark.long("a service on an engine", every_change=True)
 def test_what_the_manifest_says_is_what_the_engine_runs(make_shop: Make) -> None:
     shop = make_shop("docker")
     data = shop.folder / "data"
@@ -175,6 +177,7 @@ def test_what_the_manifest_says_is_what_the_engine_runs(make_shop: Make) -> None
 # -- images
 
 
+@pytest.mark.long("six rollouts on an engine")
 def test_old_images_go_and_rollback_targets_stay(make_shop: Make) -> None:
     shop = make_shop("docker")
     client = client_of(shop)

@@ -113,6 +113,7 @@ def everything(shop: Shop) -> list[Path]:
     return [shop.state, *sorted(shop.state.rglob("*"))]
 
 
+@pytest.mark.long("a service with a canary that is held", every_change=True)
 def test_nobody_else_can_do_anything(loose: Shop) -> None:
     paths = everything(loose)
     names = {path.name for path in paths}
@@ -150,6 +151,7 @@ def test_a_state_folder_that_was_opened_is_closed_by_the_next_command(loose: Sho
     assert loose.state.stat().st_mode & 0o777 == 0o700
 
 
+@pytest.mark.long("an instance that is killed under load", every_change=True)
 def test_who_waits_for_the_port_of_an_instance_gets_no_request_when_it_restarts(make_shop: Make) -> None:
     require("root")
     shop = make_shop("process")
@@ -178,6 +180,7 @@ def instances(shop: Shop) -> list[dict[str, str]]:
     return [i for e in shop.status()["environments"] for i in e["instances"]]
 
 
+@pytest.mark.long("5,000 connections")
 def test_thousands_of_half_open_connections_keep_nobody_out_of_the_server(process_shop: Shop) -> None:
     """From one address, then from many: strangers are answered, who has a token is, and the server forgets them."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)

@@ -23,7 +23,7 @@ from tests.load import Load, Options
 from tests.ports import free_port
 from tests.services import require
 
-pytestmark = pytest.mark.live
+pytestmark = [pytest.mark.live, pytest.mark.xdist_group("metrics")]
 
 CANDIDATE = MetricSide("candidate", "shop", "green", 42, "2.0")
 STABLE = MetricSide("stable", "shop", "blue", 41, "1.0")
@@ -70,6 +70,7 @@ def trouble(source: Prometheus, **more: Any) -> str:
 RATE = 'sum(rate(errors_total{service="{service}",side="{side}"}[2s]))'
 
 
+@pytest.mark.long("it waits until enough was scraped", every_change=True)
 def test_each_side_has_its_number(source: Prometheus) -> None:
     assert read(source, CANDIDATE, query=RATE) == pytest.approx(30, rel=0.2)
     assert read(source, STABLE, query=RATE) == pytest.approx(10, rel=0.2)

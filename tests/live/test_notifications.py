@@ -205,6 +205,7 @@ def test_an_ending_whose_process_was_killed_before_it_was_told_is_told_by_resume
     assert teller.kinds().count("done") == 1, "once"
 
 
+@pytest.mark.long("it waits for who never answers")
 def test_a_test_message_says_whether_it_arrived(teller: Teller) -> None:
     shop = teller.shop
     shop.deploy("notify", "test", expect=2)

@@ -100,6 +100,7 @@ def test_of_fifty_canaries_at_once_one_runs_and_users_notice_nothing(process_sho
     assert len(rows(shop, "select * from ports where freed_at is null")) == 4
 
 
+@pytest.mark.long("six deploys at once")
 def test_services_do_not_wait_for_each_other(make_shop: Make) -> None:
     shops = [make_shop("process") for _ in range(6)]
     for shop in shops:

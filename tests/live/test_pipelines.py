@@ -126,6 +126,7 @@ def _evaluated(text: str, inputs: Mapping[str, str]) -> str:
     return choice[3] if inputs[choice[1]] == choice[2] else choice[4]
 
 
+@pytest.mark.long("a whole canary", every_change=True)
 def test_github_a_good_release_has_outputs_and_a_summary(process_shop: Shop) -> None:
     job = GitHub(process_shop)
     process_shop.version("2.0")
@@ -251,6 +252,7 @@ def test_the_job_after_one_that_was_killed_ends_what_it_left(process_shop: Shop)
     assert [row["outcome"] for row in shop.events("history")[0]["rollouts"]] == ["done", "reverted", "done"]
 
 
+@pytest.mark.long("a whole canary", every_change=True)
 def test_gitlab_the_script_leaves_its_reports(process_shop: Shop) -> None:
     job = Job(process_shop, GITLAB_CI="true", CI_COMMIT_TAG="2.0", CI_PIPELINE_URL="https://gitlab.example.com/p/1")
     process_shop.version("2.0")
@@ -281,6 +283,7 @@ def test_jenkins_the_step_fails_the_build_and_leaves_its_reports(process_shop: S
     assert (job.folder / found).exists()
 
 
+@pytest.mark.long("a whole canary")
 def test_shell_the_outcome_is_there_for_what_comes_after(process_shop: Shop) -> None:
     job = Job(process_shop)
     process_shop.version("2.0")

@@ -90,6 +90,7 @@ class Steady:
 # -- gRPC
 
 
+@pytest.mark.long("a canary and the way back, under load", every_change=True)
 def test_grpc_calls_on_one_channel_go_through_a_canary_and_back(plain: Shop) -> None:
     plain.manifest["traffic"] |= {"protocol": "h2", "sticky": False}
     run(plain, "grpc.py")
@@ -114,6 +115,7 @@ def test_grpc_calls_on_one_channel_go_through_a_canary_and_back(plain: Shop) -> 
 # -- plain TCP
 
 
+@pytest.mark.long("a canary and the way back, under load", every_change=True)
 def test_tcp_through_a_canary_and_back_with_a_connection_that_stays(plain: Shop) -> None:
     plain.manifest["traffic"] |= {"mode": "tcp", "sticky": False, "handover": False}
     run(plain, "echo.py")
@@ -214,6 +216,7 @@ def tls_port(shop: Shop) -> int:
     return int(shop.manifest["traffic"]["tls"]["listen"].rpartition(":")[2])
 
 
+@pytest.mark.long("a canary and the way back, under load")
 def test_tls_through_a_canary_and_back_from_another_folder(safe: Shop) -> None:
     safe.version("2.0")
     users = Options(rate=50, kinds=("fresh", "busy", "sticky"), host=NAME, ca=str(safe.folder / "shop.pem"))
@@ -233,6 +236,7 @@ def test_tls_through_a_canary_and_back_from_another_folder(safe: Shop) -> None:
     assert set(report.after("back").only("fresh", "busy").by_version) == {"1.0"}
 
 
+@pytest.mark.long("two deploys")
 def test_a_renewed_certificate_is_served_after_the_next_deploy(safe: Shop) -> None:
     before = presented(safe)
     certificate(safe.folder / "shop.pem", NAME)
@@ -256,6 +260,7 @@ def presented(shop: Shop) -> bytes:
 # -- secrets of processes
 
 
+@pytest.mark.long("two deploys", every_change=True)
 def test_a_secret_reaches_a_process_as_a_private_file(process_shop: Shop) -> None:
     shop, value = process_shop, "open-sesame-66b1f0e27d"
     (shop.folder / "token").write_text(value + "\n")

@@ -37,7 +37,7 @@ from tests.live.shop import Shop
 from tests.ports import free_port
 from tests.services import require
 
-pytestmark = pytest.mark.live
+pytestmark = [pytest.mark.live, pytest.mark.xdist_group("refusals")]
 
 HERE = Path(__file__).parent
 TABLES = ("services", "releases", "rollouts", "journal", "control_requests", "ports", "locks")

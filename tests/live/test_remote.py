@@ -158,6 +158,7 @@ def test_a_rollout_goes_on_or_back_when_its_client_is_told_to_stop(shop: Shop) -
         Deadline.after(SystemClock(), SECONDS).until(lambda: shop.status()["lock"] is None, "nobody changes it")
 
 
+@pytest.mark.long("a whole canary over HTTP")
 def test_a_job_elsewhere_deploys_by_the_server(shop: Shop) -> None:
     """The ready-made script, in a checkout on a machine that has neither state nor proxy."""
     port = free_port()

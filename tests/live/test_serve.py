@@ -30,6 +30,7 @@ def shop(process_shop: Shop) -> Shop:
     return process_shop
 
 
+@pytest.mark.long("a canary that outlives its server")
 def test_over_tls_a_stream_ends_with_the_server(shop: Shop) -> None:
     port = free_port()
     pem, text = certificate(shop.folder / "tls.pem", "localhost"), token(shop, "viewer")

@@ -156,6 +156,7 @@ def test_a_list_of_platforms_is_signed_as_a_whole(signed: Signed) -> None:
     assert live(signed) == "2.0"
 
 
+@pytest.mark.long("images that are signed, pushed, pulled and checked")
 def test_going_back_needs_neither_registry_nor_cosign(
     signed: Signed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, engine: docker.DockerClient
 ) -> None:
@@ -181,6 +182,7 @@ def test_going_back_needs_neither_registry_nor_cosign(
     assert live(signed) == "1.0", "what was proven before is brought out again"
 
 
+@pytest.mark.long("images that are signed, pushed, pulled and checked")
 def test_a_registry_that_is_gone_proves_nothing(signed: Signed, engine: docker.DockerClient) -> None:
     """The image is here, since somebody pulled it; nobody can say whether it is signed."""
     name = signed.push("2.0", key=signed.mine)
@@ -190,6 +192,7 @@ def test_a_registry_that_is_gone_proves_nothing(signed: Signed, engine: docker.D
     assert "has no signature" in signed.refused("up", "--version", "2.0")
 
 
+@pytest.mark.long("images that are signed, pushed, pulled and checked")
 def test_an_image_that_was_built_here_has_no_signature(signed: Signed, engine: docker.DockerClient) -> None:
     shop = signed.shop
     with image.built(f"{shop.name}:local", engine, version="local"):

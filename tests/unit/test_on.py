@@ -205,6 +205,7 @@ def test_it_answers_as_at_home(far: Path, run: Deploy, state: Path) -> None:
     assert (state / "other/deployer.db").exists()
 
 
+@pytest.mark.long("processes of the far end", every_change=True)
 def test_an_order_is_a_process_there_in_the_name_of_who_is_here(
     far: Path, run: Deploy, state: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -348,6 +349,7 @@ def test_connections_that_break_are_made_again(
     assert not list((far / "tmp").iterdir()), "those that were killed have left nothing"
 
 
+@pytest.mark.long("a connection that breaks until it is given up", every_change=True)
 def test_a_control_host_that_stays_away_is_told_with_what_to_do(
     far: Path, left: Path, run: Deploy, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -50,6 +50,7 @@ def admin(api: Api) -> dict[str, str]:
     return api.token("admin")
 
 
+@pytest.mark.long("some hundred drawn requests", every_change=True)
 def test_every_answer_is_described(api: Api, admin: dict[str, str]) -> None:
     document = schemathesis.openapi.from_asgi("/api/v1/openapi.json", api.app(), headers=admin)
     statuses: Counter[int] = Counter()

@@ -13,6 +13,7 @@ import pytest
 import requests
 
 from deployer.core.clock import Deadline, SystemClock
+from deployer.server import event_routes
 from deployer.server.connection_guard import IDLE_SECONDS, REQUEST_SECONDS, Room, neighbours
 from deployer.server.guard import OPEN, RequestLimits
 from tests.api import Api
@@ -116,7 +117,8 @@ def test_the_next_request_of_a_connection_has_one_too(api: Api) -> None:
         eventually("the server closes it", is_closed_after_its_time)
 
 
-def test_a_stream_of_events_is_not_cut_off(api: Api) -> None:
+def test_a_stream_of_events_is_not_cut_off(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(event_routes, "ALIVE_SECONDS", 0.1)
     with behind_a_door(api, SMALL) as url:
         path = f"{url}/api/v1/services/shop/events"
         with requests.get(path, headers=api.token(), stream=True, timeout=SECONDS) as stream:

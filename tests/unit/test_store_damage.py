@@ -251,8 +251,10 @@ def writer(folder: Path) -> Iterator[subprocess.Popen[str]]:
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "held\n"
-        yield process
-        process.kill()
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 def test_a_busy_store_names_who_keeps_it_busy(used: Path, monkeypatch: pytest.MonkeyPatch) -> None:

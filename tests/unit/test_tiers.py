@@ -6,6 +6,7 @@ import subprocess
 import sys
 import textwrap
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -76,6 +77,31 @@ def test_marks_are_compared_with_what_tests_took(capsys: pytest.CaptureFixture[s
     assert told(1.0, long=True) == "marked `long` for nothing: 1.0 s for a.py::b\n"
     assert told(1.0, long=True, full=False) == ""
     assert stages.BRIEF == tiers.BRIEF
+
+
+def test_the_report_names_tests_without_the_group_that_they_ran_in(tmp_path: Path) -> None:
+    report = '<testsuites><testsuite><testcase classname="tests.a" name="{}"/></testsuite></testsuites>'
+    for name, told in (("b@compose", "b"), ("b[x@y]@compose", "b[x@y]"), ("b[x@y]", "b[x@y]")):
+        (tmp_path / "some.xml").write_text(report.format(name))
+        assert [case.name for case in stages.cases(tmp_path / "some.xml")] == [f"tests/a.py::{told}"]
+
+
+class Item:
+    """A test with its marks."""
+
+    def __init__(self, *marks: pytest.MarkDecorator) -> None:
+        self._marks = {made.name: made.mark for made in marks}
+
+    def get_closest_marker(self, name: str) -> pytest.Mark | None:
+        return self._marks.get(name)
+
+
+def test_what_takes_long_comes_first_and_groups_keep_their_order() -> None:
+    long, group = pytest.mark.long("it waits"), pytest.mark.xdist_group("some")
+    brief, slow, *grouped = Item(), Item(long), Item(group), Item(group, long), Item(group)
+    items: Any = [brief, slow, *grouped]
+    tiers.longest_first(items)
+    assert items == [*grouped, slow, brief]
 
 
 def test_failures_of_all_stages_are_summed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -233,7 +233,8 @@ def test_nobody_waits_for_a_collector_that_is_silent_or_away(
 ) -> None:
     monkeypatch.setattr(tracing, "END_SECONDS", 0.3)
     with caplog.at_level(logging.DEBUG), collector(threading.Event()) as (endpoint, _):
-        assert sent(scene, monkeypatch, endpoint).startswith("traces: no response within 0.3 s")
+        silent = sent(scene, monkeypatch, endpoint, OTEL_EXPORTER_OTLP_TIMEOUT="1")
+        assert silent.startswith("traces: no response within 0.3 s")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         nobody = f"http://127.0.0.1:{free.getsockname()[1]}"

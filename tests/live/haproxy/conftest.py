@@ -1,4 +1,8 @@
-"""A bench for each HAProxy of this host."""
+"""A bench for each HAProxy of this host.
+
+A change is tried with the newest of them; on the others it is tried with what every proxy promises, in
+tests/conformance/test_traffic.py.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +11,13 @@ from pathlib import Path
 
 import pytest
 
+from deployer.drivers.traffic.haproxy import binary
+from tests import tiers
 from tests.live.proxies import Bench, label, programs
 from tests.live.upstream import Upstream
 from tests.services import require
 
-PROGRAMS = programs()
+PROGRAMS = programs() if tiers.FULL else sorted(programs(), key=binary.version_of)[-1:]
 ABSENT = [Path("haproxy")]  # the test says that there is none
 
 

@@ -59,6 +59,7 @@ def test_a_proxy_that_is_gone_with_its_supervisor_is_started_by_the_next_call(
     assert _answers(bench)
 
 
+@pytest.mark.long("twenty reloads under load", every_change=True)
 def test_twenty_reloads_under_keep_alive_load_lose_nothing_and_keep_the_share(
     bench: Bench, blue: Upstream, green: Upstream
 ) -> None:

@@ -109,6 +109,7 @@ def test_a_proxy_that_was_restarted_with_spoiled_files_serves_again_from_the_rec
     assert any("frontend mine" in text for text in asides) == (what == "config broken")
 
 
+@pytest.mark.long("a proxy that is asked until a deadline", every_change=True)
 def test_a_proxy_whose_master_socket_is_gone_is_said_to_serve_and_is_started_again(both: Bench) -> None:
     (both.root / "master.sock").unlink()
     assert get(both.port).who in ("b1", "g1")

@@ -79,6 +79,7 @@ def test_it_can_be_switched_off(bench: Bench, blue: Upstream, green: Upstream) -
     assert "shield" not in bench.config()
 
 
+@pytest.mark.long("requests that wait as long as they may", every_change=True)
 def test_a_candidate_that_is_gone_and_one_that_closes_without_a_word(
     bench: Bench, blue: Upstream, green: Upstream
 ) -> None:

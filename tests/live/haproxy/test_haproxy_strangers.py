@@ -126,6 +126,7 @@ def test_what_stable_failed_too_is_no_failure_of_the_candidate_and_says_so_to_no
     assert bench.traffic.spent("shop") == 1
 
 
+@pytest.mark.long("it waits until a time-out", every_change=True)
 def test_who_has_the_headers_of_a_response_does_not_wait_for_it(bench: Bench, blue: Upstream, green: Upstream) -> None:
     """A stranger reads which release answers, and may hold open what it likes."""
     bench.both(blue, green, sticky=False)

@@ -74,6 +74,7 @@ def test_an_outage_of_both_sides_is_waited_for_by_all_and_held_against_nobody(
     assert told.errors == 0
 
 
+@pytest.mark.long("requests that wait as long as they may", every_change=True)
 def test_who_waits_in_vain_is_told_after_as_many_tries_as_anybody(bench: Bench, blue: Upstream) -> None:
     bench.put("blue", blue)
     bench.set_traffic(Live("blue"))
@@ -123,6 +124,7 @@ def test_the_candidate_answers_for_itself_where_stable_has_nobody(
     assert waiting(bench) == 0
 
 
+@pytest.mark.long("requests that wait as long as they may")
 def test_those_who_wait_leave_room_for_others(
     bench: Bench, blue: Upstream, green: Upstream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -163,6 +165,7 @@ def test_who_waits_for_a_candidate_is_still_answered_when_it_is_taken_back(
     assert [answer.status for answer in answers] == [200] * 10
 
 
+@pytest.mark.long("requests that wait as long as they may")
 def test_a_drain_has_no_more_patience_with_those_who_wait_than_it_is_given(
     bench: Bench, blue: Upstream, green: Upstream
 ) -> None:
