@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable
 from typing import IO, Any
@@ -12,7 +13,8 @@ from deployer.planning.steps import percent
 from deployer.views import text as write
 from deployer.views.text import ascii_only, clean, one_line
 
-QUIET = 5.0  # seconds between two lines of the same passing kind
+QUIET = 60.0  # seconds between two lines of the same passing kind that say the same but for their numbers
+CHANGED = 5.0  # seconds between two that say something else
 
 
 class PlainLines:
@@ -21,17 +23,28 @@ class PlainLines:
     def __init__(self, out: IO[str]) -> None:
         self._out = out
         self._ascii = (getattr(out, "encoding", None) or "utf-8").lower().replace("-", "") != "utf8"
-        self._last: dict[str, float] = {}
+        self._last: dict[str, tuple[float, object]] = {}  # by passing kind: when one was written, and what it said
 
     def __call__(self, event: Event) -> None:
         """Write the event, unless one of its passing kind was written just before."""
         if event.kind in PASSING:
-            if event.at - self._last.get(event.kind, float("-inf")) < QUIET:
+            at, said = self._last.get(event.kind, (float("-inf"), None))
+            says = _news(event)
+            if event.at - at < (QUIET if says == said else CHANGED):
                 return
-            self._last[event.kind] = event.at
+            self._last[event.kind] = event.at, says
         text = lines(event)
         self._out.write((ascii_only(text) if self._ascii else text) + "\n")
         self._out.flush()
+
+
+def _news(event: Event) -> object:
+    """Give what a reader should hear of at once when it changes: not numbers that grow with every request."""
+    d = event.data
+    if event.kind != "sample":
+        return d.get("n"), re.sub(r"\d+", "", str(d.get("text", "")))
+    begun = [bool(d.get(key)) for key in ("spent", "shielded", "lost")]
+    return d.get("share_target"), bool((d.get("candidate") or {}).get("errors")), *begun, d.get("waits")
 
 
 def lines(event: Event) -> str:

@@ -57,17 +57,33 @@ def test_plain_lines_keep_their_wording(name: str) -> None:
     same_as_golden(f"plain-{name}", out.getvalue())
 
 
+def test_a_long_analysis_is_a_line_a_minute_and_one_for_each_change() -> None:
+    out = Stream()
+    view = PlainLines(out)
+    for second in range(1800):
+        errors = max(0, second - 910)
+        share = 1000 if second < 1230 else 5000
+        side = {"requests": second, "errors": errors}
+        view(Event("sample", float(second), "shop", 1, {"share_target": share, "stable": side, "candidate": side}))
+        view(Event("step.progress", float(second), "shop", 1, {"n": 3, "text": f"{second} of 1800 s"}))
+    told = out.getvalue().splitlines()
+    samples = [line[:8] for line in told if "sample:" in line]
+    assert len(samples) == 32
+    assert {"00:15:11", "00:20:30"} < set(samples), "of errors and of another share one hears at once"
+    assert len(told) - len(samples) == 30
+
+
 def test_plain_lines_are_ascii_where_the_stream_knows_nothing_else() -> None:
     out = Stream("ascii")
     PlainLines(out)(Event("note", 0.0, "shop", 1, {"text": "r1 → r2 … “é” ≤ 3"}))
     assert out.getvalue() == '00:00:00 shop #1 note: r1 -> r2 ... "?" <= 3\n'
 
 
-def test_samples_come_at_most_every_five_seconds() -> None:
+def test_changes_come_at_most_every_five_seconds() -> None:
     out = Stream()
     view = PlainLines(out)
     for at in range(100):
-        view(Event("sample", at / 10, "shop", 1, {}))
+        view(Event("sample", at / 10, "shop", 1, {"share_target": at}))
     assert out.getvalue().count("sample") == 2
 
 
