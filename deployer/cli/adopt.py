@@ -64,5 +64,5 @@ def _machines(common: Common, house: operations.AppContext) -> Meant:
 
 def _ask() -> None:
     if not sys.stdin.isatty():
-        raise Refused("nothing was recorded: there is no terminal to confirm", "say it with --yes")
+        raise Refused("nothing was recorded: there is no terminal to confirm", "pass --yes")
     click.confirm("Record it?", abort=True, err=True)

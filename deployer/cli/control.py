@@ -105,7 +105,7 @@ def down(common: Common) -> int:
         name = there.service()
         if not common.yes:
             if not sys.stdin.isatty():
-                raise Refused(f"{name} would go offline, and there is no terminal to confirm", "say it with --yes")
+                raise Refused(f"{name} would go offline, and there is no terminal to confirm", "pass --yes")
             click.confirm(f"{name} goes offline. Continue?", abort=True, err=True)
         ending = there.act(Order("down", name, common.message))
     sys.stdout.write(f"{ending.text}\n")

@@ -403,7 +403,7 @@ def _ending_in_order() -> Iterator[None]:
 
 def _ask(question: str) -> None:
     if not sys.stdin.isatty():
-        raise Refused("nothing was done: there is no terminal to confirm", "say it with --yes")
+        raise Refused("nothing was done: there is no terminal to confirm", "pass --yes")
     click.confirm(question, abort=True, err=True)
 
 

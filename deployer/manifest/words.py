@@ -127,12 +127,12 @@ def _whole(wrong: Wrong) -> Words:
         number = wrong.given.lstrip("0") or "0"
         leading = number != wrong.given
         hint = f"write {number}, without the leading zero" if leading else f"write {number}, without quotes"
-    return Words(f"must be a whole number, not {kind_of(wrong.given)}", hint)
+    return Words(f"must be a whole number, not {shown(wrong) or kind_of(wrong.given)}", hint)
 
 
 def _number(wrong: Wrong) -> Words:
     hint = "remove the quotes" if isinstance(wrong.node, Scalar) and not wrong.node.plain else ""
-    return Words(f"must be a number, not {kind_of(wrong.given)}", hint)
+    return Words(f"must be a number, not {shown(wrong) or kind_of(wrong.given)}", hint)
 
 
 def _endless(_wrong: Wrong) -> Words:
