@@ -15,6 +15,7 @@ from deployer.drivers.notices import Notice, NotSent
 from deployer.drivers.ports import NOTHING, Drift, Drivers, Found, Image, MetricSide
 from deployer.engine import Drive
 from deployer.engine.lease_renewer import beat
+from deployer.manifest.build import Build
 from deployer.manifest.models import Manifest, Metric, Recipient
 from deployer.model import (
     FULL,
@@ -204,7 +205,28 @@ class World:
             MemoryPlaybooks(self),
             MemoryMetrics(self),
             MemorySignatures(self),
+            MemoryBuilder(self),
         )
+
+
+class MemoryBuilder:
+    """Knows each image by its name."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+
+    def build(
+        self,
+        build: Build,
+        tag: str,
+        secrets: Mapping[str, SecretText],
+        deadline: Deadline,
+        tell: Tell,
+        stopped: Callable[[], bool],
+    ) -> str:
+        self.world.touch(f"build {tag}")
+        tell("note", text=f"building {tag}")
+        return f"sha256:{tag}"
 
 
 class MemoryRuntime:
@@ -214,7 +236,7 @@ class MemoryRuntime:
         self.home = home
 
     def resolve(self, manifest: Manifest, reference: str, deadline: Deadline, tell: Tell) -> Image:
-        return Image(reference, f"sha256:{reference}")
+        return Image(reference, reference if reference.startswith("sha256:") else f"sha256:{reference}")
 
     def instances(self, service: str) -> tuple[Instance, ...]:
         mine = [i for i in self.world.instances.values() if i.service == service and self._mine(i.name)]

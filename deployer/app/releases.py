@@ -6,9 +6,11 @@ import hashlib
 import hmac
 import json
 import subprocess
+from collections.abc import Sequence, Set
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from deployer.core.errors import Refused
 from deployer.core.host import Host
 from deployer.drivers.ports import Image
 from deployer.model import Release, SecretText, Signature
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 _NOT_CONFIG = frozenset(
     {
         "image",
+        "build",
         "version",
         "env_file",  # what the files hold is in `env`
         "strategy",
@@ -102,6 +105,42 @@ def version_of(manifest: Manifest, version: str | None) -> str:
     return tag or "latest"
 
 
+def built_version(
+    manifest: Manifest, folder: Path, files: Sequence[Path], version: str | None, *, dirty: bool
+) -> str | None:
+    """Return the version that is asked for, else, of what `build` builds, the revision of the work tree.
+
+    `files` are those of the manifest, which may have changes. Raise Refused for other changes, unless `dirty` allows
+    them, and for a folder outside of Git without a version.
+    """
+    if manifest.build is None:
+        return version
+    try:
+        revision = _git(folder, "rev-parse", "--short=12", "HEAD")
+        context = str((folder / manifest.build.context).resolve())
+        changed = _changed(folder, context, {file.resolve() for file in files})
+    except (OSError, subprocess.SubprocessError):
+        if version:
+            return version
+        why = f"{manifest.service}: `build` names the image by the Git revision, and {folder} is in no Git work tree"
+        raise Refused(why, "name the version with --version, or make a commit") from None
+    if changed and not dirty:
+        more = f" and {len(changed) - 3} more" if len(changed) > 3 else ""
+        raise Refused(
+            f"{manifest.service}: {context} has changes that are not committed: {', '.join(changed[:3])}{more}",
+            "commit them, name them in .gitignore, or build them all the same with --dirty",
+        )
+    return version or (f"{revision}-dirty" if changed else revision)
+
+
+def _changed(folder: Path, context: str, besides: Set[Path]) -> list[str]:
+    """Name the files of a build's context with changes that are not committed."""
+    root = Path(_git(folder, "rev-parse", "--show-toplevel"))
+    printed = _git(folder, "status", "--porcelain", "--no-renames", "--untracked-files=all", "-z", "--", context)
+    names = [entry[3:] for entry in printed.split("\0") if entry]
+    return [name for name in names if (root / name).resolve() not in besides]
+
+
 def git_revision(folder: Path) -> str:
     """Give the revision of the work tree around a folder, with `+` when it has changes; nothing outside of Git."""
     try:
@@ -115,4 +154,4 @@ def _git(folder: Path, *arguments: str) -> str:
     done = subprocess.run(
         ["git", "-C", str(folder), *arguments], capture_output=True, text=True, timeout=GIT_SECONDS, check=True
     )
-    return done.stdout.strip()
+    return done.stdout.strip("\n")

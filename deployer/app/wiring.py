@@ -15,7 +15,17 @@ from deployer.core.errors import Refused
 from deployer.core.events import Event, Sink
 from deployer.core.host import Host, Machines, Meant
 from deployer.core.resources import builtin
-from deployer.drivers.ports import Checks, Drivers, MetricSources, Notifier, Playbooks, Runtime, Signatures, Traffic
+from deployer.drivers.ports import (
+    Builder,
+    Checks,
+    Drivers,
+    MetricSources,
+    Notifier,
+    Playbooks,
+    Runtime,
+    Signatures,
+    Traffic,
+)
 from deployer.drivers.tracing import Traces
 from deployer.planning import release_record
 from deployer.store import Store
@@ -96,6 +106,12 @@ def _signatures(folder: Path) -> Signatures:
     return Cosign(folder)
 
 
+def _builder(folder: Path) -> Builder:
+    from deployer.drivers.builds import DockerBuilder
+
+    return DockerBuilder(folder)
+
+
 class _Wiring:
     """What the drivers of one house share: the ways to machines."""
 
@@ -115,6 +131,7 @@ class _Wiring:
             playbooks=later.made(lambda: self._playbooks(manifest, folder)),
             metrics=later.made(lambda: _metrics(folder)),
             signatures=later.made(lambda: _signatures(folder)),
+            builder=later.made(lambda: _builder(folder)),
         )
 
     def _checks(self, runtime: Runtime) -> Checks:

@@ -25,7 +25,13 @@ from deployer.planning.strategy import load as load_strategy
 
 _SHARED: tuple[Shared, ...] = ("file", "destination", "service", "message", "report", "on_cancel")
 _DEPLOY = (
-    click.option("--version", "version", metavar="V", help="Version to deploy; overrides the manifest."),
+    click.option(
+        "--version",
+        "version",
+        metavar="V",
+        help="Version to deploy; overrides the manifest. With `build` the default is the Git revision.",
+    ),
+    click.option("--dirty", is_flag=True, help="With `build`: also build changes that are not committed."),
     click.option(
         "--replace",
         is_flag=True,
@@ -185,6 +191,7 @@ def _deploy_told(
         options=options,
         replace=given["replace"],
         override_freeze=given["override_freeze"],
+        dirty=given["dirty"],
     )
     if not only_plan:
         return act(common, order, told)

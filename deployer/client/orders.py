@@ -34,6 +34,7 @@ def body_of(order: Order) -> dict[str, Any]:
         "version": order.version,
         "options": order.options,
         "fingerprint": order.fingerprint,
+        **({"dirty": True} if order.dirty else {}),
     }
     match order.action:
         case "plan":

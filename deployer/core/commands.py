@@ -39,13 +39,15 @@ def run(
     environ: Mapping[str, str],
     left: Callable[[], float],
     *,
-    most: int,
+    most: int = 0,
     private: bool = False,
+    heard: Callable[[bytes], None] | None = None,
 ) -> Printed:
     """Run a command in a folder; `left` says how many seconds remain, `most` how many bytes it may print.
 
-    Raises CommandFailed; its message repeats the last lines of stderr, but nothing of what went to stdout. Of a
-    `private` command it repeats nothing at all.
+    With `heard`, what it prints goes there piece by piece, however much it is, and is not kept. Raises CommandFailed;
+    its message repeats the last lines of stderr, but nothing of what went to stdout. Of a `private` command it
+    repeats nothing at all.
     """
     given = left()
     try:
@@ -64,7 +66,7 @@ def run(
         raise CommandFailed(f"`{command[0]}` cannot be started: {reason}", "is it installed, and on PATH?") from error
     with process:
         try:
-            out, err = _collect(process, left, most)
+            out, err = _collect(process, left, most, heard)
             code = process.wait(max(left(), _LOOK))
         except (TimeoutError, subprocess.TimeoutExpired):
             late = f"`{command[0]}` did not end within {given:.3g} s"
@@ -84,7 +86,12 @@ def run(
     return Printed(out, err)
 
 
-def _collect(process: subprocess.Popen[bytes], left: Callable[[], float], most: int) -> tuple[bytes, bytes]:
+def _collect(
+    process: subprocess.Popen[bytes],
+    left: Callable[[], float],
+    most: int,
+    heard: Callable[[bytes], None] | None,
+) -> tuple[bytes, bytes]:
     """Read stdout and stderr to their end, no more than `most` bytes of either."""
     streams = {stream: bytearray() for stream in (process.stdout, process.stderr) if stream}
     with selectors.DefaultSelector() as selector:
@@ -97,10 +104,13 @@ def _collect(process: subprocess.Popen[bytes], left: Callable[[], float], most: 
             for key, _ in selector.select(min(seconds, _LOOK)):
                 stream = next(s for s in streams if s is key.fileobj)
                 chunk = os.read(key.fd, 65536)
-                streams[stream] += chunk
                 if not chunk:
                     selector.unregister(stream)
-                elif len(streams[stream]) > most:
+                elif heard is not None:
+                    heard(chunk)
+                    continue
+                streams[stream] += chunk
+                if len(streams[stream]) > most:
                     raise CommandFailed(f"the command printed more than {most // 1024} KiB")
     out, err = streams.values()
     return bytes(out), bytes(err)

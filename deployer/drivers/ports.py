@@ -7,7 +7,7 @@ returned without an error has been read back.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -34,6 +34,7 @@ from deployer.model import (
 
 if TYPE_CHECKING:
     from deployer.drivers.notices import Notice
+    from deployer.manifest.build import Build
     from deployer.manifest.models import Manifest, Metric, Recipient
 
 READ_SECONDS = 20.0  # for a call without a deadline of its own
@@ -331,6 +332,26 @@ class MetricSources(Protocol):
         ...
 
 
+class Builder(Protocol):
+    """Builds images."""
+
+    def build(
+        self,
+        build: Build,
+        tag: str,
+        secrets: Mapping[str, SecretText],
+        deadline: Deadline,
+        tell: Tell,
+        stopped: Callable[[], bool],
+    ) -> str:
+        """Build the image and name it `tag`; return its id. Of a build that failed, nothing but its cache is left.
+
+        Raise Refused where something is missing to build with, DriverFailed with the last lines of a failed build, and
+        Aborted once `stopped` says so.
+        """
+        ...
+
+
 class Signatures(Protocol):
     """Proves who signed an image."""
 
@@ -363,3 +384,4 @@ class Drivers:
     playbooks: Playbooks
     metrics: MetricSources
     signatures: Signatures
+    builder: Builder

@@ -10,6 +10,7 @@ from deployer.core.files import PLAIN_PATH
 from deployer.core.resources import builtin
 from deployer.manifest import public_key, verbs
 from deployer.manifest.base import Conflict
+from deployer.manifest.build import Build
 from deployer.manifest.models import Hooks, Manifest
 from deployer.manifest.sections import CosignKeys
 
@@ -21,6 +22,8 @@ def wanting(manifest: Manifest, folder: Path) -> Iterator[Conflict]:
     if manifest.verbs and (trouble := verbs.trouble(verbs.folder_of(manifest.verbs, folder))):
         wanted = ", ".join(f"{verb}.yml" for verb in verbs.REQUIRED)
         yield Conflict("verbs", trouble, f"a folder beside the manifest with {wanted}")
+    if manifest.build:
+        yield from _context(manifest.build, folder)
     yield from _playbooks("update", manifest.update, folder)
     for hook in Hooks.model_fields:
         yield from _playbooks(f"hooks.{hook}", getattr(manifest.hooks, hook), folder)
@@ -36,6 +39,20 @@ def wanting(manifest: Manifest, folder: Path) -> Iterator[Conflict]:
             trouble, hint = _unnameable(folder / name) or _certificate(folder / name)
             if trouble:
                 yield Conflict(f"traffic.tls.certificates[{index}]", f"{name}: {trouble}", hint)
+
+
+def _context(build: Build, folder: Path) -> Iterator[Conflict]:
+    context = folder / build.context
+    try:
+        if not context.is_dir():
+            hint = f"a folder, relative to {folder}"
+            yield Conflict(
+                "build.context", f"{build.context} is {'not a folder' if context.exists() else 'not there'}", hint
+            )
+        elif trouble := _unreadable(context / build.dockerfile):
+            yield Conflict("build.dockerfile", f"{build.dockerfile} {trouble}", f"paths are relative to {context}")
+    except OSError as error:
+        yield Conflict("build.context", f"{build.context} cannot be read: {error.strerror}")
 
 
 def _keys(settings: CosignKeys, folder: Path) -> Iterator[Conflict]:

@@ -17,6 +17,7 @@ from pydantic import Field, model_validator
 
 from deployer.manifest.approval import Approval
 from deployer.manifest.base import Conflict, Conflicts, Count, Model, Port, Switch, twice
+from deployer.manifest.build import Build
 from deployer.manifest.metrics import Metric
 from deployer.manifest.notify import Notify, Recipient
 from deployer.manifest.sections import (
@@ -104,7 +105,11 @@ class Manifest(Model):
     service: Name = Field(description="Name of the service.")
     image: ImageName = Field(
         description="Image (runtime docker), directory (runtime process), or what the lifecycle playbooks of "
-        "runtime ansible expect; `{version}` or a tag is replaced by the version."
+        "runtime ansible expect; `{version}` or a tag is replaced by the version. With `build`: the name of what "
+        "is built, by default that of the service."
+    )
+    build: Build | None = Field(
+        None, description="Build the image here, named by the Git revision; `.` is the folder of the manifest."
     )
     version: Version | None = Field(None, description="Version to deploy; `--version` replaces it.")
     port: Port = Field(
@@ -188,6 +193,13 @@ class Manifest(Model):
 
     @model_validator(mode="before")
     @classmethod
+    def _name_of_the_built(cls, data: Any) -> Any:
+        if isinstance(data, dict) and data.get("build") and data.get("image") is None and data.get("service"):
+            return {**data, "image": data["service"]}
+        return data
+
+    @model_validator(mode="before")
+    @classmethod
     def _secret_names(cls, data: Any) -> Any:
         if isinstance(data, dict) and isinstance(data.get("secrets"), list | tuple):
             names = data["secrets"]
@@ -198,6 +210,7 @@ class Manifest(Model):
     def conflicts(self) -> Iterator[Conflict]:
         """Give the keys that do not go together."""
         yield from self._image_conflicts()
+        yield from self._build_conflicts()
         yield from twice((m.target for m in self.mounts), "mounts")
         yield from twice(self.networks, "networks")
         yield from self._variable_conflicts()
@@ -225,10 +238,22 @@ class Manifest(Model):
         if not _REFERENCE.fullmatch(self.image.replace("{version}", "1")):
             example = "e.g. registry.example.com/shop:1.0; names are lower-case"
             yield Conflict("image", f"{self.image} is not the reference of an image", example, ("image", "runtime"))
-        if self.version and "@" in self.image:
+        if self.build and "@" in self.image:
+            yield Conflict("image", "what is built has no digest yet", "name it without one", ("image", "build"))
+        elif self.version and "@" in self.image:
             yield Conflict(
                 "version", "the image is pinned by a digest", "remove one of them", ("image", "runtime", "version")
             )
+
+    def _build_conflicts(self) -> Iterator[Conflict]:
+        if self.build is None:
+            return
+        if self.runtime != "docker":
+            yield Conflict("build", f"runtime {self.runtime} does not support it", "remove it", ("runtime", "build"))
+        if self.verify:
+            why = "what is built here has no signature in a registry"
+            yield Conflict("verify", why, "remove it, or deploy an image of a pipeline that signs", ("verify", "build"))
+        yield from twice(self.build.secrets, "build.secrets")
 
     def _auth_conflicts(self) -> Iterator[Conflict]:
         for at, name in self._ours():
@@ -238,6 +263,8 @@ class Manifest(Model):
 
     def _ours(self) -> Iterator[tuple[str, str]]:
         """Give each key that names a secret for ourselves, with the name."""
+        for index, name in enumerate(self.build.secrets if self.build else ()):
+            yield f"build.secrets[{index}]", name
         for index, metric in enumerate(self.judge.metrics):
             for key, name in metric.auth.secrets() if metric.auth else ():
                 yield f"judge.metrics[{index}].auth.{key}", name

@@ -21,6 +21,8 @@ def schema() -> dict[str, Any]:
     sections = made.pop("$defs")
     properties = made["properties"]
     properties["secrets"] = _secrets(properties["secrets"])
+    made["required"].remove("image")
+    made["anyOf"] = [{"required": [key], "not": {"properties": {key: {"type": "null"}}}} for key in ("image", "build")]
     for section in (made, *sections.values()):
         _open(section)
     sections["Variable"] = {

@@ -38,6 +38,7 @@ class InitAnswers:
 
 # One line for each key that a first manifest can do without; with its default where there is one to show.
 OPTIONAL: dict[str, str] = {
+    "build": ".",
     "version": '"1.0"',
     "runtime": "docker",
     "verbs": "systemd",

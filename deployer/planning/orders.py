@@ -21,11 +21,11 @@ Action = Literal[
 class Order:
     """One thing to be done with a service; the other fields belong to the actions that take them.
 
-    `start` and `plan` take the path of a manifest with its destination, the strategy ("" for the manifest's), and what
-    `deploy STRATEGY` takes; `fingerprint` is that of the manifest that is meant, "" for whatever lies there.
-    `rollback` takes `to` (0: the last good release), `again` (also when users were brought back lately) and `force`,
-    which `promote` takes, too; `approve` takes `refuse`, the `number` of the rollout (0: whichever) and the `role` of
-    who says so.
+    `start` and `plan` take the path of a manifest with its destination, the strategy ("" for the manifest's), and
+    what `deploy STRATEGY` takes; `fingerprint` is that of the manifest that is meant, "" for whatever lies there;
+    `dirty` also builds changes that are not committed. `rollback` takes `to` (0: the last good release), `again`
+    (also when users were brought back lately) and `force`, which `promote` takes, too; `approve` takes `refuse`,
+    the `number` of the rollout (0: whichever) and the `role` of who says so.
     """
 
     action: Action
@@ -39,6 +39,7 @@ class Order:
     options: dict[str, Any] = field(default_factory=dict)
     replace: bool = False
     override_freeze: str = ""
+    dirty: bool = False
     to: int = 0
     again: bool = False
     force: bool = False

@@ -102,6 +102,7 @@ async def _deploy(desk: ServerContext, action: Action, service: str, wanted: Dep
         strategy=wanted.strategy,
         version=wanted.version,
         options=wanted.options,
+        dirty=wanted.dirty,
     )
 
 

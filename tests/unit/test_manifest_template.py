@@ -96,6 +96,7 @@ def test_a_comment_becomes_a_setting(key: str, tmp_path: Path) -> None:
         (tmp_path / "playbooks" / name).touch()
     (tmp_path / "cosign.pub").write_text(public_key())
     (tmp_path / ".env").touch()
+    (tmp_path / "Dockerfile").touch()
     plain = template(InitAnswers("shop", "shop"))
     if key == "traffic":  # is on top already
         plain = plain.replace('traffic: {listen: "*:80"}', f"# traffic: {OPTIONAL['traffic']}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +17,7 @@ from deployer.app.operations.hosts import answering, machines_of, refuse_silent
 from deployer.app.operations.port_capacity import refuse_crowded
 from deployer.app.operations.proxy_recovery import serve_again
 from deployer.app.operations.reconcile import record_rollback
-from deployer.app.releases import draft, git_revision, version_of
+from deployer.app.releases import built_version, draft, git_revision, version_of
 from deployer.core.clock import Deadline
 from deployer.core.errors import Exit, Locked, Refused
 from deployer.core.events import Event
@@ -50,6 +51,7 @@ class DeployRequest:
     message: str = ""
     override_freeze: str = ""
     replace: bool = False
+    dirty: bool = False
     secrets: Callable[[], dict[str, SecretText]] = dict
 
 
@@ -104,7 +106,7 @@ def _brought(house: AppContext, request: DeployRequest) -> tuple[Drivers, dict[s
     secrets = request.secrets()
     meant = machines_of(house, manifest, folder)
     drivers = house.wire(manifest, folder, house.meant(manifest.service, meant))
-    image = _image(house, request, drivers)
+    image = _image(house, request, drivers, secrets)
     signature = _signature(house, request, drivers, image)
     return drivers, secrets, Brought(image, signature, meant)
 
@@ -124,7 +126,7 @@ def deploy(house: AppContext, request: DeployRequest) -> RolloutResult:
         drivers = hands(house, lock, wired)
         if house.store.service(manifest.service).stable:
             serve_again(house, drivers, manifest.service)
-        image = _image(house, request, drivers)
+        image = _image(house, request, drivers, secrets)
         signature = _recorded_signature(house, request, drivers, image)
         _settle_open(house, manifest.service, lock)
         record_rollback(house, lock, drivers, manifest.service)
@@ -160,11 +162,14 @@ def _fit(house: AppContext, request: DeployRequest) -> DeployRequest:
     """Refuse what the manifest alone shows."""
     loaded = _anchored(request.loaded)
     _same_house(house.store, loaded.manifest)
+    version = built_version(
+        loaded.manifest, loaded.folder, loaded.files, request.version or loaded.manifest.version, dirty=request.dirty
+    )
     try:
-        loaded.manifest.image_for(request.version)
+        loaded.manifest.image_for(version)
     except ValueError as error:
         raise Refused(f"{loaded.manifest.service}: {error}", "see `image:` and `version:` in the manifest") from None
-    return replace(request, loaded=loaded)
+    return replace(request, loaded=loaded, version=version)
 
 
 def _anchored(loaded: Loaded) -> Loaded:
@@ -295,7 +300,7 @@ def _is_live(observed: Observed, release: Release) -> bool:
     return {i.host for i in environment.instances} == set(release.hosts(observed.live.stable) or ("",))
 
 
-def _image(house: AppContext, request: DeployRequest, drivers: Drivers) -> Image:
+def _image(house: AppContext, request: DeployRequest, drivers: Drivers, secrets: Mapping[str, SecretText]) -> Image:
     """Pin the image, after the proxy said that it can do what the manifest wants."""
     manifest = request.loaded.manifest
     drivers.traffic.check(manifest, Deadline.after(house.clock, PROXY_SECONDS))
@@ -306,7 +311,28 @@ def _image(house: AppContext, request: DeployRequest, drivers: Drivers) -> Image
     def tell(kind: str, **data: Any) -> None:
         house.sink(Event(kind, house.clock.now(), manifest.service, 0, data))
 
-    return drivers.runtime.resolve(manifest, reference, Deadline.after(house.clock, PULL_SECONDS), tell)
+    def pinned(reference: str) -> Image:
+        return drivers.runtime.resolve(manifest, reference, Deadline.after(house.clock, PULL_SECONDS), tell)
+
+    if manifest.build is None:
+        return pinned(reference)
+    if (known := _built_before(house, request)) is not None:
+        with suppress(Refused):  # it is gone from the engine
+            return replace(pinned(known), reference=reference)
+    deadline = Deadline.after(house.clock, manifest.build.timeout)
+    wanted = {name: secrets[name] for name in manifest.build.secrets}
+    identity = drivers.builder.build(manifest.build, reference, wanted, deadline, tell, house.stop_asked.is_set)
+    return replace(pinned(identity), reference=reference)
+
+
+def _built_before(house: AppContext, request: DeployRequest) -> str | None:
+    """Return the image that an earlier release built of the same revision in the same way."""
+    manifest = request.loaded.manifest
+    if request.version != git_revision(request.loaded.folder) or request.dirty:
+        return None
+    releases = house.store.releases(manifest.service)
+    alike = (r for r in releases if r.version == request.version and r.manifest.build == manifest.build)
+    return next((r.image_id for r in alike), None)
 
 
 def _path(folder: Path, reference: str, *, always: bool) -> str:

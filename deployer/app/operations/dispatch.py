@@ -80,6 +80,7 @@ def request_of(order: Order, environ: Mapping[str, str]) -> DeployRequest:
         message=order.reason,
         override_freeze=order.override_freeze,
         replace=order.replace,
+        dirty=order.dirty,
         secrets=lambda: resolve_secrets(loaded.manifest, loaded.folder, environ, where=loaded.where),
     )
 

@@ -176,14 +176,15 @@ class Shelf:
         return tuple(removed)
 
     def _remove(self, client: docker.DockerClient, release: Release) -> list[str]:
-        """Remove our tag, and the one it was pulled by; what a person built or tagged stays."""
+        """Remove our tag, and the one it was pulled or built by; what a person built or tagged stays."""
         repository, tag = self._name(release)
         ours = find_image(client, f"{repository}:{tag}")
         if ours is None:
             return []
         names = [f"{repository}:{tag}"]
         pulled = find_image(client, release.image)
-        if pulled is not None and pulled.id == ours.id and ours.attrs.get("RepoDigests"):
+        made = release.manifest.build is not None or bool(ours.attrs.get("RepoDigests"))
+        if pulled is not None and pulled.id == ours.id and made:
             names.append(release.image)
         for name in names:
             try:
