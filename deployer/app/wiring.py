@@ -107,7 +107,7 @@ def _signatures(folder: Path) -> Signatures:
 
 
 def _builder(folder: Path) -> Builder:
-    from deployer.drivers.builds import DockerBuilder
+    from deployer.drivers.runtime.docker.builder import DockerBuilder
 
     return DockerBuilder(folder)
 
