@@ -192,6 +192,7 @@ def test_every_manifest_is_one(document: Path, block: Block, tmp_path: Path, cer
     (tmp_path / "deploy.yml").write_text(text)
     (tmp_path / "shop.pem").write_text(certificate)
     (tmp_path / "cosign.pub").write_text(public_key())
+    (tmp_path / "Dockerfile").write_text("FROM scratch\n")
 
     assert isinstance(load(tmp_path / "deploy.yml", environ={}).manifest, Manifest)
 
