@@ -49,7 +49,7 @@ class DockerBuilder:
         self._engine.require()
         # The command would otherwise take the engine of its current context, which the SDK knows nothing of.
         environ = {**self._environ, "DOCKER_HOST": self._engine.address, _PROVES_NOTHING: "1"}
-        given = {f"DEPLOYER_BUILD_SECRET_{index}": name for index, name in enumerate(build.secrets)}
+        given = {f"BUILD_SECRET_{index}": name for index, name in enumerate(build.secrets)}
         environ |= {variable: secrets[name].reveal() for variable, name in given.items()}
         command = [*self._command(build, environ), "--tag", tag, *_options(build, self._folder, given)]
         output = _Output(lambda line: tell("note", text=line))
