@@ -40,6 +40,7 @@ COMMANDS: dict[str, CommandEntry] = {
     "down": CommandEntry("Act", "Take the service offline and remove its instances", "deployer.cli.control:down"),
     "adopt": CommandEntry("Set up", "Rebuild a lost state database", "deployer.cli.adopt:adopt"),
     "init": CommandEntry("Set up", "Write a commented deploy.yml", "deployer.cli.setup:init"),
+    "check": CommandEntry("Set up", "Check a manifest, without asking anything else", "deployer.cli.check:check"),
     "doctor": CommandEntry("Set up", "Check host, engine and proxy, and fix drift", "deployer.cli.setup:doctor"),
     "hosts": CommandEntry("Set up", "List, check, prepare and update hosts", "deployer.cli.hosts:group"),
     "notify": CommandEntry("Set up", "Test notifications", "deployer.cli.notify:group"),

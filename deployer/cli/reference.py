@@ -25,9 +25,9 @@ else from `deploy.yml` in this folder, else the only one there is.
 `deploy --server URL COMMAND` runs it on a server ([from another machine](server.md#from-another-machine)). The options
 of both come before the command.
 
-Every command but `schema` and `completion` takes `--state` and `--output`. The state folder is `$DEPLOYER_STATE`, else
-`/var/lib/deployer` for root, else `$XDG_STATE_HOME/deployer`, else `~/.local/state/deployer`. Other variables:
-[environment variables](environment.md).
+Every command but `check`, `schema` and `completion` takes `--state` and `--output`. The state folder is
+`$DEPLOYER_STATE`, else `/var/lib/deployer` for root, else `$XDG_STATE_HOME/deployer`, else `~/.local/state/deployer`.
+Other variables: [environment variables](environment.md).
 """
 EVERYWHERE = ("state", "output")
 

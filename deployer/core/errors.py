@@ -76,6 +76,7 @@ class Problem:
     path: str  # "health.rise"
     message: str
     hint: str = ""
+    variable: str = ""  # of the environment, where all that is wrong is that it has no value
 
     def __str__(self) -> str:
         text = f"{self.where}: {self.path}: {self.message}" if self.path else f"{self.where}: {self.message}"

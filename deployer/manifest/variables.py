@@ -53,7 +53,7 @@ def substitute(node: Node, environ: Mapping[str, str], problems: list[Problem], 
     try:
         return _fill(node, environ)
     except Unset as unset:
-        problems.append(Problem(str(node.place), spell(path), unset.message, unset.hint))
+        problems.append(Problem(str(node.place), spell(path), unset.message, unset.hint, unset.name))
         return node
 
 
