@@ -24,7 +24,7 @@ An event is plain data: `kind`, Unix time, service, rollout number, and fields t
     approval.refused  n, by, role, reason, text
     approval.expired  n, whose, given: [who, …], text
     rollout.rolling_back  error, hint, exit
-    rollout.paused    share, text, exit
+    rollout.paused    share, text, exit, until (Unix seconds; 0 without a share)
     rollout.detached  text, hint, exit
     rollout.ended     outcome (done, reverted, paused, needs-attention), exit, text, seconds
     note              text

@@ -77,6 +77,7 @@ class Drive:
     owed: bool = False  # people elsewhere are to be told of its end
     traffic_mutex: threading.RLock = field(default_factory=threading.RLock)
     given: Live | None = None  # what this drive wrote to the proxy last
+    kept_until: int = 0  # the end of the share of a rollout that is paused: nobody renews its lease
     closing: ExitStack = field(default_factory=ExitStack)  # what this drive opened; closed at its end
     spending: BudgetTracker = field(init=False)  # the pulse looks at it too
     lookout: HostObserver = field(init=False)
@@ -279,9 +280,13 @@ class Drive:
     def lease_end(self) -> int:
         """Give the moment at which a share given now runs out by itself; 0 when leases are off.
 
+        Of a rollout that is paused it is fixed: no process has to live until then.
+
         The proxy compares whole seconds. Rounded down, so that users are back within the lease; but one of less than
         two seconds is not over before it can be renewed.
         """
+        if self.kept_until:
+            return self.kept_until
         seconds = self.candidate.manifest.traffic.lease
         now = self.clock.now()
         return max(int(now + seconds), int(now) + 2) if seconds else 0
@@ -339,13 +344,15 @@ class Drive:
             self.look_at_lease(live)
             self._put(fresh, Deadline.after(self.clock, 5))
 
-    def end_lease(self) -> None:
-        """Let the share stay without a lease: a person decided to hold."""
-        self._set_lease(0)
+    def keep_share(self) -> None:
+        """Let the share last for as long as the manifest says of a paused rollout, whoever lives."""
+        self.kept_until = int(self.clock.now() + self.candidate.manifest.traffic.paused)
+        self._set_lease()
 
     def begin_lease(self) -> None:
-        """Let a share that was held run out by itself again: from now on it is for a process to keep."""
-        self._set_lease(self.lease_end())
+        """Let a share that was kept run out soon again: from now on it is for a process to keep."""
+        self.kept_until = 0
+        self._set_lease()
 
     def end_share(self) -> bool:
         """Let the share that this drive gave end now, as if its lease were over; tell whether there was one.
@@ -360,8 +367,9 @@ class Drive:
             self._put(replace(live, lease=int(self.clock.now()) - 1), Deadline.after(self.clock, 10))
         return True
 
-    def _set_lease(self, end: int) -> None:
+    def _set_lease(self) -> None:
         with self.traffic_mutex:
             live = self.drivers.traffic.read(self.service)
-            if live and live.share and live.rollout == self.rollout.number and bool(live.lease) != bool(end):
-                self._put(replace(live, lease=end), Deadline.after(self.clock, 10))
+            if live and live.share and live.rollout == self.rollout.number:
+                self.look_at_lease(live)
+                self._put(replace(live, lease=self.lease_end()), Deadline.after(self.clock, 10))

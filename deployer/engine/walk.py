@@ -243,15 +243,16 @@ def _turn(run: Drive, n: int, error: DeployError) -> None:
 
 def _hold(run: Drive, hold: Hold) -> RolloutResult:
     run.store.paused(run.lock, run.rollout, int(hold.exit), hold.text, hold.by, run.heard, hold.anew)
-    # Only what is recorded as held may stay without a lease: whoever is killed in between leaves one that runs out.
+    # Only what is recorded as paused may keep its share for long: whoever is killed in between leaves a short lease.
     try:
-        run.end_lease()
+        run.keep_share()
         live = run.drivers.traffic.read(run.service)
         share = live.share if live else 0
     except StepFailed as error:
         share = 0
-        run.tell("note", text=f"the share runs out by itself, its lease could not be ended: {error.message}")
-    run.tell("rollout.paused", share=share, text=hold.text, exit=int(hold.exit))
+        run.tell("note", text=f"the share runs out soon, its lease could not be prolonged: {error.message}")
+    until = run.kept_until if share else 0
+    run.tell("rollout.paused", share=share, text=hold.text, exit=int(hold.exit), until=until)
     _hooks(run, "paused")
     return RolloutResult("paused", hold.exit, hold.text, run.rollout.number)
 

@@ -314,6 +314,11 @@ class TrafficSettings(Model):
     lease: Seconds = Field(
         30.0, ge=0, description="How long a canary keeps its share after its deployer died; 0 disables the lease."
     )
+    paused: Wait = Field(
+        86400.0,
+        ge=1,
+        description="How long a paused rollout keeps its share; then the proxy returns everyone to stable.",
+    )
     shield: Annotated[Shield | None, Switchable()] = Field(
         Shield(), description="Stable answers requests that the candidate failed; `false` disables it."
     )

@@ -174,6 +174,8 @@ def _turned(d: dict[str, Any]) -> str:
 
 def _held(d: dict[str, Any]) -> str:
     text = _s(d, "text")  # names what leads on
+    if d.get("until"):
+        text += f"; at {write.moment(float(d['until']))} the proxy returns everyone to stable"
     return text if text.startswith("paused at") else f"paused at {percent(int(d.get('share') or 0))}: {text}"
 
 

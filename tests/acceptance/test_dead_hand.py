@@ -65,6 +65,34 @@ def test_a_dead_deployer_leaves_users_on_a_good_release_for_no_longer_than_the_l
     assert [e["version"] for e in shop.status()["environments"]] == ["1.1"]
 
 
+@pytest.mark.long("it waits for the end of a paused share", every_change=True)
+def test_a_paused_rollout_returns_its_users_by_itself_and_can_still_go_on(process_shop: Shop) -> None:
+    shop, kept = process_shop, 8.0
+    shop.live("1.1", paused=f"{kept:g}s")
+    shop.version("2.0")
+    shop.write(strategy={"canary": {"steps": [{"share": 30, "for": "3s"}], "bake": 0}})
+    with Load(shop.url, USERS) as load:
+        load.until(lambda now: now.answered > 100, "the load runs")
+        shop.deploy("canary", "--version", "2.0", "--hold")
+        paused = time.time()  # no process is left
+        shop.wait(lambda s: s["share"] == 0, "its time is over", seconds=20)
+        load.mark("over")
+        more(load, 100, "requests after it")
+        status = shop.deploy("status").stdout
+        shop.deploy("resume")
+        more(load, 100, "requests after the promotion")
+        report = load.stop()
+    assert report.failed == 0, report.text()
+    assert "r3 (2.0) had 30% until its lease ran out" in status
+    assert "paused" in status
+    back = report.after("over").requests
+    assert {r.version for r in back[:50]} == {"1.1"}
+    held = [r.start for r in report.after(paused).requests if r.version == "2.0" and r.start < paused + kept + 1]
+    assert held, "it had its share while it was paused"
+    assert max(held) <= paused + kept
+    assert shop.status()["stable_version"] == "2.0"
+
+
 @pytest.mark.long("it waits for a lease to end")
 def test_a_dead_deployer_leaves_a_bad_release_behind_and_readers_see_none_of_it(process_shop: Shop) -> None:
     """At 30%, with a candidate that begins to fail when nobody judges it any more."""

@@ -9,6 +9,7 @@ from typing import Any
 
 from deployer.core.events import Event
 from deployer.core.filelock import is_held
+from deployer.manifest.sections import TrafficSettings
 from deployer.model import PLACES, Live, Place, indices
 from deployer.planning.plan import Plan
 from deployer.planning.steps import Attach, Handover, Healthy, Promote, Remove, Share, Start, Step, Warm
@@ -60,15 +61,16 @@ class Promises:
         _unless(up[live.stable] or not self._settled, f"nothing healthy is left in {live.stable}, which is stable")
 
     def ends_by_itself(self, process: Process) -> None:
-        """A share outlives the engine by its lease and no longer, unless a person holds it."""
+        """A share outlives the engine by its lease and no longer; that of a paused rollout has a longer one."""
         live = self.world.live.get(SERVICE)
         if live is None or not live.share or not self.lease:
             return
         # A proxy knows no other clock. One that somebody sets back when nobody renews the lease is no fault of ours.
         clock = self.world.clock
         left = live.lease - (clock.now() - clock.ahead + self.world.clocks.setdefault(live, clock.ahead))
-        _unless(left <= self.lease + SLACK, f"the lease has {left:g} s left, {self.lease:g} s are allowed")
-        _unless(live.lease or self._held(process, live), f"{live.share} bp without a lease, and nobody holds it")
+        allowed = TrafficSettings().paused if self._held(process, live) else self.lease
+        _unless(left <= allowed + SLACK, f"the lease has {left:g} s left, {allowed:g} s are allowed")
+        _unless(bool(live.lease), f"{live.share} bp without a lease")
 
     def watched(self, event: Event) -> None:
         """A watch that passed has watched: the lease of the share that it watched has not run out."""

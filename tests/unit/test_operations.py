@@ -97,7 +97,7 @@ def test_hold_waits_for_promote(scene: Scene) -> None:
     ending = scene.deploy("2.0", "canary", options={"percent": 10, "hold": True})
     assert (ending.outcome, ending.exit) == ("paused", Exit.DONE)
     assert scene.live.share == 1000
-    assert scene.live.lease == 0, "a hold that a person asked for does not run out"
+    assert scene.live.lease == int(scene.house.clock.now() + 86400), "it ends by itself, though no process is left"
     with pytest.raises(Locked, match="is in progress"):
         scene.deploy("3.0")
     assert operations.promote(scene.house, "shop").outcome == "done"
@@ -129,7 +129,7 @@ def test_hold_pauses_at_once_at_its_share(scene: Scene) -> None:
     ending = scene.deploy("2.0", "canary", options={"percent": 10, "hold": True})
     assert (ending.outcome, ending.exit) == ("paused", Exit.DONE)
     assert scene.live is not None
-    assert (scene.live.share, scene.live.lease) == (1000, 0)
+    assert (scene.live.share, scene.live.lease) == (1000, int(scene.house.clock.now() + 86400))
     kinds = [step.kind for step in scene.house.store.rollout(2).plan.forward]
     assert kinds.index("approve") < kinds.index("watch"), "it is analysed once it goes on"
 

@@ -483,6 +483,50 @@ def test_a_lease_that_ran_out_is_told_when_it_is_taken_up(
     assert 68 <= over["seconds"] <= 70
 
 
+def paused(live: Scene, rate: float = 100.0) -> None:
+    live.world.rate = rate
+    ending = live.deploy("2.0", "canary", options={**AT_TEN, "hold": True}, manifest={"traffic": {"paused": "2h"}})
+    assert ending.outcome == "paused"
+
+
+def test_a_paused_rollout_keeps_its_share_until_its_own_end_and_no_longer(live: Scene) -> None:
+    paused(live)
+    end = live.told("rollout.paused")[0]["until"]
+    assert end == live.live.lease == int(live.world.clock.now() + 7200)
+    live.world.clock.sleep(7190)
+    assert at_work(live) == 1000
+    live.world.clock.sleep(11)
+    assert at_work(live) == 0, "nobody lives, and users are on stable again"
+
+
+def at_work(live: Scene) -> int:
+    """The share that the proxy gives now."""
+    flow = live.world.flow("shop")
+    flow.at = live.world.clock.monotonic()
+    return flow.share(live.live)
+
+
+def test_a_pulse_does_not_change_the_end_of_a_paused_share(live: Scene) -> None:
+    paused(live)
+    end = live.live.lease
+    run = run_of(live.house, live.house.store.locks.take("shop", "test"), live.house.store.rollout(2))
+    run.keep_share()
+    live.world.clock.sleep(60)
+    run.renew_lease()
+    assert live.live.lease == end
+
+
+@pytest.mark.parametrize("take_up", [operations.resume, operations.promote, operations.stop])
+def test_a_paused_share_that_ran_out_is_told_when_it_is_taken_up(
+    live: Scene, take_up: Callable[[AppContext, str], RolloutResult]
+) -> None:
+    paused(live)
+    live.world.clock.sleep(7200 + 600)
+    assert take_up(live.house, "shop").exit == Exit.DONE
+    (over,) = live.told("lease.over")
+    assert (over["share"], round(over["seconds"])) == (1000, 600)
+
+
 def test_a_shield_is_told_once_and_counted_at_the_end(live: Scene) -> None:
     live.world.worse, live.world.shield = {"2.0"}, 1.0
     ending = live.deploy("2.0", "canary", manifest=TIGHT, options=AT_TEN)

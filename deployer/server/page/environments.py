@@ -56,7 +56,9 @@ def facts(status: StatusView, now: float) -> list[tuple[str, Content]]:
     safety = status.safety
     if status.lease:
         gone = "it has run out: everybody is on stable"
-        left: Content = [until(status.lease, now), " left; its process renews it"]
+        paused = status.rollout is not None and status.rollout.outcome == "paused"
+        then = " left; then everybody is on stable" if paused else " left; its process renews it"
+        left: Content = [until(status.lease, now), then]
         rows.append(("lease", left if status.lease > now else gone))
     elif status.share:
         rows.append(("lease", "none: the share stays until somebody decides"))
