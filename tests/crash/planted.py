@@ -81,8 +81,8 @@ def _begun_anew(store: Store, lock: Lock, rollout: int, phase: Any, n: int, unti
     return store.entry(rollout, phase, n)
 
 
-def _held_without_a_lease_first(run: Drive, hold: Hold) -> Any:
-    run.end_lease()
+def _kept_before_it_is_recorded(run: Drive, hold: Hold) -> Any:
+    run.keep_share()
     return _hold(run, hold)
 
 
@@ -200,7 +200,7 @@ BUGS = [
         "a hold ends the lease before it is recorded",
         "without a lease",
         "canary: held",
-        {f"{WALK}._hold": _held_without_a_lease_first},
+        {f"{WALK}._hold": _kept_before_it_is_recorded},
     ),
     Bug(
         "the share grows although nothing can be judged",
