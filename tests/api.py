@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import secrets
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -13,13 +14,14 @@ import yaml
 from fastapi import FastAPI
 from starlette.types import ASGIApp
 
+from deployer.app.local import LocalApp
 from deployer.core.errors import DeployError
-from deployer.planning.orders import Order
+from deployer.planning.orders import Order, Stop
 from deployer.server.application import guarded, make_api
 from deployer.server.context import ManifestSource, ServerContext, Stores
-from deployer.server.dispatch import carry_out
 from deployer.server.guard import RequestLimits
 from deployer.server.metrics import ServerMetrics
+from deployer.server.run_process import answered
 from deployer.server.runs import Run, same_order
 from deployer.server.tokens import Role, Tokens
 from deployer.store import Store
@@ -70,7 +72,8 @@ class Inline:
     def _done(self, run: Run) -> Run:
         now = self.scene.world.clock.now()
         try:
-            ending, plan = carry_out(self.scene.house, run.order, os.environ)
+            app = LocalApp(lambda _sink, _stop: nullcontext(self.scene.house))
+            ending, plan = answered(app, run.order, self.scene.events.append, Stop())
         except DeployError as error:
             return replace(run, ended_at=now, exit=int(error.exit), text=error.message, hint=error.hint)
         return replace(

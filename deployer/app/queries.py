@@ -359,6 +359,14 @@ def newest(house: AppContext, service: str) -> int:
     return rollouts[0].number
 
 
+def in_progress(house: AppContext, service: str) -> int:
+    """Return the number of the rollout in progress. Raise Refused when there is none."""
+    rollout = house.store.open_rollout(service)
+    if rollout is None:
+        raise Refused(f"{service} has no rollout in progress", "`deploy history` lists the finished ones")
+    return rollout.number
+
+
 def show(house: AppContext, number: int) -> data.RolloutView:
     """Tell a rollout in full: steps, journal, events."""
     rollout = house.store.rollout(number)

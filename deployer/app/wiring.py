@@ -28,6 +28,7 @@ from deployer.drivers.ports import (
 )
 from deployer.drivers.tracing import Traces
 from deployer.planning import release_record
+from deployer.planning.orders import Stop
 from deployer.store import Store
 from deployer.store.vault import Vault
 
@@ -43,17 +44,13 @@ PORTS = "21000-28999"  # below the range that the kernel hands out to clients (i
 def open_house(
     state: Path,
     sink: Sink = lambda _event: None,
-    stop_asked: threading.Event | None = None,
+    stop: Stop | None = None,
     clock: Clock | None = None,
     store: Store | None = None,
-    *,
-    detach: bool = False,
 ) -> AppContext:
     """Open a state folder, making it when it is new; `store` is one that is open already.
 
-    Once `stop_asked` is set, a rollout is rolled back, or with `detach` left where it is.
-
-    Raises Refused when it cannot be used.
+    Raise Refused when it cannot be used.
     """
     clock = clock or SystemClock()
     state = state.expanduser().absolute()
@@ -80,8 +77,7 @@ def open_house(
         ports=_ports(),
         notifier=later.made(lambda: _sender(clock)),
         sink=one_at_a_time,
-        stop_asked=stop_asked or threading.Event(),
-        detach=detach,
+        stop=stop or Stop(),
         find=wiring.find,
         close=close,
         traced=traces.beside,

@@ -57,7 +57,7 @@ def verify(common: Common, file: Path | None, head: str) -> int:
 
         view = queries.chain(str(file), verify_file(file, head))
     else:
-        with house(common, view=False) as opened:
+        with house(common) as opened:
             view = queries.chain("", opened.store.audit_log.verify(head))
     print_result(view, common.output)
     return int(Exit.NEEDS_PERSON if view.broken else Exit.DONE)
@@ -68,7 +68,7 @@ def verify(common: Common, file: Path | None, head: str) -> int:
 @click.option("-o", "--out", type=click.Path(path_type=Path), help="File to write; default: stdout.")
 def export(common: Common, out: Path | None) -> int:
     """Export the whole log as JSON lines; `deploy audit verify FILE` can verify the export."""
-    with house(common, view=False) as opened:
+    with house(common) as opened:
         lines = opened.store.audit_log.export()
         if out is None:
             for line in lines:

@@ -6,12 +6,11 @@ import sys
 
 import click
 
-from deployer.cli.acting import act
 from deployer.cli.opening import open_app
 from deployer.cli.options import Common, common
-from deployer.cli.pipeline import reports
+from deployer.cli.orders import carry_out
 from deployer.cli.values import NUMBER
-from deployer.core.errors import Exit, Refused
+from deployer.core.errors import Refused
 from deployer.planning.orders import Order
 
 
@@ -22,8 +21,7 @@ def promote(common: Common, force: bool) -> int:
     """Promote the rollout in progress now, without waiting for its remaining analysis steps."""
     if force and not common.message:
         raise click.UsageError('say why: -m "reason"')
-    with reports(common.report) as told:
-        return act(common, Order("promote", reason=common.message, force=force), told)
+    return carry_out(common, Order("promote", reason=common.message, force=force))
 
 
 @click.command("approve")
@@ -37,29 +35,28 @@ def approve(common: Common, number: int | None, refuse: bool) -> int:
     """
     if refuse and not common.message:
         raise click.UsageError('say why: -m "reason"')
-    return act(common, Order("approve", reason=common.message, refuse=refuse, number=number or 0))
+    return carry_out(common, Order("approve", reason=common.message, refuse=refuse, number=number or 0))
 
 
 @click.command("abort")
 @common("file", "destination", "service", "message")
 def abort(common: Common) -> int:
     """Abort the rollout in progress: all users return to stable, then the candidate is drained and removed."""
-    return act(common, Order("abort", reason=common.message))
+    return carry_out(common, Order("abort", reason=common.message))
 
 
 @click.command("pause")
 @common("file", "destination", "service", "message")
 def pause(common: Common) -> int:
     """Pause the running rollout at its current share; `deploy resume` continues."""
-    return act(common, Order("pause", reason=common.message))
+    return carry_out(common, Order("pause", reason=common.message))
 
 
 @click.command("resume")
 @common("file", "destination", "service", "message", "report", "on_cancel")
 def resume(common: Common) -> int:
     """Continue a rollout that is paused, or whose process is gone; a rollback is continued, too."""
-    with reports(common.report) as told:
-        return act(common, Order("resume", reason=common.message), told)
+    return carry_out(common, Order("resume", reason=common.message))
 
 
 @click.command("rollback")
@@ -72,7 +69,7 @@ def rollback(common: Common, to: int | None, again: bool, force: bool) -> int:
 
     Within 10 minutes after another rollback it changes nothing and says so; see --again.
     """
-    return act(common, Order("rollback", reason=common.message, to=to or 0, again=again, force=force))
+    return carry_out(common, Order("rollback", reason=common.message, to=to or 0, again=again, force=force))
 
 
 @click.command("drain")
@@ -82,7 +79,7 @@ def drain(common: Common) -> int:
 
     Requests there are not cut: it waits for them, up to `stop.drain`, and says how many are left.
     """
-    return act(common, Order("drain", reason=common.message))
+    return carry_out(common, Order("drain", reason=common.message))
 
 
 @click.command("release-lock")
@@ -91,22 +88,22 @@ def release_lock(common: Common) -> int:
     """Break the lock of a service; its holder can change nothing from then on. Needs a reason (-m)."""
     if not common.message:
         raise click.UsageError('say why: -m "reason"')
-    with open_app(common) as there:
-        ending = there.act(Order("release-lock", reason=common.message))
-    sys.stdout.write(f"{ending.text}\n")
-    return int(Exit.DONE)
+    return carry_out(common, Order("release-lock", reason=common.message))
 
 
 @click.command("down")
 @common("file", "destination", "service", "message", "yes")
 def down(common: Common) -> int:
     """Take a service offline and remove all its instances; releases and history are kept."""
-    with open_app(common) as there:
-        name = there.service()
-        if not common.yes:
-            if not sys.stdin.isatty():
-                raise Refused(f"{name} would go offline, and there is no terminal to confirm", "pass --yes")
-            click.confirm(f"{name} goes offline. Continue?", abort=True, err=True)
-        ending = there.act(Order("down", name, common.message))
-    sys.stdout.write(f"{ending.text}\n")
-    return int(Exit.DONE)
+    name = "" if common.yes else _confirmed(common)
+    return carry_out(common, Order("down", name, common.message))
+
+
+def _confirmed(common: Common) -> str:
+    """Ask whether a service may go offline; return its name."""
+    with open_app(common) as app:
+        name = app.service()
+    if not sys.stdin.isatty():
+        raise Refused(f"{name} would go offline, and there is no terminal to confirm", "pass --yes")
+    click.confirm(f"{name} goes offline. Continue?", abort=True, err=True)
+    return name

@@ -12,11 +12,10 @@ import click
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
-from deployer.cli.acting import act
 from deployer.cli.opening import open_app
 from deployer.cli.options import Common, Shared, common
+from deployer.cli.orders import carry_out
 from deployer.cli.output import print_result
-from deployer.cli.pipeline import PipelineReports, reports
 from deployer.cli.values import sentence
 from deployer.core.errors import Exit
 from deployer.manifest.units import Unit
@@ -65,7 +64,8 @@ def _with(options: tuple[Any, ...]) -> Callable[..., Any]:
 @_with(_DEPLOY + _PLAN)
 def up(common: Common, **given: Any) -> int:
     """Deploy with the manifest's strategy; redeploying an unchanged release is a no-op."""
-    return _deploy(common, None, {}, given)
+    order = _order(common, "", {}, given)
+    return _plan(common, order, check=given["check"]) if order.action == "plan" else carry_out(common, order)
 
 
 _PLAN_HELP = (
@@ -98,8 +98,9 @@ def strategy(name: str) -> click.Command:
     found = load_strategy(name, Path.cwd())
 
     def run(common: Common, **given: Any) -> int:
-        own = {key: given.pop(f"own_{key}") for key in found.options.model_fields}
-        return _deploy(common, name, _given(found.options, own), given)
+        own = {key: given[f"own_{key}"] for key in found.options.model_fields}
+        order = _order(common, name, _given(found.options, own), given)
+        return _plan(common, order, check=given["check"]) if order.action == "plan" else carry_out(common, order)
 
     decorated = common(*_SHARED)(_with(_own(found.options) + _DEPLOY + _PLAN)(run))
     return click.command(name, help=found.help)(decorated)
@@ -165,38 +166,33 @@ def _plain(field: FieldInfo, value: Any) -> Any:
     return value
 
 
-def _deploy(common: Common, name: str | None, options: dict[str, Any], given: dict[str, Any]) -> int:
-    with reports(common.report) as told:
-        return _deploy_told(common, name, options, given, told)
-
-
-def _deploy_told(
-    common: Common, name: str | None, options: dict[str, Any], given: dict[str, Any], told: PipelineReports
-) -> int:
-    only_plan, check = given.pop("only_plan"), given.pop("check")
-    if check and not only_plan:
+def _order(common: Common, strategy: str, options: dict[str, Any], given: Mapping[str, Any]) -> Order:
+    """Return the order that a command line gives. Raise UsageError for what contradicts itself."""
+    if given["check"] and not given["only_plan"]:
         raise click.UsageError("--check goes with --plan (or `deploy plan --check`)")
-    if only_plan and common.report:
+    if given["only_plan"] and common.report:
         raise click.UsageError("--report is for the outcome of a deploy; for a plan use `--plan --output json`")
     if given["version"] == "":
         raise click.UsageError("--version is empty")
-    order = Order(
-        "plan" if only_plan else "start",
+    return Order(
+        "plan" if given["only_plan"] else "start",
         common.service or "",
         common.message,
         manifest=str(common.file),
         destination=common.destination or "",
-        strategy=name or "",
+        strategy=strategy,
         version=given["version"] or "",
         options=options,
         replace=given["replace"],
         override_freeze=given["override_freeze"],
         dirty=given["dirty"],
     )
-    if not only_plan:
-        return act(common, order, told)
-    with open_app(common) as there:
-        proposed = there.propose(order)
+
+
+def _plan(common: Common, order: Order, *, check: bool) -> int:
+    """Print what a deploy would do."""
+    with open_app(common) as app:
+        proposed = app.plan(order)
     if proposed.same:
         sys.stderr.write(f"{proposed.plan.version} is live already: nothing to deploy\n")
     if not proposed.same or common.output == "json":

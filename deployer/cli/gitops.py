@@ -22,6 +22,7 @@ from deployer.core.clock import SystemClock
 from deployer.core.errors import Detached, Exit
 from deployer.manifest.text import Misspelt
 from deployer.manifest.units import seconds
+from deployer.planning.orders import Stop
 
 if TYPE_CHECKING:
     from deployer.core.events import Event, Sink
@@ -137,7 +138,7 @@ class _Agent:
         from deployer.app.wiring import open_house
 
         try:
-            with open_house(self._common.state, self._sink, self._stop, detach=True) as house:
+            with open_house(self._common.state, self._sink, Stop(self._stop, detach=True)) as house:
                 state = BranchFollower(house, self._source, os.environ).look(self._tell)
                 self._tell(state)
                 used = house.store.rollouts(state.service) if state.service else ()

@@ -306,7 +306,7 @@ def _play(
     }
     tallies: dict[str, PlaySummary] = {}
     try:
-        with open_lines(common.output) as sink, _ending_in_order(), house(common, sink=sink) as opened:
+        with open_lines(common.output) as sink, _ending_in_order(), house(common, sink) as opened:
             _work_through(opened, common, fleet, work, chosen, told, deadline, tallies)
     finally:
         _print_tallies(common, work, tallies)

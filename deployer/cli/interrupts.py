@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import os
 import select
-import signal
 import sys
 import termios
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
@@ -16,40 +15,34 @@ from deployer.cli.options import Common
 from deployer.cli.output import aside
 
 if TYPE_CHECKING:
-    from deployer.client.client import RemoteRun
     from deployer.core.events import Sink
     from deployer.planning.orders import Choice
 
 ANSWER_SECONDS = 60.0  # in which whoever is asked answers; without an answer nothing is changed
 
 
-def decide(common: Common, heard: Sequence[int], stop: threading.Event, view: Sink, url: str, run: RemoteRun) -> Choice:
-    """Decide what becomes of an order that is in progress, after signals were heard; clear `stop` if it is to stay."""
-    if common.on_cancel is not None:
-        return common.on_cancel
-    if signal.SIGTERM in heard or not (sys.stdin.isatty() and sys.stderr.isatty()):
-        return "detach"  # there is no terminal to confirm
-    what = f"rollout {run.rollout} of {run.service}" if run.rollout else f"the order for {run.service}"
-    with aside(view):
-        choice = _ask(f"{what} is in progress at {url}: [d]etach and leave it there, [a]bort it, or Enter to stay? ")
-        if choice == "stay":
-            stop.clear()
-        return choice
+HERE = (
+    "[d]etach (users return to the stable release when the lease ends; `deploy resume` goes on),"
+    " [a]bort and roll back, or Enter to go on? "
+)
+
+
+def question_of(common: Common, service: str, rollout: int) -> str:
+    """Return what a person is asked whose order is in progress, here or at a server."""
+    if common.server is None:
+        return HERE
+    what = f"rollout {rollout} of {service}" if rollout else f"the order for {service}"
+    return f"{what} is in progress at {common.server.url}: [d]etach and leave it there, [a]bort it, or Enter to stay? "
 
 
 class Question:
-    """What is asked of the terminal while a rollout of this process goes on; asked twice, it is detached at once.
+    """What is asked of the terminal while a rollout goes on; asked twice, it is detached at once.
 
     A thread of its own asks: neither the lease nor the analysis waits for the answer.
     """
 
-    TEXT = (
-        "[d]etach (users return to the stable release when the lease ends; `deploy resume` goes on),"
-        " [a]bort and roll back, or Enter to go on? "
-    )
-
-    def __init__(self, view: Sink, decided: Callable[[Choice], None]) -> None:
-        self._view, self._decided = view, decided
+    def __init__(self, view: Sink, decided: Callable[[Choice], None], text: Callable[[], str]) -> None:
+        self._view, self._decided, self._text = view, decided, text
         self._thread: threading.Thread | None = None
         self._over, self._end = os.pipe()
 
@@ -63,7 +56,7 @@ class Question:
 
     def _run(self) -> None:
         with aside(self._view):
-            choice = _ask(self.TEXT, self._over)
+            choice = _ask(self._text(), self._over)
         if choice != "stay":
             self._decided(choice)
 
@@ -84,13 +77,13 @@ def may_ask(common: Common) -> bool:
     return common.on_cancel is None and sys.stdin.isatty() and sys.stderr.isatty()
 
 
-def _ask(question: str, over: int | None = None) -> Choice:
+def _ask(question: str, over: int) -> Choice:
     try:
         termios.tcflush(sys.stdin, termios.TCIFLUSH)  # what was typed before is no answer
         while True:
             sys.stderr.write(question)
             sys.stderr.flush()
-            ready = select.select([sys.stdin] if over is None else [sys.stdin, over], [], [], ANSWER_SECONDS)[0]
+            ready = select.select([sys.stdin, over], [], [], ANSWER_SECONDS)[0]
             if over in ready:
                 sys.stderr.write("\n")
                 return "stay"

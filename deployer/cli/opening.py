@@ -2,38 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
-from deployer.cli.apps import App
 from deployer.cli.options import Common
 
 if TYPE_CHECKING:
-    from deployer.client.address import DeployServer
-    from deployer.client.control import Control
+    from deployer.app.interface import App
 
 
-@contextmanager
-def open_app(common: Common) -> Iterator[App]:
+def open_app(common: Common) -> AbstractContextManager[App]:
     """Open the way to where the rollouts of a command are."""
-    if common.server is not None:
-        with _elsewhere(common, common.server) as there:
-            yield there
-        return
-    from deployer.cli.local import LocalApp
+    if common.server is None:
+        from deployer.app.local import LocalApp, at
 
-    with LocalApp.open(common) as here:
-        yield here
-
-
-def _elsewhere(common: Common, server: DeployServer | Control) -> AbstractContextManager[App]:
+        return LocalApp(at(common.state), common.target)
     from deployer.client.control import Control
 
-    if isinstance(server, Control):
-        from deployer.cli.controlled import SshApp
+    if isinstance(common.server, Control):
+        from deployer.client.ssh_app import SshApp
 
-        return SshApp.reach(common, server)
-    from deployer.cli.remote import HttpApp
+        return SshApp.reach(common.server, common.target, common.state if common.state_named else None)
+    from deployer.client.http_app import HttpApp
 
-    return HttpApp.open(common, server)
+    return HttpApp.open(common.server, common.target)

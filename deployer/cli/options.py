@@ -20,6 +20,7 @@ Shared = Literal["file", "destination", "state", "output", "service", "message",
 if TYPE_CHECKING:
     from deployer.client.address import DeployServer
     from deployer.client.control import Control
+    from deployer.manifest.target import Target
 
 OnCancel = Literal["abort", "detach"]
 EVERYWHERE: tuple[Shared, ...] = ("state", "output")
@@ -43,6 +44,18 @@ class Common:
     server: DeployServer | Control | None = None  # this host's state folder where there is none
     named: bool = False  # `file` was given, not taken by default
     state_named: bool = False  # `state` was given, not taken by default
+
+    @property
+    def target(self) -> Target:
+        """The service and the manifest that are meant."""
+        from deployer.manifest.target import Target
+
+        return Target(self.service, self.file, self.destination or "", self.named)
+
+    @property
+    def detaches(self) -> bool:
+        """Whether a signal leaves a rollout where it is, if nobody is asked."""
+        return self.on_cancel == "detach" or (self.on_cancel is None and self.server is not None)
 
 
 def default_state() -> Path:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +13,7 @@ from deployer.core.errors import DeployError, ManifestRefused, NoServer, Refused
 
 if TYPE_CHECKING:
     from deployer.core.events import Event
+    from deployer.manifest.target import Target
     from deployer.planning.orders import RolloutResult
     from deployer.views.report.data import ReportView
     from deployer.views.report.pipeline import ManifestError, Result
@@ -26,37 +27,35 @@ class PipelineReports:
 
     def __init__(self, folder: Path | None) -> None:
         self._folder = folder
-        self._rollout = 0  # the newest that this command had to do with
         self._told = False
-        self.service = ""
+        self.service, self.rollout = "", 0  # the newest rollout that this command had to do with
         self.commands: tuple[str, ...] = ()  # what GitHub Actions is to show, once our log is over
+
+    def about(self, target: Target) -> None:
+        """Learn the service that the command is about, as far as that is known without asking anybody."""
+        with suppress(Refused):  # a manifest that cannot be read: the command itself says so
+            self.service = target.service or target.peeked()
 
     def see(self, event: Event) -> None:
         """Look at an event: which rollout it is about."""
-        self._rollout = event.rollout or self._rollout
+        self.service = event.service or self.service
+        self.rollout = event.rollout or self.rollout
 
-    def of(self, report: Callable[[int], ReportView], do: Callable[[], RolloutResult]) -> RolloutResult:
-        """Do it, and tell its ending; also that of a rollout which this process had to leave.
-
-        `report` gives that of a rollout.
-        """
-        try:
-            ending = do()
-        except DeployError as error:
-            if self._folder and self._rollout:
-                self._tell_rollout(report, self._rollout, int(error.exit), error.message)
-            raise
+    def ended(self, ending: RolloutResult, report: Callable[[int], ReportView]) -> None:
+        """Tell an ending; `report` gives that of a rollout."""
         if self._folder and ending.rollout:
             self._tell_rollout(report, ending.rollout, int(ending.exit), ending.text)
         elif self._folder:
             from deployer.views.report.pipeline import Result
 
             self._tell(Result(self.service, "unchanged", int(ending.exit), ending.text))
-        return ending
 
-    def failed(self, error: DeployError) -> None:
-        """Tell the error of a command that began no rollout."""
+    def failed(self, error: DeployError, report: Callable[[int], ReportView] | None = None) -> None:
+        """Tell the error of a command, with the rollout that it had to leave, if it had begun one."""
         if self._folder is None or self._told:
+            return
+        if report is not None and self.rollout:
+            self._tell_rollout(report, self.rollout, int(error.exit), error.message)
             return
         from deployer.views.report.pipeline import Result
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import sys
+from contextlib import suppress
 
 import click
 
-from deployer.cli.acting import print_ending
 from deployer.cli.opening import open_app
 from deployer.cli.options import Common, common
-from deployer.cli.output import print_result
+from deployer.cli.orders import print_ending
+from deployer.cli.output import open_view, print_result
 from deployer.cli.values import NUMBER, WholeNumber
 from deployer.core.errors import Exit, Refused
 
@@ -20,9 +21,9 @@ from deployer.core.errors import Exit, Refused
 @click.option("--all", "every", is_flag=True, help="Show all services in this state folder.")
 def status(common: Common, every: bool) -> int:
     """Show what is live now, read from the proxy and the runtime."""
-    with open_app(common) as there:
-        for name in there.services() if every else (there.service(),):
-            print_result(there.status(name), common.output)
+    with open_app(common) as app:
+        for name in app.services() if every else (app.service(),):
+            print_result(app.status(name), common.output)
     return int(Exit.DONE)
 
 
@@ -30,12 +31,15 @@ def status(common: Common, every: bool) -> int:
 @common("file", "destination", "service")
 def watch(common: Common) -> int:
     """Follow the rollout in progress until it ends; Ctrl-C stops following and does not affect it."""
-    with open_app(common) as there:
-        ending = there.watch()
-    if ending is None:
-        return int(Exit.DONE)
-    print_ending(common, ending)
-    return int(ending.exit)
+    with open_app(common) as app:
+        number = app.in_progress(app.service())
+        with suppress(KeyboardInterrupt):
+            history = app.events(number)
+            with open_view(common.output, history=history) as sink:
+                ending = app.follow(number, sink, history[-1].id if history else 0)
+            print_ending(common, ending)
+            return int(ending.exit)
+    return int(Exit.DONE)
 
 
 @click.command("history")
@@ -44,9 +48,9 @@ def watch(common: Common) -> int:
 @click.option("--releases", "of_releases", is_flag=True, help="List releases instead of rollouts.")
 def history(common: Common, limit: int, of_releases: bool) -> int:
     """List the rollouts of a service, the newest first."""
-    with open_app(common) as there:
-        name = there.service()
-        print_result(there.releases(name) if of_releases else there.history(name, limit), common.output)
+    with open_app(common) as app:
+        name = app.service()
+        print_result(app.releases(name) if of_releases else app.history(name, limit), common.output)
     return int(Exit.DONE)
 
 
@@ -54,8 +58,8 @@ def history(common: Common, limit: int, of_releases: bool) -> int:
 @common("file", "destination", "service")
 def releases(common: Common) -> int:
     """List the releases of a service, the newest first."""
-    with open_app(common) as there:
-        print_result(there.releases(there.service()), common.output)
+    with open_app(common) as app:
+        print_result(app.releases(app.service()), common.output)
     return int(Exit.DONE)
 
 
@@ -64,8 +68,8 @@ def releases(common: Common) -> int:
 @click.argument("number", type=NUMBER, required=False)
 def show(common: Common, number: int | None) -> int:
     """Show one rollout in full (default: the newest): steps, events, measurements, who and why."""
-    with open_app(common) as there:
-        print_result(there.show(number or there.newest(there.service())), common.output)
+    with open_app(common) as app:
+        print_result(app.show(number or app.newest(app.service())), common.output)
     return int(Exit.DONE)
 
 
@@ -75,8 +79,8 @@ def show(common: Common, number: int | None) -> int:
 @click.option("--colour", type=click.Choice(["blue", "green", "baseline"]), help="Only one environment.")
 def logs(common: Common, lines: int, colour: str | None) -> int:
     """Print the recent log lines of each instance, with secrets masked."""
-    with open_app(common) as there:
-        found = there.logs(there.service(), lines, colour or "")
+    with open_app(common) as app:
+        found = app.logs(app.service(), lines, colour or "")
     for machine in found.silent:
         sys.stderr.write(f"{machine.host or 'this host'} is unreachable: {machine.why}\n")
     if not found.instances:

@@ -12,9 +12,9 @@ from threading import Event
 import click
 
 from deployer.app import queries
+from deployer.app.local import service_meant
 from deployer.app.operations import AppContext
 from deployer.cli.options import Common, common
-from deployer.cli.service import service_of
 from deployer.cli.session import house, signals
 from deployer.cli.values import NUMBER
 from deployer.core import files
@@ -47,10 +47,10 @@ def record(common: Common, out: Path | None, span: str | None, number: int | Non
     limit = _span(span)
     if out and out.exists():
         raise Refused(f"{out} exists", "name another file with -o")
-    with house(common, view=False) as opened:
+    with house(common) as opened:
         if number is not None:
             return _export(opened, number, out)
-        name = service_of(common, opened)
+        name = service_meant(common.target, opened)
         return _record(opened, name, out or Path(time.strftime(f"{name}-%Y%m%d-%H%M%S.jsonl")), limit)
 
 

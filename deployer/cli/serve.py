@@ -17,10 +17,10 @@ from click.core import ParameterSource
 from deployer.cli.options import Common, common
 from deployer.cli.output import print_result
 from deployer.cli.session import house, signals
-from deployer.cli.values import service as service_name
 from deployer.core.clock import SystemClock
 from deployer.core.errors import Exit, Refused
 from deployer.core.local_host import whoami
+from deployer.manifest.target import service_name
 from deployer.manifest.text import Misspelt
 from deployer.manifest.units import LONGEST, seconds
 from deployer.server.tokens import ROLES, Role, Token, Tokens
@@ -221,7 +221,7 @@ def create(common: Common, name: str, role: Role, services: Sequence[str], lasts
     A viewer reads; an operator also starts, promotes, aborts, pauses, resumes and rolls back; an admin may also take a
     service offline, break locks, override a freeze, and read the whole audit log.
     """
-    with house(common, view=False) as opened:
+    with house(common) as opened:
         scope = tuple(dict.fromkeys(map(service_name, services)))
         made, text = Tokens(opened.store.folder, opened.clock).create(name, role, scope, lasts, whoami())
         opened.store.record(AuditEntry("token create", scope[0] if len(scope) == 1 else "", detail=_told(made)))
@@ -235,7 +235,7 @@ def create(common: Common, name: str, role: Role, services: Sequence[str], lasts
 @click.option("--all", "every", is_flag=True, help="Include expired and revoked tokens.")
 def list_(common: Common, every: bool) -> int:
     """List tokens (never the secrets)."""
-    with house(common, view=False) as opened:
+    with house(common) as opened:
         now = opened.clock.now()
         found = Tokens(opened.store.folder, opened.clock).all()
     rows = tuple(_row(one, now) for one in found if every or one.stands(now))
@@ -248,7 +248,7 @@ def list_(common: Common, every: bool) -> int:
 @click.argument("which", metavar="ID_OR_NAME")
 def revoke(common: Common, which: str) -> int:
     """Revoke a token now; open event streams are closed."""
-    with house(common, view=False) as opened:
+    with house(common) as opened:
         ended = Tokens(opened.store.folder, opened.clock).revoke(which, whoami())
         opened.store.record(AuditEntry("token revoke", detail=_told(ended), service=""))
     sys.stdout.write(f"revoked {ended.id} ({ended.name})\n")

@@ -1,4 +1,4 @@
-"""What commands that act have in common: a house with a view, signals, and the ending as an exit code."""
+"""What commands of this host have in common: its state folder, and what signals do."""
 
 from __future__ import annotations
 
@@ -10,61 +10,22 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import TYPE_CHECKING
 
-from deployer.cli.interrupts import Question, may_ask
 from deployer.cli.options import Common
-from deployer.cli.output import open_view
-from deployer.cli.pipeline import PipelineReports
 
 if TYPE_CHECKING:
     from deployer.app.operations import AppContext
-    from deployer.core.events import Event, Sink
-    from deployer.planning.orders import Choice
+    from deployer.core.events import Sink
 
 
-@contextmanager
-def house(
-    common: Common, *, view: bool = True, reports: PipelineReports | None = None, sink: Sink | None = None
-) -> Iterator[AppContext]:
-    """Open the state folder of a command, with a view of what happens unless the command only reads.
-
-    With a `sink` the command has a view of its own, and ends at once when it is interrupted.
-    """
+def house(common: Common, sink: Sink = lambda _event: None) -> AppContext:
+    """Open the state folder of a command that works on this host only. Raise Refused where a server is named."""
     from deployer.app.wiring import open_house
 
     if common.server is not None:  # a part of a command that is served, or one whose name is missing in `lazy.SERVED`
         import click
 
         raise common.server.refusal(click.get_current_context().command_path)
-    if sink is not None:
-        with open_house(common.state, sink) as opened:
-            yield opened
-        return
-    if not view:
-        with open_house(common.state) as opened:
-            yield opened
-        return
-    stop_asked = threading.Event()
-    at_work: list[AppContext] = []
-
-    def decided(choice: Choice) -> None:
-        for each in at_work:
-            each.detach = choice == "detach"
-        stop_asked.set()
-
-    with (
-        open_view(common.output) as sink,
-        Question(sink, decided) as question,
-        signals(stop_asked, question.ask if may_ask(common) else None),
-    ):
-
-        def seen(event: Event) -> None:
-            if reports is not None:
-                reports.see(event)
-            sink(event)
-
-        with open_house(common.state, seen, stop_asked, detach=common.on_cancel == "detach") as opened:
-            at_work.append(opened)
-            yield opened
+    return open_house(common.state, sink)
 
 
 @contextmanager

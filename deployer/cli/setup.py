@@ -105,7 +105,7 @@ def doctor(common: Common, mend: bool) -> int:
     if common.file.exists():
         loaded = load(common.file, destination=common.destination or "", environ=os.environ)
         manifest, folder = loaded.manifest, loaded.folder
-    with house(common, view=False) as opened:
+    with house(common) as opened:
         view = fix(opened, manifest, folder) if mend else examine(opened, manifest, folder)
         print_result(view, common.output)
     return int(Exit.NEEDS_PERSON if any(f.level == "bad" for f in view.findings) else Exit.DONE)

@@ -1,4 +1,4 @@
-"""Values of the command line that go further: numbers that the store can hold, names, sentences that can be shown."""
+"""Values of the command line that go further: numbers that the store can hold, sentences that can be shown."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ from typing import Any
 
 import click
 
-from deployer.core.errors import Refused
-from deployer.core.limits import REASON, SERVICE
+from deployer.core.limits import REASON
 
 
 class WholeNumber(click.IntRange):
@@ -45,16 +44,7 @@ class DecimalNumber(click.FloatRange):
 
 MOST = 2**31 - 1  # what the store can hold
 NUMBER = WholeNumber(1, MOST)  # of a release or a rollout
-_SERVICE = re.compile(SERVICE)
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
-
-
-def service(name: str) -> str:
-    """Give the name of a service. Raises Refused for what cannot be one."""
-    if not _SERVICE.fullmatch(name):
-        shown = name if len(name) <= 60 else f"{name[:60]}…"
-        raise Refused(f"{shown!a} cannot be the name of a service", "lower-case letters, digits and -, e.g. shop")
-    return name
 
 
 def sentence(_ctx: click.Context, _param: click.Parameter, text: str) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
@@ -13,52 +12,10 @@ from deployer.client.calls import PATIENCE, Calls
 from deployer.core.errors import NoServer, Refused
 from deployer.views.data import AuditView, HistoryView, PlanView, ReleasesView, RolloutView, StatusView
 from deployer.views.logs import LogsView
+from deployer.views.progress import RolloutState, RunAnswer, ServiceRow, ServicesAnswer
 from deployer.views.report.data import ReportView
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class RemoteRun:
-    """How far an order is, as the server tells it."""
-
-    id: str
-    service: str
-    ended: bool
-    rollout: int
-    exit: int | None
-    outcome: str
-    text: str
-    hint: str
-    plan: dict[str, Any] | None = None
-
-
-@dataclass(frozen=True)
-class RemoteState:
-    """How far a rollout is: `outcome` is empty until it rests, `running` as long as a living process runs it."""
-
-    service: str
-    rollout: int
-    outcome: str
-    exit: int | None
-    text: str
-    running: bool
-    last_event: int
-
-
-@dataclass(frozen=True)
-class Row:
-    """A service, and its unfinished rollout, 0 for none."""
-
-    service: str
-    rollout: int
-
-
-@dataclass(frozen=True)
-class Rows:
-    """The services that a token sees."""
-
-    services: tuple[Row, ...]
 
 
 class Client:
@@ -67,12 +24,16 @@ class Client:
     def __init__(self, calls: Calls) -> None:
         self.calls = calls
 
-    def rows(self) -> tuple[Row, ...]:
+    def rows(self) -> tuple[ServiceRow, ...]:
         """List the services that the token sees."""
-        return self._ask(Rows, "/services").services
+        return self._ask(ServicesAnswer, "/services").services
 
-    def under_way(self, service: str) -> int:
-        """Give the number of the rollout in progress of a service. Raises Refused when there is none."""
+    def services(self) -> tuple[str, ...]:
+        """Return the names of the services that the token sees."""
+        return tuple(row.service for row in self.rows())
+
+    def in_progress(self, service: str) -> int:
+        """Return the number of the rollout in progress of a service."""
         found = next((row.rollout for row in self.rows() if row.service == service), 0)
         if not found:
             raise Refused(f"{service} has no rollout in progress", "`deploy history` lists the finished ones")
@@ -89,7 +50,7 @@ class Client:
         """Tell what is live now."""
         return self._ask(StatusView, f"/services/{service}")
 
-    def history(self, service: str, limit: int) -> HistoryView:
+    def history(self, service: str, limit: int = 20) -> HistoryView:
         """List the rollouts of a service."""
         return self._ask(HistoryView, f"/services/{service}/rollouts", limit=limit)
 
@@ -97,36 +58,36 @@ class Client:
         """List the releases of a service."""
         return self._ask(ReleasesView, f"/services/{service}/releases")
 
-    def show(self, number: int) -> RolloutView:
+    def show(self, rollout: int) -> RolloutView:
         """Tell a rollout in full."""
-        return self._ask(RolloutView, f"/rollouts/{number}")
+        return self._ask(RolloutView, f"/rollouts/{rollout}")
 
-    def report(self, number: int) -> ReportView:
+    def report(self, rollout: int) -> ReportView:
         """Give the report of a rollout."""
-        return self._ask(ReportView, f"/rollouts/{number}/report", format="json")
+        return self._ask(ReportView, f"/rollouts/{rollout}/report", format="json")
 
-    def audit(self, limit: int, service: str) -> AuditView:
+    def audit(self, limit: int = 20, service: str = "") -> AuditView:
         """List records of the audit log, of all services where none is named."""
         return self._ask(AuditView, f"/services/{service}/audit" if service else "/audit", limit=limit)
 
-    def logs(self, service: str, lines: int, colour: str) -> LogsView:
+    def logs(self, service: str, lines: int, colour: str = "") -> LogsView:
         """Give the last lines of the instances, of all colours where none is named."""
         only = {"colour": colour} if colour else {}
         return self._ask(LogsView, f"/services/{service}/logs", lines=lines, **only)
 
-    def state(self, rollout: int, patience: float = PATIENCE) -> RemoteState:
+    def state(self, rollout: int, patience: float = PATIENCE) -> RolloutState:
         """Tell how far a rollout is."""
-        return self._read(RemoteState, self.calls.get(f"/rollouts/{rollout}/state", patience=patience))
+        return self._read(RolloutState, self.calls.get(f"/rollouts/{rollout}/state", patience=patience))
 
-    def run(self, run: RemoteRun, patience: float = PATIENCE) -> RemoteRun:
+    def run(self, run: RunAnswer, patience: float = PATIENCE) -> RunAnswer:
         """Tell how far an order is now."""
-        return self._read(RemoteRun, self.calls.get(f"/services/{run.service}/runs/{run.id}", patience=patience))
+        return self._read(RunAnswer, self.calls.get(f"/services/{run.service}/runs/{run.id}", patience=patience))
 
-    def give(self, service: str, action: str, body: Mapping[str, Any]) -> RemoteRun:
+    def give(self, service: str, action: str, body: Mapping[str, Any]) -> RunAnswer:
         """Give an order."""
-        return self._read(RemoteRun, self.calls.post(f"/services/{service}/{action}", body))
+        return self._read(RunAnswer, self.calls.post(f"/services/{service}/{action}", body))
 
-    def plan_of(self, run: RemoteRun) -> PlanView:
+    def plan_of(self, run: RunAnswer) -> PlanView:
         """Read the plan of a run that was asked for one."""
         return self._read(PlanView, run.plan)
 

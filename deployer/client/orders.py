@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, cast
 
 from deployer.client.calls import exit_of
-from deployer.client.client import Client, RemoteRun, RemoteState
+from deployer.client.client import Client
 from deployer.client.stream import PATIENCE, EventStream
 from deployer.core.clock import Deadline
 from deployer.core.errors import Abandoned, Answered, Detached, NoServer, OutOfSight, Refused
 from deployer.core.events import Event, Sink
-from deployer.planning.orders import Choice, Order, RolloutResult
+from deployer.planning.orders import Order, RolloutResult, Stop
+from deployer.views.progress import RolloutState, RunAnswer
 
 if TYPE_CHECKING:
     from deployer.model import Outcome
@@ -59,11 +59,11 @@ class Orders:
         self.client = client
         self._clock = client.calls.clock
 
-    def give(self, order: Order) -> RemoteRun:
+    def give(self, order: Order) -> RunAnswer:
         """Give an order."""
         return self.client.give(order.service, PATHS.get(order.action, order.action), body_of(order))
 
-    def plan(self, order: Order) -> RemoteRun:
+    def plan(self, order: Order) -> RunAnswer:
         """Have a plan made; give its run. Raises the error with which that ended."""
         run, deadline = self.give(order), Deadline.after(self._clock, PLAN_SECONDS)
         while not run.ended:
@@ -73,19 +73,17 @@ class Orders:
         _ending(run)
         return run
 
-    def carry_out(
-        self, order: Order, sink: Sink, stop: threading.Event, asked: Callable[[RemoteRun], Choice]
-    ) -> RolloutResult:
-        """Give an order, show what happens, give its ending. Raises the error with which it ended.
+    def carry_out(self, order: Order, sink: Sink, stop: Stop) -> RolloutResult:
+        """Give an order, show what happens, return its ending. Raise the error with which it ended.
 
-        Once `stop` is set, what is `asked` says whether the rollout is left to the server or rolled back there.
+        Once `stop` is asked for, the rollout is rolled back there, or with `detach` left to the server.
         """
         with EventStream(self.client.calls, f"/services/{order.service}/events", None, order.service) as heard:
             if (early := heard.take(0)) is not None:  # an error, if there was one
                 sink(early)
             run = self.give(order)
             try:
-                run = _Given(self, run, heard, sink, stop, asked).to_its_end()
+                run = _Given(self, run, heard, sink, stop).to_its_end()
             except KeyboardInterrupt:  # told to stop twice
                 raise self.left(run.rollout, run.service) from None
             except (NoServer, Refused) as error:  # "nothing was changed" is not true any more
@@ -97,25 +95,25 @@ class Orders:
             sink(Event("note", self._clock.now(), order.service, 0, {"text": ending.text}))
         return ending
 
-    def _taken_up(self, run: RemoteRun, sink: Sink, after: int, stop: threading.Event) -> RolloutResult:
+    def _taken_up(self, run: RunAnswer, sink: Sink, after: int, stop: Stop) -> RolloutResult:
         """Follow a rollout whose process died, if somebody goes on with it."""
         try:
             return self.follow(run.rollout, sink, after, stop)
         except Abandoned:
             return _ending(run)
 
-    def follow(self, rollout: int, sink: Sink, after: int = 0, stop: threading.Event | None = None) -> RolloutResult:
-        """Show the events of a rollout after an id, until it ends or rests; with `stop`, until that is set.
+    def follow(self, rollout: int, sink: Sink, after: int = 0, stop: Stop | None = None) -> RolloutResult:
+        """Show the events of a rollout after an id, until it ends or rests; with `stop`, until that is asked for.
 
         Raises Abandoned when its process is gone any more, and OutOfSight when the server does not respond any more.
         """
         state = self.client.state(rollout)
         try:
-            return self._followed(state, sink, after, stop or threading.Event())
+            return self._followed(state, sink, after, stop or Stop())
         except NoServer as error:
             raise OutOfSight(f"{error.message}; {_goes_on(rollout, state.service)}", error.hint) from None
 
-    def _followed(self, state: RemoteState, sink: Sink, after: int, stop: threading.Event) -> RolloutResult:
+    def _followed(self, state: RolloutState, sink: Sink, after: int, stop: Stop) -> RolloutResult:
         rollout, alone = state.rollout, None
         with EventStream(self.client.calls, f"/rollouts/{rollout}/events", after, state.service) as heard:
             next_look = Deadline.after(self._clock, STATE_SECONDS)
@@ -123,7 +121,7 @@ class Orders:
                 event = heard.take(LOOK_SECONDS)
                 if event is not None:
                     sink(event)
-                if stop.is_set():
+                if stop.asked.is_set():
                     raise self.left(rollout, state.service)
                 seen = heard.ended or heard.last >= state.last_event
                 if seen and state.outcome:
@@ -161,23 +159,15 @@ class Orders:
 class _Given:
     """One order that was given, followed to its end."""
 
-    def __init__(
-        self,
-        orders: Orders,
-        run: RemoteRun,
-        heard: EventStream,
-        sink: Sink,
-        stop: threading.Event,
-        asked: Callable[[RemoteRun], Choice],
-    ) -> None:
+    def __init__(self, orders: Orders, run: RunAnswer, heard: EventStream, sink: Sink, stop: Stop) -> None:
         self._orders, self._run, self._heard, self._sink, self._stop = orders, run, heard, sink, stop
-        self._client, self._asked, self._taken_back = orders.client, asked, False
+        self._client, self._taken_back = orders.client, False
         self._aborting = False
         self._over = 0  # the rollout that ended last
         self._clock = orders.client.calls.clock
         self._patience = Deadline.after(self._clock, PATIENCE)
 
-    def to_its_end(self) -> RemoteRun:
+    def to_its_end(self) -> RunAnswer:
         """Show what happens until the run has ended, and the last of it."""
         next_look = Deadline.after(self._clock, LOOK_SECONDS)
         while not self._run.ended:
@@ -187,12 +177,12 @@ class _Given:
             if next_look.passed() or (event is not None and event.kind in RESTS):
                 self._run = self._tried(lambda: self._client.run(self._run, patience=0.0)) or self._run
                 next_look = Deadline.after(self._clock, RUN_SECONDS)
-            if self._stop.is_set():
+            if self._stop.asked.is_set():
                 self._stopped()
         self._rest()
         return self._run
 
-    def _tried(self, ask: Callable[[], RemoteRun]) -> RemoteRun | None:
+    def _tried(self, ask: Callable[[], RunAnswer]) -> RunAnswer | None:
         """Ask; None without an answer, as long as that may pass."""
         try:
             found = ask()
@@ -208,11 +198,8 @@ class _Given:
         if not self._aborting:
             if not self._run.rollout:  # it may have begun one since the last look
                 self._run = self._tried(lambda: self._client.run(self._run, patience=0.0)) or self._run
-            match self._asked(self._run):
-                case "detach":
-                    raise self._orders.left(self._run.rollout, self._run.service)
-                case "stay":
-                    return
+            if self._stop.detach:
+                raise self._orders.left(self._run.rollout, self._run.service)
             self._aborting = True
         if self._run.rollout and not self._taken_back:
             body = {"reason": "the client was stopped", "rollout": self._run.rollout}
@@ -247,7 +234,7 @@ def _goes_on(rollout: int, service: str) -> str:
     return f"rollout {rollout} of {service} goes on" if rollout else f"the order for {service} goes on"
 
 
-def _ending(run: RemoteRun) -> RolloutResult:
+def _ending(run: RunAnswer) -> RolloutResult:
     if run.outcome in ("", "lost"):
         raise Answered(run.text, run.hint, exit_of(run.exit))
     return RolloutResult(_outcome(run.outcome), exit_of(run.exit), run.text, run.rollout)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Self
@@ -11,10 +12,18 @@ from deployer.core.errors import Exit
 if TYPE_CHECKING:
     from deployer.model import Outcome
 
-Choice = Literal["detach", "abort", "stay"]  # what becomes of a rollout when its command is told to stop
+Choice = Literal["detach", "abort", "stay"]  # what becomes of a rollout when its command is asked to stop
 Action = Literal[
     "start", "plan", "approve", "promote", "abort", "pause", "resume", "rollback", "drain", "down", "release-lock"
 ]
+
+
+@dataclass
+class Stop:
+    """A request to end a command early: once `asked` is set, its rollout is rolled back, or with `detach` left."""
+
+    asked: threading.Event = field(default_factory=threading.Event)
+    detach: bool = False
 
 
 @dataclass(frozen=True)

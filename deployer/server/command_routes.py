@@ -22,12 +22,13 @@ from deployer.server.messages import (
     Forward,
     ProblemAnswer,
     RequestBody,
-    RunAnswer,
     VoteBody,
     missing,
+    run_answer,
 )
 from deployer.server.rights import Admin, AtDesk, Known, Operator, Service
 from deployer.server.runs import Run, run_of
+from deployer.views.progress import RunAnswer
 
 POLL_SECONDS = 0.05
 Wait = Annotated[
@@ -192,7 +193,7 @@ async def _ordered(desk: ServerContext, caller: Caller, order: Order, give: Give
     elif run.exit is not None and run.exit in _REFUSALS:
         problem = ProblemAnswer(message=run.text, hint=run.hint, exit=run.exit)
         raise ApiError(_REFUSALS[run.exit], problem)
-    return RunAnswer.of(run)
+    return run_answer(run)
 
 
 def _still(desk: ServerContext, service: str, rollout: int) -> None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from deployer.app.local import LocalApp
 from deployer.app.operations import AppContext
 from deployer.core.clock import Clock
 from deployer.core.errors import ManifestRefused, Refused, StoreFailed
@@ -104,6 +105,12 @@ class ServerContext:
             yield house
         finally:
             house.close()
+
+    @contextmanager
+    def app(self) -> Iterator[LocalApp]:
+        """Have the application for one question."""
+        with LocalApp(lambda _sink, _stop: self.house(), environ=self.environ) as app:
+            yield app
 
     def stands(self, caller: Caller) -> bool:
         """Tell whether somebody who was let through would be let through again."""

@@ -11,6 +11,7 @@ from deployer.core.errors import DeployError, Exit, Locked, Refused, StoreFailed
 from deployer.core.limits import REASON
 from deployer.core.secret import hide
 from deployer.server.runs import Busy, Run
+from deployer.views.progress import RunAnswer
 
 MOST_OPTIONS = 50
 MOST_NUMBER = 2**31 - 1  # of a release or a rollout
@@ -112,74 +113,23 @@ class HookAnswer(BaseModel):
     looks: str
 
 
-class RunAnswer(BaseModel):
-    """How far an order is: `ended` with the exit code of the command, or not yet. `rollout` 0: none has begun (yet)."""
-
-    id: str
-    service: str
-    action: str
-    by: str
-    began_at: float
-    ended: bool
-    ended_at: float
-    rollout: int
-    exit: int | None
-    outcome: str
-    text: str
-    hint: str
-    plan: Annotated[
-        dict[str, Any] | None, Field(description="What was asked for by `plan`; `same`: that is live already.")
-    ] = None
-
-    @classmethod
-    def of(cls, run: Run) -> RunAnswer:
-        """Tell of a run what clients may know."""
-        return cls(
-            id=run.id,
-            service=run.order.service,
-            action=run.order.action,
-            by=run.by,
-            began_at=run.began_at,
-            ended=not run.open,
-            ended_at=run.ended_at,
-            rollout=run.rollout,
-            exit=run.exit,
-            outcome=run.outcome,
-            text=run.text,
-            hint=run.hint,
-            plan=run.plan,
-        )
-
-
-class RolloutState(BaseModel):
-    """How far a rollout is, from the store alone: `outcome` is empty and `exit` null until it rests.
-
-    `running`: a process that lives and answers has the lock of its service. `last_event` is the id of its newest event.
-    """
-
-    service: str
-    rollout: int
-    outcome: str
-    exit: int | None
-    text: str
-    running: bool
-    last_event: int
-
-
-class ServiceRow(BaseModel):
-    """A service in one line, from the store alone; release and rollout 0 are none."""
-
-    service: str
-    stable: int
-    stable_version: str
-    rollout: int
-    outcome: str
-
-
-class ServicesAnswer(BaseModel):
-    """The services that a token sees, and those of them that this server has a manifest of."""
-
-    services: list[ServiceRow]
+def run_answer(run: Run) -> RunAnswer:
+    """Return what clients may know of a run."""
+    return RunAnswer(
+        id=run.id,
+        service=run.order.service,
+        action=run.order.action,
+        by=run.by,
+        began_at=run.began_at,
+        ended=not run.open,
+        ended_at=run.ended_at,
+        rollout=run.rollout,
+        exit=run.exit,
+        outcome=run.outcome,
+        text=run.text,
+        hint=run.hint,
+        plan=run.plan,
+    )
 
 
 class ApiError(Exception):

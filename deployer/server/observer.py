@@ -7,7 +7,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from deployer.app import queries
 from deployer.core.clock import Clock
 from deployer.core.errors import DeployError
 
@@ -88,8 +87,8 @@ def look(desk: ServerContext) -> tuple[ServiceObservation, ...]:
 
 def _look(desk: ServerContext, service: str) -> ServiceObservation:
     try:
-        with desk.house() as house:
-            told = queries.status(house, service)
+        with desk.app() as app:
+            told = app.status(service)
     except DeployError:  # what it is about, `deploy status` says; here it is known that nothing is known
         return ServiceObservation(service, desk.clock.monotonic(), read=False)
     safety = told.safety

@@ -6,16 +6,14 @@ from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, Request, Response
 
-from deployer.app import queries
-from deployer.app.instance_logs import logs as read_logs
-from deployer.app.reports.gather import gather
-from deployer.server.messages import HealthAnswer, RolloutState, RunAnswer, ServiceRow, ServicesAnswer, missing
+from deployer.server.messages import HealthAnswer, missing, run_answer
 from deployer.server.metrics import ServerMetrics
 from deployer.server.rights import AtDesk, Auditor, By, Known, Operator, Overseer, Seen, Service, Viewer
 from deployer.store import ServiceRecord as Record
 from deployer.store import Store
 from deployer.views.data import AuditView, HistoryView, ReleasesView, RolloutView, StatusView
 from deployer.views.logs import LogsView
+from deployer.views.progress import RolloutState, RunAnswer, ServiceRow, ServicesAnswer
 from deployer.views.report import render
 
 Form = Literal["html", "json", "junit", "md"]
@@ -46,7 +44,7 @@ def health(desk: AtDesk) -> HealthAnswer:
 def services(desk: AtDesk, caller: By) -> ServicesAnswer:
     """List the services that the token is for, from the store alone."""
     store = desk.stores.store()
-    return ServicesAnswer(services=[row_of(store, one) for one in store.services() if caller.token.sees(one.name)])
+    return ServicesAnswer(tuple(row_of(store, one) for one in store.services() if caller.token.sees(one.name)))
 
 
 def row_of(store: Store, service: Record) -> ServiceRow:
@@ -65,29 +63,29 @@ def row_of(store: Store, service: Record) -> ServiceRow:
 @router.get("/services/{service}")
 def status(desk: AtDesk, _: Viewer, service: Known) -> StatusView:
     """Show what is live now: read from proxy, runtime and store, not remembered."""
-    with desk.house() as house:
-        return queries.status(house, service)
+    with desk.app() as app:
+        return app.status(service)
 
 
 @router.get("/services/{service}/releases")
 def releases(desk: AtDesk, _: Viewer, service: Known) -> ReleasesView:
     """List the releases of a service, the newest first."""
-    with desk.house() as house:
-        return queries.releases(house, service)
+    with desk.app() as app:
+        return app.releases(service)
 
 
 @router.get("/services/{service}/rollouts")
 def rollouts(desk: AtDesk, _: Viewer, service: Known, limit: Limit = 20) -> HistoryView:
     """List the rollouts of a service, the newest first."""
-    with desk.house() as house:
-        return queries.history(house, service, limit)
+    with desk.app() as app:
+        return app.history(service, limit)
 
 
 @router.get("/services/{service}/audit")
 def audit_of_service(desk: AtDesk, _: Viewer, service: Known, limit: Limit = 20) -> AuditView:
     """List who did what with a service, why, from where, and what came of it, the newest first."""
-    with desk.house() as house:
-        return queries.audit(house, limit, service)
+    with desk.app() as app:
+        return app.audit(limit, service)
 
 
 @router.get("/services/{service}/runs/{run}")
@@ -96,14 +94,14 @@ def run(desk: AtDesk, _: Viewer, service: Service, run: str) -> RunAnswer:
     found = desk.runner.read(service, run)
     if found is None:
         raise missing(f"there is no run {run[:40]!a} of {service}")
-    return RunAnswer.of(found)
+    return run_answer(found)
 
 
 @router.get("/services/{service}/logs")
 def logs(desk: AtDesk, _: Operator, service: Known, lines: Lines = 50, colour: Colour | None = None) -> LogsView:
     """Give the last lines that each instance wrote, without the values of its secrets."""
-    with desk.house() as house:
-        return read_logs(house, service, lines, colour or "")
+    with desk.app() as app:
+        return app.logs(service, lines, colour or "")
 
 
 @router.get("/rollouts/{number}/state")
@@ -125,8 +123,8 @@ def state(desk: AtDesk, rollout: Seen) -> RolloutState:
 @router.get("/rollouts/{number}")
 def rollout(desk: AtDesk, rollout: Seen) -> RolloutView:
     """Show one rollout in full: steps, events, numbers, who and why."""
-    with desk.house() as house:
-        return queries.show(house, rollout.number)
+    with desk.app() as app:
+        return app.show(rollout.number)
 
 
 @router.get(
@@ -138,8 +136,8 @@ def report(
     desk: AtDesk, rollout: Seen, form: Annotated[Form, Query(alias="format", description="What it is for.")] = "html"
 ) -> Response:
     """Give the report of a rollout: a page with plots for people, JUnit, JSON or Markdown for pipelines."""
-    with desk.house() as house:
-        text = render(gather(house, queries.show(house, rollout.number)), form)
+    with desk.app() as app:
+        text = render(app.report(rollout.number), form)
     headers = {"content-security-policy": _REPORT} if form == "html" else {}
     return Response(text, media_type=_TYPES[form], headers=headers)
 
@@ -147,8 +145,8 @@ def report(
 @router.get("/audit")
 def audit(desk: AtDesk, _: Auditor, limit: Limit = 20) -> AuditView:
     """List who did what with all services and with tokens, the newest first."""
-    with desk.house() as house:
-        return queries.audit(house, limit)
+    with desk.app() as app:
+        return app.audit(limit)
 
 
 metrics_router = APIRouter(tags=["look"])

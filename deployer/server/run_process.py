@@ -8,22 +8,21 @@ from __future__ import annotations
 import os
 import signal
 import sys
-import threading
 import traceback
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from deployer.app.wiring import open_house
+from deployer.app.interface import App
+from deployer.app.local import LocalApp, at
 from deployer.core import files
 from deployer.core.clock import SystemClock
 from deployer.core.errors import DeployError, Exit, NeedsPerson
-from deployer.core.events import Event
+from deployer.core.events import Event, Sink
 from deployer.core.secret import hide, hide_in
 from deployer.emergency import TRIED, first, safe
-from deployer.planning.orders import RolloutResult
-from deployer.server.dispatch import carry_out
+from deployer.planning.orders import Order, RolloutResult, Stop
 from deployer.server.runs import Run, file_of
 from deployer.supervisor.proc import Process
 
@@ -82,17 +81,17 @@ def _do(state: Path, run: Run, begun: Callable[[int], None]) -> tuple[RolloutRes
     if moved.startswith(TRIED):
         # A rollback that took users off a candidate has done what it is for: the release before must not go, too.
         order = replace(order, action="abort")
-    stop = threading.Event()
+    stop = Stop(detach=True)
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
+        signal.signal(number, lambda *_: stop.asked.set())
 
     def seen(event: Event) -> None:
         if event.rollout:
             begun(event.rollout)
 
     try:
-        with open_house(state, seen, stop, detach=True) as house:
-            ending, plan = carry_out(house, order, os.environ)
+        with LocalApp(at(state)) as app:
+            ending, plan = answered(app, order, seen, stop)
     except DeployError as error:
         if not moved:
             raise
@@ -100,6 +99,17 @@ def _do(state: Path, run: Run, begun: Callable[[int], None]) -> tuple[RolloutRes
     if ending.rollout:
         begun(ending.rollout)
     return ending, plan
+
+
+def answered(app: App, order: Order, sink: Sink, stop: Stop) -> tuple[RolloutResult, dict[str, Any] | None]:
+    """Have an order carried out; return its ending, and the plan that was asked for."""
+    if order.action != "plan":
+        return app.carry_out(order, sink, stop), None
+    found = app.plan(order)
+    text = f"{found.plan.strategy} of {found.plan.version}"
+    if found.same:
+        text = f"{found.plan.version} is live already: nothing to deploy"
+    return RolloutResult("done", Exit.DONE, text, 0), {"same": found.same, **found.plan.to_dict()}
 
 
 def _ahead(state: Path, run: Run) -> str:

@@ -83,7 +83,7 @@ class Eye(Watcher):
         self._told[event.kind] = self._told.get(event.kind, 0) + 1
         wish = self.scenario.asks.get((event.kind, self._told[event.kind]))
         if wish == "signal":
-            process.house.stop_asked.set()
+            process.house.stop.asked.set()
         elif wish and " " in wish:
             process.speak(*wish.split())
         elif wish:

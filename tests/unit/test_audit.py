@@ -147,7 +147,7 @@ def test_what_is_asked_of_a_running_rollout(scene: Scene, kind: str, lines: list
 def test_a_signal_is_taken_for_the_person_who_runs_it(scene: Scene) -> None:
     scene.deploy("1.0")
     before = count(scene)
-    scene.world.tick = lambda what: scene.house.stop_asked.set() if what.startswith("after set_traffic") else None
+    scene.world.tick = lambda what: scene.house.stop.asked.set() if what.startswith("after set_traffic") else None
     scene.deploy("2.0", "canary")
     assert told(scene, before)[1] == "abort begun by ann@build-3: aborted by a signal to this process"
 

@@ -203,12 +203,12 @@ def test_what_an_agent_left_is_gone_on_with(scene: Scene, origin: Origin, follow
     origin.commit()
     follow()
     origin.commit(image="shop:2.0")
-    scene.house.detach = True
-    scene.world.tick = lambda what: scene.house.stop_asked.set() if what.startswith("after set_traffic") else None
+    scene.house.stop.detach = True
+    scene.world.tick = lambda what: scene.house.stop.asked.set() if what.startswith("after set_traffic") else None
     with pytest.raises(Detached):
         follow()
     scene.world.tick = lambda _what: None
-    scene.house.stop_asked.clear()
+    scene.house.stop.asked.clear()
     assert follow().word == "synced"
     assert [r.outcome for r in scene.house.store.rollouts("shop")] == ["done", "done"]
 

@@ -155,7 +155,7 @@ def test_users_who_are_brought_back_meanwhile_keep_their_connections(
 
 def test_a_signal_ends_it(scene: Scene, portions: list[tuple[str, int]]) -> None:
     scene.deploy("1.0")
-    _during_handover(scene, scene.house.stop_asked.set)
+    _during_handover(scene, scene.house.stop.asked.set)
     assert scene.deploy("2.0", manifest=SLOW).outcome == "done"
     assert [c for c, _ in portions].count("blue") == 1
     assert "stays open: a signal asked" in scene.told("note")[-1]["text"]

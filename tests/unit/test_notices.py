@@ -164,14 +164,14 @@ def test_a_rollback_is_told_by_the_newest_settings(scene: Told) -> None:
 
 def test_a_process_that_leaves_a_rollout_says_so(scene: Told) -> None:
     scene.bring("1.0")
-    scene.house.detach = True
-    scene.house.stop_asked.set()
+    scene.house.stop.detach = True
+    scene.house.stop.asked.set()
     with pytest.raises(Detached):
         scene.bring("2.0", "canary")
 
     assert scene.heard()[2:] == ["started", "detached"]
     assert scene.told("rollout.detached")[0]["exit"] == 6
-    scene.house.stop_asked.clear()
+    scene.house.stop.asked.clear()
     operations.resume(scene.house, "shop")
     assert scene.heard()[4:] == ["done"]
 

@@ -23,12 +23,10 @@ import yaml
 
 from deployer import __version__, start
 from deployer.cli import main
-from deployer.cli.interrupts import decide
 from deployer.cli.lazy import COMMANDS, SERVED
 from deployer.cli.options import Common
 from deployer.cli.strategies import builtin_commands
 from deployer.client import orders, ssh, stream
-from deployer.client.client import RemoteRun as RemoteRun
 from deployer.client.control import Control
 from deployer.core.clock import Deadline, SystemClock
 from deployer.core.errors import Exit, Refused
@@ -409,12 +407,11 @@ def test_an_emergency_at_this_proxy_is_not_meant(far: Path, monkeypatch: pytest.
 
 
 @pytest.mark.parametrize(
-    ("on_cancel", "heard", "choice"),
-    [("abort", signal.SIGINT, "abort"), ("detach", signal.SIGINT, "detach"), (None, signal.SIGTERM, "detach")],
+    ("on_cancel", "here", "there"), [("abort", False, False), ("detach", True, True), (None, False, True)]
 )
-def test_what_a_signal_does_where_nobody_is_asked(on_cancel: Any, heard: int, choice: str) -> None:
-    going = RemoteRun("0", "shop", False, 7, None, "", "", "")
-    assert decide(Common(on_cancel=on_cancel), [heard], threading.Event(), lambda _event: None, URL, going) == choice
+def test_what_a_signal_does_where_nobody_is_asked(on_cancel: Any, here: bool, there: bool) -> None:
+    assert Common(on_cancel=on_cancel).detaches == here
+    assert Common(on_cancel=on_cancel, server=Control.of(URL, "--on")).detaches == there
 
 
 # -- two at the other end at once, as where a connection broke in the middle of an order

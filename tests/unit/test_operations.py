@@ -253,15 +253,15 @@ def test_rollback_of_an_unfinished_rollout_takes_it_back(scene: Scene) -> None:
 
 def test_a_signal_takes_the_rollout_back(scene: Scene) -> None:
     scene.deploy("1.0")
-    scene.house.stop_asked.set()
+    scene.house.stop.asked.set()
     ending = scene.deploy("2.0", "canary")
     assert (ending.outcome, ending.exit) == ("reverted", Exit.ABORTED)
 
 
 def test_a_signal_leaves_the_rollout_to_whoever_resumes_it(scene: Scene) -> None:
     scene.deploy("1.0")
-    scene.house.detach = True
-    scene.world.tick = lambda what: scene.house.stop_asked.set() if what.startswith("after set_traffic") else None
+    scene.house.stop.detach = True
+    scene.world.tick = lambda what: scene.house.stop.asked.set() if what.startswith("after set_traffic") else None
     with pytest.raises(Detached, match=r"rollout 2 is left .* within 30 s") as left:
         scene.deploy("2.0", "canary")
     assert left.value.exit == Exit.ABORTED
@@ -270,7 +270,7 @@ def test_a_signal_leaves_the_rollout_to_whoever_resumes_it(scene: Scene) -> None
     assert scene.house.store.rollout(2).outcome is None
     assert scene.house.store.locks.read("shop") is None
     scene.world.tick = lambda _what: None
-    scene.house.stop_asked.clear()
+    scene.house.stop.asked.clear()
     assert operations.resume(scene.house, "shop").outcome == "done"
 
 

@@ -426,14 +426,14 @@ def test_a_resumed_rollout_keeps_the_limit_that_it_had_come_to(live: Scene) -> N
 
     def pause(_what: str) -> None:
         if live.live.budget > 20 and live.world.flow("shop").spent[2] > 10:
-            live.house.stop_asked.set()
+            live.house.stop.asked.set()
 
-    live.world.tick, live.house.detach = pause, True
+    live.world.tick, live.house.stop.detach = pause, True
     with pytest.raises(Detached):
         live.deploy("2.0", "canary", manifest=manifest, options={"percent": 10, "for": "30s"})
     assert live.live.budget > 20
     live.world.tick = lambda _what: None
-    live.house.stop_asked.clear()
+    live.house.stop.asked.clear()
     assert live.world.flow("shop").spent[2] > 10
     assert operations.resume(live.house, "shop").outcome == "done"
 

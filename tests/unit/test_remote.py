@@ -30,10 +30,11 @@ from deployer.cli.lazy import COMMANDS, SERVED, group
 from deployer.cli.strategies import builtin_commands
 from deployer.client import orders, stream
 from deployer.client.address import DeployServer
-from deployer.client.client import RemoteRun, RemoteState
 from deployer.core.errors import Exit
 from deployer.core.events import Event
+from deployer.planning.orders import Stop
 from deployer.server.tokens import Role
+from deployer.views.progress import RolloutState, RunAnswer
 from tests.api import Api
 from tests.live.certificates import certificate
 from tests.memory import FakeClock
@@ -182,7 +183,7 @@ def test_a_report_is_written_here(api: Api, run: Deploy, here: Path, monkeypatch
         assert "<!doctype html>" in (here / "report.html").read_text().lower()
         assert json.loads(run("report", "1", "--format", "json").out)["rollout"]["number"] == 1
         assert run("report", "7", "--format", "md").code == Exit.REFUSED
-        monkeypatch.setattr("deployer.server.query_routes.gather", lambda *_: 1 / 0)
+        monkeypatch.setattr("deployer.app.reports.gather.gather", lambda *_: 1 / 0)
         told = run("report", "--format", "md")
         assert (told.code, "failed: 500" in told.err) == (Exit.INTERNAL, True)
 
@@ -410,7 +411,7 @@ def test_a_certificate_is_checked(api: Api, run: Deploy, here: Path, monkeypatch
             RedirectResponse("https://elsewhere.example.com/"),
             "redirects to another address: 'https://elsewhere.example.com/'",
         ),
-        (JSONResponse({"services": [{"name": "shop"}]}), "does not understand: Rows, services.0.service"),
+        (JSONResponse({"services": [{"name": "shop"}]}), "does not understand: ServicesAnswer, services.0.service"),
         (
             JSONResponse({"message": "Not Found: GET /x", "hint": ""}, 404, {"x-deployer-version": "9.9"}),
             "→ the server is deployer 9.9, this one is ",
@@ -607,16 +608,16 @@ def test_no_sample_is_shown_of_a_rollout_that_has_ended() -> None:
     class Client:
         calls = SimpleNamespace(clock=clock)
 
-        def run(self, run: RemoteRun, patience: float) -> RemoteRun:
+        def run(self, run: RunAnswer, patience: float) -> RunAnswer:
             return replace(run, ended=heard.last == 3)
 
-        def state(self, rollout: int, patience: float) -> RemoteState:
-            return RemoteState("shop", rollout, "done", 0, "", running=False, last_event=3)
+        def state(self, rollout: int, patience: float) -> RolloutState:
+            return RolloutState("shop", rollout, "done", 0, "", running=False, last_event=3)
 
     heard, shown = Heard(), list[Event]()
-    run = RemoteRun("1", "shop", ended=False, rollout=7, exit=None, outcome="", text="", hint="")
+    run = RunAnswer("1", "shop", "start", "ann", 0.0, False, 0.0, rollout=7, exit=None, outcome="", text="", hint="")
     asked: Any = SimpleNamespace(client=Client())
-    given = orders._Given(asked, run, heard, shown.append, threading.Event(), lambda _run: "stay")  # type: ignore[arg-type]
+    given = orders._Given(asked, run, heard, shown.append, Stop())  # type: ignore[arg-type]
     given.to_its_end()
     assert [(event.kind, event.rollout) for event in shown] == [
         ("rollout.ended", 6),

@@ -35,7 +35,7 @@ def drain_connections(house: AppContext, service: str, reason: str = "") -> Roll
         deadline = Deadline.after(house.clock, HANDOVER_SECONDS)
         closed = sum(traffic.hand_over(service, place, 1, deadline) for place in left) if still_open() else 0
         patience = releases[0].manifest.stop.drain
-        Deadline.after(house.clock, patience).wait(lambda: house.stop_asked.is_set() or not still_open())
+        Deadline.after(house.clock, patience).wait(lambda: house.stop.asked.is_set() or not still_open())
         text = _told(closed, still_open(), patience)
         house.store.record(AuditEntry("drain", service, release=releases[0].number, detail=text, reason=reason), lock)
     return RolloutResult("done", Exit.DONE, text, 0)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Self
 from deployer.core.clock import Clock
 from deployer.core.events import Event, Sink
 from deployer.core.host import LOCAL, Host, Machines, Meant
+from deployer.planning.orders import Stop
 from deployer.store import Store
 from deployer.store.vault import Vault
 
@@ -33,8 +33,7 @@ class AppContext:
     ports: Sequence[int]
     notifier: Notifier
     sink: Sink = lambda _event: None
-    stop_asked: threading.Event = field(default_factory=threading.Event)
-    detach: bool = False  # what `stop_asked` means: leave a rollout where it is, instead of rolling it back
+    stop: Stop = field(default_factory=Stop)  # how whoever opened it asks for an early end
     # The machines that a manifest in a folder means
     find: Callable[[Manifest, Path], Meant] = lambda _manifest, _folder: Meant()
     close: Callable[[], None] = lambda: None  # what drivers have opened

@@ -195,7 +195,7 @@ def follow(house: AppContext, number: int, *, after: int = 0, limit: float = FOL
     Raises Abandoned when its process is gone any more.
     """
     deadline = Deadline.after(house.clock, limit)
-    while not house.stop_asked.is_set():
+    while not house.stop.asked.is_set():
         events = house.store.events(number, after)
         for event in events:
             house.sink(event)

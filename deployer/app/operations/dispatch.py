@@ -16,15 +16,13 @@ from deployer.planning.orders import Order, RolloutResult
 
 if TYPE_CHECKING:
     from deployer.app.operations.context import AppContext
-    from deployer.app.operations.deployment import DeployPlan, DeployRequest
+    from deployer.app.operations.deployment import DeployRequest
 
 
-def perform(house: AppContext, order: Order, environ: Mapping[str, str]) -> RolloutResult:
-    """Do it; give how it ended. Raises what the operations raise."""
+def perform(house: AppContext, order: Order) -> RolloutResult:
+    """Do what is asked of a service that was deployed before; return how it ended. Raise what the operations raise."""
     service, reason = order.service, order.reason
     match order.action:
-        case "start":
-            return operations.deploy(house, request_of(order, environ))
         case "promote":
             return promote(house, service, reason, force=order.force)
         case "approve":
@@ -45,13 +43,8 @@ def perform(house: AppContext, order: Order, environ: Mapping[str, str]) -> Roll
             return RolloutResult("done", Exit.DONE, f"{service} is down; removed: {removed}", 0)
         case "release-lock":
             return _release_lock(house, service, reason)
-        case "plan":
-            raise TypeError("a plan is proposed, not performed")
-
-
-def proposed(house: AppContext, order: Order, environ: Mapping[str, str]) -> DeployPlan:
-    """Make the plan that is asked for. Raises what `propose` raises."""
-    return operations.propose(house, request_of(order, environ))
+        case "start" | "plan":
+            raise TypeError(f"{order.action} is for a request that `request_of` makes")
 
 
 def request_of(order: Order, environ: Mapping[str, str]) -> DeployRequest:

@@ -72,8 +72,8 @@ def run_of(house: AppContext, lock: Lock, rollout: Rollout, drivers: Drivers | N
         secrets=secrets,
         ports=house.ports,
         port_usable=port_usable,
-        stop_asked=house.stop_asked,
-        detach=lambda: house.detach,
+        stop_asked=house.stop.asked,
+        detach=lambda: house.stop.detach,
         owed=listener is not None,
     )
 

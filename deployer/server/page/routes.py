@@ -7,17 +7,16 @@ from collections.abc import Mapping
 from fastapi import APIRouter
 from fastapi.responses import HTMLResponse
 
-from deployer.app import queries
-from deployer.app.instance_logs import logs as read_logs
-from deployer.app.operations import AppContext
+from deployer.app.local import LocalApp
 from deployer.server.context import ServerContext
 from deployer.server.guard import Caller
-from deployer.server.messages import ProblemAnswer, ServiceRow
+from deployer.server.messages import ProblemAnswer
 from deployer.server.page import assets, login, rollout, services
 from deployer.server.page.dialogs import asks
 from deployer.server.page.frame import page
 from deployer.server.query_routes import row_of
 from deployer.server.rights import AtDesk, Auditor, By, Known, Operator, Seen, Viewer
+from deployer.views.progress import ServiceRow
 from deployer.views.reduce import KINDS
 from deployer.views.report.markup import tag
 from deployer.views.text import release as named
@@ -32,35 +31,37 @@ RECORDS = 100  # of the audit log on its page
 @router.get("/")
 def home(desk: AtDesk, caller: By) -> HTMLResponse:
     """Show all services at a glance."""
-    with desk.house() as house:
-        rows = [row_of(house.store, s) for s in house.store.services() if caller.token.sees(s.name)]
-        glances = [_glance(house, row) for row in rows]
+    with desk.app() as app:
+        store = app.context.store
+        rows = [row_of(store, s) for s in store.services() if caller.token.sees(s.name)]
+        glances = [_glance(app, row) for row in rows]
     return page("Services", services.home(glances), caller, data={"every": "5"}, now=desk.clock.now())
 
 
-def _glance(house: AppContext, row: ServiceRow) -> services.Glance:
+def _glance(app: LocalApp, row: ServiceRow) -> services.Glance:
     """Read a service from the store, and of one that is in progress the share that is in force."""
-    rollouts = house.store.rollouts(row.service, 1)
+    store = app.context.store
+    rollouts = store.rollouts(row.service, 1)
     if not rollouts:
         return services.Glance(row)
     last = rollouts[0]
-    version = house.store.release(last.service, last.release).version
-    share = queries.status(house, row.service).share if row.rollout else None
+    version = store.release(last.service, last.release).version
+    share = app.status(row.service).share if row.rollout else None
     return services.Glance(row, last, named(last.release, version), share)
 
 
 @router.get("/services/{service}")
 def service(desk: AtDesk, caller: Viewer, service: Known) -> HTMLResponse:
     """Show a service."""
-    with desk.house() as house:
-        data = _live(desk, house, f"/api/v1/services/{service}/events")
-        told = queries.status(house, service)
+    with desk.app() as app:
+        data = _live(desk, app, f"/api/v1/services/{service}/events")
+        told = app.status(service)
         main = services.service(
             told,
-            queries.history(house, service),
-            queries.releases(house, service),
-            queries.audit(house, 20, service),
-            asks(house, service, caller),
+            app.history(service),
+            app.releases(service),
+            app.audit(20, service),
+            asks(app.context, service, caller),
             desk.clock.now(),
             logs=caller.token.may("operator"),
         )
@@ -70,8 +71,8 @@ def service(desk: AtDesk, caller: Viewer, service: Known) -> HTMLResponse:
 @router.get("/services/{service}/logs")
 def logs(desk: AtDesk, caller: Operator, service: Known) -> HTMLResponse:
     """Show the last lines that each instance wrote, without the values of its secrets."""
-    with desk.house() as house:
-        found = read_logs(house, service, LINES)
+    with desk.app() as app:
+        found = app.logs(service, LINES)
     lines = {one.instance: one.lines for one in found.instances}
     silent = {one.host: one.why for one in found.silent}
     return page(f"{service} logs", services.logs(service, lines, silent), caller, data={"every": "2"})
@@ -80,28 +81,28 @@ def logs(desk: AtDesk, caller: Operator, service: Known) -> HTMLResponse:
 @router.get("/rollouts/{number}")
 def of_rollout(desk: AtDesk, caller: By, seen: Seen) -> HTMLResponse:
     """Show a rollout, live while it is in progress."""
-    with desk.house() as house:
-        data = _live(desk, house, f"/api/v1/rollouts/{seen.number}/events") if seen.open else {}
-        view, status = queries.show(house, seen.number), queries.status(house, seen.service)
+    with desk.app() as app:
+        data = _live(desk, app, f"/api/v1/rollouts/{seen.number}/events") if seen.open else {}
+        view, status = app.show(seen.number), app.status(seen.service)
         state = rollout.state_of(view, desk.sample(seen.number, seen.service) if seen.open else None)
-        told = rollout.RolloutSnapshot(desk.reports.of(house, view), state, status, desk.clock.now())
-        main = rollout.main(told, asks(house, seen.service, caller))
+        told = rollout.RolloutSnapshot(desk.reports.of(app.context, view), state, status, desk.clock.now())
+        main = rollout.main(told, asks(app.context, seen.service, caller))
     return page(f"{seen.service} rollout {seen.number}", main, caller, data=data, now=desk.clock.now())
 
 
 @router.get("/audit")
 def audit(desk: AtDesk, caller: Auditor) -> HTMLResponse:
     """Show who did what with all services and with tokens."""
-    with desk.house() as house:
-        log = queries.audit(house, RECORDS)
+    with desk.app() as app:
+        log = app.audit(RECORDS)
     main = [tag("h1", "Audit log"), tag("section", services.records(log), id="audit", aria_label="records")]
     return page("Audit log", main, caller)
 
 
-def _live(desk: ServerContext, house: AppContext, events: str) -> Mapping[str, str]:
+def _live(desk: ServerContext, app: LocalApp, events: str) -> Mapping[str, str]:
     """Tell the script what to listen to: what comes after this page was made."""
     return {
-        "events": f"{events}?after={house.store.last_event()}",
+        "events": f"{events}?after={app.context.store.last_event()}",
         "kinds": " ".join(sorted(KINDS)),
         "now": f"{desk.clock.now():.3f}",
     }

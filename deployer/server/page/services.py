@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from deployer.planning.steps import percent
-from deployer.server.messages import ServiceRow
 from deployer.server.page import environments
 from deployer.server.page.dialogs import Dialog, buttons, dialogs
 from deployer.server.page.frame import fold, part
 from deployer.store import Rollout
 from deployer.views.data import AuditView, HistoryView, ReleasesView, RolloutRow, StatusView
+from deployer.views.progress import ServiceRow
 from deployer.views.report.headline import KINDS
 from deployer.views.report.markup import Content, Markup, tag
 from deployer.views.report.sections import facts, table

@@ -1,0 +1,88 @@
+"""All that a command, a route, a run or a follower of a branch may ask: queries, plan, carry out, follow.
+
+Implemented by `app/local.py` on a state folder, by `client/http_app.py` on a server, and by `client/ssh_app.py` on a
+control host. All three return the same views and results, and raise the same errors.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from deployer.core.events import Event, Sink
+    from deployer.planning.orders import Order, RolloutResult, Stop
+    from deployer.views.data import AuditView, HistoryView, ReleasesView, RolloutView, StatusView
+    from deployer.views.logs import LogsView
+    from deployer.views.progress import ProposedView
+    from deployer.views.report.data import ReportView
+
+
+class Queries(Protocol):
+    """Answers questions and changes nothing. Each raises Refused for what does not exist."""
+
+    def service(self) -> str:
+        """Return the service that is meant where none is named."""
+        ...
+
+    def services(self) -> tuple[str, ...]:
+        """Return the names of all services."""
+        ...
+
+    def newest(self, service: str) -> int:
+        """Return the number of the newest rollout of a service."""
+        ...
+
+    def in_progress(self, service: str) -> int:
+        """Return the number of the rollout in progress of a service."""
+        ...
+
+    def status(self, service: str) -> StatusView:
+        """Return what is live now."""
+        ...
+
+    def history(self, service: str, limit: int = 20) -> HistoryView:
+        """Return the rollouts of a service, the newest first."""
+        ...
+
+    def releases(self, service: str) -> ReleasesView:
+        """Return the releases of a service, the newest first."""
+        ...
+
+    def show(self, rollout: int) -> RolloutView:
+        """Return a rollout in full: steps, journal, events."""
+        ...
+
+    def events(self, rollout: int) -> tuple[Event, ...]:
+        """Return the events of a rollout so far."""
+        ...
+
+    def report(self, rollout: int) -> ReportView:
+        """Return the report of a rollout."""
+        ...
+
+    def audit(self, limit: int = 20, service: str = "") -> AuditView:
+        """Return records of the audit log, the newest first; of all services where none is named."""
+        ...
+
+    def logs(self, service: str, lines: int, colour: str = "") -> LogsView:
+        """Return the last lines of the instances, of all environments where no colour is named."""
+        ...
+
+
+class App(Queries, Protocol):
+    """Answers questions, and has orders carried out; an order that names no service is for the one that is meant."""
+
+    def plan(self, order: Order) -> ProposedView:
+        """Return the plan of a deploy, and change nothing."""
+        ...
+
+    def carry_out(self, order: Order, sink: Sink, stop: Stop) -> RolloutResult:
+        """Carry an order out and return its ending; `sink` gets what happens. Raise the error with which it ended."""
+        ...
+
+    def follow(self, rollout: int, sink: Sink, after: int = 0) -> RolloutResult:
+        """Send the events of a rollout after an id to `sink` until it ends or pauses; return how.
+
+        Raise Abandoned when its process is gone.
+        """
+        ...

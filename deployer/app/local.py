@@ -1,0 +1,173 @@
+"""`App` on a state folder of this host."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import replace
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from deployer.core import later
+from deployer.core.errors import Refused
+from deployer.core.events import Event, Sink
+from deployer.manifest.target import Target
+from deployer.planning.orders import Order, RolloutResult, Stop
+
+if TYPE_CHECKING:
+    from deployer.app import queries
+    from deployer.app.operations.context import AppContext
+    from deployer.views.data import AuditView, HistoryView, ReleasesView, RolloutView, StatusView
+    from deployer.views.logs import LogsView
+    from deployer.views.progress import ProposedView
+    from deployer.views.report.data import ReportView
+else:
+    queries = later.module("deployer.app.queries")
+
+Opener = Callable[[Sink, Stop], AbstractContextManager["AppContext"]]
+
+
+def at(state: Path) -> Opener:
+    """Return what opens a state folder, when it is needed."""
+
+    def opened(sink: Sink, stop: Stop) -> AppContext:
+        from deployer.app.wiring import open_house
+
+        return open_house(state, sink, stop)
+
+    return opened
+
+
+def service_meant(target: Target, house: AppContext) -> str:
+    """Return the service of a state folder that is meant."""
+    found = target.service_of(lambda: [s.name for s in house.store.services()])
+    if not found:
+        raise Refused(
+            f"nothing was deployed from {house.store.folder} yet", "`deploy up` deploys, --state names another folder"
+        )
+    return found
+
+
+class LocalApp:
+    """Answers from a state folder, which is opened once for queries and closed before an order is carried out."""
+
+    def __init__(self, opener: Opener, target: Target | None = None, environ: Mapping[str, str] = os.environ) -> None:
+        self._opener, self._target, self._environ = opener, target or Target(), environ
+        self._opened = ExitStack()
+        self._quiet: AppContext | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._close()
+
+    @property
+    def context(self) -> AppContext:
+        """What the queries read."""
+        if self._quiet is None:
+            self._quiet = self._opened.enter_context(self._opener(lambda _event: None, Stop()))
+        return self._quiet
+
+    def _close(self) -> None:
+        self._quiet = None
+        self._opened.close()
+
+    # -- queries
+
+    def service(self) -> str:
+        """Return the service that is meant where none is named."""
+        return service_meant(self._target, self.context)
+
+    def services(self) -> tuple[str, ...]:
+        """Return the names of all services."""
+        return queries.services(self.context)
+
+    def newest(self, service: str) -> int:
+        """Return the number of the newest rollout of a service."""
+        return queries.newest(self.context, service)
+
+    def in_progress(self, service: str) -> int:
+        """Return the number of the rollout in progress of a service."""
+        return queries.in_progress(self.context, service)
+
+    def status(self, service: str) -> StatusView:
+        """Return what is live now."""
+        return queries.status(self.context, service)
+
+    def history(self, service: str, limit: int = 20) -> HistoryView:
+        """Return the rollouts of a service, the newest first."""
+        return queries.history(self.context, service, limit)
+
+    def releases(self, service: str) -> ReleasesView:
+        """Return the releases of a service, the newest first."""
+        return queries.releases(self.context, service)
+
+    def show(self, rollout: int) -> RolloutView:
+        """Return a rollout in full: steps, journal, events."""
+        return queries.show(self.context, rollout)
+
+    def events(self, rollout: int) -> tuple[Event, ...]:
+        """Return the events of a rollout so far."""
+        return self.context.store.events(rollout)
+
+    def report(self, rollout: int) -> ReportView:
+        """Return the report of a rollout."""
+        from deployer.app.reports.gather import gather
+
+        return gather(self.context, self.show(rollout))
+
+    def audit(self, limit: int = 20, service: str = "") -> AuditView:
+        """Return records of the audit log, the newest first; of all services where none is named."""
+        return queries.audit(self.context, limit, service)
+
+    def logs(self, service: str, lines: int, colour: str = "") -> LogsView:
+        """Return the last lines of the instances, of all environments where no colour is named."""
+        from deployer.app.instance_logs import logs
+
+        return logs(self.context, service, lines, colour)
+
+    # -- orders
+
+    def plan(self, order: Order) -> ProposedView:
+        """Return the plan of a deploy, and change nothing."""
+        from deployer.app.operations.deployment import propose
+        from deployer.app.operations.dispatch import request_of
+        from deployer.views.progress import ProposedView
+
+        found = propose(self.context, request_of(order, self._environ))
+        return ProposedView(queries.explain(found), found.same)
+
+    def carry_out(self, order: Order, sink: Sink, stop: Stop) -> RolloutResult:
+        """Carry an order out and return its ending; `sink` gets what happens. Raise the error with which it ended."""
+        self._close()
+        if order.action == "start":
+            from deployer.app.operations.deployment import deploy
+            from deployer.app.operations.dispatch import request_of
+
+            request = request_of(order, self._environ)  # a manifest that is refused needs no state folder
+            with self._opener(sink, stop) as context:
+                return deploy(context, request)
+        from deployer.app.operations.dispatch import perform
+
+        with self._opener(sink, stop) as context:
+            service = order.service or service_meant(self._target, context)
+            return perform(context, replace(order, service=service))
+
+    def follow(self, rollout: int, sink: Sink, after: int = 0) -> RolloutResult:
+        """Send the events of a rollout after an id to `sink` until it ends or pauses; return how.
+
+        Raise Abandoned when its process is gone.
+        """
+        from deployer.app.live_numbers import LiveFollower
+        from deployer.app.operations.control import follow
+
+        self._close()
+        with self._opener(sink, Stop()) as context:
+            service = context.store.rollout(rollout).service
+            with LiveFollower(context, service, rollout):
+                return follow(context, rollout, after=after)

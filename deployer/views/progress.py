@@ -1,0 +1,73 @@
+"""How far an order, a rollout and a service are, as the API tells it: plain data for the server and its clients."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from deployer.views.data import PlanView
+from deployer.views.status_data import View
+
+
+@dataclass(frozen=True)
+class ProposedView:
+    """What a deploy would do, and whether that is live already."""
+
+    plan: PlanView
+    same: bool
+
+
+@dataclass(frozen=True)
+class RunAnswer(View):
+    """How far an order is: `ended` with the exit code of the command, or not yet. `rollout` 0: none has begun (yet).
+
+    `plan` is what was asked for by `plan`; `same` in it tells that it is live already.
+    """
+
+    id: str
+    service: str
+    action: str
+    by: str
+    began_at: float
+    ended: bool
+    ended_at: float
+    rollout: int
+    exit: int | None
+    outcome: str
+    text: str
+    hint: str
+    plan: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class RolloutState(View):
+    """How far a rollout is, from the store alone: `outcome` is empty and `exit` null until it rests.
+
+    `running`: a process that lives and answers has the lock of its service. `last_event` is the id of its newest event.
+    """
+
+    service: str
+    rollout: int
+    outcome: str
+    exit: int | None
+    text: str
+    running: bool
+    last_event: int
+
+
+@dataclass(frozen=True)
+class ServiceRow(View):
+    """A service in one line, from the store alone; release and rollout 0 are none."""
+
+    service: str
+    stable: int
+    stable_version: str
+    rollout: int
+    outcome: str
+
+
+@dataclass(frozen=True)
+class ServicesAnswer(View):
+    """The services that a token sees."""
+
+    services: tuple[ServiceRow, ...]
