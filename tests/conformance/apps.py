@@ -63,7 +63,7 @@ class AppBench:
     def http(self) -> Iterator[App]:
         """Ask a server in a process of its own, by HTTP with a token."""
         port = free_port()
-        os.environ["DEPLOY_TOKEN"] = token(self.shop, "admin")
+        os.environ["DEPLOYER_TOKEN"] = token(self.shop, "admin")
         try:
             with (
                 server(self.shop, port),
@@ -71,7 +71,7 @@ class AppBench:
             ):
                 yield app
         finally:
-            del os.environ["DEPLOY_TOKEN"]
+            del os.environ["DEPLOYER_TOKEN"]
 
     @contextmanager
     def ssh(self) -> Iterator[App]:

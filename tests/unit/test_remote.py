@@ -220,6 +220,20 @@ def test_a_canary_is_followed_to_its_end(api: Api, run: Deploy, monkeypatch: pyt
     assert run_of_it.origin.startswith("API, from 127.0.0.1, token ")
 
 
+@pytest.mark.parametrize(
+    "command", [("down", "-y", "-m", "the end"), ("rollback", "-m", "slow"), ("up", "--version", "2.0")]
+)
+def test_nothing_is_printed_among_lines_of_json(
+    api: Api, run: Deploy, monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...]
+) -> None:
+    api.scene.deploy("1.0")
+    api.scene.deploy("2.0")
+    with server(api, monkeypatch):
+        told = run(*command, "--service", "shop", "--output", "json")
+    assert told.code == 0
+    assert all(json.loads(line)["event"] for line in told.out.splitlines())
+
+
 def test_exit_codes_are_those_of_home(api: Api, run: Deploy, monkeypatch: pytest.MonkeyPatch) -> None:
     with server(api, monkeypatch):
         run("up", "--service", "shop", "--version", "1.0")

@@ -321,7 +321,7 @@ def _image(house: AppContext, request: DeployRequest, drivers: Drivers, secrets:
             return replace(pinned(known), reference=reference)
     deadline = Deadline.after(house.clock, manifest.build.timeout)
     wanted = {name: secrets[name] for name in manifest.build.secrets}
-    identity = drivers.builder.build(manifest.build, reference, wanted, deadline, tell, house.stop_asked.is_set)
+    identity = drivers.builder.build(manifest.build, reference, wanted, deadline, tell, house.stop.asked.is_set)
     return replace(pinned(identity), reference=reference)
 
 
