@@ -302,6 +302,11 @@ class TrafficSettings(Model):
     )
     path: Prefix = Field("/", description="Path prefix of this service.")
     sticky: Switch = Field(True, description="A client keeps its side for the length of a rollout.")
+    affinity: Literal["none", "instance"] = Field(
+        "none",
+        description="`instance`: a client keeps its instance too, as long as that is running; for services that keep a "
+        "client's state in one instance.",
+    )
     protocol: Literal["http1", "h2"] = Field("http1", description="Spoken to instances; h2 for gRPC.")
     tls: Tls | None = Field(None, description="TLS at the proxy; plain HTTP without it.")
     force: Force = Field(Force(), description="Which requests may choose their side.")
@@ -356,6 +361,9 @@ class TrafficSettings(Model):
         yield from twice(self.trusted_proxies, "trusted_proxies")
         if self.tls and self.tls.listen == self.listen:
             yield Conflict("tls.listen", f"{self.listen} is the plain entry already", "e.g. *:443", ("listen", "tls"))
+        if self.affinity == "instance" and not self.sticky:
+            why = "a client that changes sides during a rollout does not keep its instance"
+            yield Conflict("affinity", why, "leave `sticky` out", ("affinity", "sticky"))
         if self.mode == "tcp":
             yield from self._more_than_tcp()
         if self.proxies != "local" and self.tls:

@@ -99,14 +99,14 @@ class Upstream:
         await asyncio.sleep(0)  # the last ones close their sockets
 
     def protocol(self) -> asyncio.Protocol:
-        return _Http(self, self._connections)
+        return Http(self, self._connections)
 
 
-class _Http(asyncio.Protocol):
+class Http(asyncio.Protocol):
     """Requests without a body, also several in one segment; answers keep their order."""
 
     def __init__(self, upstream: Upstream, connections: set[asyncio.Transport]) -> None:
-        self._upstream = upstream
+        self.upstream = upstream
         self._connections = connections
         self._buffer = b""
         self._busy = False
@@ -135,27 +135,27 @@ class _Http(asyncio.Protocol):
             self._buffer = self._buffer[length:]
             target = head.split(b" ", 2)[1].decode()
             url = urlsplit(target)
-            self._upstream.hits[url.path] += 1
+            self.upstream.hits[url.path] += 1
             if url.path == "/slow":
                 self._busy = True
-                self._upstream.begun.set()
+                self.upstream.begun.set()
                 delay = int(parse_qs(url.query)["ms"][0]) / 1000
                 asyncio.get_running_loop().call_later(delay, self._later, head, url.path)
-            elif self._upstream.hangs and url.path != "/up":
+            elif self.upstream.hangs and url.path != "/up":
                 self._busy = True
             else:
-                out.append(self._answer(head, url.path, url.query))
+                out.append(self.answer(head, url.path, url.query))
         if out:
             self._transport.write(b"".join(out))
 
     def _later(self, head: bytes, path: str) -> None:
         self._busy = False
         if not self._transport.is_closing():
-            self._transport.write(self._answer(head, path))
+            self._transport.write(self.answer(head, path))
             self._next()
 
-    def _answer(self, head: bytes, path: str, query: str = "") -> bytes:
-        status, body = 200, self._upstream.name.encode()
+    def answer(self, head: bytes, path: str, query: str = "") -> bytes:
+        status, body = 200, self.upstream.name.encode()
         asked = dict(parse_qsl(query)) if path == "/typed" else {}
         about = f"content-type: {asked.get('type', 'text/html; charset=utf-8')}\r\n"
         if "cache" in asked:
@@ -164,10 +164,10 @@ class _Http(asyncio.Protocol):
             pairs = (line.split(":", 1) for line in head.decode().split("\r\n")[1:])
             body = json.dumps({k.lower(): v.strip() for k, v in pairs}).encode()
         elif path == "/up":
-            status = 503 if self._upstream.ill else 200
+            status = 503 if self.upstream.ill else 200
         elif path.startswith("/status/"):
             status = int(path.removeprefix("/status/"))
-        elif self._upstream.fails():
+        elif self.upstream.fails():
             status = 500
         if path == "/half":
             self._busy = True
@@ -177,7 +177,7 @@ class _Http(asyncio.Protocol):
             status,
             about.encode(),
             len(body) + (path == "/half"),
-            self._upstream.name.encode(),
+            self.upstream.name.encode(),
             body,
         )
 
@@ -198,7 +198,7 @@ class TcpUpstream(Upstream):
 
 class _Echo(asyncio.Protocol):
     def __init__(self, upstream: Upstream, connections: set[asyncio.Transport]) -> None:
-        self._upstream = upstream
+        self.upstream = upstream
         self._connections = connections
         self._transport: asyncio.Transport
 
@@ -206,8 +206,8 @@ class _Echo(asyncio.Protocol):
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
         self._connections.add(transport)
-        self._upstream.hits["connection"] += 1
-        transport.write(self._upstream.name.encode() + b"\n")
+        self.upstream.hits["connection"] += 1
+        transport.write(self.upstream.name.encode() + b"\n")
 
     def connection_lost(self, error: Exception | None) -> None:
         self._connections.discard(self._transport)

@@ -49,8 +49,12 @@ def everything() -> tuple[Spec, ...]:
     shop = having(shop, Server("shop-r1-1", "127.0.0.1:21001"), Server("shop-r1-2", "[::1]:21002"))
     shop = shop.with_side("blue", shop.blue.leaving(["shop-r1-2"]))
     shop = shop.with_side("baseline", shop.blue.without(["shop-r1-2"]))
+    chat = spec("chat", domains=["chat.example.com"], listen="*:8080", affinity="instance")
+    queue = spec("queue", mode="tcp", listen="127.0.0.1:5672", affinity="instance")
     return (
         shop,
+        having(chat, Server("chat-r1-1", "127.0.0.1:21003"), Server("chat-r1-2", "127.0.0.1:21004")),
+        having(queue, Server("queue-r1-1", "127.0.0.1:21005")),
         spec(
             "api",
             domains=["shop.example.com"],
@@ -132,6 +136,7 @@ def test_servers_are_no_part_of_the_structure() -> None:
     [
         {"domains": ["b.example.com"]},
         {"sticky": False},
+        {"affinity": "instance"},
         {"timeouts": {"response": "9s"}},
         {"force": {"header": "x-a"}},
         {"tls": {"certificates": ["/a.pem"]}},

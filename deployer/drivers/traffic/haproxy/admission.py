@@ -75,8 +75,7 @@ class Attaching:
     def _checked(self, worker: Worker, server: Server, seen: ServerView | None, deadline: Deadline) -> bool:
         """Take the next step towards a checked server; tell whether it is one."""
         if seen is None:
-            options = backend.options(self._spec().side(self._place))
-            self._servers.introduce(worker, self._backend, server.name, server.address, options, deadline)
+            self._introduce(worker, server, deadline)
             return False
         if seen.address != server.address:
             self._servers.state(worker, self._backend, server.name, "maint", deadline)
@@ -95,12 +94,15 @@ class Attaching:
             self._read_back(worker, deadline)
 
     def _admit(self, worker: Worker, deadline: Deadline) -> None:
-        options = backend.options(self._spec().side(self._place))
         seen = self._servers.seen(worker, self._backend, deadline)
         for server in self._wanted:
             if server.name not in seen:
-                self._servers.introduce(worker, self._backend, server.name, server.address, options, deadline)
+                self._introduce(worker, server, deadline)
             self._servers.state(worker, self._backend, server.name, "ready", deadline)
+
+    def _introduce(self, worker: Worker, server: Server, deadline: Deadline) -> None:
+        options = backend.server_options(self._spec(), self._place, server.name)
+        self._servers.introduce(worker, self._backend, server.name, server.address, options, deadline)
 
     def _read_back(self, worker: Worker, deadline: Deadline) -> None:
         seen = self._servers.seen(worker, self._backend, deadline)

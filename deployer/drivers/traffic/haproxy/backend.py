@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from deployer.drivers.traffic.haproxy import affinity
 from deployer.drivers.traffic.haproxy.quote import milliseconds, quoted, word
 from deployer.model import Place, other
 
@@ -49,8 +50,13 @@ def alive(backend: str) -> str:
     return f"{{ be_conn_free({backend}) lt 0 }}"
 
 
-def options(side: BackendSide) -> str:
+def server_options(spec: Spec, place: Place, name: str) -> str:
     """Give the options of a server, the same in the file and at run time (`add server` takes no defaults)."""
+    return options(spec.side(place)) + affinity.server(spec, place, name)
+
+
+def options(side: BackendSide) -> str:
+    """Give the options that all servers of a side have."""
     return CHECK + (" proto h2" if side.protocol == "h2" else "")
 
 
@@ -58,7 +64,7 @@ def backend(spec: Spec, place: Place) -> Iterator[str]:
     """Give the lines of the backend."""
     side = spec.side(place)
     yield f"backend {name(spec.service, place)} from deployer-{spec.entry.mode}"
-    yield "  balance leastconn"
+    yield from affinity.balance(spec, side)
     yield f"  timeout connect {milliseconds(side.timeouts.connect)}"
     yield f"  timeout server {milliseconds(side.timeouts.response)}"
     yield f"  timeout tunnel {milliseconds(side.timeouts.tunnel)}"
@@ -66,17 +72,19 @@ def backend(spec: Spec, place: Place) -> Iterator[str]:
     yield f"  timeout queue {QUEUE}s"
     if spec.entry.mode == "http":
         yield from _http(spec, side)
+        if side.keeps_instance:
+            yield from affinity.cookie(spec, place)
     yield from _check(spec, side)
     for member in side.members:
-        yield f"  {_server(member, side)}"
+        yield f"  {_server(spec, place, member)}"
     if place != "baseline":  # who finds nobody there is sent to stable
         yield from _wait(spec, name(spec.service, place), name(spec.service, other(place)))
 
 
-def _server(member: BackendServer, side: BackendSide) -> str:
+def _server(spec: Spec, place: Place, member: BackendServer) -> str:
     # A server that was leaving when the proxy went down must not come back with it.
     leaving = " disabled" if member.leaving else ""
-    return f"server {word(member.name)} {word(member.address)} {options(side)}{leaving}"
+    return f"server {word(member.name)} {word(member.address)} {server_options(spec, place, member.name)}{leaving}"
 
 
 def _wait(spec: Spec, backend: str, beside: str) -> Iterator[str]:

@@ -62,8 +62,10 @@ class Leaving:
         return waiting > 0 and not stays and any(s.since < WAITED or not s.up for s in leaving)
 
     def _out_of_rotation(self, deadline: Deadline) -> None:
+        # A server in drain still gets clients that keep their instance; one in maintenance does not.
+        out = "maint" if self._spec().side(self._place).keeps_instance else "drain"
         for worker in self._proxy.master.current(deadline):
-            self._state(worker, "drain", deadline)
+            self._state(worker, out, deadline)
             self._read_back(worker, deadline)
 
     def forget(self, deadline: Deadline) -> None:

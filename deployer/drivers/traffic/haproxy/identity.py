@@ -18,10 +18,9 @@ from collections.abc import Iterator, Sequence
 from deployer.drivers.traffic.haproxy.layout import Home
 from deployer.drivers.traffic.haproxy.listeners import Listener
 from deployer.drivers.traffic.haproxy.quote import word
-from deployer.drivers.traffic.haproxy.rules import HTTP, ROLLS, TCP, Rules, networked
+from deployer.drivers.traffic.haproxy.rules import HTTP, ROLLS, TCP, Rules, networked, uncacheable, unspoken
 from deployer.drivers.traffic.haproxy.spec import Spec
 
-READING = "GET HEAD"  # whose answers a shared cache may keep
 _KEY_BYTES = 32
 _LENGTH = 36 + 1 + 32  # of the cookie: a UUID, a dot, 16 bytes in hex
 _MAC = "bytes(0,16),hex"
@@ -84,11 +83,11 @@ def cookie(entry: Listener) -> Iterator[str]:
     value = f"deployer-%[var(txn.svc)]=%[var(txn.id)].%[var(txn.tag),{_MAC}]; Path=/; HttpOnly; SameSite=Lax"
     secure = "; Secure" if entry.kind == "https" else ""
     # A shared cache that kept an answer with it would not keep it, or give everybody the same roll.
-    new, about = HTTP.has("new"), "res.hdr(cache-control) -i -m sub"
-    page = f"{{ res.hdr(content-type) -i -m beg text/html }} !{{ {about} public s-maxage }}"
-    uncached = (page, f"!{{ method {READING} }}", f"{{ {about} private no-store }}")
-    when = " or ".join(f"{new} {each}" for each in uncached)
-    yield f"  http-after-response add-header Set-Cookie '{value}{secure}' if {when}"
+    after, new = Rules("http-after-response", "txn"), HTTP.has("new")
+    yield after.put("given", "bool(true)", " or ".join(f"{new} {each}" for each in uncacheable()))
+    for spec in (s for s in entry.specs if s.keeps_instance):
+        yield after.put("given", "bool(true)", new, f"{{ var(txn.svc) -m str {spec.service} }}", unspoken())
+    yield after.line(f"add-header Set-Cookie '{value}{secure}'", after.has("given"))
 
 
 def tcp(spec: Spec, home: Home) -> Iterator[str]:

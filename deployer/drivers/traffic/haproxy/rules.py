@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 # Rolls are whole numbers below this; so many, that clients are told apart by them.
 ROLLS = 1_000_000
 GONE = "gone"
+READING = "GET HEAD"  # whose answers a shared cache may keep
 
 
 def networked(networks: Iterable[str]) -> str:
@@ -54,6 +55,18 @@ class Rules:
         """Send to the candidate: to the colour that is not stable."""
         yield self.put("side", "str(green)", *conditions)
         yield self.put("side", "str(blue)", *conditions, f"{{ {self.var('state')} -m beg green }}")
+
+
+def uncacheable() -> tuple[str, ...]:
+    """Return conditions, each of a response that no shared cache keeps: with it a cookie reaches its client alone."""
+    about = "res.hdr(cache-control) -i -m sub"
+    page = f"{{ res.hdr(content-type) -i -m beg text/html }} !{{ {about} public s-maxage }}"
+    return page, f"!{{ method {READING} }}", f"{{ {about} private no-store }}"
+
+
+def unspoken() -> str:
+    """Return the condition of a response that says nothing about caches, as the answers of long polling."""
+    return " ".join(f"!{{ res.hdr({each}) -m found }}" for each in ("cache-control", "expires", "last-modified"))
 
 
 HTTP, TCP = Rules("http-request", "txn"), Rules("tcp-request content", "sess")

@@ -34,7 +34,13 @@ class BackendSide(Model):
     health: Health
     protocol: Literal["http1", "h2"] = "http1"
     timeouts: Timeouts = Timeouts()
+    affinity: Literal["none", "instance"] = "none"
     members: tuple[BackendServer, ...] = ()
+
+    @property
+    def keeps_instance(self) -> bool:
+        """Whether a client keeps its instance."""
+        return self.affinity == "instance"
 
     def member(self, name: str) -> BackendServer | None:
         """Give the member of that name."""
@@ -75,6 +81,11 @@ class Spec(Model):
         """The places that have a backend."""
         return (*COLOURS, "baseline") if self.baseline else COLOURS
 
+    @property
+    def keeps_instance(self) -> bool:
+        """Whether a client keeps its instance, at one of the places."""
+        return any(self.side(place).keeps_instance for place in self.places)
+
     def side(self, place: Place) -> BackendSide:
         """Give the side of a place. Raises DriverFailed for a baseline that is not there."""
         side = {"blue": self.blue, "green": self.green, "baseline": self.baseline}[place]
@@ -100,7 +111,9 @@ def configured(spec: Spec | None, service: str, manifest: Manifest, place: Place
     """
     traffic = manifest.traffic
     entry = traffic.model_copy(update={"haproxy": None, "proxies": LOCAL, "tls": _absolute(traffic)})
-    side = BackendSide(health=manifest.health, protocol=traffic.protocol, timeouts=traffic.timeouts)
+    side = BackendSide(
+        health=manifest.health, protocol=traffic.protocol, timeouts=traffic.timeouts, affinity=traffic.affinity
+    )
     if spec is None:
         return Spec(service=service, entry=entry, blue=side, green=side)
     if spec.entry.mode != entry.mode:
