@@ -190,7 +190,7 @@ def _length(head: bytes) -> int:
 
 
 class TcpUpstream(Upstream):
-    """A plain TCP server: says its name, then echoes."""
+    """A plain TCP server: says its name, then echoes; with `hangs` it accepts and says nothing."""
 
     def protocol(self) -> asyncio.Protocol:
         return _Echo(self, self._connections)
@@ -207,10 +207,12 @@ class _Echo(asyncio.Protocol):
         self._transport = transport
         self._connections.add(transport)
         self.upstream.hits["connection"] += 1
-        transport.write(self.upstream.name.encode() + b"\n")
+        if not self.upstream.hangs:
+            transport.write(self.upstream.name.encode() + b"\n")
 
     def connection_lost(self, error: Exception | None) -> None:
         self._connections.discard(self._transport)
 
     def data_received(self, data: bytes) -> None:
-        self._transport.write(data)
+        if not self.upstream.hangs:
+            self._transport.write(data)

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import select
 import socket
 from collections.abc import Sequence
 from contextlib import ExitStack, closing
 
 import pytest
 
-from deployer.model import Live
+from deployer.model import Live, Waiting
 from tests.live.client import get
 from tests.live.proxies import Bench, within
-from tests.live.upstream import Upstream
+from tests.live.upstream import TcpUpstream, Upstream
 
 pytestmark = pytest.mark.live
 
@@ -145,6 +146,39 @@ def test_who_has_the_headers_of_a_response_does_not_wait_for_it(bench: Bench, bl
 
         within(10).until(told, "what waits is counted")
         assert max(seen) == len(waiting)
+
+
+@pytest.mark.parametrize("sticky", [False, True])
+def test_a_tcp_candidate_that_accepts_and_hangs_is_seen(bench: Bench, sticky: bool) -> None:
+    with TcpUpstream("b1") as blue, TcpUpstream("g1") as green, ExitStack() as held:
+        bench.both(blue, green, mode="tcp", sticky=sticky)
+        bench.set_traffic(Live("blue", 5000, 0, 1))
+        with bench.traffic.samples("shop") as samples:
+            for _ in range(20):
+                served = held.enter_context(connected(bench.port, "127.0.2.1"))
+                served.sendall(b"x")
+                assert served.recv(100)
+            green.hangs = True
+            asking = {
+                n: [held.enter_context(connected(bench.port, f"127.0.1.{n}")) for _ in "ab"] for n in range(1, 31)
+            }
+            for connection in (each for both in asking.values() for each in both):
+                connection.sendall(b"x")
+
+            def told() -> bool:
+                hung = [n for n, both in asking.items() for connection in both if not readable(connection)]
+                # Each address of a sticky service was one toss, for both of its connections.
+                return samples.take().waiting == Waiting(0.5, 0, len(set(hung) if sticky else hung)) and len(hung) > 5
+
+            within(10).until(told, "what hangs is counted, and nothing else", every=0.3)
+
+
+def readable(connection: socket.socket) -> bool:
+    return bool(select.select([connection], [], [], 0)[0])
+
+
+def connected(port: int, source: str) -> socket.socket:
+    return socket.create_connection(("127.0.0.1", port), timeout=10, source_address=(source, 0))
 
 
 def asked(port: int, path: str) -> socket.socket:

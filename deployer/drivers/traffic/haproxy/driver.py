@@ -377,7 +377,9 @@ class HAProxyTraffic:
         live, soon = live_value.decode(service, value), self._soon()
         waits = [self._servers.waiting(worker, soon) for worker in self._proxy.master.workers(soon)]
         places = ("baseline" if live.baseline else live.stable, live.candidate)
-        stable, candidate = (sum(each[backend.name(service, place)] for each in waits) for place in places)
+        of = [[c for each in waits for c in each.get(backend.name(service, place), ())] for place in places]
+        # The coin of a sticky tcp service is tossed once for an address, however many connections it has.
+        stable, candidate = (len(set(c) if entry.mode == "tcp" and entry.sticky else c) for c in of)
         p = share / (share + live.baseline if live.baseline else FULL)
         return Waiting(p, stable, candidate) if stable or candidate else None
 

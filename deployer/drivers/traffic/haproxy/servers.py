@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import re
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -15,11 +14,14 @@ from deployer.drivers.traffic.haproxy.master import Gone, MasterSocket, Worker, 
 
 _COUNTED = re.compile("[0-9]{1,18}")
 BACKENDS, SERVERS = 2, 4  # of which `show stat` tells
-# A stream as `show sess` tells it: what is to be done with its response, and the state of the server's connection.
+# A stream as `show sess` tells it: its client, what became of its response and is still to be done with it, and the
+# state of the server's connection.
 _STREAM = re.compile(
-    r" be=(?P<backend>\S+) .* rp\[[^]]*\ban=(?P<analysers>[0-9a-f]{1,8})h.* scb=\[(?P<state>[0-9]{1,2}),"
+    r" src=(?P<client>\S+):[0-9]+ .* be=(?P<backend>\S+) .* rp\[f=(?P<response>[0-9a-f]{1,8})h,[^]]*"
+    r"\ban=(?P<analysers>[0-9a-f]{1,8})h.* scb=\[(?P<state>[0-9]{1,2}),"
 )
 _HEADERS, _ESTABLISHED = 0x00400000, 8
+_WRITTEN = 0x00040000  # the client got a byte
 MAINTENANCE, DRAINING = 0x01 | 0x02 | 0x04 | 0x20, 0x08 | 0x10  # bits of srv_admin_state
 
 
@@ -87,18 +89,19 @@ class Servers:
                 "is that HAProxy 2.8 or newer?",
             ) from None
 
-    def waiting(self, worker: Worker, deadline: Deadline) -> Counter[str]:
-        """Count the requests that wait for a server, a connection or the headers of a response, by backend.
+    def waiting(self, worker: Worker, deadline: Deadline) -> dict[str, list[str]]:
+        """Return the clients of what waits for a server, a connection or a response, by backend.
 
-        Not those that have their headers: a client knows then which release answers, and may hold what it likes open.
+        Not of requests that have their headers, nor of tcp sessions that have a byte: a client knows then which release
+        answers, and may hold what it likes open.
         """
         lines = self._master.run(worker, "show sess", deadline).splitlines()
         found = (_STREAM.search(line) for line in lines if " be=<NONE> " not in line)
-        return Counter(
-            stream["backend"]
-            for stream in found
-            if stream and (int(stream["state"]) < _ESTABLISHED or int(stream["analysers"], 16) & _HEADERS)
-        )
+        waits: dict[str, list[str]] = {}
+        for stream in found:
+            if stream and _waits(stream):
+                waits.setdefault(stream["backend"], []).append(stream["client"])
+        return waits
 
     def open(self, worker: Worker, backend: str, deadline: Deadline) -> int:
         """Count what a backend has open now; 0 where the worker does not know it, or has ended."""
@@ -156,6 +159,14 @@ class Servers:
     def _command(self, worker: Worker, command: str, deadline: Deadline) -> None:
         # Answers are text for people; what became of the command is read back by whoever gave it.
         self._master.run(worker, command, deadline)
+
+
+def _waits(stream: re.Match[str]) -> bool:
+    analysers = int(stream["analysers"], 16)
+    if int(stream["state"]) < _ESTABLISHED or analysers & _HEADERS:
+        return True
+    # Nothing is to be done with it: a tcp session, or what an HTTP request became after its headers.
+    return not analysers and not int(stream["response"], 16) & _WRITTEN
 
 
 def _count(row: Mapping[str, str], field: str) -> int:
