@@ -42,21 +42,24 @@ def laptop(shop: Shop, way: Sshd) -> Laptop:
 
 @pytest.mark.long("a whole canary through ssh", every_change=True)
 def test_a_canary_runs_there_and_is_shown_here(shop: Shop, laptop: Laptop, way: Sshd) -> None:
-    shop.write(strategy={"canary": {"steps": [{"share": 30, "for": "15s"}], "bake": "0s"}})
+    shop.write(strategy={"canary": {"steps": [{"share": 30, "for": "2m"}], "bake": "0s"}})
     with Load(shop.url, USERS) as load:
         load.until(lambda now: now.answered > 30, "the load runs")
         other = Laptop(shop, way, "other")
         with laptop.start("canary", "--version", "2.0", "-m", "from afar", "--output", "json") as first:
             begun = until(first, "traffic.changed")
             with other.start("watch", "--output", "plain") as second:
+                assert second.stderr is not None
+                watched = second.stderr.readline()
+                laptop.deploy("promote")
                 shown, _ = rest(first, 0)
-                watched = second.communicate(timeout=SECONDS)
-                assert second.returncode == 0, watched
+                watched += second.stderr.read()
+                assert second.wait(SECONDS) == 0, watched
         report = load.stop()
         assert kinds(begun + shown) == kinds(recorded(shop, 2)), "all of it, and each once"
         assert max(kinds(begun + shown).values()) == 1
         assert "sample" in {event["event"] for event in shown}, "numbers come live"
-        assert f"{shop.name} #2 ended: done" in watched[1]
+        assert f"{shop.name} #2 ended: done" in watched
         assert json.loads(laptop.deploy("status", "--output", "json").stdout) == shop.status()
         laptop.deploy("report", "-o", "report.html")
         assert "from afar" in (laptop.folder / "report.html").read_text()

@@ -185,12 +185,7 @@ class Shop:
     def _end(self) -> None:
         if not self.state.exists():
             return
-        for arguments in (("abort", "--service", self.name), ("down", "-y", "--service", self.name)):
-            subprocess.run(
-                self.command(*arguments),
-                cwd=self.folder,
-                env=self.environment(),
-                capture_output=True,
-                timeout=COMMAND_SECONDS,
-                check=False,
-            )
+        down, abort = ("down", "-y", "--service", self.name), ("abort", "--service", self.name)
+        if self._run(*down).returncode != 0:  # a rollout is in progress
+            self._run(*abort)
+            self._run(*down)

@@ -11,6 +11,7 @@ import pytest
 from deployer.judge import Verdicts
 from deployer.model import FULL, Sample
 from tests.looks import coin, errors_only, judge, runs_until_shown, runs_until_worse, sample, timed
+from tests.tiers import draws
 
 
 def every_request(n: int) -> int:
@@ -32,7 +33,7 @@ def by_fifty(n: int) -> int:
 def test_false_alarms_are_no_more_than_alpha(
     sizes: Callable[[int], int], looks: int, share: int, rate: float, sticky: bool
 ) -> None:
-    alpha, runs = 0.1, 100
+    alpha, runs = 0.1, draws(100, 40)
     random_ = random.Random(f"{share} {rate} {sticky} {looks}")
     alarms = 0
 
@@ -46,7 +47,7 @@ def test_false_alarms_are_no_more_than_alpha(
 
 
 def test_false_alarms_of_errors_and_times_together_are_no_more_than_alpha() -> None:
-    alpha, runs, random_ = 0.2, 40, random.Random(8)
+    alpha, runs, random_ = 0.2, draws(40, 20), random.Random(8)
     alarms = 0
     for _ in range(runs):
         verdicts = Verdicts(judge(alpha=alpha, latency={"warmup": {"requests": 0}}), sticky=False)
@@ -56,7 +57,7 @@ def test_false_alarms_of_errors_and_times_together_are_no_more_than_alpha() -> N
 
 
 def test_a_candidate_at_the_margin_is_seldom_shown_to_be_no_worse() -> None:
-    beta, runs, random_ = 0.2, 60, random.Random(9)
+    beta, runs, random_ = 0.2, draws(60, 30), random.Random(9)
     shown = 0
     for _ in range(runs):
         verdicts = Verdicts(errors_only(beta=beta, alpha=0.0001), sticky=False)
@@ -75,7 +76,7 @@ def test_many_looks_at_a_shared_daily_cycle_and_a_growing_share_raise_no_alarm()
         return coin(random_, 25, shares[n // 100], rate, rate)
 
     for sticky in (True, False):
-        for _ in range(10):
+        for _ in range(draws(10, 4)):
             assert runs_until_worse(Verdicts(judge(), sticky=sticky), draw, 400) is None
 
 
@@ -88,13 +89,13 @@ def test_an_outage_of_both_sides_is_no_fault_of_the_candidate(share: int, sticky
         rate = 0.6 if 100 <= n < 200 else 0.001
         return coin(random_, 25, share, rate, rate)
 
-    for _ in range(10):
+    for _ in range(draws(10, 4)):
         assert runs_until_worse(Verdicts(judge(), sticky=sticky), draw, 400) is None
 
 
 def test_a_release_exactly_at_the_limit_is_seldom_called_worse() -> None:
     random_ = random.Random(21)
-    alpha, runs, alarms = 0.1, 150, 0
+    alpha, runs, alarms = 0.1, draws(150, 60), 0
 
     for _ in range(runs):
         verdicts = Verdicts(judge(alpha=alpha), sticky=True)
@@ -123,7 +124,7 @@ def test_a_bad_candidate_is_found_within_few_of_its_requests(
     random_ = random.Random(share)
     served: list[int] = []
 
-    for _ in range(60):
+    for _ in range(draws(60, 30)):
         verdicts = Verdicts(errors_only(), sticky=sticky)
         verdicts.observe(sample((5000, 5), (0, 0), share=0), 0)
         found = runs_until_worse(verdicts, lambda n: coin(random_, 1, share, 0.001, rate), 20_000, 0.01)

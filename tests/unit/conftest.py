@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +12,20 @@ from hypothesis import HealthCheck, settings
 from tests.conftest import state_folder
 
 MEMORY = Path("/dev/shm")
+ENOUGH = 1 << 30  # bytes
+
+
+def _has_room(place: Path) -> bool:
+    """Tell whether tests can have their folders there, and programs in them."""
+    if not place.is_dir():
+        return False
+    found = os.statvfs(place)
+    return found.f_bavail * found.f_frsize > ENOUGH and not found.f_flag & os.ST_NOEXEC
+
+
+# Where pytest makes `tmp_path`: a disk makes every write of a store wait.
+if _has_room(MEMORY):
+    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
 
 # What hypothesis takes by itself for too slow (200 ms an example) is how busy the machine is.
 settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
