@@ -9,17 +9,18 @@ from urllib.parse import unquote
 
 from deployer.core.errors import Refused
 from deployer.core.host import Host
+from deployer.transport.ssh import by_hand
+from deployer.transport.ssh_process import FarCommand
 
-COMMAND = "deploy serve --stdio"  # what is called there: no word of it is anybody's
+COMMAND = FarCommand(
+    "deploy serve --stdio",
+    "pip install 'twin-deployer[server]' there, where what ssh calls is looked for, such as /usr/local/bin",
+)
 BASE = "http://control"  # what requests are for; it is sent to nobody but the command
 _URL = re.compile(
     r"ssh://(?:(?P<user>[A-Za-z0-9_][A-Za-z0-9._-]{0,99})@)?"
     r"(?:\[(?P<v6>[0-9A-Fa-f:.]+(?:%[A-Za-z0-9._-]+)?)\]|(?P<host>[A-Za-z0-9_][A-Za-z0-9._-]{0,252}))"
     r"(?::(?P<port>[0-9]{1,5}))?(?P<path>/[^?#]*)?"
-)
-_OPTIONS = (
-    *("-T", "-x"),
-    *("-o", "ControlMaster=no", "-o", "ControlPath=none"),  # shared, its keep-alives would be somebody else's
 )
 
 
@@ -67,16 +68,14 @@ class Control:
         """Give what the addresses of requests begin with."""
         return BASE
 
-    def ssh(self, *words: str) -> list[str]:
-        """Give a command line of ssh, with words for the shell there."""
-        there = Host(self.host, "", "ssh", self.host, self.port, self.user, ssh_args=self.ssh_args)
-        return [*there.ssh(*_OPTIONS), *words]
+    @property
+    def there(self) -> Host:
+        """Return how ssh gets there."""
+        return Host(self.host, "", "ssh", self.host, self.port, self.user, ssh_args=self.ssh_args)
 
     def by_hand(self, command: str) -> str:
         """Give what a person would type to have a command done there."""
-        target = f"{self.user}@{self.host}" if self.user else self.host
-        port = ["-p", str(self.port)] if self.port is not None else []
-        return shlex.join(["ssh", *self.ssh_args, *port, target, command])
+        return by_hand(self.there, command)
 
     @property
     def unreached(self) -> str:

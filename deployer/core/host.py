@@ -5,11 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-CONNECT_SECONDS = 10
-# Last on the command line of ssh, where the first value wins: they hold unless the inventory says otherwise. Host keys
-# are checked, since BatchMode refuses what ssh would ask about; without the keep-alives a pulled cable hangs for ever.
-KEEP_ALIVE = ("-o", "ServerAliveInterval=5", "-o", "ServerAliveCountMax=3", "-o", "BatchMode=yes")
-
 
 @dataclass(frozen=True)
 class Host:
@@ -31,20 +26,6 @@ class Host:
     groups: tuple[str, ...] = ()
     engine: str = ""
     engine_certs: str = ""
-
-    def ssh(self, *options: str) -> list[str]:
-        """Give a command line of ssh up to and with the name of the machine; a command may follow it.
-
-        `options` win over those of the inventory. It never asks, checks host keys, and gives up on a dead connection.
-        """
-        line = ["ssh", *options, *self.ssh_args]
-        if self.port is not None:
-            line += ["-p", str(self.port)]
-        if self.user:
-            line += ["-l", self.user]
-        if self.key_file:
-            line += ["-o", "IdentitiesOnly=yes", "-i", self.key_file]
-        return [*line, *KEEP_ALIVE, "-o", f"ConnectTimeout={CONNECT_SECONDS}", "--", self.ssh_host]
 
 
 # This machine, where it runs beside others

@@ -16,7 +16,6 @@ from pathlib import Path
 import uvicorn
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from deployer import __version__
 from deployer.app.wiring import open_house
 from deployer.core.clock import Clock
 from deployer.core.errors import DeployError, Refused
@@ -30,7 +29,9 @@ from deployer.server.runs import Processes
 from deployer.server.tokens import Token, Tokens
 from deployer.store import Store
 from deployer.store.actor import place
-from deployer.transport.greeting import LONGEST, Greeting, Welcome
+from deployer.transport.greeting import LONGEST, Greeting, Welcome, read, refusal
+from deployer.transport.greeting import welcome as greet
+from deployer.transport.line_reader import LineReader
 
 END_SECONDS = 5  # for answers that are in progress when the client is gone
 IDLE_SECONDS = 600  # without a request, after which a client is taken for gone: a cable that was pulled says nothing
@@ -47,13 +48,13 @@ class _Trusted(Tokens):
 def serve(inward: int, outward: int, state: Path, clock: Clock, environ: Mapping[str, str]) -> None:
     """Greet the client, and answer it until it leaves; `inward` and `outward` are descriptors."""
     try:
-        greeting = Greeting.read(_line(inward))
+        greeting = Greeting.of(read(_line(inward), "the client"))
         desk, welcome = _desk(greeting, state, clock, environ)
     except DeployError as error:
-        os.write(outward, Welcome(__version__, refused=error.message, hint=error.hint).line())
+        os.write(outward, refusal(error))
         return
     try:
-        os.write(outward, welcome.line())
+        os.write(outward, greet(welcome.data()))
         _answer(_let_in(make_api(desk), _caller(greeting, environ)), desk, inward, outward)
     finally:
         desk.stores.close()
@@ -61,13 +62,11 @@ def serve(inward: int, outward: int, state: Path, clock: Clock, environ: Mapping
 
 def _line(inward: int) -> bytes:
     """Read the first line, and nothing after it: there is nothing before we have answered."""
-    read = b""
-    while not read.endswith(b"\n") and len(read) <= LONGEST:
-        more = os.read(inward, 4096)
-        if not more:
-            raise Refused("no client greets: this is what `deploy --on` calls", "deploy --on ssh://HOST COMMAND")
-        read += more
-    return read
+    try:
+        return LineReader(inward, LONGEST).next(IDLE_SECONDS)
+    except (EOFError, TimeoutError, ValueError):
+        text = "no client greets: this is what `deploy --on` calls"
+        raise Refused(text, "deploy --on ssh://HOST COMMAND") from None
 
 
 def _desk(greeting: Greeting, state: Path, clock: Clock, environ: Mapping[str, str]) -> tuple[ServerContext, Welcome]:
@@ -96,7 +95,7 @@ def _desk(greeting: Greeting, state: Path, clock: Clock, environ: Mapping[str, s
         sources=(source,) if source else (),
     )
     service, trouble = _service(source)
-    welcome = Welcome(__version__, str(Path.cwd()), str(file) if source else "", service, trouble)
+    welcome = Welcome(str(Path.cwd()), str(file) if source else "", service, trouble)
     return desk, welcome
 
 

@@ -1,21 +1,62 @@
-"""What both sides of `deploy --on` say to each other before the first request: one line of JSON each."""
+"""What both ends of a connection say before anything else: one line of JSON each, with what they are and want."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, fields
-from typing import Any, Self
+from collections.abc import Mapping
+from dataclasses import MISSING, asdict, dataclass, fields
+from typing import Any, TypeVar
 
-from deployer.core.errors import Refused
+from deployer import __version__
+from deployer.core.errors import DeployError, Refused
 
 PROTOCOL = 1  # grows when a side could not understand the other one any more
-MARK = "deployer "  # begins the line of the control host: a login shell may have printed some of its own before
+MARK = b"deployer "  # begins the line of the far end: a login shell may have printed some of its own before
 LONGEST = 64 * 1024  # bytes of a line
+SAME = "use the same version on both sides"
+T = TypeVar("T", "Greeting", "Welcome")
+
+
+def hello(data: Mapping[str, Any]) -> bytes:
+    """Return the line of who connects."""
+    return json.dumps({"protocol": PROTOCOL, "version": __version__, **data}).encode() + b"\n"
+
+
+def welcome(data: Mapping[str, Any]) -> bytes:
+    """Return the line of the far end."""
+    return MARK + hello(data)
+
+
+def refusal(error: DeployError) -> bytes:
+    """Return the line of a far end that does not go on."""
+    return welcome({"refused": error.message, "hint": error.hint})
+
+
+def read(line: bytes, who: str) -> dict[str, Any]:
+    """Read the line of the other end. Raise Refused where it does not go on, and for what cannot be understood."""
+    try:
+        data = json.loads(line.removeprefix(MARK))
+    except (ValueError, RecursionError):
+        data = None
+    if not isinstance(data, dict):
+        raise Refused(f"{who} does not greet as a deployer does: {line[:60]!a}", SAME)
+    if isinstance(data.get("refused"), str) and data["refused"]:
+        raise Refused(data["refused"], str(data.get("hint", "")))
+    if data.get("protocol") != PROTOCOL:
+        theirs = f"deployer {data['version']}" if isinstance(data.get("version"), str) else "another version"
+        raise Refused(f"{who} is {theirs}, which speaks protocol {data.get('protocol')!a}, not {PROTOCOL}", SAME)
+    return data
+
+
+def same_version(data: Mapping[str, Any], there: str = "there", here: str = "here") -> None:
+    """Raise Refused unless the other end is of this version; whoever reads it may sit `there`."""
+    if data.get("version") != __version__:
+        raise Refused(f"deployer is {str(data.get('version'))[:20]} {there}, and {__version__} {here}", SAME)
 
 
 @dataclass(frozen=True)
 class Greeting:
-    """Who asks, as the client says, and where: folder, manifest and state folder there, "" for the usual."""
+    """Who asks a control host, as the client says, and where: folder, manifest and state there, "" for the usual."""
 
     by: str
     machine: str
@@ -24,70 +65,43 @@ class Greeting:
     destination: str = ""
     state: str = ""
 
-    def line(self) -> bytes:
-        """Give it as it is sent."""
-        return json.dumps({"protocol": PROTOCOL, **asdict(self)}).encode() + b"\n"
+    def data(self) -> dict[str, str]:
+        """Return it as it is sent."""
+        return asdict(self)
 
     @classmethod
-    def read(cls, line: bytes) -> Self:
-        """Read what was sent. Raises Refused."""
-        data = _read(line, "the client")
-        _understood(data, "the client")
-        return cls(**_texts(cls, data, "the client"))
+    def of(cls, data: Mapping[str, Any]) -> Greeting:
+        """Read what was sent. Raise Refused."""
+        return _texts(cls, data, "the client")
 
 
 @dataclass(frozen=True)
 class Welcome:
-    """What the control host has: its version, and the manifest that was named with its service, "" for none.
+    """What a control host has: its folder, and the manifest that was named with its service, "" for none.
 
-    `trouble` says why the service of a manifest is not known; `refused` that nothing can be asked, with what to do.
+    `trouble` says why the service of a manifest is not known.
     """
 
-    version: str
-    folder: str = ""
+    folder: str
     manifest: str = ""
     service: str = ""
     trouble: str = ""
-    refused: str = ""
-    hint: str = ""
 
-    def line(self) -> bytes:
-        """Give it as it is sent."""
-        return MARK.encode() + json.dumps({"protocol": PROTOCOL, **asdict(self)}).encode() + b"\n"
+    def data(self) -> dict[str, str]:
+        """Return it as it is sent."""
+        return asdict(self)
 
     @classmethod
-    def read(cls, line: bytes) -> Self:
-        """Read what was sent. Raises Refused."""
-        data = _read(line.removeprefix(MARK.encode()), "the control host")
-        if not isinstance(data.get("refused"), str) or not data["refused"]:
-            _understood(data, "the control host")
-        return cls(**_texts(cls, data, "the control host"))
+    def of(cls, data: Mapping[str, Any]) -> Welcome:
+        """Read what was sent. Raise Refused."""
+        return _texts(cls, data, "the control host")
 
 
-def _read(line: bytes, who: str) -> dict[str, Any]:
-    try:
-        data = json.loads(line)
-    except (ValueError, RecursionError):
-        data = None
-    if not isinstance(data, dict):
-        raise Refused(f"{who} does not greet as a deployer does: {line[:60]!a}", "use the same version on both sides")
-    return data
-
-
-def _understood(data: dict[str, Any], who: str) -> None:
-    if data.get("protocol") != PROTOCOL:
-        theirs = f"deployer {data['version']}" if isinstance(data.get("version"), str) else "another version"
-        raise Refused(
-            f"{who} is {theirs}, which speaks protocol {data.get('protocol')!a} of --on, not {PROTOCOL}",
-            "use the same version on both sides",
-        )
-
-
-def _texts(kind: type[Any], data: dict[str, Any], who: str) -> dict[str, str]:
-    """Give the fields of a class; what a later version says besides is left out."""
+def _texts(kind: type[T], data: Mapping[str, Any], who: str) -> T:
+    """Make a class of the fields that it knows; what a later version says besides is left out."""
     known = {field.name: data[field.name] for field in fields(kind) if field.name in data}
     if wrong := [name for name, value in known.items() if not isinstance(value, str) or not value.isprintable()]:
-        raise Refused(f"{who} gives no text as {', '.join(wrong)}", "use the same version on both sides")
-    if missing := [name for name in ("by", "machine", "version") if name in kind.__annotations__ and name not in known]:
-        raise Refused(f"{who} does not say {', '.join(missing)}", "use the same version on both sides")
-    return known
+        raise Refused(f"{who} gives no text as {', '.join(wrong)}", SAME)
+    if missing := [field.name for field in fields(kind) if field.default is MISSING and field.name not in known]:
+        raise Refused(f"{who} does not say {', '.join(missing)}", SAME)
+    return kind(**known)

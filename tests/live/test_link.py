@@ -26,10 +26,10 @@ from deployer.client.ssh import Channels, session_over
 from deployer.core.clock import Deadline, SystemClock
 from deployer.core.errors import DeadlinePassed, DeployError, NoServer, Refused, Unreachable
 from deployer.core.host import Host
-from deployer.drivers.runtime.docker import ssh_tunnel
+from deployer.drivers.runtime.docker import ssh_engine
 from deployer.drivers.runtime.docker.engine import Engine
 from deployer.drivers.runtime.docker.engine_pool import READ_SECONDS
-from deployer.drivers.runtime.docker.ssh_tunnel import SshTunnel
+from deployer.drivers.runtime.docker.ssh_engine import SshEngine
 from deployer.drivers.traffic.proxies.proxy_pool import PREPARED
 from deployer.drivers.traffic.proxies.remote_proxy import RemoteProxy
 from deployer.transport.greeting import Greeting
@@ -68,9 +68,9 @@ class End:
     def link(self, kind: str, host: Host | None = None) -> Link:
         host = host or self.host
         if kind == "engine":
-            tunnel = SshTunnel(host)
-            engine = Engine(tunnel.connect, host.name, READ_SECONDS)
-            return Link(engine.ping, tunnel.close)
+            far = SshEngine(host, CLOCK)
+            engine = Engine(far.connect, host.name, READ_SECONDS)
+            return Link(engine.ping, far.close)
         if kind == "proxy":
             settings = PREPARED.model_copy(update={"config": str(self.folder), "socket": f"{self.folder}/none.sock"})
             proxy = RemoteProxy(host, settings, CLOCK)
@@ -104,7 +104,7 @@ class End:
 def end(state: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[End]:
     require("sshd", "root")
     engine = os.environ.get("DOCKER_HOST", DEFAULT_HOST).removeprefix("unix://")
-    monkeypatch.setattr(ssh_tunnel, "SOCKET", engine)
+    monkeypatch.setattr(ssh_engine, "SOCKET", engine)
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(state))  # where the folder of a tunnel is made
     conf = state / "conf"
     conf.mkdir()
@@ -196,11 +196,11 @@ def test_what_was_killed_leaves_no_connection_and_no_folder(end: End, kind: str,
     script = f"""
         import sys, time
         from pathlib import Path
-        from deployer.drivers.runtime.docker import ssh_tunnel
+        from deployer.drivers.runtime.docker import ssh_engine
         from tests.live.cable import Cable
         from tests.live.sshd import Sshd
         from tests.live.test_link import End
-        ssh_tunnel.SOCKET = {ssh_tunnel.SOCKET!r}
+        ssh_engine.SOCKET = {ssh_engine.SOCKET!r}
         line = Cable.__new__(Cable)
         line.port = {end.line.port}
         way = Sshd({end.way.host!r}, 0, Path({str(end.way.keys)!r}), 0)

@@ -9,6 +9,7 @@ import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from deployer.cli import main
 from deployer.client import orders, ssh, stream
 from deployer.core.clock import Deadline, SystemClock
 from deployer.core.errors import Exit
+from deployer.transport.ssh import PATIENT
 from tests.documents import REPOSITORY, blocks
 from tests.live.afar import kinds, recorded, rest, until
 from tests.live.laptop import SSHD_PATH, USERS, Laptop
@@ -225,7 +227,8 @@ def test_a_control_host_that_stays_away_is_told_with_what_to_do(
 
     def gone() -> None:
         shop.wait(lambda status: status["share"] == 3000, "users are on the candidate")
-        monkeypatch.setattr(ssh, "GREET_SECONDS", 2.0)  # not before: who comes first may take longer on a busy machine
+        # Not before: who comes first may take longer on a busy machine.
+        monkeypatch.setattr(ssh, "PATIENT", replace(PATIENT, greet=2.0))
         os.kill(way.pid, signal.SIGSTOP)  # whoever comes again waits at the door
         way.kill_sessions()
 

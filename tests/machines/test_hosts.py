@@ -96,7 +96,7 @@ def test_a_stranger_is_refused_and_the_remedy_named(lab: Lab, inventory: Path, t
         lab.known_hosts.write_text(former)
 
     rows = {row["name"]: row["findings"][0] for row in found["machines"]}
-    assert rows["web1"]["text"] == "its host key is another one than before"
+    assert rows["web1"]["text"] == "its host key has changed"
     assert f"ssh-keygen -R {lab['web1'].address}" in rows["web1"]["remedy"]
     assert rows["web2"]["text"] == "its host key is not known"
 

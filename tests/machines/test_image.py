@@ -20,6 +20,7 @@ from deployer.drivers.hosts import AnsiblePlaybooks
 from deployer.drivers.hosts.inventory import hosts
 from deployer.manifest.models import Manifest
 from deployer.model import Release
+from deployer.transport import ssh
 from tests.lab import registry
 from tests.lab.archive import Image, layer
 from tests.lab.machines import Lab
@@ -150,7 +151,8 @@ def tunnels(lab: Lab, inventory: Path, address: str) -> Iterator[None]:
     """Let the machines reach a port of ours as their own, since engines speak plain HTTP to nobody else."""
     running = [
         subprocess.Popen(
-            [*host.ssh("-N", "-R", f"{address}:{address}", "-o", "ExitOnForwardFailure=yes")], stdin=subprocess.DEVNULL
+            ssh.line(host, ssh.QUICK, "-N", "-R", f"{address}:{address}", "-o", "ExitOnForwardFailure=yes"),
+            stdin=subprocess.DEVNULL,
         )
         for host in hosts(inventory, "web", Deadline.after(CLOCK, 30))
     ]

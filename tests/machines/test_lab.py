@@ -12,6 +12,7 @@ import pytest
 
 from deployer.core.clock import Deadline, SystemClock
 from deployer.drivers.hosts.inventory import hosts
+from deployer.transport.ssh import QUICK, line
 from tests.documents import REPOSITORY
 from tests.lab.machines import Lab
 from tests.lab.machines.programs import call
@@ -24,7 +25,7 @@ CLOCK = SystemClock()
 def ssh(inventory: Path, name: str, *command: str, seconds: float = 30) -> subprocess.CompletedProcess[str]:
     (host,) = hosts(inventory, name, Deadline.after(CLOCK, 30))
     return subprocess.run(
-        [*host.ssh(), *command], capture_output=True, text=True, timeout=seconds, stdin=subprocess.DEVNULL
+        [*line(host, QUICK), *command], capture_output=True, text=True, timeout=seconds, stdin=subprocess.DEVNULL
     )
 
 
@@ -69,7 +70,7 @@ def test_faults_of_the_network_end_with_heal(lab: Lab, inventory: Path) -> None:
     lab["edge1"].freeze()
     for name in ("web1", "web2", "edge1"):
         (host,) = hosts(inventory, name, Deadline.after(CLOCK, 30))
-        done = subprocess.run([*host.ssh("-o", "ConnectTimeout=2"), "true"], capture_output=True, timeout=20)
+        done = subprocess.run([*line(host, QUICK, "-o", "ConnectTimeout=2"), "true"], capture_output=True, timeout=20)
         assert done.returncode == 255, name
     lab.heal()
     for name in ("web1", "web2", "edge1"):

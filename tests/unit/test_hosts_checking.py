@@ -92,7 +92,7 @@ def test_a_machine_of_neither_group_needs_neither_engine_nor_proxy(monkeypatch: 
         (
             255,
             "Host key for x has changed and you have requested strict checking. / Host key verification failed.",
-            "its host key is another one than before",
+            "its host key has changed",
         ),
         (255, "deploy@x: Permission denied (publickey).", "it refuses this user and key"),
         (255, "ssh: connect to host x port 22: Connection timed out", "it does not respond"),

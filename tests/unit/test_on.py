@@ -26,7 +26,8 @@ from deployer.cli import main
 from deployer.cli.lazy import COMMANDS, SERVED
 from deployer.cli.options import Common
 from deployer.cli.strategies import builtin_commands
-from deployer.client import orders, ssh, stream
+from deployer.client import orders, stream
+from deployer.client import ssh as client_ssh
 from deployer.client.control import Control
 from deployer.core.clock import Deadline, SystemClock
 from deployer.core.errors import Exit, Refused
@@ -38,7 +39,8 @@ from deployer.server.runs import START_SECONDS, Processes, Run, file_of, run_of
 from deployer.server.stdio import _caller, _let_in, _Trusted
 from deployer.server.tokens import Token
 from deployer.store import Store
-from deployer.transport.greeting import Greeting, Welcome
+from deployer.transport import ssh
+from deployer.transport.greeting import Greeting, Welcome, hello, read, refusal, welcome
 from tests.api import MANIFEST, Api
 from tests.house import Scene
 from tests.ports import free_port
@@ -96,9 +98,10 @@ def test_addresses_that_are_refused(text: str) -> None:
 
 
 def test_the_command_line_of_ssh() -> None:
-    line = Control.of("ssh://ann@control:2222/srv/shop", "--on", "-i 'my key' -J jump").ssh("deploy serve --stdio")
+    control = Control.of("ssh://ann@control:2222/srv/shop", "--on", "-i 'my key' -J jump")
+    line = ssh.line(control.there, ssh.PATIENT, *ssh.ALONE)
     assert line[0] == "ssh"
-    assert line[-3:] == ["--", "control", "deploy serve --stdio"]
+    assert line[-2:] == ["--", "control"]
     joined = shlex.join(line)
     for words in ("-T", "-i 'my key' -J jump", "-p 2222", "-l ann", "BatchMode=yes", "ServerAliveInterval=5"):
         assert words in joined
@@ -112,10 +115,12 @@ def test_the_command_line_of_ssh() -> None:
 
 def test_greetings_are_understood_and_others_are_refused() -> None:
     greeting = Greeting("ann", "laptop", "/srv", "a.yml", "staging", "/var/s")
-    assert Greeting.read(greeting.line()) == greeting
-    welcome = Welcome("0.1.0", "/srv", "/srv/a.yml", "shop")
-    assert Welcome.read(welcome.line().strip()) == welcome
-    assert Greeting.read(b'{"protocol": 1, "by": "ann", "machine": "m", "later": 1}').by == "ann"
+    assert Greeting.of(read(hello(greeting.data()), "the client")) == greeting
+    answer = Welcome("/srv", "/srv/a.yml", "shop")
+    assert Welcome.of(read(welcome(answer.data()), "it")) == answer
+    assert Greeting.of({"protocol": 1, "by": "ann", "machine": "m", "later": 1}).by == "ann"
+    with pytest.raises(Refused, match="no such folder"):
+        read(refusal(Refused("no such folder")), "it")
     for line, told in (
         (b"GET / HTTP/1.1\r\n", "does not greet as a deployer does"),
         (b'{"protocol": 1, "by": "ann"}', "does not say machine"),
@@ -124,9 +129,9 @@ def test_greetings_are_understood_and_others_are_refused() -> None:
         (b'{"protocol": 2, "by": "ann", "machine": "m"}', "the client is another version, which speaks protocol 2"),
     ):
         with pytest.raises(Refused, match=told):
-            Greeting.read(line)
-    with pytest.raises(Refused, match=r"is deployer 9\.9, which speaks protocol 2 of --on, not 1"):
-        Welcome.read(b'deployer {"protocol": 2, "version": "9.9"}')
+            Greeting.of(read(line, "the client"))
+    with pytest.raises(Refused, match=r"is deployer 9\.9, which speaks protocol 2, not 1"):
+        read(b'deployer {"protocol": 2, "version": "9.9"}', "it")
 
 
 def test_who_acts_elsewhere_is_named_with_their_own_machine(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -258,15 +263,27 @@ def test_every_command_is_done_there_or_refused_with_what_to_type(far: Path, run
 @pytest.mark.parametrize(
     ("script", "told", "hint"),
     [
-        ("echo 'ann@control: Permission denied (publickey).' >&2; exit 255", "ssh is not let in", "--ssh-args"),
-        ("echo 'Host key verification failed.' >&2; exit 255", "does not know the key", "compare the fingerprint"),
-        ("echo 'connect: Connection refused' >&2; exit 255", "cannot be reached: ssh: connect: C", "does `ssh ann@"),
+        (
+            "echo 'a@b: Permission denied (publickey).' >&2; exit 255",
+            "it refuses this user and key: a@b: P",
+            "ssh-add",
+        ),
+        ("echo 'Host key verification failed.' >&2; exit 255", "its host key is not known", "compare the fingerprint"),
+        (
+            "echo 'Connection refused' >&2; exit 255",
+            "cannot be reached: nothing listens for ssh there: C",
+            "ssh ann@",
+        ),
         ("echo 'sh: 1: deploy: not found' >&2; exit 127", "there is no `deploy` there: sh: 1:", "pip install"),
         ("echo 'Error: No such option: --stdio' >&2; exit 2", "deployer is too old there", "the same version"),
         ("echo 'error: the server needs fastapi' >&2; exit 2", "ended with 2: the server needs fastapi", "try `ssh"),
-        ("exit 3", "ended with 3: it ended with 3", "try `ssh"),
+        ("exit 3", "`deploy serve --stdio` ended with 3", "try `ssh"),
         ('read line; echo \'deployer {"protocol": 2, "version": "9.9"}\'; cat', "deployer 9.9, which", "same version"),
-        ("head -c 70000 /dev/zero | tr '\\0' 'x'; cat", "prints something else: b'xxx", "it should be nothing"),
+        (
+            "head -c 70000 /dev/zero | tr '\\0' 'x'; cat",
+            "something else: a line without end: b'xxx",
+            "it should be nothing",
+        ),
     ],
 )
 def test_why_there_is_no_connection(far: Path, run: Deploy, script: str, told: str, hint: str) -> None:
@@ -279,11 +296,11 @@ def test_why_there_is_no_connection(far: Path, run: Deploy, script: str, told: s
 
 
 def test_a_command_that_says_nothing_is_given_up(far: Path, run: Deploy, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ssh, "GREET_SECONDS", 0.3)
+    monkeypatch.setattr(client_ssh, "PATIENT", replace(ssh.PATIENT, greet=0.3))
     plug(far.parent, "exec cat >/dev/null")
     assert "cannot be reached: no response within 0.3 s" in run(*on(far, "status")).err
     monkeypatch.setenv("PATH", str(far))
-    assert "ssh cannot be started: No such file or directory" in run(*on(far, "status")).err
+    assert "ssh cannot be started: it is not on PATH" in run(*on(far, "status")).err
 
 
 def test_what_a_login_shell_prints_is_no_answer(far: Path, run: Deploy, state: Path) -> None:
@@ -360,7 +377,7 @@ def test_a_control_host_that_stays_away_is_told_with_what_to_do(
     cutter.join(30)
     assert told.code == Exit.NEEDS_PERSON, told
     assert "goes on" in told.err
-    assert "ssh: connect: no route" in told.err or "the connection broke" in told.err
+    assert "connect: no route" in told.err or "the connection broke" in told.err
 
 
 # -- options

@@ -16,6 +16,7 @@ from pathlib import Path
 from deployer.core import commands, files
 from deployer.core.clock import Clock, Deadline
 from deployer.core.errors import DriverFailed, Refused
+from deployer.transport import ssh
 
 FETCH_SECONDS = 300.0
 LOCAL_SECONDS = 60.0
@@ -39,7 +40,6 @@ _SETTINGS = {
     "http.lowSpeedTime": "30",
     "gc.auto": "0",
 }
-_SSH = "ssh -o BatchMode=yes -o ConnectTimeout=10 -o ServerAliveInterval=5 -o ServerAliveCountMax=3"
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ class Repository:
         self._environ = {
             **environ,
             "GIT_TERMINAL_PROMPT": "0",
-            "GIT_SSH_COMMAND": environ.get("GIT_SSH_COMMAND", _SSH),
+            "GIT_SSH_COMMAND": environ.get("GIT_SSH_COMMAND", ssh.GIT),
             "GIT_CONFIG_COUNT": str(len(settings)),
             **{f"GIT_CONFIG_KEY_{n}": key for n, key in enumerate(settings)},
             **{f"GIT_CONFIG_VALUE_{n}": value for n, value in enumerate(settings.values())},

@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from deployer.core.errors import Refused
-from deployer.core.host import KEEP_ALIVE
+from deployer.transport import ssh
 
 MARK = "DEPLOYER_PLAY"  # every process of a run carries it, however it detaches itself
 
@@ -43,7 +43,7 @@ def surroundings(folder: Path, user: Path, playbook_program: Path, mark: str) ->
         "LC_ALL": "C.UTF-8",  # Ansible refuses any other character set
         "ANSIBLE_CONFIG": str(config if config.is_file() else folder / "ansible.cfg"),
         "ANSIBLE_HOST_KEY_CHECKING": "True",  # ansible-runner switches it off unless told otherwise
-        "ANSIBLE_SSH_EXTRA_ARGS": f"{os.environ.get('ANSIBLE_SSH_EXTRA_ARGS', '')} {' '.join(KEEP_ALIVE)}".strip(),
+        "ANSIBLE_SSH_EXTRA_ARGS": f"{os.environ.get('ANSIBLE_SSH_EXTRA_ARGS', '')} {ssh.ANSIBLE}".strip(),
         "ANSIBLE_SSH_CONTROL_PATH_DIR": str(folder / "cp"),
         "ANSIBLE_LOCAL_TEMP": str(folder / "tmp"),
         "ANSIBLE_NOCOLOR": "1",

@@ -16,6 +16,7 @@ from typing import Any, Literal
 from deployer.core import commands
 from deployer.core.clock import Clock, Deadline
 from deployer.core.host import Host
+from deployer.transport import ssh
 from deployer.transport.certificates import Certificates, greet, said
 from deployer.transport.fanout import on_all
 
@@ -102,7 +103,7 @@ def _traits(
 
 def _ask(host: Host, deadline: Deadline) -> Mapping[str, Any]:
     text = _PROBE.read_text(encoding="utf-8")
-    line = [sys.executable, "-c", text] if host.connection == "local" else [*host.ssh(), _remote(text)]
+    line = [sys.executable, "-c", text] if host.connection == "local" else [*ssh.line(host, ssh.QUICK), _remote(text)]
     printed = commands.run(line, Path("/"), os.environ, deadline.left, most=_MOST)
     try:
         told = json.loads(printed.out)
@@ -139,42 +140,14 @@ def ending(ends: Mapping[str, datetime], clock: Clock) -> Iterator[Trait]:
             yield Trait("warn", "engine", text, "renew it before: then this host's engine refuses every client")
 
 
-_SSH_FAILS = 255
-_NOT_FOUND = 127
-# What ssh says, what it means, and what helps; {ssh} is the command to try, {host} where ssh connects to.
-_SAYINGS = (
-    (
-        "has changed and you have requested strict checking",
-        "its host key is another one than before",
-        "if it was reinstalled: `ssh-keygen -R {host}`, then learn its new key; else the connection may be intercepted",
-    ),
-    (
-        "Host key verification failed",
-        "its host key is not known",
-        "compare the fingerprint that `{ssh}` shows with the one on its console, and say yes",
-    ),
-    (
-        "Permission denied",
-        "it refuses this user and key",
-        "is the key in your agent (`ssh-add -l`)? `deploy hosts setup --user root` makes the user",
-    ),
-    ("Could not resolve", "its name is not known", "correct ansible_host, or the name"),
-    ("Connection refused", "nothing listens for ssh there", "is sshd running, and is ansible_port right?"),
-    ("timed out", "it does not respond", "is it on, and does a firewall let ssh through? Try `{ssh}`"),
-    ("No route to host", "no way leads to it", "is it on? Try `{ssh}`"),
-)
-
-
 def _unreached(host: Host, failed: commands.CommandFailed) -> Trait:
-    to = f"{host.user}@{host.ssh_host}" if host.user else host.ssh_host
-    ssh = f"ssh -p {host.port} {to}" if host.port else f"ssh {to}"
-    if failed.code == _NOT_FOUND:
+    if failed.code == ssh.NOT_FOUND:
         return Trait("bad", "reach", "it has no python3", "install python3: Ansible needs it, too")
-    if failed.code in (0, _SSH_FAILS):
-        for saying, text, remedy in (*_SAYINGS, ("did not end within", "it does not respond in time", "try `{ssh}`")):
-            if saying in failed.message:
-                return Trait("bad", "reach", text, remedy.format(ssh=ssh, host=host.ssh_host))
-    return Trait("bad", "reach", failed.message, failed.hint or f"try `{ssh}`")
+    why = ssh.unreached(failed, host)
+    if why is None:
+        return Trait("bad", "reach", failed.message, failed.hint or f"try `{ssh.by_hand(host)}`")
+    setup = "; `deploy hosts setup --user root` makes the user" if why.text == ssh.DENIED else ""
+    return Trait("bad", "reach", why.text, f"{why.remedy}{setup}")
 
 
 def _engine(told: Mapping[str, str], host: Host) -> Trait:

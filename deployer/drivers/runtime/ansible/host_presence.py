@@ -13,14 +13,16 @@ from typing import cast, get_args
 
 from deployer.core import commands
 from deployer.core.clock import Clock, Deadline
-from deployer.core.host import CONNECT_SECONDS, Host
+from deployer.core.host import Host
 from deployer.drivers.ports import READ_SECONDS
 from deployer.drivers.runtime.ansible.instance_record import State
+from deployer.transport import ssh
 from deployer.transport.fanout import on_all
 
 AT_ONCE = 20
 AGAIN_SECONDS = 2.0  # after which a machine is asked again, in the background
 STALE_SECONDS = 20.0  # after which an answer is too old to be believed
+_ANSWER_SECONDS = 15.0  # to get there, and for an answer
 _MOST = 1 << 20  # bytes of an answer
 
 
@@ -49,7 +51,7 @@ class HostQuestion:
         """Give the command line that asks it; without a script, whether it is there."""
         parts = [shlex.join(["sh", "-c", script, "sh", *names]) for script, names in self.scripts.items()]
         line = "; ".join(parts) or "true"
-        return ["sh", "-c", line] if self.host.connection == "local" else [*self.host.ssh(), line]
+        return ["sh", "-c", line] if self.host.connection == "local" else [*ssh.line(self.host, ssh.QUICK), line]
 
 
 @dataclass(frozen=True)
@@ -122,11 +124,12 @@ class HostPresence:
                 self._answers[name] = HostAnswer(why, self._clock.monotonic(), question.names, seen)
 
     def _look(self, question: HostQuestion) -> tuple[str, dict[str, InstanceReport]]:
-        patience = Deadline.after(self._clock, min(READ_SECONDS, CONNECT_SECONDS + 5))
+        patience = Deadline.after(self._clock, min(READ_SECONDS, _ANSWER_SECONDS))
         try:
             printed = commands.run(question.command(), Path("/"), os.environ, patience.left, most=_MOST)
         except commands.CommandFailed as failed:
-            return failed.message, {}
+            unreached = ssh.unreached(failed, question.host)
+            return unreached.message if unreached else failed.message, {}
         lines = (line.split() for line in printed.out.decode(errors="replace").splitlines())
         said = {words[0]: seen for words in lines if words and (seen := _seen(words[1:]))}
         # What a script does not name is not there any more.

@@ -9,16 +9,16 @@ if TYPE_CHECKING:
     from deployer.drivers.runtime.docker.fleet import DockerFleet
     from deployer.drivers.runtime.docker.fleet_host import FleetHost
     from deployer.drivers.runtime.docker.runtime import DockerRuntime
-    from deployer.drivers.runtime.docker.ssh_tunnel import SshTunnel
+    from deployer.drivers.runtime.docker.ssh_engine import SshEngine
 
-__all__ = ["DockerFleet", "DockerRuntime", "Engine", "FleetHost", "SshTunnel"]
+__all__ = ["DockerFleet", "DockerRuntime", "Engine", "FleetHost", "SshEngine"]
 
 __getattr__ = later.names(
     __name__,
     {
         "Engine": "deployer.drivers.runtime.docker.engine",
         "DockerFleet": "deployer.drivers.runtime.docker.fleet",
-        "SshTunnel": "deployer.drivers.runtime.docker.ssh_tunnel",
+        "SshEngine": "deployer.drivers.runtime.docker.ssh_engine",
         "FleetHost": "deployer.drivers.runtime.docker.fleet_host",
         "DockerRuntime": "deployer.drivers.runtime.docker.runtime",
     },

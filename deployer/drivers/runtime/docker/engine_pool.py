@@ -10,7 +10,7 @@ from deployer.drivers.runtime.docker.engine import Engine
 from deployer.drivers.runtime.docker.fleet import DockerFleet
 from deployer.drivers.runtime.docker.fleet_host import FleetHost
 from deployer.drivers.runtime.docker.runtime import DockerRuntime
-from deployer.drivers.runtime.docker.ssh_tunnel import SshTunnel
+from deployer.drivers.runtime.docker.ssh_engine import SshEngine
 from deployer.drivers.runtime.docker.tls_engine import TlsEngine
 
 READ_SECONDS = 10.0  # for a call that only asks: with an ssh that has to be opened first it stays below the promised 20
@@ -23,7 +23,7 @@ class EnginePool:
         self._clock, self._installation, self._home = clock, installation, home
         self._mutex = threading.Lock()
         self._members: dict[Host, FleetHost] = {}
-        self._links: list[SshTunnel | TlsEngine] = []
+        self._links: list[SshEngine | TlsEngine] = []
 
     def fleet(self, machines: Machines) -> DockerFleet:
         """Give the runtime on these machines; images come from the engine of this one where there is one."""
@@ -47,7 +47,7 @@ class EnginePool:
     def _made(self, host: Host) -> FleetHost:
         engine = Engine(call=READ_SECONDS)
         if host.engine or host.connection != "local":
-            link = TlsEngine(host) if host.engine else SshTunnel(host)
+            link = TlsEngine(host) if host.engine else SshEngine(host, self._clock)
             self._links.append(link)
             to = host.engine or host.ssh_host
             where = host.name if to == host.name else f"{host.name} ({to})"

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import selectors
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -18,82 +17,46 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from deployer import __version__
 from deployer.core.clock import Clock, Deadline
 from deployer.core.errors import DeployError, DriverFailed, Refused
 from deployer.drivers.traffic.haproxy import HAProxyTraffic
 from deployer.drivers.traffic.proxies import protocol
 from deployer.manifest.models import Manifest
 from deployer.model import Waiting
+from deployer.transport.greeting import read, refusal, same_version, welcome
+from deployer.transport.line_reader import LineReader
 
 IDLE_SECONDS = 60.0  # without a word of the client: a cable that was pulled says nothing
 SEND_EVERY = 0.1  # seconds between two batches of requests, and of the share that is in force
 END_SECONDS = 5.0  # for what was begun when the client has gone
 AT_ONCE = 16  # calls
-
-
-class _Gone(Exception):
-    """The client is."""
+_GONE = (EOFError, TimeoutError, ValueError)  # what a client does that has left, or cannot be understood
 
 
 def serve(inward: int, outward: int, clock: Clock) -> None:
     """Answer a client until it leaves; `inward` and `outward` are descriptors."""
-    lines = _Lines(inward)
+    lines = LineReader(inward, protocol.LONGEST)
     out = _Out(outward)
     try:
-        traffic = _driver(lines.next(), clock)
-    except _Gone:
+        traffic = _driver(lines.next(IDLE_SECONDS), clock)
+    except _GONE:
         return
     except DeployError as error:
-        out.first({"refused": error.message, "hint": error.hint})
+        out.write(refusal(error))
         return
-    out.first({"now": clock.now(), "user": os.geteuid()})
+    out.write(welcome({"now": clock.now()}))
     _Desk(traffic, out, clock).answer(lines)
 
 
 def _driver(line: bytes, clock: Clock) -> HAProxyTraffic:
     """Make the driver that the client asks for. Raises Refused."""
-    try:
-        asked = protocol.read(line)
-    except ValueError:
-        raise Refused(
-            "no client greets: this is what a deploy over several proxies calls", "see docs/machines.md"
-        ) from None
-    if (asked.get("protocol"), asked.get("version")) != (protocol.PROTOCOL, __version__):
-        raise Refused(
-            f"deployer is {__version__} there, and {str(asked.get('version'))[:20]} here",
-            "use the same version on both sides",
-        )
+    asked = read(line, "the client")
+    same_version(asked, "here", "there")
     try:
         settings = protocol.PROXY.validate_python(asked.get("proxy"))
     except ValidationError as error:
         raise Refused(f"the proxy cannot be read: {error}", "use the same version on both sides") from None
     return HAProxyTraffic(Path(settings.config), clock, existing=settings)
-
-
-class _Lines:
-    """What the client says, line by line."""
-
-    def __init__(self, descriptor: int) -> None:
-        self._descriptor = descriptor
-        self._rest = b""
-        self._selector = selectors.DefaultSelector()
-        self._selector.register(descriptor, selectors.EVENT_READ)
-
-    def next(self) -> bytes:
-        """Give the next line. Raises _Gone at the end, and when nothing is said for too long."""
-        while b"\n" not in self._rest:
-            if len(self._rest) > protocol.LONGEST or not self._selector.select(IDLE_SECONDS):
-                raise _Gone
-            try:
-                more = os.read(self._descriptor, 1 << 16)
-            except OSError:
-                raise _Gone from None
-            if not more:
-                raise _Gone
-            self._rest += more
-        found, _, self._rest = self._rest.partition(b"\n")
-        return found
 
 
 class _Out:
@@ -104,15 +67,12 @@ class _Out:
         self._mutex = threading.Lock()
         self.gone = threading.Event()
 
-    def first(self, data: Mapping[str, Any]) -> None:
-        """Greet."""
-        self._write(protocol.MARK + protocol.line({"protocol": protocol.PROTOCOL, "version": __version__, **data}))
-
     def say(self, data: Mapping[str, Any]) -> None:
         """Tell."""
-        self._write(protocol.line(data))
+        self.write(protocol.line(data))
 
-    def _write(self, data: bytes) -> None:
+    def write(self, data: bytes) -> None:
+        """Send a line."""
         with self._mutex:
             try:
                 while data:
@@ -153,13 +113,13 @@ class _Desk:
         self._traffic, self._out, self._clock = traffic, out, clock
         self._ends: dict[int, threading.Event] = {}
 
-    def answer(self, lines: _Lines) -> None:
+    def answer(self, lines: LineReader) -> None:
         """Answer until the client is gone."""
         pool = ThreadPoolExecutor(AT_ONCE)
         try:
             while not self._out.gone.is_set():
-                self._take(protocol.read(lines.next()), pool)
-        except (_Gone, ValueError):
+                self._take(protocol.read(lines.next(IDLE_SECONDS)), pool)
+        except _GONE:
             pass  # a client that cannot be understood is gone, too
         for end in list(self._ends.values()):
             end.set()

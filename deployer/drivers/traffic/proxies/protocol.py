@@ -14,8 +14,6 @@ from deployer.drivers.ports import Drift
 from deployer.manifest.models import HAProxy, Manifest
 from deployer.model import Live, Place, Release, Server
 
-PROTOCOL = 1  # grows when a side could not understand the other one any more
-MARK = b"deployer-proxy "  # begins the first line from there: a login shell may have printed some of its own before
 LONGEST = 16 << 20  # bytes of a line
 SAMPLES, END = "samples", "end"  # calls that begin and end a stream of requests
 

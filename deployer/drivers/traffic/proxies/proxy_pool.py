@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
 import threading
 from collections.abc import Sequence
 from pathlib import Path
 
-from deployer.core import files
 from deployer.core.clock import Clock
 from deployer.core.host import Host
-from deployer.core.limits import SOCKET_OF_SSH
 from deployer.drivers.traffic.haproxy import HAProxyTraffic
 from deployer.drivers.traffic.haproxy.endpoint_files import Cards, card_of
 from deployer.drivers.traffic.haproxy.proxy import home_in
-from deployer.drivers.traffic.proxies.channel import way
 from deployer.drivers.traffic.proxies.proxy_group import GroupMember, ProxyGroup
 from deployer.drivers.traffic.proxies.remote_proxy import RemoteProxy
 from deployer.emergency.endpoint import FOLDER, Far
 from deployer.manifest.models import HAProxy
+from deployer.transport import ssh
 
 # As the playbook setup.yml leaves it
 PREPARED = HAProxy(config="/etc/haproxy/deployer.d", socket="/run/haproxy-master.sock")
@@ -57,17 +53,10 @@ class Proxies:
     def _card(self, host: Host, settings: HAProxy) -> Far:
         """Say how an emergency reaches a proxy: by a command that takes one for the shell there as its last word."""
         there = card_of(Path(settings.socket), home_in(Path(settings.config)))
-        here = host.connection == "local"
-        return Far(host.name, ["sh", "-c"] if here else way(host, self._control(host)), there)
+        shared = ssh.shared(self._control(host))
+        way = ["sh", "-c"] if host.connection == "local" else ssh.line(host, ssh.QUICK, *shared)
+        return Far(host.name, way, there)
 
     def _control(self, host: Host) -> str:
-        """Give the socket by which connections to a machine are shared, beside the cards; "" where its path is none."""
-        folder = self._state / FOLDER
-        path = folder / f".ssh-{hashlib.sha256(repr(host).encode()).hexdigest()[:10]}"
-        if len(os.fsencode(path)) > SOCKET_OF_SSH or not files.PLAIN_PATH.fullmatch(str(path)):
-            return ""
-        try:
-            files.folder(folder, 0o700)
-        except OSError:  # each connection is one of its own then
-            return ""
-        return str(path)
+        """Return the socket by which connections to a host are shared, beside the cards."""
+        return ssh.shared_socket(self._state / FOLDER, host)
