@@ -70,7 +70,7 @@ def test_a_push_is_live_and_a_bad_one_is_taken_back_and_not_tried_again(remote: 
         report = load.stop()
     assert rows
     assert agent.returncode == 0, out + err
-    assert "r3 (3.0) was rolled back: it is not tried again" in err
+    assert "r3 (3.0) failed its rollout: it is not tried again" in err
     assert before_bad == 0
     assert report.failed <= 50, "no more than the budget"
     lines = told.read_text().splitlines()

@@ -132,7 +132,7 @@ class BranchFollower:
         for release in self._house.store.releases(wanted.service):
             alike = (release.config_hash, release.manifest) == (wanted.config_hash, wanted.manifest)
             if alike and release.status in _BAD:
-                happened = "was rolled back" if release.status == "rolled-back" else "failed"
+                happened = "was rolled back" if release.status == "rolled-back" else "failed its rollout"
                 return (
                     f"{release.name} {happened}: it is not tried again until the manifest or its image changes, or a "
                     "person deploys it (`deploy up`)"
