@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, get_args
 
 import click
 
-from deployer.app.gitops import BranchFollower, BranchSource, CommitStatus, ManifestState, Repository
+from deployer.app.gitops import BranchAgent, BranchSource, CommitStatus, ManifestState, Repository
 from deployer.app.gitops.follower import Drift
 from deployer.cli.options import Common, common
 from deployer.cli.output import open_view
-from deployer.cli.session import signals
+from deployer.cli.session import house, signals
 from deployer.core.clock import SystemClock
 from deployer.core.errors import Detached, Exit
 from deployer.manifest.text import Misspelt
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from deployer.core.events import Event, Sink
 
 _SHORTEST = 1.0  # seconds between two looks
-_AS_BEFORE = ("applied", "synced")  # the deploy was told when it ended
 _LOOK = 0.5  # seconds in which a signal is seen
 
 
@@ -118,47 +117,36 @@ def gitops(
     ]
     stop = threading.Event()
     with _view(common) as sink, signals(stop):
-        agents = [_Agent(common, source, status, sink, stop) for source in sources]
+        agents = [_Follower(common, source, status, sink, stop) for source in sources]
         if once:
             return max(agent.once() for agent in agents)
         return _all(agents, every, stop)
 
 
-class _Agent:
-    """Follows one manifest, and tells what is new."""
+class _Follower:
+    """Follows one manifest, and tells what is new to a view and to whoever asked for the status of commits."""
 
     def __init__(
         self, common: Common, source: BranchSource, status: CommitStatus, sink: Sink, stop: threading.Event
     ) -> None:
-        self._common, self._source, self._status, self._sink, self._stop = common, source, status, sink, stop
-        self._told: ManifestState | None = None
+        self._source, self._status, self._sink, self._stop = source, status, sink, stop
+        self._agent = BranchAgent(source, os.environ, lambda: house(common, sink, Stop(stop, detach=True)), self._tell)
 
     def once(self) -> int:
-        """Look once; give the exit code."""
-        from deployer.app.wiring import open_house
-
+        """Look once; return the exit code."""
         try:
-            with open_house(self._common.state, self._sink, Stop(self._stop, detach=True)) as house:
-                state = BranchFollower(house, self._source, os.environ).look(self._tell)
-                self._tell(state)
-                used = house.store.rollouts(state.service) if state.service else ()
-                self._source.repository.prune([rollout.folder for rollout in used])
+            return int(self._agent.look().exit)
         except Detached as error:
-            self._note(self._told.service if self._told else "", error.message)
+            self._note(self._agent.told.service if self._agent.told else "", error.message)
             return int(error.exit)
-        return int(state.exit)
 
     def follow(self, every: float) -> None:
-        """Look until told to stop."""
+        """Look until a signal comes."""
         while not self._stop.is_set():
             self.once()
             self._stop.wait(every)
 
     def _tell(self, state: ManifestState) -> None:
-        """Tell a state that is another one than before."""
-        before, self._told = self._told, state
-        if before == state or (before and before.commit == state.commit and (before.word, state.word) == _AS_BEFORE):
-            return
         self._note(state.service, f"{self._source.manifest}: {state.word}: {state.text}")
         trouble = self._status.tell(state, Path.cwd()) if state.commit else ""
         if trouble:
@@ -171,7 +159,7 @@ class _Agent:
         self._sink(Event("note", SystemClock().now(), service, 0, {"text": hide(text)}))
 
 
-def _all(agents: Sequence[_Agent], every: float, stop: threading.Event) -> int:
+def _all(agents: Sequence[_Follower], every: float, stop: threading.Event) -> int:
     """Follow all manifests at once until a signal comes, or until one of them meets a bug of ours."""
     sys.stderr.write(f"following {len(agents)} manifest{'s' if len(agents) > 1 else ''}; Ctrl-C ends it\n")
     with ThreadPoolExecutor(len(agents), thread_name_prefix="gitops") as pool:

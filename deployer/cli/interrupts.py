@@ -44,19 +44,22 @@ class Question:
     def __init__(self, view: Sink, decided: Callable[[Choice], None], text: Callable[[], str]) -> None:
         self._view, self._decided, self._text = view, decided, text
         self._thread: threading.Thread | None = None
+        self._asking = False
         self._over, self._end = os.pipe()
 
     def ask(self) -> None:
         """Ask, and let it be decided by the answer."""
-        if self._thread is not None and self._thread.is_alive():
+        if self._asking:
             self._decided("detach")
             return
+        self._asking = True
         self._thread = threading.Thread(target=self._run, name="question", daemon=True)
         self._thread.start()
 
     def _run(self) -> None:
         with aside(self._view):
             choice = _ask(self._text(), self._over)
+            self._asking = False  # whoever sees the page again may be asked again
         if choice != "stay":
             self._decided(choice)
 

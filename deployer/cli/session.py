@@ -15,9 +15,10 @@ from deployer.cli.options import Common
 if TYPE_CHECKING:
     from deployer.app.operations import AppContext
     from deployer.core.events import Sink
+    from deployer.planning.orders import Stop
 
 
-def house(common: Common, sink: Sink = lambda _event: None) -> AppContext:
+def house(common: Common, sink: Sink = lambda _event: None, stop: Stop | None = None) -> AppContext:
     """Open the state folder of a command that works on this host only. Raise Refused where a server is named."""
     from deployer.app.wiring import open_house
 
@@ -25,7 +26,7 @@ def house(common: Common, sink: Sink = lambda _event: None) -> AppContext:
         import click
 
         raise common.server.refusal(click.get_current_context().command_path)
-    return open_house(common.state, sink)
+    return open_house(common.state, sink, stop)
 
 
 @contextmanager

@@ -6,14 +6,13 @@ import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-from deployer.app.gitops import BranchFollower, BranchSource, ManifestState, Repository
-from deployer.app.operations import DeployRequest
+from deployer.app.gitops import BranchAgent, BranchSource, ManifestState, Repository
 from deployer.core.clock import Clock, Deadline
 from deployer.core.errors import DeployError, Detached, Exit, Locked, Refused
 from deployer.core.secret import hide
-from deployer.engine import RolloutResult
-from deployer.planning.orders import Order
+from deployer.planning.orders import Order, RolloutResult
 from deployer.server.context import ServerContext
 from deployer.server.gitops_config import Followed, Follows, secret_of
 from deployer.server.runs import Run
@@ -23,7 +22,6 @@ POLL_SECONDS = 0.2  # between two looks at a run
 END_SECONDS = 10.0  # for a look that is in progress when the server ends
 LEAST_SECONDS = 1.0  # between two looks at a repository, however often a forge calls
 REFUSED_SECONDS = 600.0  # until a commit that a run refused is tried again
-_AS_BEFORE = ("applied", "synced")  # the deploy was told when it ended
 
 
 @dataclass
@@ -65,11 +63,22 @@ class Agents:
             for manifest in branch.followed.manifests:
                 wake = threading.Event()
                 branch.wake.append(wake)
-                agent = _ServedAgent(desk, branch, Path(manifest), self._environ, self._base, self._stop)
-                name = f"gitops {branch.followed.name}"
-                self._threads.append(threading.Thread(target=agent.follow, args=(wake,), name=name, daemon=True))
+                one = branch.followed
+                agent = _ServedAgent(desk, one.name, self.source(one.name, manifest), self._environ, self._stop)
+                thread = threading.Thread(target=agent.follow, args=(one.every, wake), name=f"gitops {one.name}")
+                thread.daemon = True
+                self._threads.append(thread)
         for thread in self._threads:
             thread.start()
+
+    def source(self, name: str, manifest: str) -> BranchSource:
+        """Return what is followed of a branch."""
+        branch = self._branches[name]
+        one = branch.followed
+        keys = self._base / one.keys if one.keys else None
+        return BranchSource(
+            branch.repository, Path(manifest), one.destination, keys, one.drift, one.since, one.allow_rewind
+        )
 
     def stop(self) -> None:
         """Look no more, and wait until nobody looks; rollouts that are in progress go on."""
@@ -82,70 +91,61 @@ class Agents:
 
 
 class _ServedAgent:
-    """Follows one manifest of a branch."""
+    """Follows one manifest of a branch; what is new is brought out by runs."""
 
     def __init__(
         self,
         desk: ServerContext,
-        branch: _Branch,
-        manifest: Path,
+        name: str,
+        source: BranchSource,
         environ: Mapping[str, str],
-        base: Path,
         stop: threading.Event,
     ) -> None:
-        one = branch.followed
-        self._desk, self._name, self._every, self._stop = desk, one.name, one.every, stop
-        keys = base / one.keys if one.keys else None
-        self._source = BranchSource(
-            branch.repository, manifest, one.destination, keys, one.drift, one.since, one.allow_rewind
-        )
-        self._environ = environ
-        self._told: ManifestState | None = None
-        self._refusal: tuple[Order, Deadline, Refused] | None = None
+        self._desk, self._name, self._manifest, self._stop = desk, name, str(source.manifest), stop
+        runs = _RunOrders(desk, f"deploy serve, following {name}", stop)
+        self.agent = BranchAgent(source, environ, desk.house, self._tell, runs.carry_out)
 
-    def follow(self, wake: threading.Event) -> None:
+    def follow(self, every: float, wake: threading.Event) -> None:
         """Look, and again after a while, or when woken."""
         while not self._stop.is_set():
             wake.clear()  # before the look: what comes meanwhile is looked at again
             try:
-                self._look()
+                self.agent.look()
             except Detached:
                 return
             except Exception as error:  # noqa: BLE001 - a bug of ours must not end the following for good
                 self._say("failed", f"internal error: {type(error).__name__}: {error}")
             self._stop.wait(LEAST_SECONDS)
-            wake.wait(self._every)
+            wake.wait(every)
 
-    def _look(self) -> None:
-        with self._desk.house() as house:
-            state = BranchFollower(house, self._source, self._environ, self._deploy, self._resume).look(self._tell)
-            self._tell(state)
-            used = house.store.rollouts(state.service) if state.service else ()
-            self._source.repository.prune([rollout.folder for rollout in used])
+    def _tell(self, state: ManifestState) -> None:
+        about = {"service": state.service, "commit": state.commit, "rollout": state.rollout}
+        self._say(state.word, state.text, **about)
 
-    def _deploy(self, request: DeployRequest) -> RolloutResult:
-        order = Order(
-            "start",
-            request.loaded.manifest.service,
-            request.message,
-            manifest=str(request.loaded.folder / self._source.manifest.name),
-            destination=self._source.destination,
-            strategy=request.strategy,
-        )
+    def _say(self, word: str, text: str, **about: Any) -> None:
+        words = f"gitops {self._name}: {self._manifest}: {word}: {' '.join(hide(text).split())}"
+        self._desk.log.say("gitops", words, name=self._name, manifest=self._manifest, state=word, **about)
+
+
+class _RunOrders:
+    """Has orders carried out by processes of their own, which outlive this server, and waits for their end."""
+
+    def __init__(self, desk: ServerContext, origin: str, stop: threading.Event) -> None:
+        self._desk, self._origin, self._stop = desk, origin, stop
+        self._refusal: tuple[Order, Deadline, Refused] | None = None
+
+    def carry_out(self, order: Order) -> RolloutResult:
+        """Return the ending of an order; one that was refused is not tried at each look."""
         if self._refusal and self._refusal[0] == order and not self._refusal[1].passed():
             raise self._refusal[2]
         try:
-            return self._ordered(order)
-        except Refused as error:  # by the run, the first that loads the strategy: not one more at each look
+            return self._carried_out(order)
+        except Refused as error:  # by the run, the first that loads the strategy
             self._refusal = (order, Deadline.after(self._desk.clock, REFUSED_SECONDS), error)
             raise
 
-    def _resume(self, service: str, reason: str) -> RolloutResult:
-        return self._ordered(Order("resume", service, reason))
-
-    def _ordered(self, order: Order) -> RolloutResult:
-        """Have it done by a process of its own, which outlives this server; wait for its end."""
-        run: Run | None = self._desk.runner.start(order, "gitops", f"deploy serve, following {self._name}")
+    def _carried_out(self, order: Order) -> RolloutResult:
+        run: Run | None = self._desk.runner.start(order, "gitops", self._origin)
         number = run.id if run else ""
         while run is not None and run.open:
             if self._stop.wait(POLL_SECONDS):
@@ -157,16 +157,3 @@ class _ServedAgent:
             kinds: dict[int | None, type[DeployError]] = {int(Exit.LOCKED): Locked, int(Exit.REFUSED): Refused}
             raise kinds.get(run.exit, DeployError)(run.text, run.hint)
         return RolloutResult(run.outcome, Exit(run.exit or 0), run.text, run.rollout)  # type: ignore[arg-type]
-
-    def _tell(self, state: ManifestState) -> None:
-        """Tell a state that is another one than before."""
-        before, self._told = self._told, state
-        if before == state or (before and before.commit == state.commit and (before.word, state.word) == _AS_BEFORE):
-            return
-        self._say(state.word, state.text, state)
-
-    def _say(self, word: str, text: str, state: ManifestState | None = None) -> None:
-        text = " ".join(hide(text).split())
-        so = {"service": state.service, "commit": state.commit, "rollout": state.rollout} if state else {}
-        words = f"gitops {self._name}: {self._source.manifest}: {word}: {text}"
-        self._desk.log.say("gitops", words, name=self._name, manifest=str(self._source.manifest), state=word, **so)

@@ -23,7 +23,7 @@ from deployer.app.gitops import BranchFollower, BranchSource, CommitStatus, Mani
 from deployer.app.gitops.status_report import SECRET
 from deployer.core.clock import SystemClock
 from deployer.core.errors import Detached, Exit, Refused
-from deployer.engine import RolloutResult
+from deployer.planning.orders import Order, RolloutResult
 from tests.house import Scene
 
 BASE = {
@@ -389,8 +389,8 @@ def test_a_strategy_of_the_repository_is_not_run_by_who_looks(scene: Scene, orig
     repository = Repository(str(origin.folder), "main", tmp_path / "gitops", SystemClock(), os.environ)
     asked: list[str] = []
 
-    def deploy(request: operations.DeployRequest) -> RolloutResult:
-        asked.append(request.strategy)
+    def deploy(order: Order) -> RolloutResult:
+        asked.append(order.strategy)
         assert not ran.exists()
         return RolloutResult("done", Exit.DONE, "by another process", 1)
 

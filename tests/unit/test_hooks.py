@@ -192,18 +192,16 @@ def test_a_commit_that_its_run_refuses_is_not_tried_at_each_look(api: Api, origi
     origin.commit("no such strategy", strategy="sideways")
     agents = api.desk.hooks
     assert isinstance(agents, Agents)
-    agent = _ServedAgent(
-        api.desk, agents._branches["shop"], Path("deploy.yml"), os.environ, api.folder, threading.Event()
-    )
+    agent = _ServedAgent(api.desk, "shop", agents.source("shop", "deploy.yml"), os.environ, threading.Event()).agent
     for _ in range(3):
-        agent._look()
+        agent.look()
     assert [order.strategy for order in api.runner.orders] == ["sideways"]
-    assert "there is no strategy 'sideways'" in str(agent._told)
+    assert "there is no strategy 'sideways'" in str(agent.told)
     api.scene.world.clock.sleep(REFUSED_SECONDS + 1)
-    agent._look()
+    agent.look()
     assert len(api.runner.orders) == 2, "what the machine lacked may be there now"
     origin.commit("another", strategy="backwards")
-    agent._look()
+    agent.look()
     assert [order.strategy for order in api.runner.orders][2:] == ["backwards"]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from deployer.app.gitops.agent import BranchAgent as BranchAgent
 from deployer.app.gitops.follower import BranchFollower as BranchFollower
 from deployer.app.gitops.follower import BranchSource as BranchSource
 from deployer.app.gitops.repository import Commit as Commit

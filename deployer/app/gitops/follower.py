@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -11,13 +12,15 @@ from typing import Literal
 from deployer.app import operations
 from deployer.app.gitops.repository import Commit, Repository
 from deployer.app.gitops.state import ManifestState, Word
-from deployer.app.operations import AppContext, DeployRequest, RolloutResult
+from deployer.app.local import LocalApp
+from deployer.app.operations import AppContext, DeployRequest
 from deployer.app.operations.reconcile import write_down
 from deployer.core.errors import DeployError, Detached, Exit, Locked, ManifestRefused, Refused
 from deployer.manifest.freeze import frozen_until, local_time
 from deployer.manifest.load import Loaded, load
 from deployer.manifest.secrets import resolve_secrets
 from deployer.model import Release
+from deployer.planning.orders import Order, RolloutResult
 
 Drift = Literal["repair", "tell"]
 _BAD = frozenset({"rolled-back", "failed"})
@@ -42,23 +45,23 @@ class BranchSource:
     allow_rewind: bool = False
 
 
-class BranchFollower:
-    """Brings a service to what its manifest in Git says, a look at a time; what it did is told by `AppContext.sink`.
+def here(house: AppContext, environ: Mapping[str, str], order: Order) -> RolloutResult:
+    """Carry an order out in this process; what happens is told by `AppContext.sink`."""
+    return LocalApp(lambda _sink, _stop: nullcontext(house), environ=environ).carry_out(order, house.sink, house.stop)
 
-    `deploy` and `resume` do what is to be done elsewhere; without them it is done in this process.
-    """
+
+class BranchFollower:
+    """Brings a service to what its manifest in Git says, a look at a time, by orders that `carry_out` gets."""
 
     def __init__(
         self,
         house: AppContext,
         source: BranchSource,
         environ: Mapping[str, str],
-        deploy: Callable[[DeployRequest], RolloutResult] | None = None,
-        resume: Callable[[str, str], RolloutResult] | None = None,
+        carry_out: Callable[[Order], RolloutResult] | None = None,
     ) -> None:
         self._house, self._source, self._environ = house, source, environ
-        self._deploy = deploy or partial(operations.deploy, house)
-        self._resume = resume or partial(operations.resume, house)
+        self._carry_out = carry_out or partial(here, house, environ)
 
     def look(self, began: Callable[[ManifestState], None] = lambda _state: None) -> ManifestState:
         """Fetch, compare, deploy if need be; give where it stands then. `began` is told of a deploy before it.
@@ -98,7 +101,7 @@ class BranchFollower:
             if unfinished.outcome:  # held or stuck: for a person
                 word: Word = "paused" if unfinished.outcome == "paused" else "failed"
                 return ManifestState(word, f"rollout {unfinished.number} is {unfinished.outcome}: {unfinished.text}")
-            self._resume(service, f"commit {commit.short} waits")
+            self._carry_out(Order("resume", service, f"commit {commit.short} waits"))
         else:
             write_down(self._house, service)  # a rollback that was made at the proxy alone: else it would be undone
         request = self._request(loaded, commit)
@@ -113,7 +116,7 @@ class BranchFollower:
         if self._source.drift == "tell" and (drifted := self._drifted(proposal.release, commit)):
             return ManifestState("drift", drifted, exit=Exit.CHANGES)
         began(ManifestState("busy", f"{request.strategy} of {proposal.release.version}", service, commit.name))
-        ending = self._deploy(request)
+        ending = self._carry_out(self._order(request))
         return ManifestState(
             _WORDS.get(ending.outcome, "failed"), ending.text, rollout=ending.rollout, exit=ending.exit
         )
@@ -125,6 +128,17 @@ class BranchFollower:
             {},
             message=f"{commit.short} {commit.subject}"[:200],
             secrets=lambda: resolve_secrets(loaded.manifest, loaded.folder, self._environ, where=loaded.where),
+        )
+
+    def _order(self, request: DeployRequest) -> Order:
+        loaded = request.loaded
+        return Order(
+            "start",
+            loaded.manifest.service,
+            request.message,
+            manifest=str(loaded.folder / self._source.manifest.name),
+            destination=self._source.destination,
+            strategy=request.strategy,
         )
 
     def _pinned(self, wanted: Release) -> str:
