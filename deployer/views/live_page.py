@@ -55,7 +55,7 @@ def _header(state: ViewState, now: float) -> RenderableType:
     grid = Table.grid(expand=True, padding=(0, 2, 0, 0))
     grid.add_column(ratio=1)
     grid.add_column(justify="right", no_wrap=True)
-    grid.add_row(names, Text(stopwatch(ended - state.started), "bold"))
+    grid.add_row(names, Text(stopwatch(ended - state.started) if state.started else "", "bold"))
     grid.add_row(Text(" · ".join(filter(None, about)), "dim", no_wrap=True, overflow="ellipsis"), "")
     return grid
 
