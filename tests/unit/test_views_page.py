@@ -37,6 +37,10 @@ def draw(state: ViewState, now: float, width: int, *, compact: bool = False) -> 
     return "".join(line.rstrip() + "\n" for line in out.getvalue().splitlines())
 
 
+def test_before_anything_is_known_no_clock_runs() -> None:
+    assert draw(ViewState(), 1_790_000_000.0, 80).strip() == ""
+
+
 @pytest.mark.parametrize(("name", "at", "width", "compact"), PAGES)
 def test_page_is_the_golden_one(name: str, at: float, width: int, compact: bool) -> None:
     events = recording(name, at)
