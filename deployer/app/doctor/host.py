@@ -251,7 +251,7 @@ def _ansible(wanted: bool) -> Discrepancy:
 
 
 def _team_proxy(settings: HAProxy) -> Iterator[Discrepancy]:
-    name, folder, socket = "ydeployer's HAProxy", Path(settings.config), Path(settings.socket)
+    name, folder, socket = "your HAProxy", Path(settings.config), Path(settings.socket)
     if not folder.is_dir():
         yield Discrepancy("bad", name, f"{folder} is no folder", f"mkdir {folder}, then start it with `-f {folder}`")
     elif not os.access(folder, os.W_OK):
@@ -259,7 +259,7 @@ def _team_proxy(settings: HAProxy) -> Iterator[Discrepancy]:
     else:
         yield Discrepancy("ok", name, f"{folder} can be written")
     if not socket.is_socket():
-        remedy = f"start it with `-W -S {socket},mode,600`"
+        remedy = f"start it with `-W -S {socket},mode,600`; if it runs so, the file was removed: restart it"
         yield Discrepancy("bad", name, f"there is no master socket at {socket}", remedy)
     elif folder.is_dir():
         yield _tried(name, lambda: _loads(settings))

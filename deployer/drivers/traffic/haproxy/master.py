@@ -71,7 +71,7 @@ class MasterSocket:
             if process := _process(line, "master"):
                 return process
         raise DriverFailed(
-            f"{self.path}: no master process is reachable there", "give the master socket (-S) of ydeployer's HAProxy"
+            f"{self.path}: no master process is reachable there", "give the master socket (-S) of your HAProxy"
         )
 
     def current(self, deadline: Deadline | None = None) -> tuple[Worker, ...]:

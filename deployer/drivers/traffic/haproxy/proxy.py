@@ -23,6 +23,7 @@ from deployer.supervisor import ProcessSpec
 if TYPE_CHECKING:
     from deployer.manifest.models import HAProxy
 
+SOCKET_WITHIN = 2.0  # seconds after which a socket that is not there is gone, and not just coming
 GRACE = 10.0  # seconds that running requests get when our own proxy is stopped
 
 
@@ -78,22 +79,28 @@ class OwnProxy:
         status = supervisor.read_status(self._supervised)
         if status is None or not status.supervisor_pid:
             self._start(deadline)
+        self._refuse_without_socket(deadline)
         try:
             self.master.current(deadline)
         except DriverFailed as failed:
-            status = supervisor.read_status(self._supervised)
-            if status is not None and status.pid and not self.master.path.exists():
-                raise DriverFailed(
-                    f"deployer's HAProxy (pid {status.pid}) serves its users, but the file of its master socket,"
-                    f" {self.master.path}, is gone: traffic cannot be moved",
-                    "`deploy doctor --fix` starts it again: it interrupts traffic for about a second",
-                ) from None
             last = tuple(self._said().splitlines()[-5:])
             raise DriverFailed(
                 f"deployer's HAProxy does not run: {failed.message}",
                 f"`deploy doctor --fix` writes its files again and starts it; its log is {self._log}",
                 log=last,
             ) from None
+
+    def _refuse_without_socket(self, deadline: Deadline) -> None:
+        """Raise DriverFailed where HAProxy serves and nobody can reach it: only when it starts it makes the file."""
+        if Deadline.after(self._clock, min(SOCKET_WITHIN, deadline.left())).wait(self.master.path.exists, every=0.02):
+            return
+        status = supervisor.read_status(self._supervised)
+        if status is not None and status.pid:
+            raise DriverFailed(
+                f"deployer's HAProxy (pid {status.pid}) serves its users, but the file of its master socket,"
+                f" {self.master.path}, is gone: traffic cannot be moved",
+                "`deploy doctor --fix` starts it again: it interrupts traffic for about a second",
+            )
 
     def require(self, deadline: Deadline) -> None:
         """Do nothing: it is set up when it is started."""
@@ -155,9 +162,7 @@ class TeamProxy:
         self._binary = settings.binary
         _refuse_long(self.home.requests)
         if not folder.is_dir():
-            raise Refused(
-                f"{folder} is no folder", "make it, and add `-f` with it to the command line of ydeployer's HAProxy"
-            )
+            raise Refused(f"{folder} is no folder", "make it, and add `-f` with it to the command line of your HAProxy")
 
     def validate(self, config: Path) -> None:
         """Let HAProxy read the team's files and ours, in the order of the team's command line."""
@@ -169,10 +174,11 @@ class TeamProxy:
             mode = self.master.path.stat().st_mode
         except OSError as error:
             raise DriverFailed(
-                f"{self.master.path}: {error.strerror}", "start ydeployer's HAProxy with -W and -S, see `deploy doctor`"
+                f"{self.master.path}: {error.strerror}",
+                "start your HAProxy with -W and -S, see `deploy doctor`; if it runs, the file was removed: restart it",
             ) from None
         if not stat.S_ISSOCK(mode):
-            raise DriverFailed(f"{self.master.path} is no socket", "give the master socket (-S) of ydeployer's HAProxy")
+            raise DriverFailed(f"{self.master.path} is no socket", "give the master socket (-S) of your HAProxy")
         self.master.current(deadline)
 
     def require(self, deadline: Deadline) -> None:
