@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from deployer.core.errors import DeployError, Exit
 
@@ -17,7 +18,7 @@ COMPLETE = "_DEPLOY_COMPLETE"  # set by the completion scripts of shells
 def main(argv: Sequence[str] | None = None) -> int:
     """Run `deploy`; give its exit code (docs/exit-codes.md)."""
     arguments = list(sys.argv[1:] if argv is None else argv)
-    code = guarded(lambda: _run(arguments))
+    code = guarded(partial(_run, arguments))
     return int(_flushed(code))
 
 

@@ -23,8 +23,12 @@ CHANGES = {
 class _Fenced:
     """Stands for a driver and has all that it has."""
 
-    def __init__(self, driver: object, changes: frozenset[str], fence: Fence) -> None:
-        self._driver, self._changes, self._fence = driver, changes, fence
+    def __init__(self, driver: object, changes: frozenset[str], fence: Fence, owner: object) -> None:
+        self._driver, self._changes, self._fence, self._owner = driver, changes, fence, owner
+
+    def is_of(self, owner: object) -> bool:
+        """Return whether it stands behind the fence of an owner."""
+        return bool(self._owner == owner)
 
     def __getattr__(self, name: str) -> Any:
         found = getattr(self._driver, name)
@@ -40,11 +44,14 @@ def _inside(fence: Fence, call: Callable[..., Any]) -> Callable[..., Any]:
     return fenced
 
 
-def fenced(drivers: Drivers, fence: Fence) -> Drivers:
-    """Give the same drivers, each of whose changes is made inside the fence."""
+def fenced(drivers: Drivers, fence: Fence, owner: object) -> Drivers:
+    """Return the same drivers, each of whose changes is made inside the fence of an owner; once is enough."""
+    changing: tuple[object, ...] = (drivers.runtime, drivers.traffic, drivers.playbooks)
+    if all(isinstance(driver, _Fenced) and driver.is_of(owner) for driver in changing):
+        return drivers
     return replace(
         drivers,
-        runtime=cast(Runtime, _Fenced(drivers.runtime, CHANGES["runtime"], fence)),
-        traffic=cast(Traffic, _Fenced(drivers.traffic, CHANGES["traffic"], fence)),
-        playbooks=cast(Playbooks, _Fenced(drivers.playbooks, CHANGES["playbooks"], fence)),
+        runtime=cast(Runtime, _Fenced(drivers.runtime, CHANGES["runtime"], fence, owner)),
+        traffic=cast(Traffic, _Fenced(drivers.traffic, CHANGES["traffic"], fence, owner)),
+        playbooks=cast(Playbooks, _Fenced(drivers.playbooks, CHANGES["playbooks"], fence, owner)),
     )

@@ -596,6 +596,17 @@ def test_an_overtaken_owner_changes_nothing_of_the_world(scene: Scene) -> None:
     assert drivers.traffic.read("shop") == scene.live, "it may look"
 
 
+def test_one_fence_is_enough_but_each_owner_has_its_own(scene: Scene) -> None:
+    lock = scene.house.store.locks.take("shop", "old")
+    mine = hands(scene.house, lock, scene.world.drivers())
+    assert hands(scene.house, lock, mine) is mine
+    bare = replace(mine, runtime=scene.world.drivers().runtime)
+    assert hands(scene.house, lock, bare).runtime is not bare.runtime
+    scene.house.store.locks.release(lock)
+    other = scene.house.store.locks.take("shop", "new")
+    assert hands(scene.house, other, mine) is not mine
+
+
 def test_whoever_changes_the_world_is_inside_the_fence(scene: Scene) -> None:
     """From the first deploy to the end, by whatever command: while a driver changes something, the change is held."""
     file = scene.house.store.folder / "locks" / "shop.lock"

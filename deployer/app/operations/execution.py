@@ -5,15 +5,13 @@ from __future__ import annotations
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 from deployer.app.operations.context import AppContext
 from deployer.drivers.fenced import fenced
 from deployer.drivers.ports import Drivers
 from deployer.engine import Drive, RolloutResult, drive
 from deployer.model import Release, SecretText
-from deployer.planning.plan import Plan
-from deployer.store import Heartbeat, Lock, Rollout, whoami
+from deployer.store import Heartbeat, Lock, Rollout
 
 
 @contextmanager
@@ -30,12 +28,7 @@ def locked(house: AppContext, service: str, purpose: str) -> Iterator[Lock]:
 
 def hands(house: AppContext, lock: Lock, drivers: Drivers) -> Drivers:
     """Give the drivers with which the owner of a lock changes the world: as long as the lock is its own."""
-    return fenced(drivers, lambda: house.store.locks.changing(lock))
-
-
-def begin(house: AppContext, lock: Lock, drivers: Drivers, plan: Plan, folder: Path, message: str) -> RolloutResult:
-    """Record a rollout and drive it."""
-    return drive_begun(house, lock, drivers, house.store.begin(lock, plan, folder, whoami(), message))
+    return fenced(drivers, lambda: house.store.locks.changing(lock), lock)
 
 
 def drive_begun(house: AppContext, lock: Lock, drivers: Drivers, rollout: Rollout) -> RolloutResult:

@@ -6,6 +6,7 @@ import re
 import socket
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -41,7 +42,7 @@ class MasterSocket:
         """
         limit = deadline or Deadline.after(self._clock, ANSWER_WITHIN)
         try:
-            return retry(lambda: self._ask(command, min(within, max(limit.left(), 0.05))), limit, _refused)
+            return retry(partial(self._ask, command, within, limit), limit, _refused)
         except TimeoutError:
             raise DriverFailed(f"{self.path}: no response to `{_shown(command)}`", "see the log of the proxy") from None
         except OSError as error:
@@ -50,7 +51,7 @@ class MasterSocket:
     def answers(self) -> bool:
         """Tell whether a master listens, without waiting for one."""
         try:
-            self._ask("show version", 1.0)
+            self._ask("show version", 1.0, Deadline.after(self._clock, 1.0))
         except OSError:
             return False
         return True
@@ -112,9 +113,9 @@ class MasterSocket:
             return ()
         return complaints(reply) or (reply.strip() or "the proxy did not say why",)
 
-    def _ask(self, command: str, seconds: float) -> str:
+    def _ask(self, command: str, within: float, limit: Deadline) -> str:
         with socket.socket(socket.AF_UNIX) as connection:
-            connection.settimeout(seconds)
+            connection.settimeout(min(within, max(limit.left(), 0.05)))
             connection.connect(str(self.path))
             connection.sendall(f"{command}\n".encode())
             connection.shutdown(socket.SHUT_WR)  # the master never closes first
