@@ -69,7 +69,7 @@ async def measure(scene: Scene, pid: int, port: int, texts: list[str], clients: 
 def tell(scene: Scene) -> None:
     with locked(scene.house, "shop", "bench") as lock:
         for _ in range(EVENTS):
-            scene.house.store.add_event(lock, Event("note", time.time(), "shop", 1, {"text": "x" * 200}))
+            scene.house.store.events.add(lock, Event("note", time.time(), "shop", 1, {"text": "x" * 200}))
             time.sleep(1 / RATE)
 
 

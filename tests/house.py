@@ -86,7 +86,7 @@ class Scene:
     def port(self, release: int, index: int) -> int:
         """Have the port of an instance handed out."""
         with locked(self.house, "shop", "test") as lock:
-            return self.house.store.port(lock, release, index, self.house.ports, lambda _port: True).number
+            return self.house.store.ports.assign(lock, release, index, self.house.ports, lambda _port: True).number
 
     @property
     def live(self) -> Live:

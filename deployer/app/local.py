@@ -42,7 +42,7 @@ def at(state: Path) -> Opener:
 
 def service_meant(target: Target, house: AppContext) -> str:
     """Return the service of a state folder that is meant."""
-    found = target.service_of(lambda: [s.name for s in house.store.services()])
+    found = target.service_of(lambda: [s.name for s in house.store.services.all()])
     if not found:
         raise Refused(
             f"nothing was deployed from {house.store.folder} yet", "`deploy up` deploys, --state names another folder"
@@ -113,7 +113,7 @@ class LocalApp:
 
     def events(self, rollout: int) -> tuple[Event, ...]:
         """Return the events of a rollout so far."""
-        return self.context.store.events(rollout)
+        return self.context.store.events.of(rollout)
 
     def report(self, rollout: int) -> ReportView:
         """Return the report of a rollout."""
@@ -168,6 +168,6 @@ class LocalApp:
 
         self._close()
         with self._opener(sink, Stop()) as context:
-            service = context.store.rollout(rollout).service
+            service = context.store.rollouts.get(rollout).service
             with LiveFollower(context, service, rollout):
                 return follow(context, rollout, after=after)

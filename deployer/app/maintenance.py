@@ -85,6 +85,6 @@ class Maintenance:
         return {"deployer_web": self.hosts.web, "deployer_edge": self.hosts.edge, **self.work.variables}
 
     def _record(self, result: str, detail: str) -> None:
-        self.house.store.record(
+        self.house.store.audit.record(
             AuditEntry(f"hosts-{self.work.name}", "", result, detail=detail, reason=self.work.reason)
         )

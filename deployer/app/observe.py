@@ -42,7 +42,7 @@ def environment_in(service: str, place: Place, instances: Iterable[Instance]) ->
 
 def _release(store: Store, service: str, number: int) -> Release:
     try:
-        return store.release(service, number)
+        return store.releases.get(service, number)
     except Refused:
         raise Refused(
             f"{service}: instances of r{number} run, but {store.folder} does not know that release",

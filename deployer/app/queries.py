@@ -36,12 +36,12 @@ else:
 
 def services(house: AppContext) -> tuple[str, ...]:
     """List the services that this state folder knows."""
-    return tuple(s.name for s in house.store.services())
+    return tuple(s.name for s in house.store.services.all())
 
 
 def drivers_of(house: AppContext, service: str) -> Drivers:
     """Wire the drivers of a service from its newest release: no manifest file is needed."""
-    releases = house.store.releases(service)
+    releases = house.store.releases.of(service)
     if not releases:
         known = ", ".join(services(house)) or "none yet"
         raise Refused(f"{service} was never deployed from {house.store.folder}", f"services here: {known}")
@@ -50,17 +50,17 @@ def drivers_of(house: AppContext, service: str) -> Drivers:
 
 def learn_secrets(house: AppContext, service: str) -> None:
     """Know the secrets of all releases of which something may run, so that no text repeats them."""
-    for release in house.store.releases(service):
+    for release in house.store.releases.of(service):
         with suppress(Refused):  # the values are gone
             house.vault.load(service, release.number, frozenset(release.manifest.secrets))
 
 
 def sides_of(house: AppContext, service: str) -> tuple[Release, Release | None]:
     """Give the release on trial, or the newest where none is, and the one that users are on."""
-    rollout, stable = house.store.open_rollout(service), house.store.service(service).stable
-    newest = house.store.releases(service)[0]
-    candidate = house.store.release(service, rollout.release) if rollout else newest
-    return candidate, house.store.release(service, stable) if stable else None
+    rollout, stable = house.store.rollouts.in_progress(service), house.store.services.get(service).stable
+    newest = house.store.releases.of(service)[0]
+    candidate = house.store.releases.get(service, rollout.release) if rollout else newest
+    return candidate, house.store.releases.get(service, stable) if stable else None
 
 
 def adoption(house: AppContext, found: Survey) -> data.AdoptionView:
@@ -97,16 +97,16 @@ def _version(house: AppContext, service: str, number: int) -> str:
     if not number:
         return ""
     try:
-        return house.store.release(service, number).version
+        return house.store.releases.get(service, number).version
     except Refused:
         return "?"
 
 
 def status(house: AppContext, service: str) -> StatusView:
     """Read what is live: proxy, runtime, store; what cannot be read is listed among the problems."""
-    drivers, record, problems = drivers_of(house, service), house.store.service(service), []
+    drivers, record, problems = drivers_of(house, service), house.store.services.get(service), []
     live, environments, safety = None, [], None
-    rollout = house.store.open_rollout(service)
+    rollout = house.store.rollouts.in_progress(service)
     observed: Observed | None = None
     try:
         traffic, silent = drivers.traffic.reachable()
@@ -160,7 +160,7 @@ def _safety(house: AppContext, drivers: Drivers, live: Live | None, rollout: Rol
         return None
     from deployer.evidence import recording
 
-    manifest = house.store.release(rollout.service, rollout.release).manifest
+    manifest = house.store.releases.get(rollout.service, rollout.release).manifest
     spent = drivers.traffic.spent(rollout.service) if live.budget else 0
     return SafetyView(
         share=live.share,
@@ -189,13 +189,13 @@ def _environment(
     up = {name: is_up for name, (_, is_up) in servers.items()}
     warm = environment.release == record.warm and environment.colour == record.warm_colour
     if environment.colour == "baseline":
-        role = "baseline" if house.store.open_rollout(environment.service) else "left over"
+        role = "baseline" if house.store.rollouts.in_progress(environment.service) else "left over"
     elif live is not None and environment.colour == live.stable:
         role = "stable"
     elif warm:
         role = "warm"
     else:
-        role = "candidate" if house.store.open_rollout(environment.service) else "left over"
+        role = "candidate" if house.store.rollouts.in_progress(environment.service) else "left over"
     return EnvironmentView(
         colour=environment.colour,
         release=environment.release,
@@ -226,7 +226,7 @@ def _unseen(
     house: AppContext, environment: Environment, servers: Mapping[str, tuple[Server, bool]], silent: Collection[str]
 ) -> Iterator[InstanceView]:
     """Give what the proxy knows of instances whose machine gives no answer."""
-    for port in house.store.ports(environment.service):
+    for port in house.store.ports.of(environment.service):
         name = f"{environment.service}-r{port.release}-{port.index}"
         if port.host in silent and port.release == environment.release and name in servers:
             server, is_up = servers[name]
@@ -283,10 +283,10 @@ def _next(
 
 
 def _next_of_rest(house: AppContext, service: str) -> str:
-    stable = house.store.service(service).stable
+    stable = house.store.services.get(service).stable
     if not stable:
         return "`deploy up` deploys it"
-    earlier = any(r.number < stable and r.status == "good" for r in house.store.releases(service))
+    earlier = any(r.number < stable and r.status == "good" for r in house.store.releases.of(service))
     return "`deploy rollback` returns to the previous release" if earlier else ""
 
 
@@ -311,15 +311,15 @@ def history(house: AppContext, service: str, limit: int = 20) -> data.HistoryVie
     drivers_of(house, service)
     from deployer.store.adoption import adopted
 
-    rows = tuple(_row(house, r) for r in house.store.rollouts(service, limit))
+    rows = tuple(_row(house, r) for r in house.store.rollouts.of(service, limit))
     rebuilt = adopted(house.store, service)
     return data.HistoryView(service, rows, rebuilt.at, rebuilt.by) if rebuilt else data.HistoryView(service, rows)
 
 
 def releases(house: AppContext, service: str) -> data.ReleasesView:
     """List the releases of a service, the newest first."""
-    stable = house.store.service(service).stable
-    return data.ReleasesView(service, tuple(_release(r, stable) for r in house.store.releases(service)))
+    stable = house.store.services.get(service).stable
+    return data.ReleasesView(service, tuple(_release(r, stable) for r in house.store.releases.of(service)))
 
 
 def _release(release: Release, stable: int) -> data.ReleaseRow:
@@ -353,7 +353,7 @@ def chain(file: str, found: Chain) -> data.ChainView:
 
 def newest(house: AppContext, service: str) -> int:
     """Give the number of the newest rollout. Raises Refused when there is none."""
-    rollouts = house.store.rollouts(service, 1)
+    rollouts = house.store.rollouts.of(service, 1)
     if not rollouts:
         raise Refused(f"{service} has no rollouts yet", "`deploy up` makes the first")
     return rollouts[0].number
@@ -361,7 +361,7 @@ def newest(house: AppContext, service: str) -> int:
 
 def in_progress(house: AppContext, service: str) -> int:
     """Return the number of the rollout in progress. Raise Refused when there is none."""
-    rollout = house.store.open_rollout(service)
+    rollout = house.store.rollouts.in_progress(service)
     if rollout is None:
         raise Refused(f"{service} has no rollout in progress", "`deploy history` lists the finished ones")
     return rollout.number
@@ -369,12 +369,12 @@ def in_progress(house: AppContext, service: str) -> int:
 
 def show(house: AppContext, number: int) -> data.RolloutView:
     """Tell a rollout in full: steps, journal, events."""
-    rollout = house.store.rollout(number)
-    entries = {(e.phase, e.n): e for e in house.store.journal(number)}
+    rollout = house.store.rollouts.get(number)
+    entries = {(e.phase, e.n): e for e in house.store.journal.of(number)}
     steps = [_step("forward", n, s, entries) for n, s in enumerate(rollout.plan.forward)]
     if rollout.phase == "back":
         steps += [_step("back", n, s, entries) for n, s in enumerate(rollout.plan.back)]
-    events = tuple(e.to_dict() for e in house.store.events(number))
+    events = tuple(e.to_dict() for e in house.store.events.of(number))
     return data.RolloutView(rollout.service, _row(house, rollout), tuple(steps), events)
 
 
@@ -419,13 +419,13 @@ def way_back(house: AppContext, service: str) -> data.PlanView | None:
     """Say what `deploy rollback` would do to a service that rests; None where it can go back to nothing."""
     from deployer.planning.rollback import rollback_plan
 
-    record = house.store.service(service)
-    earlier = newest_good(house.store.releases(service), record.stable) if record.stable else None
+    record = house.store.services.get(service)
+    earlier = newest_good(house.store.releases.of(service), record.stable) if record.stable else None
     if earlier is None:
         return None
     try:
         observed = observe(house.store, drivers_of(house, service), service)
-        plan = rollback_plan(observed, earlier, house.store.release(service, record.stable))
+        plan = rollback_plan(observed, earlier, house.store.releases.get(service, record.stable))
     except DeployError:  # what cannot be read is told by the status
         return None
     return data.PlanView(

@@ -62,7 +62,7 @@ def _span(given: str | None) -> float | None:
 
 
 def _export(opened: AppContext, number: int, out: Path | None) -> int:
-    opened.store.rollout(number)  # refuses a number that was never given
+    opened.store.rollouts.get(number)  # refuses a number that was never given
     source = recording.file_of(opened.store.folder, number)
     if not source.exists():
         raise Refused(f"rollout {number} has no recording", f"the last {recording.KEPT} that watched users have one")

@@ -224,7 +224,7 @@ def create(common: Common, name: str, role: Role, services: Sequence[str], lasts
     with house(common) as opened:
         scope = tuple(dict.fromkeys(map(service_name, services)))
         made, text = Tokens(opened.store.folder, opened.clock).create(name, role, scope, lasts, whoami())
-        opened.store.record(AuditEntry("token create", scope[0] if len(scope) == 1 else "", detail=_told(made)))
+        opened.store.audit.record(AuditEntry("token create", scope[0] if len(scope) == 1 else "", detail=_told(made)))
     sys.stdout.write(f"{text}\n")
     sys.stderr.write(f"{_told(made)}; it cannot be shown again\n")
     return int(Exit.DONE)
@@ -250,7 +250,7 @@ def revoke(common: Common, which: str) -> int:
     """Revoke a token now; open event streams are closed."""
     with house(common) as opened:
         ended = Tokens(opened.store.folder, opened.clock).revoke(which, whoami())
-        opened.store.record(AuditEntry("token revoke", detail=_told(ended), service=""))
+        opened.store.audit.record(AuditEntry("token revoke", detail=_told(ended), service=""))
     sys.stdout.write(f"revoked {ended.id} ({ended.name})\n")
     return int(Exit.DONE)
 

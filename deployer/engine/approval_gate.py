@@ -63,7 +63,7 @@ def _repeat(run: Drive, voices: list[Vote]) -> None:
     """Tell those who look at this process what others said: it is in the store already."""
     if voices:
         known = {voice.event for voice in voices}
-        for event in run.store.events(run.rollout.number, min(known) - 1):
+        for event in run.store.events.of(run.rollout.number, min(known) - 1):
             if event.id in known:
                 run.sink(event)
 

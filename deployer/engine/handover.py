@@ -38,8 +38,8 @@ def _not_now(run: Drive, step: Handover) -> str:
         return ""
     if run.stop_asked.is_set():
         return "a signal asked this process to end"
-    ask = run.store.next_ask(run.rollout.number)
+    ask = run.store.requests.next(run.rollout.number)
     if ask is None:
         return ""
-    run.store.take_ask(run.lock, ask)
+    run.store.requests.take(run.lock, ask)
     return f"{ask.by} waits for the end of this rollout"

@@ -94,7 +94,7 @@ def perform(run: Drive, step: Step, doing: Doing) -> dict[str, Any]:
         case Handover():
             return hand_over(run, step, doing.entry.until, doing.deadline)
         case Warm():
-            run.store.set_warm(run.lock, step.release, step.colour, run.clock.now() + step.seconds)
+            run.store.services.set_warm(run.lock, step.release, step.colour, run.clock.now() + step.seconds)
             return {"until": run.clock.now() + step.seconds}
         case Prune():
             return _prune(run, step)
@@ -114,7 +114,7 @@ def _beside_stable(run: Drive) -> bool:
 
 def _start(run: Drive, step: Start, doing: Doing) -> dict[str, Any]:
     release = run.release(step.release)
-    refuse_company(release, step.colour, run.lookout.standing(), run.store.ports(run.service), run.release)
+    refuse_company(release, step.colour, run.lookout.standing(), run.store.ports.of(run.service), run.release)
     places = spread(step.colour, step.instances, step.hosts)
     specs = [run.spec(release, step.colour, index, host) for index, host in places.items()]
     skip = run.rollout.phase == "back" or bool(run.spare(step.release))
@@ -198,8 +198,10 @@ def _remove(run: Drive, step: Remove, doing: Doing) -> dict[str, Any]:
         _refuse_unserved(run, step, stays, doing)
     if live and live.warm and step.colour == live.candidate:
         run.write(replace(live, warm=0), doing.deadline)  # nobody goes back to what is being taken away
-    if not stays and run.store.service(run.service).warm_colour == step.colour:
-        run.store.clear_warm(run.lock)  # before the first of them goes: half of an environment is none to go back to
+    if not stays and run.store.services.get(run.service).warm_colour == step.colour:
+        run.store.services.clear_warm(
+            run.lock
+        )  # before the first of them goes: half of an environment is none to go back to
     leaving = _leaving(run, step, stays) if live else []
     cut = _drain(run, step, leaving, doing)
     # Signalled while the proxy still holds its connections: an application can then say goodbye on what is open, such
@@ -224,7 +226,7 @@ def _remove_one(run: Drive, instance: Instance, grace: float, deadline: Deadline
 
 def _unseen(run: Drive, step: Remove) -> list[str]:
     """Name what is to be removed and stands, if it still does, on a machine that gives no answer."""
-    hidden = [p for p in run.store.ports(run.service) if p.host in run.lookout.silent and p.release == step.release]
+    hidden = [p for p in run.store.ports.of(run.service) if p.host in run.lookout.silent and p.release == step.release]
     return [f"{run.service}-r{p.release}-{p.index} on {p.host}" for p in hidden if p.index > step.keep]
 
 
@@ -256,7 +258,7 @@ def _leaving(run: Drive, step: Remove, stays: Sequence[Instance]) -> list[str]:
     known = {server.name for server, _ in run.drivers.traffic.servers(run.service, step.colour)}
     hidden = {
         f"{run.service}-r{port.release}-{port.index}"
-        for port in run.store.ports(run.service)
+        for port in run.store.ports.of(run.service)
         if step.keep and port.host in run.lookout.silent and port.release == step.release and port.index <= step.keep
     }
     return sorted(known - {i.name for i in stays} - hidden)
@@ -285,15 +287,15 @@ def _drain(run: Drive, step: Remove, names: Sequence[str], doing: Doing) -> int:
 
 def _tidy(run: Drive, doing: Doing) -> None:
     left = run.lookout.standing().instances
-    run.store.free_ports(run.lock, {(i.release, i.index) for i in left}, run.lookout.silent)
-    if not left and not run.store.service(run.service).stable and run.drivers.traffic.read(run.service):
+    run.store.ports.free_others(run.lock, {(i.release, i.index) for i in left}, run.lookout.silent)
+    if not left and not run.store.services.get(run.service).stable and run.drivers.traffic.read(run.service):
         run.drivers.traffic.forget(run.service, doing.deadline)
 
 
 def _prune(run: Drive, step: Prune) -> dict[str, Any]:
-    releases = run.store.releases(run.service)
+    releases = run.store.releases.of(run.service)
     good = [r for r in releases if r.status == "good"][: step.keep]
-    here = {i.release for i in run.lookout.standing().instances} | {p.release for p in run.store.ports(run.service)}
+    here = {i.release for i in run.lookout.standing().instances} | {p.release for p in run.store.ports.of(run.service)}
     keep = [r for r in releases if r in good or r.number in here or r.number == run.rollout.release]
     drop = [r for r in releases if r not in keep]
     try:

@@ -144,7 +144,7 @@ class Drive:
     def release(self, number: int) -> Release:
         """Read a release, once."""
         if number not in self._releases:
-            self._releases[number] = self.store.release(self.service, number)
+            self._releases[number] = self.store.releases.get(self.service, number)
         return self._releases[number]
 
     @property
@@ -154,13 +154,13 @@ class Drive:
 
     def tell(self, kind: str, **data: Any) -> None:
         """Send an event to the store and to whoever looks, without secrets that the words of others may repeat."""
-        self.sink(self.store.add_event(self.lock, self._event(kind, data)))
+        self.sink(self.store.events.add(self.lock, self._event(kind, data)))
 
     def tell_at_least(self, kind: str, **data: Any) -> None:
         """Send an event to whoever looks, also when the store does not take it."""
         event = self._event(kind, data)
         with suppress(DeployError):  # whoever writes what must not be lost finds out
-            event = self.store.add_event(self.lock, event)
+            event = self.store.events.add(self.lock, event)
         self.sink(event)
 
     def _event(self, kind: str, data: dict[str, Any]) -> Event:
@@ -184,13 +184,13 @@ class Drive:
         if self.stop_asked.is_set():
             raise self._detached() if self.detach() else Aborted("aborted by a signal to this process")
         self._look_at_share()
-        ask = self.store.next_ask(self.rollout.number)
+        ask = self.store.requests.next(self.rollout.number)
         if ask is None:
             return
         reason = f": {ask.reason}" if ask.reason else ""
         self.tell("note", text=f"{WORDS.get(ask.kind, ask.kind)} asked by {ask.by}{reason}")
         if ask.kind in PROMOTIONS:
-            self.store.take_ask(self.lock, ask)
+            self.store.requests.take(self.lock, ask)
             self.promote_for(ask)
             return
         self.heard = ask
@@ -241,7 +241,7 @@ class Drive:
         back, which is the safe direction, what answers is enough.
         """
         instances = self.instances(colour, release)
-        needed = {port.host for port in self.store.ports(self.service) if port.release == release}
+        needed = {port.host for port in self.store.ports.of(self.service) if port.release == release}
         lost = self.lookout.silent_of(needed)
         if self.rollout.phase == "forward" and len(lost) > self.spare(release):
             raise MachinesSilent(lost, instances)
@@ -258,7 +258,7 @@ class Drive:
 
     def spec(self, release: Release, colour: Place, index: int, host: str = "") -> InstanceSpec:
         """Say what an instance must be, with the machine and the address that it keeps."""
-        port = self.store.port(self.lock, release.number, index, self.ports, self.port_usable, host)
+        port = self.store.ports.assign(self.lock, release.number, index, self.ports, self.port_usable, host)
         address = join(release.address(port.host, self.address), port.number)
         number, secrets = self.rollout.number, self.secrets(release)
         return InstanceSpec(release, colour, index, number, address, secrets, port.host)
@@ -272,7 +272,7 @@ class Drive:
         if self.rollout.plan.strategy == ROLLBACK:
             return 0
         kept = {step.release for step in self.rollout.plan.forward if isinstance(step, Warm)}
-        choice = newest_good(self.store.releases(self.service), promoted)
+        choice = newest_good(self.store.releases.of(self.service), promoted)
         return choice.number if choice and choice.number in kept else 0
 
     # -- traffic

@@ -91,7 +91,7 @@ def _unrecorded(run: Drive, failed: StoreFailed) -> NeedsPerson:
 def _drive(run: Drive) -> RolloutResult:
     _leased(run)
     if run.rollout.phase == "forward":
-        if promoting := run.store.promotion_asked(run.rollout.number):
+        if promoting := run.store.requests.promotion(run.rollout.number):
             run.promote_for(promoting)
         try:
             _reassert_share(run)
@@ -123,7 +123,7 @@ def _leased(run: Drive) -> None:
 
 
 def _done(run: Drive, phase: Phase, n: int) -> bool:
-    entry = run.store.entry(run.rollout.number, phase, n)
+    entry = run.store.journal.entry(run.rollout.number, phase, n)
     return entry is not None and entry.state == "done"
 
 
@@ -194,9 +194,7 @@ def _forward(run: Drive) -> RolloutResult:
             trace = traceback.format_exc().splitlines()[-12:]
             return _failed(run, n, step, _hidden(_bug(error, trace)))
     text = f"r{run.rollout.release} ({run.candidate.version}) is live"
-    kept = run.candidate.manifest.keep.events
-    run.store.ended(run.lock, run.rollout, "done", int(Exit.DONE), text, events=kept, owed=run.owed)
-    return _end(run, RolloutResult("done", Exit.DONE, text, run.rollout.number))
+    return _ended(run, RolloutResult("done", Exit.DONE, text, run.rollout.number))
 
 
 def _refuse_overspent(run: Drive, step: Step) -> None:
@@ -227,7 +225,7 @@ def _failed(run: Drive, n: int, step: Step, error: DeployError) -> RolloutResult
         error = StepFailed(error.message, error.hint)
     _tell_failure(run, "forward", n, step, error)
     if n > run.rollout.plan.commit:
-        run.store.step_failed(run.lock, run.rollout.number, "forward", n, error)
+        run.store.journal.failed(run.lock, run.rollout.number, "forward", n, error)
         return _stuck(run, f"r{run.rollout.release} is live, but tidying up failed: {error.message}")
     _turn(run, n, error)
     return _back(run)
@@ -236,13 +234,14 @@ def _failed(run: Drive, n: int, step: Step, error: DeployError) -> RolloutResult
 def _turn(run: Drive, n: int, error: DeployError) -> None:
     if isinstance(error, TakenBack):
         error = run.taken_back()  # by whom and why, which a driver cannot know
-    run.store.turned_back(run.lock, run.rollout, n, error, run.heard)
-    run.rollout = run.store.rollout(run.rollout.number)
+    run.store.rollouts.turned_back(run.lock, run.rollout, n, error, run.heard)
+    run.rollout = run.store.rollouts.get(run.rollout.number)
     run.tell("rollout.rolling_back", error=error.message, hint=error.hint, exit=int(error.exit))
 
 
 def _hold(run: Drive, hold: Hold) -> RolloutResult:
-    run.store.paused(run.lock, run.rollout, int(hold.exit), hold.text, hold.by, run.heard, hold.anew)
+    result = RolloutResult("paused", hold.exit, hold.text, run.rollout.number)
+    run.store.rollouts.paused(run.lock, run.rollout, result, hold.by, run.heard, hold.anew)
     # Only what is recorded as paused may keep its share for long: whoever is killed in between leaves a short lease.
     try:
         run.keep_share()
@@ -254,7 +253,7 @@ def _hold(run: Drive, hold: Hold) -> RolloutResult:
     until = run.kept_until if share else 0
     run.tell("rollout.paused", share=share, text=hold.text, exit=int(hold.exit), until=until)
     _hooks(run, "paused")
-    return RolloutResult("paused", hold.exit, hold.text, run.rollout.number)
+    return result
 
 
 # -- back
@@ -271,13 +270,11 @@ def _back(run: Drive) -> RolloutResult:
         except DeployError as failed:
             error = _hidden(failed)
             _tell_failure(run, "back", n, step, error)
-            run.store.step_failed(run.lock, run.rollout.number, "back", n, error)
+            run.store.journal.failed(run.lock, run.rollout.number, "back", n, error)
             return _stuck(run, f"the rollback failed: {error.message}")
-    code, why = run.store.cause(run.rollout)
+    code, why = run.store.journal.cause(run.rollout)
     cause, text = Exit(code), f"r{run.rollout.release} was rolled back: {why}"
-    kept = run.candidate.manifest.keep.events
-    run.store.ended(run.lock, run.rollout, "reverted", int(cause), text, events=kept, owed=run.owed)
-    return _end(run, RolloutResult("reverted", cause, text, run.rollout.number))
+    return _ended(run, RolloutResult("reverted", cause, text, run.rollout.number))
 
 
 # -- one step
@@ -290,7 +287,7 @@ def _one(run: Drive, phase: Phase, n: int, step: Step) -> None:
     steps = run.rollout.plan.forward if phase == "forward" else run.rollout.plan.back
     until = _until(run, step)
     began = run.clock.monotonic()
-    entry = run.store.step_began(run.lock, run.rollout.number, phase, n, until)
+    entry = run.store.journal.began(run.lock, run.rollout.number, phase, n, until)
     run.tell(
         "step.began",
         phase=phase,
@@ -303,9 +300,9 @@ def _one(run: Drive, phase: Phase, n: int, step: Step) -> None:
     )
     detail = perform(run, step, Doing(n, entry, Deadline.after(run.clock, step.deadline)))
     if phase == "forward" and n == run.rollout.plan.commit:
-        run.store.promoted(run.lock, run.rollout, n, detail, run.by if run.hurry else DEPLOYER)
+        run.store.rollouts.promoted(run.lock, run.rollout, n, detail, run.by if run.hurry else DEPLOYER)
     else:
-        run.store.step_done(run.lock, run.rollout.number, phase, n, detail, _approval(run, step, detail))
+        run.store.journal.done(run.lock, run.rollout.number, phase, n, detail, _approval(run, step, detail))
     seconds = round(run.clock.monotonic() - began, 3)
     run.tell("step.done", phase=phase, n=n, step=step.kind, text=step.explain(), seconds=seconds)
 
@@ -330,7 +327,7 @@ def _approved(run: Drive, n: int, step: Step) -> None:
     """Pass the approval that a person gave with `resume`: one write with the end of the hold, or a crash asks again."""
     run.approved = False
     detail = {"approved": True}
-    run.store.approved(run.lock, run.rollout.number, n, detail, _approval(run, step, detail))
+    run.store.rollouts.approved(run.lock, run.rollout.number, n, detail, _approval(run, step, detail))
     run.tell("step.done", phase="forward", n=n, step=step.kind, text=step.explain(), seconds=0.0)
 
 
@@ -345,8 +342,13 @@ def _tell_failure(run: Drive, phase: Phase, n: int, step: Step, error: DeployErr
 
 def _stuck(run: Drive, text: str) -> RolloutResult:
     text += "; `deploy resume` tries again, `deploy status` shows what is live"
-    run.store.needs_attention(run.lock, run.rollout, text)
-    return _end(run, RolloutResult("needs-attention", Exit.NEEDS_PERSON, text, run.rollout.number))
+    return _end(run, run.store.rollouts.needs_attention(run.lock, run.rollout, text))
+
+
+def _ended(run: Drive, ending: RolloutResult) -> RolloutResult:
+    kept = run.candidate.manifest.keep.events
+    run.store.rollouts.ended(run.lock, run.rollout, ending, events=kept, owed=run.owed)
+    return _end(run, ending)
 
 
 def _end(run: Drive, ending: RolloutResult) -> RolloutResult:

@@ -197,7 +197,7 @@ async def _ordered(desk: ServerContext, caller: Caller, order: Order, give: Give
 
 
 def _still(desk: ServerContext, service: str, rollout: int) -> None:
-    found = desk.stores.store().open_rollout(service)
+    found = desk.stores.store().rollouts.in_progress(service)
     number = found.number if found else 0
     if number != rollout:
         there = f"rollout {number} is" if number else "none is"

@@ -95,7 +95,7 @@ class ServerContext:
     def __post_init__(self) -> None:
         self.sessions = Sessions(self.tokens, self.clock)
         self.reports = ReportCache(self.clock)
-        self.hub = Hub(self._events, lambda: self.stores.store().last_event(), self._samples)
+        self.hub = Hub(self._events, lambda: self.stores.store().events.last_id(), self._samples)
 
     @contextmanager
     def house(self) -> Iterator[AppContext]:
@@ -144,7 +144,7 @@ class ServerContext:
         return Event("sample", float(sample.pop("at")), service, rollout, sample) if sample else None
 
     def _events(self, after: int, limit: int) -> tuple[Event, ...]:
-        return self.stores.store().events_since(after, limit)
+        return self.stores.store().events.since(after, limit)
 
     def _samples(self) -> dict[int, Event]:
         """Read the latest look of each rollout that a process drives."""
@@ -155,6 +155,6 @@ class ServerContext:
                 sample = live_sample.read(file) if number.isdigit() else None
                 if sample:
                     at, before = float(sample.pop("at")), self.hub.samples.get(int(number))
-                    service = before.service if before else store.rollout(int(number)).service
+                    service = before.service if before else store.rollouts.get(int(number)).service
                     found[int(number)] = Event("sample", at, service, int(number), sample)
         return found

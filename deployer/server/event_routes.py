@@ -60,7 +60,7 @@ async def of_rollout(desk: AtDesk, caller: By, rollout: Seen, after: After = Non
 
 
 async def _events(desk: ServerContext, rollout: int, after: int) -> tuple[Event, ...]:
-    return await asyncio.to_thread(lambda: desk.stores.store().events(rollout, after))
+    return await asyncio.to_thread(lambda: desk.stores.store().events.of(rollout, after))
 
 
 def _stream(lines: AsyncIterator[str]) -> StreamingResponse:
@@ -126,7 +126,7 @@ class _StreamClient:
     async def _ended(self) -> bool:
         if not self._rollout:
             return False
-        return not (await asyncio.to_thread(self._desk.stores.store().rollout, self._rollout)).open
+        return not (await asyncio.to_thread(self._desk.stores.store().rollouts.get, self._rollout)).open
 
 
 def _written(events: Sequence[Event]) -> str:

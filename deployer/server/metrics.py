@@ -65,10 +65,10 @@ class ServerMetrics:
         measured = _gauge("deployer_share_actual_ratio", "Actual part of the requests that the candidate got.")
         held = _gauge("deployer_lock_held_seconds", "How long the lock has been held.")
         silent = _gauge("deployer_lock_silent_seconds", "Time since the last heartbeat of the lock's holder.")
-        for service in store.services():
+        for service in store.services.all():
             name = service.name
             stable.add_metric([name], service.stable)
-            lock, rollout = store.locks.read(name), store.open_rollout(name)
+            lock, rollout = store.locks.read(name), store.rollouts.in_progress(name)
             if lock is not None:
                 held.add_metric([name], max(0.0, now - lock.since))
                 silent.add_metric([name], max(0.0, lock.silent(monotonic)))
@@ -76,7 +76,7 @@ class ServerMetrics:
                 continue
             under_way.add_metric([name, rollout.outcome or ("running" if lock else "interrupted")], 1)
             lasting.add_metric([name], max(0.0, now - rollout.started_at))
-            said = store.last_verdict(rollout.number)
+            said = store.events.last_verdict(rollout.number)
             for word in VERDICTS:
                 verdict.add_metric([name, word], said == word)
             sample = self._desk.sample(rollout.number, name)
@@ -136,7 +136,7 @@ class Endings:
         if store is not self._store:  # it was rebuilt: other numbers
             self._forget()
             self._store = store
-        times = store.rollout_times(self._newest, self._open)
+        times = store.rollouts.times(self._newest, self._open)
         for one in times:
             if one.ended:
                 by = (one.service, one.strategy, one.outcome, str(one.exit))

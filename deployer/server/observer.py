@@ -79,8 +79,8 @@ class Observer:
 def look(desk: ServerContext) -> tuple[ServiceObservation, ...]:
     """Read what is live of all services that have a rollout in progress."""
     store, found = desk.stores.store(), []
-    for service in store.services():
-        if store.open_rollout(service.name) is not None:
+    for service in store.services.all():
+        if store.rollouts.in_progress(service.name) is not None:
             found.append(_look(desk, service.name))
     return tuple(found)
 

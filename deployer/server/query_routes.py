@@ -36,7 +36,7 @@ public = APIRouter(tags=["look"])
 @public.get("/health")
 def health(desk: AtDesk) -> HealthAnswer:
     """Tell that the server answers and reads its store; the one question that needs no token."""
-    desk.stores.store().last_event()
+    desk.stores.store().events.last_id()
     return HealthAnswer()
 
 
@@ -44,13 +44,13 @@ def health(desk: AtDesk) -> HealthAnswer:
 def services(desk: AtDesk, caller: By) -> ServicesAnswer:
     """List the services that the token is for, from the store alone."""
     store = desk.stores.store()
-    return ServicesAnswer(tuple(row_of(store, one) for one in store.services() if caller.token.sees(one.name)))
+    return ServicesAnswer(tuple(row_of(store, one) for one in store.services.all() if caller.token.sees(one.name)))
 
 
 def row_of(store: Store, service: Record) -> ServiceRow:
     """Tell of a service what the store has."""
-    version = store.release(service.name, service.stable).version if service.stable else ""
-    rollout = store.open_rollout(service.name)
+    version = store.releases.get(service.name, service.stable).version if service.stable else ""
+    rollout = store.rollouts.in_progress(service.name)
     return ServiceRow(
         service=service.name,
         stable=service.stable,
@@ -108,7 +108,7 @@ def logs(desk: AtDesk, _: Operator, service: Known, lines: Lines = 50, colour: C
 def state(desk: AtDesk, rollout: Seen) -> RolloutState:
     """Tell how far a rollout is, from the store alone: whoever follows one may ask it often."""
     store = desk.stores.store()
-    last = store.last_event_of(rollout.number)
+    last = store.events.last_id_of(rollout.number)
     return RolloutState(
         service=rollout.service,
         rollout=rollout.number,

@@ -112,16 +112,16 @@ class Reconciler:
 
 def undriven(store: Store) -> Iterator[Rollout]:
     """Give what is in progress and driven by nobody who lives; what is held or stuck waits for a person."""
-    for service in store.services():
-        rollout = store.open_rollout(service.name)
+    for service in store.services.all():
+        rollout = store.rollouts.in_progress(service.name)
         if rollout is not None and not rollout.outcome and store.locks.read(service.name) is None:
             yield rollout
 
 
 def _was_left(store: Store, rollout: Rollout) -> bool:
     """Tell whether its process was told to leave it."""
-    last = store.last_event_of(rollout.number)
-    return any(event.kind == "rollout.detached" for event in store.events(rollout.number, last - 1))
+    last = store.events.last_id_of(rollout.number)
+    return any(event.kind == "rollout.detached" for event in store.events.of(rollout.number, last - 1))
 
 
 def _refuse_unready(house: AppContext, service: str) -> None:

@@ -90,7 +90,7 @@ def auditor(caller: By) -> Caller:
 def rollout_of(number: Number, caller: By, desk: AtDesk) -> Rollout:
     """Give a rollout that the caller may see; one of another service is as good as none."""
     try:
-        rollout = desk.stores.store().rollout(number)
+        rollout = desk.stores.store().rollouts.get(number)
     except Refused as error:
         raise missing(error.message) from None
     if not caller.token.sees(rollout.service):
@@ -100,7 +100,7 @@ def rollout_of(number: Number, caller: By, desk: AtDesk) -> Rollout:
 
 def known(service: Service, desk: AtDesk) -> str:
     """Give the name of a service that was deployed before."""
-    if not desk.stores.store().releases(service):
+    if not desk.stores.store().releases.of(service):
         raise missing(f"{service} was never deployed", "GET /api/v1/services lists what was")
     return service
 

@@ -11,11 +11,14 @@ from deployer.core.errors import Exit, Refused
 from deployer.core.events import Event
 from deployer.model import Colour, Release
 from deployer.planning.plan import Plan
+from deployer.store import meta
 from deployer.store.audit import AuditEntry
-from deployer.store.locks import check
+from deployer.store.events import add_event
+from deployer.store.fence import check
 from deployer.store.owner import Lock
 from deployer.store.records import Port
-from deployer.store.store import Store, add_release_row
+from deployer.store.releases import add_row
+from deployer.store.store import Store
 
 
 @dataclass(frozen=True)
@@ -77,12 +80,12 @@ def adopt(
             _refuse_known(db, known.service)
             _service(db, known)
             for release in known.releases:
-                add_release_row(db, release)
+                add_row(db, release)
             _numbers(db, known)
             set_ports(db, known)
             if known.rollout:
                 add_interrupted(db, known, known.rollout, now, by)
-            _set(db, f"adopted:{known.service}", json.dumps({"at": now, "by": by}))
+            meta.put(db, f"adopted:{known.service}", json.dumps({"at": now, "by": by}))
             store.audit.add(db, _deed(known))
         begin_rollouts_after(db, last_rollout)
 
@@ -90,8 +93,8 @@ def adopt(
 def adopted(store: Store, service: str) -> Adopted | None:
     """Read when the records of a service were rebuilt; None where they are complete."""
     with store.database.reading() as db:
-        row = db.execute("select value from meta where key = ?", (f"adopted:{service}",)).fetchone()
-    return Adopted(**json.loads(row["value"])) if row else None
+        written = meta.value(db, f"adopted:{service}")
+    return Adopted(**json.loads(written)) if written else None
 
 
 def is_blank(store: Store) -> bool:
@@ -102,7 +105,7 @@ def is_blank(store: Store) -> bool:
 
 
 def _take_identity(db: sqlite3.Connection, installation: str, config_key: str) -> None:
-    own = db.execute("select value from meta where key = 'installation'").fetchone()["value"]
+    own = meta.value(db, "installation")
     if own != installation:
         # Releases are named, and the audit log begins, by the identity that a store has.
         if db.execute("select 1 from releases union all select 1 from audit limit 1").fetchone():
@@ -110,9 +113,9 @@ def _take_identity(db: sqlite3.Connection, installation: str, config_key: str) -
                 f"the store belongs to installation {own}, what is running to {installation}",
                 "one store cannot have both: use another state folder for one of them",
             )
-        _set(db, "installation", installation)
+        meta.put(db, "installation", installation)
     if config_key:
-        _set(db, "config-key", config_key)
+        meta.put(db, "config-key", config_key)
 
 
 def _refuse_known(db: sqlite3.Connection, service: str) -> None:
@@ -128,7 +131,7 @@ def _service(db: sqlite3.Connection, known: Recovered) -> None:
 
 
 def _numbers(db: sqlite3.Connection, known: Recovered) -> None:
-    _set(db, f"last-release:{known.service}", str(known.last_release))
+    meta.put(db, f"last-release:{known.service}", str(known.last_release))
 
 
 def set_ports(db: sqlite3.Connection, known: Recovered) -> None:
@@ -161,11 +164,7 @@ def add_interrupted(db: sqlite3.Connection, known: Recovered, rollout: Interrupt
             by,
         ),
     )
-    note = Event("note", now, known.service, rollout.number, {"text": rollout.text})
-    db.execute(
-        "insert into events (at, service, rollout, kind, data) values (?, ?, ?, ?, ?)",
-        (note.at, note.service, note.rollout, note.kind, json.dumps(note.data)),
-    )
+    add_event(db, Event("note", now, known.service, rollout.number, {"text": rollout.text}))
 
 
 def begin_rollouts_after(db: sqlite3.Connection, last: int) -> None:
@@ -179,7 +178,3 @@ def _deed(known: Recovered) -> AuditEntry:
     rollout = known.rollout.number if known.rollout else 0
     kept = ", ".join(f"r{release.number}" for release in known.releases) or "no release"
     return AuditEntry("adopt", known.service, "done", rollout, known.stable, f"rebuilt from what is running: {kept}")
-
-
-def _set(db: sqlite3.Connection, key: str, value: str) -> None:
-    db.execute("insert or replace into meta values (?, ?)", (key, value))

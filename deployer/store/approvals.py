@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import sqlite3
-from dataclasses import replace
-
 from deployer.core.clock import Clock
 from deployer.core.errors import Refused
 from deployer.core.events import Event
 from deployer.core.secret import hide_in
 from deployer.store.audit import Audit, AuditEntry
 from deployer.store.database import Database
+from deployer.store.events import add_event
 from deployer.store.records import Rollout, Vote
 
 _WAITS = (
@@ -66,13 +63,4 @@ class Approvals:
 
 def _deed(rollout: Rollout, n: int, voice: Vote) -> AuditEntry:
     result, step = "refused" if voice.refused else "given", rollout.plan.forward[n].explain()
-    return AuditEntry("approve", rollout.service, result, rollout.number, rollout.release, step, voice.reason, voice.by)
-
-
-def add_event(db: sqlite3.Connection, event: Event) -> Event:
-    """Write an event in the transaction of the caller; give it with its place in the store."""
-    cursor = db.execute(
-        "insert into events (at, service, rollout, kind, data) values (?, ?, ?, ?, ?)",
-        (event.at, event.service, event.rollout, event.kind, json.dumps(event.data, default=str)),
-    )
-    return replace(event, id=int(cursor.lastrowid or 0))
+    return AuditEntry.of(rollout, "approve", result, by=voice.by, reason=voice.reason, detail=step)

@@ -13,11 +13,18 @@ import sqlite3
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any, Self
 
 from deployer.core.clock import Clock
 from deployer.core.limits import REASON
+from deployer.store import meta
 from deployer.store.actor import Actor
+from deployer.store.database import Database
+from deployer.store.fence import check
+from deployer.store.owner import Lock
+
+if TYPE_CHECKING:
+    from deployer.store.records import Rollout
 
 
 @dataclass(frozen=True)
@@ -35,6 +42,13 @@ class AuditEntry:
     detail: str = ""
     reason: str = ""
     by: str = ""
+
+    @classmethod
+    def of(
+        cls, rollout: Rollout, action: str, result: str, *, by: str = "", reason: str = "", detail: str = ""
+    ) -> Self:
+        """Return what is to be recorded of a rollout."""
+        return cls(action, rollout.service, result, rollout.number, rollout.release, detail, reason, by)
 
 
 @dataclass(frozen=True)
@@ -77,15 +91,22 @@ def genesis(installation: str) -> str:
 
 def installation(db: sqlite3.Connection) -> str:
     """Read the id of the installation that a store belongs to."""
-    return str(db.execute("select value from meta where key = 'installation'").fetchone()["value"])
+    return meta.value(db, "installation")
 
 
 class Audit:
     """Adds to the audit log, for one process."""
 
-    def __init__(self, clock: Clock, actor: Actor) -> None:
+    def __init__(self, database: Database, clock: Clock, actor: Actor) -> None:
         self.actor = actor
-        self._clock = clock
+        self._database, self._clock = database, clock
+
+    def record(self, deed: AuditEntry, lock: Lock | None = None) -> None:
+        """Record a deed that changes nothing here, or whose change is elsewhere; behind the fence, if there is one."""
+        with self._database.transaction() as db:
+            if lock is not None:
+                check(db, lock)
+            self.add(db, deed)
 
     def add(self, db: sqlite3.Connection, deed: AuditEntry) -> AuditRecord:
         """Record a deed in the transaction that does it: both are there, or neither is."""

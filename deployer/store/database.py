@@ -11,6 +11,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from deployer.core.errors import StoreFailed
 from deployer.core.filelock import FileLock
@@ -68,6 +69,11 @@ class Database:
             if self._connection is None:
                 raise StoreFailed(f"the store {self.path} was closed", "this is a bug of deployer, please report it")
             yield self._connection
+
+    def rows(self, query: str, *values: Any) -> list[sqlite3.Row]:
+        """Return what a query gives."""
+        with self.reading() as connection:
+            return connection.execute(query, values).fetchall()
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:

@@ -18,7 +18,6 @@ no earlier one holds such a byte. So the one who was stopped between the check a
 
 from __future__ import annotations
 
-import json
 import sqlite3
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -26,9 +25,10 @@ from dataclasses import astuple
 from pathlib import Path
 
 from deployer.core.clock import Clock, Deadline
-from deployer.core.errors import Locked, LockLost, StoreFailed
+from deployer.core.errors import Locked, StoreFailed
 from deployer.core.filelock import FileLock, is_held
 from deployer.core.local_host import whoami as whoami
+from deployer.store import fence
 from deployer.store.audit import Audit, AuditEntry
 from deployer.store.database import Database
 from deployer.store.owner import Lock
@@ -52,7 +52,7 @@ class Locks:
     def read(self, service: str) -> Lock | None:
         """Read who holds the service; None when nobody does who lives and answers."""
         with self._database.reading() as db:
-            lock = _read(db, service)
+            lock = fence.read(db, service)
         if lock is None or not self._alive(lock) or lock.silent(self._clock.monotonic()) >= LEASE_SECONDS:
             return None
         return lock
@@ -60,7 +60,7 @@ class Locks:
     def is_free(self, service: str) -> bool:
         """Tell whether nobody who lives holds the service, be it one who gives no sign of life."""
         with self._database.reading() as db:
-            lock = _read(db, service)
+            lock = fence.read(db, service)
         return lock is None or not self._alive(lock)
 
     def take(self, service: str, purpose: str) -> Lock:
@@ -70,7 +70,7 @@ class Locks:
         """
         with ExitStack() as undo:
             with self._database.transaction() as db:
-                held = _read(db, service)
+                held = fence.read(db, service)
                 overtaken = self._overtaken(held) if held else ""
                 lock, former = self._next(db, service, purpose), _words(self._path(service))
                 undo.callback(self._end_life, lock)
@@ -78,7 +78,7 @@ class Locks:
                 values = astuple(lock)
                 db.execute(f"insert or replace into locks values ({', '.join('?' * len(values))})", values)  # noqa: S608 - marks
                 if held and overtaken:
-                    _note_loss(db, held, lock.owner, overtaken)
+                    fence.note_loss(db, held, lock.owner, overtaken)
                     self._audit.add(db, AuditEntry("overtake", service, detail=held.purpose, reason=overtaken))
             undo.pop_all()
         self._await_changes(lock, former)
@@ -87,7 +87,7 @@ class Locks:
     def renew(self, lock: Lock) -> None:
         """Give a sign of life. Raises LockLost when somebody else took the lock meanwhile."""
         with self._database.transaction() as db:
-            check(db, lock)
+            fence.check(db, lock)
             db.execute("update locks set beat = ? where service = ?", (self._clock.monotonic(), lock.service))
         life = self._lives.get((lock.service, lock.token))
         if life is not None and not life.stands():  # somebody removed its file: held by nobody, as others see it
@@ -99,7 +99,7 @@ class Locks:
         """Raise LockLost unless this lock still holds."""
         self._database.present()
         with self._database.reading() as db:
-            check(db, lock)
+            fence.check(db, lock)
 
     @contextmanager
     def changing(self, lock: Lock) -> Iterator[None]:
@@ -122,18 +122,18 @@ class Locks:
         try:
             # What cannot be written down is so all the same: without its life the lock is a dead owner's.
             with suppress(StoreFailed), self._database.transaction() as db:
-                _drop(db, lock)
+                fence.drop(db, lock)
         finally:
             self._end_life(lock)
 
     def break_(self, service: str, reason: str = "") -> Lock | None:
         """Take the lock away from whoever holds it, silent or not; give what was held, None when nobody alive did."""
         with self._database.transaction() as db:
-            held = _read(db, service)
+            held = fence.read(db, service)
             if held is None or not self._alive(held):
                 return None
-            _drop(db, held)
-            _note_loss(db, held, self._audit.actor.by, reason)
+            fence.drop(db, held)
+            fence.note_loss(db, held, self._audit.actor.by, reason)
             detail = f"taken from {held.owner} ({held.where}): {held.purpose}"
             self._audit.add(db, AuditEntry("release-lock", service, detail=detail, reason=reason))
         return held
@@ -174,7 +174,9 @@ class Locks:
 
     def _next(self, db: sqlite3.Connection, service: str, purpose: str) -> Lock:
         now, monotonic = self._clock.now(), self._clock.monotonic()
-        return Lock.of(self._audit.actor, service, _last(db, service) + 1, purpose, now=now, monotonic=monotonic)
+        return Lock.of(
+            self._audit.actor, service, fence.last_token(db, service) + 1, purpose, now=now, monotonic=monotonic
+        )
 
     def _begin_life(self, lock: Lock) -> None:
         path = self._path(lock.service)
@@ -218,54 +220,6 @@ class Locks:
                 f"{self._path(service)} cannot be locked: {error.strerror or error}",
                 "check the permissions of the state folder, and the disk; or name another folder with --state",
             ) from error
-
-
-def check(db: sqlite3.Connection, lock: Lock) -> None:
-    """Raise LockLost unless the lock is still the current one of its service."""
-    row = db.execute("select token, owner, purpose from locks where service = ?", (lock.service,)).fetchone()
-    if row is not None and row["token"] == lock.token:
-        return
-    lost = json.loads(_meta(db, f"lost:{lock.service}") or "{}")
-    if lost.get("token") == lock.token:
-        by = f" by {lost['by']}" + (f" ({lost['why']})" if lost["why"] else "")
-    else:
-        by = f" by {row['owner']} ({row['purpose']})" if row else ""
-    raise LockLost(
-        f"this process was overtaken{by}: it changes nothing of {lock.service} any more",
-        "`deploy status` shows what is live, and whether a rollout is left to `deploy resume` or `deploy abort`",
-    )
-
-
-def _read(db: sqlite3.Connection, service: str) -> Lock | None:
-    row = db.execute("select * from locks where service = ?", (service,)).fetchone()
-    return Lock(**dict(row)) if row else None
-
-
-def _last(db: sqlite3.Connection, service: str) -> int:
-    """Give the greatest token that an owner of the service had."""
-    row = db.execute("select token from locks where service = ?", (service,)).fetchone()
-    return max(int(row["token"]) if row else 0, int(_meta(db, f"token:{service}") or 0))
-
-
-def _drop(db: sqlite3.Connection, lock: Lock) -> None:
-    # The token outlives the lock, so that a later owner's is always greater. An earlier one that comes back to give up
-    # what it had lost changes nothing.
-    if db.execute("delete from locks where service = ? and token = ?", (lock.service, lock.token)).rowcount:
-        _set(db, f"token:{lock.service}", str(lock.token))
-
-
-def _note_loss(db: sqlite3.Connection, lock: Lock, by: str, why: str) -> None:
-    """Keep for the owner who took its lock, and why."""
-    _set(db, f"lost:{lock.service}", json.dumps({"token": lock.token, "by": by, "why": why}))
-
-
-def _meta(db: sqlite3.Connection, key: str) -> str:
-    row = db.execute("select value from meta where key = ?", (key,)).fetchone()
-    return str(row["value"]) if row else ""
-
-
-def _set(db: sqlite3.Connection, key: str, value: str) -> None:
-    db.execute("insert or replace into meta values (?, ?)", (key, value))
 
 
 def _words(path: Path) -> str:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from deployer.store.adoption import Recovered, add_interrupted, begin_rollouts_after, set_ports
 from deployer.store.audit import AuditEntry
-from deployer.store.locks import check
+from deployer.store.fence import check
 from deployer.store.owner import Lock
-from deployer.store.store import Store, add_release_row
+from deployer.store.releases import add_row
+from deployer.store.store import Store
 
 
 def latest(store: Store) -> float:
@@ -37,7 +38,7 @@ def catch_up(store: Store, lock: Lock, known: Recovered, last: int) -> None:
         }
         for release in known.releases:
             if release.number not in recorded:
-                add_release_row(db, release)
+                add_row(db, release)
         if known.stable:
             status = "update releases set status = ? where service = ? and number = ?"
             db.execute(status, ("good", known.service, known.stable))

@@ -87,7 +87,7 @@ class Eye(Watcher):
         elif wish and " " in wish:
             process.speak(*wish.split())
         elif wish:
-            process.house.store.ask(process.house.store.rollout(event.rollout), wish, whoami(), "")
+            process.house.store.requests.add(process.house.store.rollouts.get(event.rollout), wish, whoami(), "")
 
 
 @dataclass(frozen=True)
@@ -106,17 +106,17 @@ class Picture:
     @classmethod
     def of(cls, process: Process) -> Picture:
         world, store = process.world, process.house.store
-        live, record = world.live.get(SERVICE), store.service(SERVICE)
-        newest = next(iter(store.rollouts(SERVICE)), None)
-        names = {r.number: r.version for r in store.releases(SERVICE)}
-        standings = {f"{r.version} {r.status}" for r in store.releases(SERVICE) if r.status != "new"}
+        live, record = world.live.get(SERVICE), store.services.get(SERVICE)
+        newest = next(iter(store.rollouts.of(SERVICE)), None)
+        names = {r.number: r.version for r in store.releases.of(SERVICE)}
+        standings = {f"{r.version} {r.status}" for r in store.releases.of(SERVICE) if r.status != "new"}
         running = sorted(f"{i.colour} {world.versions[i.release]}" for i in world.instances.values())
         servers = [
             f"{place} {world.versions[world.instances[name].release] if name in world.instances else name}"
             for (_, place), there in world.servers.items()
             for name in there
         ]
-        held = {r["port"] for r in store._all("select port from ports where freed_at is null")}
+        held = {r["port"] for r in store.database.rows("select port from ports where freed_at is null")}
         used = {int(i.address.rpartition(":")[2]) for i in world.instances.values()}
         return cls(
             running=tuple(running),

@@ -226,8 +226,8 @@ class Histories(RuleBasedStateMachine):
                 self._run(attempt, lambda process, name=attempt: COMMANDS[name](process.house, SERVICE), Trouble())  # type: ignore[misc]
         assert not self._look().open, f"it has no end: {self._look()}"
         with self._stage.process() as process:
-            stable = process.house.store.service(SERVICE).stable
-            alone = stable and process.house.store.release(SERVICE, stable).alone
+            stable = process.house.store.services.get(SERVICE).stable
+            alone = stable and process.house.store.releases.get(SERVICE, stable).alone
         way, options = ("recreate", {}) if alone else ("bluegreen", {"bake": "1s"})
         outcome = self._deploy(way, options, {"replicas": 2}, Trouble())
         then = self._look()
@@ -283,8 +283,8 @@ class Histories(RuleBasedStateMachine):
         if name in ("recreate", "down"):
             return True
         with self._stage.process() as process:
-            rollout = process.house.store.open_rollout(SERVICE)
-            alone = any(release.alone for release in process.house.store.releases(SERVICE))
+            rollout = process.house.store.rollouts.in_progress(SERVICE)
+            alone = any(release.alone for release in process.house.store.releases.of(SERVICE))
         if rollout is None:
             return alone and name == "rollback"
         return not rollout.origin or any(isinstance(s, Remove) and s.outage for s in rollout.plan.forward)

@@ -15,7 +15,9 @@ from deployer.model import spread
 from deployer.planning import recipes
 from deployer.planning.steps import Watch
 from deployer.store import ControlRequest, Lock, Rollout
-from deployer.store.store import Store
+from deployer.store.journal import Journal
+from deployer.store.requests import ControlRequests
+from deployer.store.rollouts import Rollouts
 from tests.crash.scenarios import CANARY, SCENARIOS, UNHEALTHY, Scenario
 from tests.crash.stage import SECRET
 
@@ -55,30 +57,38 @@ def _way_back_in_the_wrong_order(observed: Any, release: Any) -> Any:
 
 
 def _done_before_it_is_done(run: Drive, step: Any, doing: Any) -> dict[str, Any]:
-    run.store.step_done(run.lock, run.rollout.number, doing.entry.phase, doing.n, {})
+    run.store.journal.done(run.lock, run.rollout.number, doing.entry.phase, doing.n, {})
     return _perform(run, step, doing)
 
 
-def _turned_in_two_writes(store: Store, lock: Lock, rollout: Rollout, n: int, error: Any, heard: Any = None) -> None:
-    if store.entry(rollout.number, "forward", n):
-        store.step_failed(lock, rollout.number, "forward", n, error)
-    _turned_back(store, lock, rollout, n, error, heard)
+def _journal(rollouts: Rollouts) -> Journal:
+    return Journal(rollouts._database, rollouts._clock, rollouts._audit)
 
 
-def _promoted_in_two_writes(store: Store, lock: Lock, rollout: Rollout, n: int, detail: Any, by: str = "") -> None:
-    store.step_done(lock, rollout.number, "forward", n, detail)
-    _promoted(store, lock, rollout, n, detail, by)
+def _turned_in_two_writes(
+    rollouts: Rollouts, lock: Lock, rollout: Rollout, n: int, error: Any, heard: Any = None
+) -> None:
+    if _journal(rollouts).entry(rollout.number, "forward", n):
+        _journal(rollouts).failed(lock, rollout.number, "forward", n, error)
+    _turned_back(rollouts, lock, rollout, n, error, heard)
+
+
+def _promoted_in_two_writes(
+    rollouts: Rollouts, lock: Lock, rollout: Rollout, n: int, detail: Any, by: str = ""
+) -> None:
+    _journal(rollouts).done(lock, rollout.number, "forward", n, detail)
+    _promoted(rollouts, lock, rollout, n, detail, by)
 
 
 def _watched_again(run: Drive, phase: Any, n: int) -> bool:
     return _done(run, phase, n) and not isinstance(run.rollout.plan.forward[n], Watch)
 
 
-def _begun_anew(store: Store, lock: Lock, rollout: int, phase: Any, n: int, until: float = 0.0) -> Any:
-    _step_began(store, lock, rollout, phase, n, until)
-    with store.database.transaction() as db:
+def _begun_anew(journal: Journal, lock: Lock, rollout: int, phase: Any, n: int, until: float = 0.0) -> Any:
+    _began(journal, lock, rollout, phase, n, until)
+    with journal._database.transaction() as db:
         db.execute("update journal set until = ? where rollout = ? and phase = ? and n = ?", (until, rollout, phase, n))
-    return store.entry(rollout, phase, n)
+    return journal.entry(rollout, phase, n)
 
 
 def _kept_before_it_is_recorded(run: Drive, hold: Hold) -> Any:
@@ -86,10 +96,10 @@ def _kept_before_it_is_recorded(run: Drive, hold: Hold) -> Any:
     return _hold(run, hold)
 
 
-def _wish_taken_when_heard(store: Store, rollout: int) -> ControlRequest | None:
-    ask = _next_ask(store, rollout)
+def _wish_taken_when_heard(requests: ControlRequests, rollout: int) -> ControlRequest | None:
+    ask = _next_request(requests, rollout)
     if ask is not None:
-        with store.database.transaction() as db:
+        with requests._database.transaction() as db:
             db.execute("update control_requests set taken_at = 1 where id = ?", (ask.id,))
     return ask
 
@@ -121,10 +131,16 @@ def _over(watching: AnalysisStep, _verdict: Any) -> bool:
 
 
 _way_back, _perform, _done, _hold = recipes.way_back, perform.perform, walk._done, walk._hold
-_turned_back, _promoted, _step_began, _next_ask = Store.turned_back, Store.promoted, Store.step_began, Store.next_ask
+_turned_back, _promoted, _began, _next_request = (
+    Rollouts.turned_back,
+    Rollouts.promoted,
+    Journal.began,
+    ControlRequests.next,
+)
+TABLES = ("services", "releases", "rollouts", "journal", "events", "requests", "ports", "audit")
 
 STORE, RUN, PERFORM, WALK = (
-    "deployer.store.store.Store",
+    "deployer.store",
     "deployer.engine.run.Drive",
     "deployer.engine.perform",
     "deployer.engine.walk",
@@ -161,13 +177,13 @@ BUGS = [
         "a failed gate and the turn are two writes",
         "was not turned with it",
         "canary: unhealthy",
-        {f"{STORE}.turned_back": _turned_in_two_writes},
+        {f"{STORE}.rollouts.Rollouts.turned_back": _turned_in_two_writes},
     ),
     Bug(
         "the commit point and the live release are two writes",
         "do not agree",
         "canary: done",
-        {f"{STORE}.promoted": _promoted_in_two_writes},
+        {f"{STORE}.rollouts.Rollouts.promoted": _promoted_in_two_writes},
     ),
     Bug(
         "a resumed rollout repeats a watch that is done",
@@ -175,18 +191,23 @@ BUGS = [
         "canary: done",
         {f"{WALK}._done": _watched_again},
     ),
-    Bug("a resumed watch begins its time anew", "was to end at", "canary: done", {f"{STORE}.step_began": _begun_anew}),
+    Bug(
+        "a resumed watch begins its time anew",
+        "was to end at",
+        "canary: done",
+        {f"{STORE}.journal.Journal.began": _begun_anew},
+    ),
     Bug(
         "a resumed wait for people begins its time anew",
         "was to end at",
         "canary: not approved, reverts",
-        {f"{STORE}.step_began": _begun_anew},
+        {f"{STORE}.journal.Journal.began": _begun_anew},
     ),
     Bug(
         "a wish is taken when it is heard, not with what comes of it",
         "not reverted",
         "canary: aborted",
-        {f"{STORE}.next_ask": _wish_taken_when_heard},
+        {f"{STORE}.requests.ControlRequests.next": _wish_taken_when_heard},
     ),
     Bug("the lease is not renewed", "whose lease ran out", LEASED, {f"{RUN}.renew_lease": _nothing}),
     Bug(
@@ -214,7 +235,7 @@ BUGS = [
         "canary: unhealthy",
         {"deployer.engine.gates.healthy": lambda *_: {}},
     ),
-    Bug("ports are not given back", "port 2", "canary: worse", {f"{STORE}.free_ports": _nothing}),
+    Bug("ports are not given back", "port 2", "canary: worse", {f"{STORE}.ports.Ports.free_others": _nothing}),
     Bug(
         "the lock is not given back",
         "left: lock",
@@ -244,7 +265,7 @@ BUGS = [
         "writes of the store are not fenced",
         "it wrote into the store",
         "canary: done",
-        {"deployer.store.store.check": _nothing},
+        {f"{STORE}.{table}.check": _nothing for table in TABLES},
         "overtaken",
     ),
     Bug(

@@ -144,7 +144,7 @@ class Promises:
             failed = any(s == "failed" and p == "forward" and n <= plan.commit for (p, n), s in states.items())
             _unless(not failed or row["phase"] == "back", "a gate failed, and the rollout was not turned with it")
             _unless(not (committed and row["phase"] == "back"), "a promoted release is rolling back")
-            stable = process.house.store.service(SERVICE).stable
+            stable = process.house.store.services.get(SERVICE).stable
             _unless((stable == plan.release) == committed, "the commit point and the live release do not agree")
 
     def _plan(self, number: int, text: str) -> Plan:
@@ -213,7 +213,7 @@ class Promises:
                 used = live is not None and step.colour in live.used
                 return "" if used or not world.open.get((SERVICE, step.colour)) else f"{world.open} are open"
             case Warm():
-                record = process.house.store.service(SERVICE)
+                record = process.house.store.services.get(SERVICE)
                 return "" if record.warm == step.release else f"the store keeps r{record.warm} warm"
         return ""
 
@@ -248,7 +248,7 @@ class Clocked:
 
 
 def _rows(process: Process, query: str, *values: Any) -> list[Any]:
-    return list(process.house.store._all(query, *values))
+    return list(process.house.store.database.rows(query, *values))
 
 
 def _unless(fine: object, what: str) -> None:

@@ -82,7 +82,7 @@ class Scene:
 
     def end(self, how: str) -> None:
         """Bring what was in progress to its end."""
-        rollout = self.house.store.open_rollout("shop")
+        rollout = self.house.store.rollouts.in_progress("shop")
         if rollout is None:
             return
         if rollout.outcome == "paused":
@@ -107,16 +107,16 @@ class Scene:
             assert self.case.strategy == "recreate"
             return
         live, store = self.world.live["shop"], self.house.store
-        assert store.open_rollout("shop") is None
+        assert store.rollouts.in_progress("shop") is None
         assert live.share == 0
         assert self.versions("baseline") == []
-        stable = store.service("shop").stable
+        stable = store.services.get("shop").stable
         if stable:
             view = queries.status(self.house, "shop")
             assert view.stable == stable
             assert not view.problems
             up = self.world.up("shop", live.stable)
-            assert len(up) == store.release("shop", stable).manifest.replicas
+            assert len(up) == store.releases.get("shop", stable).manifest.replicas
         else:
             assert self.case.strategy == "recreate", "only that strategy has a time when nothing of stable runs"
 
@@ -161,9 +161,9 @@ def test_the_store_is_lost_at_every_instant(case: Case, how: str) -> None:
 def test_the_store_is_lost_after_a_good_end(case: Case) -> None:
     with scene(case) as s:
         assert not s.deploy(0)
-        stable = s.house.store.service("shop").stable
+        stable = s.house.store.services.get("shop").stable
         s.lose()
         s.end("abort")
-        assert s.house.store.service("shop").stable == stable
+        assert s.house.store.services.get("shop").stable == stable
         s.check_end()
         s.next_deploy()

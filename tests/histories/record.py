@@ -152,7 +152,7 @@ def world_of(state: Path) -> dict[str, Any]:
 def told_of(shop: Shop, state: Path) -> list[Any]:
     """Return what `deploy show` tells of each rollout."""
     with open_house(state) as house:
-        count = max(r.number for name in queries.services(house) for r in house.store.rollouts(name))
+        count = max(r.number for name in queries.services(house) for r in house.store.rollouts.of(name))
     shown = (shop.events("show", str(number))[0] for number in range(1, count + 1))
     return [
         {

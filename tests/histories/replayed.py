@@ -53,5 +53,5 @@ def opened(folder: Path) -> tuple[AppContext, World]:
         at = float(db.execute("select max(at) from events").fetchone()[0])
     world = world_of(at + LATER)
     made = house(folder, world)
-    world.versions = {r.number: r.version for s in made.store.services() for r in made.store.releases(s.name)}
+    world.versions = {r.number: r.version for s in made.store.services.all() for r in made.store.releases.of(s.name)}
     return made, world

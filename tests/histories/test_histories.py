@@ -237,20 +237,20 @@ ENDS: list[tuple[str, Do, str]] = [
 def test_what_is_unfinished_comes_to_its_end(scene: tuple[AppContext, World], service: str, do: Do, end: str) -> None:
     house, world = scene
     world.tick = lambda _what: world.check()
-    before = house.store.open_rollout(service)
+    before = house.store.rollouts.in_progress(service)
     assert before is not None
     if end == "refused":
         with pytest.raises(Refused):
             do(house, service)
         return
     assert do(house, service).outcome == end
-    assert house.store.open_rollout(service) is None
+    assert house.store.rollouts.in_progress(service) is None
     live = world.live[service]
     users_on = {world.versions[i.release] for i in world.instances.values() if on(i, service, live.stable)}
     assert users_on == ({"2.0"} if end == "done" else {"1.0"})
     assert live.share == 0
-    wanted = house.store.service(service).stable
-    assert house.store.release(service, wanted).version in users_on
+    wanted = house.store.services.get(service).stable
+    assert house.store.releases.get(service, wanted).version in users_on
 
 
 def test_what_one_of_two_has_approved_waits_for_the_other(
@@ -274,13 +274,13 @@ def on(instance: Any, service: str, colour: str) -> bool:
 def test_the_next_deploy_and_its_way_back_work(scene: tuple[AppContext, World]) -> None:
     house, world = scene
     started = {"runtime": "process", "image": "releases/{version}", "command": ["./run"]}
-    before = house.store.service("finished").stable
+    before = house.store.services.get("finished").stable
     wanted = request("9.0", "bluegreen", REPOSITORY, manifest={"service": "finished", **started})
     with pytest.raises(Refused, match=r"r6 \(1\.0\) must not run beside another release"):
         operations.deploy(house, wanted)  # recreate brought it out
     assert operations.deploy(house, replace(wanted, strategy="recreate")).outcome == "done"
-    assert world.versions[house.store.service("finished").stable] == "9.0"
+    assert world.versions[house.store.services.get("finished").stable] == "9.0"
     assert operations.rollback(house, "finished").outcome == "done"
-    assert house.store.service("finished").stable == before
+    assert house.store.services.get("finished").stable == before
     with pytest.raises(Locked, match=r"rollout 13 of held .* is in progress"):
         operations.deploy(house, request("9.0", "bluegreen", REPOSITORY, manifest={"service": "held", **started}))

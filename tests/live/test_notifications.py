@@ -27,12 +27,12 @@ SIDES = {"chat": "/chat", "bot": "/bot"}
 # Loaded by the interpreter before the command.
 KILLED = """
 import os, signal
-from deployer.store.store import Store
-ended = Store.ended
+from deployer.store.rollouts import Rollouts
+ended = Rollouts.ended
 def kill(*given, **named):
     ended(*given, **named)
     os.kill(os.getpid(), signal.SIGKILL)
-Store.ended = kill
+Rollouts.ended = kill
 """
 WAITING = """
 from deployer.drivers.notices.outbox import Outbox

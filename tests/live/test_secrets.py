@@ -36,30 +36,30 @@ MEMORY = Path("/dev/shm")
 OF_ANSIBLE = {"artifacts/play/command": ("db", "prometheus", "header", "chat")}
 LOOKED_AT = pytest.mark.long("a deploy while all processes are looked at")
 PLANTS = {
-    "event": "Store.add_event = told",
+    "event": "Events.add = told",
     "argument": "Vault.load = started",
     "file": "Vault.load = written",
     "stderr": "Vault.load = printed",
 }
 # Loaded by the interpreter before the command: a bug of ours, made to order.
 CRASH = """
-from deployer.store.store import Store
+from deployer.store.rollouts import Rollouts
 def fail(self, lock, plan, *rest):
-    values = [file.read_text() for file in self.folder.glob("secrets/*/r*.json")]
+    values = [file.read_text() for file in self._database.path.parent.glob("secrets/*/r*.json")]
     raise RuntimeError("planted bug: " + " ".join(values) + PLANTED)
-Store.begin = fail
+Rollouts.begin = fail
 """
 LEAK = """
 import subprocess, sys
 from dataclasses import replace
-from deployer.store.store import Store
+from deployer.store.events import Events
 from deployer.store.vault import Vault
-load, add = Vault.load, Store.add_event
+load, add = Vault.load, Events.add
 def values(self, *rest):
     found = load(self, *rest)
     return found, [value.reveal() for value in found.values()]
 def told(self, lock, event):
-    texts = [file.read_text() for file in self.folder.glob("secrets/*/r*.json")]
+    texts = [file.read_text() for file in self._database.path.parent.glob("secrets/*/r*.json")]
     return add(self, lock, replace(event, data={**event.data, "leak": texts}))
 def started(self, *rest):
     found, texts = values(self, *rest)

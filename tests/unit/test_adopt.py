@@ -99,7 +99,7 @@ def test_what_is_live_and_what_is_warm_are_known_again(scene: Scene) -> None:
     assert roles(scene) == {"blue": ("1.0", "warm"), "green": ("2.0", "stable")}
     assert [e.instances for e in after.environments] == [e.instances for e in before.environments]
     assert (after.stable, after.stable_version, after.share) == (2, "2.0", 0)
-    assert scene.house.store.open_rollout("shop") is None
+    assert scene.house.store.rollouts.in_progress("shop") is None
     assert said(found) == "earlier rollouts, and all releases but r1, r2, are not known any more"
 
 
@@ -114,7 +114,7 @@ def test_going_back_is_one_write_again(scene: Scene) -> None:
     assert ending.outcome == "done"
     assert scene.live.stable == "blue"
     assert scene.world.instances == ensured, "nothing was started or removed for it"
-    assert scene.house.store.release("shop", 2).status == "rolled-back"
+    assert scene.house.store.releases.get("shop", 2).status == "rolled-back"
 
 
 def test_numbers_go_on_after_the_highest_that_was_seen(scene: Scene) -> None:
@@ -126,7 +126,7 @@ def test_numbers_go_on_after_the_highest_that_was_seen(scene: Scene) -> None:
     ending = scene.deploy("4.0", "canary", manifest={"strategy": {"canary": CANARY}})
 
     assert ending.outcome == "done"
-    assert scene.house.store.service("shop").stable == 4
+    assert scene.house.store.services.get("shop").stable == 4
     assert ending.rollout == last + 1, "budget and stickiness go by this number: it is never used twice"
 
 
@@ -139,7 +139,7 @@ def test_a_number_of_a_release_that_left_only_its_secrets_is_not_used_again(scen
     adopt(scene)
     scene.deploy("4.0")
 
-    assert scene.house.store.service("shop").stable == 4
+    assert scene.house.store.services.get("shop").stable == 4
 
 
 def test_the_same_release_again_is_still_nothing_to_do(scene: Scene) -> None:
@@ -218,8 +218,8 @@ def test_what_an_emergency_moved_at_the_proxy_is_not_moved_again(scene: Scene, c
 
     assert scene.live == moved
     assert roles(scene) == {"blue": ("1.0", "stable"), "green": ("2.0", "warm")}
-    assert scene.house.store.open_rollout("shop") is None
-    assert scene.house.store.release("shop", 2).status == "rolled-back"
+    assert scene.house.store.rollouts.in_progress("shop") is None
+    assert scene.house.store.releases.get("shop", 2).status == "rolled-back"
     assert scene.deploy("3.0").outcome == "done"
 
 
@@ -244,7 +244,7 @@ def test_down_takes_what_was_adopted(scene: Scene) -> None:
 
     assert scene.world.instances == {}
     assert scene.world.live == {}
-    held = [p for p in scene.house.ports if scene.house.store.port_is_held(p)]
+    held = [p for p in scene.house.ports if scene.house.store.ports.is_held(p)]
     assert held == []
 
 
@@ -265,7 +265,7 @@ def test_a_candidate_with_a_share_can_be_taken_back(scene: Scene) -> None:
     held = scene.deploy("2.0", "canary", options={"hold": True})
     lose(scene)
     found = adopt(scene)
-    rollout = scene.house.store.open_rollout("shop")
+    rollout = scene.house.store.rollouts.in_progress("shop")
 
     assert rollout is not None
     assert (rollout.number, rollout.release, rollout.phase) == (held.rollout, 2, "back")
@@ -303,7 +303,7 @@ def test_every_way_out_of_it_ends_well(scene: Scene, how: str) -> None:
         ending = getattr(operations, how)(scene.house, "shop")
         assert ending.outcome == "reverted"
     assert "2.0" not in scene.versions("green")
-    assert scene.house.store.open_rollout("shop") is None
+    assert scene.house.store.rollouts.in_progress("shop") is None
 
 
 def test_a_candidate_before_its_first_user_is_one_too(scene: Scene) -> None:
@@ -360,7 +360,7 @@ def test_where_nothing_of_stable_runs_a_person_decides(scene: Scene) -> None:
         scene.world.instances.pop(name)
     lose(scene)
     adopt(scene)
-    rollout = scene.house.store.open_rollout("shop")
+    rollout = scene.house.store.rollouts.in_progress("shop")
 
     assert rollout is not None
     assert rollout.outcome == "paused"
@@ -377,7 +377,7 @@ def test_a_promotion_that_was_not_tidied_up_is_a_promotion(scene: Scene) -> None
     adopt(scene)
 
     assert roles(scene) == {"blue": ("1.0", "warm"), "green": ("2.0", "stable")}
-    assert scene.house.store.open_rollout("shop") is None
+    assert scene.house.store.rollouts.in_progress("shop") is None
 
 
 def test_a_share_for_which_nothing_stands_is_told(scene: Scene) -> None:
@@ -396,12 +396,12 @@ def test_a_share_for_which_nothing_stands_is_told(scene: Scene) -> None:
 def test_a_good_store_is_never_written_over(scene: Scene) -> None:
     scene.deploy("1.0")
     scene.deploy("2.0")
-    before = scene.house.store.rollouts("shop")
+    before = scene.house.store.rollouts.of("shop")
     inode = scene.house.store.database.path.stat().st_ino
     found = adopt(scene)
 
     assert (found.why, found.services) == ("", ())
-    assert scene.house.store.rollouts("shop") == before
+    assert scene.house.store.rollouts.of("shop") == before
     assert scene.house.store.database.path.stat().st_ino == inode
     assert queries.history(scene.house, "shop").adopted == 0
 
@@ -625,7 +625,7 @@ def test_a_record_that_is_none_is_refused_with_what_is_wrong(wrong: str) -> None
 
 def test_a_record_is_read_as_it_was_written(scene: Scene) -> None:
     scene.deploy("1.0", manifest=SECRETS, secrets=lambda: {"TOKEN": SecretText("t")})
-    release = scene.house.store.release("shop", 1)
+    release = scene.house.store.releases.get("shop", 1)
 
     assert release_record.read(release_record.write(release)) == replace(release, status="new")
 
@@ -633,7 +633,7 @@ def test_a_record_is_read_as_it_was_written(scene: Scene) -> None:
 def test_a_record_proves_nothing_of_who_signed(scene: Scene) -> None:
     scene.deploy("1.0")
     signed = replace(
-        scene.house.store.release("shop", 1), signature=Signature("shop@sha256:1", "k" * 64, "cosign.pub", True)
+        scene.house.store.releases.get("shop", 1), signature=Signature("shop@sha256:1", "k" * 64, "cosign.pub", True)
     )
 
     assert "cosign.pub" not in release_record.write(signed)

@@ -56,7 +56,7 @@ def test_a_rollback_stops_the_live_release_first(scene: Scene) -> None:
     scene.deploy("2.0", "recreate")
     ending = operations.rollback(scene.house, "shop")
     assert (ending.outcome, standing(scene)) == ("done", {"1.0"})
-    assert (scene.live.warm, scene.house.store.service("shop").warm) == (0, 0)
+    assert (scene.live.warm, scene.house.store.services.get("shop").warm) == (0, 0)
     view = queries.way_back(scene.house, "shop")
     assert view is None, "2.0 was rolled back: there is nothing before 1.0"
 
@@ -102,7 +102,7 @@ def test_one_of_the_two_is_enough(scene: Scene, to: int | None) -> None:
     scene.world.watched = True  # type: ignore[attr-defined]
     assert operations.rollback(scene.house, "shop", to=to).outcome == "done"
     assert standing(scene) == {"1.0" if to else "1.1"}
-    assert scene.house.store.service("shop").warm == 0
+    assert scene.house.store.services.get("shop").warm == 0
 
 
 @pytest.mark.parametrize("strategy", ["canary", "bluegreen", "rolling"])
@@ -112,7 +112,7 @@ def test_no_other_strategy_starts_one_beside_it(scene: Scene, strategy: str) -> 
         scene.deploy("2.0", strategy)
     assert "deploy recreate --once" in refused.value.hint
     assert standing(scene) == {"1.0"}
-    assert [r.number for r in scene.house.store.releases("shop")] == [1]
+    assert [r.number for r in scene.house.store.releases.of("shop")] == [1]
 
 
 def test_a_release_that_was_replaced_once_may_have_company(scene: Scene) -> None:
@@ -146,7 +146,7 @@ def test_a_strategy_of_the_user_that_promises_it(scene: Scene, tmp_path: Path) -
     try:
         assert load("liar", tmp_path).name == "liar"
         operations.deploy(scene.house, request("1.0", "liar", tmp_path))
-        assert scene.house.store.release("shop", 1).alone
+        assert scene.house.store.releases.get("shop", 1).alone
         with pytest.raises(Refused, match=r"promises that r2 .* never runs beside another release"):
             operations.deploy(scene.house, request("2.0", "liar", tmp_path))
     finally:
@@ -158,12 +158,12 @@ def test_a_store_that_was_lost_knows_it_again(scene: Scene) -> None:
     scene.deploy("2.0", "recreate")
     both(scene)
     theirs = scene.world.carried["shop-r2-1"]
-    record = release_record.write(replace(scene.house.store.release("shop", 2), number=1))
+    record = release_record.write(replace(scene.house.store.releases.get("shop", 2), number=1))
     scene.world.carried |= {f"shop-r1-{n}": replace(theirs, record=record) for n in (1, 2)}
     lose(scene.house)
     scene.house, found = adopt(scene.house.store.folder, scene.world, scene.events)
-    assert [r.alone for r in scene.house.store.releases("shop")] == [True, True]
-    assert (found.services[0].roles, scene.house.store.service("shop").warm) == (
+    assert [r.alone for r in scene.house.store.releases.of("shop")] == [True, True]
+    assert (found.services[0].roles, scene.house.store.services.get("shop").warm) == (
         {"green": "stable", "blue": "left over"},
         0,
     )

@@ -96,7 +96,7 @@ def test_it_waits_for_both_and_goes_on_by_itself(scene: Scene, speak: Speak) -> 
         "approved by anna@build-3, 1 of 2: numbers are fine",
         "approved by ben@build-3, 2 of 2",
     ]
-    stored = [e for e in scene.house.store.events(2) if e.kind == "approval.given"]
+    stored = [e for e in scene.house.store.events.of(2) if e.kind == "approval.given"]
     assert [e.id for e in stored] == [e.id for e in scene.events if e.kind == "approval.given"], "told once"
     assert audit(scene) == [
         "approve given by anna@build-3: numbers are fine",
@@ -158,13 +158,13 @@ def test_a_plan_that_nobody_could_approve_is_refused_before_anything_changes(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DEPLOYER_ACTOR", "anna")
-    before = scene.house.store.next_release("shop")
+    before = scene.house.store.releases.next_number("shop")
     with pytest.raises(Refused, match="it takes the approval of anna and ben, and anna, who starts it, may not"):
         deploy(scene, BOTH)
     with pytest.raises(Refused, match="who starts it"):
         operations.propose(scene.house, request("2.0", "canary", REPOSITORY, manifest=canary(BOTH)))
-    assert scene.house.store.next_release("shop") == before
-    assert scene.house.store.open_rollout("shop") is None
+    assert scene.house.store.releases.next_number("shop") == before
+    assert scene.house.store.rollouts.in_progress("shop") is None
 
 
 # -- how it ends
@@ -236,10 +236,10 @@ def test_users_are_not_left_to_a_worse_release_while_people_think(scene: Scene) 
 
 def test_it_is_aborted_paused_and_resumed_as_ever(scene: Scene, speak: Speak) -> None:
     store = scene.house.store
-    when(scene, "sample", lambda: store.ask(store.rollout(2), "pause", "zoe@build-3", "lunch"))
+    when(scene, "sample", lambda: store.requests.add(store.rollouts.get(2), "pause", "zoe@build-3", "lunch"))
     assert deploy(scene, BOTH).outcome == "paused"
     speak("anna")
-    when(scene, "sample", lambda: store.ask(store.rollout(2), "pause", "zoe@build-3", "cake"))
+    when(scene, "sample", lambda: store.requests.add(store.rollouts.get(2), "pause", "zoe@build-3", "cake"))
     assert operations.resume(scene.house, "shop").outcome == "paused", "a resume approves nothing"
     assert scene.told("approval.asked")[-1]["given"] == ["anna@build-3"]
     speak("ben")
@@ -259,7 +259,7 @@ def test_what_was_said_survives_the_process_and_so_does_the_end_of_the_wait(scen
     (asked,) = scene.told("approval.asked")
     assert scene.house.store.locks.read("shop") is None
     scene.world.clock.sleep(5)
-    rollout = scene.house.store.rollout(2)
+    rollout = scene.house.store.rollouts.get(2)
     gate = operations.gate_of(scene.house.store, rollout, scene.world.clock.now())
     assert gate is not None
     assert (gate.given, gate.until) == (("anna@build-3",), asked["until"])
@@ -289,7 +289,7 @@ def test_a_refusal_of_what_nobody_drives_takes_it_back_at_once(scene: Scene, spe
         deploy(scene, BOTH)
     scene.house.sink = scene.events.append
     speak("ben", refuse=True, reason="no")
-    rollout = scene.house.store.rollout(2)
+    rollout = scene.house.store.rollouts.get(2)
     assert (rollout.outcome, rollout.exit) == ("reverted", Exit.ABORTED)
 
 
@@ -307,8 +307,12 @@ def test_a_promotion_does_not_pass_it_but_by_force_and_on_record(scene: Scene, s
 
     def force() -> None:
         store = scene.house.store
-        store.ask(
-            store.rollout(2), "force", "carl@build-3", "the shop burns", detail="without the approval of anna and ben"
+        store.requests.add(
+            store.rollouts.get(2),
+            "force",
+            "carl@build-3",
+            "the shop burns",
+            detail="without the approval of anna and ben",
         )
 
     when(scene, "sample", try_it, force)
@@ -324,7 +328,7 @@ def test_a_promotion_does_not_pass_it_but_by_force_and_on_record(scene: Scene, s
 
 def test_a_wish_to_promote_that_was_left_before_does_not_pass_it_either(scene: Scene) -> None:
     store = scene.house.store
-    when(scene, "sample", lambda: store.ask(store.rollout(2), "promote", "zoe@build-3", ""))
+    when(scene, "sample", lambda: store.requests.add(store.rollouts.get(2), "promote", "zoe@build-3", ""))
     assert deploy(scene, ONE).exit == Exit.INCONCLUSIVE
 
 
@@ -337,10 +341,10 @@ def test_force_of_a_rollout_that_nobody_drives(scene: Scene) -> None:
 
 def test_a_forced_promotion_stays_forced_for_whoever_resumes(scene: Scene) -> None:
     assert deploy(scene, {**BOTH, "expired": "hold"}).outcome == "paused"
-    store, rollout = scene.house.store, scene.house.store.rollout(2)
+    store, rollout = scene.house.store, scene.house.store.rollouts.get(2)
     with locked(scene.house, "shop", "test") as lock:  # heard, and died before the gate
-        store.ask(rollout, "force", "carl@build-3", "now", lock)
-        store.take_ask(lock, run_of(scene.house, lock, rollout).store.next_ask(2))  # type: ignore[arg-type]
+        store.requests.add(rollout, "force", "carl@build-3", "now", lock)
+        store.requests.take(lock, run_of(scene.house, lock, rollout).store.requests.next(2))  # type: ignore[arg-type]
     assert operations.resume(scene.house, "shop").outcome == "done"
 
 

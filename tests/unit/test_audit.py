@@ -134,10 +134,15 @@ def test_what_is_asked_of_a_running_rollout(scene: Scene, kind: str, lines: list
     before = count(scene)
 
     def ask(what: str) -> None:
-        rollout = scene.house.store.open_rollout("shop")
-        if rollout and what.startswith("after set_traffic") and scene.live.share and not scene.house.store.next_ask(2):
+        rollout = scene.house.store.rollouts.in_progress("shop")
+        if (
+            rollout
+            and what.startswith("after set_traffic")
+            and scene.live.share
+            and not scene.house.store.requests.next(2)
+        ):
             scene.world.tick = lambda _what: None
-            scene.house.store.ask(rollout, kind, "bo@desk", "why")
+            scene.house.store.requests.add(rollout, kind, "bo@desk", "why")
 
     scene.world.tick = ask
     scene.deploy("2.0", "canary")
@@ -193,13 +198,13 @@ def test_an_overtaken_process_records_nothing(scene: Scene) -> None:
     scene.deploy("1.0")
     scene.deploy("2.0", "canary", options=HELD)
     lock = scene.house.store.locks.take("shop", "test")
-    run = run_of(scene.house, lock, scene.house.store.rollout(2))
+    run = run_of(scene.house, lock, scene.house.store.rollouts.get(2))
     scene.house.store.locks.break_("shop", "test")
     before = count(scene)
     with pytest.raises(LockLost):
-        scene.house.store.promoted(lock, run.rollout, run.rollout.plan.commit, {})
+        scene.house.store.rollouts.promoted(lock, run.rollout, run.rollout.plan.commit, {})
     with pytest.raises(LockLost):
-        scene.house.store.record(AuditEntry("resume", "shop"), lock)
+        scene.house.store.audit.record(AuditEntry("resume", "shop"), lock)
     assert count(scene) == before
 
 
@@ -207,7 +212,7 @@ def test_a_crash_leaves_both_or_neither(scene: Scene, monkeypatch: pytest.Monkey
     scene.deploy("1.0")
     scene.deploy("2.0", "canary", options=HELD)
     store, before = scene.house.store, count(scene)
-    rollout = store.rollout(2)
+    rollout = store.rollouts.get(2)
     added = store.audit.add
 
     def after_the_record(db: sqlite3.Connection, deed: AuditEntry) -> None:
@@ -216,11 +221,11 @@ def test_a_crash_leaves_both_or_neither(scene: Scene, monkeypatch: pytest.Monkey
 
     monkeypatch.setattr(store.audit, "add", after_the_record)
     with pytest.raises(Crash):
-        store.ask(rollout, "abort", "bo@desk", "why")
+        store.requests.add(rollout, "abort", "bo@desk", "why")
     with pytest.raises(Crash):
         operations.stop(scene.house, "shop")
-    assert store.next_ask(2) is None
-    assert store.rollout(2).phase == "forward"
+    assert store.requests.next(2) is None
+    assert store.rollouts.get(2).phase == "forward"
     assert count(scene) == before
 
 
@@ -231,7 +236,7 @@ def test_what_cannot_be_recorded_is_not_done(scene: Scene) -> None:
         db.execute("alter table audit rename to gone")
     with pytest.raises(sqlite3.OperationalError, match="no such table"):
         operations.promote(scene.house, "shop")
-    assert (scene.live.stable, scene.house.store.service("shop").stable) == ("blue", 1)
+    assert (scene.live.stable, scene.house.store.services.get("shop").stable) == ("blue", 1)
 
 
 # -- one record
@@ -267,7 +272,7 @@ def test_without_a_terminal_the_parent_is_named(monkeypatch: pytest.MonkeyPatch)
 @pytest.mark.parametrize("reason", ["a\0b", "caf\udce9", "x" * 100_000, "zwei\nZeilen \x1b[31m", '"}\\', "日本"])
 def test_any_text_can_be_recorded(state: Path, reason: str) -> None:
     store = Store(state, SystemClock())
-    store.record(AuditEntry("down", "shop", reason=reason))
+    store.audit.record(AuditEntry("down", "shop", reason=reason))
     assert not store.audit_log.verify().broken
     kept = store.audit_log.newest(1)[0].reason
     assert len(kept) <= REASON
@@ -277,7 +282,7 @@ def test_any_text_can_be_recorded(state: Path, reason: str) -> None:
 
 def test_a_record_costs_the_same_however_many_there_are(state: Path) -> None:
     store = Store(state, SystemClock())
-    store.record(AuditEntry("down", "shop"))
+    store.audit.record(AuditEntry("down", "shop"))
     few = steps(store)
     with store.database.transaction() as db:
         for _ in range(5000):
@@ -297,7 +302,7 @@ def steps(store: Store) -> int:
 
     with store.database.reading() as connection:
         connection.set_progress_handler(step, 1)
-        store.record(AuditEntry("down", "shop"))
+        store.audit.record(AuditEntry("down", "shop"))
         connection.set_progress_handler(None, 1)
     assert taken > 20
     return taken

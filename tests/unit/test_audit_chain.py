@@ -36,7 +36,7 @@ def store(state: Path) -> Iterator[Store]:
     """Give a store with seven records."""
     store = Store(state, SystemClock())
     for n in range(1, RECORDS + 1):
-        store.record(
+        store.audit.record(
             AuditEntry("start", "shop" if n % 2 else "blog", rollout=n, release=n, detail="d", reason=f"reason {n}")
         )
     yield store
@@ -222,7 +222,7 @@ def write(folder: Path, many: int, together: Any) -> None:
     store = Store(folder, SystemClock())
     for n in range(many):
         together.wait(60)
-        store.record(AuditEntry("start", f"from {os.getpid()}", rollout=n))
+        store.audit.record(AuditEntry("start", f"from {os.getpid()}", rollout=n))
     store.database.close()
 
 
@@ -252,7 +252,7 @@ def test_a_process_that_is_killed_while_it_writes(store: Store) -> None:
     chain = store.audit_log.verify()
     assert not chain.broken
     assert chain.records > RECORDS
-    store.record(AuditEntry("start", "shop"))
+    store.audit.record(AuditEntry("start", "shop"))
     assert store.audit_log.verify().records == chain.records + 1
 
 

@@ -62,7 +62,7 @@ def test_the_version_is_the_revision_and_the_image_is_pinned(scene: Scene, tree:
     revision = git(tree, "rev-parse", "--short=12", "HEAD")
 
     assert operations.deploy(scene.house, asked(tree)).exit == Exit.DONE
-    release = scene.house.store.release("shop", 1)
+    release = scene.house.store.releases.get("shop", 1)
     assert (release.version, release.image, release.image_id) == (
         revision,
         f"shop:{revision}",
@@ -101,7 +101,7 @@ def test_dirty_builds_them_under_a_name_that_says_so(scene: Scene, tree: Path) -
     (tree / "app.py").write_text("second\n")
     operations.deploy(scene.house, asked(tree, dirty=True))
 
-    assert scene.house.store.release("shop", 2).version.endswith("-dirty")
+    assert scene.house.store.releases.get("shop", 2).version.endswith("-dirty")
 
 
 def test_what_git_ignores_and_what_is_outside_of_the_context_is_no_change(scene: Scene, tree: Path) -> None:
@@ -124,7 +124,7 @@ def test_outside_of_git_a_version_is_needed(scene: Scene, tmp_path: Path) -> Non
         operations.deploy(scene.house, asked(tmp_path))
     assert "--version" in refused.value.hint
     assert operations.deploy(scene.house, asked(tmp_path, version="1")).exit == Exit.DONE
-    assert scene.house.store.release("shop", 1).image == "shop:1"
+    assert scene.house.store.releases.get("shop", 1).image == "shop:1"
 
 
 def test_the_short_form_and_the_record(tree: Path) -> None:

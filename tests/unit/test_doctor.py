@@ -180,7 +180,7 @@ def test_half_of_an_environment_is_still_the_recorded_one(scene: Scene) -> None:
     add(scene, "shop-r1-7", release=1, index=7)
     fix(scene)
 
-    assert scene.house.store.service("shop").stable == 2
+    assert scene.house.store.services.get("shop").stable == 2
     assert sorted(scene.versions("green")) == ["2.0", "2.0"]
     assert told(scene) == []
 
@@ -204,7 +204,7 @@ def test_a_warm_environment_past_its_time_is_removed(scene: Scene) -> None:
     fix(scene)
     assert told(scene) == []
     assert scene.versions("blue") == []
-    record = scene.house.store.service("shop")
+    record = scene.house.store.services.get("shop")
     assert (record.warm, scene.live.warm) == (0, 0), "no emergency goes back to what is gone"
 
 
@@ -215,7 +215,7 @@ def test_a_warm_environment_of_which_nothing_stands_is_forgotten(scene: Scene) -
     assert "r1 should be warm, but nothing of it is running" in "\n".join(f.text for f in told(scene))
     fix(scene)
     assert told(scene) == []
-    assert scene.house.store.service("shop").warm == 0
+    assert scene.house.store.services.get("shop").warm == 0
 
 
 def test_ports_that_nobody_has_are_given_back(scene: Scene) -> None:
@@ -223,7 +223,7 @@ def test_ports_that_nobody_has_are_given_back(scene: Scene) -> None:
 
     assert only(scene).text == f"ports are held for instances that are gone: {port}"
     fix(scene)
-    assert not scene.house.store.port_is_held(port)
+    assert not scene.house.store.ports.is_held(port)
 
 
 # -- the proxy
@@ -284,7 +284,7 @@ def test_a_share_for_which_nothing_is_up_is_taken_back_also_in_an_open_rollout(s
     hold(scene)
     for name in ("shop-r3-1", "shop-r3-2"):
         gone(scene, name)
-    rollout = scene.house.store.open_rollout("shop")
+    rollout = scene.house.store.rollouts.in_progress("shop")
 
     findings = {f.text: f for f in told(scene)}
     share = next(f for text, f in findings.items() if "where nothing is up" in text)
@@ -292,7 +292,7 @@ def test_a_share_for_which_nothing_is_up_is_taken_back_also_in_an_open_rollout(s
     doctor.fix(scene.house, None)
     assert scene.live.share == 0
     assert rollout is not None
-    assert scene.house.store.open_rollout("shop") is not None, "what becomes of it is for a person to say"
+    assert scene.house.store.rollouts.in_progress("shop") is not None, "what becomes of it is for a person to say"
     assert operations.stop(scene.house, "shop").outcome == "reverted"
     assert told(scene) == [], "the ports of the instances that were gone are given back too"
 
@@ -397,8 +397,8 @@ def test_users_on_another_release_than_recorded_by_an_emergency(scene: Scene) ->
 
     assert "users are on r1 (blue), r2 is recorded" in [f.text for f in told(scene)]
     assert fixed(fix(scene)) == ["write down the rollback"]
-    assert scene.house.store.service("shop").stable == 1
-    assert scene.house.store.rollouts("shop")[0].message == "it is bad"
+    assert scene.house.store.services.get("shop").stable == 1
+    assert scene.house.store.rollouts.of("shop")[0].message == "it is bad"
     assert notes.read(str(folder_of(scene)), "shop") is None
     assert scene.world.instances == before
     assert told(scene) == []
@@ -427,7 +427,7 @@ def test_a_store_from_an_old_backup_catches_up_with_what_runs(scene: Scene) -> N
     store = scene.house.store
     backup = migrate.backup(store.database.path, "before")
     scene.deploy("3.0")
-    live, rollouts = scene.live, store.rollouts("shop")
+    live, rollouts = scene.live, store.rollouts.of("shop")
     store.database.close()
     for file in store.folder.glob("deployer.db-*"):
         file.unlink()
@@ -440,7 +440,7 @@ def test_a_store_from_an_old_backup_catches_up_with_what_runs(scene: Scene) -> N
     fix(scene)
     assert told(scene) == []
     assert scene.live == live, "nothing was changed"
-    assert scene.house.store.service("shop").stable == 3
+    assert scene.house.store.services.get("shop").stable == 3
     assert scene.deploy("4.0").rollout == rollouts[0].number + 1
     assert operations.rollback(scene.house, "shop").outcome == "done"
 
@@ -504,7 +504,7 @@ def test_half_written_files_are_deleted_when_they_are_old(scene: Scene) -> None:
 
 
 def test_images_of_no_release_are_removed(scene: Scene) -> None:
-    kept = scene.house.store.release("shop", 2).image_id
+    kept = scene.house.store.releases.get("shop", 2).image_id
     scene.world.images = {kept, "sha256:old"}
 
     assert [f.text for f in doctor.examine(scene.house, None).findings if f.what.startswith("runtime")] == [
@@ -562,7 +562,7 @@ def test_a_driver_that_fails_is_told_and_the_rest_goes_on(
 
     assert any(f.text.endswith(f"not fixed: {where} failed") and f.remedy == "mend it" for f in view.findings)
     assert "give the ports back" in fixed(view)
-    assert not scene.house.store.port_is_held(port)
+    assert not scene.house.store.ports.is_held(port)
 
 
 STRANGE = {"shop-r8-1": Server("shop-r8-1", "127.0.0.1:1")}

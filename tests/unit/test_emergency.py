@@ -179,7 +179,7 @@ def at_a_share(scene: Scene) -> Drive:
     ending = scene.deploy("2.0", "canary", options={"percent": 10, "hold": True})
     assert ending.outcome == "paused"
     assert scene.live.share == 1000
-    rollout = scene.house.store.open_rollout("shop")
+    rollout = scene.house.store.rollouts.in_progress("shop")
     assert rollout is not None
     lock = scene.house.store.locks.take("shop", "test")
     run = run_of(scene.house, lock, rollout)
@@ -273,11 +273,11 @@ def test_a_rollback_at_the_proxy_is_written_down_by_whoever_comes_next(tmp_path:
     ending = how(scene.house, "shop")
     assert (ending.outcome, ending.text) == ("done", "r1 (1.0) is live")
     assert {live.stable for live in scene.world.history[moves:]} == {"blue"}, "users stay where they are"
-    newest = scene.house.store.rollouts("shop")[0]
+    newest = scene.house.store.rollouts.of("shop")[0]
     assert (newest.strategy, newest.origin, newest.release, newest.message) == ("rollback", 2, 1, "2.0 is slow")
     store = scene.house.store
-    assert (store.service("shop").stable, store.service("shop").warm) == (1, 2)
-    assert [r.status for r in store.releases("shop")] == ["rolled-back", "good"]
+    assert (store.services.get("shop").stable, store.services.get("shop").warm) == (1, 2)
+    assert [r.status for r in store.releases.of("shop")] == ["rolled-back", "good"]
     assert record.read(str(tmp_path), "shop") is None
 
 
@@ -293,7 +293,7 @@ def test_a_deploy_after_it_goes_on_from_what_users_are_on(tmp_path: Path) -> Non
     gone_back(scene)
     ending = scene.deploy("3.0")
     assert ending.outcome == "done"
-    kinds = [(r.strategy, r.origin, r.release) for r in scene.house.store.rollouts("shop")]
+    kinds = [(r.strategy, r.origin, r.release) for r in scene.house.store.rollouts.of("shop")]
     assert kinds[:2] == [("bluegreen", 1, 3), ("rollback", 2, 1)]
 
 

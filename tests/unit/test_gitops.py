@@ -86,11 +86,11 @@ def test_a_commit_goes_live_and_stays(scene: Scene, origin: Origin, follow: Call
     state = follow()
     assert (state.word, state.service, state.commit, state.rollout) == ("applied", "shop", first, 1)
     assert state.status == "success"
-    assert scene.house.store.rollout(1).message == f"{first[:12]} the first one"
-    assert scene.house.store.releases("shop")[0].git == first[:12]
+    assert scene.house.store.rollouts.get(1).message == f"{first[:12]} the first one"
+    assert scene.house.store.releases.of("shop")[0].git == first[:12]
     assert follow().word == "synced"
     origin.commit(image="shop:2.0")
-    assert (follow().word, scene.house.store.rollout(2).strategy) == ("applied", "canary")
+    assert (follow().word, scene.house.store.rollouts.get(2).strategy) == ("applied", "canary")
     assert scene.versions("green") == ["2.0", "2.0"]
 
 
@@ -101,7 +101,7 @@ def test_a_commit_that_changes_nothing_of_a_service_deploys_nothing(
     follow()
     origin.commit("a word in the readme")
     assert follow().word == "synced"
-    assert len(scene.house.store.rollouts("shop")) == 1
+    assert len(scene.house.store.rollouts.of("shop")) == 1
 
 
 def test_what_was_rolled_back_is_not_tried_again(
@@ -175,7 +175,7 @@ def test_drift_is_repaired_or_told(scene: Scene, origin: Origin, follow: Callabl
     assert follow(drift="tell").word == "applied", "a new commit is no drift"
     scene.deploy("9.9")
     assert follow().word == "applied"
-    assert scene.house.store.releases("shop")[0].version == "2.0"
+    assert scene.house.store.releases.of("shop")[0].version == "2.0"
 
 
 def test_other_hands_are_left_alone(scene: Scene, origin: Origin, follow: Callable[..., ManifestState]) -> None:
@@ -210,14 +210,14 @@ def test_what_an_agent_left_is_gone_on_with(scene: Scene, origin: Origin, follow
     scene.world.tick = lambda _what: None
     scene.house.stop.asked.clear()
     assert follow().word == "synced"
-    assert [r.outcome for r in scene.house.store.rollouts("shop")] == ["done", "done"]
+    assert [r.outcome for r in scene.house.store.rollouts.of("shop")] == ["done", "done"]
 
 
 def test_a_freeze_holds(scene: Scene, origin: Origin, follow: Callable[..., ManifestState]) -> None:
     origin.commit(freeze=["00:00-12:00", "12:00-00:00"])
     state = follow()
     assert (state.word, state.status) == ("frozen", "pending")
-    assert scene.house.store.releases("shop") == ()
+    assert scene.house.store.releases.of("shop") == ()
 
 
 def test_a_manifest_that_is_refused_says_where(origin: Origin, follow: Callable[..., ManifestState]) -> None:
@@ -306,7 +306,7 @@ def test_only_signed_commits_are_deployed(
     origin.git("config", "user.signingKey", str(stranger))
     origin.commit("by a stranger", "-S")
     assert follow(keys=keys).word == "refused"
-    assert scene.house.store.releases("shop") == ()
+    assert scene.house.store.releases.of("shop") == ()
     origin.git("config", "user.signingKey", str(key))
     origin.commit("by ann", "-S")
     assert follow(keys=keys).word == "applied"
@@ -369,7 +369,7 @@ def test_a_link_that_leads_out_of_the_commit_is_refused(
     state = follow()
     assert (state.word, state.exit) == ("refused", Exit.REFUSED)
     assert "is a link that leads out of the commit" in state.text
-    assert scene.house.store.releases("shop") == ()
+    assert scene.house.store.releases.of("shop") == ()
 
 
 def test_a_link_inside_the_commit_is_followed(origin: Origin, follow: Callable[..., ManifestState]) -> None:

@@ -93,7 +93,7 @@ def test_switched_off_they_stay(scene: Scene, portions: list[tuple[str, int]]) -
     scene.deploy("2.0", manifest=OFF)
     assert portions == []
     assert open_on(scene) == {"stable": 40, "warm": 40}
-    assert not any(isinstance(s, Handover) for s in scene.house.store.rollouts("shop", 1)[0].plan.forward)
+    assert not any(isinstance(s, Handover) for s in scene.house.store.rollouts.of("shop", 1)[0].plan.forward)
 
 
 def test_drain_closes_by_hand_what_is_open_where_no_users_are(scene: Scene, portions: list[tuple[str, int]]) -> None:
@@ -167,13 +167,13 @@ def test_a_rollback_does_not_wait_for_it(tmp_path: Path) -> None:
     scene.deploy("1.0")
     asked = threading.Event()
     another = replace(Scene(tmp_path, scene.world).house, clock=SystemClock())
-    ask = another.store.ask
+    ask = another.store.requests.add
 
     def told(*given: Any, **named: Any) -> None:
         ask(*given, **named)
         asked.set()
 
-    another.store.ask = told  # type: ignore[method-assign]
+    another.store.requests.add = told  # type: ignore[method-assign]
     ended: list[RolloutResult] = []
     back = threading.Thread(target=lambda: ended.append(operations.rollback(another, "shop")))
 

@@ -155,13 +155,13 @@ def api(state: Path, origin: Origin) -> Iterator[Api]:
 
 def live_of(api: Api) -> str:
     store = api.scene.house.store
-    stable = store.service("shop").stable
-    return store.release("shop", stable).version if stable else ""
+    stable = store.services.get("shop").stable
+    return store.releases.get("shop", stable).version if stable else ""
 
 
 def until(api: Api, version: str) -> None:
     for _ in range(int(SECONDS / 0.05)):
-        if live_of(api) == version and not api.scene.house.store.open_rollout("shop"):
+        if live_of(api) == version and not api.scene.house.store.rollouts.in_progress("shop"):
             return
         threading.Event().wait(0.05)
     raise AssertionError(f"{live_of(api)!r} is live after {SECONDS} s, not {version}: {api.runner.orders}")

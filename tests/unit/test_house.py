@@ -14,6 +14,7 @@ import deployer
 ROOT = Path(deployer.__file__).parent
 MOST_ROOMS = 20
 MOST_LINES = 500
+MOST_LINES_OF_A_TABLE = 250
 
 
 @cache
@@ -60,3 +61,9 @@ def test_the_top_of_the_package_shows_the_architecture() -> None:
     names = {path.name for path in ROOT.iterdir() if not path.name.startswith("__pycache__")}
 
     assert len(names) <= MOST_ROOMS, sorted(names)
+
+
+def test_the_store_has_a_module_for_each_table() -> None:
+    lines = {path.name: len(path.read_text().splitlines()) for path in (ROOT / "store").glob("*.py")}
+
+    assert {name: long for name, long in lines.items() if long > MOST_LINES_OF_A_TABLE} == {}

@@ -49,8 +49,8 @@ def test_the_newest_finished_rollouts_keep_their_events_and_older_ones_their_boo
 
     assert with_events(scene) == [3, 4]
     store = scene.house.store
-    assert [r.outcome for r in store.rollouts("shop")] == ["done"] * 4
-    assert all(store.journal(number) for number in (1, 2, 3, 4))
+    assert [r.outcome for r in store.rollouts.of("shop")] == ["done"] * 4
+    assert all(store.journal.of(number) for number in (1, 2, 3, 4))
     assert store.audit_log.verify().broken == 0
     assert "its events are not kept any more (`keep.events`)" in shown(scene, 2)
     assert "not kept" not in shown(scene, 3)
@@ -66,25 +66,25 @@ def test_a_rollout_that_is_taken_back_counts_as_one_that_came_out(scene: Scene) 
 
     assert with_events(scene) == [2]
     assert scene.told("rollout.ended")[-1]["outcome"] == "reverted", "its last event came after the others were removed"
-    assert "rollout.ended" in {event.kind for event in scene.house.store.events(2)}
+    assert "rollout.ended" in {event.kind for event in scene.house.store.events.of(2)}
 
 
 def test_an_unfinished_rollout_keeps_all_its_events_whatever_ends_beside_it(scene: Scene) -> None:
     scene.deploy("1.0", manifest=few(1))
     held = scene.deploy("2.0", "canary", manifest=few(1), options={"percent": 10, "hold": True})
     assert held.outcome == "paused"
-    before = scene.house.store.events(held.rollout), scene.house.store.journal(held.rollout)
+    before = scene.house.store.events.of(held.rollout), scene.house.store.journal.of(held.rollout)
 
     for version in ("1.0", "2.0", "3.0"):
         cart = request(version, "bluegreen", REPOSITORY, manifest=few(1, service="cart", image="cart:1.0"))
         assert operations.deploy(scene.house, cart).outcome == "done"
 
-    assert (scene.house.store.events(held.rollout), scene.house.store.journal(held.rollout)) == before
+    assert (scene.house.store.events.of(held.rollout), scene.house.store.journal.of(held.rollout)) == before
     assert with_events(scene) == [1, held.rollout, held.rollout + 3], "each service has its own, and one that is open"
 
     assert operations.promote(scene.house, "shop").outcome == "done"
     assert with_events(scene) == [held.rollout, held.rollout + 3]
-    assert [e.id for e in scene.house.store.events(held.rollout)][: len(before[0])] == [e.id for e in before[0]]
+    assert [e.id for e in scene.house.store.events.of(held.rollout)][: len(before[0])] == [e.id for e in before[0]]
 
 
 def test_what_cannot_be_ended_removes_nothing(scene: Scene) -> None:
@@ -97,6 +97,6 @@ def test_what_cannot_be_ended_removes_nothing(scene: Scene) -> None:
         scene.deploy("2.0", manifest=few(1))
 
     assert with_events(scene) == [1, 2]
-    rollout = scene.house.store.open_rollout("shop")
+    rollout = scene.house.store.rollouts.in_progress("shop")
     assert rollout is not None
     assert rollout.number == 2

@@ -24,14 +24,14 @@ from deployer.app import doctor, operations
 from deployer.app.operations import RolloutResult
 from deployer.app.operations.execution import hands, locked, run_of
 from deployer.core.clock import Deadline, SystemClock
-from deployer.core.errors import Locked, LockLost, NeedsPerson, Refused, StoreFailed
+from deployer.core.errors import Exit, Locked, LockLost, NeedsPerson, Refused, StoreFailed
 from deployer.core.events import Event
 from deployer.core.filelock import is_held
 from deployer.drivers import ports
 from deployer.drivers.fenced import CHANGES
 from deployer.engine import lease_renewer
 from deployer.evidence import live_sample
-from deployer.model import Live, Release, Server
+from deployer.model import Live, Outcome, Release, Server
 from deployer.store import AuditEntry, ControlRequest, Heartbeat, Lock, Rollout, Store, adoption, upkeep
 from deployer.store.locks import CHANGES as CHANGE_BYTES
 from deployer.store.locks import LEASE_SECONDS
@@ -436,10 +436,12 @@ def test_changes_of_one_owner_go_on_beside_each_other(store: Store) -> None:
 
 
 Write = Callable[[Store, Lock, Any], object]
+TABLES = ("services", "releases", "rollouts", "journal", "events", "requests", "ports", "approvals", "audit")
+BESIDE = {"folder", "clock", "database", "audit_log", "locks", "owed"}  # no tables of a rollout's owner
 UNFENCED = {
     "secret": "belongs to the state folder, not to a service",
-    "ask": "is what others leave for the owner",
-    "record": "keeps what changes nothing here: with a lock it is fenced like the others",
+    "approvals.speak": "is what others say to the owner",
+    "audit.add": "is in a transaction of whoever calls it",
     "close": "writes nothing",
 }
 
@@ -448,30 +450,34 @@ def a_release(rollout: Rollout) -> Release:
     return Release("shop", 9, "9.0", "shop:9.0", "sha256:9", manifest(), "hash", "", 0.0, "ann", "", "new")
 
 
+def result(rollout: Rollout, outcome: Outcome) -> RolloutResult:
+    return RolloutResult(outcome, Exit.DONE, outcome, rollout.number)
+
+
 WRITES: dict[str, Write] = {
-    "add_release": lambda s, lock, r: s.add_release(lock, a_release(r)),
-    "begin": lambda s, lock, r: s.begin(lock, r.plan, Path("/"), "ann", ""),
-    "moved": lambda s, lock, r: s.moved(lock, r.plan, Path("/"), "ann", ""),
-    "step_began": lambda s, lock, r: s.step_began(lock, r.number, "forward", 0),
-    "step_done": lambda s, lock, r: s.step_done(lock, r.number, "forward", 0, {}),
-    "approved": lambda s, lock, r: s.approved(lock, r.number, 0, {}, None),
-    "promoted": lambda s, lock, r: s.promoted(lock, r, r.plan.commit, {}),
-    "turned_back": lambda s, lock, r: s.turned_back(lock, r, 0, Refused("no")),
-    "step_failed": lambda s, lock, r: s.step_failed(lock, r.number, "forward", 0, Refused("no")),
-    "paused": lambda s, lock, r: s.paused(lock, r, 0, "paused"),
-    "needs_attention": lambda s, lock, r: s.needs_attention(lock, r, "stuck"),
-    "ended": lambda s, lock, r: s.ended(lock, r, "done", 0, "done", events=1),
-    "set_warm": lambda s, lock, r: s.set_warm(lock, 1, "blue", 9e9),
-    "clear_warm": lambda s, lock, r: s.clear_warm(lock),
-    "taken_down": lambda s, lock, r: s.taken_down(lock),
-    "take_ask": lambda s, lock, r: s.take_ask(lock, ControlRequest(1, "abort", "ann", "")),
-    "add_event": lambda s, lock, r: s.add_event(lock, Event("note", 0.0, "shop", r.number, {"text": "x"})),
-    "port": lambda s, lock, r: s.port(lock, 9, 1, range(21000, 21100), lambda _port: True),
-    "free_port": lambda s, lock, r: s.free_port(lock, 1, 1),
-    "free_ports": lambda s, lock, r: s.free_ports(lock, ()),
+    "releases.add": lambda s, lock, r: s.releases.add(lock, a_release(r)),
+    "rollouts.begin": lambda s, lock, r: s.rollouts.begin(lock, r.plan, Path("/"), "ann", ""),
+    "rollouts.begin_moved": lambda s, lock, r: s.rollouts.begin_moved(lock, r.plan, Path("/"), "ann", ""),
+    "journal.began": lambda s, lock, r: s.journal.began(lock, r.number, "forward", 0),
+    "journal.done": lambda s, lock, r: s.journal.done(lock, r.number, "forward", 0, {}),
+    "rollouts.approved": lambda s, lock, r: s.rollouts.approved(lock, r.number, 0, {}, None),
+    "rollouts.promoted": lambda s, lock, r: s.rollouts.promoted(lock, r, r.plan.commit, {}),
+    "rollouts.turned_back": lambda s, lock, r: s.rollouts.turned_back(lock, r, 0, Refused("no")),
+    "journal.failed": lambda s, lock, r: s.journal.failed(lock, r.number, "forward", 0, Refused("no")),
+    "rollouts.paused": lambda s, lock, r: s.rollouts.paused(lock, r, result(r, "paused")),
+    "rollouts.needs_attention": lambda s, lock, r: s.rollouts.needs_attention(lock, r, "stuck"),
+    "rollouts.ended": lambda s, lock, r: s.rollouts.ended(lock, r, result(r, "done"), events=1),
+    "services.set_warm": lambda s, lock, r: s.services.set_warm(lock, 1, "blue", 9e9),
+    "services.clear_warm": lambda s, lock, r: s.services.clear_warm(lock),
+    "services.taken_down": lambda s, lock, r: s.services.taken_down(lock),
+    "requests.take": lambda s, lock, r: s.requests.take(lock, ControlRequest(1, "abort", "ann", "")),
+    "events.add": lambda s, lock, r: s.events.add(lock, Event("note", 0.0, "shop", r.number, {"text": "x"})),
+    "ports.assign": lambda s, lock, r: s.ports.assign(lock, 9, 1, range(21000, 21100), lambda _port: True),
+    "ports.free": lambda s, lock, r: s.ports.free(lock, 1, 1),
+    "ports.free_others": lambda s, lock, r: s.ports.free_others(lock, ()),
     # with a lock where they may be without
-    "ask": lambda s, lock, r: s.ask(r, "promote", "ann", "", lock),
-    "record": lambda s, lock, r: s.record(AuditEntry("resume", "shop"), lock),
+    "requests.add": lambda s, lock, r: s.requests.add(r, "promote", "ann", "", lock),
+    "audit.record": lambda s, lock, r: s.audit.record(AuditEntry("resume", "shop"), lock),
     # beside the store
     "locks.renew": lambda s, lock, r: s.locks.renew(lock),
     "adopting.adopt": lambda s, lock, r: adoption.adopt(
@@ -492,8 +498,8 @@ def stale(scene: Scene) -> tuple[Store, Lock, Rollout]:
     scene.deploy("2.0", "canary", options=HELD)
     store = scene.house.store
     old = store.locks.take("shop", "old")
-    rollout = store.rollout(2)
-    store.ask(rollout, "abort", "ann", "")
+    rollout = store.rollouts.get(2)
+    store.requests.add(rollout, "abort", "ann", "")
     store.locks.break_("shop", "it hangs")
     store.locks.take("shop", "new")
     return store, old, rollout
@@ -512,11 +518,11 @@ def test_an_overtaken_owner_can_write_nothing(stale: tuple[Store, Lock, Rollout]
 def test_the_owner_can(scene: Scene, write: str) -> None:
     """So it is the fence that refuses, not something else that is wrong with the call."""
     scene.deploy("1.0")
-    if write not in ("begin", "moved"):
+    if not write.startswith("rollouts.begin"):
         scene.deploy("2.0", "canary", options=HELD)
     store = scene.house.store
-    rollout = store.rollouts("shop")[0]
-    store.ask(rollout, "abort", "ann", "")
+    rollout = store.rollouts.of("shop")[0]
+    store.requests.add(rollout, "abort", "ann", "")
     name = "new" if write == "adopting.adopt" else "shop"
     scene.world.clock.sleep(1)
     lock = store.locks.take(name, "new")
@@ -527,22 +533,29 @@ def test_the_owner_can(scene: Scene, write: str) -> None:
 
 
 def test_no_writing_method_is_forgotten(scene: Scene) -> None:
-    """Each public method of the store takes a lock, or is on the short list, or cannot write: SQLite sees to that."""
+    """Each public method of a table takes a lock, or is on the short list, or cannot write: SQLite sees to that."""
     scene.deploy("1.0")
     store = scene.house.store
-    methods = {n: m for n, m in inspect.getmembers(store, inspect.ismethod) if not n.startswith("_")}
+    tables = {"": store, **{f"{name}.": getattr(store, name) for name in TABLES}}
+    assert not [name for name in vars(store) if f"{name}." not in tables and name not in BESIDE]
+    methods = {
+        table + name: method
+        for table, of in tables.items()
+        for name, method in inspect.getmembers(of, inspect.ismethod)
+        if not name.startswith("_")
+    }
     with_lock = {n for n, m in methods.items() if "lock" in inspect.signature(m).parameters}
-    assert with_lock == {name for name in WRITES if "." not in name}
+    assert with_lock == {name for name in WRITES if name.partition(".")[0] in TABLES}
     arguments = {"name": "shop", "service": "shop", "number": 1, "rollout": 1, "phase": "forward", "n": 0, "port": 1}
-    arguments |= {"after": 0, "limit": 1}
+    arguments |= {"after": 0, "limit": 1, "until": 0.0}
     reads = set(methods) - with_lock - set(UNFENCED)
     with store.database.reading() as db:
         db.execute("pragma query_only = on")
     for name in reads:
         wanted = inspect.signature(methods[name]).parameters.values()
         given: dict[str, Any] = {p.name: arguments[p.name] for p in wanted if p.default is p.empty}
-        if name == "cause":
-            given = {"rollout": store.rollout(1)}
+        if name == "journal.cause":
+            given = {"rollout": store.rollouts.get(1)}
         methods[name](**given)
     assert len(reads) > 12
     with pytest.raises(StoreFailed, match="readonly"):
@@ -666,7 +679,7 @@ def test_the_pulse_of_an_overtaken_owner_renews_nothing(scene: Scene) -> None:
     scene.deploy("1.0")
     scene.deploy("2.0", "canary", options=HELD)
     lock = scene.house.store.locks.take("shop", "test")
-    run = run_of(scene.house, lock, scene.house.store.rollout(2))
+    run = run_of(scene.house, lock, scene.house.store.rollouts.get(2))
     run.begin_lease()
     scene.house.store.locks.break_("shop", "it hangs")
     before = scene.live
@@ -772,7 +785,7 @@ def test_a_share_that_somebody_else_wrote_is_left_alone(scene: Scene) -> None:
     scene.deploy("1.0")
     scene.deploy("2.0", "canary", options=HELD)
     lock = scene.house.store.locks.take("shop", "test")
-    run = run_of(scene.house, lock, scene.house.store.rollout(2))
+    run = run_of(scene.house, lock, scene.house.store.rollouts.get(2))
     run.given = replace(scene.live, share=500)
     before = scene.live
     assert not run.end_share()

@@ -87,7 +87,7 @@ def test_replicas_stand_on_each_machine_at_its_address(farm: Farm) -> None:
 
 
 def test_a_release_keeps_its_machines_and_nothing_is_read_to_resume_or_to_go_back(live: Farm) -> None:
-    assert live.house.store.release("shop", 1).machines == HOSTS
+    assert live.house.store.releases.get("shop", 1).machines == HOSTS
 
     def gone(*_: object) -> Meant:
         raise AssertionError("the inventory was read")
@@ -182,7 +182,7 @@ def test_a_silent_machine_stops_a_deploy_before_it_begins(live: Farm) -> None:
         live.bring("3.0")
     assert failed.value.exit is Exit.FAILED
     assert "inventory" in failed.value.hint
-    assert live.house.store.rollouts("shop")[0].number == 2
+    assert live.house.store.rollouts.of("shop")[0].number == 2
     assert live.on("blue")[0][0] == "shop-r1-1"
 
 
@@ -203,7 +203,7 @@ def test_what_was_left_on_a_lost_machine_is_removed_when_it_is_back(live: Farm) 
     left = [name for name, _ in live.on("blue")]
     assert left == ["shop-r3-3", "shop-r3-6"]
     assert any("shop-r3-3 on web3, shop-r3-6 on web3" in n["text"] for n in live.told("note"))
-    held = {(p.release, p.index) for p in live.house.store.ports("shop")}
+    held = {(p.release, p.index) for p in live.house.store.ports.of("shop")}
     assert {(3, 3), (3, 6)} <= held, "their addresses are not given to others"
     assert any(text == f"web3 is unreachable: {WHY}" for text in live.differences())
 
@@ -211,7 +211,7 @@ def test_what_was_left_on_a_lost_machine_is_removed_when_it_is_back(live: Farm) 
     live.world.silent.clear()
     doctor.fix(live.house, None)
     assert live.on("blue") == []
-    assert not {(3, 3), (3, 6)} & {(p.release, p.index) for p in live.house.store.ports("shop")}
+    assert not {(3, 3), (3, 6)} & {(p.release, p.index) for p in live.house.store.ports.of("shop")}
     assert live.differences() == []
 
 
@@ -313,7 +313,7 @@ def test_doctor_blames_the_machine_and_cures_nothing_on_it(live: Farm) -> None:
         text for text in live.differences() if "web3" not in text
     ]
     assert live.world.servers == before
-    assert {p.host for p in live.house.store.ports("shop")} == {"web1", "web2", "web3"}
+    assert {p.host for p in live.house.store.ports.of("shop")} == {"web1", "web2", "web3"}
 
 
 def test_a_rollback_goes_without_a_lost_machine(live: Farm) -> None:
@@ -377,7 +377,7 @@ def test_down_says_what_may_still_stand_and_ends_when_called_again(live: Farm) -
     live.world.silent.clear()
     operations.down(live.house, "shop")
     assert live.world.instances == {}
-    assert live.house.store.ports("shop") == ()
+    assert live.house.store.ports.of("shop") == ()
 
 
 # -- the store is lost
@@ -387,8 +387,8 @@ def test_adopt_finds_what_stands_on_the_machines_of_the_inventory(live: Farm, tm
     lose(live.house)
     house, found = adopt(tmp_path, live.world, meant=Meant(HOSTS))
     assert [one.records.service for one in found.services] == ["shop"]
-    assert house.store.release("shop", 2).machines == HOSTS
-    assert {p.host for p in house.store.ports("shop")} == {"web1", "web2", "web3"}
+    assert house.store.releases.get("shop", 2).machines == HOSTS
+    assert {p.host for p in house.store.ports.of("shop")} == {"web1", "web2", "web3"}
     assert operations.rollback(house, "shop").exit is Exit.DONE
 
 

@@ -27,7 +27,9 @@ from deployer.engine import RolloutResult
 from deployer.manifest.models import Recipient
 from deployer.manifest.notify import OCCASIONS
 from deployer.model import SecretText
-from deployer.store import Store
+from deployer.store.events import Events
+from deployer.store.journal import Journal
+from deployer.store.rollouts import Rollouts
 from tests.documents import REPOSITORY, blocks
 from tests.house import Scene, owed, request
 from tests.memory import Crash, MemoryNotifier
@@ -179,15 +181,15 @@ def test_a_process_that_leaves_a_rollout_says_so(scene: Told) -> None:
 def test_a_store_that_takes_nothing_is_told(scene: Told, monkeypatch: pytest.MonkeyPatch) -> None:
     scene.bring("1.0")
 
-    add_event = Store.add_event
+    add_event = Events.add
 
     def full(*given: Any, **_: Any) -> Event:
         if isinstance(given[-1], Event) and given[-1].kind == "rollout.started":
             return add_event(*given)
         raise StoreFailed("no space left on the disk")
 
-    for name in ("add_event", "step_done", "turned_back"):
-        monkeypatch.setattr(Store, name, full)
+    for table, name in ((Events, "add"), (Journal, "done"), (Rollouts, "turned_back")):
+        monkeypatch.setattr(table, name, full)
     with pytest.raises(NeedsPerson):
         scene.bring("2.0", "canary")
 
@@ -320,13 +322,13 @@ def test_a_lock_that_cannot_be_taken_stops_nothing(scene: Told) -> None:
 
 def die_after_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
     """Be killed when the ending is recorded, and nobody was told."""
-    ended = Store.ended
+    ended = Rollouts.ended
 
     def killed(*given: Any, **named: Any) -> None:
         ended(*given, **named)
         raise Crash
 
-    monkeypatch.setattr(Store, "ended", killed)
+    monkeypatch.setattr(Rollouts, "ended", killed)
 
 
 def dead(scene: Told, state: Path, monkeypatch: pytest.MonkeyPatch) -> Told:
@@ -379,7 +381,7 @@ def test_a_rollout_that_is_resumed_tells_its_end_once(
         raise Crash
 
     with monkeypatch.context() as patch:
-        patch.setattr(Store, "promoted", killed)
+        patch.setattr(Rollouts, "promoted", killed)
         with pytest.raises(Crash):
             scene.bring("2.0")
     assert scene.heard() == ["started", "done", "started"]
@@ -422,11 +424,11 @@ def test_an_ending_is_owed_from_the_transaction_that_records_it(scene: Told, mon
         raise Crash
 
     with monkeypatch.context() as patch:
-        patch.setattr("deployer.store.store._forget_events", broken)
+        patch.setattr("deployer.store.rollouts.forget_events", broken)
         with pytest.raises(Crash):
             scene.bring("1.0")
     assert scene.owed() == []
-    assert scene.house.store.open_rollout("shop") is not None
+    assert scene.house.store.rollouts.in_progress("shop") is not None
 
 
 # -- the queue

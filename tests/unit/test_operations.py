@@ -38,8 +38,8 @@ def test_the_same_release_again_is_nothing_to_do(scene: Scene) -> None:
     ending = scene.deploy("1.0")
     assert ending.exit == Exit.DONE
     assert "nothing to do" in ending.text
-    assert len(scene.house.store.rollouts("shop")) == 1
-    assert len(scene.house.store.releases("shop")) == 1
+    assert len(scene.house.store.rollouts.of("shop")) == 1
+    assert len(scene.house.store.releases.of("shop")) == 1
 
 
 def test_the_same_release_with_an_instance_missing_is_brought_out_again(scene: Scene) -> None:
@@ -58,7 +58,7 @@ def test_canary_raises_the_share_and_keeps_the_old_one_warm(scene: Scene) -> Non
     assert list(dict.fromkeys(shares)) == [1000, 2500, 5000, 10000, 0]
     assert scene.versions("green") == ["2.0", "2.0"]
     assert scene.versions("blue") == ["1.0", "1.0"]
-    assert scene.house.store.service("shop").warm == 1
+    assert scene.house.store.services.get("shop").warm == 1
 
 
 def test_a_worse_release_is_taken_back_by_the_verdict(scene: Scene) -> None:
@@ -68,7 +68,7 @@ def test_a_worse_release_is_taken_back_by_the_verdict(scene: Scene) -> None:
     assert (ending.outcome, ending.exit) == ("reverted", Exit.VERDICT)
     assert scene.versions("green") == []
     assert scene.live.share == 0
-    assert scene.house.store.release("shop", 2).status == "failed"
+    assert scene.house.store.releases.get("shop", 2).status == "failed"
     verdict = next(e for e in scene.events if e.kind == "verdict")
     assert verdict.data["verdict"] == "worse"
 
@@ -116,7 +116,7 @@ def test_an_overtaken_watch_stops_at_once(scene: Scene) -> None:
     scene.deploy("1.0")
     scene.deploy("2.0", "canary", options={"percent": 10, "hold": True})
     lock = scene.house.store.locks.take("shop", "test")
-    run = run_of(scene.house, lock, scene.house.store.rollout(2))
+    run = run_of(scene.house, lock, scene.house.store.rollouts.get(2))
     scene.house.store.locks.break_("shop")
     lease_renewer.beat(run)
     with pytest.raises(LockLost):
@@ -130,7 +130,7 @@ def test_hold_pauses_at_once_at_its_share(scene: Scene) -> None:
     assert (ending.outcome, ending.exit) == ("paused", Exit.DONE)
     assert scene.live is not None
     assert (scene.live.share, scene.live.lease) == (1000, int(scene.house.clock.now() + 86400))
-    kinds = [step.kind for step in scene.house.store.rollout(2).plan.forward]
+    kinds = [step.kind for step in scene.house.store.rollouts.get(2).plan.forward]
     assert kinds.index("approve") < kinds.index("watch"), "it is analysed once it goes on"
 
 
@@ -139,7 +139,7 @@ def test_hold_then_abort_exits_0(scene: Scene) -> None:
     scene.deploy("2.0", "canary", options={"percent": 10, "hold": True})
     ending = operations.stop(scene.house, "shop", "not today")
     assert (ending.outcome, ending.exit) == ("reverted", Exit.DONE)
-    assert scene.house.store.rollout(2).exit == Exit.ABORTED
+    assert scene.house.store.rollouts.get(2).exit == Exit.ABORTED
     assert "not today" in ending.text
     assert scene.versions("green") == []
 
@@ -149,7 +149,7 @@ def test_replace_takes_the_unfinished_one_back_first(scene: Scene) -> None:
     scene.deploy("2.0", "canary", options={"percent": 10, "hold": True})
     ending = scene.deploy("3.0", "canary", replace=True)
     assert ending.outcome == "done"
-    assert scene.house.store.rollout(2).outcome == "reverted"
+    assert scene.house.store.rollouts.get(2).outcome == "reverted"
     assert scene.versions("green") == ["3.0", "3.0"]
 
 
@@ -184,8 +184,8 @@ def test_rollback_warm_is_one_write(scene: Scene) -> None:
     assert ending.outcome == "done"
     assert len(scene.world.history) == 1
     assert scene.live.stable == "blue"
-    assert scene.house.store.release("shop", 2).status == "rolled-back"
-    assert scene.house.store.service("shop").stable == 1
+    assert scene.house.store.releases.get("shop", 2).status == "rolled-back"
+    assert scene.house.store.services.get("shop").stable == 1
 
 
 def test_rollback_cold_starts_the_recorded_release(scene: Scene) -> None:
@@ -234,7 +234,7 @@ def test_rollback_to_what_cannot_be_changes_nothing_in_an_open_rollout(scene: Sc
     with pytest.raises(Refused, match=why):
         operations.rollback(scene.house, "shop", to=to)
     assert scene.live == before
-    assert scene.house.store.open_rollout("shop") is not None
+    assert scene.house.store.rollouts.in_progress("shop") is not None
 
 
 def test_rollback_without_a_good_release_before(scene: Scene) -> None:
@@ -267,7 +267,7 @@ def test_a_signal_leaves_the_rollout_to_whoever_resumes_it(scene: Scene) -> None
     assert left.value.exit == Exit.ABORTED
     assert scene.live is not None
     assert (scene.live.share, scene.live.lease) == (500, int(scene.house.clock.now() + 30))
-    assert scene.house.store.rollout(2).outcome is None
+    assert scene.house.store.rollouts.get(2).outcome is None
     assert scene.house.store.locks.read("shop") is None
     scene.world.tick = lambda _what: None
     scene.house.stop.asked.clear()
@@ -319,7 +319,7 @@ def test_an_overtaken_owner_can_write_nothing(scene: Scene) -> None:
     new = scene.house.store.locks.take("shop", "second")
     assert new.token > old.token
     with pytest.raises(LockLost):
-        scene.house.store.clear_warm(old)
+        scene.house.store.services.clear_warm(old)
     with pytest.raises(LockLost):
         scene.house.store.locks.renew(old)
 
@@ -328,7 +328,7 @@ def test_the_pulse_renews_the_lease(scene: Scene) -> None:
     scene.deploy("1.0")
     scene.deploy("2.0", "canary", options={"percent": 10, "hold": True})
     lock = scene.house.store.locks.take("shop", "test")
-    run = run_of(scene.house, lock, scene.house.store.rollout(2))
+    run = run_of(scene.house, lock, scene.house.store.rollouts.get(2))
     run.set_traffic(Share(share=1000, deadline=5), Deadline.after(scene.world.clock, 5))
     before = scene.live.lease
     scene.world.clock.sleep(10)
@@ -353,7 +353,7 @@ def test_status_history_show_and_plan_read_what_happened(scene: Scene) -> None:
     explained = queries.explain(proposal)
     assert "env.A: unset → 1" in explained.changes
     assert explained.release == 3
-    assert len(scene.house.store.releases("shop")) == 2, "a plan records nothing"
+    assert len(scene.house.store.releases.of("shop")) == 2, "a plan records nothing"
 
 
 def test_down_leaves_nothing(scene: Scene) -> None:

@@ -33,7 +33,7 @@ def test_a_second_release_needs_this_many_ports(
     if ports > 2:
         with pytest.raises(Refused, match="widen DEPLOYER_PORTS"):
             deploy(here, request("2.0", strategy, options=options))
-        assert len(here.store.rollouts("shop")) == 1, "nothing began"
+        assert len(here.store.rollouts.of("shop")) == 1, "nothing began"
     here.ports = range(21000, 21000 + ports)
     assert deploy(here, request("2.0", strategy, options=options)).outcome == "done"
 

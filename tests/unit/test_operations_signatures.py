@@ -35,12 +35,12 @@ def test_without_verify_nobody_is_asked(scene: Scene) -> None:
     found = asked(scene)
     scene.deploy("1.0")
     assert not found
-    assert scene.house.store.release("shop", 1).signature is None
+    assert scene.house.store.releases.get("shop", 1).signature is None
 
 
 def test_a_release_keeps_who_signed_it(scene: Scene) -> None:
     scene.deploy("1.0", **SIGNED)
-    signature = scene.house.store.release("shop", 1).signature
+    signature = scene.house.store.releases.get("shop", 1).signature
     assert signature
     assert (signature.file, signature.image) == ("cosign.pub", "shop:1.0@sha256:shop:1.0")
     assert signature.explain() in queries.releases(scene.house, "shop").releases[0].signature
@@ -54,8 +54,8 @@ def test_an_unsigned_image_is_refused_before_anything_changes(scene: Scene) -> N
     with pytest.raises(Refused, match="no signature"):
         scene.deploy("2.0", message="in a hurry", **SIGNED)
     assert scene.world.instances == before
-    assert len(scene.house.store.releases("shop")) == 1
-    assert scene.house.store.open_rollout("shop") is None
+    assert len(scene.house.store.releases.of("shop")) == 1
+    assert scene.house.store.rollouts.in_progress("shop") is None
     assert scene.house.store.locks.read("shop") is None
     record = scene.house.store.audit_log.newest(1)[0]
     assert (record.action, record.result) == ("start", "refused")
@@ -85,7 +85,7 @@ def test_an_unfinished_rollout_is_not_taken_back_for_an_unsigned_image(scene: Sc
     assert not found
     with pytest.raises(Refused, match="no signature"):
         scene.deploy("3.0", replace=True, **SIGNED)
-    rollout = scene.house.store.open_rollout("shop")
+    rollout = scene.house.store.rollouts.in_progress("shop")
     assert rollout
     assert (rollout.number, rollout.outcome) == (2, "paused")
     assert scene.live.share == 1000
@@ -98,7 +98,7 @@ def test_the_same_image_again_is_not_asked_about(scene: Scene) -> None:
     scene.world.instances.clear()  # and the machine was started again
     assert scene.deploy("1.0", **SIGNED).outcome == "done"
     assert not found
-    assert scene.house.store.release("shop", 2).signature == scene.house.store.release("shop", 1).signature
+    assert scene.house.store.releases.get("shop", 2).signature == scene.house.store.releases.get("shop", 1).signature
 
 
 @pytest.mark.parametrize("warm", [True, False])
@@ -108,7 +108,7 @@ def test_a_rollback_asks_nobody(scene: Scene, warm: bool) -> None:
     found = asked(scene)
     scene.world.unsigned = {"shop:1.0", "shop:2.0"}
     assert rollback(scene.house, "shop").outcome == "done"
-    assert scene.house.store.service("shop").stable == 1
+    assert scene.house.store.services.get("shop").stable == 1
     assert not found
 
 

@@ -185,7 +185,7 @@ def test_what_is_bad_only_with_everyone_on_it_takes_itself_back_before_the_promo
     assert (ending.outcome, ending.exit) == ("reverted", Exit.VERDICT)
     assert FULL in {before.share for before in live.world.history}
     assert live.live == Live("blue", 0, 0, 2)
-    assert live.house.store.service("shop").stable == 1
+    assert live.house.store.services.get("shop").stable == 1
 
 
 def test_the_bake_has_a_lease(live: Scene) -> None:
@@ -221,7 +221,7 @@ def test_the_first_answers_under_a_share_are_seen(live: Scene) -> None:
 def test_a_recording_gives_the_same_verdicts_again(live: Scene) -> None:
     live.world.worse, live.world.worse_above, live.world.rate = {"2.0"}, 1000, 200.0
     live.deploy("2.0", "canary", options={"steps": [10, 50]})
-    manifest = live.house.store.release("shop", 2).manifest
+    manifest = live.house.store.releases.get("shop", 2).manifest
     verdicts = Verdicts(manifest.judge, sticky=manifest.traffic.sticky, routes=manifest.traffic.routes)
     seen: list[Verdict] = []
     for mark in read(file_of(live.house.store.folder, 2)):
@@ -328,7 +328,7 @@ def test_an_abort_keeps_what_was_answered_until_then(live: Scene) -> None:
 
     def ask(what: str) -> None:
         if "share=2500" in what and what.startswith("after set_traffic") and next(renewals) == 2:
-            live.house.store.ask(live.house.store.rollouts("shop")[0], "abort", "ann", "")
+            live.house.store.requests.add(live.house.store.rollouts.of("shop")[0], "abort", "ann", "")
 
     live.world.tick = ask
     ending = live.deploy("2.0", "canary")
@@ -509,7 +509,7 @@ def at_work(live: Scene) -> int:
 def test_a_pulse_does_not_change_the_end_of_a_paused_share(live: Scene) -> None:
     paused(live)
     end = live.live.lease
-    run = run_of(live.house, live.house.store.locks.take("shop", "test"), live.house.store.rollout(2))
+    run = run_of(live.house, live.house.store.locks.take("shop", "test"), live.house.store.rollouts.get(2))
     run.keep_share()
     live.world.clock.sleep(60)
     run.renew_lease()
@@ -734,8 +734,8 @@ def test_down_takes_a_baseline_too(live: Scene) -> None:
 def left(scene: Scene) -> None:
     """Leave a baseline as a rollout does whose store was lost."""
     lock = scene.house.store.locks.take("shop", "test")
-    run = run_of(scene.house, lock, scene.house.store.rollouts("shop")[0])
-    spec = run.spec(scene.house.store.release("shop", 1), "baseline", 101)
+    run = run_of(scene.house, lock, scene.house.store.rollouts.of("shop")[0])
+    spec = run.spec(scene.house.store.releases.get("shop", 1), "baseline", 101)
     run.drivers.runtime.ensure(spec, Deadline.after(scene.world.clock, 5))
     scene.house.store.locks.release(lock)
     assert scene.versions("baseline") == ["1.0"]

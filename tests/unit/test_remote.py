@@ -208,13 +208,13 @@ def test_a_canary_is_followed_to_its_end(api: Api, run: Deploy, monkeypatch: pyt
         told = run("--server", f"{url}/api/v1/", *order)
         assert told.code == 0
         assert [e["event"] for e in told.events() if e["event"] != "sample"] == [
-            event.kind for event in api.scene.house.store.events(2)
+            event.kind for event in api.scene.house.store.events.of(2)
         ]
         told = run("--server", url, "canary", "--service", "shop", "--version", "2.0")
         assert (told.code, told.out) == (0, "2.0 is live already (r2 (2.0)): nothing to do\n")
         (note,) = run("--server", url, "up", "--service", "shop", "--version", "2.0", "--output", "json").events()
         assert (note["event"], note["text"]) == ("note", "2.0 is live already (r2 (2.0)): nothing to do")
-    assert api.scene.house.store.rollout(2).message == "why"
+    assert api.scene.house.store.rollouts.get(2).message == "why"
     assert api.runner.orders[1].options == {}
     run_of_it = list(api.runner.runs.values())[1]
     assert run_of_it.origin.startswith("API, from 127.0.0.1, token ")
@@ -475,7 +475,7 @@ def test_events_come_once_over_broken_connections(api: Api, run: Deploy, monkeyp
         told = run("canary", "--service", "shop", "--version", "2.0", "--output", "json")
         assert told.code == 0
     kinds = [(e["event"], e.get("n"), e["at"]) for e in told.events() if e["event"] not in ("sample", "note")]
-    assert kinds == [(e.kind, e.data.get("n"), round(e.at, 3)) for e in api.scene.house.store.events(2)]
+    assert kinds == [(e.kind, e.data.get("n"), round(e.at, 3)) for e in api.scene.house.store.events.of(2)]
     assert len(asked.after) >= 5, "each break is followed by a connection"
     assert asked.after[0] == ""
     assert int(asked.after[1]) >= 1, "it knows where it began"

@@ -472,7 +472,7 @@ def test_how_far_a_rollout_is(api: Api, ask: Client, held: int) -> None:
     viewer = api.token("viewer")
     state = ask("GET", f"{V1}/rollouts/{held}/state", viewer).json()
     assert (state["service"], state["outcome"], state["exit"], state["running"]) == ("shop", "paused", 0, False)
-    assert state["last_event"] == api.scene.house.store.events(held)[-1].id
+    assert state["last_event"] == api.scene.house.store.events.of(held)[-1].id
     with locked(api.scene.house, "shop", "a person looks"):
         assert ask("GET", f"{V1}/rollouts/{held}/state", viewer).json()["running"]
         assert not ask("GET", f"{V1}/rollouts/1/state", viewer).json()["running"], "that one has ended"
@@ -520,7 +520,7 @@ def test_the_stream_of_a_rollout_ends_with_it_and_is_resumed_where_it_broke(api:
     assert answer.headers["content-type"].startswith("text/event-stream")
     assert answer.text.startswith("retry: 1000\n\n")
     events = read(answer.text)
-    assert events == [(event.id, event.kind) for event in api.scene.house.store.events(held)]
+    assert events == [(event.id, event.kind) for event in api.scene.house.store.events.of(held)]
     assert (events[0][1], events[-1][1]) == ("rollout.started", "rollout.ended")
     middle = events[len(events) // 2][0]
     again = ask("GET", f"{V1}/rollouts/{held}/events", viewer, headers={"Last-Event-ID": str(middle)})

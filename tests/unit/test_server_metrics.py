@@ -23,8 +23,8 @@ from deployer.evidence import live_sample
 from deployer.server import observer
 from deployer.server.metrics import VERDICTS
 from deployer.server.observer import Observer, ServiceObservation
-from deployer.store import Store
 from deployer.store.records import RolloutTimes
+from deployer.store.rollouts import Rollouts
 from deployer.views.data import StatusView
 from tests.api import Api
 from tests.house import REPOSITORY, request
@@ -80,7 +80,7 @@ def test_rollouts_by_outcome_and_what_they_worked_and_waited(api: Api) -> None:
     assert values(api)["deployer_build_info:" + __version__] == 1
     api.scene.world.clock.sleep(100)
     operations.promote(api.scene.house, "shop", "looks good")
-    rollout = api.scene.house.store.rollout(number)
+    rollout = api.scene.house.store.rollouts.get(number)
     assert rollout.ended_at is not None
     found = values(api)
     assert found["deployer_rollouts_total:0:done:shop:bluegreen"] == 1
@@ -90,7 +90,7 @@ def test_rollouts_by_outcome_and_what_they_worked_and_waited(api: Api) -> None:
     assert worked + waited == pytest.approx(rollout.ended_at - rollout.started_at)
     assert waited >= 100, "a person took that long"
     steps = {("forward", n): step.kind for n, step in enumerate(rollout.plan.forward)}
-    journal = api.scene.house.store.journal(number)
+    journal = api.scene.house.store.journal.of(number)
     busy = [e for e in journal if steps[e.phase, e.n] not in ("watch", "approve") and e.ended_at]
     assert worked == pytest.approx(sum((e.ended_at or 0) - e.began_at for e in busy))
     assert values(api) == found, "each is counted once"
@@ -113,7 +113,7 @@ def test_a_rollout_under_way(api: Api) -> None:
     assert found["deployer_budget_left_answers:shop"] == safety.budget - safety.spent
     assert found["deployer_live_readable:shop"] == 1
     assert found["deployer_live_age_seconds:shop"] == 0
-    said = api.scene.house.store.last_verdict(number)
+    said = api.scene.house.store.events.last_verdict(number)
     assert [word for word in VERDICTS if found[f"deployer_verdict:shop:{word}"]] == ([said] if said else [])
 
     operations.stop(api.scene.house, "shop", "enough")
@@ -126,10 +126,10 @@ def test_a_verdict_is_one_word_of_three(api: Api) -> None:
     store = api.scene.house.store
     for word in VERDICTS:
         with locked(api.scene.house, "shop", "test") as lock:
-            store.add_event(lock, Event("verdict", api.scene.world.clock.now(), "shop", number, {"verdict": word}))
+            store.events.add(lock, Event("verdict", api.scene.world.clock.now(), "shop", number, {"verdict": word}))
         found = values(api)
         assert {w: found[f"deployer_verdict:shop:{w}"] for w in VERDICTS} == {w: float(w == word) for w in VERDICTS}
-    assert store.last_verdict(number + 1) == ""
+    assert store.events.last_verdict(number + 1) == ""
 
 
 def test_a_lease_is_over_and_a_budget_spent(api: Api) -> None:
@@ -183,13 +183,13 @@ def test_who_asks_every_second_costs_nothing(api: Api, monkeypatch: pytest.Monke
 
     monkeypatch.setattr(queries, "status", counted)
     times: list[int] = []
-    read = Store.rollout_times
+    read = Rollouts.times
 
-    def timed(store: Store, after: int = 0, besides: Collection[int] = ()) -> tuple[RolloutTimes, ...]:
+    def timed(rollouts: Rollouts, after: int = 0, besides: Collection[int] = ()) -> tuple[RolloutTimes, ...]:
         times.append(after)
-        return read(store, after, besides)
+        return read(rollouts, after, besides)
 
-    monkeypatch.setattr(Store, "rollout_times", timed)
+    monkeypatch.setattr(Rollouts, "times", timed)
     first = text(api)
     for _ in range(100):
         assert text(api) == first

@@ -307,7 +307,7 @@ def dialogs(text: str) -> dict[str, str]:
 
 def test_dialogs_say_what_will_happen(api: Api, ask: Client, held: int) -> None:
     mine = session(api, ask)
-    rollout = api.scene.house.store.rollout(held)
+    rollout = api.scene.house.store.rollouts.get(held)
     said = dialogs(ask("GET", f"/rollouts/{held}", mine).text)
     assert set(said) == {"promote", "resume", "abort"}
     for step in rollout.plan.back:
@@ -335,7 +335,7 @@ def test_what_the_way_back_says_is_what_is_done(api: Api, held: int) -> None:
         way = queries.way_back(house, "shop")
         assert way is not None
         ending = operations.rollback(house, "shop", to=way.release)
-        done = house.store.rollout(ending.rollout)
+        done = house.store.rollouts.get(ending.rollout)
     assert (way.origin, way.release, way.version) == (2, 1, "1.0")
     assert way.forward == tuple(step.explain() for step in done.plan.forward)
 
@@ -397,7 +397,7 @@ def test_what_a_page_shows(api: Api, ask: Client, held: int) -> None:
         assert part in home, part
     for part in ("r1 (1.0) is live", "&lt;b&gt;VAT&lt;/b&gt;", "shop-r2-1", f"/api/v1/rollouts/{held}/report"):
         assert part in service, part
-    last = api.scene.house.store.last_event()
+    last = api.scene.house.store.events.last_id()
     for part in ("r2 (2.0) is paused at 10%", "10% target", "shop-r2-1", f"/rollouts/{held}/events?after={last}"):
         assert part in rollout, part
     operations.promote(api.scene.house, "shop", "looks good")
@@ -436,7 +436,7 @@ def test_a_report_is_made_again_when_something_happened(api: Api, held: int, mon
         assert api.desk.reports.of(house, told) is not first, "a tenth of the time"
         operations.promote(api.scene.house, "shop")
         api.desk.reports.of(house, queries.show(house, held))
-    assert made == [len(told.events), len(told.events), len(api.scene.house.store.events(held))]
+    assert made == [len(told.events), len(told.events), len(api.scene.house.store.events.of(held))]
 
 
 def test_what_there_is_not_is_a_page_too(api: Api, ask: Client, held: int) -> None:

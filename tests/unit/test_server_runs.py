@@ -214,11 +214,11 @@ def test_what_dies_later_is_found_and_one_that_is_left_or_only_hangs_is_not(care
     store = cared.scene.house.store
     lock = store.locks.take("shop", "resume")
     assert cared.look() == cared.look(60) == cared.look(600) == 0, "its process lives, though it says nothing"
-    store.add_event(lock, Event("rollout.detached", 0.0, "shop", 2, {}))
+    store.events.add(lock, Event("rollout.detached", 0.0, "shop", 2, {}))
     store.locks.release(lock)
     assert cared.look(600) == cared.look(600) == 0, "it was told to leave it"
     lock = store.locks.take("shop", "resume")
-    store.add_event(lock, Event("note", 0.0, "shop", 2, {}))
+    store.events.add(lock, Event("note", 0.0, "shop", 2, {}))
     assert cared.look(5) == 0, "somebody took it up"
     store.locks.close()  # and is killed
     assert cared.look(600) == 0, "another one may just be taking it up"

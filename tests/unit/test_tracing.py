@@ -70,7 +70,7 @@ def test_a_rollout_is_one_trace_with_a_span_for_each_step(scene: Scene) -> None:
     traces = traced(scene, exporter)
     assert scene.deploy("2.0", "canary", manifest=CANARY).outcome == "done"
     root, *steps = finished(traces, exporter)
-    plan = scene.house.store.rollout(2).plan
+    plan = scene.house.store.rollouts.get(2).plan
     assert [span.name for span in steps] == [step.kind for step in plan.forward]
     assert (root.name, root.parent, root.status.status_code) == ("rollout", None, StatusCode.OK)
     said = {key: of(root, key) for key in ("service", "rollout", "release", "version", "strategy", "outcome", "exit")}

@@ -68,7 +68,7 @@ def _carry_out(
     still = [d for d in look() if d.text == difference.text]
     if still:
         return replace(finding, level="bad", text=f"{difference.text}; it is still so after: {difference.cure.text}")
-    house.store.record(
+    house.store.audit.record(
         AuditEntry("fix", difference.what if lock else "", detail=difference.text, reason=difference.cure.text), lock
     )
     return replace(finding, level="fixed", remedy="")

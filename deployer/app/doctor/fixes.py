@@ -38,12 +38,12 @@ def refill(house: AppContext, sight: ServiceSnapshot, place: Place) -> Fix:
         release = sight.releases[environment.release]
         secrets = house.vault.load(release.service, release.number, frozenset(release.manifest.secrets))
         rollout = max(i.rollout for i in environment.instances)
-        there, find = standing(drivers.runtime, sight.service), partial(house.store.release, sight.service)
+        there, find = standing(drivers.runtime, sight.service), partial(house.store.releases.get, sight.service)
         refuse_company(release, place, there, sight.ports, find)
         for index, host in wanted(release, place).items():
             if host in sight.silent:
                 continue
-            port = house.store.port(own, release.number, index, house.ports, port_usable, host)
+            port = house.store.ports.assign(own, release.number, index, house.ports, port_usable, host)
             address = join(release.address(port.host), port.number)
             spec = InstanceSpec(release, place, index, rollout, address, secrets, port.host)
             drivers.runtime.ensure(spec, Deadline.after(house.clock, START_SECONDS))
@@ -101,9 +101,9 @@ def remove(house: AppContext, sight: ServiceSnapshot, place: Place, instances: I
         if known:
             drivers.traffic.detach(sight.service, place, known, _soon(house))
         for instance in doomed:
-            house.store.free_port(own, instance.release, instance.index)
+            house.store.ports.free(own, instance.release, instance.index)
         if place == sight.record.warm_colour and {i.release for i in doomed} == {sight.record.warm}:
-            house.store.clear_warm(own)
+            house.store.services.clear_warm(own)
 
     return Fix(f"remove {what}", do)
 
@@ -114,7 +114,7 @@ def forget_warm(house: AppContext, sight: ServiceSnapshot, number: int) -> Fix:
     def do(lock: Lock | None) -> None:
         own = _held(lock)
         _no_way_back(house, sight, own)
-        house.store.clear_warm(own)
+        house.store.services.clear_warm(own)
 
     return Fix(f"forget that r{number} is warm", do)
 
@@ -163,7 +163,7 @@ def free_ports(house: AppContext, held: tuple[tuple[int, int], ...]) -> Fix:
 
     def do(lock: Lock | None) -> None:
         for release, index in held:
-            house.store.free_port(_held(lock), release, index)
+            house.store.ports.free(_held(lock), release, index)
 
     return Fix("give the ports back", do)
 

@@ -31,7 +31,7 @@ def leftovers(house: AppContext) -> Iterator[Discrepancy]:
 def _secrets(house: AppContext) -> Iterator[Discrepancy]:
     folder = house.store.folder / "secrets"
     for service in sorted(path.name for path in folder.glob("*") if path.is_dir()):
-        recorded = {r.number for r in house.store.releases(service)}
+        recorded = {r.number for r in house.store.releases.of(service)}
         for number in sorted(house.vault.kept(service) - recorded):
             text = f"secrets of {service} r{number} are kept, which is not recorded"
             cure = Fix(f"delete the secrets of {service} r{number}", _forget(house, service, number))
@@ -65,7 +65,7 @@ def _old(path: Path) -> bool:
 
 def _runtimes(house: AppContext) -> Iterator[Discrepancy]:
     """Images and snapshots of releases that are not recorded, in every runtime that answers."""
-    keep = [release for each in house.store.services() for release in house.store.releases(each.name)]
+    keep = [release for each in house.store.services.all() for release in house.store.releases.of(each.name)]
     for kind, drivers in house.anywhere().items():
         try:
             found = drivers.runtime.garbage(keep)
@@ -88,7 +88,7 @@ def _sweep(runtime: Runtime, keep: Sequence[Release]) -> Callable[[Lock | None],
 
 def _served(house: AppContext) -> Iterator[Discrepancy]:
     """Services of our own proxy that the store does not know."""
-    known = {s.name for s in house.store.services() if house.store.releases(s.name)}
+    known = {s.name for s in house.store.services.all() if house.store.releases.of(s.name)}
     try:
         traffic = next(iter(house.anywhere().values())).traffic
         for name in traffic.services():
@@ -115,7 +115,7 @@ def _forget_service(house: AppContext, name: str) -> Callable[[Lock | None], Non
 
 def _unrecorded(house: AppContext) -> Iterator[Discrepancy]:
     """Instances that were started from this folder and belong to a service or a store that is not known here."""
-    known = {s.name for s in house.store.services() if house.store.releases(s.name)}
+    known = {s.name for s in house.store.services.all() if house.store.releases.of(s.name)}
     own, here = house.store.secret("installation"), release_record.home(house.store.folder)
     seen: set[str] = set()
     for drivers in house.anywhere().values():

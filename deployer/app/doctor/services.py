@@ -31,7 +31,7 @@ def service(house: AppContext, name: str, own: Lock | None = None) -> list[Discr
 
     `own` is the lock that this process holds on it.
     """
-    if not house.store.releases(name):
+    if not house.store.releases.of(name):
         return []
     try:
         sight = look(house, name, own)
@@ -50,7 +50,7 @@ def service(house: AppContext, name: str, own: Lock | None = None) -> list[Discr
 def _serve(house: AppContext, name: str, own: Lock | None) -> Fix | None:
     """Have the proxy serve again, where it is the one that cannot be asked and nobody is at work."""
     held = house.store.locks.read(name)
-    if not house.store.service(name).stable or (held and not (own and held.token == own.token)):
+    if not house.store.services.get(name).stable or (held and not (own and held.token == own.token)):
         return None
     try:
         drivers_of(house, name).traffic.read(name)

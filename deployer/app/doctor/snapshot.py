@@ -105,11 +105,11 @@ def look(house: AppContext, service: str, own: Lock | None = None) -> ServiceSna
     held, there = store.locks.read(service), standing(drivers.runtime, service)
     return ServiceSnapshot(
         service=service,
-        record=store.service(service),
-        releases={r.number: r for r in store.releases(service)},
-        rollout=store.open_rollout(service),
+        record=store.services.get(service),
+        releases={r.number: r for r in store.releases.of(service)},
+        rollout=store.rollouts.in_progress(service),
         lock=None if held and own and held.token == own.token else held,
-        ports=store.ports(service),
+        ports=store.ports.of(service),
         live=drivers.traffic.read(service),
         instances=there.instances,
         servers={p: {s.name: (s, up) for s, up in drivers.traffic.servers(service, p)} for p in PLACES},

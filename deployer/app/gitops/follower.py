@@ -97,7 +97,7 @@ class BranchFollower:
 
     def _bring(self, loaded: Loaded, commit: Commit, began: Callable[[ManifestState], None]) -> ManifestState:
         service, store = loaded.manifest.service, self._house.store
-        if (unfinished := store.open_rollout(service)) is not None:
+        if (unfinished := store.rollouts.in_progress(service)) is not None:
             if unfinished.outcome:  # held or stuck: for a person
                 word: Word = "paused" if unfinished.outcome == "paused" else "failed"
                 return ManifestState(word, f"rollout {unfinished.number} is {unfinished.outcome}: {unfinished.text}")
@@ -143,7 +143,7 @@ class BranchFollower:
 
     def _pinned(self, wanted: Release) -> str:
         """Say why the same thing is not tried again: users were taken off it. A person may, by `deploy up`."""
-        for release in self._house.store.releases(wanted.service):
+        for release in self._house.store.releases.of(wanted.service):
             alike = (release.config_hash, release.manifest) == (wanted.config_hash, wanted.manifest)
             if alike and release.status in _BAD:
                 happened = "was rolled back" if release.status == "rolled-back" else "failed its rollout"
@@ -157,7 +157,7 @@ class BranchFollower:
 
     def _drifted(self, wanted: Release, commit: Commit) -> str:
         """Say that what this commit brought is no longer so; "" for a commit that was not deployed yet."""
-        for release in self._house.store.releases(wanted.service):
+        for release in self._house.store.releases.of(wanted.service):
             if release.git == commit.short and release.status == "good":
                 return (
                     f"{wanted.service} is not as {commit.short} says: `deploy status` shows it, `deploy up` repairs it"

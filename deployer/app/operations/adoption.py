@@ -59,7 +59,7 @@ def survey(
         raise Refused(
             f"nothing was found to rebuild the store from: {silent[0]}", "start the engine, or set DOCKER_HOST"
         )
-    known = {s.name for s in house.store.services() if house.store.releases(s.name)}
+    known = {s.name for s in house.store.services.all() if house.store.releases.of(s.name)}
     names = {f.instance.service for f in ours} - known
     seen = [
         _seen(house, name, [f for f in ours if f.instance.service == name], silent, meant)

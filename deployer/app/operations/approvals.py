@@ -39,7 +39,7 @@ def gate_of(store: Store, rollout: Rollout, now: float) -> Gate | None:
     """Give the approval that a rollout waits for; None when it waits for none."""
     if rollout.phase != "forward" or not rollout.open:
         return None
-    for entry in store.journal(rollout.number):
+    for entry in store.journal.of(rollout.number):
         step = rollout.plan.forward[entry.n] if entry.phase == "forward" else None
         if isinstance(step, Approve) and step.count and entry.state == "begun" and entry.until > now:
             return Gate(entry.n, step, entry.until, store.approvals.at(rollout.number, entry.n, entry.until))

@@ -20,13 +20,13 @@ def drain_connections(house: AppContext, service: str, reason: str = "") -> Roll
     touched: of an unfinished rollout neither stable nor a candidate with a share.
     """
     with locked(house, service, "drain of open connections") as lock:
-        releases = house.store.releases(service)
+        releases = house.store.releases.of(service)
         drivers = hands(house, lock, house.drivers(releases[0])) if releases else None
         live = drivers.traffic.read(service) if drivers else None
         if drivers is None or live is None:
             raise Refused(f"{service} is not at the proxy: it has no connections", "`deploy status` lists what is")
         traffic, left = drivers.traffic, [place for place in PLACES if place not in live.used]
-        house.store.record(AuditEntry("drain", service, "begun", release=releases[0].number, reason=reason), lock)
+        house.store.audit.record(AuditEntry("drain", service, "begun", release=releases[0].number, reason=reason), lock)
 
         def still_open() -> int:
             found = traffic.connections(service)
@@ -37,7 +37,9 @@ def drain_connections(house: AppContext, service: str, reason: str = "") -> Roll
         patience = releases[0].manifest.stop.drain
         Deadline.after(house.clock, patience).wait(lambda: house.stop.asked.is_set() or not still_open())
         text = _told(closed, still_open(), patience)
-        house.store.record(AuditEntry("drain", service, release=releases[0].number, detail=text, reason=reason), lock)
+        house.store.audit.record(
+            AuditEntry("drain", service, release=releases[0].number, detail=text, reason=reason), lock
+        )
     return RolloutResult("done", Exit.DONE, text, 0)
 
 

@@ -68,14 +68,14 @@ class AppContext:
 
     def _reached(self, release: Release) -> tuple[Host, ...]:
         """Give its machines as the newest release that names them describes them: that is how they are reached now."""
-        newest = {host.name: host for r in reversed(self.store.releases(release.service)) for host in r.fleet}
+        newest = {host.name: host for r in reversed(self.store.releases.of(release.service)) for host in r.fleet}
         return tuple(newest.get(host.name, host) for host in release.fleet)
 
     def _proxies(self, release: Release) -> tuple[Host, ...]:
         """Give the proxies that its users reach: those of the newest release that names some, if it names any."""
         if not release.proxies:
             return ()
-        named = (r.proxies for r in self.store.releases(release.service) if r.proxies)  # newest first
+        named = (r.proxies for r in self.store.releases.of(release.service) if r.proxies)  # newest first
         return next(named, release.proxies)
 
     def meant(self, service: str, meant: Meant) -> Machines:
@@ -84,9 +84,9 @@ class AppContext:
 
     def machines(self, service: str, wanted: Sequence[Host] = ()) -> Machines:
         """Give the wanted machines, and the others on which something of a service may stand."""
-        held = self.store.ports(service)
+        held = self.store.ports.of(service)
         standing = {port.release for port in held}
-        releases = [r for r in reversed(self.store.releases(service)) if r.number in standing]
+        releases = [r for r in reversed(self.store.releases.of(service)) if r.number in standing]
         others = [host for release in releases for host in self._reached(release)]
         if others and not wanted:
             wanted = (LOCAL,)
@@ -99,7 +99,7 @@ class AppContext:
 
         They reach this host, `machines`, and every one on which something of a service of the store may stand.
         """
-        known = [host for service in self.store.services() for host in self.machines(service.name).others]
+        known = [host for service in self.store.services.all() for host in self.machines(service.name).others]
         every = Machines((), (*known, *machines, LOCAL)) if (*known, *machines) else Machines()
         return {kind: self.wire(_bare(kind), Path(), every) for kind in ("process", "docker", "ansible")}
 

@@ -20,7 +20,7 @@ FOLLOW_LIMIT = 24 * 3600.0
 
 def open_rollout(house: AppContext, service: str) -> Rollout:
     """Read the rollout in progress of a service. Raises Refused when there is none."""
-    rollout = house.store.open_rollout(service)
+    rollout = house.store.rollouts.in_progress(service)
     if rollout is None:
         raise Refused(f"{service} has no rollout in progress", "`deploy history` shows the finished ones")
     return rollout
@@ -28,7 +28,7 @@ def open_rollout(house: AppContext, service: str) -> Rollout:
 
 def unapproved(store: Store, rollout: Rollout) -> tuple[Approve, ...]:
     """Give what people have still to approve before a rollout is promoted."""
-    done = {e.n for e in store.journal(rollout.number) if e.phase == "forward" and e.state == "done"}
+    done = {e.n for e in store.journal.of(rollout.number) if e.phase == "forward" and e.state == "done"}
     ahead = enumerate(rollout.plan.forward[: rollout.plan.commit])
     return tuple(step for n, step in ahead if n not in done and isinstance(step, Approve) and step.count)
 
@@ -57,7 +57,7 @@ def promote(house: AppContext, service: str, reason: str = "", *, force: bool = 
 
 def stop(house: AppContext, service: str, reason: str = "") -> RolloutResult:
     """Abort: stop a rollout in progress and go back."""
-    if house.store.open_rollout(service) is None and (ended := _ended_already(house, service)):
+    if house.store.rollouts.in_progress(service) is None and (ended := _ended_already(house, service)):
         return ended
     rollout = open_rollout(house, service)
     if committed(house, rollout):
@@ -69,7 +69,7 @@ def stop(house: AppContext, service: str, reason: str = "") -> RolloutResult:
 
 def stop_running(house: AppContext, service: str, reason: str) -> None:
     """Wait until the rollout that another process runs has ended: rolled back for a `reason`, or done if promoted."""
-    rollout = house.store.open_rollout(service)
+    rollout = house.store.rollouts.in_progress(service)
     if rollout is None or house.store.locks.read(service) is None:
         return  # whoever has the lock next settles what a dead process left
     if not committed(house, rollout):
@@ -81,21 +81,21 @@ def stop_running(house: AppContext, service: str, reason: str) -> None:
 
 def end_handover(house: AppContext, service: str, reason: str) -> bool:
     """Have another process leave open what it is closing after its promotion; tell whether it was, and was asked."""
-    rollout = house.store.open_rollout(service)
+    rollout = house.store.rollouts.in_progress(service)
     if rollout is None or not committed(house, rollout):
         return False
-    done = {e.n for e in house.store.journal(rollout.number) if e.phase == "forward" and e.state == "done"}
+    done = {e.n for e in house.store.journal.of(rollout.number) if e.phase == "forward" and e.state == "done"}
     if not isinstance(next((s for n, s in enumerate(rollout.plan.forward) if n not in done), None), Handover):
         return False
     waits = f"so that {whoami()} need not wait for its end"
-    house.store.ask(rollout, "promote", whoami(), reason, detail=waits)
+    house.store.requests.add(rollout, "promote", whoami(), reason, detail=waits)
     return True
 
 
 def _ended_already(house: AppContext, service: str) -> RolloutResult | None:
     """Give the end of a rollout whose process saw at the proxy, before it could be asked, that its users were gone."""
     noted = record.read(str(house.store.folder), service)
-    newest = house.store.rollouts(service, 1)
+    newest = house.store.rollouts.of(service, 1)
     if noted is None or not newest or newest[0].outcome != "reverted" or (newest[0].ended_at or 0) < noted.at - 1:
         return None
     record.remove(str(house.store.folder), service)
@@ -115,14 +115,14 @@ def pause(house: AppContext, service: str, reason: str = "") -> RolloutResult:
 
 def resume(house: AppContext, service: str, reason: str = "") -> RolloutResult:
     """Go on with a rollout that was held, or whose process died; a hold for approval is approved by it."""
-    if house.store.open_rollout(service) is None and (written := write_down(house, service)):
+    if house.store.rollouts.in_progress(service) is None and (written := write_down(house, service)):
         return written
-    if house.store.open_rollout(service) is None and house.store.owed.of(service):
+    if house.store.rollouts.in_progress(service) is None and house.store.owed.of(service):
         with locked(house, service, "sending a notification"):  # whoever has the lock tells what is owed
             pass
     rollout = open_rollout(house, service)
     with locked(house, service, _purpose(house, "resume", rollout)) as lock:
-        run = run_of(house, lock, house.store.rollout(rollout.number))
+        run = run_of(house, lock, house.store.rollouts.get(rollout.number))
         _record(house, lock, rollout, "resume", reason)
         run.approved = run.rollout.outcome == "paused" and _at_approval(house, rollout)
         run.tell("rollout.resumed", phase=run.rollout.phase, by=whoami())
@@ -130,19 +130,19 @@ def resume(house: AppContext, service: str, reason: str = "") -> RolloutResult:
 
 
 def _purpose(house: AppContext, kind: str, rollout: Rollout) -> str:
-    release = house.store.release(rollout.service, rollout.release)
+    release = house.store.releases.get(rollout.service, rollout.release)
     return f"{kind} of rollout {rollout.number}, {rollout.strategy} of {release.version} (r{release.number})"
 
 
 def _at_approval(house: AppContext, rollout: Rollout) -> bool:
-    done = {e.n for e in house.store.journal(rollout.number) if e.phase == "forward" and e.state == "done"}
+    done = {e.n for e in house.store.journal.of(rollout.number) if e.phase == "forward" and e.state == "done"}
     pending = next((step for n, step in enumerate(rollout.plan.forward) if n not in done), None)
     return isinstance(pending, Approve) and not pending.count
 
 
 def _record(house: AppContext, lock: Lock, rollout: Rollout, kind: str, reason: str) -> None:
     deed = AuditEntry(kind, rollout.service, "begun", rollout.number, rollout.release, reason=reason)
-    house.store.record(deed, lock)
+    house.store.audit.record(deed, lock)
 
 
 def _as_asked(ending: RolloutResult) -> RolloutResult:
@@ -161,8 +161,8 @@ def _wish(house: AppContext, rollout: Rollout, kind: str, reason: str, detail: s
     except Locked:
         if house.store.locks.read(rollout.service) is None:  # it has ended just now, or would not hear of it
             return _alone(house, rollout, kind, reason, detail)
-    seen = house.store.events(rollout.number)
-    house.store.ask(rollout, kind, whoami(), reason, detail=detail)
+    seen = house.store.events.of(rollout.number)
+    house.store.requests.add(rollout, kind, whoami(), reason, detail=detail)
     house.tell(rollout.service, f"{WORDS.get(kind, kind)} asked of the process that runs rollout {rollout.number}")
     try:
         return follow(house, rollout.number, after=seen[-1].id if seen else 0)
@@ -176,7 +176,7 @@ def _wish(house: AppContext, rollout: Rollout, kind: str, reason: str, detail: s
 def _alone(house: AppContext, rollout: Rollout, kind: str, reason: str, detail: str = "") -> RolloutResult:
     """Do what is wished in this process. Raises Locked while another one has the lock."""
     with locked(house, rollout.service, _purpose(house, WORDS.get(kind, kind), rollout)) as lock:
-        run = run_of(house, lock, house.store.rollout(rollout.number))
+        run = run_of(house, lock, house.store.rollouts.get(rollout.number))
         if not run.rollout.open and run.rollout.outcome:  # its process has ended it just now
             return RolloutResult(run.rollout.outcome, Exit(run.rollout.exit), run.rollout.text, rollout.number)
         run.tell("rollout.resumed", phase="back" if kind == "abort" else run.rollout.phase, by=whoami())
@@ -185,7 +185,7 @@ def _alone(house: AppContext, rollout: Rollout, kind: str, reason: str, detail: 
                 _record(house, lock, rollout, kind, reason)
             return abort(run, whoami(), reason)
         # For this very drive, and for whoever has to resume it.
-        house.store.ask(rollout, kind, whoami(), reason, lock, detail=detail)
+        house.store.requests.add(rollout, kind, whoami(), reason, lock, detail=detail)
         return drive(run)
 
 
@@ -196,11 +196,11 @@ def follow(house: AppContext, number: int, *, after: int = 0, limit: float = FOL
     """
     deadline = Deadline.after(house.clock, limit)
     while not house.stop.asked.is_set():
-        events = house.store.events(number, after)
+        events = house.store.events.of(number, after)
         for event in events:
             house.sink(event)
             after = event.id
-        rollout = house.store.rollout(number)
+        rollout = house.store.rollouts.get(number)
         if rollout.outcome and not events:
             return RolloutResult(rollout.outcome, Exit(rollout.exit), rollout.text, number)
         if not rollout.outcome and not events and house.store.locks.read(rollout.service) is None:

@@ -124,7 +124,7 @@ def deploy(house: AppContext, request: DeployRequest) -> RolloutResult:
         meant = machines_of(house, manifest, folder)
         wired = house.wire(manifest, folder, house.meant(manifest.service, meant))
         drivers = hands(house, lock, wired)
-        if house.store.service(manifest.service).stable:
+        if house.store.services.get(manifest.service).stable:
             serve_again(house, drivers, manifest.service)
         image = _image(house, request, drivers, secrets)
         signature = _recorded_signature(house, request, drivers, image)
@@ -138,10 +138,10 @@ def deploy(house: AppContext, request: DeployRequest) -> RolloutResult:
             text = f"{proposal.release.version} is live already ({_live_name(proposal.observed)}): nothing to do"
             house.tell(manifest.service, text)
             return RolloutResult("done", Exit.DONE, text, 0)
-        release = house.store.add_release(lock, proposal.release)
+        release = house.store.releases.add(lock, proposal.release)
         house.vault.keep_key(house.store.secret("config-key"))
         house.vault.save(release.service, release.number, secrets)
-        rollout = house.store.begin(lock, proposal.plan, folder, whoami(), request.message)
+        rollout = house.store.rollouts.begin(lock, proposal.plan, folder, whoami(), request.message)
         return drive_begun(house, lock, drivers, rollout)
 
 
@@ -185,10 +185,10 @@ def _anchored(loaded: Loaded) -> Loaded:
 
 
 def _same_house(store: Store, manifest: Manifest) -> None:
-    number = store.service(manifest.service).stable
+    number = store.services.get(manifest.service).stable
     if not number:
         return
-    stable = store.release(manifest.service, number).manifest
+    stable = store.releases.get(manifest.service, number).manifest
     for what, old, new in (
         ("runtime", stable.runtime, manifest.runtime),
         ("traffic.haproxy", stable.traffic.haproxy, manifest.traffic.haproxy),
@@ -208,7 +208,7 @@ def _not_frozen(house: AppContext, request: DeployRequest) -> None:
         return
     if request.override_freeze:
         house.tell(manifest.service, f"the freeze until {until:%a %H:%M} is overridden: {request.override_freeze}")
-        house.store.record(
+        house.store.audit.record(
             AuditEntry(
                 "override-freeze", manifest.service, detail=f"until {until:%a %H:%M}", reason=request.override_freeze
             )
@@ -254,7 +254,7 @@ def _wanted(
         version_of(manifest, request.version),
         secrets,
         key,
-        number=house.store.next_release(service),
+        number=house.store.releases.next_number(service),
         by=whoami(),
         message=request.message,
         git=git_revision(request.loaded.folder),
@@ -279,7 +279,7 @@ def _without_silent(manifest: Manifest, observed: Observed, brought: Brought) ->
 
 def _refuse_unrecorded(house: AppContext, drivers: Drivers, observed: Observed) -> None:
     """Refuse to begin anew beside instances that have users and of which the store has no record."""
-    if observed.live is None or house.store.releases(observed.service):
+    if observed.live is None or house.store.releases.of(observed.service):
         return
     up = [s.name for place in PLACES for s, is_up in drivers.traffic.servers(observed.service, place) if is_up]
     if up:
@@ -331,7 +331,7 @@ def _built_before(house: AppContext, request: DeployRequest) -> str | None:
     manifest = request.loaded.manifest
     if request.version != git_revision(request.loaded.folder) or request.dirty:
         return None
-    releases = house.store.releases(manifest.service)
+    releases = house.store.releases.of(manifest.service)
     alike = (r for r in releases if r.version == request.version and r.manifest.build == manifest.build)
     return next((r.image_id for r in alike), None)
 
@@ -350,7 +350,7 @@ def _signature(house: AppContext, request: DeployRequest, drivers: Drivers, imag
     manifest = request.loaded.manifest
     if manifest.verify is None:
         return None
-    known = [r.signature for r in house.store.releases(manifest.service) if r.signature and r.image_id == image.id]
+    known = [r.signature for r in house.store.releases.of(manifest.service) if r.signature and r.image_id == image.id]
     return drivers.signatures.prove(manifest, image, known, Deadline.after(house.clock, VERIFY_SECONDS))
 
 
@@ -360,7 +360,7 @@ def _recorded_signature(house: AppContext, request: DeployRequest, drivers: Driv
         return _signature(house, request, drivers, image)
     except Refused as error:
         what = f"{request.strategy}: {image.reference} = {image.id}"
-        house.store.record(
+        house.store.audit.record(
             AuditEntry("start", request.loaded.manifest.service, "refused", detail=what, reason=error.message)
         )
         raise
@@ -369,7 +369,7 @@ def _recorded_signature(house: AppContext, request: DeployRequest, drivers: Driv
 def _refuse_open(house: AppContext, request: DeployRequest) -> None:
     """Refuse to deploy over a rollout in progress of a dead process, unless it is to be rolled back first."""
     service = request.loaded.manifest.service
-    rollout = house.store.open_rollout(service)
+    rollout = house.store.rollouts.in_progress(service)
     if rollout is not None and not request.replace:
         raise Locked(
             f"rollout {rollout.number} of {service} (r{rollout.release}, {rollout.strategy}, by {rollout.started_by}) "
@@ -380,7 +380,7 @@ def _refuse_open(house: AppContext, request: DeployRequest) -> None:
 
 def _settle_open(house: AppContext, service: str, lock: Lock) -> None:
     """Bring a rollout in progress to its end: back, or forward where only tidying up is left."""
-    rollout = house.store.open_rollout(service)
+    rollout = house.store.rollouts.in_progress(service)
     if rollout is None:
         return
     run = run_of(house, lock, rollout)

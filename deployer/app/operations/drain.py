@@ -50,7 +50,9 @@ def refuse_unsparable(house: AppContext, batches: Sequence[Sequence[Host]], term
 def served(house: AppContext, machines: Sequence[Host]) -> tuple[str, ...]:
     """Name the services of which something may stand on machines."""
     names = _names(machines)
-    return tuple(s.name for s in house.store.services() if any(p.host in names for p in house.store.ports(s.name)))
+    return tuple(
+        s.name for s in house.store.services.all() if any(p.host in names for p in house.store.ports.of(s.name))
+    )
 
 
 @contextmanager
@@ -92,7 +94,7 @@ class Leave:
     ) -> None:
         self._house, self._service, self._terms = house, service, terms
         self._names = _names(machines)
-        drivers = house.drivers(house.store.releases(service)[0])
+        drivers = house.drivers(house.store.releases.of(service)[0])
         self._drivers: Drivers = hands(house, lock, drivers) if lock else drivers
         there = standing(drivers.runtime, service)
         self._silent = {host: why for host, why in there.silent.items() if host in self._names}
@@ -109,7 +111,7 @@ class Leave:
         """Raise Refused when a rollout is open or too little would be left, MachinesSilent when it cannot be seen."""
         if self._silent:
             raise MachinesSilent(self._silent)
-        rollout = self._house.store.open_rollout(self._service)
+        rollout = self._house.store.rollouts.in_progress(self._service)
         if rollout is not None:
             raise Refused(
                 f"rollout {rollout.number} of {self._service} is in progress: nothing was done to {self._machines}",
@@ -138,7 +140,7 @@ class Leave:
         if not up & going:
             return None, 0
         release = next(i.release for i in self._here if i.colour == live.stable)
-        wanted = self._house.store.release(self._service, release).size(live.stable)
+        wanted = self._house.store.releases.get(self._service, release).size(live.stable)
         return len(up - going), max(wanted, len(up))
 
     # -- there and back
@@ -220,7 +222,7 @@ class Leave:
         self._drivers.runtime.ensure(spec, deadline)
 
     def _release(self, instance: Instance) -> Release:
-        return self._house.store.release(self._service, instance.release)
+        return self._house.store.releases.get(self._service, instance.release)
 
     def _tell(self, text: str) -> None:
         self._house.tell(self._service, text)

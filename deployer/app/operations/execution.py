@@ -49,7 +49,7 @@ def drive_begun(house: AppContext, lock: Lock, drivers: Drivers, rollout: Rollou
 
 def run_of(house: AppContext, lock: Lock, rollout: Rollout, drivers: Drivers | None = None) -> Drive:
     """Make ready to drive a recorded rollout."""
-    candidate = house.store.release(rollout.service, rollout.release)
+    candidate = house.store.releases.get(rollout.service, rollout.release)
     listener = house.announcer.beside(lock, rollout)
 
     def secrets(release: Release) -> dict[str, SecretText]:
@@ -84,5 +84,5 @@ def port_usable(port: int) -> bool:
 
 def committed(house: AppContext, rollout: Rollout) -> bool:
     """Tell whether a rollout is past its commit point."""
-    entry = house.store.entry(rollout.number, "forward", rollout.plan.commit)
+    entry = house.store.journal.entry(rollout.number, "forward", rollout.plan.commit)
     return entry is not None and entry.state == "done"

@@ -14,7 +14,7 @@ from deployer.planning.steps import span
 
 def under_way(house: AppContext, service: str) -> RolloutResult | None:
     """Follow a rollback that somebody else has begun to its end; go on with it where its process died."""
-    rollout = house.store.open_rollout(service)
+    rollout = house.store.rollouts.in_progress(service)
     if rollout is None or rollout.strategy != ROLLBACK or committed(house, rollout):
         return None
     house.tell(service, f"rollout {rollout.number}, a rollback by {rollout.started_by}, is in progress: following it")
@@ -38,13 +38,13 @@ def ended_lately(house: AppContext, service: str) -> RolloutResult | None:
 
 def brought_back(house: AppContext, service: str) -> str:
     """Say what brought users back to the live release within the last minutes; "" where nothing did."""
-    newest = next(iter(house.store.rollouts(service, 1)), None)
+    newest = next(iter(house.store.rollouts.of(service, 1)), None)
     if newest is None or newest.ended_at is None:
         return ""
     ago = house.clock.now() - newest.ended_at
     back = "done" if newest.strategy == ROLLBACK else "reverted"  # a rollback that was rolled back is to be tried again
     if newest.outcome != back or ago > LATE_SECONDS:
         return ""
-    live = house.store.release(service, house.store.service(service).stable)
+    live = house.store.releases.get(service, house.store.services.get(service).stable)
     what = "was a rollback" if newest.strategy == ROLLBACK else f"of r{newest.release} was rolled back"
     return f"rollout {newest.number} {what} {span(max(1, round(ago)))} ago, and everyone is on {live.name} since"

@@ -60,14 +60,14 @@ class Announcer:
         if not settings.to:
             return None
         account = self._account(rollout, settings.link)
-        account.follow(self._store.events(rollout.number))
+        account.follow(self._store.events.of(rollout.number))
         delivery = self._deliver(settings, rollout, lock)
         return _Listener(self._sink, account, delivery, partial(self._broken, lock, rollout))
 
     def settle(self, lock: Lock) -> None:
         """Tell the endings that processes owe which died before they could."""
         for number in self._store.owed.of(lock.service):
-            rollout = self._store.rollout(number)
+            rollout = self._store.rollouts.get(number)
             try:
                 self._settle(lock, rollout)
             except DeployError as error:  # the next one may know more; nobody's work is stopped by it
@@ -79,7 +79,7 @@ class Announcer:
             self._store.owed.settle(rollout.number)
             return
         account = self._account(rollout, settings.link)
-        account.follow(self._store.events(rollout.number))
+        account.follow(self._store.events.of(rollout.number))
         ended = rollout.ended_at or self._clock.now()
         told = {"outcome": rollout.outcome, "exit": rollout.exit, "text": rollout.text}
         notice = account.see(Event("rollout.ended", ended, rollout.service, rollout.number, told))
@@ -98,7 +98,7 @@ class Announcer:
 
     def _settings(self, service: str) -> _Settings:
         """Read them from the newest release: what was asked for last holds, also for a way back to an older one."""
-        releases = self._store.releases(service)
+        releases = self._store.releases.of(service)
         if not releases or not releases[0].manifest.notify.to:
             return _Settings((), {}, "")
         newest, notify = releases[0], releases[0].manifest.notify
@@ -112,7 +112,7 @@ class Announcer:
     def _account(self, rollout: Rollout, link: str) -> Account:
         return Account(
             release=rollout.release,
-            version=self._store.release(rollout.service, rollout.release).version,
+            version=self._store.releases.get(rollout.service, rollout.release).version,
             strategy=rollout.strategy,
             by=rollout.started_by,
             reason=rollout.message,
@@ -152,7 +152,7 @@ class Announcer:
         data = {"to": name, "about": about, "text": hide(why)}
         event = Event("notify.failed", self._clock.now(), rollout.service, rollout.number, data)
         with suppress(DeployError):  # the lock was given back, or the store takes nothing: it is shown all the same
-            event = self._store.add_event(lock, event)
+            event = self._store.events.add(lock, event)
         self._sink(event)
 
 

@@ -15,7 +15,7 @@ from deployer.planning.steps import Remove, Start
 def refuse_crowded(house: AppContext, plan: Plan, observed: Observed) -> None:
     """Raise Refused when there are fewer free ports than the plan needs; nothing is handed out."""
     wanted = most_at_once(plan, observed)
-    free = (p for p in house.ports if not house.store.port_is_held(p) and port_usable(p))
+    free = (p for p in house.ports if not house.store.ports.is_held(p) and port_usable(p))
     found = len(list(islice(free, wanted)))
     if found < wanted:
         raise Refused(

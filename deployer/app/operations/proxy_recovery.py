@@ -27,15 +27,17 @@ def serve_again(house: AppContext, drivers: Drivers, service: str) -> None:
 def recorded(house: AppContext) -> dict[str, Live]:
     """Return the live value that each service should have: all users on the release that was promoted last."""
     found: dict[str, Live] = {}
-    for service in house.store.services():
+    for service in house.store.services.all():
         if not service.stable:
             continue
         try:
-            there = standing(house.drivers(house.store.release(service.name, service.stable)).runtime, service.name)
+            there = standing(
+                house.drivers(house.store.releases.get(service.name, service.stable)).runtime, service.name
+            )
         except DeployError:  # its engine is down: what its colour is, nobody can say
             continue
         places = {i.colour for i in there.instances if i.release == service.stable and i.colour != "baseline"}
-        newest = next(iter(house.store.rollouts(service.name, 1)), None)
+        newest = next(iter(house.store.rollouts.of(service.name, 1)), None)
         if len(places) == 1:
             colour: Colour = "green" if "green" in places else "blue"
             found[service.name] = Live(colour, rollout=newest.number if newest else 0)

@@ -25,22 +25,22 @@ def unwritten(house: AppContext, drivers: Drivers, service: str) -> int:
 
     Asks the proxy alone: the engine may be down.
     """
-    stable = house.store.service(service).stable
+    stable = house.store.services.get(service).stable
     live = drivers.traffic.read(service) if stable else None
-    if live is None or live.share or house.store.open_rollout(service) is not None:
+    if live is None or live.share or house.store.rollouts.in_progress(service) is not None:
         return 0
     here = {release_of(service, server.name) for server, _ in drivers.traffic.servers(service, live.stable)}
     on = here.pop() if len(here) == 1 else 0
-    known = {r.number for r in house.store.releases(service)}
+    known = {r.number for r in house.store.releases.of(service)}
     return on if on != stable and on in known else 0
 
 
 def write_down(house: AppContext, service: str) -> RolloutResult | None:
     """Record a rollback that the store knows nothing of; None where there is none."""
-    stable = house.store.service(service).stable
+    stable = house.store.services.get(service).stable
     if not stable:
         return None
-    drivers = house.drivers(house.store.release(service, stable))
+    drivers = house.drivers(house.store.releases.get(service, stable))
     if not unwritten(house, drivers, service):
         return None
     with locked(house, service, "writing down a rollback") as lock:
@@ -56,17 +56,17 @@ def record_rollback(
     live = drivers.traffic.read(service) if target else None
     if live is None:
         return None
-    release = house.store.release(service, target)
-    left = house.store.release(service, house.store.service(service).stable)
+    release = house.store.releases.get(service, target)
+    left = house.store.releases.get(service, house.store.services.get(service).stable)
     deadline = Deadline.after(house.clock, PROXY_SECONDS)
     drivers.traffic.set_traffic(service, Live(live.stable, rollout=live.rollout), deadline)
     drivers.traffic.configure(release, None, deadline)
-    if warning := played_since(house.store.releases(service), target, left.number):
+    if warning := played_since(house.store.releases.of(service), target, left.number):
         house.tell(service, warning)
     noted = record.read(str(house.store.folder), service)
     plan = moved_plan(release, left, live.stable)
     by = noted.by if noted else whoami()
-    rollout = house.store.moved(lock, plan, Path.cwd(), by, reason or (noted.reason if noted else ""))
+    rollout = house.store.rollouts.begin_moved(lock, plan, Path.cwd(), by, reason or (noted.reason if noted else ""))
     ending = drive_begun(house, lock, drivers, rollout)
     record.remove(str(house.store.folder), service)
     return ending

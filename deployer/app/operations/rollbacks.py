@@ -64,7 +64,7 @@ def rollback(
 def _rollback(
     house: AppContext, service: str, *, to: int | None, meant: bool, force: bool, reason: str
 ) -> RolloutResult:
-    rollout = house.store.open_rollout(service)
+    rollout = house.store.rollouts.in_progress(service)
     if rollout is not None and not committed(house, rollout):
         left = _leave_open(house, rollout, to, force=force, reason=reason)
         if to is None or to == rollout.plan.origin or left.outcome != "reverted":
@@ -73,10 +73,10 @@ def _rollback(
     with locked(house, service, _purpose(house, service, to)) as lock:
         if rollout is not None:
             drive(run_of(house, lock, rollout))  # only tidying up was left
-        record = house.store.service(service)
+        record = house.store.services.get(service)
         if not record.stable:
             raise Refused(f"{service} was never deployed", "there is no release to roll back to")
-        current = house.store.release(service, record.stable)
+        current = house.store.releases.get(service, record.stable)
         drivers = house.drivers(current)
         serve_again(house, hands(house, lock, drivers), service)
         written = record_rollback(house, lock, drivers, service, reason) if to is None else None
@@ -85,10 +85,10 @@ def _rollback(
         if not meant and (ending := ended_lately(house, service)):
             return ending
         if written is not None:
-            record = house.store.service(service)
-            current = house.store.release(service, record.stable)
+            record = house.store.services.get(service)
+            current = house.store.releases.get(service, record.stable)
         observed = observe(house.store, drivers, service)
-        releases = house.store.releases(service)
+        releases = house.store.releases.of(service)
         target = choose(releases, observed, record.stable, to, force=force)
         if warning := played_since(releases, target.number, record.stable):
             house.tell(service, warning)
@@ -97,7 +97,7 @@ def _rollback(
             plan = with_consent(plan, target.manifest.approve)
             refuse_unanswerable(plan, person_of(whoami()))
         # The target may have stood on machines that the current release does not know.
-        rollout = house.store.begin(lock, plan, Path.cwd(), whoami(), reason)
+        rollout = house.store.rollouts.begin(lock, plan, Path.cwd(), whoami(), reason)
         return drive_begun(house, lock, house.drivers(target), rollout)
 
 
@@ -106,8 +106,10 @@ def _leave_open(house: AppContext, rollout: Rollout, to: int | None, *, force: b
     service, origin = rollout.service, rollout.plan.origin
     going_on = ""
     if to is not None and to != origin:
-        observed = observe(house.store, house.drivers(house.store.release(service, origin or rollout.release)), service)
-        choose(house.store.releases(service), observed, origin, to, force=force)
+        observed = observe(
+            house.store, house.drivers(house.store.releases.get(service, origin or rollout.release)), service
+        )
+        choose(house.store.releases.of(service), observed, origin, to, force=force)
         going_on = f", then to r{to}"
     house.tell(service, f"rollout {rollout.number} is in progress: rolling it back{going_on}")
     ending = stop(house, service, reason or "rollback")
@@ -117,8 +119,8 @@ def _leave_open(house: AppContext, rollout: Rollout, to: int | None, *, force: b
 
 
 def _purpose(house: AppContext, service: str, to: int | None) -> str:
-    stable = house.store.service(service).stable
-    left = f" of r{stable} ({house.store.release(service, stable).version})" if stable else ""
+    stable = house.store.services.get(service).stable
+    left = f" of r{stable} ({house.store.releases.get(service, stable).version})" if stable else ""
     return f"{PURPOSE}{left}" + (f" to r{to}" if to else "")
 
 
@@ -128,29 +130,31 @@ def _purpose(house: AppContext, service: str, to: int | None) -> str:
 def down(house: AppContext, service: str, reason: str = "") -> tuple[str, ...]:
     """Take a service off the proxy and remove all its instances; releases and history stay. Give what was removed."""
     with locked(house, service, "down") as lock:
-        rollout = house.store.open_rollout(service)
+        rollout = house.store.rollouts.in_progress(service)
         if rollout is not None:
             raise Refused(
                 f"rollout {rollout.number} of {service} is in progress", "`deploy abort` or `deploy resume` first"
             )
-        releases = house.store.releases(service)
+        releases = house.store.releases.of(service)
         if not releases:
             raise Refused(f"{service} was never deployed", "`deploy status` lists what was")
         drivers = hands(house, lock, house.drivers(releases[0]))
-        house.store.record(AuditEntry("down", service, "begun", release=releases[0].number, reason=reason), lock)
+        house.store.audit.record(AuditEntry("down", service, "begun", release=releases[0].number, reason=reason), lock)
         _withdraw(house, drivers, releases[0])
         removed = standing(drivers.runtime, service).instances
         for instance in removed:
-            grace = house.store.release(service, instance.release).manifest.stop.grace
+            grace = house.store.releases.get(service, instance.release).manifest.stop.grace
             drivers.runtime.remove(instance, grace, Deadline.after(house.clock, grace + 30))
         left = standing(drivers.runtime, service)
         if left.instances:
             names = ", ".join(i.name for i in left.instances)
             raise DriverFailed(f"{names}: removed, but the runtime still shows it", "see `deploy doctor`")
-        house.store.free_ports(lock, (), left.silent)
-        if house.store.ports(service):
+        house.store.ports.free_others(lock, (), left.silent)
+        if house.store.ports.of(service):
             raise MachinesSilent(left.silent, removed)  # all but what may stand there is gone: to be called again
-        house.store.taken_down(lock, f"removed: {', '.join(i.name for i in removed) or 'nothing was running'}", reason)
+        house.store.services.taken_down(
+            lock, f"removed: {', '.join(i.name for i in removed) or 'nothing was running'}", reason
+        )
     return tuple(i.name for i in removed)
 
 

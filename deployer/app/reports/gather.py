@@ -30,9 +30,9 @@ _NOT_TOLD = frozenset({"step.began", "task"})  # the steps say when they began; 
 
 def gather(house: AppContext, told: RolloutView) -> ReportView:
     """Make the report of a rollout from what `deploy show` tells of it, its releases and its recording."""
-    rollout = house.store.rollout(told.rollout.number)
-    release = house.store.release(rollout.service, rollout.release)
-    origin = house.store.release(rollout.service, rollout.origin) if rollout.origin else None
+    rollout = house.store.rollouts.get(told.rollout.number)
+    release = house.store.releases.get(rollout.service, rollout.release)
+    origin = house.store.releases.get(rollout.service, rollout.origin) if rollout.origin else None
     found = why(told.events)
     view = ReportView(
         service=rollout.service,
@@ -123,7 +123,7 @@ def _timeline(events: Sequence[dict[str, Any]]) -> Iterator[TimelineRow]:
 
 
 def _instances(house: AppContext, rollout: Rollout) -> Iterator[Placed]:
-    for entry in house.store.journal(rollout.number):
+    for entry in house.store.journal.of(rollout.number):
         for name, address in (entry.detail.get("instances") or {}).items():
             yield Placed(name, address)
 

@@ -39,7 +39,7 @@ def asks(house: AppContext, service: str, caller: Caller) -> tuple[Dialog, ...]:
     """Give what the caller may ask for of a service now; nothing for a viewer."""
     if not caller.token.may("operator"):
         return ()
-    rollout = house.store.open_rollout(service)
+    rollout = house.store.rollouts.in_progress(service)
     return tuple(_of_rollout(house, rollout, caller) if rollout else _of_rest(house, service))
 
 
@@ -67,12 +67,12 @@ def _approval(
 
 
 def _of_rollout(house: AppContext, rollout: Rollout, caller: Caller) -> Iterator[Dialog]:
-    candidate = house.store.release(rollout.service, rollout.release)
+    candidate = house.store.releases.get(rollout.service, rollout.release)
     new = named(candidate.number, candidate.version)
-    origin = house.store.release(rollout.service, rollout.origin) if rollout.origin else None
+    origin = house.store.releases.get(rollout.service, rollout.origin) if rollout.origin else None
     old = named(origin.number, origin.version) if origin else "nothing"
     body = {"rollout": rollout.number}
-    done = {e.n for e in house.store.journal(rollout.number) if e.phase == "forward" and e.state == "done"}
+    done = {e.n for e in house.store.journal.of(rollout.number) if e.phase == "forward" and e.state == "done"}
     left = [step for n, step in enumerate(rollout.plan.forward) if n not in done]
     back = [step.explain() for step in rollout.plan.back]
     driven, forward = house.store.locks.read(rollout.service) is not None, rollout.phase == "forward"

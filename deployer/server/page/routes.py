@@ -33,7 +33,7 @@ def home(desk: AtDesk, caller: By) -> HTMLResponse:
     """Show all services at a glance."""
     with desk.app() as app:
         store = app.context.store
-        rows = [row_of(store, s) for s in store.services() if caller.token.sees(s.name)]
+        rows = [row_of(store, s) for s in store.services.all() if caller.token.sees(s.name)]
         glances = [_glance(app, row) for row in rows]
     return page("Services", services.home(glances), caller, data={"every": "5"}, now=desk.clock.now())
 
@@ -41,11 +41,11 @@ def home(desk: AtDesk, caller: By) -> HTMLResponse:
 def _glance(app: LocalApp, row: ServiceRow) -> services.Glance:
     """Read a service from the store, and of one that is in progress the share that is in force."""
     store = app.context.store
-    rollouts = store.rollouts(row.service, 1)
+    rollouts = store.rollouts.of(row.service, 1)
     if not rollouts:
         return services.Glance(row)
     last = rollouts[0]
-    version = store.release(last.service, last.release).version
+    version = store.releases.get(last.service, last.release).version
     share = app.status(row.service).share if row.rollout else None
     return services.Glance(row, last, named(last.release, version), share)
 
@@ -102,7 +102,7 @@ def audit(desk: AtDesk, caller: Auditor) -> HTMLResponse:
 def _live(desk: ServerContext, app: LocalApp, events: str) -> Mapping[str, str]:
     """Tell the script what to listen to: what comes after this page was made."""
     return {
-        "events": f"{events}?after={app.context.store.last_event()}",
+        "events": f"{events}?after={app.context.store.events.last_id()}",
         "kinds": " ".join(sorted(KINDS)),
         "now": f"{desk.clock.now():.3f}",
     }

@@ -1,0 +1,85 @@
+"""The journal: what a rollout tries is written before it is tried, and marked after it was read back."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from typing import Any
+
+from deployer.core.clock import Clock
+from deployer.core.errors import DeployError
+from deployer.model import Phase
+from deployer.store.audit import Audit, AuditEntry
+from deployer.store.database import Database
+from deployer.store.fence import check
+from deployer.store.owner import Lock
+from deployer.store.records import JournalEntry, Rollout, read_entry
+
+
+class Journal:
+    """Reads the lines of a rollout and writes them, each write one transaction behind the fence."""
+
+    def __init__(self, database: Database, clock: Clock, audit: Audit) -> None:
+        self._database, self._clock, self._audit = database, clock, audit
+
+    def of(self, rollout: int) -> tuple[JournalEntry, ...]:
+        """Return the journal of a rollout in the order of its writing."""
+        query = "select * from journal where rollout = ? order by began_at, phase desc, n"
+        return tuple(read_entry(row) for row in self._database.rows(query, rollout))
+
+    def entry(self, rollout: int, phase: Phase, n: int) -> JournalEntry | None:
+        """Return one line of the journal."""
+        rows = self._database.rows("select * from journal where rollout = ? and phase = ? and n = ?", rollout, phase, n)
+        return read_entry(rows[0]) if rows else None
+
+    def cause(self, rollout: Rollout) -> tuple[int, str]:
+        """Return what turned a rollout back: exit code and sentence, whatever happened on the way back since."""
+        rows = self._database.rows(
+            "select detail from journal where rollout = ? and phase = 'forward' and state = 'failed'", rollout.number
+        )
+        detail = json.loads(rows[0]["detail"]) if rows else {}
+        return int(detail.get("exit", rollout.exit)), str(detail.get("error", rollout.text))
+
+    def began(self, lock: Lock, rollout: int, phase: Phase, n: int, until: float = 0.0) -> JournalEntry:
+        """Write that a step is being tried; one begun before keeps its wake time, unless that was over (`paused`)."""
+        with self._database.transaction() as db:
+            check(db, lock)
+            db.execute(
+                "insert into journal (rollout, phase, n, state, began_at, until) values (?, ?, ?, 'begun', ?, ?)"
+                " on conflict do update set state = 'begun', ended_at = null,"
+                " until = case until when 0 then excluded.until else until end",
+                (rollout, phase, n, self._clock.now(), until),
+            )
+            db.execute("update rollouts set outcome = '' where number = ?", (rollout,))
+            if phase == "forward":  # on the way back they say what turned the rollout, up to its end
+                db.execute("update rollouts set exit = 0, text = '' where number = ?", (rollout,))
+        entry = self.entry(rollout, phase, n)
+        if entry is None:
+            raise DeployError(f"the journal lost step {n} of rollout {rollout}")
+        return entry
+
+    def done(
+        self, lock: Lock, rollout: int, phase: Phase, n: int, detail: dict[str, Any], deed: AuditEntry | None = None
+    ) -> None:
+        """Write that a step was carried out and read back; `deed` where a person did it."""
+        with self._database.transaction() as db:
+            check(db, lock)
+            end_step(db, self._clock, (rollout, phase, n), "done", detail)
+            if deed is not None:
+                self._audit.add(db, deed)
+
+    def failed(self, lock: Lock, rollout: int, phase: Phase, n: int, error: DeployError) -> None:
+        """Write that a step failed where there is no way back."""
+        with self._database.transaction() as db:
+            check(db, lock)
+            end_step(db, self._clock, (rollout, phase, n), "failed", {"error": error.message, "hint": error.hint})
+
+
+def end_step(
+    db: sqlite3.Connection, clock: Clock, line: tuple[int, Phase, int], state: str, detail: dict[str, Any]
+) -> None:
+    """Write how a step ended, by its rollout, phase and number, in the transaction of the caller."""
+    db.execute(
+        "update journal set state = ?, ended_at = ?, detail = ? where rollout = ? and phase = ? and n = ?",
+        (state, clock.now(), json.dumps(detail), *line),
+    )

@@ -1,0 +1,84 @@
+"""The table of releases: what was deployed under which number, and whether it proved good."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from dataclasses import asdict, replace
+
+from deployer.core.clock import Clock
+from deployer.core.errors import Refused
+from deployer.model import Release
+from deployer.store import meta
+from deployer.store.database import Database
+from deployer.store.fence import check
+from deployer.store.owner import Lock
+from deployer.store.records import read_release
+
+
+class Releases:
+    """Numbers releases and reads them."""
+
+    def __init__(self, database: Database, clock: Clock) -> None:
+        self._database, self._clock = database, clock
+
+    def add(self, lock: Lock, draft: Release) -> Release:
+        """Record a release under the next number of its service."""
+        with self._database.transaction() as db:
+            check(db, lock)
+            release = replace(draft, number=_next_number(db, draft.service), created_at=self._clock.now())
+            db.execute("insert or ignore into services (name) values (?)", (draft.service,))
+            add_row(db, release)
+        return release
+
+    def next_number(self, service: str) -> int:
+        """Return the number that the next release of a service will have."""
+        with self._database.reading() as db:
+            return _next_number(db, service)
+
+    def get(self, service: str, number: int) -> Release:
+        """Return a release. Raise Refused when there is no such number."""
+        rows = self._database.rows("select * from releases where service = ? and number = ?", service, number)
+        if not rows:
+            raise Refused(f"{service} has no release r{number}", "`deploy history --releases` lists them")
+        return read_release(rows[0])
+
+    def of(self, service: str) -> tuple[Release, ...]:
+        """Return all releases of a service, the newest first."""
+        rows = self._database.rows("select * from releases where service = ? order by number desc", service)
+        return tuple(read_release(row) for row in rows)
+
+
+def add_row(db: sqlite3.Connection, release: Release) -> None:
+    """Write a release as it is, in the transaction of the caller."""
+    db.execute(
+        "insert into releases values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (
+            release.service,
+            release.number,
+            release.version,
+            release.image,
+            release.image_id,
+            json.dumps(release.manifest.record()),
+            release.config_hash,
+            release.git,
+            release.created_at,
+            release.created_by,
+            release.message,
+            release.status,
+            json.dumps(asdict(release.signature)) if release.signature else "",
+            json.dumps(machines) if (machines := release.machines_record()) else "",
+            int(release.alone),
+        ),
+    )
+
+
+def set_status(db: sqlite3.Connection, service: str, number: int, status: str) -> None:
+    """Write what a release has proved to be, in the transaction of the caller."""
+    db.execute("update releases set status = ? where service = ? and number = ?", (status, service, number))
+
+
+def _next_number(db: sqlite3.Connection, service: str) -> int:
+    """Return a number that no release had before, also none whose record is lost."""
+    known = db.execute("select max(number) from releases where service = ?", (service,)).fetchone()[0]
+    return max(int(known or 0), int(meta.value(db, f"last-release:{service}") or 0)) + 1

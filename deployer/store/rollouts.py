@@ -1,0 +1,243 @@
+"""The table of rollouts: how each begins, where it turns, what holds it, and how it ends.
+
+Every write is one transaction behind the fence, together with what becomes of the release, the journal and the requests
+of people by it: a crash leaves all of it or nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Collection
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from deployer.core.clock import Clock
+from deployer.core.errors import Aborted, DeployError, Exit, Refused
+from deployer.model import Signature
+from deployer.planning.orders import RolloutResult
+from deployer.store.actor import DEPLOYER
+from deployer.store.audit import Audit, AuditEntry
+from deployer.store.database import Database
+from deployer.store.events import forget_events
+from deployer.store.fence import check
+from deployer.store.journal import end_step
+from deployer.store.owed import owe
+from deployer.store.owner import Lock
+from deployer.store.records import ControlRequest, Rollout, RolloutTimes, read_rollout
+from deployer.store.releases import set_status
+from deployer.store.requests import take_request
+
+if TYPE_CHECKING:
+    from deployer.planning.plan import Plan
+
+
+class Rollouts:
+    """Reads rollouts, and writes what becomes of them."""
+
+    def __init__(self, database: Database, clock: Clock, audit: Audit) -> None:
+        self._database, self._clock, self._audit = database, clock, audit
+
+    def get(self, number: int) -> Rollout:
+        """Return a rollout. Raise Refused when there is none of that number."""
+        rows = self._database.rows("select * from rollouts where number = ?", number)
+        if not rows:
+            raise Refused(f"there is no rollout {number}", "`deploy history` lists them")
+        return read_rollout(rows[0])
+
+    def in_progress(self, service: str) -> Rollout | None:
+        """Return the rollout in progress of a service."""
+        rows = self._database.rows("select * from rollouts where service = ? and ended_at is null", service)
+        return read_rollout(rows[0]) if rows else None
+
+    def of(self, service: str, limit: int = 50) -> tuple[Rollout, ...]:
+        """Return the rollouts of a service, the newest first."""
+        query = "select * from rollouts where service = ? order by number desc limit ?"
+        return tuple(read_rollout(row) for row in self._database.rows(query, service, limit))
+
+    def times(self, after: int = 0, besides: Collection[int] = ()) -> tuple[RolloutTimes, ...]:
+        """Return how the rollouts went whose number is above `after`, or among `besides`."""
+        rows = self._database.rows(
+            "select number, service, strategy, outcome, exit, ended_at is not null as ended,"
+            " max(coalesce(ended_at, started_at) - started_at, 0) as seconds,"
+            " case when ended_at is not null and json_valid(plan) then (select coalesce(sum(max("
+            "  coalesce(j.ended_at, j.began_at) - j.began_at, 0)), 0) from journal j where j.rollout = number"
+            "  and json_extract(plan, '$.' || j.phase || '[' || j.n || '].kind') not in ('watch', 'approve')"
+            " ) else 0 end as worked"
+            " from rollouts where number > ? or number in (select value from json_each(?)) order by number",
+            after,
+            json.dumps(list(besides)),
+        )
+        return tuple(RolloutTimes(**{**dict(row), "ended": bool(row["ended"])}) for row in rows)
+
+    # -- the beginning
+
+    def begin(self, lock: Lock, plan: Plan, folder: Path, by: str, message: str) -> Rollout:
+        """Record a rollout before its first step. Raise Refused when another one of the service is open."""
+        with self._database.transaction() as db:
+            check(db, lock)
+            number = self._begin(db, plan, folder, by, message)
+        return self.get(number)
+
+    def begin_moved(self, lock: Lock, plan: Plan, folder: Path, by: str, message: str) -> Rollout:
+        """Record a rollout whose users were moved before it was recorded: it begins behind its commit point.
+
+        Raise Refused when another one of the service is open.
+        """
+        with self._database.transaction() as db:
+            check(db, lock)
+            number = self._begin(db, plan, folder, by, message)
+            now = self._clock.now()
+            steps = ((number, n, now, now, json.dumps({"moved": "before"})) for n in range(plan.commit + 1))
+            db.executemany(
+                "insert into journal (rollout, phase, n, state, began_at, ended_at, detail)"
+                " values (?, 'forward', ?, 'done', ?, ?, ?)",
+                steps,
+            )
+            _promote(db, plan)
+            self._audit.add(db, AuditEntry("promote", plan.service, "done", number, plan.release, by=by))
+        return self.get(number)
+
+    def _begin(self, db: sqlite3.Connection, plan: Plan, folder: Path, by: str, message: str) -> int:
+        what = (plan.service, plan.strategy, plan.origin, plan.release, plan.to_json())
+        try:
+            cursor = db.execute(
+                "insert into rollouts (service, strategy, origin, release, plan, folder, started_at, started_by,"
+                " message) values (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                (*what, str(folder), self._clock.now(), by, message),
+            )
+        except sqlite3.IntegrityError:
+            raise Refused(f"{plan.service} has a rollout in progress", "see `deploy status`") from None
+        number = int(cursor.lastrowid or 0)
+        action = "rollback" if plan.strategy == "rollback" else "start"
+        brought = _brought(db, plan)
+        self._audit.add(db, AuditEntry(action, plan.service, "begun", number, plan.release, brought, message, by))
+        return number
+
+    # -- on the way
+
+    def approved(self, lock: Lock, rollout: int, n: int, detail: dict[str, Any], deed: AuditEntry | None) -> None:
+        """Write that a person approved, and that the rollout is held no longer, in one transaction."""
+        with self._database.transaction() as db:
+            check(db, lock)
+            end_step(db, self._clock, (rollout, "forward", n), "done", detail)
+            db.execute("update rollouts set outcome = '', exit = 0, text = '' where number = ?", (rollout,))
+            if deed is not None:
+                self._audit.add(db, deed)
+
+    def promoted(self, lock: Lock, rollout: Rollout, n: int, detail: dict[str, Any], by: str = DEPLOYER) -> None:
+        """Write the commit point: step done, release live, standings settled, in one transaction."""
+        with self._database.transaction() as db:
+            check(db, lock)
+            end_step(db, self._clock, (rollout.number, "forward", n), "done", detail)
+            _promote(db, rollout.plan)
+            self._audit.add(db, AuditEntry.of(rollout, "promote", "done", by=by))
+
+    def turned_back(
+        self, lock: Lock, rollout: Rollout, n: int, error: DeployError, heard: ControlRequest | None = None
+    ) -> None:
+        """Write a failed step, the turn back, and the request it comes of in one transaction.
+
+        A crash between the first two would measure again; one between the others would forget what a person wanted.
+        """
+        with self._database.transaction() as db:
+            check(db, lock)
+            take_request(db, self._clock, heard)
+            # An abort may come before the step has begun: the cause is kept all the same, a way back may get stuck.
+            detail = {"error": error.message, "hint": error.hint, "exit": int(error.exit)}
+            db.execute(
+                "insert or ignore into journal (rollout, phase, n, state, began_at)"
+                " values (?, 'forward', ?, 'begun', ?)",
+                (rollout.number, n, self._clock.now()),
+            )
+            end_step(db, self._clock, (rollout.number, "forward", n), "failed", detail)
+            db.execute(
+                "update rollouts set phase = 'back', exit = ?, text = ? where number = ?",
+                (int(error.exit), error.message, rollout.number),
+            )
+            by = error.by if isinstance(error, Aborted) else DEPLOYER
+            action = "roll back" if by == DEPLOYER else "abort"
+            self._audit.add(db, AuditEntry.of(rollout, action, "begun", by=by, reason=error.message))
+
+    # -- holds and endings
+
+    def paused(
+        self,
+        lock: Lock,
+        rollout: Rollout,
+        result: RolloutResult,
+        by: str = DEPLOYER,
+        heard: ControlRequest | None = None,
+        again: int | None = None,
+    ) -> None:
+        """Write that the rollout waits for a person, and take the request that it comes of; it stays open.
+
+        The wait of the step `again` is over: it begins again when somebody resumes.
+        """
+        with self._database.transaction() as db:
+            check(db, lock)
+            take_request(db, self._clock, heard)
+            _set_result(db, result)
+            db.execute(
+                "update journal set until = 0 where rollout = ? and phase = 'forward' and n = ?",
+                (rollout.number, -1 if again is None else again),
+            )
+            action = "hold" if by == DEPLOYER else "pause"
+            self._audit.add(db, AuditEntry.of(rollout, action, "paused", by=by, reason=result.text))
+
+    def needs_attention(self, lock: Lock, rollout: Rollout, text: str) -> RolloutResult:
+        """Write that the rollout needs a person; it stays open, so that `resume` can try again."""
+        result = RolloutResult("needs-attention", Exit.NEEDS_PERSON, text, rollout.number)
+        with self._database.transaction() as db:
+            check(db, lock)
+            _set_result(db, result)
+            self._audit.add(db, AuditEntry.of(rollout, "end", result.outcome, by=DEPLOYER, reason=text))
+        return result
+
+    def ended(self, lock: Lock, rollout: Rollout, result: RolloutResult, *, events: int, owed: bool = False) -> None:
+        """Write the end of a rollout; `owed` where people elsewhere are to be told of it.
+
+        Of so many finished ones of the service, this one included, `events` are kept.
+        """
+        with self._database.transaction() as db:
+            check(db, lock)
+            _set_result(db, result, ended_at=self._clock.now())
+            if owed:
+                owe(db, rollout.number)
+            if result.outcome == "reverted":
+                # A release that was good before and could not be brought back has not become bad by that.
+                db.execute(
+                    "update releases set status = 'failed' where service = ? and number = ? and status = 'new'",
+                    (rollout.service, rollout.release),
+                )
+            self._audit.add(db, AuditEntry.of(rollout, "end", result.outcome, by=DEPLOYER, reason=result.text))
+            forget_events(db, rollout.service, events)
+
+
+def _set_result(db: sqlite3.Connection, result: RolloutResult, ended_at: float | None = None) -> None:
+    db.execute(
+        "update rollouts set outcome = ?, exit = ?, text = ?, ended_at = ? where number = ?",
+        (result.outcome, int(result.exit), result.text, ended_at, result.rollout),
+    )
+
+
+def _promote(db: sqlite3.Connection, plan: Plan) -> None:
+    db.execute(
+        "update services set stable = ?, warm = 0, warm_colour = '', warm_until = 0 where name = ?",
+        (plan.release, plan.service),
+    )
+    set_status(db, plan.service, plan.release, "good")
+    if plan.strategy == "rollback" and plan.origin:
+        set_status(db, plan.service, plan.origin, "rolled-back")
+
+
+def _brought(db: sqlite3.Connection, plan: Plan) -> str:
+    """Say what a rollout brings, in words that still tell it when the release is forgotten."""
+    row = db.execute(
+        "select version, image, image_id, signature from releases where service = ? and number = ?",
+        (plan.service, plan.release),
+    ).fetchone()
+    what = f" ({row['version']}), {row['image']} = {row['image_id']}" if row else ""
+    if row and row["signature"]:
+        what += f", {Signature(**json.loads(row['signature'])).explain()}"
+    return f"{plan.strategy}: {f'r{plan.origin}' if plan.origin else 'nothing'} → r{plan.release}{what}"
