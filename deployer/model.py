@@ -261,6 +261,22 @@ class Live:
 
 
 # Before the first deploy: the first environment is the blue one.
+@dataclass(frozen=True)
+class MeasuredTraffic:
+    """What users ask of a service: requests a second on average over the last `seconds`, and in the last second.
+
+    A proxy counts from its last start or reload on.
+    """
+
+    rate: float
+    seconds: float
+    now: float
+
+    def __add__(self, more: MeasuredTraffic) -> MeasuredTraffic:
+        """Return the traffic of two proxies together; the average is that of the shorter time."""
+        return MeasuredTraffic(self.rate + more.rate, min(self.seconds, more.seconds), self.now + more.now)
+
+
 INITIAL = Live(stable="green")
 
 

@@ -25,6 +25,7 @@ from deployer.model import (
     Instance,
     InstanceSpec,
     Live,
+    MeasuredTraffic,
     Place,
     Release,
     SecretText,
@@ -118,6 +119,13 @@ class World:
     unsigned: set[str] = field(default_factory=set)  # images that no key has signed
     metrics: dict[tuple[str, str], float | str] = field(default_factory=dict)  # by name and side; text is a failure
     rate: float = 100.0
+    counted: float = 600.0  # seconds since the proxy began to count
+
+    @property
+    def traffic(self) -> MeasuredTraffic | None:
+        """What the proxy counted."""
+        return MeasuredTraffic(self.rate, self.counted, self.rate) if self.counted else None
+
     clocks: dict[Live, float] = field(default_factory=dict)  # by live value: how far the clock was set when it was seen
     silent: dict[str, str] = field(default_factory=dict)  # machines that give no answer, and why
     history: list[Live] = field(default_factory=list)
@@ -390,6 +398,9 @@ class MemoryTraffic:
 
     def connections(self, service: str) -> dict[Place, int]:
         return {place: self.world.open.get((service, place), 0) for place in PLACES}
+
+    def measured(self, service: str) -> MeasuredTraffic | None:
+        return self.world.traffic if service in self.world.live else None
 
     def detach(self, service: str, colour: Place, names: Sequence[str], deadline: Deadline) -> None:
         self.world.touch("before detach")

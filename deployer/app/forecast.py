@@ -1,12 +1,15 @@
-"""What a plan will take: how much must be answered until a step can end with the proof, or by its time. Pure."""
+"""How a plan will go with the present traffic: which steps end with a proof, by their time, or not at all. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from deployer.core.amounts import rate as written
 from deployer.judge.plan import IN_PRACTICE, answers_needed
-from deployer.model import FULL
+from deployer.manifest.quiet import SURELY, minutes_at_half
+from deployer.model import FULL, MeasuredTraffic
 from deployer.planning.plan import Plan
 from deployer.planning.steps import Watch, percent, span
 
@@ -14,31 +17,107 @@ if TYPE_CHECKING:
     from deployer.manifest.models import Manifest
 
 ERROR_RATE = 0.001  # assumed of a stable release that nobody has measured yet
+LEAST_SECONDS, LEAST_REQUESTS = 60.0, 20  # a shorter count of fewer requests says little
 
 
-def evidence(plan: Plan, manifest: Manifest) -> tuple[str, ...]:
-    """Say how much evidence the plan's steps need that may end with a proof, and which traffic brings it in time.
+def evidence(plan: Plan, manifest: Manifest, traffic: MeasuredTraffic | None = None) -> tuple[str, ...]:
+    """Say how the steps will end with the measured traffic, and how much they take to be proven.
 
     Where a client keeps its side it counts once in a step. Errors alone are reckoned with.
     """
-    watches = [s for s in plan.forward if isinstance(s, Watch) and s.proves and s.share < FULL]
-    if not watches:
+    steps = [s for s in plan.forward if isinstance(s, Watch) and s.share < FULL and (s.proves or s.requests)]
+    if not steps:
         return ()
-    unit = "clients" if manifest.traffic.sticky else "requests"
-    needs = [(watch, _whole(needed(manifest, watch))) for watch in watches]
-    each = ", ".join(f"{count:,} {unit} at {percent(watch.share)}" for watch, count in needs)
-    return (
-        f"a proof of no worse needs about {each} (assuming a 0.1% error rate)",
-        *(_by_time(watches) if watches[0].early else _hurry(needs, unit)),
-    )
+    known = traffic if traffic and _says_something(traffic) else None
+    lines = [f"{_measured(known)}: {_outcome(steps, manifest, known)}"] if known else []
+    proofs = [s for s in steps if s.proves]
+    if proofs:
+        unit = "clients" if manifest.traffic.sticky else "requests"
+        needs = [(watch, _whole(needed(manifest, watch))) for watch in proofs]
+        each = ", ".join(f"{count:,} {unit} at {percent(watch.share)}" for watch, count in needs)
+        lines.append(f"a proof of no worse needs about {each} (assuming a 0.1% error rate)")
+        if not known:
+            lines += _by_time(proofs) if proofs[0].early else _hurry(needs, unit)
+    return tuple(lines)
+
+
+def first_line(plan: Plan, manifest: Manifest, traffic: MeasuredTraffic | None) -> str:
+    """Say what a rollout is expected to do, before it does anything; nothing where nothing is compared or known."""
+    lines = evidence(plan, manifest, traffic)
+    return lines[0] if lines and traffic and _says_something(traffic) else ""
 
 
 def needed(manifest: Manifest, watch: Watch) -> int:
-    """Give about how many requests of the service it takes until the watch can end."""
+    """Give about how many requests of the service it takes until the watch can end with a proof."""
     beside = watch.against == "baseline"  # then only the two parts that are compared count, and they are equal
     part = FULL // 2 if beside else watch.share
     answers = IN_PRACTICE * answers_needed(manifest.judge, part, watch.following, ERROR_RATE)
     return round(answers * FULL / (2 * watch.share)) if beside else round(answers)
+
+
+def _says_something(traffic: MeasuredTraffic) -> bool:
+    return traffic.seconds >= LEAST_SECONDS or traffic.rate * traffic.seconds >= LEAST_REQUESTS
+
+
+def _measured(traffic: MeasuredTraffic) -> str:
+    over = span(_coarse(traffic.seconds))
+    if not traffic.rate:
+        return f"no request came in the last {over}"
+    now = f", {traffic.now:g} in the last second" if traffic.seconds >= LEAST_SECONDS and traffic.now >= 1 else ""
+    return f"{written(traffic.rate)} on average over the last {over}{now}"
+
+
+def _outcome(steps: Sequence[Watch], manifest: Manifest, traffic: MeasuredTraffic) -> str:
+    """Say how the steps end, or which of them cannot be decided and what to do instead."""
+    for step in steps:
+        seconds = step.seconds if step.early else step.deadline
+        got = traffic.rate * seconds * step.share / FULL
+        proven = step.proves and needed(manifest, step) <= traffic.rate * seconds
+        if not proven and (got < step.requests or not step.seconds):
+            return f"this cannot be decided: {_lacks(step, manifest, got)} → {_instead(step, traffic)}"
+    least = min(traffic.rate * s.seconds * s.share / FULL / max(s.requests, 1) for s in steps)
+    chance = "" if least >= SURELY or not all(s.seconds for s in steps) else ", if traffic does not fall"
+    times = [_ends_after(step, manifest, traffic) for step in steps]
+    each = ", ".join(f"{percent(s.share)} {_about(s, t)}" for s, t in zip(steps, times, strict=True))
+    return f"about {span(_coarse(math.fsum(times)))} of comparing{chance}: {each}"
+
+
+def _lacks(step: Watch, manifest: Manifest, got: float) -> str:
+    if not step.seconds:
+        return f"a proof at {percent(step.share)} needs about {_whole(needed(manifest, step)):,} requests"
+    within = span(step.seconds if step.early else step.deadline)
+    return f"at {percent(step.share)} about {got:.2g} of at least {step.requests:,} responses in {within}"
+
+
+def _instead(step: Watch, traffic: MeasuredTraffic) -> str:
+    """Say what can be decided with this traffic."""
+    if not step.seconds:
+        return "leave out `judge.proof: required`, or `deploy bluegreen`"
+    if minutes := minutes_at_half(traffic.rate, step.requests):
+        return f"`deploy canary --percent 50 --within {minutes}m`, or `deploy bluegreen`"
+    return "`deploy bluegreen`, with smoke tests; `deploy judge` compares recorded traffic"
+
+
+def _ends_after(step: Watch, manifest: Manifest, traffic: MeasuredTraffic) -> float:
+    """Return after how many seconds a step ends: with its proof, or by its time."""
+    if not step.proves:
+        enough = step.requests * FULL / (traffic.rate * step.share) if traffic.rate else 0.0
+        return max(step.seconds, enough)
+    proof = max(step.least, needed(manifest, step) / traffic.rate)
+    return min(proof, step.seconds) if step.seconds else proof
+
+
+def _about(step: Watch, seconds: float) -> str:
+    proven = step.proves and (not step.seconds or seconds < step.seconds)
+    return f"{span(_coarse(seconds))} (proven)" if proven else f"{span(_coarse(seconds))} (by time)"
+
+
+def _coarse(seconds: float) -> float:
+    """Round a time to what an estimate deserves: seconds, minutes, hours or days."""
+    for least, unit in ((2 * 86400, 86400), (2 * 3600, 3600), (120, 60)):
+        if seconds >= least:
+            return round(seconds / unit) * unit
+    return max(1, round(seconds))
 
 
 def _by_time(watches: list[Watch]) -> Iterator[str]:

@@ -407,7 +407,7 @@ def explain(proposal: DeployPlan) -> data.PlanView:
         version=release.version,
         forward=tuple(s.explain() for s in plan.forward),
         back=tuple(s.explain() for s in plan.back),
-        notes=(*_signed(release), *plan.notes, *forecast.evidence(plan, release.manifest)),
+        notes=(*_signed(release), *plan.notes, *forecast.evidence(plan, release.manifest, proposal.traffic)),
         changes=_changes(stable, release),
         origin_version=stable.version if stable else "",
         commit=plan.commit,

@@ -15,7 +15,7 @@ import click
 from deployer.cli.options import Common, common
 from deployer.cli.output import print_result
 from deployer.cli.session import house
-from deployer.cli.values import WholeNumber
+from deployer.cli.values import RequestRate, WholeNumber
 from deployer.core import files
 from deployer.core.errors import Exit, Refused
 from deployer.manifest.load import load
@@ -36,6 +36,12 @@ from deployer.manifest.template import InitAnswers, template
 @click.option("--domain", "domains", multiple=True, help="Host name of the service; may be given several times.")
 @click.option("--listen", help="Public address of the proxy, e.g. *:80.")
 @click.option("--replicas", type=WholeNumber(1, 100), help="Number of instances.")
+@click.option(
+    "--traffic",
+    type=RequestRate(),
+    metavar="N/s",
+    help="Requests that it gets, e.g. 20/s, 3/min or 100/h: decides the strategy.",
+)
 @click.option("--force", is_flag=True, help="Overwrite an existing file.")
 @click.option(
     "--system", is_flag=True, help="Install a systemd unit that starts the proxy and processes at boot; needs root."
@@ -87,6 +93,7 @@ def _ask(answers: InitAnswers, known: set[str]) -> InitAnswers:
     ask("port", "Port on which an instance listens", type=WholeNumber(1, 65535))
     ask("health", "Path of the health check (empty: an accepted connection)")
     ask("listen", "Address that users reach")
+    ask("traffic", "Requests that it gets, e.g. 20/s, 3/min, 100/h (empty: not known)", type=RequestRate())
     return answers
 
 

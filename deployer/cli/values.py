@@ -26,6 +26,24 @@ class WholeNumber(click.IntRange):
         return f"from {self.min}" if self.max == MOST else f"from {self.min} to {self.max}"
 
 
+class RequestRate(click.ParamType):  # type: ignore[type-arg, unused-ignore]
+    """How often requests come, as people write it; "" for not known."""
+
+    name = "rate"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return it as it was written. Raise BadParameter."""
+        from deployer.manifest.units import per_second
+
+        text = str(value).strip()
+        try:
+            if text:
+                per_second(text)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+        return text
+
+
 class DecimalNumber(click.FloatRange):
     """A number with limits; what is none is refused in words."""
 

@@ -14,3 +14,12 @@ def span(seconds: float) -> str:
         if seconds >= unit and seconds % unit == 0:
             return f"{seconds / unit:g} {name}"
     return f"{seconds:g} s"
+
+
+def rate(per_second: float) -> str:
+    """Write how often something comes: `12 requests a second`, `3 requests a minute`."""
+    units = ((1, "a second"), (60, "a minute"), (3600, "an hour"))
+    seconds, name = next((unit for unit in units if per_second * unit[0] >= 0.95), units[-1])
+    count = per_second * seconds
+    number = f"{count:,.0f}" if count >= 10 else f"{count:.2g}"
+    return f"{number} request{'s' * (number != '1')} {name}"

@@ -24,6 +24,7 @@ from deployer.model import (
     Instance,
     InstanceSpec,
     Live,
+    MeasuredTraffic,
     Place,
     Release,
     Sample,
@@ -202,6 +203,10 @@ class Traffic(Protocol):
 
     def connections(self, service: str) -> Mapping[Place, int]:
         """Return how many requests and connections are open at each place, at every worker."""
+        ...
+
+    def measured(self, service: str) -> MeasuredTraffic | None:
+        """Return how many requests come; None when the proxy does not know the service, or counts since just now."""
         ...
 
     def detach(self, service: str, place: Place, names: Sequence[str], deadline: Deadline) -> None:

@@ -9,11 +9,13 @@ from typing import Literal
 
 import yaml
 
+from deployer.core import amounts
 from deployer.core.errors import ManifestRefused
-from deployer.manifest import document
+from deployer.manifest import document, quiet
 from deployer.manifest.load import FILE
 from deployer.manifest.models import Manifest
 from deployer.manifest.tree import read_scalar
+from deployer.manifest.units import per_second
 from deployer.manifest.validate import check
 from deployer.manifest.variables import substitute
 
@@ -34,6 +36,7 @@ class InitAnswers:
     listen: str = LISTEN
     replicas: int = 1
     command: tuple[str, ...] = ()
+    traffic: str = ""  # requests that it gets: `20/s`, `3/min`, `100/h`; "" is not known
 
 
 # One line for each key that a first manifest can do without; with its default where there is one to show.
@@ -102,6 +105,8 @@ def _first(answers: InitAnswers) -> dict[str, str]:
     if answers.domains:
         traffic["domains"] = _listed(answers.domains)
     lines["traffic"] = "{" + ", ".join(f"{key}: {value}" for key, value in traffic.items()) + "}"
+    if answers.traffic and (strategy := quiet.strategy(per_second(answers.traffic))):
+        lines["strategy"] = f"{strategy}  # for {amounts.rate(per_second(answers.traffic))}"
     return lines
 
 

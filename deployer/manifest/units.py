@@ -68,6 +68,15 @@ def size(value: Any) -> int:
     return int(float(match[1]) * _BYTES[match[2]])
 
 
+def per_second(text: str) -> float:
+    """Read how often requests come, `20/s`, `3/min` or `100/h`, as a number a second. Raises ValueError."""
+    number, _, unit = text.replace(" ", "").partition("/")
+    seconds = {"s": 1, "min": 60, "m": 60, "h": 3600}.get(unit)
+    if seconds is None or not re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,9})?", number):
+        raise ValueError(f"{text!r} is not a number of requests in a time, e.g. 20/s, 3/min or 100/h")
+    return float(number) / seconds
+
+
 def percent(value: Any) -> float:
     """Read a percentage into a fraction: `0.1%` is 0.001; a plain number is a percentage too."""
     return round(_number(value, "%", "a percentage", "0.5%"), _PLACES) / 100

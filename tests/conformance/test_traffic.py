@@ -51,6 +51,7 @@ def test_what_it_does_not_know_is_nothing(bench: TrafficBench) -> None:
     assert bench.traffic.read("shop") is None
     assert bench.traffic.services() == ()
     assert bench.traffic.servers("shop", "blue") == ()
+    assert bench.traffic.measured("shop") is None
     bench.traffic.detach("shop", "blue", ["a"], bench.within())
     bench.traffic.forget("shop", bench.within())
 

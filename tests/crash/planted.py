@@ -218,8 +218,8 @@ BUGS = [
     ),
     Bug("a share is given without a lease", "without a lease", "canary: done", {f"{RUN}.lease_end": lambda run: 0}),
     Bug(
-        "a hold ends the lease before it is recorded",
-        "without a lease",
+        "a hold prolongs the lease before it is recorded",
+        "s left, 30 s are allowed",
         "canary: held",
         {f"{WALK}._hold": _kept_before_it_is_recorded},
     ),

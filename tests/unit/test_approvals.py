@@ -212,7 +212,7 @@ def test_or_is_held_and_a_resume_asks_anew_for_as_long_again(scene: Scene, speak
     when(scene, "sample", lambda: speak("anna"))
     ending = deploy(scene, {**BOTH, "expired": "hold"})
     assert (ending.outcome, ending.exit) == ("paused", Exit.INCONCLUSIVE)
-    assert (scene.live.share, scene.live.lease) == (5000, 0)
+    assert (scene.live.share, scene.live.lease) == (5000, int(scene.world.clock.now() + 86400))
     with pytest.raises(Refused, match="rollout 2 of shop is not waiting for approval"):
         speak("ben")
     scene.world.clock.sleep(60)

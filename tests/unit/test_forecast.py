@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from deployer.app.forecast import evidence, needed
+from deployer.app.forecast import evidence, first_line, needed
 from deployer.judge.plan import IN_PRACTICE, answers_needed
-from deployer.model import Environment, Instance, Live, Observed, Release
+from deployer.model import Environment, Instance, Live, MeasuredTraffic, Observed, Release
 from deployer.planning.plan import Plan
 from deployer.planning.steps import Watch
 from deployer.planning.strategy import load
@@ -65,3 +65,70 @@ def test_beside_a_baseline_only_the_two_compared_parts_count(share: float) -> No
     (plan, release), (fresh, _) = planned(steps=[share]), planned(steps=[share], baseline="fresh")
     alone, beside = (needed(release.manifest, watches(p)[0]) for p in (plan, fresh))
     assert beside == pytest.approx(alone) if share == 50 else beside > alone
+
+
+# -- with the traffic that the proxy measures
+
+
+def forecast(rate: float, seconds: float = 7200.0, proof: str = "optional", **options: Any) -> str:
+    plan, release = planned(proof=proof, **options)
+    return first_line(plan, release.manifest, MeasuredTraffic(rate, seconds, rate))
+
+
+def test_at_a_request_a_second_each_step_ends_by_its_time() -> None:
+    assert forecast(1.0) == (
+        "1 request a second on average over the last 2 h, 1 in the last second: about 30 min of comparing: "
+        "5% 10 min (by time), 25% 10 min (by time), 50% 10 min (by time)"
+    )
+
+
+def test_with_just_enough_it_says_that_traffic_must_not_fall() -> None:
+    assert "about 30 min of comparing, if traffic does not fall: " in forecast(0.7)
+
+
+def test_a_busy_service_ends_with_proofs() -> None:
+    assert "10 s (proven)" in forecast(5000.0)
+    assert "(by time)" not in forecast(5000.0)
+
+
+@pytest.mark.parametrize(
+    ("rate", "said"),
+    [
+        (1 / 60, "at 5% about 0.5 of at least 20 responses in 10 min → `deploy canary --percent 50 --within 60m`, or"),
+        (0.1, "at 5% about 3 of at least 20 responses in 10 min → `deploy canary --percent 50 --within 10m`, or"),
+        (1 / 3600, "in 10 min → `deploy bluegreen`, with smoke tests; `deploy judge` compares recorded traffic"),
+    ],
+)
+def test_what_cannot_be_decided_is_said_at_once_with_what_to_do_instead(rate: float, said: str) -> None:
+    assert ": this cannot be decided: " in forecast(rate)
+    assert said in forecast(rate)
+
+
+def test_the_suggestion_can_be_decided() -> None:
+    options: dict[str, Any] = {"percent": 50, "within": "60m"}
+    assert "about 1 h of comparing" in forecast(1 / 60, **options)
+
+
+def test_without_a_request_nothing_can_be_decided() -> None:
+    assert forecast(0.0).startswith("no request came in the last 2 h: this cannot be decided: at 5% about 0 of")
+
+
+def test_a_required_proof_that_will_not_come_is_said() -> None:
+    assert "this cannot be decided: a proof at 5% needs about " in forecast(1.0, proof="required")
+    assert "leave out `judge.proof: required`" in forecast(1.0, proof="required")
+
+
+def test_a_fixed_time_waits_for_enough_responses() -> None:
+    options: dict[str, Any] = {"for": "1m", "steps": [5]}
+    assert "about 7 min of comparing, if traffic does not fall: 5% 7 min (by time)" in forecast(1.0, **options)
+    assert "about 1 min of comparing" in forecast(100.0, **options)
+
+
+def test_a_count_that_has_just_begun_says_nothing() -> None:
+    assert forecast(0.5, seconds=10.0) == ""
+    assert forecast(50.0, seconds=10.0)
+
+
+def test_what_compares_nothing_is_not_forecast() -> None:
+    plan, release = planned(steps=[100])
+    assert first_line(plan, release.manifest, MeasuredTraffic(1.0, 7200.0, 1.0)) == ""

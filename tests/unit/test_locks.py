@@ -580,6 +580,7 @@ def test_every_call_that_changes_something_is_behind_the_fence() -> None:
             "drift",
             "reachable",
             "connections",
+            "measured",
         },
         "playbooks": set(),
         "checks": {"probe", "smoke"},

@@ -18,6 +18,7 @@ from deployer.manifest.models import Manifest
 from deployer.manifest.schema import schema
 from deployer.manifest.suggest import suggest
 from deployer.manifest.template import OPTIONAL, InitAnswers, template
+from deployer.manifest.units import per_second
 from tests.lab.signing import public_key
 
 NAMES = st.from_regex(r"[a-z][a-z0-9-]{0,39}", fullmatch=True)
@@ -56,6 +57,30 @@ def check_answers(answers: InitAnswers) -> None:
     assert (manifest.health.http or "", manifest.command or ()) == (answers.health, answers.command)
     assert (manifest.traffic.domains, manifest.traffic.listen) == (answers.domains, answers.listen)
     VALIDATOR.validate(yaml.safe_load(text))
+
+
+@pytest.mark.parametrize(
+    ("traffic", "strategy"),
+    [
+        ("", "canary"),
+        ("20/s", "canary"),
+        ("60/min", "canary"),
+        ("30/min", {"canary": {"steps": [50], "within": "2m"}}),
+        ("60/h", {"canary": {"steps": [50], "within": "60m"}}),
+        ("10/h", {"bluegreen": {"bake": "10m"}}),
+        ("0/h", {"bluegreen": {"bake": "10m"}}),
+    ],
+)
+def test_the_traffic_decides_the_strategy(traffic: str, strategy: object) -> None:
+    text = template(InitAnswers("shop", "shop", traffic=traffic))
+    assert loaded(text).manifest.strategy == strategy
+    assert yaml.safe_load(text).get("strategy", "canary") == strategy
+
+
+@pytest.mark.parametrize("wrong", ["20", "many/s", "-1/s", "1/day", "1e9/s", "/s"])
+def test_traffic_is_a_number_in_a_time(wrong: str) -> None:
+    with pytest.raises(ValueError, match="is not a number of requests in a time"):
+        per_second(wrong)
 
 
 @settings(deadline=None, max_examples=30)

@@ -593,7 +593,7 @@ def test_a_candidate_that_stays_down_is_taken_back(live: Scene) -> None:
 def test_both_sides_down_is_waited_for_and_held_against_nobody(live: Scene) -> None:
     _down(live, 8.0, "green", "blue")
     assert live.deploy("2.0", "canary").outcome == "done"
-    (note,) = live.told("note")
+    _forecast, note = live.told("note")
     assert note["text"] == "cannot look, trying again for 10 s: the proxy finds no instance up on either side of shop"
 
 

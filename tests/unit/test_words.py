@@ -43,7 +43,7 @@ REPLACED = {  # a pattern, and the word of the glossary
     r"does not answer|did not answer|no answer within": "is unreachable, does not respond",
     r"[\d.]+ %|\{\} %": "10%, as it can be typed",
 }
-_OLD = re.compile("|".join(f"(?:(?<![\\w-]){old})(?![\\w-])" for old in REPLACED), re.IGNORECASE)
+_OLD = re.compile("|".join(f"(?<![\\w-])(?:{old})(?![\\w-])" for old in REPLACED), re.IGNORECASE)
 _QUOTED = re.compile(r"`[^`]*`|\S*/\S*|--[\w-]+")  # keys, commands and paths have names of their own
 
 

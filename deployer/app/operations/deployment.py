@@ -25,7 +25,7 @@ from deployer.core.host import NOT_SAID, Meant
 from deployer.drivers.ports import Drivers, Image
 from deployer.engine import RolloutResult, abort, drive
 from deployer.manifest.freeze import frozen_until, local_time
-from deployer.model import PLACES, Observed, Release, SecretText, Signature
+from deployer.model import PLACES, MeasuredTraffic, Observed, Release, SecretText, Signature
 from deployer.planning.plan import Plan
 from deployer.planning.steps import named
 from deployer.store import AuditEntry, Lock, Store, person_of, whoami
@@ -57,12 +57,16 @@ class DeployRequest:
 
 @dataclass(frozen=True)
 class DeployPlan:
-    """What a deploy would do: the plan, and whether it is the release that is live already."""
+    """What a deploy would do: the plan, and whether it is the release that is live already.
+
+    `traffic` is what the proxy measures of the service's users; None while that is not known.
+    """
 
     plan: Plan
     release: Release
     observed: Observed
     same: bool
+    traffic: MeasuredTraffic | None = None
 
 
 @dataclass(frozen=True)
@@ -141,6 +145,10 @@ def deploy(house: AppContext, request: DeployRequest) -> RolloutResult:
         release = house.store.releases.add(lock, proposal.release)
         house.vault.keep_key(house.store.secret("config-key"))
         house.vault.save(release.service, release.number, secrets)
+        from deployer.app import forecast
+
+        if expected := forecast.first_line(proposal.plan, release.manifest, proposal.traffic):
+            house.tell(release.service, expected)
         rollout = house.store.rollouts.begin(lock, proposal.plan, folder, whoami(), request.message)
         return drive_begun(house, lock, drivers, rollout)
 
@@ -236,7 +244,8 @@ def _propose(
     if not wanted.same:
         refuse_unanswerable(plan, person_of(whoami()))
         refuse_crowded(house, plan, observed)
-    return DeployPlan(plan, release, observed, wanted.same)
+    traffic = drivers.traffic.measured(plan.service) if observed.live else None
+    return DeployPlan(plan, release, observed, wanted.same, traffic)
 
 
 def _wanted(

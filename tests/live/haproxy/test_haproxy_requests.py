@@ -160,3 +160,25 @@ def test_a_client_counts_once_and_a_share_that_grows_throws_it_again(
     assert (first.p, first.stable.requests, first.candidate.requests) == (0.1, 90, 10)
     assert (again.p, again.stable.requests, again.candidate.requests) == (0.5, 45, 45)
     assert (first.first_errors, told.coins[2].p, told.coins[2].first_errors) == ((0, 10), 0.55, (0, 45))
+
+
+def measured(bench: Bench) -> int:
+    """How many requests came since the proxy counts, once it has counted for a second."""
+    within(5).until(lambda: bench.traffic.measured("shop") is not None, "it has counted for a second")
+    traffic = bench.traffic.measured("shop")
+    assert traffic is not None
+    return round(traffic.rate * traffic.seconds)
+
+
+def test_what_users_ask_is_measured_also_where_no_rollout_is_open(
+    bench: Bench, blue: Upstream, green: Upstream
+) -> None:
+    assert bench.traffic.measured("shop") is None
+    bench.both(blue, green)
+    bench.set_traffic(Live("blue", 0, 0, 1))
+    before = measured(bench)
+    burst(bench.port, 300)
+    assert measured(bench) == before + 300
+    bench.set_traffic(Live("blue", 5000, 0, 1))
+    burst(bench.port, 300)
+    assert measured(bench) == before + 600, "each counts once, on whichever side"

@@ -20,7 +20,7 @@ from deployer.drivers.traffic.haproxy.live_map import LiveMap
 from deployer.drivers.traffic.haproxy.master import Worker
 from deployer.drivers.traffic.haproxy.proxy import OwnProxy, Proxy, TeamProxy
 from deployer.drivers.traffic.haproxy.servers import Servers, ServerView
-from deployer.model import FULL, Live, Place, Release, Server, Waiting, taken_back
+from deployer.model import FULL, Live, MeasuredTraffic, Place, Release, Server, Waiting, taken_back
 
 if TYPE_CHECKING:
     from deployer.drivers.ports import Samples, Traffic
@@ -183,6 +183,27 @@ class HAProxyTraffic:
             place: sum(self._servers.open(worker, backend.name(service, place), deadline) for worker in workers)
             for place in self._spec(service).places
         }
+
+    def measured(self, service: str) -> MeasuredTraffic | None:
+        """Return how many requests come; None when the proxy does not know the service, or counts since just now."""
+        if not self._knows(service):
+            return None
+        deadline = self._soon()
+        self._proxy.ready(deadline)
+        backends = [backend.name(service, place) for place in self._spec(service).places]
+        return self._proxy.master.undisturbed(lambda: self._measured(backends, deadline), deadline)
+
+    def _measured(self, backends: Sequence[str], deadline: Deadline) -> MeasuredTraffic | None:
+        traffic = None
+        for worker in self._proxy.master.current(deadline):
+            seconds = self._servers.uptime(worker, deadline)
+            if not seconds:
+                return None
+            counts = [self._servers.served(worker, name, deadline) for name in backends]
+            requests, now = (sum(count) for count in zip(*counts, strict=True))
+            one = MeasuredTraffic(requests / seconds, seconds, now)
+            traffic = traffic + one if traffic else one
+        return traffic
 
     def detach(self, service: str, place: Place, names: Sequence[str], deadline: Deadline) -> None:
         """Make the proxy forget the servers, cutting what is still open on them. Unknown names are no error.

@@ -14,6 +14,7 @@ from deployer.drivers.traffic.haproxy.master import Gone, MasterSocket, Worker, 
 
 _COUNTED = re.compile("[0-9]{1,18}")
 BACKENDS, SERVERS = 2, 4  # of which `show stat` tells
+_OF_ALL = ("scur", "stot", "rate")  # of a backend: running now, all so far, in the last second
 # A stream as `show sess` tells it: its client, what became of its response and is still to be done with it, and the
 # state of the server's connection.
 _STREAM = re.compile(
@@ -73,16 +74,33 @@ class Servers:
         """Read the servers of a backend; empty for a backend that the worker does not know."""
         return self.crowd(worker, backend, deadline)[0]
 
+    def served(self, worker: Worker, backend: str, deadline: Deadline) -> tuple[int, int]:
+        """Count the requests that a backend got since the worker began, and in the last second."""
+        _, whole = self._read(worker, backend, BACKENDS, deadline)
+        return (_count(whole, "stot"), _count(whole, "rate")) if whole else (0, 0)
+
+    def uptime(self, worker: Worker, deadline: Deadline) -> int:
+        """Read for how many whole seconds a worker has served."""
+        return number("^Uptime_sec: NUMBER", self._master.run(worker, "show info", deadline))
+
     def crowd(self, worker: Worker, backend: str, deadline: Deadline) -> tuple[dict[str, ServerView], int]:
         """Read the servers of a backend, and how many requests it has that are on none of them."""
-        reply = self._master.run(worker, f"show stat {backend} {BACKENDS | SERVERS} -1", deadline)
+        seen, whole = self._read(worker, backend, BACKENDS | SERVERS, deadline)
+        return seen, _count(whole, "scur") - sum(s.running for s in seen.values()) if whole else 0
+
+    def _read(
+        self, worker: Worker, backend: str, kinds: int, deadline: Deadline
+    ) -> tuple[dict[str, ServerView], Mapping[str, str] | None]:
+        """Read the servers of a backend, and its own row."""
+        reply = self._master.run(worker, f"show stat {backend} {kinds} -1", deadline)
         # What a check saw is repeated there, and an instance may answer a check with anything.
         rows = csv.DictReader(reply.lstrip("# ").replace("\r", " ").split("\n"), restval="")
         try:
             known = {row["svname"]: row for row in rows if row.get("svname") not in ("", None, WAIT)}
             whole = known.pop("BACKEND", None)
-            seen = {name: _seen(row) for name, row in known.items()}
-            return seen, _count(whole, "scur") - sum(s.running for s in seen.values()) if whole else 0
+            for field in _OF_ALL if whole else ():
+                _count(whole or {}, field)
+            return {name: _seen(row) for name, row in known.items()}, whole
         except (csv.Error, KeyError, ValueError) as error:
             raise DriverFailed(
                 f"{self._master.path}: the servers of {backend} cannot be read: {error!r}",

@@ -12,7 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 from deployer.core.errors import DeadlinePassed, DeployError, DriverFailed, Refused, StepFailed, TakenBack, Unreachable
 from deployer.drivers.ports import Drift
 from deployer.manifest.models import HAProxy, Manifest
-from deployer.model import Live, Place, Release, Server
+from deployer.model import Live, MeasuredTraffic, Place, Release, Server
 
 LONGEST = 16 << 20  # bytes of a line
 SAMPLES, END = "samples", "end"  # calls that begin and end a stream of requests
@@ -59,6 +59,7 @@ CALLS: Mapping[str, Call] = {
     "drain": _call(int, service=str, place=Place, names=_names),
     "hand_over": _call(int, service=str, place=Place, part=float),
     "connections": _call(dict[Place, int], service=str, timed=False),
+    "measured": _call(MeasuredTraffic | None, service=str, timed=False),
     "detach": _call(None, service=str, place=Place, names=_names),
     "servers": _call(tuple[tuple[Server, bool], ...], service=str, place=Place, timed=False),
     "preview": _call(tuple[str, dict[str, str]], service=str, timed=False),

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
+from functools import reduce
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from deployer.core.clock import Clock, Deadline
@@ -17,7 +19,7 @@ from deployer.drivers.traffic.haproxy.request_stream import Feed, Requests, coun
 from deployer.drivers.traffic.haproxy.spec import COLOURS, Spec
 from deployer.drivers.traffic.proxies import consensus
 from deployer.drivers.traffic.proxies.budget_split import divided
-from deployer.model import Live, Place, Release, Server
+from deployer.model import Live, MeasuredTraffic, Place, Release, Server
 from deployer.transport.fanout import Answers, on_all
 
 if TYPE_CHECKING:
@@ -135,6 +137,12 @@ class ProxyGroup:
         seen = self._all(lambda member: member.connections(service)).values()
         places = dict.fromkeys(place for found in seen for place in found)
         return {place: sum(found.get(place, 0) for found in seen) for place in places}
+
+    def measured(self, service: str) -> MeasuredTraffic | None:
+        """Return how many requests come to all of them together; None where one of them does not say."""
+        seen = list(self._all(lambda member: member.measured(service)).values())
+        known = [traffic for traffic in seen if traffic]
+        return reduce(operator.add, known) if known and len(known) == len(seen) else None
 
     def servers(self, service: str, place: Place) -> tuple[tuple[Server, bool], ...]:
         """Read the servers of the place; one is up that all find up."""

@@ -18,7 +18,7 @@ from deployer.drivers.traffic.haproxy.request_stream import Feed, counted
 from deployer.drivers.traffic.proxies import protocol
 from deployer.drivers.traffic.proxies.channel import ProxyChannel
 from deployer.manifest.models import HAProxy, Manifest
-from deployer.model import Live, Place, Release, Server, Waiting, join
+from deployer.model import Live, MeasuredTraffic, Place, Release, Server, Waiting, join
 
 MORE = 5.0  # seconds that an answer may take beyond the deadline of what is done there
 STILL = 10.0  # seconds without a word of a stream, after which nobody is there
@@ -72,6 +72,11 @@ class RemoteProxy:
     def connections(self, service: str) -> Mapping[Place, int]:
         """Return how many requests and connections are open at each place."""
         found: Mapping[Place, int] = self._call("connections", service=service)
+        return found
+
+    def measured(self, service: str) -> MeasuredTraffic | None:
+        """Return how many requests come."""
+        found: MeasuredTraffic | None = self._call("measured", service=service)
         return found
 
     def detach(self, service: str, place: Place, names: Sequence[str], deadline: Deadline) -> None:
