@@ -9,7 +9,16 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 
 from deployer.core.clock import Deadline
-from deployer.core.errors import DeadlinePassed, DriverFailed, LockLost, MachinesSilent, Refused, StepFailed, TakenBack
+from deployer.core.errors import (
+    DeadlinePassed,
+    DriverFailed,
+    ImageGone,
+    LockLost,
+    MachinesSilent,
+    Refused,
+    StepFailed,
+    TakenBack,
+)
 from deployer.core.events import Tell
 from deployer.drivers.notices import Notice, NotSent
 from deployer.drivers.ports import NOTHING, Drift, Drivers, Found, Image, MetricSide
@@ -133,6 +142,7 @@ class World:
     tick: Callable[[str], None] = lambda _what: None
     flows: dict[str, Flow] = field(default_factory=dict)
     images: set[str] = field(default_factory=set)  # that are kept for releases
+    gone: set[str] = field(default_factory=set)  # versions whose image is not there any more
     torn: dict[str, Live] = field(default_factory=dict)  # what a worker of the proxy does instead of what its file says
     unread: set[str] = field(default_factory=set)  # services whose live value the proxy has lost
     carried: dict[str, Found] = field(default_factory=dict)  # whose an instance is, and what it carries; by its name
@@ -319,6 +329,10 @@ class MemoryRuntime:
 
     def run(self, instance: Instance, command: Sequence[str], deadline: Deadline) -> tuple[int, str]:
         return 0, ""
+
+    def check_release(self, release: Release) -> None:
+        if release.version in self.world.gone:
+            raise ImageGone(f"the image of {release.service} {release.name} is gone", "go to another release")
 
     def prune(self, keep: Sequence[Release], drop: Sequence[Release]) -> tuple[str, ...]:
         self._speak(())

@@ -95,6 +95,10 @@ class Runtime(Protocol):
         """Run a command in the instance; give its exit code and what it printed."""
         ...
 
+    def check_release(self, release: Release) -> None:
+        """Raise ImageGone when what instances of the release are made of, its image or files, is not there any more."""
+        ...
+
     def prune(self, keep: Sequence[Release], drop: Sequence[Release]) -> tuple[str, ...]:
         """Remove images of `drop` that no release in `keep` and no instance uses; give what was removed."""
         ...

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import requests
 
-from deployer.core.errors import DeadlinePassed, DriverFailed, Refused
+from deployer.core.errors import DeadlinePassed, DriverFailed, ImageGone, Refused
 from deployer.model import Instance
 from deployer.planning import release_record
 from tests.conformance.runtimes import (
@@ -310,6 +310,13 @@ def test_the_same_content_is_the_same_image(bench: Bench) -> None:
     first, again, other = (bench.release(version=v).image_id for v in ("1.0", "1.0", "1.1"))
     assert first == again
     assert first != other
+
+
+def test_a_release_whose_image_or_files_are_gone_is_known(bench: Bench) -> None:
+    release = bench.release()
+    bench.runtime.check_release(release)
+    with pytest.raises(ImageGone, match="gone"):
+        bench.runtime.check_release(replace(release, image_id=f"{release.image_id[:-12]}{'0' * 12}"))
 
 
 def test_prune_keeps_what_is_used(bench: Bench) -> None:

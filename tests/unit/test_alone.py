@@ -51,6 +51,21 @@ def both(scene: Scene) -> None:
         scene.world.instances[copy.name] = replace(copy, address=address, runtime_id=identity)
 
 
+def test_a_rollback_to_a_release_that_is_gone_is_refused_before_the_live_one_is_stopped(scene: Scene) -> None:
+    scene.deploy("1.0", "recreate")
+    scene.deploy("2.0", "recreate")
+    scene.world.gone.add("1.0")
+    before, live = dict(scene.world.instances), scene.live
+    with pytest.raises(
+        Refused, match=r"r1 \(1\.0\) cannot be started again, nothing was changed: the image .* is gone"
+    ):
+        operations.rollback(scene.house, "shop")
+    assert (scene.world.instances, scene.live) == (before, live)
+    assert scene.house.store.rollouts.in_progress("shop") is None
+    scene.world.gone.clear()
+    assert operations.rollback(scene.house, "shop").outcome == "done"
+
+
 def test_a_rollback_stops_the_live_release_first(scene: Scene) -> None:
     scene.deploy("1.0", "recreate")
     scene.deploy("2.0", "recreate")

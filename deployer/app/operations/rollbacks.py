@@ -14,12 +14,14 @@ from deployer.app.operations.late_rollback import ended_lately, under_way
 from deployer.app.operations.proxy_recovery import serve_again
 from deployer.app.operations.reconcile import record_rollback
 from deployer.core.clock import Deadline
-from deployer.core.errors import DeployError, DriverFailed, Locked, LockLost, MachinesSilent, Refused
+from deployer.core.errors import DeployError, DriverFailed, ImageGone, Locked, LockLost, MachinesSilent, Refused
 from deployer.drivers.ports import Drivers, standing
 from deployer.engine import RolloutResult, drive
 from deployer.model import PLACES, Release
+from deployer.planning.plan import Plan
 from deployer.planning.recipes import with_consent
 from deployer.planning.rollback import choose, played_since, rollback_plan
+from deployer.planning.steps import Start
 from deployer.store import AuditEntry, Rollout, person_of, whoami
 
 PURPOSE = "rollback"  # so begins the purpose of the lock that one holds
@@ -93,6 +95,7 @@ def _rollback(
         if warning := played_since(releases, target.number, record.stable):
             house.tell(service, warning)
         plan = rollback_plan(observed, target, current)
+        _refuse_gone(house.drivers(target), plan, target)
         if target.status in NEVER_GOOD:  # nobody has vouched for it yet
             plan = with_consent(plan, target.manifest.approve)
             refuse_unanswerable(plan, person_of(whoami()))
@@ -116,6 +119,17 @@ def _leave_open(house: AppContext, rollout: Rollout, to: int | None, *, force: b
     # A process that drove it lets go of the lock a moment after its end.
     Deadline.after(house.clock, OTHERS_SECONDS).wait(lambda: house.store.locks.read(service) is None)
     return ending
+
+
+def _refuse_gone(drivers: Drivers, plan: Plan, target: Release) -> None:
+    """Raise Refused, before anything is stopped, where the plan starts a release whose image or files are gone."""
+    if not any(isinstance(step, Start) and step.release == target.number for step in plan.forward):
+        return
+    try:
+        drivers.runtime.check_release(target)
+    except ImageGone as gone:
+        hint = f"{gone.hint}: `deploy rollback --to N`; `deploy history --releases` lists them"
+        raise Refused(f"{target.name} cannot be started again, nothing was changed: {gone.message}", hint) from gone
 
 
 def _purpose(house: AppContext, service: str, to: int | None) -> str:

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from deployer.core import files
 from deployer.core.clock import Deadline
-from deployer.core.errors import DriverFailed, Refused
+from deployer.core.errors import ImageGone, Refused
 from deployer.core.events import Tell
 from deployer.model import Release
 
@@ -56,11 +56,11 @@ class Artifacts:
             shutil.rmtree(copy, ignore_errors=True)  # renamed, when all went well
 
     def path(self, release: Release, identity: str = "") -> Path:
-        """Give the snapshot of a release, or another that it keeps. Raises DriverFailed when it is gone."""
+        """Give the snapshot of a release, or another that it keeps. Raises ImageGone when it is gone."""
         identity = identity or release.image_id
         place = self._place(identity)
         if not identity.startswith(KIND) or not place.is_dir():
-            raise DriverFailed(
+            raise ImageGone(
                 f"the files of {release.service} {release.name} are gone: {place}",
                 f"deploy {release.image} again, or go to another release",
             )

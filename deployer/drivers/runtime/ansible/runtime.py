@@ -142,6 +142,11 @@ class AnsibleRuntime:
             raise DriverFailed(f"{instance.name}: run.yml did not report deployer_code", "set it by set_stats")
         return int(reported["deployer_code"]), str(reported.get("deployer_output", ""))
 
+    def check_release(self, release: Release) -> None:
+        """Raise ImageGone when a snapshot of the release is gone; where its image is a name, its playbooks fetch it."""
+        for identity in sorted(Pinned.parse(release.image_id).snapshots):
+            self._artifacts(release.service).path(release, identity)
+
     def prune(self, keep: Sequence[Release], drop: Sequence[Release]) -> tuple[str, ...]:
         """Remove snapshots of `drop` that no release in `keep` and no instance uses; give what was removed."""
         needed = self._needed(keep, self._mine())

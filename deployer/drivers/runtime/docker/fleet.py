@@ -87,6 +87,12 @@ class DockerFleet:
         """Run a command in the container; give its exit code and what it printed."""
         return self._member(instance.host).do(lambda runtime: runtime.run(instance, command, deadline))
 
+    def check_release(self, release: Release) -> None:
+        """Raise ImageGone when no host has the image of the release: one that lacks it gets it from another."""
+        found = answers(self._members, lambda member: _lacks(member, release), least=0)
+        if found and all(found.values()):
+            raise next(gone for gone in found.values() if gone)
+
     def prune(self, keep: Sequence[Release], drop: Sequence[Release]) -> tuple[str, ...]:
         """Remove images of `drop` that no release in `keep` and no container of that machine uses."""
         return self._all(lambda member: _on(member, member.read(lambda runtime: runtime.prune(keep, drop))))
@@ -154,6 +160,14 @@ def _ready(member: FleetHost, manifest: Manifest) -> None:
         member.read(look)
     except Refused as error:
         raise Refused(f"{member.name or 'this host'}: {error.message}", error.hint) from error
+
+
+def _lacks(member: FleetHost, release: Release) -> ImageGone | None:
+    try:
+        member.read(lambda runtime: runtime.check_release(release))
+    except ImageGone as gone:
+        return gone
+    return None
 
 
 def _standing(member: FleetHost, service: str) -> tuple[Instance, ...]:

@@ -17,6 +17,7 @@ from deployer.model import Release
 
 if TYPE_CHECKING:
     import docker
+    from docker.models.images import Image as DockerImage
 
 PULLS = 3  # attempts, where the registry fails in a way that may pass
 PULL_PAUSES = (1.0, 2.0)  # seconds between them
@@ -133,14 +134,19 @@ class Shelf:
 
     def keep(self, client: docker.DockerClient, release: Release) -> None:
         """Tag the image of a release. Raises ImageGone when the engine does not have it any more."""
+        repository, tag = self._name(release)
+        self.image(client, release).tag(repository, tag)
+
+    @staticmethod
+    def image(client: docker.DockerClient, release: Release) -> DockerImage:
+        """Return the image of a release. Raises ImageGone when the engine does not have it any more."""
         image = find_image(client, release.image_id)
         if image is None:
             raise ImageGone(
                 f"the image of {release.service} {release.name} is gone from the engine: {release.image_id}",
                 f"bring {release.image} back with exactly this id, or go to another release",
             )
-        repository, tag = self._name(release)
-        image.tag(repository, tag)
+        return image
 
     def prune(self, keep: Sequence[Release], drop: Sequence[Release]) -> tuple[str, ...]:
         """Remove the images of `drop` that are needed neither by `keep` nor by any container of the engine."""

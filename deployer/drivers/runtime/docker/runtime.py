@@ -110,6 +110,11 @@ class DockerRuntime:
         with self._engine.client(f"{' '.join(command)} in {instance.name}", deadline.left()) as client:
             return commands.run(client, instance.runtime_id, command, deadline)
 
+    def check_release(self, release: Release) -> None:
+        """Raise ImageGone when the engine does not have the image of the release any more."""
+        with self._engine.client(f"image of {release.name}") as client:
+            self._shelf.image(client, release)
+
     def prune(self, keep: Sequence[Release], drop: Sequence[Release]) -> tuple[str, ...]:
         """Remove images of `drop` that no release in `keep` and no container uses; give what was removed."""
         return self._shelf.prune(keep, drop)

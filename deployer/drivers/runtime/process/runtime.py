@@ -126,6 +126,10 @@ class ProcessRuntime:
             output.seek(max(0, output.seek(0, os.SEEK_END) - OUTPUT))
             return code, output.read().decode("utf-8", "replace")
 
+    def check_release(self, release: Release) -> None:
+        """Raise ImageGone when the snapshot of the release is gone."""
+        self._artifacts(release.service).path(release)
+
     def prune(self, keep: Sequence[Release], drop: Sequence[Release]) -> tuple[str, ...]:
         """Remove snapshots of `drop` that no release in `keep` and no instance uses; give what was removed."""
         needed = {release.image_id for release in keep} | {known.image for _, known in self._records()}
