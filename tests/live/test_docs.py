@@ -10,6 +10,7 @@ import itertools
 import os
 import re
 import secrets
+import shutil
 import signal
 import subprocess
 import sys
@@ -143,3 +144,33 @@ def test_the_readme(state: Path, free_port: int, engine: docker.DockerClient) ->
             report = load.stop()
     assert report.failures == ()
     assert report.by_version.keys() == {"1.0", "2.0"}
+
+
+DOCKERFILE = """\
+FROM scratch
+COPY app /
+ENV PATH=/ VERSION={version}
+ENTRYPOINT ["/app"]
+"""
+
+
+@pytest.mark.long("every command of the page, as it stands: its blue-green is watched for half a minute")
+def test_a_container_in_five_minutes(state: Path, free_port: int, engine: docker.DockerClient) -> None:
+    require("haproxy", "gcc")
+    program, name, page = image.binary(), f"hello-{secrets.token_hex(4)}", typed("docs/container.md")
+    assert program is not None
+    shutil.copy(program, state / "app")
+    swap = {
+        "127.0.0.1:8090": f"127.0.0.1:{free_port}",
+        "--image hello ": f"--image {name} ",
+        "-t hello:": f"-t {name}:",
+    }
+    (second,) = (n for n, command in enumerate(page) if "-t hello:2.0" in command.text)
+    try:
+        with environment(state) as env:
+            for version, part in (("1.0", page[:second]), ("2.0", page[second:])):
+                (state / "Dockerfile").write_text(DOCKERFILE.format(version=version))
+                follow("docs/container.md", part, state, env, swap)
+    finally:
+        for built in engine.images.list(name):
+            image.remove(str(built.id), engine)
