@@ -46,13 +46,34 @@ from deployer.manifest.template import InitAnswers, template
 @click.option(
     "--system", is_flag=True, help="Install a systemd unit that starts the proxy and processes at boot; needs root."
 )
-def init(common: Common, command: str | None, force: bool, system: bool, **given: Any) -> int:
+@click.option(
+    "--from",
+    "source",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Compose file from which services with users are taken over, each by a manifest beside it.",
+)
+@click.option("--profile", "profiles", multiple=True, help="With --from: a profile whose services are meant, too.")
+def init(
+    common: Common,
+    command: str | None,
+    force: bool,
+    system: bool,
+    source: Path | None,
+    profiles: tuple[str, ...],
+    **given: Any,
+) -> int:
     """Write a commented deploy.yml; missing values are guessed from this folder and asked for in a terminal.
 
-    --system writes a systemd unit for the state folder instead of a deploy.yml.
+    --from makes it from a Compose file. --system writes a systemd unit for the state folder instead.
     """
     if system:
         return _install_unit(common.state)
+    if source is not None:
+        others = [key for key, value in given.items() if value and key != "service"] + ["command"] * bool(command)
+        return _from_compose(common, source, given["service"] or "", profiles, force, others)
+    if profiles:
+        raise click.UsageError("--profile goes with --from")
     if common.file.exists() and not force:
         raise Refused(f"{common.file} exists", "--force writes over it, -f names another file")
     answers = replace(suggest(Path.cwd()), **{k: v for k, v in given.items() if v})
@@ -63,6 +84,30 @@ def init(common: Common, command: str | None, force: bool, system: bool, **given
     text = template(answers)
     files.replace(common.file, text, 0o644)
     sys.stdout.write(f"wrote {common.file}; `deploy plan` shows what it would do\n")
+    return int(Exit.DONE)
+
+
+def _from_compose(
+    common: Common, source: Path, only: str, profiles: tuple[str, ...], force: bool, others: list[str]
+) -> int:
+    from deployer.compose import migrate
+    from deployer.compose.report import lines
+
+    if others:
+        option = "--" + {"domains": "domain"}.get(others[0], others[0])
+        raise click.UsageError(f"{option} does not go with --from: change it in the manifest")
+    made = migrate(source, os.environ, only=only, profiles=profiles, name=common.file.name)
+    if common.file.parent.absolute() != made.source.parent and common.file.parent != Path():
+        raise Refused(
+            f"{common.file} is not beside {made.source}",
+            "a manifest of a Compose file is beside it: paths and .env are found from there",
+        )
+    there = [each.file.name for each in made.taken if each.file.exists()]
+    if there and not force:
+        raise Refused(f"{', '.join(there)}: there already", "--force writes over it; nothing was written")
+    for each in made.taken:
+        files.replace(each.file, each.text, 0o644)
+    sys.stdout.writelines(f"{line}\n" for line in lines(made, Path.cwd()))
     return int(Exit.DONE)
 
 

@@ -84,12 +84,12 @@ class Problem:
 
 
 class ManifestRefused(Refused):
-    """The manifest has problems; all of them are listed."""
+    """The manifest, or another file (`what`), has problems; all of them are listed."""
 
-    def __init__(self, problems: tuple[Problem, ...]) -> None:
+    def __init__(self, problems: tuple[Problem, ...], what: str = "the manifest") -> None:
         self.problems = problems
         count = f"{len(problems)} problem{'s' if len(problems) != 1 else ''}"
-        super().__init__("\n".join([f"the manifest was refused, {count}:", *(f"  {p}" for p in problems)]))
+        super().__init__("\n".join([f"{what} was refused, {count}:", *(f"  {p}" for p in problems)]))
 
 
 class StoreFailed(Refused):

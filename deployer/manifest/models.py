@@ -147,6 +147,9 @@ class Manifest(Model):
         min_length=1,
         description="Replaces the command of the image; required for runtime process and lifecycle playbooks systemd.",
     )
+    entrypoint: tuple[Text, ...] | None = Field(
+        None, min_length=1, description="Replaces the entrypoint of the image, and with it the command of the image."
+    )
     env: dict[EnvName, Text] = Field(
         default_factory=dict, description="Environment variables of the instances; these win over `env_file`."
     )
@@ -289,7 +292,9 @@ class Manifest(Model):
             if key in self.env:
                 taken = "runtime process gives each instance its own"
                 yield Conflict(f"env.{key}", taken, "remove it", ("runtime", f"env.{key}"))
-        docker_only = [k for k in ("mounts", "networks", "user", "read_only", "verify") if getattr(self, k)]
+        docker_only = [
+            k for k in ("entrypoint", "mounts", "networks", "user", "read_only", "verify") if getattr(self, k)
+        ]
         docker_only += [f"limits.{k}" for k in Limits.model_fields if getattr(self.limits, k) is not None]
         docker_only += ["hosts"] * (self.hosts != "local")
         docker_only += ["log"] * (self.log != Log()) + ["health.docker"] * self.health.docker
@@ -313,7 +318,7 @@ class Manifest(Model):
         if self.verbs == "lxc":
             for key in ["user"] * bool(self.user) + ["limits"] * (self.limits != Limits()):
                 yield Conflict(key, "lifecycle playbooks lxc do not support it", "remove it", ("verbs", key))
-        unknown = [k for k in ("mounts", "networks", "read_only", "verify") if getattr(self, k)]
+        unknown = [k for k in ("entrypoint", "mounts", "networks", "read_only", "verify") if getattr(self, k)]
         unknown += ["log"] * (self.log != Log()) + ["health.docker"] * self.health.docker
         for key in unknown:
             yield Conflict(key, "runtime ansible does not support it", "remove it", ("runtime", key))

@@ -52,6 +52,7 @@ OPTIONAL: dict[str, str] = {
     "max_unavailable": "0",
     "verify": "{cosign: {key: cosign.pub}}",
     "command": "[./server]",
+    "entrypoint": "[/bin/sh, -c]",
     "env": "{LOG_LEVEL: info}",
     "env_file": ".env",
     "secrets": "[DATABASE_URL]",

@@ -49,6 +49,7 @@ def create(spec: InstanceSpec, installation: str, home: str) -> dict[str, Any]:
     return {
         "image": spec.release.image_id,
         "command": list(manifest.command) if manifest.command else None,
+        "entrypoint": list(manifest.entrypoint) if manifest.entrypoint else None,
         "name": spec.name,
         "labels": labels(spec, installation, home),
         "environment": {"PORT": str(manifest.port), **environment(spec, SECRETS)},
