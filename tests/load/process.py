@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -28,10 +28,10 @@ class LoadBroken(Exception):
 
 
 class Load:
-    """A steady load on a base URL; use as a context manager."""
+    """A steady load on a base URL; use as a context manager. `inside` is a command that runs it elsewhere."""
 
-    def __init__(self, url: str, options: Options | None = None) -> None:
-        self.url = url
+    def __init__(self, url: str, options: Options | None = None, inside: Sequence[str] = ()) -> None:
+        self.url, self._inside = url, inside
         self.options = options or Options()
         Target.of(url, self.options)  # refuse a bad URL here, not in the other process
         self.marks: dict[str, float] = {}
@@ -42,7 +42,7 @@ class Load:
     def __enter__(self) -> Self:
         with (self._folder / "stderr").open("wb") as stderr:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "tests.load.worker"],
+                [*self._inside, sys.executable, "-m", "tests.load.worker"],
                 stdin=subprocess.PIPE,
                 stdout=stderr,
                 stderr=stderr,

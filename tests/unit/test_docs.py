@@ -187,6 +187,8 @@ def test_every_page_is_linked_from_the_readme() -> None:
 
 @pytest.mark.parametrize(("document", "block"), every("yaml"))
 def test_every_manifest_is_one(document: Path, block: Block, tmp_path: Path, certificate: str) -> None:
+    if "compose" in block.marks:
+        pytest.skip("a Compose file, tried by tests/live/test_from_compose.py")
     data = yaml.safe_load(block.text)
     text = block.text if "service" in data else f"{MINIMAL}{block.text}"
     (tmp_path / "deploy.yml").write_text(text)
