@@ -90,8 +90,8 @@ def init(
 def _from_compose(
     common: Common, source: Path, only: str, profiles: tuple[str, ...], force: bool, others: list[str]
 ) -> int:
-    from deployer.compose import migrate
-    from deployer.compose.report import lines
+    from deployer.manifest.compose import migrate
+    from deployer.manifest.compose.report import lines
 
     if others:
         option = "--" + {"domains": "domain"}.get(others[0], others[0])

@@ -180,7 +180,7 @@ def outside(project: Project) -> Iterator[Outside]:
         f"ip -n {name} addr add {net}.2/24 dev u{name}",
         f"ip -n {name} link set u{name} up",
     )
-    # The rules of an engine keep the tracking of connections on; the one of the tests may be without (`iptables: false`).
+    # The rules of an engine keep connections tracked; the engine of the tests may have none (`iptables: false`).
     kept = f"-t nat POSTROUTING -s {net}.0/24 -d {net}.0/24 -j MASQUERADE".split()
     try:
         for line in lines:

@@ -15,9 +15,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from deployer.compose import Migration, migrate
-from deployer.compose.report import lines
 from deployer.core.errors import ManifestRefused, Refused
+from deployer.manifest.compose import Migration, migrate
+from deployer.manifest.compose.report import lines
 from deployer.manifest.load import load
 
 FILES = Path(__file__).parent / "compose_projects"
@@ -93,7 +93,7 @@ def test_nothing_is_dropped_silently(name: str, tmp_path: Path) -> None:
     file = project(tmp_path, (FILES / f"{name}.yaml").read_text())
     data = yaml.safe_load(file.read_text())
     made = migrate(file, {})
-    from deployer.compose.services import _BESIDE, TAKEN
+    from deployer.manifest.compose.services import _BESIDE, TAKEN
 
     for each in made.taken:
         noted = {note.path for note in each.notes}

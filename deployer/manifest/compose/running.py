@@ -6,7 +6,7 @@ import re
 import signal
 from pathlib import Path
 
-from deployer.compose.draft import Draft, Raw, listed
+from deployer.manifest.compose.draft import Draft, Raw, listed
 from deployer.manifest.tree import Scalar, Table
 from deployer.manifest.units import write_seconds
 
@@ -62,7 +62,7 @@ def build(draft: Draft) -> None:
 
 
 def _build_secrets(draft: Draft, given: dict[str, object]) -> None:
-    from deployer.compose.storage import secret_source
+    from deployer.manifest.compose.storage import secret_source
 
     names = []
     for index in range(listed(draft.at("build", "secrets"))):

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 
-from deployer.compose import labels
-from deployer.compose.draft import Draft, Raw, listed
-from deployer.compose.ports import Published, published, unreadable
-from deployer.compose.project import DEFAULT, Project, plain
-from deployer.compose.running import seconds
 from deployer.manifest import tree
+from deployer.manifest.compose import labels
+from deployer.manifest.compose.draft import Draft, Raw, listed
+from deployer.manifest.compose.ports import Published, published, unreadable
+from deployer.manifest.compose.project import DEFAULT, Project, plain
+from deployer.manifest.compose.running import seconds
 from deployer.manifest.tree import Items, Scalar, Table
 from deployer.manifest.units import write_seconds
 

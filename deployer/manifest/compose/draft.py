@@ -6,9 +6,9 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
-from deployer.compose.project import Project, plain
 from deployer.core.errors import Problem
 from deployer.manifest import tree
+from deployer.manifest.compose.project import Project, plain
 from deployer.manifest.tree import Items, Node, Scalar, Table
 
 _BARE = re.compile(r"\$(\$|\{|([A-Za-z_][A-Za-z0-9_]*))", re.ASCII)

@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
-from deployer.compose.migration import Migration
+from deployer.manifest.compose.migration import Migration
 
 
 def lines(made: Migration, here: Path) -> Iterator[str]:

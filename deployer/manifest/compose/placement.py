@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from deployer.compose.draft import Draft
-from deployer.compose.project import Project, table
-from deployer.compose.reaching import users_port
+from deployer.manifest.compose.draft import Draft
+from deployer.manifest.compose.project import Project, table
+from deployer.manifest.compose.reaching import users_port
 from deployer.manifest.tree import Items, Scalar
 
 KEEPS_DATA = "it keeps data, so no second copy may run beside it"

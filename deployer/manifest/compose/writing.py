@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from deployer.compose.draft import Draft, Raw
+from deployer.manifest.compose.draft import Draft, Raw
 from deployer.manifest.models import Manifest
 from deployer.manifest.template import quoted
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from deployer.compose import reaching, running, storage
-from deployer.compose.draft import Draft
-from deployer.compose.project import Project
 from deployer.core.limits import SERVICE, SERVICE_LETTERS
+from deployer.manifest.compose import reaching, running, storage
+from deployer.manifest.compose.draft import Draft
+from deployer.manifest.compose.project import Project
 
 # In the order of the manifest
 TAKEN: dict[str, Callable[[Draft], None]] = {

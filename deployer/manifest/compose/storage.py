@@ -7,9 +7,9 @@ import re
 from pathlib import Path
 from typing import Any
 
-from deployer.compose.draft import Draft, listed
-from deployer.compose.project import plain
 from deployer.manifest import tree
+from deployer.manifest.compose.draft import Draft, listed
+from deployer.manifest.compose.project import plain
 from deployer.manifest.tree import Scalar, Table
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}", re.ASCII)

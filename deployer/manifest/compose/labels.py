@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
-from deployer.compose.draft import Draft
 from deployer.manifest import variables
+from deployer.manifest.compose.draft import Draft
 
 Path = tuple[str | int, ...]
 _RULE = re.compile(r"(Host|PathPrefix|Path)\(([^()]*)\)")

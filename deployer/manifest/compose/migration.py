@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from deployer.compose import placement, writing
-from deployer.compose import project as projects
-from deployer.compose.draft import Draft
-from deployer.compose.project import Project
-from deployer.compose.reaching import networks_of
-from deployer.compose.services import translate
 from deployer.core.errors import Problem, Refused
 from deployer.manifest import document, envfile
+from deployer.manifest.compose import placement, writing
+from deployer.manifest.compose import project as projects
+from deployer.manifest.compose.draft import Draft
+from deployer.manifest.compose.project import Project
+from deployer.manifest.compose.reaching import networks_of
+from deployer.manifest.compose.services import translate
 from deployer.manifest.files import wanting
 from deployer.manifest.load import FILE
 from deployer.manifest.tree import Table, unspell

@@ -152,7 +152,7 @@ def _name(root: Table, file: Path, known: Mapping[str, str]) -> str:
 def _against_schema(root: Table) -> list[Problem]:
     from jsonschema import Draft7Validator
 
-    text = files("deployer.compose").joinpath("schema", "compose-spec.json").read_text(encoding="utf-8")
+    text = files("deployer.manifest.compose").joinpath("schema", "compose-spec.json").read_text(encoding="utf-8")
     found = Draft7Validator(json.loads(text)).iter_errors(tree.data(root))
     return [_explained(root, error) for error in found]
 
@@ -259,7 +259,7 @@ def _named(node: Node | None) -> Iterator[tuple[str, Position]]:
 
 
 def _same_ports(root: Table) -> Iterator[Problem]:
-    from deployer.compose.ports import published
+    from deployer.manifest.compose.ports import published
 
     taken: dict[tuple[str, int], list[tuple[str, str, Position]]] = {}  # address, service, place
     for name, node in table(root, "services").entries.items():
