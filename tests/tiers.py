@@ -1,8 +1,9 @@
 """What every change is tried with, and what only `scripts/test --full` tries.
 
 A test that takes more than BRIEF seconds on a quiet machine carries the mark `long("why it earns them")`, and is left
-to `--full`; with `every_change=True` each change is tried with it nevertheless. What draws at random draws less often
-for a change than in full. `scripts/test` sets the tier; pytest by itself tries everything.
+to `--full`; with `every_change=True` each change is tried with it nevertheless, with `every_change=("one", "two")` with
+these cases of it, by their ids. What draws at random draws less often for a change than in full. `scripts/test` sets
+the tier; pytest by itself tries everything.
 """
 
 from __future__ import annotations
@@ -40,7 +41,13 @@ def why_long(item: pytest.Item) -> str | None:
 def left_to_full(item: pytest.Item) -> bool:
     """Tell whether a test is not among those that every change is tried with."""
     mark = item.get_closest_marker("long")
-    return mark is not None and not mark.kwargs.get("every_change", False)
+    if mark is None:
+        return False
+    chosen = mark.kwargs.get("every_change", False)
+    if isinstance(chosen, tuple):
+        assert isinstance(item, pytest.Function)
+        return item.callspec.id not in chosen
+    return not chosen
 
 
 def choose(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -25,9 +25,6 @@ PATIENCE = 30.0
 BUDGET = 50  # the default
 # At 10% of a hundred requests a second the candidate gives so many in ten seconds, however slow the machine is.
 TEN_SECONDS = 100
-WAITED_FOR = pytest.mark.long("a release that is waited for under load, on each runtime")
-EVERY_CHANGE = pytest.mark.long("a release that ends at once under load, on each runtime", every_change=True)
-UNTIL_FOUND = pytest.mark.long("a bad release under load, until it is found")
 
 
 def canary(
@@ -69,7 +66,7 @@ def gone_in_time(told: Told) -> None:
     assert 5000 not in told.shares
 
 
-@pytest.mark.long("a bad release under load, until it is found", every_change=True)
+@pytest.mark.long("a bad release under load, until it is found", every_change=("process",))
 def test_a_fifth_of_the_answers_fails_and_who_reads_sees_none_of_it(shop: Shop) -> None:
     shop.version("2.0", {"ERR": "0.2"})
     told, report = canary(shop, expect=3, users=READERS, steps=[10, 50])
@@ -92,7 +89,7 @@ def test_a_fifth_of_the_answers_fails_without_a_shield(process_shop: Shop) -> No
     gone_in_time(told)
 
 
-@pytest.mark.long("a bad release under load, until its budget is spent", every_change=True)
+@pytest.mark.long("a bad release under load, until its budget is spent", every_change=("shield",))
 @pytest.mark.parametrize("shield", [True, False], ids=["shield", "no shield"])
 def test_the_proxy_stops_at_the_budget_before_anybody_looks(process_shop: Shop, shield: bool) -> None:
     """Half of all users at once, every answer bad: the budget is over between two looks of the judge."""
@@ -164,17 +161,14 @@ def test_it_dies_after_a_while(shop: Shop) -> None:
     assert "2.0" in report.by_version
 
 
+@pytest.mark.long("a bad release under load, until it is found", every_change=("a redirect to itself",))
 @pytest.mark.parametrize(
     ("env", "said"),
     [
-        pytest.param({"WRONG": "404"}, "status 404: 100% of the candidate's responses", marks=UNTIL_FOUND),
-        pytest.param({"WRONG": "200"}, "empty body: 100% of the candidate's responses", marks=UNTIL_FOUND),
-        pytest.param(
-            {"WRONG": "302"},
-            "status 302: 100% of the candidate's responses",
-            marks=pytest.mark.long("a bad release under load, until it is found", every_change=True),
-        ),
-        pytest.param({"WRONG": "404", "WRONG_PART": "0.1"}, "status 404: ", marks=UNTIL_FOUND),
+        ({"WRONG": "404"}, "status 404: 100% of the candidate's responses"),
+        ({"WRONG": "200"}, "empty body: 100% of the candidate's responses"),
+        ({"WRONG": "302"}, "status 302: 100% of the candidate's responses"),
+        ({"WRONG": "404", "WRONG_PART": "0.1"}, "status 404: "),
     ],
     ids=["404 to everything", "an empty 200", "a redirect to itself", "404 for 10%"],
 )
@@ -206,7 +200,7 @@ def test_a_tenth_is_never_answered(process_shop: Shop) -> None:
     assert "2.0" not in report.after("over").by_version, told.text()
 
 
-@pytest.mark.long("a bad release under load, until it is found", every_change=True)
+@pytest.mark.long("a bad release under load, until it is found")
 def test_a_tenth_is_never_answered_and_who_reads_gets_the_answer_of_stable(process_shop: Shop) -> None:
     shop = process_shop
     shop.live("1.1", timeouts={"response": "3s"})  # a third of it is the default of shield.timeout
@@ -217,13 +211,16 @@ def test_a_tenth_is_never_answered_and_who_reads_gets_the_answer_of_stable(proce
     assert told.one("shield.used")["shielded"] > 0
 
 
+@pytest.mark.long(
+    "a release that is waited for under load", every_change=("docker-exits at once", "process-never healthy")
+)
 @pytest.mark.parametrize(
     ("env", "changes", "said"),
     [
-        pytest.param({"HEALTH": "0"}, {}, "not healthy", marks=WAITED_FOR),
-        pytest.param({"EXIT": "3"}, {}, "exited with code 3", marks=EVERY_CHANGE),
-        pytest.param({"ERR": "1"}, {"smoke": [{"get": "/", "expect": "200"}]}, "GET /", marks=WAITED_FOR),
-        pytest.param({"START": "60000"}, {}, "not healthy", marks=WAITED_FOR),
+        ({"HEALTH": "0"}, {}, "not healthy"),
+        ({"EXIT": "3"}, {}, "exited with code 3"),
+        ({"ERR": "1"}, {"smoke": [{"get": "/", "expect": "200"}]}, "GET /"),
+        ({"START": "60000"}, {}, "not healthy"),
     ],
     ids=["never healthy", "exits at once", "fails its smoke test", "starts too slowly"],
 )

@@ -47,6 +47,7 @@ def token(shop: Shop) -> Path:
     return shop.folder / "token"
 
 
+@pytest.mark.long("three rollouts under load", every_change=True)
 def test_a_change_of_the_environment_alone_is_a_release_and_goes_back(told: Shop) -> None:
     with users(told.url) as load:
         told.write(env={"COLOUR": "blue"})
@@ -59,6 +60,7 @@ def test_a_change_of_the_environment_alone_is_a_release_and_goes_back(told: Shop
     assert met(load, "red") == {"2.0 red first-6f2d"}
 
 
+@pytest.mark.long("three rollouts under load, and every question", every_change=True)
 def test_a_secret_that_is_rotated_reaches_the_next_release_and_is_shown_nowhere(told: Shop) -> None:
     with users(told.url) as load:
         token(told).write_text("second-91ab")
@@ -76,6 +78,7 @@ def test_a_secret_that_is_rotated_reaches_the_next_release_and_is_shown_nowhere(
     assert met(load, "back") == {"2.0 red first-6f2d"}
 
 
+@pytest.mark.long("two rollouts under load")
 def test_more_instances_and_fewer_again(process_shop: Shop) -> None:
     shop = process_shop
     with users(shop.url) as load:

@@ -73,6 +73,7 @@ def test_a_canary_runs_there_and_is_shown_here(shop: Shop, laptop: Laptop, way: 
     Deadline.after(SystemClock(), SECONDS).until(lambda: not way.sessions(), "nothing of it is left there")
 
 
+@pytest.mark.long("six jobs under load")
 def test_a_pipeline_learns_from_exit_code_and_files_what_became_of_its_release(shop: Shop) -> None:
     shop.manifest["health"]["deadline"] = "3s"
     shop.write(strategy={"bluegreen": {"bake": "0s"}})

@@ -31,7 +31,9 @@ def more(load: Load, requests: int, what: str) -> None:
     load.until(lambda now: now.answered >= wanted, what)
 
 
-@pytest.mark.long("deploys under load, on each runtime", every_change=True)
+@pytest.mark.long(
+    "deploys under load, on each runtime", every_change=("process-canary", "docker-bluegreen", "process-rolling")
+)
 @pytest.mark.parametrize(
     "way",
     [
@@ -69,7 +71,7 @@ def test_canary_then_abort(shop: Shop) -> None:
     assert set(report.after("aborted").only("fresh", "busy", "post", "paused").by_version) == {"1.0"}
 
 
-@pytest.mark.long("two ways back under load", every_change=True)
+@pytest.mark.long("two ways back under load", every_change=("process",))
 def test_rollback_warm_and_cold(shop: Shop) -> None:
     shop.version("2.0")
     shop.version("3.0")

@@ -25,7 +25,7 @@ def versions(shop: Shop, count: int = 20) -> set[str]:
     return {shop.get().headers["X-Version"] for _ in range(count)}
 
 
-@pytest.mark.long("a canary on each runtime", every_change=True)
+@pytest.mark.long("a canary on each runtime", every_change=("process",))
 def test_hold_shows_the_candidate_to_its_share_and_promote_finishes(shop: Shop) -> None:
     shop.version("2.0")
     with Load(shop.url, QUIET) as load:

@@ -101,7 +101,7 @@ def test_ctrl_c_asks_and_enter_goes_on(process_shop: Shop, slow: Callable[[], Te
     assert (status["share"], status["rollout"]) == (0, None)
 
 
-@pytest.mark.long("a canary that is watched at a terminal", every_change=True)
+@pytest.mark.long("a canary that is watched at a terminal", every_change=("detach",))
 @pytest.mark.parametrize("answer", ["d\n", "\x03"], ids=["detach", "asked twice"])
 def test_what_is_detached_is_left_to_resume(process_shop: Shop, slow: Callable[[], Terminal], answer: str) -> None:
     terminal = slow()

@@ -15,6 +15,7 @@ def promote(shop: Shop, version: str) -> None:
     shop.deploy("bluegreen", "--bake", "0", "--version", version)
 
 
+@pytest.mark.long("three releases and three ways back", every_change=True)
 def test_a_rollback_that_is_typed_twice_goes_back_once_unless_it_is_meant(process_shop: Shop) -> None:
     shop = process_shop
     promote(shop, "2.0")

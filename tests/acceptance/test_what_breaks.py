@@ -68,6 +68,7 @@ def on_a_disk(make_shop: Make) -> Iterator[Shop]:
         shop.close()  # before its disk is gone
 
 
+@pytest.mark.long("five commands on a full disk, under load", every_change=True)
 def test_a_full_disk_stops_a_deploy_but_neither_users_nor_the_way_back(on_a_disk: Shop) -> None:
     shop = on_a_disk
     shop.version("3.0")
@@ -98,6 +99,7 @@ def fill(descriptor: int) -> None:
             pass
 
 
+@pytest.mark.long("five commands under load")
 def test_a_state_folder_that_is_read_only_stops_a_deploy_but_neither_users_nor_the_way_back(
     process_shop: Shop,
 ) -> None:

@@ -181,7 +181,7 @@ def test_migrate_says_what_it_needs(stage: Stage) -> None:
         stage.play("migrate.yml")
 
 
-@pytest.mark.long("a playbook in a container", every_change=True)
+@pytest.mark.long("a playbook in a container")
 def test_migrate_runs_in_the_container(stage: Stage, engine: docker.DockerClient) -> None:
     require("gcc")
     if shutil.which("docker") is None:

@@ -45,7 +45,7 @@ def test_a_failed_update_playbook(process_shop: Shop) -> None:
     assert shop.instances("2.0") == []
 
 
-@pytest.mark.long("a rollout with a playbook, on an engine", every_change=True)
+@pytest.mark.long("a rollout with a playbook, on an engine")
 def test_a_good_update_playbook_sees_the_twin(docker_shop: Shop) -> None:
     shop = docker_shop
     note = shop.folder / "seen"

@@ -136,7 +136,7 @@ def test_secrets_reach_the_instance_and_nobody_else(make_shop: Make, monkeypatch
 # -- how a container is made
 
 
-@pytest.mark.long("a service on an engine", every_change=True)
+@pytest.mark.long("a service on an engine")
 def test_what_the_manifest_says_is_what_the_engine_runs(make_shop: Make) -> None:
     shop = make_shop("docker")
     data = shop.folder / "data"

@@ -206,7 +206,7 @@ def test_a_cancelled_job_takes_the_rollout_back(process_shop: Shop) -> None:
     assert (status["stable_version"], status["share"], status["rollout"]) == ("1.0", 0, None)
 
 
-@pytest.mark.long("it waits for a lease to end", every_change=True)
+@pytest.mark.long("it waits for a lease to end")
 def test_a_detached_job_leaves_the_rollout_to_its_lease_and_to_resume(process_shop: Shop) -> None:
     shop, job = process_shop, GitHub(process_shop)
     shop.version("2.0")
@@ -252,7 +252,7 @@ def test_the_job_after_one_that_was_killed_ends_what_it_left(process_shop: Shop)
     assert [row["outcome"] for row in shop.events("history")[0]["rollouts"]] == ["done", "reverted", "done"]
 
 
-@pytest.mark.long("a whole canary", every_change=True)
+@pytest.mark.long("a whole canary")
 def test_gitlab_the_script_leaves_its_reports(process_shop: Shop) -> None:
     job = Job(process_shop, GITLAB_CI="true", CI_COMMIT_TAG="2.0", CI_PIPELINE_URL="https://gitlab.example.com/p/1")
     process_shop.version("2.0")

@@ -260,7 +260,7 @@ def presented(shop: Shop) -> bytes:
 # -- secrets of processes
 
 
-@pytest.mark.long("two deploys", every_change=True)
+@pytest.mark.long("two deploys")
 def test_a_secret_reaches_a_process_as_a_private_file(process_shop: Shop) -> None:
     shop, value = process_shop, "open-sesame-66b1f0e27d"
     (shop.folder / "token").write_text(value + "\n")

@@ -34,7 +34,6 @@ pytestmark = pytest.mark.live
 MEMORY = Path("/dev/shm")
 # The runner of playbooks writes its environment, which is that of the command, into a private file for a moment.
 OF_ANSIBLE = {"artifacts/play/command": ("db", "prometheus", "header", "chat")}
-LOOKED_AT = pytest.mark.long("a deploy while all processes are looked at")
 PLANTS = {
     "event": "Events.add = told",
     "argument": "Vault.load = started",
@@ -381,14 +380,9 @@ def test_the_password_of_a_registry_stands_nowhere(stage: Stage, tmp_path: Path)
     assert search.found == []
 
 
+@pytest.mark.long("a deploy while all processes are looked at", every_change=("event-process",))
 @pytest.mark.parametrize("stage", ["process"], indirect=True)
-@pytest.mark.parametrize(
-    "plant",
-    [
-        pytest.param("event", marks=pytest.mark.long("a deploy while all processes are looked at", every_change=True)),
-        *(pytest.param(plant, marks=LOOKED_AT) for plant in PLANTS if plant != "event"),
-    ],
-)
+@pytest.mark.parametrize("plant", PLANTS)
 def test_a_planted_leak_is_found(stage: Stage, plant: str) -> None:
     stage.version("1.0")
     site = planted(stage, f"{LEAK}\n{PLANTS[plant]}\n")

@@ -20,8 +20,6 @@ RATE = 40.0  # requests a second, of all users together and of all strangers
 USERS = [f"127.0.1.{n}" for n in range(1, 201)]
 STEPS = {"steps": [10, 50], "for": "6s", "bake": "1s"}
 Asks = Callable[[int], None]
-WHOLE = pytest.mark.long("a whole canary under attack")
-UNTIL_FOUND = pytest.mark.long("a canary under attack, until it is found")
 
 
 class Client:
@@ -106,15 +104,9 @@ def canary(shop: Shop, attack: Asks, *, expect: int) -> Told:
         return shop.told("canary", "--version", "2.0", expect=expect)
 
 
-@pytest.mark.parametrize(
-    ("attack", "addresses"),
-    [
-        pytest.param(forged, 1, marks=WHOLE),
-        pytest.param(forged, 10, marks=WHOLE),
-        pytest.param(flood, 1, marks=WHOLE),
-        pytest.param(flood, 10, marks=pytest.mark.long("a whole canary under attack", every_change=True)),
-    ],
-)
+@pytest.mark.long("a whole canary under attack", every_change=("flood-10",))
+@pytest.mark.parametrize("addresses", [1, 10])
+@pytest.mark.parametrize("attack", [forged, flood])
 def test_a_good_release_is_not_rolled_back(
     process_shop: Shop, attack: Callable[[Shop, int], Asks], addresses: int
 ) -> None:
@@ -124,7 +116,7 @@ def test_a_good_release_is_not_rolled_back(
     assert told.ended["outcome"] == "done"
 
 
-@WHOLE
+@pytest.mark.long("a whole canary under attack")
 @pytest.mark.parametrize("method", ["GET", "POST"])
 def test_nor_by_clients_that_fail_on_the_candidate_only(process_shop: Shop, method: str) -> None:
     process_shop.version("2.0")
@@ -132,14 +124,8 @@ def test_nor_by_clients_that_fail_on_the_candidate_only(process_shop: Shop, meth
     assert not told.all("verdict", verdict="worse"), told.text()
 
 
-@pytest.mark.parametrize(
-    "hides",
-    [
-        pytest.param("forged", marks=UNTIL_FOUND),
-        pytest.param("flood", marks=pytest.mark.long("a canary under attack, until it is found", every_change=True)),
-        pytest.param("learning", marks=UNTIL_FOUND),
-    ],
-)
+@pytest.mark.long("a canary under attack, until it is found")
+@pytest.mark.parametrize("hides", ["forged", "flood", "learning"])
 def test_a_bad_release_is_rolled_back_all_the_same(process_shop: Shop, hides: str) -> None:
     process_shop.version("2.0", {"ERR": "0.2"})
     attack = learning(process_shop, 10, "1.0", "POST") if hides == "learning" else globals()[hides](process_shop, 10)

@@ -24,6 +24,10 @@ def test_long(): pass
 def test_named(): pass
 
 def test_brief(): pass
+
+@pytest.mark.long("it waits", every_change=("b",))
+@pytest.mark.parametrize("case", ["a", "b"])
+def test_some(case): pass
 """
 
 
@@ -56,10 +60,16 @@ def names(tmp_path: Path) -> dict[str, bool]:
 
 
 def test_a_change_is_tried_with_what_is_brief_and_with_what_is_named(tmp_path: Path) -> None:
-    assert "1 deselected" in tried(tmp_path, "change")
-    assert names(tmp_path) == {"test_named": True, "test_brief": False}
+    assert "2 deselected" in tried(tmp_path, "change")
+    assert names(tmp_path) == {"test_named": True, "test_brief": False, "test_some[b]": True}
     tried(tmp_path, "full")
-    assert names(tmp_path) == {"test_long": True, "test_named": True, "test_brief": False}
+    assert names(tmp_path) == {
+        "test_long": True,
+        "test_named": True,
+        "test_brief": False,
+        "test_some[a]": True,
+        "test_some[b]": True,
+    }
 
 
 def test_a_mark_that_does_not_say_why_is_refused(tmp_path: Path) -> None:
