@@ -19,7 +19,7 @@ from deployer.core.errors import DeployError
 from deployer.planning.orders import Order, Stop
 from deployer.server.application import guarded, make_api
 from deployer.server.context import ManifestSource, ServerContext, Stores
-from deployer.server.guard import RequestLimits
+from deployer.server.guard import EntryRules, RequestLimits
 from deployer.server.metrics import ServerMetrics
 from deployer.server.run_process import answered
 from deployer.server.runs import Run, same_order
@@ -120,7 +120,7 @@ class Api:
         return ServerMetrics(self.desk)
 
     def app(self) -> ASGIApp:
-        return guarded(self.routes(), self.desk, hosts=(HOST,), limits=self.limits)
+        return guarded(self.routes(), self.desk, EntryRules((HOST,), self.limits))
 
     def routes(self) -> FastAPI:
         """Give the routes, made once for all tests, before this desk."""

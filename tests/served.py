@@ -14,6 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from deployer.server.application import guarded, make_app
 from deployer.server.connection_guard import ConnectionGuard, Network, Room
+from deployer.server.guard import EntryRules
 from deployer.server.runner import Address, listening
 from tests.api import Api
 from tests.ports import free_port
@@ -27,7 +28,7 @@ Wrap = Callable[[ASGIApp], ASGIApp]
 def served(api: Api, *, port: int = 0, pem: Path | None = None, wrap: Wrap = lambda app: app) -> Iterator[str]:
     """Serve the API in a thread, `wrap` around it; give its address. At the end its streams end, too."""
     api.desk = replace(api.desk)  # with event streams of its own
-    app = wrap(guarded(api.routes(), api.desk, hosts=HOSTS, limits=api.limits))
+    app = wrap(guarded(api.routes(), api.desk, EntryRules(HOSTS, api.limits)))
     with serving(app, port or free_port(), pem) as url:
         yield url
         api.desk.hub.close()
@@ -37,7 +38,7 @@ def served(api: Api, *, port: int = 0, pem: Path | None = None, wrap: Wrap = lam
 def behind_a_door(api: Api, room: Room, proxies: tuple[Network, ...] = (), pem: Path | None = None) -> Iterator[str]:
     """Serve the API as `deploy serve` does, in a thread, with the clock of its world at the door; give its address."""
     door = ConnectionGuard(api.desk.clock, room, proxies)
-    app = make_app(api.desk, door, hosts=HOSTS, proxies=proxies)
+    app = make_app(api.desk, door, EntryRules(HOSTS), proxies)
     with serving(app, free_port(), pem, door) as url:
         yield url
 

@@ -6,14 +6,12 @@ import hashlib
 import hmac
 import json
 import subprocess
-from collections.abc import Sequence, Set
+from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deployer.core.errors import Refused
-from deployer.core.host import Host
-from deployer.drivers.ports import Image
-from deployer.model import Release, SecretText, Signature
+from deployer.model import SecretText
 
 if TYPE_CHECKING:
     from deployer.manifest.models import Manifest
@@ -43,7 +41,7 @@ _NOT_CONFIG = frozenset(
 GIT_SECONDS = 5
 
 
-def config_hash(image_id: str, manifest: Manifest, secrets: dict[str, SecretText], key: str) -> str:
+def config_hash(image_id: str, manifest: Manifest, secrets: Mapping[str, SecretText], key: str) -> str:
     """Hash what runs and how users reach it; secrets enter through a keyed hash (HMAC-SHA-256, RFC 2104)."""
     config: dict[str, Any] = {k: v for k, v in manifest.record().items() if k not in _NOT_CONFIG}
     ours = {name for name, secret in manifest.secrets.items() if secret.deliver == "none"}  # no instance gets them
@@ -55,45 +53,6 @@ def config_hash(image_id: str, manifest: Manifest, secrets: dict[str, SecretText
     }
     text = json.dumps({"image": image_id, "config": config, "secrets": sealed}, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def draft(
-    manifest: Manifest,
-    image: Image,
-    version: str,
-    secrets: dict[str, SecretText],
-    key: str,
-    *,
-    number: int,
-    by: str,
-    message: str,
-    git: str,
-    signature: Signature | None = None,
-    machines: tuple[Host, ...] = (),
-    twin: tuple[Host, ...] = (),
-    proxies: tuple[Host, ...] = (),
-    spare: int = 0,
-    alone: bool = False,
-) -> Release:
-    """Put a release together."""
-    return Release(
-        service=manifest.service,
-        number=number,
-        version=version,
-        image=image.reference,
-        image_id=image.id,
-        manifest=manifest,
-        config_hash=config_hash(image.id, manifest, secrets, key),
-        git=git,
-        created_by=by,
-        message=message,
-        signature=signature,
-        machines=machines,
-        twin=twin,
-        proxies=proxies,
-        spare=spare,
-        alone=alone,
-    )
 
 
 def version_of(manifest: Manifest, version: str | None) -> str:

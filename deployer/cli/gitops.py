@@ -8,8 +8,9 @@ import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
@@ -40,6 +41,33 @@ def _duration(_ctx: click.Context, _param: click.Parameter, value: str) -> float
     if given < _SHORTEST:
         raise click.BadParameter(f"{value} is less than {_SHORTEST:g}s")
     return given
+
+
+@dataclass(frozen=True)
+class GitopsOptions:
+    """What `deploy gitops` takes besides the repository."""
+
+    branch: str
+    manifests: Sequence[Path]
+    every: float
+    once: bool
+    keys: Path | None
+    since: str
+    allow_rewind: bool
+    drift: Drift
+    on_status: str
+    webhook: str
+
+    def __post_init__(self) -> None:
+        if self.keys is None and (self.since or self.allow_rewind):
+            raise click.UsageError("--since and --allow-rewind go with --keys")
+
+    def sources(self, repository: Repository, destination: str) -> list[BranchSource]:
+        """Return what is followed of a repository."""
+        return [
+            BranchSource(repository, path, destination, self.keys, self.drift, self.since, self.allow_rewind)
+            for path in self.manifests
+        ]
 
 
 @click.command("gitops")
@@ -88,39 +116,25 @@ def _duration(_ctx: click.Context, _param: click.Parameter, value: str) -> float
 @click.option(
     "--webhook", metavar="URL", default="", help="POST each status change to URL, signed with $DEPLOYER_WEBHOOK_SECRET."
 )
-def gitops(
-    common: Common,
-    url: str,
-    branch: str,
-    manifests: Sequence[Path],
-    every: float,
-    once: bool,
-    keys: Path | None,
-    since: str,
-    allow_rewind: bool,
-    drift: Drift,
-    on_status: str,
-    webhook: str,
-) -> int:
+def gitops(common: Common, url: str, **given: Any) -> int:
     """Follow a branch of a Git repository and deploy its manifests whenever they change.
 
     A release that was rolled back is not tried again until its manifest or image changes. A signal leaves a rollout
     in progress to its lease; the next start continues it.
     """
-    if keys is None and (since or allow_rewind):
-        raise click.UsageError("--since and --allow-rewind go with --keys")
+    options = GitopsOptions(**given)
     clock = SystemClock()
-    repository = Repository(url, branch, common.state.expanduser().absolute() / "gitops", clock, os.environ)
-    status = CommitStatus(on_status, webhook, os.environ, clock)
-    sources = [
-        BranchSource(repository, path, common.destination or "", keys, drift, since, allow_rewind) for path in manifests
-    ]
+    repository = Repository(url, options.branch, common.state.expanduser().absolute() / "gitops", clock, os.environ)
+    status = CommitStatus(options.on_status, options.webhook, os.environ, clock)
     stop = threading.Event()
     with _view(common) as sink, signals(stop):
-        agents = [_Follower(common, source, status, sink, stop) for source in sources]
-        if once:
+        agents = [
+            _Follower(common, source, status, sink, stop)
+            for source in options.sources(repository, common.destination or "")
+        ]
+        if options.once:
             return max(agent.once() for agent in agents)
-        return _all(agents, every, stop)
+        return _all(agents, options.every, stop)
 
 
 class _Follower:

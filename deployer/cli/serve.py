@@ -9,7 +9,9 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
@@ -27,6 +29,9 @@ from deployer.server.tokens import ROLES, Role, Token, Tokens
 from deployer.store import AuditEntry
 from deployer.views.data import TokenRow, TokensView
 
+if TYPE_CHECKING:
+    from deployer.server.runner import Endpoint
+
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 _NEEDED = ("fastapi", "uvicorn", "prometheus_client")
 
@@ -37,6 +42,33 @@ def _networks(_ctx: click.Context, _param: click.Parameter, values: Sequence[str
         return tuple(ipaddress.ip_network(value, strict=False) for value in values)
     except ValueError as error:
         raise click.BadParameter(f"{error}: such as 127.0.0.1 or 10.0.0.0/8") from None
+
+
+@dataclass(frozen=True)
+class ServeOptions:
+    """What `deploy serve` takes."""
+
+    listen: str
+    manifests: Sequence[Path]
+    followed: Path | None
+    stdio: bool
+    cert: Path | None
+    key: Path | None
+    no_tls: bool
+    hosts: Sequence[str]
+    proxies: tuple[Network, ...]
+    form: str
+
+    def endpoint(self) -> Endpoint:
+        """Return where and how the server is reached. Raise Refused, and UsageError."""
+        from deployer.server.runner import Address, Endpoint, ServerTls
+
+        if (self.cert is None) != (self.key is None):
+            raise click.UsageError("--cert and --key go together")
+        tls = ServerTls(self.cert, self.key) if self.cert and self.key else None
+        made = Endpoint(Address.of(self.listen), tls, tuple(self.hosts), self.proxies)
+        made.check(behind_tls=self.no_tls)
+        return made
 
 
 @click.command("serve")
@@ -91,19 +123,7 @@ def _networks(_ctx: click.Context, _param: click.Parameter, values: Sequence[str
     show_default=True,
     help="Log format on stderr: text or JSON lines.",
 )
-def serve(
-    common: Common,
-    listen: str,
-    manifests: Sequence[Path],
-    followed: Path | None,
-    stdio: bool,
-    cert: Path | None,
-    key: Path | None,
-    no_tls: bool,
-    hosts: Sequence[str],
-    proxies: tuple[Network, ...],
-    form: str,
-) -> int:
+def serve(common: Common, **given: Any) -> int:
     """Serve the HTTP API and the web UI: services, rollouts, events, reports, and control of rollouts.
 
     Each rollout runs in a separate process: it continues when clients disconnect and when the server stops. On start
@@ -112,34 +132,26 @@ def serve(
     missing = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
     if missing:
         raise Refused(f"the server needs {', '.join(missing)}", "pip install 'twin-deployer[server]'")
-    if stdio:
-        return _serve_stdio(common)
+    options = ServeOptions(**given)
+    return _serve_stdio(common) if options.stdio else _serve(common, options)
+
+
+def _serve(common: Common, options: ServeOptions) -> int:
+    """Serve whoever comes by HTTP."""
     from deployer.app.wiring import open_house
+    from deployer.server import runner
     from deployer.server.agents import Agents
     from deployer.server.context import ManifestSource, ServerContext, Stores
     from deployer.server.gitops_config import read as read_followed
     from deployer.server.log import ServerLog
-    from deployer.server.runner import Address, ServerTls
-    from deployer.server.runner import serve as run
     from deployer.server.runs import Processes
     from deployer.store import Store
 
-    address = Address.of(listen)
-    if (cert is None) != (key is None):
-        raise click.UsageError("--cert and --key go together")
-    tls = ServerTls(cert, key) if cert and key else None
-    if tls:
-        tls.check()
-    elif not address.local and not no_tls:
-        raise Refused(
-            f"{listen} is for others, who would send their tokens in the clear",
-            "--cert and --key, or --no-tls where a proxy in front has TLS, or --listen 127.0.0.1:PORT",
-        )
-    state, clock = common.state.expanduser().absolute(), SystemClock()
-    agents = None
-    if followed is not None:
-        agents = Agents(read_followed(followed), state / "gitops", os.environ, clock, followed.absolute().parent)
-    log = ServerLog(clock, lines=form == "json")
+    endpoint = options.endpoint()
+    state, clock, agents = common.state.expanduser().absolute(), SystemClock(), None
+    if (file := options.followed) is not None:
+        agents = Agents(read_followed(file), state / "gitops", os.environ, clock, file.absolute().parent)
+    log = ServerLog(clock, lines=options.form == "json")
     stores = Stores(lambda: Store(state, clock))
     desk = ServerContext(
         stores=stores,
@@ -150,11 +162,11 @@ def serve(
         environ=os.environ,
         log=log,
         hooks=agents,
-        sources=tuple(ManifestSource(path.absolute(), common.destination or "") for path in manifests),
+        sources=tuple(ManifestSource(path.absolute(), common.destination or "") for path in options.manifests),
     )
     try:
         with signals(threading.Event()):
-            run(desk, address, tls, tuple(hosts), whoami().partition("@")[0], agents, proxies)
+            runner.serve(desk, endpoint, whoami().partition("@")[0], agents)
     finally:
         stores.close()
     return int(Exit.DONE)

@@ -19,7 +19,7 @@ from deployer.server import command_routes, event_routes, query_routes, webhook_
 from deployer.server.access_log import Logged
 from deployer.server.connection_guard import AtDoor, ConnectionGuard, Network
 from deployer.server.context import ServerContext
-from deployer.server.guard import Guard, RequestLimits
+from deployer.server.guard import EntryRules, Guard
 from deployer.server.messages import ApiError, ProblemAnswer, answer_of
 from deployer.server.metrics import ServerMetrics
 from deployer.server.page import routes as pages
@@ -42,36 +42,18 @@ _STATUSES = {
 
 
 def make_app(
-    desk: ServerContext,
-    door: ConnectionGuard,
-    *,
-    hosts: Collection[str],
-    proxies: Collection[Network] = (),
-    tls: bool = False,
+    desk: ServerContext, door: ConnectionGuard, rules: EntryRules, proxies: Collection[Network] = ()
 ) -> ASGIApp:
-    """Make the application behind a door.
-
-    `hosts` are the names under which it may be asked; `proxies` are believed whom they pass requests on for.
-    """
-    app = guarded(make_api(desk), desk, hosts=hosts, limits=RequestLimits(), tls=tls)
+    """Make the application behind a door; `proxies` are believed whom they pass requests on for."""
+    app = guarded(make_api(desk), desk, rules)
     if proxies:
         app = cast("ASGIApp", ProxyHeadersMiddleware(cast("Any", app), [str(network) for network in proxies]))
     return AtDoor(app, door)
 
 
-def guarded(
-    app: ASGIApp, desk: ServerContext, *, hosts: Collection[str], limits: RequestLimits, tls: bool = False
-) -> ASGIApp:
+def guarded(app: ASGIApp, desk: ServerContext, rules: EntryRules) -> ASGIApp:
     """Put the guard before routes."""
-    guard = Guard(
-        _Counted(app, desk),
-        tokens=desk.tokens,
-        sessions=desk.sessions,
-        clock=desk.clock,
-        hosts=hosts,
-        limits=limits,
-        tls=tls,
-    )
+    guard = Guard(_Counted(app, desk), desk.tokens, desk.sessions, desk.clock, rules)
     return Logged(guard, desk.log) if desk.log.lines else guard
 
 

@@ -94,26 +94,26 @@ class Buckets:
         return 0.0 if allowed else (1 - left) / self._rate
 
 
+@dataclass(frozen=True)
+class EntryRules:
+    """Under which names the server may be asked, how often, and whether it is by TLS."""
+
+    hosts: Collection[str]
+    limits: RequestLimits = RequestLimits()
+    tls: bool = False
+
+
 class Guard:
     """Lets a request through to the routes, with the `Caller` as `scope["caller"]`, or answers it."""
 
-    def __init__(
-        self,
-        app: ASGIApp,
-        *,
-        tokens: Tokens,
-        sessions: Sessions,
-        clock: Clock,
-        hosts: Collection[str],
-        limits: RequestLimits,
-        tls: bool,
-    ) -> None:
+    def __init__(self, app: ASGIApp, tokens: Tokens, sessions: Sessions, clock: Clock, rules: EntryRules) -> None:
+        limits = rules.limits
         self._app, self._tokens, self._sessions, self._limits = app, tokens, sessions, limits
-        self._hosts = frozenset(host.lower() for host in hosts)
+        self._hosts = frozenset(host.lower() for host in rules.hosts)
         self._known = Buckets(clock, limits.rate, limits.burst)
         # Of each address one bucket for each kind of door: what proves nothing at one closes no other.
         self._strangers = Buckets(clock, limits.stranger_rate, limits.stranger_burst)
-        headers = [*HEADERS.items(), HSTS] if tls else [*HEADERS.items()]
+        headers = [*HEADERS.items(), HSTS] if rules.tls else [*HEADERS.items()]
         self._headers = [(name.encode(), value.encode()) for name, value in headers]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

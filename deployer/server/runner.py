@@ -21,6 +21,7 @@ from deployer.server.agents import Agents
 from deployer.server.application import make_app
 from deployer.server.connection_guard import IDLE_SECONDS, ConnectionGuard, Listening, Network, Room
 from deployer.server.context import ServerContext
+from deployer.server.guard import EntryRules
 from deployer.server.reconciler import Reconciler
 
 END_SECONDS = 5  # for answers that are in progress when the server ends
@@ -45,6 +46,9 @@ class Address:
         if match is None or not 0 < int(match[2]) < 65536:
             raise Refused(f"{text[:100]!a} is no address to listen on", "HOST:PORT, such as 127.0.0.1:8642")
         return cls(match[1].strip("[]"), int(match[2]))
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
     @property
     def local(self) -> bool:
@@ -82,22 +86,39 @@ class ServerTls:
             ) from None
 
 
-def serve(
-    desk: ServerContext,
-    address: Address,
-    tls: ServerTls | None,
-    hosts: tuple[str, ...],
-    by: str,
-    agents: Agents | None = None,
-    proxies: Collection[Network] = (),
-) -> None:
+@dataclass(frozen=True)
+class Endpoint:
+    """Where and how the server is reached: an address, its certificate, and further names by which it may be asked.
+
+    `proxies` are believed whom they pass requests on for.
+    """
+
+    address: Address
+    tls: ServerTls | None = None
+    hosts: tuple[str, ...] = ()
+    proxies: Collection[Network] = ()
+
+    def check(self, *, behind_tls: bool) -> None:
+        """Raise Refused for a certificate that cannot be used, and for tokens that would be sent in the clear."""
+        if self.tls:
+            self.tls.check()
+        elif not self.address.local and not behind_tls:
+            raise Refused(
+                f"{self.address} is for others, who would send their tokens in the clear",
+                "--cert and --key, or --no-tls where a proxy in front has TLS, or --listen 127.0.0.1:PORT",
+            )
+
+
+def serve(desk: ServerContext, endpoint: Endpoint, by: str, agents: Agents | None = None) -> None:
     """Serve until a signal comes, after going on with what was unfinished, in the name of `by`.
 
-    `proxies` are believed whom they pass requests on for. Raises Refused when the address cannot be had.
+    Raise Refused when the address cannot be had.
     """
+    address, tls, proxies = endpoint.address, endpoint.tls, endpoint.proxies
     door = ConnectionGuard(desk.clock, Room.within(_allow_files()), proxies)
+    rules = EntryRules((*address.names, *endpoint.hosts), tls=tls is not None)
     config = configured(
-        make_app(desk, door, hosts=(*address.names, *hosts), proxies=proxies, tls=tls is not None),
+        make_app(desk, door, rules, proxies),
         desk.log,
         host=address.host,
         port=address.port,

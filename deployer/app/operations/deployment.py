@@ -17,7 +17,7 @@ from deployer.app.operations.hosts import answering, machines_of, refuse_silent
 from deployer.app.operations.port_capacity import refuse_crowded
 from deployer.app.operations.proxy_recovery import serve_again
 from deployer.app.operations.reconcile import record_rollback
-from deployer.app.releases import built_version, draft, git_revision, version_of
+from deployer.app.releases import built_version, config_hash, git_revision, version_of
 from deployer.core.clock import Deadline
 from deployer.core.errors import Exit, Locked, Refused
 from deployer.core.events import Event
@@ -81,8 +81,9 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Brought:
-    """What the world said to a request: what its image is, who signed it, which machines are meant."""
+    """What a request was answered: the values of its secrets, its image, who signed that, which machines are meant."""
 
+    secrets: Mapping[str, SecretText]
     image: Image
     signature: Signature | None
     meant: Meant = NOT_SAID
@@ -94,25 +95,23 @@ class Brought:
 def wanted(house: AppContext, request: DeployRequest) -> Wanted:
     """Say which release a request is for without changing anything but fetching the image, or running its strategy."""
     request = _fit(house, request)
-    drivers, secrets, brought = _brought(house, request)
-    return _wanted(house, request, drivers, secrets, brought)
+    return _wanted(house, request, *_brought(house, request))
 
 
 def propose(house: AppContext, request: DeployRequest) -> DeployPlan:
     """Make the plan of a deploy without changing anything but fetching the image."""
     request, strategy, options = _checked(house, request)
-    drivers, secrets, brought = _brought(house, request)
-    return _propose(house, request, strategy, options, drivers, secrets, brought)
+    return _propose(house, request, strategy, options, *_brought(house, request))
 
 
-def _brought(house: AppContext, request: DeployRequest) -> tuple[Drivers, dict[str, SecretText], Brought]:
+def _brought(house: AppContext, request: DeployRequest) -> tuple[Drivers, Brought]:
     manifest, folder = request.loaded.manifest, request.loaded.folder
     secrets = request.secrets()
     meant = machines_of(house, manifest, folder)
     drivers = house.wire(manifest, folder, house.meant(manifest.service, meant))
     image = _image(house, request, drivers, secrets)
     signature = _signature(house, request, drivers, image)
-    return drivers, secrets, Brought(image, signature, meant)
+    return drivers, Brought(secrets, image, signature, meant)
 
 
 def deploy(house: AppContext, request: DeployRequest) -> RolloutResult:
@@ -134,8 +133,8 @@ def deploy(house: AppContext, request: DeployRequest) -> RolloutResult:
         signature = _recorded_signature(house, request, drivers, image)
         _settle_open(house, manifest.service, lock)
         record_rollback(house, lock, drivers, manifest.service)
-        brought = Brought(image, signature, meant)
-        proposal = _propose(house, request, strategy, options, drivers, secrets, brought)
+        brought = Brought(secrets, image, signature, meant)
+        proposal = _propose(house, request, strategy, options, drivers, brought)
         if proposal.same and proposal.observed.stable:
             # The entry is asserted all the same: a renewed certificate is loaded by it.
             drivers.traffic.configure(proposal.observed.stable, None, Deadline.after(house.clock, PROXY_SECONDS))
@@ -233,10 +232,9 @@ def _propose(
     strategy: Strategy,
     options: Any,
     drivers: Drivers,
-    secrets: dict[str, SecretText],
     brought: Brought,
 ) -> DeployPlan:
-    wanted = _wanted(house, request, drivers, secrets, brought)
+    wanted = _wanted(house, request, drivers, brought)
     observed, release = wanted.observed, replace(wanted.release, alone=bool(getattr(options, "alone", False)))
     plan = strategy.make(observed, release, options)
     if wanted.spared:
@@ -248,25 +246,24 @@ def _propose(
     return DeployPlan(plan, release, observed, wanted.same, traffic)
 
 
-def _wanted(
-    house: AppContext, request: DeployRequest, drivers: Drivers, secrets: dict[str, SecretText], brought: Brought
-) -> Wanted:
+def _wanted(house: AppContext, request: DeployRequest, drivers: Drivers, brought: Brought) -> Wanted:
     manifest, service = request.loaded.manifest, request.loaded.manifest.service
     observed = observe(house.store, drivers, service)
     brought, spare, spared = _without_silent(manifest, observed, brought)
     refuse_silent(house, drivers, observed, (*brought.meant.machines, *brought.meant.twin), spared)
     _refuse_unrecorded(house, drivers, observed)
-    key = house.store.secret("config-key")
-    release = draft(
-        manifest,
-        brought.image,
-        version_of(manifest, request.version),
-        secrets,
-        key,
+    image, key = brought.image, house.store.secret("config-key")
+    release = Release(
+        service=service,
         number=house.store.releases.next_number(service),
-        by=whoami(),
-        message=request.message,
+        version=version_of(manifest, request.version),
+        image=image.reference,
+        image_id=image.id,
+        manifest=manifest,
+        config_hash=config_hash(image.id, manifest, brought.secrets, key),
         git=git_revision(request.loaded.folder),
+        created_by=whoami(),
+        message=request.message,
         signature=brought.signature,
         machines=brought.meant.machines,
         twin=brought.meant.twin,

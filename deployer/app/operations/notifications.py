@@ -36,6 +36,14 @@ class _Settings:
     link: str
 
 
+@dataclass(frozen=True)
+class Patience:
+    """How long the end of a drive waits for notices, in seconds, and the pauses between attempts to send one."""
+
+    seconds: float = END_SECONDS
+    pauses: tuple[float, ...] = PAUSES
+
+
 class Announcer:
     """Gives each drive of a rollout a sink that tells people elsewhere; it ends with the house."""
 
@@ -46,11 +54,10 @@ class Announcer:
         notifier: Notifier,
         sink: Sink,
         clock: Clock,
-        seconds: float = END_SECONDS,
-        pauses: tuple[float, ...] = PAUSES,
+        patience: Patience | None = None,
     ) -> None:
         self._store, self._vault, self._notifier, self._sink, self._clock = store, vault, notifier, sink, clock
-        self._seconds, self._pauses = seconds, pauses
+        self._patience = patience or Patience()
         self._open: list[_Delivery] = []
         self._mutex = threading.Lock()
 
@@ -88,7 +95,7 @@ class Announcer:
 
     def close(self) -> None:
         """Wait until all is sent, but not long; what is not is given up, and said."""
-        deadline = Deadline.after(SystemClock(), self._seconds)
+        deadline = Deadline.after(SystemClock(), self._patience.seconds)
         with self._mutex:
             left = tuple(self._open)
         for delivery in left:
@@ -130,7 +137,7 @@ class Announcer:
         for recipient in settings.to:
             send = partial(self._send, settings, recipient)
             failed = partial(self._given_up, lock, rollout, recipient.name)
-            delivery.add(recipient, Outbox(send, failed, delivery.done, pauses=self._pauses))
+            delivery.add(recipient, Outbox(send, failed, delivery.done, pauses=self._patience.pauses))
         with self._mutex:
             self._open.append(delivery)
         return delivery

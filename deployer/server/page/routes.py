@@ -55,16 +55,14 @@ def service(desk: AtDesk, caller: Viewer, service: Known) -> HTMLResponse:
     """Show a service."""
     with desk.app() as app:
         data = _live(desk, app, f"/api/v1/services/{service}/events")
-        told = app.status(service)
-        main = services.service(
-            told,
+        told = services.ServiceSnapshot(
+            app.status(service),
             app.history(service),
             app.releases(service),
             app.audit(20, service),
-            asks(app.context, service, caller),
             desk.clock.now(),
-            logs=caller.token.may("operator"),
         )
+        main = services.service(told, asks(app.context, service, caller), logs=caller.token.may("operator"))
     return page(service, main, caller, data=data, now=desk.clock.now())
 
 

@@ -56,17 +56,20 @@ def _chip(outcome: str) -> Markup:
     return tag("span", outcome or "in progress", class_=f"chip {KINDS.get(outcome, '')}")
 
 
-def service(
-    status: StatusView,
-    history: HistoryView,
-    releases: ReleasesView,
-    audit: AuditView,
-    asked: Sequence[Dialog],
-    now: float,
-    *,
-    logs: bool,
-) -> list[Content]:
+@dataclass(frozen=True)
+class ServiceSnapshot:
+    """What is known of a service at a moment."""
+
+    status: StatusView
+    history: HistoryView
+    releases: ReleasesView
+    audit: AuditView
+    now: float
+
+
+def service(told: ServiceSnapshot, asked: Sequence[Dialog], *, logs: bool) -> list[Content]:
     """Write one service."""
+    status, now = told.status, told.now
     live = release(status.stable, status.stable_version) if status.stable else "nothing"
     return [
         tag("p", tag("b", status.service), class_="over"),
@@ -75,9 +78,9 @@ def service(
         environments.problems(status),
         _under_way(status, now),
         part("Instances", environments.instances(status, now), _to_logs(status) if logs else None, id_="instances"),
-        part("Rollouts", _rollouts(history.rollouts), id_="rollouts"),
-        fold("Releases", _releases(releases), id_="releases"),
-        fold("Audit log", records(audit), id_="audit"),
+        part("Rollouts", _rollouts(told.history.rollouts), id_="rollouts"),
+        fold("Releases", _releases(told.releases), id_="releases"),
+        fold("Audit log", records(told.audit), id_="audit"),
         dialogs(status.service, asked),
     ]
 
