@@ -44,6 +44,7 @@ class Patience:
 QUICK = Patience(connect=5, alive=2, greet=20.0)  # hosts that a rollout waits for; a pulled cable is noticed within 8 s
 PATIENT = Patience(connect=10, alive=5, greet=30.0)  # what may be far away, or has work of minutes to do
 
+UNCHECKED = ("-o", "StrictHostKeyChecking=no")  # host keys
 # It never asks. Host keys are checked, since BatchMode refuses what ssh would ask about.
 _SILENT = ("-o", "BatchMode=yes")
 ANSIBLE = " ".join((*PATIENT.options[:4], *_SILENT))  # it has a time-out of its own to connect
@@ -71,6 +72,11 @@ def by_hand(host: Host, command: str = "") -> str:
     port = ["-p", str(host.port)] if host.port is not None else []
     to = f"{host.user}@{host.ssh_host}" if host.user else host.ssh_host
     return shlex.join(["ssh", *host.ssh_args, *key, *port, to, *([command] if command else [])])
+
+
+def forward(here: str, there: str) -> str:
+    """Return what a person would type to have a socket of a host here."""
+    return f"ssh -nNT -o ServerAliveInterval={QUICK.alive} -L {here}:{there} HOST"
 
 
 def shared(socket: str) -> tuple[str, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections import defaultdict
 from collections.abc import Iterator
 from functools import cache
@@ -46,6 +47,30 @@ def test_a_class_name_means_one_thing() -> None:
                 places[node.name].append(name)
 
     assert {name: where for name, where in places.items() if len(where) > 1} == {}
+
+
+SSH_OPTIONS = re.compile(
+    "BatchMode|ConnectTimeout=|ServerAlive|Control(Master|Path|Persist)|StrictHostKey|StreamLocal|ExitOnForward|-nNT"
+)
+
+
+def test_only_transport_knows_ssh() -> None:
+    """What is started, with which options, is said once; inventories and Ansible have names of their own for it."""
+    found = {name for name, tree in modules().items() if any(map(starts_ssh, ast.walk(tree)))}
+
+    assert {name.rpartition(".")[0] for name in found} == {"deployer.transport"}, sorted(found)
+
+
+def starts_ssh(node: ast.AST) -> bool:
+    """Tell whether this is an option of ssh, a command line of it, or a look for the program."""
+    match node:
+        case ast.Constant(value=str(text)):
+            return bool(SSH_OPTIONS.search(text))
+        case ast.List(elts=[ast.Constant(value="ssh"), *_]):
+            return True
+        case ast.Call(func=ast.Attribute(attr="which"), args=[ast.Constant(value="ssh"), *_]):
+            return True
+    return False
 
 
 def test_no_module_needs_itself() -> None:

@@ -21,7 +21,7 @@ from deployer.drivers.hosts.verbs import _VerbRun, machine
 from deployer.drivers.ports import Image
 from deployer.drivers.runtime.ansible import AnsibleRuntime
 from deployer.drivers.runtime.ansible.archive import packed
-from deployer.drivers.runtime.ansible.host_presence import AGAIN_SECONDS, STALE_SECONDS, HostPresence
+from deployer.drivers.runtime.ansible.host_presence import HostPresence
 from deployer.drivers.runtime.ansible.pinned import Pinned
 from deployer.drivers.runtime.ansible.runtime import Ground
 from deployer.manifest.models import Manifest
@@ -29,6 +29,7 @@ from deployer.manifest.verbs import REQUIRED
 from deployer.model import InstanceSpec, Release, SecretText
 from deployer.planning import release_record
 from deployer.planning.recipes import PLAYBOOK_SECONDS, remove, start
+from deployer.transport.reachability import AGAIN_SECONDS, STALE_SECONDS
 from tests.memory import FakeClock
 
 WEB1 = Host("web1", "10.0.0.11", "ssh", "web1.example.com", 2222, "deploy", "/keys/id", ("-J", "jump host"))

@@ -23,6 +23,7 @@ from deployer.core.resources import builtin
 from deployer.drivers.hosts.environ import program, surroundings
 from deployer.drivers.hosts.run import messages
 from deployer.drivers.hosts.workspace import workspace
+from deployer.transport import ssh
 from deployer.transport.certificates import CA, CERT, KEY, Certificates, place
 
 READ_SECONDS = 60.0  # for an inventory that asks somebody else
@@ -97,7 +98,7 @@ def _host(said: Mapping[str, Any], source: Path) -> Host:
         )
     arguments = [w for key in ("args", "common_args", "extra_args") for w in _words(said[key], name, source)]
     if not said["checks_keys"]:
-        arguments += ["-o", "StrictHostKeyChecking=no"]  # the inventory says so, for Ansible as for us
+        arguments += ssh.UNCHECKED  # the inventory says so, for Ansible as for us
     return Host(
         name=name,
         address=said["address"] or ("127.0.0.1" if connection == "local" else said["ssh_host"]),

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import shlex
-import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import cast, get_args
 
@@ -18,10 +18,9 @@ from deployer.drivers.ports import READ_SECONDS
 from deployer.drivers.runtime.ansible.instance_record import State
 from deployer.transport import ssh
 from deployer.transport.fanout import on_all
+from deployer.transport.reachability import LastHeard
 
 AT_ONCE = 20
-AGAIN_SECONDS = 2.0  # after which a machine is asked again, in the background
-STALE_SECONDS = 20.0  # after which an answer is too old to be believed
 _ANSWER_SECONDS = 15.0  # to get there, and for an answer
 _MOST = 1 << 20  # bytes of an answer
 
@@ -56,10 +55,9 @@ class HostQuestion:
 
 @dataclass(frozen=True)
 class HostAnswer:
-    """Why a machine was silent, empty when it was not, when that was, and what it said of the instances asked for."""
+    """Why a machine was silent, empty when it was not, and what it said of the instances asked for."""
 
     why: str
-    at: float
     asked: frozenset[str] = frozenset()
     seen: Mapping[str, InstanceReport] = field(default_factory=dict)
 
@@ -69,71 +67,52 @@ class HostPresence:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._mutex = threading.Lock()
-        self._answers: dict[str, HostAnswer] = {}
-        self._changes: dict[str, int] = {}  # how often something was changed there: what was said before is void
-        self._asking: set[str] = set()
+        self._hosts: dict[str, LastHeard[HostAnswer]] = {}
 
     def ask(self, questions: Iterable[HostQuestion]) -> dict[str, HostAnswer]:
         """Give what machines answer, by their name; this one is asked only where there is a script for it."""
         asked = {q.host.name: q for q in questions if q.scripts or q.host.connection != "local"}
-        with self._mutex:
-            ages = {name: self._age(question) for name, question in asked.items()}
-            due = {name for name, age in ages.items() if AGAIN_SECONDS <= age < STALE_SECONDS} - self._asking
-            self._asking |= due
-        for name in due:
-            threading.Thread(target=self._ask, args=(asked[name],), name=f"look-{name}", daemon=True).start()
-        on_all({name: asked[name] for name, age in ages.items() if age >= STALE_SECONDS}, self._ask, AT_ONCE).all()
-        with self._mutex:
-            return {name: self._answers[name] for name in asked if name in self._answers}
+        heard = {name: self._known(question) for name, question in asked.items()}
+        unknown = {name: asked[name] for name, answer in heard.items() if answer is None}
+        heard |= on_all(unknown, self._ask, AT_ONCE).all()
+        return {name: answer for name, answer in heard.items() if answer is not None}
 
     @contextmanager
     def changing(self, name: str) -> Iterator[None]:
         """Forget what a machine said before something is changed there, and while it is."""
-        self._forget(name)
+        self._host(name).forget()
         try:
             yield
         finally:
-            self._forget(name)
-
-    def _forget(self, name: str) -> None:
-        with self._mutex:
-            self._changes[name] = self._changes.get(name, 0) + 1
-            self._answers.pop(name, None)
+            self._host(name).forget()
 
     def lost(self, name: str, why: str) -> None:
         """Remember that a machine was just found silent."""
-        with self._mutex:
-            self._answers[name] = HostAnswer(why, self._clock.monotonic())
+        self._host(name).keep(HostAnswer(why))
 
-    def _age(self, question: HostQuestion) -> float:
-        """Give the age of what is known; endless where it does not respond the question."""
-        answer = self._answers.get(question.host.name)
-        if answer is None or not (answer.why or question.names <= answer.asked):
-            return STALE_SECONDS
-        return self._clock.monotonic() - answer.at
+    def _host(self, name: str) -> LastHeard[HostAnswer]:
+        return self._hosts.setdefault(name, LastHeard(name, self._clock))
 
-    def _ask(self, question: HostQuestion) -> None:
-        name = question.host.name
-        with self._mutex:
-            changes = self._changes.get(name, 0)
-        why, seen = self._look(question)
-        with self._mutex:
-            self._asking.discard(name)
-            if changes == self._changes.get(name, 0):
-                self._answers[name] = HostAnswer(why, self._clock.monotonic(), question.names, seen)
+    def _known(self, question: HostQuestion) -> HostAnswer | None:
+        """Return what is known of all instances that are asked for."""
+        answer = self._host(question.host.name).known(partial(self._look, question))
+        return answer if answer is not None and (answer.why or question.names <= answer.asked) else None
 
-    def _look(self, question: HostQuestion) -> tuple[str, dict[str, InstanceReport]]:
+    def _ask(self, question: HostQuestion) -> HostAnswer | None:
+        return self._host(question.host.name).ask(partial(self._look, question))
+
+    def _look(self, question: HostQuestion) -> HostAnswer:
         patience = Deadline.after(self._clock, min(READ_SECONDS, _ANSWER_SECONDS))
         try:
             printed = commands.run(question.command(), Path("/"), os.environ, patience.left, most=_MOST)
         except commands.CommandFailed as failed:
             unreached = ssh.unreached(failed, question.host)
-            return unreached.message if unreached else failed.message, {}
+            return HostAnswer(unreached.message if unreached else failed.message)
         lines = (line.split() for line in printed.out.decode(errors="replace").splitlines())
         said = {words[0]: seen for words in lines if words and (seen := _seen(words[1:]))}
         # What a script does not name is not there any more.
-        return "", {name: said.get(name, InstanceReport("exited")) for name in question.names}
+        found = {name: said.get(name, InstanceReport("exited")) for name in question.names}
+        return HostAnswer("", question.names, found)
 
 
 def _seen(words: Sequence[str]) -> InstanceReport | None:

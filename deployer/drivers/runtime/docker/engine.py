@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Any
 from deployer.core.errors import DeadlinePassed, DriverFailed, Refused, Unreachable
 from deployer.drivers.runtime.docker import reading
 from deployer.drivers.runtime.docker.bounds import TooLarge, bound
+from deployer.transport.ssh import forward
 
 if TYPE_CHECKING:
     import docker
     from docker.models.containers import Container
     from docker.models.images import Image
 
+SOCKET = "/var/run/docker.sock"
 PING = 5.0  # seconds for an engine to show that it is there
 CALL = 20.0  # seconds that an engine may take for a call which does not itself wait for something
 Connect = Callable[[float, str | None], "docker.DockerClient"]
@@ -56,7 +58,7 @@ class Engine:
     @property
     def address(self) -> str:
         """Where the engine is expected."""
-        return self._address or os.environ.get("DOCKER_HOST") or "unix:///var/run/docker.sock"
+        return self._address or os.environ.get("DOCKER_HOST") or f"unix://{SOCKET}"
 
     def require(self) -> None:
         """Raise Refused, with what to do, when no engine answers."""
@@ -64,8 +66,8 @@ class Engine:
             # The SDK starts an ssh for every call and gives it no time-out: a pulled cable would hang for ever.
             raise Refused(
                 f"DOCKER_HOST={self.address}: Docker over ssh:// has no time-outs",
-                "forward the socket instead: ssh -nNT -o ServerAliveInterval=2 "
-                "-L /tmp/engine.sock:/var/run/docker.sock HOST, then DOCKER_HOST=unix:///tmp/engine.sock",
+                f"forward the socket instead: {forward('/tmp/engine.sock', SOCKET)}, then "  # noqa: S108 - an example
+                "DOCKER_HOST=unix:///tmp/engine.sock",
             )
         try:
             self.ping()

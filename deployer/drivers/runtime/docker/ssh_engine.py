@@ -11,13 +11,11 @@ from deployer.core.clock import Clock
 from deployer.core.errors import Unreachable
 from deployer.core.host import Host
 from deployer.drivers.runtime.docker.bounds import bound
-from deployer.drivers.runtime.docker.engine import knock
+from deployer.drivers.runtime.docker.engine import SOCKET, knock
 from deployer.transport.ssh_tunnel import SshTunnel
 
 if TYPE_CHECKING:
     import docker
-
-SOCKET = "/var/run/docker.sock"
 
 
 class SshEngine:
