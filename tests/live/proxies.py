@@ -107,9 +107,21 @@ class Bench:
             else:
                 supervisor.stop(self.root / "process", within())
 
+    def start_team(self) -> subprocess.Popen[bytes]:
+        """Start the HAProxy of the team, as it would do that."""
+        with (self.folder / "team.log").open("wb") as log:
+            self._team = subprocess.Popen(self._argv, stdout=log, stderr=log)
+        return self._team
+
+    def end_team(self) -> None:
+        """End it."""
+        assert self._team
+        self._team.kill()
+        self._team.wait(10)
+
     def _start_team(self, settings: str) -> HAProxy:
         main, conf = self.folder / "main.cfg", self.folder / "conf.d"
-        conf.mkdir()
+        conf.mkdir(exist_ok=True)
         self.team_port = free_port()
         main.write_text(
             f"global\n  maxconn 1000\n{settings}\ndefaults\n  mode http\n  option idle-close-on-response\n"
@@ -119,8 +131,7 @@ class Bench:
         )
         master = self.folder / "team.sock"
         argv = [str(self.program), "-W", "-S", f"{master},mode,600", "-f", str(main), "-f", str(conf)]
-        with (self.folder / "team.log").open("wb") as log:
-            self._team = subprocess.Popen(argv, stdout=log, stderr=log)
-        socket_ = MasterSocket(master, SystemClock())
-        within().until(socket_.answers, "the team's proxy comes up", every=0.02)
+        self._argv = argv
+        self.start_team()
+        within().until(MasterSocket(master, SystemClock()).answers, "the team's proxy comes up", every=0.02)
         return HAProxy(config=str(conf), socket=str(master), binary=str(self.program), main=(str(main),))

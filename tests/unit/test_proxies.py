@@ -172,6 +172,8 @@ class Paper:
 
     def repair(self, service: str, deadline: Deadline, lost: Mapping[str, Live] = NOTHING) -> None:
         self._do("repair")
+        if self.fails.pop("read", None):  # its files and its workers have lost the value
+            self.live = lost[service]
 
     def spec(self, service: str) -> str | None:
         return self.text if self.live else None
@@ -332,6 +334,21 @@ def test_what_differs_is_found_and_mended(two: Two) -> None:
     two.b.fails["drift"] = Unreachable("b: silent", "see why")
     (silent,) = two.one.drift("shop")
     assert (silent.text, silent.repairable, silent.remedy) == ("b: silent", False, "see why")
+
+
+def test_what_one_has_lost_the_other_has(two: Two) -> None:
+    two.a.live = SHARE
+    two.b.fails["read"] = DriverFailed("b: the proxy's workers do not agree about shop: nothing")
+    two.one.repair("shop", two.deadline, {"shop": BLUE})
+    assert (two.a.live, two.b.live) == (SHARE, replace(SHARE, budget=0))
+
+
+def test_what_all_have_lost_is_as_the_records_say(two: Two) -> None:
+    for each in (two.a, two.b):
+        each.fails["read"] = DriverFailed(f"{each.name}: the proxy's workers do not agree about shop: nothing")
+    recorded = Live("green", rollout=7)
+    two.one.repair("shop", two.deadline, {"shop": recorded})
+    assert two.a.live == two.b.live == recorded
 
 
 def test_drains_add_up(two: Two) -> None:

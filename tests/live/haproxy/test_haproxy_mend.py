@@ -109,6 +109,51 @@ def test_a_proxy_that_was_restarted_with_spoiled_files_serves_again_from_the_rec
     assert any("frontend mine" in text for text in asides) == (what == "config broken")
 
 
+@pytest.fixture
+def lost_by_team(team: Bench, blue: Upstream, green: Upstream) -> Bench:
+    """Give a team's proxy that does not run, with a service of ours."""
+    team.both(blue, green)
+    team.set_traffic(Live("green", rollout=5))
+    team.end_team()
+    return team
+
+
+def test_a_teams_proxy_that_cannot_start_as_the_map_is_lost_can_start_again(lost_by_team: Bench) -> None:
+    team = lost_by_team
+    team.traffic._home.state.unlink()
+    assert team.start_team().wait(10) != 0
+    with pytest.raises(DriverFailed, match="missing or edited, and have been written again") as failed:
+        team.traffic.repair("shop", within(40), {"shop": Live("green", rollout=5)})
+    assert failed.value.hint == "start your HAProxy, then repeat this command"
+    team.start_team()
+    within().until(team.master.answers, "the team's proxy comes up")
+    team.traffic.repair("shop", within(40), {"shop": Live("blue", rollout=4)})
+    assert team.traffic.read("shop") == Live("green", rollout=5)
+    assert team.traffic.drift("shop") == ()
+    assert get(team.port).who == "g1"
+
+
+def test_a_teams_proxy_that_started_without_its_live_values_gets_them_again(lost_by_team: Bench) -> None:
+    team = lost_by_team
+    team.traffic._home.state.write_text("")
+    team.start_team()
+    within().until(team.master.answers, "the team's proxy comes up")
+    with pytest.raises(DriverFailed, match="do not agree"):
+        team.traffic.read("shop")
+    team.traffic.repair("shop", within(40), {"shop": Live("green", rollout=5)})
+    assert team.traffic.read("shop") == Live("green", rollout=5)
+    assert team.traffic.drift("shop") == ()
+    assert get(team.port).who == "g1"
+
+
+def test_a_teams_proxy_that_just_does_not_run_is_said_to(lost_by_team: Bench) -> None:
+    with pytest.raises(DriverFailed, match=r"team\.sock") as failed:
+        lost_by_team.traffic.repair("shop", within(40), {})
+    assert "written again" not in str(failed.value)
+    lost_by_team.start_team()
+    within().until(lost_by_team.master.answers, "the team's proxy comes up")
+
+
 @pytest.mark.long("a proxy that is asked until a deadline", every_change=True)
 def test_a_proxy_whose_master_socket_is_gone_is_said_to_serve_and_is_started_again(both: Bench) -> None:
     (both.root / "master.sock").unlink()

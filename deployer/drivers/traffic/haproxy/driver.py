@@ -347,13 +347,22 @@ class HAProxyTraffic:
             self._cards.write(service)
 
     def _restore(self, lost: Mapping[str, Live], deadline: Deadline) -> None:
-        """Start a proxy of ours again that does not respond for some seconds, with files that it can run."""
+        """Start a proxy of ours again that does not respond for some seconds, with files that it can run.
+
+        A team starts its own: for that one the files are written. Raises DriverFailed then.
+        """
         try:
             self._proxy.ready(Deadline.after(self._clock, min(ANSWERS_WITHIN, deadline.left())))
-        except (DriverFailed, DeadlinePassed, Refused):
-            if not self._proxy.own:
+        except (DriverFailed, DeadlinePassed, Refused) as failed:
+            if self._proxy.own:
+                reload.restore(self._proxy, self._live, lost, deadline)
+            elif reload.rewrite(self._proxy, self._live, lost, deadline):
+                raise DriverFailed(
+                    f"{failed.message}; deployer's files for it were missing or edited, and have been written again",
+                    "start your HAProxy, then repeat this command",
+                ) from None
+            else:
                 raise
-            reload.restore(self._proxy, self._live, lost, deadline)
 
     def _examination(self, deadline: Deadline) -> examination.Examination:
         return examination.Examination(self._proxy, self._live, self._servers, deadline)

@@ -80,16 +80,23 @@ def restore(running: Proxy, live: LiveMap, lost: Mapping[str, Live], deadline: D
     neither file nor proxy has one; the caller holds the lock of the folder. What still runs is ended, as nobody can ask
     it.
     """
+    rewrite(running, live, lost, deadline)
+    running.leave(deadline)
+    running.load(deadline)
+    live.settle(live_value.load(running.home.state), deadline)
+
+
+def rewrite(running: Proxy, live: LiveMap, lost: Mapping[str, Live], deadline: Deadline) -> bool:
+    """Write all files of a proxy that does not respond, as `restore` does; return whether that changed any."""
     place = running.home
     specs = spec.load_all(place.services)
     files = files_of(running, specs, place)
+    before = _snapshot(place)
     _validate(running, specs)
     fill(running, live, lost, deadline)
     _keep_edited(place, files)
     _write(place, specs, files)
-    running.leave(deadline)
-    running.load(deadline)
-    live.settle(live_value.load(place.state), deadline)
+    return _snapshot(place) != before
 
 
 def fill(running: Proxy, live: LiveMap, lost: Mapping[str, Live], deadline: Deadline) -> None:

@@ -67,7 +67,7 @@ CALLS: Mapping[str, Call] = {
     "forget": _call(None, service=str),
     "services": _call(_names, timed=False),
     "drift": _call(tuple[Drift, ...], service=str, timed=False),
-    "repair": _call(None, service=str),
+    "repair": _call(None, service=str, lost=dict[str, Live]),
     "spec": _call(str | None, service=str, timed=False),
     "join": _call(None, service=str, text=str, live=Live),
 }

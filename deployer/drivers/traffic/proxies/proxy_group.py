@@ -184,10 +184,17 @@ class ProxyGroup:
                 found.append(Drift(f"the emergency card of {service} is missing or wrong: going back takes longer"))
         return tuple(found)
 
-    def repair(self, service: str, deadline: Deadline, lost: Mapping[str, Live] = NOTHING) -> None:  # noqa: ARG002
-        """Make files and workers of each agree, and all of them with each other: what one has lost the others have."""
+    def repair(self, service: str, deadline: Deadline, lost: Mapping[str, Live] = NOTHING) -> None:
+        """Make files and workers of each agree, and all of them with each other.
+
+        What one has lost the others have; what all have lost is that of `lost`.
+        """
+        there = self._tried(lambda member: member.read(service))
+        known = {name: live for name, live in there.ok.items() if live is not None}
+        agreed = {**lost, **({service: replace(consensus.one(known), budget=0)} if known else {})}
+        broken = dict.fromkeys((*known, *there.failed), agreed)
+        _refuse(self._each(broken, lambda member, given: member.repair(service, deadline, given)))
         self._welcome(service, deadline)
-        self._all(lambda member: member.repair(service, deadline))
         values = self._values(service)
         if consensus.differing(values):
             one = consensus.one(values)

@@ -119,9 +119,9 @@ class RemoteProxy:
         found: tuple[Drift, ...] = self._call("drift", service=service)
         return found
 
-    def repair(self, service: str, deadline: Deadline, lost: Mapping[str, Live] = NOTHING) -> None:  # noqa: ARG002
-        """Make files and workers agree; a value that both have lost is at the other proxies."""
-        self._call("repair", deadline, service=service)
+    def repair(self, service: str, deadline: Deadline, lost: Mapping[str, Live] = NOTHING) -> None:
+        """Make files and workers agree; a value that both have lost is that of `lost`."""
+        self._call("repair", deadline, service=service, lost=dict(lost))
 
     def spec(self, service: str) -> str | None:
         """Give what the proxy knows about a service, as text that `join` reads."""
