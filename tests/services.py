@@ -97,6 +97,21 @@ def _postgres() -> str:
     return "" if found else "no PostgreSQL server is installed with its psql, of which this test starts one"
 
 
+def _django() -> str:
+    needed = "import channels, django, psycopg, uvicorn, websockets"
+    asked = subprocess.run(["/usr/bin/python3", "-c", needed], capture_output=True, timeout=30, check=False)
+    return "" if asked.returncode == 0 else "Debian's Django, its Channels, psycopg and uvicorn are not all installed"
+
+
+def _node() -> str:
+    return "" if shutil.which("node") and shutil.which("npm") else "Node.js is not installed with npm"
+
+
+def _rails() -> str:
+    found = shutil.which("puma") and any(Path("/usr/share/rubygems-integration/all/gems").glob("actioncable-*"))
+    return "" if found else "Rails is not installed with Puma"
+
+
 def _cosign() -> str:
     return "" if shutil.which("cosign") else "cosign is not installed"
 
@@ -140,6 +155,9 @@ CHECKS: dict[str, Callable[[], str]] = {
     "chromium": _chromium,
     "atheris": _atheris,
     "postgres": _postgres,
+    "django": _django,
+    "node": _node,
+    "rails": _rails,
     "cosign": _cosign,
     "sshd": _sshd,
     "buildx": _buildx,

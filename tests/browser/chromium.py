@@ -126,7 +126,9 @@ def chromium() -> Iterator[Tab]:
         browser = subprocess.Popen([found, *flags, "about:blank"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         try:
             port = _port(Path(profile) / "DevToolsActivePort", browser)
-            with connect(f"ws://127.0.0.1:{port}/devtools/page/{_page(port)}", max_size=None) as socket:
+            address = f"ws://127.0.0.1:{port}/devtools/page/{_page(port)}"
+            # What the page tells while a test looks elsewhere is kept: a full queue would keep the browser's pongs out.
+            with connect(address, max_size=None, max_queue=None) as socket:
                 yield Tab(socket)
         finally:
             browser.terminate()

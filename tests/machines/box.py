@@ -6,6 +6,7 @@ import json
 import subprocess
 import textwrap
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import requests
@@ -34,16 +35,20 @@ MANIFEST = """\
 class Box:
     """A host with a service that a user of it deploys, behind our own proxy."""
 
-    def __init__(self, machine: Machine) -> None:
+    def __init__(self, machine: Machine, manifest: str = MANIFEST) -> None:
         self.machine, self.url = machine, f"http://{machine.address}:8080"
+        self.home = machine.root / HOME.lstrip("/")
         machine.run("useradd", "-m", USER)
         machine.run("install", "-d", "-o", USER, "-m", "0700", STATE)
         for version in ("1.0", "2.0"):
-            place = machine.root / HOME.lstrip("/") / "releases" / version
-            image.directory(place, "c")
-            (place / "run").write_text(f"VERSION={version} exec ./app\n")
-        (machine.root / HOME.lstrip("/") / "deploy.yml").write_text(textwrap.dedent(MANIFEST))
+            self.release(self.home / "releases" / version, version)
+        (self.home / "deploy.yml").write_text(textwrap.dedent(manifest))
         machine.run("chown", "-R", f"{USER}:", HOME)
+
+    def release(self, folder: Path, version: str) -> None:
+        """Put a version of the service into a folder."""
+        image.directory(folder, "c")
+        (folder / "run").write_text(f"VERSION={version} exec ./app\n")
 
     def deploy(self, *arguments: str, expect: int = 0, user: str = USER) -> subprocess.CompletedProcess[str]:
         line = f"cd {HOME} && exec env HOME={HOME} DEPLOYER_STATE={STATE} deploy {' '.join(arguments)}"
