@@ -108,6 +108,16 @@ def test_a_failed_build_says_its_last_lines_and_leaves_nothing(shop: Shop, engin
     assert shop.deploy("status", expect=2).returncode == 2  # there is no such service
 
 
+def test_an_image_goes_with_the_last_release_that_has_it(shop: Shop, engine: docker.DockerClient) -> None:
+    shop.write(keep={"releases": 1, "warm": "0s"})
+    revisions = []
+    for version in ("1.0", "2.0", "3.0"):
+        revisions.append(change(shop, version))
+        shop.deploy("bluegreen", "--bake", "0")
+
+    assert tags(shop, engine) == {f"{shop.name}:{revisions[-1]}"}
+
+
 def test_what_is_not_committed_needs_dirty(shop: Shop, engine: docker.DockerClient) -> None:
     revision = change(shop, "1.0")
     (shop.folder / "page").write_text("changed")

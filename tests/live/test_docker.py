@@ -52,6 +52,7 @@ def test_the_manifest_reaches_the_engine(bench: DockerBench, tmp_path: Path) -> 
         instance = bench.start(
             limits={"cpus": 0.5, "memory": "64m", "pids": 50},
             user="65534:65534",
+            entrypoint=list(bench.program()),
             read_only=True,
             stop={"signal": "SIGINT", "grace": "3s"},
             log={"driver": "local", "options": {"max-size": "1m"}},
@@ -65,6 +66,7 @@ def test_the_manifest_reaches_the_engine(bench: DockerBench, tmp_path: Path) -> 
         host = found["HostConfig"]
         assert (host["NanoCpus"], host["Memory"], host["PidsLimit"]) == (500_000_000, 64 * 1024**2, 50)
         assert (host["ReadonlyRootfs"], host["SecurityOpt"]) == (True, ["no-new-privileges:true"])
+        assert found["Config"]["Entrypoint"] == list(bench.program())
         assert host["LogConfig"] == {"Type": "local", "Config": {"max-size": "1m"}}
         assert host["RestartPolicy"]["Name"] == "unless-stopped"
         assert (found["Config"]["User"], found["Config"]["StopSignal"]) == ("65534:65534", "SIGINT")

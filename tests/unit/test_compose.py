@@ -8,6 +8,7 @@ app of Docker, n8n, one of awesome-compose, caddy-docker-proxy.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -15,7 +16,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from deployer.core.errors import ManifestRefused, Refused
+from deployer.cli import main
+from deployer.core.errors import Exit, ManifestRefused, Refused
 from deployer.manifest.compose import Migration, migrate
 from deployer.manifest.compose.report import lines
 from deployer.manifest.load import load
@@ -240,3 +242,55 @@ def test_what_a_manifest_cannot_have_is_left_out_with_its_line(tmp_path: Path) -
     notes = [str(note) for note in made.notes]
     assert any("user: must be a user" in note for note in notes)
     assert any("env.not good: must be the name of a variable" in note for note in notes)
+
+
+# -- the command
+
+
+def typed(folder: Path, monkeypatch: pytest.MonkeyPatch, *words: str) -> int:
+    monkeypatch.chdir(folder)
+    for name in [name for name in os.environ if name in dict.fromkeys(re.findall(r"^\w+", DOTENV, re.MULTILINE))]:
+        monkeypatch.delenv(name)
+    return main(["init", "--yes", *words])
+
+
+def test_the_command_writes_and_says_what_it_did(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = project(tmp_path, WEB + "  cache: {image: redis}\n")
+
+    assert typed(tmp_path, monkeypatch, "--from", "shop") == Exit.DONE
+    said = capsys.readouterr().out
+    assert "wrote deploy.yml: service web (compose.yaml:2)" in said
+    assert f"  cd {file.parent}\n" in said
+    assert load(file.parent, environ={}).manifest.networks == ("shop_default",)
+
+    assert typed(tmp_path, monkeypatch, "--from", "shop") == Exit.REFUSED
+    assert "deploy.yml: there already" in capsys.readouterr().err
+    assert typed(tmp_path, monkeypatch, "--from", "shop", "--force") == Exit.DONE
+    assert typed(file.parent, monkeypatch, "--from", "compose.yaml", "-f", "web.yml") == Exit.DONE
+    assert (file.parent / "web.yml").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--from", "shop", "--image", "x"), "--image does not go with --from"),
+        (("--from", "shop", "--domain", "a.example.com"), "--domain does not go with --from"),
+        (("--from", "shop", "-f", "elsewhere/deploy.yml"), "is not beside"),
+        (("--profile", "debug"), "--profile goes with --from"),
+        (("--from", "nowhere"), "is not there"),
+    ],
+)
+def test_what_the_command_refuses(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    words: tuple[str, ...],
+    said: str,
+) -> None:
+    project(tmp_path, WEB)
+
+    assert typed(tmp_path, monkeypatch, *words) == Exit.REFUSED
+    assert said in capsys.readouterr().err
+    assert not list(tmp_path.rglob("deploy.yml"))

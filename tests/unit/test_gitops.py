@@ -94,6 +94,17 @@ def test_a_commit_goes_live_and_stays(scene: Scene, origin: Origin, follow: Call
     assert scene.versions("green") == ["2.0", "2.0"]
 
 
+def test_what_is_built_has_the_revision_of_the_commit_and_is_not_built_at_each_look(
+    scene: Scene, origin: Origin, follow: Callable[..., ManifestState]
+) -> None:
+    (origin.folder / "Dockerfile").write_text("FROM scratch\n")
+    revision = origin.commit(image="shop", build=".")[:12]
+    assert (follow().word, follow().word, follow().word) == ("applied", "synced", "synced")
+    assert scene.versions("blue") == [revision, revision]
+    built = [e for e in scene.events if str(e.data.get("text", "")).startswith("building")]
+    assert len(built) == 2  # to know what it is, and for the deploy: that one comes from the builder's cache
+
+
 def test_a_commit_that_changes_nothing_of_a_service_deploys_nothing(
     scene: Scene, origin: Origin, follow: Callable[..., ManifestState]
 ) -> None:
