@@ -9,9 +9,13 @@ the tier; pytest by itself tries everything.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+import random
+from collections.abc import Iterable, Sequence
+from typing import TypeVar
 
 import pytest
+
+Case = TypeVar("Case")
 
 BRIEF = 5.0
 FULL = os.environ.get("DEPLOYER_TEST_TIER", "full") == "full"
@@ -26,6 +30,12 @@ def draws(full: int, change: int) -> int:
 def seeds(number: int) -> range:
     """Return so many seeds."""
     return range(SEED * 10_000, SEED * 10_000 + number)
+
+
+def some(cases: Sequence[Case], change: int) -> list[Case]:
+    """Return all cases, or so many of them for a change, drawn by the seed."""
+    drawn = random.Random(SEED).sample(range(len(cases)), len(cases) if FULL else change)
+    return [cases[place] for place in sorted(drawn)]
 
 
 def why_long(item: pytest.Item) -> str | None:

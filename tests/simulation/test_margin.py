@@ -67,7 +67,7 @@ def covered(job: tuple[str, int]) -> End:
 @pytest.mark.parametrize("name", WITHIN)
 def test_what_a_wide_margin_covers_is_seldom_called_worse(name: str, rollouts: Many) -> None:
     """Evidence of a difference grows without end here; that it is one within the margin is what matters."""
-    ends = rollouts.each(covered, [(name, seed) for seed in seeds(draws(80, 25))])
+    ends = rollouts.each(covered, [(name, seed) for seed in seeds(draws(80, 15))])
     worse = sum(end.kind == "worse" for end in ends)
     told = f"{name}: {worse} of {len(ends)} called worse"
     print(told)

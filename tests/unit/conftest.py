@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,7 +10,9 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+from deployer.app.operations import deployment
 from tests.conftest import state_folder
+from tests.documents import REPOSITORY
 
 MEMORY = Path("/dev/shm")
 ENOUGH = 1 << 30  # bytes
@@ -37,3 +40,15 @@ def state() -> Iterator[Path]:
     """Give an empty state folder, in memory where there is such a place: a disk makes every write of the store wait."""
     with state_folder(MEMORY if MEMORY.is_dir() else Path("/tmp")) as folder:
         yield folder
+
+
+_revision = functools.cache(deployment.git_revision)
+
+
+@pytest.fixture(autouse=True)
+def _one_revision_of_this_repository(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ask Git once for what stays the same: thousands of deploys of these tests have their strategies from here."""
+    asked = deployment.git_revision
+    monkeypatch.setattr(
+        deployment, "git_revision", lambda folder: _revision(folder) if folder == REPOSITORY else asked(folder)
+    )

@@ -156,6 +156,16 @@ def test_each_worker_of_each_lane_has_ports_of_its_own(monkeypatch: pytest.Monke
     assert all(len(part) > 1000 for part in parts)
 
 
+def test_some_cases_are_drawn_for_a_change_and_keep_their_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    cases = list(range(20))
+    monkeypatch.setattr(tiers, "FULL", True)
+    assert tiers.some(cases, 5) == cases
+    monkeypatch.setattr(tiers, "FULL", False)
+    drawn = tiers.some(cases, 5)
+    assert len(drawn) == 5
+    assert drawn == sorted(drawn) == tiers.some(cases, 5)
+
+
 def test_draws() -> None:
     assert tiers.draws(7, 7) == 7
     assert list(tiers.seeds(3)) == [tiers.SEED * 10_000 + n for n in range(3)]
