@@ -42,9 +42,12 @@ def evidence(plan: Plan, manifest: Manifest, traffic: MeasuredTraffic | None = N
 
 
 def first_line(plan: Plan, manifest: Manifest, traffic: MeasuredTraffic | None) -> str:
-    """Say what a rollout is expected to do, before it does anything; nothing where nothing is compared or known."""
+    """Say what a rollout is expected to do, before it does anything; nothing where nothing is compared."""
     lines = evidence(plan, manifest, traffic)
-    return lines[0] if lines and traffic and _says_something(traffic) else ""
+    if not lines:
+        return ""
+    known = traffic is not None and _says_something(traffic)
+    return lines[0] if known else f"the traffic is not known yet; {lines[-1]}"
 
 
 def needed(manifest: Manifest, watch: Watch) -> int:
@@ -125,7 +128,7 @@ def _by_time(watches: list[Watch]) -> Iterator[str]:
     watch = max(watches, key=lambda step: step.requests / (step.share * step.seconds))
     rate = watch.requests / (watch.share / FULL * watch.seconds)
     yield (
-        f"without it a step ends after {span(watch.seconds)} if no regression was found; "
+        f"without a proof a step ends after {span(watch.seconds)} if no regression was found; "
         f"with fewer than {rate:.2g} requests a second it is inconclusive: "
         f"at least {watch.requests:,} responses of the candidate are needed at {percent(watch.share)}"
     )

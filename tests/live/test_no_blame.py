@@ -97,6 +97,28 @@ def requests_until(shop: Shop, first: Path, answers: int) -> list[int]:
     raise AssertionError(f"1000 requests at 20%, {len(met)} answered by the candidate")
 
 
+@pytest.mark.long("a canary of a quiet service, whose steps end by their time", every_change=True)
+def test_a_quiet_service_ends_as_the_first_line_has_forecast(process_shop: Shop) -> None:
+    shop = process_shop
+    shop.live("1.1")
+    shop.version("2.0")
+    shop.write(strategy={"canary": {"steps": [25, 50], "within": "12s", "bake": 0}})
+    with Load(shop.url, Options(rate=10, kinds=("fresh", "busy"))) as load:
+        load.until(lambda now: now.answered > 150, "the proxy has counted enough to say something", 60)
+        all_told = shop.told("canary", "--version", "2.0")
+        report = load.stop()
+    assert report.failed == 0, report.text()
+    forecast = all_told.all("note")[0]["text"]
+    assert "requests a second on average over the last" in forecast
+    assert "about 24 s of comparing: 25% 12 s (by time), 50% 12 s (by time)" in forecast
+    watches = [e["n"] for e in all_told.all("step.began", step="watch")]
+    assert all(12 <= all_told.one("step.done", n=n)["seconds"] < 20 for n in watches), all_told.text()
+    for verdict in all_told.all("verdict"):
+        assert (verdict["verdict"], verdict["enough"]) == ("inconclusive", True), all_told.text()
+        assert verdict["text"].endswith("would not have been seen")
+    assert shop.status()["stable_version"] == "2.0"
+
+
 @pytest.mark.long("a canary without a request")
 @pytest.mark.parametrize(("undecided", "share"), [("hold", 1000), ("revert", 0)])
 def test_nobody_comes_so_nothing_can_be_said(process_shop: Shop, undecided: str, share: int) -> None:
@@ -106,6 +128,7 @@ def test_nobody_comes_so_nothing_can_be_said(process_shop: Shop, undecided: str,
     shop.version("2.0")
     all_told = shop.told("canary", "--version", "2.0", expect=7)
     assert max(all_told.shares) == 1000, "nothing grew on no data"
+    assert "it is inconclusive: at least" in all_told.all("note")[0]["text"], "the first line has said so"
     assert all_told.one("verdict", verdict="inconclusive")
     status = shop.status()
     assert (status["stable_version"], status["share"]) == ("1.0", share)
