@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from deployer.core.errors import DeployError, Exit
 
@@ -18,29 +18,38 @@ COMPLETE = "_DEPLOY_COMPLETE"  # set by the completion scripts of shells
 def main(argv: Sequence[str] | None = None) -> int:
     """Run `deploy`; give its exit code (docs/exit-codes.md)."""
     arguments = list(sys.argv[1:] if argv is None else argv)
-    code = guarded(partial(_run, arguments))
-    return int(_flushed(code))
+    with guarded() as ended:
+        ended.code = _run(arguments)
+    return int(_flushed(ended.code))
 
 
-def guarded(run: Callable[[], int]) -> int:
-    """Run, and turn whatever comes out of it into an exit code, with a line on stderr where it is an error."""
+class Ended:
+    """With which code a command ends."""
+
+    code: int = Exit.DONE
+
+
+@contextmanager
+def guarded() -> Iterator[Ended]:
+    """Turn whatever comes out of a block into an exit code, with a line on stderr where it is an error."""
+    ended = Ended()
     try:
-        return run()
+        yield ended
     except DeployError as error:
-        return _fail(str(error), error.exit)
+        ended.code = _fail(str(error), error.exit)
     except KeyboardInterrupt:
         if sys.stderr.isatty():
             sys.stderr.write("\n")  # the terminal left its ^C in the line
-        return _fail("interrupted", Exit.ABORTED)
+        ended.code = _fail("interrupted", Exit.ABORTED)
     except BrokenPipeError:
-        return Exit.DONE  # who read the result has seen enough of it
+        ended.code = Exit.DONE  # who read the result has seen enough of it
     except Exception as error:  # noqa: BLE001 - the last handler: whatever was not foreseen is ours to fix
         if os.environ.get("DEPLOYER_DEBUG"):
             import traceback
 
             sys.stderr.write(_hidden(traceback.format_exc()))
         what = f"{type(error).__name__}: {error}".strip().removesuffix(":").splitlines()[0]
-        return _fail(
+        ended.code = _fail(
             f"internal error: {what}\n  → this is a bug; run with DEPLOYER_DEBUG=1 for the trace", Exit.INTERNAL
         )
 

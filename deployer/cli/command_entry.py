@@ -7,8 +7,17 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class CommandEntry:
-    """A command before it is imported: where it runs in the help, what it does, and `module:attribute`."""
+    """A command before it is imported: where it is in the help, what it does, and `module:attribute`.
+
+    One that is `served` can be asked of a server, too (`--server`, `--on`); others are for the host where they run.
+    """
 
     section: str
     help: str
     target: str
+    served: bool = True
+
+
+def here(section: str, help: str, target: str) -> CommandEntry:
+    """Make the entry of a command that is about the host where it is called."""
+    return CommandEntry(section, help, target, served=False)

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import click
 from click.shell_completion import CompletionItem
 
-from deployer.cli.command_entry import CommandEntry
+from deployer.cli.command_entry import CommandEntry, here
 from deployer.cli.server_option import options, refuse_unserved
 
 SECTIONS = ("Deploy", "Watch", "Act", "Set up")
@@ -17,8 +17,8 @@ SECTIONS = ("Deploy", "Watch", "Act", "Set up")
 COMMANDS: dict[str, CommandEntry] = {
     "up": CommandEntry("Deploy", "Deploy with the strategy of the manifest", "deployer.cli.deploy:up"),
     "plan": CommandEntry("Deploy", "Show what a deploy would do", "deployer.cli.deploy:plan"),
-    "gitops": CommandEntry("Deploy", "Follow a branch of a Git repository", "deployer.cli.gitops:gitops"),
-    "serve": CommandEntry("Deploy", "Serve the HTTP API and the web UI", "deployer.cli.serve:serve"),
+    "gitops": here("Deploy", "Follow a branch of a Git repository", "deployer.cli.gitops:gitops"),
+    "serve": here("Deploy", "Serve the HTTP API and the web UI", "deployer.cli.serve:serve"),
     "status": CommandEntry("Watch", "Show what is live now", "deployer.cli.queries:status"),
     "watch": CommandEntry("Watch", "Follow the rollout in progress", "deployer.cli.queries:watch"),
     "history": CommandEntry("Watch", "List the rollouts of a service", "deployer.cli.queries:history"),
@@ -26,8 +26,8 @@ COMMANDS: dict[str, CommandEntry] = {
     "show": CommandEntry("Watch", "Show one rollout: steps, events, measurements", "deployer.cli.queries:show"),
     "report": CommandEntry("Watch", "Write a report about a rollout, with plots", "deployer.cli.report:report"),
     "audit": CommandEntry("Watch", "Show, verify or export the audit log", "deployer.cli.audit:audit"),
-    "record": CommandEntry("Watch", "Record live traffic for `deploy judge`", "deployer.cli.record:record"),
-    "judge": CommandEntry("Watch", "Replay recorded traffic against a policy", "deployer.cli.judge:judge"),
+    "record": here("Watch", "Record live traffic for `deploy judge`", "deployer.cli.record:record"),
+    "judge": here("Watch", "Replay recorded traffic against a policy", "deployer.cli.judge:judge"),
     "logs": CommandEntry("Watch", "Print recent logs of the instances", "deployer.cli.queries:logs"),
     "approve": CommandEntry("Act", "Approve a rollout that is waiting for you", "deployer.cli.control:approve"),
     "promote": CommandEntry("Act", "Promote the rollout in progress now", "deployer.cli.control:promote"),
@@ -38,24 +38,17 @@ COMMANDS: dict[str, CommandEntry] = {
     "drain": CommandEntry("Act", "Close connections to releases that users have left", "deployer.cli.control:drain"),
     "release-lock": CommandEntry("Act", "Break the lock of a service", "deployer.cli.control:release_lock"),
     "down": CommandEntry("Act", "Take the service offline and remove its instances", "deployer.cli.control:down"),
-    "adopt": CommandEntry("Set up", "Rebuild a lost state database", "deployer.cli.adopt:adopt"),
-    "init": CommandEntry("Set up", "Write a commented deploy.yml", "deployer.cli.setup:init"),
-    "check": CommandEntry("Set up", "Check a manifest, without asking anything else", "deployer.cli.check:check"),
-    "doctor": CommandEntry("Set up", "Check host, engine and proxy, and fix drift", "deployer.cli.setup:doctor"),
-    "hosts": CommandEntry("Set up", "List, check, prepare and update hosts", "deployer.cli.hosts:group"),
-    "notify": CommandEntry("Set up", "Test notifications", "deployer.cli.notify:group"),
-    "proxy": CommandEntry("Set up", "(internal) Serve the proxy of this host over ssh", "deployer.cli.proxy:proxy"),
-    "token": CommandEntry("Set up", "Create, list and revoke tokens of the HTTP API", "deployer.cli.serve:token"),
-    "schema": CommandEntry("Set up", "Print the JSON Schema of deploy.yml", "deployer.cli.setup:schema"),
-    "completion": CommandEntry("Set up", "Print the completion script of a shell", "deployer.cli.completion:command"),
+    "adopt": here("Set up", "Rebuild a lost state database", "deployer.cli.adopt:adopt"),
+    "init": here("Set up", "Write a commented deploy.yml", "deployer.cli.setup:init"),
+    "check": here("Set up", "Check a manifest, without asking anything else", "deployer.cli.check:check"),
+    "doctor": here("Set up", "Check host, engine and proxy, and fix drift", "deployer.cli.setup:doctor"),
+    "hosts": here("Set up", "List, check, prepare and update hosts", "deployer.cli.hosts:group"),
+    "notify": here("Set up", "Test notifications", "deployer.cli.notify:group"),
+    "proxy": here("Set up", "(internal) Serve the proxy of this host over ssh", "deployer.cli.proxy:proxy"),
+    "token": here("Set up", "Create, list and revoke tokens of the HTTP API", "deployer.cli.serve:token"),
+    "schema": here("Set up", "Print the JSON Schema of deploy.yml", "deployer.cli.setup:schema"),
+    "completion": here("Set up", "Print the completion script of a shell", "deployer.cli.completion:command"),
 }
-
-
-# What a server can be asked for (--server), besides strategies; the rest is about the machine where it is called.
-SERVED = frozenset(
-    {"up", "plan", "status", "watch", "history", "releases", "show", "report", "audit", "logs"}
-    | {"approve", "promote", "abort", "rollback", "pause", "resume", "drain", "release-lock", "down"}
-)
 
 
 class LazyGroup(click.Group):
@@ -93,7 +86,7 @@ class LazyGroup(click.Group):
             meant = f"; did you mean {' or '.join(near)}?" if near else ""
             raise click.UsageError(f"there is no command {name!r}{meant}", ctx)
         if not ctx.resilient_parsing:
-            refuse_unserved(ctx, name, served=name in SERVED or name not in self.entries)
+            refuse_unserved(ctx, name, served=name not in self.entries or self.entries[name].served)
         return name if command else None, command, args[1:]
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002

@@ -22,7 +22,7 @@ def house(common: Common, sink: Sink = lambda _event: None, stop: Stop | None = 
     """Open the state folder of a command that works on this host only. Raise Refused where a server is named."""
     from deployer.app.wiring import open_house
 
-    if common.server is not None:  # a part of a command that is served, or one whose name is missing in `lazy.SERVED`
+    if common.server is not None:  # a part of a command that is served, or one that is listed so in `lazy.COMMANDS`
         import click
 
         raise common.server.refusal(click.get_current_context().command_path)

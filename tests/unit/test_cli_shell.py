@@ -115,10 +115,9 @@ def test_wrong_usage_is_refused_with_what_would_be_right(
 def test_errors_become_lines_and_exit_codes(
     error: BaseException, code: int, written: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def failing() -> int:
+    with guarded() as ended:
         raise error
-
-    assert guarded(failing) == code
+    assert ended.code == code
     out, err = capsys.readouterr()
     assert (out, err) == ("", written)
 
@@ -128,7 +127,9 @@ def test_a_bug_is_one_line_and_a_trace_only_when_asked_for(
     debug: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DEPLOYER_DEBUG", debug)
-    assert guarded(lambda: [][1]) == Exit.INTERNAL
+    with guarded() as ended:
+        [][1]
+    assert ended.code == Exit.INTERNAL
     err = capsys.readouterr().err
     assert "error: internal error: IndexError: list index out of range\n  → this is a bug" in err
     assert ("Traceback" in err) == bool(debug)

@@ -26,7 +26,7 @@ from deployer.app import queries
 from deployer.app.operations.execution import locked
 from deployer.app.wiring import open_house
 from deployer.cli import main
-from deployer.cli.lazy import COMMANDS, SERVED, group
+from deployer.cli.lazy import COMMANDS, group
 from deployer.cli.strategies import builtin_commands
 from deployer.client import orders, stream
 from deployer.client.address import DeployServer
@@ -125,7 +125,7 @@ def test_every_command_is_served_or_refused_by_name(
     api.scene.deploy("1.0")
     with server(api, monkeypatch, wrap=asked):
         told = run(name, *ARGUMENTS.get(name, () if name in COMMANDS else ("--service", "shop")))
-    if name in SERVED or name not in COMMANDS:
+    if name not in COMMANDS or COMMANDS[name].served:
         assert asked.requests, told
         assert "works on the host" not in told.err
         return
@@ -138,7 +138,7 @@ def test_every_command_is_served_or_refused_by_name(
 def test_parts_of_a_served_command_that_are_not_are_refused(
     api: Api, run: Deploy, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    assert {name for name, command in INNER.items() if name in SERVED} == {"audit"}, "see to the others here"
+    assert {name for name, command in INNER.items() if COMMANDS[name].served} == {"audit"}, "see to the others here"
     asked = Asked()
     with server(api, monkeypatch, wrap=asked):
         told = run("audit", name)

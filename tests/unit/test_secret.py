@@ -73,10 +73,9 @@ def test_the_last_handler_hides_it(monkeypatch: pytest.MonkeyPatch, capsys: pyte
     secret = SecretText("of-the-handler-test")
     monkeypatch.setenv("DEPLOYER_DEBUG", "1")
 
-    def fail() -> int:
+    with cli.guarded() as ended:
         raise RuntimeError(f"did not work with {secret.reveal()}")
-
-    assert cli.guarded(fail) == 1
+    assert ended.code == 1
     said = capsys.readouterr().err
     assert "Traceback" in said
     assert "of-the-handler-test" not in said

@@ -30,4 +30,6 @@ def play(name: str, output: str, speed: float, *, forever: bool) -> int:
 
 if __name__ == "__main__":
     name, output, speed = sys.argv[1:4]
-    sys.exit(guarded(lambda: play(name, output, float(speed), forever=len(sys.argv) > 4)))
+    with guarded() as ended:
+        ended.code = play(name, output, float(speed), forever=len(sys.argv) > 4)
+    sys.exit(ended.code)

@@ -12,7 +12,7 @@ from deployer.app.observe import observe
 from deployer.app.operations.approvals import refuse_unanswerable
 from deployer.app.operations.context import AppContext
 from deployer.app.operations.control import stop_running
-from deployer.app.operations.execution import committed, drive_begun, hands, locked, run_of
+from deployer.app.operations.execution import begun, committed, hands, locked, run_of
 from deployer.app.operations.hosts import answering, machines_of, refuse_silent
 from deployer.app.operations.port_capacity import refuse_crowded
 from deployer.app.operations.proxy_recovery import serve_again
@@ -149,7 +149,7 @@ def deploy(house: AppContext, request: DeployRequest) -> RolloutResult:
         if expected := forecast.first_line(proposal.plan, release.manifest, proposal.traffic):
             house.tell(release.service, expected)
         rollout = house.store.rollouts.begin(lock, proposal.plan, folder, whoami(), request.message)
-        return drive_begun(house, lock, drivers, rollout)
+        return drive(begun(house, lock, drivers, rollout))
 
 
 def _live_name(observed: Observed) -> str:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from deployer.app.operations.context import AppContext
 from deployer.drivers.fenced import fenced
 from deployer.drivers.ports import Drivers
-from deployer.engine import Drive, RolloutResult, drive
+from deployer.engine import Drive
 from deployer.model import Release, SecretText
 from deployer.store import Heartbeat, Lock, Rollout
 
@@ -31,8 +31,8 @@ def hands(house: AppContext, lock: Lock, drivers: Drivers) -> Drivers:
     return fenced(drivers, lambda: house.store.locks.changing(lock), lock)
 
 
-def drive_begun(house: AppContext, lock: Lock, drivers: Drivers, rollout: Rollout) -> RolloutResult:
-    """Drive a rollout that was just recorded."""
+def begun(house: AppContext, lock: Lock, drivers: Drivers, rollout: Rollout) -> Drive:
+    """Make ready to drive a rollout that was just recorded, and tell that it began."""
     run, plan = run_of(house, lock, rollout, drivers), rollout.plan
     run.tell(
         "rollout.started",
@@ -44,7 +44,7 @@ def drive_begun(house: AppContext, lock: Lock, drivers: Drivers, rollout: Rollou
         steps=[s.explain() for s in plan.forward],
         plan=plan.to_dict(),
     )
-    return drive(run)
+    return run
 
 
 def run_of(house: AppContext, lock: Lock, rollout: Rollout, drivers: Drivers | None = None) -> Drive:

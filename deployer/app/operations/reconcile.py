@@ -9,11 +9,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from deployer.app.operations.context import AppContext
-from deployer.app.operations.execution import drive_begun, hands, locked
+from deployer.app.operations.execution import begun, hands, locked
 from deployer.core.clock import Deadline
 from deployer.drivers.ports import Drivers
 from deployer.emergency import record
-from deployer.engine import RolloutResult
+from deployer.engine import RolloutResult, drive
 from deployer.model import Live, release_of
 from deployer.planning.recipes import PROXY_SECONDS
 from deployer.planning.rollback import moved_plan, played_since
@@ -67,6 +67,6 @@ def record_rollback(
     plan = moved_plan(release, left, live.stable)
     by = noted.by if noted else whoami()
     rollout = house.store.rollouts.begin_moved(lock, plan, Path.cwd(), by, reason or (noted.reason if noted else ""))
-    ending = drive_begun(house, lock, drivers, rollout)
+    ending = drive(begun(house, lock, drivers, rollout))
     record.remove(str(house.store.folder), service)
     return ending

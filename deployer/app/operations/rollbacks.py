@@ -9,7 +9,7 @@ from deployer.app.observe import observe
 from deployer.app.operations.approvals import refuse_unanswerable
 from deployer.app.operations.context import AppContext
 from deployer.app.operations.control import FOLLOW_SECONDS, end_handover, stop
-from deployer.app.operations.execution import committed, drive_begun, hands, locked, run_of
+from deployer.app.operations.execution import begun, committed, hands, locked, run_of
 from deployer.app.operations.late_rollback import ended_lately, under_way
 from deployer.app.operations.proxy_recovery import serve_again
 from deployer.app.operations.reconcile import record_rollback
@@ -101,7 +101,7 @@ def _rollback(
             refuse_unanswerable(plan, person_of(whoami()))
         # The target may have stood on machines that the current release does not know.
         rollout = house.store.rollouts.begin(lock, plan, Path.cwd(), whoami(), reason)
-        return drive_begun(house, lock, house.drivers(target), rollout)
+        return drive(begun(house, lock, house.drivers(target), rollout))
 
 
 def _leave_open(house: AppContext, rollout: Rollout, to: int | None, *, force: bool, reason: str) -> RolloutResult:

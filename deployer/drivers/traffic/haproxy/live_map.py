@@ -59,7 +59,7 @@ class LiveMap:
             try:
                 if not worker.old or (self.get(worker, service, deadline) is not None and able(worker)):
                     value = live_value.encode(live, self._before(worker, service, live, spent, deadline))
-                    self._put(worker, service, value, deadline)
+                    self._master.run(worker, self._setting(worker, service, value, deadline), deadline)
                     self._check(worker, service, value, deadline)
             except Gone:
                 if not worker.old:
@@ -115,7 +115,8 @@ class LiveMap:
                 budget.key(service, live_value.decode(service, value).rollout), 0
             )
             if reached > live_value.spent(now):
-                self._put(worker, service, live_value.encode(live_value.decode(service, now), reached), deadline)
+                new = live_value.encode(live_value.decode(service, now), reached)
+                self._master.run(worker, self._setting(worker, service, new, deadline), deadline)
 
     def _before(self, worker: Worker, service: str, live: Live, spent: int, deadline: Deadline) -> int:
         """Give what a worker is to add to its own count, so that no answer it counts meanwhile is lost or doubled."""
@@ -157,7 +158,7 @@ class LiveMap:
                 )
             for key, value in values.items():
                 if has.get(key) != value:
-                    self._put(worker, key, value, deadline)
+                    self._master.run(worker, self._setting(worker, key, value, deadline), deadline)
             if (has := self._all(worker, deadline)) != values:
                 raise DriverFailed(f"worker {worker.pid} of the proxy loaded {has}, not {values}", "try again")
 
@@ -165,6 +166,7 @@ class LiveMap:
         lines = (line.split(" ") for line in self._master.run(worker, f"show map {self._path}", deadline).splitlines())
         return {parts[1]: parts[2] for parts in lines if len(parts) == 3}
 
-    def _put(self, worker: Worker, service: str, value: str, deadline: Deadline) -> None:
+    def _setting(self, worker: Worker, service: str, value: str, deadline: Deadline) -> str:
+        """Return the command that gives a worker a value."""
         verb = "add" if self.get(worker, service, deadline) is None else "set"
-        self._master.run(worker, f"{verb} map {self._path} {service} {value}", deadline)
+        return f"{verb} map {self._path} {service} {value}"
