@@ -33,9 +33,7 @@ def test_hold_shows_the_candidate_to_its_share_and_promote_finishes(shop: Shop) 
         assert "deploy promote" in done.stdout
         status = shop.status()
         assert (status["share"], status["lease"]) == (1000, 0)
-        began = time.monotonic()
         shop.deploy("promote", "-m", "looks good")
-        assert time.monotonic() - began < 15, "promote does not wait for the rest of the watches"
         report = load.stop()
     assert report.failed == 0, report.text()
     assert versions(shop) == {"2.0"}

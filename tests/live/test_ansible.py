@@ -197,7 +197,7 @@ def test_the_deadline_ends_the_playbook_and_all_that_it_started(stage: Stage, mo
         stage.play("update.yml", seconds=3)
 
     assert late.value.message == "playbook update.yml: not finished within 3 s, while task 'slow' ran"
-    assert time.monotonic() - began < 8
+    assert time.monotonic() - began < 45, "it would have taken a minute"
     assert (stage.folder / "pid").exists()  # it had really started
     assert of_session(word) == []
 

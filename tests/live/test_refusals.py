@@ -78,7 +78,7 @@ def shop() -> Iterator[Shop]:
     shop = Shop(folder, "process", None)
     shop.manifest["traffic"]["domains"] = ["localhost", "127.0.0.1"]
     shop.manifest["replicas"] = 1
-    shop.manifest["judge"] = {"requests": 0}
+    shop.manifest["traffic"]["lease"] = "10m"  # so that it is not renewed while a case is looked at
     shop.manifest["judge"] = {"requests": 0}  # nobody sends requests here, and a canary must get to its hold
     try:
         shop.write()

@@ -38,7 +38,7 @@ def test_it_gets_its_share_and_is_what_the_candidate_is_compared_with(
         with bench.traffic.samples("shop") as samples:
             sent = burst(bench.port, 6000)
             seen = Seen(samples)
-            within(5).until(lambda: seen.requests() + seen.rest >= 6000, "all are told")
+            within().until(lambda: seen.requests() + seen.rest >= 6000, "all are told")
     assert (seen.candidate, seen.stable, seen.rest) == (sent["g1"], sent["b101"], sent["b1"])
     for got in (sent["g1"], sent["b101"]):  # 4.5 standard deviations
         assert abs(got - 600) <= 105
@@ -71,7 +71,7 @@ def test_it_has_no_users_before_and_after_the_share(bench: Bench, blue: Upstream
         beside(bench, fresh)
         bench.set_traffic(Live("blue", 4000, int(time.time()) + 2, 3, 0, 4000))
         assert {get(bench.port).who for _ in range(60)} == {"b1", "g1", "b101"}
-        within(5).until(lambda: time.time() > bench.traffic.read("shop").lease, "the lease runs out")  # type: ignore[union-attr]
+        within().until(lambda: time.time() > bench.traffic.read("shop").lease, "the lease runs out")  # type: ignore[union-attr]
         assert {get(bench.port).who for _ in range(60)} == {"b1"}
         bench.set_traffic(Live("blue", 4000, 0, 3, 2, 4000))
         green.failing = True
@@ -136,7 +136,7 @@ def test_a_killed_proxy_comes_back_with_it(bench: Bench, blue: Upstream, green: 
         bench.kill(bench.workers()[0])
         within().until(lambda: bench.master.answers() and bench.workers() != before, "the proxy comes back")
         assert bench.traffic.read("shop") == live
-        within(5).until(lambda: {_who(bench) for _ in range(60)} == {"b1", "g1", "b101"}, "all three answer")
+        within().until(lambda: {_who(bench) for _ in range(60)} == {"b1", "g1", "b101"}, "all three answer")
 
 
 def test_connections_of_a_tcp_service(bench: Bench) -> None:

@@ -117,7 +117,7 @@ def test_a_network_that_always_gets_the_candidate_is_taken_back_when_the_lease_i
     bench.both(blue, green, force={"networks": ["127.0.0.0/8"]})
     bench.set_traffic(Live("blue", 1, int(time.time()) + 2, 5))
     assert get(bench.port).who == "g1"
-    within(5).until(lambda: get(bench.port).who == "b1", "the lease runs out")
+    within().until(lambda: get(bench.port).who == "b1", "the lease runs out")
 
 
 def test_steering_keeps_the_count_and_the_next_rollout_begins_at_none(

@@ -154,7 +154,7 @@ def test_websockets_are_closed_in_portions_and_no_request_is(bench: Bench, held:
         new = [opened.enter_context(_websocket(bench)) for _ in range(8)]
         upload = opened.enter_context(_ask(bench, "/slow", "Content-Length: 9\r\n", "POST"))
         upload.sendall(b"half")
-        within(5).until(lambda: bench.traffic.connections("shop")["blue"] == 17, "all of it is open")
+        within().until(lambda: bench.traffic.connections("shop")["blue"] == 17, "all of it is open")
         bench.set_traffic(Live("green"))
         live = opened.enter_context(_websocket(bench))
         assert bench.traffic.connections("shop") == {"blue": 17, "green": 1}
@@ -171,7 +171,7 @@ def test_websockets_are_closed_in_portions_and_no_request_is(bench: Bench, held:
         upload.sendall(b"other")
         for request in [*requests, upload]:
             _whole(request)
-        within(5).until(lambda: bench.traffic.connections("shop")["blue"] == 0, "nothing is open")
+        within().until(lambda: bench.traffic.connections("shop")["blue"] == 0, "nothing is open")
 
 
 def test_sessions_of_a_tcp_service_are_closed(bench: Bench, held: Held) -> None:

@@ -24,7 +24,7 @@ def test_every_request_is_counted_on_its_side(bench: Bench, blue: Upstream, gree
     with bench.traffic.samples("shop") as samples:
         sent = burst(bench.port, 5000)
         seen = Seen(samples)
-        within(5).until(lambda: seen.requests() >= 5000, "all are told")
+        within().until(lambda: seen.requests() >= 5000, "all are told")
     assert (seen.stable, seen.candidate) == (sent["b1"], sent["g1"])
     assert (seen.errors, seen.lost) == (0, 0)
     assert seen.share == 3000
@@ -42,7 +42,7 @@ def test_errors_are_those_of_the_release(bench: Bench, blue: Upstream, green: Up
             get(bench.port, headers={"x-side": "candidate"})  # chosen, not drawn: left out
             get(bench.port, headers=bench.traffic.preview("shop")[1])
         seen = Seen(samples)
-        within(5).until(lambda: seen.requests() >= 11, "all are told")
+        within().until(lambda: seen.requests() >= 11, "all are told")
     assert (seen.stable, seen.candidate, seen.candidate_errors) == (0, 11, 10)
 
 
@@ -56,7 +56,7 @@ def test_no_server_left_is_an_error_of_the_side_that_was_drawn_though_stable_ans
     with bench.traffic.samples("shop") as samples:
         assert get(bench.port).who == "b1"
         seen = Seen(samples)
-        within(5).until(lambda: seen.requests() >= 1, "it is told")
+        within().until(lambda: seen.requests() >= 1, "it is told")
     assert (seen.candidate, seen.candidate_errors, seen.shielded) == (1, 1, 1)
 
 
@@ -73,7 +73,7 @@ def test_a_client_that_leaves_is_no_error(bench: Bench, blue: Upstream) -> None:
         get(bench.port, "/slow?ms=700")
         seen = Seen(samples)
         # The last one has the longest answer; when it is told, the others were.
-        within(5).until(lambda: seen.requests() > 0 and (seen.latency.quantile(1) or 0) >= 700, "all are told")
+        within().until(lambda: seen.requests() > 0 and (seen.latency.quantile(1) or 0) >= 700, "all are told")
     assert seen.errors == 0
 
 
@@ -89,7 +89,7 @@ def test_who_does_not_wait_for_an_answer_is_timed_as_long_as_he_waited(
         assert green.begun.wait(5)
         client.close()
         seen = Seen(samples)
-        within(4).until(lambda: seen.requests() == 1, "it is told")
+        within().until(lambda: seen.requests() == 1, "it is told")
     assert (seen.candidate, seen.errors) == (1, 0)
     assert seen.candidate_latency.quantile(1) is not None
     assert bench.traffic.spent("shop") == 0
@@ -102,7 +102,7 @@ def test_latency_is_that_of_the_answer(bench: Bench, blue: Upstream) -> None:
         for _ in range(5):
             get(bench.port, "/slow?ms=200")
         seen = Seen(samples)
-        within(5).until(lambda: seen.requests() >= 5, "told")
+        within().until(lambda: seen.requests() >= 5, "told")
     median = seen.latency.quantile(0.5)
     assert median is not None
     assert 200 <= median <= 260
@@ -114,12 +114,12 @@ def test_the_stream_goes_on_when_the_proxy_was_killed(bench: Bench, blue: Upstre
     with bench.traffic.samples("shop") as samples:
         seen = Seen(samples)
         get(bench.port)
-        within(5).until(lambda: seen.requests() == 1, "told")
+        within().until(lambda: seen.requests() == 1, "told")
         before = bench.workers()
         bench.kill(bench.master_pid())
         within().until(lambda: bench.master.answers() and bench.workers() != before, "the proxy comes back")
-        within(5).until(lambda: get(bench.port).status == 200, "it answers")
-        within(5).until(lambda: seen.requests() >= 2, "told again")
+        within().until(lambda: get(bench.port).status == 200, "it answers")
+        within().until(lambda: seen.requests() >= 2, "told again")
 
 
 def test_a_request_belongs_to_the_longest_route(bench: Bench, blue: Upstream, green: Upstream) -> None:
@@ -130,7 +130,7 @@ def test_a_request_belongs_to_the_longest_route(bench: Bench, blue: Upstream, gr
         for path in paths * 4:
             get(bench.port, path)
         told = samples.take()
-        deadline = within(5)
+        deadline = within()
         while told.stable.requests + told.candidate.requests < 28:
             deadline.check("all are told", "")
             told += samples.take()
@@ -152,7 +152,7 @@ def test_a_client_counts_once_and_a_share_that_grows_throws_it_again(
             bench.set_traffic(Live("blue", share, 0, 7))
             for cookie in cookies * 2:
                 get(bench.port, headers={"cookie": cookie})
-        deadline = within(5)
+        deadline = within()
         while told.stable.requests + told.candidate.requests < 400:
             deadline.check("all are told", "")
             told += samples.take()
@@ -164,7 +164,7 @@ def test_a_client_counts_once_and_a_share_that_grows_throws_it_again(
 
 def measured(bench: Bench) -> int:
     """How many requests came since the proxy counts, once it has counted for a second."""
-    within(5).until(lambda: bench.traffic.measured("shop") is not None, "it has counted for a second")
+    within().until(lambda: bench.traffic.measured("shop") is not None, "it has counted for a second")
     traffic = bench.traffic.measured("shop")
     assert traffic is not None
     return round(traffic.rate * traffic.seconds)

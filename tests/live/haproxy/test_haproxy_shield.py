@@ -42,7 +42,7 @@ def test_nobody_sees_a_candidate_that_fails_half_of_its_answers_and_all_of_it_is
         with bench.traffic.samples("shop") as samples:
             seen = Counter(get(bench.port).status for _ in range(200))
             told = Seen(samples)
-            within(5).until(lambda: told.requests() >= 200, "all are told")
+            within().until(lambda: told.requests() >= 200, "all are told")
     assert seen == {200: 200}
     assert blue.users == 100
     assert (told.stable, told.candidate, told.candidate_errors, told.shielded) == (0, 200, 100, 100)
@@ -100,7 +100,7 @@ def test_what_takes_longer_than_its_time_out_is_answered_by_stable_which_has_all
     bench.set_traffic(ALL)
     began = time.monotonic()
     assert get(bench.port, "/slow?ms=900").who == "b1"
-    assert 1.2 <= time.monotonic() - began < 3
+    assert time.monotonic() - began >= 1.2
     assert get(bench.port, "/slow?ms=100").who == "g1"
     green.hangs = True
     assert get(bench.port).who == "b1"
@@ -171,7 +171,7 @@ def test_ten_reloads_under_load_lose_nothing_and_blame_nobody(bench: Bench, blue
                 enough = load.answered + 200
                 within().until(lambda: load.answered > enough, "the load goes on")  # noqa: B023 -- called at once
         told = Seen(samples)
-        within(5).until(lambda: told.requests() >= load.answered, "the stream tells every request")
+        within().until(lambda: told.requests() >= load.answered, "the stream tells every request")
     assert load.failures == []
     assert (told.requests(), told.lost) == (load.answered, 0)
     assert (told.candidate, told.candidate_errors, told.shielded) == (load.seen["g1"], 0, 0)
@@ -184,7 +184,7 @@ def test_a_killed_proxy_comes_back_with_it(bench: Bench, blue: Upstream, green: 
     bench.kill(bench.master_pid())
     within().until(lambda: bench.master.answers() and bench.workers() != before, "the proxy comes back")
     green.failing = True
-    within(5).until(lambda: _who(bench) == "b1", "it answers")
+    within().until(lambda: _who(bench) == "b1", "it answers")
 
 
 def test_an_empty_response_behind_it_is_known_as_one(bench: Bench, blue: Upstream, green: Upstream) -> None:
@@ -199,7 +199,7 @@ def test_an_empty_response_behind_it_is_known_as_one(bench: Bench, blue: Upstrea
             told += samples.take()
             return told.stable.requests + told.candidate.requests == len(seen)
 
-        within(5).until(all_told, "all of them are told")
+        within().until(all_told, "all of them are told")
     assert set(seen) == {""}
     assert told.candidate.requests
     assert (told.stable.kinds[EMPTY], told.candidate.kinds[EMPTY]) == (told.stable.requests, told.candidate.requests)

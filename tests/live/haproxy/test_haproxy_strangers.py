@@ -51,7 +51,7 @@ def numbers(bench: Bench, *asked: tuple[str, dict[str, str]]) -> list[str]:
                 stream.check()
                 return len(found.addresses()) >= n
 
-            within(5).until(told, "the line comes")
+            within().until(told, "the line comes")
     return found.addresses()
 
 
@@ -144,7 +144,7 @@ def test_who_has_the_headers_of_a_response_does_not_wait_for_it(bench: Bench, bl
                 seen.append(found.stable + found.candidate)
             return len(waiting) in seen
 
-        within(10).until(told, "what waits is counted")
+        within().until(told, "what waits is counted")
         assert max(seen) == len(waiting)
 
 
@@ -170,7 +170,7 @@ def test_a_tcp_candidate_that_accepts_and_hangs_is_seen(bench: Bench, sticky: bo
                 # Each address of a sticky service was one toss, for both of its connections.
                 return samples.take().waiting == Waiting(0.5, 0, len(set(hung) if sticky else hung)) and len(hung) > 5
 
-            within(10).until(told, "what hangs is counted, and nothing else", every=0.3)
+            within().until(told, "what hangs is counted, and nothing else", every=0.3)
 
 
 def readable(connection: socket.socket) -> bool:

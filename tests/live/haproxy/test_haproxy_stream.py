@@ -61,7 +61,7 @@ def test_as_many_readers_as_there_are_rollouts_leave_room_for_commands(
         assert bench.traffic.read("shop") == live
         assert get(bench.port).who == "g1"
         for seen in map(Seen, streams):
-            within(5).until(lambda: seen.requests() == 1, "each is told")  # noqa: B023 -- called at once
+            within().until(lambda: seen.requests() == 1, "each is told")  # noqa: B023 -- called at once
 
 
 def test_a_reader_that_lags_is_told_how_much_it_missed(
@@ -75,7 +75,7 @@ def test_a_reader_that_lags_is_told_how_much_it_missed(
         with held(reader):
             burst(bench.port, sent)
         seen = Seen(reader)
-        within(5).until(lambda: seen.requests() > 0, "the rest is told")
+        within().until(lambda: seen.requests() > 0, "the rest is told")
 
         def all_known() -> bool:
             nonlocal sent
@@ -83,7 +83,7 @@ def test_a_reader_that_lags_is_told_how_much_it_missed(
             sent += 1
             return seen.requests() + seen.lost == sent
 
-        within(5).until(all_known, "told or known to be missing")
+        within().until(all_known, "told or known to be missing")
     assert seen.lost > 1000
 
 
@@ -99,9 +99,9 @@ def test_a_reader_that_was_let_go_comes_back_and_is_told_nothing_twice(
         with held(stopped):
             burst(bench.port, sent)
             worker = bench.master.current(within())[0]
-            within(10).until(lambda: _readers(bench, worker) == 1, "the proxy lets it go")
-        within(5).until(lambda: kept.requests() == sent, "the other one is told all of it")
-        within(5).until(lambda: _readers(bench, worker) == 2, "it comes back")
+            within().until(lambda: _readers(bench, worker) == 1, "the proxy lets it go")
+        within().until(lambda: kept.requests() == sent, "the other one is told all of it")
+        within().until(lambda: _readers(bench, worker) == 2, "it comes back")
         seen, asked = Seen(stopped), 0
 
         def told(of: int) -> bool:
@@ -110,11 +110,11 @@ def test_a_reader_that_was_let_go_comes_back_and_is_told_nothing_twice(
             asked += 1
             return seen.requests() >= before + of
 
-        within(5).until(lambda: seen.requests() > 0 and seen.lost > 0, "it is told that it missed something")
+        within().until(lambda: seen.requests() > 0 and seen.lost > 0, "it is told that it missed something")
         before = seen.requests()  # all that the kernel had kept for it: the old line was read to its end
-        within(5).until(lambda: told(1), "it is told what comes now")
-        within(5).until(lambda: told(4), "and what comes then")
-        within(5).until(lambda: kept.requests() == sent + asked, "the other one is told all of it")
+        within().until(lambda: told(1), "it is told what comes now")
+        within().until(lambda: told(4), "and what comes then")
+        within().until(lambda: kept.requests() == sent + asked, "the other one is told all of it")
     assert seen.requests() <= before + asked, "nothing is told twice"
     assert before < sent, "what it missed is not told later, nor twice"
     assert kept.lost == 0
@@ -143,7 +143,7 @@ def test_a_reader_that_ended_is_no_silence(bench: Bench, blue: Upstream, monkeyp
                 return "a bug" in error.message
             return False
 
-        within(5).until(told, "it is told")
+        within().until(told, "it is told")
 
 
 def test_two_proxies_know_the_same_clients(
@@ -166,7 +166,7 @@ def test_two_proxies_know_the_same_clients(
                 for each in (bench, other, bench):
                     assert not get(each.port, headers=cookie).cookie
             told = both.take()
-            deadline = within(5)
+            deadline = within()
             while told.stable.requests + told.candidate.requests < 60:
                 deadline.check("all are told")
                 told += both.take()

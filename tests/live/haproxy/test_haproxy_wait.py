@@ -69,7 +69,7 @@ def test_an_outage_of_both_sides_is_waited_for_by_all_and_held_against_nobody(
         with Upstream("b1", blue.port), Upstream("g1", green.port):
             answers = [each.result() for each in asked]
         told = Seen(samples)
-        within(5).until(lambda: told.requests() >= 30, "all are told")
+        within().until(lambda: told.requests() >= 30, "all are told")
     assert {answer.status for answer in answers} == {200}
     assert told.errors == 0
 
@@ -107,7 +107,7 @@ def test_stable_answers_for_a_candidate_that_is_gone_and_it_counts(
         for _ in range(5):
             assert get(bench.port, method="GET" if method == "tcp" else method).who == "b1"
         told = Seen(samples)
-        within(5).until(lambda: told.requests() >= 5, "all are told")
+        within().until(lambda: told.requests() >= 5, "all are told")
     assert (told.candidate, told.candidate_errors, told.shielded) == (5, 5, 5)
     assert waiting(bench, "shop_green") == 0
 
