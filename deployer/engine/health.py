@@ -4,11 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from deployer.core.clock import Deadline
 from deployer.drivers.ports import Checks
-from deployer.manifest.models import Manifest
 from deployer.model import Instance
+
+if TYPE_CHECKING:
+    from deployer.manifest.models import Manifest
+
+
+# Until an instance has passed its first probe, and for so many seconds, probes that cost next to nothing come quicker:
+# most instances begin to listen a moment after their start.
+QUICK, QUICKLY = 0.1, 2.0
 
 
 @dataclass(frozen=True)
@@ -36,6 +44,8 @@ def await_health(
     health = manifest.health
     passed: dict[str, int] = {}
     seen: dict[str, str] = {}
+    cheap = health.kind in ("http", "tcp")
+    quick = Deadline.after(deadline.clock, QUICKLY if cheap else 0)
 
     while True:
         instances = look()
@@ -53,5 +63,6 @@ def await_health(
         if deadline.passed():
             name = ill[0].name
             return Ill(ill[0], seen[name] or f"{passed[name]} of {health.rise} passes in a row")
-        # The first probes come at once: most of a start is over before the first interval would be.
-        deadline.clock.sleep(min(health.interval, max(deadline.left(), 0.001)))
+        coming = any(passed[i.name] == 0 for i in ill) and not quick.passed()
+        pause = min(health.interval, QUICK) if coming else health.interval
+        deadline.clock.sleep(min(pause, max(deadline.left(), 0.001)))

@@ -53,7 +53,11 @@ class Health(Model):
     )
     docker: Switch = Field(False, description="Use the HEALTHCHECK of the image.")
     rise: Count = Field(2, ge=1, le=100, description="Passed probes in a row that make an instance healthy.")
-    interval: Wait = Field(0.5, gt=0, description="Time between two probes.")
+    interval: Wait = Field(
+        0.5,
+        gt=0,
+        description="Time between two probes; 0.1 s at most until the first of `http` or `tcp` has passed, for 2 s.",
+    )
     timeout: Wait = Field(2.0, gt=0, description="Time a probe may take.")
     deadline: Wait = Field(30.0, gt=0, description="Time from start to healthy; then the release has failed.")
 

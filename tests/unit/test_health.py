@@ -54,3 +54,26 @@ def test_a_first_probe_without_time_says_so() -> None:
 
 def test_a_last_probe_that_is_cut_short_and_passes_counts() -> None:
     assert awaited(1.0, "HTTP 404", "HTTP 404", "", rise=1) is None
+
+
+@pytest.mark.parametrize(
+    ("health", "failures", "seconds"),
+    [
+        ({"http": "/up"}, 0, 1.0),
+        ({"http": "/up"}, 3, 1.3),  # a start that takes 0.3 s is not waited for until the first interval is over
+        ({"tcp": True}, 3, 1.3),
+        ({"http": "/up"}, 30, 12.1),  # 2.1 s of quick probes, nine slow ones, and the second pass
+        ({"command": ["true"]}, 3, 4.0),  # a command in an instance costs more than a probe
+    ],
+)
+def test_an_instance_is_probed_quicker_until_it_first_passes(
+    health: dict[str, object], failures: int, seconds: float
+) -> None:
+    clock = FakeClock()
+    manifest = Manifest.model_validate(
+        {"service": "shop", "image": "shop:1", "port": 80, "health": {"interval": "1s", "deadline": "1m", **health}}
+    )
+    probes = Probes(clock, 0.0, *["connection refused"] * failures, "")
+    before = clock.monotonic()
+    assert await_health(probes, manifest, lambda: (INSTANCE,), Deadline.after(clock, 60)) is None
+    assert clock.monotonic() - before == pytest.approx(seconds)

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 # take the last server of a backend away although its checks pass, and a worker that a reload replaced runs no checks
 # any more: what it marks down never comes back.
 CHECK = (
-    "check inter 1s fastinter 100ms downinter 250ms fall 2 rise 2"
+    # A new server is first checked after `downinter`: its release waits for that.
+    "check inter 1s fastinter 100ms downinter 100ms fall 2 rise 2"
     " observe layer4 error-limit 1 on-error sudden-death"
     # 2.8 forgets a server only once its pooled connections are gone; idle ones go within a second or two.
     " pool-purge-delay 500ms"
