@@ -8,10 +8,14 @@ app of Docker, n8n, one of awesome-compose, caddy-docker-proxy.
 from __future__ import annotations
 
 import os
+import random
 import re
 import shutil
 import subprocess
+from collections.abc import Iterator
+from copy import deepcopy
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -21,6 +25,7 @@ from deployer.core.errors import Exit, ManifestRefused, Refused
 from deployer.manifest.compose import Migration, migrate
 from deployer.manifest.compose.report import lines
 from deployer.manifest.load import load
+from tests.tiers import draws, seeds
 
 FILES = Path(__file__).parent / "compose_projects"
 NAMES = sorted(file.stem for file in FILES.glob("*.yaml"))
@@ -150,8 +155,8 @@ WEB = "services:\n  web:\n    image: shop:1\n    ports: ['8080:80']\n"
         (WEB + "    env_file: nowhere.env\n", "compose.yaml:5: services.web.env_file: nowhere.env is not there"),
         (WEB + "    build: ./nowhere\n", "compose.yaml:5: services.web.build.context: nowhere is not there"),
         (WEB + "    build: {dockerfile: Other}\n", "compose.yaml:5: services.web.build.dockerfile: Other is not there"),
-        (WEB + "    networks: [nowhere]\n", "compose.yaml:5: services.web.networks: nowhere is defined nowhere"),
-        (WEB + "    depends_on: [nowhere]\n", "compose.yaml:5: services.web.depends_on: there is no service nowhere"),
+        (WEB + "    networks: [nowhere]\n", "compose.yaml:5: services.web.networks: 'nowhere' is defined nowhere"),
+        (WEB + "    depends_on: [nowhere]\n", "compose.yaml:5: services.web.depends_on: there is no service 'nowhere'"),
         (WEB + "    image: !!python/object x\n", "tags (!…) are not supported"),
     ],
 )
@@ -294,3 +299,63 @@ def test_what_the_command_refuses(
     assert typed(tmp_path, monkeypatch, *words) == Exit.REFUSED
     assert said in capsys.readouterr().err
     assert not list(tmp_path.rglob("deploy.yml"))
+
+
+# -- what nobody foresaw
+
+ODD: tuple[Any, ...] = (
+    None,
+    "",
+    0,
+    -1,
+    1.5,
+    True,
+    [],
+    {},
+    "x",
+    "a:b:c:d",
+    "1-99999:3",
+    "[::1]:80:80",
+    "999999",
+    "$$",
+    "${A",
+    "ünï",
+    "../..",
+)
+Spot = tuple[str | int, ...]
+
+
+def spots(data: Any, at: Spot = ()) -> Iterator[Spot]:
+    entries = data.items() if isinstance(data, dict) else enumerate(data) if isinstance(data, list) else ()
+    for key, value in entries:
+        yield (*at, key)
+        yield from spots(value, (*at, key))
+
+
+def found(data: Any, at: Spot) -> Any:
+    for key in at:
+        data = data[key]
+    return data
+
+
+@pytest.mark.parametrize("seed", seeds(draws(20, 4)))
+def test_a_file_that_is_changed_anywhere_is_taken_over_or_refused_in_words(seed: int, tmp_path: Path) -> None:
+    rng = random.Random(seed)
+    known = [yaml.safe_load((FILES / f"{name}.yaml").read_text()) for name in NAMES]
+    file = project(tmp_path, "")
+    for _ in range(10):
+        data = deepcopy(rng.choice(known))
+        for _ in range(rng.randint(1, 3)):
+            *above, last = rng.choice(list(spots(data)) or [("services",)])
+            other = rng.choice(known)
+            what = rng.choice([rng.choice(ODD), deepcopy(found(other, rng.choice(list(spots(other)))))])
+            found(data, tuple(above))[last] = what
+        file.write_text(yaml.safe_dump(data, sort_keys=False, allow_unicode=True))
+        try:
+            made = migrate(file, {})
+        except Refused:
+            continue
+        for each in made.taken:
+            each.file.write_text(each.text)
+            assert load(each.file, environ={}).manifest.port
+            each.file.unlink()

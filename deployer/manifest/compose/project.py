@@ -243,10 +243,10 @@ def _unknown(root: Table) -> Iterator[Problem]:
             for key, place in _named(node.entries.get(kind)):
                 if key not in defined:
                     hint = f"add it under `{kind}` at the end of the file"
-                    yield Problem(str(place), f"services.{name}.{kind}", f"{key} is defined nowhere", hint)
+                    yield Problem(str(place), f"services.{name}.{kind}", f"{key!r} is defined nowhere", hint)
         for key, place in _named(node.entries.get("depends_on")):
             if key not in services.entries:
-                yield Problem(str(place), f"services.{name}.depends_on", f"there is no service {key}")
+                yield Problem(str(place), f"services.{name}.depends_on", f"there is no service {key!r}")
 
 
 def _named(node: Node | None) -> Iterator[tuple[str, Position]]:
