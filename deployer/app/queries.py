@@ -108,6 +108,8 @@ def status(house: AppContext, service: str) -> StatusView:
     live, environments, safety = None, [], None
     rollout = house.store.rollouts.in_progress(service)
     observed: Observed | None = None
+    if (unwritable := house.store.database.unwritable) is not None:
+        problems.append(unwritable.message)
     try:
         traffic, silent = drivers.traffic.reachable()
         drivers = replace(drivers, traffic=traffic)

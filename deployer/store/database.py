@@ -22,6 +22,8 @@ from deployer.store.privacy import private
 BUSY_SECONDS = 10.0
 FULL_BYTES = 64 * 1024  # a disk with less than this is full
 OWN_SECONDS = 30.0  # for another process that makes or migrates the store
+# What opening says where nothing can be written: the index of the log has to be made.
+UNWRITABLE = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN)
 
 
 class Database:
@@ -29,11 +31,13 @@ class Database:
 
     Every method raises StoreFailed, with what to do, where SQLite or the file system does; StoreDamaged when the file
     is no store or not whole. A store is made only where there was none, unless `anew` says that the old one was moved
-    aside.
+    aside. Where nothing can be written, because the disk is full or read-only, a copy in memory answers queries, and
+    `unwritable` says why a transaction raises StoreFailed.
     """
 
     def __init__(self, path: Path, *, anew: bool = False) -> None:
         self.path = path
+        self.unwritable: StoreFailed | None = None
         self._mutex = threading.RLock()
         self._connection: sqlite3.Connection | None = None
         with self._told(), self._told_of_files():
@@ -41,13 +45,25 @@ class Database:
             if not path.exists():
                 self._make(anew)
             damage.refuse_shortened(path)
-            self._connection = migrate.connect(path, BUSY_SECONDS)
+            self._connection = self._connect()
             try:
-                self._migrate(self._connection)
+                if self.unwritable is None:
+                    self._migrate(self._connection)
             except BaseException:
                 self.close()
                 raise
             self._file = path.stat()
+
+    def _connect(self) -> sqlite3.Connection:
+        try:
+            return migrate.connect(self.path, BUSY_SECONDS)
+        except sqlite3.OperationalError as error:
+            self.unwritable = self._meant(error)
+            if self.unwritable is None or _code(error) not in UNWRITABLE:
+                raise
+            if (copied := migrate.copied(self.path)) is None:
+                raise
+            return copied
 
     def _make(self, anew: bool) -> None:
         with FileLock(self.path.with_name("deployer.lock")).held(OWN_SECONDS):
@@ -78,6 +94,8 @@ class Database:
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
         """Run the block as one write transaction: all of it or nothing."""
+        if self.unwritable is not None:
+            raise self.unwritable
         with self.reading() as connection:
             self.present()
             connection.execute("begin immediate")
@@ -135,7 +153,7 @@ class Database:
 
     def _meant(self, error: sqlite3.Error) -> StoreFailed | None:
         """Say what an error of SQLite means for people (https://sqlite.org/rescode.html); None for a bug of ours."""
-        code = getattr(error, "sqlite_errorcode", -1) & 0xFF
+        code = _code(error)
         if code == sqlite3.SQLITE_IOERR and shutil.disk_usage(self.path.parent).free < FULL_BYTES:
             code = sqlite3.SQLITE_FULL  # some writes fail so, that of the index of the log for one
         match code:
@@ -158,3 +176,8 @@ class Database:
                     "check the permissions of its folder, and the disk; or name another folder with --state",
                 )
         return None
+
+
+def _code(error: sqlite3.Error) -> int:
+    """Return SQLite's primary code of an error; 255 for one that is not of SQLite."""
+    return getattr(error, "sqlite_errorcode", -1) & 0xFF

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sqlite3
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
 from deployer.core import files
-from deployer.core.errors import Locked, Refused
+from deployer.core.errors import Locked, Refused, StoreDamaged
 from deployer.core.filelock import is_held
 from deployer.store import damage
 from deployer.store.schema import MIGRATIONS
@@ -49,6 +51,29 @@ def connect(path: Path, busy: float) -> sqlite3.Connection:
         connection.close()
         raise
     return connection
+
+
+def copied(path: Path) -> sqlite3.Connection | None:
+    """Open a copy of a store for queries; return None if the copy is not whole, since another process wrote meanwhile.
+
+    The copy is in memory where that can be: the disk of the store takes no writes. It is gone when this returns, but
+    for the open connection.
+    """
+    memory = Path("/dev/shm")  # noqa: S108 (the copy is in a new folder of its own)
+    with tempfile.TemporaryDirectory(dir=memory if os.access(memory, os.W_OK) else None) as folder:
+        copy = Path(folder) / path.name
+        for part in ("", "-wal"):
+            file = path.with_name(path.name + part)
+            if file.exists():
+                shutil.copy(file, copy.with_name(copy.name + part))
+        connection = connect(copy, busy=0)
+        try:
+            connection.execute("pragma query_only = on")
+            damage.whole(connection, copy)
+        except StoreDamaged:
+            connection.close()
+            return None
+        return connection
 
 
 def _set_up(connection: sqlite3.Connection) -> None:

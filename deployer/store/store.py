@@ -55,6 +55,9 @@ class Store:
 
     def secret(self, name: str) -> str:
         """Return a random value that belongs to this state folder, made when first asked for."""
+        with self.database.reading() as db:
+            if found := meta.value(db, name):
+                return found
         with self.database.transaction() as db:
             db.execute("insert or ignore into meta values (?, ?)", (name, os.urandom(16).hex()))
             return meta.value(db, name)

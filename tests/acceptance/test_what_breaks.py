@@ -78,6 +78,10 @@ def test_a_full_disk_stops_a_deploy_but_neither_users_nor_the_way_back(on_a_disk
             fill(file.fileno())
         refused = shop.deploy("bluegreen", "--bake", "0", "--version", "3.0", expect=Exit.REFUSED).stderr
         assert "cannot be written: no space is left" in refused
+        status = shop.status()
+        assert status["stable_version"] == "2.0"
+        assert any("cannot be written: no space is left" in problem for problem in status["problems"])
+        assert "free space: at least" in shop.deploy("doctor", expect=Exit.NEEDS_PERSON).stdout
         load.mark("refused")
         more(load)
         assert met(load, "refused") == {"2.0"}
@@ -109,6 +113,8 @@ def test_a_state_folder_that_is_read_only_stops_a_deploy_but_neither_users_nor_t
     shop.version("3.0")
     with users(shop.url) as load:
         assert str(shop.state) in read_only(shop, "bluegreen", "--version", "3.0", expect=Exit.REFUSED)
+        assert "Read-only file system" in read_only(shop, "status", expect=Exit.DONE)
+        assert "r1 → r2 (2.0)" in read_only(shop, "history", expect=Exit.DONE)
         load.mark("refused")
         more(load)
         assert met(load, "refused") == {"2.0"}
@@ -136,4 +142,4 @@ def read_only(shop: Shop, *arguments: str, expect: int) -> str:
     )
     assert done.returncode == expect, done.stderr
     assert "Traceback" not in done.stderr
-    return done.stderr
+    return done.stdout + done.stderr

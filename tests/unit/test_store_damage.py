@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ from deployer import cli
 from deployer.core.clock import SystemClock
 from deployer.core.errors import Locked, StoreDamaged, StoreFailed
 from deployer.core.filelock import FileLock
-from deployer.store import Store, database, move_aside
+from deployer.store import Store, database, meta, move_aside
 from tests.house import Scene
 from tests.services import require
 
@@ -303,12 +304,46 @@ def test_a_full_disk_makes_no_store(state: Path) -> None:
         assert not (state / "deployer.db").exists()
 
 
-@pytest.mark.parametrize("there", [True, False])
-def test_a_folder_for_reading_only_is_named(state: Path, there: bool) -> None:
+def test_a_folder_for_reading_only_makes_no_store(state: Path) -> None:
     require("root")
     with mounted(state, "size=2m"):
-        if there:
-            Store(state, CLOCK).database.close()
         subprocess.run(["mount", "-o", "remount,ro", str(state)], check=True, timeout=10)
-        with pytest.raises(StoreFailed, match=r"cannot be used: .*([Rr]ead-?only|unable to open)"):
+        with pytest.raises(StoreFailed, match=r"cannot be used: .*[Rr]ead-?only"):
             look(state)
+
+
+@pytest.mark.parametrize(
+    ("how", "said"), [("full", "cannot be written: no space is left"), ("read-only", "cannot be used: ")]
+)
+def test_what_is_recorded_can_be_read_where_nothing_can_be_written(
+    state: Path, used: Path, how: str, said: str
+) -> None:
+    """Also what a process that was killed had not brought from the log into the file yet."""
+    require("root")
+    disk = state / "disk"
+    disk.mkdir(mode=0o700)
+    with mounted(disk, "size=2m"):
+        with closing(Store(used, CLOCK).database) as db, db.transaction() as connection:
+            connection.execute("insert into meta values ('late', 'yes')")
+            connection.execute("commit")
+            connection.execute("begin")
+            for name in ("deployer.db", "deployer.db-wal"):
+                shutil.copy(used / name, disk)
+        take_writes_away(disk, how)
+        before = contents(disk)
+        with closing(Store(disk, CLOCK).database) as db:
+            assert said in str(db.unwritable)
+            with db.reading() as connection:
+                assert meta.value(connection, "late") == "yes"
+            with pytest.raises(StoreFailed, match=said), db.transaction():
+                pytest.fail("a write transaction began")
+        assert before.items() <= contents(disk).items()
+
+
+def take_writes_away(disk: Path, how: str) -> None:
+    if how == "read-only":
+        subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True, timeout=10)
+        return
+    with (disk / "filler").open("wb", buffering=0) as file, suppress(OSError):
+        while file.write(b"\0" * 4096):
+            pass
