@@ -16,7 +16,7 @@ from starlette.types import ASGIApp
 
 from deployer.app.local import LocalApp
 from deployer.core.errors import DeployError
-from deployer.planning.orders import Order, Stop
+from deployer.planning.orders import Order, StopRequest
 from deployer.server.application import guarded, make_api
 from deployer.server.context import ManifestSource, ServerContext, Stores
 from deployer.server.guard import EntryRules, RequestLimits
@@ -73,7 +73,7 @@ class Inline:
         now = self.scene.world.clock.now()
         try:
             app = LocalApp(lambda _sink, _stop: nullcontext(self.scene.house))
-            ending, plan = answered(app, run.order, self.scene.events.append, Stop())
+            ending, plan = answered(app, run.order, self.scene.events.append, StopRequest())
         except DeployError as error:
             return replace(run, ended_at=now, exit=int(error.exit), text=error.message, hint=error.hint)
         return replace(

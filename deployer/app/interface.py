@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from deployer.core.events import Event, Sink
-    from deployer.planning.orders import Order, RolloutResult, Stop
+    from deployer.planning.orders import Order, RolloutResult, StopRequest
     from deployer.views.data import AuditView, HistoryView, ReleasesView, RolloutView, StatusView
     from deployer.views.logs import LogsView
     from deployer.views.progress import ProposedView
@@ -76,7 +76,7 @@ class App(Queries, Protocol):
         """Return the plan of a deploy, and change nothing."""
         ...
 
-    def carry_out(self, order: Order, sink: Sink, stop: Stop) -> RolloutResult:
+    def carry_out(self, order: Order, sink: Sink, stop: StopRequest) -> RolloutResult:
         """Carry an order out and return its ending; `sink` gets what happens. Raise the error with which it ended."""
         ...
 

@@ -14,7 +14,7 @@ from deployer.core import later
 from deployer.core.errors import Refused
 from deployer.core.events import Event, Sink
 from deployer.manifest.target import Target
-from deployer.planning.orders import Order, RolloutResult, Stop
+from deployer.planning.orders import Order, RolloutResult, StopRequest
 
 if TYPE_CHECKING:
     from deployer.app import queries
@@ -26,13 +26,13 @@ if TYPE_CHECKING:
 else:
     queries = later.module("deployer.app.queries")
 
-Opener = Callable[[Sink, Stop], AbstractContextManager["AppContext"]]
+Opener = Callable[[Sink, StopRequest], AbstractContextManager["AppContext"]]
 
 
 def at(state: Path) -> Opener:
     """Return what opens a state folder, when it is needed."""
 
-    def opened(sink: Sink, stop: Stop) -> AppContext:
+    def opened(sink: Sink, stop: StopRequest) -> AppContext:
         from deployer.app.wiring import open_house
 
         return open_house(state, sink, stop)
@@ -70,7 +70,7 @@ class LocalApp:
     def context(self) -> AppContext:
         """What the queries read."""
         if self._quiet is None:
-            self._quiet = self._opened.enter_context(self._opener(lambda _event: None, Stop()))
+            self._quiet = self._opened.enter_context(self._opener(lambda _event: None, StopRequest()))
         return self._quiet
 
     def _close(self) -> None:
@@ -142,7 +142,7 @@ class LocalApp:
         found = propose(self.context, request_of(order, self._environ))
         return ProposedView(queries.explain(found), found.same)
 
-    def carry_out(self, order: Order, sink: Sink, stop: Stop) -> RolloutResult:
+    def carry_out(self, order: Order, sink: Sink, stop: StopRequest) -> RolloutResult:
         """Carry an order out and return its ending; `sink` gets what happens. Raise the error with which it ended."""
         self._close()
         if order.action == "start":
@@ -167,7 +167,7 @@ class LocalApp:
         from deployer.app.operations.control import follow
 
         self._close()
-        with self._opener(sink, Stop()) as context:
+        with self._opener(sink, StopRequest()) as context:
             service = context.store.rollouts.get(rollout).service
             with LiveFollower(context, service, rollout):
                 return follow(context, rollout, after=after)

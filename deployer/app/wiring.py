@@ -28,7 +28,7 @@ from deployer.drivers.ports import (
 )
 from deployer.drivers.tracing import Traces
 from deployer.planning import release_record
-from deployer.planning.orders import Stop
+from deployer.planning.orders import StopRequest
 from deployer.store import Store
 from deployer.store.vault import Vault
 
@@ -44,7 +44,7 @@ PORTS = "21000-28999"  # below the range that the kernel hands out to clients (i
 def open_house(
     state: Path,
     sink: Sink = lambda _event: None,
-    stop: Stop | None = None,
+    stop: StopRequest | None = None,
     clock: Clock | None = None,
     store: Store | None = None,
 ) -> AppContext:
@@ -77,7 +77,7 @@ def open_house(
         ports=_ports(),
         notifier=later.made(lambda: _sender(clock)),
         sink=one_at_a_time,
-        stop=stop or Stop(),
+        stop=stop or StopRequest(),
         find=wiring.find,
         close=close,
         traced=traces.beside,

@@ -23,7 +23,7 @@ from deployer.core.clock import SystemClock
 from deployer.core.errors import Detached, Exit
 from deployer.manifest.text import Misspelt
 from deployer.manifest.units import seconds
-from deployer.planning.orders import Stop
+from deployer.planning.orders import StopRequest
 
 if TYPE_CHECKING:
     from deployer.core.events import Event, Sink
@@ -144,7 +144,8 @@ class _Follower:
         self, common: Common, source: BranchSource, status: CommitStatus, sink: Sink, stop: threading.Event
     ) -> None:
         self._source, self._status, self._sink, self._stop = source, status, sink, stop
-        self._agent = BranchAgent(source, os.environ, lambda: house(common, sink, Stop(stop, detach=True)), self._tell)
+        left = StopRequest(stop, detach=True)
+        self._agent = BranchAgent(source, os.environ, lambda: house(common, sink, left), self._tell)
 
     def once(self) -> int:
         """Look once; return the exit code."""

@@ -14,7 +14,7 @@ from deployer.cli.output import can_paint, open_view
 from deployer.cli.pipeline import PipelineReports, reports
 from deployer.cli.session import signals
 from deployer.core.errors import DeployError
-from deployer.planning.orders import Choice, Order, RolloutResult, Stop
+from deployer.planning.orders import Choice, Order, RolloutResult, StopRequest
 
 if TYPE_CHECKING:
     from deployer.core.events import Event, Sink
@@ -36,9 +36,9 @@ def carry_out(common: Common, order: Order) -> int:
 
 
 @contextmanager
-def attended(common: Common, told: PipelineReports) -> Iterator[tuple[Sink, Stop]]:
+def attended(common: Common, told: PipelineReports) -> Iterator[tuple[Sink, StopRequest]]:
     """Open the view of an order, and let signals ask for its end: give the sink, which `told` hears, too, and that."""
-    stop = Stop(detach=common.detaches)
+    stop = StopRequest(detach=common.detaches)
 
     def decided(choice: Choice) -> None:
         stop.detach = choice == "detach"

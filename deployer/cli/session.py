@@ -15,10 +15,10 @@ from deployer.cli.options import Common
 if TYPE_CHECKING:
     from deployer.app.operations import AppContext
     from deployer.core.events import Sink
-    from deployer.planning.orders import Stop
+    from deployer.planning.orders import StopRequest
 
 
-def house(common: Common, sink: Sink = lambda _event: None, stop: Stop | None = None) -> AppContext:
+def house(common: Common, sink: Sink = lambda _event: None, stop: StopRequest | None = None) -> AppContext:
     """Open the state folder of a command that works on this host only. Raise Refused where a server is named."""
     from deployer.app.wiring import open_house
 

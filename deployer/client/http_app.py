@@ -18,7 +18,7 @@ from deployer.core.errors import Refused
 from deployer.core.events import Event, Sink
 from deployer.manifest.fingerprint import fingerprint
 from deployer.manifest.target import Target
-from deployer.planning.orders import Order, RolloutResult, Stop
+from deployer.planning.orders import Order, RolloutResult, StopRequest
 from deployer.views.progress import ProposedView
 
 
@@ -59,7 +59,7 @@ class HttpApp(Client):
         run = self._orders.plan(self._meant(order))
         return ProposedView(self.plan_of(run), bool((run.plan or {}).get("same")))
 
-    def carry_out(self, order: Order, sink: Sink, stop: Stop) -> RolloutResult:
+    def carry_out(self, order: Order, sink: Sink, stop: StopRequest) -> RolloutResult:
         """Have an order carried out and return its ending; `sink` gets what happens. Raise the error of its end."""
         order = self._meant(order)
         if order.action in ("down", "release-lock") and not order.reason:

@@ -11,7 +11,7 @@ from deployer.client.stream import PATIENCE, EventStream
 from deployer.core.clock import Deadline
 from deployer.core.errors import Abandoned, Answered, Detached, NoServer, OutOfSight, Refused
 from deployer.core.events import Event, Sink
-from deployer.planning.orders import Order, RolloutResult, Stop
+from deployer.planning.orders import Order, RolloutResult, StopRequest
 from deployer.views.progress import RolloutState, RunAnswer
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ class Orders:
         _ending(run)
         return run
 
-    def carry_out(self, order: Order, sink: Sink, stop: Stop) -> RolloutResult:
+    def carry_out(self, order: Order, sink: Sink, stop: StopRequest) -> RolloutResult:
         """Give an order, show what happens, return its ending. Raise the error with which it ended.
 
         Once `stop` is asked for, the rollout is rolled back there, or with `detach` left to the server.
@@ -95,25 +95,25 @@ class Orders:
             sink(Event("note", self._clock.now(), order.service, 0, {"text": ending.text}))
         return ending
 
-    def _taken_up(self, run: RunAnswer, sink: Sink, after: int, stop: Stop) -> RolloutResult:
+    def _taken_up(self, run: RunAnswer, sink: Sink, after: int, stop: StopRequest) -> RolloutResult:
         """Follow a rollout whose process died, if somebody goes on with it."""
         try:
             return self.follow(run.rollout, sink, after, stop)
         except Abandoned:
             return _ending(run)
 
-    def follow(self, rollout: int, sink: Sink, after: int = 0, stop: Stop | None = None) -> RolloutResult:
+    def follow(self, rollout: int, sink: Sink, after: int = 0, stop: StopRequest | None = None) -> RolloutResult:
         """Show the events of a rollout after an id, until it ends or rests; with `stop`, until that is asked for.
 
         Raises Abandoned when its process is gone any more, and OutOfSight when the server does not respond any more.
         """
         state = self.client.state(rollout)
         try:
-            return self._followed(state, sink, after, stop or Stop())
+            return self._followed(state, sink, after, stop or StopRequest())
         except NoServer as error:
             raise OutOfSight(f"{error.message}; {_goes_on(rollout, state.service)}", error.hint) from None
 
-    def _followed(self, state: RolloutState, sink: Sink, after: int, stop: Stop) -> RolloutResult:
+    def _followed(self, state: RolloutState, sink: Sink, after: int, stop: StopRequest) -> RolloutResult:
         rollout, alone = state.rollout, None
         with EventStream(self.client.calls, f"/rollouts/{rollout}/events", after, state.service) as heard:
             next_look = Deadline.after(self._clock, STATE_SECONDS)
@@ -159,7 +159,7 @@ class Orders:
 class _Given:
     """One order that was given, followed to its end."""
 
-    def __init__(self, orders: Orders, run: RunAnswer, heard: EventStream, sink: Sink, stop: Stop) -> None:
+    def __init__(self, orders: Orders, run: RunAnswer, heard: EventStream, sink: Sink, stop: StopRequest) -> None:
         self._orders, self._run, self._heard, self._sink, self._stop = orders, run, heard, sink, stop
         self._client, self._taken_back = orders.client, False
         self._aborting = False

@@ -19,7 +19,7 @@ Action = Literal[
 
 
 @dataclass
-class Stop:
+class StopRequest:
     """A request to end a command early: once `asked` is set, its rollout is rolled back, or with `detach` left."""
 
     asked: threading.Event = field(default_factory=threading.Event)

@@ -22,7 +22,7 @@ from deployer.core.errors import DeployError, Exit, NeedsPerson
 from deployer.core.events import Event, Sink
 from deployer.core.secret import hide, hide_in
 from deployer.emergency import TRIED, first, safe
-from deployer.planning.orders import Order, RolloutResult, Stop
+from deployer.planning.orders import Order, RolloutResult, StopRequest
 from deployer.server.runs import Run, file_of
 from deployer.supervisor.proc import Process
 
@@ -81,7 +81,7 @@ def _do(state: Path, run: Run, begun: Callable[[int], None]) -> tuple[RolloutRes
     if moved.startswith(TRIED):
         # A rollback that took users off a candidate has done what it is for: the release before must not go, too.
         order = replace(order, action="abort")
-    stop = Stop(detach=True)
+    stop = StopRequest(detach=True)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.asked.set())
 
@@ -101,7 +101,7 @@ def _do(state: Path, run: Run, begun: Callable[[int], None]) -> tuple[RolloutRes
     return ending, plan
 
 
-def answered(app: App, order: Order, sink: Sink, stop: Stop) -> tuple[RolloutResult, dict[str, Any] | None]:
+def answered(app: App, order: Order, sink: Sink, stop: StopRequest) -> tuple[RolloutResult, dict[str, Any] | None]:
     """Have an order carried out; return its ending, and the plan that was asked for."""
     if order.action != "plan":
         return app.carry_out(order, sink, stop), None

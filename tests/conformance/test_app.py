@@ -14,7 +14,7 @@ import pytest
 from deployer.app.interface import App
 from deployer.core.errors import DeployError, Detached, Exit
 from deployer.core.events import Event
-from deployer.planning.orders import Order, Stop
+from deployer.planning.orders import Order, StopRequest
 from tests.conformance.apps import AppBench
 from tests.conftest import state_folder
 from tests.live.afar import until
@@ -125,7 +125,7 @@ def test_every_query_gives_what_the_state_folder_gives(bench: AppBench, app: App
         lambda app: app.show(9999),
         lambda app: app.report(9999),
         lambda app: app.in_progress(app.service()),
-        lambda app: app.carry_out(Order("pause"), lambda _event: None, Stop()),
+        lambda app: app.carry_out(Order("pause"), lambda _event: None, StopRequest()),
     ],
     ids=["status", "history", "newest", "show", "report", "in_progress", "pause"],
 )
@@ -152,14 +152,14 @@ def test_a_plan_changes_nothing(bench: AppBench, app: App) -> None:
 
 def test_a_deploy_is_told_to_its_end(bench: AppBench, app: App) -> None:
     told, order = Told(), deploy(bench, bench.version())
-    ending = app.carry_out(order, told, Stop())
+    ending = app.carry_out(order, told, StopRequest())
     assert (ending.outcome, ending.exit) == ("done", Exit.DONE)
     assert ending.rollout == app.newest(bench.shop.name)
     recorded = [event.kind for event in app.events(ending.rollout) if event.kind not in PASSING]
     assert told.kinds(ending.rollout) == recorded, "all of it, each once and in order"
     assert (recorded[0], recorded[-1]) == ("rollout.started", "rollout.ended")
     assert app.status(bench.shop.name).stable_version == order.version
-    again = app.carry_out(order, told, Stop())
+    again = app.carry_out(order, told, StopRequest())
     assert (again.outcome, again.exit, again.rollout) == ("done", Exit.DONE, 0)
     assert "is live already" in again.text
     assert told.events[-1].data["text"] == again.text
@@ -169,7 +169,7 @@ def test_a_deploy_that_fails_has_the_exit_code_of_its_cause(bench: AppBench, app
     before, told = app.status(bench.shop.name).stable_version, Told()
     bench.shop.write(health={"http": "/health", "interval": "100ms", "deadline": "1s"})
     try:
-        ending = app.carry_out(deploy(bench, bench.version(HEALTH="0")), told, Stop())
+        ending = app.carry_out(deploy(bench, bench.version(HEALTH="0")), told, StopRequest())
     finally:
         bench.shop.write(health={"http": "/health", "interval": "200ms", "deadline": "10s"})
     assert (ending.outcome, ending.exit) == ("reverted", Exit.FAILED)
@@ -180,7 +180,7 @@ def test_a_deploy_that_fails_has_the_exit_code_of_its_cause(bench: AppBench, app
 def test_a_manifest_that_is_refused_is_refused_everywhere(bench: AppBench, app: App) -> None:
     rollouts = app.history(bench.shop.name).rollouts
     with pytest.raises(DeployError) as caught:
-        app.carry_out(deploy(bench, "missing"), Told(), Stop())
+        app.carry_out(deploy(bench, "missing"), Told(), StopRequest())
     assert caught.value.exit is Exit.REFUSED
     assert "missing" in caught.value.message
     assert app.history(bench.shop.name).rollouts == rollouts
@@ -188,11 +188,11 @@ def test_a_manifest_that_is_refused_is_refused_everywhere(bench: AppBench, app: 
 
 def test_a_rollout_is_paused_approved_of_and_rolled_back(bench: AppBench, app: App) -> None:
     name, told = bench.shop.name, Told()
-    held = app.carry_out(trial(bench, bench.version(), hold=True), told, Stop())
+    held = app.carry_out(trial(bench, bench.version(), hold=True), told, StopRequest())
     assert (held.outcome, held.exit) == ("paused", Exit.DONE)
     assert app.in_progress(name) == held.rollout
     assert app.status(name).share == 1000
-    ended = app.carry_out(Order("abort", reason="enough seen"), told, Stop())
+    ended = app.carry_out(Order("abort", reason="enough seen"), told, StopRequest())
     assert (ended.outcome, ended.exit, ended.rollout) == ("reverted", Exit.DONE, held.rollout)
     recorded = [event.kind for event in app.events(held.rollout) if event.kind not in PASSING]
     assert told.kinds(held.rollout) == recorded
@@ -216,7 +216,7 @@ def test_a_rollout_of_another_process_is_followed(bench: AppBench, app: App) -> 
 
 
 def test_a_stop_rolls_the_rollout_back(bench: AppBench, app: App) -> None:
-    before, stop = app.status(bench.shop.name).stable_version, Stop()
+    before, stop = app.status(bench.shop.name).stable_version, StopRequest()
     told = Told("traffic.changed", stop.asked.set)
     ending = app.carry_out(trial(bench, bench.version()), told, stop)
     assert (ending.outcome, ending.exit) == ("reverted", Exit.ABORTED)
@@ -225,20 +225,20 @@ def test_a_stop_rolls_the_rollout_back(bench: AppBench, app: App) -> None:
 
 
 def test_a_stop_that_detaches_leaves_the_rollout(bench: AppBench, app: App) -> None:
-    name, stop = bench.shop.name, Stop(detach=True)
+    name, stop = bench.shop.name, StopRequest(detach=True)
     told = Told("traffic.changed", stop.asked.set)
     with pytest.raises(Detached):
         app.carry_out(trial(bench, bench.version()), told, stop)
     assert app.in_progress(name) == told.events[-1].rollout
-    ending = app.carry_out(Order("abort"), Told(), Stop())
+    ending = app.carry_out(Order("abort"), Told(), StopRequest())
     assert (ending.outcome, ending.rollout) == ("reverted", told.events[-1].rollout)
 
 
 def test_the_way_back(bench: AppBench, app: App) -> None:
     name = bench.shop.name
     version = app.status(name).stable_version
-    app.carry_out(deploy(bench, bench.version()), Told(), Stop())
-    ending = app.carry_out(Order("rollback", reason="slow", again=True), Told(), Stop())
+    app.carry_out(deploy(bench, bench.version()), Told(), StopRequest())
+    ending = app.carry_out(Order("rollback", reason="slow", again=True), Told(), StopRequest())
     assert (ending.outcome, ending.exit) == ("done", Exit.DONE)
     assert app.status(name).stable_version == version
     assert "slow" in [record.reason for record in app.audit(3, name).records]

@@ -187,6 +187,7 @@ def test_a_wait_without_an_end_is_seen(line: str, told: bool) -> None:
 # Calls that only ask: they have their answer or fail within READ_SECONDS.
 ASKING = {
     "Runtime.list_all",
+    "Runtime.check_release",
     "Runtime.instances",
     "Runtime.garbage",
     "Runtime.logs",
@@ -194,6 +195,7 @@ ASKING = {
     "Runtime.foreign",
     "Runtime.collect_garbage",
     "Traffic.reachable",
+    "Traffic.measured",
     "Traffic.connections",
     "Traffic.drift",
     "Traffic.read",

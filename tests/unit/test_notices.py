@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from deployer.app import operations
-from deployer.app.operations.notifications import Announcer, Patience
+from deployer.app.operations.notifications import Announcer, NoticePatience
 from deployer.core import web
 from deployer.core.errors import Detached, Exit, NeedsPerson, Refused, StoreFailed
 from deployer.core.events import Event
@@ -252,7 +252,7 @@ def test_secrets_that_are_gone_are_one_line_for_each_notice(scene: Told) -> None
 
 def quick(scene: Told, seconds: float = SECONDS) -> None:
     """Let attempts follow one another at once."""
-    house, patience = scene.house, Patience(seconds, (0.0, 0.0))
+    house, patience = scene.house, NoticePatience(seconds, (0.0, 0.0))
     house.announcer = Announcer(house.store, house.vault, scene.notifier, house.sink, scene.world.clock, patience)
 
 

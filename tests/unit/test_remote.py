@@ -32,7 +32,7 @@ from deployer.client import orders, stream
 from deployer.client.address import DeployServer
 from deployer.core.errors import Exit
 from deployer.core.events import Event
-from deployer.planning.orders import Stop
+from deployer.planning.orders import StopRequest
 from deployer.server.tokens import Role
 from deployer.views.progress import RolloutState, RunAnswer
 from tests.api import Api
@@ -631,7 +631,7 @@ def test_no_sample_is_shown_of_a_rollout_that_has_ended() -> None:
     heard, shown = Heard(), list[Event]()
     run = RunAnswer("1", "shop", "start", "ann", 0.0, False, 0.0, rollout=7, exit=None, outcome="", text="", hint="")
     asked: Any = SimpleNamespace(client=Client())
-    given = orders._Given(asked, run, heard, shown.append, Stop())  # type: ignore[arg-type]
+    given = orders._Given(asked, run, heard, shown.append, StopRequest())  # type: ignore[arg-type]
     given.to_its_end()
     assert [(event.kind, event.rollout) for event in shown] == [
         ("rollout.ended", 6),

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Self
 from deployer.core.clock import Clock
 from deployer.core.events import Event, Sink
 from deployer.core.host import LOCAL, Host, Machines, Meant
-from deployer.planning.orders import Stop
+from deployer.planning.orders import StopRequest
 from deployer.store import Store
 from deployer.store.vault import Vault
 
@@ -33,7 +33,7 @@ class AppContext:
     ports: Sequence[int]
     notifier: Notifier
     sink: Sink = lambda _event: None
-    stop: Stop = field(default_factory=Stop)  # how whoever opened it asks for an early end
+    stop: StopRequest = field(default_factory=StopRequest)  # how whoever opened it asks for an early end
     # The machines that a manifest in a folder means
     find: Callable[[Manifest, Path], Meant] = lambda _manifest, _folder: Meant()
     close: Callable[[], None] = lambda: None  # what drivers have opened

@@ -37,7 +37,7 @@ class _Settings:
 
 
 @dataclass(frozen=True)
-class Patience:
+class NoticePatience:
     """How long the end of a drive waits for notices, in seconds, and the pauses between attempts to send one."""
 
     seconds: float = END_SECONDS
@@ -54,10 +54,10 @@ class Announcer:
         notifier: Notifier,
         sink: Sink,
         clock: Clock,
-        patience: Patience | None = None,
+        patience: NoticePatience | None = None,
     ) -> None:
         self._store, self._vault, self._notifier, self._sink, self._clock = store, vault, notifier, sink, clock
-        self._patience = patience or Patience()
+        self._patience = patience or NoticePatience()
         self._open: list[_Delivery] = []
         self._mutex = threading.Lock()
 

@@ -55,7 +55,7 @@ def service(desk: AtDesk, caller: Viewer, service: Known) -> HTMLResponse:
     """Show a service."""
     with desk.app() as app:
         data = _live(desk, app, f"/api/v1/services/{service}/events")
-        told = services.ServiceSnapshot(
+        told = services.ServicePage(
             app.status(service),
             app.history(service),
             app.releases(service),

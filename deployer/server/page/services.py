@@ -57,7 +57,7 @@ def _chip(outcome: str) -> Markup:
 
 
 @dataclass(frozen=True)
-class ServiceSnapshot:
+class ServicePage:
     """What is known of a service at a moment."""
 
     status: StatusView
@@ -67,7 +67,7 @@ class ServiceSnapshot:
     now: float
 
 
-def service(told: ServiceSnapshot, asked: Sequence[Dialog], *, logs: bool) -> list[Content]:
+def service(told: ServicePage, asked: Sequence[Dialog], *, logs: bool) -> list[Content]:
     """Write one service."""
     status, now = told.status, told.now
     live = release(status.stable, status.stable_version) if status.stable else "nothing"
