@@ -119,15 +119,15 @@ _SAYINGS = (
     (
         "has changed and you have requested strict checking",
         "its host key has changed",
-        "if it was reinstalled: `ssh-keygen -R {host}`, then learn its new key; else the connection may be intercepted",
+        "if it was reinstalled: `ssh-keygen -R {host}`, then accept its new key; else the connection may be intercepted",
     ),
     (
         "Host key verification failed",
         "its host key is not known",
-        "compare the fingerprint that `{ssh}` shows with the one on its console, and say yes",
+        "compare the fingerprint that `{ssh}` shows with the one on its console, and accept it",
     ),
     ("Permission denied", DENIED, "is a key that needs no typing in your agent (`ssh-add -l`)? Try `{ssh}`"),
-    ("Could not resolve", "its name is not known", "correct it (in an inventory: ansible_host, or the name)"),
+    ("Could not resolve", "its name cannot be resolved", "correct it (in an inventory: ansible_host, or the name)"),
     ("Connection refused", "nothing listens for ssh there", "is sshd running, and is the port right? Try `{ssh}`"),
     ("timed out", "it does not respond", "is it on, and does a firewall let ssh through? Try `{ssh}`"),
     ("did not end within", "it does not respond in time", "try `{ssh}`"),

@@ -32,6 +32,7 @@ from deployer.drivers.runtime.docker.engine_pool import READ_SECONDS
 from deployer.drivers.runtime.docker.ssh_engine import SshEngine
 from deployer.drivers.traffic.proxies.proxy_pool import PREPARED
 from deployer.drivers.traffic.proxies.remote_proxy import RemoteProxy
+from deployer.transport import ssh
 from deployer.transport.greeting import Greeting
 from tests.live.cable import Cable, cable
 from tests.live.laptop import SSHD_PATH
@@ -219,6 +220,39 @@ def test_what_was_killed_leaves_no_connection_and_no_folder(end: End, kind: str,
             os.kill(owner.pid, signal.SIGKILL)
     end.alone()
     Deadline.after(CLOCK, SOON).until(lambda: set(state.glob("dp*")) == before, "its folder is gone")
+
+
+@pytest.mark.long("keep-alives that are not answered", every_change=True)
+def test_a_connection_to_a_proxy_that_is_kept_serves_the_next_and_is_made_again(end: End, state: Path) -> None:
+    settings = PREPARED.model_copy(update={"config": str(end.folder), "socket": f"{end.folder}/none.sock"})
+    socket = ssh.shared_socket(state / "emergency", end.host)
+    assert socket
+
+    def proxy() -> RemoteProxy:
+        return RemoteProxy(end.host, settings, CLOCK, socket)
+
+    def asked_and_closed() -> None:
+        one = proxy()
+        try:
+            one.services()
+        finally:
+            one.close()
+
+    try:
+        asked_and_closed()
+        kept = set(end.way.sessions())
+        assert kept
+        asked_and_closed()
+        way = [*ssh.line(end.host, ssh.QUICK, *ssh.shared(socket)), "echo there"]  # as an emergency goes
+        assert subprocess.run(way, capture_output=True, timeout=SOON, check=True).stdout == b"there\n"
+        assert set(end.way.sessions()) == kept
+        end.line.cut()
+        fails(asked_and_closed, GIVEN_UP)
+        end.line.heal()
+        until_it_answers(asked_and_closed)
+    finally:
+        subprocess.run(["ssh", "-o", f"ControlPath={socket}", "-O", "exit", "any"], capture_output=True, timeout=SOON)
+    end.alone()
 
 
 # -- when there is no way from the start

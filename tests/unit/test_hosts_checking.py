@@ -96,7 +96,7 @@ def test_a_machine_of_neither_group_needs_neither_engine_nor_proxy(monkeypatch: 
         ),
         (255, "deploy@x: Permission denied (publickey).", "it refuses this user and key"),
         (255, "ssh: connect to host x port 22: Connection timed out", "it does not respond"),
-        (255, "ssh: Could not resolve hostname x: Name or service not known", "its name is not known"),
+        (255, "ssh: Could not resolve hostname x: Name or service not known", "its name cannot be resolved"),
         (0, "`ssh` did not end within 5 s", "it does not respond in time"),
         (127, "bash: python3: not found", "it has no python3"),
         (255, "something new", "something new"),
