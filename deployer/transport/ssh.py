@@ -119,7 +119,7 @@ _SAYINGS = (
     (
         "has changed and you have requested strict checking",
         "its host key has changed",
-        "if it was reinstalled: `ssh-keygen -R {host}`, then accept its new key; else the connection may be intercepted",
+        "if it was reinstalled: `ssh-keygen -R {host}`, then accept its new key; else somebody may be in between",
     ),
     (
         "Host key verification failed",

@@ -15,7 +15,7 @@ from deployer.app.operations import RolloutResult
 from deployer.app.operations.execution import locked, run_of
 from deployer.core.errors import Exit, Refused
 from deployer.core.events import Event
-from deployer.drivers.notices import Account
+from deployer.drivers.notices import Account, RolloutFacts
 from deployer.planning.steps import Approve, percent
 from deployer.views.plain import sentence
 from deployer.views.reduce import reduce_all
@@ -465,9 +465,7 @@ def test_status_and_views_say_for_whom_it_waits(scene: Scene, speak: Speak) -> N
 
 
 def test_people_elsewhere_are_told_whose_approval_it_takes_and_until_when(scene: Scene, speak: Speak) -> None:
-    account = Account(
-        release=2, version="2.0", strategy="canary", by="zoe@build-3", reason="", began=1_700_000_000.0, link=""
-    )
+    account = Account(RolloutFacts(2, "2.0", "canary", "zoe@build-3", "", 1_700_000_000.0), "")
     when(scene, "sample", lambda: speak("anna"), lambda: speak("ben"))
     assert deploy(scene, BOTH).outcome == "done"
     notices = [notice for event in scene.events if (notice := account.see(event))]

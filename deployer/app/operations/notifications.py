@@ -18,7 +18,7 @@ from deployer.core.errors import DeployError, Refused
 from deployer.core.events import Event, Sink
 from deployer.core.filelock import FileLock
 from deployer.core.secret import SecretText, hide
-from deployer.drivers.notices import END_SECONDS, ENDINGS, PAUSES, SEND_SECONDS, Account, Notice, Outbox
+from deployer.drivers.notices import END_SECONDS, ENDINGS, PAUSES, SEND_SECONDS, Account, Notice, Outbox, RolloutFacts
 from deployer.drivers.ports import Notifier
 from deployer.store import Lock, Rollout, Store
 from deployer.store.vault import Vault
@@ -117,15 +117,15 @@ class Announcer:
         return _Settings(notify.to, secrets, notify.link or "")
 
     def _account(self, rollout: Rollout, link: str) -> Account:
-        return Account(
+        facts = RolloutFacts(
             release=rollout.release,
             version=self._store.releases.get(rollout.service, rollout.release).version,
             strategy=rollout.strategy,
             by=rollout.started_by,
             reason=rollout.message,
             began=rollout.started_at,
-            link=link,
         )
+        return Account(facts, link)
 
     # -- sending
 

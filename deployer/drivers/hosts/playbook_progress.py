@@ -37,32 +37,39 @@ class Rolled:
     failure: StepFailed | None = None
 
 
-def roll(
-    playbook: Path,
-    inventory: Path,
-    limit: str,
-    variables: Mapping[str, Any],
-    folder: Path,
-    deadline: Deadline,
-    tell: Tell,
-) -> Rolled:
-    """Run a playbook over an inventory, or a part of it; tells `note` when a task begins, `task` when one ends.
+@dataclass(frozen=True)
+class Play:
+    """A playbook, and what it is run over: an inventory, or the part of it that `limit` names, "" for all.
 
-    An `ansible.cfg` in `folder` is obeyed. Raises Refused when Ansible is missing, DriverFailed when it cannot be run,
+    An `ansible.cfg` in `folder` is obeyed.
+    """
+
+    playbook: Path
+    inventory: Path
+    limit: str
+    variables: Mapping[str, Any]
+    folder: Path
+
+
+def roll(play: Play, deadline: Deadline, tell: Tell) -> Rolled:
+    """Run a playbook; tells `note` when a task begins, `task` when one ends.
+
+    Raises Refused when Ansible is missing, DriverFailed when it cannot be run,
     DeadlinePassed; what goes wrong on a machine is part of the answer.
     """
-    course, mark, tallies = Course(), secrets.token_hex(16), dict[str, PlaySummary]()
+    playbook, course = play.playbook, Course()
+    mark, tallies = secrets.token_hex(16), dict[str, PlaySummary]()
     with workspace() as private:
-        write_variables(private, variables)
+        write_variables(private, play.variables)
         run = {
             "private_data_dir": str(private),
-            "project_dir": str(folder),
+            "project_dir": str(play.folder),
             "ident": "play",
             "playbook": str(playbook),
-            "inventory": [str(inventory)],
-            "limit": limit or None,
+            "inventory": [str(play.inventory)],
+            "limit": play.limit or None,
             "cmdline": f"-e @{private / VARIABLES}",
-            "envvars": surroundings(private, folder, program(), mark),
+            "envvars": surroundings(private, play.folder, program(), mark),
         }
         running = ""
         try:

@@ -1,6 +1,6 @@
 """What people elsewhere are told of a rollout, and the way it takes: made from events, sent beside the rollout."""
 
-from deployer.drivers.notices.account import Account
+from deployer.drivers.notices.account import Account, RolloutFacts
 from deployer.drivers.notices.notice import ENDINGS, Kind, Notice, NoticeSide, NotSent, trial
 from deployer.drivers.notices.outbox import END_SECONDS, PAUSES, SEND_SECONDS, Outbox
 
@@ -15,5 +15,6 @@ __all__ = [
     "Notice",
     "NoticeSide",
     "Outbox",
+    "RolloutFacts",
     "trial",
 ]

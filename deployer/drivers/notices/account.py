@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
@@ -22,14 +23,23 @@ _KINDS: dict[str, Kind] = {
 }
 
 
+@dataclass(frozen=True)
+class RolloutFacts:
+    """What is known of a rollout when it begins."""
+
+    release: int
+    version: str
+    strategy: str
+    by: str
+    reason: str
+    began: float
+
+
 class Account:
     """Follows the events of one rollout."""
 
-    def __init__(
-        self, *, release: int, version: str, strategy: str, by: str, reason: str, began: float, link: str
-    ) -> None:
-        self._release, self._version, self._strategy = release, version, strategy
-        self._by, self._reason, self._began, self._link = by, reason, began, link
+    def __init__(self, facts: RolloutFacts, link: str) -> None:
+        self._facts, self._link = facts, link
         self._share: int | None = None
         self._verdict = ""
         self._sides: tuple[NoticeSide | None, NoticeSide | None] = (None, None)
@@ -69,10 +79,10 @@ class Account:
             self._sides = _side(data["candidate"]), _side(data["stable"])
 
     def _notice(self, kind: Kind, event: Event) -> Notice:
-        data = event.data
+        data, facts = event.data, self._facts
         candidate, stable = self._sides
-        seconds = data.get("seconds", event.at - self._began)
-        text = data.get("text") or f"{self._strategy} of {self._version} (r{self._release}) has begun"
+        seconds = data.get("seconds", event.at - self._facts.began)
+        text = data.get("text") or f"{facts.strategy} of {facts.version} (r{facts.release}) has begun"
         if kind == "approval":  # those who are told may be anywhere
             text += f", until {time.strftime('%Y-%m-%d %H:%M UTC', time.gmtime(float(data.get('until') or event.at)))}"
         return Notice(
@@ -81,11 +91,11 @@ class Account:
             event.service,
             _sentence(text),
             rollout=event.rollout,
-            release=self._release,
-            version=self._version,
-            strategy=self._strategy,
-            by=_sentence(self._by),
-            reason=_sentence(self._reason),
+            release=facts.release,
+            version=facts.version,
+            strategy=facts.strategy,
+            by=_sentence(facts.by),
+            reason=_sentence(facts.reason),
             share=FULL if kind == "done" else self._share,
             verdict=self._verdict,
             candidate=candidate,
@@ -96,7 +106,8 @@ class Account:
         )
 
     def _linked(self, event: Event) -> str:
-        known = {"service": event.service, "rollout": event.rollout, "release": self._release, "version": self._version}
+        facts = self._facts
+        known = {"service": event.service, "rollout": event.rollout, "release": facts.release, "version": facts.version}
         return fill(self._link, {name: quote(str(value), safe="") for name, value in known.items()})
 
 
