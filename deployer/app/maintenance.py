@@ -14,7 +14,7 @@ from deployer.core.clock import Deadline
 from deployer.core.events import Event
 from deployer.core.host import Host
 from deployer.core.resources import builtin
-from deployer.drivers.hosts.playbook_progress import Play, PlaySummary, machines, roll
+from deployer.drivers.hosts.playbook_progress import PlaybookRun, PlaySummary, machines, roll
 from deployer.store import AuditEntry
 
 
@@ -76,7 +76,7 @@ class Maintenance:
 
         hosts, playbook = self.hosts, builtin("playbooks") / self.work.playbook
         limit = ",".join(h.name for h in batch) if self.work.at_once else hosts.limit
-        play = Play(playbook, hosts.inventory, limit, self._variables(), hosts.folder)
+        play = PlaybookRun(playbook, hosts.inventory, limit, self._variables(), hosts.folder)
         rolled = roll(play, self.deadline, tell)
         self.tallies |= rolled.tallies
         if rolled.failure:

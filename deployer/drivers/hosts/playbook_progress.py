@@ -38,7 +38,7 @@ class Rolled:
 
 
 @dataclass(frozen=True)
-class Play:
+class PlaybookRun:
     """A playbook, and what it is run over: an inventory, or the part of it that `limit` names, "" for all.
 
     An `ansible.cfg` in `folder` is obeyed.
@@ -51,7 +51,7 @@ class Play:
     folder: Path
 
 
-def roll(play: Play, deadline: Deadline, tell: Tell) -> Rolled:
+def roll(play: PlaybookRun, deadline: Deadline, tell: Tell) -> Rolled:
     """Run a playbook; tells `note` when a task begins, `task` when one ends.
 
     Raises Refused when Ansible is missing, DriverFailed when it cannot be run,
