@@ -19,8 +19,8 @@ from deployer.client.control import BASE, COMMAND, Control
 from deployer.core.clock import Clock
 from deployer.core.errors import NoServer, Refused, Unreachable
 from deployer.transport.greeting import Greeting, Welcome
-from deployer.transport.ssh import PATIENT
 from deployer.transport.ssh_link import SshLink
+from deployer.transport.timeouts import PATIENT
 
 
 class Channels:

@@ -36,7 +36,7 @@ from deployer.manifest.sections import (
     Secret,
     Shield,
     SmokeTest,
-    Stop,
+    StopSettings,
     Timeouts,
     Tls,
     TrafficSettings,
@@ -83,7 +83,7 @@ __all__ = [
     "Secret",
     "Shield",
     "SmokeTest",
-    "Stop",
+    "StopSettings",
     "Strategy",
     "Timeouts",
     "Tls",
@@ -167,7 +167,7 @@ class Manifest(Model):
     user: User | None = Field(None, description="User in the instance; else the user of the image.")
     read_only: Switch = Field(False, description="Mount the root file system read-only.")
     log: Log = Field(Log(), description="Where the output of instances is logged.")
-    stop: Stop = Field(Stop(), description="How an instance is stopped, and how long that may take.")
+    stop: StopSettings = Field(StopSettings(), description="How an instance is stopped, and how long that may take.")
     health: Health = Field(Health(), description="When an instance counts as healthy.")
     update: tuple[FilePath, ...] = Field(
         (),

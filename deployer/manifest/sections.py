@@ -145,7 +145,7 @@ class Log(Model):
     )
 
 
-class Stop(Model):
+class StopSettings(Model):
     """How an instance is stopped."""
 
     signal: Signal = Field("SIGTERM", description="Signal that stops the instance.")

@@ -17,9 +17,10 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from deployer.core.errors import Refused
+from deployer.transport.timeouts import QUICK
 
 CA, CERT, KEY = "ca.pem", "cert.pem", "key.pem"
-CONNECT_SECONDS = 5.0  # to an engine that is there, greeting included
+CONNECT_SECONDS = float(QUICK.connect)  # greeting included
 _OTHERS = 0o077
 _WRONG_NAME = (62, 64)  # X509_V_ERR_HOSTNAME_MISMATCH, X509_V_ERR_IP_ADDRESS_MISMATCH
 _EXPIRED = 10

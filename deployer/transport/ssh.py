@@ -15,43 +15,30 @@ from deployer.core import files
 from deployer.core.commands import CommandFailed
 from deployer.core.host import Host
 from deployer.core.limits import SOCKET_OF_SSH
+from deployer.transport.timeouts import KEPT_SECONDS, MISSED, PATIENT, QUICK, HostTimeouts
 
 FAILED = 255  # what ssh exits with when it failed itself
 NOT_FOUND = 127  # what a shell says of a command that there is not
-OPEN_SECONDS = 8.0  # from the start of ssh to a tunnel that takes connections
-END_SECONDS = 2.0  # for an ssh that was told to end
-KEPT_SECONDS = 600  # that a shared connection outlives the last who used it: an emergency has none to make then
-ALONE = ("-T", "-x", "-o", "ControlMaster=no", "-o", "ControlPath=none")  # shared, it would not end with its owner
-
-
-@dataclass(frozen=True)
-class Patience:
-    """How long the other end may take, in seconds."""
-
-    connect: int
-    alive: int  # between two signs of life; the third one that is missing ends the connection
-    greet: float  # from the start of ssh to the first word of the command there, which starts on a busy host
-
-    @property
-    def options(self) -> tuple[str, ...]:
-        """Return the options of ssh for it. Without the signs of life a cable that was pulled hangs for ever."""
-        return (
-            *("-o", f"ServerAliveInterval={self.alive}", "-o", "ServerAliveCountMax=3"),
-            *("-o", f"ConnectTimeout={self.connect}"),
-        )
-
-
-QUICK = Patience(connect=5, alive=2, greet=20.0)  # hosts that a rollout waits for; a pulled cable is noticed within 8 s
-PATIENT = Patience(connect=10, alive=5, greet=30.0)  # what may be far away, or has work of minutes to do
-
 UNCHECKED = ("-o", "StrictHostKeyChecking=no")  # host keys
 # It never asks. Host keys are checked, since BatchMode refuses what ssh would ask about.
 _SILENT = ("-o", "BatchMode=yes")
-ANSIBLE = " ".join((*PATIENT.options[:4], *_SILENT))  # it has a time-out of its own to connect
-GIT = " ".join(("ssh", *_SILENT, *PATIENT.options))
+ALONE = ("-T", "-x", "-o", "ControlMaster=no", "-o", "ControlPath=none")  # shared, it would not end with its owner
 
 
-def line(host: Host, patience: Patience, *options: str) -> list[str]:
+def _alive(within: HostTimeouts) -> tuple[str, ...]:
+    """Return the options without which a cable that was pulled hangs for ever."""
+    return ("-o", f"ServerAliveInterval={within.alive}", "-o", f"ServerAliveCountMax={MISSED}", *_SILENT)
+
+
+def _options(within: HostTimeouts) -> tuple[str, ...]:
+    return (*_alive(within), "-o", f"ConnectTimeout={within.connect}")
+
+
+ANSIBLE = " ".join(_alive(PATIENT))  # it has a time-out of its own to connect
+GIT = " ".join(("ssh", *_options(PATIENT)))
+
+
+def line(host: Host, within: HostTimeouts, *options: str) -> list[str]:
     """Return a command line of ssh up to and with the name of the host; a command may follow it.
 
     The first value of an option wins: `options` before those of the inventory, and these before the time-outs.
@@ -63,7 +50,7 @@ def line(host: Host, patience: Patience, *options: str) -> list[str]:
         words += ["-l", host.user]
     if host.key_file:
         words += ["-o", "IdentitiesOnly=yes", "-i", host.key_file]
-    return [*words, *_SILENT, *patience.options, "--", host.ssh_host]
+    return [*words, *_options(within), "--", host.ssh_host]
 
 
 def by_hand(host: Host, command: str = "") -> str:

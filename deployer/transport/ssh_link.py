@@ -12,6 +12,7 @@ from deployer.core.host import Host
 from deployer.transport import greeting, ssh
 from deployer.transport.line_reader import LineReader
 from deployer.transport.ssh_process import FarCommand, SshProcess
+from deployer.transport.timeouts import QUICK, HostTimeouts
 
 
 class SshLink:
@@ -26,16 +27,16 @@ class SshLink:
         command: FarCommand,
         hello: Mapping[str, Any],
         clock: Clock,
-        patience: ssh.Patience = ssh.QUICK,
+        within: HostTimeouts = QUICK,
         options: Sequence[str] = ssh.ALONE,
     ) -> None:
-        self._process = SshProcess(host, [*ssh.line(host, patience, *options), command.words])
+        self._process = SshProcess(host, [*ssh.line(host, within, *options), command.words])
         self.socket = self._process.socket
         self.lines = LineReader(self.socket, greeting.LONGEST)
         try:
             with suppress(OSError):  # why it has left is what it printed
                 self.socket.sendall(greeting.hello(hello))
-            self.welcome = self._answer(host, command, Deadline.after(clock, patience.greet))
+            self.welcome = self._answer(host, command, Deadline.after(clock, within.greet))
         except BaseException:
             self.close()
             raise

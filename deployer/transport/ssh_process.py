@@ -17,6 +17,7 @@ from deployer.core.errors import DeployError, Refused, Unreachable
 from deployer.core.host import Host
 from deployer.transport import ssh
 from deployer.transport.greeting import SAME
+from deployer.transport.timeouts import END_SECONDS
 
 _LINES = 3  # of what was said last
 _TOO_OLD = ("No such command", "No such option")
@@ -62,7 +63,7 @@ class SshProcess:
         with suppress(ProcessLookupError):
             self._process.terminate()
         try:
-            self._process.wait(ssh.END_SECONDS)
+            self._process.wait(END_SECONDS)
         except subprocess.TimeoutExpired:
             with suppress(ProcessLookupError):
                 os.killpg(self._process.pid, signal.SIGKILL)  # with what ssh had started, for a jump
@@ -109,7 +110,7 @@ class SshProcess:
     def _ended(self) -> int | None:
         """Return what it ended with; None where it does not end in a moment."""
         with suppress(subprocess.TimeoutExpired):
-            self._process.wait(ssh.END_SECONDS)
+            self._process.wait(END_SECONDS)
         return self._process.poll()
 
 

@@ -13,6 +13,7 @@ from deployer.core.host import Host
 from deployer.core.short_folder import short_folder
 from deployer.transport import ssh
 from deployer.transport.ssh_process import SshProcess
+from deployer.transport.timeouts import OPEN_SECONDS, QUICK
 
 _OPTIONS = (
     *("-nN", "-o", "ExitOnForwardFailure=yes", "-o", "StreamLocalBindUnlink=yes", "-o", "StreamLocalBindMask=0177"),
@@ -68,7 +69,7 @@ class SshTunnel:
     def _open(self) -> Path:
         self._folder = short_folder(_ROOM)
         path = self._folder / "s"
-        words = ssh.line(self._host, ssh.QUICK, *_OPTIONS, "-L", f"{path}:{self._there}")
+        words = ssh.line(self._host, QUICK, *_OPTIONS, "-L", f"{path}:{self._there}")
         process = self._process = SshProcess(self._host, ["sh", "-c", _LIFELINE, "tunnel", str(self._folder), *words])
 
         def ready() -> bool:
@@ -76,8 +77,8 @@ class SshTunnel:
                 raise process.failure()
             return listens
 
-        if not Deadline.after(self._clock, ssh.OPEN_SECONDS).wait(ready, every=0.01):
-            raise Unreachable(f"no connection within {ssh.OPEN_SECONDS:g} s")
+        if not Deadline.after(self._clock, OPEN_SECONDS).wait(ready, every=0.01):
+            raise Unreachable(f"no connection within {OPEN_SECONDS:g} s")
         return path
 
     def _end(self) -> None:
@@ -91,7 +92,7 @@ class SshTunnel:
 def _listens(path: Path) -> bool:
     """Tell whether ssh takes connections: its file is there a moment before it does."""
     with socket.socket(socket.AF_UNIX) as probe:
-        probe.settimeout(ssh.OPEN_SECONDS)
+        probe.settimeout(OPEN_SECONDS)
         try:
             probe.connect(str(path))
         except (FileNotFoundError, ConnectionRefusedError):

@@ -34,6 +34,7 @@ from deployer.drivers.traffic.proxies.proxy_pool import PREPARED
 from deployer.drivers.traffic.proxies.remote_proxy import RemoteProxy
 from deployer.transport import ssh
 from deployer.transport.greeting import Greeting
+from deployer.transport.timeouts import QUICK
 from tests.live.cable import Cable, cable
 from tests.live.laptop import SSHD_PATH
 from tests.live.sshd import Sshd, sshd
@@ -243,7 +244,7 @@ def test_a_connection_to_a_proxy_that_is_kept_serves_the_next_and_is_made_again(
         kept = set(end.way.sessions())
         assert kept
         asked_and_closed()
-        way = [*ssh.line(end.host, ssh.QUICK, *ssh.shared(socket)), "echo there"]  # as an emergency goes
+        way = [*ssh.line(end.host, QUICK, *ssh.shared(socket)), "echo there"]  # as an emergency goes
         assert subprocess.run(way, capture_output=True, timeout=SOON, check=True).stdout == b"there\n"
         assert set(end.way.sessions()) == kept
         end.line.cut()

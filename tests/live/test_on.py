@@ -20,7 +20,7 @@ from deployer.cli import main
 from deployer.client import orders, ssh, stream
 from deployer.core.clock import Deadline, SystemClock
 from deployer.core.errors import Exit
-from deployer.transport.ssh import PATIENT
+from deployer.transport.timeouts import PATIENT
 from tests.documents import REPOSITORY, blocks
 from tests.live.afar import kinds, recorded, rest, until
 from tests.live.laptop import SSHD_PATH, USERS, Laptop

@@ -21,6 +21,7 @@ from deployer.drivers.hosts.inventory import hosts
 from deployer.manifest.models import Manifest
 from deployer.model import Release
 from deployer.transport import ssh
+from deployer.transport.timeouts import QUICK
 from tests.lab import registry
 from tests.lab.archive import Image, layer
 from tests.lab.machines import Lab
@@ -151,7 +152,7 @@ def tunnels(lab: Lab, inventory: Path, address: str) -> Iterator[None]:
     """Let the machines reach a port of ours as their own, since engines speak plain HTTP to nobody else."""
     running = [
         subprocess.Popen(
-            ssh.line(host, ssh.QUICK, "-N", "-R", f"{address}:{address}", "-o", "ExitOnForwardFailure=yes"),
+            ssh.line(host, QUICK, "-N", "-R", f"{address}:{address}", "-o", "ExitOnForwardFailure=yes"),
             stdin=subprocess.DEVNULL,
         )
         for host in hosts(inventory, "web", Deadline.after(CLOCK, 30))

@@ -12,7 +12,8 @@ import pytest
 
 from deployer.core.clock import Deadline, SystemClock
 from deployer.drivers.hosts.inventory import hosts
-from deployer.transport.ssh import QUICK, line
+from deployer.transport.ssh import line
+from deployer.transport.timeouts import QUICK
 from tests.documents import REPOSITORY
 from tests.lab.machines import Lab
 from tests.lab.machines.programs import call

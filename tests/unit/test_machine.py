@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from deployer.core.host import Host
-from deployer.transport.ssh import PATIENT, QUICK, by_hand, explain, line
+from deployer.transport.ssh import by_hand, explain, line
+from deployer.transport.timeouts import PATIENT, QUICK
 
 
 def test_ssh_is_told_what_the_inventory_says_and_nothing_more() -> None:

@@ -41,6 +41,7 @@ from deployer.server.tokens import Token
 from deployer.store import Store
 from deployer.transport import ssh
 from deployer.transport.greeting import Greeting, Welcome, hello, read, refusal, welcome
+from deployer.transport.timeouts import PATIENT
 from tests.api import MANIFEST, Api
 from tests.house import Scene
 from tests.ports import free_port
@@ -99,7 +100,7 @@ def test_addresses_that_are_refused(text: str) -> None:
 
 def test_the_command_line_of_ssh() -> None:
     control = Control.of("ssh://ann@control:2222/srv/shop", "--on", "-i 'my key' -J jump")
-    line = ssh.line(control.there, ssh.PATIENT, *ssh.ALONE)
+    line = ssh.line(control.there, PATIENT, *ssh.ALONE)
     assert line[0] == "ssh"
     assert line[-2:] == ["--", "control"]
     joined = shlex.join(line)
@@ -296,7 +297,7 @@ def test_why_there_is_no_connection(far: Path, run: Deploy, script: str, told: s
 
 
 def test_a_command_that_says_nothing_is_given_up(far: Path, run: Deploy, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(client_ssh, "PATIENT", replace(ssh.PATIENT, greet=0.3))
+    monkeypatch.setattr(client_ssh, "PATIENT", replace(PATIENT, greet=0.3))
     plug(far.parent, "exec cat >/dev/null")
     assert "cannot be reached: no response within 0.3 s" in run(*on(far, "status")).err
     monkeypatch.setenv("PATH", str(far))

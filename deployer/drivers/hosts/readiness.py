@@ -19,6 +19,7 @@ from deployer.core.host import Host
 from deployer.transport import ssh
 from deployer.transport.certificates import Certificates, greet, said
 from deployer.transport.fanout import on_all
+from deployer.transport.timeouts import QUICK
 
 AT_ONCE = 256  # an inventory of more machines waits for the first of them
 _MOST = 1 << 16  # bytes of an answer
@@ -103,7 +104,7 @@ def _traits(
 
 def _ask(host: Host, deadline: Deadline) -> Mapping[str, Any]:
     text = _PROBE.read_text(encoding="utf-8")
-    line = [sys.executable, "-c", text] if host.connection == "local" else [*ssh.line(host, ssh.QUICK), _remote(text)]
+    line = [sys.executable, "-c", text] if host.connection == "local" else [*ssh.line(host, QUICK), _remote(text)]
     printed = commands.run(line, Path("/"), os.environ, deadline.left, most=_MOST)
     try:
         told = json.loads(printed.out)

@@ -19,6 +19,7 @@ from deployer.drivers.runtime.ansible.instance_record import State
 from deployer.transport import ssh
 from deployer.transport.fanout import on_all
 from deployer.transport.reachability import LastHeard
+from deployer.transport.timeouts import QUICK
 
 AT_ONCE = 20
 _ANSWER_SECONDS = 15.0  # to get there, and for an answer
@@ -50,7 +51,7 @@ class HostQuestion:
         """Give the command line that asks it; without a script, whether it is there."""
         parts = [shlex.join(["sh", "-c", script, "sh", *names]) for script, names in self.scripts.items()]
         line = "; ".join(parts) or "true"
-        return ["sh", "-c", line] if self.host.connection == "local" else [*ssh.line(self.host, ssh.QUICK), line]
+        return ["sh", "-c", line] if self.host.connection == "local" else [*ssh.line(self.host, QUICK), line]
 
 
 @dataclass(frozen=True)

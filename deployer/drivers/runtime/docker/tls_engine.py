@@ -14,6 +14,7 @@ from deployer.core.errors import Unreachable
 from deployer.core.host import Host
 from deployer.drivers.runtime.docker.bounds import bound
 from deployer.transport.certificates import CONNECT_SECONDS, Certificates, said
+from deployer.transport.timeouts import MISSED, QUICK
 
 if TYPE_CHECKING:
     import docker
@@ -22,14 +23,14 @@ if TYPE_CHECKING:
 
 _KEPT = 8  # connections to one engine
 _OLDEST = "1.41"  # of its API; for the question what it speaks, in which no version is said
-# A cable that was pulled is noticed within 8 s, as by ssh, also while a call waits long for its answer.
+# A cable that was pulled is noticed as soon as by ssh, also while a call waits long for its answer.
 _SOCKET = (
     (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),
     (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
-    (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 2),
-    (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 2),
-    (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3),
-    (socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 8000),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, QUICK.alive),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, QUICK.alive),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, MISSED),
+    (socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, QUICK.lost * 1000),
 )
 
 

@@ -16,6 +16,7 @@ from deployer.drivers.traffic.proxies.remote_proxy import RemoteProxy
 from deployer.emergency.endpoint import FOLDER, Far
 from deployer.manifest.models import HAProxy
 from deployer.transport import ssh
+from deployer.transport.timeouts import QUICK
 
 # As the playbook setup.yml leaves it
 PREPARED = HAProxy(config="/etc/haproxy/deployer.d", socket="/run/haproxy-master.sock")
@@ -54,7 +55,7 @@ class Proxies:
         """Say how an emergency reaches a proxy: by a command that takes one for the shell there as its last word."""
         there = card_of(Path(settings.socket), home_in(Path(settings.config)))
         shared = ssh.shared(self._control(host))
-        way = ["sh", "-c"] if host.connection == "local" else ssh.line(host, ssh.QUICK, *shared)
+        way = ["sh", "-c"] if host.connection == "local" else ssh.line(host, QUICK, *shared)
         return Far(host.name, way, there)
 
     def _control(self, host: Host) -> str:
