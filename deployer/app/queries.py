@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from deployer.app.observe import observe
 from deployer.core import later
-from deployer.core.errors import DeployError, Refused
+from deployer.core.errors import DeployError, NothingInProgress, Refused
 from deployer.model import PLACES, Environment, Instance, Live, Observed, Phase, Release, Server, newest_good
 from deployer.views.status_data import (
     ApprovalView,
@@ -365,7 +365,7 @@ def in_progress(house: AppContext, service: str) -> int:
     """Return the number of the rollout in progress. Raise Refused when there is none."""
     rollout = house.store.rollouts.in_progress(service)
     if rollout is None:
-        raise Refused(f"{service} has no rollout in progress", "`deploy history` lists the finished ones")
+        raise NothingInProgress(service)
     return rollout.number
 
 

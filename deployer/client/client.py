@@ -9,7 +9,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from deployer import __version__
 from deployer.client.calls import PATIENCE, Calls
-from deployer.core.errors import NoServer, Refused
+from deployer.core.errors import NoServer, NothingInProgress, Refused
 from deployer.views.data import AuditView, HistoryView, PlanView, ReleasesView, RolloutView, StatusView
 from deployer.views.logs import LogsView
 from deployer.views.progress import RolloutState, RunAnswer, ServiceRow, ServicesAnswer
@@ -36,7 +36,7 @@ class Client:
         """Return the number of the rollout in progress of a service."""
         found = next((row.rollout for row in self.rows() if row.service == service), 0)
         if not found:
-            raise Refused(f"{service} has no rollout in progress", "`deploy history` lists the finished ones")
+            raise NothingInProgress(service)
         return found
 
     def newest(self, service: str) -> int:

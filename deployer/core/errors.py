@@ -213,6 +213,13 @@ class Answered(DeployError):
         self.exit = code
 
 
+class NothingInProgress(Refused):
+    """What is asked needs a rollout in progress, and the service has none."""
+
+    def __init__(self, service: str) -> None:
+        super().__init__(f"{service} has no rollout in progress", "`deploy history` lists the finished ones")
+
+
 class Abandoned(DeployError):
     """The process that drove a rollout is gone, or does not respond; the rollout is in progress."""
 

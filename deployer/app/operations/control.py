@@ -8,7 +8,7 @@ from deployer.app.operations.context import AppContext
 from deployer.app.operations.execution import committed, locked, run_of
 from deployer.app.operations.reconcile import write_down
 from deployer.core.clock import Deadline
-from deployer.core.errors import Abandoned, Exit, Locked, LockLost, Refused
+from deployer.core.errors import Abandoned, Exit, Locked, LockLost, NothingInProgress, Refused
 from deployer.emergency import record
 from deployer.engine import RolloutResult, abort, drive
 from deployer.planning.steps import Approve, Handover
@@ -22,7 +22,7 @@ def open_rollout(house: AppContext, service: str) -> Rollout:
     """Read the rollout in progress of a service. Raises Refused when there is none."""
     rollout = house.store.rollouts.in_progress(service)
     if rollout is None:
-        raise Refused(f"{service} has no rollout in progress", "`deploy history` shows the finished ones")
+        raise NothingInProgress(service)
     return rollout
 
 
