@@ -92,7 +92,7 @@ class PaperPulse:
         with suppress(LockLost):
             self.run.store.locks.renew(self.run.lock)
         # The real one is a thread of its own, which waits while the engine writes to the proxy.
-        if not self.run.traffic_mutex._is_owned():  # type: ignore[attr-defined]
+        if not self.run.traffic.mutex._is_owned():  # type: ignore[attr-defined]
             beat(self.run)
 
     def __exit__(self, *_: object) -> None:

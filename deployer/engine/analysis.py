@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any, Self
 
 from deployer.core.clock import Clock
 from deployer.core.events import Tell
@@ -14,6 +14,9 @@ from deployer.judge.stable import StableHealth
 from deployer.judge.verdicts import Verdict, Verdicts
 from deployer.model import Sample
 from deployer.planning.steps import Watch
+
+if TYPE_CHECKING:
+    from deployer.manifest.models import Manifest
 
 
 @dataclass
@@ -38,6 +41,14 @@ class Analysis:
     _shield_told: int = field(default=0, init=False)
     _broken_told: bool = field(default=False, init=False)
     _unseen_told: bool = field(default=False, init=False)
+
+    @classmethod
+    def of(
+        cls, manifest: Manifest, samples: Samples, recorder: Recorder, latest: Latest, clock: Clock, tell: Tell
+    ) -> Self:
+        """Return the analysis of one drive, with a judge of its own by the policy of the manifest."""
+        verdicts = Verdicts(manifest.judge, sticky=manifest.traffic.sticky, routes=manifest.traffic.routes)
+        return cls(samples, verdicts, StableHealth(manifest.judge), recorder, latest, clock, tell)
 
     def begin(self, step: Watch) -> None:
         """Begin a watch; what was answered since the last one is no part of it, but is not lost either."""

@@ -8,9 +8,10 @@ from typing import Any
 
 from deployer.core.clock import Deadline
 from deployer.core.errors import Aborted, Exit, NotApproved, VerdictWorse
+from deployer.engine.controls import Hold
 from deployer.engine.metrics import MetricWatch
 from deployer.engine.observation import LOOK_SECONDS, AnalysisStep
-from deployer.engine.run import Drive, Hold
+from deployer.engine.run import Drive
 from deployer.model import FULL
 from deployer.planning.steps import Approve, Share, Watch, span
 from deployer.store import Vote
@@ -36,8 +37,8 @@ def approved(run: Drive, step: Approve, n: int, until: float) -> dict[str, Any]:
                 raise Aborted(f"refused by {refusal.by}: {refusal.reason}", by=refusal.by)
             if len(voices) >= step.count:
                 return {"approved": True, "by": [voice.by for voice in voices]}
-            if run.forced:
-                return {"approved": False, "forced": True, "by": [run.by]}
+            if run.controls.forced:
+                return {"approved": False, "forced": True, "by": [run.controls.by]}
             if deadline.passed():
                 _expire(run, step, n, voices)
             look()
@@ -74,7 +75,7 @@ def _expire(run: Drive, step: Approve, n: int, voices: tuple[Vote, ...]) -> None
     run.tell("approval.expired", n=n, whose=step.whose(), given=[voice.by for voice in voices], text=seen)
     if step.expired == "hold":
         ways = "`deploy resume` asks again, `deploy abort` rolls it back"
-        raise Hold(Exit.INCONCLUSIVE, f"{seen}; {ways}", anew=n)
+        raise Hold(Exit.INCONCLUSIVE, f"{seen}; {ways}", again=n)
     raise NotApproved(seen, "deploy again when they are there; `approve.within` gives them more time")
 
 

@@ -31,15 +31,9 @@ def hand_over(run: Drive, step: Handover, until: float, deadline: Deadline) -> d
 
 def _not_now(run: Drive, step: Handover) -> str:
     """Say why no more is to be closed, or nothing."""
-    live = run.drivers.traffic.read(run.service)
+    live = run.traffic.read()
     if live is None or step.colour in live.used:
         return "users are sent there again" if live else "the proxy does not know the service"
     if run.rollout.phase == "back" or not step.seconds:
         return ""
-    if run.stop_asked.is_set():
-        return "a signal asked this process to end"
-    ask = run.store.requests.next(run.rollout.number)
-    if ask is None:
-        return ""
-    run.store.requests.take(run.lock, ask)
-    return f"{ask.by} waits for the end of this rollout"
+    return run.controls.awaits_end()

@@ -15,7 +15,7 @@ LONGEST_SECONDS = 30.0  # a longer lease is renewed as often as one of this
 def beat(run: Drive) -> None:
     """Renew once. Trouble is told and tried again."""
     try:
-        run.renew_lease()
+        run.traffic.renew_lease()
     except (LockLost, TakenBack):
         return  # the engine's next look stands down
     except DeployError as error:

@@ -18,9 +18,10 @@ from deployer.core.errors import (
     StepFailed,
     VerdictWorse,
 )
+from deployer.engine.controls import Hold
 from deployer.engine.gates import crashed, last_words
 from deployer.engine.metrics import MetricWatch
-from deployer.engine.run import Drive, Hold
+from deployer.engine.run import Drive
 from deployer.engine.watch_totals import WatchTotals
 from deployer.judge.verdicts import Verdict
 from deployer.model import Instance, Place, other
@@ -57,7 +58,7 @@ def watch(run: Drive, step: Watch, until: float, deadline: Deadline) -> dict[str
 def _watch(run: Drive, step: Watch, watching: AnalysisStep, deadline: Deadline) -> dict[str, Any]:
     while True:
         run.look()
-        if run.hurry:
+        if run.controls.hurry:
             watching.say_last()
             return skipped()
         verdict = watching.look()
@@ -181,14 +182,14 @@ class AnalysisStep:
         return {"seconds": round(seconds, 3), **self._event()}
 
     def _event(self) -> dict[str, Any]:
-        spending = self._run.spending
+        spending = self._run.traffic.spending
         return {**self._tally.event(self._step.share), "spent": spending.spent, "budget": spending.limit}
 
     def _follow_budget(self) -> None:
-        run, spending = self._run, self._run.spending
+        run, spending = self._run, self._run.traffic.spending
         spending.tolerated = max(spending.tolerated, run.evidence.verdicts.tolerated_errors)
         if spending.behind:
-            run.renew_lease()
+            run.traffic.renew_lease()
 
     def _look_around(self) -> None:
         """See that all stands that is compared, and that the budget is not spent.
@@ -210,7 +211,7 @@ class AnalysisStep:
 
     def _check_budget(self) -> None:
         try:
-            self._run.spending.check(f"r{self._step.release}", self._run.evidence.answered)
+            self._run.traffic.spending.check(f"r{self._step.release}", self._run.evidence.answered)
         except BudgetSpent:
             self.see_the_dead()
             raise

@@ -11,9 +11,11 @@ from deployer.core.clock import Deadline
 from deployer.core.errors import Exit, MachinesSilent, StepFailed
 from deployer.engine import gates
 from deployer.engine.coexistence import refuse_company
+from deployer.engine.controls import Hold
 from deployer.engine.handover import hand_over
-from deployer.engine.run import Drive, Hold
-from deployer.model import Instance, Live, Place, Server, spread
+from deployer.engine.run import Drive
+from deployer.model import Instance, Live, Place, Server, newest_good, spread
+from deployer.planning.plan import ROLLBACK
 from deployer.planning.steps import (
     Approve,
     Attach,
@@ -56,7 +58,7 @@ def perform(run: Drive, step: Step, doing: Doing) -> dict[str, Any]:
     match step:
         case Start():
             if _beside_stable(run):
-                run.listen()
+                run.evidence.catch_up()
             return _start(run, step, doing)
         case Play():
             if _beside_stable(run):
@@ -69,11 +71,11 @@ def perform(run: Drive, step: Step, doing: Doing) -> dict[str, Any]:
         case Smoke():
             return gates.smoke(run, step, doing.deadline)
         case Share():
-            if step.share and not run.hurry and _is_watched(run, doing.n):
-                run.listen()
-            run.set_traffic(step, doing.deadline)
+            if step.share and not run.controls.hurry and _is_watched(run, doing.n):
+                run.evidence.catch_up()
+            run.traffic.give(step, doing.deadline)
             return {"share": step.share}
-        case Watch() if run.hurry:
+        case Watch() if run.controls.hurry:
             from deployer.engine.observation import skipped
 
             return skipped()
@@ -109,7 +111,7 @@ def _beside_stable(run: Drive) -> bool:
     """Tell whether playbooks run while users are on stable, which is then held against what it did before."""
     forward = run.rollout.plan.forward
     plays = any(isinstance(step, Play) for step in forward) and any(isinstance(step, Watch) for step in forward)
-    return plays and bool(run.rollout.origin) and run.rollout.phase == "forward" and not run.hurry
+    return plays and bool(run.rollout.origin) and run.rollout.phase == "forward" and not run.controls.hurry
 
 
 def _start(run: Drive, step: Start, doing: Doing) -> dict[str, Any]:
@@ -117,7 +119,7 @@ def _start(run: Drive, step: Start, doing: Doing) -> dict[str, Any]:
     refuse_company(release, step.colour, run.lookout.standing(), run.store.ports.of(run.service), run.release)
     places = spread(step.colour, step.instances, step.hosts)
     specs = [run.spec(release, step.colour, index, host) for index, host in places.items()]
-    skip = run.rollout.phase == "back" or bool(run.spare(step.release))
+    skip = run.rollout.phase == "back" or bool(run.rollout.plan.spare(step.release))
     on_all(
         {spec.name: spec for spec in specs},
         lambda spec: _where_it_answers(lambda: run.drivers.runtime.ensure(spec, doing.deadline), skip=skip),
@@ -146,9 +148,9 @@ def _play(run: Drive, step: Play, doing: Doing) -> dict[str, Any]:
     environment = run.environment(step.colour, step.release) if step.when != "before" else None
     if step.when == "update":
         run.whole(step.colour, step.release)
-    live = run.drivers.traffic.read(run.service) if step.when == "before" else None
+    live = run.traffic.read() if step.when == "before" else None
     if live and live.warm and not live.share:  # whoever goes back now takes this rollout back, and goes no further
-        run.write(replace(live, warm=0), doing.deadline)
+        run.traffic.write(replace(live, warm=0), doing.deadline)
     extra = {"deployer_when": step.when, "deployer_rollout": str(run.rollout.number)}
     run.drivers.playbooks.play(release, environment, step.playbooks, extra, doing.deadline, run.tell)
     return {"playbooks": list(step.playbooks)}
@@ -169,18 +171,31 @@ def _attach(run: Drive, step: Attach, doing: Doing) -> dict[str, Any]:
 
 def _hold(run: Drive, step: Approve) -> dict[str, Any]:
     run.look()
-    if run.hurry:
+    if run.controls.hurry:
         return {"approved": True}
     ways = "`deploy resume` goes on watched, `deploy promote` gives it to everyone now, `deploy abort` rolls it back"
     raise Hold(Exit.DONE, f"paused at {percent(step.share)}: {ways}")
 
 
 def _promote(run: Drive, step: Promote, doing: Doing) -> dict[str, Any]:
-    live = Live(stable=step.colour, rollout=run.rollout.number, warm=run.warm_after(step.release))
-    run.write(live, doing.deadline)
+    live = Live(stable=step.colour, rollout=run.rollout.number, warm=_warm_after(run, step.release))
+    run.traffic.write(live, doing.deadline)
     # Routes, certificates and time-outs of the entry follow the users, after them: the way back needs no reload.
     run.drivers.traffic.configure(run.release(step.release), None, doing.deadline)
     return {"stable": step.colour}
+
+
+def _warm_after(run: Drive, promoted: int) -> int:
+    """Return the release that a rollback may go to by one write once a release is promoted; 0 when there is none.
+
+    It is the one that the plan keeps warm, if a rollback would choose it. After a rollback there is none: the next one
+    within minutes is late, and moves nobody, which an emergency cannot know.
+    """
+    if run.rollout.plan.strategy == ROLLBACK:
+        return 0
+    kept = {step.release for step in run.rollout.plan.forward if isinstance(step, Warm)}
+    choice = newest_good(run.store.releases.of(run.service), promoted)
+    return choice.number if choice and choice.number in kept else 0
 
 
 def _gets_users(live: Live | None, place: Place, now: float) -> bool:
@@ -191,13 +206,13 @@ def _gets_users(live: Live | None, place: Place, now: float) -> bool:
 
 
 def _remove(run: Drive, step: Remove, doing: Doing) -> dict[str, Any]:
-    live = run.drivers.traffic.read(run.service)
+    live = run.traffic.read()
     doomed = [i for i in run.instances(step.colour, step.release) if i.index > step.keep]
     stays = [i for i in run.instances(step.colour) if i not in doomed]
     if doomed and not _may_empty(run, step) and _gets_users(live, step.colour, run.clock.now()):
         _refuse_unserved(run, step, stays, doing)
     if live and live.warm and step.colour == live.candidate:
-        run.write(replace(live, warm=0), doing.deadline)  # nobody goes back to what is being taken away
+        run.traffic.write(replace(live, warm=0), doing.deadline)  # nobody goes back to what is being taken away
     if not stays and run.store.services.get(run.service).warm_colour == step.colour:
         run.store.services.clear_warm(
             run.lock
@@ -288,7 +303,7 @@ def _drain(run: Drive, step: Remove, names: Sequence[str], doing: Doing) -> int:
 def _tidy(run: Drive, doing: Doing) -> None:
     left = run.lookout.standing().instances
     run.store.ports.free_others(run.lock, {(i.release, i.index) for i in left}, run.lookout.silent)
-    if not left and not run.store.services.get(run.service).stable and run.drivers.traffic.read(run.service):
+    if not left and not run.store.services.get(run.service).stable and run.traffic.read():
         run.drivers.traffic.forget(run.service, doing.deadline)
 
 

@@ -197,6 +197,14 @@ class NoRecording(Refused):
         self.lacks = lacks
 
 
+def begin(state: Path, release: Release, clock: Clock, *, rollout: int, origin: Release | None) -> Recorder:
+    """Begin to record a drive of a rollout, and forget the oldest recordings of others."""
+    file = file_of(state, rollout)
+    recorder = Recorder(file, describe(release, clock, rollout=rollout, origin=origin))
+    prune(file.parent)
+    return recorder
+
+
 def read(path: Path) -> Recording:
     """Open a recording. Raises NoRecording for a file that is none, Refused for one that cannot be read."""
     try:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from deployer.core.errors import Refused
-from deployer.model import FULL
+from deployer.model import FULL, Colour, Phase
 from deployer.planning.steps import (
     Attach,
     Healthy,
@@ -122,6 +122,22 @@ class Plan:
     def commit(self) -> int:
         """Index of the promote step: before it there is a way back, after it only forward."""
         return next(n for n, step in enumerate(self.forward) if isinstance(step, Promote))
+
+    @property
+    def colour(self) -> Colour:
+        """Colour of the candidate."""
+        step = self.forward[self.commit]
+        if not isinstance(step, Promote):
+            raise TypeError("the commit point of a plan is its promote step")
+        return step.colour
+
+    def steps(self, phase: Phase) -> tuple[Step, ...]:
+        """Return the steps of a way."""
+        return self.forward if phase == "forward" else self.back
+
+    def spare(self, release: int) -> int:
+        """Return how many hosts of a release may not respond while it is started."""
+        return max((s.spare for s in self.forward if isinstance(s, Start) and s.release == release), default=0)
 
     def to_json(self) -> str:
         """Give the plan as JSON, one key order for ever."""

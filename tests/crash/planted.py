@@ -8,9 +8,11 @@ from dataclasses import dataclass, field
 from typing import Any
 from unittest import mock
 
-from deployer.engine import perform, walk
+from deployer.engine import endings, perform
+from deployer.engine.controls import Hold
 from deployer.engine.observation import AnalysisStep
-from deployer.engine.run import Drive, Hold
+from deployer.engine.run import Drive
+from deployer.engine.traffic_control import TrafficControl
 from deployer.model import spread
 from deployer.planning import recipes
 from deployer.planning.steps import Watch
@@ -81,7 +83,7 @@ def _promoted_in_two_writes(
 
 
 def _watched_again(run: Drive, phase: Any, n: int) -> bool:
-    return _done(run, phase, n) and not isinstance(run.rollout.plan.forward[n], Watch)
+    return _is_done(run, phase, n) and not isinstance(run.rollout.plan.forward[n], Watch)
 
 
 def _begun_anew(journal: Journal, lock: Lock, rollout: int, phase: Any, n: int, until: float = 0.0) -> Any:
@@ -92,7 +94,7 @@ def _begun_anew(journal: Journal, lock: Lock, rollout: int, phase: Any, n: int, 
 
 
 def _kept_before_it_is_recorded(run: Drive, hold: Hold) -> Any:
-    run.keep_share()
+    run.traffic.keep_share()
     return _hold(run, hold)
 
 
@@ -104,10 +106,10 @@ def _wish_taken_when_heard(requests: ControlRequests, rollout: int) -> ControlRe
     return ask
 
 
-def _written_and_not_read_back(run: Drive, live: Any, deadline: Any) -> None:
-    run.drivers.traffic.set_traffic(run.service, live, deadline, None)
-    run.given = live
-    run.spending.limit = live.budget
+def _written_and_not_read_back(control: TrafficControl, live: Any, deadline: Any) -> None:
+    control._traffic.set_traffic(control._rollout.service, live, deadline, None)
+    control.given = live
+    control.spending.limit = live.budget
 
 
 def _started_and_not_read_back(run: Drive, step: Any, doing: Any) -> dict[str, Any]:
@@ -130,7 +132,7 @@ def _over(watching: AnalysisStep, _verdict: Any) -> bool:
     return watching._run.clock.monotonic() >= watching._began + 1.0
 
 
-_way_back, _perform, _done, _hold = recipes.way_back, perform.perform, walk._done, walk._hold
+_way_back, _perform, _is_done, _hold = recipes.way_back, perform.perform, Drive.is_done, endings.hold
 _turned_back, _promoted, _began, _next_request = (
     Rollouts.turned_back,
     Rollouts.promoted,
@@ -139,9 +141,10 @@ _turned_back, _promoted, _began, _next_request = (
 )
 TABLES = ("services", "releases", "rollouts", "journal", "events", "requests", "ports", "audit")
 
-STORE, RUN, PERFORM, WALK = (
+STORE, DRIVE, TRAFFIC, PERFORM, WALK = (
     "deployer.store",
     "deployer.engine.run.Drive",
+    "deployer.engine.traffic_control.TrafficControl",
     "deployer.engine.perform",
     "deployer.engine.walk",
 )
@@ -189,7 +192,7 @@ BUGS = [
         "a resumed rollout repeats a watch that is done",
         "is done, and begun again",
         "canary: done",
-        {f"{WALK}._done": _watched_again},
+        {f"{DRIVE}.is_done": _watched_again},
     ),
     Bug(
         "a resumed watch begins its time anew",
@@ -209,19 +212,19 @@ BUGS = [
         "canary: aborted",
         {f"{STORE}.requests.ControlRequests.next": _wish_taken_when_heard},
     ),
-    Bug("the lease is not renewed", "whose lease ran out", LEASED, {f"{RUN}.renew_lease": _nothing}),
+    Bug("the lease is not renewed", "whose lease ran out", LEASED, {f"{TRAFFIC}.renew_lease": _nothing}),
     Bug(
         "the lease never ends",
         "the lease has 36",
         "canary: done",
-        {f"{RUN}.lease_end": lambda run: int(run.clock.now()) + 3600},
+        {f"{TRAFFIC}._lease_end": lambda control: int(control._clock.now()) + 3600},
     ),
-    Bug("a share is given without a lease", "without a lease", "canary: done", {f"{RUN}.lease_end": lambda run: 0}),
+    Bug("a share is given without a lease", "without a lease", "canary: done", {f"{TRAFFIC}._lease_end": lambda _: 0}),
     Bug(
         "a hold prolongs the lease before it is recorded",
         "s left, 30 s are allowed",
         "canary: held",
-        {f"{WALK}._hold": _kept_before_it_is_recorded},
+        {"deployer.engine.endings.hold": _kept_before_it_is_recorded},
     ),
     Bug(
         "the share grows although nothing can be judged",
@@ -252,7 +255,7 @@ BUGS = [
         "what others say is not searched for secrets",
         "a secret in",
         TALKS,
-        {"deployer.engine.run.hide_in": lambda data: data, f"{WALK}._hidden": lambda error: error},
+        {"deployer.engine.run.hide_in": lambda data: data, f"{WALK}._recordable": lambda error: error},
     ),
     Bug(
         "nobody asks for the lock before a change",
@@ -279,7 +282,7 @@ BUGS = [
         "what the proxy was told is not read back",
         "the proxy has",
         "bluegreen: done",
-        {f"{RUN}._put": _written_and_not_read_back},
+        {f"{TRAFFIC}._put": _written_and_not_read_back},
         "disturbed",
     ),
     Bug(

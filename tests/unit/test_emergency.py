@@ -183,7 +183,7 @@ def at_a_share(scene: Scene) -> Drive:
     assert rollout is not None
     lock = scene.house.store.locks.take("shop", "test")
     run = run_of(scene.house, lock, rollout)
-    run.given = scene.live
+    run.traffic.given = scene.live
     return run
 
 
@@ -203,13 +203,13 @@ def test_users_who_were_taken_back_at_the_proxy_are_not_given_to_the_candidate_a
     with pytest.raises(TakenBack):
         run.look()
     moves: tuple[Callable[[], object], ...] = (
-        lambda: run.set_traffic(Share(share=5000, deadline=5), Deadline.after(scene.world.clock, 5)),
-        lambda: run.write(Live("green"), Deadline.after(scene.world.clock, 5)),
+        lambda: run.traffic.give(Share(share=5000, deadline=5), Deadline.after(scene.world.clock, 5)),
+        lambda: run.traffic.write(Live("green"), Deadline.after(scene.world.clock, 5)),
     )
     for move in moves:
         with pytest.raises(TakenBack):
             move()
-    run.renew_lease()
+    run.traffic.renew_lease()
     assert scene.live.share == 0
 
 

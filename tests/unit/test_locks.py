@@ -681,7 +681,7 @@ def test_the_pulse_of_an_overtaken_owner_renews_nothing(scene: Scene) -> None:
     scene.deploy("2.0", "canary", options=HELD)
     lock = scene.house.store.locks.take("shop", "test")
     run = run_of(scene.house, lock, scene.house.store.rollouts.get(2))
-    run.begin_lease()
+    run.traffic.begin_lease()
     scene.house.store.locks.break_("shop", "it hangs")
     before = scene.live
     scene.world.clock.sleep(10)
@@ -787,12 +787,12 @@ def test_a_share_that_somebody_else_wrote_is_left_alone(scene: Scene) -> None:
     scene.deploy("2.0", "canary", options=HELD)
     lock = scene.house.store.locks.take("shop", "test")
     run = run_of(scene.house, lock, scene.house.store.rollouts.get(2))
-    run.given = replace(scene.live, share=500)
+    run.traffic.given = replace(scene.live, share=500)
     before = scene.live
-    assert not run.end_share()
+    assert not run.traffic.end_share()
     assert scene.live == before
-    run.given = before
-    assert run.end_share()
+    run.traffic.given = before
+    assert run.traffic.end_share()
     assert scene.live.lease
 
 

@@ -329,7 +329,7 @@ def test_the_pulse_renews_the_lease(scene: Scene) -> None:
     scene.deploy("2.0", "canary", options={"percent": 10, "hold": True})
     lock = scene.house.store.locks.take("shop", "test")
     run = run_of(scene.house, lock, scene.house.store.rollouts.get(2))
-    run.set_traffic(Share(share=1000, deadline=5), Deadline.after(scene.world.clock, 5))
+    run.traffic.give(Share(share=1000, deadline=5), Deadline.after(scene.world.clock, 5))
     before = scene.live.lease
     scene.world.clock.sleep(10)
     lease_renewer.beat(run)

@@ -510,9 +510,9 @@ def test_a_pulse_does_not_change_the_end_of_a_paused_share(live: Scene) -> None:
     paused(live)
     end = live.live.lease
     run = run_of(live.house, live.house.store.locks.take("shop", "test"), live.house.store.rollouts.get(2))
-    run.keep_share()
+    run.traffic.keep_share()
     live.world.clock.sleep(60)
-    run.renew_lease()
+    run.traffic.renew_lease()
     assert live.live.lease == end
 
 

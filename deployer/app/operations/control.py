@@ -124,7 +124,7 @@ def resume(house: AppContext, service: str, reason: str = "") -> RolloutResult:
     with locked(house, service, _purpose(house, "resume", rollout)) as lock:
         run = run_of(house, lock, house.store.rollouts.get(rollout.number))
         _record(house, lock, rollout, "resume", reason)
-        run.approved = run.rollout.outcome == "paused" and _at_approval(house, rollout)
+        run.controls.approved = run.rollout.outcome == "paused" and _at_approval(house, rollout)
         run.tell("rollout.resumed", phase=run.rollout.phase, by=whoami())
         return drive(run)
 
