@@ -149,13 +149,10 @@ class AnalysisStep:
         """Tell whether the step has what it needs to go on."""
         if self._silent_since is not None or self._waits:
             return False
-        if self._step.proves and verdict.kind == "no worse" and self._least_over:
+        least_over = self._run.clock.monotonic() >= self._began + self._step.least
+        if self._step.proves and verdict.kind == "no worse" and least_over:
             return True
         return self._over and (verdict.enough or not self._step.requests)
-
-    @property
-    def _least_over(self) -> bool:
-        return self._run.clock.monotonic() >= self._began + self._step.least
 
     def say(self, verdict: Verdict) -> None:
         """Tell what was found at the end of the watch, and what both sides answered in it."""

@@ -16,6 +16,7 @@ ROOT = Path(deployer.__file__).parent
 MOST_ROOMS = 20
 MOST_LINES = 500
 MOST_LINES_OF_A_TABLE = 250
+MOST_METHODS = 20
 
 
 @cache
@@ -92,3 +93,17 @@ def test_the_store_has_a_module_for_each_table() -> None:
     lines = {path.name: len(path.read_text().splitlines()) for path in (ROOT / "store").glob("*.py")}
 
     assert {name: long for name, long in lines.items() if long > MOST_LINES_OF_A_TABLE} == {}
+
+
+def test_no_class_of_the_heart_does_everything() -> None:
+    """What the engine, the store and the ports are made of: whoever changes one thing there reads one class."""
+    heart = ("deployer.engine", "deployer.store", "deployer.drivers.ports")
+    methods = {
+        node.name: sum(isinstance(part, ast.FunctionDef) for part in node.body)
+        for name, tree in modules().items()
+        if name.startswith(heart)
+        for node in tree.body
+        if isinstance(node, ast.ClassDef)
+    }
+
+    assert {name: count for name, count in methods.items() if count > MOST_METHODS} == {}
