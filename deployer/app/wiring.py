@@ -23,8 +23,9 @@ from deployer.drivers.ports import (
     Notifier,
     Playbooks,
     Runtime,
+    RuntimeCare,
     Signatures,
-    Traffic,
+    TrafficCare,
 )
 from deployer.drivers.tracing import Traces
 from deployer.planning import release_record
@@ -141,7 +142,7 @@ class _Wiring:
 
         return AnsiblePlaybooks(folder, builtin("playbooks"), chosen(manifest.inventory, folder), self._clock)
 
-    def _traffic(self, manifest: Manifest, machines: Machines) -> Traffic:
+    def _traffic(self, manifest: Manifest, machines: Machines) -> TrafficCare:
         if machines.proxies:
             if self._proxies is None:
                 from deployer.drivers.traffic.proxies import Proxies
@@ -153,7 +154,7 @@ class _Wiring:
         existing = manifest.traffic.haproxy
         return HAProxyTraffic(self._state / "proxy", self._clock, existing=existing, state=self._state)
 
-    def _runtime(self, manifest: Manifest, folder: Path, machines: Machines) -> Runtime:
+    def _runtime(self, manifest: Manifest, folder: Path, machines: Machines) -> RuntimeCare:
         installation = self._store.secret("installation")
         if manifest.runtime == "process":
             from deployer.drivers.runtime.process import ProcessRuntime
@@ -172,7 +173,7 @@ class _Wiring:
             self._reach = EnginePool(self._clock, installation, home)
         return self._reach.fleet(machines)
 
-    def _ansible(self, manifest: Manifest, folder: Path, machines: Machines) -> Runtime:
+    def _ansible(self, manifest: Manifest, folder: Path, machines: Machines) -> RuntimeCare:
         from deployer.drivers.hosts.verbs import AnsibleVerbs
         from deployer.drivers.runtime.ansible import AnsibleRuntime
         from deployer.drivers.runtime.ansible.host_presence import HostPresence

@@ -8,7 +8,7 @@ from dataclasses import replace
 from functools import wraps
 from typing import Any, cast
 
-from deployer.drivers.ports import Drivers, Playbooks, Runtime, Traffic
+from deployer.drivers.ports import Drivers, Playbooks, RuntimeCare, TrafficCare
 
 Fence = Callable[[], AbstractContextManager[None]]  # entered before a change; raises where it may not be made
 
@@ -51,7 +51,7 @@ def fenced(drivers: Drivers, fence: Fence, owner: object) -> Drivers:
         return drivers
     return replace(
         drivers,
-        runtime=cast(Runtime, _Fenced(drivers.runtime, CHANGES["runtime"], fence, owner)),
-        traffic=cast(Traffic, _Fenced(drivers.traffic, CHANGES["traffic"], fence, owner)),
+        runtime=cast(RuntimeCare, _Fenced(drivers.runtime, CHANGES["runtime"], fence, owner)),
+        traffic=cast(TrafficCare, _Fenced(drivers.traffic, CHANGES["traffic"], fence, owner)),
         playbooks=cast(Playbooks, _Fenced(drivers.playbooks, CHANGES["playbooks"], fence, owner)),
     )

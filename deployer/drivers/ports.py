@@ -103,6 +103,10 @@ class Runtime(Protocol):
         """Remove images of `drop` that no release in `keep` and no instance uses; give what was removed."""
         ...
 
+
+class RuntimeCare(Runtime, Protocol):
+    """A runtime, and what only `deploy doctor` and `deploy adopt` ask of it: what is there beside what is known."""
+
     def list_all(self) -> tuple[Found, ...]:
         """Read every instance there is that a deployer made, of any service and any store."""
         ...
@@ -116,7 +120,7 @@ class Runtime(Protocol):
         ...
 
     def collect_garbage(self, keep: Sequence[Release]) -> tuple[str, ...]:
-        """Remove the `leftovers`; give what was removed."""
+        """Remove what `garbage` names; return what was removed."""
         ...
 
 
@@ -146,7 +150,7 @@ class Samples(Protocol):
 
 @dataclass(frozen=True)
 class Drift:
-    """Where a proxy and its files differ: what is so, and whether `Traffic.repair` puts it right; else what does."""
+    """Where a proxy and its files differ: what is so, and whether `repair` puts it right; else what does."""
 
     text: str
     repairable: bool = True
@@ -158,13 +162,6 @@ NOTHING: Mapping[str, Live] = MappingProxyType({})
 
 class Traffic(Protocol):
     """Moves users between the colours of a service."""
-
-    def check(self, manifest: Manifest, deadline: Deadline) -> None:
-        """Raise Refused when `configure` could not do, now or at the promotion, what the manifest says.
-
-        Nothing is changed by it.
-        """
-        ...
 
     def configure(self, release: Release, place: Place | None, deadline: Deadline) -> None:
         """Make the proxy treat the service as the release's manifest says; nothing changes for other services.
@@ -205,14 +202,6 @@ class Traffic(Protocol):
         """
         ...
 
-    def connections(self, service: str) -> Mapping[Place, int]:
-        """Return how many requests and connections are open at each place, at every worker."""
-        ...
-
-    def measured(self, service: str) -> MeasuredTraffic | None:
-        """Return how many requests come; None when the proxy does not know the service, or counts since just now."""
-        ...
-
     def detach(self, service: str, place: Place, names: Sequence[str], deadline: Deadline) -> None:
         """Make the proxy forget the servers, cutting what is still open on them. Unknown names are no error.
 
@@ -243,7 +232,29 @@ class Traffic(Protocol):
         """Remove the service from the proxy."""
         ...
 
-    def reachable(self) -> tuple[Traffic, Mapping[str, str]]:
+
+class TrafficCare(Traffic, Protocol):
+    """A proxy, and what is asked of it beside a rollout.
+
+    Whether it can do what a manifest says, what passes through it, and whether it agrees with its files.
+    """
+
+    def check(self, manifest: Manifest, deadline: Deadline) -> None:
+        """Raise Refused when `configure` could not do, now or at the promotion, what the manifest says.
+
+        Nothing is changed by it.
+        """
+        ...
+
+    def measured(self, service: str) -> MeasuredTraffic | None:
+        """Return how many requests come; None when the proxy does not know the service, or counts since just now."""
+        ...
+
+    def connections(self, service: str) -> Mapping[Place, int]:
+        """Return how many requests and connections are open at each place, at every worker."""
+        ...
+
+    def reachable(self) -> tuple[TrafficCare, Mapping[str, str]]:
         """Give the driver of those of several proxies that answer now, and why the others do not, by machine.
 
         It is for looking: nothing is changed through it, as all change together or none does.
@@ -383,12 +394,41 @@ class Notifier(Protocol):
         ...
 
 
+class EngineDrivers(Protocol):
+    """The drivers of one service, as far as a rollout needs them."""
+
+    @property
+    def runtime(self) -> Runtime:
+        """Where its instances run."""
+        ...
+
+    @property
+    def traffic(self) -> Traffic:
+        """Where its users are sent."""
+        ...
+
+    @property
+    def checks(self) -> Checks:
+        """How its instances are asked how they are."""
+        ...
+
+    @property
+    def playbooks(self) -> Playbooks:
+        """What is done beside it."""
+        ...
+
+    @property
+    def metrics(self) -> MetricSources:
+        """Whose numbers are compared, too."""
+        ...
+
+
 @dataclass(frozen=True)
 class Drivers:
     """The drivers of one service."""
 
-    runtime: Runtime
-    traffic: Traffic
+    runtime: RuntimeCare
+    traffic: TrafficCare
     checks: Checks
     playbooks: Playbooks
     metrics: MetricSources

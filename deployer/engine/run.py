@@ -19,7 +19,7 @@ from deployer.engine.traffic_control import TrafficControl
 from deployer.model import Colour, Environment, Instance, InstanceSpec, Phase, Place, Release, SecretText, join
 
 if TYPE_CHECKING:
-    from deployer.drivers.ports import Drivers
+    from deployer.drivers.ports import EngineDrivers
     from deployer.engine.analysis import Analysis
     from deployer.planning.steps import Step
     from deployer.store import Lock, Rollout, Store
@@ -33,7 +33,7 @@ class Drive:
     """
 
     store: Store
-    drivers: Drivers
+    drivers: EngineDrivers
     clock: Clock
     sink: Sink
     rollout: Rollout

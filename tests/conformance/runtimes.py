@@ -16,7 +16,7 @@ import docker
 import requests
 
 from deployer.core.clock import Deadline, SystemClock
-from deployer.drivers.ports import Image, Runtime
+from deployer.drivers.ports import Image, RuntimeCare
 from deployer.drivers.runtime.docker import DockerRuntime
 from deployer.drivers.runtime.process import ProcessRuntime
 from deployer.manifest.models import Manifest
@@ -61,10 +61,10 @@ class Bench(ABC):
 
     def __init__(self) -> None:
         self.service = f"t{os.getpid()}x{next(_numbers)}"
-        self.runtime: Runtime = self.another("first")
+        self.runtime: RuntimeCare = self.another("first")
 
     @abstractmethod
-    def another(self, installation: str) -> Runtime:
+    def another(self, installation: str) -> RuntimeCare:
         """Give a runtime as another state folder on this host would have it."""
 
     @abstractmethod
@@ -119,7 +119,7 @@ class Bench(ABC):
         """Let somebody make copies of an instance; give their names."""
         raise NotImplementedError
 
-    def remove_all(self, runtime: Runtime) -> None:
+    def remove_all(self, runtime: RuntimeCare) -> None:
         for instance in runtime.instances(self.service):
             runtime.remove(instance, 0, within())
 
@@ -131,7 +131,7 @@ class DockerBench(Bench):
         self.engine = engine
         super().__init__()
 
-    def another(self, installation: str) -> Runtime:
+    def another(self, installation: str) -> RuntimeCare:
         return DockerRuntime(SystemClock(), f"/state/{self.service}/{installation}")
 
     def reference(self, version: str) -> str:
@@ -176,10 +176,10 @@ class ProcessBench(Bench):
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.made: list[Runtime] = []
+        self.made: list[RuntimeCare] = []
         super().__init__()
 
-    def another(self, installation: str) -> Runtime:
+    def another(self, installation: str) -> RuntimeCare:
         self.made.append(ProcessRuntime(self.folder / installation, SystemClock(), installation))
         return self.made[-1]
 

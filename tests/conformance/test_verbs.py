@@ -16,7 +16,7 @@ from deployer.core.clock import Deadline, SystemClock
 from deployer.core.errors import DeadlinePassed
 from deployer.core.host import Machines
 from deployer.drivers.hosts.verbs import AnsibleVerbs
-from deployer.drivers.ports import Runtime
+from deployer.drivers.ports import RuntimeCare
 from deployer.drivers.runtime.ansible import AnsibleRuntime
 from deployer.drivers.runtime.ansible.host_presence import HostPresence
 from deployer.drivers.runtime.ansible.runtime import Ground
@@ -44,13 +44,13 @@ class ChrootBench(Bench):
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.made: list[Runtime] = []
+        self.made: list[RuntimeCare] = []
         verbs = folder / "verbs"
         shutil.copytree(REPOSITORY / "examples/chroot/verbs", verbs)
         (verbs / "group_vars" / "all.yml").write_text(f"chroot_home: {folder}/chroots\n")
         super().__init__()
 
-    def another(self, installation: str) -> Runtime:
+    def another(self, installation: str) -> RuntimeCare:
         clock, ground = SystemClock(), Ground(self.folder / installation, installation, self.folder)
         self.made.append(AnsibleRuntime(ground, AnsibleVerbs(None), Machines(), HostPresence(clock), clock))
         return self.made[-1]

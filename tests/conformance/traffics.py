@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from deployer.core.clock import Deadline, SystemClock
-from deployer.drivers.ports import Traffic
+from deployer.drivers.ports import TrafficCare
 from deployer.manifest.models import Manifest
 from deployer.model import Instance, Release, Server
 from tests.live.proxies import Bench, label
@@ -22,7 +22,7 @@ _numbers = itertools.count(1)
 class TrafficBench(ABC):
     """One traffic layer, empty, with instances that can be started and ended."""
 
-    traffic: Traffic
+    traffic: TrafficCare
 
     def __init__(self) -> None:
         self.port = free_port()

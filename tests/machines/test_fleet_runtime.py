@@ -13,7 +13,7 @@ import pytest
 from deployer.core.clock import Deadline, SystemClock
 from deployer.core.errors import MachinesSilent
 from deployer.core.host import Host, Machines
-from deployer.drivers.ports import READ_SECONDS, Runtime, standing
+from deployer.drivers.ports import READ_SECONDS, RuntimeCare, standing
 from deployer.drivers.runtime.docker import DockerFleet, DockerRuntime, Engine, FleetHost
 from deployer.drivers.runtime.docker.engine_pool import EnginePool
 from deployer.model import Instance, InstanceSpec, Release
@@ -57,7 +57,7 @@ class FleetBench(DockerBench):
         self.hosts = tuple(authority.direct(host) if host.name in DIRECT else host for host in hosts)
         super().__init__(stack.enter_context(engine(lab[CONTROL])))
 
-    def another(self, installation: str) -> Runtime:
+    def another(self, installation: str) -> RuntimeCare:
         clock, owner = SystemClock(), f"/state/{self.service}/{installation}"
         reach = EnginePool(clock, owner, "")
         self._stack.callback(reach.close)

@@ -587,7 +587,7 @@ def test_every_call_that_changes_something_is_behind_the_fence() -> None:
         "metrics": {"read"},
         "signatures": {"prove"},
     }
-    kinds = {"runtime": ports.Runtime, "traffic": ports.Traffic, "playbooks": ports.Playbooks}
+    kinds = {"runtime": ports.RuntimeCare, "traffic": ports.TrafficCare, "playbooks": ports.Playbooks}
     kinds |= {"checks": ports.Checks, "metrics": ports.MetricSources, "signatures": ports.Signatures}
     for name, protocol in kinds.items():
         calls = {n for n, _ in inspect.getmembers(protocol, inspect.isfunction) if not n.startswith("_")}

@@ -10,7 +10,7 @@ from deployer.app.doctor.finding import Discrepancy, Fix
 from deployer.app.operations import AppContext
 from deployer.core.clock import Deadline
 from deployer.core.errors import DeployError, MachinesSilent
-from deployer.drivers.ports import Runtime
+from deployer.drivers.ports import RuntimeCare
 from deployer.model import PLACES, Release
 from deployer.planning import release_record
 from deployer.store import Lock
@@ -79,7 +79,7 @@ def _runtimes(house: AppContext) -> Iterator[Discrepancy]:
             yield Discrepancy("warn", f"runtime {kind}", f"{found[0]}{among} belongs to no release", "", cure)
 
 
-def _sweep(runtime: Runtime, keep: Sequence[Release]) -> Callable[[Lock | None], None]:
+def _sweep(runtime: RuntimeCare, keep: Sequence[Release]) -> Callable[[Lock | None], None]:
     def do(_lock: Lock | None) -> None:
         runtime.collect_garbage(keep)
 

@@ -13,7 +13,7 @@ from deployer.app.recovery import FoundService, Recovery, read_records, recover
 from deployer.app.releases import config_hash
 from deployer.core.errors import DeployError, MachinesSilent, Refused
 from deployer.core.host import NOT_SAID, Host, Meant
-from deployer.drivers.ports import Found, Traffic
+from deployer.drivers.ports import Found, TrafficCare
 from deployer.model import PLACES, Live, Place, Release, Server
 from deployer.planning import release_record
 from deployer.store import whoami
@@ -199,7 +199,7 @@ def _live(
     return live
 
 
-def _traffic(house: AppContext, releases: dict[int, Release]) -> Traffic | None:
+def _traffic(house: AppContext, releases: dict[int, Release]) -> TrafficCare | None:
     """Give the proxy that the newest release names, else our own; None where there can be none of ours."""
     if releases:
         return house.drivers(releases[max(releases)]).traffic
@@ -222,7 +222,7 @@ def _empty(house: AppContext, known: set[str]) -> Iterable[str]:
             yield f"the proxy knows {name}, of which nothing is running: `deploy doctor --fix` takes it off"
 
 
-def _servers(traffic: Traffic, name: str, place: Place) -> tuple[tuple[Server, bool], ...]:
+def _servers(traffic: TrafficCare, name: str, place: Place) -> tuple[tuple[Server, bool], ...]:
     with suppress(DeployError):  # a proxy that does not respond serves nobody now
         return traffic.servers(name, place)
     return ()

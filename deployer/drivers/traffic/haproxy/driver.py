@@ -23,7 +23,7 @@ from deployer.drivers.traffic.haproxy.servers import Servers, ServerView
 from deployer.model import FULL, Live, MeasuredTraffic, Place, Release, Server, Waiting, taken_back
 
 if TYPE_CHECKING:
-    from deployer.drivers.ports import Samples, Traffic
+    from deployer.drivers.ports import Samples, TrafficCare
     from deployer.drivers.traffic.haproxy import (
         admission,
         draining,
@@ -304,7 +304,7 @@ class HAProxyTraffic:
         if self._cards:
             self._cards.remove(service)
 
-    def reachable(self) -> tuple[Traffic, Mapping[str, str]]:
+    def reachable(self) -> tuple[TrafficCare, Mapping[str, str]]:
         """Give itself: it is the only one."""
         return self, {}
 

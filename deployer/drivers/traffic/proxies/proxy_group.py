@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from deployer.core.clock import Clock, Deadline
 from deployer.core.errors import DeployError, DriverFailed, Refused, TakenBack, Unreachable
-from deployer.drivers.ports import NOTHING, Drift, Samples, Traffic
+from deployer.drivers.ports import NOTHING, Drift, Samples, TrafficCare
 from deployer.drivers.traffic.haproxy.endpoint_files import Cards
 from deployer.drivers.traffic.haproxy.identity import new_key
 from deployer.drivers.traffic.haproxy.request_counter import RequestCounter
@@ -30,7 +30,7 @@ U = TypeVar("U")
 BACK_SECONDS = 10.0  # to give the others what they had when one has failed
 
 
-class GroupMember(Traffic, Protocol):
+class GroupMember(TrafficCare, Protocol):
     """One of several proxies."""
 
     def stream(self, service: str, feed: Feed) -> AbstractContextManager[Requests]:
@@ -159,7 +159,7 @@ class ProxyGroup:
         tally = RequestCounter(service)
         return counted(tally, [member.stream(service, tally) for member in self._members.values()])
 
-    def reachable(self) -> tuple[Traffic, Mapping[str, str]]:
+    def reachable(self) -> tuple[TrafficCare, Mapping[str, str]]:
         """Give the driver of those that answer now, and why the others do not; of all of them where none does."""
         tried = self._tried(lambda member: member.services())
         if not (tried.failed and tried.ok):

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from deployer.core.clock import Clock, Deadline
 from deployer.core.errors import Refused, Unreachable
 from deployer.core.host import Host
-from deployer.drivers.ports import NOTHING, READ_SECONDS, Drift, Samples, Traffic
+from deployer.drivers.ports import NOTHING, READ_SECONDS, Drift, Samples, TrafficCare
 from deployer.drivers.traffic.haproxy.request_counter import RequestCounter
 from deployer.drivers.traffic.haproxy.request_stream import Feed, counted
 from deployer.drivers.traffic.proxies import protocol
@@ -105,7 +105,7 @@ class RemoteProxy:
         """Remove the service from the proxy."""
         self._call("forget", deadline, service=service)
 
-    def reachable(self) -> tuple[Traffic, Mapping[str, str]]:
+    def reachable(self) -> tuple[TrafficCare, Mapping[str, str]]:
         """Give itself: it is the only one."""
         return self, {}
 
