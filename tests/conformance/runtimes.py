@@ -166,9 +166,9 @@ class DockerBench(Bench):
         label: dict[str, str | list[str] | bool] = {"label": f"deployer.service={self.service}"}
         for container in self.engine.containers.list(all=True, filters=label, ignore_removed=True):
             container.remove(force=True, v=True)
-        for found in self.engine.images.list():
-            if any(self.service in tag for tag in found.tags):
-                image.remove(str(found.id), self.engine)
+        for identity, names in image.named(self.engine).items():
+            if any(self.service in name for name in names):
+                image.remove(identity, self.engine)
 
 
 class ProcessBench(Bench):

@@ -69,6 +69,15 @@ def built(reference: str, client: docker.DockerClient, **options: object) -> Ite
         remove(identity, client)
 
 
+def named(client: docker.DockerClient, **filters: bool) -> dict[str, tuple[str, ...]]:
+    """Give the names of all images by id: tags, and those with a digest.
+
+    `client.images.list()` asks for each one again, and fails when another test has removed it meanwhile.
+    """
+    found = client.api.images(filters=filters)
+    return {each["Id"]: (*(each["RepoTags"] or ()), *(each["RepoDigests"] or ())) for each in found}
+
+
 def remove(identity: str, client: docker.DockerClient) -> None:
     """Remove an image and all its tags; one that is gone is no error."""
     try:

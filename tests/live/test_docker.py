@@ -224,8 +224,7 @@ def test_an_image_whose_tag_moved_on_is_kept_for_a_rollback(bench: DockerBench) 
     bench.runtime.remove(bench.runtime.ensure(bench.spec(old), within()), 0, within())
     image.build(f"{bench.service}:1.0", version="1.0-rebuilt", client=bench.engine)
 
-    dangling = {i.id for i in bench.engine.images.list(filters={"dangling": True})}
-    assert old.image_id not in dangling  # `docker image prune` takes these
+    assert old.image_id not in image.named(bench.engine, dangling=True)  # `docker image prune` takes these
     wait_until_it_answers(bench.runtime.ensure(bench.spec(old), within()))
 
 
@@ -243,9 +242,9 @@ def test_prune_leaves_the_tags_of_the_user(bench: DockerBench) -> None:
 def shelf(bench: DockerBench) -> Iterator[registry.Registry]:
     with registry.running() as served:
         yield served
-        for found in bench.engine.images.list():
-            if any(served.host in tag for tag in [*found.tags, *found.attrs["RepoDigests"]]):
-                image.remove(str(found.id), bench.engine)
+        for identity, names in image.named(bench.engine).items():
+            if any(served.host in name for name in names):
+                image.remove(identity, bench.engine)
 
 
 def variant(bench: DockerBench, version: str) -> archive.Image:

@@ -201,7 +201,7 @@ def test_old_images_go_and_rollback_targets_stay(make_shop: Make) -> None:
 def ours(shop: Shop) -> set[str]:
     """Give the ids of the images of the service that a tag of ours keeps."""
     return {
-        str(found.id)
-        for found in client_of(shop).images.list()
-        if any(tag.startswith("deployer-") and f"/{shop.name}:" in tag for tag in found.tags)
+        identity
+        for identity, names in image.named(client_of(shop)).items()
+        if any(name.startswith("deployer-") and f"/{shop.name}:" in name for name in names)
     }

@@ -79,9 +79,9 @@ def signed(
         yield made
     finally:
         shop.close()
-        for found in engine.images.list():
-            if any(shop.name in tag for tag in [*found.tags, *found.attrs["RepoDigests"]]):
-                image.remove(str(found.id), engine)
+        for identity, names in image.named(engine).items():
+            if any(shop.name in name for name in names):
+                image.remove(identity, engine)
 
 
 def live(signed: Signed) -> str:

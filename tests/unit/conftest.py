@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+from deployer.app import releases
 from deployer.app.operations import deployment
 from tests.conftest import state_folder
 from tests.documents import REPOSITORY
@@ -42,13 +43,14 @@ def state() -> Iterator[Path]:
         yield folder
 
 
-_revision = functools.cache(deployment.git_revision)
+_revision = functools.cache(releases.git_revision)
 
 
 @pytest.fixture(autouse=True)
 def _one_revision_of_this_repository(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ask Git once for what stays the same: thousands of deploys of these tests have their strategies from here."""
-    asked = deployment.git_revision
     monkeypatch.setattr(
-        deployment, "git_revision", lambda folder: _revision(folder) if folder == REPOSITORY else asked(folder)
+        deployment,
+        "git_revision",
+        lambda folder: _revision(folder) if folder == REPOSITORY else releases.git_revision(folder),
     )
