@@ -8,6 +8,7 @@ from pathlib import Path
 from random import Random
 from typing import Any, Literal, Union, get_args, get_origin
 
+from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from deployer.manifest.base import Model, Switchable
@@ -71,7 +72,7 @@ def manifest(draw: Random) -> dict[str, Any]:
     return drawn
 
 
-def _section(draw: Random, section: type[Model]) -> dict[str, Any]:
+def _section(draw: Random, section: type[BaseModel]) -> dict[str, Any]:
     wanted = 0.12 if section is Manifest else 0.35
     drawn = {
         field.alias or name: _field(draw, field)
@@ -84,7 +85,7 @@ def _section(draw: Random, section: type[Model]) -> dict[str, Any]:
     return drawn
 
 
-def _section_agreed(draw: Random, section: type[Model], drawn: dict[str, Any]) -> None:
+def _section_agreed(draw: Random, section: type[BaseModel], drawn: dict[str, Any]) -> None:
     """Mostly keep one of the keys that shut each other out, and give what another key needs."""
     for one in _ONE_OF.get(section.__name__, ()):
         if chance(draw, 0.95):

@@ -107,8 +107,8 @@ class Project:
         for found in engine.containers.list(all=True, filters={"name": f"{self.name}-b"}):
             found.remove(force=True)
         for tag in (f"redis:{self.name}", f"{self.name}-web"):
-            for found in engine.images.list(tag):
-                image.remove(str(found.id), engine)
+            for built in engine.images.list(tag):
+                image.remove(str(built.id), engine)
 
 
 @pytest.fixture

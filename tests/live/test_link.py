@@ -202,7 +202,7 @@ def test_what_was_killed_leaves_no_connection_and_no_folder(end: End, kind: str,
         from tests.live.cable import Cable
         from tests.live.sshd import Sshd
         from tests.live.test_link import End
-        ssh_engine.SOCKET = {ssh_engine.SOCKET!r}
+        ssh_engine.SOCKET = {vars(ssh_engine)["SOCKET"]!r}
         line = Cable.__new__(Cable)
         line.port = {end.line.port}
         way = Sshd({end.way.host!r}, 0, Path({str(end.way.keys)!r}), 0)

@@ -115,8 +115,11 @@ def test_wrong_usage_is_refused_with_what_would_be_right(
 def test_errors_become_lines_and_exit_codes(
     error: BaseException, code: int, written: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with guarded() as ended:
+    def fail() -> None:
         raise error
+
+    with guarded() as ended:
+        fail()
     assert ended.code == code
     out, err = capsys.readouterr()
     assert (out, err) == ("", written)

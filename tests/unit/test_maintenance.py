@@ -21,10 +21,11 @@ from tests.memory import PaperPulse
 from tests.unit.test_machines import HOSTS, Farm
 
 PROXY = Host("edge1", "192.0.2.9", "ssh", "edge1.example.com")
+WEB = frozenset(host.name for host in HOSTS)
 Play = Callable[[str, dict[str, Any]], StepFailed | None]
 
 
-def inventory(*hosts: Host, web: frozenset[str] = frozenset(h.name for h in HOSTS)) -> InventoryHosts:
+def inventory(*hosts: Host, web: frozenset[str] = WEB) -> InventoryHosts:
     place = Path("/srv/hosts.yml")
     return InventoryHosts(place, "", place.parent, hosts, "web", "edge", web, frozenset({PROXY.name}), False)
 

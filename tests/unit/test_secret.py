@@ -73,8 +73,11 @@ def test_the_last_handler_hides_it(monkeypatch: pytest.MonkeyPatch, capsys: pyte
     secret = SecretText("of-the-handler-test")
     monkeypatch.setenv("DEPLOYER_DEBUG", "1")
 
-    with cli.guarded() as ended:
+    def fail() -> None:
         raise RuntimeError(f"did not work with {secret.reveal()}")
+
+    with cli.guarded() as ended:
+        fail()
     assert ended.code == 1
     said = capsys.readouterr().err
     assert "Traceback" in said

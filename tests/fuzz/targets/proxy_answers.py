@@ -25,7 +25,7 @@ class Answering(MasterSocket):
         self._answers, self._turn = answers, 0
         super().__init__(SOCKET, FakeClock())
 
-    def _ask(self, command: str, seconds: float) -> str:
+    def _ask(self, command: str, within: float, limit: Deadline) -> str:
         assert "\n" not in command, "a command of more than one line"
         answer = self._answers[self._turn % len(self._answers)]
         self._turn += 1

@@ -9,6 +9,7 @@ import threading
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
+from typing import Any
 
 import pytest
 
@@ -32,7 +33,7 @@ def instances() -> Iterator[dict[str, Polling]]:
         yield {name: stack.enter_context(Polling(name)) for name in ("b1", "b2", "g1", "g2")}
 
 
-def serve(bench: Bench, instances: dict[str, Polling], *colours: Colour, **traffic: object) -> None:
+def serve(bench: Bench, instances: dict[str, Polling], *colours: Colour, **traffic: Any) -> None:
     for colour in colours or ("blue",):
         mine = (i for name, i in instances.items() if name[0] == colour[0])
         bench.put(colour, *mine, **{"affinity": "instance", "sticky": True, **traffic})
