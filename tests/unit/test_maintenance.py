@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +15,14 @@ from deployer.app.operations import DrainTerms
 from deployer.core.clock import Deadline, SystemClock
 from deployer.core.errors import Refused, StepFailed
 from deployer.core.host import Host
-from deployer.drivers.hosts.playbook_progress import PlaySummary, Rolled
+from deployer.drivers.hosts.playbook_progress import PlaybookRun, PlaySummary, Rolled
 from deployer.manifest.target import Target
 from tests.memory import PaperPulse
 from tests.unit.test_machines import HOSTS, Farm
 
 PROXY = Host("edge1", "192.0.2.9", "ssh", "edge1.example.com")
 WEB = frozenset(host.name for host in HOSTS)
-Play = Callable[[str, dict[str, Any]], StepFailed | None]
+Play = Callable[[str, Mapping[str, Any]], StepFailed | None]
 
 
 def inventory(*hosts: Host, web: frozenset[str] = WEB) -> InventoryHosts:
@@ -43,8 +43,10 @@ def work(farm: Farm, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Maintenan
     """Give a work on the farm whose playbook is a function of the hosts and the variables."""
 
     def make(play: Play, hosts: InventoryHosts | None = None, **more: Any) -> Maintenance:
-        def roll(_playbook: Path, _inventory: Path, limit: str, variables: dict[str, Any], *_: object) -> Rolled:
-            return Rolled({name: PlaySummary({"ok": 1}) for name in limit.split(",")}, play(limit, variables))
+        def roll(run: PlaybookRun, *_: object) -> Rolled:
+            return Rolled(
+                {name: PlaySummary({"ok": 1}) for name in run.limit.split(",")}, play(run.limit, run.variables)
+            )
 
         monkeypatch.setattr(maintenance, "roll", roll)
         done = HostWork("update", "update.yml", {"update_serial": 1}, 1, DrainTerms(), "monthly", **more)
