@@ -16,7 +16,7 @@ from tests.load import Options
 
 pytestmark = [pytest.mark.live, pytest.mark.long("it boots a host and starts a real application")]
 
-READERS = Options(rate=20, kinds=("fresh", "busy", "paused"), path="/messages", busy=2, paused=4)
+READERS = Options(rate=10, kinds=("fresh", "busy", "paused"), path="/messages", busy=2, paused=4)
 
 
 @pytest.mark.parametrize("application", [DJANGO, NODE, RAILS], ids=lambda application: application.name)

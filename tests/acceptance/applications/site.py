@@ -46,7 +46,7 @@ MANIFEST = f"""\
     port: 8080
     replicas: 2
     env: {{DB_PORT: "{PORT}", HOME: /tmp}}
-    health: {{http: /up, interval: 500ms, timeout: 5s, deadline: 90s}}
+    health: {{http: /up, interval: 1s, timeout: 10s, deadline: 120s}}
     stop: {{drain: 10s, grace: 15s}}
     traffic: {{listen: "*:8080", affinity: {{affinity}}, handover: {{former: 3s}}}}
     judge: {{requests: 20}}

@@ -35,8 +35,8 @@ window.ask = async name => {
   }
 };
 window.begin = name => {
-  setInterval(() => ask(name), 150);
-  setInterval(() => { seen.said++; say(`${name}-${seen.said}`, `${name} says ${seen.said}`); }, 200);
+  setInterval(() => ask(name), 250);
+  setInterval(() => { seen.said++; say(`${name}-${seen.said}`, `${name} says ${seen.said}`); }, 400);
 };
 """
 
