@@ -80,7 +80,8 @@ class Stages:
         if stage in SCRIPTS:
             lane.append(Run(stage, stage, SCRIPTS[stage]))
         elif stage in (*SPREAD, *BY_FILE) and "--pdb" not in self.arguments:
-            spread = ("-n", str(WAITERS), "--dist", "loadgroup" if stage in SPREAD else "loadfile")
+            workers, way = (WAITERS, "loadgroup") if stage in SPREAD else (CORES + 1, "loadfile")
+            spread = ("-n", str(workers), "--dist", way)
             lane.append(self._pytest(stage, stage, "-m", "not crowd", *spread))
             if _has_crowd(stage):
                 self.last.append(self._pytest(stage, f"{stage}-crowd", "-m", "crowd"))
