@@ -176,7 +176,7 @@ def test_a_kept_hash_says_how_much_came_since(store: Store) -> None:
 
 def test_the_log_of_another_installation(store: Store) -> None:
     with store.database.transaction() as db:
-        db.execute("update meta set value = 'other' where key = 'installation'")
+        db.execute("update meta set value = '0ddba11' where key = 'installation'")
     again = Store(store.folder, SystemClock())
     chain = again.audit_log.verify()
     again.database.close()
