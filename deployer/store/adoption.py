@@ -57,24 +57,23 @@ class Adopted:
     by: str
 
 
-def adopt(
-    store: Store,
-    locks: Sequence[Lock],
-    services: Sequence[Recovered],
-    *,
-    installation: str,
-    config_key: str,
-    last_rollout: int,
-    by: str,
-) -> None:
+@dataclass(frozen=True)
+class LostStore:
+    """What is still known of the store that is to be rebuilt; `config_key` is empty where it is lost, too."""
+
+    installation: str
+    config_key: str
+    last_rollout: int  # the highest number that was seen
+
+
+def adopt(store: Store, lost: LostStore, locks: Sequence[Lock], services: Sequence[Recovered], *, by: str) -> None:
     """Write the services into the store, each under its lock. Nothing that the store knows already is changed.
 
-    `config_key` is empty where the old one is lost. Raises Refused when the store belongs to another installation or
-    knows one of the services: somebody was faster.
+    Raise Refused when the store belongs to another installation or knows one of the services: somebody was faster.
     """
     now = store.clock.now()
     with store.database.transaction() as db:
-        _take_identity(db, installation, config_key)
+        _take_identity(db, lost)
         for known, lock in zip(services, locks, strict=True):
             check(db, lock)
             _refuse_known(db, known.service)
@@ -87,7 +86,7 @@ def adopt(
                 add_interrupted(db, known, known.rollout, now, by)
             meta.put(db, f"adopted:{known.service}", json.dumps({"at": now, "by": by}))
             store.audit.add(db, _deed(known))
-        begin_rollouts_after(db, last_rollout)
+        begin_rollouts_after(db, lost.last_rollout)
 
 
 def adopted(store: Store, service: str) -> Adopted | None:
@@ -104,18 +103,18 @@ def is_blank(store: Store) -> bool:
     return found is None
 
 
-def _take_identity(db: sqlite3.Connection, installation: str, config_key: str) -> None:
+def _take_identity(db: sqlite3.Connection, lost: LostStore) -> None:
     own = meta.value(db, "installation")
-    if own != installation:
+    if own != lost.installation:
         # Releases are named, and the audit log begins, by the identity that a store has.
         if db.execute("select 1 from releases union all select 1 from audit limit 1").fetchone():
             raise Refused(
-                f"the store belongs to installation {own}, what is running to {installation}",
+                f"the store belongs to installation {own}, what is running to {lost.installation}",
                 "one store cannot have both: use another state folder for one of them",
             )
-        meta.put(db, "installation", installation)
-    if config_key:
-        meta.put(db, "config-key", config_key)
+        meta.put(db, "installation", lost.installation)
+    if lost.config_key:
+        meta.put(db, "config-key", lost.config_key)
 
 
 def _refuse_known(db: sqlite3.Connection, service: str) -> None:

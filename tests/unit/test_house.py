@@ -17,6 +17,7 @@ MOST_ROOMS = 20
 MOST_LINES = 500
 MOST_LINES_OF_A_TABLE = 250
 MOST_METHODS = 20
+MOST_PARAMETERS = 6
 
 
 @cache
@@ -107,3 +108,26 @@ def test_no_class_of_the_heart_does_everything() -> None:
     }
 
     assert {name: count for name, count in methods.items() if count > MOST_METHODS} == {}
+
+
+def test_a_function_takes_few_parameters() -> None:
+    """More than six belong together in a record, but for what is named here with its reason."""
+    excepted = {
+        "deployer.planning.plan.make": "the fields of a plan, as each strategy gives them",
+        "deployer.core.commands.run": "switches that nearly all leave as they are",
+        "deployer.cli.setup.init": "one for each option of the command",
+    }
+    many = {
+        f"{name}.{node.name}"
+        for name, tree in modules().items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.FunctionDef) and _parameters(node) > MOST_PARAMETERS
+    }
+
+    assert many == set(excepted)
+
+
+def _parameters(node: ast.FunctionDef) -> int:
+    given = node.args
+    every = [*given.posonlyargs, *given.args, *given.kwonlyargs, *filter(None, (given.vararg, given.kwarg))]
+    return sum(each.arg not in ("self", "cls") for each in every)

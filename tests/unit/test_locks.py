@@ -481,7 +481,7 @@ WRITES: dict[str, Write] = {
     # beside the store
     "locks.renew": lambda s, lock, r: s.locks.renew(lock),
     "adopting.adopt": lambda s, lock, r: adoption.adopt(
-        s, [lock], [blank()], installation=s.secret("installation"), config_key="", last_rollout=9, by="ann"
+        s, adoption.LostStore(s.secret("installation"), "", 9), [lock], [blank()], by="ann"
     ),
     "upkeep.catch_up": lambda s, lock, r: upkeep.catch_up(s, lock, blank("shop"), 9),
 }

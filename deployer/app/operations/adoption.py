@@ -17,8 +17,8 @@ from deployer.drivers.ports import Found, TrafficCare
 from deployer.model import PLACES, Live, Place, Release, Server
 from deployer.planning import release_record
 from deployer.store import whoami
+from deployer.store.adoption import LostStore, is_blank
 from deployer.store.adoption import adopt as write
-from deployer.store.adoption import is_blank
 from deployer.store.damage import NAME
 from deployer.store.former import holders
 
@@ -76,15 +76,8 @@ def adopt(house: AppContext, found: Survey) -> None:
     """Write what was found into the store, in one transaction. Raises Refused when somebody was faster."""
     with ExitStack() as stack:
         locks = [stack.enter_context(locked(house, one.records.service, "adopt")) for one in found.services]
-        write(
-            house.store,
-            locks,
-            [one.records for one in found.services],
-            installation=found.installation,
-            config_key=found.config_key,
-            last_rollout=found.last_rollout,
-            by=whoami(),
-        )
+        lost = LostStore(found.installation, found.config_key, found.last_rollout)
+        write(house.store, lost, locks, [one.records for one in found.services], by=whoami())
 
 
 # -- whose it is
