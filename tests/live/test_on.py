@@ -186,7 +186,7 @@ def test_whoever_presses_ctrl_c_is_asked(shop: Shop, laptop: Laptop) -> None:
         child.expect(pexpect.EOF)
         child.wait()
         assert child.exitstatus == Exit.ABORTED
-    assert shop.status()["share"] == 3000
+    Deadline.after(SystemClock(), SECONDS).until(lambda: shop.status()["share"] == 3000, "the rollout goes on there")
     laptop.deploy("abort")
     with terminal(laptop, "canary", "--version", "2.0") as child:
         child.expect("30%")
@@ -207,7 +207,7 @@ def test_whoever_presses_ctrl_c_is_asked(shop: Shop, laptop: Laptop) -> None:
         child.expect(pexpect.EOF)
         child.wait()
         assert child.exitstatus == Exit.ABORTED
-    assert shop.status()["share"] == 3000
+    Deadline.after(SystemClock(), SECONDS).until(lambda: shop.status()["share"] == 3000, "the rollout goes on there")
     laptop.deploy("abort")
 
 
