@@ -14,6 +14,7 @@ import click
 
 from deployer.cli.output import OUTPUTS, Output
 from deployer.core.errors import Exit, ManifestRefused, Problem
+from deployer.manifest import envfile
 from deployer.manifest.load import FILE, load
 from deployer.manifest.overlay import overlay_file
 from deployer.planning.strategy import of_manifest
@@ -21,7 +22,7 @@ from deployer.planning.strategy import of_manifest
 
 @dataclass(frozen=True)
 class Check:
-    """What came of one manifest: what is wrong in it, and which variables of the environment it needs besides."""
+    """What came of one manifest: what is wrong in it, and which variables and files of them it needs besides."""
 
     file: str
     problems: tuple[Problem, ...] = ()
@@ -29,7 +30,7 @@ class Check:
 
     def text(self) -> str:
         """Return a line for each problem and each missing variable, or one that says that all is well."""
-        needs = (f"{p.where}: {p.path}: needs ${p.variable}, which is not set here" for p in self.unset)
+        needs = (f"{p.where}: {p.path}: needs {_lacking(p)}" for p in self.unset)
         lines = [*map(str, self.problems), *needs]
         return "\n".join(lines if self.problems else [*lines, f"{self.file}: valid"])
 
@@ -39,9 +40,19 @@ class Check:
         return {"file": self.file, "valid": not self.problems, "problems": problems, "unset": unset}
 
 
+def _lacking(problem: Problem) -> str:
+    if problem.path.startswith(envfile.KEY):
+        return f"the file {problem.variable}, which is not here"
+    return f"${problem.variable}, which is not set here"
+
+
 @click.command("check")
 @click.argument("files", nargs=-1, type=click.Path(path_type=Path), metavar="[FILE]...")
-@click.option("--environment", is_flag=True, help="Also refuse variables that are not set in this environment.")
+@click.option(
+    "--environment",
+    is_flag=True,
+    help="Also refuse variables that are not set, and files of variables that are not there, in this environment.",
+)
 @click.option(
     "--output", type=click.Choice(OUTPUTS), default="text", show_default=True, help="json: one object a line."
 )

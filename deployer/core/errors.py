@@ -76,7 +76,8 @@ class Problem:
     path: str  # "health.rise"
     message: str
     hint: str = ""
-    variable: str = ""  # of the environment, where all that is wrong is that it has no value
+    # Where all that is wrong is that the environment lacks it: a variable without a value, a file of variables
+    variable: str = ""
 
     def __str__(self) -> str:
         text = f"{self.where}: {self.path}: {self.message}" if self.path else f"{self.where}: {self.message}"

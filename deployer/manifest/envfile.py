@@ -21,6 +21,7 @@ _DOLLAR = "\0"  # what stands for `\$`; a value has no NUL
 
 KEY = "env_file"
 DOTENV = ".env"
+_NOT_THERE = "is not there"
 
 
 class Variables(Mapping[str, str]):
@@ -68,7 +69,8 @@ def merged(root: Table, folder: Path, environ: Mapping[str, str], problems: list
             found |= read(folder / name.text, environ, texts(found), problems)
         else:
             hint = f"paths are relative to {folder}"
-            problems.append(Problem(str(name.place), path, f"{name.text} {trouble}", hint))
+            lacking = name.text if trouble == _NOT_THERE else ""
+            problems.append(Problem(str(name.place), path, f"{name.text} {trouble}", hint, lacking))
     env = root.entries.get("env", Table(root.place, {}, {}))
     if not found or not isinstance(env, Table):
         return root
@@ -97,7 +99,7 @@ def _trouble(file: Path) -> str | None:
     try:
         if file.is_file():
             return None
-        return "is not a file" if file.exists() else "is not there"
+        return "is not a file" if file.exists() else _NOT_THERE
     except (OSError, ValueError) as error:
         return f"cannot be read: {getattr(error, 'strerror', None) or error}"
 

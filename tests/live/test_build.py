@@ -69,6 +69,7 @@ def tags(shop: Shop, engine: docker.DockerClient) -> set[str]:
     return {tag for found in engine.images.list(shop.name) for tag in found.tags if tag.startswith(f"{shop.name}:")}
 
 
+@pytest.mark.long("three deploys and a rollback of what is built", every_change=True)
 def test_a_tree_goes_live_and_again_without_a_registry(shop: Shop, engine: docker.DockerClient) -> None:
     revision = change(shop, "1.0")
     done = shop.deploy("up")
@@ -108,6 +109,7 @@ def test_a_failed_build_says_its_last_lines_and_leaves_nothing(shop: Shop, engin
     assert shop.deploy("status", expect=2).returncode == 2  # there is no such service
 
 
+@pytest.mark.long("three deploys of what is built")
 def test_an_image_goes_with_the_last_release_that_has_it(shop: Shop, engine: docker.DockerClient) -> None:
     shop.write(keep={"releases": 1, "warm": "0s"})
     revisions = []

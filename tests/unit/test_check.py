@@ -51,6 +51,16 @@ def test_variables_are_those_of_another_environment(tmp_path: Path, monkeypatch:
     assert "the environment variable NAME_OF_IT is not set" in strict.output
 
 
+def test_a_file_of_variables_is_that_of_another_environment(tmp_path: Path) -> None:
+    (tmp_path / "deploy.yml").write_text(f"{GOOD}env_file: .env\n")
+    found = ran(tmp_path)
+    assert found.return_value == Exit.DONE
+    assert found.output == "deploy.yml:4: env_file: needs the file .env, which is not here\ndeploy.yml: valid\n"
+    assert ran(tmp_path, "--environment").return_value == Exit.REFUSED
+    (tmp_path / ".env").write_text("not a variable\n")
+    assert ran(tmp_path).output.startswith(".env:1: is not NAME=value")
+
+
 def test_an_overlay_is_checked_with_its_manifest(tmp_path: Path) -> None:
     (tmp_path / "deploy.yml").write_text(GOOD)
     (tmp_path / "deploy.staging.yml").write_text("replicas: none\n")
