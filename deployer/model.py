@@ -20,6 +20,7 @@ Colour = Literal["blue", "green"]
 # Where instances stand: in an environment, or as fresh ones of the stable release that the candidate is compared with
 Place = Literal["blue", "green", "baseline"]
 PLACES: tuple[Place, ...] = ("blue", "green", "baseline")
+COLOURS: tuple[Colour, Colour] = ("blue", "green")
 FULL = 10000  # all traffic, in basis points
 
 

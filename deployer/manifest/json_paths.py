@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from deployer.manifest.base import Conflict
-from deployer.manifest.metrics import KNOWN, fill
+from deployer.manifest.metrics import KNOWN
 from deployer.manifest.models import Manifest
+from deployer.manifest.placeholders import fill
 
 
 def wrong(manifest: Manifest) -> Iterator[Conflict]:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Literal
 
 from pydantic import Field
 
 from deployer.manifest.base import Conflict, Count, Model, Number, Switch
+from deployer.manifest.placeholders import words_in
 from deployer.manifest.text import (
-    PLACEHOLDER,
     EnvName,
     FilePath,
     HeaderName,
@@ -25,16 +25,6 @@ KNOWN = ("side", "colour", "release", "version", "service")  # what may stand in
 _DIFFERS = frozenset(KNOWN) - {"service"}  # between the sides
 _SOURCES = ("prometheus", "http", "command")
 _STEP = 15.0  # seconds
-
-
-def fill(text: str, values: Mapping[str, str]) -> str:
-    """Replace each {word} that `values` knows; leave every other one as it is."""
-    return PLACEHOLDER.sub(lambda found: values.get(found[1], found[0]), text)
-
-
-def words_in(*texts: str | None) -> set[str]:
-    """Give the {words} of texts."""
-    return {word for text in texts for word in PLACEHOLDER.findall(text or "")}
 
 
 class Auth(Model):

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Literal, get_args
+from typing import get_args
 
 from pydantic import Field
 
 from deployer.manifest.base import Conflict, Model, twice
-from deployer.manifest.metrics import words_in
+from deployer.manifest.occasion import Occasion
+from deployer.manifest.placeholders import words_in
 from deployer.manifest.text import EnvName, HttpUrl, Title
 
-Occasion = Literal["started", "verdict", "approval", "paused", "detached", "done", "reverted", "needs-attention"]
 OCCASIONS: tuple[Occasion, ...] = get_args(Occasion)
 LINKED = ("service", "rollout", "release", "version")  # what may stand in {braces} of the link
 _USUAL: tuple[Occasion, ...] = ("started", "approval", "paused", "detached", "done", "reverted", "needs-attention")

@@ -1,19 +1,53 @@
 """The manifest that a release recorded, made into models when more of it is asked for than a fact.
 
-To build the models takes longer than most questions about a service; which runtime it has runs in the record itself.
+To build the models takes longer than most questions about a service, and than a rollback to a release that still runs;
+what these need of the manifest is in the record itself.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import reduce
 from typing import TYPE_CHECKING, Any, cast
 
 if TYPE_CHECKING:
     from deployer.manifest.models import Manifest
 
-# Keys whose recorded value is what the model has: text, or nothing.
-FACTS = frozenset({"service", "runtime", "hosts", "inventory", "traffic.mode", "traffic.proxies", "traffic.haproxy"})
-SECTIONS = frozenset({"traffic"})  # of which there are facts, too
+# Keys whose recorded value is what the model has: text, numbers, nothing, or a tuple of texts.
+FACTS = frozenset(
+    {
+        "service",
+        "runtime",
+        "hosts",
+        "inventory",
+        "replicas",
+        "update",
+        "traffic.mode",
+        "traffic.proxies",
+        "traffic.haproxy",
+        "traffic.handover",
+        "traffic.handover.former",
+        "traffic.handover.rolled_back",
+        "traffic.budget",
+        "traffic.budget.answers",
+        "traffic.lease",
+        "notify.to",
+        "hooks.before",
+        "hooks.after",
+        "hooks.on_failure",
+        "hooks.on_done",
+        "hooks.on_reverted",
+        "hooks.on_paused",
+        "hooks.on_needs_attention",
+        "keep.warm",
+        "keep.releases",
+        "keep.events",
+        "stop.drain",
+        "stop.grace",
+    }
+)
+# Sections of which there are facts
+SECTIONS = frozenset({"traffic", "traffic.budget", "traffic.handover", "keep", "stop", "notify", "hooks"})
 
 
 def recorded(record: dict[str, Any], load: Callable[[], Manifest]) -> Manifest:
@@ -38,18 +72,26 @@ class _Source:
 class _Recorded:
     """The manifest or a section of it (`at`): its facts from the record, all else from the models."""
 
-    def __init__(self, source: _Source, part: dict[str, Any], at: str = "") -> None:
+    def __init__(self, source: _Source, part: dict[str, Any], at: tuple[str, ...] = ()) -> None:
         self._source, self._part, self._at = source, part, at
 
+    def record(self) -> dict[str, Any]:
+        """Return the record, as `Manifest.record` does."""
+        return self._part
+
     def _model(self) -> object:
-        return getattr(self._source.manifest, self._at) if self._at else self._source.manifest
+        return reduce(getattr, self._at, cast("object", self._source.manifest))
 
     def __getattr__(self, name: str) -> object:
-        value = self._part.get(name, ...)
-        if not self._at and name in SECTIONS and isinstance(value, dict):
-            return _Recorded(self._source, value, name)
-        if f"{self._at}.{name}".lstrip(".") in FACTS and (value is None or isinstance(value, str)):
-            return value
+        value, place = self._part.get(name, ...), (*self._at, name)
+        key = ".".join(place)
+        if key in SECTIONS and isinstance(value, dict):
+            return _Recorded(self._source, value, place)
+        if key in FACTS:
+            if isinstance(value, list) and all(isinstance(each, str) for each in value):
+                return tuple(value)
+            if value is None or isinstance(value, str | int | float):
+                return value
         return getattr(self._model(), name)
 
     def __eq__(self, other: object) -> bool:

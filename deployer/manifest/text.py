@@ -166,8 +166,6 @@ def _url(value: str) -> str:
 
 
 _MOST_STATUSES = 25  # a line of HAProxy has 64 words at most
-# A word in braces stands for what is filled in when a metric is read
-PLACEHOLDER = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}", re.ASCII)
 _LABEL = r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
 _STATUS = r"[0-9]{3}(-[0-9]{3})?"
 _TIME = r"((Mon|Tue|Wed|Thu|Fri|Sat|Sun) )?([01][0-9]|2[0-3]):[0-5][0-9]"

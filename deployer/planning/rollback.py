@@ -74,8 +74,10 @@ def rollback_plan(observed: Observed, target: Release, current: Release) -> Plan
         notes = (f"back to {target.name}: {note}",)
         return Plan.make(target.service, ROLLBACK, current.number, target.number, forward, back, notes)
     ready, silent = _is_ready(observed, target), tuple(h for h in target.hosts(observed.colour) if h in observed.silent)
-    anew = (*twin(observed, target, silent), *settle(observed, target, back=True))
-    forward = _switch(observed, target) if ready else anew
+    if ready:
+        forward = _switch(observed, target)
+    else:
+        forward = (*twin(observed, target, silent), *settle(observed, target, back=True))
     note = "its environment is warm" if ready else "its environment is gone: it is started again from the record"
     if silent:
         note += f"; without {named(silent)}, unreachable at the time"

@@ -53,7 +53,7 @@ def run_of(house: AppContext, lock: Lock, rollout: Rollout, drivers: Drivers | N
     listener = house.announcer.beside(lock, rollout)
 
     def secrets(release: Release) -> dict[str, SecretText]:
-        return house.vault.load(release.service, release.number, frozenset(release.manifest.secrets))
+        return house.vault.load(release.service, release.number, frozenset(release.manifest.record()["secrets"]))
 
     return Drive(
         store=house.store,

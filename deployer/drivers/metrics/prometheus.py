@@ -15,7 +15,8 @@ from deployer.core.secret import SecretText
 from deployer.drivers.metrics.http import SourceResponse, ask
 from deployer.drivers.metrics.number import Unreadable, brief, document, finite
 from deployer.drivers.ports import MetricSide
-from deployer.manifest.metrics import Metric, fill
+from deployer.manifest.metrics import Metric
+from deployer.manifest.placeholders import fill
 
 
 def read(

@@ -13,7 +13,8 @@ from deployer.core.errors import DriverFailed
 from deployer.core.secret import SecretText, hide
 from deployer.drivers.metrics.number import Unreadable, number_in
 from deployer.drivers.ports import MetricSide
-from deployer.manifest.metrics import Metric, fill
+from deployer.manifest.metrics import Metric
+from deployer.manifest.placeholders import fill
 
 MOST = 1024 * 1024  # bytes of an answer
 

@@ -11,7 +11,7 @@ from urllib.parse import quote
 from deployer.core.events import Event
 from deployer.core.secret import hide
 from deployer.drivers.notices.notice import LONGEST, Kind, Notice, NoticeSide
-from deployer.manifest.metrics import fill
+from deployer.manifest.placeholders import fill
 from deployer.model import FULL
 
 _KINDS: dict[str, Kind] = {

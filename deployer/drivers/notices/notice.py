@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-from deployer.manifest.notify import Occasion
+from deployer.manifest.occasion import Occasion
 
 VERSION = 1  # of the JSON body; it counts up when a field changes its meaning or goes
 ENDINGS: frozenset[str] = frozenset(

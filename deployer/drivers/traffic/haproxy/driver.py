@@ -20,7 +20,8 @@ from deployer.drivers.traffic.haproxy.live_map import LiveMap
 from deployer.drivers.traffic.haproxy.master import Worker
 from deployer.drivers.traffic.haproxy.proxy import OwnProxy, Proxy, TeamProxy
 from deployer.drivers.traffic.haproxy.servers import Servers, ServerView
-from deployer.model import FULL, Live, MeasuredTraffic, Place, Release, Server, Waiting, taken_back
+from deployer.drivers.traffic.haproxy.spec_facts import SpecFacts
+from deployer.model import COLOURS, FULL, Live, MeasuredTraffic, Place, Release, Server, Waiting, taken_back
 
 if TYPE_CHECKING:
     from deployer.drivers.ports import Samples, TrafficCare
@@ -94,7 +95,7 @@ class HAProxyTraffic:
     def _check(self, manifest: Manifest, deadline: Deadline) -> None:
         known = spec.load_all(self._home.services)
         wanted = spec.configured(known.get(manifest.service), manifest.service, manifest, None)
-        for colour in spec.COLOURS:
+        for colour in COLOURS:
             wanted = spec.configured(wanted, manifest.service, manifest, colour)
         try:
             self._proxy.require(deadline)
@@ -112,6 +113,8 @@ class HAProxyTraffic:
         is in the way; nothing was changed then.
         """
         with self._home.locked(deadline):
+            if self._follows(release, place, deadline, key):
+                return
             specs = spec.load_all(self._home.services)
             wanted = spec.configured(specs.get(release.service), release.service, release.manifest, place)
             if key:
@@ -132,7 +135,7 @@ class HAProxyTraffic:
     def set_traffic(self, service: str, live: Live, deadline: Deadline, given: Live | None = None) -> None:
         """Write the value to file and to every worker, and read it back, unless the share that was `given` is ended."""
         live_value.encode(live)
-        self._spec(service)
+        self._require(service)
         with self._home.locked(deadline):
             self._proxy.ready(deadline)
             if given and given.share:
@@ -150,10 +153,12 @@ class HAProxyTraffic:
 
         Raises DeadlinePassed naming the server and what its last check saw; the servers are forgotten then.
         """
-        self._spec(service)
-        _refuse_odd(servers)
+        self._require(service)
         with self._home.locked(deadline):
             self._proxy.ready(deadline)
+        if self._serves(service, place, servers, deadline):
+            return
+        _refuse_odd(servers)
         admission.Attaching(self._proxy, self._servers, service, place, tuple(servers)).run(deadline)
 
     def drain(self, service: str, place: Place, names: Sequence[str], deadline: Deadline) -> int:
@@ -181,7 +186,7 @@ class HAProxyTraffic:
         workers = self._proxy.master.workers(deadline)
         return {
             place: sum(self._servers.open(worker, backend.name(service, place), deadline) for worker in workers)
-            for place in self._spec(service).places
+            for place in self._facts(service).places
         }
 
     def measured(self, service: str) -> MeasuredTraffic | None:
@@ -190,7 +195,7 @@ class HAProxyTraffic:
             return None
         deadline = self._soon()
         self._proxy.ready(deadline)
-        backends = [backend.name(service, place) for place in self._spec(service).places]
+        backends = [backend.name(service, place) for place in self._facts(service).places]
         return self._proxy.master.undisturbed(lambda: self._measured(backends, deadline), deadline)
 
     def _measured(self, backends: Sequence[str], deadline: Deadline) -> MeasuredTraffic | None:
@@ -214,7 +219,7 @@ class HAProxyTraffic:
             return
         with self._home.locked(deadline):
             self._proxy.ready(deadline)
-        if place not in self._spec(service).places:
+        if place not in self._facts(service).places:
             return
         draining.Leaving(self._proxy, self._servers, service, place, tuple(names)).forget(deadline)
         if place == "baseline":
@@ -375,6 +380,38 @@ class HAProxyTraffic:
                 ended = known.model_copy(update={"baseline": None})
                 reload.load(self._proxy, self._live, {**specs, service: ended}, deadline)
 
+    def _facts(self, service: str) -> SpecFacts:
+        return SpecFacts(self._home.services, service)
+
+    def _follows(self, release: Release, place: Place | None, deadline: Deadline, key: str) -> bool:
+        """Tell whether the running proxy treats a place, or the entry, as the release says already."""
+        if not self._facts(release.service).follows(release.manifest, place, key):
+            return False
+        if self._cards and not self._cards.right(release.service):
+            return False
+        structure = live_value.load(self._home.state).get(live_value.STRUCTURE)
+        return structure is not None and self._proxy.master.answers() and self._live.structure(deadline) == structure
+
+    def _serves(self, service: str, place: Place, servers: Sequence[Server], deadline: Deadline) -> bool:
+        """Tell whether all of these servers are up at the place, at every current worker and in the file."""
+        if not self._facts(service).has(place, servers):
+            return False
+        wanted, called, master = (
+            {(s.name, s.address) for s in servers},
+            backend.name(service, place),
+            self._proxy.master,
+        )
+
+        def serving(worker: Worker) -> bool:
+            seen = self._servers.seen(worker, called, deadline).values()
+            return wanted <= {(s.name, s.address) for s in seen if s.up and s.passed}
+
+        return master.undisturbed(lambda: all(serving(worker) for worker in master.current(deadline)), deadline)
+
+    def _require(self, service: str) -> None:
+        if not self._knows(service):
+            raise DriverFailed(f"the proxy does not know {service}", "deploy it first")
+
     def _knows(self, service: str) -> bool:
         return layout.read(self._home.services / f"{service}.json") is not None
 
@@ -427,8 +464,8 @@ class HAProxyTraffic:
 
         With all users on stable and no server up on either side, nothing is lost by that.
         """
-        up = {place: self._up(service, place, deadline) for place in dict.fromkeys((*spec.COLOURS, *live.used))}
-        nothing_to_lose = live.share == 0 and not any(up[colour] for colour in spec.COLOURS)
+        up = {place: self._up(service, place, deadline) for place in dict.fromkeys((*COLOURS, *live.used))}
+        nothing_to_lose = live.share == 0 and not any(up[colour] for colour in COLOURS)
         missing = [place for place in live.used if not up[place]]
         if missing and not nothing_to_lose:
             raise DriverFailed(

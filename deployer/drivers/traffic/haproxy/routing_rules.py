@@ -23,8 +23,8 @@ from deployer.drivers.traffic.haproxy.listeners import Listener
 from deployer.drivers.traffic.haproxy.quote import word
 from deployer.drivers.traffic.haproxy.rules import GONE, HTTP, ROLLS, TCP, Rules, networked
 from deployer.drivers.traffic.haproxy.shield import REPEATED
-from deployer.drivers.traffic.haproxy.spec import COLOURS, Spec
-from deployer.model import FULL, other
+from deployer.drivers.traffic.haproxy.spec import Spec
+from deployer.model import COLOURS, FULL, other
 
 
 def http(entry: Listener, home: Home) -> Iterator[str]:

@@ -15,8 +15,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from deployer.drivers.traffic.haproxy import backend
 from deployer.drivers.traffic.haproxy.layout import Home
 from deployer.drivers.traffic.haproxy.quote import milliseconds
-from deployer.drivers.traffic.haproxy.spec import COLOURS, Spec
-from deployer.model import Colour, other
+from deployer.drivers.traffic.haproxy.spec import Spec
+from deployer.model import COLOURS, Colour, other
 
 FRONTEND = "deployer_shield"
 SUFFIX = "_shield"

@@ -10,12 +10,12 @@ from pydantic import Field, StringConstraints, ValidationError
 
 from deployer.core.errors import DriverFailed, Refused
 from deployer.drivers.traffic.haproxy import layout
+from deployer.drivers.traffic.haproxy.spec_facts import ENTRY, TRIAL, said_of
 from deployer.manifest.models import Health, Manifest, Model, Timeouts, TrafficSettings
 from deployer.manifest.text import Name
-from deployer.model import Colour, Place, Server
+from deployer.model import COLOURS, Place, Server
 
 LOCAL = "local"  # which proxies there are is not for one of them to know
-COLOURS: tuple[Colour, Colour] = ("blue", "green")
 ServerName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.-]{1,100}$")]
 ServerAddress = Annotated[str, StringConstraints(pattern=r"^([0-9.]{7,15}|\[[0-9a-fA-F:.]+\]):\d{1,5}$")]
 
@@ -72,6 +72,8 @@ class Spec(Model):
     entry: TrafficSettings
     blue: BackendSide
     green: BackendSide
+    # By which manifest each place, the entry and its rules about a candidate are: see `spec_facts`
+    said: dict[str, str] = Field(default_factory=dict)
     baseline: BackendSide | None = (
         None  # fresh instances of the stable release, while a candidate is compared with them
     )
@@ -114,18 +116,23 @@ def configured(spec: Spec | None, service: str, manifest: Manifest, place: Place
     side = BackendSide(
         health=manifest.health, protocol=traffic.protocol, timeouts=traffic.timeouts, affinity=traffic.affinity
     )
+    said = said_of(manifest)
     if spec is None:
-        return Spec(service=service, entry=entry, blue=side, green=side)
+        parts = (*COLOURS, ENTRY, TRIAL)
+        return Spec(service=service, entry=entry, blue=side, green=side, said=dict.fromkeys(parts, said))
     if spec.entry.mode != entry.mode:
         raise Refused(
             f"{service} is a {spec.entry.mode} service at the proxy; both sides of a rollout must speak the same",
             f"deploy it under another name to change traffic.mode to {entry.mode}",
         )
     if place is None:
-        return spec.model_copy(update={"entry": entry, "baseline": None})
+        by: dict[str, str] = {colour: spec.said[colour] for colour in COLOURS if colour in spec.said}
+        by |= {ENTRY: said, TRIAL: said}
+        return spec.model_copy(update={"entry": entry, "baseline": None, "said": by})
     members = spec.side(place).members if place in spec.places else ()
     trial = {key: getattr(entry, key) for key in ("shield", "budget", "routes")} if place != "baseline" else {}
-    guarded = spec.model_copy(update={"entry": spec.entry.model_copy(update=trial)})
+    now = {place: said, **({TRIAL: said} if trial else {})}
+    guarded = spec.model_copy(update={"entry": spec.entry.model_copy(update=trial), "said": spec.said | now})
     return guarded.with_side(place, side.model_copy(update={"members": members}))
 
 

@@ -16,10 +16,10 @@ from deployer.drivers.traffic.haproxy.endpoint_files import Cards
 from deployer.drivers.traffic.haproxy.identity import new_key
 from deployer.drivers.traffic.haproxy.request_counter import RequestCounter
 from deployer.drivers.traffic.haproxy.request_stream import Feed, Requests, counted
-from deployer.drivers.traffic.haproxy.spec import COLOURS, Spec
+from deployer.drivers.traffic.haproxy.spec import Spec
 from deployer.drivers.traffic.proxies import consensus
 from deployer.drivers.traffic.proxies.budget_split import divided
-from deployer.model import Live, MeasuredTraffic, Place, Release, Server
+from deployer.model import COLOURS, Live, MeasuredTraffic, Place, Release, Server
 from deployer.transport.fanout import Answers, on_all
 
 if TYPE_CHECKING:

@@ -1,0 +1,70 @@
+"""What the file of a service says, read without the models that check it: a rollback to what still runs needs no more.
+
+To build these models takes longer than the whole rest of such a rollback. Where a fact cannot be read, it is none, and
+whoever asks goes the whole way, which says what is wrong.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from deployer.drivers.traffic.haproxy import layout
+from deployer.model import COLOURS, Place, Server
+
+if TYPE_CHECKING:
+    from deployer.manifest.models import Manifest
+
+ENTRY, TRIAL = "entry", "trial"  # what of the manifest the entry goes by, and its rules about a candidate
+
+
+class SpecFacts:
+    """The facts of one service, as its file has them now."""
+
+    def __init__(self, folder: Path, service: str) -> None:
+        self._data = _read(folder / f"{service}.json")
+
+    @property
+    def places(self) -> tuple[Place, ...]:
+        """The places that have a backend."""
+        return (*COLOURS, "baseline") if self._data.get("baseline") else COLOURS
+
+    def follows(self, manifest: Manifest, place: Place | None, key: str) -> bool:
+        """Tell whether the place, or the entry, is as the manifest says, and signs with `key` if that is given."""
+        said, wanted = self._data.get("said"), said_of(manifest)
+        if not wanted or not said or key not in ("", self._data.get("key")):
+            return False
+        fresh = bool(self._data.get("baseline"))
+        if (place is None and fresh) or (place == "baseline" and not fresh):
+            return False
+        parts = {place} if place == "baseline" else {place or ENTRY, TRIAL}
+        return isinstance(said, dict) and all(said.get(part) == wanted for part in parts)
+
+    def has(self, place: Place, servers: Sequence[Server]) -> bool:
+        """Tell whether the place has these servers, and none of them is leaving."""
+        side = self._data.get(place)
+        members = side.get("members") if isinstance(side, dict) else None
+        if not isinstance(members, list):
+            return False
+        there = [(m.get("name"), m.get("address"), m.get("leaving")) for m in members if isinstance(m, dict)]
+        return all((server.name, server.address, False) in there for server in servers)
+
+
+def said_of(manifest: Manifest) -> str:
+    """Return a name for what the proxy goes by in a manifest; "" where not all of it is there, as with certificates."""
+    record = manifest.record()
+    traffic, health = record.get("traffic"), record.get("health")
+    if not traffic or traffic.get("tls"):
+        return ""
+    return hashlib.sha256(json.dumps([traffic, health], sort_keys=True).encode()).hexdigest()[:32]
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        data = json.loads(layout.read(path) or "{}")
+    except ValueError:
+        return {}
+    return data if isinstance(data, dict) else {}
