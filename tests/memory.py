@@ -119,7 +119,8 @@ class World:
     words: tuple[str, ...] = ()  # more that instances print before they end
     ill: set[Place] = field(default_factory=set)  # places whose instances fail it, whatever their version
     smokes: str = ""  # what the smoke tests see that they should not
-    failing: set[str] = field(default_factory=set)  # playbooks that fail
+    failing: set[str] = field(default_factory=set)  # playbooks and commands that fail
+    ran: list[tuple[str, ...]] = field(default_factory=list)  # commands: where, and their words
     worse: set[str] = field(default_factory=set)  # versions that answer half of their requests with errors
     worse_above: int = 0  # … but only while their share is above this one
     usual: float = 0.0  # part of all responses, of either side, that are errors
@@ -328,7 +329,8 @@ class MemoryRuntime:
         return (f"last words of {instance.name}", *self.world.words)
 
     def run(self, instance: Instance, command: Sequence[str], deadline: Deadline) -> tuple[int, str]:
-        return 0, ""
+        self.world.ran.append((instance.name, *command))
+        return (3, "no\n") if " ".join(command) in self.world.failing else (0, "fine\n")
 
     def check_release(self, release: Release) -> None:
         if release.version in self.world.gone:
@@ -550,6 +552,18 @@ class MemoryPlaybooks:
         self.world = world
         self.played: list[str] = []
         self.fails: set[str] = set()
+
+    def command(
+        self,
+        release: Release,
+        environment: Environment | None,
+        words: Sequence[str],
+        extra: dict[str, str],
+        deadline: Deadline,
+    ) -> tuple[int, str]:
+        self.world.touch("command")
+        self.world.ran.append(("here", *words))
+        return (3, "no\n") if " ".join(words) in self.world.failing else (0, "fine\n")
 
     def play(
         self,

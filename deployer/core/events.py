@@ -8,7 +8,8 @@ An event is plain data: `kind`, Unix time, service, rollout number, and fields t
     step.progress     n, text, and whatever the step knows (done, of)
     step.done         phase, n, step (kind), text, seconds
     step.failed       phase, n, step, error, hint, exit, log: [line, …]
-    task              playbook, task, host, status (ok, changed, failed, skipped, unreachable), message
+    task              playbook, task, host, status (ok, changed, failed, skipped, unreachable), message,
+                      output: [line, …] (of a command)
     traffic.changed   stable (colour), share (bp), lease, budget, baseline (bp), warm (release)
     sample            share_target, share_actual, stable: {…}, candidate: {…}, rest: {requests, errors, p50, p95, p99},
                       lost, shielded, spent, budget, shown, more, waits

@@ -305,6 +305,20 @@ class Playbooks(Protocol):
         """Run the playbooks in order, telling each task. Raises StepFailed with task, host and message."""
         ...
 
+    def command(
+        self,
+        release: Release,
+        environment: Environment | None,
+        words: Sequence[str],
+        extra: dict[str, str],
+        deadline: Deadline,
+    ) -> tuple[int, str]:
+        """Run a command on this host, in the folder of the manifest; give its exit code and the end of its output.
+
+        Raises StepFailed when it cannot be started, DeadlinePassed when it takes too long.
+        """
+        ...
+
 
 class Verbs(Protocol):
     """Plays the playbooks by which a runtime makes instances."""

@@ -8,6 +8,7 @@ from typing import Any
 
 from deployer.core.clock import Deadline
 from deployer.core.errors import DeployError, Detached, Exit, LockLost, NeedsPerson, StepFailed, StoreFailed
+from deployer.engine.hooks import play_all
 from deployer.engine.controls import Hold
 from deployer.engine.run import Drive
 from deployer.planning.orders import RolloutResult
@@ -99,16 +100,14 @@ def _told(run: Drive, result: RolloutResult) -> RolloutResult:
 
 
 def _hooks(run: Drive, outcome: str) -> None:
-    """Run the playbooks of an ending; their failure is reported, the ending stays what it is."""
+    """Run the hooks of an ending; their failure is reported, the ending stays what it is."""
     hooks, when = run.candidate.manifest.hooks, f"on_{outcome.replace('-', '_')}"
-    playbooks = getattr(hooks, when) + (hooks.on_failure if outcome in ("reverted", "needs-attention") else ())
-    if not playbooks:
+    wanted = getattr(hooks, when) + (hooks.on_failure if outcome in ("reverted", "needs-attention") else ())
+    if not wanted:
         return
     extra: dict[str, Any] = {"deployer_when": when, "deployer_rollout": str(run.rollout.number)}
     try:
         environment = run.environment(run.colour, run.rollout.release)
-        run.drivers.playbooks.play(
-            run.candidate, environment, playbooks, extra, Deadline.after(run.clock, 300), run.tell
-        )
+        play_all(run, run.candidate, environment, wanted, extra)
     except DeployError as error:
         run.tell("note", text=f"a hook of the ending failed: {error.message}")

@@ -9,7 +9,7 @@ from typing import Any
 
 from deployer.core.clock import Deadline
 from deployer.core.errors import Exit, MachinesSilent, StepFailed
-from deployer.engine import gates
+from deployer.engine import gates, hooks
 from deployer.engine.coexistence import refuse_company
 from deployer.engine.controls import Hold
 from deployer.engine.handover import hand_over
@@ -62,7 +62,7 @@ def perform(run: Drive, step: Step, doing: Doing) -> dict[str, Any]:
             return _start(run, step, doing)
         case Play():
             if _beside_stable(run):
-                run.evidence.change(f"step {doing.n + 1} ({', '.join(step.playbooks)})")
+                run.evidence.change(f"step {doing.n + 1} ({step.what})")
             return _play(run, step, doing)
         case Healthy():
             return gates.healthy(run, step, doing.n, doing.deadline)
@@ -152,6 +152,8 @@ def _play(run: Drive, step: Play, doing: Doing) -> dict[str, Any]:
     if live and live.warm and not live.share:  # whoever goes back now takes this rollout back, and goes no further
         run.traffic.write(replace(live, warm=0), doing.deadline)
     extra = {"deployer_when": step.when, "deployer_rollout": str(run.rollout.number)}
+    if step.run:
+        return hooks.command(run, release, environment, hooks.Command(step.run, step.inside), extra, doing.deadline)
     run.drivers.playbooks.play(release, environment, step.playbooks, extra, doing.deadline, run.tell)
     return {"playbooks": list(step.playbooks)}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import ssl
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +12,7 @@ from deployer.core.resources import builtin
 from deployer.manifest import public_key, verbs
 from deployer.manifest.base import Conflict
 from deployer.manifest.build import Build
+from deployer.manifest.hook import RolloutHook
 from deployer.manifest.models import Hooks, Manifest
 from deployer.manifest.sections import CosignKeys
 
@@ -24,9 +26,9 @@ def wanting(manifest: Manifest, folder: Path) -> Iterator[Conflict]:
         yield Conflict("verbs", trouble, f"a folder beside the manifest with {wanted}")
     if manifest.build:
         yield from _context(manifest.build, folder)
-    yield from _playbooks("update", manifest.update, folder)
+    yield from _hooks("update", manifest.update, folder)
     for hook in Hooks.model_fields:
-        yield from _playbooks(f"hooks.{hook}", getattr(manifest.hooks, hook), folder)
+        yield from _hooks(f"hooks.{hook}", getattr(manifest.hooks, hook), folder)
     for index, metric in enumerate(manifest.judge.metrics):
         trouble = _authorities(folder / metric.ca) if metric.ca else ""
         if trouble:
@@ -64,13 +66,21 @@ def _keys(settings: CosignKeys, folder: Path) -> Iterator[Conflict]:
             yield Conflict(at, f"{name}: {unfit.message}", unfit.hint)
 
 
-def _playbooks(at: str, names: tuple[str, ...], folder: Path) -> Iterator[Conflict]:
-    for index, name in enumerate(names):
-        trouble = _unreadable(folder / name)
-        if trouble and not _built_in(name):
+def _hooks(at: str, hooks: tuple[RolloutHook, ...], folder: Path) -> Iterator[Conflict]:
+    for index, hook in enumerate(hooks):
+        if hook.run and hook.where == "here" and "/" in hook.run[0] and (trouble := _unfit(folder / hook.run[0])):
+            hint = f"a program, relative to {folder}; in an instance: in: instance"
+            yield Conflict(f"{at}[{index}].run", f"{hook.run[0]} {trouble}", hint)
+        name = hook.playbook
+        trouble = _unreadable(folder / name) if name else ""
+        if name and trouble and not _built_in(name):
             ours = ", ".join(sorted(p.name for p in builtin("playbooks").glob("*.yml")))
             hint = f"paths are relative to {folder}; built in are {ours}"
             yield Conflict(f"{at}[{index}]", f"{name}: {trouble}", hint)
+
+
+def _unfit(program: Path) -> str:
+    return _unreadable(program) or ("" if os.access(program, os.X_OK) else "may not be executed")
 
 
 def _built_in(name: str) -> bool:

@@ -18,6 +18,7 @@ from pydantic import Field, model_validator
 from deployer.manifest.approval import Approval
 from deployer.manifest.base import Conflict, Conflicts, Count, Model, Port, Switch, twice
 from deployer.manifest.build import Build
+from deployer.manifest.hook import RolloutHook
 from deployer.manifest.metrics import Metric
 from deployer.manifest.notify import Notify, Recipient
 from deployer.manifest.sections import (
@@ -169,14 +170,13 @@ class Manifest(Model):
     log: Log = Field(Log(), description="Where the output of instances is logged.")
     stop: StopSettings = Field(StopSettings(), description="How an instance is stopped, and how long that may take.")
     health: Health = Field(Health(), description="When an instance counts as healthy.")
-    update: tuple[FilePath, ...] = Field(
-        (),
-        description="Playbooks run on the new environment before it gets traffic; paths are relative to the manifest.",
+    update: tuple[RolloutHook, ...] = Field(
+        (), description="Playbooks and commands run on the new environment before it gets traffic."
     )
     smoke: tuple[SmokeTest, ...] = Field(
         (), description="Requests that the candidate must pass before it gets traffic."
     )
-    hooks: Hooks = Field(Hooks(), description="Playbooks run around a rollout.")
+    hooks: Hooks = Field(Hooks(), description="Playbooks and commands run around a rollout.")
     traffic: TrafficSettings = Field(
         TrafficSettings(), description="How users reach the service: addresses, domains, TLS, stickiness."
     )
@@ -322,6 +322,12 @@ class Manifest(Model):
         unknown += ["log"] * (self.log != Log()) + ["health.docker"] * self.health.docker
         for key in unknown:
             yield Conflict(key, "runtime ansible does not support it", "remove it", ("runtime", key))
+
+    @property
+    def playbooks(self) -> tuple[str, ...]:
+        """Playbooks that a rollout may run."""
+        hooks = (self.update, *(getattr(self.hooks, key) for key in Hooks.model_fields))
+        return tuple(hook.playbook for some in hooks for hook in some if hook.playbook)
 
     @classmethod
     def from_record(cls, record: dict[str, Any]) -> Self:

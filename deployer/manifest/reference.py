@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator
 from typing import Any, Literal, get_args, get_origin
 
+from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from deployer.manifest import text, variables
@@ -114,7 +115,7 @@ def _spellings() -> Iterator[str]:
 
 
 def _tables() -> Iterator[str]:
-    for path, section in sections():
+    for section, path in _places().items():
         yield f"### {path}" if path else "### The service"
         yield ""
         yield (section.__doc__ or "").replace("\n    ", "\n").strip()
@@ -122,8 +123,16 @@ def _tables() -> Iterator[str]:
         yield "| key | type | default | meaning |"
         yield "|---|---|---|---|"
         for name, field in section.model_fields.items():
-            yield _row(path, name, field)
+            yield _row(path, field.alias or name, field)
         yield ""
+
+
+def _places() -> dict[type[BaseModel], str]:
+    """Give each section with the first path at which it stands: it is described there."""
+    found: dict[type[BaseModel], str] = {}
+    for path, section in sections():
+        found.setdefault(section, path)
+    return found
 
 
 def _row(path: str, name: str, field: FieldInfo) -> str:
@@ -156,9 +165,9 @@ def _named(annotation: Any, metadata: Any, path: str) -> str:
     if origin is Literal:
         return " or ".join(f"`{choice}`" for choice in args)
     if origin is tuple:
-        return (
-            f"list of {_named(args[0], (), path)}" if not section_in(kind) else f"list of [{path}[]](#{_anchor(path)})"
-        )
+        section = section_in(kind)
+        place = _places()[section] if section else ""
+        return f"list of [{place}](#{_anchor(place)})" if section else f"list of {_named(args[0], (), path)}"
     if origin is dict:
         return f"NAME: {_named(args[1], (), f'{path}.NAME')}"
     if isinstance(kind, type) and issubclass(kind, Model):

@@ -24,7 +24,8 @@ def schema() -> dict[str, Any]:
     made["required"].remove("image")
     made["anyOf"] = [{"required": [key], "not": {"properties": {key: {"type": "null"}}}} for key in ("image", "build")]
     for section in (made, *sections.values()):
-        _open(section)
+        for form in (section, *section.get("anyOf", ())):  # a section with a short form has two
+            _open(form)
     sections["Variable"] = {
         "type": "string",
         "pattern": r"\$\{[A-Za-z_][A-Za-z0-9_]*(:?[-?+].*)?\}",

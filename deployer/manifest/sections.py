@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import ConfigDict, Field, model_validator
 
 from deployer.manifest.base import Conflict, Count, Model, Number, Switch, Switchable, twice
+from deployer.manifest.hook import RolloutHook
 from deployer.manifest.metrics import Metric
 from deployer.manifest.text import (
     CookieName,
@@ -154,15 +155,23 @@ class StopSettings(Model):
 
 
 class Hooks(Model):
-    """Playbooks run around a rollout; paths are relative to the manifest."""
+    """Playbooks and commands, by the moment at which they run."""
 
-    before: tuple[FilePath, ...] = Field((), description="Before anything starts; a failure stops the rollout.")
-    after: tuple[FilePath, ...] = Field((), description="After the promotion.")
-    on_failure: tuple[FilePath, ...] = Field((), description="After every outcome except a good one.")
-    on_done: tuple[FilePath, ...] = Field((), description="After a successful rollout.")
-    on_reverted: tuple[FilePath, ...] = Field((), description="After a rollout that was rolled back.")
-    on_paused: tuple[FilePath, ...] = Field((), description="After a rollout was paused, waiting for a person.")
-    on_needs_attention: tuple[FilePath, ...] = Field((), description="After a rollout that needs attention.")
+    before: tuple[RolloutHook, ...] = Field((), description="Before anything starts; a failure stops the rollout.")
+    after: tuple[RolloutHook, ...] = Field((), description="After the promotion.")
+    on_failure: tuple[RolloutHook, ...] = Field((), description="After every outcome except a good one.")
+    on_done: tuple[RolloutHook, ...] = Field((), description="After a successful rollout.")
+    on_reverted: tuple[RolloutHook, ...] = Field((), description="After a rollout that was rolled back.")
+    on_paused: tuple[RolloutHook, ...] = Field((), description="After a rollout was paused, waiting for a person.")
+    on_needs_attention: tuple[RolloutHook, ...] = Field((), description="After a rollout that needs attention.")
+
+    def conflicts(self) -> Iterator[Conflict]:
+        """Give the keys that do not go together."""
+        for key in ("before", "on_failure", "on_reverted", "on_needs_attention"):
+            for index, hook in enumerate(getattr(self, key)):
+                if hook.where == "instance":
+                    why = "there may be no new instance at that time"
+                    yield Conflict(f"{key}[{index}].in", why, "in: here, or put it into `update`", (key,))
 
 
 class Twin(Model):

@@ -66,7 +66,7 @@ OPTIONAL: dict[str, str] = {
     "health": "{http: /up, status: 200-399, rise: 2, deadline: 30s}",
     "update": "[playbooks/migrate.yml]",
     "smoke": "[{get: /, expect: 200}]",
-    "hooks": "{after: [playbooks/announce.yml]}",
+    "hooks": "{before: [{run: [make, check]}], after: [playbooks/announce.yml]}",
     "traffic": "{sticky: true, lease: 30s, budget: 50, shield: {methods: [GET, HEAD]}, force: {header: X-Canary}}",
     "strategy": "{canary: {steps: [5, 25, 50], within: 10m, bake: 30s}}",
     "approve": "{by: [anna, ben], count: 1, within: 4h}",

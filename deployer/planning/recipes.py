@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
@@ -30,6 +30,7 @@ from deployer.planning.steps import (
 )
 
 if TYPE_CHECKING:
+    from deployer.manifest.hook import RolloutHook
     from deployer.manifest.models import Approval, Manifest
 
 START_SECONDS = 120.0
@@ -261,16 +262,33 @@ def first_deploy(observed: Observed, release: Release, strategy: str) -> Plan:
 
 
 def _play(
-    when: Literal["update", "before", "after"], playbooks: tuple[str, ...], release: Release, colour: Colour
+    when: Literal["update", "before", "after"], hooks: tuple[RolloutHook, ...], release: Release, colour: Colour
 ) -> tuple[Step, ...]:
-    if not playbooks:
-        return ()
-    return (
+    """Run hooks in their order: playbooks that follow one another in one step, each command in its own."""
+    return tuple(
         Play(
             when=when,
-            playbooks=playbooks,
+            playbooks=tuple(hook.playbook for hook in some if hook.playbook),
             release=release.number,
             colour=colour,
-            deadline=PLAYBOOK_SECONDS,
-        ),
+            run=some[0].run or (),
+            inside=some[0].where == "instance",
+            deadline=some[0].within if some[0].run else PLAYBOOK_SECONDS,
+        )
+        for some in _in_turn(hooks)
     )
+
+
+def _in_turn(hooks: tuple[RolloutHook, ...]) -> Iterator[list[RolloutHook]]:
+    """Part hooks into those of one step each."""
+    playbooks: list[RolloutHook] = []
+    for hook in hooks:
+        if not hook.run:
+            playbooks.append(hook)
+            continue
+        if playbooks:
+            yield playbooks
+        playbooks = []
+        yield [hook]
+    if playbooks:
+        yield playbooks

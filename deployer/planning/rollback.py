@@ -58,7 +58,7 @@ def played_since(releases: Sequence[Release], target: int, current: int) -> str:
     since = sorted((r for r in releases if target < r.number <= current and r.manifest.update), key=lambda r: r.number)
     if not since:
         return ""
-    ran = ", ".join(f"{', '.join(r.manifest.update)} with r{r.number}" for r in since)
+    ran = ", ".join(f"{', '.join(hook.name for hook in r.manifest.update)} with r{r.number}" for r in since)
     return f"playbooks may have run since r{target} was live ({ran}); they are not undone and may break r{target}"
 
 

@@ -77,16 +77,29 @@ class Start(Step):
 
 @dataclass(frozen=True, kw_only=True)
 class Play(Step):
-    """Playbooks are rolled over the instances of a colour (`when` says on which occasion)."""
+    """Playbooks are rolled over the instances of a colour (`when` says on which occasion), or a command is run.
+
+    A command, `run`, runs on this host, or `inside` one of the instances.
+    """
 
     when: Literal["update", "before", "after"]
     playbooks: tuple[str, ...]
     release: int
     colour: Colour
+    run: tuple[str, ...] = ()
+    inside: bool = False
+
+    @property
+    def what(self) -> str:
+        """What is run, in words."""
+        return " ".join(self.run) if self.run else ", ".join(self.playbooks)
 
     def explain(self) -> str:
         """Say in one sentence what will be so afterwards."""
-        return f"run {', '.join(self.playbooks)} ({self.when}) on {self.colour}"
+        if not self.run:
+            return f"run {self.what} ({self.when}) on {self.colour}"
+        where = f"in an instance of {self.colour}" if self.inside else "on this host"
+        return f"run `{self.what}` ({self.when}) {where}, {span(self.deadline)} at most"
 
 
 @dataclass(frozen=True, kw_only=True)

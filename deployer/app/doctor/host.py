@@ -235,7 +235,7 @@ def _haproxy() -> str:
 def _wants_ansible(manifest: Manifest | None) -> bool:
     if manifest is None:
         return False
-    return manifest.runtime == "ansible" or bool(manifest.update or any(manifest.hooks.model_dump().values()))
+    return manifest.runtime == "ansible" or bool(manifest.playbooks)
 
 
 def _ansible(wanted: bool) -> Discrepancy:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 from collections.abc import Mapping, Sequence
 from contextlib import closing
@@ -10,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from deployer.core.clock import Clock, Deadline
+from deployer.core.commands import CommandFailed
+from deployer.core.commands import run as run_command
 from deployer.core.errors import DeadlinePassed, Refused, StepFailed
 from deployer.core.events import Tell
 from deployer.core.resources import builtin as shipped
@@ -19,6 +22,8 @@ from deployer.drivers.hosts.run import reports
 from deployer.drivers.hosts.variables import GROUP, variables
 from deployer.drivers.hosts.workspace import fill, workspace
 from deployer.model import Environment, Release
+
+OUTPUT = 64 * 1024  # bytes of a command's output that are kept
 
 
 class AnsiblePlaybooks:
@@ -54,6 +59,39 @@ class AnsiblePlaybooks:
         told = variables(release, environment, extra, self._builtin)
         for name, path in zip(playbooks, paths, strict=True):
             self._one(name, path, environment, told, deadline, tell)
+
+    def command(
+        self,
+        release: Release,
+        environment: Environment | None,
+        words: Sequence[str],
+        extra: dict[str, str],
+        deadline: Deadline,
+    ) -> tuple[int, str]:
+        """Run a command on this host, in the folder of the manifest; give its exit code and the end of its output.
+
+        It gets what a playbook gets as variables in its environment, in capitals. Raises StepFailed when it cannot be
+        started, DeadlinePassed when it takes too long.
+        """
+        told = variables(release, environment, extra, self._builtin)
+        given = {name.upper(): str(value) for name, value in told.items() if isinstance(value, str | int)}
+        output = bytearray()
+
+        def heard(chunk: bytes) -> None:
+            output.extend(chunk)
+            del output[:-OUTPUT]
+
+        code = 0
+        try:
+            run_command(words, self._folder, {**os.environ, **given}, deadline.left, heard=heard)
+        except CommandFailed as error:
+            lines = tuple(output.decode(errors="replace").splitlines())
+            if deadline.passed():
+                raise DeadlinePassed(f"{error.message} (limit {deadline.seconds:g} s)", error.hint, log=lines) from None
+            if not error.code:
+                raise StepFailed(error.message, error.hint, log=lines) from None
+            code = error.code
+        return code, output.decode(errors="replace")
 
     def find(self, name: str) -> Path:
         """Give the path of a playbook. Raises Refused when it is neither the user's nor built in."""
