@@ -6,10 +6,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from deployer.core.clock import Deadline
 from deployer.core.errors import DeployError, Detached, Exit, LockLost, NeedsPerson, StepFailed, StoreFailed
-from deployer.engine.hooks import play_all
 from deployer.engine.controls import Hold
+from deployer.engine.hooks import play_all
 from deployer.engine.run import Drive
 from deployer.planning.orders import RolloutResult
 

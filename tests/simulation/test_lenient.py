@@ -62,7 +62,7 @@ def outcomes(rollouts: Many, world: World, number: int) -> Counter[str]:
 def test_a_release_as_good_as_stable_gets_through_at_a_request_a_second(
     rollouts: Many, sticky: bool, through: float
 ) -> None:
-    """Where clients keep their side and are few, it may have none of them in a step: that is inconclusive, not worse."""
+    """Few clients that keep their side may leave a step without any: that is inconclusive, not worse."""
     number = draws(100, 20)
     found = outcomes(rollouts, quiet(Drift(), 1.0, sticky=sticky), number)
     assert not improbable(found["worse"], number, 0.01), "the promise of alpha is that of the strict form"
