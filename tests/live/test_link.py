@@ -162,7 +162,7 @@ def test_one_connection_serves_all_questions_and_none_is_left(end: End, link: Li
     end.alone()
 
 
-@pytest.mark.long("keep-alives that are not answered", every_change=True)
+@pytest.mark.long("keep-alives that are not answered", every_change=("proxy",))
 def test_a_cable_that_is_cut_is_noticed_and_one_that_is_back_is_used_again(end: End, link: Link) -> None:
     link.ask()
     end.line.cut()
@@ -191,7 +191,7 @@ def test_a_connection_that_is_closed_while_the_cable_is_cut_keeps_nobody_waiting
     end.alone()
 
 
-@pytest.mark.long("another process for each of the three", every_change=True)
+@pytest.mark.long("another process for each of the three", every_change=("on",))
 def test_what_was_killed_leaves_no_connection_and_no_folder(end: End, kind: str, state: Path) -> None:
     """Its ssh ends with it, however it ended."""
     before = set(state.glob("dp*"))
@@ -223,7 +223,7 @@ def test_what_was_killed_leaves_no_connection_and_no_folder(end: End, kind: str,
     Deadline.after(CLOCK, SOON).until(lambda: set(state.glob("dp*")) == before, "its folder is gone")
 
 
-@pytest.mark.long("keep-alives that are not answered", every_change=True)
+@pytest.mark.long("keep-alives that are not answered")
 def test_a_connection_to_a_proxy_that_is_kept_serves_the_next_and_is_made_again(end: End, state: Path) -> None:
     settings = PREPARED.model_copy(update={"config": str(end.folder), "socket": f"{end.folder}/none.sock"})
     socket = ssh.shared_socket(state / "emergency", end.host)
@@ -259,7 +259,7 @@ def test_a_connection_to_a_proxy_that_is_kept_serves_the_next_and_is_made_again(
 # -- when there is no way from the start: one wording for all three
 
 
-@pytest.mark.long("connections that are waited for in vain", every_change=True)
+@pytest.mark.long("connections that are waited for in vain", every_change=("engine",))
 def test_a_host_that_says_nothing_is_given_up(end: End, link: Link) -> None:
     end.line.cut()
     assert "it does not respond: " in fails(link.ask, GIVEN_UP).message
