@@ -13,13 +13,13 @@ from deployer.store.records import Port
 
 
 class Ports:
-    """Gives ports to instances and takes them back. It begins its search at `first`, modulo what there is.
+    """Gives ports to instances and takes them back.
 
-    Each state folder begins elsewhere, so that two of them on one machine seldom want the same port.
+    Each `installation` begins its search elsewhere, so that two of them on one host seldom want the same port.
     """
 
-    def __init__(self, database: Database, clock: Clock, first: int) -> None:
-        self._database, self._clock, self._first = database, clock, first
+    def __init__(self, database: Database, clock: Clock, installation: str) -> None:
+        self._database, self._clock, self._installation = database, clock, installation
 
     def assign(
         self,
@@ -57,7 +57,7 @@ class Ports:
 
     def _in_order(self, ports: Sequence[int], known: dict[int, float | None]) -> list[int]:
         """Return the free ones: first those that nobody ever had, then those that were freed longest ago."""
-        start = self._first % len(ports)
+        start = int(self._installation, 16) % len(ports)
         fresh = [port for port in (*ports[start:], *ports[:start]) if port not in known]
         freed = {port: at for port, at in known.items() if at is not None}
         return fresh + sorted((port for port in ports if port in freed), key=freed.__getitem__)

@@ -34,7 +34,7 @@ class Store:
         self.folder = folder
         self.clock = clock
         self.database = database = Database(file or folder / damage.NAME, anew=anew)
-        identity = self.secret("installation")
+        installation = self.secret("installation")
         self.audit = audit = Audit(database, clock, Actor.here(whoami()))
         self.audit_log = AuditLog(database)
         self.locks = Locks(database, clock, audit, folder / "locks")
@@ -45,7 +45,7 @@ class Store:
         self.events = Events(database)
         self.requests = ControlRequests(database, clock, audit)
         self.approvals = Approvals(database, clock, audit)
-        self.ports = Ports(database, clock, int(identity, 16))
+        self.ports = Ports(database, clock, installation)
         self.owed = Owed(database, folder)
 
     def close(self) -> None:
