@@ -31,6 +31,7 @@ FACTS = frozenset(
         "traffic.budget",
         "traffic.budget.answers",
         "traffic.lease",
+        "traffic.paused",
         "notify.to",
         "hooks.before",
         "hooks.after",
