@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 if TYPE_CHECKING:
     from deployer.manifest.models import Manifest
 
-# Keys whose recorded value is what the model has: text, numbers, nothing, or a tuple of texts.
+# Keys whose recorded value is what the model has: text, numbers or nothing.
 FACTS = frozenset(
     {
         "service",
@@ -21,7 +21,6 @@ FACTS = frozenset(
         "hosts",
         "inventory",
         "replicas",
-        "update",
         "traffic.mode",
         "traffic.proxies",
         "traffic.haproxy",
@@ -32,6 +31,17 @@ FACTS = frozenset(
         "traffic.budget.answers",
         "traffic.lease",
         "traffic.paused",
+        "keep.warm",
+        "keep.releases",
+        "keep.events",
+        "stop.drain",
+        "stop.grace",
+    }
+)
+# Lists that are a fact while there is nothing in them: what would be in them is more than text.
+EMPTY = frozenset(
+    {
+        "update",
         "notify.to",
         "hooks.before",
         "hooks.after",
@@ -40,11 +50,6 @@ FACTS = frozenset(
         "hooks.on_reverted",
         "hooks.on_paused",
         "hooks.on_needs_attention",
-        "keep.warm",
-        "keep.releases",
-        "keep.events",
-        "stop.drain",
-        "stop.grace",
     }
 )
 # Sections of which there are facts
@@ -88,11 +93,10 @@ class _Recorded:
         key = ".".join(place)
         if key in SECTIONS and isinstance(value, dict):
             return _Recorded(self._source, value, place)
-        if key in FACTS:
-            if isinstance(value, list) and all(isinstance(each, str) for each in value):
-                return tuple(value)
-            if value is None or isinstance(value, str | int | float):
-                return value
+        if key in EMPTY and value == []:
+            return ()
+        if key in FACTS and (value is None or isinstance(value, str | int | float)):
+            return value
         return getattr(self._model(), name)
 
     def __eq__(self, other: object) -> bool:
