@@ -35,7 +35,7 @@ def refuse() -> Manifest:
     raise AssertionError("the models were built")
 
 
-def value(manifest: Manifest, key: str) -> object:
+def value(manifest: Any, key: str) -> object:
     return reduce(lambda at, name: getattr(at, name, None), key.split("."), manifest)
 
 
