@@ -44,7 +44,7 @@ def shop(process_shop: Shop) -> Shop:
 
 @pytest.mark.long("a whole canary over HTTP", every_change=True)
 def test_a_canary_is_followed_by_who_gave_it_and_by_who_watches(shop: Shop) -> None:
-    shop.write(strategy={"canary": {"steps": [{"share": 30, "for": "4s"}], "bake": "0s"}})
+    shop.write(strategy={"canary": {"steps": [{"share": 30, "for": "60s"}], "bake": "0s"}})
     port = free_port()
     operator, viewer = token(shop, "operator", "--service", shop.name), token(shop, "viewer")
     with server(shop, port), Load(shop.url, USERS) as load:
@@ -55,6 +55,9 @@ def test_a_canary_is_followed_by_who_gave_it_and_by_who_watches(shop: Shop) -> N
         ) as first:
             begun = until(first, "traffic.changed")
             with other.start("watch", "--service", shop.name, "--output", "plain") as second:
+                assert second.stderr is not None
+                assert second.stderr.readline(), "it ended"  # it follows: only now may the canary go on
+                shop.deploy("promote")
                 shown, _ = rest(first, 0)
                 watched = second.communicate(timeout=SECONDS)
                 assert second.returncode == 0, watched
