@@ -16,6 +16,7 @@ from deployer.drivers.hosts import AnsiblePlaybooks
 from deployer.manifest.load import load
 from deployer.manifest.models import Manifest
 from deployer.model import Release
+from deployer.planning.rollback import played_since
 from tests.house import Scene, manifest
 
 CHECK = {"run": ["bin/check", "--deep"]}
@@ -122,6 +123,15 @@ def test_a_command_of_an_ending_is_reported_and_changes_nothing(scene: Scene) ->
     assert texts(scene, "note")[-1] == (
         "a hook of the ending failed: `bin/check --deep` on this host ended with exit code 3: no"
     )
+
+
+def test_what_ran_with_a_release_is_read_from_its_record(scene: Scene) -> None:
+    deploy(scene, update=["c.yml", MIGRATE], hooks={"on_done": [CHECK]})
+    release = scene.house.store.releases.get("shop", 2)
+    assert [hook.name for hook in release.manifest.update] == ["c.yml", "bin/migrate"]
+    assert [hook.name for hook in release.manifest.hooks.on_done] == ["bin/check --deep"]
+    assert release.manifest.hooks.before == ()
+    assert "c.yml, bin/migrate with r2" in played_since([release], 1, 2)
 
 
 # -- a real one
