@@ -79,7 +79,7 @@ class Eye(Watcher):
 
     def told(self, process: Process, event: Event) -> None:
         self._clocked.told(event)
-        self.promises.watched(event)
+        self.promises.watched(process, event)
         self._told[event.kind] = self._told.get(event.kind, 0) + 1
         wish = self.scenario.asks.get((event.kind, self._told[event.kind]))
         if wish == "signal":

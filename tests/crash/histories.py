@@ -99,7 +99,7 @@ class Witness(Watcher):
 
     def told(self, process: Process, event: Event) -> None:
         self._clocked.told(event)
-        self._promises.watched(event)
+        self._promises.watched(process, event)
 
 
 TROUBLES = st.builds(

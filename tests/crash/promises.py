@@ -72,12 +72,17 @@ class Promises:
         _unless(left <= allowed + SLACK, f"the lease has {left:g} s left, {allowed:g} s are allowed")
         _unless(bool(live.lease), f"{live.share} bp without a lease")
 
-    def watched(self, event: Event) -> None:
-        """A watch that passed has watched: the lease of the share that it watched has not run out."""
+    def watched(self, process: Process, event: Event) -> None:
+        """A watch that passed has watched: the lease of the share that it watched has not run out.
+
+        One that a person passes over, by a promotion, has not watched and need not.
+        """
         live = self.world.live.get(SERVICE)
         if event.kind == "step.done" and event.data["step"] == "watch" and live is not None and live.lease:
+            asked = "select 1 from control_requests where rollout = ? and kind in ('promote', 'force')"
             late = self.world.clock.now() - live.lease
-            _unless(late < 0, f"watched at {live.share} bp, whose lease ran out {late:g} s ago")
+            passed_over = _rows(process, asked, event.rollout)
+            _unless(late < 0 or passed_over, f"watched at {live.share} bp, whose lease ran out {late:g} s ago")
 
     def _held(self, process: Process, live: Live) -> bool:
         rows = _rows(process, "select outcome from rollouts where number = ? and ended_at is null", live.rollout)
