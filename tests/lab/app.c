@@ -42,7 +42,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { MAX_FDS = 65536, MAX_REQUEST = 1 << 20, HEADROOM = 16384 };
+enum { MAX_FDS = 65536, MAX_REQUEST = 1 << 20, HEADROOM = 16384, LINGER_MS = 500 };
 
 typedef struct {
   char *data;
@@ -55,6 +55,7 @@ typedef struct {
   char *echo; /* body of a request that waits for its answer */
   size_t echo_size;
   int waiting, websocket, closing, head, watched_for_write;
+  int said_all; /* and waits for the other side to hang up */
 } Connection;
 
 typedef struct {
@@ -65,7 +66,8 @@ typedef struct {
 
 static Connection *connections[MAX_FDS];
 static Timer *timers;
-static int timer_count, timer_space, poll_fd, websockets;
+static int timer_count, timer_space, poll_fd, websockets, lingering;
+static long long linger_until;
 static unsigned generations;
 static unsigned long requests, errors;
 static double error_rate, wrong_part, hang, tail, capacity, room; /* room: requests that may still come in this second */
@@ -133,6 +135,7 @@ static Timer timer_take(void) {
 static void drop(int fd) {
   Connection *c = connections[fd];
   if (c->websocket) websockets--;
+  if (c->said_all) lingering--;
   free(c->in.data), free(c->out.data), free(c->echo), free(c);
   connections[fd] = 0;
   close(fd);
@@ -153,8 +156,11 @@ static int flush(int fd) {
     epoll_ctl(poll_fd, EPOLL_CTL_MOD, fd, &event);
     c->watched_for_write = watch;
   }
-  if (!watch && c->closing) return drop(fd), 0;
-  return 1;
+  if (watch || !c->closing) return 1;
+  if (!ending || c->websocket) return drop(fd), 0;
+  /* Docker's proxy is killed with the container, and may not have passed the response on yet: wait until it hangs up. */
+  if (!c->said_all) c->said_all = 1, lingering++, linger_until = now() + LINGER_MS, shutdown(fd, SHUT_WR);
+  return 0;
 }
 
 /* ---- HTTP ---- */
@@ -450,6 +456,7 @@ static void receive(int fd) {
   ssize_t size = recv(fd, data, sizeof data, 0);
   if (size < 0 && (errno == EAGAIN || errno == EINTR)) return;
   if (size <= 0 || connections[fd]->in.used > 2 * MAX_REQUEST) return drop(fd);
+  if (connections[fd]->said_all) return;
   append(&connections[fd]->in, data, size);
   feed(fd);
 }
@@ -524,7 +531,7 @@ static int run(int listening) {
     if (ending) {
       int first = !end_at;
       if (first) end_at = now() + drain, fprintf(stderr, "v=%s ending, %d requests wait\n", version, timer_count);
-      if (!drain || now() >= end_at || (!say_goodbye(first) && !timer_count)) return 0;
+      if (!drain || now() >= end_at || (!say_goodbye(first) && !timer_count && (!lingering || now() >= linger_until))) return 0;
     }
     long long wait = timer_count ? timers[0].at - now() : 1000;
     if (ending && wait > 10) wait = 10;
