@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from random import Random
 
 from bench.traffic.draws import Latencies
@@ -72,7 +73,11 @@ class Clients:
 
 def steady(rate: float) -> Weather:
     """Make a service that always fails alike."""
-    return lambda _: lambda _: rate
+    return partial(_steady, rate)  # no lambda: a world may be sent to another process
+
+
+def _steady(rate: float, _dice: Random) -> Course:
+    return lambda _: rate
 
 
 def outages(rate: float, during: float = 0.3, every: float = 120.0, length: float = 10.0) -> Weather:

@@ -93,6 +93,8 @@ class _Recorded:
         key = ".".join(place)
         if key in SECTIONS and isinstance(value, dict):
             return _Recorded(self._source, value, place)
+        if key in SECTIONS and value is False:  # switched off: None in the models
+            return None
         if key in EMPTY and value == []:
             return ()
         if key in FACTS and (value is None or isinstance(value, str | int | float)):

@@ -51,6 +51,11 @@ def test_a_fact_is_what_the_models_say(name: str, key: str) -> None:
     assert type(value(recorded(data, load), key)) is type(value(manifest, key)) or key == "traffic.haproxy"
 
 
+def test_a_section_that_is_switched_off_is_none() -> None:
+    known = recorded(json.loads(json.dumps(made(MANIFESTS["switched off"]).record())), refuse)
+    assert (known.traffic.budget, known.traffic.handover) == (None, None)
+
+
 def test_what_is_no_fact_comes_from_the_models() -> None:
     manifest = made({"health": {"http": "/up"}, "notify": {"to": []}})
     known = recorded(json.loads(json.dumps(manifest.record())), lambda: manifest)

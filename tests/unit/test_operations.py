@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -363,3 +364,17 @@ def test_down_leaves_nothing(scene: Scene) -> None:
     assert scene.world.instances == {}
     assert "shop" not in scene.world.live
     assert scene.deploy("2.0").outcome == "done"
+
+
+def test_instances_at_other_ports_give_none_of_these_back(scene: Scene) -> None:
+    scene.deploy("1.0")
+    scene.deploy("2.0")  # 1.0 is warm, and makes room for 3.0, but elsewhere
+    with socket.socket() as other:
+        other.bind(("", 0))
+        other.listen()
+        taken = other.getsockname()[1]
+        scene.house.ports = range(taken, taken + 1)
+        before = scene.live
+        with pytest.raises(Refused, match=rf"needs 2 more ports, but of {taken}-{taken} only 0 are free"):
+            scene.deploy("3.0")
+    assert scene.live == before
