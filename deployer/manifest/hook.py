@@ -63,6 +63,8 @@ class RolloutHook(Model):
             yield Conflict("run" if self.playbook else "", wrong, example, ("playbook", "run"))
         elif self.playbook and self.where == "instance":
             yield Conflict("in", "a playbook says itself where it runs", "remove it", ("playbook", "in"))
+        elif self.playbook and self.within != LONGEST:
+            yield Conflict("within", "only a command (`run`) has a time limit of its own", "remove it", ("playbook",))
 
     @property
     def name(self) -> str:
