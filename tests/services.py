@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import NoReturn
 
 import docker
 import docker.errors
@@ -69,6 +70,12 @@ def _dockerd() -> str:
 
 def _gcc() -> str:
     return "" if shutil.which("gcc") else "gcc is not installed"
+
+
+def _iptables() -> str:
+    path = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
+    missing = [name for name in ("iptables", "ip") if shutil.which(name, path=path) is None]
+    return f"not installed: {' '.join(missing)}" if missing else ""
 
 
 def _openssl() -> str:
@@ -149,6 +156,7 @@ CHECKS: dict[str, Callable[[], str]] = {
     "haproxy": _haproxy,
     "ansible": _ansible,
     "gcc": _gcc,
+    "iptables": _iptables,
     "openssl": _openssl,
     "curl": _curl,
     "prometheus": _prometheus,
@@ -173,9 +181,14 @@ def require(*services: str) -> None:
     """Go on if all services are there; otherwise skip the test, or fail it when the environment variable CI is set."""
     for service in services:
         if missing := CHECKS[service]():
-            if os.environ.get("CI"):
-                pytest.fail(f"{service}: {missing}; in CI every service must be there", pytrace=False)
-            pytest.skip(f"{service}: {missing}")
+            go_without(f"{service}: {missing}")
+
+
+def go_without(missing: str) -> NoReturn:
+    """Skip a test for want of something, or fail it when the environment variable CI is set."""
+    if os.environ.get("CI"):
+        pytest.fail(f"{missing}; in CI every service must be there", pytrace=False)
+    pytest.skip(missing)
 
 
 if __name__ == "__main__":  # `python -m tests.services docker`: exit code 0 when all that are named are there

@@ -15,7 +15,7 @@ import click
 from deployer.cli.options import Common, common
 from deployer.cli.output import print_result
 from deployer.cli.session import house
-from deployer.cli.values import RequestRate, WholeNumber
+from deployer.cli.values import WholeNumber, request_rate
 from deployer.core import files
 from deployer.core.errors import Exit, Refused
 from deployer.manifest.load import load
@@ -38,7 +38,7 @@ from deployer.manifest.template import InitAnswers, template
 @click.option("--replicas", type=WholeNumber(1, 100), help="Number of instances.")
 @click.option(
     "--traffic",
-    type=RequestRate(),
+    callback=request_rate,
     metavar="N/s",
     help="Requests that it gets, e.g. 20/s, 3/min or 100/h: decides the strategy.",
 )
@@ -138,7 +138,8 @@ def _ask(answers: InitAnswers, known: set[str]) -> InitAnswers:
     ask("port", "Port on which an instance listens", type=WholeNumber(1, 65535))
     ask("health", "Path of the health check (empty: an accepted connection)")
     ask("listen", "Address that users reach")
-    ask("traffic", "Requests that it gets, e.g. 20/s, 3/min, 100/h (empty: not known)", type=RequestRate())
+    rates = "Requests that it gets, e.g. 20/s, 3/min, 100/h (empty: not known)"
+    ask("traffic", rates, value_proc=lambda text: request_rate(None, None, text))
     return answers
 
 

@@ -26,24 +26,6 @@ class WholeNumber(click.IntRange):
         return f"from {self.min}" if self.max == MOST else f"from {self.min} to {self.max}"
 
 
-class RequestRate(click.ParamType):  # type: ignore[type-arg, unused-ignore]
-    """How often requests come, as people write it; "" for not known."""
-
-    name = "rate"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """Return it as it was written. Raise BadParameter."""
-        from deployer.manifest.units import per_second
-
-        text = str(value).strip()
-        try:
-            if text:
-                per_second(text)
-        except ValueError as error:
-            self.fail(str(error), param, ctx)
-        return text
-
-
 class DecimalNumber(click.FloatRange):
     """A number with limits; what is none is refused in words."""
 
@@ -71,4 +53,17 @@ def sentence(_ctx: click.Context, _param: click.Parameter, text: str) -> str:
         raise click.BadParameter(f"it has {len(text)} characters, {REASON} are the most")
     if _CONTROL.search(text):
         raise click.BadParameter(f"{text[:60]!a} contains control characters")
+    return text
+
+
+def request_rate(_ctx: click.Context | None, _param: click.Parameter | None, text: str | None) -> str:
+    """Return how often requests come as it was written, "" for not known. Raise BadParameter."""
+    from deployer.manifest.units import per_second
+
+    text = (text or "").strip()
+    try:
+        if text:
+            per_second(text)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
     return text

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
 
 import pytest
 
@@ -12,12 +11,11 @@ from deployer.core.clock import Deadline, SystemClock
 from deployer.core.errors import Exit
 from tests.acceptance.users import met, users
 from tests.live.afar import kinds, recorded, rest, until
-from tests.live.laptop import SSHD_PATH, USERS, Laptop
+from tests.live.laptop import USERS, Laptop
 from tests.live.serving import SECONDS
 from tests.live.shop import Shop
-from tests.live.sshd import Sshd, sshd
+from tests.live.sshd import Sshd
 from tests.load import Load
-from tests.services import require
 
 pytestmark = pytest.mark.live
 
@@ -26,18 +24,6 @@ pytestmark = pytest.mark.live
 def shop(process_shop: Shop) -> Shop:
     process_shop.version("2.0")
     return process_shop
-
-
-@pytest.fixture
-def way(shop: Shop) -> Iterator[Sshd]:
-    require("sshd", "root")
-    with sshd(shop.folder, {"PATH": SSHD_PATH, "DEPLOYER_STATE": str(shop.state)}) as made:
-        yield made
-
-
-@pytest.fixture
-def laptop(shop: Shop, way: Sshd) -> Laptop:
-    return Laptop(shop, way)
 
 
 @pytest.mark.long("a whole canary through ssh", every_change=True)

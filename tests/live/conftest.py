@@ -8,7 +8,9 @@ from pathlib import Path
 import docker
 import pytest
 
+from tests.live.laptop import SSHD_PATH, Laptop
 from tests.live.shop import Shop
+from tests.live.sshd import Sshd, sshd
 from tests.services import require
 
 Make = Callable[[str], Shop]
@@ -59,3 +61,17 @@ def process_shop(make_shop: Make) -> Shop:
     shop.version("1.0")
     shop.deploy("up", "--version", "1.0")
     return shop
+
+
+@pytest.fixture
+def way(process_shop: Shop) -> Iterator[Sshd]:
+    """Make the host of a service a control host: somebody with a key gets in by ssh."""
+    require("sshd", "root")
+    with sshd(process_shop.folder, {"PATH": SSHD_PATH, "DEPLOYER_STATE": str(process_shop.state)}) as made:
+        yield made
+
+
+@pytest.fixture
+def laptop(process_shop: Shop, way: Sshd) -> Laptop:
+    """Give somebody with a key for that host, and nothing else."""
+    return Laptop(process_shop, way)

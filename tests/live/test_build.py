@@ -35,9 +35,9 @@ RUN --mount=type=secret,id=TOKEN ["/app", "cat", "/run/secrets/TOKEN"]
 @pytest.fixture
 def shop(make_shop: Make, engine: docker.DockerClient) -> Iterator[Shop]:
     """Give a service in a Git work tree, of which nothing was built yet."""
-    require("buildx")
-    if (program := image.binary()) is None:
-        pytest.skip("gcc is not installed")
+    require("buildx", "gcc")
+    program = image.binary()
+    assert program is not None
     shop = make_shop("docker")
     shop.manifest.pop("image")
     shop.environ["TOKEN"] = SECRET

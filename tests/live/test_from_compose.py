@@ -54,9 +54,9 @@ class Project:
         return self.folder.name
 
     def write(self) -> None:
+        require("gcc")
         program = image.binary()
-        if program is None:
-            pytest.skip("gcc is not installed")
+        assert program is not None
         shutil.copy(program, self.folder / "app")
         text = block("compose").replace("redis:7", f"redis:{self.name}")
         text = text.replace('"8080:8080"', f'"{self.address}:{self.port}:8080"')
@@ -167,9 +167,7 @@ class Outside:
 
 @pytest.fixture
 def outside(project: Project) -> Iterator[Outside]:
-    require("root")
-    if not shutil.which("iptables") or not shutil.which("ip"):
-        pytest.skip("needs iptables and ip")
+    require("root", "iptables")
     name = project.name[-8:]
     net = f"198.18.{int(name, 16) % 250}"  # RFC 2544: for tests of networks
     lines = (

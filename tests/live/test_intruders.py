@@ -17,6 +17,7 @@ import pytest
 import requests
 
 from tests.live.conftest import Make
+from tests.live.proxies import within
 from tests.live.serving import SECONDS as ANSWER_SECONDS
 from tests.live.serving import Api, server, token
 from tests.live.shop import Shop
@@ -164,7 +165,13 @@ def test_who_waits_for_the_port_of_an_instance_gets_no_request_when_it_restarts(
     try:
         with Load(shop.url, Options(rate=100, kinds=("fresh",))) as load:
             load.until(lambda now: now.answered > 100, "the load runs")
-            os.kill(json.loads((shop.state / "processes" / name / "status.json").read_text())["pid"], signal.SIGKILL)
+            status = shop.state / "processes" / name / "status.json"
+            program = json.loads(status.read_text())["pid"]
+            # The gap that the docs name, until the supervisor has the port again, is not what is tried here.
+            os.kill(lurker.pid, signal.SIGSTOP)
+            os.kill(program, signal.SIGKILL)
+            within().until(lambda: json.loads(status.read_text())["pid"] != program, "the supervisor has the port")
+            os.kill(lurker.pid, signal.SIGCONT)
             enough = load.counters().answered + 300
             load.until(lambda now: now.answered > enough, "answers come")
             report = load.stop()

@@ -23,13 +23,12 @@ from deployer.core.errors import Exit
 from deployer.transport.timeouts import PATIENT
 from tests.documents import REPOSITORY, blocks
 from tests.live.afar import kinds, recorded, rest, until
-from tests.live.laptop import SSHD_PATH, USERS, Laptop
+from tests.live.laptop import USERS, Laptop
 from tests.live.serving import SECONDS
 from tests.live.shop import COMMAND_SECONDS, DEPLOY, Shop
-from tests.live.sshd import Sshd, sshd
+from tests.live.sshd import Sshd
 from tests.live.told import Told
 from tests.load import Load
-from tests.services import require
 
 pytestmark = pytest.mark.live
 
@@ -38,18 +37,6 @@ pytestmark = pytest.mark.live
 def shop(process_shop: Shop) -> Shop:
     process_shop.version("2.0")
     return process_shop
-
-
-@pytest.fixture
-def way(shop: Shop) -> Iterator[Sshd]:
-    require("sshd", "root")
-    with sshd(shop.folder, {"PATH": SSHD_PATH, "DEPLOYER_STATE": str(shop.state)}) as made:
-        yield made
-
-
-@pytest.fixture
-def laptop(shop: Shop, way: Sshd) -> Laptop:
-    return Laptop(shop, way)
 
 
 @pytest.mark.long("bad releases through ssh")

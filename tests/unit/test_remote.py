@@ -545,11 +545,21 @@ def test_what_a_signal_does(api: Api, run: Deploy, monkeypatch: pytest.MonkeyPat
         made = begun(api.runner, order, by, origin, name)
         api.runner.slow = False
         api.runner.runs[made.id] = replace(made, rollout=number)
-        threading.Timer(0.5, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
         return made
 
+    def followed(app: ASGIApp) -> ASGIApp:
+        signalled = threading.Event()
+
+        async def signals(scope: Scope, receive: Receive, send: Send) -> None:
+            if scope["path"].endswith("/events") and not signalled.is_set():
+                signalled.set()
+                os.kill(os.getpid(), signal.SIGINT)
+            await app(scope, receive, send)
+
+        return signals
+
     monkeypatch.setattr(api.runner, "start", slowly)
-    with server(api, monkeypatch) as url:
+    with server(api, monkeypatch, wrap=followed) as url:
         told = run("promote", *(("--on-cancel", on_cancel) if on_cancel else ()))
     assert told.code == Exit.ABORTED
     if on_cancel == "abort":

@@ -8,7 +8,7 @@ import ssl
 import threading
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import pytest
@@ -89,26 +89,24 @@ def rest(bench: Bench, client: Browser) -> int:
     return client.lost
 
 
-class crowd:  # noqa: N801 -- a block
-    """Other clients that come and go, so that the instances are never equally busy."""
+@contextmanager
+def crowd(bench: Bench) -> Iterator[None]:
+    """Let other clients come and go, so that the instances are never equally busy."""
+    end = threading.Event()
 
-    def __init__(self, bench: Bench) -> None:
-        self._bench = bench
-        self._end = threading.Event()
-        self._threads = [threading.Thread(target=self._run) for _ in range(3)]
+    def come_and_go() -> None:
+        while not end.is_set():
+            Browser(bench.port).get("/slow?ms=5")
 
-    def __enter__(self) -> None:
-        for thread in self._threads:
-            thread.start()
-
-    def __exit__(self, *_: object) -> None:
-        self._end.set()
-        for thread in self._threads:
+    threads = [threading.Thread(target=come_and_go) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    try:
+        yield
+    finally:
+        end.set()
+        for thread in threads:
             thread.join()
-
-    def _run(self) -> None:
-        while not self._end.is_set():
-            Browser(self._bench.port).get("/slow?ms=5")
 
 
 def test_over_a_canary_it_gets_an_instance_of_the_other_side_and_its_own_again_after_a_rollback(
