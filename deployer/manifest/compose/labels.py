@@ -17,7 +17,7 @@ _TLS = "TLS: name your certificates under `traffic.tls`, or keep a proxy that ha
 # What a label of Traefik says besides, as a part of its name
 _REASONS = (
     (re.compile(r"\.tls(\.|$)|\.entrypoints$"), _TLS),
-    (re.compile(r"\.middlewares?"), "deployer's proxy has no middlewares: what they do belongs into the service"),
+    (re.compile(r"\.middlewares?"), "deployer's proxy has no middlewares: what they do belongs in the service"),
 )
 
 

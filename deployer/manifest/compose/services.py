@@ -58,7 +58,7 @@ REASONS = {
     "gpus": "instances get no devices",
     "security_opt": "instances run with no-new-privileges",
     "annotations": "only labels of deployer are set",
-    "post_start": "`hooks` run playbooks around a rollout",
+    "post_start": "`update` and `hooks` run commands at each rollout, in an instance too",
     "pre_stop": "`stop` says how an instance is stopped",
 }
 
