@@ -261,7 +261,6 @@ class Live:
         return f"rollout {self.rollout}: stable is {self.stable}{share}{beside}"
 
 
-# Before the first deploy: the first environment is the blue one.
 @dataclass(frozen=True)
 class MeasuredTraffic:
     """What users ask of a service: requests a second on average over the last `seconds`, and in the last second.
@@ -278,6 +277,7 @@ class MeasuredTraffic:
         return MeasuredTraffic(self.rate + more.rate, min(self.seconds, more.seconds), self.now + more.now)
 
 
+# Before the first deploy: the first environment is the blue one.
 INITIAL = Live(stable="green")
 
 
