@@ -190,13 +190,10 @@ class Watch(Step):
         """Say in one sentence what will be so afterwards."""
         whom = {"stable": "stable", "baseline": "the baseline"}[self.against]
         with_whom = f"compared with {whom}" if self.share < 10000 else "against the absolute error limit"
-        if self.early:
-            proven = f"watch {percent(self.share)} until the candidate is proven no worse than {whom}"
-            return f"{proven}, or for {span(self.seconds)} without a regression"
-        if self.seconds:
+        if self.seconds and not self.early:
             return f"watch {percent(self.share)} for {span(self.seconds)}, {with_whom}"
-        shown = f"proven no worse than {whom}, {span(self.deadline)} at most"
-        return f"watch {percent(self.share)} until the candidate is {shown}"
+        end = f"{span(self.seconds)} at most" if self.early else f"inconclusive after {span(self.deadline)}"
+        return f"watch {percent(self.share)} until proven no worse than {whom}, {end}"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import html
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -138,3 +139,11 @@ def test_no_page_of_the_web_ui_uses_one() -> None:
 def test_no_view_uses_one(file: Path) -> None:
     lines = file.read_text(encoding="utf-8").splitlines()
     assert {line: words for line in lines if (words := replaced(line))} == {}
+
+
+def test_the_picture_in_the_readme_uses_none() -> None:
+    """It is a drawing of a real canary; `python -m deployer.views.picture` draws another one."""
+    drawn = (ROOT / "docs" / "live.svg").read_text().partition("</style>")[2]
+    text = " ".join(html.unescape(re.sub(r"<[^>]*>", "", drawn)).split())
+    assert "% target" in text
+    assert replaced(text) == []

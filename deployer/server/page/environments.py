@@ -15,14 +15,16 @@ PROXY = {True: "up", False: "down", None: "not there"}
 
 def instances(status: StatusView, now: float) -> Markup:
     """List the instances of all environments."""
-    rows = [_row(e, i, now) for e in status.environments for i in e.instances]
-    if not rows:
+    found = [(e, i) for e in status.environments for i in e.instances]
+    if not found:
         return tag("p", "Nothing runs." if status.read else "Nothing is known of it now.")
-    heads = ("environment", "release", "instance", "address", "runs", "healthy", "for the proxy")
-    return table(heads, rows)
+    checked = any(i.health != "none" for _, i in found)  # by a HEALTHCHECK of the image
+    health = ["health"] if checked else []
+    heads = ("environment", "release", "instance", "address", "state", *health, "in proxy")
+    return table(heads, [_row(e, i, now, checked=checked) for e, i in found])
 
 
-def _row(environment: EnvironmentView, one: InstanceView, now: float) -> list[Content]:
+def _row(environment: EnvironmentView, one: InstanceView, now: float, *, checked: bool) -> list[Content]:
     role: list[Content] = [tag("i", class_=f"swatch {ROLES.get(environment.role, '')}"), environment.role]
     if environment.warm_until:
         role += [" for ", until(environment.warm_until, now)]
@@ -37,7 +39,7 @@ def _row(environment: EnvironmentView, one: InstanceView, now: float) -> list[Co
         one.name,
         f"{one.address}{f' on {one.host}' if one.host else ''}",
         tag("span", f"{one.state}{again}", class_=f"chip {state}"),
-        "–" if one.health == "none" else health,
+        *(["–" if one.health == "none" else health] if checked else []),
         tag("span", PROXY[one.up], class_=f"chip {'good' if one.up else 'open'}"),
     ]
 
