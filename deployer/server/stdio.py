@@ -17,7 +17,7 @@ import uvicorn
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from deployer.app.wiring import open_house
-from deployer.core.clock import Clock
+from deployer.core.clock import Clock, Deadline
 from deployer.core.errors import DeployError, Refused
 from deployer.manifest.peek import service_of
 from deployer.server.access_log import configured
@@ -48,7 +48,8 @@ class _Trusted(Tokens):
 def serve(inward: int, outward: int, state: Path, clock: Clock, environ: Mapping[str, str]) -> None:
     """Greet the client, and answer it until it leaves; `inward` and `outward` are descriptors."""
     try:
-        greeting = Greeting.of(read(_line(inward), "the client"))
+        first = _line(inward, Deadline.after(clock, IDLE_SECONDS))
+        greeting = Greeting.of(read(first, "the client"))
         desk, welcome = _desk(greeting, state, clock, environ)
     except DeployError as error:
         os.write(outward, refusal(error))
@@ -60,10 +61,10 @@ def serve(inward: int, outward: int, state: Path, clock: Clock, environ: Mapping
         desk.stores.close()
 
 
-def _line(inward: int) -> bytes:
+def _line(inward: int, deadline: Deadline) -> bytes:
     """Read the first line, and nothing after it: there is nothing before we have answered."""
     try:
-        return LineReader(inward, LONGEST).next(IDLE_SECONDS)
+        return LineReader(inward, LONGEST).next(deadline)
     except (EOFError, TimeoutError, ValueError):
         text = "no client greets: this is what `deploy --on` calls"
         raise Refused(text, "deploy --on ssh://HOST COMMAND") from None

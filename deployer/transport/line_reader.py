@@ -6,6 +6,8 @@ import os
 import select
 import socket
 
+from deployer.core.clock import Deadline
+
 _AT_ONCE = 1 << 18  # bytes of one read
 
 
@@ -17,16 +19,17 @@ class LineReader:
         self.longest = longest
         self._read = bytearray()
 
-    def next(self, seconds: float | None) -> bytes:
+    def next(self, deadline: Deadline | None) -> bytes:
         """Wait until the next line is there and return it; None waits until the end.
 
-        Raise EOFError at the end, TimeoutError where nothing comes for so long, and ValueError for a line without end.
+        Raise EOFError at the end, TimeoutError when no whole line has come by then, and ValueError for a line without
+        end.
         """
         searched = 0
         while (end := self._read.find(b"\n", searched)) < 0:
             searched = len(self._read)
             self._refuse_endless(searched)
-            self._read += self._more(seconds)
+            self._read += self._more(deadline)
         self._refuse_endless(end)
         found = bytes(self._read[:end])
         del self._read[: end + 1]
@@ -36,11 +39,13 @@ class LineReader:
         if length > self.longest:
             raise ValueError(f"a line without end: {bytes(self._read[:60])!a}")
 
-    def _more(self, seconds: float | None) -> bytes:
+    def _more(self, deadline: Deadline | None) -> bytes:
+        if deadline is not None and deadline.passed():  # also while something comes without end
+            raise TimeoutError
         try:
             poll = select.poll()
             poll.register(self._source, select.POLLIN)
-            if not poll.poll(None if seconds is None else seconds * 1000):
+            if not poll.poll(None if deadline is None else deadline.left() * 1000):
                 raise TimeoutError
             # A socket that was closed meanwhile says so; its descriptor may be somebody else's by now.
             source = self._source

@@ -52,7 +52,7 @@ class SshLink:
     def _answer(self, host: Host, command: FarCommand, deadline: Deadline) -> dict[str, Any]:
         """Read up to the line that is meant; what a login shell prints before it is left out."""
         try:
-            while not (line := self.lines.next(deadline.left())).startswith(greeting.MARK):
+            while not (line := self.lines.next(deadline)).startswith(greeting.MARK):
                 pass
         except TimeoutError:
             raise Unreachable(f"no response within {deadline.seconds:g} s") from None

@@ -38,7 +38,7 @@ def serve(inward: int, outward: int, clock: Clock) -> None:
     lines = LineReader(inward, protocol.LONGEST)
     out = _Out(outward)
     try:
-        traffic = _driver(lines.next(IDLE_SECONDS), clock)
+        traffic = _driver(lines.next(Deadline.after(clock, IDLE_SECONDS)), clock)
     except _GONE:
         return
     except DeployError as error:
@@ -118,7 +118,7 @@ class _Desk:
         pool = ThreadPoolExecutor(AT_ONCE)
         try:
             while not self._out.gone.is_set():
-                self._take(protocol.read(lines.next(IDLE_SECONDS)), pool)
+                self._take(protocol.read(lines.next(Deadline.after(self._clock, IDLE_SECONDS))), pool)
         except _GONE:
             pass  # a client that cannot be understood is gone, too
         for end in list(self._ends.values()):
