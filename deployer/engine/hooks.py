@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from deployer.manifest.hook import RolloutHook
 
 KEPT, SHOWN = 20, 50  # lines of output: in the journal, and with a failure
-ENDING_SECONDS = 300.0  # for a hook of an ending, whatever it is given
+ENDING_SECONDS = 300.0  # for all hooks of an ending together, whatever a command may take
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,8 @@ def play_all(
     deadline = Deadline.after(run.clock, ENDING_SECONDS)
     for hook in hooks:
         if hook.run:
-            command(run, release, environment, Command(hook.run, hook.where == "instance"), extra, deadline)
+            within = Deadline.after(run.clock, min(hook.within, deadline.left()))
+            command(run, release, environment, Command(hook.run, hook.where == "instance"), extra, within)
         elif hook.playbook:
             run.drivers.playbooks.play(release, environment, (hook.playbook,), extra, deadline, run.tell)
 
@@ -50,7 +51,7 @@ def command(
     extra: dict[str, str],
     deadline: Deadline,
 ) -> dict[str, Any]:
-    """Run a command and report it as a task; give what is kept in the journal.
+    """Run a command and report it as a task; return what is kept in the journal.
 
     Raises StepFailed with the end of its output for an exit code that is not 0, DeadlinePassed when it takes too long.
     """
@@ -73,5 +74,8 @@ def command(
 def _any(environment: Environment | None, release: Release) -> Instance:
     running = [i for i in environment.instances if i.state == "running"] if environment else []
     if not running:
-        raise StepFailed(f"no instance of {release.name} is running, in which the command could run", "see its log")
+        raise StepFailed(
+            f"no instance of {release.name} is running, in which the command could run",
+            "`deploy logs` shows why it ended",
+        )
     return running[0]

@@ -13,11 +13,13 @@ from pydantic import ValidationError
 from deployer.core.clock import Deadline, SystemClock
 from deployer.core.errors import DeadlinePassed, Exit, ManifestRefused, StepFailed
 from deployer.drivers.hosts import AnsiblePlaybooks
+from deployer.engine.hooks import ENDING_SECONDS
 from deployer.manifest.load import load
 from deployer.manifest.models import Manifest
 from deployer.model import Release
 from deployer.planning.rollback import played_since
 from tests.house import Scene, manifest
+from tests.memory import MemoryPlaybooks
 
 CHECK = {"run": ["bin/check", "--deep"]}
 MIGRATE = {"run": ["bin/migrate"], "in": "instance", "within": "5m"}
@@ -123,6 +125,21 @@ def test_a_command_of_an_ending_is_reported_and_changes_nothing(scene: Scene) ->
     assert texts(scene, "note")[-1] == (
         "a hook of the ending failed: `bin/check --deep` on this host ended with exit code 3: no"
     )
+
+
+def test_a_command_of_an_ending_has_its_own_time_and_never_more_than_the_ending(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, limits = MemoryPlaybooks.command, []
+
+    def command(self: MemoryPlaybooks, *given: Any) -> tuple[int, str]:
+        limits.append(given[-1].seconds)
+        return real(self, *given)
+
+    monkeypatch.setattr(MemoryPlaybooks, "command", command)
+    ending = deploy(scene, hooks={"on_done": [{"run": ["bin/say"], "within": "10s"}, CHECK]})
+    assert ending.outcome == "done"
+    assert limits == [10.0, ENDING_SECONDS]
 
 
 def test_what_ran_with_a_release_is_read_from_its_record(scene: Scene) -> None:
