@@ -50,9 +50,9 @@ def await_health(
     while True:
         instances = look()
         for instance in instances:
-            cut_short = deadline.left() < health.timeout
+            short_of_time = deadline.left() < health.timeout
             problem = checks.probe(manifest, instance, deadline)
-            if problem and cut_short and instance.name in seen:
+            if problem and short_of_time and deadline.passed() and instance.name in seen:
                 continue
             seen[instance.name] = problem
             passed[instance.name] = 0 if problem else passed.get(instance.name, 0) + 1

@@ -32,9 +32,9 @@ class Probes:
         raise NotImplementedError
 
 
-def awaited(seconds: float, *seen: str, rise: int = 2) -> Ill | None:
+def awaited(seconds: float, *seen: str, rise: int = 2, timeout: str = "2s") -> Ill | None:
     clock = FakeClock()
-    health = {"http": "/up", "interval": "1s", "timeout": "2s", "rise": rise}
+    health = {"http": "/up", "interval": "1s", "timeout": timeout, "rise": rise}
     manifest = Manifest.model_validate({"service": "shop", "image": "shop:1", "port": 80, "health": health})
     return await_health(Probes(clock, seconds, *seen), manifest, lambda: (INSTANCE,), Deadline.after(clock, 5))
 
@@ -46,6 +46,10 @@ def test_what_the_last_whole_probe_saw_is_told(seconds: float) -> None:
 
 def test_too_few_passes_in_a_row_are_told_with_their_number() -> None:
     assert awaited(1.5, "HTTP 404", "", rise=3) == Ill(INSTANCE, "1 of 3 passes in a row")
+
+
+def test_a_failure_that_came_in_time_ends_a_row_of_passes_also_shortly_before_the_deadline() -> None:
+    assert awaited(0.0, "", "HTTP 503", "", "HTTP 503", timeout="9s") == Ill(INSTANCE, "HTTP 503")
 
 
 def test_a_first_probe_without_time_says_so() -> None:
