@@ -108,7 +108,12 @@ class Database:
                 raise
 
     def present(self) -> None:
-        """Raise StoreFailed when the file was removed or replaced since it was opened: nobody else sees it any more."""
+        """Raise StoreFailed when the file was removed or replaced since it was opened: nobody else sees it any more.
+
+        The same for a copy once the store itself can be written again.
+        """
+        if self.unwritable is not None and self._opens():
+            raise StoreFailed(f"the store {self.path} can be written again", "try again: the next attempt opens it")
         try:
             now = self.path.stat()
         except OSError:
@@ -118,6 +123,13 @@ class Database:
                 f"the store {self.path} was moved or removed while this process ran; it changes nothing any more",
                 "see `deploy doctor`",
             )
+
+    def _opens(self) -> bool:
+        try:
+            migrate.connect(self.path, busy=0).close()
+        except (OSError, sqlite3.OperationalError):
+            return False
+        return True
 
     def whole(self) -> None:
         """Read all of it. Raises StoreDamaged when a part is not what it should be."""

@@ -18,6 +18,7 @@ from deployer import cli
 from deployer.core.clock import SystemClock
 from deployer.core.errors import Locked, StoreDamaged, StoreFailed
 from deployer.core.filelock import FileLock
+from deployer.server.context import Stores
 from deployer.store import Store, database, meta, move_aside
 from tests.house import Scene
 from tests.services import require
@@ -338,6 +339,31 @@ def test_what_is_recorded_can_be_read_where_nothing_can_be_written(
             with pytest.raises(StoreFailed, match=said), db.transaction():
                 pytest.fail("a write transaction began")
         assert before.items() <= contents(disk).items()
+
+
+@pytest.mark.parametrize("how", ["full", "read-only"])
+def test_a_server_opens_the_store_itself_once_it_can_be_written_again(state: Path, used: Path, how: str) -> None:
+    require("root")
+    disk = state / "disk"
+    disk.mkdir(mode=0o700)
+    with mounted(disk, "size=2m"):
+        shutil.copy(used / "deployer.db", disk)
+        take_writes_away(disk, how)
+        with closing(Stores(lambda: Store(disk, CLOCK))) as stores:
+            copy = stores.store()
+            assert copy.database.unwritable is not None
+            assert stores.store() is copy
+            give_writes_back(disk, how)
+            again = stores.store()
+            assert again.database.unwritable is None
+            assert stores.store() is again
+
+
+def give_writes_back(disk: Path, how: str) -> None:
+    if how == "read-only":
+        subprocess.run(["mount", "-o", "remount,rw", str(disk)], check=True, timeout=10)
+        return
+    (disk / "filler").unlink()
 
 
 def take_writes_away(disk: Path, how: str) -> None:
