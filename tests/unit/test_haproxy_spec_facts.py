@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from deployer.drivers.traffic.haproxy import identity, spec
+from deployer.drivers.traffic.haproxy import identity, spec, spec_facts
 from deployer.drivers.traffic.haproxy.spec_facts import SpecFacts
 from deployer.manifest.models import Manifest
 from deployer.model import Place, Server
@@ -69,6 +69,16 @@ def test_the_entry_is_not_followed_while_there_is_a_baseline(tmp_path: Path) -> 
 def test_certificates_may_have_been_renewed(tmp_path: Path) -> None:
     secure = manifest(tls={"certificates": ["/etc/ssl/shop.pem"]})
     assert not saved(tmp_path, (secure, "blue")).follows(secure, "blue", "")
+
+
+def test_another_version_of_deployer_may_write_other_rules_for_the_same_manifest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    facts = saved(tmp_path, (OLD, "blue"))
+    monkeypatch.setattr(spec_facts, "__version__", "0.1.1")
+    assert not facts.follows(OLD, "blue", "")
+    assert not facts.follows(OLD, None, "")
+    assert saved(tmp_path, (OLD, "blue")).follows(OLD, "blue", "")
 
 
 def test_servers_that_leave_or_have_another_address_are_not_there(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from deployer import __version__
 from deployer.drivers.traffic.haproxy import layout
 from deployer.model import COLOURS, Place, Server
 
@@ -54,12 +55,15 @@ class SpecFacts:
 
 
 def said_of(manifest: Manifest) -> str:
-    """Return a name for what the proxy goes by in a manifest; "" where not all of it is there, as with certificates."""
+    """Return a name for what the proxy goes by in a manifest; "" where not all of it is there, as with certificates.
+
+    Another version of deployer may write other rules for the same manifest: it gives it another name.
+    """
     record = manifest.record()
     traffic, health = record.get("traffic"), record.get("health")
     if not traffic or traffic.get("tls"):
         return ""
-    return hashlib.sha256(json.dumps([traffic, health], sort_keys=True).encode()).hexdigest()[:32]
+    return hashlib.sha256(json.dumps([__version__, traffic, health], sort_keys=True).encode()).hexdigest()[:32]
 
 
 def _read(path: Path) -> dict[str, Any]:
