@@ -218,6 +218,7 @@ def test_docker_over_ssh_is_refused_with_the_way_that_works(monkeypatch: pytest.
     with pytest.raises(Refused, match="no time-outs") as refused:
         DockerRuntime(SystemClock(), "/state").resolve(MANIFEST, "shop:1", within(5), silent)
     assert "ssh -nNT" in refused.value.hint
+    assert "/tmp" not in refused.value.hint, "anybody on this host may have put a socket there before"
 
 
 def test_nothing_of_the_sdk_is_imported_before_it_is_needed() -> None:

@@ -66,8 +66,8 @@ class Engine:
             # The SDK starts an ssh for every call and gives it no time-out: a pulled cable would hang for ever.
             raise Refused(
                 f"DOCKER_HOST={self.address}: Docker over ssh:// has no time-outs",
-                f"forward the socket instead: {forward('/tmp/engine.sock', SOCKET)}, then "  # noqa: S108 - an example
-                "DOCKER_HOST=unix:///tmp/engine.sock",
+                f"forward the socket instead: {forward('$HOME/engine.sock', SOCKET)}, then "
+                "DOCKER_HOST=unix://$HOME/engine.sock",
             )
         try:
             self.ping()
