@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from deployer.manifest import quiet
 from deployer.manifest.approval import Approval
 from deployer.manifest.units import BasisPoints, Seconds
 from deployer.model import FULL, Observed, Release
@@ -15,8 +16,7 @@ from deployer.planning.steps import Approve, Step, Watch, percent
 
 PATIENCE = 10  # a step of fixed time waits up to this many times its length for enough requests …
 PATIENCE_SECONDS = 60.0  # … and at least this much longer
-WITHIN_SECONDS = 600.0  # a step without `for`, after which it goes on if no regression was found …
-PROOF_SECONDS = 1800.0  # … or is inconclusive, where a proof is required
+PROOF_SECONDS = 1800.0  # a step without `for`, after which it is inconclusive where a proof is required
 SLACK_SECONDS = 10.0  # for responses that are under way when the time is over
 LEAST_SECONDS = 10.0  # however much traffic there is: what comes with time, such as a queue that fills, needs some
 HALF = FULL // 2  # a baseline gets as much of the traffic as the candidate
@@ -116,7 +116,7 @@ def _length(release: Release, seconds: float | None, within: float | None) -> di
         return {"seconds": seconds, "deadline": max(seconds * PATIENCE, seconds + PATIENCE_SECONDS)}
     if release.manifest.judge.proof == "required":
         return {"seconds": 0.0, "least": LEAST_SECONDS, "deadline": within or PROOF_SECONDS}
-    seconds = within or WITHIN_SECONDS
+    seconds = within or quiet.WITHIN
     return {"seconds": seconds, "early": True, "least": LEAST_SECONDS, "deadline": seconds + SLACK_SECONDS}
 
 

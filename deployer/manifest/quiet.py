@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 
 REQUESTS = 20  # of a step, as `judge.requests` has it by default
-FIRST_SHARE, WITHIN = 0.05, 600.0  # of the default steps of a canary
+FIRST_SHARE = 0.05  # of the default steps of a canary
+WITHIN = 600.0  # seconds after which a step without `for` goes on if no regression was found
 SURELY = 1.5  # times the responses needed: with fewer on average, chance decides whether there are enough
 LONGEST = 3600.0  # seconds of a step that is still suggested
 

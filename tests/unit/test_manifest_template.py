@@ -13,12 +13,15 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
 from deployer.core.errors import ManifestRefused
+from deployer.manifest import quiet
 from deployer.manifest.load import Loaded, load
 from deployer.manifest.models import Manifest
 from deployer.manifest.schema import schema
 from deployer.manifest.suggest import suggest
 from deployer.manifest.template import OPTIONAL, InitAnswers, template
 from deployer.manifest.units import per_second
+from deployer.model import FULL
+from deployer.planning import strategy
 from tests.lab.signing import public_key
 
 NAMES = st.from_regex(r"[a-z][a-z0-9-]{0,39}", fullmatch=True)
@@ -81,6 +84,13 @@ def test_the_traffic_decides_the_strategy(traffic: str, strategy: object) -> Non
 def test_traffic_is_a_number_in_a_time(wrong: str) -> None:
     with pytest.raises(ValueError, match="is not a number of requests in a time"):
         per_second(wrong)
+
+
+def test_the_strategy_for_a_traffic_knows_the_defaults() -> None:
+    canary = strategy.load("canary", Path()).parse({}).model_dump()
+    manifest = Manifest.model_validate({"service": "shop", "image": "shop:1", "port": 80})
+    assert manifest.judge.requests == quiet.REQUESTS
+    assert canary["steps"][0]["share"] == quiet.FIRST_SHARE * FULL
 
 
 @settings(deadline=None, max_examples=30)
