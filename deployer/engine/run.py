@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import InitVar, dataclass, field
 from functools import cached_property
@@ -16,12 +16,11 @@ from deployer.core.secret import hide_in
 from deployer.engine.controls import Controls
 from deployer.engine.host_observer import HostObserver
 from deployer.engine.traffic_control import TrafficControl
-from deployer.model import Colour, Environment, Instance, InstanceSpec, Phase, Place, Release, SecretText, join
+from deployer.model import Colour, Environment, Instance, InstanceSpec, Place, Release, SecretText, join
 
 if TYPE_CHECKING:
     from deployer.drivers.ports import EngineDrivers
     from deployer.engine.analysis import Analysis
-    from deployer.planning.steps import Step
     from deployer.store import Lock, Rollout, Store
 
 
@@ -79,17 +78,6 @@ class Drive:
     def candidate(self) -> Release:
         """The release that this rollout brings."""
         return self.release(self.rollout.release)
-
-    def is_done(self, phase: Phase, n: int) -> bool:
-        """Return whether the journal says that a step was carried out."""
-        entry = self.store.journal.entry(self.rollout.number, phase, n)
-        return entry is not None and entry.state == "done"
-
-    def left(self, phase: Phase) -> Iterator[tuple[int, Step]]:
-        """Yield the steps of a way that are still to be carried out, with their numbers."""
-        for n, step in enumerate(self.rollout.plan.steps(phase)):
-            if not self.is_done(phase, n):
-                yield n, step
 
     def turn_back(self, n: int, error: DeployError) -> None:
         """Write that a step failed and that the rollout goes back from here on."""

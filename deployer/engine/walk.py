@@ -65,7 +65,7 @@ def _lease_again(run: Drive) -> None:
 
 
 def _next(run: Drive) -> int:
-    return next((n for n, _ in run.left("forward")), 0)
+    return next((n for n, _ in run.store.journal.left(run.rollout)), 0)
 
 
 # -- forward
@@ -75,7 +75,7 @@ def _forward(run: Drive) -> RolloutResult | None:
     """Walk to the end, or to a hold. Return None where the way is back: the journal says so, or a step failed."""
     if run.rollout.phase == "back" or not _take_up(run):
         return None
-    for n, step in run.left("forward"):
+    for n, step in run.store.journal.left(run.rollout):
         try:
             if n <= run.rollout.plan.commit:
                 run.look()
@@ -108,14 +108,10 @@ def _take_up(run: Drive) -> bool:
 
 def _share_reached(run: Drive) -> Share | None:
     """Return the share that the rollout had reached; None before the first, and from the commit point on."""
-    reached: Share | None = None
-    for n, step in enumerate(run.rollout.plan.forward):
-        if not run.is_done("forward", n):
-            return reached
-        reached = step if isinstance(step, Share) else reached
-        if n == run.rollout.plan.commit:
-            break
-    return None
+    n, plan = _next(run), run.rollout.plan
+    if n > plan.commit:
+        return None
+    return next((step for step in reversed(plan.forward[:n]) if isinstance(step, Share)), None)
 
 
 def _refuse_overspent(run: Drive, step: Step) -> None:
@@ -142,7 +138,7 @@ def _failed(run: Drive, n: int, step: Step, error: DeployError) -> RolloutResult
 
 
 def _back(run: Drive) -> RolloutResult:
-    for n, step in run.left("back"):
+    for n, step in run.store.journal.left(run.rollout, "back"):
         try:
             _carry_out(run, "back", n, step)
         except LockLost:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from deployer.core.clock import Clock
 from deployer.core.errors import DeployError
@@ -14,6 +14,9 @@ from deployer.store.database import Database
 from deployer.store.fence import check
 from deployer.store.owner import Lock
 from deployer.store.records import JournalEntry, Rollout, read_entry
+
+if TYPE_CHECKING:
+    from deployer.planning.steps import Step
 
 
 class Journal:
@@ -31,6 +34,16 @@ class Journal:
         """Return one line of the journal."""
         rows = self._database.rows("select * from journal where rollout = ? and phase = ? and n = ?", rollout, phase, n)
         return read_entry(rows[0]) if rows else None
+
+    def is_done(self, rollout: int, phase: Phase, n: int) -> bool:
+        """Return whether a step was carried out."""
+        entry = self.entry(rollout, phase, n)
+        return entry is not None and entry.state == "done"
+
+    def left(self, rollout: Rollout, phase: Phase = "forward") -> tuple[tuple[int, Step], ...]:
+        """Return the steps of a way that are still to be carried out, with their numbers."""
+        done = {entry.n for entry in self.of(rollout.number) if entry.phase == phase and entry.state == "done"}
+        return tuple((n, step) for n, step in enumerate(rollout.plan.steps(phase)) if n not in done)
 
     def cause(self, rollout: Rollout) -> tuple[int, str]:
         """Return what turned a rollout back: exit code and sentence, whatever happened on the way back since."""

@@ -11,7 +11,7 @@ from deployer.core.clock import Deadline
 from deployer.core.errors import Abandoned, Exit, Locked, LockLost, NothingInProgress, Refused
 from deployer.emergency import record
 from deployer.engine import RolloutResult, abort, drive
-from deployer.planning.steps import Approve, Handover
+from deployer.planning.steps import Approve, Handover, Step
 from deployer.store import WORDS, AuditEntry, Lock, Rollout, Store, whoami
 
 FOLLOW_SECONDS = 0.2  # between two looks at another process's events
@@ -28,9 +28,8 @@ def open_rollout(house: AppContext, service: str) -> Rollout:
 
 def unapproved(store: Store, rollout: Rollout) -> tuple[Approve, ...]:
     """Give what people have still to approve before a rollout is promoted."""
-    done = {e.n for e in store.journal.of(rollout.number) if e.phase == "forward" and e.state == "done"}
-    ahead = enumerate(rollout.plan.forward[: rollout.plan.commit])
-    return tuple(step for n, step in ahead if n not in done and isinstance(step, Approve) and step.count)
+    ahead = (step for n, step in store.journal.left(rollout) if n < rollout.plan.commit)
+    return tuple(step for step in ahead if isinstance(step, Approve) and step.count)
 
 
 def promote(house: AppContext, service: str, reason: str = "", *, force: bool = False) -> RolloutResult:
@@ -84,8 +83,7 @@ def end_handover(house: AppContext, service: str, reason: str) -> bool:
     rollout = house.store.rollouts.in_progress(service)
     if rollout is None or not committed(house, rollout):
         return False
-    done = {e.n for e in house.store.journal.of(rollout.number) if e.phase == "forward" and e.state == "done"}
-    if not isinstance(next((s for n, s in enumerate(rollout.plan.forward) if n not in done), None), Handover):
+    if not isinstance(_next_step(house, rollout), Handover):
         return False
     waits = f"so that {whoami()} need not wait for its end"
     house.store.requests.add(rollout, "promote", whoami(), reason, detail=waits)
@@ -135,14 +133,16 @@ def _purpose(house: AppContext, kind: str, rollout: Rollout) -> str:
 
 
 def _at_approval(house: AppContext, rollout: Rollout) -> bool:
-    done = {e.n for e in house.store.journal.of(rollout.number) if e.phase == "forward" and e.state == "done"}
-    pending = next((step for n, step in enumerate(rollout.plan.forward) if n not in done), None)
+    pending = _next_step(house, rollout)
     return isinstance(pending, Approve) and not pending.count
 
 
+def _next_step(house: AppContext, rollout: Rollout) -> Step | None:
+    return next((step for _, step in house.store.journal.left(rollout)), None)
+
+
 def _record(house: AppContext, lock: Lock, rollout: Rollout, kind: str, reason: str) -> None:
-    deed = AuditEntry(kind, rollout.service, "begun", rollout.number, rollout.release, reason=reason)
-    house.store.audit.record(deed, lock)
+    house.store.audit.record(AuditEntry.of(rollout, kind, "begun", reason=reason), lock)
 
 
 def _as_asked(ending: RolloutResult) -> RolloutResult:
@@ -161,11 +161,11 @@ def _wish(house: AppContext, rollout: Rollout, kind: str, reason: str, detail: s
     except Locked:
         if house.store.locks.read(rollout.service) is None:  # it has ended just now, or would not hear of it
             return _alone(house, rollout, kind, reason, detail)
-    seen = house.store.events.of(rollout.number)
+    seen = house.store.events.last_id_of(rollout.number)
     house.store.requests.add(rollout, kind, whoami(), reason, detail=detail)
     house.tell(rollout.service, f"{WORDS.get(kind, kind)} asked of the process that runs rollout {rollout.number}")
     try:
-        return follow(house, rollout.number, after=seen[-1].id if seen else 0)
+        return follow(house, rollout.number, after=seen)
     except Abandoned as gone:
         if kind == "pause":
             raise

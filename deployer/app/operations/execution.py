@@ -84,5 +84,4 @@ def port_usable(port: int) -> bool:
 
 def committed(house: AppContext, rollout: Rollout) -> bool:
     """Tell whether a rollout is past its commit point."""
-    entry = house.store.journal.entry(rollout.number, "forward", rollout.plan.commit)
-    return entry is not None and entry.state == "done"
+    return house.store.journal.is_done(rollout.number, "forward", rollout.plan.commit)

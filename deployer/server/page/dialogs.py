@@ -72,8 +72,7 @@ def _of_rollout(house: AppContext, rollout: Rollout, caller: Caller) -> Iterator
     origin = house.store.releases.get(rollout.service, rollout.origin) if rollout.origin else None
     old = named(origin.number, origin.version) if origin else "nothing"
     body = {"rollout": rollout.number}
-    done = {e.n for e in house.store.journal.of(rollout.number) if e.phase == "forward" and e.state == "done"}
-    left = [step for n, step in enumerate(rollout.plan.forward) if n not in done]
+    left = [step for _, step in house.store.journal.left(rollout)]
     back = [step.explain() for step in rollout.plan.back]
     driven, forward = house.store.locks.read(rollout.service) is not None, rollout.phase == "forward"
     held, over = bool(rollout.outcome), committed(house, rollout)
