@@ -54,12 +54,13 @@ def choose(releases: Sequence[Release], observed: Observed, current: int, to: in
 
 
 def played_since(releases: Sequence[Release], target: int, current: int) -> str:
-    """Say which playbooks ran, or may have, since a release was live: they are not undone. Empty if none did."""
+    """Return in words what `update` ran, or may have, since a release was live: it is not undone. Empty for nothing."""
     since = sorted((r for r in releases if target < r.number <= current and r.manifest.update), key=lambda r: r.number)
     if not since:
         return ""
     ran = ", ".join(f"{', '.join(hook.name for hook in r.manifest.update)} with r{r.number}" for r in since)
-    return f"playbooks may have run since r{target} was live ({ran}); they are not undone and may break r{target}"
+    since_then = f"playbooks or commands may have run since r{target} was live ({ran})"
+    return f"{since_then}; they are not undone and may break r{target}"
 
 
 def rollback_plan(observed: Observed, target: Release, current: Release) -> Plan:

@@ -108,4 +108,7 @@ def test_a_migration_that_breaks_stable_pauses_the_rollout_and_says_so(process_s
         shop.deploy("promote")
         went_back = shop.deploy("rollback")
         load.stop()
-    assert "playbooks may have run since r2 was live (migrate.yml with r3)" in went_back.stdout + went_back.stderr
+    assert (
+        "playbooks or commands may have run since r2 was live (migrate.yml with r3)"
+        in went_back.stdout + went_back.stderr
+    )

@@ -148,7 +148,10 @@ def test_what_ran_with_a_release_is_read_from_its_record(scene: Scene) -> None:
     assert [hook.name for hook in release.manifest.update] == ["c.yml", "bin/migrate"]
     assert [hook.name for hook in release.manifest.hooks.on_done] == ["bin/check --deep"]
     assert release.manifest.hooks.before == ()
-    assert "c.yml, bin/migrate with r2" in played_since([release], 1, 2)
+    assert played_since([release], 1, 2) == (
+        "playbooks or commands may have run since r1 was live (c.yml, bin/migrate with r2); "
+        "they are not undone and may break r1"
+    )
 
 
 # -- a real one
