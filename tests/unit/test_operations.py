@@ -15,6 +15,7 @@ from deployer.core.clock import Deadline
 from deployer.core.errors import Detached, Exit, Locked, LockLost, Refused
 from deployer.engine import lease_renewer
 from deployer.model import Live
+from deployer.planning.orders import RolloutResult
 from deployer.planning.steps import Share
 from tests.house import REPOSITORY, Scene, request
 
@@ -250,6 +251,20 @@ def test_rollback_of_an_unfinished_rollout_takes_it_back(scene: Scene) -> None:
     ending = operations.rollback(scene.house, "shop")
     assert (ending.outcome, ending.exit) == ("reverted", Exit.DONE)
     assert scene.live == Live("blue", 0, 0, 2)
+
+
+def test_rollback_of_an_unfinished_rollout_does_not_wait_for_a_lock_that_it_does_not_need(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process that drove the rollout may have notices to send after its end."""
+    scene.deploy("1.0")
+    scene.deploy("2.0", "canary", options={"percent": 10, "hold": True})
+    ended = RolloutResult("reverted", Exit.DONE, "r2 was rolled back", 2)
+    monkeypatch.setattr("deployer.app.operations.rollbacks.stop", lambda *_: ended)
+    held, began = scene.house.store.locks.take("shop", "canary of 2.0"), scene.world.clock.at
+    assert operations.rollback(scene.house, "shop", to=1) == ended
+    assert scene.world.clock.at == began
+    scene.house.store.locks.release(held)
 
 
 def test_a_signal_takes_the_rollout_back(scene: Scene) -> None:

@@ -68,9 +68,8 @@ def _rollback(
 ) -> RolloutResult:
     rollout = house.store.rollouts.in_progress(service)
     if rollout is not None and not committed(house, rollout):
-        left = _leave_open(house, rollout, to, force=force, reason=reason)
-        if to is None or to == rollout.plan.origin or left.outcome != "reverted":
-            return left
+        if ending := _leave_open(house, rollout, to, force=force, reason=reason):
+            return ending
         rollout = None
     with locked(house, service, _purpose(house, service, to)) as lock:
         if rollout is not None:
@@ -104,8 +103,13 @@ def _rollback(
         return drive(begun(house, lock, house.drivers(target), rollout))
 
 
-def _leave_open(house: AppContext, rollout: Rollout, to: int | None, *, force: bool, reason: str) -> RolloutResult:
-    """Roll back a rollout in progress. Raise Refused, before users are moved at all, where `to` cannot follow."""
+def _leave_open(
+    house: AppContext, rollout: Rollout, to: int | None, *, force: bool, reason: str
+) -> RolloutResult | None:
+    """Roll back a rollout in progress; return its ending, or None where `to` is to follow, under a lock that is free.
+
+    Raise Refused, before users are moved at all, where it cannot follow.
+    """
     service, origin = rollout.service, rollout.plan.origin
     going_on = ""
     if to is not None and to != origin:
@@ -116,9 +120,11 @@ def _leave_open(house: AppContext, rollout: Rollout, to: int | None, *, force: b
         going_on = f", then to r{to}"
     house.tell(service, f"rollout {rollout.number} is in progress: rolling it back{going_on}")
     ending = stop(house, service, reason or "rollback")
+    if not going_on or ending.outcome != "reverted":
+        return ending
     # A process that drove it lets go of the lock a moment after its end.
     Deadline.after(house.clock, OTHERS_SECONDS).wait(lambda: house.store.locks.read(service) is None)
-    return ending
+    return None
 
 
 def _refuse_gone(drivers: Drivers, plan: Plan, target: Release) -> None:
