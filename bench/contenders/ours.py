@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bench.traffic.world import Tick
 from deployer.judge.verdicts import Verdict, Verdicts
-from deployer.manifest.sections import Judge
+from deployer.manifest.judge import Judge
 
 
 class Ours:

@@ -11,7 +11,7 @@ from deployer.model import Live
 if TYPE_CHECKING:
     from deployer.core.events import Tell
     from deployer.drivers.ports import Traffic
-    from deployer.manifest.sections import Budget
+    from deployer.manifest.traffic import Budget
 
 
 class BudgetTracker:

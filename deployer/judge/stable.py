@@ -12,7 +12,7 @@ import math
 from deployer.judge import words
 from deployer.judge.guard import AbsoluteGuard
 from deployer.judge.totals import Rolling
-from deployer.manifest.sections import Judge
+from deployer.manifest.judge import Judge
 from deployer.model import Counts
 
 RATIO, ADD = 3.0, 0.01  # times the rate before, and percentage points more, that are no reason to stop

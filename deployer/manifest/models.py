@@ -19,31 +19,21 @@ from deployer.manifest.approval import Approval
 from deployer.manifest.base import Conflict, Conflicts, Count, Model, Port, Switch, twice
 from deployer.manifest.build import Build
 from deployer.manifest.hook import RolloutHook
+from deployer.manifest.judge import ErrorLimits, Judge, LatencyLimits, WarmupSettings
 from deployer.manifest.metrics import Metric
 from deployer.manifest.notify import Notify, Recipient
 from deployer.manifest.sections import (
-    Budget,
-    ErrorLimits,
-    Force,
-    HAProxy,
     Health,
     Hooks,
-    Judge,
     Keep,
-    LatencyLimits,
     Limits,
     Log,
     Mount,
     Secret,
-    Shield,
     SmokeTest,
     StopSettings,
-    Timeouts,
-    Tls,
-    TrafficSettings,
     Twin,
     Verify,
-    WarmupSettings,
 )
 from deployer.manifest.strategy import Strategy
 from deployer.manifest.text import (
@@ -58,6 +48,15 @@ from deployer.manifest.text import (
     Text,
     User,
     Version,
+)
+from deployer.manifest.traffic import (
+    Budget,
+    Force,
+    HAProxy,
+    Shield,
+    Timeouts,
+    Tls,
+    TrafficSettings,
 )
 
 __all__ = [

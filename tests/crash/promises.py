@@ -9,7 +9,7 @@ from typing import Any
 
 from deployer.core.events import Event
 from deployer.core.filelock import is_held
-from deployer.manifest.sections import TrafficSettings
+from deployer.manifest.traffic import TrafficSettings
 from deployer.model import PLACES, Live, Place, indices
 from deployer.planning.plan import Plan
 from deployer.planning.steps import Attach, Handover, Healthy, Promote, Remove, Share, Start, Step, Warm

@@ -13,7 +13,7 @@ from typing import TypeVar
 from bench.contenders.ours import Ours
 from bench.scenarios import play
 from bench.traffic.world import World
-from deployer.manifest.sections import Judge
+from deployer.manifest.judge import Judge
 from tests import tiers
 
 WORKERS = len(os.sched_getaffinity(0))

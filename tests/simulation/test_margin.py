@@ -10,7 +10,7 @@ import pytest
 from bench.contenders.ours import Ours
 from bench.scenarios import play
 from bench.traffic.world import Drift, World, outages, steady
-from deployer.manifest.sections import Judge
+from deployer.manifest.judge import Judge
 from deployer.model import FULL
 from tests.simulation.many import End, Many, improbable, judged, within
 from tests.tiers import draws, seeds

@@ -13,7 +13,7 @@ import pytest
 from bench.contenders.ours import Ours
 from bench.scenarios import play
 from bench.traffic.world import Clients, Drift, World, outages, ramp, rising, steady
-from deployer.manifest.sections import Judge
+from deployer.manifest.judge import Judge
 from deployer.model import FULL, Coins
 from tests.simulation.many import End, Many, improbable, judged, within
 from tests.tiers import draws, seeds

@@ -11,7 +11,7 @@ import pytest
 from bench.table import quantile
 from deployer.core.response_kinds import CUT, NUMBER, STATUSES, of_size
 from deployer.judge import Verdicts
-from deployer.manifest.sections import Judge
+from deployer.manifest.judge import Judge
 from deployer.model import FULL, Coins, Counts, Sample
 from tests.simulation.many import Many, improbable
 from tests.tiers import draws

@@ -20,7 +20,7 @@ from deployer.drivers.traffic.haproxy.addresses import Addresses
 from deployer.drivers.traffic.haproxy.request_counter import RequestCounter
 from deployer.drivers.traffic.haproxy.rules import ROLLS
 from deployer.judge.verdicts import Verdicts
-from deployer.manifest.sections import Judge
+from deployer.manifest.judge import Judge
 from deployer.model import FULL, Live
 from tests.simulation.many import Many, improbable
 from tests.tiers import draws, some

@@ -11,7 +11,7 @@ import pytest
 from deployer.core.response_kinds import FEATURES, NUMBER, STATUSES, of_size
 from deployer.evidence.recording_format import packed, unpacked
 from deployer.judge import Verdict, Verdicts
-from deployer.manifest.sections import Judge
+from deployer.manifest.judge import Judge
 from deployer.model import Coins, Counts, Sample, Waiting
 
 NOT_FOUND = STATUSES.index("404")

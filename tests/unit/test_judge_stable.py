@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from deployer.judge.stable import StableHealth
-from deployer.manifest.sections import Judge
+from deployer.manifest.judge import Judge
 from deployer.model import Counts
 
 

@@ -11,7 +11,7 @@ from deployer.drivers.traffic.haproxy.addresses import STRANGERS
 from deployer.drivers.traffic.haproxy.request_counter import RequestCounter
 from deployer.drivers.traffic.haproxy.rules import ROLLS
 from deployer.judge.verdicts import Verdict, Verdicts
-from deployer.manifest.sections import Judge
+from deployer.manifest.judge import Judge
 from deployer.model import FULL
 from tests.unit.test_haproxy_stream import line
 

@@ -18,7 +18,7 @@ import pytest
 
 from deployer.core.response_kinds import EMPTY
 from deployer.judge import Verdicts
-from deployer.manifest.sections import Judge
+from deployer.manifest.judge import Judge
 from deployer.model import Live
 from tests.live.client import Load, get
 from tests.live.proxies import Bench, within

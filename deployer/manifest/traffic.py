@@ -1,0 +1,216 @@
+"""The section `traffic`: how users reach a service."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+
+from deployer.manifest.base import Conflict, Count, Model, Switch, Switchable, twice
+from deployer.manifest.text import (
+    CookieName,
+    Domain,
+    FilePath,
+    Group,
+    HeaderName,
+    Listen,
+    Method,
+    Network,
+    Prefix,
+    Statuses,
+)
+from deployer.manifest.units import Seconds, Wait
+
+
+class Tls(Model):
+    """TLS at the proxy, with your certificates."""
+
+    certificates: tuple[FilePath, ...] = Field(
+        min_length=1, description="PEM files, relative to the manifest: chain and key in one."
+    )
+    listen: Listen = Field("*:443", description="Address of the TLS entry.")
+    redirect: Switch = Field(True, description="Send plain HTTP to HTTPS.")
+    hsts: Seconds | None = Field(None, description="Strict-Transport-Security max-age; off unless set.")
+
+
+class Force(Model):
+    """Lets selected requests choose their side; the values are `stable` and `candidate`."""
+
+    header: HeaderName | None = Field(None, description="Request header that may carry the side.")
+    cookie: CookieName | None = Field(None, description="Cookie that may carry the side.")
+    networks: tuple[Network, ...] = Field((), max_length=32, description="Clients that always get the candidate.")
+
+    def conflicts(self) -> Iterator[Conflict]:
+        """Give the keys that do not go together."""
+        return twice(self.networks, "networks")
+
+
+class Timeouts(Model):
+    """Limits of the proxy for one request."""
+
+    connect: Wait = Field(1.0, gt=0, description="Time to connect to an instance.")
+    response: Wait = Field(60.0, gt=0, description="Time until an instance starts its response.")
+    client: Wait = Field(60.0, gt=0, description="Longest pause of a client while it sends or reads.")
+    tunnel: Wait = Field(3600.0, gt=0, description="Idle time of a WebSocket.")
+
+
+class HAProxy(Model):
+    """An HAProxy that you already run; without this section deployer runs its own."""
+
+    config: FilePath = Field(description="Folder for deployer's files, which its command line loads with -f.")
+    socket: FilePath = Field(description="Its master socket (-S).")
+    binary: FilePath = Field("haproxy", description="Program used to validate a config before it is loaded.")
+    main: tuple[FilePath, ...] = Field(
+        ("/etc/haproxy/haproxy.cfg",), description="Your own config files; validated together with deployer's."
+    )
+
+
+class Shield(Model):
+    """Lets stable answer requests that the candidate failed; the user sees no failure, and it still counts as an error.
+
+    Only for requests that may be sent twice and that fit into a buffer of the proxy, never for an Upgrade (WebSocket).
+    """
+
+    methods: tuple[Method, ...] = Field(
+        ("GET", "HEAD"), min_length=1, max_length=16, description="Methods of requests that may be sent twice."
+    )
+    timeout: Wait | None = Field(
+        None,
+        gt=0,
+        description="Time after which stable answers instead; that counts as a failed response of the candidate; "
+        "by default a third of `timeouts.response`, at most 30 s.",
+    )
+
+
+class Budget(Model):
+    """Failed responses of a candidate that users may see; after that the proxy itself sends everyone to stable."""
+
+    answers: Count = Field(
+        50,
+        ge=1,
+        le=1_000_000,
+        description="Failed responses users may see beyond what `judge.errors` allows.",
+    )
+    statuses: Statuses = Field(
+        "500-599", description="Statuses that count as failed, from the release or from the proxy on its behalf."
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _bare_number(cls, data: Any) -> Any:
+        return {"answers": data} if isinstance(data, int) and not isinstance(data, bool) else data
+
+
+class HandoverSettings(Model):
+    """Closes WebSockets and tcp sessions on a release that users have left; their clients reconnect.
+
+    Requests in flight are not cut, however long they take.
+    """
+
+    former: Wait = Field(
+        30.0,
+        description="Time over which those on the former release are closed after a promotion, in small portions; "
+        "the command ends when none is left.",
+    )
+    rolled_back: Wait = Field(
+        0.0, description="The same for a release that is rolled back, or left by `deploy rollback`; 0 is at once."
+    )
+
+
+class TrafficSettings(Model):
+    """How users reach the service."""
+
+    mode: Literal["http", "tcp"] = Field("http", description="`tcp` passes connections on, whatever they carry.")
+    listen: Listen = Field("*:80", description="Entry address; several HTTP services may share one.")
+    domains: tuple[Domain, ...] = Field(
+        (), description="Host names; none means every name that no other service claims."
+    )
+    path: Prefix = Field("/", description="Path prefix of this service.")
+    sticky: Switch = Field(True, description="A client keeps its side for the length of a rollout.")
+    affinity: Literal["none", "instance"] = Field(
+        "none",
+        description="`instance`: a client keeps its instance too, as long as that is running; for services that keep a "
+        "client's state in one instance.",
+    )
+    protocol: Literal["http1", "h2"] = Field("http1", description="Spoken to instances; h2 for gRPC.")
+    tls: Tls | None = Field(None, description="TLS at the proxy; plain HTTP without it.")
+    force: Force = Field(Force(), description="Which requests may choose their side.")
+    trusted_proxies: tuple[Network, ...] = Field(
+        (),
+        max_length=32,
+        description="Proxies in front of this one: the last address in their X-Forwarded-For is the client's.",
+    )
+    forwarded: Switch = Field(True, description="Send X-Forwarded-For, -Proto, -Host, replacing what clients sent.")
+    lease: Seconds = Field(
+        30.0, ge=0, description="How long a canary keeps its share after its deployer died; 0 disables the lease."
+    )
+    paused: Wait = Field(
+        86400.0,
+        ge=1,
+        description="How long a paused rollout keeps its share; then the proxy returns everyone to stable.",
+    )
+    shield: Annotated[Shield | None, Switchable()] = Field(
+        Shield(), description="Stable answers requests that the candidate failed; `false` disables it."
+    )
+    budget: Annotated[Budget | None, Switchable()] = Field(
+        Budget(), description="Failed responses that a candidate may give, e.g. `50`; `false`: no limit."
+    )
+    routes: tuple[Prefix, ...] = Field(
+        (), max_length=8, description="Path prefixes whose errors are also judged on their own, e.g. /checkout."
+    )
+    timeouts: Timeouts = Field(Timeouts(), description="Limits for one request.")
+    handover: Annotated[HandoverSettings | None, Switchable()] = Field(
+        HandoverSettings(),
+        description="WebSockets and tcp sessions follow their users; `false` leaves them open where they are.",
+    )
+    haproxy: HAProxy | None = Field(
+        None, description="An HAProxy that you already run, instead of one that deployer runs."
+    )
+    proxies: Group = Field(
+        "local",
+        description="Inventory group (or Ansible pattern) of the hosts whose proxies users reach; all of them "
+        "change together or not at all. `local` is this host. Without `haproxy`, each must be as "
+        "`deploy hosts setup` prepares it.",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _http_only(cls, data: Any) -> Any:
+        if isinstance(data, dict) and data.get("mode") == "tcp":
+            return {"shield": False, "budget": False, **data}
+        return data
+
+    def conflicts(self) -> Iterator[Conflict]:
+        """Give the keys that do not go together."""
+        yield from twice(self.domains, "domains")
+        yield from twice(self.trusted_proxies, "trusted_proxies")
+        if self.tls and self.tls.listen == self.listen:
+            yield Conflict("tls.listen", f"{self.listen} is the plain entry already", "e.g. *:443", ("listen", "tls"))
+        if self.affinity == "instance" and not self.sticky:
+            why = "a client that changes sides during a rollout does not keep its instance"
+            yield Conflict("affinity", why, "leave `sticky` out", ("affinity", "sticky"))
+        if self.mode == "tcp":
+            yield from self._more_than_tcp()
+        if self.proxies != "local" and self.tls:
+            for index, name in enumerate(self.tls.certificates):
+                if not name.startswith("/"):
+                    at = f"tls.certificates[{index}]"
+                    why = f"{name} is not absolute; the certificate is on the host of each proxy"
+                    yield Conflict(at, why, "e.g. /etc/ssl/shop.pem", ("tls", "proxies"))
+
+    def _more_than_tcp(self) -> Iterator[Conflict]:
+        given = {
+            "domains": bool(self.domains),
+            "tls": self.tls is not None,
+            "path": self.path != "/",
+            "protocol": self.protocol == "h2",
+            "force.header": self.force.header is not None,
+            "force.cookie": self.force.cookie is not None,
+            "shield": self.shield is not None,
+            "budget": self.budget is not None,
+            "routes": bool(self.routes),
+            "trusted_proxies": bool(self.trusted_proxies),
+        }
+        for key in (k for k, there in given.items() if there):
+            yield Conflict(key, "a tcp service cannot have it", "it is known by its listen address", (key, "mode"))
