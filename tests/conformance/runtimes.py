@@ -15,7 +15,7 @@ from typing import Any
 import docker
 import requests
 
-from deployer.core.clock import Deadline, SystemClock
+from deployer.core.clock import SystemClock
 from deployer.drivers.ports import Image, RuntimeCare
 from deployer.drivers.runtime.docker import DockerRuntime
 from deployer.drivers.runtime.process import ProcessRuntime
@@ -23,12 +23,9 @@ from deployer.manifest.models import Manifest
 from deployer.model import Instance, InstanceSpec, Release, SecretText
 from tests.lab import image
 from tests.ports import free_port
+from tests.waiting import within
 
 _numbers = itertools.count(1)
-
-
-def within(seconds: float = 20.0) -> Deadline:
-    return Deadline.after(SystemClock(), seconds)
 
 
 def free_address() -> str:

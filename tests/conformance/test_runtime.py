@@ -16,16 +16,8 @@ import requests
 from deployer.core.errors import DeadlinePassed, DriverFailed, ImageGone, Refused
 from deployer.model import Instance
 from deployer.planning import release_record
-from tests.conformance.runtimes import (
-    Bench,
-    DockerBench,
-    ProcessBench,
-    answers,
-    get,
-    silent,
-    wait_until_it_answers,
-    within,
-)
+from tests.conformance.runtimes import Bench, DockerBench, ProcessBench, answers, get, silent, wait_until_it_answers
+from tests.waiting import within
 
 
 @pytest.fixture(params=["process", pytest.param("docker", marks=pytest.mark.live)])

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from deployer.core.clock import Deadline, SystemClock
 from deployer.supervisor import ProcessSpec, ensure_running, read_status, stop
+from tests.waiting import within
 
 START = (
     "import sys, pathlib; from deployer.supervisor import *; from deployer.core.clock import *;"
@@ -27,10 +27,6 @@ DIE = (
     "import os, subprocess; subprocess.run = lambda *a, timeout, check, **k: (subprocess.Popen(*a, **k), os._exit(9));"
 )
 SECONDS = f"9{os.getpid()}"  # an argument that no other program on this host has
-
-
-def within(seconds: float = 10.0) -> Deadline:
-    return Deadline.after(SystemClock(), seconds)
 
 
 def processes(*arguments: str) -> list[int]:

@@ -22,10 +22,11 @@ from deployer.drivers.runtime.ansible.host_presence import HostPresence
 from deployer.drivers.runtime.ansible.runtime import Ground
 from deployer.manifest.models import Manifest
 from tests.conformance import runtimes, test_runtime
-from tests.conformance.runtimes import Bench, within
+from tests.conformance.runtimes import Bench
 from tests.documents import REPOSITORY
 from tests.lab import image
 from tests.services import require
+from tests.waiting import within
 
 pytestmark = [pytest.mark.live, pytest.mark.long("playbooks for each verb", every_change=True)]
 for _name in (

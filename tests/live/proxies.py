@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from deployer import supervisor
-from deployer.core.clock import Deadline, SystemClock
+from deployer.core.clock import SystemClock
 from deployer.drivers.traffic.haproxy import HAProxyTraffic, binary
 from deployer.drivers.traffic.haproxy.master import MasterSocket
 from deployer.manifest.models import HAProxy, Manifest
@@ -18,6 +18,7 @@ from deployer.model import Colour, Live, Release, Server
 from deployer.supervisor.proc import Process
 from tests.live.upstream import Upstream
 from tests.ports import free_port
+from tests.waiting import within
 
 _numbers = itertools.count(1)
 
@@ -29,10 +30,6 @@ def programs() -> list[Path]:
 
 def label(program: Path) -> str:
     return "haproxy-" + ".".join(map(str, binary.version_of(program)[:2]))
-
-
-def within(seconds: float = 15.0) -> Deadline:
-    return Deadline.after(SystemClock(), seconds)
 
 
 class Bench:

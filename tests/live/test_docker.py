@@ -22,8 +22,9 @@ from deployer.core.clock import Deadline, SystemClock
 from deployer.core.errors import DeadlinePassed, DriverFailed, Refused
 from deployer.drivers.runtime.docker.options import SECRETS
 from deployer.model import Instance
-from tests.conformance.runtimes import DockerBench, answers, get, silent, wait_until_it_answers, within
+from tests.conformance.runtimes import DockerBench, answers, get, silent, wait_until_it_answers
 from tests.lab import archive, image, registry
+from tests.waiting import within
 
 pytestmark = pytest.mark.live
 

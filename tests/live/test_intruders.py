@@ -17,13 +17,13 @@ import pytest
 import requests
 
 from tests.live.conftest import Make
-from tests.live.proxies import within
 from tests.live.serving import SECONDS as ANSWER_SECONDS
 from tests.live.serving import Api, server, token
 from tests.live.shop import Shop
 from tests.load import Load, Options
 from tests.ports import free_port
 from tests.services import require
+from tests.waiting import within
 
 pytestmark = pytest.mark.live
 

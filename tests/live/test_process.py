@@ -19,7 +19,8 @@ from deployer.drivers.runtime.artifacts import KIND
 from deployer.drivers.runtime.process import ProcessRuntime
 from deployer.model import Instance
 from deployer.supervisor import ProcessStatus, read_status
-from tests.conformance.runtimes import ProcessBench, get, silent, wait_until_it_answers, within
+from tests.conformance.runtimes import ProcessBench, get, silent, wait_until_it_answers
+from tests.waiting import within
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from deployer.core.clock import Deadline, SystemClock
+from deployer.core.clock import SystemClock
 from deployer.core.errors import DriverFailed, MachinesSilent
 from deployer.core.host import Host, Machines
 from deployer.drivers.hosts.verbs import AnsibleVerbs
@@ -28,6 +28,7 @@ from tests.lab.machines import Lab, Machine
 from tests.lab.machines.programs import call
 from tests.live.shop import Shop
 from tests.load import Load, Options
+from tests.machines.box import within
 from tests.machines.conftest import write_inventory
 from tests.ports import free_port
 from tests.services import require
@@ -43,10 +44,6 @@ def lab() -> Iterator[Lab]:
     require("machines", "ansible", "haproxy", "gcc")
     with Lab(dict.fromkeys(WEB, ())) as made, made.entered():
         yield made
-
-
-def within(seconds: float = 90.0) -> Deadline:
-    return Deadline.after(SystemClock(), seconds)
 
 
 def left_on(machine: Machine) -> list[str]:

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from deployer.core.clock import Deadline, SystemClock
 from deployer.core.errors import Refused
 from deployer.supervisor import ProcessSpec, ensure_running, read_status, revive, stop, unit
+from tests.waiting import within
 
 
 @pytest.fixture
@@ -85,10 +85,6 @@ def folder(tmp_path: Path) -> Iterator[Path]:
     place = tmp_path / "processes" / "sleeper"
     yield place
     stop(place, within(5))
-
-
-def within(seconds: float = 10.0) -> Deadline:
-    return Deadline.after(SystemClock(), seconds)
 
 
 def test_what_was_supervised_is_supervised_again_and_what_runs_is_left_alone(folder: Path, tmp_path: Path) -> None:

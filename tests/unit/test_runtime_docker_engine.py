@@ -27,7 +27,7 @@ import urllib3
 
 from deployer.app.doctor import examine
 from deployer.app.doctor import host as doctor
-from deployer.core.clock import Deadline, SystemClock
+from deployer.core.clock import SystemClock
 from deployer.core.errors import DeadlinePassed, DriverFailed, Refused
 from deployer.core.host import Host, Meant
 from deployer.drivers.runtime.docker import DockerRuntime
@@ -38,6 +38,7 @@ from deployer.drivers.runtime.docker.fleet_host import FleetHost
 from deployer.manifest.models import Manifest
 from tests.house import Scene
 from tests.memory import World
+from tests.waiting import within
 
 SDK_ERRORS = [error for _, error in inspect.getmembers(docker.errors, inspect.isclass) if issubclass(error, Exception)]
 OTHERS = [
@@ -91,10 +92,6 @@ def deaf_engine() -> Iterator[str]:
 
 def silent(kind: str, **data: Any) -> None:
     """Take the place of the engine's `tell`."""
-
-
-def within(seconds: float) -> Deadline:
-    return Deadline.after(SystemClock(), seconds)
 
 
 def test_a_deaf_engine_is_given_up_in_time(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,17 +14,14 @@ from pathlib import Path
 
 import pytest
 
-from deployer.core.clock import Deadline, SystemClock
+from deployer.core.clock import Deadline
 from deployer.core.errors import DriverFailed, Refused
 from deployer.supervisor import ProcessSpec, ProcessStatus, control, ensure_running, read_status, stop
 from deployer.supervisor import status as reports
 from deployer.supervisor.proc import Process
+from tests.waiting import within
 
 ENV = {"PATH": os.defpath}
-
-
-def within(seconds: float = 10.0) -> Deadline:
-    return Deadline.after(SystemClock(), seconds)
 
 
 @pytest.fixture

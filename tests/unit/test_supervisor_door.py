@@ -15,7 +15,8 @@ from deployer.supervisor.door import UserGate
 from deployer.supervisor.proc import Process
 from tests.ports import free_port
 from tests.services import require
-from tests.unit.test_supervisor import folder, seen, sleeper, wait_for, within
+from tests.unit.test_supervisor import folder, seen, sleeper, wait_for
+from tests.waiting import within
 
 __all__ = ["folder"]
 NOBODY = 65534

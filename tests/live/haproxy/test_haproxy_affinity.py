@@ -18,9 +18,10 @@ from deployer.drivers.traffic.haproxy.spec import Spec
 from deployer.model import Colour, Live
 from tests.live.certificates import certificate
 from tests.live.polling import Browser, Polling
-from tests.live.proxies import Bench, within
+from tests.live.proxies import Bench
 from tests.live.upstream import TcpUpstream
 from tests.ports import free_port
+from tests.waiting import within
 
 pytestmark = pytest.mark.live
 NAME = "deployer-shop.blue"

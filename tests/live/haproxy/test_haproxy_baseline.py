@@ -13,9 +13,10 @@ from deployer.core.errors import DriverFailed
 from deployer.model import Live
 from tests.live.client import Load, burst, get
 from tests.live.minting import Mint
-from tests.live.proxies import Bench, within
+from tests.live.proxies import Bench
 from tests.live.seen import Seen
 from tests.live.upstream import TcpUpstream, Upstream
+from tests.waiting import within
 
 pytestmark = pytest.mark.live
 

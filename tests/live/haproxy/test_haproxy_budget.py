@@ -12,8 +12,9 @@ import pytest
 from deployer.model import Live
 from tests.live.client import Load, get
 from tests.live.minting import Mint
-from tests.live.proxies import Bench, within
+from tests.live.proxies import Bench
 from tests.live.upstream import Upstream
+from tests.waiting import within
 
 pytestmark = pytest.mark.live
 

@@ -12,8 +12,9 @@ from deployer.supervisor import ProcessSpec
 from deployer.supervisor.door import UserGate
 from deployer.supervisor.proc import Process
 from tests.live.client import Load, get
-from tests.live.proxies import Bench, within
+from tests.live.proxies import Bench
 from tests.live.upstream import Upstream
+from tests.waiting import within
 
 pytestmark = pytest.mark.live
 

@@ -15,8 +15,9 @@ from deployer.emergency import endpoint, move
 from deployer.emergency.proxy_client import Silent
 from deployer.model import Live
 from tests.live.client import Load, get
-from tests.live.proxies import Bench, within
+from tests.live.proxies import Bench
 from tests.live.upstream import Upstream
+from tests.waiting import within
 
 pytestmark = pytest.mark.live
 

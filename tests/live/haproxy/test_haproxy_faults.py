@@ -15,10 +15,11 @@ from deployer.core.errors import DriverFailed, Refused
 from deployer.drivers.traffic.haproxy import HAProxyTraffic
 from deployer.model import Live
 from tests.live.client import Load, get
-from tests.live.proxies import Bench, within
+from tests.live.proxies import Bench
 from tests.live.seen import Seen
 from tests.live.upstream import Upstream
 from tests.ports import free_port
+from tests.waiting import within
 
 pytestmark = pytest.mark.live
 

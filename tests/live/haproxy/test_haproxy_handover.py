@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from deployer.model import Colour, Live, Server
-from tests.live.proxies import Bench, within
+from tests.live.proxies import Bench
+from tests.waiting import within
 
 pytestmark = pytest.mark.live
 

@@ -11,8 +11,9 @@ from deployer.core.errors import DriverFailed
 from deployer.emergency import endpoint, value_edits
 from deployer.model import Live
 from tests.live.client import Load, get
-from tests.live.proxies import Bench, within
+from tests.live.proxies import Bench
 from tests.live.upstream import Upstream
+from tests.waiting import within
 
 pytestmark = pytest.mark.live
 

@@ -19,10 +19,11 @@ from deployer.model import Live, Server
 from tests.live.certificates import certificate
 from tests.live.client import Answer, get
 from tests.live.h2wire import H2Client, H2Upstream
-from tests.live.proxies import Bench, within
+from tests.live.proxies import Bench
 from tests.live.seen import Seen
 from tests.live.upstream import TcpUpstream, Upstream
 from tests.ports import free_port
+from tests.waiting import within
 
 pytestmark = pytest.mark.live
 

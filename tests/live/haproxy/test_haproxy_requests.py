@@ -11,9 +11,10 @@ from deployer.model import Counts, Live, Sample
 from tests.live.client import burst, get
 from tests.live.h2wire import H2Client
 from tests.live.minting import Mint
-from tests.live.proxies import Bench, within
+from tests.live.proxies import Bench
 from tests.live.seen import Seen
 from tests.live.upstream import Upstream
+from tests.waiting import within
 
 pytestmark = pytest.mark.live
 

@@ -10,8 +10,9 @@ import pytest
 from deployer.core.errors import Refused
 from deployer.model import Live
 from tests.live.client import get
-from tests.live.proxies import Bench, within
+from tests.live.proxies import Bench
 from tests.live.upstream import Upstream
+from tests.waiting import within
 
 pytestmark = pytest.mark.live
 

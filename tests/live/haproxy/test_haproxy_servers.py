@@ -11,9 +11,10 @@ import pytest
 from deployer.core.errors import DeadlinePassed, DriverFailed
 from deployer.model import Live, Server
 from tests.live.client import Answer, Load, get
-from tests.live.proxies import Bench, within
+from tests.live.proxies import Bench
 from tests.live.upstream import Upstream
 from tests.ports import free_port
+from tests.waiting import within
 
 pytestmark = pytest.mark.live
 

@@ -21,10 +21,11 @@ from deployer.judge import Verdicts
 from deployer.manifest.judge import Judge
 from deployer.model import Live
 from tests.live.client import Load, get
-from tests.live.proxies import Bench, within
+from tests.live.proxies import Bench
 from tests.live.seen import Seen
 from tests.live.upstream import Upstream
 from tests.services import require
+from tests.waiting import within
 
 pytestmark = pytest.mark.live
 

@@ -11,8 +11,9 @@ import pytest
 
 from deployer.model import Live, Waiting
 from tests.live.client import get
-from tests.live.proxies import Bench, within
+from tests.live.proxies import Bench
 from tests.live.upstream import TcpUpstream, Upstream
+from tests.waiting import within
 
 pytestmark = pytest.mark.live
 

@@ -17,9 +17,10 @@ from deployer.drivers.traffic.haproxy.spec import Spec
 from deployer.model import Live
 from tests.live.client import burst, get
 from tests.live.minting import Mint
-from tests.live.proxies import Bench, within
+from tests.live.proxies import Bench
 from tests.live.seen import Seen
 from tests.live.upstream import Upstream
+from tests.waiting import within
 
 pytestmark = pytest.mark.live
 

@@ -10,9 +10,10 @@ from deployer.drivers.traffic.haproxy import HAProxyTraffic
 from deployer.manifest.models import HAProxy
 from deployer.model import Live
 from tests.live.client import Load, burst, get
-from tests.live.proxies import Bench, within
+from tests.live.proxies import Bench
 from tests.live.seen import Seen
 from tests.live.upstream import Upstream
+from tests.waiting import within
 
 pytestmark = pytest.mark.live
 

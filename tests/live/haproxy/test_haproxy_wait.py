@@ -11,9 +11,10 @@ import pytest
 from deployer.drivers.traffic.haproxy import backend
 from deployer.model import Live
 from tests.live.client import get
-from tests.live.proxies import Bench, within
+from tests.live.proxies import Bench
 from tests.live.seen import Seen
 from tests.live.upstream import Upstream
+from tests.waiting import within
 
 pytestmark = pytest.mark.live
 
