@@ -18,8 +18,10 @@ from tests.services import require
 pytestmark = pytest.mark.live
 
 SECRET = "a-token-of-the-registry"
+# The label: what two tests build alike would be one image, which the other one still has.
 DOCKERFILE = """\
 FROM scratch AS all
+LABEL test.service={service}
 ARG LATENCY=0
 COPY app {file} /
 ENV VERSION={version} DRAIN=3000 PATH=/
@@ -56,7 +58,7 @@ def shop(make_shop: Make, engine: docker.DockerClient) -> Iterator[Shop]:
 
 def change(shop: Shop, version: str, text: str = "") -> str:
     """Commit a version of the app; return its revision."""
-    (shop.folder / "Dockerfile").write_text(DOCKERFILE.format(version=version, file="page"))
+    (shop.folder / "Dockerfile").write_text(DOCKERFILE.format(version=version, file="page", service=shop.name))
     (shop.folder / "page").write_text(text or version)
     who = ["-c", "user.name=a", "-c", "user.email=a@example.com"]
     for arguments in (["add", "-A"], ["commit", "-q", "--allow-empty", "-m", version]):

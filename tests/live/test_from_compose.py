@@ -24,7 +24,7 @@ from tests.load import Load, Options
 from tests.ports import free_port
 from tests.services import require
 
-pytestmark = pytest.mark.live
+pytestmark = [pytest.mark.live, pytest.mark.xdist_group("compose-project")]  # its service is called web, as on the page
 
 PAGE = REPOSITORY / "docs" / "from-compose.md"
 TOKEN = "a-token-that-no-output-has"

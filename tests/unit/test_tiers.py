@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import textwrap
@@ -169,3 +170,33 @@ def test_some_cases_are_drawn_for_a_change_and_keep_their_order(monkeypatch: pyt
 def test_draws() -> None:
     assert tiers.draws(7, 7) == 7
     assert list(tiers.seeds(3)) == [tiers.SEED * 10_000 + n for n in range(3)]
+
+
+GROUP = """\
+import pytest
+
+@pytest.mark.xdist_group("one")
+@pytest.mark.parametrize("n", range(8))
+def test_together(n): pass
+
+@pytest.mark.parametrize("n", range(8))
+def test_apart(n): pass
+"""
+
+
+def test_the_tests_of_a_group_run_in_one_process(tmp_path: Path) -> None:
+    """A group is a word at the end of a test's name; pytest 9.2 has names to which xdist 3.8 can add none."""
+    (tmp_path / "test_group.py").write_text(GROUP)
+    options = ("-p", "no:cacheprovider", "-v", "-n", "3", "--dist", "loadgroup")
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", *options, "test_group.py"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    together = re.findall(r"^\[(gw\d)\].*test_together", done.stdout, re.MULTILINE)
+    assert len(together) == 8
+    assert len(set(together)) == 1
