@@ -137,10 +137,11 @@ class LocalApp:
         """Return the plan of a deploy, and change nothing."""
         from deployer.app.operations.deployment import propose
         from deployer.app.operations.dispatch import request_of
+        from deployer.app.plans import explain
         from deployer.views.progress import ProposedView
 
         found = propose(self.context, request_of(order, self._environ))
-        return ProposedView(queries.explain(found), found.same)
+        return ProposedView(explain(found), found.same)
 
     def carry_out(self, order: Order, sink: Sink, stop: StopRequest) -> RolloutResult:
         """Carry an order out and return its ending; `sink` gets what happens. Raise the error with which it ended."""

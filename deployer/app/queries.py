@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from deployer.app.observe import observe
 from deployer.core import later
 from deployer.core.errors import DeployError, NothingInProgress, Refused
-from deployer.model import PLACES, Environment, Instance, Live, Observed, Phase, Release, Server, newest_good
+from deployer.model import PLACES, Environment, Instance, Live, Observed, Phase, Release, Server
 from deployer.views.status_data import (
     ApprovalView,
     EnvironmentView,
@@ -22,7 +22,7 @@ from deployer.views.status_data import (
 )
 
 if TYPE_CHECKING:
-    from deployer.app.operations import AppContext, DeployPlan, Gate
+    from deployer.app.operations import AppContext, Gate
     from deployer.app.operations.adoption import Survey
     from deployer.app.recovery import Recovery
     from deployer.drivers.ports import Drivers
@@ -93,7 +93,8 @@ def _open(rollout: Interrupted) -> str:
     return f"{rollout.text}; `deploy abort` rolls it back" if rollout.back else rollout.text
 
 
-def _version(house: AppContext, service: str, number: int) -> str:
+def release_version(house: AppContext, service: str, number: int) -> str:
+    """Return the version of a release; "" for no release, "?" for one that was forgotten."""
     if not number:
         return ""
     try:
@@ -139,9 +140,9 @@ def status(house: AppContext, service: str) -> StatusView:
     return StatusView(
         service=service,
         stable=stable,
-        stable_version=_version(house, service, stable),
+        stable_version=release_version(house, service, stable),
         candidate=candidate,
-        candidate_version=_version(house, service, candidate),
+        candidate_version=release_version(house, service, candidate),
         share=_share(live, safety, house.clock.now()),
         lease=float(live.lease) if live else 0.0,
         environments=tuple(environments),
@@ -201,7 +202,7 @@ def _environment(
     return EnvironmentView(
         colour=environment.colour,
         release=environment.release,
-        version=_version(house, environment.service, environment.release),
+        version=release_version(house, environment.service, environment.release),
         role=role,
         instances=(
             *(_instance(i, up.get(i.name)) for i in environment.instances),
@@ -239,7 +240,7 @@ def _lock(house: AppContext, service: str, rollout: Rollout | None) -> LockView 
     lock = house.store.locks.read(service)
     if lock is None:
         return None
-    version = _version(house, service, rollout.release) if rollout else ""
+    version = release_version(house, service, rollout.release) if rollout else ""
     return LockView(
         lock.owner, lock.since, rollout.number if rollout else 0, version, f"{lock.host} (pid {lock.pid})", lock.purpose
     )
@@ -298,7 +299,7 @@ def _row(house: AppContext, rollout: Rollout) -> RolloutRow:
         strategy=rollout.strategy,
         origin=rollout.origin,
         release=rollout.release,
-        version=_version(house, rollout.service, rollout.release),
+        version=release_version(house, rollout.service, rollout.release),
         outcome=rollout.outcome or "",
         exit=rollout.exit if rollout.outcome else None,
         started_at=rollout.started_at,
@@ -394,74 +395,3 @@ def _step(phase: Phase, n: int, step: Step, entries: dict[tuple[Phase, int], Jou
         (entry.ended_at or entry.began_at) - entry.began_at,
         str(entry.detail.get("error", "")),
     )
-
-
-def explain(proposal: DeployPlan) -> data.PlanView:
-    """Say a plan in sentences, with what differs from the release that is live."""
-    from deployer.app import forecast
-
-    plan, release, stable = proposal.plan, proposal.release, proposal.observed.stable
-    return data.PlanView(
-        service=plan.service,
-        strategy=plan.strategy,
-        origin=plan.origin,
-        release=plan.release,
-        version=release.version,
-        forward=tuple(s.explain() for s in plan.forward),
-        back=tuple(s.explain() for s in plan.back),
-        notes=(*_signed(release), *plan.notes, *forecast.evidence(plan, release.manifest, proposal.traffic)),
-        changes=_changes(stable, release),
-        origin_version=stable.version if stable else "",
-        commit=plan.commit,
-        plan=plan.to_dict(),
-    )
-
-
-def way_back(house: AppContext, service: str) -> data.PlanView | None:
-    """Say what `deploy rollback` would do to a service that rests; None where it can go back to nothing."""
-    from deployer.planning.rollback import rollback_plan
-
-    record = house.store.services.get(service)
-    earlier = newest_good(house.store.releases.of(service), record.stable) if record.stable else None
-    if earlier is None:
-        return None
-    try:
-        observed = observe(house.store, drivers_of(house, service), service)
-        plan = rollback_plan(observed, earlier, house.store.releases.get(service, record.stable))
-    except DeployError:  # what cannot be read is told by the status
-        return None
-    return data.PlanView(
-        service=service,
-        strategy=plan.strategy,
-        origin=plan.origin,
-        release=plan.release,
-        version=earlier.version,
-        forward=tuple(s.explain() for s in plan.forward),
-        back=tuple(s.explain() for s in plan.back),
-        notes=plan.notes,
-        origin_version=_version(house, service, plan.origin),
-    )
-
-
-def _signed(release: Release) -> tuple[str, ...]:
-    return (release.signature.explain(),) if release.signature else ()
-
-
-def _changes(stable: Release | None, release: Release) -> tuple[str, ...]:
-    if stable is None:
-        return (f"image: {release.image}",)
-    changes = [] if stable.image_id == release.image_id else [f"image: {stable.image} → {release.image}"]
-    old, new = _flat(stable.manifest.record()), _flat(release.manifest.record())
-    for path in sorted(old.keys() | new.keys()):
-        if old.get(path) != new.get(path) and path not in ("image", "version"):
-            changes.append(f"{path}: {old.get(path, 'unset')} → {new.get(path, 'unset')}")
-    return tuple(changes)
-
-
-def _flat(data: object, path: str = "") -> dict[str, object]:
-    if isinstance(data, dict) and data:
-        flat: dict[str, object] = {}
-        for key, value in data.items():
-            flat |= _flat(value, f"{path}.{key}" if path else str(key))
-        return flat
-    return {path: data}

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from deployer.app import doctor, operations, queries
+from deployer.app import doctor, operations, plans
 from deployer.app.doctor import services
 from deployer.core.errors import Refused
 from deployer.model import Live
@@ -72,7 +72,7 @@ def test_a_rollback_stops_the_live_release_first(scene: Scene) -> None:
     ending = operations.rollback(scene.house, "shop")
     assert (ending.outcome, standing(scene)) == ("done", {"1.0"})
     assert (scene.live.warm, scene.house.store.services.get("shop").warm) == (0, 0)
-    view = queries.way_back(scene.house, "shop")
+    view = plans.way_back(scene.house, "shop")
     assert view is None, "2.0 was rolled back: there is nothing before 1.0"
 
 
@@ -237,7 +237,7 @@ def test_a_rollback_that_an_emergency_made_keeps_none_warm(scene: Scene) -> None
 def test_the_plan_says_so(scene: Scene) -> None:
     scene.deploy("1.0", "recreate")
     scene.deploy("2.0", "recreate")
-    view: Any = queries.way_back(scene.house, "shop")
+    view: Any = plans.way_back(scene.house, "shop")
     assert "users get 503 from the stop of r2 (2.0) on" in view.notes[0]
     assert "remove everything in green; users get 503" in " ".join(view.forward)
 

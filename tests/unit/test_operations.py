@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from deployer.app import operations, queries
+from deployer.app import operations, plans, queries
 from deployer.app.operations.execution import run_of
 from deployer.core.clock import Deadline
 from deployer.core.errors import Detached, Exit, Locked, LockLost, Refused
@@ -366,7 +366,7 @@ def test_status_history_show_and_plan_read_what_happened(scene: Scene) -> None:
     assert {s.state for s in shown.steps} >= {"done", "waiting"}
     operations.stop(scene.house, "shop")
     proposal = operations.propose(scene.house, request("3.0", "canary", REPOSITORY, manifest={"env": {"A": "1"}}))
-    explained = queries.explain(proposal)
+    explained = plans.explain(proposal)
     assert "env.A: unset → 1" in explained.changes
     assert explained.release == 3
     assert len(scene.house.store.releases.of("shop")) == 2, "a plan records nothing"

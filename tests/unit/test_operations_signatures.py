@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from deployer.app import operations, queries
+from deployer.app import operations, plans, queries
 from deployer.app.doctor import examine
 from deployer.app.operations import rollback
 from deployer.core.errors import Locked, Refused
@@ -71,7 +71,7 @@ def test_a_plan_is_refused_too_and_leaves_no_record(scene: Scene) -> None:
 
 
 def test_a_plan_says_who_signed(scene: Scene) -> None:
-    view = queries.explain(operations.propose(scene.house, request("1.0", "bluegreen", REPOSITORY, **SIGNED)))
+    view = plans.explain(operations.propose(scene.house, request("1.0", "bluegreen", REPOSITORY, **SIGNED)))
     assert "is signed by cosign.pub" in view.notes[0]
 
 

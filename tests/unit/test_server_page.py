@@ -12,7 +12,7 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from deployer.app import operations, queries
+from deployer.app import operations, plans, queries
 from deployer.app.operations import AppContext
 from deployer.app.reports.gather import gather
 from deployer.core.events import Event
@@ -326,13 +326,13 @@ def test_the_first_release_has_nothing_to_go_back_to(api: Api, ask: Client) -> N
     api.scene.deploy("1.0")
     assert dialogs(ask("GET", "/services/shop", session(api, ask)).text) == {}
     with api.desk.house() as house:
-        assert queries.way_back(house, "shop") is None
+        assert plans.way_back(house, "shop") is None
 
 
 def test_what_the_way_back_says_is_what_is_done(api: Api, held: int) -> None:
     operations.promote(api.scene.house, "shop")
     with api.desk.house() as house:
-        way = queries.way_back(house, "shop")
+        way = plans.way_back(house, "shop")
         assert way is not None
         ending = operations.rollback(house, "shop", to=way.release)
         done = house.store.rollouts.get(ending.rollout)

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from deployer.app import operations, queries
+from deployer.app import operations, plans
 from deployer.app.operations import AppContext
 from deployer.app.operations.control import unapproved
 from deployer.app.operations.execution import committed
@@ -112,7 +112,7 @@ def _of_rollout(house: AppContext, rollout: Rollout, caller: Caller) -> Iterator
 
 
 def _of_rest(house: AppContext, service: str) -> Iterator[Dialog]:
-    way = queries.way_back(house, service)
+    way = plans.way_back(house, service)
     if way is not None:
         old, new = named(way.origin, way.origin_version), named(way.release, way.version)
         what = f"All users of {service} leave {old}; {'; '.join(way.notes)}:"
