@@ -15,7 +15,7 @@ from deployer.engine.run import Drive
 from deployer.engine.traffic_control import TrafficControl
 from deployer.model import spread
 from deployer.planning import recipes
-from deployer.planning.steps import Watch
+from deployer.planning.steps import Step, Watch
 from deployer.store import ControlRequest, Lock, Rollout
 from deployer.store.journal import Journal
 from deployer.store.requests import ControlRequests
@@ -82,8 +82,10 @@ def _promoted_in_two_writes(
     _promoted(rollouts, lock, rollout, n, detail, by)
 
 
-def _watched_again(run: Drive, phase: Any, n: int) -> bool:
-    return _is_done(run, phase, n) and not isinstance(run.rollout.plan.forward[n], Watch)
+def _watched_again(journal: Journal, rollout: Rollout, phase: Any = "forward") -> tuple[tuple[int, Step], ...]:
+    left = _left(journal, rollout, phase)
+    steps = enumerate(rollout.plan.steps(phase))
+    return tuple((n, step) for n, step in steps if isinstance(step, Watch) or (n, step) in left)
 
 
 def _begun_anew(journal: Journal, lock: Lock, rollout: int, phase: Any, n: int, until: float = 0.0) -> Any:
@@ -132,7 +134,7 @@ def _over(watching: AnalysisStep, _verdict: Any) -> bool:
     return watching._run.clock.monotonic() >= watching._began + 1.0
 
 
-_way_back, _perform, _is_done, _hold = recipes.way_back, perform.perform, Drive.is_done, endings.hold
+_way_back, _perform, _left, _hold = recipes.way_back, perform.perform, Journal.left, endings.hold
 _turned_back, _promoted, _began, _next_request = (
     Rollouts.turned_back,
     Rollouts.promoted,
@@ -141,9 +143,8 @@ _turned_back, _promoted, _began, _next_request = (
 )
 TABLES = ("services", "releases", "rollouts", "journal", "events", "requests", "ports", "audit")
 
-STORE, DRIVE, TRAFFIC, PERFORM, WALK = (
+STORE, TRAFFIC, PERFORM, WALK = (
     "deployer.store",
-    "deployer.engine.run.Drive",
     "deployer.engine.traffic_control.TrafficControl",
     "deployer.engine.perform",
     "deployer.engine.walk",
@@ -192,7 +193,7 @@ BUGS = [
         "a resumed rollout repeats a watch that is done",
         "is done, and begun again",
         "canary: done",
-        {f"{DRIVE}.is_done": _watched_again},
+        {f"{STORE}.journal.Journal.left": _watched_again},
     ),
     Bug(
         "a resumed watch begins its time anew",
