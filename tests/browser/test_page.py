@@ -208,7 +208,7 @@ def test_pause_resume_abort_and_roll_back(shop: Shop) -> None:
         confirmed(tab, "pause", "stops where it is")
         tab.until(f"{heading} === 'r2 (2.0) is paused at 30%'")
         tab.until("!!document.querySelector('#do-resume') && !document.querySelector('#do-pause')")
-        assert tab.ask("document.querySelector('.steps .running .n').textContent") == "paused"
+        tab.until("document.querySelector('.steps .running .n').textContent === 'paused'")
         keep(tab, "paused")
         confirmed(tab, "resume", "goes on where it stopped")
         tab.until("!!document.querySelector('#do-pause')")

@@ -554,7 +554,7 @@ def test_no_writing_method_is_forgotten(scene: Scene) -> None:
     for name in reads:
         wanted = inspect.signature(methods[name]).parameters.values()
         given: dict[str, Any] = {p.name: arguments[p.name] for p in wanted if p.default is p.empty}
-        if name == "journal.cause":
+        if name in ("journal.cause", "journal.left"):
             given = {"rollout": store.rollouts.get(1)}
         methods[name](**given)
     assert len(reads) > 12
