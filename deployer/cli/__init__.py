@@ -5,6 +5,7 @@ Nothing heavy is imported here: what a command does not need, it does not wait f
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Iterator, Sequence
@@ -96,9 +97,11 @@ def _hidden(text: str) -> str:
 
 
 def _flushed(code: int) -> int:
-    """Flush stdout while its end can still be told; a reader that left must not become a trace at exit."""
+    """Flush stdout while its end can still be told: a reader or a terminal that left is no error, a full disk is."""
     try:
         sys.stdout.flush()
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python says it once more at exit
+        if error.errno not in (errno.EPIPE, errno.EIO):
+            return code or _fail(f"stdout takes nothing: {error.strerror}", Exit.INTERNAL)
     return code

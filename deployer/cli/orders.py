@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from deployer.cli.interrupts import Question, may_ask, question_of
 from deployer.cli.opening import open_app
 from deployer.cli.options import Common
-from deployer.cli.output import can_paint, open_view
+from deployer.cli.output import can_paint, open_view, write_error
 from deployer.cli.pipeline import PipelineReports, reports
 from deployer.cli.session import signals
 from deployer.core.errors import DeployError
@@ -58,7 +58,16 @@ def attended(common: Common, told: PipelineReports) -> Iterator[tuple[Sink, Stop
 
 
 def print_ending(common: Common, ending: RolloutResult) -> None:
-    """Print the ending on stdout; not for somebody who has just read it on the live page, nor among JSON lines."""
+    """Print the ending on stdout; not for somebody who has just read it on the live page, nor among JSON lines.
+
+    Where stdout takes nothing, the exit code still says how it ended: a reader that left, a full disk, a terminal
+    that is gone (EIO, where `nohup` or a shell keeps SIGHUP away).
+    """
     seen = common.output == "text" and can_paint(sys.stderr) and sys.stdout.isatty() and ending.rollout
-    if common.output != "json" and not seen:
+    if common.output == "json" or seen:
+        return
+    try:
         sys.stdout.write(f"{ending.text}\n")
+        sys.stdout.flush()
+    except OSError as error:
+        write_error(f"stdout takes nothing: {error.strerror}; {ending.text}")

@@ -19,13 +19,14 @@ SECONDS = 30.0
 
 
 class Terminal:
-    """`deploy` with a terminal of its own."""
+    """`deploy` with a terminal of its own; `deaf` as `nohup` makes it."""
 
-    def __init__(self, shop: Shop, *arguments: str) -> None:
+    def __init__(self, shop: Shop, *arguments: str, deaf: bool = False) -> None:
         self.seen = b""
         self.pid, self._screen = pty.fork()
         if self.pid == 0:
             try:
+                signal.signal(signal.SIGHUP, signal.SIG_IGN if deaf else signal.SIG_DFL)
                 os.chdir(shop.folder)
                 command = shop.command(*arguments)
                 os.execve(command[0], command, {**os.environ, **shop.environ, "TERM": "xterm", "LINES": "40"})
@@ -50,6 +51,7 @@ class Terminal:
     def hang_up(self) -> None:
         """Close the terminal: the kernel sends SIGHUP to the process that leads its session."""
         os.close(self._screen)
+        self._screen = -1
 
     def ended(self) -> bool:
         return os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
@@ -60,10 +62,12 @@ class Terminal:
         while not self.ended():
             assert time.monotonic() < end, f"no end within {SECONDS:g} s: {self.seen[-2000:]!r}"
             try:
-                if select.select([self._screen], [], [], 0.1)[0]:
+                if self._screen != -1 and select.select([self._screen], [], [], 0.1)[0]:
                     self.seen += os.read(self._screen, 65536)
+                    continue
             except OSError:  # nobody has the other end any more
-                time.sleep(0.05)
+                pass
+            time.sleep(0.05)
         return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
 
     def kill(self) -> None:
@@ -76,8 +80,8 @@ def slow(process_shop: Shop) -> Iterator[Callable[[], Terminal]]:
     """Start a rollout that takes its time, at a terminal, and wait until it gives users to the candidate."""
     process_shop.version("2.0")
 
-    def start() -> Terminal:
-        terminal = Terminal(process_shop, *SLOW)
+    def start(*, deaf: bool = False) -> Terminal:
+        terminal = Terminal(process_shop, *SLOW, deaf=deaf)
         process_shop.wait(lambda status: status["share"] == 1000, "the first share")
         return terminal
 
@@ -116,11 +120,12 @@ def test_what_is_detached_is_left_to_resume(process_shop: Shop, slow: Callable[[
     assert "`deploy resume` goes on" in status["next"]
 
 
-@pytest.mark.long("a canary, and the deploy that replaces it", every_change=True)
+@pytest.mark.long("a canary, and the deploy that replaces it", every_change=("told",))
+@pytest.mark.parametrize("deaf", [False, True], ids=["told", "nohup"])
 def test_a_closed_terminal_ends_nothing_and_replace_replaces_what_runs(
-    process_shop: Shop, slow: Callable[[], Terminal]
+    process_shop: Shop, slow: Callable[..., Terminal], *, deaf: bool
 ) -> None:
-    terminal = slow()
+    terminal = slow(deaf=deaf)
     terminal.hang_up()
     before = process_shop.status()["lease"]
     process_shop.wait(lambda status: status["lease"] > before, "its process renews the lease")

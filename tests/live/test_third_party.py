@@ -35,7 +35,7 @@ def index(state: Path, engine: docker.DockerClient) -> Iterator[str]:
 def package_index(index: str, make_shop: Make) -> Shop:  # images outlive the shop: fixtures end in reverse order
     """Give the service with the old version live."""
     shop = make_shop("docker")
-    shop.manifest["health"]["http"] = thirdparty.HEALTH
+    shop.manifest["health"].update(http=thirdparty.HEALTH, deadline="60s")  # it takes its time to start
     shop.write(image=index, port=thirdparty.PORT)
     shop.deploy("up", "--version", OLD)
     return shop

@@ -12,8 +12,11 @@ import pytest
 
 from deployer.cli import guarded, main
 from deployer.cli.lazy import COMMANDS, SECTIONS, group
+from deployer.cli.options import Common
+from deployer.cli.orders import print_ending
 from deployer.cli.strategies import extra_commands
 from deployer.core.errors import Aborted, DeployError, Exit, Locked, ManifestRefused, NeedsPerson, Problem, Refused
+from deployer.planning.orders import RolloutResult
 
 HEAVY = ("docker", "requests", "rich", "pydantic", "ansible_runner", "yaml", "sqlite3", "tenacity")
 
@@ -143,6 +146,25 @@ def test_a_reader_that_leaves_is_no_error() -> None:
     script = f"({command}; echo exit $? >&2) | true"
     done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, timeout=30, check=True)
     assert done.stderr == "exit 0\n"
+
+
+def test_output_that_a_full_disk_does_not_take_is_an_error() -> None:
+    command = [sys.executable, "-c", "import sys; from deployer.cli import main; sys.exit(main())", "--help"]
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, timeout=30, check=False)
+    assert done.returncode == Exit.INTERNAL
+    assert "No space left on device" in done.stderr
+
+
+def test_an_ending_that_stdout_does_not_take_keeps_its_exit_code(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    full = Path("/dev/full").open("w")  # noqa: SIM115 - to close it is to write once more
+    monkeypatch.setattr(sys, "stdout", full)
+    print_ending(Common(), RolloutResult("reverted", Exit.VERDICT, "r2 was rolled back", 2))
+    with pytest.raises(OSError, match="No space left"):
+        full.close()
+    assert "error: stdout takes nothing: No space left on device; r2 was rolled back" in capsys.readouterr().err
 
 
 # -- strategies as commands
