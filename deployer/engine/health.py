@@ -34,7 +34,7 @@ def await_health(
     deadline: Deadline,
     told: Callable[[int, int], None] = lambda _ready, _of: None,
 ) -> Ill | None:
-    """Wait until all that `look` gives passed `rise` probes in a row. Return one that had not at the deadline.
+    """Wait until all that `look` gives passed `passes` probes in a row. Return one that had not at the deadline.
 
     After each round `told` hears how many have, and of how many. What `look` raises ends the wait.
 
@@ -56,13 +56,13 @@ def await_health(
                 continue
             seen[instance.name] = problem
             passed[instance.name] = 0 if problem else passed.get(instance.name, 0) + 1
-        ill = [i for i in instances if passed[i.name] < health.rise]
+        ill = [i for i in instances if passed[i.name] < health.passes]
         told(len(instances) - len(ill), len(instances))
         if not ill:
             return None
         if deadline.passed():
             name = ill[0].name
-            return Ill(ill[0], seen[name] or f"{passed[name]} of {health.rise} passes in a row")
+            return Ill(ill[0], seen[name] or f"{passed[name]} of {health.passes} passes in a row")
         coming = any(passed[i.name] == 0 for i in ill) and not quick.passed()
         pause = min(health.interval, QUICK) if coming else health.interval
         deadline.clock.sleep(min(pause, max(deadline.left(), 0.001)))

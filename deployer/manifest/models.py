@@ -15,6 +15,7 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
+from deployer.manifest import portless
 from deployer.manifest.approval import Approval
 from deployer.manifest.base import Conflict, Conflicts, Count, Model, Port, Switch, twice
 from deployer.manifest.build import Build
@@ -112,9 +113,15 @@ class Manifest(Model):
         None, description="Build the image here, named by the Git revision; `.` is the folder of the manifest."
     )
     version: Version | None = Field(None, description="Version to deploy; `--version` replaces it.")
-    port: Port = Field(
+    port: Port | None = Field(
+        None,
         description="Port on which an instance listens. With runtimes process and ansible each instance gets its own "
-        "in $PORT."
+        "in $PORT. Leave it out for a worker, which no user reaches.",
+    )
+    single: Switch = Field(
+        False,
+        description="Never run two instances at once: the old one is stopped before the new one starts, in a rollback "
+        "too (strategy `recreate`).",
     )
     runtime: Literal["docker", "process", "ansible"] = Field("docker", description="What runs the instances.")
     verbs: FilePath | None = Field(
@@ -209,10 +216,26 @@ class Manifest(Model):
                 data = {**data, "secrets": {n: {"env": n} for n in names}}
         return data
 
+    @model_validator(mode="before")
+    @classmethod
+    def _health_without_port(cls, data: Any) -> Any:
+        return portless.with_health(data)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _single_is_replaced(cls, data: Any) -> Any:
+        if isinstance(data, dict) and data.get("single") is True and data.get("strategy") is None:
+            return {**data, "strategy": "recreate"}
+        return data
+
     def conflicts(self) -> Iterator[Conflict]:
         """Give the keys that do not go together."""
         yield from self._image_conflicts()
         yield from self._build_conflicts()
+        if self.port is None:
+            yield from portless.conflicts(self)
+        if self.single:
+            yield from self._single_conflicts()
         yield from twice((m.target for m in self.mounts), "mounts")
         yield from twice(self.networks, "networks")
         yield from self._variable_conflicts()
@@ -233,6 +256,14 @@ class Manifest(Model):
         if self.smoke and self.traffic.mode == "tcp":
             why = "smoke tests are HTTP requests, and this is a tcp service"
             yield Conflict("smoke", why, "check it by `health`", ("smoke", "traffic.mode"))
+
+    def _single_conflicts(self) -> Iterator[Conflict]:
+        if self.strategy_name != "recreate":
+            why = f"{self.strategy_name} runs two releases at once, and `single` forbids that"
+            yield Conflict("strategy", why, "strategy: recreate, or leave it out", ("strategy", "single"))
+        if self.replicas > 1:
+            why = f"{self.replicas} instances run at once, and `single` forbids that"
+            yield Conflict("replicas", why, "remove one of them", ("replicas", "single"))
 
     def _image_conflicts(self) -> Iterator[Conflict]:
         if self.runtime != "docker":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Literal
 
@@ -26,11 +27,20 @@ from deployer.manifest.text import (
 )
 from deployer.manifest.units import Bytes, Seconds, Wait
 
+HEALTH_KINDS: tuple[Literal["http", "tcp", "command", "docker", "running"], ...] = (
+    "http",
+    "tcp",
+    "command",
+    "docker",
+    "running",
+)
+
 
 class Health(Model):
     """When an instance counts as healthy; each instance is checked directly, before it gets traffic.
 
-    Choose one of `http`, `tcp`, `command` and `docker`; with none of them an accepted connection is enough.
+    Choose one of `http`, `tcp`, `command`, `docker` and `running`; with none of them an accepted connection is enough,
+    or, without a `port`, `running: 5s`.
     """
 
     http: UrlPath | None = Field(None, description="Path that must respond with `status`.")
@@ -45,6 +55,9 @@ class Health(Model):
         None, min_length=1, description="Command run in the instance; exit code 0 means healthy."
     )
     docker: Switch = Field(False, description="Use the HEALTHCHECK of the image.")
+    running: Wait | None = Field(
+        None, gt=0, description="It is enough to run for this time without an exit; for what listens on no port."
+    )
     rise: Count = Field(2, ge=1, le=100, description="Passed probes in a row that make an instance healthy.")
     interval: Wait = Field(
         0.5,
@@ -56,7 +69,7 @@ class Health(Model):
 
     def conflicts(self) -> Iterator[Conflict]:
         """Give the keys that do not go together."""
-        kinds = [k for k in ("http", "tcp", "command", "docker") if getattr(self, k)]
+        kinds = [k for k in HEALTH_KINDS if getattr(self, k)]
         if len(kinds) > 1:
             yield Conflict(
                 kinds[1], f"there is `{kinds[0]}` already", f"choose one of {', '.join(kinds)}", tuple(kinds)
@@ -64,17 +77,22 @@ class Health(Model):
         for key in ("body", "header", "host"):
             if getattr(self, key) and not self.http:
                 yield Conflict(key, "says nothing without `http`", "add e.g. http: /up", ("http",))
-        if (self.rise - 1) * self.interval >= self.deadline:
-            asked = f"{self.rise} probes, {self.interval:g} s apart, do not fit in {self.deadline:g} s"
+        if self.running and self.running >= self.deadline:
+            asked = f"{self.running:g} s do not fit in {self.deadline:g} s"
+            yield Conflict("deadline", asked, "raise the deadline", ("running", "deadline"))
+        elif (self.passes - 1) * self.interval >= self.deadline:
+            asked = f"{self.passes} probes, {self.interval:g} s apart, do not fit in {self.deadline:g} s"
             yield Conflict("deadline", asked, "raise the deadline", ("rise", "interval", "deadline"))
 
     @property
-    def kind(self) -> Literal["http", "tcp", "command", "docker"]:
+    def kind(self) -> Literal["http", "tcp", "command", "docker", "running"]:
         """The kind of probe; a plain connection when nothing was chosen."""
-        for kind in ("http", "command", "docker"):
-            if getattr(self, kind):
-                return kind
-        return "tcp"
+        return next((kind for kind in HEALTH_KINDS if getattr(self, kind)), "tcp")
+
+    @property
+    def passes(self) -> int:
+        """Passed probes in a row that make an instance healthy."""
+        return math.ceil(self.running / self.interval) + 1 if self.running else self.rise
 
 
 class SmokeTest(Model):

@@ -48,6 +48,7 @@ OPTIONAL: dict[str, str] = {
     "hosts": "local",
     "inventory": "inventories/production",
     "twin": "{hosts: web_green}",
+    "single": "false",
     "replicas": "1",
     "max_unavailable": "0",
     "verify": "{cosign: {key: cosign.pub}}",

@@ -18,7 +18,7 @@ from deployer.manifest.tree import Path, Table, data, node_at, place_of, spell, 
 from deployer.manifest.words import Wrong, explain
 
 _LOOKS = 8  # sections nest four deep; each look takes at least one section out
-_STAND_INS: dict[str, Any] = {"service": "x", "image": "x", "port": 1}
+_STAND_INS: dict[str, Any] = {"service": "x", "image": "x"}
 
 
 @dataclass

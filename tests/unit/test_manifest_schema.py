@@ -102,7 +102,7 @@ def test_a_variable_stands_for_any_single_value(more: dict[str, Any]) -> None:
     assert VALIDATOR.is_valid({**GOOD, **more})
 
 
-@pytest.mark.parametrize("key", GOOD)
+@pytest.mark.parametrize("key", sorted(GOOD.keys() - {"port"}))
 def test_what_is_required(key: str) -> None:
     assert not VALIDATOR.is_valid({k: v for k, v in GOOD.items() if k != key})
     assert not VALIDATOR.is_valid({**GOOD, key: None})

@@ -169,6 +169,9 @@ def _checked(house: AppContext, request: DeployRequest) -> tuple[DeployRequest, 
 def _fit(house: AppContext, request: DeployRequest) -> DeployRequest:
     """Refuse what the manifest alone shows."""
     loaded = _anchored(request.loaded)
+    if loaded.manifest.port is None:
+        why = f"{loaded.manifest.service} has no `port`, and a worker cannot be deployed yet"
+        raise Refused(why, "add e.g. port: 8080")
     _same_house(house.store, loaded.manifest)
     version = built_version(
         loaded.manifest, loaded.folder, loaded.files, request.version or loaded.manifest.version, dirty=request.dirty

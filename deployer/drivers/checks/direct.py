@@ -47,6 +47,8 @@ class DirectChecks:
                 return self._command(health.command or (), instance, seconds)
             case "docker":
                 return _healthcheck(instance)
+            case "running":
+                return _runs(instance)
 
     def smoke(self, manifest: Manifest, base: str, headers: dict[str, str], deadline: Deadline) -> str:
         """Run the smoke tests in order up to the first that fails; give "" for a pass, else which failed and how."""
@@ -87,10 +89,16 @@ def _tcp(address: str, seconds: float) -> str:
     return ""
 
 
+def _runs(instance: Instance) -> str:
+    if instance.state == "running":
+        return ""
+    code = "" if instance.exit_code is None else f" (exit code {instance.exit_code})"
+    return f"{instance.name} is {instance.state}{code}, expected running"
+
+
 def _healthcheck(instance: Instance) -> str:
-    if instance.state != "running":
-        code = "" if instance.exit_code is None else f" (exit code {instance.exit_code})"
-        return f"{instance.name} is {instance.state}{code}, expected running"
+    if down := _runs(instance):
+        return down
     match instance.health:
         case "healthy":
             return ""
