@@ -14,13 +14,12 @@ const Sessions = require("connect-pg-simple")(session);
 const version = process.env.VERSION;
 const pool = new Pool({ host: "127.0.0.1", port: Number(process.env.DB_PORT), user: "board", database: "postgres" });
 const tables = `
-  select pg_advisory_lock(1);
+  select pg_advisory_xact_lock(1); -- statements sent together are one transaction: held until it is committed
   create table if not exists session (sid text primary key, sess json not null, expire timestamp not null);
   create table if not exists messages (id bigserial primary key, key text unique not null, author text, text text);
   create table if not exists socket_io_attachments (
     id bigserial unique, created_at timestamptz default now(), payload bytea);
-  ${version === "1.0" ? "" : "alter table messages add column if not exists mood text default 'calm';"}
-  select pg_advisory_unlock(1);`;
+  ${version === "1.0" ? "" : "alter table messages add column if not exists mood text default 'calm';"}`;
 
 const app = express();
 const sessions = session({

@@ -90,10 +90,9 @@ Site.routes.draw do
 end
 
 ActiveRecord::Base.connection.execute(<<~SQL)
-  select pg_advisory_lock(1);
+  select pg_advisory_xact_lock(1); -- statements sent together are one transaction: held until it is committed
   create table if not exists messages (id bigserial primary key, key text unique not null, author text, text text);
   #{"alter table messages add column if not exists mood text default 'calm';" if VERSION != "1.0"}
-  select pg_advisory_unlock(1);
 SQL
 
 run Site
