@@ -12,6 +12,7 @@ from deployer.app.operations import AppContext, DeployRequest, RolloutResult, Su
 from deployer.app.operations.execution import locked
 from deployer.core.events import Event
 from deployer.core.host import Machines
+from deployer.drivers.certificates import CertificateKeeper
 from deployer.drivers.ports import Drivers
 from deployer.manifest.load import Loaded
 from deployer.manifest.models import Manifest
@@ -40,7 +41,8 @@ def house(folder: Path, world: World, events: list[Event] | None = None, store: 
     def wire(_manifest: Manifest, _folder: Path, _machines: Machines) -> Drivers:
         return world.drivers(store.secret("installation"), release_record.home(folder))
 
-    return AppContext(store, Vault(folder / "secrets"), world.clock, wire, ports, world.notifier, sink)
+    certificates = CertificateKeeper(folder, world.clock)
+    return AppContext(store, Vault(folder / "secrets"), world.clock, wire, ports, world.notifier, certificates, sink)
 
 
 def owed(folder: Path) -> list[int]:

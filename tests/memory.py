@@ -43,6 +43,7 @@ from deployer.model import (
     taken_back,
 )
 from deployer.planning import release_record
+from deployer.planning.certificates import ServedCertificate
 from tests.flow import Flow, MemorySamples
 
 BEAT_SECONDS = 5.0
@@ -145,6 +146,7 @@ class World:
     images: set[str] = field(default_factory=set)  # that are kept for releases
     gone: set[str] = field(default_factory=set)  # versions whose image is not there any more
     torn: dict[str, Live] = field(default_factory=dict)  # what a worker of the proxy does instead of what its file says
+    shown: dict[str, str] = field(default_factory=dict)  # PEM that the proxy shows, by domain
     unread: set[str] = field(default_factory=set)  # services whose live value the proxy has lost
     carried: dict[str, Found] = field(default_factory=dict)  # whose an instance is, and what it carries; by its name
     notifier: MemoryNotifier = field(default_factory=lambda: MemoryNotifier())
@@ -355,6 +357,16 @@ class MemoryTraffic:
         if colour is None:
             self.world.servers.pop((release.service, "baseline"), None)
         self.world.touch("after configure")
+
+    def install(self, given: Sequence[ServedCertificate], deadline: Deadline) -> None:
+        self.world.touch("before install")
+        for one in given:
+            if not one.placeholder or one.domain not in self.world.shown:
+                self.world.shown[one.domain] = one.pem
+        self.world.touch("after install")
+
+    def certificates(self, service: str) -> Mapping[str, Mapping[str, str]]:
+        return {"": dict(self.world.shown)}
 
     def read(self, service: str) -> Live | None:
         if service in self.world.unread:

@@ -138,6 +138,10 @@ def _debian() -> str:
     return debian.missing(*debian.OF_EXAMPLE)
 
 
+def _pebble() -> str:
+    return "" if shutil.which("pebble") and shutil.which("pebble-challtestsrv") else "pebble is not installed"
+
+
 def _root() -> str:
     return "" if os.geteuid() == 0 else "this test must run as root"
 
@@ -171,6 +175,7 @@ CHECKS: dict[str, Callable[[], str]] = {
     "buildx": _buildx,
     "compose": _compose,
     "debian": _debian,
+    "pebble": _pebble,
     "root": _root,
     "machines": _machines,
     "lxc": _lxc,

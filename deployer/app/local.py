@@ -152,12 +152,13 @@ class LocalApp:
 
             request = request_of(order, self._environ)  # a manifest that is refused needs no state folder
             with self._opener(sink, stop) as context:
-                return deploy(context, request)
+                return _certified(context, deploy(context, request), request.loaded.manifest.service)
         from deployer.app.operations.dispatch import perform
 
         with self._opener(sink, stop) as context:
             service = order.service or service_meant(self._target, context)
-            return perform(context, replace(order, service=service))
+            ended = perform(context, replace(order, service=service))
+            return _certified(context, ended, service) if order.action in ("resume", "promote") else ended
 
     def follow(self, rollout: int, sink: Sink, after: int = 0) -> RolloutResult:
         """Send the events of a rollout after an id to `sink` until it ends or pauses; return how.
@@ -172,3 +173,13 @@ class LocalApp:
             service = context.store.rollouts.get(rollout).service
             with LiveFollower(context, service, rollout):
                 return follow(context, rollout, after=after)
+
+
+def _certified(context: AppContext, result: RolloutResult, service: str) -> RolloutResult:
+    """Have certificates ordered that are due after a release came out; only where some are got by themselves."""
+    number = context.store.services.get(service).stable
+    if not number or context.store.releases.get(service, number).manifest.traffic.tls is None:
+        return result
+    from deployer.app.operations.certificates import certified
+
+    return certified(context, result, service)

@@ -34,6 +34,7 @@ from deployer.store import Store
 from deployer.store.vault import Vault
 
 if TYPE_CHECKING:
+    from deployer.drivers.certificates import CertificateKeeper
     from deployer.drivers.runtime.ansible.host_presence import HostPresence
     from deployer.drivers.runtime.docker.engine_pool import EnginePool
     from deployer.drivers.traffic.proxies import Proxies
@@ -63,6 +64,7 @@ def open_house(
             sink(event)
 
     wiring = _Wiring(state, store, clock)
+    certificates = later.made(lambda: _certificates(state, clock))
     traces = Traces(lambda: store.secret("installation"), os.environ)
 
     def close() -> None:
@@ -77,6 +79,7 @@ def open_house(
         wire=wiring.wire,
         ports=_ports(),
         notifier=later.made(lambda: _sender(clock)),
+        certificates=certificates,
         sink=one_at_a_time,
         stop=stop or StopRequest(),
         find=wiring.find,
@@ -89,6 +92,12 @@ def _sender(clock: Clock) -> Notifier:
     from deployer.drivers.notify import Sender
 
     return Sender(clock)
+
+
+def _certificates(state: Path, clock: Clock) -> CertificateKeeper:
+    from deployer.drivers.certificates import CertificateKeeper
+
+    return CertificateKeeper(state, clock)
 
 
 def _metrics(folder: Path) -> MetricSources:
@@ -143,6 +152,14 @@ class _Wiring:
         return AnsiblePlaybooks(folder, builtin("playbooks"), chosen(manifest.inventory, folder), self._clock)
 
     def _traffic(self, manifest: Manifest, machines: Machines) -> TrafficCare:
+        traffic, tls = self._proxy(manifest, machines), manifest.traffic.tls
+        if tls is None or tls.auto is None:
+            return traffic
+        from deployer.drivers.certificates import supplied
+
+        return supplied(traffic, _certificates(self._state, self._clock), tls.auto, manifest.traffic.domains)
+
+    def _proxy(self, manifest: Manifest, machines: Machines) -> TrafficCare:
         if machines.proxies:
             if self._proxies is None:
                 from deployer.drivers.traffic.proxies import Proxies

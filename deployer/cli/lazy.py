@@ -42,6 +42,7 @@ COMMANDS: dict[str, CommandEntry] = {
     "init": here("Set up", "Write a commented deploy.yml", "deployer.cli.setup:init"),
     "check": here("Set up", "Check a manifest, without asking anything else", "deployer.cli.check:check"),
     "doctor": here("Set up", "Check host, engine and proxy, and fix drift", "deployer.cli.setup:doctor"),
+    "certs": here("Set up", "List, renew and import TLS certificates", "deployer.cli.certs:certs"),
     "hosts": here("Set up", "List, check, prepare and update hosts", "deployer.cli.hosts:group"),
     "notify": here("Set up", "Test notifications", "deployer.cli.notify:group"),
     "proxy": here("Set up", "(internal) Serve the proxy of this host over ssh", "deployer.cli.proxy:proxy"),

@@ -15,7 +15,9 @@ Fence = Callable[[], AbstractContextManager[None]]  # entered before a change; r
 # Of each driver, the calls that change what users meet. All others only ask, or fetch what changes nothing yet.
 CHANGES = {
     "runtime": frozenset({"ensure", "run", "remove", "prune", "collect_garbage"}),
-    "traffic": frozenset({"configure", "set_traffic", "attach", "drain", "hand_over", "detach", "forget", "repair"}),
+    "traffic": frozenset(
+        {"configure", "install", "set_traffic", "attach", "drain", "hand_over", "detach", "forget", "repair"}
+    ),
     "playbooks": frozenset({"play", "command"}),
 }
 

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from deployer.drivers.notices import Notice
     from deployer.manifest.build import Build
     from deployer.manifest.models import Manifest, Metric, Recipient
+    from deployer.planning.certificates import ServedCertificate
 
 READ_SECONDS = 20.0  # for a call without a deadline of its own
 
@@ -243,6 +244,21 @@ class TrafficCare(Traffic, Protocol):
         """Raise Refused when `configure` could not do, now or at the promotion, what the manifest says.
 
         Nothing is changed by it.
+        """
+        ...
+
+    def install(self, given: Sequence[ServedCertificate], deadline: Deadline) -> None:
+        """Serve these certificates, without a reload where the proxy has the domain; read back by a handshake.
+
+        A placeholder is kept only where the proxy has nothing for the domain.
+        """
+        ...
+
+    def certificates(self, service: str) -> Mapping[str, Mapping[str, str]]:
+        """Return the certificate, PEM, that each proxy shows for each domain of a service, as a handshake reads it.
+
+        By the name of the proxy's host ("" is this one), then by domain ("" where the service has none). Nothing for a
+        service without TLS.
         """
         ...
 

@@ -37,7 +37,7 @@ def wanting(manifest: Manifest, folder: Path) -> Iterator[Conflict]:
     if manifest.verify:
         yield from _keys(manifest.verify.cosign, folder)
     if manifest.traffic.tls and manifest.traffic.proxies == "local":  # else they lie where the proxies are
-        for index, name in enumerate(manifest.traffic.tls.certificates):
+        for index, name in enumerate(manifest.traffic.tls.certificates or ()):
             trouble, hint = _unnameable(folder / name) or _certificate(folder / name)
             if trouble:
                 yield Conflict(f"traffic.tls.certificates[{index}]", f"{name}: {trouble}", hint)

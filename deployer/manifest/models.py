@@ -50,13 +50,13 @@ from deployer.manifest.text import (
     User,
     Version,
 )
+from deployer.manifest.tls import Tls as Tls
 from deployer.manifest.traffic import (
     Budget,
     Force,
     HAProxy,
     Shield,
     Timeouts,
-    Tls,
     TrafficSettings,
 )
 

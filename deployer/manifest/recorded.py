@@ -22,6 +22,7 @@ FACTS = frozenset(
         "inventory",
         "replicas",
         "traffic.mode",
+        "traffic.tls",  # where there is none
         "traffic.proxies",
         "traffic.haproxy",
         "traffic.handover",

@@ -333,6 +333,9 @@ HttpUrl = Annotated[
         _url,
     ),
 ]
+Email = Annotated[
+    str, Spelt("mail address", r"[^\s@\x00-\x1f]{1,64}@[^\s@\x00-\x1f]{1,253}", "a mail address", "ops@example.com")
+]
 JsonPath = Annotated[
     str,
     StringConstraints(max_length=1024),

@@ -20,18 +20,8 @@ from deployer.manifest.text import (
     Prefix,
     Statuses,
 )
+from deployer.manifest.tls import AutoTls, Tls
 from deployer.manifest.units import Seconds, Wait
-
-
-class Tls(Model):
-    """TLS at the proxy, with your certificates."""
-
-    certificates: tuple[FilePath, ...] = Field(
-        min_length=1, description="PEM files, relative to the manifest: chain and key in one."
-    )
-    listen: Listen = Field("*:443", description="Address of the TLS entry.")
-    redirect: Switch = Field(True, description="Send plain HTTP to HTTPS.")
-    hsts: Seconds | None = Field(None, description="Strict-Transport-Security max-age; off unless set.")
 
 
 class Force(Model):
@@ -134,7 +124,10 @@ class TrafficSettings(Model):
         "client's state in one instance.",
     )
     protocol: Literal["http1", "h2"] = Field("http1", description="Spoken to instances; h2 for gRPC.")
-    tls: Tls | None = Field(None, description="TLS at the proxy; plain HTTP without it.")
+    tls: Tls | None = Field(
+        None,
+        description="TLS at the proxy; plain HTTP without it. `auto` obtains and renews certificates.",
+    )
     force: Force = Field(Force(), description="Which requests may choose their side.")
     trusted_proxies: tuple[Network, ...] = Field(
         (),
@@ -187,17 +180,30 @@ class TrafficSettings(Model):
         yield from twice(self.trusted_proxies, "trusted_proxies")
         if self.tls and self.tls.listen == self.listen:
             yield Conflict("tls.listen", f"{self.listen} is the plain entry already", "e.g. *:443", ("listen", "tls"))
+        if self.tls and self.tls.auto:
+            yield from self._unprovable(self.tls.auto)
         if self.affinity == "instance" and not self.sticky:
             why = "a client that changes sides during a rollout does not keep its instance"
             yield Conflict("affinity", why, "leave `sticky` out", ("affinity", "sticky"))
         if self.mode == "tcp":
             yield from self._more_than_tcp()
         if self.proxies != "local" and self.tls:
-            for index, name in enumerate(self.tls.certificates):
+            for index, name in enumerate(self.tls.certificates or ()):
                 if not name.startswith("/"):
                     at = f"tls.certificates[{index}]"
                     why = f"{name} is not absolute; the certificate is on the host of each proxy"
                     yield Conflict(at, why, "e.g. /etc/ssl/shop.pem", ("tls", "proxies"))
+
+    def _unprovable(self, auto: AutoTls) -> Iterator[Conflict]:
+        """Give what no authority could prove, or sign."""
+        needs = ("tls", "domains")
+        if not self.domains:
+            why = "a certificate is for a name, and the service has none"
+            yield Conflict("domains", why, "e.g. domains: [shop.example.com]", needs)
+        for index, domain in enumerate(self.domains):
+            if domain.startswith("*.") and not auto.dns:
+                why = f"{domain} is a wildcard, which is proven by DNS only"
+                yield Conflict(f"domains[{index}]", why, "add `tls.auto.dns`, or name the domains one by one", needs)
 
     def _more_than_tcp(self) -> Iterator[Conflict]:
         given = {

@@ -184,6 +184,32 @@ class TokensView(View):
 
 
 @dataclass(frozen=True)
+class CertificateRow(View):
+    """A certificate; `source` is auto, placeholder (signed by itself, until there is one) or yours.
+
+    `proxies` has the serial that each proxy shows, by the name of its host ("" for this one). No `domain`: any.
+    """
+
+    service: str
+    domain: str
+    source: str
+    issuer: str
+    serial: str
+    ends: float
+    days_left: float
+    renews_at: float = 0.0
+    proxies: dict[str, str] = field(default_factory=dict)
+    problem: str = ""
+
+
+@dataclass(frozen=True)
+class CertificatesView(View):
+    """The certificates of all live services."""
+
+    certificates: tuple[CertificateRow, ...]
+
+
+@dataclass(frozen=True)
 class Finding(View):
     """One thing that `deploy doctor` looked at; `level` is ok, warn or bad, or fixed where it was.
 

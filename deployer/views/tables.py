@@ -289,4 +289,5 @@ _ELSEWHERE = {  # module and function; imported when there is one to print
     "CheckView": ("machines", "check"),
     "PlayedView": ("machines", "played"),
     "TokensView": ("tokens", "tokens"),
+    "CertificatesView": ("certificates", "certificates"),
 }

@@ -17,6 +17,7 @@ from deployer.store.vault import Vault
 
 if TYPE_CHECKING:
     from deployer.app.operations.notifications import Announcer
+    from deployer.drivers.certificates import CertificateKeeper
     from deployer.drivers.ports import Drivers, Notifier
     from deployer.manifest.models import Manifest
     from deployer.model import Release
@@ -32,6 +33,7 @@ class AppContext:
     wire: Callable[[Manifest, Path, Machines], Drivers]
     ports: Sequence[int]
     notifier: Notifier
+    certificates: CertificateKeeper
     sink: Sink = lambda _event: None
     stop: StopRequest = field(default_factory=StopRequest)  # how whoever opened it asks for an early end
     # The machines that a manifest in a folder means

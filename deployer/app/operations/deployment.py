@@ -146,6 +146,10 @@ def deploy(house: AppContext, request: DeployRequest) -> RolloutResult:
         house.vault.save(release.service, release.number, secrets)
         from deployer.app import forecast
 
+        if release.manifest.traffic.tls:
+            from deployer.app.operations.certificates import announce
+
+            announce(house, release.manifest)
         if expected := forecast.first_line(proposal.plan, release.manifest, proposal.traffic):
             house.tell(release.service, expected)
         rollout = house.store.rollouts.begin(lock, proposal.plan, folder, whoami(), request.message)
@@ -186,7 +190,7 @@ def _fit(house: AppContext, request: DeployRequest) -> DeployRequest:
 def _anchored(loaded: Loaded) -> Loaded:
     """Make paths absolute that a release must find again, whatever folder the next command is started in."""
     traffic = loaded.manifest.traffic
-    if traffic.tls is None:
+    if traffic.tls is None or traffic.tls.certificates is None:
         return loaded
     paths = tuple(str(loaded.folder / path) for path in traffic.tls.certificates)
     tls = traffic.tls.model_copy(update={"certificates": paths})

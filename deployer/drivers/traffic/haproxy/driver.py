@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from deployer.drivers.ports import Samples, TrafficCare
     from deployer.drivers.traffic.haproxy import (
         admission,
+        certificates,
         draining,
         examination,
         frontend,
@@ -39,21 +40,15 @@ if TYPE_CHECKING:
     )
     from deployer.drivers.traffic.haproxy.spec import Spec
     from deployer.manifest.models import HAProxy, Manifest
+    from deployer.planning.certificates import ServedCertificate
 else:  # what only changes the proxy, which most questions do not
-    admission, listeners, examination, frontend, draining, reload, spec, request_stream, request_counter, tunnels = (
+    _LATER = ("admission", "certificates", "listeners", "examination", "frontend", "draining", "reload", "spec")
+    admission, certificates, listeners, examination, frontend, draining, reload, spec = (
+        later.module(f"deployer.drivers.traffic.haproxy.{name}") for name in _LATER
+    )
+    request_stream, request_counter, tunnels = (
         later.module(f"deployer.drivers.traffic.haproxy.{name}")
-        for name in (
-            "admission",
-            "listeners",
-            "examination",
-            "frontend",
-            "draining",
-            "reload",
-            "spec",
-            "request_stream",
-            "request_counter",
-            "tunnels",
-        )
+        for name in ("request_stream", "request_counter", "tunnels")
     )
 
 READ_WITHIN = 10.0  # seconds for calls that have no deadline of their own
@@ -83,6 +78,10 @@ class HAProxyTraffic:
         self._cards = Cards(state, card_of(self._proxy.master.path, self._home).text()) if state else None
         self._live = LiveMap(self._proxy.master, self._home.state)
         self._servers = Servers(self._proxy.master)
+
+    @property
+    def _certificates(self) -> certificates.Certificates:
+        return certificates.Certificates(self._home, self._proxy.master)
 
     def check(self, manifest: Manifest, deadline: Deadline) -> None:
         """Raise Refused when `configure` could not do what the manifest says; proxy and files stay as they are."""
@@ -122,6 +121,33 @@ class HAProxyTraffic:
             reload.load(self._proxy, self._live, {**specs, release.service: wanted}, deadline)
         if self._cards:
             self._cards.write(release.service)
+
+    def install(self, given: Sequence[ServedCertificate], deadline: Deadline) -> None:
+        """Serve these certificates: to the files first, then to every worker that has the domain; read back.
+
+        A placeholder goes to the files only, where they have nothing: it is shown from the next configuration on.
+        """
+        with self._home.locked(deadline):
+            kept = self._certificates.keep(given)
+            if not self._proxy.master.answers():
+                return
+            specs = spec.load_all(self._home.services)
+            for one in (each for each in kept if not each.placeholder):
+                self._certificates.show(one, specs.values(), deadline)
+
+    def certificates(self, service: str) -> Mapping[str, Mapping[str, str]]:
+        """Return the certificate, PEM, that the proxy shows for each domain of a service; "" is a service without one.
+
+        By the name of the proxy's host, which is "" for this one.
+        """
+        if not self._knows(service):
+            return {"": {}}
+        entry = self._spec(service).entry
+        if entry.tls is None:
+            return {"": {}}
+        deadline = self._soon()
+        domains = entry.domains or ("",)
+        return {"": {domain: certificates.shown(entry.tls.listen, domain, deadline) for domain in domains}}
 
     def read(self, service: str) -> Live | None:
         """Read what the proxy does now, from every worker; None when it does not know the service."""
@@ -300,9 +326,10 @@ class HAProxyTraffic:
             return
         with self._home.locked(deadline):
             specs = spec.load_all(self._home.services)
-            specs.pop(service, None)
+            gone = specs.pop(service)
             if specs:
                 reload.load(self._proxy, self._live, specs, deadline)
+                self._certificates.forget(gone, specs.values())
             else:
                 self._proxy.leave(deadline)
                 self._home.remove()

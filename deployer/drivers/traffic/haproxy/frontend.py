@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from deployer.drivers.traffic.haproxy import routing_rules
+from deployer.drivers.traffic.haproxy import certificates, routing_rules
 from deployer.drivers.traffic.haproxy.layout import Home
 from deployer.drivers.traffic.haproxy.listeners import Listener
 from deployer.drivers.traffic.haproxy.quote import milliseconds, word
@@ -43,7 +43,7 @@ def route_map(entry: Listener, home: Home) -> str:
     return str(home.maps / f"{label(entry)}.map")
 
 
-def certificates(entry: Listener, home: Home) -> str:
+def certificate_list(entry: Listener, home: Home) -> str:
     """Give the path of the list of certificates."""
     return str(home.maps / f"{label(entry)}.crt-list")
 
@@ -75,7 +75,7 @@ def frontend(entry: Listener, home: Home) -> Iterator[str]:
     yield f"frontend {label(entry)} from deployer-{'tcp' if entry.kind == 'tcp' else 'http'}"
     tls = ""
     if entry.kind == "https":
-        tls = f" ssl crt-list {certificates(entry, home)} alpn h2,http/1.1 ssl-min-ver TLSv1.2"
+        tls = f" ssl crt-list {certificate_list(entry, home)} alpn h2,http/1.1 ssl-min-ver TLSv1.2"
     yield f"  bind {entry.listen.address}{tls}"
     # Services that share an address share the limit for silent clients: the longest one.
     yield f"  timeout client {milliseconds(max(s.entry.timeouts.client for s in entry.specs))}"
@@ -91,6 +91,8 @@ def _http(entry: Listener, home: Home) -> Iterator[str]:
         roll=("%[var(txn.roll)]" if any(s.entry.sticky for s in entry.specs) else "-") + ",%[var(txn.addr)]",
     )
     yield f'  log-format "{line}"'
+    if entry.kind == "http" and any(map(certificates.is_auto, entry.specs)):
+        yield _challenge(home)
     yield "  http-request set-var(txn.t0) date(0,us)"
     # Up to the headers of the answer: a WebSocket or a slow client says nothing about the release.
     yield "  http-after-response set-var(txn.us) date(0,us),sub(txn.t0)"
@@ -114,6 +116,22 @@ def _http(entry: Listener, home: Home) -> Iterator[str]:
         yield f"  use_backend %[var(txn.svc)]_%[var(txn.side)]{SUFFIX} if {{ var(txn.how) -m str shield }}"
     yield f"  use_backend %[var(txn.svc)]_%[var(txn.side)] if {HTTP.has('side')} !{HTTP.is_gone()}"
     yield "  use_backend \"%[var(txn.svc)]_%[var(txn.state),field(1,',')]\""
+
+
+def _challenge(home: Home) -> str:
+    """Answer an ACME authority (HTTP-01) for domains of ours: the token and the account's thumbprint (RFC 8555, 8.3).
+
+    No token is ever sent to a proxy, so that any number of them can answer. Nobody but the holder of the account's key
+    can make use of it. Domains that are not in the map have their requests answered by their application.
+    """
+    domain = f"req.hdr(host),host_only,lower,rtrim(.),map_str({home.accounts})"
+    return (
+        "  http-request return status 200 content-type text/plain"
+        f' lf-string "%[path,field(-1,/)].%[{domain}]" hdr X-Content-Type-Options nosniff'
+        " if { path_beg /.well-known/acme-challenge/ }"
+        " { path_reg ^/\\.well-known/acme-challenge/[A-Za-z0-9_-]{1,128}$ }"
+        f" {{ {domain} -m found }}"
+    )
 
 
 def _path() -> Iterator[str]:

@@ -5,6 +5,7 @@ services/NAME.json   what the proxy knows about a service
 maps/state.map       the live value of each service
 maps/…               other maps and certificate lists that the config names
 maps/keys.map        the key that signs the cookies of each service, 0600
+certificates/        key and chain of each domain with `tls: auto`, 0600, and the account that proves it
 preview.token        the secret of the preview route, 0600
 s-…                  sockets by which the proxy reaches itself, for the shield
 lock                 held while files and running proxy are changed together
@@ -29,7 +30,14 @@ from deployer.drivers.traffic.haproxy.internal_sockets import Inside
 class Home:
     """The files of one proxy."""
 
-    def __init__(self, root: Path, config: Path, mode: int = 0o700, inside: Inside | None = None) -> None:
+    def __init__(
+        self,
+        root: Path,
+        config: Path,
+        mode: int = 0o700,
+        inside: Inside | None = None,
+        certificates: Path | None = None,
+    ) -> None:
         if not all(files.PLAIN_PATH.fullmatch(str(path)) for path in (root, config)):
             raise Refused(
                 f"{root}: a folder of the proxy may have only letters, digits and ._@+=:~- in its path",
@@ -38,6 +46,8 @@ class Home:
         self.root = root
         self.config = config
         self.inside = inside or Inside(root)
+        # Key and chain of each domain whose certificate is got by itself; nobody else may read it
+        self.certificates = certificates or root / "certificates"
         self._mode = mode
 
     @property
@@ -61,6 +71,11 @@ class Home:
         return self.maps / "keys.map"
 
     @property
+    def accounts(self) -> Path:
+        """The map from domain to the thumbprint of the account that proves it (ACME HTTP-01)."""
+        return self.maps / "accounts.map"
+
+    @property
     def token(self) -> Path:
         """The secret of the preview route."""
         return self.root / "preview.token"
@@ -73,12 +88,14 @@ class Home:
     def staging(self) -> Home:
         """Give the place where a new configuration is validated; `-f FOLDER` loads no sub-folders."""
         root = self.root / "staging"
-        return Home(root, root / self.config.name, self._mode, replace(self.inside, folder=root))
+        inside = replace(self.inside, folder=root)
+        return Home(root, root / self.config.name, self._mode, inside, self.certificates)
 
     def create(self) -> None:
         """Make the folders and the token."""
         for folder in (self.root, self.services, self.maps):
             _make(folder, self._mode)
+        _make(self.certificates, 0o700)
         if not self.token.exists():
             import secrets
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from deployer.drivers.traffic.haproxy import backend, budget, frontend, identity, listeners, shield
+from deployer.drivers.traffic.haproxy import backend, budget, certificates, frontend, identity, listeners, shield
 from deployer.drivers.traffic.haproxy.layout import Home
 from deployer.drivers.traffic.haproxy.quote import plain_path, word
 from deployer.drivers.traffic.haproxy.spec import Spec
@@ -102,24 +102,29 @@ def _others(specs: list[Spec], entries: tuple[listeners.Listener, ...], home: Ho
     yield Path(frontend.options_map(home)), "".join(f"{service} {value}\n" for service, value in options)
     yield Path(frontend.labels_map(home)), frontend.label_lines(specs)
     yield home.keys, identity.keys(specs)
+    if any(map(certificates.is_auto, specs)):
+        yield home.accounts, certificates.accounts(specs, home)
     for entry in entries:
         if entry.kind == "tcp":
             continue
         routes = ((key, spec.service) for spec in entry.specs for key in listeners.routes(spec))
         yield Path(frontend.route_map(entry, home)), frontend.route_lines(routes)
         if entry.kind == "https":
-            files = dict.fromkeys(plain_path(c) for s in entry.specs if s.entry.tls for c in s.entry.tls.certificates)
-            yield Path(frontend.certificates(entry, home)), "".join(f"{file}\n" for file in files)
+            files = certificates.files(entry.specs, home)
+            yield Path(frontend.certificate_list(entry, home)), "".join(f"{plain_path(file)}\n" for file in files)
 
 
 def _digest(config: str, others: Mapping[Path, str], specs: list[Spec]) -> str:
-    """Name the structure; a renewed certificate is a new one, although its path is the same."""
+    """Name the structure; a certificate of a user that was renewed is a new one, although its path is the same.
+
+    Those that are got by themselves come without a reload, and are no part of it.
+    """
     digest = hashlib.sha256(config.encode())
     for path, text in sorted(others.items()):
         digest.update(f"\0{path.name}\0{text}".encode())
     for spec in specs:  # servers that are there already have the options they came with
         digest.update("".join(f"\0{backend.options(spec.side(place))}" for place in spec.places).encode())
-    for certificate in sorted({c for s in specs if s.entry.tls for c in s.entry.tls.certificates}):
+    for certificate in sorted({c for s in specs if s.entry.tls for c in s.entry.tls.certificates or ()}):
         try:
             digest.update(hashlib.sha256(Path(certificate).read_bytes()).digest())
         except OSError:  # haproxy says what is wrong with it, with the right line

@@ -138,8 +138,8 @@ def configured(spec: Spec | None, service: str, manifest: Manifest, place: Place
 
 def _absolute(traffic: TrafficSettings) -> object:
     """Give the TLS settings with paths that do not depend on where the next command is started."""
-    if traffic.tls is None:
-        return None
+    if traffic.tls is None or traffic.tls.certificates is None:
+        return traffic.tls
     paths = tuple(str(Path(p).absolute()) for p in traffic.tls.certificates)
     return traffic.tls.model_copy(update={"certificates": paths})
 

@@ -55,13 +55,13 @@ class SpecFacts:
 
 
 def said_of(manifest: Manifest) -> str:
-    """Return a name for what the proxy goes by in a manifest; "" where not all of it is there, as with certificates.
+    """Return a name for what the proxy goes by in a manifest; "" where not all of it is there: certificates of a user.
 
     Another version of deployer may write other rules for the same manifest: it gives it another name.
     """
     record = manifest.record()
     traffic, health = record.get("traffic"), record.get("health")
-    if not traffic or traffic.get("tls"):
+    if not traffic or (traffic.get("tls") or {}).get("certificates"):
         return ""
     return hashlib.sha256(json.dumps([__version__, traffic, health], sort_keys=True).encode()).hexdigest()[:32]
 

@@ -13,6 +13,7 @@ from deployer.core.errors import DeadlinePassed, DeployError, DriverFailed, Refu
 from deployer.drivers.ports import Drift
 from deployer.manifest.models import HAProxy, Manifest
 from deployer.model import Live, MeasuredTraffic, Place, Release, Server
+from deployer.planning.certificates import ServedCertificate
 
 LONGEST = 16 << 20  # bytes of a line
 SAMPLES, END = "samples", "end"  # calls that begin and end a stream of requests
@@ -53,6 +54,8 @@ _names = tuple[str, ...]
 CALLS: Mapping[str, Call] = {
     "check": _call(None, manifest=dict[str, Any]),
     "configure": _call(None, release=ReleaseMessage, place=Place | None, key=str),
+    "install": _call(None, given=tuple[ServedCertificate, ...]),
+    "certificates": _call(dict[str, dict[str, str]], service=str, timed=False),
     "read": _call(Live | None, service=str, timed=False),
     "set_traffic": _call(None, service=str, live=Live, given=Live | None),
     "attach": _call(None, service=str, place=Place, servers=tuple[Server, ...]),

@@ -20,6 +20,7 @@ from deployer.drivers.traffic.haproxy.spec import Spec
 from deployer.drivers.traffic.proxies import consensus
 from deployer.drivers.traffic.proxies.budget_split import divided
 from deployer.model import COLOURS, Live, MeasuredTraffic, Place, Release, Server
+from deployer.planning.certificates import ServedCertificate
 from deployer.transport.fanout import Answers, on_all
 
 if TYPE_CHECKING:
@@ -78,6 +79,10 @@ class ProxyGroup:
         self._all(lambda member: member.configure(release, place, deadline, key))
         self._cards.write(release.service)
 
+    def install(self, given: Sequence[ServedCertificate], deadline: Deadline) -> None:
+        """Serve these certificates at all of them: each has the same key and chain."""
+        self._all(lambda member: member.install(given, deadline))
+
     def attach(self, service: str, place: Place, servers: Sequence[Server], deadline: Deadline) -> None:
         """Make the place have these servers; wait until each proxy's own checks passed."""
         self._all(lambda member: member.attach(service, place, servers, deadline))
@@ -131,6 +136,11 @@ class ProxyGroup:
         return sum(self._all(lambda member: member.spent(service)).values())
 
     # -- what is asked
+
+    def certificates(self, service: str) -> Mapping[str, Mapping[str, str]]:
+        """Return the certificate that each of them shows for each domain of a service, by the name of its host."""
+        found = self._all(lambda member: member.certificates(service))
+        return {name: shown for name, one in found.items() for shown in one.values()}
 
     def connections(self, service: str) -> Mapping[Place, int]:
         """Return how many requests and connections are open at each place, at all of them together."""

@@ -19,6 +19,7 @@ from deployer.drivers.traffic.proxies import protocol
 from deployer.drivers.traffic.proxies.channel import ProxyChannel
 from deployer.manifest.models import HAProxy, Manifest
 from deployer.model import Live, MeasuredTraffic, Place, Release, Server, Waiting, join
+from deployer.planning.certificates import ServedCertificate
 
 MORE = 5.0  # seconds that an answer may take beyond the deadline of what is done there
 STILL = 10.0  # seconds without a word of a stream, after which nobody is there
@@ -56,6 +57,15 @@ class RemoteProxy:
     def set_traffic(self, service: str, live: Live, deadline: Deadline, given: Live | None = None) -> None:
         """Write the value and read it back."""
         self._call("set_traffic", deadline, service=service, live=live, given=given)
+
+    def install(self, given: Sequence[ServedCertificate], deadline: Deadline) -> None:
+        """Serve these certificates."""
+        self._call("install", deadline, given=tuple(given))
+
+    def certificates(self, service: str) -> Mapping[str, Mapping[str, str]]:
+        """Return the certificate that the proxy shows for each domain of a service."""
+        found: Mapping[str, Mapping[str, str]] = self._call("certificates", service=service)
+        return found
 
     def attach(self, service: str, place: Place, servers: Sequence[Server], deadline: Deadline) -> None:
         """Make the place have these servers."""

@@ -1,0 +1,93 @@
+"""`deploy certs`: the certificates of all services, and those that are got by themselves."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+from click.core import ParameterSource
+
+from deployer.cli.options import Common, common
+from deployer.cli.output import open_lines, print_result
+from deployer.cli.session import house
+from deployer.core.errors import Exit, Refused
+
+if TYPE_CHECKING:
+    from deployer.app.operations.certificates import DomainResult
+
+_MARKS = {"kept": "✓", "due": "·", "issued": "✓", "waiting": "!", "failed": "✗"}
+
+
+@click.group("certs", invoke_without_command=True)
+@common()
+@click.pass_context
+def certs(ctx: click.Context, common: Common) -> int:
+    """List certificates: domain, issuer, days left, and the serial that each proxy shows, read by a handshake."""
+    if ctx.invoked_subcommand:
+        if [p for p in ctx.params if ctx.get_parameter_source(p) is ParameterSource.COMMANDLINE]:
+            raise click.UsageError(f"write options behind `{ctx.invoked_subcommand}`", ctx)
+        return int(Exit.DONE)
+    from deployer.app.certificates import listed
+
+    with house(common) as opened:
+        print_result(listed(opened), common.output)
+    return int(Exit.DONE)
+
+
+@certs.command("renew")
+@common()
+@click.argument("domain", metavar="[DOMAIN]", required=False)
+@click.option("--dry-run", is_flag=True, help="Say what would be ordered; order nothing.")
+def renew(common: Common, domain: str | None, dry_run: bool) -> int:
+    """Order the certificates that are due (with DOMAIN: that one, due or not); exit with 4 if an order failed.
+
+    For `tls: auto`. Run it twice a day from a timer where no `deploy serve` runs. A failed order is repeated after a
+    pause that grows, and not before the time that the authority names.
+    """
+    from deployer.app.operations.certificates import renew as renewed
+
+    failed = False
+    with open_lines(common.output) as sink, house(common, sink) as opened:
+        for one in renewed(opened, (domain or "").lower(), dry_run=dry_run):
+            _print(common, one)
+            failed |= one.state == "failed"
+    return int(Exit.FAILED if failed else Exit.DONE)
+
+
+@certs.command("import")
+@common()
+@click.argument("domain")
+@click.option(
+    "--cert",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="The certificate, followed by its chain, PEM.",
+)
+@click.option("--key", type=click.Path(path_type=Path), required=True, help="The key of the certificate, PEM.")
+def import_(common: Common, domain: str, cert: Path, key: Path) -> int:
+    """Use a certificate from elsewhere for a domain with `tls: auto`, until it is renewed: for a move without a gap."""
+    from deployer.app.operations.certificates import bring
+
+    with house(common) as opened:
+        _print(common, bring(opened, domain.lower(), _read(cert), _read(key)))
+    return int(Exit.DONE)
+
+
+def _read(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise Refused(f"{file} cannot be read: {error}", "it must be PEM") from None
+
+
+def _print(common: Common, one: DomainResult) -> None:
+    if common.output == "json":
+        sys.stdout.write(json.dumps(asdict(one)) + "\n")
+    else:
+        hint = f"\n    → {one.hint}" if one.hint else ""
+        sys.stdout.write(f"{_MARKS[one.state]} {one.domain}: {one.text}{hint}\n")
+    sys.stdout.flush()

@@ -1,0 +1,89 @@
+"""What an authority, or the way to it, says, in words; and what to do next."""
+
+from __future__ import annotations
+
+import ssl
+import time
+from typing import TYPE_CHECKING
+
+from deployer.core import web
+from deployer.core.errors import DriverFailed
+
+if TYPE_CHECKING:
+    from acme import messages
+
+# By the type of a problem document (RFC 8555, 6.7): what it means for a domain, and what to do
+_MEANING = {
+    "caa": (
+        "its CAA records forbid this authority",
+        'add a CAA record with the name of the authority, e.g. `0 issue "letsencrypt.org"`',
+    ),
+    "connection": (
+        "the authority could not connect to it",
+        "open port 80 to the whole internet, and let the domain's A and AAAA records point to the proxy",
+    ),
+    "dns": (
+        "the authority could not resolve it",
+        "let an A or AAAA record of the domain point to the proxy",
+    ),
+    "unauthorized": (
+        "something else than the proxy answered the authority",
+        "let the domain's A and AAAA records, all of them, point to the proxy",
+    ),
+    "incorrectResponse": (
+        "something else than the proxy answered the authority",
+        "let the domain's A and AAAA records, all of them, point to the proxy",
+    ),
+    "rateLimited": ("the authority takes no more orders for now", "it is tried again by itself"),
+    "rejectedIdentifier": ("the authority issues nothing for it", "is it a public domain, spelt right?"),
+    "externalAccountRequired": (
+        "the authority wants an account that was made on its site (external account binding)",
+        "that is not supported: choose another `tls.auto.directory`, or name certificates of yours",
+    ),
+    "invalidContact": ("the authority refuses the address of the account", "correct `tls.auto.email`"),
+    "unsupportedContact": ("the authority refuses the address of the account", "correct `tls.auto.email`"),
+    "badNonce": ("the authority refused every nonce", "it is tried again by itself"),
+    "serverInternal": ("the authority has trouble of its own", "it is tried again by itself"),
+}
+
+
+class OrderFailed(DriverFailed):
+    """An order came to nothing; the authority wants no other one before `wait_until` (0: it does not say)."""
+
+    def __init__(self, message: str, hint: str = "", *, wait_until: float = 0.0) -> None:
+        super().__init__(message, hint)
+        self.wait_until = wait_until
+
+
+def of_problem(domain: str, error: messages.Error, *, wait_until: float = 0.0) -> OrderFailed:
+    """Return what a problem document says about a domain."""
+    inner = next((sub for sub in error.subproblems or () if sub.detail), None)
+    detail = " ".join(str((inner or error).detail or error.title or "").split())
+    means, hint = _MEANING.get(str((inner or error).code or error.code), ("the authority refused the order", ""))
+    if wait_until:
+        at = time.strftime("%Y-%m-%d %H:%M", time.localtime(wait_until))
+        hint = f"it wants no other order before {at}"
+    return OrderFailed(f"{domain}: {means}{f': {detail}' if detail else ''}", hint, wait_until=wait_until)
+
+
+def of_request(domain: str, directory: str, error: BaseException, seconds: float, now: float) -> OrderFailed:
+    """Return why an authority gave no answer that can be understood."""
+    what, hint = web.describe(error, seconds), "the certificate in use stays; it is tried again by itself"
+    cause = next((c for c in web.causes(error) if isinstance(c, ssl.SSLCertVerificationError)), None)
+    if cause is not None:
+        hint = "a private authority needs `tls.auto.ca`"
+        if cause.verify_code in (9, 10):  # not yet valid, expired
+            at = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(now))
+            hint = f"is the clock of this host right? It says {at}; let NTP set it"
+    return OrderFailed(f"{domain}: the authority at {directory} cannot be used: {what}", hint)
+
+
+def of_clock(domain: str, begins: float, ends: float, now: float) -> OrderFailed | None:
+    """Return what is wrong when a fresh certificate is not valid by the clock of this host."""
+    if begins <= now < ends:
+        return None
+    said, now_said = (time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(at)) for at in (begins, now))
+    return OrderFailed(
+        f"{domain}: the new certificate is valid from {said}, and the clock of this host says {now_said}",
+        "set the clock (NTP); the certificate in use stays",
+    )
