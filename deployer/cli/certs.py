@@ -69,7 +69,7 @@ def renew(common: Common, domain: str | None, dry_run: bool) -> int:
 )
 @click.option("--key", type=click.Path(path_type=Path), required=True, help="The key of the certificate, PEM.")
 def import_(common: Common, domain: str, cert: Path, key: Path) -> int:
-    """Use a certificate from elsewhere for a domain with `tls: auto`, until it is renewed: for a move without a gap."""
+    """Show a certificate that you have for a domain with `tls: auto`, until it is renewed: for a move without a gap."""
     from deployer.app.operations.certificates import bring
 
     with house(common) as opened:

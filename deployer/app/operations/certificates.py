@@ -125,7 +125,7 @@ def certified(house: AppContext, result: RolloutResult, service: str) -> Rollout
 
 
 def bring(house: AppContext, domain: str, certificate: str, key: str) -> DomainResult:
-    """Keep a certificate from elsewhere, and have every proxy show it. Raise Refused for one that is unfit."""
+    """Keep a certificate that a person has, and have every proxy show it. Raise Refused for one that is unfit."""
     one = next((each for each in auto_domains(house) if each.domain == domain), None)
     if one is None:
         raise Refused(f"no live service has {domain} with `tls: auto`", "`deploy certs` lists the domains")
