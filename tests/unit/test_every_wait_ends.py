@@ -196,6 +196,7 @@ ASKING = {
     "RuntimeCare.collect_garbage",
     "TrafficCare.reachable",
     "TrafficCare.measured",
+    "TrafficCare.certificates",
     "TrafficCare.connections",
     "TrafficCare.drift",
     "Traffic.read",
