@@ -15,6 +15,7 @@ from deployer.core.errors import (
     ImageGone,
     LockLost,
     MachinesSilent,
+    NoServerUp,
     Refused,
     StepFailed,
     TakenBack,
@@ -398,7 +399,7 @@ class MemoryTraffic:
         used = (live.candidate, live.share), (live.stable, live.share < FULL), ("baseline", live.baseline)
         for place, needed in used:
             if needed and not self.world.up(service, place):
-                raise DriverFailed(f"{place} has no server that is up")
+                raise NoServerUp(f"no server of {place} is up, users are not sent there")
 
     def attach(self, service: str, colour: Place, servers: Sequence[Server], deadline: Deadline) -> None:
         self.world.touch("before attach")

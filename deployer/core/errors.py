@@ -13,6 +13,7 @@ DeployError                 1  internal: ours to fix
 │   ├── NotApproved         7  nobody approved before the deadline
 │   ├── DeadlinePassed      4  a wait came to its end
 │   └── DriverFailed        4  the engine, the proxy or a playbook refused or did not answer
+│       ├── NoServerUp      4  users are not sent where the proxy finds no server up
 │       └── Unreachable     4  … did not answer at all
 │           └── MachinesSilent  4  machines of the inventory did not
 ├── Locked                  5  somebody else is deploying this service
@@ -149,6 +150,10 @@ class DriverFailed(StepFailed):
 
 class ImageGone(DriverFailed):
     """The engine has not, or has no more, the image of a release."""
+
+
+class NoServerUp(DriverFailed):
+    """Users were to be sent where the proxy finds no server up; nobody was moved. One may be up in a moment."""
 
 
 class Unreachable(DriverFailed):

@@ -24,18 +24,23 @@ _FLOCK = "hhqqi4x"  # struct flock: type, whence, start, length, pid
 class FileLock:
     """One lock; the file stays when it is let go, as a path that others wait at must not change its file.
 
-    It covers the byte `at`, which need not be there, else the whole file. Several may hold a `shared` one.
+    It covers the byte `at`, which need not be there, else the whole file. Several may hold a `shared` one. Who only
+    `reads` shares one of a file that is there: nothing is written, so that it can be on a disk that is read-only.
     """
 
-    def __init__(self, path: Path, at: int | None = None, *, shared: bool = False) -> None:
+    def __init__(self, path: Path, at: int | None = None, *, shared: bool = False, reads: bool = False) -> None:
         self.path = path
+        self._reads, shared = reads, shared or reads
         self._flock = _flock(fcntl.F_RDLCK if shared else fcntl.F_WRLCK, *_range(at))
         self._fd: int | None = None
 
     def try_take(self) -> bool:
         """Take it if it is free; tell whether it is held now. Raises OSError when the file cannot be made or locked."""
-        files.folder(self.path.parent)
-        fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        if self._reads:
+            fd = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
+        else:
+            files.folder(self.path.parent)
+            fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.fcntl(fd, fcntl.F_OFD_SETLK, self._flock)
             if not self._is(fd):  # removed between opening and locking: a lock that nobody else would meet
@@ -96,7 +101,7 @@ def is_held(path: Path, at: int | None = None, below: int = 0) -> bool:
     """
     start, length = _range(at)
     try:
-        fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
         return False
     try:

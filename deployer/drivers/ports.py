@@ -181,7 +181,7 @@ class Traffic(Protocol):
     def set_traffic(self, service: str, live: Live, deadline: Deadline, given: Live | None = None) -> None:
         """Write the value to file and to every worker, and read it back.
 
-        Raises DriverFailed, changing nothing, when a place that is to get users has no server that is up. What
+        Raises NoServerUp, changing nothing, when a place that is to get users has no server that is up. What
         was spent of the budget is kept as long as the rollout is the same. `given` is what the caller wrote before:
         raises TakenBack, changing nothing, when somebody has ended that share since.
         """

@@ -165,8 +165,14 @@ def _attach(run: Drive, step: Attach, doing: Doing) -> dict[str, Any]:
         raise StepFailed(f"r{step.release} ({step.colour}) has no instance to attach", "see `deploy logs`")
     run.drivers.traffic.configure(run.release(step.release), step.colour, doing.deadline)
     run.drivers.traffic.attach(run.service, step.colour, servers, doing.deadline)
-    up = {server for server, is_up in run.drivers.traffic.servers(run.service, step.colour) if is_up}
-    if missing := [s.name for s in servers if s not in up]:
+    missing: list[str] = []
+
+    def up() -> bool:
+        seen = {server for server, is_up in run.drivers.traffic.servers(run.service, step.colour) if is_up}
+        missing[:] = [s.name for s in servers if s not in seen]
+        return not missing
+
+    if not doing.deadline.wait(up):
         raise StepFailed(f"{', '.join(missing)}: attached, but the proxy does not find it up", "see `deploy doctor`")
     return {"servers": [s.name for s in servers]}
 

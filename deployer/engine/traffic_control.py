@@ -7,7 +7,7 @@ from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
 from deployer.core.clock import Clock, Deadline
-from deployer.core.errors import DriverFailed, TakenBack
+from deployer.core.errors import DeadlinePassed, DriverFailed, NoServerUp, TakenBack
 from deployer.engine.budget_tracker import BudgetTracker
 from deployer.model import Live, other, taken_back
 
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from deployer.manifest.models import TrafficSettings
     from deployer.planning.steps import Share
     from deployer.store import Rollout
+
+AGAIN = 0.2  # seconds until servers that the proxy found down are looked at again
 
 
 class TrafficControl:
@@ -56,8 +58,19 @@ class TrafficControl:
             self.renew_lease()
 
     def write(self, live: Live, deadline: Deadline) -> None:
-        """Move the users, and tell it. Raise TakenBack when an emergency has ended their share of the candidate."""
-        self._put(live, deadline)
+        """Move the users, and tell it. Raise TakenBack when an emergency has ended their share of the candidate.
+
+        Where they are to go the proxy may find no server up for a moment, as after its start or that of the engine: it
+        is asked again until the deadline.
+        """
+        while True:
+            try:
+                self._put(live, deadline)
+                break
+            except NoServerUp as error:
+                if deadline.left() <= AGAIN:
+                    raise DeadlinePassed(f"{error.message}; not within {deadline.seconds:g} s", error.hint) from error
+            self._clock.sleep(AGAIN)
         said = asdict(live)
         said.pop("rollout")  # each event names it
         self._tell("traffic.changed", **said)

@@ -5,6 +5,8 @@ WAL mode with full synchronisation: what was committed survives a power cut (htt
 
 from __future__ import annotations
 
+import errno
+import os
 import shutil
 import sqlite3
 import threading
@@ -183,11 +185,19 @@ class Database:
                     "let it go on (kill -CONT) or end it (kill -9): nothing is lost by that",
                 )
             case sqlite3.SQLITE_READONLY | sqlite3.SQLITE_CANTOPEN | sqlite3.SQLITE_IOERR | sqlite3.SQLITE_PERM:
+                why = _refusal(self.path.parent)
                 return StoreFailed(
-                    f"the store {self.path} cannot be used: {error}",
+                    f"the store {self.path} cannot be {f'written: {why}' if why else f'used: {error}'}",
                     "check the permissions of its folder, and the disk; or name another folder with --state",
                 )
         return None
+
+
+def _refusal(folder: Path) -> str:
+    """Say why nothing can be written into a folder, which SQLite does not tell; "" where that is not why."""
+    if os.statvfs(folder).f_flag & os.ST_RDONLY:
+        return os.strerror(errno.EROFS)
+    return "" if os.access(folder, os.W_OK) else os.strerror(errno.EACCES)
 
 
 def _code(error: sqlite3.Error) -> int:

@@ -6,13 +6,14 @@ import os
 import signal
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from deployer.core.errors import Exit
 from tests.acceptance.users import met, more, users
+from tests.disks import mounted
 from tests.live.conftest import Make
 from tests.live.shop import COMMAND_SECONDS, Shop
 from tests.load import Options
@@ -45,23 +46,12 @@ def kill_one(shop: Shop) -> None:
     os.kill(ours[0], signal.SIGKILL)
 
 
-@contextmanager
-def mounted(folder: Path) -> Iterator[None]:
-    """Make a folder a small disk of its own."""
-    require("root")
-    folder.mkdir(mode=0o700)
-    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={SIZE},mode=0700", "dptest", str(folder)], check=True)
-    try:
-        yield
-    finally:
-        subprocess.run(["umount", "--lazy", str(folder)], check=True)
-
-
 @pytest.fixture
 def on_a_disk(make_shop: Make) -> Iterator[Shop]:
     """Give a service whose state folder is a small disk, with 2.0 live and 1.0 warm."""
     shop = make_shop("process")
-    with mounted(shop.state):
+    shop.state.mkdir(mode=0o700)
+    with mounted(shop.state, SIZE):
         for version in ("1.0", "2.0"):
             shop.live(version)
         yield shop
@@ -113,7 +103,10 @@ def test_a_state_folder_that_is_read_only_stops_a_deploy_but_neither_users_nor_t
     shop.version("3.0")
     with users(shop.url) as load:
         assert str(shop.state) in read_only(shop, "bluegreen", "--version", "3.0", expect=Exit.REFUSED)
-        assert "Read-only file system" in read_only(shop, "status", expect=Exit.DONE)
+        status = read_only(shop, "status", expect=Exit.DONE)
+        assert "Read-only file system" in status
+        assert "r2 (2.0) is stable" in status
+        assert "Read-only file system" in read_only(shop, "doctor", expect=Exit.NEEDS_PERSON)
         assert "r1 → r2 (2.0)" in read_only(shop, "history", expect=Exit.DONE)
         load.mark("refused")
         more(load)

@@ -9,7 +9,9 @@ import pytest
 
 from deployer.core.clock import Deadline, SystemClock
 from deployer.core.errors import DeadlinePassed, Refused
+from deployer.core.filelock import is_held
 from deployer.drivers.traffic.haproxy.layout import Home
+from tests.disks import mounted, remount
 
 
 def home(folder: Path) -> Home:
@@ -54,3 +56,34 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "state").write_text("a file")
     with pytest.raises(Refused, match=r"state/proxy cannot be written: Not a directory"), home(tmp_path).locked(soon()):
         pass
+
+
+def test_who_reads_shares_the_lock_with_others_that_read_and_with_nobody_that_changes(tmp_path: Path) -> None:
+    place = home(tmp_path)
+    with place.locked(soon()):
+        place.create()
+        with pytest.raises(DeadlinePassed, match="held by another command"), place.reading(soon(0.05)):
+            pass
+    held = pytest.raises(DeadlinePassed, match="held by another command")
+    with place.reading(soon()), place.reading(soon()), held, place.locked(soon(0.05)):
+        pass
+    with place.locked(soon()):
+        place.remove()
+    with place.reading(soon()):  # nothing is there to be changed
+        assert not place.root.exists()
+
+
+def test_who_reads_writes_nothing(tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    place = home(disk)
+    with mounted(disk, "2m"):
+        with place.locked(soon()):
+            place.create()
+        remount(disk, "ro")
+        with place.reading(soon()):
+            assert place.has_token()
+            assert is_held(place.root / "lock")
+        assert not is_held(place.root / "lock")
+        with pytest.raises(Refused, match="Read-only file system"), place.locked(soon()):
+            pass

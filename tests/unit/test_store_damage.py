@@ -20,6 +20,7 @@ from deployer.core.errors import Locked, StoreDamaged, StoreFailed
 from deployer.core.filelock import FileLock
 from deployer.server.context import Stores
 from deployer.store import Store, database, meta, move_aside
+from tests.disks import mounted, remount
 from tests.house import Scene
 from tests.services import require
 
@@ -268,18 +269,9 @@ def test_a_busy_store_names_who_keeps_it_busy(used: Path, monkeypatch: pytest.Mo
         process.send_signal(signal.SIGCONT)
 
 
-@contextmanager
-def mounted(folder: Path, options: str) -> Iterator[None]:
-    subprocess.run(["mount", "-t", "tmpfs", "-o", f"mode=700,{options}", "tmpfs", str(folder)], check=True, timeout=10)
-    try:
-        yield
-    finally:
-        subprocess.run(["umount", str(folder)], check=True, timeout=10)
-
-
 def test_a_full_disk_loses_nothing_and_is_named(state: Path) -> None:
     require("root")
-    with mounted(state, "size=600k"), closing(Store(state, CLOCK).database) as db:
+    with mounted(state, "600k"), closing(Store(state, CLOCK).database) as db:
         written = 0
 
         def fill() -> None:
@@ -299,7 +291,7 @@ def test_a_full_disk_loses_nothing_and_is_named(state: Path) -> None:
 
 def test_a_full_disk_makes_no_store(state: Path) -> None:
     require("root")
-    with mounted(state, "size=8k"):
+    with mounted(state, "8k"):
         with pytest.raises(StoreFailed, match="no space is left"):
             Store(state, CLOCK)
         assert not (state / "deployer.db").exists()
@@ -307,14 +299,15 @@ def test_a_full_disk_makes_no_store(state: Path) -> None:
 
 def test_a_folder_for_reading_only_makes_no_store(state: Path) -> None:
     require("root")
-    with mounted(state, "size=2m"):
-        subprocess.run(["mount", "-o", "remount,ro", str(state)], check=True, timeout=10)
+    with mounted(state, "2m"):
+        remount(state, "ro")
         with pytest.raises(StoreFailed, match=r"cannot be used: .*[Rr]ead-?only"):
             look(state)
 
 
 @pytest.mark.parametrize(
-    ("how", "said"), [("full", "cannot be written: no space is left"), ("read-only", "cannot be used: ")]
+    ("how", "said"),
+    [("full", "cannot be written: no space is left"), ("read-only", "cannot be written: Read-only file system")],
 )
 def test_what_is_recorded_can_be_read_where_nothing_can_be_written(
     state: Path, used: Path, how: str, said: str
@@ -323,7 +316,7 @@ def test_what_is_recorded_can_be_read_where_nothing_can_be_written(
     require("root")
     disk = state / "disk"
     disk.mkdir(mode=0o700)
-    with mounted(disk, "size=2m"):
+    with mounted(disk, "2m"):
         with closing(Store(used, CLOCK).database) as db, db.transaction() as connection:
             connection.execute("insert into meta values ('late', 'yes')")
             connection.execute("commit")
@@ -346,7 +339,7 @@ def test_a_server_opens_the_store_itself_once_it_can_be_written_again(state: Pat
     require("root")
     disk = state / "disk"
     disk.mkdir(mode=0o700)
-    with mounted(disk, "size=2m"):
+    with mounted(disk, "2m"):
         shutil.copy(used / "deployer.db", disk)
         take_writes_away(disk, how)
         with closing(Stores(lambda: Store(disk, CLOCK))) as stores:
@@ -361,14 +354,14 @@ def test_a_server_opens_the_store_itself_once_it_can_be_written_again(state: Pat
 
 def give_writes_back(disk: Path, how: str) -> None:
     if how == "read-only":
-        subprocess.run(["mount", "-o", "remount,rw", str(disk)], check=True, timeout=10)
+        remount(disk, "rw")
         return
     (disk / "filler").unlink()
 
 
 def take_writes_away(disk: Path, how: str) -> None:
     if how == "read-only":
-        subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True, timeout=10)
+        remount(disk, "ro")
         return
     with (disk / "filler").open("wb", buffering=0) as file, suppress(OSError):
         while file.write(b"\0" * 4096):

@@ -48,7 +48,7 @@ _PRIVATE = (
 
 def machine(house: AppContext, manifest: Manifest | None, folder: Path = Path()) -> Iterator[Discrepancy]:
     """Look at everything that belongs to no service; `folder` is that of the manifest."""
-    yield from _disk(house.store.folder)
+    yield from _disk(house.store.folder, house.store.database.unwritable)
     yield from _modes(house.store.folder)
     yield from _whole(house)
     yield _audit_log(house)
@@ -74,7 +74,7 @@ def _tried(what: str, check: Callable[[], str]) -> Discrepancy:
 # -- the state folder
 
 
-def _disk(folder: Path) -> Iterator[Discrepancy]:
+def _disk(folder: Path, unwritable: StoreFailed | None) -> Iterator[Discrepancy]:
     free = shutil.disk_usage(folder).free
     names = os.statvfs(folder)
     text = f"{folder}, {free // 1024**2} MiB free"
@@ -82,6 +82,8 @@ def _disk(folder: Path) -> Iterator[Discrepancy]:
         yield Discrepancy("bad", STATE, text, f"free space: at least {FREE_BYTES // 1024**2} MiB")
     elif names.f_files and names.f_favail < FREE_FILES:
         yield Discrepancy("bad", STATE, f"{folder}, room for {names.f_favail} files", f"at least {FREE_FILES}")
+    elif unwritable is not None:
+        yield Discrepancy("bad", STATE, unwritable.message, unwritable.hint)
     else:
         yield Discrepancy("ok", STATE, text)
 

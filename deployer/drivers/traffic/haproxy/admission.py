@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from deployer.core.clock import Deadline
 from deployer.core.errors import DeadlinePassed, DriverFailed
 from deployer.drivers.traffic.haproxy import backend, reload, spec
@@ -38,6 +40,7 @@ class Attaching:
             side = self._spec().side(self._place).having(self._wanted)
             reload.persist(self._proxy, self._spec().with_side(self._place, side))
             self._proxy.master.undisturbed(lambda: self._into_rotation(deadline), deadline)
+        self._await_up(deadline)
 
     def _spec(self) -> Spec:
         known = spec.load(self._proxy.home.services, self._service)
@@ -91,7 +94,6 @@ class Attaching:
         # Old workers cannot learn of servers any more; `LiveMap.write` takes care that they need not.
         for worker in self._proxy.master.current(deadline):
             self._admit(worker, deadline)
-            self._read_back(worker, deadline)
 
     def _admit(self, worker: Worker, deadline: Deadline) -> None:
         seen = self._servers.seen(worker, self._backend, deadline)
@@ -104,15 +106,26 @@ class Attaching:
         options = backend.server_options(self._spec(), self._place, server.name)
         self._servers.introduce(worker, self._backend, server.name, server.address, options, deadline)
 
-    def _read_back(self, worker: Worker, deadline: Deadline) -> None:
-        seen = self._servers.seen(worker, self._backend, deadline)
-        for server in self._wanted:
-            found = seen.get(server.name)
-            if found is None or not found.up:
-                status = found.status if found else "unknown"
-                raise DriverFailed(
-                    f"{server.name} passed its checks, but the proxy has it as {status}", "did it just end?"
-                )
+    def _await_up(self, deadline: Deadline) -> None:
+        """Read back that they get requests. One that has just failed a check may pass the next ones."""
+        down: list[str] = []
+
+        def up() -> bool:
+            down[:] = self._proxy.master.undisturbed(lambda: list(self._down(deadline)), deadline)
+            return not down
+
+        if not deadline.wait(up, every=POLL):
+            raise DeadlinePassed(f"{down[0]} within {deadline.seconds:g} s", "did it just end?")
+
+    def _down(self, deadline: Deadline) -> Iterator[str]:
+        """Say of each server that gets no requests what the proxy has."""
+        for worker in self._proxy.master.current(deadline):
+            seen = self._servers.seen(worker, self._backend, deadline)
+            for server in self._wanted:
+                found = seen.get(server.name)
+                if found is None or not found.up:
+                    status = f"{found.status} ({found.last})" if found else "unknown"
+                    yield f"{server.name} passed its checks, but the proxy has it as {status}: not up"
 
     def _take_back(self, deadline: Deadline) -> None:
         """Forget servers that the proxy knew only for this attempt; those of the file were there before."""

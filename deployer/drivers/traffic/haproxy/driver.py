@@ -6,13 +6,13 @@ Every change goes to the files first, then to every worker, and is read back; al
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from deployer.core import later
 from deployer.core.clock import Clock, Deadline
-from deployer.core.errors import DeadlinePassed, DriverFailed, Refused, TakenBack
+from deployer.core.errors import DeadlinePassed, DriverFailed, NoServerUp, Refused, TakenBack
 from deployer.drivers.ports import NOTHING, Drift
 from deployer.drivers.traffic.haproxy import backend, layout, live_value
 from deployer.drivers.traffic.haproxy.endpoint_files import Cards, card_of
@@ -154,7 +154,7 @@ class HAProxyTraffic:
         if not self._knows(service):
             return None
         deadline = self._soon()
-        with self._home.locked(deadline):
+        with self._home.reading(deadline):
             self._proxy.ready(deadline)
             return self._live.read(service, deadline)
 
@@ -274,19 +274,26 @@ class HAProxyTraffic:
     def spent(self, service: str) -> int:
         """Read how many failed responses of the candidate users have seen in this rollout; 0 where there is no budget.
 
-        What was read is written to the file: a proxy that is killed begins again with that count, not with none.
+        What was read is written to the file: a proxy that is killed begins again with that count, not with none. Where
+        nothing can be written, what was read is right all the same.
         """
         if not self._knows(service):
             return 0
         deadline = self._soon()
-        with self._home.locked(deadline):
+        with self._home.reading(deadline):
             self._proxy.ready(deadline)
-            values = live_value.load(self._home.state)
-            live = live_value.decode(service, values[service])
-            spent = self._live.spent(service, values[service], deadline)
-            if spent > live_value.spent(values[service]):
-                live_value.save(self._home.state, {**values, service: live_value.encode(live, spent)})
-        return spent if live.budget else 0
+            value = live_value.load(self._home.state)[service]
+            spent = self._live.spent(service, value, deadline)
+        if spent > live_value.spent(value):
+            with suppress(DriverFailed, Refused), self._home.locked(deadline):
+                self._keep_spent(service, value, spent)
+        return spent if live_value.decode(service, value).budget else 0
+
+    def _keep_spent(self, service: str, value: str, spent: int) -> None:
+        values = live_value.load(self._home.state)
+        if values.get(service) == value:  # else somebody has changed it, and counted meanwhile
+            live = live_value.decode(service, value)
+            live_value.save(self._home.state, {**values, service: live_value.encode(live, spent)})
 
     def samples(self, service: str) -> AbstractContextManager[Samples]:
         """Open the stream of requests of the service."""
@@ -349,7 +356,7 @@ class HAProxyTraffic:
         if not self._home.services.is_dir():
             return ()
         deadline = self._soon()
-        with self._home.locked(deadline):
+        with self._home.reading(deadline):
             self._proxy.ready(deadline)
             found = tuple(self._examination(deadline).drift(service))
         readable = all(fault.repairable for fault in found)
@@ -495,8 +502,10 @@ class HAProxyTraffic:
         nothing_to_lose = live.share == 0 and not any(up[colour] for colour in COLOURS)
         missing = [place for place in live.used if not up[place]]
         if missing and not nothing_to_lose:
-            raise DriverFailed(
-                f"{service}: no server of {missing[0]} is up, users are not sent there", "`deploy status` shows why"
+            seen = "; ".join(f"{s.name}: {s.last}" for s in self._seen(service, missing[0], deadline))
+            raise NoServerUp(
+                f"{service}: no server of {missing[0]} is up, users are not sent there ({seen or 'it has none'})",
+                "`deploy status` shows more",
             )
 
     def _able(self, worker: Worker, service: str, live: Live, deadline: Deadline) -> bool:

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import errno
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -129,13 +129,24 @@ class Home:
     def locked(self, deadline: Deadline) -> Iterator[None]:
         """Hold the lock under which files and running proxy change together."""
         lock = FileLock(self._lock())
-        deadline.until(
-            lambda: self._take(lock), f"{lock.path} is held by another command", every=0.01, hint="wait for it to end"
-        )
-        try:
+        with _held(lock, lambda: self._take(lock), deadline):
             yield
-        finally:
-            lock.let_go()
+
+    @contextmanager
+    def reading(self, deadline: Deadline) -> Iterator[None]:
+        """Hold off changes while files and running proxy are read together. Nothing is written, others may read too."""
+        lock = FileLock(self._lock(), reads=True)
+        with _held(lock, lambda: self._share(lock), deadline):
+            yield
+
+    def _share(self, lock: FileLock) -> bool:
+        """Take the lock with others that read; where its file is gone nobody holds it."""
+        try:
+            return lock.try_take()
+        except FileNotFoundError:
+            return True
+        except OSError as error:
+            raise DriverFailed(f"{lock.path} cannot be read: {error.strerror}", "check its permissions") from None
 
     def _take(self, lock: FileLock) -> bool:
         """Take the lock; not when somebody holds it, or removes it with everything else just now."""
@@ -151,6 +162,15 @@ class Home:
 
     def _lock(self) -> Path:
         return self.root / "lock"
+
+
+@contextmanager
+def _held(lock: FileLock, take: Callable[[], bool], deadline: Deadline) -> Iterator[None]:
+    deadline.until(take, f"{lock.path} is held by another command", every=0.01, hint="wait for it to end")
+    try:
+        yield
+    finally:
+        lock.let_go()
 
 
 def _make(folder: Path, mode: int) -> None:

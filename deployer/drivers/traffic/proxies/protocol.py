@@ -9,7 +9,16 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from deployer.core.errors import DeadlinePassed, DeployError, DriverFailed, Refused, StepFailed, TakenBack, Unreachable
+from deployer.core.errors import (
+    DeadlinePassed,
+    DeployError,
+    DriverFailed,
+    NoServerUp,
+    Refused,
+    StepFailed,
+    TakenBack,
+    Unreachable,
+)
 from deployer.drivers.ports import Drift
 from deployer.manifest.models import HAProxy, Manifest
 from deployer.model import Live, MeasuredTraffic, Place, Release, Server
@@ -75,7 +84,7 @@ CALLS: Mapping[str, Call] = {
     "join": _call(None, service=str, text=str, live=Live),
 }
 # Errors that are made of message and hint alone, the most particular first
-PLAIN = (TakenBack, Refused, DeadlinePassed, Unreachable, DriverFailed, StepFailed)
+PLAIN = (TakenBack, Refused, DeadlinePassed, Unreachable, NoServerUp, DriverFailed, StepFailed)
 PROXY = TypeAdapter(HAProxy)
 
 

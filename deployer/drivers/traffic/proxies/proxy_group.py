@@ -10,7 +10,7 @@ from functools import reduce
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from deployer.core.clock import Clock, Deadline
-from deployer.core.errors import DeployError, DriverFailed, Refused, TakenBack, Unreachable
+from deployer.core.errors import DeployError, DriverFailed, NoServerUp, Refused, TakenBack, Unreachable
 from deployer.drivers.ports import NOTHING, Drift, Samples, TrafficCare
 from deployer.drivers.traffic.haproxy.endpoint_files import Cards
 from deployer.drivers.traffic.haproxy.identity import new_key
@@ -269,7 +269,7 @@ class ProxyGroup:
         for name, found in self._all(up).items():
             missing = [place for place in live.used if not found[place]]
             if missing and (live.share or any(found[colour] for colour in COLOURS)):
-                raise DriverFailed(
+                raise NoServerUp(
                     f"{name}: no server of {missing[0]} of {service} is up, users are not sent there",
                     "`deploy status` shows why",
                 )
