@@ -401,6 +401,15 @@ class MemoryTraffic:
             if needed and not self.world.up(service, place):
                 raise NoServerUp(f"no server of {place} is up, users are not sent there")
 
+    def introduce(self, service: str, colour: Place, servers: Sequence[Server], deadline: Deadline) -> None:
+        self.world.touch("before introduce")
+        known = self.world.servers.setdefault((service, colour), {})
+        for server in servers:
+            if server.name not in known:
+                known[server.name] = server
+                self.world.drained.add(server.name)
+        self.world.touch("after introduce")
+
     def attach(self, service: str, colour: Place, servers: Sequence[Server], deadline: Deadline) -> None:
         self.world.touch("before attach")
         if ill := [s.name for s in servers if not self.world.passes(s)]:

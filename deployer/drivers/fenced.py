@@ -16,7 +16,18 @@ Fence = Callable[[], AbstractContextManager[None]]  # entered before a change; r
 CHANGES = {
     "runtime": frozenset({"ensure", "run", "remove", "prune", "collect_garbage"}),
     "traffic": frozenset(
-        {"configure", "install", "set_traffic", "attach", "drain", "hand_over", "detach", "forget", "repair"}
+        {
+            "configure",
+            "install",
+            "set_traffic",
+            "introduce",
+            "attach",
+            "drain",
+            "hand_over",
+            "detach",
+            "forget",
+            "repair",
+        }
     ),
     "playbooks": frozenset({"play", "command"}),
 }

@@ -187,6 +187,10 @@ class Traffic(Protocol):
         """
         ...
 
+    def introduce(self, service: str, place: Place, servers: Sequence[Server], deadline: Deadline) -> None:
+        """Begin the proxy's own checks of servers that are new to it; they get no request before they are attached."""
+        ...
+
     def attach(self, service: str, place: Place, servers: Sequence[Server], deadline: Deadline) -> None:
         """Make the place have these servers (others of it stay); wait until the proxy's own checks passed."""
         ...

@@ -130,8 +130,22 @@ def _start(run: Drive, step: Start, doing: Doing) -> dict[str, Any]:
     if missing:
         raise StepFailed(f"{', '.join(missing)}: started, but the runtime does not show it", "see `deploy doctor`")
     started = [there[s.name] for s in specs if s.name in there]
+    if _attached_next(run, step, doing.n):  # its own checks go on while the health check is waited for
+        run.drivers.traffic.configure(release, step.colour, doing.deadline)
+        run.drivers.traffic.introduce(run.service, step.colour, _servers(started), doing.deadline)
     made: dict[str, Any] = {"instances": {i.name: i.address for i in started}}
     return {**made, "hosts": {i.name: i.host for i in started}} if step.hosts else made
+
+
+def _attached_next(run: Drive, step: Start, n: int) -> bool:
+    """Tell whether what is started goes into the proxy once it is healthy, and nothing is done to it in between."""
+    healthy, attach = (*run.rollout.plan.forward[n + 1 : n + 3], None, None)[:2]
+    follows = isinstance(healthy, Healthy) and isinstance(attach, Attach) and attach.colour == step.colour
+    return follows and run.rollout.phase == "forward"
+
+
+def _servers(instances: Sequence[Instance]) -> list[Server]:
+    return [Server(i.name, i.address) for i in instances]
 
 
 def _where_it_answers(do: Callable[[], object], *, skip: bool) -> None:
@@ -160,7 +174,7 @@ def _play(run: Drive, step: Play, doing: Doing) -> dict[str, Any]:
 
 def _attach(run: Drive, step: Attach, doing: Doing) -> dict[str, Any]:
     look = run.instances if step.partial else run.whole
-    servers = [Server(i.name, i.address) for i in look(step.colour, step.release)]
+    servers = _servers(look(step.colour, step.release))
     if not servers:
         raise StepFailed(f"r{step.release} ({step.colour}) has no instance to attach", "see `deploy logs`")
     run.drivers.traffic.configure(run.release(step.release), step.colour, doing.deadline)

@@ -124,6 +124,22 @@ def test_servers_come_stay_and_go(bench: TrafficBench) -> None:
     assert {s for s, _ in bench.traffic.servers("shop", "blue")} == {b1, b2}
 
 
+def test_an_introduced_server_gets_no_user_before_it_is_attached(bench: TrafficBench) -> None:
+    (b1,) = put(bench, "blue", "b1")
+    (g1,) = put(bench, "green", "g1")
+    bench.traffic.set_traffic("shop", Live("blue", 0, 0, 1), bench.within())
+    bench.traffic.detach("shop", "green", ["g1"], bench.within())
+    bench.traffic.introduce("shop", "green", [g1], bench.within())
+    bench.traffic.introduce("shop", "blue", [b1], bench.within())
+    assert bench.traffic.servers("shop", "green") == ((g1, False),)
+    assert bench.traffic.servers("shop", "blue") == ((b1, True),), "one that is there stays as it is"
+    with pytest.raises(DriverFailed):
+        bench.traffic.set_traffic("shop", Live("green", 0, 0, 1), bench.within())
+    bench.traffic.attach("shop", "green", [g1], bench.within())
+    bench.traffic.set_traffic("shop", Live("green", 0, 0, 1), bench.within())
+    assert bench.traffic.servers("shop", "green") == ((g1, True),)
+
+
 def test_where_nothing_is_open_nothing_is_handed_over(bench: TrafficBench) -> None:
     assert bench.traffic.hand_over("shop", "green", 1, bench.within()) == 0
     put(bench, "blue", "b1")

@@ -16,6 +16,7 @@ CHANGING = frozenset(
     {
         "configure",
         "set_traffic",
+        "introduce",
         "attach",
         "drain",
         "hand_over",

@@ -132,6 +132,9 @@ class Paper:
             raise TakenBack(f"{self.name}: users were taken off")
         self.live = live
 
+    def introduce(self, service: str, place: Place, servers: Sequence[Server], deadline: Deadline) -> None:
+        self._do("introduce")
+
     def attach(self, service: str, place: Place, servers: Sequence[Server], deadline: Deadline) -> None:
         self._do("attach")
 
@@ -353,9 +356,10 @@ def test_what_all_have_lost_is_as_the_records_say(two: Two) -> None:
 
 def test_drains_add_up(two: Two) -> None:
     assert two.one.drain("shop", "blue", ["blue-1"], two.deadline) == 4
+    two.one.introduce("shop", "blue", [Server("blue-1", "10.0.0.1:80")], two.deadline)
     two.one.attach("shop", "blue", [Server("blue-1", "10.0.0.1:80")], two.deadline)
     two.one.detach("shop", "blue", ["blue-1"], two.deadline)
-    assert two.a.calls == two.b.calls == ["drain", "attach", "detach"]
+    assert two.a.calls == two.b.calls == ["drain", "introduce", "attach", "detach"]
 
 
 # -- what is said over a channel

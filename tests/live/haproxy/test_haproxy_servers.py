@@ -182,3 +182,38 @@ def test_unknown_services_are_refused_or_nothing(bench: Bench) -> None:
         with pytest.raises(DriverFailed, match="does not know nope"):
             call()
     assert not bench.root.exists()
+
+
+def test_a_server_is_checked_from_its_introduction_on_and_gets_users_once_it_is_attached(
+    bench: Bench, blue: Upstream
+) -> None:
+    bench.put("blue", blue)
+    bench.set_traffic(Live("blue"))
+    with Upstream("new") as new, Load(bench.port) as load:
+        new.ill = True  # as while it warms up
+        server = bench.server(new)
+        bench.traffic.introduce("shop", "blue", [server], within())
+        within().until(lambda: new.hits["/up"] > 2, "the proxy checks it")
+        new.ill = False
+        checks = new.hits["/up"]
+        within().until(lambda: new.hits["/up"] > checks + 3, "it passes")
+        assert bench.traffic.servers("shop", "blue") == ((bench.server(blue), True), (server, False))
+        assert new.users == 0
+        assert "new" not in bench.config(), "a proxy that is started again knows nothing of it"
+        bench.traffic.attach("shop", "blue", [server], within(0.5))
+        within().until(lambda: new.users > 0, "it gets users")
+    assert load.failures == []
+
+
+def test_what_was_introduced_can_be_forgotten(bench: Bench, blue: Upstream, green: Upstream) -> None:
+    bench.put("blue", blue)
+    bench.set_traffic(Live("blue"))
+    bench.traffic.configure(bench.release(), "green", within())
+    bench.traffic.introduce("shop", "green", [bench.server(green)], within())
+    bench.traffic.introduce("shop", "green", [bench.server(green)], within())
+    assert bench.traffic.servers("shop", "green") == ((bench.server(green), False),)
+    with pytest.raises(DriverFailed, match="no server of green is up"):
+        bench.set_traffic(Live("green"))
+    assert bench.traffic.drain("shop", "green", ["g1"], within(1)) == 0
+    bench.traffic.detach("shop", "green", ["g1"], within())
+    assert bench.traffic.servers("shop", "green") == ()

@@ -18,7 +18,7 @@ CLEAN_UP = 5.0  # seconds to take back servers that did not come up
 
 
 class Attaching:
-    """One call of `Traffic.attach`."""
+    """One call of `Traffic.attach`, or of `Traffic.introduce` before it."""
 
     def __init__(self, proxy: Proxy, servers: Servers, service: str, place: Place, wanted: tuple[Server, ...]) -> None:
         self._proxy = proxy
@@ -27,6 +27,17 @@ class Attaching:
         self._place = place
         self._wanted = wanted
         self._backend = backend.name(service, place)
+
+    def introduce(self, deadline: Deadline) -> None:
+        """Have those checked that no worker knows yet."""
+        self._proxy.master.undisturbed(lambda: self._introduce_new(deadline), deadline)
+
+    def _introduce_new(self, deadline: Deadline) -> None:
+        for worker in self._proxy.master.current(deadline):
+            seen = self._servers.seen(worker, self._backend, deadline)
+            for server in self._wanted:
+                if server.name not in seen:
+                    self._introduce(worker, server, deadline)
 
     def run(self, deadline: Deadline) -> None:
         """Introduce, wait for the checks, admit."""

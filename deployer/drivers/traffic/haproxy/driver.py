@@ -174,6 +174,16 @@ class HAProxyTraffic:
             live_value.save(self._home.state, {**values, service: live_value.encode(live, spent)})
             self._live.write(service, live, spent, deadline, lambda worker: self._able(worker, service, live, deadline))
 
+    def introduce(self, service: str, place: Place, servers: Sequence[Server], deadline: Deadline) -> None:
+        """Begin the proxy's own checks of servers that are new to it; they get no request before they are attached.
+
+        The files do not name them yet: a proxy that is restarted or reloaded meanwhile forgets them.
+        """
+        self._require(service)
+        _refuse_odd(servers)
+        self._proxy.ready(deadline)
+        admission.Attaching(self._proxy, self._servers, service, place, tuple(servers)).introduce(deadline)
+
     def attach(self, service: str, place: Place, servers: Sequence[Server], deadline: Deadline) -> None:
         """Make the place have these servers; wait until the proxy's own checks passed.
 

@@ -67,6 +67,7 @@ CALLS: Mapping[str, Call] = {
     "certificates": _call(dict[str, dict[str, str]], service=str, timed=False),
     "read": _call(Live | None, service=str, timed=False),
     "set_traffic": _call(None, service=str, live=Live, given=Live | None),
+    "introduce": _call(None, service=str, place=Place, servers=tuple[Server, ...]),
     "attach": _call(None, service=str, place=Place, servers=tuple[Server, ...]),
     "drain": _call(int, service=str, place=Place, names=_names),
     "hand_over": _call(int, service=str, place=Place, part=float),

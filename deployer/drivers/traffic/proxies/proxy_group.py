@@ -83,6 +83,10 @@ class ProxyGroup:
         """Serve these certificates at all of them: each has the same key and chain."""
         self._all(lambda member: member.install(given, deadline))
 
+    def introduce(self, service: str, place: Place, servers: Sequence[Server], deadline: Deadline) -> None:
+        """Begin the checks of new servers at each proxy."""
+        self._all(lambda member: member.introduce(service, place, servers, deadline))
+
     def attach(self, service: str, place: Place, servers: Sequence[Server], deadline: Deadline) -> None:
         """Make the place have these servers; wait until each proxy's own checks passed."""
         self._all(lambda member: member.attach(service, place, servers, deadline))

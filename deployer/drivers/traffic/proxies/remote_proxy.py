@@ -67,6 +67,10 @@ class RemoteProxy:
         found: Mapping[str, Mapping[str, str]] = self._call("certificates", service=service)
         return found
 
+    def introduce(self, service: str, place: Place, servers: Sequence[Server], deadline: Deadline) -> None:
+        """Begin the checks of new servers."""
+        self._call("introduce", deadline, service=service, place=place, servers=tuple(servers))
+
     def attach(self, service: str, place: Place, servers: Sequence[Server], deadline: Deadline) -> None:
         """Make the place have these servers."""
         self._call("attach", deadline, service=service, place=place, servers=tuple(servers))
