@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from deployer.core.errors import Refused
 from deployer.model import Colour, Observed, Release, newest_good, other
@@ -19,6 +20,9 @@ from deployer.planning.recipes import (
     way_back,
 )
 from deployer.planning.steps import Promote, Step, Warm, named
+
+if TYPE_CHECKING:
+    from deployer.manifest.hook import RolloutHook
 
 LATE_SECONDS = 600.0  # so long after users were brought back, a rollback without --to or --again moves nobody
 
@@ -54,13 +58,19 @@ def choose(releases: Sequence[Release], observed: Observed, current: int, to: in
 
 
 def played_since(releases: Sequence[Release], target: int, current: int) -> str:
-    """Return in words what `update` ran, or may have, since a release was live: it is not undone. Empty for nothing."""
-    since = sorted((r for r in releases if target < r.number <= current and r.manifest.update), key=lambda r: r.number)
-    if not since:
+    """Return in words what was run, or may have been, since a release was live: it is not undone. Empty for nothing."""
+    since = sorted((r for r in releases if target < r.number <= current), key=lambda r: r.number)
+    ran = ", ".join(f"{', '.join(hook.name for hook in run)} with r{r.number}" for r in since if (run := _played(r)))
+    if not ran:
         return ""
-    ran = ", ".join(f"{', '.join(hook.name for hook in r.manifest.update)} with r{r.number}" for r in since)
     since_then = f"playbooks or commands may have run since r{target} was live ({ran})"
     return f"{since_then}; they are not undone and may break r{target}"
+
+
+def _played(release: Release) -> tuple[RolloutHook, ...]:
+    """Return what is run in a rollout of a release, in its order; hooks of an ending only tell of it."""
+    manifest = release.manifest
+    return (*manifest.hooks.before, *manifest.update, *manifest.hooks.after)
 
 
 def rollback_plan(observed: Observed, target: Release, current: Release) -> Plan:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -54,5 +53,7 @@ def _carried_out(one: Callable[[A], T], items: list[A], limit: int) -> list[T]:
     at_once = min(limit, len(items))
     if at_once < 2:  # in this thread: one after the other
         return [one(item) for item in items]
+    from concurrent.futures import ThreadPoolExecutor
+
     with ThreadPoolExecutor(at_once, thread_name_prefix="on-all") as pool:
         return list(pool.map(one, items))

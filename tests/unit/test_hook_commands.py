@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from deployer.app import operations
 from deployer.core.clock import Deadline, SystemClock
 from deployer.core.errors import DeadlinePassed, Exit, ManifestRefused, StepFailed
 from deployer.drivers.hosts import AnsiblePlaybooks
@@ -152,6 +153,14 @@ def test_what_ran_with_a_release_is_read_from_its_record(scene: Scene) -> None:
         "playbooks or commands may have run since r1 was live (c.yml, bin/migrate with r2); "
         "they are not undone and may break r1"
     )
+
+
+def test_what_ran_before_and_after_a_rollout_is_not_undone_either(scene: Scene) -> None:
+    hooks = {"before": [{"run": ["bin/prepare"]}], "after": [{"run": ["bin/contract"]}], "on_done": [CHECK]}
+    deploy(scene, update=[MIGRATE], hooks=hooks)
+    assert operations.rollback(scene.house, "shop").outcome == "done"
+    (warning,) = (text for text in texts(scene, "note") if "not undone" in text)
+    assert "since r1 was live (bin/prepare, bin/migrate, bin/contract with r2)" in warning
 
 
 # -- a real one
