@@ -11,6 +11,7 @@ from deployer.core.clock import Deadline
 from deployer.core.errors import (
     BudgetSpent,
     CannotJudge,
+    DeadlinePassed,
     DeployError,
     DriverFailed,
     Exit,
@@ -20,6 +21,7 @@ from deployer.core.errors import (
 )
 from deployer.engine.controls import Hold
 from deployer.engine.gates import crashed, last_words
+from deployer.engine.lease_renewer import beat
 from deployer.engine.metrics import MetricWatch
 from deployer.engine.run import Drive
 from deployer.engine.watch_totals import WatchTotals
@@ -186,12 +188,13 @@ class AnalysisStep:
         run, spending = self._run, self._run.traffic.spending
         spending.tolerated = max(spending.tolerated, run.evidence.verdicts.tolerated_errors)
         if spending.behind:
-            run.traffic.renew_lease()
+            beat(run)
 
     def _look_around(self) -> None:
         """See that all stands that is compared, and that the budget is not spent.
 
-        A proxy that is killed and comes back keeps share, lease and budget by itself: its silence is waited out.
+        A proxy that is killed and comes back keeps share, lease and budget by itself: its silence is waited out. So is
+        a command of another service that holds the proxy's lock for long.
         """
         run, now = self._run, self._run.clock.monotonic()
         try:
@@ -201,7 +204,7 @@ class AnalysisStep:
                 if self._step.against == "baseline":
                     self._still_alive("baseline", run.rollout.origin)
                 self._next_instances = now + INSTANCE_SECONDS
-        except DriverFailed as error:
+        except (DriverFailed, DeadlinePassed) as error:
             self._silent(error, now)
         else:
             self._silent_since = None
@@ -223,7 +226,7 @@ class AnalysisStep:
             if dead := _ended(instances):
                 raise crashed(self._run, dead)
 
-    def _silent(self, error: DriverFailed, now: float) -> None:
+    def _silent(self, error: DriverFailed | DeadlinePassed, now: float) -> None:
         if self._silent_since is None:
             self._silent_since = now
             self._run.tell("note", text=f"cannot look, trying again for {PATIENCE_SECONDS:g} s: {error.message}")

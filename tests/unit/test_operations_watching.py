@@ -17,7 +17,7 @@ from deployer.app.live_numbers import LiveFollower
 from deployer.app.operations import AppContext, RolloutResult
 from deployer.app.operations.execution import run_of
 from deployer.core.clock import Deadline
-from deployer.core.errors import Detached, Exit, LockLost, Refused
+from deployer.core.errors import DeadlinePassed, Detached, Exit, LockLost, Refused
 from deployer.core.events import Event
 from deployer.engine.observation import LOOK_SECONDS
 from deployer.evidence import live_sample
@@ -554,6 +554,25 @@ def test_a_proxy_that_restarts_is_waited_for(live: Scene) -> None:
     live.world.tick = restart
     assert live.deploy("2.0", "canary").outcome == "done"
     assert len([n for n in live.told("note") if n["text"].startswith("cannot look")]) == 3
+
+
+def test_a_lock_of_the_proxy_that_another_service_holds_is_waited_for(
+    live: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, held = MemoryTraffic.spent, [False]
+
+    def spent(self: MemoryTraffic, service: str) -> int:
+        if held[0]:
+            held[0] = False
+            self.world.clock.sleep(10)
+            raise DeadlinePassed("proxy/lock is held by another command: not within 10 s")
+        return asked(self, service)
+
+    monkeypatch.setattr(MemoryTraffic, "spent", spent)
+    _at_the_eighth_look(live, lambda: held.__setitem__(0, True))
+    assert live.deploy("2.0", "canary").outcome == "done"
+    assert not held[0]
+    assert [n["text"] for n in live.told("note") if "lock is held" in n["text"]] != []
 
 
 def test_a_proxy_that_stays_away_ends_the_rollout(live: Scene) -> None:
