@@ -105,7 +105,7 @@ def test_a_state_folder_that_is_read_only_stops_a_deploy_but_neither_users_nor_t
         assert str(shop.state) in read_only(shop, "bluegreen", "--version", "3.0", expect=Exit.REFUSED)
         status = read_only(shop, "status", expect=Exit.DONE)
         assert "Read-only file system" in status
-        assert "r2 (2.0) is stable" in status
+        assert "r2 (2.0) is live for everyone" in status
         assert "Read-only file system" in read_only(shop, "doctor", expect=Exit.NEEDS_PERSON)
         assert "r1 → r2 (2.0)" in read_only(shop, "history", expect=Exit.DONE)
         load.mark("refused")
