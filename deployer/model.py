@@ -265,7 +265,7 @@ class Live:
 class MeasuredTraffic:
     """What users ask of a service: requests a second on average over the last `seconds`, and in the last second.
 
-    A proxy counts from its last start or reload on.
+    A proxy counts over its reloads, for an hour at most before the last one.
     """
 
     rate: float

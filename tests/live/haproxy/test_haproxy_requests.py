@@ -183,3 +183,7 @@ def test_what_users_ask_is_measured_also_where_no_rollout_is_open(
     bench.set_traffic(Live("blue", 5000, 0, 1))
     burst(bench.port, 300)
     assert measured(bench) == before + 600, "each counts once, on whichever side"
+    workers = set(bench.workers())
+    bench.put("blue", blue, service="cart", domains=["cart.example.com"])
+    assert workers.isdisjoint(bench.workers()), "it was reloaded"
+    assert measured(bench) == before + 600, "a reload begins with a worker that has counted nothing"

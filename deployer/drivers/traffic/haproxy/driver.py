@@ -34,6 +34,7 @@ if TYPE_CHECKING:
         listeners,
         reload,
         request_counter,
+        request_history,
         request_stream,
         spec,
         tunnels,
@@ -46,9 +47,9 @@ else:  # what only changes the proxy, which most questions do not
     admission, certificates, listeners, examination, frontend, draining, reload, spec = (
         later.module(f"deployer.drivers.traffic.haproxy.{name}") for name in _LATER
     )
-    request_stream, request_counter, tunnels = (
+    request_stream, request_counter, request_history, tunnels = (
         later.module(f"deployer.drivers.traffic.haproxy.{name}")
-        for name in ("request_stream", "request_counter", "tunnels")
+        for name in ("request_stream", "request_counter", "request_history", "tunnels")
     )
 
 READ_WITHIN = 10.0  # seconds for calls that have no deadline of their own
@@ -235,14 +236,16 @@ class HAProxyTraffic:
         return self._proxy.master.undisturbed(lambda: self._measured(backends, deadline), deadline)
 
     def _measured(self, backends: Sequence[str], deadline: Deadline) -> MeasuredTraffic | None:
-        traffic = None
+        traffic, before = None, request_history.together(request_history.load(self._home), backends)
         for worker in self._proxy.master.current(deadline):
             seconds = self._servers.uptime(worker, deadline)
-            if not seconds:
+            if not seconds + before.seconds:
                 return None
             counts = [self._servers.served(worker, name, deadline) for name in backends]
             requests, now = (sum(count) for count in zip(*counts, strict=True))
-            one = MeasuredTraffic(requests / seconds, seconds, now)
+            all_of_it = before.followed_by(request_history.Counted(requests, seconds))
+            before = request_history.Counted()  # it counts once, however many workers there are
+            one = MeasuredTraffic(all_of_it.requests / max(all_of_it.seconds, 1.0), all_of_it.seconds, now)
             traffic = traffic + one if traffic else one
         return traffic
 

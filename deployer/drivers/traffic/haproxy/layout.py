@@ -7,6 +7,7 @@ maps/…               other maps and certificate lists that the config names
 maps/keys.map        the key that signs the cookies of each service, 0600
 certificates/        key and chain of each domain with `tls: auto`, 0600, and the account that proves it
 preview.token        the secret of the preview route, 0600
+counted.json         how many requests were counted before the last reload, for forecasts
 s-…                  sockets by which the proxy reaches itself, for the shield
 lock                 held while files and running proxy are changed together
 """
@@ -79,6 +80,11 @@ class Home:
     def token(self) -> Path:
         """The secret of the preview route."""
         return self.root / "preview.token"
+
+    @property
+    def counted(self) -> Path:
+        """What the workers before the current ones counted."""
+        return self.root / "counted.json"
 
     @property
     def requests(self) -> Path:

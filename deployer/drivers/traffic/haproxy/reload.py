@@ -11,7 +11,18 @@ from pathlib import Path
 
 from deployer.core.clock import Deadline
 from deployer.core.errors import DriverFailed
-from deployer.drivers.traffic.haproxy import budget, identity, layout, listeners, live_value, proxy, shield, spec
+from deployer.drivers.traffic.haproxy import (
+    backend,
+    budget,
+    identity,
+    layout,
+    listeners,
+    live_value,
+    proxy,
+    request_history,
+    shield,
+    spec,
+)
 from deployer.drivers.traffic.haproxy.live_map import LiveMap
 from deployer.drivers.traffic.haproxy.proxy import Proxy
 from deployer.drivers.traffic.haproxy.render import Files, render
@@ -138,8 +149,13 @@ def _reload(running: Proxy, live: LiveMap, deadline: Deadline) -> None:
 
 
 def _begin(running: Proxy, live: LiveMap, deadline: Deadline) -> None:
-    place = running.home
-    if not (running.master.answers() and live.counting(live_value.load(place.state))):
+    place, answers = running.home, running.master.answers()
+    if answers:
+        names = [
+            backend.name(one.service, side) for one in spec.load_all(place.services).values() for side in one.places
+        ]
+        request_history.keep(running, names, deadline)
+    if not (answers and live.counting(live_value.load(place.state))):
         running.load(deadline)
         live.settle(live_value.load(place.state), deadline)
         return

@@ -79,6 +79,11 @@ class Servers:
         _, whole = self._read(worker, backend, BACKENDS, deadline)
         return (_count(whole, "stot"), _count(whole, "rate")) if whole else (0, 0)
 
+    def served_by_all(self, worker: Worker, deadline: Deadline) -> dict[str, int]:
+        """Count the requests that each backend got since the worker began."""
+        rows = self._rows(worker, f"-1 {BACKENDS} -1", deadline)
+        return {row["pxname"]: _count(row, "stot") for row in rows if row.get("svname") == "BACKEND"}
+
     def uptime(self, worker: Worker, deadline: Deadline) -> int:
         """Read for how many whole seconds a worker has served."""
         return number("^Uptime_sec: NUMBER", self._master.run(worker, "show info", deadline))
@@ -92,9 +97,7 @@ class Servers:
         self, worker: Worker, backend: str, kinds: int, deadline: Deadline
     ) -> tuple[dict[str, ServerView], Mapping[str, str] | None]:
         """Read the servers of a backend, and its own row."""
-        reply = self._master.run(worker, f"show stat {backend} {kinds} -1", deadline)
-        # What a check saw is repeated there, and an instance may answer a check with anything.
-        rows = csv.DictReader(reply.lstrip("# ").replace("\r", " ").split("\n"), restval="")
+        rows = self._rows(worker, f"{backend} {kinds} -1", deadline)
         try:
             known = {row["svname"]: row for row in rows if row.get("svname") not in ("", None, WAIT)}
             whole = known.pop("BACKEND", None)
@@ -106,6 +109,11 @@ class Servers:
                 f"{self._master.path}: the servers of {backend} cannot be read: {error!r}",
                 "is that HAProxy 2.8 or newer?",
             ) from None
+
+    def _rows(self, worker: Worker, of: str, deadline: Deadline) -> csv.DictReader[str]:
+        reply = self._master.run(worker, f"show stat {of}", deadline)
+        # What a check saw is repeated there, and an instance may answer a check with anything.
+        return csv.DictReader(reply.lstrip("# ").replace("\r", " ").split("\n"), restval="")
 
     def waiting(self, worker: Worker, deadline: Deadline) -> dict[str, list[str]]:
         """Return the clients of what waits for a server, a connection or a response, by backend.
