@@ -257,12 +257,13 @@ def _ended(instances: Sequence[Instance]) -> Instance | None:
 
 
 def _proof(verdict: Verdict) -> dict[str, Any]:
-    """Give how far "no worse" is shown by what is shown least, and about how many more responses it takes."""
-    proofs = (verdict.values.get("proofs") or {}).values()
+    """Return how far "no worse" is shown by what is shown least, and about how many more of which unit it takes."""
+    proofs = list((verdict.values.get("proofs") or {}).values())
     if not proofs:
         return {}
     more = [proof["answers_needed"] for proof in proofs]
-    return {"shown": min(proof["progress"] for proof in proofs), "more": None if None in more else max(more)}
+    shown, unit = min(proof["progress"] for proof in proofs), proofs[0]["unit"]
+    return {"shown": shown, "more": None if None in more else max(more), "unit": unit}
 
 
 def _undecided(run: Drive, step: Watch, missing: str, detail: dict[str, Any]) -> dict[str, Any]:

@@ -20,8 +20,8 @@ _MOST_ANSWERS = 1e12
 _MOST_KINDS = 5
 
 
-def compared(seen: Totals, comparison: Comparison, proofs: Sequence[Proof], config: Judge) -> dict[str, Any]:
-    """Give the numbers of a comparison with stable."""
+def compared(seen: Totals, comparison: Comparison, proofs: Sequence[Proof], config: Judge, unit: str) -> dict[str, Any]:
+    """Give the numbers of a comparison with stable; `unit` is what its proofs count."""
     low, high = comparison.errors.ratio.interval()
     return {
         **_side("candidate", seen.candidate),
@@ -33,7 +33,7 @@ def compared(seen: Totals, comparison: Comparison, proofs: Sequence[Proof], conf
         "error_ratio_high": round(high, 4),
         "parts": {bettor.name: _bettor(bettor) for bettor in comparison.bettors if not bettor.feature},
         "responses": list(_mix(seen, comparison, config)),
-        "proofs": {proof.name: _proof(proof, config.beta) for proof in proofs},
+        "proofs": {proof.name: _proof(proof, config.beta, unit) for proof in proofs},
     }
 
 
@@ -85,12 +85,13 @@ def _mix(seen: Totals, comparison: Comparison, config: Judge) -> Iterator[dict[s
             }
 
 
-def _proof(proof: Proof, beta: float) -> dict[str, Any]:
-    numbers = {
+def _proof(proof: Proof, beta: float, unit: str) -> dict[str, Any]:
+    numbers: dict[str, Any] = {
         "evidence": evidence(proof.log_evidence),
         "evidence_needed": 1 / beta,
         "progress": round(min(1.0, max(0.0, proof.log_evidence / math.log(1 / beta))), 3),
         "answers_needed": still_needed(proof, beta),
+        "unit": unit,
     }
     if proof.limits:
         numbers |= {"stable": float(f"{proof.limits[0]:.4g}"), "limit": float(f"{proof.limits[1]:.4g}")}

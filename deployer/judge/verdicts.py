@@ -260,7 +260,8 @@ class Verdicts:
         return words.still_needed(max(known), sticky=self._sticky) if len(known) == len(answers) else ""
 
     def _values(self, proofs: Sequence[Proof]) -> dict[str, Any]:
-        return {**numbers.compared(self._seen, self._comparison, proofs, self._config), **self._step()}
+        unit = words.unit(sticky=self._sticky)
+        return {**numbers.compared(self._seen, self._comparison, proofs, self._config, unit), **self._step()}
 
     def _values_alone(self) -> dict[str, Any]:
         guard = self._guard.log_evidence

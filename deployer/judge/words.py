@@ -111,9 +111,14 @@ def of_times(margin: Margin) -> str:
     return f"{margin.ratio:.3g}x or +{time(margin.add)}"
 
 
+def unit(*, sticky: bool) -> str:
+    """Name what a proof counts."""
+    return "clients" if sticky else "responses"
+
+
 def still_needed(answers: int, *, sticky: bool) -> str:
     """Say how much more must be seen."""
-    whose = "clients" if sticky else "responses"
+    whose = unit(sticky=sticky)
     if answers > TOO_MANY:
         return f": over {TOO_MANY:,} more {whose} needed, so rather a wider margin"
     scale = 10 ** max(0, len(str(answers)) - 2)  # two digits: it is an estimate

@@ -138,6 +138,24 @@ def names(root: Path) -> tuple[str, ...]:
     return tuple(sorted(n for n in files | plugged if NAME.fullmatch(n)))
 
 
+def fitting(manifest: Manifest, root: Path, *, alone: bool) -> tuple[str, ...]:
+    """List the strategies that may follow the live release, the manifest's first.
+
+    Where that release runs `alone`, only those of which the next one does too.
+    """
+    own = manifest.strategy_name
+    known = dict.fromkeys((own, *names(root)))
+    return tuple(name for name in known if name == own or not alone or _runs_alone(name, manifest, root))
+
+
+def _runs_alone(name: str, manifest: Manifest, root: Path) -> bool:
+    try:
+        options = load(name, root).parse(manifest.strategy_options(name))
+    except Refused:  # it cannot be chosen without options
+        return False
+    return bool(getattr(options, "alone", False))
+
+
 def load(name: str, root: Path) -> Strategy:
     """Load a strategy by name, looking in `root` (the manifest's folder) first.
 

@@ -16,7 +16,7 @@ from deployer.core.clock import Clock
 from deployer.core.errors import ManifestRefused, Refused, StoreFailed
 from deployer.core.events import Event
 from deployer.evidence import live_sample
-from deployer.manifest.load import load
+from deployer.manifest.load import Loaded, load
 from deployer.server.guard import Caller
 from deployer.server.hub import Hub
 from deployer.server.log import ServerLog
@@ -119,9 +119,14 @@ class ServerContext:
         return self.tokens.standing(caller.token)
 
     def source(self, service: str) -> ManifestSource | None:
-        """Give the manifest of a service, as the files say now; None when none is about it.
+        """Return where the manifest of a service is; None when none is about it. Raise what `manifest` raises."""
+        found = self.manifest(service)
+        return found[0] if found else None
 
-        Raises ManifestRefused when none is, and one of them cannot be read.
+    def manifest(self, service: str) -> tuple[ManifestSource, Loaded] | None:
+        """Return the manifest of a service, as the files say now; None when none is about it.
+
+        Raise ManifestRefused when none is, and one of them cannot be read.
         """
         refused: ManifestRefused | None = None
         for source in self.sources:
@@ -131,7 +136,7 @@ class ServerContext:
                 refused = refused or error
                 continue
             if loaded.manifest.service == service:
-                return source
+                return source, loaded
         if refused:
             raise refused
         return None

@@ -58,7 +58,7 @@ class Deploy(_Body):
     """A deploy, with what `deploy STRATEGY` takes; `options` are those of the strategy, as in the manifest."""
 
     strategy: Annotated[str, Field(pattern=r"^([a-z][a-z0-9_-]{0,39})?$", description="Empty: the manifest's.")] = ""
-    version: Annotated[str, Field(pattern=r"^([A-Za-z0-9_][A-Za-z0-9._-]{0,127})?$")] = ""
+    version: Annotated[str, Field(max_length=128), AfterValidator(_sentence)] = ""  # the manifest says what one is
     options: Annotated[dict[str, Any], Field(max_length=MOST_OPTIONS)] = {}
     dirty: Annotated[bool, Field(description="With `build`: also changes that are not committed there.")] = False
     fingerprint: Annotated[

@@ -98,14 +98,26 @@ class Endpoint:
     hosts: tuple[str, ...] = ()
     proxies: Collection[Network] = ()
 
+    @property
+    def url(self) -> str:
+        """Return the address of the web UI, by a name under which it may be asked and that a certificate may have."""
+        scheme = "https" if self.tls else "http"
+        named = self.hosts and (self.tls or not self.address.names)
+        return f"{scheme}://{Address(self.hosts[0], self.address.port) if named else self.address}/"
+
     def check(self, *, behind_tls: bool) -> None:
-        """Raise Refused for a certificate that cannot be used, and for tokens that would be sent in the clear."""
+        """Raise Refused for a certificate that cannot be used, for tokens in the clear, and where no name would do."""
         if self.tls:
             self.tls.check()
         elif not self.address.local and not behind_tls:
             raise Refused(
                 f"{self.address} is for others, who would send their tokens in the clear",
                 "--cert and --key, or --no-tls where a proxy in front has TLS, or --listen 127.0.0.1:PORT",
+            )
+        if not self.address.names and not self.hosts:
+            raise Refused(
+                f"{self.address} is every address of this host, and no name is known by which it may be asked",
+                "add --allow-host NAME, as it is in the URL of browsers and clients, or --listen NAME:PORT",
             )
 
 
@@ -131,7 +143,7 @@ def serve(desk: ServerContext, endpoint: Endpoint, by: str, agents: Agents | Non
     )
     sockets = listening(address, door)
     try:
-        _Server(config, desk, by, agents, door).run(list(sockets))
+        _Server(config, desk, Reconciler(desk, by), agents, door, endpoint.url).run(list(sockets))
     except SystemExit:  # how uvicorn says that it could not begin; its log has said why
         raise Refused(f"the server at {address.host}:{address.port} could not begin", "see the line above") from None
     finally:
@@ -175,11 +187,16 @@ class _Server(uvicorn.Server):
     """Goes on with what was unfinished when it listens; ends its streams when it is told to end."""
 
     def __init__(
-        self, config: uvicorn.Config, desk: ServerContext, by: str, agents: Agents | None, door: ConnectionGuard
+        self,
+        config: uvicorn.Config,
+        desk: ServerContext,
+        caretaker: Reconciler,
+        agents: Agents | None,
+        door: ConnectionGuard,
+        url: str,
     ) -> None:
         super().__init__(config)
-        self._desk, self._agents, self._door = desk, agents, door
-        self._caretaker = Reconciler(desk, by)
+        self._desk, self._agents, self._door, self._caretaker, self._url = desk, agents, door, caretaker, url
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Take a signal."""
@@ -203,9 +220,9 @@ class _Server(uvicorn.Server):
         await super().startup(sockets)  # type: ignore[arg-type]
         if self.started:
             self._caretaker.start()
-            scheme = "https" if self.config.is_ssl else "http"
-            host = f"[{self.config.host}]" if ":" in self.config.host else self.config.host
-            url = f"{scheme}://{host}:{self.config.port}/api/v1"
             if self._agents:
                 self._agents.start(self._desk)
-            self._desk.log.say("serving", f"serving {url}; Ctrl-C ends it", url=url)
+            api = f"{self._url}api/v1"
+            self._desk.log.say(
+                "serving", f"serving {self._url} (web UI) and {api}; Ctrl-C ends it", url=api, page=self._url
+            )

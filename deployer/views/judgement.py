@@ -37,7 +37,7 @@ def _where(view: JudgementView) -> str:
 def _stage(stage: StageView, ink: Ink) -> list[list[str]]:
     outcome = ink(stage.outcome, DECISIONS[stage.outcome][1])
     if stage.outcome == "passes":
-        outcome += " (no worse)" if stage.proved else " (seen enough)"
+        outcome += " (no worse)" if stage.proved else " (no regression found)"
     return [
         [percent(stage.share), outcome, duration(stage.after), *cells("candidate", stage.candidate)],
         ["", "", "", *cells("stable", stage.stable)],

@@ -10,6 +10,7 @@ from rich.text import Text
 
 from deployer.views.live_steps import log_panel, steps_block
 from deployer.views.live_traffic import sides_table, traffic_lines
+from deployer.views.palette import CANDIDATE
 from deployer.views.state import ProofView, StepLine, VerdictView, ViewState
 from deployer.views.text import duration, release, shown, stopwatch
 
@@ -50,7 +51,7 @@ def _header(state: ViewState, now: float) -> RenderableType:
     if state.release:
         names.append("  ")
         names.append(f"{release(state.origin)} → " if state.origin else "first deploy: ", "not bold dim")
-        names.append(release(state.release, state.version), "bold cyan")
+        names.append(release(state.release, state.version), f"bold {CANDIDATE.rich}")
     about = [state.strategy, f"rollout {state.rollout}" if state.rollout else "", f"by {state.by}" if state.by else ""]
     grid = Table.grid(expand=True, padding=(0, 2, 0, 0))
     grid.add_column(ratio=1)
@@ -63,7 +64,7 @@ def _header(state: ViewState, now: float) -> RenderableType:
 def _facts(state: ViewState, now: float) -> RenderableType | None:
     """Draw the labelled lines: share, verdict, notes, what happens next."""
     lines = traffic_lines(state)
-    if state.proof and state.ending is None:
+    if state.proof and state.verdict is None and state.ending is None:  # a verdict has the same numbers
         lines.append(("proof", _proof(state.proof)))
     if state.verdict and not _said_above(state, state.verdict):
         lines.append(("verdict", _verdict(state.verdict)))
@@ -93,7 +94,7 @@ def _said_above(state: ViewState, verdict: VerdictView) -> bool:
 def _proof(proof: ProofView) -> Text:
     filled = round(PROOF_BAR * proof.shown)
     bar = Text().append("━" * filled, "green").append("━" * (PROOF_BAR - filled), "dim")
-    return bar.append(f"  {shown(proof.shown, proof.more)}")
+    return bar.append(f"  {shown(proof.shown, proof.more, proof.unit)}")
 
 
 def _verdict(verdict: VerdictView) -> Text:

@@ -8,13 +8,12 @@ from rich.text import Text
 
 from deployer.planning.steps import percent
 from deployer.views import text as write
+from deployer.views.palette import CANDIDATE, SIDES, STABLE
 from deployer.views.state import Look, SideState, ViewState
 
 BAR = 24  # columns
 NARROW = 68  # columns under which the table drops what matters least
 FULL = 10000  # basis points
-PAINT = {"blue": "bright_blue", "green": "green"}
-OTHER = {"blue": "green", "green": "blue"}
 
 
 def traffic_lines(state: ViewState) -> list[tuple[str, Text]]:
@@ -23,10 +22,10 @@ def traffic_lines(state: ViewState) -> list[tuple[str, Text]]:
         return []
     if state.promoted:
         return [("users", Text.assemble("all on ", (write.release(state.release, state.version), "bold")))]
-    measured = "" if state.measured is None else f" · {state.measured / 100:.2f}% actual"
+    measured = "" if state.measured is None else f" · {write.actual(state.measured)}"
     baseline = f" · baseline {percent(state.baseline)}" if state.baseline else ""
     shown = state.share if state.measured is None else state.measured
-    share = Text.assemble(_bar(shown, state.colour), f"  {percent(state.share)} target{measured}{baseline}")
+    share = Text.assemble(_bar(shown), f"  {percent(state.share)} target{measured}{baseline}")
     return [("share", share), *_cost(state)]
 
 
@@ -40,7 +39,7 @@ def _cost(state: ViewState) -> list[tuple[str, Text]]:
         ended = ": the proxy gives the candidate no more users" if cost.over else ""
         lines.append(("budget", Text(f"users saw {write.spent(cost.spent, cost.budget)}{ended}", near)))
     if cost.shielded:
-        lines.append(("shield", Text(f"stable answered {write.count(cost.shielded)} more in its place")))
+        lines.append(("shield", Text(write.shielded(cost.shielded))))
     return lines
 
 
@@ -51,31 +50,29 @@ def sides_table(state: ViewState, width: int) -> RenderableType | None:
     narrow = width < NARROW
     table = Table(box=None, pad_edge=False, padding=(0, 1 if narrow else 2, 0, 0), header_style="dim")
     table.add_column("", no_wrap=True)
-    for name in ("requests", *(() if narrow else ("per s",)), "errors", "", "p50", "p99"):
+    for name in ("responses", *(() if narrow else ("per s",)), "failed", "rate", "p50", "p99"):
         table.add_column(name, justify="right", no_wrap=True)
-    candidate = state.colour if state.promoted else OTHER.get(state.colour, "")
-    for role, release, colour in (
-        ("stable", state.origin, OTHER.get(candidate, "")),
-        ("candidate", state.release, candidate),
-    ):
+    for role, release in (("stable", state.origin), ("candidate", state.release)):
         look = state.looks[-1]
         cells = _cells(
-            getattr(look, role), _rate(state.looks, role), alarming=role == "candidate" and _fails_more(look)
+            getattr(look, role), _rate(state.looks, role), _alarm(state, look) if role == "candidate" else ""
         )
-        label = Text.assemble(("■ ", _paint(colour)), role, (f" r{release}" if release else "", "dim"))
+        label = Text.assemble(("■ ", SIDES[role].rich), role, (f" r{release}" if release else "", "dim"))
         table.add_row(label, *(cells[:1] + cells[2:] if narrow else cells))
     if state.lost:
         table.add_row(Text("not seen", "yellow"), Text(write.count(state.lost), "yellow"))
     return table
 
 
-def _fails_more(look: Look) -> bool:
-    """Tell whether the candidate fails more often than stable has: that is what a red number says."""
-    return look.candidate.errors * max(look.stable.requests, 1) > look.stable.errors * look.candidate.requests
+def _alarm(state: ViewState, look: Look) -> str:
+    """Return the style of the candidate's failures: red once it is bad, yellow while it fails more than stable."""
+    if (state.cost and state.cost.over) or (state.verdict and state.verdict.verdict == "worse"):
+        return "bold red"
+    more = look.candidate.errors * max(look.stable.requests, 1) > look.stable.errors * look.candidate.requests
+    return "yellow" if more else ""
 
 
-def _cells(side: SideState, rate: float | None, *, alarming: bool) -> list[Text]:
-    bad = "bold red" if alarming else ""
+def _cells(side: SideState, rate: float | None, bad: str) -> list[Text]:
     return [
         Text(write.count(side.requests)),
         Text(write.rate(rate), "dim"),
@@ -95,14 +92,10 @@ def _rate(looks: tuple[Look, ...], side: str) -> float | None:
     return more / (last.at - first.at)
 
 
-def _bar(share: float, stable: str) -> Text:
+def _bar(share: float) -> Text:
     """Draw the candidate's part from the left; any share above nothing is at least visible."""
     halves = round(2 * BAR * share / FULL)
     halves = min(max(halves, 1 if share > 0 else 0), 2 * BAR - (1 if share < FULL else 0))
     full, half = divmod(halves, 2)
-    bar = Text("━" * full + "╸" * half, _paint(OTHER.get(stable, "")))
-    return bar.append("━" * (BAR - full - half), _paint(stable) + " dim")
-
-
-def _paint(colour: str) -> str:
-    return PAINT.get(colour, "cyan")
+    bar = Text("━" * full + "╸" * half, CANDIDATE.rich)
+    return bar.append("━" * (BAR - full - half), STABLE.rich + " dim")

@@ -84,7 +84,7 @@ def _proofs(values: Mapping[str, Any]) -> Iterator[Number]:
         return  # what is worse is not asked whether it is no worse
     for name, proof in (values.get("proofs") or {}).items():
         more = proof.get("answers_needed")
-        left = f", about {about(int(more))} more responses" if more else ""
+        left = f", about {about(int(more))} more {proof.get('unit', 'responses')} needed" if more else ""
         limit = ""
         if "limit" in proof:
             write = _percent if name == "errors" else latency

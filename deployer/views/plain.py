@@ -112,15 +112,15 @@ def _traffic(d: dict[str, Any]) -> str:
 
 def _sample(d: dict[str, Any]) -> str:
     measured = d.get("share_actual")
-    got = "nothing measured" if measured is None else f"{measured / 100:.2f}% actual"
+    got = write.actual(None if measured is None else float(measured))
     asked = percent(int(d.get("share_target") or 0))
     parts = [f"sample: {asked} target, {got}", _side("stable", d), _side("candidate", d)]
     if d.get("budget"):
         parts.append(f"users saw {write.spent(int(d.get('spent') or 0), int(d['budget']))}")
     if d.get("shielded"):
-        parts.append(f"{write.count(int(d['shielded']))} answered by stable instead")
+        parts.append(write.shielded(int(d["shielded"])))
     if d.get("shown") is not None:
-        parts.append(write.shown(float(d["shown"]), d.get("more")))
+        parts.append(write.shown(float(d["shown"]), d.get("more"), _s(d, "unit") or "responses"))
     if d.get("waits"):
         parts.append(f"waiting: {_s(d, 'waits')}")
     if d.get("lost"):
@@ -132,7 +132,7 @@ def _side(role: str, d: dict[str, Any]) -> str:
     side = d.get(role) or {}
     requests, errors = int(side.get("requests") or 0), int(side.get("errors") or 0)
     times = f"p50 {write.latency(side.get('p50'))}, p99 {write.latency(side.get('p99'))}"
-    return f"{role} {write.plural(requests, 'request')}, {write.plural(errors, 'error')}, {times}"
+    return f"{role} {write.plural(requests, 'response')}, {errors:,} failed, {times}"
 
 
 def _verdict(d: dict[str, Any]) -> str:

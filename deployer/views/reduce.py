@@ -164,7 +164,8 @@ def _proof(data: dict[str, Any]) -> ProofView | None:
     shown, more = data.get("shown"), data.get("more")
     if shown is None:
         return None
-    return ProofView(min(max(float(shown), 0.0), 1.0), None if more is None else int(more))
+    unit = one_line(data.get("unit") or "responses")
+    return ProofView(min(max(float(shown), 0.0), 1.0), None if more is None else int(more), unit)
 
 
 def _budget(state: ViewState, event: Event) -> ViewState:

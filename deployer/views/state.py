@@ -68,10 +68,11 @@ class Cost:
 
 @dataclass(frozen=True)
 class ProofView:
-    """How much is shown of "no worse", from 0 to 1, and about how many more responses are needed (None: not known)."""
+    """How much is shown of "no worse", from 0 to 1, and about how many more are needed (None: not known), of what."""
 
     shown: float
     more: int | None = None
+    unit: str = "responses"
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from deployer.core.amounts import percent
 from deployer.views import text as write
+from deployer.views.palette import SIDES
 from deployer.views.status_data import (
     ApprovalView,
     EnvironmentView,
@@ -24,11 +25,12 @@ if TYPE_CHECKING:
 
 Ink = Callable[[str, str], str]  # ink(text, style) gives the text, coloured or not
 CODES = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "cyan": "36"}
+CODES |= {side: paint.code for side, paint in SIDES.items()}
 OUTCOMES = {"done": "green", "reverted": "yellow", "paused": "cyan", "needs-attention": "red"}
 STATES = {"running": "green", "created": "yellow", "exited": "red", "unknown": "yellow"}
 STATUSES = {"good": "green", "rolled-back": "yellow", "failed": "red"}
 LEVELS = {"ok": ("✓", "green"), "warn": ("!", "yellow"), "bad": ("✗", "red"), "fixed": ("✓", "cyan")}
-ROLES = {"stable": "bold", "candidate": "cyan", "baseline": "dim", "left over": "yellow"}
+ROLES = {"stable": "stable", "candidate": "candidate", "baseline": "dim", "left over": "yellow"}
 
 
 def coloured(text: str, style: str) -> str:
@@ -82,7 +84,7 @@ def _traffic(view: StatusView, now: float, ink: Ink) -> str:
     stable = ink(release(view.stable, view.stable_version), "bold")
     if not view.candidate:
         return f"{stable} is live for everyone"
-    candidate = ink(release(view.candidate, view.candidate_version), "cyan")
+    candidate = ink(release(view.candidate, view.candidate_version), "candidate")
     if view.safety and not view.share:
         had = f"{candidate} had {percent(view.safety.share)}"
         ago = duration(now - view.lease)
@@ -159,7 +161,7 @@ def _rollout(row: RolloutRow, now: float, ink: Ink) -> str:
         end = f"{ink(row.outcome, OUTCOMES.get(row.outcome, ''))} after {duration(row.seconds)}"
         end += f" (exit {row.exit})" if row.exit else ""
     else:
-        end = f"{ink('open', 'cyan')} for {duration(now - row.started_at)}"
+        end = f"{ink('in progress', 'cyan')} for {duration(now - row.started_at)}"
     return f"{row.number}: {row.strategy} {way}, {end}, by {one_line(row.by)}{message}"
 
 
@@ -171,7 +173,7 @@ def _history(view: HistoryView, now: float, ink: Ink) -> list[str]:
         took = duration(row.seconds if row.outcome else now - row.started_at)
         way = f"{release(row.origin)} → {release(row.release, row.version)}"
         code = f" (exit {row.exit})" if row.exit else ""
-        outcome = ink((row.outcome or "open") + code, OUTCOMES.get(row.outcome, "cyan"))
+        outcome = ink((row.outcome or "in progress") + code, OUTCOMES.get(row.outcome, "cyan"))
         # To the minute: with whole dates this just fits into 80 columns, and a message has a line of its own.
         at = moment(row.started_at).rpartition(":")[0]
         rows.append([f"#{row.number}", at, took, row.strategy, way, outcome, one_line(row.by)])

@@ -7,6 +7,8 @@ import time
 import unicodedata
 from collections.abc import Container, Sequence
 
+from deployer.core.amounts import percent
+
 # Cursor moves, colours, window titles: what another program wrote must not steer our user's terminal.
 _ESCAPES = re.compile(
     r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|\x1b[ -/]*[0-~]|\x9b[0-?]*[ -/]*[@-~]"
@@ -52,7 +54,17 @@ def count(number: int) -> str:
 
 def part(number: int, total: int) -> str:
     """Write `number` of `total` as a percentage; nothing of nothing is a dash."""
-    return f"{100 * number / total:.2f}%" if total else "–"
+    return percentage(number / total) if total else "–"
+
+
+def percentage(fraction: float) -> str:
+    """Write a measured fraction as a percentage, to two decimals at most: `10%`, `1.71%`."""
+    return f"{100 * fraction:.2f}".rstrip("0").rstrip(".") + "%"
+
+
+def actual(basis_points: float | None) -> str:
+    """Write the share that was measured."""
+    return "nothing measured" if basis_points is None else f"{percentage(basis_points / 10_000)} actual"
 
 
 def rate(per_second: float | None) -> str:
@@ -96,6 +108,14 @@ def moment(at: float) -> str:
     return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(at)) if at else "–"
 
 
+def ago(seconds: float) -> str:
+    """Write how long ago something was, in its largest unit: `5 min ago`."""
+    for unit, name in ((86400, "d"), (3600, "h"), (60, "min")):
+        if seconds >= unit:
+            return f"{int(seconds // unit)} {name} ago"
+    return f"{int(seconds)} s ago" if seconds >= 1 else "just now"
+
+
 def zone(at: float) -> str:
     """Name the zone of local times at a moment: `UTC+02:00`."""
     offset = time.strftime("%z", time.localtime(at))
@@ -124,9 +144,19 @@ def spent(answers: int, budget: int) -> str:
     return f"{answers:,} of {plural(budget, 'failed response')}"
 
 
-def shown(part: float, more: int | None) -> str:
-    """Write how far a proof is: `no worse: 62% proven, about 1,200 more responses`."""
-    left = "" if more is None else f", about {about(more)} more responses"
+def shielded(responses: int) -> str:
+    """Write what a shield has done: `2 failed responses kept from users: stable answered instead`."""
+    return f"{plural(responses, 'failed response')} kept from users: stable answered instead"
+
+
+def users_on(stable: str, candidate: str, share: int) -> str:
+    """Say where users are: `50% on r6 (2.0)` while a candidate has some, else `r5 (1.0) is live`."""
+    return f"{percent(share)} on {candidate}" if share else f"{stable} is live"
+
+
+def shown(part: float, more: int | None, unit: str = "responses") -> str:
+    """Write how far a proof is: `no worse: 62% proven, about 1,200 more clients needed`."""
+    left = "" if more is None else f", about {about(more)} more {unit} needed"
     return f"no worse: {100 * part:.0f}% proven{left}"
 
 

@@ -11,7 +11,7 @@ from deployer.views.data import SideView, WatchView
 from deployer.views.text import count, latency, part
 
 FULL = 10000  # basis points
-HEADS = ("side", "responses", "failed", "", "p50", "p95", "p99")
+HEADS = ("side", "responses", "failed", "rate", "p50", "p95", "p99")
 _TOLD = frozenset({"event", "at", "service", "rollout", "verdict", "text", "enough", "watched"})
 
 

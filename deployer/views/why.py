@@ -51,8 +51,11 @@ def unopposed(verdict: Mapping[str, Any]) -> str:
         proven = "proven no worse" if verdict.get("verdict") == "no worse" else "no regression found"
         return f"{proven}: {one_line(verdict.get('text', ''))}"
     sides = (_failed(name, verdict) for name in ("candidate", "stable"))
-    needed = [proof.get("answers_needed") for proof in (verdict.get("proofs") or {}).values()]
-    more = f" (about {about(max(map(int, needed)))} more responses)" if needed and None not in needed else ""
+    proofs = list((verdict.get("proofs") or {}).values())
+    needed = [proof.get("answers_needed") for proof in proofs]
+    more = ""
+    if needed and None not in needed:
+        more = f" (about {about(max(map(int, needed)))} more {proofs[0].get('unit', 'responses')} needed)"
     unseen = ""
     if "unseen" in verdict:
         unseen = f"; a failure rate of up to {_rate(verdict['unseen'])} would not have been seen"
@@ -65,7 +68,7 @@ def _rate(fraction: Any) -> str:
 
 def _failed(name: str, verdict: Mapping[str, Any]) -> str:
     errors, requests = int(verdict.get(f"{name}_errors", 0)), int(verdict.get(f"{name}_requests", 0))
-    return f"{name} {part(errors, requests)} bad ({errors:,} of {requests:,})"
+    return f"{name} {part(errors, requests)} failed ({errors:,} of {requests:,})"
 
 
 def _started(found: Why, event: Mapping[str, Any]) -> Why:

@@ -91,9 +91,11 @@ class Tab:
         assert "exceptionDetails" not in told, told
         return told["result"].get("value")
 
-    def picture(self, *, whole: bool = True) -> bytes:
-        """Give the page as PNG, or only what the window shows of it."""
-        return base64.b64decode(self.call("Page.captureScreenshot", captureBeyondViewport=whole)["data"])
+    def picture(self, *, whole: bool = True, form: str = "png") -> bytes:
+        """Give a picture of the page, or only of what the window shows of it."""
+        quality = {} if form == "png" else {"quality": 75}
+        taken = self.call("Page.captureScreenshot", captureBeyondViewport=whole, format=form, **quality)
+        return base64.b64decode(taken["data"])
 
     def paper(self) -> bytes:
         """Give the page as it is printed, as PDF."""

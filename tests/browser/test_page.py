@@ -18,7 +18,7 @@ from tests.services import require
 
 pytestmark = pytest.mark.live
 
-DESK, PHONE = 1280, 390  # columns of the window
+DESK, PHONE = 1280, 360  # columns of the window
 USERS = Options(rate=60, kinds=("fresh", "busy", "sticky"))
 SHIFT = 8
 TEXT = "document.body.innerText"

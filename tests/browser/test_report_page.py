@@ -78,7 +78,7 @@ def test_what_is_pointed_at_says_its_numbers(tab: Tab, page: Path) -> None:
     hints = tab.ask(f"[...{VISIBLE}[0].querySelectorAll('.hint title')].map(t => t.textContent)")
 
     assert len(hints) > 3
-    assert all("% bad" in hint or "has no responses" in hint for hint in hints)
+    assert all("% failed" in hint or "has no responses" in hint for hint in hints)
 
 
 def test_dark_is_dark_and_light_is_light(tab: Tab, page: Path) -> None:

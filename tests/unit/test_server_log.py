@@ -132,9 +132,9 @@ def test_what_libraries_say_is_a_line_too_and_secrets_are_hidden(
 
 def test_a_person_reads_sentences(capsys: pytest.CaptureFixture[str]) -> None:
     log = ServerLog()
-    log.say("serving", "serving http://127.0.0.1:8642/api/v1; Ctrl-C ends it", url="x")
+    log.say("serving", "serving http://127.0.0.1:8642/; Ctrl-C ends it", url="x")
     log.say("run.began", run="x")
-    assert capsys.readouterr().err == "serving http://127.0.0.1:8642/api/v1; Ctrl-C ends it\n"
+    assert capsys.readouterr().err == "serving http://127.0.0.1:8642/; Ctrl-C ends it\n"
 
 
 def test_the_lines_of_the_page_have_the_fields(api: Api, capsys: pytest.CaptureFixture[str]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Iterator
+from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -318,15 +319,83 @@ def test_dialogs_say_what_will_happen(api: Api, ask: Client, held: int) -> None:
     operations.promote(api.scene.house, "shop")
     assert dialogs(ask("GET", f"/rollouts/{held}", mine).text) == {}
     said = dialogs(ask("GET", "/services/shop", mine).text)
-    assert set(said) == {"rollback"}
+    assert set(said) == {"rollback", "deploy"}
     assert "leave r2 (2.0); back to r1 (1.0): its environment is warm" in said["rollback"]
 
 
 def test_the_first_release_has_nothing_to_go_back_to(api: Api, ask: Client) -> None:
     api.scene.deploy("1.0")
-    assert dialogs(ask("GET", "/services/shop", session(api, ask)).text) == {}
+    assert set(dialogs(ask("GET", "/services/shop", session(api, ask)).text)) == {"deploy"}
     with api.desk.house() as house:
         assert plans.way_back(house, "shop") is None
+
+
+def test_an_operator_may_deploy_a_version_of_a_service_that_rests(api: Api, ask: Client, held: int) -> None:
+    mine = session(api, ask)
+    assert "ask-deploy" not in ask("GET", "/services/shop", mine).text, "a rollout is in progress"
+    operations.promote(api.scene.house, "shop")
+    page = ask("GET", "/services/shop", mine).text
+    strategies = re.findall(r'<option value="(\w*)">([^<]*)', page.partition("<select")[2].partition("</select>")[0])
+    assert strategies[0] == ("canary", "canary (the manifest's)")
+    assert {name for name, _ in strategies} == {"canary", "bluegreen", "rolling", "recreate"}
+    assert re.findall(r'<option value="([\d.]+)">([^<]*)', page) == [("2.0", "r2, live"), ("1.0", "r1, good")]
+    assert "r2 (2.0) is live." in dialogs(page)["deploy"]
+    assert "as the manifest says" in dialogs(page)["deploy"]
+    assert "ask-deploy" not in ask("GET", "/services/shop", session(api, ask, "viewer")).text
+    for path, body in (("plan", {}), ("rollouts", {"rollout": 0, "reason": "because"})):
+        assert f'data-{"plan" if path == "plan" else "post"}="{V1}/services/shop/{path}"' in page
+        form = {"version": "3.0", "strategy": "bluegreen", **body}
+        answer = ask("POST", f"{V1}/services/shop/{path}", mine, json=form)
+        assert answer.status_code == 200, answer.text
+    assert api.scene.house.store.rollouts.get(answer.json()["rollout"]).message == "because"
+
+
+def test_a_deploy_form_has_what_fits(api: Api, ask: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    api.scene.deploy("1.0", "recreate")
+    mine = session(api, ask)
+    choices = ask("GET", "/services/shop", mine).text.partition("<select")[2].partition("</select>")[0]
+    assert re.findall(r'<option value="(\w*)"', choices) == ["canary", "recreate"], "others would run it beside another"
+    api.manifest.write_text("service: shop\nport: x\n")
+    broken = ask("GET", "/services/shop", mine)
+    assert broken.status_code == 200
+    refused = ask("POST", f"{V1}/services/shop/plan", mine, json={"version": "2.0"})
+    assert (refused.status_code, "port" in refused.json()["message"]) == (422, True)
+    monkeypatch.setattr(api.desk, "sources", ())
+    assert "ask-deploy" not in ask("GET", "/services/shop", mine).text, "there is no manifest to deploy by"
+
+
+def test_a_version_is_refused_in_the_words_of_the_command(api: Api, ask: Client, held: int) -> None:
+    operations.promote(api.scene.house, "shop")
+    answer = ask("POST", f"{V1}/services/shop/plan", session(api, ask), json={"version": "a b"})
+    assert answer.status_code == 422
+    assert "version: must be a version: letters, digits, `.`, `_` and `-`, not 'a b'" in answer.json()["message"]
+
+
+def test_the_list_of_services_leads_to_the_way_back_and_says_the_cause(api: Api, ask: Client, held: int) -> None:
+    mine, viewer = session(api, ask), session(api, ask, "viewer")
+    assert f'href="/rollouts/{held}#ask-abort"' in ask("GET", "/", mine).text
+    operations.promote(api.scene.house, "shop")
+    home = ask("GET", "/", mine).text
+    assert '<a href="/services/shop#ask-rollback" class="way">Roll back to r1 (1.0)…</a>' in home
+    assert "#ask-" not in ask("GET", "/", viewer).text
+    api.scene.deploy("3.0", "canary", options={"percent": 10, "hold": True})
+    operations.stop(api.scene.house, "shop", "prices are wrong")
+    text = api.scene.house.store.rollouts.of("shop", 1)[0].text
+    assert text
+    for path in ("/", "/services/shop"):
+        assert text in unescape(ask("GET", path, viewer).text), path
+
+
+def test_times_are_for_machines_too_and_name_their_zone(api: Api, ask: Client, held: int) -> None:
+    mine = session(api, ask, "admin")
+    for path in ("/", "/audit", "/services/shop", f"/rollouts/{held}"):
+        times = re.findall(r"<time ([^>]*datetime[^>]*)>([^<]+)<", ask("GET", path, mine).text)
+        assert times, path
+        for attributes, text in times:
+            assert re.search(r'datetime="\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ"', attributes), attributes
+            assert re.search(r'title="[\d: -]+ UTC', attributes), attributes
+            assert re.search(r'data-shows="(date|clock|ago)"', attributes), attributes
+            assert text
 
 
 def test_what_the_way_back_says_is_what_is_done(api: Api, held: int) -> None:
@@ -393,9 +462,17 @@ def test_no_page_has_anything_inline(api: Api, ask: Client, held: int, path: str
 def test_what_a_page_shows(api: Api, ask: Client, held: int) -> None:
     mine = session(api, ask, "admin")
     home, service, rollout = (ask("GET", path, mine).text for path in ("/", "/services/shop", f"/rollouts/{held}"))
-    for part in ("r1 (1.0)", "at 10%", f'href="/rollouts/{held}"', 'href="/services/shop"'):
+    for part in ("<b>10% on r2 (2.0)</b>, the rest on r1 (1.0)", f'href="/rollouts/{held}"', 'href="/services/shop"'):
         assert part in home, part
-    for part in ("r1 (1.0) is live", "&lt;b&gt;VAT&lt;/b&gt;", "shop-r2-1", f"/api/v1/rollouts/{held}/report"):
+    assert "<title>10% on r2 (2.0) · shop · deploy</title>" in service
+    assert "<title>r2 (2.0) is paused at 10% · shop rollout 2 · deploy</title>" in rollout
+    for part in (
+        "<h1>10% on r2 (2.0)</h1>",
+        "The rest is on r1 (1.0).",
+        "&lt;b&gt;VAT&lt;/b&gt;",
+        "shop-r2-1",
+        f"/api/v1/rollouts/{held}/report",
+    ):
         assert part in service, part
     last = api.scene.house.store.events.last_id()
     for part in ("r2 (2.0) is paused at 10%", "10% target", "shop-r2-1", f"/rollouts/{held}/events?after={last}"):

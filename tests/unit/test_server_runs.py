@@ -13,6 +13,7 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import click
 import pytest
@@ -31,7 +32,7 @@ from deployer.server.context import ServerContext, Stores
 from deployer.server.hub import Hub
 from deployer.server.log import ServerLog
 from deployer.server.reconciler import MOST_SECONDS, Reconciler
-from deployer.server.runner import Address, ServerTls
+from deployer.server.runner import Address, Endpoint, ServerTls
 from deployer.server.runs import MOST, Busy, Processes, Run, file_of, run_of
 from deployer.server.tokens import Tokens
 from deployer.store import Store
@@ -287,8 +288,29 @@ def test_a_certificate_that_is_none_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("listen", "tls", "hosts", "url"),
+    [
+        ("127.0.0.1:8642", False, (), "http://127.0.0.1:8642/"),
+        ("[::1]:8642", False, (), "http://[::1]:8642/"),
+        ("127.0.0.1:8642", True, ("deploy.example.com",), "https://deploy.example.com:8642/"),
+        ("0.0.0.0:443", True, ("deploy.example.com", "x"), "https://deploy.example.com:443/"),
+        ("0.0.0.0:80", False, ("deploy.example.com",), "http://deploy.example.com:80/"),
+        ("10.0.0.5:8642", True, (), "https://10.0.0.5:8642/"),
+    ],
+)
+def test_the_address_that_is_printed_is_one_that_answers(
+    listen: str, tls: bool, hosts: tuple[str, ...], url: str
+) -> None:
+    files = ServerTls(Path("cert.pem"), Path("key.pem")) if tls else None
+    endpoint = Endpoint(Address.of(listen), files, hosts)
+    assert endpoint.url == url
+    assert urlsplit(url).netloc.rpartition(":")[0] in (*endpoint.address.names, *hosts)
+
+
+@pytest.mark.parametrize(
     ("arguments", "told"),
     [
+        (["--listen", "0.0.0.0:8642", "--no-tls"], "no name is known by which it may be asked"),
         (["--listen", "0.0.0.0:8642"], "would send their tokens in the clear"),
         (["--cert", "x.pem"], "--cert and --key go together"),
         (["--listen", "nowhere"], "no address to listen on"),

@@ -90,14 +90,19 @@ def test_hostile_text_cannot_steer_the_terminal_or_the_markup() -> None:
     assert "owned" not in page
 
 
-@pytest.mark.parametrize(("stable", "candidate", "red"), [(10, 1, False), (10, 4, True), (0, 0, False), (0, 1, True)])
-def test_errors_are_red_where_the_candidate_has_more_of_them(stable: int, candidate: int, red: bool) -> None:
+@pytest.mark.parametrize(("stable", "candidate", "more"), [(10, 1, False), (10, 4, True), (0, 0, False), (0, 1, True)])
+@pytest.mark.parametrize("spent", [0, 50])
+def test_errors_are_red_once_they_are_bad_and_yellow_where_the_candidate_has_more(
+    stable: int, candidate: int, more: bool, spent: int
+) -> None:
     sides = {"stable": {"requests": 900, "errors": stable}, "candidate": {"requests": 100, "errors": candidate}}
+    sides |= {"spent": spent, "budget": 50}  # type: ignore[dict-item]
     out = io.StringIO()
     console = Console(file=out, width=80, color_system="standard", force_terminal=True, _environ={})
     console.print(render(reduce_all([Event("sample", 1.0, "shop", 1, {"share_target": 1000, **sides})]), 1.0, 80))
 
-    assert ("\x1b[1;31m" in out.getvalue()) == red
+    assert ("\x1b[1;31m" in out.getvalue()) == (spent == 50)
+    assert ("\x1b[33m" in out.getvalue()) == (more and spent == 0)
 
 
 def test_a_step_of_fixed_time_that_waits_says_for_what() -> None:

@@ -44,11 +44,11 @@ def test_without_trouble_the_last_comparison_speaks() -> None:
 def test_what_was_not_shown_is_not_said_of_a_release_that_went_on() -> None:
     proofs = {"errors": {"answers_needed": 21_987}, "p50": {"answers_needed": 0}}
     sides = {"candidate_requests": 289, "candidate_errors": 1, "stable_requests": 682, "stable_errors": 0}
-    seen = "no regression found: candidate 0.35% bad (1 of 289), stable 0.00% bad (0 of 682); "
+    seen = "no regression found: candidate 0.35% failed (1 of 289), stable 0% failed (0 of 682); "
     text = "not yet proven no worse"
 
     told = event("verdict", 1, verdict="inconclusive", text=text, enough=True, proofs=proofs, **sides)
-    assert why([told]).cause == f"{seen}too little traffic to prove no worse (about 22,000 more responses)"
+    assert why([told]).cause == f"{seen}too little traffic to prove no worse (about 22,000 more responses needed)"
     proofs["p50"]["answers_needed"] = None  # type: ignore[assignment]
     assert why([told]).cause == f"{seen}too little traffic to prove no worse"
 
@@ -120,7 +120,7 @@ def test_numbers_stand_beside_their_limits_in_words() -> None:
     assert rows["failed responses of candidate"] == ("4 of 200 (2%)", "at most 0.5%")
     assert rows["candidate fails"][0] == "0.5 to 40 times as often as stable (95% sure)"
     assert rows["evidence that it is worse"] == ("12", "worse at 100 (at most 1 in 100 good ones)")
-    assert rows["no worse in errors"] == ("25% proven, about 1,200 more responses", "below 0.2% (stable 0.1%)")
+    assert rows["no worse in errors"] == ("25% proven, about 1,200 more responses needed", "below 0.2% (stable 0.1%)")
     assert rows["responses in this step"] == ("200", "at least 20")
     assert rows["responses that were not seen"] == ("3", "")
     assert rows["weather"] == ("1.5", "")

@@ -16,7 +16,7 @@ from deployer.planning.steps import Approve, Watch
 from deployer.server.guard import Caller
 from deployer.server.page.frame import words
 from deployer.store import Rollout, person_of
-from deployer.views.report.markup import Markup, tag
+from deployer.views.report.markup import Content, Markup, tag
 from deployer.views.text import release as named
 
 
@@ -33,6 +33,8 @@ class Dialog:
     style: str = ""
     to: str = ""  # the route of the API, where it is not called as the action
     firm: bool = False  # it needs a reason
+    fields: Content = None  # what else is asked for
+    planned: bool = False  # its plan depends on the fields: the script asks for it and shows it first
 
 
 def asks(house: AppContext, service: str, caller: Caller) -> tuple[Dialog, ...]:
@@ -147,13 +149,15 @@ def dialogs(service: str, asked: Sequence[Dialog]) -> Markup:
 
 
 def _dialog(service: str, ask: Dialog) -> Markup:
-    name = f"ask-{ask.action}"
+    name, route = f"ask-{ask.action}", f"/api/v1/services/{service}"
+    steps = tag("ol", [tag("li", words(step)) for step in ask.steps])
     return tag(
         "dialog",
         tag("h2", ask.question, id=f"{name}-title"),
-        tag("div", tag("p", ask.what), tag("ol", [tag("li", words(step)) for step in ask.steps]), id=f"{name}-what"),
+        tag("div", tag("p", ask.what), steps if ask.steps else None, id=f"{name}-what"),
         tag(
             "form",
+            ask.fields,
             tag("label", "Reason", tag("small", " kept in the history and the audit log"), for_=f"{name}-reason"),
             tag(
                 "textarea",
@@ -163,14 +167,16 @@ def _dialog(service: str, ask: Dialog) -> Markup:
                 maxlength=str(REASON),
                 required="" if ask.firm else None,
             ),
+            tag("div", class_="plan", role="status", id=f"{name}-plan") if ask.planned else None,
             tag("p", class_="error", role="alert"),
             tag(
                 "div",
                 tag("button", "Cancel", type="button", data_closes=""),
-                tag("button", ask.label, type="submit", class_=ask.style or "main"),
+                tag("button", "Show the plan" if ask.planned else ask.label, type="submit", class_=ask.style or "main"),
                 class_="asks",
             ),
-            data_post=f"/api/v1/services/{service}/{ask.to or ask.action}",
+            data_plan=f"{route}/plan" if ask.planned else None,
+            data_post=f"{route}/{ask.to or ask.action}",
             data_body=json.dumps(ask.body),
         ),
         id=name,

@@ -5,9 +5,10 @@ from __future__ import annotations
 from deployer.planning.steps import percent
 from deployer.server.page.frame import until, words
 from deployer.views.data import EnvironmentView, InstanceView, StatusView
+from deployer.views.report import times
 from deployer.views.report.markup import Content, Markup, tag
 from deployer.views.report.sections import table
-from deployer.views.text import moment, plural, release
+from deployer.views.text import plural, release, shielded
 
 ROLES = {"stable": "stable", "candidate": "candidate"}
 PROXY = {True: "up", False: "down", None: "not there"}
@@ -72,10 +73,11 @@ def facts(status: StatusView, now: float) -> list[tuple[str, Content]]:
         )
     if safety and safety.shield:
         rows.append(
-            ("shield", f"{plural(safety.shielded, 'failed response')} kept from users: stable answered instead")
+            ("shield", shielded(safety.shielded) if safety.shielded else "on: stable answers what the candidate fails")
         )
     if status.baseline:
         rows.append(("baseline", f"{percent(status.baseline)} on fresh instances of stable"))
     if status.lock:
-        rows.append(("run by", f"{status.lock.by} since {moment(status.lock.since)[11:]}: {status.lock.message}"))
+        since = times.clock(status.lock.since)
+        rows.append(("run by", [f"{status.lock.by} since ", since, f": {status.lock.message}"]))
     return rows

@@ -28,7 +28,7 @@ def page(
     status: int = 200,
     now: float = 0.0,
 ) -> HTMLResponse:
-    """Make a page. `data` tells the script what to listen to; `now` says that there are times on it."""
+    """Return a page. `data` tells the script what to listen to; `now` says that there are times on it."""
     session = caller.session if caller else None
     head = tag(
         "head",
@@ -48,10 +48,15 @@ def page(
         tag("a", "To the content", href="#content", class_="skip"),
         _bar(caller),
         tag("main", main, id="content", tabindex="-1", **attributes),
-        tag("footer", f"Times are {zone(now)}, unless it says otherwise. deploy {__version__}") if now else None,
+        _foot(zone(now)) if now else None,
         tag("p", id="said", class_="said", role="status"),
     )
     return HTMLResponse(f"<!doctype html>\n{tag('html', head, body, lang='en')}\n", status, HEADERS)
+
+
+def _foot(here: str) -> Markup:
+    """Name the zone of the times; the script names the viewer's, and this one for times within sentences."""
+    return tag("footer", tag("span", f"Times are {here}.", id="zone", data_here=here), f" deploy {__version__}")
 
 
 def _bar(caller: Caller | None) -> Markup:

@@ -15,7 +15,7 @@ from deployer.views import text as write
 from deployer.views.data import ApprovalView, RolloutView, StatusView
 from deployer.views.jsonl import parse
 from deployer.views.reduce import LOOKING, reduce, reduce_all
-from deployer.views.report import plots, sections
+from deployer.views.report import plots, sections, times
 from deployer.views.report.data import ReportView
 from deployer.views.report.headline import KINDS, headline, tiles
 from deployer.views.report.markup import Content, Markup, tag, text
@@ -49,7 +49,7 @@ def main(told: RolloutSnapshot, asked: tuple[Dialog, ...]) -> list[Content]:
     """Write the page."""
     view = told.report
     return [
-        _top(view),
+        _top(told),
         buttons(asked) if told.open else None,
         _now(told) if told.open else None,
         _why(told),
@@ -66,16 +66,29 @@ def main(told: RolloutSnapshot, asked: tuple[Dialog, ...]) -> list[Content]:
     ]
 
 
-def _top(view: ReportView) -> Markup:
-    row = view.rollout
+def title(told: RolloutSnapshot) -> str:
+    """Say where users are while the rollout is in progress, and what became of it afterwards."""
+    view, status = told.report, told.status
+    if not told.open or view.rollout.outcome or not status.read:
+        return headline(view)
+    name = write.release(view.rollout.release, view.rollout.version)
+    if told.state.turned:
+        return f"{name} is being rolled back"
+    if status.stable == view.rollout.release:
+        return f"{name} is live, the rollout is finishing"
+    return write.users_on("", name, status.share) if status.share else f"no users on {name} yet"
+
+
+def _top(told: RolloutSnapshot) -> Markup:
+    view, row = told.report, told.report.rollout
     origin = write.release(row.origin, view.origin_version) if row.origin else "first deploy"
     way = f"{row.strategy} · {origin} → {write.release(row.release, row.version)} · by {row.by}"
-    chip = tag("span", row.outcome or "open", class_=f"chip {KINDS.get(row.outcome, '')}")
+    chip = tag("span", row.outcome or "in progress", class_=f"chip {KINDS.get(row.outcome, '')}")
     service = tag("a", view.service, href=f"/services/{view.service}")
     report = tag("a", "report", href=f"/api/v1/rollouts/{row.number}/report")
     line = tag("p", chip, tag("b", service), f" rollout {row.number} · {way} · ", report, class_="over")
     message = tag("p", f"“{row.message}”", class_="message") if row.message else None
-    return tag("div", line, tag("h1", headline(view)), message, id="top")
+    return tag("div", line, tag("h1", title(told)), message, id="top")
 
 
 def _now(told: RolloutSnapshot) -> Markup:
@@ -84,8 +97,9 @@ def _now(told: RolloutSnapshot) -> Markup:
     rows += [("approval", _approval(told.status.approval, told.now))] if told.status.approval else []
     rows += [("verdict", said)] if (said := _verdict(told)) else []
     rows += [(f"metric {name}", f"{says.verdict}: {says.text}") for name, says in state.metrics]
-    if state.proof and state.ending is None:
-        rows.append(("proof", write.shown(state.proof.shown, state.proof.more)))
+    if state.proof and state.ending is None:  # how much more it takes is in the sentence of a verdict
+        proof = state.proof
+        rows.append(("proof", write.shown(proof.shown, None if said else proof.more, proof.unit)))
     rows += facts
     rows += [("note", note) for note in state.notes[-1:]]
     rows.append(("next", _next(told)))
@@ -118,7 +132,7 @@ def _share(told: RolloutSnapshot) -> list[Content]:
         return [f"all users are on {write.release(state.release, state.version)}"]
     given = state.share or 0
     ended = "" if asked == given else f", {percent(asked)} in force"
-    measured = "" if state.measured is None else f" · {state.measured / 100:.2f}% actual"
+    measured = "" if state.measured is None else f" · {write.actual(state.measured)}"
     bar = tag("progress", value=str(asked), max="10000", aria_label="share of the candidate")
     return [bar, f" {percent(given)} target{ended}{measured}"]
 
@@ -175,7 +189,7 @@ def _sides(state: ViewState) -> Markup | None:
         return None
     look = state.looks[-1]
     rows = [_side("candidate", look.candidate), _side("stable", look.stable)]
-    made = sections.table(("side", "total", "failed", "", "p50", "p99"), rows, numeric=range(1, 6))
+    made = sections.table(("side", "responses", "failed", "rate", "p50", "p99"), rows, numeric=range(1, 6))
     lost = tag("p", f"{write.plural(state.lost, 'request')} not seen", class_="soft") if state.lost else None
     return part("Responses in this analysis step", made, lost, id_="sides")
 
@@ -201,4 +215,4 @@ def _watches(view: ReportView) -> Markup | None:
 
 
 def _asked(view: ReportView) -> list[tuple[str, Content]]:
-    return [(write.moment(at), what) for at, what in view.asked]
+    return [(times.date(at), what) for at, what in view.asked]

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from fastapi import APIRouter
 from fastapi.responses import HTMLResponse
 
 from deployer.app.local import LocalApp
+from deployer.model import newest_good
 from deployer.server.context import ServerContext
 from deployer.server.guard import Caller
 from deployer.server.messages import ProblemAnswer
 from deployer.server.page import assets, login, rollout, services
-from deployer.server.page.dialogs import asks
+from deployer.server.page.deploy_form import choices, deploy_dialog
+from deployer.server.page.dialogs import Dialog, asks
 from deployer.server.page.frame import page
 from deployer.server.query_routes import row_of
 from deployer.server.rights import AtDesk, Auditor, By, Known, Operator, Seen, Viewer
+from deployer.store import Store
 from deployer.views.progress import ServiceRow
 from deployer.views.reduce import KINDS
 from deployer.views.report.markup import tag
@@ -34,11 +37,12 @@ def home(desk: AtDesk, caller: By) -> HTMLResponse:
     with desk.app() as app:
         store = app.context.store
         rows = [row_of(store, s) for s in store.services.all() if caller.token.sees(s.name)]
-        glances = [_glance(app, row) for row in rows]
-    return page("Services", services.home(glances), caller, data={"every": "5"}, now=desk.clock.now())
+        glances = [_glance(app, row, acts=caller.token.may("operator")) for row in rows]
+    now = desk.clock.now()
+    return page("Services", services.home(glances, now), caller, data={"every": "5"}, now=now)
 
 
-def _glance(app: LocalApp, row: ServiceRow) -> services.Glance:
+def _glance(app: LocalApp, row: ServiceRow, *, acts: bool) -> services.Glance:
     """Read a service from the store, and of one that is in progress the share that is in force."""
     store = app.context.store
     rollouts = store.rollouts.of(row.service, 1)
@@ -46,8 +50,10 @@ def _glance(app: LocalApp, row: ServiceRow) -> services.Glance:
         return services.Glance(row)
     last = rollouts[0]
     version = store.releases.get(last.service, last.release).version
-    share = app.status(row.service).share if row.rollout else None
-    return services.Glance(row, last, named(last.release, version), share)
+    share = app.status(row.service).share if row.rollout else 0
+    earlier = newest_good(store.releases.of(row.service), row.stable) if acts and row.stable else None
+    back = named(earlier.number, earlier.version) if earlier else ""
+    return services.Glance(row, last, named(last.release, version), share, back, acts)
 
 
 @router.get("/services/{service}")
@@ -55,15 +61,26 @@ def service(desk: AtDesk, caller: Viewer, service: Known) -> HTMLResponse:
     """Show a service."""
     with desk.app() as app:
         data = _live(desk, app, f"/api/v1/services/{service}/events")
+        store = app.context.store
         told = services.ServicePage(
             app.status(service),
             app.history(service),
             app.releases(service),
             app.audit(20, service),
             desk.clock.now(),
+            next(iter(store.rollouts.of(service, 1)), None),
         )
-        main = services.service(told, asks(app.context, service, caller), logs=caller.token.may("operator"))
-    return page(service, main, caller, data=data, now=desk.clock.now())
+        asked = (*asks(app.context, service, caller), *_deploys(desk, store, service, caller))
+        main = services.service(told, asked, logs=caller.token.may("operator"))
+    return page(f"{services.title(told.status)} · {service}", main, caller, data=data, now=desk.clock.now())
+
+
+def _deploys(desk: ServerContext, store: Store, service: str, caller: Caller) -> Iterator[Dialog]:
+    """Let an operator deploy a service that rests, by the manifest that this server has of it."""
+    if caller.token.may("operator") and store.rollouts.in_progress(service) is None:
+        given = choices(desk, store, service)
+        if given is not None:
+            yield deploy_dialog(service, given)
 
 
 @router.get("/services/{service}/logs")
@@ -85,7 +102,8 @@ def of_rollout(desk: AtDesk, caller: By, seen: Seen) -> HTMLResponse:
         state = rollout.state_of(view, desk.sample(seen.number, seen.service) if seen.open else None)
         told = rollout.RolloutSnapshot(desk.reports.of(app.context, view), state, status, desk.clock.now())
         main = rollout.main(told, asks(app.context, seen.service, caller))
-    return page(f"{seen.service} rollout {seen.number}", main, caller, data=data, now=desk.clock.now())
+    title = f"{rollout.title(told)} · {seen.service} rollout {seen.number}"
+    return page(title, main, caller, data=data, now=desk.clock.now())
 
 
 @router.get("/audit")
@@ -94,7 +112,7 @@ def audit(desk: AtDesk, caller: Auditor) -> HTMLResponse:
     with desk.app() as app:
         log = app.audit(RECORDS)
     main = [tag("h1", "Audit log"), tag("section", services.records(log), id="audit", aria_label="records")]
-    return page("Audit log", main, caller)
+    return page("Audit log", main, caller, now=desk.clock.now())
 
 
 def _live(desk: ServerContext, app: LocalApp, events: str) -> Mapping[str, str]:

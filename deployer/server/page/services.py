@@ -2,54 +2,79 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 from deployer.planning.steps import percent
 from deployer.server.page import environments
 from deployer.server.page.dialogs import Dialog, buttons, dialogs
-from deployer.server.page.frame import fold, part
+from deployer.server.page.frame import fold, part, words
 from deployer.store import Rollout
 from deployer.views.data import AuditView, HistoryView, ReleasesView, RolloutRow, StatusView
 from deployer.views.progress import ServiceRow
+from deployer.views.report import times
 from deployer.views.report.headline import KINDS
 from deployer.views.report.markup import Content, Markup, tag
 from deployer.views.report.sections import facts, table
-from deployer.views.text import duration, moment, release
+from deployer.views.text import duration, release, users_on
 
-STATUSES = {"good": "good", "rolled-back": "bad", "failed": "bad", "new": "open"}
+STATUSES = {"good": "good", "rolled-back": "open", "failed": "bad", "new": "open"}
 
 
 @dataclass(frozen=True)
 class Glance:
-    """A service in a few words: its line, its newest rollout with the release of it, and what that gets."""
+    """A service in a few words: its line, its newest rollout with the release of it, and what that gets.
+
+    `back` is the release that an operator may roll back to, empty for none.
+    """
 
     row: ServiceRow
     last: Rollout | None = None
     release: str = ""
-    share: int | None = None
+    share: int = 0
+    back: str = ""
+    acts: bool = False
 
 
-def home(glances: Sequence[Glance]) -> list[Content]:
+def home(glances: Sequence[Glance], now: float) -> list[Content]:
     """Write all services."""
     if not glances:
         empty = "No service is here that this token is for. The first deploy makes one: `deploy up`."
         return [tag("h1", "Services"), tag("section", tag("p", empty))]
-    return [tag("h1", "Services"), tag("ul", [_card(one) for one in glances], class_="cards")]
+    return [tag("h1", "Services"), tag("ul", [_card(one, now) for one in glances], class_="cards")]
 
 
-def _card(one: Glance) -> Markup:
+def _card(one: Glance, now: float) -> Markup:
     row, last = one.row, one.last
     live = release(row.stable, row.stable_version) if row.stable else "nothing"
-    lines: list[Content] = [tag("p", tag("b", live), " is live", class_="live")]
+    rest = f", the rest on {live}" if one.share else None
+    lines: list[Content] = [tag("p", tag("b", users_on(live, one.release, one.share)), rest, class_="live")]
     if last is not None:
-        what = f"{last.strategy} of {one.release}"
-        share = "" if one.share is None else f" at {percent(one.share)}"
-        words = f"{what}{share}, by {last.started_by}" if row.rollout else f"{what}, {moment(last.started_at)}"
-        rollout = tag("a", words, href=f"/rollouts/{last.number}")
-        lines.append(tag("p", _chip(last.outcome or ""), rollout, class_="soft"))
+        lines += _newest(last, one.release, now)
+    if one.acts:
+        lines.append(_ways(one))
     name = tag("h2", tag("a", row.service, href=f"/services/{row.service}"))
     return tag("li", name, lines, class_="under-way" if row.rollout else None, id=f"service-{row.service}")
+
+
+def _newest(last: Rollout, name: str, now: float) -> Iterator[Content]:
+    """Write the newest rollout, and in a sentence why it is not done."""
+    what = tag("a", f"{last.strategy} of {name}", href=f"/rollouts/{last.number}")
+    by = "" if last.outcome else f" by {last.started_by}"
+    when = times.ago(last.ended_at or last.started_at, now)
+    yield tag("p", _chip(last.outcome or ""), what, f"{by}, ", when, class_="soft")
+    if last.text and last.outcome not in (None, "done"):
+        yield tag("p", words(last.text), class_="cause")
+
+
+def _ways(one: Glance) -> Content:
+    """Link to the dialogs that take users off a release."""
+    row = one.row
+    if row.rollout:
+        return tag("p", tag("a", "Abort…", href=f"/rollouts/{row.rollout}#ask-abort", class_="way"))
+    way = f"/services/{row.service}#ask-rollback"
+    return tag("p", tag("a", f"Roll back to {one.back}…", href=way, class_="way")) if one.back else None
 
 
 def _chip(outcome: str) -> Markup:
@@ -65,20 +90,31 @@ class ServicePage:
     releases: ReleasesView
     audit: AuditView
     now: float
+    last: Rollout | None = None  # the newest rollout
+
+
+def title(status: StatusView) -> str:
+    """Say where the users of a service are."""
+    if not status.read:
+        return "What is live is not known now"
+    live = release(status.stable, status.stable_version) if status.stable else "nothing"
+    return users_on(live, release(status.candidate, status.candidate_version), status.share)
 
 
 def service(told: ServicePage, asked: Sequence[Dialog], *, logs: bool) -> list[Content]:
     """Write one service."""
     status, now = told.status, told.now
-    live = release(status.stable, status.stable_version) if status.stable else "nothing"
+    rest = f"The rest is on {release(status.stable, status.stable_version)}." if status.read and status.share else None
     return [
         tag("p", tag("b", status.service), class_="over"),
-        tag("h1", f"{live} is live" if status.read else "What is live is not known now"),
+        tag("h1", title(status)),
+        tag("p", rest, class_="soft") if rest else None,
         buttons(asked),
+        _ended(told),
         environments.problems(status),
         _under_way(status, now),
         part("Instances", environments.instances(status, now), _to_logs(status) if logs else None, id_="instances"),
-        part("Rollouts", _rollouts(told.history.rollouts), id_="rollouts"),
+        part("Rollouts", _rollouts(told.history.rollouts, now), id_="rollouts"),
         fold("Releases", _releases(told.releases), id_="releases"),
         fold("Audit log", records(told.audit), id_="audit"),
         dialogs(status.service, asked),
@@ -110,14 +146,25 @@ def _under_way(status: StatusView, now: float) -> Markup | None:
     return part("In progress", tag("p", _chip(row.outcome), link), facts(rows) if rows else None, id_="under-way")
 
 
-def _rollouts(rows: Sequence[RolloutRow]) -> Markup:
+def _ended(told: ServicePage) -> Markup | None:
+    """Say in a sentence why the newest rollout is not live."""
+    last = told.last
+    if last is None or told.status.rollout is not None or last.outcome in (None, "", "done") or not last.text:
+        return None
+    link = tag("a", f"Rollout {last.number}", href=f"/rollouts/{last.number}")
+    line = tag("p", _chip(last.outcome), link, " ended ", times.ago(last.ended_at or last.started_at, told.now), ": ")
+    kind = KINDS.get(last.outcome, "")
+    return tag("section", tag("h2", "Last rollout"), line, tag("p", words(last.text)), class_=f"why {kind}", id="last")
+
+
+def _rollouts(rows: Sequence[RolloutRow], now: float) -> Markup:
     return table(
         ("rollout", "outcome", "began", "took", "what", "by", "report"),
         [
             (
                 tag("a", str(row.number), href=f"/rollouts/{row.number}"),
                 _chip(row.outcome),
-                moment(row.started_at),
+                times.ago(row.started_at, now),
                 duration(row.seconds),
                 [f"{row.strategy} to {release(row.release, row.version)}", tag("small", f" {row.message}")],
                 row.by,
@@ -136,7 +183,7 @@ def _releases(view: ReleasesView) -> Markup:
             (
                 [release(r.number, r.version), " (live)" if r.live else ""],
                 tag("span", r.status, class_=f"chip {STATUSES.get(r.status, '')}"),
-                moment(r.created_at),
+                times.date(r.created_at),
                 r.created_by,
                 r.image,
                 r.git,
@@ -148,12 +195,12 @@ def _releases(view: ReleasesView) -> Markup:
 
 def records(view: AuditView) -> Markup:
     """Write records of the audit log."""
-    heads = ("when (UTC)", *(() if view.service else ("service",)), "what", "result", "who", "from", "why")
+    heads = ("when", *(() if view.service else ("service",)), "what", "result", "who", "from", "why")
     return table(
         heads,
         [
             (
-                r.at[:19].replace("T", " "),
+                times.date(datetime.fromisoformat(r.at).timestamp()),
                 *(() if view.service else (r.service,)),
                 [r.action, tag("small", f" rollout {r.rollout}") if r.rollout else None],
                 r.result,

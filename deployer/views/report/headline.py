@@ -8,7 +8,7 @@ from deployer.planning.steps import percent
 from deployer.views.report.data import ReportView
 from deployer.views.text import count, duration, plural, release
 
-KINDS = {"done": "good", "reverted": "bad", "paused": "open", "needs-attention": "bad", "": "open"}
+KINDS = {"done": "good", "reverted": "open", "paused": "open", "needs-attention": "bad", "": "open"}
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,8 @@ def headline(view: ReportView) -> str:
         case "needs-attention":
             return f"{name} needs attention"
         case _:
-            return f"{name} is in progress"
+            share = view.timeline[-1].share if view.timeline else 0
+            return f"{percent(share)} on {name}" if share else f"{name} is in progress"
 
 
 def tiles(view: ReportView) -> list[Tile]:

@@ -31,7 +31,7 @@ def _blocks(view: ReportView) -> Iterator[str]:
     )
     origin = release(row.origin, view.origin_version) if row.origin else "first deploy"
     way = f"{row.strategy} {origin} → {release(row.release, row.version)}"
-    ended = f"{row.outcome}, exit {row.exit}" if row.outcome else "open"
+    ended = f"{row.outcome}, exit {row.exit}" if row.outcome else "in progress"
     yield f"Rollout {row.number}, {escaped(way)}, {ended}, {moment(row.started_at)}, by {escaped(row.by)}"
     if view.watches:
         yield _table(

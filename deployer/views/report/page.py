@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from importlib import resources
 
-from deployer.views.report import plots, sections
+from deployer.views.report import plots, sections, times
 from deployer.views.report.data import ReportView
 from deployer.views.report.headline import KINDS, headline, tiles
 from deployer.views.report.markup import Content, Markup, tag, text
@@ -34,7 +34,7 @@ def _top(view: ReportView) -> Markup:
     row = view.rollout
     origin = release(row.origin, view.origin_version) if row.origin else "first deploy"
     way = f"{row.strategy} · {origin} → {release(row.release, row.version)}"
-    chip = tag("span", row.outcome or "open", class_=f"chip {KINDS.get(row.outcome, '')}")
+    chip = tag("span", row.outcome or "in progress", class_=f"chip {KINDS.get(row.outcome, '')}")
     line = tag("p", chip, tag("b", view.service), f" rollout {row.number} · {way}", class_="over")
     message = tag("p", f"“{row.message}”", class_="message") if row.message else None
     return tag("header", line, tag("h1", headline(view)), message)
@@ -87,7 +87,7 @@ def _parts(view: ReportView) -> list[Markup]:
 
 
 def _who(view: ReportView) -> list[tuple[str, Content]]:
-    return [(moment(at), what) for at, what in view.asked]
+    return [(times.date(at), what) for at, what in view.asked]
 
 
 def _part(title: str, *content: Content, fold: bool = False) -> Markup | None:

@@ -10,7 +10,7 @@ from deployer.views.report.data import Point, RatePoint, ReportView
 from deployer.views.report.markup import Content, Markup, tag
 from deployer.views.report.plot import Plot, Series, draw
 from deployer.views.report.scale import Linear, Logarithmic, Times
-from deployer.views.text import count, latency, plural
+from deployer.views.text import actual, count, latency, percentage, plural
 
 WIDE, NARROW = (900, 210), (380, 200)  # units; a page shows one of the two
 THIRD = (380, 190)
@@ -208,14 +208,14 @@ def _when(point: Point, times: Times) -> str:
 
 
 def _measured(point: Point) -> str:
-    return "nothing measured" if point.measured is None else f"{point.measured / 100:.2f}% actual"
+    return actual(point.measured)
 
 
 def _rate(name: str, side: RatePoint) -> str:
     if side.rate is None:
         return f"{name} has no responses"
     band = f"{100 * side.low:.2g} to {100 * side.high:.2g}%"
-    return f"{name} {100 * side.rate:.2f}% bad ({count(side.watch_errors)} of {count(side.watch_requests)}; {band})"
+    return f"{name} {percentage(side.rate)} failed ({count(side.watch_errors)} of {count(side.watch_requests)}; {band})"
 
 
 def _evidence_hint(point: Point, times: Times) -> str:

@@ -8,23 +8,30 @@ from typing import Any
 from deployer.planning.steps import percent
 from deployer.views.data import JournalRow, SideView, WatchView
 from deployer.views.numbers import numbers
+from deployer.views.report import times
 from deployer.views.report.data import RatePoint, ReportView
 from deployer.views.report.markup import Content, Markup, tag, text
-from deployer.views.text import duration, latency, moment, plural, verdict
+from deployer.views.text import duration, latency, plural, verdict
 from deployer.views.watches import HEADS, cells
 
 SIGNS = {"done": "✓", "failed": "✗", "tried": "…", "waiting": "–"}
+_NOTHING = ("", "–")
 KINDS = {"worse": "bad", "inconclusive": "open", "no worse": "good"}
 
 
 def table(heads: Sequence[str], rows: Iterable[Sequence[Content]], numeric: Sequence[int] = ()) -> Markup:
-    """Make a table; columns `numeric` are aligned to the right. It scrolls by itself where the page is narrow."""
+    """Make a table; columns `numeric` are aligned to the right, columns without any content are left out.
+
+    It scrolls by itself where the page is narrow.
+    """
+    written = [[text(words) for words in row] for row in rows]
+    kept = [at for at in range(len(heads)) if not written or any(row[at] not in _NOTHING for row in written)]
 
     def cell(name: str, at: int, content: Content) -> Markup:
         return tag(name, content, class_="n" if at in numeric else None, scope="col" if name == "th" else None)
 
-    head = tag("thead", tag("tr", [cell("th", at, words) for at, words in enumerate(heads)]))
-    body = tag("tbody", [tag("tr", [cell("td", at, words) for at, words in enumerate(row)]) for row in rows])
+    head = tag("thead", tag("tr", [cell("th", at, heads[at]) for at in kept]))
+    body = tag("tbody", [tag("tr", [cell("td", at, row[at]) for at in kept]) for row in written])
     return tag("div", tag("table", head, body), class_="scroll", tabindex="0")
 
 
@@ -75,7 +82,7 @@ def metrics(view: ReportView) -> Markup | None:
         values = [f"{v:.4g}" if v is not None else "–" for v in (metric.candidate, metric.stable, metric.limit)]
         name = f"{metric.name}{' (dry run)' if metric.dry_run else ''}"
         rows.append([name, tag("span", metric.verdict, class_=f"chip {kind}"), *values, metric.text])
-    return table(("metric", "verdict", "candidate", "stable", "limit", ""), rows, numeric=(2, 3, 4))
+    return table(("metric", "verdict", "candidate", "stable", "limit", "why"), rows, numeric=(2, 3, 4))
 
 
 def steps(view: ReportView) -> Markup:
@@ -91,7 +98,7 @@ def steps(view: ReportView) -> Markup:
         took = duration(step.seconds) if step.state in ("done", "failed") else ""
         way = "back " if step.phase == "back" else ""
         rows.append([f"{way}{step.n + 1}", _state(step), _offset(view, step.at), took, _told(step)])
-    return table(("step", "", "at", "took", ""), rows, numeric=(2, 3))
+    return table(("step", "state", "at", "took", "what"), rows, numeric=(2, 3))
 
 
 def _state(step: JournalRow) -> Markup:
@@ -105,8 +112,8 @@ def _told(step: JournalRow) -> Content:
 
 def timeline(view: ReportView) -> Markup:
     """Everything that is kept of the rollout, with the share in force."""
-    rows = [(moment(line.at)[11:], _offset(view, line.at), percent(line.share), line.text) for line in view.timeline]
-    return table(("time", "", "share", "what happened"), rows, numeric=(1, 2))
+    rows = [(times.clock(line.at), _offset(view, line.at), percent(line.share), line.text) for line in view.timeline]
+    return table(("time", "after", "share", "what happened"), rows, numeric=(1, 2))
 
 
 def _offset(view: ReportView, at: float) -> str:

@@ -29,6 +29,7 @@ async function refresh() {
 }
 
 function show(fresh) {
+  localise(fresh.body);
   const keep = (node) => !(node.tagName === "DIALOG" && node.open); // somebody is reading it
   document.title = fresh.title;
   Idiomorph.morph(main, fresh.querySelector("main"), {
@@ -77,7 +78,45 @@ document.addEventListener("visibilitychange", () => {
 listen();
 if (main.dataset.every) setInterval(refresh, 1000 * Number(main.dataset.every));
 
+// -- times
+
+const ZONE = Intl.DateTimeFormat().resolvedOptions().timeZone;
+const two = (number) => String(number).padStart(2, "0");
+
+function offset(at) {
+  const minutes = -at.getTimezoneOffset();
+  if (!minutes) return "UTC";
+  return `UTC${minutes < 0 ? "-" : "+"}${two(Math.floor(Math.abs(minutes) / 60))}:${two(Math.abs(minutes) % 60)}`;
+}
+
+function ago(at) {
+  const seconds = Math.max(0, Date.now() / 1000 - ahead - at / 1000);
+  for (const [unit, name] of [[86400, "d"], [3600, "h"], [60, "min"]])
+    if (seconds >= unit) return `${Math.floor(seconds / unit)} ${name} ago`;
+  return seconds >= 1 ? `${Math.floor(seconds)} s ago` : "just now";
+}
+
+// Writes times in the zone of the viewer; without a script they are in that of the server, as the end of the page says.
+function localise(root) {
+  for (const time of root.querySelectorAll("time[datetime]")) {
+    const at = new Date(time.dateTime);
+    const date = `${at.getFullYear()}-${two(at.getMonth() + 1)}-${two(at.getDate())}`;
+    const clock = `${two(at.getHours())}:${two(at.getMinutes())}:${two(at.getSeconds())}`;
+    time.textContent = { date: `${date} ${clock}`, clock, ago: ago(at) }[time.dataset.shows];
+    time.title = `${date} ${clock} ${ZONE} (${offset(at)})`;
+  }
+}
+
+localise(document.body);
+const zone = document.getElementById("zone");
+if (zone) {
+  const mine = offset(new Date());
+  const within = zone.dataset.here === mine ? "" : `; within sentences, ${zone.dataset.here}`;
+  zone.textContent = `Times are ${ZONE === mine ? ZONE : `${ZONE} (${mine})`}${within}.`;
+}
+
 setInterval(() => {
+  for (const time of main.querySelectorAll("time[data-shows=ago]")) time.textContent = ago(new Date(time.dateTime));
   for (const time of main.querySelectorAll("time[data-until]")) {
     const left = Math.round(Number(time.dataset.until) - Date.now() / 1000 + ahead);
     const [hours, minutes, seconds] = [Math.floor(left / 3600), Math.floor((left % 3600) / 60), left % 60];
@@ -90,13 +129,28 @@ setInterval(() => {
 
 // -- acting
 
-const send = (url, body) =>
+const send = (url, body, key) =>
   fetch(url, {
     method: "POST",
-    headers: { "content-type": "application/json", "x-csrf-token": csrf },
-    body: JSON.stringify(body),
+    headers: { "content-type": "application/json", "x-csrf-token": csrf, ...(key && { "idempotency-key": key }) },
+    body,
     signal: AbortSignal.timeout(30000),
   });
+
+const random = () => crypto.getRandomValues(new Uint8Array(16)).reduce((key, byte) => key + byte.toString(16), "page-");
+const unanswered = new WeakMap(); // forms whose last request had no response: what was sent, and its key
+
+// The same order again, after its response was lost, has the same key: it is carried out once.
+async function order(form, url, body) {
+  const before = unanswered.get(form);
+  const key = before?.body === body ? before.key : random();
+  unanswered.set(form, { body, key });
+  const answer = await send(url, body, key);
+  unanswered.delete(form);
+  return answer;
+}
+
+const why = (told) => [told.message ?? told.text, told.hint].filter(Boolean).join(" → ");
 
 let saying;
 
@@ -109,10 +163,10 @@ function say(text) {
 document.addEventListener("click", async (event) => {
   const pressed = event.target.closest("button");
   if (!pressed) return;
-  if (pressed.dataset.opens) document.getElementById(pressed.dataset.opens).showModal();
+  if (pressed.dataset.opens) open(document.getElementById(pressed.dataset.opens));
   if ("closes" in pressed.dataset) pressed.closest("dialog").close();
   if ("logout" in pressed.dataset) {
-    await send("/logout", {});
+    await send("/logout", "{}");
     location.assign("/login");
   }
 });
@@ -126,32 +180,112 @@ document.addEventListener("submit", async (event) => {
   problem.textContent = "";
   button.disabled = true;
   try {
-    const answer = await send(`${form.dataset.post}?wait=1`, { ...JSON.parse(form.dataset.body), reason: form.reason.value });
-    const told = await answer.json();
-    if (!answer.ok) {
-      problem.textContent = [told.message, told.hint].filter(Boolean).join(" → ");
-      return;
-    }
-    form.reset();
-    form.closest("dialog").close();
-    refresh();
-    await follow(told, answer.headers.get("location"));
+    const given = Object.fromEntries(new FormData(form));
+    const told = !form.dataset.plan ? await act(form, given) : form.dataset.planned ? await deploy(form, given) : await plan(form, given);
+    if (told) problem.textContent = told;
   } catch (error) {
-    problem.textContent = `The server gave no answer (${error.message}). What was asked may be under way: look before you ask again.`;
+    problem.textContent = `No response from the server (${error.message}). The request may be in progress: check before you repeat it.`;
   } finally {
     button.disabled = false;
+    if (form.dataset.planned && !problem.textContent) button.focus();
   }
 });
 
-// Says how what was asked for has ended; a rollout that it belongs to is seen on the page meanwhile.
-async function follow(run, where) {
-  say(`${run.action}: under way`);
-  while (!run.ended) {
+// Each of these gives the reason when it was refused.
+
+async function act(form, given) {
+  const answer = await order(form, `${form.dataset.post}?wait=1`, JSON.stringify({ ...JSON.parse(form.dataset.body), ...given }));
+  const told = await answer.json();
+  if (!answer.ok) return why(told);
+  form.reset();
+  form.closest("dialog").close();
+  refresh();
+  await follow(told, answer.headers.get("location"));
+}
+
+async function plan(form, { reason, ...choice }) {
+  const shown = form.querySelector(".plan");
+  shown.textContent = "Reading the manifest and the image…";
+  const answer = await order(form, `${form.dataset.plan}?wait=5`, JSON.stringify(choice));
+  const told = await answer.json();
+  const run = answer.ok ? await until(told, answer.headers.get("location"), (run) => run.ended) : told;
+  shown.replaceChildren();
+  if (!answer.ok || run.exit) return why(run);
+  if (run.plan.same) return run.text;
+  shown.replaceChildren(...sentences(run.plan));
+  form.dataset.planned = JSON.stringify(choice);
+  form.querySelector("[type=submit]").textContent = "Deploy";
+}
+
+async function deploy(form, given) {
+  const answer = await order(form, `${form.dataset.post}?wait=5`, JSON.stringify({ ...JSON.parse(form.dataset.body), ...given }));
+  const told = await answer.json();
+  if (!answer.ok) return why(told);
+  const run = await until(told, answer.headers.get("location"), (run) => run.rollout || run.ended);
+  if (!run.rollout) return why(run);
+  location.assign(`/rollouts/${run.rollout}`);
+}
+
+// What was planned is no more what would be done.
+function forget(form) {
+  delete form.dataset.planned;
+  form.querySelector(".plan").replaceChildren();
+  form.querySelector("[type=submit]").textContent = "Show the plan";
+}
+
+document.addEventListener("input", ({ target }) => {
+  const { form } = target;
+  if (form?.dataset.planned && target.name !== "reason") forget(form);
+});
+
+function made(name, ...content) {
+  const element = document.createElement(name);
+  element.append(...content);
+  return element;
+}
+
+// What is between backticks is a command.
+const words = (text) => text.split("`").map((piece, n) => (n % 2 ? made("code", piece) : piece));
+const list = (name, lines) => made(name, ...lines.map((line) => made("li", ...words(line))));
+
+function sentences({ strategy, changes, forward, back, notes }) {
+  const parts = [made("h3", `What will happen (${strategy})`), list("ol", forward)];
+  if (changes.length) parts.unshift(made("h3", "What changes"), list("ul", changes));
+  if (notes.length) parts.push(list("ul", notes));
+  const rollback = made("details", made("summary", "If it fails"), list("ol", back));
+  return back.length ? [...parts, rollback] : parts;
+}
+
+function open(dialog) {
+  if (!(dialog instanceof HTMLDialogElement) || dialog.open) return;
+  dialog.showModal();
+  dialog.querySelector("input, textarea")?.focus();
+}
+
+// A link may lead to a dialog: one that was opened so is not opened again by a reload.
+function asked() {
+  if (!location.hash.startsWith("#ask-")) return;
+  open(document.getElementById(location.hash.slice(1)));
+  history.replaceState(null, "", location.pathname);
+}
+
+addEventListener("hashchange", asked);
+asked();
+
+async function until(run, where, enough) {
+  while (!enough(run)) {
     await new Promise((done) => setTimeout(done, APART));
     const answer = await fetch(where);
-    if (!answer.ok) return say(`${run.action}: how it goes on is not known (HTTP ${answer.status})`);
+    if (!answer.ok) return { ...run, ended: true, exit: 1, text: `its progress is unknown (HTTP ${answer.status})` };
     run = await answer.json();
   }
+  return run;
+}
+
+// Says how what was asked for has ended; a rollout that it belongs to is seen on the page meanwhile.
+async function follow(run, where) {
+  say(`${run.action}: in progress`);
+  run = await until(run, where, (run) => run.ended);
   say(`${run.action}: ${run.text || run.outcome}${run.exit ? ` (exit ${run.exit})` : ""}${run.hint ? ` → ${run.hint}` : ""}`);
   refresh();
 }
