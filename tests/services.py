@@ -150,6 +150,19 @@ def _machines() -> str:
     return programs.missing()
 
 
+def _nft() -> str:
+    return "" if shutil.which("nft", path=f"{os.environ.get('PATH', '')}:/usr/sbin") else "nftables is not installed"
+
+
+def _man() -> str:
+    return "" if shutil.which("mandoc") else "mandoc is not installed"
+
+
+def _shells() -> str:
+    missing = [name for name in ("bash", "zsh", "fish") if shutil.which(name) is None]
+    return f"not installed: {' '.join(missing)}" if missing else ""
+
+
 def _lxc() -> str:
     return "" if shutil.which("lxc-start", path=programs.PATH) else "lxc is not installed"
 
@@ -179,6 +192,9 @@ CHECKS: dict[str, Callable[[], str]] = {
     "root": _root,
     "machines": _machines,
     "lxc": _lxc,
+    "nft": _nft,
+    "man": _man,
+    "shells": _shells,
 }
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deployer.core.errors import Refused
+from deployer.manifest import schema
 from deployer.model import SecretText
 
 if TYPE_CHECKING:
@@ -69,15 +70,15 @@ def built_version(
 ) -> str | None:
     """Return the version that is asked for, else, of what `build` builds, the revision of the work tree.
 
-    `files` are those of the manifest, which may have changes. Raise Refused for other changes, unless `dirty` allows
-    them, and for a folder outside of Git without a version.
+    `files` are those of the manifest, which may have changes, as its schema for editors may. Raise Refused for other
+    changes, unless `dirty` allows them, and for a folder outside of Git without a version.
     """
     if manifest.build is None:
         return version
     try:
         revision = _git(folder, "rev-parse", "--short=12", "HEAD")
         context = str((folder / manifest.build.context).resolve())
-        changed = _changed(folder, context, {file.resolve() for file in files})
+        changed = _changed(folder, context, {file.resolve() for file in (*files, folder / schema.FILE)})
     except (OSError, subprocess.SubprocessError):
         if version:
             return version

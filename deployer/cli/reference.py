@@ -76,7 +76,9 @@ def _text(text: str) -> str:
     """Give the help as Markdown; what click keeps as it is (after a backspace) becomes a block."""
     paragraphs = text.strip().split("\n\n")
     return "\n\n".join(
-        "\n".join(f"    {line.strip()}" for line in p.splitlines()[1:]) if p.startswith("\b") else " ".join(p.split())
+        "\n".join(f"    {line.strip()}" for line in p.splitlines()[1:])
+        if p.lstrip(" ").startswith("\b")
+        else " ".join(p.split())
         for p in paragraphs
     )
 

@@ -19,6 +19,7 @@ from click.core import ParameterSource
 from deployer.cli.options import Common, common
 from deployer.cli.output import print_result
 from deployer.cli.session import house, signals
+from deployer.core import extras
 from deployer.core.clock import SystemClock
 from deployer.core.errors import Exit, Refused
 from deployer.core.local_host import whoami
@@ -131,7 +132,7 @@ def serve(common: Common, **given: Any) -> int:
     """
     missing = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
     if missing:
-        raise Refused(f"the server needs {', '.join(missing)}", "pip install 'twin-deployer[server]'")
+        raise Refused(f"the server needs {', '.join(missing)}", extras.how_to_add("server"))
     options = ServeOptions(**given)
     return _serve_stdio(common) if options.stdio else _serve(common, options)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shlex
 import sys
@@ -18,9 +17,9 @@ from deployer.cli.session import house
 from deployer.cli.values import WholeNumber, request_rate
 from deployer.core import files
 from deployer.core.errors import Exit, Refused
+from deployer.manifest import schema as schema_file
 from deployer.manifest.load import load
 from deployer.manifest.models import Manifest
-from deployer.manifest.schema import schema as make_schema
 from deployer.manifest.suggest import suggest
 from deployer.manifest.template import InitAnswers, template
 
@@ -84,6 +83,7 @@ def init(
     text = template(answers)
     files.replace(common.file, text, 0o644)
     sys.stdout.write(f"wrote {common.file}; `deploy plan` shows what it would do\n")
+    _place_schema(common.file.parent)
     return int(Exit.DONE)
 
 
@@ -107,8 +107,17 @@ def _from_compose(
         raise Refused(f"{', '.join(there)}: there already", "--force writes over it; nothing was written")
     for each in made.taken:
         files.replace(each.file, each.text, 0o644)
+    _place_schema(made.source.parent)
     sys.stdout.writelines(f"{line}\n" for line in lines(made, Path.cwd()))
     return int(Exit.DONE)
+
+
+def _place_schema(folder: Path) -> None:
+    """Write what the first line of a manifest names, and say so."""
+    if schema_file.place(folder):
+        sys.stdout.write(f"wrote {schema_file.FILE}: editors with a YAML language server check the manifest by it\n")
+    else:
+        sys.stdout.write(f"{schema_file.FILE} is there already and is no schema of deploy.yml: it stays as it is\n")
 
 
 def _install_unit(state: Path) -> int:
@@ -167,5 +176,5 @@ def doctor(common: Common, mend: bool) -> int:
 @click.command("schema")
 def schema() -> int:
     """Print the JSON Schema of deploy.yml, for editors and checks."""
-    sys.stdout.write(json.dumps(make_schema(), indent=2) + "\n")
+    sys.stdout.write(schema_file.text())
     return int(Exit.DONE)

@@ -14,7 +14,7 @@ from deployer.transport.ssh_process import FarCommand
 
 COMMAND = FarCommand(
     "deploy serve --stdio",
-    "pip install 'twin-deployer[server]' there, where what ssh calls is looked for, such as /usr/local/bin",
+    "install it there with the extra `server`, where ssh finds commands, such as /usr/local/bin: docs/install.md",
 )
 BASE = "http://control"  # what requests are for; it is sent to nobody but the command
 _URL = re.compile(

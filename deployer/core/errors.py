@@ -81,7 +81,7 @@ class Problem:
     variable: str = ""
 
     def __str__(self) -> str:
-        text = f"{self.where}: {self.path}: {self.message}" if self.path else f"{self.where}: {self.message}"
+        text = ": ".join(part for part in (self.where, self.path, self.message) if part)
         return f"{text} → {self.hint}" if self.hint else text
 
 

@@ -13,6 +13,7 @@ import threading
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from deployer.core import extras
 from deployer.core.events import Event, Sink
 from deployer.core.secret import hide
 
@@ -86,7 +87,7 @@ class Traces:
             return ""
         missing = [name for name in _NEEDED if not _found(name)]
         if missing:
-            return f"{', '.join(missing)} is not installed: pip install 'twin-deployer[otel]'"
+            return f"{', '.join(missing)} is not installed: {extras.how_to_add('otel')}"
         import logging
 
         from opentelemetry.sdk.resources import Resource

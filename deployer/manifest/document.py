@@ -71,7 +71,8 @@ def _text(path: Path) -> str:
     try:
         if not path.is_file():
             what = "is not a file" if path.exists() else "is not there"
-            raise _Stop(Problem(name, "", f"{what}: {path}", "`deploy init` writes one"))
+            where = "" if str(path) == name else f": {path}"
+            raise _Stop(Problem(name, "", f"{what}{where}", "`deploy init` writes one"))
         with path.open("rb") as file:
             raw = file.read(MAX_BYTES + 1)
     except (OSError, ValueError) as error:

@@ -103,11 +103,12 @@ _REFERENCE = re.compile(
 class Manifest(Model):
     """One service: what runs, how it is checked, how users reach it."""
 
-    service: Name = Field(description="Name of the service.")
+    service: Name = Field(description="Name of the service.", examples=["shop"])
     image: ImageName = Field(
         description="Image (runtime docker), directory (runtime process), or what the lifecycle playbooks of "
         "runtime ansible expect; `{version}` or a tag is replaced by the version. With `build`: the name of what "
-        "is built, by default that of the service."
+        "is built, by default that of the service.",
+        examples=["registry.example.com/shop"],
     )
     build: Build | None = Field(
         None, description="Build the image here, named by the Git revision; `.` is the folder of the manifest."

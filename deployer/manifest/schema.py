@@ -6,11 +6,17 @@ value. What keys mean together, and files, only `load` checks.
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
+from deployer.core import files
 from deployer.manifest.models import Manifest
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
+ID = "urn:deployer:manifest"  # of every version: it says what the schema is of, not where it is
+FILE = "deploy.schema.json"  # beside the manifests whose first line names it
+LINE = f"# yaml-language-server: $schema={FILE}"
 _VARIABLE = {"$ref": "#/$defs/Variable"}
 _NOTES = ("title", "description", "default", "examples")
 
@@ -31,8 +37,30 @@ def schema() -> dict[str, Any]:
         "pattern": r"\$\{[A-Za-z_][A-Za-z0-9_]*(:?[-?+].*)?\}",
         "description": "A value from the environment or .env: ${NAME}, ${NAME:-default} or ${NAME:?message}.",
     }
-    identity = {"$schema": DIALECT, "$id": "urn:deployer:manifest", "title": "deploy.yml"}
+    identity = {"$schema": DIALECT, "$id": ID, "title": "deploy.yml"}
     return {**identity, **{key: value for key, value in made.items() if key != "title"}, "$defs": sections}
+
+
+def text() -> str:
+    """Return the schema as it is written to a file."""
+    return json.dumps(schema(), indent=2) + "\n"
+
+
+def place(folder: Path) -> bool:
+    """Write the schema beside a manifest, also over that of another version; return False if the file is another's."""
+    file = folder / FILE
+    if file.exists() and not _is_ours(file):
+        return False
+    files.replace(file, text(), 0o644)
+    return True
+
+
+def _is_ours(file: Path) -> bool:
+    try:
+        there = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(there, dict) and there.get("$id") == ID
 
 
 def _secrets(named: dict[str, Any]) -> dict[str, Any]:

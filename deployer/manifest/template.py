@@ -14,6 +14,7 @@ from deployer.core.errors import ManifestRefused
 from deployer.manifest import document, quiet
 from deployer.manifest.load import FILE
 from deployer.manifest.models import Manifest
+from deployer.manifest.schema import LINE
 from deployer.manifest.tree import read_scalar
 from deployer.manifest.units import per_second
 from deployer.manifest.validate import check
@@ -88,7 +89,7 @@ def template(answers: InitAnswers) -> str:
     rest = (f"# {key}: {OPTIONAL[key]}".ljust(_WIDTH) + f" # {_about(key)}" for key in OPTIONAL if key not in given)
     head = f"# How {answers.service!a} is deployed. `deploy plan` explains what would happen, `deploy up` does it."
     note = "# What follows is optional; remove the # in front of a line to have it."
-    text = "\n".join((head, *lines, "", note, *rest)) + "\n"
+    text = "\n".join((LINE, head, *lines, "", note, *rest)) + "\n"
     _try(text)
     return text
 

@@ -91,6 +91,8 @@ def kind_of(value: Any) -> str:
 
 def _missing(wrong: Wrong) -> Words:
     field = wrong.field
+    if field and field.examples:
+        return Words("is missing", f"e.g. `{wrong.path[-1]}: {field.examples[0]}`")
     return Words("is missing", field.description or "" if field else "")
 
 

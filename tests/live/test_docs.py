@@ -91,7 +91,9 @@ def missing(promised: tuple[str, ...], printed: str) -> str | None:
     return None
 
 
-def follow(document: str, typed: list[Command], folder: Path, env: dict[str, str], swap: dict[str, str]) -> None:
+def follow(document: str, typed: list[Command], folder: Path, env: dict[str, str], swap: dict[str, str]) -> list[str]:
+    """Type the commands, with what `swap` puts in place of words of the page; return what each printed."""
+
     def swapped(text: str) -> str:
         for old, new in swap.items():
             text = text.replace(old, new)
@@ -101,6 +103,7 @@ def follow(document: str, typed: list[Command], folder: Path, env: dict[str, str
     for command, printed in zip(typed, outputs, strict=True):
         lost = missing(tuple(map(swapped, command.promised)), printed)
         assert lost is None, f"{document}:{command.line}: `{command.text}` does not print {lost!r}, but:\n{printed}"
+    return outputs
 
 
 def test_a_promise_that_is_not_kept_is_seen() -> None:

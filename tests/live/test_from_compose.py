@@ -19,6 +19,8 @@ from deployer.core.clock import Deadline, SystemClock
 from deployer.planning import release_record
 from tests.documents import REPOSITORY, blocks
 from tests.lab import image
+from tests.live.outside import Outside
+from tests.live.outside import outside as network
 from tests.live.shop import DEPLOY
 from tests.load import Load, Options
 from tests.ports import free_port
@@ -157,41 +159,10 @@ def test_from_a_project_to_a_canary(project: Project, engine: docker.DockerClien
     assert status["share"] == 0
 
 
-@dataclass(frozen=True)
-class Outside:
-    """Where users are: their packets come to this host by a network, so that the rules of its firewall hold."""
-
-    inside: tuple[str, ...]
-    url: str
-
-
 @pytest.fixture
 def outside(project: Project) -> Iterator[Outside]:
-    require("root", "iptables")
-    name = project.name[-8:]
-    net = f"198.18.{int(name, 16) % 250}"  # RFC 2544: for tests of networks
-    lines = (
-        f"ip netns add {name}",
-        f"ip link add v{name} type veth peer name u{name} netns {name}",
-        f"ip addr add {net}.1/24 dev v{name}",
-        f"ip link set v{name} up",
-        f"ip -n {name} addr add {net}.2/24 dev u{name}",
-        f"ip -n {name} link set u{name} up",
-    )
-    # The rules of an engine keep connections tracked; the engine of the tests may have none (`iptables: false`).
-    kept = f"-t nat POSTROUTING -s {net}.0/24 -d {net}.0/24 -j MASQUERADE".split()
-    try:
-        for line in lines:
-            subprocess.run(line.split(), check=True, capture_output=True)
-        subprocess.run(["iptables", *kept[:2], "-A", *kept[2:]], check=True, capture_output=True)
-        yield Outside(("ip", "netns", "exec", name), f"http://{net}.1:{project.port}")
-    finally:
-        subprocess.run(["ip", "netns", "del", name], capture_output=True)
-        subprocess.run(["iptables", *kept[:2], "-D", *kept[2:]], capture_output=True)
-        for line in block("takeover").splitlines():
-            if line.startswith("iptables"):
-                undone = project.typed(line).replace(" -I ", " -D ")
-                subprocess.run(["bash", "-c", undone], capture_output=True)
+    with network(project.name, project.port, project.typed(block("takeover")).splitlines()) as users:
+        yield users
 
 
 @pytest.mark.long("a project of Compose that is taken over under load")

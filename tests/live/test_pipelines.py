@@ -1,4 +1,6 @@
-"""The pipelines of examples/ci, run as their runners run them: their variables, their files, their signals.
+"""The action of this repository and the pipelines of examples/ci, run as their runners run them.
+
+That is with their variables, their files, their signals.
 
 GitHub: "Workflow commands" and "Metadata syntax" of the Actions documentation: environment files, composite steps,
 `bash --noprofile --norc -eo pipefail`; a cancelled job gets SIGINT. GitLab: "CI/CD YAML syntax", artifacts:reports.
@@ -7,8 +9,10 @@ Jenkins: `sh -xe`. What a runner does in a language of its own is done here in P
 
 from __future__ import annotations
 
+import getpass
 import os
 import re
+import shlex
 import signal
 import subprocess
 from collections.abc import Iterator, Mapping
@@ -21,12 +25,14 @@ import pytest
 import yaml
 
 from deployer.core.errors import Exit
+from tests.documents import REPOSITORY, blocks
 from tests.live.shop import COMMAND_SECONDS, DEPLOY, Shop
+from tests.live.sshd import Sshd
 from tests.load import Load, Options
 
 pytestmark = pytest.mark.live
 
-CI = Path(__file__).parents[2] / "examples/ci"
+CI = REPOSITORY / "examples/ci"
 USERS = Options(rate=60, kinds=("fresh", "busy", "sticky"))
 SLOW = {"canary": {"steps": [{"share": 30, "for": "120s"}]}}
 
@@ -82,32 +88,51 @@ class Job:
 
 
 class GitHub(Job):
-    """A runner of GitHub Actions, for the composite action of the examples."""
+    """A runner of GitHub Actions, for the action at the root of the repository."""
 
-    def __init__(self, shop: Shop) -> None:
-        super().__init__(shop, GITHUB_ACTIONS="true")
-        self.action: dict[str, Any] = yaml.safe_load((CI / "action.yml").read_text())
-        self.summary, self.outputs = self.folder / "summary-file", self.folder / "output-file"
+    def __init__(self, shop: Shop, **environment: str) -> None:
+        super().__init__(shop, GITHUB_ACTIONS="true", **environment)
+        self.action: dict[str, Any] = yaml.safe_load((REPOSITORY / "action.yml").read_text())
+        self.summary, self.outputs, self.path = (self.folder / f"{name}-file" for name in ("summary", "output", "path"))
+        self.path.write_text("")
+        self.temp = self.folder / "runner-temp"
+        self.temp.mkdir()
 
-    def step(self, **inputs: str) -> tuple[tuple[str, ...], dict[str, str]]:
-        """Give command and environment of the action's one step, its expressions evaluated for these inputs."""
+    def step(self, which: Mapping[str, Any] | None = None, **inputs: str) -> tuple[tuple[str, ...], dict[str, str]]:
+        """Give command and environment of a step, by default that which deploys, its expressions evaluated."""
         for file in (self.summary, self.outputs):  # a runner gives each step files of its own
             file.write_text("")
-        (step,) = self.action["runs"]["steps"]
+        (deploys,) = (step for step in self.action["runs"]["steps"] if step.get("id") == "deploy")
+        step = which or deploys
         known = {name: entry["default"] for name, entry in self.action["inputs"].items()}
         assert set(inputs) <= set(known)
-        values = {**known, **inputs}
+        values = {f"inputs.{name}": value for name, value in {**known, **inputs}.items()}
+        values |= {"runner.temp": str(self.temp), "github.action_path": str(REPOSITORY)}
         environment = {name: _evaluated(text, values) for name, text in step["env"].items()}
-        files = {"GITHUB_STEP_SUMMARY": str(self.summary), "GITHUB_OUTPUT": str(self.outputs)}
+        files = {"SUMMARY": self.summary, "OUTPUT": self.outputs, "PATH": self.path}
+        environment |= {f"GITHUB_{'STEP_' * (name == 'SUMMARY')}{name}": str(file) for name, file in files.items()}
         script = self.folder / "step.sh"
         script.write_text(step["run"])
-        return ("bash", "--noprofile", "--norc", "-eo", "pipefail", str(script)), {**environment, **files}
+        added = ":".join(reversed(self.path.read_text().split()))
+        environment["PATH"] = f"{added}:{self.environment['PATH']}" if added else self.environment["PATH"]
+        assert step["shell"] == "bash"
+        return ("bash", "--noprofile", "--norc", "-eo", "pipefail", str(script)), environment
 
     def deploy(self, **inputs: str) -> tuple[int, str]:
-        """Run the action; give its exit code and what the log of the job shows."""
-        command, environment = self.step(**inputs)
-        code, out, err = self.run(*command, **environment)
-        return code, out + err
+        """Run the steps of the action; give the exit code of the first that fails, and what the log shows."""
+        failed, log = 0, ""
+        given: dict[str, str] = {}
+        for step in self.action["runs"]["steps"]:
+            if failed and step.get("if") != "always()":
+                continue
+            command, environment = self.step(step, **inputs)
+            code, out, err = self.run(*command, **environment)
+            failed, log = failed or code, log + out + err
+            if step.get("id") == "deploy":
+                given = {file: Path(file).read_text() for file in (str(self.summary), str(self.outputs))}
+        for file, text in given.items():
+            Path(file).write_text(text)
+        return failed, log
 
     def result(self) -> dict[str, str]:
         """Give the outputs of the action, by way of the file and of `outputs:` in its metadata."""
@@ -116,14 +141,96 @@ class GitHub(Job):
         return {n: said[re.fullmatch(r"\$\{\{ steps\.deploy\.outputs\.(\w+) \}\}", v)[1]] for n, v in mapped.items()}  # type: ignore[index]
 
 
-def _evaluated(text: str, inputs: Mapping[str, str]) -> str:
+def _evaluated(text: str, values: Mapping[str, str]) -> str:
     """Evaluate the two forms of expressions that the action has."""
-    plain = re.fullmatch(r"\$\{\{ inputs\.([\w-]+) \}\}", text)
+    plain = re.fullmatch(r"\$\{\{ ([\w.-]+) \}\}", text)
     if plain:
-        return inputs[plain[1]]
-    choice = re.fullmatch(r"\$\{\{ inputs\.([\w-]+) == '(.*?)' && '(.*?)' \|\| '(.*?)' \}\}", text)
+        return values[plain[1]]
+    choice = re.fullmatch(r"\$\{\{ ([\w.-]+) == '(.*?)' && '(.*?)' \|\| '(.*?)' \}\}", text)
     assert choice, text
-    return choice[3] if inputs[choice[1]] == choice[2] else choice[4]
+    return choice[3] if values[choice[1]] == choice[2] else choice[4]
+
+
+PAGE = REPOSITORY / "docs/github-actions.md"
+
+
+def typed(mark: str) -> str:
+    return next(each.text for each in blocks(PAGE) if mark in each.marks)
+
+
+@pytest.fixture
+def hosted(process_shop: Shop, way: Sshd) -> GitHub:
+    """A hosted runner, and a server with the key and the host key of the page: it has no state folder of its own."""
+    commands = typed("key").replace("~/.ssh/authorized_keys", str(way.keys / "user.pub"))
+    commands += typed("host").replace("/etc/ssh/ssh_host_ed25519_key.pub", str(way.keys / "host.pub"))
+    commands = commands.replace("server.example.com", f"[{way.host}]:{way.port}")
+    (way.keys / "user.pub").write_text("")
+    made = subprocess.run(
+        ["bash", "-ec", commands], cwd=way.keys, capture_output=True, text=True, timeout=30, check=True
+    )
+    (way.keys / "known_hosts").write_text(made.stdout)
+    job = GitHub(process_shop)
+    del job.environment["DEPLOYER_STATE"]
+    return job
+
+
+def over_ssh(job: GitHub, way: Sshd) -> dict[str, str]:
+    return {
+        "host": f"{way.address}{job.shop.folder}",
+        "ssh-key": (way.keys / "deploy-key").read_text(),
+        "known-hosts": (way.keys / "known_hosts").read_text(),
+    }
+
+
+@pytest.mark.long("a deploy over ssh")
+def test_github_a_hosted_runner_deploys_with_a_restricted_key(hosted: GitHub, way: Sshd) -> None:
+    hosted.shop.version("2.0")
+    code, log = hosted.deploy(version="2.0", strategy="bluegreen --bake 0", message="tag 2.0", **over_ssh(hosted, way))
+    assert code == 0, log
+    assert hosted.result()["outcome"] == "done"
+    assert hosted.shop.status()["stable_version"] == "2.0"
+    assert list(hosted.temp.iterdir()) == [], "the key is removed"
+    refused = subprocess.run(
+        [
+            "ssh",
+            *shlex.split(way.args.replace("/user", "/deploy-key")),
+            "-p",
+            str(way.port),
+            f"{getpass.getuser()}@{way.host}",
+            "touch",
+            "made",
+        ],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        timeout=30,
+        cwd=hosted.folder,
+    )
+    assert b"touch" not in refused.stdout
+    assert not (hosted.folder / "made").exists()
+    assert not (Path.home() / "made").exists()
+
+
+def test_github_another_host_key_is_refused_and_the_key_removed(hosted: GitHub, way: Sshd) -> None:
+    given = over_ssh(hosted, way)
+    another = (way.keys / "deploy-key.pub").read_text()
+    given["known-hosts"] = f"[{way.host}]:{way.port} {another}"
+    code, log = hosted.deploy(version="2.0", **given)
+    assert code == Exit.REFUSED, log
+    assert "host key" in log.lower(), log
+    assert list(hosted.temp.iterdir()) == []
+
+
+@pytest.mark.long("installs deployer with what it needs")
+def test_github_what_is_installed_is_the_checkout_of_the_action(process_shop: Shop) -> None:
+    job = GitHub(process_shop)
+    job.environment["PATH"] = ":".join(
+        folder for folder in job.environment["PATH"].split(":") if not (Path(folder) / "deploy").exists()
+    )
+    code, log = job.deploy(version="1.0")
+    assert code == 0, log
+    assert job.result()["outcome"] == "unchanged"
+    (added,) = job.path.read_text().split()
+    assert (Path(added) / "deploy").exists()
 
 
 @pytest.mark.long("a whole canary", every_change=True)
@@ -174,6 +281,19 @@ def test_github_a_refused_manifest_is_shown_at_its_line(process_shop: Shop) -> N
     assert job.result()["outcome"] == "refused"
     assert job.failures()
     assert "replicas" in job.summary.read_text()
+
+
+@pytest.mark.parametrize("name", ["hosted.yml", "workflow.yml"])
+def test_github_the_workflows_give_what_the_action_takes(name: str) -> None:
+    text = (CI / name).read_text()
+    (job,) = yaml.safe_load(text)["jobs"].values()
+    action = yaml.safe_load((REPOSITORY / "action.yml").read_text())
+    (step,) = (step for step in job["steps"] if step.get("uses") == "OWNER/deployer@REVISION")
+    assert set(step["with"]) <= set(action["inputs"])
+    assert set(re.findall(r"outputs\.(\w+)", text)) <= set(action["outputs"])
+    for block in blocks(PAGE):
+        if name == "hosted.yml" and block.language == "text":
+            assert " ".join(block.text.split()) in " ".join(text.split()), "the page shows the file"
 
 
 def test_github_inputs_are_no_script(process_shop: Shop) -> None:

@@ -2,12 +2,14 @@ from __future__ import annotations
 
 import importlib
 import os
+import re
 import subprocess
 import sys
 import time
 from pathlib import Path
 
 import click
+import pexpect
 import pytest
 
 from deployer.cli import guarded, main
@@ -17,6 +19,7 @@ from deployer.cli.orders import print_ending
 from deployer.cli.strategies import extra_commands
 from deployer.core.errors import Aborted, DeployError, Exit, Locked, ManifestRefused, NeedsPerson, Problem, Refused
 from deployer.planning.orders import RolloutResult
+from tests.services import require
 
 HEAVY = ("docker", "requests", "rich", "pydantic", "ansible_runner", "yaml", "sqlite3", "tenacity")
 
@@ -244,3 +247,54 @@ def test_importing_the_console_script_imports_nothing_of_click() -> None:
     code = "import sys, deployer.cli; sys.exit('click' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], timeout=30, check=False).returncode == 0
     assert importlib.import_module("deployer.cli").main is main
+
+
+def script(shell: str, folder: Path) -> Path:
+    """Write the script of a shell where the shell finds `deploy`, too."""
+    file = folder / f"deploy.{shell}"
+    file.write_text(deploy("completion", shell).stdout)
+    return file
+
+
+def with_deploy() -> dict[str, str]:
+    return {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "TERM": "dumb"}
+
+
+def test_bash_completes_commands_and_options(tmp_path: Path) -> None:
+    require("shells")
+    file = script("bash", tmp_path)
+    for words, place, wanted in (("deploy rollb", 1, "rollback"), ("deploy canary --per", 2, "--percent")):
+        completed = f"COMP_WORDS=({words}); COMP_CWORD={place}; {_function(file)} deploy; echo ${{COMPREPLY[@]}}"
+        typed = f"source {file}; {completed}"
+        done = subprocess.run(
+            ["bash", "--norc", "-c", typed], env=with_deploy(), capture_output=True, text=True, timeout=60
+        )
+        assert done.stdout.split() == [wanted], done.stderr
+
+
+def _function(file: Path) -> str:
+    (found,) = re.findall(r"-F (\w+) deploy", file.read_text())
+    return str(found)
+
+
+def test_fish_completes_commands_with_their_help(tmp_path: Path) -> None:
+    require("shells")
+    typed = f"source {script('fish', tmp_path)}; complete -C 'deploy rollb'"
+    env = {**with_deploy(), "HOME": str(tmp_path)}
+    done = subprocess.run(["fish", "-c", typed], env=env, capture_output=True, text=True, timeout=60)
+    assert done.stdout == "rollback\tReturn to the previous release\n", done.stderr
+
+
+def test_zsh_completes_what_is_typed(tmp_path: Path) -> None:
+    require("shells")
+    file = script("zsh", tmp_path)
+    shell = pexpect.spawn(
+        "zsh", ["-f", "-i"], env={**with_deploy(), "HOME": str(tmp_path)}, timeout=60, encoding="utf-8"
+    )
+    try:
+        shell.sendline(f"autoload -Uz compinit; compinit -u -d {tmp_path}/dump; source {file}; echo rea''dy")
+        shell.expect("ready")
+        shell.send("deploy rollb\t")
+        shell.expect("rollback")
+    finally:
+        shell.close(force=True)

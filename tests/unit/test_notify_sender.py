@@ -150,7 +150,7 @@ def test_no_password_is_taken_from_the_home(heard: Hook, tmp_path: Path, monkeyp
 def test_apprise_that_is_not_there_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "apprise", None)
     error = refusal(CHAT, "json://127.0.0.1")
-    assert "pip install 'twin-deployer[notify]'" in str(error)
+    assert f"{sys.executable} -m pip install 'twin-deployer[notify]'" in str(error)
     assert not error.again
 
 

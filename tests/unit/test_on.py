@@ -275,7 +275,7 @@ def test_every_command_is_done_there_or_refused_with_what_to_type(far: Path, run
             "cannot be reached: nothing listens for ssh there: C",
             "ssh ann@",
         ),
-        ("echo 'sh: 1: deploy: not found' >&2; exit 127", "there is no `deploy` there: sh: 1:", "pip install"),
+        ("echo 'sh: 1: deploy: not found' >&2; exit 127", "there is no `deploy` there: sh: 1:", "extra `server`"),
         ("echo 'Error: No such option: --stdio' >&2; exit 2", "deployer is too old there", "the same version"),
         ("echo 'error: the server needs fastapi' >&2; exit 2", "ended with 2: the server needs fastapi", "try `ssh"),
         ("exit 3", "`deploy serve --stdio` ended with 3", "try `ssh"),

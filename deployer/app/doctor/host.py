@@ -11,6 +11,7 @@ from pathlib import Path
 
 from deployer.app.doctor.finding import Discrepancy, Fix
 from deployer.app.operations import AppContext
+from deployer.core import extras
 from deployer.core.clock import Clock
 from deployer.core.errors import DeployError, MachinesSilent, StoreFailed, Unreachable
 from deployer.core.host import Machines
@@ -213,7 +214,7 @@ def _cosign() -> str:
 
 def _engine() -> Iterator[Discrepancy]:
     from deployer.core.clock import SystemClock
-    from deployer.drivers.runtime.docker import DockerRuntime
+    from deployer.drivers.runtime.docker import DockerRuntime, Engine
 
     what, runtime = "Docker engine", DockerRuntime(SystemClock(), "doctor")
     try:
@@ -222,7 +223,7 @@ def _engine() -> Iterator[Discrepancy]:
     except DeployError as error:
         yield Discrepancy("bad", what, error.message, error.hint)
         return
-    yield Discrepancy("ok", what, f"is reachable at {os.environ.get('DOCKER_HOST', 'the local socket')}")
+    yield Discrepancy("ok", what, f"is reachable at {Engine().address}")
     if not lets_live:
         yield Discrepancy("warn", what, ENDS_WITH_IT, LET_LIVE)
 
@@ -243,7 +244,7 @@ def _wants_ansible(manifest: Manifest | None) -> bool:
 def _ansible(wanted: bool) -> Discrepancy:
     if find_spec("ansible") and find_spec("ansible_runner"):
         return Discrepancy("ok", "Ansible", "installed")
-    remedy = "pip install 'twin-deployer[ansible]'"
+    remedy = extras.how_to_add("ansible")
     if wanted:
         return Discrepancy("bad", "Ansible", "the manifest names playbooks, but it is not installed", remedy)
     return Discrepancy("ok", "Ansible", f"not installed; only needed for playbooks ({remedy})")

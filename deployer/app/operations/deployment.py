@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -386,7 +387,7 @@ def _refuse_open(house: AppContext, request: DeployRequest) -> None:
     if rollout is not None and not request.replace:
         raise Locked(
             f"rollout {rollout.number} of {service} (r{rollout.release}, {rollout.strategy}, by {rollout.started_by}) "
-            f"is in progress{': ' + rollout.text if rollout.text else ''}",
+            f"is in progress{': ' + re.split('[:;] `deploy ', rollout.text)[0] if rollout.text else ''}",
             "`deploy resume`, `deploy promote` or `deploy abort` it, or roll it back first with --replace",
         )
 

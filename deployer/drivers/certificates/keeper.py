@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from deployer.core import later
+from deployer.core import extras, later
 from deployer.core.clock import Clock, Deadline
 from deployer.core.errors import Refused
 from deployer.drivers.certificates import probe, problems
@@ -120,4 +120,4 @@ class CertificateKeeper:
 def require() -> None:
     """Raise Refused where the libraries of the extra `tls` are missing."""
     if missing := [name for name in _NEEDED if importlib.util.find_spec(name) is None]:
-        raise Refused(f"`tls: auto` needs {', '.join(missing)}", "pip install 'twin-deployer[tls]'")
+        raise Refused(f"`tls: auto` needs {', '.join(missing)}", extras.how_to_add("tls"))

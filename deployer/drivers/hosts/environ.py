@@ -8,6 +8,7 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 
+from deployer.core import extras
 from deployer.core.errors import Refused
 from deployer.transport import ssh
 
@@ -25,7 +26,7 @@ def program() -> Path:
         missing = "ansible-playbook" if found is None else "ansible-runner"
         raise Refused(
             f"playbooks and inventories need ansible-core and ansible-runner; {missing} is missing",
-            "pip install 'twin-deployer[ansible]'",
+            extras.how_to_add("ansible"),
         )
     return Path(found)
 

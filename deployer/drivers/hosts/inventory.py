@@ -23,7 +23,7 @@ from deployer.core.resources import builtin
 from deployer.drivers.hosts.environ import program, surroundings
 from deployer.drivers.hosts.run import messages
 from deployer.drivers.hosts.workspace import workspace
-from deployer.transport import ssh
+from deployer.transport import contexts, ssh
 from deployer.transport.certificates import CA, CERT, KEY, Certificates, place
 
 READ_SECONDS = 60.0  # for an inventory that asks somebody else
@@ -99,6 +99,7 @@ def _host(said: Mapping[str, Any], source: Path) -> Host:
     arguments = [w for key in ("args", "common_args", "extra_args") for w in _words(said[key], name, source)]
     if not said["checks_keys"]:
         arguments += ssh.UNCHECKED  # the inventory says so, for Ansible as for us
+    engine, certificates = _engine(said, name, source)
     return Host(
         name=name,
         address=said["address"] or ("127.0.0.1" if connection == "local" else said["ssh_host"]),
@@ -109,18 +110,24 @@ def _host(said: Mapping[str, Any], source: Path) -> Host:
         key_file=str(Path(said["key_file"]).expanduser()) if said["key_file"] else "",
         ssh_args=tuple(arguments),
         groups=tuple(said["groups"]),
-        engine=_engine(said["engine"], name, source),
-        engine_certs=_folder(said["engine_certs"], source) if said["engine"] else "",
+        engine=engine,
+        engine_certs=certificates,
     )
 
 
-def _engine(value: Any, name: str, source: Path) -> str:
-    if value:
-        try:
-            place(str(value))
-        except Refused as error:
-            raise Refused(f"{source}: {name} has deployer_engine {value!r}", error.hint) from None
-    return str(value)
+def _engine(said: Mapping[str, Any], name: str, source: Path) -> tuple[str, str]:
+    """Give where the engine of a host listens, and the folder of certificates; it may be a context of Docker's."""
+    value, certificates = str(said["engine"]), _folder(said["engine_certs"], source)
+    if not value:
+        return "", ""
+    try:
+        if contexts.NAME.fullmatch(value):
+            found = contexts.find(value, os.environ)
+            value, certificates = found.address, certificates or found.certificates
+        place(value)
+    except Refused as error:
+        raise Refused(f"{source}: {name} has deployer_engine {said['engine']!r}: {error.message}", error.hint) from None
+    return value, certificates
 
 
 def _folder(value: Any, source: Path) -> str:

@@ -10,6 +10,7 @@ import logging
 import re
 import threading
 
+from deployer.core import extras
 from deployer.drivers.notices import Notice, NotSent
 
 _STATUS = re.compile(r"error=([1-5][0-9]{2})\b")
@@ -21,7 +22,7 @@ def send(url: str, notice: Notice) -> None:
     try:
         from apprise import Apprise, AppriseAsset, NotifyFormat, NotifyType
     except ImportError:
-        raise NotSent("Apprise is not installed: pip install 'twin-deployer[notify]'", again=False) from None
+        raise NotSent(f"Apprise is not installed: {extras.how_to_add('notify')}", again=False) from None
 
     class Asset(AppriseAsset):
         """What it is to call itself; it must not start threads, for which a process would wait at its end."""

@@ -8,6 +8,7 @@ from typing import Any
 
 from deployer.manifest.compose.draft import Draft, Raw
 from deployer.manifest.models import Manifest
+from deployer.manifest.schema import LINE
 from deployer.manifest.template import quoted
 
 _WIDTH = 100  # of a line, before a list or a mapping gets a line for each entry
@@ -17,7 +18,10 @@ _ONE_EACH = frozenset({"env", "secrets", "mounts"})  # always a line for each en
 def text(draft: Draft) -> str:
     """Write the manifest."""
     source = draft.project.file.name
-    lines = [f"# Service {draft.name} of {source}. `deploy plan` explains what would happen, `deploy up` does it."]
+    lines = [
+        LINE,
+        f"# Service {draft.name} of {source}. `deploy plan` explains what would happen, `deploy up` does it.",
+    ]
     for key in Manifest.model_fields:
         if key in draft.keys:
             if comment := draft.comments.get(key):

