@@ -226,7 +226,7 @@ def told(events: list[dict[str, Any]], kind: str) -> list[dict[str, Any]]:
 @pytest.mark.long("a whole canary")
 def test_a_canary_that_is_good_everywhere(shop_with_metrics: tuple[Shop, Numbers, Prometheus]) -> None:
     shop, _, _ = shop_with_metrics
-    with Load(shop.url, Options(rate=40)) as load:
+    with Load(shop.url, Options(rate=40, websocket_may_be_cut=True)) as load:
         load.until(lambda now: now.answered > 30, "the load runs")
         events = shop.events("canary", "--version", "2.0")
         report = load.stop()

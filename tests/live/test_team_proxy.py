@@ -146,7 +146,7 @@ def test_doctor_says_what_is_missing_until_nothing_is(team: Team, shop: Shop) ->
     team.start()
     said = lines(shop.deploy("doctor"))
     assert f"{team.config} can be written" in said
-    assert f"answers at {team.socket} with 1 worker" in said
+    assert f"is reachable at {team.socket} with 1 worker" in said
     assert traces(team) == []
 
     shop.deploy("up", "--version", "1.0")
