@@ -48,6 +48,7 @@ def renew(common: Common, domain: str | None, dry_run: bool) -> int:
     For `tls: auto`. Run it twice a day from a timer where no `deploy serve` runs. A failed order is repeated after a
     pause that grows, and not before the time that the authority names.
     """
+    from deployer.app.certificates import warn
     from deployer.app.operations.certificates import renew as renewed
 
     failed = False
@@ -55,6 +56,8 @@ def renew(common: Common, domain: str | None, dry_run: bool) -> int:
         for one in renewed(opened, (domain or "").lower(), dry_run=dry_run):
             _print(common, one)
             failed |= one.state == "failed"
+        if not domain and not dry_run:
+            warn(opened)
     return int(Exit.FAILED if failed else Exit.DONE)
 
 
@@ -88,6 +91,6 @@ def _print(common: Common, one: DomainResult) -> None:
     if common.output == "json":
         sys.stdout.write(json.dumps(asdict(one)) + "\n")
     else:
-        hint = f"\n    → {one.hint}" if one.hint else ""
-        sys.stdout.write(f"{_MARKS[one.state]} {one.domain}: {one.text}{hint}\n")
+        what, arrow, hint = one.sentence.partition(" → ")
+        sys.stdout.write(f"{_MARKS[one.state]} {what}\n" + (f"    → {hint}\n" if arrow else ""))
     sys.stdout.flush()

@@ -14,7 +14,16 @@ from deployer.manifest.text import EnvName, HttpUrl, Title
 
 OCCASIONS: tuple[Occasion, ...] = get_args(Occasion)
 LINKED = ("service", "rollout", "release", "version")  # what may stand in {braces} of the link
-_USUAL: tuple[Occasion, ...] = ("started", "approval", "paused", "detached", "done", "reverted", "needs-attention")
+_USUAL: tuple[Occasion, ...] = (
+    "started",
+    "approval",
+    "paused",
+    "detached",
+    "done",
+    "reverted",
+    "needs-attention",
+    "certificate",
+)
 
 
 class Recipient(Model):
@@ -29,7 +38,8 @@ class Recipient(Model):
     events: tuple[Occasion, ...] = Field(
         _USUAL,
         description="Events to notify about. `approval`: the rollout waits for its approvers. `paused`: for a person. "
-        "`detached`: its process stopped and left it in progress. `verdict` comes with every observation step.",
+        "`detached`: its process stopped and left it in progress. `verdict` comes with every observation step. "
+        "`certificate`: one ends within 14, 7 or 3 days and was not renewed.",
     )
 
     def conflicts(self) -> Iterator[Conflict]:

@@ -2,4 +2,6 @@
 
 from typing import Literal
 
-Occasion = Literal["started", "verdict", "approval", "paused", "detached", "done", "reverted", "needs-attention"]
+Occasion = Literal[
+    "started", "verdict", "approval", "paused", "detached", "done", "reverted", "needs-attention", "certificate"
+]

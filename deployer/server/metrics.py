@@ -8,6 +8,7 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry
@@ -16,6 +17,8 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_late
 from prometheus_client.registry import Collector
 
 from deployer import __version__
+from deployer.app.certificates import ends
+from deployer.core.errors import Refused
 from deployer.server.observer import Observer, ServiceObservation, look
 from deployer.store import Store
 
@@ -54,6 +57,7 @@ class ServerMetrics:
         yield InfoMetricFamily("deployer_build", "The deployer that serves this.", value={"version": __version__})
         yield from self._endings.families(store)
         yield from self._of_services(store)
+        yield from self._certificates()
         yield from self._live(seen)
 
     def _of_services(self, store: Store) -> Iterator[Metric]:
@@ -84,6 +88,15 @@ class ServerMetrics:
             if share is not None:
                 measured.add_metric([name], share / 10_000)
         yield from (under_way, lasting, stable, verdict, measured, held, silent)
+
+    def _certificates(self) -> Iterator[Metric]:
+        end = _gauge("deployer_certificate_end_seconds", "When a certificate ends, Unix time.", "domain")
+        failed = _gauge("deployer_certificate_failed_orders", "Orders that failed in a row.", "domain")
+        with self._desk.house() as house, suppress(Refused):  # the libraries of the extra `tls` are not there
+            for one in {(each.service, each.domain): each for each in ends(house)}.values():
+                end.add_metric([one.service, one.domain], one.ends)
+                failed.add_metric([one.service, one.domain], one.failures)
+        yield from (end, failed)
 
     def _live(self, seen: tuple[ServiceObservation, ...]) -> Iterator[Metric]:
         now, monotonic = self._desk.clock.now(), self._desk.clock.monotonic()

@@ -23,6 +23,7 @@ from deployer.server.connection_guard import IDLE_SECONDS, ConnectionGuard, List
 from deployer.server.context import ServerContext
 from deployer.server.guard import EntryRules
 from deployer.server.reconciler import Reconciler
+from deployer.server.renewals import Renewals
 
 END_SECONDS = 5  # for answers that are in progress when the server ends
 MOST_CLIENTS = 4096
@@ -197,6 +198,7 @@ class _Server(uvicorn.Server):
     ) -> None:
         super().__init__(config)
         self._desk, self._agents, self._door, self._caretaker, self._url = desk, agents, door, caretaker, url
+        self._renewals = Renewals(desk)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Take a signal."""
@@ -211,6 +213,7 @@ class _Server(uvicorn.Server):
     async def shutdown(self, sockets: object = None) -> None:
         """End what goes on, and wait for it."""
         await asyncio.to_thread(self._caretaker.stop)
+        await asyncio.to_thread(self._renewals.stop)
         if self._agents:
             await asyncio.to_thread(self._agents.stop)
         await super().shutdown(sockets)  # type: ignore[arg-type]
@@ -220,6 +223,7 @@ class _Server(uvicorn.Server):
         await super().startup(sockets)  # type: ignore[arg-type]
         if self.started:
             self._caretaker.start()
+            self._renewals.start()
             if self._agents:
                 self._agents.start(self._desk)
             api = f"{self._url}api/v1"

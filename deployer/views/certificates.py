@@ -8,7 +8,6 @@ from deployer.views.data import CertificateRow, CertificatesView
 from deployer.views.text import columns, moment, one_line
 
 Ink = Callable[[str, str], str]
-SOON = 14.0  # days
 
 
 def certificates(view: CertificatesView, now: float, ink: Ink) -> list[str]:  # noqa: ARG001 - the shape of all renderers
@@ -26,7 +25,7 @@ def certificates(view: CertificatesView, now: float, ink: Ink) -> list[str]:  # 
                 one.domain or "any",
                 one.source,
                 one_line(one.issuer) or "-",
-                ink(days, "yellow" if one.source != "placeholder" and one.days_left < SOON else ""),
+                ink(days, "yellow" if one.warning else ""),
                 renewed,
                 one.serial or "-",
                 _proxies(one),

@@ -188,6 +188,7 @@ class CertificateRow(View):
     """A certificate; `source` is auto, placeholder (signed by itself, until there is one) or yours.
 
     `proxies` has the serial that each proxy shows, by the name of its host ("" for this one). No `domain`: any.
+    `warning` is 14, 7 or 3 when it ends within so many days and is not renewed in time, else 0.
     """
 
     service: str
@@ -200,6 +201,7 @@ class CertificateRow(View):
     renews_at: float = 0.0
     proxies: dict[str, str] = field(default_factory=dict)
     problem: str = ""
+    warning: int = 0
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,9 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 
+from deployer.app import certificates
 from deployer.app.doctor import fixes
-from deployer.app.doctor.finding import Discrepancy, Fix
+from deployer.app.doctor.finding import Discrepancy, Fix, Level
 from deployer.app.doctor.snapshot import ServiceSnapshot, look, wanted
 from deployer.app.operations import AppContext
 from deployer.app.operations.reconcile import unwritten
@@ -16,6 +17,7 @@ from deployer.core.clock import Deadline
 from deployer.core.errors import DeployError, DriverFailed, MachinesSilent
 from deployer.emergency import record as notes
 from deployer.model import Colour, Environment, Instance, Place
+from deployer.planning.certificates import WARN_DAYS
 from deployer.planning.steps import percent
 from deployer.store import Lock
 from deployer.store.upkeep import last_rollout
@@ -334,8 +336,28 @@ def _strangers(_house: AppContext, sight: ServiceSnapshot) -> Iterator[Discrepan
 
 
 # In the order in which the cures are tried: first what is so is recorded, then users are served, then tidied up.
+def _certificates(house: AppContext, sight: ServiceSnapshot) -> Iterator[Discrepancy]:
+    """Certificates at the proxies that end soon, are a placeholder still, or not the newest."""
+    stable = sight.releases.get(sight.record.stable)
+    if stable is None or stable.manifest.traffic.tls is None:
+        return
+    for row in certificates.rows(house, stable):
+        auto, renew = row.source != "yours", f"`deploy certs renew {row.domain}`"
+        if row.warning:
+            level: Level = "bad" if row.warning <= WARN_DAYS[-1] else "warn"
+            yours = "renew it, then `deploy up`"
+            yield Discrepancy(level, sight.service, certificates.warned(row), renew if auto else yours)
+        elif row.source == "placeholder":
+            why = f": {row.problem}" if row.problem else ""
+            yield Discrepancy("warn", sight.service, f"{row.domain} has no certificate yet{why}", renew)
+        elif row.problem:
+            text = f"the certificate of {row.domain or sight.service}: {row.problem}"
+            yield Discrepancy("warn", sight.service, text, renew if auto else "`deploy up` loads the file")
+
+
 CHECKS: tuple[Check, ...] = (
     _silent,
+    _certificates,
     _rollout,
     _recorded,
     _note,

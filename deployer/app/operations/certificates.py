@@ -44,6 +44,12 @@ class DomainResult:
     text: str
     hint: str = ""
 
+    @property
+    def sentence(self) -> str:
+        """Say it in one line; most errors name the domain themselves."""
+        named = self.text if self.domain in self.text else f"{self.domain}: {self.text}"
+        return named + (f" → {self.hint}" if self.hint else "")
+
 
 @dataclass(frozen=True)
 class AutoDomain:
@@ -116,7 +122,7 @@ def certified(house: AppContext, result: RolloutResult, service: str) -> Rollout
         return result
     said = [one for one in renew(house, services=(service,)) if one.state != "kept"]
     for one in said:
-        house.tell(service, f"{one.domain}: {one.text}" + (f" → {one.hint}" if one.hint else ""))
+        house.tell(service, one.sentence)
     wrong = [one.domain for one in said if one.state in ("failed", "waiting")]
     if not wrong:
         return result
@@ -147,11 +153,12 @@ def _renew(house: AppContext, one: AutoDomain, *, asked: bool, dry_run: bool) ->
         history = _suggested(house, one, history)
     if history.wait_until > now:
         return _waits(one, history, history.wait_until)
+    due = planning.renewal_at(facts, history.suggestion) if facts else 0.0
+    if facts and due > now and not asked:
+        return _kept(house, one, facts, due, dry_run=dry_run)
     at = planning.order_at(facts, history)
     if at > now and not asked:
-        if history.failures:
-            return _waits(one, history, at)
-        return _kept(house, one, facts, at, dry_run=dry_run)
+        return _waits(one, history, at)
     if dry_run:
         return DomainResult(one.service, one.domain, "due", f"would be ordered from {one.auto.directory}")
     with _ordering(house, one) as lock:
@@ -187,17 +194,16 @@ def _install(house: AppContext, one: AutoDomain, lock: Lock) -> None:
     traffic.install([house.certificates.served(one.domain, one.auto)], Deadline.after(house.clock, PROXY_SECONDS))
 
 
-def _kept(
-    house: AppContext, one: AutoDomain, facts: CertificateFacts | None, at: float, *, dry_run: bool
-) -> DomainResult:
+def _kept(house: AppContext, one: AutoDomain, facts: CertificateFacts, at: float, *, dry_run: bool) -> DomainResult:
     """See that every proxy shows what is kept: an earlier process may have died before they did."""
     shown = house.drivers(one.release).traffic.certificates(one.service)
     serials = {house.certificates.facts(by[one.domain]).serial for by in shown.values() if one.domain in by}
-    if facts and serials != {facts.serial} and not dry_run:
+    history = house.certificates.history(one.domain)
+    if (serials != {facts.serial} or history.failures) and not dry_run:
         with _ordering(house, one) as lock:
             _install(house, one, lock)
-    text = f"{_described(facts)}; renewed from {_day(at)}" if facts else f"ordered from {_day(at)}"
-    return DomainResult(one.service, one.domain, "kept", text)
+            house.certificates.remember(one.domain, replace(history, failures=0, why="", hint=""))
+    return DomainResult(one.service, one.domain, "kept", f"{_described(facts)}; renewed from {_day(at)}")
 
 
 def _suggested(house: AppContext, one: AutoDomain, history: OrderHistory) -> OrderHistory:

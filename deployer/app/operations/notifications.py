@@ -18,7 +18,17 @@ from deployer.core.errors import DeployError, Refused
 from deployer.core.events import Event, Sink
 from deployer.core.filelock import FileLock
 from deployer.core.secret import SecretText, hide
-from deployer.drivers.notices import END_SECONDS, ENDINGS, PAUSES, SEND_SECONDS, Account, Notice, Outbox, RolloutFacts
+from deployer.drivers.notices import (
+    END_SECONDS,
+    ENDINGS,
+    PAUSES,
+    SEND_SECONDS,
+    Account,
+    Notice,
+    NotSent,
+    Outbox,
+    RolloutFacts,
+)
 from deployer.drivers.ports import Notifier
 from deployer.store import Lock, Rollout, Store
 from deployer.store.vault import Vault
@@ -92,6 +102,17 @@ class Announcer:
         notice = account.see(Event("rollout.ended", ended, rollout.service, rollout.number, told))
         if notice is not None:
             self._deliver(settings, rollout, lock).put(notice)
+
+    def warn(self, service: str, text: str) -> None:
+        """Tell those who want to hear of certificates that one ends soon; who cannot be told is said."""
+        settings, now = self._settings(service), self._clock.now()
+        notice = Notice("certificate", now, service, text)
+        for recipient in (each for each in settings.to if notice.kind in each.events):
+            try:
+                self._send(settings, recipient, notice)
+            except NotSent as error:
+                data = {"to": recipient.name, "about": notice.kind, "text": hide(str(error))}
+                self._sink(Event("notify.failed", now, service, 0, data))
 
     def close(self) -> None:
         """Wait until all is sent, but not long; what is not is given up, and said."""

@@ -44,7 +44,7 @@ def request(domain: str, key: str) -> bytes:
     return named.sign(key_of(key), hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
 
 
-def placeholder(domain: str, now: float) -> str:
+def placeholder(domain: str, now: float, days: float = PLACEHOLDER_DAYS) -> str:
     """Return a key and a certificate signed by itself, PEM, which a proxy can start with."""
     pem, issuer = new_key(), x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, PLACEHOLDER)])
     key, at = key_of(pem), datetime.fromtimestamp(now, UTC)
@@ -55,7 +55,7 @@ def placeholder(domain: str, now: float) -> str:
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
         .not_valid_before(at - SKEW)
-        .not_valid_after(at + timedelta(days=PLACEHOLDER_DAYS))
+        .not_valid_after(at + timedelta(days=days))
         .add_extension(x509.SubjectAlternativeName([x509.DNSName(domain)]), critical=False)
         .sign(key, hashes.SHA256())
     )

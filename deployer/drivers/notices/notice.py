@@ -78,6 +78,8 @@ class Notice:
                 return f"{what}: rolled back"
             case "needs-attention":
                 return f"{what}: needs a person"
+            case "certificate":
+                return f"{what}: a certificate ends soon"
             case "test":
                 return f"{what}: a test"
 
