@@ -92,6 +92,11 @@ class Release:
         """Give every machine on which it may stand, once each."""
         return tuple({host.name: host for host in (*self.machines, *self.twin)}.values())
 
+    @property
+    def served(self) -> bool:
+        """Tell whether users reach it: a worker has no port."""
+        return self.manifest.port is not None
+
     def may_run_beside(self, another: Release) -> bool:
         """Tell whether both may run at the same time."""
         return not (self.alone or another.alone)

@@ -2,16 +2,32 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from deployer.core.errors import Refused
 from deployer.manifest import quiet
 from deployer.manifest.approval import Approval
 from deployer.manifest.units import BasisPoints, Seconds
 from deployer.model import FULL, Observed, Release
 from deployer.planning.plan import Plan
-from deployer.planning.recipes import approval, bake, baseline, first_deploy, remove, settle, share, twin, way_back
+from deployer.planning.recipes import (
+    approval,
+    bake,
+    baseline,
+    before,
+    first_deploy,
+    prove,
+    remove,
+    settle,
+    share,
+    start,
+    twin,
+    watch_instances,
+    way_back,
+)
 from deployer.planning.steps import Approve, Step, Watch, percent
 
 PATIENCE = 10  # a step of fixed time waits up to this many times its length for enough requests …
@@ -19,6 +35,7 @@ PATIENCE_SECONDS = 60.0  # … and at least this much longer
 PROOF_SECONDS = 1800.0  # a step without `for`, after which it is inconclusive where a proof is required
 SLACK_SECONDS = 10.0  # for responses that are under way when the time is over
 LEAST_SECONDS = 10.0  # however much traffic there is: what comes with time, such as a queue that fills, needs some
+WORKER_SECONDS = 60.0  # a step of a worker: its instances and metrics are watched, and no proof ends it early
 HALF = FULL // 2  # a baseline gets as much of the traffic as the candidate
 
 
@@ -27,7 +44,9 @@ class Stage(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
 
-    share: BasisPoints = Field(description="Traffic share, in percent.", gt=0, le=FULL)
+    share: BasisPoints = Field(
+        description="Traffic share, in percent; without a `port`, part of the instances.", gt=0, le=FULL
+    )
     seconds: Seconds | None = Field(
         None, alias="for", gt=0, description="Time at this share; default: the option `for`."
     )
@@ -59,7 +78,8 @@ class Options(BaseModel):
     within: Seconds | None = Field(
         None,
         ge=LEAST_SECONDS,
-        description="Longest time at each share without `for`; default: 10m, with `judge.proof: required` 30m.",
+        description="Longest time at each share without `for`; default: 10m, with `judge.proof: required` 30m, "
+        "without a `port` 1m.",
     )
     bake: Seconds = Field(30.0, description="Time with all users on the new release before it is promoted; 0 for none.")
     baseline: Literal["stable", "fresh"] = Field(
@@ -136,11 +156,46 @@ def _rise(observed: Observed, release: Release, options: Options) -> tuple[Step,
     return (*steps, *bake(observed, release, full.seconds or options.bake))
 
 
+def _instances(observed: Observed, release: Release, options: Options) -> tuple[Step, ...]:
+    """Start a growing part of the instances beside the stable ones, each part watched; then the rest."""
+    every, colour = release.size(observed.colour), observed.colour
+    steps: list[Step] = [*before(observed, release)]
+    there = 0
+    for stage in (s for s in options.stages() if s.share < FULL):
+        wanted = max(1, math.ceil(every * stage.share / FULL))
+        if wanted > there:
+            first, there = not there, wanted
+            steps += [*start(release, colour, there), *(prove(release, colour) if first else ())]
+            seconds = stage.seconds or options.seconds or options.within or WORKER_SECONDS
+            watch = watch_instances(observed, release, there, seconds)
+            held = (Approve(share=0, deadline=60, instances=watch.what),) if options.hold and first else ()
+            steps += [*held, watch]
+        if stage.approve:
+            steps.append(approval(stage.approve, 0, watch_instances(observed, release, there, 0).what))
+    if there < every:
+        steps += [*start(release, colour), *(() if there else prove(release, colour))]
+        steps += bake(observed, release, options.bake)
+    return tuple(steps)
+
+
+def _worker(observed: Observed, stable: Release, release: Release, options: Options) -> Plan:
+    if options.baseline == "fresh":
+        raise Refused("a worker has no responses to compare: `baseline: fresh` says nothing here", "remove it")
+    forward = (*_instances(observed, release, options), *settle(observed, release))
+    back = way_back(observed, release)
+    return Plan.make(release.service, "canary", stable.number, release.number, forward, back)
+
+
 def plan(observed: Observed, release: Release, options: Options) -> Plan:
-    """Plan a canary: twin, rising shares with a watch at each, all users on it for a while, promotion."""
+    """Plan a canary: twin, rising shares with a watch at each, all users on it for a while, promotion.
+
+    Of a worker a growing part of the instances runs beside the stable ones.
+    """
     stable = observed.stable
     if stable is None:
         return first_deploy(observed, release, "canary")
+    if not release.served:
+        return _worker(observed, stable, release, options)
     fresh = options.baseline == "fresh"
     beside = baseline(observed, stable, release.size(observed.colour)) if fresh else ()
     away = (remove(stable.manifest, "baseline", stable.number),) if fresh else ()

@@ -8,6 +8,9 @@ from deployer.model import Observed, Release
 from deployer.planning.plan import Plan
 from deployer.planning.recipes import first_deploy, replacement
 
+SERVED = "users get 503 from the stop of the old release to the promotion of the new one"
+WORKER = "nothing runs from the end of the old release to the start of the new one"
+
 
 class Options(BaseModel):
     """Whether later releases may run beside this one."""
@@ -34,5 +37,5 @@ def plan(observed: Observed, release: Release, options: Options) -> Plan:  # noq
         release.number,
         forward,
         back,
-        ("users get 503 from the stop of the old release to the promotion of the new one",),
+        (SERVED if release.served else WORKER,),
     )

@@ -7,8 +7,19 @@ from pydantic import BaseModel, ConfigDict, Field
 from deployer.manifest.units import Seconds
 from deployer.model import FULL, Observed, Release
 from deployer.planning.plan import Plan
-from deployer.planning.recipes import attach, before, first_deploy, prove, remove, settle, share, start, way_back
-from deployer.planning.steps import Step, Watch
+from deployer.planning.recipes import (
+    attach,
+    before,
+    first_deploy,
+    prove,
+    remove,
+    settle,
+    share,
+    start,
+    watch_instances,
+    way_back,
+)
+from deployer.planning.steps import Share, Step, Watch
 
 
 class Options(BaseModel):
@@ -31,7 +42,7 @@ def plan(observed: Observed, release: Release, options: Options) -> Plan:
     while done < wanted:
         first, done = done == 0, min(done + options.batch, wanted)
         steps += start(release, observed.colour, done)
-        steps += prove(release, observed.colour) if first else (attach(release, observed.colour),)
+        steps += prove(release, observed.colour) if first else attach(release, observed.colour)
         steps += _move(observed, release, options, done)
         left = here - round(here * done / wanted)
         if 0 < left < here and done < wanted:
@@ -48,6 +59,8 @@ def plan(observed: Observed, release: Release, options: Options) -> Plan:
 
 
 def _move(observed: Observed, release: Release, options: Options, done: int) -> tuple[Step, ...]:
+    if not release.served:
+        return (watch_instances(observed, release, done, options.seconds),) if options.seconds else ()
     points = FULL * done // release.size(observed.colour)
     watch = Watch(
         seconds=options.seconds,
@@ -61,6 +74,7 @@ def _move(observed: Observed, release: Release, options: Options, done: int) -> 
 
 def _back(observed: Observed, release: Release, stable: Release) -> tuple[Step, ...]:
     """Users go to the stable instances that are left, then these become as many as they were."""
-    users, *rest = way_back(observed, release)
+    way = way_back(observed, release)
+    users, rest = [s for s in way if isinstance(s, Share)], [s for s in way if not isinstance(s, Share)]
     colour = observed.live.stable if observed.live else observed.colour
-    return (users, *start(stable, colour), attach(stable, colour), *rest)
+    return (*users, *start(stable, colour), *attach(stable, colour), *rest)

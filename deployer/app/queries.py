@@ -153,8 +153,15 @@ def status(house: AppContext, service: str) -> StatusView:
         safety=safety,
         next=_next(house, service, rollout, safety, gate) if read else "`deploy doctor` says what is missing",
         approval=_approval(gate) if gate else None,
+        served=_served(house, service),
         read=read,
     )
+
+
+def _served(house: AppContext, service: str) -> bool:
+    """Tell whether users reach a service, by its newest release."""
+    newest = next(iter(house.store.releases.of(service)), None)
+    return newest is None or newest.served
 
 
 def _safety(house: AppContext, drivers: Drivers, live: Live | None, rollout: Rollout | None) -> SafetyView | None:

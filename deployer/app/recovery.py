@@ -11,7 +11,7 @@ from deployer.model import PLACES, Environment, Instance, Live, Observed, Place,
 from deployer.planning import release_record
 from deployer.planning.plan import Plan
 from deployer.planning.recipes import PROXY_SECONDS, attach, remove, settle, start, way_back
-from deployer.planning.steps import Approve, Step, percent
+from deployer.planning.steps import Approve, Share, Step, percent
 from deployer.store import Port
 from deployer.store.adoption import Interrupted, Recovered
 
@@ -156,20 +156,21 @@ def _promoted_once(observed: Observed) -> bool:
 def _plan(observed: Observed, release: Release, gate: tuple[Step, ...]) -> Plan:
     """Make a plan whose way back is right from wherever the rollout was."""
     stable, colour = observed.stable, observed.colour
-    users, *rest = way_back(observed, release)
+    way = way_back(observed, release)
+    users, rest = [s for s in way if isinstance(s, Share)], [s for s in way if not isinstance(s, Share)]
     refill: tuple[Step, ...] = ()
     if stable is not None and observed.live is not None and _short(observed):  # it was replaced batch by batch
-        refill = (*start(stable, observed.live.stable), attach(stable, observed.live.stable))
+        refill = (*start(stable, observed.live.stable), *attach(stable, observed.live.stable))
     beside = (remove(release.manifest, "baseline"),) if observed.baseline else ()
-    back: tuple[Step, ...] = (users, *refill, *rest, *beside)
+    back: tuple[Step, ...] = (*users, *refill, *rest, *beside)
     if stable is not None and not release.may_run_beside(stable):
-        back = (*rest, *beside, *refill, users)
+        back = (*rest, *beside, *refill, *users)
     return Plan.make(
         release.service,
         STRATEGY,
         stable.number if stable else 0,
         release.number,
-        (attach(release, colour), *gate, *settle(observed, release)),
+        (*(attach(release, colour) or start(release, colour)), *gate, *settle(observed, release)),
         back,
         ("made from what stood when the store was lost",),
     )

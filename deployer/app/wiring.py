@@ -100,10 +100,10 @@ def _certificates(state: Path, clock: Clock) -> CertificateKeeper:
     return CertificateKeeper(state, clock)
 
 
-def _metrics(folder: Path) -> MetricSources:
+def _metrics(folder: Path, runtime: Runtime) -> MetricSources:
     from deployer.drivers.metrics import SourceMetrics
 
-    return SourceMetrics(folder)
+    return SourceMetrics(folder, runtime)
 
 
 def _signatures(folder: Path) -> Signatures:
@@ -132,10 +132,10 @@ class _Wiring:
         runtime = self._runtime(manifest, folder, machines)
         return Drivers(
             runtime=runtime,
-            traffic=self._traffic(manifest, machines),
+            traffic=self._traffic(manifest, machines, runtime),
             checks=later.made(lambda: self._checks(runtime)),
             playbooks=later.made(lambda: self._playbooks(manifest, folder)),
-            metrics=later.made(lambda: _metrics(folder)),
+            metrics=later.made(lambda: _metrics(folder, runtime)),
             signatures=later.made(lambda: _signatures(folder)),
             builder=later.made(lambda: _builder(folder)),
         )
@@ -151,7 +151,11 @@ class _Wiring:
 
         return AnsiblePlaybooks(folder, builtin("playbooks"), chosen(manifest.inventory, folder), self._clock)
 
-    def _traffic(self, manifest: Manifest, machines: Machines) -> TrafficCare:
+    def _traffic(self, manifest: Manifest, machines: Machines, runtime: Runtime) -> TrafficCare:
+        if manifest.port is None:
+            from deployer.drivers.traffic.proxyless import ProxylessTraffic
+
+            return ProxylessTraffic(self._state, runtime)
         traffic, tls = self._proxy(manifest, machines), manifest.traffic.tls
         if tls is None or tls.auto is None:
             return traffic

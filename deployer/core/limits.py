@@ -7,3 +7,4 @@ SERVICE = "[a-z][a-z0-9-]{0,%d}" % (SERVICE_LETTERS - 1)  # noqa: UP031 - braces
 SOCKET_PATH = 107
 SOCKET_OF_SSH = SOCKET_PATH - 17  # ssh adds a dot and 16 letters while it makes its control socket
 SOCKET_OF_HAPROXY = SOCKET_PATH - 10  # HAProxy binds a socket under a temporary name first
+READABLE_LOGS = frozenset({"json-file", "local", "journald"})  # log drivers of Docker that give back what they got

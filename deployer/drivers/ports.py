@@ -7,6 +7,7 @@ returned without an error has been read back.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
@@ -90,6 +91,10 @@ class Runtime(Protocol):
 
     def logs(self, instance: Instance, lines: int) -> tuple[str, ...]:
         """Give the last lines that the instance wrote; empty when there is nothing to read."""
+        ...
+
+    def count_lines(self, instance: Instance, pattern: re.Pattern[str], seconds: float, deadline: Deadline) -> int:
+        """Return in how many lines that the instance wrote in the last seconds the pattern is found."""
         ...
 
     def run(self, instance: Instance, command: Sequence[str], deadline: Deadline) -> tuple[int, str]:

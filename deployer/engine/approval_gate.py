@@ -9,6 +9,7 @@ from typing import Any
 from deployer.core.clock import Deadline
 from deployer.core.errors import Aborted, Exit, NotApproved, VerdictWorse
 from deployer.engine.controls import Hold
+from deployer.engine.instance_watch import meanwhile
 from deployer.engine.metrics import MetricWatch
 from deployer.engine.observation import LOOK_SECONDS, AnalysisStep
 from deployer.engine.run import Drive
@@ -82,6 +83,10 @@ def _expire(run: Drive, step: Approve, n: int, voices: tuple[Vote, ...]) -> None
 @contextmanager
 def _looking(run: Drive, step: Approve, n: int, deadline: Deadline) -> Iterator[Any]:
     """Give what looks at both sides meanwhile: users are on the candidate, however long people take."""
+    if step.instances:
+        with closing(meanwhile(run, n, deadline.left())) as watched:
+            yield watched.look
+        return
     if not 0 < step.share < FULL:
         yield lambda: None
         return
@@ -94,7 +99,7 @@ def _looking(run: Drive, step: Approve, n: int, deadline: Deadline) -> Iterator[
         against="baseline" if before and before[-1].baseline else "stable",
         deadline=step.deadline,
     )
-    with closing(MetricWatch(run, watch)) as metrics:
+    with closing(MetricWatch(run, watch, compared=bool(run.rollout.plan.origin))) as metrics:
         watching = AnalysisStep(run, watch, run.clock.now() + watch.seconds, metrics)
 
         def look() -> None:

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from deployer.core.errors import DeployError, Detached, Exit, LockLost, NeedsPerson, StepFailed, StoreFailed
+from deployer.engine import downtime
 from deployer.engine.controls import Hold
 from deployer.engine.hooks import play_all
 from deployer.engine.run import Drive
@@ -15,15 +16,19 @@ from deployer.planning.orders import RolloutResult
 
 def done(run: Drive) -> RolloutResult:
     """Write that the release is live, and that nothing is left to do."""
-    text = f"r{run.rollout.release} ({run.candidate.version}) is live"
+    text = f"r{run.rollout.release} ({run.candidate.version}) is live{_gap(run)}"
     return _ended(run, RolloutResult("done", Exit.DONE, text, run.rollout.number))
 
 
 def reverted(run: Drive) -> RolloutResult:
     """Write that the way back was gone to its end, and what turned the rollout."""
     code, why = run.store.journal.cause(run.rollout)
-    text = f"r{run.rollout.release} was rolled back: {why}"
+    text = f"r{run.rollout.release} was rolled back: {why}{_gap(run)}"
     return _ended(run, RolloutResult("reverted", Exit(code), text, run.rollout.number))
+
+
+def _gap(run: Drive) -> str:
+    return downtime.say(downtime.downtime(run.rollout.plan, run.store.journal.of(run.rollout.number)))
 
 
 def stuck(run: Drive, text: str) -> RolloutResult:
@@ -45,7 +50,8 @@ def hold(run: Drive, hold: Hold) -> RolloutResult:
         share = 0
         run.tell("note", text=f"the share runs out soon, its lease could not be prolonged: {error.message}")
     until = run.traffic.kept_until if share else 0
-    run.tell("rollout.paused", share=share, text=hold.text, exit=int(hold.exit), until=until)
+    at = {"share": share} if run.candidate.served else {}
+    run.tell("rollout.paused", **at, text=hold.text, exit=int(hold.exit), until=until)
     _hooks(run, "paused")
     return result
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from deployer.core.clock import Deadline
@@ -21,6 +22,11 @@ def last_words(run: Drive, instance: Instance) -> tuple[str, ...]:
         return run.drivers.runtime.logs(instance, LOG_LINES)
     except DriverFailed as error:
         return (f"(its log cannot be read: {error.message})",)
+
+
+def ended(instances: Sequence[Instance]) -> Instance | None:
+    """Return one that has ended, if only once; None where all run since their start."""
+    return next((i for i in instances if i.state == "exited" or i.restarts), None)
 
 
 def crashed(run: Drive, instance: Instance) -> StepFailed:

@@ -14,8 +14,8 @@ from deployer.core.errors import DeployError
 from deployer.drivers.ports import MetricSide
 from deployer.engine.run import Drive
 from deployer.judge.metrics import Kind, MetricJudge, MetricVerdict, Reading, together
-from deployer.model import FULL, other
-from deployer.planning.steps import Watch
+from deployer.model import other
+from deployer.planning.steps import Observe, Watch
 
 if TYPE_CHECKING:
     from deployer.manifest.models import Metric
@@ -60,9 +60,9 @@ class MetricWatch:
     A metric whose every limit is about stable is left out where all users are on the candidate.
     """
 
-    def __init__(self, run: Drive, step: Watch) -> None:
+    def __init__(self, run: Drive, step: Watch | Observe, *, compared: bool) -> None:
         self._run = run
-        self._sides = _sides(run, step)
+        self._sides = _sides(run, step, compared=compared)
         self._ended = threading.Event()
         alone, now = len(self._sides) == 1, run.clock.monotonic()
         metrics = run.candidate.manifest.judge.metrics
@@ -146,11 +146,11 @@ def _event(verdict: MetricVerdict) -> dict[str, Any]:
     }
 
 
-def _sides(run: Drive, step: Watch) -> list[MetricSide]:
-    """Give the candidate and, while it has users and something runs there, stable."""
+def _sides(run: Drive, step: Watch | Observe, *, compared: bool) -> list[MetricSide]:
+    """Give the candidate and, where it is `compared`, stable."""
     candidate = run.release(step.release)
     sides = [MetricSide("candidate", run.service, step.colour, candidate.number, candidate.version)]
-    if step.share < FULL and run.rollout.plan.origin:
+    if compared:
         stable = run.release(run.rollout.plan.origin)
         sides.append(MetricSide("stable", run.service, other(step.colour), stable.number, stable.version))
     return sides

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from contextlib import closing, suppress
 from dataclasses import replace
 from typing import Any
@@ -20,13 +19,14 @@ from deployer.core.errors import (
     VerdictWorse,
 )
 from deployer.engine.controls import Hold
-from deployer.engine.gates import crashed, last_words
+from deployer.engine.gates import crashed, ended, last_words
 from deployer.engine.lease_renewer import beat
 from deployer.engine.metrics import MetricWatch
+from deployer.engine.patience import Patience
 from deployer.engine.run import Drive
 from deployer.engine.watch_totals import WatchTotals
 from deployer.judge.verdicts import Verdict
-from deployer.model import Instance, Place, other
+from deployer.model import FULL, Place, other
 from deployer.planning.steps import Watch, percent, span
 
 LOOK_SECONDS = 0.25  # between two looks at the samples
@@ -34,7 +34,6 @@ INSTANCE_SECONDS = 1.0  # between two looks at the instances
 REMEDY = (
     "take a larger share (`--percent 50`) or more time (`--within 1h`), or move all users at once: `deploy bluegreen`"
 )
-PATIENCE_SECONDS = 10.0  # for a proxy or a runtime that is unreachable: one that restarts is back by then
 
 
 def watch(run: Drive, step: Watch, until: float, deadline: Deadline) -> dict[str, Any]:
@@ -42,7 +41,7 @@ def watch(run: Drive, step: Watch, until: float, deadline: Deadline) -> dict[str
 
     What is still missing at the deadline makes it undecided. Gives what is kept in the journal.
     """
-    with closing(MetricWatch(run, step)) as metrics:
+    with closing(MetricWatch(run, step, compared=step.share < FULL and bool(run.rollout.plan.origin))) as metrics:
         watching = AnalysisStep(run, step, until, metrics)
         try:
             return _watch(run, step, watching, deadline)
@@ -92,7 +91,7 @@ class AnalysisStep:
         # From here on by the monotonic clock: a wall clock that is set must neither cut it short nor draw it out.
         self._end = self._began + min(max(until - run.clock.now(), 0.0), step.seconds)
         self._next_instances = 0.0
-        self._silent_since: float | None = None
+        self._patience = Patience(run)
         self._gone: set[Place] = set()  # of which the last look found no instance up
         self._waits = False  # for a metric
         self._said = False
@@ -140,7 +139,7 @@ class AnalysisStep:
 
     def missing(self, verdict: Verdict) -> str:
         """Say what a step lacks that does not pass."""
-        if self._silent_since is not None:
+        if self._patience.out:
             return "there is no response from the proxy or the runtime"
         answers = self._tally.sum.candidate.requests
         if not self._step.seconds or self._waits or answers >= self._step.requests:
@@ -149,7 +148,7 @@ class AnalysisStep:
 
     def passes(self, verdict: Verdict) -> bool:
         """Tell whether the step has what it needs to go on."""
-        if self._silent_since is not None or self._waits:
+        if self._patience.out or self._waits:
             return False
         least_over = self._run.clock.monotonic() >= self._began + self._step.least
         if self._step.proves and verdict.kind == "no worse" and least_over:
@@ -205,9 +204,9 @@ class AnalysisStep:
                     self._still_alive("baseline", run.rollout.origin)
                 self._next_instances = now + INSTANCE_SECONDS
         except (DriverFailed, DeadlinePassed) as error:
-            self._silent(error, now)
+            self._patience.hear(error)
         else:
-            self._silent_since = None
+            self._patience.ended()
 
     def _check_budget(self) -> None:
         try:
@@ -223,20 +222,13 @@ class AnalysisStep:
         """
         with suppress(DriverFailed):
             instances = self._run.instances(self._step.colour, self._step.release)
-            if dead := _ended(instances):
+            if dead := ended(instances):
                 raise crashed(self._run, dead)
-
-    def _silent(self, error: DriverFailed | DeadlinePassed, now: float) -> None:
-        if self._silent_since is None:
-            self._silent_since = now
-            self._run.tell("note", text=f"cannot look, trying again for {PATIENCE_SECONDS:g} s: {error.message}")
-        elif now - self._silent_since > PATIENCE_SECONDS:
-            raise error
 
     def _still_alive(self, place: Place, release: int) -> None:
         run = self._run
         instances = run.instances(place, release)
-        if dead := _ended(instances):
+        if dead := ended(instances):
             raise crashed(run, dead)
         if self._up(place):
             self._gone.discard(place)
@@ -250,10 +242,6 @@ class AnalysisStep:
 
     def _up(self, place: Place) -> bool:
         return any(is_up for _, is_up in self._run.drivers.traffic.servers(self._run.service, place))
-
-
-def _ended(instances: Sequence[Instance]) -> Instance | None:
-    return next((i for i in instances if i.state == "exited" or i.restarts), None)
 
 
 def _proof(verdict: Verdict) -> dict[str, Any]:

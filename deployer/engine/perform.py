@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,6 +12,7 @@ from deployer.engine import gates, hooks
 from deployer.engine.coexistence import refuse_company
 from deployer.engine.controls import Hold
 from deployer.engine.handover import hand_over
+from deployer.engine.removal import AT_ONCE, remove_all
 from deployer.engine.run import Drive
 from deployer.model import Instance, Live, Place, Server, newest_good, spread
 from deployer.planning.plan import ROLLBACK
@@ -21,6 +21,7 @@ from deployer.planning.steps import (
     Attach,
     Handover,
     Healthy,
+    Observe,
     Play,
     Promote,
     Prune,
@@ -31,13 +32,11 @@ from deployer.planning.steps import (
     Step,
     Warm,
     Watch,
-    percent,
     span,
 )
 from deployer.store import JournalEntry
 from deployer.transport.fanout import on_all
 
-AT_ONCE = 20  # calls to the runtime
 SERVED_SECONDS = 10.0  # for an instance to be up again beside which others are removed
 
 
@@ -83,6 +82,10 @@ def perform(run: Drive, step: Step, doing: Doing) -> dict[str, Any]:
             from deployer.engine.observation import watch
 
             return watch(run, step, doing.entry.until, doing.deadline)
+        case Observe():
+            from deployer.engine.instance_watch import observe
+
+            return observe(run, step, doing.n, doing.entry.until, doing.deadline)
         case Approve() if step.count:
             from deployer.engine.approval_gate import approved
 
@@ -196,7 +199,7 @@ def _hold(run: Drive, step: Approve) -> dict[str, Any]:
     if run.controls.hurry:
         return {"approved": True}
     ways = "`deploy resume` goes on watched, `deploy promote` gives it to everyone now, `deploy abort` rolls it back"
-    raise Hold(Exit.DONE, f"paused at {percent(step.share)}: {ways}")
+    raise Hold(Exit.DONE, f"paused at {step.where}: {ways}")
 
 
 def _promote(run: Drive, step: Promote, doing: Doing) -> dict[str, Any]:
@@ -243,8 +246,7 @@ def _remove(run: Drive, step: Remove, doing: Doing) -> dict[str, Any]:
     cut = _drain(run, step, leaving, doing)
     # Signalled while the proxy still holds its connections: an application can then say goodbye on what is open, such
     # as a WebSocket. The proxy forgets the address before anybody else may get it.
-    ends = {i.name: (i, run.release(i.release).manifest.stop.grace) for i in doomed}
-    on_all(ends, lambda end: _remove_one(run, *end, doing.deadline), AT_ONCE).all()
+    remove_all(run, doomed, doing.n, doing.deadline)
     if leaving:
         run.drivers.traffic.detach(run.service, step.colour, leaving, doing.deadline)
     _refuse_left(run, step, stays, doomed)
@@ -253,12 +255,6 @@ def _remove(run: Drive, step: Remove, doing: Doing) -> dict[str, Any]:
         text = f"not removed, as the host is unreachable: {', '.join(unseen)}; `deploy doctor --fix` does it later"
         run.tell("note", text=text)
     return {"removed": [i.name for i in doomed], "open": cut}
-
-
-def _remove_one(run: Drive, instance: Instance, grace: float, deadline: Deadline) -> None:
-    """Remove an instance; one whose machine has fallen silent is left, and told once all others are gone."""
-    with suppress(MachinesSilent):
-        run.drivers.runtime.remove(instance, grace, deadline)
 
 
 def _unseen(run: Drive, step: Remove) -> list[str]:

@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from deployer.store import Lock, Rollout, Store
 
 
+def _untold(_kind: str, **_data: Any) -> None:
+    """Tell nothing: where no user is, none is moved."""
+
+
 @dataclass
 class Drive:
     """What the steps of a rollout share while one process drives it.
@@ -52,7 +56,8 @@ class Drive:
 
     def __post_init__(self, stop_asked: threading.Event, detach: Callable[[], bool]) -> None:
         settings = self.candidate.manifest.traffic
-        self.traffic = TrafficControl(self.drivers.traffic, self.rollout, settings, self.clock, self.tell)
+        tell = self.tell if self.candidate.served else _untold
+        self.traffic = TrafficControl(self.drivers.traffic, self.rollout, settings, self.clock, tell)
         self.controls = Controls(self.store, self.rollout, self.lock, self.tell, stop_asked, detach)
         self.lookout = HostObserver(self.drivers.runtime, self.service, self.tell)
 

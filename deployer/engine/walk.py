@@ -17,7 +17,7 @@ from deployer.engine.perform import Doing, perform
 from deployer.engine.run import Drive
 from deployer.model import Phase
 from deployer.planning.orders import RolloutResult
-from deployer.planning.steps import Approve, Handover, Share, Step, Watch
+from deployer.planning.steps import Approve, Handover, Observe, Share, Step, Watch
 from deployer.store import AuditEntry
 
 
@@ -183,7 +183,7 @@ def _carry_out(run: Drive, phase: Phase, n: int, step: Step) -> None:
 
 def _until(run: Drive, step: Step) -> float:
     """Return the moment at which a step is over that takes its time; a resumed one keeps it."""
-    if isinstance(step, Watch | Handover):
+    if isinstance(step, Watch | Observe | Handover):
         return run.clock.now() + step.seconds
     return run.clock.now() + step.deadline if isinstance(step, Approve) and step.count else 0.0
 

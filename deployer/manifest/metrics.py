@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Literal
 
@@ -23,7 +24,8 @@ from deployer.manifest.units import Ratio, Seconds, Wait
 
 KNOWN = ("side", "colour", "release", "version", "service")  # what may stand in {braces}
 _DIFFERS = frozenset(KNOWN) - {"service"}  # between the sides
-_SOURCES = ("prometheus", "http", "command")
+_SOURCES = ("prometheus", "http", "command", "logs")
+_PER = 60.0  # seconds
 _STEP = 15.0  # seconds
 
 
@@ -58,10 +60,10 @@ class Auth(Model):
 
 
 class Metric(Model):
-    """An external metric, read repeatedly while users are on the candidate, and its limits.
+    """An external metric, read repeatedly while the candidate is watched, and its limits.
 
-    It comes from one of `prometheus`, `http` and `command`. In `query`, `http`, `value` and `command` these words are
-    filled in: {side} (`stable` or `candidate`), {colour}, {release} (its number), {version}, {service}.
+    It comes from one of `prometheus`, `http`, `command` and `logs`. In `query`, `http`, `value` and `command` these
+    words are filled in: {side} (`stable` or `candidate`), {colour}, {release} (its number), {version}, {service}.
     """
 
     name: Title = Field(description="Display name.")
@@ -79,6 +81,14 @@ class Metric(Model):
     command: tuple[Text, ...] | None = Field(
         None, min_length=1, description="Command that prints JSON or a bare number, run in the folder of the manifest."
     )
+    logs: str | None = Field(
+        None,
+        min_length=1,
+        max_length=1000,
+        description="Regular expression; the number of lines in which it is found, in the logs of all instances of the "
+        "candidate together.",
+    )
+    per: Seconds | None = Field(None, gt=0, description="Time in which the lines of `logs` are counted; default 1m.")
     value: JsonPath | None = Field(None, description="JSON path of the number.")
     auth: Auth | None = Field(None, description="Authentication at the source.")
     ca: FilePath | None = Field(None, description="CA bundle (PEM) of an https source; default: the system's.")
@@ -95,11 +105,18 @@ class Metric(Model):
     dry_run: Switch = Field(False, description="Show the verdict, but do not act on it.")
 
     @property
-    def source(self) -> Literal["prometheus", "http", "command"]:
+    def source(self) -> Literal["prometheus", "http", "command", "logs"]:
         """What kind of source it is read from."""
         if self.prometheus:
             return "prometheus"
+        if self.logs:
+            return "logs"
         return "http" if self.http else "command"
+
+    @property
+    def counted(self) -> float:
+        """Seconds in which lines of a log are counted."""
+        return self.per or _PER
 
     @property
     def compares(self) -> bool:
@@ -127,6 +144,7 @@ class Metric(Model):
         yield from self._query_conflicts()
         yield from self._placeholder_conflicts()
         yield from self._limit_conflicts()
+        yield from self._log_conflicts()
 
     def _foreign(self, source: str) -> Iterator[Conflict]:
         homes = {
@@ -134,6 +152,7 @@ class Metric(Model):
             **dict.fromkeys(("auth", "ca"), ("prometheus", "http")),
             "header": ("prometheus", "http"),
             "value": ("http", "command"),
+            "per": ("logs",),
         }
         for key, known in homes.items():
             if getattr(self, key) and source not in known:
@@ -169,11 +188,23 @@ class Metric(Model):
                 known = ", ".join(f"{{{name}}}" for name in KNOWN)
                 yield Conflict(key, f"{{{word}}} is not a known word", f"known are {known}", (key,))
         asked = words_in(self.query, self.prometheus, self.http, self.value, *(self.command or ()))
-        if self.compares and not self.candidate and not asked & _DIFFERS:
+        if self.compares and not self.candidate and not self.logs and not asked & _DIFFERS:
             where = "query" if self.prometheus else self.source
             hint = "say {side} where the sides differ" + (", or write two queries" if self.prometheus else "")
             needs = (where, "prometheus", "value", "candidate")
             yield Conflict(where, "both sides would give the same value", hint, needs)
+
+    def _log_conflicts(self) -> Iterator[Conflict]:
+        if self.logs is None:
+            return
+        try:
+            re.compile(self.logs)
+        except (re.error, RecursionError, OverflowError) as error:
+            yield Conflict("logs", f"is no regular expression: {error}", "e.g. ^ERROR|job failed", ("logs",))
+        for key in ("margin", "add"):
+            if getattr(self, key) is not None:
+                why = "candidate and stable may have different numbers of instances: their lines are not compared"
+                yield Conflict(key, why, "use `max`", (key, "logs"))
 
     def _limit_conflicts(self) -> Iterator[Conflict]:
         if not self.absolute and not self.compares:

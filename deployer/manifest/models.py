@@ -15,6 +15,7 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
+from deployer.core.limits import READABLE_LOGS
 from deployer.manifest import portless
 from deployer.manifest.approval import Approval
 from deployer.manifest.base import Conflict, Conflicts, Count, Model, Port, Switch, twice
@@ -241,6 +242,7 @@ class Manifest(Model):
         yield from twice(self.networks, "networks")
         yield from self._variable_conflicts()
         yield from self._auth_conflicts()
+        yield from self._log_conflicts()
         if self.runtime == "process":
             yield from self._process_conflicts()
         if self.runtime == "ansible":
@@ -294,6 +296,17 @@ class Manifest(Model):
             if name not in self.secrets:
                 example = f"secrets: {{{name}: {{env: {name}, deliver: none}}}}"
                 yield Conflict(at, f"there is no secret {name}", f"add e.g. {example}", (at, "secrets"))
+
+    def _log_conflicts(self) -> Iterator[Conflict]:
+        unread = ""
+        if self.runtime == "ansible":
+            unread = "runtime ansible would play a playbook for each look at a log"
+        elif self.runtime == "docker" and self.log.driver not in READABLE_LOGS:
+            unread = f"logs of the driver {self.log.driver} cannot be read"
+        for index, metric in enumerate(self.judge.metrics):
+            if metric.logs and unread:
+                at = f"judge.metrics[{index}].logs"
+                yield Conflict(at, unread, "choose another source", (at, "runtime", "log.driver"))
 
     def _ours(self) -> Iterator[tuple[str, str]]:
         """Give each key that names a secret for ourselves, with the name."""

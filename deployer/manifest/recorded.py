@@ -18,6 +18,8 @@ FACTS = frozenset(
     {
         "service",
         "runtime",
+        "port",
+        "single",
         "hosts",
         "inventory",
         "replicas",

@@ -15,6 +15,7 @@ from deployer.planning.steps import (
     Colour,
     Handover,
     Healthy,
+    Observe,
     Place,
     Play,
     Promote,
@@ -24,6 +25,7 @@ from deployer.planning.steps import (
     Smoke,
     Start,
     Step,
+    Stop,
     Warm,
     Watch,
     named,
@@ -39,6 +41,7 @@ PLAYBOOK_SECONDS = 1800.0
 HANDOVER_SECONDS = 60.0  # to close tens of thousands of connections, beyond the time that they are given
 SLACK_SECONDS = 15.0
 BAKE_SLACK = 10.0
+LATE_METRICS, LATE_METRICS_SECONDS = 2, 60.0  # so much longer a watch of instances waits for metrics that say nothing
 
 
 def start(
@@ -66,15 +69,26 @@ def _start(release: Release, place: Place, count: int, hosts: tuple[str, ...]) -
     )
 
 
-def attach(release: Release, colour: Place, *, partial: bool = False) -> Step:
-    """Make the instances known to the proxy; `partial`, also when machines with some of them are silent."""
-    return Attach(release=release.number, colour=colour, partial=partial, deadline=PROXY_SECONDS)
+def attach(release: Release, colour: Place, *, partial: bool = False) -> tuple[Step, ...]:
+    """Make instances that have a port known to the proxy; `partial`, also when machines with some are silent."""
+    if not release.served:
+        return ()
+    return (Attach(release=release.number, colour=colour, partial=partial, deadline=PROXY_SECONDS),)
 
 
 def remove(manifest: Manifest, colour: Place, release: int = 0, *, keep: int = 0, outage: bool = False) -> Step:
     """Drain and remove everything in a colour, with a deadline that covers drain and grace."""
     stop = manifest.stop
     played = START_SECONDS if manifest.runtime == "ansible" else 0.0
+    if manifest.port is None:
+        return Stop(
+            colour=colour,
+            release=release,
+            keep=keep,
+            grace=stop.grace,
+            outage=outage,
+            deadline=stop.grace + SLACK_SECONDS + PROXY_SECONDS + played,
+        )
     return Remove(
         colour=colour,
         release=release,
@@ -90,7 +104,7 @@ def hand_over(release: Release, place: Place, number: int, *, back: bool = False
     rollback.
     """
     handover = release.manifest.traffic.handover
-    if handover is None:
+    if handover is None or not release.served:
         return ()
     seconds = handover.rolled_back if back else handover.former
     return (Handover(release=number, colour=place, seconds=seconds, deadline=seconds + HANDOVER_SECONDS),)
@@ -125,7 +139,7 @@ def prove(release: Release, colour: Colour) -> tuple[Step, ...]:
         if manifest.smoke
         else ()
     )
-    return (*updates, *again, attach(release, colour), *smoke)
+    return (*updates, *again, *attach(release, colour), *smoke)
 
 
 def twin(observed: Observed, release: Release, silent: Collection[str] = ()) -> tuple[Step, ...]:
@@ -141,21 +155,38 @@ def share(points: int, *, leased: bool = True, baseline: int = 0) -> Step:
 
 def baseline(observed: Observed, stable: Release, instances: int) -> tuple[Step, ...]:
     """Start fresh instances of the stable release beside the candidate, to compare with: as cold as its own."""
-    return (*_start(stable, "baseline", instances, stable.hosts(observed.colour)), attach(stable, "baseline"))
+    return (*_start(stable, "baseline", instances, stable.hosts(observed.colour)), *attach(stable, "baseline"))
 
 
 def bake(observed: Observed, release: Release, seconds: float) -> tuple[Step, ...]:
-    """Give everyone the candidate for so long before the promotion: until then all of it takes itself back."""
+    """Give everyone the candidate for so long before the promotion: until then all of it takes itself back.
+
+    One without users has all of its instances by then.
+    """
     if not seconds:
         return ()
+    if not release.served:
+        return (watch_instances(observed, release, release.size(observed.colour), seconds),)
     watch = Watch(
         seconds=seconds, share=FULL, release=release.number, colour=observed.colour, deadline=seconds + BAKE_SLACK
     )
     return (share(FULL), watch)
 
 
-def approval(asked: Approval, points: int) -> Step:
-    """Wait for the consent of people at a share, in basis points."""
+def watch_instances(observed: Observed, release: Release, instances: int, seconds: float) -> Observe:
+    """Watch so many instances of a candidate that gets no requests; metrics that are late get more time."""
+    return Observe(
+        seconds=seconds,
+        release=release.number,
+        colour=observed.colour,
+        instances=instances,
+        of=release.size(observed.colour),
+        deadline=max(seconds * LATE_METRICS, seconds + LATE_METRICS_SECONDS),
+    )
+
+
+def approval(asked: Approval, points: int, instances: str = "") -> Step:
+    """Wait for the consent of people at a share, in basis points, or with so many `instances`."""
     return Approve(
         share=points,
         count=asked.count,
@@ -164,6 +195,7 @@ def approval(asked: Approval, points: int) -> Step:
         own=asked.own,
         expired=asked.expired,
         deadline=asked.within,
+        instances=instances,
     )
 
 
@@ -172,12 +204,13 @@ def with_consent(plan: Plan, asked: Approval | None) -> Plan:
     if asked is None:
         return plan
     promote = plan.forward[plan.commit]
-    points = 0
+    points, instances = 0, "" if any(isinstance(step, Attach) for step in plan.forward) else "no instance"
     for n, step in enumerate(plan.forward):
         stable = isinstance(step, Remove) and step.colour not in (getattr(promote, "colour", ""), "baseline")
         if step is promote or stable or (isinstance(step, Share) and step.share == FULL):
-            return replace(plan, forward=(*plan.forward[:n], approval(asked, points), *plan.forward[n:]))
+            return replace(plan, forward=(*plan.forward[:n], approval(asked, points, instances), *plan.forward[n:]))
         points = step.share if isinstance(step, Share) else points
+        instances = step.what if isinstance(step, Observe) else instances
     return plan
 
 
@@ -210,7 +243,8 @@ def replacement(
     )
     back: tuple[Step, ...] = (remove(release.manifest, new, release.number, outage=True), *beside)
     if former is not None:
-        back = (*back, *start(former, old), attach(former, old), share(0))
+        users = (share(0),) if former.served else ()
+        back = (*back, *start(former, old), *attach(former, old), *users)
     return forward, back
 
 
@@ -232,7 +266,8 @@ def _retire(observed: Observed, release: Release, *, warm: bool, back: bool) -> 
     colour = observed.live.stable
     if observed.stable is None:  # what stands there does not run: it is not worth keeping
         return (remove(manifest, colour),) if observed.environment(colour) else ()
-    if warm and manifest.keep.warm and release.may_run_beside(observed.stable):
+    # What gets no requests cannot wait: while it runs, it works.
+    if warm and release.served and manifest.keep.warm and release.may_run_beside(observed.stable):
         number = observed.stable.number
         kept = Warm(release=number, colour=colour, seconds=manifest.keep.warm, deadline=PROXY_SECONDS)
         return (kept, *hand_over(release, colour, number, back=back))
@@ -243,7 +278,7 @@ def _retire(observed: Observed, release: Release, *, warm: bool, back: bool) -> 
 def way_back(observed: Observed, release: Release) -> tuple[Step, ...]:
     """Give all users to stable first, then drain and remove the candidate."""
     users: tuple[Step, ...] = ()
-    if observed.stable:
+    if observed.stable and release.served:
         users = (share(0), *hand_over(release, observed.colour, release.number, back=True))
     return (*users, remove(release.manifest, observed.colour, release.number))
 
@@ -257,7 +292,7 @@ def first_deploy(observed: Observed, release: Release, strategy: str) -> Plan:
         release.number,
         (*twin(observed, release), *settle(observed, release)),
         way_back(observed, release),
-        ("no stable release is running, so nothing is shared or compared",),
+        (f"no stable release is running, so nothing is {'shared or ' if release.served else ''}compared",),
     )
 
 

@@ -81,7 +81,8 @@ def rollback_plan(observed: Observed, target: Release, current: Release) -> Plan
     """
     if not target.may_run_beside(current):
         forward, back = replacement(observed, target, current)
-        note = f"one of the two must not run beside another release: users get 503 from the stop of {current.name} on"
+        gap = "users get 503" if target.served else "nothing runs"
+        note = f"one of the two must not run beside another release: {gap} from the stop of {current.name} on"
         notes = (f"back to {target.name}: {note}",)
         return Plan.make(target.service, ROLLBACK, current.number, target.number, forward, back, notes)
     ready, silent = _is_ready(observed, target), tuple(h for h in target.hosts(observed.colour) if h in observed.silent)
@@ -89,7 +90,8 @@ def rollback_plan(observed: Observed, target: Release, current: Release) -> Plan
         forward = _switch(observed, target)
     else:
         forward = (*twin(observed, target, silent), *settle(observed, target, back=True))
-    note = "its environment is warm" if ready else "its environment is gone: it is started again from the record"
+    gone = "its environment is gone: it is started again from the record"
+    note = "its environment is warm" if ready else gone if target.served else "it is started again from the record"
     if silent:
         note += f"; without {named(silent)}, unreachable at the time"
     return Plan.make(
@@ -104,7 +106,12 @@ def rollback_plan(observed: Observed, target: Release, current: Release) -> Plan
 
 
 def _is_ready(observed: Observed, target: Release) -> bool:
-    """Tell whether everything of the target's environment runs that is on machines that answer."""
+    """Tell whether everything of the target's environment runs that is on machines that answer.
+
+    What works without being asked is never kept for that: what still runs of it was told to end.
+    """
+    if not target.served:
+        return False
     warm = observed.environment(observed.colour)
     if warm is None or warm.release != target.number:
         return False
@@ -128,7 +135,7 @@ def moved_plan(target: Release, current: Release, colour: Colour) -> Plan:
         current.number,
         target.number,
         (
-            attach(target, colour, partial=True),
+            *attach(target, colour, partial=True),
             Promote(release=target.number, colour=colour, deadline=PROXY_SECONDS),
             *retire,
         ),
@@ -150,7 +157,7 @@ def _switch(observed: Observed, target: Release) -> tuple[Step, ...]:
             *hand_over(target, observed.live.stable, observed.stable.number, back=True),
         )
     return (
-        attach(target, observed.colour, partial=True),
+        *attach(target, observed.colour, partial=True),
         Promote(release=target.number, colour=observed.colour, deadline=PROXY_SECONDS),
         *keep,
     )

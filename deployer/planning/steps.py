@@ -197,12 +197,38 @@ class Watch(Step):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Observe(Step):
+    """Gate: the instances of a candidate that gets no requests run for so long, none ends or is started again.
+
+    `instances` are there by then `of` all; metrics of the manifest must be within their limits meanwhile. What they do
+    not say by the deadline is `inconclusive`.
+    """
+
+    seconds: float
+    release: int
+    colour: Colour
+    instances: int
+    of: int
+
+    @property
+    def what(self) -> str:
+        """The instances that are watched, in words."""
+        all_of_them = f"{self.of} instance{'s' * (self.of > 1)} of r{self.release}"
+        return f"{self.instances} of {all_of_them}" if self.instances < self.of else all_of_them
+
+    def explain(self) -> str:
+        """Say in one sentence what will be so afterwards."""
+        return f"watch {self.what} for {span(self.seconds)}: exits, restarts and metrics"
+
+
+@dataclass(frozen=True, kw_only=True)
 class Approve(Step):
     """Gate: people let it go on.
 
     With a `count` it waits until so many different ones of those named in `by`, or of whoever has the `role`, say
     `deploy approve`; whoever started the rollout only where it may be their `own`. At the deadline it is `expired`.
     Without, it holds: anybody says `deploy resume`, `deploy promote` or `deploy abort`, and the command ends meanwhile.
+    `instances` says how far a candidate has come that has no share of any requests.
     """
 
     share: int
@@ -211,14 +237,20 @@ class Approve(Step):
     role: str = ""
     own: bool = False
     expired: Literal["revert", "hold"] = "revert"
+    instances: str = ""
+
+    @property
+    def where(self) -> str:
+        """How far the candidate has come by then, in words."""
+        return self.instances or percent(self.share)
 
     def explain(self) -> str:
         """Say in one sentence what will be so afterwards."""
         if not self.count:
-            return f"hold at {percent(self.share)} until `deploy resume`, `deploy promote` or `deploy abort`"
+            return f"hold at {self.where} until `deploy resume`, `deploy promote` or `deploy abort`"
         after = {"revert": "it is rolled back", "hold": "it is paused"}[self.expired]
         limit = f"{span(self.deadline)} at most; then {after}"
-        return f"wait at {percent(self.share)} for the approval of {self.whose()}, {limit}"
+        return f"wait at {self.where} for the approval of {self.whose()}, {limit}"
 
     def whose(self, count: int = 0) -> str:
         """Say whose approval it takes: `anna and ben`, `2 of anna, ben and carl`, `one of anna or an admin`."""
@@ -278,6 +310,21 @@ class Remove(Step):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Stop(Remove):
+    """The same for instances that get no requests: each ends its work within `grace`, the rest is cut off."""
+
+    drain: float = 0.0
+    grace: float
+
+    def explain(self) -> str:
+        """Say in one sentence what will be so afterwards."""
+        what = f"r{self.release} ({self.colour})" if self.release else f"everything in {self.colour}"
+        left = f", {self.keep} stay{'s' * (self.keep == 1)}" if self.keep else ""
+        gap = "; nothing runs until the other release is started" if self.outage else ""
+        return f"stop {what}{left}; it has {span(self.grace)} to finish its work{gap}"
+
+
+@dataclass(frozen=True, kw_only=True)
 class Handover(Step):
     """No WebSocket or tcp session is open on a release that users have left: their clients connect again.
 
@@ -320,7 +367,23 @@ class Prune(Step):
 
 KINDS: dict[str, type[Step]] = {
     cls.__name__.lower(): cls
-    for cls in (Start, Play, Healthy, Attach, Smoke, Share, Watch, Approve, Promote, Handover, Remove, Warm, Prune)
+    for cls in (
+        Start,
+        Play,
+        Healthy,
+        Attach,
+        Smoke,
+        Share,
+        Watch,
+        Observe,
+        Approve,
+        Promote,
+        Handover,
+        Remove,
+        Stop,
+        Warm,
+        Prune,
+    )
 }
 
 

@@ -111,6 +111,11 @@ class Strategy:
         problem = plan.company(observed.standing)
         if not problem or (not release.alone and (stable is None or not stable.alone)):
             return
+        if release.manifest.single:
+            raise Refused(
+                f"strategy {self.name}: {release.name} is `single` and runs beside no other release, but {problem}",
+                "`deploy recreate` stops the old one first",
+            )
         if release.alone:
             raise Refused(
                 f"strategy {self.name}: it promises that {release.name} never runs beside another release,"

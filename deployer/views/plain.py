@@ -176,7 +176,8 @@ def _held(d: dict[str, Any]) -> str:
     text = _s(d, "text")  # names what leads on
     if d.get("until"):
         text += f"; at {write.moment(float(d['until']))} the proxy returns everyone to stable"
-    return text if text.startswith("paused at") else f"paused at {percent(int(d.get('share') or 0))}: {text}"
+    at = f" at {percent(int(d['share'] or 0))}" if "share" in d else ""  # a worker has no share
+    return text if text.startswith("paused at") else f"paused{at}: {text}"
 
 
 def _left(d: dict[str, Any]) -> str:

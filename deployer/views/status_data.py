@@ -131,4 +131,5 @@ class StatusView(View):
     baseline: int = 0  # share of the fresh instances of stable, in basis points
     safety: SafetyView | None = None  # while a candidate has a share
     approval: ApprovalView | None = None  # while it waits for people
+    served: bool = True  # users reach it; False for a worker: it has no share, and no proxy knows its instances
     read: bool = True  # False when proxy or runtime gave no answer: nothing is known then, see `problems`

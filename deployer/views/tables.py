@@ -58,10 +58,11 @@ def _status(view: StatusView, now: float, ink: Ink) -> list[str]:
     out = [f"{ink(view.service, 'bold')}  {_traffic(view, now, ink)}"]
     if view.environments:
         hosts = any(instance.host for environment in view.environments for instance in environment.instances)
-        heads = ("", "release", "role", "instance", *(["host"] if hosts else []), "address", "state", "in proxy")
-        rows = [_heads(heads, ink)]
+        heads = ("", "release", "role", "instance", *(["host"] if hosts else []), "state")
+        proxied = ("address", "state", "in proxy")
+        rows = [_heads((*heads[:-1], *proxied) if view.served else heads, ink)]
         for environment in view.environments:
-            rows += _environment(environment, now, ink, hosts=hosts)
+            rows += _environment(environment, now, ink, hosts=hosts, served=view.served)
         out += ["", *columns(rows), ""]
     out += _safety(view, ink)
     if view.rollout:
@@ -82,6 +83,9 @@ def _traffic(view: StatusView, now: float, ink: Ink) -> str:
     if not view.stable:
         return "no release is live" if view.problems else "no release is live yet"
     stable = ink(release(view.stable, view.stable_version), "bold")
+    if not view.served:
+        beside = f", {release(view.candidate, view.candidate_version)} is on trial" if view.candidate else ""
+        return f"{stable} is live{beside}"
     if not view.candidate:
         return f"{stable} is live for everyone"
     candidate = ink(release(view.candidate, view.candidate_version), "candidate")
@@ -113,7 +117,7 @@ def _safety(view: StatusView, ink: Ink) -> list[str]:
     return lines
 
 
-def _environment(view: EnvironmentView, now: float, ink: Ink, *, hosts: bool) -> list[list[str]]:
+def _environment(view: EnvironmentView, now: float, ink: Ink, *, hosts: bool, served: bool) -> list[list[str]]:
     role = ink(view.role, ROLES.get(view.role, ""))
     if view.warm_until:
         left = view.warm_until - now
@@ -121,11 +125,11 @@ def _environment(view: EnvironmentView, now: float, ink: Ink, *, hosts: bool) ->
     if view.open:
         role += f", {view.open:,} open"
     head = [view.colour, release(view.release, view.version), role]
-    rows = [_instance(instance, ink, hosts=hosts) for instance in view.instances] or [["–", "", "", ""]]
+    rows = [_instance(i, ink, hosts=hosts, served=served) for i in view.instances] or [["–", "", "", ""]]
     return [[*(head if number == 0 else ["", "", ""]), *row] for number, row in enumerate(rows)]
 
 
-def _instance(view: InstanceView, ink: Ink, *, hosts: bool) -> list[str]:
+def _instance(view: InstanceView, ink: Ink, *, hosts: bool, served: bool) -> list[str]:
     state = ink(view.state, STATES.get(view.state, ""))
     if view.exit_code is not None and view.state == "exited":
         state += f" ({view.exit_code})"
@@ -134,7 +138,8 @@ def _instance(view: InstanceView, ink: Ink, *, hosts: bool) -> list[str]:
     if view.restarts:
         state += f", {write.plural(view.restarts, 'restart')}"
     up = {True: ink("up", "green"), False: ink("down", "red"), None: "–"}[view.up]
-    return [view.name, *([one_line(view.host) or "–"] if hosts else []), view.address, state, up]
+    proxied = [view.address, state, up] if served else [state]
+    return [view.name, *([one_line(view.host) or "–"] if hosts else []), *proxied]
 
 
 def _approval(view: ApprovalView, now: float, ink: Ink) -> str:

@@ -43,6 +43,7 @@ def on_paper() -> Iterator[None]:
             ("deployer.engine.walk.LeaseRenewer", PaperPulse),
             ("deployer.app.operations.execution.Heartbeat", lambda *_given: nullcontext()),
             ("deployer.engine.perform.on_all", lambda items, work, _limit: on_all(items, work, limit=1)),
+            ("deployer.engine.removal.on_all", lambda items, work, _limit: on_all(items, work, limit=1)),
             ("deployer.engine.metrics.in_background", lambda work: work()),
             ("deployer.app.operations.deployment.git_revision", lambda _folder: ""),
             ("deployer.planning.strategy.load", cache(load)),

@@ -96,17 +96,17 @@ def base() -> tuple[tuple[bytes, ...], tuple[str, ...]]:
     return (layer(_python(python)), layer([(HERE / "app.py", "/app.py")])), (str(python), "-S", "/app.py")
 
 
-def binary() -> Path | None:
-    """Give the compiled test app, made once for all test runs of this user; None without a C compiler."""
+def binary(name: str = "app") -> Path | None:
+    """Give a compiled test app, made once for all test runs of this user; None without a C compiler."""
     if shutil.which(COMPILE[0]) is None:
         return None
-    source = HERE / "app.c"
+    source = HERE / f"{name}.c"
     key = hashlib.sha256(source.read_bytes() + " ".join(COMPILE).encode()).hexdigest()[:16]
-    target = Path(tempfile.gettempdir()) / f"deployer-lab-{os.getuid()}" / f"app-{key}"
+    target = Path(tempfile.gettempdir()) / f"deployer-lab-{os.getuid()}" / f"{name}-{key}"
     if not target.exists():
         target.parent.mkdir(mode=0o700, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=target.parent) as folder:
-            made = Path(folder) / "app"
+            made = Path(folder) / name
             subprocess.run([*COMPILE, str(source), "-o", str(made)], check=True, timeout=120)
             made.rename(target)  # several test runs may do this at the same time
     return target

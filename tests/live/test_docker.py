@@ -400,3 +400,17 @@ def test_an_engine_at_a_tcp_address(bench: DockerBench, monkeypatch: pytest.Monk
         assert bench.runtime.logs(instance, 1)[0].startswith("v=1.5 listening")
         bench.runtime.remove(instance, 1, within())
         assert bench.runtime.instances(bench.service) == ()
+
+
+@pytest.mark.long("an instance that takes seconds to end")
+def test_an_instance_may_take_longer_to_end_than_any_other_call(
+    bench: DockerBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    instance = bench.start(env={"DRAIN": "60000"}, stop={"grace": "30m"})
+    slow = threading.Thread(target=lambda: answers(instance, "/slow?ms=5000"))
+    slow.start()
+    within().until(lambda: get(instance, "/stats").json()["inflight"] == 1, "the slow request")
+    monkeypatch.setattr("deployer.drivers.runtime.docker.runtime.CALL", 1.0)  # all of one client: four times as much
+    bench.runtime.remove(instance, 1800, within(60))
+    assert bench.runtime.instances(bench.service) == ()
+    slow.join()

@@ -20,6 +20,7 @@ from deployer.manifest.models import Metric
 from tests.live.prometheus import PASSWORD, USER, Numbers, Prometheus, prometheus
 from tests.live.shop import Shop
 from tests.load import Load, Options
+from tests.memory import MemoryRuntime, World
 from tests.ports import free_port
 from tests.services import require
 
@@ -57,7 +58,9 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
 
 def read(source: Prometheus, side: MetricSide = CANDIDATE, url: str = "", **more: Any) -> float | None:
     metric = Metric.model_validate({"name": "errors", "prometheus": url or source.url, "max": 1, **more})
-    return SourceMetrics(source.folder).read(metric, side, SECRETS, Deadline.after(SystemClock(), 5))
+    return SourceMetrics(source.folder, MemoryRuntime(World())).read(
+        metric, side, SECRETS, Deadline.after(SystemClock(), 5)
+    )
 
 
 def trouble(source: Prometheus, **more: Any) -> str:

@@ -56,6 +56,7 @@ BESIDE = {
     "backend/Dockerfile": "FROM scratch AS builder\n",
     "frontend/Dockerfile": "FROM scratch\n",
     "vote/Dockerfile": "FROM scratch\n",
+    "worker/Dockerfile": "FROM scratch\n",
     "result/Dockerfile": "FROM scratch\n",
     "../docker/Dockerfile": "FROM scratch\n",
 }
@@ -91,7 +92,7 @@ def test_a_project(name: str, tmp_path: Path) -> None:
     for each in made.taken:
         each.file.write_text(each.text)
         manifest = load(each.file, environ={}).manifest
-        assert manifest.port
+        assert manifest.port or manifest.health.kind in ("running", "command", "docker")
         assert "hunter2" not in str(manifest.traffic)
 
 
@@ -191,7 +192,7 @@ def test_a_wrong_line_of_a_file_of_variables_is_refused(tmp_path: Path) -> None:
     ("text", "said"),
     [
         ("services: {db: {image: postgres}}\n", r"db \(compose.yaml:1\): it keeps data"),
-        ("services: {jobs: {image: x}}\n", "it has no port for users, and workers are not supported yet"),
+        ("services: {db: {image: 'postgres:17'}}\n", "it keeps data, so no second copy may run beside it"),
         (
             "services: {web: {build: {context: ., dockerfile_inline: FROM x}, ports: ['80']}}\n",
             "inside the Compose file",
@@ -357,5 +358,5 @@ def test_a_file_that_is_changed_anywhere_is_taken_over_or_refused_in_words(seed:
             continue
         for each in made.taken:
             each.file.write_text(each.text)
-            assert load(each.file, environ={}).manifest.port
+            load(each.file, environ={})
             each.file.unlink()

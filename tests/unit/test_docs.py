@@ -218,14 +218,14 @@ def test_the_strategy_of_the_page_does_what_the_page_says(tmp_path: Path, monkey
     exec(compile(test, "strategies.md", "exec"), {})
 
 
-RUN = ("README.md", "tutorial.md", "container.md", "secrets.md", "firewall.md")
+RUN = ("README.md", "tutorial.md", "container.md", "secrets.md", "firewall.md", "workers.md")
 
 
 def test_no_block_is_marked_to_run_in_vain() -> None:
     for document in DOCUMENTS:
         for block in blocks(document):
             if "run" in block.marks:
-                assert document.name in RUN, "tests/live/test_docs.py and test_how_to.py run these"
+                assert document.name in RUN, "tests/live/test_docs.py, test_how_to.py and test_workers.py run these"
                 assert list(commands(block))
 
 

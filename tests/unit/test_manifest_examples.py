@@ -26,6 +26,7 @@ from deployer.drivers.ports import MetricSide
 from deployer.manifest.load import load
 from deployer.manifest.models import Manifest
 from deployer.manifest.schema import schema
+from tests.memory import MemoryRuntime, World
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 VALIDATOR = Draft202012Validator(schema())
@@ -96,9 +97,11 @@ def test_the_command_of_metrics(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     def read(release: int) -> float | None:
         side = MetricSide("candidate", "shop", "green", release, "2.0")
         metric = by_name["visits that end with an order"]
-        return SourceMetrics(tmp_path / "metrics").read(metric, side, {}, Deadline.after(SystemClock(), 5))
+        return SourceMetrics(tmp_path / "metrics", MemoryRuntime(World())).read(
+            metric, side, {}, Deadline.after(SystemClock(), 5)
+        )
 
-    assert {metric.source for metric in by_name.values()} == {"prometheus", "http", "command"}
+    assert {metric.source for metric in by_name.values()} == {"prometheus", "http", "command", "logs"}
     assert read(42) == 0.031
     with pytest.raises(DriverFailed, match="failed with exit code 3: no such release"):
         read(43)

@@ -23,6 +23,7 @@ from deployer.drivers.metrics import SourceMetrics
 from deployer.drivers.metrics.number import Unreadable, number_in
 from deployer.drivers.ports import MetricSide
 from deployer.manifest.models import Metric
+from tests.memory import MemoryRuntime, World
 
 CANDIDATE = MetricSide("candidate", "shop", "green", 42, "2.0")
 STABLE = MetricSide("stable", "shop", "blue", 41, "1.9/x y")
@@ -135,7 +136,9 @@ def source() -> Iterator[Source]:
 
 def read(folder: Path, side: MetricSide = CANDIDATE, seconds: float = 5.0, **more: Any) -> float | None:
     metric = Metric.model_validate({"name": "errors", "max": 1, **more})
-    return SourceMetrics(folder).read(metric, side, SECRETS, Deadline.after(SystemClock(), seconds))
+    return SourceMetrics(folder, MemoryRuntime(World())).read(
+        metric, side, SECRETS, Deadline.after(SystemClock(), seconds)
+    )
 
 
 def trouble(folder: Path, **more: Any) -> str:

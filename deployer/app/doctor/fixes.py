@@ -79,6 +79,8 @@ def configure(house: AppContext, sight: ServiceSnapshot, number: int, place: Col
             everyone = Live(stable=place, rollout=last_rollout(house.store))
             drivers.traffic.set_traffic(sight.service, everyone, _soon(house))
 
+    if not sight.releases[number].served:
+        return Fix(f"note r{number} ({place}) as the live release of {sight.service}", do)
     return Fix(f"let the proxy know {sight.service} again, all users on r{number} ({place})", do)
 
 

@@ -199,7 +199,8 @@ def _deadly(runtime: Runtime) -> tuple[str, ...]:
 def _programs(manifest: Manifest | None) -> Iterator[Discrepancy]:
     if manifest is None or (manifest.runtime == "docker" and manifest.hosts == "local"):
         yield from _engine()
-    if manifest is None or (manifest.traffic.haproxy is None and manifest.traffic.proxies == "local"):
+    ours = manifest is None or (manifest.traffic.haproxy is None and manifest.traffic.proxies == "local")
+    if ours and (manifest is None or manifest.port is not None):
         yield _tried("HAProxy", _haproxy)
     yield _ansible(_wants_ansible(manifest))
     if manifest is not None and manifest.verify is not None:

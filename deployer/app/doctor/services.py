@@ -44,8 +44,9 @@ def service(house: AppContext, name: str, own: Lock | None = None) -> list[Discr
         return [_in_time(sight, d) for d in found]
     if not sight.record.stable:
         return [Discrepancy("ok", name, "nothing is live, and nothing of it is running")]
-    version = sight.releases[sight.record.stable].version
-    text = f"r{sight.record.stable} ({version}) is live; state database, runtime and proxy agree"
+    stable = sight.releases[sight.record.stable]
+    agree = "state database, runtime and proxy" if stable.served else "state database and runtime"
+    text = f"{stable.name} is live; {agree} agree"
     return [Discrepancy("ok", name, text)]
 
 
@@ -226,9 +227,13 @@ def _forgotten(house: AppContext, sight: ServiceSnapshot) -> Iterator[Discrepanc
             colour: Colour = "blue" if place == "blue" else "green"
             cure = fixes.configure(house, sight, environment.release, colour)
             text = f"the proxy does not know {sight.service}: no traffic goes to r{environment.release}"
+            if not sight.releases[environment.release].served:
+                text = f"nothing says that r{environment.release} ({place}) is the live release of {sight.service}"
             yield Discrepancy("bad", sight.service, text, "", cure)
             return
-    text = f"r{sight.record.stable} should be live, but nothing of it is running, and the proxy does not know it"
+    text = f"r{sight.record.stable} should be live, but nothing of it is running"
+    if sight.record.stable not in sight.releases or sight.releases[sight.record.stable].served:
+        text = f"{text}, and the proxy does not know it"
     yield Discrepancy("bad", sight.service, text, "`deploy up` deploys it")
 
 

@@ -14,7 +14,7 @@ from deployer.app.releases import config_hash
 from deployer.core.errors import DeployError, MachinesSilent, Refused
 from deployer.core.host import NOT_SAID, Host, Meant
 from deployer.drivers.ports import Found, TrafficCare
-from deployer.model import PLACES, Live, Place, Release, Server
+from deployer.model import PLACES, Instance, Live, Place, Release, Server
 from deployer.planning import release_record
 from deployer.store import whoami
 from deployer.store.adoption import LostStore, is_blank
@@ -168,7 +168,7 @@ def _seen(
         for n, release in releases.items()
     }
     instances = tuple(sorted((f.instance for f in found), key=lambda i: (i.release, i.index)))
-    live = _live(house, name, releases, {i.name for i in instances}, silent)
+    live = _live(house, name, releases, {i.name for i in instances}, silent) or _worker(releases, instances)
     return FoundService(name, instances, releases, lost, live, house.vault.kept(name))
 
 
@@ -190,6 +190,15 @@ def _live(
             "start the engine, or set DOCKER_HOST: what it runs would be left out",
         )
     return live
+
+
+def _worker(releases: dict[int, Release], instances: Sequence[Instance]) -> Live | None:
+    """Return the live value of a service without a port whose own was lost: what an earlier rollout started is live."""
+    if not releases or releases[max(releases)].served:
+        return None
+    running = [i for i in instances if i.state == "running" and i.release in releases]
+    first = min(running, key=lambda i: i.rollout, default=None)
+    return Live("green" if first.colour == "green" else "blue", rollout=first.rollout) if first else None
 
 
 def _traffic(house: AppContext, releases: dict[int, Release]) -> TrafficCare | None:

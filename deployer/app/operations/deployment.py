@@ -174,9 +174,6 @@ def _checked(house: AppContext, request: DeployRequest) -> tuple[DeployRequest, 
 def _fit(house: AppContext, request: DeployRequest) -> DeployRequest:
     """Refuse what the manifest alone shows."""
     loaded = _anchored(request.loaded)
-    if loaded.manifest.port is None:
-        why = f"{loaded.manifest.service} has no `port`, and a worker cannot be deployed yet"
-        raise Refused(why, "add e.g. port: 8080")
     _same_house(house.store, loaded.manifest)
     version = built_version(
         loaded.manifest, loaded.folder, loaded.files, request.version or loaded.manifest.version, dirty=request.dirty
@@ -208,6 +205,7 @@ def _same_house(store: Store, manifest: Manifest) -> None:
         ("runtime", stable.runtime, manifest.runtime),
         ("traffic.haproxy", stable.traffic.haproxy, manifest.traffic.haproxy),
         ("traffic.mode", stable.traffic.mode, manifest.traffic.mode),
+        ("having a port", stable.port is not None, manifest.port is not None),
     ):
         if old != new:
             raise Refused(
@@ -243,15 +241,28 @@ def _propose(
     brought: Brought,
 ) -> DeployPlan:
     wanted = _wanted(house, request, drivers, brought)
-    observed, release = wanted.observed, replace(wanted.release, alone=bool(getattr(options, "alone", False)))
+    observed, release = wanted.observed, replace(wanted.release, alone=_is_alone(request, options))
     plan = strategy.make(observed, release, options)
     if wanted.spared:
         plan = replace(plan, notes=(*plan.notes, f"without {named(wanted.spared)}, unreachable at the time"))
+    _refuse_several(release)
     if not wanted.same:
         refuse_unanswerable(plan, person_of(whoami()))
         refuse_crowded(house, plan, observed)
     traffic = drivers.traffic.measured(plan.service) if observed.live else None
     return DeployPlan(plan, release, observed, wanted.same, traffic)
+
+
+def _is_alone(request: DeployRequest, options: Any) -> bool:
+    """Tell whether the release must never run beside another one: the manifest says so, or the strategy promises."""
+    return request.loaded.manifest.single or bool(getattr(options, "alone", False))
+
+
+def _refuse_several(release: Release) -> None:
+    """Raise Refused where a service that is `single` would run on several hosts."""
+    hosts = release.hosts("blue"), release.hosts("green")
+    if release.manifest.single and (most := max(hosts, key=len))[1:]:
+        raise Refused(f"{release.service} is `single`, and would run on {named(most)}", "name one host in `hosts`")
 
 
 def _wanted(house: AppContext, request: DeployRequest, drivers: Drivers, brought: Brought) -> Wanted:

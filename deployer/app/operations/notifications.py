@@ -138,13 +138,15 @@ class Announcer:
         return _Settings(notify.to, secrets, notify.link or "")
 
     def _account(self, rollout: Rollout, link: str) -> Account:
+        release = self._store.releases.get(rollout.service, rollout.release)
         facts = RolloutFacts(
             release=rollout.release,
-            version=self._store.releases.get(rollout.service, rollout.release).version,
+            version=release.version,
             strategy=rollout.strategy,
             by=rollout.started_by,
             reason=rollout.message,
             began=rollout.started_at,
+            served=release.served,
         )
         return Account(facts, link)
 

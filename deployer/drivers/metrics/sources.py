@@ -12,7 +12,7 @@ from deployer.core.clock import Deadline
 from deployer.core.errors import DriverFailed
 from deployer.core.secret import SecretText, hide
 from deployer.drivers.metrics.number import Unreadable, number_in
-from deployer.drivers.ports import MetricSide
+from deployer.drivers.ports import MetricSide, Runtime
 from deployer.manifest.metrics import Metric
 from deployer.manifest.placeholders import fill
 
@@ -20,13 +20,15 @@ MOST = 1024 * 1024  # bytes of an answer
 
 
 class SourceMetrics:
-    """The sources that a manifest names. Commands run in `folder`, the manifest's; paths are relative to it.
+    """The sources that a manifest names. Commands run in `folder`, the manifest's; paths are relative to it. Logs are
+    those of the instances of `runtime`.
 
     What speaks HTTP is imported when it is needed: a rollback has no time for it.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, runtime: Runtime) -> None:
         self._folder = folder
+        self._runtime = runtime
 
     def read(
         self, metric: Metric, side: MetricSide, secrets: Mapping[str, SecretText], deadline: Deadline
@@ -40,6 +42,10 @@ class SourceMetrics:
                 from deployer.drivers.metrics import prometheus
 
                 return prometheus.read(metric, side, secrets, self._folder, deadline)
+            if metric.logs:
+                from deployer.drivers.metrics import logs
+
+                return logs.read(metric, side, self._runtime, deadline)
             text = self._http(metric, side, secrets, deadline) if metric.http else self._command(metric, side, deadline)
             return number_in(text, fill(metric.value, side.words()) if metric.value else None)
         except (Unreadable, commands.CommandFailed) as error:

@@ -33,6 +33,7 @@ class RolloutFacts:
     by: str
     reason: str
     began: float
+    served: bool = True  # users reach the service
 
 
 class Account:
@@ -64,7 +65,7 @@ class Account:
 
     def _learn(self, event: Event) -> None:
         data = event.data
-        if event.kind in ("traffic.changed", "rollout.paused"):
+        if event.kind in ("traffic.changed", "rollout.paused") and "share" in data:
             self._share = int(data.get("share", self._share or 0))
         elif event.kind == "sample":
             self._answered(data)
@@ -96,7 +97,7 @@ class Account:
             strategy=facts.strategy,
             by=_sentence(facts.by),
             reason=_sentence(facts.reason),
-            share=FULL if kind == "done" else self._share,
+            share=FULL if kind == "done" and facts.served else self._share,
             verdict=self._verdict,
             candidate=candidate,
             stable=stable,

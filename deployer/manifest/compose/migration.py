@@ -1,4 +1,4 @@
-"""A whole project: a manifest for each service with users, what stays with Compose, and what to type next."""
+"""A whole project: a manifest for each service with users or work, what stays with Compose, and what to type next."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def migrate(
     chosen = placement.ordered(project, tuple(each for each, why in reasons.items() if not why))
     if not chosen:
         told = "; ".join(f"{each} ({project.place('services', each)}): {why}" for each, why in reasons.items() if why)
-        raise Refused(f"no service of {project.file.name} can be taken over: {told}", "give one a port under `ports`")
+        raise Refused(f"no service of {project.file.name} can be taken over: {told}", f"see {PAGE}")
     taken = tuple(_taken(project, each, name if len(chosen) == 1 else f"{each}.{FILE}") for each in chosen)
     left = tuple(_left(project, each, why, chosen) for each, why in reasons.items() if why)
     return Migration(project.name, project.file, taken, left, _of_the_file(project), _steps(project, taken, left))

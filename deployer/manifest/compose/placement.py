@@ -9,7 +9,7 @@ from deployer.manifest.tree import Items, Scalar
 
 KEEPS_DATA = "it keeps data, so no second copy may run beside it"
 PROXY = "it is a proxy: deployer's own takes its place, or it stays in front"
-NO_USERS = "it has no port for users, and workers are not supported yet"
+ENDS = "it ends before others start: run it before a deploy, or as a command of `hooks`"
 INLINE = "its Dockerfile is inside the Compose file: write it into a file to take the service over"
 ELSEWHERE = "it is built from a place that is no folder here"
 # fmt: off
@@ -37,7 +37,7 @@ def stays(project: Project, name: str) -> str:
         return KEEPS_DATA
     if _is(last, PROXIES) or (last == "nginx" and "build" not in node.entries and _has_others_behind(project, name)):
         return PROXY
-    return cannot(project, name)
+    return ENDS if name in jobs(project) and not users_port(Draft(project, name)) else cannot(project, name)
 
 
 def cannot(project: Project, name: str) -> str:
@@ -49,7 +49,7 @@ def cannot(project: Project, name: str) -> str:
         return INLINE
     if "://" in context or context.startswith(("git@", "github.com/")):
         return ELSEWHERE
-    return "" if users_port(draft) else NO_USERS
+    return ""
 
 
 def needed(project: Project, name: str) -> tuple[str, ...]:

@@ -19,6 +19,7 @@ _FETCH = re.compile(
     r"""["']?\s*(?:\|\|\s*exit\s+1)?\s*"""
 )
 _PLAIN_HTTP = 80
+_SCHEDULER = re.compile(r"\b(beat|cron|crond|scheduler|schedule|clock|supercronic|ofelia)\b")
 
 
 def users_port(draft: Draft) -> int:
@@ -43,6 +44,9 @@ def reach(draft: Draft) -> None:
     """Take the port and how users reach it, from ports and labels."""
     found = labels.route(draft)
     port, chosen = users_port(draft), _chosen(draft)
+    if not port:
+        _work(draft)
+        return
     draft.put("port", port)
     if found.domains:
         draft.put("traffic.domains", found.domains)
@@ -58,6 +62,31 @@ def reach(draft: Draft) -> None:
         else:
             draft.note("any free port: users reach the service at *:80 now, see `traffic.listen`", "ports")
     _other_ports(draft, direct, bool(found.domains))
+
+
+def _work(draft: Draft) -> None:
+    """Take a service without users: a worker, and one that must not run twice where something says so."""
+    for port in published(draft.node):
+        draft.note(f"port {port.target}/{port.protocol}: only TCP is proxied", "ports", port.index)
+    draft.comments["service"] = "without a port: a worker, which no user reaches"
+    words = " ".join(word for key in ("entrypoint", "command") for word in draft.words(key) or ())
+    if _SCHEDULER.search(f"{draft.name} {words}"):
+        draft.put("single", True, "a scheduler would do everything twice; remove this line if two may run at once")
+    elif written := _written_volumes(draft):
+        keeps = f"it writes to {', '.join(written)}"
+        draft.put("single", True, f"{keeps}; remove this line if two instances may run at once")
+
+
+def _written_volumes(draft: Draft) -> list[str]:
+    """Name the volumes and folders of the host to which a service may write."""
+    found = []
+    for index in range(listed(draft.at("volumes"))):
+        source, _, rest = draft.text("volumes", index).partition(":")
+        if rest and not rest.endswith(":ro") and ":ro," not in rest:
+            found.append(source)
+        elif draft.text("volumes", index, "source") and draft.data("volumes", index, "read_only") is not True:
+            found.append(draft.text("volumes", index, "source"))
+    return found
 
 
 def _other_ports(draft: Draft, direct: Published | None, by_domain: bool) -> None:

@@ -30,7 +30,7 @@ def volumes(draft: Draft) -> None:
             mounts.append(found)
     if mounts:
         draft.keys.setdefault("mounts", []).extend(mounts)
-    if any(not mount.get("read_only") for mount in mounts):
+    if any(not mount.get("read_only") for mount in mounts) and "single" not in draft.keys:
         draft.comments["mounts"] = (
             "two releases write to these at once during a rollout; if that harms: strategy: recreate"
         )

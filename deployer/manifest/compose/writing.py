@@ -28,9 +28,9 @@ def text(draft: Draft) -> str:
                 lines.append(f"# {comment}")
             lines += _entry(key, draft.keys[key])
     if "health" not in draft.keys:
-        lines.append(
-            "# health: {http: /up}  # a path that responds when the service is ready; else an accepted connection"
-        )
+        served = "{http: /up}  # a path that responds when the service is ready; else an accepted connection"
+        worker = "{command: [bin/check]}  # a command that succeeds when the worker is well; else it must run for 5 s"
+        lines.append(f"# health: {served if 'port' in draft.keys else worker}")
     if draft.notes:
         lines += ["", f"# Not taken over from {source}:"]
         lines += [f"#   {note.where}: {note.path}: {note.message}" for note in draft.notes]

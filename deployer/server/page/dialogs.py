@@ -12,7 +12,7 @@ from deployer.app.operations import AppContext
 from deployer.app.operations.control import unapproved
 from deployer.app.operations.execution import committed
 from deployer.core.limits import REASON
-from deployer.planning.steps import Approve, Watch
+from deployer.planning.steps import Approve, Observe, Watch
 from deployer.server.guard import Caller
 from deployer.server.page.frame import words
 from deployer.store import Rollout, person_of
@@ -46,7 +46,7 @@ def asks(house: AppContext, service: str, caller: Caller) -> tuple[Dialog, ...]:
 
 
 def _approval(
-    gate: operations.Gate, rollout: Rollout, caller: Caller, new: str, old: str, back: Sequence[str]
+    gate: operations.Gate, rollout: Rollout, caller: Caller, new: str, back_to: str, back: Sequence[str]
 ) -> Iterator[Dialog]:
     """Ask for a consent, if the caller is one of those whose it is."""
     name = caller.token.name
@@ -63,7 +63,7 @@ def _approval(
     if said.get(name.casefold()) is not False:
         steps = [step.explain() for step in rollout.plan.forward[gate.n + 1 : rollout.plan.commit + 1]]
         yield Dialog("approve", "Approve", f"Approve {new}?", f"You approve as {name}. {after}", steps, body, "main")
-    what = f"You refuse as {name}. All users of {rollout.service} return to {old} at once; then {new} is removed:"
+    what = f"You refuse as {name}. {back_to}"
     refused = {**body, "refuse": True}
     yield Dialog("refuse", "Refuse", f"Refuse {new}?", what, back, refused, "danger", "approve", firm=True)
 
@@ -73,6 +73,10 @@ def _of_rollout(house: AppContext, rollout: Rollout, caller: Caller) -> Iterator
     new = named(candidate.number, candidate.version)
     origin = house.store.releases.get(rollout.service, rollout.origin) if rollout.origin else None
     old = named(origin.number, origin.version) if origin else "nothing"
+    on_to, back_to = f"{new} becomes the live release of {rollout.service}", f"{new} is stopped, and {old} works on:"
+    if candidate.served:
+        on_to = f"All users of {rollout.service} go to {new} now"
+        back_to = f"All users of {rollout.service} return to {old} at once; then {new} is removed:"
     body = {"rollout": rollout.number}
     left = [step for _, step in house.store.journal.left(rollout)]
     back = [step.explain() for step in rollout.plan.back]
@@ -80,12 +84,12 @@ def _of_rollout(house: AppContext, rollout: Rollout, caller: Caller) -> Iterator
     held, over = bool(rollout.outcome), committed(house, rollout)
     gate = operations.gate_of(house.store, rollout, house.clock.now())
     if gate is not None:
-        yield from _approval(gate, rollout, caller, new, old, back)
+        yield from _approval(gate, rollout, caller, new, back_to, back)
     ahead = forward and unapproved(house.store, rollout)
     if forward and not over and ahead and caller.token.may("admin"):
         whose = " and that of ".join(step.whose() for step in ahead)
-        what = f"All users of {rollout.service} go to {new} now, without the approval of {whose}. That is recorded:"
-        steps = [step.explain() for step in left if not isinstance(step, Watch | Approve)]
+        what = f"{on_to}, without the approval of {whose}. That is recorded:"
+        steps = [step.explain() for step in left if not isinstance(step, Watch | Observe | Approve)]
         forced = {**body, "force": True}
         question = f"Promote {new} without approval?"
         yield Dialog("force", "Promote anyway", question, what, steps, forced, "danger", "promote", firm=True)
@@ -94,13 +98,13 @@ def _of_rollout(house: AppContext, rollout: Rollout, caller: Caller) -> Iterator
             "promote",
             "Promote",
             f"Promote {new}?",
-            f"All users of {rollout.service} go to {new} now. Remaining checks and approvals are skipped:",
-            [step.explain() for step in left if not isinstance(step, Watch | Approve)],
+            f"{on_to}. Remaining checks and approvals are skipped:",
+            [step.explain() for step in left if not isinstance(step, Watch | Observe | Approve)],
             body,
             "main",
         )
     if driven and not held and forward and not over:
-        share = f"pause {new} at its present share"
+        share = f"pause {new} {'at its present share' if candidate.served else 'as it is'}"
         what = f"The rollout of {rollout.service} stops where it is and goes on when somebody resumes it:"
         yield Dialog("pause", "Pause", f"Pause the rollout of {new}?", what, [share], body)
     if held or not driven:
@@ -109,15 +113,16 @@ def _of_rollout(house: AppContext, rollout: Rollout, caller: Caller) -> Iterator
             what, steps = f"The rollback to {old} continues:", back
         yield Dialog("resume", "Resume", f"Resume the rollout of {new}?", what, steps, body)
     if not over and (forward or held):
-        what = f"All users of {rollout.service} return to {old} at once; then {new} is removed:"
-        yield Dialog("abort", "Abort", f"Abort the rollout of {new}?", what, back, body, "danger")
+        yield Dialog("abort", "Abort", f"Abort the rollout of {new}?", back_to, back, body, "danger")
 
 
 def _of_rest(house: AppContext, service: str) -> Iterator[Dialog]:
     way = plans.way_back(house, service)
     if way is not None:
         old, new = named(way.origin, way.origin_version), named(way.release, way.version)
-        what = f"All users of {service} leave {old}; {'; '.join(way.notes)}:"
+        served = house.store.releases.get(service, way.release).served
+        left = f"All users of {service} leave {old}" if served else f"{service} goes back from {old}"
+        what = f"{left}; {'; '.join(way.notes)}:"
         if since := operations.brought_back(house, service):
             what = f"Mind that {since}. {what}"
         body = {"rollout": 0, "to": way.release}

@@ -22,7 +22,10 @@ def instances(status: StatusView, now: float) -> Markup:
     checked = any(i.health != "none" for _, i in found)  # by a HEALTHCHECK of the image
     health = ["health"] if checked else []
     heads = ("environment", "release", "instance", "address", "state", *health, "in proxy")
-    return table(heads, [_row(e, i, now, checked=checked) for e, i in found])
+    rows = [_row(e, i, now, checked=checked) for e, i in found]
+    if not status.served:  # no proxy knows it, and nobody connects to it
+        heads, rows = (*heads[:3], *heads[4:-1]), [[*row[:3], *row[4:-1]] for row in rows]
+    return table(heads, rows)
 
 
 def _row(environment: EnvironmentView, one: InstanceView, now: float, *, checked: bool) -> list[Content]:

@@ -141,7 +141,8 @@ def _under_way(status: StatusView, now: float) -> Markup | None:
     if row is None:
         return None
     name = f"{row.strategy} of {release(row.release, row.version)}"
-    link = tag("a", f"Rollout {row.number}: {name} at {percent(status.share)}", href=f"/rollouts/{row.number}")
+    share = f" at {percent(status.share)}" if status.served else ""
+    link = tag("a", f"Rollout {row.number}: {name}{share}", href=f"/rollouts/{row.number}")
     rows = environments.facts(status, now)
     return part("In progress", tag("p", _chip(row.outcome), link), facts(rows) if rows else None, id_="under-way")
 

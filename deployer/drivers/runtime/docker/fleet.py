@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
@@ -78,6 +79,11 @@ class DockerFleet:
     def remove(self, instance: Instance, grace: float, deadline: Deadline) -> None:
         """Signal the container, wait up to `grace` seconds, kill, remove."""
         self._member(instance.host).do(lambda runtime: runtime.remove(instance, grace, deadline))
+
+    def count_lines(self, instance: Instance, pattern: re.Pattern[str], seconds: float, deadline: Deadline) -> int:
+        """Return in how many lines of the last seconds the pattern is found."""
+        count = self._member(instance.host).read
+        return count(lambda runtime: runtime.count_lines(instance, pattern, seconds, deadline))
 
     def logs(self, instance: Instance, lines: int) -> tuple[str, ...]:
         """Give the last lines that the container wrote."""

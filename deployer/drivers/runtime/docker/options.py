@@ -45,16 +45,13 @@ def same(labels: Mapping[str, str], wanted: Mapping[str, str]) -> bool:
 def create(spec: InstanceSpec, installation: str, home: str) -> dict[str, Any]:
     """Give the arguments of `containers.create`."""
     manifest = spec.release.manifest
-    host, port = split_address(spec.address)
     return {
         "image": spec.release.image_id,
         "command": list(manifest.command) if manifest.command else None,
         "entrypoint": list(manifest.entrypoint) if manifest.entrypoint else None,
         "name": spec.name,
         "labels": labels(spec, installation, home),
-        "environment": {"PORT": str(manifest.port), **environment(spec, SECRETS)},
-        # A fixed port of the host: the address stays the same however often the container restarts.
-        "ports": {f"{manifest.port}/tcp": (host, port)},
+        **_port(spec),
         "mounts": [*map(_mount, manifest.mounts), *_secrets(manifest)],
         "nano_cpus": int(manifest.limits.cpus * 1e9) if manifest.limits.cpus else None,
         "mem_limit": manifest.limits.memory,
@@ -69,6 +66,15 @@ def create(spec: InstanceSpec, installation: str, home: str) -> dict[str, Any]:
         "restart_policy": {"Name": "unless-stopped"},
         # No `init`: the engine's own default holds, as images that bring their own init must be process 1.
     }
+
+
+def _port(spec: InstanceSpec) -> dict[str, Any]:
+    """Publish the port of the instance; one without a port has its name as its host's, by which `made` knows it."""
+    port, env = spec.release.manifest.port, environment(spec, SECRETS)
+    if port is None:
+        return {"environment": env, "hostname": spec.name}
+    # A fixed port of the host: the address stays the same however often the container restarts.
+    return {"environment": {"PORT": str(port), **env}, "ports": {f"{port}/tcp": split_address(spec.address)}}
 
 
 def _mount(mount: Mount) -> dict[str, Any]:
@@ -116,12 +122,14 @@ def made(attributes: Mapping[str, Any]) -> bool:
     """Return whether a container is as `create` makes it. Raise KeyError or ValueError for unreadable labels.
 
     Labels alone prove nothing: an image that was made of an instance (`docker commit`) hands them on to every
-    container of it. Name and published address are the container's own.
+    container of it. Name and published address, or host name, are the container's own.
     """
     instance = observed(attributes)
     if instance.name != f"{instance.service}-r{instance.release}-{instance.index}":
         return False
     bindings = (attributes["HostConfig"].get("PortBindings") or {}).values()
+    if not bindings:
+        return bool(attributes["Config"].get("Hostname") == instance.name)
     published = {(bound["HostIp"], bound["HostPort"]) for each in bindings for bound in each or ()}
     host, _, port = instance.address.rpartition(":")
     return (host.strip("[]"), port) in published

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 from deployer.core.clock import Clock, Deadline
 from deployer.core.errors import DriverFailed, Refused
 from deployer.core.events import Tell
+from deployer.core.limits import READABLE_LOGS
 from deployer.drivers.ports import Found, Image
+from deployer.drivers.runtime import log_lines
 from deployer.drivers.runtime.docker import commands, images, options, secrets
 from deployer.drivers.runtime.docker.engine import CALL, Engine, find_container, in_use
 from deployer.drivers.runtime.environ import chosen_secrets
@@ -91,7 +93,9 @@ class DockerRuntime:
                     f"{instance.name} is no longer managed by deployer", "look at it with `docker inspect`"
                 )
             wait = options.grace(min(grace, deadline.left()))
+        with self._engine.client(f"stop {instance.name}", wait + CALL) as client:  # its work may take its time
             client.api.stop(instance.runtime_id, timeout=wait)
+        with self._engine.client(f"remove {instance.name}", min(CALL, deadline.left())) as client:
             self._discard(client, container, deadline)
 
     def logs(self, instance: Instance, lines: int) -> tuple[str, ...]:
@@ -104,6 +108,16 @@ class DockerRuntime:
                 return ()
             text = container.logs(stdout=True, stderr=True, tail=lines)
         return tuple(text.decode("utf-8", "replace").splitlines())
+
+    def count_lines(self, instance: Instance, pattern: re.Pattern[str], seconds: float, deadline: Deadline) -> int:
+        """Return in how many lines of the last seconds the pattern is found; the engine knows when each was written."""
+        with self._engine.client(f"logs of {instance.name}", min(CALL, deadline.left())) as client:
+            container = find_container(client, instance.runtime_id)
+            if container is None:
+                return 0
+            since = self._clock.now() - seconds
+            written = container.logs(stdout=True, stderr=True, since=since, stream=True, follow=False)
+            return log_lines.count(written, pattern, deadline)
 
     def run(self, instance: Instance, command: Sequence[str], deadline: Deadline) -> tuple[int, str]:
         """Run a command in the container; give its exit code and what it printed."""
@@ -224,5 +238,4 @@ def _made(attributes: Mapping[str, Any]) -> bool:
 
 
 def _readable(container: Container) -> bool:
-    driver = container.attrs["HostConfig"]["LogConfig"]["Type"]
-    return driver in {"json-file", "local", "journald"}
+    return container.attrs["HostConfig"]["LogConfig"]["Type"] in READABLE_LOGS

@@ -9,6 +9,7 @@ FOLDER/processes/NAME           one instance: the files of its supervisor, insta
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import socket
@@ -28,6 +29,7 @@ from deployer.drivers.runtime import artifacts
 from deployer.drivers.runtime.artifacts import Artifacts
 from deployer.drivers.runtime.environ import chosen_secrets, environment, split_address
 from deployer.drivers.runtime.process import program, record
+from deployer.drivers.runtime.process.log_window import LogWindow
 from deployer.drivers.runtime.process.record import ProcessInstance
 from deployer.emergency import endpoint
 from deployer.model import Instance, InstanceSpec, Release
@@ -49,6 +51,7 @@ class ProcessRuntime:
         self._folder = folder.absolute()
         self._clock = clock
         self._installation = installation
+        self._windows: dict[tuple[str, str], LogWindow] = {}
 
     def require(self) -> None:
         """Raise Refused when processes cannot be supervised here."""
@@ -92,7 +95,7 @@ class ProcessRuntime:
             process = specs.load(folder) if known is not None else self._prepare(folder, spec)
             if known is None:
                 wanted.save(folder)
-            if not self._alive(folder):
+            if spec.release.served and not self._alive(folder):
                 _claim(spec)
             status = supervisor.ensure_running(folder, process, deadline)
         except BaseException:
@@ -114,6 +117,18 @@ class ProcessRuntime:
     def logs(self, instance: Instance, lines: int) -> tuple[str, ...]:
         """Give the last lines that the process wrote."""
         return logfile.tail(self._place(instance.runtime_id) / "log", lines)
+
+    def count_lines(self, instance: Instance, pattern: re.Pattern[str], seconds: float, deadline: Deadline) -> int:  # noqa: ARG002 - the port's signature
+        """Return in how many lines the pattern is found that came since a look of so many seconds ago."""
+        folder, now = self._place(instance.runtime_id), self._clock.now()
+        log, key = folder / "log", (instance.name, pattern.pattern)
+        try:
+            if key not in self._windows:
+                age = now - (folder / record.FILE).stat().st_mtime
+                self._windows[key] = LogWindow.begin(log, fresh=age <= seconds)
+            return self._windows[key].count(log, pattern, seconds, now)
+        except OSError as error:
+            raise DriverFailed(f"the log of {instance.name} cannot be read: {error.strerror}") from error
 
     def run(self, instance: Instance, command: Sequence[str], deadline: Deadline) -> tuple[int, str]:
         """Run a command where the process runs, with its environment; a command that takes too long is killed."""
@@ -209,16 +224,15 @@ class ProcessRuntime:
         for name, value in chosen_secrets(spec, "file").items():
             with os.fdopen(files.new(secrets / name, 0o400), "w", encoding="utf-8") as file:
                 file.write(value)
-        host, port = split_address(spec.address)
         inherited = {name: os.environ[name] for name in INHERITED if name in os.environ}
         return ProcessSpec(
             argv=manifest.command or (),
             cwd=str(artifact),
-            env={"PATH": os.defpath, **inherited, **environment(spec, str(secrets)), "PORT": str(port), "HOST": host},
+            env={"PATH": os.defpath, **inherited, **environment(spec, str(secrets)), **_listening(spec)},
             log=str(folder / "log"),
             stop_signal=manifest.stop.signal,
             grace=manifest.stop.grace,
-            address=spec.address,
+            address=spec.address if spec.release.served else "",
             server=f"{spec.release.service}_{spec.colour}/{spec.name}",
             card=endpoint.path(str(self._folder), spec.release.service),
         )
@@ -227,6 +241,14 @@ class ProcessRuntime:
         if folder.exists():
             supervisor.stop(folder, deadline)
             shutil.rmtree(folder)
+
+
+def _listening(spec: InstanceSpec) -> dict[str, str]:
+    """Give the variables that say where an instance is to listen."""
+    if not spec.release.served:
+        return {}
+    host, port = split_address(spec.address)
+    return {"PORT": str(port), "HOST": host}
 
 
 def _claim(spec: InstanceSpec) -> None:

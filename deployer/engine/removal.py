@@ -1,0 +1,59 @@
+"""Ending instances at once, and telling whose end is still waited for: the work of one may take its time."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext, suppress
+
+from deployer.core.clock import Deadline
+from deployer.core.errors import MachinesSilent
+from deployer.engine.run import Drive
+from deployer.model import Instance
+from deployer.planning.steps import named, span
+from deployer.transport.fanout import on_all
+
+AT_ONCE = 20  # calls to the runtime
+SHORT_GRACE = 10.0  # seconds that an instance may take to end without a word about it
+TELL_SECONDS = 5.0
+
+
+def remove_all(run: Drive, doomed: Sequence[Instance], n: int, deadline: Deadline) -> None:
+    """Remove instances in step `n`. One whose machine has fallen silent is left, and told once all others are gone."""
+    ends = {i.name: (i, run.release(i.release).manifest.stop.grace) for i in doomed}
+    longest = max((grace for _, grace in ends.values()), default=0.0)
+    left, mutex = sorted(ends), threading.Lock()
+
+    def tell() -> None:
+        with mutex:
+            if left:
+                text = f"waiting for {named(tuple(left))} to end, up to {span(longest)} from the signal"
+                run.tell_at_least("step.progress", n=n, text=text, done=len(ends) - len(left), of=len(ends))
+
+    def remove(instance: Instance, grace: float) -> None:
+        with suppress(MachinesSilent):
+            run.drivers.runtime.remove(instance, grace, deadline)
+        with mutex:
+            left.remove(instance.name)
+
+    with _repeatedly(tell) if longest > SHORT_GRACE else nullcontext():
+        on_all(ends, lambda end: remove(*end), AT_ONCE).all()
+
+
+@contextmanager
+def _repeatedly(tell: Callable[[], None]) -> Iterator[None]:
+    """Tell now, and every few seconds while the block goes on."""
+    over = threading.Event()
+
+    def loop() -> None:
+        while not over.wait(TELL_SECONDS):
+            tell()
+
+    tell()
+    thread = threading.Thread(target=loop, name="waiting", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join(timeout=10)
