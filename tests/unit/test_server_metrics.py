@@ -19,6 +19,7 @@ from deployer.app.operations import AppContext
 from deployer.app.operations.execution import locked
 from deployer.core.errors import StoreFailed
 from deployer.core.events import Event
+from deployer.drivers.certificates import keys
 from deployer.evidence import live_sample
 from deployer.server import observer
 from deployer.server.metrics import VERDICTS
@@ -54,9 +55,9 @@ def values(api: Api) -> dict[str, float]:
     }
 
 
-def hold(api: Api) -> int:
+def hold(api: Api, **more: Any) -> int:
     """Leave a canary at 10%."""
-    api.scene.deploy("1.0")
+    api.scene.deploy("1.0", **more)
     ending = operations.deploy(
         api.scene.house, request("2.0", "canary", REPOSITORY, options={"percent": 10, "hold": True})
     )
@@ -237,7 +238,10 @@ def test_what_looking_raises_is_raised_to_who_asks() -> None:
 
 def everything(api: Api) -> dict[str, set[str]]:
     """Give the labels of every metric by its name, from a rollout in progress and others that ended."""
-    number = hold(api)
+    number = hold(api, manifest={"traffic": {"domains": ["shop.example.com"], "tls": "auto"}})
+    made = keys.placeholder("shop.example.com", api.scene.world.clock.now())
+    cut = made.index("-----BEGIN CERTIFICATE")
+    api.scene.house.certificates.keep("shop.example.com", made[cut:], made[:cut])
     world = api.scene.world
     world.live["shop"] = replace(world.live["shop"], lease=int(world.clock.now()) + 3600)
     live_sample.Latest(live_sample.file_of(api.scene.house.store.folder, number), world.clock).keep(

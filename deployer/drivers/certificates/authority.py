@@ -167,17 +167,11 @@ class Authority:
         try:
             yield
         except messages.Error as error:
-            limited = error.code in ("rateLimited", "serverInternal")
-            raise of_problem(domain, error, wait_until=self._wait(self._net.last, 0.0) if limited else 0.0) from None
-        except errors.ClientError as error:
-            status = self._net.last.status_code if self._net.last is not None else 0
-            text = (
-                f"{domain}: the authority at {self._directory} answered HTTP {status}"
-                if status
-                else f"{domain}: {error}"
-            )
-            wait = self._wait(self._net.last, 0.0) if status in (429, 503) else 0.0
-            raise OrderFailed(text, "the certificate in use stays; it is tried again", wait_until=wait) from None
+            if error.detail or error.title or error.code:
+                raise of_problem(domain, error, wait_until=self._later()) from None
+            raise self._no_problem(domain) from None
+        except errors.ClientError:
+            raise self._no_problem(domain) from None
         except errors.Error as error:
             raise OrderFailed(f"{domain}: the authority at {self._directory} breaks its protocol: {error!r}") from None
         except DeadlinePassed as error:
@@ -185,6 +179,18 @@ class Authority:
         except (requests.RequestException, OSError, ValueError, JoseError) as error:
             now = self._clock.now()
             raise of_request(domain, self._directory, error, RESPONSE_SECONDS, now) from None
+
+    def _no_problem(self, domain: str) -> OrderFailed:
+        """Return what went wrong where the authority does not say it in a problem document."""
+        status = self._net.last.status_code if self._net.last is not None else 0
+        text = f"{domain}: the authority at {self._directory} answered HTTP {status}, without saying why"
+        hint = "the certificate in use stays; it is tried again by itself"
+        return OrderFailed(text, hint, wait_until=self._later())
+
+    def _later(self) -> float:
+        """Return until when the authority wants no other order; 0 where it does not say."""
+        last = self._net.last
+        return self._wait(last, 0.0) if last is not None and last.status_code in (429, 500, 503) else 0.0
 
     def _wait(self, response: requests.Response | None, otherwise: float) -> float:
         """Return until when a response asks to wait (Retry-After, in either form)."""

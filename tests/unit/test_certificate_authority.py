@@ -1,0 +1,242 @@
+"""What an authority, the way to it, a name server or a foreign web server says, in words; with real sockets."""
+
+from __future__ import annotations
+
+import http.server
+import json
+import ssl
+import stat
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+from acme import messages
+
+from deployer.core.clock import SystemClock
+from deployer.drivers.certificates import OrderFailed, authority, keys, probe, problems
+from deployer.drivers.certificates.dns import DnsRecords
+from deployer.drivers.certificates.files import Account
+from deployer.planning.certificates import Suggestion
+from tests.live.certificates import certificate
+from tests.ports import free_port
+from tests.waiting import within
+
+DOMAIN = "shop.example.com"
+
+
+class Answers(http.server.BaseHTTPRequestHandler):
+    """As much of an authority as is asked before it refuses an order."""
+
+    status = 429
+    problem: ClassVar[Any] = {"type": "urn:ietf:params:acme:error:rateLimited", "detail": "too many"}
+    more: ClassVar[dict[str, str]] = {}
+    window: ClassVar[dict[str, str]] = {}
+
+    def do_HEAD(self) -> None:
+        self._send(200, None)
+
+    def do_GET(self) -> None:
+        base = f"http://127.0.0.1:{self.server.server_port}"  # type: ignore[attr-defined]
+        if self.path.startswith("/renewal/"):
+            self._send(200, {"suggestedWindow": self.window}, {"Retry-After": "600"})
+            return
+        names = {name: f"{base}/{name}" for name in ("newNonce", "newAccount", "newOrder")}
+        self._send(200, {**names, "renewalInfo": f"{base}/renewal"})
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        if self.path == "/newAccount":
+            self._send(201, {"status": "valid"}, {"Location": "http://127.0.0.1/account/1"})
+        else:
+            self._send(self.status, self.problem, self.more, "application/problem+json")
+
+    def _send(self, status: int, body: Any, more: dict[str, str] | None = None, kind: str = "application/json") -> None:
+        text = json.dumps(body).encode() if body is not None else b""
+        self.send_response(status)
+        for name, value in {"Content-Type": kind, "Replay-Nonce": "bm9uY2U", **(more or {})}.items():
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(len(text)))
+        self.end_headers()
+        self.wfile.write(text)
+
+    def log_message(self, *_given: object) -> None:
+        pass
+
+
+@contextmanager
+def serving(**how: Any) -> Iterator[str]:
+    handler = type("Some", (Answers,), how)
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}/"
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def at(directory: str, ca: str = "", registered: list[str] | None = None) -> authority.Authority:
+    key = keys.new_key()
+    account = Account(directory, authority.thumbprint(key), key)
+    keep = (registered if registered is not None else []).append
+    return authority.Authority(directory, ca, account, keep, SystemClock(), within(30))
+
+
+def failed(directory: str, ca: str = "") -> OrderFailed:
+    with pytest.raises(OrderFailed) as raised:
+        at(directory, ca).order(DOMAIN, keys.new_key(), "", None)
+    return raised.value
+
+
+def test_an_authority_that_is_down() -> None:
+    port = free_port()
+    error = failed(f"https://127.0.0.1:{port}/dir")
+    assert (
+        error.message == f"{DOMAIN}: the authority at https://127.0.0.1:{port}/dir cannot be used: connection refused"
+    )
+    assert "the certificate in use stays" in error.hint
+
+
+@pytest.mark.parametrize("said", ["3600", "date"])
+def test_a_rate_limit_says_until_when(said: str) -> None:
+    now = time.time()
+    text = time.strftime("%a, %d %b %Y %H:%M:%S GMT", time.gmtime(now + 3600)) if said == "date" else said
+    registered: list[str] = []
+    with serving(more={"Retry-After": text}) as directory, pytest.raises(OrderFailed) as raised:
+        at(directory, registered=registered).order(DOMAIN, keys.new_key(), "ops@example.com", None)
+    assert raised.value.message == f"{DOMAIN}: the authority takes no more orders for now: too many"
+    assert now + 3590 <= raised.value.wait_until <= time.time() + 3600
+    assert "it wants no other order before" in raised.value.hint
+    assert registered == ["http://127.0.0.1/account/1"]
+
+
+def test_an_authority_with_trouble_of_its_own() -> None:
+    with serving(status=503, problem="<html>", more={"Retry-After": "60"}) as directory:
+        error = failed(directory)
+    assert f"the authority at {directory} answered HTTP 503" in error.message
+    assert error.wait_until > time.time() + 50
+
+
+@pytest.mark.parametrize(
+    ("code", "means", "hint"),
+    [
+        ("caa", "its CAA records forbid this authority", "add a CAA record"),
+        ("connection", "the authority could not connect to it", "open port 80"),
+        ("dns", "the authority could not resolve it", "let an A or AAAA record"),
+        ("unauthorized", "something else than the proxy answered the authority", "all of them, point to the proxy"),
+        ("rejectedIdentifier", "the authority issues nothing for it", "public domain"),
+        ("malformed", "the authority refused the order", ""),
+    ],
+)
+def test_a_problem_document_in_words(code: str, means: str, hint: str) -> None:
+    problem = messages.Error.from_json({"type": f"urn:ietf:params:acme:error:{code}", "detail": "as it says"})
+    error = problems.of_problem(DOMAIN, problem)
+    assert error.message == f"{DOMAIN}: {means}: as it says"
+    assert hint in error.hint
+
+
+def test_the_clock_is_named_where_it_may_be_wrong(tmp_path: Path) -> None:
+    late = ssl.SSLCertVerificationError("certificate verify failed")
+    late.verify_code, late.verify_message = 10, "certificate has expired"
+    error = problems.of_request(DOMAIN, "https://ca/", late, 1.0, 0.0)
+    assert "certificate has expired" in error.message
+    assert error.hint == "is the clock of this host right? It says 1970-01-01 00:00 UTC; let NTP set it"
+    early = problems.of_clock(DOMAIN, 86400.0, 2 * 86400.0, 0.0)
+    assert early is not None
+    assert "valid from 1970-01-02 00:00 UTC, and the clock of this host says 1970-01-01 00:00 UTC" in early.message
+    assert problems.of_clock(DOMAIN, 0.0, 1.0, 0.5) is None
+
+
+def test_the_authority_suggests_a_window(tmp_path: Path) -> None:
+    pem = Path(__file__).with_name("with_authority_key.pem")
+    window = {"start": "2030-01-02T04:00:00Z", "end": "2030-01-03T04:00:00Z"}
+    with serving(window=window) as directory:
+        found = at(directory).suggestion(DOMAIN, pem.read_text())
+        assert (found.start, found.end) == (1893556800.0, 1893643200.0)
+        assert time.time() + 590 <= found.ask_again <= time.time() + 600
+        # a certificate that names no key of its authority cannot be asked about
+        mine = certificate(tmp_path / "mine.pem", DOMAIN).read_text()
+        assert at(directory).suggestion(DOMAIN, mine) == Suggestion(
+            ask_again=pytest.approx(time.time() + 21600, abs=60)
+        )
+
+
+def test_the_name_by_which_renewal_is_asked_for_is_that_of_the_rfc() -> None:
+    pem = Path(__file__).with_name("with_authority_key.pem").read_text()  # the example of RFC 9773, 4.1, has these
+    assert keys.renewal_id(pem) == "aYhba4dGQEHhs3uEe6CuLN4ByNQ.AIdlQyE"
+
+
+# -- the record of a domain
+
+
+def program(folder: Path, body: str) -> tuple[str, ...]:
+    file = folder / "record"
+    file.write_text(f"#!/bin/sh\n{body}\n")
+    file.chmod(file.stat().st_mode | stat.S_IXUSR)
+    return (str(file),)
+
+
+def test_a_record_is_set_and_removed_whatever_happens_between(tmp_path: Path) -> None:
+    said = tmp_path / "said"
+    records = DnsRecords(program(tmp_path, f'echo "$1 $2 $3" >> {said}'), 0.0, tmp_path, SystemClock())
+
+    def proven() -> None:
+        with records.proving("_acme-challenge.example.com.", "value"):
+            assert said.read_text() == "present _acme-challenge.example.com. value\n"
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        proven()
+    assert said.read_text().splitlines()[1:] == ["cleanup _acme-challenge.example.com. value"]
+
+
+def test_a_program_that_fails_says_why(tmp_path: Path) -> None:
+    records = DnsRecords(program(tmp_path, "echo no such zone >&2; exit 3"), 0.0, tmp_path, SystemClock())
+    with (
+        pytest.raises(OrderFailed, match=r"`tls\.auto\.dns\.run`.*exit code 3: no such zone"),
+        records.proving("n.", "v"),
+    ):
+        pass
+
+
+# -- where a domain leads
+
+
+class Proxy(http.server.BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        body = f"{self.path.rpartition('/')[2]}.THUMB".encode()
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_given: object) -> None:
+        pass
+
+
+def test_where_a_domain_leads() -> None:
+    server = http.server.HTTPServer(("127.0.0.1", 0), Proxy)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    port = server.server_port
+
+    def asked(account: str, *found: str) -> tuple[str, str]:
+        return probe.elsewhere(DOMAIN, account, port, within(), lambda _domain: found)
+
+    try:
+        assert asked("THUMB", "127.0.0.1") == ("", "")
+        why, hint = asked("OTHER", "127.0.0.1")
+        assert why == f"{DOMAIN} leads to 127.0.0.1, where something (HTTP 200) answered instead of the proxy"
+        assert "`tls.auto.probe: false`" in hint
+    finally:
+        server.shutdown()
+        server.server_close()
+    assert asked("THUMB", "127.0.0.1") == ("", "")  # nobody answers: that decides nothing
+
+    def unknown(_domain: str) -> tuple[str, ...]:
+        raise OSError("Name or service not known")
+
+    why, hint = probe.elsewhere(DOMAIN, "THUMB", port, within(), unknown)
+    assert why == f"{DOMAIN} cannot be resolved here: Name or service not known"
