@@ -23,12 +23,15 @@ from deployer.manifest.models import Manifest
 from deployer.manifest.suggest import suggest
 from deployer.manifest.template import InitAnswers, template
 
+OF_USERS = ("port", "health", "domains", "listen", "traffic")  # options that say nothing of a worker
+
 
 @click.command("init")
 @common("file", "yes")
 @click.option("--service", help="Name of the service.")
 @click.option("--image", help="Image, or directory for runtime process.")
 @click.option("--port", type=WholeNumber(1, 65535), help="Port on which an instance listens.")
+@click.option("--worker", is_flag=True, help="A service without a port, which no user reaches.")
 @click.option("--runtime", type=click.Choice(["docker", "process"]), help="What runs the instances.")
 @click.option("--command", help="Command of an instance (runtime process).")
 @click.option("--health", help="Path of the health check.")
@@ -50,7 +53,7 @@ from deployer.manifest.template import InitAnswers, template
     "source",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="Compose file from which services with users are taken over, each by a manifest beside it.",
+    help="Compose file from which services with users or work are taken over, each by a manifest beside it.",
 )
 @click.option("--profile", "profiles", multiple=True, help="With --from: a profile whose services are meant, too.")
 def init(
@@ -73,6 +76,9 @@ def init(
         return _from_compose(common, source, given["service"] or "", profiles, force, others)
     if profiles:
         raise click.UsageError("--profile goes with --from")
+    if given["worker"] and (of_users := [key for key in OF_USERS if given[key]]):
+        option = "--" + {"domains": "domain"}.get(of_users[0], of_users[0])
+        raise click.UsageError(f"{option} does not go with --worker: no user reaches it")
     if common.file.exists() and not force:
         raise Refused(f"{common.file} exists", "--force writes over it, -f names another file")
     answers = replace(suggest(Path.cwd()), **{k: v for k, v in given.items() if v})
@@ -144,6 +150,8 @@ def _ask(answers: InitAnswers, known: set[str]) -> InitAnswers:
     ask("image", "Image" if answers.runtime == "docker" else "Directory; {version} is replaced by the version")
     if answers.runtime == "process" and "command" not in known:
         answers = replace(answers, command=tuple(shlex.split(click.prompt("Command of an instance", err=True))))
+    if answers.worker:
+        return answers
     ask("port", "Port on which an instance listens", type=WholeNumber(1, 65535))
     ask("health", "Path of the health check (empty: an accepted connection)")
     ask("listen", "Address that users reach")

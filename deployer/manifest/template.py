@@ -26,7 +26,10 @@ _WIDTH = 52  # where the explanations start
 
 @dataclass(frozen=True)
 class InitAnswers:
-    """What `deploy init` needs to know; `health` is a path or "", `command` is for runtime process."""
+    """What `deploy init` needs to know; `health` is a path or "", `command` is for runtime process.
+
+    Of a `worker`, which no user reaches, nothing is said about port, health, domains, addresses and traffic.
+    """
 
     service: str
     image: str
@@ -37,6 +40,7 @@ class InitAnswers:
     listen: str = LISTEN
     replicas: int = 1
     command: tuple[str, ...] = ()
+    worker: bool = False
     traffic: str = ""  # requests that it gets: `20/s`, `3/min`, `100/h`; "" is not known
 
 
@@ -77,6 +81,15 @@ OPTIONAL: dict[str, str] = {
     "keep": "{warm: 1h, releases: 5, events: 500}",
     "freeze": "[Fri 16:00-Mon 08:00]",
 }
+# The same for a worker, where it is not the same; nothing where a worker has no such key.
+OF_WORKERS = {
+    "stop": "{signal: SIGTERM, grace: 30m}",
+    "health": "{running: 5s}",
+    "smoke": "",
+    "traffic": "",
+    "strategy": "{canary: {steps: [5, 25, 50], for: 1m, bake: 30s}}",
+    "judge": '{metrics: [{name: failed jobs, logs: "^ERROR", max: 0}]}',
+}
 
 
 def template(answers: InitAnswers) -> str:
@@ -86,7 +99,9 @@ def template(answers: InitAnswers) -> str:
     """
     lines = [f"{key}: {value}" for key, value in _first(answers).items()]
     given = {line.partition(":")[0] for line in lines}
-    rest = (f"# {key}: {OPTIONAL[key]}".ljust(_WIDTH) + f" # {_about(key)}" for key in OPTIONAL if key not in given)
+    shown = {**OPTIONAL, **OF_WORKERS} if answers.worker else OPTIONAL
+    usual = {key: value for key, value in shown.items() if value and key not in given}
+    rest = (f"# {key}: {value}".ljust(_WIDTH) + f" # {_about(key)}" for key, value in usual.items())
     head = f"# How {answers.service!a} is deployed. `deploy plan` explains what would happen, `deploy up` does it."
     note = "# What follows is optional; remove the # in front of a line to have it."
     text = "\n".join((LINE, head, *lines, "", note, *rest)) + "\n"
@@ -95,13 +110,16 @@ def template(answers: InitAnswers) -> str:
 
 
 def _first(answers: InitAnswers) -> dict[str, str]:
-    lines = {"service": quoted(answers.service), "image": quoted(answers.image), "port": str(answers.port)}
+    lines = {"service": quoted(answers.service), "image": quoted(answers.image)}
+    lines |= {} if answers.worker else {"port": str(answers.port)}
     if answers.runtime == "process":
         lines["runtime"] = "process"
     if answers.command:
         lines["command"] = _listed(answers.command)
     if answers.replicas != 1:
         lines["replicas"] = str(answers.replicas)
+    if answers.worker:
+        return lines
     if answers.health:
         lines["health"] = f"{{http: {quoted(answers.health)}}}"
     traffic = {"listen": quoted(answers.listen)} if answers.listen != LISTEN or not answers.domains else {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from deployer.manifest.load import Loaded, load
 from deployer.manifest.models import Manifest
 from deployer.manifest.schema import schema
 from deployer.manifest.suggest import suggest
-from deployer.manifest.template import OPTIONAL, InitAnswers, template
+from deployer.manifest.template import OF_WORKERS, OPTIONAL, InitAnswers, template
 from deployer.manifest.units import per_second
 from deployer.model import FULL
 from deployer.planning import strategy
@@ -117,6 +118,16 @@ def test_the_lines_that_matter_are_on_top() -> None:
         "traffic: {domains: [shop.example.com]}",
     ]
     assert all(line.startswith("# ") for line in text.splitlines()[7:])
+
+
+@pytest.mark.parametrize("key", [None, *OF_WORKERS])
+def test_a_worker_has_no_keys_of_users(key: str | None, tmp_path: Path) -> None:
+    text = template(InitAnswers("mailer", "mailer", worker=True))
+    assert text.splitlines()[2:4] == ["service: mailer", "image: mailer"]
+    assert not re.search(r"^#? ?(port|traffic|smoke):", text, re.MULTILINE)
+    (tmp_path / "deploy.yml").write_text(text.replace(f"# {key}:", f"{key}:", 1))
+    manifest = load(tmp_path / "deploy.yml", environ={}).manifest
+    assert (manifest.port, manifest.health.kind) == (None, "running")
 
 
 def test_every_key_is_there_to_choose_from() -> None:
