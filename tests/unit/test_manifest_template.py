@@ -110,14 +110,14 @@ def test_any_command_is_kept_word_by_word(command: list[str]) -> None:
 def test_the_lines_that_matter_are_on_top() -> None:
     text = template(InitAnswers("shop", "shop:{version}", health="/up", domains=("shop.example.com",)))
 
-    assert text.splitlines()[1:6] == [
+    assert text.splitlines()[2:7] == [
         "service: shop",
         'image: "shop:{version}"',
         "port: 8080",
         "health: {http: /up}",
         "traffic: {domains: [shop.example.com]}",
     ]
-    assert all(line.startswith("# ") for line in text.splitlines()[7:])
+    assert all(line.startswith("# ") for line in text.splitlines()[8:])
 
 
 @pytest.mark.parametrize("key", [None, *OF_WORKERS])
