@@ -12,7 +12,7 @@ An event is plain data: `kind`, Unix time, service, rollout number, and fields t
                       output: [line, …] (of a command)
     traffic.changed   stable (colour), share (bp), lease, budget, baseline (bp), warm (release)
     sample            share_target, share_actual, stable: {…}, candidate: {…}, rest: {requests, errors, p50, p95, p99},
-                      lost, shielded, spent, budget, shown, more, unit, waits
+                      lost, shielded, spent, budget, shown, more, unit, verdict, text, enough, waits
     verdict           verdict (worse, no worse, inconclusive), text, watched: {…}, and the measured values beside their
                       limits
     metric            name, verdict (worse, no worse, inconclusive), text, candidate, stable, limit, dry_run

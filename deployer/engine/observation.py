@@ -109,7 +109,7 @@ class AnalysisStep:
         self._follow_budget()
         proof = _proof(verdict) if self._step.proves else {}  # a step of fixed time asks for none
         verdict = self._joined(verdict)
-        self._run.evidence.show(**self._event(), **proof, **self._overtime(verdict))
+        self._run.evidence.show(**self._event(), **proof, **self._so_far(verdict), **self._overtime(verdict))
         return verdict
 
     def _take(self) -> Verdict:
@@ -132,6 +132,14 @@ class AnalysisStep:
     def _over(self) -> bool:
         """Tell whether the time of a step of fixed time is over."""
         return bool(self._step.seconds) and self._run.clock.monotonic() >= self._end
+
+    def _enough(self, verdict: Verdict) -> bool:
+        """Tell whether enough was seen for a step that its time may end; one that needs a proof asks for more."""
+        return verdict.enough and bool(self._step.seconds)
+
+    def _so_far(self, verdict: Verdict) -> dict[str, Any]:
+        """Return what the judge says at this look, beside the numbers of the same look."""
+        return {"verdict": verdict.kind, "text": verdict.text, "enough": self._enough(verdict)}
 
     def _overtime(self, verdict: Verdict) -> dict[str, str]:
         """Say what a step of fixed time still waits for when its time is over."""
@@ -158,7 +166,7 @@ class AnalysisStep:
     def say(self, verdict: Verdict) -> None:
         """Tell what was found at the end of the watch, and what both sides answered in it."""
         run, self._said = self._run, True
-        enough = verdict.enough and bool(self._step.seconds)  # a step that takes as long as needed asks for more
+        enough = self._enough(verdict)
         text, values = verdict.at_its_time() if enough else (verdict.text, verdict.values)
         told = {"verdict": verdict.kind, "text": text, "enough": enough, "watched": self._watched()}
         run.tell("verdict", **told, **values)

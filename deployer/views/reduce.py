@@ -89,8 +89,13 @@ def _began(state: ViewState, event: Event) -> ViewState:
     )
     state = _put(replace(state, ending=None, activity=""), event, step)
     if step.kind == "watch":  # the samples of a watch count from its beginning
-        state = replace(state, looks=(), measured=None, verdict=None, lost=0, cost=None, proof=None, metrics=())
+        state = replace(_uncounted(state), verdict=None)
     return replace(state, tasks=()) if step.kind == "play" else state
+
+
+def _uncounted(state: ViewState) -> ViewState:
+    """Forget what was counted: samples begin again."""
+    return replace(state, looks=(), measured=None, lost=0, cost=None, proof=None, so_far=None, metrics=())
 
 
 def _progress(state: ViewState, event: Event) -> ViewState:
@@ -152,6 +157,7 @@ def _sample(state: ViewState, event: Event) -> ViewState:
         lost=int(data.get("lost") or 0),
         cost=_cost(data),
         proof=_proof(data),
+        so_far=_said(data) if data.get("verdict") else None,
     )
 
 
@@ -190,9 +196,12 @@ def _metric(state: ViewState, event: Event) -> ViewState:
 
 
 def _verdict(state: ViewState, event: Event) -> ViewState:
-    data = event.data
+    return replace(state, verdict=_said(event.data))
+
+
+def _said(data: dict[str, Any]) -> VerdictView:
     word = verdict(one_line(data.get("verdict", "")), bool(data.get("enough")))
-    return replace(state, verdict=VerdictView(word, one_line(data.get("text", ""))))
+    return VerdictView(word, one_line(data.get("text", "")))
 
 
 def _turned(state: ViewState, event: Event) -> ViewState:
@@ -207,7 +216,7 @@ def _asked(state: ViewState, event: Event) -> ViewState:
     data = event.data
     given = tuple(one_line(who) for who in data.get("given") or ())
     # Both sides are compared while it waits, from now on.
-    state = replace(state, looks=(), measured=None, lost=0, cost=None, proof=None, metrics=())
+    state = _uncounted(state)
     return _spoken(replace(state, approved=given, needed=int(data.get("count") or 0)))
 
 

@@ -130,6 +130,7 @@ class ViewState:
     proof: ProofView | None = None
     metrics: tuple[tuple[str, VerdictView], ...] = ()  # what other sources say, by name
     verdict: VerdictView | None = None
+    so_far: VerdictView | None = None  # what the judge says at the newest look
     tasks: tuple[Task, ...] = ()
     failure: Failure | None = None
     ending: EndingView | None = None

@@ -64,7 +64,7 @@ def log_in(tab: Tab, url: str, text: str, width: int = DESK) -> None:
 def keep(tab: Tab, name: str, *, whole: bool = True) -> None:
     """Leave a picture where one is asked for."""
     if folder := os.environ.get("DEPLOYER_TEST_PICTURES"):
-        Path(folder).joinpath(f"page-{name}.png").write_bytes(tab.picture(whole=whole))
+        Path(folder).joinpath(f"page-{name}.webp").write_bytes(tab.picture(whole=whole, form="webp"))
 
 
 def scheme(tab: Tab, name: str) -> None:

@@ -12,9 +12,9 @@ import yaml
 
 from tests.browser.chromium import Tab
 from tests.browser.test_page import TEXT, browser, keep, log_in
+from tests.live.conftest import Make
 from tests.live.forge import Remote, over_http
 from tests.live.serving import server, token
-from tests.live.shop import Shop
 from tests.load import Load, Options
 from tests.ports import free_port
 from tests.services import require
@@ -26,12 +26,17 @@ HEADING = "document.querySelector('h1').textContent"
 
 
 @pytest.fixture
-def remote(process_shop: Shop) -> Remote:
+def remote(make_shop: Make) -> Remote:
     require("chromium")
-    remote = Remote(process_shop)
-    process_shop.write(strategy={"canary": {"steps": [{"share": 30, "for": "8s"}], "bake": "1s"}})
-    process_shop.version("2.0")
-    process_shop.version("3.0", {"ERR": "0.5"})
+    shop = make_shop("process")
+    shop.name = "shop"
+    shop.write(service="shop")
+    shop.version("1.0")
+    shop.deploy("up", "--version", "1.0")
+    remote = Remote(shop)
+    shop.write(strategy={"canary": {"steps": [{"share": 30, "for": "8s"}], "bake": "1s"}})
+    shop.version("2.0")
+    shop.version("3.0", {"ERR": "0.5"})
     remote.push("1.0")
     return remote
 
@@ -69,7 +74,7 @@ def test_a_push_is_live_and_a_bad_one_is_taken_back_as_the_page_shows(remote: Re
             tab.open(f"{url}rollouts/3", 1280)
             tab.until(f"{HEADING}.includes('rolled back')")
             tab.until(f"{TEXT}.includes('r3 is worse: candidate')")
-            keep(tab, "push-taken-back", whole=False)
+            keep(tab, "push-rolled-back", whole=False)
             looks = 3  # of a second each: it would be tried again by now
             threading.Event().wait(looks)
             with tab.loading():
@@ -77,7 +82,6 @@ def test_a_push_is_live_and_a_bad_one_is_taken_back_as_the_page_shows(remote: Re
             words = tab.ask(TEXT)
             assert words.count("gitops@") >= 2
             assert "reverted" in words
-            keep(tab, "push-service", whole=False)
         report = load.stop()
     assert report.failed <= 50, "no more than the budget"
     rows = [(row["version"], row["outcome"]) for row in shop.events("history")[0]["rollouts"]]

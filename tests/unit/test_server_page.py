@@ -19,6 +19,7 @@ from deployer.app.reports.gather import gather
 from deployer.core.events import Event
 from deployer.core.secret import SecretText
 from deployer.server import event_routes, reports, sessions
+from deployer.server.context import ServerContext
 from deployer.server.guard import Caller, RequestLimits
 from deployer.server.page import routes as pages
 from deployer.server.page.assets import FILES
@@ -482,6 +483,29 @@ def test_what_a_page_shows(api: Api, ask: Client, held: int) -> None:
     ended = ask("GET", f"/rollouts/{held}", mine).text
     assert "r2 (2.0) is live for everyone" in ended
     assert "data-events" not in ended, "there is nothing more to hear"
+
+
+def test_the_verdict_of_a_canary_has_the_numbers_of_the_table(
+    api: Api, ask: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While somebody watches, the sentence and the table are those of one look."""
+    mine, pages = session(api, ask), list[str]()
+    api.scene.deploy("1.0")
+
+    def watch(event: Event) -> None:
+        if event.kind == "sample" and event.data["candidate"]["requests"]:
+            monkeypatch.setattr(ServerContext, "sample", lambda *_: event)
+            pages.append(ask("GET", f"/rollouts/{event.rollout}", mine).text)
+
+    api.scene.house.sink = watch
+    api.scene.deploy("2.0", "canary", options={"percent": 10})
+    assert len(pages) > 1
+    for page in pages[:2]:
+        sides = page.partition('id="sides"')[2].partition("</section>")[0]
+        (count,) = re.findall(r'candidate</td><td class="n">([\d,]+)', sides)
+        (verdict,) = re.findall(r"<dt>verdict</dt><dd>(.*?)</dd>", page)
+        assert f"of {count})" in verdict, verdict
+        assert "<h1>10% on r2 (2.0)</h1>" in page
 
 
 def test_the_last_lines_hide_secrets(api: Api, ask: Client, held: int, monkeypatch: pytest.MonkeyPatch) -> None:

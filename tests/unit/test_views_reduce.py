@@ -11,7 +11,7 @@ from rich.console import Console
 from deployer.core.events import Event
 from deployer.views.live import LiveView
 from deployer.views.reduce import _HANDLERS, reduce, reduce_all
-from deployer.views.state import ViewState
+from deployer.views.state import VerdictView, ViewState
 from tests.unit.views_recordings import NAMES, recording
 
 
@@ -34,6 +34,14 @@ def test_recordings_leave_no_step_without_words(name: str) -> None:
     state = reduce_all(recording(name))
     assert all(step.text for step in (*state.forward, *state.back))
     assert state.ending is not None
+
+
+def test_what_the_judge_says_at_a_look_has_the_numbers_of_that_look() -> None:
+    said = {"verdict": "inconclusive", "enough": True, "text": "candidate 0% errors (0 of 40)"}
+    look = event("sample", 2.0, share_target=1000, candidate={"requests": 40}, stable={"requests": 360}, **said)
+    state = reduce_all([event("step.began", n=0, step="watch", text="watch 10%"), look])
+    assert (state.so_far, state.verdict) == (VerdictView("no regression found", "candidate 0% errors (0 of 40)"), None)
+    assert reduce(state, event("step.began", 3.0, n=1, step="watch", text="watch 50%")).so_far is None
 
 
 def test_steps_count_from_zero_and_show_where_the_rollout_is() -> None:

@@ -116,14 +116,17 @@ def _approval(waits: ApprovalView, now: float) -> list[Content]:
 
 
 def _verdict(told: RolloutSnapshot) -> list[Content]:
-    """Say the last word of the judge: that of the watch in progress, or of the one before."""
+    """Say the last word of the judge: that of the newest look, whose numbers are shown, or of the step before."""
     watch = next((w for w in reversed(told.report.watches) if w.text), None)
-    if watch is None:
+    if (said := told.state.so_far) is not None:
+        word, text, share = said.verdict, said.text, told.state.share or 0
+    elif watch is not None:
+        word, text, share = write.verdict(watch.verdict, watch.enough), watch.text, watch.share
+    else:
         return []
-    word = write.verdict(watch.verdict, watch.enough)
     yet = " so far" if word == "inconclusive" else ""
     chip = tag("span", f"{word}{yet}", class_=f"chip {sections.KINDS.get(word, '')}")
-    return [chip, f"at {percent(watch.share)}: {watch.text}"]
+    return [chip, f"at {percent(share)}: {text}"]
 
 
 def _share(told: RolloutSnapshot) -> list[Content]:
