@@ -147,6 +147,7 @@ class HAProxyTraffic:
         if entry.tls is None:
             return {"": {}}
         deadline = self._soon()
+        self._proxy.ready(deadline)
         domains = entry.domains or ("",)
         return {"": {domain: certificates.shown(entry.tls.listen, domain, deadline) for domain in domains}}
 
