@@ -1,4 +1,4 @@
-"""What every runtime promises (deployer/drivers/ports.py), tried on each one with real instances."""
+"""What every runtime promises (deployer/drivers/ports/runtime.py), tried on each one with real instances."""
 
 from __future__ import annotations
 

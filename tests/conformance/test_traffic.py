@@ -1,4 +1,4 @@
-"""What every traffic layer promises (deployer/drivers/ports.py), tried on each one."""
+"""What every traffic layer promises (deployer/drivers/ports/traffic.py), tried on each one."""
 
 from __future__ import annotations
 

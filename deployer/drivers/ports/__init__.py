@@ -1,0 +1,41 @@
+"""What the engine asks of the world: the Protocols that drivers implement.
+
+Every call that waits for something takes a `Deadline`; one without it only asks, and has its answer or fails within
+`READ_SECONDS`. A driver raises DriverFailed (or DeadlinePassed) and nothing else for trouble outside; a call that
+returned without an error has been read back.
+"""
+
+from deployer.drivers.ports.checks import Checks, MetricSide, MetricSources
+from deployer.drivers.ports.drivers import Drivers, EngineDrivers
+from deployer.drivers.ports.images import Builder, Image, Signatures
+from deployer.drivers.ports.notifier import Notifier
+from deployer.drivers.ports.playbooks import Playbooks, Verbs
+from deployer.drivers.ports.runtime import Found, Running, Runtime, RuntimeCare, standing
+from deployer.drivers.ports.traffic import NOTHING, Drift, Samples, Traffic, TrafficCare
+
+READ_SECONDS = 20.0  # for a call without a deadline of its own
+
+__all__ = [
+    "NOTHING",
+    "READ_SECONDS",
+    "Builder",
+    "Checks",
+    "Drift",
+    "Drivers",
+    "EngineDrivers",
+    "Found",
+    "Image",
+    "MetricSide",
+    "MetricSources",
+    "Notifier",
+    "Playbooks",
+    "Running",
+    "Runtime",
+    "RuntimeCare",
+    "Samples",
+    "Signatures",
+    "Traffic",
+    "TrafficCare",
+    "Verbs",
+    "standing",
+]

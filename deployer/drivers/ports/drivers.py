@@ -1,0 +1,54 @@
+"""The drivers of one service, together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from deployer.drivers.ports.checks import Checks, MetricSources
+from deployer.drivers.ports.images import Builder, Signatures
+from deployer.drivers.ports.playbooks import Playbooks
+from deployer.drivers.ports.runtime import Runtime, RuntimeCare
+from deployer.drivers.ports.traffic import Traffic, TrafficCare
+
+
+class EngineDrivers(Protocol):
+    """The drivers of one service, as far as a rollout needs them."""
+
+    @property
+    def runtime(self) -> Runtime:
+        """Where its instances run."""
+        ...
+
+    @property
+    def traffic(self) -> Traffic:
+        """Where its users are sent."""
+        ...
+
+    @property
+    def checks(self) -> Checks:
+        """How its instances are asked how they are."""
+        ...
+
+    @property
+    def playbooks(self) -> Playbooks:
+        """What is done beside it."""
+        ...
+
+    @property
+    def metrics(self) -> MetricSources:
+        """Whose numbers are compared, too."""
+        ...
+
+
+@dataclass(frozen=True)
+class Drivers:
+    """The drivers of one service."""
+
+    runtime: RuntimeCare
+    traffic: TrafficCare
+    checks: Checks
+    playbooks: Playbooks
+    metrics: MetricSources
+    signatures: Signatures
+    builder: Builder

@@ -1,0 +1,173 @@
+"""What moves users between the colours of a service."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Protocol
+
+from deployer.core.clock import Deadline
+from deployer.model import Live, MeasuredTraffic, Place, Release, Sample, Server
+
+if TYPE_CHECKING:
+    from deployer.manifest.models import Manifest
+    from deployer.planning.certificates import ServedCertificate
+
+
+class Samples(Protocol):
+    """The requests of a service as they are answered."""
+
+    def take(self) -> Sample:
+        """Give what was answered since the last call; never waits."""
+        ...
+
+
+@dataclass(frozen=True)
+class Drift:
+    """Where a proxy and its files differ: what is so, and whether `repair` puts it right; else what does."""
+
+    text: str
+    repairable: bool = True
+    remedy: str = ""
+
+
+NOTHING: Mapping[str, Live] = MappingProxyType({})
+
+
+class Traffic(Protocol):
+    """Moves users between the colours of a service."""
+
+    def configure(self, release: Release, place: Place | None, deadline: Deadline) -> None:
+        """Make the proxy treat the service as the release's manifest says; nothing changes for other services.
+
+        With a place: its backend (health checks, protocol, time-outs); a service that is new gets its entry
+        (addresses, names, certificates, stickiness) too, with the traffic as `model.INITIAL`. Without a place: the
+        entry, and what both colours share; a baseline ends. Raises Refused when the proxy refuses the configuration;
+        the running one is then untouched.
+        """
+        ...
+
+    def read(self, service: str) -> Live | None:
+        """Read what the proxy does now, from every worker; None when it does not know the service."""
+        ...
+
+    def set_traffic(self, service: str, live: Live, deadline: Deadline, given: Live | None = None) -> None:
+        """Write the value to file and to every worker, and read it back.
+
+        Raises NoServerUp, changing nothing, when a place that is to get users has no server that is up. What
+        was spent of the budget is kept as long as the rollout is the same. `given` is what the caller wrote before:
+        raises TakenBack, changing nothing, when somebody has ended that share since.
+        """
+        ...
+
+    def introduce(self, service: str, place: Place, servers: Sequence[Server], deadline: Deadline) -> None:
+        """Begin the proxy's own checks of servers that are new to it; they get no request before they are attached."""
+        ...
+
+    def attach(self, service: str, place: Place, servers: Sequence[Server], deadline: Deadline) -> None:
+        """Make the place have these servers (others of it stay); wait until the proxy's own checks passed."""
+        ...
+
+    def drain(self, service: str, place: Place, names: Sequence[str], deadline: Deadline) -> int:
+        """Give the servers no new requests, wait until none is running; give the number open at the deadline."""
+        ...
+
+    def hand_over(self, service: str, place: Place, part: float, deadline: Deadline) -> int:
+        """Close this part of the WebSockets and tcp sessions that are open at the place, one at least if there is one.
+
+        Their clients connect again to where users are sent now. Requests are left alone, however long they take.
+        Return how many were closed: none when none was open.
+        """
+        ...
+
+    def detach(self, service: str, place: Place, names: Sequence[str], deadline: Deadline) -> None:
+        """Make the proxy forget the servers, cutting what is still open on them. Unknown names are no error.
+
+        A baseline ends with its last server.
+        """
+        ...
+
+    def servers(self, service: str, place: Place) -> tuple[tuple[Server, bool], ...]:
+        """Read the servers of the place and whether the proxy finds each one up."""
+        ...
+
+    def preview(self, service: str) -> tuple[str, dict[str, str]]:
+        """Give base URL and headers with which a request reaches the candidate before any user."""
+        ...
+
+    def spent(self, service: str) -> int:
+        """Read how many failed responses of the candidate users have seen in the rollout of the live value.
+
+        Counted by every worker, and kept over reloads and restarts of the proxy; 0 where there is no budget.
+        """
+        ...
+
+    def samples(self, service: str) -> AbstractContextManager[Samples]:
+        """Open the stream of requests of the service."""
+        ...
+
+    def forget(self, service: str, deadline: Deadline) -> None:
+        """Remove the service from the proxy."""
+        ...
+
+
+class TrafficCare(Traffic, Protocol):
+    """A proxy, and what is asked of it beside a rollout.
+
+    Whether it can do what a manifest says, what passes through it, and whether it agrees with its files.
+    """
+
+    def check(self, manifest: Manifest, deadline: Deadline) -> None:
+        """Raise Refused when `configure` could not do, now or at the promotion, what the manifest says.
+
+        Nothing is changed by it.
+        """
+        ...
+
+    def install(self, given: Sequence[ServedCertificate], deadline: Deadline) -> None:
+        """Serve these certificates, without a reload where the proxy has the domain; read back by a handshake.
+
+        A placeholder is kept only where the proxy has nothing for the domain.
+        """
+        ...
+
+    def certificates(self, service: str) -> Mapping[str, Mapping[str, str]]:
+        """Return the certificate, PEM, that each proxy shows for each domain of a service, as a handshake reads it.
+
+        By the name of the proxy's host ("" is this one), then by domain ("" where the service has none). Nothing for a
+        service without TLS.
+        """
+        ...
+
+    def measured(self, service: str) -> MeasuredTraffic | None:
+        """Return how many requests come; None when the proxy does not know the service, or counts since just now."""
+        ...
+
+    def connections(self, service: str) -> Mapping[Place, int]:
+        """Return how many requests and connections are open at each place, at every worker."""
+        ...
+
+    def reachable(self) -> tuple[TrafficCare, Mapping[str, str]]:
+        """Give the driver of those of several proxies that answer now, and why the others do not, by machine.
+
+        It is for looking: nothing is changed through it, as all change together or none does.
+        """
+        ...
+
+    def services(self) -> tuple[str, ...]:
+        """Name the services that the proxy's files know, sorted; nothing is asked or started."""
+        ...
+
+    def drift(self, service: str) -> tuple[Drift, ...]:
+        """Compare the files with what they should be, and every worker with the files; nothing is changed."""
+        ...
+
+    def repair(self, service: str, deadline: Deadline, lost: Mapping[str, Live] = NOTHING) -> None:
+        """Make files and workers agree: the files are what holds, or what the proxy does where they are lost.
+
+        `lost` are the live values, by service, that hold where both are.
+        Raises DriverFailed, moving nobody, when users would be sent where no server is up.
+        """
+        ...

@@ -1,0 +1,67 @@
+"""The nouns of a rollout: frozen data, no I/O."""
+
+from deployer.core.secret import SecretText
+from deployer.model.instance import (
+    MOST_INSTANCES,
+    Environment,
+    Instance,
+    InstanceSpec,
+    indices,
+    join,
+    release_of,
+    spread,
+)
+from deployer.model.observed import Observed
+from deployer.model.places import COLOURS, FULL, PLACES, Colour, Outcome, Phase, Place, other
+from deployer.model.release import Release, Signature, newest_good, read_machines
+from deployer.model.samples import (
+    LATENCY_BOUNDS,
+    OCTAVES,
+    PER_OCTAVE,
+    Coins,
+    Counts,
+    Sample,
+    Waiting,
+    latency_bucket,
+    merged,
+)
+from deployer.model.traffic import INITIAL, Live, MeasuredTraffic, Server, taken_back
+
+__all__ = [
+    "COLOURS",
+    "FULL",
+    "INITIAL",
+    "LATENCY_BOUNDS",
+    "MOST_INSTANCES",
+    "OCTAVES",
+    "PER_OCTAVE",
+    "PLACES",
+    "Coins",
+    "Colour",
+    "Counts",
+    "Environment",
+    "Instance",
+    "InstanceSpec",
+    "Live",
+    "MeasuredTraffic",
+    "Observed",
+    "Outcome",
+    "Phase",
+    "Place",
+    "Release",
+    "Sample",
+    "SecretText",
+    "Server",
+    "Signature",
+    "Waiting",
+    "indices",
+    "join",
+    "latency_bucket",
+    "merged",
+    "newest_good",
+    "other",
+    "read_machines",
+    "release_of",
+    "spread",
+    "taken_back",
+]

@@ -1,0 +1,42 @@
+"""What strategies plan on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from deployer.model.instance import Environment
+from deployer.model.places import PLACES, Colour, Place
+from deployer.model.release import Release
+from deployer.model.traffic import INITIAL, Live
+
+
+@dataclass(frozen=True)
+class Observed:
+    """What strategies plan on: read from the world at the time of planning.
+
+    `stable` is the release that users are on (None before the first deploy); `blue`, `green` and `baseline` are the
+    environments that stand. `silent` are the machines that gave no answer, and why: what stands there was not seen.
+    """
+
+    service: str
+    live: Live | None
+    stable: Release | None
+    blue: Environment | None = None
+    green: Environment | None = None
+    baseline: Environment | None = None
+    silent: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def colour(self) -> Colour:
+        """The colour in which a candidate goes."""
+        return (self.live or INITIAL).candidate
+
+    @property
+    def standing(self) -> frozenset[Place]:
+        """The places in which something stands, whether it runs or not."""
+        return frozenset(place for place in PLACES if self.environment(place))
+
+    def environment(self, place: Place) -> Environment | None:
+        """Give the environment in a place, if one stands."""
+        return {"blue": self.blue, "green": self.green, "baseline": self.baseline}[place]

@@ -1,0 +1,123 @@
+"""A release: what was deployed, and on which hosts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from typing import TYPE_CHECKING, Any, Literal
+
+from deployer.core.host import Host
+from deployer.model.places import Colour
+
+if TYPE_CHECKING:
+    from deployer.manifest.models import Manifest
+
+
+@dataclass(frozen=True)
+class Signature:
+    """Proof that an image was signed: `image` is what was signed, NAME@DIGEST.
+
+    `key` is the SHA-256 of the public key (DER, hex digits), `file` its name in the manifest; `logged`: the signature
+    is in the transparency log too.
+    """
+
+    image: str
+    key: str
+    file: str
+    logged: bool
+
+    def explain(self) -> str:
+        """Say it in words."""
+        log = "" if self.logged else ", without a transparency log"
+        return f"{self.image} is signed by {self.file} (sha256:{self.key[:16]}…){log}"
+
+
+@dataclass(frozen=True)
+class Release:
+    """An immutable numbered record of everything that a rollback brings back.
+
+    `image` is what the user wrote, `image_id` what it meant when the release was made: a digest, an
+    engine's image ID, or the content hash of a directory. `config_hash` covers image_id, manifest and secrets
+    (secrets by a keyed hash); equal hashes are the same release. Secret values live beside the store, not here.
+    `machines` are those of the inventory on which it runs, as they were described when it was made, and `twin` those of
+    its green environment where that has its own; both are empty for this host alone. `proxies` are the machines that
+    have its proxies, empty for this one. Of one that is being planned, `spare` is the number of machines that may still
+    fall silent; it is not recorded, its plan has it. One that is `alone` never runs beside another release, as
+    the strategy promised that brought it out.
+    """
+
+    service: str
+    number: int
+    version: str
+    image: str
+    image_id: str
+    manifest: Manifest
+    config_hash: str
+    git: str = ""
+    created_at: float = 0.0
+    created_by: str = ""
+    message: str = ""
+    # `new` until its first rollout ends; then what became of it
+    status: Literal["new", "good", "rolled-back", "failed"] = "new"
+    signature: Signature | None = None  # what was proven of the image; None where the manifest asked for nothing
+    machines: tuple[Host, ...] = ()
+    twin: tuple[Host, ...] = ()
+    proxies: tuple[Host, ...] = ()
+    spare: int = field(default=0, compare=False)
+    alone: bool = False
+
+    @property
+    def name(self) -> str:
+        """Short name for people: `r42 (2.0)`."""
+        return f"r{self.number} ({self.version})"
+
+    @property
+    def fleet(self) -> tuple[Host, ...]:
+        """Give every machine on which it may stand, once each."""
+        return tuple({host.name: host for host in (*self.machines, *self.twin)}.values())
+
+    @property
+    def served(self) -> bool:
+        """Tell whether users reach it: a worker has no port."""
+        return self.manifest.port is not None
+
+    def may_run_beside(self, another: Release) -> bool:
+        """Tell whether both may run at the same time."""
+        return not (self.alone or another.alone)
+
+    def hosts(self, colour: Colour) -> tuple[str, ...]:
+        """Name the machines of one of its environments; none is this host."""
+        machines = self.twin if self.twin and colour == "green" else self.machines
+        return tuple(host.name for host in machines)
+
+    def size(self, colour: Colour) -> int:
+        """Count the instances of one of its environments: so many replicas on each machine."""
+        return self.manifest.replicas * max(1, len(self.hosts(colour)))
+
+    def address(self, host: str, here: str = "127.0.0.1") -> str:
+        """Give the address of one of its machines; `here` is that of this one."""
+        return next((each.address for each in self.fleet if each.name == host), here)
+
+    def machines_record(self) -> dict[str, Any]:
+        """Give its machines as plain data that `read_machines` reads; nothing for this host alone."""
+        named = {what: getattr(self, what) for what in _GROUPS}
+        return {what: [asdict(host) for host in hosts] for what, hosts in named.items() if hosts}
+
+
+_GROUPS = ("machines", "twin", "proxies")
+
+
+def read_machines(record: Mapping[str, Any]) -> dict[str, tuple[Host, ...]]:
+    """Read what `Release.machines_record` gave. Raises ValueError, TypeError or KeyError for anything else."""
+    return {what: tuple(_host(data) for data in record.get(what, ())) for what in _GROUPS}
+
+
+def _host(data: Mapping[str, Any]) -> Host:
+    known = {f.name for f in fields(Host)}  # a later version may have said more of it
+    values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in data.items() if k in known}
+    return Host(**values)
+
+
+def newest_good(releases: Sequence[Release], before: int) -> Release | None:
+    """Give the newest release below a number that users were well served by; `releases` are sorted newest first."""
+    return next((r for r in releases if r.number < before and r.status == "good"), None)

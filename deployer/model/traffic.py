@@ -1,0 +1,87 @@
+"""What the proxy does for a service, and what it has of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from deployer.model.places import FULL, Colour, Place, other
+
+
+@dataclass(frozen=True)
+class Server:
+    """An instance as the proxy knows it."""
+
+    name: str
+    address: str
+
+
+@dataclass(frozen=True)
+class Live:
+    """What the proxy does for a service now: one value, written and read as a whole.
+
+    `share` is the candidate's part in basis points; the candidate is the colour that is not `stable`. `lease` is
+    when the share runs out by itself, Unix seconds, 0 for never. `rollout` salts the sticky rolls. At `budget` bad
+    responses of the candidate seen by users in this rollout the share ends by itself; 0 is no budget. `baseline` is the
+    part of the traffic, in basis points, that goes to the fresh instances of the stable release. `warm` is the release
+    that stands ready in the other colour, so that going back to it is one write; 0 is none.
+    """
+
+    stable: Colour
+    share: int = 0
+    lease: int = 0
+    rollout: int = 0
+    budget: int = 0
+    baseline: int = 0
+    warm: int = 0
+
+    @property
+    def candidate(self) -> Colour:
+        """The colour on trial."""
+        return other(self.stable)
+
+    @property
+    def used(self) -> tuple[Place, ...]:
+        """The places that get users."""
+        parts: tuple[tuple[Place, bool], ...] = (
+            (self.stable, self.share + self.baseline < FULL),
+            (self.candidate, self.share > 0),
+            ("baseline", self.baseline > 0),
+        )
+        return tuple(place for place, needed in parts if needed)
+
+    def explain(self) -> str:
+        """Say it in words."""
+        share = f", {self.share} bp to {self.candidate}" if self.share else ""
+        beside = f", {self.baseline} bp to the baseline" if self.baseline else ""
+        return f"rollout {self.rollout}: stable is {self.stable}{share}{beside}"
+
+
+@dataclass(frozen=True)
+class MeasuredTraffic:
+    """What users ask of a service: requests a second on average over the last `seconds`, and in the last second.
+
+    A proxy counts over its reloads, for an hour at most before the last one.
+    """
+
+    rate: float
+    seconds: float
+    now: float
+
+    def __add__(self, more: MeasuredTraffic) -> MeasuredTraffic:
+        """Return the traffic of two proxies together; the average is that of the shorter time."""
+        return MeasuredTraffic(self.rate + more.rate, min(self.seconds, more.seconds), self.now + more.now)
+
+
+# Before the first deploy: the first environment is the blue one.
+INITIAL = Live(stable="green")
+
+
+def taken_back(given: Live | None, now: Live | None) -> bool:
+    """Tell whether somebody ended, at the proxy, the share that a rollout had given its candidate.
+
+    A lease that is over and a budget that is spent leave the share standing in the value; an emergency does not. After
+    a promotion there is no share either, but stable is the other colour.
+    """
+    if given is None or now is None or not given.share:
+        return False
+    return (now.stable, now.share, now.rollout) == (given.stable, 0, given.rollout)
