@@ -15,9 +15,9 @@ from deployer.drivers.metrics.number import Unreadable, finite
 from deployer.drivers.runtime.docker import options
 from deployer.drivers.runtime.process import record
 from deployer.drivers.traffic.haproxy import live_value
-from deployer.drivers.traffic.haproxy.driver import _refuse_odd
 from deployer.drivers.traffic.haproxy.master import Worker
 from deployer.drivers.traffic.haproxy.servers import Servers
+from deployer.drivers.traffic.haproxy.spec import refuse_odd
 from deployer.evidence import recording, replay
 from deployer.evidence.recording_format import unpacked
 from deployer.model import Server
@@ -158,7 +158,7 @@ def test_ports_that_are_none_are_refused(monkeypatch: pytest.MonkeyPatch, ports:
 )
 def test_an_instance_cannot_carry_a_command_to_the_proxy(name: str, address: str) -> None:
     with pytest.raises(DriverFailed, match="cannot be a server of the proxy"):
-        _refuse_odd([Server("shop-r1-2", "[::1]:2"), Server(name, address)])
+        refuse_odd([Server("shop-r1-2", "[::1]:2"), Server(name, address)])
 
 
 LABELS = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from deployer.core.clock import Deadline
-from deployer.core.errors import DeadlinePassed, DriverFailed
+from deployer.core.errors import DeadlinePassed
 from deployer.drivers.traffic.haproxy import backend, reload, spec
 from deployer.drivers.traffic.haproxy.master import Worker
 from deployer.drivers.traffic.haproxy.proxy import Proxy
@@ -54,10 +54,7 @@ class Attaching:
         self._await_up(deadline)
 
     def _spec(self) -> Spec:
-        known = spec.load(self._proxy.home.services, self._service)
-        if known is None:
-            raise DriverFailed(f"the proxy does not know {self._service}", "deploy it first")
-        return known
+        return spec.require(self._proxy.home.services, self._service)
 
     def _await_checks(self, deadline: Deadline) -> None:
         """Wait without the lock; a reload meanwhile forgets what is not in the file yet, so it is told again."""

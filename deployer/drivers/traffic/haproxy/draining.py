@@ -84,10 +84,7 @@ class Leaving:
                 continue  # and with it what it knew
 
     def _spec(self) -> spec.Spec:
-        known = spec.load(self._proxy.home.services, self._service)
-        if known is None:
-            raise DriverFailed(f"the proxy does not know {self._service}", "deploy it first")
-        return known
+        return spec.require(self._proxy.home.services, self._service)
 
     def _state(self, worker: Worker, state: str, deadline: Deadline) -> None:
         for name in self._names:

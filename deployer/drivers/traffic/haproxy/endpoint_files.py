@@ -11,16 +11,16 @@ from deployer.emergency import endpoint
 
 
 class Cards:
-    """One file for each service in the state folder; `text` says where the proxy is."""
+    """One file for each service in the state folder; `text` says where the proxy is. None where there is no folder."""
 
-    def __init__(self, state: Path, text: str) -> None:
+    def __init__(self, state: Path | None, text: str) -> None:
         self._state, self._text = state, text
 
     def write(self, service: str) -> None:
         """Write the card of a service, unless it is there."""
         path = self._path(service)
         try:
-            if self.right(service):
+            if path is None or self.right(service):
                 return
             path.parent.mkdir(mode=0o700, exist_ok=True)
             files.replace(path, self._text)
@@ -28,16 +28,17 @@ class Cards:
             raise DriverFailed(f"{path} cannot be written: {error.strerror}", "is the disk full?") from None
 
     def right(self, service: str) -> bool:
-        """Tell whether a service has its card."""
+        """Tell whether a service has its card, if it is to have one."""
         path = self._path(service)
-        return path.exists() and path.read_text() == self._text
+        return path is None or (path.exists() and path.read_text() == self._text)
 
     def remove(self, service: str) -> None:
         """Forget a service that the proxy does not serve any more."""
-        self._path(service).unlink(missing_ok=True)
+        if path := self._path(service):
+            path.unlink(missing_ok=True)
 
-    def _path(self, service: str) -> Path:
-        return Path(endpoint.path(str(self._state), service))
+    def _path(self, service: str) -> Path | None:
+        return Path(endpoint.path(str(self._state), service)) if self._state else None
 
 
 def card_of(master: Path, home: Home) -> endpoint.Card:

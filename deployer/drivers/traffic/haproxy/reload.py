@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from deployer.core.clock import Deadline
-from deployer.core.errors import DriverFailed
+from deployer.core.errors import DeadlinePassed, DriverFailed, Refused
 from deployer.drivers.traffic.haproxy import (
     backend,
     budget,
@@ -27,7 +27,10 @@ from deployer.drivers.traffic.haproxy.live_map import LiveMap
 from deployer.drivers.traffic.haproxy.proxy import Proxy
 from deployer.drivers.traffic.haproxy.render import Files, render
 from deployer.drivers.traffic.haproxy.spec import Spec
-from deployer.model import INITIAL, Live
+from deployer.manifest.models import Manifest
+from deployer.model import COLOURS, INITIAL, Live
+
+ANSWERS_WITHIN = 5.0  # seconds in which a proxy answers that needs no help
 
 
 def load(running: Proxy, live: LiveMap, specs: Mapping[str, Spec], deadline: Deadline) -> None:
@@ -50,6 +53,37 @@ def load(running: Proxy, live: LiveMap, specs: Mapping[str, Spec], deadline: Dea
         _write(place, specs, files)
         if not loaded:
             _reload(running, live, deadline)
+
+
+def change(running: Proxy, live: LiveMap, wanted: Spec, deadline: Deadline) -> None:
+    """Make the proxy run a service as this, and all others as they are; see `load`."""
+    load(running, live, {**spec.load_all(running.home.services), wanted.service: wanted}, deadline)
+
+
+def end_baseline(running: Proxy, live: LiveMap, service: str, deadline: Deadline) -> None:
+    """End the baseline of a service unless it has a server. The caller holds the lock of the folder."""
+    known = spec.require(running.home.services, service)
+    if known.baseline and not known.baseline.members:
+        change(running, live, known.model_copy(update={"baseline": None}), deadline)
+
+
+def try_out(running: Proxy, live: LiveMap, manifest: Manifest, deadline: Deadline) -> None:
+    """Raise Refused when the proxy could not run a service as its manifest says. The caller holds the lock."""
+    known = spec.load_all(running.home.services)
+    wanted = spec.configured(known.get(manifest.service), manifest.service, manifest, None)
+    for colour in COLOURS:
+        wanted = spec.configured(wanted, manifest.service, manifest, colour)
+    specs = {**known, manifest.service: wanted}
+    try:
+        running.require(deadline)
+        if not _runs(running, live, files_of(running, specs, running.home), deadline):
+            _refuse_taken(running, known, specs)
+            _validate(running, specs)
+    except DriverFailed as error:
+        raise Refused(error.message, error.hint) from error
+    finally:
+        if not known:
+            running.home.remove()
 
 
 def remember(running: Proxy, live: LiveMap, specs: Iterable[str], deadline: Deadline) -> None:
@@ -82,6 +116,25 @@ def repair(running: Proxy, live: LiveMap, deadline: Deadline) -> None:
         _write(place, specs, files)
         if not loaded:
             _reload(running, live, deadline)
+
+
+def revive(running: Proxy, live: LiveMap, lost: Mapping[str, Live], deadline: Deadline) -> None:
+    """Start a proxy of ours again that does not respond for some seconds, with files that it can run.
+
+    A team starts its own: for that one the files are written. Raises DriverFailed then.
+    """
+    try:
+        running.ready(Deadline.after(deadline.clock, min(ANSWERS_WITHIN, deadline.left())))
+    except (DriverFailed, DeadlinePassed, Refused) as failed:
+        if running.own:
+            restore(running, live, lost, deadline)
+        elif rewrite(running, live, lost, deadline):
+            raise DriverFailed(
+                f"{failed.message}; deployer's files for it were missing or edited, and have been written again",
+                "start your HAProxy, then repeat this command",
+            ) from None
+        else:
+            raise
 
 
 def restore(running: Proxy, live: LiveMap, lost: Mapping[str, Live], deadline: Deadline) -> None:
@@ -167,13 +220,6 @@ def _begin(running: Proxy, live: LiveMap, deadline: Deadline) -> None:
         live.await_answers(deadline)
         live.hand_over(had, leaver.since(), deadline)
         live_value.save(place.state, live.carried(live_value.load(place.state), deadline))
-
-
-def check(running: Proxy, live: LiveMap, specs: Mapping[str, Spec], deadline: Deadline) -> None:
-    """Raise Refused when the proxy could not run these services. The caller holds the lock of the folder."""
-    if not _runs(running, live, files_of(running, specs, running.home), deadline):
-        _refuse_taken(running, spec.load_all(running.home.services), specs)
-        _validate(running, specs)
 
 
 def _runs(running: Proxy, live: LiveMap, files: Files, deadline: Deadline) -> bool:

@@ -10,7 +10,7 @@ from pydantic import Field, StringConstraints, ValidationError
 
 from deployer.core.errors import DriverFailed, Refused
 from deployer.drivers.traffic.haproxy import layout
-from deployer.drivers.traffic.haproxy.spec_facts import ENTRY, TRIAL, said_of
+from deployer.drivers.traffic.haproxy.spec_facts import ENTRY, TRIAL, not_known, said_of
 from deployer.manifest.models import Health, Manifest, Model, Timeouts, TrafficSettings
 from deployer.manifest.text import Name
 from deployer.model import COLOURS, Place, Server
@@ -161,6 +161,14 @@ def load(folder: Path, service: str) -> Spec | None:
         ) from None
 
 
+def require(folder: Path, service: str) -> Spec:
+    """Read the spec of a service. Raise DriverFailed when the proxy does not know it."""
+    known = load(folder, service)
+    if known is None:
+        raise not_known(service)
+    return known
+
+
 def load_all(folder: Path) -> dict[str, Spec]:
     """Read all specs, by service."""
     specs = (load(folder, path.stem) for path in sorted(folder.glob("*.json")))
@@ -170,3 +178,15 @@ def load_all(folder: Path) -> dict[str, Spec]:
 def save(folder: Path, spec: Spec) -> None:
     """Write the spec of a service."""
     layout.write(folder / f"{spec.service}.json", spec.model_dump_json(indent=1) + "\n", 0o600)
+
+
+def refuse_odd(servers: Sequence[Server]) -> None:
+    """Refuse what is no name or address: it would be read as a command on the socket of the proxy."""
+    for server in servers:
+        try:
+            BackendServer(name=server.name, address=server.address)
+        except ValueError:
+            raise DriverFailed(
+                f"{server.name[:60]!a} at {server.address[:60]!a} cannot be a server of the proxy",
+                "`deploy doctor` shows who made that instance",
+            ) from None

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deployer import __version__
+from deployer.core.errors import DriverFailed
 from deployer.drivers.traffic.haproxy import layout
 from deployer.model import COLOURS, Place, Server
 
@@ -26,7 +27,15 @@ class SpecFacts:
     """The facts of one service, as its file has them now."""
 
     def __init__(self, folder: Path, service: str) -> None:
-        self._data = _read(folder / f"{service}.json")
+        self._service = service
+        text = layout.read(folder / f"{service}.json")
+        self.there = text is not None  # whether the proxy knows the service
+        self._data = _read(text or "{}")
+
+    def require(self) -> None:
+        """Raise DriverFailed when the proxy does not know the service."""
+        if not self.there:
+            raise not_known(self._service)
 
     @property
     def places(self) -> tuple[Place, ...]:
@@ -54,6 +63,11 @@ class SpecFacts:
         return all((server.name, server.address, False) in there for server in servers)
 
 
+def not_known(service: str) -> DriverFailed:
+    """Return the error about a service that the proxy does not know."""
+    return DriverFailed(f"the proxy does not know {service}", "deploy it first")
+
+
 def said_of(manifest: Manifest) -> str:
     """Return a name for what the proxy goes by in a manifest; "" where not all of it is there: certificates of a user.
 
@@ -66,9 +80,9 @@ def said_of(manifest: Manifest) -> str:
     return hashlib.sha256(json.dumps([__version__, traffic, health], sort_keys=True).encode()).hexdigest()[:32]
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read(text: str) -> dict[str, Any]:
     try:
-        data = json.loads(layout.read(path) or "{}")
+        data = json.loads(text)
     except ValueError:
         return {}
     return data if isinstance(data, dict) else {}
