@@ -6,6 +6,8 @@ import asyncio
 import json
 import threading
 from collections import Counter
+from collections.abc import Callable
+from functools import partial
 from types import TracebackType
 from typing import Self
 from urllib.parse import parse_qs, parse_qsl, urlsplit
@@ -15,7 +17,7 @@ class Upstream:
     """An HTTP/1.1 server that answers with its name, as a page of HTML.
 
     `/` and every other path: 200 and the name. `/typed?type=T&cache=C`: the same as another type, with a
-    Cache-Control. `/slow?ms=N`: the same after N ms. `/status/N`: status N.
+    Cache-Control. `/slow?ms=N`: the same after N ms. `/held`: the same after `let_go`. `/status/N`: status N.
     `/empty`: 200 and nothing. `/half`: the headers and all of the body but its last byte.
     `/headers`: the request's headers as JSON. `/up` is what health checks ask: `ill` makes it answer 503.
     """
@@ -24,7 +26,7 @@ class Upstream:
         self.name = name
         self.port = port
         self.hits: Counter[str] = Counter()  # by path
-        self.begun = threading.Event()  # a /slow request has begun
+        self.begun = threading.Event()  # a /slow or /held request has begun
         self.ill = False
         self.failing = False  # every answer but /up is a 500
         self.fails_every = 0  # with n: every n-th answer but /up is a 500
@@ -35,6 +37,7 @@ class Upstream:
         self._stop: asyncio.Event
         self._error: BaseException | None = None
         self._connections: set[asyncio.Transport] = set()
+        self.held: list[Callable[[], None]] = []
         self._thread = threading.Thread(target=self._run, name=f"upstream {name}", daemon=True)
 
     @property
@@ -58,6 +61,11 @@ class Upstream:
         if self._thread.is_alive():
             self._loop.call_soon_threadsafe(self._stop.set)
             self._thread.join(10)
+
+    def let_go(self) -> None:
+        """Answer what is held."""
+        for answer in self.held:
+            self._loop.call_soon_threadsafe(answer)
 
     def fails(self) -> bool:
         """Tell whether the answer that is made now is to be a bad one."""
@@ -141,6 +149,10 @@ class Http(asyncio.Protocol):
                 self.upstream.begun.set()
                 delay = int(parse_qs(url.query)["ms"][0]) / 1000
                 asyncio.get_running_loop().call_later(delay, self._later, head, url.path)
+            elif url.path == "/held":
+                self._busy = True
+                self.upstream.held.append(partial(self._later, head, url.path))
+                self.upstream.begun.set()
             elif self.upstream.hangs and url.path != "/up":
                 self._busy = True
             else:

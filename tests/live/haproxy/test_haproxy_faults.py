@@ -91,12 +91,13 @@ def test_the_same_configuration_again_does_not_reload(bench: Bench, blue: Upstre
 def test_a_flip_reaches_connections_that_an_old_worker_keeps(bench: Bench, blue: Upstream, green: Upstream) -> None:
     """A connection in the middle of a request stays with its worker; its next side is that of the newest value."""
     bench.both(blue, green)
-    head = b"GET /slow?ms=600 HTTP/1.1\r\nhost: x\r\n\r\n"
+    head = b"GET /held HTTP/1.1\r\nhost: x\r\n\r\n"
     with socket.create_connection(("127.0.0.1", bench.port), timeout=10) as connection:
         connection.sendall(head + b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")  # the second one waits for the first
         assert blue.begun.wait(5)
         bench.traffic.configure(bench.release(timeouts={"response": "7s"}), "green", within())
         bench.set_traffic(Live("green"))
+        blue.let_go()
         data = b""
         while chunk := connection.recv(65536):
             data += chunk
