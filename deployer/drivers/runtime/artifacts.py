@@ -13,7 +13,7 @@ import shutil
 import stat
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from deployer.core import files
@@ -118,6 +118,39 @@ class Artifacts:
                     # Several instances and later rollbacks run from these files. Folders stay writable, or else their
                     # owner could not even remove them.
                     place.chmod(0o555 if kind == "program" else 0o444)
+
+
+class Snapshots:
+    """The snapshots of all services, each in a folder of its own below `folder`."""
+
+    def __init__(self, folder: Path, state: Path) -> None:
+        self._folder = folder
+        self._state = state
+
+    def of(self, service: str) -> Artifacts:
+        """Return the snapshots of a service."""
+        return Artifacts(self._folder / service, self._state)
+
+    def prune(self, drop: Sequence[Release], needed: set[str], parts: Callable[[Release], set[str]]) -> tuple[str, ...]:
+        """Remove the parts of releases that are not needed; return what was removed."""
+        removed: list[str] = []
+        for service in sorted({release.service for release in drop}):
+            unused = {part for r in drop if r.service == service for part in parts(r)} - needed
+            removed += self.of(service).remove(sorted(unused))
+        return tuple(removed)
+
+    def unneeded(self, needed: set[str]) -> tuple[Path, ...]:
+        """Return what of all services is not needed and old."""
+        return tuple(
+            path for folder in sorted(self._folder.glob("*")) for path in self.of(folder.name).unneeded(needed)
+        )
+
+
+def remove_all(folders: Sequence[Path]) -> tuple[str, ...]:
+    """Remove folders; return their names."""
+    for path in folders:
+        shutil.rmtree(path)
+    return tuple(str(path) for path in folders)
 
 
 def abandoned(path: Path) -> bool:

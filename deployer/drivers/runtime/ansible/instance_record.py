@@ -35,7 +35,7 @@ class AnsibleInstance:
     address: str
     state: State = "created"
     runtime_id: str = ""
-    record: str = ""  # of the release, as `deployer.carried` writes it
+    record: str = ""  # of the release, as `planning.release_record` writes it
 
     @classmethod
     def of(cls, spec: InstanceSpec, installation: str) -> AnsibleInstance:
@@ -77,13 +77,8 @@ class AnsibleInstance:
                 f"{self.name}: {error}", "take it away by hand, then remove its record from the state folder"
             ) from None
 
-    def save(self, folder: Path) -> None:
-        """Write the record among those of a folder."""
-        files.folder(folder)
-        files.replace(folder / f"{self.name}.json", json.dumps(asdict(self), indent=1))
-
     def observed(self) -> Instance:
-        """Give the instance as the verbs left it."""
+        """Return the instance as the verbs left it."""
         return Instance(
             service=self.service,
             colour=cast(Place, self.colour),
@@ -99,7 +94,40 @@ class AnsibleInstance:
         )
 
 
-def load(path: Path) -> AnsibleInstance | None:
+class InstanceRecords:
+    """What was made, of any service, and by any store that lay in this folder: FOLDER/NAME.json."""
+
+    def __init__(self, folder: Path, installation: str) -> None:
+        self._folder = folder
+        self._installation = installation
+
+    def load(self, name: str) -> AnsibleInstance | None:
+        """Read the record of an instance; None when there is none. Raise DriverFailed when it cannot be read."""
+        return _load(self._path(name))
+
+    def save(self, made: AnsibleInstance) -> None:
+        """Write the record of an instance."""
+        files.folder(self._folder)
+        files.replace(self._path(made.name), json.dumps(asdict(made), indent=1))
+
+    def remove(self, name: str) -> None:
+        """Remove the record of an instance."""
+        self._path(name).unlink(missing_ok=True)
+
+    def every(self) -> list[AnsibleInstance]:
+        """Read all records."""
+        found = (_load(path) for path in sorted(self._folder.glob("[!.]*.json")))
+        return [known for known in found if known is not None]
+
+    def mine(self) -> list[AnsibleInstance]:
+        """Read the records of this installation."""
+        return [known for known in self.every() if known.installation == self._installation]
+
+    def _path(self, name: str) -> Path:
+        return self._folder / f"{name}.json"
+
+
+def _load(path: Path) -> AnsibleInstance | None:
     """Read a record; None when there is none. Raises DriverFailed when it cannot be read."""
     try:
         return AnsibleInstance(**json.loads(path.read_text(encoding="utf-8")))

@@ -36,6 +36,11 @@ def known(release: Release, name: str, colour: str, index: int, address: str) ->
     }
 
 
+def wanted(spec: InstanceSpec) -> dict[str, Any]:
+    """Return all that the playbooks get which make an instance. Raise DriverFailed for a secret without a value."""
+    return {**known(spec.release, spec.name, spec.colour, spec.index, spec.address), **delivered(spec)}
+
+
 def delivered(spec: InstanceSpec) -> dict[str, Any]:
     """Give what an instance is to find: its environment, with secrets, and the secrets that are files.
 

@@ -74,11 +74,11 @@ class DockerRuntime:
                     "rename or remove it; deployer touches only what it made",
                 )
             if container is not None and not self._keeps(container, spec):
-                self._discard(client, container, deadline)
+                _discard(self._engine, client, container, deadline)
                 container = None
             if container is None:
                 container = self._create(client, spec)
-            self._start(container, spec)
+            _start(container, spec)
             container.reload()
             return options.observed(container.attrs)
 
@@ -96,7 +96,7 @@ class DockerRuntime:
         with self._engine.client(f"stop {instance.name}", wait + CALL) as client:  # its work may take its time
             client.api.stop(instance.runtime_id, timeout=wait)
         with self._engine.client(f"remove {instance.name}", min(CALL, deadline.left())) as client:
-            self._discard(client, container, deadline)
+            _discard(self._engine, client, container, deadline)
 
     def logs(self, instance: Instance, lines: int) -> tuple[str, ...]:
         """Give the last lines; empty when the container is gone or its log driver cannot be read."""
@@ -182,39 +182,6 @@ class DockerRuntime:
             raise
         return container
 
-    def _start(self, container: Container, spec: InstanceSpec) -> None:
-        """Start or unpause the container if it needs it; one that cannot be started is not left behind."""
-        import docker.errors
-
-        try:
-            match container.status:
-                case "running" | "restarting":
-                    return
-                case "paused":
-                    container.unpause()
-                case _:
-                    container.start()
-        except docker.errors.APIError as error:
-            container.remove(force=True, v=True)
-            said = str(error.explanation)
-            # The engine answers 500 to all of these; its words are the only thing that tells a taken port.
-            if "address already in use" in said or "port is already allocated" in said:
-                raise DriverFailed(
-                    f"{spec.name} cannot have {spec.address}: another program listens there", "stop it, then try again"
-                ) from error
-            raise DriverFailed(f"{spec.name} does not start: {said}", "check `command`, `mounts` and `user`") from error
-
-    def _discard(self, client: docker.DockerClient, container: Container, deadline: Deadline) -> None:
-        """Remove the container, whatever it does, and wait until the engine has forgotten it."""
-        identity = str(container.id)
-        try:
-            with self._engine.client(f"remove {container.name}", min(CALL, deadline.left())) as remover:
-                remover.api.remove_container(identity, force=True, v=True)
-        except DriverFailed as error:
-            if find_container(client, identity) is not None and not in_use(error):
-                raise
-        deadline.until(lambda: find_container(client, identity) is None, f"remove {container.name}")
-
     def check_networks(self, manifest: Manifest) -> None:
         """Raise Refused when the engine lacks a network that the manifest names."""
         if not manifest.networks:
@@ -227,6 +194,41 @@ class DockerRuntime:
                 f"networks: the Docker engine has no network {', '.join(missing)}",
                 f"make it: docker network create {missing[0]}",
             )
+
+
+def _start(container: Container, spec: InstanceSpec) -> None:
+    """Start or unpause the container if it needs it; one that cannot be started is not left behind."""
+    import docker.errors
+
+    try:
+        match container.status:
+            case "running" | "restarting":
+                return
+            case "paused":
+                container.unpause()
+            case _:
+                container.start()
+    except docker.errors.APIError as error:
+        container.remove(force=True, v=True)
+        said = str(error.explanation)
+        # The engine answers 500 to all of these; its words are the only thing that tells a taken port.
+        if "address already in use" in said or "port is already allocated" in said:
+            raise DriverFailed(
+                f"{spec.name} cannot have {spec.address}: another program listens there", "stop it, then try again"
+            ) from error
+        raise DriverFailed(f"{spec.name} does not start: {said}", "check `command`, `mounts` and `user`") from error
+
+
+def _discard(engine: Engine, client: docker.DockerClient, container: Container, deadline: Deadline) -> None:
+    """Remove the container, whatever it does, and wait until the engine has forgotten it."""
+    identity = str(container.id)
+    try:
+        with engine.client(f"remove {container.name}", min(CALL, deadline.left())) as remover:
+            remover.api.remove_container(identity, force=True, v=True)
+    except DriverFailed as error:
+        if find_container(client, identity) is not None and not in_use(error):
+            raise
+    deadline.until(lambda: find_container(client, identity) is None, f"remove {container.name}")
 
 
 def _made(attributes: Mapping[str, Any]) -> bool:

@@ -29,7 +29,7 @@ class ProcessInstance:
     config: str
     address: str
     image: str
-    record: str = ""  # of the release, as `deployer.carried` writes it
+    record: str = ""  # of the release, as `planning.release_record` writes it
 
     @classmethod
     def of(cls, spec: InstanceSpec, installation: str) -> ProcessInstance:
@@ -61,7 +61,7 @@ class ProcessInstance:
         files.replace(folder / FILE, json.dumps(asdict(self), indent=1))
 
     def observed(self, name: str, status: ProcessStatus | None) -> Instance:
-        """Give the instance, with the state of its process."""
+        """Return the instance, with the state of its process."""
         status = status or ProcessStatus()
         states: dict[str, Literal["created", "running", "exited"]] = {"running": "running", "starting": "created"}
         state = states.get(status.state, "exited")
@@ -79,6 +79,35 @@ class ProcessInstance:
             restarts=status.restarts,
             rollout=self.rollout,
         )
+
+
+class InstanceFolders:
+    """The folders of instances, of any service, and of any store that lay here: FOLDER/NAME."""
+
+    def __init__(self, folder: Path, installation: str) -> None:
+        self._folder = folder
+        self._installation = installation
+
+    def of(self, name: str) -> Path:
+        """Return the folder of an instance."""
+        return self._folder / name
+
+    def every(self) -> list[Path]:
+        """Return all folders, also of what was never begun."""
+        return sorted(self._folder.glob("*"))
+
+    def written(self) -> list[tuple[Path, ProcessInstance]]:
+        """Read all records."""
+        known = [(folder, load(folder)) for folder in self.every()]
+        return [(folder, found) for folder, found in known if found is not None]
+
+    def made(self) -> list[tuple[Path, ProcessInstance]]:
+        """Read what was made here; a copy of an instance, under another name, is none."""
+        return [(folder, known) for folder, known in self.written() if folder.name == known.name]
+
+    def mine(self) -> list[tuple[Path, ProcessInstance]]:
+        """Read what this installation made."""
+        return [(folder, known) for folder, known in self.made() if known.installation == self._installation]
 
 
 def load(folder: Path) -> ProcessInstance | None:

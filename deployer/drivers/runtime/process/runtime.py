@@ -26,11 +26,11 @@ from deployer.core.errors import DeadlinePassed, DriverFailed, Refused
 from deployer.core.events import Tell
 from deployer.drivers.ports import Found, Image
 from deployer.drivers.runtime import artifacts
-from deployer.drivers.runtime.artifacts import Artifacts
+from deployer.drivers.runtime.artifacts import Snapshots
 from deployer.drivers.runtime.environ import chosen_secrets, environment, split_address
 from deployer.drivers.runtime.process import program, record
 from deployer.drivers.runtime.process.log_window import LogWindow
-from deployer.drivers.runtime.process.record import ProcessInstance
+from deployer.drivers.runtime.process.record import InstanceFolders, ProcessInstance
 from deployer.emergency import endpoint
 from deployer.model import Instance, InstanceSpec, Release
 from deployer.planning import release_record
@@ -51,6 +51,8 @@ class ProcessRuntime:
         self._folder = folder.absolute()
         self._clock = clock
         self._installation = installation
+        self._instances = InstanceFolders(self._folder / "processes", installation)
+        self._snapshots = Snapshots(self._folder / "artifacts", self._folder)
         self._windows: dict[tuple[str, str], LogWindow] = {}
 
     def require(self) -> None:
@@ -69,7 +71,7 @@ class ProcessRuntime:
             )
         program.check(manifest, source if source.is_dir() else source.parent)
         try:
-            return Image(reference, self._artifacts(manifest.service).take(source, deadline, tell))
+            return Image(reference, self._snapshots.of(manifest.service).take(source, deadline, tell))
         except OSError as error:
             raise Refused(f"{source} cannot be copied: {error.strerror}: {error.filename}") from error
 
@@ -77,14 +79,14 @@ class ProcessRuntime:
         """Read all instances of the service, whatever their state, ordered by release and index."""
         found = [
             known.observed(folder.name, supervisor.read_status(folder))
-            for folder, known in self._records()
+            for folder, known in self._instances.mine()
             if known.service == service
         ]
         return tuple(sorted(found, key=lambda instance: (instance.release, instance.index)))
 
     def ensure(self, spec: InstanceSpec, deadline: Deadline) -> Instance:
         """Make the process run as specified; one that runs already so is left alone."""
-        folder = self._place(spec.name)
+        folder = self._instances.of(spec.name)
         wanted = ProcessInstance.of(spec, self._installation)
         known = record.load(folder)
         if not wanted.same(known):
@@ -95,7 +97,7 @@ class ProcessRuntime:
             process = specs.load(folder) if known is not None else self._prepare(folder, spec)
             if known is None:
                 wanted.save(folder)
-            if spec.release.served and not self._alive(folder):
+            if spec.release.served and not _alive(folder):
                 _claim(spec)
             status = supervisor.ensure_running(folder, process, deadline)
         except BaseException:
@@ -109,18 +111,18 @@ class ProcessRuntime:
 
         The grace is never longer than that of the release's own manifest.
         """
-        folder = self._place(instance.runtime_id)
+        folder = self._instances.of(instance.runtime_id)
         if not folder.exists():
             return
         self._delete(folder, Deadline.after(self._clock, min(grace, deadline.left())))
 
     def logs(self, instance: Instance, lines: int) -> tuple[str, ...]:
         """Give the last lines that the process wrote."""
-        return logfile.tail(self._place(instance.runtime_id) / "log", lines)
+        return logfile.tail(self._instances.of(instance.runtime_id) / "log", lines)
 
     def count_lines(self, instance: Instance, pattern: re.Pattern[str], seconds: float, deadline: Deadline) -> int:  # noqa: ARG002 - the port's signature
         """Return in how many lines the pattern is found that came since a look of so many seconds ago."""
-        folder, now = self._place(instance.runtime_id), self._clock.now()
+        folder, now = self._instances.of(instance.runtime_id), self._clock.now()
         log, key = folder / "log", (instance.name, pattern.pattern)
         try:
             if key not in self._windows:
@@ -132,8 +134,8 @@ class ProcessRuntime:
 
     def run(self, instance: Instance, command: Sequence[str], deadline: Deadline) -> tuple[int, str]:
         """Run a command where the process runs, with its environment; a command that takes too long is killed."""
-        folder = self._place(instance.runtime_id)
-        if not self._running(folder):
+        folder = self._instances.of(instance.runtime_id)
+        if not _running(folder):
             raise DriverFailed(f"{instance.name} does not run", "look at its log")
         process = specs.load(folder)
         with tempfile.TemporaryFile() as output:
@@ -143,30 +145,26 @@ class ProcessRuntime:
 
     def check_release(self, release: Release) -> None:
         """Raise ImageGone when the snapshot of the release is gone."""
-        self._artifacts(release.service).path(release)
+        self._snapshots.of(release.service).path(release)
 
     def prune(self, keep: Sequence[Release], drop: Sequence[Release]) -> tuple[str, ...]:
         """Remove snapshots of `drop` that no release in `keep` and no instance uses; give what was removed."""
-        needed = {release.image_id for release in keep} | {known.image for _, known in self._records()}
-        removed: list[str] = []
-        for service in sorted({release.service for release in drop}):
-            unused = {r.image_id for r in drop if r.service == service and r.image_id not in needed}
-            removed += self._artifacts(service).remove(sorted(unused))
-        return tuple(removed)
+        needed = {release.image_id for release in keep} | {known.image for _, known in self._instances.mine()}
+        return self._snapshots.prune(drop, needed, lambda release: {release.image_id})
 
     def list_all(self) -> tuple[Found, ...]:
         """Read every instance of this folder, of any service and any store that lay here."""
         home = release_record.home(self._folder)
         seen = [
             Found(known.observed(folder.name, supervisor.read_status(folder)), known.installation, home, known.record)
-            for folder, known in self._folders()
+            for folder, known in self._instances.made()
         ]
         return tuple(sorted(seen, key=lambda f: (f.instance.service, f.instance.release, f.instance.index)))
 
     def foreign(self, service: str) -> tuple[str, ...]:
         """Name the instances of the service in this folder that belong to another store."""
-        mine = {folder for folder, _ in self._records()}
-        others = ((path.name, known) for path, known in self._written() if path not in mine)
+        mine = {folder for folder, _ in self._instances.mine()}
+        others = ((path.name, known) for path, known in self._instances.written() if path not in mine)
         return tuple(sorted(name for name, known in others if known.service == service))
 
     def garbage(self, keep: Sequence[Release]) -> tuple[str, ...]:
@@ -174,50 +172,18 @@ class ProcessRuntime:
         return tuple(str(path) for path in self._unneeded(keep))
 
     def collect_garbage(self, keep: Sequence[Release]) -> tuple[str, ...]:
-        """Remove the `leftovers`; give what was removed."""
-        unneeded = self._unneeded(keep)
-        for path in unneeded:
-            shutil.rmtree(path)
-        return tuple(str(path) for path in unneeded)
+        """Remove what `garbage` names; return what was removed."""
+        return artifacts.remove_all(self._unneeded(keep))
 
     def _unneeded(self, keep: Sequence[Release]) -> tuple[Path, ...]:
-        needed = {release.image_id for release in keep} | {known.image for _, known in self._folders()}
-        services = sorted((self._folder / "artifacts").glob("*"))
-        snapshots = [path for folder in services for path in self._artifacts(folder.name).unneeded(needed)]
-        begun = [p for p in sorted(self._place("x").parent.glob("*")) if record.load(p) is None]
-        return (*snapshots, *(p for p in begun if artifacts.abandoned(p) and not self._alive(p)))
-
-    def _artifacts(self, service: str) -> Artifacts:
-        return Artifacts(self._folder / "artifacts" / service, self._folder)
-
-    def _place(self, name: str) -> Path:
-        return self._folder / "processes" / name
-
-    def _records(self) -> list[tuple[Path, ProcessInstance]]:
-        return [(folder, known) for folder, known in self._folders() if known.installation == self._installation]
-
-    def _folders(self) -> list[tuple[Path, ProcessInstance]]:
-        """Read what was made in this folder; a copy of an instance, under another name, is none."""
-        return [(path, known) for path, known in self._written() if path.name == known.name]
-
-    def _written(self) -> list[tuple[Path, ProcessInstance]]:
-        places = sorted(self._place("x").parent.glob("*"))
-        known = [(folder, record.load(folder)) for folder in places]
-        return [(folder, r) for folder, r in known if r is not None]
-
-    def _alive(self, folder: Path) -> bool:
-        """Tell whether anything of the instance lives: its process, or a supervisor that is about to start it."""
-        status = supervisor.read_status(folder)
-        return status is not None and bool(status.pid or status.supervisor_pid)
-
-    def _running(self, folder: Path) -> bool:
-        status = supervisor.read_status(folder)
-        return status is not None and status.state == "running"
+        needed = {release.image_id for release in keep} | {known.image for _, known in self._instances.made()}
+        begun = [p for p in self._instances.every() if record.load(p) is None]
+        return (*self._snapshots.unneeded(needed), *(p for p in begun if artifacts.abandoned(p) and not _alive(p)))
 
     def _prepare(self, folder: Path, spec: InstanceSpec) -> ProcessSpec:
         """Make the folder of an instance with its secrets; give what is to run."""
         manifest = spec.release.manifest
-        artifact = self._artifacts(spec.release.service).path(spec.release)
+        artifact = self._snapshots.of(spec.release.service).path(spec.release)
         secrets = folder / "secrets"
         files.folder(secrets)
         folder.chmod(0o700)
@@ -241,6 +207,17 @@ class ProcessRuntime:
         if folder.exists():
             supervisor.stop(folder, deadline)
             shutil.rmtree(folder)
+
+
+def _alive(folder: Path) -> bool:
+    """Tell whether anything of the instance lives: its process, or a supervisor that is about to start it."""
+    status = supervisor.read_status(folder)
+    return status is not None and bool(status.pid or status.supervisor_pid)
+
+
+def _running(folder: Path) -> bool:
+    status = supervisor.read_status(folder)
+    return status is not None and status.state == "running"
 
 
 def _listening(spec: InstanceSpec) -> dict[str, str]:
