@@ -24,6 +24,7 @@ from deployer.drivers.traffic.haproxy.spec import Spec, configured
 from deployer.drivers.traffic.proxies import consensus, protocol
 from deployer.drivers.traffic.proxies.budget_split import divided
 from deployer.drivers.traffic.proxies.channel import ProxyChannel
+from deployer.drivers.traffic.proxies.members import Members
 from deployer.drivers.traffic.proxies.proxy_group import ProxyGroup
 from deployer.drivers.traffic.proxies.proxy_pool import PREPARED
 from deployer.drivers.traffic.proxies.remote_proxy import RemoteProxy
@@ -192,7 +193,7 @@ class Two:
         self.clock = FakeClock()
         self.a, self.b = Paper("a"), Paper("b")
         self.cards = Cards(folder, "the card\n")
-        self.one = ProxyGroup({"a": self.a, "b": self.b}, self.clock, self.cards)  # type: ignore[dict-item]
+        self.one = ProxyGroup(Members({"a": self.a, "b": self.b}), self.clock, self.cards)  # type: ignore[dict-item]
 
     def set_traffic(self, live: Live, given: Live | None = None) -> None:
         self.one.set_traffic("shop", live, self.deadline, given)

@@ -23,6 +23,11 @@ def one(values: Mapping[str, Live]) -> Live:
     return replace(chosen, budget=sum(live.budget for live in values.values()))
 
 
+def without_budget(values: Mapping[str, Live]) -> Live:
+    """Return the value that stands for all, for a proxy that begins to serve: the budget is with the others."""
+    return replace(one(values), budget=0)
+
+
 def _emergency(before: Live, now: Live) -> bool:
     """Tell whether an emergency makes one value of the other: users are rolled back, or on the warm release."""
     warm = bool(before.warm) and not before.share and not before.baseline

@@ -11,7 +11,8 @@ from deployer.core.host import Host
 from deployer.drivers.traffic.haproxy import HAProxyTraffic
 from deployer.drivers.traffic.haproxy.endpoint_files import Cards, card_of
 from deployer.drivers.traffic.haproxy.proxy import home_in
-from deployer.drivers.traffic.proxies.proxy_group import GroupMember, ProxyGroup
+from deployer.drivers.traffic.proxies.members import GroupMember, Members
+from deployer.drivers.traffic.proxies.proxy_group import ProxyGroup
 from deployer.drivers.traffic.proxies.remote_proxy import RemoteProxy
 from deployer.emergency.endpoint import FOLDER, Far
 from deployer.manifest.models import HAProxy
@@ -34,7 +35,7 @@ class Proxies:
         """Give the driver of the proxies of these machines; one of them may be this host."""
         settings = settings or PREPARED
         cards = Cards(self._state, "".join(self._card(host, settings).text() for host in hosts))
-        return ProxyGroup({host.name: self._member(host, settings) for host in hosts}, self._clock, cards)
+        return ProxyGroup(Members({host.name: self._member(host, settings) for host in hosts}), self._clock, cards)
 
     def close(self) -> None:
         """End all channels."""

@@ -1,0 +1,84 @@
+"""How the users of a service are divided at several proxies: one live value, written to all of them or to none."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from deployer.core.clock import Clock, Deadline
+from deployer.core.errors import DeployError, DriverFailed, NoServerUp
+from deployer.drivers.traffic.proxies.budget_split import divided
+from deployer.drivers.traffic.proxies.members import GroupMember, Members, refuse, worst
+from deployer.model import COLOURS, Live, Place
+
+BACK_SECONDS = 10.0  # to give the others what they had when one has failed
+
+
+class GroupDivision:
+    """The live values of services, at all members of a group."""
+
+    def __init__(self, members: Members, clock: Clock) -> None:
+        self._members = members
+        self._clock = clock
+
+    def write(self, service: str, live: Live, given: Live | None, deadline: Deadline) -> None:
+        """Write the value to all, and read it back; where one cannot take it, the others get back what they had.
+
+        But not on the way back to stable, which is the safe direction: there every proxy goes that can, and the error
+        is raised afterwards.
+        """
+        before = self._members.tried(lambda member: member.read(service))
+        if not _is_safe(live, before.ok):
+            refuse(before)
+            self._refuse_nowhere(service, live)
+        parts = self._divided(service, live, before.ok)
+        tried = self._members.each(parts, lambda member, part: member.set_traffic(service, part, deadline, given))
+        if tried.failed and not _is_safe(live, before.ok):
+            self._put_back(service, {name: before.ok[name] for name in tried.ok}, worst(tried.failed))
+        refuse(tried)
+        refuse(before)
+
+    def _divided(self, service: str, live: Live, before: Mapping[str, Live | None]) -> dict[str, Live]:
+        """Return each proxy's part of the budget; what was spent in this rollout stays with who spent it."""
+        names = self._members.names if live.budget else list(before)
+        if not live.budget:
+            return dict.fromkeys(names, live)
+        same = {name for name, was in before.items() if was is not None and was.rollout == live.rollout and was.budget}
+        spent = dict.fromkeys(names, 0)
+        if same:
+            spent |= self._members.each(dict.fromkeys(same), lambda member, _nothing: member.spent(service)).ok
+        try:
+            return {name: replace(live, budget=part) for name, part in divided(live.budget, spent).items()}
+        except ValueError as error:
+            raise DriverFailed(str(error), "raise traffic.budget, or set it to false") from None
+
+    def _refuse_nowhere(self, service: str, live: Live) -> None:
+        """Raise NoServerUp unless every proxy has a server that is up wherever users are to go.
+
+        With all users on stable and no server up on either side, nothing is lost by that.
+        """
+        places = dict.fromkeys((*COLOURS, *live.used))
+
+        def up(member: GroupMember) -> dict[Place, bool]:
+            return {place: any(is_up for _, is_up in member.servers(service, place)) for place in places}
+
+        for name, found in self._members.all(up).items():
+            missing = [place for place in live.used if not found[place]]
+            if missing and (live.share or any(found[colour] for colour in COLOURS)):
+                raise NoServerUp(
+                    f"{name}: no server of {missing[0]} of {service} is up, users are not sent there",
+                    "`deploy status` shows why",
+                )
+
+    def _put_back(self, service: str, former: Mapping[str, Live | None], error: DeployError) -> None:
+        """Give those that took a value what they had, as one of the others could not, and raise that."""
+        deadline = Deadline.after(self._clock, BACK_SECONDS)
+        had = {name: live for name, live in former.items() if live is not None}
+        stuck = self._members.each(had, lambda member, live: member.set_traffic(service, live, deadline)).failed
+        now = f"{', '.join(stuck)} could not be put back" if stuck else "the others have what they had"
+        raise type(error)(f"{error.message}; {now}", error.hint)
+
+
+def _is_safe(live: Live, before: Mapping[str, Live | None]) -> bool:
+    """Tell whether a value gives users to nobody who had none: stable stays, or the candidate gets no more."""
+    return live.share == live.baseline == 0 and all(was is None or was.stable == live.stable for was in before.values())
