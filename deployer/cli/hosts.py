@@ -26,7 +26,8 @@ from deployer.core.clock import Deadline, SystemClock
 from deployer.core.errors import Exit, Refused
 from deployer.core.events import Event
 from deployer.core.host import Host
-from deployer.views.data import CheckedMachine, CheckView, Finding, MachinesView, MachineView, PlayedMachine, PlayedView
+from deployer.views.data import Finding
+from deployer.views.host_data import CheckedMachine, CheckView, MachinesView, MachineView, PlayedMachine, PlayedView
 
 if TYPE_CHECKING:
     from deployer.app.maintenance import HostWork

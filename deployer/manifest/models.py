@@ -8,15 +8,13 @@ so each field must survive that round trip (units are dumped as plain numbers).
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
-from pathlib import PurePosixPath
 from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
 from deployer.core.limits import READABLE_LOGS
-from deployer.manifest import portless
+from deployer.manifest import image, portless
 from deployer.manifest.approval import Approval
 from deployer.manifest.base import Conflict, Conflicts, Count, Model, Port, Switch, twice
 from deployer.manifest.build import Build
@@ -94,11 +92,6 @@ __all__ = [
     "Verify",
     "WarmupSettings",
 ]
-
-# registry/path/name:tag@digest, as engines read it
-_REFERENCE = re.compile(
-    r"([A-Za-z0-9.-]+(:[0-9]+)?/)?[a-z0-9]+([._/-]+[a-z0-9]+)*(:[A-Za-z0-9_][A-Za-z0-9._-]*)?(@[a-z0-9]+:[0-9a-f]{32,})?"
-)
 
 
 class Manifest(Model):
@@ -235,7 +228,7 @@ class Manifest(Model):
         yield from self._image_conflicts()
         yield from self._build_conflicts()
         if self.port is None:
-            yield from portless.conflicts(self)
+            yield from portless.conflicts(self.traffic, self.health, self.judge, smoke=bool(self.smoke))
         if self.single:
             yield from self._single_conflicts()
         yield from twice((m.target for m in self.mounts), "mounts")
@@ -271,7 +264,7 @@ class Manifest(Model):
     def _image_conflicts(self) -> Iterator[Conflict]:
         if self.runtime != "docker":
             return
-        if not _REFERENCE.fullmatch(self.image.replace("{version}", "1")):
+        if not image.is_reference(self.image.replace("{version}", "1")):
             example = "e.g. registry.example.com/shop:1.0; names are lower-case"
             yield Conflict("image", f"{self.image} is not the reference of an image", example, ("image", "runtime"))
         if self.build and "@" in self.image:
@@ -399,18 +392,8 @@ class Manifest(Model):
         return dict(self.strategy.get(name, {})) if isinstance(self.strategy, dict) else {}
 
     def image_for(self, version: str | None) -> str:
-        """Give the image reference of a version: `{version}` filled in, or the tag replaced.
+        """Return the image reference of a version: `{version}` filled in, or the tag replaced.
 
-        Raises ValueError when the image has a digest and a version is asked for.
+        Raise ValueError when the image has a digest and a version is asked for.
         """
-        wanted = version or self.version
-        if "{version}" in self.image:
-            if not wanted:
-                raise ValueError("the image has {version} in it: give `version:` or --version")
-            return self.image.replace("{version}", wanted)
-        if not wanted or self.runtime != "docker":
-            return self.image
-        if "@" in self.image:
-            raise ValueError("the image is pinned by digest; a version cannot replace it")
-        name = PurePosixPath(self.image)
-        return f"{self.image.removesuffix(name.name)}{re.sub(r':[^:]+$', '', name.name)}:{wanted}"
+        return image.of_version(self.image, version or self.version, tagged=self.runtime == "docker")

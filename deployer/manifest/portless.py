@@ -10,21 +10,19 @@ from deployer.manifest.base import Conflict
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
-    from deployer.manifest.models import Manifest
-
 RUNNING = "5s"  # of `health.running`, where nothing else is chosen
 WHY = "a service without a `port` gets no requests"
 HINT = "add e.g. port: 8080, or remove it"
 OF_WORKERS = frozenset({"metrics", "undecided"})  # of the section `judge`
 
 
-def conflicts(manifest: Manifest) -> Iterator[Conflict]:
-    """Give the keys that say nothing without a port."""
+def conflicts(traffic: BaseModel, health: BaseModel, judge: BaseModel, *, smoke: bool) -> Iterator[Conflict]:
+    """Return the keys that say nothing without a port."""
     given = [
-        *(f"traffic.{key}" for key in _changed(manifest.traffic)),
-        *(f"health.{key}" for key in ("http", "tcp") if getattr(manifest.health, key)),
-        *(["smoke"] if manifest.smoke else []),
-        *(f"judge.{key}" for key in _changed(manifest.judge) if key not in OF_WORKERS),
+        *(f"traffic.{key}" for key in _changed(traffic)),
+        *(f"health.{key}" for key in ("http", "tcp") if getattr(health, key)),
+        *(["smoke"] if smoke else []),
+        *(f"judge.{key}" for key in _changed(judge) if key not in OF_WORKERS),
     ]
     hints = {"health.http": "health.command, docker or running; or add e.g. port: 8080"}
     hints["health.tcp"] = hints["health.http"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from deployer.views.data import CheckedMachine, CheckView, MachinesView, PlayedMachine, PlayedView
+from deployer.views.host_data import CheckedMachine, CheckView, MachinesView, PlayedMachine, PlayedView
 from deployer.views.text import columns, one_line, plural
 
 Ink = Callable[[str, str], str]

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from deployer.app.operations.deployment import _path
+from deployer.app.operations.image import _path
 from deployer.core.clock import Deadline, SystemClock
 from deployer.core.errors import DeadlinePassed, DriverFailed, MachinesSilent, Refused
 from deployer.core.host import LOCAL, Host, Machines

@@ -1,7 +1,7 @@
 """What people and pipelines ask for: deploy, approve, promote, abort, pause, resume, roll back, take down.
 
-Each function either drives the rollout itself or, when a living process drives it, leaves a wish and follows that one's
-events. They know no terminal and no concrete driver: the CLI (and later the server) calls them with a `AppContext`.
+Each function either runs the rollout itself or, when another process runs it, leaves a control request and follows that
+process's events. They know no terminal and no concrete driver: the CLI and the server call them with an `AppContext`.
 """
 
 from typing import TYPE_CHECKING
@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from deployer.app.operations.connections import drain_connections
     from deployer.app.operations.context import AppContext
     from deployer.app.operations.control import follow, pause, promote, resume, stop
-    from deployer.app.operations.deployment import DeployPlan, DeployRequest, deploy, propose, wanted
+    from deployer.app.operations.deploy_request import DeployRequest
+    from deployer.app.operations.deployment import DeployPlan, deploy, propose, wanted
     from deployer.app.operations.drain import DrainTerms, refuse_unsparable, relieved
     from deployer.app.operations.late_rollback import brought_back
     from deployer.app.operations.rollbacks import down, rollback
@@ -59,7 +60,7 @@ __getattr__ = later.names(
         "approve": "deployer.app.operations.approvals",
         "gate_of": "deployer.app.operations.approvals",
         "DeployPlan": "deployer.app.operations.deployment",
-        "DeployRequest": "deployer.app.operations.deployment",
+        "DeployRequest": "deployer.app.operations.deploy_request",
         "deploy": "deployer.app.operations.deployment",
         "propose": "deployer.app.operations.deployment",
         "wanted": "deployer.app.operations.deployment",

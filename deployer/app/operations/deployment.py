@@ -3,31 +3,31 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deployer.app.observe import observe
 from deployer.app.operations.approvals import refuse_unanswerable
 from deployer.app.operations.context import AppContext
 from deployer.app.operations.control import stop_running
+from deployer.app.operations.deploy_request import DeployRequest
 from deployer.app.operations.execution import begun, committed, hands, locked, run_of
 from deployer.app.operations.hosts import answering, machines_of, refuse_silent
+from deployer.app.operations.image import pinned_image, proven_signature, signature_of
 from deployer.app.operations.port_capacity import refuse_crowded
 from deployer.app.operations.proxy_recovery import serve_again
 from deployer.app.operations.reconcile import record_rollback
 from deployer.app.releases import built_version, config_hash, git_revision, version_of
 from deployer.core.clock import Deadline
 from deployer.core.errors import Exit, Locked, Refused
-from deployer.core.events import Event
 from deployer.core.host import NOT_SAID, Meant
 from deployer.drivers.ports import Drivers, Image
 from deployer.engine import RolloutResult, abort, drive
 from deployer.manifest.freeze import frozen_until, local_time
 from deployer.model import PLACES, MeasuredTraffic, Observed, Release, SecretText, Signature
 from deployer.planning.plan import Plan
+from deployer.planning.recipes import PROXY_SECONDS
 from deployer.planning.steps import named
 from deployer.store import AuditEntry, Lock, Store, person_of, whoami
 
@@ -35,25 +35,6 @@ if TYPE_CHECKING:
     from deployer.manifest.load import Loaded
     from deployer.manifest.models import Manifest
     from deployer.planning.strategy import Strategy
-
-PULL_SECONDS = 900.0
-PROXY_SECONDS = 30.0
-VERIFY_SECONDS = 60.0
-
-
-@dataclass(frozen=True)
-class DeployRequest:
-    """A deploy as asked for."""
-
-    loaded: Loaded
-    strategy: str
-    options: Mapping[str, Any]
-    version: str | None = None
-    message: str = ""
-    override_freeze: str = ""
-    replace: bool = False
-    dirty: bool = False
-    secrets: Callable[[], dict[str, SecretText]] = dict
 
 
 @dataclass(frozen=True)
@@ -110,8 +91,8 @@ def _brought(house: AppContext, request: DeployRequest) -> tuple[Drivers, Brough
     secrets = request.secrets()
     meant = machines_of(house, manifest, folder)
     drivers = house.wire(manifest, folder, house.meant(manifest.service, meant))
-    image = _image(house, request, drivers, secrets)
-    signature = _signature(house, request, drivers, image)
+    image = pinned_image(house, request, drivers, secrets)
+    signature = signature_of(house, request, drivers, image)
     return drivers, Brought(secrets, image, signature, meant)
 
 
@@ -130,8 +111,8 @@ def deploy(house: AppContext, request: DeployRequest) -> RolloutResult:
         drivers = hands(house, lock, wired)
         if house.store.services.get(manifest.service).stable:
             serve_again(house, drivers, manifest.service)
-        image = _image(house, request, drivers, secrets)
-        signature = _recorded_signature(house, request, drivers, image)
+        image = pinned_image(house, request, drivers, secrets)
+        signature = proven_signature(house, request, drivers, image)
         _settle_open(house, manifest.service, lock)
         record_rollback(house, lock, drivers, manifest.service)
         brought = Brought(secrets, image, signature, meant)
@@ -324,71 +305,6 @@ def _is_live(observed: Observed, release: Release) -> bool:
     if {host.name for host in observed.stable.proxies} != {host.name for host in release.proxies}:
         return False
     return {i.host for i in environment.instances} == set(release.hosts(observed.live.stable) or ("",))
-
-
-def _image(house: AppContext, request: DeployRequest, drivers: Drivers, secrets: Mapping[str, SecretText]) -> Image:
-    """Pin the image, after the proxy said that it can do what the manifest wants."""
-    manifest = request.loaded.manifest
-    drivers.traffic.check(manifest, Deadline.after(house.clock, PROXY_SECONDS))
-    reference = manifest.image_for(request.version)
-    if manifest.runtime != "docker":
-        reference = _path(request.loaded.folder, reference, always=manifest.runtime == "process")
-
-    def tell(kind: str, **data: Any) -> None:
-        house.sink(Event(kind, house.clock.now(), manifest.service, 0, data))
-
-    def pinned(reference: str) -> Image:
-        return drivers.runtime.resolve(manifest, reference, Deadline.after(house.clock, PULL_SECONDS), tell)
-
-    if manifest.build is None:
-        return pinned(reference)
-    if (known := _built_before(house, request)) is not None:
-        with suppress(Refused):  # it is gone from the engine
-            return replace(pinned(known), reference=reference)
-    deadline = Deadline.after(house.clock, manifest.build.timeout)
-    wanted = {name: secrets[name] for name in manifest.build.secrets}
-    identity = drivers.builder.build(manifest.build, reference, wanted, deadline, tell, house.stop.asked.is_set)
-    return replace(pinned(identity), reference=reference)
-
-
-def _built_before(house: AppContext, request: DeployRequest) -> str | None:
-    """Return the image that an earlier release built of the same revision in the same way."""
-    manifest = request.loaded.manifest
-    if request.version != git_revision(request.loaded.folder) or request.dirty:
-        return None
-    releases = house.store.releases.of(manifest.service)
-    alike = (r for r in releases if r.version == request.version and r.manifest.build == manifest.build)
-    return next((r.image_id for r in alike), None)
-
-
-def _path(folder: Path, reference: str, *, always: bool) -> str:
-    """Give the path that an image is; what is none, and is not written as one, may be a name that verbs know."""
-    path = (folder / reference).resolve()
-    return str(path) if always or path.exists() or reference.startswith((".", "/")) else reference
-
-
-def _signature(house: AppContext, request: DeployRequest, drivers: Drivers, image: Image) -> Signature | None:
-    """Prove who signed the image that was pinned; None where the manifest does not ask.
-
-    What an earlier release proved of the same image holds for good: to bring it out again needs no registry.
-    """
-    manifest = request.loaded.manifest
-    if manifest.verify is None:
-        return None
-    known = [r.signature for r in house.store.releases.of(manifest.service) if r.signature and r.image_id == image.id]
-    return drivers.signatures.prove(manifest, image, known, Deadline.after(house.clock, VERIFY_SECONDS))
-
-
-def _recorded_signature(house: AppContext, request: DeployRequest, drivers: Drivers, image: Image) -> Signature | None:
-    """Prove it as `_signature` does; the audit log keeps who wanted to deploy what is not signed."""
-    try:
-        return _signature(house, request, drivers, image)
-    except Refused as error:
-        what = f"{request.strategy}: {image.reference} = {image.id}"
-        house.store.audit.record(
-            AuditEntry("start", request.loaded.manifest.service, "refused", detail=what, reason=error.message)
-        )
-        raise
 
 
 def _refuse_open(house: AppContext, request: DeployRequest) -> None:

@@ -16,7 +16,7 @@ from deployer.planning.orders import Order, RolloutResult
 
 if TYPE_CHECKING:
     from deployer.app.operations.context import AppContext
-    from deployer.app.operations.deployment import DeployRequest
+    from deployer.app.operations.deploy_request import DeployRequest
 
 
 def perform(house: AppContext, order: Order) -> RolloutResult:

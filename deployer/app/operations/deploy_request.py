@@ -1,0 +1,27 @@
+"""A deploy as somebody asks for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from deployer.model import SecretText
+
+if TYPE_CHECKING:
+    from deployer.manifest.load import Loaded
+
+
+@dataclass(frozen=True)
+class DeployRequest:
+    """A deploy as asked for."""
+
+    loaded: Loaded
+    strategy: str
+    options: Mapping[str, Any]
+    version: str | None = None
+    message: str = ""
+    override_freeze: str = ""
+    replace: bool = False
+    dirty: bool = False
+    secrets: Callable[[], dict[str, SecretText]] = dict
