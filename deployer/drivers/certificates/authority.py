@@ -16,7 +16,7 @@ from deployer import __version__
 from deployer.core.clock import Clock, Deadline
 from deployer.core.errors import DeadlinePassed
 from deployer.drivers.certificates import keys
-from deployer.drivers.certificates.files import Account
+from deployer.drivers.certificates.files import AcmeAccount
 from deployer.drivers.certificates.problems import OrderFailed, of_problem, of_request
 from deployer.planning.certificates import Suggestion
 
@@ -56,7 +56,13 @@ class Authority:
     """An authority, for one order: `account` is kept by `keep` once it is registered there."""
 
     def __init__(
-        self, directory: str, ca: str, account: Account, keep: Callable[[str], None], clock: Clock, deadline: Deadline
+        self,
+        directory: str,
+        ca: str,
+        account: AcmeAccount,
+        keep: Callable[[str], None],
+        clock: Clock,
+        deadline: Deadline,
     ) -> None:
         self._directory, self._account, self._keep = directory, account, keep
         self._clock, self._deadline = clock, deadline

@@ -23,7 +23,7 @@ FOLDER = "certificates"
 
 
 @dataclass(frozen=True)
-class Account:
+class AcmeAccount:
     """Our account at an authority: its key, how proofs name it, and its address once it is registered there."""
 
     directory: str
@@ -70,25 +70,25 @@ class CertificateFiles:
         """Remember what became of an order."""
         self._write(self._path(domain, "json"), json.dumps(asdict(history)))
 
-    def account(self, directory: str) -> Account | None:
+    def account(self, directory: str) -> AcmeAccount | None:
         """Return our account at an authority; None before there is one."""
         path = self._account(directory)
         text = self._read(path)
         if not text:
             return None
         try:
-            return Account(**json.loads(text))
+            return AcmeAccount(**json.loads(text))
         except (ValueError, TypeError):
             raise Refused(
                 f"{path} cannot be read", "restore it from a backup, or delete it for a new account"
             ) from None
 
-    def keep_account(self, account: Account) -> Account:
+    def keep_account(self, account: AcmeAccount) -> AcmeAccount:
         """Keep an account, unless another process was faster; return the one that is kept."""
         self._first(self._account(account.directory), json.dumps(asdict(account)))
         return self.account(account.directory) or account
 
-    def replace_account(self, account: Account) -> None:
+    def replace_account(self, account: AcmeAccount) -> None:
         """Write what has changed of an account."""
         self._write(self._account(account.directory), json.dumps(asdict(account)))
 

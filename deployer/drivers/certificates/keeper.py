@@ -12,7 +12,7 @@ from deployer.core.clock import Clock, Deadline
 from deployer.core.errors import Refused
 from deployer.drivers.certificates import probe, problems
 from deployer.drivers.certificates.dns import DnsRecords
-from deployer.drivers.certificates.files import Account, CertificateFiles
+from deployer.drivers.certificates.files import AcmeAccount, CertificateFiles
 from deployer.planning.certificates import CertificateFacts, OrderHistory, ServedCertificate, Suggestion
 
 if TYPE_CHECKING:
@@ -108,13 +108,13 @@ class CertificateKeeper:
 
         return authority.Authority(auto.directory, auto.ca or "", account, registered, self._clock, deadline)
 
-    def _account(self, directory: str) -> Account:
+    def _account(self, directory: str) -> AcmeAccount:
         """Return our account, whose key is made when it is first asked for."""
         if account := self._files.account(directory):
             return account
         require()
         key = keys.new_key()
-        return self._files.keep_account(Account(directory, authority.thumbprint(key), key))
+        return self._files.keep_account(AcmeAccount(directory, authority.thumbprint(key), key))
 
 
 def require() -> None:

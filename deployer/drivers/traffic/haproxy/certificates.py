@@ -59,7 +59,7 @@ def _files(spec: Spec, home: Home) -> Iterator[str]:
         yield from spec.entry.tls.certificates or ()
 
 
-class Certificates:
+class ProxyCertificates:
     """The certificates of a proxy. The caller holds the lock of its folder for what changes them."""
 
     def __init__(self, home: Home, master: MasterSocket) -> None:

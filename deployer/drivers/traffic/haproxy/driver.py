@@ -42,22 +42,13 @@ if TYPE_CHECKING:
     from deployer.manifest.models import HAProxy, Manifest
     from deployer.planning.certificates import ServedCertificate
 else:  # what only changes the proxy, which most questions do not
-    admission, certificates, draining, examination, frontend, listeners, reload, spec, tunnels = (
-        later.module(f"deployer.drivers.traffic.haproxy.{name}")
-        for name in (
-            "admission",
-            "certificates",
-            "draining",
-            "examination",
-            "frontend",
-            "listeners",
-            "reload",
-            "spec",
-            "tunnels",
-        )
+    _CHANGES = ("admission", "certificates", "draining", "examination", "frontend", "listeners", "reload", "spec")
+    admission, certificates, draining, examination, frontend, listeners, reload, spec = (
+        later.module(f"deployer.drivers.traffic.haproxy.{name}") for name in _CHANGES
     )
-    request_counter, request_stream = (
-        later.module(f"deployer.drivers.traffic.haproxy.{name}") for name in ("request_counter", "request_stream")
+    request_counter, request_stream, tunnels = (
+        later.module(f"deployer.drivers.traffic.haproxy.{name}")
+        for name in ("request_counter", "request_stream", "tunnels")
     )
 
 READ_WITHIN = 10.0  # seconds for calls that have no deadline of their own
@@ -87,6 +78,10 @@ class HAProxyTraffic:
         self._servers = Servers(self._proxy.master)
         self._places = Places(self._home, self._proxy.master, self._servers, clock)
         self._division = Division(self._home, self._live, self._places, clock)
+
+    @property
+    def _certificates(self) -> certificates.ProxyCertificates:
+        return certificates.ProxyCertificates(self._home, self._proxy.master)
 
     # -- what the proxy knows about a service
 
@@ -292,10 +287,6 @@ class HAProxyTraffic:
         self._proxy.ready(deadline)
         domains = entry.domains or ("",)
         return {"": {domain: certificates.shown(entry.tls.listen, domain, deadline) for domain in domains}}
-
-    @property
-    def _certificates(self) -> certificates.Certificates:
-        return certificates.Certificates(self._home, self._proxy.master)
 
     # -- what passes through it
 

@@ -98,8 +98,8 @@ class Places:
                 return None
             counts = [self._servers.served(worker, name, deadline) for name in backends]
             requests, now = (sum(count) for count in zip(*counts, strict=True))
-            all_of_it = before.followed_by(request_history.Counted(requests, seconds))
-            before = request_history.Counted()  # it counts once, however many workers there are
+            all_of_it = before.followed_by(request_history.RequestCount(requests, seconds))
+            before = request_history.RequestCount()  # it counts once, however many workers there are
             one = MeasuredTraffic(all_of_it.requests / max(all_of_it.seconds, 1.0), all_of_it.seconds, now)
             traffic = traffic + one if traffic else one
         return traffic
