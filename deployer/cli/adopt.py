@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import click
 
-from deployer.app import operations, queries
+from deployer.app import adoption_view, operations
 from deployer.app.wiring import open_house
 from deployer.cli.options import Common, common
 from deployer.cli.output import print_result
@@ -37,7 +37,7 @@ def adopt(common: Common, installation: str) -> int:
             why=made.why,
             meant=_machines(common, opened),
         )
-        view = queries.adoption(opened, found)
+        view = adoption_view.adoption(opened, found)
         if not found.services and not made.why:
             print_result(view, common.output)
             return int(Exit.DONE)

@@ -365,26 +365,9 @@ class Prune(Step):
         return f"prune images older than the last {self.keep} releases"
 
 
-KINDS: dict[str, type[Step]] = {
-    cls.__name__.lower(): cls
-    for cls in (
-        Start,
-        Play,
-        Healthy,
-        Attach,
-        Smoke,
-        Share,
-        Watch,
-        Observe,
-        Approve,
-        Promote,
-        Handover,
-        Remove,
-        Stop,
-        Warm,
-        Prune,
-    )
-}
+_FORWARD: tuple[type[Step], ...] = (Start, Play, Healthy, Attach, Smoke, Share, Watch, Observe, Approve, Promote)
+_AFTERWARDS: tuple[type[Step], ...] = (Handover, Remove, Stop, Warm, Prune)
+KINDS: dict[str, type[Step]] = {cls.__name__.lower(): cls for cls in (*_FORWARD, *_AFTERWARDS)}
 
 
 def from_dict(data: dict[str, Any]) -> Step:

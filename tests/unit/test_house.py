@@ -16,7 +16,7 @@ ROOT = Path(deployer.__file__).parent
 MOST_ROOMS = 20
 MOST_LINES = 400
 MOST_LINES_OF_A_TABLE = 250
-MOST_METHODS = 20
+MOST_METHODS = 22
 MOST_PARAMETERS = 6
 
 
@@ -114,8 +114,8 @@ def test_no_class_does_everything() -> None:
     excepted = {
         "HAProxyTraffic": "a method for each of the 25 that the port GroupMember has; the work is done by others",
         "ProxyGroup": "a method for each of the 22 that the port TrafficCare has, and its beginning",
+        "ProxylessTraffic": "a method for each of the 22 that the port TrafficCare has, most of which do nothing",
         "RemoteProxy": "a method for each of the 25 that the port GroupMember has, of a line or two",
-        "Verdicts": "its sentences need all the numbers of the verdict",
     }
     methods = {
         node.name: sum(isinstance(part, ast.FunctionDef | ast.AsyncFunctionDef) for part in node.body)
