@@ -143,7 +143,9 @@ def translated(what: str, address: str, seconds: float) -> Iterator[None]:
             raise Unreachable(f"{what}: no Docker engine at {address} ({error})") from error
         raise DriverFailed(f"{what}: {error}") from error
     except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
-        raise Unreachable(f"{what}: no Docker engine at {address} ({error})") from error
+        raise Unreachable(
+            f"{what}: no Docker engine at {address} ({getattr(error, 'strerror', None) or error})"
+        ) from error
 
 
 def _said(error: docker.errors.APIError) -> str:

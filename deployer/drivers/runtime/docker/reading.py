@@ -41,7 +41,7 @@ def _get(what: str, address: str, path: str, end: float, seconds: float) -> Any:
         late = f"{what}: the Docker engine at {address} did not respond within {seconds:.3g} s"
         raise DeadlinePassed(late) from None
     except OSError as error:
-        raise Unreachable(f"{what}: no Docker engine at {address} ({error})") from error
+        raise Unreachable(f"{what}: no Docker engine at {address} ({error.strerror or error})") from error
     head, _, body = answer.partition(b"\r\n\r\n")
     status = head.split(b" ", 2)[1:2]
     try:

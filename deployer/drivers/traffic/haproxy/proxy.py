@@ -14,6 +14,7 @@ from deployer import supervisor
 from deployer.core.clock import Clock, Deadline
 from deployer.core.errors import DriverFailed, Refused
 from deployer.core.limits import SOCKET_OF_HAPROXY
+from deployer.core.listening import program_at
 from deployer.drivers.traffic.haproxy import binary, command_line, internal_sockets, layout
 from deployer.drivers.traffic.haproxy.layout import Home
 from deployer.drivers.traffic.haproxy.listeners import Listen
@@ -221,8 +222,10 @@ def refuse_taken(listens: Iterable[Listen]) -> None:
                 trial.listen(1)
             except OSError as error:
                 if error.errno == errno.EADDRINUSE:
+                    who = program_at(listen.port)
                     raise Refused(
-                        f"{listen.address} is taken by another program", "stop it, or choose another `traffic.listen`"
+                        f"{listen.address} is taken by another program{f': {who}' if who else ''}",
+                        "stop it, or choose another `traffic.listen`",
                     ) from None
                 if error.errno == errno.EADDRNOTAVAIL:
                     raise Refused(f"{listen.address} is not an address of this host", "choose another one") from None
