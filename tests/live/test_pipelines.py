@@ -98,12 +98,15 @@ class GitHub(Job):
         self.temp = self.folder / "runner-temp"
         self.temp.mkdir()
 
-    def step(self, which: Mapping[str, Any] | None = None, **inputs: str) -> tuple[tuple[str, ...], dict[str, str]]:
-        """Give command and environment of a step, by default that which deploys, its expressions evaluated."""
+    def step(self, **inputs: str) -> tuple[tuple[str, ...], dict[str, str]]:
+        """Give command and environment of the step that deploys."""
+        (deploys,) = (step for step in self.action["runs"]["steps"] if step.get("id") == "deploy")
+        return self._prepared(deploys, inputs)
+
+    def _prepared(self, step: Mapping[str, Any], inputs: Mapping[str, str]) -> tuple[tuple[str, ...], dict[str, str]]:
+        """Give command and environment of a step, its expressions evaluated."""
         for file in (self.summary, self.outputs):  # a runner gives each step files of its own
             file.write_text("")
-        (deploys,) = (step for step in self.action["runs"]["steps"] if step.get("id") == "deploy")
-        step = which or deploys
         known = {name: entry["default"] for name, entry in self.action["inputs"].items()}
         assert set(inputs) <= set(known)
         values = {f"inputs.{name}": value for name, value in {**known, **inputs}.items()}
@@ -125,7 +128,7 @@ class GitHub(Job):
         for step in self.action["runs"]["steps"]:
             if failed and step.get("if") != "always()":
                 continue
-            command, environment = self.step(step, **inputs)
+            command, environment = self._prepared(step, inputs)
             code, out, err = self.run(*command, **environment)
             failed, log = failed or code, log + out + err
             if step.get("id") == "deploy":
