@@ -65,7 +65,7 @@ def rows(house: AppContext, release: Release) -> Iterator[CertificateRow]:
             yield _row(house, release.service, domain, read, auto.get(domain), problem)
         except DeployError as error:
             source = "auto" if domain in auto else "yours"
-            yield CertificateRow(release.service, domain, source, "", "", 0.0, 0.0, problem=str(error))
+            yield CertificateRow(release.service, domain, source, "", "", 0.0, 0.0, problem=error.message)
 
 
 def warn(house: AppContext) -> None:

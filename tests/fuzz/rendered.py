@@ -96,9 +96,10 @@ def harmless(spec: Spec) -> Spec:
             "cookie": _HARMLESS["cookie"] if entry.force.cookie else None,
         }
     )
-    tls = entry.tls and entry.tls.model_copy(
-        update={"certificates": tuple(_HARMLESS["file"].format(n) for n in range(len(entry.tls.certificates)))}
-    )
+    tls = entry.tls
+    if tls and tls.certificates:
+        files = tuple(_HARMLESS["file"].format(n) for n in range(len(tls.certificates)))
+        tls = tls.model_copy(update={"certificates": files})
     changed = {
         "domains": tuple(
             ("*." if name.startswith("*.") else "") + _HARMLESS["domain"].format(n)

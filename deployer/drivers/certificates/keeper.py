@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -51,7 +52,7 @@ class CertificateKeeper:
 
     def facts(self, pem: str) -> CertificateFacts:
         """Return what the first certificate of a PEM text says. Raise Refused for what cannot be read."""
-        require()
+        require("reading a certificate", ("cryptography",))
         return keys.facts(pem)
 
     def history(self, domain: str) -> OrderHistory:
@@ -117,7 +118,7 @@ class CertificateKeeper:
         return self._files.keep_account(AcmeAccount(directory, authority.thumbprint(key), key))
 
 
-def require() -> None:
-    """Raise Refused where the libraries of the extra `tls` are missing."""
-    if missing := [name for name in _NEEDED if importlib.util.find_spec(name) is None]:
-        raise Refused(f"`tls: auto` needs {', '.join(missing)}", extras.how_to_add("tls"))
+def require(what: str = "`tls: auto`", needed: Sequence[str] = _NEEDED) -> None:
+    """Raise Refused where libraries of the extra `tls` are missing."""
+    if missing := [name for name in needed if importlib.util.find_spec(name) is None]:
+        raise Refused(f"{what} needs {', '.join(missing)}", extras.how_to_add("tls"))

@@ -13,7 +13,7 @@ _RULE = re.compile(r"(Host|PathPrefix|Path)\(([^()]*)\)")
 _QUOTED = re.compile(r"[`'\"]([^`'\"]*)[`'\"]")
 _ADDRESS = re.compile(r"(?:https?://)?([^/:\s,]+)(?::[0-9]+)?(/[^\s,]*)?")
 _UPSTREAM = re.compile(r"\{\{\s*upstreams(?:\s+https?)?\s+([0-9]+)\s*\}\}")
-_TLS = "TLS: name your certificates under `traffic.tls`, or keep a proxy that has them in front"
+_TLS = "TLS: `traffic.tls: auto` obtains certificates; or name yours there, or keep a proxy that has them in front"
 # What a label of Traefik says besides, as a part of its name
 _REASONS = (
     (re.compile(r"\.tls(\.|$)|\.entrypoints$"), _TLS),

@@ -101,7 +101,7 @@ def _other_ports(draft: Draft, direct: Published | None, by_domain: bool) -> Non
                 f"users come by the domain at *:80; port {port.published or port.target} is not published", *path
             )
         elif port.target == 443:
-            draft.note(f"port {port.target}: for HTTPS name your certificates under `traffic.tls`", *path)
+            draft.note(f"port {port.target}: for HTTPS set `traffic.tls`: auto, or your certificates", *path)
         else:
             draft.note(f"port {port.target}: a service has one port for users", *path)
     for index in unreadable(draft.node):
