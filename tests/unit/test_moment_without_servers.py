@@ -24,7 +24,7 @@ def scene(state: Path, monkeypatch: pytest.MonkeyPatch) -> Scene:
     return scene
 
 
-def down(scene: Scene, place: Place, at: str, seconds: float) -> list[float]:
+def down(scene: Scene, place: Place, at: str, lasting: float) -> list[float]:
     """Have the servers of a place found down from a driver's call on, for so long; give when that began."""
     clock, began = scene.world.clock, list[float]()
     sleep = clock.sleep
@@ -34,9 +34,9 @@ def down(scene: Scene, place: Place, at: str, seconds: float) -> list[float]:
             began.append(clock.now())
             scene.world.ill.add(place)
 
-    def later(length: float) -> None:
-        sleep(length)
-        if began and clock.now() >= began[0] + seconds:
+    def later(seconds: float) -> None:
+        sleep(seconds)
+        if began and clock.now() >= began[0] + lasting:
             scene.world.ill.discard(place)
 
     scene.world.tick = begin
@@ -68,8 +68,8 @@ def test_the_way_back_waits_for_stable(scene: Scene) -> None:
     scene.world.worse.add("2.0")
     sleep = scene.world.clock.sleep
 
-    def later(length: float) -> None:
-        sleep(length)
+    def later(seconds: float) -> None:
+        sleep(seconds)
         if scene.kinds()[-1] == "step.began" and scene.told("rollout.rolling_back"):
             scene.world.ill.discard("blue")
 
