@@ -108,7 +108,7 @@ def _row(
     serials = {facts.serial for facts in read.values()}
     problems = [problem] if problem else []
     if auto and history.failures:
-        problems.append(history.why)
+        problems.append(history.why.removeprefix(f"{domain}: "))
     if first and serials - {first.serial}:
         problems.append("not every proxy shows the newest certificate")
     due = planning.renewal_at(kept, history.suggestion) if kept else 0.0

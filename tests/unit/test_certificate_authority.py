@@ -19,7 +19,7 @@ from acme import messages
 from deployer.core.clock import SystemClock
 from deployer.drivers.certificates import OrderFailed, authority, keys, probe, problems
 from deployer.drivers.certificates.dns import DnsRecords
-from deployer.drivers.certificates.files import Account
+from deployer.drivers.certificates.files import AcmeAccount
 from deployer.planning.certificates import Suggestion
 from tests.live.certificates import certificate
 from tests.ports import free_port
@@ -81,7 +81,7 @@ def serving(**how: Any) -> Iterator[str]:
 
 def at(directory: str, ca: str = "", registered: list[str] | None = None) -> authority.Authority:
     key = keys.new_key()
-    account = Account(directory, authority.thumbprint(key), key)
+    account = AcmeAccount(directory, authority.thumbprint(key), key)
     keep = (registered if registered is not None else []).append
     return authority.Authority(directory, ca, account, keep, SystemClock(), within(30))
 
@@ -98,7 +98,7 @@ def test_an_authority_that_is_down() -> None:
     assert (
         error.message == f"{DOMAIN}: the authority at https://127.0.0.1:{port}/dir cannot be used: connection refused"
     )
-    assert "the certificate in use stays" in error.hint
+    assert "what is in use stays; `deploy serve`, or `deploy certs renew` from a timer, tries again" in error.hint
 
 
 @pytest.mark.parametrize("said", ["3600", "date"])

@@ -17,7 +17,7 @@ from deployer.core.clock import Clock, Deadline
 from deployer.core.errors import DeadlinePassed
 from deployer.drivers.certificates import keys
 from deployer.drivers.certificates.files import AcmeAccount
-from deployer.drivers.certificates.problems import OrderFailed, of_problem, of_request
+from deployer.drivers.certificates.problems import AGAIN, OrderFailed, of_problem, of_request
 from deployer.planning.certificates import Suggestion
 
 RESPONSE_SECONDS = 20.0  # for one response of the authority
@@ -181,7 +181,7 @@ class Authority:
         except errors.Error as error:
             raise OrderFailed(f"{domain}: the authority at {self._directory} breaks its protocol: {error!r}") from None
         except DeadlinePassed as error:
-            raise OrderFailed(f"{domain}: {error.message}", "it is tried again by itself") from None
+            raise OrderFailed(f"{domain}: {error.message}", AGAIN) from None
         except (requests.RequestException, OSError, ValueError, JoseError) as error:
             now = self._clock.now()
             raise of_request(domain, self._directory, error, RESPONSE_SECONDS, now) from None
@@ -190,7 +190,7 @@ class Authority:
         """Return what went wrong where the authority does not say it in a problem document."""
         status = self._net.last.status_code if self._net.last is not None else 0
         text = f"{domain}: the authority at {self._directory} answered HTTP {status}, without saying why"
-        hint = "the certificate in use stays; it is tried again by itself"
+        hint = f"what is in use stays; {AGAIN}"
         return OrderFailed(text, hint, wait_until=self._later())
 
     def _later(self) -> float:

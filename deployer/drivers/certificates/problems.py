@@ -12,6 +12,7 @@ from deployer.core.errors import DriverFailed
 if TYPE_CHECKING:
     from acme import messages
 
+AGAIN = "`deploy serve`, or `deploy certs renew` from a timer, tries again"
 # By the type of a problem document (RFC 8555, 6.7): what it means for a domain, and what to do
 _MEANING = {
     "caa": (
@@ -34,7 +35,7 @@ _MEANING = {
         "something else than the proxy answered the authority",
         "let the domain's A and AAAA records, all of them, point to the proxy",
     ),
-    "rateLimited": ("the authority takes no more orders for now", "it is tried again by itself"),
+    "rateLimited": ("the authority takes no more orders for now", AGAIN),
     "rejectedIdentifier": ("the authority issues nothing for it", "is it a public domain, spelt right?"),
     "externalAccountRequired": (
         "the authority wants an account that was made on its site (external account binding)",
@@ -42,8 +43,8 @@ _MEANING = {
     ),
     "invalidContact": ("the authority refuses the address of the account", "correct `tls.auto.email`"),
     "unsupportedContact": ("the authority refuses the address of the account", "correct `tls.auto.email`"),
-    "badNonce": ("the authority refused every nonce", "it is tried again by itself"),
-    "serverInternal": ("the authority has trouble of its own", "it is tried again by itself"),
+    "badNonce": ("the authority refused every nonce", AGAIN),
+    "serverInternal": ("the authority has trouble of its own", AGAIN),
 }
 
 
@@ -68,7 +69,7 @@ def of_problem(domain: str, error: messages.Error, *, wait_until: float = 0.0) -
 
 def of_request(domain: str, directory: str, error: BaseException, seconds: float, now: float) -> OrderFailed:
     """Return why an authority gave no answer that can be understood."""
-    what, hint = web.describe(error, seconds), "the certificate in use stays; it is tried again by itself"
+    what, hint = web.describe(error, seconds), f"what is in use stays; {AGAIN}"
     cause = next((c for c in web.causes(error) if isinstance(c, ssl.SSLCertVerificationError)), None)
     if cause is not None:
         hint = "a private authority needs `tls.auto.ca`"
