@@ -46,6 +46,7 @@ from deployer.model import (
 from deployer.planning import release_record
 from deployer.planning.certificates import ServedCertificate
 from tests.flow import Flow, MemorySamples
+from tests.jobs import MemoryJobs
 
 BEAT_SECONDS = 5.0
 
@@ -138,6 +139,7 @@ class World:
         """What the proxy counted."""
         return MeasuredTraffic(self.rate, self.counted, self.rate) if self.counted else None
 
+    jobs: MemoryJobs = field(default_factory=MemoryJobs)
     clocks: dict[Live, float] = field(default_factory=dict)  # by live value: how far the clock was set when it was seen
     silent: dict[str, str] = field(default_factory=dict)  # machines that give no answer, and why
     history: list[Live] = field(default_factory=list)
@@ -228,6 +230,7 @@ class World:
             MemoryMetrics(self),
             MemorySignatures(self),
             MemoryBuilder(self),
+            self.jobs,
         )
 
 

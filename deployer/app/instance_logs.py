@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from deployer.app import queries
+from deployer.app.jobs import overview
 from deployer.app.operations import AppContext
 from deployer.core.secret import hide
 from deployer.drivers.ports import standing
@@ -20,3 +21,10 @@ def logs(house: AppContext, service: str, lines: int, colour: str = "") -> LogsV
         tuple(InstanceLog(i.name, tuple(map(hide, runtime.logs(i, lines)))) for i in found),
         tuple(SilentMachine(host, why) for host, why in there.silent.items()),
     )
+
+
+def job_logs(house: AppContext, service: str, lines: int, job: str) -> LogsView:
+    """Return the last lines of the newest run of a job that has ended."""
+    queries.drivers_of(house, service)
+    name, found = overview.output(house, service, job, lines)
+    return LogsView(service, (InstanceLog(name, found),))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from deployer.core.events import Event, Sink
     from deployer.planning.orders import Order, RolloutResult, StopRequest
-    from deployer.views.data import AuditView, HistoryView, ReleasesView, RolloutView, StatusView
+    from deployer.views.data import AuditView, HistoryView, JobsView, ReleasesView, RolloutView, StatusView
     from deployer.views.logs import LogsView
     from deployer.views.progress import ProposedView
     from deployer.views.report.data import ReportView
@@ -64,8 +64,15 @@ class Queries(Protocol):
         """Return records of the audit log, the newest first; of all services where none is named."""
         ...
 
-    def logs(self, service: str, lines: int, colour: str = "") -> LogsView:
-        """Return the last lines of the instances, of all environments where no colour is named."""
+    def jobs(self, service: str) -> JobsView:
+        """Return the scheduled jobs of a service, and their last runs."""
+        ...
+
+    def logs(self, service: str, lines: int, colour: str = "", job: str = "") -> LogsView:
+        """Return the last lines of the instances, of all environments where no colour is named.
+
+        With a job, those of its newest run that has ended.
+        """
         ...
 
 

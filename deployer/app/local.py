@@ -19,7 +19,7 @@ from deployer.planning.orders import Order, RolloutResult, StopRequest
 if TYPE_CHECKING:
     from deployer.app import queries
     from deployer.app.operations.context import AppContext
-    from deployer.views.data import AuditView, HistoryView, ReleasesView, RolloutView, StatusView
+    from deployer.views.data import AuditView, HistoryView, JobsView, ReleasesView, RolloutView, StatusView
     from deployer.views.logs import LogsView
     from deployer.views.progress import ProposedView
     from deployer.views.report.data import ReportView
@@ -125,11 +125,21 @@ class LocalApp:
         """Return records of the audit log, the newest first; of all services where none is named."""
         return queries.audit(self.context, limit, service)
 
-    def logs(self, service: str, lines: int, colour: str = "") -> LogsView:
-        """Return the last lines of the instances, of all environments where no colour is named."""
-        from deployer.app.instance_logs import logs
+    def jobs(self, service: str) -> JobsView:
+        """Return the scheduled jobs of a service, and their last runs."""
+        from deployer.app.jobs.overview import overview
 
-        return logs(self.context, service, lines, colour)
+        queries.drivers_of(self.context, service)
+        return overview(self.context, service)
+
+    def logs(self, service: str, lines: int, colour: str = "", job: str = "") -> LogsView:
+        """Return the last lines of the instances, of all environments where no colour is named.
+
+        With a job, those of its newest run that has ended.
+        """
+        from deployer.app.instance_logs import job_logs, logs
+
+        return job_logs(self.context, service, lines, job) if job else logs(self.context, service, lines, colour)
 
     # -- orders
 
@@ -152,7 +162,15 @@ class LocalApp:
 
             request = request_of(order, self._environ)  # a manifest that is refused needs no state folder
             with self._opener(sink, stop) as context:
-                return _certified(context, deploy(context, request), request.loaded.manifest.service)
+                service = request.loaded.manifest.service
+                ending = _certified(context, deploy(context, request), service)
+                _tell_unattended(context, service)
+                return ending
+        if order.action == "run":
+            from deployer.app.jobs.runs import run_now
+
+            with self._opener(sink, stop) as context:
+                return run_now(context, order.service or service_meant(self._target, context), order.job, order.reason)
         from deployer.app.operations.dispatch import perform
 
         with self._opener(sink, stop) as context:
@@ -183,3 +201,11 @@ def _certified(context: AppContext, result: RolloutResult, service: str) -> Roll
     from deployer.app.operations.certificates import certified
 
     return certified(context, result, service)
+
+
+def _tell_unattended(house: AppContext, service: str) -> None:
+    """Say after a deploy when the release has jobs and nothing runs them."""
+    from deployer.app.jobs.overview import unattended
+
+    if text := unattended(house, service):
+        house.tell(service, text)

@@ -35,7 +35,9 @@ from deployer.store.vault import Vault
 
 if TYPE_CHECKING:
     from deployer.drivers.certificates import CertificateKeeper
+    from deployer.drivers.jobs import JobRuntime
     from deployer.drivers.runtime.ansible.host_presence import HostPresence
+    from deployer.drivers.runtime.docker import DockerFleet, DockerRuntime
     from deployer.drivers.runtime.docker.engine_pool import EnginePool
     from deployer.drivers.traffic.proxies import Proxies
     from deployer.manifest.models import Manifest
@@ -138,6 +140,7 @@ class _Wiring:
             metrics=later.made(lambda: _metrics(folder, runtime)),
             signatures=later.made(lambda: _signatures(folder)),
             builder=later.made(lambda: _builder(folder)),
+            jobs=later.made(lambda: self._jobs(manifest, machines)),
         )
 
     def _checks(self, runtime: Runtime) -> Checks:
@@ -176,16 +179,18 @@ class _Wiring:
         return HAProxyTraffic(self._state / "proxy", self._clock, existing=existing, state=self._state)
 
     def _runtime(self, manifest: Manifest, folder: Path, machines: Machines) -> RuntimeCare:
-        installation = self._store.secret("installation")
         if manifest.runtime == "process":
             from deployer.drivers.runtime.process import ProcessRuntime
 
-            return ProcessRuntime(self._state, self._clock, installation)
+            return ProcessRuntime(self._state, self._clock, self._store.secret("installation"))
         if manifest.runtime == "ansible":
             return self._ansible(manifest, folder, machines)
+        return self._docker(machines)
+
+    def _docker(self, machines: Machines) -> DockerRuntime | DockerFleet:
         from deployer.drivers.runtime.docker import DockerRuntime
 
-        home = release_record.home(self._state)
+        installation, home = self._store.secret("installation"), release_record.home(self._state)
         if not machines.every:
             return DockerRuntime(self._clock, installation, home=home)
         if self._reach is None:
@@ -193,6 +198,15 @@ class _Wiring:
 
             self._reach = EnginePool(self._clock, installation, home)
         return self._reach.fleet(machines)
+
+    def _jobs(self, manifest: Manifest, machines: Machines) -> JobRuntime:
+        if manifest.runtime == "process":
+            from deployer.drivers.runtime.process.jobs import ProcessJobs
+
+            return ProcessJobs(self._state, self._clock, self._store.secret("installation"))
+        if manifest.runtime == "ansible":
+            raise Refused(f"{manifest.service}: runtime ansible runs no jobs", "use cron of its hosts")
+        return self._docker(machines).jobs
 
     def _ansible(self, manifest: Manifest, folder: Path, machines: Machines) -> RuntimeCare:
         from deployer.drivers.hosts.verbs import AnsibleVerbs

@@ -77,10 +77,11 @@ def show(common: Common, number: int | None) -> int:
 @common("file", "destination", "service")
 @click.option("-n", "--lines", default=50, show_default=True, type=WholeNumber(1, 10000), help="Lines per instance.")
 @click.option("--colour", type=click.Choice(["blue", "green", "baseline"]), help="Only one environment.")
-def logs(common: Common, lines: int, colour: str | None) -> int:
+@click.option("--job", metavar="NAME", help="Of the newest run of this job that has ended, instead.")
+def logs(common: Common, lines: int, colour: str | None, job: str | None) -> int:
     """Print the recent log lines of each instance, with secrets masked."""
     with open_app(common) as app:
-        found = app.logs(app.service(), lines, colour or "")
+        found = app.logs(app.service(), lines, colour or "", job or "")
     for machine in found.silent:
         sys.stderr.write(f"{machine.host or 'this host'} is unreachable: {machine.why}\n")
     if not found.instances:

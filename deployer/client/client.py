@@ -10,7 +10,7 @@ from pydantic import TypeAdapter, ValidationError
 from deployer import __version__
 from deployer.client.calls import PATIENCE, Calls
 from deployer.core.errors import NoServer, NothingInProgress, Refused
-from deployer.views.data import AuditView, HistoryView, PlanView, ReleasesView, RolloutView, StatusView
+from deployer.views.data import AuditView, HistoryView, JobsView, PlanView, ReleasesView, RolloutView, StatusView
 from deployer.views.logs import LogsView
 from deployer.views.progress import RolloutState, RunAnswer, ServiceRow, ServicesAnswer
 from deployer.views.report.data import ReportView
@@ -70,9 +70,13 @@ class Client:
         """List records of the audit log, of all services where none is named."""
         return self._ask(AuditView, f"/services/{service}/audit" if service else "/audit", limit=limit)
 
-    def logs(self, service: str, lines: int, colour: str = "") -> LogsView:
-        """Give the last lines of the instances, of all colours where none is named."""
-        only = {"colour": colour} if colour else {}
+    def jobs(self, service: str) -> JobsView:
+        """Return the scheduled jobs of a service, and their last runs."""
+        return self._ask(JobsView, f"/services/{service}/jobs")
+
+    def logs(self, service: str, lines: int, colour: str = "", job: str = "") -> LogsView:
+        """Return the last lines of the instances (of a colour), or of the newest run of a job that has ended."""
+        only = {name: value for name, value in (("colour", colour), ("job", job)) if value}
         return self._ask(LogsView, f"/services/{service}/logs", lines=lines, **only)
 
     def state(self, rollout: int, patience: float = PATIENCE) -> RolloutState:

@@ -29,6 +29,9 @@ An event is plain data: `kind`, Unix time, service, rollout number, and fields t
     rollout.detached  text, hint, exit
     rollout.ended     outcome (done, reverted, paused, needs-attention), exit, text, seconds
     note              text
+    job.started       job, run, release, version, text
+    job.output        job, run, text
+    job.ended         job, run, outcome, exit, text
     host.unreachable  host, text
     host.back         host, text
     notify.failed     to, about, text

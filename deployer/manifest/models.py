@@ -14,7 +14,7 @@ from typing import Any, Literal, Self
 from pydantic import Field, model_validator
 
 from deployer.core.limits import READABLE_LOGS
-from deployer.manifest import image, portless
+from deployer.manifest import image, portless, schedule
 from deployer.manifest.approval import Approval
 from deployer.manifest.base import Conflict, Conflicts, Count, Model, Port, Switch, twice
 from deployer.manifest.build import Build
@@ -22,6 +22,7 @@ from deployer.manifest.hook import RolloutHook
 from deployer.manifest.judge import ErrorLimits, Judge, LatencyLimits, WarmupSettings
 from deployer.manifest.metrics import Metric
 from deployer.manifest.notify import Notify, Recipient
+from deployer.manifest.schedule import Job
 from deployer.manifest.sections import (
     Health,
     Hooks,
@@ -69,6 +70,7 @@ __all__ = [
     "HAProxy",
     "Health",
     "Hooks",
+    "Job",
     "Judge",
     "Keep",
     "LatencyLimits",
@@ -189,6 +191,9 @@ class Manifest(Model):
     judge: Judge = Field(Judge(), description="When the candidate counts as worse.")
     notify: Notify = Field(Notify(), description="Notifications about rollouts, to chats or as signed requests.")
     keep: Keep = Field(Keep(), description="What is kept after a rollout, and for how long.")
+    schedule: dict[Name, Job] = Field(
+        default_factory=dict, description="Jobs by name: commands of the live release that run at their times."
+    )
     freeze: tuple[Freeze, ...] = Field(
         (),
         description="Times (of this host) in which no rollout may start, weekly or daily, e.g. `Fri 16:00-Mon "
@@ -236,6 +241,7 @@ class Manifest(Model):
         yield from self._variable_conflicts()
         yield from self._auth_conflicts()
         yield from self._log_conflicts()
+        yield from schedule.conflicts(self)
         if self.runtime == "process":
             yield from self._process_conflicts()
         if self.runtime == "ansible":

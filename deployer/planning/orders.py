@@ -14,7 +14,18 @@ if TYPE_CHECKING:
 
 Choice = Literal["detach", "abort", "stay"]  # what becomes of a rollout when its command is asked to stop
 Action = Literal[
-    "start", "plan", "approve", "promote", "abort", "pause", "resume", "rollback", "drain", "down", "release-lock"
+    "start",
+    "plan",
+    "approve",
+    "promote",
+    "abort",
+    "pause",
+    "resume",
+    "rollback",
+    "drain",
+    "down",
+    "release-lock",
+    "run",
 ]
 
 
@@ -34,7 +45,7 @@ class Order:
     what `deploy STRATEGY` takes; `fingerprint` is that of the manifest that is meant, "" for whatever lies there;
     `dirty` also builds changes that are not committed. `rollback` takes `to` (0: the last good release), `again`
     (also when users were brought back lately) and `force`, which `promote` takes, too; `approve` takes `refuse`,
-    the `number` of the rollout (0: whichever) and the `role` of who says so.
+    the `number` of the rollout (0: whichever) and the `role` of who says so; `run` takes the `job`.
     """
 
     action: Action
@@ -55,6 +66,7 @@ class Order:
     refuse: bool = False
     number: int = 0
     role: str = ""
+    job: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """Give plain data for JSON."""

@@ -20,6 +20,7 @@ from deployer.server.messages import (
     DeployStart,
     Firm,
     Forward,
+    JobBody,
     ProblemAnswer,
     RequestBody,
     VoteBody,
@@ -155,6 +156,12 @@ async def rollback(desk: AtDesk, caller: Operator, service: Known, wanted: Back,
 async def drain(desk: AtDesk, caller: Operator, service: Known, wish: RequestBody, give: Giving) -> RunAnswer:
     """Close WebSockets and tcp sessions on releases that users have left, and wait until requests there have ended."""
     return await _wished(desk, caller, "drain", service, wish, give)
+
+
+@router.post("/services/{service}/run")
+async def run(desk: AtDesk, caller: Operator, service: Known, wanted: JobBody, give: Giving) -> RunAnswer:
+    """Run a scheduled job of the live release now; its output is among the logs once it has ended."""
+    return await _ordered(desk, caller, Order("run", service, wanted.reason, job=wanted.job), give, None)
 
 
 @router.post("/services/{service}/down")

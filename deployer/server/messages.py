@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from deployer.core.errors import DeployError, Exit, Locked, Refused, StoreFailed
-from deployer.core.limits import REASON
+from deployer.core.limits import REASON, SERVICE
 from deployer.core.secret import hide
 from deployer.server.runs import Busy, Run
 from deployer.views.progress import RunAnswer
@@ -85,6 +85,13 @@ class Back(RequestBody):
         False
     )
     force: Annotated[bool, Field(description="Even to a release that was rolled back or never got through.")] = False
+
+
+class JobBody(_Body):
+    """A job that is to be run now, and why."""
+
+    job: Annotated[str, Field(pattern=f"^{SERVICE}$", description="Name of a job of the live release.")]
+    reason: Sentence = ""
 
 
 class Firm(_Body):

@@ -6,12 +6,13 @@ from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, Request, Response
 
+from deployer.core.limits import SERVICE
 from deployer.server.messages import HealthAnswer, missing, run_answer
 from deployer.server.metrics import ServerMetrics
 from deployer.server.rights import AtDesk, Auditor, By, Known, Operator, Overseer, Seen, Service, Viewer
 from deployer.store import ServiceRecord as Record
 from deployer.store import Store
-from deployer.views.data import AuditView, HistoryView, ReleasesView, RolloutView, StatusView
+from deployer.views.data import AuditView, HistoryView, JobsView, ReleasesView, RolloutView, StatusView
 from deployer.views.logs import LogsView
 from deployer.views.progress import RolloutState, RunAnswer, ServiceRow, ServicesAnswer
 from deployer.views.report import render
@@ -81,6 +82,13 @@ def rollouts(desk: AtDesk, _: Viewer, service: Known, limit: Limit = 20) -> Hist
         return app.history(service, limit)
 
 
+@router.get("/services/{service}/jobs")
+def jobs(desk: AtDesk, _: Viewer, service: Known) -> JobsView:
+    """List the scheduled jobs of a service: when they run next, and how their last runs ended."""
+    with desk.app() as app:
+        return app.jobs(service)
+
+
 @router.get("/services/{service}/audit")
 def audit_of_service(desk: AtDesk, _: Viewer, service: Known, limit: Limit = 20) -> AuditView:
     """List who did what with a service, why, from where, and what came of it, the newest first."""
@@ -98,10 +106,17 @@ def run(desk: AtDesk, _: Viewer, service: Service, run: str) -> RunAnswer:
 
 
 @router.get("/services/{service}/logs")
-def logs(desk: AtDesk, _: Operator, service: Known, lines: Lines = 50, colour: Colour | None = None) -> LogsView:
-    """Give the last lines that each instance wrote, without the values of its secrets."""
+def logs(
+    desk: AtDesk,
+    _: Operator,
+    service: Known,
+    lines: Lines = 50,
+    colour: Colour | None = None,
+    job: Annotated[str | None, Query(pattern=f"^{SERVICE}$", description="Of its newest run that has ended.")] = None,
+) -> LogsView:
+    """Give the last lines that each instance (or a run of a job) wrote, without the values of its secrets."""
     with desk.app() as app:
-        return app.logs(service, lines, colour or "")
+        return app.logs(service, lines, colour or "", job or "")
 
 
 @router.get("/rollouts/{number}/state")

@@ -22,6 +22,7 @@ from deployer.server.application import make_app
 from deployer.server.connection_guard import IDLE_SECONDS, ConnectionGuard, Listening, Network, Room
 from deployer.server.context import ServerContext
 from deployer.server.guard import EntryRules
+from deployer.server.jobs import JobRunner
 from deployer.server.reconciler import Reconciler
 from deployer.server.renewals import Renewals
 
@@ -199,6 +200,7 @@ class _Server(uvicorn.Server):
         super().__init__(config)
         self._desk, self._agents, self._door, self._caretaker, self._url = desk, agents, door, caretaker, url
         self._renewals = Renewals(desk)
+        self._jobs = JobRunner(desk)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Take a signal."""
@@ -214,6 +216,7 @@ class _Server(uvicorn.Server):
         """End what goes on, and wait for it."""
         await asyncio.to_thread(self._caretaker.stop)
         await asyncio.to_thread(self._renewals.stop)
+        await asyncio.to_thread(self._jobs.stop)
         if self._agents:
             await asyncio.to_thread(self._agents.stop)
         await super().shutdown(sockets)  # type: ignore[arg-type]
@@ -224,6 +227,7 @@ class _Server(uvicorn.Server):
         if self.started:
             self._caretaker.start()
             self._renewals.start()
+            self._jobs.start()
             if self._agents:
                 self._agents.start(self._desk)
             api = f"{self._url}api/v1"

@@ -130,6 +130,36 @@ MIGRATIONS: tuple[str, ...] = (
         unique (service, release, idx)
     );
 
+    -- Runs of jobs. At most one of a job has no end: never two at once.
+    create table job_runs (
+        number integer primary key autoincrement,
+        service text not null,
+        job text not null,
+        release integer not null,
+        due real not null,                        -- the time of its schedule; 0 for one that a person started
+        host text not null default '',            -- on which it runs; '' is this one
+        by text not null,
+        reason text not null,
+        started_at real not null,
+        ended_at real,
+        outcome text not null default '',         -- '' while it runs
+        exit integer,                             -- of its command; null where that is not known
+        text text not null default '',
+        output text not null default '',          -- the last of it
+        times integer not null default 1          -- so many due times were left out, where it is `skipped` or `missed`
+    );
+    create index runs_of_job on job_runs (service, job, number);
+    create unique index one_run_of_a_job on job_runs (service, job) where ended_at is null;
+
+    -- Up to when the due times of a job are dealt with, by its schedule: another schedule begins anew.
+    create table job_times (
+        service text not null,
+        job text not null,
+        schedule text not null,
+        until real not null,
+        primary key (service, job)
+    );
+
     -- The number of a record is never given out again (autoincrement), also not after its removal. The triggers stop
     -- mistakes; what somebody changes who can remove them, the chain of hashes shows.
     create table audit (

@@ -13,6 +13,7 @@ from deployer.store.audit import Audit
 from deployer.store.audit_chain import AuditLog
 from deployer.store.database import Database
 from deployer.store.events import Events
+from deployer.store.jobs import Jobs
 from deployer.store.journal import Journal
 from deployer.store.locks import Locks, whoami
 from deployer.store.owed import Owed
@@ -47,6 +48,7 @@ class Store:
         self.approvals = Approvals(database, clock, audit)
         self.ports = Ports(database, clock, installation)
         self.owed = Owed(database, folder)
+        self.jobs = Jobs(database, clock, audit, folder / "locks")
 
     def close(self) -> None:
         """Give up what this process holds, and close the connection."""

@@ -18,6 +18,15 @@ from deployer.views.status_data import (
     InstanceView as InstanceView,
 )
 from deployer.views.status_data import (
+    JobRunView as JobRunView,
+)
+from deployer.views.status_data import (
+    JobsView as JobsView,
+)
+from deployer.views.status_data import (
+    JobView as JobView,
+)
+from deployer.views.status_data import (
     LockView as LockView,
 )
 from deployer.views.status_data import (

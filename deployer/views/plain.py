@@ -223,6 +223,10 @@ def _s(d: dict[str, Any], key: str) -> str:
     return one_line(d.get(key, ""))
 
 
+def _job(d: dict[str, Any]) -> str:
+    return _s(d, "text")
+
+
 _WRITERS: dict[str, Callable[[dict[str, Any]], str]] = {
     "rollout.started": _started,
     "rollout.resumed": _resumed,
@@ -247,6 +251,9 @@ _WRITERS: dict[str, Callable[[dict[str, Any]], str]] = {
     "rollout.detached": _left,
     "rollout.ended": _ended,
     "note": _note,
+    "job.started": _job,
+    "job.output": _job,
+    "job.ended": _job,
     "host.unreachable": _machine,
     "host.back": _machine,
     "notify.failed": _untold,

@@ -110,6 +110,52 @@ class ApprovalView(View):
 
 
 @dataclass(frozen=True)
+class JobRunView(View):
+    """A run of a job. `due` is 0 where a person (`by`) started it; `outcome` is empty while it runs.
+
+    `exit` is that of its command, None where it is not known. With the outcomes skipped and missed nothing was run, at
+    so many due times (`times`).
+    """
+
+    number: int
+    job: str
+    release: int
+    version: str
+    due: float
+    started_at: float
+    seconds: float
+    outcome: str
+    exit: int | None
+    text: str
+    by: str
+    reason: str = ""
+    times: int = 1
+
+
+@dataclass(frozen=True)
+class JobView(View):
+    """A job of the live release: its schedule, the next due time, its last runs, the newest first."""
+
+    name: str
+    cron: str
+    timezone: str
+    command: tuple[str, ...]
+    next: float
+    runs: tuple[JobRunView, ...] = ()
+
+
+@dataclass(frozen=True)
+class JobsView(View):
+    """The jobs of a service. `attended`: a server or a timer runs what is due."""
+
+    service: str
+    release: int
+    version: str
+    attended: bool
+    jobs: tuple[JobView, ...] = ()
+
+
+@dataclass(frozen=True)
 class StatusView(View):
     """What is live now, read from the proxy, the runtime and the store.
 
@@ -133,3 +179,4 @@ class StatusView(View):
     approval: ApprovalView | None = None  # while it waits for people
     served: bool = True  # users reach it; False for a worker: it has no share, and no proxy knows its instances
     read: bool = True  # False when proxy or runtime gave no answer: nothing is known then, see `problems`
+    jobs: tuple[JobView, ...] = ()

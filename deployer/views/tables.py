@@ -71,6 +71,10 @@ def _status(view: StatusView, now: float, ink: Ink) -> list[str]:
         out.append(_approval(view.approval, now, ink))
     if view.lock:
         out.append(_lock(view.lock, now, ink))
+    if view.jobs:
+        from deployer.views import jobs
+
+        out += [jobs.line(job, now, ink) for job in view.jobs]
     out += [f"{ink('problem', 'red')}: {one_line(problem)}" for problem in view.problems]
     if view.next:
         out.append(f"{ink('next', 'dim')}: {one_line(view.next)}")
@@ -297,4 +301,5 @@ _ELSEWHERE = {  # module and function; imported when there is one to print
     "PlayedView": ("machines", "played"),
     "TokensView": ("tokens", "tokens"),
     "CertificatesView": ("certificates", "certificates"),
+    "JobsView": ("jobs", "jobs"),
 }

@@ -106,6 +106,7 @@ def test_every_query_gives_what_the_state_folder_gives(bench: AppBench, app: App
         assert plain(app.history(name)) == plain(here.history(name))
         assert plain(app.history(name, 1)) == plain(here.history(name, 1))
         assert plain(app.releases(name)) == plain(here.releases(name))
+        assert plain(app.jobs(name)) == plain(here.jobs(name))
         assert plain(app.show(newest)) == plain(here.show(newest))
         assert [event.to_dict() for event in app.events(newest)] == [event.to_dict() for event in here.events(newest)]
         assert plain(app.report(newest)) == plain(here.report(newest))
@@ -126,8 +127,11 @@ def test_every_query_gives_what_the_state_folder_gives(bench: AppBench, app: App
         lambda app: app.report(9999),
         lambda app: app.in_progress(app.service()),
         lambda app: app.carry_out(Order("pause"), lambda _event: None, StopRequest()),
+        lambda app: app.jobs("nobody"),
+        lambda app: app.logs(app.service(), 5, job="nightly"),
+        lambda app: app.carry_out(Order("run", job="nightly"), lambda _event: None, StopRequest()),
     ],
-    ids=["status", "history", "newest", "show", "report", "in_progress", "pause"],
+    ids=["status", "history", "newest", "show", "report", "in_progress", "pause", "jobs", "logs", "run"],
 )
 def test_what_does_not_exist_is_refused(app: App, ask: Callable[[App], object]) -> None:
     with pytest.raises(DeployError) as caught:

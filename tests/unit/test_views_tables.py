@@ -22,6 +22,9 @@ from deployer.views.data import (
     Finding,
     HistoryView,
     InstanceView,
+    JobRunView,
+    JobsView,
+    JobView,
     JournalRow,
     JudgementView,
     LockView,
@@ -221,6 +224,18 @@ CHECK = CheckView(
 PLAYED = PlayedView(
     "setup.yml", (PlayedMachine("edge1", 12, 3), PlayedMachine("web1", 4, 0, 1), PlayedMachine("web2", unreachable=1))
 )
+RUN = JobRunView(7, "nightly", 3, "2.0", NOW - 3600, NOW - 3590, 12.0, "failed", 3, "ended with 3", "schedule")
+LEFT_OUT = JobRunView(6, "nightly", 2, "1.9", NOW - 7200, NOW - 7200, 0.0, "skipped", None, "", "schedule", times=3)
+JOBS = JobsView(
+    "shop",
+    3,
+    "2.0",
+    attended=False,
+    jobs=(
+        JobView("nightly", "10 3 * * *", "Europe/Berlin", ("bin/nightly",), NOW + 3600, (RUN, LEFT_OUT)),
+        JobView("weekly", "@weekly", "UTC", ("bin/weekly",), NOW + 86400),
+    ),
+)
 TOKENS = TokensView(
     (
         TokenRow("0a1b2c3d4e5f", "ann", "admin", (), "valid", NOW - 3600, "root@web-1"),
@@ -239,6 +254,8 @@ VIEWS: dict[str, View] = {
     "audit-none": AuditView("blog", ()),
     "tokens": TOKENS,
     "tokens-none": TokensView(()),
+    "jobs": JOBS,
+    "jobs-none": JobsView("shop", 3, "2.0", attended=True),
     "chain": ChainView("audit.jsonl", 8, "2" * 64, since=1),
     "chain-broken": BROKEN,
     "status": STATUS,

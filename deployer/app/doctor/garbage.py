@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from deployer.app.doctor.finding import Discrepancy, Fix
+from deployer.app.doctor.jobs import job_runs
 from deployer.app.operations import AppContext
 from deployer.core.clock import Deadline
 from deployer.core.errors import DeployError, MachinesSilent
@@ -26,6 +27,7 @@ def leftovers(house: AppContext) -> Iterator[Discrepancy]:
     yield from _runtimes(house)
     yield from _served(house)
     yield from _unrecorded(house)
+    yield from job_runs(house)
 
 
 def _secrets(house: AppContext) -> Iterator[Discrepancy]:

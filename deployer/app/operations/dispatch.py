@@ -43,8 +43,8 @@ def perform(house: AppContext, order: Order) -> RolloutResult:
             return RolloutResult("done", Exit.DONE, f"{service} is down; removed: {removed}", 0)
         case "release-lock":
             return _release_lock(house, service, reason)
-        case "start" | "plan":
-            raise TypeError(f"{order.action} is for a request that `request_of` makes")
+        case "start" | "plan" | "run":
+            raise TypeError(f"{order.action} is not for a service as it is: `LocalApp` carries it out")
 
 
 def request_of(order: Order, environ: Mapping[str, str]) -> DeployRequest:

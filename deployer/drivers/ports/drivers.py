@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
+from deployer.drivers.jobs import JobRuntime
 from deployer.drivers.ports.checks import Checks, MetricSources
 from deployer.drivers.ports.images import Builder, Signatures
 from deployer.drivers.ports.playbooks import Playbooks
@@ -52,3 +53,4 @@ class Drivers:
     metrics: MetricSources
     signatures: Signatures
     builder: Builder
+    jobs: JobRuntime

@@ -36,7 +36,7 @@ def run(client: docker.DockerClient, container: str, command: Sequence[str], dea
 @contextmanager
 def _cancelled(stream: CancellableStream[bytes], deadline: Deadline) -> Iterator[None]:
     """Cut the stream at the deadline: the SDK waits for output without any time-out."""
-    timer = threading.Timer(deadline.left(), _cut, (stream,))
+    timer = threading.Timer(deadline.left(), cut, (stream,))
     timer.daemon = True
     timer.start()
     try:
@@ -46,6 +46,7 @@ def _cancelled(stream: CancellableStream[bytes], deadline: Deadline) -> Iterator
         timer.join()
 
 
-def _cut(stream: CancellableStream[bytes]) -> None:
+def cut(stream: CancellableStream[bytes]) -> None:
+    """End a stream that somebody reads."""
     with suppress(OSError):  # the engine has cut it already
         stream.close()

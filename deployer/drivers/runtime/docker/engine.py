@@ -8,7 +8,9 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from deployer.core.clock import Deadline
 from deployer.core.errors import DeadlinePassed, DriverFailed, Refused, Unreachable
+from deployer.core.limits import READABLE_LOGS
 from deployer.drivers.runtime.docker import reading
 from deployer.drivers.runtime.docker.bounds import TooLarge, bound
 from deployer.transport import contexts
@@ -179,3 +181,20 @@ def in_use(error: BaseException) -> bool:
 
     cause = error.__cause__ if isinstance(error, DriverFailed) else error
     return isinstance(cause, docker.errors.APIError) and cause.status_code == 409
+
+
+def discard(engine: Engine, client: docker.DockerClient, container: Container, deadline: Deadline) -> None:
+    """Remove a container, whatever it does, and wait until the engine has forgotten it."""
+    identity = str(container.id)
+    try:
+        with engine.client(f"remove {container.name}", min(CALL, deadline.left())) as remover:
+            remover.api.remove_container(identity, force=True, v=True)
+    except DriverFailed as error:
+        if find_container(client, identity) is not None and not in_use(error):
+            raise
+    deadline.until(lambda: find_container(client, identity) is None, f"remove {container.name}")
+
+
+def readable(container: Container) -> bool:
+    """Return whether the engine can read what a container printed."""
+    return container.attrs["HostConfig"]["LogConfig"]["Type"] in READABLE_LOGS

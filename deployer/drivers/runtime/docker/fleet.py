@@ -12,6 +12,7 @@ from deployer.core.errors import DriverFailed, ImageGone, MachinesSilent, Refuse
 from deployer.core.events import Tell
 from deployer.drivers.ports import Found, Image
 from deployer.drivers.runtime.docker.fleet_host import FleetHost
+from deployer.drivers.runtime.docker.fleet_jobs import FleetJobs
 from deployer.drivers.runtime.docker.image_distribution import ImageDistribution
 from deployer.drivers.runtime.docker.runtime import DockerRuntime
 from deployer.model import Instance, InstanceSpec, Release
@@ -71,10 +72,19 @@ class DockerFleet:
         try:
             made = member.do(lambda runtime: runtime.ensure(spec, deadline))
         except ImageGone as gone:
-            if not self._supply.restore(member, spec.release, self.members, deadline):
+            if not self._restore(member, spec.release, deadline):
                 raise gone
             made = member.do(lambda runtime: runtime.ensure(spec, deadline))
         return replace(made, host=spec.host)
+
+    def _restore(self, member: FleetHost, release: Release, deadline: Deadline) -> bool:
+        """Bring the image of a release to a host that has lost it; return whether another host had it."""
+        return self._supply.restore(member, release, self.members, deadline)
+
+    @property
+    def jobs(self) -> FleetJobs:
+        """Runs of jobs on these hosts."""
+        return FleetJobs(self._members, self._restore)
 
     def remove(self, instance: Instance, grace: float, deadline: Deadline) -> None:
         """Signal the container, wait up to `grace` seconds, kill, remove."""

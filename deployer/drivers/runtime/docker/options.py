@@ -12,7 +12,7 @@ from deployer.model import PLACES, Instance, InstanceSpec, Place
 from deployer.planning import release_record
 
 if TYPE_CHECKING:
-    from deployer.manifest.models import Manifest, Mount
+    from deployer.manifest.models import Limits, Manifest, Mount
 
 PREFIX = "deployer."
 SECRETS = "/run/secrets"
@@ -52,18 +52,25 @@ def create(spec: InstanceSpec, installation: str, home: str) -> dict[str, Any]:
         "name": spec.name,
         "labels": labels(spec, installation, home),
         **_port(spec),
+        **contained(manifest, manifest.limits),
+        # Brings instances back with the machine or the engine, which `on-failure` does not; a crash loop shows in the
+        # restart count and in the state "restarting".
+        "restart_policy": {"Name": "unless-stopped"},
+    }
+
+
+def contained(manifest: Manifest, limits: Limits) -> dict[str, Any]:
+    """Return the arguments of `containers.create` that are the same for all that runs of a release."""
+    return {
         "mounts": [*map(_mount, manifest.mounts), *_secrets(manifest)],
-        "nano_cpus": int(manifest.limits.cpus * 1e9) if manifest.limits.cpus else None,
-        "mem_limit": manifest.limits.memory,
-        "pids_limit": manifest.limits.pids,
+        "nano_cpus": int(limits.cpus * 1e9) if limits.cpus else None,
+        "mem_limit": limits.memory,
+        "pids_limit": limits.pids,
         "user": manifest.user,
         "read_only": manifest.read_only,
         "security_opt": ["no-new-privileges:true"],
         "log_config": {"type": manifest.log.driver, "config": dict(manifest.log.options)},
         "stop_signal": manifest.stop.signal,
-        # Brings instances back with the machine or the engine, which `on-failure` does not; a crash loop shows in the
-        # restart count and in the state "restarting".
-        "restart_policy": {"Name": "unless-stopped"},
         # No `init`: the engine's own default holds, as images that bring their own init must be process 1.
     }
 

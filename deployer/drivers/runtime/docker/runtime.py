@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 from deployer.core.clock import Clock, Deadline
 from deployer.core.errors import DriverFailed, Refused
 from deployer.core.events import Tell
-from deployer.core.limits import READABLE_LOGS
 from deployer.drivers.ports import Found, Image
 from deployer.drivers.runtime import log_lines
-from deployer.drivers.runtime.docker import commands, images, options, secrets
-from deployer.drivers.runtime.docker.engine import CALL, Engine, find_container, in_use
+from deployer.drivers.runtime.docker import commands, images, options
+from deployer.drivers.runtime.docker.creation import create
+from deployer.drivers.runtime.docker.engine import CALL, Engine, discard, find_container, readable
+from deployer.drivers.runtime.docker.jobs import DockerJobs
 from deployer.drivers.runtime.environ import chosen_secrets
 from deployer.model import Instance, InstanceSpec, Release
 
@@ -37,6 +38,11 @@ class DockerRuntime:
         self._home = home
         self._engine = engine or Engine()
         self._shelf = images.Shelf(self._engine, installation)
+
+    @property
+    def jobs(self) -> DockerJobs:
+        """Runs of jobs on this engine."""
+        return DockerJobs(self._engine, self._installation, self._shelf)
 
     def require(self) -> None:
         """Raise Refused when no engine answers."""
@@ -74,7 +80,7 @@ class DockerRuntime:
                     "rename or remove it; deployer touches only what it made",
                 )
             if container is not None and not self._keeps(container, spec):
-                _discard(self._engine, client, container, deadline)
+                discard(self._engine, client, container, deadline)
                 container = None
             if container is None:
                 container = self._create(client, spec)
@@ -96,7 +102,7 @@ class DockerRuntime:
         with self._engine.client(f"stop {instance.name}", wait + CALL) as client:  # its work may take its time
             client.api.stop(instance.runtime_id, timeout=wait)
         with self._engine.client(f"remove {instance.name}", min(CALL, deadline.left())) as client:
-            _discard(self._engine, client, container, deadline)
+            discard(self._engine, client, container, deadline)
 
     def logs(self, instance: Instance, lines: int) -> tuple[str, ...]:
         """Give the last lines; empty when the container is gone or its log driver cannot be read."""
@@ -104,7 +110,7 @@ class DockerRuntime:
             return ()
         with self._engine.client(f"logs of {instance.name}") as client:
             container = find_container(client, instance.runtime_id)
-            if container is None or not _readable(container):
+            if container is None or not readable(container):
                 return ()
             text = container.logs(stdout=True, stderr=True, tail=lines)
         return tuple(text.decode("utf-8", "replace").splitlines())
@@ -171,16 +177,8 @@ class DockerRuntime:
     def _create(self, client: docker.DockerClient, spec: InstanceSpec) -> Container:
         self._shelf.keep(client, spec.release)
         arguments = options.create(spec, self._installation, self._home)
-        container = client.containers.create(**arguments)
-        try:
-            for network in spec.release.manifest.networks:
-                client.networks.get(network).connect(container, aliases=[spec.release.service])
-            if files := chosen_secrets(spec, "file"):
-                container.put_archive(options.SECRETS, secrets.archive(files))
-        except BaseException:
-            container.remove(force=True, v=True)
-            raise
-        return container
+        networks, files = spec.release.manifest.networks, chosen_secrets(spec, "file")
+        return create(client, arguments, networks, files, spec.release.service)
 
     def check_networks(self, manifest: Manifest) -> None:
         """Raise Refused when the engine lacks a network that the manifest names."""
@@ -219,25 +217,9 @@ def _start(container: Container, spec: InstanceSpec) -> None:
         raise DriverFailed(f"{spec.name} does not start: {said}", "check `command`, `mounts` and `user`") from error
 
 
-def _discard(engine: Engine, client: docker.DockerClient, container: Container, deadline: Deadline) -> None:
-    """Remove the container, whatever it does, and wait until the engine has forgotten it."""
-    identity = str(container.id)
-    try:
-        with engine.client(f"remove {container.name}", min(CALL, deadline.left())) as remover:
-            remover.api.remove_container(identity, force=True, v=True)
-    except DriverFailed as error:
-        if find_container(client, identity) is not None and not in_use(error):
-            raise
-    deadline.until(lambda: find_container(client, identity) is None, f"remove {container.name}")
-
-
 def _made(attributes: Mapping[str, Any]) -> bool:
     """Return whether a deployer made the container; not one whose labels are not what we write."""
     try:
         return options.made(attributes)
     except (KeyError, ValueError):
         return False
-
-
-def _readable(container: Container) -> bool:
-    return container.attrs["HostConfig"]["LogConfig"]["Type"] in READABLE_LOGS

@@ -27,8 +27,8 @@ from deployer.core.events import Tell
 from deployer.drivers.ports import Found, Image
 from deployer.drivers.runtime import artifacts
 from deployer.drivers.runtime.artifacts import Snapshots
-from deployer.drivers.runtime.environ import chosen_secrets, environment, split_address
-from deployer.drivers.runtime.process import program, record
+from deployer.drivers.runtime.environ import chosen_secrets, environment, inherited, split_address
+from deployer.drivers.runtime.process import jobs, program, record
 from deployer.drivers.runtime.process.log_window import LogWindow
 from deployer.drivers.runtime.process.record import InstanceFolders, ProcessInstance
 from deployer.emergency import endpoint
@@ -40,7 +40,6 @@ from deployer.supervisor import spec as specs
 if TYPE_CHECKING:
     from deployer.manifest.models import Manifest
 
-INHERITED = ("PATH", "HOME", "LANG", "TZ")
 OUTPUT = 64 * 1024  # bytes of a command's output that are kept
 
 
@@ -150,6 +149,7 @@ class ProcessRuntime:
     def prune(self, keep: Sequence[Release], drop: Sequence[Release]) -> tuple[str, ...]:
         """Remove snapshots of `drop` that no release in `keep` and no instance uses; give what was removed."""
         needed = {release.image_id for release in keep} | {known.image for _, known in self._instances.mine()}
+        needed |= jobs.images(self._folder)
         return self._snapshots.prune(drop, needed, lambda release: {release.image_id})
 
     def list_all(self) -> tuple[Found, ...]:
@@ -177,6 +177,7 @@ class ProcessRuntime:
 
     def _unneeded(self, keep: Sequence[Release]) -> tuple[Path, ...]:
         needed = {release.image_id for release in keep} | {known.image for _, known in self._instances.made()}
+        needed |= jobs.images(self._folder)
         begun = [p for p in self._instances.every() if record.load(p) is None]
         return (*self._snapshots.unneeded(needed), *(p for p in begun if artifacts.abandoned(p) and not _alive(p)))
 
@@ -190,11 +191,10 @@ class ProcessRuntime:
         for name, value in chosen_secrets(spec, "file").items():
             with os.fdopen(files.new(secrets / name, 0o400), "w", encoding="utf-8") as file:
                 file.write(value)
-        inherited = {name: os.environ[name] for name in INHERITED if name in os.environ}
         return ProcessSpec(
             argv=manifest.command or (),
             cwd=str(artifact),
-            env={"PATH": os.defpath, **inherited, **environment(spec, str(secrets)), **_listening(spec)},
+            env={**inherited(), **environment(spec, str(secrets)), **_listening(spec)},
             log=str(folder / "log"),
             stop_signal=manifest.stop.signal,
             grace=manifest.stop.grace,

@@ -1,0 +1,212 @@
+"""The tables of jobs: their runs, and up to when the due times of each are dealt with.
+
+A run is no rollout: it takes no lock of its service, and neither waits for the other. Who has a run holds a lock of the
+kernel, which ends with its process; of a run that has no end and no holder, whoever comes next takes care.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from deployer.core.clock import Clock
+from deployer.core.errors import Refused
+from deployer.core.filelock import FileLock, is_held
+from deployer.store.audit import Audit, AuditEntry
+from deployer.store.database import Database
+
+KEPT = 50  # runs of a job that ended
+# A clock that was set back by less repeats nothing; by more, what was dealt with lies in a future that was none.
+# Debian's cron draws the same line.
+SET_BACK = 3 * 3600.0
+
+
+@dataclass(frozen=True)
+class JobRun:
+    """A run of a job, or due times at which it was not run. `due` is 0 where a person started it.
+
+    `outcome` is done, failed, timed-out, aborted, lost (nobody saw its end), skipped or missed; empty while it runs.
+    `exit` is that of its command, None where it is not known.
+    """
+
+    number: int
+    service: str
+    job: str
+    release: int
+    due: float
+    host: str
+    by: str
+    reason: str
+    started_at: float
+    ended_at: float | None = None
+    outcome: str = ""
+    exit: int | None = None
+    text: str = ""
+    output: str = ""
+    times: int = 1
+
+    @property
+    def name(self) -> str:
+        """Name of its container or process."""
+        return f"{self.service}.{self.job}.{self.number}"
+
+
+@dataclass(frozen=True)
+class DueTime:
+    """Due times to be dealt with, after `since` up to `until`, by the `schedule` that was read."""
+
+    schedule: str
+    since: float
+    until: float
+
+
+class Jobs:
+    """Runs of jobs, and their due times."""
+
+    def __init__(self, database: Database, clock: Clock, audit: Audit, locks: Path) -> None:
+        self._database, self._clock, self._audit, self._locks = database, clock, audit, locks
+
+    @contextmanager
+    def held(self, service: str, job: str) -> Iterator[bool]:
+        """Hold the lock of a job, as whoever has a run of it does; give whether it was free."""
+        lock = FileLock(self._lock(service, job))
+        taken = lock.try_take()
+        try:
+            yield taken
+        finally:
+            lock.let_go()
+
+    def is_held(self, service: str, job: str) -> bool:
+        """Return whether a living process has a run of a job."""
+        return is_held(self._lock(service, job))
+
+    def _lock(self, service: str, job: str) -> Path:
+        return self._locks / f"{service}.{job}.job"
+
+    def dealt_with(self, service: str, job: str, schedule: str) -> float:
+        """Return up to when the due times of a job are dealt with: up to now, when its schedule is new."""
+        now = self._clock.now()
+        rows = self._database.rows(
+            "select until from job_times where service = ? and job = ? and schedule = ? and until <= ?",
+            service,
+            job,
+            schedule,
+            now + SET_BACK,
+        )
+        if rows:
+            return float(rows[0]["until"])
+        with self._database.transaction() as db:
+            db.execute(
+                "insert into job_times values (?, ?, ?, ?) on conflict (service, job) do update"
+                " set schedule = excluded.schedule, until = excluded.until"
+                " where schedule != excluded.schedule or until > ?",
+                (service, job, schedule, now, now + SET_BACK),
+            )
+        return now
+
+    def begin(self, run: JobRun, time: DueTime | None) -> JobRun | None:
+        """Record that a run begins, at its due time if it has one; return it with its number.
+
+        Return None when somebody else has dealt with this due time. Raise Refused while another run has no end.
+        """
+        with self._database.transaction() as db:
+            if time is not None and not _deal_with(db, run, time):
+                return None
+            try:
+                cursor = db.execute(
+                    "insert into job_runs (service, job, release, due, host, by, reason, started_at)"
+                    " values (?, ?, ?, ?, ?, ?, ?, ?)",
+                    (run.service, run.job, run.release, run.due, run.host, run.by, run.reason, run.started_at),
+                )
+            except sqlite3.IntegrityError:
+                raise Refused(f"{run.job} of {run.service} runs already", "`deploy jobs` shows its run") from None
+            return replace(run, number=int(cursor.lastrowid or 0))
+
+    def pass_over(self, run: JobRun, time: DueTime) -> bool:
+        """Record that due times of a job were left out; several in a row are one record. Return whether it was news.
+
+        What is `skipped` is so because a run goes on: none is recorded while there is none.
+        """
+        with self._database.transaction() as db:
+            key = (run.service, run.job)
+            goes_on = db.execute(
+                "select 1 from job_runs where service = ? and job = ? and ended_at is null", key
+            ).fetchone()
+            if (run.outcome == "skipped" and goes_on is None) or not _deal_with(db, run, time):
+                return False
+            last = db.execute(
+                "select number, outcome from job_runs where service = ? and job = ? order by number desc limit 1", key
+            ).fetchone()
+            if last is not None and last["outcome"] == run.outcome:
+                db.execute(
+                    "update job_runs set times = times + 1, due = ?, ended_at = ?, text = ? where number = ?",
+                    (run.due, self._clock.now(), run.text, last["number"]),
+                )
+                return True
+            db.execute(
+                "insert into job_runs (service, job, release, due, by, reason, started_at, ended_at, outcome, text)"
+                " values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                (*key, run.release, run.due, run.by, run.reason, run.started_at, run.started_at, run.outcome, run.text),
+            )
+            return True
+
+    def starts_on(self, run: JobRun, host: str) -> JobRun:
+        """Record on which host a run is about to start, and that this is now."""
+        now = self._clock.now()
+        with self._database.transaction() as db:
+            db.execute(
+                "update job_runs set host = ?, started_at = ? where number = ? and ended_at is null",
+                (host, now, run.number),
+            )
+        return replace(run, host=host, started_at=now)
+
+    def end(self, run: JobRun) -> None:
+        """Record how a run ended, with its line in the audit log if a person started it; forget the oldest runs."""
+        with self._database.transaction() as db:
+            changed = db.execute(
+                "update job_runs set ended_at = ?, outcome = ?, exit = ?, text = ?, output = ?"
+                " where number = ? and ended_at is null",
+                (self._clock.now(), run.outcome, run.exit, run.text, run.output, run.number),
+            ).rowcount
+            if changed and not run.due:
+                entry = AuditEntry(
+                    "run", run.service, run.outcome, release=run.release, detail=run.text, reason=run.reason, by=run.by
+                )
+                self._audit.add(db, entry)
+            db.execute(
+                "delete from job_runs where service = ? and job = ? and ended_at is not null and number <= ("
+                "select number from job_runs where service = ? and job = ? and ended_at is not null"
+                " order by number desc limit 1 offset ?)",
+                (run.service, run.job, run.service, run.job, KEPT),
+            )
+
+    def of(self, service: str, job: str = "", limit: int = KEPT) -> tuple[JobRun, ...]:
+        """Return runs of a service, of one job if it is named, the newest first."""
+        rows = self._database.rows(
+            "select * from job_runs where service = ? and ? in ('', job) order by number desc limit ?",
+            service,
+            job,
+            limit,
+        )
+        return tuple(_run(row) for row in rows)
+
+    def open(self) -> tuple[JobRun, ...]:
+        """Return the runs that have no end, of all services."""
+        return tuple(_run(row) for row in self._database.rows("select * from job_runs where ended_at is null"))
+
+
+def _deal_with(db: sqlite3.Connection, run: JobRun, time: DueTime) -> bool:
+    """Record that due times are dealt with; return False when somebody else has done so."""
+    return bool(
+        db.execute(
+            "update job_times set until = ? where service = ? and job = ? and schedule = ? and until = ?",
+            (time.until, run.service, run.job, time.schedule, time.since),
+        ).rowcount
+    )
+
+
+def _run(row: sqlite3.Row) -> JobRun:
+    return JobRun(**dict(row))

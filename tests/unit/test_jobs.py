@@ -1,0 +1,371 @@
+"""Scheduled jobs, in memory: which release they run, never two at once, once for a due time, and what is recorded."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from deployer.app import doctor, operations
+from deployer.app.instance_logs import job_logs
+from deployer.app.jobs.overview import overview, unattended
+from deployer.app.jobs.runs import run_due, run_now, take_over
+from deployer.app.jobs.scheduler import Scheduler, announced
+from deployer.app.operations import AppContext
+from deployer.app.queries import status
+from deployer.core.errors import Aborted, Locked, Refused, StepFailed
+from deployer.drivers.jobs import JobSpec
+from deployer.model import SecretText
+from deployer.planning.orders import StopRequest
+from deployer.store.jobs import DueTime, JobRun
+from tests.house import Scene, house
+
+NIGHTLY = {"cron": "0 3 * * *", "command": ["bin/nightly"], "timeout": "10m", "late": "2h"}
+JOBS = {"schedule": {"nightly": NIGHTLY, "often": {"cron": "* * * * *", "command": ["bin/often"]}}}
+DAY = 86_400.0
+
+
+@pytest.fixture
+def scene(state: Path) -> Iterator[Scene]:
+    scene = Scene(state)
+    scene.deploy("1.0", manifest=JOBS)
+    yield scene
+    scene.house.store.close()
+
+
+def outcomes(scene: Scene, job: str = "nightly") -> list[tuple[int, str, int | None]]:
+    """Return release, outcome and exit code of the runs of a job, the oldest first."""
+    return [(run.release, run.outcome, run.exit) for run in reversed(scene.house.store.jobs.of("shop", job))]
+
+
+# -- a run that a person asks for
+
+
+def test_a_run_is_of_the_live_release_and_is_recorded_with_its_output(scene: Scene) -> None:
+    scene.world.jobs.codes["nightly"] = 0
+    scene.world.jobs.prints["nightly"] = b"one\ntw"
+    ending = run_now(scene.house, "shop", "nightly", "to see")
+    assert (ending.exit, ending.text) == (0, "nightly of shop (run 1, r1 (1.0)) ended with 0, after 0.0 s")
+    assert scene.world.jobs.specs["shop.nightly.1"].release.version == "1.0"
+    assert scene.world.jobs.list_all() == (), "nothing of it is left"
+    assert [d["text"] for d in scene.told("job.output")] == ["one", "tw"]
+    assert job_logs(scene.house, "shop", 5, "nightly").instances[0].lines == ("one", "tw")
+    entry = scene.house.store.audit_log.newest(1, "shop")[0]
+    assert (entry.action, entry.result, entry.release, entry.reason) == ("run", "done", 1, "to see")
+
+
+def test_a_run_that_fails_says_with_which_code(scene: Scene) -> None:
+    scene.world.jobs.codes["nightly"] = 3
+    with pytest.raises(StepFailed, match="ended with 3") as failed:
+        run_now(scene.house, "shop", "nightly", "")
+    assert failed.value.exit == 4
+    assert outcomes(scene) == [(1, "failed", 3)]
+
+
+def test_a_run_that_cannot_be_started_has_failed_and_says_why(scene: Scene) -> None:
+    scene.world.jobs.refuses = "no such program"
+    with pytest.raises(StepFailed, match="could not be started: no such program"):
+        run_now(scene.house, "shop", "nightly", "")
+    assert outcomes(scene) == [(1, "failed", None)]
+
+
+def test_what_is_not_there_is_refused_and_nothing_is_recorded(scene: Scene) -> None:
+    with pytest.raises(Refused, match=r"r1 \(1.0\) has no job nigtly"):
+        run_now(scene.house, "shop", "nigtly", "")
+    operations.down(scene.house, "shop")
+    with pytest.raises(Refused, match="no release of shop is live"):
+        run_now(scene.house, "shop", "nightly", "")
+    assert scene.house.store.jobs.of("shop") == ()
+
+
+def test_a_run_is_stopped_when_its_time_is_over(scene: Scene) -> None:
+    clock = scene.world.clock
+    scene.world.jobs.follow = lambda *_: clock.sleep(601)  # type: ignore[method-assign]
+    with pytest.raises(StepFailed, match="its timeout of 10m was over"):
+        run_now(scene.house, "shop", "nightly", "")
+    assert outcomes(scene) == [(1, "timed-out", None)]
+    assert scene.world.jobs.list_all() == ()
+
+
+def test_a_run_that_a_person_stops_is_aborted(scene: Scene) -> None:
+    scene.house.stop.asked.set()
+    with pytest.raises(Aborted, match="was stopped by"):
+        run_now(scene.house, "shop", "nightly", "")
+    assert outcomes(scene) == [(1, "aborted", None)]
+
+
+def test_secrets_are_in_no_output(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scene = Scene(state)
+    secret = {"DB": SecretText("a-long-password")}
+    scene.deploy("1.0", manifest={**JOBS, "secrets": {"DB": {"env": "DB"}}}, secrets=lambda: secret)
+    scene.world.jobs.codes["nightly"], scene.world.jobs.prints["nightly"] = 0, b"it is a-long-password\n"
+    run_now(scene.house, "shop", "nightly", "")
+    assert [d["text"] for d in scene.told("job.output")] == ["it is ***"]
+    assert scene.house.store.jobs.of("shop")[0].output == "it is ***\n"
+    assert scene.world.jobs.specs["shop.nightly.1"].secrets == secret
+
+
+# -- never two at once
+
+
+def test_a_second_run_of_a_job_is_refused_and_another_job_is_not(scene: Scene) -> None:
+    scene.world.jobs.codes["often"] = 0
+    with scene.house.store.jobs.held("shop", "nightly"):
+        with pytest.raises(Locked, match="nightly of shop is running"):
+            run_now(scene.house, "shop", "nightly", "")
+        assert run_now(scene.house, "shop", "often", "").exit == 0
+
+
+def test_neither_waits_for_the_lock_of_the_service(scene: Scene) -> None:
+    scene.world.jobs.codes["nightly"] = 0
+    lock = scene.house.store.locks.take("shop", "a rollout")
+    assert run_now(scene.house, "shop", "nightly", "").exit == 0
+    scene.house.store.locks.release(lock)
+    with scene.house.store.jobs.held("shop", "nightly"):
+        assert scene.deploy("2.0", manifest=JOBS).outcome == "done"
+
+
+def test_the_store_itself_has_no_second_run(scene: Scene) -> None:
+    store = scene.house.store
+    run = JobRun(0, "shop", "nightly", 1, 0.0, "", "ann", "", 5.0)
+    assert store.jobs.begin(run, None)
+    with pytest.raises(Refused, match="runs already"):
+        store.jobs.begin(run, None)
+
+
+# -- a process that was killed
+
+
+def begun(scene: Scene, job: str = "nightly") -> JobRun:
+    """Leave a run as a killed process leaves it."""
+    store = scene.house.store
+    run = store.jobs.begin(JobRun(0, "shop", job, 1, 0.0, "", "ann", "", store.clock.now()), None)
+    assert run is not None
+    return run
+
+
+def test_a_run_whose_process_was_killed_is_followed_to_its_end(scene: Scene) -> None:
+    run, jobs = begun(scene), scene.world.jobs
+    jobs.codes["nightly"] = 7
+    release = scene.house.store.releases.get("shop", 1)
+    jobs.start(JobSpec(release, "nightly", run.number), None)  # type: ignore[arg-type]
+    ended = take_over(scene.house, run)
+    assert ended is not None
+    assert (ended.outcome, ended.exit) == ("failed", 7)
+    assert jobs.list_all() == ()
+
+
+def test_a_run_of_which_nothing_is_there_is_lost_and_the_next_one_begins(scene: Scene) -> None:
+    begun(scene)
+    scene.world.jobs.codes["nightly"] = 0
+    assert run_now(scene.house, "shop", "nightly", "").exit == 0
+    assert outcomes(scene) == [(1, "lost", None), (1, "done", 0)]
+
+
+def test_doctor_records_what_is_lost_and_removes_what_is_left(scene: Scene) -> None:
+    jobs, release = scene.world.jobs, scene.house.store.releases.get("shop", 1)
+    lost = begun(scene)
+    jobs.codes["often"] = 0
+    jobs.start(JobSpec(release, "often", 77), None)  # type: ignore[arg-type]
+    found = [f for f in doctor.examine(scene.house, None).findings if f.fix]
+    assert [(f.text, f.fix) for f in found if "run" in f.text] == [
+        (f"the process that ran nightly (run {lost.number}) is gone", f"record how run {lost.number} ended"),
+        ("shop.often.77 is left of a run that is over", "remove shop.often.77"),
+    ]
+    with scene.house.store.jobs.held("shop", "nightly"):
+        assert not [f for f in doctor.examine(scene.house, None).findings if "nightly" in f.text], "somebody has it"
+    doctor.fix(scene.house, None)
+    assert outcomes(scene) == [(1, "lost", None)]
+    assert jobs.list_all() == ()
+
+
+# -- what is due
+
+
+class Clockwork:
+    """A scheduler over houses of their own, as a server and a timer have."""
+
+    def __init__(self, scene: Scene) -> None:
+        self.scene, self.said = scene, list[str]()
+        self.scheduler = Scheduler(self._opened, lambda text, _run: self.said.append(text))
+
+    @contextmanager
+    def _opened(self, stop: StopRequest) -> Iterator[AppContext]:
+        with house(self.scene.house.store.folder, self.scene.world) as opened:
+            opened.stop = stop
+            yield opened
+
+    def look(self) -> list[str]:
+        """Look once, and wait for what was started."""
+        self.said.clear()
+        self.scheduler.look()
+        for thread in list(self.scheduler._running.values()):
+            thread.join(30)
+        return [line.split(",")[0] for line in self.said]
+
+
+@pytest.fixture
+def clockwork(scene: Scene) -> Clockwork:
+    scene.world.jobs.codes.update(nightly=0, often=0)
+    return Clockwork(scene)
+
+
+def to(scene: Scene, hour: float) -> None:
+    """Turn the clock forward to an hour of the day."""
+    clock = scene.world.clock
+    clock.sleep((hour * 3600 - clock.now()) % DAY)
+
+
+def test_a_job_runs_once_at_its_time(scene: Scene, clockwork: Clockwork) -> None:
+    to(scene, 2.9)
+    assert clockwork.look() == [], "what was due before anybody looked is not made up for"
+    to(scene, 3)
+    assert sorted(line.partition(" (")[0] for line in clockwork.look()) == ["nightly of shop", "often of shop"]
+    assert outcomes(scene) == [(1, "done", 0)]
+    assert clockwork.look() == []
+    assert scene.house.store.jobs.of("shop", "nightly")[0].due % DAY == 3 * 3600
+
+
+def test_the_next_run_uses_the_release_that_was_promoted_meanwhile(scene: Scene, clockwork: Clockwork) -> None:
+    to(scene, 2.5)
+    clockwork.look()
+    to(scene, 3)
+    clockwork.look()
+    scene.deploy("2.0", manifest=JOBS)
+    to(scene, 3)
+    clockwork.look()
+    assert outcomes(scene) == [(1, "done", 0), (2, "done", 0)]
+    operations.rollback(scene.house, "shop")
+    assert run_now(scene.house, "shop", "nightly", "").exit == 0
+    assert outcomes(scene)[-1] == (1, "done", 0), "and after a rollback the one before"
+
+
+def test_of_two_schedulers_one_runs_it(scene: Scene, clockwork: Clockwork) -> None:
+    other = Clockwork(scene)
+    to(scene, 2.99)
+    clockwork.look(), other.look()
+    to(scene, 3)
+    both = [threading.Thread(target=each.look) for each in (clockwork, other)]
+    for thread in both:
+        thread.start()
+    for thread in both:
+        thread.join(60)
+    assert outcomes(scene) == [(1, "done", 0)]
+
+
+def test_a_restart_neither_repeats_nor_forgets(scene: Scene, clockwork: Clockwork) -> None:
+    to(scene, 2.9)
+    clockwork.look()
+    to(scene, 3.5)
+    Clockwork(scene).look()
+    assert outcomes(scene) == [(1, "done", 0)]
+    assert Clockwork(scene).look() == []
+
+
+def test_what_is_missed_for_too_long_is_recorded_and_left_out(scene: Scene, clockwork: Clockwork) -> None:
+    to(scene, 2.9)
+    clockwork.look()
+    to(scene, 5.5)
+    clockwork.look()
+    assert outcomes(scene) == [(1, "missed", None)]
+    assert scene.house.store.jobs.of("shop", "nightly")[0].text == "nothing ran it at its time"
+
+
+def test_a_due_time_during_a_run_is_skipped_and_several_are_one_record(scene: Scene, clockwork: Clockwork) -> None:
+    to(scene, 3.001)
+    clockwork.look()
+    with scene.house.store.jobs.held("shop", "often"):
+        run = begun(scene, "often")
+        for _ in range(3):
+            scene.world.clock.sleep(60)
+            clockwork.look()
+    found = scene.house.store.jobs.of("shop", "often")
+    assert [(each.outcome, each.times) for each in found] == [("skipped", 3), ("", 1)]
+    assert found[1].number == run.number
+    assert found[0].text == "the run before was still in progress"
+
+
+def test_a_holder_that_has_recorded_no_run_yet_makes_nothing_skipped(scene: Scene) -> None:
+    """It may be another scheduler, about to begin the run that is due."""
+    store = scene.house.store
+    since = store.jobs.dealt_with("shop", "often", "k")
+    release = store.releases.get("shop", 1)
+    with store.jobs.held("shop", "often"):
+        run_due(scene.house, release, "often", since + 60, DueTime("k", since, since + 60))
+    assert store.jobs.of("shop") == ()
+    assert store.jobs.dealt_with("shop", "often", "k") == since
+
+
+def test_another_schedule_begins_now(scene: Scene, clockwork: Clockwork) -> None:
+    to(scene, 2)
+    clockwork.look()
+    to(scene, 12)
+    changed: dict[str, Any] = {"schedule": {"nightly": {**NIGHTLY, "cron": "0 11 * * *"}}}
+    scene.deploy("2.0", manifest=changed)
+    clockwork.look()
+    assert outcomes(scene) == [], "eleven o'clock was before it had this schedule"
+    to(scene, 11)
+    clockwork.look()
+    assert outcomes(scene) == [(2, "done", 0)]
+
+
+def test_a_clock_that_was_a_year_ahead_stops_no_job_for_a_year(scene: Scene, clockwork: Clockwork) -> None:
+    clockwork.look()
+    clock = scene.world.clock
+    clock.sleep(365 * DAY)
+    clockwork.look()
+    clock.ahead -= 365 * DAY
+    clockwork.look()
+    to(scene, 3)
+    clockwork.look()
+    assert outcomes(scene)[-1] == (1, "done", 0)
+
+
+def test_a_job_that_left_the_manifest_runs_no_more(scene: Scene, clockwork: Clockwork) -> None:
+    to(scene, 2.9)
+    clockwork.look()
+    scene.deploy("2.0")
+    to(scene, 3)
+    assert clockwork.look() == []
+    assert overview(scene.house, "shop").jobs == ()
+
+
+def test_the_oldest_runs_are_forgotten(scene: Scene) -> None:
+    scene.world.jobs.codes["often"] = 0
+    for _ in range(53):
+        run_now(scene.house, "shop", "often", "")
+    kept = [run.number for run in scene.house.store.jobs.of("shop", "often", 1000)]
+    assert kept == list(range(53, 3, -1))
+
+
+# -- what is shown
+
+
+def test_the_overview_has_schedule_next_time_and_last_runs(scene: Scene) -> None:
+    scene.world.jobs.codes["nightly"] = 3
+    with pytest.raises(StepFailed):
+        run_now(scene.house, "shop", "nightly", "")
+    to(scene, 1)
+    job = overview(scene.house, "shop").jobs[0]
+    assert (job.name, job.cron, job.timezone, job.command) == ("nightly", "0 3 * * *", "UTC", ("bin/nightly",))
+    assert job.next == scene.world.clock.now() + 2 * 3600
+    assert [(run.outcome, run.exit, run.version) for run in job.runs] == [("failed", 3, "1.0")]
+    assert status(scene.house, "shop").jobs == overview(scene.house, "shop").jobs
+
+
+def test_it_is_said_when_nothing_runs_the_jobs(scene: Scene) -> None:
+    said = "nothing runs the jobs of shop: `deploy serve` does, or a timer with `deploy jobs --run-due` (docs/jobs.md)"
+    assert unattended(scene.house, "shop") == said
+    assert said in status(scene.house, "shop").problems
+    with announced(scene.house.store):
+        scene.world.clock.sleep(3600)
+        assert unattended(scene.house, "shop") == "", "a server holds it"
+    assert unattended(scene.house, "shop") == said
+    with announced(scene.house.store):
+        pass
+    assert unattended(scene.house, "shop") == "", "a timer came just now"
+    assert overview(scene.house, "shop").attended
