@@ -14,9 +14,8 @@ from deployer.views.data import (
     AdoptionView,
     AuditRow,
     AuditView,
+    CertificatesView,
     ChainView,
-    CheckedMachine,
-    CheckView,
     DoctorView,
     EnvironmentView,
     Finding,
@@ -28,11 +27,7 @@ from deployer.views.data import (
     JournalRow,
     JudgementView,
     LockView,
-    MachinesView,
-    MachineView,
     PlanView,
-    PlayedMachine,
-    PlayedView,
     ReleaseRow,
     ReleasesView,
     RolloutRow,
@@ -45,6 +40,7 @@ from deployer.views.data import (
     TokensView,
     View,
 )
+from deployer.views.host_data import CheckedMachine, CheckView, MachinesView, MachineView, PlayedMachine, PlayedView
 from deployer.views.text import clean
 from tests.unit.views_recordings import recording, same_as_golden
 
@@ -254,6 +250,7 @@ VIEWS: dict[str, View] = {
     "audit-none": AuditView("blog", ()),
     "tokens": TOKENS,
     "tokens-none": TokensView(()),
+    "certificates-none": CertificatesView(()),
     "jobs": JOBS,
     "jobs-none": JobsView("shop", 3, "2.0", attended=True),
     "chain": ChainView("audit.jsonl", 8, "2" * 64, since=1),
