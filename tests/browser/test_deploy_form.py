@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -31,7 +32,7 @@ PROBLEM = "document.querySelector('dialog[open] [role=alert]')?.textContent"
 
 
 @pytest.fixture
-def shop(make_shop: Make) -> Shop:
+def shop(make_shop: Make) -> Iterator[Shop]:
     """Two services, one of them with a canary of two minutes."""
     require("chromium")
     shop = make_shop("process")
@@ -43,9 +44,12 @@ def shop(make_shop: Make) -> Shop:
     shop.deploy("up", "--version", "1.0")
     blog = {**shop.manifest, "service": "blog", "traffic": {"listen": f"127.0.0.1:{free_port()}"}}
     (shop.folder / "blog.yml").write_text(yaml.safe_dump(blog))
-    shop.deploy("bluegreen", "-f", "blog.yml", "--bake", "0", "--version", "1.0")
-    shop.deploy("bluegreen", "-f", "blog.yml", "--bake", "0", "--version", "2.0")
-    return shop
+    try:
+        for version in ("1.0", "2.0"):
+            shop.deploy("bluegreen", "-f", "blog.yml", "--bake", "0", "--version", version)
+        yield shop
+    finally:
+        shop.deploy("down", "--yes", "--service", "blog")
 
 
 def pictured(tab: Tab, name: str, theme: str, height: int = 760, seen: int = 0) -> None:

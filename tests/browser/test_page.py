@@ -79,7 +79,7 @@ def test_a_canary_is_watched_and_promoted(shop: Shop) -> None:
         log_in(tab, f"{url}/", operator)
         assert tab.ask(f"{TEXT}.includes('r1 (1.0) is live')")
         keep(tab, "home")
-        number = Api(shop, port, operator).post("rollouts", version="2.0", reason="prices with VAT").json()["rollout"]
+        number = Api(shop, port, operator).begin(version="2.0", reason="prices with VAT")
         tab.until(f"{TEXT}.includes('canary of r2 (2.0)')")
         with tab.loading():
             tab.ask("document.querySelector('.under-way p a').click()")
@@ -201,7 +201,7 @@ def test_pause_resume_abort_and_roll_back(shop: Shop) -> None:
     heading = "document.querySelector('h1').textContent"
     with server(shop, port) as process, Load(shop.url, USERS) as load, browser() as tab:
         api = Api(shop, port, operator)
-        number = api.post("rollouts", version="2.0").json()["rollout"]
+        number = api.begin(version="2.0")
         log_in(tab, f"{url}/rollouts/{number}", operator)
         assert tab.ask("location.pathname") == f"/rollouts/{number}", "what was wanted comes after the login"
         tab.until(f"{TEXT}.includes('30% target')")
@@ -248,7 +248,7 @@ def test_who_is_asked_approves_or_refuses_and_nobody_else(shop: Shop) -> None:
     heading = "document.querySelector('h1').textContent"
     with server(shop, port), Load(shop.url, USERS) as load, browser() as tab:
         api = Api(shop, port, operator)
-        first = api.post("rollouts", version="2.0").json()["rollout"]
+        first = api.begin(version="2.0")
         log_in(tab, f"{url}/rollouts/{first}", ann)
         tab.until(f"{TEXT}.includes('for the approval of ann, 0 of 1')")
         assert not tab.ask("!!document.querySelector('#do-promote')"), "it does not pass what is not approved"
@@ -263,7 +263,7 @@ def test_who_is_asked_approves_or_refuses_and_nobody_else(shop: Shop) -> None:
         tab.ask("document.querySelector('dialog[open] button[type=submit]').click()")
         tab.until(f"{heading} === 'r2 (2.0) was rolled back'")
         assert tab.ask(f"{TEXT}.includes('not on a Friday')")
-        second = api.post("rollouts", version="2.0").json()["rollout"]
+        second = api.begin(version="2.0")
         with tab.loading():
             tab.ask(f"location.assign('/rollouts/{second}')")
         tab.until(f"{TEXT}.includes('for the approval of ann, 0 of 1')")
@@ -278,7 +278,7 @@ def test_a_viewer_sees_everything_and_no_button(shop: Shop) -> None:
     port = free_port()
     viewer, operator = token(shop, "viewer"), token(shop, "operator")
     with server(shop, port), Load(shop.url, USERS) as load, browser() as tab:
-        number = Api(shop, port, operator).post("rollouts", version="2.0").json()["rollout"]
+        number = Api(shop, port, operator).begin(version="2.0")
         log_in(tab, f"http://127.0.0.1:{port}/rollouts/{number}", viewer, PHONE)
         tab.until(f"{TEXT}.includes('% actual')")
         assert tab.ask("document.querySelectorAll('main button, dialog').length") == 0

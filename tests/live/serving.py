@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -35,13 +35,22 @@ class Api:
 
     def run(self, answer: requests.Response) -> Any:
         """Wait for the end of a run."""
+        return self._until(answer, lambda told: told["ended"])
+
+    def begin(self, **body: Any) -> int:
+        """Start a rollout; return its number once it has begun: a busy server responds before that."""
+        told = self._until(self.post("rollouts", **body), lambda told: told["rollout"] or told["ended"])
+        assert told["rollout"], told
+        return int(told["rollout"])
+
+    def _until(self, answer: requests.Response, enough: Callable[[Any], Any]) -> Any:
         path = answer.headers["location"].removeprefix("/api/v1")
         for _ in range(int(SECONDS * 5)):
             told = self.get(path)
-            if told["ended"]:
+            if enough(told):
                 return told
             threading.Event().wait(0.2)
-        raise AssertionError(f"no end within {SECONDS} s: {told}")
+        raise AssertionError(f"not within {SECONDS} s: {told}")
 
     def listen(self, path: str, until: str, last: int = 0) -> list[tuple[int, dict[str, Any]]]:
         """Read events up to a kind, then leave without a word; give them with their ids."""

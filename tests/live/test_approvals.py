@@ -34,7 +34,7 @@ def test_over_the_api_a_refusal_takes_everybody_back(shop: Shop) -> None:
     starter = token(shop, "operator")
     ann = shop.deploy("token", "create", "ann", "--role", "operator").stdout.strip()
     with server(shop, port), Load(shop.url, USERS) as load:
-        number = Api(shop, port, starter).post("rollouts", version="2.0").json()["rollout"]
+        number = Api(shop, port, starter).begin(version="2.0")
         shop.wait(waits, "it waits for both")
         assert Api(shop, port, starter).post("approve").status_code == 422
         told = Api(shop, port, ann).post("approve", refuse=True, reason="not today", rollout=number).json()

@@ -178,7 +178,7 @@ def test_a_rollout_whose_process_is_killed_is_gone_on_with_by_the_server_that_li
     operator = token(shop, "operator")
     with Load(shop.url, USERS) as load, server(shop, port):
         api = Api(shop, port, operator)
-        number = api.post("rollouts", version="2.0").json()["rollout"]
+        number = api.begin(version="2.0")
         api.listen(f"/rollouts/{number}/events", "sample")
         pid = int(re.search(r"pid (\d+)", shop.status()["lock"]["host"])[1])  # type: ignore[index]
         subprocess.run(["kill", "-9", str(pid)], check=True)
