@@ -18,6 +18,7 @@ from deployer.drivers.certificates import CertificateKeeper, keys, supplied
 from deployer.drivers.traffic.haproxy import certificates
 from deployer.drivers.traffic.haproxy.endpoint_files import Cards
 from deployer.drivers.traffic.proxies import protocol
+from deployer.drivers.traffic.proxies.members import Members
 from deployer.drivers.traffic.proxies.proxy_group import ProxyGroup
 from deployer.manifest.tls import AutoTls
 from deployer.model import Live
@@ -127,7 +128,7 @@ def test_several_proxies_show_one_certificate(state: Path, program: Path, blue: 
             (state / name).mkdir()
             benches[name] = Bench(state / name, program)
         members = {name: bench.traffic for name, bench in benches.items()}
-        group = ProxyGroup(members, SystemClock(), Cards(state, ""))
+        group = ProxyGroup(Members(members), SystemClock(), Cards(state, ""))
         keeper = CertificateKeeper(state, SystemClock())
         for bench in benches.values():
             supply = supplied(bench.traffic, keeper, AutoTls(), (DOMAIN,))
@@ -182,7 +183,8 @@ def test_a_thousand_swaps_under_load_fail_no_handshake(served: Served) -> None:
     try:
         workers = served.bench.workers()
         for _ in range(1000):
-            assert served.shown() == served.renew()
+            serial = served.renew()
+            assert served.shown() == serial
         assert served.bench.workers() == workers
     finally:
         stop.set()
