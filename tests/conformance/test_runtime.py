@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from collections.abc import Iterator
@@ -160,6 +161,23 @@ def test_logs_are_the_last_lines(bench: Bench) -> None:
     instance = bench.start(version="1.5")
     assert bench.runtime.logs(instance, 1)[0].startswith("v=1.5 listening on")
     assert bench.runtime.logs(instance, 0) == ()
+
+
+def test_lines_are_counted_that_came_lately(bench: Bench) -> None:
+    instance = bench.start(version="1.5")
+    assert bench.runtime.count_lines(instance, re.compile("^v=1.5 listening"), 600, within()) == 1
+    assert bench.runtime.count_lines(instance, re.compile("no such line"), 600, within()) == 0
+
+
+def test_an_instance_without_a_port_gets_none(bench: Bench) -> None:
+    settings = {"port": None, "health": {"running": "1s"}, "env": {"START": "60000"}}  # it does not listen
+    spec = bench.spec(bench.release(**settings))
+    instance = bench.runtime.ensure(spec, within())
+    assert bench.runtime.instances(bench.service) == (instance,)
+    assert bench.runtime.run(instance, [*bench.program(), "env", "PORT"], within())[1].strip() == ""
+    assert bench.runtime.ensure(spec, within()).runtime_id == instance.runtime_id
+    bench.runtime.remove(instance, 5, within())
+    assert bench.runtime.instances(bench.service) == ()
 
 
 def test_commands_run_inside(bench: Bench) -> None:

@@ -38,6 +38,7 @@ TARGET = Path(__file__).parent / "recorded"
 FOLDER, HOST = Path("/tmp/history"), "build-1"  # as they stand in the histories
 ENVIRONMENT = {"SUDO_USER": "dana", "TOKEN": "a secret of a test"}
 QUICK = {"steps": [10, 50], "for": "1s", "bake": "1s"}
+WORKER = {"port": None, "health": {"running": "0.5s"}, "traffic": None, "judge": {}, "command": ["/bin/sleep", "1000"]}
 SLOW = {"steps": [{"share": 10, "for": "600s"}]}
 PLAYBOOK = """
 - hosts: all
@@ -122,6 +123,11 @@ def promoted(shop: Shop) -> None:
     killed(shop, lambda e: after.items() <= e.items(), "bluegreen", "--bake", "0", "--version", "2.0")
 
 
+def working(shop: Shop) -> None:
+    """A service without a port: its canary watches instances, and its former release ends its work."""
+    shop.deploy("canary", "--for", "1s", "--bake", "0", "--version", "2.0")
+
+
 def asking(shop: Shop) -> None:
     """A canary that waited for two people, one of whom has approved, when its process was killed."""
     consent = {"by": ["dana", "ben"], "count": 2, "own": True, "within": "23d"}
@@ -199,16 +205,17 @@ def main() -> int:
     try:
         shops.append(service(FOLDER, "finished", strategy={"canary": QUICK}))
         shops += [service(FOLDER, name) for name in ("held", "watching", "returning", "promoted")]
+        shops.append(service(FOLDER, "working", **WORKER))
         for shop in shops:
             shop.deploy("up", "--version", "1.0", "-m", "the first")
-        for shop, act in zip(shops, (finished, held, watching, returning, promoted), strict=True):
+        for shop, act in zip(shops, (finished, held, watching, returning, promoted, working), strict=True):
             act(shop)
         shops.append(service(FOLDER, "asking"))
         shops[-1].deploy("up", "--version", "1.0", "-m", "the first")
         asking(shops[-1])
         told = told_of(shops[0], FOLDER / "state")
         write(FOLDER / "state", TARGET, told)
-        shops[-2].deploy("resume")  # past its commit point: it can neither be aborted nor taken down as it is
+        shops[4].deploy("resume")  # past its commit point: it can neither be aborted nor taken down as it is
     finally:
         for shop in shops:
             shop.close()

@@ -282,5 +282,5 @@ def test_the_next_deploy_and_its_way_back_work(scene: tuple[AppContext, World]) 
     assert world.versions[house.store.services.get("finished").stable] == "9.0"
     assert operations.rollback(house, "finished").outcome == "done"
     assert house.store.services.get("finished").stable == before
-    with pytest.raises(Locked, match=r"rollout 13 of held .* is in progress"):
+    with pytest.raises(Locked, match=r"rollout 14 of held .* is in progress"):
         operations.deploy(house, request("9.0", "bluegreen", REPOSITORY, manifest={"service": "held", **started}))

@@ -17,6 +17,7 @@ from deployer.model import Live, other
 from deployer.store.rebuild import rebuilding
 from tests.house import lose
 from tests.memory import Crash, FakeClock, MemoryRuntime, World
+from tests.tiers import draws
 from tests.worker_house import WorkerScene
 
 METRIC = {"name": "failed jobs", "command": ["count"], "max": 0, "interval": "2s", "failures": 1}
@@ -186,7 +187,7 @@ WAYS: list[tuple[str, dict[str, Any]]] = [
 @pytest.mark.parametrize(("strategy", "more"), WAYS, ids=[name for name, _ in WAYS])
 def test_killed_at_any_call_it_goes_on_or_back(tmp_path: Path, strategy: str, more: dict[str, Any], end: str) -> None:
     replicas = more.get("replicas", 1)
-    for n in range(instants(strategy, tmp_path / "counted", **more)):
+    for n in range(0, instants(strategy, tmp_path / "counted", **more), draws(1, 4)):
         scene = WorkerScene(tmp_path / str(n))
         scene.deploy("1.0", strategy, **more)
         left = n
