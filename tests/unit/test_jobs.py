@@ -218,6 +218,7 @@ def to(scene: Scene, hour: float) -> None:
     """Turn the clock forward to an hour of the day."""
     clock = scene.world.clock
     clock.sleep((hour * 3600 - clock.now()) % DAY)
+    scene.world.flows.clear()  # the requests of those hours are not simulated
 
 
 def test_a_job_runs_once_at_its_time(scene: Scene, clockwork: Clockwork) -> None:
