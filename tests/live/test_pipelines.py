@@ -16,7 +16,7 @@ import shlex
 import signal
 import subprocess
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -26,7 +26,7 @@ import yaml
 
 from deployer.core.errors import Exit
 from tests.documents import REPOSITORY, blocks
-from tests.live.shop import COMMAND_SECONDS, DEPLOY, Shop
+from tests.live.shop import DEPLOY, Shop
 from tests.live.sshd import Sshd
 from tests.load import Load, Options
 
@@ -34,6 +34,7 @@ pytestmark = pytest.mark.live
 
 CI = REPOSITORY / "examples/ci"
 USERS = Options(rate=60, kinds=("fresh", "busy", "sticky"))
+STEP_SECONDS = 900  # for pip, which installs what deployer needs, on a busy host
 SLOW = {"canary": {"steps": [{"share": 30, "for": "120s"}]}}
 
 
@@ -60,18 +61,19 @@ class Job:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+            start_new_session=True,
         )
         try:
             yield process
         finally:
-            if process.poll() is None:
-                process.kill()
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)  # with what a step has started
             process.communicate(timeout=10)
 
     def run(self, *command: str, **environment: str) -> tuple[int, str, str]:
         """Run a step to its end; give its exit code and what it printed."""
         with self.started(*command, **environment) as process:
-            out, err = process.communicate(timeout=COMMAND_SECONDS)
+            out, err = process.communicate(timeout=STEP_SECONDS)
         return process.returncode, out, err
 
     @property
