@@ -27,6 +27,13 @@ class Answers(Generic[K, T]):
         return self.ok
 
 
+@dataclass(frozen=True)
+class _Failed:
+    """An error that was raised: one that the work gives as its answer is an answer."""
+
+    error: DeployError
+
+
 def on_all(items: Mapping[K, A], work: Callable[[A], T], limit: int) -> Answers[K, T]:
     """Do the work on all of the items, on so many at once, and wait for every one of them.
 
@@ -35,15 +42,15 @@ def on_all(items: Mapping[K, A], work: Callable[[A], T], limit: int) -> Answers[
     ok: dict[K, T] = {}
     failed: dict[K, DeployError] = {}
 
-    def one(item: A) -> T | DeployError:
+    def one(item: A) -> T | _Failed:
         try:
             return work(item)
         except DeployError as error:
-            return error
+            return _Failed(error)
 
     for key, came in zip(items, _carried_out(one, list(items.values()), limit), strict=True):
-        if isinstance(came, DeployError):
-            failed[key] = came
+        if isinstance(came, _Failed):
+            failed[key] = came.error
         else:
             ok[key] = came
     return Answers(ok, failed)

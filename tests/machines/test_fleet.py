@@ -78,7 +78,7 @@ def test_an_image_of_this_machine_is_brought_and_runs_on_each(farm: Farm) -> Non
     assert farm.get().text == "1.0\n"
     table = farm.deploy("status").stdout
     assert all(name in table for name in WEB)
-    assert "the engines of web1, web2, web3 answer" in farm.deploy("doctor").stdout
+    assert "the engines of web1, web2, web3 are reachable" in farm.deploy("doctor").stdout
     assert farm.deploy("logs").stdout.count("listening on 8080") == 3
 
 
@@ -256,7 +256,7 @@ def test_a_machine_lost_under_the_candidate_is_routed_around(farm: Farm, lab: La
             assert hosts == {"web1": "running", "web2": "unknown", "web3": "running"}
             out, err = deploy.communicate(timeout=120)
         assert deploy.returncode == 0, out + err
-        assert "machine: web2 is unreachable" in out + err
+        assert "host: web2 is unreachable" in out + err
         load.mark("done")
         more(load, 60, "requests after the end")
         report = load.stop()
@@ -333,7 +333,7 @@ def test_an_unknown_host_key_is_no_machine_of_ours(farm: Farm, lab: Lab) -> None
         status = farm.status()
     finally:
         lab.known_hosts.write_text(former)
-    assert "web3 is unreachable: ssh: Host key verification failed." in status["problems"][0]
+    assert "web3 is unreachable: its host key is not known: Host key verification failed." in status["problems"][0]
 
 
 # -- the links

@@ -88,7 +88,7 @@ def test_what_fails_on_a_machine_ends_it_and_the_machine_serves_again(farm: Farm
         lab["web1"].run("rm", "/etc/apt/sources.list.d/broken.list")
     assert report.failed == 0, report.text()
     assert "failed on web1" in done.stderr
-    assert "no machine done; not done: web1, web2, web3" in done.stderr
+    assert "no host done; not done: web1, web2, web3" in done.stderr
     assert up(farm.status()) == dict.fromkeys(WEB, True)
     assert audit(farm)[0][1] == "failed"
 

@@ -303,7 +303,7 @@ def test_a_canary_of_units_under_load(shop: UnitShop, lab: Lab) -> None:
         shop.deploy("canary", "--version", "2.0")
         load.mark("done")
         shop.deploy("canary", "--version", "3.0", expect=3)
-        shop.deploy("rollback")
+        shop.deploy("rollback", "--again")  # the canary was rolled back a moment ago
         wanted = load.counters().answered + 60
         load.until(lambda now: now.answered >= wanted, "requests after the rollback")
         report = load.stop()

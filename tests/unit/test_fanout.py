@@ -25,6 +25,13 @@ def test_what_each_gave_and_why_others_failed_stand_in_their_order() -> None:
     assert on_all({}, work, limit=2).all() == {}
 
 
+@pytest.mark.parametrize("limit", [1, 2])
+def test_an_error_that_is_given_as_an_answer_is_one(limit: int) -> None:
+    answers = on_all({1: 1, 2: 2}, lambda number: Refused(f"{number}") if number == 1 else None, limit)
+    assert not answers.failed
+    assert [str(answer) for answer in answers.all().values()] == ["1", "None"]
+
+
 def test_so_many_are_under_way_at_once_and_no_more() -> None:
     together, busy, most = threading.Barrier(3), [0], [0]
     mutex = threading.Lock()
