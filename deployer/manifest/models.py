@@ -14,7 +14,7 @@ from typing import Any, Literal, Self
 from pydantic import Field, model_validator
 
 from deployer.core.limits import READABLE_LOGS
-from deployer.manifest import image, portless, schedule
+from deployer.manifest import image, portless, schedule, single
 from deployer.manifest.approval import Approval
 from deployer.manifest.base import Conflict, Conflicts, Count, Model, Port, Switch, twice
 from deployer.manifest.build import Build
@@ -224,9 +224,7 @@ class Manifest(Model):
     @model_validator(mode="before")
     @classmethod
     def _single_is_replaced(cls, data: Any) -> Any:
-        if isinstance(data, dict) and data.get("single") is True and data.get("strategy") is None:
-            return {**data, "strategy": "recreate"}
-        return data
+        return single.with_strategy(data)
 
     def conflicts(self) -> Iterator[Conflict]:
         """Give the keys that do not go together."""
@@ -235,13 +233,13 @@ class Manifest(Model):
         if self.port is None:
             yield from portless.conflicts(self.traffic, self.health, self.judge, smoke=bool(self.smoke))
         if self.single:
-            yield from self._single_conflicts()
+            yield from single.conflicts(self.strategy_name, self.replicas)
         yield from twice((m.target for m in self.mounts), "mounts")
         yield from twice(self.networks, "networks")
         yield from self._variable_conflicts()
         yield from self._auth_conflicts()
         yield from self._log_conflicts()
-        yield from schedule.conflicts(self)
+        yield from schedule.conflicts(self.schedule, self.runtime, self.secrets)
         if self.runtime == "process":
             yield from self._process_conflicts()
         if self.runtime == "ansible":
@@ -258,14 +256,6 @@ class Manifest(Model):
         if self.smoke and self.traffic.mode == "tcp":
             why = "smoke tests are HTTP requests, and this is a tcp service"
             yield Conflict("smoke", why, "check it by `health`", ("smoke", "traffic.mode"))
-
-    def _single_conflicts(self) -> Iterator[Conflict]:
-        if self.strategy_name != "recreate":
-            why = f"{self.strategy_name} runs two releases at once, and `single` forbids that"
-            yield Conflict("strategy", why, "strategy: recreate, or leave it out", ("strategy", "single"))
-        if self.replicas > 1:
-            why = f"{self.replicas} instances run at once, and `single` forbids that"
-            yield Conflict("replicas", why, "remove one of them", ("replicas", "single"))
 
     def _image_conflicts(self) -> Iterator[Conflict]:
         if self.runtime != "docker":

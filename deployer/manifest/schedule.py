@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Collection, Iterator, Mapping
+from typing import Annotated
 
 from pydantic import Field
 
@@ -12,9 +12,6 @@ from deployer.manifest.base import Conflict, Model
 from deployer.manifest.sections import Limits
 from deployer.manifest.text import EnvName, Spelt, Text
 from deployer.manifest.units import Seconds, Wait
-
-if TYPE_CHECKING:
-    from deployer.manifest.models import Manifest
 
 LONGEST_LATE = 7 * 86_400.0  # seconds
 
@@ -66,19 +63,19 @@ class Job(Model):
     )
 
 
-def conflicts(manifest: Manifest) -> Iterator[Conflict]:
-    """Give the keys of jobs that do not go with the rest of the manifest."""
-    for name, job in manifest.schedule.items():
+def conflicts(jobs: Mapping[str, Job], runtime: str, secrets: Collection[str]) -> Iterator[Conflict]:
+    """Return the keys of jobs that do not go with the runtime or with secrets of the manifest."""
+    for name, job in jobs.items():
         at = f"schedule.{name}"
-        if manifest.runtime == "ansible":
+        if runtime == "ansible":
             yield Conflict(at, "runtime ansible runs no jobs", "use cron of its hosts", ("runtime", at))
-        if manifest.runtime == "process":
+        if runtime == "process":
             for key in ("entrypoint", "limits"):
                 if getattr(job, key):
                     why = "runtime process does not support it"
                     yield Conflict(f"{at}.{key}", why, "remove it", ("runtime", f"{at}.{key}"))
         for variable in job.env:
             secret = variable.removesuffix("_FILE")
-            if variable in manifest.secrets or secret in manifest.secrets:
-                known = f"the secret {variable if variable in manifest.secrets else secret} sets this variable"
+            if variable in secrets or secret in secrets:
+                known = f"the secret {variable if variable in secrets else secret} sets this variable"
                 yield Conflict(f"{at}.env.{variable}", known, "remove one of them", (f"{at}.env.{variable}", "secrets"))

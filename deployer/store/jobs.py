@@ -56,8 +56,9 @@ class JobRun:
 
 @dataclass(frozen=True)
 class DueTime:
-    """Due times to be dealt with, after `since` up to `until`, by the `schedule` that was read."""
+    """The due time `at`, and with it all after `since` up to `until`, by the `schedule` that was read."""
 
+    at: float
     schedule: str
     since: float
     until: float

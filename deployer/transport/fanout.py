@@ -28,7 +28,7 @@ class Answers(Generic[K, T]):
 
 
 @dataclass(frozen=True)
-class _Failed:
+class _Raised:
     """An error that was raised: one that the work gives as its answer is an answer."""
 
     error: DeployError
@@ -42,14 +42,14 @@ def on_all(items: Mapping[K, A], work: Callable[[A], T], limit: int) -> Answers[
     ok: dict[K, T] = {}
     failed: dict[K, DeployError] = {}
 
-    def one(item: A) -> T | _Failed:
+    def one(item: A) -> T | _Raised:
         try:
             return work(item)
         except DeployError as error:
-            return _Failed(error)
+            return _Raised(error)
 
     for key, came in zip(items, _carried_out(one, list(items.values()), limit), strict=True):
-        if isinstance(came, _Failed):
+        if isinstance(came, _Raised):
             failed[key] = came.error
         else:
             ok[key] = came

@@ -46,7 +46,7 @@ def test_users_are_served_after_a_reboot_without_a_command(box: Box, how: str) -
     assert set(owners) == {USER}
     assert len(owners) >= 6, "master and worker of the proxy, two instances of each release"
     within().until(lambda: not box.findings(), "the doctor finds nothing")
-    box.deploy("rollback", "--again")  # the case before has rolled back, too
+    box.deploy("rollback", "--to", "1", "--force")  # by name: the case before has rolled it back, too
     assert box.version() == "1.0"
     box.deploy("rollback", "--to", "2", "--force")
     assert box.version() == "2.0"

@@ -296,7 +296,7 @@ def test_a_holder_that_has_recorded_no_run_yet_makes_nothing_skipped(scene: Scen
     since = store.jobs.dealt_with("shop", "often", "k")
     release = store.releases.get("shop", 1)
     with store.jobs.held("shop", "often"):
-        run_due(scene.house, release, "often", since + 60, DueTime("k", since, since + 60))
+        run_due(scene.house, release, "often", DueTime(since + 60, "k", since, since + 60))
     assert store.jobs.of("shop") == ()
     assert store.jobs.dealt_with("shop", "often", "k") == since
 

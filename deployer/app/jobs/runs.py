@@ -60,27 +60,29 @@ def run_now(house: AppContext, service: str, job: str, reason: str) -> RolloutRe
             raise Locked(f"{job} of {service} is running", "`deploy jobs` shows since when")
         ended = _left_by_others(house, service, job)
         if ended is None or ended.outcome == "lost":
-            ended = _run(house, release, job, 0.0, None, house.store.audit.actor.by, reason)
+            ended = _run(house, release, job, None, house.store.audit.actor.by, reason)
     if ended is None:
         raise Locked(f"{job} of {service} was started by somebody else just now", "`deploy jobs` shows its run")
     return _ending(ended)
 
 
-def run_due(house: AppContext, release: Release, job: str, at: float, time: DueTime) -> JobRun | None:
+def run_due(house: AppContext, release: Release, job: str, time: DueTime) -> JobRun | None:
     """Run a job at its due time; return its run, None where another process deals with it or a run goes on."""
     service = release.service
     with house.store.jobs.held(service, job) as free:
         if not free:
-            pass_over(house, release, job, at, time, "skipped", "the run before was still in progress")
+            pass_over(house, release, job, time, "skipped", "the run before was still in progress")
             return None
         _left_by_others(house, service, job)
-        return _run(house, release, job, at, time, BY_SCHEDULE, "")
+        return _run(house, release, job, time, BY_SCHEDULE, "")
 
 
-def pass_over(house: AppContext, release: Release, job: str, at: float, time: DueTime, outcome: str, why: str) -> None:
+def pass_over(house: AppContext, release: Release, job: str, time: DueTime, outcome: str, why: str) -> None:
     """Record that a due time was left out, and why."""
     now = house.clock.now()
-    left_out = JobRun(0, release.service, job, release.number, at, "", BY_SCHEDULE, "", now, now, outcome, None, why)
+    left_out = JobRun(
+        0, release.service, job, release.number, time.at, "", BY_SCHEDULE, "", now, now, outcome, None, why
+    )
     house.store.jobs.pass_over(left_out, time)
 
 
@@ -99,10 +101,9 @@ def _left_by_others(house: AppContext, service: str, job: str) -> JobRun | None:
     return None
 
 
-def _run(
-    house: AppContext, release: Release, job: str, at: float, time: DueTime | None, by: str, reason: str
-) -> JobRun | None:
-    wanted = JobRun(0, release.service, job, release.number, at, "", by, reason, house.clock.now())
+def _run(house: AppContext, release: Release, job: str, time: DueTime | None, by: str, reason: str) -> JobRun | None:
+    due = time.at if time is not None else 0.0
+    wanted = JobRun(0, release.service, job, release.number, due, "", by, reason, house.clock.now())
     run = house.store.jobs.begin(wanted, time)
     if run is None:
         return None
@@ -116,7 +117,7 @@ class _Attended:
         self._house, self._release, self._run = house, release, run
         self._jobs: JobRuntime = house.drivers(release).jobs
         self._job = release.manifest.schedule[run.job]
-        self._output = _Output(lambda line: self._tell("job.output", text=line))
+        self._output = _JobOutput(lambda line: self._tell("job.output", text=line))
         left = run.started_at + self._job.timeout - house.clock.now()
         self._deadline = Deadline.after(house.clock, min(max(left, 0.0), self._job.timeout))  # if it has started
 
@@ -214,7 +215,7 @@ class _Attended:
         self._house.sink(Event(kind, self._house.clock.now(), self._run.service, 0, hide_in({**known, **data})))
 
 
-class _Output:
+class _JobOutput:
     """What a run prints: passed on line by line, the end of it kept."""
 
     def __init__(self, tell: Callable[[str], None]) -> None:

@@ -50,13 +50,13 @@ class Scheduler:
                     self._start((run.service, run.job), partial(take_over, run=run))
             for release, job, found, time in _due(house, self._known):
                 if found.missed:
-                    pass_over(house, release, job, found.at, time, "missed", "nothing ran it at its time")
+                    pass_over(house, release, job, time, "missed", "nothing ran it at its time")
                     continue
                 key = (release.service, job)
                 if key in self._running:
-                    pass_over(house, release, job, found.at, time, "skipped", "the run before was still in progress")
+                    pass_over(house, release, job, time, "skipped", "the run before was still in progress")
                     continue
-                self._start(key, partial(run_due, release=release, job=job, at=found.at, time=time))
+                self._start(key, partial(run_due, release=release, job=job, time=time))
 
     @property
     def busy(self) -> bool:
@@ -103,7 +103,7 @@ def _due(
             since = store.jobs.dealt_with(record.name, job, schedule.key)
             found = due(schedule, since, now)
             if found is not None and release is not None:
-                yield release, job, found, DueTime(schedule.key, since, found.until)
+                yield release, job, found, DueTime(found.at, schedule.key, since, found.until)
 
 
 def jobs_of(release: Release | None) -> Mapping[str, Any]:
