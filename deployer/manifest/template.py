@@ -74,6 +74,7 @@ OPTIONAL: dict[str, str] = {
     "smoke": "[{get: /, expect: 200}]",
     "hooks": "{before: [{run: [make, check]}], after: [playbooks/announce.yml]}",
     "traffic": "{sticky: true, lease: 30s, budget: 50, shield: {methods: [GET, HEAD]}, force: {header: X-Canary}}",
+    "schedule": '{nightly: {cron: "10 3 * * *", command: [bin/nightly]}}',
     "strategy": "{canary: {steps: [5, 25, 50], within: 10m, bake: 30s}}",
     "approve": "{by: [anna, ben], count: 1, within: 4h}",
     "judge": "{errors: {margin: 1.5x, add: 0.1%, max: 10%}, latency: {margin: 1.25x, add: 5ms}, proof: optional}",

@@ -214,7 +214,7 @@ def test_show_says_the_cause_first(bad: Path, capsys: Out) -> None:
     assert re.fullmatch(r"budget  users saw \d+ of \d+ failed responses", cost)
     assert shield.startswith("shield  ")
     assert title == "what users got"
-    assert heads.split() == ["share", "took", "side", "responses", "failed", "p50", "p95", "p99", "verdict"]
+    assert heads.split() == ["share", "took", "side", "responses", "failed", "rate", "p50", "p95", "p99", "verdict"]
     assert candidate.split()[0] == "5%"
     assert candidate.endswith("worse")
     assert stable.split()[0] == "stable"

@@ -232,6 +232,7 @@ def test_completion_proposes_names_quickly_and_without_imports() -> None:
         "resume",
         "rollback",
         "rolling",
+        "run",
     } == proposed
 
 
