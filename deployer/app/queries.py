@@ -7,7 +7,6 @@ from contextlib import suppress
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
-from deployer.app.jobs import overview
 from deployer.app.observe import observe
 from deployer.core import later
 from deployer.core.errors import DeployError, NothingInProgress, Refused
@@ -16,6 +15,7 @@ from deployer.views.status_data import (
     ApprovalView,
     EnvironmentView,
     InstanceView,
+    JobView,
     LockView,
     RolloutRow,
     SafetyView,
@@ -103,9 +103,14 @@ def status(house: AppContext, service: str) -> StatusView:
         problems.append(f"r{record.stable} should be live, but nothing of it runs: `deploy up` brings it back")
     if stable and record.stable and stable != record.stable and rollout is None:
         problems.append(f"users are on r{stable}, the store has r{record.stable}: `deploy resume` writes it down")
-    jobs = overview.jobs(house, house.store.releases.get(service, record.stable) if record.stable else None)
-    if unattended := overview.unattended(house, service):
-        problems.append(unattended)
+    released = house.store.releases.get(service, record.stable) if record.stable else None
+    jobs: tuple[JobView, ...] = ()
+    if released and released.manifest.record().get("schedule"):
+        from deployer.app.jobs import overview  # with the models of the manifest, which no other status needs
+
+        jobs = overview.jobs(house, released)
+        if unattended := overview.unattended(house, service):
+            problems.append(unattended)
     candidate = rollout.release if rollout else 0
     gate = _gate(house, rollout) if rollout else None
     return StatusView(
