@@ -43,13 +43,14 @@ from deployer.transport import ssh
 from deployer.transport.greeting import Greeting, Welcome, hello, read, refusal, welcome
 from deployer.transport.timeouts import PATIENT
 from tests.api import MANIFEST, Api
+from tests.conftest import state_folder
+from tests.far_end import CLIENT, far_end
 from tests.house import Scene
 from tests.ports import free_port
 from tests.served import serving
 from tests.unit.test_remote import ARGUMENTS, Told
 
 URL = "ssh://ann@control/srv/shop"
-HERE = f"exec {shlex.quote(sys.executable)} -m deployer.start serve --stdio"
 Deploy = Callable[..., Told]
 
 
@@ -153,8 +154,15 @@ def api(state: Path) -> Iterator[Api]:
     made.close()
 
 
+@pytest.fixture(scope="module")
+def here() -> Iterator[str]:
+    """Give the command of a shell that does what `exec deploy serve --stdio` does, without its start-up."""
+    with state_folder(Path("/tmp")) as folder, far_end(folder / "far") as path:
+        yield f"exec {shlex.quote(sys.executable)} -S -c {shlex.quote(CLIENT)} {path}"
+
+
 @pytest.fixture
-def far(state: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def far(state: Path, here: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Give the folder of the control host; `ssh` is a script in `bin`, which `plug` writes."""
     for name in ("DEPLOYER_SERVER", "DEPLOYER_TOKEN", "DEPLOYER_ON", "DEPLOYER_SSH_ARGS", "GITHUB_ACTIONS"):
         monkeypatch.delenv(name, raising=False)
@@ -165,7 +173,7 @@ def far(state: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("DEPLOYER_STATE", str(tmp_path / "never"))
     monkeypatch.setenv("DEPLOYER_ACTOR", "ann")
     monkeypatch.setattr(stream, "FIRST", 0.3)
-    plug(tmp_path, f"export DEPLOYER_STATE={state}; {HERE}")
+    plug(tmp_path, f"export DEPLOYER_STATE={state}; {here}")
     return tmp_path / "far"
 
 
@@ -196,7 +204,6 @@ def on(far: Path, *arguments: str) -> tuple[str, ...]:
     return ("--on", f"ssh://ann@control{far}", *arguments)
 
 
-@pytest.mark.long("a process of the far end for each of three commands", every_change=True)
 def test_it_answers_as_at_home(far: Path, run: Deploy, state: Path) -> None:
     manifest(far / "deploy.yml")
     told = run(*on(far, "history"))
@@ -209,7 +216,6 @@ def test_it_answers_as_at_home(far: Path, run: Deploy, state: Path) -> None:
     assert (state / "other/deployer.db").exists()
 
 
-@pytest.mark.long("processes of the far end", every_change=True)
 def test_an_order_is_a_process_there_in_the_name_of_who_is_here(
     far: Path, run: Deploy, state: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -223,7 +229,7 @@ def test_an_order_is_a_process_there_in_the_name_of_who_is_here(
     assert (found.order.manifest, found.order.reason, found.exit) == (str(far / "deploy.yml"), "why", 2)
 
 
-@pytest.mark.long("a process of the far end for each of eleven commands", every_change=True)
+@pytest.mark.long("a process for each of seven orders", every_change=True)
 def test_which_manifest_is_meant(far: Path, run: Deploy) -> None:
     up = ("up", "--version", "7.0")
     told = run(*on(far, *up))
@@ -304,17 +310,14 @@ def test_a_command_that_says_nothing_is_given_up(far: Path, run: Deploy, monkeyp
     assert "ssh cannot be started: it is not on PATH" in run(*on(far, "status")).err
 
 
-def test_what_a_login_shell_prints_is_no_answer(far: Path, run: Deploy, state: Path) -> None:
-    plug(far.parent, f"echo Welcome; echo; export DEPLOYER_STATE={state}; {HERE}")
+def test_what_a_login_shell_prints_is_no_answer(far: Path, run: Deploy, state: Path, here: str) -> None:
+    plug(far.parent, f"echo Welcome; echo; export DEPLOYER_STATE={state}; {here}")
     assert "was never deployed" in run(*on(far, "status", "--service", "shop")).err
 
 
-def test_a_control_host_of_another_version_is_told_so(far: Path, run: Deploy, state: Path) -> None:
-    code = (
-        "import sys; from deployer.server import stdio; stdio.VERSION = (b'x-deployer-version', b'9.9');"
-        " from deployer import start; sys.argv = ['deploy', 'serve', '--stdio']; sys.exit(start.main())"
-    )
-    plug(far.parent, f"export DEPLOYER_STATE={state}; exec {shlex.quote(sys.executable)} -c {shlex.quote(code)}")
+def test_a_control_host_of_another_version_is_told_so(far: Path, run: Deploy, state: Path, here: str) -> None:
+    older = "from deployer.server import stdio; stdio.VERSION = (b'x-deployer-version', b'9.9')"
+    plug(far.parent, f"export DEPLOYER_STATE={state}; {here} {shlex.quote(older)}")
     told = run(*on(far, "status", "--service", "shop"))
     assert f"the server is deployer 9.9, this one is {__version__}" in told.err
 
@@ -323,7 +326,7 @@ def test_a_control_host_of_another_version_is_told_so(far: Path, run: Deploy, st
 
 
 @pytest.fixture
-def left(far: Path, state: Path) -> Path:
+def left(far: Path, state: Path, here: str) -> Path:
     """Give a file with the processes of ssh; over there is a rollout that nobody drives any more."""
     scene = Scene(state)
     scene.deploy("1.0")
@@ -334,7 +337,7 @@ def left(far: Path, state: Path) -> Path:
     plug(
         far.parent,
         f"[ ! -e {far}/away ] || {{ echo 'connect: no route' >&2; exit 255; }}\n"
-        f"echo $$ >> {far}/pids; export DEPLOYER_STATE={state} TMPDIR={far}/tmp; {HERE}",
+        f"echo $$ >> {far}/pids; export DEPLOYER_STATE={state} TMPDIR={far}/tmp; {here}",
     )
     (far / "tmp").mkdir()
     return far / "pids"
