@@ -170,8 +170,8 @@ def test_lines_are_counted_that_came_lately(bench: Bench) -> None:
 
 
 def test_an_instance_without_a_port_gets_none(bench: Bench) -> None:
-    settings = {"port": None, "health": {"running": "1s"}, "env": {"START": "60000"}}  # it does not listen
-    spec = bench.spec(bench.release(**settings))
+    never_listening = {"START": "60000"}
+    spec = bench.spec(bench.release(port=None, health={"running": "1s"}, env=never_listening))
     instance = bench.runtime.ensure(spec, within())
     assert bench.runtime.instances(bench.service) == (instance,)
     assert bench.runtime.run(instance, [*bench.program(), "env", "PORT"], within())[1].strip() == ""
