@@ -27,6 +27,7 @@ _KILLED = "the process was killed with SIGKILL"
 ALLOWED = {
     "deployer/drivers/checks/sockets.py: connection: timer.join": _TIMER,
     "deployer/drivers/runtime/docker/commands.py: _cancelled: timer.join": _TIMER,
+    "deployer/drivers/runtime/docker/jobs.py: _left: watcher.join": "it sees that it is to end within its poll",
     "deployer/drivers/runtime/process/runtime.py: _claim: socket": _BINDS,
     "deployer/drivers/traffic/haproxy/budget.py: Leaver.__exit__: self._thread.join": _READER,
     "deployer/drivers/traffic/haproxy/proxy.py: refuse_taken: socket": _BINDS,

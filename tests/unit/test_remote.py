@@ -109,6 +109,7 @@ ARGUMENTS = {
     "completion": ("bash",),
     "judge": ("file",),
     "gitops": ("https://example.com/repository.git",),
+    "run": ("nightly",),
 }
 INNER = {
     name: command
