@@ -42,7 +42,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { MAX_FDS = 65536, MAX_REQUEST = 1 << 20, HEADROOM = 16384, LINGER_MS = 500 };
+enum { MAX_FDS = 65536, MAX_REQUEST = 1 << 20, HEADROOM = 16384, LINGER_MS = 3000 };
 
 typedef struct {
   char *data;
