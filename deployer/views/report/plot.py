@@ -59,7 +59,8 @@ class Plot:
 
 def draw(plot: Plot, width: int, height: int, style: str = "") -> Markup:
     """Draw a plot into a picture of `width` by `height` units, as wide as the page lets it be."""
-    left = 8.0 + 7.2 * max(len(plot.write(tick)) for tick in plot.scale.ticks())
+    # A percent sign is wider than a digit.
+    left = 14.0 + 7.2 * max(len(plot.write(tick)) for tick in plot.scale.ticks())
     sheet = _Sheet(plot, left, width - RIGHT, TOP + (LABELS if plot.labelled else 0), height - BOTTOM)
     return tag(
         "svg",
