@@ -123,8 +123,9 @@ class _ServedAgent:
         self._say(state.word, state.text, **about)
 
     def _say(self, word: str, text: str, **about: Any) -> None:
-        words = f"gitops {self._name}: {self._manifest}: {word}: {' '.join(hide(text).split())}"
-        self._desk.log.say("gitops", words, name=self._name, manifest=self._manifest, state=word, **about)
+        text = " ".join(hide(text).split())
+        words = f"gitops {self._name}: {self._manifest}: {word}: {text}"
+        self._desk.log.say("gitops", words, name=self._name, manifest=self._manifest, state=word, text=text, **about)
 
 
 class _RunOrders:

@@ -7,7 +7,6 @@ for a server that starts.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -17,6 +16,7 @@ from deployer.core.errors import DeployError
 from deployer.drivers.ports import standing
 from deployer.planning.orders import Order
 from deployer.server.context import ServerContext
+from deployer.server.loop import Loop
 from deployer.store import Rollout, Store
 
 LOOK_SECONDS = 5.0  # between two looks at the store
@@ -35,37 +35,17 @@ class _Case:
     ours: bool  # it was there when the server started
     pause: float = FIRST_SECONDS
     run: str = ""
-    said: str = ""
 
 
-class Reconciler:
+class Reconciler(Loop):
     """Looks after what nobody drives, in the name of `by`."""
 
     def __init__(self, desk: ServerContext, by: str) -> None:
+        failed = ("resuming.failed", "rollouts in progress cannot be read")
+        super().__init__(desk.log, "caretaker", failed, LOOK_SECONDS, END_SECONDS)
         self._desk, self._by = desk, by
         self._cases: dict[str, _Case] = {}
         self._started = False
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._care, name="caretaker", daemon=True)
-
-    def start(self) -> None:
-        """Look at once, then again and again."""
-        self._thread.start()
-
-    def stop(self) -> None:
-        """Look no more; what goes on, goes on."""
-        self._stop.set()
-        if self._thread.is_alive():
-            self._thread.join(END_SECONDS)
-
-    def _care(self) -> None:
-        while True:
-            try:
-                self.look()
-            except DeployError as error:  # the store cannot be read now
-                self._desk.log.say("resuming.failed", f"rollouts in progress cannot be read: {error.message}")
-            if self._stop.wait(LOOK_SECONDS):
-                return
 
     def look(self) -> None:
         """Look once, and go on with what can be gone on with."""
@@ -75,6 +55,7 @@ class Reconciler:
         for service, case in list(self._cases.items()):
             if service not in left or left[service].number != case.rollout:
                 del self._cases[service]
+                self.forget(service)
         for service, rollout in left.items():
             # A moment passes between two processes that drive the same rollout: it is not tried at the first look.
             soon = now if at_start else now + LOOK_SECONDS / 2
@@ -98,16 +79,13 @@ class Reconciler:
             )
             case.run = self._desk.runner.start(order, self._by, origin).id
         except DeployError as error:
-            self._say(case, "resuming.waits", rollout, f"is in progress and waits: {error.message}")
+            self._say("resuming.waits", rollout, f"is in progress and waits: {error.message}")
         else:
-            self._say(case, "resuming", rollout, "was interrupted: continuing it")
+            self._say("resuming", rollout, "was interrupted: continuing it")
 
-    def _say(self, case: _Case, event: str, rollout: Rollout, text: str) -> None:
-        """Say it once, until something else is to be said."""
-        if case.said != text:
-            case.said = text
-            words = f"rollout {rollout.number} of {rollout.service} {text}"
-            self._desk.log.say(event, words, rollout=rollout.number, service=rollout.service)
+    def _say(self, event: str, rollout: Rollout, text: str) -> None:
+        words = f"rollout {rollout.number} of {rollout.service} {text}"
+        self.say(rollout.service, event, words, rollout=rollout.number, service=rollout.service)
 
 
 def undriven(store: Store) -> Iterator[Rollout]:

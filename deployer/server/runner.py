@@ -8,7 +8,7 @@ import re
 import resource
 import socket
 import ssl
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -23,6 +23,7 @@ from deployer.server.connection_guard import IDLE_SECONDS, ConnectionGuard, List
 from deployer.server.context import ServerContext
 from deployer.server.guard import EntryRules
 from deployer.server.jobs import JobRunner
+from deployer.server.loop import Loop
 from deployer.server.reconciler import Reconciler
 from deployer.server.renewals import Renewals
 
@@ -145,7 +146,8 @@ def serve(desk: ServerContext, endpoint: Endpoint, by: str, agents: Agents | Non
     )
     sockets = listening(address, door)
     try:
-        _Server(config, desk, Reconciler(desk, by), agents, door, endpoint.url).run(list(sockets))
+        loops = (Reconciler(desk, by), Renewals(desk), JobRunner(desk))
+        _Server(config, desk, loops, agents, door, endpoint.url).run(list(sockets))
     except SystemExit:  # how uvicorn says that it could not begin; its log has said why
         raise Refused(f"the server at {address.host}:{address.port} could not begin", "see the line above") from None
     finally:
@@ -192,15 +194,13 @@ class _Server(uvicorn.Server):
         self,
         config: uvicorn.Config,
         desk: ServerContext,
-        caretaker: Reconciler,
+        loops: Sequence[Loop],
         agents: Agents | None,
         door: ConnectionGuard,
         url: str,
     ) -> None:
         super().__init__(config)
-        self._desk, self._agents, self._door, self._caretaker, self._url = desk, agents, door, caretaker, url
-        self._renewals = Renewals(desk)
-        self._jobs = JobRunner(desk)
+        self._desk, self._agents, self._door, self._loops, self._url = desk, agents, door, loops, url
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Take a signal."""
@@ -214,20 +214,16 @@ class _Server(uvicorn.Server):
 
     async def shutdown(self, sockets: object = None) -> None:
         """End what goes on, and wait for it."""
-        await asyncio.to_thread(self._caretaker.stop)
-        await asyncio.to_thread(self._renewals.stop)
-        await asyncio.to_thread(self._jobs.stop)
-        if self._agents:
-            await asyncio.to_thread(self._agents.stop)
+        ends = [*(loop.stop for loop in self._loops), *((self._agents.stop,) if self._agents else ())]
+        await asyncio.gather(*(asyncio.to_thread(end) for end in ends))
         await super().shutdown(sockets)  # type: ignore[arg-type]
 
     async def startup(self, sockets: object = None) -> None:
         """Begin to listen, and say so."""
         await super().startup(sockets)  # type: ignore[arg-type]
         if self.started:
-            self._caretaker.start()
-            self._renewals.start()
-            self._jobs.start()
+            for loop in self._loops:
+                loop.start()
             if self._agents:
                 self._agents.start(self._desk)
             api = f"{self._url}api/v1"

@@ -364,7 +364,7 @@ def test_a_server_has_orders_made_says_trouble_once_and_shows_the_ends_as_metric
             return house
 
         api.desk.housed = opened
-        api.desk.log.say = lambda _event, text, **_about: said.append(text)  # type: ignore[method-assign]
+        api.desk.log.say = lambda _event, words, **_about: said.append(words)  # type: ignore[method-assign]
         renewals = Renewals(api.desk)
         for _ in range(5):
             renewals.look()

@@ -1,0 +1,70 @@
+"""A thread of the server that looks at something again and again, as long as the server runs.
+
+What is wrong with a look is logged, and ends that look alone: the next one comes at its time.
+"""
+
+from __future__ import annotations
+
+import threading
+import traceback
+from abc import ABC, abstractmethod
+from typing import Any
+
+from deployer.core.errors import DeployError
+from deployer.server.log import ServerLog
+
+
+class Loop(ABC):
+    """Calls `look` at once and then every so many seconds. `failed` is the event and the words for a look that fails.
+
+    `end` is how many seconds a look that is in progress gets when the server stops.
+    """
+
+    def __init__(self, log: ServerLog, name: str, failed: tuple[str, str], every: float, end: float) -> None:
+        self._log, self._failed, self._every, self._end = log, failed, every, end
+        self._said: dict[str, str] = {}
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+
+    @abstractmethod
+    def look(self) -> None:
+        """Look once."""
+
+    def start(self) -> None:
+        """Look at once, then again and again."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Look no more, and wait for a look that is in progress."""
+        self._stop.set()
+        if self._thread.is_alive():
+            self._thread.join(self._end)
+
+    @property
+    def stopping(self) -> bool:
+        """Whether the server stops."""
+        return self._stop.is_set()
+
+    def say(self, about: str, event: str, text: str, **fields: Any) -> None:
+        """Log a sentence about something once, until there is another one about it or it is forgotten."""
+        if self._said.get(about) != text:
+            self._said[about] = text
+            self._log.say(event, text, text=text, **fields)
+
+    def forget(self, about: str) -> None:
+        """Log the next sentence about something in any case."""
+        self._said.pop(about, None)
+
+    def _run(self) -> None:
+        event, words = self._failed
+        while not self._stop.is_set():
+            try:
+                self.look()
+            except DeployError as error:
+                self.say("", event, f"{words}: {error}")
+            except Exception as error:  # noqa: BLE001 - a bug must not end the looking for good
+                text = f"{words}: internal error: {type(error).__name__}: {error}\n  → this is a bug; please report it"
+                self.say("", event, f"{text} with this trace:\n{traceback.format_exc()}")
+            else:
+                self.forget("")
+            self._stop.wait(self._every)
