@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from deployer.app import doctor, operations
-from deployer.core.errors import DriverFailed
+from deployer.core.errors import DriverFailed, Refused
 from deployer.emergency import record as notes
 from deployer.model import Instance, Live, SecretText, Server
 from deployer.store import migrate
@@ -262,6 +262,23 @@ def test_a_service_that_the_proxy_forgot_gets_its_users_back(scene: Scene) -> No
     assert warm == 1
     assert scene.world.up("shop", "green") == ["shop-r2-1", "shop-r2-2"]
     assert told(scene) == []
+
+
+def test_nothing_is_deployed_over_a_service_that_the_proxy_forgot(scene: Scene) -> None:
+    MemoryTraffic(scene.world).forget("shop", None)  # type: ignore[arg-type]
+    there = dict(scene.world.instances)
+
+    attempts: list[Callable[[], object]] = [
+        lambda: scene.deploy("3.0"),
+        lambda: operations.rollback(scene.house, "shop"),
+    ]
+    for attempt in attempts:
+        with pytest.raises(Refused, match=r"r2 \(green\) is live by the records .* live value is lost"):
+            attempt()
+        assert scene.world.instances == there
+
+    fix(scene)
+    assert scene.deploy("3.0").outcome == "done"
 
 
 def test_a_proxy_that_cannot_be_asked_is_a_finding(scene: Scene) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -254,6 +255,27 @@ def test_a_damaged_live_value_is_written_again(scene: WorkerScene, tmp_path: Pat
 
     assert scene.running == ["2.0"]
     assert any("cannot be read" in text for text in (data["text"] for data in scene.told("note")))
+
+
+def test_a_lost_live_value_stops_nothing_that_runs(scene: WorkerScene, tmp_path: Path) -> None:
+    scene.deploy("1.0")
+    scene.deploy("2.0")
+    scene.deploy("3.0")
+    (tmp_path / "live" / "queue").unlink()
+
+    attempts: list[Callable[[], object]] = [
+        lambda: scene.deploy("4.0"),
+        lambda: operations.rollback(scene.house, "queue"),
+    ]
+    for attempt in attempts:
+        with pytest.raises(Refused, match=r"r3 \(blue\) is live by the records .* live value is lost") as refused:
+            attempt()
+        assert "`deploy doctor --fix`" in refused.value.hint
+        assert scene.running == ["3.0"]
+
+    doctor.fix(scene.house, None)
+    assert scene.deploy("4.0").outcome == "done"
+    assert scene.running == ["4.0"]
 
 
 def test_nothing_becomes_live_of_which_nothing_runs(tmp_path: Path) -> None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from deployer.app.operations.context import AppContext
 from deployer.core.clock import Deadline
-from deployer.core.errors import DeployError, DriverFailed
+from deployer.core.errors import DeployError, DriverFailed, Refused
 from deployer.drivers.ports import Drivers, standing
-from deployer.model import Colour, Live
+from deployer.model import COLOURS, Colour, Live, Observed
 
 PROXY_SECONDS = 60.0
 
@@ -22,6 +22,25 @@ def serve_again(house: AppContext, drivers: Drivers, service: str) -> None:
         house.tell(service, f"{failed.message}: restoring the proxy from the state database")
         drivers.traffic.repair(service, Deadline.after(house.clock, PROXY_SECONDS), recorded(house))
         drivers.traffic.read(service)
+
+
+def refuse_lost(house: AppContext, observed: Observed) -> None:
+    """Raise Refused where the live release runs and nothing says in which colour it is live.
+
+    A plan would take the service for a new one, and clear what its users are on.
+    """
+    stable = house.store.services.get(observed.service).stable
+    if observed.live is not None or not stable:
+        return
+    for colour in COLOURS:
+        environment = observed.environment(colour)
+        if environment and environment.release == stable and environment.healthy():
+            raise Refused(
+                f"{observed.service}: r{stable} ({colour}) is live by the records and is running, but its live value"
+                " is lost: a rollout would remove it",
+                "`deploy doctor --fix` writes it again, then run this command again; before a move to other proxies,"
+                " run `deploy down`",
+            )
 
 
 def recorded(house: AppContext) -> dict[str, Live]:

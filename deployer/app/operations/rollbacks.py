@@ -11,7 +11,7 @@ from deployer.app.operations.context import AppContext
 from deployer.app.operations.control import FOLLOW_SECONDS, end_handover, stop
 from deployer.app.operations.execution import begun, committed, hands, locked, run_of
 from deployer.app.operations.late_rollback import ended_lately, under_way
-from deployer.app.operations.proxy_recovery import serve_again
+from deployer.app.operations.proxy_recovery import refuse_lost, serve_again
 from deployer.app.operations.reconcile import record_rollback
 from deployer.core.clock import Deadline
 from deployer.core.errors import DeployError, DriverFailed, ImageGone, Locked, LockLost, MachinesSilent, Refused
@@ -89,6 +89,7 @@ def _rollback(
             record = house.store.services.get(service)
             current = house.store.releases.get(service, record.stable)
         observed = observe(house.store, drivers, service)
+        refuse_lost(house, observed)
         releases = house.store.releases.of(service)
         target = choose(releases, observed, record.stable, to, force=force)
         if warning := played_since(releases, target.number, record.stable):
