@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import http.server
 import json
+import socket
 import ssl
 import stat
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -240,3 +241,24 @@ def test_where_a_domain_leads() -> None:
 
     why, hint = probe.elsewhere(DOMAIN, "THUMB", port, within(), unknown)
     assert why == f"{DOMAIN} cannot be resolved here: Name or service not known"
+
+
+def test_a_host_that_sends_a_byte_now_and_then_holds_an_order_no_longer_than_its_deadline() -> None:
+    gone = threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def dribble() -> None:
+            with suppress(OSError):
+                while not gone.is_set():
+                    connection, _ = listener.accept()
+                    with connection, suppress(OSError):
+                        connection.sendall(b"HTTP/1.1 200 OK\r\n")
+                        while not gone.wait(0.05):
+                            connection.sendall(b"X")  # a header that never ends: each byte ends a wait
+
+        threading.Thread(target=dribble, daemon=True).start()
+        port = listener.getsockname()[1]
+        try:
+            assert probe.elsewhere(DOMAIN, "THUMB", port, within(0.3), lambda _domain: ("127.0.0.1",)) == ("", "")
+        finally:
+            gone.set()

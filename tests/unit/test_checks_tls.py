@@ -15,8 +15,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from deployer.drivers.checks.http import get
-from deployer.drivers.checks.sockets import NoAnswer
+from deployer.transport.http import get
+from deployer.transport.sockets import NoAnswer
 
 
 def self_signed(folder: Path, name: str) -> Path:
@@ -82,7 +82,7 @@ def test_anything_but_loopback_must_show_a_certificate_that_holds(
     tls_site: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     port, _ = tls_site
-    monkeypatch.setattr("deployer.drivers.checks.sockets._is_loopback", lambda host: False)
+    monkeypatch.setattr("deployer.transport.sockets._is_loopback", lambda host: False)
 
     with pytest.raises(NoAnswer, match="its certificate was not accepted: self-signed certificate"):
         get(f"https://127.0.0.1:{port}", "/", {"Host": "shop.example.com"}, 5)

@@ -25,7 +25,7 @@ _TIMER = "the timer is cancelled; what it may be doing is one shutdown of a sock
 _READER = "the thread sees that it is to end within its poll; each of its calls has a time-out"
 _KILLED = "the process was killed with SIGKILL"
 ALLOWED = {
-    "deployer/drivers/checks/sockets.py: connection: timer.join": _TIMER,
+    "deployer/transport/sockets.py: connection: timer.join": _TIMER,
     "deployer/drivers/runtime/docker/commands.py: _cancelled: timer.join": _TIMER,
     "deployer/drivers/runtime/docker/jobs.py: _left: watcher.join": "it sees that it is to end within its poll",
     "deployer/drivers/runtime/process/runtime.py: _claim: socket": _BINDS,

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import http.client
 import secrets
 import socket
 from collections.abc import Callable, Sequence
 
 from deployer.core.clock import Deadline
+from deployer.transport.http import get
+from deployer.transport.sockets import NoAnswer
 
 RESPONSE_SECONDS = 5.0
 MOST = 8  # addresses
@@ -48,13 +49,9 @@ def elsewhere(
 def _asked(address: str, port: int, domain: str, account: str, deadline: Deadline) -> str | None:
     """Return "" where the proxy answers, None where nothing does, else what does."""
     token = secrets.token_urlsafe(16)
-    connection = http.client.HTTPConnection(address, port, timeout=min(RESPONSE_SECONDS, max(deadline.left(), 0.05)))
+    host, seconds = f"[{address}]" if ":" in address else address, min(RESPONSE_SECONDS, deadline.left())
     try:
-        connection.request("GET", f"/.well-known/acme-challenge/{token}", headers={"Host": domain})
-        response = connection.getresponse()
-        body = response.read(512).decode(errors="replace").strip()
-    except (OSError, http.client.HTTPException):
+        response = get(f"http://{host}:{port}", f"/.well-known/acme-challenge/{token}", {"Host": domain}, seconds)
+    except NoAnswer:
         return None
-    finally:
-        connection.close()
-    return "" if body == f"{token}.{account}" else f"something (HTTP {response.status})"
+    return "" if response.body.strip() == f"{token}.{account}" else f"something (HTTP {response.status})"

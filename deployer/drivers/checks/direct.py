@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 from deployer.core.clock import Clock, Deadline
 from deployer.core.errors import DeadlinePassed, DriverFailed
 from deployer.drivers.checks.expect import beginning, mismatch
-from deployer.drivers.checks.http import get
-from deployer.drivers.checks.sockets import NoAnswer, connect
 from deployer.drivers.checks.statuses import Statuses
 from deployer.drivers.ports import Runtime
 from deployer.model import Instance
+from deployer.transport.http import get
+from deployer.transport.sockets import NoAnswer, connect
 
 if TYPE_CHECKING:
     from deployer.manifest.models import Health, Manifest, SmokeTest

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from deployer.drivers.checks.http import MOST, Response
 from deployer.drivers.checks.statuses import Statuses
+from deployer.transport.http import MOST, Response
 
 _SHOWN = 200  # characters of a body in a message
 

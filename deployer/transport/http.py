@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPException, HTTPMessage, RemoteDisconnected
 from urllib.parse import urlsplit
 
-from deployer.drivers.checks.sockets import NoAnswer, connection
+from deployer.transport.sockets import NoAnswer, connection
 
 MOST = 1024 * 1024  # bytes of an answer that are read; health pages are small, and an endless one must end
 _PORTS = {"http": 80, "https": 443}
