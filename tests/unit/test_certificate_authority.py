@@ -35,7 +35,7 @@ class Answers(http.server.BaseHTTPRequestHandler):
     status = 429
     problem: ClassVar[Any] = {"type": "urn:ietf:params:acme:error:rateLimited", "detail": "too many"}
     more: ClassVar[dict[str, str]] = {}
-    window: ClassVar[dict[str, str]] = {}
+    window: ClassVar[Any] = {}
 
     def do_HEAD(self) -> None:
         self._send(200, None)
@@ -115,6 +115,21 @@ def test_a_rate_limit_says_until_when(said: str) -> None:
     assert registered == ["http://127.0.0.1/account/1"]
 
 
+def test_a_wrong_date_of_an_authority_does_not_end_renewals_for_good() -> None:
+    with serving(more={"Retry-After": "Fri, 31 Dec 9999 23:59:59 GMT"}) as directory:
+        assert failed(directory).wait_until <= time.time() + authority.LONGEST_WAIT
+
+
+def test_an_account_that_the_authority_does_not_know_is_registered_by_the_next_order() -> None:
+    problem = {"type": "urn:ietf:params:acme:error:accountDoesNotExist", "detail": "no such account"}
+    with serving(status=400, problem=problem) as directory:
+        registered: list[str] = []
+        with pytest.raises(OrderFailed, match="does not know the account") as raised:
+            at(directory, registered=registered).order(DOMAIN, keys.new_key(), "", None)
+    assert registered == ["http://127.0.0.1/account/1", ""]
+    assert "the next order registers it" in raised.value.hint
+
+
 def test_an_authority_with_trouble_of_its_own() -> None:
     with serving(status=503, problem="<html>", more={"Retry-After": "60"}) as directory:
         error = failed(directory)
@@ -159,6 +174,11 @@ def test_the_authority_suggests_a_window(tmp_path: Path) -> None:
         found = at(directory).suggestion(DOMAIN, pem.read_text())
         assert (found.start, found.end) == (1893556800.0, 1893643200.0)
         assert time.time() + 590 <= found.ask_again <= time.time() + 600
+    odds: list[Any] = [[], "soon", {"start": 5, "end": None}, {"start": "2030-01-02T04:00:00Z"}]
+    for odd in odds:
+        with serving(window=odd) as directory:
+            assert at(directory).suggestion(DOMAIN, pem.read_text()).end == 0
+    with serving() as directory:
         # a certificate that names no key of its authority cannot be asked about
         mine = certificate(tmp_path / "mine.pem", DOMAIN).read_text()
         silent = at(directory).suggestion(DOMAIN, mine)
@@ -202,6 +222,15 @@ def test_a_program_that_fails_says_why(tmp_path: Path) -> None:
         records.proving("n.", "v"),
     ):
         pass
+
+
+def test_a_record_is_removed_where_the_program_failed_to_set_it_and_the_first_error_is_told(tmp_path: Path) -> None:
+    said = tmp_path / "said"
+    body = f'echo "$1" >> {said}; echo "no $1" >&2; exit 3'
+    records = DnsRecords(program(tmp_path, body), 0.0, tmp_path, SystemClock())
+    with pytest.raises(OrderFailed, match="no present"), records.proving("n.", "v"):
+        pytest.fail("there is no record")
+    assert said.read_text().split() == ["present", "cleanup"]
 
 
 # -- where a domain leads

@@ -25,6 +25,7 @@ NONCES = 100  # that may be refused one after the other
 POLL_SECONDS = 0.25  # between two looks, unless the authority names a longer time; doubled up to the next
 POLL_LONGEST = 3.0
 ASK_AGAIN = 6 * 3600.0  # for a suggestion, unless the authority says
+LONGEST_WAIT = 31 * 86400.0  # that an authority may ask for: a wrong date must not end renewals for good
 
 Prove = Callable[[str, str], AbstractContextManager[None]]
 
@@ -95,8 +96,7 @@ class Authority:
             if not name or "renewalInfo" not in directory.to_partial_json():
                 return Suggestion(ask_again=later)
             response = self._net.get(f"{directory['renewalInfo']}/{name}")
-            window = response.json().get("suggestedWindow", {})
-            start, end = (_moment(str(window.get(each, ""))) for each in ("start", "end"))
+            start, end = _window(response.json())
             again = self._wait(response, later)
             return Suggestion(start, end, again) if 0 < start < end else Suggestion(ask_again=again)
 
@@ -173,6 +173,8 @@ class Authority:
         try:
             yield
         except messages.Error as error:
+            if error.code == "accountDoesNotExist":
+                self._keep("")  # the next order registers the key again
             if error.detail or error.title or error.code:
                 raise of_problem(domain, error, wait_until=self._later()) from None
             raise self._no_problem(domain) from None
@@ -201,13 +203,12 @@ class Authority:
     def _wait(self, response: requests.Response | None, otherwise: float) -> float:
         """Return until when a response asks to wait (Retry-After, in either form)."""
         said: Mapping[str, str] = response.headers if response is not None else {}
-        text = said.get("Retry-After", "")
-        if text.isdecimal():
-            return self._clock.now() + min(int(text), 31 * 86400)
+        text, now = said.get("Retry-After", ""), self._clock.now()
         try:
-            return parsedate_to_datetime(text).timestamp()
+            until = now + int(text) if text.isdecimal() else parsedate_to_datetime(text).timestamp()
         except (ValueError, TypeError):
             return otherwise
+        return min(until, now + LONGEST_WAIT)
 
 
 def _unexplained(detail: str) -> messages.Error:
@@ -215,13 +216,16 @@ def _unexplained(detail: str) -> messages.Error:
     return found
 
 
-def _moment(text: str) -> float:
+def _window(data: Any) -> tuple[float, float]:
+    """Return start and end of a suggested window; (0, 0) where the response has none."""
     from datetime import datetime
 
     try:
-        return datetime.fromisoformat(text).timestamp()
-    except ValueError:
-        return 0.0
+        window = data["suggestedWindow"]
+        start, end = (datetime.fromisoformat(window[each]).timestamp() for each in ("start", "end"))
+    except (LookupError, TypeError, ValueError):
+        return 0.0, 0.0
+    return start, end
 
 
 def thumbprint(key: str) -> str:

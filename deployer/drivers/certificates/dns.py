@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from deployer.core import commands
@@ -26,13 +26,19 @@ class DnsRecords:
 
     @contextmanager
     def proving(self, name: str, value: str) -> Iterator[None]:
-        """Have the record for the length of the block, which begins when name servers have it. Raise OrderFailed."""
-        self._run("present", name, value)
+        """Have the record for the length of the block, which begins when name servers have it. Raise OrderFailed.
+
+        Of two that fail, the first says why; the record is removed also where the program did not end in time.
+        """
         try:
+            self._run("present", name, value)
             self._clock.sleep(self._wait)
             yield
-        finally:
-            self._run("cleanup", name, value)
+        except BaseException:
+            with suppress(OrderFailed):  # the error before is the one to fix
+                self._run("cleanup", name, value)
+            raise
+        self._run("cleanup", name, value)
 
     def _run(self, action: str, name: str, value: str) -> None:
         left = Deadline.after(self._clock, RUN_SECONDS).left

@@ -43,6 +43,10 @@ _MEANING = {
     ),
     "invalidContact": ("the authority refuses the address of the account", "correct `tls.auto.email`"),
     "unsupportedContact": ("the authority refuses the address of the account", "correct `tls.auto.email`"),
+    "accountDoesNotExist": (
+        "the authority does not know the account of this state folder",
+        f"the next order registers it; {AGAIN}",
+    ),
     "badNonce": ("the authority refused every nonce", AGAIN),
     "serverInternal": ("the authority has trouble of its own", AGAIN),
 }
