@@ -251,6 +251,30 @@ def test_a_deploy_says_how_and_what_went_wrong_and_ends_well(shop: Shop) -> None
     assert certified(shop.house, paused, "shop") is paused
 
 
+def test_a_deploy_asks_an_authority_for_nothing_while_what_is_kept_is_good(shop: Shop) -> None:
+    shop.renew()
+    shop.later(DAY * 2)
+    asked, orders = shop.keeper.asked, list(shop.keeper.orders)
+    done = RolloutResult("done", Exit.DONE, "r1 is live", 1)
+    assert certified(shop.house, done, "shop") is done
+    assert (shop.keeper.asked, shop.keeper.orders) == (asked, orders)
+    # nor is an early renewal that the authority refused a reason to say that a domain has none
+    until = shop.world.clock.now() + 2 * DAY
+    shop.keeper.trouble[ONE] = OrderFailed(f"{ONE}: too many", "it wants no other order", wait_until=until)
+    assert shop.states(ONE) == {ONE: "failed"}
+    assert certified(shop.house, done, "shop") is done
+    assert shop.states() == {ONE: "kept", TWO: "kept"}
+    assert shop.states(ONE) == {ONE: "waiting"}  # what it said holds
+
+
+def test_a_deploy_says_that_a_renewal_is_late_not_that_there_is_no_certificate(shop: Shop) -> None:
+    shop.renew()
+    shop.later(DAY * 80)
+    shop.keeper.trouble[ONE] = OrderFailed(f"{ONE}: the authority could not connect to it", "open port 80")
+    ended = certified(shop.house, RolloutResult("done", Exit.DONE, "r1 is live", 1), "shop")
+    assert ended.text == f"r1 is live\nthe certificate is not renewed yet for {ONE}: `deploy certs` says why"
+
+
 def test_an_import_is_shown_and_must_fit(shop: Shop) -> None:
     made = keys.placeholder(ONE, shop.world.clock.now())
     cut = made.index("-----BEGIN CERTIFICATE")
@@ -275,6 +299,11 @@ def test_nobody_but_the_owner_reads_a_key_and_no_text_has_it(shop: Shop, folder:
     secret = (folder / "certificates" / f"{ONE}.pem").read_text().splitlines()[1]
     assert secret not in repr(shop.keeper.served(ONE, AutoTls()))
     assert secret not in str(shop.scene.events)
+    key, account = files[0], next((folder / "certificates" / "accounts").iterdir())
+    for path in (key, account):
+        path.chmod(0o644)
+    seen = [finding.text for finding in doctor.examine(shop.house, None).findings if finding.level == "warn"]
+    assert {f"other users may read {path}" for path in (key, account)} <= set(seen)
 
 
 RECIPIENT = {

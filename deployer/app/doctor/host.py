@@ -37,6 +37,9 @@ _PRIVATE = (
     "secrets/*",
     "secrets/*/*.json",
     "secrets/.config-key",
+    "certificates",
+    "certificates/*",
+    "certificates/accounts/*.json",
     "processes/*",
     "processes/*/spec.json",
     "ansible",
@@ -44,6 +47,8 @@ _PRIVATE = (
     "ansible/instances/*.json",
     "proxy",
     "proxy/process",
+    "proxy/certificates",
+    "proxy/certificates/*",
 )
 
 

@@ -86,6 +86,8 @@ def renew(
 ) -> Iterator[DomainResult]:
     """Order what is due; a `domain` that is named is ordered whether it is due or not. One that fails stops no other.
 
+    For `services` that are named, whose deploy is about to end, an authority is not asked when it would like a renewal:
+    it may be down, and what is kept is good without it.
     Raise Refused for a domain that no live service has with `tls: auto`.
     """
     every = list(auto_domains(house, services))
@@ -95,7 +97,7 @@ def renew(
         raise Refused(f"no live service has {domain} with `tls: auto`", f"domains with it: {known}")
     for one in chosen:
         try:
-            yield _renew(house, one, asked=bool(domain), dry_run=dry_run)
+            yield _renew(house, one, asked=bool(domain), dry_run=dry_run, look=not services)
         except Locked as error:
             yield DomainResult(one.service, one.domain, "waiting", error.message, error.hint)
         except DeployError as error:
@@ -126,8 +128,11 @@ def certified(house: AppContext, result: RolloutResult, service: str) -> Rollout
     wrong = [one.domain for one in said if one.state in ("failed", "waiting")]
     if not wrong:
         return result
-    text = f"no certificate yet for {', '.join(wrong)}: `deploy certs` says why"
-    return replace(result, text=f"{result.text}\n{text}")
+    first = [domain for domain in wrong if house.certificates.kept(domain) is None]
+    late = [domain for domain in wrong if domain not in first]
+    lines = [f"no certificate yet for {', '.join(first)}"] if first else []
+    lines += [f"the certificate is not renewed yet for {', '.join(late)}"] if late else []
+    return replace(result, text="\n".join([result.text, *(f"{line}: `deploy certs` says why" for line in lines)]))
 
 
 def bring(house: AppContext, domain: str, certificate: str, key: str) -> DomainResult:
@@ -146,16 +151,16 @@ def bring(house: AppContext, domain: str, certificate: str, key: str) -> DomainR
 # -- one domain
 
 
-def _renew(house: AppContext, one: AutoDomain, *, asked: bool, dry_run: bool) -> DomainResult:
+def _renew(house: AppContext, one: AutoDomain, *, asked: bool, dry_run: bool, look: bool) -> DomainResult:
     keeper, now = house.certificates, house.clock.now()
     facts, history = keeper.kept(one.domain), keeper.history(one.domain)
-    if facts and not dry_run:
+    if facts and look and not dry_run:
         history = _suggested(house, one, history)
-    if history.wait_until > now:
-        return _waits(one, history, history.wait_until)
     due = planning.renewal_at(facts, history.suggestion) if facts else 0.0
     if facts and due > now and not asked:
         return _kept(house, one, facts, due, dry_run=dry_run)
+    if history.wait_until > now:
+        return _waits(one, history, history.wait_until)
     at = planning.order_at(facts, history)
     if at > now and not asked:
         return _waits(one, history, at)
@@ -200,10 +205,12 @@ def _kept(house: AppContext, one: AutoDomain, facts: CertificateFacts, at: float
     shown = house.drivers(one.release).traffic.certificates(one.service)
     serials = {house.certificates.facts(by[one.domain]).serial for by in shown.values() if one.domain in by}
     history = house.certificates.history(one.domain)
-    if (serials != {facts.serial} or history.failures) and not dry_run:
+    over = bool(history.failures) and history.wait_until <= house.clock.now()
+    if (serials != {facts.serial} or over) and not dry_run:
         with _ordering(house, one) as lock:
             _install(house, one, lock)
-            house.certificates.remember(one.domain, replace(history, failures=0, why="", hint=""))
+            if over:
+                house.certificates.remember(one.domain, replace(history, failures=0, why="", hint=""))
     return DomainResult(one.service, one.domain, "kept", f"{_described(facts)}; renewed from {_day(at)}")
 
 
