@@ -9,7 +9,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 from deployer.core.clock import Clock
@@ -45,13 +45,15 @@ class JobRun:
     outcome: str = ""
     exit: int | None = None
     text: str = ""
-    output: str = ""
     times: int = 1
 
     @property
     def name(self) -> str:
         """Name of its container or process."""
         return f"{self.service}.{self.job}.{self.number}"
+
+
+_COLUMNS = ", ".join(field.name for field in fields(JobRun))
 
 
 @dataclass(frozen=True)
@@ -164,13 +166,13 @@ class Jobs:
             )
         return replace(run, host=host, started_at=now)
 
-    def end(self, run: JobRun) -> None:
+    def end(self, run: JobRun, output: str = "") -> None:
         """Record how a run ended, with its line in the audit log if a person started it; forget the oldest runs."""
         with self._database.transaction() as db:
             changed = db.execute(
                 "update job_runs set ended_at = ?, outcome = ?, exit = ?, text = ?, output = ?"
                 " where number = ? and ended_at is null",
-                (self._clock.now(), run.outcome, run.exit, run.text, run.output, run.number),
+                (self._clock.now(), run.outcome, run.exit, run.text, output, run.number),
             ).rowcount
             if changed and not run.due:
                 entry = AuditEntry(
@@ -186,17 +188,26 @@ class Jobs:
 
     def of(self, service: str, job: str = "", limit: int = KEPT) -> tuple[JobRun, ...]:
         """Return runs of a service, of one job if it is named, the newest first."""
-        rows = self._database.rows(
-            "select * from job_runs where service = ? and ? in ('', job) order by number desc limit ?",
-            service,
-            job,
-            limit,
-        )
-        return tuple(_run(row) for row in rows)
+        which, values = ("service = ? and job = ?", (service, job)) if job else ("service = ?", (service,))
+        return self._runs(f"{which} order by number desc limit ?", *values, limit)
 
     def open(self) -> tuple[JobRun, ...]:
         """Return the runs that have no end, of all services."""
-        return tuple(_run(row) for row in self._database.rows("select * from job_runs where ended_at is null"))
+        return self._runs("ended_at is null")
+
+    def open_run(self, service: str, job: str) -> JobRun | None:
+        """Return the run of a job that has no end; None without one."""
+        return next(iter(self._runs("service = ? and job = ? and ended_at is null", service, job)), None)
+
+    def output(self, run: JobRun) -> str:
+        """Return the last of what a run printed, as it was recorded at its end."""
+        rows = self._database.rows("select output from job_runs where number = ?", run.number)
+        return str(rows[0]["output"]) if rows else ""
+
+    def _runs(self, which: str, *values: object) -> tuple[JobRun, ...]:
+        """Return runs without their output, which is long."""
+        rows = self._database.rows(f"select {_COLUMNS} from job_runs where {which}", *values)  # noqa: S608 - our own
+        return tuple(JobRun(**dict(row)) for row in rows)
 
 
 def _deal_with(db: sqlite3.Connection, run: JobRun, time: DueTime) -> bool:
@@ -207,7 +218,3 @@ def _deal_with(db: sqlite3.Connection, run: JobRun, time: DueTime) -> bool:
             (time.until, run.service, run.job, time.schedule, time.since),
         ).rowcount
     )
-
-
-def _run(row: sqlite3.Row) -> JobRun:
-    return JobRun(**dict(row))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,6 +22,7 @@ from deployer.core.errors import Aborted, Locked, Refused, StepFailed
 from deployer.drivers.jobs import JobSpec
 from deployer.model import SecretText
 from deployer.planning.orders import StopRequest
+from deployer.store.database import Database
 from deployer.store.jobs import DueTime, JobRun
 from tests.house import Scene, house
 
@@ -105,7 +107,7 @@ def test_secrets_are_in_no_output(state: Path, monkeypatch: pytest.MonkeyPatch) 
     scene.world.jobs.codes["nightly"], scene.world.jobs.prints["nightly"] = 0, b"it is a-long-password\n"
     run_now(scene.house, "shop", "nightly", "")
     assert [d["text"] for d in scene.told("job.output")] == ["it is ***"]
-    assert scene.house.store.jobs.of("shop")[0].output == "it is ***\n"
+    assert scene.house.store.jobs.output(scene.house.store.jobs.of("shop")[0]) == "it is ***\n"
     assert scene.world.jobs.specs["shop.nightly.1"].secrets == secret
 
 
@@ -356,6 +358,24 @@ def test_the_overview_has_schedule_next_time_and_last_runs(scene: Scene) -> None
     assert job.next == scene.world.clock.now() + 2 * 3600
     assert [(run.outcome, run.exit, run.version) for run in job.runs] == [("failed", 3, "1.0")]
     assert status(scene.house, "shop").jobs == overview(scene.house, "shop").jobs
+
+
+def test_the_output_of_runs_is_read_only_where_it_is_shown(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    scene.world.jobs.codes["nightly"], scene.world.jobs.prints["nightly"] = 0, b"a long report\n"
+    run_now(scene.house, "shop", "nightly", "")
+    asked = list[str]()
+    rows = Database.rows
+
+    def seen(database: Database, query: str, *values: Any) -> list[sqlite3.Row]:
+        asked.append(query)
+        return rows(database, query, *values)
+
+    monkeypatch.setattr(Database, "rows", seen)
+    status(scene.house, "shop")
+    overview(scene.house, "shop")
+    of_runs = [query for query in asked if "job_runs" in query]
+    assert of_runs
+    assert not [query for query in of_runs if "*" in query or "output" in query]
 
 
 def test_it_is_said_when_nothing_runs_the_jobs(scene: Scene) -> None:

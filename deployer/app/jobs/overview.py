@@ -61,7 +61,7 @@ def output(house: AppContext, service: str, job: str, lines: int) -> tuple[str, 
     """Return the name of the newest run of a job and the last lines that it printed. Raise Refused without one."""
     for run in house.store.jobs.of(service, job):
         if run.ended_at is not None and run.outcome not in ("skipped", "missed"):
-            return run.name, tuple(run.output.splitlines()[-lines:])
+            return run.name, tuple(house.store.jobs.output(run).splitlines()[-lines:])
     raise Refused(f"no run of {job} of {service} has ended yet", "`deploy jobs` shows its jobs and their runs")
 
 

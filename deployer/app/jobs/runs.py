@@ -94,11 +94,10 @@ def take_over(house: AppContext, run: JobRun) -> JobRun | None:
 
 def _left_by_others(house: AppContext, service: str, job: str) -> JobRun | None:
     """Follow the run of a killed process to its end, or record that it is lost; None where none was left."""
-    for run in house.store.jobs.of(service, job):
-        if not run.outcome and run.ended_at is None:
-            release = house.store.releases.get(service, run.release)
-            return _Attended(house, release, run).to_its_end()
-    return None
+    run = house.store.jobs.open_run(service, job)
+    if run is None:
+        return None
+    return _Attended(house, house.store.releases.get(service, run.release), run).to_its_end()
 
 
 def _run(house: AppContext, release: Release, job: str, time: DueTime | None, by: str, reason: str) -> JobRun | None:
@@ -201,8 +200,8 @@ class _Attended:
     def _ended(self, outcome: str, code: int | None, text: str) -> JobRun:
         after = duration(max(0.0, self._house.clock.now() - self._run.started_at))
         said = hide(f"{self._what} {text}, after {after}")
-        self._run = replace(self._run, outcome=outcome, exit=code, text=said, output=hide(self._output.end()))
-        self._house.store.jobs.end(self._run)
+        self._run = replace(self._run, outcome=outcome, exit=code, text=said)
+        self._house.store.jobs.end(self._run, hide(self._output.end()))
         self._tell("job.ended", outcome=outcome, exit=code, text=said)
         return self._run
 
