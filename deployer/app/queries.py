@@ -108,7 +108,10 @@ def status(house: AppContext, service: str) -> StatusView:
     if released and released.manifest.record().get("schedule"):
         from deployer.app.jobs import overview  # with the models of the manifest, which no other status needs
 
-        jobs = overview.jobs(house, released)
+        try:
+            jobs = overview.jobs(house, released)
+        except DeployError as error:  # its timezone left this host
+            problems.append(str(error))
         if unattended := overview.unattended(house, service):
             problems.append(unattended)
     candidate = rollout.release if rollout else 0

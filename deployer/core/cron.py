@@ -10,6 +10,8 @@ from datetime import UTC, datetime, tzinfo
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
+from deployer.core.errors import Refused
+
 if TYPE_CHECKING:
     from cronsim import CronSim
 
@@ -51,7 +53,12 @@ def unknown_timezone(name: str) -> str:
 
 
 def next_time(cron: str, timezone: str, after: float) -> float:
-    """Return the first time after a moment at which an expression is due, as Unix seconds."""
+    """Return the first time after a moment at which an expression is due, as Unix seconds.
+
+    Raise Refused for a timezone that this host does not have any more.
+    """
+    if unknown := unknown_timezone(timezone):
+        raise Refused(f"{timezone}: {unknown}", "install tzdata (Debian has old names in tzdata-legacy)")
     times = _times(NICKNAMES.get(cron, cron), datetime.fromtimestamp(after, _zone(timezone)))
     while (found := next(times).timestamp()) <= after:
         pass  # an hour that comes twice: this is a time of its first half, which is over

@@ -28,6 +28,7 @@ DeployError                 1  internal: ours to fix
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum
@@ -61,6 +62,13 @@ class DeployError(Exception):
 
     def __str__(self) -> str:
         return f"{self.message}\n  → {self.hint}" if self.hint else self.message
+
+
+def bug(error: Exception) -> str:
+    """Return what is said of an error that nobody expected, with its trace."""
+    trace = "".join(traceback.format_exception(error)).rstrip()
+    what = f"internal error: {type(error).__name__}: {error}"
+    return f"{what}\n  → this is a bug; please report it with this trace:\n{trace}"
 
 
 class Refused(DeployError):

@@ -6,11 +6,10 @@ What is wrong with a look is logged, and ends that look alone: the next one come
 from __future__ import annotations
 
 import threading
-import traceback
 from abc import ABC, abstractmethod
 from typing import Any
 
-from deployer.core.errors import DeployError
+from deployer.core.errors import DeployError, bug
 from deployer.server.log import ServerLog
 
 
@@ -47,8 +46,9 @@ class Loop(ABC):
 
     def say(self, about: str, event: str, text: str, **fields: Any) -> None:
         """Log a sentence about something once, until there is another one about it or it is forgotten."""
-        if self._said.get(about) != text:
-            self._said[about] = text
+        first = text.partition("\n")[0]  # the trace of the same bug may be another one
+        if self._said.get(about) != first:
+            self._said[about] = first
             self._log.say(event, text, text=text, **fields)
 
     def forget(self, about: str) -> None:
@@ -63,8 +63,7 @@ class Loop(ABC):
             except DeployError as error:
                 self.say("", event, f"{words}: {error}")
             except Exception as error:  # noqa: BLE001 - a bug must not end the looking for good
-                text = f"{words}: internal error: {type(error).__name__}: {error}\n  → this is a bug; please report it"
-                self.say("", event, f"{text} with this trace:\n{traceback.format_exc()}")
+                self.say("", event, f"{words}: {bug(error)}")
             else:
                 self.forget("")
             self._stop.wait(self._every)

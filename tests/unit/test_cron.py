@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from deployer.app.jobs.times import Due, Schedule, due
 from deployer.core import cron
+from deployer.core.errors import Refused
 
 BERLIN = "Europe/Berlin"
 
@@ -54,6 +55,11 @@ def test_anything_else_is_refused_with_the_field_that_is_wrong(expression: str, 
 def test_a_timezone_is_one_of_this_host() -> None:
     assert [cron.unknown_timezone(name) for name in ("UTC", BERLIN)] == ["", ""]
     assert all(cron.unknown_timezone(name) for name in ("Mars/Base", "", "Europe", "../../etc/passwd"))
+
+
+def test_a_timezone_that_this_host_lost_is_named() -> None:
+    with pytest.raises(Refused, match="Mars/Base: this host has no such timezone"):
+        cron.next_time("0 3 * * *", "Mars/Base", 0.0)
 
 
 def test_a_time_that_spring_skips_is_due_at_the_end_of_the_gap() -> None:

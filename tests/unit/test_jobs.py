@@ -18,8 +18,11 @@ from deployer.app.jobs.runs import run_due, run_now, take_over
 from deployer.app.jobs.scheduler import Scheduler, announced
 from deployer.app.operations import AppContext
 from deployer.app.queries import status
-from deployer.core.errors import Aborted, Locked, Refused, StepFailed
+from deployer.core import cron
+from deployer.core.clock import Deadline
+from deployer.core.errors import Aborted, DeadlinePassed, Locked, Refused, StepFailed
 from deployer.drivers.jobs import JobSpec
+from deployer.drivers.ports import Drivers
 from deployer.model import SecretText
 from deployer.planning.orders import StopRequest
 from deployer.store.database import Database
@@ -73,6 +76,29 @@ def test_a_run_that_cannot_be_started_has_failed_and_says_why(scene: Scene) -> N
     with pytest.raises(StepFailed, match="could not be started: no such program"):
         run_now(scene.house, "shop", "nightly", "")
     assert outcomes(scene) == [(1, "failed", None)]
+
+
+def test_a_start_whose_response_is_lost_leaves_nothing_that_runs(scene: Scene) -> None:
+    jobs, start = scene.world.jobs, scene.world.jobs.start
+
+    def lost(spec: JobSpec, deadline: Deadline) -> None:
+        start(spec, deadline)
+        raise DeadlinePassed("the engine took longer than 60 s")
+
+    jobs.start = lost  # type: ignore[method-assign]
+    with pytest.raises(StepFailed, match="could not be started: the engine took longer"):
+        run_now(scene.house, "shop", "nightly", "")
+    assert jobs.list_all() == ()
+
+
+def test_what_the_drivers_refuse_is_no_run(scene: Scene) -> None:
+    def refuse(*_: object) -> Drivers:
+        raise Refused("the extra docker is missing", "add it")
+
+    scene.house.wire = refuse
+    with pytest.raises(Refused, match="the extra docker is missing"):
+        run_now(scene.house, "shop", "nightly", "")
+    assert scene.house.store.jobs.of("shop") == ()
 
 
 def test_what_is_not_there_is_refused_and_nothing_is_recorded(scene: Scene) -> None:
@@ -207,7 +233,7 @@ class Clockwork:
         self.scheduler.look()
         for thread in list(self.scheduler._running.values()):
             thread.join(30)
-        return [line.split(",")[0] for line in self.said]
+        return [line if "\n" in line else line.split(",")[0] for line in self.said]
 
 
 @pytest.fixture
@@ -335,6 +361,38 @@ def test_a_job_that_left_the_manifest_runs_no_more(scene: Scene, clockwork: Cloc
     to(scene, 3)
     assert clockwork.look() == []
     assert overview(scene.house, "shop").jobs == ()
+
+
+def test_what_is_wrong_with_one_job_is_said_once_and_keeps_no_other_waiting(
+    scene: Scene, clockwork: Clockwork, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    berlin = {"schedule": {**JOBS["schedule"], "nightly": {**NIGHTLY, "timezone": "Europe/Berlin"}}}
+    scene.deploy("2.0", manifest=berlin)
+    gone = {"Europe/Berlin": "this host has no such timezone"}
+    monkeypatch.setattr(cron, "unknown_timezone", lambda name: gone.get(name, ""))
+    trouble = "nightly of shop: Europe/Berlin: this host has no such timezone\n  → install tzdata"
+    assert [text.split(" (Debian")[0] for text in clockwork.look()] == [trouble]
+    scene.world.clock.sleep(60)
+    assert clockwork.look() == ["often of shop (run 1"]
+    found = status(scene.house, "shop")
+    assert (found.read, found.jobs) == (True, ())
+    assert any("install tzdata" in problem for problem in found.problems)
+
+
+def test_a_bug_in_a_run_is_said_once_and_it_is_found_again(scene: Scene, clockwork: Clockwork) -> None:
+    follow = scene.world.jobs.follow
+    clockwork.look()
+    to(scene, 3)
+    scene.world.jobs.follow = lambda *_: [][1]  # type: ignore[method-assign]
+    first = clockwork.look()
+    assert sorted(text.split("\n")[0] for text in first) == [
+        f"{job} of shop: internal error: IndexError: list index out of range" for job in ("nightly", "often")
+    ]
+    assert all("Traceback" in text for text in first)
+    assert clockwork.look() == [], "tried again, and said no more"
+    scene.world.jobs.follow = follow  # type: ignore[method-assign]
+    assert sorted(clockwork.look()) == ["nightly of shop (run 1", "often of shop (run 2"]
+    assert outcomes(scene) == [(1, "done", 0)]
 
 
 def test_the_oldest_runs_are_forgotten(scene: Scene) -> None:

@@ -103,10 +103,9 @@ def _left_by_others(house: AppContext, service: str, job: str) -> JobRun | None:
 def _run(house: AppContext, release: Release, job: str, time: DueTime | None, by: str, reason: str) -> JobRun | None:
     due = time.at if time is not None else 0.0
     wanted = JobRun(0, release.service, job, release.number, due, "", by, reason, house.clock.now())
+    attended = _Attended(house, release, wanted)  # before the record: what the drivers refuse is no run
     run = house.store.jobs.begin(wanted, time)
-    if run is None:
-        return None
-    return _Attended(house, release, run).from_its_start()
+    return None if run is None else attended.from_its_start(run)
 
 
 class _Attended:
@@ -120,12 +119,15 @@ class _Attended:
         left = run.started_at + self._job.timeout - house.clock.now()
         self._deadline = Deadline.after(house.clock, min(max(left, 0.0), self._job.timeout))  # if it has started
 
-    def from_its_start(self) -> JobRun:
+    def from_its_start(self, run: JobRun) -> JobRun:
         """Start it, on the first host that answers, and follow it to its end."""
+        self._run = run
         try:
             self._start()
             self._deadline = Deadline.after(self._house.clock, self._job.timeout)
         except DeployError as error:
+            with suppress(DeployError):  # it may have started all the same, when only the response was lost
+                self._remove()
             return self._ended("failed", None, f"could not be started: {error}")
         text = f"{self._what} started"
         self._tell("job.started", release=self._release.number, version=self._release.version, text=text)
@@ -140,9 +142,7 @@ class _Attended:
             self._secrets()
         try:
             outcome, code, text = self._outcome(self._followed())
-            grace = self._release.manifest.stop.grace
-            end = Deadline.after(self._house.clock, grace + REMOVE_SECONDS)
-            self._jobs.remove(self._run.name, self._run.host, grace, end)
+            self._remove()
         except Detached:
             raise
         except DeployError as error:
@@ -160,6 +160,11 @@ class _Attended:
             except MachinesSilent as error:
                 silent |= error.silent
         raise MachinesSilent(silent)
+
+    def _remove(self) -> None:
+        grace = self._release.manifest.stop.grace
+        end = Deadline.after(self._house.clock, grace + REMOVE_SECONDS)
+        self._jobs.remove(self._run.name, self._run.host, grace, end)
 
     def _secrets(self) -> dict[str, SecretText]:
         names = frozenset(self._release.manifest.record()["secrets"])

@@ -9,19 +9,20 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from deployer.app.jobs.runs import pass_over, run_due, take_over
-from deployer.app.jobs.times import Due, Schedule, due
+from deployer.app.jobs.times import Schedule, due
 from deployer.app.operations import AppContext
-from deployer.core.errors import DeployError, Detached
+from deployer.core.clock import Deadline, SystemClock
+from deployer.core.errors import DeployError, Detached, bug
 from deployer.core.filelock import FileLock, is_held
 from deployer.model import Release
 from deployer.planning.orders import StopRequest
-from deployer.store import Store
+from deployer.store import ServiceRecord, Store
 from deployer.store.jobs import DueTime, JobRun
 
 LOOK_SECONDS = 2.0  # between two looks at what is due
@@ -30,16 +31,22 @@ RECENT_SECONDS = 900.0  # a timer that came within this time comes again
 
 Opener = Callable[[StopRequest], AbstractContextManager[AppContext]]
 Say = Callable[[str, JobRun | None], None]
+_Key = tuple[str, str]  # service and job
+_Scheduled = tuple[Release, str, Schedule]
 
 
 class Scheduler:
-    """Looks for what is due and runs it. `say` gets a sentence on each run that ended, and on what went wrong."""
+    """Looks for what is due and runs it. `say` gets a sentence on each run that ended, and on what went wrong.
+
+    What is wrong with a job or a service is said once, and keeps no other one waiting.
+    """
 
     def __init__(self, opened: Opener, say: Say) -> None:
         self._opened, self._say = opened, say
         self._stop = StopRequest(detach=True)  # a run that is left is found again by the next scheduler
-        self._running: dict[tuple[str, str], threading.Thread] = {}
-        self._known: dict[str, tuple[int, Release | None, Mapping[str, Any]]] = {}
+        self._running: dict[_Key, threading.Thread] = {}
+        self._known: dict[str, tuple[int, tuple[_Scheduled, ...]]] = {}  # by service: its live release and the jobs
+        self._said: dict[_Key, str] = {}
 
     def look(self) -> None:
         """Start what is due, and take over runs whose process was killed. Raise DeployError when that is not seen."""
@@ -48,15 +55,9 @@ class Scheduler:
             for run in house.store.jobs.open():
                 if not house.store.jobs.is_held(run.service, run.job):
                     self._start((run.service, run.job), partial(take_over, run=run))
-            for release, job, found, time in _due(house, self._known):
-                if found.missed:
-                    pass_over(house, release, job, time, "missed", "nothing ran it at its time")
-                    continue
-                key = (release.service, job)
-                if key in self._running:
-                    pass_over(house, release, job, time, "skipped", "the run before was still in progress")
-                    continue
-                self._start(key, partial(run_due, release=release, job=job, time=time))
+            for release, job, schedule in self._scheduled(house.store):
+                with self._noted((release.service, job)):
+                    self._look_at(house, release, job, schedule)
 
     @property
     def busy(self) -> bool:
@@ -66,44 +67,69 @@ class Scheduler:
     def stop(self) -> None:
         """Leave the runs where they are, for the next scheduler."""
         self._stop.asked.set()
+        deadline = Deadline.after(SystemClock(), END_SECONDS)
         for thread in self._running.values():
-            thread.join(END_SECONDS)
+            thread.join(deadline.left())
 
-    def _start(self, key: tuple[str, str], work: Callable[[AppContext], JobRun | None]) -> None:
+    def _scheduled(self, store: Store) -> Iterator[_Scheduled]:
+        """Give the jobs of all services; a live release is read once."""
+        for service in store.services.all():
+            if service.name not in self._known or self._known[service.name][0] != service.stable:
+                self._known[service.name] = (-1, ())
+                with self._noted((service.name, "")):
+                    self._known[service.name] = (service.stable, _read(store, service))
+            yield from self._known[service.name][1]
+
+    def _look_at(self, house: AppContext, release: Release, job: str, schedule: Schedule) -> None:
+        """Deal with what is due of a job."""
+        key = (release.service, job)
+        since = house.store.jobs.dealt_with(*key, schedule.key)
+        found = due(schedule, since, house.clock.now())
+        if found is None:
+            return
+        time = DueTime(found.at, schedule.key, since, found.until)
+        if found.missed:
+            pass_over(house, release, job, time, "missed", "nothing ran it at its time")
+        elif key in self._running:
+            pass_over(house, release, job, time, "skipped", "the run before was still in progress")
+        else:
+            self._start(key, partial(run_due, release=release, job=job, time=time))
+
+    def _start(self, key: _Key, work: Callable[[AppContext], JobRun | None]) -> None:
         if key in self._running:
             return
 
         def do() -> None:
-            try:
+            with self._noted(key), suppress(Detached):
                 with self._opened(self._stop) as house:
                     ended = work(house)
+                self._said.pop(key, None)
                 if ended is not None:
                     self._say(ended.text, ended)
-            except Detached:
-                return
-            except DeployError as error:
-                self._say(f"{key[1]} of {key[0]}: {error}", None)
 
         self._running[key] = threading.Thread(target=do, name=f"job {key[1]} of {key[0]}", daemon=True)
         self._running[key].start()
 
+    @contextmanager
+    def _noted(self, key: _Key) -> Iterator[None]:
+        """Say what goes wrong in the block, once until a run of the job has worked."""
+        try:
+            yield
+        except Exception as error:  # noqa: BLE001 - a bug that one job meets is not the end of the others
+            service, job = key
+            what = str(error) if isinstance(error, DeployError) else bug(error)
+            text = f"{job} of {service}: {what}" if job else f"{service}: {what}"
+            first = text.partition("\n")[0]  # the trace of the same bug may be another one
+            if self._said.get(key) != first:
+                self._said[key] = first
+                self._say(text, None)
 
-def _due(
-    house: AppContext, known: dict[str, tuple[int, Release | None, Mapping[str, Any]]]
-) -> Iterator[tuple[Release, str, Due, DueTime]]:
-    """Give what is due of every service: its live release is read once."""
-    store, now = house.store, house.clock.now()
-    for record in store.services.all():
-        if known.get(record.name, (-1, None, {}))[0] != record.stable:
-            release = store.releases.get(record.name, record.stable) if record.stable else None
-            known[record.name] = (record.stable, release, jobs_of(release))
-        _, release, jobs = known[record.name]
-        for job, settings in jobs.items():
-            schedule = Schedule.of(settings)
-            since = store.jobs.dealt_with(record.name, job, schedule.key)
-            found = due(schedule, since, now)
-            if found is not None and release is not None:
-                yield release, job, found, DueTime(found.at, schedule.key, since, found.until)
+
+def _read(store: Store, service: ServiceRecord) -> tuple[_Scheduled, ...]:
+    if not service.stable:
+        return ()
+    release = store.releases.get(service.name, service.stable)
+    return tuple((release, job, Schedule.of(settings)) for job, settings in jobs_of(release).items())
 
 
 def jobs_of(release: Release | None) -> Mapping[str, Any]:
