@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from deployer.core.errors import DriverFailed
-from deployer.model import INITIAL, Live, Server
-from tests.conformance.traffics import HAProxyBench, MemoryBench, TrafficBench
+from deployer.model import INITIAL, Live, Place, Server
+from tests.conformance.traffics import HAProxyBench, MemoryBench, ProxylessBench, TrafficBench
 from tests.live.proxies import programs
 from tests.services import require
 
@@ -31,40 +32,54 @@ def _haproxies() -> Iterator[object]:
 MAKERS: list[object] = [pytest.param(lambda _folder: MemoryBench(), id="memory"), *_haproxies()]
 
 
-@pytest.fixture(params=MAKERS)
-def bench(request: pytest.FixtureRequest, state: Path) -> Iterator[TrafficBench]:
-    made = request.param(state)
+@contextmanager
+def made_by(make: Make, folder: Path) -> Iterator[TrafficBench]:
+    made = make(folder)
     try:
         yield made
     finally:
         made.close()
 
 
-def put(bench: TrafficBench, colour: str, *names: str, service: str = "shop") -> list[Server]:
-    servers = [bench.start(name) for name in names]
-    bench.traffic.configure(bench.release(service), colour, bench.within())  # type: ignore[arg-type]
-    bench.traffic.attach(service, colour, servers, bench.within())  # type: ignore[arg-type]
+@pytest.fixture(params=MAKERS)
+def bench(request: pytest.FixtureRequest, state: Path) -> Iterator[TrafficBench]:
+    """Give every proxy in turn."""
+    with made_by(request.param, state) as made:
+        yield made
+
+
+@pytest.fixture(params=[*MAKERS, pytest.param(ProxylessBench, id="proxyless")])
+def layer(request: pytest.FixtureRequest, state: Path) -> Iterator[TrafficBench]:
+    """Give every traffic layer in turn: that without a proxy, too, which attaches nothing and gets no requests."""
+    with made_by(request.param, state) as made:
+        yield made
+
+
+def put(bench: TrafficBench, colour: Place, *names: str, service: str = "shop") -> list[Server]:
+    servers = [bench.start(name, service, colour) for name in names]
+    bench.traffic.configure(bench.release(service), colour, bench.within())
+    bench.traffic.attach(service, colour, servers, bench.within())
     return servers
 
 
-def test_what_it_does_not_know_is_nothing(bench: TrafficBench) -> None:
-    assert bench.traffic.read("shop") is None
-    assert bench.traffic.services() == ()
-    assert bench.traffic.servers("shop", "blue") == ()
-    assert bench.traffic.measured("shop") is None
-    bench.traffic.detach("shop", "blue", ["a"], bench.within())
-    bench.traffic.forget("shop", bench.within())
+def test_what_it_does_not_know_is_nothing(layer: TrafficBench) -> None:
+    assert layer.traffic.read("shop") is None
+    assert layer.traffic.services() == ()
+    assert layer.traffic.servers("shop", "blue") == ()
+    assert layer.traffic.measured("shop") is None
+    layer.traffic.detach("shop", "blue", ["a"], layer.within())
+    layer.traffic.forget("shop", layer.within())
 
 
-def test_a_new_service_begins_with_nobody_on_blue(bench: TrafficBench) -> None:
-    bench.traffic.configure(bench.release("shop"), "blue", bench.within())
-    assert bench.traffic.read("shop") == INITIAL
-    assert bench.traffic.services() == ("shop",)
+def test_a_new_service_begins_with_nobody_on_blue(layer: TrafficBench) -> None:
+    layer.traffic.configure(layer.release("shop"), "blue", layer.within())
+    assert layer.traffic.read("shop") == INITIAL
+    assert layer.traffic.services() == ("shop",)
 
 
-def test_what_is_steered_is_read(bench: TrafficBench) -> None:
-    put(bench, "blue", "b1")
-    put(bench, "green", "g1")
+def test_what_is_steered_is_read(layer: TrafficBench) -> None:
+    put(layer, "blue", "b1")
+    put(layer, "green", "g1")
     for live in (
         Live("blue", 0, 0, 1),
         Live("blue", 1, 2_000_000_000, 1),
@@ -73,41 +88,41 @@ def test_what_is_steered_is_read(bench: TrafficBench) -> None:
         Live("green", 9999, 2_000_000_001, 2),
         Live("green", 0, 0, 2),
     ):
-        bench.traffic.set_traffic("shop", live, bench.within())
-        assert bench.traffic.read("shop") == live
-        bench.traffic.set_traffic("shop", live, bench.within())
-        assert bench.traffic.read("shop") == live
+        layer.traffic.set_traffic("shop", live, layer.within())
+        assert layer.traffic.read("shop") == live
+        layer.traffic.set_traffic("shop", live, layer.within())
+        assert layer.traffic.read("shop") == live
 
 
-def test_configuring_again_does_not_move_anybody(bench: TrafficBench) -> None:
-    put(bench, "blue", "b1")
-    put(bench, "green", "g1")
+def test_configuring_again_does_not_move_anybody(layer: TrafficBench) -> None:
+    put(layer, "blue", "b1")
+    put(layer, "green", "g1")
     live = Live("blue", 700, 2_000_000_000, 3)
-    bench.traffic.set_traffic("shop", live, bench.within())
-    bench.traffic.configure(bench.release("shop"), "green", bench.within())
-    bench.traffic.configure(bench.release("shop"), None, bench.within())
-    assert bench.traffic.read("shop") == live
-    assert len(bench.traffic.servers("shop", "blue")) == 1
+    layer.traffic.set_traffic("shop", live, layer.within())
+    layer.traffic.configure(layer.release("shop"), "green", layer.within())
+    layer.traffic.configure(layer.release("shop"), None, layer.within())
+    assert layer.traffic.read("shop") == live
+    assert len(layer.traffic.servers("shop", "blue")) == 1
 
 
-def test_users_are_not_sent_where_nothing_is_up(bench: TrafficBench) -> None:
-    put(bench, "blue", "b1")
-    bench.traffic.set_traffic("shop", Live("blue", 0, 0, 1), bench.within())
+def test_users_are_not_sent_where_nothing_is_up(layer: TrafficBench) -> None:
+    put(layer, "blue", "b1")
+    layer.traffic.set_traffic("shop", Live("blue", 0, 0, 1), layer.within())
     for live in (Live("blue", 1, 0, 1), Live("blue", 10000, 0, 1), Live("green", 0, 0, 1)):
         with pytest.raises(DriverFailed):
-            bench.traffic.set_traffic("shop", live, bench.within())
-        assert bench.traffic.read("shop") == Live("blue", 0, 0, 1)
+            layer.traffic.set_traffic("shop", live, layer.within())
+        assert layer.traffic.read("shop") == Live("blue", 0, 0, 1)
 
 
-def test_going_back_is_refused_only_when_there_is_nothing_to_go_back_to(bench: TrafficBench) -> None:
-    (b1,) = put(bench, "blue", "b1")
-    (g1,) = put(bench, "green", "g1")
-    bench.traffic.set_traffic("shop", Live("blue", 5000, 0, 1), bench.within())
-    bench.end(g1)
-    bench.traffic.set_traffic("shop", Live("blue", 0, 0, 1), bench.within())
-    assert bench.traffic.read("shop") == Live("blue", 0, 0, 1)
-    bench.end(b1)
-    assert [up for _, up in bench.traffic.servers("shop", "blue")] == [False]
+def test_going_back_is_refused_only_when_there_is_nothing_to_go_back_to(layer: TrafficBench) -> None:
+    (b1,) = put(layer, "blue", "b1")
+    (g1,) = put(layer, "green", "g1")
+    layer.traffic.set_traffic("shop", Live("blue", 5000, 0, 1), layer.within())
+    layer.end(g1)
+    layer.traffic.set_traffic("shop", Live("blue", 0, 0, 1), layer.within())
+    assert layer.traffic.read("shop") == Live("blue", 0, 0, 1)
+    layer.end(b1)
+    assert [up for _, up in layer.traffic.servers("shop", "blue")] == [False]
 
 
 def test_servers_come_stay_and_go(bench: TrafficBench) -> None:
@@ -182,14 +197,14 @@ def test_a_silent_service_has_empty_samples_at_the_share_in_force(bench: Traffic
     assert sample.share == 1200
 
 
-def test_a_budget_of_which_nothing_is_spent(bench: TrafficBench) -> None:
-    assert bench.traffic.spent("shop") == 0
-    put(bench, "blue", "b1")
-    put(bench, "green", "g1")
+def test_a_budget_of_which_nothing_is_spent(layer: TrafficBench) -> None:
+    assert layer.traffic.spent("shop") == 0
+    put(layer, "blue", "b1")
+    put(layer, "green", "g1")
     for live in (Live("blue", 1200, 0, 1, 50), Live("blue", 1200, 0, 1, 60), Live("blue", 0, 0, 2)):
-        bench.traffic.set_traffic("shop", live, bench.within())
-        assert bench.traffic.read("shop") == live
-        assert bench.traffic.spent("shop") == 0
+        layer.traffic.set_traffic("shop", live, layer.within())
+        assert layer.traffic.read("shop") == live
+        assert layer.traffic.spent("shop") == 0
 
 
 def test_a_baseline_comes_with_its_servers_and_goes_with_them(bench: TrafficBench) -> None:
@@ -235,23 +250,23 @@ def test_the_preview_is_an_address_with_headers(bench: TrafficBench) -> None:
     assert all(isinstance(v, str) for v in headers.values())
 
 
-def test_a_proxy_and_its_files_agree_after_whatever_is_asked(bench: TrafficBench) -> None:
-    put(bench, "blue", "b1")
-    servers = put(bench, "green", "g1", "g2")
-    bench.traffic.set_traffic("shop", Live("blue", 2500, 0, 3), bench.within())
-    assert bench.traffic.drift("shop") == ()
-    bench.traffic.drain("shop", "green", [servers[1].name], bench.within())
-    assert bench.traffic.drift("shop") == ()
-    bench.traffic.detach("shop", "green", [servers[1].name], bench.within())
-    assert bench.traffic.drift("shop") == ()
+def test_a_proxy_and_its_files_agree_after_whatever_is_asked(layer: TrafficBench) -> None:
+    put(layer, "blue", "b1")
+    servers = put(layer, "green", "g1", "g2")
+    layer.traffic.set_traffic("shop", Live("blue", 2500, 0, 3), layer.within())
+    assert layer.traffic.drift("shop") == ()
+    layer.traffic.drain("shop", "green", [servers[1].name], layer.within())
+    assert layer.traffic.drift("shop") == ()
+    layer.traffic.detach("shop", "green", [servers[1].name], layer.within())
+    assert layer.traffic.drift("shop") == ()
 
 
-def test_mending_what_is_right_changes_nothing(bench: TrafficBench) -> None:
-    put(bench, "blue", "b1")
-    put(bench, "green", "g1")
+def test_mending_what_is_right_changes_nothing(layer: TrafficBench) -> None:
+    put(layer, "blue", "b1")
+    put(layer, "green", "g1")
     live = Live("blue", 2500, 0, 3)
-    bench.traffic.set_traffic("shop", live, bench.within())
-    before = bench.traffic.servers("shop", "green")
-    bench.traffic.repair("shop", bench.within())
-    assert bench.traffic.read("shop") == live
-    assert bench.traffic.servers("shop", "green") == before
+    layer.traffic.set_traffic("shop", live, layer.within())
+    before = layer.traffic.servers("shop", "green")
+    layer.traffic.repair("shop", layer.within())
+    assert layer.traffic.read("shop") == live
+    assert layer.traffic.servers("shop", "green") == before

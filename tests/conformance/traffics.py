@@ -9,11 +9,12 @@ from pathlib import Path
 
 from deployer.core.clock import Deadline, SystemClock
 from deployer.drivers.ports import TrafficCare
+from deployer.drivers.traffic.proxyless import ProxylessTraffic
 from deployer.manifest.models import Manifest
-from deployer.model import Instance, Release, Server
+from deployer.model import Instance, Place, Release, Server
 from tests.live.proxies import Bench, label
 from tests.live.upstream import Upstream
-from tests.memory import MemoryTraffic, World
+from tests.memory import MemoryRuntime, MemoryTraffic, World
 from tests.ports import free_port
 
 _numbers = itertools.count(1)
@@ -46,8 +47,8 @@ class TrafficBench(ABC):
         return Deadline.after(SystemClock(), seconds)
 
     @abstractmethod
-    def start(self, name: str) -> Server:
-        """Start an instance that is well."""
+    def start(self, name: str, service: str, place: Place) -> Server:
+        """Start an instance that is well in a place of a service."""
 
     @abstractmethod
     def end(self, server: Server) -> None:
@@ -71,7 +72,7 @@ class HAProxyBench(TrafficBench):
     def label(program: Path, team: bool) -> str:
         return f"{label(program)}{'-team' if team else ''}"
 
-    def start(self, name: str) -> Server:
+    def start(self, name: str, service: str, place: Place) -> Server:
         upstream = Upstream(name).__enter__()
         self._upstreams[name] = upstream
         return Server(name, upstream.address)
@@ -98,11 +99,14 @@ class MemoryBench(TrafficBench):
     def __init__(self) -> None:
         super().__init__()
         self._world = World(rate=0)
-        self.traffic = MemoryTraffic(self._world)
+        self.traffic = self._made()
 
-    def start(self, name: str) -> Server:
+    def _made(self) -> TrafficCare:
+        return MemoryTraffic(self._world)
+
+    def start(self, name: str, service: str, place: Place) -> Server:
         address = f"127.0.0.1:{21000 + next(_numbers)}"
-        self._world.instances[name] = Instance("shop", "blue", 1, 1, name, name, address, "running")
+        self._world.instances[name] = Instance(service, place, 1, 1, name, name, address, "running")
         return Server(name, address)
 
     def end(self, server: Server) -> None:
@@ -110,3 +114,14 @@ class MemoryBench(TrafficBench):
 
     def close(self) -> None:
         """Nothing stays of a world in memory."""
+
+
+class ProxylessBench(MemoryBench):
+    """The traffic layer of services without a port, over instances in memory."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        super().__init__()
+
+    def _made(self) -> TrafficCare:
+        return ProxylessTraffic(self._folder, MemoryRuntime(self._world))

@@ -114,7 +114,6 @@ def test_no_class_does_everything() -> None:
     excepted = {
         "HAProxyTraffic": "a method for each of the 25 that the port GroupMember has; the work is done by others",
         "ProxyGroup": "a method for each of the 22 that the port TrafficCare has, and its beginning",
-        "ProxylessTraffic": "a method for each of the 22 that the port TrafficCare has, most of which do nothing",
         "RemoteProxy": "a method for each of the 25 that the port GroupMember has, of a line or two",
     }
     methods = {
