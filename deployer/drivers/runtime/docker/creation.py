@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from deployer.core.undo import undone
 from deployer.drivers.runtime.docker import options, secrets
 
 if TYPE_CHECKING:
@@ -21,12 +22,9 @@ def create(
 ) -> Container:
     """Create a container that is in these networks, there called `alias` too, and has these files of secrets."""
     container = client.containers.create(**arguments)
-    try:
+    with undone(lambda: container.remove(force=True, v=True)):
         for network in networks:
             client.networks.get(network).connect(container, aliases=[alias] if alias else None)
         if files:
             container.put_archive(options.SECRETS, secrets.archive(files))
-    except BaseException:
-        container.remove(force=True, v=True)
-        raise
     return container

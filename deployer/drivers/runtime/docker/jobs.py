@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from deployer.core.clock import Deadline
 from deployer.core.errors import DriverFailed
+from deployer.core.undo import undone
 from deployer.drivers.jobs import FoundRun, JobSpec
 from deployer.drivers.runtime.docker import options
 from deployer.drivers.runtime.docker.commands import cut
@@ -47,12 +48,13 @@ class DockerJobs:
                 spec.release.manifest.networks,
                 chosen_secrets(spec, "file"),
             )
-            try:
-                made.start()
-            except docker.errors.APIError as error:
-                made.remove(force=True, v=True)
-                why = f"{spec.name} does not start: {error.explanation}"
-                raise DriverFailed(why, f"check `schedule.{spec.job}.command`, `mounts` and `user`") from error
+            # An engine that does not respond in time may have started it all the same.
+            with undone(lambda: made.remove(force=True, v=True)):
+                try:
+                    made.start()
+                except docker.errors.APIError as error:
+                    why = f"{spec.name} does not start: {error.explanation}"
+                    raise DriverFailed(why, f"check `schedule.{spec.job}.command`, `mounts` and `user`") from error
 
     def read(self, name: str, host: str) -> FoundRun | None:  # noqa: ARG002 - this engine is the host
         """Read a run; None when there is none of that name."""

@@ -13,6 +13,7 @@ from deployer import supervisor
 from deployer.core import files
 from deployer.core.clock import Clock, Deadline
 from deployer.core.errors import DriverFailed
+from deployer.core.undo import undone
 from deployer.drivers.jobs import FoundRun, JobSpec
 from deployer.drivers.runtime.artifacts import Artifacts
 from deployer.drivers.runtime.environ import chosen_secrets, inherited, job_environment
@@ -49,14 +50,11 @@ class ProcessJobs:
         """Start a run; of one that does not start, nothing is left."""
         place = self._place(spec.name)
         release = spec.release
-        try:
+        with undone(lambda: self._delete(place, deadline)):
             process = self._prepare(place, spec)
             known = _Record(self._installation, release.service, spec.job, spec.number, release.image_id)
             files.replace(place / FILE, json.dumps(asdict(known), indent=1))
             supervisor.ensure_running(place, process, deadline)
-        except BaseException:
-            self._delete(place, deadline)
-            raise
 
     def read(self, name: str, host: str) -> FoundRun | None:  # noqa: ARG002 - processes run on this host
         """Read a run; None when there is none of that name."""
