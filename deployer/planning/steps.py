@@ -284,7 +284,7 @@ class Promote(Step):
 
     def explain(self) -> str:
         """Say in one sentence what will be so afterwards."""
-        return f"promote: r{self.release} ({self.colour}) is the stable release for everyone"
+        return f"promote: r{self.release} ({self.colour}) is the stable release from here on"
 
 
 @dataclass(frozen=True, kw_only=True)

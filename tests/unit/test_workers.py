@@ -50,7 +50,7 @@ def test_what_is_told_and_planned_speaks_of_no_users(scene: WorkerScene) -> None
     scene.deploy("2.0", replicas=2)
     words = " ".join(str(e.data) for e in scene.events if e.kind != "rollout.started")
     steps = " ".join(" ".join(e.data["steps"]) for e in scene.events if e.kind == "rollout.started")
-    for word in ("users", "traffic", "share of", "response", "proxy"):
+    for word in ("users", "everyone", "traffic", "share of", "response", "proxy"):
         assert word not in words
         assert word not in steps
 
