@@ -29,7 +29,7 @@ def certs(ctx: click.Context, common: Common) -> int:
     """List certificates: domain, issuer, days left, and the serial that each proxy shows, read by a handshake."""
     if ctx.invoked_subcommand:
         if [p for p in ctx.params if ctx.get_parameter_source(p) is ParameterSource.COMMANDLINE]:
-            raise click.UsageError(f"write options behind `{ctx.invoked_subcommand}`", ctx)
+            raise click.UsageError(f"write options after `{ctx.invoked_subcommand}`", ctx)
         return int(Exit.DONE)
     from deployer.app.certificates import listed
 
@@ -72,7 +72,7 @@ def renew(common: Common, domain: str | None, dry_run: bool) -> int:
 )
 @click.option("--key", type=click.Path(path_type=Path), required=True, help="The key of the certificate, PEM.")
 def import_(common: Common, domain: str, cert: Path, key: Path) -> int:
-    """Show a certificate that you have for a domain with `tls: auto`, until it is renewed: for a move without a gap."""
+    """Use your existing certificate for a domain with `tls: auto`, until it is renewed; for a move without a gap."""
     from deployer.app.operations.certificates import bring
 
     with house(common) as opened:

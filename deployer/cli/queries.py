@@ -77,7 +77,7 @@ def show(common: Common, number: int | None) -> int:
 @common("file", "destination", "service")
 @click.option("-n", "--lines", default=50, show_default=True, type=WholeNumber(1, 10000), help="Lines per instance.")
 @click.option("--colour", type=click.Choice(["blue", "green", "baseline"]), help="Only one environment.")
-@click.option("--job", metavar="NAME", help="Of the newest run of this job that has ended, instead.")
+@click.option("--job", metavar="NAME", help="Print the output of the newest finished run of this job instead.")
 def logs(common: Common, lines: int, colour: str | None, job: str | None) -> int:
     """Print the recent log lines of each instance, with secrets masked."""
     with open_app(common) as app:

@@ -42,7 +42,7 @@ OF_USERS = ("port", "health", "domains", "listen", "traffic")  # options that sa
     "--traffic",
     callback=request_rate,
     metavar="N/s",
-    help="Requests that it gets, e.g. 20/s, 3/min or 100/h: decides the strategy.",
+    help="Expected requests, e.g. 20/s, 3/min or 100/h; chooses the strategy.",
 )
 @click.option("--force", is_flag=True, help="Overwrite an existing file.")
 @click.option(
@@ -53,9 +53,9 @@ OF_USERS = ("port", "health", "domains", "listen", "traffic")  # options that sa
     "source",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="Compose file from which services with users or work are taken over, each by a manifest beside it.",
+    help="Compose file; writes a manifest beside it for each service that users reach or that is a worker.",
 )
-@click.option("--profile", "profiles", multiple=True, help="With --from: a profile whose services are meant, too.")
+@click.option("--profile", "profiles", multiple=True, help="With --from: include the services of this profile.")
 def init(
     common: Common,
     command: str | None,

@@ -28,7 +28,7 @@ class DnsChallenge(Model):
     def conflicts(self) -> Iterator[Conflict]:
         """Give the keys that do not go together."""
         if "/" in self.run[0] and not self.run[0].startswith("/"):
-            why = f"{self.run[0]} is not absolute, and renewals run in no folder of yours"
+            why = f"{self.run[0]} is not absolute, and renewals do not run in the folder of the manifest"
             yield Conflict("run[0]", why, "e.g. /usr/local/bin/dns-record, or a program on PATH", ("run",))
 
 
@@ -56,7 +56,7 @@ class AutoTls(Model):
 
 
 class Tls(Model):
-    """TLS at the proxy: with `auto`, deployer obtains and renews the certificates; `certificates` names yours."""
+    """TLS at the proxy: with `auto`, deployer obtains and renews the certificates; `certificates` names your own."""
 
     auto: Annotated[AutoTls | None, Switchable()] = Field(
         None, description="Certificates from an ACME authority; `tls: auto` alone uses Let's Encrypt."

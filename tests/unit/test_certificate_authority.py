@@ -143,7 +143,7 @@ def test_an_authority_with_trouble_of_its_own() -> None:
         ("caa", "its CAA records forbid this authority", "add a CAA record"),
         ("connection", "the authority could not connect to it", "open port 80"),
         ("dns", "the authority could not resolve it", "let an A or AAAA record"),
-        ("unauthorized", "something else than the proxy answered the authority", "all of them, point to the proxy"),
+        ("unauthorized", "something other than the proxy answered the authority", "all of them, point to the proxy"),
         ("rejectedIdentifier", "the authority issues nothing for it", "public domain"),
         ("malformed", "the authority refused the order", ""),
     ],

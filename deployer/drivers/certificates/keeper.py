@@ -70,7 +70,7 @@ class CertificateKeeper:
         facts = keys.facts(pem)
         if domain not in facts.names and f"*.{domain.partition('.')[2]}" not in facts.names:
             names = ", ".join(facts.names) or "no domain"
-            raise Refused(f"the certificate is for {names}, not for {domain}", "give the one of that domain")
+            raise Refused(f"the certificate is for {names}, not for {domain}", "import one for that domain")
         if not facts.begins <= self._clock.now() < facts.ends:
             raise Refused("the certificate is not valid now", "is it the newest one? is the clock of this host right?")
         self._files.keep(domain, pem)

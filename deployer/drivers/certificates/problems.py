@@ -28,18 +28,18 @@ _MEANING = {
         "let an A or AAAA record of the domain point to the proxy",
     ),
     "unauthorized": (
-        "something else than the proxy answered the authority",
+        "something other than the proxy answered the authority",
         "let the domain's A and AAAA records, all of them, point to the proxy",
     ),
     "incorrectResponse": (
-        "something else than the proxy answered the authority",
+        "something other than the proxy answered the authority",
         "let the domain's A and AAAA records, all of them, point to the proxy",
     ),
     "rateLimited": ("the authority takes no more orders for now", AGAIN),
     "rejectedIdentifier": ("the authority issues nothing for it", "is it a public domain, spelt right?"),
     "externalAccountRequired": (
         "the authority wants an account that was made on its site (external account binding)",
-        "that is not supported: choose another `tls.auto.directory`, or name certificates of yours",
+        "that is not supported: choose another `tls.auto.directory`, or set `tls.certificates`",
     ),
     "invalidContact": ("the authority refuses the address of the account", "correct `tls.auto.email`"),
     "unsupportedContact": ("the authority refuses the address of the account", "correct `tls.auto.email`"),
@@ -48,7 +48,7 @@ _MEANING = {
         f"the next order registers it; {AGAIN}",
     ),
     "badNonce": ("the authority refused every nonce", AGAIN),
-    "serverInternal": ("the authority has trouble of its own", AGAIN),
+    "serverInternal": ("the authority reports an error of its own", AGAIN),
 }
 
 

@@ -93,7 +93,7 @@ class ProxyCertificates:
             if not _is(one, shown(listen, one.domain, deadline)):
                 raise DriverFailed(
                     f"the proxy took the certificate of {one.domain} and shows another one at {listen}",
-                    "does another service have a certificate for that domain? `deploy doctor` looks at all",
+                    "another service may have a certificate for that domain: see `deploy doctor`",
                 )
 
     def forget(self, gone: Spec, specs: Iterable[Spec]) -> None:
@@ -118,7 +118,7 @@ class ProxyCertificates:
             said = self._master.run(worker, f"commit ssl cert {path}", deadline)
         if "Success" not in said:
             raise DriverFailed(
-                f"worker {worker.pid} of the proxy does not take the certificate of {one.domain}: {said.strip()[:200]}",
+                f"worker {worker.pid} of the proxy refuses the certificate of {one.domain}: {said.strip()[:200]}",
                 "its file has it already: `deploy up` loads it",
             )
 
