@@ -14,8 +14,10 @@ import pytest
 from fastapi import FastAPI
 
 from deployer.app import operations, plans, queries
+from deployer.app.jobs.runs import run_now
 from deployer.app.operations import AppContext
 from deployer.app.reports.gather import gather
+from deployer.core.errors import StepFailed
 from deployer.core.events import Event
 from deployer.core.secret import SecretText
 from deployer.server import event_routes, reports, sessions
@@ -483,6 +485,24 @@ def test_what_a_page_shows(api: Api, ask: Client, held: int) -> None:
     ended = ask("GET", f"/rollouts/{held}", mine).text
     assert "r2 (2.0) is live for everyone" in ended
     assert "data-events" not in ended, "there is nothing more to hear"
+
+
+def test_a_service_shows_when_its_jobs_run_and_how_their_last_runs_ended(api: Api, ask: Client) -> None:
+    api.scene.deploy("1.0", manifest={"schedule": {"nightly": {"cron": "10 3 * * *", "command": ["<nightly>"]}}})
+    clock = api.scene.world.clock
+    clock.sleep((3600 - clock.now()) % 86_400)  # 01:00
+    mine = session(api, ask, "viewer")
+    shown = ask("GET", "/services/shop", mine).text
+    assert '<h2 id="jobs-title">Jobs</h2>' in shown
+    row = r"10 3 \* \* \*<small> UTC</small>.*data-until=\"[0-9.]+\">2 h 10 min<.*none yet"
+    assert re.search(row, shown, re.DOTALL)
+    api.scene.world.jobs.codes["nightly"] = 3
+    with pytest.raises(StepFailed):
+        run_now(api.scene.house, "shop", "nightly", "")
+    shown = ask("GET", "/services/shop", mine).text
+    assert re.search(r'<span class="chip bad">failed</span>exit code 3, <time', shown)
+    api.scene.deploy("2.0", manifest={"schedule": {}})
+    assert "Jobs" not in ask("GET", "/services/shop", mine).text
 
 
 def test_the_verdict_of_a_canary_has_the_numbers_of_the_table(

@@ -9,7 +9,7 @@ from datetime import datetime
 from deployer.planning.steps import percent
 from deployer.server.page import environments
 from deployer.server.page.dialogs import Dialog, buttons, dialogs
-from deployer.server.page.frame import fold, part, words
+from deployer.server.page.frame import fold, part, until, words
 from deployer.store import Rollout
 from deployer.views.data import AuditView, HistoryView, ReleasesView, RolloutRow, StatusView
 from deployer.views.progress import ServiceRow
@@ -17,8 +17,10 @@ from deployer.views.report import times
 from deployer.views.report.headline import KINDS
 from deployer.views.report.markup import Content, Markup, tag
 from deployer.views.report.sections import facts, table
+from deployer.views.status_data import JobRunView, JobView
 from deployer.views.text import duration, release, users_on
 
+OUTCOMES = {"": "", "done": "good", "aborted": "open", "skipped": "open", "missed": "open"}  # of a run of a job
 STATUSES = {"good": "good", "rolled-back": "open", "failed": "bad", "new": "open"}
 
 
@@ -114,6 +116,7 @@ def service(told: ServicePage, asked: Sequence[Dialog], *, logs: bool) -> list[C
         environments.problems(status),
         _under_way(status, now),
         part("Instances", environments.instances(status, now), _to_logs(status) if logs else None, id_="instances"),
+        part("Jobs", _jobs(status.jobs, now), id_="jobs") if status.jobs else None,
         part("Rollouts", _rollouts(told.history.rollouts, now), id_="rollouts"),
         fold("Releases", _releases(told.releases), id_="releases"),
         fold("Audit log", records(told.audit), id_="audit"),
@@ -175,6 +178,29 @@ def _rollouts(rows: Sequence[RolloutRow], now: float) -> Markup:
         ],
         numeric=(3,),
     )
+
+
+def _jobs(found: Sequence[JobView], now: float) -> Markup:
+    return table(
+        ("job", "schedule", "next in", "last run"),
+        [
+            (
+                job.name,
+                [job.cron, tag("small", f" {job.timezone}")],
+                until(job.next, now),
+                _last_run(job.runs[0], now) if job.runs else "none yet",
+            )
+            for job in found
+        ],
+    )
+
+
+def _last_run(run: JobRunView, now: float) -> list[Content]:
+    chip = tag("span", run.outcome or "running", class_=f"chip {OUTCOMES.get(run.outcome, 'bad')}")
+    if not run.outcome:
+        return [chip, "since ", times.ago(run.started_at, now)]
+    code = f"exit code {run.exit}, " if run.exit else ""
+    return [chip, code, times.ago(run.started_at + run.seconds, now)]
 
 
 def _releases(view: ReleasesView) -> Markup:
