@@ -5,7 +5,7 @@ from __future__ import annotations
 from deployer.app.operations.context import AppContext
 from deployer.core.clock import Deadline
 from deployer.core.errors import DeployError, DriverFailed, Refused
-from deployer.drivers.ports import Drivers, standing
+from deployer.drivers.ports import Drivers, live_file, standing
 from deployer.model import COLOURS, Colour, Live, Observed
 
 PROXY_SECONDS = 60.0
@@ -35,11 +35,15 @@ def refuse_lost(house: AppContext, observed: Observed) -> None:
     for colour in COLOURS:
         environment = observed.environment(colour)
         if environment and environment.release == stable and environment.healthy():
+            what, hint = "its live value", "`deploy doctor --fix` writes it again, then run this command again"
+            if house.store.releases.get(observed.service, stable).served:
+                hint = f"{hint}; before a move to other proxies, run `deploy down`"
+            else:
+                what = f"its live value, {live_file(house.store.folder, observed.service)},"
             raise Refused(
-                f"{observed.service}: r{stable} ({colour}) is live by the records and is running, but its live value"
-                " is lost: a rollout would remove it",
-                "`deploy doctor --fix` writes it again, then run this command again; before a move to other proxies,"
-                " run `deploy down`",
+                f"{observed.service}: r{stable} ({colour}) is live by the records and is running, but {what} is lost:"
+                " a rollout would remove it",
+                hint,
             )
 
 

@@ -11,7 +11,7 @@ from deployer.drivers.ports.images import Builder, Image, Signatures
 from deployer.drivers.ports.notifier import Notifier
 from deployer.drivers.ports.playbooks import Playbooks, Verbs
 from deployer.drivers.ports.runtime import Found, Running, Runtime, RuntimeCare, standing
-from deployer.drivers.ports.traffic import NOTHING, Drift, Samples, Traffic, TrafficCare
+from deployer.drivers.ports.traffic import NOTHING, Drift, Samples, Traffic, TrafficCare, live_file
 
 READ_SECONDS = 20.0  # for a call without a deadline of its own
 
@@ -37,5 +37,6 @@ __all__ = [
     "Traffic",
     "TrafficCare",
     "Verbs",
+    "live_file",
     "standing",
 ]

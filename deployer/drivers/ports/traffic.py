@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Protocol
 
@@ -34,6 +35,11 @@ class Drift:
 
 
 NOTHING: Mapping[str, Live] = MappingProxyType({})
+
+
+def live_file(state: Path, service: str) -> Path:
+    """Return the file of the live value of a service that has no proxy, in the state folder."""
+    return state / "live" / service
 
 
 class Traffic(Protocol):

@@ -15,7 +15,7 @@ from pathlib import Path
 from deployer.core import files
 from deployer.core.clock import Deadline
 from deployer.core.errors import DriverFailed, NoServerUp
-from deployer.drivers.ports import NOTHING, Drift, Runtime, TrafficCare, standing
+from deployer.drivers.ports import NOTHING, Drift, Runtime, TrafficCare, live_file, standing
 from deployer.drivers.traffic.proxyless.no_requests import NoRequests
 from deployer.model import INITIAL, Live, Place, Release, Server
 
@@ -26,7 +26,7 @@ class ProxylessTraffic(NoRequests):
     """Keeps which colour is live of services without users. `folder` is the state folder."""
 
     def __init__(self, folder: Path, runtime: Runtime) -> None:
-        self._folder = folder / "live"
+        self._state = folder
         self._runtime = runtime
 
     # -- the live value
@@ -70,7 +70,7 @@ class ProxylessTraffic(NoRequests):
 
     def services(self) -> tuple[str, ...]:
         """Name the services that have a live value, sorted."""
-        return tuple(sorted(p.name for p in self._folder.glob("[a-z]*")))
+        return tuple(sorted(p.name for p in self._path("").glob("[a-z]*")))
 
     def reachable(self) -> tuple[TrafficCare, Mapping[str, str]]:
         """Return itself: there is no proxy that could be unreachable."""
@@ -92,11 +92,11 @@ class ProxylessTraffic(NoRequests):
             return error.message
 
     def _path(self, service: str) -> Path:
-        return self._folder / service
+        return live_file(self._state, service)
 
     def _write(self, service: str, live: Live) -> None:
         try:
-            files.folder(self._folder)
+            files.folder(self._path(service).parent)
             files.replace(self._path(service), json.dumps(asdict(live)))
         except OSError as error:
             hint = "is the disk full, or read-only?"
