@@ -20,6 +20,7 @@ from deployer.manifest.load import Loaded, load
 from deployer.server.guard import Caller
 from deployer.server.hub import Hub
 from deployer.server.log import ServerLog
+from deployer.server.loop import Loop
 from deployer.server.reports import ReportCache
 from deployer.server.runs import Runner
 from deployer.server.sessions import Sessions
@@ -91,6 +92,7 @@ class ServerContext:
     sessions: Sessions = field(init=False)
     reports: ReportCache = field(init=False)
     answered: dict[tuple[str, str, int], int] = field(default_factory=dict)  # by method, route and status
+    loops: tuple[Loop, ...] = ()  # that look at something as long as the server runs
 
     def __post_init__(self) -> None:
         self.sessions = Sessions(self.tokens, self.clock)

@@ -1,28 +1,45 @@
 """A thread of the server that looks at something again and again, as long as the server runs.
 
-What is wrong with a look is logged, and ends that look alone: the next one comes at its time.
+What is wrong with a look is logged, and ends that look alone: the next one comes at its time, after a bug with a pause
+that grows.
 """
 
 from __future__ import annotations
 
 import threading
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import Any
 
 from deployer.core.errors import DeployError, bug
 from deployer.server.log import ServerLog
 
+MOST_SECONDS = 600.0  # between two looks of which the first met a bug
+
 
 class Loop(ABC):
     """Calls `look` at once and then every so many seconds. `failed` is the event and the words for a look that fails.
 
-    `end` is how many seconds a look that is in progress gets when the server stops.
+    `end` is how many seconds a look that is in progress gets when the server stops. `wait` passes the time between two
+    looks, unless the end comes first.
     """
 
-    def __init__(self, log: ServerLog, name: str, failed: tuple[str, str], every: float, end: float) -> None:
+    def __init__(
+        self,
+        log: ServerLog,
+        name: str,
+        failed: tuple[str, str],
+        every: float,
+        end: float,
+        *,
+        wait: Callable[[float], object] | None = None,
+    ) -> None:
+        self.name = name
+        self.bugs = 0  # that looks have met
         self._log, self._failed, self._every, self._end = log, failed, every, end
         self._said: dict[str, str] = {}
         self._stop = threading.Event()
+        self._wait = wait or self._stop.wait
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
     @abstractmethod
@@ -57,13 +74,18 @@ class Loop(ABC):
 
     def _run(self) -> None:
         event, words = self._failed
+        pause = self._every
         while not self._stop.is_set():
             try:
                 self.look()
             except DeployError as error:
                 self.say("", event, f"{words}: {error}")
+                pause = self._every
             except Exception as error:  # noqa: BLE001 - a bug must not end the looking for good
+                self.bugs += 1
                 self.say("", event, f"{words}: {bug(error)}")
+                pause = max(self._every, min(pause * 2, MOST_SECONDS))
             else:
                 self.forget("")
-            self._stop.wait(self._every)
+                pause = self._every
+            self._wait(pause)

@@ -130,6 +130,10 @@ class ServerMetrics:
         for (method, route, status), count in sorted(self._desk.answered.copy().items()):
             answered.add_metric([method, route, str(status)], count)
         yield answered
+        bugs = CounterMetricFamily("deployer_loop_bugs", "Looks of background loops that met a bug.", labels=["loop"])
+        for loop in self._desk.loops:
+            bugs.add_metric([loop.name], loop.bugs)
+        yield bugs
 
 
 class Endings:

@@ -8,7 +8,7 @@ import re
 import resource
 import socket
 import ssl
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -23,7 +23,6 @@ from deployer.server.connection_guard import IDLE_SECONDS, ConnectionGuard, List
 from deployer.server.context import ServerContext
 from deployer.server.guard import EntryRules
 from deployer.server.jobs import JobRunner
-from deployer.server.loop import Loop
 from deployer.server.reconciler import Reconciler
 from deployer.server.renewals import Renewals
 
@@ -146,8 +145,8 @@ def serve(desk: ServerContext, endpoint: Endpoint, by: str, agents: Agents | Non
     )
     sockets = listening(address, door)
     try:
-        loops = (Reconciler(desk, by), Renewals(desk), JobRunner(desk))
-        _Server(config, desk, loops, agents, door, endpoint.url).run(list(sockets))
+        desk.loops = (Reconciler(desk, by), Renewals(desk), JobRunner(desk))
+        _Server(config, desk, agents, door, endpoint.url).run(list(sockets))
     except SystemExit:  # how uvicorn says that it could not begin; its log has said why
         raise Refused(f"the server at {address.host}:{address.port} could not begin", "see the line above") from None
     finally:
@@ -194,13 +193,12 @@ class _Server(uvicorn.Server):
         self,
         config: uvicorn.Config,
         desk: ServerContext,
-        loops: Sequence[Loop],
         agents: Agents | None,
         door: ConnectionGuard,
         url: str,
     ) -> None:
         super().__init__(config)
-        self._desk, self._agents, self._door, self._loops, self._url = desk, agents, door, loops, url
+        self._desk, self._agents, self._door, self._url = desk, agents, door, url
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Take a signal."""
@@ -214,7 +212,7 @@ class _Server(uvicorn.Server):
 
     async def shutdown(self, sockets: object = None) -> None:
         """End what goes on, and wait for it."""
-        ends = [*(loop.stop for loop in self._loops), *((self._agents.stop,) if self._agents else ())]
+        ends = [*(loop.stop for loop in self._desk.loops), *((self._agents.stop,) if self._agents else ())]
         await asyncio.gather(*(asyncio.to_thread(end) for end in ends))
         await super().shutdown(sockets)  # type: ignore[arg-type]
 
@@ -222,7 +220,7 @@ class _Server(uvicorn.Server):
         """Begin to listen, and say so."""
         await super().startup(sockets)  # type: ignore[arg-type]
         if self.started:
-            for loop in self._loops:
+            for loop in self._desk.loops:
                 loop.start()
             if self._agents:
                 self._agents.start(self._desk)

@@ -19,10 +19,15 @@ FAILED = ("shop.failed", "the shop cannot be looked at")
 class Looking(Loop):
     """Does one thing with each look; the last one again and again."""
 
-    def __init__(self, *todo: Callable[[], None], lines: bool = False) -> None:
-        super().__init__(ServerLog(lines=lines), "shop", FAILED, 0.001, SECONDS)
+    def __init__(self, *todo: Callable[[], None], lines: bool = False, every: float = 0.001) -> None:
+        super().__init__(ServerLog(lines=lines), "shop", FAILED, every, SECONDS, wait=self._pass)
         self._todo = list(todo)
+        self.pauses: list[float] = []
         self.through = threading.Event()
+
+    def _pass(self, seconds: float) -> None:
+        self.pauses.append(seconds)
+        self._stop.wait(0.001)
 
     def look(self) -> None:
         if len(self._todo) == 1:
@@ -54,6 +59,34 @@ def test_a_bug_ends_one_look_and_not_the_looking(capsys: pytest.CaptureFixture[s
     said = capsys.readouterr().err
     assert said.count("the shop cannot be looked at: internal error: KeyError: 'Europe/Berlin'") == 1
     assert 'raise KeyError("Europe/Berlin")' in said, "with its trace"
+
+
+def test_the_pause_grows_with_each_bug_and_is_the_usual_one_again_after_a_look_that_worked() -> None:
+    loop = Looking(fine, *[bug] * 9, fine, bug, unreadable, fine, every=5.0)
+    loop.run()
+    grown = [10.0, 20.0, 40.0, 80.0, 160.0, 320.0, 600.0, 600.0, 600.0]
+    assert loop.pauses[:14] == [5.0, *grown, 5.0, 10.0, 5.0, 5.0]
+    assert loop.bugs == 10, "counted, for the metrics"
+
+
+def test_the_pause_after_a_bug_is_never_shorter_than_the_usual_one() -> None:
+    loop = Looking(bug, fine, every=3600.0)
+    loop.run()
+    assert loop.pauses[:2] == [3600.0, 3600.0]
+
+
+def test_its_end_is_not_held_up_by_a_pause() -> None:
+    class Waiting(Loop):
+        looked = threading.Event()
+
+        def look(self) -> None:
+            self.looked.set()
+
+    loop = Waiting(ServerLog(), "shop", FAILED, 3600.0, SECONDS)
+    loop.start()
+    assert loop.looked.wait(SECONDS)
+    loop.stop()
+    assert not loop._thread.is_alive()
 
 
 def test_what_is_wrong_is_said_once_until_it_is_over(capsys: pytest.CaptureFixture[str]) -> None:

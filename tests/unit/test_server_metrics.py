@@ -22,6 +22,7 @@ from deployer.core.events import Event
 from deployer.drivers.certificates import keys
 from deployer.evidence import live_sample
 from deployer.server import observer
+from deployer.server.jobs import JobRunner
 from deployer.server.metrics import VERDICTS
 from deployer.server.observer import Observer, ServiceObservation
 from deployer.store.records import RolloutTimes
@@ -67,13 +68,20 @@ def hold(api: Api, **more: Any) -> int:
 
 def test_names_and_labels_are_as_prometheus_asks_and_bounded(api: Api) -> None:
     hold(api)
-    allowed = {"service", "strategy", "outcome", "exit", "part", "state", "verdict", "version"}
+    allowed = {"service", "strategy", "outcome", "exit", "part", "state", "verdict", "version", "loop"}
     for family in text_string_to_metric_families(text(api)):
         assert family.name.startswith("deployer_")
         assert family.documentation.endswith(".")
-        assert (family.type == "counter") == family.name.endswith(("_rollouts", "_rollout_seconds", "_api_answers"))
+        counters = ("_rollouts", "_rollout_seconds", "_api_answers", "_loop_bugs")
+        assert (family.type == "counter") == family.name.endswith(counters)
         for sample in family.samples:
             assert family.name.startswith("deployer_api_") or sample.labels.keys() <= allowed, sample
+
+
+def test_internal_errors_of_what_the_server_does_by_itself_are_counted(api: Api) -> None:
+    api.desk.loops = (JobRunner(api.desk),)
+    api.desk.loops[0].bugs = 3
+    assert values(api)["deployer_loop_bugs_total:jobs"] == 3
 
 
 def test_rollouts_by_outcome_and_what_they_worked_and_waited(api: Api) -> None:
@@ -248,6 +256,7 @@ def everything(api: Api) -> dict[str, set[str]]:
         {"share_actual": 987}
     )
     api.desk.answered["GET", "/services", 200] = 1
+    api.desk.loops = (JobRunner(api.desk),)
     with locked(api.scene.house, "shop", "test"):
         families = list(text_string_to_metric_families(text(api)))
     assert all(family.samples for family in families), [family.name for family in families if not family.samples]
