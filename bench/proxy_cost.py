@@ -1,186 +1,175 @@
-"""What share, lease, budget, request stream and shield cost at the proxy, beside a plain HAProxy in the same run.
+"""What deployer's proxy costs a request, beside a plain HAProxy with the same routing and headers in the same run.
 
-    python -m bench.proxy_cost [ROUNDS] [HAPROXY]
+    python -m bench.proxy_cost [--full] [--rounds N] [--haproxy PROGRAM]
 
-Needs `wrk`. All stand before the same upstream, choose the backend by the name asked for, and set the same forwarded
-headers; each round loads one after the other. Printed are the medians of the rounds: requests a second as a ratio, and
-the processor time of the proxy for a request. The proxies have the last core, and one thread each, load and upstream
-the others. On a machine that does something else meanwhile trust neither much, the second more.
+Needs `wrk`. In each round each proxy is loaded right after the plain one that it is compared with, all before the same
+upstream: without a rollout, and with a share of 10 %, lease, budget and shield while the request stream is read; with
+one service at the entry and with many; with and without a header that may choose the side. Printed are the medians of
+the rounds and, in brackets, the least and the most of them. The proxies have the last core, and one thread each, load
+and upstream the others. On a machine that does something else meanwhile trust the ratios, and the processor time more
+than the requests a second.
 """
 
 from __future__ import annotations
 
-import http.client
+import argparse
 import os
 import re
 import shutil
 import statistics
 import subprocess
-import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, nullcontext
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from deployer.core.clock import Deadline, SystemClock
-from deployer.drivers.traffic.haproxy import HAProxyTraffic, binary
-from deployer.manifest.models import Manifest
-from deployer.model import Live, Release, Server
-from tests.ports import free_port
+from bench.proxies import Ours, one_more, ours, plain, upstream
+from deployer.drivers.traffic.haproxy import binary
 
-SECONDS, CONNECTIONS = 3, 64
-KINDS: dict[str, dict[str, object]] = {
-    "each request thrown": {"sticky": False, "shield": False},
-    "clients keep their side": {"sticky": True, "shield": False},
-    "with the shield": {"sticky": False},
-}
-UPSTREAM = """\
-defaults
-  mode http
-  timeout client 60s
-  timeout connect 1s
-  timeout server 60s
-frontend up
-  bind 127.0.0.1:{port}
-  http-request return status 200 content-type text/plain string "hello"
-"""
-PLAIN = """\
-defaults
-  mode http
-  timeout client 60s
-  timeout connect 1s
-  timeout server 60s
-  timeout http-keep-alive 15s
-  option redispatch 1
-frontend plain
-  bind 127.0.0.1:{port}
-  use_backend %[req.hdr(host),host_only,lower,map_str({names},shop)]
-backend shop
-  balance leastconn
-  http-request del-header x-forwarded- -m beg
-  http-request del-header forwarded
-  http-request set-header X-Forwarded-For "%[src]"
-  http-request set-header X-Forwarded-Host "%[req.hdr(host)]"
-  http-request set-header X-Forwarded-Proto http
-  server one 127.0.0.1:{upstream} check inter 1s
-"""
+CONNECTIONS = 64
 
 
 @dataclass(frozen=True)
-class Round:
+class Kind:
+    """A proxy of ours: how many services stand at its entry, and what their manifests say."""
+
+    services: int
+    force: bool = False
+    sticky: bool = False
+
+    def __str__(self) -> str:
+        """Return what is printed of it."""
+        words = [f"{self.services} service{'s' * (self.services > 1)}"]
+        return ", ".join(words + ["header may choose"] * self.force + ["sticky"] * self.sticky)
+
+
+SHORT = (Kind(1), Kind(1, sticky=True), Kind(100), Kind(100, force=True))
+FULL = (
+    *(Kind(1, sticky=sticky) for sticky in (False, True)),
+    Kind(1, force=True),
+    *(Kind(n, force=force) for n in (20, 100, 1000) for force in (False, True)),
+    Kind(1000, sticky=True),
+)
+
+
+@dataclass(frozen=True)
+class Load:
     """One load on one proxy."""
 
     rate: float  # requests a second
     cpu: float  # microseconds of the proxy's processor time a request
 
 
-def main(rounds: int, program: Path) -> None:
+@dataclass
+class Measured:
+    """A proxy of ours with a share, and what was measured there: each load with that of the plain proxy before it."""
+
+    kind: Kind
+    proxy: Ours
+    share: int
+    pairs: list[tuple[Load, Load]] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        """Return the line of the table."""
+        cpu = [plain.cpu / ours.cpu for plain, ours in self.pairs]
+        rate = [ours.rate / plain.rate for plain, ours in self.pairs]
+        before, now = (statistics.median(load.cpu for load in loads) for loads in zip(*self.pairs, strict=True))
+        share = f"{self.share / 100:g} %"
+        return f"{self.kind!s:44} {share:>5}  {_spread(cpu)}  {_spread(rate)}  {before:5.1f} -> {now:5.1f} us"
+
+
+def main(kinds: Sequence[Kind], rounds: int, seconds: float, program: Path) -> None:
+    """Measure and print."""
     if shutil.which("wrk") is None:
         raise SystemExit("wrk is not installed: apt install wrk")
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="dpb", dir="/tmp")))
-        names = folder / "names.map"
-        names.write_text("shop.example.com shop\n")
-        upstream, plain = free_port(), free_port()
-        cores = sorted(os.sched_getaffinity(0))
-        stack.callback(os.sched_setaffinity, 0, cores)
-        text = PLAIN.format(port=plain, upstream=upstream, names=names)
-        os.sched_setaffinity(0, cores[-1:])  # what is started has it too
-        pid = stack.enter_context(_haproxy(program, folder / "plain.cfg", text))
-        os.sched_setaffinity(0, cores[:-1] or cores)
-        stack.enter_context(_haproxy(program, folder / "up.cfg", UPSTREAM.format(port=upstream)))
-        print(f"{program} {'.'.join(map(str, binary.version_of(program)))}, share 10 %, {rounds} rounds")
-        for kind, traffic in KINDS.items():
-            with ExitStack() as inner:
-                proxy, port, worker = inner.enter_context(_ours(folder, program, upstream, traffic, cores))
-                samples = inner.enter_context(proxy.samples("shop"))
-                cookie = _cookie(port)
-                pairs = [(_load(plain, pid, cookie), _load(port, worker, cookie)) for _ in range(rounds)]
-                time.sleep(0.5)
-                sample = samples.take()
-            _print(kind, pairs)
-            print(f"{'':26} {sample.stable.requests + sample.candidate.requests} told, {sample.lost} lost")
+        load, proxies = _cores()
+        stack.enter_context(_on(load))
+        behind = stack.enter_context(upstream(folder, program))
+        numbers = sorted({kind.services for kind in kinds})
+        with _on(proxies):
+            beside = {n: stack.enter_context(plain(folder, program, n, behind)) for n in numbers}
+            there = {
+                kind: stack.enter_context(ours(folder / f"p{i}", program, kind.services, behind, _traffic(kind)))
+                for i, kind in enumerate(kinds)
+            }
+        table = [Measured(kind, there[kind], share) for kind in kinds for share in (0, 1000)]
+        for _ in range(rounds):
+            for row in table:
+                bare = beside[row.kind.services]
+                row.pairs.append((_load(bare.port, bare.pid, "a=b", seconds), _share(row, seconds)))
+        version = ".".join(map(str, binary.version_of(program)))
+        print(f"HAProxy {version}, {rounds} rounds of {seconds:g} s: of the plain proxy's throughput, by processor")
+        print(f"time and by requests a second; processor time a request\n{'':44} share")
+        for row in table:
+            print(row)
+        for kind, proxy in there.items():
+            if not kind.force and not kind.sticky:
+                print(f"one more beside {kind}: configured and loaded in {one_more(proxy) * 1000:.0f} ms")
 
 
-def _print(kind: str, pairs: list[tuple[Round, Round]]) -> None:
-    plain, ours = (statistics.median(r.cpu for r in rounds) for rounds in zip(*pairs, strict=True))
-    rate = statistics.median(ours.rate / plain.rate for plain, ours in pairs)
-    cpu = statistics.median(ours.cpu / plain.cpu for plain, ours in pairs)
-    print(f"{kind:26} throughput x {rate:.3f}, processor x {cpu:.3f} ({plain:.2f} -> {ours:.2f} us a request)")
+def _traffic(kind: Kind) -> dict[str, object]:
+    return {"sticky": kind.sticky, **({"force": {"header": "X-Side"}} if kind.force else {})}
 
 
-def _cookie(port: int) -> str:
-    """Return the cookie of a client that was there before: giving one to each request would cost something else."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
-    connection.request("POST", "/", headers={"Host": "shop.example.com"})
-    return connection.getresponse().headers.get("Set-Cookie", "a=b").partition(";")[0]
+def _share(row: Measured, seconds: float) -> Load:
+    row.proxy.share(row.share)
+    reading = row.proxy.traffic.samples("shop") if row.share else nullcontext()
+    with reading:
+        return _load(row.proxy.port, row.proxy.pid, row.proxy.cookie(), seconds)
 
 
-def _load(port: int, pid: int, cookie: str) -> Round:
-    before = _ticks(pid)
-    argv = [
-        "wrk",
-        "-t1",
-        f"-c{CONNECTIONS}",
-        f"-d{SECONDS}s",
-        "-H",
-        "Host: shop.example.com",
-        "-H",
-        f"cookie: {cookie}",
-        f"http://127.0.0.1:{port}/",
-    ]
-    said = subprocess.run(argv, capture_output=True, text=True, check=True, timeout=SECONDS + 20).stdout
-    used = (_ticks(pid) - before) / os.sysconf("SC_CLK_TCK")
+def _spread(values: Sequence[float]) -> str:
+    return f"x {statistics.median(values):.2f} ({min(values):.2f}-{max(values):.2f})"
+
+
+def _cores() -> tuple[list[int], list[int]]:
+    cores = sorted(os.sched_getaffinity(0))
+    return cores[:-1] or cores, cores[-1:]
+
+
+@contextmanager
+def _on(cores: Sequence[int]) -> Iterator[None]:
+    """Run on these cores, with everything that is started meanwhile."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, cores)
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+def _load(port: int, pid: int, cookie: str, seconds: float) -> Load:
+    headers = ["-H", "Host: shop.example.com", "-H", f"cookie: {cookie}"]
+    argv = ["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds:g}s", *headers, f"http://127.0.0.1:{port}/"]
+    before, began = _cpu(pid), time.monotonic()
+    said = subprocess.run(argv, capture_output=True, text=True, check=True, timeout=seconds + 20).stdout
+    used, lasted = _cpu(pid) - before, time.monotonic() - began
     found, bad = re.search(r"(\d+) requests in", said), re.search(r"Non-2xx.*|Socket errors.*", said)
     if found is None or bad is not None:
         raise SystemExit(said)
-    count = int(found[1])
-    return Round(count / SECONDS, used * 1e6 / count)
+    return Load(int(found[1]) / lasted, used / int(found[1]))
 
 
-def _ticks(pid: int) -> int:
-    words = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return int(words[11]) + int(words[12])
-
-
-@contextmanager
-def _haproxy(program: Path, config: Path, text: str) -> Iterator[int]:
-    config.write_text(text)
-    with subprocess.Popen([program, "-db", "-f", config], stderr=subprocess.DEVNULL) as process:
-        try:
-            time.sleep(0.3)  # wrk would fail at once where nobody listens
-            yield process.pid
-        finally:
-            process.terminate()
-
-
-@contextmanager
-def _ours(
-    folder: Path, program: Path, upstream: int, settings: dict[str, object], cores: list[int]
-) -> Iterator[tuple[HAProxyTraffic, int, int]]:
-    clock, port = SystemClock(), free_port()
-    traffic = HAProxyTraffic(folder / "proxy", clock, program=program)
-    said = {"service": "shop", "image": "app:1", "port": 80, "health": {"tcp": True}}
-    manifest = Manifest.model_validate(
-        {**said, "traffic": {"listen": f"127.0.0.1:{port}", "domains": ["shop.example.com"], **settings}}
-    )
-    release = Release("shop", 1, "1", "app:1", "sha256:1", manifest, "h1")
-    try:
-        os.sched_setaffinity(0, cores[-1:])
-        for colour in ("blue", "green"):
-            traffic.configure(release, colour, Deadline.after(clock, 20))
-            traffic.attach("shop", colour, [Server("one", f"127.0.0.1:{upstream}")], Deadline.after(clock, 20))
-        traffic.set_traffic("shop", Live("blue", 1000, int(time.time()) + 3600, 1, 50), Deadline.after(clock, 20))
-        os.sched_setaffinity(0, cores[:-1] or cores)
-        yield traffic, port, traffic._proxy.master.current()[0].pid
-    finally:
-        traffic.forget("shop", Deadline.after(clock, 30))
+def _cpu(pid: int) -> float:
+    """Return the microseconds of processor time of a process."""
+    threads = Path(f"/proc/{pid}/task").iterdir()
+    return sum(int((thread / "schedstat").read_text().split()[0]) for thread in threads) / 1000
 
 
 if __name__ == "__main__":
+    parser = argparse.ArgumentParser(prog="python -m bench.proxy_cost")
+    parser.add_argument("--full", action="store_true", help="1, 20, 100 and 1,000 services, about ten minutes")
+    parser.add_argument("--rounds", type=int, default=0)
+    parser.add_argument("--seconds", type=int, default=0)
+    parser.add_argument("--haproxy", type=Path, default=None)
+    said = parser.parse_args()
     main(
-        int(sys.argv[1]) if len(sys.argv) > 1 else 5,
-        Path(sys.argv[2]) if len(sys.argv) > 2 else binary.find().path,
+        FULL if said.full else SHORT,
+        said.rounds or (7 if said.full else 3),
+        said.seconds or (3 if said.full else 1),
+        said.haproxy or binary.find().path,
     )
