@@ -82,18 +82,22 @@ def _print_output(lines: tuple[str, ...]) -> None:
 def _run_due(common: Common) -> int:
     from deployer.app.jobs.scheduler import LOOK_SECONDS, Scheduler, announced
     from deployer.app.wiring import open_house
+    from deployer.views.plain import sentence
 
     failed = threading.Event()
 
     def say(text: str, ended: JobRun | None) -> None:
-        sys.stdout.write(f"{clean(text)}\n")
-        sys.stdout.flush()
+        _print_output((text,))
         if ended is None or ended.outcome != "done":
             failed.set()
 
+    def hear(event: Event) -> None:
+        if event.kind == "notify.failed":
+            _print_output((f"{event.service}: {sentence(event)}",))
+
     asked = threading.Event()
     with house(common) as opened, announced(opened.store), signals(asked):
-        scheduler = Scheduler(lambda stop: open_house(common.state, stop=stop), say)
+        scheduler = Scheduler(lambda stop: open_house(common.state, hear, stop), say)
         scheduler.look()
         while scheduler.busy and not asked.wait(LOOK_SECONDS):
             scheduler.look()

@@ -156,7 +156,7 @@ def _serve(common: Common, options: ServeOptions) -> int:
     stores = Stores(lambda: Store(state, clock))
     desk = ServerContext(
         stores=stores,
-        housed=lambda store: open_house(state, store=store),
+        housed=lambda store: open_house(state, log.hear, store=store),
         tokens=Tokens(state, clock),
         runner=Processes(state, clock, os.environ, log),
         clock=clock,

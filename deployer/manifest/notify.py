@@ -23,6 +23,7 @@ _USUAL: tuple[Occasion, ...] = (
     "reverted",
     "needs-attention",
     "certificate",
+    "job-failed",
 )
 
 
@@ -39,7 +40,8 @@ class Recipient(Model):
         _USUAL,
         description="Events to notify about. `approval`: the rollout waits for its approvers. `paused`: for a person. "
         "`detached`: its process stopped and left it in progress. `verdict` comes with every observation step. "
-        "`certificate`: one ends within 14, 7 or 3 days and was not renewed.",
+        "`certificate`: one ends within 14, 7 or 3 days and was not renewed. `job-failed`: a run of a job failed, "
+        "timed out, is lost or was missed.",
     )
 
     def conflicts(self) -> Iterator[Conflict]:

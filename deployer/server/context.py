@@ -106,7 +106,7 @@ class ServerContext:
         try:
             yield house
         finally:
-            house.close()
+            house.finish()
 
     @contextmanager
     def app(self) -> Iterator[LocalApp]:

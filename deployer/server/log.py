@@ -13,7 +13,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from deployer.core.clock import Clock, SystemClock
+from deployer.core.events import Event
 from deployer.core.secret import hide, hide_in
+from deployer.views.plain import sentence
 
 
 @dataclass
@@ -23,6 +25,11 @@ class ServerLog:
     clock: Clock = field(default_factory=SystemClock)
     lines: bool = False  # of JSON
     _mutex: threading.Lock = field(default_factory=threading.Lock)
+
+    def hear(self, event: Event) -> None:
+        """Log, of what happens in the house of a look, that somebody was not notified."""
+        if event.kind == "notify.failed":
+            self.say(event.kind, f"{event.service}: {sentence(event)}", service=event.service, **event.data)
 
     def say(self, event: str, words: str = "", **fields: Any) -> None:
         """Tell what happened: as an object, or in words where there are any."""

@@ -17,6 +17,7 @@ from deployer.core.errors import Refused
 from deployer.core.filelock import FileLock, is_held
 from deployer.store.audit import Audit, AuditEntry
 from deployer.store.database import Database
+from deployer.store.job_notices import JobNotices, is_news
 
 KEPT = 50  # runs of a job that ended
 # A clock that was set back by less repeats nothing; by more, what was dealt with lies in a future that was none.
@@ -71,6 +72,7 @@ class Jobs:
 
     def __init__(self, database: Database, clock: Clock, audit: Audit, locks: Path) -> None:
         self._database, self._clock, self._audit, self._locks = database, clock, audit, locks
+        self.notices = JobNotices(database, locks)
 
     @contextmanager
     def held(self, service: str, job: str) -> Iterator[bool]:
@@ -143,16 +145,19 @@ class Jobs:
             last = db.execute(
                 "select number, outcome from job_runs where service = ? and job = ? order by number desc limit 1", key
             ).fetchone()
+            now = self._clock.now()
+            news = is_news(db, *key, run.outcome, now)
             if last is not None and last["outcome"] == run.outcome:
                 db.execute(
-                    "update job_runs set times = times + 1, due = ?, ended_at = ?, text = ? where number = ?",
-                    (run.due, self._clock.now(), run.text, last["number"]),
+                    "update job_runs set times = times + 1, due = ?, ended_at = ?, text = ?, owed = owed or ?"
+                    " where number = ?",
+                    (run.due, now, run.text, news, last["number"]),
                 )
                 return True
             db.execute(
-                "insert into job_runs (service, job, release, due, by, reason, started_at, ended_at, outcome, text)"
-                " values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                (*key, run.release, run.due, run.by, run.reason, run.started_at, run.started_at, run.outcome, run.text),
+                "insert into job_runs (service, job, release, due, by, reason, outcome, text, started_at, ended_at,"
+                " owed) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                (*key, run.release, run.due, run.by, run.reason, run.outcome, run.text, run.started_at, now, news),
             )
             return True
 
@@ -169,10 +174,12 @@ class Jobs:
     def end(self, run: JobRun, output: str = "") -> None:
         """Record how a run ended, with its line in the audit log if a person started it; forget the oldest runs."""
         with self._database.transaction() as db:
+            now = self._clock.now()
+            news = is_news(db, run.service, run.job, run.outcome, now)
             changed = db.execute(
-                "update job_runs set ended_at = ?, outcome = ?, exit = ?, text = ?, output = ?"
+                "update job_runs set ended_at = ?, outcome = ?, exit = ?, text = ?, output = ?, owed = ?"
                 " where number = ? and ended_at is null",
-                (self._clock.now(), run.outcome, run.exit, run.text, output, run.number),
+                (now, run.outcome, run.exit, run.text, output, news, run.number),
             ).rowcount
             if changed and not run.due:
                 entry = AuditEntry(
@@ -198,6 +205,10 @@ class Jobs:
     def open_run(self, service: str, job: str) -> JobRun | None:
         """Return the run of a job that has no end; None without one."""
         return next(iter(self._runs("service = ? and job = ? and ended_at is null", service, job)), None)
+
+    def owed(self) -> tuple[JobRun, ...]:
+        """Return the runs of which people have still to be notified, while nobody does so."""
+        return tuple(run for number in self.notices.owed() for run in self._runs("number = ?", number))
 
     def output(self, run: JobRun) -> str:
         """Return the last of what a run printed, as it was recorded at its end."""

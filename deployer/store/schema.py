@@ -146,10 +146,12 @@ MIGRATIONS: tuple[str, ...] = (
         exit integer,                             -- of its command; null where that is not known
         text text not null default '',
         output text not null default '',          -- the last of it
-        times integer not null default 1          -- so many due times were left out, where it is `skipped` or `missed`
+        times integer not null default 1,         -- so many due times were left out, where it is `skipped` or `missed`
+        owed integer not null default 0           -- people have still to be notified of it
     );
     create index runs_of_job on job_runs (service, job, number);
     create unique index one_run_of_a_job on job_runs (service, job) where ended_at is null;
+    create index owed_runs on job_runs (number) where owed;
 
     -- Up to when the due times of a job are dealt with, by its schedule: another schedule begins anew.
     create table job_times (

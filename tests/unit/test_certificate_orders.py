@@ -323,6 +323,7 @@ def test_people_hear_at_14_7_and_3_days_once_each_and_the_doctor_says_it(folder:
         shop.later(DAY)
         shop.renew()
         listing.warn(shop.house)
+        shop.house.announcer.close()
         heard += [
             (ONE, math.ceil((facts.ends - shop.world.clock.now()) / DAY))
             for _, notice, _ in shop.world.notifier.sent
@@ -340,6 +341,7 @@ def test_somebody_who_cannot_be_told_is_said(folder: Path) -> None:
     shop = Shop(folder, **RECIPIENT)
     shop.world.notifier.refuses["ops"] = NotSent("HTTP 500")
     shop.house.announcer.warn("shop", "it ends")
+    shop.house.announcer.close()
     assert shop.scene.told("notify.failed")[-1] == {"to": "ops", "about": "certificate", "text": "HTTP 500"}
 
 

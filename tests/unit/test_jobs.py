@@ -5,7 +5,6 @@ from __future__ import annotations
 import sqlite3
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +14,7 @@ from deployer.app import doctor, operations
 from deployer.app.instance_logs import job_logs
 from deployer.app.jobs.overview import overview, unattended
 from deployer.app.jobs.runs import run_due, run_now, take_over
-from deployer.app.jobs.scheduler import Scheduler, announced
-from deployer.app.operations import AppContext
+from deployer.app.jobs.scheduler import announced
 from deployer.app.queries import status
 from deployer.core import cron
 from deployer.core.clock import Deadline
@@ -24,14 +22,13 @@ from deployer.core.errors import Aborted, DeadlinePassed, Locked, Refused, StepF
 from deployer.drivers.jobs import JobSpec
 from deployer.drivers.ports import Drivers
 from deployer.model import SecretText
-from deployer.planning.orders import StopRequest
 from deployer.store.database import Database
 from deployer.store.jobs import DueTime, JobRun
-from tests.house import Scene, house
+from tests.clockwork import DAY, Clockwork, to
+from tests.house import Scene
 
 NIGHTLY = {"cron": "0 3 * * *", "command": ["bin/nightly"], "timeout": "10m", "late": "2h"}
 JOBS = {"schedule": {"nightly": NIGHTLY, "often": {"cron": "* * * * *", "command": ["bin/often"]}}}
-DAY = 86_400.0
 
 
 @pytest.fixture
@@ -214,39 +211,10 @@ def test_doctor_records_what_is_lost_and_removes_what_is_left(scene: Scene) -> N
 # -- what is due
 
 
-class Clockwork:
-    """A scheduler over houses of their own, as a server and a timer have."""
-
-    def __init__(self, scene: Scene) -> None:
-        self.scene, self.said = scene, list[str]()
-        self.scheduler = Scheduler(self._opened, lambda text, _run: self.said.append(text))
-
-    @contextmanager
-    def _opened(self, stop: StopRequest) -> Iterator[AppContext]:
-        with house(self.scene.house.store.folder, self.scene.world) as opened:
-            opened.stop = stop
-            yield opened
-
-    def look(self) -> list[str]:
-        """Look once, and wait for what was started."""
-        self.said.clear()
-        self.scheduler.look()
-        for thread in list(self.scheduler._running.values()):
-            thread.join(30)
-        return [line if "\n" in line else line.split(",")[0] for line in self.said]
-
-
 @pytest.fixture
 def clockwork(scene: Scene) -> Clockwork:
     scene.world.jobs.codes.update(nightly=0, often=0)
     return Clockwork(scene)
-
-
-def to(scene: Scene, hour: float) -> None:
-    """Turn the clock forward to an hour of the day."""
-    clock = scene.world.clock
-    clock.sleep((hour * 3600 - clock.now()) % DAY)
-    scene.world.flows.clear()  # the requests of those hours are not simulated
 
 
 def test_a_job_runs_once_at_its_time(scene: Scene, clockwork: Clockwork) -> None:

@@ -23,53 +23,16 @@ from deployer.core.errors import Detached, Exit, NeedsPerson, Refused, StoreFail
 from deployer.core.events import Event
 from deployer.drivers.notices import ENDINGS, Account, Kind, Notice, NoticeSide, NotSent, Outbox, trial
 from deployer.drivers.notices.outbox import MOST
-from deployer.engine import RolloutResult
 from deployer.manifest.models import Recipient
 from deployer.manifest.notify import OCCASIONS
-from deployer.model import SecretText
 from deployer.store.events import Events
 from deployer.store.journal import Journal
 from deployer.store.rollouts import Rollouts
 from tests.documents import REPOSITORY, blocks
-from tests.house import Scene, owed, request
-from tests.memory import Crash, MemoryNotifier
+from tests.memory import Crash
+from tests.notified import BOT, CHAT, KEY, NOTIFY, URL, VALUES, Told
 
 SECONDS = 10.0
-CHAT, BOT = "chat", "bot"
-URL, KEY = "slack://very-secret-token", "a-key-of-many-letters"
-VALUES = {"CHAT_URL": URL, "HOOK_URL": "https://hooks.example.com/very-secret", "HOOK_KEY": KEY}
-NOTIFY: dict[str, Any] = {
-    "link": "https://deploys.example.com/{service}/{rollout}?to={version}",
-    "to": [
-        {"name": CHAT, "apprise": "CHAT_URL"},
-        {"name": BOT, "webhook": "HOOK_URL", "key": "HOOK_KEY", "events": list(OCCASIONS)},
-    ],
-}
-
-
-class Told(Scene):
-    """A house whose service tells people elsewhere."""
-
-    notify = NOTIFY
-
-    def bring(self, version: str, strategy: str = "bluegreen", **more: Any) -> RolloutResult:
-        secrets = {name: {"env": name, "deliver": "none"} for name in VALUES}
-        described = {"secrets": secrets, "notify": self.notify, **more.pop("manifest", {})}
-        values = {name: SecretText(value) for name, value in VALUES.items()}
-        made = request(version, strategy, REPOSITORY, manifest=described, secrets=lambda: values, **more)
-        return operations.deploy(self.house, made)
-
-    @property
-    def notifier(self) -> MemoryNotifier:
-        return self.world.notifier
-
-    def heard(self, name: str = CHAT) -> list[str]:
-        """What somebody was told of, once all is sent."""
-        self.house.announcer.close()
-        return [notice.kind for notice in self.notifier.to(name)]
-
-    def owed(self) -> list[int]:
-        return owed(self.house.store.folder)
 
 
 @pytest.fixture

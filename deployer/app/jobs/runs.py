@@ -203,11 +203,12 @@ class _Attended:
             raise Detached(f"run {self._run.number} of {self._run.job} goes on", "`deploy jobs` shows it")
 
     def _ended(self, outcome: str, code: int | None, text: str) -> JobRun:
-        after = duration(max(0.0, self._house.clock.now() - self._run.started_at))
-        said = hide(f"{self._what} {text}, after {after}")
-        self._run = replace(self._run, outcome=outcome, exit=code, text=said)
+        now = self._house.clock.now()
+        said = hide(f"{self._what} {text}, after {duration(max(0.0, now - self._run.started_at))}")
+        self._run = replace(self._run, ended_at=now, outcome=outcome, exit=code, text=said)
         self._house.store.jobs.end(self._run, hide(self._output.end()))
         self._tell("job.ended", outcome=outcome, exit=code, text=said)
+        self._house.announcer.report(self._run)
         return self._run
 
     @property

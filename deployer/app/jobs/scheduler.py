@@ -55,6 +55,8 @@ class Scheduler:
             for run in house.store.jobs.open():
                 if not house.store.jobs.is_held(run.service, run.job):
                     self._start((run.service, run.job), partial(take_over, run=run))
+            for run in house.store.jobs.owed():
+                self._start((run.service, f"the notice about {run.job}"), partial(_report, run=run))
             for release, job, schedule in self._scheduled(house.store):
                 with self._noted((release.service, job)):
                     self._look_at(house, release, job, schedule)
@@ -123,6 +125,11 @@ class Scheduler:
             if self._said.get(key) != first:
                 self._said[key] = first
                 self._say(text, None)
+
+
+def _report(house: AppContext, run: JobRun) -> None:
+    """Notify people of a run; the house waits for that at its end."""
+    house.announcer.report(run)
 
 
 def _read(store: Store, service: ServiceRecord) -> tuple[_Scheduled, ...]:

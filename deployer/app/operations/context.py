@@ -54,11 +54,17 @@ class AppContext:
 
     def __exit__(self, *_: object) -> None:
         try:
+            self.finish()
+        finally:
+            self.store.close()
+
+    def finish(self) -> None:
+        """Wait, not long, for what it has to tell people, and close what drivers have opened; the store stays open."""
+        try:
             if "announcer" in vars(self):
                 self.announcer.close()
         finally:
             self.close()
-            self.store.close()
 
     def drivers(self, release: Release, folder: Path = Path()) -> Drivers:
         """Give the drivers of a recorded release; they reach every machine on which something of its service may stand.

@@ -1,7 +1,8 @@
-"""Telling people elsewhere of the rollouts that this process drives: who, by which settings, and what is still owed.
+"""Telling people elsewhere of rollouts, jobs and certificates: who, by which settings, and what is still owed.
 
-An ending is owed from the transaction that records it until it was sent or given up (`store.owed`). A process that dies
-in between leaves it so; whoever next has the lock of the service tells it instead.
+The ending of a rollout, or of a run of a job, is owed from the transaction that records it until it was sent or given
+up. A process that dies in between leaves it so; whoever next has the lock of the service, or looks what is due, tells
+it instead.
 """
 
 from __future__ import annotations
@@ -25,12 +26,14 @@ from deployer.drivers.notices import (
     SEND_SECONDS,
     Account,
     Notice,
-    NotSent,
+    NoticeJob,
     Outbox,
     RolloutFacts,
+    sentence,
 )
 from deployer.drivers.ports import Notifier
 from deployer.store import Lock, Rollout, Store
+from deployer.store.jobs import JobRun
 from deployer.store.vault import Vault
 
 if TYPE_CHECKING:
@@ -44,6 +47,15 @@ class _Settings:
     to: tuple[Recipient, ...]
     secrets: Mapping[str, SecretText]
     link: str
+
+
+@dataclass(frozen=True)
+class _Subject:
+    """What notices are about: a service, or a rollout, whose lock is needed to record what goes wrong."""
+
+    service: str
+    rollout: int = 0
+    lock: Lock | None = None
 
 
 @dataclass(frozen=True)
@@ -76,10 +88,10 @@ class Announcer:
         settings = self._settings(rollout.service)
         if not settings.to:
             return None
+        subject = _Subject(rollout.service, rollout.number, lock)
         account = self._account(rollout, settings.link)
         account.follow(self._store.events.of(rollout.number))
-        delivery = self._deliver(settings, rollout, lock)
-        return _Listener(self._sink, account, delivery, partial(self._broken, lock, rollout))
+        return _Listener(self._sink, account, self._ending(settings, subject), partial(self._failed, subject, ""))
 
     def settle(self, lock: Lock) -> None:
         """Tell the endings that processes owe which died before they could."""
@@ -88,7 +100,7 @@ class Announcer:
             try:
                 self._settle(lock, rollout)
             except DeployError as error:  # the next one may know more; nobody's work is stopped by it
-                self._failed(lock, rollout, "", rollout.outcome or "", str(error))
+                self._failed(_Subject(lock.service, number, lock), "", rollout.outcome or "", str(error))
 
     def _settle(self, lock: Lock, rollout: Rollout) -> None:
         settings = self._settings(rollout.service)
@@ -101,18 +113,49 @@ class Announcer:
         told = {"outcome": rollout.outcome, "exit": rollout.exit, "text": rollout.text}
         notice = account.see(Event("rollout.ended", ended, rollout.service, rollout.number, told))
         if notice is not None:
-            self._deliver(settings, rollout, lock).put(notice)
+            self._ending(settings, _Subject(rollout.service, rollout.number, lock)).put(notice)
 
     def warn(self, service: str, text: str) -> None:
-        """Tell those who want to hear of certificates that one ends soon; who cannot be told is said."""
-        settings, now = self._settings(service), self._clock.now()
-        notice = Notice("certificate", now, service, text)
-        for recipient in (each for each in settings.to if notice.kind in each.events):
-            try:
-                self._send(settings, recipient, notice)
-            except NotSent as error:
-                data = {"to": recipient.name, "about": notice.kind, "text": hide(str(error))}
-                self._sink(Event("notify.failed", now, service, 0, data))
+        """Tell those who want to hear of certificates that one ends soon."""
+        self._tell(Notice("certificate", self._clock.now(), service, text))
+
+    def report(self, run: JobRun) -> None:
+        """Tell those who want to hear of jobs how a run ended, if that is owed and no other process does so."""
+        owed = self._store.jobs.notices
+        telling = owed.telling(run.number)
+        if not _try_take(telling):
+            return
+        if owed.is_owed(run.number):
+            self._tell(self._notice(run), telling, partial(owed.settle, run.number))
+        else:
+            telling.let_go()
+
+    def _tell(self, notice: Notice, telling: FileLock | None = None, settle: Callable[[], None] = lambda: None) -> None:
+        """Deliver a notice that is about no rollout, and the only one about its subject."""
+        settings = self._settings(notice.service)
+        if settings.to:
+            self._deliver(settings, _Subject(notice.service), telling, settle).put(notice, last=True)
+            return
+        settle()
+        if telling is not None:
+            telling.let_go()
+
+    def _notice(self, run: JobRun) -> Notice:
+        release = self._store.releases.get(run.service, run.release)
+        ended = run.ended_at or self._clock.now()
+        return Notice(
+            "job-failed",
+            ended,
+            run.service,
+            sentence(run.text if run.exit is None else f"{run.text}: `deploy logs --job {run.job}` shows its output"),
+            release=run.release,
+            version=release.version,
+            by=sentence(run.by),
+            reason=sentence(run.reason),
+            job=NoticeJob(run.job, run.number, run.outcome),
+            seconds=max(0.0, round(ended - run.started_at, 3)),
+            exit=run.exit,
+        )
 
     def close(self) -> None:
         """Wait until all is sent, but not long; what is not is given up, and said."""
@@ -152,14 +195,19 @@ class Announcer:
 
     # -- sending
 
-    def _deliver(self, settings: _Settings, rollout: Rollout, lock: Lock) -> _Delivery:
-        telling = self._store.owed.telling(rollout.number)
-        with suppress(OSError):  # told by two then, which is better than by nobody
-            telling.try_take()
-        delivery = _Delivery(telling, partial(self._store.owed.settle, rollout.number), self._forget)
+    def _ending(self, settings: _Settings, subject: _Subject) -> _Delivery:
+        """Deliver what is told of a rollout, whose ending is owed."""
+        telling = self._store.owed.telling(subject.rollout)
+        _try_take(telling)
+        return self._deliver(settings, subject, telling, partial(self._store.owed.settle, subject.rollout))
+
+    def _deliver(
+        self, settings: _Settings, subject: _Subject, telling: FileLock | None, settle: Callable[[], None]
+    ) -> _Delivery:
+        delivery = _Delivery(telling, settle, self._forget)
         for recipient in settings.to:
             send = partial(self._send, settings, recipient)
-            failed = partial(self._given_up, lock, rollout, recipient.name)
+            failed = partial(self._given_up, subject, recipient.name)
             delivery.add(recipient, Outbox(send, failed, delivery.done, pauses=self._patience.pauses))
         with self._mutex:
             self._open.append(delivery)
@@ -172,24 +220,30 @@ class Announcer:
         with self._mutex:
             self._open.remove(delivery)
 
-    def _given_up(self, lock: Lock, rollout: Rollout, name: str, notice: Notice, why: str) -> None:
-        self._failed(lock, rollout, name, notice.kind, why)
+    def _given_up(self, subject: _Subject, name: str, notice: Notice, why: str) -> None:
+        self._failed(subject, name, notice.kind, why)
 
-    def _broken(self, lock: Lock, rollout: Rollout, event: Event, why: str) -> None:
-        self._failed(lock, rollout, "", event.kind, why)
-
-    def _failed(self, lock: Lock, rollout: Rollout, name: str, about: str, why: str) -> None:
+    def _failed(self, subject: _Subject, name: str, about: str, why: str) -> None:
         data = {"to": name, "about": about, "text": hide(why)}
-        event = Event("notify.failed", self._clock.now(), rollout.service, rollout.number, data)
-        with suppress(DeployError):  # the lock was given back, or the store takes nothing: it is shown all the same
-            event = self._store.events.add(lock, event)
+        event = Event("notify.failed", self._clock.now(), subject.service, subject.rollout, data)
+        if subject.lock is not None:
+            with suppress(DeployError):  # the lock was given back, or the store takes nothing: it is shown all the same
+                event = self._store.events.add(subject.lock, event)
         self._sink(event)
+
+
+def _try_take(telling: FileLock) -> bool:
+    """Take the lock of a notice; return False where another process has it."""
+    try:
+        return telling.try_take()
+    except OSError:  # told by two then, which is better than by nobody
+        return True
 
 
 class _Listener:
     """Shows an event, and lets people elsewhere know what it is worth to them."""
 
-    def __init__(self, sink: Sink, account: Account, delivery: _Delivery, broken: Callable[[Event, str], None]) -> None:
+    def __init__(self, sink: Sink, account: Account, delivery: _Delivery, broken: Callable[[str, str], None]) -> None:
         self._sink, self._delivery, self._broken = sink, delivery, broken
         self._account: Account | None = account
 
@@ -202,36 +256,40 @@ class _Listener:
             notice = self._account.see(event)
         except (TypeError, ValueError, AttributeError, KeyError) as error:
             self._account = None
-            self._broken(event, f"internal error: {type(error).__name__}: no more notifications about this rollout")
+            self._broken(
+                event.kind, f"internal error: {type(error).__name__}: no more notifications about this rollout"
+            )
             return
         if notice is not None:
             self._delivery.put(notice)
 
 
 class _Delivery:
-    """The outboxes of one drive of a rollout, one for each recipient, and the lock that says that they are not done.
+    """The outboxes of one subject, one for each recipient, and the lock that says that they are not done.
 
     `settle` hears that nothing is owed any more, `forget` that the last outbox is through.
     """
 
-    def __init__(self, telling: FileLock, settle: Callable[[], None], forget: Callable[[_Delivery], None]) -> None:
+    def __init__(
+        self, telling: FileLock | None, settle: Callable[[], None], forget: Callable[[_Delivery], None]
+    ) -> None:
         self._telling, self._settle, self._forget = telling, settle, forget
         self._boxes: list[tuple[Recipient, Outbox]] = []
         self._mutex = threading.Lock()
         self._busy = 0
-        self._complete = False  # an ending was put in: nothing is owed once the outboxes are empty
+        self._complete = False  # the last was put in: nothing is owed once the outboxes are empty
 
     def add(self, recipient: Recipient, box: Outbox) -> None:
         """Add a recipient, before anything is put in."""
         self._busy += 1
         self._boxes.append((recipient, box))
 
-    def put(self, notice: Notice) -> None:
+    def put(self, notice: Notice, *, last: bool = False) -> None:
         """Take a notice for those who want it; an ending is the last."""
         for recipient, box in self._boxes:
             if notice.kind in recipient.events:
                 box.put(notice)
-        if notice.kind in ENDINGS:
+        if last or notice.kind in ENDINGS:
             self._complete = True
             self._finish()
 
@@ -255,5 +313,6 @@ class _Delivery:
         if self._complete:
             with suppress(DeployError):  # told once more then, which is better than not at all
                 self._settle()
-        self._telling.let_go()
+        if self._telling is not None:
+            self._telling.let_go()
         self._forget(self)  # last: whoever closes the house waits for nothing that is forgotten

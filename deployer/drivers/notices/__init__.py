@@ -1,7 +1,7 @@
 """What people elsewhere are told of a rollout, and the way it takes: made from events, sent beside the rollout."""
 
-from deployer.drivers.notices.account import Account, RolloutFacts
-from deployer.drivers.notices.notice import ENDINGS, Kind, Notice, NoticeSide, NotSent, trial
+from deployer.drivers.notices.account import Account, RolloutFacts, sentence
+from deployer.drivers.notices.notice import ENDINGS, Kind, Notice, NoticeJob, NoticeSide, NotSent, trial
 from deployer.drivers.notices.outbox import END_SECONDS, PAUSES, SEND_SECONDS, Outbox
 
 __all__ = [
@@ -13,8 +13,10 @@ __all__ = [
     "Kind",
     "NotSent",
     "Notice",
+    "NoticeJob",
     "NoticeSide",
     "Outbox",
     "RolloutFacts",
+    "sentence",
     "trial",
 ]

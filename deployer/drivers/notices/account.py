@@ -90,13 +90,13 @@ class Account:
             kind,
             event.at,
             event.service,
-            _sentence(text),
+            sentence(text),
             rollout=event.rollout,
             release=facts.release,
             version=facts.version,
             strategy=facts.strategy,
-            by=_sentence(facts.by),
-            reason=_sentence(facts.reason),
+            by=sentence(facts.by),
+            reason=sentence(facts.reason),
             share=FULL if kind == "done" and facts.served else self._share,
             verdict=self._verdict,
             candidate=candidate,
@@ -116,7 +116,7 @@ def _side(data: Mapping[str, Any]) -> NoticeSide:
     return NoticeSide(int(data.get("requests") or 0), int(data.get("errors") or 0))
 
 
-def _sentence(text: str) -> str:
+def sentence(text: str) -> str:
     """Give what others wrote as one line, without secrets."""
     line = " ".join(hide(str(text)).split())
     line = "".join(c for c in line if c.isprintable())

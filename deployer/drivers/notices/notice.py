@@ -35,8 +35,23 @@ class NoticeSide:
 
 
 @dataclass(frozen=True)
+class NoticeJob:
+    """The run of a job that did not end well, and how it ended."""
+
+    name: str
+    run: int
+    outcome: str
+
+    @property
+    def words(self) -> str:
+        """Say it in a few words."""
+        how = {"timed-out": "timed out", "lost": "is lost", "missed": "was missed"}.get(self.outcome, "failed")
+        return f"job {self.name} {how}"
+
+
+@dataclass(frozen=True)
 class Notice:
-    """What is told of a rollout at one moment; a number that is not known is None."""
+    """What is told of a rollout or a job at one moment; a number that is not known is None."""
 
     kind: Kind
     at: float  # Unix seconds
@@ -52,7 +67,8 @@ class Notice:
     verdict: str = ""
     candidate: NoticeSide | None = None
     stable: NoticeSide | None = None
-    seconds: float | None = None  # since the rollout began
+    job: NoticeJob | None = None
+    seconds: float | None = None  # since the rollout, or the run of the job, began
     exit: int | None = None
     link: str = ""
     id: str = field(default_factory=lambda: uuid.uuid4().hex)  # the same for each attempt to send it
@@ -80,6 +96,8 @@ class Notice:
                 return f"{what}: needs a person"
             case "certificate":
                 return f"{what}: a certificate ends soon"
+            case "job-failed":
+                return f"{what}: {self.job.words if self.job else 'a job failed'}"
             case "test":
                 return f"{what}: a test"
 

@@ -1,0 +1,53 @@
+"""The runs of jobs of which people have still to be notified, by the column `owed` of their table.
+
+It is set in the transaction that ends a run, and unset when the notice was sent or given up. Who is sending it is asked
+of the kernel, as for the endings of rollouts (owed.py).
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+from deployer.core.filelock import FileLock, is_held
+from deployer.store.database import Database
+
+BAD = ("failed", "timed-out", "lost", "missed")  # the outcomes of which people are notified
+DAY = 86_400.0
+
+
+class JobNotices:
+    """The notices about runs of jobs that are owed."""
+
+    def __init__(self, database: Database, locks: Path) -> None:
+        self._database, self._path = database, locks / "jobs.telling"
+
+    def owed(self) -> tuple[int, ...]:
+        """Return the numbers of the runs of which people have still to be notified, and nobody alive does so."""
+        rows = self._database.rows("select number from job_runs where owed order by number")
+        return tuple(number for (number,) in rows if not is_held(self._path, number))
+
+    def is_owed(self, run: int) -> bool:
+        """Return whether people have still to be notified of a run."""
+        return bool(self._database.rows("select 1 from job_runs where owed and number = ?", run))
+
+    def telling(self, run: int) -> FileLock:
+        """Return the lock that whoever notifies people of a run holds as long as they do."""
+        return FileLock(self._path, run)
+
+    def settle(self, run: int) -> None:
+        """Record that people were notified of a run, or cannot be."""
+        with self._database.transaction() as db:
+            db.execute("update job_runs set owed = 0 where number = ?", (run,))
+
+
+def is_news(db: sqlite3.Connection, service: str, job: str, outcome: str, now: float) -> bool:
+    """Return whether people are to be notified of an outcome: a bad one, the first in a row or on this day."""
+    if outcome not in BAD:
+        return False
+    before = db.execute(
+        "select outcome, ended_at from job_runs where service = ? and job = ? and ended_at is not null"
+        " and outcome not in ('skipped', 'aborted') order by number desc limit 1",
+        (service, job),
+    ).fetchone()
+    return before is None or before["outcome"] not in BAD or before["ended_at"] // DAY != now // DAY
