@@ -153,6 +153,12 @@ class TrafficSettings(Model):
         (), max_length=8, description="Path prefixes whose errors are also judged on their own, e.g. /checkout."
     )
     timeouts: Timeouts = Field(Timeouts(), description="Limits for one request.")
+    retry: Literal["answers", "connections"] = Field(
+        "answers",
+        description="Which requests another instance gets: `answers`, also those whose instance died before its "
+        "response (GET, HEAD, OPTIONS, PUT, DELETE, TRACE); `connections`, only those whose instance could not be "
+        "reached, which costs the proxy less.",
+    )
     handover: Annotated[HandoverSettings | None, Switchable()] = Field(
         HandoverSettings(),
         description="WebSockets and tcp sessions follow their users; `false` leaves them open where they are.",

@@ -163,6 +163,36 @@ def test_a_killed_instance_fails_no_repeatable_request(bench: Bench, blue: Upstr
     assert load.failures == []
 
 
+@pytest.mark.parametrize(("retry", "status"), [("answers", 200), ("connections", 502)])
+def test_a_request_whose_instance_is_killed_under_it_moves_with_answers_only(
+    bench: Bench, blue: Upstream, retry: str, status: int
+) -> None:
+    bench.put("blue", blue, retry=retry)
+    bench.set_traffic(Live("blue"))
+    with Upstream("b2") as other, ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(get, bench.port, "/held")
+        assert blue.begun.wait(10)
+        bench.traffic.attach("shop", "blue", [bench.server(other)], within())
+        blue.stop()
+        if retry == "answers":
+            assert other.begun.wait(10)
+            other.let_go()
+        assert asked.result(timeout=30).status == status
+        assert other.hits["/held"] == (retry == "answers")
+
+
+@pytest.mark.parametrize("retry", ["answers", "connections"])
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_a_refused_connection_moves_to_another_instance_whatever_is_retried(
+    bench: Bench, blue: Upstream, green: Upstream, retry: str, method: str
+) -> None:
+    bench.put("blue", blue, green, retry=retry)
+    bench.set_traffic(Live("blue"))
+    blue.stop()  # the proxy's checks have not seen it yet
+    answers = [get(bench.port, "/", method=method) for _ in range(4)]
+    assert [(answer.status, answer.who) for answer in answers] == [(200, "g1")] * 4
+
+
 def _up(bench: Bench) -> list[tuple[str, bool]]:
     return [(s.name, up) for s, up in bench.traffic.servers("shop", "blue")]
 

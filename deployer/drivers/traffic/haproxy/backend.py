@@ -102,8 +102,9 @@ def _wait(spec: Spec, backend: str, beside: str) -> Iterator[str]:
 
 
 def _http(spec: Spec, side: BackendSide) -> Iterator[str]:
-    yield "  retry-on conn-failure empty-response"
-    yield f"  http-request disable-l7-retry unless {{ method {IDEMPOTENT} }}"
+    if side.retry == "answers":  # to repeat what was sent, HAProxy copies each request first
+        yield "  retry-on conn-failure empty-response"
+        yield f"  http-request disable-l7-retry unless {{ method {IDEMPOTENT} }}"
     shield = spec.entry.shield
     if shield:
         limit = shield.timeout or min(SHIELD_MOST, side.timeouts.response / SHIELD_PART)

@@ -35,6 +35,7 @@ class BackendSide(Model):
     protocol: Literal["http1", "h2"] = "http1"
     timeouts: Timeouts = Timeouts()
     affinity: Literal["none", "instance"] = "none"
+    retry: Literal["answers", "connections"] = "answers"
     members: tuple[BackendServer, ...] = ()
 
     @property
@@ -114,7 +115,11 @@ def configured(spec: Spec | None, service: str, manifest: Manifest, place: Place
     traffic = manifest.traffic
     entry = traffic.model_copy(update={"haproxy": None, "proxies": LOCAL, "tls": _absolute(traffic)})
     side = BackendSide(
-        health=manifest.health, protocol=traffic.protocol, timeouts=traffic.timeouts, affinity=traffic.affinity
+        health=manifest.health,
+        protocol=traffic.protocol,
+        timeouts=traffic.timeouts,
+        affinity=traffic.affinity,
+        retry=traffic.retry,
     )
     said = said_of(manifest)
     if spec is None:
