@@ -71,7 +71,8 @@ def _work(draft: Draft) -> None:
     draft.comments["service"] = "without a port: a worker, which no user reaches"
     words = " ".join(word for key in ("entrypoint", "command") for word in draft.words(key) or ())
     if _SCHEDULER.search(f"{draft.name} {words}"):
-        draft.put("single", True, "a scheduler would do everything twice; remove this line if two may run at once")
+        twice = "a scheduler would do everything twice; remove this line if two may run at once"
+        draft.put("single", True, f"{twice}. Its jobs could be `schedule` of another service instead")
     elif written := _written_volumes(draft):
         keeps = f"it writes to {', '.join(written)}"
         draft.put("single", True, f"{keeps}; remove this line if two instances may run at once")
