@@ -408,9 +408,11 @@ def test_it_is_said_when_nothing_runs_the_jobs(scene: Scene) -> None:
     said = "nothing runs the jobs of shop: `deploy serve` does, or a timer with `deploy jobs --run-due` (docs/jobs.md)"
     assert unattended(scene.house, "shop") == said
     assert said in status(scene.house, "shop").problems
+    assert (said, "warn") in [(f.text, f.level) for f in doctor.examine(scene.house, None).findings]
     with announced(scene.house.store):
         scene.world.clock.sleep(3600)
         assert unattended(scene.house, "shop") == "", "a server holds it"
+        assert said not in [f.text for f in doctor.examine(scene.house, None).findings]
     assert unattended(scene.house, "shop") == said
     with announced(scene.house.store):
         pass

@@ -10,6 +10,7 @@ from deployer.app import certificates
 from deployer.app.doctor import fixes
 from deployer.app.doctor.finding import Discrepancy, Fix, Level
 from deployer.app.doctor.snapshot import ServiceSnapshot, look, wanted
+from deployer.app.jobs.overview import unattended
 from deployer.app.operations import AppContext
 from deployer.app.operations.reconcile import unwritten
 from deployer.app.queries import drivers_of
@@ -340,7 +341,6 @@ def _strangers(_house: AppContext, sight: ServiceSnapshot) -> Iterator[Discrepan
         yield Discrepancy("warn", sight.service, text, remedy)
 
 
-# In the order in which the cures are tried: first what is so is recorded, then users are served, then tidied up.
 def _certificates(house: AppContext, sight: ServiceSnapshot) -> Iterator[Discrepancy]:
     """Certificates at the proxies that end soon, are a placeholder still, or not the newest."""
     stable = sight.releases.get(sight.record.stable)
@@ -360,6 +360,12 @@ def _certificates(house: AppContext, sight: ServiceSnapshot) -> Iterator[Discrep
             yield Discrepancy("warn", sight.service, text, renew if auto else "`deploy up` loads the file")
 
 
+def _jobs(house: AppContext, sight: ServiceSnapshot) -> Iterator[Discrepancy]:
+    if text := unattended(house, sight.service):
+        yield Discrepancy("warn", sight.service, text)
+
+
+# In the order in which the cures are tried: first what is so is recorded, then users are served, then tidied up.
 CHECKS: tuple[Check, ...] = (
     _silent,
     _certificates,
@@ -376,4 +382,5 @@ CHECKS: tuple[Check, ...] = (
     _warm,
     _ports,
     _strangers,
+    _jobs,
 )
