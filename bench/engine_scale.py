@@ -1,32 +1,37 @@
 """What the engine itself costs when there is more to do: `python -m bench.engine_scale [SIZES…]`.
 
 On drivers in memory, with the real engine and the real store, so that what is left is ours: planning, steps, journal,
-events. Once a service of one instance on each of N machines, once N services of two instances on one; each gets a
-release, then a second one by `bluegreen`. Milliseconds of processor time.
+events. Once a service of one instance on each of N machines, once N services of two instances on one, with two jobs
+each; each gets a release, then a second one by `bluegreen`. Milliseconds of processor time.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from unittest.mock import patch
 
 from deployer.app import operations, queries
-from deployer.app.operations import RolloutResult
+from deployer.app.jobs.scheduler import Scheduler
+from deployer.app.operations import AppContext, RolloutResult
 from deployer.core.errors import Exit
 from deployer.core.host import Host, Meant
-from tests.house import REPOSITORY, Scene, request
+from deployer.planning.orders import StopRequest
+from tests.house import REPOSITORY, Scene, house, request
 from tests.memory import PaperPulse
 
 RESULTS = Path(__file__).parent / "results"
 SIZES = (1, 10, 100, 1000)
 PORTS = range(10_000, 60_000)
 AT_ONCE = {"strategy": {"bluegreen": {"bake": "0s"}}, "judge": {"requests": 1}}
+JOBS = {n: {"cron": f"{m} 3 * * *", "command": ["job"]} for m, n in enumerate(("one", "two"))}
 Row = dict[str, float]
 
 
@@ -69,6 +74,21 @@ def on_machines(folder: Path, count: int) -> Row:
         }
 
 
+def look(made: Scene, folder: Path) -> float:
+    """Cost of one look at what is due, where nothing is."""
+
+    @contextmanager
+    def opened(stop: StopRequest) -> Iterator[AppContext]:
+        with house(folder, made.world) as its:
+            its.stop = stop
+            yield its
+
+    scheduler = Scheduler(opened, lambda text, _run: print(text))
+    scheduler.look()  # what is new is recorded with the first, the due times are worked out with the second
+    scheduler.look()
+    return statistics.median(cost(scheduler.look) for _ in range(5))
+
+
 def beside_services(folder: Path, count: int) -> Row:
     """Cost of one deploy, and of all, where `count` services are on one machine and in one store."""
     made = scene(folder, 0)
@@ -76,7 +96,7 @@ def beside_services(folder: Path, count: int) -> Row:
 
         def deploy_all() -> None:
             for n in range(count):
-                deploy(made, "1.0", service=f"s{n}")
+                deploy(made, "1.0", service=f"s{n}", schedule=JOBS)
 
         spent = cost(deploy_all)
         return {
@@ -84,6 +104,7 @@ def beside_services(folder: Path, count: int) -> Row:
             "deploy": cost(lambda: deploy(made, "2.0", service="s0")),
             "status": cost(lambda: queries.status(made.house, "s0")),
             "list": cost(lambda: queries.services(made.house)),
+            "look": look(made, folder),
         }
 
 

@@ -91,6 +91,11 @@ class Jobs:
     def _lock(self, service: str, job: str) -> Path:
         return self._locks / f"{service}.{job}.job"
 
+    def all_dealt_with(self) -> dict[tuple[str, str, str], float]:
+        """Return up to when due times are dealt with, by service, job and schedule; nothing of new schedules."""
+        rows = self._database.rows("select * from job_times where until <= ?", self._clock.now() + SET_BACK)
+        return {(row["service"], row["job"], row["schedule"]): float(row["until"]) for row in rows}
+
     def dealt_with(self, service: str, job: str, schedule: str) -> float:
         """Return up to when the due times of a job are dealt with: up to now, when its schedule is new."""
         now = self._clock.now()

@@ -363,6 +363,39 @@ def test_a_bug_in_a_run_is_said_once_and_it_is_found_again(scene: Scene, clockwo
     assert outcomes(scene) == [(1, "done", 0)]
 
 
+def test_a_look_asks_the_store_as_often_however_many_services_there_are(
+    scene: Scene, clockwork: Clockwork, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    rows, next_time = Database.rows, cron.next_time
+
+    def counted(database: Database, query: str, *values: object) -> list[sqlite3.Row]:
+        asked.append(query)
+        return rows(database, query, *values)
+
+    def worked_out(*given: Any) -> float:
+        asked.append("cron")
+        return next_time(*given)
+
+    def asks() -> list[str]:
+        clockwork.look()
+        clockwork.look()
+        asked.clear()
+        clockwork.look()
+        return list(asked)
+
+    monkeypatch.setattr(Database, "rows", counted)
+    monkeypatch.setattr(cron, "next_time", worked_out)
+    alone = asks()
+    for n in range(3):
+        scene.deploy("1.0", manifest={"service": f"other{n}", **JOBS})
+    assert asks() == alone
+    assert "cron" not in alone
+    scene.world.clock.sleep(61)
+    scene.world.jobs.codes["often"] = 0
+    assert len(clockwork.look()) == 4, "and what is due is seen all the same"
+
+
 def test_the_oldest_runs_are_forgotten(scene: Scene) -> None:
     scene.world.jobs.codes["often"] = 0
     for _ in range(53):

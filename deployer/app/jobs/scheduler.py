@@ -46,6 +46,7 @@ class Scheduler:
         self._stop = StopRequest(detach=True)  # a run that is left is found again by the next scheduler
         self._running: dict[_Key, threading.Thread] = {}
         self._known: dict[str, tuple[int, tuple[_Scheduled, ...]]] = {}  # by service: its live release and the jobs
+        self._after: dict[_Key, tuple[str, float, float]] = {}  # schedule, moment, and the first due time after it
         self._said: dict[_Key, str] = {}
 
     def look(self) -> None:
@@ -57,9 +58,13 @@ class Scheduler:
                     self._start((run.service, run.job), partial(take_over, run=run))
             for run in house.store.jobs.owed():
                 self._start((run.service, f"the notice about {run.job}"), partial(_report, run=run))
-            for release, job, schedule in self._scheduled(house.store):
+            dealt_with = house.store.jobs.all_dealt_with()
+            for scheduled in self._scheduled(house.store):
+                release, job, schedule = scheduled
                 with self._noted((release.service, job)):
-                    self._look_at(house, release, job, schedule)
+                    since = dealt_with.get((release.service, job, schedule.key))
+                    if since is None or self._next(scheduled, since) <= house.clock.now():
+                        self._look_at(house, release, job, schedule)
 
     @property
     def busy(self) -> bool:
@@ -81,6 +86,14 @@ class Scheduler:
                 with self._noted((service.name, "")):
                     self._known[service.name] = (service.stable, _read(store, service))
             yield from self._known[service.name][1]
+
+    def _next(self, scheduled: _Scheduled, since: float) -> float:
+        """Return the first due time of a job after a moment; each look asks for that of all jobs, so it is kept."""
+        release, job, schedule = scheduled
+        key = (release.service, job)
+        if self._after.get(key, ("", 0.0, 0.0))[:2] != (schedule.key, since):
+            self._after[key] = (schedule.key, since, schedule.next(since))
+        return self._after[key][2]
 
     def _look_at(self, house: AppContext, release: Release, job: str, schedule: Schedule) -> None:
         """Deal with what is due of a job."""
