@@ -49,6 +49,9 @@ def _lacking(problem: Problem) -> str:
 @click.command("check")
 @click.argument("files", nargs=-1, type=click.Path(path_type=Path), metavar="[FILE]...")
 @click.option(
+    "-f", "--file", "also", multiple=True, type=click.Path(path_type=Path), metavar="FILE", help="The same as FILE."
+)
+@click.option(
     "--environment",
     is_flag=True,
     help="Also refuse variables that are not set, and files of variables that are not there, in this environment.",
@@ -56,12 +59,12 @@ def _lacking(problem: Problem) -> str:
 @click.option(
     "--output", type=click.Choice(OUTPUTS), default="text", show_default=True, help="json: one object a line."
 )
-def check(files: Sequence[Path], environment: bool, output: Output) -> int:
+def check(files: Sequence[Path], also: Sequence[Path], environment: bool, output: Output) -> int:
     """Check manifests without asking an engine, a proxy or the state folder; exit with 2 if one is not valid.
 
     FILE is a manifest, or an overlay such as deploy.staging.yml, which is checked with the manifest beside it.
     """
-    checks = [_checked(file, strict=environment) for file in files or [Path(FILE)]]
+    checks = [_checked(file, strict=environment) for file in [*files, *also] or [Path(FILE)]]
     for one in checks:
         sys.stdout.write((json.dumps(one.data()) if output == "json" else one.text()) + "\n")
     return int(Exit.REFUSED if any(one.problems for one in checks) else Exit.DONE)

@@ -64,7 +64,7 @@ def _take_out(checked: Checked, root: Table, values: dict[str, Any], errors: Val
             wrong = Wrong(error["type"], path, context, error["input"], node_at(root, path), error["msg"])
             words = explain(wrong)
             checked.problems.append(Problem(str(place_of(root, path)), spell(path), words.message, words.hint))
-            if words.meant:
+            if words.meant and node_at(root, (*path[:-1], words.meant)) is None:
                 checked.taken_out.append((*path[:-1], words.meant))
     checked.taken_out += filter(None, out)
     if () in out:  # only what spans the whole manifest is left

@@ -104,10 +104,11 @@ def _unknown(wrong: Wrong) -> Words:
     meant = close(str(key), keys_of(section))
     if meant:
         return Words(message, f"did you mean `{meant}`?", meant)
-    elsewhere = homes(str(key))
-    if elsewhere:
-        return Words(message, f"it belongs under {' or '.join(f'`{home}`' for home in elsewhere)}")
-    return Words(message, f"known here: {', '.join(keys_of(section)) or 'none'}")
+    known = f"known here: {', '.join(keys_of(section)) or 'none'}"
+    elsewhere = " or ".join(f"`{home}`" for home in homes(str(key)))
+    if not elsewhere:
+        return Words(message, known)
+    return Words(message, f"it is a key of {elsewhere}; {known}" if above else f"it belongs under {elsewhere}")
 
 
 def _last_name(path: list[str | int]) -> str:
