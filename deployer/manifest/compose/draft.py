@@ -81,19 +81,24 @@ class Draft:
 
     def words(self, *path: str | int) -> list[str] | None:
         """Return a command as a list; a text is split as a shell would, without one. None where nothing is given."""
-        import shlex
-
         node = self.at(*path)
         if isinstance(node, Items):
             return [self.raw(*path, index) for index in range(len(node.items))]
         if not isinstance(node, Scalar) or not node.text.strip():
             return None
         try:
-            filled, raw = shlex.split(node.text), shlex.split(self.raw(*path))
+            return split_words(node.text, self.raw(*path))
         except ValueError as wrong:
             self.note(f"cannot be split into words: {wrong}", *path)
             return None
-        return [Raw(word) for word in raw] if len(raw) == len(filled) else filled
+
+
+def split_words(filled: str, raw: Raw) -> list[str]:
+    """Split a command as a shell would, as it is written where its variables make no other words. Raise ValueError."""
+    import shlex
+
+    words, written = shlex.split(filled), shlex.split(raw)
+    return [Raw(word) for word in written] if len(written) == len(words) else words
 
 
 def kept(text: str) -> Raw:

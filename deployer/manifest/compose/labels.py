@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass, field
 
 from deployer.manifest import variables
+from deployer.manifest.compose import jobs
 from deployer.manifest.compose.draft import Draft
 
 Path = tuple[str | int, ...]
@@ -45,7 +46,7 @@ def route(draft: Draft) -> Route:
                 _traefik(draft, found, name, text, path)
             elif name == "caddy" or re.match(r"caddy[._]", name):
                 _caddy(draft, found, name, text, path)
-            else:
+            elif not jobs.is_read(name):
                 draft.note("labels of containers are deployer's own", *path)
     for name, (value, path) in draft.pairs("environment").items():
         text = _filled(draft, value or "")

@@ -9,7 +9,7 @@ from typing import Any
 
 from deployer.core.errors import Problem, Refused
 from deployer.manifest import document, envfile
-from deployer.manifest.compose import placement, writing
+from deployer.manifest.compose import jobs, placement, writing
 from deployer.manifest.compose import project as projects
 from deployer.manifest.compose.draft import Draft
 from deployer.manifest.compose.project import Project
@@ -77,7 +77,8 @@ def migrate(
         raise Refused(f"no service of {project.file.name} can be taken over: {told}", f"see {PAGE}")
     taken = tuple(_taken(project, each, name if len(chosen) == 1 else f"{each}.{FILE}") for each in chosen)
     left = tuple(_left(project, each, why, chosen) for each, why in reasons.items() if why)
-    return Migration(project.name, project.file, taken, left, _of_the_file(project), _steps(project, taken, left))
+    notes = (*_of_the_file(project), *jobs.left_out(project, chosen))
+    return Migration(project.name, project.file, taken, left, notes, _steps(project, taken, left))
 
 
 def _why_left(project: Project, name: str, only: str) -> str:
@@ -175,19 +176,21 @@ def _of_the_file(project: Project) -> tuple[Problem, ...]:
 def _steps(project: Project, taken: tuple[Taken, ...], left: tuple[Left, ...]) -> tuple[str, ...]:
     compose = "docker compose" if project.file.name in projects.NAMES else f"docker compose -f {project.file.name}"
     first = placement.jobs(project)
-    running = [each.name for each in left if each.why != placement.PROXY and each.name not in first]
+    replaced = (placement.PROXY, placement.SCHEDULER)
+    running = [each.name for each in left if each.why not in replaced and each.name not in first]
     made = {key for name in running for key in networks_of(project, name)}
     wanted = dict.fromkeys(key for each in taken for key in _shared_networks(project, each.name) if key not in made)
     steps = [f"docker network create {project.real_name('networks', key)}" for key in wanted]
     if running:
         steps.append(f"{compose} up -d --no-deps {' '.join(running)}")
     steps += [f"{compose} run --rm {name}" for name in first if any(each.name == name for each in left)]
-    in_front = [each.name for each in left if each.why == placement.PROXY]
-    ours = " ".join([*(each.name for each in taken), *in_front])
+    ours = " ".join([each.name for each in taken] + [each.name for each in left if each.why in replaced])
     steps.append(f"{compose} stop {ours}  # while it runs it holds the port; without a gap: see {PAGE}")
     for each in taken:
         option = "" if each.file.name == FILE else f" -f {each.file.name}"
         steps += [f"deploy plan{option}", f"deploy up{option}"]
+    if any("\nschedule:" in each.text for each in taken):
+        steps.append("deploy serve  # or a timer: it runs the jobs, see docs/jobs.md")
     return tuple(steps)
 
 

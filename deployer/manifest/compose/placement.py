@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from deployer.manifest.compose.draft import Draft
+from deployer.manifest.compose.jobs import SCHEDULERS, last_of
 from deployer.manifest.compose.project import Project, table
 from deployer.manifest.compose.reaching import users_port
 from deployer.manifest.tree import Items, Scalar
@@ -10,6 +11,7 @@ from deployer.manifest.tree import Items, Scalar
 KEEPS_DATA = "it keeps data, so no second copy may run beside it"
 PROXY = "it is a proxy: deployer's own takes its place, or it stays in front"
 ENDS = "it ends before others start: run it before a deploy, or as a command of `hooks`"
+SCHEDULER = "it is a scheduler: its jobs are in `schedule`, and `deploy serve` or a timer runs them"
 INLINE = "its Dockerfile is inside the Compose file: write it into a file to take the service over"
 ELSEWHERE = "it is built from a place that is no folder here"
 # fmt: off
@@ -32,11 +34,13 @@ def stays(project: Project, name: str) -> str:
     """Return why a service stays with Compose; empty for one that is taken over."""
     node = project.services[name]
     image = node.entries.get("image")
-    last = image.text.partition("@")[0].rpartition("/")[2].partition(":")[0] if isinstance(image, Scalar) else ""
+    last = last_of(image.text) if isinstance(image, Scalar) else ""
     if _is(last, DATA):
         return KEEPS_DATA
     if _is(last, PROXIES) or (last == "nginx" and "build" not in node.entries and _has_others_behind(project, name)):
         return PROXY
+    if _is(last, SCHEDULERS):
+        return SCHEDULER
     return ENDS if name in jobs(project) and not users_port(Draft(project, name)) else cannot(project, name)
 
 

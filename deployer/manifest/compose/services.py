@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 
 from deployer.core.limits import SERVICE, SERVICE_LETTERS
-from deployer.manifest.compose import reaching, running, storage
+from deployer.manifest.compose import jobs, reaching, running, storage
 from deployer.manifest.compose.draft import Draft
 from deployer.manifest.compose.project import Project
 
@@ -34,10 +34,12 @@ TAKEN: dict[str, Callable[[Draft], None]] = {
     "stop_grace_period": running.stop_grace_period,
     "healthcheck": reaching.healthcheck,
     "restart": running.restart,
+    "labels": jobs.take,
 }
-ALWAYS = frozenset({"ports", "networks", "cpus"})  # several keys are read there, or none is the same as a default
+# Several keys are read there, or none is the same as a default
+ALWAYS = frozenset({"ports", "networks", "cpus", "labels"})
 # Read where another one is
-_BESIDE = frozenset({"labels", "expose", "depends_on", "profiles", "mem_limit", "pids_limit"})
+_BESIDE = frozenset({"expose", "depends_on", "profiles", "mem_limit", "pids_limit"})
 _NO_COUNTERPART = "has no counterpart in a manifest"
 REASONS = {
     "container_name": "deployer names instances itself: two releases run side by side",
