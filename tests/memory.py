@@ -35,6 +35,7 @@ from deployer.model import (
     Instance,
     InstanceSpec,
     Live,
+    LostProxy,
     MeasuredTraffic,
     Place,
     Release,
@@ -142,6 +143,7 @@ class World:
     jobs: MemoryJobs = field(default_factory=MemoryJobs)
     clocks: dict[Live, float] = field(default_factory=dict)  # by live value: how far the clock was set when it was seen
     silent: dict[str, str] = field(default_factory=dict)  # machines that give no answer, and why
+    lost: dict[str, LostProxy] = field(default_factory=dict)  # proxies that a rollout goes on without
     history: list[Live] = field(default_factory=list)
     versions: dict[int, str] = field(default_factory=dict)
     tick: Callable[[str], None] = lambda _what: None
@@ -196,6 +198,7 @@ class World:
             open=dict(self.open),
             history=list(self.history),
             silent=dict(self.silent),
+            lost=dict(self.lost),
             versions=dict(self.versions),
             tick=lambda _what: None,
             flows={},
@@ -489,6 +492,15 @@ class MemoryTraffic:
 
     def reachable(self) -> tuple[MemoryTraffic, dict[str, str]]:
         return self, {}
+
+    def lost(self, service: str) -> tuple[LostProxy, ...]:
+        return tuple(self.world.lost.values())
+
+    def bring_back(self, service: str, deadline: Deadline) -> tuple[str, ...]:
+        self.world.touch("bring_back")
+        back = tuple(name for name in self.world.lost if name not in self.world.silent)
+        self.world.lost = {name: one for name, one in self.world.lost.items() if name in self.world.silent}
+        return back
 
     def services(self) -> tuple[str, ...]:
         return tuple(sorted(self.world.live))

@@ -43,7 +43,7 @@ def ends(house: AppContext) -> Iterator[CertificateEnd]:
             for domain in traffic.domains:
                 if facts := house.certificates.kept(domain):
                     yield CertificateEnd(name, domain, facts.ends, house.certificates.history(domain).failures)
-        elif traffic.tls and traffic.proxies == "local":
+        elif traffic.tls and traffic.proxies.local:
             for path in map(Path, traffic.tls.certificates or ()):
                 if path.is_file():
                     facts = house.certificates.facts(path.read_text(encoding="utf-8", errors="replace"))

@@ -75,4 +75,4 @@ def _of_manifest(target: Target, environ: Mapping[str, str]) -> tuple[str | None
 
     manifest = load(target.file, destination=target.destination, environ=environ).manifest
     proxies = manifest.traffic.proxies
-    return manifest.inventory, manifest.machines or WEB, "" if proxies == "local" else proxies
+    return manifest.inventory, manifest.machines or WEB, "" if proxies.local else proxies.hosts

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from deployer.app.observe import observe
 from deployer.core import later
+from deployer.core.clock import stamp
 from deployer.core.errors import DeployError, NothingInProgress, Refused
 from deployer.model import PLACES, Environment, Instance, Live, Observed, Phase, Release, Server
 from deployer.views.status_data import (
@@ -81,6 +82,11 @@ def status(house: AppContext, service: str) -> StatusView:
         problems.append(unwritable.message)
     try:
         traffic, silent = drivers.traffic.reachable()
+        problems += [
+            f"the proxy of {lost.name} is lost since {stamp(lost.since)} and does not have what the others have:"
+            " `deploy doctor --fix` brings it up to date once it responds"
+            for lost in drivers.traffic.lost(service)
+        ]
         drivers = replace(drivers, traffic=traffic)
         problems += [f"the proxy of {host} is unreachable: {why}" for host, why in silent.items()]
         observed = observe(house.store, drivers, service)

@@ -172,7 +172,7 @@ class _Wiring:
                 from deployer.drivers.traffic.proxies import Proxies
 
                 self._proxies = Proxies(self._clock, self._state)
-            return self._proxies.several(machines.proxies, manifest.traffic.haproxy)
+            return self._proxies.several(machines.proxies, manifest.traffic.haproxy, manifest.traffic.proxies)
         from deployer.drivers.traffic.haproxy import HAProxyTraffic
 
         existing = manifest.traffic.haproxy
@@ -236,7 +236,7 @@ class _Wiring:
         return Meant(
             machines(manifest.hosts),
             machines(manifest.twin.hosts) if manifest.twin else (),
-            machines(manifest.traffic.proxies) if manifest.traffic.proxies != "local" else (),
+            () if manifest.traffic.proxies.local else machines(manifest.traffic.proxies.hosts),
         )
 
     def close(self) -> None:

@@ -80,3 +80,8 @@ class Deadline:
                 return False
             self.clock.sleep(min(every, max(self.left(), 0.001)))
         return True
+
+
+def stamp(at: float) -> str:
+    """Write a moment in local time, to the second."""
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(at))

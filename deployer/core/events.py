@@ -34,6 +34,8 @@ An event is plain data: `kind`, Unix time, service, rollout number, and fields t
     job.ended         job, run, outcome, exit, text
     host.unreachable  host, text
     host.back         host, text
+    proxy.lost        proxy, text
+    proxy.back        proxy, text
     notify.failed     to, about, text
 """
 

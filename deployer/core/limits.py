@@ -3,6 +3,7 @@
 REASON = 2000  # characters of a reason that a person gives, and of a text in the audit log
 SERVICE_LETTERS = 40  # of the name of a service
 SERVICE = "[a-z][a-z0-9-]{0,%d}" % (SERVICE_LETTERS - 1)  # noqa: UP031 - braces are the pattern's
+PROXY_KEEP = 3600.0  # seconds that instances are kept for a proxy that is lost, unless a manifest says otherwise
 # The path of a Unix socket has 108 bytes, one of which ends it (unix(7)).
 SOCKET_PATH = 107
 SOCKET_OF_SSH = SOCKET_PATH - 17  # ssh adds a dot and 16 letters while it makes its control socket

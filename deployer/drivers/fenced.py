@@ -27,6 +27,7 @@ CHANGES = {
             "detach",
             "forget",
             "repair",
+            "bring_back",
         }
     ),
     "playbooks": frozenset({"play", "command"}),

@@ -37,13 +37,14 @@ def first(arguments: list[str]) -> str:
     # Whoever drives the rollout sees at once that its users are gone, and reads here by whom.
     record.write(wish.state, wish.service, wish.command, wish.reason, last=False)
     unknown: list[str] = []
+    users = ""
     try:
         if place:
             moved = move.move(place, wish.service, wish.command)
         else:
-            from deployer.emergency import remote_endpoint
+            from deployer.emergency import group
 
-            moved, unknown = remote_endpoint.move(fars, wish.service, wish.command)
+            moved, unknown, users = group.move(fars, wish.state, wish.service, wish.command)
     except (proxy_client.Silent, OSError) as error:
         sys.stderr.write(f"{wish.service}: the quick way did not go through ({error}); going the whole way\n")
         return ""
@@ -53,6 +54,6 @@ def first(arguments: list[str]) -> str:
     record.write(wish.state, wish.service, wish.command, wish.reason, last=True)
     if wish.output != "json":
         where = f"stable again ({moved.colour})" if moved.trial else f"r{moved.release} again ({moved.colour})"
-        who = f"everyone but at {', '.join(unknown)}, where it is not known," if unknown else "everyone"
-        sys.stderr.write(f"{wish.service}: {who} is on {where}; writing it down\n")
+        who = f"everyone but at {', '.join(unknown)}" if unknown else "everyone"
+        sys.stderr.write(f"{wish.service}: {who} is on {where}{users}; writing it down\n")
     return (TRIED if moved.trial else "gone back") + (IN_PART if unknown else "")

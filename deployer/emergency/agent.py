@@ -2,8 +2,8 @@
 
     deploy proxy --move COMMAND SERVICE SOCKET MAP LOCK
 
-Prints `ready COLOUR RELEASE TRIAL` or `none WHY`; at a line on stdin it moves, and prints `moved`. Without one nothing
-is changed: whoever asks has found that the proxies differ.
+Prints `ready COLOUR RELEASE TRIAL VALUE` or `none WHY`, VALUE being the live value until then; at a line on stdin it
+moves, and prints `moved`. Without one nothing is changed: whoever asks has found that the proxies differ.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def answer(words: list[str]) -> int:
         if ready is None:
             return _say("none nothing there is plain")
         moved = ready.moved
-        _say(f"ready {moved.colour} {moved.release} {int(moved.trial)}")
+        _say(f"ready {moved.colour} {moved.release} {int(moved.trial)} {ready.value}")
         if not os.read(0, 64).endswith(b"\n"):  # nobody says go, and the end of stdin comes with the end of who asked
             return 1
         ready.go()

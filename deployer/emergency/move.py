@@ -41,6 +41,11 @@ class Ready:
         self._card, self._service, self._master, self._parts, self._lock = card, service, master, parts, lock
         self.moved = moved
 
+    @property
+    def value(self) -> str:
+        """The live value until then."""
+        return ",".join(self._parts)
+
     def go(self) -> Moved:
         """Make it. Raises Silent when the proxy does not respond half way."""
         change: Change = value_edits.taken_back if self.moved.trial else value_edits.gone_back

@@ -6,6 +6,7 @@ import os
 import select
 import time
 
+from deployer.emergency import value_edits
 from deployer.emergency.move import Moved
 
 TYPE_CHECKING = False  # typing and collections.abc take longer than what is done here
@@ -63,8 +64,17 @@ class RemoteEndpoint:
             os.waitpid(self._pid, 0)
 
 
-def move(fars: list[Far], service: str, command: str) -> tuple[Moved | None, list[str]]:
-    """Move users at all proxies that answer; give where to, and the proxies of which it is not known.
+class MovedAll:
+    """What was done at several proxies: where users are now, and what those may still do that did not respond."""
+
+    __slots__ = ("moved", "unknown", "values")
+
+    def __init__(self, moved: Moved, unknown: list[str], values: list[str]) -> None:
+        self.moved, self.unknown, self.values = moved, unknown, values
+
+
+def move(fars: list[Far], service: str, command: str) -> MovedAll | None:
+    """Move users at all proxies that answer; give where to, the proxies of which it is not known, and what they may do.
 
     A candidate is rolled back where it has users. Where none has, all that answer must mean the same; None where they
     do not, or where it is not plain: nothing is changed then.
@@ -79,12 +89,13 @@ def move(fars: list[Far], service: str, command: str) -> tuple[Moved | None, lis
         silent = [one for one in every if not said[one]]
         meant = {(moved.colour, moved.release) for moved in chosen.values()}
         if len(meant) != 1 or (not trial and len(ready) + len(silent) < len(every)):
-            return None, []
+            return None
         for one in chosen:
             one.go()
         done = _hear(list(chosen), MOVE_WITHIN)
         unknown = [one.name for one in every if one in silent or (one in chosen and done[one] != "moved")]
-        return next(iter(chosen.values())), unknown
+        values = list(dict.fromkeys(value for one in chosen if (value := _value(said[one]))))
+        return MovedAll(next(iter(chosen.values())), unknown, values)
     finally:
         for one in every:
             one.close()
@@ -92,8 +103,14 @@ def move(fars: list[Far], service: str, command: str) -> tuple[Moved | None, lis
 
 def _ready(line: str) -> Moved | None:
     words = line.split()
-    plain = len(words) == 4 and words[0] == "ready" and words[1] in ("blue", "green") and words[2].isdigit()
+    plain = len(words) in (4, 5) and words[0] == "ready" and words[1] in ("blue", "green") and words[2].isdigit()
     return Moved(words[1], int(words[2]), words[3] == "1") if plain else None
+
+
+def _value(line: str) -> str:
+    """Read the live value before the move; "" where none is said that can be read."""
+    words = line.split()
+    return words[4] if len(words) == 5 and value_edits.fields(words[4]) else ""
 
 
 def _hear(asked: list[RemoteEndpoint], seconds: float) -> dict[RemoteEndpoint, str]:

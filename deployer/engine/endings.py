@@ -11,19 +11,24 @@ from deployer.engine import downtime
 from deployer.engine.controls import Hold
 from deployer.engine.hooks import play_all
 from deployer.engine.run import Drive
+from deployer.model import other
 from deployer.planning.orders import RolloutResult
+from deployer.planning.plan import ROLLBACK
 
 
 def done(run: Drive) -> RolloutResult:
     """Write that the release is live, and that nothing is left to do."""
-    text = f"r{run.rollout.release} ({run.candidate.version}) is live{_gap(run)}"
-    return _ended(run, RolloutResult("done", Exit.DONE, text, run.rollout.number))
+    text = f"r{run.rollout.release} ({run.candidate.version}) is live{_gap(run)}{run.proxies.summary()}"
+    # Users of a lost proxy are on what a rollback leaves until somebody brings it back.
+    bad = run.rollout.plan.strategy == ROLLBACK and run.proxies.keeps(other(run.colour))
+    return _ended(run, RolloutResult("done", Exit.NEEDS_PERSON if bad else Exit.DONE, text, run.rollout.number))
 
 
 def reverted(run: Drive) -> RolloutResult:
     """Write that the way back was gone to its end, and what turned the rollout."""
     code, why = run.store.journal.cause(run.rollout)
-    text = f"r{run.rollout.release} was rolled back: {why}{_gap(run)}"
+    text = f"r{run.rollout.release} was rolled back: {why}{_gap(run)}{run.proxies.summary()}"
+    code = Exit.NEEDS_PERSON if run.proxies.keeps(run.colour) else code
     return _ended(run, RolloutResult("reverted", Exit(code), text, run.rollout.number))
 
 

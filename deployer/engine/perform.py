@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from deployer.core.clock import Deadline
+from deployer.core.clock import Deadline, stamp
 from deployer.core.errors import Exit, MachinesSilent, StepFailed
 from deployer.engine import gates, hooks
 from deployer.engine.coexistence import refuse_company
@@ -14,7 +14,7 @@ from deployer.engine.controls import Hold
 from deployer.engine.handover import hand_over
 from deployer.engine.removal import AT_ONCE, remove_all
 from deployer.engine.run import Drive
-from deployer.model import Instance, Live, Place, Server, newest_good, spread
+from deployer.model import CLOCKS, Instance, Live, Place, Server, newest_good, spread
 from deployer.planning.plan import ROLLBACK
 from deployer.planning.steps import (
     Approve,
@@ -231,6 +231,8 @@ def _gets_users(live: Live | None, place: Place, now: float) -> bool:
 
 
 def _remove(run: Drive, step: Remove, doing: Doing) -> dict[str, Any]:
+    if left := _kept_for_lost(run, step, doing.n):
+        return {"removed": [], "left": left}
     live = run.traffic.read()
     doomed = [i for i in run.instances(step.colour, step.release) if i.index > step.keep]
     stays = [i for i in run.instances(step.colour) if i not in doomed]
@@ -255,6 +257,30 @@ def _remove(run: Drive, step: Remove, doing: Doing) -> dict[str, Any]:
         text = f"not removed, as the host is unreachable: {', '.join(unseen)}; `deploy doctor --fix` does it later"
         run.tell("note", text=text)
     return {"removed": [i.name for i in doomed], "open": cut}
+
+
+def _kept_for_lost(run: Drive, step: Remove, n: int) -> str:
+    """Wait until no lost proxy sends users to a place that is to be emptied; say why it must be left as it is.
+
+    Raise StepFailed where the rollout needs the place, and cannot wait for that.
+    """
+    until = 0.0 if step.keep or step.outage else run.proxies.until(step.colour)
+    wait = until - run.clock.now()
+    if wait <= 0 or not run.instances(step.colour, step.release):
+        return ""
+    if wait <= run.candidate.manifest.traffic.lease + CLOCKS:
+        lost = run.proxies.sending_to(step.colour)
+        run.tell("note", text=f"waiting {span(max(1, round(wait)))} for the lease to end at {lost}, which is lost")
+        run.clock.sleep(wait)
+        return ""
+    text = f"{run.proxies.sending_to(step.colour)}, which is lost, may send users to {step.colour} until {stamp(until)}"
+    if run.rollout.phase == "forward" and n < run.rollout.plan.commit:
+        raise StepFailed(
+            f"{step.colour} is needed, and {text}",
+            "`deploy doctor --fix` brings the proxy up to date once it responds; or take it out of the inventory",
+        )
+    run.tell("note", text=f"not removed, as {text}: {step.colour}; `deploy doctor --fix` does it later")
+    return text
 
 
 def _unseen(run: Drive, step: Remove) -> list[str]:

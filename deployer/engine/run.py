@@ -15,6 +15,7 @@ from deployer.core.events import Event, Sink
 from deployer.core.secret import hide_in
 from deployer.engine.controls import Controls
 from deployer.engine.host_observer import HostObserver
+from deployer.engine.proxy_observer import ProxyObserver
 from deployer.engine.traffic_control import TrafficControl
 from deployer.model import Colour, Environment, Instance, InstanceSpec, Place, Release, SecretText, join
 
@@ -51,6 +52,7 @@ class Drive:
     traffic: TrafficControl = field(init=False)
     controls: Controls = field(init=False)
     lookout: HostObserver = field(init=False)
+    proxies: ProxyObserver = field(init=False)
     closing: ExitStack = field(default_factory=ExitStack)  # what this drive opened; closed at its end
     _releases: dict[int, Release] = field(default_factory=dict)
 
@@ -60,6 +62,10 @@ class Drive:
         self.traffic = TrafficControl(self.drivers.traffic, self.rollout, settings, self.clock, tell)
         self.controls = Controls(self.store, self.rollout, self.lock, self.tell, stop_asked, detach)
         self.lookout = HostObserver(self.drivers.runtime, self.service, self.tell)
+        self.proxies = ProxyObserver(self.drivers.traffic, self.service, self.tell, self._named)
+
+    def _named(self, colour: Colour) -> str:
+        return f"r{self.rollout.release if colour == self.colour else self.rollout.origin}"
 
     # -- the record
 

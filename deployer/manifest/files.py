@@ -36,7 +36,7 @@ def wanting(manifest: Manifest, folder: Path) -> Iterator[Conflict]:
             yield Conflict(f"judge.metrics[{index}].ca", f"{metric.ca}: {trouble}", hint)
     if manifest.verify:
         yield from _keys(manifest.verify.cosign, folder)
-    if manifest.traffic.tls and manifest.traffic.proxies == "local":  # else they lie where the proxies are
+    if manifest.traffic.tls and manifest.traffic.proxies.local:  # else they lie where the proxies are
         for index, name in enumerate(manifest.traffic.tls.certificates or ()):
             trouble, hint = _unnameable(folder / name) or _certificate(folder / name)
             if trouble:

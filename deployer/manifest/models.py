@@ -250,7 +250,7 @@ class Manifest(Model):
             yield Conflict(
                 "twin", "`hosts` is this host", "name a group of the inventory in `hosts`", ("twin", "hosts")
             )
-        if self.traffic.proxies != "local" and self.hosts == "local":
+        if not self.traffic.proxies.local and self.hosts == "local":
             why = "proxies on other hosts do not reach instances of this one, which listen on 127.0.0.1"
             yield Conflict("traffic.proxies", why, "name a group in `hosts`, too", ("traffic.proxies", "hosts"))
         if self.smoke and self.traffic.mode == "tcp":

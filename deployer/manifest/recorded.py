@@ -10,6 +10,8 @@ from collections.abc import Callable
 from functools import reduce
 from typing import TYPE_CHECKING, Any, cast
 
+from deployer.core.limits import PROXY_KEEP
+
 if TYPE_CHECKING:
     from deployer.manifest.models import Manifest
 
@@ -25,7 +27,9 @@ FACTS = frozenset(
         "replicas",
         "traffic.mode",
         "traffic.tls",  # where there is none
-        "traffic.proxies",
+        "traffic.proxies.hosts",
+        "traffic.proxies.min",
+        "traffic.proxies.keep",
         "traffic.haproxy",
         "traffic.handover",
         "traffic.handover.former",
@@ -56,7 +60,9 @@ EMPTY = frozenset(
     }
 )
 # Sections of which there are facts
-SECTIONS = frozenset({"traffic", "traffic.budget", "traffic.handover", "keep", "stop", "notify", "hooks"})
+SECTIONS = frozenset(
+    {"traffic", "traffic.budget", "traffic.handover", "traffic.proxies", "keep", "stop", "notify", "hooks"}
+)
 
 
 def recorded(record: dict[str, Any], load: Callable[[], Manifest]) -> Manifest:
@@ -94,6 +100,8 @@ class _Recorded:
     def __getattr__(self, name: str) -> object:
         value, place = self._part.get(name, ...), (*self._at, name)
         key = ".".join(place)
+        if key == "traffic.proxies" and isinstance(value, str):  # a group alone
+            value = {"hosts": value, "min": None, "keep": PROXY_KEEP}
         if key in SECTIONS and isinstance(value, dict):
             return _Recorded(self._source, value, place)
         if key in SECTIONS and value is False:  # switched off: None in the models

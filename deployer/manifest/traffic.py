@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
+from deployer.core.limits import PROXY_KEEP
 from deployer.manifest.base import Conflict, Count, Model, Switch, Switchable, twice
 from deployer.manifest.text import (
     CookieName,
@@ -22,6 +23,8 @@ from deployer.manifest.text import (
 )
 from deployer.manifest.tls import AutoTls, Tls
 from deployer.manifest.units import Seconds, Wait
+
+LOCAL = "local"  # in place of a group: this host
 
 
 class Force(Model):
@@ -108,6 +111,42 @@ class HandoverSettings(Model):
     )
 
 
+class ProxyHosts(Model):
+    """The hosts whose proxies users reach, and how many of them a rollout needs."""
+
+    hosts: Group = Field(LOCAL, description="Inventory group, or an Ansible pattern; `local` is this host.")
+    min: Count | None = Field(
+        None,
+        ge=1,
+        description="Proxies that a rollout needs: it goes on without those beyond that which are lost. "
+        "By default all of them.",
+    )
+    keep: Wait = Field(
+        PROXY_KEEP,
+        description="How long instances that a lost proxy may still send users to are kept for it.",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _bare_group(cls, data: Any) -> Any:
+        return {"hosts": data} if isinstance(data, str) else data
+
+    @model_serializer(mode="wrap")
+    def _short(self, write: SerializerFunctionWrapHandler) -> Any:
+        """Write a group alone as its name: a release that says no more is the same as before there was more to say."""
+        return self.hosts if self.min is None and self.keep == PROXY_KEEP else write(self)
+
+    @property
+    def local(self) -> bool:
+        """Whether the proxy is that of this host."""
+        return self.hosts == LOCAL
+
+    def conflicts(self) -> Iterator[Conflict]:
+        """Give the keys that do not go together."""
+        if self.local and self.min is not None:
+            yield Conflict("min", "`hosts` is this host, which has one proxy", "name a group", ("hosts", "min"))
+
+
 class TrafficSettings(Model):
     """How users reach the service."""
 
@@ -166,10 +205,10 @@ class TrafficSettings(Model):
     haproxy: HAProxy | None = Field(
         None, description="An HAProxy that you already run, instead of one that deployer runs."
     )
-    proxies: Group = Field(
-        "local",
-        description="Inventory group (or Ansible pattern) of the hosts whose proxies users reach; all of them "
-        "change together or not at all. `local` is this host. Without `haproxy`, each must be as "
+    proxies: ProxyHosts = Field(
+        ProxyHosts(),
+        description="The hosts whose proxies users reach; all of them change together or not at all, but for lost ones "
+        "beyond `min`. A bare group is short for `hosts`. Without `haproxy`, each must be as "
         "`deploy hosts setup` prepares it.",
     )
 
@@ -193,7 +232,7 @@ class TrafficSettings(Model):
             yield Conflict("affinity", why, "leave `sticky` out", ("affinity", "sticky"))
         if self.mode == "tcp":
             yield from self._more_than_tcp()
-        if self.proxies != "local" and self.tls:
+        if not self.proxies.local and self.tls:
             for index, name in enumerate(self.tls.certificates or ()):
                 if not name.startswith("/"):
                     at = f"tls.certificates[{index}]"

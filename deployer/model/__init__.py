@@ -25,9 +25,10 @@ from deployer.model.samples import (
     latency_bucket,
     merged,
 )
-from deployer.model.traffic import INITIAL, Live, MeasuredTraffic, Server, taken_back
+from deployer.model.traffic import CLOCKS, INITIAL, Live, LostProxy, MeasuredTraffic, Server, taken_back
 
 __all__ = [
+    "CLOCKS",
     "COLOURS",
     "FULL",
     "INITIAL",
@@ -43,6 +44,7 @@ __all__ = [
     "Instance",
     "InstanceSpec",
     "Live",
+    "LostProxy",
     "MeasuredTraffic",
     "Observed",
     "Outcome",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from deployer.model.places import FULL, Colour, Place, other
@@ -54,6 +55,39 @@ class Live:
         share = f", {self.share} bp to {self.candidate}" if self.share else ""
         beside = f", {self.baseline} bp to the baseline" if self.baseline else ""
         return f"rollout {self.rollout}: stable is {self.stable}{share}{beside}"
+
+
+CLOCKS = 3.0  # seconds by which a lease may end later at a proxy: its clock, and whole seconds
+
+
+@dataclass(frozen=True)
+class LostProxy:
+    """One of several proxies that a rollout goes on without: it has not what the others have, and may still serve.
+
+    It has one of `values`, as far as is known: those it had, and what it may have got while it was lost. Instances that
+    it may send users to are kept until `kept_until`, and no longer.
+    """
+
+    name: str
+    why: str
+    since: float
+    values: tuple[Live, ...]
+    kept_until: float
+
+    def sends_to(self, place: Place) -> float:
+        """Return until when it may send users to a place, Unix seconds; 0 where it does not.
+
+        The share of a candidate ends by its lease; where users are on stable, nothing ends that but `kept_until`.
+        """
+        return min(self.kept_until, max((_until(live, place) for live in self.values), default=0.0))
+
+
+def _until(live: Live, place: Place) -> float:
+    if place == live.stable:
+        return math.inf
+    if place not in live.used:
+        return 0.0
+    return live.lease + CLOCKS if live.lease else math.inf
 
 
 @dataclass(frozen=True)

@@ -198,6 +198,10 @@ def _machine(d: dict[str, Any]) -> str:
     return f"host: {_s(d, 'text')}"
 
 
+def _proxy(d: dict[str, Any]) -> str:
+    return f"proxy: {_s(d, 'text')}"
+
+
 def _untold(d: dict[str, Any]) -> str:
     about = f" of {_s(d, 'about')}" if d.get("about") else ""
     return f"notify: {_s(d, 'to') or 'a recipient'} was not notified{about}: {_s(d, 'text')}"
@@ -256,5 +260,7 @@ _WRITERS: dict[str, Callable[[dict[str, Any]], str]] = {
     "job.ended": _job,
     "host.unreachable": _machine,
     "host.back": _machine,
+    "proxy.lost": _proxy,
+    "proxy.back": _proxy,
     "notify.failed": _untold,
 }

@@ -330,6 +330,8 @@ _HANDLERS: dict[str, Callable[[ViewState, Event], ViewState]] = {
     "job.ended": _note,
     "host.unreachable": _note,
     "host.back": _note,
+    "proxy.lost": _note,
+    "proxy.back": _note,
     "notify.failed": _untold,
 }
 

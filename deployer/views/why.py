@@ -164,4 +164,6 @@ _READERS = {
     "lease.over": _lease,
     "host.unreachable": _machine,
     "host.back": _machine,
+    "proxy.lost": _machine,
+    "proxy.back": _machine,
 }

@@ -5,7 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,7 +18,6 @@ from deployer.core import errors
 from deployer.core.clock import Deadline, SystemClock
 from deployer.core.errors import DriverFailed, Refused, TakenBack, Unreachable
 from deployer.core.host import Host
-from deployer.drivers.ports import NOTHING, Drift
 from deployer.drivers.traffic.haproxy.endpoint_files import Cards
 from deployer.drivers.traffic.haproxy.identity import new_key
 from deployer.drivers.traffic.haproxy.spec import Spec, configured
@@ -28,14 +28,14 @@ from deployer.drivers.traffic.proxies.members import Members
 from deployer.drivers.traffic.proxies.proxy_group import ProxyGroup
 from deployer.drivers.traffic.proxies.proxy_pool import PREPARED
 from deployer.drivers.traffic.proxies.remote_proxy import RemoteProxy
-from deployer.emergency import endpoint, remote_endpoint
+from deployer.emergency import endpoint, group, lost
 from deployer.manifest.models import Manifest
-from deployer.model import INITIAL, Colour, Live, Place, Release, Server, taken_back
+from deployer.model import INITIAL, Colour, Live, Server
 from tests.memory import FakeClock
+from tests.paper_proxy import BLUE, MANIFEST, RELEASE, Paper
 
-MANIFEST = Manifest.model_validate({"service": "shop", "image": "shop:1", "port": 80})
-RELEASE = Release("shop", 2, "2.0", "shop:2", "sha", MANIFEST, "hash")
-BLUE = Live("blue", rollout=7)
+LEASE = 1_700_000_030
+AT = time.strftime("%H:%M:%S", time.localtime(LEASE))
 SHARE = replace(BLUE, share=2000, lease=1_700_000_030, budget=50)
 
 
@@ -95,95 +95,6 @@ def test_what_differs_is_said() -> None:
 
 
 # -- made on all, or on none
-
-
-class Paper:
-    """A proxy on paper. `fails` says what a call raises, by its name."""
-
-    def __init__(self, name: str, live: Live | None = BLUE) -> None:
-        self.name, self.live = name, live
-        self.fails: dict[str, errors.DeployError] = {}
-        self.down: set[Place] = set()
-        self.calls: list[str] = []
-        self.spends = 0
-        self.joined: str | None = None
-        self.text = configured(None, "shop", MANIFEST, None).model_dump_json()
-        self.keys: list[str] = []
-
-    def _do(self, name: str) -> None:
-        self.calls.append(name)
-        if name in self.fails:
-            raise self.fails[name]
-
-    def check(self, manifest: Manifest, deadline: Deadline) -> None:
-        self._do("check")
-
-    def configure(self, release: Release, place: Place | None, deadline: Deadline, key: str = "") -> None:
-        self.keys.append(key)
-        self._do("configure")
-        self.live = self.live or INITIAL
-
-    def read(self, service: str) -> Live | None:
-        self._do("read")
-        return self.live
-
-    def set_traffic(self, service: str, live: Live, deadline: Deadline, given: Live | None = None) -> None:
-        self._do("set_traffic")
-        if taken_back(given, self.live):
-            raise TakenBack(f"{self.name}: users were taken off")
-        self.live = live
-
-    def introduce(self, service: str, place: Place, servers: Sequence[Server], deadline: Deadline) -> None:
-        self._do("introduce")
-
-    def attach(self, service: str, place: Place, servers: Sequence[Server], deadline: Deadline) -> None:
-        self._do("attach")
-
-    def drain(self, service: str, place: Place, names: Sequence[str], deadline: Deadline) -> int:
-        self._do("drain")
-        return 2
-
-    def detach(self, service: str, place: Place, names: Sequence[str], deadline: Deadline) -> None:
-        self._do("detach")
-
-    def servers(self, service: str, place: Place) -> tuple[tuple[Server, bool], ...]:
-        self._do("servers")
-        return ((Server(f"{place}-1", "10.0.0.1:80"), place not in self.down),)
-
-    def preview(self, service: str) -> tuple[str, dict[str, str]]:
-        return f"http://{self.name}", {}
-
-    def spent(self, service: str) -> int:
-        self._do("spent")
-        return self.spends
-
-    def samples(self, service: str) -> Iterator[object]:
-        raise NotImplementedError
-
-    def stream(self, service: str, feed: object) -> Iterator[object]:
-        raise NotImplementedError
-
-    def forget(self, service: str, deadline: Deadline) -> None:
-        self._do("forget")
-        self.live = None
-
-    def services(self) -> tuple[str, ...]:
-        return ("shop",) if self.live else ()
-
-    def drift(self, service: str) -> tuple[Drift, ...]:
-        self._do("drift")
-        return ()
-
-    def repair(self, service: str, deadline: Deadline, lost: Mapping[str, Live] = NOTHING) -> None:
-        self._do("repair")
-        if self.fails.pop("read", None):  # its files and its workers have lost the value
-            self.live = lost[service]
-
-    def spec(self, service: str) -> str | None:
-        return self.text if self.live else None
-
-    def join(self, service: str, text: str, live: Live, deadline: Deadline) -> None:
-        self.joined, self.live = text, live
 
 
 class Two:
@@ -291,7 +202,7 @@ def test_one_that_is_new_joins_before_anything_changes(two: Two) -> None:
     setattr(two.b, "live", None)  # noqa: B010 -- mypy would take it for None from here on
     two.one.configure(RELEASE, "green", two.deadline)
     assert two.b.joined == two.a.text
-    assert two.b.live == replace(SHARE, budget=0)
+    assert two.b.live == replace(SHARE, budget=1), "the budget is with the others until it is divided again"
     assert two.cards.right("shop")
 
 
@@ -344,7 +255,7 @@ def test_what_one_has_lost_the_other_has(two: Two) -> None:
     two.a.live = SHARE
     two.b.fails["read"] = DriverFailed("b: the proxy's workers do not agree about shop: nothing")
     two.one.repair("shop", two.deadline, {"shop": BLUE})
-    assert (two.a.live, two.b.live) == (SHARE, replace(SHARE, budget=0))
+    assert (two.a.live, two.b.live) == (SHARE, replace(SHARE, budget=1))
 
 
 def test_what_all_have_lost_is_as_the_records_say(two: Two) -> None:
@@ -545,7 +456,7 @@ def moved(tmp_path: Path) -> int:
 
 def test_all_are_moved_once_all_mean_the_same(tmp_path: Path) -> None:
     both = fars(tmp_path, go(tmp_path, "blue 1 0"), go(tmp_path, "blue 1 0"))
-    done, unknown = remote_endpoint.move(both, "shop", "rollback")
+    done, unknown, _ = group.move(both, str(tmp_path), "shop", "rollback")
     assert done is not None
     assert (done.colour, done.release, done.trial, unknown, moved(tmp_path)) == ("blue", 1, False, [], 2)
     assert (tmp_path / "moved").read_text().splitlines()[0] == "deploy proxy --move rollback shop /s /m /l"
@@ -554,24 +465,49 @@ def test_all_are_moved_once_all_mean_the_same(tmp_path: Path) -> None:
 @pytest.mark.parametrize("other", ["ready green 1 0", "ready blue 2 0", "none nothing there is plain", "nonsense"])
 def test_none_is_moved_where_they_do_not_mean_the_same(tmp_path: Path, other: str) -> None:
     both = fars(tmp_path, go(tmp_path, "blue 1 0"), f"echo {other}; read word && touch {tmp_path}/moved")
-    assert remote_endpoint.move(both, "shop", "rollback") == (None, [])
+    assert group.move(both, str(tmp_path), "shop", "rollback") == (None, [], "")
     assert moved(tmp_path) == 0
 
 
 def test_a_candidate_is_taken_back_wherever_it_has_users(tmp_path: Path) -> None:
     three = fars(tmp_path, go(tmp_path, "blue 0 1"), go(tmp_path, "green 1 0"), "echo none nothing there is plain")
-    done, unknown = remote_endpoint.move(three, "shop", "rollback")
+    done, unknown, _ = group.move(three, str(tmp_path), "shop", "rollback")
     assert done is not None
     assert (done.colour, done.trial, unknown, moved(tmp_path)) == ("blue", True, [], 1), (
         "no release before it goes, too"
     )
 
 
-@pytest.mark.parametrize("lost", ["exit 255", "echo ready blue 1 0; read word; exit 1"])
-def test_one_that_is_silent_keeps_nobody_from_moving_the_others(tmp_path: Path, lost: str) -> None:
-    done, unknown = remote_endpoint.move(fars(tmp_path, go(tmp_path, "blue 1 0"), lost), "shop", "rollback")
+@pytest.mark.parametrize("silent", ["exit 255", "echo ready blue 1 0; read word; exit 1"])
+def test_one_that_is_silent_keeps_nobody_from_moving_the_others(tmp_path: Path, silent: str) -> None:
+    done, unknown, users = group.move(
+        fars(tmp_path, go(tmp_path, "blue 1 0"), silent), str(tmp_path), "shop", "rollback"
+    )
     assert done is not None
     assert (unknown, moved(tmp_path)) == (["edge2"], 1)
+    assert users == ", where users stay where they are until that proxy is back"
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        (f"blue,2000,{LEASE},7,50,0,0,0", f", where they are by {AT} at the latest, when the lease ends"),
+        ("blue,2000,0,7,50,0,0,0", ", where a part of the users stays on the candidate until that proxy is back"),
+    ],
+)
+def test_what_users_of_a_silent_proxy_get_is_said_and_written_down(tmp_path: Path, value: str, said: str) -> None:
+    one, two = fars(tmp_path, go(tmp_path, f"blue 0 1 {value}"), "exit 255")
+    done, unknown, users = group.move([one, two], str(tmp_path), "shop", "rollback")
+    assert done is not None
+    assert unknown == ["edge2"]
+    assert users.startswith(said)
+    found, _ = lost.read(str(tmp_path), "shop")
+    assert [(each.name, each.values, each.why) for each in found.values()] == [
+        ("edge2", [value], "no response to `deploy rollback`")
+    ]
+    again, unknown, users = group.move([one, two], str(tmp_path), "shop", "rollback")
+    assert again is not None
+    assert (unknown, users) == (["edge2"], ""), "one that is lost is not asked what it means"
 
 
 def test_a_card_of_several_is_read_as_it_was_written(tmp_path: Path) -> None:

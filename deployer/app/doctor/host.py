@@ -63,8 +63,8 @@ def machine(house: AppContext, manifest: Manifest | None, folder: Path = Path())
     yield from _programs(manifest)
     if manifest is not None and manifest.hosts != "local":
         yield from _machines(house, manifest, folder)
-    if manifest is not None and manifest.traffic.proxies != "local":
-        yield _tried(f"proxies of {manifest.traffic.proxies}", lambda: _proxies(house, manifest, folder))
+    if manifest is not None and not manifest.traffic.proxies.local:
+        yield _tried(f"proxies of {manifest.traffic.proxies.hosts}", lambda: _proxies(house, manifest, folder))
     elif manifest is not None and manifest.traffic.haproxy is not None:
         yield from _team_proxy(manifest.traffic.haproxy)
 
@@ -204,7 +204,7 @@ def _deadly(runtime: Runtime) -> tuple[str, ...]:
 def _programs(manifest: Manifest | None) -> Iterator[Discrepancy]:
     if manifest is None or (manifest.runtime == "docker" and manifest.hosts == "local"):
         yield from _engine()
-    ours = manifest is None or (manifest.traffic.haproxy is None and manifest.traffic.proxies == "local")
+    ours = manifest is None or (manifest.traffic.haproxy is None and manifest.traffic.proxies.local)
     if ours and (manifest is None or manifest.port is not None):
         yield _tried("HAProxy", _haproxy)
     yield _ansible(_wants_ansible(manifest))

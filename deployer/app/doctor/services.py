@@ -167,12 +167,19 @@ def _left_over(house: AppContext, sight: ServiceSnapshot) -> Iterator[Discrepanc
         if sight.role(place) == "left over":
             what = f"r{environment.release} ({place})"
             cure = _removal(house, sight, place, environment.instances, what)
-            yield Discrepancy("warn", sight.service, f"{what} is left over", "the next deploy removes it", cure)
+            yield Discrepancy("warn", sight.service, f"{what} is left over", _when(sight, place), cure)
         beside = [i for i in sight.instances if i.colour == place and i.release != environment.release]
         for instance in beside:
             text = f"{instance.name} runs in {place} beside r{environment.release}: it is garbage"
             cure = _removal(house, sight, place, [instance], instance.name)
             yield Discrepancy("warn", sight.service, text, "the next deploy removes it", cure)
+
+
+def _when(sight: ServiceSnapshot, place: Place) -> str:
+    """Say when what is left over in a place is removed."""
+    if lost := sight.kept_for(place):
+        return f"{lost}, which is lost, may send users there: it is removed once that proxy is up to date"
+    return "the next deploy removes it"
 
 
 def _company(house: AppContext, sight: ServiceSnapshot) -> Iterator[Discrepancy]:
@@ -194,7 +201,7 @@ def _removal(
     """Remove instances, if nobody is on them: they get no users, or others of their place are up to take them."""
     instances = tuple(doomed)
     others = sight.up(place) - {i.name for i in instances}
-    if sight.share(place) and not others:
+    if (sight.share(place) and not others) or sight.kept_for(place):
         return None
     return fixes.remove(house, sight, place, instances, what)
 
@@ -211,9 +218,9 @@ def _warm(house: AppContext, sight: ServiceSnapshot) -> Iterator[Discrepancy]:
         return
     if record.warm_until < sight.now and not sight.share(here[0].colour):
         what = f"r{record.warm} ({record.warm_colour})"
-        cure = fixes.remove(house, sight, here[0].colour, here[0].instances, what)
+        removal = _removal(house, sight, here[0].colour, here[0].instances, what)
         text = f"{what} was to be kept warm until {moment(record.warm_until)}: it is still running"
-        yield Discrepancy("warn", sight.service, text, "the next deploy removes it", cure)
+        yield Discrepancy("warn", sight.service, text, _when(sight, here[0].colour), removal)
 
 
 # -- the proxy

@@ -10,7 +10,7 @@ from deployer.app.observe import environment_in
 from deployer.app.operations import AppContext
 from deployer.app.queries import drivers_of
 from deployer.drivers.ports import Drivers, standing
-from deployer.model import PLACES, Colour, Environment, Instance, Live, Place, Release, Server, spread
+from deployer.model import PLACES, Colour, Environment, Instance, Live, LostProxy, Place, Release, Server, spread
 from deployer.store import Lock, Port, Rollout, ServiceRecord
 
 
@@ -30,6 +30,7 @@ class ServiceSnapshot:
     now: float
     drivers: Drivers
     silent: Mapping[str, str]  # machines that gave no answer, and why
+    lost: tuple[LostProxy, ...] = ()  # proxies that do not have what the others have
 
     @cached_property
     def environments(self) -> dict[Place, Environment]:
@@ -78,6 +79,10 @@ class ServiceSnapshot:
         """Name the servers of a place that the proxy finds up."""
         return {name for name, (_, is_up) in self.servers[place].items() if is_up}
 
+    def kept_for(self, place: Place) -> str:
+        """Name the lost proxies that may still send users to a place."""
+        return ", ".join(proxy.name for proxy in self.lost if proxy.sends_to(place) > self.now)
+
     @property
     def names(self) -> set[str]:
         """Name all instances that stand, or may: what is on a machine that is silent was not seen."""
@@ -116,4 +121,5 @@ def look(house: AppContext, service: str, own: Lock | None = None) -> ServiceSna
         now=house.clock.now(),
         drivers=drivers,
         silent=there.silent,
+        lost=drivers.traffic.lost(service),
     )

@@ -164,7 +164,7 @@ def _seen(
         machines, twin = meant.machines, meant.twin
         releases = {n: replace(release, machines=machines, twin=twin) for n, release in releases.items()}
     releases = {
-        n: replace(release, proxies=meant.proxies) if release.manifest.traffic.proxies != "local" else release
+        n: replace(release, proxies=meant.proxies) if not release.manifest.traffic.proxies.local else release
         for n, release in releases.items()
     }
     instances = tuple(sorted((f.instance for f in found), key=lambda i: (i.release, i.index)))

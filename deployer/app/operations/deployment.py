@@ -16,7 +16,7 @@ from deployer.app.operations.execution import begun, committed, hands, locked, r
 from deployer.app.operations.hosts import answering, machines_of, refuse_silent
 from deployer.app.operations.image import pinned_image, proven_signature, signature_of
 from deployer.app.operations.port_capacity import refuse_crowded
-from deployer.app.operations.proxy_recovery import refuse_lost, serve_again
+from deployer.app.operations.proxy_recovery import refuse_kept, refuse_lost, serve_again
 from deployer.app.operations.reconcile import record_rollback
 from deployer.app.releases import built_version, config_hash, git_revision, version_of
 from deployer.core.clock import Deadline
@@ -253,6 +253,7 @@ def _wanted(house: AppContext, request: DeployRequest, drivers: Drivers, brought
     refuse_silent(house, drivers, observed, (*brought.meant.machines, *brought.meant.twin), spared)
     _refuse_unrecorded(house, drivers, observed)
     refuse_lost(house, observed)
+    refuse_kept(house, drivers, observed)
     image, key = brought.image, house.store.secret("config-key")
     release = Release(
         service=service,

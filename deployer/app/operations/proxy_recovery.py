@@ -3,25 +3,47 @@
 from __future__ import annotations
 
 from deployer.app.operations.context import AppContext
-from deployer.core.clock import Deadline
+from deployer.app.operations.execution import hands, locked
+from deployer.core.clock import Deadline, stamp
 from deployer.core.errors import DeployError, DriverFailed, Refused
 from deployer.drivers.ports import Drivers, live_file, standing
 from deployer.model import COLOURS, Colour, Live, Observed
 
 PROXY_SECONDS = 60.0
+LEASE_SECONDS = 60.0  # a rollout waits for what ends by then
 
 
 def serve_again(house: AppContext, drivers: Drivers, service: str) -> None:
     """See that the proxy answers for a service; else have it serve from the records.
 
-    The caller holds the lock of the service. Raises DriverFailed when that does not help.
+    The caller holds the lock of the service. Raises DriverFailed when that does not help. Lost proxies that respond
+    again are brought up to date.
     """
+    if drivers.traffic.lost(service):
+        for name in drivers.traffic.bring_back(service, Deadline.after(house.clock, PROXY_SECONDS)):
+            house.tell(service, f"{name} is back: it was brought up to date")
     try:
         drivers.traffic.read(service)
     except DriverFailed as failed:
         house.tell(service, f"{failed.message}: restoring the proxy from the state database")
         drivers.traffic.repair(service, Deadline.after(house.clock, PROXY_SECONDS), recorded(house))
         drivers.traffic.read(service)
+
+
+def bring_back(house: AppContext, service: str) -> tuple[str, ...]:
+    """Bring lost proxies of a service that respond again up to date, if nobody is at work; return their names.
+
+    For whoever looks again and again. Raises DeployError.
+    """
+    newest = next(iter(house.store.releases.of(service)), None)
+    if newest is None or house.store.locks.read(service) is not None:
+        return ()
+    drivers = house.drivers(newest)
+    if not drivers.traffic.lost(service):
+        return ()
+    with locked(house, service, "bringing a proxy up to date") as lock:
+        traffic = hands(house, lock, drivers).traffic
+        return traffic.bring_back(service, Deadline.after(house.clock, PROXY_SECONDS))
 
 
 def refuse_lost(house: AppContext, observed: Observed) -> None:
@@ -44,6 +66,20 @@ def refuse_lost(house: AppContext, observed: Observed) -> None:
                 f"{observed.service}: r{stable} ({colour}) is live by the records and is running, but {what} is lost:"
                 " a rollout would remove it",
                 hint,
+            )
+
+
+def refuse_kept(house: AppContext, drivers: Drivers, observed: Observed) -> None:
+    """Raise Refused where a lost proxy may still send users, for long, to what a rollout would clear first."""
+    place = observed.colour
+    for proxy in drivers.traffic.lost(observed.service) if observed.environment(place) else ():
+        until = proxy.sends_to(place)
+        if until - house.clock.now() > LEASE_SECONDS:
+            raise Refused(
+                f"{proxy.name} is lost ({proxy.why}) and may send users to {place} until {stamp(until)}: a rollout would"
+                " remove what runs there",
+                "bring it back: `deploy doctor --fix` brings it up to date once it responds; or take it out of the"
+                " inventory; or wait (`traffic.proxies.keep`)",
             )
 
 

@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Protocol
 
 from deployer.core.clock import Deadline
-from deployer.model import Live, MeasuredTraffic, Place, Release, Sample, Server
+from deployer.model import Live, LostProxy, MeasuredTraffic, Place, Release, Sample, Server
 
 if TYPE_CHECKING:
     from deployer.manifest.models import Manifest
@@ -65,6 +65,13 @@ class Traffic(Protocol):
         Raises NoServerUp, changing nothing, when a place that is to get users has no server that is up. What
         was spent of the budget is kept as long as the rollout is the same. `given` is what the caller wrote before:
         raises TakenBack, changing nothing, when somebody has ended that share since.
+        """
+        ...
+
+    def lost(self, service: str) -> tuple[LostProxy, ...]:
+        """Return the proxies, of several, that do not have what the others have: a rollout goes on without them.
+
+        None of them is asked.
         """
         ...
 
@@ -160,6 +167,10 @@ class TrafficCare(Traffic, Protocol):
 
         It is for looking: nothing is changed through it, as all change together or none does.
         """
+        ...
+
+    def bring_back(self, service: str, deadline: Deadline) -> tuple[str, ...]:
+        """Bring lost proxies that respond again to where the others are; return the names of those that are now."""
         ...
 
     def services(self) -> tuple[str, ...]:

@@ -5,15 +5,16 @@ Every change goes to the files first, then to every worker, and is read back; al
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from deployer.core import later
 from deployer.core.clock import Clock, Deadline
-from deployer.core.errors import DriverFailed, Refused
+from deployer.core.errors import DeadlinePassed, DriverFailed, Refused
 from deployer.drivers.ports import NOTHING, Drift
+from deployer.drivers.traffic.alone import Alone
 from deployer.drivers.traffic.haproxy import backend, layout, live_value
 from deployer.drivers.traffic.haproxy.division import Division
 from deployer.drivers.traffic.haproxy.endpoint_files import Cards, card_of
@@ -52,9 +53,10 @@ else:  # what only changes the proxy, which most questions do not
     )
 
 READ_WITHIN = 10.0  # seconds for calls that have no deadline of their own
+WARM_SECONDS = 5.0  # for servers that get no users to pass their checks when a proxy joins
 
 
-class HAProxyTraffic:
+class HAProxyTraffic(Alone):
     """A HAProxy of our own in `folder`, or with `existing` the one that a team already runs.
 
     `program` is the haproxy to use for our own; the system's, else that of the wheel, unless given. In `state` each
@@ -110,16 +112,33 @@ class HAProxyTraffic:
         self._cards.write(release.service)
 
     def join(self, service: str, text: str, live: Live, deadline: Deadline) -> None:
-        """Make the proxy serve a service as another one does, of which this is the `spec` and the live value."""
+        """Make the proxy serve a service as another one does, of which this is the `spec` and the live value.
+
+        One that knows the service already serves on meanwhile: users leave its servers before these go.
+        """
         wanted = spec.Spec.model_validate_json(text)
         with self._home.locked(deadline):
-            reload.change(self._proxy, self._live, wanted.bare(), deadline)
+            known = spec.load(self._home.services, service)
+            reload.change(self._proxy, self._live, wanted.bare().keeping(known), deadline)
         for place in wanted.places:
             members = [Server(m.name, m.address) for m in wanted.side(place).members if not m.leaving]
-            if members:
+            if members and place in live.used:
                 self.attach(service, place, members, deadline)
+            elif members:  # where no user goes, a server that is down holds nothing up
+                with suppress(DeadlinePassed):
+                    self.attach(
+                        service, place, members, Deadline.after(self._clock, min(WARM_SECONDS, deadline.left()))
+                    )
         self.set_traffic(service, live, deadline)
+        for place in wanted.places:
+            self._leave(service, place, (known.names(place) if known else frozenset()) - wanted.names(place), deadline)
         self._cards.write(service)
+
+    def _leave(self, service: str, place: Place, names: Set[str], deadline: Deadline) -> None:
+        """Forget servers, once what is open on them has ended, or half of the time is over."""
+        if names:
+            self.drain(service, place, sorted(names), Deadline.after(self._clock, deadline.left() / 2))
+            self.detach(service, place, sorted(names), deadline)
 
     def forget(self, service: str, deadline: Deadline) -> None:
         """Remove the service from the proxy; our own proxy ends with its last service and leaves nothing behind."""

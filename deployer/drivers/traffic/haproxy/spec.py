@@ -13,9 +13,9 @@ from deployer.drivers.traffic.haproxy import layout
 from deployer.drivers.traffic.haproxy.spec_facts import ENTRY, TRIAL, not_known, said_of
 from deployer.manifest.models import Health, Manifest, Model, Timeouts, TrafficSettings
 from deployer.manifest.text import Name
+from deployer.manifest.traffic import ProxyHosts
 from deployer.model import COLOURS, Place, Server
 
-LOCAL = "local"  # which proxies there are is not for one of them to know
 ServerName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.-]{1,100}$")]
 ServerAddress = Annotated[str, StringConstraints(pattern=r"^([0-9.]{7,15}|\[[0-9a-fA-F:.]+\]):\d{1,5}$")]
 
@@ -106,6 +106,20 @@ class Spec(Model):
             update={place: self.side(place).model_copy(update={"members": ()}) for place in self.places}
         )
 
+    def keeping(self, known: Spec | None) -> Spec:
+        """Give the spec with the servers that another one has in the same places."""
+        if known is None:
+            return self
+        made = self
+        for place in (p for p in self.places if p in known.places):
+            side = self.side(place).model_copy(update={"members": known.side(place).members})
+            made = made.with_side(place, side)
+        return made
+
+    def names(self, place: Place) -> frozenset[str]:
+        """Give the names of the servers in a place; none of a place that is not there."""
+        return frozenset(m.name for m in self.side(place).members) if place in self.places else frozenset()
+
 
 def configured(spec: Spec | None, service: str, manifest: Manifest, place: Place | None) -> Spec:
     """Give the spec after `TrafficSettings.configure`: a place's side, or (None) the entry, as the manifest says.
@@ -113,7 +127,8 @@ def configured(spec: Spec | None, service: str, manifest: Manifest, place: Place
     The entry comes last in a rollout, and ends a baseline; what of it only concerns a candidate comes with that.
     """
     traffic = manifest.traffic
-    entry = traffic.model_copy(update={"haproxy": None, "proxies": LOCAL, "tls": _absolute(traffic)})
+    # Which proxies there are is not for one of them to know.
+    entry = traffic.model_copy(update={"haproxy": None, "proxies": ProxyHosts(), "tls": _absolute(traffic)})
     side = BackendSide(
         health=manifest.health,
         protocol=traffic.protocol,

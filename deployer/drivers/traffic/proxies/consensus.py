@@ -23,9 +23,13 @@ def one(values: Mapping[str, Live]) -> Live:
     return replace(chosen, budget=sum(live.budget for live in values.values()))
 
 
-def without_budget(values: Mapping[str, Live]) -> Live:
-    """Return the value that stands for all, for a proxy that begins to serve: the budget is with the others."""
-    return replace(one(values), budget=0)
+def joining(values: Mapping[str, Live]) -> Live:
+    """Return the value that stands for all, for a proxy that begins to serve.
+
+    The budget is with the others until it is divided again: where there is one, the first failed response ends it here.
+    """
+    found = one(values)
+    return replace(found, budget=min(1, found.budget))
 
 
 def _emergency(before: Live, now: Live) -> bool:

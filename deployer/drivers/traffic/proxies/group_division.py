@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 
 from deployer.core.clock import Clock, Deadline
 from deployer.core.errors import DeployError, DriverFailed, NoServerUp
+from deployer.drivers.traffic.proxies import consensus
 from deployer.drivers.traffic.proxies.budget_split import divided
-from deployer.drivers.traffic.proxies.members import GroupMember, Members, refuse, worst
+from deployer.drivers.traffic.proxies.members import GroupMember, Members
 from deployer.model import COLOURS, Live, Place
+from deployer.transport.fanout import Answers
 
 BACK_SECONDS = 10.0  # to give the others what they had when one has failed
 
@@ -25,22 +28,56 @@ class GroupDivision:
         """Write the value to all, and read it back; where one cannot take it, the others get back what they had.
 
         But not on the way back to stable, which is the safe direction: there every proxy goes that can, and the error
-        is raised afterwards.
+        is raised afterwards. Lost ones get nothing, and neither does one that fails where enough others do not.
         """
-        before = self._members.tried(lambda member: member.read(service))
-        if not _is_safe(live, before.ok):
-            refuse(before)
+        before = self._members.tried(self._members.left(service), lambda member: member.read(service))
+        safe = _is_safe(live, before.ok)
+        if not safe:
+            self._members.enough(service, before)
             self._refuse_nowhere(service, live)
-        parts = self._divided(service, live, before.ok)
-        tried = self._members.each(parts, lambda member, part: member.set_traffic(service, part, deadline, given))
-        if tried.failed and not _is_safe(live, before.ok):
-            self._put_back(service, {name: before.ok[name] for name in tried.ok}, worst(tried.failed))
-        refuse(tried)
-        refuse(before)
+        known = {name: was for name, was in before.ok.items() if was is not None}
+        was = consensus.one(known) if known else None
+        parts = self._divided(service, live, before.ok, [*self._members.left(service)])
+        with nullcontext() if safe else self._written_down(service, was, live):
+            tried = self._members.each(parts, lambda member, part: member.set_traffic(service, part, deadline, given))
+            had = {
+                name: [v for v in (before.ok.get(name) or was, parts.get(name)) if v] for name in self._members.names
+            }
+            self._settle(service, tried, before, had, safe=safe)
 
-    def _divided(self, service: str, live: Live, before: Mapping[str, Live | None]) -> dict[str, Live]:
+    @contextmanager
+    def _written_down(self, service: str, was: Live | None, live: Live) -> Iterator[None]:
+        """Have written down, before users are moved, which proxies are lost and what they may have."""
+        self._members.write_down(service, dict.fromkeys(self._members.names, [was] if was else []))
+        with self._members.changing(service, was, live):
+            yield
+
+    def _settle(
+        self,
+        service: str,
+        tried: Answers[str, None],
+        before: Answers[str, Live | None],
+        had: Mapping[str, Sequence[Live]],
+        *,
+        safe: bool,
+    ) -> None:
+        """Leave out those that did not take a value; where they cannot be spared, put back the others, and raise."""
+        failed = {**before.failed, **tried.failed}
+        try:
+            self._members.enough(service, Answers(tried.ok, failed))
+        except DeployError as error:
+            if not safe and tried.failed:
+                self._put_back(service, {name: before.ok[name] for name in tried.ok}, error)
+            raise
+        self._members.write_down(service, had)
+        if not failed and not self._members.spares:
+            self._members.are_back(service, tried.ok)
+
+    def _divided(
+        self, service: str, live: Live, before: Mapping[str, Live | None], present: Sequence[str]
+    ) -> dict[str, Live]:
         """Return each proxy's part of the budget; what was spent in this rollout stays with who spent it."""
-        names = self._members.names if live.budget else list(before)
+        names = present if live.budget else list(before)
         if not live.budget:
             return dict.fromkeys(names, live)
         same = {name for name, was in before.items() if was is not None and was.rollout == live.rollout and was.budget}
@@ -62,7 +99,7 @@ class GroupDivision:
         def up(member: GroupMember) -> dict[Place, bool]:
             return {place: any(is_up for _, is_up in member.servers(service, place)) for place in places}
 
-        for name, found in self._members.all(up).items():
+        for name, found in self._members.all(service, up).items():
             missing = [place for place in live.used if not found[place]]
             if missing and (live.share or any(found[colour] for colour in COLOURS)):
                 raise NoServerUp(

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from types import MappingProxyType
 from typing import Any, Protocol, TypeVar
 
 from deployer.core.clock import Deadline
-from deployer.core.errors import DeployError, DriverFailed, TakenBack, Unreachable
+from deployer.core.errors import DeployError, DriverFailed, NoServerUp, Refused, TakenBack, Unreachable
 from deployer.drivers.ports import TrafficCare
 from deployer.drivers.traffic.haproxy.identity import new_key
 from deployer.drivers.traffic.haproxy.request_stream import Feed, Requests
 from deployer.drivers.traffic.haproxy.spec import Spec
 from deployer.drivers.traffic.proxies import consensus
-from deployer.model import Live, Place, Release
+from deployer.drivers.traffic.proxies.lost_proxies import LostProxies
+from deployer.model import Live, LostProxy, Place, Release
+from deployer.planning.certificates import ServedCertificate
 from deployer.transport.fanout import Answers, on_all
 
 T = TypeVar("T")
@@ -41,66 +44,182 @@ class GroupMember(TrafficCare, Protocol):
 
 
 class Members:
-    """Proxies, by the name of their host."""
+    """Proxies, by the name of their host: those that are `lost` are left out while at least `least` are not.
 
-    def __init__(self, members: Mapping[str, GroupMember]) -> None:
+    One that fails where enough others do not is left out from then on, until it is brought back. With `least` of all,
+    which is the default, none is ever left out.
+    """
+
+    def __init__(
+        self, members: Mapping[str, GroupMember], lost: LostProxies | None = None, least: int | None = None
+    ) -> None:
         self._members = dict(members)
+        self._lost = lost
+        self.least = len(self._members) if least is None else least
+        self._failed: dict[tuple[str, str], str] = {}  # by service and name: why it is left out, not yet written down
 
     @property
     def names(self) -> list[str]:
-        """Their names."""
+        """Their names, lost ones too."""
         return list(self._members)
 
     @property
-    def first(self) -> GroupMember:
-        """The first of them."""
-        return next(iter(self._members.values()))
+    def every(self) -> Mapping[str, GroupMember]:
+        """All of them, lost ones too."""
+        return self._members
 
-    def every(self) -> list[GroupMember]:
-        """Return all of them."""
-        return list(self._members.values())
+    @property
+    def spares(self) -> bool:
+        """Whether a rollout goes on without one that is lost."""
+        return self.least < len(self._members)
+
+    def present(self, service: str) -> dict[str, GroupMember]:
+        """Return those that have what the others have. Raise Unreachable where these are not enough."""
+        there = self.left(service)
+        if self.spares and len(there) < self.least:
+            named = "; ".join(f"{name} is lost: {why}" for name, why in self.away(service).items())
+            raise Unreachable(
+                f"{len(there)} of {len(self._members)} proxies have what {service} needs, and `traffic.proxies.min` is"
+                f" {self.least}; {named}",
+                "`deploy doctor --fix` brings those back that respond",
+            )
+        return there
+
+    def left(self, service: str) -> dict[str, GroupMember]:
+        """Return those that have what the others have, however few."""
+        away = self.away(service) if self.spares else {}
+        return {name: member for name, member in self._members.items() if name not in away}
+
+    def away(self, service: str) -> dict[str, str]:
+        """Return why proxies are left out, by name."""
+        failed = {name: why for (of, name), why in list(self._failed.items()) if of == service}
+        return {name: one.why for name, one in self.lost(service).items()} | failed
+
+    def lost(self, service: str) -> dict[str, LostProxy]:
+        """Return what is written down of lost ones."""
+        return self._lost.of(service, self._members) if self._lost else {}
 
     def only(self, names: Mapping[str, Any]) -> Members:
-        """Return those with these names."""
-        return Members({name: self._members[name] for name in names})
+        """Return those with these names, to look at: all of them that are not lost are enough."""
+        return Members({name: self._members[name] for name in names}, self._lost, 0)
 
-    def all(self, work: Callable[[GroupMember], T]) -> dict[str, T]:
-        """Do the work on all. Raise the error that says most, once all have ended."""
-        tried = self.tried(work)
-        refuse(tried)
-        return tried.ok
+    # -- the same work on all
 
-    def tried(self, work: Callable[[GroupMember], T]) -> Answers[str, T]:
-        """Do the work on all; return what came of it on each."""
-        return on_all(self._members, work, len(self._members))
+    def all(self, service: str, work: Callable[[GroupMember], T]) -> dict[str, T]:
+        """Do the work on all that are present, and leave out those that fail. Raise where too few are left.
+
+        The error is the one that says most, once all have ended.
+        """
+        return self.enough(service, self.tried(self.present(service), work))
+
+    def change(self, service: str, work: Callable[[GroupMember], T]) -> dict[str, T]:
+        """Do the work on all that are present, as `all`; those that are left out are written down as lost."""
+        done = self.all(service, work)
+        self.write_down(service)
+        return done
+
+    @staticmethod
+    def tried(members: Mapping[str, GroupMember], work: Callable[[GroupMember], T]) -> Answers[str, T]:
+        """Do the work on these; return what came of it on each."""
+        return on_all(members, work, len(members))
 
     def each(self, given: Mapping[str, U], work: Callable[[GroupMember, U], T]) -> Answers[str, T]:
         """Do the work with what is given for each of some of them."""
         pairs = {name: (self._members[name], part) for name, part in given.items()}
         return on_all(pairs, lambda pair: work(*pair), len(pairs))
 
-    def values(self, service: str) -> dict[str, Live]:
-        """Read the live value of each that knows the service."""
-        found = self.all(lambda member: member.read(service))
-        return {name: live for name, live in found.items() if live is not None}
+    def enough(self, service: str, tried: Answers[str, T]) -> dict[str, T]:
+        """Return what came of a work, and leave out those that failed; raise where they cannot be spared."""
+        if not can_be_lost(tried) or len(tried.ok) < self.least or not self.spares:
+            refuse(tried)
+        for name, error in tried.failed.items():
+            self._failed[service, name] = error.message
+        return tried.ok
+
+    # -- those that are lost
+
+    def lose(self, service: str, name: str, error: DeployError) -> None:
+        """Leave out one that has failed. Raise its error where it cannot be spared."""
+        left = {other: None for other in self.left(service) if other != name}
+        self.enough(service, Answers(left, {name: error}))
+
+    def write_down(self, service: str, also: Mapping[str, Iterable[Live]] = MappingProxyType({})) -> None:
+        """Write down which are lost: each may have what the others have now, or what `also` says of it."""
+        new = {name: why for (of, name), why in list(self._failed.items()) if of == service}
+        if not new or self._lost is None:
+            return
+        values = {} if new.keys() <= also.keys() else self._values(self.left(service), service)
+        now = [consensus.one(values)] if values else []
+        for name, why in new.items():
+            self._lost.add(service, name, also.get(name, now), why)
+            del self._failed[service, name]
+
+    def are_back(self, service: str, names: Iterable[str]) -> None:
+        """Write down that proxies have what the others have."""
+        gone = list(names)
+        if self._lost is not None:
+            self._lost.remove(service, gone)
+        for name in gone:
+            self._failed.pop((service, name), None)
+
+    def changing(self, service: str, before: Live | None, now: Live) -> AbstractContextManager[None]:
+        """Write down, while a change of who gets users is made, what it replaces."""
+        return self._lost.changing(service, before, now) if self._lost and self.spares else nullcontext()
+
+    def bring_back(self, service: str, given: Sequence[ServedCertificate], deadline: Deadline) -> tuple[str, ...]:
+        """Bring those that are left out, and respond again, to where the others are; return their names."""
+        away = {name: self._members[name] for name in self.away(service)} if self.spares else {}
+        values = self._values(self.left(service), service) if away else {}
+        if not values:
+            return ()
+        back = self.tried(away, lambda member: member.read(service)).ok
+        for name in back if given else ():
+            self._members[name].install(given, deadline)
+        joined = self._joined(service, back, values, deadline).ok
+        self.are_back(service, joined)
+        return tuple(joined)
 
     def welcome(self, service: str, deadline: Deadline) -> None:
         """Bring a proxy that is new to where the others are, before anything changes."""
         values = self.values(service)
-        new = [name for name in self._members if values and name not in values]
-        if not new:
-            return
+        new = [name for name in self.present(service) if values and name not in values]
+        if new:
+            tried = self._joined(service, new, values, deadline)
+            self.enough(service, Answers({**dict.fromkeys(values), **tried.ok}, tried.failed))
+
+    def _joined(
+        self, service: str, names: Iterable[str], values: Mapping[str, Live], deadline: Deadline
+    ) -> Answers[str, None]:
+        """Make proxies serve the service as those that have these values."""
         known = next(iter(values))
         text = self._members[known].spec(service)
         if text is None:
             raise DriverFailed(f"{known} does not know {service} any more", "`deploy doctor` shows more")
-        joined = dict.fromkeys(new, consensus.without_budget(values))
-        refuse(self.each(joined, lambda member, live: member.join(service, text, live, deadline)))
+        live = dict.fromkeys(names, consensus.joining(values))
+        return self.each(live, lambda member, joining: member.join(service, text, joining, deadline))
+
+    # -- what they have
+
+    def values(self, service: str) -> dict[str, Live]:
+        """Read the live value of each that knows the service."""
+        return _known(self.all(service, lambda member: member.read(service)))
+
+    def _values(self, members: Mapping[str, GroupMember], service: str) -> dict[str, Live]:
+        return _known(self.tried(members, lambda member: member.read(service)).ok)
 
     def key(self, service: str) -> str:
         """Return the key with which all of them sign cookies: that of the first one that has one, or a new one."""
-        texts = self.all(lambda member: member.spec(service)).values()
+        texts = self.all(service, lambda member: member.spec(service)).values()
         return next(filter(None, (Spec.model_validate_json(text).key for text in texts if text)), "") or new_key()
+
+
+def _known(found: Mapping[str, Live | None]) -> dict[str, Live]:
+    return {name: live for name, live in found.items() if live is not None}
+
+
+def can_be_lost(tried: Answers[str, Any]) -> bool:
+    """Tell whether all errors are of the proxies themselves: not of the servers behind them, nor of a person."""
+    return all(isinstance(e, DriverFailed | Refused) and not isinstance(e, NoServerUp) for e in tried.failed.values())
 
 
 def worst(failed: Mapping[str, DeployError]) -> DeployError:

@@ -11,11 +11,13 @@ from deployer.core.host import Host
 from deployer.drivers.traffic.haproxy import HAProxyTraffic
 from deployer.drivers.traffic.haproxy.endpoint_files import Cards, card_of
 from deployer.drivers.traffic.haproxy.proxy import home_in
+from deployer.drivers.traffic.proxies.lost_proxies import LostProxies
 from deployer.drivers.traffic.proxies.members import GroupMember, Members
 from deployer.drivers.traffic.proxies.proxy_group import ProxyGroup
 from deployer.drivers.traffic.proxies.remote_proxy import RemoteProxy
 from deployer.emergency.endpoint import FOLDER, Far
 from deployer.manifest.models import HAProxy
+from deployer.manifest.traffic import ProxyHosts
 from deployer.transport import ssh
 from deployer.transport.timeouts import QUICK
 
@@ -31,11 +33,13 @@ class Proxies:
         self._mutex = threading.Lock()
         self._far: dict[tuple[Host, HAProxy], RemoteProxy] = {}
 
-    def several(self, hosts: Sequence[Host], settings: HAProxy | None) -> ProxyGroup:
+    def several(self, hosts: Sequence[Host], settings: HAProxy | None, terms: ProxyHosts) -> ProxyGroup:
         """Give the driver of the proxies of these machines; one of them may be this host."""
         settings = settings or PREPARED
         cards = Cards(self._state, "".join(self._card(host, settings).text() for host in hosts))
-        return ProxyGroup(Members({host.name: self._member(host, settings) for host in hosts}), self._clock, cards)
+        lost = LostProxies(self._state, self._clock, terms.keep)
+        members = Members({host.name: self._member(host, settings) for host in hosts}, lost, terms.min)
+        return ProxyGroup(members, self._clock, cards)
 
     def close(self) -> None:
         """End all channels."""

@@ -13,6 +13,7 @@ from deployer.core.clock import Clock, Deadline
 from deployer.core.errors import Refused, Unreachable
 from deployer.core.host import Host
 from deployer.drivers.ports import NOTHING, READ_SECONDS, Drift, Samples, TrafficCare
+from deployer.drivers.traffic.alone import Alone
 from deployer.drivers.traffic.haproxy.request_counter import RequestCounter
 from deployer.drivers.traffic.haproxy.request_stream import Feed, counted
 from deployer.drivers.traffic.proxies import protocol
@@ -25,7 +26,7 @@ MORE = 5.0  # seconds that an answer may take beyond the deadline of what is don
 STILL = 10.0  # seconds without a word of a stream, after which nobody is there
 
 
-class RemoteProxy:
+class RemoteProxy(Alone):
     """The driver of the proxy of a machine. It opens its channel with the first call, and again when it was lost."""
 
     def __init__(self, host: Host, proxy: HAProxy, clock: Clock, control: str = "") -> None:

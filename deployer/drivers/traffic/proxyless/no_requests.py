@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from deployer.core.clock import Deadline
 from deployer.core.errors import DriverFailed
 from deployer.drivers.ports import Samples
+from deployer.drivers.traffic.alone import Alone
 from deployer.model import Counts, MeasuredTraffic, Place, Sample, Server
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from deployer.planning.certificates import ServedCertificate
 
 
-class NoRequests:
+class NoRequests(Alone):
     """What the ports Traffic and TrafficCare ask about requests, connections and domains: there are none."""
 
     def check(self, manifest: Manifest, deadline: Deadline) -> None:

@@ -1,0 +1,18 @@
+"""What a traffic layer that is one proxy, or none, has to say about lost ones."""
+
+from __future__ import annotations
+
+from deployer.core.clock import Deadline
+from deployer.model import LostProxy
+
+
+class Alone:
+    """A traffic layer that is no group of proxies: it is there as a whole, or it is not."""
+
+    def lost(self, service: str) -> tuple[LostProxy, ...]:
+        """Return none: no rollout goes on without it."""
+        return ()
+
+    def bring_back(self, service: str, deadline: Deadline) -> tuple[str, ...]:
+        """Return none: there are no others that it could lag behind."""
+        return ()

@@ -1,0 +1,318 @@
+"""A rollout goes on with enough proxies: the lost one is named, gets nothing, and agrees before it takes part again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from deployer.core.clock import Deadline
+from deployer.core.errors import DeployError, DriverFailed, NoServerUp, Refused, Unreachable
+from deployer.drivers.traffic.haproxy.endpoint_files import Cards
+from deployer.drivers.traffic.proxies.lost_proxies import LostProxies
+from deployer.drivers.traffic.proxies.members import Members
+from deployer.drivers.traffic.proxies.proxy_group import AGAIN_SECONDS, ProxyGroup
+from deployer.emergency import lost as written
+from deployer.manifest.models import Manifest
+from deployer.model import CLOCKS, Live, LostProxy, Server
+from deployer.planning.certificates import ServedCertificate
+from tests.memory import FakeClock
+from tests.paper_proxy import BLUE, MANIFEST, RELEASE, Paper
+
+KEEP = 3600.0
+EVERYTHING = ("check", "configure", "read", "set_traffic", "introduce", "attach", "drain", "detach", "servers", "spent")
+
+
+class Three:
+    """Three proxies on paper, of which two are enough."""
+
+    def __init__(self, folder: Path, least: int | None = 2) -> None:
+        self.clock, self.folder, self.least = FakeClock(), folder, least
+        self.each = {name: Paper(name) for name in ("a", "b", "c")}
+        self.cards = Cards(folder, "the card\n")
+        self.one = self.opened()
+
+    def opened(self) -> ProxyGroup:
+        """The group as another process opens it: it knows what is written down, and nothing else."""
+        ledger = LostProxies(self.folder, self.clock, KEEP)
+        return ProxyGroup(Members(dict(self.each), ledger, self.least), self.clock, self.cards)  # type: ignore[arg-type]
+
+    def share(self) -> Live:
+        return replace(BLUE, share=2000, lease=int(self.clock.now()) + 30, budget=50)
+
+    def set_traffic(self, live: Live, given: Live | None = None) -> None:
+        self.one.set_traffic("shop", live, self.deadline, given)
+
+    def silence(self, name: str, error: DeployError | None = None) -> None:
+        self.each[name].fails = dict.fromkeys((*EVERYTHING, "join", "drift"), error or Unreachable(f"{name}: silent"))
+
+    def lost(self) -> dict[str, LostProxy]:
+        return {proxy.name: proxy for proxy in self.one.lost("shop")}
+
+    @property
+    def deadline(self) -> Deadline:
+        return Deadline.after(self.clock, 5)
+
+    @property
+    def lives(self) -> list[Live | None]:
+        return [paper.live for paper in self.each.values()]
+
+
+@pytest.fixture
+def three(tmp_path: Path) -> Three:
+    return Three(tmp_path)
+
+
+# -- a rollout goes on
+
+
+@pytest.mark.parametrize(
+    "error",
+    [Unreachable("c: silent"), DriverFailed("c: No space left on device"), Refused("c: there is no `deploy` there")],
+)
+def test_a_share_is_given_by_those_that_are_left(three: Three, error: DeployError) -> None:
+    three.silence("c", error)
+    share = three.share()
+    three.set_traffic(share)
+    assert three.one.read("shop") == share
+    assert [live and (live.share, live.budget) for live in three.lives] == [(2000, 25), (2000, 25), (0, 0)]
+    assert three.lost()["c"].why == error.message
+    assert three.lost()["c"].values == (BLUE,)
+    assert three.opened().lost("shop") == three.one.lost("shop"), "every process knows"
+
+
+def test_one_that_fails_in_the_midst_of_a_change_may_have_either(three: Three) -> None:
+    three.each["c"].fails["set_traffic"] = Unreachable("c: silent")
+    share = three.share()
+    three.set_traffic(share)
+    (before, after) = three.lost()["c"].values
+    assert (before, after.share, after.lease) == (BLUE, 2000, share.lease)
+
+
+def test_a_lost_one_is_asked_nothing_any_more(three: Three) -> None:
+    three.silence("c")
+    three.one.configure(RELEASE, "green", three.deadline)
+    three.one.attach("shop", "green", [Server("green-1", "10.0.0.1:80")], three.deadline)
+    three.each["c"].calls.clear()
+    three.set_traffic(three.share())
+    three.one.detach("shop", "blue", ["blue-1"], three.deadline)
+    assert three.one.spent("shop") == 0
+    assert set(three.each["c"].calls) <= {"read"}, "but whether it responds again"
+
+
+def test_what_all_refuse_is_no_loss(three: Three) -> None:
+    for name in three.each:
+        three.silence(name, Refused(f"{name}: no"))
+    with pytest.raises(Refused, match="a: no"):
+        three.one.configure(RELEASE, "green", three.deadline)
+    assert three.lost() == {}
+
+
+def test_a_server_that_is_down_at_one_of_them_is_no_loss(three: Three) -> None:
+    three.each["c"].down.add("green")
+    with pytest.raises(NoServerUp, match="c: no server of green of shop is up"):
+        three.set_traffic(three.share())
+    assert three.lost() == {}
+    assert three.lives == [BLUE, BLUE, BLUE]
+
+
+def test_fewer_than_are_needed_move_nobody(three: Three) -> None:
+    three.silence("c")
+    three.set_traffic(three.share())
+    three.silence("b")
+    with pytest.raises(Unreachable, match="b: silent"):
+        three.set_traffic(replace(three.share(), share=5000))
+    assert [live and live.share for live in three.lives] == [2000, 2000, 0]
+
+
+def test_rolling_back_is_done_where_it_can_be_however_few_are_left(three: Three) -> None:
+    three.set_traffic(three.share())
+    three.silence("b")
+    three.silence("c")
+    with pytest.raises(Unreachable, match=r"[bc]: silent"):
+        three.set_traffic(BLUE)
+    assert three.each["a"].live == BLUE
+
+
+def test_with_all_needed_which_is_the_default_nothing_is_spared(tmp_path: Path) -> None:
+    three = Three(tmp_path, least=None)
+    three.silence("c")
+    with pytest.raises(Unreachable, match="c: silent"):
+        three.set_traffic(three.share())
+    assert three.lives == [BLUE, BLUE, BLUE]
+    assert three.lost() == {}
+
+
+def test_more_than_there_are_cannot_be_needed(three: Three) -> None:
+    many = Manifest.model_validate(
+        {**MANIFEST.record(), "hosts": "web", "traffic": {"proxies": {"hosts": "edge", "min": 4}}}
+    )
+    with pytest.raises(Refused, match="4 proxies are needed, and edge has 3"):
+        three.one.check(many, three.deadline)
+
+
+# -- requests
+
+
+def test_the_stream_of_a_lost_one_is_not_waited_for_and_is_opened_again(three: Three) -> None:
+    with three.one.samples("shop") as samples:
+        three.silence("c")
+        three.each["c"].fails["check_stream"] = Unreachable("c: the request stream has said nothing for 10 s")
+        samples.take()
+        three.set_traffic(three.share())
+        assert samples.take().share == 2000, "that of the others"
+        three.each["c"].fails.clear()
+        three.one.bring_back("shop", three.deadline)
+        assert len(three.each["c"].feeds) == 1
+        samples.take()
+        assert len(three.each["c"].feeds) == 2
+
+
+def test_a_stream_of_too_few_breaks(three: Three) -> None:
+    with three.one.samples("shop") as samples:
+        three.each["b"].fails["check_stream"] = three.each["c"].fails["check_stream"] = Unreachable("silent")
+        with pytest.raises(Unreachable):
+            samples.take()
+
+
+# -- what it may still serve
+
+
+def test_a_share_ends_by_its_lease_and_stable_only_by_the_time_that_instances_are_kept(three: Three) -> None:
+    share = three.share()
+    three.set_traffic(share)
+    three.silence("c")
+    three.set_traffic(Live("green", rollout=7))
+    began, proxy = three.clock.now(), three.lost()["c"]
+    assert proxy.sends_to("green") == share.lease + CLOCKS
+    assert proxy.sends_to("blue") == began + KEEP
+    assert proxy.sends_to("baseline") == 0
+
+
+def test_a_share_without_a_lease_has_no_other_end_either(three: Three) -> None:
+    three.set_traffic(replace(three.share(), lease=0))
+    three.silence("c")
+    three.set_traffic(BLUE)
+    assert three.lost()["c"].sends_to("green") == three.lost()["c"].kept_until
+
+
+def test_what_a_killed_process_was_changing_is_what_a_lost_one_may_have(three: Three) -> None:
+    promoted = Live("green", rollout=7)
+
+    def killed(service: str, live: Live, deadline: Deadline, given: Live | None = None) -> None:
+        three.each["a"].live = three.each["b"].live = live
+        raise KeyboardInterrupt
+
+    three.each["a"].set_traffic = killed  # type: ignore[method-assign]
+    with pytest.raises(KeyboardInterrupt):
+        three.set_traffic(promoted)
+    del three.each["a"].set_traffic  # type: ignore[method-assign]
+    three.silence("c")
+    three.one = three.opened()
+    three.set_traffic(replace(promoted, warm=3))
+    assert set(three.lost()["c"].values) >= {BLUE, promoted}
+
+
+def test_what_is_written_down_can_be_read_again_or_is_damaged(three: Three) -> None:
+    three.silence("c", Unreachable("c: ssh:  connect to host\n10.0.0.3"))
+    three.set_traffic(three.share())
+    assert three.lost()["c"].why == "c: ssh: connect to host 10.0.0.3"
+    Path(written.path(str(three.folder), "shop")).write_text("lost c yesterday blue why\n")
+    with pytest.raises(DriverFailed, match="is damaged"):
+        three.one.lost("shop")
+
+
+# -- back
+
+
+def back(three: Three) -> None:
+    three.each["c"].fails.clear()
+
+
+@pytest.mark.parametrize(
+    "touch",
+    [
+        lambda three: three.one.configure(RELEASE, "blue", three.deadline),
+        lambda three: three.one.repair("shop", three.deadline),
+        lambda three: three.one.bring_back("shop", three.deadline),
+        lambda three: three.set_traffic(replace(three.share(), share=5000)),
+    ],
+    ids=["configure", "repair", "bring_back", "share"],
+)
+def test_one_that_responds_again_is_brought_to_where_the_others_are(
+    three: Three, touch: Callable[[Three], object]
+) -> None:
+    three.silence("c")
+    three.set_traffic(three.share())
+    back(three)
+    three.clock.sleep(AGAIN_SECONDS)
+    assert three.each["c"].live == BLUE, "it gets nothing by itself"
+    touch(three)
+    assert three.each["c"].joined == three.each["a"].text
+    assert three.lost() == {}
+    three.set_traffic(three.share())
+    assert [live and live.share for live in three.lives] == [2000] * 3
+    assert sum(live.budget for live in three.lives if live) == 50
+
+
+def test_it_joins_with_the_certificates_of_the_others(three: Three) -> None:
+    three.silence("c")
+    three.set_traffic(three.share())
+    three.one.install([ServedCertificate("shop.example.com", "thumb", "PEM")], three.deadline)
+    back(three)
+    three.each["c"].installed.clear()
+    three.one.bring_back("shop", three.deadline)
+    assert three.each["c"].installed == ["shop.example.com"]
+    assert three.each["c"].calls.index("install") < three.each["c"].calls.index("join")
+
+
+def test_one_that_cannot_join_stays_lost(three: Three) -> None:
+    three.silence("c")
+    three.set_traffic(three.share())
+    back(three)
+    three.each["c"].fails["join"] = DriverFailed("c: does not pass the check")
+    assert three.one.bring_back("shop", three.deadline) == ()
+    assert list(three.lost()) == ["c"]
+
+
+def test_a_lost_one_is_not_tried_at_each_renewal(three: Three) -> None:
+    three.silence("c")
+    share = three.share()
+    three.set_traffic(share)
+    three.each["c"].calls.clear()
+    three.set_traffic(replace(share, lease=share.lease + 8), share)
+    assert three.each["c"].calls == []
+
+
+def test_it_is_named_with_what_is_to_be_done(three: Three) -> None:
+    three.cards.write("shop")
+    three.silence("c", Unreachable("c: silent", "see why"))
+    three.set_traffic(three.share())
+    (found,) = three.one.drift("shop")
+    assert found.text.startswith("c is lost since ")
+    assert found.text.endswith("and does not have what the others have: c: silent")
+    assert (found.repairable, found.remedy) == (False, "see why")
+    back(three)
+    (found,) = three.one.drift("shop")
+    assert found.text.endswith("; it responds again")
+    assert found.repairable
+    three.one.repair("shop", three.deadline)
+    assert three.one.drift("shop") == ()
+
+
+def test_one_that_has_left_the_group_is_forgotten(three: Three) -> None:
+    three.silence("c")
+    three.set_traffic(three.share())
+    del three.each["c"]
+    assert three.opened().lost("shop") == ()
+
+
+def test_down_asks_lost_ones_too(three: Three) -> None:
+    three.silence("c")
+    three.set_traffic(three.share())
+    back(three)
+    three.one.forget("shop", three.deadline)
+    assert three.lives == [None, None, None]
+    assert three.lost() == {}
