@@ -143,7 +143,8 @@ class World:
     jobs: MemoryJobs = field(default_factory=MemoryJobs)
     clocks: dict[Live, float] = field(default_factory=dict)  # by live value: how far the clock was set when it was seen
     silent: dict[str, str] = field(default_factory=dict)  # machines that give no answer, and why
-    lost: dict[str, LostProxy] = field(default_factory=dict)  # proxies that a rollout goes on without
+    lost: dict[str, LostProxy] = field(default_factory=dict)  # proxies that a rollout goes on without …
+    cut: set[str] = field(default_factory=set)  # … and those of them that still do not respond
     history: list[Live] = field(default_factory=list)
     versions: dict[int, str] = field(default_factory=dict)
     tick: Callable[[str], None] = lambda _what: None
@@ -199,6 +200,7 @@ class World:
             history=list(self.history),
             silent=dict(self.silent),
             lost=dict(self.lost),
+            cut=set(self.cut),
             versions=dict(self.versions),
             tick=lambda _what: None,
             flows={},
@@ -498,8 +500,8 @@ class MemoryTraffic:
 
     def bring_back(self, service: str, deadline: Deadline) -> tuple[str, ...]:
         self.world.touch("bring_back")
-        back = tuple(name for name in self.world.lost if name not in self.world.silent)
-        self.world.lost = {name: one for name, one in self.world.lost.items() if name in self.world.silent}
+        back = tuple(name for name in self.world.lost if name not in self.world.cut)
+        self.world.lost = {name: one for name, one in self.world.lost.items() if name in self.world.cut}
         return back
 
     def services(self) -> tuple[str, ...]:

@@ -1,0 +1,210 @@
+"""Three proxies of which two are enough: one is lost at each step of a canary, and users of the others see nothing."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+
+from deployer.core.clock import Deadline, SystemClock
+from deployer.core.errors import Exit
+from tests.lab.machines import Lab, Machine
+from tests.live.afar import rest
+from tests.live.shop import Shop
+from tests.load import Counters, Load, Options
+from tests.machines.conftest import deploy, write_inventory
+from tests.machines.installed import install
+from tests.services import require
+
+pytestmark = pytest.mark.live
+CLOCK = SystemClock()
+WEB, EDGE = ("web1", "web2"), ("edge1", "edge2", "edge3")
+LOST, OTHERS = "edge3", ("edge1", "edge2")
+PLAIN = Options(rate=40, kinds=("fresh", "busy", "post"))
+PROXY = "/etc/haproxy/deployer.d/deployer"
+STEP: dict[str, Callable[[dict[str, Any]], bool]] = {
+    "at its start": lambda e: e["event"] == "rollout.started",
+    "while it is attached": lambda e: e["event"] == "step.began" and e["step"] == "attach",
+    "with a share": lambda e: e["event"] == "traffic.changed" and 0 < e["share"] < 10000,
+    "with everyone on it": lambda e: e["event"] == "traffic.changed" and e["share"] == 10000,
+    "at the promotion": lambda e: e["event"] == "step.began" and e["step"] == "promote",
+}
+
+
+@contextmanager
+def cut_off(lab: Lab) -> Iterator[None]:
+    """Users and the deployer reach it no more."""
+    lab.cut(LOST)
+    try:
+        yield
+    finally:
+        lab.heal()
+
+
+@contextmanager
+def unasked(lab: Lab) -> Iterator[None]:
+    """Users reach it, and the deployer does not."""
+    lab.drop(f"ip daddr {lab[LOST].address} tcp dport 22")
+    try:
+        yield
+    finally:
+        lab.heal()
+
+
+@contextmanager
+def killed(lab: Lab) -> Iterator[None]:
+    """Its HAProxy is gone; its host is there."""
+    lab[LOST].run("systemctl", "kill", "--signal=KILL", "haproxy")
+    lab[LOST].run("systemctl", "stop", "haproxy")
+    try:
+        yield
+    finally:
+        lab[LOST].run("systemctl", "reset-failed", "haproxy", check=False)
+        lab[LOST].run("systemctl", "start", "haproxy")
+
+
+@contextmanager
+def full(lab: Lab) -> Iterator[None]:
+    """Its disk has no room."""
+    machine: Machine = lab[LOST]
+    machine.run(
+        "sh", "-c", f"mount -t tmpfs -o size=256k tmpfs /mnt && cp -a {PROXY}/. /mnt && mount --move /mnt {PROXY}"
+    )
+    machine.run("sh", "-c", f"cat /dev/zero > {PROXY}/zeros 2>&1 || true")
+    try:
+        yield
+    finally:
+        machine.run("umount", PROXY)
+
+
+FAULTS: dict[str, Callable[[Lab], AbstractContextManager[None]]] = {
+    "cut off": cut_off,
+    "unasked": unasked,
+    "killed": killed,
+    "full": full,
+}
+
+
+class Edged(Shop):
+    """A service on two machines behind three proxies, of which two are enough."""
+
+    def __init__(self, folder: Path, lab: Lab) -> None:
+        super().__init__(folder, "process", None)
+        self.program, self.lab = "c", lab
+        write_inventory(lab, folder / "inventory", {"web": WEB, "edge": EDGE})
+        self.manifest |= {
+            "runtime": "ansible",
+            "verbs": "systemd",
+            "hosts": "web",
+            "inventory": "inventory",
+            "replicas": 1,
+        }
+        self.manifest["strategy"] = {"canary": {"steps": [20], "for": "6s", "bake": "4s"}}
+        self.manifest["traffic"] = {"listen": f"*:{self.port}", "proxies": {"hosts": "edge", "min": 2}, "lease": "10s"}
+        self.manifest["keep"] = {"warm": "0s"}
+        self.write()
+        self.urls = {name: f"http://{lab[name].address}:{self.port}" for name in EDGE}
+        self.url = self.urls["edge1"]
+
+    def close(self) -> None:
+        try:
+            super().close()
+        finally:
+            for socket in (self.state / "emergency").glob(".ssh-*"):
+                line = ["ssh", "-o", f"ControlPath={socket}", "-O", "exit", "any"]
+                subprocess.run(line, capture_output=True, timeout=20, check=False)
+
+    def version_at(self, edge: str) -> str:
+        """The version that users of a proxy get; "" where nobody answers."""
+        try:
+            answer = requests.get(f"{self.urls[edge]}/version", timeout=2)
+        except requests.RequestException:
+            return ""
+        return answer.text.strip() if answer.ok else ""
+
+
+@pytest.fixture(scope="module")
+def machines() -> Iterator[Lab]:
+    require("machines", "ansible", "haproxy", "gcc")
+    services = {**dict.fromkeys(WEB, ()), **dict.fromkeys(EDGE, ("haproxy",))}
+    with Lab(services) as made, made.entered(), tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        write_inventory(made, folder / "inventory", {"web": WEB, "edge": EDGE})
+        deploy(folder, "hosts", "setup", "-i", "inventory", "--limit", "edge", "--yes")
+        for edge in EDGE:
+            install(made[edge])
+        yield made
+
+
+@pytest.fixture
+def edged(machines: Lab, state: Path) -> Iterator[Edged]:
+    folder = state / "s"
+    folder.mkdir()
+    made = Edged(folder, machines)
+    try:
+        made.version("1.0")
+        made.deploy("up", "--version", "1.0")
+        made.version("2.0")
+        yield made
+    finally:
+        machines.heal()
+        made.close()
+
+
+def more(load: Load, requests: int, what: str) -> None:
+    wanted = load.counters().answered + requests
+    load.until(partial(_answered, wanted), what)
+
+
+def _answered(wanted: int, now: Counters) -> bool:
+    return now.answered >= wanted
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("step", STEP)
+def test_a_canary_ends_without_the_lost_one(edged: Edged, machines: Lab, step: str, fault: str) -> None:
+    with ExitStack() as stack:
+        loads = {name: stack.enter_context(Load(edged.urls[name], PLAIN)) for name in OTHERS}
+        for load in loads.values():
+            more(load, 40, "the load runs")
+        with edged.start("canary", "--version", "2.0", "--output", "json") as rollout:
+            seen = up_to(rollout, STEP[step])
+            with FAULTS[fault](machines):
+                events, _ = rest(rollout, Exit.DONE)
+                after_the_end(edged, fault)
+        for load in loads.values():
+            more(load, 20, "requests after the end")
+        assert {name: load.stop().failed for name, load in loads.items()} == dict.fromkeys(OTHERS, 0)
+    assert [e["proxy"] for e in seen + events if e["event"] == "proxy.lost"] == [LOST]
+    assert f"{LOST} is lost" in events[-1]["text"]
+    Deadline.after(CLOCK, 20).until(lambda: bool(edged.version_at(LOST)), "users reach it again")
+    assert edged.version_at(LOST) == "1.0", "the former release still runs for it"
+    edged.deploy("doctor", "--fix")
+    assert [edged.version_at(name) for name in EDGE] == ["2.0"] * 3
+    edged.deploy("doctor")
+
+
+def up_to(rollout: subprocess.Popen[str], reached: Callable[[dict[str, Any]], bool]) -> list[dict[str, Any]]:
+    """Read what a rollout tells, up to a moment."""
+    assert rollout.stdout is not None
+    seen: list[dict[str, Any]] = []
+    for line in rollout.stdout:
+        seen.append(json.loads(line))
+        if reached(seen[-1]):
+            return seen
+    raise AssertionError(f"it ended before that: {seen[-1:]}")
+
+
+def after_the_end(edged: Edged, fault: str) -> None:
+    """While it is lost: it is named, and its users get the former release, if they get anything."""
+    assert f"the proxy of {LOST} is lost since" in edged.deploy("status").stdout
+    assert edged.version_at(LOST) == ("" if fault in ("cut off", "killed") else "1.0")
+    assert LOST in edged.deploy("doctor", expect=Exit.NEEDS_PERSON).stdout
