@@ -208,7 +208,7 @@ def test_what_a_killed_process_was_changing_is_what_a_lost_one_may_have(three: T
     three.each["a"].set_traffic = killed  # type: ignore[method-assign]
     with pytest.raises(KeyboardInterrupt):
         three.set_traffic(promoted)
-    del three.each["a"].set_traffic  # type: ignore[method-assign]
+    del three.each["a"].set_traffic
     three.silence("c")
     three.one = three.opened()
     three.set_traffic(replace(promoted, warm=3))

@@ -76,8 +76,8 @@ def refuse_kept(house: AppContext, drivers: Drivers, observed: Observed) -> None
         until = proxy.sends_to(place)
         if until - house.clock.now() > LEASE_SECONDS:
             raise Refused(
-                f"{proxy.name} is lost ({proxy.why}) and may send users to {place} until {stamp(until)}: a rollout would"
-                " remove what runs there",
+                f"{proxy.name} is lost ({proxy.why}) and may send users to {place} until {stamp(until)}:"
+                " a rollout would remove what runs there",
                 "bring it back: `deploy doctor --fix` brings it up to date once it responds; or take it out of the"
                 " inventory; or wait (`traffic.proxies.keep`)",
             )

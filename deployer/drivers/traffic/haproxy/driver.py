@@ -5,14 +5,14 @@ Every change goes to the files first, then to every worker, and is read back; al
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from deployer.core import later
 from deployer.core.clock import Clock, Deadline
-from deployer.core.errors import DeadlinePassed, DriverFailed, Refused
+from deployer.core.errors import DriverFailed, Refused
 from deployer.drivers.ports import NOTHING, Drift
 from deployer.drivers.traffic.alone import Alone
 from deployer.drivers.traffic.haproxy import backend, layout, live_value
@@ -43,7 +43,17 @@ if TYPE_CHECKING:
     from deployer.manifest.models import HAProxy, Manifest
     from deployer.planning.certificates import ServedCertificate
 else:  # what only changes the proxy, which most questions do not
-    _CHANGES = ("admission", "certificates", "draining", "examination", "frontend", "listeners", "reload", "spec")
+    _CHANGES = (
+        "admission",
+        "certificates",
+        "draining",
+        "examination",
+        "frontend",
+        "joining",
+        "listeners",
+        "reload",
+        "spec",
+    )
     admission, certificates, draining, examination, frontend, listeners, reload, spec = (
         later.module(f"deployer.drivers.traffic.haproxy.{name}") for name in _CHANGES
     )
@@ -53,7 +63,6 @@ else:  # what only changes the proxy, which most questions do not
     )
 
 READ_WITHIN = 10.0  # seconds for calls that have no deadline of their own
-WARM_SECONDS = 5.0  # for servers that get no users to pass their checks when a proxy joins
 
 
 class HAProxyTraffic(Alone):
@@ -112,33 +121,12 @@ class HAProxyTraffic(Alone):
         self._cards.write(release.service)
 
     def join(self, service: str, text: str, live: Live, deadline: Deadline) -> None:
-        """Make the proxy serve a service as another one does, of which this is the `spec` and the live value.
-
-        One that knows the service already serves on meanwhile: users leave its servers before these go.
-        """
-        wanted = spec.Spec.model_validate_json(text)
+        """Make the proxy serve a service as another one does, of which this is the `spec` and the live value."""
+        wanted, known = spec.Spec.model_validate_json(text), spec.load(self._home.services, service)
         with self._home.locked(deadline):
-            known = spec.load(self._home.services, service)
             reload.change(self._proxy, self._live, wanted.bare().keeping(known), deadline)
-        for place in wanted.places:
-            members = [Server(m.name, m.address) for m in wanted.side(place).members if not m.leaving]
-            if members and place in live.used:
-                self.attach(service, place, members, deadline)
-            elif members:  # where no user goes, a server that is down holds nothing up
-                with suppress(DeadlinePassed):
-                    self.attach(
-                        service, place, members, Deadline.after(self._clock, min(WARM_SECONDS, deadline.left()))
-                    )
-        self.set_traffic(service, live, deadline)
-        for place in wanted.places:
-            self._leave(service, place, (known.names(place) if known else frozenset()) - wanted.names(place), deadline)
+        later.module("deployer.drivers.traffic.haproxy.joining").move(self, wanted, known, live, deadline)
         self._cards.write(service)
-
-    def _leave(self, service: str, place: Place, names: Set[str], deadline: Deadline) -> None:
-        """Forget servers, once what is open on them has ended, or half of the time is over."""
-        if names:
-            self.drain(service, place, sorted(names), Deadline.after(self._clock, deadline.left() / 2))
-            self.detach(service, place, sorted(names), deadline)
 
     def forget(self, service: str, deadline: Deadline) -> None:
         """Remove the service from the proxy; our own proxy ends with its last service and leaves nothing behind."""

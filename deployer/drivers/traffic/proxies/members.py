@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from types import MappingProxyType
 from typing import Any, Protocol, TypeVar
@@ -10,13 +10,10 @@ from typing import Any, Protocol, TypeVar
 from deployer.core.clock import Deadline
 from deployer.core.errors import DeployError, DriverFailed, NoServerUp, Refused, TakenBack, Unreachable
 from deployer.drivers.ports import TrafficCare
-from deployer.drivers.traffic.haproxy.identity import new_key
 from deployer.drivers.traffic.haproxy.request_stream import Feed, Requests
-from deployer.drivers.traffic.haproxy.spec import Spec
 from deployer.drivers.traffic.proxies import consensus
 from deployer.drivers.traffic.proxies.lost_proxies import LostProxies
 from deployer.model import Live, LostProxy, Place, Release
-from deployer.planning.certificates import ServedCertificate
 from deployer.transport.fanout import Answers, on_all
 
 T = TypeVar("T")
@@ -148,7 +145,7 @@ class Members:
         new = {name: why for (of, name), why in list(self._failed.items()) if of == service}
         if not new or self._lost is None:
             return
-        values = {} if new.keys() <= also.keys() else self._values(self.left(service), service)
+        values = {} if new.keys() <= also.keys() else self.some_values(self.left(service), service)
         now = [consensus.one(values)] if values else []
         for name, why in new.items():
             self._lost.add(service, name, also.get(name, now), why)
@@ -166,51 +163,15 @@ class Members:
         """Write down, while a change of who gets users is made, what it replaces."""
         return self._lost.changing(service, before, now) if self._lost and self.spares else nullcontext()
 
-    def bring_back(self, service: str, given: Sequence[ServedCertificate], deadline: Deadline) -> tuple[str, ...]:
-        """Bring those that are left out, and respond again, to where the others are; return their names."""
-        away = {name: self._members[name] for name in self.away(service)} if self.spares else {}
-        values = self._values(self.left(service), service) if away else {}
-        if not values:
-            return ()
-        back = self.tried(away, lambda member: member.read(service)).ok
-        for name in back if given else ():
-            self._members[name].install(given, deadline)
-        joined = self._joined(service, back, values, deadline).ok
-        self.are_back(service, joined)
-        return tuple(joined)
-
-    def welcome(self, service: str, deadline: Deadline) -> None:
-        """Bring a proxy that is new to where the others are, before anything changes."""
-        values = self.values(service)
-        new = [name for name in self.present(service) if values and name not in values]
-        if new:
-            tried = self._joined(service, new, values, deadline)
-            self.enough(service, Answers({**dict.fromkeys(values), **tried.ok}, tried.failed))
-
-    def _joined(
-        self, service: str, names: Iterable[str], values: Mapping[str, Live], deadline: Deadline
-    ) -> Answers[str, None]:
-        """Make proxies serve the service as those that have these values."""
-        known = next(iter(values))
-        text = self._members[known].spec(service)
-        if text is None:
-            raise DriverFailed(f"{known} does not know {service} any more", "`deploy doctor` shows more")
-        live = dict.fromkeys(names, consensus.joining(values))
-        return self.each(live, lambda member, joining: member.join(service, text, joining, deadline))
-
     # -- what they have
 
     def values(self, service: str) -> dict[str, Live]:
         """Read the live value of each that knows the service."""
         return _known(self.all(service, lambda member: member.read(service)))
 
-    def _values(self, members: Mapping[str, GroupMember], service: str) -> dict[str, Live]:
+    def some_values(self, members: Mapping[str, GroupMember], service: str) -> dict[str, Live]:
+        """Read the live value of each of these that responds and knows the service."""
         return _known(self.tried(members, lambda member: member.read(service)).ok)
-
-    def key(self, service: str) -> str:
-        """Return the key with which all of them sign cookies: that of the first one that has one, or a new one."""
-        texts = self.all(service, lambda member: member.spec(service)).values()
-        return next(filter(None, (Spec.model_validate_json(text).key for text in texts if text)), "") or new_key()
 
 
 def _known(found: Mapping[str, Live | None]) -> dict[str, Live]:

@@ -15,6 +15,7 @@ from deployer.drivers.ports import NOTHING, Drift, Samples, TrafficCare
 from deployer.drivers.traffic.haproxy.endpoint_files import Cards
 from deployer.drivers.traffic.proxies import consensus
 from deployer.drivers.traffic.proxies.group_division import GroupDivision
+from deployer.drivers.traffic.proxies.group_joining import GroupJoining
 from deployer.drivers.traffic.proxies.group_samples import group_samples
 from deployer.drivers.traffic.proxies.members import Members, refuse
 from deployer.model import Live, LostProxy, MeasuredTraffic, Place, Release, Server
@@ -36,6 +37,7 @@ class ProxyGroup:
         self._clock = clock
         self._cards = cards
         self._division = GroupDivision(self._members, clock)
+        self._joining = GroupJoining(self._members)
         self._given: tuple[ServedCertificate, ...] = ()  # what `install` was given last: a lost proxy lacks it
         self._tried: float | None = None  # when lost ones were tried last
 
@@ -60,9 +62,9 @@ class ProxyGroup:
         """Make all of them treat the service as the release's manifest says; one that could not is asked first."""
         service = release.service
         self._try_again(service, deadline)
-        self._members.welcome(service, deadline)
+        self._joining.welcome(service, deadline)
         self._members.all(service, lambda member: member.check(release.manifest, deadline))
-        key = self._members.key(service)
+        key = self._joining.key(service)
         self._members.change(service, lambda member: member.configure(release, place, deadline, key))
         self._cards.write(service)
 
@@ -133,7 +135,7 @@ class ProxyGroup:
 
     def bring_back(self, service: str, deadline: Deadline) -> tuple[str, ...]:
         """Bring lost proxies that respond again to where the others are; return the names of those that are now."""
-        return self._members.bring_back(service, self._given, deadline)
+        return self._joining.bring_back(service, self._given, deadline)
 
     def _try_again(self, service: str, deadline: Deadline) -> None:
         """Bring lost proxies back, unless that was tried just now; what does not respond stays lost."""
@@ -230,7 +232,7 @@ class ProxyGroup:
         repaired = self._members.each(broken, lambda member, given: member.repair(service, deadline, given))
         self._members.enough(service, repaired)
         self.bring_back(service, deadline)
-        self._members.welcome(service, deadline)
+        self._joining.welcome(service, deadline)
         values = self._members.values(service)
         if consensus.differing(values):
             one = consensus.one(values)
