@@ -43,17 +43,7 @@ if TYPE_CHECKING:
     from deployer.manifest.models import HAProxy, Manifest
     from deployer.planning.certificates import ServedCertificate
 else:  # what only changes the proxy, which most questions do not
-    _CHANGES = (
-        "admission",
-        "certificates",
-        "draining",
-        "examination",
-        "frontend",
-        "joining",
-        "listeners",
-        "reload",
-        "spec",
-    )
+    _CHANGES = ("admission", "certificates", "draining", "examination", "frontend", "listeners", "reload", "spec")
     admission, certificates, draining, examination, frontend, listeners, reload, spec = (
         later.module(f"deployer.drivers.traffic.haproxy.{name}") for name in _CHANGES
     )
