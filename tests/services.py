@@ -167,6 +167,10 @@ def _lxc() -> str:
     return "" if shutil.which("lxc-start", path=programs.PATH) else "lxc is not installed"
 
 
+def _skopeo() -> str:
+    return "" if shutil.which("skopeo") else "skopeo is not installed"
+
+
 CHECKS: dict[str, Callable[[], str]] = {
     "docker": _docker,
     "dockerd": _dockerd,
@@ -195,6 +199,7 @@ CHECKS: dict[str, Callable[[], str]] = {
     "nft": _nft,
     "man": _man,
     "shells": _shells,
+    "skopeo": _skopeo,
 }
 
 

@@ -19,6 +19,7 @@ from deployer.planning.orders import Order, RolloutResult, StopRequest
 if TYPE_CHECKING:
     from deployer.app import queries
     from deployer.app.operations.context import AppContext
+    from deployer.app.operations.deploy_request import DeployRequest
     from deployer.views.data import AuditView, HistoryView, JobsView, ReleasesView, RolloutView, StatusView
     from deployer.views.logs import LogsView
     from deployer.views.progress import ProposedView
@@ -146,11 +147,10 @@ class LocalApp:
     def plan(self, order: Order) -> ProposedView:
         """Return the plan of a deploy, and change nothing."""
         from deployer.app.operations.deployment import propose
-        from deployer.app.operations.dispatch import request_of
         from deployer.app.plans import explain
         from deployer.views.progress import ProposedView
 
-        found = propose(self.context, request_of(order, self._environ))
+        found = propose(self.context, self._request(self.context, order))
         return ProposedView(explain(found), found.same)
 
     def carry_out(self, order: Order, sink: Sink, stop: StopRequest) -> RolloutResult:
@@ -158,10 +158,10 @@ class LocalApp:
         self._close()
         if order.action == "start":
             from deployer.app.operations.deployment import deploy
-            from deployer.app.operations.dispatch import request_of
 
-            request = request_of(order, self._environ)  # a manifest that is refused needs no state folder
+            request = None if order.bundle else self._request(None, order)  # one that is refused needs no state folder
             with self._opener(sink, stop) as context:
+                request = request or self._request(context, order)
                 service = request.loaded.manifest.service
                 ending = _certified(context, deploy(context, request), service)
                 _tell_unattended(context, service)
@@ -177,6 +177,16 @@ class LocalApp:
             service = order.service or service_meant(self._target, context)
             ended = perform(context, replace(order, service=service))
             return _certified(context, ended, service) if order.action in ("resume", "promote") else ended
+
+    def _request(self, context: AppContext | None, order: Order) -> DeployRequest:
+        """Return the request that an order makes of its manifest, or of its bundle, which is brought to `context`."""
+        if order.bundle and context is not None:
+            from deployer.app.bundles.install import request_from
+
+            return request_from(context, order, self._environ)
+        from deployer.app.operations.dispatch import request_of
+
+        return request_of(order, self._environ)
 
     def follow(self, rollout: int, sink: Sink, after: int = 0) -> RolloutResult:
         """Send the events of a rollout after an id to `sink` until it ends or pauses; return how.

@@ -19,6 +19,7 @@ from deployer.drivers.ports import (
     Builder,
     Checks,
     Drivers,
+    ImageFiles,
     MetricSources,
     Notifier,
     Playbooks,
@@ -86,6 +87,7 @@ def open_house(
         stop=stop or StopRequest(),
         find=wiring.find,
         close=close,
+        images=later.made(lambda: _images(store)),
         traced=traces.beside,
     )
 
@@ -94,6 +96,12 @@ def _sender(clock: Clock) -> Notifier:
     from deployer.drivers.notify import Sender
 
     return Sender(clock)
+
+
+def _images(store: Store) -> ImageFiles:
+    from deployer.drivers.runtime.docker.image_files import DockerImages
+
+    return DockerImages(store.secret("installation"))
 
 
 def _certificates(state: Path, clock: Clock) -> CertificateKeeper:

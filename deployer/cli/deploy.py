@@ -17,7 +17,7 @@ from deployer.cli.options import Common, Shared, common
 from deployer.cli.orders import carry_out
 from deployer.cli.output import print_result
 from deployer.cli.values import sentence
-from deployer.core.errors import Exit
+from deployer.core.errors import Exit, Refused
 from deployer.manifest.units import Unit
 from deployer.planning.orders import Order
 from deployer.planning.strategy import load as load_strategy
@@ -31,6 +31,26 @@ _DEPLOY = (
         help="Version to deploy; overrides the manifest. With `build` the default is the Git revision.",
     ),
     click.option("--dirty", is_flag=True, help="With `build`: also build changes that are not committed."),
+    click.option(
+        "--from",
+        "bundle",
+        metavar="FILE",
+        type=click.Path(path_type=Path),
+        help="Deploy this bundle (`deploy bundle make`) instead of a manifest.",
+    ),
+    click.option(
+        "--signers",
+        metavar="FILE",
+        type=click.Path(path_type=Path),
+        help="With --from: the keys one of which must have signed; default: `bundle_signers` in the state folder.",
+    ),
+    click.option(
+        "--allow-unsigned",
+        metavar="WHY",
+        default="",
+        callback=sentence,
+        help="With --from: deploy a bundle without a signature all the same; the reason is recorded.",
+    ),
     click.option(
         "--replace",
         is_flag=True,
@@ -174,6 +194,10 @@ def _order(common: Common, strategy: str, options: dict[str, Any], given: Mappin
         raise click.UsageError("--report is for the outcome of a deploy; for a plan use `--plan --output json`")
     if given["version"] == "":
         raise click.UsageError("--version is empty")
+    if given["bundle"]:
+        _refuse_beside_bundle(common, given)
+    elif given["signers"] or given["allow_unsigned"]:
+        raise click.UsageError("--signers and --allow-unsigned go with --from")
     return Order(
         "plan" if given["only_plan"] else "start",
         common.service or "",
@@ -186,7 +210,22 @@ def _order(common: Common, strategy: str, options: dict[str, Any], given: Mappin
         replace=given["replace"],
         override_freeze=given["override_freeze"],
         dirty=given["dirty"],
+        bundle=str(given["bundle"] or ""),
+        signers=str(given["signers"] or ""),
+        unsigned=given["allow_unsigned"],
     )
+
+
+def _refuse_beside_bundle(common: Common, given: Mapping[str, Any]) -> None:
+    """Raise UsageError for what a bundle decides itself, and Refused where it would have to travel to a server."""
+    other = {"-f": common.named, "-d": common.destination, "--version": given["version"], "--dirty": given["dirty"]}
+    if wrong := next((name for name, value in other.items() if value), ""):
+        raise click.UsageError(f"--from brings its own manifest and version: not with {wrong}")
+    if common.server is not None:
+        raise Refused(
+            f"--from reads a file of this host, and {common.server.told_by} deploys on another one",
+            "send it there (`deploy bundle send FILE HOST`), and call `deploy up --from FILE` there",
+        )
 
 
 def _plan(common: Common, order: Order, *, check: bool) -> int:

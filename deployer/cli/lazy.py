@@ -17,6 +17,7 @@ SECTIONS = ("Deploy", "Watch", "Act", "Set up")
 COMMANDS: dict[str, CommandEntry] = {
     "up": CommandEntry("Deploy", "Deploy with the strategy of the manifest", "deployer.cli.deploy:up"),
     "plan": CommandEntry("Deploy", "Show what a deploy would do", "deployer.cli.deploy:plan"),
+    "bundle": here("Deploy", "Put a release into one file, without a registry", "deployer.cli.bundle:group"),
     "gitops": here("Deploy", "Follow a branch of a Git repository", "deployer.cli.gitops:gitops"),
     "serve": here("Deploy", "Serve the HTTP API and the web UI", "deployer.cli.serve:serve"),
     "status": CommandEntry("Watch", "Show what is live now", "deployer.cli.queries:status"),

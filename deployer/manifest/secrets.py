@@ -85,7 +85,8 @@ def _from_file(file: Path) -> str:
     try:
         if not file.is_file():
             raise _Failed(
-                f"{file} is not {'a file' if file.exists() else 'there'}", "paths are relative to the manifest"
+                f"{file} is not {'a file' if file.exists() else 'there'}",
+                "paths are relative to the manifest, with --from to the current folder",
             )
         with file.open("rb") as opened:
             return _text(opened.read(MAX_BYTES + 1))

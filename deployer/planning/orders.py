@@ -43,9 +43,10 @@ class Order:
 
     `start` and `plan` take the path of a manifest with its destination, the strategy ("" for the manifest's), and
     what `deploy STRATEGY` takes; `fingerprint` is that of the manifest that is meant, "" for whatever lies there;
-    `dirty` also builds changes that are not committed. `rollback` takes `to` (0: the last good release), `again`
-    (also when users were brought back lately) and `force`, which `promote` takes, too; `approve` takes `refuse`,
-    the `number` of the rollout (0: whichever) and the `role` of who says so; `run` takes the `job`.
+    `dirty` also builds changes that are not committed; `bundle` is a file to deploy from instead of a manifest, signed
+    by one of the keys in `signers`, or `unsigned` for this reason. `rollback` takes `to` (0: the last good release),
+    `again` (also when users were brought back lately) and `force`, which `promote` takes, too; `approve` takes
+    `refuse`, the `number` of the rollout (0: whichever) and the `role` of who says so; `run` takes the `job`.
     """
 
     action: Action
@@ -60,6 +61,9 @@ class Order:
     replace: bool = False
     override_freeze: str = ""
     dirty: bool = False
+    bundle: str = ""
+    signers: str = ""
+    unsigned: str = ""
     to: int = 0
     again: bool = False
     force: bool = False

@@ -302,4 +302,6 @@ _ELSEWHERE = {  # module and function; imported when there is one to print
     "TokensView": ("tokens", "tokens"),
     "CertificatesView": ("certificates", "certificates"),
     "JobsView": ("jobs", "jobs"),
+    "BundleView": ("bundle", "bundle"),
+    "SentView": ("bundle", "sent"),
 }

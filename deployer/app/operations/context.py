@@ -8,7 +8,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
+from deployer.core import later
 from deployer.core.clock import Clock
+from deployer.core.errors import Refused
 from deployer.core.events import Event, Sink
 from deployer.core.host import LOCAL, Host, Machines, Meant
 from deployer.planning.orders import StopRequest
@@ -18,7 +20,7 @@ from deployer.store.vault import Vault
 if TYPE_CHECKING:
     from deployer.app.operations.notifications import Announcer
     from deployer.drivers.certificates import CertificateKeeper
-    from deployer.drivers.ports import Drivers, Notifier
+    from deployer.drivers.ports import Drivers, ImageFiles, Notifier
     from deployer.manifest.models import Manifest
     from deployer.model import Release
 
@@ -39,6 +41,8 @@ class AppContext:
     # The machines that a manifest in a folder means
     find: Callable[[Manifest, Path], Meant] = lambda _manifest, _folder: Meant()
     close: Callable[[], None] = lambda: None  # what drivers have opened
+    # The engine of this host, as bundles use it
+    images: ImageFiles = field(default_factory=lambda: later.made(_no_engine))
     # What a drive of a rollout (service and number) tells, traced beside
     traced: Callable[[str, int, Sink], Sink] = lambda _service, _rollout, sink: sink
 
@@ -122,3 +126,7 @@ def _bare(kind: str) -> Manifest:
     kinds = {"ansible": {"verbs": "systemd"}}.get(kind, {})
     any_one = {"service": "any", "image": "any", "port": 1, "runtime": kind, "command": ["any"], **kinds}
     return Manifest.model_validate(any_one)
+
+
+def _no_engine() -> ImageFiles:
+    raise Refused("no engine is wired for images", "open the state folder by `open_house`")

@@ -13,8 +13,16 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
+class FromBundle:
+    """What a bundle brought: the id of its image ("" for a directory), which the engine has, and its Git revision."""
+
+    image: str
+    git: str
+
+
+@dataclass(frozen=True)
 class DeployRequest:
-    """A deploy as asked for."""
+    """A deploy as asked for; `bundle` is where it comes from, if it comes from one."""
 
     loaded: Loaded
     strategy: str
@@ -25,3 +33,4 @@ class DeployRequest:
     replace: bool = False
     dirty: bool = False
     secrets: Callable[[], dict[str, SecretText]] = dict
+    bundle: FromBundle | None = None

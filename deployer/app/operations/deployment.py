@@ -263,7 +263,7 @@ def _wanted(house: AppContext, request: DeployRequest, drivers: Drivers, brought
         image_id=image.id,
         manifest=manifest,
         config_hash=config_hash(image.id, manifest, brought.secrets, key),
-        git=git_revision(request.loaded.folder),
+        git=request.bundle.git if request.bundle else git_revision(request.loaded.folder),
         created_by=whoami(),
         message=request.message,
         signature=brought.signature,

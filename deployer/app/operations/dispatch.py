@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
 
 from deployer.app import operations
 from deployer.app.operations.approvals import approve
@@ -47,8 +48,16 @@ def perform(house: AppContext, order: Order) -> RolloutResult:
             raise TypeError(f"{order.action} is not for a service as it is: `LocalApp` carries it out")
 
 
-def request_of(order: Order, environ: Mapping[str, str]) -> DeployRequest:
+def request_of(
+    order: Order,
+    environ: Mapping[str, str],
+    *,
+    overrides: Mapping[str, Any] = MappingProxyType({}),
+    secrets_in: Path | None = None,
+) -> DeployRequest:
     """Read the manifest of an order, and make a request of both.
+
+    `overrides` are keys of the manifest; secrets are looked for beside the manifest, or in `secrets_in`.
 
     Raises ManifestRefused, and Refused when the manifest is not the one that is meant.
     """
@@ -59,8 +68,8 @@ def request_of(order: Order, environ: Mapping[str, str]) -> DeployRequest:
     path = Path(order.manifest)
     if order.fingerprint:
         _refuse_other(path, order)
-    overrides = {"version": order.version or None}
-    loaded = load(path, destination=order.destination, overrides=overrides, environ=environ, also=of_manifest)
+    above = {"version": order.version or None, **overrides}
+    loaded = load(path, destination=order.destination, overrides=above, environ=environ, also=of_manifest)
     if order.service and loaded.manifest.service != order.service:
         raise Refused(
             f"{order.manifest} is about {loaded.manifest.service}, not about {order.service}", "ask for that one"
@@ -74,7 +83,7 @@ def request_of(order: Order, environ: Mapping[str, str]) -> DeployRequest:
         override_freeze=order.override_freeze,
         replace=order.replace,
         dirty=order.dirty,
-        secrets=lambda: resolve_secrets(loaded.manifest, loaded.folder, environ, where=loaded.where),
+        secrets=lambda: resolve_secrets(loaded.manifest, secrets_in or loaded.folder, environ, where=loaded.where),
     )
 
 

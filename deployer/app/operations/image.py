@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +13,7 @@ from deployer.app.operations.deploy_request import DeployRequest
 from deployer.app.releases import git_revision
 from deployer.core.clock import Deadline
 from deployer.core.errors import Refused
-from deployer.core.events import Event
+from deployer.core.events import Event, Tell
 from deployer.drivers.ports import Drivers, Image
 from deployer.model import SecretText, Signature
 from deployer.planning.recipes import PROXY_SECONDS
@@ -29,25 +29,47 @@ def pinned_image(
     """Pin the image, after the proxy said that it can do what the manifest wants."""
     manifest = request.loaded.manifest
     drivers.traffic.check(manifest, Deadline.after(house.clock, PROXY_SECONDS))
+
+    def pin(reference: str) -> Image:
+        deadline = Deadline.after(house.clock, PULL_SECONDS)
+        return drivers.runtime.resolve(manifest, reference, deadline, note_of(house, request))
+
+    if request.bundle and request.bundle.image:
+        return replace(pin(request.bundle.image), reference=manifest.image_for(request.version))
+    return made_image(house, request, drivers, secrets, pin)
+
+
+def made_image(
+    house: AppContext,
+    request: DeployRequest,
+    drivers: Drivers,
+    secrets: Mapping[str, SecretText],
+    pin: Callable[[str], Image],
+) -> Image:
+    """Build the image, unless an earlier release did, or take the one that the manifest names; `pin` pins it."""
+    manifest = request.loaded.manifest
     reference = manifest.image_for(request.version)
     if manifest.runtime != "docker":
-        reference = _path(request.loaded.folder, reference, always=manifest.runtime == "process")
-
-    def tell(kind: str, **data: Any) -> None:
-        house.sink(Event(kind, house.clock.now(), manifest.service, 0, data))
-
-    def pinned(reference: str) -> Image:
-        return drivers.runtime.resolve(manifest, reference, Deadline.after(house.clock, PULL_SECONDS), tell)
-
+        return pin(path_of(request.loaded.folder, reference, always=manifest.runtime == "process"))
     if manifest.build is None:
-        return pinned(reference)
+        return pin(reference)
     if (known := _built_before(house, request)) is not None:
         with suppress(Refused):  # it is gone from the engine
-            return replace(pinned(known), reference=reference)
+            return replace(pin(known), reference=reference)
     deadline = Deadline.after(house.clock, manifest.build.timeout)
     wanted = {name: secrets[name] for name in manifest.build.secrets}
-    identity = drivers.builder.build(manifest.build, reference, wanted, deadline, tell, house.stop.asked.is_set)
-    return replace(pinned(identity), reference=reference)
+    stopped = house.stop.asked.is_set
+    identity = drivers.builder.build(manifest.build, reference, wanted, deadline, note_of(house, request), stopped)
+    return replace(pin(identity), reference=reference)
+
+
+def note_of(house: AppContext, request: DeployRequest) -> Tell:
+    """Return what tells the events of a deploy that has no rollout yet."""
+
+    def tell(kind: str, **data: Any) -> None:
+        house.sink(Event(kind, house.clock.now(), request.loaded.manifest.service, 0, data))
+
+    return tell
 
 
 def _built_before(house: AppContext, request: DeployRequest) -> str | None:
@@ -60,8 +82,8 @@ def _built_before(house: AppContext, request: DeployRequest) -> str | None:
     return next((r.image_id for r in alike), None)
 
 
-def _path(folder: Path, reference: str, *, always: bool) -> str:
-    """Give the path that an image is; what is none, and is not written as one, may be a name that verbs know."""
+def path_of(folder: Path, reference: str, *, always: bool) -> str:
+    """Return the path that an image is; what is none, and is not written as one, may be a name that verbs know."""
     path = (folder / reference).resolve()
     return str(path) if always or path.exists() or reference.startswith((".", "/")) else reference
 

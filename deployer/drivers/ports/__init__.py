@@ -7,7 +7,7 @@ returned without an error has been read back.
 
 from deployer.drivers.ports.checks import Checks, MetricSide, MetricSources
 from deployer.drivers.ports.drivers import Drivers, EngineDrivers
-from deployer.drivers.ports.images import Builder, Image, Signatures
+from deployer.drivers.ports.images import Builder, Image, ImageFiles, SavedImage, SavedLayer, Signatures
 from deployer.drivers.ports.notifier import Notifier
 from deployer.drivers.ports.playbooks import Playbooks, Verbs
 from deployer.drivers.ports.runtime import Found, Running, Runtime, RuntimeCare, standing
@@ -25,6 +25,7 @@ __all__ = [
     "EngineDrivers",
     "Found",
     "Image",
+    "ImageFiles",
     "MetricSide",
     "MetricSources",
     "Notifier",
@@ -33,6 +34,8 @@ __all__ = [
     "Runtime",
     "RuntimeCare",
     "Samples",
+    "SavedImage",
+    "SavedLayer",
     "Signatures",
     "Traffic",
     "TrafficCare",

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from deployer.core.clock import Deadline
@@ -52,4 +54,57 @@ class Signatures(Protocol):
 
         Raises Refused, with what was checked, when there is none or it cannot be proven within the deadline.
         """
+        ...
+
+
+@dataclass(frozen=True)
+class SavedLayer:
+    """A layer of a saved image, as plain tar; `read` gives its bytes."""
+
+    digest: str
+    size: int
+    read: Callable[[], Iterable[bytes]]
+
+
+@dataclass(frozen=True)
+class SavedImage:
+    """An image as an engine saved it: its configuration, whose digest is its id, and its layers from the lowest up."""
+
+    config: bytes
+    layers: tuple[SavedLayer, ...]
+
+
+class ImageFiles(Protocol):
+    """Brings images out of an engine and into one, without a registry."""
+
+    def pin(self, reference: str, deadline: Deadline, tell: Tell) -> Image:
+        """Fetch the image if it is not here and pin it. Raise Refused when it cannot be had."""
+        ...
+
+    def save(self, image: Image, scratch: Path, deadline: Deadline) -> AbstractContextManager[SavedImage]:
+        """Save an image, with a copy in the folder `scratch` for as long as it is open."""
+        ...
+
+    def platform(self) -> str:
+        """Return what the engine runs: linux/amd64."""
+        ...
+
+    def has(self, identity: str) -> bool:
+        """Return whether the engine has the image of this id."""
+        ...
+
+    def present(self, layers: Sequence[str]) -> int:
+        """Return how many of these layers, from the lowest up, some image of the engine has."""
+        ...
+
+    def load(self, image: SavedImage, service: str, deadline: Deadline) -> str:
+        """Load an image and keep it for the service; return its id. Layers without a size must be present.
+
+        What `read` raises while the image is sent is raised, and nothing of the image is left. Raise Refused, too, when
+        the engine does not take it.
+        """
+        ...
+
+    def keep(self, identity: str, service: str) -> None:
+        """Keep an image that is here for the service, until its releases are gone."""
         ...

@@ -137,6 +137,10 @@ class Shelf:
         repository, tag = self._name(release)
         self.image(client, release).tag(repository, tag)
 
+    def tag(self, service: str, identity: str) -> str:
+        """Return the tag of ours for an image of a service."""
+        return f"{self._owner}/{service}:{identity.removeprefix('sha256:')[:12]}"
+
     @staticmethod
     def image(client: docker.DockerClient, release: Release) -> DockerImage:
         """Return the image of a release. Raises ImageGone when the engine does not have it any more."""
@@ -203,4 +207,5 @@ class Shelf:
         return names
 
     def _name(self, release: Release) -> tuple[str, str]:
-        return f"{self._owner}/{release.service}", release.image_id.removeprefix("sha256:")[:12]
+        repository, _, tag = self.tag(release.service, release.image_id).rpartition(":")
+        return repository, tag

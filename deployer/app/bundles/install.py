@@ -1,0 +1,135 @@
+"""Deploying from a bundle: proven first, then the image goes into the engine and the files into the state folder.
+
+Each part is done again without harm, so that the next command continues what a power cut has interrupted.
+"""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from deployer.app.operations.context import AppContext
+from deployer.app.operations.deploy_request import DeployRequest, FromBundle
+from deployer.app.operations.dispatch import request_of
+from deployer.bundle import signing
+from deployer.bundle.contents import OciImage
+from deployer.bundle.reader import MOST_CONFIG, Bundle, opened
+from deployer.bundle.unpack import FILES, MANIFEST, Unpacked
+from deployer.core.clock import Deadline
+from deployer.core.errors import Refused
+from deployer.drivers.ports import SavedImage, SavedLayer
+from deployer.manifest import document
+from deployer.manifest.tree import data, node_at
+from deployer.planning.orders import Order
+from deployer.store import AuditEntry
+
+LOAD_SECONDS = 900.0
+FOLDER, SIGNERS = "bundles", "bundle_signers"  # in the state folder
+_SAME = {"i686": "x86_64"}  # processors that run the programs of others
+
+
+def request_from(house: AppContext, order: Order, environ: Mapping[str, str]) -> DeployRequest:
+    """Bring a bundle here and make the request of a deploy of it; secrets are those of the current folder.
+
+    Raise Refused, before anything is loaded, for a bundle that is damaged, not signed as it must be, made for another
+    platform, or that lacks something which is not here either.
+    """
+    here, unpacked = Path.cwd(), Unpacked(house.store.folder / FOLDER)
+    with opened(Path(order.bundle)) as bundle:
+        contents = bundle.contents
+        _refuse_unsigned(house, order, bundle)
+        bundle.check()
+        refuse_missing(house, bundle)
+        files = unpacked.add(bundle) / FILES
+        manifest = str(files / MANIFEST)
+        named = replace(order, service=contents.service, manifest=manifest, reason=order.reason or contents.why)
+        request = request_of(named, environ, overrides=_certificates(files / MANIFEST, here), secrets_in=here)
+        identity = _load(house, bundle)
+    unpacked.prune({rollout.folder for rollout in house.store.rollouts.of(contents.service)} | {files})
+    return replace(request, bundle=FromBundle(identity, contents.git))
+
+
+def _refuse_unsigned(house: AppContext, order: Order, bundle: Bundle) -> None:
+    """Raise Refused where signers are named and none of them signed; a reason to do without is in the audit log."""
+    usual = house.store.folder / SIGNERS
+    signers = Path(order.signers) if order.signers else usual if usual.exists() else None
+    try:
+        who = proven(bundle, signers)
+    except Refused as error:
+        if not order.unsigned or bundle.index.signature:
+            raise Refused(f"{bundle.path}: {error.message}", error.hint) from None
+        entry = AuditEntry("unsigned-bundle", bundle.contents.service, detail=str(bundle.path), reason=order.unsigned)
+        house.store.audit.record(entry)
+        return
+    if who:
+        house.tell(bundle.contents.service, f"the bundle is signed by {who}")
+
+
+def proven(bundle: Bundle, signers: Path | None) -> str:
+    """Return who of the signers signed a bundle, "" where nobody is named. Raise Refused where it was none of them."""
+    contents, signature = bundle.contents.data(), bundle.index.signature
+    if signers is not None:
+        return signing.signer(contents, signature, signers)
+    if signature:
+        signing.refuse_damaged(contents, signature)
+    return ""
+
+
+def refuse_missing(house: AppContext, bundle: Bundle) -> None:
+    """Raise Refused where the platform is another one, or where what a delta leaves out is not here."""
+    contents, image = bundle.contents, bundle.contents.image
+    if image and (here := house.images.platform()) != image.platform:
+        raise Refused(f"{bundle.path} is for {image.platform}, the engine here runs {here}", "make one for this host")
+    runs = {_SAME.get(machine, machine) for machine in contents.machines}
+    if runs and platform.machine() not in runs:
+        many = ", ".join(contents.machines)
+        raise Refused(f"{bundle.path} has programs for {many}, and this host is {platform.machine()}", "make one here")
+    if missing := missing_parts(house, bundle):
+        some = ", ".join(sorted(missing)[:3]) + (f" and {len(missing) - 3} more" if len(missing) > 3 else "")
+        raise Refused(
+            f"{bundle.path} leaves out {len(missing)} parts that are not here: {some}",
+            "deploy the bundle that was named by --since first, or make one without --since",
+        )
+
+
+def missing_parts(house: AppContext, bundle: Bundle) -> set[str]:
+    """Return the parts that a delta leaves out, and that neither the engine nor earlier bundles have."""
+    left_out, image = set(bundle.index.left_out), bundle.contents.image
+    missing = Unpacked(house.store.folder / FOLDER).missing(bundle.contents, left_out)
+    if image and not house.images.has(image.config.digest):
+        layers = [layer.digest for layer in image.layers]
+        if left_out & set(layers):
+            missing |= left_out & set(layers[house.images.present(layers) :])
+    return missing
+
+
+def _load(house: AppContext, bundle: Bundle) -> str:
+    """Bring the image into the engine; return its id there, "" where there is none."""
+    image, service = bundle.contents.image, bundle.contents.service
+    if image is None:
+        return ""
+    if house.images.has(image.config.digest):
+        house.images.keep(image.config.digest, service)
+        return image.config.digest
+    house.tell(service, f"loading {image.reference} from {bundle.path}")
+    config = bundle.read(image.config.digest, MOST_CONFIG)
+    saved = SavedImage(config, tuple(_layers(bundle, image)))
+    return house.images.load(saved, service, Deadline.after(house.clock, LOAD_SECONDS))
+
+
+def _layers(bundle: Bundle, image: OciImage) -> list[SavedLayer]:
+    def read(digest: str) -> Callable[[], Any]:
+        return lambda: bundle.chunks(digest)
+
+    return [SavedLayer(x.digest, x.size if bundle.has(x.digest) else 0, read(x.digest)) for x in image.layers]
+
+
+def _certificates(manifest: Path, here: Path) -> dict[str, Any]:
+    """Return where certificates are: keys are in no bundle, so they are files of the host, as secrets are."""
+    root = document.read(manifest).root
+    named = node_at(root, ("traffic", "tls", "certificates")) if root else None
+    names = data(named) if named else None
+    return {"traffic.tls.certificates": [str(here / name) for name in names]} if isinstance(names, list) else {}

@@ -1,0 +1,195 @@
+"""Making a bundle: the release that a manifest describes, with all that it needs, in one file."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from itertools import takewhile
+from pathlib import Path
+
+from deployer.app.operations.context import AppContext
+from deployer.app.operations.deploy_request import DeployRequest
+from deployer.app.operations.image import PULL_SECONDS, made_image, note_of, path_of
+from deployer.app.releases import GIT_SECONDS, built_version, git_revision, version_of
+from deployer.bundle import elf, signing, tape
+from deployer.bundle.collect import Collected, collect, collect_directory
+from deployer.bundle.contents import Contents, OciImage, Part, digest_of
+from deployer.bundle.reader import opened
+from deployer.bundle.resolved import resolved
+from deployer.bundle.unpack import DIRECTORY, MANIFEST
+from deployer.bundle.writer import stream, write
+from deployer.core.clock import Deadline
+from deployer.core.errors import Refused
+from deployer.core.host import Machines
+from deployer.core.limits import REASON
+from deployer.drivers.ports import Image, SavedImage
+
+SAVE_SECONDS = 900.0
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What a bundle is to be beside its release: the file, more files of the manifest's folder.
+
+    What the bundle `since` brings is left out; `key` signs.
+    """
+
+    out: Path
+    include: Sequence[str] = ()
+    since: Path | None = None
+    key: Path | None = None
+
+
+def make(house: AppContext, request: DeployRequest, wish: Wish) -> tuple[str, ...]:
+    """Make a bundle; return what is not in it, and why.
+
+    Raise Refused, and write nothing, where it cannot be whole.
+    """
+    request = _versioned(request)
+    loaded = request.loaded
+    older = _contents_of(wish.since) if wish.since else None
+    with ExitStack() as saved:
+        image: SavedImage | None = None
+        directory = Collected()
+        reference = loaded.manifest.image_for(request.version)
+        if loaded.manifest.runtime == "docker":
+            pinned = _pinned(house, request)
+            scratch, deadline = wish.out.absolute().parent, Deadline.after(house.clock, SAVE_SECONDS)
+            image = saved.enter_context(house.images.save(pinned, scratch, deadline))
+        else:
+            path = Path(path_of(loaded.folder, reference, always=loaded.manifest.runtime == "process"))
+            if path.is_absolute():
+                directory = collect_directory(path, loaded.manifest, loaded.folder, house.store.folder)
+                reference = f"../{DIRECTORY}" if path.is_dir() else f"../{DIRECTORY}/{path.name}"
+        files = collect(loaded.manifest, loaded.folder, wish.include)
+        files.text(MANIFEST, _manifest(request, reference))
+        contents = _contents(request, _described(image, reference) if image else None, files, directory)
+        left_out = _in_both(older, contents) if older else frozenset()
+        signature = signing.sign(contents.data(), wish.key) if wish.key else ""
+        source = _source(image, files, directory)
+        write(wish.out, stream(contents, source, left_out, signature))
+    return tuple(files.notes)
+
+
+def _versioned(request: DeployRequest) -> DeployRequest:
+    loaded, asked = request.loaded, request.version or request.loaded.manifest.version
+    version = built_version(loaded.manifest, loaded.folder, loaded.files, asked, dirty=request.dirty)
+    try:
+        loaded.manifest.image_for(version)
+    except ValueError as error:
+        raise Refused(f"{loaded.manifest.service}: {error}", "see `image:` and `version:` in the manifest") from None
+    return replace(request, version=version)
+
+
+def _contents_of(older: Path) -> Contents:
+    with opened(older) as bundle:
+        return bundle.contents
+
+
+def _in_both(older: Contents, contents: Contents) -> frozenset[str]:
+    """Return what a delta may leave out: files, and layers from the lowest up, as engines know no other ones."""
+    digests = frozenset(older.files_parts()) & frozenset(contents.files_parts())
+    if older.image is None or contents.image is None:
+        return digests
+    same = takewhile(lambda pair: pair[0] == pair[1], zip(older.image.layers, contents.image.layers, strict=False))
+    return digests | {layer.digest for layer, _ in same}
+
+
+def _pinned(house: AppContext, request: DeployRequest) -> Image:
+    loaded = request.loaded
+    drivers = house.wire(loaded.manifest, loaded.folder, Machines())
+
+    def pin(reference: str) -> Image:
+        deadline = Deadline.after(house.clock, PULL_SECONDS)
+        return house.images.pin(reference, deadline, note_of(house, request))
+
+    needed = loaded.manifest.build.secrets if loaded.manifest.build else ()
+    return made_image(house, request, drivers, request.secrets() if needed else {}, pin)
+
+
+def _described(image: SavedImage, reference: str) -> OciImage:
+    said = json.loads(image.config)
+    config = Part(digest=digest_of(image.config), size=len(image.config))
+    layers = tuple(Part(digest=layer.digest, size=layer.size) for layer in image.layers)
+    return OciImage(reference=reference, config=config, layers=layers, os=said["os"], architecture=said["architecture"])
+
+
+def _manifest(request: DeployRequest, reference: str) -> bytes:
+    """Write the manifest as it is deployed from the bundle."""
+    manifest, tree = request.loaded.manifest, request.loaded.tree
+    if tree is None:
+        raise TypeError("a manifest without its tree was not loaded from a file")
+    changed = {"image": reference}
+    if "@" not in reference:
+        changed["version"] = version_of(manifest, request.version)
+    return resolved(tree, changed)
+
+
+def _contents(request: DeployRequest, image: OciImage | None, files: Collected, directory: Collected) -> Contents:
+    loaded = request.loaded
+    who, when, why = _commit(loaded.folder)
+    return Contents(
+        service=loaded.manifest.service,
+        version=version_of(loaded.manifest, request.version),
+        runtime=loaded.manifest.runtime,
+        git=git_revision(loaded.folder),
+        who=who,
+        when=_epoch() or when,
+        why=request.message or why[:REASON],
+        image=image,
+        files=files.sorted(),
+        directory=directory.sorted(),
+        machines=_machines(directory),
+    )
+
+
+def _commit(folder: Path) -> tuple[str, int, str]:
+    """Return who made the commit of a folder, when, and its subject; nothing outside of Git."""
+    command = ["git", "-C", str(folder), "log", "-1", "--no-show-signature", "--format=%an <%ae>%n%ct%n%s"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=GIT_SECONDS, check=True)
+        who, when, why = done.stdout.rstrip("\n").split("\n", 2)
+        return who, int(when), why
+    except (OSError, subprocess.SubprocessError, ValueError):
+        return "", 0, ""
+
+
+def _epoch() -> int:
+    """Return SOURCE_DATE_EPOCH (reproducible-builds.org), 0 where it is not set."""
+    given = os.environ.get("SOURCE_DATE_EPOCH", "")
+    if given and not given.isdecimal():
+        raise Refused(f"SOURCE_DATE_EPOCH is {given!r}", "seconds since 1970, such as `git log -1 --format=%ct`")
+    return int(given or 0)
+
+
+def _machines(directory: Collected) -> tuple[str, ...]:
+    """Return the processors for which a directory has programs; none where it has only scripts."""
+    places = (place for place in directory.places.values() if isinstance(place, Path))
+    return tuple(sorted({machine for place in places if (machine := elf.machine(place))}))
+
+
+def _source(image: SavedImage | None, files: Collected, directory: Collected) -> Callable[[str], Iterable[bytes]]:
+    layers = {layer.digest: layer for layer in image.layers} if image else {}
+    ours: dict[str, bytes] = {}
+    if image:
+        described = _described(image, "").manifest()
+        ours = {digest_of(data): data for data in (image.config, described)}
+
+    def read(digest: str) -> Iterable[bytes]:
+        if digest in ours:
+            return [ours[digest]]
+        if digest in layers:
+            return layers[digest].read()
+        place = {**files.places, **directory.places}[digest]
+        return [place] if isinstance(place, bytes) else _read(place)
+
+    return read
+
+
+def _read(place: Path) -> Iterator[bytes]:
+    with place.open("rb") as file:
+        yield from tape.chunks(file)

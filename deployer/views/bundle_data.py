@@ -1,0 +1,47 @@
+"""What `deploy bundle` prints, as data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from deployer.views.status_data import View
+
+
+@dataclass(frozen=True)
+class BundleView(View):
+    """A bundle: what it brings, where that comes from, and what is not in it; sizes in bytes, `when` in Unix seconds.
+
+    `digest` is that of the contents, which names everything in it, `left_out` counts the parts that an older bundle
+    has, and `checked` tells whether every byte was read.
+    """
+
+    file: str
+    size: int
+    digest: str
+    service: str
+    version: str
+    runtime: str
+    image: str
+    image_id: str
+    platform: str
+    git: str
+    who: str
+    when: int
+    why: str
+    parts: int
+    left_out: int
+    files: tuple[str, ...]
+    signed: bool
+    signer: str = ""
+    checked: bool = False
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class SentView(View):
+    """A bundle that was sent: where it is there, and how many bytes went over, of how many."""
+
+    host: str
+    file: str
+    sent: int
+    size: int

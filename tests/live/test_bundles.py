@@ -1,0 +1,233 @@
+"""Bundles from one state folder to another: the same image, without a registry between them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import docker
+import pytest
+
+from tests.lab import image
+from tests.lab.archive import Image, layer
+from tests.live.conftest import Make
+from tests.live.shop import Shop
+from tests.services import require
+
+pytestmark = pytest.mark.live
+
+
+@pytest.fixture(params=["docker", "process"])
+def pair(request: pytest.FixtureRequest, make_shop: Make) -> tuple[Shop, Shop]:
+    """Give a service where it is made, and the host on which it is to run."""
+    return hosts(make_shop, request.param)
+
+
+@pytest.fixture
+def processes(make_shop: Make) -> tuple[Shop, Shop]:
+    return hosts(make_shop, "process")
+
+
+def hosts(make_shop: Make, kind: str) -> tuple[Shop, Shop]:
+    made, there = make_shop(kind), make_shop(kind)
+    there.name, there.port, there.url = made.name, made.port, made.url
+    (there.folder / "deploy.yml").unlink()
+    made.program = "c"
+    made.write(replicas=1)
+    return made, there
+
+
+def bundle(shop: Shop, version: str, *more: str) -> Path:
+    """Make a bundle of a version, of layers that no other image of the engine has."""
+    if shop.client is None:
+        shop.version(version)
+    else:
+        load(shop, shop.client, version, kilobytes=(100, 1))
+    place = shop.folder / f"{version}.bundle"
+    shop.deploy("bundle", "make", "-o", str(place), "--version", version, *more)
+    return place
+
+
+def load(shop: Shop, client: docker.DockerClient, version: str, kilobytes: tuple[int, int]) -> None:
+    """Load an image with a layer that all versions have, and one of its own, of this size."""
+    layers, program = image.base()
+    lowest, top = (shop.folder / name for name in ("base", version))
+    for place, size in zip((lowest, top), kilobytes, strict=True):
+        if not place.exists():
+            place.write_bytes(os.urandom(size * 1000))
+    every = (layer([(lowest, "/base")]), *layers, layer([(top, "/top")]))
+    made = Image(every, entrypoint=program, env={"VERSION": version, "DRAIN": "3000", "PATH": "/"})
+    shop._images.append(str(client.images.load(made.archive(f"{shop.name}:{version}"))[0].id))
+
+
+def forget(shop: Shop, client: docker.DockerClient | None) -> None:
+    """Remove the images that were built, as on a host that never had them."""
+    if client is not None:
+        for name in {tag for names in image.named(client).values() for tag in names if tag.startswith(f"{shop.name}:")}:
+            client.images.remove(name)
+
+
+@pytest.mark.long("three deploys", every_change=("docker",))
+def test_a_release_goes_from_one_host_to_another_without_a_registry(pair: tuple[Shop, Shop]) -> None:
+    here, there = pair
+    first = bundle(here, "1.0")
+    again = here.folder / "again.bundle"
+    here.deploy("bundle", "make", "-o", str(again), "--version", "1.0")
+    assert hashlib.sha256(again.read_bytes()).digest() == hashlib.sha256(first.read_bytes()).digest()
+    second = bundle(here, "2.0", "--since", str(first))
+    assert second.stat().st_size < first.stat().st_size / 20
+    forget(here, here.client)
+
+    refused = there.deploy("up", "--from", str(second), expect=2)
+    assert "parts that are not here" in refused.stderr
+    assert "nothing was deployed" in there.deploy("status", expect=2).stderr
+
+    there.deploy("up", "--from", str(first))
+    assert there.get().text.strip() == "1.0"
+    assert "nothing to do" in there.deploy("up", "--from", str(first)).stdout
+    there.deploy("bluegreen", "--bake", "0", "--from", str(second))
+    assert there.get().text.strip() == "2.0"
+    releases = json.loads(there.deploy("releases", "--output", "json").stdout)["releases"]
+    assert [release["version"] for release in releases] == ["2.0", "1.0"]
+    there.deploy("rollback")
+    assert there.get().text.strip() == "1.0"
+
+
+def test_the_image_is_the_one_that_skopeo_sees(make_shop: Make) -> None:
+    require("skopeo")
+    made = make_shop("docker")
+    made.program = "c"
+    place = bundle(made, "1.0")
+    shown = json.loads(made.deploy("bundle", "verify", str(place), "--output", "json").stdout)
+    raw = subprocess.run(
+        ["skopeo", "inspect", "--raw", f"oci-archive:{place}"], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert made.client is not None
+    assert json.loads(raw.stdout)["config"]["digest"] == shown["image_id"]
+    assert made.client.images.get(f"{made.name}:1.0").id == shown["image_id"]
+    assert shown["checked"]
+
+
+def test_who_signed_is_known_before_anything_is_unpacked(processes: tuple[Shop, Shop]) -> None:
+    here, there = processes
+    key = here.folder / "key"
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)], check=True, timeout=20)
+    plain, signed = bundle(here, "1.0"), bundle(here, "2.0", "--sign", str(key))
+    there.state.mkdir(mode=0o700)
+    (there.state / "bundle_signers").write_text(f"ann@example.com {key.with_suffix('.pub').read_text()}")
+
+    assert "it is not signed, and" in there.deploy("plan", "--from", str(plain), expect=2).stderr
+    assert not (there.state / "bundles").exists()
+    there.deploy("plan", "--from", str(plain), "--allow-unsigned", "made before there were keys")
+    assert "unsigned-bundle" in there.deploy("audit").stdout
+    there.deploy("plan", "--from", str(signed))
+    assert (
+        "ann@example.com"
+        in here.deploy("bundle", "verify", str(signed), "--signers", str(there.state / "bundle_signers")).stdout
+    )
+    (there.state / "bundle_signers").write_text("")
+    assert "is not signed by a key of" in there.deploy("plan", "--from", str(signed), expect=2).stderr
+
+
+def test_a_bundle_for_another_processor_is_refused(processes: tuple[Shop, Shop]) -> None:
+    here, there = processes
+    here.version("1.0")
+    program = bytearray((here.folder / "releases" / "1.0" / "app").read_bytes())
+    program[18:20] = (22).to_bytes(2, "little")
+    (here.folder / "releases" / "1.0" / "app").write_bytes(program)
+    place = here.folder / "1.bundle"
+    here.deploy("bundle", "make", "-o", str(place), "--version", "1.0")
+    said = there.deploy("up", "--from", str(place), expect=2).stderr
+    assert "has programs for s390x, and this host is" in said
+    assert not (there.state / "bundles").exists()
+
+
+def test_secrets_are_those_of_the_other_host(processes: tuple[Shop, Shop]) -> None:
+    here, there = processes
+    (here.folder / "token").write_text("a-token-from-here")
+    here.write(secrets={"TOKEN": {"file": "token"}})
+    place = bundle(here, "1.0", "--include", "token")
+    assert b"a-token-from-here" not in place.read_bytes()
+    assert (
+        "token is left out"
+        in here.deploy("bundle", "make", "-o", str(place), "--version", "1.0", "--include", "token").stdout
+    )
+    assert f"{there.folder}/token is not there" in there.deploy("up", "--from", str(place), expect=2).stderr
+    (there.folder / "token").write_text("a-token-of-theirs")
+    there.deploy("plan", "--from", str(place))
+
+
+# What a process does before it is killed: the events of its audit hook (sys.addaudithook) that change something.
+KILLED = """
+import os, signal, sys
+at, left = os.environ.get("KILLED_AT"), [0]
+def met(event, arguments):
+    if event not in ("open", "os.mkdir", "os.rename", "os.symlink", "os.truncate", "socket.connect"):
+        return
+    if event == "open" and (not isinstance(arguments[2], int) or not arguments[2] & (os.O_CREAT | os.O_WRONLY)):
+        return
+    left[0] += 1
+    if at and left[0] == int(at):
+        os.kill(os.getpid(), signal.SIGKILL)
+sys.addaudithook(met)
+from deployer.start import main
+try:
+    main()
+finally:
+    if not at:
+        print(f"events: {left[0]}", file=sys.stderr)
+"""
+POINTS = 20
+
+
+@pytest.mark.long("twenty kills, and what comes after each")
+def test_a_power_cut_is_continued_by_the_next_command(pair: tuple[Shop, Shop]) -> None:
+    here, there = pair
+    place = bundle(here, "1.0")
+    forget(here, here.client)
+
+    def plan(at: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-c", KILLED, "plan", "--from", str(place), "--state", str(there.state)]
+        environ = {**there.environment(), "KILLED_AT": at}
+        return subprocess.run(command, cwd=there.folder, env=environ, capture_output=True, text=True, timeout=60)
+
+    def fresh() -> None:
+        shutil.rmtree(there.state, ignore_errors=True)
+        if there.client is not None:
+            for identity, names in image.named(there.client).items():
+                if any(name.split(":")[0].endswith(f"/{there.name}") for name in names):
+                    image.remove(identity, there.client)
+
+    counted = plan("")
+    assert counted.returncode == 0, counted.stderr
+    events = int(counted.stderr.rpartition("events: ")[2])
+    for point in range(POINTS):
+        fresh()
+        killed = plan(str(1 + point * events // POINTS))
+        assert killed.returncode == -9, killed.stderr
+        there.deploy("plan", "--from", str(place))
+        assert not list((there.state / "bundles").glob(".half-*"))
+    there.deploy("up", "--from", str(place))
+    assert there.get().text.strip() == "1.0"
+
+
+@pytest.mark.long("an image of 100 MB")
+def test_a_delta_is_as_large_as_what_has_changed(make_shop: Make, engine: docker.DockerClient) -> None:
+    here, there = hosts(make_shop, "docker")
+    places = []
+    for version, since in (("1.0", []), ("2.0", ["--since", str(here.folder / "1.0.bundle")])):
+        load(here, engine, version, kilobytes=(100_000, 1000))
+        places.append(here.folder / f"{version}.bundle")
+        here.deploy("bundle", "make", "-o", str(places[-1]), "--version", version, *since)
+    assert places[0].stat().st_size > 100_000_000
+    assert places[1].stat().st_size < 1_200_000
+    forget(here, engine)
+
+    there.deploy("up", "--from", str(places[0]))
+    there.deploy("bluegreen", "--bake", "0", "--from", str(places[1]))
+    assert there.get().text.strip() == "2.0"
