@@ -40,8 +40,8 @@ def _proven(digest: str, content: Iterable[bytes]) -> Iterator[bytes]:
         raise Refused("what belongs to the bundle was changed while it was written", "make it again")
 
 
-def write(path: Path, content: Iterable[bytes]) -> None:
-    """Write a file whole or not at all. Raise Refused where the disk does not take it."""
+def write(path: Path, content: Iterable[bytes], prove: Callable[[Path], None] = lambda _written: None) -> None:
+    """Write a file whole or not at all, once it is proven. Raise Refused where the disk does not take it."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.{os.urandom(4).hex()}")
     try:
         with os.fdopen(files.new(temporary), "wb") as file:
@@ -49,6 +49,7 @@ def write(path: Path, content: Iterable[bytes]) -> None:
                 file.write(chunk)
             file.flush()
             os.fsync(file.fileno())
+        prove(temporary)
         temporary.replace(path)
         files.sync(path.parent)
     except OSError as error:

@@ -93,6 +93,41 @@ def verify(common: Common, file: Path, signers: Path | None) -> int:
     return _print(common, look(file, checked=True, signers=signers))
 
 
+@group.command("send")
+@common()
+@_FILE
+@click.argument("host", metavar="HOST")
+@click.option("--ssh-args", metavar="TEXT", default="", help="Extra arguments for ssh, quoted as in a shell.")
+def send(common: Common, file: Path, host: str, ssh_args: str) -> int:
+    """Send a bundle to ssh://[USER@]HOST[:PORT][/FOLDER], without the parts that are there already.
+
+    deployer must be installed there. What arrives is a delta for that host; `deploy up --from` there deploys it.
+    """
+    from deployer.app.bundles.wire import send as sent
+    from deployer.client.control import Control
+    from deployer.core.clock import SystemClock
+    from deployer.views.bundle_data import SentView
+
+    control = Control.of(host, "HOST", ssh_args)
+    done = sent(file, control.there, control.folder, SystemClock())
+    print_result(SentView(control.host, done.file, done.bytes, file.stat().st_size), common.output)
+    return int(Exit.DONE)
+
+
+@group.command("receive", hidden=True)
+@common()
+@click.option("--stdio", is_flag=True, required=True, help="Serve one sender on stdin and stdout.")
+def receive(common: Common, stdio: bool) -> int:  # noqa: ARG001 - there is no other way
+    """(internal) Receive a bundle from `deploy bundle send`, over ssh."""
+    from deployer.app.bundles.wire import receive as received
+
+    outward = os.dup(1)
+    os.dup2(2, 1)  # whatever else is printed must not come between the answers
+    with house(common) as opened, os.fdopen(0, "rb", closefd=False) as source, os.fdopen(outward, "wb") as target:
+        received(opened, source, target)
+    return int(Exit.DONE)
+
+
 def _print(common: Common, view: BundleView) -> int:
     print_result(view, common.output)
     return int(Exit.DONE)

@@ -16,7 +16,9 @@ import pytest
 from tests.lab import image
 from tests.lab.archive import Image, layer
 from tests.live.conftest import Make
+from tests.live.laptop import SSHD_PATH
 from tests.live.shop import Shop
+from tests.live.sshd import sshd
 from tests.services import require
 
 pytestmark = pytest.mark.live
@@ -160,6 +162,29 @@ def test_secrets_are_those_of_the_other_host(processes: tuple[Shop, Shop]) -> No
     assert f"{there.folder}/token is not there" in there.deploy("up", "--from", str(place), expect=2).stderr
     (there.folder / "token").write_text("a-token-of-theirs")
     there.deploy("plan", "--from", str(place))
+
+
+def test_only_what_is_missing_there_is_sent(processes: tuple[Shop, Shop]) -> None:
+    require("sshd", "root")
+    here, there = processes
+    with sshd(there.folder, {"PATH": SSHD_PATH, "DEPLOYER_STATE": str(there.state)}) as way:
+        command, to = ("bundle", "send"), (f"{way.address}{there.folder}", "--ssh-args", way.args)
+
+        def send(place: Path) -> dict[str, int]:
+            return dict(json.loads(here.deploy(*command, str(place), *to, "--output", "json").stdout))
+
+        first = send(bundle(here, "1.0"))
+        assert first["sent"] == first["size"]
+        there.deploy("plan", "--from", "1.0.bundle")
+        second = send(bundle(here, "2.0"))
+        assert second["sent"] < second["size"] / 20
+        there.deploy("plan", "--from", "2.0.bundle")
+
+        delta = bundle(here, "3.0", "--since", str(here.folder / "2.0.bundle"))
+        shutil.rmtree(there.state)
+        done = here.deploy(*command, str(delta), *to, expect=2)
+        assert "parts that are not there" in done.stderr
+        assert not (there.folder / "3.0.bundle").exists()
 
 
 # What a process does before it is killed: the events of its audit hook (sys.addaudithook) that change something.

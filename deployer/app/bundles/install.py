@@ -15,7 +15,7 @@ from deployer.app.operations.context import AppContext
 from deployer.app.operations.deploy_request import DeployRequest, FromBundle
 from deployer.app.operations.dispatch import request_of
 from deployer.bundle import signing
-from deployer.bundle.contents import OciImage
+from deployer.bundle.contents import Contents, OciImage
 from deployer.bundle.reader import MOST_CONFIG, Bundle, opened
 from deployer.bundle.unpack import FILES, MANIFEST, Unpacked
 from deployer.core.clock import Deadline
@@ -87,7 +87,7 @@ def refuse_missing(house: AppContext, bundle: Bundle) -> None:
     if runs and platform.machine() not in runs:
         many = ", ".join(contents.machines)
         raise Refused(f"{bundle.path} has programs for {many}, and this host is {platform.machine()}", "make one here")
-    if missing := missing_parts(house, bundle):
+    if missing := missing_parts(house, contents, set(bundle.index.left_out)):
         some = ", ".join(sorted(missing)[:3]) + (f" and {len(missing) - 3} more" if len(missing) > 3 else "")
         raise Refused(
             f"{bundle.path} leaves out {len(missing)} parts that are not here: {some}",
@@ -95,14 +95,13 @@ def refuse_missing(house: AppContext, bundle: Bundle) -> None:
         )
 
 
-def missing_parts(house: AppContext, bundle: Bundle) -> set[str]:
-    """Return the parts that a delta leaves out, and that neither the engine nor earlier bundles have."""
-    left_out, image = set(bundle.index.left_out), bundle.contents.image
-    missing = Unpacked(house.store.folder / FOLDER).missing(bundle.contents, left_out)
-    if image and not house.images.has(image.config.digest):
-        layers = [layer.digest for layer in image.layers]
-        if left_out & set(layers):
-            missing |= left_out & set(layers[house.images.present(layers) :])
+def missing_parts(house: AppContext, contents: Contents, wanted: set[str]) -> set[str]:
+    """Return which of the wanted parts neither the engine nor earlier bundles have."""
+    image = contents.image
+    missing = Unpacked(house.store.folder / FOLDER).missing(contents, wanted)
+    layers = [layer.digest for layer in image.layers] if image else []
+    if image and wanted & set(layers) and not house.images.has(image.config.digest):
+        missing |= wanted & set(layers[house.images.present(layers) :])
     return missing
 
 
