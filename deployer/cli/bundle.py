@@ -101,7 +101,7 @@ def verify(common: Common, file: Path, signers: Path | None) -> int:
 def send(common: Common, file: Path, host: str, ssh_args: str) -> int:
     """Send a bundle to ssh://[USER@]HOST[:PORT][/FOLDER], without the parts that are there already.
 
-    deployer must be installed there. What arrives is a delta for that host; `deploy up --from` there deploys it.
+    deployer must be installed there. What arrives is a delta for that host; `deploy up --from FILE` there deploys it.
     """
     from deployer.app.bundles.wire import send as sent
     from deployer.client.control import Control
