@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from deployer.app.operations.image import _path
+from deployer.app.operations.image import path_of
 from deployer.core.clock import Deadline, SystemClock
 from deployer.core.errors import DeadlinePassed, DriverFailed, MachinesSilent, Refused
 from deployer.core.host import LOCAL, Host, Machines
@@ -299,7 +299,7 @@ def test_what_is_no_file_and_not_written_as_one_stays_a_name(
     scene: Scene, image: str, *, always: bool, is_path: bool
 ) -> None:
     wanted = str((scene.folder / image).resolve()) if is_path else image
-    assert _path(scene.folder, image, always=always) == wanted
+    assert path_of(scene.folder, image, always=always) == wanted
 
 
 def test_a_verb_that_is_missing_is_named_before_anything_changes(scene: Scene) -> None:
