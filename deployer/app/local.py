@@ -164,7 +164,8 @@ class LocalApp:
                 request = request or self._request(context, order)
                 service = request.loaded.manifest.service
                 ending = _certified(context, deploy(context, request), service)
-                _tell_unattended(context, service)
+                warm = "warm" in request.loaded.manifest.keep.model_fields_set
+                _tell_unattended(context, service, warm=warm)
                 return ending
         if order.action == "run":
             from deployer.app.jobs.runs import run_now
@@ -176,6 +177,10 @@ class LocalApp:
         with self._opener(sink, stop) as context:
             service = order.service or service_meant(self._target, context)
             ended = perform(context, replace(order, service=service))
+            if order.action == "rollback" and ended.outcome == "done":
+                from deployer.app.operations.adjust import regrown
+
+                regrown(context, service)
             return _certified(context, ended, service) if order.action in ("resume", "promote") else ended
 
     def _request(self, context: AppContext | None, order: Order) -> DeployRequest:
@@ -213,9 +218,9 @@ def _certified(context: AppContext, result: RolloutResult, service: str) -> Roll
     return certified(context, result, service)
 
 
-def _tell_unattended(house: AppContext, service: str) -> None:
-    """Say after a deploy when the release has jobs and nothing runs them."""
-    from deployer.app.jobs.overview import unattended
+def _tell_unattended(house: AppContext, service: str, *, warm: bool) -> None:
+    """Say after a deploy which keys of the manifest ask for what nobody does between deploys."""
+    from deployer.app.keeper.outlook import unattended
 
-    if text := unattended(house, service):
+    if text := unattended(house, service, warm=warm):
         house.tell(service, text)

@@ -30,6 +30,14 @@ def observe(store: Store, drivers: Drivers, service: str) -> Observed:
     return Observed(service, live, stable, blue, green, baseline, there.silent)
 
 
+def live_release(store: Store, service: str) -> Release:
+    """Return the release that was promoted last. Raise Refused when there is none."""
+    stable = store.services.get(service).stable
+    if not stable:
+        raise Refused(f"no release of {service} is live", "`deploy up` deploys one")
+    return store.releases.get(service, stable)
+
+
 def environment_in(service: str, place: Place, instances: Iterable[Instance]) -> Environment | None:
     """Give the environment that runs in a place, of all instances of the service."""
     here = [i for i in instances if i.colour == place]

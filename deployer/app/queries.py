@@ -118,8 +118,12 @@ def status(house: AppContext, service: str) -> StatusView:
             jobs = overview.jobs(house, released)
         except DeployError as error:  # its timezone left this host
             problems.append(str(error))
-        if unattended := overview.unattended(house, service):
-            problems.append(unattended)
+    sized, kept = None, None
+    if released:
+        from deployer.app.keeper import outlook
+
+        sized, kept, more = outlook.shown(house, drivers, released, observed)
+        problems += more
     candidate = rollout.release if rollout else 0
     gate = _gate(house, rollout) if rollout else None
     return StatusView(
@@ -141,6 +145,8 @@ def status(house: AppContext, service: str) -> StatusView:
         served=_served(house, service),
         read=read,
         jobs=jobs,
+        size=sized,
+        keeper=kept,
     )
 
 
@@ -307,7 +313,7 @@ def history(house: AppContext, service: str, limit: int = 20) -> data.HistoryVie
     drivers_of(house, service)
     from deployer.store.adoption import adopted
 
-    rows = tuple(_row(house, r) for r in house.store.rollouts.of(service, limit))
+    rows = tuple(_row(house, r) for r in house.store.rollouts.of(service, limit, adjustments=True))
     rebuilt = adopted(house.store, service)
     return data.HistoryView(service, rows, rebuilt.at, rebuilt.by) if rebuilt else data.HistoryView(service, rows)
 

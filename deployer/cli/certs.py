@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -48,16 +49,19 @@ def renew(common: Common, domain: str | None, dry_run: bool) -> int:
     For `tls: auto`. Run it twice a day from a timer where no `deploy serve` runs. A failed order is repeated after a
     pause that grows, and not before the time that the authority names.
     """
+    from deployer.app.attendance import CERTIFICATES, announced
     from deployer.app.certificates import warn
     from deployer.app.operations.certificates import renew as renewed
 
     failed = False
     with open_lines(common.output) as sink, house(common, sink) as opened:
-        for one in renewed(opened, (domain or "").lower(), dry_run=dry_run):
-            _print(common, one)
-            failed |= one.state == "failed"
-        if not domain and not dry_run:
-            warn(opened)
+        every = not domain and not dry_run
+        with announced(opened.store, CERTIFICATES) if every else nullcontext():
+            for one in renewed(opened, (domain or "").lower(), dry_run=dry_run):
+                _print(common, one)
+                failed |= one.state == "failed"
+            if every:
+                warn(opened)
     return int(Exit.FAILED if failed else Exit.DONE)
 
 

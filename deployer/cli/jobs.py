@@ -80,7 +80,8 @@ def _print_output(lines: tuple[str, ...]) -> None:
 
 
 def _run_due(common: Common) -> int:
-    from deployer.app.jobs.scheduler import LOOK_SECONDS, Scheduler, announced
+    from deployer.app.attendance import JOBS, announced
+    from deployer.app.jobs.scheduler import LOOK_SECONDS, Scheduler
     from deployer.app.wiring import open_house
     from deployer.views.plain import sentence
 
@@ -96,7 +97,7 @@ def _run_due(common: Common) -> int:
             _print_output((f"{event.service}: {sentence(event)}",))
 
     asked = threading.Event()
-    with house(common) as opened, announced(opened.store), signals(asked):
+    with house(common) as opened, announced(opened.store, JOBS), signals(asked):
         scheduler = Scheduler(lambda stop: open_house(common.state, hear, stop), say)
         scheduler.look()
         while scheduler.busy and not asked.wait(LOOK_SECONDS):

@@ -49,6 +49,8 @@ def body_of(order: Order) -> dict[str, Any]:
         case "rollback":
             again = {"again": True} if order.again else {}  # a server of before does not know it
             return {"reason": order.reason, "force": order.force, "to": order.to or None, **again}
+        case "scale":
+            return {"reason": order.reason, "instances": order.instances or None, "seconds": order.seconds or None}
         case "run":
             return {"reason": order.reason, "job": order.job}
     return {"reason": order.reason}

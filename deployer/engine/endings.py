@@ -18,18 +18,31 @@ from deployer.planning.plan import ROLLBACK
 
 def done(run: Drive) -> RolloutResult:
     """Write that the release is live, and that nothing is left to do."""
-    text = f"r{run.rollout.release} ({run.candidate.version}) is live{_gap(run)}{run.proxies.summary()}"
+    if run.rollout.plan.adjusts:
+        text = f"{_why(run)}: done"
+    else:
+        text = f"r{run.rollout.release} ({run.candidate.version}) is live{_gap(run)}"
     # Users of a lost proxy are on what a rollback leaves until somebody brings it back.
     bad = run.rollout.plan.strategy == ROLLBACK and run.proxies.keeps(other(run.colour))
-    return _ended(run, RolloutResult("done", Exit.NEEDS_PERSON if bad else Exit.DONE, text, run.rollout.number))
+    exit_code = Exit.NEEDS_PERSON if bad else Exit.DONE
+    return _ended(run, RolloutResult("done", exit_code, f"{text}{run.proxies.summary()}", run.rollout.number))
 
 
 def reverted(run: Drive) -> RolloutResult:
     """Write that the way back was gone to its end, and what turned the rollout."""
     code, why = run.store.journal.cause(run.rollout)
-    text = f"r{run.rollout.release} was rolled back: {why}{_gap(run)}{run.proxies.summary()}"
-    code = Exit.NEEDS_PERSON if run.proxies.keeps(run.colour) else code
+    if run.rollout.plan.adjusts:
+        text = f"{_why(run)}: not done, {why}"
+    else:
+        text = f"r{run.rollout.release} was rolled back: {why}{_gap(run)}"
+    text += run.proxies.summary()
+    code = Exit.NEEDS_PERSON if run.proxies.keeps(run.colour) and not run.rollout.plan.adjusts else code
     return _ended(run, RolloutResult("reverted", Exit(code), text, run.rollout.number))
+
+
+def _why(run: Drive) -> str:
+    """Say what an adjustment is made for."""
+    return "; ".join(run.rollout.plan.notes)
 
 
 def _gap(run: Drive) -> str:
@@ -110,7 +123,9 @@ def _told(run: Drive, result: RolloutResult) -> RolloutResult:
 
 
 def _hooks(run: Drive, outcome: str) -> None:
-    """Run the hooks of an ending; their failure is reported, the ending stays what it is."""
+    """Run the hooks of an ending; their failure is reported, the ending stays what it is. An adjustment has none."""
+    if run.rollout.plan.adjusts:
+        return
     hooks, when = run.candidate.manifest.hooks, f"on_{outcome.replace('-', '_')}"
     wanted = getattr(hooks, when) + (hooks.on_failure if outcome in ("reverted", "needs-attention") else ())
     if not wanted:

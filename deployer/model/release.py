@@ -43,7 +43,8 @@ class Release:
     its green environment where that has its own; both are empty for this host alone. `proxies` are the machines that
     have its proxies, empty for this one. Of one that is being planned, `spare` is the number of machines that may still
     fall silent; it is not recorded, its plan has it. One that is `alone` never runs beside another release, as
-    the strategy promised that brought it out.
+    the strategy promised that brought it out. `scaled` is the number of instances on each machine that a person
+    wants now (`deploy scale`), whatever the manifest says; 0 where nobody said one. It is the service's, not recorded.
     """
 
     service: str
@@ -65,6 +66,7 @@ class Release:
     proxies: tuple[Host, ...] = ()
     spare: int = field(default=0, compare=False)
     alone: bool = False
+    scaled: int = field(default=0, compare=False)
 
     @property
     def name(self) -> str:
@@ -90,9 +92,14 @@ class Release:
         machines = self.twin if self.twin and colour == "green" else self.machines
         return tuple(host.name for host in machines)
 
+    @property
+    def replicas(self) -> int:
+        """Count the instances that are wanted on each machine."""
+        return self.scaled or self.manifest.replicas
+
     def size(self, colour: Colour) -> int:
         """Count the instances of one of its environments: so many replicas on each machine."""
-        return self.manifest.replicas * max(1, len(self.hosts(colour)))
+        return self.replicas * max(1, len(self.hosts(colour)))
 
     def address(self, host: str, here: str = "127.0.0.1") -> str:
         """Give the address of one of its machines; `here` is that of this one."""

@@ -23,10 +23,14 @@ Action = Literal[
     "resume",
     "rollback",
     "drain",
+    "scale",
     "down",
     "release-lock",
     "run",
 ]
+
+# The occasions of adjustments between rollouts: the keeper found it so, or a person wants another size
+KEEP, SCALE = "keep", "scale"
 
 
 @dataclass
@@ -46,7 +50,9 @@ class Order:
     `dirty` also builds changes that are not committed; `bundle` is a file to deploy from instead of a manifest, signed
     by one of the keys in `signers`, or `unsigned` for this reason. `rollback` takes `to` (0: the last good release),
     `again` (also when users were brought back lately) and `force`, which `promote` takes, too; `approve` takes
-    `refuse`, the `number` of the rollout (0: whichever) and the `role` of who says so; `run` takes the `job`.
+    `refuse`, the `number` of the rollout (0: whichever) and the `role` of who says so; `run` takes the `job`; `scale`
+    takes the `instances` on each host (0: as many as the manifest says) and for how many `seconds` (0: until another
+    word).
     """
 
     action: Action
@@ -71,6 +77,8 @@ class Order:
     number: int = 0
     role: str = ""
     job: str = ""
+    instances: int = 0
+    seconds: float = 0.0
 
     def to_dict(self) -> dict[str, Any]:
         """Give plain data for JSON."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from deployer.core.errors import Refused
-from deployer.model import FULL, Colour, Phase
+from deployer.model import FULL, Colour, Phase, other
 from deployer.planning.steps import (
     Attach,
     Healthy,
@@ -63,6 +63,33 @@ class Plan:
         if problem:
             raise Refused(f"strategy {strategy}: {problem}", "this is a mistake of the strategy, not of the manifest")
         return plan
+
+    @classmethod
+    def adjusting(
+        cls,
+        service: str,
+        occasion: str,
+        release: int,
+        way: tuple[Step, ...],
+        back: tuple[Step, ...],
+        why: tuple[str, ...],
+    ) -> Plan:
+        """Make a checked plan between two rollouts: it starts and removes instances, and moves no users.
+
+        Raise ValueError for one that does anything else, or takes away all that users have.
+        """
+        plan = cls(service, occasion, release, release, way, back, why)
+        for step in (*way, *back):
+            if not isinstance(step, Start | Healthy | Attach | Remove) or getattr(step, "outage", False):
+                raise ValueError(f"an adjustment has no step {step.kind}: {step.explain()}")
+            if isinstance(step, Remove) and not step.keep and step.release in (0, release):
+                raise ValueError(f"an adjustment leaves users something: {step.explain()}")
+        return plan
+
+    @property
+    def adjusts(self) -> bool:
+        """Whether it only adjusts what runs of the live release, which stays live: it has no commit point."""
+        return self.origin == self.release
 
     def problem(self) -> str:
         """Say what is wrong with the plan, or nothing."""
@@ -121,11 +148,17 @@ class Plan:
     @property
     def commit(self) -> int:
         """Index of the promote step: before it there is a way back, after it only forward."""
+        if self.adjusts:
+            return len(self.forward)
         return next(n for n, step in enumerate(self.forward) if isinstance(step, Promote))
 
     @property
     def colour(self) -> Colour:
-        """Colour of the candidate."""
+        """Colour of the candidate; of an adjustment, that of the live release."""
+        if self.adjusts:
+            first = self.forward[0]
+            place: Colour = "green" if getattr(first, "colour", "") == "green" else "blue"
+            return place if getattr(first, "release", 0) == self.release else other(place)
         step = self.forward[self.commit]
         if not isinstance(step, Promote):
             raise TypeError("the commit point of a plan is its promote step")

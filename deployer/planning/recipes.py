@@ -50,7 +50,7 @@ def start(
     """Run instances (all of the environment unless said) and wait until they are healthy; none on `silent` machines."""
     every = release.hosts(colour)
     hosts = tuple(host for host in every if host not in silent) or every
-    count = release.manifest.replicas * max(1, len(hosts)) if instances is None else instances
+    count = release.replicas * max(1, len(hosts)) if instances is None else instances
     return _start(release, colour, count, hosts)
 
 
@@ -67,6 +67,11 @@ def _start(release: Release, place: Place, count: int, hosts: tuple[str, ...]) -
         ),
         Healthy(release=release.number, colour=place, deadline=release.manifest.health.deadline),
     )
+
+
+def start_on(release: Release, colour: Colour, instances: int, silent: int) -> tuple[Step, ...]:
+    """Have so many instances of an environment run in all, those on `silent` of its hosts left out."""
+    return _start(replace(release, spare=silent), colour, instances, release.hosts(colour))
 
 
 def attach(release: Release, colour: Place, *, partial: bool = False) -> tuple[Step, ...]:

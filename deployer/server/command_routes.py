@@ -23,6 +23,7 @@ from deployer.server.messages import (
     JobBody,
     ProblemAnswer,
     RequestBody,
+    ScaleBody,
     VoteBody,
     missing,
     run_answer,
@@ -156,6 +157,13 @@ async def rollback(desk: AtDesk, caller: Operator, service: Known, wanted: Back,
 async def drain(desk: AtDesk, caller: Operator, service: Known, wish: RequestBody, give: Giving) -> RunAnswer:
     """Close WebSockets and tcp sessions on releases that users have left, and wait until requests there have ended."""
     return await _wished(desk, caller, "drain", service, wish, give)
+
+
+@router.post("/services/{service}/scale")
+async def scale(desk: AtDesk, caller: Operator, service: Known, wanted: ScaleBody, give: Giving) -> RunAnswer:
+    """Run so many instances of the live release on each host, for so long; without a number, as the manifest says."""
+    order = Order("scale", service, wanted.reason, instances=wanted.instances or 0, seconds=wanted.seconds or 0.0)
+    return await _ordered(desk, caller, order, give, wanted.rollout)
 
 
 @router.post("/services/{service}/run")

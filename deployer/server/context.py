@@ -17,6 +17,7 @@ from deployer.core.errors import ManifestRefused, Refused, StoreFailed
 from deployer.core.events import Event
 from deployer.evidence import live_sample
 from deployer.manifest.load import Loaded, load
+from deployer.planning.orders import StopRequest
 from deployer.server.guard import Caller
 from deployer.server.hub import Hub
 from deployer.server.log import ServerLog
@@ -107,6 +108,13 @@ class ServerContext:
             yield house
         finally:
             house.finish()
+
+    @contextmanager
+    def opened(self, stop: StopRequest) -> Iterator[AppContext]:
+        """Have a house for work of the server itself, which `stop` asks to end early."""
+        with self.house() as house:
+            house.stop = stop
+            yield house
 
     @contextmanager
     def app(self) -> Iterator[LocalApp]:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 
-from deployer.app.jobs.scheduler import LOOK_SECONDS, Scheduler, announced
-from deployer.app.operations import AppContext
-from deployer.planning.orders import StopRequest
+from deployer.app.attendance import JOBS, announced
+from deployer.app.jobs.scheduler import LOOK_SECONDS, Scheduler
 from deployer.server.context import ServerContext
 from deployer.server.loop import Loop
 from deployer.store.jobs import JobRun
@@ -21,14 +19,14 @@ class JobRunner(Loop):
     def __init__(self, desk: ServerContext) -> None:
         super().__init__(desk.log, "jobs", ("jobs.failed", "what is due cannot be read"), LOOK_SECONDS, END_SECONDS)
         self._desk = desk
-        self._scheduler = Scheduler(self._opened, self._ended)
+        self._scheduler = Scheduler(desk.opened, self._ended)
         self._held = ExitStack()
         self._announced = False
 
     def look(self) -> None:
         """Start what is due; from the first look on, others see that this server runs the jobs."""
         if not self._announced:
-            self._held.enter_context(announced(self._desk.stores.store()))
+            self._held.enter_context(announced(self._desk.stores.store(), JOBS))
             self._announced = True
         self._scheduler.look()
 
@@ -37,12 +35,6 @@ class JobRunner(Loop):
         super().stop()
         self._scheduler.stop()
         self._held.close()
-
-    @contextmanager
-    def _opened(self, stop: StopRequest) -> Iterator[AppContext]:
-        with self._desk.house() as house:
-            house.stop = stop
-            yield house
 
     def _ended(self, text: str, run: JobRun | None) -> None:
         known = {"service": run.service, "job": run.job, "outcome": run.outcome, "exit": run.exit} if run else {}

@@ -8,8 +8,9 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from deployer.core.errors import DeployError, Exit, Locked, Refused, StoreFailed
-from deployer.core.limits import REASON, SERVICE
+from deployer.core.limits import MOST_REPLICAS, REASON, SERVICE
 from deployer.core.secret import hide
+from deployer.manifest.units import LONGEST
 from deployer.server.runs import Busy, Run
 from deployer.views.progress import RunAnswer
 
@@ -85,6 +86,13 @@ class Back(RequestBody):
         False
     )
     force: Annotated[bool, Field(description="Even to a release that was rolled back or never got through.")] = False
+
+
+class ScaleBody(RequestBody):
+    """How many instances are wanted on each host, and how long; without `instances` as many as the manifest says."""
+
+    instances: Annotated[int, Field(ge=1, le=MOST_REPLICAS)] | None = None
+    seconds: Annotated[float, Field(gt=0, le=LONGEST, description="Without it, until another word.")] | None = None
 
 
 class JobBody(_Body):

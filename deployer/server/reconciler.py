@@ -89,10 +89,15 @@ class Reconciler(Loop):
 
 
 def undriven(store: Store) -> Iterator[Rollout]:
-    """Give what is in progress and driven by nobody who lives; what is held or stuck waits for a person."""
+    """Give what is in progress and driven by nobody who lives; what is held or stuck waits for a person.
+
+    Adjustments between rollouts are the keeper's.
+    """
     for service in store.services.all():
         rollout = store.rollouts.in_progress(service.name)
-        if rollout is not None and not rollout.outcome and store.locks.read(service.name) is None:
+        if rollout is None or rollout.plan.adjusts:
+            continue
+        if not rollout.outcome and store.locks.read(service.name) is None:
             yield rollout
 
 

@@ -5,6 +5,9 @@ What failed is said once, until something else is to be said; when it is tried a
 
 from __future__ import annotations
 
+from contextlib import ExitStack
+
+from deployer.app.attendance import CERTIFICATES, announced
 from deployer.app.certificates import warn
 from deployer.app.operations.certificates import DomainResult, renew
 from deployer.server.context import ServerContext
@@ -22,15 +25,25 @@ class Renewals(Loop):
         failed = ("certificate", "certificates cannot be looked after")
         super().__init__(desk.log, "certificates", failed, LOOK_SECONDS, END_SECONDS)
         self._desk = desk
+        self._held = ExitStack()
+        self._announced = False
 
     def look(self) -> None:
-        """Look once: order what is due, and notify of what ends soon."""
+        """Look once: order what is due, and notify of what ends soon; others see that this server does."""
+        if not self._announced:
+            self._held.enter_context(announced(self._desk.stores.store(), CERTIFICATES))
+            self._announced = True
         with self._desk.house() as house:
             for one in renew(house):
                 if self.stopping:
                     return
                 self._tell(one)
             warn(house)
+
+    def stop(self) -> None:
+        """Look no more."""
+        super().stop()
+        self._held.close()
 
     def _tell(self, one: DomainResult) -> None:
         if one.state == "kept":

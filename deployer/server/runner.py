@@ -23,6 +23,7 @@ from deployer.server.connection_guard import IDLE_SECONDS, ConnectionGuard, List
 from deployer.server.context import ServerContext
 from deployer.server.guard import EntryRules
 from deployer.server.jobs import JobRunner
+from deployer.server.keeper import KeeperLoop
 from deployer.server.reconciler import Reconciler
 from deployer.server.renewals import Renewals
 
@@ -145,7 +146,8 @@ def serve(desk: ServerContext, endpoint: Endpoint, by: str, agents: Agents | Non
     )
     sockets = listening(address, door)
     try:
-        desk.loops = (Reconciler(desk, by), Renewals(desk), JobRunner(desk))
+        keeper = KeeperLoop(desk.log, desk.opened)
+        desk.loops = (Reconciler(desk, by), Renewals(desk), JobRunner(desk), keeper)
         _Server(config, desk, agents, door, endpoint.url).run(list(sockets))
     except SystemExit:  # how uvicorn says that it could not begin; its log has said why
         raise Refused(f"the server at {address.host}:{address.port} could not begin", "see the line above") from None

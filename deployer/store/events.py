@@ -63,12 +63,17 @@ def add_event(db: sqlite3.Connection, event: Event) -> Event:
 
 
 def forget_events(db: sqlite3.Connection, service: str, keep: int) -> None:
-    """Remove the events of all finished rollouts of a service but the newest ones; of one that is open none."""
-    db.execute(
-        "delete from events where rollout in (select number from rollouts where service = ? and ended_at is not null"
-        " and number >= (select min(rollout) from events) order by number desc limit -1 offset ?)",
-        (service, keep),
-    )
+    """Remove the events of all finished rollouts of a service but the newest ones; of one that is open none.
+
+    Adjustments between them are counted apart: a keeper with much to do does not make a deploy forgotten.
+    """
+    for which in ("!=", "="):
+        db.execute(
+            "delete from events where rollout in (select number from rollouts where service = ?"  # noqa: S608 - constants
+            f" and ended_at is not null and origin {which} release"
+            " and number >= (select min(rollout) from events) order by number desc limit -1 offset ?)",
+            (service, keep),
+        )
 
 
 def _event(row: sqlite3.Row) -> Event:

@@ -122,6 +122,18 @@ class ServiceRecord:
 
 
 @dataclass(frozen=True)
+class Size:
+    """How many instances on each machine a person wants of a service; `until` is 0 where it does not expire."""
+
+    service: str
+    instances: int
+    until: float
+    by: str
+    reason: str
+    at: float
+
+
+@dataclass(frozen=True)
 class Port:
     """A port that an instance has, and on which machine of the inventory it stands; "" is this one."""
 

@@ -14,6 +14,7 @@ from deployer.store.database import Database
 from deployer.store.fence import check
 from deployer.store.owner import Lock
 from deployer.store.records import read_release
+from deployer.store.sizes import SCALED
 
 
 class Releases:
@@ -38,15 +39,19 @@ class Releases:
 
     def get(self, service: str, number: int) -> Release:
         """Return a release. Raise Refused when there is no such number."""
-        rows = self._database.rows("select * from releases where service = ? and number = ?", service, number)
+        rows = self._rows("where service = ? and number = ?", service, number)
         if not rows:
             raise Refused(f"{service} has no release r{number}", "`deploy history --releases` lists them")
         return read_release(rows[0])
 
     def of(self, service: str) -> tuple[Release, ...]:
         """Return all releases of a service, the newest first."""
-        rows = self._database.rows("select * from releases where service = ? order by number desc", service)
-        return tuple(read_release(row) for row in rows)
+        return tuple(read_release(row) for row in self._rows("where service = ? order by number desc", service))
+
+    def _rows(self, which: str, *values: object) -> list[sqlite3.Row]:
+        """Return rows with the size that a person wants now."""
+        query = f"select *, {SCALED} as scaled from releases {which}"  # noqa: S608 - constants
+        return self._database.rows(query, self._clock.now(), *values)
 
 
 def add_row(db: sqlite3.Connection, release: Release) -> None:

@@ -50,9 +50,10 @@ class Rollouts:
         rows = self._database.rows("select * from rollouts where service = ? and ended_at is null", service)
         return read_rollout(rows[0]) if rows else None
 
-    def of(self, service: str, limit: int = 50) -> tuple[Rollout, ...]:
-        """Return the rollouts of a service, the newest first."""
-        query = "select * from rollouts where service = ? order by number desc limit ?"
+    def of(self, service: str, limit: int = 50, *, adjustments: bool = False) -> tuple[Rollout, ...]:
+        """Return the rollouts of a service, the newest first; `adjustments`: also those between them."""
+        which = "" if adjustments else " and origin != release"
+        query = f"select * from rollouts where service = ?{which} order by number desc limit ?"  # noqa: S608 - a constant
         return tuple(read_rollout(row) for row in self._database.rows(query, service, limit))
 
     def times(self, after: int = 0, besides: Collection[int] = ()) -> tuple[RolloutTimes, ...]:
@@ -109,7 +110,7 @@ class Rollouts:
         except sqlite3.IntegrityError:
             raise Refused(f"{plan.service} has a rollout in progress", "see `deploy status`") from None
         number = int(cursor.lastrowid or 0)
-        action = "rollback" if plan.strategy == "rollback" else "start"
+        action = plan.strategy if plan.strategy == "rollback" or plan.adjusts else "start"
         brought = _brought(db, plan)
         self._audit.add(db, AuditEntry(action, plan.service, "begun", number, plan.release, brought, message, by))
         return number

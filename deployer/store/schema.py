@@ -17,6 +17,16 @@ MIGRATIONS: tuple[str, ...] = (
         warm_until real not null default 0
     );
 
+    -- How many instances on each machine a person wants of a service, whatever its manifest says.
+    create table sizes (
+        service text primary key,
+        instances integer not null,
+        until real not null,                      -- 0: until somebody says another one
+        by text not null,
+        reason text not null,
+        at real not null
+    );
+
     create table releases (
         service text not null,
         number integer not null,

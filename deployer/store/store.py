@@ -22,6 +22,7 @@ from deployer.store.releases import Releases
 from deployer.store.requests import ControlRequests
 from deployer.store.rollouts import Rollouts
 from deployer.store.services import Services
+from deployer.store.sizes import Sizes
 
 
 class Store:
@@ -40,6 +41,7 @@ class Store:
         self.audit_log = AuditLog(database)
         self.locks = Locks(database, clock, audit, folder / "locks")
         self.services = Services(database, audit)
+        self.sizes = Sizes(database, clock, audit)
         self.releases = Releases(database, clock)
         self.rollouts = Rollouts(database, clock, audit)
         self.journal = Journal(database, clock, audit)

@@ -70,7 +70,7 @@ def _worded(event: Event) -> str:
 
 def _started(d: dict[str, Any]) -> str:
     origin, release = int(d.get("origin", 0)), int(d.get("release", 0))
-    way = f"{write.release(origin)} → {write.release(release, d.get('version', ''))}"
+    way = write.way(origin, release, d.get("version", ""))
     return f"started: {_s(d, 'strategy')} {way}, {write.plural(len(d.get('steps', ())), 'step')}, by {_s(d, 'by')}"
 
 

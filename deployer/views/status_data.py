@@ -156,6 +156,48 @@ class JobsView(View):
 
 
 @dataclass(frozen=True)
+class SizeView(View):
+    """How many instances of the live release run and are wanted: `replicas` on each of so many `hosts`.
+
+    `manifest` is what the manifest says; `by`, `reason` and `until` belong to the word of a person (`until` 0: it does
+    not expire), and are empty where nobody said another number.
+    """
+
+    release: int
+    version: str
+    instances: int
+    wanted: int
+    replicas: int
+    hosts: int
+    manifest: int
+    by: str = ""
+    reason: str = ""
+    until: float = 0.0
+
+
+@dataclass(frozen=True)
+class KeeperView(View):
+    """What the keeper did last of a service and does next; `runs`: there is one. `next_at` 0 is now."""
+
+    runs: bool
+    last: str = ""
+    last_at: float = 0.0
+    last_rollout: int = 0
+    next: str = ""
+    next_at: float = 0.0
+
+
+@dataclass(frozen=True)
+class ScaleView(View):
+    """How many instances run and are wanted, why, and what the keeper does; `size` is None where nothing is live."""
+
+    service: str
+    size: SizeView | None
+    keeper: KeeperView | None
+    problems: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class StatusView(View):
     """What is live now, read from the proxy, the runtime and the store.
 
@@ -178,5 +220,7 @@ class StatusView(View):
     safety: SafetyView | None = None  # while a candidate has a share
     approval: ApprovalView | None = None  # while it waits for people
     served: bool = True  # users reach it; False for a worker: it has no share, and no proxy knows its instances
+    size: SizeView | None = None  # of the live release
+    keeper: KeeperView | None = None
     read: bool = True  # False when proxy or runtime gave no answer: nothing is known then, see `problems`
     jobs: tuple[JobView, ...] = ()

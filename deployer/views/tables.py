@@ -75,6 +75,10 @@ def _status(view: StatusView, now: float, ink: Ink) -> list[str]:
         from deployer.views import jobs
 
         out += [jobs.line(job, now, ink) for job in view.jobs]
+    if view.size or view.keeper:
+        from deployer.views import keeper
+
+        out += keeper.lines(view.size, view.keeper, now, ink)
     out += [f"{ink('problem', 'red')}: {one_line(problem)}" for problem in view.problems]
     if view.next:
         out.append(f"{ink('next', 'dim')}: {one_line(view.next)}")
@@ -164,7 +168,7 @@ def _lock(view: LockView, now: float, ink: Ink) -> str:
 
 
 def _rollout(row: RolloutRow, now: float, ink: Ink) -> str:
-    way = f"{release(row.origin)} → {release(row.release, row.version)}"
+    way = write.way(row.origin, row.release, row.version)
     message = f": {one_line(row.message)}" if row.message else ""
     if row.outcome:
         end = f"{ink(row.outcome, OUTCOMES.get(row.outcome, ''))} after {duration(row.seconds)}"
@@ -180,7 +184,7 @@ def _history(view: HistoryView, now: float, ink: Ink) -> list[str]:
     rows = [_heads(("", "when", "took", "strategy", "release", "outcome", "by"), ink)]
     for row in view.rollouts:
         took = duration(row.seconds if row.outcome else now - row.started_at)
-        way = f"{release(row.origin)} → {release(row.release, row.version)}"
+        way = write.way(row.origin, row.release, row.version)
         code = f" (exit {row.exit})" if row.exit else ""
         outcome = ink((row.outcome or "in progress") + code, OUTCOMES.get(row.outcome, "cyan"))
         # To the minute: with whole dates this just fits into 80 columns, and a message has a line of its own.
@@ -293,6 +297,7 @@ _RENDERERS: dict[str, Callable[[Any, float, Ink], list[str]]] = {
     "AdoptionView": _adoption,
 }
 _ELSEWHERE = {  # module and function; imported when there is one to print
+    "ScaleView": ("keeper", "scale"),
     "JudgementView": ("judgement", "judgement"),
     "AuditView": ("audit", "audit"),
     "ChainView": ("audit", "chain"),

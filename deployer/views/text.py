@@ -129,6 +129,12 @@ def release(number: int, version: str = "") -> str:
     return f"r{number} ({one_line(version)})" if version else f"r{number}"
 
 
+def way(origin: int, number: int, version: str = "") -> str:
+    """Name where a rollout leads: `r41 → r42 (2.0)`; `r42 (2.0)` where it leaves the release that is live."""
+    to = release(number, version)
+    return to if origin == number else f"{release(origin)} → {to}"
+
+
 def plural(number: int, noun: str) -> str:
     """Write a number with its noun: `1 step`, `2 steps`."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"

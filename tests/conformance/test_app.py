@@ -246,3 +246,20 @@ def test_the_way_back(bench: AppBench, app: App) -> None:
     assert (ending.outcome, ending.exit) == ("done", Exit.DONE)
     assert app.status(name).stable_version == version
     assert "slow" in [record.reason for record in app.audit(3, name).records]
+
+
+def test_a_size_that_a_person_wants(bench: AppBench, app: App) -> None:
+    name = bench.shop.name
+    size = app.status(name).size
+    assert size is not None
+    asked = Order("scale", reason="sale", instances=size.replicas, seconds=3600.0)
+    ending = app.carry_out(asked, Told(), StopRequest())
+    assert (ending.outcome, ending.exit, ending.rollout) == ("done", Exit.DONE, 0)
+    assert ending.text.endswith("already")
+    said = app.status(name).size
+    assert said is not None
+    assert (said.replicas, said.reason, bool(said.by), bool(said.until)) == (size.replicas, "sale", True, True)
+    app.carry_out(Order("scale"), Told(), StopRequest())
+    said = app.status(name).size
+    assert said is not None
+    assert said.by == ""

@@ -54,14 +54,14 @@ def test_a_job_runs_once_at_its_time_on_the_release_that_is_live(make_shop: Make
     shop.write(schedule={"tell": {"cron": just_now(), "command": ["env", "VERSION"]}}, replicas=1)
     shop.live("1.0")
     assert shop.client is not None
-    assert "nothing runs the jobs" in shop.deploy("status").stdout
+    assert "nothing does what `schedule`" in shop.deploy("status").stdout
     shop.deploy("jobs", "--run-due")  # from now on
     make_due(shop)
     both = [subprocess.Popen(shop.command("jobs", "--run-due"), cwd=shop.folder, env=shop.environment()) for _ in "ab"]
     assert [each.wait(120) for each in both] == [0, 0]
     assert runs(shop, "tell") == [("1.0", "done", 0)]
     assert shop.deploy("logs", "--job", "tell").stdout == f"{shop.name}.tell.1 | 1.0\n"
-    assert "nothing runs the jobs" not in shop.deploy("status").stdout
+    assert "nothing does what `schedule`" not in shop.deploy("status").stdout
     shop.version("2.0")
     shop.deploy("bluegreen", "--bake", "0", "--version", "2.0")
     make_due(shop)
@@ -133,6 +133,6 @@ def test_of_two_servers_one_runs_what_is_due(make_shop: Make) -> None:
         shop.start("serve", "--listen", f"127.0.0.1:{free_port()}"),
     ):
         within(60).until(lambda: runs(shop, "tell") == [("1.0", "done", 0)], "no server ran it")
-        assert "nothing runs the jobs" not in shop.deploy("status").stdout
+        assert "nothing does what `schedule`" not in shop.deploy("status").stdout
     assert runs(shop, "tell") == [("1.0", "done", 0)]
     assert shop.deploy("logs", "--job", "tell").stdout == f"{shop.name}.tell.1 | of the job\n"

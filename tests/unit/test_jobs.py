@@ -10,11 +10,12 @@ from typing import Any
 
 import pytest
 
-from deployer.app import doctor, operations
+from deployer.app import attendance, doctor, operations
+from deployer.app.attendance import announced
 from deployer.app.instance_logs import job_logs
-from deployer.app.jobs.overview import overview, unattended
+from deployer.app.jobs.overview import overview
 from deployer.app.jobs.runs import run_due, run_now, take_over
-from deployer.app.jobs.scheduler import announced
+from deployer.app.keeper.outlook import unattended
 from deployer.app.queries import status
 from deployer.core import cron
 from deployer.core.clock import Deadline
@@ -28,13 +29,13 @@ from tests.clockwork import DAY, Clockwork, to
 from tests.house import Scene
 
 NIGHTLY = {"cron": "0 3 * * *", "command": ["bin/nightly"], "timeout": "10m", "late": "2h"}
-JOBS = {"schedule": {"nightly": NIGHTLY, "often": {"cron": "* * * * *", "command": ["bin/often"]}}}
+SCHEDULED = {"schedule": {"nightly": NIGHTLY, "often": {"cron": "* * * * *", "command": ["bin/often"]}}}
 
 
 @pytest.fixture
 def scene(state: Path) -> Iterator[Scene]:
     scene = Scene(state)
-    scene.deploy("1.0", manifest=JOBS)
+    scene.deploy("1.0", manifest=SCHEDULED)
     yield scene
     scene.house.store.close()
 
@@ -126,7 +127,7 @@ def test_a_run_that_a_person_stops_is_aborted(scene: Scene) -> None:
 def test_secrets_are_in_no_output(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     scene = Scene(state)
     secret = {"DB": SecretText("a-long-password")}
-    scene.deploy("1.0", manifest={**JOBS, "secrets": {"DB": {"env": "DB"}}}, secrets=lambda: secret)
+    scene.deploy("1.0", manifest={**SCHEDULED, "secrets": {"DB": {"env": "DB"}}}, secrets=lambda: secret)
     scene.world.jobs.codes["nightly"], scene.world.jobs.prints["nightly"] = 0, b"it is a-long-password\n"
     run_now(scene.house, "shop", "nightly", "")
     assert [d["text"] for d in scene.told("job.output")] == ["it is ***"]
@@ -151,7 +152,7 @@ def test_neither_waits_for_the_lock_of_the_service(scene: Scene) -> None:
     assert run_now(scene.house, "shop", "nightly", "").exit == 0
     scene.house.store.locks.release(lock)
     with scene.house.store.jobs.held("shop", "nightly"):
-        assert scene.deploy("2.0", manifest=JOBS).outcome == "done"
+        assert scene.deploy("2.0", manifest=SCHEDULED).outcome == "done"
 
 
 def test_the_store_itself_has_no_second_run(scene: Scene) -> None:
@@ -232,7 +233,7 @@ def test_the_next_run_uses_the_release_that_was_promoted_meanwhile(scene: Scene,
     clockwork.look()
     to(scene, 3)
     clockwork.look()
-    scene.deploy("2.0", manifest=JOBS)
+    scene.deploy("2.0", manifest=SCHEDULED)
     to(scene, 3)
     clockwork.look()
     assert outcomes(scene) == [(1, "done", 0), (2, "done", 0)]
@@ -334,7 +335,7 @@ def test_a_job_that_left_the_manifest_runs_no_more(scene: Scene, clockwork: Cloc
 def test_what_is_wrong_with_one_job_is_said_once_and_keeps_no_other_waiting(
     scene: Scene, clockwork: Clockwork, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    berlin = {"schedule": {**JOBS["schedule"], "nightly": {**NIGHTLY, "timezone": "Europe/Berlin"}}}
+    berlin = {"schedule": {**SCHEDULED["schedule"], "nightly": {**NIGHTLY, "timezone": "Europe/Berlin"}}}
     scene.deploy("2.0", manifest=berlin)
     gone = {"Europe/Berlin": "this host has no such timezone"}
     monkeypatch.setattr(cron, "unknown_timezone", lambda name: gone.get(name, ""))
@@ -388,7 +389,7 @@ def test_a_look_asks_the_store_as_often_however_many_services_there_are(
     monkeypatch.setattr(cron, "next_time", worked_out)
     alone = asks()
     for n in range(3):
-        scene.deploy("1.0", manifest={"service": f"other{n}", **JOBS})
+        scene.deploy("1.0", manifest={"service": f"other{n}", **SCHEDULED})
     assert asks() == alone
     assert "cron" not in alone
     scene.world.clock.sleep(61)
@@ -438,16 +439,16 @@ def test_the_output_of_runs_is_read_only_where_it_is_shown(scene: Scene, monkeyp
 
 
 def test_it_is_said_when_nothing_runs_the_jobs(scene: Scene) -> None:
-    said = "nothing runs the jobs of shop: `deploy serve` does, or a timer with `deploy jobs --run-due` (docs/jobs.md)"
+    said = "nothing does what `schedule` of shop asks for between deploys: `deploy serve` does (docs/keeper.md)"
     assert unattended(scene.house, "shop") == said
     assert said in status(scene.house, "shop").problems
     assert (said, "warn") in [(f.text, f.level) for f in doctor.examine(scene.house, None).findings]
-    with announced(scene.house.store):
+    with announced(scene.house.store, attendance.JOBS):
         scene.world.clock.sleep(3600)
         assert unattended(scene.house, "shop") == "", "a server holds it"
         assert said not in [f.text for f in doctor.examine(scene.house, None).findings]
     assert unattended(scene.house, "shop") == said
-    with announced(scene.house.store):
+    with announced(scene.house.store, attendance.JOBS):
         pass
     assert unattended(scene.house, "shop") == "", "a timer came just now"
     assert overview(scene.house, "shop").attended

@@ -117,6 +117,7 @@ def test_the_document_has_every_route(api: Api) -> None:
         "/services/{service}/rollouts",
         "/services/{service}/run",
         "/services/{service}/runs/{run}",
+        "/services/{service}/scale",
     ]
 
 

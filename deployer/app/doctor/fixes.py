@@ -40,7 +40,7 @@ def refill(house: AppContext, sight: ServiceSnapshot, place: Place) -> Fix:
         rollout = max(i.rollout for i in environment.instances)
         there, find = standing(drivers.runtime, sight.service), partial(house.store.releases.get, sight.service)
         refuse_company(release, place, there, sight.ports, find)
-        for index, host in wanted(release, place).items():
+        for index, host in wanted(release, place, warm=sight.role(place) == "warm").items():
             if host in sight.silent:
                 continue
             port = house.store.ports.assign(own, release.number, index, house.ports, port_usable, host)

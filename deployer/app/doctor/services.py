@@ -10,7 +10,7 @@ from deployer.app import certificates
 from deployer.app.doctor import fixes
 from deployer.app.doctor.finding import Discrepancy, Fix, Level
 from deployer.app.doctor.snapshot import ServiceSnapshot, look, wanted
-from deployer.app.jobs.overview import unattended
+from deployer.app.keeper.outlook import unattended
 from deployer.app.operations import AppContext
 from deployer.app.operations.reconcile import unwritten
 from deployer.app.queries import drivers_of
@@ -137,7 +137,7 @@ def _missing(house: AppContext, sight: ServiceSnapshot) -> Iterator[Discrepancy]
             continue
         cure = fixes.refill(house, sight, place)
         level = "bad" if role == "stable" else "warn"
-        for index in wanted(release, place):
+        for index in wanted(release, place, warm=role == "warm"):
             name = f"{release.service}-r{release.number}-{index}"
             if name not in sight.names:
                 text = f"{name} is gone, of {release.name}, which is {role}"
@@ -367,7 +367,8 @@ def _certificates(house: AppContext, sight: ServiceSnapshot) -> Iterator[Discrep
             yield Discrepancy("warn", sight.service, text, renew if auto else "`deploy up` loads the file")
 
 
-def _jobs(house: AppContext, sight: ServiceSnapshot) -> Iterator[Discrepancy]:
+def _unattended(house: AppContext, sight: ServiceSnapshot) -> Iterator[Discrepancy]:
+    """Keys of the manifest that ask for something between deploys, and nobody does it."""
     if text := unattended(house, sight.service):
         yield Discrepancy("warn", sight.service, text)
 
@@ -389,5 +390,5 @@ CHECKS: tuple[Check, ...] = (
     _warm,
     _ports,
     _strangers,
-    _jobs,
+    _unattended,
 )

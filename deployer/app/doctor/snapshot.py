@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from deployer.app.observe import environment_in
@@ -95,8 +95,13 @@ class ServiceSnapshot:
         return self.rollout is None and self.lock is None
 
 
-def wanted(release: Release, place: Place) -> dict[int, str]:
-    """Say which instances a release has in a place when it is whole, and on which machines."""
+def wanted(release: Release, place: Place, *, warm: bool = False) -> dict[int, str]:
+    """Say which instances a release has in a place when it is whole, and on which machines.
+
+    One that is kept `warm` need not have more than its manifest says.
+    """
+    if warm:
+        release = replace(release, scaled=min(release.manifest.replicas, release.replicas))
     colour: Colour = "green" if place == "green" else "blue"
     return spread(place, release.size(colour), release.hosts(colour))
 

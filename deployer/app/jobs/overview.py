@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from deployer.app.jobs.scheduler import is_attended, jobs_of
+from deployer.app.attendance import JOBS, is_attended
+from deployer.app.jobs.scheduler import jobs_of
 from deployer.app.jobs.times import Schedule
 from deployer.app.operations import AppContext
 from deployer.core.errors import Refused
@@ -11,7 +12,6 @@ from deployer.store.jobs import JobRun
 from deployer.views.status_data import JobRunView, JobsView, JobView
 
 RUNS = 5  # of a job that are shown
-UNATTENDED = "nothing runs the jobs of {0}: `deploy serve` does, or a timer with `deploy jobs --run-due` (docs/jobs.md)"
 
 
 def overview(house: AppContext, service: str) -> JobsView:
@@ -22,7 +22,7 @@ def overview(house: AppContext, service: str) -> JobsView:
         service=service,
         release=record.stable,
         version=release.version if release else "",
-        attended=is_attended(house.store),
+        attended=is_attended(house.store, JOBS),
         jobs=jobs(house, release),
     )
 
@@ -48,13 +48,6 @@ def jobs(house: AppContext, release: Release | None) -> tuple[JobView, ...]:
             )
         )
     return tuple(found)
-
-
-def unattended(house: AppContext, service: str) -> str:
-    """Return what is to be said where a service has jobs and nothing runs them, else ""."""
-    stable = house.store.services.get(service).stable
-    has_jobs = stable and jobs_of(house.store.releases.get(service, stable))
-    return UNATTENDED.format(service) if has_jobs and not is_attended(house.store) else ""
 
 
 def output(house: AppContext, service: str, job: str, lines: int) -> tuple[str, tuple[str, ...]]:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 
+from deployer.app.observe import live_release
 from deployer.app.operations import AppContext
 from deployer.core.clock import Deadline
 from deployer.core.errors import (
@@ -40,17 +41,9 @@ BY_SCHEDULE = "schedule"
 KEPT = 64 * 1024  # characters of the output that are recorded
 
 
-def live_release(house: AppContext, service: str) -> Release:
-    """Return the release that was promoted last. Raise Refused when there is none."""
-    stable = house.store.services.get(service).stable
-    if not stable:
-        raise Refused(f"no release of {service} is live", "`deploy up` deploys one")
-    return house.store.releases.get(service, stable)
-
-
 def run_now(house: AppContext, service: str, job: str, reason: str) -> RolloutResult:
     """Run a job that a person asks for; return how it ended. Raise Locked while it runs, StepFailed if it failed."""
-    release = live_release(house, service)
+    release = live_release(house.store, service)
     known = release.manifest.record().get("schedule") or {}
     if job not in known:
         there = f"its jobs: {', '.join(known)}" if known else "it has none: see `schedule` in docs/jobs.md"

@@ -6,12 +6,10 @@ forgets one, and of two schedulers one runs it.
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from deployer.app.jobs.runs import pass_over, run_due, take_over
@@ -19,7 +17,6 @@ from deployer.app.jobs.times import Schedule, due
 from deployer.app.operations import AppContext
 from deployer.core.clock import Deadline, SystemClock
 from deployer.core.errors import DeployError, Detached, bug
-from deployer.core.filelock import FileLock, is_held
 from deployer.model import Release
 from deployer.planning.orders import StopRequest
 from deployer.store import ServiceRecord, Store
@@ -27,7 +24,6 @@ from deployer.store.jobs import DueTime, JobRun
 
 LOOK_SECONDS = 2.0  # between two looks at what is due
 END_SECONDS = 5.0  # for the threads of runs that are left where they are
-RECENT_SECONDS = 900.0  # a timer that came within this time comes again
 
 Opener = Callable[[StopRequest], AbstractContextManager[AppContext]]
 Say = Callable[[str, JobRun | None], None]
@@ -155,32 +151,3 @@ def _read(store: Store, service: ServiceRecord) -> tuple[_Scheduled, ...]:
 def jobs_of(release: Release | None) -> Mapping[str, Any]:
     """Return the jobs of a release as it recorded them, by name."""
     return (release.manifest.record().get("schedule") or {}) if release else {}
-
-
-# -- whether anybody looks
-
-
-@contextmanager
-def announced(store: Store) -> Iterator[None]:
-    """Let others see, for the length of the block and a while after it, that what is due is run."""
-    lock = FileLock(_file(store.folder), shared=True)
-    lock.try_take()
-    os.utime(lock.path, (store.clock.now(), store.clock.now()))
-    try:
-        yield
-    finally:
-        lock.let_go()
-
-
-def is_attended(store: Store) -> bool:
-    """Return whether a server runs what is due, or a timer did so lately."""
-    path = _file(store.folder)
-    try:
-        recent = store.clock.now() - path.stat().st_mtime < RECENT_SECONDS
-    except FileNotFoundError:
-        return False
-    return recent or is_held(path)
-
-
-def _file(state: Path) -> Path:
-    return state / "locks" / "jobs.scheduler"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 
 from deployer.app.operations.context import AppContext
-from deployer.app.operations.execution import committed, locked, run_of
+from deployer.app.operations.execution import ADJUSTING, committed, locked, run_of
 from deployer.app.operations.reconcile import write_down
 from deployer.core.clock import Deadline
 from deployer.core.errors import Abandoned, Exit, Locked, LockLost, NothingInProgress, Refused
@@ -15,6 +15,7 @@ from deployer.planning.steps import Approve, Handover, Step
 from deployer.store import WORDS, AuditEntry, Lock, Rollout, Store, whoami
 
 FOLLOW_SECONDS = 0.2  # between two looks at another process's events
+OTHERS_SECONDS = 30.0  # in which the lock of a rollout that has ended is free
 FOLLOW_LIMIT = 24 * 3600.0
 
 
@@ -76,6 +77,20 @@ def stop_running(house: AppContext, service: str, reason: str) -> None:
         return
     with suppress(Abandoned):
         follow(house, rollout.number)
+
+
+def make_way(house: AppContext, service: str, reason: str) -> None:
+    """Take back an adjustment in progress, and wait until its lock is free: nobody who deploys waits for its end."""
+    deadline, asked = Deadline.after(house.clock, OTHERS_SECONDS), 0
+    while not deadline.passed():
+        rollout = house.store.rollouts.in_progress(service)
+        if rollout is not None and rollout.plan.adjusts and rollout.number != asked:
+            asked = rollout.number
+            _wish(house, rollout, "abort", reason)
+        held = house.store.locks.read(service)
+        if held is None or not held.purpose.startswith(ADJUSTING):
+            return
+        house.clock.sleep(FOLLOW_SECONDS)
 
 
 def end_handover(house: AppContext, service: str, reason: str) -> bool:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from deployer.app.observe import observe
 from deployer.app.operations.approvals import refuse_unanswerable
 from deployer.app.operations.context import AppContext
-from deployer.app.operations.control import stop_running
+from deployer.app.operations.control import make_way, stop_running
 from deployer.app.operations.deploy_request import DeployRequest
 from deployer.app.operations.execution import begun, committed, hands, locked, run_of
 from deployer.app.operations.hosts import answering, machines_of, refuse_silent
@@ -102,6 +102,7 @@ def deploy(house: AppContext, request: DeployRequest) -> RolloutResult:
     manifest, folder = request.loaded.manifest, request.loaded.folder
     _not_frozen(house, request)
     secrets = request.secrets()
+    make_way(house, manifest.service, "a deploy does not wait for it")
     if request.replace:
         stop_running(house, manifest.service, "replaced by a newer deploy")
     with locked(house, manifest.service, f"{strategy.name} of {version_of(manifest, request.version)}") as lock:
@@ -271,6 +272,7 @@ def _wanted(house: AppContext, request: DeployRequest, drivers: Drivers, brought
         twin=brought.meant.twin,
         proxies=brought.meant.proxies,
         spare=spare,
+        scaled=size.instances if (size := house.store.sizes.get(service)) and not manifest.single else 0,
     )
     return Wanted(release, observed, _is_live(observed, release), spared)
 

@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from deployer.app import operations
+from deployer.app.operations.adjust import scale
 from deployer.app.operations.approvals import approve
 from deployer.app.operations.connections import drain_connections
 from deployer.app.operations.control import pause, promote, resume, stop
@@ -39,6 +40,8 @@ def perform(house: AppContext, order: Order) -> RolloutResult:
             return rollback(house, service, to=order.to or None, again=order.again, force=order.force, reason=reason)
         case "drain":
             return drain_connections(house, service, reason)
+        case "scale":
+            return scale(house, service, order.instances, order.seconds, reason)
         case "down":
             removed = ", ".join(down(house, service, reason)) or "nothing was running"
             return RolloutResult("done", Exit.DONE, f"{service} is down; removed: {removed}", 0)

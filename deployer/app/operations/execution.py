@@ -13,6 +13,8 @@ from deployer.engine import Drive
 from deployer.model import Release, SecretText
 from deployer.store import Heartbeat, Lock, Rollout
 
+ADJUSTING = "adjusting"  # so begins the purpose of the lock that an adjustment holds
+
 
 @contextmanager
 def locked(house: AppContext, service: str, purpose: str) -> Iterator[Lock]:

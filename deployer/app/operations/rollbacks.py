@@ -8,7 +8,7 @@ from pathlib import Path
 from deployer.app.observe import observe
 from deployer.app.operations.approvals import refuse_unanswerable
 from deployer.app.operations.context import AppContext
-from deployer.app.operations.control import FOLLOW_SECONDS, end_handover, stop
+from deployer.app.operations.control import FOLLOW_SECONDS, OTHERS_SECONDS, end_handover, make_way, stop
 from deployer.app.operations.execution import begun, committed, hands, locked, run_of
 from deployer.app.operations.late_rollback import ended_lately, under_way
 from deployer.app.operations.proxy_recovery import refuse_lost, serve_again
@@ -25,7 +25,6 @@ from deployer.planning.steps import Start
 from deployer.store import AuditEntry, Rollout, person_of, whoami
 
 PURPOSE = "rollback"  # so begins the purpose of the lock that one holds
-OTHERS_SECONDS = 30.0  # in which a rollback of somebody else begins, once it has the lock
 NEVER_GOOD = frozenset({"new", "failed"})  # standings of releases that never got through
 
 
@@ -46,6 +45,7 @@ def rollback(
     meant, deadline = again or to is not None, Deadline.after(house.clock, OTHERS_SECONDS)
     hurried = False
     while True:
+        make_way(house, service, "a rollback does not wait for it")
         try:
             if not meant and (ending := under_way(house, service)):
                 return ending
@@ -150,6 +150,7 @@ def _purpose(house: AppContext, service: str, to: int | None) -> str:
 
 def down(house: AppContext, service: str, reason: str = "") -> tuple[str, ...]:
     """Take a service off the proxy and remove all its instances; releases and history stay. Give what was removed."""
+    make_way(house, service, "the service is taken down")
     with locked(house, service, "down") as lock:
         rollout = house.store.rollouts.in_progress(service)
         if rollout is not None:

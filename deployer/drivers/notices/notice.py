@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from deployer.manifest.occasion import Occasion
+from deployer.planning.orders import KEEP, SCALE
 
 VERSION = 1  # of the JSON body; it counts up when a field changes its meaning or goes
 ENDINGS: frozenset[str] = frozenset(
@@ -88,6 +89,8 @@ class Notice:
                 return f"{what}: waits for a person"
             case "detached":
                 return f"{what}: detached, still in progress"
+            case "done" | "reverted" if self.strategy in (KEEP, SCALE):  # what is live stays live
+                return f"{what}: {self.strategy} {'done' if self.kind == 'done' else 'failed'}"
             case "done":
                 return f"{what} is live"
             case "reverted":

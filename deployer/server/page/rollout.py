@@ -82,7 +82,8 @@ def title(told: RolloutSnapshot) -> str:
 def _top(told: RolloutSnapshot) -> Markup:
     view, row = told.report, told.report.rollout
     origin = write.release(row.origin, view.origin_version) if row.origin else "first deploy"
-    way = f"{row.strategy} · {origin} → {write.release(row.release, row.version)} · by {row.by}"
+    way = write.release(row.release, row.version)
+    way = f"{row.strategy} · {way if row.origin == row.release else f'{origin} → {way}'} · by {row.by}"
     chip = tag("span", row.outcome or "in progress", class_=f"chip {KINDS.get(row.outcome, '')}")
     service = tag("a", view.service, href=f"/services/{view.service}")
     report = tag("a", "report", href=f"/api/v1/rollouts/{row.number}/report")

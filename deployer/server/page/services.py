@@ -12,6 +12,7 @@ from deployer.server.page.dialogs import Dialog, buttons, dialogs
 from deployer.server.page.frame import fold, part, until, words
 from deployer.store import Rollout
 from deployer.views.data import AuditView, HistoryView, ReleasesView, RolloutRow, StatusView
+from deployer.views.keeper import following, wanted
 from deployer.views.progress import ServiceRow
 from deployer.views.report import times
 from deployer.views.report.headline import KINDS
@@ -116,6 +117,7 @@ def service(told: ServicePage, asked: Sequence[Dialog], *, logs: bool) -> list[C
         environments.problems(status),
         _under_way(status, now),
         part("Instances", environments.instances(status, now), _to_logs(status) if logs else None, id_="instances"),
+        _kept(status, now),
         part("Jobs", _jobs(status.jobs, now), id_="jobs") if status.jobs else None,
         part("Rollouts", _rollouts(told.history.rollouts, now), id_="rollouts"),
         fold("Releases", _releases(told.releases), id_="releases"),
@@ -178,6 +180,20 @@ def _rollouts(rows: Sequence[RolloutRow], now: float) -> Markup:
         ],
         numeric=(3,),
     )
+
+
+def _kept(status: StatusView, now: float) -> Markup | None:
+    """Write the size that somebody wants, and what the keeper did last and does next."""
+    rows: list[tuple[str, Content]] = []
+    if status.size and status.size.by:
+        rows.append(("size", wanted(status.size)))
+    if (keeper := status.keeper) is not None:
+        if keeper.last:
+            link = tag("a", keeper.last, href=f"/rollouts/{keeper.last_rollout}")
+            rows.append(("last", [link, ", ", times.ago(keeper.last_at, now)]))
+        if keeper.next and (keeper.runs or keeper.next_at <= now):
+            rows.append(("keeper", following(keeper, now)))
+    return part("Between rollouts", facts(rows), id_="keeper") if rows else None
 
 
 def _jobs(found: Sequence[JobView], now: float) -> Markup:

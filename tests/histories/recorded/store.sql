@@ -843,6 +843,14 @@ INSERT INTO "services" VALUES('returning',1,0,'',0.0);
 INSERT INTO "services" VALUES('promoted',2,0,'',0.0);
 INSERT INTO "services" VALUES('working',2,0,'',0.0);
 INSERT INTO "services" VALUES('asking',1,0,'',0.0);
+CREATE TABLE sizes (
+        service text primary key,
+        instances integer not null,
+        until real not null,                      -- 0: until somebody says another one
+        by text not null,
+        reason text not null,
+        at real not null
+    );
 CREATE UNIQUE INDEX one_open_rollout on rollouts (service) where ended_at is null;
 CREATE INDEX events_of_rollout on events (rollout, id);
 CREATE INDEX audit_of_service on audit (service, n);

@@ -1,0 +1,28 @@
+"""What is due of a live service between two rollouts, from what is recorded and what is seen."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from deployer.drivers.ports import Drivers
+from deployer.model import Observed, Release
+from deployer.planning.adjustment import Kept, adjustment
+from deployer.planning.orders import KEEP
+from deployer.planning.plan import Plan
+from deployer.store import ServiceRecord
+
+if TYPE_CHECKING:
+    from deployer.app.operations import AppContext
+
+
+def due(house: AppContext, drivers: Drivers, release: Release, observed: Observed, occasion: str = KEEP) -> Plan | None:
+    """Return the plan of what is to be done now; None for nothing. Raise Refused where it is not clear what is live."""
+    kept = _kept(house.store.services.get(release.service))
+    known = [s.name for s, _ in drivers.traffic.servers(release.service, observed.live.stable)] if observed.live else []
+    return adjustment(observed, release, known, kept, house.clock.now(), occasion)
+
+
+def _kept(record: ServiceRecord) -> Kept | None:
+    if not record.warm or record.warm_colour not in ("blue", "green"):
+        return None
+    return Kept(record.warm, "blue" if record.warm_colour == "blue" else "green", record.warm_until)

@@ -1,0 +1,132 @@
+"""Looks at all services again and again, and has done what is due of each, in a thread of its own.
+
+What is to be done is planned by a pure function from what is seen, at two looks in a row: what an engine starts again
+by itself is not done twice. A service with a rollout in progress belongs to that.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
+from functools import partial
+
+from deployer.app.attendance import KEEPER, file_of
+from deployer.app.due import due
+from deployer.app.keeper.outlook import COUNTED
+from deployer.app.keeper.pauses import not_before
+from deployer.app.observe import observe
+from deployer.app.operations import AppContext, resume
+from deployer.app.operations.adjust import keep
+from deployer.core.clock import Deadline, SystemClock
+from deployer.core.errors import DeployError, Detached, Locked, bug
+from deployer.core.filelock import FileLock
+from deployer.engine import RolloutResult
+from deployer.planning.orders import StopRequest
+from deployer.planning.plan import Plan
+from deployer.store import Rollout
+
+LOOK_SECONDS = 5.0  # between two looks
+END_SECONDS = 10.0  # for what is in progress when the keeper ends: the next one goes on with it
+
+Opener = Callable[[StopRequest], AbstractContextManager[AppContext]]
+Say = Callable[[str, str, RolloutResult | None], None]  # about which service, what, and the ending where there is one
+
+
+class Keeper:
+    """Keeps what runs as it should be. Of two keepers of a state folder one works, and the other waits for its end."""
+
+    def __init__(self, opened: Opener, say: Say) -> None:
+        self._opened, self._say = opened, say
+        self._stop = StopRequest(detach=True)
+        self._alone: FileLock | None = None
+        self._seen: dict[str, Plan] = {}
+        self._said: dict[str, str] = {}
+        self._working: dict[str, threading.Thread] = {}
+
+    def look(self) -> None:
+        """Look at all services once, and begin what is due. Raise DeployError when the store cannot be read."""
+        self._working = {name: thread for name, thread in self._working.items() if thread.is_alive()}
+        with self._opened(self._stop) as house:
+            if not self._is_alone(house):
+                return
+            for service in house.store.services.all():
+                if service.name not in self._working:
+                    with self._noted(service.name):
+                        self._look_at(house, service.name)
+
+    @property
+    def waits(self) -> bool:
+        """Whether another keeper works, and this one waits for its end."""
+        return self._alone is None
+
+    def stop(self) -> None:
+        """Look no more, and leave what is in progress where it is, for the next keeper."""
+        self._stop.asked.set()
+        deadline = Deadline.after(SystemClock(), END_SECONDS)
+        for thread in self._working.values():
+            thread.join(deadline.left())
+        if self._alone is not None:
+            self._alone.let_go()
+
+    def join(self) -> None:
+        """Wait until nothing is in progress."""
+        for thread in tuple(self._working.values()):
+            thread.join()
+
+    def _is_alone(self, house: AppContext) -> bool:
+        if self._alone is None or not self._alone.stands():
+            lock = FileLock(file_of(house.store.folder, KEEPER))
+            self._alone = lock if lock.try_take() else None
+        return self._alone is not None
+
+    def _look_at(self, house: AppContext, service: str) -> None:
+        """Begin what is due of a service that nobody else is at work on."""
+        store, stable = house.store, house.store.services.get(service).stable
+        rollout = store.rollouts.in_progress(service)
+        if not stable or store.locks.read(service) is not None or (rollout and not _was_left(rollout)):
+            self._seen.pop(service, None)
+            return
+        if rollout is not None:
+            self._begin(service, partial(resume, service=service, reason="its process was gone"))
+            return
+        if house.clock.now() < not_before(store.rollouts.of(service, COUNTED, adjustments=True)):
+            return
+        release = store.releases.get(service, stable)
+        drivers = house.drivers(release)
+        plan, seen = due(house, drivers, release, observe(store, drivers, service)), self._seen.pop(service, None)
+        if plan is None:
+            self._said.pop(service, None)
+        elif plan == seen:
+            self._begin(service, partial(keep, service=service))
+        else:
+            self._seen[service] = plan
+
+    def _begin(self, service: str, work: Callable[[AppContext], RolloutResult | None]) -> None:
+        def do() -> None:
+            with self._noted(service), suppress(Detached, Locked):  # somebody else is at work: it is looked at again
+                with self._opened(self._stop) as house:
+                    house.stop = self._stop
+                    ended = work(house)
+                if ended is not None:
+                    self._say(service, ended.text, ended)
+
+        self._working[service] = threading.Thread(target=do, name=f"keeper of {service}", daemon=True)
+        self._working[service].start()
+
+    @contextmanager
+    def _noted(self, service: str) -> Iterator[None]:
+        """Say what goes wrong with a service, once until nothing is due of it; the others go on."""
+        try:
+            yield
+        except Exception as error:  # noqa: BLE001 - a bug that one service meets is not the end of the others
+            text = str(error) if isinstance(error, DeployError) else bug(error)
+            first = text.partition("\n")[0]  # the trace of the same bug may be another one
+            if self._said.get(service) != first:
+                self._said[service] = first
+                self._say(service, text, None)
+
+
+def _was_left(rollout: Rollout) -> bool:
+    """Tell whether it is an adjustment whose process is gone, and that waits for nobody."""
+    return rollout.plan.adjusts and not rollout.outcome

@@ -1,0 +1,124 @@
+"""What the keeper did last of a service, and what it does next, for whoever asks; and where one is missing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from deployer.app.attendance import CERTIFICATES, JOBS, KEEPER, is_attended
+from deployer.app.due import due
+from deployer.app.keeper.pauses import not_before
+from deployer.core.errors import DeployError, Refused
+from deployer.drivers.ports import Drivers
+from deployer.model import Observed, Release
+from deployer.store import Rollout
+from deployer.views.status_data import KeeperView, SizeView
+
+if TYPE_CHECKING:
+    from deployer.app.operations import AppContext
+
+COUNTED = 30  # newest rollouts that say how long to wait: more than it takes to the longest pause
+
+
+def shown(
+    house: AppContext, drivers: Drivers, release: Release, observed: Observed | None
+) -> tuple[SizeView | None, KeeperView | None, tuple[str, ...]]:
+    """Return what a status shows of a service between deploys, and its problems; `observed` if it was read."""
+    found: tuple[SizeView | None, KeeperView | None] = None, None
+    problems: list[str] = []
+    if observed is not None:
+        try:
+            found = size(house, release, observed), keeper(house, drivers, release, observed)
+        except DeployError as error:
+            problems.append(str(error))
+    if text := unattended(house, release.service):
+        problems.append(text)
+    return *found, tuple(problems)
+
+
+def size(house: AppContext, release: Release, observed: Observed) -> SizeView:
+    """Return how many instances of the live release there are, are wanted, and why."""
+    colour = observed.live.stable if observed.live else "blue"
+    here = observed.environment(colour)
+    said = house.store.sizes.get(release.service)
+    return SizeView(
+        release=release.number,
+        version=release.version,
+        instances=len(here.healthy()) if here else 0,
+        wanted=release.size(colour),
+        replicas=release.replicas,
+        hosts=max(1, len(release.hosts(colour))),
+        manifest=release.manifest.replicas,
+        by=said.by if said else "",
+        reason=said.reason if said else "",
+        until=said.until if said else 0.0,
+    )
+
+
+def keeper(house: AppContext, drivers: Drivers, release: Release, observed: Observed) -> KeeperView:
+    """Return what the keeper did last of a service and does next, and whether there is one."""
+    rollouts = house.store.rollouts.of(release.service, COUNTED, adjustments=True)
+    last = next((r for r in rollouts if r.plan.adjusts and not r.open), None)
+    text, at = _next(house, drivers, release, observed, rollouts)
+    return KeeperView(
+        runs=is_attended(house.store, KEEPER),
+        last=last.text if last else "",
+        last_at=last.ended_at or 0.0 if last else 0.0,
+        last_rollout=last.number if last else 0,
+        next=text,
+        next_at=at,
+    )
+
+
+def _next(
+    house: AppContext, drivers: Drivers, release: Release, observed: Observed, rollouts: tuple[Rollout, ...]
+) -> tuple[str, float]:
+    """Say what is to be done next, and when; 0 is now."""
+    service = release.service
+    if (rollout := house.store.rollouts.in_progress(service)) is not None:
+        return ("" if rollout.plan.adjusts else f"nothing while rollout {rollout.number} is in progress"), 0.0
+    try:
+        plan = due(house, drivers, release, observed)
+    except Refused as error:
+        return f"nothing: {error.message}", 0.0
+    if plan is not None:
+        return "; ".join(plan.notes), max(0.0, not_before(rollouts))
+    ahead = sorted(_ahead(house, service), reverse=True)
+    return (ahead[-1][1], ahead[-1][0]) if ahead else ("", 0.0)
+
+
+def _ahead(house: AppContext, service: str) -> Iterator[tuple[float, str]]:
+    """Give what will be due, and when."""
+    record, said = house.store.services.get(service), house.store.sizes.get(service)
+    if record.warm:
+        yield record.warm_until, f"r{record.warm} is removed, which is kept warm until then"
+    if said is not None and said.until:
+        yield said.until, f"the size that {said.by} wanted expires"
+
+
+# -- where nobody looks after it
+
+
+def unattended(house: AppContext, service: str, *, warm: bool = False) -> str:
+    """Say which keys of the live release's manifest ask for something between rollouts that nobody does; else "".
+
+    `warm`: the manifest names how long an environment is kept.
+    """
+    stable = house.store.services.get(service).stable
+    keys = tuple(_unattended(house, house.store.releases.get(service, stable), warm=warm)) if stable else ()
+    if not keys:
+        return ""
+    listed = f"{', '.join(keys[:-1])} and {keys[-1]}" if len(keys) > 1 else keys[0]
+    ask = "ask" if len(keys) > 1 else "asks"
+    return f"nothing does what {listed} of {service} {ask} for between deploys: `deploy serve` does (docs/keeper.md)"
+
+
+def _unattended(house: AppContext, release: Release, *, warm: bool) -> Iterator[str]:
+    record, store = release.manifest.record(), house.store
+    if record.get("schedule") and not is_attended(store, JOBS):
+        yield "`schedule`"
+    tls = (record.get("traffic") or {}).get("tls") or {}
+    if tls.get("auto") and not is_attended(store, CERTIFICATES):
+        yield "`traffic.tls: auto`"
+    if warm and release.served and not is_attended(store, KEEPER):
+        yield "`keep.warm`"

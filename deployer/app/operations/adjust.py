@@ -1,0 +1,103 @@
+"""Adjusting what runs of the live release, between two rollouts: its size, lost instances, what was kept warm."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from deployer.app.attendance import KEEPER, is_attended
+from deployer.app.due import due
+from deployer.app.observe import live_release, observe
+from deployer.app.operations.context import AppContext
+from deployer.app.operations.control import make_way
+from deployer.app.operations.execution import ADJUSTING, begun, locked
+from deployer.app.operations.port_capacity import refuse_crowded
+from deployer.core.errors import DeployError, Exit, Locked, Refused
+from deployer.core.limits import MOST_REPLICAS
+from deployer.engine import RolloutResult, drive
+from deployer.model import Release
+from deployer.planning.orders import KEEP, SCALE
+from deployer.store import DEPLOYER, Lock, whoami
+
+
+def keep(house: AppContext, service: str) -> RolloutResult | None:
+    """Do what is due of a service, for the keeper; None where nothing is. Raise Locked while others are at work."""
+    with locked(house, service, f"{ADJUSTING} what runs") as lock:
+        _refuse_open(house, service)
+        return _adjusted(house, lock, live_release(house.store, service), KEEP, DEPLOYER, "")
+
+
+def scale(house: AppContext, service: str, instances: int, seconds: float, reason: str) -> RolloutResult:
+    """Record how many instances a person wants on each host, for so long (0: until another word), and bring it about.
+
+    0 instances: as many as the manifest says, from now on.
+    """
+    make_sense(live_release(house.store, service), instances)
+    make_way(house, service, "another size is wanted")
+    with locked(house, service, f"{ADJUSTING} the size") as lock:
+        _refuse_open(house, service)
+        if instances:
+            until = house.clock.now() + seconds if seconds else 0.0
+            house.store.sizes.set(lock, instances, until, reason)
+        else:
+            house.store.sizes.clear(lock, reason)
+        if seconds and not is_attended(house.store, KEEPER):
+            house.tell(
+                service, "no keeper runs, which would end it: `deploy serve`, `deploy keep` or `deploy scale --auto`"
+            )
+        release = live_release(house.store, service)
+        ending = _adjusted(house, lock, release, SCALE, whoami(), reason)
+        if ending is not None:
+            return ending
+        text = f"{release.name} has {release.replicas} instance{'s' * (release.replicas != 1)}{_each(release)} already"
+        house.tell(service, text)
+        return RolloutResult("done", Exit.DONE, text, 0)
+
+
+def regrown(house: AppContext, service: str) -> None:
+    """Have what a rollback brought back at the size that a person wants: it may have been kept smaller."""
+    if house.store.sizes.get(service) is None:
+        return
+    try:
+        with locked(house, service, f"{ADJUSTING} the size") as lock:
+            if house.store.rollouts.in_progress(service) is None:
+                _adjusted(house, lock, live_release(house.store, service), SCALE, whoami(), "after a rollback")
+    except Locked:
+        return  # whoever deploys now starts as many
+    except DeployError as error:  # users are where they should be
+        house.tell(service, f"it does not have its size yet: {error}")
+
+
+def make_sense(release: Release, instances: int) -> None:
+    """Raise Refused for a size that the service cannot have."""
+    if instances > 1 and release.manifest.single:
+        raise Refused(f"{release.service} is `single`: it never has two instances at once", "remove `single` first")
+    if not 0 <= instances <= MOST_REPLICAS:
+        raise Refused(
+            f"{instances} instances on a host: from 1 to {MOST_REPLICAS} are possible", "`deploy down` has none"
+        )
+
+
+def _adjusted(
+    house: AppContext, lock: Lock, release: Release, occasion: str, by: str, reason: str
+) -> RolloutResult | None:
+    drivers = house.drivers(release)
+    observed = observe(house.store, drivers, release.service)
+    plan = due(house, drivers, release, observed, occasion)
+    if plan is None:
+        return None
+    refuse_crowded(house, plan, observed)
+    rollout = house.store.rollouts.begin(lock, plan, Path.cwd(), by, reason)
+    return drive(begun(house, lock, drivers, rollout))
+
+
+def _refuse_open(house: AppContext, service: str) -> None:
+    rollout = house.store.rollouts.in_progress(service)
+    if rollout is not None:
+        raise Locked(
+            f"rollout {rollout.number} of {service} ({rollout.strategy}) is in progress",
+            "`deploy watch` follows it; `deploy resume`, `deploy promote` or `deploy abort` ends it",
+        )
+
+
+def _each(release: Release) -> str:
+    return " on each host" if release.machines else ""

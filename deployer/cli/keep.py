@@ -1,0 +1,43 @@
+"""`deploy keep`: what runs is what it should be, between deploys too."""
+
+from __future__ import annotations
+
+import threading
+
+import click
+
+from deployer.cli.options import Common, common
+from deployer.cli.session import house, signals
+from deployer.core.errors import Exit
+
+
+@click.command("keep")
+@common()
+@click.option(
+    "--log",
+    "form",
+    type=click.Choice(("text", "json")),
+    default="text",
+    show_default=True,
+    help="Log format on stderr: text or JSON lines.",
+)
+def keep(common: Common, form: str) -> int:
+    """Keep what runs as it should be, between deploys, until a signal ends it; `deploy serve` does it, too.
+
+    It starts lost instances again, removes environments whose warm time is over, and ends a size whose time is over.
+    """
+    from deployer.app.wiring import open_house
+    from deployer.server.keeper import KeeperLoop
+    from deployer.server.log import ServerLog
+
+    asked = threading.Event()
+    with house(common):  # refuses a folder that cannot be used, and a server that was named
+        pass
+    log = ServerLog(lines=form == "json")
+    loop = KeeperLoop(log, lambda stop: open_house(common.state, stop=stop))
+    with signals(asked):
+        loop.start()
+        log.say("keeping", f"keeping what runs from {common.state}; Ctrl-C ends it", state=str(common.state))
+        asked.wait()
+        loop.stop()
+    return int(Exit.DONE)

@@ -1,0 +1,117 @@
+"""What an adjustment does between two rollouts: the live release gets the instances that it should have. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+
+from deployer.core.errors import Refused
+from deployer.model import Colour, Environment, Observed, Release, spread
+from deployer.planning.orders import KEEP
+from deployer.planning.plan import Plan
+from deployer.planning.recipes import attach, remove, start_on
+from deployer.planning.steps import Step, named
+
+
+@dataclass(frozen=True)
+class Kept:
+    """An environment that is kept warm, and until when."""
+
+    release: int
+    colour: Colour
+    until: float
+
+
+def refuse_unclear(observed: Observed, release: Release) -> None:
+    """Raise Refused where it is not clear that users are on a release, and on all of it: nothing is adjusted then."""
+    live, service = observed.live, observed.service
+    if live is None:
+        raise Refused(f"the proxy does not know {service}", "`deploy doctor` says what is missing")
+    there = observed.environment(live.stable)
+    if there is not None and there.release != release.number:
+        raise Refused(
+            f"users of {service} are on r{there.release}, and r{release.number} is recorded as live",
+            "`deploy resume` records where they are",
+        )
+    if live.share or live.baseline:
+        raise Refused(f"a candidate of {service} has a share, and no rollout is in progress", "`deploy doctor --fix`")
+
+
+def adjustment(
+    observed: Observed,
+    release: Release,
+    known: Collection[str],
+    kept: Kept | None,
+    now: float,
+    occasion: str = KEEP,
+) -> Plan | None:
+    """Plan what brings the live release to what it should be; None where nothing is to be done.
+
+    Instances that do not run, or that the proxy does not know (it has those `known`), are started and attached; those
+    above its size are removed one at a time, and so is an environment that was kept warm until now. Machines that are
+    silent are left alone. Raise Refused where it is not clear what is live.
+    """
+    refuse_unclear(observed, release)
+    found = _Found.of(observed, release, known)
+    way, back, why = list[Step](), tuple[Step, ...](), list[str]()
+    if found.missing:
+        way += start_on(release, found.colour, found.size, len(found.silent))
+        way += attach(release, found.colour, partial=bool(found.silent))
+        if 0 < found.highest < found.size:  # what stood before stays, whatever becomes of the others
+            back = (remove(release.manifest, found.colour, release.number, keep=found.highest),)
+        why += found.said()
+    surplus = range(found.highest - 1, found.size - 1, -1)
+    way += (remove(release.manifest, found.colour, release.number, keep=left) for left in surplus)
+    if surplus:
+        why.append(
+            f"{release.name} has {found.highest} instances, {found.size} {'is' if found.size == 1 else 'are'} wanted"
+        )
+    if over := _over(observed, kept, now):
+        way.append(remove(release.manifest, over.colour, over.release))
+        why.append(f"the time is over for which r{over.release} was kept warm")
+    if not way:
+        return None
+    return Plan.adjusting(release.service, occasion, release.number, tuple(way), back, tuple(why))
+
+
+@dataclass(frozen=True)
+class _Found:
+    """What runs of the live release, beside what should."""
+
+    release: Release
+    colour: Colour
+    size: int
+    highest: int  # index that stands
+    missing: tuple[int, ...]
+    silent: tuple[str, ...]
+
+    @classmethod
+    def of(cls, observed: Observed, release: Release, known: Collection[str]) -> _Found:
+        colour = observed.live.stable if observed.live else "blue"
+        there: Environment | None = observed.environment(colour)
+        instances = there.instances if there else ()
+        reached = (i for i in instances if i.state == "running" and (i.name in known or not release.served))
+        running = {i.index for i in reached}
+        hosts, size = release.hosts(colour), release.size(colour)
+        wanted = spread(colour, size, hosts)
+        missing = tuple(n for n, host in wanted.items() if n not in running and host not in observed.silent)
+        hidden = (n for n, host in wanted.items() if host in observed.silent)
+        highest = max((*(i.index for i in instances), *hidden), default=0)
+        return cls(release, colour, size, highest, missing, tuple(h for h in hosts if h in observed.silent))
+
+    def said(self) -> Iterator[str]:
+        lost = [f"{self.release.service}-r{self.release.number}-{n}" for n in self.missing if n <= self.highest]
+        if lost:
+            do = "does not run or gets" if len(lost) == 1 else "do not run or get"
+            yield f"{named(tuple(lost))} of {self.release.name} {do} no users"
+        if len(lost) < len(self.missing):
+            here = f"{self.highest or 'no'} instance{'s' * (self.highest != 1)}"
+            yield f"{self.release.name} has {here}, {self.size} {'is' if self.size == 1 else 'are'} wanted"
+
+
+def _over(observed: Observed, kept: Kept | None, now: float) -> Kept | None:
+    """Return what was kept warm until now and still stands, where users are on another environment."""
+    if kept is None or kept.until > now or observed.live is None or kept.colour == observed.live.stable:
+        return None
+    there = observed.environment(kept.colour)
+    return kept if there is not None and there.release == kept.release else None

@@ -1,0 +1,53 @@
+"""What the keeper did and does, and how many instances somebody wants, in lines."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from deployer.views.status_data import KeeperView, ScaleView, SizeView
+from deployer.views.text import ago, duration, moment, one_line, plural, release
+
+Ink = Callable[[str, str], str]
+
+
+def lines(size: SizeView | None, keeper: KeeperView | None, now: float, ink: Ink) -> list[str]:
+    """Write the size where a person wants another than the manifest, and what the keeper did last and does next."""
+    out = []
+    if size is not None and size.by:
+        out.append(f"{ink('size', 'dim')}: {wanted(size)}")
+    if keeper is not None and keeper.last:
+        out.append(f"{ink('keeper', 'dim')}: {ago(max(0.0, now - keeper.last_at))}: {one_line(keeper.last)}")
+    if keeper is not None and keeper.next and (keeper.runs or keeper.next_at <= now):
+        out.append(f"{ink('keeper', 'dim')}: {following(keeper, now)}")
+    return out
+
+
+def scale(view: ScaleView, now: float, ink: Ink) -> list[str]:
+    """Write how many instances run and are wanted, why, and what the keeper did and does."""
+    out = [ink(view.service, "bold")]
+    if (size := view.size) is None:
+        out[0] += "  no release is live"
+    else:
+        out[0] += f"  {release(size.release, size.version)} has {size.instances} of {plural(size.wanted, 'instance')}"
+        out += [f"{ink('size', 'dim')}: {wanted(size)}", *lines(None, view.keeper, now, ink)]
+    return [*out, *(f"{ink('problem', 'red')}: {one_line(problem)}" for problem in view.problems)]
+
+
+def wanted(size: SizeView) -> str:
+    """Say how many instances are wanted, and why."""
+    each = " on each host" if size.hosts > 1 else ""
+    count = f"{plural(size.replicas, 'instance')}{each}"
+    if not size.by:
+        return f"{count}, as the manifest says"
+    why = f" ({one_line(size.reason)})" if size.reason else ""
+    until = f", until {moment(size.until)}" if size.until else ""
+    return f"{count}, as {one_line(size.by)} wants{why}{until}; the manifest says {size.manifest}"
+
+
+def following(keeper: KeeperView, now: float) -> str:
+    """Say what the keeper does next, and when; or that there is none."""
+    text = one_line(keeper.next)
+    if not keeper.runs:
+        return f"none runs (`deploy serve` or `deploy keep`); it would see to this: {text}"
+    left = keeper.next_at - now
+    return f"next, in {duration(left)}: {text}" if left > 0 else f"next: {text}"
