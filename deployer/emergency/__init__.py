@@ -54,6 +54,5 @@ def first(arguments: list[str]) -> str:
     record.write(wish.state, wish.service, wish.command, wish.reason, last=True)
     if wish.output != "json":
         where = f"stable again ({moved.colour})" if moved.trial else f"r{moved.release} again ({moved.colour})"
-        who = f"everyone but at {', '.join(unknown)}" if unknown else "everyone"
-        sys.stderr.write(f"{wish.service}: {who} is on {where}{users}; writing it down\n")
+        sys.stderr.write(f"{wish.service}: everyone is on {where}{users}; writing it down\n")
     return (TRIED if moved.trial else "gone back") + (IN_PART if unknown else "")

@@ -14,30 +14,37 @@ if TYPE_CHECKING:
 
 
 def move(fars: list[Far], state: str, service: str, command: str) -> tuple[Moved | None, list[str], str]:
-    """Move users at all proxies that respond and are not lost; give where to, the others, and what their users get."""
+    """Move users at all proxies that respond and are not lost; give where to, the others, and what their users get.
+
+    The last is the end of a sentence.
+    """
     try:
-        away = lost.read(state, service)[0]
+        away = list(lost.read(state, service)[0])
     except ValueError:  # damaged: the whole command says so
-        away = {}
+        away = []
     there = [far for far in fars if far.name not in away]
-    done = remote_endpoint.move(there or fars, service, command)
+    if not there:
+        there, away = fars, []
+    done = remote_endpoint.move(there, service, command)
     if done is None:
         return None, [], ""
-    unknown = done.unknown + [name for name in away if there]
     for name in done.unknown:
         try:
             lost.add(state, service, name, done.values, f"no response to `deploy {command}`", time.time())
         except (OSError, ValueError) as error:
             sys.stderr.write(f"{service}: that {name} is lost could not be written down: {error}\n")
-    return done.moved, unknown, _users(done) if done.unknown else ""
+    silent = f", but at {', '.join(done.unknown)}, which did not respond: {_users(done)}" if done.unknown else ""
+    before = f", but at {', '.join(away)}, lost before: `deploy status` shows more" if away else ""
+    return done.moved, done.unknown + away, silent + before
 
 
 def _users(done: remote_endpoint.MovedAll) -> str:
     """Say what users get where it is not known that they were moved."""
     found = [parts for value in done.values if (parts := value_edits.fields(value))]
     if not done.moved.trial or not found:
-        return ", where users stay where they are until that proxy is back"
-    lease = max(int(parts[value_edits.LEASE]) for parts in found)
-    if not lease or any(parts[value_edits.LEASE] == "0" for parts in found):
-        return ", where a part of the users stays on the candidate until that proxy is back: its share has no lease"
-    return f", where they are by {time.strftime('%H:%M:%S', time.localtime(lease))} at the latest, when the lease ends"
+        return "users stay there on what they had until it is back"
+    leases = [int(parts[value_edits.LEASE]) for parts in found]
+    if 0 in leases:
+        return "a part of the users stays there on the candidate until it is back, as its share has no lease"
+    at = time.strftime("%H:%M:%S", time.localtime(max(leases)))
+    return f"users are back on stable there by {at} at the latest, when the lease ends"

@@ -195,7 +195,7 @@ def test_a_rollback_without_a_proxy_moves_the_users_of_the_others(edged: Edged, 
         edged.deploy("bluegreen", "--bake", "0", "--version", version)
     lab.cut("edge2")
     said = elsewhere(edged, "rollback", expect=Exit.NEEDS_PERSON)
-    assert "everyone but at edge2, where it is not known, is on r2 again" in said
+    assert "everyone is on r2 again (green), but at edge2, which did not respond: users stay there on what" in said
     assert "users of the reachable proxies are safe" in said
     assert edged.live_at("edge1").startswith("green,0")
     assert edged.live_at("edge2").startswith("blue,0")

@@ -196,11 +196,11 @@ class ProxyGroup:
 
     def drift(self, service: str) -> tuple[Drift, ...]:
         """Compare files and workers of each, and all of them with each other."""
-        lost = self._members.lost(service) if self._members.spares else {}
         tried = self._members.tried(self._members.left(service), lambda member: member.drift(service))
         found = [replace(f, text=f"{name}: {f.text}") for name, faults in tried.ok.items() for f in faults]
         found += [Drift(error.message, repairable=False, remedy=error.hint) for error in tried.failed.values()]
-        found += self._of_lost(service, lost)
+        lost = self._members.lost(service)
+        found += self._of_lost(service, {name: one for name, one in lost.items() if name not in tried.failed})
         if not tried.failed:
             values = self._members.values(service)
             found += _differences(service, values, [*tried.ok])
@@ -237,6 +237,8 @@ class ProxyGroup:
         if consensus.differing(values):
             one = consensus.one(values)
             self.set_traffic(service, one if one.share else replace(one, budget=0), deadline)
+        if not self._members.spares:  # none of them was left out: all that was lost is here
+            self._members.are_back(service, values)
         if values:
             self._cards.write(service)
 
