@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 
@@ -144,6 +144,7 @@ class World:
     clocks: dict[Live, float] = field(default_factory=dict)  # by live value: how far the clock was set when it was seen
     silent: dict[str, str] = field(default_factory=dict)  # machines that give no answer, and why
     lost: dict[str, LostProxy] = field(default_factory=dict)  # proxies that a rollout goes on without …
+    taken_out: set[str] = field(default_factory=set)  # proxies that take no new connections
     cut: set[str] = field(default_factory=set)  # … and those of them that still do not respond
     history: list[Live] = field(default_factory=list)
     versions: dict[int, str] = field(default_factory=dict)
@@ -503,6 +504,15 @@ class MemoryTraffic:
         back = tuple(name for name in self.world.lost if name not in self.world.cut)
         self.world.lost = {name: one for name, one in self.world.lost.items() if name in self.world.cut}
         return back
+
+    def take_out(self, proxies: Collection[str], deadline: Deadline) -> int:
+        self.world.touch(f"take_out {', '.join(proxies)}")
+        self.world.taken_out |= set(proxies)
+        return 0
+
+    def put_back(self, proxies: Collection[str], deadline: Deadline) -> None:
+        self.world.touch(f"put_back {', '.join(proxies)}")
+        self.world.taken_out -= set(proxies)
 
     def services(self) -> tuple[str, ...]:
         return tuple(sorted(self.world.live))

@@ -28,6 +28,8 @@ CHANGES = {
             "forget",
             "repair",
             "bring_back",
+            "take_out",
+            "put_back",
         }
     ),
     "playbooks": frozenset({"play", "command"}),

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from deployer.app.operations.context import AppContext
 from deployer.app.operations.execution import hands, locked
+from deployer.app.operations.proxy_drain import ProxyLeave, fronted
 from deployer.core.clock import Deadline
 from deployer.core.errors import DeployError, Locked, MachinesSilent, Refused, StepFailed
 from deployer.core.host import Host
@@ -41,10 +42,13 @@ def refuse_unsparable(house: AppContext, batches: Sequence[Sequence[Host]], term
     Nothing is changed, and no lock is taken.
     """
     for batch in batches:
-        for service in served(house, batch):
+        for service in (*served(house, batch), *fronted(house, batch)):
             if lock := house.store.locks.read(service):
                 raise Locked(lock.explain(house.clock.now()), "wait for it, or stop it with `deploy abort`")
+        for service in served(house, batch):
             Leave(house, service, batch, terms).refuse()
+        for service in fronted(house, batch):
+            ProxyLeave(house, service, [m.name for m in batch], downtime=terms.downtime).refuse()
 
 
 def served(house: AppContext, machines: Sequence[Host]) -> tuple[str, ...]:
@@ -64,10 +68,13 @@ def relieved(house: AppContext, machines: Sequence[Host], terms: DrainTerms) -> 
     """
     purpose = f"update of {named(tuple(m.name for m in machines))}"
     with ExitStack() as held:
-        leaves = []
-        for service in served(house, machines):
-            lock = held.enter_context(locked(house, service, purpose))
-            leaves.append(Leave(house, service, machines, terms, lock))
+        with_instances, behind = served(house, machines), fronted(house, machines)
+        locks = {s: held.enter_context(locked(house, s, purpose)) for s in dict.fromkeys((*with_instances, *behind))}
+        names = [machine.name for machine in machines]
+        leaves: list[Leave | ProxyLeave] = [
+            *(ProxyLeave(house, s, names, downtime=terms.downtime, lock=locks[s]) for s in behind),
+            *(Leave(house, s, machines, terms, locks[s]) for s in with_instances),
+        ]
         for leave in leaves:
             leave.refuse()
         try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -171,6 +171,17 @@ class TrafficCare(Traffic, Protocol):
 
     def bring_back(self, service: str, deadline: Deadline) -> tuple[str, ...]:
         """Bring lost proxies that respond again to where the others are; return the names of those that are now."""
+        ...
+
+    def take_out(self, proxies: Collection[str], deadline: Deadline) -> int:
+        """Have some of several proxies take no new connections of any service; wait until no request is open there.
+
+        Return how many are open at the deadline. A proxy that starts takes connections again.
+        """
+        ...
+
+    def put_back(self, proxies: Collection[str], deadline: Deadline) -> None:
+        """Have proxies that were taken out take new connections again."""
         ...
 
     def services(self) -> tuple[str, ...]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from deployer.core.clock import Deadline
 from deployer.model import LostProxy
 
@@ -16,3 +18,10 @@ class Alone:
     def bring_back(self, service: str, deadline: Deadline) -> tuple[str, ...]:
         """Return none: there are no others that it could lag behind."""
         return ()
+
+    def take_out(self, proxies: Collection[str], deadline: Deadline) -> int:
+        """Return 0: there is no other that users could be left to."""
+        return 0
+
+    def put_back(self, proxies: Collection[str], deadline: Deadline) -> None:
+        """There is nothing to put back."""

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
         admission,
         certificates,
         draining,
+        entries,
         examination,
         frontend,
         listeners,
@@ -43,8 +44,9 @@ if TYPE_CHECKING:
     from deployer.manifest.models import HAProxy, Manifest
     from deployer.planning.certificates import ServedCertificate
 else:  # what only changes the proxy, which most questions do not
-    _CHANGES = ("admission", "certificates", "draining", "examination", "frontend", "listeners", "reload", "spec")
-    admission, certificates, draining, examination, frontend, listeners, reload, spec = (
+    _FIRST = ("admission", "certificates", "draining", "entries", "examination", "frontend")
+    _CHANGES = (*_FIRST, "listeners", "reload", "spec")
+    admission, certificates, draining, entries, examination, frontend, listeners, reload, spec = (
         later.module(f"deployer.drivers.traffic.haproxy.{name}") for name in _CHANGES
     )
     request_counter, request_stream, tunnels = (
@@ -284,6 +286,14 @@ class HAProxyTraffic(Alone):
         self._proxy.ready(deadline)
         domains = entry.domains or ("",)
         return {"": {domain: certificates.shown(entry.tls.listen, domain, deadline) for domain in domains}}
+
+    def close_entries(self, deadline: Deadline) -> int:
+        """Take no new connections; return how many requests are open at the deadline."""
+        return entries.Entries(self._proxy.master).close(deadline)
+
+    def open_entries(self, deadline: Deadline) -> None:
+        """Take new connections again."""
+        entries.Entries(self._proxy.master).open(deadline)
 
     # -- what passes through it
 

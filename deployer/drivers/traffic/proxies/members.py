@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from types import MappingProxyType
 from typing import Any, Protocol, TypeVar
@@ -29,6 +29,14 @@ class GroupMember(TrafficCare, Protocol):
 
     def configure(self, release: Release, place: Place | None, deadline: Deadline, key: str = "") -> None:
         """Make the proxy treat the service as the release's manifest says, and sign cookies with this key."""
+        ...
+
+    def close_entries(self, deadline: Deadline) -> int:
+        """Take no new connections, and wait until no request is open; return how many are at the deadline."""
+        ...
+
+    def open_entries(self, deadline: Deadline) -> None:
+        """Take new connections again."""
         ...
 
     def spec(self, service: str) -> str | None:
@@ -64,6 +72,10 @@ class Members:
     def every(self) -> Mapping[str, GroupMember]:
         """All of them, lost ones too."""
         return self._members
+
+    def some(self, names: Collection[str]) -> dict[str, GroupMember]:
+        """Return those with these names, lost ones too."""
+        return {name: member for name, member in self._members.items() if name in names}
 
     @property
     def spares(self) -> bool:

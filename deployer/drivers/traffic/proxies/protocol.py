@@ -78,6 +78,8 @@ CALLS: Mapping[str, Call] = {
     "preview": _call(tuple[str, dict[str, str]], service=str, timed=False),
     "spent": _call(int, service=str, timed=False),
     "forget": _call(None, service=str),
+    "close_entries": _call(int),
+    "open_entries": _call(None),
     "services": _call(_names, timed=False),
     "drift": _call(tuple[Drift, ...], service=str, timed=False),
     "repair": _call(None, service=str, lost=dict[str, Live]),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from functools import reduce
@@ -145,6 +145,17 @@ class ProxyGroup:
             self.bring_back(service, deadline)
             self._tried = self._clock.monotonic()
 
+    # -- while something is done to their hosts
+
+    def take_out(self, proxies: Collection[str], deadline: Deadline) -> int:
+        """Have some take no new connections, and wait until no request is open there; return how many still are."""
+        out = self._members.tried(self._members.some(proxies), lambda member: member.close_entries(deadline))
+        return sum(out.all().values())
+
+    def put_back(self, proxies: Collection[str], deadline: Deadline) -> None:
+        """Have them take new connections again."""
+        self._members.tried(self._members.some(proxies), lambda member: member.open_entries(deadline)).all()
+
     # -- what is asked
 
     def certificates(self, service: str) -> Mapping[str, Mapping[str, str]]:
@@ -210,8 +221,7 @@ class ProxyGroup:
 
     def _of_lost(self, service: str, lost: Mapping[str, LostProxy]) -> Iterator[Drift]:
         """Say of each lost proxy whether it can be brought back now."""
-        these = {name: self._members.every[name] for name in lost}
-        tried = self._members.tried(these, lambda member: member.read(service))
+        tried = self._members.tried(self._members.some(lost), lambda member: member.read(service))
         for name, one in lost.items():
             text = f"{name} is lost since {stamp(one.since)}, and does not have what the others have"
             if name in tried.ok:

@@ -147,6 +147,14 @@ class RemoteProxy(Alone):
         """Make the proxy serve a service as another one does."""
         self._call("join", deadline, service=service, text=text, live=live)
 
+    def close_entries(self, deadline: Deadline) -> int:
+        """Take no new connections; return how many requests are open at the deadline."""
+        return int(self._call("close_entries", deadline))
+
+    def open_entries(self, deadline: Deadline) -> None:
+        """Take new connections again."""
+        self._call("open_entries", deadline)
+
     def samples(self, service: str) -> AbstractContextManager[Samples]:
         """Open the stream of requests of the service."""
         tally = RequestCounter(service)
