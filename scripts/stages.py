@@ -1,5 +1,6 @@
 """Runs the stages of the tests for scripts/test: those that compute beside those that wait.
 
+When all that waits has ended, what is left to compute runs two at once: each of them has moments of one process only.
 Each stage's output is kept until it has ended and then printed in one piece; meanwhile a line now and then tells how
 far they are. A stage that has the terminal for itself prints as it goes. At the end failures of all stages are summed,
 and tests that take long without the mark `long` (tests/tiers.py), or carry it without taking long, are named.
@@ -9,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import itertools
 import os
 import re
 import signal
@@ -107,7 +109,9 @@ class Stages:
                 _heading(run.name)
                 self._one(run, None, {})
             return [*lanes[0], *self.last]
-        threads = [threading.Thread(target=self._lane, args=(n, lane)) for n, lane in enumerate(lanes)]
+        computing, waiting = map(iter, lanes)  # of lists: each run comes out once, whichever thread asks
+        turns = (computing, itertools.chain(waiting, computing))
+        threads = [threading.Thread(target=self._lane, args=(n, runs)) for n, runs in enumerate(turns)]
         for thread in threads:
             thread.start()
         try:
@@ -124,11 +128,11 @@ class Stages:
             self._one(run, None, {})
         return [run for lane in (*lanes, self.last) for run in lane]
 
-    def _lane(self, number: int, lane: Sequence[Run]) -> None:
+    def _lane(self, number: int, runs: Iterator[Run]) -> None:
         place = {"DEPLOYER_TEST_LANE": f"{number} 2"}
-        for run in lane:
+        for run in runs:
             with (self.work / f"{run.name}.log").open("w+b") as output:
-                self._one(run, output, place, nice=lane is self.lanes[0])
+                self._one(run, output, place, nice=run.stage in COMPUTING)
                 with self._printing:
                     _heading(f"{run.name}: {'FAILED' if run.failed else 'passed'} in {_length(run.seconds)}")
                     output.seek(0)

@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 import textwrap
+import time
 from pathlib import Path
 from typing import Any
 
@@ -132,6 +133,17 @@ def test_failures_of_all_stages_are_summed(tmp_path: Path, capsys: pytest.Captur
     assert "failed: tests/a.py::b" in out
     assert "1 passed, 1 failed, 0 skipped" in out
     assert err.rstrip().endswith("failed: two")
+
+
+def test_what_is_left_to_compute_runs_beside_the_rest_of_it_when_nothing_waits(tmp_path: Path) -> None:
+    """Each of the two ends only when the other has begun."""
+    made = Stages(tmp_path, until=time.monotonic() + 60, arguments=[], full=True)
+    meet = "import os, sys, time\nopen(sys.argv[1], 'w')\nwhile not os.path.exists(sys.argv[2]): time.sleep(0.01)"
+    files = [str(tmp_path / name) for name in ("a", "b")]
+    for stage, *given in (("fuzz", *files), ("crash", *reversed(files))):
+        made.lanes[0].append(Run(stage, stage, [sys.executable, "-c", meet, *given]))
+    made.lanes[1].append(Run("live", "live", [sys.executable, "-c", ""]))
+    assert [(run.name, run.status) for run in made.run()] == [("fuzz", 0), ("crash", 0), ("live", 0)]
 
 
 def test_a_stage_that_has_no_time_left_has_failed(tmp_path: Path) -> None:
