@@ -10,11 +10,13 @@ Jenkins: `sh -xe`. What a runner does in a language of its own is done here in P
 from __future__ import annotations
 
 import getpass
+import json
 import os
 import re
 import shlex
 import signal
 import subprocess
+import sysconfig
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -225,17 +227,23 @@ def test_github_another_host_key_is_refused_and_the_key_removed(hosted: GitHub, 
     assert list(hosted.temp.iterdir()) == []
 
 
-@pytest.mark.long("installs deployer with what it needs")
+@pytest.mark.long("makes an environment and installs deployer there")
 def test_github_what_is_installed_is_the_checkout_of_the_action(process_shop: Shop) -> None:
+    """What deployer needs is there already, so that no index is asked; that pip finds it there is for scripts/wheel."""
     job = GitHub(process_shop)
     job.environment["PATH"] = ":".join(
         folder for folder in job.environment["PATH"].split(":") if not (Path(folder) / "deploy").exists()
     )
+    needed = sysconfig.get_path("purelib")
+    # Of an option that begins with `no`, pip's environment has the value that it sets: 0 is no isolation.
+    job.environment |= {"PYTHONPATH": needed, "PIP_NO_INDEX": "1", "PIP_NO_BUILD_ISOLATION": "0"}
     code, log = job.deploy(version="1.0")
     assert code == 0, log
     assert job.result()["outcome"] == "unchanged"
     (added,) = job.path.read_text().split()
     assert (Path(added) / "deploy").exists()
+    (origin,) = Path(added).parent.rglob("twin_deployer-*.dist-info/direct_url.json")
+    assert json.loads(origin.read_text())["url"] == REPOSITORY.as_uri()
 
 
 @pytest.mark.long("a whole canary", every_change=True)
