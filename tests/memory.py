@@ -6,7 +6,7 @@ import math
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 
 from deployer.core.clock import Deadline
 from deployer.core.errors import (
@@ -189,24 +189,16 @@ class World:
 
     def copy(self) -> World:
         """The same world once more, as a process that was just killed leaves it: nobody reads its streams."""
-        clock = FakeClock(self.clock.at, self.clock.ahead)
-        made = replace(
-            self,
-            clock=clock,
-            instances=dict(self.instances),
-            live=dict(self.live),
-            servers={key: dict(servers) for key, servers in self.servers.items()},
-            drained=set(self.drained),
-            open=dict(self.open),
-            history=list(self.history),
-            silent=dict(self.silent),
-            lost=dict(self.lost),
-            cut=set(self.cut),
-            versions=dict(self.versions),
-            tick=lambda _what: None,
-            flows={},
-            notifier=self.notifier.copy(),
-        )
+        values = {each.name: getattr(self, each.name) for each in fields(self)}
+        own = {name: value.copy() for name, value in values.items() if isinstance(value, dict | list | set)}
+        own |= {
+            "clock": FakeClock(self.clock.at, self.clock.ahead),
+            "servers": {key: dict(servers) for key, servers in self.servers.items()},
+            "tick": lambda _what: None,
+            "flows": {},
+            "notifier": self.notifier.copy(),
+        }
+        made = replace(self, **own)
         made.flows = {service: flow.copy(made) for service, flow in self.flows.items()}
         return made
 

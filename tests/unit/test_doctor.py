@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import os
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,27 +16,56 @@ import pytest
 
 from deployer.app import doctor, operations
 from deployer.core.errors import DriverFailed, Refused
+from deployer.drivers.traffic.haproxy import binary
 from deployer.emergency import record as notes
 from deployer.model import Instance, Live, SecretText, Server
 from deployer.store import migrate
 from deployer.views.data import DoctorView, Finding
 from tests import tiers
 from tests.house import Scene, house
-from tests.memory import MemoryChecks, MemoryRuntime, MemoryTraffic
+from tests.memory import MemoryChecks, MemoryRuntime, MemoryTraffic, World
 from tests.unit.test_adopt import FAST, stand
 
 SECRETS = {"secrets": {"TOKEN": {"env": "TOKEN"}}}
+version_of = functools.cache(binary.version_of)
+
+
+@dataclass(frozen=True)
+class Stood:
+    """A service that was deployed once for all tests: where its state folder is, what is in it, and its world."""
+
+    folder: Path
+    content: Path
+    world: World
+
+
+@pytest.fixture(scope="module")
+def stood() -> Iterator[Stood]:
+    with tempfile.TemporaryDirectory(prefix="dp", dir=FAST) as around:
+        folder, content = Path(around) / "state", Path(around) / "content"
+        folder.mkdir(mode=0o700)
+        made = Scene(folder)
+        made.deploy("1.0")
+        made.deploy("2.0")
+        made.house.store.database.close()
+        folder.rename(content)
+        yield Stood(folder, content, made.world)
 
 
 @pytest.fixture
-def scene() -> Iterator[Scene]:
+def scene(stood: Stood) -> Iterator[Scene]:
     """Give a service on which 2.0 is live (green) and 1.0 warm (blue)."""
-    with tempfile.TemporaryDirectory(prefix="dp", dir=FAST) as folder:
-        made = Scene(Path(folder))
-        made.deploy("1.0")
-        made.deploy("2.0")
-        yield made
-        made.house.store.database.close()
+    shutil.copytree(stood.content, stood.folder)
+    made = Scene(stood.folder, stood.world.copy())
+    yield made
+    made.house.store.database.close()
+    shutil.rmtree(stood.folder)
+
+
+@pytest.fixture(autouse=True)
+def _haproxy_is_asked_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Know the version of the program on this host after the first look: there are hundreds."""
+    monkeypatch.setattr(binary, "version_of", version_of)
 
 
 def told(scene: Scene, what: str = "shop") -> list[Finding]:
