@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, fields, replace
+from typing import Any
 
 from deployer.core.clock import Deadline
 from deployer.core.errors import (
@@ -190,7 +191,9 @@ class World:
     def copy(self) -> World:
         """The same world once more, as a process that was just killed leaves it: nobody reads its streams."""
         values = {each.name: getattr(self, each.name) for each in fields(self)}
-        own = {name: value.copy() for name, value in values.items() if isinstance(value, dict | list | set)}
+        own: dict[str, Any] = {
+            name: value.copy() for name, value in values.items() if isinstance(value, dict | list | set)
+        }
         own |= {
             "clock": FakeClock(self.clock.at, self.clock.ahead),
             "servers": {key: dict(servers) for key, servers in self.servers.items()},

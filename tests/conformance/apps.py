@@ -50,7 +50,9 @@ class AppBench:
 
     def rest(self) -> None:
         """Take back what a test left in progress."""
-        if self.shop.status()["rollout"]:
+        with self.local() as here:
+            left = here.status(self.shop.name).rollout
+        if left:
             self.shop.deploy("abort")
 
     @contextmanager

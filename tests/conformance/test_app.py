@@ -46,7 +46,8 @@ def bench() -> Iterator[AppBench]:
             shop.close()
 
 
-@pytest.fixture(scope="module", params=WAYS)
+# The tests of a way share a process, its server and its connection; what begins one is tried elsewhere.
+@pytest.fixture(scope="module", params=[pytest.param(way, marks=pytest.mark.xdist_group(way)) for way in WAYS])
 def app(request: pytest.FixtureRequest, bench: AppBench) -> Iterator[App]:
     with WAYS[request.param](bench) as opened:
         yield opened
