@@ -10,6 +10,7 @@ import pytest
 from deployer.core.clock import Deadline, SystemClock
 from deployer.core.errors import DeadlinePassed, Refused
 from deployer.core.filelock import is_held
+from deployer.drivers.traffic.haproxy import layout
 from deployer.drivers.traffic.haproxy.layout import Home
 from tests.disks import mounted, remount
 
@@ -87,3 +88,17 @@ def test_who_reads_writes_nothing(tmp_path: Path) -> None:
         assert not is_held(place.root / "lock")
         with pytest.raises(Refused, match="Read-only file system"), place.locked(soon()):
             pass
+
+
+def test_a_file_that_is_as_it_should_be_is_left_alone(tmp_path: Path) -> None:
+    file = tmp_path / "a.map"
+    layout.write(file, "a 1\n")
+    first = file.stat()
+    layout.write(file, "a 1\n")
+    assert file.stat() == first
+    layout.write(file, "a 2\n")
+    assert file.read_text() == "a 2\n"
+    assert file.stat().st_ino != first.st_ino
+    file.chmod(0o666)
+    layout.write(file, "a 2\n", 0o600)
+    assert file.stat().st_mode & 0o777 == 0o600

@@ -38,6 +38,8 @@ class Home:
         mode: int = 0o700,
         inside: Inside | None = None,
         certificates: Path | None = None,
+        *,
+        lasting: bool = True,
     ) -> None:
         if not all(files.PLAIN_PATH.fullmatch(str(path)) for path in (root, config)):
             raise Refused(
@@ -50,6 +52,7 @@ class Home:
         # Key and chain of each domain whose certificate is got by itself; nobody else may read it
         self.certificates = certificates or root / "certificates"
         self._mode = mode
+        self._lasting = lasting  # whether a power cut may take nothing that was written
 
     @property
     def services(self) -> Path:
@@ -95,7 +98,7 @@ class Home:
         """Give the place where a new configuration is validated; `-f FOLDER` loads no sub-folders."""
         root = self.root / "staging"
         inside = replace(self.inside, folder=root)
-        return Home(root, root / self.config.name, self._mode, inside, self.certificates)
+        return Home(root, root / self.config.name, self._mode, inside, self.certificates, lasting=False)
 
     def create(self) -> None:
         """Make the folders and the token."""
@@ -109,7 +112,8 @@ class Home:
 
     def write(self, path: Path, text: str) -> None:
         """Replace a file of the proxy as a whole; one with secrets is for its owner alone."""
-        write(path, text, 0o600 if path == self.keys or path.parent == self.services else None)
+        private = path == self.keys or path.parent == self.services
+        write(path, text, 0o600 if private else None, lasting=self._lasting)
 
     def has_token(self) -> bool:
         """Tell whether the secret of the preview route is there, and only its owner can read it."""
@@ -190,11 +194,17 @@ def _refused(path: Path, error: OSError) -> Refused:
     return Refused(f"{path} cannot be written: {error.strerror}", "give a state folder that this user may write to")
 
 
-def write(path: Path, text: str, mode: int | None = None) -> None:
-    """Replace a file as a whole and make it last; unless `mode` is given, it is as private as its folder."""
+def write(path: Path, text: str, mode: int | None = None, *, lasting: bool = True) -> None:
+    """Have a file be this text as a whole, and last; unless `mode` is given, it is as private as its folder.
+
+    One that is so already is left alone: with many services most are.
+    """
     try:
         others = path.parent.stat().st_mode & 0o077
-        files.replace(path, text, mode or (0o644 if others else 0o600))
+        mode = mode or (0o644 if others else 0o600)
+        if path.is_file() and path.lstat().st_mode & 0o170777 == 0o100000 | mode and path.read_bytes() == text.encode():
+            return
+        files.replace(path, text, mode, lasting=lasting)
     except OSError as error:
         raise DriverFailed(f"{path} cannot be written: {error.strerror}", "is the disk full, or read-only?") from None
 

@@ -69,6 +69,7 @@ def entries(specs: Iterable[Spec]) -> tuple[Listener, ...]:
     """Group services by the addresses on which they are reached. Raises Refused for services that claim the same."""
     kinds: dict[Listen, Kind] = {}
     members: dict[Listen, list[Spec]] = {}
+    claimed: dict[tuple[Listen, str], Spec] = {}
     for spec in sorted(specs, key=lambda s: s.service):
         for listen, kind in listens(spec):
             _no_overlap(spec, listen, members)
@@ -79,8 +80,9 @@ def entries(specs: Iterable[Spec]) -> tuple[Listener, ...]:
                     f"{listen.address}: {sharing[0].service} wants it for {known}, {spec.service} for {kind}",
                     "give one of them another listen address",
                 )
-            for other in sharing:
-                _no_common_route(listen, spec, other)
+            for key in sorted(routes(spec)):
+                if (other := claimed.setdefault((listen, key), spec)) is not spec:
+                    raise _common_route(listen, spec, other, key)
             sharing.append(spec)
     return tuple(Listener(listen, kinds[listen], tuple(members[listen])) for listen in sorted(members, key=_order))
 
@@ -114,12 +116,10 @@ def _no_overlap(spec: Spec, listen: Listen, members: dict[Listen, list[Spec]]) -
             )
 
 
-def _no_common_route(listen: Listen, spec: Spec, other: Spec) -> None:
-    common = sorted(set(routes(spec)) & set(routes(other)))
-    if common:
-        name, _, path = common[0].partition("/")
-        what = "every name that no other service claims" if name == "*" else name
-        raise Refused(
-            f"{spec.service} and {other.service} both claim {what}, path /{path.rstrip('/')}, on {listen.address}",
-            "give one of them its own domain, path or listen address",
-        )
+def _common_route(listen: Listen, spec: Spec, other: Spec, key: str) -> Refused:
+    name, _, path = key.partition("/")
+    what = "every name that no other service claims" if name == "*" else name
+    return Refused(
+        f"{spec.service} and {other.service} both claim {what}, path /{path.rstrip('/')}, on {listen.address}",
+        "give one of them its own domain, path or listen address",
+    )

@@ -38,11 +38,16 @@ def load(running: Proxy, live: LiveMap, specs: Mapping[str, Spec], deadline: Dea
 
     The caller holds the lock of the folder.
     """
+    _load(running, live, spec.load_all(running.home.services), specs, deadline)
+
+
+def _load(
+    running: Proxy, live: LiveMap, before: Mapping[str, Spec], specs: Mapping[str, Spec], deadline: Deadline
+) -> None:
     place = running.home
     specs = _with_keys(place, specs)
     remember(running, live, specs, deadline)
     files = files_of(running, specs, place)
-    before = spec.load_all(place.services)
     loaded = _runs(running, live, files, deadline)
     if loaded and before == specs:
         return
@@ -52,12 +57,13 @@ def load(running: Proxy, live: LiveMap, specs: Mapping[str, Spec], deadline: Dea
             _validate(running, specs)
         _write(place, specs, files)
         if not loaded:
-            _reload(running, live, deadline)
+            _reload(running, live, specs, deadline)
 
 
 def change(running: Proxy, live: LiveMap, wanted: Spec, deadline: Deadline) -> None:
     """Make the proxy run a service as this, and all others as they are; see `load`."""
-    load(running, live, {**spec.load_all(running.home.services), wanted.service: wanted}, deadline)
+    before = spec.load_all(running.home.services)
+    _load(running, live, before, {**before, wanted.service: wanted}, deadline)
 
 
 def end_baseline(running: Proxy, live: LiveMap, service: str, deadline: Deadline) -> None:
@@ -115,7 +121,7 @@ def repair(running: Proxy, live: LiveMap, deadline: Deadline) -> None:
         _keep_edited(place, files)
         _write(place, specs, files)
         if not loaded:
-            _reload(running, live, deadline)
+            _reload(running, live, specs, deadline)
 
 
 def revive(running: Proxy, live: LiveMap, lost: Mapping[str, Live], deadline: Deadline) -> None:
@@ -194,19 +200,16 @@ def _keep_aside(place: layout.Home, path: Path) -> None:
     path.rename(place.root / f"{path.name}.aside-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}")
 
 
-def _reload(running: Proxy, live: LiveMap, deadline: Deadline) -> None:
+def _reload(running: Proxy, live: LiveMap, specs: Mapping[str, Spec], deadline: Deadline) -> None:
     """Start the proxy, or reload it without losing what its worker counts of a budget until it ends."""
-    _begin(running, live, deadline)
-    place = running.home
-    place.inside.collect_garbage(shield.sockets(spec.load_all(place.services).values()))
+    _begin(running, live, specs, deadline)
+    running.home.inside.collect_garbage(shield.sockets(specs.values()))
 
 
-def _begin(running: Proxy, live: LiveMap, deadline: Deadline) -> None:
+def _begin(running: Proxy, live: LiveMap, specs: Mapping[str, Spec], deadline: Deadline) -> None:
     place, answers = running.home, running.master.answers()
     if answers:
-        names = [
-            backend.name(one.service, side) for one in spec.load_all(place.services).values() for side in one.places
-        ]
+        names = [backend.name(one.service, side) for one in specs.values() for side in one.places]
         request_history.keep(running, names, deadline)
     if not (answers and live.counting(live_value.load(place.state))):
         running.load(deadline)
@@ -260,7 +263,15 @@ def _validate(running: Proxy, specs: Mapping[str, Spec]) -> None:
     """Let HAProxy read the new files in a place of their own."""
     staging = running.home.staging()
     try:
-        _write(staging, specs, files_of(running, specs, staging))
+        staging.create()
+        files = files_of(running, specs, staging)
+        values = dict.fromkeys(specs, live_value.encode(INITIAL))
+        for path, text in {
+            **files.others,
+            staging.state: live_value.text(values),
+            staging.config: files.config,
+        }.items():
+            staging.write(path, text)
         running.validate(staging.config)
     finally:
         shutil.rmtree(staging.root)
