@@ -12,6 +12,7 @@ from pathlib import Path
 
 from deployer.core.clock import Deadline, SystemClock
 from deployer.drivers.traffic.haproxy import HAProxyTraffic, reload, spec
+from deployer.drivers.traffic.haproxy.routing_rules import LINES
 from deployer.manifest.models import Manifest
 from deployer.model import COLOURS, Live, Release, Server
 from tests.ports import free_port
@@ -72,6 +73,8 @@ class Ours:
         """Give the candidate a share, or end the rollout with 0."""
         live = Live("blue", share, int(time.time()) + 3600, 1, 50) if share else Live("blue", 0, 0, 1, 0)
         self.traffic.set_traffic("shop", live, _soon())
+        for worker in self.traffic._proxy.master.current():  # as a minute after the last reader
+            self.traffic._proxy.master.set_variable(worker, LINES, 0)
 
     def cookie(self) -> str:
         """Return the cookie of a client that was there before: giving one to each request would cost something else."""

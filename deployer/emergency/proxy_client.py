@@ -6,7 +6,7 @@ import _socket
 import time
 
 ANSWER_WITHIN = 1.0  # seconds for one command
-WAIT = "wait"  # the server of a backend that is no instance
+NO_INSTANCES = ("wait", "beside")  # servers of a backend that are none
 RETRY_FOR = 2.0  # the master refuses for some milliseconds after a start or a reload
 
 
@@ -52,7 +52,7 @@ class MasterClient:
         down: list[str] = []
         for line in self.ask(f"@!{worker} show stat {backend} 4 -1").splitlines():
             row = line.split(",", 18)  # svname and status stand before any field that could be quoted
-            if len(row) > 17 and not line.startswith("#") and row[1] != WAIT:
+            if len(row) > 17 and not line.startswith("#") and row[1] not in NO_INSTANCES:
                 (up if row[17].startswith("UP") or row[17] == "no check" else down).append(row[1])
         return up, down
 

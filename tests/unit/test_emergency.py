@@ -345,4 +345,4 @@ def test_a_rollback_that_took_a_candidate_back_leaves_the_release_before_alone(m
 
 def test_both_ways_know_which_server_is_no_instance() -> None:
     """The quick way imports nothing of the driver, so the name runs in both."""
-    assert proxy_client.WAIT == backend.WAIT
+    assert proxy_client.NO_INSTANCES == backend.NO_INSTANCES

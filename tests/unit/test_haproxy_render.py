@@ -147,12 +147,25 @@ def test_servers_are_no_part_of_the_structure() -> None:
         {"budget": False},
         {"budget": {"statuses": "500"}},
         {"routes": ["/x"]},
+        {"retry": "connections"},
     ],
 )
 def test_everything_else_is(change: dict[str, Any]) -> None:
     before = render([spec(domains=["a.example.com"])], HOME, own=True)
     after = render([spec(**{"domains": ["a.example.com"], **change})], HOME, own=True)
     assert before.structure != after.structure
+
+
+def test_a_request_meets_as_many_rules_whatever_the_number_of_services() -> None:
+    """What differs between services is in maps, in the live value, and in a service's own backends."""
+
+    def entry(count: int) -> str:
+        settings = {"force": {"header": "x-side", "cookie": "side", "networks": ["10.0.0.0/8"]}}
+        specs = [spec(f"s{n}", domains=[f"{n}.org"], trusted_proxies=["10.0.0.1/32"], **settings) for n in range(count)]
+        config = render(specs, HOME, own=True).config
+        return config[config.index("frontend ") : config.index("backend ")]
+
+    assert entry(1) == entry(3)
 
 
 def test_a_renewed_certificate_is_another_structure(place: Home) -> None:

@@ -7,6 +7,8 @@ import struct
 
 import pytest
 
+from deployer.drivers.traffic.haproxy.frontend import RING
+from deployer.drivers.traffic.haproxy.routing_rules import LINES
 from deployer.model import Counts, Live, Sample
 from tests.live.client import burst, get
 from tests.live.h2wire import H2Client
@@ -121,6 +123,25 @@ def test_the_stream_goes_on_when_the_proxy_was_killed(bench: Bench, blue: Upstre
         within().until(lambda: bench.master.answers() and bench.workers() != before, "the proxy comes back")
         within().until(lambda: get(bench.port).status == 200, "it answers")
         within().until(lambda: seen.requests() >= 2, "told again")
+
+
+def test_a_calm_service_is_told_of_only_while_somebody_reads(bench: Bench, blue: Upstream) -> None:
+    def told() -> int:
+        return bench.master.run(bench.master.current()[0], f"show events {RING}").count("shop - blue,0,")
+
+    bench.put("blue", blue)
+    bench.set_traffic(Live("blue"))
+    bench.master.set_variable(bench.master.current()[0], LINES, 0)  # as a minute after the worker began
+    get(bench.port)
+    assert told() == 0
+    with bench.traffic.samples("shop") as samples:
+        seen = Seen(samples)
+        get(bench.port)
+        within().until(lambda: seen.requests() == 1, "it is told")
+        assert told() == 1
+        bench.master.reload(within())
+        get(bench.port)
+        within().until(lambda: seen.requests() == 2, "a new worker tells from its first request on")
 
 
 def test_a_request_belongs_to_the_longest_route(bench: Bench, blue: Upstream, green: Upstream) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 import uuid
 from math import sqrt
@@ -127,6 +128,19 @@ def test_a_cookie_is_of_one_service_in_one_rollout_and_nothing_of_it_can_be_chan
         assert get(bench.port, headers={"cookie": other}).cookie not in ("", other)
 
 
+def test_a_cookie_is_found_among_others(bench: Bench, blue: Upstream, green: Upstream) -> None:
+    bench.both(blue, green, sticky=True)
+    bench.set_traffic(Live("blue", 5000, 0, 1))
+    mint = Mint(bench, 1)
+    low, high = mint.cookie(0, 500_000), mint.cookie(500_000, 1_000_000)
+    for cookie, who in ((low, "g1"), (high, "b1")):
+        other = high if cookie == low else low
+        beside = f"deployer-shop2=1; xdeployer-shop={other.partition('=')[2]}; a=deployer-shop=1"
+        for cookies in (f"{beside}; {cookie}", f"{cookie}; {beside}", f"{beside};{cookie};b=2", cookie):
+            answer = get(bench.port, headers={"cookie": cookies})
+            assert (answer.who, answer.cookie) == (who, ""), cookies
+
+
 def test_the_key_is_in_no_line_and_for_its_owner_alone(bench: Bench, blue: Upstream, green: Upstream) -> None:
     bench.root.parent.chmod(0o755)
     bench.both(blue, green, sticky=True)
@@ -164,6 +178,19 @@ def test_a_forced_side_that_is_not_there_is_not_forced(bench: Bench, blue: Upstr
     bench.put("blue", blue, force={"header": "X-Side"})
     bench.set_traffic(Live("blue", 0, 0, 3))
     assert get(bench.port, headers={"X-Side": "candidate"}).who == "b1"
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_who_chooses_a_candidate_that_is_gone_gets_stable(
+    bench: Bench, blue: Upstream, green: Upstream, method: str
+) -> None:
+    bench.both(blue, green, force={"header": "X-Side"})
+    green.stop()
+    within().until(lambda: not any(up for _, up in bench.traffic.servers("shop", "green")), "the proxy sees it")
+    answer = get(bench.port, "/headers", headers={"x-side": "candidate", "x-deployer-to": "nowhere"}, method=method)
+    assert answer.who == "b1"
+    assert json.loads(answer.body)["x-forwarded-for"] == "127.0.0.1"
+    assert not [name for name in (*answer.headers, *json.loads(answer.body)) if name.startswith("x-deployer")]
 
 
 def test_networks_get_the_candidate_as_soon_as_users_are_let_in(bench: Bench, blue: Upstream, green: Upstream) -> None:

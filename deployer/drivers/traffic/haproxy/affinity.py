@@ -60,7 +60,7 @@ def cookie(spec: Spec, place: Place) -> Iterator[str]:
     # Only an instance's own answer: not one that the proxy makes while nobody is up.
     response = Rules("http-response", "txn")
     moved = response.has("moved")
-    yield response.put("moved", "bool(true)", "!{ srv_id,strcmp(txn.instance) eq 0 }")
+    yield response.put("moved", "bool(true)", "!{ srv_id,strcmp(txn.instance) eq 0 } !{ var(txn.beside) -m found }")
     yield response.put("named", "bool(true)", " or ".join(f"{moved} {each}" for each in uncacheable()))
     yield response.put("named", "bool(true)", moved, unspoken())
     if spec.entry.tls:

@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING
 
 from deployer.drivers.traffic.haproxy import affinity
 from deployer.drivers.traffic.haproxy.quote import milliseconds, quoted, word
+from deployer.drivers.traffic.haproxy.rules import GONE
 from deployer.model import Place, other
 
 if TYPE_CHECKING:
+    from deployer.drivers.traffic.haproxy.layout import Home
     from deployer.drivers.traffic.haproxy.spec import BackendServer, BackendSide, Spec
 
 # A connection error makes the next check come at once and lets one failure decide: a dead server is out after about
@@ -29,6 +31,14 @@ CHECK = (
 WAIT = "wait"
 WAITING = 1000  # requests of a service that may wait; the proxy has to have room for other services
 WAIT_SERVER = f"server {WAIT} 127.0.0.1:1 backup maxconn {WAITING}"
+# A side without an instance gives the requests that it got to the other side, by way of the internal entry (`shield`):
+# which side a request gets is decided by rules that are the same for all services, and who is up only a backend knows.
+FIRST, SECOND, BESIDE = "first", "second", "beside"  # the ways into it
+TO, OTHER = "x-deployer-to", "x-deployer-other"  # the backend behind it, and that of the second way
+# Idle connections to the internal entry go after a second, long before it would close them itself.
+INSIDE = "pool-purge-delay 500ms"
+NO_INSTANCES = (WAIT, BESIDE)  # servers of a backend that are none
+_OWN_SERVERS = (*NO_INSTANCES, FIRST, SECOND)
 # Repeating a request is safe only for these.
 RETRIES = 6  # of `render.SHARED`: as many seconds as requests wait; an engine on a busy machine was seen to need three
 SHIELD_PART, SHIELD_MOST = 3, 30.0  # of the time of a response, and seconds, until stable answers instead
@@ -36,7 +46,7 @@ QUEUE = 5  # seconds in which an instance must take a request
 IDEMPOTENT = "GET HEAD OPTIONS PUT DELETE TRACE"
 # No worker knows a preview request but by this.
 PREVIEWED = "{ var(txn.preview) -m bool }"
-# It comes from a shield, where these rules were followed already.
+# It comes from another backend, where these rules were followed already.
 BEHIND = "{ var(txn.turn) -m found }"
 
 
@@ -61,7 +71,7 @@ def options(side: BackendSide) -> str:
     return CHECK + (" proto h2" if side.protocol == "h2" else "")
 
 
-def backend(spec: Spec, place: Place) -> Iterator[str]:
+def backend(spec: Spec, place: Place, home: Home) -> Iterator[str]:
     """Give the lines of the backend."""
     side = spec.side(place)
     yield f"backend {name(spec.service, place)} from deployer-{spec.entry.mode}"
@@ -71,15 +81,25 @@ def backend(spec: Spec, place: Place) -> Iterator[str]:
     yield f"  timeout tunnel {milliseconds(side.timeouts.tunnel)}"
     yield f"  timeout check {milliseconds(side.health.timeout)}"
     yield f"  timeout queue {QUEUE}s"
+    beside = (
+        None if place == "baseline" else name(spec.service, other(place))
+    )  # who finds no baseline is not sent there
     if spec.entry.mode == "http":
-        yield from _http(spec, side)
+        yield from _http(spec, side, beside)
         if side.keeps_instance:
             yield from affinity.cookie(spec, place)
     yield from _check(spec, side)
     for member in side.members:
         yield f"  {_server(spec, place, member)}"
-    if place != "baseline":  # who finds nobody there is sent to stable
-        yield from _wait(spec, name(spec.service, place), name(spec.service, other(place)))
+    if beside:
+        if spec.entry.mode == "http":
+            yield from _beside(name(spec.service, place), beside, home)
+        yield from _wait(spec, name(spec.service, place), beside)
+
+
+def is_member(line: str) -> bool:
+    """Tell whether a line of a backend is that of an instance: they come and go without a reload."""
+    return line.startswith("  server ") and not line.startswith(tuple(f"  server {each} " for each in _OWN_SERVERS))
 
 
 def _server(spec: Spec, place: Place, member: BackendServer) -> str:
@@ -88,28 +108,48 @@ def _server(spec: Spec, place: Place, member: BackendServer) -> str:
     return f"server {word(member.name)} {word(member.address)} {server_options(spec, place, member.name)}{leaving}"
 
 
+def _beside(backend: str, beside: str, home: Home) -> Iterator[str]:
+    """Give stable those who were drawn for a candidate without an instance, or chose it; drawn ones count against it.
+
+    Nothing was sent, so that is safe for every method. Where stable has none either, those who were drawn wait for the
+    candidate. Who has no other side has nothing to wait for, and is told so: a preview, and a first try of the shield.
+    """
+    yield f"  http-request allow if {alive(backend)}"
+    previewed = "{ var(txn.how) -m str preview }"
+    for only in (previewed, f"{{ var(txn.turn) -m str {FIRST} }}"):
+        yield f"  http-request deny deny_status 503 if {only} {alive(beside)}"
+    drawn = f"{{ var(txn.side) -m found }} !{previewed} {alive(beside)}"
+    yield f"  http-request set-var(txn.beside) bool(true) if {drawn} or {{ var(txn.how) -m str forced }}"
+    moved = "{ var(txn.beside) -m found }"
+    yield f"  http-request set-var(txn.how) str({GONE}) if {moved} !{{ var(txn.how) -m found }}"
+    yield f"  http-request set-header {TO} {beside} if {moved}"
+    yield f"  use-server {BESIDE} if {moved}"
+    # Nobody draws a server of weight 0.
+    yield f"  server {BESIDE} {home.inside.server(BESIDE)} weight 0 {INSIDE}"
+
+
 def _wait(spec: Spec, backend: str, beside: str) -> Iterator[str]:
-    """Let those wait who have nobody else: the shield has, and who chose a candidate that alone is gone is told so."""
-    rule, scope, end = ("tcp-request content", "sess", "reject")
+    """Let those wait who have nobody else; of a tcp service, who chose a candidate that alone is gone is told so."""
+    full = f"{{ be_conn({backend}) gt {WAITING} }} !{alive(backend)}"
     if spec.entry.mode == "http":
-        rule, scope, end = ("http-request", "txn", "deny deny_status 503")
-    gone = f"!{alive(backend)}"
-    yield f"  {rule} {end} if {{ var({scope}.side) -m found }} {gone} {alive(beside)}"
-    if spec.entry.mode == "http" and spec.entry.shield:
-        yield f"  {rule} {end} if {{ var(txn.turn) -m str first }} {gone}"
-    yield f"  {rule} {end} if {{ be_conn({backend}) gt {WAITING} }} {gone}"
+        yield f"  http-request deny deny_status 503 if {full} !{{ var(txn.beside) -m found }}"
+    else:
+        gone = f"{{ var(sess.side) -m found }} !{alive(backend)} {alive(beside)}"
+        yield f"  tcp-request content reject if {gone}"
+        yield f"  tcp-request content reject if {full}"
     yield f"  {WAIT_SERVER}"
 
 
-def _http(spec: Spec, side: BackendSide) -> Iterator[str]:
+def _http(spec: Spec, side: BackendSide, beside: str | None) -> Iterator[str]:
     if side.retry == "answers":  # to repeat what was sent, HAProxy copies each request first
         yield "  retry-on conn-failure empty-response"
         yield f"  http-request disable-l7-retry unless {{ method {IDEMPOTENT} }}"
     shield = spec.entry.shield
-    if shield:
+    if shield and beside:
         limit = shield.timeout or min(SHIELD_MOST, side.timeouts.response / SHIELD_PART)
         if limit < side.timeouts.response:
-            yield f"  http-request set-timeout server {milliseconds(limit)} if {{ var(txn.turn) -m str first }}"
+            first = f"{{ var(txn.turn) -m str {FIRST} }} {alive(beside)}"
+            yield f"  http-request set-timeout server {milliseconds(limit)} if {first}"
     yield from rules(spec)
 
 
@@ -138,7 +178,7 @@ def _forwarded(spec: Spec) -> Iterator[str]:
     yield "  http-request del-header x_forwarded -m beg"  # the same name to applications by CGI's rules
     yield "  http-request del-header forwarded"
     yield '  http-request set-header X-Forwarded-For "%[src]"'
-    if spec.entry.shield:
+    if spec.entry.mode == "http":
         yield f'  http-request set-header X-Forwarded-For "%[var(txn.from)]" if {BEHIND}'
     yield '  http-request set-header X-Forwarded-Host "%[req.hdr(host)]"'
     yield "  http-request set-header X-Forwarded-Proto http"

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from deployer.drivers.traffic.haproxy import certificates, routing_rules
+from deployer.drivers.traffic.haproxy import certificates, listeners, routing_rules
 from deployer.drivers.traffic.haproxy.layout import Home
 from deployer.drivers.traffic.haproxy.listeners import Listener
 from deployer.drivers.traffic.haproxy.quote import milliseconds, word
-from deployer.drivers.traffic.haproxy.rules import HTTP, TCP
+from deployer.drivers.traffic.haproxy.rules import HTTP, TCP, listed
 from deployer.drivers.traffic.haproxy.shield import SUFFIX, TIME_HEADER
 from deployer.drivers.traffic.haproxy.spec import Spec
 
@@ -28,6 +28,7 @@ TCP_LINE = (
 )
 # A path that may be written in another way, too: repeated slashes, dot segments, escapes.
 ODD = "{ path -m sub % // /. }"
+UNKNOWN = '  http-request return status 404 content-type text/plain string "no such service"'
 UNLESS_FOUND = "if !{ var(txn.svc) -m found }"
 
 
@@ -54,9 +55,10 @@ def options_map(home: Home) -> str:
 
 
 def option_values(spec: Spec) -> str:
-    """Write the options of a service.
+    """Write the options of a service, which rules that are the same for all of them look at (`routing_rules`).
 
-    Whether it is sticky, header and cookie that force a side, methods that are shielded, statuses that are counted.
+    Whether it is sticky, header and cookie that force a side, methods that are shielded, statuses that are counted,
+    networks that are forced, proxies that are trusted, whether a client keeps its instance.
     """
     entry = spec.entry
     header = entry.force.header.lower() if entry.force.header else "-"
@@ -66,6 +68,9 @@ def option_values(spec: Spec) -> str:
         entry.force.cookie or "-",
         routing_rules.shielded(spec),
         routing_rules.counted(spec),
+        listed(entry.force.networks),
+        listed(entry.trusted_proxies),
+        str(int(spec.keeps_instance)),
     )
     return "|".join(values)
 
@@ -83,9 +88,13 @@ def frontend(entry: Listener, home: Home) -> Iterator[str]:
     yield from _tcp(entry.specs[0], home) if entry.kind == "tcp" else _http(entry, home)
 
 
+def by_path(entry: Listener) -> bool:
+    """Tell whether a path decides something at the address."""
+    return any(s.entry.routes or s.entry.path != "/" for s in entry.specs)
+
+
 def _http(entry: Listener, home: Home) -> Iterator[str]:
     routes = any(s.entry.routes for s in entry.specs)
-    by_path = routes or any(s.entry.path != "/" for s in entry.specs)
     line = HTTP_LINE.format(
         route="%[var(txn.route)]" if routes else "-",
         roll=("%[var(txn.roll)]" if any(s.entry.sticky for s in entry.specs) else "-") + ",%[var(txn.addr)]",
@@ -93,11 +102,13 @@ def _http(entry: Listener, home: Home) -> Iterator[str]:
     yield f'  log-format "{line}"'
     if entry.kind == "http" and any(map(certificates.is_auto, entry.specs)):
         yield _challenge(home)
-    yield "  http-request set-var(txn.t0) date(0,us)"
+    yield f"  http-after-response allow if !{HTTP.has('t0')}"  # nobody is told of it
     # Up to the headers of the answer: a WebSocket or a slow client says nothing about the release.
     yield "  http-after-response set-var(txn.us) date(0,us),sub(txn.t0)"
     # As they came: the bytes of a response are counted before the rules of this proxy.
     yield f"  http-after-response set-var(txn.head) res.hdrs,length if {HTTP.shared()}"
+    if not any(s.entry.sticky for s in entry.specs):  # else the response may carry a cookie
+        yield f"  http-after-response allow if !{HTTP.has('side')}"
     if any(s.entry.shield for s in entry.specs):
         shielded = "{ var(txn.how) -m str shield }"
         behind = f"{{ res.hdr({TIME_HEADER}) -m found }}"
@@ -107,14 +118,14 @@ def _http(entry: Listener, home: Home) -> Iterator[str]:
         yield f"  http-after-response del-header {TIME_HEADER} if {shielded}"
     # An instance that took the offer would let whoever made it speak past every rule of this proxy.
     yield "  http-request del-header upgrade if { req.hdr(upgrade) -m sub -i h2c }"
-    yield from _which_service(entry, home, by_path=by_path)
-    if routes:
-        yield '  http-request set-var-fmt(txn.at) "%[var(txn.svc)]%[var(txn.path)]/"'
-        yield f"  http-request set-var(txn.route) var(txn.at),map_beg({labels_map(home)})"
+    yield from _which_service(entry, home, by_path=by_path(entry))
+    yield from routing_rules.calm(entry, home)
+    yield f"  http-request set-var(txn.opt) var(txn.svc),map_str({options_map(home)})"
+    yield f"{UNKNOWN} unless {{ var(txn.opt) -m found }}"
     yield from routing_rules.http(entry, home)
     if any(s.entry.shield for s in entry.specs):
         yield f"  use_backend %[var(txn.svc)]_%[var(txn.side)]{SUFFIX} if {{ var(txn.how) -m str shield }}"
-    yield f"  use_backend %[var(txn.svc)]_%[var(txn.side)] if {HTTP.has('side')} !{HTTP.is_gone()}"
+    yield f"  use_backend %[var(txn.svc)]_%[var(txn.side)] if {HTTP.has('side')}"
     yield "  use_backend \"%[var(txn.svc)]_%[var(txn.state),field(1,',')]\""
 
 
@@ -151,20 +162,17 @@ def _which_service(entry: Listener, home: Home, *, by_path: bool) -> Iterator[st
 
     Both key and request end in a slash, and the longest key wins: /api is found for /api and /api/x, not for /apix.
     """
-    routes = route_map(entry, home)
+    wildcard = any(d.startswith("*.") for s in entry.specs for d in s.entry.domains)
+    unnamed = any(not s.entry.domains for s in entry.specs)
+    host, look_up = "req.hdr(host),host_only,lower,rtrim(.)", f"map_str({route_map(entry, home)})"
+    keys = [host] + [f'{host},regsub("^[^.]*","*")'] * wildcard + ["str(*)"] * unnamed
     if by_path:
         yield from _path()
-    path = "var(txn.path)" if by_path else "path"
-    yield f'  http-request set-var-fmt(txn.where) "%[req.hdr(host),host_only,lower,rtrim(.)]%[{path}]/"'
-    yield f"  http-request set-var(txn.svc) var(txn.where),map_beg({routes})"
-    other_keys = (
-        ("^[^./]*", any(d.startswith("*.") for s in entry.specs for d in s.entry.domains)),
-        ("^[^/]*", any(not s.entry.domains for s in entry.specs)),
-    )
-    for pattern, wanted in other_keys:
-        if wanted:
-            key = f'var(txn.where),regsub("{pattern}","*"),map_beg({routes})'
-            yield f"  http-request set-var(txn.svc) '{key}' {UNLESS_FOUND}"
+        yield f'  http-request set-var-fmt(txn.where) "%[{host}]%[var(txn.path)]/"'
+        where, look_up = "var(txn.where)", f"map_beg({route_map(entry, home)})"
+        keys = [where] + [f'{where},regsub("^[^./]*","*")'] * wildcard + [f'{where},regsub("^[^/]*","*")'] * unnamed
+    for key in keys:
+        yield f"  http-request set-var(txn.svc) '{key},{look_up}'" + (f" {UNLESS_FOUND}" if key != keys[0] else "")
     # The preview route names its service, so that it works whatever names and paths the service has.
     yield (
         f"  http-request set-var(txn.preview) bool(true)"
@@ -172,11 +180,7 @@ def _which_service(entry: Listener, home: Home, *, by_path: bool) -> Iterator[st
     )
     yield f"  http-request set-var(txn.svc) req.hdr({PREVIEW_HEADER}),field(2,.) if {{ var(txn.preview) -m bool }}"
     yield f"  http-request del-header {PREVIEW_HEADER}"
-    yield f"  http-request set-var(txn.opt) var(txn.svc),map_str({options_map(home)})"
-    yield (
-        '  http-request return status 404 content-type text/plain string "no such service"'
-        " unless { var(txn.opt) -m found }"
-    )
+    yield f"{UNKNOWN} unless {{ var(txn.svc) -m found }}"
 
 
 def _tcp(spec: Spec, home: Home) -> Iterator[str]:
@@ -201,6 +205,8 @@ def label_lines(specs: Iterable[Spec]) -> str:
     return "".join(f"{word(key)} {number}\n" for key, number in sorted(keys.items()))
 
 
-def route_lines(routes: Iterable[tuple[str, str]]) -> str:
-    """Write the route map of an entry."""
+def route_lines(entry: Listener) -> str:
+    """Write the route map of an entry; where no path decides, keys are names alone."""
+    whole = by_path(entry)
+    routes = ((key if whole else key.removesuffix("/"), s.service) for s in entry.specs for key in listeners.routes(s))
     return "".join(f"{word(key)} {service}\n" for key, service in sorted(routes))

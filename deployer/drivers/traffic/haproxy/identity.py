@@ -18,7 +18,7 @@ from collections.abc import Iterator, Sequence
 from deployer.drivers.traffic.haproxy.layout import Home
 from deployer.drivers.traffic.haproxy.listeners import Listener
 from deployer.drivers.traffic.haproxy.quote import word
-from deployer.drivers.traffic.haproxy.rules import HTTP, ROLLS, TCP, Rules, networked, uncacheable, unspoken
+from deployer.drivers.traffic.haproxy.rules import HTTP, ROLLS, TCP, Rules, listed, networked, uncacheable, unspoken
 from deployer.drivers.traffic.haproxy.spec import Spec
 
 _KEY_BYTES = 32
@@ -29,6 +29,7 @@ _NUMBER = f"bytes(16,7),hex,hex2i,mod({ROLLS})"
 # One customer has all addresses of an IPv6 network.
 _NETWORK = "ipmask(32,64)"
 ADDRESS = f"src,{_NETWORK}"
+_OWN, _VALUE = "^([^ ]+) (.*; ?)?deployer-\\1=([^;, ]*).*$", "\\3"  # after the name of the service, all cookies
 _VALID = "{ var(txn.cookie),field(2,.),secure_memcmp(txn.mac) }"
 
 
@@ -39,33 +40,31 @@ def new_key() -> str:
 
 def address(specs: Sequence[Spec], home: Home) -> Iterator[str]:
     """Return the rules that name the address of a client by a number, `txn.addr`, which tells nobody else who it is."""
-    yield from _signing(HTTP, home, HTTP.shared())
+    yield HTTP.put("key", f"var(txn.svc),map_str({home.keys})", HTTP.shared())
+    yield HTTP.put("rollout", f"'{HTTP.value(4)}'", HTTP.has("key"))
     yield HTTP.put("id", ADDRESS, HTTP.has("key"))
-    for spec in specs:
-        if spec.entry.trusted_proxies:
-            yield from _real_address(spec)
+    for trusted in sorted({s.entry.trusted_proxies for s in specs if s.entry.trusted_proxies}):
+        yield from _real_address(trusted)
     # The number leaves the machine in no response, so a fast hash will do: HMAC costs 6 % of a bare request more.
-    keyed = "|".join(f"%[{HTTP.var(each)}]" for each in ("key", "rollout", "id"))
-    yield HTTP.line(f'set-var-fmt(txn.claim) "{keyed}"', HTTP.has("key"))
-    yield HTTP.put("addr", f"var(txn.claim),xxh32,mod({ROLLS})", HTTP.has("key"))
+    yield HTTP.put("addr", f"var(txn.id),concat(|,txn.key,|),concat(,txn.rollout),xxh32,mod({ROLLS})", HTTP.has("key"))
 
 
-def _real_address(spec: Spec) -> Iterator[str]:
+def _real_address(proxies: tuple[str, ...]) -> Iterator[str]:
     """Take the word of a trusted proxy, and that of a second one before it, for whom they passed on."""
-    networks = networked(spec.entry.trusted_proxies)
-    mine, real = f"{{ var(txn.svc) -m str {spec.service} }}", "req.hdr_ip(x-forwarded-for,{})"
+    networks, real = networked(proxies), "req.hdr_ip(x-forwarded-for,{})"
     last, before = real.format(-1), real.format(-2)
-    trusted = (HTTP.has("key"), mine, f"{{ src {networks} }}")
+    trusted = (HTTP.has("key"), HTTP.option(7, listed(proxies)), f"{{ src {networks} }}")
     yield HTTP.put("id", f"{last},{_NETWORK}", *trusted)
     yield HTTP.put("id", f"{before},{_NETWORK}", *trusted, f"{{ {last} {networks} }}")
 
 
-def http(sticky: Sequence[Spec]) -> Iterator[str]:
+def http() -> Iterator[str]:
     """Return the rules that read the cookie of a client, or mint one: `txn.roll`, and `txn.new` for a new client."""
-    # A cookie's name cannot be computed in a rule, hence one rule for each sticky service.
-    for spec in sticky:
-        fetch, mine = f"req.cook({name(spec)})", f"{{ var(txn.svc) -m str {spec.service} }}"
-        yield HTTP.put("cookie", fetch, HTTP.shared(), mine, f"{{ {fetch} -m len {_LENGTH} }}")
+    # A cookie's name cannot be computed in a rule, so it is searched for in the text of all cookies.
+    mine = ("{ var(txn.opt) -m beg 1 }", "{ req.fhdr(cookie) -m sub deployer- }", HTTP.shared())
+    yield HTTP.line('set-var-fmt(txn.jar) "%[var(txn.svc)] %[req.fhdr(cookie)]"', *mine)
+    yield HTTP.put("jar", f'\'var(txn.jar),regsub("{_OWN}","{_VALUE}")\'', HTTP.has("jar"))
+    yield HTTP.put("cookie", "var(txn.jar)", f"{{ var(txn.jar) -m len {_LENGTH} }}")
     known, new = HTTP.has("cookie"), HTTP.has("new")
     keeps = (HTTP.has("key"), "{ var(txn.opt) -m beg 1 }")
     yield HTTP.put("id", "var(txn.cookie),field(1,.)", known)
@@ -84,15 +83,17 @@ def cookie(entry: Listener) -> Iterator[str]:
     secure = "; Secure" if entry.kind == "https" else ""
     # A shared cache that kept an answer with it would not keep it, or give everybody the same roll.
     after, new = Rules("http-after-response", "txn"), HTTP.has("new")
+    yield after.line("unset-var(txn.new)", after.is_gone())
     yield after.put("given", "bool(true)", " or ".join(f"{new} {each}" for each in uncacheable()))
-    for spec in (s for s in entry.specs if s.keeps_instance):
-        yield after.put("given", "bool(true)", new, f"{{ var(txn.svc) -m str {spec.service} }}", unspoken())
+    if any(s.keeps_instance for s in entry.specs):
+        yield after.put("given", "bool(true)", new, after.option(8, "1"), unspoken())
     yield after.line(f"add-header Set-Cookie '{value}{secure}'", after.has("given"))
 
 
 def tcp(spec: Spec, home: Home) -> Iterator[str]:
     """Return the rules that give a connection the number of its address, which is its roll if it keeps its side."""
-    yield from _signing(TCP, home, TCP.shared())
+    yield TCP.put("key", f"var(sess.svc),map_str({home.keys})", TCP.shared())
+    yield TCP.put("rollout", f"'{TCP.value(4)}'", TCP.has("key"))
     yield TCP.put("id", ADDRESS, TCP.has("key"))
     yield from _tag(TCP, TCP.has("key"))
     yield TCP.put("addr", f"var(sess.tag),{_NUMBER}", TCP.has("key"))
@@ -113,11 +114,6 @@ def keys(specs: Sequence[Spec]) -> str:
 def read_keys(text: str) -> dict[str, str]:
     """Return the keys by service, as `keys` wrote them."""
     return dict(line.split(" ", 1) for line in text.splitlines() if " " in line)
-
-
-def _signing(rules: Rules, home: Home, *conditions: str) -> Iterator[str]:
-    yield rules.put("key", f"{rules.var('svc')},map_str({home.keys})", *conditions)
-    yield rules.put("rollout", f"'{rules.value(4)}'", rules.has("key"))
 
 
 def _tag(rules: Rules, condition: str) -> Iterator[str]:

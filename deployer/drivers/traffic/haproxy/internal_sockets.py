@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from deployer.drivers.traffic.haproxy.quote import plain_path, word
@@ -30,6 +31,7 @@ class Inside:
         """Return the address on which the proxy listens, with what keeps others out."""
         return f"unix@{self.path(name)} mode 600{self.user}"
 
+    @lru_cache  # noqa: B019 - of a few proxies; each backend of each service asks for the same
     def server(self, name: str) -> str:
         """Return the same address for a worker that connects."""
         return f"unix@{'/' + self.path(name).name if self.chroot else self.path(name)}"

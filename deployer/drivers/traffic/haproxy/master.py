@@ -84,8 +84,12 @@ class MasterSocket:
 
     def run(self, worker: Worker, command: str, deadline: Deadline | None = None) -> str:
         """Run a command on a worker. Raises Gone for one that has ended, as one does that a reload replaces."""
+        return self._said(worker, command, deadline)
+
+    def _said(self, worker: Worker, command: str, deadline: Deadline | None, first: str = "") -> str:
+        within = OLD_WITHIN if worker.old else ANSWER_WITHIN
         try:
-            text = self.ask(f"@!{worker.pid} {command}", deadline, OLD_WITHIN if worker.old else ANSWER_WITHIN)
+            text = self.ask(f"{first}@!{worker.pid} {command}", deadline, within)
         except (DriverFailed, DeadlinePassed):
             if worker not in self.workers(deadline):
                 raise Gone(worker) from None
@@ -93,6 +97,13 @@ class MasterSocket:
         if text.startswith("Can't find the target"):
             raise Gone(worker)
         return text
+
+    def set_variable(self, worker: Worker, name: str, value: int, deadline: Deadline | None = None) -> None:
+        """Give a variable of a worker's process a value. Raises Gone for one that has ended."""
+        # HAProxy calls the command experimental in all versions that have it.
+        said = self._said(worker, f"set var {name} int({value})", deadline, first="experimental-mode on; ").strip()
+        if said:
+            raise DriverFailed(f"{self.path}: worker {worker.pid} did not set {name}: {said}", "please report this")
 
     def undisturbed(self, work: Callable[[], T], deadline: Deadline) -> T:
         """Do something that asks current workers, anew when one of them ended meanwhile: somebody reloads the proxy."""

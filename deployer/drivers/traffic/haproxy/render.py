@@ -7,7 +7,16 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from deployer.drivers.traffic.haproxy import backend, budget, certificates, frontend, identity, listeners, shield
+from deployer.drivers.traffic.haproxy import (
+    backend,
+    budget,
+    certificates,
+    frontend,
+    identity,
+    listeners,
+    routing_rules,
+    shield,
+)
 from deployer.drivers.traffic.haproxy.layout import Home
 from deployer.drivers.traffic.haproxy.quote import plain_path, word
 from deployer.drivers.traffic.haproxy.spec import Spec
@@ -24,6 +33,9 @@ global
   # Without this, a second proxy of the same user could listen on the same port and take half of the connections.
   noreuseport
 """
+# Lines about calm services are written while somebody reads them, as whoever does says to each worker: until then, in
+# seconds. A new worker writes all until those who read have found it.
+LINES = f"  set-var {routing_rules.LINES} date,add(60)\n"
 # Whoever reads requests keeps a connection, and all commands come over the same entry: of ten, the default, ten
 # rollouts at once leave none to take users back with.
 COMMANDS = "  stats maxconn 200\n"
@@ -71,30 +83,30 @@ def render(specs: Iterable[Spec], home: Home, *, own: bool, user: int = 0) -> Fi
     ordered = sorted(specs, key=lambda s: s.service)
     entries = listeners.entries(ordered)
     others = dict(_others(ordered, entries, home))
-    head = _head(home, own=own, user=user)
-    bare = head + _body([s.bare() for s in ordered], entries, home)
-    return Files(head + _body(ordered, entries, home), others, _digest(bare, others, ordered))
+    head, lines = _head(home, own=own, user=user), _body(ordered, entries, home)
+    structure = head + "\n".join(line for line in lines if not backend.is_member(line))
+    return Files(head + "\n".join(lines) + "\n", others, _digest(structure, others, ordered))
 
 
 def _head(home: Home, *, own: bool, user: int) -> str:
     # The master socket cannot pass on an answer that never ends, so the stream has a socket of its own.
     stream = f"  stats socket {home.requests} mode 600 level operator"
-    settings = f"{GLOBAL}{stream}\n{COMMANDS}" if own else f"\nglobal\n{stream} uid {user}\n{COMMANDS}"
+    settings = f"{GLOBAL}{LINES}{stream}\n{COMMANDS}" if own else f"\nglobal\n{LINES}{stream} uid {user}\n{COMMANDS}"
     return HEAD + settings + SHARED
 
 
-def _body(specs: list[Spec], entries: tuple[listeners.Listener, ...], home: Home) -> str:
+def _body(specs: list[Spec], entries: tuple[listeners.Listener, ...], home: Home) -> list[str]:
     lines: list[str] = []
     for entry in entries:
         lines += ["", *frontend.frontend(entry, home)]
     for spec in specs:
         for place in spec.places:
-            lines += ["", *backend.backend(spec, place)]
+            lines += ["", *backend.backend(spec, place, home)]
         if shield.shields(spec):
             lines += shield.backends(spec, home)
     for part in (shield.entry(specs, home), budget.table() if any(s.entry.budget for s in specs) else ()):
         lines += ["", *part]
-    return "\n".join(lines) + "\n"
+    return lines
 
 
 def _others(specs: list[Spec], entries: tuple[listeners.Listener, ...], home: Home) -> Iterator[tuple[Path, str]]:
@@ -107,8 +119,7 @@ def _others(specs: list[Spec], entries: tuple[listeners.Listener, ...], home: Ho
     for entry in entries:
         if entry.kind == "tcp":
             continue
-        routes = ((key, spec.service) for spec in entry.specs for key in listeners.routes(spec))
-        yield Path(frontend.route_map(entry, home)), frontend.route_lines(routes)
+        yield Path(frontend.route_map(entry, home)), frontend.route_lines(entry)
         if entry.kind == "https":
             files = certificates.files(entry.specs, home)
             yield Path(frontend.certificate_list(entry, home)), "".join(f"{plain_path(file)}\n" for file in files)

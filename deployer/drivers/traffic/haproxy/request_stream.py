@@ -18,13 +18,18 @@ from typing import Protocol, Self
 from deployer.core.clock import Clock, Deadline
 from deployer.core.errors import DeadlinePassed, DriverFailed
 from deployer.drivers.traffic.haproxy.frontend import RING
-from deployer.drivers.traffic.haproxy.master import Worker
+from deployer.drivers.traffic.haproxy.master import Gone, Worker
 from deployer.drivers.traffic.haproxy.proxy import Proxy
 from deployer.drivers.traffic.haproxy.request_counter import RequestCounter
+from deployer.drivers.traffic.haproxy.routing_rules import LINES
 from deployer.model import Sample, Waiting
 
 COUNT_EVERY = 1.0  # seconds between two counts of what is in flight
 LOOK_EVERY = 0.1  # seconds between two looks for workers that came or went
+LINES_FOR, LINES_AGAIN = (
+    60,
+    20.0,
+)  # seconds for which a worker is to write lines about calm services, and until the next
 OPEN_WITHIN = 2.0  # seconds for a worker to answer the first command
 _PID = re.compile(rb"^Pid: ([0-9]{1,10})\s", re.MULTILINE)
 
@@ -161,6 +166,7 @@ class RequestStream:
         self._share = share
         self._feed = feed
         self._lines: dict[int, RingConnection] = {}
+        self._wanted: dict[int, float] = {}  # when a worker was last told that its lines are read
         self._met: set[int] = set()  # workers that were read: what their ring holds was told
         self._finished: set[int] = set()  # workers that have nobody left to serve, or that cannot be reached
         self._broken: Exception | None = None
@@ -176,6 +182,9 @@ class RequestStream:
                 else:
                     # What the ring holds already is from before this stream.
                     self._follow(worker, past=False)
+        except DriverFailed:
+            self._close()
+            raise
         except OSError as error:
             self._close()
             raise DriverFailed(f"{self._path}: the request stream: {error}", "is the proxy running?") from None
@@ -232,6 +241,8 @@ class RequestStream:
                         self._release(worker)
                 elif worker.pid not in self._finished and not worker.old:
                     self._follow(worker, past=True)
+                if worker.pid in self._lines:
+                    self._want(worker)
             alive = {w.pid for w in workers}
             self._finished, self._met = self._finished & alive, self._met & alive
         except (DriverFailed, OSError):
@@ -245,9 +256,21 @@ class RequestStream:
         if again:
             self._feed.miss(1)  # at least
         self._met.add(worker.pid)
+        self._want(worker)
         self._lines[worker.pid] = line
         self._feed.feed(line.begun())
         self._selector.register(line.connection, selectors.EVENT_READ, worker.pid)
+
+    def _want(self, worker: Worker) -> None:
+        """Have a worker write lines about calm services too, for a while: whoever reads them may be killed."""
+        now = self._clock.monotonic()
+        if now - self._wanted.get(worker.pid, -LINES_AGAIN) < LINES_AGAIN:
+            return
+        try:
+            self._master.set_variable(worker, LINES, int(self._clock.now()) + LINES_FOR)
+        except Gone:
+            return
+        self._wanted[worker.pid] = now
 
     def _release(self, worker: Worker) -> None:
         """Let an old worker end: our connection alone would keep it."""

@@ -21,35 +21,68 @@ from deployer.drivers.traffic.haproxy.addresses import OF, PART
 from deployer.drivers.traffic.haproxy.layout import Home
 from deployer.drivers.traffic.haproxy.listeners import Listener
 from deployer.drivers.traffic.haproxy.quote import word
-from deployer.drivers.traffic.haproxy.rules import GONE, HTTP, ROLLS, TCP, Rules, networked
+from deployer.drivers.traffic.haproxy.rules import GONE, HTTP, ROLLS, TCP, Rules, listed, networked
 from deployer.drivers.traffic.haproxy.shield import REPEATED
 from deployer.drivers.traffic.haproxy.spec import Spec
 from deployer.model import COLOURS, FULL, other
 
+SIDES = "stable candidate"  # as requests call them that may choose
+LINES = "proc.deployer_lines"  # until when somebody reads lines about calm services, in seconds
+
+
+def calm(entry: Listener, home: Home) -> Iterator[str]:
+    """Let go whoever asks for a calm service, one without a rollout: nearly all do, nearly always.
+
+    Not those who may choose their side, or come by the preview route. Nobody reads lines but `RequestStream`.
+    """
+    unread = f"{{ date,sub({LINES}) ge 0 }}"
+    yield HTTP.put("state", f"var(txn.svc),map_str({home.state})")
+    yield HTTP.line("set-log-level silent", HTTP.calm(), unread)
+    yield HTTP.line("allow", HTTP.calm(), *_ordinary(entry), unread)
+    yield HTTP.put("t0", "date(0,us)")
+    yield from _route(entry, home)
+    yield HTTP.line("allow", HTTP.calm(), *_ordinary(entry))
+
+
+def _route(entry: Listener, home: Home) -> Iterator[str]:
+    if any(s.entry.routes for s in entry.specs):
+        yield '  http-request set-var-fmt(txn.at) "%[var(txn.svc)]%[var(txn.path)]/"'
+        yield f"  http-request set-var(txn.route) var(txn.at),map_beg({home.maps / 'labels.map'})"
+
+
+def _ordinary(entry: Listener) -> Iterator[str]:
+    """Give conditions: neither a preview, nor something in it by which a request may choose its side."""
+    yield f"!{HTTP.has('preview')}"
+    for fetch in _choices(entry):
+        yield f"!{{ {fetch} -m found }}"
+
+
+def _choices(entry: Listener) -> tuple[str, ...]:
+    """Return how a choice is read from a request, of all services."""
+    forces = [s.entry.force for s in entry.specs]
+    headers = {f"req.hdr({word(f.header.lower())})" for f in forces if f.header}
+    return (*sorted(headers), *sorted({f"req.cook({word(f.cookie)})" for f in forces if f.cookie}))
+
 
 def http(entry: Listener, home: Home) -> Iterator[str]:
-    """Give the rules of an entry whose service is known."""
+    """Give the rules of an entry whose service is known, and not calm."""
     sticky = [s for s in entry.specs if s.entry.sticky]
-    yield from live(HTTP, home)
-    if not any(s.entry.force.header or s.entry.force.cookie for s in entry.specs):
-        yield HTTP.line("allow", f"!{HTTP.shared()}", f"!{HTTP.has('preview')}")  # at rest all go to stable
+    yield share(HTTP)
     yield from identity.address(entry.specs, home)
     if sticky:
-        yield from identity.http(sticky)
+        yield from identity.http()
     if sticky or any(s.baseline for s in entry.specs):
         yield HTTP.put("die", f"rand({ROLLS})", HTTP.shared())
         yield HTTP.put("die", "var(txn.roll)", HTTP.has("roll"))
         yield from draw(HTTP, entry.specs)
     else:
         yield from draw(HTTP, entry.specs, f"rand({ROLLS})")
-    if not any(s.entry.force.header or s.entry.force.cookie for s in entry.specs):
-        # Nothing of what follows is about those who go to stable; they are the most.
-        yield HTTP.line("allow", f"!{HTTP.has('side')}", f"!{HTTP.has('preview')}")
+    # Nothing of what follows is about those who go to stable; they are the most.
+    yield HTTP.line("allow", f"!{HTTP.has('side')}", *_ordinary(entry))
     yield from ended(HTTP, entry.specs)
     yield from _chosen(entry)
     yield HTTP.put("how", "str(preview)", HTTP.has("preview"))
     yield from HTTP.candidate(HTTP.has("preview"))
-    yield from gone(HTTP, entry.specs)
     if sticky:
         yield from identity.cookie(entry)
     yield from _counted(entry.specs)
@@ -58,7 +91,8 @@ def http(entry: Listener, home: Home) -> Iterator[str]:
 
 def tcp(spec: Spec, home: Home) -> Iterator[str]:
     """Give the same for a tcp service: a connection has no cookie, a sticky one is known by its address."""
-    yield from live(TCP, home)
+    yield TCP.put("state", f"var(sess.svc),map_str({home.state})")
+    yield share(TCP)
     yield from identity.tcp(spec, home)
     if spec.entry.sticky:
         yield TCP.put("die", "var(sess.roll)")
@@ -66,25 +100,24 @@ def tcp(spec: Spec, home: Home) -> Iterator[str]:
         yield TCP.put("die", f"rand({ROLLS})")
     yield from draw(TCP, (spec,))
     yield from ended(TCP, (spec,))
-    yield from gone(TCP, (spec,))
+    yield from gone(spec)
 
 
-def live(rules: Rules, home: Home) -> Iterator[str]:
-    """Look up the live value, and how many of the rolls are the candidate's."""
-    yield rules.put("state", f"{rules.var('svc')},map_str({home.state})")
-    yield rules.put("cut", f"'{rules.value(2)},mul({ROLLS // FULL})'")
+def share(rules: Rules) -> str:
+    """Say how many of the rolls are the candidate's."""
+    return rules.put("cut", f"'{rules.value(2)},mul({ROLLS // FULL})'")
 
 
 def draw(rules: Rules, specs: Sequence[Spec], die: str = "") -> Iterator[str]:
     """Give the side by the number: the candidate from 0 up to the share, then the baseline, then stable."""
     yield rules.put("side", "str(green)", f"{{ {die or rules.var('die')},sub({rules.scope}.cut) lt 0 }}")
     yield rules.put("side", "str(blue)", rules.has("side"), f"{{ {rules.var('state')} -m beg green }}")
-    for spec in (s for s in specs if s.baseline):
-        yield from _beside(rules, spec)
-    for spec in (s for s in specs if s.entry.force.networks):
+    if any(s.baseline for s in specs):
+        yield from _beside(rules)
+    for networks in sorted({s.entry.force.networks for s in specs if s.entry.force.networks}):
         # Only while users are let in: after a promotion the other side is the old release, kept warm.
-        here = f"{{ {rules.var('svc')} -m str {spec.service} }}"
-        among = (here, rules.shared(), f"{{ src {networked(spec.entry.force.networks)} }}")
+        mine = () if rules is TCP else (rules.option(6, listed(networks)),)
+        among = (rules.shared(), *mine, f"{{ src {networked(networks)} }}")
         yield from rules.candidate(*among)
         yield rules.put("how", "str(forced)", *among)
 
@@ -97,36 +130,25 @@ def ended(rules: Rules, specs: Sequence[Spec]) -> Iterator[str]:
     yield rules.line(f"unset-var({rules.scope}.side)", f"{{ {rules.var('how')} -m str ended }}")
 
 
-def gone(rules: Rules, specs: Sequence[Spec]) -> Iterator[str]:
-    """Give stable those who were drawn for a candidate without an instance; it counts against the candidate.
+def gone(spec: Spec) -> Iterator[str]:
+    """Give stable those who were drawn for a candidate without an instance; `backend` does that for http services.
 
-    Nothing was sent, so that is safe for every method. Where stable has none either, they wait for the candidate.
+    Where stable has none either, they wait for the candidate.
     """
-    for spec in specs:
-        for colour in COLOURS:
-            mine, others = (backend.name(spec.service, each) for each in (colour, other(colour)))
-            yield rules.put(
-                "how",
-                f"str({GONE})",
-                f"{{ {rules.var('side')} -m str {colour} }}",
-                f"!{rules.has('how')}",
-                f"{{ {rules.var('svc')} -m str {spec.service} }}",
-                f"!{backend.alive(mine)}",
-                backend.alive(others),
-            )
+    for colour in COLOURS:
+        mine, others = (backend.name(spec.service, each) for each in (colour, other(colour)))
+        drawn = (f"{{ {TCP.var('side')} -m str {colour} }}", f"!{TCP.has('how')}")
+        yield TCP.put("how", f"str({GONE})", *drawn, f"!{backend.alive(mine)}", backend.alive(others))
 
 
-def _beside(rules: Rules, spec: Spec) -> Iterator[str]:
+def _beside(rules: Rules) -> Iterator[str]:
     """The fresh baseline has the rolls above the share. Without a server that is up it gets nobody."""
-    mine = (f"{{ {rules.var('svc')} -m str {spec.service} }}", rules.shared())
-    beside = f"{rules.value(7)},mul({ROLLS // FULL}),add({rules.scope}.cut)"
-    yield rules.put("end", f"'{beside}'", *mine, f"!{rules.has('side')}")
+    beside = f"{rules.value(7)},mul({ROLLS // FULL})"
+    yield rules.put("end", f"'{beside}'", rules.shared(), f"!{rules.has('side')}")
+    yield rules.put("end", f"{rules.var('end')},add({rules.scope}.cut)", f"{{ {rules.var('end')} -m int gt 0 }}")
+    up = f"{{ {rules.var('svc')},concat(_baseline),nbsrv gt 0 }}"
     yield rules.put(
-        "side",
-        "str(baseline)",
-        rules.has("end"),
-        f"{{ {rules.var('die')},sub({rules.scope}.end) lt 0 }}",
-        f"{{ nbsrv({word(spec.service)}_baseline) gt 0 }}",
+        "side", "str(baseline)", rules.has("end"), f"{{ {rules.var('die')},sub({rules.scope}.end) lt 0 }}", up
     )
 
 
@@ -152,7 +174,7 @@ def _spent(rules: Rules) -> Iterator[str]:
 def _chosen(entry: Listener) -> Iterator[str]:
     """Let chosen requests choose their side; a header weighs more than a cookie, a cookie more than a network.
 
-    A candidate without a server that is up is not chosen: it is gone, or not yet there.
+    Who chooses a candidate that is gone, or not yet there, gets stable: see `backend`.
     """
     forces = [s.entry.force for s in entry.specs]
     if not any(f.header or f.cookie for f in forces):
@@ -162,15 +184,12 @@ def _chosen(entry: Listener) -> Iterator[str]:
         (2, "req.hdr", {f.header.lower() for f in forces if f.header}),
     ):
         for name in sorted(map(word, names)):
-            mine = f"{{ var(txn.opt),field({field},|) -m str {name} }}"
-            yield HTTP.put("want", f"{fetch}({name})", mine, f"{{ {fetch}({name}) -m str stable candidate }}")
+            yield HTTP.put(
+                "want", f"{fetch}({name})", HTTP.option(field, name), f"{{ {fetch}({name}) -m str {SIDES} }}"
+            )
     yield HTTP.put("how", "str(forced)", HTTP.has("want"))
     yield HTTP.line("unset-var(txn.side)", HTTP.has("want"))
-    for spec in (s for s in entry.specs if s.entry.force.header or s.entry.force.cookie):
-        wanted = ("{ var(txn.want) -m str candidate }", f"{{ var(txn.svc) -m str {spec.service} }}")
-        for colour in COLOURS:
-            there = f"{{ var(txn.state) -m beg {other(colour)} }}"
-            yield HTTP.put("side", f"str({colour})", *wanted, there, backend.alive(backend.name(spec.service, colour)))
+    yield from HTTP.candidate("{ var(txn.want) -m str candidate }")
 
 
 def _counted(specs: Sequence[Spec]) -> Iterator[str]:
@@ -196,7 +215,8 @@ def _spending(statuses: Sequence[str], *, shields: bool) -> Iterator[str]:
     # Whoever made the answer: a time-out is one by the proxy. It comes here once, after the last retry.
     for each in statuses:
         ranges = word(each).replace("-", ":").replace(",", " ")
-        yield after.put("bad", "bool(true)", f"{{ status {ranges} }} {{ var(txn.opt),field(5,|) -m str {each} }}")
+        yield after.put("bad", "bool(true)", f"{{ status {ranges} }} {after.option(5, each)}")
+    yield after.line("unset-var(txn.bad)", bad, after.is_gone())
     # What stable failed too would have failed without the candidate.
     if shields:
         yield after.line("unset-var(txn.bad)", bad, shielded, f"{{ res.hdr({REPEATED}) -m found }}")
@@ -212,13 +232,8 @@ def _spending(statuses: Sequence[str], *, shields: bool) -> Iterator[str]:
 def _shielded(specs: Sequence[Spec]) -> Iterator[str]:
     """Shield those who were drawn for the candidate, where repeating a request is safe."""
     for methods in sorted({shielded(s) for s in specs if s.entry.shield}):
-        meant = (f"{{ method {methods.replace(',', ' ')} }}", f"{{ var(txn.opt),field(4,|) -m str {methods} }}")
-        # Where stable has nobody who could answer, the candidate's own answer is the better one.
-        stable = "\"%[var(txn.svc)]_%[var(txn.state),field(1,',')]\""
-        yield HTTP.line(f"set-var-fmt(txn.other) {stable}", *_drawn(specs), *meant, "!{ req.hdr(upgrade) -m found }")
-    for spec in (s for s in specs if s.entry.shield):
-        for stable in (backend.name(spec.service, colour) for colour in COLOURS):
-            yield HTTP.put("how", "str(shield)", f"{{ var(txn.other) -m str {stable} }}", backend.alive(stable))
+        safe = (f"{{ method {methods.replace(',', ' ')} }}", "!{ req.hdr(upgrade) -m found }")
+        yield HTTP.put("how", "str(shield)", *_drawn(specs), HTTP.option(4, methods), *safe)
     if any(s.entry.shield for s in specs):
         yield f"  http-after-response del-header {REPEATED} if {{ var(txn.how) -m str shield }}"
 

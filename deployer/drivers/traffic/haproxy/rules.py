@@ -16,6 +16,11 @@ def networked(networks: Iterable[str]) -> str:
     return " ".join(str(ipaddress.ip_network(network, strict=False)) for network in networks)
 
 
+def listed(networks: Iterable[str]) -> str:
+    """Return networks as an option of a service; "-" for none."""
+    return networked(networks).replace(" ", ",") or "-"
+
+
 class Rules:
     """Lines of one kind (`http-request`, `tcp-request content`) on variables of one scope."""
 
@@ -47,9 +52,17 @@ class Rules:
         """Return a condition: a candidate gets a share."""
         return f"{{ {self.var('cut')} -m int gt 0 }}"
 
+    def calm(self) -> str:
+        """Return a condition: no candidate gets a share, as the live value begins."""
+        return f"{{ {self.var('state')} -m beg blue,0, green,0, }}"
+
     def is_gone(self) -> str:
         """A condition: stable answers, because the candidate has no instance."""
         return f"{{ {self.var('how')} -m str {GONE} }}"
+
+    def option(self, number: int, value: str) -> str:
+        """Return a condition: the service has this as its option of that number (`frontend.option_values`)."""
+        return f"{{ {self.var('opt')},field({number},|) -m str {value} }}"
 
     def candidate(self, *conditions: str) -> Iterator[str]:
         """Send to the candidate: to the colour that is not stable."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from deployer.core.clock import Deadline
 from deployer.core.errors import DriverFailed
-from deployer.drivers.traffic.haproxy.backend import WAIT
+from deployer.drivers.traffic.haproxy.backend import NO_INSTANCES
 from deployer.drivers.traffic.haproxy.master import Gone, MasterSocket, Worker, number
 
 _COUNTED = re.compile("[0-9]{1,18}")
@@ -99,7 +99,7 @@ class Servers:
         """Read the servers of a backend, and its own row."""
         rows = self._rows(worker, f"{backend} {kinds} -1", deadline)
         try:
-            known = {row["svname"]: row for row in rows if row.get("svname") not in ("", None, WAIT)}
+            known = {row["svname"]: row for row in rows if row.get("svname") not in ("", None, *NO_INSTANCES)}
             whole = known.pop("BACKEND", None)
             for field in _OF_ALL if whole else ():
                 _count(whole or {}, field)

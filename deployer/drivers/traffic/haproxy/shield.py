@@ -2,10 +2,12 @@
 
 A retry of HAProxy stays inside one backend, so the shield is a backend of its own with two servers, first the
 candidate's backend as a whole, second the stable one's, both behind an internal entry. So it works whatever the number
-of instances, and no server is kept in two places. A reload passes the sockets of the entry on.
+of instances, and no server is kept in two places. A reload passes the sockets of the entry on; two headers, which are
+set and removed here, say what is behind them.
 
-    users → shop_green_shield → deployer_shield → shop_green
-                              ↘ deployer_shield → shop_blue       when the first one failed
+    users → shop_green_shield → deployer_inside → shop_green
+                              ↘ deployer_inside → shop_blue       when the first one failed
+    users → shop_green        → deployer_inside → shop_blue       when green has no instance (see `backend`)
 """
 
 from __future__ import annotations
@@ -13,20 +15,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 
 from deployer.drivers.traffic.haproxy import backend
+from deployer.drivers.traffic.haproxy.backend import BESIDE, FIRST, INSIDE, OTHER, SECOND, TO
 from deployer.drivers.traffic.haproxy.layout import Home
 from deployer.drivers.traffic.haproxy.quote import milliseconds
 from deployer.drivers.traffic.haproxy.spec import Spec
 from deployer.model import COLOURS, Colour, other
 
-FRONTEND = "deployer_shield"
+FRONTEND = "deployer_inside"
 SUFFIX = "_shield"
 REPEATED = "x-deployer-repeated"  # a response that stable gave, between the shield and the entry
-FIRST, SECOND = "first", "second"
 TIME_HEADER = "x-deployer-time"  # from the internal entry to the one of the user, in microseconds
 # Every status of a failed instance that HAProxy can repeat a request for.
 FAILURES = "500 502 503 504 conn-failure empty-response response-timeout"
-# Idle connections to the internal entry go after a second, long before it would close them itself.
-SERVER = "pool-purge-delay 500ms"
 
 
 def shields(spec: Spec) -> bool:
@@ -35,29 +35,31 @@ def shields(spec: Spec) -> bool:
 
 
 def entry(specs: Sequence[Spec], home: Home) -> Iterator[str]:
-    """Give the lines of the internal entry, if a service needs one."""
-    shielded = [s for s in specs if shields(s)]
-    if not shielded:
+    """Give the lines of the internal entry, if a service needs one: all services share its sockets."""
+    if not sockets(specs):
         return
     yield f"frontend {FRONTEND} from deployer-http"
-    for spec in shielded:
-        for colour in COLOURS:
-            for turn in (FIRST, SECOND):
-                name = _turn(spec, colour, turn)
-                yield f"  bind {home.inside.bind(name)} name {name}"
+    for turn in sockets(specs):
+        yield f"  bind {home.inside.bind(turn)} name {turn}"
     # Whoever waits here is the proxy itself, whose own limits come first.
     yield "  timeout client 24h"
     yield "  timeout http-keep-alive 24h"
+    beside = f"{{ var(txn.turn) -m str {BESIDE} }}"
     # The way through here is no time of the release: what is told is the time behind it, as if there were no shield.
     yield "  http-request set-var(txn.t0) date(0,us)"
+    yield f"  http-after-response allow if {beside}"
     yield f'  http-after-response set-header {TIME_HEADER} "%[date(0,us),sub(txn.t0)]"'
-    yield "  http-request set-var(txn.turn) so_name,field(2,.)"
     yield f"  http-after-response del-header {REPEATED}"
     yield f"  http-after-response set-header {REPEATED} 1 if {{ var(txn.turn) -m str {SECOND} }}"
-    # The backend says the same about the client as without a shield.
+    yield "  http-request set-var(txn.turn) so_name"
+    yield f"  http-request set-var(txn.to) req.hdr({TO})"
+    yield f"  http-request set-var(txn.to) req.hdr({OTHER}) if {{ var(txn.turn) -m str {SECOND} }}"
+    yield f"  http-request del-header {TO}"
+    yield f"  http-request del-header {OTHER}"
+    # The backend says the same about the client as the one before it.
     yield "  http-request set-var(txn.from) req.hdr(x-forwarded-for)"
     yield "  http-request set-var(txn.tls) bool(true) if { req.hdr(x-forwarded-proto) -m str https }"
-    yield "  use_backend %[so_name,field(1,.)]"
+    yield "  use_backend %[var(txn.to)]"
 
 
 def backends(spec: Spec, home: Home) -> Iterator[str]:
@@ -68,7 +70,8 @@ def backends(spec: Spec, home: Home) -> Iterator[str]:
 
 
 def _shield(spec: Spec, colour: Colour, home: Home) -> Iterator[str]:
-    yield f"backend {backend.name(spec.service, colour)}{SUFFIX} from deployer-http"
+    mine, stable = (backend.name(spec.service, each) for each in (colour, other(colour)))
+    yield f"backend {mine}{SUFFIX} from deployer-http"
     yield "  balance first"
     yield "  timeout connect 5s"
     yield f"  timeout server {milliseconds(_patience(spec))}"
@@ -77,8 +80,12 @@ def _shield(spec: Spec, colour: Colour, home: Home) -> Iterator[str]:
     # The entry is ours and never closes first: a connection may also carry the first request of a client.
     yield "  http-reuse always"
     yield from backend.rules(spec)
-    yield f"  server {FIRST} {home.inside.server(_turn(spec, colour, FIRST))} {SERVER}"
-    yield f"  server {SECOND} {home.inside.server(_turn(spec, other(colour), SECOND))} {SERVER}"
+    yield f"  http-request set-header {TO} {mine}"
+    yield f"  http-request set-header {OTHER} {stable}"
+    # Where stable has nobody who could answer, the candidate's own answer is the better one.
+    yield f"  http-request disable-l7-retry if !{backend.alive(stable)}"
+    for turn in (FIRST, SECOND):
+        yield f"  server {turn} {home.inside.server(turn)} {INSIDE}"
 
 
 def _patience(spec: Spec) -> float:
@@ -90,9 +97,7 @@ def _patience(spec: Spec) -> float:
 
 
 def sockets(specs: Iterable[Spec]) -> tuple[str, ...]:
-    """Return the names of the sockets of the internal entry."""
-    return tuple(_turn(s, colour, turn) for s in specs if shields(s) for colour in COLOURS for turn in (FIRST, SECOND))
-
-
-def _turn(spec: Spec, colour: Colour, turn: str) -> str:
-    return f"{backend.name(spec.service, colour)}.{turn}"
+    """Return the names of the sockets of the internal entry: of each way into it that a service needs."""
+    http = [s for s in specs if s.entry.mode == "http"]
+    shield = (FIRST, SECOND) if any(map(shields, http)) else ()
+    return (*shield, *([BESIDE] if http else []))
