@@ -436,7 +436,7 @@ def test_changes_of_one_owner_go_on_beside_each_other(store: Store) -> None:
 
 
 Write = Callable[[Store, Lock, Any], object]
-TABLES = ("services", "releases", "rollouts", "journal", "events", "requests", "ports", "approvals", "audit")
+TABLES = ("services", "sizes", "releases", "rollouts", "journal", "events", "requests", "ports", "approvals", "audit")
 BESIDE = {"folder", "clock", "database", "audit_log", "locks", "owed", "jobs"}  # no tables of a rollout's owner
 UNFENCED = {
     "secret": "belongs to the state folder, not to a service",
@@ -470,6 +470,8 @@ WRITES: dict[str, Write] = {
     "services.set_warm": lambda s, lock, r: s.services.set_warm(lock, 1, "blue", 9e9),
     "services.clear_warm": lambda s, lock, r: s.services.clear_warm(lock),
     "services.taken_down": lambda s, lock, r: s.services.taken_down(lock),
+    "sizes.set": lambda s, lock, r: s.sizes.set(lock, 3, 0.0, "sale"),
+    "sizes.clear": lambda s, lock, r: s.sizes.clear(lock, ""),
     "requests.take": lambda s, lock, r: s.requests.take(lock, ControlRequest(1, "abort", "ann", "")),
     "events.add": lambda s, lock, r: s.events.add(lock, Event("note", 0.0, "shop", r.number, {"text": "x"})),
     "ports.assign": lambda s, lock, r: s.ports.assign(lock, 9, 1, range(21000, 21100), lambda _port: True),

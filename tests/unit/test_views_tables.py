@@ -41,6 +41,7 @@ from deployer.views.data import (
     View,
 )
 from deployer.views.host_data import CheckedMachine, CheckView, MachinesView, MachineView, PlayedMachine, PlayedView
+from deployer.views.status_data import KeeperView, ScaleView, SizeView
 from deployer.views.text import clean
 from tests.unit.views_recordings import recording, same_as_golden
 
@@ -91,6 +92,16 @@ WARM = replace(
     problems=(),
     next="",
 )
+SIZE = SizeView(41, "1.9", 2, 4, 4, 1, 2, "dana@ci-3", "sale", NOW + 7200)
+KEEPER = KeeperView(
+    runs=True,
+    last="shop-r41-2 of r41 (1.9) does not run or gets no users: done",
+    last_at=NOW - 130,
+    last_rollout=18,
+    next="r40 is removed, which is kept warm until then",
+    next_at=NOW + 2460,
+)
+KEPT = replace(WARM, size=SIZE, keeper=KEEPER)
 PLAN = PlanView(
     service="shop",
     strategy="canary",
@@ -265,6 +276,11 @@ VIEWS: dict[str, View] = {
     "judgement": JUDGED,
     "judgement-passes": replace(JUDGED, decision="passes", stages=STAGES[:1], changed=(), notes=(), seen=0, exit=0),
     "status-warm": WARM,
+    "status-kept": KEPT,
+    "status-without-keeper": replace(KEPT, keeper=replace(KEEPER, runs=False, next_at=0.0), size=replace(SIZE, by="")),
+    "scale": ScaleView("shop", SIZE, KEEPER),
+    "scale-manifest": ScaleView("shop", replace(SIZE, by="", hosts=3, wanted=12), None, ("web03 is unreachable",)),
+    "scale-none": ScaleView("shop", None, None),
     "status-none": StatusView("shop", 0, ""),
     "history": HistoryView("shop", (OPEN, DONE, BACK)),
     "history-none": HistoryView("shop", ()),
