@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from deployer.core.errors import Refused
-from deployer.drivers.ports import Drivers, standing
-from deployer.model import PLACES, Environment, Instance, Observed, Place, Release
+from deployer.drivers.ports import Drivers, live_file, standing
+from deployer.model import COLOURS, PLACES, Environment, Instance, Observed, Place, Release
 
 if TYPE_CHECKING:
     from deployer.store import Store
@@ -36,6 +36,20 @@ def live_release(store: Store, service: str) -> Release:
     if not stable:
         raise Refused(f"no release of {service} is live", "`deploy up` deploys one")
     return store.releases.get(service, stable)
+
+
+def lost(store: Store, observed: Observed) -> str:
+    """Return what is to be said where the live release runs although nothing says so any more, else ""."""
+    stable = store.services.get(observed.service).stable
+    if observed.live is not None or not stable:
+        return ""
+    for colour in COLOURS:
+        environment = observed.environment(colour)
+        if environment and environment.release == stable and environment.healthy():
+            served = store.releases.get(observed.service, stable).served
+            file = "" if served else f", {live_file(store.folder, observed.service)},"
+            return f"r{stable} ({colour}) is live by the records and is running, but its live value{file} is lost"
+    return ""
 
 
 def environment_in(service: str, place: Place, instances: Iterable[Instance]) -> Environment | None:

@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
-from deployer.app.observe import observe
+from deployer.app.observe import lost, observe
 from deployer.core import later
 from deployer.core.clock import stamp
 from deployer.core.errors import DeployError, NothingInProgress, Refused
@@ -64,10 +64,8 @@ def sides_of(house: AppContext, service: str) -> tuple[Release, Release | None]:
 
 def release_version(house: AppContext, service: str, number: int) -> str:
     """Return the version of a release; "" for no release, "?" for one that was forgotten."""
-    if not number:
-        return ""
     try:
-        return house.store.releases.get(service, number).version
+        return house.store.releases.get(service, number).version if number else ""
     except Refused:
         return "?"
 
@@ -103,12 +101,14 @@ def status(house: AppContext, service: str) -> StatusView:
         observed = None
         problems.append(str(error))
     read = observed is not None
-    standing = [e for e in environments if any(i.state == "running" for i in e.instances)]
-    stable = next((e.release for e in standing if e.role == "stable"), 0)
-    if record.stable and not stable and observed is not None and not observed.silent:
+    running = (e for e in environments if any(i.state == "running" for i in e.instances))
+    stable = next((e.release for e in running if e.role == "stable"), 0)
+    if observed is not None and (what := lost(house.store, observed)):
+        problems.append(f"{what}: `deploy doctor --fix` writes it again")
+    elif record.stable and not stable and observed is not None and not observed.silent:
         problems.append(f"r{record.stable} should be live, but nothing of it runs: `deploy up` brings it back")
     if stable and record.stable and stable != record.stable and rollout is None:
-        problems.append(f"users are on r{stable}, the store has r{record.stable}: `deploy resume` writes it down")
+        problems.append(f"r{stable} is live, but r{record.stable} is recorded: `deploy resume` records it")
     released = house.store.releases.get(service, record.stable) if record.stable else None
     jobs: tuple[JobView, ...] = ()
     if released and released.manifest.record().get("schedule"):
@@ -196,6 +196,8 @@ def _environment(
         role = "stable"
     elif warm:
         role = "warm"
+    elif live is None and environment.release == record.stable:
+        role = ""  # its live value is lost
     else:
         role = "candidate" if house.store.rollouts.in_progress(environment.service) else "left over"
     return EnvironmentView(
@@ -377,7 +379,8 @@ def show(house: AppContext, number: int) -> data.RolloutView:
     if rollout.phase == "back":
         steps += [_step("back", n, s, entries) for n, s in enumerate(rollout.plan.back)]
     events = tuple(e.to_dict() for e in house.store.events.of(number))
-    return data.RolloutView(rollout.service, _row(house, rollout), tuple(steps), events)
+    served = all(r.served for r in house.store.releases.of(rollout.service) if r.number == rollout.release)
+    return data.RolloutView(rollout.service, _row(house, rollout), tuple(steps), events, served)
 
 
 def _step(phase: Phase, n: int, step: Step, entries: dict[tuple[Phase, int], JournalEntry]) -> data.JournalRow:

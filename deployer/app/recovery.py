@@ -117,7 +117,7 @@ def _interrupted(observed: Observed, releases: Mapping[int, Release]) -> Interru
     lost = "the store was lost in the middle of this rollout, and with it what was seen"
     if observed.stable is None and candidate.healthy() and _promoted_once(observed):
         plan = _plan(observed, release, (Approve(share=live.share, deadline=PROXY_SECONDS),))
-        ways = f"nothing of stable runs: `deploy promote` gives everyone r{release.number}, `deploy abort` removes it"
+        ways = f"nothing of stable runs: `deploy promote` promotes r{release.number}, `deploy abort` removes it"
         return Interrupted(number, plan, f"{lost}; {ways}", back=False)
     return Interrupted(number, _plan(observed, release, ()), lost, back=True)
 

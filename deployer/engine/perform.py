@@ -198,7 +198,7 @@ def _hold(run: Drive, step: Approve) -> dict[str, Any]:
     run.look()
     if run.controls.hurry:
         return {"approved": True}
-    ways = "`deploy resume` goes on watched, `deploy promote` gives it to everyone now, `deploy abort` rolls it back"
+    ways = "`deploy resume` goes on watched, `deploy promote` promotes it now, `deploy abort` rolls it back"
     raise Hold(Exit.DONE, f"paused at {step.where}: {ways}")
 
 

@@ -101,6 +101,7 @@ class RolloutView(View):
     rollout: RolloutRow
     steps: tuple[JournalRow, ...]
     events: tuple[dict[str, Any], ...] = ()
+    served: bool = True  # users reach the service
 
 
 @dataclass(frozen=True)

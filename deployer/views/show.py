@@ -113,5 +113,6 @@ def _timeline(view: RolloutView, ink: Ink) -> list[str]:
     for event, share in with_shares(events):
         offset = f"+{duration(event.at - events[0].at)}" if event.at > events[0].at else ""
         if event.kind != "step.began":  # the steps above say when
-            rows.append(["", moment(event.at)[11:], ink(offset, "dim"), percent(share), sentence(event)])
+            shares = [percent(share)] if view.served else []
+            rows.append(["", moment(event.at)[11:], ink(offset, "dim"), *shares, sentence(event)])
     return [ink("timeline", "bold"), *columns(rows)]

@@ -138,7 +138,7 @@ def test_killed_before_it_was_written_down(process_shop: Shop) -> None:
     assert on(shop) == {"1.0"}
     status = shop.status()
     assert status["stable_version"] == "1.0"
-    assert any("`deploy resume` writes it down" in problem for problem in status["problems"])
+    assert any("`deploy resume` records it" in problem for problem in status["problems"])
     assert "is live" in shop.deploy("resume").stdout
     status = shop.status()
     assert (status["problems"], status["stable_version"]) == ([], "1.0")

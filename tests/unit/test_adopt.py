@@ -364,7 +364,7 @@ def test_where_nothing_of_stable_runs_a_person_decides(scene: Scene) -> None:
 
     assert rollout is not None
     assert rollout.outcome == "paused"
-    assert "`deploy promote` gives everyone r2" in queries.status(scene.house, "shop").next
+    assert "`deploy promote` promotes r2" in queries.status(scene.house, "shop").next
     assert operations.promote(scene.house, "shop").outcome == "done"
     assert scene.live == Live(stable="green", rollout=rollout.number)
     assert roles(scene) == {"green": ("2.0", "stable")}

@@ -46,7 +46,7 @@ def test_a_candidate_that_was_just_taken_back_is_enough(scene: Scene) -> None:
     assert (ending.outcome, ending.exit, on(scene)) == ("done", Exit.DONE, "2.0")
     assert "nothing was changed: rollout 3 of r3 was rolled back" in ending.text
     assert "everyone is on r2 (2.0) since" in ending.text
-    assert "`deploy rollback --again` leaves it, too" in ending.text
+    assert "`deploy rollback --again` rolls this one back, too" in ending.text
     assert ending.text in [data["text"] for data in scene.told("note")]
 
 

@@ -11,12 +11,16 @@ from unittest import mock
 
 import pytest
 
-from deployer.app import doctor, operations
+from deployer.app import doctor, operations, queries
+from deployer.app.reports.gather import gather
 from deployer.core.clock import Deadline
 from deployer.core.errors import DriverFailed, Exit, Refused
 from deployer.drivers.traffic.proxyless import ProxylessTraffic
 from deployer.model import Live, other
 from deployer.store.rebuild import rebuilding
+from deployer.views import tables
+from deployer.views.report import render
+from deployer.views.report.pipeline import result_of
 from tests.house import lose
 from tests.memory import Crash, FakeClock, MemoryRuntime, World
 from tests.tiers import draws
@@ -54,6 +58,51 @@ def test_what_is_told_and_planned_speaks_of_no_users(scene: WorkerScene) -> None
     for word in ("users", "everyone", "traffic", "share of", "response", "proxy"):
         assert word not in words
         assert word not in steps
+
+
+def test_nothing_that_is_shown_of_a_rollout_speaks_of_users(scene: WorkerScene) -> None:
+    scene.deploy("1.0", replicas=2)
+    scene.deploy("2.0", replicas=2, judge={"metrics": [METRIC]})
+    scene.world.metrics["failed jobs", "candidate"] = 3.0
+    scene.deploy("3.0", replicas=2, judge={"metrics": [METRIC]})
+    for number in (1, 2, 3):
+        view = queries.show(scene.house, number)
+        report = gather(scene.house, view)
+        shown = [tables.render(view, 0.0), render(report, "html"), render(report, "md")]
+        for text in shown:
+            told = text.partition("</style>")[2] or text
+            for word in ("users", "everyone", "traffic", ">share<", "responses", "latency", "127.0.0.1", " 0%", ">0%"):
+                assert word not in told
+    assert result_of(gather(scene.house, queries.show(scene.house, 2)), 0, "").share is None
+
+
+def test_a_live_value_that_is_lost_is_named_by_status_and_doctor(scene: WorkerScene, tmp_path: Path) -> None:
+    scene.deploy("1.0")
+    (tmp_path / "live" / "queue").unlink()
+
+    shown = queries.status(scene.house, "queue")
+    assert shown.problems == (
+        f"r1 (blue) is live by the records and is running, but its live value, {tmp_path / 'live' / 'queue'}, is lost:"
+        " `deploy doctor --fix` writes it again",
+    )
+    assert [e.role for e in shown.environments] == [""]
+    told = [f.text for f in doctor.examine(scene.house, None).findings if f.what == "queue"]
+    assert told == ["nothing says that r1 (blue) is the live release of queue"]
+
+
+def test_a_rollback_soon_after_another_speaks_of_no_users(scene: WorkerScene) -> None:
+    scene.deploy("1.0")
+    scene.deploy("2.0")
+    operations.rollback(scene.house, "queue")
+    assert "ago, and r1 (1.0) is live; `deploy rollback --again`" in operations.rollback(scene.house, "queue").text
+
+
+def test_stopped_instances_are_found_without_a_word_of_users(scene: WorkerScene) -> None:
+    scene.deploy("1.0")
+    scene.world.end("queue-r1-1")
+    told = [f.text for f in doctor.examine(scene.house, None).findings if f.what == "queue"]
+    assert told
+    assert not [text for text in told if "users" in text or "proxy" in text]
 
 
 def test_an_instance_that_ends_while_it_is_watched_rolls_back(scene: WorkerScene) -> None:

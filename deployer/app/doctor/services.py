@@ -104,7 +104,8 @@ def _recorded(house: AppContext, sight: ServiceSnapshot) -> Iterator[Discrepancy
     if stable is None or not stable.healthy() or stable.release == sight.record.stable or sight.rollout:
         return
     recorded = f"r{sight.record.stable} is recorded" if sight.record.stable else "none is recorded"
-    text = f"users are on r{stable.release} ({stable.colour}), {recorded}"
+    served = stable.release not in sight.releases or sight.releases[stable.release].served
+    text = f"{'users are on ' * served}r{stable.release} ({stable.colour}){' is live' * (not served)}, {recorded}"
     yield Discrepancy("bad", sight.service, text, "", _written(house, sight) or cure)
 
 
@@ -164,7 +165,7 @@ def _left_over(house: AppContext, sight: ServiceSnapshot) -> Iterator[Discrepanc
     if sight.rollout is not None:
         return
     for place, environment in sight.environments.items():
-        if sight.role(place) == "left over":
+        if sight.role(place) == "left over" and not (sight.live is None and environment.release == sight.record.stable):
             what = f"r{environment.release} ({place})"
             cure = _removal(house, sight, place, environment.instances, what)
             yield Discrepancy("warn", sight.service, f"{what} is left over", _when(sight, place), cure)
@@ -285,8 +286,8 @@ def _answers(house: AppContext, sight: ServiceSnapshot, instance: Instance) -> b
 
 def _shares(house: AppContext, sight: ServiceSnapshot) -> Iterator[Discrepancy]:
     """Users who are sent where nothing serves them, and shares that nobody answers for."""
-    live = sight.live
-    if live is None:
+    live, stable = sight.live, _stable(sight)
+    if live is None or (stable and stable.release in sight.releases and not sight.releases[stable.release].served):
         return
     everyone = fixes.to_stable(house, sight, live) if sight.up(live.stable) and sight.lock is None else None
     for place in (live.candidate, "baseline"):

@@ -31,7 +31,7 @@ def ended_lately(house: AppContext, service: str) -> RolloutResult | None:
     since = brought_back(house, service)
     if not since:
         return None
-    text = f"nothing was changed: {since}; `deploy rollback --again` leaves it, too, `--to N` goes to a certain release"
+    text = f"nothing was changed: {since}; `deploy rollback --again` rolls this one back, too, or `--to N`"
     house.tell(service, text)
     return RolloutResult("done", Exit.DONE, text, 0)
 
@@ -47,4 +47,5 @@ def brought_back(house: AppContext, service: str) -> str:
         return ""
     live = house.store.releases.get(service, house.store.services.get(service).stable)
     what = "was a rollback" if newest.strategy == ROLLBACK else f"of r{newest.release} was rolled back"
-    return f"rollout {newest.number} {what} {span(max(1, round(ago)))} ago, and everyone is on {live.name} since"
+    where = f"everyone is on {live.name} since" if live.served else f"{live.name} is live"
+    return f"rollout {newest.number} {what} {span(max(1, round(ago)))} ago, and {where}"

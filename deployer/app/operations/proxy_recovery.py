@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from deployer.app.observe import lost
 from deployer.app.operations.context import AppContext
 from deployer.app.operations.execution import hands, locked
 from deployer.core.clock import Deadline, stamp
 from deployer.core.errors import DeployError, DriverFailed, Refused
-from deployer.drivers.ports import Drivers, live_file, standing
-from deployer.model import COLOURS, Colour, Live, Observed
+from deployer.drivers.ports import Drivers, standing
+from deployer.model import Colour, Live, Observed
 
 PROXY_SECONDS = 60.0
 LEASE_SECONDS = 60.0  # a rollout waits for what ends by then
@@ -51,22 +52,12 @@ def refuse_lost(house: AppContext, observed: Observed) -> None:
 
     A plan would take the service for a new one, and clear what its users are on.
     """
-    stable = house.store.services.get(observed.service).stable
-    if observed.live is not None or not stable:
-        return
-    for colour in COLOURS:
-        environment = observed.environment(colour)
-        if environment and environment.release == stable and environment.healthy():
-            what, hint = "its live value", "`deploy doctor --fix` writes it again, then run this command again"
-            if house.store.releases.get(observed.service, stable).served:
-                hint = f"{hint}; before a move to other proxies, run `deploy down`"
-            else:
-                what = f"its live value, {live_file(house.store.folder, observed.service)},"
-            raise Refused(
-                f"{observed.service}: r{stable} ({colour}) is live by the records and is running, but {what} is lost:"
-                " a rollout would remove it",
-                hint,
-            )
+    if what := lost(house.store, observed):
+        stable = house.store.services.get(observed.service).stable
+        hint = "`deploy doctor --fix` writes it again, then run this command again"
+        if house.store.releases.get(observed.service, stable).served:
+            hint = f"{hint}; before a move to other proxies, run `deploy down`"
+        raise Refused(f"{observed.service}: {what}: a rollout would remove it", hint)
 
 
 def refuse_kept(house: AppContext, drivers: Drivers, observed: Observed) -> None:

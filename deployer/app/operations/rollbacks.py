@@ -75,6 +75,8 @@ def _rollback(
         if rollout is not None:
             drive(run_of(house, lock, rollout))  # only tidying up was left
         record = house.store.services.get(service)
+        if not record.stable and house.store.releases.of(service):
+            raise Refused(f"no release of {service} is live", "`deploy up` deploys one")
         if not record.stable:
             raise Refused(f"{service} was never deployed", "there is no release to roll back to")
         current = house.store.releases.get(service, record.stable)

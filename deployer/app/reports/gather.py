@@ -11,6 +11,7 @@ from deployer.app.reports.observations import StepTotals
 from deployer.app.reports.series import points, watched
 from deployer.core.errors import Refused
 from deployer.evidence import recording, replay
+from deployer.manifest.portless import OF_WORKERS
 from deployer.manifest.shape import spelt
 from deployer.model import Release
 from deployer.planning.steps import percent
@@ -50,9 +51,10 @@ def gather(house: AppContext, told: RolloutView) -> ReportView:
         timeline=tuple(_timeline(told.events)),
         instances=tuple(_instances(house, rollout)),
         about=tuple(_about(rollout, release, origin)),
-        policy=spelt(release.manifest.judge),
+        policy={k: v for k, v in spelt(release.manifest.judge).items() if release.served or k in OF_WORKERS},
         notes=(FORGOTTEN,) if rollout.ended_at and not told.events else (),
         made_at=house.clock.now(),
+        served=release.served,
     )
     return _measured(house, _counted(view, told.events))
 

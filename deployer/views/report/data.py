@@ -122,3 +122,4 @@ class ReportView(View):
     policy: dict[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     made_at: float = 0.0
+    served: bool = True  # users reach the service

@@ -26,9 +26,11 @@ def headline(view: ReportView) -> str:
     name = release(view.rollout.release, view.rollout.version)
     match view.rollout.outcome:
         case "done":
-            return f"{name} is live for everyone"
+            return f"{name} is live for everyone" if view.served else f"{name} is live"
         case "reverted":
             return f"{name} was rolled back"
+        case "paused" if not view.served:
+            return f"{name} is paused"
         case "paused":
             return f"{name} is paused at {percent(view.timeline[-1].share if view.timeline else 0)}"
         case "needs-attention":

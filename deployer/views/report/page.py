@@ -76,9 +76,7 @@ def _parts(view: ReportView) -> list[Markup]:
         _part("Numbers of the plots", numbers, fold=True),
         _part("Steps", sections.steps(view)),
         _part("Timeline", sections.timeline(view), fold=True),
-        _part("Instances", sections.table(("name", "address"), [(i.name, i.address) for i in view.instances]))
-        if view.instances
-        else None,
+        _part("Instances", sections.instances(view)),
         _part("Who, when, what", sections.facts([*_who(view), *view.about])),
         _part("Policy of the judge", sections.facts(sections.policy(view.policy)), fold=True) if view.policy else None,
         _part("Notes", [tag("p", note) for note in view.notes]),

@@ -48,7 +48,9 @@ class Result:
 def result_of(view: ReportView, code: int, text: str) -> Result:
     """Give the result of a command that drove a rollout to where it is now."""
     row = view.rollout
-    share = {"done": _FULL, "reverted": 0}.get(row.outcome, view.timeline[-1].share if view.timeline else 0)
+    share: int | None = {"done": _FULL, "reverted": 0}.get(row.outcome, view.timeline[-1].share if view.timeline else 0)
+    if not view.served:
+        share = None
     return Result(
         view.service, row.outcome or "open", code, text, view.remedy, row.number, row.release, row.version, share
     )

@@ -112,8 +112,20 @@ def _told(step: JournalRow) -> Content:
 
 def timeline(view: ReportView) -> Markup:
     """Everything that is kept of the rollout, with the share in force."""
+    if not view.served:
+        told = [(times.clock(line.at), _offset(view, line.at), line.text) for line in view.timeline]
+        return table(("time", "after", "what happened"), told, numeric=(1,))
     rows = [(times.clock(line.at), _offset(view, line.at), percent(line.share), line.text) for line in view.timeline]
     return table(("time", "after", "share", "what happened"), rows, numeric=(1, 2))
+
+
+def instances(view: ReportView) -> Markup | None:
+    """The instances, with the addresses at which users reached them."""
+    if not view.instances:
+        return None
+    if not view.served:
+        return table(("name",), [(each.name,) for each in view.instances])
+    return table(("name", "address"), [(each.name, each.address) for each in view.instances])
 
 
 def _offset(view: ReportView, at: float) -> str:
