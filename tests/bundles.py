@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from deployer.bundle import tape
-from deployer.bundle.contents import Contents, Entry, OciImage, Part, canonical, digest_of
+from deployer.bundle.contents import Contents, Entry, OciImage, Part, Tool, canonical, digest_of
 from deployer.bundle.index import LAYOUT, Index
 from deployer.bundle.writer import stream
 
@@ -33,7 +33,7 @@ def part(data: bytes) -> Part:
 class Made:
     """A bundle with an image of one layer, and two files; what it says of itself can be changed."""
 
-    def __init__(self, lowest: bytes = b"", **config: Any) -> None:
+    def __init__(self, lowest: bytes = b"", tree: bytes = b"", **config: Any) -> None:
         self.layer = lowest or layer(("app", b"a program" * 50))
         root = {"type": "layers", "diff_ids": [digest_of(self.layer)]}
         self.config = canonical({"os": "linux", "architecture": "amd64", "rootfs": root, **config})
@@ -41,14 +41,17 @@ class Made:
         self.entries: list[dict[str, Any]] = [
             {"path": path, "kind": "file", "part": part(text)} for path, text in self.files.items()
         ]
-        self.blobs = [self.layer, self.config, *self.files.values()]
+        self.blobs = [self.layer, self.config, *self.files.values(), *([tree] if tree else [])]
+        self.tool = Tool(python="3.11", machine="x86_64", tree=part(tree)) if tree else None
 
     def contents(self) -> Contents:
         image = OciImage(
             reference="shop:1", config=part(self.config), layers=(part(self.layer),), os="linux", architecture="amd64"
         )
         files = tuple(Entry(**entry) for entry in self.entries)
-        return Contents(service="shop", version="1", runtime="docker", image=image, files=files)
+        return Contents(
+            format=1, service="shop", version="1", runtime="docker", image=image, files=files, tool=self.tool
+        )
 
     def parts(self) -> dict[str, bytes]:
         image = self.contents().image
@@ -75,7 +78,7 @@ class Made:
     def file(self, **entry: Any) -> bytes:
         """Write it with one more file."""
         files = json.loads(self.contents().data())["files"]
-        return self.saying(files=[*files, {"part": None, "target": "", **entry}])
+        return self.saying(files=[*files, entry])
 
 
 def holes(size: int) -> bytes:

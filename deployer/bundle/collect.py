@@ -60,7 +60,7 @@ class Collected:
             elif stat.S_ISDIR(mode):
                 self.entries[path] = _entry(place, path=path, kind="folder")
             elif stat.S_ISREG(mode):
-                part = _part(place)
+                part = part_of(place)
                 kind: Kind = "program" if mode & 0o111 else "file"
                 self.entries[path] = _entry(place, path=path, kind=kind, part=part)
                 self.places[part.digest] = place
@@ -84,7 +84,8 @@ def _entry(place: Path, **fields: object) -> Entry:
         raise Refused(f"{place}: {said}", "a bundle has paths inside itself only: move it, or leave it out") from None
 
 
-def _part(place: Path) -> Part:
+def part_of(place: Path) -> Part:
+    """Return what a file holds."""
     with place.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
         return Part(digest=f"sha256:{digest}", size=file.tell())

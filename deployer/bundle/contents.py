@@ -86,6 +86,14 @@ class OciImage(_Strict):
         return f"{self.os}/{self.architecture}"
 
 
+class Tool(_Strict):
+    """The tool itself, as an archive of Python packages: for which Python and which processor."""
+
+    python: Annotated[str, StringConstraints(pattern=r"^3\.[0-9]{1,3}$")]
+    machine: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_]{1,40}$")]
+    tree: Part
+
+
 class Contents(_Strict):
     """What a bundle brings: a release of a service, where it comes from, and its parts.
 
@@ -94,7 +102,7 @@ class Contents(_Strict):
     a single file; `machines` names the processors for which there are programs in it.
     """
 
-    format: Literal[1] = 1
+    format: Literal[1]
     service: Annotated[str, StringConstraints(pattern=rf"^{SERVICE}$")]
     version: str
     runtime: str
@@ -106,6 +114,7 @@ class Contents(_Strict):
     files: tuple[Entry, ...] = ()
     directory: tuple[Entry, ...] = ()
     machines: tuple[str, ...] = ()
+    tool: Tool | None = None
 
     @classmethod
     def read(cls, data: bytes) -> Self:
@@ -121,8 +130,8 @@ class Contents(_Strict):
         return found
 
     def data(self) -> bytes:
-        """Write it; the digest of this is what a signature signs."""
-        return canonical(self.model_dump(mode="json"))
+        """Write it, without defaults, so that later versions may add keys; a signature signs the digest of this."""
+        return canonical(self.model_dump(mode="json", exclude_defaults=True))
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -141,6 +150,8 @@ class Contents(_Strict):
             yield self.image.config
             yield from self.image.layers
         yield from (entry.part for entry in (*self.files, *self.directory) if entry.part)
+        if self.tool:
+            yield self.tool.tree
 
     def parts(self) -> dict[str, Part]:
         """Return each part once: manifest and configuration of the image, then the others in the order of digests."""
@@ -153,8 +164,9 @@ class Contents(_Strict):
         return {entry.part.digest: entry.part for entry in (*self.files, *self.directory) if entry.part}
 
     def needed(self) -> frozenset[str]:
-        """Return the parts that no delta leaves out: they say what the others are."""
-        return frozenset(list(self.parts())[:2]) if self.image else frozenset()
+        """Return the parts that no delta leaves out: what says what the others are, and the tool that reads them."""
+        first = frozenset(list(self.parts())[:2]) if self.image else frozenset()
+        return first | ({self.tool.tree.digest} if self.tool else frozenset())
 
 
 def _inside(path: str) -> bool:

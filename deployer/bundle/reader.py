@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, TypeVar
 
-from deployer.bundle import layers, tape
+from deployer.bundle import head, layers, tape
 from deployer.bundle.contents import Contents, Part, blob_name
 from deployer.bundle.index import LAYOUT, Index
 from deployer.core.errors import Refused
@@ -38,8 +38,11 @@ class Bundle:
     def __init__(self, path: Path, file: BinaryIO) -> None:
         self.path, self._file = path, file
         self.size = os.fstat(file.fileno()).st_size
-        self._member("oci-layout", Place(tape.BLOCK, len(LAYOUT)), LAYOUT)
-        at = 2 * tape.BLOCK + len(LAYOUT) + len(tape.padding(len(LAYOUT)))
+        at = 0
+        if headed := self._begins_with_head():
+            at = tape.BLOCK + head.SIZE
+        self._member("oci-layout", Place(at + tape.BLOCK, len(LAYOUT)), LAYOUT)
+        at += 2 * tape.BLOCK + len(LAYOUT) + len(tape.padding(len(LAYOUT)))
         size = self._announced("index.json", at - tape.BLOCK, MOST_INDEX)
         said = self._bytes(Place(at, size))
         self.index = self._understood("index.json", Index.read, said)
@@ -50,9 +53,17 @@ class Bundle:
         size = self._announced(name, at - tape.BLOCK, MOST_CONTENTS)
         data = self._proven(Part.model_construct(digest=self.index.contents, size=size), at)
         self.contents = self._understood("the contents", Contents.read, data)
+        if headed != (self.contents.tool is not None):
+            raise self._refused("its head and its contents do not agree on whether the tool is in it")
+        if self.contents.tool:
+            self._member(head.NAME, Place(tape.BLOCK, head.SIZE), head.content(self.contents.tool))
         if self.index.data(self.contents) != said:
             raise self._refused("index.json is not the one of the contents")
         self.places = self._placed(at + size + len(tape.padding(size)))
+
+    def _begins_with_head(self) -> bool:
+        wanted = tape.header(head.NAME, head.SIZE)
+        return self.size > len(wanted) and self._bytes(Place(0, len(wanted))) == wanted
 
     def _placed(self, at: int) -> dict[str, Place]:
         """Return where each part is; the file must end behind the last one."""

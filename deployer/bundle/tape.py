@@ -11,10 +11,10 @@ END = bytes(2 * BLOCK)
 CHUNK = 1024 * 1024
 
 
-def header(name: str, size: int) -> bytes:
+def header(name: str, size: int, mode: int = 0o644) -> bytes:
     """Return the one header that a member may have."""
     member = tarfile.TarInfo(name)
-    member.size, member.mode, member.mtime = size, 0o644, 0
+    member.size, member.mode, member.mtime = size, mode, 0
     return member.tobuf(tarfile.GNU_FORMAT, "ascii", "strict")
 
 
@@ -23,9 +23,9 @@ def padding(size: int) -> bytes:
     return bytes(-size % BLOCK)
 
 
-def member(name: str, size: int, content: Iterable[bytes]) -> Iterable[bytes]:
+def member(name: str, size: int, content: Iterable[bytes], mode: int = 0o644) -> Iterable[bytes]:
     """Return the bytes of a member, whose content has this size."""
-    yield header(name, size)
+    yield header(name, size, mode)
     yield from content
     yield padding(size)
 

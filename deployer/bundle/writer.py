@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from deployer.bundle import tape
+from deployer.bundle import head, tape
 from deployer.bundle.contents import Contents, blob_name, digest_of
 from deployer.bundle.index import LAYOUT, Index
 from deployer.core import files
@@ -22,6 +22,8 @@ def stream(contents: Contents, source: Source, left_out: Collection[str] = (), s
     data = contents.data()
     index = Index(digest_of(data), tuple(sorted(left_out)), signature)
     named = index.data(contents)
+    if contents.tool:
+        yield from tape.member(head.NAME, head.SIZE, [head.content(contents.tool)])
     yield from tape.member("oci-layout", len(LAYOUT), [LAYOUT])
     yield from tape.member("index.json", len(named), [named])
     yield from tape.member(blob_name(index.contents), len(data), [data])

@@ -42,6 +42,12 @@ def group() -> None:
 @click.option(
     "--sign", "key", metavar="KEY", type=click.Path(path_type=Path), help="Sign it with this SSH key (ssh-keygen -Y)."
 )
+@click.option(
+    "--with",
+    "tool",
+    type=click.Choice(["deployer"]),
+    help="Put the tool itself in, for hosts with Python of this version only: `sh FILE up`.",
+)
 def make(common: Common, to: Path, include: tuple[str, ...], since: Path | None, key: Path | None, **given: Any) -> int:
     """Write a bundle: image or directory, the manifest with everything filled in, playbooks, hooks, strategies.
 
@@ -63,7 +69,7 @@ def make(common: Common, to: Path, include: tuple[str, ...], since: Path | None,
     )
     request = request_of(order, os.environ)
     with open_lines(common.output) as sink, house(common, sink) as opened:
-        notes = made(opened, request, Wish(to, include, since, key))
+        notes = made(opened, request, Wish(to, include, since, key, given["tool"] is not None))
     return _print(common, look(to, checked=False, notes=notes))
 
 

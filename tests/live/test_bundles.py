@@ -187,6 +187,32 @@ def test_only_what_is_missing_there_is_sent(processes: tuple[Shop, Shop]) -> Non
         assert not (there.folder / "3.0.bundle").exists()
 
 
+@pytest.mark.long("the tool, 40 MB of it, is unpacked and deploys")
+def test_a_bundle_with_the_tool_needs_python_alone(processes: tuple[Shop, Shop]) -> None:
+    here, there = processes
+    place = bundle(here, "1.0", "--with", "deployer")
+    bare = {
+        "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
+        "HOME": str(there.folder),
+        "PYTHON": os.path.realpath(sys.executable),
+    }
+
+    def sh(*arguments: str) -> str:
+        command = ["sh", str(place), *arguments]
+        environ = {**bare, "DEPLOYER_STATE": str(there.state), "NO_COLOR": "1"}
+        done = subprocess.run(command, cwd=there.folder, env=environ, capture_output=True, text=True, timeout=120)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    assert "is live" in sh("up")
+    assert there.get().text.strip() == "1.0"
+    assert "everyone" in sh("status")
+    with place.open("r+b") as file:
+        file.seek(-5000, os.SEEK_END)
+        file.write(b"damage")
+    assert "is no sound bundle" in there.deploy("up", "--from", str(place), expect=2).stderr
+
+
 # What a process does before it is killed: the events of its audit hook (sys.addaudithook) that change something.
 KILLED = """
 import os, signal, sys

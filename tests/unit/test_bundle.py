@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from deployer.bundle import signing, tape
+from deployer.bundle import head, signing, tape
 from deployer.bundle.collect import collect, collect_directory
 from deployer.bundle.contents import canonical, digest_of
 from deployer.bundle.reader import opened
@@ -40,6 +40,18 @@ def test_what_was_made_is_read_back(tmp_path: Path) -> None:
         assert {digest: bundle.read(digest, 10**6) for digest in bundle.places} == made.parts()
 
 
+def test_the_head_is_there_when_the_tool_is(tmp_path: Path) -> None:
+    bare, whole = Made(), Made(tree=b"the tool")
+    with opened(written(tmp_path, whole.data())) as bundle:
+        bundle.check()
+        assert bundle.contents.needed() > {digest_of(b"the tool")}
+    length = len(whole.data()) - len(tape.header("x", 0)) - head.SIZE
+    assert "do not agree on whether the tool is in it" in refused(tmp_path, whole.data()[-length:])
+    assert whole.tool is not None
+    headed = b"".join(tape.member(head.NAME, head.SIZE, [head.content(whole.tool)]))
+    assert "do not agree on whether the tool is in it" in refused(tmp_path, headed + bare.data())
+
+
 def test_it_is_an_image_layout_that_tar_reads(tmp_path: Path) -> None:
     with tarfile.open(written(tmp_path, Made().data())) as archive:
         names = archive.getnames()
@@ -51,8 +63,9 @@ def test_it_is_an_image_layout_that_tar_reads(tmp_path: Path) -> None:
                 assert member.name == f"blobs/sha256/{digest_of(file.read())[7:]}"
 
 
-def test_each_bit_counts(tmp_path: Path) -> None:
-    data = bytearray(Made().data())
+@pytest.mark.parametrize("tree", [b"", b"the tool"])
+def test_each_bit_counts(tree: bytes, tmp_path: Path) -> None:
+    data = bytearray(Made(tree=tree).data())
     for at in range(0, len(data), 41):  # each header and each part is met
         data[at] ^= 1 << at % 8
         assert "is no sound bundle" in refused(tmp_path, bytes(data)), at

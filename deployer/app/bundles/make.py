@@ -5,18 +5,20 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from itertools import takewhile
 from pathlib import Path
 
+from deployer.app.bundles import tree
 from deployer.app.operations.context import AppContext
 from deployer.app.operations.deploy_request import DeployRequest
 from deployer.app.operations.image import PULL_SECONDS, made_image, note_of, path_of
 from deployer.app.releases import GIT_SECONDS, built_version, git_revision, version_of
 from deployer.bundle import elf, signing, tape
-from deployer.bundle.collect import Collected, collect, collect_directory
+from deployer.bundle.collect import Collected, collect, collect_directory, part_of
 from deployer.bundle.contents import Contents, OciImage, Part, digest_of
 from deployer.bundle.reader import opened
 from deployer.bundle.resolved import resolved
@@ -35,13 +37,14 @@ SAVE_SECONDS = 900.0
 class Wish:
     """What a bundle is to be beside its release: the file, more files of the manifest's folder.
 
-    What the bundle `since` brings is left out; `key` signs.
+    What the bundle `since` brings is left out; `key` signs; the `tool` itself may come along.
     """
 
     out: Path
     include: Sequence[str] = ()
     since: Path | None = None
     key: Path | None = None
+    tool: bool = False
 
 
 def make(house: AppContext, request: DeployRequest, wish: Wish) -> tuple[str, ...]:
@@ -68,6 +71,10 @@ def make(house: AppContext, request: DeployRequest, wish: Wish) -> tuple[str, ..
         files = collect(loaded.manifest, loaded.folder, wish.include)
         files.text(MANIFEST, _manifest(request, reference))
         contents = _contents(request, _described(image, reference) if image else None, files, directory)
+        if wish.tool:
+            archive = saved.enter_context(_archive(wish.out.absolute().parent))
+            contents = contents.model_copy(update={"tool": tree.described(part_of(archive))})
+            files.places[part_of(archive).digest] = archive
         left_out = _in_both(older, contents) if older else frozenset()
         signature = signing.sign(contents.data(), wish.key) if wish.key else ""
         source = _source(image, files, directory)
@@ -118,6 +125,18 @@ def _described(image: SavedImage, reference: str) -> OciImage:
     return OciImage(reference=reference, config=config, layers=layers, os=said["os"], architecture=said["architecture"])
 
 
+@contextmanager
+def _archive(scratch: Path) -> Iterator[Path]:
+    """Write the archive of this installation, for as long as it is needed."""
+    try:
+        with tempfile.NamedTemporaryFile(dir=scratch, prefix=".tool-") as file:
+            tree.write(file)
+            file.flush()
+            yield Path(file.name)
+    except OSError as error:
+        raise Refused(f"the tool cannot be written in {scratch}: {error.strerror}", "see `df`") from error
+
+
 def _manifest(request: DeployRequest, reference: str) -> bytes:
     """Write the manifest as it is deployed from the bundle."""
     manifest, tree = request.loaded.manifest, request.loaded.tree
@@ -133,6 +152,7 @@ def _contents(request: DeployRequest, image: OciImage | None, files: Collected, 
     loaded = request.loaded
     who, when, why = _commit(loaded.folder)
     return Contents(
+        format=1,
         service=loaded.manifest.service,
         version=version_of(loaded.manifest, request.version),
         runtime=loaded.manifest.runtime,
