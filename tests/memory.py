@@ -489,7 +489,7 @@ class MemoryTraffic:
             flow.streams.remove(stream)
 
     def reachable(self) -> tuple[MemoryTraffic, dict[str, str]]:
-        return self, {}
+        return self, dict.fromkeys(self.world.cut, "no response")
 
     def lost(self, service: str) -> tuple[LostProxy, ...]:
         return tuple(self.world.lost.values())

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from deployer.drivers.ports import Drivers
-from deployer.model import Observed, Release
+from deployer.model import Colour, LostProxy, Observed, Release
 from deployer.planning.adjustment import Kept, adjustment
 from deployer.planning.orders import KEEP
 from deployer.planning.plan import Plan
@@ -17,12 +18,14 @@ if TYPE_CHECKING:
 
 def due(house: AppContext, drivers: Drivers, release: Release, observed: Observed, occasion: str = KEEP) -> Plan | None:
     """Return the plan of what is to be done now; None for nothing. Raise Refused where it is not clear what is live."""
-    kept = _kept(house.store.services.get(release.service))
+    kept = _kept(house.store.services.get(release.service), drivers.traffic.lost(release.service))
     known = [s.name for s, _ in drivers.traffic.servers(release.service, observed.live.stable)] if observed.live else []
     return adjustment(observed, release, known, kept, house.clock.now(), occasion)
 
 
-def _kept(record: ServiceRecord) -> Kept | None:
+def _kept(record: ServiceRecord, lost: Sequence[LostProxy]) -> Kept | None:
+    """Return the environment that is kept warm: for as long as is recorded, or a lost proxy may send users there."""
     if not record.warm or record.warm_colour not in ("blue", "green"):
         return None
-    return Kept(record.warm, "blue" if record.warm_colour == "blue" else "green", record.warm_until)
+    colour: Colour = "blue" if record.warm_colour == "blue" else "green"
+    return Kept(record.warm, colour, max((record.warm_until, *(proxy.sends_to(colour) for proxy in lost))))

@@ -274,7 +274,8 @@ def _kept_for_lost(run: Drive, step: Remove, n: int) -> str:
         run.clock.sleep(wait)
         return ""
     text = f"{run.proxies.sending_to(step.colour)}, which is lost, may send users to {step.colour} until {stamp(until)}"
-    if run.rollout.phase == "forward" and n < run.rollout.plan.commit:
+    plan = run.rollout.plan
+    if run.rollout.phase == "forward" and n < plan.commit and not plan.adjusts:
         raise StepFailed(
             f"{step.colour} is needed, and {text}",
             "`deploy doctor --fix` brings the proxy up to date once it responds; or take it out of the inventory",

@@ -14,6 +14,7 @@ from deployer.model import CLOCKS, LostProxy
 from deployer.views.tables import render
 from tests.house import Scene
 from tests.memory import PaperPulse
+from tests.unit.test_keeper import Looks
 
 WHY = "edge3: no response within 5 s"
 KEEP = 3600.0
@@ -133,7 +134,7 @@ def test_the_status_and_the_doctor_name_it_and_the_doctor_removes_nothing_that_i
     assert edge.running() == {2, 3}
     assert edge.differences() == ["r2 (green) is left over"]
     edge.back()
-    assert bring_back(edge.house, "shop") == ("edge3",)
+    bring_back(edge.house, "shop")
     doctor.fix(edge.house, None)
     assert edge.running() == {3}
     assert edge.differences() == []
@@ -147,10 +148,28 @@ def test_the_next_deploy_brings_it_back_first(edge: Edge) -> None:
     assert edge.world.lost == {}
 
 
-def test_nobody_is_brought_back_beside_a_rollout(edge: Edge) -> None:
+def test_nobody_is_brought_back_beside_a_rollout_and_none_that_does_not_respond(edge: Edge) -> None:
     edge.lose()
+    bring_back(edge.house, "shop")
+    assert list(edge.world.lost) == ["edge3"]
     edge.back()
     with locked(edge.house, "shop", "somebody else"):
-        assert bring_back(edge.house, "shop") == ()
-    assert bring_back(edge.house, "shop") == ("edge3",)
-    assert bring_back(edge.house, "shop") == ()
+        bring_back(edge.house, "shop")
+    assert list(edge.world.lost) == ["edge3"]
+    bring_back(edge.house, "shop")
+    assert edge.world.lost == {}
+    assert edge.told("note")[-1]["text"] == "the proxy of edge3 is back: it was brought up to date"
+
+
+def test_the_keeper_brings_it_back_and_keeps_what_it_serves_until_then(edge: Edge) -> None:
+    edge.lose("before attach")
+    assert edge.bring("3.0", keep={"warm": "10s"}).exit is Exit.DONE
+    keeper = Looks(edge)
+    edge.world.clock.sleep(11)
+    keeper.look(3)
+    assert edge.running() == {2, 3}, "the time is over for which r2 was kept warm, and users of edge3 are on it"
+    edge.back()
+    keeper.look(1)
+    assert edge.world.lost == {}
+    keeper.look(2)
+    assert edge.running() == {3}

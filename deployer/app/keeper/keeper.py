@@ -18,6 +18,7 @@ from deployer.app.keeper.pauses import not_before
 from deployer.app.observe import observe
 from deployer.app.operations import AppContext, resume
 from deployer.app.operations.adjust import keep
+from deployer.app.operations.proxy_recovery import bring_back
 from deployer.core.clock import Deadline, SystemClock
 from deployer.core.errors import DeployError, Detached, Locked, bug
 from deployer.core.filelock import FileLock
@@ -95,7 +96,9 @@ class Keeper:
         release = store.releases.get(service, stable)
         drivers = house.drivers(release)
         plan, seen = due(house, drivers, release, observe(store, drivers, service)), self._seen.pop(service, None)
-        if plan is None:
+        if plan is None and drivers.traffic.lost(service):
+            self._begin(service, partial(bring_back, service=service))
+        elif plan is None:
             self._said.pop(service, None)
         elif plan == seen:
             self._begin(service, partial(keep, service=service))

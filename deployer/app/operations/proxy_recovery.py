@@ -20,9 +20,7 @@ def serve_again(house: AppContext, drivers: Drivers, service: str) -> None:
     The caller holds the lock of the service. Raises DriverFailed when that does not help. Lost proxies that respond
     again are brought up to date.
     """
-    if drivers.traffic.lost(service):
-        for name in drivers.traffic.bring_back(service, Deadline.after(house.clock, PROXY_SECONDS)):
-            house.tell(service, f"{name} is back: it was brought up to date")
+    _bring_back(house, drivers, service)
     try:
         drivers.traffic.read(service)
     except DriverFailed as failed:
@@ -31,20 +29,26 @@ def serve_again(house: AppContext, drivers: Drivers, service: str) -> None:
         drivers.traffic.read(service)
 
 
-def bring_back(house: AppContext, service: str) -> tuple[str, ...]:
-    """Bring lost proxies of a service that respond again up to date, if nobody is at work; return their names.
+def bring_back(house: AppContext, service: str) -> None:
+    """Bring lost proxies of a service that respond again up to date, if nobody is at work, and tell which.
 
-    For whoever looks again and again. Raises DeployError.
+    For whoever looks again and again: where none responds, the lock of the service is not taken. Raises DeployError.
     """
     newest = next(iter(house.store.releases.of(service)), None)
     if newest is None or house.store.locks.read(service) is not None:
-        return ()
+        return
     drivers = house.drivers(newest)
-    if not drivers.traffic.lost(service):
-        return ()
+    _, silent = drivers.traffic.reachable()
+    if all(proxy.name in silent for proxy in drivers.traffic.lost(service)):
+        return
     with locked(house, service, "bringing a proxy up to date") as lock:
-        traffic = hands(house, lock, drivers).traffic
-        return traffic.bring_back(service, Deadline.after(house.clock, PROXY_SECONDS))
+        _bring_back(house, hands(house, lock, drivers), service)
+
+
+def _bring_back(house: AppContext, drivers: Drivers, service: str) -> None:
+    if drivers.traffic.lost(service):
+        for name in drivers.traffic.bring_back(service, Deadline.after(house.clock, PROXY_SECONDS)):
+            house.tell(service, f"the proxy of {name} is back: it was brought up to date")
 
 
 def refuse_lost(house: AppContext, observed: Observed) -> None:
