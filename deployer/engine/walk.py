@@ -36,9 +36,10 @@ def drive(run: Drive, *, pulse: bool = True) -> RolloutResult:
 def abort(run: Drive, by: str, reason: str) -> RolloutResult:
     """Take back a rollout in progress that no living process drives.
 
-    Past the commit point there is nothing to abort: the caller offers `rollback` instead.
+    Past the commit point there is nothing to abort: the caller offers `rollback` instead. An adjustment of which every
+    step is done is brought to its end.
     """
-    if run.rollout.phase == "forward":
+    if run.rollout.phase == "forward" and run.store.journal.left(run.rollout):
         _lease_again(run)
         try:
             run.traffic.look_back()

@@ -53,25 +53,20 @@ def adjustment(
     """
     refuse_unclear(observed, release)
     found = _Found.of(observed, release, known)
-    way, back, why = list[Step](), tuple[Step, ...](), list[str]()
-    if found.missing:
-        way += start_on(release, found.colour, found.size, len(found.silent))
-        way += attach(release, found.colour, partial=bool(found.silent))
-        if 0 < found.highest < found.size:  # what stood before stays, whatever becomes of the others
-            back = (remove(release.manifest, found.colour, release.number, keep=found.highest),)
-        why += found.said()
-    surplus = range(found.highest - 1, found.size - 1, -1)
-    way += (remove(release.manifest, found.colour, release.number, keep=left) for left in surplus)
-    if surplus:
-        why.append(
-            f"{release.name} has {found.highest} instances, {found.size} {'is' if found.size == 1 else 'are'} wanted"
-        )
-    if over := _over(observed, kept, now):
-        way.append(remove(release.manifest, over.colour, over.release))
-        why.append(f"the time is over for which r{over.release} was kept warm")
-    if not way:
-        return None
-    return Plan.adjusting(release.service, occasion, release.number, tuple(way), back, tuple(why))
+    parts = (found.more(), found.fewer(), _over(observed, release, kept, now))
+    way = tuple(step for part in parts for step in part.way)
+    back = tuple(step for part in parts for step in part.back)
+    why = tuple(text for part in parts for text in part.why)
+    return Plan.adjusting(release.service, occasion, release.number, way, back, why) if way else None
+
+
+@dataclass(frozen=True)
+class _Part:
+    """A part of an adjustment: the way there, the way back, and why."""
+
+    way: tuple[Step, ...] = ()
+    back: tuple[Step, ...] = ()
+    why: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -99,7 +94,32 @@ class _Found:
         highest = max((*(i.index for i in instances), *hidden), default=0)
         return cls(release, colour, size, highest, missing, tuple(h for h in hosts if h in observed.silent))
 
-    def said(self) -> Iterator[str]:
+    def more(self) -> _Part:
+        """Start what is missing. On the way back what stood before stays, whatever becomes of the others."""
+        if not self.missing:
+            return _Part()
+        partial = bool(self.silent)
+        way = (
+            *start_on(self.release, self.colour, self.size, len(self.silent)),
+            *attach(self.release, self.colour, partial=partial),
+        )
+        back = (self._only(self.highest),) if 0 < self.highest < self.size else ()
+        return _Part(way, back, tuple(self._said()))
+
+    def fewer(self) -> _Part:
+        """Remove what is too many, one at a time. On the way back nothing is half gone, and what stays gets users."""
+        surplus = range(self.highest - 1, self.size - 1, -1)
+        if not surplus:
+            return _Part()
+        back = (self._only(self.highest), *attach(self.release, self.colour, partial=bool(self.silent)))
+        are = "is" if self.size == 1 else "are"
+        why = f"{self.release.name} has {self.highest} instances, {self.size} {are} wanted"
+        return _Part(tuple(self._only(left) for left in surplus), back, (why,))
+
+    def _only(self, first: int) -> Step:
+        return remove(self.release.manifest, self.colour, self.release.number, keep=first)
+
+    def _said(self) -> Iterator[str]:
         lost = [f"{self.release.service}-r{self.release.number}-{n}" for n in self.missing if n <= self.highest]
         if lost:
             do = "does not run or gets" if len(lost) == 1 else "do not run or get"
@@ -109,9 +129,14 @@ class _Found:
             yield f"{self.release.name} has {here}, {self.size} {'is' if self.size == 1 else 'are'} wanted"
 
 
-def _over(observed: Observed, kept: Kept | None, now: float) -> Kept | None:
-    """Return what was kept warm until now and still stands, where users are on another environment."""
+def _over(observed: Observed, release: Release, kept: Kept | None, now: float) -> _Part:
+    """Remove what was kept warm until now and still stands, where users are on another environment."""
     if kept is None or kept.until > now or observed.live is None or kept.colour == observed.live.stable:
-        return None
+        return _Part()
     there = observed.environment(kept.colour)
-    return kept if there is not None and there.release == kept.release else None
+    if there is None or there.release != kept.release:
+        return _Part()
+    highest = max(i.index for i in there.instances)
+    way = remove(release.manifest, kept.colour, kept.release)
+    back = remove(release.manifest, kept.colour, kept.release, keep=highest)  # nothing is half gone
+    return _Part((way,), (back,), (f"the time is over for which r{kept.release} was kept warm",))

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from deployer.app import operations
-from deployer.app.operations import RolloutResult
+from deployer.app.operations import RolloutResult, adjust
 from tests.crash.stage import SERVICE, Process
 
 Act = Callable[[Process], RolloutResult | None]
@@ -106,6 +106,23 @@ def _all(process: Process, act: Callable[..., RolloutResult]) -> RolloutResult:
 
 def _down(process: Process) -> None:
     operations.down(process.house, SERVICE)
+
+
+def _scaled(process: Process, size: int) -> RolloutResult:
+    return adjust.scale(process.house, SERVICE, size, 0.0, "")
+
+
+def _kept(process: Process) -> RolloutResult | None:
+    return adjust.keep(process.house, SERVICE)
+
+
+def _lost(process: Process) -> None:
+    process.world.end(f"{SERVICE}-r1-2")
+
+
+def _warm_is_over(process: Process) -> None:
+    clock = process.world.clock
+    clock.sleep(process.house.store.services.get(SERVICE).warm_until - clock.now() + 1)
 
 
 SCENARIOS = [
@@ -245,5 +262,9 @@ SCENARIOS = [
         before=_held,
         act=lambda p: p.deploy("3.0", "canary", manifest=CANARY, replace=True),
     ),
+    Scenario("scale: more", "done", "bluegreen", BAKED, act=lambda p: _scaled(p, 4)),
+    Scenario("scale: fewer", "done", "bluegreen", BAKED, act=lambda p: _scaled(p, 1)),
+    Scenario("keep: an instance is lost", "done", "bluegreen", BAKED, before=_lost, act=_kept),
+    Scenario("keep: warm is over", "done", "bluegreen", BAKED, past=("0.9", "1.0"), before=_warm_is_over, act=_kept),
     Scenario("down", "down", "bluegreen", BAKED, past=("0.9", "1.0"), act=_down, makes=0, gap=True),
 ]
