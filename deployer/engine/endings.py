@@ -68,8 +68,7 @@ def hold(run: Drive, hold: Hold) -> RolloutResult:
         share = 0
         run.tell("note", text=f"the share runs out soon, its lease could not be prolonged: {error.message}")
     until = run.traffic.kept_until if share else 0
-    at = {"share": share} if run.candidate.served else {}
-    run.tell("rollout.paused", **at, text=hold.text, exit=int(hold.exit), until=until)
+    run.tell("rollout.paused", **run.traffic.told(share), text=hold.text, exit=int(hold.exit), until=until)
     _hooks(run, "paused")
     return result
 

@@ -25,10 +25,6 @@ if TYPE_CHECKING:
     from deployer.store import Lock, Rollout, Store
 
 
-def _untold(_kind: str, **_data: Any) -> None:
-    """Tell nothing: where no user is, none is moved."""
-
-
 @dataclass
 class Drive:
     """What the steps of a rollout share while one process drives it.
@@ -58,8 +54,10 @@ class Drive:
 
     def __post_init__(self, stop_asked: threading.Event, detach: Callable[[], bool]) -> None:
         settings = self.candidate.manifest.traffic
-        tell = self.tell if self.candidate.served else _untold
-        self.traffic = TrafficControl(self.drivers.traffic, self.rollout, settings, self.clock, tell)
+        served = self.candidate.served
+        self.traffic = TrafficControl(
+            self.drivers.traffic, self.rollout, settings, self.clock, self.tell, served=served
+        )
         self.controls = Controls(self.store, self.rollout, self.lock, self.tell, stop_asked, detach)
         self.lookout = HostObserver(self.drivers.runtime, self.service, self.tell)
         self.proxies = ProxyObserver(self.drivers.traffic, self.service, self.tell, self._named)

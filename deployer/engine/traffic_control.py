@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from dataclasses import asdict, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from deployer.core.clock import Clock, Deadline
 from deployer.core.errors import DeadlinePassed, DriverFailed, NoServerUp, TakenBack
@@ -25,13 +25,23 @@ class TrafficControl:
     """Gives the candidate its share of the users, and takes it away; the engine and its pulse both do.
 
     `given` is what this drive wrote last. On the way back (`safe`) it is written whatever the proxy has: that is the
-    same direction as an emergency's.
+    same direction as an emergency's. Of a release that is not `served` nothing is told: no user is moved.
     """
 
-    def __init__(self, traffic: Traffic, rollout: Rollout, settings: TrafficSettings, clock: Clock, tell: Tell) -> None:
-        self._traffic, self._rollout, self._clock, self._tell = traffic, rollout, clock, tell
+    def __init__(
+        self,
+        traffic: Traffic,
+        rollout: Rollout,
+        settings: TrafficSettings,
+        clock: Clock,
+        tell: Tell,
+        *,
+        served: bool,
+    ) -> None:
+        self._traffic, self._rollout, self._clock, self._served = traffic, rollout, clock, served
+        self._tell = tell if served else _untold
         self._lease, self._paused = settings.lease, settings.paused
-        self.spending = BudgetTracker(settings.budget, traffic, rollout.service, tell)
+        self.spending = BudgetTracker(settings.budget, traffic, rollout.service, self._tell)
         self.mutex = threading.RLock()
         self.given: Live | None = None
         self.kept_until = 0  # the end of the share of a rollout that is paused: nobody renews its lease
@@ -154,6 +164,10 @@ class TrafficControl:
         self.kept_until = int(self._clock.now() + self._paused)
         self._set_lease()
 
+    def told(self, share: int) -> dict[str, int]:
+        """Return what an event tells of the share: nothing where no user is."""
+        return {"share": share} if self._served else {}
+
     def begin_lease(self) -> None:
         """Let a share that was kept run out soon again: from now on it is for a process to keep."""
         self.kept_until = 0
@@ -188,3 +202,7 @@ class TrafficControl:
         """Tell when the lease of the share has run out: users were on stable since."""
         if live.share and live.lease and live.lease <= self._clock.now():
             self._tell("lease.over", share=live.share, seconds=round(self._clock.now() - live.lease, 3))
+
+
+def _untold(_kind: str, **_data: Any) -> None:
+    """Tell nothing."""
