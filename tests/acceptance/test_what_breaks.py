@@ -41,7 +41,7 @@ def kill_one(shop: Shop) -> None:
         (first, _) = shop.containers()
         os.kill(shop.client.containers.get(first).attrs["State"]["Pid"], signal.SIGKILL)
         return
-    found = subprocess.run(["pgrep", "-f", "-x", ".*-S app.py"], capture_output=True, text=True, check=True)
+    found = subprocess.run(["pgrep", "-f", "-x", r"\./app|.*-S app\.py"], capture_output=True, text=True, check=True)
     ours = [int(pid) for pid in found.stdout.split() if Path(f"/proc/{pid}/cwd").resolve().is_relative_to(shop.folder)]
     os.kill(ours[0], signal.SIGKILL)
 

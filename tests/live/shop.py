@@ -37,7 +37,7 @@ class Shop:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.state = folder / "state"
-        self.program = "python"  # which of the two test apps runs as a process: the other one is "c", and lighter
+        self.program = "c" if image.binary() else "python"  # which of the two test apps runs as a process
         self.environ: dict[str, str] = {}  # what the command finds in its environment besides
         self._images: list[str] = []
         self.manifest: dict[str, Any] = {

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from deployer.model import FULL
-from tests.lab import image
 from tests.live.conftest import Make
 from tests.live.shop import Shop
 from tests.live.told import Told
@@ -43,7 +42,6 @@ def shops(make_shop: Make) -> dict[str, Shop]:
     for name in TRAFFIC:
         shop = made[name] = make_shop("process")
         shop.state = next(iter(made.values())).state
-        shop.program = "c" if image.binary() else "python"
         stages = [{"share": 20, "for": "2s"}, {"share": 50, "for": "3s"}]
         shop.write(replicas=1, judge=JUDGE, strategy={"canary": {"steps": stages, "bake": "1s"}})
         shop.version("1.0", AS_EVER)
