@@ -40,8 +40,8 @@ class Counts:
 
 
 def _added(one: tuple[int, ...], other: tuple[int, ...]) -> tuple[int, ...]:
-    long, short = sorted((one, other), key=len, reverse=True)
-    return (*map(operator.add, long, short), *long[len(short) :])
+    long, short = (one, other) if len(one) >= len(other) else (other, one)
+    return (*map(operator.add, long, short), *long[len(short) :]) if short else long
 
 
 # Bucket 0 is below 1 ms, then 64 buckets an octave up to 131 s: the upper edges, in ms. An edge belongs to the bucket
