@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -23,13 +24,15 @@ class ProxyObserver:
     tell: Tell
     named: Callable[[Colour], str]  # the release in a colour
     known: dict[str, LostProxy] = field(default_factory=dict)
+    mutex: threading.Lock = field(default_factory=threading.Lock)  # the engine looks, and its pulse
 
     def look(self) -> tuple[LostProxy, ...]:
         """Return the lost ones, and tell what has changed."""
-        now = {proxy.name: proxy for proxy in self.traffic.lost(self.service)}
-        fallen = [proxy for name, proxy in now.items() if name not in self.known]
-        back = [name for name in self.known if name not in now]
-        self.known = now
+        with self.mutex:
+            now = {proxy.name: proxy for proxy in self.traffic.lost(self.service)}
+            fallen = [proxy for name, proxy in now.items() if name not in self.known]
+            back = [name for name in self.known if name not in now]
+            self.known = now
         for proxy in fallen:
             text = f"{proxy.name} is lost: {proxy.why}; going on without it: {self.serves(proxy)}"
             self.tell("proxy.lost", proxy=proxy.name, text=text)
