@@ -95,17 +95,17 @@ def collect(manifest: Manifest, folder: Path, more: Collection[str]) -> Collecte
     """Collect what a manifest names in its folder, and what Ansible looks for beside playbooks; `more` are paths."""
     found, secrets = Collected(), _secret_files(manifest, folder)
     for name in dict.fromkeys((*_named(manifest, folder), *more)):
-        start = folder / name
-        if not start.absolute().resolve().is_relative_to(folder.resolve()):
+        start = _real(folder / name)  # what is named by a link is what the link leads to
+        if not start.is_relative_to(_real(folder)):
             raise Refused(
                 f"{name} is outside of {folder}, the folder of the manifest", "move it there: a bundle is one folder"
             )
         if not start.exists():
-            raise Refused(f"{start} is not there", "see --include, and the manifest")
+            raise Refused(f"{folder / name} is not there", "see --include, and the manifest")
         for place in _below(start):
-            path = os.path.normpath(place.relative_to(folder))
-            if place.resolve() in secrets:
-                found.notes.append(f"{path} is left out: it holds {secrets[place.resolve()]}")
+            path = os.path.normpath(Path(name) / place.relative_to(start))
+            if _real(place) in secrets:
+                found.notes.append(f"{path} is left out: it holds {secrets[_real(place)]}")
                 continue
             _refuse_secrets(place, "move it out of the folder, or name it as a secret's `file:`")
             found.add(place, path)
@@ -118,9 +118,9 @@ def collect_directory(source: Path, manifest: Manifest, folder: Path, state: Pat
     if not source.exists():
         raise Refused(f"image: there is no directory or program {source}", "check `image:` and `version:`")
     for place in _below(source, state):
-        if place.resolve() in secrets:
+        if _real(place) in secrets:
             raise Refused(
-                f"{place} is in the directory that is deployed, and holds {secrets[place.resolve()]}",
+                f"{place} is in the directory that is deployed, and holds {secrets[_real(place)]}",
                 "move it out: no bundle has a secret in it",
             )
         _refuse_secrets(place, "move it out of the directory, and deliver it as a secret (`secrets:`)")
@@ -157,11 +157,16 @@ def _hooks(manifest: Manifest) -> Iterator[tuple[RolloutHook, ...]]:
 def _secret_files(manifest: Manifest, folder: Path) -> dict[Path, str]:
     """Return the files that hold secrets, with the names of these."""
     files = {name: secret.file for name, secret in manifest.secrets.items() if secret.file}
-    named = {(folder / file).resolve(): f"the secret {name}" for name, file in files.items()}
-    named |= {(folder / ".env").resolve(): "variables of this host"}
+    named = {_real(folder / file): f"the secret {name}" for name, file in files.items()}
+    named |= {_real(folder / ".env"): "variables of this host"}
     tls = manifest.traffic.tls
     certificates = (tls.certificates or ()) if tls else ()
-    return named | {(folder / path).resolve(): "the key of a certificate" for path in certificates}
+    return named | {_real(folder / path): "the key of a certificate" for path in certificates}
+
+
+def _real(place: Path) -> Path:
+    """Return the path without links; a ring of links stays as it is."""
+    return Path(os.path.realpath(place))
 
 
 def _below(start: Path, state: Path | None = None) -> Iterator[Path]:
@@ -178,8 +183,11 @@ def _refuse_secrets(place: Path, hint: str) -> None:
     """Raise Refused for a file that is a private key, or that has a password of a host in clear."""
     if place.is_symlink() or not place.is_file():
         return
-    with place.open("rb") as file:
-        text = file.read(_LOOKED_AT)
+    try:
+        with place.open("rb") as file:
+            text = file.read(_LOOKED_AT)
+    except OSError as error:
+        raise Refused(f"{place} cannot be read: {error.strerror}", "it belongs to the bundle") from None
     first = text.lstrip()[:100].splitlines()
     if first and first[0].startswith(b"-----BEGIN") and first[0].rstrip().endswith(_KEY):
         raise Refused(f"{place} is a private key, and no bundle has a secret in it", hint)

@@ -257,6 +257,16 @@ def test_what_the_manifest_names_goes_along(tmp_path: Path) -> None:
     assert found.entries["bin/check"].kind == "program"
 
 
+def test_what_is_named_by_a_link_goes_along_as_itself(tmp_path: Path) -> None:
+    loaded = manifest(tmp_path)
+    (tmp_path / "again.yml").symlink_to("after.yml")
+    (tmp_path / "ring").symlink_to("ring")
+    entry = collect(loaded.manifest, tmp_path, ("again.yml",)).entries["again.yml"]
+    assert (entry.kind, entry.target) == ("file", "")
+    with pytest.raises(Refused, match="is not there"):
+        collect(loaded.manifest, tmp_path, ("ring",))
+
+
 def test_a_secret_is_left_out_and_said(tmp_path: Path) -> None:
     loaded = manifest(tmp_path)
     found = collect(loaded.manifest, tmp_path, ("private", ".env"))

@@ -20,6 +20,7 @@ from deployer.bundle.reader import MOST_CONFIG, Bundle, opened
 from deployer.bundle.unpack import FILES, MANIFEST, Unpacked
 from deployer.core.clock import Deadline
 from deployer.core.errors import Refused
+from deployer.core.limits import REASON
 from deployer.drivers.ports import SavedImage, SavedLayer
 from deployer.manifest import document
 from deployer.manifest.tree import data, node_at
@@ -45,7 +46,9 @@ def request_from(house: AppContext, order: Order, environ: Mapping[str, str]) ->
         refuse_missing(house, bundle)
         files = unpacked.add(bundle) / FILES
         manifest = str(files / MANIFEST)
-        named = replace(order, service=contents.service, manifest=manifest, reason=order.reason or contents.why)
+        named = replace(
+            order, service=contents.service, manifest=manifest, reason=order.reason or contents.why[:REASON]
+        )
         request = request_of(named, environ, overrides=_certificates(files / MANIFEST, here), secrets_in=here)
         identity = _load(house, bundle)
     unpacked.prune({rollout.folder for rollout in house.store.rollouts.of(contents.service)} | {files})
