@@ -87,6 +87,7 @@ def test_a_release_goes_from_one_host_to_another_without_a_registry(pair: tuple[
 
     refused = there.deploy("up", "--from", str(second), expect=2)
     assert "parts that are not here" in refused.stderr
+    assert "not about other" in there.deploy("up", "--from", str(first), "--service", "other", expect=2).stderr
     assert "nothing was deployed" in there.deploy("status", expect=2).stderr
 
     there.deploy("up", "--from", str(first))
@@ -115,6 +116,7 @@ def test_the_image_is_the_one_that_skopeo_sees(make_shop: Make) -> None:
     assert shown["checked"]
 
 
+@pytest.mark.long("two bundles, planned five times")
 def test_who_signed_is_known_before_anything_is_unpacked(processes: tuple[Shop, Shop]) -> None:
     here, there = processes
     key = here.folder / "key"
@@ -164,6 +166,7 @@ def test_secrets_are_those_of_the_other_host(processes: tuple[Shop, Shop]) -> No
     there.deploy("plan", "--from", str(place))
 
 
+@pytest.mark.long("two sshs and three bundles")
 def test_only_what_is_missing_there_is_sent(processes: tuple[Shop, Shop]) -> None:
     require("sshd", "root")
     here, there = processes

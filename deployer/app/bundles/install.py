@@ -41,6 +41,10 @@ def request_from(house: AppContext, order: Order, environ: Mapping[str, str]) ->
     here, unpacked = Path.cwd(), Unpacked(house.store.folder / FOLDER)
     with opened(Path(order.bundle)) as bundle:
         contents = bundle.contents
+        if order.service and order.service != contents.service:
+            raise Refused(
+                f"{bundle.path} is about {contents.service}, not about {order.service}", "leave --service out"
+            )
         _refuse_unsigned(house, order, bundle)
         bundle.check()
         refuse_missing(house, bundle)
