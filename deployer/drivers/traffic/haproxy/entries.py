@@ -5,8 +5,9 @@ from __future__ import annotations
 from deployer.core.clock import Deadline
 from deployer.core.errors import DriverFailed
 from deployer.drivers.traffic.haproxy.master import MasterSocket, Worker
+from deployer.drivers.traffic.haproxy.shield import FRONTEND as INSIDE
 
-OURS, INSIDE = "deployer_", "deployer_shield"
+OURS = "deployer_"
 FRONTENDS, BACKENDS = 1, 2  # kinds of rows of `show stat`
 POLL = 0.1
 
