@@ -50,7 +50,8 @@ def _header(state: ViewState, now: float) -> RenderableType:
     names = Text(state.service, "bold", no_wrap=True, overflow="ellipsis")
     if state.release:
         names.append("  ")
-        names.append(f"{release(state.origin)} → " if state.origin else "first deploy: ", "not bold dim")
+        if state.origin != state.release:  # else it leaves what is live
+            names.append(f"{release(state.origin)} → " if state.origin else "first deploy: ", "not bold dim")
         names.append(release(state.release, state.version), f"bold {CANDIDATE.rich}")
     about = [state.strategy, f"rollout {state.rollout}" if state.rollout else "", f"by {state.by}" if state.by else ""]
     grid = Table.grid(expand=True, padding=(0, 2, 0, 0))

@@ -30,7 +30,8 @@ def _blocks(view: ReportView) -> Iterator[str]:
         f"- **{escaped(t.value)}** {escaped(t.name)}{f' ({t.note})' if t.note else ''}" for t in tiles(view)
     )
     origin = release(row.origin, view.origin_version) if row.origin else "first deploy"
-    way = f"{row.strategy} {origin} → {release(row.release, row.version)}"
+    name = release(row.release, row.version)
+    way = f"{row.strategy} {name if row.origin == row.release else f'{origin} → {name}'}"
     ended = f"{row.outcome}, exit {row.exit}" if row.outcome else "in progress"
     yield f"Rollout {row.number}, {escaped(way)}, {ended}, {moment(row.started_at)}, by {escaped(row.by)}"
     if view.watches:

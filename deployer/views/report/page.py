@@ -33,7 +33,8 @@ def page(view: ReportView) -> str:
 def _top(view: ReportView) -> Markup:
     row = view.rollout
     origin = release(row.origin, view.origin_version) if row.origin else "first deploy"
-    way = f"{row.strategy} · {origin} → {release(row.release, row.version)}"
+    name = release(row.release, row.version)
+    way = f"{row.strategy} · {name if row.origin == row.release else f'{origin} → {name}'}"
     chip = tag("span", row.outcome or "in progress", class_=f"chip {KINDS.get(row.outcome, '')}")
     line = tag("p", chip, tag("b", view.service), f" rollout {row.number} · {way}", class_="over")
     message = tag("p", f"“{row.message}”", class_="message") if row.message else None
