@@ -61,7 +61,7 @@ def test_the_store_is_lost_in_the_middle_of_the_traffic(twice: Shop) -> None:
     shop.deploy("doctor")
 
 
-@pytest.mark.long("a whole canary after the store was lost", every_change=True)
+@pytest.mark.long("a whole canary after the store was lost", every_change=("process",))
 def test_the_store_is_lost_in_the_middle_of_a_canary(shop: Shop) -> None:
     shop.version("2.0")
     with Load(shop.url, USERS) as load:
