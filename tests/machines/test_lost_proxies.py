@@ -171,6 +171,7 @@ def _answered(wanted: int, now: Counters) -> bool:
 @pytest.mark.parametrize("fault", FAULTS)
 @pytest.mark.parametrize("step", STEP)
 def test_a_canary_ends_without_the_lost_one(edged: Edged, machines: Lab, step: str, fault: str) -> None:
+    serves = {"1.0", "2.0"} if step == "at the promotion" else {"1.0"}  # it may be lost just after it
     with ExitStack() as stack:
         loads = {name: stack.enter_context(Load(edged.urls[name], PLAIN)) for name in OTHERS}
         for load in loads.values():
@@ -179,14 +180,14 @@ def test_a_canary_ends_without_the_lost_one(edged: Edged, machines: Lab, step: s
             seen = up_to(rollout, STEP[step])
             with FAULTS[fault](machines):
                 events, _ = rest(rollout, Exit.DONE)
-                after_the_end(edged, fault)
+                after_the_end(edged, fault, serves)
         for load in loads.values():
             more(load, 20, "requests after the end")
         assert {name: load.stop().failed for name, load in loads.items()} == dict.fromkeys(OTHERS, 0)
     assert [e["proxy"] for e in seen + events if e["event"] == "proxy.lost"] == [LOST]
-    assert f"{LOST} is lost" in events[-1]["text"]
+    assert f"{LOST} is lost" in ended(events)
     Deadline.after(CLOCK, 20).until(lambda: bool(edged.version_at(LOST)), "users reach it again")
-    assert edged.version_at(LOST) == "1.0", "the former release still runs for it"
+    assert edged.version_at(LOST) in serves, "the former release still runs for it"
     edged.deploy("doctor", "--fix")
     assert [edged.version_at(name) for name in EDGE] == ["2.0"] * 3
     edged.deploy("doctor")
@@ -203,10 +204,15 @@ def up_to(rollout: subprocess.Popen[str], reached: Callable[[dict[str, Any]], bo
     raise AssertionError(f"it ended before that: {seen[-1:]}")
 
 
-def after_the_end(edged: Edged, fault: str) -> None:
+def ended(events: list[dict[str, Any]]) -> str:
+    """The last line of a rollout."""
+    return str(next(e["text"] for e in events if e["event"] == "rollout.ended"))
+
+
+def after_the_end(edged: Edged, fault: str, serves: set[str]) -> None:
     """While it is lost: it is named, and its users get the former release, if they get anything."""
     assert f"the proxy of {LOST} is lost since" in edged.deploy("status").stdout
-    assert edged.version_at(LOST) == ("" if fault in ("cut off", "killed") else "1.0")
+    assert edged.version_at(LOST) in ({""} if fault in ("cut off", "killed") else serves)
     assert LOST in edged.deploy("doctor", expect=Exit.NEEDS_PERSON).stdout
 
 
@@ -248,6 +254,6 @@ def test_from_a_candidate_users_of_the_lost_one_are_back_when_its_lease_ends(edg
             events, _ = rest(rollout, Exit.ABORTED)
             assert {edged.version_at(name) for name in EDGE for _ in range(10)} == {"1.0"}, "by its lease"
     assert f"but at {LOST}, which did not respond: users are back on stable there by " in said
-    assert f"{LOST} is lost: it serves r1 to its users until it is back" in events[-1]["text"]
+    assert f"{LOST} is lost: it serves r1 to its users until it is back" in ended(events)
     edged.deploy("doctor", "--fix")
     edged.deploy("doctor")
