@@ -95,7 +95,7 @@ class Release:
     @property
     def replicas(self) -> int:
         """Count the instances that are wanted on each machine."""
-        return self.scaled or self.manifest.replicas
+        return self.scaled if self.scaled and not self.manifest.single else self.manifest.replicas
 
     def size(self, colour: Colour) -> int:
         """Count the instances of one of its environments: so many replicas on each machine."""

@@ -170,6 +170,13 @@ def test_sizes_that_are_refused_before_anything_changes(state: Path) -> None:
     assert scene.house.store.sizes.get("shop") is None
 
 
+def test_a_release_that_is_single_has_one_instance_whatever_was_wanted_before(scene: Scene) -> None:
+    adjust.scale(scene.house, "shop", 3, 0.0, "sale")
+    scene.deploy("2.0", "recreate", manifest={"single": True, "replicas": 1, "strategy": {"recreate": {}}})
+    assert names(scene) == up(scene) == ["shop-r2-1"]
+    assert adjust.keep(scene.house, "shop") is None
+
+
 def test_a_rollout_that_is_paused_is_left_alone(scene: Scene) -> None:
     hold: dict[str, Any] = {"percent": 10, "hold": True}
     operations.deploy(scene.house, request("2.0", "canary", REPOSITORY, options=hold))

@@ -272,7 +272,7 @@ def _wanted(house: AppContext, request: DeployRequest, drivers: Drivers, brought
         twin=brought.meant.twin,
         proxies=brought.meant.proxies,
         spare=spare,
-        scaled=size.instances if (size := house.store.sizes.get(service)) and not manifest.single else 0,
+        scaled=size.instances if (size := house.store.sizes.get(service)) else 0,
     )
     return Wanted(release, observed, _is_live(observed, release), spared)
 
