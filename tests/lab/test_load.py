@@ -90,8 +90,8 @@ def test_nobody_listens() -> None:
 
 
 def test_an_idle_connection_closed_by_the_server_before_a_request_is_no_failure() -> None:
-    with Faulty(idle=0.2) as server:
-        report = put_load(server, Options(kinds=("paused",), paused=10, pause=(0.25, 0.4)), 40)
+    with Faulty(idle=0.02) as server:  # much less than the pauses: who closes first must not hang on a busy host
+        report = put_load(server, Options(kinds=("paused",), paused=20, pause=(0.7, 0.9)), 40)
     assert report.failed == 0, report.text()
     assert report.sent == server.requests >= 40
 

@@ -90,8 +90,9 @@ class Faulty:
 
     async def _connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
-            while await self._request(reader, writer):
-                pass
+            idle = HANG  # a new connection is none that idles: its first request may be late
+            while await self._request(reader, writer, idle):
+                idle = self.idle
         except (_Drop, OSError, asyncio.IncompleteReadError, TimeoutError):
             pass  # the client went, or the fault was to go
         finally:
@@ -107,8 +108,8 @@ class Faulty:
         self.faults += 1
         return self.fault
 
-    async def _request(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
-        async with asyncio.timeout(self.idle):
+    async def _request(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, idle: float) -> bool:
+        async with asyncio.timeout(idle):
             head = (await reader.readuntil(b"\r\n\r\n")).decode()
         first, *lines = head.split("\r\n")[:-2]
         headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines)}
