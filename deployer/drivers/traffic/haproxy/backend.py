@@ -71,24 +71,35 @@ def options(side: BackendSide) -> str:
     return CHECK + (" proto h2" if side.protocol == "h2" else "")
 
 
-def backend(spec: Spec, place: Place, home: Home) -> Iterator[str]:
-    """Give the lines of the backend."""
+def defaults(spec: Spec, place: Place) -> tuple[str, ...]:
+    """Give the lines of the backend that are the same for other services with the same settings."""
     side = spec.side(place)
-    yield f"backend {name(spec.service, place)} from deployer-{spec.entry.mode}"
-    yield from affinity.balance(spec, side)
-    yield f"  timeout connect {milliseconds(side.timeouts.connect)}"
-    yield f"  timeout server {milliseconds(side.timeouts.response)}"
-    yield f"  timeout tunnel {milliseconds(side.timeouts.tunnel)}"
-    yield f"  timeout check {milliseconds(side.health.timeout)}"
-    yield f"  timeout queue {QUEUE}s"
+    lines = [
+        f"  timeout connect {milliseconds(side.timeouts.connect)}",
+        f"  timeout server {milliseconds(side.timeouts.response)}",
+        f"  timeout tunnel {milliseconds(side.timeouts.tunnel)}",
+        f"  timeout check {milliseconds(side.health.timeout)}",
+        f"  timeout queue {QUEUE}s",
+    ]
+    if spec.entry.mode == "http":
+        if side.retry == "answers":  # to repeat what was sent, HAProxy copies each request first
+            lines.append("  retry-on conn-failure empty-response")
+            lines.append(f"  http-request disable-l7-retry unless {{ method {IDEMPOTENT} }}")
+        lines += rules(spec)
+    return (*affinity.balance(spec, side), *lines, *_check(spec, side))
+
+
+def backend(spec: Spec, place: Place, home: Home) -> Iterator[str]:
+    """Give the other lines of the backend."""
+    side = spec.side(place)
     beside = (
         None if place == "baseline" else name(spec.service, other(place))
     )  # who finds no baseline is not sent there
     if spec.entry.mode == "http":
-        yield from _http(spec, side, beside)
+        if beside:
+            yield from _shielded(spec, side, beside)
         if side.keeps_instance:
             yield from affinity.cookie(spec, place)
-    yield from _check(spec, side)
     for member in side.members:
         yield f"  {_server(spec, place, member)}"
     if beside:
@@ -140,17 +151,14 @@ def _wait(spec: Spec, backend: str, beside: str) -> Iterator[str]:
     yield f"  {WAIT_SERVER}"
 
 
-def _http(spec: Spec, side: BackendSide, beside: str | None) -> Iterator[str]:
-    if side.retry == "answers":  # to repeat what was sent, HAProxy copies each request first
-        yield "  retry-on conn-failure empty-response"
-        yield f"  http-request disable-l7-retry unless {{ method {IDEMPOTENT} }}"
+def _shielded(spec: Spec, side: BackendSide, beside: str) -> Iterator[str]:
+    """Give stable its turn in time, where it has an instance."""
     shield = spec.entry.shield
-    if shield and beside:
+    if shield:
         limit = shield.timeout or min(SHIELD_MOST, side.timeouts.response / SHIELD_PART)
         if limit < side.timeouts.response:
             first = f"{{ var(txn.turn) -m str {FIRST} }} {alive(beside)}"
             yield f"  http-request set-timeout server {milliseconds(limit)} if {first}"
-    yield from rules(spec)
 
 
 def rules(spec: Spec) -> Iterator[str]:

@@ -20,6 +20,7 @@ from deployer.drivers.traffic.haproxy import (
 from deployer.drivers.traffic.haproxy.layout import Home
 from deployer.drivers.traffic.haproxy.quote import plain_path, word
 from deployer.drivers.traffic.haproxy.spec import Spec
+from deployer.model import COLOURS
 
 HEAD = """\
 # Written by deployer: edits are lost at the next `deploy`.
@@ -39,6 +40,19 @@ LINES = f"  set-var {routing_rules.LINES} date,add(60)\n"
 # Whoever reads requests keeps a connection, and all commands come over the same entry: of ten, the default, ten
 # rollouts at once leave none to take users back with.
 COMMANDS = "  stats maxconn 200\n"
+_HTTP = f"""\
+  mode http
+  timeout http-request 10s
+  timeout http-keep-alive 15s
+  # a reload closes idle connections only after their next answer: clients never see a reset
+  option idle-close-on-response
+  option redispatch 1
+  retries {backend.RETRIES}"""
+_TCP = f"""\
+  mode tcp
+  option redispatch 1
+  retries {backend.RETRIES}"""
+_MODES = {"http": _HTTP.split("\n"), "tcp": _TCP.split("\n")}
 SHARED = f"""
 ring {frontend.RING}
   description "one line per request"
@@ -48,18 +62,10 @@ ring {frontend.RING}
   size 8388608
 
 defaults deployer-http
-  mode http
-  timeout http-request 10s
-  timeout http-keep-alive 15s
-  # a reload closes idle connections only after their next answer: clients never see a reset
-  option idle-close-on-response
-  option redispatch 1
-  retries {backend.RETRIES}
+{_HTTP}
 
 defaults deployer-tcp
-  mode tcp
-  option redispatch 1
-  retries {backend.RETRIES}
+{_TCP}
 """
 
 
@@ -99,14 +105,29 @@ def _body(specs: list[Spec], entries: tuple[listeners.Listener, ...], home: Home
     lines: list[str] = []
     for entry in entries:
         lines += ["", *frontend.frontend(entry, home)]
-    for spec in specs:
-        for place in spec.places:
-            lines += ["", *backend.backend(spec, place, home)]
-        if shield.shields(spec):
-            lines += shield.backends(spec, home)
+    lines += _backends(specs, home)
     for part in (shield.entry(specs, home), budget.table() if any(s.entry.budget for s in specs) else ()):
         lines += ["", *part]
     return lines
+
+
+def _backends(specs: list[Spec], home: Home) -> Iterator[str]:
+    """Give the backends of all services; what several say is said once, before the first: HAProxy reads it once."""
+    known: dict[tuple[str, ...], str] = {}
+
+    def section(name: str, mode: str, shared: tuple[str, ...], own: Iterator[str]) -> Iterator[str]:
+        if (mode, *shared) not in known:
+            known[mode, *shared] = f"deployer-{mode}-{len(known) + 1}"
+            yield from ("", f"defaults {known[mode, *shared]}", *_MODES[mode], *shared)
+        yield from ("", f"backend {name} from {known[mode, *shared]}", *own)
+
+    for spec in specs:
+        for place in spec.places:
+            own = backend.backend(spec, place, home)
+            yield from section(backend.name(spec.service, place), spec.entry.mode, backend.defaults(spec, place), own)
+        for colour in COLOURS if shield.shields(spec) else ():
+            name = f"{backend.name(spec.service, colour)}{shield.SUFFIX}"
+            yield from section(name, "http", shield.defaults(spec), shield.shield(spec, colour, home))
 
 
 def _others(specs: list[Spec], entries: tuple[listeners.Listener, ...], home: Home) -> Iterator[tuple[Path, str]]:

@@ -19,7 +19,7 @@ from deployer.drivers.traffic.haproxy.backend import BESIDE, FIRST, INSIDE, OTHE
 from deployer.drivers.traffic.haproxy.layout import Home
 from deployer.drivers.traffic.haproxy.quote import milliseconds
 from deployer.drivers.traffic.haproxy.spec import Spec
-from deployer.model import COLOURS, Colour, other
+from deployer.model import Colour, other
 
 FRONTEND = "deployer_inside"
 SUFFIX = "_shield"
@@ -62,24 +62,23 @@ def entry(specs: Sequence[Spec], home: Home) -> Iterator[str]:
     yield "  use_backend %[var(txn.to)]"
 
 
-def backends(spec: Spec, home: Home) -> Iterator[str]:
-    """Give the lines of the shield of each colour."""
-    for colour in COLOURS:
-        yield ""
-        yield from _shield(spec, colour, home)
+def defaults(spec: Spec) -> tuple[str, ...]:
+    """Give the lines of a shield that are the same for other services with the same settings."""
+    return (
+        "  balance first",
+        "  timeout connect 5s",
+        f"  timeout server {milliseconds(_patience(spec))}",
+        "  retries 1",
+        f"  retry-on {FAILURES}",
+        # The entry is ours and never closes first: a connection may also carry the first request of a client.
+        "  http-reuse always",
+        *backend.rules(spec),
+    )
 
 
-def _shield(spec: Spec, colour: Colour, home: Home) -> Iterator[str]:
+def shield(spec: Spec, colour: Colour, home: Home) -> Iterator[str]:
+    """Give the other lines of the shield of a colour."""
     mine, stable = (backend.name(spec.service, each) for each in (colour, other(colour)))
-    yield f"backend {mine}{SUFFIX} from deployer-http"
-    yield "  balance first"
-    yield "  timeout connect 5s"
-    yield f"  timeout server {milliseconds(_patience(spec))}"
-    yield "  retries 1"
-    yield f"  retry-on {FAILURES}"
-    # The entry is ours and never closes first: a connection may also carry the first request of a client.
-    yield "  http-reuse always"
-    yield from backend.rules(spec)
     yield f"  http-request set-header {TO} {mine}"
     yield f"  http-request set-header {OTHER} {stable}"
     # Where stable has nobody who could answer, the candidate's own answer is the better one.
