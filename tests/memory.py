@@ -232,7 +232,25 @@ class World:
             MemorySignatures(self),
             MemoryBuilder(self),
             self.jobs,
+            MemoryCertificates(self),
         )
+
+
+class MemoryCertificates:
+    """What the proxy shows for each domain."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+
+    def install(self, given: Sequence[ServedCertificate], deadline: Deadline) -> None:
+        self.world.touch("before install")
+        for one in given:
+            if not one.placeholder or one.domain not in self.world.shown:
+                self.world.shown[one.domain] = one.pem
+        self.world.touch("after install")
+
+    def shown(self, service: str) -> Mapping[str, Mapping[str, str]]:
+        return {"": dict(self.world.shown)}
 
 
 class MemoryBuilder:
@@ -365,16 +383,6 @@ class MemoryTraffic:
         if colour is None:
             self.world.servers.pop((release.service, "baseline"), None)
         self.world.touch("after configure")
-
-    def install(self, given: Sequence[ServedCertificate], deadline: Deadline) -> None:
-        self.world.touch("before install")
-        for one in given:
-            if not one.placeholder or one.domain not in self.world.shown:
-                self.world.shown[one.domain] = one.pem
-        self.world.touch("after install")
-
-    def certificates(self, service: str) -> Mapping[str, Mapping[str, str]]:
-        return {"": dict(self.world.shown)}
 
     def read(self, service: str) -> Live | None:
         if service in self.world.unread:

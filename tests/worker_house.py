@@ -33,7 +33,7 @@ class WorkerScene:
 
         def wire(*given: Any) -> Drivers:
             drivers = plain(*given)
-            return replace(drivers, traffic=ProxylessTraffic(folder, drivers.runtime))
+            return replace(drivers, traffic=ProxylessTraffic(folder, drivers.runtime), certificates=None)
 
         self.house.wire = wire
 

@@ -55,7 +55,8 @@ def rows(house: AppContext, release: Release) -> Iterator[CertificateRow]:
     problem = ""
     shown: Mapping[str, Mapping[str, str]] = {}
     try:
-        shown = house.drivers(release).traffic.certificates(release.service)
+        if there := house.drivers(release).certificates:
+            shown = there.shown(release.service)
     except DeployError as error:
         problem = error.message
     auto = {one.domain: one for one in auto_domains(house, (release.service,))}

@@ -17,6 +17,7 @@ from deployer.core.host import Host, Machines, Meant
 from deployer.core.resources import builtin
 from deployer.drivers.ports import (
     Builder,
+    CertificateProxy,
     Checks,
     Drivers,
     ImageFiles,
@@ -140,9 +141,11 @@ class _Wiring:
     def wire(self, manifest: Manifest, folder: Path, machines: Machines) -> Drivers:
         """Make the drivers of a manifest that lies in `folder`."""
         runtime = self._runtime(manifest, folder, machines)
+        proxy = self._proxy(manifest, machines) if manifest.port is not None else None
         return Drivers(
             runtime=runtime,
-            traffic=self._traffic(manifest, machines, runtime),
+            traffic=proxy or self._proxyless(runtime),
+            certificates=proxy.certificates if proxy else None,
             checks=later.made(lambda: self._checks(runtime)),
             playbooks=later.made(lambda: self._playbooks(manifest, folder)),
             metrics=later.made(lambda: _metrics(folder, runtime)),
@@ -162,19 +165,20 @@ class _Wiring:
 
         return AnsiblePlaybooks(folder, builtin("playbooks"), chosen(manifest.inventory, folder), self._clock)
 
-    def _traffic(self, manifest: Manifest, machines: Machines, runtime: Runtime) -> TrafficCare:
-        if manifest.port is None:
-            from deployer.drivers.traffic.proxyless import ProxylessTraffic
+    def _proxyless(self, runtime: Runtime) -> TrafficCare:
+        from deployer.drivers.traffic.proxyless import ProxylessTraffic
 
-            return ProxylessTraffic(self._state, runtime)
-        traffic, tls = self._proxy(manifest, machines), manifest.traffic.tls
+        return ProxylessTraffic(self._state, runtime)
+
+    def _proxy(self, manifest: Manifest, machines: Machines) -> CertificateProxy:
+        proxy, tls = self._bare_proxy(manifest, machines), manifest.traffic.tls
         if tls is None or tls.auto is None:
-            return traffic
+            return proxy
         from deployer.drivers.certificates import supplied
 
-        return supplied(traffic, _certificates(self._state, self._clock), tls.auto, manifest.traffic.domains)
+        return supplied(proxy, _certificates(self._state, self._clock), tls.auto, manifest.traffic.domains)
 
-    def _proxy(self, manifest: Manifest, machines: Machines) -> TrafficCare:
+    def _bare_proxy(self, manifest: Manifest, machines: Machines) -> CertificateProxy:
         if machines.proxies:
             if self._proxies is None:
                 from deployer.drivers.traffic.proxies import Proxies

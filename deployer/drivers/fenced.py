@@ -8,7 +8,7 @@ from dataclasses import replace
 from functools import wraps
 from typing import Any, cast
 
-from deployer.drivers.ports import Drivers, Playbooks, RuntimeCare, TrafficCare
+from deployer.drivers.ports import Drivers, Playbooks, RuntimeCare, ShownCertificates, TrafficCare
 
 Fence = Callable[[], AbstractContextManager[None]]  # entered before a change; raises where it may not be made
 
@@ -18,7 +18,6 @@ CHANGES = {
     "traffic": frozenset(
         {
             "configure",
-            "install",
             "set_traffic",
             "introduce",
             "attach",
@@ -33,6 +32,7 @@ CHANGES = {
         }
     ),
     "playbooks": frozenset({"play", "command"}),
+    "certificates": frozenset({"install"}),
 }
 
 
@@ -65,9 +65,11 @@ def fenced(drivers: Drivers, fence: Fence, owner: object) -> Drivers:
     changing: tuple[object, ...] = (drivers.runtime, drivers.traffic, drivers.playbooks)
     if all(isinstance(driver, _Fenced) and driver.is_of(owner) for driver in changing):
         return drivers
+    shown = drivers.certificates
     return replace(
         drivers,
         runtime=cast(RuntimeCare, _Fenced(drivers.runtime, CHANGES["runtime"], fence, owner)),
         traffic=cast(TrafficCare, _Fenced(drivers.traffic, CHANGES["traffic"], fence, owner)),
+        certificates=shown and cast(ShownCertificates, _Fenced(shown, CHANGES["certificates"], fence, owner)),
         playbooks=cast(Playbooks, _Fenced(drivers.playbooks, CHANGES["playbooks"], fence, owner)),
     )

@@ -162,8 +162,8 @@ def test_nonces_that_are_refused_and_certificates_of_six_days(bench: Bench, blue
             facts = keeper.order(domain, auto, within(120))
             assert facts.names == (domain,)
             assert round(facts.life / 86400) == 6
-            bench.traffic.install([keeper.served(domain, auto)], within())
-        found = bench.traffic.certificates("shop")[""]
+            bench.traffic.certificates.install([keeper.served(domain, auto)], within())
+        found = bench.traffic.certificates.shown("shop")[""]
         assert {keeper.facts(found[domain]).names for domain in domains} == {(domain,) for domain in domains}
         suggestion = keeper.suggestion(domains[0], auto, within())
         kept = keeper.kept(domains[0])

@@ -587,21 +587,23 @@ def test_every_call_that_changes_something_is_behind_the_fence() -> None:
             "servers",
             "preview",
             "spent",
+            "lost",
             "samples",
             "services",
             "drift",
             "reachable",
             "connections",
-            "certificates",
             "measured",
         },
         "playbooks": set(),
+        "certificates": {"shown"},
         "checks": {"probe", "smoke"},
         "metrics": {"read"},
         "signatures": {"prove"},
     }
     kinds = {"runtime": ports.RuntimeCare, "traffic": ports.TrafficCare, "playbooks": ports.Playbooks}
     kinds |= {"checks": ports.Checks, "metrics": ports.MetricSources, "signatures": ports.Signatures}
+    kinds |= {"certificates": ports.ShownCertificates}
     for name, protocol in kinds.items():
         calls = {n for n, _ in inspect.getmembers(protocol, inspect.isfunction) if not n.startswith("_")}
         assert calls == harmless[name] | CHANGES.get(name, frozenset()), name

@@ -260,7 +260,7 @@ def test_one_that_responds_again_is_brought_to_where_the_others_are(
 def test_it_joins_with_the_certificates_of_the_others(three: Three) -> None:
     three.silence("c")
     three.set_traffic(three.share())
-    three.one.install([ServedCertificate("shop.example.com", "thumb", "PEM")], three.deadline)
+    three.one.certificates.install([ServedCertificate("shop.example.com", "thumb", "PEM")], three.deadline)
     back(three)
     three.each["c"].installed.clear()
     three.one.bring_back("shop", three.deadline)

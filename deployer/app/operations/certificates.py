@@ -196,13 +196,14 @@ def _order(house: AppContext, one: AutoDomain, lock: Lock) -> CertificateFacts:
 
 def _install(house: AppContext, one: AutoDomain, lock: Lock) -> None:
     """Have every proxy show what is kept."""
-    traffic = hands(house, lock, house.drivers(one.release)).traffic
-    traffic.install([house.certificates.served(one.domain, one.auto)], Deadline.after(house.clock, PROXY_SECONDS))
+    if there := hands(house, lock, house.drivers(one.release)).certificates:
+        there.install([house.certificates.served(one.domain, one.auto)], Deadline.after(house.clock, PROXY_SECONDS))
 
 
 def _kept(house: AppContext, one: AutoDomain, facts: CertificateFacts, at: float, *, dry_run: bool) -> DomainResult:
     """See that every proxy shows what is kept: an earlier process may have died before they did."""
-    shown = house.drivers(one.release).traffic.certificates(one.service)
+    there = house.drivers(one.release).certificates
+    shown = there.shown(one.service) if there else {}
     serials = {house.certificates.facts(by[one.domain]).serial for by in shown.values() if one.domain in by}
     history = house.certificates.history(one.domain)
     over = bool(history.failures) and history.wait_until <= house.clock.now()

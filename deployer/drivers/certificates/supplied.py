@@ -8,22 +8,24 @@ from typing import Any, cast
 
 from deployer.core.clock import Deadline
 from deployer.drivers.certificates.keeper import CertificateKeeper
-from deployer.drivers.ports import TrafficCare
+from deployer.drivers.ports import CertificateProxy
 from deployer.manifest.tls import AutoTls
 
 BEFORE = frozenset({"check", "configure", "repair"})  # what loads a configuration
 
 
-def supplied(traffic: TrafficCare, keeper: CertificateKeeper, auto: AutoTls, domains: tuple[str, ...]) -> TrafficCare:
+def supplied(
+    traffic: CertificateProxy, keeper: CertificateKeeper, auto: AutoTls, domains: tuple[str, ...]
+) -> CertificateProxy:
     """Return a proxy's driver that installs what is kept for these domains before it loads a configuration."""
-    return cast(TrafficCare, _Supplied(traffic, keeper, auto, domains))
+    return cast(CertificateProxy, _Supplied(traffic, keeper, auto, domains))
 
 
 class _Supplied:
     """Stands for a driver and has all that it has."""
 
     def __init__(
-        self, traffic: TrafficCare, keeper: CertificateKeeper, auto: AutoTls, domains: tuple[str, ...]
+        self, traffic: CertificateProxy, keeper: CertificateKeeper, auto: AutoTls, domains: tuple[str, ...]
     ) -> None:
         self._traffic, self._keeper, self._auto, self._domains = traffic, keeper, auto, domains
 
@@ -35,7 +37,8 @@ class _Supplied:
         @wraps(call)
         def installed(*given: Any, **named: Any) -> Any:
             deadline = named.get("deadline") or next(each for each in given if isinstance(each, Deadline))
-            self._traffic.install([self._keeper.served(each, self._auto) for each in self._domains], deadline)
+            kept = [self._keeper.served(each, self._auto) for each in self._domains]
+            self._traffic.certificates.install(kept, deadline)
             return call(*given, **named)
 
         return installed

@@ -5,6 +5,7 @@ Every call that waits for something takes a `Deadline`; one without it only asks
 returned without an error has been read back.
 """
 
+from deployer.drivers.ports.certificates import CertificateProxy, ShownCertificates
 from deployer.drivers.ports.checks import Checks, MetricSide, MetricSources
 from deployer.drivers.ports.drivers import Drivers, EngineDrivers
 from deployer.drivers.ports.images import Builder, Image, ImageFiles, SavedImage, SavedLayer, Signatures
@@ -19,6 +20,7 @@ __all__ = [
     "NOTHING",
     "READ_SECONDS",
     "Builder",
+    "CertificateProxy",
     "Checks",
     "Drift",
     "Drivers",
@@ -36,6 +38,7 @@ __all__ = [
     "Samples",
     "SavedImage",
     "SavedLayer",
+    "ShownCertificates",
     "Signatures",
     "Traffic",
     "TrafficCare",

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from deployer.drivers.jobs import JobRuntime
+from deployer.drivers.ports.certificates import ShownCertificates
 from deployer.drivers.ports.checks import Checks, MetricSources
 from deployer.drivers.ports.images import Builder, Signatures
 from deployer.drivers.ports.playbooks import Playbooks
@@ -54,3 +55,4 @@ class Drivers:
     signatures: Signatures
     builder: Builder
     jobs: JobRuntime
+    certificates: ShownCertificates | None = None  # of the proxies; None where there are none

@@ -14,7 +14,6 @@ from deployer.model import Live, LostProxy, MeasuredTraffic, Place, Release, Sam
 
 if TYPE_CHECKING:
     from deployer.manifest.models import Manifest
-    from deployer.planning.certificates import ServedCertificate
 
 
 class Samples(Protocol):
@@ -136,21 +135,6 @@ class TrafficCare(Traffic, Protocol):
         """Raise Refused when `configure` could not do, now or at the promotion, what the manifest says.
 
         Nothing is changed by it.
-        """
-        ...
-
-    def install(self, given: Sequence[ServedCertificate], deadline: Deadline) -> None:
-        """Serve these certificates, without a reload where the proxy has the domain; read back by a handshake.
-
-        A placeholder is kept only where the proxy has nothing for the domain.
-        """
-        ...
-
-    def certificates(self, service: str) -> Mapping[str, Mapping[str, str]]:
-        """Return the certificate, PEM, that each proxy shows for each domain of a service, as a handshake reads it.
-
-        By the name of the proxy's host ("" is this one), then by domain ("" where the service has none). Nothing for a
-        service without TLS.
         """
         ...
 

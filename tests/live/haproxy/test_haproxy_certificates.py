@@ -49,14 +49,14 @@ class Served:
         bench.set_traffic(Live("blue"))
 
     def shown(self, domain: str = DOMAIN) -> str:
-        return keys.facts(self.bench.traffic.certificates("shop")[""][domain]).serial
+        return keys.facts(self.bench.traffic.certificates.shown("shop")[""][domain]).serial
 
     def renew(self, domain: str = DOMAIN) -> str:
         """Keep another certificate, and have the proxy show it; return its serial."""
         made = keys.placeholder(domain, SystemClock().now(), 90)
         cut = made.index("-----BEGIN CERTIFICATE")
         facts = self.keeper.keep(domain, made[cut:], made[:cut])
-        self.bench.traffic.install([self.keeper.served(domain, AutoTls())], within())
+        self.bench.traffic.certificates.install([self.keeper.served(domain, AutoTls())], within())
         return facts.serial
 
 
@@ -74,7 +74,7 @@ def test_a_placeholder_then_a_certificate_without_a_reload(served: Served) -> No
     assert served.bench.workers() == workers
     assert served.bench.traffic.drift("shop") == ()  # nothing that only a reload would bring
     # a placeholder, offered again, never takes the place of a certificate
-    served.bare.install([served.keeper.served(OTHER, AutoTls())], within())
+    served.bare.certificates.install([served.keeper.served(OTHER, AutoTls())], within())
     served.bench.traffic.configure(served.bench.release(**served.settings), None, within())
     assert served.shown() == serial
     # a proxy that is started again shows what it had
@@ -136,14 +136,14 @@ def test_several_proxies_show_one_certificate(state: Path, program: Path, blue: 
             supply.configure(bench.release(domains=[DOMAIN], tls=tls), "blue", within())
 
         def serials() -> dict[str, str]:
-            shown = group.certificates("shop")
+            shown = group.certificates.shown("shop")
             return {name: keeper.facts(by[DOMAIN]).serial for name, by in shown.items()}
 
         assert len(set(serials().values())) == 1  # of the placeholder
         made = keys.placeholder(DOMAIN, SystemClock().now(), 90)
         cut = made.index("-----BEGIN CERTIFICATE")
         serial = keeper.keep(DOMAIN, made[cut:], made[:cut]).serial
-        group.install([keeper.served(DOMAIN, AutoTls())], within())
+        group.certificates.install([keeper.served(DOMAIN, AutoTls())], within())
         assert serials() == dict.fromkeys(members, serial)
     finally:
         for bench in benches.values():
@@ -154,7 +154,7 @@ def test_a_certificate_goes_to_another_host_as_it_is() -> None:
     given = (ServedCertificate(DOMAIN, "THUMB", "KEY AND CHAIN"), ServedCertificate(OTHER, "THUMB", "KEY", True))
     line = protocol.line(protocol.encoded("install", {"given": given}))
     assert protocol.decoded("install", protocol.read(line)) == {"given": given}
-    assert protocol.result("certificates", {"": {DOMAIN: "PEM"}}) == {"": {DOMAIN: "PEM"}}
+    assert protocol.result("shown", {"": {DOMAIN: "PEM"}}) == {"": {DOMAIN: "PEM"}}
 
 
 @pytest.mark.long("a thousand certificates, one after the other, while clients shake hands")

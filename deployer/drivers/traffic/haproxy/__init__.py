@@ -29,6 +29,7 @@ What is where:
     internal_sockets by which the proxy reaches itself
     request_stream   the requests as they are answered, from every worker
     request_counter  what they add up to; clients: those that keep their side; addresses: not too much of one
+    shown_certificates  what is shown for each domain; certificates: keys and chains in files and workers
     layout           the folder: what lies where, atomic writes, the lock
     endpoint_files   by which an emergency finds the proxy
 """

@@ -38,20 +38,20 @@ if TYPE_CHECKING:
         reload,
         request_counter,
         request_stream,
+        shown_certificates,
         spec,
         tunnels,
     )
     from deployer.manifest.models import HAProxy, Manifest
-    from deployer.planning.certificates import ServedCertificate
 else:  # what only changes the proxy, which most questions do not
     _FIRST = ("admission", "certificates", "draining", "entries", "examination", "frontend")
     _CHANGES = (*_FIRST, "listeners", "reload", "spec")
     admission, certificates, draining, entries, examination, frontend, listeners, reload, spec = (
         later.module(f"deployer.drivers.traffic.haproxy.{name}") for name in _CHANGES
     )
-    request_counter, request_stream, tunnels = (
+    request_counter, request_stream, shown_certificates, tunnels = (
         later.module(f"deployer.drivers.traffic.haproxy.{name}")
-        for name in ("request_counter", "request_stream", "tunnels")
+        for name in ("request_counter", "request_stream", "shown_certificates", "tunnels")
     )
 
 READ_WITHIN = 10.0  # seconds for calls that have no deadline of their own
@@ -81,10 +81,7 @@ class HAProxyTraffic(Alone):
         self._servers = Servers(self._proxy.master)
         self._places = Places(self._home, self._proxy.master, self._servers, clock)
         self._division = Division(self._home, self._live, self._places, clock)
-
-    @property
-    def _certificates(self) -> certificates.ProxyCertificates:
-        return certificates.ProxyCertificates(self._home, self._proxy.master)
+        self.certificates = later.made(lambda: shown_certificates.HAProxyCertificates(self._proxy, clock))
 
     # -- what the proxy knows about a service
 
@@ -129,7 +126,7 @@ class HAProxyTraffic(Alone):
             gone = specs.pop(service)
             if specs:
                 reload.load(self._proxy, self._live, specs, deadline)
-                self._certificates.forget(gone, specs.values())
+                certificates.ProxyCertificates(self._home, self._proxy.master).forget(gone, specs.values())
             else:
                 self._proxy.leave(deadline)
                 self._home.remove()
@@ -257,35 +254,7 @@ class HAProxyTraffic(Alone):
         self._proxy.ready(deadline)
         return tuple((Server(s.name, s.address), s.up) for s in self._places.seen(service, place, deadline))
 
-    # -- certificates that are got by themselves
-
-    def install(self, given: Sequence[ServedCertificate], deadline: Deadline) -> None:
-        """Serve these certificates: to the files first, then to every worker that has the domain; read back.
-
-        A placeholder goes to the files only, where they have nothing: it is shown from the next configuration on.
-        """
-        with self._home.locked(deadline):
-            kept = self._certificates.keep(given)
-            if not self._proxy.master.answers():
-                return
-            specs = spec.load_all(self._home.services)
-            for one in (each for each in kept if not each.placeholder):
-                self._certificates.show(one, specs.values(), deadline)
-
-    def certificates(self, service: str) -> Mapping[str, Mapping[str, str]]:
-        """Return the certificate, PEM, that the proxy shows for each domain of a service; "" is a service without one.
-
-        By the name of the proxy's host, which is "" for this one.
-        """
-        if not self._facts(service).there:
-            return {"": {}}
-        entry = spec.require(self._home.services, service).entry
-        if entry.tls is None:
-            return {"": {}}
-        deadline = self._soon()
-        self._proxy.ready(deadline)
-        domains = entry.domains or ("",)
-        return {"": {domain: certificates.shown(entry.tls.listen, domain, deadline) for domain in domains}}
+    # -- maintenance
 
     def close_entries(self, deadline: Deadline) -> int:
         """Take no new connections; return how many requests are open at the deadline."""

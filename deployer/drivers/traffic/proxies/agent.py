@@ -153,7 +153,8 @@ class _Desk:
                 given = {**given, "release": given["release"].release()}
             if call.timed:
                 given["deadline"] = Deadline.after(self._clock, float(asked["seconds"]))
-            found = getattr(self._traffic, name)(**given)
+            driver = self._traffic.certificates if name in protocol.CERTIFICATES else self._traffic
+            found = getattr(driver, name)(**given)
             self._out.say({"id": number, "ok": call.result.dump_python(found, mode="json")})
 
     def _stream(self, number: int, service: str, end: threading.Event) -> None:

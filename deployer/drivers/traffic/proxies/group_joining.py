@@ -29,7 +29,7 @@ class GroupJoining:
             return ()
         back = self._members.tried(away, lambda member: member.read(service)).ok
         for name in back if given else ():
-            self._members.every[name].install(given, deadline)
+            self._members.every[name].certificates.install(given, deadline)
         joined = self._joined(service, back, values, deadline).ok
         self._members.are_back(service, joined)
         return tuple(joined)

@@ -9,18 +9,19 @@ from typing import Any, Protocol, TypeVar
 
 from deployer.core.clock import Deadline
 from deployer.core.errors import DeployError, DriverFailed, NoServerUp, Refused, TakenBack, Unreachable
-from deployer.drivers.ports import TrafficCare
+from deployer.drivers.ports import CertificateProxy
 from deployer.drivers.traffic.haproxy.request_stream import Feed, Requests
 from deployer.drivers.traffic.proxies import consensus
 from deployer.drivers.traffic.proxies.lost_proxies import LostProxies
 from deployer.model import Live, LostProxy, Place, Release
 from deployer.transport.fanout import Answers, on_all
 
+EVERY = ""  # in place of a service: what is asked is about all of them
 T = TypeVar("T")
 U = TypeVar("U")
 
 
-class GroupMember(TrafficCare, Protocol):
+class GroupMember(CertificateProxy, Protocol):
     """One of several proxies."""
 
     def stream(self, service: str, feed: Feed) -> AbstractContextManager[Requests]:

@@ -64,7 +64,7 @@ CALLS: Mapping[str, Call] = {
     "check": _call(None, manifest=dict[str, Any]),
     "configure": _call(None, release=ReleaseMessage, place=Place | None, key=str),
     "install": _call(None, given=tuple[ServedCertificate, ...]),
-    "certificates": _call(dict[str, dict[str, str]], service=str, timed=False),
+    "shown": _call(dict[str, dict[str, str]], service=str, timed=False),
     "read": _call(Live | None, service=str, timed=False),
     "set_traffic": _call(None, service=str, live=Live, given=Live | None),
     "introduce": _call(None, service=str, place=Place, servers=tuple[Server, ...]),
@@ -86,6 +86,7 @@ CALLS: Mapping[str, Call] = {
     "spec": _call(str | None, service=str, timed=False),
     "join": _call(None, service=str, text=str, live=Live),
 }
+CERTIFICATES = ("install", "shown")  # the calls of what the driver has for certificates
 # Errors that are made of message and hint alone, the most particular first
 PLAIN = (TakenBack, Refused, DeadlinePassed, Unreachable, NoServerUp, DriverFailed, StepFailed)
 PROXY = TypeAdapter(HAProxy)

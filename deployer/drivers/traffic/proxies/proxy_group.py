@@ -14,18 +14,17 @@ from deployer.core.errors import Refused
 from deployer.drivers.ports import NOTHING, Drift, Samples, TrafficCare
 from deployer.drivers.traffic.haproxy.endpoint_files import Cards
 from deployer.drivers.traffic.proxies import consensus
+from deployer.drivers.traffic.proxies.group_certificates import GroupCertificates
 from deployer.drivers.traffic.proxies.group_division import GroupDivision
 from deployer.drivers.traffic.proxies.group_joining import GroupJoining
 from deployer.drivers.traffic.proxies.group_samples import group_samples
-from deployer.drivers.traffic.proxies.members import Members, refuse
+from deployer.drivers.traffic.proxies.members import EVERY, Members, refuse
 from deployer.model import Live, LostProxy, MeasuredTraffic, Place, Release, Server
-from deployer.planning.certificates import ServedCertificate
 
 if TYPE_CHECKING:
     from deployer.manifest.models import Manifest
 
 
-EVERY = ""  # in place of a service: what is asked is about all of them
 AGAIN_SECONDS = 30.0  # after which a lost proxy is tried again while a rollout goes on
 
 
@@ -38,7 +37,7 @@ class ProxyGroup:
         self._cards = cards
         self._division = GroupDivision(self._members, clock)
         self._joining = GroupJoining(self._members)
-        self._given: tuple[ServedCertificate, ...] = ()  # what `install` was given last: a lost proxy lacks it
+        self.certificates = GroupCertificates(self._members)
         self._tried: float | None = None  # when lost ones were tried last
 
     # -- what is the same on all
@@ -67,11 +66,6 @@ class ProxyGroup:
         key = self._joining.key(service)
         self._members.change(service, lambda member: member.configure(release, place, deadline, key))
         self._cards.write(service)
-
-    def install(self, given: Sequence[ServedCertificate], deadline: Deadline) -> None:
-        """Serve these certificates at all of them: each has the same key and chain."""
-        self._given = tuple(given)
-        self._members.all(EVERY, lambda member: member.install(given, deadline))
 
     def introduce(self, service: str, place: Place, servers: Sequence[Server], deadline: Deadline) -> None:
         """Begin the checks of new servers at each proxy."""
@@ -135,7 +129,7 @@ class ProxyGroup:
 
     def bring_back(self, service: str, deadline: Deadline) -> tuple[str, ...]:
         """Bring lost proxies that respond again to where the others are; return the names of those that are now."""
-        return self._joining.bring_back(service, self._given, deadline)
+        return self._joining.bring_back(service, self.certificates.given, deadline)
 
     def _try_again(self, service: str, deadline: Deadline) -> None:
         """Bring lost proxies back, unless that was tried just now; what does not respond stays lost."""
@@ -157,11 +151,6 @@ class ProxyGroup:
         self._members.tried(self._members.some(proxies), lambda member: member.open_entries(deadline)).all()
 
     # -- what is asked
-
-    def certificates(self, service: str) -> Mapping[str, Mapping[str, str]]:
-        """Return the certificate that each of them shows for each domain of a service, by the name of its host."""
-        found = self._members.all(service, lambda member: member.certificates(service))
-        return {name: shown for name, one in found.items() for shown in one.values()}
 
     def connections(self, service: str) -> Mapping[Place, int]:
         """Return how many requests and connections are open at each place, at all of them together."""

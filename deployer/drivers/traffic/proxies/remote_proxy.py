@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from ipaddress import ip_address
 from typing import Any
@@ -34,6 +34,7 @@ class RemoteProxy(Alone):
         self._opening = threading.Lock()
         self._channel: ProxyChannel | None = None
         self._closed = False
+        self.certificates = RemoteCertificates(self._call)
 
     def close(self) -> None:
         """End the channel."""
@@ -58,15 +59,6 @@ class RemoteProxy(Alone):
     def set_traffic(self, service: str, live: Live, deadline: Deadline, given: Live | None = None) -> None:
         """Write the value and read it back."""
         self._call("set_traffic", deadline, service=service, live=live, given=given)
-
-    def install(self, given: Sequence[ServedCertificate], deadline: Deadline) -> None:
-        """Serve these certificates."""
-        self._call("install", deadline, given=tuple(given))
-
-    def certificates(self, service: str) -> Mapping[str, Mapping[str, str]]:
-        """Return the certificate that the proxy shows for each domain of a service."""
-        found: Mapping[str, Mapping[str, str]] = self._call("certificates", service=service)
-        return found
 
     def introduce(self, service: str, place: Place, servers: Sequence[Server], deadline: Deadline) -> None:
         """Begin the checks of new servers."""
@@ -204,6 +196,22 @@ class RemoteProxy(Alone):
                 self._channel = None
                 self._channel = ProxyChannel(self._host, self._proxy, self._clock, self._control)
             return self._channel
+
+
+class RemoteCertificates:
+    """What the proxy of a host shows for each domain."""
+
+    def __init__(self, call: Callable[..., Any]) -> None:
+        self._call = call
+
+    def install(self, given: Sequence[ServedCertificate], deadline: Deadline) -> None:
+        """Serve these certificates."""
+        self._call("install", deadline, given=tuple(given))
+
+    def shown(self, service: str) -> Mapping[str, Mapping[str, str]]:
+        """Return the certificate that the proxy shows for each domain of a service."""
+        found: Mapping[str, Mapping[str, str]] = self._call("shown", service=service)
+        return found
 
 
 class FarStream:

@@ -14,11 +14,10 @@ from deployer.model import Counts, MeasuredTraffic, Place, Sample, Server
 
 if TYPE_CHECKING:
     from deployer.manifest.models import Manifest
-    from deployer.planning.certificates import ServedCertificate
 
 
 class NoRequests(Alone):
-    """What the ports Traffic and TrafficCare ask about requests, connections and domains: there are none."""
+    """What the ports Traffic and TrafficCare ask about requests and connections: there are none."""
 
     def check(self, manifest: Manifest, deadline: Deadline) -> None:
         """Every manifest without a port will do."""
@@ -60,13 +59,6 @@ class NoRequests(Alone):
     def samples(self, service: str) -> Iterator[Samples]:
         """Open a stream in which nothing comes."""
         yield _Silence()
-
-    def install(self, given: Sequence[ServedCertificate], deadline: Deadline) -> None:
-        """There is no domain that a certificate would be for."""
-
-    def certificates(self, service: str) -> Mapping[str, Mapping[str, str]]:
-        """Return none."""
-        return {}
 
 
 class _Silence:
