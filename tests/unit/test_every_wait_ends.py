@@ -38,8 +38,6 @@ ALLOWED = {
     " whoever closes it waits so long and no longer; the process does not wait for the thread",
     "deployer/app/operations/execution.py: port_usable: socket": _BINDS,
     "deployer/app/operations/dispatch.py: perform: pause": "it is our own pause, not that of signals",
-    "deployer/app/keeper/keeper.py: Keeper.join: thread.join": "each step of what is in progress has its deadline, and"
-    " whoever ends the keeper waits for END_SECONDS and no longer",
     "deployer/cli/keep.py: keep: asked.wait": "it runs until a signal ends it",
     "deployer/transport/ssh_process.py: SshProcess.close: self._process.wait": _KILLED,
     "deployer/evidence/replay.py: judge: stage.result": "it computes; nothing outside is asked",

@@ -53,7 +53,7 @@ class Looks:
         before = len(self.said)
         for _ in range(times):
             self.keeper.look()
-            self.keeper.join()
+            self.keeper.join(60)
         return self.said[before:]
 
     def up(self) -> list[str]:

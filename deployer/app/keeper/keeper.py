@@ -64,16 +64,15 @@ class Keeper:
     def stop(self) -> None:
         """Look no more, and leave what is in progress where it is, for the next keeper."""
         self._stop.asked.set()
-        deadline = Deadline.after(SystemClock(), END_SECONDS)
-        for thread in self._working.values():
-            thread.join(deadline.left())
+        self.join(END_SECONDS)
         if self._alone is not None:
             self._alone.let_go()
 
-    def join(self) -> None:
-        """Wait until nothing is in progress."""
+    def join(self, seconds: float) -> None:
+        """Wait until nothing is in progress, but no longer than so."""
+        deadline = Deadline.after(SystemClock(), seconds)
         for thread in tuple(self._working.values()):
-            thread.join()
+            thread.join(deadline.left())
 
     def _is_alone(self, house: AppContext) -> bool:
         if self._alone is None or not self._alone.stands():
