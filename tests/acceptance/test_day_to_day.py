@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import sys
 from pathlib import Path
 
 import pytest
@@ -36,7 +35,8 @@ def told(process_shop: Shop) -> Shop:
     folder = shop.folder / "releases" / "2.0"
     shop.version("2.0")
     said = 'VERSION="2.0 ${COLOUR:-none} $(cat "${TOKEN_FILE:-/dev/null}")"'
-    (folder / "run").write_text(f"export {said}\nDRAIN=3000 exec {sys.executable} -S app.py\n")
+    command = (folder / "run").read_text().partition("exec ")[2]
+    (folder / "run").write_text(f"export {said}\nDRAIN=3000 exec {command}")
     shop.write(env={"COLOUR": "red"}, secrets={"TOKEN": {"file": "token"}})
     token(shop).write_text("first-6f2d")
     shop.deploy(*AT_ONCE, "--version", "2.0")
