@@ -38,7 +38,10 @@ def plain() -> Spec:
 def with_path(text: str) -> Spec:
     """Give a spec whose health path was never checked."""
     spec = plain()
-    return spec.with_side("blue", spec.blue.model_copy(update={"health": Health.model_construct(http=text)}))
+    for place in spec.places:
+        never_checked = spec.side(place).model_copy(update={"health": Health.model_construct(http=text)})
+        spec = spec.with_side(place, never_checked)
+    return spec
 
 
 def with_cookie(text: str) -> Spec:

@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 from deployer.views import tables
+from deployer.views.bundle_data import BundleView, SentView
 from deployer.views.data import (
     AdoptedEnvironment,
     AdoptedService,
@@ -251,6 +252,27 @@ TOKENS = TokensView(
         TokenRow("3a1b2c3d4e5f", "lost", "viewer", (), "revoked", NOW - 9e5, "ann@web-1"),
     )
 )
+BUNDLE = BundleView(
+    "shop-2.1.bundle",
+    1_013_248,
+    "sha256:" + "5" * 64,
+    "shop",
+    "2.1",
+    "docker",
+    "shop:2.1",
+    "sha256:" + "c" * 64,
+    "linux/amd64",
+    "a17c3e0",
+    "Dana <dana@example.com>",
+    int(NOW) - 86_400,
+    "new basket",
+    6,
+    2,
+    tuple(f"playbooks/{n}.yml" for n in range(9)),
+    signed=True,
+    notes=("secrets are left out: token",),
+)
+
 VIEWS: dict[str, View] = {
     "adoption": ADOPTION,
     "adoption-done": replace(ADOPTION, done=True, aside=("/var/lib/deployer/deployer.db.aside-1",), why="damaged"),
@@ -262,6 +284,9 @@ VIEWS: dict[str, View] = {
     "tokens": TOKENS,
     "tokens-none": TokensView(()),
     "certificates-none": CertificatesView(()),
+    "bundle": BUNDLE,
+    "bundle-verified": replace(BUNDLE, checked=True, signer="dana@example.com", left_out=0, files=("deploy.yml",)),
+    "bundle-sent": SentView("web-1", "/srv/shop/shop-2.1.bundle", 80_896, 1_013_248),
     "jobs": JOBS,
     "jobs-none": JobsView("shop", 3, "2.0", attended=True),
     "chain": ChainView("audit.jsonl", 8, "2" * 64, since=1),
