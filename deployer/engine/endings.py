@@ -22,10 +22,11 @@ def done(run: Drive) -> RolloutResult:
         text = f"{_why(run)}: done"
     else:
         text = f"r{run.rollout.release} ({run.candidate.version}) is live{_gap(run)}"
+    lost = run.proxies.summary()
     # Users of a lost proxy are on what a rollback leaves until somebody brings it back.
     bad = run.rollout.plan.strategy == ROLLBACK and run.proxies.keeps(other(run.colour))
     exit_code = Exit.NEEDS_PERSON if bad else Exit.DONE
-    return _ended(run, RolloutResult("done", exit_code, f"{text}{run.proxies.summary()}", run.rollout.number))
+    return _ended(run, RolloutResult("done", exit_code, f"{text}{lost}", run.rollout.number))
 
 
 def reverted(run: Drive) -> RolloutResult:

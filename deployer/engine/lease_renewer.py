@@ -16,7 +16,7 @@ def beat(run: Drive) -> None:
     """Renew once. Trouble is told and tried again."""
     try:
         run.traffic.renew_lease()
-        run.proxies.look()
+        run.proxies.report()
     except (LockLost, TakenBack):
         return  # the engine's next look stands down
     except DeployError as error:

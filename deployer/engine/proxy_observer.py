@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from deployer.core.errors import DeployError
 from deployer.model import Colour, LostProxy, Place
 
 if TYPE_CHECKING:
     from deployer.core.events import Tell
     from deployer.drivers.ports import Traffic
+
+UNKNOWN = "it is not known which proxies are lost"
 
 
 @dataclass
@@ -24,12 +28,19 @@ class ProxyObserver:
     tell: Tell
     named: Callable[[Colour], str]  # the release in a colour
     known: dict[str, LostProxy] = field(default_factory=dict)
+    looks: Iterator[int] = field(default_factory=itertools.count)
+    newest: int = -1  # look that `known` is from
     mutex: threading.Lock = field(default_factory=threading.Lock)  # the engine looks, and its pulse
 
     def look(self) -> tuple[LostProxy, ...]:
         """Return the lost ones, and tell what has changed."""
+        number = next(self.looks)
+        # Not while the mutex is held: a driver that hangs must not keep the pulse from renewing the lease.
+        now = {proxy.name: proxy for proxy in self.traffic.lost(self.service)}
         with self.mutex:
-            now = {proxy.name: proxy for proxy in self.traffic.lost(self.service)}
+            if number < self.newest:  # another look began later and has ended
+                return tuple(now.values())
+            self.newest = number
             fallen = [proxy for name, proxy in now.items() if name not in self.known]
             back = [name for name in self.known if name not in now]
             self.known = now
@@ -39,6 +50,13 @@ class ProxyObserver:
         for name in back:
             self.tell("proxy.back", proxy=name, text=f"{name} is back, and serves what the others serve")
         return tuple(now.values())
+
+    def report(self) -> None:
+        """Tell what has changed, if that can be found out: nothing that was done hangs on it."""
+        try:
+            self.look()
+        except DeployError as error:
+            self.tell("note", text=f"{UNKNOWN}: {error}")
 
     def until(self, place: Place) -> float:
         """Return until when a lost proxy may send users to a place; 0 where none does."""
@@ -59,13 +77,16 @@ class ProxyObserver:
 
     def summary(self) -> str:
         """Say at the end of a rollout which are lost, as the end of a sentence; "" where none is."""
-        return "".join(f"; {proxy.name} is lost: {self.serves(proxy)}" for proxy in self.look())
+        try:
+            return "".join(f"; {proxy.name} is lost: {self.serves(proxy)}" for proxy in self.look())
+        except DeployError as error:
+            return f"; {UNKNOWN}: {error}"
 
     def keeps(self, colour: Colour) -> bool:
-        """Tell whether a lost proxy may send users to a colour, and nothing ends that before it is back."""
+        """Tell whether a lost proxy is known to send users to a colour, and nothing ends that before it is back."""
         return any(
             live.stable == colour or (live.share and live.candidate == colour and not live.lease)
-            for proxy in self.look()
+            for proxy in self.known.values()
             for live in proxy.values
         )
 

@@ -180,7 +180,7 @@ def _carry_out(run: Drive, phase: Phase, n: int, step: Step) -> None:
         run.store.rollouts.promoted(run.lock, run.rollout, n, detail, run.controls.promoted_by)
     else:
         run.store.journal.done(run.lock, run.rollout.number, phase, n, detail, _approval(run, step, detail))
-    run.proxies.look()
+    run.proxies.report()
     seconds = round(run.clock.monotonic() - began, 3)
     run.tell("step.done", phase=phase, n=n, step=step.kind, text=step.explain(), seconds=seconds)
 
