@@ -350,6 +350,8 @@ def _tidy(run: Drive, doing: Doing) -> None:
     run.store.ports.free_others(run.lock, {(i.release, i.index) for i in left}, run.lookout.silent)
     if not left and not run.store.services.get(run.service).stable and run.traffic.read():
         run.drivers.traffic.forget(run.service, doing.deadline)
+        if run.traffic.read():
+            raise StepFailed(f"the proxy still knows {run.service}, which it was told to forget", "see `deploy doctor`")
 
 
 def _prune(run: Drive, step: Prune) -> dict[str, Any]:

@@ -16,4 +16,4 @@ OVERTAKEN = [("overtaken", scenario.name) for scenario in SCENARIOS if scenario.
 def test_who_was_overtaken_changes_nothing(piece: tuple[str, str], found: Callable[[str, str], Found]) -> None:
     seen = found(*piece)
     assert not seen.wrong, "\n".join([f"{len(seen.wrong)} of {seen.tried}:", *seen.wrong])
-    assert seen.tried >= 5
+    assert seen.tried >= 3
