@@ -351,7 +351,7 @@ def _tidy(run: Drive, doing: Doing) -> None:
     if not left and not run.store.services.get(run.service).stable and run.traffic.read():
         run.drivers.traffic.forget(run.service, doing.deadline)
         if run.traffic.read():
-            raise StepFailed(f"the proxy still knows {run.service}, which it was told to forget", "see `deploy doctor`")
+            raise StepFailed(f"{run.service} is still in the proxy after its removal there", "see `deploy doctor`")
 
 
 def _prune(run: Drive, step: Prune) -> dict[str, Any]:
