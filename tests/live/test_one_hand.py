@@ -72,7 +72,7 @@ def test_of_fifty_first_deploys_at_once_one_runs_and_the_rest_leave_nothing(make
     with at_once(shop, "up", "--version", "1.0") as winner:
         shop.deploy("abort", "-m", "seen enough")
         assert winner.wait(timeout=30) == 6
-    assert rows(shop, "select number, standing from releases") == [(1, "failed")]
+    assert rows(shop, "select number, status from releases") == [(1, "failed")]
     assert rows(shop, "select number, outcome from rollouts") == [(1, "reverted")]
     assert rows(shop, "select count(*) from audit where action = 'start'") == [(1,)]
     assert rows(shop, "select * from locks") == []
@@ -95,7 +95,7 @@ def test_of_fifty_canaries_at_once_one_runs_and_users_notice_nothing(process_sho
         assert winner.wait(timeout=60) == 0, winner.stderr
         report = load.stop()
     assert report.failed == 0, report.text()
-    assert rows(shop, "select number, version, standing from releases") == [(1, "1.0", "good"), (2, "2.0", "good")]
+    assert rows(shop, "select number, version, status from releases") == [(1, "1.0", "good"), (2, "2.0", "good")]
     assert rows(shop, "select number, outcome from rollouts") == [(1, "done"), (2, "done")]
     assert len(rows(shop, "select * from ports where freed_at is null")) == 4
 
