@@ -151,7 +151,8 @@ def world(shop: Shop) -> dict[str, Any]:
     return {
         "store": dump(shop),
         "traffic": {key: status[key] for key in ("share", "lease", "baseline")},
-        "environments": status["environments"],
+        # What is open there is the users' doing.
+        "environments": [{**there, "open": 0} for there in status["environments"]],
         "files": {p.name: p.read_text() for p in Path(shop.state, "proxy", "maps").iterdir()},
         "recordings": {p.name: p.read_bytes() for p in Path(shop.state, "recordings").iterdir()},
     }
