@@ -6,21 +6,14 @@ import threading
 
 import click
 
-from deployer.cli.options import Common, common
+from deployer.cli.options import Common, common, log_format
 from deployer.cli.session import house, signals
 from deployer.core.errors import Exit
 
 
 @click.command("keep")
 @common()
-@click.option(
-    "--log",
-    "form",
-    type=click.Choice(("text", "json")),
-    default="text",
-    show_default=True,
-    help="Log format on stderr: text or JSON lines.",
-)
+@log_format
 def keep(common: Common, form: str) -> int:
     """Keep what runs as it should be, between deploys, until a signal ends it; `deploy serve` does it, too.
 

@@ -94,6 +94,15 @@ def _surroundings() -> dict[str, Any]:
     return {"server": server, "named": given("file"), "state_named": given("state")}
 
 
+log_format = click.option(
+    "--log",
+    "form",
+    type=click.Choice(("text", "json")),
+    default="text",
+    show_default=True,
+    help="Log format on stderr: text or JSON lines.",
+)  # of commands that run until a signal
+
 OPTIONS: dict[Shared, Callable[[Callable[..., Any]], Callable[..., Any]]] = {
     "file": click.option(
         "-f",

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from deployer.cli.options import Common, common
+from deployer.cli.options import Common, common, log_format
 from deployer.cli.output import print_result
 from deployer.cli.session import house, signals
 from deployer.core import extras
@@ -116,14 +116,7 @@ class ServeOptions:
     callback=_networks,
     help="Address or network of proxies whose X-Forwarded-For header is trusted.",
 )
-@click.option(
-    "--log",
-    "form",
-    type=click.Choice(("text", "json")),
-    default="text",
-    show_default=True,
-    help="Log format on stderr: text or JSON lines.",
-)
+@log_format
 def serve(common: Common, **given: Any) -> int:
     """Serve the HTTP API and the web UI: services, rollouts, events, reports, and control of rollouts.
 

@@ -14,17 +14,7 @@ from deployer.manifest.text import EnvName, HttpUrl, Title
 
 OCCASIONS: tuple[Occasion, ...] = get_args(Occasion)
 LINKED = ("service", "rollout", "release", "version")  # what may stand in {braces} of the link
-_USUAL: tuple[Occasion, ...] = (
-    "started",
-    "approval",
-    "paused",
-    "detached",
-    "done",
-    "reverted",
-    "needs-attention",
-    "certificate",
-    "job-failed",
-)
+_USUAL = tuple(occasion for occasion in OCCASIONS if occasion != "verdict")  # there are many of those
 
 
 class Recipient(Model):

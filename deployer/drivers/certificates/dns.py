@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 from deployer.core import commands
 from deployer.core.clock import Clock, Deadline
+from deployer.core.undo import undone
 from deployer.drivers.certificates.problems import OrderFailed
 
 RUN_SECONDS = 120.0
@@ -30,14 +31,10 @@ class DnsRecords:
 
         Of two that fail, the first says why; the record is removed also where the program did not end in time.
         """
-        try:
+        with undone(lambda: self._run("cleanup", name, value)):
             self._run("present", name, value)
             self._clock.sleep(self._wait)
             yield
-        except BaseException:
-            with suppress(OrderFailed):  # the error before is the one to fix
-                self._run("cleanup", name, value)
-            raise
         self._run("cleanup", name, value)
 
     def _run(self, action: str, name: str, value: str) -> None:
