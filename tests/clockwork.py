@@ -30,8 +30,7 @@ class Clockwork:
         """Look once, and wait for what was started."""
         self.said.clear()
         self.scheduler.look()
-        for thread in list(self.scheduler._running.values()):
-            thread.join(30)
+        self.scheduler._threads.join(30)
         return [line if "\n" in line else line.split(",")[0] for line in self.said]
 
 

@@ -6,17 +6,16 @@ forgets one, and of two schedulers one runs it.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, suppress
 from functools import partial
 from typing import Any
 
 from deployer.app.jobs.runs import pass_over, run_due, take_over
 from deployer.app.jobs.times import Schedule, due
 from deployer.app.operations import AppContext
-from deployer.core.clock import Deadline, SystemClock
-from deployer.core.errors import DeployError, Detached, bug
+from deployer.app.side_threads import SideThreads
+from deployer.core.errors import Detached
 from deployer.model import Release
 from deployer.planning.orders import StopRequest
 from deployer.store import ServiceRecord, Store
@@ -40,14 +39,13 @@ class Scheduler:
     def __init__(self, opened: Opener, say: Say) -> None:
         self._opened, self._say = opened, say
         self._stop = StopRequest(detach=True)  # a run that is left is found again by the next scheduler
-        self._running: dict[_Key, threading.Thread] = {}
+        self._threads = SideThreads[_Key](self._trouble)
         self._known: dict[str, tuple[int, tuple[_Scheduled, ...]]] = {}  # by service: its live release and the jobs
         self._after: dict[_Key, tuple[str, float, float]] = {}  # schedule, moment, and the first due time after it
-        self._said: dict[_Key, str] = {}
 
     def look(self) -> None:
         """Start what is due, and take over runs whose process was killed. Raise DeployError when that is not seen."""
-        self._running = {key: thread for key, thread in self._running.items() if thread.is_alive()}
+        self._threads.prune()
         with self._opened(self._stop) as house:
             for run in house.store.jobs.open():
                 if not house.store.jobs.is_held(run.service, run.job):
@@ -57,7 +55,7 @@ class Scheduler:
             dealt_with = house.store.jobs.all_dealt_with()
             for scheduled in self._scheduled(house.store):
                 release, job, schedule = scheduled
-                with self._noted((release.service, job)):
+                with self._threads.noted((release.service, job)):
                     since = dealt_with.get((release.service, job, schedule.key))
                     if since is None or self._next(scheduled, since) <= house.clock.now():
                         self._look_at(house, release, job, schedule)
@@ -65,21 +63,19 @@ class Scheduler:
     @property
     def busy(self) -> bool:
         """Whether a run goes on."""
-        return any(thread.is_alive() for thread in self._running.values())
+        return self._threads.busy
 
     def stop(self) -> None:
         """Leave the runs where they are, for the next scheduler."""
         self._stop.asked.set()
-        deadline = Deadline.after(SystemClock(), END_SECONDS)
-        for thread in self._running.values():
-            thread.join(deadline.left())
+        self._threads.join(END_SECONDS)
 
     def _scheduled(self, store: Store) -> Iterator[_Scheduled]:
         """Give the jobs of all services; a live release is read once."""
         for service in store.services.all():
             if service.name not in self._known or self._known[service.name][0] != service.stable:
                 self._known[service.name] = (-1, ())
-                with self._noted((service.name, "")):
+                with self._threads.noted((service.name, "")):
                     self._known[service.name] = (service.stable, _read(store, service))
             yield from self._known[service.name][1]
 
@@ -101,39 +97,25 @@ class Scheduler:
         time = DueTime(found.at, schedule.key, since, found.until)
         if found.missed:
             pass_over(house, release, job, time, "missed", "nothing ran it at its time")
-        elif key in self._running:
+        elif key in self._threads:
             pass_over(house, release, job, time, "skipped", "the run before was still in progress")
         else:
             self._start(key, partial(run_due, release=release, job=job, time=time))
 
     def _start(self, key: _Key, work: Callable[[AppContext], JobRun | None]) -> None:
-        if key in self._running:
-            return
-
         def do() -> None:
-            with self._noted(key), suppress(Detached):
+            with suppress(Detached):
                 with self._opened(self._stop) as house:
                     ended = work(house)
-                self._said.pop(key, None)
+                self._threads.settled(key)
                 if ended is not None:
                     self._say(ended.text, ended)
 
-        self._running[key] = threading.Thread(target=do, name=f"job {key[1]} of {key[0]}", daemon=True)
-        self._running[key].start()
+        self._threads.begin(key, f"job {key[1]} of {key[0]}", do)
 
-    @contextmanager
-    def _noted(self, key: _Key) -> Iterator[None]:
-        """Say what goes wrong in the block, once until a run of the job has worked."""
-        try:
-            yield
-        except Exception as error:  # noqa: BLE001 - a bug that one job meets is not the end of the others
-            service, job = key
-            what = str(error) if isinstance(error, DeployError) else bug(error)
-            text = f"{job} of {service}: {what}" if job else f"{service}: {what}"
-            first = text.partition("\n")[0]  # the trace of the same bug may be another one
-            if self._said.get(key) != first:
-                self._said[key] = first
-                self._say(text, None)
+    def _trouble(self, key: _Key, text: str) -> None:
+        service, job = key
+        self._say(f"{job} of {service}: {text}" if job else f"{service}: {text}", None)
 
 
 def _report(house: AppContext, run: JobRun) -> None:

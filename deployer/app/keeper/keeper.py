@@ -6,9 +6,8 @@ by itself is not done twice. A service with a rollout in progress belongs to tha
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from collections.abc import Callable
+from contextlib import AbstractContextManager, suppress
 from functools import partial
 
 from deployer.app.attendance import KEEPER, file_of
@@ -19,8 +18,8 @@ from deployer.app.observe import observe
 from deployer.app.operations import AppContext, resume
 from deployer.app.operations.adjust import keep
 from deployer.app.operations.proxy_recovery import bring_back
-from deployer.core.clock import Deadline, SystemClock
-from deployer.core.errors import DeployError, Detached, Locked, bug
+from deployer.app.side_threads import SideThreads
+from deployer.core.errors import Detached, Locked
 from deployer.core.filelock import FileLock
 from deployer.engine import RolloutResult
 from deployer.planning.orders import StopRequest
@@ -42,18 +41,17 @@ class Keeper:
         self._stop = StopRequest(detach=True)
         self._alone: FileLock | None = None
         self._seen: dict[str, Plan] = {}
-        self._said: dict[str, str] = {}
-        self._working: dict[str, threading.Thread] = {}
+        self._threads = SideThreads[str](lambda service, text: say(service, text, None))
 
     def look(self) -> None:
         """Look at all services once, and begin what is due. Raise DeployError when the store cannot be read."""
-        self._working = {name: thread for name, thread in self._working.items() if thread.is_alive()}
+        self._threads.prune()
         with self._opened(self._stop) as house:
             if not self._is_alone(house):
                 return
             for service in house.store.services.all():
-                if service.name not in self._working:
-                    with self._noted(service.name):
+                if service.name not in self._threads:
+                    with self._threads.noted(service.name):
                         self._look_at(house, service.name)
 
     @property
@@ -70,9 +68,7 @@ class Keeper:
 
     def join(self, seconds: float) -> None:
         """Wait until nothing is in progress, but no longer than so."""
-        deadline = Deadline.after(SystemClock(), seconds)
-        for thread in tuple(self._working.values()):
-            thread.join(deadline.left())
+        self._threads.join(seconds)
 
     def _is_alone(self, house: AppContext) -> bool:
         if self._alone is None or not self._alone.stands():
@@ -98,7 +94,7 @@ class Keeper:
         if plan is None and drivers.traffic.lost(service):
             self._begin(service, partial(bring_back, service=service))
         elif plan is None:
-            self._said.pop(service, None)
+            self._threads.settled(service)
         elif plan == seen:
             self._begin(service, partial(keep, service=service))
         else:
@@ -106,27 +102,14 @@ class Keeper:
 
     def _begin(self, service: str, work: Callable[[AppContext], RolloutResult | None]) -> None:
         def do() -> None:
-            with self._noted(service), suppress(Detached, Locked):  # somebody else is at work: it is looked at again
+            with suppress(Detached, Locked):  # somebody else is at work: it is looked at again
                 with self._opened(self._stop) as house:
                     house.stop = self._stop
                     ended = work(house)
                 if ended is not None:
                     self._say(service, ended.text, ended)
 
-        self._working[service] = threading.Thread(target=do, name=f"keeper of {service}", daemon=True)
-        self._working[service].start()
-
-    @contextmanager
-    def _noted(self, service: str) -> Iterator[None]:
-        """Say what goes wrong with a service, once until nothing is due of it; the others go on."""
-        try:
-            yield
-        except Exception as error:  # noqa: BLE001 - a bug that one service meets is not the end of the others
-            text = str(error) if isinstance(error, DeployError) else bug(error)
-            first = text.partition("\n")[0]  # the trace of the same bug may be another one
-            if self._said.get(service) != first:
-                self._said[service] = first
-                self._say(service, text, None)
+        self._threads.begin(service, f"keeper of {service}", do)
 
 
 def _was_left(rollout: Rollout) -> bool:

@@ -1,0 +1,69 @@
+"""Work beside a loop that looks again and again: each thing in a thread of its own, and none of them twice at once."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import contextmanager
+from typing import Generic, TypeVar
+
+from deployer.core.clock import Deadline, SystemClock
+from deployer.core.errors import DeployError, bug
+
+K = TypeVar("K", bound=Hashable)
+
+
+class SideThreads(Generic[K]):
+    """A thread for each key. `say` gets what goes wrong with one: once, until it is `settled`; the others go on."""
+
+    def __init__(self, say: Callable[[K, str], None]) -> None:
+        self._say = say
+        self._threads: dict[K, threading.Thread] = {}
+        self._said: dict[K, str] = {}
+
+    def __contains__(self, key: K) -> bool:
+        """Whether a thread was at work on it at the last `prune`, or has begun since."""
+        return key in self._threads
+
+    @property
+    def busy(self) -> bool:
+        """Whether one is at work."""
+        return any(thread.is_alive() for thread in self._threads.values())
+
+    def prune(self) -> None:
+        """Forget threads that have ended."""
+        self._threads = {key: thread for key, thread in self._threads.items() if thread.is_alive()}
+
+    def begin(self, key: K, name: str, work: Callable[[], None]) -> None:
+        """Begin a work, unless a thread is at work on the same."""
+        if key in self._threads:
+            return
+
+        def do() -> None:
+            with self.noted(key):
+                work()
+
+        self._threads[key] = threading.Thread(target=do, name=name, daemon=True)
+        self._threads[key].start()
+
+    @contextmanager
+    def noted(self, key: K) -> Iterator[None]:
+        """Say what goes wrong in the block."""
+        try:
+            yield
+        except Exception as error:  # noqa: BLE001 - a bug that one meets is not the end of the others
+            text = str(error) if isinstance(error, DeployError) else bug(error)
+            first = text.partition("\n")[0]  # the trace of the same bug may be another one
+            if self._said.get(key) != first:
+                self._said[key] = first
+                self._say(key, text)
+
+    def settled(self, key: K) -> None:
+        """Say the next trouble with it in any case."""
+        self._said.pop(key, None)
+
+    def join(self, seconds: float) -> None:
+        """Wait until nothing is at work, for so long at most."""
+        deadline = Deadline.after(SystemClock(), seconds)
+        for thread in tuple(self._threads.values()):
+            thread.join(deadline.left())
