@@ -19,6 +19,18 @@ from tests.services import require
 WEB, EDGE = ("web1", "web2"), ("edge1", "edge2")
 
 
+def connections(state: Path) -> list[Path]:
+    """Return the sockets of the connections to proxies that a state folder keeps."""
+    return list((state / "emergency").glob(".ssh-*"))
+
+
+def end_connections(state: Path) -> None:
+    """End these connections."""
+    for socket in connections(state):
+        line = ["ssh", "-o", f"ControlPath={socket}", "-O", "exit", "any"]
+        subprocess.run(line, capture_output=True, timeout=20, check=False)
+
+
 class Edged(Farm):
     """A service on two machines behind two proxies."""
 
@@ -37,13 +49,11 @@ class Edged(Farm):
 
     def kept(self) -> list[Path]:
         """The sockets of the connections to proxies that are kept."""
-        return list((self.state / "emergency").glob(".ssh-*"))
+        return connections(self.state)
 
     def cut_off(self) -> None:
         """End them."""
-        for socket in self.kept():
-            line = ["ssh", "-o", f"ControlPath={socket}", "-O", "exit", "any"]
-            subprocess.run(line, capture_output=True, timeout=20, check=False)
+        end_connections(self.state)
 
     def live_at(self, edge: str) -> str:
         """The live value at a proxy, as its file has it."""

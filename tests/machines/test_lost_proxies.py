@@ -21,6 +21,7 @@ from tests.live.afar import rest
 from tests.live.shop import Shop
 from tests.load import Counters, Load, Options
 from tests.machines.conftest import deploy, write_inventory
+from tests.machines.edged import end_connections
 from tests.machines.installed import install
 from tests.services import require
 
@@ -118,9 +119,7 @@ class Edged(Shop):
         try:
             super().close()
         finally:
-            for socket in (self.state / "emergency").glob(".ssh-*"):
-                line = ["ssh", "-o", f"ControlPath={socket}", "-O", "exit", "any"]
-                subprocess.run(line, capture_output=True, timeout=20, check=False)
+            end_connections(self.state)
 
     def version_at(self, edge: str) -> str:
         """The version that users of a proxy get; "" where nobody answers."""
