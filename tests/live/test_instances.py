@@ -14,6 +14,8 @@ from typing import Any
 import docker
 import pytest
 
+from deployer.core.clock import Deadline, SystemClock
+from deployer.drivers.runtime.docker import commands
 from tests.lab import image
 from tests.live.conftest import Make
 from tests.live.shop import Shop
@@ -35,14 +37,10 @@ def inspected(shop: Shop) -> list[dict[str, Any]]:
 
 def ask(shop: Shop, name: str, *command: str) -> str:
     """Run a command of the test app, which prints something, in a container."""
-    for _ in range(5):
-        code, output = client_of(shop).containers.get(name).exec_run([*image.base()[1], *command])
-        assert code == 0, output
-        assert isinstance(output, bytes)
-        if output:  # a busy engine may end a short command before it passes on what it printed
-            break
-    assert isinstance(output, bytes)
-    return output.decode().rstrip("\n")
+    deadline = Deadline.after(SystemClock(), 30)
+    code, output = commands.run(client_of(shop), name, [*image.base()[1], *command], deadline)
+    assert code == 0, output
+    return output.rstrip("\n")
 
 
 # -- secrets

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import struct
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
+
+import requests
 
 from deployer.core.clock import Deadline
 
@@ -14,6 +17,7 @@ if TYPE_CHECKING:
     from docker.types.daemon import CancellableStream
 
 MOST = 64 * 1024  # bytes of output that are kept
+FRAME = struct.Struct(">BxxxL")  # before each piece: of which stream it is, and its length
 
 
 def run(client: docker.DockerClient, container: str, command: Sequence[str], deadline: Deadline) -> tuple[int, str]:
@@ -23,7 +27,7 @@ def run(client: docker.DockerClient, container: str, command: Sequence[str], dea
     """
     what = " ".join(command)
     identity = client.api.exec_create(container, list(command))["Id"]
-    stream = client.api.exec_start(identity, stream=True)
+    stream = _started(client, identity)
     output = b""
     with _cancelled(stream, deadline):
         for chunk in stream:
@@ -31,6 +35,33 @@ def run(client: docker.DockerClient, container: str, command: Sequence[str], dea
             deadline.check(what)
     deadline.until(lambda: not client.api.exec_inspect(identity)["Running"], what)
     return int(client.api.exec_inspect(identity)["ExitCode"]), output.decode("utf-8", "replace")
+
+
+def _started(client: docker.DockerClient, identity: str) -> CancellableStream[bytes]:
+    """Start a command that was created; give its output in pieces, as it comes.
+
+    Not by `exec_start` of the SDK: it reads from the socket below the buffer that the headers were read into. Output
+    that the engine had sent along with the headers, all of that of a short command, was lost.
+    """
+    from docker.errors import create_api_error_from_http_exception
+    from docker.types.daemon import CancellableStream
+
+    api = client.api
+    url = f"{api.base_url}/v{api.api_version}/exec/{identity}/start"
+    # A command may be silent for long: its deadline cuts the stream.
+    response = api.post(url, json={"Detach": False, "Tty": False}, stream=True, timeout=(api.timeout, None))
+    try:
+        response.raise_for_status()
+    except requests.HTTPError as error:
+        create_api_error_from_http_exception(error)
+    return CancellableStream(_frames(response), response)
+
+
+def _frames(response: requests.Response) -> Iterator[bytes]:
+    """Give what a command printed on both of its streams (Docker Engine API, `ContainerAttach`, stream format)."""
+    with response:
+        while len(header := response.raw.read(FRAME.size)) == FRAME.size:
+            yield response.raw.read(FRAME.unpack(header)[1])
 
 
 @contextmanager
