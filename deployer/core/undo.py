@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from deployer.core.errors import DeployError
+
 
 @contextmanager
 def undone(undo: Callable[[], object]) -> Iterator[None]:
     """Where the block fails, by Ctrl-C too, undo what it has begun and raise its error.
 
-    Trouble with the undoing must not hide that error: it is a note of it. What undoes has a deadline of its own.
+    Trouble with the undoing must not hide that error: it is said behind it. What undoes has a deadline of its own.
     """
     try:
         yield
@@ -18,5 +20,9 @@ def undone(undo: Callable[[], object]) -> Iterator[None]:
         try:
             undo()
         except Exception as error:  # noqa: BLE001 - whatever it is, the first error says what went wrong
-            first.add_note(f"what was begun is left: {type(error).__name__}: {error}")
+            left = error.message if isinstance(error, DeployError) else f"{type(error).__name__}: {error}"
+            if isinstance(first, DeployError):
+                first.message += f"; what was begun is left: {left}"
+            else:
+                first.add_note(f"what was begun is left: {left}")
         raise

@@ -10,7 +10,7 @@ import pytest
 import requests
 
 from deployer.core.clock import Deadline
-from deployer.core.errors import DeadlinePassed
+from deployer.core.errors import DeadlinePassed, DriverFailed
 from deployer.core.undo import undone
 from deployer.drivers.jobs import JobSpec
 from deployer.drivers.runtime.docker.creation import create
@@ -44,6 +44,15 @@ def test_trouble_with_the_undoing_is_a_note_of_the_first_error() -> None:
     with pytest.raises(ValueError, match="first") as raised, undone(undo):
         raise ValueError("first")
     assert raised.value.__notes__ == ["what was begun is left: OSError: the disk is gone"]
+
+
+def test_people_are_told_what_is_left() -> None:
+    def undo() -> None:
+        raise DriverFailed("the record is still there", "remove it")
+
+    with pytest.raises(DriverFailed) as raised, undone(undo):
+        raise DriverFailed("the order failed", "try again")
+    assert str(raised.value) == ("the order failed; what was begun is left: the record is still there\n  → try again")
 
 
 def test_a_container_without_its_network_is_removed_and_the_network_is_named() -> None:
