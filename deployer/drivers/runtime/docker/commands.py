@@ -8,12 +8,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
-import requests
-
 from deployer.core.clock import Deadline
 
 if TYPE_CHECKING:
     import docker
+    import requests
     from docker.types.daemon import CancellableStream
 
 MOST = 64 * 1024  # bytes of output that are kept
@@ -45,6 +44,7 @@ def _started(client: docker.DockerClient, identity: str) -> CancellableStream[by
     """
     from docker.errors import create_api_error_from_http_exception
     from docker.types.daemon import CancellableStream
+    from requests import HTTPError
 
     api = client.api
     url = f"{api.base_url}/v{api.api_version}/exec/{identity}/start"
@@ -52,7 +52,7 @@ def _started(client: docker.DockerClient, identity: str) -> CancellableStream[by
     response = api.post(url, json={"Detach": False, "Tty": False}, stream=True, timeout=(api.timeout, None))
     try:
         response.raise_for_status()
-    except requests.HTTPError as error:
+    except HTTPError as error:
         create_api_error_from_http_exception(error)
     return CancellableStream(_frames(response), response)
 
