@@ -5,10 +5,13 @@ from __future__ import annotations
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 
+from deployer.core.clock import Deadline
 from deployer.core.errors import DeadlinePassed, DriverFailed
+from deployer.drivers.traffic.haproxy.master import MasterSocket
 from deployer.model import Live, Server
 from tests.live.client import Answer, Load, get
 from tests.live.proxies import Bench
@@ -29,6 +32,26 @@ def test_a_dead_address_is_refused_with_its_reason_and_gets_no_user(bench: Bench
     assert load.failures == []
     assert [s.name for s, _ in bench.traffic.servers("shop", "blue")] == ["b1"]
     assert "shop-dead" not in bench.config()
+
+
+def test_a_question_that_the_deadline_cuts_hides_no_reason(
+    bench: Bench, blue: Upstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.put("blue", blue)
+    dead = Server("shop-dead", f"127.0.0.1:{free_port()}")
+    deadline = within(1.5)
+    asked = MasterSocket.ask
+
+    def cut(master: MasterSocket, command: str, limit: Deadline | None = None, *more: Any) -> str:
+        if limit is deadline and deadline.left() < 0.5:
+            deadline.clock.sleep(deadline.left())
+            raise DriverFailed(f"no response to `{command}`")
+        return asked(master, command, limit, *more)
+
+    monkeypatch.setattr(MasterSocket, "ask", cut)
+    with pytest.raises(DeadlinePassed, match=r"Layer4 connection problem: Connection refused"):
+        bench.traffic.attach("shop", "blue", [dead], deadline)
+    assert [s.name for s, _ in bench.traffic.servers("shop", "blue")] == ["b1"]
 
 
 def test_an_ill_instance_is_refused_with_its_status_and_gets_no_user(bench: Bench, blue: Upstream) -> None:

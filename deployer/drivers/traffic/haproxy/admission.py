@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import TypeVar
 
 from deployer.core.clock import Deadline
-from deployer.core.errors import DeadlinePassed
+from deployer.core.errors import DeadlinePassed, DriverFailed
 from deployer.drivers.traffic.haproxy import backend, reload, spec
 from deployer.drivers.traffic.haproxy.master import Worker
 from deployer.drivers.traffic.haproxy.proxy import Proxy
@@ -14,6 +15,7 @@ from deployer.drivers.traffic.haproxy.spec import Spec
 from deployer.model import Place, Server
 
 POLL = 0.02
+T = TypeVar("T")
 CLEAN_UP = 5.0  # seconds to take back servers that did not come up
 
 
@@ -59,13 +61,7 @@ class Attaching:
     def _await_checks(self, deadline: Deadline) -> None:
         """Wait without the lock; a reload meanwhile forgets what is not in the file yet, so it is told again."""
         last: dict[str, str] = {}
-        waiting: list[Server] = []
-
-        def checked() -> bool:
-            waiting[:] = self._proxy.master.undisturbed(lambda: self._waiting(last, deadline), deadline)
-            return not waiting
-
-        if not deadline.wait(checked, every=POLL):
+        if waiting := self._left(lambda: self._waiting(last, deadline), list(self._wanted), deadline):
             server = waiting[0]
             raise DeadlinePassed(
                 f"{server.name} at {server.address} does not pass the proxy's check within {deadline.seconds:g} s:"
@@ -116,14 +112,28 @@ class Attaching:
 
     def _await_up(self, deadline: Deadline) -> None:
         """Read back that they get requests. One that has just failed a check may pass the next ones."""
-        down: list[str] = []
-
-        def up() -> bool:
-            down[:] = self._proxy.master.undisturbed(lambda: list(self._down(deadline)), deadline)
-            return not down
-
-        if not deadline.wait(up, every=POLL):
+        unseen = [
+            f"{server.name} passed its checks, but the proxy was not asked whether it is up" for server in self._wanted
+        ]
+        if down := self._left(lambda: list(self._down(deadline)), unseen, deadline):
             raise DeadlinePassed(f"{down[0]} within {deadline.seconds:g} s", "did it just end?")
+
+    def _left(self, look: Callable[[], list[T]], unseen: list[T], deadline: Deadline) -> list[T]:
+        """Look until nothing is left; return what was, as last seen: `unseen` where the proxy was not seen in time."""
+        left = unseen
+
+        def nothing() -> bool:
+            nonlocal left
+            try:
+                left = self._proxy.master.undisturbed(look, deadline)
+            except DriverFailed:
+                if deadline.left() > POLL:
+                    raise
+                # The question had no time left for its response: what was seen before says more.
+            return not left
+
+        deadline.wait(nothing, every=POLL)
+        return left
 
     def _down(self, deadline: Deadline) -> Iterator[str]:
         """Say of each server that gets no requests what the proxy has."""
