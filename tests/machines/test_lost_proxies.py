@@ -92,7 +92,7 @@ FAULTS: dict[str, Callable[[Lab], AbstractContextManager[None]]] = {
     "killed": killed,
     "full": full,
 }
-# A canary takes minutes here: every fault where a share is open, every step without the host, and no room for the commit
+# A canary takes minutes here: every fault with a share, every step without the host, and no room for the commit
 LOSSES = [
     *(("with a share", fault) for fault in FAULTS),
     *((step, "cut off") for step in STEP if step != "with a share"),
