@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import platform
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
@@ -33,7 +34,7 @@ def part(data: bytes) -> Part:
 class Made:
     """A bundle with an image of one layer, and two files; what it says of itself can be changed."""
 
-    def __init__(self, lowest: bytes = b"", tree: bytes = b"", **config: Any) -> None:
+    def __init__(self, lowest: bytes = b"", tree: bytes = b"", python: str = "3.11", **config: Any) -> None:
         self.layer = lowest or layer(("app", b"a program" * 50))
         root = {"type": "layers", "diff_ids": [digest_of(self.layer)]}
         self.config = canonical({"os": "linux", "architecture": "amd64", "rootfs": root, **config})
@@ -42,7 +43,7 @@ class Made:
             {"path": path, "kind": "file", "part": part(text)} for path, text in self.files.items()
         ]
         self.blobs = [self.layer, self.config, *self.files.values(), *([tree] if tree else [])]
-        self.tool = Tool(python="3.11", machine="x86_64", tree=part(tree)) if tree else None
+        self.tool = Tool(python=python, machine=platform.machine(), tree=part(tree)) if tree else None
 
     def contents(self) -> Contents:
         image = OciImage(

@@ -30,6 +30,7 @@ class Image:
     user: str = ""
     health: Sequence[str] = ()
     health_interval: float = 0.5  # seconds
+    architecture: str = ARCHITECTURES[platform.machine()]
 
     def config(self) -> bytes:
         """Give the config, whose hash is the image's id."""
@@ -49,7 +50,7 @@ class Image:
                 "Retries": 2,
             }
         config = {
-            "architecture": ARCHITECTURES[platform.machine()],
+            "architecture": self.architecture,
             "os": "linux",
             "created": EPOCH,
             "config": settings,

@@ -11,14 +11,16 @@ import sys
 from pathlib import Path
 
 import docker
+import pexpect
 import pytest
 
 from tests.lab import image
 from tests.lab.archive import Image, layer
 from tests.live.conftest import Make
 from tests.live.laptop import SSHD_PATH
-from tests.live.shop import Shop
+from tests.live.shop import COMMAND_SECONDS, Shop
 from tests.live.sshd import sshd
+from tests.ports import free_port
 from tests.services import require
 
 pytestmark = pytest.mark.live
@@ -151,6 +153,32 @@ def test_a_bundle_for_another_processor_is_refused(processes: tuple[Shop, Shop])
     assert not (there.state / "bundles").exists()
 
 
+def test_an_image_for_another_processor_is_refused(make_shop: Make, engine: docker.DockerClient) -> None:
+    here, there = hosts(make_shop, "docker")
+    layers, program = image.base()
+    made = Image(layers, entrypoint=program, labels={"service": here.name}, architecture="s390x")
+    here._images.append(str(engine.images.load(made.archive(f"{here.name}:1.0"))[0].id))
+    place = here.folder / "1.bundle"
+    here.deploy("bundle", "make", "-o", str(place), "--version", "1.0")
+    assert "linux/s390x" in here.deploy("bundle", "show", str(place)).stdout
+    forget(here, engine)
+    said = there.deploy("up", "--from", str(place), expect=2).stderr
+    assert "is for linux/s390x, the engine here runs linux/" in said
+    assert not (there.state / "bundles").exists()
+    assert not [name for names in image.named(engine).values() for name in names if here.name in name]
+
+
+def test_an_older_bundle_that_is_not_there_is_named(processes: tuple[Shop, Shop]) -> None:
+    here, _ = processes
+    here.version("1.0")
+    place, older = here.folder / "1.bundle", here.folder / "gone.bundle"
+    command = ("bundle", "make", "-o", str(place), "--version", "1.0", "--since", str(older))
+    assert f"{older} cannot be read: No such file" in here.deploy(*command, expect=2).stderr
+    older.write_bytes(b"no bundle" * 1000)
+    assert f"{older} is no sound bundle" in here.deploy(*command, expect=2).stderr
+    assert not place.exists()
+
+
 def test_secrets_are_those_of_the_other_host(processes: tuple[Shop, Shop]) -> None:
     here, there = processes
     (here.folder / "token").write_text("a-token-from-here")
@@ -216,6 +244,60 @@ def test_a_bundle_with_the_tool_needs_python_alone(processes: tuple[Shop, Shop])
     assert "is no sound bundle" in there.deploy("up", "--from", str(place), expect=2).stderr
 
 
+@pytest.fixture
+def asking(processes: tuple[Shop, Shop]) -> tuple[Shop, Shop, Path]:
+    """Give a bundle whose release wants two secrets."""
+    here, there = processes
+    here.write(secrets={"TOKEN": {"file": "private/token"}, "KEY": {"env": "SHOP_KEY", "deliver": "env"}})
+    return here, there, bundle(here, "1.0")
+
+
+def test_a_first_start_without_a_terminal_names_all_that_is_missing(asking: tuple[Shop, Shop, Path]) -> None:
+    _, there, place = asking
+    said = there.deploy("bundle", "run", str(place), "--listen", f"127.0.0.1:{there.port}", expect=2).stderr
+    assert f"secrets.TOKEN: {there.folder}/private/token is not there" in said
+    assert "secrets.KEY: the environment variable SHOP_KEY is not set" in said
+    wrong = there.deploy("bundle", "run", str(place), "--listen", "nowhere", expect=2).stderr
+    assert "traffic.listen" in wrong
+    assert [path.name for path in there.folder.iterdir()] == ["state"]
+
+
+@pytest.mark.long("a first start at a terminal, and one more deploy")
+def test_a_first_start_asks_for_secrets_and_addresses(asking: tuple[Shop, Shop, Path]) -> None:
+    here, there, place = asking
+    port = free_port()
+    words = there.command("bundle", "run", str(place))
+    child = pexpect.spawn(
+        words[0], words[1:], cwd=str(there.folder), env=there.environment(), encoding="utf-8", timeout=COMMAND_SECONDS
+    )
+    shown = ""
+    for question, answer in (
+        ("Secret TOKEN (kept as private/token)", "it's a $token"),
+        ("Secret KEY (kept as SHOP_KEY in .env)", "a 'key' with \\ and #"),
+        ("Address that users reach", "nowhere"),
+        ("Error: ", f"127.0.0.1:{port}"),
+    ):
+        child.expect_exact(question)
+        shown += child.before
+        child.sendline(answer)
+    child.expect(pexpect.EOF)
+    shown += child.before
+    child.close()
+    assert child.exitstatus == 0, shown
+    assert "token" not in shown.replace("private/token", "")
+    assert (there.folder / "private" / "token").read_text() == "it's a $token\n"
+    for name in (".env", "private/token"):
+        assert (there.folder / name).stat().st_mode & 0o077 == 0
+    there.url = f"http://127.0.0.1:{port}"
+    assert there.get().text.strip() == "1.0"
+
+    assert "nothing to do" in there.deploy("bundle", "run", str(place)).stdout
+    there.deploy("bluegreen", "--bake", "0", "--from", str(bundle(here, "2.0")))
+    assert there.get().text.strip() == "2.0"
+    refused = there.deploy("bundle", "run", str(place), "--domain", "shop.example.com", expect=2).stderr
+    assert f"{there.name}.here.yml says already what is different on this host" in refused
+
+
 # What a process does before it is killed: the events of its audit hook (sys.addaudithook) that change something.
 KILLED = """
 import os, signal, sys
@@ -239,16 +321,43 @@ finally:
 POINTS = 20
 
 
+def killed(shop: Shop, command: str, place: Path, at: int) -> subprocess.CompletedProcess[str]:
+    """Deploy from a bundle, by a process that is killed before its event of this number; 0 is none."""
+    words = [sys.executable, "-c", KILLED, command, "--from", str(place), "--state", str(shop.state)]
+    environ = {**shop.environment(), "KILLED_AT": str(at or "")}
+    return subprocess.run(words, cwd=shop.folder, env=environ, capture_output=True, text=True, timeout=COMMAND_SECONDS)
+
+
+def events_of(shop: Shop, command: str, place: Path) -> int:
+    counted = killed(shop, command, place, 0)
+    assert counted.returncode == 0, counted.stderr
+    return int(counted.stderr.rpartition("events: ")[2])
+
+
+@pytest.mark.long("twenty first deploys that are killed, and what comes after each")
+def test_a_first_deploy_that_is_killed_anywhere_is_continued(processes: tuple[Shop, Shop]) -> None:
+    here, there = processes
+    place, ends = bundle(here, "1.0"), []
+    events = events_of(there, "up", place)
+    for point in range(POINTS):
+        there.deploy("down", "-y", "--service", there.name)
+        shutil.rmtree(there.state)
+        ends.append(killed(there, "up", place, 1 + point * events // POINTS).returncode)
+        again = there._run("up", "--from", str(place))
+        if again.returncode:  # its rollout had begun
+            assert "`deploy resume`" in again.stderr, again.stderr
+            there.deploy("resume", "--service", there.name)
+        assert there.get().text.strip() == "1.0"
+        assert not list((there.state / "bundles").glob(".half-*"))
+    assert set(ends) <= {0, -9}
+    assert ends.count(-9) > POINTS / 2  # how often it looks at what starts is another number each time
+
+
 @pytest.mark.long("twenty kills, and what comes after each")
 def test_a_power_cut_is_continued_by_the_next_command(pair: tuple[Shop, Shop]) -> None:
     here, there = pair
     place = bundle(here, "1.0")
     forget(here, here.client)
-
-    def plan(at: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-c", KILLED, "plan", "--from", str(place), "--state", str(there.state)]
-        environ = {**there.environment(), "KILLED_AT": at}
-        return subprocess.run(command, cwd=there.folder, env=environ, capture_output=True, text=True, timeout=60)
 
     def fresh() -> None:
         shutil.rmtree(there.state, ignore_errors=True)
@@ -257,13 +366,11 @@ def test_a_power_cut_is_continued_by_the_next_command(pair: tuple[Shop, Shop]) -
                 if any(name.split(":")[0].endswith(f"/{there.name}") for name in names):
                     image.remove(identity, there.client)
 
-    counted = plan("")
-    assert counted.returncode == 0, counted.stderr
-    events = int(counted.stderr.rpartition("events: ")[2])
+    events = events_of(there, "plan", place)
     for point in range(POINTS):
         fresh()
-        killed = plan(str(1 + point * events // POINTS))
-        assert killed.returncode == -9, killed.stderr
+        done = killed(there, "plan", place, 1 + point * events // POINTS)
+        assert done.returncode == -9, done.stderr
         there.deploy("plan", "--from", str(place))
         assert not list((there.state / "bundles").glob(".half-*"))
     there.deploy("up", "--from", str(place))

@@ -22,21 +22,28 @@ exec /{HOME}/python/bin/python3 -m deployer.start "$@"
 
 def install(machine: Machine) -> None:
     """Put the deployer of these tests, with the Python that it runs on, onto a machine that is on."""
+    install_python(machine)
     home = machine.root / HOME
-    for part in ("python", "packages"):
-        (home / part).mkdir(parents=True)
-    base = Path(sys.base_prefix)
-    version = f"python{sys.version_info.major}.{sys.version_info.minor}"
-    _copy(base, home / "python", f"lib/{version}", f"bin/{version}", leave=("site-packages", "dist-packages"))
-    (home / "python/bin/python3").symlink_to(version)
-    for library in base.glob("lib/libpython3*.so*"):
-        _copy(base, home / "python", str(library.relative_to(base)))
+    (home / "packages").mkdir()
     packages = Path(sysconfig.get_paths()["purelib"])
     _copy(packages, home / "packages", ".", leave=PARTS)
     _copy(REPOSITORY, home / "packages", *(part for part in PARTS if (REPOSITORY / part).is_dir()))
     command = machine.root / "usr/local/bin/deploy"
     command.write_text(_COMMAND)
     command.chmod(0o755)
+
+
+def install_python(machine: Machine) -> str:
+    """Put the Python that these tests run on onto a machine that is on, without any package; return its program."""
+    home = machine.root / HOME / "python"
+    home.mkdir(parents=True)
+    base = Path(sys.base_prefix)
+    version = f"python{sys.version_info.major}.{sys.version_info.minor}"
+    _copy(base, home, f"lib/{version}", f"bin/{version}", leave=("site-packages", "dist-packages"))
+    (home / "bin/python3").symlink_to(version)
+    for library in base.glob("lib/libpython3*.so*"):
+        _copy(base, home, str(library.relative_to(base)))
+    return f"/{HOME}/python/bin/python3"
 
 
 def _copy(source: Path, target: Path, *paths: str, leave: tuple[str, ...] = ()) -> None:

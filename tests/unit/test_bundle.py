@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import gzip
 import os
+import platform
 import subprocess
+import sys
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
@@ -156,6 +158,76 @@ def test_only_a_file_is_a_bundle(tmp_path: Path) -> None:
     for place in (tmp_path, tmp_path / "pipe", tmp_path / "nowhere"):
         with pytest.raises(Refused, match=r"is not a regular file|cannot be read"), opened(place):
             pass
+
+
+# -- the head
+
+HERE = "{}.{}".format(*sys.version_info[:2])
+ECHO = b"import os, sys\nprint(*sys.argv[1:], os.environ['PYTHONPATH'])\n"
+
+
+class Headed:
+    """A bundle with a tool that says how it was called, and where it lies."""
+
+    def __init__(self, folder: Path, more: int = 0, python: str = HERE) -> None:
+        tree = layer(("deployer/__init__.py", b""), ("deployer/start.py", ECHO), ("more", os.urandom(more)))
+        self.file = written(folder, Made(tree=tree, python=python).data())
+        self.data = folder / "data"
+        self.home = self.data / "deployer" / digest_of(tree)[7:23]
+
+    def sh(self, *words: str, expect: int = 0) -> str:
+        environ = {"PATH": os.environ["PATH"], "PYTHON": sys.executable, "XDG_DATA_HOME": str(self.data)}
+        command = ["sh", self.file.name, *words]
+        done = subprocess.run(command, cwd=self.file.parent, env=environ, capture_output=True, text=True, timeout=60)
+        assert done.returncode == expect, done.stdout + done.stderr
+        assert "Traceback" not in done.stderr
+        return done.stdout.replace(str(self.file), "FILE").replace(str(self.home), "HOME") + done.stderr
+
+
+def test_sh_runs_the_tool_that_is_in_the_file(tmp_path: Path) -> None:
+    made = Headed(tmp_path)
+    assert made.sh("up", "-m", "first start") == "up -m first start --from FILE HOME\n"
+    assert made.sh("status") == "status HOME\n"
+    assert made.sh("canary", "--from=other.bundle") == "canary --from=other.bundle HOME\n"
+    assert made.sh("plan", "--from", "other.bundle") == "plan --from other.bundle HOME\n"
+    assert made.sh("run") == "bundle run FILE HOME\n"
+    assert made.sh("run", "--listen", "*:80") == "bundle run FILE --listen *:80 HOME\n"
+    assert made.sh("run", "nightly") == "run nightly HOME\n"
+    made.file.write_bytes(made.file.read_bytes()[:5000])
+    assert made.sh("status") == "status HOME\n"  # it is there, and the file is read by nobody
+
+
+def test_sh_unpacks_the_tool_whole_or_not_at_all(tmp_path: Path) -> None:
+    made = Headed(tmp_path)
+    killed = made.home.with_name(f"{made.home.name}.half")
+    (killed / "deployer").mkdir(parents=True)
+    (killed / "deployer" / "start.py").write_text("raise SystemExit('half')")
+    assert made.sh("status") == "status HOME\n"
+    assert sorted(path.name for path in made.data.glob("deployer/*")) == [made.home.name, f"{made.home.name}.lock"]
+
+
+@pytest.mark.parametrize("end", [5000, -8000])
+def test_sh_refuses_a_file_that_is_damaged(end: int, tmp_path: Path) -> None:
+    made = Headed(tmp_path)
+    made.file.write_bytes(made.file.read_bytes()[:end])
+    assert "is damaged\n  -> copy it again" in made.sh("up", expect=2)
+    assert [path.suffix for path in made.data.glob("deployer/*")] == [".lock"]
+
+
+def test_sh_refuses_another_python(tmp_path: Path) -> None:
+    said = Headed(tmp_path, python="3.2").sh("up", expect=2)
+    assert f"carries programs for Python 3.2 on {platform.machine()}; this is {HERE} on" in said
+    assert "PYTHON=python3.2 sh FILE ..." in said.replace(str(tmp_path / "some.bundle"), "FILE")
+
+
+def test_sh_says_that_the_disk_is_full(tmp_path: Path) -> None:
+    made = Headed(tmp_path, more=3_000_000)
+    made.data.mkdir()
+    with mounted(made.data, "1m"):
+        said = made.sh("up", expect=2)
+        assert f"cannot be unpacked in {made.data}: No space left on device" in said
+        assert [path.suffix for path in made.data.glob("deployer/*")] == [".lock"]
+    made.sh("up")
 
 
 # -- unpacking
