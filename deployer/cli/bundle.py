@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from deployer.cli.options import Common, common
+from deployer.cli.orders import carry_out
 from deployer.cli.output import open_lines, print_result
 from deployer.cli.session import house
+from deployer.cli.values import sentence
 from deployer.core.errors import Exit
 from deployer.planning.orders import Order
 
 if TYPE_CHECKING:
+    from deployer.app.bundles.first import FirstStart
     from deployer.views.bundle_data import BundleView
 
 _FILE = click.argument("file", type=click.Path(path_type=Path))
@@ -71,6 +75,48 @@ def make(common: Common, to: Path, include: tuple[str, ...], since: Path | None,
     with open_lines(common.output) as sink, house(common, sink) as opened:
         notes = made(opened, request, Wish(to, include, since, key, given["tool"] is not None))
     return _print(common, look(to, checked=False, notes=notes))
+
+
+@group.command("run")
+@common("message", "report", "on_cancel", "yes")
+@_FILE
+@click.option("--listen", metavar="ADDRESS", help="The address that users reach on this host, e.g. *:8080.")
+@click.option("--domain", "domains", metavar="NAME", multiple=True, help="A name of the service; may be repeated.")
+@click.option(
+    "--signers",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="The keys one of which must have signed; default: `bundle_signers` in the state folder.",
+)
+@click.option(
+    "--allow-unsigned",
+    metavar="WHY",
+    default="",
+    callback=sentence,
+    help="Deploy a bundle without a signature all the same; the reason is recorded.",
+)
+def run(
+    common: Common, file: Path, listen: str | None, domains: tuple[str, ...], signers: Path | None, allow_unsigned: str
+) -> int:
+    """Start a service from a bundle for the first time: ask for what this host must say itself, and deploy.
+
+    Asked are secrets that have no value here, and the addresses. Answers are kept in the current folder: secrets where
+    the manifest looks for them, addresses in SERVICE.here.yml, which later bundles of the service use, too. Without a
+    terminal nothing is asked: what is missing is named.
+    """
+    from deployer.app.bundles.first import first_start, keep_settings
+
+    given: dict[str, Any] = {"traffic.listen": listen, "traffic.domains": list(domains)}
+    given = {key: value for key, value in given.items() if value}
+    order = Order("start", reason=common.message, bundle=str(file), signers=str(signers or ""), unsigned=allow_unsigned)
+    with open_lines(common.output) as sink, house(common, sink) as opened:
+        start = first_start(opened, order, os.environ, given)
+        if sys.stdin.isatty() and not common.yes:
+            given = _asked(start, given)
+        start.refuse_lacking(os.environ)
+        if given:
+            keep_settings(start, given)
+    return carry_out(common, order)
 
 
 @group.command("show")
@@ -132,6 +178,40 @@ def receive(common: Common, stdio: bool) -> int:  # noqa: ARG001 - there is no o
     with house(common) as opened, os.fdopen(0, "rb", closefd=False) as source, os.fdopen(outward, "wb") as target:
         received(opened, source, target)
     return int(Exit.DONE)
+
+
+def _asked(start: FirstStart, given: dict[str, Any]) -> dict[str, Any]:
+    """Ask for secrets, which are kept at once, and for the addresses that were not given; return these."""
+    from pydantic import TypeAdapter, ValidationError
+
+    from deployer.app.bundles.first import keep_secret, place_of
+    from deployer.manifest.text import Domain, Listen
+
+    def checked(kind: Any, value: Any) -> Any:
+        try:
+            return TypeAdapter(kind).validate_python(value)
+        except ValidationError as error:
+            raise click.BadParameter(error.errors()[0]["msg"].removeprefix("Value error, ")) from None
+
+    for name, secret in start.secrets.items():
+        question = f"Secret {name} (kept as {place_of(secret)})"
+        keep_secret(secret, click.prompt(question, hide_input=True, err=True), Path.cwd())
+    if start.known or not start.listen:
+        return given
+    if "traffic.listen" not in given:
+        listen = click.prompt(
+            "Address that users reach", start.listen, err=True, value_proc=lambda text: checked(Listen, text)
+        )
+        given |= {"traffic.listen": listen} if listen != start.listen else {}
+    if start.domains and "traffic.domains" not in given:
+        names = click.prompt(
+            "Names that users reach it by, with commas between them",
+            ",".join(start.domains),
+            err=True,
+            value_proc=lambda text: [checked(Domain, name.strip()) for name in text.split(",")],
+        )
+        given |= {"traffic.domains": names} if tuple(names) != tuple(start.domains) else {}
+    return given
 
 
 def _print(common: Common, view: BundleView) -> int:

@@ -40,6 +40,7 @@ def load(
     path: Path,
     *,
     destination: str = "",
+    overlay: Path | None = None,
     overrides: Mapping[str, Any] | None = None,
     environ: Mapping[str, str],
     also: Callable[[Manifest, Path], Iterable[Conflict]] = lambda _manifest, _folder: (),
@@ -47,7 +48,8 @@ def load(
     """Load the manifest at `path` (a file, or a folder with a deploy.yml).
 
     `${…}` is looked up in `environ`, then in a file `.env` beside the manifest. `destination` names the overlay to lay
-    over it; the service is then called `NAME-DESTINATION`, unless the overlay names it. `overrides` come from the
+    over it; the service is then called `NAME-DESTINATION`, unless the overlay names it. `overlay` is another file to
+    lay over it, which says what is different on this host. `overrides` come from the
     command line: keys may be dotted (`traffic.lease`), None means not given, and `${…}` in them is not filled in.
     `also` finds what other rooms know to be wrong, given the manifest and its folder. Raises ManifestRefused with all
     problems and nothing else.
@@ -55,6 +57,10 @@ def load(
     file = path / FILE if path.is_dir() else path
     problems: list[Problem] = []
     root, files = _read(file, destination, problems)
+    if root is not None and overlay is not None:
+        over = document.read(overlay)
+        problems += over.problems
+        root, files = merge(root, over.root) if over.root else None, (*files, overlay)
     if root is None:
         raise ManifestRefused(tuple(problems))
     folder = file.absolute().parent

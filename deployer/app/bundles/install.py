@@ -23,6 +23,7 @@ from deployer.core.errors import Refused
 from deployer.core.limits import REASON
 from deployer.drivers.ports import SavedImage, SavedLayer
 from deployer.manifest import document
+from deployer.manifest.overlay import merge
 from deployer.manifest.tree import data, node_at
 from deployer.planning.orders import Order
 from deployer.store import AuditEntry
@@ -38,25 +39,44 @@ def request_from(house: AppContext, order: Order, environ: Mapping[str, str]) ->
     Raise Refused, before anything is loaded, for a bundle that is damaged, not signed as it must be, made for another
     platform, or that lacks something which is not here either.
     """
-    here, unpacked = Path.cwd(), Unpacked(house.store.folder / FOLDER)
     with opened(Path(order.bundle)) as bundle:
-        contents = bundle.contents
-        if order.service and order.service != contents.service:
-            raise Refused(
-                f"{bundle.path} is about {contents.service}, not about {order.service}", "leave --service out"
-            )
-        _refuse_unsigned(house, order, bundle)
-        bundle.check()
-        refuse_missing(house, bundle)
-        files = unpacked.add(bundle) / FILES
-        manifest = str(files / MANIFEST)
-        named = replace(
-            order, service=contents.service, manifest=manifest, reason=order.reason or contents.why[:REASON]
-        )
-        request = request_of(named, environ, overrides=_certificates(files / MANIFEST, here), secrets_in=here)
+        request = request_unpacked(house, order, bundle, environ)
         identity = _load(house, bundle)
-    unpacked.prune({rollout.folder for rollout in house.store.rollouts.of(contents.service)} | {files})
-    return replace(request, bundle=FromBundle(identity, contents.git))
+    needed = {rollout.folder for rollout in house.store.rollouts.of(bundle.contents.service)}
+    Unpacked(house.store.folder / FOLDER).prune(needed | {request.loaded.folder})
+    return replace(request, bundle=FromBundle(identity, bundle.contents.git))
+
+
+def request_unpacked(
+    house: AppContext,
+    order: Order,
+    bundle: Bundle,
+    environ: Mapping[str, str],
+    settings: Mapping[str, Any] | None = None,
+) -> DeployRequest:
+    """Prove a bundle, unpack its files, and make the request of its manifest; the image stays where it is.
+
+    What is different on this host comes from a file of the current folder, or from `settings`, keys of the manifest.
+    """
+    contents, here = bundle.contents, Path.cwd()
+    if order.service and order.service != contents.service:
+        raise Refused(f"{bundle.path} is about {contents.service}, not about {order.service}", "leave --service out")
+    _refuse_unsigned(house, order, bundle)
+    bundle.check()
+    refuse_missing(house, bundle)
+    manifest = Unpacked(house.store.folder / FOLDER).add(bundle) / FILES / MANIFEST
+    named = replace(
+        order, service=contents.service, manifest=str(manifest), reason=order.reason or contents.why[:REASON]
+    )
+    own = settings_file(here, contents.service)
+    overlay = own if own.exists() else None
+    overrides = {**_certificates(manifest, overlay, here), **(settings or {})}
+    return request_of(named, environ, overlay=overlay, overrides=overrides, secrets_in=here)
+
+
+def settings_file(folder: Path, service: str) -> Path:
+    """Return the file that says what is different on this host, for each bundle of a service."""
+    return folder / f"{service}.here.yml"
 
 
 def _refuse_unsigned(house: AppContext, order: Order, bundle: Bundle) -> None:
@@ -133,9 +153,11 @@ def _layers(bundle: Bundle, image: OciImage) -> list[SavedLayer]:
     return [SavedLayer(x.digest, x.size if bundle.has(x.digest) else 0, read(x.digest)) for x in image.layers]
 
 
-def _certificates(manifest: Path, here: Path) -> dict[str, Any]:
+def _certificates(manifest: Path, overlay: Path | None, here: Path) -> dict[str, Any]:
     """Return where certificates are: keys are in no bundle, so they are files of the host, as secrets are."""
     root = document.read(manifest).root
+    over = document.read(overlay).root if overlay else None
+    root = merge(root, over) if root and over else root
     named = node_at(root, ("traffic", "tls", "certificates")) if root else None
     names = data(named) if named else None
     return {"traffic.tls.certificates": [str(here / name) for name in names]} if isinstance(names, list) else {}

@@ -55,12 +55,13 @@ def request_of(
     order: Order,
     environ: Mapping[str, str],
     *,
+    overlay: Path | None = None,
     overrides: Mapping[str, Any] = MappingProxyType({}),
     secrets_in: Path | None = None,
 ) -> DeployRequest:
     """Read the manifest of an order, and make a request of both.
 
-    `overrides` are keys of the manifest; secrets are looked for beside the manifest, or in `secrets_in`.
+    `overlay` and `overrides` change keys of the manifest; secrets are looked for beside it, or in `secrets_in`.
 
     Raises ManifestRefused, and Refused when the manifest is not the one that is meant.
     """
@@ -72,7 +73,9 @@ def request_of(
     if order.fingerprint:
         _refuse_other(path, order)
     above = {"version": order.version or None, **overrides}
-    loaded = load(path, destination=order.destination, overrides=above, environ=environ, also=of_manifest)
+    loaded = load(
+        path, destination=order.destination, overlay=overlay, overrides=above, environ=environ, also=of_manifest
+    )
     if order.service and loaded.manifest.service != order.service:
         raise Refused(
             f"{order.manifest} is about {loaded.manifest.service}, not about {order.service}", "ask for that one"

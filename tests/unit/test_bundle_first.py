@@ -1,0 +1,35 @@
+"""What a host says itself before a first start from a bundle."""
+
+from __future__ import annotations
+
+import stat
+from pathlib import Path
+
+import pytest
+
+from deployer.app.bundles.first import keep_secret
+from deployer.core.errors import Refused
+from deployer.manifest.envfile import DOTENV, Variables
+from deployer.manifest.sections import Secret
+
+VALUES = ("plain", "it's", "a\\", "\\'", "$HOME ${X}", " # ", '"', "ä\u2028", "two\nlines")
+
+
+@pytest.mark.parametrize("value", VALUES)
+def test_a_variable_reads_back_as_it_was_entered(value: str, tmp_path: Path) -> None:
+    (tmp_path / DOTENV).write_text("OTHER=1")
+    for name in ("A", "B"):
+        keep_secret(Secret(env=name), value, tmp_path)
+    known = Variables({}, tmp_path)
+    assert (known["A"], known["B"], known["OTHER"]) == (value, value, "1")
+    assert stat.S_IMODE((tmp_path / DOTENV).stat().st_mode) == 0o600
+
+
+def test_a_file_is_private(tmp_path: Path) -> None:
+    keep_secret(Secret(file="private/token"), "hunter2", tmp_path)
+    file = tmp_path / "private" / "token"
+    assert file.read_text() == "hunter2\n"
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    (tmp_path / "file").write_text("")
+    with pytest.raises(Refused, match="file/token cannot be written"):
+        keep_secret(Secret(file="file/token"), "hunter2", tmp_path)
