@@ -171,6 +171,10 @@ def _lxc() -> str:
     return "" if shutil.which("lxc-start", path=programs.PATH) else "lxc is not installed"
 
 
+def _age() -> str:
+    return "" if shutil.which("age") and shutil.which("age-keygen") else "age is not installed"
+
+
 def _skopeo() -> str:
     return "" if shutil.which("skopeo") else "skopeo is not installed"
 
@@ -205,6 +209,7 @@ CHECKS: dict[str, Callable[[], str]] = {
     "man": _man,
     "shells": _shells,
     "skopeo": _skopeo,
+    "age": _age,
 }
 
 

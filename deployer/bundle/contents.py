@@ -94,6 +94,13 @@ class Tool(_Strict):
     tree: Part
 
 
+class Sealed(_Strict):
+    """Secrets, encrypted to recipients whom nobody but they knows."""
+
+    names: Annotated[tuple[str, ...], Field(min_length=1)]
+    part: Part
+
+
 class Contents(_Strict):
     """What a bundle brings: a release of a service, where it comes from, and its parts.
 
@@ -115,6 +122,7 @@ class Contents(_Strict):
     directory: tuple[Entry, ...] = ()
     machines: tuple[str, ...] = ()
     tool: Tool | None = None
+    sealed: Sealed | None = None
 
     @classmethod
     def read(cls, data: bytes) -> Self:
@@ -152,6 +160,8 @@ class Contents(_Strict):
         yield from (entry.part for entry in (*self.files, *self.directory) if entry.part)
         if self.tool:
             yield self.tool.tree
+        if self.sealed:
+            yield self.sealed.part
 
     def parts(self) -> dict[str, Part]:
         """Return each part once: manifest and configuration of the image, then the others in the order of digests."""
@@ -164,9 +174,10 @@ class Contents(_Strict):
         return {entry.part.digest: entry.part for entry in (*self.files, *self.directory) if entry.part}
 
     def needed(self) -> frozenset[str]:
-        """Return the parts that no delta leaves out: what says what the others are, and the tool that reads them."""
+        """Return the parts that no delta leaves out: what says what the others are, the tool, and secrets."""
         first = frozenset(list(self.parts())[:2]) if self.image else frozenset()
-        return first | ({self.tool.tree.digest} if self.tool else frozenset())
+        tool = {self.tool.tree.digest} if self.tool else frozenset()
+        return first | tool | ({self.sealed.part.digest} if self.sealed else frozenset())
 
 
 def _inside(path: str) -> bool:

@@ -44,9 +44,7 @@ def signer(contents: bytes, signature: str, signers: Path) -> str:
         try:
             found = _keygen("-Y", "find-principals", *given).splitlines()
             who = found[0] if found else ""
-            (Path(folder) / "message").write_bytes(_message(contents))
-            verify = ("-Y", "verify", "-n", NAMESPACE, "-I", who, *given)
-            _keygen(*verify, stdin=Path(folder) / "message")
+            _keygen("-Y", "verify", "-n", NAMESPACE, "-I", who, *given, stdin=_message(contents))
         except commands.CommandFailed as error:
             raise Refused(f"it is not signed by a key of {signers}: {error}", "sign it, or add the key") from None
     return who
@@ -55,11 +53,10 @@ def signer(contents: bytes, signature: str, signers: Path) -> str:
 def refuse_damaged(contents: bytes, signature: str) -> None:
     """Raise Refused for a signature that no key made of these contents, whosever it is."""
     with tempfile.TemporaryDirectory(prefix="dpsign") as folder:
-        message, written = Path(folder) / "message", Path(folder) / "message.sig"
-        message.write_bytes(_message(contents))
+        written = Path(folder) / "message.sig"
         written.write_text(signature, encoding="utf-8")
         try:
-            _keygen("-Y", "check-novalidate", "-n", NAMESPACE, "-s", str(written), stdin=message)
+            _keygen("-Y", "check-novalidate", "-n", NAMESPACE, "-s", str(written), stdin=_message(contents))
         except commands.CommandFailed as error:
             raise Refused(f"its signature is damaged: {error}", "copy it again, or sign it again") from None
 
@@ -68,10 +65,8 @@ def _message(contents: bytes) -> bytes:
     return f"{digest_of(contents)}\n".encode()
 
 
-def _keygen(*arguments: str, stdin: Path | None = None) -> str:
+def _keygen(*arguments: str, stdin: bytes = b"") -> str:
     deadline = Deadline.after(SystemClock(), SECONDS)
     command = ["ssh-keygen", *arguments]
-    if stdin is not None:  # it reads what was signed from there, and nothing else gives it
-        command = ["sh", "-c", 'exec "$@" <"$0"', str(stdin), *command]
-    done = commands.run(command, Path.cwd(), os.environ, deadline.left, most=_MOST)
+    done = commands.run(command, Path.cwd(), os.environ, deadline.left, most=_MOST, stdin=stdin)
     return done.out.decode(errors="replace")

@@ -47,6 +47,14 @@ def group() -> None:
     "--sign", "key", metavar="KEY", type=click.Path(path_type=Path), help="Sign it with this SSH key (ssh-keygen -Y)."
 )
 @click.option(
+    "--secrets-for",
+    "recipients",
+    metavar="KEY",
+    multiple=True,
+    help="Put the secrets in, encrypted by age to this recipient: age1…, an SSH public key, or a file of these; may be"
+    " repeated.",
+)
+@click.option(
     "--with",
     "tool",
     type=click.Choice(["deployer"]),
@@ -55,8 +63,8 @@ def group() -> None:
 def make(common: Common, to: Path, include: tuple[str, ...], since: Path | None, key: Path | None, **given: Any) -> int:
     """Write a bundle: image or directory, the manifest with everything filled in, playbooks, hooks, strategies.
 
-    The same input gives the same file, byte by byte. Secrets, and keys of certificates, are never in it. Who, when and
-    why are those of the Git commit; -m replaces why, $SOURCE_DATE_EPOCH when.
+    The same input gives the same file, byte by byte, but for secrets: they are in it only with --secrets-for. Keys of
+    certificates never are. Who, when and why are those of the Git commit; -m replaces why, $SOURCE_DATE_EPOCH when.
     """
     from deployer.app.bundles.make import Wish
     from deployer.app.bundles.make import make as made
@@ -73,7 +81,8 @@ def make(common: Common, to: Path, include: tuple[str, ...], since: Path | None,
     )
     request = request_of(order, os.environ)
     with open_lines(common.output) as sink, house(common, sink) as opened:
-        notes = made(opened, request, Wish(to, include, since, key, given["tool"] is not None))
+        wish = Wish(to, include, since, key, given["tool"] is not None, given["recipients"])
+        notes = made(opened, request, wish)
     return _print(common, look(to, checked=False, notes=notes))
 
 
@@ -95,9 +104,13 @@ def make(common: Common, to: Path, include: tuple[str, ...], since: Path | None,
     callback=sentence,
     help="Deploy a bundle without a signature all the same; the reason is recorded.",
 )
-def run(
-    common: Common, file: Path, listen: str | None, domains: tuple[str, ...], signers: Path | None, allow_unsigned: str
-) -> int:
+@click.option(
+    "--identity",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="The age identity, or SSH key, that opens the secrets in the bundle.",
+)
+def run(common: Common, file: Path, listen: str | None, domains: tuple[str, ...], **trust: Any) -> int:
     """Start a service from a bundle for the first time: ask for what this host must say itself, and deploy.
 
     Asked are secrets that have no value here, and the addresses. Answers are kept in the current folder: secrets where
@@ -108,7 +121,14 @@ def run(
 
     given: dict[str, Any] = {"traffic.listen": listen, "traffic.domains": list(domains)}
     given = {key: value for key, value in given.items() if value}
-    order = Order("start", reason=common.message, bundle=str(file), signers=str(signers or ""), unsigned=allow_unsigned)
+    order = Order(
+        "start",
+        reason=common.message,
+        bundle=str(file),
+        signers=str(trust["signers"] or ""),
+        unsigned=trust["allow_unsigned"],
+        identity=str(trust["identity"] or ""),
+    )
     with open_lines(common.output) as sink, house(common, sink) as opened:
         start = first_start(opened, order, os.environ, given)
         if sys.stdin.isatty() and not common.yes:

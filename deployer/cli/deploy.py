@@ -52,6 +52,12 @@ _DEPLOY = (
         help="With --from: deploy a bundle without a signature all the same; the reason is recorded.",
     ),
     click.option(
+        "--identity",
+        metavar="FILE",
+        type=click.Path(path_type=Path),
+        help="With --from: the age identity, or SSH key, that opens the secrets in the bundle.",
+    ),
+    click.option(
         "--replace",
         is_flag=True,
         help="First roll back the rollout in progress, also if a process is running it.",
@@ -196,8 +202,8 @@ def _order(common: Common, strategy: str, options: dict[str, Any], given: Mappin
         raise click.UsageError("--version is empty")
     if given["bundle"]:
         _refuse_beside_bundle(common, given)
-    elif given["signers"] or given["allow_unsigned"]:
-        raise click.UsageError("--signers and --allow-unsigned go with --from")
+    elif given["signers"] or given["allow_unsigned"] or given["identity"]:
+        raise click.UsageError("--signers, --allow-unsigned and --identity go with --from")
     return Order(
         "plan" if given["only_plan"] else "start",
         common.service or "",
@@ -213,6 +219,7 @@ def _order(common: Common, strategy: str, options: dict[str, Any], given: Mappin
         bundle=str(given["bundle"] or ""),
         signers=str(given["signers"] or ""),
         unsigned=given["allow_unsigned"],
+        identity=str(given["identity"] or ""),
     )
 
 

@@ -41,22 +41,26 @@ def run(
     *,
     most: int = 0,
     private: bool = False,
+    stdin: bytes = b"",
     heard: Callable[[bytes], None] | None = None,
 ) -> Printed:
     """Run a command in a folder; `left` says how many seconds remain, `most` how many bytes it may print.
+
+    It reads `stdin`, which is in memory only.
 
     With `heard`, what it prints goes there piece by piece, however much it is, and is not kept. Raises CommandFailed;
     its message repeats the last lines of stderr, but nothing of what went to stdout. Of a `private` command it
     repeats nothing at all.
     """
-    given = left()
+    seconds = left()
+    source = _in_memory(stdin) if stdin else subprocess.DEVNULL
     try:
         # A group of its own: a helper that the command started must not outlive the time-out.
         process = subprocess.Popen(
             list(command),
             cwd=folder,
             env=dict(environ),
-            stdin=subprocess.DEVNULL,
+            stdin=source,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             start_new_session=True,
@@ -64,12 +68,15 @@ def run(
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)
         raise CommandFailed(f"`{command[0]}` cannot be started: {reason}", "is it installed, and on PATH?") from error
+    finally:
+        if stdin:
+            os.close(source)
     with process:
         try:
             out, err = _collect(process, left, most, heard)
             code = process.wait(max(left(), _LOOK))
         except (TimeoutError, subprocess.TimeoutExpired):
-            late = f"`{command[0]}` did not end within {given:.3g} s"
+            late = f"`{command[0]}` did not end within {seconds:.3g} s"
             raise CommandFailed(late, "stdin is closed: was it waiting for input?") from None
         finally:
             with suppress(ProcessLookupError):
@@ -84,6 +91,15 @@ def run(
             )
         raise CommandFailed(f"`{command[0]}` failed with {how}{_said(err, out)}", code=code)
     return Printed(out, err)
+
+
+def _in_memory(content: bytes) -> int:
+    """Return a file that no folder has, to be read from its beginning."""
+    descriptor = os.memfd_create("stdin", os.MFD_CLOEXEC)
+    with open(descriptor, "wb", closefd=False) as file:
+        file.write(content)
+    os.lseek(descriptor, 0, os.SEEK_SET)
+    return descriptor
 
 
 def _collect(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 from deployer.core import commands
 from deployer.core.errors import ManifestRefused, Problem
@@ -30,8 +31,11 @@ def resolve_secrets(
     *,
     where: Callable[[str], str] = lambda _path: "deploy.yml",
     seconds: float = COMMAND_SECONDS,
+    inside: Mapping[str, SecretText] = MappingProxyType({}),
 ) -> dict[str, SecretText]:
     """Give the value of each secret. Files and commands are relative to `folder`, the manifest's.
+
+    Those `inside` a bundle are taken from there.
 
     A command may take `seconds`; it gets no input. `where` gives the place of a path, as `Loaded.where` does. Raises
     ManifestRefused with all that could not be had; no message ever holds a value, or anything that a command printed.
@@ -41,7 +45,8 @@ def resolve_secrets(
     problems = known.problems
     for name, secret in manifest.secrets.items():
         try:
-            value = _checked(_fetch(secret, folder, known, environ, seconds))
+            brought = inside.get(name)
+            value = _checked(brought.reveal() if brought else _fetch(secret, folder, known, environ, seconds))
             values[name] = SecretText(value)
             if secret.deliver == "env" and len(f"{name}={value}".encode()) >= MAX_VARIABLE:
                 raise _Failed("the value is larger than 128 KiB, the most of a variable", "write deliver: file")

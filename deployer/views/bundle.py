@@ -33,6 +33,7 @@ def _facts(view: BundleView) -> Iterator[tuple[str, str]]:
     yield "parts", f"{view.parts}{left_out}"
     more = f" and {plural(len(view.files) - 8, 'other')}" if view.files[8:] else ""
     yield "files", ", ".join(view.files[:8]) + more
+    yield "secrets", f"{', '.join(view.secrets)} (encrypted)" if view.secrets else ""
     unknown = "yes, by a key that was not checked" if view.signed else "no"
     yield "signed", f"by {view.signer}" if view.signer else unknown
     yield "digest", view.digest

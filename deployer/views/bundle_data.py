@@ -12,7 +12,7 @@ class BundleView(View):
     """A bundle: what it brings, where that comes from, and what is not in it; sizes in bytes, `when` in Unix seconds.
 
     `digest` is that of the contents, which names everything in it, `left_out` counts the parts that an older bundle
-    has, and `checked` tells whether every byte was read.
+    has, and `checked` tells whether every byte was read. `secrets` are the names of those that are in it, encrypted.
     """
 
     file: str
@@ -35,6 +35,7 @@ class BundleView(View):
     signer: str = ""
     checked: bool = False
     notes: tuple[str, ...] = ()
+    secrets: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

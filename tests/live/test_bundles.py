@@ -244,6 +244,27 @@ def test_a_bundle_with_the_tool_needs_python_alone(processes: tuple[Shop, Shop])
     assert "is no sound bundle" in there.deploy("up", "--from", str(place), expect=2).stderr
 
 
+def test_secrets_go_along_for_who_has_the_key(processes: tuple[Shop, Shop]) -> None:
+    require("age")
+    here, there = processes
+    (here.folder / "token").write_text("a-token-from-here")
+    here.write(secrets={"TOKEN": {"file": "token"}})
+    key = here.folder / "key"
+    subprocess.run(["age-keygen", "-o", str(key)], check=True, capture_output=True, timeout=20)
+    recipient = subprocess.run(
+        ["age-keygen", "-y", str(key)], check=True, capture_output=True, text=True
+    ).stdout.strip()
+    place = bundle(here, "1.0", "--secrets-for", recipient)
+    assert b"a-token-from-here" not in place.read_bytes()
+    assert "TOKEN (encrypted)" in here.deploy("bundle", "show", str(place)).stdout
+    closed = there.deploy("plan", "--from", str(place), expect=2).stderr
+    assert "the secrets TOKEN in the bundle stay closed without --identity" in closed
+    assert f"{there.folder}/token is not there" in closed
+    there.deploy("plan", "--from", str(place), "--identity", str(key))
+    plain = bundle(here, "2.0")
+    assert "has no secrets that" in there.deploy("plan", "--from", str(plain), "--identity", str(key), expect=2).stderr
+
+
 @pytest.fixture
 def asking(processes: tuple[Shop, Shop]) -> tuple[Shop, Shop, Path]:
     """Give a bundle whose release wants two secrets."""

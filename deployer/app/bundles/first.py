@@ -50,8 +50,10 @@ def first_start(house: AppContext, order: Order, environ: Mapping[str, str], giv
         if given and settings.exists():
             raise Refused(f"{settings} says already what is different on this host", "change it there")
         manifest = request_unpacked(house, order, bundle, environ, given).loaded.manifest
+        inside = bundle.contents.sealed.names if bundle.contents.sealed and order.identity else ()
     variables = Variables(environ, here)
-    missing = {name: secret for name, secret in manifest.secrets.items() if not _is_here(secret, here, variables)}
+    asked = ((name, secret) for name, secret in manifest.secrets.items() if name not in inside)
+    missing = {name: secret for name, secret in asked if not _is_here(secret, here, variables)}
     listen = manifest.traffic.listen if manifest.port is not None else ""
     return FirstStart(manifest, missing, settings, settings.exists(), listen, manifest.traffic.domains)
 

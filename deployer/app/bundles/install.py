@@ -14,13 +14,14 @@ from typing import Any
 from deployer.app.operations.context import AppContext
 from deployer.app.operations.deploy_request import DeployRequest, FromBundle
 from deployer.app.operations.dispatch import request_of
-from deployer.bundle import signing
+from deployer.bundle import sealing, signing
 from deployer.bundle.contents import Contents, OciImage
 from deployer.bundle.reader import MOST_CONFIG, Bundle, opened
 from deployer.bundle.unpack import FILES, MANIFEST, Unpacked
 from deployer.core.clock import Deadline
 from deployer.core.errors import Refused
 from deployer.core.limits import REASON
+from deployer.core.secret import SecretText
 from deployer.drivers.ports import SavedImage, SavedLayer
 from deployer.manifest import document
 from deployer.manifest.overlay import merge
@@ -71,7 +72,21 @@ def request_unpacked(
     own = settings_file(here, contents.service)
     overlay = own if own.exists() else None
     overrides = {**_certificates(manifest, overlay, here), **(settings or {})}
-    return request_of(named, environ, overlay=overlay, overrides=overrides, secrets_in=here)
+    inside = _unsealed(house, order, bundle)
+    return request_of(named, environ, overlay=overlay, overrides=overrides, secrets_in=here, inside=inside)
+
+
+def _unsealed(house: AppContext, order: Order, bundle: Bundle) -> dict[str, SecretText]:
+    """Return the secrets that are in a bundle, where the identity is there that opens them."""
+    sealed = bundle.contents.sealed
+    if not order.identity:
+        if sealed:
+            names = ", ".join(sealed.names)
+            house.tell(bundle.contents.service, f"the secrets {names} in the bundle stay closed without --identity")
+        return {}
+    if sealed is None:
+        raise Refused(f"{bundle.path} has no secrets that {order.identity} could open", "leave --identity out")
+    return sealing.unseal(bundle.read(sealed.part.digest, sealing.MOST), Path(order.identity))
 
 
 def settings_file(folder: Path, service: str) -> Path:

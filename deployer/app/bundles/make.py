@@ -17,9 +17,9 @@ from deployer.app.operations.context import AppContext
 from deployer.app.operations.deploy_request import DeployRequest
 from deployer.app.operations.image import PULL_SECONDS, made_image, note_of, path_of
 from deployer.app.releases import GIT_SECONDS, built_version, git_revision, version_of
-from deployer.bundle import elf, signing, tape
+from deployer.bundle import elf, sealing, signing, tape
 from deployer.bundle.collect import Collected, collect, collect_directory, part_of
-from deployer.bundle.contents import Contents, OciImage, Part, digest_of
+from deployer.bundle.contents import Contents, OciImage, Part, Sealed, digest_of
 from deployer.bundle.reader import opened
 from deployer.bundle.resolved import resolved
 from deployer.bundle.unpack import DIRECTORY, MANIFEST
@@ -37,7 +37,8 @@ SAVE_SECONDS = 900.0
 class Wish:
     """What a bundle is to be beside its release: the file, more files of the manifest's folder.
 
-    What the bundle `since` brings is left out; `key` signs; the `tool` itself may come along.
+    What the bundle `since` brings is left out; `key` signs; the `tool` itself may come along, and secrets, encrypted
+    to `recipients`.
     """
 
     out: Path
@@ -45,6 +46,7 @@ class Wish:
     since: Path | None = None
     key: Path | None = None
     tool: bool = False
+    recipients: Sequence[str] = ()
 
 
 def make(house: AppContext, request: DeployRequest, wish: Wish) -> tuple[str, ...]:
@@ -75,6 +77,10 @@ def make(house: AppContext, request: DeployRequest, wish: Wish) -> tuple[str, ..
             archive = saved.enter_context(_archive(wish.out.absolute().parent))
             contents = contents.model_copy(update={"tool": tree.described(part_of(archive))})
             files.places[part_of(archive).digest] = archive
+        if wish.recipients:
+            secrets, sealed = _sealed(request, wish.recipients)
+            contents = contents.model_copy(update={"sealed": secrets})
+            files.places[secrets.part.digest] = sealed
         left_out = _in_both(older, contents) if older else frozenset()
         signature = signing.sign(contents.data(), wish.key) if wish.key else ""
         source = _source(image, files, directory)
@@ -123,6 +129,15 @@ def _described(image: SavedImage, reference: str) -> OciImage:
     config = Part(digest=digest_of(image.config), size=len(image.config))
     layers = tuple(Part(digest=layer.digest, size=layer.size) for layer in image.layers)
     return OciImage(reference=reference, config=config, layers=layers, os=said["os"], architecture=said["architecture"])
+
+
+def _sealed(request: DeployRequest, recipients: Sequence[str]) -> tuple[Sealed, bytes]:
+    """Encrypt the secrets of a release."""
+    values = request.secrets()
+    if not values:
+        raise Refused("the manifest has no secrets", "leave --secrets-for out")
+    data = sealing.seal(values, recipients)
+    return Sealed(names=tuple(sorted(values)), part=Part(digest=digest_of(data), size=len(data))), data
 
 
 @contextmanager

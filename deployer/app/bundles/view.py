@@ -43,4 +43,5 @@ def look(file: Path, *, checked: bool, signers: Path | None = None, notes: Seque
         signer=signer,
         checked=checked,
         notes=tuple(notes),
+        secrets=contents.sealed.names if contents.sealed else (),
     )

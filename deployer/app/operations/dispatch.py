@@ -19,6 +19,7 @@ from deployer.planning.orders import Order, RolloutResult
 if TYPE_CHECKING:
     from deployer.app.operations.context import AppContext
     from deployer.app.operations.deploy_request import DeployRequest
+    from deployer.core.secret import SecretText
 
 
 def perform(house: AppContext, order: Order) -> RolloutResult:
@@ -58,10 +59,12 @@ def request_of(
     overlay: Path | None = None,
     overrides: Mapping[str, Any] = MappingProxyType({}),
     secrets_in: Path | None = None,
+    inside: Mapping[str, SecretText] = MappingProxyType({}),
 ) -> DeployRequest:
     """Read the manifest of an order, and make a request of both.
 
-    `overlay` and `overrides` change keys of the manifest; secrets are looked for beside it, or in `secrets_in`.
+    `overlay` and `overrides` change keys of the manifest; secrets are looked for beside it, or in `secrets_in`, but for
+    those that came `inside` a bundle.
 
     Raises ManifestRefused, and Refused when the manifest is not the one that is meant.
     """
@@ -89,7 +92,9 @@ def request_of(
         override_freeze=order.override_freeze,
         replace=order.replace,
         dirty=order.dirty,
-        secrets=lambda: resolve_secrets(loaded.manifest, secrets_in or loaded.folder, environ, where=loaded.where),
+        secrets=lambda: resolve_secrets(
+            loaded.manifest, secrets_in or loaded.folder, environ, where=loaded.where, inside=inside
+        ),
     )
 
 
