@@ -257,7 +257,7 @@ def test_secrets_go_along_for_who_has_the_key(processes: tuple[Shop, Shop]) -> N
     place = bundle(here, "1.0", "--secrets-for", recipient)
     assert b"a-token-from-here" not in place.read_bytes()
     assert "TOKEN (encrypted)" in here.deploy("bundle", "show", str(place)).stdout
-    closed = there.deploy("plan", "--from", str(place), expect=2).stderr
+    closed = there.deploy("up", "--from", str(place), expect=2).stderr
     assert "the secrets TOKEN in the bundle stay closed without --identity" in closed
     assert f"{there.folder}/token is not there" in closed
     there.deploy("plan", "--from", str(place), "--identity", str(key))

@@ -33,8 +33,8 @@ def install(machine: Machine) -> None:
     command.chmod(0o755)
 
 
-def install_python(machine: Machine) -> str:
-    """Put the Python that these tests run on onto a machine that is on, without any package; return its program."""
+def install_python(machine: Machine) -> dict[str, str]:
+    """Put the Python that these tests run on onto a machine that is on, without any package; return its variables."""
     home = machine.root / HOME / "python"
     home.mkdir(parents=True)
     base = Path(sys.base_prefix)
@@ -43,7 +43,7 @@ def install_python(machine: Machine) -> str:
     (home / "bin/python3").symlink_to(version)
     for library in base.glob("lib/libpython3*.so*"):
         _copy(base, home, str(library.relative_to(base)))
-    return f"/{HOME}/python/bin/python3"
+    return {"PYTHON": f"/{HOME}/python/bin/python3", "LD_LIBRARY_PATH": f"/{HOME}/python/lib"}
 
 
 def _copy(source: Path, target: Path, *paths: str, leave: tuple[str, ...] = ()) -> None:

@@ -48,7 +48,7 @@ def machines() -> Iterator[Lab]:
 class Site:
     """A machine on which a service is to run, with nothing of it but what is carried there."""
 
-    def __init__(self, machine: Machine, python: str) -> None:
+    def __init__(self, machine: Machine, python: dict[str, str]) -> None:
         self.machine, self.python = machine, python
         self.url = f"http://{machine.address}:{PORT}"
         (machine.root / HOME).mkdir(parents=True)
@@ -60,7 +60,8 @@ class Site:
 
     def sh(self, *words: str, expect: int = 0) -> str:
         """Run `sh FILE WORDS` there."""
-        return said(self.machine, f"/{HOME}", "env", f"PYTHON={self.python}", "sh", *words, expect=expect)
+        python = (f"{name}={value}" for name, value in self.python.items())
+        return said(self.machine, f"/{HOME}", "env", *python, "sh", *words, expect=expect)
 
     def version(self) -> str:
         return requests.get(f"{self.url}/version", timeout=10).text.strip()
