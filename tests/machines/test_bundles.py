@@ -7,6 +7,7 @@ import json
 import shutil
 import subprocess
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -86,7 +87,7 @@ def made(maker: Machine, kind: str) -> list[Path]:
     (folder / "deploy.yml").write_text(yaml.safe_dump(manifest))
     for version in ("1.0", "2.0"):
         if kind == "docker":
-            with docker.DockerClient(base_url=maker.docker_url, timeout=60) as client:
+            with closing(docker.DockerClient(base_url=maker.docker_url, timeout=60)) as client:
                 image.build(f"shop:{version}", version=version, env={"DRAIN": "3000"}, client=client)
         else:
             command = image.directory(folder / "releases" / version, "c")
@@ -122,7 +123,7 @@ def test_a_file_is_all_that_goes_there(name: str, kind: str, machines: Lab) -> N
     first, second = made(maker, kind)
     if kind == "docker":
         raw = maker.run("skopeo", "inspect", "--raw", f"oci-archive:/srv/{kind}/{first.name}").stdout
-        with docker.DockerClient(base_url=maker.docker_url, timeout=60) as client:
+        with closing(docker.DockerClient(base_url=maker.docker_url, timeout=60)) as client:
             assert json.loads(raw)["config"]["digest"] == client.images.get("shop:1.0").id
     for one, other in ((MAKER, name), (name, MAKER)):
         assert machines[one].run("ping", "-c1", "-W1", machines[other].address, check=False).returncode != 0
