@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import stat
@@ -359,6 +360,22 @@ def test_verbs_have_the_time_of_playbooks(scene: Scene) -> None:
 def test_what_does_not_fit_is_refused(scene: Scene, settings: dict[str, Any], image: str, told: str) -> None:
     with pytest.raises(Refused, match=told):
         scene.resolve(scene.manifest(**settings), image)
+
+
+def test_a_file_may_be_pinned(scene: Scene) -> None:
+    (scene.folder / "root.bin").write_bytes(b"content")
+    manifest = scene.manifest()
+    digest = hashlib.sha256(b"content").hexdigest()
+    reference = path_of(scene.folder, f"root.bin@sha256:{digest}", always=False)
+    assert reference == f"{(scene.folder / 'root.bin').resolve()}@sha256:{digest}"
+    assert scene.resolve(manifest, reference).id == scene.resolve(manifest, "root.bin").id
+    with pytest.raises(Refused, match=rf"root\.bin has sha256 {digest}, and {'0' * 64} is pinned"):
+        scene.resolve(manifest, f"{scene.folder}/root.bin@sha256:{'0' * 64}")
+
+
+def test_a_folder_cannot_be_pinned(scene: Scene) -> None:
+    with pytest.raises(Refused, match="only a file can be pinned"):
+        scene.resolve(scene.manifest(), f"{scene.folder}/app@sha256:{'0' * 64}")
 
 
 def test_a_program_that_cannot_be_executed_is_refused(scene: Scene) -> None:

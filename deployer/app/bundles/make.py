@@ -28,7 +28,7 @@ from deployer.core.clock import Deadline
 from deployer.core.errors import Refused
 from deployer.core.host import Machines
 from deployer.core.limits import REASON
-from deployer.drivers.ports import Image, SavedImage
+from deployer.drivers.ports import PIN, Image, SavedImage
 
 SAVE_SECONDS = 900.0
 
@@ -66,7 +66,9 @@ def make(house: AppContext, request: DeployRequest, wish: Wish) -> tuple[str, ..
             scratch, deadline = wish.out.absolute().parent, Deadline.after(house.clock, SAVE_SECONDS)
             image = saved.enter_context(house.images.save(pinned, scratch, deadline))
         else:
-            path = Path(path_of(loaded.folder, reference, always=loaded.manifest.runtime == "process"))
+            path = Path(
+                path_of(loaded.folder, reference.partition(PIN)[0], always=loaded.manifest.runtime == "process")
+            )
             if path.is_absolute():
                 directory = collect_directory(path, loaded.manifest, loaded.folder, house.store.folder)
                 reference = f"../{DIRECTORY}" if path.is_dir() else f"../{DIRECTORY}/{path.name}"

@@ -14,7 +14,7 @@ from deployer.app.releases import git_revision
 from deployer.core.clock import Deadline
 from deployer.core.errors import Refused
 from deployer.core.events import Event, Tell
-from deployer.drivers.ports import Drivers, Image
+from deployer.drivers.ports import PIN, Drivers, Image
 from deployer.model import SecretText, Signature
 from deployer.planning.recipes import PROXY_SECONDS
 from deployer.store import AuditEntry
@@ -84,8 +84,10 @@ def _built_before(house: AppContext, request: DeployRequest) -> str | None:
 
 def path_of(folder: Path, reference: str, *, always: bool) -> str:
     """Return the path that an image is; what is none, and is not written as one, may be a name that verbs know."""
-    path = (folder / reference).resolve()
-    return str(path) if always or path.exists() or reference.startswith((".", "/")) else reference
+    file, pin, digest = reference.partition(PIN)
+    path = (folder / file).resolve()
+    found = always or path.exists() or reference.startswith((".", "/"))
+    return f"{path}{pin}{digest}" if found else reference
 
 
 def signature_of(house: AppContext, request: DeployRequest, drivers: Drivers, image: Image) -> Signature | None:

@@ -8,7 +8,7 @@ returned without an error has been read back.
 from deployer.drivers.ports.certificates import CertificateProxy, ShownCertificates
 from deployer.drivers.ports.checks import Checks, MetricSide, MetricSources
 from deployer.drivers.ports.drivers import Drivers, EngineDrivers
-from deployer.drivers.ports.images import Builder, Image, ImageFiles, SavedImage, SavedLayer, Signatures
+from deployer.drivers.ports.images import PIN, Builder, Image, ImageFiles, SavedImage, SavedLayer, Signatures
 from deployer.drivers.ports.notifier import Notifier
 from deployer.drivers.ports.playbooks import Playbooks, Verbs
 from deployer.drivers.ports.runtime import Found, Running, Runtime, RuntimeCare, standing
@@ -18,6 +18,7 @@ READ_SECONDS = 20.0  # for a call without a deadline of its own
 
 __all__ = [
     "NOTHING",
+    "PIN",
     "READ_SECONDS",
     "Builder",
     "CertificateProxy",

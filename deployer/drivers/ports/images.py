@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from deployer.manifest.build import Build
     from deployer.manifest.models import Manifest
 
+PIN = "@sha256:"  # between what is named and its digest
+
 
 @dataclass(frozen=True)
 class Image:

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import tarfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from deployer.core.errors import Refused
+from deployer.drivers.ports import PIN
 
 if TYPE_CHECKING:
     from deployer.manifest.models import Manifest
 
 
-def check(manifest: Manifest, source: Path, *, by_name: bool) -> None:
-    """Raise Refused when there is nothing to deploy, or not what the verbs need.
+def check(manifest: Manifest, source: Path, digest: str, *, by_name: bool) -> None:
+    """Raise Refused when there is nothing to deploy, or not what the verbs need, or not the file with that digest.
 
     Only where it is `by_name` may an image be no file: its verbs know what it means.
     """
@@ -25,6 +27,8 @@ def check(manifest: Manifest, source: Path, *, by_name: bool) -> None:
             f"image: there is no file or directory {source}",
             f"lifecycle playbooks {manifest.verbs} deploy what is here; check `image:` and `version:`",
         )
+    if digest:
+        _digest(source, digest)
     if manifest.verbs == "systemd":
         _program(manifest, source)
     if manifest.verbs == "lxc" and not (source.is_file() and tarfile.is_tarfile(source)):
@@ -44,3 +48,15 @@ def _program(manifest: Manifest, source: Path) -> None:
         raise Refused(f"command: {name} is not among the files of {source}", f"did you build it? {place} is missing")
     if not os.access(place, os.X_OK):
         raise Refused(f"command: {name} is not executable", f"chmod +x {place}")
+
+
+def _digest(source: Path, digest: str) -> None:
+    if not source.is_file():
+        raise Refused(f"image: {source} is not one file, and only a file can be pinned", f"remove `{PIN}…`")
+    with source.open("rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if found != digest:
+        raise Refused(
+            f"image: {source} has sha256 {found}, and {digest} is pinned",
+            "fetch it again, or pin what it is to be now",
+        )

@@ -19,7 +19,7 @@ from deployer.core.clock import Clock, Deadline
 from deployer.core.errors import DeadlinePassed, DriverFailed, MachinesSilent, Refused
 from deployer.core.events import Tell
 from deployer.core.host import Machines
-from deployer.drivers.ports import READ_SECONDS, Found, Image, Verbs
+from deployer.drivers.ports import PIN, READ_SECONDS, Found, Image, Verbs
 from deployer.drivers.runtime.ansible import compatibility, variables
 from deployer.drivers.runtime.ansible.archive import PREFIX
 from deployer.drivers.runtime.ansible.host_presence import HostAnswer, HostPresence, HostQuestion
@@ -67,8 +67,9 @@ class AnsibleRuntime:
         if own and (trouble := verbs.trouble(own)):
             raise Refused(f"verbs: {trouble}", f"it needs a playbook for each of {', '.join(verbs.REQUIRED)}")
         artifacts = self._snapshots.of(manifest.service)
-        source = Path(reference)
-        compatibility.check(manifest, source, by_name=own is not None)
+        file, _, digest = reference.partition(PIN)
+        source = Path(file)
+        compatibility.check(manifest, source, digest, by_name=own is not None)
         try:
             what = artifacts.take(source, deadline, tell) if source.exists() else NAME + reference
             return Image(reference, str(Pinned(what, artifacts.take(own, deadline, tell) if own else "")))
