@@ -95,6 +95,7 @@ class AnalysisStep:
         self._gone: set[Place] = set()  # of which the last look found no instance up
         self._waits = False  # for a metric
         self._said = False
+        run.store.locks.verify(run.lock)  # what is recorded from here on is the owner's to write
         run.evidence.begin(step)
 
     def look(self) -> Verdict:

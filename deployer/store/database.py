@@ -17,8 +17,8 @@ from typing import Any
 
 from deployer.core.errors import StoreFailed
 from deployer.core.filelock import FileLock
+from deployer.core.lock_holders import holders
 from deployer.store import damage, migrate
-from deployer.store.holders import writers
 from deployer.store.privacy import private
 
 BUSY_SECONDS = 10.0
@@ -179,7 +179,7 @@ class Database:
                     "free some (`deploy doctor` says where); what was done before is recorded",
                 )
             case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
-                by = ", ".join(writers(self.path.with_name(self.path.name + "-shm"))) or "another process"
+                by = ", ".join(holders(self.path.with_name(self.path.name + "-shm"), writing=True)) or "another process"
                 return StoreFailed(
                     f"the store {self.path} is being written by {by} for more than {BUSY_SECONDS:g} s",
                     "let it go on (kill -CONT) or end it (kill -9): nothing is lost by that",

@@ -136,6 +136,10 @@ def overtake(shop: Shop, owner: subprocess.Popen[str], *command: str) -> str:
         except sqlite3.OperationalError:  # frozen in the middle of a write: nobody else can write then
             owner.send_signal(signal.SIGCONT)
             continue
+        if is_held(read := shop.state / "proxy" / "lock"):  # frozen while it reads from the proxy: nobody can change it
+            owner.send_signal(signal.SIGCONT)
+            Deadline.after(SystemClock(), 10).until(lambda: not is_held(read), "it has read", every=0.001)
+            continue
         done = shop._run(*command)
         if done.returncode == 0:
             return done.stdout + done.stderr

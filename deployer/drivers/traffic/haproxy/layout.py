@@ -25,6 +25,7 @@ from deployer.core import files
 from deployer.core.clock import Deadline
 from deployer.core.errors import DriverFailed, Refused
 from deployer.core.filelock import FileLock
+from deployer.core.lock_holders import holders
 from deployer.drivers.traffic.haproxy.internal_sockets import Inside
 
 
@@ -176,7 +177,10 @@ class Home:
 
 @contextmanager
 def _held(lock: FileLock, take: Callable[[], bool], deadline: Deadline) -> Iterator[None]:
-    deadline.until(take, f"{lock.path} is held by another command", every=0.01, hint="wait for it to end")
+    if not deadline.wait(take, every=0.01):
+        who = ", ".join(holders(lock.path))
+        how = "let it go on (kill -CONT) or end it (kill -9)" if "(stopped)" in who else "wait for it to end"
+        deadline.check(f"{lock.path} is held by {who or 'another command'}", how)
     try:
         yield
     finally:
