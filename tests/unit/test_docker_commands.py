@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import socketserver
+import ssl
 import struct
 import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler
+from contextlib import closing
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import docker
@@ -14,7 +16,10 @@ import pytest
 
 from deployer.core.clock import Deadline, SystemClock
 from deployer.core.errors import DeadlinePassed
+from deployer.core.host import Host
 from deployer.drivers.runtime.docker import commands
+from deployer.drivers.runtime.docker.tls_engine import TlsEngine
+from tests.machines.authority import Authority
 
 
 class Engine(BaseHTTPRequestHandler):
@@ -66,9 +71,34 @@ def engine(state: Path) -> Iterator[docker.DockerClient]:
         server.shutdown()
 
 
+@pytest.fixture
+def secured(tmp_path: Path) -> Iterator[docker.DockerClient]:
+    """Give a client of such an engine on another host, by TLS."""
+    authority = Authority(tmp_path / "certs")
+    certificate = tmp_path / "engine.pem"
+    certificate.write_bytes(b"".join(authority.made("web1", address="127.0.0.1")))
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(certificate)
+    with ThreadingHTTPServer(("127.0.0.1", 0), Engine) as server:
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        address = f"tcp://127.0.0.1:{server.server_address[1]}"
+        link = TlsEngine(
+            Host("web1", "127.0.0.1", "ssh", "127.0.0.1", engine=address, engine_certs=str(authority.folder))
+        )
+        with closing(link.connect(5, "1.44")) as client:
+            yield client
+        link.close()
+        server.shutdown()
+
+
 def test_output_that_comes_along_with_the_headers_is_not_lost(engine: docker.DockerClient) -> None:
     deadline = Deadline.after(SystemClock(), 20)
     assert commands.run(engine, "c", ["bin/check"], deadline) == (3, "outerr")
+
+
+def test_output_comes_by_tls_too(secured: docker.DockerClient) -> None:
+    assert commands.run(secured, "c", ["bin/check"], Deadline.after(SystemClock(), 20)) == (3, "outerr")
 
 
 def test_a_command_that_goes_on_is_left_at_the_deadline(

@@ -86,8 +86,9 @@ class TlsEngine:
 
         class Lent(BaseAdapter):
             def send(self, request: requests.PreparedRequest, *arguments: Any, **options: Any) -> requests.Response:
-                seconds = options["timeout"]  # which `bound` has seen to
-                options["timeout"] = (min(CONNECT_SECONDS, seconds), seconds)
+                given = options["timeout"]  # which `bound` has seen to; two for a stream, whose reads may wait for long
+                connect, read = given if isinstance(given, tuple) else (given, given)
+                options["timeout"] = (min(CONNECT_SECONDS, connect), read)
                 try:
                     answer = pool.send(request, *arguments, **options)
                 except (requests.exceptions.SSLError, requests.ConnectTimeout) as error:
