@@ -101,9 +101,10 @@ def test_output_comes_by_tls_too(secured: docker.DockerClient) -> None:
     assert commands.run(secured, "c", ["bin/check"], Deadline.after(SystemClock(), 20)) == (3, "outerr")
 
 
+@pytest.mark.parametrize("client", ["engine", "secured"])
 def test_a_command_that_goes_on_is_left_at_the_deadline(
-    engine: docker.DockerClient, monkeypatch: pytest.MonkeyPatch
+    request: pytest.FixtureRequest, client: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Engine, "hangs", True)
     with pytest.raises(DeadlinePassed):
-        commands.run(engine, "c", ["sleep"], Deadline.after(SystemClock(), 0.5))
+        commands.run(request.getfixturevalue(client), "c", ["sleep"], Deadline.after(SystemClock(), 0.5))

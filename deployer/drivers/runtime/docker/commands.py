@@ -28,7 +28,7 @@ def run(client: docker.DockerClient, container: str, command: Sequence[str], dea
     identity = client.api.exec_create(container, list(command))["Id"]
     stream = _started(client, identity)
     output = b""
-    with _cancelled(stream, deadline):
+    with _cancelled(stream, deadline, what):
         for chunk in stream:
             output = (output + chunk)[-MOST:]
             deadline.check(what)
@@ -65,13 +65,18 @@ def _frames(response: requests.Response) -> Iterator[bytes]:
 
 
 @contextmanager
-def _cancelled(stream: CancellableStream[bytes], deadline: Deadline) -> Iterator[None]:
+def _cancelled(stream: CancellableStream[bytes], deadline: Deadline, what: str) -> Iterator[None]:
     """Cut the stream at the deadline: the SDK waits for output without any time-out."""
+    from urllib3.exceptions import HTTPError
+
     timer = threading.Timer(deadline.left(), cut, (stream,))
     timer.daemon = True
     timer.start()
     try:
         yield
+    except (HTTPError, OSError):  # of a stream that was cut, under TLS: without it such a stream just ends
+        deadline.check(what)
+        raise
     finally:
         timer.cancel()
         timer.join()
