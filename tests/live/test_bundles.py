@@ -319,6 +319,36 @@ def test_a_first_start_asks_for_secrets_and_addresses(asking: tuple[Shop, Shop, 
     assert f"{there.name}.here.yml says already what is different on this host" in refused
 
 
+RESTORE = """\
+#!/bin/sh
+set -eu
+[ ! -e "$1" ] || exit 0
+mkdir "$1.half"
+tar -C "$1.half" -xf data.tar
+mv "$1.half" "$1"
+"""
+
+
+@pytest.mark.long("two deploys")
+def test_what_a_command_saved_may_go_along_as_data(processes: tuple[Shop, Shop]) -> None:
+    here, there = processes
+    data = there.folder / "data"
+    (here.folder / "bin").mkdir()
+    (here.folder / "bin" / "restore").write_text(RESTORE)
+    (here.folder / "bin" / "restore").chmod(0o755)
+    (here.folder / "rows").write_text("first")
+    subprocess.run(
+        ["tar", "-C", str(here.folder), "-cf", str(here.folder / "data.tar"), "rows"], check=True, timeout=20
+    )
+    here.manifest = {key: here.manifest[key] for key in ("service", "image", "runtime")}  # a worker: no users, no proxy
+    here.write(command=["sleep", "1000"], hooks={"before": [{"run": ["bin/restore", str(data)]}]})
+    there.deploy("up", "--from", str(bundle(here, "1.0", "--include", "data.tar")))
+    assert (data / "rows").read_text() == "first"
+    (data / "rows").write_text("second")
+    there.deploy("bluegreen", "--bake", "0", "--from", str(bundle(here, "2.0", "--include", "data.tar")))
+    assert (data / "rows").read_text() == "second"
+
+
 # What a process does before it is killed: the events of its audit hook (sys.addaudithook) that change something.
 KILLED = """
 import os, signal, sys

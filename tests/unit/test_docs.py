@@ -195,6 +195,8 @@ def test_every_manifest_is_one(document: Path, block: Block, tmp_path: Path, cer
     (tmp_path / "shop.pem").write_text(certificate)
     (tmp_path / "cosign.pub").write_text(public_key())
     (tmp_path / "Dockerfile").write_text("FROM scratch\n")
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "restore").touch(0o755)
 
     assert isinstance(load(tmp_path / "deploy.yml", environ={}).manifest, Manifest)
 

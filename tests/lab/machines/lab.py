@@ -170,7 +170,7 @@ def sweep() -> None:
 def _remove(mark: str) -> None:
     for line in call("ip", "netns", "list").stdout.splitlines():
         if (name := line.split()[0]).startswith(f"{mark}-"):
-            call("ip", "netns", "delete", name)
+            call("ip", "netns", "delete", name, check=False)  # another run may sweep the same
     cgroups.remove(f"{mark}-")
     folder = BASE / mark
     if folder.is_mount():
