@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from importlib.metadata import entry_points
 from pathlib import Path
 
 from deployer.cli.command_entry import CommandEntry
+from deployer.core.plugins import STRATEGIES, installed
 from deployer.core.resources import builtin
 
 NAME = re.compile(r"[a-z][a-z0-9_-]*")
@@ -39,7 +39,7 @@ def _folder(folder: Path) -> Iterator[tuple[str, str]]:
 
 
 def _installed() -> Iterator[tuple[str, str]]:
-    for point in entry_points(group="deployer.strategies"):
+    for point in installed(STRATEGIES):
         if NAME.fullmatch(point.name):
             yield point.name, f"Strategy of {point.dist.name}" if point.dist else "An installed strategy"
 

@@ -28,7 +28,6 @@ DeployError                 1  internal: ours to fix
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum
@@ -66,6 +65,8 @@ class DeployError(Exception):
 
 def bug(error: Exception) -> str:
     """Return what is said of an error that nobody expected, with its trace."""
+    import traceback
+
     trace = "".join(traceback.format_exception(error)).rstrip()
     what = f"internal error: {type(error).__name__}: {error}"
     return f"{what}\n  → this is a bug; please report it with this trace:\n{trace}"

@@ -16,7 +16,6 @@ import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
-from importlib.metadata import entry_points
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -24,6 +23,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from deployer.core.errors import DeployError, Problem, Refused
+from deployer.core.plugins import STRATEGIES, installed
 from deployer.core.resources import builtin
 from deployer.manifest.base import Conflict
 from deployer.manifest.models import Manifest
@@ -34,7 +34,6 @@ from deployer.model import Observed, Release
 from deployer.planning.plan import Plan
 from deployer.planning.recipes import with_consent
 
-GROUP = "deployer.strategies"
 NAME = re.compile(r"[a-z][a-z0-9_-]{0,39}")
 
 
@@ -139,7 +138,7 @@ def folders(root: Path) -> tuple[Path, ...]:
 def names(root: Path) -> tuple[str, ...]:
     """List the strategies that exist, without loading any."""
     files = {p.stem for folder in folders(root) if folder.is_dir() for p in folder.glob("*.py")}
-    plugged = {e.name for e in entry_points(group=GROUP)}
+    plugged = {e.name for e in installed(STRATEGIES)}
     return tuple(sorted(n for n in files | plugged if NAME.fullmatch(n)))
 
 
@@ -170,7 +169,7 @@ def load(name: str, root: Path) -> Strategy:
     if NAME.fullmatch(name):
         if (own / f"{name}.py").is_file():
             return _checked(name, _from_file(own / f"{name}.py"), str(own / f"{name}.py"))
-        for entry in entry_points(group=GROUP, name=name):
+        for entry in (e for e in installed(STRATEGIES) if e.name == name):
             return _checked(name, entry.load(), entry.value)
         if (builtins / f"{name}.py").is_file():
             return _checked(name, _from_file(builtins / f"{name}.py"), "built in")

@@ -21,7 +21,10 @@ from deployer.core.errors import Aborted, DeployError, Exit, Locked, ManifestRef
 from deployer.planning.orders import RolloutResult
 from tests.services import require
 
-HEAVY = ("docker", "requests", "rich", "pydantic", "ansible_runner", "yaml", "sqlite3", "tenacity")
+HEAVY = (
+    *("docker", "requests", "rich", "pydantic", "ansible_runner", "yaml", "sqlite3", "tenacity"),
+    *("email", "importlib.metadata", "socket", "subprocess", "tempfile", "traceback", "zipfile"),
+)
 
 
 def deploy(*arguments: str, cwd: Path | None = None, **env: str) -> subprocess.CompletedProcess[str]:
