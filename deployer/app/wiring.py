@@ -15,20 +15,7 @@ from deployer.core.errors import Refused
 from deployer.core.events import Event, Sink
 from deployer.core.host import Host, Machines, Meant
 from deployer.core.resources import builtin
-from deployer.drivers.ports import (
-    Builder,
-    CertificateProxy,
-    Checks,
-    Drivers,
-    ImageFiles,
-    MetricSources,
-    Notifier,
-    Playbooks,
-    Runtime,
-    RuntimeCare,
-    Signatures,
-    TrafficCare,
-)
+from deployer.drivers.ports import Drivers
 from deployer.drivers.tracing import Traces
 from deployer.planning import release_record
 from deployer.planning.orders import StopRequest
@@ -38,6 +25,19 @@ from deployer.store.vault import Vault
 if TYPE_CHECKING:
     from deployer.drivers.certificates import CertificateKeeper
     from deployer.drivers.jobs import JobRuntime
+    from deployer.drivers.ports import (
+        Builder,
+        CertificateProxy,
+        Checks,
+        ImageFiles,
+        MetricSources,
+        Notifier,
+        Playbooks,
+        Runtime,
+        RuntimeCare,
+        Signatures,
+        TrafficCare,
+    )
     from deployer.drivers.runtime.ansible.host_presence import HostPresence
     from deployer.drivers.runtime.docker import DockerFleet, DockerRuntime
     from deployer.drivers.runtime.docker.engine_pool import EnginePool

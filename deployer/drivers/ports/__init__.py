@@ -5,14 +5,19 @@ Every call that waits for something takes a `Deadline`; one without it only asks
 returned without an error has been read back.
 """
 
-from deployer.drivers.ports.certificates import CertificateProxy, ShownCertificates
-from deployer.drivers.ports.checks import Checks, MetricSide, MetricSources
-from deployer.drivers.ports.drivers import Drivers, EngineDrivers
-from deployer.drivers.ports.images import PIN, Builder, Image, ImageFiles, SavedImage, SavedLayer, Signatures
-from deployer.drivers.ports.notifier import Notifier
-from deployer.drivers.ports.playbooks import Playbooks, Verbs
-from deployer.drivers.ports.runtime import Found, Running, Runtime, RuntimeCare, standing
-from deployer.drivers.ports.traffic import NOTHING, Drift, Samples, Traffic, TrafficCare, live_file
+from typing import TYPE_CHECKING
+
+from deployer.core import later
+
+if TYPE_CHECKING:
+    from deployer.drivers.ports.certificates import CertificateProxy, ShownCertificates
+    from deployer.drivers.ports.checks import Checks, MetricSide, MetricSources
+    from deployer.drivers.ports.drivers import Drivers, EngineDrivers
+    from deployer.drivers.ports.images import PIN, Builder, Image, ImageFiles, SavedImage, SavedLayer, Signatures
+    from deployer.drivers.ports.notifier import Notifier
+    from deployer.drivers.ports.playbooks import Playbooks, Verbs
+    from deployer.drivers.ports.runtime import Found, Running, Runtime, RuntimeCare, standing
+    from deployer.drivers.ports.traffic import NOTHING, Drift, Samples, Traffic, TrafficCare, live_file
 
 READ_SECONDS = 20.0  # for a call without a deadline of its own
 
@@ -47,3 +52,16 @@ __all__ = [
     "live_file",
     "standing",
 ]
+
+_IN = {
+    "certificates": ("CertificateProxy", "ShownCertificates"),
+    "checks": ("Checks", "MetricSide", "MetricSources"),
+    "drivers": ("Drivers", "EngineDrivers"),
+    "images": ("PIN", "Builder", "Image", "ImageFiles", "SavedImage", "SavedLayer", "Signatures"),
+    "notifier": ("Notifier",),
+    "playbooks": ("Playbooks", "Verbs"),
+    "runtime": ("Found", "Running", "Runtime", "RuntimeCare", "standing"),
+    "traffic": ("NOTHING", "Drift", "Samples", "Traffic", "TrafficCare", "live_file"),
+}
+
+__getattr__ = later.names(__name__, {name: f"{__name__}.{module}" for module, names in _IN.items() for name in names})

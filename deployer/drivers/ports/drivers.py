@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from deployer.drivers.jobs import JobRuntime
-from deployer.drivers.ports.certificates import ShownCertificates
-from deployer.drivers.ports.checks import Checks, MetricSources
-from deployer.drivers.ports.images import Builder, Signatures
-from deployer.drivers.ports.playbooks import Playbooks
-from deployer.drivers.ports.runtime import Runtime, RuntimeCare
-from deployer.drivers.ports.traffic import Traffic, TrafficCare
+if TYPE_CHECKING:
+    from deployer.drivers.jobs import JobRuntime
+    from deployer.drivers.ports.certificates import ShownCertificates
+    from deployer.drivers.ports.checks import Checks, MetricSources
+    from deployer.drivers.ports.images import Builder, Signatures
+    from deployer.drivers.ports.playbooks import Playbooks
+    from deployer.drivers.ports.runtime import Runtime, RuntimeCare
+    from deployer.drivers.ports.traffic import Traffic, TrafficCare
 
 
 class EngineDrivers(Protocol):

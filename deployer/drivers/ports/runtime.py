@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Protocol
 from deployer.core.clock import Deadline
 from deployer.core.errors import MachinesSilent
 from deployer.core.events import Tell
-from deployer.drivers.ports.images import Image
 from deployer.model import Instance, InstanceSpec, Release
 
 if TYPE_CHECKING:
+    from deployer.drivers.ports.images import Image
     from deployer.manifest.models import Manifest
 
 
