@@ -10,7 +10,6 @@ import click
 
 from deployer.cli.opening import open_app
 from deployer.cli.options import Common, common
-from deployer.cli.orders import print_ending
 from deployer.cli.output import open_view, print_result
 from deployer.cli.values import NUMBER, WholeNumber
 from deployer.core.errors import Exit, Refused
@@ -31,6 +30,8 @@ def status(common: Common, every: bool) -> int:
 @common("file", "destination", "service")
 def watch(common: Common) -> int:
     """Follow the rollout in progress until it ends; Ctrl-C stops following and does not affect it."""
+    from deployer.cli.orders import print_ending
+
     with open_app(common) as app:
         number = app.in_progress(app.service())
         with suppress(KeyboardInterrupt):

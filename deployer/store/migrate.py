@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import shutil
 import sqlite3
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import closing
@@ -59,6 +57,9 @@ def copied(path: Path) -> sqlite3.Connection | None:
     The copy is in memory where that can be: the disk of the store takes no writes. It is gone when this returns, but
     for the open connection.
     """
+    import shutil
+    import tempfile
+
     memory = Path("/dev/shm")  # noqa: S108 (the copy is in a new folder of its own)
     with tempfile.TemporaryDirectory(dir=memory if os.access(memory, os.W_OK) else None) as folder:
         copy = Path(folder) / path.name

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -121,6 +120,8 @@ def _start(folder: Path, spec: ProcessSpec, deadline: Deadline) -> ProcessStatus
 
 def _launch(folder: Path, deadline: Deadline) -> None:
     """Start a supervisor that is nobody's child, with the lock already in its hand."""
+    import subprocess
+
     lock = locks.open_lock(folder / SUPERVISOR_LOCK)
     log = logfile.open_for_child(folder / LOG)
     try:

@@ -8,7 +8,6 @@ is opened for appending. Lines written between the last copy and the truncation,
 from __future__ import annotations
 
 import os
-import shutil
 from pathlib import Path
 
 from deployer.core import files
@@ -29,6 +28,8 @@ def rotate(path: Path, limit: int = LIMIT) -> bool:
             return False
     except FileNotFoundError:
         return False
+    import shutil
+
     temporary = path.with_name(f".{path.name}.1")
     with path.open("rb") as source, temporary.open("wb") as target:
         os.fchmod(target.fileno(), 0o600)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import ipaddress
 import os
 from collections.abc import Mapping
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from deployer.core.errors import DriverFailed
-from deployer.drivers.jobs import JobSpec
 from deployer.model import InstanceSpec, Release, SecretText
+
+if TYPE_CHECKING:
+    from deployer.drivers.jobs import JobSpec
 
 INHERITED = ("PATH", "HOME", "LANG", "TZ")
 

@@ -10,25 +10,20 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import signal
 import socket
-import subprocess
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from deployer import supervisor
-from deployer.core import files
+from deployer.core import files, later
 from deployer.core.clock import Clock, Deadline
 from deployer.core.errors import DeadlinePassed, DriverFailed, Refused
 from deployer.core.events import Tell
-from deployer.drivers.ports import Found, Image
-from deployer.drivers.runtime import artifacts
-from deployer.drivers.runtime.artifacts import Snapshots
+from deployer.drivers.ports import Found
 from deployer.drivers.runtime.environ import chosen_secrets, environment, inherited, split_address
-from deployer.drivers.runtime.process import jobs, program, record
+from deployer.drivers.runtime.process import record
 from deployer.drivers.runtime.process.log_window import LogWindow
 from deployer.drivers.runtime.process.record import InstanceFolders, ProcessInstance
 from deployer.emergency import endpoint
@@ -38,7 +33,13 @@ from deployer.supervisor import ProcessSpec, logfile
 from deployer.supervisor import spec as specs
 
 if TYPE_CHECKING:
+    from deployer.drivers.ports import Image
+    from deployer.drivers.runtime import artifacts
+    from deployer.drivers.runtime.process import jobs, program
     from deployer.manifest.models import Manifest
+else:  # for what is to run and for what is left of it: no question needs that
+    artifacts = later.module("deployer.drivers.runtime.artifacts")
+    jobs, program = (later.module(f"deployer.drivers.runtime.process.{name}") for name in ("jobs", "program"))
 
 OUTPUT = 64 * 1024  # bytes of a command's output that are kept
 
@@ -51,7 +52,7 @@ class ProcessRuntime:
         self._clock = clock
         self._installation = installation
         self._instances = InstanceFolders(self._folder / "processes", installation)
-        self._snapshots = Snapshots(self._folder / "artifacts", self._folder)
+        self._snapshots = later.made(lambda: artifacts.Snapshots(self._folder / "artifacts", self._folder))
         self._windows: dict[tuple[str, str], LogWindow] = {}
 
     def require(self) -> None:
@@ -61,6 +62,8 @@ class ProcessRuntime:
 
     def resolve(self, manifest: Manifest, reference: str, deadline: Deadline, tell: Tell) -> Image:
         """Take a snapshot of the directory or program and name it by its content."""
+        from deployer.drivers.ports import Image
+
         self.require()
         source = Path(reference).absolute()
         if not source.exists():
@@ -133,6 +136,8 @@ class ProcessRuntime:
 
     def run(self, instance: Instance, command: Sequence[str], deadline: Deadline) -> tuple[int, str]:
         """Run a command where the process runs, with its environment; a command that takes too long is killed."""
+        import tempfile
+
         folder = self._instances.of(instance.runtime_id)
         if not _running(folder):
             raise DriverFailed(f"{instance.name} does not run", "look at its log")
@@ -204,6 +209,8 @@ class ProcessRuntime:
         )
 
     def _delete(self, folder: Path, deadline: Deadline) -> None:
+        import shutil
+
         if folder.exists():
             supervisor.stop(folder, deadline)
             shutil.rmtree(folder)
@@ -242,6 +249,8 @@ def _claim(spec: InstanceSpec) -> None:
 
 
 def _run(command: Sequence[str], process: ProcessSpec, output: int, deadline: Deadline) -> int:
+    import subprocess
+
     try:
         started = subprocess.Popen(
             list(command),

@@ -15,7 +15,6 @@ lock                 held while files and running proxy are changed together
 from __future__ import annotations
 
 import errno
-import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -122,6 +121,8 @@ class Home:
 
     def remove(self) -> None:
         """Remove everything, the lock last: whoever waits for it may begin anew as soon as it is gone."""
+        import shutil
+
         self.config.unlink(missing_ok=True)
         lock = self._lock()
         for path in list(self.root.iterdir()) if self.root.exists() else []:

@@ -11,18 +11,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from deployer import supervisor
+from deployer.core import later
 from deployer.core.clock import Clock, Deadline
 from deployer.core.errors import DriverFailed, Refused
 from deployer.core.limits import SOCKET_OF_HAPROXY
 from deployer.core.listening import program_at
-from deployer.drivers.traffic.haproxy import binary, command_line, internal_sockets, layout
+from deployer.drivers.traffic.haproxy import internal_sockets, layout
 from deployer.drivers.traffic.haproxy.layout import Home
-from deployer.drivers.traffic.haproxy.listeners import Listen
 from deployer.drivers.traffic.haproxy.master import MasterSocket, complaints
 from deployer.supervisor import ProcessSpec
 
 if TYPE_CHECKING:
+    from deployer.drivers.traffic.haproxy import binary, command_line
+    from deployer.drivers.traffic.haproxy.listeners import Listen
     from deployer.manifest.models import HAProxy
+else:  # for starting one, and for its configuration: no question does that
+    binary = later.module("deployer.drivers.traffic.haproxy.binary")
+    command_line = later.module("deployer.drivers.traffic.haproxy.command_line")
 
 SOCKET_WITHIN = 2.0  # seconds after which a socket that is not there is gone, and not just coming
 GRACE = 10.0  # seconds that running requests get when our own proxy is stopped
