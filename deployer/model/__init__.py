@@ -1,5 +1,8 @@
 """The nouns of a rollout: frozen data, no I/O."""
 
+from typing import TYPE_CHECKING
+
+from deployer.core import later
 from deployer.core.secret import SecretText
 from deployer.model.instance import (
     MOST_INSTANCES,
@@ -14,18 +17,20 @@ from deployer.model.instance import (
 from deployer.model.observed import Observed
 from deployer.model.places import COLOURS, FULL, PLACES, Colour, Outcome, Phase, Place, other
 from deployer.model.release import Release, Signature, newest_good, read_machines
-from deployer.model.samples import (
-    LATENCY_BOUNDS,
-    OCTAVES,
-    PER_OCTAVE,
-    Coins,
-    Counts,
-    Sample,
-    Waiting,
-    latency_bucket,
-    merged,
-)
 from deployer.model.traffic import CLOCKS, INITIAL, Live, LostProxy, MeasuredTraffic, Server, taken_back
+
+if TYPE_CHECKING:
+    from deployer.model.samples import (
+        LATENCY_BOUNDS,
+        OCTAVES,
+        PER_OCTAVE,
+        Coins,
+        Counts,
+        Sample,
+        Waiting,
+        latency_bucket,
+        merged,
+    )
 
 __all__ = [
     "CLOCKS",
@@ -67,3 +72,8 @@ __all__ = [
     "spread",
     "taken_back",
 ]
+
+# What the judge reads: no question about what is live needs it, and no rollback.
+_SAMPLES = ("LATENCY_BOUNDS", "OCTAVES", "PER_OCTAVE", "Coins", "Counts", "Sample", "Waiting", "latency_bucket")
+
+__getattr__ = later.names(__name__, dict.fromkeys((*_SAMPLES, "merged"), f"{__name__}.samples"))

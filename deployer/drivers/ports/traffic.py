@@ -10,10 +10,11 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Protocol
 
 from deployer.core.clock import Deadline
-from deployer.model import Live, LostProxy, MeasuredTraffic, Place, Release, Sample, Server
+from deployer.model import Live, LostProxy, MeasuredTraffic, Place, Release, Server
 
 if TYPE_CHECKING:
     from deployer.manifest.models import Manifest
+    from deployer.model import Sample
 
 
 class Samples(Protocol):

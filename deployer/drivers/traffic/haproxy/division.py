@@ -10,10 +10,11 @@ from deployer.drivers.traffic.haproxy import live_value
 from deployer.drivers.traffic.haproxy.layout import Home
 from deployer.drivers.traffic.haproxy.live_map import LiveMap
 from deployer.drivers.traffic.haproxy.places import Places
-from deployer.model import FULL, Live, Place, Waiting, taken_back
+from deployer.model import FULL, Live, Place, taken_back
 
 if TYPE_CHECKING:
     from deployer.manifest.models import TrafficSettings
+    from deployer.model import Waiting
 
 
 class Division:
@@ -63,6 +64,8 @@ class Division:
 
         Not where clients may choose their side: those who did are among what is in flight.
         """
+        from deployer.model import Waiting
+
         value, share = live_value.load(self._home.state).get(service), self.share(service)
         if value is None or not 0 < share < FULL or entry.force.header or entry.force.cookie or entry.force.networks:
             return None

@@ -23,7 +23,7 @@ from deployer.drivers.traffic.haproxy.places import Places
 from deployer.drivers.traffic.haproxy.proxy import OwnProxy, Proxy, TeamProxy
 from deployer.drivers.traffic.haproxy.servers import Servers
 from deployer.drivers.traffic.haproxy.spec_facts import SpecFacts
-from deployer.model import Live, MeasuredTraffic, Place, Release, Server, Waiting
+from deployer.model import Live, MeasuredTraffic, Place, Release, Server
 
 if TYPE_CHECKING:
     from deployer.drivers.ports import Samples, TrafficCare
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
         tunnels,
     )
     from deployer.manifest.models import HAProxy, Manifest
+    from deployer.model import Waiting
 else:  # what only changes the proxy, which most questions do not
     _FIRST = ("admission", "certificates", "draining", "entries", "examination", "frontend")
     _CHANGES = (*_FIRST, "listeners", "reload", "spec")
