@@ -17,11 +17,11 @@ from typing import Any
 import pytest
 
 from deployer.app import operations
-from deployer.app.operations.notifications import Announcer, NoticePatience
+from deployer.app.operations.notifications import Announcer
 from deployer.core import web
 from deployer.core.errors import Detached, Exit, NeedsPerson, Refused, StoreFailed
 from deployer.core.events import Event
-from deployer.drivers.notices import ENDINGS, Account, Kind, Notice, NoticeSide, NotSent, Outbox, trial
+from deployer.drivers.notices import ENDINGS, Account, Kind, Notice, NoticePatience, NoticeSide, NotSent, Outbox, trial
 from deployer.drivers.notices.outbox import MOST
 from deployer.manifest.models import Recipient
 from deployer.manifest.notify import OCCASIONS

@@ -8,11 +8,6 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from deployer.app import operations
-from deployer.app.operations.adjust import scale
-from deployer.app.operations.approvals import approve
-from deployer.app.operations.connections import drain_connections
-from deployer.app.operations.control import pause, promote, resume, stop
-from deployer.app.operations.rollbacks import down, rollback
 from deployer.core.errors import Exit, Refused
 from deployer.planning.orders import Order, RolloutResult
 
@@ -27,24 +22,26 @@ def perform(house: AppContext, order: Order) -> RolloutResult:
     service, reason = order.service, order.reason
     match order.action:
         case "promote":
-            return promote(house, service, reason, force=order.force)
+            return operations.promote(house, service, reason, force=order.force)
         case "approve":
             number, role = order.number or None, order.role
-            return approve(house, service, reason, refuse=order.refuse, number=number, role=role)
+            return operations.approve(house, service, reason, refuse=order.refuse, number=number, role=role)
         case "abort":
-            return stop(house, service, reason)
+            return operations.stop(house, service, reason)
         case "pause":
-            return pause(house, service, reason)
+            return operations.pause(house, service, reason)
         case "resume":
-            return resume(house, service, reason)
+            return operations.resume(house, service, reason)
         case "rollback":
-            return rollback(house, service, to=order.to or None, again=order.again, force=order.force, reason=reason)
+            return operations.rollback(
+                house, service, to=order.to or None, again=order.again, force=order.force, reason=reason
+            )
         case "drain":
-            return drain_connections(house, service, reason)
+            return operations.drain_connections(house, service, reason)
         case "scale":
-            return scale(house, service, order.instances, order.seconds, reason)
+            return operations.scale(house, service, order.instances, order.seconds, reason)
         case "down":
-            removed = ", ".join(down(house, service, reason)) or "nothing was running"
+            removed = ", ".join(operations.down(house, service, reason)) or "nothing was running"
             return RolloutResult("done", Exit.DONE, f"{service} is down; removed: {removed}", 0)
         case "release-lock":
             return _release_lock(house, service, reason)

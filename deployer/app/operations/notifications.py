@@ -14,30 +14,23 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
+from deployer.core import later
 from deployer.core.clock import Clock, Deadline, SystemClock
 from deployer.core.errors import DeployError, Refused
 from deployer.core.events import Event, Sink
 from deployer.core.filelock import FileLock
 from deployer.core.secret import SecretText, hide
-from deployer.drivers.notices import (
-    END_SECONDS,
-    ENDINGS,
-    PAUSES,
-    SEND_SECONDS,
-    Account,
-    Notice,
-    NoticeJob,
-    Outbox,
-    RolloutFacts,
-    sentence,
-)
-from deployer.drivers.ports import Notifier
 from deployer.store import Lock, Rollout, Store
 from deployer.store.jobs import JobRun
 from deployer.store.vault import Vault
 
 if TYPE_CHECKING:
+    from deployer.drivers import notices
+    from deployer.drivers.notices import Account, Notice, NoticePatience, Outbox
+    from deployer.drivers.ports import Notifier
     from deployer.manifest.models import Recipient
+else:  # most services tell nobody
+    notices = later.module("deployer.drivers.notices")
 
 
 @dataclass(frozen=True)
@@ -58,14 +51,6 @@ class _Subject:
     lock: Lock | None = None
 
 
-@dataclass(frozen=True)
-class NoticePatience:
-    """How long the end of a drive waits for notices, in seconds, and the pauses between attempts to send one."""
-
-    seconds: float = END_SECONDS
-    pauses: tuple[float, ...] = PAUSES
-
-
 class Announcer:
     """Gives each drive of a rollout a sink that tells people elsewhere; it ends with the house."""
 
@@ -79,7 +64,7 @@ class Announcer:
         patience: NoticePatience | None = None,
     ) -> None:
         self._store, self._vault, self._notifier, self._sink, self._clock = store, vault, notifier, sink, clock
-        self._patience = patience or NoticePatience()
+        self._patience = patience or later.made(lambda: notices.NoticePatience())
         self._open: list[_Delivery] = []
         self._mutex = threading.Lock()
 
@@ -117,7 +102,7 @@ class Announcer:
 
     def warn(self, service: str, text: str) -> None:
         """Tell those who want to hear of certificates that one ends soon."""
-        self._tell(Notice("certificate", self._clock.now(), service, text))
+        self._tell(notices.Notice("certificate", self._clock.now(), service, text))
 
     def report(self, run: JobRun) -> None:
         """Tell those who want to hear of jobs how a run ended, if that is owed and no other process does so."""
@@ -143,25 +128,29 @@ class Announcer:
     def _notice(self, run: JobRun) -> Notice:
         release = self._store.releases.get(run.service, run.release)
         ended = run.ended_at or self._clock.now()
-        return Notice(
+        return notices.Notice(
             "job-failed",
             ended,
             run.service,
-            sentence(run.text if run.exit is None else f"{run.text}: `deploy logs --job {run.job}` shows its output"),
+            notices.sentence(
+                run.text if run.exit is None else f"{run.text}: `deploy logs --job {run.job}` shows its output"
+            ),
             release=run.release,
             version=release.version,
-            by=sentence(run.by),
-            reason=sentence(run.reason),
-            job=NoticeJob(run.job, run.number, run.outcome),
+            by=notices.sentence(run.by),
+            reason=notices.sentence(run.reason),
+            job=notices.NoticeJob(run.job, run.number, run.outcome),
             seconds=max(0.0, round(ended - run.started_at, 3)),
             exit=run.exit,
         )
 
     def close(self) -> None:
         """Wait until all is sent, but not long; what is not is given up, and said."""
-        deadline = Deadline.after(SystemClock(), self._patience.seconds)
         with self._mutex:
             left = tuple(self._open)
+        if not left:
+            return
+        deadline = Deadline.after(SystemClock(), self._patience.seconds)
         for delivery in left:
             delivery.close(deadline)
 
@@ -182,7 +171,7 @@ class Announcer:
 
     def _account(self, rollout: Rollout, link: str) -> Account:
         release = self._store.releases.get(rollout.service, rollout.release)
-        facts = RolloutFacts(
+        facts = notices.RolloutFacts(
             release=rollout.release,
             version=release.version,
             strategy=rollout.strategy,
@@ -191,7 +180,7 @@ class Announcer:
             began=rollout.started_at,
             served=release.served,
         )
-        return Account(facts, link)
+        return notices.Account(facts, link)
 
     # -- sending
 
@@ -208,13 +197,13 @@ class Announcer:
         for recipient in settings.to:
             send = partial(self._send, settings, recipient)
             failed = partial(self._given_up, subject, recipient.name)
-            delivery.add(recipient, Outbox(send, failed, delivery.done, pauses=self._patience.pauses))
+            delivery.add(recipient, notices.Outbox(send, failed, delivery.done, pauses=self._patience.pauses))
         with self._mutex:
             self._open.append(delivery)
         return delivery
 
     def _send(self, settings: _Settings, recipient: Recipient, notice: Notice) -> None:
-        self._notifier.send(recipient, notice, settings.secrets, Deadline.after(self._clock, SEND_SECONDS))
+        self._notifier.send(recipient, notice, settings.secrets, Deadline.after(self._clock, notices.SEND_SECONDS))
 
     def _forget(self, delivery: _Delivery) -> None:
         with self._mutex:
@@ -289,7 +278,7 @@ class _Delivery:
         for recipient, box in self._boxes:
             if notice.kind in recipient.events:
                 box.put(notice)
-        if last or notice.kind in ENDINGS:
+        if last or notice.kind in notices.ENDINGS:
             self._complete = True
             self._finish()
 

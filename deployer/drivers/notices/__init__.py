@@ -2,18 +2,18 @@
 
 from deployer.drivers.notices.account import Account, RolloutFacts, sentence
 from deployer.drivers.notices.notice import ENDINGS, Kind, Notice, NoticeJob, NoticeSide, NotSent, trial
-from deployer.drivers.notices.outbox import END_SECONDS, PAUSES, SEND_SECONDS, Outbox
+from deployer.drivers.notices.outbox import END_SECONDS, SEND_SECONDS, NoticePatience, Outbox
 
 __all__ = [
     "ENDINGS",
     "END_SECONDS",
-    "PAUSES",
     "SEND_SECONDS",
     "Account",
     "Kind",
     "NotSent",
     "Notice",
     "NoticeJob",
+    "NoticePatience",
     "NoticeSide",
     "Outbox",
     "RolloutFacts",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from deployer.drivers.notices.notice import Notice, NotSent
 
@@ -12,6 +13,14 @@ MOST = 32  # notices that may wait; a rollout has a few
 PAUSES = (1.0, 3.0)  # seconds before another attempt
 SEND_SECONDS = 5.0  # for one attempt
 END_SECONDS = 10.0  # for which a command waits at its end, for all recipients together
+
+
+@dataclass(frozen=True)
+class NoticePatience:
+    """How long the end of a drive waits for notices, in seconds, and the pauses between attempts to send one."""
+
+    seconds: float = END_SECONDS
+    pauses: tuple[float, ...] = PAUSES
 
 
 class Outbox:
