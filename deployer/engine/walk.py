@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Mapping
 from contextlib import nullcontext
 from typing import Any
@@ -218,6 +217,8 @@ def _tell_failure(run: Drive, phase: Phase, n: int, step: Step, error: DeployErr
 def _recordable(error: Exception) -> DeployError:
     """Return an error as it is written down: without secrets that it repeats from elsewhere; a bug as a failed step."""
     if not isinstance(error, DeployError):
+        import traceback
+
         trace = "".join(traceback.format_exception(error)).splitlines()[-12:]
         error = StepFailed(f"internal error: {type(error).__name__}: {error}", "please report this", log=tuple(trace))
         error.exit = Exit.INTERNAL

@@ -55,8 +55,6 @@ def scale(house: AppContext, service: str, instances: int, seconds: float, reaso
 
 def regrown(house: AppContext, service: str) -> None:
     """Have what a rollback brought back at the size that a person wants: it may have been kept smaller."""
-    if house.store.sizes.get(service) is None:
-        return
     try:
         with locked(house, service, f"{ADJUSTING} the size") as lock:
             if house.store.rollouts.in_progress(service) is None:
