@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import re
 from collections import defaultdict
 from collections.abc import Iterator
@@ -164,3 +165,11 @@ def _parameters(node: ast.FunctionDef) -> int:
     given = node.args
     every = [*given.posonlyargs, *given.args, *given.kwonlyargs, *filter(None, (given.vararg, given.kwarg))]
     return sum(each.arg not in ("self", "cls") for each in every)
+
+
+def test_every_name_that_a_package_imports_late_is_there() -> None:
+    late = [_dotted(path) for path in ROOT.rglob("__init__.py") if "later.names(" in path.read_text()]
+    assert "deployer.drivers.ports" in late
+    for name in late:
+        module = importlib.import_module(name)
+        assert [wanted for wanted in module.__all__ if not hasattr(module, wanted)] == [], name
