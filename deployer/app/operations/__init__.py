@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 from deployer.core import later
 
 if TYPE_CHECKING:
-    from deployer.app.operations.adjust import scale
     from deployer.app.operations.adoption import Survey, adopt, survey
     from deployer.app.operations.approvals import Gate, approve, gate_of
     from deployer.app.operations.connections import drain_connections
@@ -45,7 +44,6 @@ __all__ = [
     "relieved",
     "resume",
     "rollback",
-    "scale",
     "stop",
     "survey",
     "wanted",
@@ -55,7 +53,6 @@ __getattr__ = later.names(
     __name__,
     {
         "RolloutResult": "deployer.engine",
-        "scale": "deployer.app.operations.adjust",
         "Survey": "deployer.app.operations.adoption",
         "adopt": "deployer.app.operations.adoption",
         "survey": "deployer.app.operations.adoption",

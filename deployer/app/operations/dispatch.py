@@ -39,7 +39,9 @@ def perform(house: AppContext, order: Order) -> RolloutResult:
         case "drain":
             return operations.drain_connections(house, service, reason)
         case "scale":
-            return operations.scale(house, service, order.instances, order.seconds, reason)
+            from deployer.app.operations.adjust import scale
+
+            return scale(house, service, order.instances, order.seconds, reason)
         case "down":
             removed = ", ".join(operations.down(house, service, reason)) or "nothing was running"
             return RolloutResult("done", Exit.DONE, f"{service} is down; removed: {removed}", 0)
