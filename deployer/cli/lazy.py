@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import click
-from click.shell_completion import CompletionItem
 
 from deployer.cli.command_entry import CommandEntry, here
 from deployer.cli.server_option import options, refuse_unserved
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 SECTIONS = ("Deploy", "Watch", "Act", "Set up")
 
@@ -108,6 +111,8 @@ class LazyGroup(click.Group):
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
         """Complete names of commands without importing them."""
+        from click.shell_completion import CompletionItem
+
         found = [
             CompletionItem(name, help=entry.help) for name, entry in self.every().items() if name.startswith(incomplete)
         ]

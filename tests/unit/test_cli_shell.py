@@ -23,7 +23,16 @@ from tests.services import require
 
 HEAVY = (
     *("docker", "requests", "rich", "pydantic", "ansible_runner", "yaml", "sqlite3", "tenacity"),
-    *("email", "importlib.metadata", "socket", "subprocess", "tempfile", "traceback", "zipfile"),
+    *(
+        "click.shell_completion",
+        "email",
+        "importlib.metadata",
+        "socket",
+        "subprocess",
+        "tempfile",
+        "traceback",
+        "zipfile",
+    ),
 )
 
 
