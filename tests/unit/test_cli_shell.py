@@ -23,16 +23,7 @@ from tests.services import require
 
 HEAVY = (
     *("docker", "requests", "rich", "pydantic", "ansible_runner", "yaml", "sqlite3", "tenacity"),
-    *(
-        "click.shell_completion",
-        "email",
-        "importlib.metadata",
-        "socket",
-        "subprocess",
-        "tempfile",
-        "traceback",
-        "zipfile",
-    ),
+    *("email", "importlib.metadata", "socket", "subprocess", "tempfile", "traceback", "zipfile"),
 )
 
 
