@@ -15,23 +15,33 @@ from deployer.drivers.jobs import FoundRun, JobSpec
 class MemoryJobs:
     """Keeps each run until it is removed; one ends when a test says so, or at once with what `codes` has for it."""
 
-    codes: dict[str, int] = field(default_factory=dict)
+    codes: dict[str, int] = field(default_factory=lambda: {"_migrate": 0})
     prints: dict[str, bytes] = field(default_factory=dict)
     runs: dict[str, FoundRun] = field(default_factory=dict)
     specs: dict[str, JobSpec] = field(default_factory=dict)
+    started: list[str] = field(default_factory=list)
     refuses: str = ""
     changed: threading.Condition = field(default_factory=threading.Condition)
 
     def start(self, spec: JobSpec, deadline: Deadline) -> None:
         if self.refuses:
             raise DriverFailed(self.refuses)
-        assert not [run for run in self.runs.values() if run.job == spec.job], "two runs of a job at once"
+        assert not [run for run in self.runs.values() if (run.job, run.state) == (spec.job, "running")], (
+            "two runs of a job at once"
+        )
         run = FoundRun(spec.release.service, spec.job, spec.number, "running", host=spec.host)
         with self.changed:
             self.specs[run.name], self.runs[run.name] = spec, run
+            self.started.append(run.name)
             self.changed.notify_all()
         if spec.job in self.codes:
             self.end(run.name, self.codes[spec.job])
+
+    def copy(self) -> MemoryJobs:
+        """Return the same runs once more, as a process that was just killed leaves them."""
+        return replace(
+            self, runs=dict(self.runs), specs=dict(self.specs), started=[*self.started], changed=threading.Condition()
+        )
 
     def end(self, name: str, code: int) -> None:
         """Let a run end."""

@@ -200,6 +200,7 @@ class World:
             "tick": lambda _what: None,
             "flows": {},
             "notifier": self.notifier.copy(),
+            "jobs": self.jobs.copy(),
         }
         made = replace(self, **own)
         made.flows = {service: flow.copy(made) for service, flow in self.flows.items()}

@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 
 def due(house: AppContext, drivers: Drivers, release: Release, observed: Observed, occasion: str = KEEP) -> Plan | None:
     """Return the plan of what is to be done now; None for nothing. Raise Refused where it is not clear what is live."""
-    kept = _kept(house.store.services.get(release.service), drivers.traffic.lost(release.service))
+    kept = kept_now(house.store.services.get(release.service), drivers.traffic.lost(release.service))
     known = [s.name for s, _ in drivers.traffic.servers(release.service, observed.live.stable)] if observed.live else []
     return adjustment(observed, release, known, kept, house.clock.now(), occasion)
 
 
-def _kept(record: ServiceRecord, lost: Sequence[LostProxy]) -> Kept | None:
+def kept_now(record: ServiceRecord, lost: Sequence[LostProxy]) -> Kept | None:
     """Return the environment that is kept warm: for as long as is recorded, or a lost proxy may send users there."""
     if not record.warm or record.warm_colour not in ("blue", "green"):
         return None

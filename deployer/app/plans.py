@@ -41,7 +41,7 @@ def way_back(house: AppContext, service: str) -> data.PlanView | None:
 
     record = house.store.services.get(service)
     earlier = newest_good(house.store.releases.of(service), record.stable) if record.stable else None
-    if earlier is None:
+    if earlier is None or earlier.number < record.contracted:
         return None
     try:
         observed = observe(house.store, drivers_of(house, service), service)

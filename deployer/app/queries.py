@@ -7,6 +7,7 @@ from contextlib import suppress
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
+from deployer.app.migrations import backup_of, migration
 from deployer.app.observe import lost, observe
 from deployer.core import later
 from deployer.core.clock import stamp
@@ -91,8 +92,7 @@ def status(house: AppContext, service: str) -> StatusView:
         live = observed.live
         connections = drivers.traffic.connections(service)
         for place in PLACES:
-            environment = observed.environment(place)
-            if environment:
+            if environment := observed.environment(place):
                 view = _environment(house, drivers, environment, live, record, observed.silent)
                 environments.append(replace(view, open=connections.get(place, 0)))
         problems += [f"{host or 'this host'} is unreachable: {why}" for host, why in observed.silent.items()]
@@ -100,7 +100,6 @@ def status(house: AppContext, service: str) -> StatusView:
     except DeployError as error:
         observed = None
         problems.append(str(error))
-    read = observed is not None
     running = (e for e in environments if any(i.state == "running" for i in e.instances))
     stable = next((e.release for e in running if e.role == "stable"), 0)
     if observed is not None and (what := lost(house.store, observed)):
@@ -140,13 +139,14 @@ def status(house: AppContext, service: str) -> StatusView:
         problems=tuple(problems),
         baseline=live.baseline if live else 0,
         safety=safety,
-        next=_next(house, service, rollout, safety, gate) if read else "`deploy doctor` says what is missing",
+        next=_next(house, service, rollout, safety, gate) if observed else "`deploy doctor` says what is missing",
         approval=_approval(gate) if gate else None,
         served=_served(house, service),
-        read=read,
+        read=observed is not None,
         jobs=jobs,
         size=sized,
         keeper=kept,
+        migration=migration(house.store, released, observed) if released else None,
     )
 
 
@@ -175,8 +175,7 @@ def _safety(house: AppContext, drivers: Drivers, live: Live | None, rollout: Rol
 
 
 def _share(live: Live | None, safety: SafetyView | None, now: float) -> int:
-    ended = safety is not None and safety.over
-    return live.share if live and not ended and (not live.lease or live.lease > now) else 0
+    return live.share if live and not (safety and safety.over) and (not live.lease or live.lease > now) else 0
 
 
 def _environment(
@@ -287,10 +286,11 @@ def _next(
 
 
 def _next_of_rest(house: AppContext, service: str) -> str:
-    stable = house.store.services.get(service).stable
-    if not stable:
+    record = house.store.services.get(service)
+    if not record.stable:
         return "`deploy up` deploys it"
-    earlier = any(r.number < stable and r.status == "good" for r in house.store.releases.of(service))
+    there = [r for r in house.store.releases.of(service) if record.contracted <= r.number < record.stable]
+    earlier = any(r.status == "good" for r in there)
     return "`deploy rollback` returns to the previous release" if earlier else ""
 
 
@@ -307,6 +307,7 @@ def _row(house: AppContext, rollout: Rollout) -> RolloutRow:
         seconds=(rollout.ended_at or house.clock.now()) - rollout.started_at,
         by=rollout.started_by,
         message=rollout.message,
+        backup=backup_of(house.store, rollout),
     )
 
 

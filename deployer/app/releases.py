@@ -45,6 +45,8 @@ GIT_SECONDS = 5
 def config_hash(image_id: str, manifest: Manifest, secrets: Mapping[str, SecretText], key: str) -> str:
     """Hash what runs and how users reach it; secrets enter through a keyed hash (HMAC-SHA-256, RFC 2104)."""
     config: dict[str, Any] = {k: v for k, v in manifest.record().items() if k not in _NOT_CONFIG}
+    if not config.get("migrate"):  # what changes the database is part of a release, where there is something
+        config.pop("migrate", None)
     ours = {name for name, secret in manifest.secrets.items() if secret.deliver == "none"}  # no instance gets them
     config["secrets"] = {name: source for name, source in config["secrets"].items() if name not in ours}
     sealed = {

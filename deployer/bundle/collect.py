@@ -152,6 +152,7 @@ def _named(manifest: Manifest, folder: Path) -> Iterator[str]:
 def _hooks(manifest: Manifest) -> Iterator[tuple[RolloutHook, ...]]:
     for name in Hooks.model_fields:
         yield getattr(manifest.hooks, name)
+    yield manifest.migrate.hooks if manifest.migrate else ()
 
 
 def _secret_files(manifest: Manifest, folder: Path) -> dict[Path, str]:

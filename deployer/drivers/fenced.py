@@ -8,6 +8,7 @@ from dataclasses import replace
 from functools import wraps
 from typing import Any, cast
 
+from deployer.drivers.jobs import JobRuntime
 from deployer.drivers.ports import Drivers, Playbooks, RuntimeCare, ShownCertificates, TrafficCare
 
 Fence = Callable[[], AbstractContextManager[None]]  # entered before a change; raises where it may not be made
@@ -32,6 +33,7 @@ CHANGES = {
         }
     ),
     "playbooks": frozenset({"play", "command"}),
+    "jobs": frozenset({"start", "remove"}),
     "certificates": frozenset({"install"}),
 }
 
@@ -70,6 +72,7 @@ def fenced(drivers: Drivers, fence: Fence, owner: object) -> Drivers:
         drivers,
         runtime=cast(RuntimeCare, _Fenced(drivers.runtime, CHANGES["runtime"], fence, owner)),
         traffic=cast(TrafficCare, _Fenced(drivers.traffic, CHANGES["traffic"], fence, owner)),
+        jobs=cast(JobRuntime, _Fenced(drivers.jobs, CHANGES["jobs"], fence, owner)),
         certificates=shown and cast(ShownCertificates, _Fenced(shown, CHANGES["certificates"], fence, owner)),
         playbooks=cast(Playbooks, _Fenced(drivers.playbooks, CHANGES["playbooks"], fence, owner)),
     )

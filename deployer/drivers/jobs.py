@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, Protocol
 
@@ -11,17 +11,33 @@ from deployer.model import Release, SecretText
 
 if TYPE_CHECKING:
     from deployer.manifest.schedule import Job
+    from deployer.manifest.sections import Limits
+
+
+@dataclass(frozen=True)
+class Once:
+    """What a run does that is no job of the manifest: a command, with variables of its own; `at` is its key there."""
+
+    at: str
+    command: tuple[str, ...]
+    env: Mapping[str, str] = field(default_factory=dict)
+    entrypoint: tuple[str, ...] | None = None
+    limits: Limits | None = None
 
 
 @dataclass(frozen=True)
 class JobSpec:
-    """What a run must be: a job of a release, with the number of the run; `host` is "" for this one."""
+    """What a run must be: a job of a release, with the number of the run, or something else that it does `once`.
+
+    `host` is "" for this one.
+    """
 
     release: Release
     job: str
     number: int
     secrets: dict[str, SecretText] = field(default_factory=dict)
     host: str = ""
+    once: Once | None = None
 
     @property
     def name(self) -> str:
@@ -29,9 +45,14 @@ class JobSpec:
         return f"{self.release.service}.{self.job}.{self.number}"
 
     @property
-    def settings(self) -> Job:
-        """The job as its release has it."""
-        return self.release.manifest.schedule[self.job]
+    def settings(self) -> Job | Once:
+        """The job as its release has it, or what is done once."""
+        return self.once or self.release.manifest.schedule[self.job]
+
+    @property
+    def at(self) -> str:
+        """The key of the manifest that has its command."""
+        return self.once.at if self.once else f"schedule.{self.job}.command"
 
 
 @dataclass(frozen=True)

@@ -62,13 +62,21 @@ def command(
     else:
         where = "this host"
         code, output = run.drivers.playbooks.command(release, environment, what.words, extra, deadline)
+    return told(run, str(what), where, code, output)
+
+
+def told(run: Drive, what: str, where: str, code: int, output: str) -> dict[str, Any]:
+    """Report a command that has ended as a task; return what is kept in the journal.
+
+    Raise StepFailed with the end of its output for an exit code that is not 0.
+    """
     lines = [hide(line.rstrip()) for line in output.splitlines() if line.strip()]
     said = f": {lines[-1]}" if lines else ""
     seen = {"status": "failed" if code else "ok", "message": f"exit code {code}{said}", "output": lines[-KEPT:]}
-    run.tell("task", playbook=str(what), task="command", host=where, **seen)
+    run.tell("task", playbook=what, task="command", host=where, **seen)
     if code:
         raise StepFailed(f"`{what}` on {where} ended with exit code {code}{said}", log=tuple(lines[-SHOWN:]))
-    return {"command": str(what), "where": where, "exit": code, "output": lines[-KEPT:]}
+    return {"command": what, "where": where, "exit": code, "output": lines[-KEPT:]}
 
 
 def _any(environment: Environment | None, release: Release) -> Instance:

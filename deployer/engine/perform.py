@@ -8,13 +8,14 @@ from typing import Any
 
 from deployer.core.clock import Deadline, stamp
 from deployer.core.errors import Exit, MachinesSilent, StepFailed
-from deployer.engine import gates, hooks
+from deployer.engine import gates, hooks, migration
 from deployer.engine.coexistence import refuse_company
 from deployer.engine.controls import Hold
 from deployer.engine.handover import hand_over
 from deployer.engine.removal import AT_ONCE, remove_all
 from deployer.engine.run import Drive
 from deployer.model import CLOCKS, Instance, Live, Place, Server, newest_good, spread
+from deployer.planning.migration_steps import Discard, Migrate
 from deployer.planning.plan import ROLLBACK
 from deployer.planning.steps import (
     Approve,
@@ -62,7 +63,11 @@ def perform(run: Drive, step: Step, doing: Doing) -> dict[str, Any]:
         case Play():
             if _beside_stable(run):
                 run.evidence.change(f"step {doing.n + 1} ({step.what})")
+            if isinstance(step, Migrate):
+                return migration.migrate(run, step, doing.n, doing.deadline)
             return _play(run, step, doing)
+        case Discard():
+            return migration.discard(run, step, doing.deadline)
         case Healthy():
             return gates.healthy(run, step, doing.n, doing.deadline)
         case Attach():

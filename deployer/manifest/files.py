@@ -29,6 +29,8 @@ def wanting(manifest: Manifest, folder: Path) -> Iterator[Conflict]:
     yield from _hooks("update", manifest.update, folder)
     for hook in Hooks.model_fields:
         yield from _hooks(f"hooks.{hook}", getattr(manifest.hooks, hook), folder)
+    for place, each in manifest.migrate.parts if manifest.migrate else ():
+        yield from _hook(f"migrate.{place}", each, folder)
     for index, metric in enumerate(manifest.judge.metrics):
         trouble = _authorities(folder / metric.ca) if metric.ca else ""
         if trouble:
@@ -68,15 +70,19 @@ def _keys(settings: CosignKeys, folder: Path) -> Iterator[Conflict]:
 
 def _hooks(at: str, hooks: tuple[RolloutHook, ...], folder: Path) -> Iterator[Conflict]:
     for index, hook in enumerate(hooks):
-        if hook.run and hook.where == "here" and "/" in hook.run[0] and (trouble := _unfit(folder / hook.run[0])):
-            hint = f"a program, relative to {folder}; in an instance: in: instance"
-            yield Conflict(f"{at}[{index}].run", f"{hook.run[0]} {trouble}", hint)
-        name = hook.playbook
-        trouble = _unreadable(folder / name) if name else ""
-        if name and trouble and not _built_in(name):
-            ours = ", ".join(sorted(p.name for p in builtin("playbooks").glob("*.yml")))
-            hint = f"paths are relative to {folder}; built in are {ours}"
-            yield Conflict(f"{at}[{index}]", f"{name}: {trouble}", hint)
+        yield from _hook(f"{at}[{index}]", hook, folder)
+
+
+def _hook(at: str, hook: RolloutHook, folder: Path) -> Iterator[Conflict]:
+    if hook.run and hook.where == "here" and "/" in hook.run[0] and (trouble := _unfit(folder / hook.run[0])):
+        hint = f"a program, relative to {folder}; in an instance: in: instance"
+        yield Conflict(f"{at}.run", f"{hook.run[0]} {trouble}", hint)
+    name = hook.playbook
+    trouble = _unreadable(folder / name) if name else ""
+    if name and trouble and not _built_in(name):
+        ours = ", ".join(sorted(p.name for p in builtin("playbooks").glob("*.yml")))
+        hint = f"paths are relative to {folder}; built in are {ours}"
+        yield Conflict(at, f"{name}: {trouble}", hint)
 
 
 def _unfit(program: Path) -> str:

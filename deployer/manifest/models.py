@@ -14,13 +14,14 @@ from typing import Any, Literal, Self
 from pydantic import Field, model_validator
 
 from deployer.core.limits import READABLE_LOGS
-from deployer.manifest import image, portless, schedule, single
+from deployer.manifest import image, migrations, portless, schedule, single
 from deployer.manifest.approval import Approval
 from deployer.manifest.base import Conflict, Conflicts, Count, Model, Port, Switch, twice
 from deployer.manifest.build import Build
 from deployer.manifest.hook import RolloutHook
 from deployer.manifest.judge import ErrorLimits, Judge, LatencyLimits, WarmupSettings
 from deployer.manifest.metrics import Metric
+from deployer.manifest.migrations import MigrateSettings
 from deployer.manifest.notify import Notify, Recipient
 from deployer.manifest.schedule import Job
 from deployer.manifest.sections import (
@@ -188,6 +189,7 @@ class Manifest(Model):
         None,
         description="People who must approve every rollout before all users get the release.",
     )
+    migrate: MigrateSettings | None = Field(None, description="What changes the database for a release, in two steps.")
     judge: Judge = Field(Judge(), description="When the candidate counts as worse.")
     notify: Notify = Field(Notify(), description="Notifications about rollouts, to chats or as signed requests.")
     keep: Keep = Field(Keep(), description="What is kept after a rollout, and for how long.")
@@ -240,6 +242,7 @@ class Manifest(Model):
         yield from self._auth_conflicts()
         yield from self._log_conflicts()
         yield from schedule.conflicts(self.schedule, self.runtime, self.secrets)
+        yield from migrations.conflicts(self.migrate, self.runtime)
         if self.runtime == "process":
             yield from self._process_conflicts()
         if self.runtime == "ansible":
@@ -360,7 +363,8 @@ class Manifest(Model):
     def playbooks(self) -> tuple[str, ...]:
         """Playbooks that a rollout may run."""
         hooks = (self.update, *(getattr(self.hooks, key) for key in Hooks.model_fields))
-        return tuple(hook.playbook for some in hooks for hook in some if hook.playbook)
+        parts = self.migrate.hooks if self.migrate else ()
+        return tuple(hook.playbook for some in (*hooks, parts) for hook in some if hook.playbook)
 
     @classmethod
     def from_record(cls, record: dict[str, Any]) -> Self:

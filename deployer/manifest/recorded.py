@@ -24,6 +24,7 @@ FACTS = frozenset(
         "single",
         "hosts",
         "inventory",
+        "migrate",  # where there is none
         "replicas",
         "traffic.mode",
         "traffic.tls",  # where there is none

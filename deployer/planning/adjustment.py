@@ -53,7 +53,7 @@ def adjustment(
     """
     refuse_unclear(observed, release)
     found = _Found.of(observed, release, known)
-    parts = (found.more(), found.fewer(), _over(observed, release, kept, now))
+    parts = (found.more(), found.fewer(), over(observed, release, kept, now))
     way = tuple(step for part in parts for step in part.way)
     back = tuple(step for part in parts for step in part.back)
     why = tuple(text for part in parts for text in part.why)
@@ -61,7 +61,7 @@ def adjustment(
 
 
 @dataclass(frozen=True)
-class _Part:
+class AdjustmentPart:
     """A part of an adjustment: the way there, the way back, and why."""
 
     way: tuple[Step, ...] = ()
@@ -94,27 +94,27 @@ class _Found:
         highest = max((*(i.index for i in instances), *hidden), default=0)
         return cls(release, colour, size, highest, missing, tuple(h for h in hosts if h in observed.silent))
 
-    def more(self) -> _Part:
+    def more(self) -> AdjustmentPart:
         """Start what is missing. On the way back what stood before stays, whatever becomes of the others."""
         if not self.missing:
-            return _Part()
+            return AdjustmentPart()
         partial = bool(self.silent)
         way = (
             *start_on(self.release, self.colour, self.size, len(self.silent)),
             *attach(self.release, self.colour, partial=partial),
         )
         back = (self._only(self.highest),) if 0 < self.highest < self.size else ()
-        return _Part(way, back, tuple(self._said()))
+        return AdjustmentPart(way, back, tuple(self._said()))
 
-    def fewer(self) -> _Part:
+    def fewer(self) -> AdjustmentPart:
         """Remove what is too many, one at a time. On the way back nothing is half gone, and what stays gets users."""
         surplus = range(self.highest - 1, self.size - 1, -1)
         if not surplus:
-            return _Part()
+            return AdjustmentPart()
         back = (self._only(self.highest), *attach(self.release, self.colour, partial=bool(self.silent)))
         are = "is" if self.size == 1 else "are"
         why = f"{self.release.name} has {self.highest} instances, {self.size} {are} wanted"
-        return _Part(tuple(self._only(left) for left in surplus), back, (why,))
+        return AdjustmentPart(tuple(self._only(left) for left in surplus), back, (why,))
 
     def _only(self, first: int) -> Step:
         return remove(self.release.manifest, self.colour, self.release.number, keep=first)
@@ -129,14 +129,14 @@ class _Found:
             yield f"{self.release.name} has {here}, {self.size} {'is' if self.size == 1 else 'are'} wanted"
 
 
-def _over(observed: Observed, release: Release, kept: Kept | None, now: float) -> _Part:
+def over(observed: Observed, release: Release, kept: Kept | None, now: float) -> AdjustmentPart:
     """Remove what was kept warm until now and still stands, where users are on another environment."""
     if kept is None or kept.until > now or observed.live is None or kept.colour == observed.live.stable:
-        return _Part()
+        return AdjustmentPart()
     there = observed.environment(kept.colour)
     if there is None or there.release != kept.release:
-        return _Part()
+        return AdjustmentPart()
     highest = max(i.index for i in there.instances)
     way = remove(release.manifest, kept.colour, kept.release)
     back = remove(release.manifest, kept.colour, kept.release, keep=highest)  # nothing is half gone
-    return _Part((way,), (back,), (f"the time is over for which r{kept.release} was kept warm",))
+    return AdjustmentPart((way,), (back,), (f"the time is over for which r{kept.release} was kept warm",))

@@ -24,13 +24,15 @@ Action = Literal[
     "rollback",
     "drain",
     "scale",
+    "contract",
     "down",
     "release-lock",
     "run",
 ]
 
-# The occasions of adjustments between rollouts: the keeper found it so, or a person wants another size
-KEEP, SCALE = "keep", "scale"
+# The occasions of adjustments between rollouts: the keeper found it so, a person wants another size or a contract
+KEEP, SCALE, CONTRACT = "keep", "scale", "contract"
+OCCASIONS = (KEEP, SCALE, CONTRACT)
 
 
 @dataclass
@@ -53,7 +55,7 @@ class Order:
     `again` (also when users were brought back lately) and `force`, which `promote` takes, too; `approve` takes
     `refuse`, the `number` of the rollout (0: whichever) and the `role` of who says so; `run` takes the `job`; `scale`
     takes the `instances` on each host (0: as many as the manifest says) and for how many `seconds` (0: until another
-    word).
+    word); `contract` takes `drop` (also remove what is kept warm).
     """
 
     action: Action
@@ -81,6 +83,7 @@ class Order:
     job: str = ""
     instances: int = 0
     seconds: float = 0.0
+    drop: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         """Give plain data for JSON."""

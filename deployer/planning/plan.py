@@ -12,7 +12,10 @@ from typing import Any
 
 from deployer.core.errors import Refused
 from deployer.model import FULL, Colour, Phase, other
+from deployer.planning.kinds import from_dict
+from deployer.planning.migration_steps import Discard, Migrate
 from deployer.planning.steps import (
+    Approve,
     Attach,
     Healthy,
     Place,
@@ -22,11 +25,11 @@ from deployer.planning.steps import (
     Start,
     Step,
     Warm,
-    from_dict,
     percent,
 )
 
 FORMAT = 1
+_ADJUSTING = (Start, Healthy, Attach, Remove, Approve, Migrate, Discard)  # steps of a plan between two rollouts
 ROLLBACK = "rollback"  # the strategy of a plan that leaves a finished release
 
 
@@ -74,13 +77,15 @@ class Plan:
         back: tuple[Step, ...],
         why: tuple[str, ...],
     ) -> Plan:
-        """Make a checked plan between two rollouts: it starts and removes instances, and moves no users.
+        """Make a checked plan between two rollouts: it starts and removes instances, or ends a migration.
+
+        It moves no users.
 
         Raise ValueError for one that does anything else, or takes away all that users have.
         """
         plan = cls(service, occasion, release, release, way, back, why)
         for step in (*way, *back):
-            if not isinstance(step, Start | Healthy | Attach | Remove) or getattr(step, "outage", False):
+            if not isinstance(step, _ADJUSTING) or getattr(step, "outage", False):
                 raise ValueError(f"an adjustment has no step {step.kind}: {step.explain()}")
             if isinstance(step, Remove) and not step.keep and step.release in (0, release):
                 raise ValueError(f"an adjustment leaves users something: {step.explain()}")
@@ -156,8 +161,8 @@ class Plan:
     def colour(self) -> Colour:
         """Colour of the candidate; of an adjustment, that of the live release."""
         if self.adjusts:
-            first = self.forward[0]
-            place: Colour = "green" if getattr(first, "colour", "") == "green" else "blue"
+            first = next(step for step in self.forward if hasattr(step, "colour"))
+            place: Colour = "green" if first.colour == "green" else "blue"
             return place if getattr(first, "release", 0) == self.release else other(place)
         step = self.forward[self.commit]
         if not isinstance(step, Promote):

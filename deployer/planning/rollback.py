@@ -27,11 +27,13 @@ if TYPE_CHECKING:
 LATE_SECONDS = 600.0  # so long after users were brought back, a rollback without --to or --again moves nobody
 
 
-def choose(releases: Sequence[Release], observed: Observed, current: int, to: int | None, *, force: bool) -> Release:
+def choose(
+    releases: Sequence[Release], observed: Observed, current: int, to: int | None, *, force: bool, contracted: int = 0
+) -> Release:
     """Choose the release to go back to: the one asked for, else the newest good one before the current.
 
     `releases` are sorted newest first. Raises Refused when there is none, or when it was itself rolled back or never
-    got through a rollout (unless forced).
+    got through a rollout (unless forced), and for one before the `contracted` release, whatever is forced.
     """
     by_number = {r.number: r for r in releases}
     if to is None:
@@ -41,7 +43,7 @@ def choose(releases: Sequence[Release], observed: Observed, current: int, to: in
                 f"there is no good release before r{current}",
                 "`deploy history --releases` shows what became of each; `--to N --force` takes one anyway",
             )
-        return earlier
+        return _understood(earlier, contracted)
     if to not in by_number:
         raise Refused(f"there is no release r{to}", "`deploy history --releases` lists them")
     target = by_number[to]
@@ -54,7 +56,19 @@ def choose(releases: Sequence[Release], observed: Observed, current: int, to: in
             "new": "never finished a rollout",
         }
         raise Refused(f"{target.name} {why[target.status]}", "if it must be this one: --force")
-    return target
+    return _understood(target, contracted)
+
+
+def _understood(target: Release, contracted: int) -> Release:
+    """Return a release that understands the database. Raise Refused for one from before a contract."""
+    if target.number >= contracted:
+        return target
+    raise Refused(
+        f"{target.name} cannot come back: the contract of r{contracted} has begun, and r{target.number} does not"
+        " understand the database any more",
+        f"`deploy rollback --to N` with N from {contracted} on, or deploy a new release; `deploy history` has the ids"
+        " of backups",
+    )
 
 
 def played_since(releases: Sequence[Release], target: int, current: int) -> str:
@@ -70,7 +84,8 @@ def played_since(releases: Sequence[Release], target: int, current: int) -> str:
 def _played(release: Release) -> tuple[RolloutHook, ...]:
     """Return what is run in a rollout of a release, in its order; hooks of an ending only tell of it."""
     manifest = release.manifest
-    return (*manifest.hooks.before, *manifest.update, *manifest.hooks.after)
+    expanded = manifest.migrate.expand if manifest.migrate else ()
+    return (*manifest.hooks.before, *expanded, *manifest.update, *manifest.hooks.after)
 
 
 def rollback_plan(observed: Observed, target: Release, current: Release) -> Plan:

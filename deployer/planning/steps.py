@@ -7,7 +7,7 @@ A step says what must be so, not which command to run; whoever carries it out lo
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from deployer.core.amounts import percent as percent
@@ -46,7 +46,7 @@ class Step:
         raise NotImplementedError(self.kind)
 
     def to_dict(self) -> dict[str, Any]:
-        """Give plain data; `from_dict` reads it back."""
+        """Give plain data; `kinds.from_dict` reads it back."""
         return {"kind": self.kind, **asdict(self)}
 
 
@@ -82,8 +82,8 @@ class Play(Step):
     A command, `run`, runs on this host, or `inside` one of the instances.
     """
 
-    when: Literal["update", "before", "after"]
-    playbooks: tuple[str, ...]
+    when: Literal["update", "before", "after", "backup", "expand", "contract"]
+    playbooks: tuple[str, ...] = ()
     release: int
     colour: Colour
     run: tuple[str, ...] = ()
@@ -363,25 +363,3 @@ class Prune(Step):
     def explain(self) -> str:
         """Say in one sentence what will be so afterwards."""
         return f"prune images older than the last {self.keep} releases"
-
-
-_FORWARD: tuple[type[Step], ...] = (Start, Play, Healthy, Attach, Smoke, Share, Watch, Observe, Approve, Promote)
-_AFTERWARDS: tuple[type[Step], ...] = (Handover, Remove, Stop, Warm, Prune)
-KINDS: dict[str, type[Step]] = {cls.__name__.lower(): cls for cls in (*_FORWARD, *_AFTERWARDS)}
-
-
-def from_dict(data: dict[str, Any]) -> Step:
-    """Read a step back from plain data.
-
-    Raises ValueError for a kind or a field that this version does not know, so that a plan of a newer version is never
-    half understood.
-    """
-    given = dict(data)
-    kind = KINDS.get(given.pop("kind", ""))
-    if kind is None:
-        raise ValueError(f"unknown kind of step {data.get('kind')!r}; this version knows {', '.join(KINDS)}")
-    unknown = given.keys() - {f.name for f in fields(kind)}
-    if unknown:
-        raise ValueError(f"step {data['kind']}: unknown field {', '.join(sorted(unknown))}")
-    values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in given.items()}
-    return kind(**values)

@@ -31,6 +31,7 @@ from deployer.manifest.shape import keys_of
 from deployer.manifest.tree import Position, literal, node_at, spell
 from deployer.manifest.words import Wrong, explain
 from deployer.model import Observed, Release
+from deployer.planning.migration import with_expand
 from deployer.planning.plan import Plan
 from deployer.planning.recipes import with_consent
 
@@ -93,7 +94,7 @@ class Strategy:
                 f"strategy {self.name} ({self.source}) gave {type(plan).__name__}, not a Plan", "use Plan.make"
             )
         self._refuse(plan, observed, release)
-        return with_consent(plan, release.manifest.approve)
+        return with_expand(with_consent(plan, release.manifest.approve), release)
 
     def _refuse(self, plan: Plan, observed: Observed, release: Release) -> None:
         """Refuse a plan that was made around `Plan.make`, or for something else than was asked for."""

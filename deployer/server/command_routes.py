@@ -16,6 +16,7 @@ from deployer.server.guard import Caller
 from deployer.server.messages import (
     ApiError,
     Back,
+    ContractBody,
     Deploy,
     DeployStart,
     Firm,
@@ -163,6 +164,13 @@ async def drain(desk: AtDesk, caller: Operator, service: Known, wish: RequestBod
 async def scale(desk: AtDesk, caller: Operator, service: Known, wanted: ScaleBody, give: Giving) -> RunAnswer:
     """Run so many instances of the live release on each host, for so long; without a number, as the manifest says."""
     order = Order("scale", service, wanted.reason, instances=wanted.instances or 0, seconds=wanted.seconds or 0.0)
+    return await _ordered(desk, caller, order, give, wanted.rollout)
+
+
+@router.post("/services/{service}/contract")
+async def contract(desk: AtDesk, caller: Operator, service: Known, wanted: ContractBody, give: Giving) -> RunAnswer:
+    """Run the contract of the live release, once no former one stands; `drop` removes at once what is kept warm."""
+    order = Order("contract", service, wanted.reason, drop=wanted.drop)
     return await _ordered(desk, caller, order, give, wanted.rollout)
 
 

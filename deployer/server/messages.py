@@ -95,6 +95,12 @@ class ScaleBody(RequestBody):
     seconds: Annotated[float, Field(gt=0, le=LONGEST, description="Without it, until another word.")] | None = None
 
 
+class ContractBody(RequestBody):
+    """The contract of the live release is to be run."""
+
+    drop: Annotated[bool, Field(description="Remove the former release now, while it is kept warm.")] = False
+
+
 class JobBody(_Body):
     """A job that is to be run now, and why."""
 

@@ -112,13 +112,14 @@ class Vote:
 
 @dataclass(frozen=True)
 class ServiceRecord:
-    """What was promoted last, and what is kept warm."""
+    """What was promoted last, and what is kept warm; no release before the `contracted` one can come back."""
 
     name: str
     stable: int = 0
     warm: int = 0
     warm_colour: str = ""
     warm_until: float = 0.0
+    contracted: int = 0
 
 
 @dataclass(frozen=True)

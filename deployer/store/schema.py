@@ -14,7 +14,8 @@ MIGRATIONS: tuple[str, ...] = (
         stable integer not null default 0,        -- release that was promoted last
         warm integer not null default 0,          -- release that is kept ready, 0 for none
         warm_colour text not null default '',
-        warm_until real not null default 0
+        warm_until real not null default 0,
+        contracted integer not null default 0     -- the contract of this release has begun: none before it comes back
     );
 
     -- How many instances on each machine a person wants of a service, whatever its manifest says.

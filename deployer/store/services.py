@@ -38,6 +38,12 @@ class Services:
         """Forget the warm environment: it is gone."""
         self.set_warm(lock, 0, "blue", 0.0)
 
+    def contracting(self, lock: Lock, release: int) -> None:
+        """Remember that the contract of a release begins, before anything of it is run."""
+        with self._database.transaction() as db:
+            check(db, lock)
+            db.execute("update services set contracted = ? where name = ?", (release, lock.service))
+
     def taken_down(self, lock: Lock, detail: str = "", reason: str = "") -> None:
         """Remember that nothing of the service runs any more; `detail` says what was removed."""
         with self._database.transaction() as db:

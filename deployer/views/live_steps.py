@@ -89,7 +89,7 @@ def _add_step(grid: Table, step: StepLine, state: ViewState, now: float, *, held
     grid.add_row(sign, text, _time(step, now, held=held))
     if step.state == "running" and step.progress:
         grid.add_row("", Text(step.progress, "dim", overflow="fold"), "")
-    if step.kind == "play" and open_end:
+    if step.plays and open_end:
         for task in state.tasks:
             grid.add_row("", _task(task), "")
 

@@ -90,7 +90,7 @@ def _began(state: ViewState, event: Event) -> ViewState:
     state = _put(replace(state, ending=None, activity=""), event, step)
     if step.kind == "watch":  # the samples of a watch count from its beginning
         state = replace(_uncounted(state), verdict=None)
-    return replace(state, tasks=()) if step.kind == "play" else state
+    return replace(state, tasks=()) if step.plays else state
 
 
 def _uncounted(state: ViewState) -> ViewState:

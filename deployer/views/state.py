@@ -25,6 +25,11 @@ class StepLine:
     as_needed: bool = False
     limit: float = 0.0
 
+    @property
+    def plays(self) -> bool:
+        """Whether it runs playbooks or commands, whose tasks are shown."""
+        return self.kind in ("play", "migrate")
+
 
 @dataclass(frozen=True)
 class Task:

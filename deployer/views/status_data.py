@@ -73,6 +73,7 @@ class RolloutRow(View):
     seconds: float
     by: str
     message: str = ""
+    backup: str = ""  # id of the backup that it made
 
 
 @dataclass(frozen=True)
@@ -188,6 +189,22 @@ class KeeperView(View):
 
 
 @dataclass(frozen=True)
+class MigrationView(View):
+    """How far the migration of the live release has come; `contract` is none, waits, due, in progress, failed or done.
+
+    `text` says that in words. `backups` are the ids of those that were made for it, the newest first; no release before
+    the `oldest` one (0: any) can come back.
+    """
+
+    release: int
+    version: str
+    contract: str
+    text: str = ""
+    backups: tuple[str, ...] = ()
+    oldest: int = 0
+
+
+@dataclass(frozen=True)
 class ScaleView(View):
     """How many instances run and are wanted, why, and what the keeper does; `size` is None where nothing is live."""
 
@@ -224,3 +241,4 @@ class StatusView(View):
     keeper: KeeperView | None = None
     read: bool = True  # False when proxy or runtime gave no answer: nothing is known then, see `problems`
     jobs: tuple[JobView, ...] = ()
+    migration: MigrationView | None = None  # of the live release

@@ -75,6 +75,8 @@ def _status(view: StatusView, now: float, ink: Ink) -> list[str]:
         from deployer.views import jobs
 
         out += [jobs.line(job, now, ink) for job in view.jobs]
+    if view.migration and view.migration.contract not in ("none", "done"):
+        out.append(f"{ink('migration', 'dim')}: {one_line(view.migration.text)}")
     if view.size or view.keeper:
         from deployer.views import keeper
 
@@ -196,6 +198,8 @@ def _history(view: HistoryView, now: float, ink: Ink) -> list[str]:
         said.append(line)
         if row.message:
             said.append(ink(f"     {one_line(row.message)}", "dim"))
+        if row.backup:
+            said.append(ink(f"     backup: {one_line(row.backup)}", "dim"))
     return [*said, *_since(view, ink)]
 
 
@@ -298,6 +302,7 @@ _RENDERERS: dict[str, Callable[[Any, float, Ink], list[str]]] = {
 }
 _ELSEWHERE = {  # module and function; imported when there is one to print
     "ScaleView": ("keeper", "scale"),
+    "MigrationView": ("migration", "migration"),
     "JudgementView": ("judgement", "judgement"),
     "AuditView": ("audit", "audit"),
     "ChainView": ("audit", "chain"),

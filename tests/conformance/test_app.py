@@ -249,6 +249,13 @@ def test_the_way_back(bench: AppBench, app: App) -> None:
     assert "slow" in [record.reason for record in app.audit(3, name).records]
 
 
+def test_a_contract_of_a_release_without_one_is_refused(bench: AppBench, app: App) -> None:
+    with pytest.raises(DeployError, match=r"has no `migrate.contract`") as caught:
+        app.carry_out(Order("contract", bench.shop.name, drop=True), Told(), StopRequest())
+    assert caught.value.exit is Exit.REFUSED
+    assert app.status(bench.shop.name).migration is None
+
+
 def test_a_size_that_a_person_wants(bench: AppBench, app: App) -> None:
     name = bench.shop.name
     size = app.status(name).size

@@ -19,7 +19,7 @@ from deployer.core.events import Event
 from deployer.store import whoami
 from tests.crash.calls import Call
 from tests.crash.promises import Broken, Clocked, Promises
-from tests.crash.scenarios import Scenario
+from tests.crash.scenarios import ADJUSTMENTS, Scenario
 from tests.crash.stage import SERVICE, Moment, Process, Stage, Watcher, fresh, restored
 from tests.memory import World
 
@@ -62,6 +62,7 @@ class Eye(Watcher):
         self._process = process
         self.promises.one_hand(process, call)
         self.promises.drained(call)
+        self.promises.migrated(process, call)
         self.instant(f"before {call}")
         answer = self.answer(call, carry_out)
         self.promises.drains(call)
@@ -126,7 +127,7 @@ class Picture:
             standings=frozenset(standings),
             outcome=(newest.outcome or "open") if newest else "",
             exit=newest.exit if newest else 0,
-            left=tuple(f"port {p}" for p in sorted(held ^ used)),
+            left=(*(f"port {p}" for p in sorted(held ^ used)), *sorted(world.jobs.runs)),
         )
 
     @property
@@ -331,10 +332,11 @@ class Explorer:
 
     def _is_left_over(self, then: Picture) -> bool:
         """Tell whether a turn left a part of what had been warm: nobody goes back to it, the next deploy clears it."""
-        if not self._back or "None warm" not in then.books:
+        right = (*self._back, self.wanted) if self.scenario.what in ADJUSTMENTS else self._back
+        if "None warm" not in then.books or not (right != self._back or then.outcome == "reverted") or not self._back:
             return False
         part = Counter(then.running) <= Counter(self._back[0].running)
-        return part and then.of_stable() in [replace(p.of_stable(), exit=then.exit) for p in self._back]
+        return part and then.of_stable() in [replace(p.of_stable(), exit=then.exit) for p in right]
 
     # -- trying
 
@@ -343,8 +345,7 @@ class Explorer:
             self.scenario.deploy(process, version)
 
     def _run(self, stage: Stage, act: Recovery, *, keep: bool = False, asking: bool = False) -> Eye:
-        scenario = self.scenario if asking else replace(self.scenario, asks={})
-        eye = Eye(stage, scenario, keep=keep)
+        eye = Eye(stage, self.scenario if asking else replace(self.scenario, asks={}), keep=keep)
         with stage.process(eye) as process:
             eye.promises.adopt(process)
             act(process)
@@ -373,9 +374,8 @@ class Explorer:
         if _impossible(then):
             return f"outcome {then.outcome} with exit {then.exit}"
         right = tuple(replace(p, exit=then.exit) for p in attempt.right) if attempt.mended else attempt.right
-        if then.outcome == "reverted" and self._is_left_over(then):
-            return ""
-        return "" if then.within(right, again=attempt.again) else then.unlike(*right)
+        fits = self._is_left_over(then) or then.within(right, again=attempt.again)
+        return "" if fits else then.unlike(*right)
 
 
 def look(stage: Stage) -> Picture:

@@ -109,10 +109,34 @@ class Promises:
 
     def drained(self, call: Call) -> None:
         """An instance ends only when the proxy has nothing on it any more, or does not know it."""
-        if call.method == "remove":
+        if str(call) == "runtime.remove":
             gone = call.arguments[0]
             known = gone.name in self.world.servers.get((SERVICE, gone.colour), {})
             _unless(not known or gone.name in self._drained, f"{gone.name} is ended before it is drained")
+
+    # -- the database
+
+    def migrated(self, process: Process, call: Call) -> None:
+        """The database is expanded before anything of the release runs, contracted when nothing of another one does.
+
+        What is run in an instance of its own is run once, however often it is killed.
+        """
+        if str(call) == "jobs.start":
+            spec = call.arguments[0]
+            when, number = spec.once.env["DEPLOYER_WHEN"], spec.release.number
+            _unless(spec.name not in self.world.jobs.started, f"{spec.name} is started again")
+        elif str(call) == "playbooks.command":
+            when, number = call.arguments[3]["deployer_when"], call.arguments[0].number
+        else:
+            return
+        standing = {i.release for i in self.world.instances.values()}
+        if when == "expand":
+            _unless(number not in standing, f"r{number} runs, and its database is expanded")
+        if when == "contract":
+            live, record = self.world.live.get(SERVICE), process.house.store.services.get(SERVICE)
+            _unless(standing == {number}, f"contract of r{number} while {sorted(standing)} stand")
+            _unless(live is not None and not live.warm, f"contract of r{number} while a rollback can go by one write")
+            _unless(record.contracted == number, f"contract of r{number}, and the records do not say so")
 
     # -- one hand
 

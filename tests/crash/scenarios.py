@@ -8,8 +8,10 @@ from typing import Any
 
 from deployer.app import operations
 from deployer.app.operations import RolloutResult, adjust
+from deployer.app.operations.contract import contract
 from tests.crash.stage import SERVICE, Process
 
+ADJUSTMENTS = ("scale", "keep", "contract")  # commands that are aborted by whoever deploys next
 Act = Callable[[Process], RolloutResult | None]
 
 
@@ -85,6 +87,8 @@ HOOKED = {
     "smoke": [{"get": "/"}],
     "hooks": {"before": ["b.yml"], "after": ["a.yml"], "on_done": ["d.yml"], "on_failure": ["f.yml"]},
 }
+EXPAND, CONTRACT = {"run": ["bin/expand"], "in": "instance"}, {"run": ["bin/contract"]}
+MIGRATED = {**BAKED, "migrate": {"backup": {"run": ["bin/backup"]}, "expand": [EXPAND], "contract": [CONTRACT]}}
 HANDED_OVER = {"traffic": {"handover": {"former": "2s", "rolled_back": "1s"}}}
 TALKATIVE: dict[str, Any] = {"talkative": 3}  # WebSockets are open wherever users are
 MOVED = "traffic.changed"
@@ -118,6 +122,10 @@ def _kept(process: Process) -> RolloutResult | None:
 
 def _lost(process: Process) -> None:
     process.world.end(f"{SERVICE}-r1-2")
+
+
+def _contracted(process: Process) -> RolloutResult:
+    return contract(process.house, SERVICE, drop=True)
 
 
 def _warm_is_over(process: Process) -> None:
@@ -201,6 +209,19 @@ SCENARIOS = [
     Scenario("recreate: done", "done", "recreate", gap=True),
     Scenario("recreate: unhealthy", "reverted", "recreate", world=UNHEALTHY, gap=True),
     Scenario("recreate: aborted by a signal", "reverted", "recreate", asks={("step.done", 3): "signal"}, gap=True),
+    # migrations
+    Scenario("bluegreen: done, migration", "done", "bluegreen", MIGRATED),
+    Scenario("bluegreen: backup fails", "reverted", "bluegreen", MIGRATED, world={"failing": {"bin/backup"}}),
+    Scenario("contract: done", "done", "bluegreen", MIGRATED, past=("0.9", "1.0"), act=_contracted),
+    Scenario(
+        "contract: fails",
+        "done",
+        "bluegreen",
+        MIGRATED,
+        past=("0.9", "1.0"),
+        world={"failing": {"bin/contract"}},
+        act=_contracted,
+    ),
     # commands of people
     Scenario(
         "rollback: warm", "done", "bluegreen", BAKED, past=("1.0", "1.1"), act=lambda p: _all(p, operations.rollback)

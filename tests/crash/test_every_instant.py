@@ -32,6 +32,6 @@ def test_every_strategy_and_every_ending_is_among_them() -> None:
     assert strategies == {"canary", "bluegreen", "rolling", "recreate"}
     assert {scenario.ends for scenario in SCENARIOS} == {"done", "reverted", "paused", "down"}
     commands = {scenario.name.partition(":")[0] for scenario in SCENARIOS if scenario.act}
-    assert commands == {"rollback", "abort", "promote", "resume", "replace", "down", "scale", "keep"}
+    assert commands == {"rollback", "abort", "promote", "resume", "replace", "down", "scale", "keep", "contract"}
     wishes = {wish.partition(" ")[0] for scenario in SCENARIOS for wish in scenario.asks.values()}
     assert wishes == {"abort", "approve", "force", "pause", "promote", "refuse", "signal"}

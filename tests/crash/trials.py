@@ -16,12 +16,10 @@ from deployer.core.events import Event
 from tests.crash.calls import FAILS, HANGS, Call, Fault, kinds
 from tests.crash.explore import MUCH, Explorer, Eye, Facts, Picture, Try, abort, look, resume
 from tests.crash.promises import Broken
-from tests.crash.scenarios import Scenario
+from tests.crash.scenarios import ADJUSTMENTS, Scenario
 from tests.crash.stage import Moment, Process, Stage, restored
 
 ALIKE = 2  # calls of one method in one step that are tried: the first ones
-
-ADJUSTMENTS = ("scale", "keep")  # commands that are aborted by whoever deploys next
 
 
 class Disturbed(Eye):

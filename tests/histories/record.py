@@ -1,6 +1,7 @@
 """Records the history: a store made by the real command on real processes and a real HAProxy.
 
     python -m tests.histories.record           # as root; writes tests/histories/recorded, about two minutes
+    python -m tests.histories.record migrated  # adds this service to what was recorded; all else stays as it is
 
 What is in it: every strategy and every kind of step, rollouts that ended well and badly, and one rollout each that is
 held, and whose process was killed while it watched, while it waited for people, on its way back, and after its commit
@@ -23,14 +24,17 @@ import shutil
 import socket
 import sqlite3
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 from deployer.app import queries
 from deployer.app.wiring import open_house
+from deployer.core.clock import SystemClock
 from deployer.model import PLACES
+from deployer.store import Store
+from tests.histories import replayed
 from tests.live.shop import Shop
 from tests.load import Load, Options
 
@@ -137,14 +141,26 @@ def asking(shop: Shop) -> None:
     shop.deploy("approve", "-m", "it looks good")
 
 
+def migrated(shop: Shop) -> None:
+    """A release with a migration, which has come to its contract; a worker, whose former instances do not stay."""
+    expand, contract = {"run": ["/bin/echo", "altered"], "in": "instance"}, {"run": ["/bin/echo", "dropped"]}
+    backup = {"run": ["/bin/echo", "backup-17"]}
+    shop.write(migrate={"backup": backup, "expand": [expand], "contract": [contract]})
+    shop.deploy("bluegreen", "--bake", "0", "--version", "2.0")
+    shop.deploy("migrate", "contract", "-m", "1.0 is not needed any more")
+
+
+ADDED: dict[str, tuple[Callable[[Shop], None], dict[str, Any]]] = {"migrated": (migrated, WORKER)}
+
+
 # -- writing it down
 
 
-def world_of(state: Path) -> dict[str, Any]:
+def world_of(state: Path, names: Collection[str] = ()) -> dict[str, Any]:
     """Read what runs and what the proxy does, by service."""
     world = {}
     with open_house(state) as house:
-        for name in queries.services(house):
+        for name in names or queries.services(house):
             drivers = queries.drivers_of(house, name)
             live = drivers.traffic.read(name)
             world[name] = {
@@ -155,11 +171,11 @@ def world_of(state: Path) -> dict[str, Any]:
     return world
 
 
-def told_of(shop: Shop, state: Path) -> list[Any]:
-    """Return what `deploy show` tells of each rollout."""
-    with open_house(state) as house:
-        count = max(r.number for name in queries.services(house) for r in house.store.rollouts.of(name))
-    shown = (shop.events("show", str(number))[0] for number in range(1, count + 1))
+def told_of(shop: Shop, state: Path, after: int = 0) -> list[Any]:
+    """Return what `deploy show` tells of each rollout, those after a number."""
+    with closing(sqlite3.connect(state / "deployer.db")) as db:
+        count = db.execute("select max(number) from rollouts").fetchone()[0]
+    shown = (shop.events("show", str(number))[0] for number in range(after + 1, count + 1))
     return [
         {
             **{key: view["rollout"][key] for key in ROLLOUT},
@@ -185,22 +201,60 @@ def lines(data: Any, depth: int) -> str:
     return "[\n" + ",\n".join(lines(value, depth - 1) for value in data) + "\n]"
 
 
-def write(state: Path, target: Path, told: list[Any]) -> None:
+def write(state: Path, target: Path, told: list[Any], world: dict[str, Any]) -> None:
     shutil.rmtree(target, ignore_errors=True)
     target.mkdir()
     (target / "store.sql").write_text(dump(state))
-    (target / "world.json").write_text(lines(world_of(state), 3) + "\n")
+    (target / "world.json").write_text(lines(world, 3) + "\n")
     (target / "told.json").write_text(lines(told, 3) + "\n")
     shutil.copytree(state / "secrets", target / "secrets")
     shutil.copytree(state / "recordings", target / "recordings")
 
 
-def main() -> int:
+def to_present(state: Path, empty: Path) -> None:
+    """Give a store the columns that its schema got since: it is edited in place until the first release."""
+    Store(empty, SystemClock()).close()
+    with closing(sqlite3.connect(state / "deployer.db")) as db, closing(sqlite3.connect(empty / "deployer.db")) as new:
+        for (table,) in new.execute("select name from sqlite_master where type = 'table' and name not like 'sqlite%'"):
+            known = {row[1] for row in db.execute(f"pragma table_info({table})")}
+            for _, name, kind, needed, default, _ in new.execute(f"pragma table_info({table})"):
+                if name not in known:
+                    rule = f"{'not null ' * needed}default {default}"
+                    db.execute(f"alter table {table} add column {name} {kind} {rule}")
+        db.commit()
+
+
+def added(name: str) -> list[Any]:
+    """Record one more service beside what was recorded before."""
+    state = FOLDER / "state"
+    for folder in (state, FOLDER / "empty"):
+        folder.mkdir(mode=0o700)
+    replayed.restore(state)
+    to_present(state, FOLDER / "empty")
+    before, world = replayed.told(), json.loads((TARGET / "world.json").read_text())
+    act, manifest = ADDED[name]
+    shop = service(FOLDER, name, **manifest)
+    try:
+        shop.deploy("up", "--version", "1.0", "-m", "the first")
+        act(shop)
+        told = [*before, *told_of(shop, state, len(before))]
+        write(state, TARGET, told, {**world, **world_of(state, [name])})
+    finally:
+        shop.close()
+        shutil.rmtree(FOLDER)
+    return told
+
+
+def main(names: Sequence[str] = ()) -> int:
     """Record, in place of what was recorded before."""
     if socket.gethostname() != HOST:  # the machine's own name is nobody's business
-        again = f"hostname {HOST} && exec {shlex.quote(sys.executable)} -m tests.histories.record"
+        again = f"hostname {HOST} && exec {shlex.join([sys.executable, '-m', 'tests.histories.record', *names])}"
         os.execvpe("unshare", ["unshare", "--uts", "sh", "-c", again], {**os.environ, **ENVIRONMENT})
     FOLDER.mkdir(mode=0o700)
+    if names:
+        (name,) = names
+        sys.stdout.write(f"{TARGET}: {len(added(name))} rollouts\n")
+        return 0
     shops: list[Shop] = []
     try:
         shops.append(service(FOLDER, "finished", strategy={"canary": QUICK}))
@@ -213,8 +267,11 @@ def main() -> int:
         shops.append(service(FOLDER, "asking"))
         shops[-1].deploy("up", "--version", "1.0", "-m", "the first")
         asking(shops[-1])
+        shops.append(service(FOLDER, "migrated", **WORKER))
+        shops[-1].deploy("up", "--version", "1.0", "-m", "the first")
+        migrated(shops[-1])
         told = told_of(shops[0], FOLDER / "state")
-        write(FOLDER / "state", TARGET, told)
+        write(FOLDER / "state", TARGET, told, world_of(FOLDER / "state"))
         shops[4].deploy("resume")  # past its commit point: it can neither be aborted nor taken down as it is
     finally:
         for shop in shops:
@@ -225,4 +282,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

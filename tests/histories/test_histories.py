@@ -18,7 +18,7 @@ from deployer.app import operations, queries
 from deployer.app.operations import AppContext
 from deployer.app.reports.gather import gather
 from deployer.core.errors import Locked, Refused, StoreDamaged
-from deployer.planning.steps import KINDS
+from deployer.planning.kinds import KINDS
 from deployer.store import Store
 from deployer.store.schema import MIGRATIONS
 from deployer.views.report import FORMATS, render

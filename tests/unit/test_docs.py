@@ -22,8 +22,8 @@ from deployer.manifest.load import load
 from deployer.manifest.models import Manifest
 from deployer.manifest.reference import reference as manifest_reference
 from deployer.model import Environment, Instance, Live, Observed, Release
+from deployer.planning.kinds import KINDS
 from deployer.planning.plan import Plan
-from deployer.planning.steps import KINDS
 from deployer.planning.strategy import Strategy
 from deployer.planning.strategy import load as load_strategy
 from tests.documents import DOCUMENTS, REPOSITORY, Block, anchors, blocks, command_lines, commands, links
@@ -197,6 +197,9 @@ def test_every_manifest_is_one(document: Path, block: Block, tmp_path: Path, cer
     (tmp_path / "Dockerfile").write_text("FROM scratch\n")
     (tmp_path / "bin").mkdir()
     (tmp_path / "bin" / "restore").touch(0o755)
+    for program in (name for b in blocks(document) if b.language == "sh" for name in b.marks):
+        (tmp_path / program).parent.mkdir(exist_ok=True)
+        (tmp_path / program).touch(0o755)
 
     assert isinstance(load(tmp_path / "deploy.yml", environ={}).manifest, Manifest)
 
@@ -220,14 +223,16 @@ def test_the_strategy_of_the_page_does_what_the_page_says(tmp_path: Path, monkey
     exec(compile(test, "strategies.md", "exec"), {})
 
 
-RUN = ("README.md", "tutorial.md", "container.md", "secrets.md", "firewall.md", "workers.md")
+RUN = ("README.md", "tutorial.md", "container.md", "secrets.md", "firewall.md", "workers.md", "migrations.md")
 
 
 def test_no_block_is_marked_to_run_in_vain() -> None:
     for document in DOCUMENTS:
         for block in blocks(document):
             if "run" in block.marks:
-                assert document.name in RUN, "tests/live/test_docs.py, test_how_to.py and test_workers.py run these"
+                assert document.name in RUN, (
+                    "test_docs.py, test_how_to.py, test_workers.py and test_migrations.py run these"
+                )
                 assert list(commands(block))
 
 

@@ -16,7 +16,8 @@ from pathlib import Path
 import pytest
 
 from deployer.drivers import ports
-from deployer.planning.steps import KINDS, Step
+from deployer.planning.kinds import KINDS
+from deployer.planning.steps import Step
 from tests.documents import REPOSITORY
 
 SOURCES = [f for folder in ("deployer", "strategies") for f in sorted((REPOSITORY / folder).rglob("*.py"))]

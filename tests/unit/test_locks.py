@@ -469,6 +469,7 @@ WRITES: dict[str, Write] = {
     "rollouts.ended": lambda s, lock, r: s.rollouts.ended(lock, r, result(r, "done"), events=1),
     "services.set_warm": lambda s, lock, r: s.services.set_warm(lock, 1, "blue", 9e9),
     "services.clear_warm": lambda s, lock, r: s.services.clear_warm(lock),
+    "services.contracting": lambda s, lock, r: s.services.contracting(lock, 1),
     "services.taken_down": lambda s, lock, r: s.services.taken_down(lock),
     "sizes.set": lambda s, lock, r: s.sizes.set(lock, 3, 0.0, "sale"),
     "sizes.clear": lambda s, lock, r: s.sizes.clear(lock, ""),

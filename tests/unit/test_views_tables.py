@@ -42,7 +42,7 @@ from deployer.views.data import (
     View,
 )
 from deployer.views.host_data import CheckedMachine, CheckView, MachinesView, MachineView, PlayedMachine, PlayedView
-from deployer.views.status_data import KeeperView, ScaleView, SizeView
+from deployer.views.status_data import KeeperView, MigrationView, ScaleView, SizeView
 from deployer.views.text import clean
 from tests.unit.views_recordings import recording, same_as_golden
 
@@ -273,6 +273,13 @@ BUNDLE = BundleView(
     notes=("secrets are left out: token",),
 )
 
+MIGRATION = MigrationView(
+    3,
+    "2.0",
+    "waits",
+    "contract of r3 is due when r2 (blue) is gone, which is kept warm until 12:40",
+    ("people-17.sql",),
+)
 VIEWS: dict[str, View] = {
     "adoption": ADOPTION,
     "adoption-done": replace(ADOPTION, done=True, aside=("/var/lib/deployer/deployer.db.aside-1",), why="damaged"),
@@ -305,9 +312,12 @@ VIEWS: dict[str, View] = {
     "status-without-keeper": replace(KEPT, keeper=replace(KEEPER, runs=False, next_at=0.0), size=replace(SIZE, by="")),
     "scale": ScaleView("shop", SIZE, KEEPER),
     "scale-manifest": ScaleView("shop", replace(SIZE, by="", hosts=3, wanted=12), None, ("web03 is unreachable",)),
+    "status-migration": replace(KEPT, migration=MIGRATION),
+    "migration": MIGRATION,
+    "migration-done": replace(MIGRATION, contract="done", text="contract of r3 is done", oldest=3),
     "scale-none": ScaleView("shop", None, None),
     "status-none": StatusView("shop", 0, ""),
-    "history": HistoryView("shop", (OPEN, DONE, BACK)),
+    "history": HistoryView("shop", (OPEN, replace(DONE, backup="people-17.sql"), BACK)),
     "history-none": HistoryView("shop", ()),
     "releases": RELEASES,
     "show": SHOW,

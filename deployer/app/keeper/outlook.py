@@ -11,6 +11,7 @@ from deployer.app.keeper.pauses import not_before
 from deployer.core.errors import DeployError, Refused
 from deployer.drivers.ports import Drivers
 from deployer.model import Observed, Release
+from deployer.planning.orders import CONTRACT
 from deployer.store import Rollout
 from deployer.views.status_data import KeeperView, SizeView
 
@@ -58,7 +59,7 @@ def size(house: AppContext, release: Release, observed: Observed) -> SizeView:
 def keeper(house: AppContext, drivers: Drivers, release: Release, observed: Observed) -> KeeperView:
     """Return what the keeper did last of a service and does next, and whether there is one."""
     rollouts = house.store.rollouts.of(release.service, COUNTED, adjustments=True)
-    last = next((r for r in rollouts if r.plan.adjusts and not r.open), None)
+    last = next((r for r in rollouts if r.plan.adjusts and r.strategy != CONTRACT and not r.open), None)
     text, at = _next(house, drivers, release, observed, rollouts)
     return KeeperView(
         runs=is_attended(house.store, KEEPER),

@@ -22,7 +22,7 @@ from deployer.store import DEPLOYER, Lock, whoami
 def keep(house: AppContext, service: str) -> RolloutResult | None:
     """Do what is due of a service, for the keeper; None where nothing is. Raise Locked while others are at work."""
     with locked(house, service, f"{ADJUSTING} what runs") as lock:
-        _refuse_open(house, service)
+        refuse_open(house, service)
         return _adjusted(house, lock, live_release(house.store, service), KEEP, DEPLOYER, "")
 
 
@@ -34,7 +34,7 @@ def scale(house: AppContext, service: str, instances: int, seconds: float, reaso
     make_sense(live_release(house.store, service), instances)
     make_way(house, service, "another size is wanted")
     with locked(house, service, f"{ADJUSTING} the size") as lock:
-        _refuse_open(house, service)
+        refuse_open(house, service)
         if instances:
             until = house.clock.now() + seconds if seconds else 0.0
             house.store.sizes.set(lock, instances, until, reason)
@@ -88,7 +88,8 @@ def _adjusted(
     return drive(begun(house, lock, drivers, rollout))
 
 
-def _refuse_open(house: AppContext, service: str) -> None:
+def refuse_open(house: AppContext, service: str) -> None:
+    """Raise Locked while a rollout of a service is in progress."""
     rollout = house.store.rollouts.in_progress(service)
     if rollout is not None:
         raise Locked(

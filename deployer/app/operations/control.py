@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 
+from deployer.app.migrations import contracting
 from deployer.app.operations.context import AppContext
 from deployer.app.operations.execution import ADJUSTING, committed, locked, run_of
 from deployer.app.operations.reconcile import write_down
@@ -84,6 +85,8 @@ def make_way(house: AppContext, service: str, reason: str) -> None:
     deadline, asked = Deadline.after(house.clock, OTHERS_SECONDS), 0
     while not deadline.passed():
         rollout = house.store.rollouts.in_progress(service)
+        if rollout is not None and contracting(house.store, rollout):
+            return  # it is not taken back for others, and they do not wait for it
         if rollout is not None and rollout.plan.adjusts and rollout.number != asked:
             asked = rollout.number
             _wish(house, rollout, "abort", reason)

@@ -42,6 +42,10 @@ def perform(house: AppContext, order: Order) -> RolloutResult:
             from deployer.app.operations.adjust import scale
 
             return scale(house, service, order.instances, order.seconds, reason)
+        case "contract":
+            from deployer.app.operations.contract import contract
+
+            return contract(house, service, drop=order.drop, reason=reason)
         case "down":
             removed = ", ".join(operations.down(house, service, reason)) or "nothing was running"
             return RolloutResult("done", Exit.DONE, f"{service} is down; removed: {removed}", 0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 from pathlib import Path
 
+from deployer.app.migrations import refuse_contracting
 from deployer.app.observe import observe
 from deployer.app.operations.approvals import refuse_unanswerable
 from deployer.app.operations.context import AppContext
@@ -67,6 +68,7 @@ def _rollback(
     house: AppContext, service: str, *, to: int | None, meant: bool, force: bool, reason: str
 ) -> RolloutResult:
     rollout = house.store.rollouts.in_progress(service)
+    refuse_contracting(house.store, rollout)
     if rollout is not None and not committed(house, rollout):
         if ending := _leave_open(house, rollout, to, force=force, reason=reason):
             return ending
@@ -93,7 +95,7 @@ def _rollback(
         observed = observe(house.store, drivers, service)
         refuse_lost(house, observed)
         releases = house.store.releases.of(service)
-        target = choose(releases, observed, record.stable, to, force=force)
+        target = choose(releases, observed, record.stable, to, force=force, contracted=record.contracted)
         if warning := played_since(releases, target.number, record.stable):
             house.tell(service, warning)
         plan = rollback_plan(observed, target, current)
@@ -119,7 +121,8 @@ def _leave_open(
         observed = observe(
             house.store, house.drivers(house.store.releases.get(service, origin or rollout.release)), service
         )
-        choose(house.store.releases.of(service), observed, origin, to, force=force)
+        contracted = house.store.services.get(service).contracted
+        choose(house.store.releases.of(service), observed, origin, to, force=force, contracted=contracted)
         going_on = f", then to r{to}"
     house.tell(service, f"rollout {rollout.number} is in progress: rolling it back{going_on}")
     ending = stop(house, service, reason or "rollback")

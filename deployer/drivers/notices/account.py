@@ -13,7 +13,7 @@ from deployer.core.secret import hide
 from deployer.drivers.notices.notice import LONGEST, Kind, Notice, NoticeSide
 from deployer.manifest.placeholders import fill
 from deployer.model import FULL
-from deployer.planning.orders import KEEP, SCALE
+from deployer.planning.orders import OCCASIONS
 
 _KINDS: dict[str, Kind] = {
     "rollout.started": "started",
@@ -98,7 +98,7 @@ class Account:
             strategy=facts.strategy,
             by=sentence(facts.by),
             reason=sentence(facts.reason),
-            share=FULL if kind == "done" and facts.served and facts.strategy not in (KEEP, SCALE) else self._share,
+            share=FULL if kind == "done" and facts.served and facts.strategy not in OCCASIONS else self._share,
             verdict=self._verdict,
             candidate=candidate,
             stable=stable,

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from deployer.manifest.occasion import Occasion
-from deployer.planning.orders import KEEP, SCALE
+from deployer.planning.orders import OCCASIONS
 
 VERSION = 1  # of the JSON body; it counts up when a field changes its meaning or goes
 ENDINGS: frozenset[str] = frozenset(
@@ -89,7 +89,7 @@ class Notice:
                 return f"{what}: waits for a person"
             case "detached":
                 return f"{what}: detached, still in progress"
-            case "done" | "reverted" if self.strategy in (KEEP, SCALE):  # what is live stays live
+            case "done" | "reverted" if self.strategy in OCCASIONS:  # what is live stays live
                 return f"{what}: {self.strategy} {'done' if self.kind == 'done' else 'failed'}"
             case "done":
                 return f"{what} is live"

@@ -43,6 +43,11 @@ class EngineDrivers(Protocol):
         """Whose numbers are compared, too."""
         ...
 
+    @property
+    def jobs(self) -> JobRuntime:
+        """Where a command runs in an instance of its own."""
+        ...
+
 
 @dataclass(frozen=True)
 class Drivers:

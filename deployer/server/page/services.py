@@ -187,6 +187,8 @@ def _kept(status: StatusView, now: float) -> Markup | None:
     rows: list[tuple[str, Content]] = []
     if status.size and status.size.by:
         rows.append(("size", wanted(status.size)))
+    if status.migration and status.migration.contract not in ("none", "done"):
+        rows.append(("migration", status.migration.text))
     if (keeper := status.keeper) is not None:
         if keeper.last:
             link = tag("a", keeper.last, href=f"/rollouts/{keeper.last_rollout}")

@@ -23,7 +23,7 @@ def _step(step: StepLine, state: ViewState, now: float) -> Markup:
     named = "paused" if held else step.state
     sign = tag("span", SIGNS[named], class_="sign", aria_label=named, role="img")
     more: list[Content] = [tag("small", f" {step.progress}")] if step.progress else []
-    if step.kind == "play" and step.state in ("running", "failed"):
+    if step.plays and step.state in ("running", "failed"):
         more += [tag("small", tag("br"), f"{t.status}: {t.task} · {t.host} {t.message}") for t in state.tasks]
     time = tag("span", "paused" if held else _time(step, now), class_="n")
     return tag(

@@ -54,7 +54,7 @@ class DockerJobs:
                     made.start()
                 except docker.errors.APIError as error:
                     why = f"{spec.name} does not start: {error.explanation}"
-                    raise DriverFailed(why, f"check `schedule.{spec.job}.command`, `mounts` and `user`") from error
+                    raise DriverFailed(why, f"check `{spec.at}`, `mounts` and `user`") from error
 
     def read(self, name: str, host: str) -> FoundRun | None:  # noqa: ARG002 - this engine is the host
         """Read a run; None when there is none of that name."""
