@@ -38,7 +38,7 @@ ALLOWED = {
     "deployer/drivers/notices/outbox.py: Outbox._run: self._waiting.get": "finishing puts the end into the queue, and"
     " whoever closes it waits so long and no longer; the process does not wait for the thread",
     "deployer/app/operations/execution.py: port_usable: socket": _BINDS,
-    "deployer/app/operations/dispatch.py: perform: pause": "it is our own pause, not that of signals",
+    "deployer/app/operations/dispatch.py: perform: operations.pause": "it is our own pause, not that of signals",
     "deployer/cli/keep.py: keep: asked.wait": "it runs until a signal ends it",
     "deployer/transport/ssh_process.py: SshProcess.close: self._process.wait": _KILLED,
     "deployer/evidence/replay.py: judge: stage.result": "it computes; nothing outside is asked",
