@@ -217,7 +217,9 @@ ASKING = {
     "Verbs.require",
 }
 PROTOCOLS = [
-    value for value in vars(ports).values() if inspect.isclass(value) and getattr(value, "_is_protocol", False)
+    value
+    for value in (getattr(ports, name) for name in ports.__all__)  # each is imported when it is asked for
+    if inspect.isclass(value) and getattr(value, "_is_protocol", False)
 ]
 
 
