@@ -23,7 +23,7 @@ WAITED_SECONDS = 0.5  # after which it is no chance that requests wait
 CLEAR_SECONDS = 5.0  # in which those that wait are to be answered
 GAP_SECONDS = 15.0  # without a look, after which it is not known what was before
 # Requests that come by chance are open in a number that differs from its mean by about its root.
-MARGIN, MARGIN_DOWN = 1.5, 2.5  # roots
+MARGIN, MARGIN_DOWN = 1.5, 3.0  # roots
 
 
 @dataclass(frozen=True)

@@ -59,8 +59,8 @@ def test_a_load_around_a_threshold_changes_little(rate: Rate) -> None:
 def test_a_step_is_met_at_once_and_left_slowly() -> None:
     seen = simulated(lambda at: 60 if 60 <= at < 180 else 6, 60, 360)
     assert seen.reaction <= 1.0, seen.text()
-    assert seen.changes <= 10, seen.text()
-    assert seen.used <= 1.6 * seen.oracle, seen.text()
+    assert seen.changes <= 14, "up in a few steps, and down one by one: " + seen.text()
+    assert seen.used <= 2 * seen.oracle, "the minute before the first one goes weighs much here: " + seen.text()
 
 
 @pytest.mark.long("an hour of requests one by one")
