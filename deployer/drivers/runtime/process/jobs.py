@@ -16,7 +16,8 @@ from deployer.core.errors import DriverFailed
 from deployer.core.undo import undone
 from deployer.drivers.jobs import FoundRun, JobSpec
 from deployer.drivers.runtime.artifacts import Artifacts
-from deployer.drivers.runtime.environ import chosen_secrets, inherited, job_environment
+from deployer.drivers.runtime.environ import inherited, job_environment
+from deployer.drivers.runtime.process import program
 from deployer.supervisor import ProcessSpec, ProcessStatus
 
 FILE = "job.json"
@@ -93,12 +94,7 @@ class ProcessJobs:
     def _prepare(self, place: Path, spec: JobSpec) -> ProcessSpec:
         manifest, release = spec.release.manifest, spec.release
         artifact = Artifacts(self._folder / "artifacts" / release.service, self._folder).path(release)
-        secrets = place / "secrets"
-        files.folder(secrets)
-        place.chmod(0o700)
-        for name, value in chosen_secrets(spec, "file").items():
-            with os.fdopen(files.new(secrets / name, 0o400), "w", encoding="utf-8") as file:
-                file.write(value)
+        secrets = program.secret_files(place, spec)
         return ProcessSpec(
             argv=spec.settings.command,
             cwd=str(artifact),

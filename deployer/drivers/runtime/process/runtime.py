@@ -17,12 +17,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from deployer import supervisor
-from deployer.core import files, later
+from deployer.core import later
 from deployer.core.clock import Clock, Deadline
 from deployer.core.errors import DeadlinePassed, DriverFailed, Refused
 from deployer.core.events import Tell
 from deployer.drivers.ports import Found
-from deployer.drivers.runtime.environ import chosen_secrets, environment, inherited, split_address
+from deployer.drivers.runtime.environ import environment, inherited, split_address
 from deployer.drivers.runtime.process import record
 from deployer.drivers.runtime.process.log_window import LogWindow
 from deployer.drivers.runtime.process.record import InstanceFolders, ProcessInstance
@@ -190,12 +190,7 @@ class ProcessRuntime:
         """Make the folder of an instance with its secrets; give what is to run."""
         manifest = spec.release.manifest
         artifact = self._snapshots.of(spec.release.service).path(spec.release)
-        secrets = folder / "secrets"
-        files.folder(secrets)
-        folder.chmod(0o700)
-        for name, value in chosen_secrets(spec, "file").items():
-            with os.fdopen(files.new(secrets / name, 0o400), "w", encoding="utf-8") as file:
-                file.write(value)
+        secrets = program.secret_files(folder, spec)
         return ProcessSpec(
             argv=manifest.command or (),
             cwd=str(artifact),
