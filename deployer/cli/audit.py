@@ -12,10 +12,9 @@ from click.core import ParameterSource
 from deployer.app import queries
 from deployer.cli.opening import open_app
 from deployer.cli.options import Common, common
-from deployer.cli.output import print_result
+from deployer.cli.output import print_result, save
 from deployer.cli.session import house
 from deployer.cli.values import WholeNumber
-from deployer.core import files
 from deployer.core.errors import Exit, Refused
 
 _HASH = re.compile(r"[0-9a-f]{64}")
@@ -75,9 +74,5 @@ def export(common: Common, out: Path | None) -> int:
                 sys.stdout.write(f"{line}\n")
             return int(Exit.DONE)
         text = "".join(f"{line}\n" for line in lines)
-    try:
-        files.replace(out, text)
-    except OSError as error:
-        raise Refused(f"{out} cannot be written: {error}", "name another file with -o") from None
-    sys.stdout.write(f"wrote {out}\n")
+    save(text, out)
     return int(Exit.DONE)

@@ -10,7 +10,11 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import IO, TYPE_CHECKING, Literal
 
+from deployer.core.errors import Refused
+
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from deployer.core.events import Event, Sink
     from deployer.views.data import View
 
@@ -84,6 +88,17 @@ def print_result(view: View, output: Output, *, now: float | None = None, stdout
         result = tables.render(view, time.time() if now is None else now, ink)
         out.write((result if speaks_utf8(out) else text.ascii_only(result)) + "\n")
     out.flush()
+
+
+def save(text: str, out: Path) -> None:
+    """Write a result to a file as a whole, and say so. Raise Refused where it cannot be written."""
+    from deployer.core import files
+
+    try:
+        files.replace(out, text)
+    except OSError as error:
+        raise Refused(f"{out} cannot be written: {error.strerror or error}", "name another file with -o") from None
+    sys.stdout.write(f"wrote {out}\n")
 
 
 def write_error(message: str, stderr: IO[str] | None = None) -> None:

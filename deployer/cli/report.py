@@ -9,8 +9,8 @@ import click
 
 from deployer.cli.opening import open_app
 from deployer.cli.options import Common, common
+from deployer.cli.output import save
 from deployer.cli.values import NUMBER
-from deployer.core import files
 from deployer.core.errors import Exit, Refused
 from deployer.views.report import FORMATS, Format, render
 
@@ -38,9 +38,5 @@ def report(common: Common, number: int | None, out: Path | None, form: Format | 
     if out is None:
         sys.stdout.write(text)
         return int(Exit.DONE)
-    try:
-        files.replace(out, text)
-    except OSError as error:
-        raise Refused(f"{out} cannot be written: {error.strerror}", "name another file with -o") from None
-    sys.stdout.write(f"wrote {out}\n")
+    save(text, out)
     return int(Exit.DONE)
