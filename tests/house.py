@@ -77,10 +77,10 @@ def adopt(folder: Path, world: World, events: list[Event] | None = None, **chose
 class Scene:
     """A house, its world, and all that happened in it."""
 
-    def __init__(self, folder: Path, world: World | None = None) -> None:
+    def __init__(self, folder: Path, world: World | None = None, store: Store | None = None) -> None:
         self.events: list[Event] = []
         self.world = world or World()
-        self.house: AppContext = house(folder, self.world, self.events)
+        self.house: AppContext = house(folder, self.world, self.events, store)
 
     def deploy(self, version: str, strategy: str = "bluegreen", **more: Any) -> RolloutResult:
         return operations.deploy(self.house, request(version, strategy, REPOSITORY, **more))

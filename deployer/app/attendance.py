@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from pathlib import Path
 
-from deployer.core.filelock import FileLock, is_held
+from deployer.core import files
 from deployer.store import Store
 
 
@@ -19,6 +18,11 @@ class Duty:
     name: str
     recent: float = 0.0
 
+    @property
+    def claim(self) -> str:
+        """Name the claim of who attends to it, and the file that tells when a timer did so."""
+        return f"locks/{self.name}"
+
 
 JOBS = Duty("jobs.scheduler", 900.0)
 CERTIFICATES = Duty("certificates.renewals", 36 * 3600.0)  # a timer comes twice a day
@@ -28,25 +32,20 @@ KEEPER = Duty("keeper")
 @contextmanager
 def announced(store: Store, duty: Duty) -> Iterator[None]:
     """Let others see, for the length of the block and a while after it, that a duty is attended to."""
-    lock = FileLock(file_of(store.folder, duty), shared=True)
-    lock.try_take()
-    os.utime(lock.path, (store.clock.now(), store.clock.now()))
+    claim, path, now = store.claims.claim(duty.claim, shared=True), store.folder / duty.claim, store.clock.now()
+    claim.try_take()
+    files.folder(path.parent)
+    path.touch(mode=0o600)
+    os.utime(path, (now, now))
     try:
         yield
     finally:
-        lock.let_go()
+        claim.let_go()
 
 
 def is_attended(store: Store, duty: Duty) -> bool:
-    """Return whether a server attends to a duty, or a timer did so lately."""
-    path = file_of(store.folder, duty)
-    try:
-        recent = bool(duty.recent) and store.clock.now() - path.stat().st_mtime < duty.recent
-    except FileNotFoundError:
-        return False
-    return recent or is_held(path)
-
-
-def file_of(state: Path, duty: Duty) -> Path:
-    """Return the file whose lock is held by who attends to a duty."""
-    return state / "locks" / duty.name
+    """Return whether a server attends to a duty, or a timer of this host did so lately."""
+    with suppress(FileNotFoundError):
+        if duty.recent and store.clock.now() - (store.folder / duty.claim).stat().st_mtime < duty.recent:
+            return True
+    return store.claims.is_held(duty.claim)

@@ -3,6 +3,7 @@
 from deployer.store.actor import DEPLOYER
 from deployer.store.audit import AuditEntry, AuditRecord
 from deployer.store.audit_chain import Chain
+from deployer.store.claims import Claim
 from deployer.store.damage import move_aside
 from deployer.store.heartbeat import Heartbeat
 from deployer.store.locks import Locks, whoami
@@ -27,6 +28,7 @@ __all__ = [
     "AuditEntry",
     "AuditRecord",
     "Chain",
+    "Claim",
     "ControlRequest",
     "Heartbeat",
     "JournalEntry",

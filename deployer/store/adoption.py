@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -13,9 +12,11 @@ from deployer.model import Colour, Release
 from deployer.planning.plan import Plan
 from deployer.store import meta
 from deployer.store.audit import AuditEntry
+from deployer.store.database import Connection
 from deployer.store.events import add_event
 from deployer.store.fence import check
 from deployer.store.owner import Lock
+from deployer.store.ports import put_port
 from deployer.store.records import Port
 from deployer.store.releases import add_row
 from deployer.store.store import Store
@@ -103,7 +104,7 @@ def is_blank(store: Store) -> bool:
     return found is None
 
 
-def _take_identity(db: sqlite3.Connection, lost: LostStore) -> None:
+def _take_identity(db: Connection, lost: LostStore) -> None:
     own = meta.value(db, "installation")
     if own != lost.installation:
         # Releases are named, and the audit log begins, by the identity that a store has.
@@ -117,32 +118,31 @@ def _take_identity(db: sqlite3.Connection, lost: LostStore) -> None:
         meta.put(db, "config-key", lost.config_key)
 
 
-def _refuse_known(db: sqlite3.Connection, service: str) -> None:
+def _refuse_known(db: Connection, service: str) -> None:
     if db.execute("select 1 from releases where service = ?", (service,)).fetchone():
         raise Refused(f"the store knows {service} already", "`deploy doctor` says what differs")
 
 
-def _service(db: sqlite3.Connection, known: Recovered) -> None:
+def _service(db: Connection, known: Recovered) -> None:
     db.execute(
-        "insert or replace into services (name, stable, warm, warm_colour, warm_until) values (?, ?, ?, ?, ?)",
+        "insert into services (name, stable, warm, warm_colour, warm_until) values (?, ?, ?, ?, ?)"
+        " on conflict (name) do update set stable = excluded.stable, warm = excluded.warm,"
+        " warm_colour = excluded.warm_colour, warm_until = excluded.warm_until",
         (known.service, known.stable, known.warm, known.warm_colour, known.warm_until),
     )
 
 
-def _numbers(db: sqlite3.Connection, known: Recovered) -> None:
+def _numbers(db: Connection, known: Recovered) -> None:
     meta.put(db, f"last-release:{known.service}", str(known.last_release))
 
 
-def set_ports(db: sqlite3.Connection, known: Recovered) -> None:
+def set_ports(db: Connection, known: Recovered) -> None:
     """Record the ports that instances have, in the transaction of the caller."""
     for port in known.ports:
-        db.execute(
-            "insert or replace into ports (port, service, release, idx, freed_at, host) values (?, ?, ?, ?, null, ?)",
-            (port.number, known.service, port.release, port.index, port.host),
-        )
+        put_port(db, known.service, port)
 
 
-def add_interrupted(db: sqlite3.Connection, known: Recovered, rollout: Interrupted, now: float, by: str) -> None:
+def add_interrupted(db: Connection, known: Recovered, rollout: Interrupted, now: float, by: str) -> None:
     """Record a rollout that was in progress, in the transaction of the caller."""
     plan = rollout.plan
     db.execute(
@@ -166,11 +166,9 @@ def add_interrupted(db: sqlite3.Connection, known: Recovered, rollout: Interrupt
     add_event(db, Event("note", now, known.service, rollout.number, {"text": rollout.text}))
 
 
-def begin_rollouts_after(db: sqlite3.Connection, last: int) -> None:
+def begin_rollouts_after(db: Connection, last: int) -> None:
     """Let the next rollout have a number that none had before: proxies count and salt by it."""
-    done = db.execute("update sqlite_sequence set seq = max(seq, ?) where name = 'rollouts'", (last,))
-    if not done.rowcount:
-        db.execute("insert into sqlite_sequence (name, seq) values ('rollouts', ?)", (last,))
+    db.number_after("rollouts", last)
 
 
 def _deed(known: Recovered) -> AuditEntry:

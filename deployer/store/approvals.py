@@ -42,10 +42,11 @@ class Approvals:
             told = {"n": n, "by": voice.by, "role": voice.role, "reason": voice.reason, "text": text}
             kind = "approval.refused" if voice.refused else "approval.given"
             event = add_event(db, Event(kind, voice.at, rollout.service, rollout.number, hide_in(told)))
+            db.execute("delete from approvals where rollout = ? and n = ? and until = ? and person = ?", key)
             db.execute(
-                "insert or replace into approvals (rollout, n, until, person, by, role, refused, reason, at, event)"
+                "insert into approvals (rollout, n, until, person, by, role, refused, reason, at, event)"
                 " values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                (*key, voice.by, voice.role, voice.refused, voice.reason, voice.at, event.id),
+                (*key, voice.by, voice.role, int(voice.refused), voice.reason, voice.at, event.id),
             )
             self._audit.add(db, _deed(rollout, n, voice))
         return event

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import sqlite3
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
@@ -19,7 +18,7 @@ from deployer.core.clock import Clock
 from deployer.core.limits import REASON
 from deployer.store import meta
 from deployer.store.actor import Actor
-from deployer.store.database import Database
+from deployer.store.database import Connection, Database
 from deployer.store.fence import check
 from deployer.store.owner import Lock
 
@@ -89,7 +88,7 @@ def genesis(installation: str) -> str:
     return hashlib.sha256(f"audit log of {installation}".encode()).hexdigest()
 
 
-def installation(db: sqlite3.Connection) -> str:
+def installation(db: Connection) -> str:
     """Read the id of the installation that a store belongs to."""
     return meta.value(db, "installation")
 
@@ -108,7 +107,7 @@ class Audit:
                 check(db, lock)
             self.add(db, deed)
 
-    def add(self, db: sqlite3.Connection, deed: AuditEntry) -> AuditRecord:
+    def add(self, db: Connection, deed: AuditEntry) -> AuditRecord:
         """Record a deed in the transaction that does it: both are there, or neither is."""
         last = db.execute("select n, hash from audit order by n desc limit 1").fetchone()
         who = {key: _text(value) for key, value in asdict(self.actor).items()}

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
-import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from deployer.core.errors import Refused
 from deployer.store.audit import COLUMNS, AuditRecord, genesis, installation, seal
-from deployer.store.database import Database
+from deployer.store.database import Connection, Database
 
 GUARDS = frozenset({"audit_appends", "audit_no_update", "audit_no_delete"})
 FORMAT = 1  # of an exported file
@@ -86,14 +84,14 @@ class AuditLog:
         """Give the newest records (of a service), the newest first."""
         where, values = ("where service = ?", (service,)) if service else ("", ())
         query = f"select {', '.join(COLUMNS)} from audit {where} order by n desc limit ?"  # noqa: S608 - names of ours
-        with self._moment() as db:
+        with self._database.moment() as db:
             return tuple(AuditRecord(**dict(row)) for row in db.execute(query, (*values, limit)))
 
     def verify(self, known: str = "") -> Chain:
         """Follow the whole chain; a log without its guards is broken too."""
-        with self._moment() as db:
-            chain = follow(_rows(db), genesis(installation(db)), numbered=_numbered(db), known=known)
-            there = {row["name"] for row in db.execute("select name from sqlite_master where type = 'trigger'")}
+        with self._database.moment() as db:
+            chain = follow(_rows(db), genesis(installation(db)), numbered=db.last_number("audit"), known=known)
+            there = db.triggers()
         if GUARDS - there and not chain.broken:
             problem = f"the store has lost what keeps records as they are: {', '.join(sorted(GUARDS - there))}"
             return Chain(chain.records, chain.head, chain.records + 1, problem, chain.since)
@@ -101,7 +99,7 @@ class AuditLog:
 
     def export(self) -> Iterator[str]:
         """Give the log as JSON lines: what it belongs to and how long it is, then each record."""
-        with self._moment() as db:
+        with self._database.moment() as db:
             last = db.execute("select n, hash from audit order by n desc limit 1").fetchone()
             head = {
                 "audit": FORMAT,
@@ -113,28 +111,10 @@ class AuditLog:
             for row in _rows(db):
                 yield json.dumps(row, default=repr)
 
-    @contextmanager
-    def _moment(self) -> Iterator[sqlite3.Connection]:
-        """Read what is there at one moment, also where it was tampered with and is no UTF-8."""
-        with self._database.reading() as db:
-            db.execute("begin")
-            usual, db.text_factory = db.text_factory, lambda raw: raw.decode("utf-8", "backslashreplace")
-            try:
-                yield db
-            finally:
-                db.text_factory = usual
-                db.execute("rollback")
 
-
-def _rows(db: sqlite3.Connection) -> Iterator[dict[str, Any]]:
+def _rows(db: Connection) -> Iterator[dict[str, Any]]:
     for row in db.execute(f"select {', '.join(COLUMNS)} from audit order by n"):  # noqa: S608 - names of ours
         yield dict(row)
-
-
-def _numbered(db: sqlite3.Connection) -> int:
-    """Give the number of the last record that SQLite ever gave out: it stays when records are removed."""
-    row = db.execute("select seq from sqlite_sequence where name = 'audit'").fetchone()
-    return int(row["seq"]) if row else 0
 
 
 # -- in a file

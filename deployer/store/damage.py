@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 import struct
 import time
 from collections.abc import Iterator
@@ -11,6 +10,7 @@ from pathlib import Path
 from deployer.core import files
 from deployer.core.errors import Locked, StoreDamaged, StoreFailed
 from deployer.core.filelock import FileLock, is_held
+from deployer.store.database import Connection
 
 NAME = "deployer.db"
 PARTS = ("-wal", "-shm", "")  # of a store, the file itself last: a log that is alone is never taken for a new store's
@@ -26,7 +26,7 @@ _TRACES = (
 )
 
 
-def whole(connection: sqlite3.Connection, path: Path) -> None:
+def whole(connection: Connection, path: Path) -> None:
     """Read all of an open store. Raises StoreDamaged when a part of it is not what it should be; about 1 ms a MiB."""
     said = [str(row[0]) for row in connection.execute("pragma quick_check(3)")]
     if said != ["ok"]:

@@ -1,206 +1,116 @@
-"""One SQLite file: opening, transactions, and what its errors mean.
+"""The database as the tables use it: one dialect of plain SQL, with `?` for values, by whichever database carries it.
 
-WAL mode with full synchronisation: what was committed survives a power cut (https://sqlite.org/pragma.html#pragma_synchronous).
+What databases do differently is in one method each of a connection, or in the folder of the database; the modules of
+the tables know none of it. Writers take turns: a transaction is alone with the tables from its first statement on.
 """
 
 from __future__ import annotations
 
-import errno
-import os
-import sqlite3
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from typing import Any, Protocol
 
 from deployer.core.errors import StoreFailed
-from deployer.core.filelock import FileLock
-from deployer.core.lock_holders import holders
-from deployer.store import damage, migrate
-from deployer.store.privacy import private
-
-BUSY_SECONDS = 10.0
-FULL_BYTES = 64 * 1024  # a disk with less than this is full
-OWN_SECONDS = 30.0  # for another process that makes or migrates the store
-# What opening says where nothing can be written: the index of the log has to be made.
-UNWRITABLE = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN)
 
 
-class Database:
-    """One connection, shared by the threads of this process: each has it for the length of a query or transaction.
+class Duplicate(Exception):
+    """A row was to be added beside one that excludes it."""
 
-    Every method raises StoreFailed, with what to do, where SQLite or the file system does; StoreDamaged when the file
-    is no store or not whole. A store is made only where there was none, unless `anew` says that the old one was moved
-    aside. Where nothing can be written, because the disk is full or read-only, a copy in memory answers queries, and
-    `unwritable` says why a transaction raises StoreFailed.
+
+class Row(Protocol):
+    """One row: its values by name or place, `dict(row)`, or all of them in turn."""
+
+    def __getitem__(self, key: Any, /) -> Any: ...
+    def __iter__(self) -> Iterator[Any]: ...
+
+    def keys(self) -> list[str]:
+        """Return the names of its columns."""
+        ...
+
+
+class Cursor(Protocol):
+    """What a statement gave."""
+
+    @property
+    def rowcount(self) -> int:
+        """Return how many rows were changed."""
+        ...
+
+    def __iter__(self) -> Iterator[Any]: ...
+
+    def fetchone(self) -> Any:
+        """Return the next row; None after the last one."""
+        ...
+
+    def fetchall(self) -> list[Any]:
+        """Return the rows that are left."""
+        ...
+
+
+class Connection(Protocol):
+    """Statements, in a transaction or for a query."""
+
+    def execute(self, query: str, values: Sequence[Any] = (), /) -> Cursor:
+        """Run one statement."""
+        ...
+
+    def executemany(self, query: str, rows: Iterable[Sequence[Any]], /) -> object:
+        """Run one statement for each of the rows."""
+        ...
+
+    def insert(self, query: str, values: Sequence[Any], key: str) -> int:
+        """Add a row that is given a number in the column `key`; return the number.
+
+        Raise Duplicate where another row excludes it.
+        """
+        ...
+
+    def last_number(self, table: str) -> int:
+        """Return the highest number that a row of a table was ever given, also one that was removed; 0 for none."""
+        ...
+
+    def number_after(self, table: str, last: int) -> None:
+        """Let the next row of a table have a number above `last`, and above all that were ever given."""
+        ...
+
+    def triggers(self) -> frozenset[str]:
+        """Return the names of the triggers that the tables have."""
+        ...
+
+
+class Database(Protocol):
+    """One database, shared by the threads of this process: each has it for the length of a query or transaction.
+
+    Every method raises StoreFailed, with what to do, where the database cannot do it; StoreDamaged when it is no store
+    or not whole. `unwritable` says why a transaction raises StoreFailed where queries are still answered.
     """
 
-    def __init__(self, path: Path, *, anew: bool = False) -> None:
-        self.path = path
-        self.unwritable: StoreFailed | None = None
-        self._mutex = threading.RLock()
-        self._connection: sqlite3.Connection | None = None
-        with self._told(), self._told_of_files():
-            private(path.parent)
-            if not path.exists():
-                self._make(anew)
-            damage.refuse_shortened(path)
-            self._connection = self._connect()
-            try:
-                if self.unwritable is None:
-                    self._migrate(self._connection)
-            except BaseException:
-                self.close()
-                raise
-            self._file = path.stat()
+    unwritable: StoreFailed | None
 
-    def _connect(self) -> sqlite3.Connection:
-        try:
-            return migrate.connect(self.path, BUSY_SECONDS)
-        except sqlite3.OperationalError as error:
-            self.unwritable = self._meant(error)
-            if self.unwritable is None or _code(error) not in UNWRITABLE:
-                raise
-            if (copied := migrate.copied(self.path)) is None:
-                raise
-            return copied
-
-    def _make(self, anew: bool) -> None:
-        with FileLock(self.path.with_name("deployer.lock")).held(OWN_SECONDS):
-            if self.path.exists():
-                return
-            if not anew:
-                damage.refuse_lost(self.path)
-            migrate.make(self.path)
-
-    def _migrate(self, connection: sqlite3.Connection) -> None:
-        if migrate.outdated(connection, self.path):
-            with FileLock(self.path.with_name("deployer.lock")).held(OWN_SECONDS):
-                migrate.apply(connection, self.path)
-
-    @contextmanager
-    def reading(self) -> Iterator[sqlite3.Connection]:
+    def reading(self) -> AbstractContextManager[Connection]:
         """Have the connection for queries."""
-        with self._mutex, self._told():
-            if self._connection is None:
-                raise StoreFailed(f"the store {self.path} was closed", "this is a bug of deployer, please report it")
-            yield self._connection
+        ...
 
-    def rows(self, query: str, *values: Any) -> list[sqlite3.Row]:
+    def rows(self, query: str, *values: Any) -> list[Any]:
         """Return what a query gives."""
-        with self.reading() as connection:
-            return connection.execute(query, values).fetchall()
+        ...
 
-    @contextmanager
-    def transaction(self) -> Iterator[sqlite3.Connection]:
-        """Run the block as one write transaction: all of it or nothing."""
-        if self.unwritable is not None:
-            raise self.unwritable
-        with self.reading() as connection:
-            self.present()
-            connection.execute("begin immediate")
-            try:
-                yield connection
-                connection.execute("commit")
-            except BaseException:
-                if connection.in_transaction:  # SQLite itself rolls back after some errors
-                    connection.execute("rollback")
-                raise
+    def moment(self) -> AbstractContextManager[Connection]:
+        """Have the connection for queries that all see one moment; text that is no Unicode is given escaped."""
+        ...
+
+    def transaction(self) -> AbstractContextManager[Connection]:
+        """Run the block as one write transaction: all of it or nothing, and nobody else writes meanwhile."""
+        ...
 
     def present(self) -> None:
-        """Raise StoreFailed when the file was removed or replaced since it was opened: nobody else sees it any more.
-
-        The same for a copy once the store itself can be written again.
-        """
-        if self.unwritable is not None and self._opens():
-            raise StoreFailed(f"the store {self.path} can be written again", "try again: the next attempt opens it")
-        try:
-            now = self.path.stat()
-        except OSError:
-            now = None
-        if now is None or (now.st_dev, now.st_ino) != (self._file.st_dev, self._file.st_ino):
-            raise StoreFailed(
-                f"the store {self.path} was moved or removed while this process ran; it changes nothing any more",
-                "see `deploy doctor`",
-            )
-
-    def _opens(self) -> bool:
-        try:
-            migrate.connect(self.path, busy=0).close()
-        except (OSError, sqlite3.OperationalError):
-            return False
-        return True
+        """Raise StoreFailed when this is not the store any more that others see."""
+        ...
 
     def whole(self) -> None:
-        """Read all of it. Raises StoreDamaged when a part is not what it should be."""
-        with self.reading() as connection:
-            damage.whole(connection, self.path)
+        """Read all of it. Raise StoreDamaged when a part is not what it should be."""
+        ...
 
     def close(self) -> None:
-        """Close the connection."""
-        with self._mutex:
-            if self._connection is not None:
-                self._connection.close()
-                self._connection = None
-
-    @contextmanager
-    def _told(self) -> Iterator[None]:
-        try:
-            yield
-        except sqlite3.Error as error:
-            meant = self._meant(error)
-            if meant is None:
-                raise
-            raise meant from error
-
-    @contextmanager
-    def _told_of_files(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            raise StoreFailed(
-                f"the state folder cannot be used: {error.filename or self.path}: {error.strerror or error}",
-                "check its permissions and free space, or name another one with --state",
-            ) from error
-
-    def _meant(self, error: sqlite3.Error) -> StoreFailed | None:
-        """Say what an error of SQLite means for people (https://sqlite.org/rescode.html); None for a bug of ours."""
-        import shutil
-
-        code = _code(error)
-        if code == sqlite3.SQLITE_IOERR and shutil.disk_usage(self.path.parent).free < FULL_BYTES:
-            code = sqlite3.SQLITE_FULL  # some writes fail so, that of the index of the log for one
-        match code:
-            case sqlite3.SQLITE_CORRUPT | sqlite3.SQLITE_NOTADB:
-                return damage.damaged(self.path, str(error))
-            case sqlite3.SQLITE_FULL:
-                return StoreFailed(
-                    f"the store {self.path} cannot be written: no space is left",
-                    "free some (`deploy doctor` says where); what was done before is recorded",
-                )
-            case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
-                by = ", ".join(holders(self.path.with_name(self.path.name + "-shm"), writing=True)) or "another process"
-                return StoreFailed(
-                    f"the store {self.path} is being written by {by} for more than {BUSY_SECONDS:g} s",
-                    "let it go on (kill -CONT) or end it (kill -9): nothing is lost by that",
-                )
-            case sqlite3.SQLITE_READONLY | sqlite3.SQLITE_CANTOPEN | sqlite3.SQLITE_IOERR | sqlite3.SQLITE_PERM:
-                why = _refusal(self.path.parent)
-                return StoreFailed(
-                    f"the store {self.path} cannot be {f'written: {why}' if why else f'used: {error}'}",
-                    "check the permissions of its folder, and the disk; or name another folder with --state",
-                )
-        return None
-
-
-def _refusal(folder: Path) -> str:
-    """Say why nothing can be written into a folder, which SQLite does not tell; "" where that is not why."""
-    if os.statvfs(folder).f_flag & os.ST_RDONLY:
-        return os.strerror(errno.EROFS)
-    return "" if os.access(folder, os.W_OK) else os.strerror(errno.EACCES)
-
-
-def _code(error: sqlite3.Error) -> int:
-    """Return SQLite's primary code of an error; 255 for one that is not of SQLite."""
-    return getattr(error, "sqlite_errorcode", -1) & 0xFF
+        """Close what is open."""
+        ...

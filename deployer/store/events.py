@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-import sqlite3
 from dataclasses import replace
 
 from deployer.core.events import PASSING, Event
-from deployer.store.database import Database
+from deployer.store.database import Connection, Database, Row
 from deployer.store.fence import check
 from deployer.store.owner import Lock
 
@@ -53,16 +52,17 @@ class Events:
         return str(json.loads(rows[0]["data"]).get("verdict", "")) if rows else ""
 
 
-def add_event(db: sqlite3.Connection, event: Event) -> Event:
+def add_event(db: Connection, event: Event) -> Event:
     """Write an event in the transaction of the caller; return it with its place in the store."""
-    cursor = db.execute(
+    number = db.insert(
         "insert into events (at, service, rollout, kind, data) values (?, ?, ?, ?, ?)",
         (event.at, event.service, event.rollout, event.kind, json.dumps(event.data, default=str)),
+        key="id",
     )
-    return replace(event, id=int(cursor.lastrowid or 0))
+    return replace(event, id=number)
 
 
-def forget_events(db: sqlite3.Connection, service: str, keep: int) -> None:
+def forget_events(db: Connection, service: str, keep: int) -> None:
     """Remove the events of all finished rollouts of a service but the newest ones; of one that is open none.
 
     Adjustments between them are counted apart: a keeper with much to do does not make a deploy forgotten.
@@ -70,11 +70,12 @@ def forget_events(db: sqlite3.Connection, service: str, keep: int) -> None:
     for which in ("!=", "="):
         db.execute(
             "delete from events where rollout in (select number from rollouts where service = ?"  # noqa: S608 - constants
-            f" and ended_at is not null and origin {which} release"
-            " and number >= (select min(rollout) from events) order by number desc limit -1 offset ?)",
-            (service, keep),
+            f" and ended_at is not null and origin {which} release and number >= (select min(rollout) from events)"
+            f" and number <= (select number from rollouts where service = ? and ended_at is not null"
+            f" and origin {which} release order by number desc limit 1 offset ?))",
+            (service, service, keep),
         )
 
 
-def _event(row: sqlite3.Row) -> Event:
+def _event(row: Row) -> Event:
     return Event(row["kind"], row["at"], row["service"], row["rollout"], json.loads(row["data"]), row["id"])

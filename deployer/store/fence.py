@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-import sqlite3
 
 from deployer.core.errors import LockLost
 from deployer.store import meta
+from deployer.store.database import Connection
 from deployer.store.owner import Lock
 
 
-def check(db: sqlite3.Connection, lock: Lock) -> None:
+def check(db: Connection, lock: Lock) -> None:
     """Raise LockLost unless the lock is still the current one of its service."""
     row = db.execute("select token, owner, purpose from locks where service = ?", (lock.service,)).fetchone()
     if row is not None and row["token"] == lock.token:
@@ -26,25 +26,25 @@ def check(db: sqlite3.Connection, lock: Lock) -> None:
     )
 
 
-def read(db: sqlite3.Connection, service: str) -> Lock | None:
+def read(db: Connection, service: str) -> Lock | None:
     """Return who holds a service as it was written; None for nobody."""
     row = db.execute("select * from locks where service = ?", (service,)).fetchone()
     return Lock(**dict(row)) if row else None
 
 
-def last_token(db: sqlite3.Connection, service: str) -> int:
+def last_token(db: Connection, service: str) -> int:
     """Return the greatest token that an owner of the service had."""
     row = db.execute("select token from locks where service = ?", (service,)).fetchone()
     return max(int(row["token"]) if row else 0, int(meta.value(db, f"token:{service}") or 0))
 
 
-def drop(db: sqlite3.Connection, lock: Lock) -> None:
+def drop(db: Connection, lock: Lock) -> None:
     """Delete a lock; its token outlives it, so that a later owner's is always greater."""
     # An earlier owner that comes back to give up what it had lost changes nothing.
     if db.execute("delete from locks where service = ? and token = ?", (lock.service, lock.token)).rowcount:
         meta.put(db, f"token:{lock.service}", str(lock.token))
 
 
-def note_loss(db: sqlite3.Connection, lock: Lock, by: str, why: str) -> None:
+def note_loss(db: Connection, lock: Lock, by: str, why: str) -> None:
     """Keep for the owner who took its lock, and why."""
     meta.put(db, f"lost:{lock.service}", json.dumps({"token": lock.token, "by": by, "why": why}))

@@ -6,42 +6,40 @@ of the kernel, as for the endings of rollouts (owed.py).
 
 from __future__ import annotations
 
-import sqlite3
-from pathlib import Path
-
-from deployer.core.filelock import FileLock, is_held
-from deployer.store.database import Database
+from deployer.store.claims import Claim, Claims
+from deployer.store.database import Connection, Database
 
 BAD = ("failed", "timed-out", "lost", "missed")  # the outcomes of which people are notified
 DAY = 86_400.0
+_TELLING = "locks/jobs.telling"
 
 
 class JobNotices:
     """The notices about runs of jobs that are owed."""
 
-    def __init__(self, database: Database, locks: Path) -> None:
-        self._database, self._path = database, locks / "jobs.telling"
+    def __init__(self, database: Database, claims: Claims) -> None:
+        self._database, self._claims = database, claims
 
     def owed(self) -> tuple[int, ...]:
         """Return the numbers of the runs of which people have still to be notified, and nobody alive does so."""
         rows = self._database.rows("select number from job_runs where owed order by number")
-        return tuple(number for (number,) in rows if not is_held(self._path, number))
+        return tuple(number for (number,) in rows if not self._claims.is_held(_TELLING, number))
 
     def is_owed(self, run: int) -> bool:
         """Return whether people have still to be notified of a run."""
         return bool(self._database.rows("select 1 from job_runs where owed and number = ?", run))
 
-    def telling(self, run: int) -> FileLock:
-        """Return the lock that whoever notifies people of a run holds as long as they do."""
-        return FileLock(self._path, run)
+    def telling(self, run: int) -> Claim:
+        """Return the claim that whoever notifies people of a run holds as long as they do."""
+        return self._claims.claim(_TELLING, run)
 
     def settle(self, run: int) -> None:
         """Record that people were notified of a run, or cannot be."""
         with self._database.transaction() as db:
-            db.execute("update job_runs set owed = 0 where number = ?", (run,))
+            db.execute("update job_runs set owed = ? where number = ?", (False, run))
 
 
-def is_news(db: sqlite3.Connection, service: str, job: str, outcome: str, now: float) -> bool:
+def is_news(db: Connection, service: str, job: str, outcome: str, now: float) -> bool:
     """Return whether people are to be notified of an outcome: a bad one, the first in a row or on this day."""
     if outcome not in BAD:
         return False

@@ -1,22 +1,20 @@
 """The tables of jobs: their runs, and up to when the due times of each are dealt with.
 
-A run is no rollout: it takes no lock of its service, and neither waits for the other. Who has a run holds a lock of the
-kernel, which ends with its process; of a run that has no end and no holder, whoever comes next takes care.
+A run is no rollout: it takes no lock of its service, and neither waits for the other. Who has a run holds a claim,
+which ends with its process; of a run that has no end and no holder, whoever comes next takes care.
 """
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
-from pathlib import Path
 
 from deployer.core.clock import Clock
 from deployer.core.errors import Refused
-from deployer.core.filelock import FileLock, is_held
 from deployer.store.audit import Audit, AuditEntry
-from deployer.store.database import Database
+from deployer.store.claims import Claims
+from deployer.store.database import Connection, Database, Duplicate
 from deployer.store.job_notices import JobNotices, is_news
 
 KEPT = 50  # runs of a job that ended
@@ -70,14 +68,14 @@ class DueTime:
 class Jobs:
     """Runs of jobs, and their due times."""
 
-    def __init__(self, database: Database, clock: Clock, audit: Audit, locks: Path) -> None:
-        self._database, self._clock, self._audit, self._locks = database, clock, audit, locks
-        self.notices = JobNotices(database, locks)
+    def __init__(self, database: Database, clock: Clock, audit: Audit, claims: Claims) -> None:
+        self._database, self._clock, self._audit, self._claims = database, clock, audit, claims
+        self.notices = JobNotices(database, claims)
 
     @contextmanager
     def held(self, service: str, job: str) -> Iterator[bool]:
         """Hold the lock of a job, as whoever has a run of it does; give whether it was free."""
-        lock = FileLock(self._lock(service, job))
+        lock = self._claims.claim(_claim(service, job))
         taken = lock.try_take()
         try:
             yield taken
@@ -86,10 +84,7 @@ class Jobs:
 
     def is_held(self, service: str, job: str) -> bool:
         """Return whether a living process has a run of a job."""
-        return is_held(self._lock(service, job))
-
-    def _lock(self, service: str, job: str) -> Path:
-        return self._locks / f"{service}.{job}.job"
+        return self._claims.is_held(_claim(service, job))
 
     def all_dealt_with(self) -> dict[tuple[str, str, str], float]:
         """Return up to when due times are dealt with, by service, job and schedule; nothing of new schedules."""
@@ -112,7 +107,7 @@ class Jobs:
             db.execute(
                 "insert into job_times values (?, ?, ?, ?) on conflict (service, job) do update"
                 " set schedule = excluded.schedule, until = excluded.until"
-                " where schedule != excluded.schedule or until > ?",
+                " where job_times.schedule != excluded.schedule or job_times.until > ?",
                 (service, job, schedule, now, now + SET_BACK),
             )
         return now
@@ -126,14 +121,15 @@ class Jobs:
             if time is not None and not _deal_with(db, run, time):
                 return None
             try:
-                cursor = db.execute(
+                number = db.insert(
                     "insert into job_runs (service, job, release, due, host, by, reason, started_at)"
                     " values (?, ?, ?, ?, ?, ?, ?, ?)",
                     (run.service, run.job, run.release, run.due, run.host, run.by, run.reason, run.started_at),
+                    key="number",
                 )
-            except sqlite3.IntegrityError:
+            except Duplicate:
                 raise Refused(f"{run.job} of {run.service} runs already", "`deploy jobs` shows its run") from None
-            return replace(run, number=int(cursor.lastrowid or 0))
+            return replace(run, number=number)
 
     def pass_over(self, run: JobRun, time: DueTime) -> bool:
         """Record that due times of a job were left out; several in a row are one record. Return whether it was news.
@@ -226,7 +222,12 @@ class Jobs:
         return tuple(JobRun(**dict(row)) for row in rows)
 
 
-def _deal_with(db: sqlite3.Connection, run: JobRun, time: DueTime) -> bool:
+def _claim(service: str, job: str) -> str:
+    """Return under which name the claim of a job is."""
+    return f"locks/{service}.{job}.job"
+
+
+def _deal_with(db: Connection, run: JobRun, time: DueTime) -> bool:
     """Record that due times are dealt with; return False when somebody else has done so."""
     return bool(
         db.execute(

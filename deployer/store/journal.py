@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import sqlite3
 from typing import TYPE_CHECKING, Any
 
 from deployer.core.clock import Clock
 from deployer.core.errors import DeployError
 from deployer.model import Phase
 from deployer.store.audit import Audit, AuditEntry
-from deployer.store.database import Database
+from deployer.store.database import Connection, Database
 from deployer.store.fence import check
 from deployer.store.owner import Lock
 from deployer.store.records import JournalEntry, Rollout, read_entry
@@ -59,8 +58,8 @@ class Journal:
             check(db, lock)
             db.execute(
                 "insert into journal (rollout, phase, n, state, began_at, until) values (?, ?, ?, 'begun', ?, ?)"
-                " on conflict do update set state = 'begun', ended_at = null,"
-                " until = case until when 0 then excluded.until else until end",
+                " on conflict (rollout, phase, n) do update set state = 'begun', ended_at = null,"
+                " until = case when journal.until = 0 then excluded.until else journal.until end",
                 (rollout, phase, n, self._clock.now(), until),
             )
             db.execute("update rollouts set outcome = '' where number = ?", (rollout,))
@@ -88,9 +87,7 @@ class Journal:
             end_step(db, self._clock, (rollout, phase, n), "failed", {"error": error.message, "hint": error.hint})
 
 
-def end_step(
-    db: sqlite3.Connection, clock: Clock, line: tuple[int, Phase, int], state: str, detail: dict[str, Any]
-) -> None:
+def end_step(db: Connection, clock: Clock, line: tuple[int, Phase, int], state: str, detail: dict[str, Any]) -> None:
     """Write how a step ended, by its rollout, phase and number, in the transaction of the caller."""
     db.execute(
         "update journal set state = ?, ended_at = ?, detail = ? where rollout = ? and phase = ? and n = ?",

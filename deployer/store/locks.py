@@ -18,19 +18,17 @@ no earlier one holds such a byte. So the one who was stopped between the check a
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import astuple
-from pathlib import Path
 
 from deployer.core.clock import Clock, Deadline
 from deployer.core.errors import Locked, StoreFailed
-from deployer.core.filelock import FileLock, is_held
 from deployer.core.local_host import whoami as whoami
 from deployer.store import fence
 from deployer.store.audit import Audit, AuditEntry
-from deployer.store.database import Database
+from deployer.store.claims import Claim, Claims
+from deployer.store.database import Connection, Database
 from deployer.store.owner import Lock
 
 LEASE_SECONDS = 30.0  # of silence, after which a living owner may be overtaken
@@ -40,14 +38,14 @@ CHANGES = 1 << 40  # the byte of a change has this offset more than that of its 
 
 
 class Locks:
-    """Takes, renews and releases locks; `folder` has the files by which the kernel knows their owners."""
+    """Takes, renews and releases locks; by `claims` their owners are known to live."""
 
-    def __init__(self, database: Database, clock: Clock, audit: Audit, folder: Path) -> None:
+    def __init__(self, database: Database, clock: Clock, audit: Audit, claims: Claims) -> None:
         self._database = database
         self._clock = clock
         self._audit = audit
-        self._folder = folder
-        self._lives: dict[tuple[str, int], FileLock] = {}  # that this process holds
+        self._claims = claims
+        self._lives: dict[tuple[str, int], Claim] = {}  # that this process holds
 
     def read(self, service: str) -> Lock | None:
         """Read who holds the service; None when nobody does who lives and answers."""
@@ -72,11 +70,12 @@ class Locks:
             with self._database.transaction() as db:
                 held = fence.read(db, service)
                 overtaken = self._overtaken(held) if held else ""
-                lock, former = self._next(db, service, purpose), _words(self._path(service))
+                lock, former = self._next(db, service, purpose), self._words(service)
                 undo.callback(self._end_life, lock)
                 self._begin_life(lock)
                 values = astuple(lock)
-                db.execute(f"insert or replace into locks values ({', '.join('?' * len(values))})", values)  # noqa: S608 - marks
+                db.execute("delete from locks where service = ?", (service,))
+                db.execute(f"insert into locks values ({', '.join('?' * len(values))})", values)  # noqa: S608 - marks
                 if held and overtaken:
                     fence.note_loss(db, held, lock.owner, overtaken)
                     self._audit.add(db, AuditEntry("overtake", service, detail=held.purpose, reason=overtaken))
@@ -108,7 +107,7 @@ class Locks:
         As long as the block lasts nobody else begins to change anything, also if this process is stopped in it.
         """
         self._database.present()
-        change = FileLock(self._path(lock.service), CHANGES + lock.token, shared=True)
+        change = self._claims.claim(_name(lock.service), CHANGES + lock.token, shared=True)
         with self._files(lock.service):
             change.take(CHANGE_SECONDS)
         try:
@@ -141,7 +140,7 @@ class Locks:
     def is_changing(self, lock: Lock) -> bool:
         """Tell whether its owner, or one before, is in the middle of a change."""
         with self._files(lock.service):
-            return is_held(self._path(lock.service), CHANGES, CHANGES + lock.token + 1)
+            return self._claims.is_held(_name(lock.service), CHANGES, CHANGES + lock.token + 1)
 
     def close(self) -> None:
         """End the lives of all locks of this process."""
@@ -150,17 +149,19 @@ class Locks:
 
     # -- parts
 
-    def _path(self, service: str) -> Path:
-        return self._folder / f"{service}.lock"
+    def _words(self, service: str) -> str:
+        """Return who held a lock last."""
+        return self._claims.words(_name(service)) or "unknown"
 
     def _alive(self, lock: Lock) -> bool:
         with self._files(lock.service):
-            return is_held(self._path(lock.service), lock.token)
+            return self._claims.is_held(_name(lock.service), lock.token)
 
     def _overtaken(self, held: Lock) -> str:
         """Say why a living owner is overtaken; empty for a dead one. Raises Locked for one that answers."""
         if not self._alive(held):
-            return ""
+            gone = f"no sign of life for {self._claims.lapse:g} s"
+            return "" if self._claims.certain else f"{held.owner} ({held.where}) is gone, stopped or cut off: {gone}"
         said, silent = held.explain(self._clock.now()), held.silent(self._clock.monotonic())
         if silent < LEASE_SECONDS:
             raise Locked(
@@ -172,19 +173,19 @@ class Locks:
             raise Locked(f"{said}; no heartbeat for {silent:.0f} s in the middle of a change", held.how_to_end())
         return f"{held.owner} ({held.where}) sent no heartbeat for {silent:.0f} s"
 
-    def _next(self, db: sqlite3.Connection, service: str, purpose: str) -> Lock:
+    def _next(self, db: Connection, service: str, purpose: str) -> Lock:
         now, monotonic = self._clock.now(), self._clock.monotonic()
         return Lock.of(
             self._audit.actor, service, fence.last_token(db, service) + 1, purpose, now=now, monotonic=monotonic
         )
 
     def _begin_life(self, lock: Lock) -> None:
-        path = self._path(lock.service)
-        life = FileLock(path, lock.token)
+        life = self._claims.claim(_name(lock.service), lock.token)
         with self._files(lock.service):
             if not life.try_take():  # the store is older than what works with it: a backup, or one that was rewritten
+                by = self._words(lock.service)
                 raise Locked(
-                    f"{lock.service} is being changed by a process that the store does not know ({_words(path)})",
+                    f"{lock.service} is being changed by a process that the store does not know ({by})",
                     "wait for it, or end it",
                 )
             self._lives[lock.service, lock.token] = life
@@ -200,8 +201,8 @@ class Locks:
         patience = Deadline.after(self._clock, CHANGE_SECONDS)
         try:
             with self._files(lock.service):
-                path = self._path(lock.service)
-                if not patience.wait(lambda: not is_held(path, CHANGES, CHANGES + lock.token)):
+                name = _name(lock.service)
+                if not patience.wait(lambda: not self._claims.is_held(name, CHANGES, CHANGES + lock.token)):
                     raise Locked(
                         f"{lock.service}: the lock is free, but an earlier owner ({former}) is still in the middle"
                         " of a change",
@@ -217,14 +218,11 @@ class Locks:
             yield
         except OSError as error:
             raise StoreFailed(
-                f"{self._path(service)} cannot be locked: {error.strerror or error}",
+                f"{error.filename or _name(service)} cannot be locked: {error.strerror or error}",
                 "check the permissions of the state folder, and the disk; or name another folder with --state",
             ) from error
 
 
-def _words(path: Path) -> str:
-    """Read who held a lock last."""
-    try:
-        return path.read_text(encoding="utf-8", errors="replace").strip() or "unknown"
-    except OSError:
-        return "unknown"
+def _name(service: str) -> str:
+    """Return under which name the claims of a service are."""
+    return f"locks/{service}.lock"

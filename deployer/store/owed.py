@@ -6,18 +6,17 @@ rollout of which people elsewhere are told holds a byte of `telling.lock` until 
 
 from __future__ import annotations
 
-import sqlite3
-from pathlib import Path
+from deployer.store.claims import Claim, Claims
+from deployer.store.database import Connection, Database
 
-from deployer.core.filelock import FileLock, is_held
-from deployer.store.database import Database
+_TELLING = "telling.lock"
 
 
 class Owed:
     """The endings of a store that are still to be told."""
 
-    def __init__(self, database: Database, folder: Path) -> None:
-        self._database, self._path = database, folder / "telling.lock"
+    def __init__(self, database: Database, claims: Claims) -> None:
+        self._database, self._claims = database, claims
 
     def of(self, service: str) -> tuple[int, ...]:
         """Return the rollouts of a service whose ending is owed, and told by nobody who lives; the oldest first."""
@@ -29,13 +28,13 @@ class Owed:
             ).fetchall()
         return tuple(number for (number,) in rows if not self._is_told(number))
 
-    def telling(self, rollout: int) -> FileLock:
-        """Return the lock that whoever tells people elsewhere of a rollout holds as long as they do."""
-        return FileLock(self._path, rollout)
+    def telling(self, rollout: int) -> Claim:
+        """Return the claim that whoever tells people elsewhere of a rollout holds as long as they do."""
+        return self._claims.claim(_TELLING, rollout)
 
     def _is_told(self, rollout: int) -> bool:
         try:
-            return is_held(self._path, rollout)
+            return self._claims.is_held(_TELLING, rollout)
         except OSError:  # told twice then, which is better than not at all
             return False
 
@@ -45,6 +44,6 @@ class Owed:
             db.execute("delete from owed_notices where rollout = ?", (rollout,))
 
 
-def owe(db: sqlite3.Connection, rollout: int) -> None:
+def owe(db: Connection, rollout: int) -> None:
     """Write that the ending of a rollout is to be told, in the transaction of the caller."""
-    db.execute("insert or ignore into owed_notices values (?)", (rollout,))
+    db.execute("insert into owed_notices values (?) on conflict do nothing", (rollout,))

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Sequence
 
 from deployer.core.clock import Clock
 from deployer.core.errors import Refused
-from deployer.store.database import Database
+from deployer.store.database import Connection, Database
 from deployer.store.fence import check
 from deployer.store.owner import Lock
 from deployer.store.records import Port
@@ -46,13 +46,9 @@ class Ports:
             known = {r["port"]: r["freed_at"] for r in db.execute("select port, freed_at from ports")}
             for port in self._in_order(ports, known):
                 if host or usable(port):
-                    db.execute("delete from ports where service = ? and release = ? and idx = ?", key)
-                    db.execute(
-                        "insert or replace into ports (port, service, release, idx, freed_at, host)"
-                        " values (?, ?, ?, ?, null, ?)",
-                        (port, *key, host),
-                    )
-                    return Port(port, release, index, host)
+                    given = Port(port, release, index, host)
+                    put_port(db, lock.service, given)
+                    return given
         raise Refused(f"no free port among {ports[0]}-{ports[-1]}", "widen DEPLOYER_PORTS, e.g. 21000-28999")
 
     def _in_order(self, ports: Sequence[int], known: dict[int, float | None]) -> list[int]:
@@ -98,3 +94,13 @@ class Ports:
                 if (port.release, port.index) not in here and port.host not in silent
             ]
             db.executemany("update ports set freed_at = ? where service = ? and release = ? and idx = ?", gone)
+
+
+def put_port(db: Connection, service: str, port: Port) -> None:
+    """Record which port an instance has, in the transaction of the caller: it has no other, and nobody else has it."""
+    key = (service, port.release, port.index)
+    db.execute("delete from ports where port = ? or service = ? and release = ? and idx = ?", (port.number, *key))
+    db.execute(
+        "insert into ports (port, service, release, idx, freed_at, host) values (?, ?, ?, ?, null, ?)",
+        (port.number, *key, port.host),
+    )

@@ -36,7 +36,7 @@ class Rebuilding:
         """
         if not self.why:
             return ()
-        folder, made = self.store.folder, self.store.database.path
+        folder, made = self.store.folder, self.store.file
         self.store.database.close()  # the last connection: what its log holds is in the file then
         aside = damage.move_aside(folder)
         with FileLock(folder / "deployer.lock").held(_WITHIN):

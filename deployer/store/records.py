@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from deployer.core.errors import StoreDamaged
 from deployer.manifest.recorded import recorded
 from deployer.model import Outcome, Phase, Release, Signature, read_machines
+from deployer.store.database import Row
 
 if TYPE_CHECKING:
     from deployer.manifest.models import Manifest
@@ -156,7 +156,7 @@ def _readable(what: str) -> Iterator[None]:
         ) from None
 
 
-def read_release(row: sqlite3.Row) -> Release:
+def read_release(row: Row) -> Release:
     """Make a release of a row of `releases`. Raises StoreDamaged."""
     what = f"release r{row['number']} of {row['service']}"
     with _readable(what):
@@ -176,7 +176,7 @@ def _manifest(what: str, record: dict[str, Any]) -> Manifest:
         return Manifest.from_record(record)
 
 
-def read_rollout(row: sqlite3.Row) -> Rollout:
+def read_rollout(row: Row) -> Rollout:
     """Make a rollout of a row of `rollouts`. Raises Refused for a plan of another version."""
     from deployer.planning.plan import Plan
 
@@ -187,7 +187,7 @@ def read_rollout(row: sqlite3.Row) -> Rollout:
     return Rollout(**data)
 
 
-def read_entry(row: sqlite3.Row) -> JournalEntry:
+def read_entry(row: Row) -> JournalEntry:
     """Make an entry of a row of `journal`. Raises StoreDamaged."""
     with _readable(f"step {row['n']} ({row['phase']}) of a rollout"):
         detail = dict(json.loads(row["detail"]))

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import sqlite3
 from dataclasses import asdict, replace
 
 from deployer.core.clock import Clock
 from deployer.core.errors import Refused
 from deployer.model import Release
 from deployer.store import meta
-from deployer.store.database import Database
+from deployer.store.database import Connection, Database, Row
 from deployer.store.fence import check
 from deployer.store.owner import Lock
 from deployer.store.records import read_release
@@ -28,7 +27,7 @@ class Releases:
         with self._database.transaction() as db:
             check(db, lock)
             release = replace(draft, number=_next_number(db, draft.service), created_at=self._clock.now())
-            db.execute("insert or ignore into services (name) values (?)", (draft.service,))
+            db.execute("insert into services (name) values (?) on conflict do nothing", (draft.service,))
             add_row(db, release)
         return release
 
@@ -48,13 +47,13 @@ class Releases:
         """Return all releases of a service, the newest first."""
         return tuple(read_release(row) for row in self._rows("where service = ? order by number desc", service))
 
-    def _rows(self, which: str, *values: object) -> list[sqlite3.Row]:
+    def _rows(self, which: str, *values: object) -> list[Row]:
         """Return rows with the size that a person wants now."""
         query = f"select *, {SCALED} as scaled from releases {which}"  # noqa: S608 - constants
         return self._database.rows(query, self._clock.now(), *values)
 
 
-def add_row(db: sqlite3.Connection, release: Release) -> None:
+def add_row(db: Connection, release: Release) -> None:
     """Write a release as it is, in the transaction of the caller."""
     db.execute(
         "insert into releases values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
@@ -78,12 +77,12 @@ def add_row(db: sqlite3.Connection, release: Release) -> None:
     )
 
 
-def set_status(db: sqlite3.Connection, service: str, number: int, status: str) -> None:
+def set_status(db: Connection, service: str, number: int, status: str) -> None:
     """Write what a release has proved to be, in the transaction of the caller."""
     db.execute("update releases set status = ? where service = ? and number = ?", (status, service, number))
 
 
-def _next_number(db: sqlite3.Connection, service: str) -> int:
+def _next_number(db: Connection, service: str) -> int:
     """Return a number that no release had before, also none whose record is lost."""
     known = db.execute("select max(number) from releases where service = ?", (service,)).fetchone()[0]
     return max(int(known or 0), int(meta.value(db, f"last-release:{service}") or 0)) + 1

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import sqlite3
-
 from deployer.core.clock import Clock
 from deployer.store.audit import Audit, AuditEntry
-from deployer.store.database import Database
+from deployer.store.database import Connection, Database, Row
 from deployer.store.fence import check
 from deployer.store.owner import Lock
 from deployer.store.records import PROMOTIONS, ControlRequest, Rollout
@@ -57,7 +55,7 @@ class ControlRequests:
         return _request(rows[0]) if rows and rows[0]["kind"] in PROMOTIONS else None
 
 
-def take_request(db: sqlite3.Connection, clock: Clock, request: ControlRequest | None) -> None:
+def take_request(db: Connection, clock: Clock, request: ControlRequest | None) -> None:
     """Mark a request as taken, if there is one, in the transaction of the caller."""
     if request is not None:
         db.execute(
@@ -67,5 +65,5 @@ def take_request(db: sqlite3.Connection, clock: Clock, request: ControlRequest |
         )
 
 
-def _request(row: sqlite3.Row) -> ControlRequest:
+def _request(row: Row) -> ControlRequest:
     return ControlRequest(row["id"], row["kind"], row["by"], row["reason"])

@@ -7,7 +7,6 @@ of people by it: a crash leaves all of it or nothing.
 from __future__ import annotations
 
 import json
-import sqlite3
 from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +17,7 @@ from deployer.model import Signature
 from deployer.planning.orders import RolloutResult
 from deployer.store.actor import DEPLOYER
 from deployer.store.audit import Audit, AuditEntry
-from deployer.store.database import Database
+from deployer.store.database import Connection, Database, Duplicate
 from deployer.store.events import forget_events
 from deployer.store.fence import check
 from deployer.store.journal import end_step
@@ -58,17 +57,17 @@ class Rollouts:
 
     def times(self, after: int = 0, besides: Collection[int] = ()) -> tuple[RolloutTimes, ...]:
         """Return how the rollouts went whose number is above `after`, or among `besides`."""
-        rows = self._database.rows(
-            "select number, service, strategy, outcome, exit, ended_at is not null as ended,"
-            " max(coalesce(ended_at, started_at) - started_at, 0) as seconds,"
-            " case when ended_at is not null and json_valid(plan) then (select coalesce(sum(max("
-            "  coalesce(j.ended_at, j.began_at) - j.began_at, 0)), 0) from journal j where j.rollout = number"
+        among = f" or number in ({', '.join('?' * len(besides))})" if besides else ""
+        query = (  # only marks are put in
+            "select number, service, strategy, outcome, exit, ended_at is not null as ended,"  # noqa: S608
+            " case when ended_at > started_at then ended_at - started_at else 0.0 end as seconds,"
+            " case when ended_at is not null and json_valid(plan) then (select coalesce(sum("
+            "  case when j.ended_at > j.began_at then j.ended_at - j.began_at else 0.0 end), 0.0)"
+            "  from journal j where j.rollout = number"
             "  and json_extract(plan, '$.' || j.phase || '[' || j.n || '].kind') not in ('watch', 'approve')"
-            " ) else 0 end as worked"
-            " from rollouts where number > ? or number in (select value from json_each(?)) order by number",
-            after,
-            json.dumps(list(besides)),
+            f" ) else 0.0 end as worked from rollouts where number > ?{among} order by number"
         )
+        rows = self._database.rows(query, after, *besides)
         return tuple(RolloutTimes(**{**dict(row), "ended": bool(row["ended"])}) for row in rows)
 
     # -- the beginning
@@ -99,17 +98,17 @@ class Rollouts:
             self._audit.add(db, AuditEntry("promote", plan.service, "done", number, plan.release, by=by))
         return self.get(number)
 
-    def _begin(self, db: sqlite3.Connection, plan: Plan, folder: Path, by: str, message: str) -> int:
+    def _begin(self, db: Connection, plan: Plan, folder: Path, by: str, message: str) -> int:
         what = (plan.service, plan.strategy, plan.origin, plan.release, plan.to_json())
         try:
-            cursor = db.execute(
+            number = db.insert(
                 "insert into rollouts (service, strategy, origin, release, plan, folder, started_at, started_by,"
                 " message) values (?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 (*what, str(folder), self._clock.now(), by, message),
+                key="number",
             )
-        except sqlite3.IntegrityError:
+        except Duplicate:
             raise Refused(f"{plan.service} has a rollout in progress", "see `deploy status`") from None
-        number = int(cursor.lastrowid or 0)
         action = plan.strategy if plan.strategy == "rollback" or plan.adjusts else "start"
         brought = _brought(db, plan)
         self._audit.add(db, AuditEntry(action, plan.service, "begun", number, plan.release, brought, message, by))
@@ -147,8 +146,8 @@ class Rollouts:
             # An abort may come before the step has begun: the cause is kept all the same, a way back may get stuck.
             detail = {"error": error.message, "hint": error.hint, "exit": int(error.exit)}
             db.execute(
-                "insert or ignore into journal (rollout, phase, n, state, began_at)"
-                " values (?, 'forward', ?, 'begun', ?)",
+                "insert into journal (rollout, phase, n, state, began_at) values (?, 'forward', ?, 'begun', ?)"
+                " on conflict do nothing",
                 (rollout.number, n, self._clock.now()),
             )
             end_step(db, self._clock, (rollout.number, "forward", n), "failed", detail)
@@ -215,14 +214,14 @@ class Rollouts:
             forget_events(db, rollout.service, events)
 
 
-def _set_result(db: sqlite3.Connection, result: RolloutResult, ended_at: float | None = None) -> None:
+def _set_result(db: Connection, result: RolloutResult, ended_at: float | None = None) -> None:
     db.execute(
         "update rollouts set outcome = ?, exit = ?, text = ?, ended_at = ? where number = ?",
         (result.outcome, int(result.exit), result.text, ended_at, result.rollout),
     )
 
 
-def _promote(db: sqlite3.Connection, plan: Plan) -> None:
+def _promote(db: Connection, plan: Plan) -> None:
     db.execute(
         "update services set stable = ?, warm = 0, warm_colour = '', warm_until = 0 where name = ?",
         (plan.release, plan.service),
@@ -232,7 +231,7 @@ def _promote(db: sqlite3.Connection, plan: Plan) -> None:
         set_status(db, plan.service, plan.origin, "rolled-back")
 
 
-def _brought(db: sqlite3.Connection, plan: Plan) -> str:
+def _brought(db: Connection, plan: Plan) -> str:
     """Say what a rollout brings, in words that still tell it when the release is forgotten."""
     row = db.execute(
         "select version, image, image_id, signature from releases where service = ? and number = ?",

@@ -31,7 +31,8 @@ class Sizes:
         with self._database.transaction() as db:
             check(db, lock)
             values = (lock.service, instances, until, self._audit.actor.by, reason, self._clock.now())
-            db.execute("insert or replace into sizes values (?, ?, ?, ?, ?, ?)", values)
+            db.execute("delete from sizes where service = ?", (lock.service,))
+            db.execute("insert into sizes values (?, ?, ?, ?, ?, ?)", values)
             detail = f"{instances} on each host"
             self._audit.add(db, AuditEntry("scale", lock.service, detail=detail, reason=reason))
 

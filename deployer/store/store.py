@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Protocol
 
 from deployer.core.clock import Clock
 from deployer.store import damage, meta
@@ -11,6 +12,7 @@ from deployer.store.actor import Actor
 from deployer.store.approvals import Approvals
 from deployer.store.audit import Audit
 from deployer.store.audit_chain import AuditLog
+from deployer.store.claims import Claims, KernelClaims
 from deployer.store.database import Database
 from deployer.store.events import Events
 from deployer.store.jobs import Jobs
@@ -18,28 +20,57 @@ from deployer.store.journal import Journal
 from deployer.store.locks import Locks, whoami
 from deployer.store.owed import Owed
 from deployer.store.ports import Ports
+from deployer.store.privacy import private
 from deployer.store.releases import Releases
 from deployer.store.requests import ControlRequests
 from deployer.store.rollouts import Rollouts
 from deployer.store.services import Services
 from deployer.store.sizes import Sizes
+from deployer.store.sqlite.database import SqliteDatabase
+
+
+class SharedDatabase(Protocol):
+    """A database that several hosts share, and the claims in it."""
+
+    @property
+    def database(self) -> Database:
+        """Return the database."""
+        ...
+
+    @property
+    def claims(self) -> Claims:
+        """Return the claims."""
+        ...
 
 
 class Store:
-    """The tables of one state folder, over one connection.
+    """The tables of one state folder, over one connection: in a file of the folder, unless hosts share a database.
 
     `anew` makes a store also in a folder in which there was one. `file` is where it lies while it is being made in
     another place, for `deploy adopt`.
     """
 
-    def __init__(self, folder: Path, clock: Clock, *, anew: bool = False, file: Path | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        clock: Clock,
+        *,
+        anew: bool = False,
+        file: Path | None = None,
+        shared: SharedDatabase | None = None,
+    ) -> None:
         self.folder = folder
         self.clock = clock
-        self.database = database = Database(file or folder / damage.NAME, anew=anew)
+        self.file = file or folder / damage.NAME
+        if shared:
+            private(folder)
+        self.database: Database = shared.database if shared else SqliteDatabase(self.file, anew=anew)
+        self.claims: Claims = shared.claims if shared else KernelClaims(folder)
+        database, claims = self.database, self.claims
         installation = self.secret("installation")
         self.audit = audit = Audit(database, clock, Actor.here(whoami()))
         self.audit_log = AuditLog(database)
-        self.locks = Locks(database, clock, audit, folder / "locks")
+        self.locks = Locks(database, clock, audit, claims)
         self.services = Services(database, audit)
         self.sizes = Sizes(database, clock, audit)
         self.releases = Releases(database, clock)
@@ -49,12 +80,13 @@ class Store:
         self.requests = ControlRequests(database, clock, audit)
         self.approvals = Approvals(database, clock, audit)
         self.ports = Ports(database, clock, installation)
-        self.owed = Owed(database, folder)
-        self.jobs = Jobs(database, clock, audit, folder / "locks")
+        self.owed = Owed(database, claims)
+        self.jobs = Jobs(database, clock, audit, claims)
 
     def close(self) -> None:
         """Give up what this process holds, and close the connection."""
         self.locks.close()
+        self.claims.close()
         self.database.close()
 
     def secret(self, name: str) -> str:
@@ -63,5 +95,5 @@ class Store:
             if found := meta.value(db, name):
                 return found
         with self.database.transaction() as db:
-            db.execute("insert or ignore into meta values (?, ?)", (name, os.urandom(16).hex()))
+            db.execute("insert into meta values (?, ?) on conflict do nothing", (name, os.urandom(16).hex()))
             return meta.value(db, name)

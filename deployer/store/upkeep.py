@@ -14,16 +14,16 @@ def latest(store: Store) -> float:
     """Give the moment of what was recorded last, Unix seconds; 0 in a new store."""
     with store.database.reading() as db:
         row = db.execute(
-            "select max(at) from (select max(at) at from events union all select max(started_at) from rollouts)"
-        )
-        return float(row.fetchone()[0] or 0.0)
+            "select max(at) as last from (select max(at) as at from events"
+            " union all select max(started_at) from rollouts) as records"
+        ).fetchone()
+        return float(row["last"] or 0.0)
 
 
 def last_rollout(store: Store) -> int:
     """Give the highest number that a rollout was ever given."""
     with store.database.reading() as db:
-        row = db.execute("select seq from sqlite_sequence where name = 'rollouts'").fetchone()
-    return int(row["seq"]) if row else 0
+        return db.last_number("rollouts")
 
 
 def catch_up(store: Store, lock: Lock, known: Recovered, last: int) -> None:

@@ -92,7 +92,7 @@ def test_a_recorded_store_is_as_one_of_today(state: Path) -> None:
 
 @pytest.fixture
 def later(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("deployer.store.migrate.MIGRATIONS", LATER)
+    monkeypatch.setattr("deployer.store.sqlite.migrate.MIGRATIONS", LATER)
 
 
 @pytest.mark.usefixtures("later")
@@ -123,7 +123,7 @@ def test_all_of_it_is_read_after_a_migration(state: Path) -> None:
 def test_a_store_of_a_later_schema_is_refused(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     replayed.restore(state)
     with monkeypatch.context() as patched:
-        patched.setattr("deployer.store.migrate.MIGRATIONS", LATER)
+        patched.setattr("deployer.store.sqlite.migrate.MIGRATIONS", LATER)
         Store(state, FakeClock()).close()
     before = rows(state / "deployer.db")
     with pytest.raises(Refused, match=f"has schema {len(LATER)}, this version knows {len(MIGRATIONS)}"):
@@ -136,7 +136,7 @@ def test_a_store_is_not_migrated_under_a_living_owner(state: Path, monkeypatch: 
     with closing(Store(state, FakeClock())) as store:
         store.locks.take("finished", "at work")
         before = rows(state / "deployer.db")
-        monkeypatch.setattr("deployer.store.migrate.MIGRATIONS", LATER)
+        monkeypatch.setattr("deployer.store.sqlite.migrate.MIGRATIONS", LATER)
         with pytest.raises(Locked, match="finished is being changed by"):
             Store(state, FakeClock())
         assert rows(state / "deployer.db") == before
@@ -167,7 +167,7 @@ def test_the_backup_is_there_before_anything_changes(broken: str, state: Path, m
     replayed.restore(state)
     before = rows(state / "deployer.db")
     with monkeypatch.context() as patched:
-        patched.setattr(f"deployer.store.migrate.{broken}", _no_space)
+        patched.setattr(f"deployer.store.sqlite.migrate.{broken}", _no_space)
         with pytest.raises(Refused, match="No space left"):
             Store(state, FakeClock())
     assert rows(state / "deployer.db") == before

@@ -397,12 +397,12 @@ def test_a_good_store_is_never_written_over(scene: Scene) -> None:
     scene.deploy("1.0")
     scene.deploy("2.0")
     before = scene.house.store.rollouts.of("shop")
-    inode = scene.house.store.database.path.stat().st_ino
+    inode = scene.house.store.file.stat().st_ino
     found = adopt(scene)
 
     assert (found.why, found.services) == ("", ())
     assert scene.house.store.rollouts.of("shop") == before
-    assert scene.house.store.database.path.stat().st_ino == inode
+    assert scene.house.store.file.stat().st_ino == inode
     assert queries.history(scene.house, "shop").adopted == 0
 
 
@@ -421,7 +421,7 @@ def test_adopting_twice_is_nothing_to_do(scene: Scene) -> None:
 def test_a_damaged_store_is_moved_aside_whole_and_rebuilt(scene: Scene) -> None:
     scene.deploy("1.0")
     scene.house.store.database.close()
-    path = scene.house.store.database.path
+    path = scene.house.store.file
     whole = path.read_bytes()
     path.write_bytes(whole[:4096] + bytes(len(whole) - 4096))
     damaged = path.read_bytes()
@@ -669,7 +669,7 @@ def test_an_engine_that_is_silent_is_waited_for_where_users_are_on_it(
 
 def test_a_process_that_still_works_with_the_lost_store_stands_in_the_way(scene: Scene) -> None:
     scene.deploy("1.0")
-    path = scene.house.store.database.path
+    path = scene.house.store.file
     hold = f"import sqlite3, sys; db = sqlite3.connect({str(path)!r}); db.execute('select * from meta').fetchall()"
     program = f"{hold}; print('open', flush=True); sys.stdin.read()"
     with subprocess.Popen(

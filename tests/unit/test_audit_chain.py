@@ -45,7 +45,7 @@ def store(state: Path) -> Iterator[Store]:
 
 def tamper(store: Store, *statements: str, values: tuple[Any, ...] = ()) -> None:
     """Do what somebody does who may write the file: without our guards, and put them back."""
-    with closing(sqlite3.connect(store.database.path, isolation_level=None)) as db:
+    with closing(sqlite3.connect(store.folder / "deployer.db", isolation_level=None)) as db:
         guards = db.execute("select name, sql from sqlite_master where type = 'trigger'").fetchall()
         assert {name for name, _ in guards} == GUARDS
         for name, _ in guards:

@@ -19,7 +19,7 @@ from deployer.core.errors import DriverFailed, Refused
 from deployer.drivers.traffic.haproxy import binary
 from deployer.emergency import record as notes
 from deployer.model import Instance, Live, SecretText, Server
-from deployer.store import migrate
+from deployer.store.sqlite import migrate
 from deployer.views.data import DoctorView, Finding
 from tests import tiers
 from tests.house import Scene, house
@@ -472,7 +472,7 @@ def test_the_note_of_an_emergency_with_nothing_left_to_do_is_deleted(
 def test_a_store_from_an_old_backup_catches_up_with_what_runs(scene: Scene) -> None:
     """Restored to before 3.0: its instances carry what the store does not know."""
     store = scene.house.store
-    backup = migrate.backup(store.database.path, "before")
+    backup = migrate.backup(store.folder / "deployer.db", "before")
     scene.deploy("3.0")
     live, rollouts = scene.live, store.rollouts.of("shop")
     store.database.close()

@@ -82,6 +82,19 @@ def starts_ssh(node: ast.AST) -> bool:
     return False
 
 
+def test_only_one_folder_knows_each_database() -> None:
+    """The tables are plain SQL; what a database does in its own way is in its folder."""
+    known = defaultdict(set)
+    for name in modules():
+        for node in nodes(name):
+            named = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            named += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            for driver in {module.partition(".")[0] for module in named} & {"sqlite3", "psycopg"}:
+                known[driver].add(name.rpartition(".")[0])
+
+    assert known == {"sqlite3": {"deployer.store.sqlite"}}
+
+
 def test_no_module_needs_itself() -> None:
     graph = {name: set(imported(name)) for name in modules()}
 

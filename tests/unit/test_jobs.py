@@ -23,8 +23,8 @@ from deployer.core.errors import Aborted, DeadlinePassed, Locked, Refused, StepF
 from deployer.drivers.jobs import JobSpec
 from deployer.drivers.ports import Drivers
 from deployer.model import SecretText
-from deployer.store.database import Database
 from deployer.store.jobs import DueTime, JobRun
+from deployer.store.sqlite.database import SqliteDatabase
 from tests.clockwork import DAY, Clockwork, to
 from tests.house import Scene
 
@@ -369,9 +369,9 @@ def test_a_look_asks_the_store_as_often_however_many_services_there_are(
     scene: Scene, clockwork: Clockwork, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[str] = []
-    rows, next_time = Database.rows, cron.next_time
+    rows, next_time = SqliteDatabase.rows, cron.next_time
 
-    def counted(database: Database, query: str, *values: object) -> list[sqlite3.Row]:
+    def counted(database: SqliteDatabase, query: str, *values: object) -> list[sqlite3.Row]:
         asked.append(query)
         return rows(database, query, *values)
 
@@ -386,7 +386,7 @@ def test_a_look_asks_the_store_as_often_however_many_services_there_are(
         clockwork.look()
         return list(asked)
 
-    monkeypatch.setattr(Database, "rows", counted)
+    monkeypatch.setattr(SqliteDatabase, "rows", counted)
     monkeypatch.setattr(cron, "next_time", worked_out)
     alone = asks()
     for n in range(3):
@@ -425,13 +425,13 @@ def test_the_output_of_runs_is_read_only_where_it_is_shown(scene: Scene, monkeyp
     scene.world.jobs.codes["nightly"], scene.world.jobs.prints["nightly"] = 0, b"a long report\n"
     run_now(scene.house, "shop", "nightly", "")
     asked = list[str]()
-    rows = Database.rows
+    rows = SqliteDatabase.rows
 
-    def seen(database: Database, query: str, *values: Any) -> list[sqlite3.Row]:
+    def seen(database: SqliteDatabase, query: str, *values: Any) -> list[sqlite3.Row]:
         asked.append(query)
         return rows(database, query, *values)
 
-    monkeypatch.setattr(Database, "rows", seen)
+    monkeypatch.setattr(SqliteDatabase, "rows", seen)
     status(scene.house, "shop")
     overview(scene.house, "shop")
     of_runs = [query for query in asked if "job_runs" in query]

@@ -437,7 +437,17 @@ def test_changes_of_one_owner_go_on_beside_each_other(store: Store) -> None:
 
 Write = Callable[[Store, Lock, Any], object]
 TABLES = ("services", "sizes", "releases", "rollouts", "journal", "events", "requests", "ports", "approvals", "audit")
-BESIDE = {"folder", "clock", "database", "audit_log", "locks", "owed", "jobs"}  # no tables of a rollout's owner
+BESIDE = {
+    "folder",
+    "file",
+    "clock",
+    "database",
+    "claims",
+    "audit_log",
+    "locks",
+    "owed",
+    "jobs",
+}  # no tables
 UNFENCED = {
     "secret": "belongs to the state folder, not to a service",
     "approvals.speak": "is what others say to the owner",

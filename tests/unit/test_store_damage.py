@@ -19,7 +19,7 @@ from deployer.core.clock import SystemClock
 from deployer.core.errors import Locked, StoreDamaged, StoreFailed
 from deployer.core.filelock import FileLock
 from deployer.server.context import Stores
-from deployer.store import Store, database, meta, move_aside
+from deployer.store import Store, meta, move_aside
 from tests.disks import mounted, remount
 from tests.house import Scene
 from tests.services import require
@@ -261,7 +261,7 @@ def writer(folder: Path) -> Iterator[subprocess.Popen[str]]:
 
 
 def test_a_busy_store_names_who_keeps_it_busy(used: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(database, "BUSY_SECONDS", 0.1)
+    monkeypatch.setattr("deployer.store.sqlite.database.BUSY_SECONDS", 0.1)
     with closing(Store(used, CLOCK).database) as db, writer(used) as process:
         process.send_signal(signal.SIGSTOP)
         with pytest.raises(StoreFailed, match=rf"being written by process {process.pid} \(stopped\)"), db.transaction():

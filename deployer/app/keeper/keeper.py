@@ -10,7 +10,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, suppress
 from functools import partial
 
-from deployer.app.attendance import KEEPER, file_of
+from deployer.app.attendance import KEEPER
 from deployer.app.due import due
 from deployer.app.keeper.outlook import COUNTED
 from deployer.app.keeper.pauses import not_before
@@ -20,11 +20,10 @@ from deployer.app.operations.adjust import keep
 from deployer.app.operations.proxy_recovery import bring_back
 from deployer.app.side_threads import SideThreads
 from deployer.core.errors import Detached, Locked
-from deployer.core.filelock import FileLock
 from deployer.engine import RolloutResult
 from deployer.planning.orders import StopRequest
 from deployer.planning.plan import Plan
-from deployer.store import Rollout
+from deployer.store import Claim, Rollout
 
 LOOK_SECONDS = 5.0  # between two looks
 END_SECONDS = 10.0  # for what is in progress when the keeper ends: the next one goes on with it
@@ -39,7 +38,7 @@ class Keeper:
     def __init__(self, opened: Opener, say: Say) -> None:
         self._opened, self._say = opened, say
         self._stop = StopRequest(detach=True)
-        self._alone: FileLock | None = None
+        self._alone: Claim | None = None
         self._seen: dict[str, Plan] = {}
         self._threads = SideThreads[str](lambda service, text: say(service, text, None))
 
@@ -72,8 +71,8 @@ class Keeper:
 
     def _is_alone(self, house: AppContext) -> bool:
         if self._alone is None or not self._alone.stands():
-            lock = FileLock(file_of(house.store.folder, KEEPER))
-            self._alone = lock if lock.try_take() else None
+            claim = house.store.claims.claim(KEEPER.claim)
+            self._alone = claim if claim.try_take() else None
         return self._alone is not None
 
     def _look_at(self, house: AppContext, service: str) -> None:

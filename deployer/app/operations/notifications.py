@@ -18,9 +18,8 @@ from deployer.core import later
 from deployer.core.clock import Clock, Deadline, SystemClock
 from deployer.core.errors import DeployError, Refused
 from deployer.core.events import Event, Sink
-from deployer.core.filelock import FileLock
 from deployer.core.secret import SecretText, hide
-from deployer.store import Lock, Rollout, Store
+from deployer.store import Claim, Lock, Rollout, Store
 from deployer.store.jobs import JobRun
 from deployer.store.vault import Vault
 
@@ -115,7 +114,7 @@ class Announcer:
         else:
             telling.let_go()
 
-    def _tell(self, notice: Notice, telling: FileLock | None = None, settle: Callable[[], None] = lambda: None) -> None:
+    def _tell(self, notice: Notice, telling: Claim | None = None, settle: Callable[[], None] = lambda: None) -> None:
         """Deliver a notice that is about no rollout, and the only one about its subject."""
         settings = self._settings(notice.service)
         if settings.to:
@@ -191,7 +190,7 @@ class Announcer:
         return self._deliver(settings, subject, telling, partial(self._store.owed.settle, subject.rollout))
 
     def _deliver(
-        self, settings: _Settings, subject: _Subject, telling: FileLock | None, settle: Callable[[], None]
+        self, settings: _Settings, subject: _Subject, telling: Claim | None, settle: Callable[[], None]
     ) -> _Delivery:
         delivery = _Delivery(telling, settle, self._forget)
         for recipient in settings.to:
@@ -221,7 +220,7 @@ class Announcer:
         self._sink(event)
 
 
-def _try_take(telling: FileLock) -> bool:
+def _try_take(telling: Claim) -> bool:
     """Take the lock of a notice; return False where another process has it."""
     try:
         return telling.try_take()
@@ -259,9 +258,7 @@ class _Delivery:
     `settle` hears that nothing is owed any more, `forget` that the last outbox is through.
     """
 
-    def __init__(
-        self, telling: FileLock | None, settle: Callable[[], None], forget: Callable[[_Delivery], None]
-    ) -> None:
+    def __init__(self, telling: Claim | None, settle: Callable[[], None], forget: Callable[[_Delivery], None]) -> None:
         self._telling, self._settle, self._forget = telling, settle, forget
         self._boxes: list[tuple[Recipient, Outbox]] = []
         self._mutex = threading.Lock()

@@ -14,6 +14,7 @@ from deployer.core.errors import Locked, Refused, StoreDamaged
 from deployer.core.filelock import is_held
 from deployer.store import damage
 from deployer.store.schema import MIGRATIONS
+from deployer.store.sqlite.connection import SqliteConnection
 
 
 def make(path: Path) -> None:
@@ -22,7 +23,7 @@ def make(path: Path) -> None:
         left.unlink()
     temporary = path.with_name(f".{path.name}.new")
     os.close(files.new(temporary))
-    with closing(sqlite3.connect(temporary, isolation_level=None)) as db:
+    with closing(_opened(str(temporary))) as db:
         _set_up(db)
         db.execute("begin")
         _migrate(db, 0)
@@ -31,7 +32,7 @@ def make(path: Path) -> None:
     files.sync(path.parent)
 
 
-def connect(path: Path, busy: float) -> sqlite3.Connection:
+def connect(path: Path, busy: float) -> SqliteConnection:
     """Open a store for whoever shares the connection by turns; `busy` seconds are waited for other writers.
 
     Raises StoreDamaged for an empty file, before SQLite would take it for a new store, and Refused for the store of a
@@ -40,7 +41,7 @@ def connect(path: Path, busy: float) -> sqlite3.Connection:
     if path.stat().st_size == 0:
         raise damage.damaged(path, "the file is empty")
     uri = f"{path.absolute().as_uri()}?mode=rw"
-    connection = sqlite3.connect(uri, uri=True, timeout=busy, isolation_level=None, check_same_thread=False)
+    connection = _opened(uri, uri=True, timeout=busy)
     try:
         connection.row_factory = sqlite3.Row
         _version(connection, path)
@@ -51,7 +52,13 @@ def connect(path: Path, busy: float) -> sqlite3.Connection:
     return connection
 
 
-def copied(path: Path) -> sqlite3.Connection | None:
+def _opened(where: str, *, uri: bool = False, timeout: float = 5.0) -> SqliteConnection:
+    return sqlite3.connect(
+        where, uri=uri, timeout=timeout, isolation_level=None, check_same_thread=False, factory=SqliteConnection
+    )
+
+
+def copied(path: Path) -> SqliteConnection | None:
     """Open a copy of a store for queries; return None if the copy is not whole, since another process wrote meanwhile.
 
     The copy is in memory where that can be: the disk of the store takes no writes. It is gone when this returns, but
@@ -77,18 +84,18 @@ def copied(path: Path) -> sqlite3.Connection | None:
         return connection
 
 
-def _set_up(connection: sqlite3.Connection) -> None:
+def _set_up(connection: SqliteConnection) -> None:
     connection.execute("pragma journal_mode = wal")
     connection.execute("pragma synchronous = full")
     connection.execute("pragma foreign_keys = on")
 
 
-def outdated(connection: sqlite3.Connection, path: Path) -> bool:
+def outdated(connection: SqliteConnection, path: Path) -> bool:
     """Tell whether the store has an earlier schema than this version."""
     return _version(connection, path) < len(MIGRATIONS)
 
 
-def apply(connection: sqlite3.Connection, path: Path) -> None:
+def apply(connection: SqliteConnection, path: Path) -> None:
     """Bring the store to the present schema, all at once, after a backup beside it; nothing to do is no error.
 
     Raises Locked while an earlier version is at work on it, and StoreDamaged before anything is changed.
@@ -121,7 +128,7 @@ def backup(path: Path, what: str) -> Path:
     try:
         with (
             closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as source,
-            closing(sqlite3.connect(temporary, isolation_level=None)) as copy,
+            closing(_opened(str(temporary))) as copy,
         ):
             source.backup(copy)
             copy.execute("pragma journal_mode = delete")  # one file, which needs nothing beside it
@@ -137,7 +144,7 @@ def backup(path: Path, what: str) -> Path:
     return target
 
 
-def _version(connection: sqlite3.Connection, path: Path) -> int:
+def _version(connection: SqliteConnection, path: Path) -> int:
     version = int(connection.execute("pragma user_version").fetchone()[0])
     if version > len(MIGRATIONS):
         raise Refused(
@@ -149,7 +156,7 @@ def _version(connection: sqlite3.Connection, path: Path) -> int:
     return version
 
 
-def _migrate(connection: sqlite3.Connection, version: int) -> None:
+def _migrate(connection: SqliteConnection, version: int) -> None:
     for number, script in enumerate(MIGRATIONS[version:], version + 1):
         for statement in statements(script):
             connection.execute(statement)
@@ -168,7 +175,7 @@ def statements(script: str) -> Iterator[str]:
         yield statement
 
 
-def _refuse_in_use(connection: sqlite3.Connection, path: Path) -> None:
+def _refuse_in_use(connection: SqliteConnection, path: Path) -> None:
     """Refuse to change the tables under the feet of a living process that has a lock."""
     for row in connection.execute("select * from locks"):
         if is_held(path.parent / "locks" / f"{row['service']}.lock"):
@@ -179,7 +186,7 @@ def _refuse_in_use(connection: sqlite3.Connection, path: Path) -> None:
             )
 
 
-def _refuse_dangling(connection: sqlite3.Connection, path: Path) -> None:
+def _refuse_dangling(connection: SqliteConnection, path: Path) -> None:
     dangling = connection.execute("pragma foreign_key_check").fetchall()
     if dangling:
         raise damage.damaged(
