@@ -92,7 +92,7 @@ def test_only_one_folder_knows_each_database() -> None:
             for driver in {module.partition(".")[0] for module in named} & {"sqlite3", "psycopg"}:
                 known[driver].add(name.rpartition(".")[0])
 
-    assert known == {"sqlite3": {"deployer.store.sqlite"}}
+    assert known == {"sqlite3": {"deployer.store.sqlite"}, "psycopg": {"deployer.store.postgres"}}
 
 
 def test_no_module_needs_itself() -> None:

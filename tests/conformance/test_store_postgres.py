@@ -1,0 +1,233 @@
+"""PostgreSQL as the store, where it goes wrong: gone, stopped, ended in the middle, kept busy, of another schema."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from deployer.core.clock import SystemClock
+from deployer.core.errors import Refused, StoreFailed
+from deployer.store import Store, schema
+from deployer.store.postgres import database as module
+from deployer.store.postgres.database import PostgresDatabase, without_password
+from deployer.store.postgres.shared import opened
+from tests.postgres import Server
+
+pytestmark = pytest.mark.xdist_group("postgres")
+
+
+@pytest.fixture
+def address(postgres: Server) -> str:
+    return postgres.schema()
+
+
+@pytest.fixture
+def db(address: str) -> Iterator[PostgresDatabase]:
+    opened = PostgresDatabase(address, SystemClock())
+    yield opened
+    opened.close()
+
+
+def end_all(postgres: Server) -> None:
+    """Let the server end all connections but this one."""
+    with psycopg.connect(postgres.address(), autocommit=True) as admin:
+        admin.execute(
+            "select pg_terminate_backend(pid) from pg_stat_activity"
+            " where pid != pg_backend_pid() and backend_type = 'client backend'"
+        )
+
+
+def put(db: PostgresDatabase, *keys: str, between: Callable[[], object] = lambda: None) -> None:
+    """Write keys in one transaction; `between` happens after each of them."""
+    with db.transaction() as connection:
+        for key in keys:
+            connection.execute("insert into meta values (?, '')", (key,))
+            between()
+
+
+def keys(db: PostgresDatabase) -> list[str]:
+    return [row["key"] for row in db.rows("select key from meta order by 1")]
+
+
+def test_a_connection_that_was_ended_between_two_statements_is_opened_again(
+    postgres: Server, db: PostgresDatabase
+) -> None:
+    put(db, "a")
+    end_all(postgres)
+    assert keys(db) == ["a"]
+    end_all(postgres)
+    put(db, "b")
+    end_all(postgres)
+    with db.moment() as connection:
+        assert len(connection.execute("select * from meta").fetchall()) == 2
+
+
+def test_a_transaction_that_was_ended_in_the_middle_left_nothing(postgres: Server, db: PostgresDatabase) -> None:
+    with pytest.raises(StoreFailed, match="cannot be used: terminating connection"):
+        put(db, "a", "b", between=lambda: end_all(postgres))
+    assert keys(db) == []
+
+
+def test_an_end_in_the_commit_is_told_as_not_known(postgres: Server, db: PostgresDatabase) -> None:
+    with pytest.raises(StoreFailed, match="whether it is recorded is not known"):
+        put(db, "a", between=lambda: end_all(postgres))
+    assert keys(db) == []
+
+
+def test_a_database_that_is_down_is_said_and_used_again_when_it_is_back(
+    postgres: Server, db: PostgresDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "BACK_SECONDS", 0.3)
+    put(db, "a")
+    postgres.stop("immediate")
+    try:
+        for ask in (lambda: keys(db), lambda: put(db, "b")):
+            with pytest.raises(StoreFailed, match="cannot be used") as failed:
+                ask()
+            assert "deploy rollback" in failed.value.hint
+    finally:
+        postgres.start()
+    put(db, "b")
+    assert keys(db) == ["a", "b"]
+
+
+def test_a_restart_is_waited_for(postgres: Server, db: PostgresDatabase) -> None:
+    postgres.stop("immediate")
+    back = threading.Thread(target=postgres.start)
+    back.start()
+    try:
+        put(db, "a")
+    finally:
+        back.join()
+    assert keys(db) == ["a"]
+
+
+def test_who_is_stopped_in_a_transaction_blocks_nobody_for_long(
+    address: str, db: PostgresDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "BEGIN", module.BEGIN.replace("timeout = '5s'", "timeout = '200ms'"))
+    other = PostgresDatabase(address, SystemClock())
+    try:
+        with pytest.raises(StoreFailed, match="was stopped for more than"):
+            put(db, "a", "c", between=lambda: put(other, "b"))  # that waits until the server has ended the first one
+        assert keys(other) == ["b"]
+        put(db, "d")
+    finally:
+        other.close()
+
+
+def test_a_writer_that_never_ends_is_not_waited_for_for_ever(
+    address: str, db: PostgresDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = PostgresDatabase(address, SystemClock())
+    try:
+        with db.transaction():
+            monkeypatch.setattr(module, "BEGIN", module.BEGIN.replace("lock_timeout = '10s'", "lock_timeout = '100ms'"))
+            with pytest.raises(StoreFailed, match="is being written by another process"):
+                put(other, "a")
+        put(other, "a")
+        assert keys(db) == ["a"]
+    finally:
+        other.close()
+
+
+def test_a_server_that_answers_nothing_is_given_up(
+    postgres: Server, db: PostgresDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("deployer.store.postgres.connection.ANSWER_SECONDS", 0.3)
+    with db.reading() as connection:
+        backend = int(connection.execute("select pg_backend_pid()").fetchone()[0])
+    os.kill(backend, signal.SIGSTOP)
+    try:
+        put(db, "a")  # by another connection
+        assert keys(db) == ["a"]
+    finally:
+        os.kill(backend, signal.SIGCONT)
+
+
+def test_many_that_open_it_first_make_it_once(address: str) -> None:
+    made: list[PostgresDatabase] = []
+    threads = [threading.Thread(target=lambda: made.append(PostgresDatabase(address, SystemClock()))) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert len(made) == 4
+    assert made[0].rows("select version from schema_version")[0]["version"] == len(schema.MIGRATIONS)
+    for database in made:
+        database.close()
+
+
+def test_a_store_of_a_later_schema_is_refused(address: str, db: PostgresDatabase) -> None:
+    with db.transaction() as connection:
+        connection.execute("update schema_version set version = 99")
+    with pytest.raises(Refused, match="has schema 99, this version knows"):
+        PostgresDatabase(address, SystemClock())
+
+
+def test_a_later_schema_is_reached_all_at_once(
+    address: str, db: PostgresDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(db, "a")
+    broken = (*schema.MIGRATIONS, "create table more (n integer primary key);\ncreate table meta (n integer);\n")
+    monkeypatch.setattr("deployer.store.postgres.database.MIGRATIONS", broken)
+    with pytest.raises(psycopg.Error, match="already exists"):
+        PostgresDatabase(address, SystemClock())
+    monkeypatch.setattr(
+        "deployer.store.postgres.database.MIGRATIONS", (*broken[:-1], "create table more (n integer primary key);\n")
+    )
+    later = PostgresDatabase(address, SystemClock())
+    assert keys(later) == ["a"]
+    assert later.rows("select * from more") == []
+    later.close()
+
+
+def test_a_standby_answers_and_takes_no_writes(postgres: Server, address: str, db: PostgresDatabase) -> None:
+    put(db, "a")
+    standby = PostgresDatabase(f"{address}%20-cdefault_transaction_read_only%3Don", SystemClock())
+    try:
+        assert keys(standby) == ["a"]
+        with pytest.raises(StoreFailed, match="takes no writes"):
+            put(standby, "b")
+    finally:
+        standby.close()
+
+
+def test_bad_addresses_say_what_is_wrong_and_show_no_password(postgres: Server, state: Path) -> None:
+    wrong = f"postgresql://nobody:geheim@/postgres?host={postgres.folder}"
+    began = time.monotonic()
+    with pytest.raises(StoreFailed, match='role "nobody" does not exist') as failed:
+        PostgresDatabase(wrong, SystemClock())
+    assert time.monotonic() - began < module.BACK_SECONDS, "that does not pass by itself"
+    assert "geheim" not in str(failed.value) + failed.value.message
+    with pytest.raises(Refused, match="no schema"):
+        PostgresDatabase(postgres.address("absent"), SystemClock())
+
+
+@pytest.mark.parametrize(
+    ("address", "shown"),
+    [
+        ("postgresql://me:secret@db/x", "postgresql://me@db/x"),
+        ("postgresql://me@db/x?password=secret&a=b", "postgresql://me@db/x?password=***&a=b"),
+        ("host=db password='se cret' user=me", "host=db password=*** user=me"),
+        ("postgresql:///x", "postgresql:///x"),
+    ],
+)
+def test_a_password_is_never_shown(address: str, shown: str) -> None:
+    assert without_password(address) == shown
+
+
+def test_a_store_is_opened_in_it(address: str, state: Path) -> None:
+    first = Store(state, SystemClock(), shared=opened(address, SystemClock()))
+    second = Store(state, SystemClock(), shared=opened(address, SystemClock()))
+    assert first.secret("installation") == second.secret("installation")
+    assert not first.file.exists()
+    first.close()
+    second.close()

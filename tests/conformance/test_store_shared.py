@@ -1,0 +1,191 @@
+"""One store for two hosts: two state folders, one PostgreSQL. Who changes a service is known by leases there."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
+from pathlib import Path
+
+import pytest
+
+from deployer.core.clock import SystemClock
+from deployer.core.errors import Locked, LockLost, StoreFailed
+from deployer.store import Lock, Store
+from deployer.store.postgres import claims
+from deployer.store.postgres.shared import opened
+from tests.house import REPOSITORY
+from tests.postgres import Server
+
+pytestmark = pytest.mark.xdist_group("postgres")
+
+OWNER = """
+import sys
+from pathlib import Path
+from deployer.core.clock import SystemClock
+from deployer.store import Store
+from deployer.store.postgres import claims
+from deployer.store.postgres.shared import opened
+claims.LAPSE_SECONDS, claims.BEAT_SECONDS = 1.0, 0.25
+clock = SystemClock()
+store = Store(Path(sys.argv[1]), clock, shared=opened(sys.argv[2], clock))
+lock = store.locks.take("shop", "canary of 2.0")
+print("taken", flush=True)
+sys.stdin.readline()
+try:
+    with store.locks.changing(lock):
+        print("changed", flush=True)
+except Exception as error:
+    print(type(error).__name__, error.message, flush=True)
+"""
+
+
+@pytest.fixture
+def address(postgres: Server) -> str:
+    return postgres.schema()
+
+
+@pytest.fixture
+def hosts(address: str, state: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], Store]]:
+    """Give a store for one more host each time: another state folder, the same database."""
+    monkeypatch.setattr(claims, "LAPSE_SECONDS", 600.0)  # nothing lapses by itself on a busy machine
+    with ExitStack() as undo:
+
+        def another() -> Store:
+            folder = state / f"host{len(list(state.iterdir()))}"
+            folder.mkdir(mode=0o700)
+            return undo.enter_context(closing(Store(folder, SystemClock(), shared=opened(address, SystemClock()))))
+
+        yield another
+
+
+@pytest.fixture
+def owner(hosts: Callable[[], Store], address: str, state: Path) -> Iterator[subprocess.Popen[str]]:
+    """Run a process that has the lock of the shop, on another host."""
+    hosts()
+    command = [sys.executable, "-c", OWNER, str(state / "far"), address]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=REPOSITORY) as process:
+        assert process.stdout is not None
+        try:
+            assert process.stdout.readline().strip() == "taken"
+            yield process
+        finally:
+            process.kill()
+
+
+def taken(store: Store) -> Lock:
+    """Wait until the lock can be taken."""
+    while True:
+        try:
+            return store.locks.take("shop", "rollback")
+        except Locked:
+            store.clock.sleep(0.05)
+
+
+def test_a_lock_is_seen_from_the_other_host(hosts: Callable[[], Store]) -> None:
+    one, two = hosts(), hosts()
+    lock = one.locks.take("shop", "canary of 2.0")
+    with pytest.raises(Locked, match=r"is being changed by .*canary of 2\.0"):
+        two.locks.take("shop", "rollback")
+    assert two.locks.read("shop") == one.locks.read("shop") == lock
+    with one.locks.changing(lock):
+        assert two.locks.is_changing(lock)
+    assert not two.locks.is_changing(lock)
+    one.locks.release(lock)
+    second = two.locks.take("shop", "rollback")
+    assert second.token == lock.token + 1
+    with pytest.raises(LockLost, match="was overtaken by"):
+        one.locks.verify(lock)
+
+
+def test_a_living_owner_puts_off_the_end_of_its_lease(
+    hosts: Callable[[], Store], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(claims, "BEAT_SECONDS", 0.05)
+    one, two = hosts(), hosts()
+    one.locks.take("shop", "canary of 2.0")
+    until = one.database.rows("select until from claims")[0]["until"]
+    while not one.database.rows("select 1 from claims where until > ?", until):
+        one.clock.sleep(0.05)
+    with pytest.raises(Locked):
+        two.locks.take("shop", "rollback")
+
+
+def test_a_killed_owner_is_followed_when_its_lease_is_over(
+    hosts: Callable[[], Store], owner: subprocess.Popen[str]
+) -> None:
+    store = hosts()
+    owner.kill()
+    lock = taken(store)
+    assert lock.token == 2
+    assert "is gone, stopped or cut off" in store.audit_log.newest(1)[0].reason
+
+
+def test_an_owner_that_was_stopped_past_its_lease_changes_nothing(
+    hosts: Callable[[], Store], owner: subprocess.Popen[str]
+) -> None:
+    store = hosts()
+    owner.send_signal(signal.SIGSTOP)
+    taken(store)
+    owner.send_signal(signal.SIGCONT)
+    assert owner.stdin is not None
+    assert owner.stdout is not None
+    owner.stdin.write("\n")
+    owner.stdin.flush()
+    said = owner.stdout.readline()
+    assert said.startswith("LockLost this process was overtaken by")
+    assert "is gone, stopped or cut off" in said
+
+
+def test_a_claim_outlives_a_database_that_restarts(hosts: Callable[[], Store], postgres: Server) -> None:
+    one, two = hosts(), hosts()
+    claim = one.claims.claim("locks/shop.nightly.job")
+    assert claim.try_take()
+    assert not two.claims.claim("locks/shop.nightly.job").try_take()
+    postgres.stop("immediate")
+    postgres.start()
+    assert claim.stands() == two.claims.is_held("locks/shop.nightly.job")
+    claim.let_go()
+    assert two.claims.claim("locks/shop.nightly.job").try_take()
+
+
+def test_what_is_shared_is_held_by_several_and_excludes_one(hosts: Callable[[], Store]) -> None:
+    one, two = hosts(), hosts()
+    first, second = one.claims.claim("keeper", 3, shared=True), two.claims.claim("keeper", 3, shared=True)
+    assert first.try_take()
+    assert second.try_take()
+    assert not two.claims.claim("keeper").try_take()
+    assert two.claims.claim("keeper", 4).try_take()
+    assert [one.claims.is_held("keeper", *place) for place in ((), (2,), (3,), (0, 3), (0, 9))] == [
+        True,
+        False,
+        True,
+        False,
+        True,
+    ]
+    first.let_go()
+    second.let_go()
+    with pytest.raises(StoreFailed, match="is held by another command"):
+        one.claims.claim("keeper", 4).take(0.1)
+
+
+def test_of_fifty_starts_on_two_hosts_one_gets_it(hosts: Callable[[], Store]) -> None:
+    stores = [hosts(), hosts()]
+    got, refused = list[Lock](), list[Locked]()
+
+    def start(store: Store) -> None:
+        try:
+            got.append(store.locks.take("shop", "canary of 2.0"))
+        except Locked as error:
+            refused.append(error)
+
+    threads = [threading.Thread(target=start, args=(stores[n % 2],)) for n in range(50)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert (len(got), len(refused)) == (1, 49)
+    assert all("is being changed by" in error.message for error in refused)
