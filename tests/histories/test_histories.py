@@ -76,6 +76,8 @@ def _columns(db: sqlite3.Connection, index: str) -> tuple[Any, ...]:
 def alike(old: Store, fresh: Store, schema: int) -> None:
     old.database.whole()
     with old.database.reading() as a, fresh.database.reading() as b:
+        assert isinstance(a, sqlite3.Connection)
+        assert isinstance(b, sqlite3.Connection)
         assert tables(a) == tables(b)
         assert a.execute("pragma user_version").fetchone()[0] == schema
         assert not a.execute("pragma foreign_key_check").fetchall()

@@ -15,6 +15,7 @@ from deployer.core.errors import LockLost, Refused
 from deployer.core.limits import REASON
 from deployer.store import AuditEntry, Store
 from deployer.store.actor import origin
+from deployer.store.database import Connection
 from tests.house import Scene
 from tests.memory import Crash
 
@@ -215,7 +216,7 @@ def test_a_crash_leaves_both_or_neither(scene: Scene, monkeypatch: pytest.Monkey
     rollout = store.rollouts.get(2)
     added = store.audit.add
 
-    def after_the_record(db: sqlite3.Connection, deed: AuditEntry) -> None:
+    def after_the_record(db: Connection, deed: AuditEntry) -> None:
         added(db, deed)
         raise Crash("before the commit")
 
@@ -301,6 +302,7 @@ def steps(store: Store) -> int:
         return 0
 
     with store.database.reading() as connection:
+        assert isinstance(connection, sqlite3.Connection)
         connection.set_progress_handler(step, 1)
         store.audit.record(AuditEntry("down", "shop"))
         connection.set_progress_handler(None, 1)

@@ -35,6 +35,7 @@ from deployer.model import Live, Outcome, Release, Server
 from deployer.store import AuditEntry, ControlRequest, Heartbeat, Lock, Rollout, Store, adoption, upkeep
 from deployer.store.locks import CHANGES as CHANGE_BYTES
 from deployer.store.locks import LEASE_SECONDS
+from deployer.store.sqlite.database import SqliteDatabase
 from deployer.supervisor.proc import Process
 from tests.house import REPOSITORY, Scene, house, manifest
 from tests.memory import FakeClock, PaperPulse
@@ -791,6 +792,7 @@ def test_users_go_back_at_once_when_the_store_takes_nothing_any_more(scene: Scen
 
     def full(event: Event) -> None:
         if event.kind == "sample":
+            assert isinstance(store.database, SqliteDatabase)
             store.database._meant = lambda error: StoreFailed("no space is left", "free some")  # type: ignore[method-assign]
             with store.database.reading() as db:
                 db.execute("pragma query_only = on")
