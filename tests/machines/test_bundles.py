@@ -110,8 +110,8 @@ def digest(file: Path) -> str:
 
 
 def said(machine: Machine, folder: str, *words: str, expect: int = 0) -> str:
-    """Run a command in a folder of a machine; return what it printed."""
-    command = machine.command("sh", "-c", f'cd {folder} && exec "$@"', "sh", *words)
+    """Run a command in a folder of a machine, with the state folder in there; return what it printed."""
+    command = machine.command("sh", "-c", f'cd {folder} && DEPLOYER_STATE=$PWD/state exec "$@"', "sh", *words)
     done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS)
     assert done.returncode == expect, done.stdout + done.stderr
     return done.stdout + done.stderr
