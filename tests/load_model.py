@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from deployer.manifest.scale import ScaleSettings
-from deployer.model.load import Load
+from deployer.model import Load
 from deployer.planning.scaling import LoadHistory
 
 CONCURRENCY = 12

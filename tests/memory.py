@@ -36,6 +36,7 @@ from deployer.model import (
     Instance,
     InstanceSpec,
     Live,
+    Load,
     LostProxy,
     MeasuredTraffic,
     Place,
@@ -450,8 +451,9 @@ class MemoryTraffic:
         self.world.touch("after hand_over")
         return closed
 
-    def connections(self, service: str) -> dict[Place, int]:
-        return {place: self.world.open.get((service, place), 0) for place in PLACES}
+    def load(self, service: str) -> dict[Place, Load]:
+        found = {place: self.world.open.get((service, place), 0) for place in PLACES}
+        return {place: Load(open=count, running=count, total=count) for place, count in found.items()}
 
     def measured(self, service: str) -> MeasuredTraffic | None:
         return self.world.traffic if service in self.world.live else None

@@ -177,7 +177,8 @@ class LocalApp:
         with self._opener(sink, stop) as context:
             service = order.service or service_meant(self._target, context)
             ended = perform(context, replace(order, service=service))
-            sized = context.store.sizes.get(service) is not None
+            store = context.store
+            sized = store.sizes.get(service) is not None or store.needs.get(service) is not None
             if order.action == "rollback" and ended.outcome == "done" and sized:
                 from deployer.app.operations.adjust import regrown
 

@@ -12,7 +12,7 @@ from deployer.app.observe import lost, observe
 from deployer.core import later
 from deployer.core.clock import stamp
 from deployer.core.errors import DeployError, NothingInProgress, Refused
-from deployer.model import PLACES, Environment, Instance, Live, Observed, Phase, Release, Server
+from deployer.model import PLACES, Environment, Instance, Live, Load, Observed, Phase, Release, Server
 from deployer.views.status_data import (
     ApprovalView,
     EnvironmentView,
@@ -90,11 +90,11 @@ def status(house: AppContext, service: str) -> StatusView:
         problems += [f"the proxy of {host} is unreachable: {why}" for host, why in silent.items()]
         observed = observe(house.store, drivers, service)
         live = observed.live
-        connections = drivers.traffic.connections(service)
+        load = drivers.traffic.load(service)
         for place in PLACES:
             if environment := observed.environment(place):
                 view = _environment(house, drivers, environment, live, record, observed.silent)
-                environments.append(replace(view, open=connections.get(place, 0)))
+                environments.append(replace(view, open=load.get(place, Load()).open))
         problems += [f"{host or 'this host'} is unreachable: {why}" for host, why in observed.silent.items()]
         safety = _safety(house, drivers, live, rollout)
     except DeployError as error:

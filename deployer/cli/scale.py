@@ -34,8 +34,8 @@ def _span(_ctx: click.Context, _param: click.Parameter, value: str | None) -> fl
 @click.command("scale")
 @common("file", "destination", "service", "message")
 @click.argument("instances", type=WholeNumber(1, MOST_REPLICAS), metavar="[N]", required=False)
-@click.option("--for", "span", metavar="TIME", callback=_span, help="How long, such as 2h; then as the manifest says.")
-@click.option("--auto", is_flag=True, help="As many as the manifest says, from now on.")
+@click.option("--for", "span", metavar="TIME", callback=_span, help="How long, such as 2h; then as with --auto.")
+@click.option("--auto", is_flag=True, help="As many as the manifest says or the load needs, from now on.")
 def scale(common: Common, instances: int | None, span: float, auto: bool) -> int:
     """Show how many instances of the live release run and are wanted; with N, run N on each host.
 

@@ -14,7 +14,7 @@ from typing import Any, Literal, Self
 from pydantic import Field, model_validator
 
 from deployer.core.limits import READABLE_LOGS
-from deployer.manifest import image, migrations, portless, schedule, single
+from deployer.manifest import image, migrations, portless, scale, schedule, single
 from deployer.manifest.approval import Approval
 from deployer.manifest.base import Conflict, Conflicts, Count, Model, Port, Switch, twice
 from deployer.manifest.build import Build
@@ -23,6 +23,7 @@ from deployer.manifest.judge import ErrorLimits, Judge, LatencyLimits, WarmupSet
 from deployer.manifest.metrics import Metric
 from deployer.manifest.migrations import MigrateSettings
 from deployer.manifest.notify import Notify, Recipient
+from deployer.manifest.scale import ScaleSettings
 from deployer.manifest.schedule import Job
 from deployer.manifest.sections import (
     Health,
@@ -139,6 +140,7 @@ class Manifest(Model):
     )
     twin: Twin | None = Field(None, description="Separate hosts for the green environment.")
     replicas: Count = Field(1, ge=1, le=100, description="Instances on each host.")
+    scale: ScaleSettings | None = Field(None, description="The number of instances follows the load (with a keeper).")
     max_unavailable: Count = Field(
         0,
         ge=0,
@@ -185,10 +187,7 @@ class Manifest(Model):
         TrafficSettings(), description="How users reach the service: addresses, domains, TLS, stickiness."
     )
     strategy: Strategy = Field("canary", description="Strategy of `deploy up`, with its options.")
-    approve: Approval | None = Field(
-        None,
-        description="People who must approve every rollout before all users get the release.",
-    )
+    approve: Approval | None = Field(None, description="People who must approve before all users get a release.")
     migrate: MigrateSettings | None = Field(None, description="What changes the database for a release, in two steps.")
     judge: Judge = Field(Judge(), description="When the candidate counts as worse.")
     notify: Notify = Field(Notify(), description="Notifications about rollouts, to chats or as signed requests.")
@@ -236,6 +235,7 @@ class Manifest(Model):
             yield from portless.conflicts(self.traffic, self.health, self.judge, smoke=bool(self.smoke))
         if self.single:
             yield from single.conflicts(self.strategy_name, self.replicas)
+        yield from scale.conflicts(self.scale, self.port, self.replicas, single=self.single)
         yield from twice((m.target for m in self.mounts), "mounts")
         yield from twice(self.networks, "networks")
         yield from self._variable_conflicts()

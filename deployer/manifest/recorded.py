@@ -26,6 +26,7 @@ FACTS = frozenset(
         "inventory",
         "migrate",  # where there is none
         "replicas",
+        "scale",  # where there is none
         "traffic.mode",
         "traffic.tls",  # where there is none
         "traffic.proxies.hosts",

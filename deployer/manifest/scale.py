@@ -39,3 +39,18 @@ class ScaleSettings(Model):
     def within(self, instances: int) -> int:
         """Return the number of instances that is possible, nearest to the given one."""
         return max(self.min, min(instances, self.max))
+
+
+def conflicts(scale: ScaleSettings | None, port: int | None, replicas: int, *, single: bool) -> Iterator[Conflict]:
+    """Return what does not go with `scale`, elsewhere in the manifest."""
+    if scale is None:
+        return
+    if port is None:
+        yield Conflict("scale", "a service without a `port` gets no requests", "remove it", ("scale", "port"))
+    if single:
+        yield Conflict(
+            "scale", "a service that is `single` has one instance", "remove one of them", ("scale", "single")
+        )
+    if replicas != 1:
+        why = "`scale` says how many instances there are"
+        yield Conflict("replicas", why, f"remove it; scale.min: {replicas} is the fewest", ("scale", "replicas"))

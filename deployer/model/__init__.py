@@ -14,6 +14,7 @@ from deployer.model.instance import (
     release_of,
     spread,
 )
+from deployer.model.load import Load
 from deployer.model.observed import Observed
 from deployer.model.places import COLOURS, FULL, PLACES, Colour, Outcome, Phase, Place, other
 from deployer.model.release import Release, Signature, newest_good, read_machines
@@ -49,6 +50,7 @@ __all__ = [
     "Instance",
     "InstanceSpec",
     "Live",
+    "Load",
     "LostProxy",
     "MeasuredTraffic",
     "Observed",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from deployer.core.host import Host
@@ -44,7 +44,8 @@ class Release:
     have its proxies, empty for this one. Of one that is being planned, `spare` is the number of machines that may still
     fall silent; it is not recorded, its plan has it. One that is `alone` never runs beside another release, as
     the strategy promised that brought it out. `scaled` is the number of instances on each machine that a person
-    wants now (`deploy scale`), whatever the manifest says; 0 where nobody said one. It is the service's, not recorded.
+    wants now (`deploy scale`), whatever the manifest says; 0 where nobody said one. `needed` is the number on all
+    machines together that the load needs, where the manifest has `scale`. Both are the service's, not recorded.
     """
 
     service: str
@@ -67,6 +68,7 @@ class Release:
     spare: int = field(default=0, compare=False)
     alone: bool = False
     scaled: int = field(default=0, compare=False)
+    needed: int = field(default=0, compare=False)
 
     @property
     def name(self) -> str:
@@ -98,8 +100,19 @@ class Release:
         return self.scaled if self.scaled and not self.manifest.single else self.manifest.replicas
 
     def size(self, colour: Colour) -> int:
-        """Count the instances of one of its environments: so many replicas on each machine."""
-        return self.replicas * max(1, len(self.hosts(colour)))
+        """Count the instances of one of its environments."""
+        return self.over(len(self.hosts(colour)))
+
+    def over(self, machines: int) -> int:
+        """Count its instances on so many machines (0 is this host alone): as many replicas on each, or by the load."""
+        if not self.scaled and (scale := self.manifest.scale) is not None:
+            return scale.within(self.needed)
+        return self.replicas * max(1, machines)
+
+    def least(self) -> Release:
+        """Return it as it may be while it is kept warm: it need not have more instances than its manifest says."""
+        scaled = 0 if self.manifest.scale else min(self.manifest.replicas, self.replicas)
+        return replace(self, scaled=scaled, needed=0)
 
     def address(self, host: str, here: str = "127.0.0.1") -> str:
         """Give the address of one of its machines; `here` is that of this one."""

@@ -50,7 +50,7 @@ def start(
     """Run instances (all of the environment unless said) and wait until they are healthy; none on `silent` machines."""
     every = release.hosts(colour)
     hosts = tuple(host for host in every if host not in silent) or every
-    count = release.replicas * max(1, len(hosts)) if instances is None else instances
+    count = release.over(len(hosts)) if instances is None else instances
     return _start(release, colour, count, hosts)
 
 

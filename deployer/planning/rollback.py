@@ -132,7 +132,7 @@ def _is_ready(observed: Observed, target: Release) -> bool:
         return False
     hosts = target.hosts(observed.colour)
     seen = [host for host in hosts if host not in observed.silent] if hosts else [""]
-    return bool(seen) and len(warm.healthy()) >= min(target.manifest.replicas, target.replicas) * len(seen)
+    return bool(seen) and len(warm.healthy()) >= target.least().over(len(seen))
 
 
 def moved_plan(target: Release, current: Release, colour: Colour) -> Plan:

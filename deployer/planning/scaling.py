@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from deployer.model.load import Load
+from deployer.model import Load
 
 if TYPE_CHECKING:
     from deployer.manifest.scale import ScaleSettings

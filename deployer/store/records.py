@@ -135,6 +135,16 @@ class Size:
 
 
 @dataclass(frozen=True)
+class Need:
+    """How many instances the load of a service needs on all machines together, since when, and why."""
+
+    service: str
+    instances: int
+    why: str
+    at: float
+
+
+@dataclass(frozen=True)
 class Port:
     """A port that an instance has, and on which machine of the inventory it stands; "" is this one."""
 

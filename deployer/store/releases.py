@@ -11,6 +11,7 @@ from deployer.model import Release
 from deployer.store import meta
 from deployer.store.database import Connection, Database, Row
 from deployer.store.fence import check
+from deployer.store.needs import NEEDED
 from deployer.store.owner import Lock
 from deployer.store.records import read_release
 from deployer.store.sizes import SCALED
@@ -48,8 +49,8 @@ class Releases:
         return tuple(read_release(row) for row in self._rows("where service = ? order by number desc", service))
 
     def _rows(self, which: str, *values: object) -> list[Row]:
-        """Return rows with the size that a person wants now."""
-        query = f"select *, {SCALED} as scaled from releases {which}"  # noqa: S608 - constants
+        """Return rows with the size that a person wants now, and the one that the load needs."""
+        query = f"select *, {SCALED} as scaled, {NEEDED} as needed from releases {which}"  # noqa: S608 - constants
         return self._database.rows(query, self._clock.now(), *values)
 
 

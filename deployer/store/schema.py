@@ -28,6 +28,14 @@ MIGRATIONS: tuple[str, ...] = (
         at real not null
     );
 
+    -- How many instances a service needs on all machines together by its load, where its manifest has `scale`.
+    create table needs (
+        service text primary key,
+        instances integer not null,
+        why text not null,
+        at real not null
+    );
+
     create table releases (
         service text not null,
         number integer not null,

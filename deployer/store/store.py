@@ -18,6 +18,7 @@ from deployer.store.events import Events
 from deployer.store.jobs import Jobs
 from deployer.store.journal import Journal
 from deployer.store.locks import Locks, whoami
+from deployer.store.needs import Needs
 from deployer.store.owed import Owed
 from deployer.store.ports import Ports
 from deployer.store.privacy import private
@@ -73,6 +74,7 @@ class Store:
         self.locks = Locks(database, clock, audit, claims)
         self.services = Services(database, audit)
         self.sizes = Sizes(database, clock, audit)
+        self.needs = Needs(database, clock)
         self.releases = Releases(database, clock)
         self.rollouts = Rollouts(database, clock, audit)
         self.journal = Journal(database, clock, audit)

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from deployer.views.status_data import KeeperView, ScaleView, SizeView
+from deployer.views.status_data import KeeperView, LoadView, ScaleView, SizeView
 from deployer.views.text import ago, duration, moment, one_line, plural, release
 
 Ink = Callable[[str, str], str]
 
 
 def lines(size: SizeView | None, keeper: KeeperView | None, now: float, ink: Ink) -> list[str]:
-    """Write the size where a person wants another than the manifest, and what the keeper did last and does next."""
+    """Write the size where it is not the manifest's number, and what the keeper did last and does next."""
     out = []
-    if size is not None and size.by:
+    if size is not None and (size.by or size.scale):
         out.append(f"{ink('size', 'dim')}: {wanted(size)}")
+    if size is not None and size.scale:
+        out.append(f"{ink('load', 'dim')}: {load(size.scale)}")
     if keeper is not None and keeper.last:
         out.append(f"{ink('keeper', 'dim')}: {ago(max(0.0, now - keeper.last_at))}: {one_line(keeper.last)}")
     if keeper is not None and keeper.next and (keeper.runs or keeper.next_at <= now):
@@ -29,7 +31,9 @@ def scale(view: ScaleView, now: float, ink: Ink) -> list[str]:
         out[0] += "  no release is live"
     else:
         out[0] += f"  {release(size.release, size.version)} has {size.instances} of {plural(size.wanted, 'instance')}"
-        out += [f"{ink('size', 'dim')}: {wanted(size)}", *lines(None, view.keeper, now, ink)]
+        if not (size.by or size.scale):
+            out.append(f"{ink('size', 'dim')}: {wanted(size)}")
+        out += lines(size, view.keeper, now, ink)
     return [*out, *(f"{ink('problem', 'red')}: {one_line(problem)}" for problem in view.problems)]
 
 
@@ -37,11 +41,22 @@ def wanted(size: SizeView) -> str:
     """Say how many instances are wanted, and why."""
     each = " on each host" if size.hosts > 1 else ""
     count = f"{plural(size.replicas, 'instance')}{each}"
+    follows = size.scale
+    if not size.by and follows:
+        why = f": {one_line(follows.why)}" if follows.why else ""
+        return f"{plural(size.wanted, 'instance')} of {follows.least} to {follows.most}, as the load needs{why}"
     if not size.by:
         return f"{count}, as the manifest says"
     why = f" ({one_line(size.reason)})" if size.reason else ""
     until = f", until {moment(size.until)}" if size.until else ""
-    return f"{count}, as {one_line(size.by)} wants{why}{until}; the manifest says {size.manifest}"
+    manifest = f"{follows.least} to {follows.most}" if follows else f"{size.manifest}"
+    return f"{count}, as {one_line(size.by)} wants{why}{until}; the manifest says {manifest}"
+
+
+def load(view: LoadView) -> str:
+    """Say how many requests there are now, and what there is room for."""
+    waiting = f", and {view.waiting} {'wait' if view.waiting != 1 else 'waits'}" if view.waiting else ""
+    return f"{plural(view.running, 'request')} at once{waiting}; an instance gets {view.concurrency}"
 
 
 def following(keeper: KeeperView, now: float) -> str:

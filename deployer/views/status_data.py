@@ -157,11 +157,28 @@ class JobsView(View):
 
 
 @dataclass(frozen=True)
+class LoadView(View):
+    """By what a size follows the load: `least` to `most` instances for so many requests at once each (`concurrency`).
+
+    `running` and `waiting` are the requests now; `needed` instances are wanted since `at`, and `why`.
+    """
+
+    least: int
+    most: int
+    concurrency: int
+    running: int
+    waiting: int
+    needed: int
+    why: str
+    at: float
+
+
+@dataclass(frozen=True)
 class SizeView(View):
     """How many instances of the live release run and are wanted: `replicas` on each of so many `hosts`.
 
     `manifest` is what the manifest says; `by`, `reason` and `until` belong to the word of a person (`until` 0: it does
-    not expire), and are empty where nobody said another number.
+    not expire), and are empty where nobody said another number. With `scale` the size follows the load.
     """
 
     release: int
@@ -174,6 +191,7 @@ class SizeView(View):
     by: str = ""
     reason: str = ""
     until: float = 0.0
+    scale: LoadView | None = None
 
 
 @dataclass(frozen=True)

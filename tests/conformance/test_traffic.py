@@ -160,8 +160,9 @@ def test_where_nothing_is_open_nothing_is_handed_over(bench: TrafficBench) -> No
     put(bench, "blue", "b1")
     put(bench, "green", "g1")
     bench.traffic.set_traffic("shop", Live("blue", 0, 0, 1), bench.within())
-    counted = bench.traffic.connections("shop")
-    assert (counted["blue"], counted["green"]) == (0, 0)
+    load = bench.traffic.load("shop")
+    assert (load["blue"].open, load["green"].open) == (0, 0)
+    assert (load["blue"].running, load["blue"].waiting) == (0, 0)
     assert bench.traffic.hand_over("shop", "green", 1, bench.within()) == 0
     assert bench.traffic.read("shop") == Live("blue", 0, 0, 1)
 

@@ -95,7 +95,7 @@ KINDS = (FAILS, HANGS, LIES, DENIES, LATE, TOO_LATE)
 _LIES: dict[str, object] = {
     "drain": 0,
     "hand_over": 0,
-    "connections": {},
+    "load": {},
     "probe": "",
     "smoke": "",
 }  # what a lie is, where it is not nothing

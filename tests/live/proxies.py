@@ -45,11 +45,18 @@ class Bench:
         self.traffic = HAProxyTraffic(self.root, SystemClock(), existing=existing, program=program, state=folder)
         self.master = MasterSocket(Path(existing.socket) if existing else self.root / "master.sock", SystemClock())
 
-    def manifest(self, service: str = "shop", *, health: dict[str, Any] | None = None, **traffic: Any) -> Manifest:
+    def manifest(
+        self,
+        service: str = "shop",
+        *,
+        health: dict[str, Any] | None = None,
+        scale: dict[str, Any] | None = None,
+        **traffic: Any,
+    ) -> Manifest:
         given = {"listen": f"127.0.0.1:{self.port}", "sticky": False, **traffic}
         health = health or ({"tcp": True} if given.get("mode") == "tcp" else {"http": "/up"})
         return Manifest.model_validate(
-            {"service": service, "image": "app:1", "port": 80, "health": health, "traffic": given}
+            {"service": service, "image": "app:1", "port": 80, "health": health, "scale": scale, "traffic": given}
         )
 
     def release(self, service: str = "shop", **traffic: Any) -> Release:

@@ -1,9 +1,12 @@
-"""A size that somebody wants, under load: no request is lost by more instances, fewer, and a deploy meanwhile."""
+"""A size that somebody wants, or that follows the load: no request is lost by more instances, or by fewer."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
+from tests.live.conftest import Make
 from tests.live.shop import Shop
 from tests.load import Load, Options
 
@@ -44,3 +47,31 @@ def test_no_request_is_lost_by_a_change_of_size(shop: Shop) -> None:
     assert report.failed == 0, report.text()
     rows = shop.events("history")[0]["rollouts"]
     assert [row["strategy"] for row in rows[:4]] == ["scale", "scale", "bluegreen", "scale"]
+
+
+@pytest.mark.long("a load that comes and goes, and sizes that follow it")
+def test_the_size_follows_a_load_and_no_request_is_lost(make_shop: Make) -> None:
+    shop = make_shop("process")
+    del shop.manifest["replicas"]
+    shop.write(scale={"max": 6, "concurrency": 4, "hold": "3s"})
+    shop.live("1.0", env={"LAT": "200"})
+    assert up(shop, 1, 1)
+    with shop.start("keep"):
+        shop.wait(lambda found: found["keeper"]["runs"], "the keeper works")
+        with Load(shop.url, Options(kinds=("fresh",), rate=40)) as load:  # eight at once
+            grown = shop.wait(lambda found: found["size"]["instances"] >= 3, "it has grown")
+            assert grown["size"]["scale"]["why"].endswith(("at once", "wait for an instance", "waits for an instance"))
+            first = min(row["started_at"] for row in changes(shop))
+            report = load.stop()
+        assert report.failed == 0, report.text()
+        began = min(request.start for request in report.requests)
+        print(f"the first change began {first - began:.2f} s after the first request")
+        small = shop.wait(lambda found: found["size"]["instances"] == 1 and not found["rollout"], "it has shrunk")
+        assert "at most" in small["size"]["scale"]["why"]
+    assert {row["outcome"] for row in changes(shop)} == {"done"}
+    assert up(shop, 1, 1)
+
+
+def changes(shop: Shop) -> list[dict[str, Any]]:
+    """Give what `deploy history` has of changes of size."""
+    return [row for row in shop.events("history")[0]["rollouts"] if row["strategy"] == "scale"]

@@ -14,6 +14,7 @@ from deployer.app import operations, queries
 from deployer.app.operations import RolloutResult
 from deployer.core.clock import SystemClock
 from deployer.core.errors import Exit, Refused
+from deployer.model import Load
 from deployer.planning.steps import Handover
 from tests.house import Scene
 from tests.memory import MemoryTraffic, World
@@ -116,7 +117,7 @@ def test_drain_closes_by_hand_what_is_open_where_no_users_are(scene: Scene, port
 def test_drain_says_which_requests_are_left(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     scene.deploy("1.0")
     scene.deploy("2.0")
-    monkeypatch.setattr(MemoryTraffic, "connections", lambda *_given: {"blue": 2, "green": 40})
+    monkeypatch.setattr(MemoryTraffic, "load", lambda *_given: {"blue": Load(2), "green": Load(40)})
     assert operations.drain_connections(scene.house, "shop").text.endswith(
         "2 requests are still open after 30 s, and end with their release"
     )

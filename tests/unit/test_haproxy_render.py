@@ -27,9 +27,9 @@ KEY = "dGhlIHNlY3JldCBvZiB0aGUgZ29sZGVuIGZpbGVzISE="  # of the golden files
 HOME = Home(Path("/state/proxy"), Path("/state/proxy/haproxy.cfg"))
 
 
-def spec(service: str = "shop", *, health: dict[str, Any] | None = None, **traffic: Any) -> Spec:
+def spec(service: str = "shop", *, health: dict[str, Any] | None = None, scale: Any = None, **traffic: Any) -> Spec:
     manifest = Manifest.model_validate(
-        {"service": service, "image": "app:1", "port": 80, "health": health or {}, "traffic": traffic}
+        {"service": service, "image": "app:1", "port": 80, "health": health or {}, "scale": scale, "traffic": traffic}
     )
     return configured(None, service, manifest, None).model_copy(update={"key": KEY})
 
@@ -75,7 +75,11 @@ def everything() -> tuple[Spec, ...]:
             routes=["/checkout", "/checkout/pay", "/"],
         ),
         spec("db", mode="tcp", listen="127.0.0.1:5432", force={"networks": ["127.0.0.0/8"]}),
-        spec("six", listen="[::1]:8080"),
+        having(
+            spec("six", listen="[::1]:8080", scale={"max": 8, "concurrency": 12}),
+            Server("six-r3-2", "127.0.0.1:21007"),
+            Server("six-r3-10", "127.0.0.1:21006"),
+        ),
     )
 
 
@@ -148,6 +152,8 @@ def test_servers_are_no_part_of_the_structure() -> None:
         {"budget": {"statuses": "500"}},
         {"routes": ["/x"]},
         {"retry": "connections"},
+        {"scale": {"max": 2, "concurrency": 12}},
+        {"scale": {"max": 2, "concurrency": 12, "wait": "9s"}},
     ],
 )
 def test_everything_else_is(change: dict[str, Any]) -> None:

@@ -437,7 +437,10 @@ def test_changes_of_one_owner_go_on_beside_each_other(store: Store) -> None:
 
 
 Write = Callable[[Store, Lock, Any], object]
-TABLES = ("services", "sizes", "releases", "rollouts", "journal", "events", "requests", "ports", "approvals", "audit")
+TABLES = (
+    *("services", "sizes", "needs", "releases", "rollouts", "journal"),
+    *("events", "requests", "ports", "approvals", "audit"),
+)
 BESIDE = {
     "folder",
     "file",
@@ -483,6 +486,7 @@ WRITES: dict[str, Write] = {
     "services.contracting": lambda s, lock, r: s.services.contracting(lock, 1),
     "services.taken_down": lambda s, lock, r: s.services.taken_down(lock),
     "sizes.set": lambda s, lock, r: s.sizes.set(lock, 3, 0.0, "sale"),
+    "needs.set": lambda s, lock, r: s.needs.set(lock, 3, "30 requests at once"),
     "sizes.clear": lambda s, lock, r: s.sizes.clear(lock, ""),
     "requests.take": lambda s, lock, r: s.requests.take(lock, ControlRequest(1, "abort", "ann", "")),
     "events.add": lambda s, lock, r: s.events.add(lock, Event("note", 0.0, "shop", r.number, {"text": "x"})),
@@ -604,7 +608,7 @@ def test_every_call_that_changes_something_is_behind_the_fence() -> None:
             "services",
             "drift",
             "reachable",
-            "connections",
+            "load",
             "measured",
         },
         "playbooks": set(),

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from deployer.manifest.scale import ScaleSettings
-from deployer.model.load import Load
+from deployer.model import Load
 from deployer.planning.scaling import GAP_SECONDS, MARGIN, LoadHistory, WantedSize
 
 SHOP = ScaleSettings(min=1, max=8, concurrency=10, hold=60)

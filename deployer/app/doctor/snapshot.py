@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 
 from deployer.app.observe import environment_in
@@ -101,7 +101,7 @@ def wanted(release: Release, place: Place, *, warm: bool = False) -> dict[int, s
     One that is kept `warm` need not have more than its manifest says.
     """
     if warm:
-        release = replace(release, scaled=min(release.manifest.replicas, release.replicas))
+        release = release.least()
     colour: Colour = "green" if place == "green" else "blue"
     return spread(place, release.size(colour), release.hosts(colour))
 

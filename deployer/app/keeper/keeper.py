@@ -12,6 +12,8 @@ from functools import partial
 
 from deployer.app.attendance import KEEPER
 from deployer.app.due import due
+from deployer.app.keeper.load_watch import LOOK_SECONDS as LOAD_SECONDS
+from deployer.app.keeper.load_watch import LoadWatch, followed
 from deployer.app.keeper.outlook import COUNTED
 from deployer.app.keeper.pauses import not_before
 from deployer.app.observe import observe
@@ -21,6 +23,7 @@ from deployer.app.operations.proxy_recovery import bring_back
 from deployer.app.side_threads import SideThreads
 from deployer.core.errors import Detached, Locked
 from deployer.engine import RolloutResult
+from deployer.model import Release
 from deployer.planning.orders import StopRequest
 from deployer.planning.plan import Plan
 from deployer.store import Claim, Rollout
@@ -41,10 +44,12 @@ class Keeper:
         self._alone: Claim | None = None
         self._seen: dict[str, Plan] = {}
         self._threads = SideThreads[str](lambda service, text: say(service, text, None))
+        self._loads = SideThreads[str](lambda service, text: say(service, text, None))
 
     def look(self) -> None:
         """Look at all services once, and begin what is due. Raise DeployError when the store cannot be read."""
         self._threads.prune()
+        self._loads.prune()
         with self._opened(self._stop) as house:
             if not self._is_alone(house):
                 return
@@ -52,6 +57,9 @@ class Keeper:
                 if service.name not in self._threads:
                     with self._threads.noted(service.name):
                         self._look_at(house, service.name)
+                with self._loads.noted(service.name):
+                    if service.name not in self._loads and (release := followed(house, service.name)):
+                        self._watch(release)
 
     @property
     def waits(self) -> bool:
@@ -61,6 +69,7 @@ class Keeper:
     def stop(self) -> None:
         """Look no more, and leave what is in progress where it is, for the next keeper."""
         self._stop.asked.set()
+        self._loads.join(END_SECONDS)
         self.join(END_SECONDS)
         if self._alone is not None:
             self._alone.let_go()
@@ -98,6 +107,22 @@ class Keeper:
             self._begin(service, partial(keep, service=service))
         else:
             self._seen[service] = plan
+
+    def _watch(self, release: Release) -> None:
+        """Have the size of a live release follow its load, until another one is live, or somebody wants a size."""
+        service = release.service
+
+        def do() -> None:
+            with self._opened(self._stop) as house:
+                house.stop = self._stop
+                watch = LoadWatch(house, release)
+                while watch.lasts() and not self._stop.asked.wait(LOAD_SECONDS):
+                    with suppress(Detached, Locked):  # somebody else is at work
+                        if (ended := watch.look()) is not None:
+                            self._say(service, ended.text, ended)
+                    self._loads.settled(service)
+
+        self._loads.begin(service, f"load of {service}", do)
 
     def _begin(self, service: str, work: Callable[[AppContext], RolloutResult | None]) -> None:
         def do() -> None:

@@ -10,10 +10,10 @@ from deployer.app.due import due
 from deployer.app.keeper.pauses import not_before
 from deployer.core.errors import DeployError, Refused
 from deployer.drivers.ports import Drivers
-from deployer.model import Observed, Release
+from deployer.model import Colour, Load, Observed, Release
 from deployer.planning.orders import CONTRACT
 from deployer.store import Rollout
-from deployer.views.status_data import KeeperView, SizeView
+from deployer.views.status_data import KeeperView, LoadView, SizeView
 
 if TYPE_CHECKING:
     from deployer.app.operations import AppContext
@@ -29,7 +29,7 @@ def shown(
     problems: list[str] = []
     if observed is not None:
         try:
-            found = size(house, release, observed), keeper(house, drivers, release, observed)
+            found = size(house, drivers, release, observed), keeper(house, drivers, release, observed)
         except DeployError as error:
             problems.append(str(error))
     if text := unattended(house, release.service):
@@ -37,7 +37,7 @@ def shown(
     return *found, tuple(problems)
 
 
-def size(house: AppContext, release: Release, observed: Observed) -> SizeView:
+def size(house: AppContext, drivers: Drivers, release: Release, observed: Observed) -> SizeView:
     """Return how many instances of the live release there are, are wanted, and why."""
     colour = observed.live.stable if observed.live else "blue"
     here = observed.environment(colour)
@@ -53,6 +53,24 @@ def size(house: AppContext, release: Release, observed: Observed) -> SizeView:
         by=said.by if said else "",
         reason=said.reason if said else "",
         until=said.until if said else 0.0,
+        scale=_scale(house, drivers, release, colour),
+    )
+
+
+def _scale(house: AppContext, drivers: Drivers, release: Release, colour: Colour) -> LoadView | None:
+    """Return by what the size of a release follows its load, and the load now; None where it does not."""
+    if (scale := release.manifest.scale) is None:
+        return None
+    load, need = drivers.traffic.load(release.service).get(colour, Load()), house.store.needs.get(release.service)
+    return LoadView(
+        least=scale.min,
+        most=scale.max,
+        concurrency=scale.concurrency,
+        running=load.running,
+        waiting=load.waiting,
+        needed=scale.within(need.instances if need else 0),
+        why=need.why if need else "",
+        at=need.at if need else 0.0,
     )
 
 
@@ -121,5 +139,7 @@ def _unattended(house: AppContext, release: Release, *, warm: bool) -> Iterator[
     tls = (record.get("traffic") or {}).get("tls") or {}
     if tls.get("auto") and not is_attended(store, CERTIFICATES):
         yield "`traffic.tls: auto`"
+    if record.get("scale") and not is_attended(store, KEEPER):
+        yield "`scale`"
     if warm and release.served and not is_attended(store, KEEPER):
         yield "`keep.warm`"

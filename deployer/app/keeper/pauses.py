@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from deployer.planning.orders import KEEP
-from deployer.store import Rollout
+from deployer.planning.orders import KEEP, SCALE
+from deployer.store import DEPLOYER, Rollout
 
 FIRST_SECONDS = 10.0  # after an adjustment that failed, or the second one within a short time; doubled each time
 MOST_SECONDS = 3600.0
@@ -19,10 +19,14 @@ def not_before(newest_first: Sequence[Rollout]) -> float:
     """Return the moment before which the keeper does nothing to a service; 0 where it may at once.
 
     Given are its rollouts with the adjustments between them: what another one has done begins a new count.
+    That a size followed the load counts only where it failed.
     """
     count, ended, pause = 0, 0.0, 0.0
     for rollout in reversed(newest_first):
-        if rollout.strategy != KEEP or not rollout.plan.adjusts:
+        if rollout.strategy == SCALE and rollout.started_by == DEPLOYER and rollout.outcome == "done":
+            continue  # it followed the load
+        own = rollout.strategy == KEEP or rollout.started_by == DEPLOYER
+        if not own or not rollout.plan.adjusts:
             count, ended, pause = 0, 0.0, 0.0
             continue
         calm = bool(ended) and rollout.started_at - ended > pause + CALM_SECONDS

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from deployer.app.attendance import KEEPER, is_attended
 from deployer.app.due import due
@@ -18,6 +19,9 @@ from deployer.model import Release
 from deployer.planning.orders import KEEP, SCALE
 from deployer.store import DEPLOYER, Lock, whoami
 
+if TYPE_CHECKING:
+    from deployer.planning.scaling import WantedSize
+
 
 def keep(house: AppContext, service: str) -> RolloutResult | None:
     """Do what is due of a service, for the keeper; None where nothing is. Raise Locked while others are at work."""
@@ -29,7 +33,7 @@ def keep(house: AppContext, service: str) -> RolloutResult | None:
 def scale(house: AppContext, service: str, instances: int, seconds: float, reason: str) -> RolloutResult:
     """Record how many instances a person wants on each host, for so long (0: until another word), and bring it about.
 
-    0 instances: as many as the manifest says, from now on.
+    0 instances: as many as the manifest says, from now on, or as the load needs.
     """
     make_sense(live_release(house.store, service), instances)
     make_way(house, service, "another size is wanted")
@@ -48,13 +52,13 @@ def scale(house: AppContext, service: str, instances: int, seconds: float, reaso
         ending = _adjusted(house, lock, release, SCALE, whoami(), reason)
         if ending is not None:
             return ending
-        text = f"{release.name} has {release.replicas} instance{'s' * (release.replicas != 1)}{_each(release)} already"
+        text = f"{release.name} has {_counted(release)} already"
         house.tell(service, text)
         return RolloutResult("done", Exit.DONE, text, 0)
 
 
 def regrown(house: AppContext, service: str) -> None:
-    """Have what a rollback brought back at the size that a person wants: it may have been kept smaller."""
+    """Have what a rollback brought back at the size that is wanted now: it may have been kept smaller."""
     try:
         with locked(house, service, f"{ADJUSTING} the size") as lock:
             if house.store.rollouts.in_progress(service) is None:
@@ -63,6 +67,16 @@ def regrown(house: AppContext, service: str) -> None:
         return  # whoever deploys now starts as many
     except DeployError as error:  # users are where they should be
         house.tell(service, f"it does not have its size yet: {error}")
+
+
+def follow_load(house: AppContext, service: str, wanted: WantedSize) -> RolloutResult | None:
+    """Record how many instances the load needs, and bring it about; None where a person wants another size."""
+    with locked(house, service, f"{ADJUSTING} the size") as lock:
+        refuse_open(house, service)
+        if house.store.sizes.get(service) is not None:
+            return None
+        house.store.needs.set(lock, wanted.instances, wanted.why)
+        return _adjusted(house, lock, live_release(house.store, service), SCALE, DEPLOYER, wanted.why)
 
 
 def make_sense(release: Release, instances: int) -> None:
@@ -98,5 +112,8 @@ def refuse_open(house: AppContext, service: str) -> None:
         )
 
 
-def _each(release: Release) -> str:
-    return " on each host" if release.machines else ""
+def _counted(release: Release) -> str:
+    count, each = release.replicas, " on each host" if release.machines else ""
+    if release.manifest.scale and not release.scaled:
+        count, each = release.size("blue"), ""
+    return f"{count} instance{'s' * (count != 1)}{each}"

@@ -29,8 +29,8 @@ def drain_connections(house: AppContext, service: str, reason: str = "") -> Roll
         house.store.audit.record(AuditEntry("drain", service, "begun", release=releases[0].number, reason=reason), lock)
 
         def still_open() -> int:
-            found = traffic.connections(service)
-            return sum(found.get(place, 0) for place in left)
+            found = traffic.load(service)
+            return sum(found[place].open for place in left if place in found)
 
         deadline = Deadline.after(house.clock, HANDOVER_SECONDS)
         closed = sum(traffic.hand_over(service, place, 1, deadline) for place in left) if still_open() else 0

@@ -15,6 +15,7 @@ from deployer.app.operations.deploy_request import DeployRequest
 from deployer.app.operations.execution import begun, committed, hands, locked, run_of
 from deployer.app.operations.hosts import answering, machines_of, refuse_silent
 from deployer.app.operations.image import pinned_image, proven_signature, signature_of
+from deployer.app.operations.needs import needed_now, note_need
 from deployer.app.operations.port_capacity import refuse_crowded
 from deployer.app.operations.proxy_recovery import refuse_kept, refuse_lost, serve_again
 from deployer.app.operations.reconcile import record_rollback
@@ -125,6 +126,8 @@ def deploy(house: AppContext, request: DeployRequest) -> RolloutResult:
             house.tell(manifest.service, text)
             return RolloutResult("done", Exit.DONE, text, 0)
         release = house.store.releases.add(lock, proposal.release)
+        if release.manifest.scale:
+            note_need(house, lock, release)
         house.vault.keep_key(house.store.secret("config-key"))
         house.vault.save(release.service, release.number, secrets)
         from deployer.app import forecast
@@ -273,6 +276,7 @@ def _wanted(house: AppContext, request: DeployRequest, drivers: Drivers, brought
         proxies=brought.meant.proxies,
         spare=spare,
         scaled=size.instances if (size := house.store.sizes.get(service)) else 0,
+        needed=needed_now(house, observed),
     )
     return Wanted(release, observed, _is_live(observed, release), spared)
 

@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Protocol
 
 from deployer.core.clock import Deadline
-from deployer.model import Live, LostProxy, MeasuredTraffic, Place, Release, Server
+from deployer.model import Live, Load, LostProxy, MeasuredTraffic, Place, Release, Server
 
 if TYPE_CHECKING:
     from deployer.manifest.models import Manifest
@@ -143,8 +143,8 @@ class TrafficCare(Traffic, Protocol):
         """Return how many requests come; None when the proxy does not know the service, or counts since just now."""
         ...
 
-    def connections(self, service: str) -> Mapping[Place, int]:
-        """Return how many requests and connections are open at each place, at every worker."""
+    def load(self, service: str) -> Mapping[Place, Load]:
+        """Return what is open at each place, at every worker, and what of it waits for an instance."""
         ...
 
     def reachable(self) -> tuple[TrafficCare, Mapping[str, str]]:

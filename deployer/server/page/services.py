@@ -12,7 +12,7 @@ from deployer.server.page.dialogs import Dialog, buttons, dialogs
 from deployer.server.page.frame import fold, part, until, words
 from deployer.store import Rollout
 from deployer.views.data import AuditView, HistoryView, ReleasesView, RolloutRow, StatusView
-from deployer.views.keeper import following, wanted
+from deployer.views.keeper import following, load, wanted
 from deployer.views.progress import ServiceRow
 from deployer.views.report import times
 from deployer.views.report.headline import KINDS
@@ -185,8 +185,10 @@ def _rollouts(rows: Sequence[RolloutRow], now: float) -> Markup:
 def _kept(status: StatusView, now: float) -> Markup | None:
     """Write the size that somebody wants, and what the keeper did last and does next."""
     rows: list[tuple[str, Content]] = []
-    if status.size and status.size.by:
+    if status.size and (status.size.by or status.size.scale):
         rows.append(("size", wanted(status.size)))
+    if status.size and status.size.scale:
+        rows.append(("load", load(status.size.scale)))
     if status.migration and status.migration.contract not in ("none", "done"):
         rows.append(("migration", status.migration.text))
     if (keeper := status.keeper) is not None:

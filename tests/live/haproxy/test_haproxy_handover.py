@@ -145,6 +145,11 @@ def _whole(connection: socket.socket) -> bytes:
     return got
 
 
+def still_open(bench: Bench) -> dict[str, int]:
+    """Count what is open at each place."""
+    return {place: load.open for place, load in bench.traffic.load("shop").items()}
+
+
 def test_websockets_are_closed_in_portions_and_no_request_is(bench: Bench, held: Held) -> None:
     _put(bench, held)
     with ExitStack() as opened:
@@ -155,24 +160,24 @@ def test_websockets_are_closed_in_portions_and_no_request_is(bench: Bench, held:
         new = [opened.enter_context(_websocket(bench)) for _ in range(8)]
         upload = opened.enter_context(_ask(bench, "/slow", "Content-Length: 9\r\n", "POST"))
         upload.sendall(b"half")
-        within().until(lambda: bench.traffic.connections("shop")["blue"] == 17, "all of it is open")
+        within().until(lambda: still_open(bench)["blue"] == 17, "all of it is open")
         bench.set_traffic(Live("green"))
         live = opened.enter_context(_websocket(bench))
-        assert bench.traffic.connections("shop") == {"blue": 17, "green": 1}
+        assert still_open(bench) == {"blue": 17, "green": 1}
 
         assert bench.traffic.hand_over("shop", "blue", 0.25, within()) == 3, "a part at each worker"
-        assert bench.traffic.connections("shop") == {"blue": 14, "green": 1}
+        assert still_open(bench) == {"blue": 14, "green": 1}
         assert bench.traffic.hand_over("shop", "blue", 1, within()) == 9
         assert bench.traffic.hand_over("shop", "blue", 1, within()) == 0
         assert not any(map(_is_open, [*old, *new]))
         _echo(live)
-        assert bench.traffic.connections("shop") == {"blue": 5, "green": 1}, "the requests are there"
+        assert still_open(bench) == {"blue": 5, "green": 1}, "the requests are there"
 
         held.go.set()
         upload.sendall(b"other")
         for request in [*requests, upload]:
             _whole(request)
-        within().until(lambda: bench.traffic.connections("shop")["blue"] == 0, "nothing is open")
+        within().until(lambda: still_open(bench)["blue"] == 0, "nothing is open")
 
 
 def test_sessions_of_a_tcp_service_are_closed(bench: Bench, held: Held) -> None:
@@ -181,7 +186,7 @@ def test_sessions_of_a_tcp_service_are_closed(bench: Bench, held: Held) -> None:
         old = [opened.enter_context(_websocket(bench)) for _ in range(3)]
         bench.set_traffic(Live("green"))
         live = opened.enter_context(_websocket(bench))
-        assert bench.traffic.connections("shop") == {"blue": 3, "green": 1}
+        assert still_open(bench) == {"blue": 3, "green": 1}
         assert bench.traffic.hand_over("shop", "blue", 1, within()) == 3
         assert not any(map(_is_open, old))
         _echo(live)

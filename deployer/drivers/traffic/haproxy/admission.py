@@ -105,6 +105,8 @@ class Attaching:
             if server.name not in seen:
                 self._introduce(worker, server, deadline)
             self._servers.state(worker, self._backend, server.name, "ready", deadline)
+            if most := self._spec().side(self._place).concurrency:
+                self._servers.limit(worker, self._backend, server.name, most, deadline)
 
     def _introduce(self, worker: Worker, server: Server, deadline: Deadline) -> None:
         options = backend.server_options(self._spec(), self._place, server.name)

@@ -13,6 +13,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
+import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -25,12 +26,14 @@ if TYPE_CHECKING:
 
 # Ids are whole numbers of 31 bits. The low ones are those that HAProxy gives by itself, as to the server `wait`.
 _LOWEST, _BELOW = 2**16, 2**31
+_NUMBERS = re.compile(r"-r(?P<release>[0-9]{1,9})-(?P<index>[0-9]{1,5})$")  # of an instance, in its name
 
 
 def server(spec: Spec, place: Place, name: str) -> str:
-    """Return the options by which a client finds a server again; "" where it need not."""
-    if not spec.side(place).keeps_instance:
-        return ""
+    """Return the options by which a client finds a server again, or the first ones are full before the others."""
+    side = spec.side(place)
+    if not side.keeps_instance:
+        return f" id {place_in_line(spec, place, name)}" if side.concurrency else ""
     number = ident(spec, place, name)
     return f" id {number}" + (f" cookie {number}" if spec.entry.mode == "http" else "")
 
@@ -42,11 +45,21 @@ def ident(spec: Spec, place: Place, name: str) -> int:
     return _LOWEST + int.from_bytes(tag[:8], "big") % (_BELOW - _LOWEST)
 
 
+def place_in_line(spec: Spec, place: Place, name: str) -> int:
+    """Return the id of a server, rising with the number of its instance; no two releases have the same."""
+    numbers = _NUMBERS.search(name)
+    if numbers is None:
+        return ident(spec, place, name)
+    return _LOWEST + int(numbers["release"]) % 20_000 * 100_000 + int(numbers["index"])
+
+
 def balance(spec: Spec, side: BackendSide) -> Iterator[str]:
     """Return how a backend chooses a server for those who have none yet."""
     if side.keeps_instance and spec.entry.mode == "tcp":
         yield "  balance source"
         yield "  hash-type consistent"
+    elif side.concurrency and not side.keeps_instance:
+        yield "  balance first"  # by their ids: the instance that is removed first has the least to do
     else:
         yield "  balance leastconn"
 

@@ -30,7 +30,9 @@ CHECK = (
 # connection, and then chooses anew. So there is a last server that refuses everyone; only root could listen there.
 WAIT = "wait"
 WAITING = 1000  # requests of a service that may wait; the proxy has to have room for other services
-WAIT_SERVER = f"server {WAIT} 127.0.0.1:1 backup maxconn {WAITING}"
+# Where it is the last, more connections are free than instances ever have room for: by that `alive` knows it.
+ROOM = 10**9
+WAIT_SERVER = f"server {WAIT} 127.0.0.1:1 backup maxconn {ROOM}"
 # A side without an instance gives the requests that it got to the other side, by way of the internal entry (`shield`):
 # which side a request gets is decided by rules that are the same for all services, and who is up only a backend knows.
 FIRST, SECOND, BESIDE = "first", "second", "beside"  # the ways into it
@@ -42,7 +44,6 @@ _OWN_SERVERS = (*NO_INSTANCES, FIRST, SECOND)
 # Repeating a request is safe only for these.
 RETRIES = 6  # of `render.SHARED`: as many seconds as requests wait; an engine on a busy machine was seen to need three
 SHIELD_PART, SHIELD_MOST = 3, 30.0  # of the time of a response, and seconds, until stable answers instead
-QUEUE = 5  # seconds in which an instance must take a request
 IDEMPOTENT = "GET HEAD OPTIONS PUT DELETE TRACE"
 # No worker knows a preview request but by this.
 PREVIEWED = "{ var(txn.preview) -m bool }"
@@ -57,8 +58,8 @@ def name(service: str, place: Place) -> str:
 
 def alive(backend: str) -> str:
     """A condition: an instance of the backend is up. `nbsrv` counts the server that refuses everyone, too."""
-    # Only that one has a limit; where it is the last, so many connections are free, else they are without number (-1).
-    return f"{{ be_conn_free({backend}) lt 0 }}"
+    # As many connections are free as instances have room for; without a limit, that is -1.
+    return f"{{ be_conn_free({backend}) lt {ROOM // 2} }}"
 
 
 def server_options(spec: Spec, place: Place, name: str) -> str:
@@ -68,7 +69,8 @@ def server_options(spec: Spec, place: Place, name: str) -> str:
 
 def options(side: BackendSide) -> str:
     """Give the options that all servers of a side have."""
-    return CHECK + (" proto h2" if side.protocol == "h2" else "")
+    most = f" maxconn {side.concurrency}" if side.concurrency else ""
+    return CHECK + (" proto h2" if side.protocol == "h2" else "") + most
 
 
 def defaults(spec: Spec, place: Place) -> tuple[str, ...]:
@@ -79,7 +81,7 @@ def defaults(spec: Spec, place: Place) -> tuple[str, ...]:
         f"  timeout server {milliseconds(side.timeouts.response)}",
         f"  timeout tunnel {milliseconds(side.timeouts.tunnel)}",
         f"  timeout check {milliseconds(side.health.timeout)}",
-        f"  timeout queue {QUEUE}s",
+        f"  timeout queue {milliseconds(side.wait)}",
     ]
     if spec.entry.mode == "http":
         if side.retry == "answers":  # to repeat what was sent, HAProxy copies each request first

@@ -23,7 +23,7 @@ from deployer.drivers.traffic.haproxy.places import Places
 from deployer.drivers.traffic.haproxy.proxy import OwnProxy, Proxy, TeamProxy
 from deployer.drivers.traffic.haproxy.servers import Servers
 from deployer.drivers.traffic.haproxy.spec_facts import SpecFacts
-from deployer.model import Live, MeasuredTraffic, Place, Release, Server
+from deployer.model import Live, Load, MeasuredTraffic, Place, Release, Server
 
 if TYPE_CHECKING:
     from deployer.drivers.ports import Samples, TrafficCare
@@ -267,13 +267,13 @@ class HAProxyTraffic(Alone):
 
     # -- what passes through it
 
-    def connections(self, service: str) -> Mapping[Place, int]:
-        """Return how many requests and connections are open at each place, at every worker."""
+    def load(self, service: str) -> Mapping[Place, Load]:
+        """Return what is open at each place, at every worker, and what of it waits for an instance."""
         if not self._facts(service).there:
             return {}
         deadline = self._soon()
         self._proxy.ready(deadline)
-        return self._places.open(service, self._facts(service).places, deadline)
+        return self._places.load(service, self._facts(service).places, deadline)
 
     def measured(self, service: str) -> MeasuredTraffic | None:
         """Return how many requests come; None when the proxy does not know the service, or counts since just now."""

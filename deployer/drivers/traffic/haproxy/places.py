@@ -10,7 +10,7 @@ from deployer.drivers.traffic.haproxy import backend, request_history
 from deployer.drivers.traffic.haproxy.layout import Home
 from deployer.drivers.traffic.haproxy.master import MasterSocket, Worker
 from deployer.drivers.traffic.haproxy.servers import Servers, ServerView
-from deployer.model import COLOURS, Live, MeasuredTraffic, Place, Server
+from deployer.model import COLOURS, Live, Load, MeasuredTraffic, Place, Server
 
 FIRST_CHECKS = 3.0  # seconds within which a proxy that was just started has checked each server
 
@@ -72,12 +72,12 @@ class Places:
         sides = (self._servers.seen(worker, backend.name(service, p), deadline) for p in live.used)
         return all(any(s.up for s in side.values()) for side in sides)
 
-    def open(self, service: str, places: Sequence[Place], deadline: Deadline) -> dict[Place, int]:
-        """Return how many requests and connections are open at each of the places, at every worker."""
-        workers = self._master.workers(deadline)
+    def load(self, service: str, places: Sequence[Place], deadline: Deadline) -> dict[Place, Load]:
+        """Return what is open at each of the places, at every worker."""
+        workers, called = self._master.workers(deadline), {place: backend.name(service, place) for place in places}
         return {
-            place: sum(self._servers.open(worker, backend.name(service, place), deadline) for worker in workers)
-            for place in places
+            place: sum((self._servers.load(worker, name, deadline) for worker in workers), Load())
+            for place, name in called.items()
         }
 
     def waiting(self, service: str, places: Sequence[Place], deadline: Deadline) -> list[list[str]]:

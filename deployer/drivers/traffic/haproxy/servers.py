@@ -11,10 +11,11 @@ from deployer.core.clock import Deadline
 from deployer.core.errors import DriverFailed
 from deployer.drivers.traffic.haproxy.backend import NO_INSTANCES
 from deployer.drivers.traffic.haproxy.master import Gone, MasterSocket, Worker, number
+from deployer.model import Load
 
 _COUNTED = re.compile("[0-9]{1,18}")
 BACKENDS, SERVERS = 2, 4  # of which `show stat` tells
-_OF_ALL = ("scur", "stot", "rate")  # of a backend: running now, all so far, in the last second
+_OF_ALL = ("scur", "stot", "rate", "qcur")  # of a backend: running now, all so far, in the last second, waiting
 # A stream as `show sess` tells it: its client, what became of its response and is still to be done with it, and the
 # state of the server's connection.
 _STREAM = re.compile(
@@ -37,6 +38,7 @@ class ServerView:
     detail: str  # "Layer4 connection problem: Connection refused", "Layer7 wrong status: 503 …"
     running: int  # requests and connections on it now
     since: int  # seconds since it was last found up, or down
+    waiting: int = 0  # requests that wait for this one, as their client keeps its instance
 
     @property
     def up(self) -> bool:
@@ -129,13 +131,20 @@ class Servers:
                 waits.setdefault(stream["backend"], []).append(stream["client"])
         return waits
 
-    def open(self, worker: Worker, backend: str, deadline: Deadline) -> int:
-        """Count what a backend has open now; 0 where the worker does not know it, or has ended."""
+    def load(self, worker: Worker, backend: str, deadline: Deadline) -> Load:
+        """Count what a backend has open now; nothing where the worker does not know it, or has ended."""
         try:
-            seen, elsewhere = self.crowd(worker, backend, deadline)
+            seen, whole = self._read(worker, backend, BACKENDS | SERVERS, deadline)
         except Gone:
-            return 0
-        return elsewhere + sum(server.running for server in seen.values())
+            return Load()
+        if whole is None:
+            return Load()
+        return Load(
+            open=_count(whole, "scur"),
+            running=sum(server.running for server in seen.values()),
+            waiting=_count(whole, "qcur") + sum(server.waiting for server in seen.values()),
+            total=_count(whole, "stot"),
+        )
 
     def admin(self, worker: Worker, backend: str, deadline: Deadline) -> dict[str, int]:
         """Read what was asked of each server: bits of MAINTENANCE and DRAINING."""
@@ -161,6 +170,13 @@ class Servers:
     def state(self, worker: Worker, backend: str, name: str, state: str, deadline: Deadline) -> None:
         """Ask for `ready`, `drain` or `maint`."""
         self._command(worker, f"set server {backend}/{name} state {state}", deadline)
+
+    def limit(self, worker: Worker, backend: str, name: str, requests: int, deadline: Deadline) -> None:
+        """Give a server so many requests at once, and some of those that wait.
+
+        One that leaves `drain` would take these only after a request of its own.
+        """
+        self._command(worker, f"set maxconn server {backend}/{name} {requests}", deadline)
 
     def cut(self, worker: Worker, backend: str, name: str, deadline: Deadline) -> None:
         """End what still runs on a server."""
@@ -210,4 +226,5 @@ def _seen(row: Mapping[str, str]) -> ServerView:
         f"{row['check_desc']}: {row['check_code']} {row['last_chk']}".replace(":  ", ": "),
         _count(row, "scur"),
         _count(row, "lastchg"),
+        _count(row, "qcur"),
     )

@@ -90,7 +90,7 @@ def shield(spec: Spec, colour: Colour, home: Home) -> Iterator[str]:
 def _patience(spec: Spec) -> float:
     """Give more seconds than the backend behind can need: what takes too long is ended there, by its own limits."""
     return max(
-        backend.QUEUE + (backend.RETRIES + 1) * (side.timeouts.connect + side.timeouts.response)
+        side.wait + (backend.RETRIES + 1) * (side.timeouts.connect + side.timeouts.response)
         for side in (spec.blue, spec.green)
     )
 

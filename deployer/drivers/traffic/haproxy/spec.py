@@ -16,6 +16,7 @@ from deployer.manifest.text import Name
 from deployer.manifest.traffic import ProxyHosts
 from deployer.model import COLOURS, Place, Server
 
+QUEUE = 5.0  # seconds in which an instance must take a request, unless the manifest says so
 ServerName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.-]{1,100}$")]
 ServerAddress = Annotated[str, StringConstraints(pattern=r"^([0-9.]{7,15}|\[[0-9a-fA-F:.]+\]):\d{1,5}$")]
 
@@ -36,6 +37,8 @@ class BackendSide(Model):
     timeouts: Timeouts = Timeouts()
     affinity: Literal["none", "instance"] = "none"
     retry: Literal["answers", "connections"] = "answers"
+    concurrency: int = 0  # requests that an instance gets at once; 0: as many as come
+    wait: float = QUEUE  # seconds in which an instance must take a request
     members: tuple[BackendServer, ...] = ()
 
     @property
@@ -129,12 +132,15 @@ def configured(spec: Spec | None, service: str, manifest: Manifest, place: Place
     traffic = manifest.traffic
     # Which proxies there are is not for one of them to know.
     entry = traffic.model_copy(update={"haproxy": None, "proxies": ProxyHosts(), "tls": _absolute(traffic)})
+    scale = manifest.scale
     side = BackendSide(
         health=manifest.health,
         protocol=traffic.protocol,
         timeouts=traffic.timeouts,
         affinity=traffic.affinity,
         retry=traffic.retry,
+        concurrency=scale.concurrency if scale else 0,
+        wait=scale.wait if scale else QUEUE,
     )
     said = said_of(manifest)
     if spec is None:

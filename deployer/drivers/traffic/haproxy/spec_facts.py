@@ -77,7 +77,9 @@ def said_of(manifest: Manifest) -> str:
     traffic, health = record.get("traffic"), record.get("health")
     if not traffic or (traffic.get("tls") or {}).get("certificates"):
         return ""
-    return hashlib.sha256(json.dumps([__version__, traffic, health], sort_keys=True).encode()).hexdigest()[:32]
+    scale = record.get("scale") or {}
+    facts = [__version__, traffic, health, scale.get("concurrency"), scale.get("wait")]
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32]
 
 
 def _read(text: str) -> dict[str, Any]:

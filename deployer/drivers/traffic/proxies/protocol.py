@@ -21,7 +21,7 @@ from deployer.core.errors import (
 )
 from deployer.drivers.ports import Drift
 from deployer.manifest.models import HAProxy, Manifest
-from deployer.model import Live, MeasuredTraffic, Place, Release, Server
+from deployer.model import Live, Load, MeasuredTraffic, Place, Release, Server
 from deployer.planning.certificates import ServedCertificate
 
 LONGEST = 16 << 20  # bytes of a line
@@ -71,7 +71,7 @@ CALLS: Mapping[str, Call] = {
     "attach": _call(None, service=str, place=Place, servers=tuple[Server, ...]),
     "drain": _call(int, service=str, place=Place, names=_names),
     "hand_over": _call(int, service=str, place=Place, part=float),
-    "connections": _call(dict[Place, int], service=str, timed=False),
+    "load": _call(dict[Place, Load], service=str, timed=False),
     "measured": _call(MeasuredTraffic | None, service=str, timed=False),
     "detach": _call(None, service=str, place=Place, names=_names),
     "servers": _call(tuple[tuple[Server, bool], ...], service=str, place=Place, timed=False),

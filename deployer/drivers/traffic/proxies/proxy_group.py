@@ -19,7 +19,7 @@ from deployer.drivers.traffic.proxies.group_division import GroupDivision
 from deployer.drivers.traffic.proxies.group_joining import GroupJoining
 from deployer.drivers.traffic.proxies.group_samples import group_samples
 from deployer.drivers.traffic.proxies.members import EVERY, Members, refuse
-from deployer.model import Live, LostProxy, MeasuredTraffic, Place, Release, Server
+from deployer.model import Live, Load, LostProxy, MeasuredTraffic, Place, Release, Server
 
 if TYPE_CHECKING:
     from deployer.manifest.models import Manifest
@@ -152,11 +152,11 @@ class ProxyGroup:
 
     # -- what is asked
 
-    def connections(self, service: str) -> Mapping[Place, int]:
-        """Return how many requests and connections are open at each place, at all of them together."""
-        seen = self._members.all(service, lambda member: member.connections(service)).values()
+    def load(self, service: str) -> Mapping[Place, Load]:
+        """Return what is open at each place, at all of them together."""
+        seen = self._members.all(service, lambda member: member.load(service)).values()
         places = dict.fromkeys(place for found in seen for place in found)
-        return {place: sum(found.get(place, 0) for found in seen) for place in places}
+        return {place: sum((found.get(place, Load()) for found in seen), Load()) for place in places}
 
     def measured(self, service: str) -> MeasuredTraffic | None:
         """Return how many requests come to all of them together; None where one of them does not say."""

@@ -19,7 +19,7 @@ from deployer.drivers.traffic.haproxy.request_stream import Feed, counted
 from deployer.drivers.traffic.proxies import protocol
 from deployer.drivers.traffic.proxies.channel import ProxyChannel
 from deployer.manifest.models import HAProxy, Manifest
-from deployer.model import Live, MeasuredTraffic, Place, Release, Server, Waiting, join
+from deployer.model import Live, Load, MeasuredTraffic, Place, Release, Server, Waiting, join
 from deployer.planning.certificates import ServedCertificate
 
 MORE = 5.0  # seconds that an answer may take beyond the deadline of what is done there
@@ -76,9 +76,9 @@ class RemoteProxy(Alone):
         """Close this part of the WebSockets and tcp sessions that are open at the place; return how many."""
         return int(self._call("hand_over", deadline, service=service, place=place, part=part))
 
-    def connections(self, service: str) -> Mapping[Place, int]:
-        """Return how many requests and connections are open at each place."""
-        found: Mapping[Place, int] = self._call("connections", service=service)
+    def load(self, service: str) -> Mapping[Place, Load]:
+        """Return what is open at each place, and what of it waits for an instance."""
+        found: Mapping[Place, Load] = self._call("load", service=service)
         return found
 
     def measured(self, service: str) -> MeasuredTraffic | None:

@@ -10,7 +10,7 @@ from deployer.core.clock import Deadline
 from deployer.core.errors import DriverFailed
 from deployer.drivers.ports import Samples
 from deployer.drivers.traffic.alone import Alone
-from deployer.model import Counts, MeasuredTraffic, Place, Sample, Server
+from deployer.model import Counts, Load, MeasuredTraffic, Place, Sample, Server
 
 if TYPE_CHECKING:
     from deployer.manifest.models import Manifest
@@ -43,8 +43,8 @@ class NoRequests(Alone):
         """Return 0: nobody saw a failed response."""
         return 0
 
-    def connections(self, service: str) -> Mapping[Place, int]:
-        """Return no connections."""
+    def load(self, service: str) -> Mapping[Place, Load]:
+        """Return that nothing is open."""
         return {}
 
     def measured(self, service: str) -> MeasuredTraffic | None:

@@ -1,0 +1,58 @@
+"""Looks at the load of a service whose manifest has `scale`, a few times a second, and has its size follow."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from deployer.app.keeper.outlook import COUNTED
+from deployer.app.keeper.pauses import not_before
+from deployer.app.operations import AppContext
+from deployer.app.operations.adjust import follow_load
+from deployer.core.errors import Refused
+from deployer.engine import RolloutResult
+from deployer.model import Load, Release
+from deployer.planning.scaling import LoadHistory
+
+LOOK_SECONDS = 0.25  # between two looks
+
+
+def followed(house: AppContext, service: str) -> Release | None:
+    """Return the live release of a service if its size is to follow its load now: no person wants another one."""
+    stable = house.store.services.get(service).stable
+    release = house.store.releases.get(service, stable) if stable else None
+    return release if release and release.manifest.scale and not release.scaled else None
+
+
+class LoadWatch:
+    """Watches one release, for as long as it is live and nobody wants another size."""
+
+    def __init__(self, house: AppContext, release: Release) -> None:
+        if release.manifest.scale is None:
+            raise Refused(f"{release.name} has no `scale`", "add it to the manifest")
+        self._house, self._release = house, release
+        self._traffic = house.drivers(release).traffic
+        live = self._traffic.read(release.service)
+        if live is None:
+            raise Refused(f"the proxy does not know {release.service}", "`deploy doctor` says what is missing")
+        self._colour = live.stable
+        self._history = LoadHistory(release.manifest.scale)
+
+    def lasts(self) -> bool:
+        """Tell whether it is still to be watched."""
+        store, service = self._house.store, self._release.service
+        return store.services.get(service).stable == self._release.number and store.sizes.get(service) is None
+
+    def look(self) -> RolloutResult | None:
+        """Look once, and have the size changed if that is due. Raise Locked while others are at work."""
+        house, store, service = self._house, self._house.store, self._release.service
+        self._history.add(house.clock.monotonic(), self._traffic.load(service).get(self._colour, Load()))
+        need = store.needs.get(service)
+        size = replace(self._release, needed=need.instances if need else 0).size(self._colour)
+        wanted = self._history.wanted(size)
+        if wanted.instances == size or store.locks.read(service) is not None:
+            return None
+        if store.rollouts.in_progress(service) is not None:
+            return None
+        if house.clock.now() < not_before(store.rollouts.of(service, COUNTED, adjustments=True)):
+            return None
+        return follow_load(house, service, wanted)

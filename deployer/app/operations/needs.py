@@ -1,0 +1,25 @@
+"""With how many instances a deploy begins where their number follows the load."""
+
+from __future__ import annotations
+
+from deployer.app.operations.context import AppContext
+from deployer.model import Observed, Release
+from deployer.store import Lock
+
+
+def needed_now(house: AppContext, observed: Observed) -> int:
+    """Return how many instances the load needs: as many as run, where it was not followed yet."""
+    if observed.stable is None or observed.live is None:
+        return 0
+    need = house.store.needs.get(observed.service)
+    if need is not None and observed.stable.manifest.scale:
+        return need.instances
+    there = observed.environment(observed.live.stable)
+    return len(there.healthy()) if there else 0
+
+
+def note_need(house: AppContext, lock: Lock, release: Release) -> None:
+    """Record how many instances a release begins with whose size follows the load from now on."""
+    need = house.store.needs.get(release.service)
+    if need is None or need.instances != release.needed:
+        house.store.needs.set(lock, release.needed, "as many as before")
