@@ -72,7 +72,7 @@ OPTIONAL: dict[str, str] = {
     "health": "{http: /up, status: 200-399, rise: 2, deadline: 30s}",
     "update": "[playbooks/migrate.yml]",
     "smoke": "[{get: /, expect: 200}]",
-    "migrate": "{backup: {run: [bin/backup]}, expand: [{run: [bin/expand]}], contract: [{run: [bin/contract]}]}",
+    "migrate": "{expand: [{run: [bin/expand], in: instance}], contract: [{run: [bin/contract], in: instance}]}",
     "hooks": "{before: [{run: [make, check]}], after: [playbooks/announce.yml]}",
     "traffic": "{sticky: true, lease: 30s, budget: 50, shield: {methods: [GET, HEAD]}, force: {header: X-Canary}}",
     "schedule": '{nightly: {cron: "10 3 * * *", command: [bin/nightly]}}',
