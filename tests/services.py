@@ -175,6 +175,12 @@ def _age() -> str:
     return "" if shutil.which("age") and shutil.which("age-keygen") else "age is not installed"
 
 
+def _qemu() -> str:
+    needed = ("qemu-system-x86_64", "qemu-img", "genisoimage", "busybox", "cpio")
+    missing = [name for name in needed if shutil.which(name, path=programs.PATH) is None]
+    return f"not installed: {' '.join(missing)}" if missing else ""
+
+
 def _skopeo() -> str:
     return "" if shutil.which("skopeo") else "skopeo is not installed"
 
@@ -208,6 +214,7 @@ CHECKS: dict[str, Callable[[], str]] = {
     "nft": _nft,
     "man": _man,
     "shells": _shells,
+    "qemu": _qemu,
     "skopeo": _skopeo,
     "age": _age,
 }

@@ -125,7 +125,7 @@ class Manifest(Model):
     runtime: Literal["docker", "process", "ansible"] = Field("docker", description="What runs the instances.")
     verbs: FilePath | None = Field(
         None,
-        description="Lifecycle playbooks of runtime ansible: `systemd`, `lxc`, or a folder with create.yml, "
+        description="Lifecycle playbooks of runtime ansible: `systemd`, `lxc`, `qemu`, or a folder with create.yml, "
         "update.yml, start.yml, stop.yml and destroy.yml, relative to the manifest.",
     )
     hosts: Group = Field(
@@ -351,9 +351,10 @@ class Manifest(Model):
         if self.health.command:
             why = "runtime ansible would play a playbook for each probe"
             yield Conflict("health.command", why, "check it by http or tcp", ("runtime", "health.command"))
-        if self.verbs == "lxc":
-            for key in ["user"] * bool(self.user) + ["limits"] * (self.limits != Limits()):
-                yield Conflict(key, "lifecycle playbooks lxc do not support it", "remove it", ("verbs", key))
+        foreign = {"lxc": ("user", "limits"), "qemu": ("command", "user")}.get(self.verbs or "", ())
+        pids = ["limits.pids"] * (self.verbs == "qemu" and self.limits.pids is not None)
+        for key in [*(k for k in foreign if getattr(self, k) not in (None, Limits())), *pids]:
+            yield Conflict(key, f"lifecycle playbooks {self.verbs} do not support it", "remove it", ("verbs", key))
         unknown = [k for k in ("entrypoint", "mounts", "networks", "read_only", "verify") if getattr(self, k)]
         unknown += ["log"] * (self.log != Log()) + ["health.docker"] * self.health.docker
         for key in unknown:

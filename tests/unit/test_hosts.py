@@ -65,6 +65,7 @@ def test_variables_name_the_release_and_its_instances() -> None:
                 "host": "127.0.0.1",
                 "port": 21001,
                 "runtime_id": "id1",
+                "on": "localhost",
             }
         ],
         "deployer_playbooks": "/opt/playbooks",

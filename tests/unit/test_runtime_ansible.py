@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from deployer.app.operations.image import path_of
 from deployer.core.clock import Deadline, SystemClock
@@ -373,9 +374,42 @@ def test_a_file_may_be_pinned(scene: Scene) -> None:
         scene.resolve(manifest, f"{scene.folder}/root.bin@sha256:{'0' * 64}")
 
 
+def qcow2(backing: int = 0) -> bytes:
+    return b"QFI\xfb" + (3).to_bytes(4) + backing.to_bytes(8) + bytes(500)
+
+
+@pytest.mark.parametrize("disk", [qcow2(), bytes(510) + b"\x55\xaa"], ids=["qcow2", "raw"])
+def test_the_disk_of_a_machine_is_taken(scene: Scene, disk: bytes) -> None:
+    (scene.folder / "debian.img").write_bytes(disk)
+    assert scene.resolve(scene.manifest(verbs="qemu", command=None), "debian.img").id.startswith("dir:sha256:")
+
+
+@pytest.mark.parametrize(
+    ("files", "told"),
+    [
+        ({"debian.img": b"no disk" + bytes(600)}, r"debian\.img is neither a qcow2 image nor a raw disk"),
+        ({"debian.img": qcow2(backing=512)}, r"debian\.img is an overlay of another image"),
+        ({"debian.img/disk": qcow2()}, r"debian\.img has no file kernel"),
+        ({"debian.img/kernel": b"", "debian.img/disk": qcow2(backing=512)}, r"disk is an overlay of another image"),
+    ],
+)
+def test_what_is_no_machine_is_refused(scene: Scene, files: dict[str, bytes], told: str) -> None:
+    for name, content in files.items():
+        (scene.folder / name).parent.mkdir(exist_ok=True)
+        (scene.folder / name).write_bytes(content)
+    with pytest.raises(Refused, match=told):
+        scene.resolve(scene.manifest(verbs="qemu", command=None), "debian.img")
+
+
 def test_a_folder_cannot_be_pinned(scene: Scene) -> None:
     with pytest.raises(Refused, match="only a file can be pinned"):
         scene.resolve(scene.manifest(), f"{scene.folder}/app@sha256:{'0' * 64}")
+
+
+@pytest.mark.parametrize("settings", [{"command": ["./x"]}, {"user": "www"}, {"limits": {"pids": 5}}])
+def test_a_machine_has_no_command_user_or_processes_of_its_own(scene: Scene, settings: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError, match="lifecycle playbooks qemu do not support it"):
+        scene.manifest(**{"verbs": "qemu", "command": None, **settings})
 
 
 def test_a_program_that_cannot_be_executed_is_refused(scene: Scene) -> None:

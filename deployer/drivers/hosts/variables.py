@@ -44,6 +44,7 @@ def instance_variables(instance: Instance) -> dict[str, Any]:
         "host": host.strip("[]"),
         "port": int(port),
         "runtime_id": instance.runtime_id,
+        "on": instance.host or "localhost",
     }
 
 

@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from deployer.manifest.models import Manifest
 
 
+QCOW2, BOOT_SECTOR = b"QFI\xfb", b"\x55\xaa"
+DISK = "disk"  # of a virtual machine, where its image is a folder
+
+
 def check(manifest: Manifest, source: Path, digest: str, *, by_name: bool) -> None:
     """Raise Refused when there is nothing to deploy, or not what the verbs need, or not the file with that digest.
 
@@ -31,6 +35,8 @@ def check(manifest: Manifest, source: Path, digest: str, *, by_name: bool) -> No
         _digest(source, digest)
     if manifest.verbs == "systemd":
         _program(manifest, source)
+    if manifest.verbs == "qemu":
+        _machine(source)
     if manifest.verbs == "lxc" and not (source.is_file() and tarfile.is_tarfile(source)):
         raise Refused(
             f"image: {source} is no tar archive",
@@ -59,4 +65,30 @@ def _digest(source: Path, digest: str) -> None:
         raise Refused(
             f"image: {source} has sha256 {found}, and {digest} is pinned",
             "fetch it again, or pin what it is to be now",
+        )
+
+
+def _machine(source: Path) -> None:
+    """A virtual machine needs a disk that starts by itself, or a kernel and maybe a disk."""
+    if source.is_dir():
+        if not (source / "kernel").is_file():
+            raise Refused(
+                f"image: {source} has no file kernel",
+                f"lifecycle playbooks qemu need a disk image, or a folder with kernel, initrd and {DISK}",
+            )
+        if not (source / DISK).exists():
+            return
+    disk = source / DISK if source.is_dir() else source
+    with disk.open("rb") as file:
+        head = file.read(512)
+    if head.startswith(QCOW2):
+        if any(head[8:16]):
+            raise Refused(
+                f"image: {disk} is an overlay of another image, which would not come with it",
+                f"make it one: qemu-img convert -O qcow2 {disk} whole.qcow2",
+            )
+    elif source.is_file() and head[510:] != BOOT_SECTOR:
+        raise Refused(
+            f"image: {disk} is neither a qcow2 image nor a raw disk with a boot sector",
+            "lifecycle playbooks qemu need a disk that boots, such as Debian's genericcloud image",
         )

@@ -24,6 +24,7 @@ def known(release: Release, name: str, colour: str, index: int, address: str) ->
         "deployer_address": address,
         "deployer_host": host,
         "deployer_port": port,
+        "deployer_service_port": manifest.port or 0,
         "deployer_image": release.image,
         "deployer_image_id": release.image_id,
         "deployer_command": list(manifest.command or ()),
