@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import errno
 import os
-import shutil
 import sqlite3
 import threading
 from collections.abc import Iterator
@@ -181,6 +180,8 @@ class SqliteDatabase:
 
     def _meant(self, error: sqlite3.Error) -> StoreFailed | None:
         """Say what an error of SQLite means for people (https://sqlite.org/rescode.html); None for a bug of ours."""
+        import shutil
+
         code = _code(error)
         if code == sqlite3.SQLITE_IOERR and shutil.disk_usage(self.path.parent).free < FULL_BYTES:
             code = sqlite3.SQLITE_FULL  # some writes fail so, that of the index of the log for one
