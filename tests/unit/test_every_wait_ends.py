@@ -38,6 +38,7 @@ ALLOWED = {
     "deployer/drivers/notices/outbox.py: Outbox._run: self._waiting.get": "finishing puts the end into the queue, and"
     " whoever closes it waits so long and no longer; the process does not wait for the thread",
     "deployer/app/operations/execution.py: port_usable: socket": _BINDS,
+    "deployer/store/postgres/connection.py: _cut: socket": "it shuts down what is open, which waits for nobody",
     "deployer/app/operations/dispatch.py: perform: operations.pause": "it is our own pause, not that of signals",
     "deployer/cli/keep.py: keep: asked.wait": "it runs until a signal ends it",
     "deployer/transport/ssh_process.py: SshProcess.close: self._process.wait": _KILLED,
@@ -204,7 +205,7 @@ ASKING = {
     "TrafficCare.reachable",
     "TrafficCare.measured",
     "ShownCertificates.shown",
-    "TrafficCare.connections",
+    "TrafficCare.load",
     "TrafficCare.drift",
     "Traffic.read",
     "Traffic.lost",
