@@ -147,7 +147,7 @@ def test_the_store_is_lost_at_every_instant(case: Case, how: str) -> None:
         assert not s.deploy(0)
         instants = s.count
     assert instants > 15
-    stride = tiers.draws(1, 6) if how == "abort" else tiers.draws(3, 12)
+    stride = tiers.draws(1, 9) if how == "abort" else tiers.draws(3, 18)
     for at in range(1 + tiers.SEED % stride, instants + 1, stride):
         with scene(case) as s:
             assert s.deploy(at)

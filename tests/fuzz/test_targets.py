@@ -14,7 +14,7 @@ from tests.fuzz.target import REPOSITORY
 from tests.services import require
 from tests.tiers import draws, seeds
 
-RUNS = draws(12_000, 6_000)  # of all targets together; scripts/fuzz does a million
+RUNS = draws(12_000, 4_500)  # of all targets together; scripts/fuzz does a million
 SECONDS = 900.0
 
 

@@ -632,7 +632,7 @@ SPOILS: dict[str, Spoil] = {
 PAIRS = list(itertools.product(SPOILS, SPOILS))
 
 
-@pytest.mark.parametrize(("second", "first"), tiers.some(PAIRS, len(PAIRS) // 3))
+@pytest.mark.parametrize(("second", "first"), tiers.some(PAIRS, len(PAIRS) // 4))
 def test_whatever_two_things_are_wrong_users_are_served_and_all_of_it_is_put_right(
     scene: Scene, first: str, second: str
 ) -> None:

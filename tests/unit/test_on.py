@@ -229,7 +229,7 @@ def test_an_order_is_a_process_there_in_the_name_of_who_is_here(
     assert (found.order.manifest, found.order.reason, found.exit) == (str(far / "deploy.yml"), "why", 2)
 
 
-@pytest.mark.long("a process for each of seven orders", every_change=True)
+@pytest.mark.long("a process for each of nine orders")
 def test_which_manifest_is_meant(far: Path, run: Deploy) -> None:
     up = ("up", "--version", "7.0")
     told = run(*on(far, *up))
