@@ -23,6 +23,7 @@ from tests.lab import guest
 from tests.lab.machines import Lab, Machine
 from tests.lab.machines.programs import call
 from tests.live.shop import Shop
+from tests.load import Load, Options
 from tests.machines.conftest import write_inventory
 from tests.ports import free_port
 from tests.services import require
@@ -30,11 +31,19 @@ from tests.waiting import within
 
 pytestmark = [pytest.mark.live, pytest.mark.xdist_group("virtual_machines")]
 HOST, HOME, NETWORK = "vmhost", "/var/lib/deployer-machines", "10.0.4"
+QUIET = Options(rate=20, kinds=("fresh", "busy", "post"))
 SECONDS = 400.0  # for a machine without KVM to be there, where much else is done
 
 
 @pytest.fixture(scope="module")
-def lab() -> Iterator[Lab]:
+def disk() -> Path:
+    """Give the image of the guest, made where there is a way to Debian's packages: out of the lab."""
+    require("machines", "qemu")
+    return guest.made()
+
+
+@pytest.fixture(scope="module")
+def lab(disk: Path) -> Iterator[Lab]:
     require("machines", "ansible", "haproxy", "gcc", "qemu")
     with Lab({HOST: ()}) as made, made.entered():
         machine = made[HOST]
@@ -47,12 +56,6 @@ def lab() -> Iterator[Lab]:
             machine.run(*line.split())
         call("ip", "route", "add", f"{NETWORK}.0/24", "via", machine.address)
         yield made
-
-
-@pytest.fixture(scope="module")
-def disk(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Give the image of the guest."""
-    return guest.made()
 
 
 def variables(lab: Lab, **more: object) -> str:
@@ -296,7 +299,20 @@ def shop(lab: Lab, disk: Path, state: Path) -> Iterator[MachineShop]:
         made.close()
 
 
-def test_a_machine_gets_its_packages_by_ansible_before_users_meet_it(shop: MachineShop, lab: Lab) -> None:
+def test_a_canary_of_machines_under_load_there_and_back(shop: MachineShop, lab: Lab) -> None:
+    """Each gets its package by Ansible before users meet it; nobody loses a request."""
+    assert shop.get().text == "1.0\n"
+    shop.version("2.0")
+    shop.write(env={**shop.manifest["env"], "UPDATES": "2.0"})  # the image is the same
+    with Load(shop.url, QUIET) as load:
+        load.until(lambda now: now.answered > 40, "the load runs")
+        shop.deploy("canary", "--version", "2.0")
+        assert shop.get().text == "2.0\n"
+        shop.deploy("rollback")
+        wanted = load.counters().answered + 40
+        load.until(lambda now: now.answered >= wanted, "requests after the rollback")
+        report = load.stop()
+    assert report.failed == 0, report.text()
     assert shop.get().text == "1.0\n"
     shop.deploy("down", "-y")
     assert left_on(lab[HOST]) == ""
