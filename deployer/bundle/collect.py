@@ -132,8 +132,7 @@ def collect_directory(source: Path, manifest: Manifest, folder: Path, state: Pat
 def _named(manifest: Manifest, folder: Path) -> Iterator[str]:
     playbooks = [hook for hooks in (manifest.update, *_hooks(manifest)) for hook in hooks]
     for hook in playbooks:
-        if hook.run and hook.where == "here" and "/" in hook.run[0] and not hook.run[0].startswith("/"):
-            yield hook.run[0]
+        yield from (program for program in hook.programs.values() if not program.startswith("/"))
         if hook.playbook and (folder / hook.playbook).exists():  # else it is built in
             yield hook.playbook
             beside = Path(hook.playbook).parent

@@ -74,9 +74,10 @@ def _hooks(at: str, hooks: tuple[RolloutHook, ...], folder: Path) -> Iterator[Co
 
 
 def _hook(at: str, hook: RolloutHook, folder: Path) -> Iterator[Conflict]:
-    if hook.run and hook.where == "here" and "/" in hook.run[0] and (trouble := _unfit(folder / hook.run[0])):
-        hint = f"a program, relative to {folder}; in an instance: in: instance"
-        yield Conflict(f"{at}.run", f"{hook.run[0]} {trouble}", hint)
+    for key, program in hook.programs.items():
+        if trouble := _unfit(folder / program):
+            hint = f"a program, relative to {folder}; in an instance: in: instance"
+            yield Conflict(f"{at}.{key}", f"{program} {trouble}", hint)
     name = hook.playbook
     trouble = _unreadable(folder / name) if name else ""
     if name and trouble and not _built_in(name):

@@ -67,6 +67,17 @@ class RolloutHook(Model):
             yield Conflict("within", "only a command (`run`) has a time limit of its own", "remove it", ("playbook",))
 
     @property
+    def commands(self) -> dict[str, tuple[str, ...]]:
+        """Its commands, by their keys."""
+        return {"run": self.run} if self.run else {}
+
+    @property
+    def programs(self) -> dict[str, str]:
+        """The paths of the programs that it runs on this host, by their keys; others are found by `PATH`."""
+        here = self.commands if self.where == "here" else {}
+        return {key: words[0] for key, words in here.items() if "/" in words[0]}
+
+    @property
     def name(self) -> str:
         """The playbook, or the command as one would type it."""
         return self.playbook or " ".join(self.run or ())

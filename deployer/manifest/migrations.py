@@ -33,6 +33,11 @@ class MigrationPart(MigrationCommand):
         description="Command, run in the same place before and after; exit code 0 means that it was applied.",
     )
 
+    @property
+    def commands(self) -> dict[str, tuple[str, ...]]:
+        """Its commands, by their keys."""
+        return {**super().commands, "check": self.check} if self.check else super().commands
+
     @model_serializer(mode="wrap")
     def _short(self, write: SerializerFunctionWrapHandler) -> Any:
         """Write a playbook without a check as its path alone."""
@@ -50,10 +55,10 @@ class MigrateSettings(Model):
         None, description="Command, run before `expand` and before `contract`; what it prints last is the backup's id."
     )
     expand: tuple[MigrationPart, ...] = Field(
-        (), description="Before instances of the release start, once for a release; the live one must bear it."
+        (), description="Before instances of the release start, once for a release; the live one must work with it."
     )
     contract: tuple[MigrationPart, ...] = Field(
-        (), description="By `deploy migrate contract`, when no former release runs; no rollback leads past it."
+        (), description="By `deploy migrate contract`, when no former release runs; no rollback to a former release is possible then."
     )
     approve: ContractApproval | None = Field(None, description="People who must approve before `contract` runs.")
 

@@ -306,6 +306,18 @@ def manifest(folder: Path, text: str = MANIFEST, **environ: str) -> Loaded:
     return load(folder, environ={"HOME": "/root$HOME", **environ})
 
 
+def test_programs_of_a_migration_go_along_with_those_that_ask_whether_it_was_applied(tmp_path: Path) -> None:
+    for name in ("bin/expand", "bin/asks"):
+        program = tmp_path / name
+        program.parent.mkdir(exist_ok=True)
+        program.touch(0o755)
+    expand = "expand: [{run: [bin/expand], check: [bin/asks]}, {run: [bin/x], check: [bin/y], in: instance}]"
+    loaded = manifest(tmp_path, f"{MANIFEST}migrate: {{{expand}}}\n")
+    paths = collect(loaded.manifest, tmp_path, ()).entries
+    assert {"bin/expand", "bin/asks"} <= set(paths)
+    assert not {"bin/x", "bin/y"} & set(paths)
+
+
 def test_the_manifest_reads_back_the_same(tmp_path: Path) -> None:
     loaded = manifest(tmp_path)
     assert loaded.tree is not None
