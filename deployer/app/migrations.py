@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from deployer.store import ServiceRecord
     from deployer.views.status_data import MigrationView
 
-ADJUSTMENTS = 50  # newest rollouts among which the contract of the live release is looked for
-
 
 def backup_of(store: Store, rollout: Rollout) -> str:
     """Return the id of the backup that a rollout made; "" for none."""
@@ -44,17 +42,16 @@ def migration(store: Store, release: Release, observed: Observed | None) -> Migr
     record, section = store.services.get(release.service), release.manifest.record().get("migrate") or {}
     if not section and not record.contracted:
         return None
-    past = store.rollouts.of(release.service, ADJUSTMENTS, adjustments=True)
+    past = store.rollouts.of_release(release.service, release.number, CONTRACT)
     from deployer.views.status_data import MigrationView
 
     state, text = _contract(release, observed, record, past) if section.get("contract") else ("none", "")
-    own = [r for r in past if r.release == release.number]
     return MigrationView(
         release=release.number,
         version=release.version,
         contract=state,
         text=text,
-        backups=tuple(found for r in own if (found := backup_of(store, r))),
+        backups=tuple(found for r in past if (found := backup_of(store, r))),
         oldest=record.contracted,
     )
 
@@ -63,7 +60,7 @@ def _contract(
     release: Release, observed: Observed | None, record: ServiceRecord, past: tuple[Rollout, ...]
 ) -> tuple[str, str]:
     name = f"contract of r{release.number}"
-    run = next((r for r in past if r.strategy == CONTRACT and r.release == release.number), None)
+    run = next((r for r in past if r.strategy == CONTRACT), None)
     if run is not None and run.open:
         return "in progress", f"{name} is in progress (rollout {run.number})"
     if run is not None and run.outcome == "done":

@@ -20,7 +20,7 @@ def group() -> None:
 @group.command("status")
 @common("file", "destination", "service")
 def status(common: Common) -> int:
-    """Show whether the contract of the live release is due, and the ids of its backups."""
+    """Show whether the contract is due, and the ids of the backups."""
     with open_app(common) as app:
         found = app.status(app.service())
     if found.migration is None:

@@ -12,6 +12,7 @@ from deployer.drivers.jobs import JobSpec, Once
 from deployer.engine.hooks import told
 from deployer.engine.run import Drive
 from deployer.model import Release
+from deployer.planning.migration import out_of_sight
 from deployer.planning.migration_steps import CHECK_SECONDS, Discard, Migrate
 from deployer.planning.steps import span
 
@@ -19,6 +20,7 @@ JOB = "_migrate"  # of the names of its instances: no job of a manifest is calle
 START_SECONDS = 60.0
 NUMBERS = 1000  # of one rollout: more than two for each of its steps
 SHOWN = 50  # lines of output with a failure
+OUTPUT = 64 * 1024  # bytes of a command's output that are kept
 
 
 def migrate(run: Drive, step: Migrate, n: int, deadline: Deadline) -> dict[str, Any]:
@@ -63,9 +65,18 @@ def _refuse_former(run: Drive, step: Migrate) -> None:
     live = run.traffic.read()
     if live is None or live.stable != step.colour or live.share or live.warm:
         where = live.explain() if live else "the proxy does not know the service"
-        raise StepFailed(f"r{step.release} ({step.colour}) does not have all users to itself: {where}")
-    if beside := [i.name for i in run.lookout.standing().instances if i.colour != step.colour]:
-        raise StepFailed(f"{', '.join(beside)}: instances of a former release are there")
+        raise StepFailed(
+            f"r{step.release} ({step.colour}) does not have all users to itself: {where}",
+            "`deploy status` shows where users are",
+        )
+    there = run.lookout.standing()
+    if there.silent:
+        raise StepFailed(*out_of_sight(there.silent))
+    if beside := [i.name for i in there.instances if i.colour != step.colour]:
+        raise StepFailed(
+            f"{', '.join(beside)}: instances of a former release are there",
+            "`deploy doctor --fix` removes what is left over",
+        )
 
 
 def _id(kept: dict[str, Any]) -> str:
@@ -80,10 +91,12 @@ def _what_now(run: Drive, step: Migrate) -> str:
     made = (entry.detail.get("backup") for entry in run.store.journal.of(run.rollout.number))
     backup = next((f" (backup: {each})" for each in made if each), "")
     if step.when == "backup":
-        return "nothing of the database was changed"
+        return "the database was not changed"
     if step.when == "expand":
-        return f"no user was moved; what it did change stays{backup}: see that the live release bears it, deploy again"
-    return f"what it did change stays{backup}: mend it, then `deploy migrate contract` again, or deploy a new release"
+        return f"no user was moved; what it did change stays{backup}: see that the live release works, deploy again"
+    if run.store.services.get(run.service).contracted != step.release:
+        return "the database was not changed; `deploy migrate contract` again"
+    return f"what it did change stays{backup}: fix it, then `deploy migrate contract` again, or deploy a new release"
 
 
 def discard(run: Drive, step: Discard, deadline: Deadline) -> dict[str, Any]:
@@ -143,7 +156,12 @@ class _Place:
         jobs, spec = self.run.drivers.jobs, self._spec(words, check)
         host = self._begun(spec, deadline)
         output = bytearray()
-        jobs.follow(spec.name, host, output.extend, deadline, lambda: False)
+
+        def heard(chunk: bytes) -> None:
+            output.extend(chunk)
+            del output[:-OUTPUT]
+
+        jobs.follow(spec.name, host, heard, deadline, lambda: False)
         found, text = jobs.read(spec.name, host), output.decode(errors="replace")
         lines, what = _last(text), f"`{' '.join(words)}` in {spec.name}"
         if found is not None and found.state == "running":

@@ -58,7 +58,7 @@ class MigrateSettings(Model):
         (), description="Before instances of the release start, once for a release; the live one must work with it."
     )
     contract: tuple[MigrationPart, ...] = Field(
-        (), description="By `deploy migrate contract`, when no former release runs; no rollback to a former release is possible then."
+        (), description="By `deploy migrate contract`, when no former release runs; none can come back then."
     )
     approve: ContractApproval | None = Field(None, description="People who must approve before `contract` runs.")
 

@@ -1,8 +1,8 @@
-"""The migration of a release in plans: `expand` before its instances start, `contract` once no former one stands."""
+"""The migration of a release in plans: `expand` before its instances start, `contract` once no former one is there."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
@@ -23,14 +23,14 @@ if TYPE_CHECKING:
 def with_expand(plan: Plan, release: Release) -> Plan:
     """Have a plan back up and expand before the first instance of its release starts, and before users have none.
 
-    A rollback to the release has no such step: it was expanded when it was brought out.
+    A rollback to the release has no such step: it was expanded when it was deployed.
     """
     migrate = release.manifest.migrate
     if migrate is None:
         return plan
     if migrate.contract:
         what = ", ".join(each.name for each in migrate.contract)
-        later = f"`deploy migrate contract` runs {what} later, once no release before r{release.number} stands"
+        later = f"`deploy migrate contract` runs {what} later, once no release before r{release.number} is there"
         plan = replace(plan, notes=(*plan.notes, later))
     if not migrate.expand:
         return plan
@@ -43,7 +43,7 @@ def with_expand(plan: Plan, release: Release) -> Plan:
 def contract_plan(observed: Observed, release: Release, kept: Kept | None, now: float, *, drop: bool) -> Plan:
     """Plan the contract of the live release; what was kept warm until now is removed first, with `drop` at once.
 
-    Raise Refused where there is none, and while a former release stands, or may stand.
+    Raise Refused where there is none, and while a former release is there, or may be.
     """
     migrate = release.manifest.migrate
     if migrate is None or not migrate.contract:
@@ -60,13 +60,18 @@ def contract_plan(observed: Observed, release: Release, kept: Kept | None, now: 
     )
 
 
+def out_of_sight(silent: Collection[str]) -> tuple[str, str]:
+    """Return why nothing is contracted while hosts are unreachable, and what a person can do."""
+    return (
+        f"{named(tuple(silent))} is unreachable: a former release may run there",
+        "wait until the host is reachable, or switch it off and take it out of the inventory",
+    )
+
+
 def _gone(observed: Observed, release: Release, kept: Kept | None, now: float, *, drop: bool) -> AdjustmentPart:
     """Plan the removal of the former environment. Raise Refused where it may not go, or is not seen."""
     if observed.silent:
-        raise Refused(
-            f"{named(tuple(observed.silent))} is unreachable: a former release may run there",
-            "wait until the host is reachable, or switch it off and take it out of the inventory",
-        )
+        raise Refused(*out_of_sight(observed.silent))
     stable = observed.live.stable if observed.live else "blue"
     former = observed.environment(other(stable))
     if former is None and observed.baseline is None:

@@ -169,7 +169,7 @@ async def scale(desk: AtDesk, caller: Operator, service: Known, wanted: ScaleBod
 
 @router.post("/services/{service}/contract")
 async def contract(desk: AtDesk, caller: Operator, service: Known, wanted: ContractBody, give: Giving) -> RunAnswer:
-    """Run the contract of the live release, once no former one stands; `drop` removes at once what is kept warm."""
+    """Run the contract of the live release, once no former one is there; `drop` removes at once what is kept warm."""
     order = Order("contract", service, wanted.reason, drop=wanted.drop)
     return await _ordered(desk, caller, order, give, wanted.rollout)
 

@@ -55,6 +55,12 @@ class Rollouts:
         query = f"select * from rollouts where service = ?{which} order by number desc limit ?"  # noqa: S608 - a constant
         return tuple(read_rollout(row) for row in self._database.rows(query, service, limit))
 
+    def of_release(self, service: str, release: int, occasion: str) -> tuple[Rollout, ...]:
+        """Return the rollouts to a release and its adjustments of one occasion, the newest first."""
+        query = "select * from rollouts where service = ? and release = ? and (origin != release or strategy = ?)"
+        rows = self._database.rows(f"{query} order by number desc", service, release, occasion)
+        return tuple(read_rollout(row) for row in rows)
+
     def times(self, after: int = 0, besides: Collection[int] = ()) -> tuple[RolloutTimes, ...]:
         """Return how the rollouts went whose number is above `after`, or among `besides`."""
         among = f" or number in ({', '.join('?' * len(besides))})" if besides else ""

@@ -12,9 +12,11 @@ import pytest
 from pydantic import ValidationError
 
 from deployer.app import operations, queries
+from deployer.app.operations import adjust
 from deployer.app.operations import contract as contracted
-from deployer.core.errors import Exit, Locked, Refused, StepFailed
+from deployer.core.errors import Exit, Locked, ManifestRefused, Refused, StepFailed
 from deployer.engine import migration
+from deployer.manifest.load import load
 from deployer.manifest.models import Manifest
 from deployer.model import LostProxy
 from deployer.planning.kinds import from_dict
@@ -79,6 +81,17 @@ def test_a_runtime_without_instances_of_their_own_is_refused() -> None:
         manifest(runtime="ansible", verbs="systemd", migrate={"expand": [INSIDE]})
 
 
+def test_programs_that_are_not_there_are_refused_before_anything_changes(tmp_path: Path) -> None:
+    file = tmp_path / "deploy.yml"
+    here, there = "{run: [/bin/true], check: [bin/asks]}", "{run: [bin/x], check: [bin/y], in: instance}"
+    file.write_text(f"service: shop\nimage: shop\nport: 80\nmigrate:\n  expand:\n  - {here}\n  - {there}\n")
+    with pytest.raises(ManifestRefused) as refused:
+        load(file, environ={})
+    (only,) = refused.value.problems
+    assert (only.where, only.path) == ("deploy.yml:6", "migrate.expand[0].check")
+    assert only.message == "bin/asks is not there"
+
+
 # -- in plans
 
 
@@ -126,7 +139,7 @@ def test_a_backup_that_fails_or_prints_nothing_leaves_the_database_alone(scene: 
     scene.world.failing = {"bin/backup"}
     assert deploy(scene, backup=BACKUP, expand=[EXPAND]).exit == Exit.FAILED
     assert ran(scene) == ["bin/backup"]
-    assert scene.told("step.failed")[0]["hint"] == "nothing of the database was changed"
+    assert scene.told("step.failed")[0]["hint"] == "the database was not changed"
 
 
 def test_what_was_applied_is_not_run(scene: Scene) -> None:
@@ -254,7 +267,7 @@ def said(scene: Scene) -> tuple[str, str]:
 def test_a_plan_says_what_is_left_for_later(scene: Scene) -> None:
     expanded(scene)
     notes = scene.house.store.rollouts.of("shop")[0].plan.notes
-    assert "`deploy migrate contract` runs bin/contract later, once no release before r2 stands" in notes
+    assert "`deploy migrate contract` runs bin/contract later, once no release before r2 is there" in notes
 
 
 def test_it_is_refused_while_the_former_release_is_kept_warm(scene: Scene) -> None:
@@ -281,6 +294,17 @@ def test_it_runs_once_the_former_release_is_gone(scene: Scene, drop: bool) -> No
     assert queries.status(scene.house, "shop").next == ""
     assert "nothing to do" in contract(scene).text
     assert ran(scene) == ["bin/backup", "bin/contract"]
+
+
+def test_it_is_done_however_often_the_size_changes_afterwards(scene: Scene) -> None:
+    expanded(scene)
+    contract(scene, drop=True)
+    for n in range(51):  # one more than what is read of a history at once
+        assert adjust.scale(scene.house, "shop", 1 + n % 2, 0.0, "load").outcome == "done"
+    found = queries.status(scene.house, "shop").migration
+    assert found is not None
+    assert (found.contract, found.backups) == ("done", ("fine", "fine"))
+    assert "nothing to do" in contract(scene).text
 
 
 def test_after_it_no_release_of_before_comes_back_warm_or_cold_or_forced(scene: Scene) -> None:
@@ -357,6 +381,23 @@ def test_it_is_refused_where_a_former_release_may_be_or_there_is_nothing_to_do(s
     scene.world.silent = {"web2": "no response"}
     with pytest.raises(Refused, match="web2 is unreachable: a former release may run there"):
         contract(scene, drop=True)
+
+
+def test_a_host_that_falls_silent_meanwhile_ends_it_before_anything_is_run(scene: Scene) -> None:
+    expanded(scene)
+
+    def fall_silent(what: str) -> None:
+        if what == "command":  # of the backup
+            scene.world.silent = {"web2": "no response"}
+
+    scene.world.tick = fall_silent
+    ending = contract(scene, drop=True)
+    assert (ending.outcome, ending.exit) == ("reverted", Exit.FAILED)
+    assert "web2 is unreachable: a former release may run there" in ending.text
+    assert ran(scene) == ["bin/backup"]
+    assert scene.house.store.services.get("shop").contracted == 0
+    (failed,) = scene.told("step.failed")
+    assert failed["hint"].startswith("wait until the host is reachable")
 
 
 def test_users_that_an_emergency_took_back_meanwhile_end_it(scene: Scene) -> None:

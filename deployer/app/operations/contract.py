@@ -19,7 +19,7 @@ from deployer.store import person_of, whoami
 
 
 def contract(house: AppContext, service: str, *, drop: bool = False, reason: str = "") -> RolloutResult:
-    """Run the contract of the live release once no former one stands; `drop` removes what is kept warm at once.
+    """Run the contract of the live release once no former one is there; `drop` removes what is kept warm at once.
 
     From its first command on no release before it can come back. Raise Refused while a former release is there.
     """
@@ -28,12 +28,12 @@ def contract(house: AppContext, service: str, *, drop: bool = False, reason: str
     with locked(house, service, f"{ADJUSTING} the database") as lock:
         refuse_open(house, service)
         release, record = live_release(house.store, service), house.store.services.get(service)
-        past = house.store.rollouts.of(service, adjustments=True)
-        if any(r.strategy == CONTRACT and (r.release, r.outcome) == (release.number, "done") for r in past):
+        past = house.store.rollouts.of_release(service, release.number, CONTRACT)
+        if any((r.strategy, r.outcome) == (CONTRACT, "done") for r in past):
             text = f"the contract of {release.name} is done already: nothing to do"
             house.tell(service, text)
             return RolloutResult("done", Exit.DONE, text, 0)
-        brought = (r.folder for r in past if r.release == release.number and not r.plan.adjusts)
+        brought = (r.folder for r in past if not r.plan.adjusts)
         drivers = house.drivers(release, folder := next(brought, Path.cwd()))
         lost = drivers.traffic.lost(service)
         if lost:
