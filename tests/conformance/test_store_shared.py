@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
@@ -99,6 +100,36 @@ def test_a_lock_is_seen_from_the_other_host(hosts: Callable[[], Store]) -> None:
     assert second.token == lock.token + 1
     with pytest.raises(LockLost, match="was overtaken by"):
         one.locks.verify(lock)
+
+
+def test_a_claim_is_part_of_the_transaction_in_which_it_is_taken(hosts: Callable[[], Store]) -> None:
+    one, two = hosts(), hosts()
+
+    def fail() -> None:
+        with one.database.transaction() as db:
+            db.execute("insert into meta values ('a', '')")
+            assert one.claims.claim("locks/shop.lock", 3).try_take()
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
+    assert two.database.rows("select * from meta where key = 'a'") == []
+    assert not two.claims.is_held("locks/shop.lock")
+
+
+def test_a_lock_that_is_not_taken_to_the_end_leaves_the_former_token(
+    hosts: Callable[[], Store], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, two = hosts(), hosts()
+    lock = one.locks.take("shop", "canary of 2.0")
+    one.claims.close()  # as if that process had died
+    with monkeypatch.context() as full:
+        full.setattr(two.audit, "add", Mock(side_effect=StoreFailed("no space is left", "free some")))
+        with pytest.raises(StoreFailed, match="no space"):
+            two.locks.take("shop", "rollback")
+    assert [row["token"] for row in one.database.rows("select token from locks")] == [lock.token]
+    assert not one.claims.is_held("locks/shop.lock")
+    assert two.locks.take("shop", "rollback").token == lock.token + 1
 
 
 def test_a_living_owner_puts_off_the_end_of_its_lease(

@@ -116,10 +116,13 @@ class PostgresDatabase:
 
     @contextmanager
     def transaction(self, begin: str = "") -> Iterator[PostgresConnection]:
-        """Run the block as one write transaction: all of it or nothing."""
+        """Run the block as one write transaction; inside another one of this thread it is a part of that."""
         if self.unwritable is not None:
             raise self.unwritable
         with self.reading() as db:
+            if self._within:  # a lock and the claim of its owner are written together, or neither is
+                yield db
+                return
             db = self._begun(db, begin or BEGIN)
             self._within = True
             try:
