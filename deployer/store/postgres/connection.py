@@ -117,6 +117,7 @@ class PostgresConnection:
             yield
         finally:
             timer.cancel()
+            timer.join()  # before the descriptor is closed: its number may be somebody else's a moment later
 
     def _cut(self) -> None:
         with suppress(OSError, psycopg.Error), socket.socket(fileno=os.dup(self.raw.fileno())) as wire:
