@@ -103,6 +103,39 @@ def test_a_database_of_somebody_else_is_left_alone(state: Path) -> None:
     assert contents(state) == before
 
 
+def change(folder: Path, statement: str) -> None:
+    """Change the tables behind the back of the store."""
+    with closing(sqlite3.connect(folder / "deployer.db")) as db:
+        db.execute(statement)
+
+
+def test_a_store_of_an_unreleased_version_is_told_from_a_bug(used: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    change(used, "drop table needs")
+    assert cli.main(["status", "--state", str(used)]) == 2
+    said = capfd.readouterr().err.splitlines()
+    assert len(said) == 2
+    assert said[0].endswith("is damaged: these tables differ from those of this version of deployer: needs")
+    assert said[1].startswith("  → `deploy adopt`")
+
+
+def test_a_store_without_a_column_is_not_whole(used: Path) -> None:
+    change(used, "alter table services drop column contracted")
+    with (
+        closing(Store(used, CLOCK).database) as db,
+        pytest.raises(StoreDamaged, match="this version of deployer: services"),
+    ):
+        db.whole()
+
+
+def test_a_wrong_query_is_no_damage(used: Path) -> None:
+    with closing(Store(used, CLOCK).database) as db:
+        with pytest.raises(sqlite3.OperationalError, match="no such table"):
+            db.rows("select * from absent")
+        with db.transaction() as connection:
+            connection.execute("create table theirs (x)")
+        db.whole()
+
+
 # -- the log
 
 

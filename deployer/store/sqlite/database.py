@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from deployer.core.errors import StoreFailed
+from deployer.core.errors import StoreDamaged, StoreFailed
 from deployer.core.filelock import FileLock
 from deployer.core.lock_holders import holders
 from deployer.store import damage
@@ -150,6 +150,7 @@ class SqliteDatabase:
         """Read all of it. Raises StoreDamaged when a part is not what it should be."""
         with self.reading() as connection:
             damage.whole(connection, self.path)
+            migrate.refuse_other_tables(connection, self.path)
 
     def close(self) -> None:
         """Close the connection."""
@@ -179,7 +180,7 @@ class SqliteDatabase:
             ) from error
 
     def _meant(self, error: sqlite3.Error) -> StoreFailed | None:
-        """Say what an error of SQLite means for people (https://sqlite.org/rescode.html); None for a bug of ours."""
+        """Return what an error of SQLite means for people (https://sqlite.org/rescode.html); None for a bug."""
         import shutil
 
         code = _code(error)
@@ -188,6 +189,11 @@ class SqliteDatabase:
         match code:
             case sqlite3.SQLITE_CORRUPT | sqlite3.SQLITE_NOTADB:
                 return damage.damaged(self.path, str(error))
+            case sqlite3.SQLITE_ERROR if self._connection is not None:
+                try:
+                    migrate.refuse_other_tables(self._connection, self.path)
+                except StoreDamaged as damaged:
+                    return damaged
             case sqlite3.SQLITE_FULL:
                 return StoreFailed(
                     f"the store {self.path} cannot be written: no space is left",

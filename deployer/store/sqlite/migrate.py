@@ -116,6 +116,28 @@ def apply(connection: SqliteConnection, path: Path) -> None:
         raise
 
 
+def refuse_other_tables(connection: SqliteConnection, path: Path) -> None:
+    """Raise StoreDamaged where the columns of tables are not those of their schema: an unreleased version made them.
+
+    Tables that somebody else has added are no matter of deployer.
+    """
+    with closing(_opened(":memory:")) as model:
+        for script in MIGRATIONS[: _version(connection, path)]:
+            model.executescript(script)
+        wanted = _columns(model)
+    found = _columns(connection)
+    if other := sorted(table for table in wanted if wanted[table] != found.get(table)):
+        raise damage.damaged(path, f"these tables differ from those of this version of deployer: {', '.join(other)}")
+
+
+def _columns(connection: SqliteConnection) -> dict[str, set[str]]:
+    tables = connection.execute("select name from sqlite_master where type = 'table' and name not like 'sqlite_%'")
+    return {
+        table: {column for (column,) in connection.execute("select name from pragma_table_info(?)", (table,))}
+        for (table,) in tables.fetchall()
+    }
+
+
 def backup(path: Path, what: str) -> Path:
     """Copy a store beside it as it is now, 0600, on disk when this returns: `deployer.db.WHAT-20260131T120500Z`.
 
