@@ -1,7 +1,7 @@
 """The runs of jobs of which people have still to be notified, by the column `owed` of their table.
 
-It is set in the transaction that ends a run, and unset when the notice was sent or given up. Who is sending it is asked
-of the kernel, as for the endings of rollouts (owed.py).
+It is set in the transaction that ends a run, and unset when the notice was sent or given up. Who is sending it says
+a claim, as for the endings of rollouts (owed.py).
 """
 
 from __future__ import annotations

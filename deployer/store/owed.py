@@ -1,7 +1,7 @@
 """Endings that people elsewhere have still to be told: a row each, written in the transaction that ends the rollout.
 
-The row goes when the ending was sent or given up. Who is telling it is asked of the kernel: a process that drives a
-rollout of which people elsewhere are told holds a byte of `telling.lock` until it is through, however it ends.
+The row goes when the ending was sent or given up. Who is sending it says a claim: a process that drives a rollout of
+which people elsewhere are notified holds one of `telling.lock` until it has done so, however it ends.
 """
 
 from __future__ import annotations
