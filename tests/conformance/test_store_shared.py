@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import signal
 import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
@@ -18,8 +17,8 @@ from deployer.core.errors import Locked, LockLost, StoreFailed
 from deployer.store import Lock, Store
 from deployer.store.postgres import claims
 from deployer.store.postgres.shared import opened
-from tests.house import REPOSITORY
 from tests.postgres import Server
+from tests.programs import program
 
 pytestmark = pytest.mark.xdist_group("postgres")
 
@@ -67,14 +66,8 @@ def hosts(address: str, state: Path, monkeypatch: pytest.MonkeyPatch) -> Iterato
 def owner(hosts: Callable[[], Store], address: str, state: Path) -> Iterator[subprocess.Popen[str]]:
     """Run a process that has the lock of the shop, on another host."""
     hosts()
-    command = [sys.executable, "-c", OWNER, str(state / "far"), address]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=REPOSITORY) as process:
-        assert process.stdout is not None
-        try:
-            assert process.stdout.readline().strip() == "taken"
-            yield process
-        finally:
-            process.kill()
+    with program(OWNER, str(state / "far"), address, says="taken") as process:
+        yield process
 
 
 def taken(store: Store) -> Lock:

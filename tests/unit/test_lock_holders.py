@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import signal
 import subprocess
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
@@ -16,6 +14,7 @@ from deployer.core.errors import DeadlinePassed
 from deployer.core.filelock import FileLock
 from deployer.core.lock_holders import holders
 from deployer.drivers.traffic.haproxy.layout import Home
+from tests.programs import program
 
 HOLD = """
 import sys
@@ -27,16 +26,8 @@ sys.stdin.read()
 """
 
 
-@contextmanager
-def holding(lock: Path, *reads: str) -> Iterator[subprocess.Popen[str]]:
-    command = [sys.executable, "-c", HOLD, str(lock), *reads]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "held\n"
-        try:
-            yield process
-        finally:
-            process.kill()
+def holding(lock: Path, *reads: str) -> AbstractContextManager[subprocess.Popen[str]]:
+    return program(HOLD, str(lock), *reads, says="held")
 
 
 @pytest.mark.parametrize("reads", [(), ("reads",)], ids=["changes", "reads"])

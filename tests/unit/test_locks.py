@@ -9,11 +9,10 @@ import shutil
 import signal
 import sqlite3
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -37,8 +36,9 @@ from deployer.store.locks import CHANGES as CHANGE_BYTES
 from deployer.store.locks import LEASE_SECONDS
 from deployer.store.sqlite.database import SqliteDatabase
 from deployer.supervisor.proc import Process
-from tests.house import REPOSITORY, Scene, house, manifest
+from tests.house import Scene, house, manifest
 from tests.memory import FakeClock, PaperPulse
+from tests.programs import program
 
 HELD = {"percent": 10, "hold": True}
 
@@ -93,18 +93,9 @@ sys.stdin.readline()
 """
 
 
-@contextmanager
-def owner(folder: Path, what: str = "waiting", *before: str) -> Iterator[subprocess.Popen[str]]:
+def owner(folder: Path, what: str = "waiting", *before: str) -> AbstractContextManager[subprocess.Popen[str]]:
     """Run another process that has the lock."""
-    command = [*before, sys.executable, "-c", OWNER, str(folder), what]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=REPOSITORY) as process:
-        assert process.stdout is not None
-        try:
-            assert process.stdout.readline().strip() == "1"
-            yield process
-        finally:
-            process.kill()
-            process.wait()
+    return program(OWNER, str(folder), what, says="1", before=before)
 
 
 def set_lock(folder: Path, **values: Any) -> None:
