@@ -12,7 +12,7 @@ from deployer.app.observe import lost, observe
 from deployer.core import later
 from deployer.core.clock import stamp
 from deployer.core.errors import DeployError, NothingInProgress, Refused
-from deployer.model import PLACES, Environment, Instance, Live, Load, Observed, Phase, Release, Server
+from deployer.model import PLACES, Environment, Instance, Live, Load, Observed, Phase, Place, Release, Server
 from deployer.views.status_data import (
     ApprovalView,
     EnvironmentView,
@@ -77,6 +77,7 @@ def status(house: AppContext, service: str) -> StatusView:
     live, environments, safety = None, [], None
     rollout = house.store.rollouts.in_progress(service)
     observed: Observed | None = None
+    load: Mapping[Place, Load] = {}
     if (unwritable := house.store.database.unwritable) is not None:
         problems.append(unwritable.message)
     try:
@@ -121,7 +122,7 @@ def status(house: AppContext, service: str) -> StatusView:
     if released:
         from deployer.app.keeper import outlook
 
-        sized, kept, more = outlook.shown(house, drivers, released, observed)
+        sized, kept, more = outlook.shown(house, drivers, released, observed, load)
         problems += more
     candidate = rollout.release if rollout else 0
     gate = _gate(house, rollout) if rollout else None
@@ -290,8 +291,7 @@ def _next_of_rest(house: AppContext, service: str) -> str:
     if not record.stable:
         return "`deploy up` deploys it"
     there = [r for r in house.store.releases.of(service) if record.contracted <= r.number < record.stable]
-    earlier = any(r.status == "good" for r in there)
-    return "`deploy rollback` returns to the previous release" if earlier else ""
+    return "`deploy rollback` returns to the previous release" if any(r.status == "good" for r in there) else ""
 
 
 def _row(house: AppContext, rollout: Rollout) -> RolloutRow:

@@ -56,7 +56,7 @@ def wanted(size: SizeView) -> str:
 def load(view: LoadView) -> str:
     """Say how many requests there are now, and what there is room for."""
     waiting = f", and {view.waiting} {'wait' if view.waiting != 1 else 'waits'}" if view.waiting else ""
-    return f"{plural(view.running, 'request')} at once{waiting}; an instance gets {view.concurrency}"
+    return f"{plural(view.running, 'request')} at once{waiting}; at most {view.concurrency} for each instance"
 
 
 def following(keeper: KeeperView, now: float) -> str:

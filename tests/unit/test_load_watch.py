@@ -92,6 +92,15 @@ def test_a_word_of_a_person_wins_until_it_ends(loaded: Loaded) -> None:
     assert followed(house, "shop") is not None
 
 
+def test_the_end_of_a_word_under_load_keeps_what_the_load_needs(loaded: Loaded) -> None:
+    house = loaded.scene.house
+    adjust.scale(house, "shop", 4, 0.0, "sale")
+    loaded.scene.world.open["shop", loaded.scene.live.stable] = 18
+    adjust.scale(house, "shop", 0, 0.0, "")
+    assert loaded.up() == [f"shop-r1-{n}" for n in (1, 2, 3)], "not the one instance of before"
+    assert shown(loaded)[0] == "size: 3 instances of 1 to 4, as the load needs: 18 requests at once"
+
+
 def shown(loaded: Loaded) -> list[str]:
     view = queries.status(loaded.scene.house, "shop")
     return lines(view.size, view.keeper, loaded.scene.world.clock.now(), lambda text, _style: text)
@@ -101,7 +110,7 @@ def test_what_people_see(loaded: Loaded) -> None:
     loaded.look(18, 1)
     assert shown(loaded)[:2] == [
         "size: 3 instances of 1 to 4, as the load needs: 18 requests at once",
-        "load: 18 requests at once; an instance gets 10",
+        "load: 18 requests at once; at most 10 for each instance",
     ]
     assert unattended(loaded.scene.house, "shop") == (
         "nothing does what `scale` of shop asks for between deploys: `deploy serve` does (docs/keeper.md)"
@@ -116,6 +125,17 @@ def test_nothing_is_changed_while_others_are_at_work(loaded: Loaded) -> None:
             adjust.follow_load(house, "shop", loaded.watch._history.wanted(1))
     operations.deploy(house, request("2.0", "canary", REPOSITORY, options={"percent": 10, "hold": True}))
     assert loaded.look(30, 4) == []
+
+
+def test_what_a_rollout_left_to_stable_is_not_its_load(loaded: Loaded) -> None:
+    loaded.look(24, 4)
+    operations.deploy(loaded.scene.house, request("2.0", "canary", REPOSITORY, options={"percent": 50, "hold": True}))
+    assert loaded.look(2, 70) == []
+    assert operations.stop(loaded.scene.house, "shop", "enough").outcome == "reverted"
+    assert loaded.look(24, 1) == [], "those who were on the candidate are back"
+    assert loaded.up() == [f"shop-r1-{n}" for n in (1, 2, 3, 4)]
+    assert loaded.look(2, 59) == []
+    assert loaded.look(2, 2) == ["r1 (1.0) has 4 instances, 3 are wanted: done"]
 
 
 def test_a_deploy_begins_with_what_the_load_needs(loaded: Loaded) -> None:

@@ -14,13 +14,13 @@ from deployer.app.attendance import KEEPER
 from deployer.app.due import due
 from deployer.app.keeper.load_watch import LOOK_SECONDS as LOAD_SECONDS
 from deployer.app.keeper.load_watch import LoadWatch, followed
-from deployer.app.keeper.outlook import COUNTED
-from deployer.app.keeper.pauses import not_before
+from deployer.app.keeper.pauses import COUNTED, not_before
 from deployer.app.observe import observe
 from deployer.app.operations import AppContext, resume
 from deployer.app.operations.adjust import keep
 from deployer.app.operations.proxy_recovery import bring_back
 from deployer.app.side_threads import SideThreads
+from deployer.core.clock import Deadline, SystemClock
 from deployer.core.errors import Detached, Locked
 from deployer.engine import RolloutResult
 from deployer.model import Release
@@ -69,8 +69,9 @@ class Keeper:
     def stop(self) -> None:
         """Look no more, and leave what is in progress where it is, for the next keeper."""
         self._stop.asked.set()
-        self._loads.join(END_SECONDS)
-        self.join(END_SECONDS)
+        deadline = Deadline.after(SystemClock(), END_SECONDS)
+        self._loads.join(deadline.left())
+        self.join(deadline.left())
         if self._alone is not None:
             self._alone.let_go()
 

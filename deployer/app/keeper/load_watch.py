@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from deployer.app.keeper.outlook import COUNTED
-from deployer.app.keeper.pauses import not_before
+from deployer.app.keeper.pauses import COUNTED, not_before
 from deployer.app.operations import AppContext
 from deployer.app.operations.adjust import follow_load
 from deployer.core.errors import Refused
@@ -45,13 +44,13 @@ class LoadWatch:
     def look(self) -> RolloutResult | None:
         """Look once, and have the size changed if that is due. Raise Locked while others are at work."""
         house, store, service = self._house, self._house.store, self._release.service
+        if store.rollouts.in_progress(service) is not None:
+            return None  # a candidate may have a part of the users: what is left here is not the load
         self._history.add(house.clock.monotonic(), self._traffic.load(service).get(self._colour, Load()))
         need = store.needs.get(service)
         size = replace(self._release, needed=need.instances if need else 0).size(self._colour)
         wanted = self._history.wanted(size)
         if wanted.instances == size or store.locks.read(service) is not None:
-            return None
-        if store.rollouts.in_progress(service) is not None:
             return None
         if house.clock.now() < not_before(store.rollouts.of(service, COUNTED, adjustments=True)):
             return None

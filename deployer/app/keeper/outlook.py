@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from deployer.app.attendance import CERTIFICATES, JOBS, KEEPER, is_attended
 from deployer.app.due import due
-from deployer.app.keeper.pauses import not_before
+from deployer.app.keeper.pauses import COUNTED, not_before
 from deployer.core.errors import DeployError, Refused
 from deployer.drivers.ports import Drivers
-from deployer.model import Colour, Load, Observed, Release
+from deployer.model import Load, Observed, Place, Release
 from deployer.planning.orders import CONTRACT
 from deployer.store import Rollout
 from deployer.views.status_data import KeeperView, LoadView, SizeView
@@ -18,18 +18,16 @@ from deployer.views.status_data import KeeperView, LoadView, SizeView
 if TYPE_CHECKING:
     from deployer.app.operations import AppContext
 
-COUNTED = 30  # newest rollouts that say how long to wait: more than it takes to the longest pause
-
 
 def shown(
-    house: AppContext, drivers: Drivers, release: Release, observed: Observed | None
+    house: AppContext, drivers: Drivers, release: Release, observed: Observed | None, load: Mapping[Place, Load]
 ) -> tuple[SizeView | None, KeeperView | None, tuple[str, ...]]:
-    """Return what a status shows of a service between deploys, and its problems; `observed` if it was read."""
+    """Return what a status shows of a service between deploys, and its problems; `observed` and `load` if read."""
     found: tuple[SizeView | None, KeeperView | None] = None, None
     problems: list[str] = []
     if observed is not None:
         try:
-            found = size(house, drivers, release, observed), keeper(house, drivers, release, observed)
+            found = size(house, release, observed, load), keeper(house, drivers, release, observed)
         except DeployError as error:
             problems.append(str(error))
     if text := unattended(house, release.service):
@@ -37,7 +35,7 @@ def shown(
     return *found, tuple(problems)
 
 
-def size(house: AppContext, drivers: Drivers, release: Release, observed: Observed) -> SizeView:
+def size(house: AppContext, release: Release, observed: Observed, load: Mapping[Place, Load]) -> SizeView:
     """Return how many instances of the live release there are, are wanted, and why."""
     colour = observed.live.stable if observed.live else "blue"
     here = observed.environment(colour)
@@ -53,15 +51,15 @@ def size(house: AppContext, drivers: Drivers, release: Release, observed: Observ
         by=said.by if said else "",
         reason=said.reason if said else "",
         until=said.until if said else 0.0,
-        scale=_scale(house, drivers, release, colour),
+        scale=_scale(house, release, load.get(colour, Load())),
     )
 
 
-def _scale(house: AppContext, drivers: Drivers, release: Release, colour: Colour) -> LoadView | None:
+def _scale(house: AppContext, release: Release, load: Load) -> LoadView | None:
     """Return by what the size of a release follows its load, and the load now; None where it does not."""
     if (scale := release.manifest.scale) is None:
         return None
-    load, need = drivers.traffic.load(release.service).get(colour, Load()), house.store.needs.get(release.service)
+    need = house.store.needs.get(release.service)
     return LoadView(
         least=scale.min,
         most=scale.max,

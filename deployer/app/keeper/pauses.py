@@ -13,6 +13,7 @@ from deployer.store import DEPLOYER, Rollout
 FIRST_SECONDS = 10.0  # after an adjustment that failed, or the second one within a short time; doubled each time
 MOST_SECONDS = 3600.0
 CALM_SECONDS = 600.0  # without an adjustment, after which what was before does not count
+COUNTED = 30  # newest rollouts that say how long to wait: more than it takes to the longest pause
 
 
 def not_before(newest_first: Sequence[Rollout]) -> float:

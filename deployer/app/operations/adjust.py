@@ -11,6 +11,7 @@ from deployer.app.observe import live_release, observe
 from deployer.app.operations.context import AppContext
 from deployer.app.operations.control import make_way
 from deployer.app.operations.execution import ADJUSTING, begun, locked
+from deployer.app.operations.needs import note_load
 from deployer.app.operations.port_capacity import refuse_crowded
 from deployer.core.errors import DeployError, Exit, Locked, Refused
 from deployer.core.limits import MOST_REPLICAS
@@ -35,7 +36,8 @@ def scale(house: AppContext, service: str, instances: int, seconds: float, reaso
 
     0 instances: as many as the manifest says, from now on, or as the load needs.
     """
-    make_sense(live_release(house.store, service), instances)
+    release = live_release(house.store, service)
+    make_sense(release, instances)
     make_way(house, service, "another size is wanted")
     with locked(house, service, f"{ADJUSTING} the size") as lock:
         refuse_open(house, service)
@@ -44,6 +46,7 @@ def scale(house: AppContext, service: str, instances: int, seconds: float, reaso
             house.store.sizes.set(lock, instances, until, reason)
         else:
             house.store.sizes.clear(lock, reason)
+            note_load(house, lock, release)
         if seconds and not is_attended(house.store, KEEPER):
             house.tell(
                 service, "no keeper runs, which would end it: `deploy serve`, `deploy keep` or `deploy scale --auto`"

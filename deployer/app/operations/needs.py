@@ -1,9 +1,9 @@
-"""With how many instances a deploy begins where their number follows the load."""
+"""With how many instances a release begins whose size follows the load from now on."""
 
 from __future__ import annotations
 
 from deployer.app.operations.context import AppContext
-from deployer.model import Observed, Release
+from deployer.model import Load, Observed, Release
 from deployer.store import Lock
 
 
@@ -22,4 +22,19 @@ def note_need(house: AppContext, lock: Lock, release: Release) -> None:
     """Record how many instances a release begins with whose size follows the load from now on."""
     need = house.store.needs.get(release.service)
     if need is None or need.instances != release.needed:
-        house.store.needs.set(lock, release.needed, "as many as before")
+        house.store.needs.set(lock, release.needed, "as many as ran before" if release.needed else "")
+
+
+def note_load(house: AppContext, lock: Lock, release: Release) -> None:
+    """Record how many instances the load needs now, as what is recorded is from before a person wanted another size."""
+    if (scale := release.manifest.scale) is None:
+        return
+    from deployer.planning.scaling import LoadHistory
+
+    traffic = house.drivers(release).traffic
+    if (live := traffic.read(release.service)) is None:
+        return  # what is to be done then, an adjustment says
+    history = LoadHistory(scale)
+    history.add(house.clock.monotonic(), traffic.load(release.service).get(live.stable, Load()))
+    wanted = history.wanted(scale.min)
+    house.store.needs.set(lock, wanted.instances, wanted.why)
