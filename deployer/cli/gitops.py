@@ -19,28 +19,15 @@ from deployer.app.gitops.follower import Drift
 from deployer.cli.options import Common, common
 from deployer.cli.output import open_view
 from deployer.cli.session import house, signals
+from deployer.cli.values import duration
 from deployer.core.clock import SystemClock
 from deployer.core.errors import Detached, Exit
-from deployer.manifest.text import Misspelt
-from deployer.manifest.units import seconds
 from deployer.planning.orders import StopRequest
 
 if TYPE_CHECKING:
     from deployer.core.events import Event, Sink
 
-_SHORTEST = 1.0  # seconds between two looks
 _LOOK = 0.5  # seconds in which a signal is seen
-
-
-def _duration(_ctx: click.Context, _param: click.Parameter, value: str) -> float:
-    """Read a time as the manifest has it. Raises BadParameter."""
-    try:
-        given = seconds(value)
-    except Misspelt as error:
-        raise click.BadParameter(str(error)) from None
-    if given < _SHORTEST:
-        raise click.BadParameter(f"{value} is less than {_SHORTEST:g}s")
-    return given
 
 
 @dataclass(frozen=True)
@@ -85,7 +72,12 @@ class GitopsOptions:
     help="A manifest, by its path in the repository; may be given several times.",
 )
 @click.option(
-    "--every", callback=_duration, metavar="TIME", default="30s", show_default=True, help="Time between checks."
+    "--every",
+    callback=lambda _ctx, _param, value: duration(value),
+    metavar="TIME",
+    default="30s",
+    show_default=True,
+    help="Time between checks.",
 )
 @click.option("--once", is_flag=True, help="Check once, deploy if needed, and exit with the code of the deploy.")
 @click.option(

@@ -8,7 +8,7 @@ from deployer.cli.opening import open_app
 from deployer.cli.options import Common, common
 from deployer.cli.orders import carry_out
 from deployer.cli.output import print_result
-from deployer.cli.values import WholeNumber
+from deployer.cli.values import WholeNumber, duration
 from deployer.core.errors import Exit
 from deployer.core.limits import MOST_REPLICAS
 from deployer.planning.orders import Order
@@ -16,19 +16,8 @@ from deployer.views.status_data import ScaleView
 
 
 def _span(_ctx: click.Context, _param: click.Parameter, value: str | None) -> float:
-    """Read how long a size is wanted. Raise BadParameter."""
-    from deployer.manifest.text import Misspelt
-    from deployer.manifest.units import LONGEST, seconds
-
-    if value is None:
-        return 0.0
-    try:
-        given = seconds(value)
-    except (ValueError, Misspelt) as error:
-        raise click.BadParameter(f"{error}: such as 30m or 2h") from None
-    if not 1 <= given <= LONGEST:
-        raise click.BadParameter("from one second to a hundred years: such as 30m or 2h")
-    return given
+    """Return for how many seconds a size is wanted; 0 where that was not said. Raise BadParameter."""
+    return 0.0 if value is None else duration(value)
 
 
 @click.command("scale")

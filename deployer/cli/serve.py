@@ -19,13 +19,12 @@ from click.core import ParameterSource
 from deployer.cli.options import Common, common, log_format
 from deployer.cli.output import print_result
 from deployer.cli.session import house, signals
+from deployer.cli.values import duration
 from deployer.core import extras
 from deployer.core.clock import SystemClock
 from deployer.core.errors import Exit, Refused
 from deployer.core.local_host import whoami
 from deployer.manifest.target import service_name
-from deployer.manifest.text import Misspelt
-from deployer.manifest.units import LONGEST, seconds
 from deployer.server.tokens import ROLES, Role, Token, Tokens
 from deployer.store import AuditEntry
 from deployer.views.data import TokenRow, TokensView
@@ -189,15 +188,7 @@ def _is_given(context: click.Context, param: click.Parameter) -> bool:
 
 def _lasts(_ctx: click.Context, _param: click.Parameter, value: str) -> float:
     """Read a time, or `never` as 0. Raises BadParameter."""
-    if value == "never":
-        return 0.0
-    try:
-        given = seconds(value)
-    except Misspelt as error:
-        raise click.BadParameter(str(error)) from None
-    if not 1 <= given <= LONGEST:
-        raise click.BadParameter(f"{value} is not between 1s and 100y")
-    return given
+    return 0.0 if value == "never" else duration(value)
 
 
 @click.group("token")

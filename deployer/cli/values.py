@@ -56,6 +56,19 @@ def sentence(_ctx: click.Context, _param: click.Parameter, text: str) -> str:
     return text
 
 
+def duration(text: str) -> float:
+    """Return a time as the manifest has it, in seconds. Raise BadParameter."""
+    from deployer.manifest.units import LONGEST, seconds
+
+    try:
+        given = seconds(text)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
+    if not 1 <= given <= LONGEST:
+        raise click.BadParameter(f"must be from 1s to 100y, not {text}")
+    return given
+
+
 def request_rate(_ctx: click.Context | None, _param: click.Parameter | None, text: str | None) -> str:
     """Return how often requests come as it was written, "" for not known. Raise BadParameter."""
     from deployer.manifest.units import per_second

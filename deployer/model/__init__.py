@@ -11,6 +11,7 @@ from deployer.model.instance import (
     InstanceSpec,
     indices,
     join,
+    numbers_of,
     release_of,
     spread,
 )
@@ -68,6 +69,7 @@ __all__ = [
     "latency_bucket",
     "merged",
     "newest_good",
+    "numbers_of",
     "other",
     "read_machines",
     "release_of",

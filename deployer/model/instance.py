@@ -58,10 +58,16 @@ def join(address: str, port: int) -> str:
     return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
 
 
+def numbers_of(service: str, name: str) -> tuple[int, int]:
+    """Read release and index out of the name of an instance; 0 and 0 for a name that is none of the service's."""
+    number, _, index = name.removeprefix(f"{service}-r").partition("-")
+    there = name.startswith(f"{service}-r") and number.isdigit() and index.isdigit()
+    return (int(number), int(index)) if there else (0, 0)
+
+
 def release_of(service: str, name: str) -> int:
     """Read the release out of the name of an instance; 0 for a name that is none of the service's."""
-    number, _, index = name.removeprefix(f"{service}-r").partition("-")
-    return int(number) if name.startswith(f"{service}-r") and number.isdigit() and index.isdigit() else 0
+    return numbers_of(service, name)[0]
 
 
 MOST_INSTANCES = 10_000  # of one release in one place, over all machines

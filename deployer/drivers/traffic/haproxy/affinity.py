@@ -13,20 +13,18 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
-import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from deployer.drivers.traffic.haproxy.quote import word
 from deployer.drivers.traffic.haproxy.rules import Rules, uncacheable, unspoken
-from deployer.model import Place
+from deployer.model import Place, numbers_of
 
 if TYPE_CHECKING:
     from deployer.drivers.traffic.haproxy.spec import BackendSide, Spec
 
 # Ids are whole numbers of 31 bits. The low ones are those that HAProxy gives by itself, as to the server `wait`.
 _LOWEST, _BELOW = 2**16, 2**31
-_NUMBERS = re.compile(r"-r(?P<release>[0-9]{1,9})-(?P<index>[0-9]{1,5})$")  # of an instance, in its name
 
 
 def server(spec: Spec, place: Place, name: str) -> str:
@@ -46,11 +44,11 @@ def ident(spec: Spec, place: Place, name: str) -> int:
 
 
 def place_in_line(spec: Spec, place: Place, name: str) -> int:
-    """Return the id of a server, rising with the number of its instance; no two releases have the same."""
-    numbers = _NUMBERS.search(name)
-    if numbers is None:
+    """Return the id of a server, rising with the number of its instance; none that runs beside it has the same."""
+    release, index = numbers_of(spec.service, name)
+    if not release:
         return ident(spec, place, name)
-    return _LOWEST + int(numbers["release"]) % 20_000 * 100_000 + int(numbers["index"])
+    return _LOWEST + release % 20_000 * 100_000 + index % 100_000
 
 
 def balance(spec: Spec, side: BackendSide) -> Iterator[str]:
