@@ -53,4 +53,5 @@ def conflicts(scale: ScaleSettings | None, port: int | None, replicas: int, *, s
         )
     if replicas != 1:
         why = "`scale` says how many instances there are"
-        yield Conflict("replicas", why, f"remove it; scale.min: {replicas} is the fewest", ("scale", "replicas"))
+        remedy = f"remove it, and write `scale.min: {replicas}` for the fewest"
+        yield Conflict("replicas", why, remedy, ("scale", "replicas"))
