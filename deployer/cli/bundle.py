@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from deployer.cli.options import Common, common
+from deployer.cli.options import BUNDLE_TRUST, Common, common, every
 from deployer.cli.orders import carry_out
 from deployer.cli.output import open_lines, print_result
 from deployer.cli.session import house
-from deployer.cli.values import sentence
 from deployer.core.errors import Exit
 from deployer.planning.orders import Order
 
@@ -61,7 +60,7 @@ def group() -> None:
     help="Put the tool itself in, for hosts with Python of this version only: `sh FILE up`.",
 )
 def make(common: Common, to: Path, include: tuple[str, ...], since: Path | None, key: Path | None, **given: Any) -> int:
-    """Write a bundle: image or directory, the manifest with everything filled in, playbooks, hooks, strategies.
+    """Write a bundle. It has the image or directory, the filled-in manifest, playbooks, hooks and strategies.
 
     The same input gives the same file, byte by byte, but for secrets: they are in it only with --secrets-for. Keys of
     certificates never are. Who, when and why are those of the Git commit; -m replaces why, $SOURCE_DATE_EPOCH when.
@@ -91,31 +90,13 @@ def make(common: Common, to: Path, include: tuple[str, ...], since: Path | None,
 @_FILE
 @click.option("--listen", metavar="ADDRESS", help="The address that users reach on this host, e.g. *:8080.")
 @click.option("--domain", "domains", metavar="NAME", multiple=True, help="A name of the service; may be repeated.")
-@click.option(
-    "--signers",
-    metavar="FILE",
-    type=click.Path(path_type=Path),
-    help="The keys one of which must have signed; default: `bundle_signers` in the state folder.",
-)
-@click.option(
-    "--allow-unsigned",
-    metavar="WHY",
-    default="",
-    callback=sentence,
-    help="Deploy a bundle without a signature all the same; the reason is recorded.",
-)
-@click.option(
-    "--identity",
-    metavar="FILE",
-    type=click.Path(path_type=Path),
-    help="The age identity, or SSH key, that opens the secrets in the bundle.",
-)
+@every(BUNDLE_TRUST)
 def run(common: Common, file: Path, listen: str | None, domains: tuple[str, ...], **trust: Any) -> int:
-    """Start a service from a bundle for the first time: ask for what this host must say itself, and deploy.
+    """Start a service from a bundle for the first time.
 
-    Asked are secrets that have no value here, and the addresses. Answers are kept in the current folder: secrets where
-    the manifest looks for them, addresses in SERVICE.here.yml, which later bundles of the service use, too. Without a
-    terminal nothing is asked: what is missing is named.
+    It asks for the secrets that have no value on this host, and for the addresses, and deploys. Answers are kept in the
+    current folder: secrets where the manifest looks for them, addresses in SERVICE.here.yml, which later bundles of the
+    service use, too. Without a terminal it asks nothing and names what is missing.
     """
     from deployer.app.bundles.first import first_start, keep_settings
 
@@ -143,7 +124,7 @@ def run(common: Common, file: Path, listen: str | None, domains: tuple[str, ...]
 @common()
 @_FILE
 def show(common: Common, file: Path) -> int:
-    """Show what is in a bundle, and where it comes from; `deploy bundle verify` reads all of it."""
+    """Show what is in a bundle, and where it comes from. `deploy bundle verify` reads all of it."""
     from deployer.app.bundles.view import look
 
     return _print(common, look(file, checked=False))
@@ -156,10 +137,10 @@ def show(common: Common, file: Path) -> int:
     "--signers",
     metavar="FILE",
     type=click.Path(path_type=Path),
-    help="The keys one of which must have signed: ssh-keygen(1), ALLOWED SIGNERS.",
+    help="Public keys, one of which must have signed it: ssh-keygen(1), ALLOWED SIGNERS.",
 )
 def verify(common: Common, file: Path, signers: Path | None) -> int:
-    """Read every byte of a bundle; exit with 2, and say where, if one is not as it was made."""
+    """Read every byte of a bundle. Exit with 2, and say where, if one is not as it was made."""
     from deployer.app.bundles.view import look
 
     return _print(common, look(file, checked=True, signers=signers))
@@ -171,9 +152,10 @@ def verify(common: Common, file: Path, signers: Path | None) -> int:
 @click.argument("host", metavar="HOST")
 @click.option("--ssh-args", metavar="TEXT", default="", help="Extra arguments for ssh, quoted as in a shell.")
 def send(common: Common, file: Path, host: str, ssh_args: str) -> int:
-    """Send a bundle to ssh://[USER@]HOST[:PORT][/FOLDER], without the parts that are there already.
+    """Send a bundle to another host, without what is there already.
 
-    deployer must be installed there. What arrives is a delta for that host; `deploy up --from FILE` there deploys it.
+    HOST is ssh://[USER@]HOST[:PORT][/FOLDER], and deployer must be installed there. What arrives is a delta for that
+    host; `deploy up --from FILE` there deploys it.
     """
     from deployer.app.bundles.wire import send as sent
     from deployer.client.control import Control

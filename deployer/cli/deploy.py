@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, get_args, get_origin
@@ -13,7 +13,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
 from deployer.cli.opening import open_app
-from deployer.cli.options import Common, Shared, common
+from deployer.cli.options import BUNDLE_TRUST, Common, Shared, common, every
 from deployer.cli.orders import carry_out
 from deployer.cli.output import print_result
 from deployer.cli.values import sentence
@@ -38,25 +38,7 @@ _DEPLOY = (
         type=click.Path(path_type=Path),
         help="Deploy this bundle (`deploy bundle make`) instead of a manifest.",
     ),
-    click.option(
-        "--signers",
-        metavar="FILE",
-        type=click.Path(path_type=Path),
-        help="With --from: the keys one of which must have signed; default: `bundle_signers` in the state folder.",
-    ),
-    click.option(
-        "--allow-unsigned",
-        metavar="WHY",
-        default="",
-        callback=sentence,
-        help="With --from: deploy a bundle without a signature all the same; the reason is recorded.",
-    ),
-    click.option(
-        "--identity",
-        metavar="FILE",
-        type=click.Path(path_type=Path),
-        help="With --from: the age identity, or SSH key, that opens the secrets in the bundle.",
-    ),
+    *BUNDLE_TRUST,
     click.option(
         "--replace",
         is_flag=True,
@@ -76,18 +58,9 @@ _PLAN = (
 )
 
 
-def _with(options: tuple[Any, ...]) -> Callable[..., Any]:
-    def decorate(function: Any) -> Any:
-        for option in reversed(options):
-            function = option(function)
-        return function
-
-    return decorate
-
-
 @click.command("up")
 @common(*_SHARED)
-@_with(_DEPLOY + _PLAN)
+@every(_DEPLOY + _PLAN)
 def up(common: Common, **given: Any) -> int:
     """Deploy with the manifest's strategy; redeploying an unchanged release is a no-op."""
     order = _order(common, "", {}, given)
@@ -128,7 +101,7 @@ def strategy(name: str) -> click.Command:
         order = _order(common, name, _given(found.options, own), given)
         return _plan(common, order, check=given["check"]) if order.action == "plan" else carry_out(common, order)
 
-    decorated = common(*_SHARED)(_with(_own(found.options) + _DEPLOY + _PLAN)(run))
+    decorated = common(*_SHARED)(every(_own(found.options) + _DEPLOY + _PLAN)(run))
     return click.command(name, help=found.help)(decorated)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
@@ -81,6 +81,17 @@ def common(*names: Shared) -> Callable[[Callable[..., Any]], Callable[..., Any]]
     return decorate
 
 
+def every(options: Sequence[Callable[[Callable[..., Any]], Callable[..., Any]]]) -> Callable[..., Any]:
+    """Give a command all of these options, in their order."""
+
+    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+        for option in reversed(options):
+            function = option(function)
+        return function
+
+    return decorate
+
+
 def _surroundings() -> dict[str, Any]:
     """Tell what was given besides the options' values. Raises UsageError for what contradicts itself."""
     context = click.get_current_context()
@@ -102,6 +113,29 @@ log_format = click.option(
     show_default=True,
     help="Log format on stderr: text or JSON lines.",
 )  # of commands that run until a signal
+
+# Whose bundle is deployed, and by what its secrets are opened
+BUNDLE_TRUST = (
+    click.option(
+        "--signers",
+        metavar="FILE",
+        type=click.Path(path_type=Path),
+        help="Public keys, one of which must have signed the bundle; default: `bundle_signers` in the state folder.",
+    ),
+    click.option(
+        "--allow-unsigned",
+        metavar="WHY",
+        default="",
+        callback=sentence,
+        help="Deploy a bundle that has no signature; the reason is recorded.",
+    ),
+    click.option(
+        "--identity",
+        metavar="FILE",
+        type=click.Path(path_type=Path),
+        help="The age identity, or SSH key, that opens the secrets in the bundle.",
+    ),
+)
 
 OPTIONS: dict[Shared, Callable[[Callable[..., Any]], Callable[..., Any]]] = {
     "file": click.option(
