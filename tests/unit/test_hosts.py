@@ -224,7 +224,16 @@ def event(kind: str, res: dict[str, Any] | None = None, stdout: str = "", **data
         ),
         (event("runner_on_failed", {"msg": "All items", "results": [{"censored": "…"}]}), "failed", HIDDEN),
         (event("runner_on_failed", {}), "failed", "no message"),
-        (event("runner_on_failed", {"msg": "x" * 9000}), "failed", "x" * 500 + "…"),
+        (
+            event("runner_on_failed", {"msg": "x" * 4000 + "y" * 5000 + "the last line"}),
+            "failed",
+            f"{'x' * 250} … {'y' * 237}the last line",
+        ),
+        (
+            event("runner_on_failed", {"msg": "non-zero return code", "rc": 1, "stderr": "x" * 9000 + "the last line"}),
+            "failed",
+            f"non-zero return code (rc 1): {'x' * 221} … {'x' * 237}the last line",
+        ),
     ],
 )
 def test_ends_of_tasks(reported: dict[str, Any], status: str, message: str) -> None:

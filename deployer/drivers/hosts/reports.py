@@ -118,10 +118,11 @@ def _failure(result: Mapping[str, Any]) -> str:
     message = str(result.get("msg") or result.get("reason") or "")
     if result.get("rc"):
         said = str(result.get("stderr") or "").strip() or str(result.get("stdout") or "").strip()
-        message = f"{message} (rc {result['rc']})" + (f": {said[-_MESSAGE:]}" if said else "")
+        message = f"{message} (rc {result['rc']})" + (f": {said}" if said else "")
     return _short(message) or "no message"
 
 
 def _short(text: Any) -> str:
+    """Keep both ends of a long text: it begins with what failed, and ends with what was said last."""
     line = " ".join(str(text).split())
-    return line if len(line) <= _MESSAGE else f"{line[:_MESSAGE]}…"
+    return line if len(line) <= _MESSAGE else f"{line[: _MESSAGE // 2]} … {line[-_MESSAGE // 2 :]}"
