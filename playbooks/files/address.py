@@ -6,6 +6,7 @@ may share a bridge.
 
 import fcntl
 import ipaddress
+import os
 import re
 import sys
 from pathlib import Path
@@ -30,5 +31,10 @@ with Path("/run/lock/deployer-lxc").open("w") as lock:  # others may be made at 
         sys.exit(f"no address is free in {bridge.network}")
     folder.mkdir(parents=True, exist_ok=True)
     folder.chmod(0o770)
-    place.write_text(address)
+    written = folder / ".address"
+    with written.open("w") as file:
+        file.write(address)
+        file.flush()
+        os.fsync(file.fileno())
+    written.rename(place)  # an empty one after a power cut would be read as an address
     print(address, "new")
