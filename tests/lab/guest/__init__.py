@@ -81,7 +81,7 @@ def _kernel(scratch: Path) -> Path:
 
 
 def _apt(folder: Path, *command: str) -> str:
-    return subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True, timeout=FETCH_SECONDS).stdout
+    return call(*command, folder=folder, seconds=FETCH_SECONDS).stdout
 
 
 def _initrd(target: Path, unpacked: Path, root: Path) -> None:

@@ -21,13 +21,16 @@ def missing() -> str:
     return f"not installed: {', '.join(absent)}" if absent else ""
 
 
-def call(*command: str | Path, check: bool = True) -> subprocess.CompletedProcess[str]:
+def call(
+    *command: str | Path, check: bool = True, folder: Path | None = None, seconds: float = SECONDS
+) -> subprocess.CompletedProcess[str]:
     """Run a program and capture what it says. Raises RuntimeError with it on a failure, unless `check` is false."""
     done = subprocess.run(
         [str(word) for word in command],
         capture_output=True,
         text=True,
-        timeout=SECONDS,
+        timeout=seconds,
+        cwd=folder,
         env={**os.environ, "PATH": PATH},
     )
     if check and done.returncode:
