@@ -15,7 +15,8 @@ import pexpect
 import pytest
 
 from tests.lab import image
-from tests.lab.archive import Image, layer
+from tests.lab.archive import Image
+from tests.live.bundling import bundle, forget, hosts, load
 from tests.live.conftest import Make
 from tests.live.laptop import SSHD_PATH
 from tests.live.shop import COMMAND_SECONDS, Shop
@@ -35,45 +36,6 @@ def pair(request: pytest.FixtureRequest, make_shop: Make) -> tuple[Shop, Shop]:
 @pytest.fixture
 def processes(make_shop: Make) -> tuple[Shop, Shop]:
     return hosts(make_shop, "process")
-
-
-def hosts(make_shop: Make, kind: str) -> tuple[Shop, Shop]:
-    made, there = make_shop(kind), make_shop(kind)
-    there.name, there.port, there.url = made.name, made.port, made.url
-    (there.folder / "deploy.yml").unlink()
-    made.program = "c"
-    made.write(replicas=1)
-    return made, there
-
-
-def bundle(shop: Shop, version: str, *more: str) -> Path:
-    """Make a bundle of a version, of layers that no other image of the engine has."""
-    if shop.client is None:
-        shop.version(version)
-    else:
-        load(shop, shop.client, version, kilobytes=(100, 1))
-    place = shop.folder / f"{version}.bundle"
-    shop.deploy("bundle", "make", "-o", str(place), "--version", version, *more)
-    return place
-
-
-def load(shop: Shop, client: docker.DockerClient, version: str, kilobytes: tuple[int, int]) -> None:
-    """Load an image with a layer that all versions have, and one of its own, of this size."""
-    layers, program = image.base()
-    lowest, top = (shop.folder / name for name in ("base", version))
-    for place, size in zip((lowest, top), kilobytes, strict=True):
-        if not place.exists():
-            place.write_bytes(os.urandom(size * 1000))
-    every = (layer([(lowest, "/base")]), *layers, layer([(top, "/top")]))
-    made = Image(every, entrypoint=program, env={"VERSION": version, "DRAIN": "3000", "PATH": "/"})
-    shop._images.append(str(client.images.load(made.archive(f"{shop.name}:{version}"))[0].id))
-
-
-def forget(shop: Shop, client: docker.DockerClient | None) -> None:
-    """Remove the images that were built, as on a host that never had them."""
-    if client is not None:
-        for name in {tag for names in image.named(client).values() for tag in names if tag.startswith(f"{shop.name}:")}:
-            client.images.remove(name)
 
 
 @pytest.mark.long("three deploys", every_change=("docker",))
@@ -347,85 +309,6 @@ def test_what_a_command_saved_may_go_along_as_data(processes: tuple[Shop, Shop])
     (data / "rows").write_text("second")
     there.deploy("bluegreen", "--bake", "0", "--from", str(bundle(here, "2.0", "--include", "data.tar")))
     assert (data / "rows").read_text() == "second"
-
-
-# What a process does before it is killed: the events of its audit hook (sys.addaudithook) that change something.
-KILLED = """
-import os, signal, sys
-at, left = os.environ.get("KILLED_AT"), [0]
-def met(event, arguments):
-    if event not in ("open", "os.mkdir", "os.rename", "os.symlink", "os.truncate", "socket.connect"):
-        return
-    if event == "open" and (not isinstance(arguments[2], int) or not arguments[2] & (os.O_CREAT | os.O_WRONLY)):
-        return
-    left[0] += 1
-    if at and left[0] == int(at):
-        os.kill(os.getpid(), signal.SIGKILL)
-sys.addaudithook(met)
-from deployer.start import main
-try:
-    main()
-finally:
-    if not at:
-        print(f"events: {left[0]}", file=sys.stderr)
-"""
-POINTS = 20
-
-
-def killed(shop: Shop, command: str, place: Path, at: int) -> subprocess.CompletedProcess[str]:
-    """Deploy from a bundle, by a process that is killed before its event of this number; 0 is none."""
-    words = [sys.executable, "-c", KILLED, command, "--from", str(place), "--state", str(shop.state)]
-    environ = {**shop.environment(), "KILLED_AT": str(at or "")}
-    return subprocess.run(words, cwd=shop.folder, env=environ, capture_output=True, text=True, timeout=COMMAND_SECONDS)
-
-
-def events_of(shop: Shop, command: str, place: Path) -> int:
-    counted = killed(shop, command, place, 0)
-    assert counted.returncode == 0, counted.stderr
-    return int(counted.stderr.rpartition("events: ")[2])
-
-
-@pytest.mark.long("twenty first deploys that are killed, and what comes after each")
-def test_a_first_deploy_that_is_killed_anywhere_is_continued(processes: tuple[Shop, Shop]) -> None:
-    here, there = processes
-    place, ends = bundle(here, "1.0"), []
-    events = events_of(there, "up", place)
-    for point in range(POINTS):
-        there.deploy("down", "-y", "--service", there.name)
-        shutil.rmtree(there.state)
-        ends.append(killed(there, "up", place, 1 + point * events // POINTS).returncode)
-        again = there._run("up", "--from", str(place))
-        if again.returncode:  # its rollout had begun
-            assert "`deploy resume`" in again.stderr, again.stderr
-            there.deploy("resume", "--service", there.name)
-        assert there.get().text.strip() == "1.0"
-        assert not list((there.state / "bundles").glob(".half-*"))
-    assert set(ends) <= {0, -9}
-    assert ends.count(-9) > POINTS / 2  # how often it looks at what starts is another number each time
-
-
-@pytest.mark.long("twenty kills, and what comes after each")
-def test_a_power_cut_is_continued_by_the_next_command(pair: tuple[Shop, Shop]) -> None:
-    here, there = pair
-    place = bundle(here, "1.0")
-    forget(here, here.client)
-
-    def fresh() -> None:
-        shutil.rmtree(there.state, ignore_errors=True)
-        if there.client is not None:
-            for identity, names in image.named(there.client).items():
-                if any(name.split(":")[0].endswith(f"/{there.name}") for name in names):
-                    image.remove(identity, there.client)
-
-    events = events_of(there, "plan", place)
-    for point in range(POINTS):
-        fresh()
-        done = killed(there, "plan", place, 1 + point * events // POINTS)
-        assert done.returncode == -9, done.stderr
-        there.deploy("plan", "--from", str(place))
-        assert not list((there.state / "bundles").glob(".half-*"))
-    there.deploy("up", "--from", str(place))
-    assert there.get().text.strip() == "1.0"
 
 
 @pytest.mark.long("an image of 100 MB")
