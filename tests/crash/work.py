@@ -41,7 +41,7 @@ class Draws:
 
 WHOLE = Draws()
 FULL = Draws(every=7, pairs=15, faults=50, takeovers=12)
-CHANGE = Draws(stride=6, every=3, pairs=3, faults=8, takeovers=5)
+CHANGE = Draws(stride=8, every=3, pairs=3, faults=6, takeovers=4)
 TRIED = FULL if tiers.FULL else CHANGE
 BY_NAME = {scenario.name: scenario for scenario in (*SCENARIOS, LEASED, TALKS)}
 

@@ -196,6 +196,7 @@ def test_apart(n): pass
 """
 
 
+@pytest.mark.long("three workers of a pytest of its own; the version that it tells of is pinned")
 def test_the_tests_of_a_group_run_in_one_process(tmp_path: Path) -> None:
     """A group is a word at the end of a test's name; pytest 9.2 has names to which xdist 3.8 can add none."""
     (tmp_path / "test_group.py").write_text(GROUP)
