@@ -150,11 +150,18 @@ def held_canary(shop: Shop, folder: Path) -> Iterator[dict[str, str]]:
         shop.deploy("abort")
 
 
+def watches(shop: Shop) -> bool:
+    """Tell whether the step in progress is one that watches: what was before it is written down."""
+    with closing(sqlite3.connect(f"file:{shop.state}/deployer.db?mode=ro", uri=True)) as db:
+        return bool(db.execute("select 1 from journal where state = 'begun' and until > 0").fetchall())
+
+
 @contextmanager
 def running_canary(shop: Shop, folder: Path) -> Iterator[dict[str, str]]:
     """A canary of 3.0 that another process drives."""
     with shop.start("canary", "--percent", "10", "--for", "60s", "--version", "3.0") as process:
         shop.wait(lambda status: status["share"] == 1000, "the canary has its share")
+        shop.wait(lambda _: watches(shop), "it watches, and writes nothing until that ends")
         try:
             yield {"pid": str(process.pid)}
         finally:

@@ -11,7 +11,7 @@ import pytest
 from deployer.app import operations
 from deployer.app.operations.execution import run_of
 from deployer.core.clock import SystemClock
-from deployer.core.errors import LockLost, Refused
+from deployer.core.errors import LockLost, Refused, StoreDamaged
 from deployer.core.limits import REASON
 from deployer.store import AuditEntry, Store
 from deployer.store.actor import origin
@@ -235,7 +235,7 @@ def test_what_cannot_be_recorded_is_not_done(scene: Scene) -> None:
     scene.deploy("2.0", "canary", options=HELD)
     with scene.house.store.database.transaction() as db:
         db.execute("alter table audit rename to gone")
-    with pytest.raises(sqlite3.OperationalError, match="no such table"):
+    with pytest.raises(StoreDamaged, match="these tables differ"):
         operations.promote(scene.house, "shop")
     assert (scene.live.stable, scene.house.store.services.get("shop").stable) == ("blue", 1)
 

@@ -13,7 +13,7 @@ from deployer.app.operations.control import make_way
 from deployer.app.operations.execution import ADJUSTING, begun, locked
 from deployer.core.errors import Exit, Refused
 from deployer.engine import RolloutResult, drive
-from deployer.planning.migration import contract_plan
+from deployer.planning.contract import contract_plan
 from deployer.planning.orders import CONTRACT
 from deployer.store import person_of, whoami
 
