@@ -3,27 +3,25 @@
 from __future__ import annotations
 
 import threading
-from types import TracebackType
-from typing import Self
 
 from deployer.app.operations import AppContext
+from deployer.core.background import BackgroundThread
 from deployer.core.events import Event
 from deployer.engine.observation import LOOK_SECONDS
 from deployer.evidence import live_sample
 
 
-class LiveFollower:
+class LiveFollower(BackgroundThread):
     """A thread that sends the `sample` events of a rollout that another process drives, while it is open."""
 
     def __init__(self, house: AppContext, service: str, rollout: int) -> None:
         self._house, self._service, self._rollout = house, service, rollout
-        self._end = threading.Event()
-        self._thread = threading.Thread(target=self._loop, name="follower", daemon=True)
+        super().__init__("follower", self._follow, patience=5)
 
-    def _loop(self) -> None:
+    def _follow(self, over: threading.Event) -> None:
         file, before = live_sample.file_of(self._house.store.folder, self._rollout), 0.0
         try:
-            while not self._end.wait(LOOK_SECONDS):
+            while not over.wait(LOOK_SECONDS):
                 sample = live_sample.read(file)
                 if sample and (at := float(sample.pop("at"))) > before:
                     before = at
@@ -31,13 +29,3 @@ class LiveFollower:
         except (OSError, ValueError) as error:
             text = f"no live numbers: {file} cannot be read: {error}"
             self._house.sink(Event("note", self._house.clock.now(), self._service, self._rollout, {"text": text}))
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._end.set()
-        self._thread.join(timeout=5)

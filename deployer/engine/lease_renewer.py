@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import threading
-from types import TracebackType
-from typing import Self
-
-from deployer.core.errors import DeployError, LockLost, TakenBack
+from deployer.core.background import BackgroundThread, every
+from deployer.core.errors import DeployError, LockLost, TakenBack, bug
 from deployer.engine.run import Drive
 
 LONGEST_SECONDS = 30.0  # a longer lease is renewed as often as one of this
@@ -23,26 +20,18 @@ def beat(run: Drive) -> None:
         run.tell_at_least("note", text=f"renewing the lease failed, trying again: {error}")
 
 
-class LeaseRenewer:
+class LeaseRenewer(BackgroundThread):
     """A thread that beats often enough for the lease; where there is none, for the budget."""
 
     def __init__(self, run: Drive) -> None:
-        self._run = run
+        self._drive, self._told = run, False
         lease = run.candidate.manifest.traffic.lease or LONGEST_SECONDS
-        self._period = min(lease, LONGEST_SECONDS) / 4
-        self._end = threading.Event()
-        self._thread = threading.Thread(target=self._loop, name="pulse", daemon=True)
+        super().__init__("pulse", every(min(lease, LONGEST_SECONDS) / 4, self._beat), patience=10)
 
-    def _loop(self) -> None:
-        while not self._end.wait(self._period):
-            beat(self._run)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._end.set()
-        self._thread.join(timeout=10)
+    def _beat(self) -> None:
+        try:
+            beat(self._drive)
+        except Exception as error:  # noqa: BLE001 - after a bug, too, the share of a living rollout is renewed
+            if not self._told:
+                self._drive.tell_at_least("note", text=f"renewing the lease failed, trying again: {bug(error)}")
+            self._told = True

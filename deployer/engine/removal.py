@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext, suppress
+from collections.abc import Sequence
+from contextlib import nullcontext, suppress
 
+from deployer.core.background import BackgroundThread, every
 from deployer.core.clock import Deadline
 from deployer.core.errors import MachinesSilent
 from deployer.engine.run import Drive
@@ -36,24 +37,8 @@ def remove_all(run: Drive, doomed: Sequence[Instance], n: int, deadline: Deadlin
         with mutex:
             left.remove(instance.name)
 
-    with _repeatedly(tell) if longest > SHORT_GRACE else nullcontext():
+    slow = longest > SHORT_GRACE
+    if slow:
+        tell()
+    with BackgroundThread("waiting", every(TELL_SECONDS, tell), patience=10) if slow else nullcontext():
         on_all(ends, lambda end: remove(*end), AT_ONCE).all()
-
-
-@contextmanager
-def _repeatedly(tell: Callable[[], None]) -> Iterator[None]:
-    """Tell now, and every few seconds while the block goes on."""
-    over = threading.Event()
-
-    def loop() -> None:
-        while not over.wait(TELL_SECONDS):
-            tell()
-
-    tell()
-    thread = threading.Thread(target=loop, name="waiting", daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        over.set()
-        thread.join(timeout=10)

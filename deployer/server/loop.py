@@ -11,6 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any
 
+from deployer.core.background import BackgroundThread
 from deployer.core.errors import DeployError, bug
 from deployer.server.log import ServerLog
 
@@ -36,11 +37,10 @@ class Loop(ABC):
     ) -> None:
         self.name = name
         self.bugs = 0  # that looks have met
-        self._log, self._failed, self._every, self._end = log, failed, every, end
+        self._log, self._failed, self._every = log, failed, every
         self._said: dict[str, str] = {}
-        self._stop = threading.Event()
-        self._wait = wait or self._stop.wait
-        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._thread = BackgroundThread(name, self._run, patience=end)
+        self._wait = wait or self._thread.over.wait
 
     @abstractmethod
     def look(self) -> None:
@@ -52,14 +52,12 @@ class Loop(ABC):
 
     def stop(self) -> None:
         """Look no more, and wait for a look that is in progress."""
-        self._stop.set()
-        if self._thread.is_alive():
-            self._thread.join(self._end)
+        self._thread.stop()
 
     @property
     def stopping(self) -> bool:
         """Whether the server stops."""
-        return self._stop.is_set()
+        return self._thread.over.is_set()
 
     def say(self, about: str, event: str, text: str, **fields: Any) -> None:
         """Log a sentence about something once, until there is another one about it or it is forgotten."""
@@ -72,10 +70,10 @@ class Loop(ABC):
         """Log the next sentence about something in any case."""
         self._said.pop(about, None)
 
-    def _run(self) -> None:
+    def _run(self, over: threading.Event) -> None:
         event, words = self._failed
         pause = self._every
-        while not self._stop.is_set():
+        while not over.is_set():
             try:
                 self.look()
             except DeployError as error:

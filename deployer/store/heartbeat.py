@@ -4,40 +4,29 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from types import TracebackType
-from typing import Self
 
-from deployer.core.errors import DeployError, LockLost
+from deployer.core.background import BackgroundThread
+from deployer.core.errors import DeployError, LockLost, bug
 from deployer.store.locks import BEAT_SECONDS, Locks
 from deployer.store.owner import Lock
 
 
-class Heartbeat:
+class Heartbeat(BackgroundThread):
     """A thread that beats while it is open, four times a lease; trouble is told once, and the next beat tried."""
 
     def __init__(self, locks: Locks, lock: Lock, tell: Callable[[str], None]) -> None:
         self._locks, self._lock, self._tell = locks, lock, tell
-        self._end = threading.Event()
-        self._thread = threading.Thread(target=self._loop, name="heart", daemon=True)
+        super().__init__("heart", self._beat, patience=15)  # a beat may wait for another writer of the store
 
-    def _loop(self) -> None:
+    def _beat(self, over: threading.Event) -> None:
         told = False
-        while not self._end.wait(BEAT_SECONDS):
+        while not over.wait(BEAT_SECONDS):
             try:
                 self._locks.renew(self._lock)
             except LockLost:
                 return  # who acts by the lock finds out with its next change, write or look
-            except DeployError as error:
+            except Exception as error:  # noqa: BLE001 - after a bug, too, the owner of the lock is alive
                 if not told:
-                    self._tell(f"no sign of life could be given, trying again: {error.message}")
+                    why = error.message if isinstance(error, DeployError) else bug(error)
+                    self._tell(f"no sign of life could be given, trying again: {why}")
                 told = True
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._end.set()
-        self._thread.join(timeout=15)  # a beat may wait for another writer of the store

@@ -12,7 +12,7 @@ from unittest.mock import Mock
 
 import pytest
 
-from deployer.core.clock import SystemClock
+from deployer.core.clock import Deadline, SystemClock
 from deployer.core.errors import Locked, LockLost, StoreFailed
 from deployer.store import Lock, Store
 from deployer.store.postgres import claims
@@ -136,6 +136,27 @@ def test_a_living_owner_puts_off_the_end_of_its_lease(
         one.clock.sleep(0.05)
     with pytest.raises(Locked):
         two.locks.take("shop", "rollback")
+
+
+def test_an_error_that_ends_the_renewing_is_raised_by_whoever_holds_a_claim(
+    hosts: Callable[[], Store], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended = threading.Event()
+
+    def bug(*_given: object) -> None:
+        ended.set()
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(claims, "BEAT_SECONDS", 0.01)
+    monkeypatch.setattr(claims, "_put_off", bug)
+    one = hosts()
+    claim = one.claims.claim("keeper", 3)
+    assert claim.try_take()
+    assert ended.wait(10)
+    with pytest.raises(ZeroDivisionError):
+        Deadline.after(SystemClock(), 10).until(lambda: not claim.stands(), "the error")
+    with pytest.raises(ZeroDivisionError):
+        one.claims.claim("keeper", 4).try_take()
 
 
 def test_a_killed_owner_is_followed_when_its_lease_is_over(

@@ -23,16 +23,12 @@ from tests.documents import REPOSITORY
 SOURCES = [f for folder in ("deployer", "strategies") for f in sorted((REPOSITORY / folder).rglob("*.py"))]
 _BINDS = "it only tries to bind an address, which never waits"
 _TIMER = "the timer is cancelled; what it may be doing is one shutdown of a socket"
-_READER = "the thread sees that it is to end within its poll; each of its calls has a time-out"
 _KILLED = "the process was killed with SIGKILL"
 ALLOWED = {
     "deployer/transport/sockets.py: connection: timer.join": _TIMER,
     "deployer/drivers/runtime/docker/commands.py: _cancelled: timer.join": _TIMER,
-    "deployer/drivers/runtime/docker/jobs.py: _left: watcher.join": "it sees that it is to end within its poll",
     "deployer/drivers/runtime/process/runtime.py: _claim: socket": _BINDS,
-    "deployer/drivers/traffic/haproxy/budget.py: Leaver.__exit__: self._thread.join": _READER,
     "deployer/drivers/traffic/haproxy/proxy.py: refuse_taken: socket": _BINDS,
-    "deployer/drivers/traffic/haproxy/request_stream.py: RequestStream.__exit__: self._thread.join": _READER,
     "deployer/emergency/remote_endpoint.py: RemoteEndpoint.close: os.waitpid": _KILLED,
     "deployer/drivers/hosts/run.py: _worker: worker.wait": _KILLED,
     "deployer/drivers/notices/outbox.py: Outbox._run: self._waiting.get": "finishing puts the end into the queue, and"

@@ -345,6 +345,24 @@ def test_a_heart_tells_once_that_it_cannot_beat_and_goes_on(scene: Scene, monkey
     assert told == ["no sign of life could be given, trying again: no space is left"]
 
 
+def test_a_bug_in_a_beat_is_told_and_does_not_end_the_beating(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("deployer.store.heartbeat.BEAT_SECONDS", 0.005)
+    store, tries = scene.house.store, threading.Semaphore(0)
+    told: list[str] = []
+    lock = store.locks.take("shop", "test")
+
+    def odd(_lock: Lock) -> None:
+        tries.release()
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(store.locks, "renew", odd)
+    with Heartbeat(store.locks, lock, told.append):
+        for _ in range(3):
+            assert tries.acquire(timeout=10)
+    (text,) = told
+    assert text.startswith("no sign of life could be given, trying again: internal error: ZeroDivisionError")
+
+
 def beat_of(store: Store) -> float:
     with store.database.reading() as db:
         return float(db.execute("select beat from locks").fetchone()["beat"])

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
+from deployer.core.background import BackgroundThread
 from deployer.core.clock import Clock, Deadline
 from deployer.core.errors import StoreFailed
 from deployer.store.postgres.database import PostgresDatabase
@@ -76,8 +77,7 @@ class LeaseClaims:
         self._another = another  # connection: a renewal does not wait for what this process does with the first one
         self._held: set[str] = set()
         self._mutex = threading.Lock()
-        self._wake = threading.Event()
-        self._thread: threading.Thread | None = None
+        self._renewing: BackgroundThread | None = None
 
     def claim(self, name: str, at: int | None = None, *, shared: bool = False) -> LeaseClaim:
         """Return a claim to take."""
@@ -100,12 +100,14 @@ class LeaseClaims:
         """Give up all that this process holds."""
         for holder in tuple(self._held):
             self.remove(holder)
-        self._wake.set()
+        if (renewing := self._renewing) is not None:
+            renewing.over.set()
 
     # -- for its claims
 
     def add(self, row: _Row) -> str:
         """Add a claim; return its holder, "" where it is not free."""
+        self._check()
         holder = uuid.uuid4().hex
         with self._database.transaction() as db:
             # Who is renewing in this moment is waited for, and seen.
@@ -122,10 +124,9 @@ class LeaseClaims:
             )
         with self._mutex:
             self._held.add(holder)
-            if self._thread is None:
-                self._wake.clear()
-                self._thread = threading.Thread(target=self._renew, name="claims", daemon=True)
-                self._thread.start()
+            if self._renewing is None or self._renewing.over.is_set():
+                self._renewing = BackgroundThread("claims", self._renew)
+                self._renewing.start()
         return holder
 
     def write(self, holder: str, text: str) -> None:
@@ -138,7 +139,8 @@ class LeaseClaims:
             )
 
     def stands(self, holder: str) -> bool:
-        """Return whether a claim is held and did not lapse."""
+        """Return whether a claim is held and did not lapse. Raise the error that ended the renewing, if any."""
+        self._check()
         query = f"select 1 from claims where holder = ? and until > {_NOW}"  # noqa: S608 - constants
         return bool(holder) and bool(self._database.rows(query, holder))
 
@@ -149,15 +151,20 @@ class LeaseClaims:
         with suppress(StoreFailed), self._database.transaction() as db:
             db.execute("delete from claims where holder = ?", (holder,))
 
-    def _renew(self) -> None:
+    def _check(self) -> None:
+        """Raise the error that ended the renewing: what is held lapses, and nobody else would say why."""
+        if (renewing := self._renewing) is not None:
+            renewing.check()
+
+    def _renew(self, over: threading.Event) -> None:
         """Put off the end of what is held, until nothing is; what has lapsed is not brought back."""
         database: PostgresDatabase | None = None
         try:
-            while not self._wake.wait(BEAT_SECONDS):
+            while not over.wait(BEAT_SECONDS):
                 with self._mutex:
                     held = tuple(self._held)
                     if not held:
-                        self._thread = None
+                        self._renewing = None
                         return
                 # A database that cannot be reached lets claims lapse, which their holders find out by asking.
                 with suppress(StoreFailed):

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from deployer.core.background import BackgroundThread
 from deployer.core.clock import Deadline
 from deployer.core.errors import DriverFailed
 from deployer.core.undo import undone
@@ -155,18 +156,12 @@ def _runs(attributes: Mapping[str, Any]) -> bool:
 @contextmanager
 def _left(stream: CancellableStream[bytes], stopped: Callable[[], bool]) -> Iterator[None]:
     """Cut a stream once `stopped` says so: the SDK waits for output without asking anybody."""
-    over = threading.Event()
 
-    def look() -> None:
+    def look(over: threading.Event) -> None:
         while not over.wait(LOOK_SECONDS):
             if stopped():
                 cut(stream)
                 return
 
-    watcher = threading.Thread(target=look, name="job output", daemon=True)
-    watcher.start()
-    try:
+    with BackgroundThread("job output", look):
         yield
-    finally:
-        over.set()
-        watcher.join()

@@ -16,6 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from deployer.core.background import BackgroundThread, every
 from deployer.core.clock import Deadline
 from deployer.core.errors import DriverFailed
 from deployer.drivers.traffic.haproxy.master import ANSWER_WITHIN, Gone, MasterSocket, Worker, number
@@ -65,8 +66,7 @@ class Leaver:
         self._commands = commands
         self._last: Counter[str] = Counter()
         self._forgotten: Counter[str] = Counter()
-        self._end = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="budget of a worker that leaves", daemon=True)
+        self._thread = BackgroundThread("budget of a worker that leaves", self._follow)
 
     def __enter__(self) -> Self:
         try:
@@ -84,18 +84,18 @@ class Leaver:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._end.set()
-        self._thread.join()
-        self._connection.close()
+        try:
+            self._thread.__exit__(kind, error, trace)
+        finally:
+            self._connection.close()
 
     def since(self) -> Counter[str]:
         """Give by key what it counted since it began."""
         return self._last + self._forgotten
 
-    def _run(self) -> None:
+    def _follow(self, over: threading.Event) -> None:
         with suppress(OSError):  # it is gone, and what it counted is known
-            while not self._end.wait(0.001):
-                self._look()
+            every(0.001, self._look)(over)
 
     def _look(self) -> None:
         self._connection.sendall(f"show table {TABLE}\n".encode())

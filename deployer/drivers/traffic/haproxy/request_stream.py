@@ -15,6 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
 
+from deployer.core.background import BackgroundThread
 from deployer.core.clock import Clock, Deadline
 from deployer.core.errors import DeadlinePassed, DriverFailed
 from deployer.drivers.traffic.haproxy.frontend import RING
@@ -169,10 +170,8 @@ class RequestStream:
         self._wanted: dict[int, float] = {}  # when a worker was last told that its lines are read
         self._met: set[int] = set()  # workers that were read: what their ring holds was told
         self._finished: set[int] = set()  # workers that have nobody left to serve, or that cannot be reached
-        self._broken: Exception | None = None
         self._selector = selectors.DefaultSelector()
-        self._end = threading.Event()
-        self._thread = threading.Thread(target=self._run, name=f"requests of {service}", daemon=True)
+        self._thread = BackgroundThread(f"requests of {service}", self._read)
 
     def __enter__(self) -> Self:
         try:
@@ -194,14 +193,13 @@ class RequestStream:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._end.set()
-        self._thread.join()
+        self._thread.stop()
         self._close()
 
     def check(self) -> None:
         """Raise DriverFailed when nobody reads any more."""
-        if self._broken:
-            raise DriverFailed(f"{self._path}: reading requests ended: {self._broken!r}", "please report this")
+        if error := self._thread.error:
+            raise DriverFailed(f"{self._path}: reading requests ended: {error!r}", "please report this")
 
     def share(self) -> int:
         """Give the share in force."""
@@ -212,15 +210,9 @@ class RequestStream:
         last, self._waiting = self._waiting, None
         return last
 
-    def _run(self) -> None:
-        try:
-            self._read()
-        except Exception as error:  # noqa: BLE001 - a bug of ours must not look like silence
-            self._broken = error
-
-    def _read(self) -> None:
+    def _read(self, over: threading.Event) -> None:
         next_look = next_count = 0.0
-        while not self._end.is_set():
+        while not over.is_set():
             for key, _ in self._selector.select(timeout=0.05):
                 self._receive(key.data)
             if self._clock.monotonic() >= next_look:

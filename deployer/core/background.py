@@ -1,0 +1,66 @@
+"""Work that goes on in the background while a block is open: a thread with an event that asks it to end."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from types import TracebackType
+from typing import Self
+
+
+class BackgroundThread:
+    """A thread that does `work` while it is open. `work` gets the event that asks it to end, within `patience` seconds.
+
+    Without `patience`, the end is waited for: each of the calls of `work` then has a time-out of its own. An error that
+    ends `work` is kept: `check` raises it, and the end of the block.
+    """
+
+    def __init__(self, name: str, work: Callable[[threading.Event], None], patience: float | None = None) -> None:
+        self._work, self._patience = work, patience
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self.over = threading.Event()
+        self.error: Exception | None = None
+
+    def start(self) -> None:
+        """Begin the work."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Ask for the end, and wait for it; a thread that never began is no error."""
+        self.over.set()
+        if self._thread.is_alive():
+            self._thread.join(self._patience)
+
+    def check(self) -> None:
+        """Raise the error that ended the work, if one did."""
+        if self.error is not None:
+            raise self.error
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+        if error is None:
+            self.check()
+        elif self.error is not None:
+            error.add_note(f"before that, {self._thread.name} had ended: {self.error!r}")
+
+    def _run(self) -> None:
+        try:
+            self._work(self.over)
+        except Exception as error:  # noqa: BLE001 - raised by `check`, in the thread of whoever opened it
+            self.error = error
+
+
+def every(seconds: float, look: Callable[[], object]) -> Callable[[threading.Event], None]:
+    """Return a work that calls `look` after each pause of so many seconds, until it is asked to end."""
+
+    def work(over: threading.Event) -> None:
+        while not over.wait(seconds):
+            look()
+
+    return work
