@@ -63,6 +63,7 @@ class Leaver:
 
     def __init__(self, commands: Path) -> None:
         self._connection = socket.socket(socket.AF_UNIX)
+        self._connection.settimeout(ANSWER_WITHIN)
         self._commands = commands
         self._last: Counter[str] = Counter()
         self._forgotten: Counter[str] = Counter()
@@ -70,7 +71,6 @@ class Leaver:
 
     def __enter__(self) -> Self:
         try:
-            self._connection.settimeout(ANSWER_WITHIN)
             self._connection.connect(str(self._commands))
             self._connection.sendall(b"prompt\n")
             self._read()
