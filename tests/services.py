@@ -146,6 +146,10 @@ def _pebble() -> str:
     return "" if shutil.which("pebble") and shutil.which("pebble-challtestsrv") else "pebble is not installed"
 
 
+def _lego() -> str:
+    return "" if shutil.which("lego") else "lego is not installed"
+
+
 def _root() -> str:
     return "" if os.geteuid() == 0 else "this test must run as root"
 
@@ -208,6 +212,7 @@ CHECKS: dict[str, Callable[[], str]] = {
     "compose": _compose,
     "debian": _debian,
     "pebble": _pebble,
+    "lego": _lego,
     "root": _root,
     "machines": _machines,
     "lxc": _lxc,

@@ -336,6 +336,9 @@ HttpUrl = Annotated[
 Email = Annotated[
     str, Spelt("mail address", r"[^\s@\x00-\x1f]{1,64}@[^\s@\x00-\x1f]{1,253}", "a mail address", "ops@example.com")
 ]
+LegoProvider = Annotated[
+    str, Spelt("DNS provider", r"[a-z0-9][a-z0-9-]{0,63}", "a code that `lego dnshelp` lists", "cloudflare")
+]
 JsonPath = Annotated[
     str,
     StringConstraints(max_length=1024),

@@ -9,27 +9,72 @@ from pydantic import Field, GetJsonSchemaHandler, model_validator
 from pydantic_core import CoreSchema
 
 from deployer.manifest.base import Conflict, Model, Switch, Switchable
-from deployer.manifest.text import Email, FilePath, HttpUrl, Listen, Text
+from deployer.manifest.text import Email, FilePath, HttpUrl, LegoProvider, Listen, Text
 from deployer.manifest.units import Seconds, Wait
 
 LETS_ENCRYPT = "https://acme-v02.api.letsencrypt.org/directory"
+LEGO_SECONDS = 900.0  # some providers take ten minutes until all their name servers have a record
+
+_WAYS = ("run", "lego", "persist")
 
 
 class DnsChallenge(Model):
-    """Proves a domain by a TXT record (DNS-01); needed for wildcards, and where port 80 cannot be reached."""
+    """Proves a domain by a TXT record; needed for wildcards, and where port 80 cannot be reached.
 
-    run: tuple[Text, ...] = Field(
+    Set by a program (`run`), by `lego` at a DNS provider, or once by a person (`persist`).
+    """
+
+    run: tuple[Text, ...] | None = Field(
+        None,
         min_length=1,
         description="Program on this host, without a shell, called with `present NAME VALUE` and later with "
-        "`cleanup NAME VALUE`: it sets and removes the TXT record NAME.",
+        "`cleanup NAME VALUE`: it sets and removes the TXT record NAME (DNS-01).",
     )
-    wait: Wait = Field(30.0, description="Time after `present` until all name servers of the domain have the record.")
+    lego: LegoProvider | None = Field(
+        None,
+        description="DNS provider, as `lego dnshelp` names it. The program `lego` (4) on this host sets the record and "
+        "orders the certificate (DNS-01).",
+    )
+    persist: Switch = Field(
+        False,
+        description="The record `_validation-persist.DOMAIN` is there for good, set once by a person (dns-persist-01, "
+        "a draft that few authorities offer). A failed order names the record.",
+    )
+    env_file: FilePath | None = Field(
+        None,
+        description="File with variables for `run` or `lego`, such as the token of the provider; an absolute path on "
+        "this host, read at each order.",
+    )
+    wait: Wait = Field(
+        30.0, description="For `run`: time after `present` until all name servers of the domain have the record."
+    )
+    check: Switch = Field(
+        True,
+        description="For `lego`: wait until the name servers of the domain have the record; `false` where this host "
+        "cannot ask them.",
+    )
+
+    @property
+    def longest(self) -> float:
+        """Seconds that the record may add to an order."""
+        return LEGO_SECONDS if self.lego else self.wait if self.run else 0.0
 
     def conflicts(self) -> Iterator[Conflict]:
         """Give the keys that do not go together."""
-        if "/" in self.run[0] and not self.run[0].startswith("/"):
+        ways = [key for key in _WAYS if getattr(self, key)]
+        if len(ways) != 1:
+            known = f"has {' and '.join(ways) or 'none'} of {', '.join(_WAYS)}"
+            yield Conflict("", known, f"name exactly one of {', '.join(_WAYS)}", _WAYS)
+        if self.run and "/" in self.run[0] and not self.run[0].startswith("/"):
             why = f"{self.run[0]} is not absolute, and renewals do not run in the folder of the manifest"
             yield Conflict("run[0]", why, "e.g. /usr/local/bin/dns-record, or a program on PATH", ("run",))
+        if self.env_file and not self.env_file.startswith("/"):
+            why = f"{self.env_file} is not absolute, and renewals do not run in the folder of the manifest"
+            yield Conflict("env_file", why, "e.g. /etc/deployer/dns.env", ("env_file",))
+        for key, of in (("env_file", ("run", "lego")), ("wait", ("run",)), ("check", ("lego",))):
+            changed = getattr(self, key) != type(self).model_fields[key].default
+            if changed and ways and not set(of) & set(ways):
+                yield Conflict(key, f"means nothing with `{ways[0]}`", "remove it", (key, ways[0]))
 
 
 class AutoTls(Model):

@@ -76,7 +76,7 @@ def pebble(
             ),
         ]
         try:
-            within().until(lambda: _listens(port) and _listens(challenge), "pebble does not listen")
+            within(60).until(lambda: _listens(port) and _listens(challenge), "pebble does not listen")
             yield Pebble(f"https://localhost:{port}/dir", ca, names, log)
         finally:
             for process in running:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.server
 import json
+import os
 import socket
 import ssl
 import stat
@@ -18,9 +19,12 @@ import pytest
 from acme import messages
 
 from deployer.core.clock import SystemClock
-from deployer.drivers.certificates import OrderFailed, authority, keys, probe, problems
+from deployer.core.commands import CommandFailed
+from deployer.core.errors import Refused
+from deployer.drivers.certificates import CertificateKeeper, OrderFailed, authority, keys, probe, problems, proofs
 from deployer.drivers.certificates.dns import DnsRecords
 from deployer.drivers.certificates.files import AcmeAccount
+from deployer.manifest.tls import AutoTls
 from deployer.planning.certificates import Suggestion
 from tests.live.certificates import certificate
 from tests.ports import free_port
@@ -89,7 +93,7 @@ def at(directory: str, ca: str = "", registered: list[str] | None = None) -> aut
 
 def failed(directory: str, ca: str = "") -> OrderFailed:
     with pytest.raises(OrderFailed) as raised:
-        at(directory, ca).order(DOMAIN, keys.new_key(), "", None)
+        at(directory, ca).order(DOMAIN, keys.new_key(), "", proofs.HttpProof())
     return raised.value
 
 
@@ -108,7 +112,7 @@ def test_a_rate_limit_says_until_when(said: str) -> None:
     text = time.strftime("%a, %d %b %Y %H:%M:%S GMT", time.gmtime(now + 3600)) if said == "date" else said
     registered: list[str] = []
     with serving(more={"Retry-After": text}) as directory, pytest.raises(OrderFailed) as raised:
-        at(directory, registered=registered).order(DOMAIN, keys.new_key(), "ops@example.com", None)
+        at(directory, registered=registered).order(DOMAIN, keys.new_key(), "ops@example.com", proofs.HttpProof())
     assert raised.value.message == f"{DOMAIN}: the authority takes no more orders for now: too many"
     assert now + 3590 <= raised.value.wait_until <= time.time() + 3600
     assert "it wants no other order before" in raised.value.hint
@@ -125,7 +129,7 @@ def test_an_account_that_the_authority_does_not_know_is_registered_by_the_next_o
     with serving(status=400, problem=problem) as directory:
         registered: list[str] = []
         with pytest.raises(OrderFailed, match="does not know the account") as raised:
-            at(directory, registered=registered).order(DOMAIN, keys.new_key(), "", None)
+            at(directory, registered=registered).order(DOMAIN, keys.new_key(), "", proofs.HttpProof())
     assert registered == ["http://127.0.0.1/account/1", ""]
     assert "the next order registers it" in raised.value.hint
 
@@ -153,6 +157,17 @@ def test_a_problem_document_in_words(code: str, means: str, hint: str) -> None:
     error = problems.of_problem(DOMAIN, problem)
     assert error.message == f"{DOMAIN}: {means}: as it says"
     assert hint in error.hint
+
+
+def test_what_another_program_repeats_of_a_problem_document() -> None:
+    said = "`lego` failed with exit code 1: acme: error: 403 :: urn:ietf:params:acme:error:{} :: as it says"
+    by_code = {code: problems.of_program(DOMAIN, CommandFailed(said.format(code))) for code in ("dns", "caa", "odd")}
+    assert by_code["dns"].message == f"{DOMAIN}: the authority did not find the record: {said.format('dns')}"
+    assert "at all of its name servers" in by_code["dns"].hint
+    assert "add a CAA record" in by_code["caa"].hint
+    assert by_code["odd"].message == f"{DOMAIN}: the authority refused the order: {said.format('odd')}"
+    missing = problems.of_program(DOMAIN, CommandFailed("`lego` cannot be started", "is it installed, and on PATH?"))
+    assert (missing.message, missing.hint) == (f"{DOMAIN}: `lego` cannot be started", "is it installed, and on PATH?")
 
 
 def test_the_clock_is_named_where_it_may_be_wrong(tmp_path: Path) -> None:
@@ -203,7 +218,7 @@ def program(folder: Path, body: str) -> tuple[str, ...]:
 
 def test_a_record_is_set_and_removed_whatever_happens_between(tmp_path: Path) -> None:
     said = tmp_path / "said"
-    records = DnsRecords(program(tmp_path, f'echo "$1 $2 $3" >> {said}'), 0.0, tmp_path, SystemClock())
+    records = DnsRecords(program(tmp_path, f'echo "$1 $2 $3" >> {said}'), 0.0, os.environ, tmp_path, SystemClock())
 
     def proven() -> None:
         with records.proving("_acme-challenge.example.com.", "value"):
@@ -216,7 +231,7 @@ def test_a_record_is_set_and_removed_whatever_happens_between(tmp_path: Path) ->
 
 
 def test_a_program_that_fails_says_why(tmp_path: Path) -> None:
-    records = DnsRecords(program(tmp_path, "echo no such zone >&2; exit 3"), 0.0, tmp_path, SystemClock())
+    records = DnsRecords(program(tmp_path, "echo no such zone >&2; exit 3"), 0.0, os.environ, tmp_path, SystemClock())
     with (
         pytest.raises(OrderFailed, match=r"`tls\.auto\.dns\.run`.*exit code 3: no such zone"),
         records.proving("n.", "v"),
@@ -227,10 +242,21 @@ def test_a_program_that_fails_says_why(tmp_path: Path) -> None:
 def test_a_record_is_removed_where_the_program_failed_to_set_it_and_the_first_error_is_told(tmp_path: Path) -> None:
     said = tmp_path / "said"
     body = f'echo "$1" >> {said}; echo "no $1" >&2; exit 3'
-    records = DnsRecords(program(tmp_path, body), 0.0, tmp_path, SystemClock())
+    records = DnsRecords(program(tmp_path, body), 0.0, os.environ, tmp_path, SystemClock())
     with pytest.raises(OrderFailed, match="no present"), records.proving("n.", "v"):
         pytest.fail("there is no record")
     assert said.read_text().split() == ["present", "cleanup"]
+
+
+def test_variables_that_cannot_be_read_are_refused_before_an_authority_is_asked(tmp_path: Path) -> None:
+    variables = tmp_path / "dns.env"
+    auto = AutoTls.model_validate({"dns": {"lego": "exec", "env_file": str(variables)}})
+    keeper = CertificateKeeper(tmp_path, SystemClock())
+    with pytest.raises(Refused, match=f"{variables} cannot be read: No such file"):
+        keeper.order(DOMAIN, auto, within())
+    variables.write_text("of-the-provider\n= x\n")
+    with pytest.raises(Refused, match=f"{variables} is not NAME=value"):
+        keeper.order(DOMAIN, auto, within())
 
 
 # -- where a domain leads

@@ -176,8 +176,8 @@ def _renew(house: AppContext, one: AutoDomain, *, asked: bool, dry_run: bool, lo
 
 def _order(house: AppContext, one: AutoDomain, lock: Lock) -> CertificateFacts:
     """Order and keep a certificate; each order is counted before it begins. Raise OrderFailed, and Refused."""
-    keeper, waits = house.certificates, one.auto.dns.wait if one.auto.dns else 0.0
-    deadline = Deadline.after(house.clock, ORDER_SECONDS + waits)
+    keeper, longer = house.certificates, one.auto.dns.longest if one.auto.dns else 0.0
+    deadline = Deadline.after(house.clock, ORDER_SECONDS + longer)
     why, hint = keeper.elsewhere(one.domain, one.auto, one.port, deadline)
     if why:
         raise Refused(why, hint)

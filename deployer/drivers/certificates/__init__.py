@@ -5,7 +5,9 @@ files      what is kept in the state folder: account keys, key and chain of each
 keys       keys, requests, placeholders, and what a certificate says
 authority  one order, from the first request to the chain
 problems   what an authority, or the way to it, says, in words
-dns        proving a domain by a TXT record
+proofs     how a domain is proven: by HTTP, by a TXT record, by one that is there for good
+dns        a TXT record that a program of the user sets and removes
+lego       orders by the program `lego`, for its DNS providers
 probe      whether a domain leads to the proxy
 supplied   a proxy that has what it serves before it is configured
 

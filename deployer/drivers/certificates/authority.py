@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from email.utils import parsedate_to_datetime
 from typing import Any
 
 import requests
-from acme import challenges, client, errors, messages
+from acme import client, errors, messages
 from josepy import b64, jwa, jwk
 from josepy.errors import Error as JoseError
 
@@ -18,6 +18,7 @@ from deployer.core.errors import DeadlinePassed
 from deployer.drivers.certificates import keys
 from deployer.drivers.certificates.files import AcmeAccount
 from deployer.drivers.certificates.problems import AGAIN, OrderFailed, of_problem, of_request
+from deployer.drivers.certificates.proofs import Asked, Proof
 from deployer.planning.certificates import Suggestion
 
 RESPONSE_SECONDS = 20.0  # for one response of the authority
@@ -26,8 +27,6 @@ POLL_SECONDS = 0.25  # between two looks, unless the authority names a longer ti
 POLL_LONGEST = 3.0
 ASK_AGAIN = 6 * 3600.0  # for a suggestion, unless the authority says
 LONGEST_WAIT = 31 * 86400.0  # that an authority may ask for: a wrong date must not end renewals for good
-
-Prove = Callable[[str, str], AbstractContextManager[None]]
 
 
 class _Network(client.ClientNetwork):
@@ -67,10 +66,10 @@ class Authority:
     ) -> None:
         self._directory, self._account, self._keep = directory, account, keep
         self._clock, self._deadline = clock, deadline
-        key = jwk.JWKEC(key=keys.key_of(account.key))
+        self._key = jwk.JWKEC(key=keys.key_of(account.key))
         self._net = _Network(
             deadline,
-            key=key,
+            key=self._key,
             alg=jwa.ES256,
             verify_ssl=ca or True,
             user_agent=f"twin-deployer/{__version__}",
@@ -78,15 +77,20 @@ class Authority:
         )
         self._net.session.trust_env = True
 
-    def order(self, domain: str, key: str, email: str, prove: Prove | None) -> str:
-        """Return the chain, PEM, for a domain; by DNS where `prove` makes the record. Raise OrderFailed."""
+    def order(self, domain: str, key: str, email: str, proof: Proof) -> str:
+        """Return the chain, PEM, for a domain. Raise OrderFailed."""
         with self._words(domain):
             acme = self._open(email)
             order = acme.new_order(keys.request(domain, key))
-            for authorization in order.authorizations:
-                if authorization.body.status != messages.STATUS_VALID:
-                    self._authorize(acme, authorization, prove)
+            for each in order.authorizations:
+                if each.body.status != messages.STATUS_VALID:
+                    self._authorize(acme, each, proof)
             return self._issued(acme, order)
+
+    def register(self, domain: str, email: str) -> None:
+        """Have an account, for the sake of a domain. Raise OrderFailed."""
+        with self._words(domain):
+            self._open(email)
 
     def suggestion(self, domain: str, pem: str) -> Suggestion:
         """Return when the authority would like a certificate renewed. Raise OrderFailed."""
@@ -117,29 +121,22 @@ class Authority:
         self._keep(str(registered.uri))
         return acme
 
-    def _authorize(self, acme: client.ClientV2, found: messages.AuthorizationResource, prove: Prove | None) -> None:
-        kind = challenges.DNS01 if prove else challenges.HTTP01
-        domain = str(found.body.identifier.value)
-        challenge = next((each for each in found.body.challenges if isinstance(each.chall, kind)), None)
+    def _authorize(self, acme: client.ClientV2, found: messages.AuthorizationResource, proof: Proof) -> None:
+        domain, wildcard = str(found.body.identifier.value), bool(found.body.wildcard)
+        challenge = next((each for each in found.body.challenges if isinstance(each.chall, proof.kind)), None)
         if challenge is None:
-            raise OrderFailed(f"{domain}: the authority offers no proof by {'DNS' if prove else 'HTTP'}", "")
-        response, value = challenge.response_and_validation(self._net.key)
-        if prove is None:  # the proxy answers by itself
-            acme.answer_challenge(challenge, response)
-            self._await_authorization(acme, found, domain)
-            return
-        with prove(f"_acme-challenge.{domain}.", value):
-            acme.answer_challenge(challenge, response)
-            self._await_authorization(acme, found, domain)
-
-    def _await_authorization(self, acme: client.ClientV2, found: messages.AuthorizationResource, domain: str) -> None:
-        for _ in self._looks(f"{domain}: the authority did not look at it"):
-            seen, _response = acme.poll(found)
-            if seen.body.status == messages.STATUS_VALID:
-                return
-            if seen.body.status != messages.STATUS_PENDING:
-                problem = next((each.error for each in seen.body.challenges if each.error is not None), None)
-                raise of_problem(domain, problem or _unexplained(f"authorization {seen.body.status}"))
+            raise OrderFailed(f"{domain}: the authority offers no proof by {proof.name}", proof.instead)
+        account = self._net.account.uri if self._net.account else ""
+        with proof.given(Asked(domain, wildcard, challenge, self._key, str(account))) as answer:
+            acme.answer_challenge(challenge, answer.response)
+            for _ in self._looks(f"{domain}: the authority did not look at it"):
+                seen, _response = acme.poll(found)
+                if seen.body.status == messages.STATUS_VALID:
+                    return
+                if seen.body.status != messages.STATUS_PENDING:
+                    problem = next((each.error for each in seen.body.challenges if each.error is not None), None)
+                    problem = problem or _unexplained(f"authorization {seen.body.status}")
+                    raise of_problem(domain, problem, meaning=answer.meaning)
 
     def _issued(self, acme: client.ClientV2, order: messages.OrderResource) -> str:
         finalized = False

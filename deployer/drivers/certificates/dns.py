@@ -5,8 +5,7 @@ It is called as `lego` calls programs of its provider `exec`: with `present NAME
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -20,10 +19,13 @@ MOST_BYTES = 1 << 20
 
 
 class DnsRecords:
-    """Sets TXT records by a program, run in `folder`."""
+    """Sets TXT records by a program, run in `folder` with the variables of `environ`."""
 
-    def __init__(self, program: Sequence[str], wait: float, folder: Path, clock: Clock) -> None:
-        self._program, self._wait, self._folder, self._clock = tuple(program), wait, folder, clock
+    def __init__(
+        self, program: Sequence[str], wait: float, environ: Mapping[str, str], folder: Path, clock: Clock
+    ) -> None:
+        self._program, self._wait, self._environ = tuple(program), wait, environ
+        self._folder, self._clock = folder, clock
 
     @contextmanager
     def proving(self, name: str, value: str) -> Iterator[None]:
@@ -40,7 +42,7 @@ class DnsRecords:
     def _run(self, action: str, name: str, value: str) -> None:
         left = Deadline.after(self._clock, RUN_SECONDS).left
         try:
-            commands.run((*self._program, action, name, value), self._folder, os.environ, left, most=MOST_BYTES)
+            commands.run((*self._program, action, name, value), self._folder, self._environ, left, most=MOST_BYTES)
         except commands.CommandFailed as error:
             words = f"{action} {name}"
             raise OrderFailed(

@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Sequence
+import os
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from deployer.core import extras, later
 from deployer.core.clock import Clock, Deadline
-from deployer.core.errors import Refused
+from deployer.core.errors import Problem, Refused
+from deployer.core.secret import SecretText
 from deployer.drivers.certificates import probe, problems
 from deployer.drivers.certificates.dns import DnsRecords
 from deployer.drivers.certificates.files import AcmeAccount, CertificateFiles
+from deployer.manifest import envfile
 from deployer.planning.certificates import CertificateFacts, OrderHistory, ServedCertificate, Suggestion
 
 if TYPE_CHECKING:
-    from deployer.drivers.certificates import authority, keys
+    from deployer.drivers.certificates import authority, keys, lego, proofs
     from deployer.manifest.tls import AutoTls
 else:  # the libraries of the extra `tls`
-    authority, keys = (later.module(f"deployer.drivers.certificates.{name}") for name in ("authority", "keys"))
+    names = ("authority", "keys", "lego", "proofs")
+    authority, keys, lego, proofs = (later.module(f"deployer.drivers.certificates.{name}") for name in names)
 
 _NEEDED = ("acme", "josepy", "cryptography")
 
@@ -85,11 +89,18 @@ class CertificateKeeper:
     def order(self, domain: str, auto: AutoTls, deadline: Deadline) -> CertificateFacts:
         """Order a certificate for a domain and keep it with its new key. Raise OrderFailed."""
         require()
-        prove = None
-        if auto.dns:
-            prove = DnsRecords(auto.dns.run, auto.dns.wait, self._files.folder, self._clock).proving
-        key = keys.new_key()
-        chain = self._authority(auto, deadline).order(domain, key, auto.email or "", prove)
+        key, dns, email = keys.new_key(), auto.dns, auto.email or ""
+        environ = _environ(dns.env_file or "") if dns else {}
+        if dns and dns.lego:
+            self._authority(auto, deadline).register(domain, email)
+            by = lego.Lego(dns.lego, environ, self._files.folder, check=dns.check)
+            account = self._account(auto.directory)
+            chain = by.order(domain, keys.request(domain, key), account, auto.ca or "", deadline)
+        else:
+            proof: proofs.Proof = proofs.PersistProof() if dns else proofs.HttpProof()
+            if dns and dns.run:
+                proof = proofs.RecordProof(DnsRecords(dns.run, dns.wait, environ, self._files.folder, self._clock))
+            chain = self._authority(auto, deadline).order(domain, key, email, proof)
         facts = keys.facts(chain)
         if wrong := problems.of_clock(domain, facts.begins, facts.ends, self._clock.now()):
             raise wrong
@@ -116,6 +127,18 @@ class CertificateKeeper:
         require()
         key = keys.new_key()
         return self._files.keep_account(AcmeAccount(directory, authority.thumbprint(key), key))
+
+
+def _environ(env_file: str) -> Mapping[str, str]:
+    """Return the environment of a program, with the variables of a file. Raise Refused."""
+    problems_of: list[Problem] = []
+    found = envfile.texts(envfile.read(Path(env_file), os.environ, {}, problems_of)) if env_file else {}
+    if problems_of:
+        first = problems_of[0]
+        raise Refused(f"{env_file} {first.message}", first.hint or "`tls.auto.dns.env_file` names it")
+    for value in found.values():
+        SecretText(value)  # never shown
+    return {**os.environ, **found}
 
 
 def require(what: str = "`tls: auto`", needed: Sequence[str] = _NEEDED) -> None:

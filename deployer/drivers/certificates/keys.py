@@ -29,6 +29,12 @@ def pem_of(key: ec.EllipticCurvePrivateKey) -> str:
     return key.private_bytes(encoding, kind, serialization.NoEncryption()).decode()
 
 
+def traditional(pem: str) -> str:
+    """Return a private key that `new_key` made in the older form of PEM, which other programs read."""
+    encoding, kind = serialization.Encoding.PEM, serialization.PrivateFormat.TraditionalOpenSSL
+    return key_of(pem).private_bytes(encoding, kind, serialization.NoEncryption()).decode()
+
+
 def key_of(pem: str) -> ec.EllipticCurvePrivateKey:
     """Read a private key that `new_key` made. Raise Refused for another one."""
     key = serialization.load_pem_private_key(pem.encode(), None)

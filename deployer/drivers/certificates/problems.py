@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
 import ssl
 import time
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from deployer.core import web
+from deployer.core.commands import CommandFailed
 from deployer.core.errors import DriverFailed
 
 if TYPE_CHECKING:
@@ -52,6 +56,11 @@ _MEANING = {
 }
 
 
+_UNKNOWN = ("the authority refused the order", "")
+_TYPE = re.compile(r"urn:ietf:params:acme:error:(\w+)")  # as other programs repeat it
+_RECORD = ("the authority did not find the record", "does the zone have it, at all of its name servers?")
+
+
 class OrderFailed(DriverFailed):
     """An order came to nothing; the authority wants no other one before `wait_until` (0: it does not say)."""
 
@@ -60,15 +69,30 @@ class OrderFailed(DriverFailed):
         self.wait_until = wait_until
 
 
-def of_problem(domain: str, error: messages.Error, *, wait_until: float = 0.0) -> OrderFailed:
-    """Return what a problem document says about a domain."""
+def of_problem(
+    domain: str,
+    error: messages.Error,
+    *,
+    meaning: Mapping[str, tuple[str, str]] = MappingProxyType({}),
+    wait_until: float = 0.0,
+) -> OrderFailed:
+    """Return what a problem document says about a domain; `meaning` is what its types mean beyond the usual."""
     inner = next((sub for sub in error.subproblems or () if sub.detail), None)
     detail = " ".join(str((inner or error).detail or error.title or "").split())
-    means, hint = _MEANING.get(str((inner or error).code or error.code), ("the authority refused the order", ""))
+    code = str((inner or error).code or error.code)
+    means, hint = {**_MEANING, **meaning}.get(code, _UNKNOWN)
     if wait_until:
         at = time.strftime("%Y-%m-%d %H:%M", time.localtime(wait_until))
         hint = f"it wants no other order before {at}"
     return OrderFailed(f"{domain}: {means}{f': {detail}' if detail else ''}", hint, wait_until=wait_until)
+
+
+def of_program(domain: str, error: CommandFailed) -> OrderFailed:
+    """Return why a program that orders by DNS did not get a certificate."""
+    found = _TYPE.search(error.message)
+    by_dns = dict.fromkeys(("unauthorized", "incorrectResponse", "dns"), _RECORD)
+    means, hint = {**_MEANING, **by_dns}.get(found[1], _UNKNOWN) if found else ("", error.hint)
+    return OrderFailed(f"{domain}: {f'{means}: ' if means else ''}{error.message}", hint)
 
 
 def of_request(domain: str, directory: str, error: BaseException, seconds: float, now: float) -> OrderFailed:
