@@ -18,7 +18,7 @@ from deployer.core.errors import DeadlinePassed
 from deployer.drivers.certificates import keys
 from deployer.drivers.certificates.files import AcmeAccount
 from deployer.drivers.certificates.problems import AGAIN, OrderFailed, of_problem, of_request
-from deployer.drivers.certificates.proofs import Asked, Proof
+from deployer.drivers.certificates.proofs import Asked, DomainProof
 from deployer.planning.certificates import Suggestion
 
 RESPONSE_SECONDS = 20.0  # for one response of the authority
@@ -77,7 +77,7 @@ class Authority:
         )
         self._net.session.trust_env = True
 
-    def order(self, domain: str, key: str, email: str, proof: Proof) -> str:
+    def order(self, domain: str, key: str, email: str, proof: DomainProof) -> str:
         """Return the chain, PEM, for a domain. Raise OrderFailed."""
         with self._words(domain):
             acme = self._open(email)
@@ -121,7 +121,7 @@ class Authority:
         self._keep(str(registered.uri))
         return acme
 
-    def _authorize(self, acme: client.ClientV2, found: messages.AuthorizationResource, proof: Proof) -> None:
+    def _authorize(self, acme: client.ClientV2, found: messages.AuthorizationResource, proof: DomainProof) -> None:
         domain, wildcard = str(found.body.identifier.value), bool(found.body.wildcard)
         challenge = next((each for each in found.body.challenges if isinstance(each.chall, proof.kind)), None)
         if challenge is None:

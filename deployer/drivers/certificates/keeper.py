@@ -97,7 +97,7 @@ class CertificateKeeper:
             account = self._account(auto.directory)
             chain = by.order(domain, keys.request(domain, key), account, auto.ca or "", deadline)
         else:
-            proof: proofs.Proof = proofs.PersistProof() if dns else proofs.HttpProof()
+            proof: proofs.DomainProof = proofs.PersistProof() if dns else proofs.HttpProof()
             if dns and dns.run:
                 proof = proofs.RecordProof(DnsRecords(dns.run, dns.wait, environ, self._files.folder, self._clock))
             chain = self._authority(auto, deadline).order(domain, key, email, proof)

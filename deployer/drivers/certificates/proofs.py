@@ -39,7 +39,7 @@ class Answer:
     meaning: Mapping[str, tuple[str, str]] = field(default_factory=dict)
 
 
-class Proof(Protocol):
+class DomainProof(Protocol):
     """A way to prove a domain: the challenge that it meets, in words, and what to do where it is not offered."""
 
     kind: ClassVar[type[challenges.Challenge]]
