@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 
 import pytest
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives import hashes, serialization
 from josepy import b64
 
 from deployer.core.clock import SystemClock
@@ -59,7 +59,7 @@ class Offering(http.server.BaseHTTPRequestHandler):
 
     def _authorization(self, _payload: Any) -> None:
         name = self.order["identifiers"][0]["value"]
-        challenge = {"type": "dns-persist-01", "url": f"{self.base}/challenge", "status": "pending"}
+        challenge: dict[str, Any] = {"type": "dns-persist-01", "url": f"{self.base}/challenge", "status": "pending"}
         challenge |= {"issuer-domain-names": self.issuers, "accounturi": f"{self.base}/account/7"}
         status = self.order.get("authorization", "pending")
         if status == "invalid":
@@ -92,7 +92,7 @@ class Offering(http.server.BaseHTTPRequestHandler):
         made = made.not_valid_before(now).not_valid_after(now + datetime.timedelta(days=1))
         for extension in request.extensions:
             made = made.add_extension(extension.value, extension.critical)
-        self.order["pem"] = made.sign(key, hashes.SHA256()).public_bytes(keys.serialization.Encoding.PEM).decode()
+        self.order["pem"] = made.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM).decode()
         self.order["status"] = "valid"
         self._answer_order()
 
