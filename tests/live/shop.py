@@ -19,6 +19,7 @@ import requests
 import yaml
 
 from deployer.app.local import LocalApp, at
+from tests.forked import FORKS
 from tests.lab import image
 from tests.live.told import Told
 from tests.ports import free_port
@@ -103,15 +104,7 @@ class Shop:
         return told
 
     def _run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            self.command(*arguments),
-            cwd=self.folder,
-            env=self.environment(),
-            capture_output=True,
-            text=True,
-            timeout=COMMAND_SECONDS,
-            check=False,
-        )
+        return FORKS.run(self.command(*arguments), cwd=self.folder, env=self.environment(), timeout=COMMAND_SECONDS)
 
     @contextmanager
     def start(self, *arguments: str) -> Iterator[subprocess.Popen[str]]:

@@ -44,7 +44,7 @@ from deployer.transport.greeting import Greeting, Welcome, hello, read, refusal,
 from deployer.transport.timeouts import PATIENT
 from tests.api import MANIFEST, Api
 from tests.conftest import state_folder
-from tests.far_end import CLIENT, far_end
+from tests.forked import CLIENT, forking
 from tests.house import Scene
 from tests.ports import free_port
 from tests.served import serving
@@ -157,7 +157,7 @@ def api(state: Path) -> Iterator[Api]:
 @pytest.fixture(scope="module")
 def here() -> Iterator[str]:
     """Give the command of a shell that does what `exec deploy serve --stdio` does, without its start-up."""
-    with state_folder(Path("/tmp")) as folder, far_end(folder / "far") as path:
+    with state_folder(Path("/tmp")) as folder, forking(folder / "far") as path:
         yield f"exec {shlex.quote(sys.executable)} -S -c {shlex.quote(CLIENT)} {path}"
 
 
