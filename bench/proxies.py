@@ -67,14 +67,14 @@ class Ours:
     @property
     def pid(self) -> int:
         """Return the process that serves."""
-        return self.traffic._proxy.master.current()[0].pid
+        return self.traffic.parts.proxy.master.current()[0].pid
 
     def share(self, share: int) -> None:
         """Give the candidate a share, or end the rollout with 0."""
         live = Live("blue", share, int(time.time()) + 3600, 1, 50) if share else Live("blue", 0, 0, 1, 0)
         self.traffic.set_traffic("shop", live, _soon())
-        for worker in self.traffic._proxy.master.current():  # as a minute after the last reader
-            self.traffic._proxy.master.set_variable(worker, LINES, 0)
+        for worker in self.traffic.parts.proxy.master.current():  # as a minute after the last reader
+            self.traffic.parts.proxy.master.set_variable(worker, LINES, 0)
 
     def cookie(self) -> str:
         """Return the cookie of a client that was there before: giving one to each request would cost something else."""
@@ -112,15 +112,15 @@ def ours(folder: Path, program: Path, services: int, behind: int, settings: dict
     traffic, port = HAProxyTraffic(folder, CLOCK, program=program), free_port()
     one = Ours(traffic, port, settings)
     specs = {name: spec.configured(None, name, _release(one, name).manifest, None) for name in _names(services)}
-    with traffic._home.locked(_soon()):
-        reload.load(traffic._proxy, traffic._live, specs, _soon())
+    with traffic.parts.home.locked(_soon()):
+        reload.load(traffic.parts.proxy, traffic.parts.live, specs, _soon())
     try:
         for colour in COLOURS:
             traffic.attach("shop", colour, [Server("one", f"127.0.0.1:{behind}")], _soon())
         yield one
     finally:
-        with traffic._home.locked(_soon()):
-            traffic._proxy.leave(_soon())
+        with traffic.parts.home.locked(_soon()):
+            traffic.parts.proxy.leave(_soon())
 
 
 def one_more(proxy: Ours) -> float:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, fields, replace
-from typing import Any
+from typing import Any, Self
 
 from deployer.core.clock import Deadline
 from deployer.core.errors import (
@@ -225,9 +225,12 @@ class World:
                 assert self.up(service, live.stable), f"users on an empty {live.stable}"
 
     def drivers(self, installation: str = "", home: str = "") -> Drivers:
+        traffic = MemoryTraffic(self)
         return Drivers(
             MemoryRuntime(self, installation, home),
-            MemoryTraffic(self),
+            traffic,
+            traffic.inspection,
+            traffic.upkeep,
             MemoryChecks(self),
             MemoryPlaybooks(self),
             MemoryMetrics(self),
@@ -374,6 +377,14 @@ class MemoryRuntime:
 class MemoryTraffic:
     def __init__(self, world: World) -> None:
         self.world = world
+
+    @property
+    def inspection(self) -> Self:
+        return self
+
+    @property
+    def upkeep(self) -> Self:
+        return self
 
     def check(self, manifest: Manifest, deadline: Deadline) -> None:
         self.world.touch("check")

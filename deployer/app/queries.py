@@ -81,17 +81,17 @@ def status(house: AppContext, service: str) -> StatusView:
     if (unwritable := house.store.database.unwritable) is not None:
         problems.append(unwritable.message)
     try:
-        traffic, silent = drivers.traffic.reachable()
+        traffic, silent = drivers.inspection.reachable()
         problems += [
             f"the proxy of {lost.name} is lost since {stamp(lost.since)} and does not have what the others have:"
             " `deploy doctor --fix` brings it up to date once it responds"
             for lost in drivers.traffic.lost(service)
         ]
-        drivers = replace(drivers, traffic=traffic)
+        drivers = replace(drivers, traffic=traffic, inspection=traffic.inspection)
         problems += [f"the proxy of {host} is unreachable: {why}" for host, why in silent.items()]
         observed = observe(house.store, drivers, service)
         live = observed.live
-        load = drivers.traffic.load(service)
+        load = drivers.inspection.load(service)
         for place in PLACES:
             if environment := observed.environment(place):
                 view = _environment(house, drivers, environment, live, record, observed.silent)

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
         Runtime,
         RuntimeCare,
         Signatures,
-        TrafficCare,
+        TrafficLayer,
     )
     from deployer.drivers.runtime.ansible.host_presence import HostPresence
     from deployer.drivers.runtime.docker import DockerFleet, DockerRuntime
@@ -142,9 +142,12 @@ class _Wiring:
         """Make the drivers of a manifest that lies in `folder`."""
         runtime = self._runtime(manifest, folder, machines)
         proxy = self._proxy(manifest, machines) if manifest.port is not None else None
+        layer: TrafficLayer = proxy or self._proxyless(runtime)
         return Drivers(
             runtime=runtime,
-            traffic=proxy or self._proxyless(runtime),
+            traffic=layer,
+            inspection=layer.inspection,
+            upkeep=layer.upkeep,
             certificates=proxy.certificates if proxy else None,
             checks=later.made(lambda: self._checks(runtime)),
             playbooks=later.made(lambda: self._playbooks(manifest, folder)),
@@ -165,7 +168,7 @@ class _Wiring:
 
         return AnsiblePlaybooks(folder, builtin("playbooks"), chosen(manifest.inventory, folder), self._clock)
 
-    def _proxyless(self, runtime: Runtime) -> TrafficCare:
+    def _proxyless(self, runtime: Runtime) -> TrafficLayer:
         from deployer.drivers.traffic.proxyless import ProxylessTraffic
 
         return ProxylessTraffic(self._state, runtime)

@@ -9,7 +9,7 @@ from functools import wraps
 from typing import Any, cast
 
 from deployer.drivers.jobs import JobRuntime
-from deployer.drivers.ports import Drivers, Playbooks, RuntimeCare, ShownCertificates, TrafficCare
+from deployer.drivers.ports import Drivers, Playbooks, RuntimeCare, ShownCertificates, Traffic, TrafficUpkeep
 
 Fence = Callable[[], AbstractContextManager[None]]  # entered before a change; raises where it may not be made
 
@@ -26,12 +26,9 @@ CHANGES = {
             "hand_over",
             "detach",
             "forget",
-            "repair",
-            "bring_back",
-            "take_out",
-            "put_back",
         }
     ),
+    "upkeep": frozenset({"repair", "bring_back", "take_out", "put_back"}),
     "playbooks": frozenset({"play", "command"}),
     "jobs": frozenset({"start", "remove"}),
     "certificates": frozenset({"install"}),
@@ -64,14 +61,15 @@ def _inside(fence: Fence, call: Callable[..., Any]) -> Callable[..., Any]:
 
 def fenced(drivers: Drivers, fence: Fence, owner: object) -> Drivers:
     """Return the same drivers, each of whose changes is made inside the fence of an owner; once is enough."""
-    changing: tuple[object, ...] = (drivers.runtime, drivers.traffic, drivers.playbooks)
+    changing: tuple[object, ...] = (drivers.runtime, drivers.traffic, drivers.upkeep, drivers.playbooks)
     if all(isinstance(driver, _Fenced) and driver.is_of(owner) for driver in changing):
         return drivers
     shown = drivers.certificates
     return replace(
         drivers,
         runtime=cast(RuntimeCare, _Fenced(drivers.runtime, CHANGES["runtime"], fence, owner)),
-        traffic=cast(TrafficCare, _Fenced(drivers.traffic, CHANGES["traffic"], fence, owner)),
+        traffic=cast(Traffic, _Fenced(drivers.traffic, CHANGES["traffic"], fence, owner)),
+        upkeep=cast(TrafficUpkeep, _Fenced(drivers.upkeep, CHANGES["upkeep"], fence, owner)),
         jobs=cast(JobRuntime, _Fenced(drivers.jobs, CHANGES["jobs"], fence, owner)),
         certificates=shown and cast(ShownCertificates, _Fenced(shown, CHANGES["certificates"], fence, owner)),
         playbooks=cast(Playbooks, _Fenced(drivers.playbooks, CHANGES["playbooks"], fence, owner)),

@@ -64,9 +64,9 @@ def put(bench: TrafficBench, colour: Place, *names: str, service: str = "shop") 
 
 def test_what_it_does_not_know_is_nothing(layer: TrafficBench) -> None:
     assert layer.traffic.read("shop") is None
-    assert layer.traffic.services() == ()
+    assert layer.traffic.inspection.services() == ()
     assert layer.traffic.servers("shop", "blue") == ()
-    assert layer.traffic.measured("shop") is None
+    assert layer.traffic.inspection.measured("shop") is None
     layer.traffic.detach("shop", "blue", ["a"], layer.within())
     layer.traffic.forget("shop", layer.within())
 
@@ -74,7 +74,7 @@ def test_what_it_does_not_know_is_nothing(layer: TrafficBench) -> None:
 def test_a_new_service_begins_with_nobody_on_blue(layer: TrafficBench) -> None:
     layer.traffic.configure(layer.release("shop"), "blue", layer.within())
     assert layer.traffic.read("shop") == INITIAL
-    assert layer.traffic.services() == ("shop",)
+    assert layer.traffic.inspection.services() == ("shop",)
 
 
 def test_what_is_steered_is_read(layer: TrafficBench) -> None:
@@ -160,7 +160,7 @@ def test_where_nothing_is_open_nothing_is_handed_over(bench: TrafficBench) -> No
     put(bench, "blue", "b1")
     put(bench, "green", "g1")
     bench.traffic.set_traffic("shop", Live("blue", 0, 0, 1), bench.within())
-    load = bench.traffic.load("shop")
+    load = bench.traffic.inspection.load("shop")
     assert (load["blue"].open, load["green"].open) == (0, 0)
     assert (load["blue"].running, load["blue"].waiting) == (0, 0)
     assert bench.traffic.hand_over("shop", "green", 1, bench.within()) == 0
@@ -255,11 +255,11 @@ def test_a_proxy_and_its_files_agree_after_whatever_is_asked(layer: TrafficBench
     put(layer, "blue", "b1")
     servers = put(layer, "green", "g1", "g2")
     layer.traffic.set_traffic("shop", Live("blue", 2500, 0, 3), layer.within())
-    assert layer.traffic.drift("shop") == ()
+    assert layer.traffic.inspection.drift("shop") == ()
     layer.traffic.drain("shop", "green", [servers[1].name], layer.within())
-    assert layer.traffic.drift("shop") == ()
+    assert layer.traffic.inspection.drift("shop") == ()
     layer.traffic.detach("shop", "green", [servers[1].name], layer.within())
-    assert layer.traffic.drift("shop") == ()
+    assert layer.traffic.inspection.drift("shop") == ()
 
 
 def test_mending_what_is_right_changes_nothing(layer: TrafficBench) -> None:
@@ -268,6 +268,6 @@ def test_mending_what_is_right_changes_nothing(layer: TrafficBench) -> None:
     live = Live("blue", 2500, 0, 3)
     layer.traffic.set_traffic("shop", live, layer.within())
     before = layer.traffic.servers("shop", "green")
-    layer.traffic.repair("shop", layer.within())
+    layer.traffic.upkeep.repair("shop", layer.within())
     assert layer.traffic.read("shop") == live
     assert layer.traffic.servers("shop", "green") == before

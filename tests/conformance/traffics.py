@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from deployer.core.clock import Deadline, SystemClock
-from deployer.drivers.ports import TrafficCare
+from deployer.drivers.ports import TrafficLayer
 from deployer.drivers.traffic.proxyless import ProxylessTraffic
 from deployer.manifest.models import Manifest
 from deployer.model import Instance, Place, Release, Server
@@ -23,7 +23,7 @@ _numbers = itertools.count(1)
 class TrafficBench(ABC):
     """One traffic layer, empty, with instances that can be started and ended."""
 
-    traffic: TrafficCare
+    traffic: TrafficLayer
 
     def __init__(self) -> None:
         self.port = free_port()
@@ -101,7 +101,7 @@ class MemoryBench(TrafficBench):
         self._world = World(rate=0)
         self.traffic = self._made()
 
-    def _made(self) -> TrafficCare:
+    def _made(self) -> TrafficLayer:
         return MemoryTraffic(self._world)
 
     def start(self, name: str, service: str, place: Place) -> Server:
@@ -123,5 +123,5 @@ class ProxylessBench(MemoryBench):
         self._folder = folder
         super().__init__()
 
-    def _made(self) -> TrafficCare:
+    def _made(self) -> TrafficLayer:
         return ProxylessTraffic(self._folder, MemoryRuntime(self._world))

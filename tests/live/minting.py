@@ -16,7 +16,7 @@ class Mint:
     """Mints for a service in one rollout."""
 
     def __init__(self, bench: Bench, rollout: int, service: str = "shop") -> None:
-        text = bench.traffic.spec(service)
+        text = bench.traffic.membership.spec(service)
         assert text
         self._key = base64.b64decode(Spec.model_validate_json(text).key)
         self._service, self._rollout = service, rollout

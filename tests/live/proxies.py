@@ -98,11 +98,11 @@ class Bench:
         within(5).until(lambda: Process.of(pid) is None, f"process {pid} ends", every=0.01)
 
     def config(self) -> str:
-        return self.traffic._home.config.read_text()
+        return self.traffic.parts.home.config.read_text()
 
     def close(self) -> None:
         try:
-            for path in list(self.traffic._home.services.glob("*.json")):
+            for path in list(self.traffic.parts.home.services.glob("*.json")):
                 self.traffic.forget(path.stem, within(30))
         finally:
             if self._team:

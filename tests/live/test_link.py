@@ -78,7 +78,7 @@ class End:
         if kind == "proxy":
             settings = PREPARED.model_copy(update={"config": str(self.folder), "socket": f"{self.folder}/none.sock"})
             proxy = RemoteProxy(host, settings, CLOCK)
-            return Link(proxy.services, proxy.close)
+            return Link(proxy.inspection.services, proxy.close)
         return self._control(host)
 
     def _control(self, host: Host) -> Link:
@@ -238,7 +238,7 @@ def test_a_connection_to_a_proxy_that_is_kept_serves_the_next_and_is_made_again(
     def asked_and_closed() -> None:
         one = proxy()
         try:
-            one.services()
+            one.inspection.services()
         finally:
             one.close()
 

@@ -122,7 +122,7 @@ def test_a_folder_that_is_not_loaded_is_told_when_the_command_line_cannot_be_rea
     settings = HAProxy.model_validate(team.traffic())
     traffic = HAProxyTraffic(shop.state, SystemClock(), existing=settings)
     manifest = Manifest.model_validate(shop.manifest)
-    traffic.check(manifest, Deadline.after(SystemClock(), 10))
+    traffic.inspection.check(manifest, Deadline.after(SystemClock(), 10))
     release = Release(shop.name, 1, "1.0", "releases/1.0", "sha256:1", manifest, "h1")
     with pytest.raises(DriverFailed, match=r"did not load .*state\.map") as failed:
         traffic.configure(release, "blue", Deadline.after(SystemClock(), 10))

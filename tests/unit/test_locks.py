@@ -607,27 +607,24 @@ def test_every_call_that_changes_something_is_behind_the_fence() -> None:
             "garbage",
         },
         "traffic": {
-            "check",
             "read",
             "servers",
             "preview",
             "spent",
             "lost",
             "samples",
-            "services",
-            "drift",
-            "reachable",
-            "load",
-            "measured",
         },
+        "inspection": {"check", "services", "drift", "reachable", "load", "measured"},
+        "upkeep": set(),
         "playbooks": set(),
         "certificates": {"shown"},
         "checks": {"probe", "smoke"},
         "metrics": {"read"},
         "signatures": {"prove"},
     }
-    kinds = {"runtime": ports.RuntimeCare, "traffic": ports.TrafficCare, "playbooks": ports.Playbooks}
+    kinds = {"runtime": ports.RuntimeCare, "traffic": ports.Traffic, "playbooks": ports.Playbooks}
     kinds |= {"checks": ports.Checks, "metrics": ports.MetricSources, "signatures": ports.Signatures}
+    kinds |= {"inspection": ports.TrafficInspection, "upkeep": ports.TrafficUpkeep}
     kinds |= {"certificates": ports.ShownCertificates}
     for name, protocol in kinds.items():
         calls = {n for n, _ in inspect.getmembers(protocol, inspect.isfunction) if not n.startswith("_")}

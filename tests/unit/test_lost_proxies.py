@@ -150,7 +150,7 @@ def test_more_than_there_are_cannot_be_needed(three: Three) -> None:
         {**MANIFEST.record(), "hosts": "web", "traffic": {"proxies": {"hosts": "edge", "min": 4}}}
     )
     with pytest.raises(Refused, match="4 proxies are needed, and edge has 3"):
-        three.one.check(many, three.deadline)
+        three.one.inspection.check(many, three.deadline)
 
 
 # -- requests
@@ -164,7 +164,7 @@ def test_the_stream_of_a_lost_one_is_not_waited_for_and_is_opened_again(three: T
         three.set_traffic(three.share())
         assert samples.take().share == 2000, "that of the others"
         three.each["c"].fails.clear()
-        three.one.bring_back("shop", three.deadline)
+        three.one.upkeep.bring_back("shop", three.deadline)
         assert len(three.each["c"].feeds) == 1
         samples.take()
         assert len(three.each["c"].feeds) == 2
@@ -235,8 +235,8 @@ def back(three: Three) -> None:
     "touch",
     [
         lambda three: three.one.configure(RELEASE, "blue", three.deadline),
-        lambda three: three.one.repair("shop", three.deadline),
-        lambda three: three.one.bring_back("shop", three.deadline),
+        lambda three: three.one.upkeep.repair("shop", three.deadline),
+        lambda three: three.one.upkeep.bring_back("shop", three.deadline),
         lambda three: three.set_traffic(replace(three.share(), share=5000)),
     ],
     ids=["configure", "repair", "bring_back", "share"],
@@ -263,7 +263,7 @@ def test_it_joins_with_the_certificates_of_the_others(three: Three) -> None:
     three.one.certificates.install([ServedCertificate("shop.example.com", "thumb", "PEM")], three.deadline)
     back(three)
     three.each["c"].installed.clear()
-    three.one.bring_back("shop", three.deadline)
+    three.one.upkeep.bring_back("shop", three.deadline)
     assert three.each["c"].installed == ["shop.example.com"]
     assert three.each["c"].calls.index("install") < three.each["c"].calls.index("join")
 
@@ -273,7 +273,7 @@ def test_one_that_cannot_join_stays_lost(three: Three) -> None:
     three.set_traffic(three.share())
     back(three)
     three.each["c"].fails["join"] = DriverFailed("c: does not pass the check")
-    assert three.one.bring_back("shop", three.deadline) == ()
+    assert three.one.upkeep.bring_back("shop", three.deadline) == ()
     assert list(three.lost()) == ["c"]
 
 
@@ -290,16 +290,16 @@ def test_it_is_named_with_what_is_to_be_done(three: Three) -> None:
     three.cards.write("shop")
     three.silence("c", Unreachable("c: silent", "see why"))
     three.set_traffic(three.share())
-    (found,) = three.one.drift("shop")
+    (found,) = three.one.inspection.drift("shop")
     assert found.text.startswith("c is lost since ")
     assert found.text.endswith("and does not have what the others have: c: silent")
     assert (found.repairable, found.remedy) == (False, "see why")
     back(three)
-    (found,) = three.one.drift("shop")
+    (found,) = three.one.inspection.drift("shop")
     assert found.text.endswith("; it responds again")
     assert found.repairable
-    three.one.repair("shop", three.deadline)
-    assert three.one.drift("shop") == ()
+    three.one.upkeep.repair("shop", three.deadline)
+    assert three.one.inspection.drift("shop") == ()
 
 
 def test_one_that_has_left_the_group_is_forgotten(three: Three) -> None:

@@ -224,37 +224,37 @@ def test_both_new_are_both_begun(two: Two) -> None:
     two.one.configure(RELEASE, "green", two.deadline)
     assert two.one.read("shop") == INITIAL
     two.one.forget("shop", two.deadline)
-    assert two.one.services() == ()
+    assert two.one.inspection.services() == ()
     assert not two.cards.right("shop")
 
 
 def test_a_budget_that_cannot_be_divided_is_refused(two: Two) -> None:
     few = Manifest.model_validate({**MANIFEST.record(), "traffic": {"budget": 1}})
     with pytest.raises(Refused, match="1 cannot be divided among 2 proxies"):
-        two.one.check(few, two.deadline)
+        two.one.inspection.check(few, two.deadline)
 
 
 def test_what_differs_is_found_and_mended(two: Two) -> None:
     two.cards.write("shop")
-    assert two.one.drift("shop") == ()
+    assert two.one.inspection.drift("shop") == ()
     two.a.live = SHARE
-    assert [f.text for f in two.one.drift("shop")] == [
+    assert [f.text for f in two.one.inspection.drift("shop")] == [
         "a has rollout 7: stable is blue, 2000 bp to green, others do not",
         "b has rollout 7: stable is blue, others do not",
     ]
-    two.one.repair("shop", two.deadline)
+    two.one.upkeep.repair("shop", two.deadline)
     assert two.a.live == two.b.live == BLUE
     two.b.live = None
-    assert [f.text for f in two.one.drift("shop")] == ["b does not know shop"]
+    assert [f.text for f in two.one.inspection.drift("shop")] == ["b does not know shop"]
     two.b.fails["drift"] = Unreachable("b: silent", "see why")
-    (silent,) = two.one.drift("shop")
+    (silent,) = two.one.inspection.drift("shop")
     assert (silent.text, silent.repairable, silent.remedy) == ("b: silent", False, "see why")
 
 
 def test_what_one_has_lost_the_other_has(two: Two) -> None:
     two.a.live = SHARE
     two.b.fails["read"] = DriverFailed("b: the proxy's workers do not agree about shop: nothing")
-    two.one.repair("shop", two.deadline, {"shop": BLUE})
+    two.one.upkeep.repair("shop", two.deadline, {"shop": BLUE})
     assert (two.a.live, two.b.live) == (SHARE, replace(SHARE, budget=1))
 
 
@@ -262,7 +262,7 @@ def test_what_all_have_lost_is_as_the_records_say(two: Two) -> None:
     for each in (two.a, two.b):
         each.fails["read"] = DriverFailed(f"{each.name}: the proxy's workers do not agree about shop: nothing")
     recorded = Live("green", rollout=7)
-    two.one.repair("shop", two.deadline, {"shop": recorded})
+    two.one.upkeep.repair("shop", two.deadline, {"shop": recorded})
     assert two.a.live == two.b.live == recorded
 
 
@@ -378,12 +378,15 @@ def test_calls_go_there_and_back(way: Callable[[str], Host], bare: Path) -> None
     proxy = RemoteProxy(way(f"echo welcome to edge1; {AGENT}"), settings, SystemClock())
     try:
         assert proxy.read("shop") is None
-        assert proxy.services() == ()
+        assert proxy.inspection.services() == ()
         with pytest.raises(DriverFailed, match="edge1: the proxy does not know shop"):
             proxy.set_traffic("shop", SHARE, Deadline.after(SystemClock(), 5))
-        with pytest.raises(Unreachable, match="edge1: the proxy does not know shop"), proxy.stream("shop", Fed()):
+        with (
+            pytest.raises(Unreachable, match="edge1: the proxy does not know shop"),
+            proxy.membership.stream("shop", Fed()),
+        ):
             pass
-        assert proxy.spec("shop") is None
+        assert proxy.membership.spec("shop") is None
     finally:
         proxy.close()
     with pytest.raises(Unreachable, match="closed"):
@@ -407,14 +410,14 @@ def test_a_channel_that_breaks_is_told_to_who_waits_and_opened_again(
     pid = tmp_path / "pid"
     proxy = RemoteProxy(way(f"echo $$ > {pid}; {AGENT}"), settings, SystemClock())
     try:
-        assert proxy.services() == ()
+        assert proxy.inspection.services() == ()
         first = int(pid.read_text())
         subprocess.run(["kill", "-STOP", str(first)], check=True, timeout=5)
         failed: list[str] = []
 
         def ask() -> None:
             try:
-                proxy.services()
+                proxy.inspection.services()
             except Unreachable as error:
                 failed.append(error.message)
 
@@ -424,7 +427,7 @@ def test_a_channel_that_breaks_is_told_to_who_waits_and_opened_again(
         asking.join(10)
         assert failed
         assert failed[0].startswith("edge1: the connection broke")
-        assert proxy.services() == ()
+        assert proxy.inspection.services() == ()
         assert int(pid.read_text()) != first
     finally:
         proxy.close()

@@ -146,7 +146,7 @@ def repair(house: AppContext, sight: ServiceSnapshot) -> Fix:
     """Make the proxy and its files agree."""
 
     def do(lock: Lock | None) -> None:
-        hands(house, _held(lock), sight.drivers).traffic.repair(sight.service, _soon(house), recorded(house))
+        hands(house, _held(lock), sight.drivers).upkeep.repair(sight.service, _soon(house), recorded(house))
 
     return Fix("make the proxy and its files agree", do)
 

@@ -92,11 +92,11 @@ def _served(house: AppContext) -> Iterator[Discrepancy]:
     """Services of our own proxy that the store does not know."""
     known = {s.name for s in house.store.services.all() if house.store.releases.of(s.name)}
     try:
-        traffic = next(iter(house.anywhere().values())).traffic
-        for name in traffic.services():
+        drivers = next(iter(house.anywhere().values()))
+        for name in drivers.inspection.services():
             if name in known:
                 continue
-            up = [s.name for place in PLACES for s, is_up in traffic.servers(name, place) if is_up]
+            up = [s.name for place in PLACES for s, is_up in drivers.traffic.servers(name, place) if is_up]
             if up:
                 text = f"the proxy serves {name} by {up[0]}, which is not recorded"
                 yield Discrepancy("bad", "proxy", text, "`deploy adopt` records it")

@@ -184,11 +184,11 @@ def _ending(what: str, hosts: Machines, clock: Clock) -> Iterator[Discrepancy]:
 def _proxies(house: AppContext, manifest: Manifest, folder: Path) -> str:
     """Ask every proxy of several."""
     proxies = house.find(manifest, folder).proxies
-    traffic = house.wire(manifest, folder, Machines((), (), proxies)).traffic
-    _, silent = traffic.reachable()
+    inspection = house.wire(manifest, folder, Machines((), (), proxies)).inspection
+    _, silent = inspection.reachable()
     if silent:
         raise Unreachable("; ".join(silent.values()), "`deploy hosts check` says what is missing there")
-    traffic.services()
+    inspection.services()
     return f"those of {', '.join(host.name for host in proxies)} are reachable"
 
 

@@ -247,7 +247,7 @@ def _forgotten(house: AppContext, sight: ServiceSnapshot) -> Iterator[Discrepanc
 
 
 def _agreement(house: AppContext, sight: ServiceSnapshot) -> Iterator[Discrepancy]:
-    for fault in sight.drivers.traffic.drift(sight.service):
+    for fault in sight.drivers.inspection.drift(sight.service):
         cure = fixes.repair(house, sight) if fault.repairable else None
         yield Discrepancy("bad", sight.service, fault.text, fault.remedy, cure)
 

@@ -29,8 +29,9 @@ class LoadWatch:
         if release.manifest.scale is None:
             raise Refused(f"{release.name} has no `scale`", "add it to the manifest")
         self._house, self._release = house, release
-        self._traffic = house.drivers(release).traffic
-        live = self._traffic.read(release.service)
+        drivers = house.drivers(release)
+        self._inspection = drivers.inspection
+        live = drivers.traffic.read(release.service)
         if live is None:
             raise Refused(f"the proxy does not know {release.service}", "`deploy doctor` says what is missing")
         self._colour = live.stable
@@ -46,7 +47,7 @@ class LoadWatch:
         house, store, service = self._house, self._house.store, self._release.service
         if store.rollouts.in_progress(service) is not None:
             return None  # a candidate may have a part of the users: what is left here is not the load
-        self._history.add(house.clock.monotonic(), self._traffic.load(service).get(self._colour, Load()))
+        self._history.add(house.clock.monotonic(), self._inspection.load(service).get(self._colour, Load()))
         need = store.needs.get(service)
         size = replace(self._release, needed=need.instances if need else 0).size(self._colour)
         wanted = self._history.wanted(size)

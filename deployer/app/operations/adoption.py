@@ -13,7 +13,7 @@ from deployer.app.recovery import FoundService, Recovery, read_records, recover
 from deployer.app.releases import config_hash
 from deployer.core.errors import DeployError, MachinesSilent, Refused
 from deployer.core.host import NOT_SAID, Host, Meant
-from deployer.drivers.ports import Found, TrafficCare
+from deployer.drivers.ports import Drivers, Found, Traffic
 from deployer.model import PLACES, Instance, Live, Place, Release, Server
 from deployer.planning import release_record
 from deployer.store import whoami
@@ -176,12 +176,12 @@ def _live(
     house: AppContext, name: str, releases: dict[int, Release], there: set[str], silent: Sequence[str]
 ) -> Live | None:
     """Read the live value. Raises Refused when users are on instances that no runtime shows."""
-    traffic = _traffic(house, releases)
-    if traffic is None:
+    drivers = _drivers(house, releases)
+    if drivers is None:
         return None
     try:
-        live = traffic.read(name)
-        users = {s.name for s, _ in traffic.servers(name, live.stable)} if live else set()
+        live = drivers.traffic.read(name)
+        users = {s.name for s, _ in drivers.traffic.servers(name, live.stable)} if live else set()
     except DeployError as error:
         raise Refused(f"the proxy of {name} cannot be asked: {error.message}", error.hint) from error
     if silent and users - there:
@@ -201,22 +201,22 @@ def _worker(releases: dict[int, Release], instances: Sequence[Instance]) -> Live
     return Live("green" if first.colour == "green" else "blue", rollout=first.rollout) if first else None
 
 
-def _traffic(house: AppContext, releases: dict[int, Release]) -> TrafficCare | None:
-    """Give the proxy that the newest release names, else our own; None where there can be none of ours."""
+def _drivers(house: AppContext, releases: dict[int, Release]) -> Drivers | None:
+    """Return the drivers of the newest release, else those of our own proxy; None where there can be none of ours."""
     if releases:
-        return house.drivers(releases[max(releases)]).traffic
+        return house.drivers(releases[max(releases)])
     with suppress(Refused):  # the path of the state folder is too long for a proxy of ours
-        return house.anywhere()["process"].traffic
+        return house.anywhere()["process"]
     return None
 
 
 def _empty(house: AppContext, known: set[str]) -> Iterable[str]:
     """Name what our proxy serves and of which nothing is running."""
-    traffic = _traffic(house, {})
-    if traffic is None:
+    drivers = _drivers(house, {})
+    if drivers is None:
         return
-    for name in sorted(set(traffic.services()) - known):
-        up = [server.name for place in PLACES for server, is_up in _servers(traffic, name, place) if is_up]
+    for name in sorted(set(drivers.inspection.services()) - known):
+        up = [server.name for place in PLACES for server, is_up in _servers(drivers.traffic, name, place) if is_up]
         if up:
             where = "with the manifest that names its hosts (-f), and where its inventory is"
             yield f"the proxy serves {name} by {up[0]}, which runs on another host: `deploy adopt` again {where}"
@@ -224,7 +224,7 @@ def _empty(house: AppContext, known: set[str]) -> Iterable[str]:
             yield f"the proxy knows {name}, of which nothing is running: `deploy doctor --fix` takes it off"
 
 
-def _servers(traffic: TrafficCare, name: str, place: Place) -> tuple[tuple[Server, bool], ...]:
+def _servers(traffic: Traffic, name: str, place: Place) -> tuple[tuple[Server, bool], ...]:
     with suppress(DeployError):  # a proxy that does not respond serves nobody now
         return traffic.servers(name, place)
     return ()

@@ -25,11 +25,12 @@ def drain_connections(house: AppContext, service: str, reason: str = "") -> Roll
         live = drivers.traffic.read(service) if drivers else None
         if drivers is None or live is None:
             raise Refused(f"{service} is not at the proxy: it has no connections", "`deploy status` lists what is")
-        traffic, left = drivers.traffic, [place for place in PLACES if place not in live.used]
+        traffic, inspection = drivers.traffic, drivers.inspection
+        left = [place for place in PLACES if place not in live.used]
         house.store.audit.record(AuditEntry("drain", service, "begun", release=releases[0].number, reason=reason), lock)
 
         def still_open() -> int:
-            found = traffic.load(service)
+            found = inspection.load(service)
             return sum(found[place].open for place in left if place in found)
 
         deadline = Deadline.after(house.clock, HANDOVER_SECONDS)

@@ -234,7 +234,7 @@ def _propose(
     if not wanted.same:
         refuse_unanswerable(plan, person_of(whoami()))
         refuse_crowded(house, plan, observed)
-    traffic = drivers.traffic.measured(plan.service) if observed.live else None
+    traffic = drivers.inspection.measured(plan.service) if observed.live else None
     return DeployPlan(plan, release, observed, wanted.same, traffic)
 
 

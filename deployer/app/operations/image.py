@@ -28,7 +28,7 @@ def pinned_image(
 ) -> Image:
     """Pin the image, after the proxy said that it can do what the manifest wants."""
     manifest = request.loaded.manifest
-    drivers.traffic.check(manifest, Deadline.after(house.clock, PROXY_SECONDS))
+    drivers.inspection.check(manifest, Deadline.after(house.clock, PROXY_SECONDS))
 
     def pin(reference: str) -> Image:
         deadline = Deadline.after(house.clock, PULL_SECONDS)

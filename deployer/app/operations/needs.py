@@ -31,10 +31,10 @@ def note_load(house: AppContext, lock: Lock, release: Release) -> None:
         return
     from deployer.planning.scaling import LoadHistory
 
-    traffic = house.drivers(release).traffic
-    if (live := traffic.read(release.service)) is None:
+    drivers = house.drivers(release)
+    if (live := drivers.traffic.read(release.service)) is None:
         return  # what is to be done then, an adjustment says
     history = LoadHistory(scale)
-    history.add(house.clock.monotonic(), traffic.load(release.service).get(live.stable, Load()))
+    history.add(house.clock.monotonic(), drivers.inspection.load(release.service).get(live.stable, Load()))
     wanted = history.wanted(scale.min)
     house.store.needs.set(lock, wanted.instances, wanted.why)

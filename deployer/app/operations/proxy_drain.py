@@ -40,7 +40,7 @@ class ProxyLeave:
         self._out = False
         self._release = house.store.releases.of(service)[0]
         drivers = house.drivers(self._release)
-        self._traffic = (hands(house, lock, drivers) if lock else drivers).traffic
+        self._drivers = hands(house, lock, drivers) if lock else drivers
 
     def refuse(self) -> None:
         """Raise Refused when a rollout is open, or when no other proxy would be left for the users."""
@@ -50,8 +50,8 @@ class ProxyLeave:
                 f"rollout {rollout.number} of {self._service} is in progress: nothing was done to {named(self._going)}",
                 "`deploy resume`, `deploy promote` or `deploy abort` first",
             )
-        away = {*self._going, *(proxy.name for proxy in self._traffic.lost(self._service))}
-        _, silent = self._traffic.reachable()
+        away = {*self._going, *(proxy.name for proxy in self._drivers.traffic.lost(self._service))}
+        _, silent = self._drivers.inspection.reachable()
         if not self._downtime and not set(self._every) - away - set(silent):
             raise Refused(
                 f"{named(self._going)} cannot be taken out of its users' way: {self._service} has no other proxy that"
@@ -67,7 +67,7 @@ class ProxyLeave:
         self._tell(f"the proxy of {named(self._going)} takes no new connections")
         patience = self._release.manifest.stop.drain
         self._out = True
-        still = self._traffic.take_out(self._going, Deadline.after(self._house.clock, patience))
+        still = self._drivers.upkeep.take_out(self._going, Deadline.after(self._house.clock, patience))
         self._tell(f"{still} requests are still open after {patience:g} s" if still else "no request is open any more")
 
     def come_back(self) -> tuple[str, ...]:
@@ -94,11 +94,15 @@ class ProxyLeave:
         """Bring them back; give why that did not work."""
         soon = Deadline.after(self._house.clock, ENTRY_SECONDS)
         try:
-            self._traffic.bring_back(self._service, soon)
-            faults = [drift.text for drift in self._traffic.drift(self._service) if drift.text.startswith(self._going)]
+            self._drivers.upkeep.bring_back(self._service, soon)
+            faults = [
+                drift.text
+                for drift in self._drivers.inspection.drift(self._service)
+                if drift.text.startswith(self._going)
+            ]
             if faults:
                 return faults[0]
-            self._traffic.put_back(self._going, soon)
+            self._drivers.upkeep.put_back(self._going, soon)
         except DeployError as error:
             return error.message
         return ""

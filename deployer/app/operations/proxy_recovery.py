@@ -25,7 +25,7 @@ def serve_again(house: AppContext, drivers: Drivers, service: str) -> None:
         drivers.traffic.read(service)
     except DriverFailed as failed:
         house.tell(service, f"{failed.message}: restoring the proxy from the state database")
-        drivers.traffic.repair(service, Deadline.after(house.clock, PROXY_SECONDS), recorded(house))
+        drivers.upkeep.repair(service, Deadline.after(house.clock, PROXY_SECONDS), recorded(house))
         drivers.traffic.read(service)
 
 
@@ -38,7 +38,7 @@ def bring_back(house: AppContext, service: str) -> None:
     if newest is None or house.store.locks.read(service) is not None:
         return
     drivers = house.drivers(newest)
-    _, silent = drivers.traffic.reachable()
+    _, silent = drivers.inspection.reachable()
     if all(proxy.name in silent for proxy in drivers.traffic.lost(service)):
         return
     with locked(house, service, "bringing a proxy up to date") as lock:
@@ -47,7 +47,7 @@ def bring_back(house: AppContext, service: str) -> None:
 
 def _bring_back(house: AppContext, drivers: Drivers, service: str) -> None:
     if drivers.traffic.lost(service):
-        for name in drivers.traffic.bring_back(service, Deadline.after(house.clock, PROXY_SECONDS)):
+        for name in drivers.upkeep.bring_back(service, Deadline.after(house.clock, PROXY_SECONDS)):
             house.tell(service, f"the proxy of {name} is back: it was brought up to date")
 
 

@@ -17,7 +17,16 @@ if TYPE_CHECKING:
     from deployer.drivers.ports.notifier import Notifier
     from deployer.drivers.ports.playbooks import Playbooks, Verbs
     from deployer.drivers.ports.runtime import Found, Running, Runtime, RuntimeCare, standing
-    from deployer.drivers.ports.traffic import NOTHING, Drift, Samples, Traffic, TrafficCare, live_file
+    from deployer.drivers.ports.traffic import (
+        NOTHING,
+        Drift,
+        Samples,
+        Traffic,
+        TrafficInspection,
+        TrafficLayer,
+        TrafficUpkeep,
+        live_file,
+    )
 
 READ_SECONDS = 20.0  # for a call without a deadline of its own
 
@@ -47,7 +56,9 @@ __all__ = [
     "ShownCertificates",
     "Signatures",
     "Traffic",
-    "TrafficCare",
+    "TrafficInspection",
+    "TrafficLayer",
+    "TrafficUpkeep",
     "Verbs",
     "live_file",
     "standing",
@@ -61,7 +72,16 @@ _IN = {
     "notifier": ("Notifier",),
     "playbooks": ("Playbooks", "Verbs"),
     "runtime": ("Found", "Running", "Runtime", "RuntimeCare", "standing"),
-    "traffic": ("NOTHING", "Drift", "Samples", "Traffic", "TrafficCare", "live_file"),
+    "traffic": (
+        "NOTHING",
+        "Drift",
+        "Samples",
+        "Traffic",
+        "TrafficInspection",
+        "TrafficLayer",
+        "TrafficUpkeep",
+        "live_file",
+    ),
 }
 
 __getattr__ = later.names(__name__, {name: f"{__name__}.{module}" for module, names in _IN.items() for name in names})

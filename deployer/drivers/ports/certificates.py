@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from deployer.core.clock import Deadline
-from deployer.drivers.ports.traffic import TrafficCare
+from deployer.drivers.ports.traffic import TrafficLayer
 
 if TYPE_CHECKING:
     from deployer.planning.certificates import ServedCertificate
@@ -31,7 +31,7 @@ class ShownCertificates(Protocol):
         ...
 
 
-class CertificateProxy(TrafficCare, Protocol):
+class CertificateProxy(TrafficLayer, Protocol):
     """A proxy with certificates."""
 
     @property

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from deployer.drivers.ports.images import Builder, Signatures
     from deployer.drivers.ports.playbooks import Playbooks
     from deployer.drivers.ports.runtime import Runtime, RuntimeCare
-    from deployer.drivers.ports.traffic import Traffic, TrafficCare
+    from deployer.drivers.ports.traffic import Traffic, TrafficInspection, TrafficUpkeep
 
 
 class EngineDrivers(Protocol):
@@ -54,7 +54,9 @@ class Drivers:
     """The drivers of one service."""
 
     runtime: RuntimeCare
-    traffic: TrafficCare
+    traffic: Traffic
+    inspection: TrafficInspection  # of the traffic layer: what only looks
+    upkeep: TrafficUpkeep  # of the traffic layer: what keeps it right
     checks: Checks
     playbooks: Playbooks
     metrics: MetricSources

@@ -126,8 +126,8 @@ class Traffic(Protocol):
         ...
 
 
-class TrafficCare(Traffic, Protocol):
-    """A proxy, and what is asked of it beside a rollout.
+class TrafficInspection(Protocol):
+    """What is asked of a proxy beside a rollout: nothing is changed by it.
 
     Whether it can do what a manifest says, what passes through it, and whether it agrees with its files.
     """
@@ -147,10 +147,30 @@ class TrafficCare(Traffic, Protocol):
         """Return what is open at each place, at every worker, and what of it waits for an instance."""
         ...
 
-    def reachable(self) -> tuple[TrafficCare, Mapping[str, str]]:
+    def reachable(self) -> tuple[TrafficLayer, Mapping[str, str]]:
         """Give the driver of those of several proxies that answer now, and why the others do not, by machine.
 
         It is for looking: nothing is changed through it, as all change together or none does.
+        """
+        ...
+
+    def services(self) -> tuple[str, ...]:
+        """Name the services that the proxy's files know, sorted; nothing is asked or started."""
+        ...
+
+    def drift(self, service: str) -> tuple[Drift, ...]:
+        """Compare the files with what they should be, and every worker with the files; nothing is changed."""
+        ...
+
+
+class TrafficUpkeep(Protocol):
+    """What keeps a proxy right beside a rollout: it is repaired, brought up to date, and taken out for a while."""
+
+    def repair(self, service: str, deadline: Deadline, lost: Mapping[str, Live] = NOTHING) -> None:
+        """Make files and workers agree: the files are what holds, or what the proxy does where they are lost.
+
+        `lost` are the live values, by service, that hold where both are.
+        Raises DriverFailed, moving nobody, when users would be sent where no server is up.
         """
         ...
 
@@ -169,18 +189,16 @@ class TrafficCare(Traffic, Protocol):
         """Have proxies that were taken out take new connections again."""
         ...
 
-    def services(self) -> tuple[str, ...]:
-        """Name the services that the proxy's files know, sorted; nothing is asked or started."""
+
+class TrafficLayer(Traffic, Protocol):
+    """A proxy with all that is asked of it: of a rollout, and beside it."""
+
+    @property
+    def inspection(self) -> TrafficInspection:
+        """What only looks."""
         ...
 
-    def drift(self, service: str) -> tuple[Drift, ...]:
-        """Compare the files with what they should be, and every worker with the files; nothing is changed."""
-        ...
-
-    def repair(self, service: str, deadline: Deadline, lost: Mapping[str, Live] = NOTHING) -> None:
-        """Make files and workers agree: the files are what holds, or what the proxy does where they are lost.
-
-        `lost` are the live values, by service, that hold where both are.
-        Raises DriverFailed, moving nobody, when users would be sent where no server is up.
-        """
+    @property
+    def upkeep(self) -> TrafficUpkeep:
+        """What keeps it right."""
         ...

@@ -15,6 +15,10 @@ class Alone:
         """Return none: no rollout goes on without it."""
         return ()
 
+
+class AloneUpkeep:
+    """What is done to one of several proxies, where there is only one."""
+
     def bring_back(self, service: str, deadline: Deadline) -> tuple[str, ...]:
         """Return none: there are no others that it could lag behind."""
         return ()

@@ -66,7 +66,7 @@ def test_the_cookie_says_nothing_of_what_is_inside_and_is_the_proxys_alone(
     (given,) = client.given
     value, *about = (part.strip() for part in given.split(";"))
     assert about == ["Path=/", "HttpOnly", "SameSite=Lax"]
-    spec = Spec.model_validate_json(bench.traffic.spec("shop") or "")
+    spec = Spec.model_validate_json(bench.traffic.membership.spec("shop") or "")
     assert value in {f"{NAME}={affinity.ident(spec, 'blue', name)}" for name in ("b1", "b2")}
     other = spec.model_copy(update={"key": spec.key[::-1].replace("=", "A")[:43] + "="})
     assert affinity.ident(other, "blue", "b1") != affinity.ident(spec, "blue", "b1")

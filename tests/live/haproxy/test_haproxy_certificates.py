@@ -72,7 +72,7 @@ def test_a_placeholder_then_a_certificate_without_a_reload(served: Served) -> No
     assert served.shown() == serial != first
     assert served.shown(OTHER) != serial
     assert served.bench.workers() == workers
-    assert served.bench.traffic.drift("shop") == ()  # nothing that only a reload would bring
+    assert served.bench.traffic.inspection.drift("shop") == ()  # nothing that only a reload would bring
     # a placeholder, offered again, never takes the place of a certificate
     served.bare.certificates.install([served.keeper.served(OTHER, AutoTls())], within())
     served.bench.traffic.configure(served.bench.release(**served.settings), None, within())
@@ -111,11 +111,11 @@ def test_keys_are_for_their_owner_and_go_with_the_service(served: Served, blue: 
 
 def test_a_certificate_that_is_lost_is_a_refusal_and_repaired(served: Served) -> None:
     serial = served.renew()
-    path = certificates.file_of(served.bare._home, DOMAIN)
+    path = certificates.file_of(served.bare.parts.home, DOMAIN)
     path.unlink()
     with pytest.raises(Refused):
-        served.bare.check(served.bench.manifest(**served.settings, path="/x"), within())
-    served.bench.traffic.repair("shop", within())
+        served.bare.inspection.check(served.bench.manifest(**served.settings, path="/x"), within())
+    served.bench.traffic.upkeep.repair("shop", within())
     assert path.exists()
     assert served.shown() == serial
 

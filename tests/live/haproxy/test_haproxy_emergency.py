@@ -31,7 +31,7 @@ def moved(bench: Bench, command: str = "rollback", service: str = "shop") -> mov
 
 
 def in_file(bench: Bench, service: str = "shop") -> str:
-    lines = bench.traffic._home.state.read_text().splitlines()
+    lines = bench.traffic.parts.home.state.read_text().splitlines()
     return next(line.split(" ", 1)[1] for line in lines if line.startswith(f"{service} "))
 
 
@@ -109,7 +109,7 @@ def test_nobody_is_moved_to_another_release_than_the_warm_one(bench: Bench, warm
 
 def test_a_reload_under_way_does_not_hold_it_up(bench: Bench, warm: Upstream) -> None:
     with finished(bench, warm):
-        with FileLock(bench.traffic._home.root / "lock").held(5.0):
+        with FileLock(bench.traffic.parts.home.root / "lock").held(5.0):
             assert moved(bench) is not None, "while somebody else has the lock"
             assert get(bench.port).who == "shop-r1-1"
             assert in_file(bench).startswith("green"), "the file is left to the bookkeeping"
@@ -149,7 +149,7 @@ def test_a_disk_that_is_full_does_not_stop_it(bench: Bench, warm: Upstream, monk
 
 def test_a_proxy_that_is_gone_is_said(bench: Bench, warm: Upstream, tmp_path: Path) -> None:
     with finished(bench, warm):
-        bench.traffic._proxy.leave(within())
+        bench.traffic.parts.proxy.leave(within())
         with pytest.raises(Silent, match=r"master\.sock"):
             moved(bench)
 

@@ -22,12 +22,12 @@ def test_new_connections_are_refused_and_what_is_open_ends_by_itself(team: Bench
     asking = threading.Thread(target=lambda: answers.append(get(team.port, "/slow?ms=700").body))
     asking.start()
     assert blue.begun.wait(10)
-    assert team.traffic.close_entries(within(0.1)) == 1, "still open"
+    assert team.traffic.membership.close_entries(within(0.1)) == 1, "still open"
     with pytest.raises(OSError, match="refused"):
         get(team.port)
     assert get(team.team_port).body == "the team", "only what is deployer's is closed"
-    assert team.traffic.close_entries(within()) == 0
+    assert team.traffic.membership.close_entries(within()) == 0
     asking.join(10)
     assert answers == [blue.name]
-    team.traffic.open_entries(within())
+    team.traffic.membership.open_entries(within())
     assert get(team.port).body == blue.name

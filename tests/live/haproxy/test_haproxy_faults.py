@@ -52,7 +52,7 @@ def test_a_proxy_that_is_gone_with_its_supervisor_is_started_by_the_next_call(
 ) -> None:
     bench.both(blue, green)
     bench.set_traffic(Live("blue", 2500, 0, 5))
-    bench.traffic._proxy.leave(within())  # as after a reboot: the files are there, nothing runs
+    bench.traffic.parts.proxy.leave(within())  # as after a reboot: the files are there, nothing runs
     assert not _answers(bench)
     assert bench.traffic.read("shop") == Live("blue", 2500, 0, 5)
     assert _answers(bench)
@@ -231,7 +231,7 @@ def test_a_proxy_whose_supervisor_was_killed_is_adopted_without_a_gap(bench: Ben
 
 def test_a_proxy_that_cannot_start_again_says_why(bench: Bench, blue: Upstream) -> None:
     bench.put("blue", blue)
-    bench.traffic._proxy.leave(within())
+    bench.traffic.parts.proxy.leave(within())
     with socket.socket() as other:
         other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         other.bind(("127.0.0.1", bench.port))
@@ -242,12 +242,12 @@ def test_a_proxy_that_cannot_start_again_says_why(bench: Bench, blue: Upstream) 
 
 
 def test_a_check_finds_what_configure_would_and_changes_nothing(bench: Bench, blue: Upstream) -> None:
-    bench.traffic.check(bench.manifest(), within())
+    bench.traffic.inspection.check(bench.manifest(), within())
     assert not bench.root.exists()
     bench.put("blue", blue)
     before = bench.config(), bench.workers()
-    bench.traffic.check(bench.manifest(timeouts={"response": "9s"}), within())
+    bench.traffic.inspection.check(bench.manifest(timeouts={"response": "9s"}), within())
     tls = {"certificates": ["/nonexistent/shop.pem"], "listen": f"127.0.0.1:{free_port()}"}
     with pytest.raises(Refused, match=r"shop\.pem"):
-        bench.traffic.check(bench.manifest(tls=tls), within())
+        bench.traffic.inspection.check(bench.manifest(tls=tls), within())
     assert (bench.config(), bench.workers()) == before

@@ -147,7 +147,7 @@ def _whole(connection: socket.socket) -> bytes:
 
 def still_open(bench: Bench) -> dict[str, int]:
     """Count what is open at each place."""
-    return {place: load.open for place, load in bench.traffic.load("shop").items()}
+    return {place: load.open for place, load in bench.traffic.inspection.load("shop").items()}
 
 
 def test_websockets_are_closed_in_portions_and_no_request_is(bench: Bench, held: Held) -> None:

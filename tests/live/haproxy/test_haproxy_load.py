@@ -32,7 +32,7 @@ def second() -> Iterator[Upstream]:
 
 def seen(bench: Bench) -> tuple[int, int]:
     """Count the requests on instances, and those that wait."""
-    load = bench.traffic.load("shop").get("blue", Load())
+    load = bench.traffic.inspection.load("shop").get("blue", Load())
     return load.running, load.waiting
 
 
@@ -41,7 +41,7 @@ def test_those_that_wait_are_counted_and_a_new_instance_takes_them(
 ) -> None:
     bench.put("blue", first, scale=SCALE)
     bench.set_traffic(Live("blue"))
-    assert bench.traffic.load("shop")["blue"] == Load()
+    assert bench.traffic.inspection.load("shop")["blue"] == Load()
     with ThreadPoolExecutor(5) as people:
         asked = [people.submit(get, bench.port, "/held") for _ in range(5)]
         within().until(lambda: seen(bench) == (2, 3), "three wait")
@@ -55,7 +55,7 @@ def test_those_that_wait_are_counted_and_a_new_instance_takes_them(
 
         within().until(all_answered, "all are answered")
         assert {each.result().status for each in asked} == {200}
-    after = bench.traffic.load("shop")["blue"]
+    after = bench.traffic.inspection.load("shop")["blue"]
     assert (after.open, after.total) == (0, 5)
 
 
@@ -72,7 +72,8 @@ def test_who_is_gone_is_still_told_from_who_is_full(bench: Bench, first: Upstrea
     bench.set_traffic(Live("blue", 10000, 0, 1))
     with ThreadPoolExecutor(3) as people:
         asked = [people.submit(get, bench.port, "/held") for _ in range(3)]
-        within().until(lambda: bench.traffic.load("shop")["green"].waiting == 1, "the candidate is full: one waits")
+        inspection = bench.traffic.inspection
+        within().until(lambda: inspection.load("shop")["green"].waiting == 1, "the candidate is full: one waits")
 
         def all_answered() -> bool:
             green.let_go()

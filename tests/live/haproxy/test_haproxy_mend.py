@@ -25,7 +25,7 @@ def both(bench: Bench, blue: Upstream, green: Upstream) -> Bench:
     """Give a proxy with an upstream in each colour, and 25% for the candidate."""
     bench.both(blue, green)
     bench.set_traffic(LIVE)
-    assert bench.traffic.drift("shop") == ()
+    assert bench.traffic.inspection.drift("shop") == ()
     return bench
 
 
@@ -75,13 +75,13 @@ def test_what_differs_is_found_and_put_right_and_no_request_is_lost(both: Bench,
     said, spoil = SPOILS[what]
     with Load(both.port, connections=4) as load:
         spoil(both)
-        faults = [fault.text for fault in both.traffic.drift("shop")]
+        faults = [fault.text for fault in both.traffic.inspection.drift("shop")]
         assert any(said in text for text in faults), faults
-        assert all(fault.repairable for fault in both.traffic.drift("shop"))
-        both.traffic.repair("shop", within())
+        assert all(fault.repairable for fault in both.traffic.inspection.drift("shop"))
+        both.traffic.upkeep.repair("shop", within())
         enough = load.answered + 100
         within().until(lambda: load.answered > enough, "the load goes on")
-    assert both.traffic.drift("shop") == ()
+    assert both.traffic.inspection.drift("shop") == ()
     assert both.traffic.read("shop") == LIVE
     assert load.failures == [] or what == "worker strange", "the fault itself: no value names a side"
     kept = [path.read_text() for path in both.root.glob("haproxy.cfg.aside-*")]
@@ -100,12 +100,12 @@ LOST: dict[str, Spoil] = {
 def test_a_proxy_that_was_restarted_with_spoiled_files_serves_again_from_the_records(both: Bench, what: str) -> None:
     LOST[what](both)
     both.kill(both.master_pid())
-    both.traffic.repair("shop", within(40), {"shop": Live("blue", rollout=5)})
+    both.traffic.upkeep.repair("shop", within(40), {"shop": Live("blue", rollout=5)})
     assert get(both.port).who in ("b1", "g1")
     live = both.traffic.read("shop")
     assert live is not None
     assert (live.stable, live.rollout) == ("blue", 5)
-    assert both.traffic.drift("shop") == ()
+    assert both.traffic.inspection.drift("shop") == ()
     asides = [path.read_text() for path in both.root.glob("*.aside-*")]
     assert any("frontend mine" in text for text in asides) == (what == "config broken")
 
@@ -121,35 +121,35 @@ def lost_by_team(team: Bench, blue: Upstream, green: Upstream) -> Bench:
 
 def test_a_teams_proxy_that_cannot_start_as_the_map_is_lost_can_start_again(lost_by_team: Bench) -> None:
     team = lost_by_team
-    team.traffic._home.state.unlink()
+    team.traffic.parts.home.state.unlink()
     assert team.start_team().wait(10) != 0
     with pytest.raises(DriverFailed, match="missing or edited, and have been written again") as failed:
-        team.traffic.repair("shop", within(40), {"shop": Live("green", rollout=5)})
+        team.traffic.upkeep.repair("shop", within(40), {"shop": Live("green", rollout=5)})
     assert failed.value.hint == "start your HAProxy, then repeat this command"
     team.start_team()
     within().until(team.master.answers, "the team's proxy comes up")
-    team.traffic.repair("shop", within(40), {"shop": Live("blue", rollout=4)})
+    team.traffic.upkeep.repair("shop", within(40), {"shop": Live("blue", rollout=4)})
     assert team.traffic.read("shop") == Live("green", rollout=5)
-    assert team.traffic.drift("shop") == ()
+    assert team.traffic.inspection.drift("shop") == ()
     assert get(team.port).who == "g1"
 
 
 def test_a_teams_proxy_that_started_without_its_live_values_gets_them_again(lost_by_team: Bench) -> None:
     team = lost_by_team
-    team.traffic._home.state.write_text("")
+    team.traffic.parts.home.state.write_text("")
     team.start_team()
     within().until(team.master.answers, "the team's proxy comes up")
     with pytest.raises(DriverFailed, match="do not agree"):
         team.traffic.read("shop")
-    team.traffic.repair("shop", within(40), {"shop": Live("green", rollout=5)})
+    team.traffic.upkeep.repair("shop", within(40), {"shop": Live("green", rollout=5)})
     assert team.traffic.read("shop") == Live("green", rollout=5)
-    assert team.traffic.drift("shop") == ()
+    assert team.traffic.inspection.drift("shop") == ()
     assert get(team.port).who == "g1"
 
 
 def test_a_teams_proxy_that_just_does_not_run_is_said_to(lost_by_team: Bench) -> None:
     with pytest.raises(DriverFailed, match=r"team\.sock") as failed:
-        lost_by_team.traffic.repair("shop", within(40), {})
+        lost_by_team.traffic.upkeep.repair("shop", within(40), {})
     assert "written again" not in str(failed.value)
     lost_by_team.start_team()
     within().until(lost_by_team.master.answers, "the team's proxy comes up")
@@ -161,9 +161,9 @@ def test_a_proxy_whose_master_socket_is_gone_is_said_to_serve_and_is_started_aga
     assert get(both.port).who in ("b1", "g1")
     with pytest.raises(DriverFailed, match=r"serves its users, but the file of its master socket, .*, is gone"):
         both.traffic.read("shop")
-    both.traffic.repair("shop", within(40))
+    both.traffic.upkeep.repair("shop", within(40))
     assert both.traffic.read("shop") == LIVE
-    assert both.traffic.drift("shop") == ()
+    assert both.traffic.inspection.drift("shop") == ()
     assert get(both.port).who in ("b1", "g1")
 
 
@@ -179,11 +179,11 @@ def test_users_whom_an_emergency_moved_stay_where_they_are(
     parts = value_edits.fields((both.root / "maps" / "state.map").read_text().split("shop ")[1].splitlines()[0])
     assert parts is not None
     put_at_worker(both, change(parts))
-    assert any("its files say" in fault.text for fault in both.traffic.drift("shop"))
-    both.traffic.repair("shop", within())
+    assert any("its files say" in fault.text for fault in both.traffic.inspection.drift("shop"))
+    both.traffic.upkeep.repair("shop", within())
 
     assert both.traffic.read("shop") == then
-    assert both.traffic.drift("shop") == ()
+    assert both.traffic.inspection.drift("shop") == ()
 
 
 def test_nobody_is_moved_to_where_nothing_is_up(both: Bench, green: Upstream) -> None:
@@ -193,7 +193,7 @@ def test_nobody_is_moved_to_where_nothing_is_up(both: Bench, green: Upstream) ->
     within().until(lambda: not both.traffic.servers("shop", "green")[0][1], "the proxy sees it")
     put_at_worker(both, "blue,0,0,4,0,0,0,0")
     with pytest.raises(DriverFailed, match="no server of green is up"):
-        both.traffic.repair("shop", within())
+        both.traffic.upkeep.repair("shop", within())
 
     assert get(both.port).who == "b1"
 
@@ -214,7 +214,7 @@ def test_a_spec_that_cannot_be_read_is_written_anew_once_it_is_away(
 ) -> None:
     path = both.root / "services" / "shop.json"
     path.write_text("{")
-    (fault,) = both.traffic.drift("shop")
+    (fault,) = both.traffic.inspection.drift("shop")
     assert not fault.repairable
     assert "move it away" in fault.remedy
     path.unlink()
@@ -222,7 +222,7 @@ def test_a_spec_that_cannot_be_read_is_written_anew_once_it_is_away(
     both.put("green", green)
 
     assert both.traffic.read("shop") == LIVE, "nobody is moved by it"
-    assert both.traffic.drift("shop") == ()
+    assert both.traffic.inspection.drift("shop") == ()
 
 
 def test_what_belongs_to_the_team_is_not_touched(team: Bench, blue: Upstream, green: Upstream) -> None:
@@ -231,9 +231,9 @@ def test_what_belongs_to_the_team_is_not_touched(team: Bench, blue: Upstream, gr
     beside = team.folder / "conf.d" / "theirs.cfg"
     beside.write_text("# theirs\n")
     (team.folder / "conf.d" / "deployer" / "maps" / "options.map").unlink()
-    team.traffic.repair("shop", within())
+    team.traffic.upkeep.repair("shop", within())
 
-    assert team.traffic.drift("shop") == ()
+    assert team.traffic.inspection.drift("shop") == ()
     assert (team.folder / "main.cfg").read_bytes() == main
     assert beside.read_text() == "# theirs\n"
     assert get(team.team_port).status == 200
@@ -244,8 +244,8 @@ def test_the_card_of_a_service_is_written_again(both: Bench) -> None:
     wanted = path.read_text()
     for spoil in (path.unlink, lambda: path.write_text("socket /elsewhere\n")):
         spoil()
-        (fault,) = both.traffic.drift("shop")
+        (fault,) = both.traffic.inspection.drift("shop")
         assert "emergency card of shop" in fault.text
-        both.traffic.repair("shop", within())
-        assert both.traffic.drift("shop") == ()
+        both.traffic.upkeep.repair("shop", within())
+        assert both.traffic.inspection.drift("shop") == ()
         assert path.read_text() == wanted

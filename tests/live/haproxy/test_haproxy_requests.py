@@ -186,8 +186,8 @@ def test_a_client_counts_once_and_a_share_that_grows_throws_it_again(
 
 def measured(bench: Bench) -> int:
     """How many requests came since the proxy counts, once it has counted for a second."""
-    within().until(lambda: bench.traffic.measured("shop") is not None, "it has counted for a second")
-    traffic = bench.traffic.measured("shop")
+    within().until(lambda: bench.traffic.inspection.measured("shop") is not None, "it has counted for a second")
+    traffic = bench.traffic.inspection.measured("shop")
     assert traffic is not None
     return round(traffic.rate * traffic.seconds)
 
@@ -195,7 +195,7 @@ def measured(bench: Bench) -> int:
 def test_what_users_ask_is_measured_also_where_no_rollout_is_open(
     bench: Bench, blue: Upstream, green: Upstream
 ) -> None:
-    assert bench.traffic.measured("shop") is None
+    assert bench.traffic.inspection.measured("shop") is None
     bench.both(blue, green)
     bench.set_traffic(Live("blue", 0, 0, 1))
     before = measured(bench)

@@ -144,7 +144,7 @@ def test_a_cookie_is_found_among_others(bench: Bench, blue: Upstream, green: Ups
 def test_the_key_is_in_no_line_and_for_its_owner_alone(bench: Bench, blue: Upstream, green: Upstream) -> None:
     bench.root.parent.chmod(0o755)
     bench.both(blue, green, sticky=True)
-    key = Spec.model_validate_json(bench.traffic.spec("shop") or "").key
+    key = Spec.model_validate_json(bench.traffic.membership.spec("shop") or "").key
     having = [path for path in bench.root.rglob("*") if path.is_file() and key in path.read_text(errors="replace")]
     assert sorted(path.name for path in having) == ["keys.map", "shop.json"]
     assert {path.stat().st_mode & 0o777 for path in having} == {0o600}

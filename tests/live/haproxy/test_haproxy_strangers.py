@@ -44,7 +44,7 @@ class Lines:
 def numbers(bench: Bench, *asked: tuple[str, dict[str, str]]) -> list[str]:
     """Ask from some addresses with some headers; return how the lines number who asked."""
     found = Lines()
-    with bench.traffic.stream("shop", found) as stream:
+    with bench.traffic.membership.stream("shop", found) as stream:
         for n, (source, headers) in enumerate(asked, 1):
             get(bench.port, headers=headers, source=source)
 

@@ -34,7 +34,7 @@ class Reader(Counted):
 
 
 def stream(bench: Bench, tally: RequestCounter) -> RequestStream:
-    return RequestStream("shop", bench.traffic._proxy, SystemClock(), lambda: 3000, tally)
+    return RequestStream("shop", bench.traffic.parts.proxy, SystemClock(), lambda: 3000, tally)
 
 
 @contextmanager
@@ -157,7 +157,9 @@ def test_two_proxies_know_the_same_clients(
         for each in (bench, other):
             each.both(blue, green, sticky=True, shield=False)
             each.set_traffic(Live("blue", 5000, 0, 7))
-        key = Spec.model_validate_json(bench.traffic.spec("shop") or "").key  # as `Several` gives all of them one
+        key = Spec.model_validate_json(
+            bench.traffic.membership.spec("shop") or ""
+        ).key  # as `Several` gives all of them one
         other.traffic.configure(other.release("shop", sticky=True, shield=False), None, within(), key)
         with counted(tally, [stream(bench, tally), stream(other, tally)]) as both:
             green.failing = True

@@ -2,7 +2,10 @@
 
 What is where:
 
-    driver           each call of the ports Traffic and TrafficCare, as steps that can be read
+    driver           each call of the port Traffic, as steps that can be read
+    inspection       what only looks, beside a rollout; upkeep: what keeps the proxy right
+    membership       what it does as one of several
+    parts            what all of them work on
     division         how users are divided: the live value in the file and at every worker
     places           the servers of a service's places, as all workers have them
     admission        servers come: checked by the proxy, and only then in rotation

@@ -6,7 +6,9 @@
     group_certificates  the certificates, the same at all of them
     budget_split    what of a budget each of them gets; pure
     consensus       what they do as one, and where they differ; pure
-    remote_proxy    one proxy on another host, as the driver of it
+    group_inspection, group_upkeep  what is asked and done beside a rollout
+    remote_proxy    one proxy on another host, as the driver of it; remote_parts: what it has beside the port Traffic
+    remote_calls    its calls; remote_stream: the requests that it answers
     channel         the way to it: one ssh, at whose other end the agent answers
     agent           `deploy proxy --stdio`: the driver there, for the client that came by ssh
     protocol        what both say to each other, one line of JSON each

@@ -153,14 +153,14 @@ class _Desk:
                 given = {**given, "release": given["release"].release()}
             if call.timed:
                 given["deadline"] = Deadline.after(self._clock, float(asked["seconds"]))
-            driver = self._traffic.certificates if name in protocol.CERTIFICATES else self._traffic
+            driver = getattr(self._traffic, call.part) if call.part else self._traffic
             found = getattr(driver, name)(**given)
             self._out.say({"id": number, "ok": call.result.dump_python(found, mode="json")})
 
     def _stream(self, number: int, service: str, end: threading.Event) -> None:
         with self._told(number):
             batch = _Batch(lambda data: self._out.say({"id": number, **data}))
-            with self._traffic.stream(service, batch) as stream:
+            with self._traffic.membership.stream(service, batch) as stream:
                 self._out.say({"id": number, "ok": None})
                 while not end.wait(SEND_EVERY) and not self._out.gone.is_set():
                     stream.check()

@@ -47,13 +47,15 @@ class GroupJoining:
     ) -> Answers[str, None]:
         """Make proxies serve the service as those that have these values."""
         known = next(iter(values))
-        text = self._members.every[known].spec(service)
+        text = self._members.every[known].membership.spec(service)
         if text is None:
             raise DriverFailed(f"{known} does not know {service} any more", "`deploy doctor` shows more")
         live = dict.fromkeys(names, consensus.joining(values))
-        return self._members.each(live, lambda member, joining: member.join(service, text, joining, deadline))
+        return self._members.each(
+            live, lambda member, joining: member.membership.join(service, text, joining, deadline)
+        )
 
     def key(self, service: str) -> str:
         """Return the key with which all of them sign cookies: that of the first one that has one, or a new one."""
-        texts = self._members.all(service, lambda member: member.spec(service)).values()
+        texts = self._members.all(service, lambda member: member.membership.spec(service)).values()
         return next(filter(None, (Spec.model_validate_json(text).key for text in texts if text)), "") or new_key()

@@ -50,7 +50,9 @@ class GroupSamples:
         for name, member in present.items():
             if name not in self._streams:
                 try:
-                    self._streams[name] = self._stack.enter_context(member.stream(self._service, self._tally))
+                    self._streams[name] = self._stack.enter_context(
+                        member.membership.stream(self._service, self._tally)
+                    )
                 except DriverFailed as error:
                     self._lose(name, error)
 

@@ -21,15 +21,11 @@ T = TypeVar("T")
 U = TypeVar("U")
 
 
-class GroupMember(CertificateProxy, Protocol):
-    """One of several proxies."""
+class Membership(Protocol):
+    """What a proxy does as one of several, and while something is done to its host."""
 
     def stream(self, service: str, feed: Feed) -> AbstractContextManager[Requests]:
         """Have `feed` get the requests of the service."""
-        ...
-
-    def configure(self, release: Release, place: Place | None, deadline: Deadline, key: str = "") -> None:
-        """Make the proxy treat the service as the release's manifest says, and sign cookies with this key."""
         ...
 
     def close_entries(self, deadline: Deadline) -> int:
@@ -46,6 +42,19 @@ class GroupMember(CertificateProxy, Protocol):
 
     def join(self, service: str, text: str, live: Live, deadline: Deadline) -> None:
         """Make the proxy serve a service as another one does."""
+        ...
+
+
+class GroupMember(CertificateProxy, Protocol):
+    """One of several proxies."""
+
+    @property
+    def membership(self) -> Membership:
+        """What it does as one of them."""
+        ...
+
+    def configure(self, release: Release, place: Place | None, deadline: Deadline, key: str = "") -> None:
+        """Make the proxy treat the service as the release's manifest says, and sign cookies with this key."""
         ...
 
 

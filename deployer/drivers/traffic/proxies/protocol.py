@@ -48,45 +48,45 @@ class ReleaseMessage:
 
 @dataclass(frozen=True)
 class Call:
-    """A call of the driver: its arguments but for the deadline, and what it gives."""
+    """A call of the driver, or of a part of it: its arguments but for the deadline, and what it returns."""
 
+    part: str
     arguments: Mapping[str, TypeAdapter[Any]]
     result: TypeAdapter[Any]
     timed: bool = True
 
 
-def _call(result: Any, /, *, timed: bool = True, **arguments: Any) -> Call:
-    return Call({name: TypeAdapter(kind) for name, kind in arguments.items()}, TypeAdapter(result), timed)
+def _call(result: Any, part: str = "", /, *, timed: bool = True, **arguments: Any) -> Call:
+    return Call(part, {name: TypeAdapter(kind) for name, kind in arguments.items()}, TypeAdapter(result), timed)
 
 
 _names = tuple[str, ...]
 CALLS: Mapping[str, Call] = {
-    "check": _call(None, manifest=dict[str, Any]),
+    "check": _call(None, "inspection", manifest=dict[str, Any]),
     "configure": _call(None, release=ReleaseMessage, place=Place | None, key=str),
-    "install": _call(None, given=tuple[ServedCertificate, ...]),
-    "shown": _call(dict[str, dict[str, str]], service=str, timed=False),
+    "install": _call(None, "certificates", given=tuple[ServedCertificate, ...]),
+    "shown": _call(dict[str, dict[str, str]], "certificates", service=str, timed=False),
     "read": _call(Live | None, service=str, timed=False),
     "set_traffic": _call(None, service=str, live=Live, given=Live | None),
     "introduce": _call(None, service=str, place=Place, servers=tuple[Server, ...]),
     "attach": _call(None, service=str, place=Place, servers=tuple[Server, ...]),
     "drain": _call(int, service=str, place=Place, names=_names),
     "hand_over": _call(int, service=str, place=Place, part=float),
-    "load": _call(dict[Place, Load], service=str, timed=False),
-    "measured": _call(MeasuredTraffic | None, service=str, timed=False),
+    "load": _call(dict[Place, Load], "inspection", service=str, timed=False),
+    "measured": _call(MeasuredTraffic | None, "inspection", service=str, timed=False),
     "detach": _call(None, service=str, place=Place, names=_names),
     "servers": _call(tuple[tuple[Server, bool], ...], service=str, place=Place, timed=False),
     "preview": _call(tuple[str, dict[str, str]], service=str, timed=False),
     "spent": _call(int, service=str, timed=False),
     "forget": _call(None, service=str),
-    "close_entries": _call(int),
-    "open_entries": _call(None),
-    "services": _call(_names, timed=False),
-    "drift": _call(tuple[Drift, ...], service=str, timed=False),
-    "repair": _call(None, service=str, lost=dict[str, Live]),
-    "spec": _call(str | None, service=str, timed=False),
-    "join": _call(None, service=str, text=str, live=Live),
+    "close_entries": _call(int, "membership"),
+    "open_entries": _call(None, "membership"),
+    "services": _call(_names, "inspection", timed=False),
+    "drift": _call(tuple[Drift, ...], "inspection", service=str, timed=False),
+    "repair": _call(None, "upkeep", service=str, lost=dict[str, Live]),
+    "spec": _call(str | None, "membership", service=str, timed=False),
+    "join": _call(None, "membership", service=str, text=str, live=Live),
 }
-CERTIFICATES = ("install", "shown")  # the calls of what the driver has for certificates
 # Errors that are made of message and hint alone, the most particular first
 PLAIN = (TakenBack, Refused, DeadlinePassed, Unreachable, NoServerUp, DriverFailed, StepFailed)
 PROXY = TypeAdapter(HAProxy)

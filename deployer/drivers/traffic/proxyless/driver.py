@@ -11,11 +11,12 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
+from typing import Self
 
 from deployer.core import files
 from deployer.core.clock import Deadline
 from deployer.core.errors import DriverFailed, NoServerUp
-from deployer.drivers.ports import NOTHING, Drift, Runtime, TrafficCare, live_file, standing
+from deployer.drivers.ports import NOTHING, Drift, Runtime, TrafficLayer, live_file, standing
 from deployer.drivers.traffic.proxyless.no_requests import NoRequests
 from deployer.model import INITIAL, Live, Place, Release, Server
 
@@ -28,6 +29,16 @@ class ProxylessTraffic(NoRequests):
     def __init__(self, folder: Path, runtime: Runtime) -> None:
         self._state = folder
         self._runtime = runtime
+
+    @property
+    def inspection(self) -> Self:
+        """What only looks: the same."""
+        return self
+
+    @property
+    def upkeep(self) -> Self:
+        """What keeps it right: the same."""
+        return self
 
     # -- the live value
 
@@ -72,7 +83,7 @@ class ProxylessTraffic(NoRequests):
         """Name the services that have a live value, sorted."""
         return tuple(sorted(p.name for p in self._path("").glob("[a-z]*")))
 
-    def reachable(self) -> tuple[TrafficCare, Mapping[str, str]]:
+    def reachable(self) -> tuple[TrafficLayer, Mapping[str, str]]:
         """Return itself: there is no proxy that could be unreachable."""
         return self, {}
 

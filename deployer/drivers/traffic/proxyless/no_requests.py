@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING
 from deployer.core.clock import Deadline
 from deployer.core.errors import DriverFailed
 from deployer.drivers.ports import Samples
-from deployer.drivers.traffic.alone import Alone
+from deployer.drivers.traffic.alone import Alone, AloneUpkeep
 from deployer.model import Counts, Load, MeasuredTraffic, Place, Sample, Server
 
 if TYPE_CHECKING:
     from deployer.manifest.models import Manifest
 
 
-class NoRequests(Alone):
-    """What the ports Traffic and TrafficCare ask about requests and connections: there are none."""
+class NoRequests(Alone, AloneUpkeep):
+    """What the ports of a traffic layer ask about requests and connections: there are none."""
 
     def check(self, manifest: Manifest, deadline: Deadline) -> None:
         """Every manifest without a port will do."""
