@@ -397,10 +397,10 @@ def test_addresses_are_read_as_people_write_them() -> None:
     assert DeployServer.of("http://[::1]:8642", "--server").url == "http://[::1]:8642"
 
 
-def test_options_that_go_with_a_server_only(run: Deploy) -> None:
+def test_options_that_go_with_a_server_only(run: Deploy, here: Path) -> None:
     assert "--token-file goes with --server" in run("--token-file", "x", "status").err
     assert "--ca goes with --server" in run("--ca", "x", "status").err
-    told = run("--server", "http://localhost:1", "status", "--state", "/tmp/x")
+    told = run("--server", "http://localhost:1", "status", "--state", str(here / "state"))
     assert (told.code, "--state names a folder of this host" in told.err) == (2, True)
 
 
