@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 
 from deployer.core import files
@@ -41,6 +41,23 @@ def announced(store: Store, duty: Duty) -> Iterator[None]:
         yield
     finally:
         claim.let_go()
+
+
+class Attendance:
+    """A duty that is attended to from its first look until it ends."""
+
+    def __init__(self, duty: Duty) -> None:
+        self._duty, self._held, self._begun = duty, ExitStack(), False
+
+    def begin(self, store: Store) -> None:
+        """Let others see it, from the first call on."""
+        if not self._begun:
+            self._held.enter_context(announced(store, self._duty))
+            self._begun = True
+
+    def end(self) -> None:
+        """Attend to it no more."""
+        self._held.close()
 
 
 def is_attended(store: Store, duty: Duty) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from deployer.app.observe import observe
@@ -12,6 +13,7 @@ from deployer.views import data
 
 if TYPE_CHECKING:
     from deployer.app.operations import AppContext, DeployPlan
+    from deployer.planning.plan import Plan
 
 
 def explain(proposal: DeployPlan) -> data.PlanView:
@@ -19,17 +21,10 @@ def explain(proposal: DeployPlan) -> data.PlanView:
     from deployer.app import forecast
 
     plan, release, stable = proposal.plan, proposal.release, proposal.observed.stable
-    return data.PlanView(
-        service=plan.service,
-        strategy=plan.strategy,
-        origin=plan.origin,
-        release=plan.release,
-        version=release.version,
-        forward=tuple(s.explain() for s in plan.forward),
-        back=tuple(s.explain() for s in plan.back),
+    return replace(
+        _view(plan, release.version, stable.version if stable else ""),
         notes=(*_signed(release), *plan.notes, *forecast.evidence(plan, release.manifest, proposal.traffic)),
         changes=_changes(stable, release),
-        origin_version=stable.version if stable else "",
         commit=plan.commit,
         plan=plan.to_dict(),
     )
@@ -48,16 +43,21 @@ def way_back(house: AppContext, service: str) -> data.PlanView | None:
         plan = rollback_plan(observed, earlier, house.store.releases.get(service, record.stable))
     except DeployError:  # what cannot be read is told by the status
         return None
+    return _view(plan, earlier.version, release_version(house, service, plan.origin))
+
+
+def _view(plan: Plan, version: str, origin_version: str) -> data.PlanView:
+    """Return the sentences of a plan."""
     return data.PlanView(
-        service=service,
+        service=plan.service,
         strategy=plan.strategy,
         origin=plan.origin,
         release=plan.release,
-        version=earlier.version,
+        version=version,
         forward=tuple(s.explain() for s in plan.forward),
         back=tuple(s.explain() for s in plan.back),
         notes=plan.notes,
-        origin_version=release_version(house, service, plan.origin),
+        origin_version=origin_version,
     )
 
 

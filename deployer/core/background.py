@@ -1,11 +1,14 @@
-"""Work that goes on in the background while a block is open: a thread with an event that asks it to end."""
+"""Work in the background: while a block is open, in a thread with an event that asks it to end; or for so long."""
 
 from __future__ import annotations
 
+import queue
 import threading
 from collections.abc import Callable
 from types import TracebackType
-from typing import Self
+from typing import Self, TypeVar
+
+T = TypeVar("T")
 
 
 class BackgroundThread:
@@ -64,3 +67,26 @@ def every(seconds: float, look: Callable[[], object]) -> Callable[[threading.Eve
             look()
 
     return work
+
+
+def within(seconds: float, name: str, work: Callable[[], T]) -> T:
+    """Do something that may wait longer than it should, and return what it returns.
+
+    Raise TimeoutError where it takes longer; it is left to itself then, in a thread of that name.
+    """
+    ended: queue.SimpleQueue[tuple[T | None, BaseException | None]] = queue.SimpleQueue()
+
+    def do() -> None:
+        try:
+            ended.put((work(), None))
+        except BaseException as error:  # noqa: BLE001 - whoever waits gets it
+            ended.put((None, error))
+
+    threading.Thread(target=do, name=name, daemon=True).start()
+    try:
+        made, error = ended.get(timeout=max(seconds, 0.001))
+    except queue.Empty:
+        raise TimeoutError(f"no complete response within {seconds:.3g} s") from None
+    if error is not None:
+        raise error
+    return made  # type: ignore[return-value]  # there was no error

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
-
-from deployer.app.attendance import JOBS, announced
+from deployer.app.attendance import JOBS, Attendance
 from deployer.app.jobs.scheduler import LOOK_SECONDS, Scheduler
 from deployer.server.context import ServerContext
 from deployer.server.loop import Loop
@@ -20,21 +18,18 @@ class JobRunner(Loop):
         super().__init__(desk.log, "jobs", ("jobs.failed", "what is due cannot be read"), LOOK_SECONDS, END_SECONDS)
         self._desk = desk
         self._scheduler = Scheduler(desk.opened, self._ended)
-        self._held = ExitStack()
-        self._announced = False
+        self._attendance = Attendance(JOBS)
 
     def look(self) -> None:
         """Start what is due; from the first look on, others see that this server runs the jobs."""
-        if not self._announced:
-            self._held.enter_context(announced(self._desk.stores.store(), JOBS))
-            self._announced = True
+        self._attendance.begin(self._desk.stores.store())
         self._scheduler.look()
 
     def stop(self) -> None:
         """Look no more, and leave the runs where they are."""
         super().stop()
         self._scheduler.stop()
-        self._held.close()
+        self._attendance.end()
 
     def _ended(self, text: str, run: JobRun | None) -> None:
         known = {"service": run.service, "job": run.job, "outcome": run.outcome, "exit": run.exit} if run else {}

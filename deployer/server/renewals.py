@@ -5,9 +5,7 @@ What failed is said once, until something else is to be said; when it is tried a
 
 from __future__ import annotations
 
-from contextlib import ExitStack
-
-from deployer.app.attendance import CERTIFICATES, announced
+from deployer.app.attendance import CERTIFICATES, Attendance
 from deployer.app.certificates import warn
 from deployer.app.operations.certificates import DomainResult, renew
 from deployer.server.context import ServerContext
@@ -25,14 +23,11 @@ class Renewals(Loop):
         failed = ("certificate", "certificates cannot be looked after")
         super().__init__(desk.log, "certificates", failed, LOOK_SECONDS, END_SECONDS)
         self._desk = desk
-        self._held = ExitStack()
-        self._announced = False
+        self._attendance = Attendance(CERTIFICATES)
 
     def look(self) -> None:
         """Look once: order what is due, and notify of what ends soon; others see that this server does."""
-        if not self._announced:
-            self._held.enter_context(announced(self._desk.stores.store(), CERTIFICATES))
-            self._announced = True
+        self._attendance.begin(self._desk.stores.store())
         with self._desk.house() as house:
             for one in renew(house):
                 if self.stopping:
@@ -43,7 +38,7 @@ class Renewals(Loop):
     def stop(self) -> None:
         """Look no more."""
         super().stop()
-        self._held.close()
+        self._attendance.end()
 
     def _tell(self, one: DomainResult) -> None:
         if one.state == "kept":

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -52,7 +53,7 @@ class CertificateFiles:
 
     def keep_placeholder(self, domain: str, pem: str) -> str:
         """Keep a placeholder, unless another process was faster; return the one that is kept."""
-        self._first(self._path(domain, "placeholder"), pem)
+        self._write(self._path(domain, "placeholder"), pem, files.first)
         return self.placeholder(domain)
 
     def history(self, domain: str) -> OrderHistory:
@@ -85,7 +86,7 @@ class CertificateFiles:
 
     def keep_account(self, account: AcmeAccount) -> AcmeAccount:
         """Keep an account, unless another process was faster; return the one that is kept."""
-        self._first(self._account(account.directory), json.dumps(asdict(account)))
+        self._write(self._account(account.directory), json.dumps(asdict(account)), files.first)
         return self.account(account.directory) or account
 
     def replace_account(self, account: AcmeAccount) -> None:
@@ -112,16 +113,9 @@ class CertificateFiles:
             SecretText(text[begin - 1 : text.find("-----END PRIVATE KEY-----")])
         return text
 
-    def _write(self, path: Path, text: str) -> None:
+    def _write(self, path: Path, text: str, write: Callable[[Path, str], object] = files.replace) -> None:
         try:
             files.folder(path.parent)
-            files.replace(path, text)
-        except OSError as error:
-            raise StoreFailed(f"{path} cannot be written: {error.strerror}", "is the disk full?") from None
-
-    def _first(self, path: Path, text: str) -> None:
-        try:
-            files.folder(path.parent)
-            files.first(path, text)
+            write(path, text)
         except OSError as error:
             raise StoreFailed(f"{path} cannot be written: {error.strerror}", "is the disk full?") from None

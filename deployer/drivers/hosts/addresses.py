@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import ipaddress
 import socket
-import threading
 from collections.abc import Sequence
 from dataclasses import replace
-from queue import Empty, SimpleQueue
 
+from deployer.core.background import within
 from deployer.core.clock import Deadline
 from deployer.core.errors import Refused
 from deployer.core.host import Host
@@ -30,24 +29,15 @@ def _is_number(address: str) -> bool:
 
 
 def _looked_up(host: Host, deadline: Deadline) -> Host:
-    answer: SimpleQueue[str | OSError] = SimpleQueue()
+    def ask() -> str:
+        return str(socket.getaddrinfo(host.address, None, type=socket.SOCK_STREAM)[0][4][0])
 
-    def ask() -> None:
-        try:
-            found = socket.getaddrinfo(host.address, None, type=socket.SOCK_STREAM)
-            answer.put(str(found[0][4][0]))
-        except OSError as error:
-            answer.put(error)
-
-    threading.Thread(target=ask, name="lookup", daemon=True).start()
     seconds = min(LOOKUP_SECONDS, deadline.left())
     try:
-        found = answer.get(timeout=seconds)
-    except Empty:
-        found = OSError(f"no response within {seconds:g} s")
-    if isinstance(found, OSError):
+        return replace(host, address=within(seconds, "lookup", ask))
+    except OSError as error:
+        why = f"no response within {seconds:g} s" if type(error) is TimeoutError else error
         raise Refused(
-            f"{host.name}: nothing is known of its address {host.address}: {found}",
+            f"{host.name}: nothing is known of its address {host.address}: {why}",
             "give its number in the inventory: deployer_address: 192.0.2.7",
-        )
-    return replace(host, address=found)
+        ) from None

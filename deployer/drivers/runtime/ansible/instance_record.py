@@ -9,57 +9,30 @@ from typing import Literal, cast
 
 from deployer.core import files
 from deployer.core.errors import DriverFailed
+from deployer.drivers.runtime.identity import InstanceIdentity, identity_of, read_record
 from deployer.model import Instance, InstanceSpec, Place, Release
 from deployer.planning import release_record
 
 State = Literal["created", "running", "exited"]
 
 
-@dataclass(frozen=True)
-class AnsibleInstance:
+@dataclass(frozen=True, kw_only=True)
+class AnsibleInstance(InstanceIdentity):
     """The identity of an instance, and what its lifecycle playbooks reported last.
 
     `asked` is the address that was handed to the verbs, `address` the one that they reported, the same until they did.
     """
 
-    installation: str
-    service: str
-    release: int
-    colour: str
-    index: int
-    rollout: int
-    config: str
-    image: str
     host: str
     asked: str
-    address: str
     state: State = "created"
     runtime_id: str = ""
-    record: str = ""  # of the release, as `planning.release_record` writes it
 
     @classmethod
     def of(cls, spec: InstanceSpec, installation: str) -> AnsibleInstance:
         """Make the record of what is wanted."""
-        return cls(
-            installation=installation,
-            service=spec.release.service,
-            release=spec.release.number,
-            colour=spec.colour,
-            index=spec.index,
-            rollout=spec.rollout,
-            config=spec.release.config_hash,
-            image=spec.release.image_id,
-            host=spec.host,
-            asked=spec.address,
-            address=spec.address,
-            runtime_id=spec.name,
-            record=release_record.write(spec.release),
-        )
-
-    @property
-    def name(self) -> str:
-        """Name of the instance."""
-        return f"{self.service}-r{self.release}-{self.index}"
+        identity = identity_of(spec, installation)
+        return cls(**identity, host=spec.host, asked=spec.address, runtime_id=spec.name)
 
     def same(self, other: AnsibleInstance | None) -> bool:
         """Tell whether both are the same instance; a later rollout may take over what an earlier one made."""
@@ -128,12 +101,4 @@ class InstanceRecords:
 
 
 def _load(path: Path) -> AnsibleInstance | None:
-    """Read a record; None when there is none. Raises DriverFailed when it cannot be read."""
-    try:
-        return AnsibleInstance(**json.loads(path.read_text(encoding="utf-8")))
-    except FileNotFoundError:
-        return None
-    except (ValueError, TypeError, RecursionError) as error:
-        raise DriverFailed(
-            f"{path} cannot be read: {error}", "take away by hand what it stood for, then remove the file"
-        ) from None
+    return read_record(AnsibleInstance, path, "take away by hand what it stood for, then remove the file")

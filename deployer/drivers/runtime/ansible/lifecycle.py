@@ -18,6 +18,7 @@ from deployer.drivers.runtime.ansible.host_presence import HostPresence
 from deployer.drivers.runtime.ansible.instance_record import AnsibleInstance
 from deployer.drivers.runtime.ansible.pinned import Pinned
 from deployer.drivers.runtime.artifacts import Snapshots
+from deployer.drivers.runtime.hosts import host_of
 from deployer.manifest import verbs
 from deployer.model import InstanceSpec, Release
 
@@ -36,13 +37,7 @@ class Lifecycle:
 
     def host(self, name: str) -> Host:
         """Return a host of the service. Raise DriverFailed for any other."""
-        host = self.hosts.get(name)
-        if host is None:
-            raise DriverFailed(
-                f"{name or 'this host'} is not a host of this service: {', '.join(self.hosts)}",
-                "name it in the inventory",
-            )
-        return host
+        return host_of(self.hosts, name)
 
     def ensure(self, spec: InstanceSpec, told: Mapping[str, Any], deadline: Deadline) -> Mapping[str, Any]:
         """Play create, update and start; return what they reported."""

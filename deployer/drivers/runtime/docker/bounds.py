@@ -5,18 +5,16 @@ The SDK gives each read a time-out, which a byte now and then renews without end
 
 from __future__ import annotations
 
-import threading
 import time
-from collections.abc import Callable
 from http import HTTPStatus
-from queue import Empty, Queue
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
+
+from deployer.core.background import within
 
 if TYPE_CHECKING:
     import docker
     import requests
 
-T = TypeVar("T")
 MOST = 64 * 1024 * 1024  # bytes of an answer that is no stream
 ALL = 4  # calls of one client together may take so many times what one may
 _CHUNK = 64 * 1024
@@ -55,7 +53,7 @@ def bound(client: docker.DockerClient, timeout: float) -> None:
                 return response
 
             try:
-                return within(ends - began, answered)
+                return within(ends - began, "engine call", answered)
             except TimeoutError as error:
                 raise ReadTimeout(str(error), request=request) from None
             finally:
@@ -68,26 +66,6 @@ def bound(client: docker.DockerClient, timeout: float) -> None:
 
     for prefix, adapter in list(client.api.adapters.items()):
         client.api.mount(prefix, Bounded(adapter))
-
-
-def within(seconds: float, work: Callable[[], T]) -> T:
-    """Do something that may wait longer than it should; raise TimeoutError where it does, and leave it to itself."""
-    ended: Queue[tuple[T | None, BaseException | None]] = Queue(1)
-
-    def do() -> None:
-        try:
-            ended.put((work(), None))
-        except BaseException as error:  # noqa: BLE001 - whoever waits gets it
-            ended.put((None, error))
-
-    threading.Thread(target=do, name="engine call", daemon=True).start()
-    try:
-        made, error = ended.get(timeout=max(seconds, 0.001))
-    except Empty:
-        raise TimeoutError(f"no complete response within {seconds:.3g} s") from None
-    if error is not None:
-        raise error
-    return made  # type: ignore[return-value]  # there was no error
 
 
 def _read(response: requests.Response, ends: float) -> None:

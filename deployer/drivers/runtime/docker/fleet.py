@@ -8,13 +8,14 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
 
 from deployer.core.clock import Deadline
-from deployer.core.errors import DriverFailed, ImageGone, MachinesSilent, Refused
+from deployer.core.errors import ImageGone, MachinesSilent, Refused
 from deployer.core.events import Tell
 from deployer.drivers.ports import Found, Image
 from deployer.drivers.runtime.docker.fleet_host import FleetHost
 from deployer.drivers.runtime.docker.fleet_jobs import FleetJobs
 from deployer.drivers.runtime.docker.image_distribution import ImageDistribution
 from deployer.drivers.runtime.docker.runtime import DockerRuntime
+from deployer.drivers.runtime.hosts import host_of
 from deployer.model import Instance, InstanceSpec, Release
 from deployer.planning.steps import named
 from deployer.transport.fanout import on_all
@@ -135,13 +136,7 @@ class DockerFleet:
         return self._all(lambda member: () if member.read(DockerRuntime.lets_live) else (member.name,))
 
     def _member(self, host: str) -> FleetHost:
-        member = self._members.get(host)
-        if member is None:
-            raise DriverFailed(
-                f"{host or 'this host'} is not a host of this service: {', '.join(self._members)}",
-                "name it in the inventory",
-            )
-        return member
+        return host_of(self._members, host)
 
     def _all(self, work: Callable[[FleetHost], tuple[T, ...]]) -> tuple[T, ...]:
         return tuple(found for part in answers(self._members, work).values() for found in part)

@@ -12,11 +12,11 @@ from pathlib import Path
 from deployer import supervisor
 from deployer.core import files
 from deployer.core.clock import Clock, Deadline
-from deployer.core.errors import DriverFailed
 from deployer.core.undo import undone
 from deployer.drivers.jobs import FoundRun, JobSpec
 from deployer.drivers.runtime.artifacts import Artifacts
 from deployer.drivers.runtime.environ import inherited, job_environment
+from deployer.drivers.runtime.identity import read_record
 from deployer.drivers.runtime.process import program
 from deployer.supervisor import ProcessSpec, ProcessStatus
 
@@ -127,14 +127,7 @@ def _records(folder: Path) -> Iterator[tuple[Path, _Record]]:
 
 
 def _load(place: Path) -> _Record | None:
-    try:
-        return _Record(**json.loads((place / FILE).read_text(encoding="utf-8")))
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except (ValueError, TypeError, RecursionError) as error:
-        raise DriverFailed(
-            f"{place / FILE} cannot be read: {error}", f"end what runs there by hand, then remove {place}"
-        ) from None
+    return read_record(_Record, place / FILE, f"end what runs there by hand, then remove {place}")
 
 
 def _found(known: _Record, status: ProcessStatus | None) -> FoundRun:

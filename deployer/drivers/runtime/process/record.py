@@ -8,49 +8,21 @@ from pathlib import Path
 from typing import Literal, cast
 
 from deployer.core import files
-from deployer.core.errors import DriverFailed
+from deployer.drivers.runtime.identity import InstanceIdentity, identity_of, read_record
 from deployer.model import Instance, InstanceSpec, Place
-from deployer.planning import release_record
 from deployer.supervisor import ProcessStatus
 
 FILE = "instance.json"
 
 
-@dataclass(frozen=True)
-class ProcessInstance:
-    """The identity of an instance."""
-
-    installation: str
-    service: str
-    release: int
-    colour: str
-    index: int
-    rollout: int
-    config: str
-    address: str
-    image: str
-    record: str = ""  # of the release, as `planning.release_record` writes it
+@dataclass(frozen=True, kw_only=True)
+class ProcessInstance(InstanceIdentity):
+    """The identity of an instance; its name is that of its folder, too."""
 
     @classmethod
     def of(cls, spec: InstanceSpec, installation: str) -> ProcessInstance:
         """Make the record of what is wanted."""
-        return cls(
-            installation=installation,
-            service=spec.release.service,
-            release=spec.release.number,
-            colour=spec.colour,
-            index=spec.index,
-            rollout=spec.rollout,
-            config=spec.release.config_hash,
-            address=spec.address,
-            image=spec.release.image_id,
-            record=release_record.write(spec.release),
-        )
-
-    @property
-    def name(self) -> str:
-        """Name of the instance, and of its folder."""
-        return f"{self.service}-r{self.release}-{self.index}"
+        return cls(**identity_of(spec, installation))
 
     def same(self, other: ProcessInstance | None) -> bool:
         """Tell whether both are the same instance; a later rollout may take over what an earlier one started."""
@@ -112,11 +84,4 @@ class InstanceFolders:
 
 def load(folder: Path) -> ProcessInstance | None:
     """Read the record of a folder; None when its maker died before it was written. Raises DriverFailed."""
-    try:
-        return ProcessInstance(**json.loads((folder / FILE).read_text(encoding="utf-8")))
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except (ValueError, TypeError, RecursionError) as error:
-        raise DriverFailed(
-            f"{folder / FILE} cannot be read: {error}", f"end what runs there by hand, then remove {folder}"
-        ) from None
+    return read_record(ProcessInstance, folder / FILE, f"end what runs there by hand, then remove {folder}")
