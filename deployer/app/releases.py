@@ -90,7 +90,7 @@ def built_version(
         more = f" and {len(changed) - 3} more" if len(changed) > 3 else ""
         raise Refused(
             f"{manifest.service}: {context} has changes that are not committed: {', '.join(changed[:3])}{more}",
-            "commit them, name them in .gitignore, or build them all the same with --dirty",
+            "commit them, name them in .gitignore, or build them anyway with --dirty",
         )
     return version or (f"{revision}-dirty" if changed else revision)
 

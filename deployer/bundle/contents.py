@@ -206,4 +206,4 @@ def _refuse_overlaps(entries: tuple[Entry, ...]) -> None:
     for path in kinds:
         for above in PurePosixPath(path).parents:
             if kinds.get(str(above), "folder") != "folder":
-                raise ValueError(f"{path!a} lies below {str(above)!a}, which is no folder")
+                raise ValueError(f"{path!a} lies below {str(above)!a}, which is not a folder")

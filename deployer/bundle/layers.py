@@ -35,4 +35,4 @@ def check(file: BinaryIO, size: int) -> None:
                 if member.issparse():
                     raise ValueError(f"{member.name[:100]!a} has holes: it would unpack to {member.size:,} bytes")
     except (tarfile.TarError, EOFError, OverflowError) as error:
-        raise ValueError(f"it is no tar archive: {error}") from None
+        raise ValueError(f"it is not a tar archive: {error}") from None

@@ -70,7 +70,7 @@ class Bundle:
         parts, left_out = self.contents.parts(), self.index.left_out
         unknown = [digest for digest in left_out if digest not in parts or digest in self.contents.needed()]
         if unknown or list(left_out) != sorted(set(left_out)):
-            raise self._refused("what index.json leaves out is no part that an older bundle could have")
+            raise self._refused("what index.json leaves out is not a part that an older bundle could have")
         places = {}
         for digest, part in parts.items():
             if digest not in left_out:
@@ -198,7 +198,7 @@ class Bundle:
         return self._refused(f"{digest[:19]} is damaged: bytes {place.at:,} to {place.at + place.size:,} are others")
 
     def _refused(self, why: str) -> Refused:
-        return Refused(f"{self.path} is no sound bundle: {why}", AGAIN)
+        return Refused(f"{self.path} is not a sound bundle: {why}", AGAIN)
 
 
 @contextmanager

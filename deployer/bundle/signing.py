@@ -33,7 +33,7 @@ def signer(contents: bytes, signature: str, signers: Path) -> str:
     if not signature:
         raise Refused(
             f"it is not signed, and {signers} says who must sign bundles",
-            'sign it: `deploy bundle make --sign KEY`, or deploy it all the same: --allow-unsigned "WHY"',
+            'sign it: `deploy bundle make --sign KEY`, or deploy it anyway: --allow-unsigned "WHY"',
         )
     if not signers.is_file():
         raise Refused(f"{signers} is not a file", "it holds the keys that may sign: ssh-keygen(1), ALLOWED SIGNERS")

@@ -50,7 +50,7 @@ def verify(common: Common, file: Path | None, head: str) -> int:
     kept elsewhere reveals that: keep the printed hash, and pass it as --head.
     """
     if head and not _HASH.fullmatch(head):
-        raise Refused(f"{head} is no hash of the audit log", "it has 64 digits, 0 to 9 and a to f")
+        raise Refused(f"{head} is not a hash of the audit log", "it has 64 digits, 0 to 9 and a to f")
     if file is not None:
         from deployer.store.audit_chain import verify_file
 

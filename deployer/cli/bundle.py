@@ -25,16 +25,16 @@ _FILE = click.argument("file", type=click.Path(path_type=Path))
 
 @click.group("bundle")
 def group() -> None:
-    """Put a release into one file, which `deploy up --from FILE` deploys on a host without a registry."""
+    """Pack a release into one file, which `deploy up --from FILE` deploys on a host without a registry."""
 
 
 @group.command("make")
 @common("file", "destination", "message")
 @click.option("-o", "--to", "to", metavar="FILE", type=click.Path(path_type=Path), required=True, help="The bundle.")
-@click.option("--version", "version", metavar="V", help="Version to put in; overrides the manifest.")
+@click.option("--version", "version", metavar="V", help="Version of the release; overrides the manifest.")
 @click.option("--dirty", is_flag=True, help="With `build`: also build changes that are not committed.")
 @click.option(
-    "--include", metavar="PATH", multiple=True, help="A further file or folder beside the manifest; may be repeated."
+    "--include", metavar="PATH", multiple=True, help="Another file or folder beside the manifest; may be repeated."
 )
 @click.option(
     "--since",
@@ -50,20 +50,21 @@ def group() -> None:
     "recipients",
     metavar="KEY",
     multiple=True,
-    help="Put the secrets in, encrypted by age to this recipient: age1…, an SSH public key, or a file of these; may be"
-    " repeated.",
+    help="Include the secrets, encrypted with age for this recipient: age1…, an SSH public key, or a file of these; may"
+    " be repeated.",
 )
 @click.option(
     "--with",
     "tool",
     type=click.Choice(["deployer"]),
-    help="Put the tool itself in, for hosts with Python of this version only: `sh FILE up`.",
+    help="Include deployer itself, for hosts that have only this version of Python: `sh FILE up`.",
 )
 def make(common: Common, to: Path, include: tuple[str, ...], since: Path | None, key: Path | None, **given: Any) -> int:
     """Write a bundle. It has the image or directory, the filled-in manifest, playbooks, hooks and strategies.
 
-    The same input gives the same file, byte by byte, but for secrets: they are in it only with --secrets-for. Keys of
-    certificates never are. Who, when and why are those of the Git commit; -m replaces why, $SOURCE_DATE_EPOCH when.
+    The same input gives the same file, byte for byte, except for secrets, which are included only with --secrets-for.
+    Keys of certificates are never included. Author, time and message are those of the Git commit; -m replaces the
+    message, $SOURCE_DATE_EPOCH the time.
     """
     from deployer.app.bundles.make import Wish
     from deployer.app.bundles.make import make as made
@@ -140,7 +141,7 @@ def show(common: Common, file: Path) -> int:
     help="Public keys, one of which must have signed it: ssh-keygen(1), ALLOWED SIGNERS.",
 )
 def verify(common: Common, file: Path, signers: Path | None) -> int:
-    """Read every byte of a bundle. Exit with 2, and say where, if one is not as it was made."""
+    """Read every byte of a bundle. Exit with 2, and say where, if one was changed."""
     from deployer.app.bundles.view import look
 
     return _print(common, look(file, checked=True, signers=signers))
@@ -152,7 +153,7 @@ def verify(common: Common, file: Path, signers: Path | None) -> int:
 @click.argument("host", metavar="HOST")
 @click.option("--ssh-args", metavar="TEXT", default="", help="Extra arguments for ssh, quoted as in a shell.")
 def send(common: Common, file: Path, host: str, ssh_args: str) -> int:
-    """Send a bundle to another host, without what is there already.
+    """Send a bundle to another host, but not what that host has already.
 
     HOST is ssh://[USER@]HOST[:PORT][/FOLDER], and deployer must be installed there. What arrives is a delta for that
     host; `deploy up --from FILE` there deploys it.

@@ -44,7 +44,7 @@ def jobs(common: Common, run_due: bool) -> int:
 def run(common: Common, job: str) -> int:
     """Run a job of the live release now, show its output, and exit 0 if it ended with 0, 4 if it failed.
 
-    Ctrl-C stops the run; with --on or --server it goes on there.
+    Ctrl-C stops the run; with --on or --server it continues there.
     """
     stop = StopRequest(detach=common.server is not None)
     with open_app(common) as app, signals(stop.asked), open_lines(common.output) as lines:

@@ -59,7 +59,7 @@ def _settings(sets: tuple[str, ...]) -> dict[str, Any]:
         try:
             settings[key] = yaml.safe_load(value)
         except yaml.YAMLError:
-            raise click.UsageError(f"--set {one}: {value!r} is no value") from None
+            raise click.UsageError(f"--set {one}: {value!r} is not a value") from None
     return settings
 
 

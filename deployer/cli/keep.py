@@ -15,9 +15,10 @@ from deployer.core.errors import Exit
 @common()
 @log_format
 def keep(common: Common, form: str) -> int:
-    """Keep what runs as it should be, between deploys, until a signal ends it; `deploy serve` does it, too.
+    """Keep live services as they should be between deploys, until a signal ends it. `deploy serve` does the same.
 
-    It starts lost instances again, removes environments whose warm time is over, and ends a size whose time is over.
+    It starts lost instances again, removes environments that need not be kept warm any more, and ends the size of a
+    `deploy scale --for` whose time is over.
     """
     from deployer.app.wiring import open_house
     from deployer.server.keeper import KeeperLoop

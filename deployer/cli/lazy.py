@@ -20,10 +20,12 @@ SECTIONS = ("Deploy", "Watch", "Act", "Set up")
 COMMANDS: dict[str, CommandEntry] = {
     "up": CommandEntry("Deploy", "Deploy with the strategy of the manifest", "deployer.cli.deploy:up"),
     "plan": CommandEntry("Deploy", "Show what a deploy would do", "deployer.cli.deploy:plan"),
-    "bundle": here("Deploy", "Put a release into one file, without a registry", "deployer.cli.bundle:group"),
+    "bundle": here("Deploy", "Pack a release into one file, for hosts without a registry", "deployer.cli.bundle:group"),
     "gitops": here("Deploy", "Follow a branch of a Git repository", "deployer.cli.gitops:gitops"),
     "serve": here("Deploy", "Serve the HTTP API and the web UI", "deployer.cli.serve:serve"),
-    "keep": here("Deploy", "Keep what runs as it should be, between deploys", "deployer.cli.keep:keep"),
+    "keep": here(
+        "Deploy", "Restore lost instances between deploys; end what has run out of time", "deployer.cli.keep:keep"
+    ),
     "status": CommandEntry("Watch", "Show what is live now", "deployer.cli.queries:status"),
     "jobs": CommandEntry("Watch", "Show scheduled jobs, their next and last runs", "deployer.cli.jobs:jobs"),
     "watch": CommandEntry("Watch", "Follow the rollout in progress", "deployer.cli.queries:watch"),
@@ -49,7 +51,7 @@ COMMANDS: dict[str, CommandEntry] = {
     "down": CommandEntry("Act", "Take the service offline and remove its instances", "deployer.cli.control:down"),
     "adopt": here("Set up", "Rebuild a lost state database", "deployer.cli.adopt:adopt"),
     "init": here("Set up", "Write a commented deploy.yml", "deployer.cli.setup:init"),
-    "check": here("Set up", "Check a manifest, without asking anything else", "deployer.cli.check:check"),
+    "check": here("Set up", "Check a manifest, without contacting anything", "deployer.cli.check:check"),
     "doctor": here("Set up", "Check host, engine and proxy, and fix drift", "deployer.cli.setup:doctor"),
     "certs": here("Set up", "List, renew and import TLS certificates", "deployer.cli.certs:certs"),
     "hosts": here("Set up", "List, check, prepare and update hosts", "deployer.cli.hosts:group"),

@@ -34,9 +34,9 @@ def status(common: Common) -> int:
 @common("file", "destination", "service", "message")
 @click.option("--drop-warm", is_flag=True, help="Remove the former release now, while it is kept for a rollback.")
 def contract(common: Common, drop_warm: bool) -> int:
-    """Take out of the database what only former releases needed.
+    """Remove from the database what only former releases needed.
 
-    It is refused while a former release is there. From its first command on no release before the live one can come
-    back, by no command.
+    It is refused while a former release still exists. Once its first command has begun, no release before the live one
+    can come back.
     """
     return carry_out(common, Order("contract", reason=common.message, drop=drop_warm))

@@ -28,7 +28,7 @@ def _span(_ctx: click.Context, _param: click.Parameter, value: str | None) -> fl
 def scale(common: Common, instances: int | None, span: float, auto: bool) -> int:
     """Show how many instances of the live release run and are wanted; with N, run N on each host.
 
-    New ones get users once they are healthy. Those that are too many are drained and removed, one at a time. The number
+    New ones get users once they are healthy. Surplus instances are drained and removed one at a time. The number
     holds for later deploys, too, until its time is over, or until --auto.
     """
     if instances and auto:

@@ -130,7 +130,7 @@ def _install_unit(state: Path) -> int:
     from deployer.supervisor import unit
 
     if not state.is_dir():
-        raise Refused(f"{state} is no state folder", "name it with --state; the first `deploy up` makes it")
+        raise Refused(f"{state} is not a state folder", "name it with --state; the first `deploy up` makes it")
     file = unit.install(state)
     sys.stdout.write(f"wrote and enabled {file}: at each boot it starts the proxy and the processes of {state}\n")
     return int(Exit.DONE)

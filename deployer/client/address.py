@@ -39,7 +39,7 @@ class DeployServer:
             host = ""
         if not host or not _URL.fullmatch(url) or odd or "@" in parts.netloc:
             raise Refused(
-                f"{told_by}: {shown[:100]!a} is no address of a server", "such as https://deploy.example.com:8642"
+                f"{told_by}: {shown[:100]!a} is not an address of a server", "such as https://deploy.example.com:8642"
             )
         if not secure and not _is_here(host):
             raise Refused(
@@ -47,7 +47,7 @@ class DeployServer:
                 "https://, or http:// to this host (a tunnel: ssh -L 8642:127.0.0.1:8642 HOST)",
             )
         if ca is not None and not ca.is_file():
-            raise Refused(f"{ca} is no file with certificates", "--ca FILE, PEM")
+            raise Refused(f"{ca} is not a file with certificates", "--ca FILE, PEM")
         return cls(url, told_by, token_file, ca)
 
     has_state = False  # it has its own state folder
@@ -86,7 +86,7 @@ class DeployServer:
             )
         token = SecretText(text.strip())
         if not _TOKEN.fullmatch(token.reveal()):
-            raise Refused(f"what {where} has is no token", "the line that `deploy token create` printed")
+            raise Refused(f"what {where} has is not a token", "the line that `deploy token create` printed")
         return token
 
     def refusal(self, command: str) -> Refused:

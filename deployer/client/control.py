@@ -46,7 +46,7 @@ class Control:
         if match is None or port == 0 or (port or 0) > 65535 or not folder.isprintable():
             shown = re.sub(r"//[^/]*@", "//…@", url)[:100]  # somebody may have put a password there
             raise Refused(
-                f"{told_by}: {shown!a} is no address of a control host",
+                f"{told_by}: {shown!a} is not an address of a control host",
                 "ssh://[USER@]HOST[:PORT][/FOLDER], such as ssh://deploy@control.example.com/srv/shop",
             )
         try:

@@ -168,7 +168,7 @@ class _Place:
             jobs.remove(spec.name, host, 0.0, Deadline.after(self.run.clock, START_SECONDS))
             raise DeadlinePassed(f"{what} did not end within {span(deadline.seconds)}", "raise `within`", log=lines)
         if found is None or found.exit_code is None:
-            raise StepFailed(f"{what} is gone, and nobody saw how it ended", "see that the host is well", log=lines)
+            raise StepFailed(f"{what} is gone, and nobody saw how it ended", "check the host", log=lines)
         return found.exit_code, text
 
     def instances(self) -> list[tuple[str, str]]:

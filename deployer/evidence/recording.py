@@ -193,7 +193,7 @@ class NoRecording(Refused):
     """A file that can be read is no recording: it `lacks` something."""
 
     def __init__(self, path: Path, lacks: str) -> None:
-        super().__init__(f"{path} is no recording: {lacks}", _HINT)
+        super().__init__(f"{path} is not a recording: {lacks}", _HINT)
         self.lacks = lacks
 
 
@@ -213,10 +213,10 @@ def read(path: Path) -> Recording:
     except OSError as error:
         raise Refused(f"{path} cannot be read: {error.strerror}", _HINT) from None
     if b'"recording":' not in begins:
-        raise NoRecording(path, "its first line is no header" if begins else "it is empty")
+        raise NoRecording(path, "its first line is not a header" if begins else "it is empty")
     first = next(iter(Recording(path, {})), None)
     if not isinstance(first, RecordedDrive):
-        raise NoRecording(path, "its first line is no header")
+        raise NoRecording(path, "its first line is not a header")
     return Recording(path, first.header)
 
 
@@ -320,7 +320,7 @@ def _share(value: Any) -> int:
 def _moment(value: Any) -> float:
     at = float(value)
     if not -LATEST < at < LATEST:
-        raise ValueError(f"{value!r} is no time")
+        raise ValueError(f"{value!r} is not a time")
     return at
 
 

@@ -269,7 +269,7 @@ class Approve(Step):
         """Say why a person with a role ("" for none) may not approve; "" where they may."""
         known = {name.casefold() for name in self.by}
         if person.casefold() not in known and not (self.role and _ROLES.index(role) >= _ROLES.index(self.role)):
-            return f"{person} is not asked: it takes the approval of {self.whose()}"
+            return f"{person} is not asked: it needs the approval of {self.whose()}"
         if not self.own and person.casefold() == starter.casefold():
             return f"{person} started it, and may not approve what they started"
         return ""

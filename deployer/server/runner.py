@@ -47,7 +47,7 @@ class Address:
         """Read HOST:PORT. Raises Refused."""
         match = _ADDRESS.fullmatch(text)
         if match is None or not 0 < int(match[2]) < 65536:
-            raise Refused(f"{text[:100]!a} is no address to listen on", "HOST:PORT, such as 127.0.0.1:8642")
+            raise Refused(f"{text[:100]!a} is not an address to listen on", "HOST:PORT, such as 127.0.0.1:8642")
         return cls(match[1].strip("[]"), int(match[2]))
 
     def __str__(self) -> str:

@@ -47,7 +47,7 @@ def origin(environ: Mapping[str, str]) -> str:
 
 
 def place(environ: Mapping[str, str]) -> str:
-    """Say where whoever started this process sits: behind ssh, at a terminal; else what its parent is."""
+    """Say from where this process was started: over ssh, at a terminal; else what its parent is."""
     places = [environ["SSH_CONNECTION"].split(" ")[0]] if environ.get("SSH_CONNECTION") else []
     places = [f"ssh from {at}" for at in places] + _terminal()
     return ", ".join(places) or _parent()

@@ -18,7 +18,7 @@ _WAITS = (
 
 
 class Approvals:
-    """Records voices. They are no writes of the rollout's owner: whoever drives it reads them."""
+    """Records votes. They are no writes of the rollout's owner: the process that runs it reads them."""
 
     def __init__(self, database: Database, clock: Clock, audit: Audit) -> None:
         self._database, self._clock, self._audit = database, clock, audit

@@ -1,8 +1,8 @@
 """The audit log: who did what, why, when, from where, and what came of it; each record seals the one before.
 
 A record's hash is the SHA-256 of its fields as JSON, the hash of the record before among them; the first one follows a
-hash of the installation's id. Whoever changes, removes or reorders a record has to make all later ones anew, and
-cannot if a later hash is known elsewhere. `audit_chain` reads what is written here.
+hash of the installation's id. To change, remove or reorder a record, all later ones have to be
+written again, which shows when a later hash is known elsewhere. `audit_chain` reads what is written here.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 class AuditEntry:
     """What is to be recorded. `by` is who did it; else the one for whom this process acts.
 
-    `detail` says what it was done to, in words of ours; `reason` is the text of a person, or why the deployer did it.
+    `detail` says what it was done to, in fixed words; `reason` is the text of a person, or why the deployer did it.
     """
 
     action: str
@@ -122,7 +122,7 @@ class Audit:
         }
         record = AuditRecord(**content, hash=seal(content))
         marks = ", ".join("?" * len(COLUMNS))
-        db.execute(f"insert into audit ({', '.join(COLUMNS)}) values ({marks})", tuple(asdict(record).values()))  # noqa: S608 - names of ours
+        db.execute(f"insert into audit ({', '.join(COLUMNS)}) values ({marks})", tuple(asdict(record).values()))  # noqa: S608 - constant names
         return record
 
 

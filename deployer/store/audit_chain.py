@@ -83,7 +83,7 @@ class AuditLog:
     def newest(self, limit: int, service: str = "") -> tuple[AuditRecord, ...]:
         """Give the newest records (of a service), the newest first."""
         where, values = ("where service = ?", (service,)) if service else ("", ())
-        query = f"select {', '.join(COLUMNS)} from audit {where} order by n desc limit ?"  # noqa: S608 - names of ours
+        query = f"select {', '.join(COLUMNS)} from audit {where} order by n desc limit ?"  # noqa: S608 - constant names
         with self._database.moment() as db:
             return tuple(AuditRecord(**dict(row)) for row in db.execute(query, (*values, limit)))
 
@@ -113,7 +113,7 @@ class AuditLog:
 
 
 def _rows(db: Connection) -> Iterator[dict[str, Any]]:
-    for row in db.execute(f"select {', '.join(COLUMNS)} from audit order by n"):  # noqa: S608 - names of ours
+    for row in db.execute(f"select {', '.join(COLUMNS)} from audit order by n"):  # noqa: S608 - constant names
         yield dict(row)
 
 
@@ -126,7 +126,7 @@ def verify_file(path: Path, known: str = "") -> Chain:
         with path.open(encoding="utf-8") as lines:
             head = _line(next(lines, ""))
             if head.get("audit") != FORMAT or not isinstance(head.get("records"), int):
-                raise Refused(f"{path} is no exported audit log", "`deploy audit export -o FILE` writes one")
+                raise Refused(f"{path} is not an exported audit log", "`deploy audit export -o FILE` writes one")
             start = genesis(str(head.get("installation")))
             return follow(map(_line, lines), start, numbered=head["records"], known=known)
     except (OSError, UnicodeDecodeError) as error:

@@ -39,7 +39,7 @@ def damaged(path: Path, why: str) -> StoreDamaged:
 
 
 def refuse_lost(path: Path) -> None:
-    """Raise StoreDamaged where no store is and something says that there was one: it is not begun anew silently."""
+    """Raise StoreDamaged where no store is and something says that there was one: a new one is not made silently."""
     found = sorted(traces(path.parent))
     if found:
         among = f" and {len(found) - 1} more" if len(found) > 1 else ""

@@ -1,4 +1,4 @@
-"""The table of events: what was told of a rollout, for whoever looks later or from elsewhere."""
+"""The table of events: what happened in a rollout, to be read later or from another host."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The rows of the locks: who holds a service, and the fence before every write of whoever held it once."""
+"""The rows of the locks: who holds a service, and the fence before every write of a process that held it once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The heart of an owner: it gives signs of life as long as the lock is held, whatever else takes its time."""
+"""The heartbeat of an owner: it is sent as long as the lock is held, however long other work takes."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ class JobNotices:
         return bool(self._database.rows("select 1 from job_runs where owed and number = ?", run))
 
     def telling(self, run: int) -> Claim:
-        """Return the claim that whoever notifies people of a run holds as long as they do."""
+        """Return the claim that a process holds while it notifies people of a run."""
         return self._claims.claim(_TELLING, run)
 
     def settle(self, run: int) -> None:

@@ -1,7 +1,7 @@
 """The tables of jobs: their runs, and up to when the due times of each are dealt with.
 
-A run is no rollout: it takes no lock of its service, and neither waits for the other. Who has a run holds a claim,
-which ends with its process; of a run that has no end and no holder, whoever comes next takes care.
+A run is no rollout: it takes no lock of its service, and neither waits for the other. The process that has a
+run holds a claim, which ends with it; a run without an end and without a holder is finished by the next process.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ class Jobs:
 
     @contextmanager
     def held(self, service: str, job: str) -> Iterator[bool]:
-        """Hold the lock of a job, as whoever has a run of it does; give whether it was free."""
+        """Hold the lock of a job, as a process with a run of it does; yield whether it was free."""
         lock = self._claims.claim(_claim(service, job))
         taken = lock.try_take()
         try:

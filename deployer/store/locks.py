@@ -1,19 +1,20 @@
-"""One hand at a time: a lock for each service, with an owner who lives and answers, and a fencing token.
+"""One process at a time: a lock for each service, with an owner that is alive and responds, and a fencing token.
 
-Who owns a service is written in the store, and each owner's token is greater than those of all before. Three questions
-decide what that is worth:
+The store has the owner of a service, and each owner's token is greater than those of all before. Three questions decide
+what a lock is worth:
 
-**Does the owner live?** The kernel says so. An owner holds the byte of `locks/SERVICE.lock` at the offset of its token
+**Is the owner alive?** The kernel knows. An owner holds the byte of `locks/SERVICE.lock` at the offset of its token
 as long as its process lives. It is free in the instant in which the process ends, also together with the machine, and
 is seen in every container that has the folder, whatever pids these see. That is all who can use the store: processes
 that share SQLite's log share its memory (https://sqlite.org/wal.html), so they run on one kernel.
 
-**Does it answer?** A living owner beats. One whose last beat is older than the lease is stopped or hangs, and whoever
-wants the lock overtakes it. Beats are told by the clock that counts since the boot; the wall clock may be set at will.
+**Does it respond?** A living owner sends heartbeats. One whose last heartbeat is older than the lease is stopped or
+hangs, and the next process that wants the lock takes it. Heartbeats are timed by the clock that counts since the boot:
+the wall clock may be set to anything.
 
 **Does what it does still count?** Every write to the store checks the token in its own transaction. Every change of the
 world is made inside `changing`: the token is checked while a second byte is held, and a new owner does nothing before
-no earlier one holds such a byte. So the one who was stopped between the check and the change is waited for, not raced.
+no earlier one holds such a byte. So a process that was stopped between check and change is waited for, not raced.
 """
 
 from __future__ import annotations
@@ -126,7 +127,7 @@ class Locks:
             self._end_life(lock)
 
     def break_(self, service: str, reason: str = "") -> Lock | None:
-        """Take the lock away from whoever holds it, silent or not; give what was held, None when nobody alive did."""
+        """Take the lock from its holder, silent or not; return what was held, None when no living process held it."""
         with self._database.transaction() as db:
             held = fence.read(db, service)
             if held is None or not self._alive(held):

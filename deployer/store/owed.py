@@ -29,7 +29,7 @@ class Owed:
         return tuple(number for (number,) in rows if not self._is_told(number))
 
     def telling(self, rollout: int) -> Claim:
-        """Return the claim that whoever tells people elsewhere of a rollout holds as long as they do."""
+        """Return the claim that a process holds while it sends the notices of a rollout."""
         return self._claims.claim(_TELLING, rollout)
 
     def _is_told(self, rollout: int) -> bool:

@@ -83,7 +83,7 @@ class Ports:
         """Give back the ports of a service but those of the instances that are left: `here`, by release and index.
 
         Also those that were handed out for an instance which was never started, its maker having died before. What
-        stands on a `silent` host may be left: it keeps its port.
+        is on a `silent` host may be left: it keeps its port.
         """
         service, now = lock.service, self._clock.now()
         with self._database.transaction() as db:

@@ -16,7 +16,7 @@ _OTHERS = 0o077
 def private(folder: Path) -> None:
     """Make a state folder, or see that nobody else can enter it.
 
-    One of ours that others may read is closed, and so is an empty one. Raises Refused for one that belongs to another
+    A state folder that others may read is closed, and so is an empty one. Raise Refused for one that belongs to another
     user, that others may write to, or that holds something else: closing /tmp would be worse than not deploying. Raises
     OSError when it cannot be made.
     """
@@ -26,7 +26,7 @@ def private(folder: Path) -> None:
     found = folder.stat()
     mode = stat.S_IMODE(found.st_mode)
     if not stat.S_ISDIR(found.st_mode):
-        raise Refused(f"the state folder {folder} is no folder", "name another one with --state")
+        raise Refused(f"the state folder {folder} is not a folder", "name another one with --state")
     if os.geteuid() not in (found.st_uid, 0):
         raise Refused(
             f"the state folder {folder} belongs to another user (uid {found.st_uid})",

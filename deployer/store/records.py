@@ -146,7 +146,7 @@ class Need:
 
 @dataclass(frozen=True)
 class Port:
-    """A port that an instance has, and on which machine of the inventory it stands; "" is this one."""
+    """A port that an instance has, and on which host of the inventory it runs; "" is this host."""
 
     number: int
     release: int

@@ -47,7 +47,7 @@ class ControlRequests:
             take_request(db, self._clock, request)
 
     def promotion(self, rollout: int) -> ControlRequest | None:
-        """Return the request to promote, when it is the last one that was taken: it stands for whoever goes on."""
+        """Return the request to promote, when it is the last one that was taken: it holds for the next process, too."""
         rows = self._database.rows(
             "select * from control_requests where rollout = ? and taken_at is not null order by id desc limit 1",
             rollout,

@@ -105,10 +105,10 @@ def place(address: str) -> tuple[str, int]:
         parts = urlsplit(address)
         host, port = parts.hostname, parts.port
     except ValueError:
-        raise Refused(f"{address!r} is no address of an engine", remedy) from None
+        raise Refused(f"{address!r} is not an address of an engine", remedy) from None
     more = parts.path or parts.query or parts.fragment or "@" in parts.netloc
     if parts.scheme != "tcp" or more or not host or not port:
-        raise Refused(f"{address!r} is no address of an engine", remedy)
+        raise Refused(f"{address!r} is not an address of an engine", remedy)
     return host, port
 
 

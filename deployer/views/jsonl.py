@@ -38,7 +38,7 @@ def load(lines: Iterable[str]) -> list[Event]:
         try:
             events.append(parse(json.loads(line)))
         except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
-            raise Refused(f"line {number} is no event: {error!r}", "give what `--output json` printed") from None
+            raise Refused(f"line {number} is not an event: {error!r}", "give what `--output json` printed") from None
     return events
 
 

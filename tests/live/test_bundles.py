@@ -137,7 +137,7 @@ def test_an_older_bundle_that_is_not_there_is_named(processes: tuple[Shop, Shop]
     command = ("bundle", "make", "-o", str(place), "--version", "1.0", "--since", str(older))
     assert f"{older} cannot be read: No such file" in here.deploy(*command, expect=2).stderr
     older.write_bytes(b"no bundle" * 1000)
-    assert f"{older} is no sound bundle" in here.deploy(*command, expect=2).stderr
+    assert f"{older} is not a sound bundle" in here.deploy(*command, expect=2).stderr
     assert not place.exists()
 
 
@@ -203,7 +203,7 @@ def test_a_bundle_with_the_tool_needs_python_alone(processes: tuple[Shop, Shop])
     with place.open("r+b") as file:
         file.seek(-5000, os.SEEK_END)
         file.write(b"damage")
-    assert "is no sound bundle" in there.deploy("up", "--from", str(place), expect=2).stderr
+    assert "is not a sound bundle" in there.deploy("up", "--from", str(place), expect=2).stderr
 
 
 def test_secrets_go_along_for_who_has_the_key(processes: tuple[Shop, Shop]) -> None:
@@ -278,7 +278,7 @@ def test_a_first_start_asks_for_secrets_and_addresses(asking: tuple[Shop, Shop, 
     there.deploy("bluegreen", "--bake", "0", "--from", str(bundle(here, "2.0")))
     assert there.get().text.strip() == "2.0"
     refused = there.deploy("bundle", "run", str(place), "--domain", "shop.example.com", expect=2).stderr
-    assert f"{there.name}.here.yml says already what is different on this host" in refused
+    assert f"{there.name}.here.yml already has the settings of this host" in refused
 
 
 RESTORE = """\

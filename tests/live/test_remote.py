@@ -109,7 +109,7 @@ def test_bad_releases_have_the_exit_codes_of_home(shop: Shop) -> None:
         shutil.copy(shop.folder / "deploy.yml", far.folder)
         (shop.folder / "deploy.yml").write_text((shop.folder / "deploy.yml").read_text() + "# newer\n")
         other = far.deploy("up", "--version", "2.0", expect=2)
-        assert "is another one than yours" in other.stderr
+        assert "differs from yours" in other.stderr
     assert shop.status()["stable_version"] == "1.0"
 
 

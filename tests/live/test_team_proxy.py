@@ -140,7 +140,7 @@ def test_doctor_says_what_is_missing_until_nothing_is(team: Team, shop: Shop) ->
 
     team.config.rmdir()
     said = lines(shop.deploy("doctor", expect=8))
-    assert f"{team.config} is no folder" in said
+    assert f"{team.config} is not a folder" in said
 
     team.config.mkdir()
     team.start()

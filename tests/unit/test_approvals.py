@@ -145,7 +145,7 @@ def test_who_is_not_asked_is_refused_and_so_is_who_started_it(scene: Scene, spea
         lambda: speak("dora", role="admin"),
     )
     assert deploy(scene, {"by": ["anna", "zoe"], "role": "operator", "within": "30s"}).outcome == "done"
-    assert refused[:2] == ["rollout 2: carl is not asked: it takes the approval of anna, zoe or an operator"] * 2
+    assert refused[:2] == ["rollout 2: carl is not asked: it needs the approval of anna, zoe or an operator"] * 2
     assert refused[2:] == ["rollout 2: zoe started it, and may not approve what they started"] * 2
 
 
@@ -159,7 +159,7 @@ def test_a_plan_that_nobody_could_approve_is_refused_before_anything_changes(
 ) -> None:
     monkeypatch.setenv("DEPLOYER_ACTOR", "anna")
     before = scene.house.store.releases.next_number("shop")
-    with pytest.raises(Refused, match="it takes the approval of anna and ben, and anna, who starts it, may not"):
+    with pytest.raises(Refused, match="it needs the approval of anna and ben, and anna, who starts it, may not"):
         deploy(scene, BOTH)
     with pytest.raises(Refused, match="who starts it"):
         operations.propose(scene.house, request("2.0", "canary", REPOSITORY, manifest=canary(BOTH)))
@@ -317,7 +317,7 @@ def test_a_promotion_does_not_pass_it_but_by_force_and_on_record(scene: Scene, s
 
     when(scene, "sample", try_it, force)
     assert deploy(scene, BOTH).outcome == "done"
-    assert refused == ["rollout 2 needs the approval of anna and ben: a promotion does not pass it"] * 3
+    assert refused == ["rollout 2 needs the approval of anna and ben: a promotion does not replace it"] * 3
     assert audit(scene) == [
         "promote asked by carl@build-3: the shop burns",
         "approve forced by carl@build-3",

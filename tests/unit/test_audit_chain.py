@@ -401,7 +401,7 @@ def test_the_command_exports(store: Store, tmp_path: Path, capsys: pytest.Captur
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (["verify", "--head", "abc"], "abc is no hash"),
+        (["verify", "--head", "abc"], "abc is not a hash"),
         (["verify", "/nonexistent/file"], "cannot be read"),
         (["export", "-o", "/nonexistent/file"], "cannot be written"),
     ],

@@ -70,14 +70,14 @@ def test_each_bit_counts(tree: bytes, tmp_path: Path) -> None:
     data = bytearray(Made(tree=tree).data())
     for at in range(0, len(data), 83):  # each header and each part is met
         data[at] ^= 1 << at % 8
-        assert "is no sound bundle" in refused(tmp_path, bytes(data)), at
+        assert "is not a sound bundle" in refused(tmp_path, bytes(data)), at
         data[at] ^= 1 << at % 8
 
 
 def test_each_end_but_the_right_one_is_refused(tmp_path: Path) -> None:
     data = Made().data()
     for end in (*range(0, len(data), tape.BLOCK), len(data) - 1):
-        assert "is no sound bundle" in refused(tmp_path, data[:end]), end
+        assert "is not a sound bundle" in refused(tmp_path, data[:end]), end
     assert "longer than its contents say" in refused(tmp_path, data + bytes(512))
 
 
@@ -119,7 +119,7 @@ BAD: dict[str, tuple[Callable[[], bytes], str]] = {
     "a name with a NUL": (lambda: Made().file(path="a\0b", kind="file", part=PART), "is not a path inside"),
     "a link that leads out": (lambda: Made().file(path="a", kind="link", target="../x"), "leads out of the bundle"),
     "a link to the root": (lambda: Made().file(path="a", kind="link", target="/etc"), "leads out of the bundle"),
-    "a file below a file": (lambda: Made().file(path="deploy.yml/x", kind="folder"), "which is no folder"),
+    "a file below a file": (lambda: Made().file(path="deploy.yml/x", kind="folder"), "which is not a folder"),
     "a file twice": (lambda: Made().file(path="deploy.yml", kind="folder"), "is named twice"),
     "a device among the files": (lambda: Made().file(path="sda", kind="device"), "files.2.kind"),
     "a part with two sizes": (
@@ -136,7 +136,7 @@ BAD: dict[str, tuple[Callable[[], bytes], str]] = {
     ),
     "a layer with holes": (lambda: Made(holes(LARGE)).data(), "has holes: it would unpack to 1,099,511,627,776 bytes"),
     "a packed layer": (lambda: Made(gzip.compress(layer(("x", bytes(10**6))))).data(), "compressed (gzip)"),
-    "a layer that is no archive": (lambda: Made(b"hello" * 2000).data(), "it is no tar archive"),
+    "a layer that is no archive": (lambda: Made(b"hello" * 2000).data(), "it is not a tar archive"),
     "layers of another image": (
         lambda: Made(rootfs={"diff_ids": []}).data(),
         "the layers are not those of the image's configuration",

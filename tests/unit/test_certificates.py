@@ -184,7 +184,7 @@ def test_what_ends_soon(tmp_path: Path, days: float, text: str) -> None:
      "ssh://a", "unix:///run/docker.sock", "https://a:2376", "tcp://[::1:2376", "tcp://a:b"],
 )  # fmt: skip
 def test_no_address_of_an_engine(address: str) -> None:
-    with pytest.raises(Refused, match=r"is no address of an engine"):
+    with pytest.raises(Refused, match=r"is not an address of an engine"):
         place(address)
 
 

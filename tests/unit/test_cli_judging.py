@@ -98,7 +98,7 @@ def test_a_log_of_requests_is_judged(tmp_path: Path, capsys: Out) -> None:
         ("judge.errors.margin=0.5x", "judge.errors.margin"),
         ("judge.errors", "write a key of the judge and its value"),
         ("traffic.lease=3s", "write a key of the judge and its value"),
-        ("judge.errors={", "is no value"),
+        ("judge.errors={", "is not a value"),
     ],
 )
 def test_what_is_no_policy_is_refused(recorded: Path, given: str, told: str, capsys: Out) -> None:
@@ -121,7 +121,7 @@ def test_a_file_of_another_kind_is_refused_with_what_would_be_right(tmp_path: Pa
     assert main(["judge", str(tmp_path / "deploy.yml")]) == Exit.REFUSED
     told = capsys.readouterr().err
 
-    assert "is neither a recording nor a log of requests: its first line is no header" in told
+    assert "is neither a recording nor a log of requests: its first line is not a header" in told
     assert "each line needs time, side" in told
 
 

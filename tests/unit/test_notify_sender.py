@@ -122,8 +122,8 @@ def test_one_that_hangs(heard: Hook, way: Recipient) -> None:
 @pytest.mark.parametrize(
     ("recipient", "url", "told"),
     [
-        (BOT, "ftp://example.com/very-secret", "the secret URL is no address with https:// or http://"),
-        (BOT, "very-secret", "the secret URL is no address with https:// or http://"),
+        (BOT, "ftp://example.com/very-secret", "the secret URL is not an address with https:// or http://"),
+        (BOT, "very-secret", "the secret URL is not an address with https:// or http://"),
         (BOT, "http://[very-secret", "a response that cannot be understood (InvalidURL)"),
         (CHAT, "nothing://very-secret", "Apprise does not understand the URL"),
         (CHAT, "very-secret", "Apprise does not understand the URL"),

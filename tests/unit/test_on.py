@@ -94,7 +94,7 @@ def test_addresses_are_read(text: str, host: str | None, user: str, port: int | 
     ],
 )
 def test_addresses_that_are_refused(text: str) -> None:
-    with pytest.raises(Refused, match="is no address of a control host") as caught:
+    with pytest.raises(Refused, match="is not an address of a control host") as caught:
         Control.of(text, "--on")
     assert "secret" not in str(caught.value)
 
@@ -241,7 +241,7 @@ def test_which_manifest_is_meant(far: Path, run: Deploy) -> None:
     assert "is about shop, not about blog" in run(*on(far, *up, "--service", "blog")).err
     shutil.copy(far / "deploy.yml", "deploy.yml")
     Path("deploy.yml").write_text(Path("deploy.yml").read_text() + "# changed\n")
-    assert "is another one than yours" in run(*on(far, *up)).err
+    assert "differs from yours" in run(*on(far, *up)).err
     assert "is another one" not in run(*on(far, *up, "--service", "shop")).err
     assert "is another one" not in run(*on(far, *up, "-f", str(far / "deploy.yml"))).err
     manifest(Path("deploy.yml"), service="blog")
@@ -400,7 +400,7 @@ def test_options_that_contradict_each_other(far: Path, run: Deploy, monkeypatch:
     monkeypatch.delenv("DEPLOYER_SERVER")
     assert "unset DEPLOYER_ON" in run("doctor").err
     monkeypatch.setenv("DEPLOYER_ON", "control")
-    assert "DEPLOYER_ON: 'control' is no address" in run("status").err
+    assert "DEPLOYER_ON: 'control' is not an address" in run("status").err
 
 
 def test_what_does_not_go_with_the_other_end(run: Deploy) -> None:

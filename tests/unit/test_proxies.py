@@ -345,7 +345,7 @@ AGENT = f"exec {sys.executable} -m deployer.start proxy --stdio"
             "edge1: it refuses this user and key: P",
         ),
         ("echo hello; exit 0", Unreachable, "edge1: `deploy proxy --stdio` ended with 0"),
-        (AGENT, Refused, "edge1: /etc/nowhere is no folder"),
+        (AGENT, Refused, "edge1: /etc/nowhere is not a folder"),
     ],
 )
 def test_why_there_is_no_channel(

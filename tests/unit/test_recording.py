@@ -101,10 +101,10 @@ def test_a_bad_line_in_the_middle_is_refused_with_its_number(tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("", "is no recording: it is empty"),
-        ('{"event":"note"}\n', "is no recording: its first line is no header"),
-        ("service: shop\n", "is no recording: its first line is no header"),
-        ('{"watch":[1,2,0],"at":2}\n', "is no recording"),
+        ("", "is not a recording: it is empty"),
+        ('{"event":"note"}\n', "is not a recording: its first line is not a header"),
+        ("service: shop\n", "is not a recording: its first line is not a header"),
+        ('{"watch":[1,2,0],"at":2}\n', "is not a recording"),
         ('{"recording":2}\n', "format 2; this version reads 1"),
         ("\x00\xff\n", "r.jsonl"),
     ],

@@ -302,7 +302,7 @@ def test_a_manifest_here_must_be_the_one_there(
         assert run("up", "--version", "1.0").out == "r1 (1.0) is live\n"
         (here / "deploy.yml").write_text(api.manifest.read_text() + "# changed\n")
         told = run("up", "--version", "2.0")
-        assert (told.code, "is another one than yours" in told.err) == (Exit.REFUSED, True)
+        assert (told.code, "differs from yours" in told.err) == (Exit.REFUSED, True)
         assert run("plan", "--version", "2.0", "-f", "deploy.yml").code == Exit.REFUSED
         assert run("up", "--version", "2.0", "--service", "shop").out == "r2 (2.0) is live\n"
         assert run("up", "--service", "shop", "-f", "deploy.yml").code == Exit.REFUSED
@@ -349,7 +349,7 @@ def test_tokens_come_from_files_and_are_never_shown(
         monkeypatch.setenv("DEPLOYER_TOKEN_FILE", str(here / "token"))
         assert run("status").code == 0
         (here / "token").write_text("two\nlines\n")
-        assert "is no token" in run("status").err
+        assert "is not a token" in run("status").err
         assert "cannot be read" in run("--token-file", "nowhere", "status").err
         shutil.copy(api.manifest, here / "netrc")
         (here / "netrc").write_text("machine 127.0.0.1 login a password b\n")
@@ -376,11 +376,11 @@ def test_nobody_answers(run: Deploy, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("url", "told"),
     [
-        ("deploy.example.com", "is no address of a server"),
-        ("ftp://deploy.example.com", "is no address of a server"),
-        ("https://ann:secret@deploy.example.com", "is no address of a server"),
-        ("https://deploy.example.com/?a=b", "is no address of a server"),
-        ("https://[::1", "is no address of a server"),
+        ("deploy.example.com", "is not an address of a server"),
+        ("ftp://deploy.example.com", "is not an address of a server"),
+        ("https://ann:secret@deploy.example.com", "is not an address of a server"),
+        ("https://deploy.example.com/?a=b", "is not an address of a server"),
+        ("https://[::1", "is not an address of a server"),
         ("http://deploy.example.com:8642", "would send the token in the clear"),
     ],
 )
@@ -416,7 +416,7 @@ def test_a_certificate_is_checked(api: Api, run: Deploy, here: Path, monkeypatch
         monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(pem))
         assert run("--server", url, "status").code == 0
         assert run("--server", url, "up", "--service", "shop", "--version", "2.0").code == 0
-        assert "is no file with certificates" in run("--server", url, "--ca", "nowhere", "status").err
+        assert "is not a file with certificates" in run("--server", url, "--ca", "nowhere", "status").err
 
 
 @pytest.mark.parametrize(

@@ -353,8 +353,8 @@ def test_verbs_have_the_time_of_playbooks(scene: Scene) -> None:
     [
         ({"verbs": "systemd"}, "nothing", "there is no file or directory .*nothing"),
         ({"command": None}, "/nothing", "there is no file or directory /nothing"),
-        ({"verbs": "lxc", "command": None}, "app/server", "is no tar archive"),
-        ({"verbs": "lxc", "command": None}, "app", "is no tar archive"),
+        ({"verbs": "lxc", "command": None}, "app/server", "is not a tar archive"),
+        ({"verbs": "lxc", "command": None}, "app", "is not a tar archive"),
         ({"verbs": "systemd", "command": ["./other"]}, "app", "command: ./other is not among the files"),
     ],
 )

@@ -453,7 +453,7 @@ def test_a_deploy_is_by_the_manifest_that_is_meant(api: Api, ask: Client) -> Non
     for path in ("rollouts", "plan"):
         answer = ask("POST", f"{V1}/services/shop/{path}", operator, json={**meant, "version": "2.0"})
         assert (answer.status_code, answer.json()["exit"]) == (422, Exit.REFUSED)
-        assert "is another one than yours" in answer.json()["message"]
+        assert "differs from yours" in answer.json()["message"]
 
 
 def test_an_order_with_the_same_key_is_the_same_order(api: Api, ask: Client, held: int) -> None:
@@ -589,7 +589,7 @@ def test_approvals_by_those_who_are_asked(api: Api, ask: Client, waiting: int, m
     path = f"{V1}/services/shop/approve"
     answer = ask("POST", path, as_person(api, monkeypatch, "carl"), json={})
     assert (answer.status_code, answer.json()["exit"]) == (422, Exit.REFUSED)
-    assert "carl is not asked: it takes the approval of 2 of ann, ben and admins" in answer.json()["message"]
+    assert "carl is not asked: it needs the approval of 2 of ann, ben and admins" in answer.json()["message"]
     ann = as_person(api, monkeypatch, "ann")
     told = ask("POST", path, ann, json={"reason": "fine", "rollout": waiting}).json()
     assert told["text"].startswith("rollout 2 of shop: approved by ann@")

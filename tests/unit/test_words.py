@@ -41,6 +41,12 @@ REPLACED = {  # a pattern, and the word of the glossary
     r"lay(s)? (it )?over|lay \S+ over": "merge",
     r"forge": "Git host",
     r"from elsewhere|people elsewhere": "external",
+    r"(?<!there )is no (address|duration|event|file|folder|hash|header|interval|object|socket|token|value)": "is not a",
+    r"all the same": "anyway",
+    r"byte by byte": "byte for byte",
+    r"another one than": "differs from",
+    r"it takes (the|an) approval": "it needs the approval",
+    r"as it was made": "changed",
     r"does not answer|did not answer|no answer within": "is unreachable, does not respond",
     r"[\d.]+ %|\{\} %": "10%, as it can be typed",
 }

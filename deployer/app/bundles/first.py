@@ -48,7 +48,7 @@ def first_start(house: AppContext, order: Order, environ: Mapping[str, str], giv
     with opened(Path(order.bundle)) as bundle:
         settings = settings_file(here, bundle.contents.service)
         if given and settings.exists():
-            raise Refused(f"{settings} says already what is different on this host", "change it there")
+            raise Refused(f"{settings} already has the settings of this host", "change it there")
         manifest = request_unpacked(house, order, bundle, environ, given).loaded.manifest
         inside = bundle.contents.sealed.names if bundle.contents.sealed and order.identity else ()
     variables = Variables(environ, here)

@@ -262,7 +262,7 @@ def _ansible(wanted: bool) -> Discrepancy:
 def _team_proxy(settings: HAProxy) -> Iterator[Discrepancy]:
     name, folder, socket = "your HAProxy", Path(settings.config), Path(settings.socket)
     if not folder.is_dir():
-        yield Discrepancy("bad", name, f"{folder} is no folder", f"mkdir {folder}, then start it with `-f {folder}`")
+        yield Discrepancy("bad", name, f"{folder} is not a folder", f"mkdir {folder}, then start it with `-f {folder}`")
     elif not os.access(folder, os.W_OK):
         yield Discrepancy("bad", name, f"{folder} cannot be written", "run as its owner, or change its owner")
     else:

@@ -27,7 +27,7 @@ class CommitStatus:
         except ValueError as error:
             raise Refused(f"--on-status {command!a}: {error}", "quote it as for a shell") from None
         if url and not url.startswith(("https://", "http://")):
-            raise Refused(f"--webhook {url!a} is no address", "https://HOST/PATH")
+            raise Refused(f"--webhook {url!a} is not an address", "https://HOST/PATH")
         secret = environ.get(SECRET, "")
         if url and not secret:
             raise Refused(f"--webhook needs a key to sign with: {SECRET} is not set", f"export {SECRET}=…")

@@ -88,7 +88,7 @@ def make_sense(release: Release, instances: int) -> None:
         raise Refused(f"{release.service} is `single`: it never has two instances at once", "remove `single` first")
     if not 0 <= instances <= MOST_REPLICAS:
         raise Refused(
-            f"{instances} instances on a host: from 1 to {MOST_REPLICAS} are possible", "`deploy down` has none"
+            f"{instances} instances on a host: from 1 to {MOST_REPLICAS} are possible", "`deploy down` runs none"
         )
 
 

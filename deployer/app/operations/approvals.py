@@ -98,7 +98,7 @@ def refuse_unanswerable(plan: Plan, starter: str) -> None:
         others = [name for name in step.by if name.casefold() != starter.casefold()]
         if len(others) < step.count:
             raise Refused(
-                f"{plan.service}: it takes the approval of {step.whose()}, and {starter}, who starts it, may not give"
+                f"{plan.service}: it needs the approval of {step.whose()}, and {starter}, who starts it, may not give"
                 " their own",
                 "let somebody else start it; or name more people, a role, or `own: true` in `approve`",
             )

@@ -24,7 +24,7 @@ def drain_connections(house: AppContext, service: str, reason: str = "") -> Roll
         drivers = hands(house, lock, house.drivers(releases[0])) if releases else None
         live = drivers.traffic.read(service) if drivers else None
         if drivers is None or live is None:
-            raise Refused(f"{service} is not at the proxy: it has no connections", "`deploy status` lists what is")
+            raise Refused(f"{service} has no connections: the proxy does not know it", "`deploy status` lists what is")
         traffic, inspection = drivers.traffic, drivers.inspection
         left = [place for place in PLACES if place not in live.used]
         house.store.audit.record(AuditEntry("drain", service, "begun", release=releases[0].number, reason=reason), lock)

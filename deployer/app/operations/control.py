@@ -50,8 +50,8 @@ def promote(house: AppContext, service: str, reason: str = "", *, force: bool = 
     whose = " and that of ".join(step.whose() for step in ahead)
     if not force or not reason:
         raise Refused(
-            f"rollout {rollout.number} needs the approval of {whose}: a promotion does not pass it",
-            'wait for it, `deploy approve`; or take it on yourself, on record: `deploy promote --force -m "why"`',
+            f"rollout {rollout.number} needs the approval of {whose}: a promotion does not replace it",
+            'wait for it, `deploy approve`; or skip it, which is recorded: `deploy promote --force -m "why"`',
         )
     return _wish(house, rollout, "force", reason, f"without the approval of {whose}")
 
@@ -62,7 +62,10 @@ def stop(house: AppContext, service: str, reason: str = "") -> RolloutResult:
         return ended
     rollout = open_rollout(house, service)
     if committed(house, rollout):
-        raise Refused(f"r{rollout.release} is promoted already", "`deploy resume` ends it, `deploy rollback` leaves it")
+        raise Refused(
+            f"r{rollout.release} is promoted already",
+            "`deploy resume` finishes the rollout, `deploy rollback` returns to the release before",
+        )
     ending = _as_asked(_wish(house, rollout, "abort", reason))
     record.remove(str(house.store.folder), service)
     return ending

@@ -213,7 +213,8 @@ def _not_frozen(house: AppContext, request: DeployRequest) -> None:
         )
         return
     raise Refused(
-        f"{manifest.service} is frozen until {until:%a %d %b %H:%M}", 'wait, or say why not: --override-freeze "reason"'
+        f"{manifest.service} is frozen until {until:%a %d %b %H:%M}",
+        'wait, or deploy anyway: --override-freeze "reason"',
     )
 
 

@@ -106,7 +106,7 @@ def _refuse_other(path: Path, order: Order) -> None:
 
     if fingerprint(path, order.destination) != order.fingerprint:
         raise Refused(
-            f"the manifest of {order.service} here, {path}, is another one than yours",
+            f"the manifest of {order.service} here, {path}, differs from yours",
             "bring yours to the server, or deploy by the server's: --service NAME, without -f",
         )
 

@@ -39,7 +39,7 @@ class Sender:
 
     def _post(self, url: str, key: str, recipient: Recipient, notice: Notice, deadline: Deadline) -> None:
         if not url.startswith(("https://", "http://")):
-            raise NotSent(f"the secret {recipient.webhook} is no address with https:// or http://", again=False)
+            raise NotSent(f"the secret {recipient.webhook} is not an address with https:// or http://", again=False)
         body = json.dumps(notice.to_dict()).encode()
         more = {EVENT: notice.kind, DELIVERY: notice.id}
         try:

@@ -60,7 +60,7 @@ def of_interval(text: str) -> JobTimes:
         return JobTimes(every(_WORDS[text]))
     numbers = re.split(r"[.:/ ]+", text.strip())
     if not all(number.isdecimal() for number in numbers) or len(numbers) > 5:
-        raise ValueError(f"{text} is no interval")
+        raise ValueError(f"{text} is not an interval")
     units = (7 * _DAY, _DAY, _HOUR, _MINUTE, 1)[-len(numbers) :]
     return JobTimes(every(sum(int(number) * unit for number, unit in zip(numbers, units, strict=True))))
 
@@ -97,5 +97,5 @@ def _any(field: str) -> str:
 
 def _duration(text: str) -> float:
     if not re.fullmatch(r"(?:[0-9.]+(?:ms|s|m|h))+", text):
-        raise ValueError(f"{text or 'nothing'} is no duration")
+        raise ValueError(f"{text or 'nothing'} is not a duration")
     return sum(float(number) * _UNITS[unit] for number, unit in re.findall(r"([0-9.]+)(ms|s|m|h)", text))

@@ -1,7 +1,7 @@
 """One PostgreSQL database, or a schema of it: opening, transactions, and what its errors mean.
 
 Writers take turns by a lock that ends with the transaction: from its first statement on a transaction is alone with the
-tables, as in SQLite. Whoever is stopped in a transaction is cut off by the server, so that others can go on.
+tables, as in SQLite. A process that is stopped in a transaction is cut off by the server: others can go on.
 """
 
 from __future__ import annotations

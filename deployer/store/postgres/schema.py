@@ -1,7 +1,7 @@
 """The tables of the store in the words of PostgreSQL: made of the same migrations, but for what guards the audit log.
 
-Numbers are given out in the transaction that uses them, from the table `numbers`: they have no holes, and whoever reads
-what came after the last number that they saw misses nothing, which sequences do not promise.
+Numbers are given out in the transaction that uses them, from the table `numbers`: they have no gaps, so a reader
+that asks for what came after the last number it saw misses nothing. Sequences do not promise that.
 """
 
 from __future__ import annotations

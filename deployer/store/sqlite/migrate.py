@@ -33,7 +33,7 @@ def make(path: Path) -> None:
 
 
 def connect(path: Path, busy: float) -> SqliteConnection:
-    """Open a store for whoever shares the connection by turns; `busy` seconds are waited for other writers.
+    """Open a store for threads that share the connection by turns; wait `busy` seconds for other writers.
 
     Raises StoreDamaged for an empty file, before SQLite would take it for a new store, and Refused for the store of a
     newer version.

@@ -62,7 +62,7 @@ def test_what_the_teams_haproxy_refuses_changes_nothing(team: Bench, blue: Upstr
 
 def test_a_socket_that_is_not_there_and_a_folder_that_is_not_there(team: Bench, blue: Upstream) -> None:
     nowhere = HAProxy(config=str(team.folder / "nowhere"), socket=str(team.folder / "x.sock"))
-    with pytest.raises(Refused, match="nowhere is no folder"):
+    with pytest.raises(Refused, match="nowhere is not a folder"):
         HAProxyTraffic(team.root, SystemClock(), existing=nowhere)
     other = HAProxy(config=str(team.folder / "conf.d"), socket=str(team.folder / "x.sock"))
     lost = HAProxyTraffic(team.root, SystemClock(), existing=other)

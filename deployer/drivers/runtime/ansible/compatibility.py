@@ -39,7 +39,7 @@ def check(manifest: Manifest, source: Path, digest: str, *, by_name: bool) -> No
         _machine(source)
     if manifest.verbs == "lxc" and not (source.is_file() and tarfile.is_tarfile(source)):
         raise Refused(
-            f"image: {source} is no tar archive",
+            f"image: {source} is not a tar archive",
             "lifecycle playbooks lxc need the root file system of a container as one",
         )
 

@@ -56,5 +56,5 @@ class FleetJobs:
 
     def _member(self, host: str) -> FleetHost:
         if host not in self._members:
-            raise DriverFailed(f"{host or 'this host'} is no host of this service", "name it in the inventory")
+            raise DriverFailed(f"{host or 'this host'} is not a host of this service", "name it in the inventory")
         return self._members[host]

@@ -160,7 +160,7 @@ def _plain(archive: tarfile.TarFile, name: str) -> Iterable[bytes]:
 def _content(archive: tarfile.TarFile, name: str) -> IO[bytes]:
     found = archive.extractfile(name)
     if found is None:
-        raise ValueError(f"{name} is no file")
+        raise ValueError(f"{name} is not a file")
     return found
 
 

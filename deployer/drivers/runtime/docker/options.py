@@ -156,7 +156,7 @@ def found(attributes: Mapping[str, Any]) -> Found:
 def _place(text: str) -> Place:
     place = next((place for place in PLACES if place == text), None)
     if place is None:
-        raise ValueError(f"{text!r} is no place of an instance")
+        raise ValueError(f"{text!r} is not a place of an instance")
     return place
 
 

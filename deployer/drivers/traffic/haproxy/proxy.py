@@ -168,7 +168,9 @@ class TeamProxy:
         self._binary = settings.binary
         _refuse_long(self.home.requests)
         if not folder.is_dir():
-            raise Refused(f"{folder} is no folder", "make it, and add `-f` with it to the command line of your HAProxy")
+            raise Refused(
+                f"{folder} is not a folder", "make it, and add `-f` with it to the command line of your HAProxy"
+            )
 
     def validate(self, config: Path) -> None:
         """Let HAProxy read the team's files and ours, in the order of the team's command line."""
@@ -184,7 +186,7 @@ class TeamProxy:
                 "start your HAProxy with -W and -S, see `deploy doctor`; if it runs, the file was removed: restart it",
             ) from None
         if not stat.S_ISSOCK(mode):
-            raise DriverFailed(f"{self.master.path} is no socket", "give the master socket (-S) of your HAProxy")
+            raise DriverFailed(f"{self.master.path} is not a socket", "give the master socket (-S) of your HAProxy")
         self.master.current(deadline)
 
     def require(self, deadline: Deadline) -> None:

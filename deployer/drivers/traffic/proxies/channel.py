@@ -134,5 +134,5 @@ def _refuse_skew(ahead: float) -> None:
     if abs(ahead) > SKEW:
         raise Refused(
             f"its clock is {ahead:+.0f} s off from this host's: leases would end too early or too late",
-            "let both be kept right (NTP)",
+            "synchronize both clocks (NTP)",
         )

@@ -104,7 +104,7 @@ def read(text: bytes) -> dict[str, Any]:
     except RecursionError as error:
         raise ValueError("nested too deeply") from error
     if not isinstance(data, dict):
-        raise ValueError(f"{text[:60]!r} is no object")
+        raise ValueError(f"{text[:60]!r} is not an object")
     return data
 
 
