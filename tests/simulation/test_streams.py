@@ -141,5 +141,5 @@ def test_a_recording_is_played_as_it_was(tmp_path: Path) -> None:
 
 def test_what_is_no_recording_is_refused(tmp_path: Path) -> None:
     (tmp_path / "x.jsonl").write_text('{"at": 1, "share": 5}\n')
-    with pytest.raises(Refused, match="no recording"):
+    with pytest.raises(Refused, match="is not a recording"):
         playback(tmp_path / "x.jsonl")

@@ -335,7 +335,7 @@ def test_an_export_that_was_changed(exported: Path, change: Callable[[list[str]]
 def test_a_file_that_is_no_export(tmp_path: Path, text: str) -> None:
     file = tmp_path / "other"
     file.write_text(text)
-    with pytest.raises(Refused, match="no exported audit log"):
+    with pytest.raises(Refused, match="is not an exported audit log"):
         verify_file(file)
     with pytest.raises(Refused, match="cannot be read"):
         verify_file(tmp_path / "missing")

@@ -313,7 +313,7 @@ def test_the_address_that_is_printed_is_one_that_answers(
         (["--listen", "0.0.0.0:8642", "--no-tls"], "no name is known by which it may be asked"),
         (["--listen", "0.0.0.0:8642"], "would send their tokens in the clear"),
         (["--cert", "x.pem"], "--cert and --key go together"),
-        (["--listen", "nowhere"], "no address to listen on"),
+        (["--listen", "nowhere"], "is not an address to listen on"),
         (["-f", "missing.yml"], "does not exist"),
     ],
 )
