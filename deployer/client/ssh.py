@@ -97,15 +97,15 @@ class _Adapter(HTTPAdapter):
         super().init_poolmanager(*args, **more)
         channels = self._channels
 
-        class Connection(_Connection):
+        class LinkConnection(_Connection):
             def __init__(self, *given: Any, **named: Any) -> None:
                 super().__init__(*given, **named)
                 self.channels = channels
 
-        class Pool(urllib3.HTTPConnectionPool):
-            ConnectionCls = Connection
+        class LinkPool(urllib3.HTTPConnectionPool):
+            ConnectionCls = LinkConnection
 
-        self.poolmanager.pool_classes_by_scheme = {"http": Pool}
+        self.poolmanager.pool_classes_by_scheme = {"http": LinkPool}
 
 
 class _Connection(urllib3.connection.HTTPConnection):

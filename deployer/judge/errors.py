@@ -69,7 +69,7 @@ class ErrorAbort:
         self._wealth.at(now)
 
     def forget_bets(self) -> None:
-        """Make bets anew: stable's rate has moved."""
+        """Make bets again: stable's rate has moved."""
         self._tables.clear()
 
 
@@ -99,5 +99,5 @@ class MarginPromote:
         self._wealth.win([bet.on(*answers) for bet in self.bets(p, rate)])
 
     def forget_bets(self) -> None:
-        """Make bets anew: stable's rate has moved."""
+        """Make bets again: stable's rate has moved."""
         self._tables.clear()

@@ -66,7 +66,7 @@ class LatencyAbort:
         return self._wealth.log
 
     def refresh(self, times: Histogram) -> None:
-        """Cut anew and predict anew from what is known of stable; never while a block is being counted."""
+        """Cut and predict again from what is known of stable; never while a block is being counted."""
         if times.total < LEAST:
             return
         self._tables.clear()

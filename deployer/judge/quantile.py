@@ -95,7 +95,7 @@ class QuantilePromote:
         return self._wealth.log
 
     def refresh(self, times: Histogram) -> None:
-        """Take the quantile anew from what is known of stable; never while a block is being counted."""
+        """Take the quantile again from what is known of stable; never while a block is being counted."""
         self._tables.clear()
         if times.total >= LEAST:
             self.threshold = Threshold.of(self.q, times, self.margin)

@@ -39,7 +39,7 @@ class ManifestSource:
 
 
 class Stores:
-    """The store, opened once; opened anew where the file was replaced (`deploy adopt`)."""
+    """The store, opened once; opened again where the file was replaced (`deploy adopt`)."""
 
     def __init__(self, opener: Callable[[], Store]) -> None:
         self._open = opener

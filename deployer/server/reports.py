@@ -1,4 +1,4 @@
-"""Reports for pages that look again and again: judging a recording anew takes the longer, the longer it is."""
+"""Reports for pages that look again and again: judging a recording again takes the longer, the longer it is."""
 
 from __future__ import annotations
 

@@ -77,7 +77,7 @@ def traces(folder: Path) -> Iterator[Path]:
 def move_aside(folder: Path) -> tuple[Path, ...]:
     """Move the store of a state folder out of the way, whatever its condition: file, log and index together.
 
-    For `deploy adopt`, before it opens a new store with `Store(folder, clock, anew=True)`: without that a store is not
+    For `deploy adopt`, before it opens a new store with `Store(folder, clock, new=True)`: without that a store is not
     made in a folder in which there was one. Gives where the parts are now, the store itself first:
     `deployer.db.aside-20260131T120500Z`, which SQLite opens as it opened the old one (`-wal`, `-shm` beside it); empty
     where there was none. Nothing is deleted or overwritten, the names last, and a crash in between leaves parts that

@@ -47,7 +47,7 @@ class SharedDatabase(Protocol):
 class Store:
     """The tables of one state folder, over one connection: in a file of the folder, unless hosts share a database.
 
-    `anew` makes a store also in a folder in which there was one. `file` is where it lies while it is being made in
+    `new` makes a store also in a folder in which there was one. `file` is where it lies while it is being made in
     another place, for `deploy adopt`.
     """
 
@@ -56,7 +56,7 @@ class Store:
         folder: Path,
         clock: Clock,
         *,
-        anew: bool = False,
+        new: bool = False,
         file: Path | None = None,
         shared: SharedDatabase | None = None,
     ) -> None:
@@ -65,7 +65,7 @@ class Store:
         self.file = file or folder / damage.NAME
         if shared:
             private(folder)
-        self.database: Database = shared.database if shared else SqliteDatabase(self.file, anew=anew)
+        self.database: Database = shared.database if shared else SqliteDatabase(self.file, new=new)
         self.claims: Claims = shared.claims if shared else KernelClaims(folder)
         database, claims = self.database, self.claims
         installation = self.secret("installation")

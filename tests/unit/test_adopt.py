@@ -59,7 +59,7 @@ def adopt(scene: Scene, **chosen: str) -> Survey:
 
 
 def anew(scene: Scene) -> Store:
-    return Store(scene.house.store.folder, scene.world.clock, anew=True)
+    return Store(scene.house.store.folder, scene.world.clock, new=True)
 
 
 def die(scene: Scene, version: str, strategy: str, where: str, **more: Any) -> None:
@@ -436,7 +436,7 @@ def test_a_damaged_store_is_moved_aside_whole_and_rebuilt(scene: Scene) -> None:
 def test_a_store_that_was_begun_anew_is_moved_aside_too(scene: Scene) -> None:
     scene.deploy("1.0")
     lose(scene)
-    with_nothing = Store(scene.house.store.folder, scene.world.clock, anew=True)
+    with_nothing = Store(scene.house.store.folder, scene.world.clock, new=True)
     with_nothing.database.close()
     found = adopt(scene)
 
@@ -477,7 +477,7 @@ def test_a_store_that_another_command_made_meanwhile_stays(scene: Scene) -> None
 
         def then_another(at: Path) -> tuple[Path, ...]:
             moved = move_aside(at)
-            Store(at, scene.world.clock, anew=True).database.close()
+            Store(at, scene.world.clock, new=True).database.close()
             return moved
 
         with pytest.MonkeyPatch.context() as patch:

@@ -205,7 +205,7 @@ def test_a_store_that_is_gone_is_not_begun_anew(state: Path, trace: str) -> None
     assert "deploy adopt" in told.value.hint
     assert not (state / "deployer.db").exists()
     if trace != "deployer.db-wal":
-        Store(state, CLOCK, anew=True).database.close()
+        Store(state, CLOCK, new=True).database.close()
         Store(state, CLOCK).database.close()
 
 
@@ -229,7 +229,7 @@ def test_a_process_whose_store_was_replaced_changes_nothing_any_more(used: Path)
         lock = store.locks.take("shop", "test")
         for file in used.glob("deployer.db*"):
             file.rename(file.with_name(f"old{file.name}"))
-        with closing(Store(used, CLOCK, anew=True).database):
+        with closing(Store(used, CLOCK, new=True).database):
             with pytest.raises(StoreFailed, match="moved or removed while this process ran"):
                 store.locks.verify(lock)
             with pytest.raises(StoreFailed, match="moved or removed"):
@@ -246,7 +246,7 @@ def test_a_store_is_moved_aside_whole(killed: Path) -> None:
     assert {p.name.replace(moved[0].name, "deployer.db"): p.read_bytes() for p in moved} == before
     with pytest.raises(StoreDamaged, match="is gone"):
         Store(killed, CLOCK)
-    Store(killed, CLOCK, anew=True).database.close()
+    Store(killed, CLOCK, new=True).database.close()
     with closing(sqlite3.connect(moved[0])) as db:
         assert db.execute("select count(*) from meta where key = 'written last'").fetchone()[0] == 1
 

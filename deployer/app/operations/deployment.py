@@ -293,7 +293,7 @@ def _without_silent(manifest: Manifest, observed: Observed, brought: Brought) ->
 
 
 def _refuse_unrecorded(house: AppContext, drivers: Drivers, observed: Observed) -> None:
-    """Refuse to begin anew beside instances that have users and of which the store has no record."""
+    """Refuse to begin again beside instances that have users and of which the store has no record."""
     if observed.live is None or house.store.releases.of(observed.service):
         return
     up = [s.name for place in PLACES for s, is_up in drivers.traffic.servers(observed.service, place) if is_up]

@@ -33,12 +33,12 @@ class SqliteDatabase:
     """One connection, shared by the threads of this process: each has it for the length of a query or transaction.
 
     Every method raises StoreFailed, with what to do, where SQLite or the file system does; StoreDamaged when the file
-    is no store or not whole. A store is made only where there was none, unless `anew` says that the old one was moved
+    is no store or not whole. A store is made only where there was none, unless `new` says that the old one was moved
     aside. Where nothing can be written, because the disk is full or read-only, a copy in memory answers queries, and
     `unwritable` says why a transaction raises StoreFailed.
     """
 
-    def __init__(self, path: Path, *, anew: bool = False) -> None:
+    def __init__(self, path: Path, *, new: bool = False) -> None:
         self.path = path
         self.unwritable: StoreFailed | None = None
         self._mutex = threading.RLock()
@@ -46,7 +46,7 @@ class SqliteDatabase:
         with self._told(), self._told_of_files():
             private(path.parent)
             if not path.exists():
-                self._make(anew)
+                self._make(new)
             damage.refuse_shortened(path)
             self._connection = self._connect()
             try:
@@ -68,11 +68,11 @@ class SqliteDatabase:
                 raise
             return copied
 
-    def _make(self, anew: bool) -> None:
+    def _make(self, new: bool) -> None:
         with FileLock(self.path.with_name("deployer.lock")).held(OWN_SECONDS):
             if self.path.exists():
                 return
-            if not anew:
+            if not new:
                 damage.refuse_lost(self.path)
             migrate.make(self.path)
 

@@ -114,8 +114,8 @@ class TlsEngine:
 def _pool() -> BaseAdapter:
     from requests.adapters import HTTPAdapter
 
-    class Pool(HTTPAdapter):
+    class TlsAdapter(HTTPAdapter):
         def init_poolmanager(self, *arguments: Any, **options: Any) -> None:
             super().init_poolmanager(*arguments, **options, socket_options=_SOCKET)
 
-    return Pool(pool_connections=1, pool_maxsize=_KEPT)
+    return TlsAdapter(pool_connections=1, pool_maxsize=_KEPT)

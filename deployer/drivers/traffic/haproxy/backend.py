@@ -27,7 +27,7 @@ CHECK = (
 )
 # Where all instances of a release are gone for a moment, say because the engine that forwards their ports begins again
 # or the only one does, requests wait for them: HAProxy lets a second pass before it tries again whoever was refused a
-# connection, and then chooses anew. So there is a last server that refuses everyone; only root could listen there.
+# connection, and then chooses again. So there is a last server that refuses everyone; only root could listen there.
 WAIT = "wait"
 WAITING = 1000  # requests of a service that may wait; the proxy has to have room for other services
 # Where it is the last, more connections are free than instances ever have room for: by that `alive` knows it.

@@ -120,7 +120,7 @@ class Home:
         return bool((read(self.token) or "").strip()) and not self.token.stat().st_mode & 0o077
 
     def remove(self) -> None:
-        """Remove everything, the lock last: whoever waits for it may begin anew as soon as it is gone."""
+        """Remove everything, the lock last: whoever waits for it may begin again as soon as it is gone."""
         import shutil
 
         self.config.unlink(missing_ok=True)

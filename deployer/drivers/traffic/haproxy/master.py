@@ -106,7 +106,7 @@ class MasterSocket:
             raise DriverFailed(f"{self.path}: worker {worker.pid} did not set {name}: {said}", "please report this")
 
     def undisturbed(self, work: Callable[[], T], deadline: Deadline) -> T:
-        """Do something that asks current workers, anew when one of them ended meanwhile: somebody reloads the proxy."""
+        """Ask current workers for something, again when one of them ended meanwhile: somebody reloads the proxy."""
         return retry(work, deadline, Gone)
 
     def connections(self, worker: Worker, deadline: Deadline | None = None) -> int:
@@ -118,7 +118,7 @@ class MasterSocket:
         return number("^CurrConns: NUMBER", reply)
 
     def reload(self, deadline: Deadline) -> tuple[str, ...]:
-        """Load the configuration files anew; give the complaints of a proxy that went on with the old ones."""
+        """Load the configuration files again; give the complaints of a proxy that went on with the old ones."""
         reply = self.ask("reload", deadline)
         if reply.startswith("Success=1"):
             return ()

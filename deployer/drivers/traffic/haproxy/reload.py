@@ -105,7 +105,7 @@ def remember(running: Proxy, live: LiveMap, specs: Iterable[str], deadline: Dead
 
 
 def repair(running: Proxy, live: LiveMap, deadline: Deadline) -> None:
-    """Write all files anew from what the proxy knows about its services, and load them where it runs others.
+    """Write all files again from what the proxy knows about its services, and load them where it runs others.
 
     The caller holds the lock of the folder.
     """
