@@ -48,6 +48,7 @@ class Paper:
         self.joined: str | None = None
         self.text = configured(None, "shop", MANIFEST, None).model_dump_json()
         self.keys: list[str] = []
+        self.chain_keys: set[str] = set()
         self.feeds: list[Feed] = []
         self.installed: list[str] = []
 
@@ -59,7 +60,10 @@ class Paper:
     def check(self, manifest: Manifest, deadline: Deadline) -> None:
         self._do("check")
 
-    def configure(self, release: Release, place: Place | None, deadline: Deadline, key: str = "") -> None:
+    def configure(
+        self, release: Release, place: Place | None, deadline: Deadline, key: str = "", chain_key: str = ""
+    ) -> None:
+        self.chain_keys.add(chain_key)
         self.keys.append(key)
         self._do("configure")
         self.live = self.live or INITIAL

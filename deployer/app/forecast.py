@@ -32,7 +32,7 @@ def evidence(plan: Plan, manifest: Manifest, traffic: MeasuredTraffic | None = N
     lines = [f"{_measured(known)}: {_outcome(steps, manifest, known)}"] if known else []
     proofs = [s for s in steps if s.proves]
     if proofs:
-        unit = "clients" if manifest.traffic.sticky else "requests"
+        unit = "clients" if manifest.traffic.counts_clients else "requests"
         needs = [(watch, _whole(needed(manifest, watch))) for watch in proofs]
         each = ", ".join(f"{count:,} {unit} at {percent(watch.share)}" for watch, count in needs)
         lines.append(f"a proof of no worse needs about {each} (assuming a 0.1% error rate)")

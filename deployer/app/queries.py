@@ -43,8 +43,8 @@ def drivers_of(house: AppContext, service: str) -> Drivers:
     """Wire the drivers of a service from its newest release: no manifest file is needed."""
     releases = house.store.releases.of(service)
     if not releases:
-        known = ", ".join(services(house)) or "none yet"
-        raise Refused(f"{service} was never deployed from {house.store.folder}", f"services here: {known}")
+        known = f"services here: {', '.join(services(house)) or 'none yet'}"
+        raise Refused(f"{service} was never deployed from {house.store.folder}", known)
     return house.drivers(releases[0])
 
 
@@ -98,6 +98,7 @@ def status(house: AppContext, service: str) -> StatusView:
                 environments.append(replace(view, open=load.get(place, Load()).open))
         problems += [f"{host or 'this host'} is unreachable: {why}" for host, why in observed.silent.items()]
         safety = _safety(house, drivers, live, rollout)
+        problems += filter(None, [house.store.events.last(rollout.number, "side.lost", "text")] if rollout else [])
     except DeployError as error:
         observed = None
         problems.append(str(error))
@@ -124,8 +125,7 @@ def status(house: AppContext, service: str) -> StatusView:
 
         sized, kept, more = outlook.shown(house, drivers, released, observed, load)
         problems += more
-    candidate = rollout.release if rollout else 0
-    gate = _gate(house, rollout) if rollout else None
+    candidate, gate = (rollout.release, _gate(house, rollout)) if rollout else (0, None)
     return StatusView(
         service=service,
         stable=stable,

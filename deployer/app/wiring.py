@@ -187,11 +187,20 @@ class _Wiring:
                 from deployer.drivers.traffic.proxies import Proxies
 
                 self._proxies = Proxies(self._clock, self._state)
-            return self._proxies.several(machines.proxies, manifest.traffic.haproxy, manifest.traffic.proxies)
+            traffic = manifest.traffic
+            return self._proxies.several(machines.proxies, traffic.haproxy, traffic.proxies, self._chain_key(manifest))
         from deployer.drivers.traffic.haproxy import HAProxyTraffic
 
-        existing = manifest.traffic.haproxy
-        return HAProxyTraffic(self._state / "proxy", self._clock, existing=existing, state=self._state)
+        existing, key = manifest.traffic.haproxy, self._chain_key(manifest)
+        return HAProxyTraffic(self._state / "proxy", self._clock, existing=existing, state=self._state, chain_key=key)
+
+    def _chain_key(self, manifest: Manifest) -> str:
+        """Return the key by which the services of a chain know each other's stamps, whichever proxy they are behind."""
+        if manifest.traffic.chain is None:
+            return ""
+        from deployer.drivers.traffic.haproxy import chain
+
+        return chain.key_of(self._store.secret(f"chain {manifest.traffic.chain.name}"))
 
     def _runtime(self, manifest: Manifest, folder: Path, machines: Machines) -> RuntimeCare:
         if manifest.runtime == "process":

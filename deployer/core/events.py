@@ -12,12 +12,14 @@ An event is plain data: `kind`, Unix time, service, rollout number, and fields t
                       output: [line, …] (of a command)
     traffic.changed   stable (colour), share (bp), lease, budget, baseline (bp), warm (release)
     sample            share_target, share_actual, stable: {…}, candidate: {…}, rest: {requests, errors, p50, p95, p99},
-                      lost, shielded, spent, budget, shown, more, unit, verdict, text, enough, waits
+                      lost, shielded, arrived: {stable, candidate, without}, spent, budget, shown, more, unit, verdict,
+                      text, enough, waits
     verdict           verdict (worse, no worse, inconclusive), text, watched: {…}, and the measured values beside their
                       limits
     metric            name, verdict (worse, no worse, inconclusive), text, candidate, stable, limit, dry_run
     budget.spent      spent, limit
     shield.used       shielded, answered
+    side.lost         callers: [name, …], requests, candidate, without, share (bp), text
     lease.over        share (bp), seconds
     approval.asked    n, whose, by: [name, …], role, count, given: [who, …], share (bp), until,
                       expired (revert, hold), text

@@ -47,7 +47,7 @@ class Analysis:
         cls, manifest: Manifest, samples: Samples, recorder: Recorder, latest: Latest, clock: Clock, tell: Tell
     ) -> Self:
         """Return the analysis of one drive, with a judge of its own by the policy of the manifest."""
-        verdicts = Verdicts(manifest.judge, sticky=manifest.traffic.sticky, routes=manifest.traffic.routes)
+        verdicts = Verdicts(manifest.judge, sticky=manifest.traffic.counts_clients, routes=manifest.traffic.routes)
         return cls(samples, verdicts, StableHealth(manifest.judge), recorder, latest, clock, tell)
 
     def begin(self, step: Watch) -> None:

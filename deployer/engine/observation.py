@@ -116,6 +116,7 @@ class AnalysisStep:
     def _take(self) -> Verdict:
         sample, verdict = self._run.evidence.look()
         self._tally.add(sample)
+        self._run.sides.look(sample.arrived)
         return verdict
 
     def _joined(self, verdict: Verdict) -> Verdict:
@@ -172,6 +173,7 @@ class AnalysisStep:
         told = {"verdict": verdict.kind, "text": text, "enough": enough, "watched": self._watched()}
         run.tell("verdict", **told, **values)
         run.evidence.tell_shield()
+        run.sides.tell_more()
 
     def say_last(self) -> None:
         """Tell what is known of a watch that something else than its verdict ends, up to its last answer."""

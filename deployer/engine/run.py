@@ -10,18 +10,19 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from deployer.core.clock import Clock
-from deployer.core.errors import DeployError, MachinesSilent, Refused, TakenBack
+from deployer.core.errors import DeadlinePassed, DeployError, DriverFailed, MachinesSilent, Refused, TakenBack
 from deployer.core.events import Event, Sink
 from deployer.core.secret import hide_in
 from deployer.engine.controls import Controls
 from deployer.engine.host_observer import HostObserver
 from deployer.engine.proxy_observer import ProxyObserver
 from deployer.engine.traffic_control import TrafficControl
-from deployer.model import Colour, Environment, Instance, InstanceSpec, Place, Release, SecretText, join
+from deployer.model import Colour, Environment, Instance, InstanceSpec, Live, Place, Release, SecretText, join
 
 if TYPE_CHECKING:
     from deployer.drivers.ports import EngineDrivers
     from deployer.engine.analysis import Analysis
+    from deployer.engine.lost_sides import LostSides
     from deployer.store import Lock, Rollout, Store
 
 
@@ -151,6 +152,21 @@ class Drive:
         self.closing.callback(latest.remove)
         samples = self.closing.enter_context(self.drivers.traffic.samples(self.service))
         return Analysis.of(self.candidate.manifest, samples, recorder, latest, self.clock, self.tell)
+
+    @cached_property
+    def sides(self) -> LostSides:
+        """How requests came in this drive that should carry a side."""
+        from deployer.engine.lost_sides import LostSides
+
+        chain = self.candidate.manifest.traffic.chain
+        return LostSides(self.service, chain.callers if chain else (), self._read_caller, self.tell)
+
+    def _read_caller(self, service: str) -> Live | None:
+        """Read what the proxy does for another service; None where it does not know it, or does not respond."""
+        try:
+            return self.drivers.traffic.read(service)
+        except (DriverFailed, DeadlinePassed):
+            return None
 
     def stand_down(self) -> None:
         """Leave all as it is to whoever overtook this process."""

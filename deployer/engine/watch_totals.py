@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 from deployer.core.response_kinds import told
@@ -26,6 +27,7 @@ class WatchTotals:
             lost=had.lost + sample.lost,
             rest=had.rest + sample.rest,
             shielded=had.shielded + sample.shielded,
+            arrived=had.arrived + sample.arrived,
         )
 
     def event(self, share: int) -> dict[str, Any]:
@@ -40,6 +42,7 @@ class WatchTotals:
             "rest": _side(seen.rest),
             "lost": seen.lost,
             "shielded": seen.shielded,
+            **({"arrived": asdict(seen.arrived)} if seen.arrived.all else {}),
         }
 
 

@@ -86,7 +86,7 @@ def describe(release: Release, clock: Clock, *, rollout: int, origin: Release | 
         "origin_version": origin.version if origin else "",
         "started_at": clock.now(),
         "monotonic": clock.monotonic(),
-        "sticky": manifest.traffic.sticky,
+        "sticky": manifest.traffic.counts_clients,
         "routes": list(manifest.traffic.routes),
         "judge": manifest.judge.model_dump(mode="json", by_alias=True),
     }

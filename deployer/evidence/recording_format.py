@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import astuple
 from itertools import chain
 from typing import Any
 
 from deployer.core.response_kinds import NUMBER
-from deployer.model import LATENCY_BOUNDS, Coins, Counts, Sample, Waiting
+from deployer.model import LATENCY_BOUNDS, Arrived, Coins, Counts, Sample, Waiting
 
 MOST = 10**12  # requests in one look
 
@@ -31,6 +32,7 @@ def packed(sample: Sample) -> dict[str, Any]:
         "shielded": sample.shielded,
         "waiting": [sample.waiting.p, sample.waiting.stable, sample.waiting.candidate] if sample.waiting else [],
         "few": sample.few,
+        "arrived": [*astuple(sample.arrived)] if sample.arrived.all else [],
     }
     return {key: value for key, value in data.items() if value or key == "share"}
 
@@ -51,6 +53,7 @@ def unpacked(data: Mapping[str, Any]) -> Sample:
         shielded=int(data.get("shielded", 0)),
         waiting=_waiting(data["waiting"]) if "waiting" in data else None,
         few=int(data.get("few", 0)),
+        arrived=_arrived(data["arrived"]) if "arrived" in data else Arrived(),
     )
 
 
@@ -59,6 +62,13 @@ def _waiting(data: Any) -> Waiting:
     if not 0 < float(p) <= 1 or not 0 <= int(stable) < MOST or not 0 <= int(candidate) < MOST:
         raise ValueError(f"{data!r} requests cannot wait")
     return Waiting(float(p), int(stable), int(candidate))
+
+
+def _arrived(data: Any) -> Arrived:
+    stable, candidate, without = map(int, data)
+    if not all(0 <= number < MOST for number in (stable, candidate, without)):
+        raise ValueError(f"{data!r} requests cannot arrive")
+    return Arrived(stable, candidate, without)
 
 
 def _side(counts: Counts) -> list[Any]:

@@ -14,7 +14,7 @@ from typing import Any, Literal, Self
 from pydantic import Field, model_validator
 
 from deployer.core.limits import READABLE_LOGS
-from deployer.manifest import image, migrations, portless, scale, schedule, single
+from deployer.manifest import chain, image, migrations, portless, scale, schedule, single
 from deployer.manifest.approval import Approval
 from deployer.manifest.base import Conflict, Conflicts, Count, Model, Port, Switch, twice
 from deployer.manifest.build import Build
@@ -250,12 +250,12 @@ class Manifest(Model):
         elif self.verbs:
             yield Conflict("verbs", f"runtime {self.runtime} has none", "runtime: ansible", ("runtime", "verbs"))
         if self.twin and self.hosts == "local":
-            yield Conflict(
-                "twin", "`hosts` is this host", "name a group of the inventory in `hosts`", ("twin", "hosts")
-            )
+            needs = ("twin", "hosts")
+            yield Conflict("twin", "`hosts` is this host", "name a group of the inventory in `hosts`", needs)
         if not self.traffic.proxies.local and self.hosts == "local":
             why = "proxies on other hosts do not reach instances of this one, which listen on 127.0.0.1"
             yield Conflict("traffic.proxies", why, "name a group in `hosts`, too", ("traffic.proxies", "hosts"))
+        yield from chain.conflicts(self.service, self.traffic.chain)
         if self.smoke and self.traffic.mode == "tcp":
             why = "smoke tests are HTTP requests, and this is a tcp service"
             yield Conflict("smoke", why, "check it by `health`", ("smoke", "traffic.mode"))

@@ -9,6 +9,7 @@ from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, mod
 
 from deployer.core.limits import PROXY_KEEP
 from deployer.manifest.base import Conflict, Count, Model, Switch, Switchable, twice
+from deployer.manifest.chain import ChainSettings
 from deployer.manifest.text import (
     CookieName,
     Domain,
@@ -202,6 +203,11 @@ class TrafficSettings(Model):
         HandoverSettings(),
         description="WebSockets and tcp sessions follow their users; `false` leaves them open where they are.",
     )
+    chain: ChainSettings | None = Field(
+        None,
+        description="One side for a client in all services of a chain, e.g. `shop`: the proxy passes the side on in "
+        "the headers X-Deployer-Side and baggage, and the application with its own requests.",
+    )
     haproxy: HAProxy | None = Field(
         None, description="An HAProxy that you already run, instead of one that deployer runs."
     )
@@ -211,6 +217,11 @@ class TrafficSettings(Model):
         "beyond `min`. A bare group is short for `hosts`. Without `haproxy`, each must be as "
         "`deploy hosts setup` prepares it.",
     )
+
+    @property
+    def counts_clients(self) -> bool:
+        """Whether a client counts once for the judge: it keeps its side, or brings one from a caller."""
+        return self.sticky or bool(self.chain and self.chain.callers)
 
     @model_validator(mode="before")
     @classmethod
@@ -261,6 +272,7 @@ class TrafficSettings(Model):
             "shield": self.shield is not None,
             "budget": self.budget is not None,
             "routes": bool(self.routes),
+            "chain": self.chain is not None,
             "trusted_proxies": bool(self.trusted_proxies),
         }
         for key in (k for k, there in given.items() if there):

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         LATENCY_BOUNDS,
         OCTAVES,
         PER_OCTAVE,
+        Arrived,
         Coins,
         Counts,
         Sample,
@@ -44,6 +45,7 @@ __all__ = [
     "OCTAVES",
     "PER_OCTAVE",
     "PLACES",
+    "Arrived",
     "Coins",
     "Colour",
     "Counts",
@@ -78,6 +80,6 @@ __all__ = [
 ]
 
 # What the judge reads: no question about what is live needs it, and no rollback.
-_SAMPLES = ("LATENCY_BOUNDS", "OCTAVES", "PER_OCTAVE", "Coins", "Counts", "Sample", "Waiting", "latency_bucket")
+_SAMPLES = ("LATENCY_BOUNDS", "OCTAVES", "PER_OCTAVE", "Arrived", "Coins", "Counts", "Sample", "Waiting")
 
-__getattr__ = later.names(__name__, dict.fromkeys((*_SAMPLES, "merged"), f"{__name__}.samples"))
+__getattr__ = later.names(__name__, dict.fromkeys((*_SAMPLES, "latency_bucket", "merged"), f"{__name__}.samples"))

@@ -95,6 +95,27 @@ class Waiting:
 
 
 @dataclass(frozen=True)
+class Arrived:
+    """Requests to a service of a chain that has callers: with the side stable or candidate on them, or without one."""
+
+    stable: int = 0
+    candidate: int = 0
+    without: int = 0
+
+    def __add__(self, more: Arrived) -> Arrived:
+        return Arrived(self.stable + more.stable, self.candidate + more.candidate, self.without + more.without)
+
+    def times(self, count: int) -> Arrived:
+        """Return as many of each, so many times."""
+        return Arrived(self.stable * count, self.candidate * count, self.without * count)
+
+    @property
+    def all(self) -> int:
+        """How many these are."""
+        return self.stable + self.candidate + self.without
+
+
+@dataclass(frozen=True)
 class Sample:
     """What both sides answered since the last look, and the share that is in force.
 
@@ -102,7 +123,8 @@ class Sample:
     other instances of stable answered. `stable` and `candidate` hold every answer; `coins` what may be bet on, by
     probability, and `routes` the same for each path prefix of `traffic.routes` (by its place there). `shielded` are
     errors of the candidate that its users did not see. `waiting` is there when the proxy was asked since. `few` are
-    failed answers that are left out of all that, because a few addresses gave most of the failures.
+    failed answers that are left out of all that, because a few addresses gave most of the failures. `arrived` says how
+    requests came that should carry a side.
     """
 
     stable: Counts
@@ -115,6 +137,7 @@ class Sample:
     shielded: int = 0
     waiting: Waiting | None = None
     few: int = 0
+    arrived: Arrived = Arrived()
 
     def __add__(self, more: Sample) -> Sample:
         """Merge what another proxy saw at the same time; the share is that of the left one.
@@ -135,6 +158,7 @@ class Sample:
             self.shielded + more.shielded,
             self.waiting + more.waiting if self.waiting and more.waiting else self.waiting or more.waiting,
             self.few + more.few,
+            self.arrived + more.arrived,
         )
 
 

@@ -44,12 +44,16 @@ class Events:
         rows = self._database.rows("select coalesce(max(id), 0) as id from events where rollout = ?", rollout)
         return int(rows[0]["id"])
 
+    def last(self, rollout: int, kind: str, field: str) -> str:
+        """Return a field of the newest event of a kind of a rollout; "" for none."""
+        rows = self._database.rows(
+            "select data from events where rollout = ? and kind = ? order by id desc limit 1", rollout, kind
+        )
+        return str(json.loads(rows[0]["data"]).get(field, "")) if rows else ""
+
     def last_verdict(self, rollout: int) -> str:
         """Return the word that the judge said last of a rollout; "" before it said any."""
-        rows = self._database.rows(
-            "select data from events where rollout = ? and kind = 'verdict' order by id desc limit 1", rollout
-        )
-        return str(json.loads(rows[0]["data"]).get("verdict", "")) if rows else ""
+        return self.last(rollout, "verdict", "verdict")
 
 
 def add_event(db: Connection, event: Event) -> Event:

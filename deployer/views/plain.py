@@ -153,6 +153,10 @@ def _shield(d: dict[str, Any]) -> str:
     return f"shield: {answers} of {all_of_them} did not reach a user: stable answered instead"
 
 
+def _side_lost(d: dict[str, Any]) -> str:
+    return _s(d, "text")
+
+
 def _lease(d: dict[str, Any]) -> str:
     share, ago = percent(int(d.get("share") or 0)), write.duration(float(d.get("seconds") or 0))
     return f"lease: {share} ran out by itself {ago} ago; everyone has been on stable since"
@@ -245,6 +249,7 @@ _WRITERS: dict[str, Callable[[dict[str, Any]], str]] = {
     "metric": _metric,
     "budget.spent": _budget,
     "shield.used": _shield,
+    "side.lost": _side_lost,
     "lease.over": _lease,
     "approval.asked": _asked,
     "approval.given": _voice,

@@ -315,6 +315,7 @@ _HANDLERS: dict[str, Callable[[ViewState, Event], ViewState]] = {
     "metric": _metric,
     "budget.spent": _budget,
     "shield.used": _shield,
+    "side.lost": _note,
     "lease.over": _lease,
     "approval.asked": _asked,
     "approval.given": _given,

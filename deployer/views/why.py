@@ -13,7 +13,7 @@ ASKED = " asked by "  # in the note that an ask leaves
 
 @dataclass(frozen=True)
 class Trip:
-    """Something that took effect at a limit (lease, budget, shield, metric): a sentence with its numbers."""
+    """Something that took effect at a limit (lease, budget, shield, metric, side): a sentence with its numbers."""
 
     kind: str
     at: float
@@ -129,6 +129,12 @@ def _shield(found: Why, event: Mapping[str, Any]) -> Why:
     return _tripped(replace(found, trips=others), Trip("shield", _at(event), text))
 
 
+def _side_lost(found: Why, event: Mapping[str, Any]) -> Why:
+    """Keep the newest figures only: they cover those before."""
+    others = tuple(t for t in found.trips if t.kind != "side")
+    return _tripped(replace(found, trips=others), Trip("side", _at(event), one_line(event.get("text", ""))))
+
+
 def _lease(found: Why, event: Mapping[str, Any]) -> Why:
     share = int(event.get("share", 0)) / 100
     seconds = float(event.get("seconds", 0))
@@ -161,6 +167,7 @@ _READERS = {
     "metric": _metric,
     "budget.spent": _budget,
     "shield.used": _shield,
+    "side.lost": _side_lost,
     "lease.over": _lease,
     "host.unreachable": _machine,
     "host.back": _machine,

@@ -12,6 +12,7 @@ from typing import Any
 from deployer import supervisor
 from deployer.core.clock import SystemClock
 from deployer.drivers.traffic.haproxy import HAProxyTraffic, binary
+from deployer.drivers.traffic.haproxy.chain import key_of
 from deployer.drivers.traffic.haproxy.master import MasterSocket
 from deployer.manifest.models import HAProxy, Manifest
 from deployer.model import Colour, Live, Release, Server
@@ -42,7 +43,10 @@ class Bench:
         self.root = folder / "proxy"
         self._team: subprocess.Popen[bytes] | None = None
         existing = self._start_team(settings) if team else None
-        self.traffic = HAProxyTraffic(self.root, SystemClock(), existing=existing, program=program, state=folder)
+        self.chain_key = key_of("the secret of a bench")
+        self.traffic = HAProxyTraffic(
+            self.root, SystemClock(), existing=existing, program=program, state=folder, chain_key=self.chain_key
+        )
         self.master = MasterSocket(Path(existing.socket) if existing else self.root / "master.sock", SystemClock())
 
     def manifest(

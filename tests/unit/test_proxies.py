@@ -302,7 +302,7 @@ def test_arguments_and_results_are_the_same_at_the_other_end() -> None:
     assert (
         protocol.decoded("set_traffic", protocol.read(protocol.line(protocol.encoded("set_traffic", given_)))) == given_
     )
-    given_ = {"release": protocol.ReleaseMessage.of(RELEASE), "place": None, "key": new_key()}
+    given_ = {"release": protocol.ReleaseMessage.of(RELEASE), "place": None, "key": new_key(), "chain_key": ""}
     told = protocol.decoded("configure", protocol.encoded("configure", given_))
     assert told["release"].release().manifest == MANIFEST
     servers = ((Server("a", "10.0.0.1:80"), True),)

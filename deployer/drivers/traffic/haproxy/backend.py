@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from deployer.drivers.traffic.haproxy import affinity
+from deployer.drivers.traffic.haproxy import affinity, chain
 from deployer.drivers.traffic.haproxy.quote import milliseconds, quoted, word
 from deployer.drivers.traffic.haproxy.rules import GONE
 from deployer.model import Place, other
@@ -106,7 +106,7 @@ def backend(spec: Spec, place: Place, home: Home) -> Iterator[str]:
         yield f"  {_server(spec, place, member)}"
     if beside:
         if spec.entry.mode == "http":
-            yield from _beside(name(spec.service, place), beside, home)
+            yield from _beside(spec, name(spec.service, place), beside, home)
         yield from _wait(spec, name(spec.service, place), beside)
 
 
@@ -121,7 +121,7 @@ def _server(spec: Spec, place: Place, member: BackendServer) -> str:
     return f"server {word(member.name)} {word(member.address)} {server_options(spec, place, member.name)}{leaving}"
 
 
-def _beside(backend: str, beside: str, home: Home) -> Iterator[str]:
+def _beside(spec: Spec, backend: str, beside: str, home: Home) -> Iterator[str]:
     """Give stable those who were drawn for a candidate without an instance, or chose it; drawn ones count against it.
 
     Nothing was sent, so that is safe for every method. Where stable has none either, those who were drawn wait for the
@@ -136,6 +136,7 @@ def _beside(backend: str, beside: str, home: Home) -> Iterator[str]:
     moved = "{ var(txn.beside) -m found }"
     yield f"  http-request set-var(txn.how) str({GONE}) if {moved} !{{ var(txn.how) -m found }}"
     yield f"  http-request set-header {TO} {beside} if {moved}"
+    yield from chain.spare(spec, moved)
     yield f"  use-server {BESIDE} if {moved}"
     # Nobody draws a server of weight 0.
     yield f"  server {BESIDE} {home.inside.server(BESIDE)} weight 0 {INSIDE}"

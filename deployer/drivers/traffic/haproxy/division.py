@@ -69,6 +69,8 @@ class Division:
         value, share = live_value.load(self._home.state).get(service), self.share(service)
         if value is None or not 0 < share < FULL or entry.force.header or entry.force.cookie or entry.force.networks:
             return None
+        if entry.chain and entry.chain.callers:  # by the share of whoever drew their side, which may be another one
+            return None
         live = live_value.decode(service, value)
         places: tuple[Place, Place] = ("baseline" if live.baseline else live.stable, live.candidate)
         of = self._places.waiting(service, places, deadline)

@@ -56,7 +56,8 @@ class HAProxyTraffic(Alone):
     """A HAProxy of our own in `folder`, or with `existing` the one that a team already runs.
 
     `program` is the haproxy to use for our own; the system's, else that of the wheel, unless given. In `state` each
-    service has a card by which an emergency finds the proxy, unless it is None.
+    service has a card by which an emergency finds the proxy, unless it is None. `chain_key` signs the sides that a
+    service passes on, where a call does not bring another one.
     """
 
     def __init__(
@@ -67,8 +68,10 @@ class HAProxyTraffic(Alone):
         existing: HAProxy | None = None,
         program: Path | None = None,
         state: Path | None = None,
+        chain_key: str = "",
     ) -> None:
         self.parts = Parts(folder, clock, existing, program, state)
+        self._chain_key = chain_key
         self.inspection = later.made(lambda: inspection.HAProxyInspection(self, self.parts))
         self.upkeep = later.made(lambda: upkeep.HAProxyUpkeep(self, self.parts))
         self.membership = later.made(lambda: membership.HAProxyMembership(self, self.parts))
@@ -76,19 +79,24 @@ class HAProxyTraffic(Alone):
 
     # -- what the proxy knows about a service
 
-    def configure(self, release: Release, place: Place | None, deadline: Deadline, key: str = "") -> None:
+    def configure(
+        self, release: Release, place: Place | None, deadline: Deadline, key: str = "", chain_key: str = ""
+    ) -> None:
         """Make the proxy treat the service as the release's manifest says; it signs with `key`, or else with its own.
 
         Reloads only what a reload alone can change. Raises Refused, with HAProxy's own words or naming the service that
         is in the way; nothing was changed then.
         """
+        chain_key = chain_key or self._chain_key
         with self.parts.home.locked(deadline):
-            if self._follows(release, place, deadline, key):
+            if self._follows(release, place, deadline, key, chain_key):
                 return
             known = spec.load(self.parts.home.services, release.service)
             wanted = spec.configured(known, release.service, release.manifest, place)
             if key:
                 wanted = wanted.model_copy(update={"key": key})
+            if chain_key:
+                wanted = wanted.model_copy(update={"chain_key": chain_key})
             reload.change(self.parts.proxy, self.parts.live, wanted, deadline)
         self.parts.cards.write(release.service)
 
@@ -227,9 +235,9 @@ class HAProxyTraffic(Alone):
         counts = request_counter.RequestCounter(service)
         return request_stream.counted(counts, (self.membership.stream(service, counts),))
 
-    def _follows(self, release: Release, place: Place | None, deadline: Deadline, key: str) -> bool:
+    def _follows(self, release: Release, place: Place | None, deadline: Deadline, key: str, chain_key: str) -> bool:
         """Tell whether the running proxy treats a place, or the entry, as the release says already."""
-        if not self.parts.facts(release.service).follows(release.manifest, place, key):
+        if not self.parts.facts(release.service).follows(release.manifest, place, key, chain_key):
             return False
         if not self.parts.cards.right(release.service):
             return False

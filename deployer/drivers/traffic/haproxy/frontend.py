@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from deployer.drivers.traffic.haproxy import certificates, listeners, routing_rules
+from deployer.drivers.traffic.haproxy import certificates, chain, listeners, routing_rules
 from deployer.drivers.traffic.haproxy.layout import Home
 from deployer.drivers.traffic.haproxy.listeners import Listener
 from deployer.drivers.traffic.haproxy.quote import milliseconds, word
@@ -16,8 +16,8 @@ RING = "deployer-requests"
 PREVIEW_HEADER = "x-deployer-preview"
 # What is said of a request; `tally` reads it. First what has few values: service, side (else stable), live value, how,
 # number of the route, status, termination, retries. Then the client's roll, if it keeps its side, and while there is a
-# share a number for its address; the time to the answer in microseconds, and, while there is a share, the bytes of the
-# answer's headers and of all of it. What a request has not is a dash.
+# share a number for its address, and in a chain whether it carries a side; the time to the answer in microseconds, and,
+# while there is a share, the bytes of the answer's headers and of all of it. What a request has not is a dash.
 HTTP_LINE = (
     "%[var(txn.svc)] %[var(txn.side)] %[var(txn.state)] %[var(txn.how)] {route} %ST %ts %rc"
     " {roll} %[var(txn.us)] %[var(txn.head)] %B"
@@ -51,14 +51,14 @@ def certificate_list(entry: Listener, home: Home) -> str:
 
 def options_map(home: Home) -> str:
     """Give the path of the map from service to its options at the entry."""
-    return str(home.maps / "options.map")
+    return str(home.options)
 
 
 def option_values(spec: Spec) -> str:
     """Write the options of a service, which rules that are the same for all of them look at (`routing_rules`).
 
     Whether it is sticky, header and cookie that force a side, methods that are shielded, statuses that are counted,
-    networks that are forced, proxies that are trusted, whether a client keeps its instance.
+    networks that are forced, proxies that are trusted, whether a client keeps its instance, what it is in its chain.
     """
     entry = spec.entry
     header = entry.force.header.lower() if entry.force.header else "-"
@@ -71,6 +71,7 @@ def option_values(spec: Spec) -> str:
         listed(entry.force.networks),
         listed(entry.trusted_proxies),
         str(int(spec.keeps_instance)),
+        *filter(None, (chain.role(spec),)),
     )
     return "|".join(values)
 
@@ -95,9 +96,12 @@ def by_path(entry: Listener) -> bool:
 
 def _http(entry: Listener, home: Home) -> Iterator[str]:
     routes = any(s.entry.routes for s in entry.specs)
+    rolls, carried = any(s.entry.sticky for s in entry.specs), chain.follows(entry.specs)
     line = HTTP_LINE.format(
         route="%[var(txn.route)]" if routes else "-",
-        roll=("%[var(txn.roll)]" if any(s.entry.sticky for s in entry.specs) else "-") + ",%[var(txn.addr)]",
+        roll=("%[var(txn.roll)]" if rolls or carried else "-")
+        + ",%[var(txn.addr)]"
+        + (",%[var(txn.carried)]" if carried else ""),
     )
     yield f'  log-format "{line}"'
     if entry.kind == "http" and any(map(certificates.is_auto, entry.specs)):

@@ -58,15 +58,18 @@ def _real_address(proxies: tuple[str, ...]) -> Iterator[str]:
     yield HTTP.put("id", f"{before},{_NETWORK}", *trusted, f"{{ {last} {networks} }}")
 
 
-def http() -> Iterator[str]:
-    """Return the rules that read the cookie of a client, or mint one: `txn.roll`, and `txn.new` for a new client."""
+def http(*conditions: str) -> Iterator[str]:
+    """Return the rules that read the cookie of a client, or mint one: `txn.roll`, and `txn.new` for a new client.
+
+    They are for requests that meet the conditions.
+    """
     # A cookie's name cannot be computed in a rule, so it is searched for in the text of all cookies.
-    mine = ("{ var(txn.opt) -m beg 1 }", "{ req.fhdr(cookie) -m sub deployer- }", HTTP.shared())
+    mine = ("{ var(txn.opt) -m beg 1 }", "{ req.fhdr(cookie) -m sub deployer- }", HTTP.shared(), *conditions)
     yield HTTP.line('set-var-fmt(txn.jar) "%[var(txn.svc)] %[req.fhdr(cookie)]"', *mine)
     yield HTTP.put("jar", f'\'var(txn.jar),regsub("{_OWN}","{_VALUE}")\'', HTTP.has("jar"))
     yield HTTP.put("cookie", "var(txn.jar)", f"{{ var(txn.jar) -m len {_LENGTH} }}")
     known, new = HTTP.has("cookie"), HTTP.has("new")
-    keeps = (HTTP.has("key"), "{ var(txn.opt) -m beg 1 }")
+    keeps = (HTTP.has("key"), "{ var(txn.opt) -m beg 1 }", *conditions)
     yield HTTP.put("id", "var(txn.cookie),field(1,.)", known)
     yield from _tag(HTTP, known)
     yield HTTP.put("mac", f"var(txn.tag),{_MAC}", known)

@@ -75,6 +75,11 @@ class Home:
         return self.maps / "keys.map"
 
     @property
+    def options(self) -> Path:
+        """The map from service to its options at the entry."""
+        return self.maps / "options.map"
+
+    @property
     def accounts(self) -> Path:
         """The map from domain to the thumbprint of the account that proves it (ACME HTTP-01)."""
         return self.maps / "accounts.map"

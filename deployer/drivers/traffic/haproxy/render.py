@@ -11,6 +11,7 @@ from deployer.drivers.traffic.haproxy import (
     backend,
     budget,
     certificates,
+    chain,
     frontend,
     identity,
     listeners,
@@ -134,7 +135,7 @@ def _others(specs: list[Spec], entries: tuple[listeners.Listener, ...], home: Ho
     options = ((word(s.service), frontend.option_values(s)) for s in specs if s.entry.mode == "http")
     yield Path(frontend.options_map(home)), "".join(f"{service} {value}\n" for service, value in options)
     yield Path(frontend.labels_map(home)), frontend.label_lines(specs)
-    yield home.keys, identity.keys(specs)
+    yield home.keys, identity.keys(specs) + chain.keys(specs)
     if any(map(certificates.is_auto, specs)):
         yield home.accounts, certificates.accounts(specs, home)
     for entry in entries:

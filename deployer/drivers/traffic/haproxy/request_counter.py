@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import threading
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Literal
@@ -17,9 +17,10 @@ from deployer.core.errors import DriverFailed
 from deployer.core.response_kinds import CUT, EMPTY, LEFT, of_size, of_status
 from deployer.drivers.traffic.haproxy import live_value
 from deployer.drivers.traffic.haproxy.addresses import FAILURE, Addresses
+from deployer.drivers.traffic.haproxy.chain import LOST, SIDE
 from deployer.drivers.traffic.haproxy.clients import ClientTracker
 from deployer.drivers.traffic.haproxy.rules import GONE, ROLLS
-from deployer.model import FULL, Coins, Counts, Sample, latency_bucket
+from deployer.model import FULL, Arrived, Coins, Counts, Sample, latency_bucket
 
 Which = Literal["stable", "candidate", "rest"]
 _FACTS = 8  # words before what differs from line to line
@@ -146,6 +147,7 @@ class RequestCounter:
         self._rollout = 0
         self._ended: set[bytes] = set()  # live values whose share was seen to be over
         self._lost = self._few = 0
+        self._came: Counter[tuple[bytes, bytes]] = Counter()  # by first part, and whether a side came with it
 
     def feed(self, lines: Iterable[bytes]) -> None:
         """Count lines as the proxy wrote them."""
@@ -155,14 +157,17 @@ class RequestCounter:
                 try:
                     head, roll, rest, headers, size = line.rsplit(b" ", _TAIL)
                 except ValueError:
-                    head = b""  # no line of a request
+                    head = roll = b""  # no line of a request
                 try:
                     cell = heads[head]
                 except KeyError:
                     cell = self._meet(head, line)
+                roll, _, address = roll.partition(b",")
+                if b"," in address:  # of a chain
+                    address, _, carried = address.partition(b",")
+                    self._came[head, carried] += 1
                 if cell is None:
                     continue
-                roll, _, address = roll.partition(b",")
                 kind = cell.kind
                 if cell.sized and headers.isdigit() and size.isdigit() and len(size) < _LONGEST > len(headers):
                     body = int(size) - int(headers) - _STATUS_LINE
@@ -194,8 +199,10 @@ class RequestCounter:
         """Give what was counted since the last call."""
         with self._lock:
             cells, throws, lost, few = list(self._cells.values()), self._throws, self._lost, self._few
+            came, self._came = self._came, Counter()
             self._heads, self._cells, self._throws, self._lost, self._few = {}, {}, defaultdict(Pair), 0, 0
-        return replace(_sample(cells, throws, share, lost), few=few)
+        arrived = sum((_arrived(self._service, *key).times(n) for key, n in came.items()), Arrived())
+        return replace(_sample(cells, throws, share, lost), few=few, arrived=arrived)
 
     def _meet(self, head: bytes, line: bytes) -> Cell | None:
         """Read a first part that was not seen since the last look."""
@@ -309,6 +316,18 @@ def meant(facts: list[bytes], *, ended: bool = False) -> Meaning | None:
         answered=not left,
         twice=repeated and bool(failed),
     )
+
+
+def _arrived(service: bytes, head: bytes, carried: bytes) -> Arrived:
+    """Tell how a request came to a service; nothing of one that chose its side, and that did not have to bring any."""
+    facts = head.split(b" ")
+    if len(facts) != _FACTS or facts[0] != service:
+        return Arrived()
+    if carried == LOST.encode():
+        return Arrived(without=1)
+    if carried != SIDE.encode() or facts[3] in (b"forced", b"preview"):
+        return Arrived()
+    return Arrived(stable=1) if facts[1] in (b"-", b"baseline") else Arrived(candidate=1)
 
 
 def _number(text: bytes) -> int | None:

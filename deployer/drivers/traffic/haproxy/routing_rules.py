@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from deployer.drivers.traffic.haproxy import backend, budget, identity
+from deployer.drivers.traffic.haproxy import backend, budget, chain, identity
 from deployer.drivers.traffic.haproxy.addresses import OF, PART
 from deployer.drivers.traffic.haproxy.layout import Home
 from deployer.drivers.traffic.haproxy.listeners import Listener
@@ -36,6 +36,7 @@ def calm(entry: Listener, home: Home) -> Iterator[str]:
     Not those who may choose their side, or come by the preview route. Nobody reads lines but `RequestStream`.
     """
     unread = f"{{ date,sub({LINES}) ge 0 }}"
+    yield from chain.strip(entry.specs, home)
     yield HTTP.put("state", f"var(txn.svc),map_str({home.state})")
     yield HTTP.line("set-log-level silent", HTTP.calm(), unread)
     yield HTTP.line("allow", HTTP.calm(), *_ordinary(entry), unread)
@@ -55,6 +56,7 @@ def _ordinary(entry: Listener) -> Iterator[str]:
     yield f"!{HTTP.has('preview')}"
     for fetch in _choices(entry):
         yield f"!{{ {fetch} -m found }}"
+    yield from chain.unchosen(entry.specs)
 
 
 def _choices(entry: Listener) -> tuple[str, ...]:
@@ -67,22 +69,28 @@ def _choices(entry: Listener) -> tuple[str, ...]:
 def http(entry: Listener, home: Home) -> Iterator[str]:
     """Give the rules of an entry whose service is known, and not calm."""
     sticky = [s for s in entry.specs if s.entry.sticky]
+    linked = chain.chained(entry.specs)
+    yield from chain.read(entry.specs, home)
     yield share(HTTP)
     yield from identity.address(entry.specs, home)
     if sticky:
-        yield from identity.http()
-    if sticky or any(s.baseline for s in entry.specs):
+        yield from identity.http(*chain.unstamped(entry.specs))
+    yield from chain.throw(entry.specs)
+    if sticky or linked or any(s.baseline for s in entry.specs):
         yield HTTP.put("die", f"rand({ROLLS})", HTTP.shared())
         yield HTTP.put("die", "var(txn.roll)", HTTP.has("roll"))
+        yield from chain.each(entry.specs)
         yield from draw(HTTP, entry.specs)
     else:
         yield from draw(HTTP, entry.specs, f"rand({ROLLS})")
-    # Nothing of what follows is about those who go to stable; they are the most.
-    yield HTTP.line("allow", f"!{HTTP.has('side')}", *_ordinary(entry))
+    # Nothing of what follows is about those who go to stable; they are the most. Only a chain stamps them.
+    yield HTTP.line("allow", f"!{HTTP.has('side')}", *_ordinary(entry), *([f"!{HTTP.has('link')}"] if linked else []))
     yield from ended(HTTP, entry.specs)
+    yield from chain.chosen(entry.specs)
     yield from _chosen(entry)
     yield HTTP.put("how", "str(preview)", HTTP.has("preview"))
     yield from HTTP.candidate(HTTP.has("preview"))
+    yield from chain.stamp(entry.specs)
     if sticky:
         yield from identity.cookie(entry)
     yield from _counted(entry.specs)
@@ -117,7 +125,8 @@ def draw(rules: Rules, specs: Sequence[Spec], die: str = "") -> Iterator[str]:
     for networks in sorted({s.entry.force.networks for s in specs if s.entry.force.networks}):
         # Only while users are let in: after a promotion the other side is the old release, kept warm.
         mine = () if rules is TCP else (rules.option(6, listed(networks)),)
-        among = (rules.shared(), *mine, f"{{ src {networked(networks)} }}")
+        free = () if rules is TCP else chain.unstamped(specs)
+        among = (rules.shared(), *mine, *free, f"{{ src {networked(networks)} }}")
         yield from rules.candidate(*among)
         yield rules.put("how", "str(forced)", *among)
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from deployer.drivers.traffic.haproxy import backend
+from deployer.drivers.traffic.haproxy import backend, chain
 from deployer.drivers.traffic.haproxy.backend import BESIDE, FIRST, INSIDE, OTHER, SECOND, TO
 from deployer.drivers.traffic.haproxy.layout import Home
 from deployer.drivers.traffic.haproxy.quote import milliseconds
@@ -59,6 +59,7 @@ def entry(specs: Sequence[Spec], home: Home) -> Iterator[str]:
     # The backend says the same about the client as the one before it.
     yield "  http-request set-var(txn.from) req.hdr(x-forwarded-for)"
     yield "  http-request set-var(txn.tls) bool(true) if { req.hdr(x-forwarded-proto) -m str https }"
+    yield from chain.instead(specs, SECOND, BESIDE)
     yield "  use_backend %[var(txn.to)]"
 
 
@@ -81,6 +82,7 @@ def shield(spec: Spec, colour: Colour, home: Home) -> Iterator[str]:
     mine, stable = (backend.name(spec.service, each) for each in (colour, other(colour)))
     yield f"  http-request set-header {TO} {mine}"
     yield f"  http-request set-header {OTHER} {stable}"
+    yield from chain.spare(spec)
     # Where stable has nobody who could answer, the candidate's own answer is the better one.
     yield f"  http-request disable-l7-retry if !{backend.alive(stable)}"
     for turn in (FIRST, SECOND):

@@ -73,6 +73,7 @@ class Spec(Model):
 
     service: Name
     key: Annotated[str, StringConstraints(pattern=r"^([A-Za-z0-9+/]{43}=)?$")] = Field("", repr=False)  # see `identity`
+    chain_key: Annotated[str, StringConstraints(pattern=r"^([A-Za-z0-9+/]{43}=)?$")] = Field("", repr=False)
     entry: TrafficSettings
     blue: BackendSide
     green: BackendSide
@@ -156,7 +157,7 @@ def configured(spec: Spec | None, service: str, manifest: Manifest, place: Place
         by |= {ENTRY: said, TRIAL: said}
         return spec.model_copy(update={"entry": entry, "baseline": None, "said": by})
     members = spec.side(place).members if place in spec.places else ()
-    trial = {key: getattr(entry, key) for key in ("shield", "budget", "routes")} if place != "baseline" else {}
+    trial = {key: getattr(entry, key) for key in ("shield", "budget", "routes", "chain")} if place != "baseline" else {}
     now = {place: said, **({TRIAL: said} if trial else {})}
     guarded = spec.model_copy(update={"entry": spec.entry.model_copy(update=trial), "said": spec.said | now})
     return guarded.with_side(place, side.model_copy(update={"members": members}))

@@ -42,10 +42,12 @@ class SpecFacts:
         """The places that have a backend."""
         return (*COLOURS, "baseline") if self._data.get("baseline") else COLOURS
 
-    def follows(self, manifest: Manifest, place: Place | None, key: str) -> bool:
-        """Tell whether the place, or the entry, is as the manifest says, and signs with `key` if that is given."""
+    def follows(self, manifest: Manifest, place: Place | None, key: str, chain_key: str = "") -> bool:
+        """Tell whether the place, or the entry, is as the manifest says, and signs with the keys that are given."""
         said, wanted = self._data.get("said"), said_of(manifest)
         if not wanted or not said or key not in ("", self._data.get("key")):
+            return False
+        if chain_key not in ("", self._data.get("chain_key")):
             return False
         fresh = bool(self._data.get("baseline"))
         if (place is None and fresh) or (place == "baseline" and not fresh):

@@ -53,7 +53,9 @@ class GroupMember(CertificateProxy, Protocol):
         """What it does as one of them."""
         ...
 
-    def configure(self, release: Release, place: Place | None, deadline: Deadline, key: str = "") -> None:
+    def configure(
+        self, release: Release, place: Place | None, deadline: Deadline, key: str = "", chain_key: str = ""
+    ) -> None:
         """Make the proxy treat the service as the release's manifest says, and sign cookies with this key."""
         ...
 

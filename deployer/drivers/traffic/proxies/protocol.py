@@ -63,7 +63,7 @@ def _call(result: Any, part: str = "", /, *, timed: bool = True, **arguments: An
 _names = tuple[str, ...]
 CALLS: Mapping[str, Call] = {
     "check": _call(None, "inspection", manifest=dict[str, Any]),
-    "configure": _call(None, release=ReleaseMessage, place=Place | None, key=str),
+    "configure": _call(None, release=ReleaseMessage, place=Place | None, key=str, chain_key=str),
     "install": _call(None, "certificates", given=tuple[ServedCertificate, ...]),
     "shown": _call(dict[str, dict[str, str]], "certificates", service=str, timed=False),
     "read": _call(Live | None, service=str, timed=False),

@@ -25,14 +25,15 @@ AGAIN_SECONDS = 30.0  # after which a lost proxy is tried again while a rollout 
 class ProxyGroup:
     """Several proxies that are one for the engine."""
 
-    def __init__(self, members: Members, clock: Clock, cards: Cards) -> None:
+    def __init__(self, members: Members, clock: Clock, cards: Cards, chain_key: str = "") -> None:
         self._members = members
         self._clock = clock
         self._cards = cards
+        self._chain_key = chain_key
         self._division = GroupDivision(self._members, clock)
         self._joining = GroupJoining(self._members)
         self.certificates = GroupCertificates(self._members)
-        self.inspection = GroupInspection(self, members, lambda few: ProxyGroup(few, clock, cards), cards)
+        self.inspection = GroupInspection(self, members, lambda few: ProxyGroup(few, clock, cards, chain_key), cards)
         self.upkeep = GroupUpkeep(self, members, self._joining, self.certificates, cards)
         self._tried: float | None = None  # when lost ones were tried last
 
@@ -45,7 +46,7 @@ class ProxyGroup:
         self._joining.welcome(service, deadline)
         self._members.all(service, lambda member: member.inspection.check(release.manifest, deadline))
         key = self._joining.key(service)
-        self._members.change(service, lambda member: member.configure(release, place, deadline, key))
+        self._members.change(service, lambda member: member.configure(release, place, deadline, key, self._chain_key))
         self._cards.write(service)
 
     def introduce(self, service: str, place: Place, servers: Sequence[Server], deadline: Deadline) -> None:

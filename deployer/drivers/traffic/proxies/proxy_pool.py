@@ -33,13 +33,15 @@ class Proxies:
         self._mutex = threading.Lock()
         self._far: dict[tuple[Host, HAProxy], RemoteProxy] = {}
 
-    def several(self, hosts: Sequence[Host], settings: HAProxy | None, terms: ProxyHosts) -> ProxyGroup:
+    def several(
+        self, hosts: Sequence[Host], settings: HAProxy | None, terms: ProxyHosts, chain_key: str = ""
+    ) -> ProxyGroup:
         """Give the driver of the proxies of these machines; one of them may be this host."""
         settings = settings or PREPARED
         cards = Cards(self._state, "".join(self._card(host, settings).text() for host in hosts))
         lost = LostProxies(self._state, self._clock, terms.keep)
         members = Members({host.name: self._member(host, settings) for host in hosts}, lost, terms.min)
-        return ProxyGroup(members, self._clock, cards)
+        return ProxyGroup(members, self._clock, cards, chain_key)
 
     def close(self) -> None:
         """End all channels."""

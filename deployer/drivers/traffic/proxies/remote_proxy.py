@@ -41,9 +41,12 @@ class RemoteProxy(Alone):
         """End the channel."""
         self._calls.close()
 
-    def configure(self, release: Release, place: Place | None, deadline: Deadline, key: str = "") -> None:
+    def configure(
+        self, release: Release, place: Place | None, deadline: Deadline, key: str = "", chain_key: str = ""
+    ) -> None:
         """Make the proxy treat the service as the release's manifest says."""
-        self._call("configure", deadline, release=protocol.ReleaseMessage.of(release), place=place, key=key)
+        told = protocol.ReleaseMessage.of(release)
+        self._call("configure", deadline, release=told, place=place, key=key, chain_key=chain_key)
 
     def read(self, service: str) -> Live | None:
         """Read what the proxy does now."""
