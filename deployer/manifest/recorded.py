@@ -29,6 +29,7 @@ FACTS = frozenset(
         "scale",  # where there is none
         "traffic.mode",
         "traffic.tls",  # where there is none
+        "traffic.chain",  # where there is none
         "traffic.proxies.hosts",
         "traffic.proxies.min",
         "traffic.proxies.keep",
