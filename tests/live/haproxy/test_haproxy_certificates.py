@@ -120,11 +120,11 @@ def test_a_certificate_that_is_lost_is_a_refusal_and_repaired(served: Served) ->
     assert served.shown() == serial
 
 
-@pytest.mark.long("three proxies")
+@pytest.mark.long("five proxies")
 def test_several_proxies_show_one_certificate(state: Path, program: Path, blue: Upstream) -> None:
     benches: dict[str, Bench] = {}
     try:
-        for name in ("edge1", "edge2", "edge3"):
+        for name in ("edge1", "edge2", "edge3", "edge4", "edge5"):
             (state / name).mkdir()
             benches[name] = Bench(state / name, program)
         members = {name: bench.traffic for name, bench in benches.items()}
