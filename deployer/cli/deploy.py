@@ -98,14 +98,15 @@ def strategy(name: str) -> click.Command:
 
     def run(common: Common, **given: Any) -> int:
         own = {key: given[f"own_{key}"] for key in found.options.model_fields}
-        order = _order(common, name, _given(found.options, own), given)
+        order = _order(common, name, given_options(found.options, own), given)
         return _plan(common, order, check=given["check"]) if order.action == "plan" else carry_out(common, order)
 
-    decorated = common(*_SHARED)(every(_own(found.options) + _DEPLOY + _PLAN)(run))
+    decorated = common(*_SHARED)(every(own_options(found.options) + _DEPLOY + _PLAN)(run))
     return click.command(name, help=found.help)(decorated)
 
 
-def _own(options: type[BaseModel]) -> tuple[Any, ...]:
+def own_options(options: type[BaseModel]) -> tuple[Any, ...]:
+    """Return the options of the command line that a strategy has of its own."""
     defaults = _defaults(options)
     return tuple(_option(key, field, defaults.get(key)) for key, field in options.model_fields.items())
 
@@ -145,7 +146,7 @@ def _is_list(field: FieldInfo) -> bool:
     )
 
 
-def _given(options: type[BaseModel], own: Mapping[str, Any]) -> dict[str, Any]:
+def given_options(options: type[BaseModel], own: Mapping[str, Any]) -> dict[str, Any]:
     """Keep what was given on the command line, under the names that the manifest uses."""
     given: dict[str, Any] = {}
     for key, field in options.model_fields.items():

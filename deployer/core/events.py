@@ -34,6 +34,7 @@ An event is plain data: `kind`, Unix time, service, rollout number, and fields t
     job.started       job, run, release, version, text
     job.output        job, run, text
     job.ended         job, run, outcome, exit, text
+    set.ended         set, name, outcome, exit, text, culprit, rollouts: {service: number, …}
     host.unreachable  host, text
     host.back         host, text
     proxy.lost        proxy, text

@@ -9,12 +9,14 @@ fewer than 16: that would also hide words that are none.
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import quote
 
 HIDDEN = "***"
 SHORTEST, SHORTEST_LINE = 6, 16  # characters
+_mutex = threading.Lock()
 _pieces: tuple[str, ...] = ()  # of all secrets of this process, the longest first
 
 
@@ -67,9 +69,10 @@ def hide_in(data: Any) -> Any:
 
 def _remember(value: str) -> None:
     global _pieces  # what was a secret once stays one
-    fresh = set(_forms(value)) - set(_pieces)
-    if fresh:
-        _pieces = tuple(sorted({*_pieces, *fresh}, key=len, reverse=True))
+    fresh = set(_forms(value))
+    with _mutex:
+        if not fresh <= set(_pieces):
+            _pieces = tuple(sorted({*_pieces, *fresh}, key=len, reverse=True))
 
 
 def _forms(value: str) -> Iterator[str]:

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
 from typing import Any
 
 from deployer.core.clock import Deadline
-from deployer.core.errors import Aborted, Exit, NotApproved, VerdictWorse
+from deployer.core.errors import Aborted, Exit, NotApproved
 from deployer.engine.controls import Hold
-from deployer.engine.instance_watch import meanwhile
-from deployer.engine.metrics import MetricWatch
-from deployer.engine.observation import LOOK_SECONDS, AnalysisStep
+from deployer.engine.observation import LOOK_SECONDS
 from deployer.engine.run import Drive
+from deployer.engine.waiting import WaitingStep, looking
 from deployer.model import FULL
-from deployer.planning.steps import Approve, Share, Watch, span
+from deployer.planning.steps import Approve, span
 from deployer.store import Vote
 
 
@@ -28,7 +25,8 @@ def approved(run: Drive, step: Approve, n: int, until: float) -> dict[str, Any]:
     voices = run.store.approvals.at(run.rollout.number, n, until)
     run.tell("approval.asked", **_asked(run, step, n, until, voices))
     heard = {voice.event for voice in voices}
-    with _looking(run, step, n, deadline) as look:
+    share = step.share if step.share < FULL else 0  # with all users on it the bake has looked before
+    with looking(run, WaitingStep(n, share, bool(step.instances), step.deadline), deadline) as look:
         while True:
             run.look()
             voices = run.store.approvals.at(run.rollout.number, n, until)
@@ -78,35 +76,3 @@ def _expire(run: Drive, step: Approve, n: int, voices: tuple[Vote, ...]) -> None
         ways = "`deploy resume` asks again, `deploy abort` rolls it back"
         raise Hold(Exit.INCONCLUSIVE, f"{seen}; {ways}", again=n)
     raise NotApproved(seen, "deploy again when they are there; `approve.within` gives them more time")
-
-
-@contextmanager
-def _looking(run: Drive, step: Approve, n: int, deadline: Deadline) -> Iterator[Any]:
-    """Give what looks at both sides meanwhile: users are on the candidate, however long people take."""
-    if step.instances:
-        with closing(meanwhile(run, n, deadline.left())) as watched:
-            yield watched.look
-        return
-    if not 0 < step.share < FULL:
-        yield lambda: None
-        return
-    before = [s for s in run.rollout.plan.forward[:n] if isinstance(s, Share)]
-    watch = Watch(
-        seconds=max(deadline.left(), LOOK_SECONDS),
-        share=step.share,
-        release=run.rollout.release,
-        colour=run.colour,
-        against="baseline" if before and before[-1].baseline else "stable",
-        deadline=step.deadline,
-    )
-    with closing(MetricWatch(run, watch, compared=bool(run.rollout.plan.origin))) as metrics:
-        watching = AnalysisStep(run, watch, run.clock.now() + watch.seconds, metrics)
-
-        def look() -> None:
-            verdict = watching.look()
-            if verdict.kind == "worse":
-                watching.say(verdict)
-                watching.see_the_dead()
-                raise VerdictWorse(f"r{watch.release} is worse: {verdict.text}", "fix it and deploy again")
-
-        yield look

@@ -15,6 +15,7 @@ from deployer.engine.handover import hand_over
 from deployer.engine.removal import AT_ONCE, remove_all
 from deployer.engine.run import Drive
 from deployer.model import CLOCKS, Instance, Live, Place, Server, newest_good, spread
+from deployer.planning.meeting import Meet
 from deployer.planning.migration_steps import Discard, Migrate
 from deployer.planning.plan import ROLLBACK
 from deployer.planning.steps import (
@@ -91,6 +92,10 @@ def perform(run: Drive, step: Step, doing: Doing) -> dict[str, Any]:
             from deployer.engine.instance_watch import observe
 
             return observe(run, step, doing.n, doing.entry.until, doing.deadline)
+        case Meet():
+            from deployer.engine.meeting import meet
+
+            return meet(run, step, doing.n, doing.deadline)
         case Approve() if step.count:
             from deployer.engine.approval_gate import approved
 

@@ -16,6 +16,7 @@ from deployer.core.secret import hide_in
 from deployer.engine.controls import Controls
 from deployer.engine.host_observer import HostObserver
 from deployer.engine.proxy_observer import ProxyObserver
+from deployer.engine.set_decision import refuse_turned
 from deployer.engine.traffic_control import TrafficControl
 from deployer.model import Colour, Environment, Instance, InstanceSpec, Live, Place, Release, SecretText, join
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from deployer.engine.analysis import Analysis
     from deployer.engine.lost_sides import LostSides
     from deployer.store import Lock, Rollout, Store
+    from deployer.store.sets import ReleaseSet
 
 
 @dataclass
@@ -89,6 +91,16 @@ class Drive:
         """The release that this rollout brings."""
         return self.release(self.rollout.release)
 
+    @cached_property
+    def group(self) -> ReleaseSet | None:
+        """The set whose rollouts all go the same way; None for a rollout by itself."""
+        return self.store.sets.of_rollout(self.rollout.number) if self.rollout.plan.meets else None
+
+    @property
+    def bound(self) -> bool:
+        """Whether the set was decided to go forward: from there on no rollout of it turns back."""
+        return self.group is not None and self.store.sets.decided(self.group.number) == "forward"
+
     def turn_back(self, n: int, error: DeployError) -> None:
         """Write that a step failed and that the rollout goes back from here on."""
         if isinstance(error, TakenBack):
@@ -133,6 +145,8 @@ class Drive:
         self.controls.look_at_signals(self.traffic.running_out())
         if self.traffic.is_taken_back():
             raise self.controls.taken_back()
+        if self.group is not None:
+            refuse_turned(self.store, self.group, self.service)
         self.controls.look()
 
     @cached_property

@@ -18,6 +18,7 @@ from deployer.model import Phase
 from deployer.planning.orders import RolloutResult
 from deployer.planning.steps import Approve, Handover, Observe, Share, Step, Watch
 from deployer.store import AuditEntry
+from deployer.store.sets import GoesForward
 
 
 def drive(run: Drive, *, pulse: bool = True) -> RolloutResult:
@@ -77,7 +78,7 @@ def _forward(run: Drive) -> RolloutResult | None:
         return None
     for n, step in run.store.journal.left(run.rollout):
         try:
-            if n <= run.rollout.plan.commit:
+            if n <= run.rollout.plan.commit and not run.bound:
                 run.look()
                 _refuse_overspent(run, step)
             _carry_out(run, "forward", n, step)
@@ -109,7 +110,7 @@ def _take_up(run: Drive) -> bool:
 def _share_reached(run: Drive) -> Share | None:
     """Return the share that the rollout had reached; None before the first, and from the commit point on."""
     n, plan = _next(run), run.rollout.plan
-    if n > plan.commit:
+    if n > plan.commit or run.bound:
         return None
     return next((step for step in reversed(plan.forward[:n]) if isinstance(step, Share)), None)
 
@@ -127,10 +128,16 @@ def _failed(run: Drive, n: int, step: Step, error: DeployError) -> RolloutResult
     if isinstance(error, Refused):  # "nothing was changed" is no longer true in the middle of a rollout
         error = StepFailed(error.message, error.hint)
     _tell_failure(run, "forward", n, step, error)
-    if n > run.rollout.plan.commit:
+    if n > run.rollout.plan.commit or run.bound:
         run.store.journal.failed(run.lock, run.rollout.number, "forward", n, error)
-        return endings.stuck(run, f"r{run.rollout.release} is live, but tidying up failed: {error.message}")
-    run.turn_back(n, error)
+        live = f"r{run.rollout.release} is live, but tidying up failed"
+        late = f"the set of r{run.rollout.release} is promoted, and r{run.rollout.release} is not yet"
+        return endings.stuck(run, f"{live if n > run.rollout.plan.commit else late}: {error.message}")
+    try:
+        run.turn_back(n, error)
+    except GoesForward as overruled:  # decided by another member, since this one was looked at last
+        run.tell("note", text=f"not rolled back, as {overruled.message}")
+        return _forward(run)
     return None
 
 

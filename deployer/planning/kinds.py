@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import fields
 from typing import Any
 
+from deployer.planning.meeting import Meet
 from deployer.planning.migration_steps import Discard, Migrate
 from deployer.planning.steps import (
     Approve,
@@ -28,7 +29,7 @@ from deployer.planning.steps import (
 _FORWARD: tuple[type[Step], ...] = (Start, Play, Healthy, Attach, Smoke, Share, Watch, Observe, Approve, Promote)
 _AFTERWARDS: tuple[type[Step], ...] = (Handover, Remove, Stop, Warm, Prune)
 _MIGRATION: tuple[type[Step], ...] = (Migrate, Discard)
-KINDS: dict[str, type[Step]] = {cls.__name__.lower(): cls for cls in (*_FORWARD, *_AFTERWARDS, *_MIGRATION)}
+KINDS: dict[str, type[Step]] = {cls.__name__.lower(): cls for cls in (*_FORWARD, *_AFTERWARDS, *_MIGRATION, Meet)}
 
 
 def from_dict(data: dict[str, Any]) -> Step:

@@ -13,6 +13,7 @@ from typing import Any
 from deployer.core.errors import Refused
 from deployer.model import FULL, Colour, Phase, other
 from deployer.planning.kinds import from_dict
+from deployer.planning.meeting import Meet
 from deployer.planning.migration_steps import Discard, Migrate
 from deployer.planning.steps import (
     Approve,
@@ -95,6 +96,11 @@ class Plan:
     def adjusts(self) -> bool:
         """Whether it only adjusts what runs of the live release, which stays live: it has no commit point."""
         return self.origin == self.release
+
+    @property
+    def meets(self) -> bool:
+        """Whether it is one of a set, of which all rollouts go the same way."""
+        return any(isinstance(step, Meet) for step in self.forward)
 
     def problem(self) -> str:
         """Say what is wrong with the plan, or nothing."""

@@ -91,14 +91,19 @@ class Reconciler(Loop):
 def undriven(store: Store) -> Iterator[Rollout]:
     """Give what is in progress and driven by nobody who lives; what is held or stuck waits for a person.
 
-    Adjustments between rollouts are the keeper's.
+    Adjustments between rollouts are the keeper's. Of a set one is given: who resumes it resumes all of them.
     """
+    sets = set[int]()
     for service in store.services.all():
         rollout = store.rollouts.in_progress(service.name)
         if rollout is None or rollout.plan.adjusts:
             continue
         if not rollout.outcome and store.locks.read(service.name) is None:
-            yield rollout
+            group = store.sets.of_rollout(rollout.number) if rollout.plan.meets else None
+            if group is None or group.number not in sets:
+                yield rollout
+            if group is not None:
+                sets.add(group.number)
 
 
 def _was_left(store: Store, rollout: Rollout) -> bool:

@@ -26,6 +26,7 @@ from deployer.store.owner import Lock
 from deployer.store.records import ControlRequest, Rollout, RolloutTimes, read_rollout
 from deployer.store.releases import set_status
 from deployer.store.requests import take_request
+from deployer.store.sets import turn_back
 
 if TYPE_CHECKING:
     from deployer.planning.plan import Plan
@@ -39,8 +40,7 @@ class Rollouts:
 
     def get(self, number: int) -> Rollout:
         """Return a rollout. Raise Refused when there is none of that number."""
-        rows = self._database.rows("select * from rollouts where number = ?", number)
-        if not rows:
+        if not (rows := self._database.rows("select * from rollouts where number = ?", number)):
             raise Refused(f"there is no rollout {number}", "`deploy history` lists them")
         return read_rollout(rows[0])
 
@@ -58,8 +58,9 @@ class Rollouts:
     def of_release(self, service: str, release: int, occasion: str) -> tuple[Rollout, ...]:
         """Return the rollouts to a release and its adjustments of one occasion, the newest first."""
         query = "select * from rollouts where service = ? and release = ? and (origin != release or strategy = ?)"
-        rows = self._database.rows(f"{query} order by number desc", service, release, occasion)
-        return tuple(read_rollout(row) for row in rows)
+        return tuple(
+            map(read_rollout, self._database.rows(f"{query} order by number desc", service, release, occasion))
+        )
 
     def times(self, after: int = 0, besides: Collection[int] = ()) -> tuple[RolloutTimes, ...]:
         """Return how the rollouts went whose number is above `after`, or among `besides`."""
@@ -70,7 +71,7 @@ class Rollouts:
             " case when ended_at is not null and json_valid(plan) then (select coalesce(sum("
             "  case when j.ended_at > j.began_at then j.ended_at - j.began_at else 0.0 end), 0.0)"
             "  from journal j where j.rollout = number"
-            "  and json_extract(plan, '$.' || j.phase || '[' || j.n || '].kind') not in ('watch', 'approve')"
+            "  and json_extract(plan, '$.' || j.phase || '[' || j.n || '].kind') not in ('watch', 'approve', 'meet')"
             f" ) else 0.0 end as worked from rollouts where number > ?{among} order by number"
         )
         rows = self._database.rows(query, after, *besides)
@@ -82,7 +83,7 @@ class Rollouts:
         """Record a rollout before its first step. Raise Refused when another one of the service is open."""
         with self._database.transaction() as db:
             check(db, lock)
-            number = self._begin(db, plan, folder, by, message)
+            number = self.add(db, plan, folder, by, message)
         return self.get(number)
 
     def begin_moved(self, lock: Lock, plan: Plan, folder: Path, by: str, message: str) -> Rollout:
@@ -92,7 +93,7 @@ class Rollouts:
         """
         with self._database.transaction() as db:
             check(db, lock)
-            number = self._begin(db, plan, folder, by, message)
+            number = self.add(db, plan, folder, by, message)
             now = self._clock.now()
             steps = ((number, n, now, now, json.dumps({"moved": "before"})) for n in range(plan.commit + 1))
             db.executemany(
@@ -104,7 +105,8 @@ class Rollouts:
             self._audit.add(db, AuditEntry("promote", plan.service, "done", number, plan.release, by=by))
         return self.get(number)
 
-    def _begin(self, db: Connection, plan: Plan, folder: Path, by: str, message: str) -> int:
+    def add(self, db: Connection, plan: Plan, folder: Path, by: str, message: str) -> int:
+        """Add a rollout in the transaction of the caller; return its number. Raise Refused beside one in progress."""
         what = (plan.service, plan.strategy, plan.origin, plan.release, plan.to_json())
         try:
             number = db.insert(
@@ -142,12 +144,10 @@ class Rollouts:
     def turned_back(
         self, lock: Lock, rollout: Rollout, n: int, error: DeployError, heard: ControlRequest | None = None
     ) -> None:
-        """Write a failed step, the turn back, and the request it comes of in one transaction.
-
-        A crash between the first two would measure again; one between the others would forget what a person wanted.
-        """
+        """Write a failed step, the turn of rollout and set, and the request it comes of: all, or raise GoesForward."""
         with self._database.transaction() as db:
             check(db, lock)
+            turn_back(db, rollout, error)
             take_request(db, self._clock, heard)
             # An abort may come before the step has begun: the cause is kept all the same, a way back may get stuck.
             detail = {"error": error.message, "hint": error.hint, "exit": int(error.exit)}
@@ -162,8 +162,8 @@ class Rollouts:
                 (int(error.exit), error.message, rollout.number),
             )
             by = error.by if isinstance(error, Aborted) else DEPLOYER
-            action = "roll back" if by == DEPLOYER else "abort"
-            self._audit.add(db, AuditEntry.of(rollout, action, "begun", by=by, reason=error.message))
+            what = "roll back" if by == DEPLOYER else "abort"
+            self._audit.add(db, AuditEntry.of(rollout, what, "begun", by=by, reason=error.message))
 
     # -- holds and endings
 

@@ -74,6 +74,29 @@ MIGRATIONS: tuple[str, ...] = (
     );
     create unique index one_open_rollout on rollouts (service) where ended_at is null;
 
+    -- Services that are released together: their rollouts all go forward, or all back.
+    create table sets (
+        number integer primary key autoincrement,
+        name text not null,
+        strategy text not null,
+        decided text not null default '',         -- forward | back, written once; '' while neither
+        culprit text not null default '',         -- the service whose rollout turned back first
+        cause text not null default '',
+        exit integer not null default 0,
+        started_at real not null,
+        started_by text not null,
+        message text not null
+    );
+
+    create table set_members (
+        number integer not null references sets (number),
+        service text not null,
+        release integer not null,                 -- that the set brings, or that was live already
+        rollout integer not null,                 -- 0: nothing was to be done for it
+        primary key (number, service)
+    );
+    create index set_of_rollout on set_members (rollout);
+
     create table journal (
         rollout integer not null references rollouts (number),
         phase text not null,

@@ -26,6 +26,7 @@ from deployer.store.releases import Releases
 from deployer.store.requests import ControlRequests
 from deployer.store.rollouts import Rollouts
 from deployer.store.services import Services
+from deployer.store.sets import Sets
 from deployer.store.sizes import Sizes
 from deployer.store.sqlite.database import SqliteDatabase
 
@@ -77,6 +78,7 @@ class Store:
         self.needs = Needs(database, clock)
         self.releases = Releases(database, clock)
         self.rollouts = Rollouts(database, clock, audit)
+        self.sets = Sets(database, clock, self.rollouts.add)
         self.journal = Journal(database, clock, audit)
         self.events = Events(database)
         self.requests = ControlRequests(database, clock, audit)

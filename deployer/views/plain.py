@@ -23,16 +23,18 @@ class PlainLines:
     def __init__(self, out: IO[str]) -> None:
         self._out = out
         self._ascii = (getattr(out, "encoding", None) or "utf-8").lower().replace("-", "") != "utf8"
-        self._last: dict[str, tuple[float, object]] = {}  # by passing kind: when one was written, and what it said
+        # By service and passing kind: when one was written, and what it said
+        self._last: dict[tuple[str, str], tuple[float, object]] = {}
 
     def __call__(self, event: Event) -> None:
         """Write the event, unless one of its passing kind was written just before."""
         if event.kind in PASSING:
-            at, said = self._last.get(event.kind, (float("-inf"), None))
+            key = event.service, event.kind
+            at, said = self._last.get(key, (float("-inf"), None))
             says = _news(event)
             if event.at - at < (QUIET if says == said else CHANGED):
                 return
-            self._last[event.kind] = event.at, says
+            self._last[key] = event.at, says
         text = lines(event)
         self._out.write((ascii_only(text) if self._ascii else text) + "\n")
         self._out.flush()
@@ -50,7 +52,8 @@ def _news(event: Event) -> object:
 def lines(event: Event) -> str:
     """Give the line of an event; a failed step with a log has one more line for each of its lines."""
     number = f" #{event.rollout}" if event.rollout else ""  # what comes before the rollout has no number
-    head = f"{time.strftime('%H:%M:%S', time.localtime(event.at))} {one_line(event.service)}{number}"
+    at, service = time.strftime("%H:%M:%S", time.localtime(event.at)), one_line(event.service)
+    head = f"{at} {service}{number}" if service else f"{at}{number}"  # what is about several services names none
     log = event.data.get("log") or () if event.kind == "step.failed" else ()
     return "\n".join([f"{head} {sentence(event)}", *(f"    | {clean(line).rstrip()}" for line in log)])
 
@@ -235,6 +238,10 @@ def _job(d: dict[str, Any]) -> str:
     return _s(d, "text")
 
 
+def _set(d: dict[str, Any]) -> str:
+    return f"{_s(d, 'name')} ended: {_s(d, 'outcome')} (exit {d.get('exit', 0)}): {_s(d, 'text')}"
+
+
 _WRITERS: dict[str, Callable[[dict[str, Any]], str]] = {
     "rollout.started": _started,
     "rollout.resumed": _resumed,
@@ -263,6 +270,7 @@ _WRITERS: dict[str, Callable[[dict[str, Any]], str]] = {
     "job.started": _job,
     "job.output": _job,
     "job.ended": _job,
+    "set.ended": _set,
     "host.unreachable": _machine,
     "host.back": _machine,
     "proxy.lost": _proxy,

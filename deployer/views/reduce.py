@@ -28,7 +28,7 @@ from deployer.views.text import clean, one_line, verdict
 
 RATE_WINDOW = 5.0  # seconds over which requests per second are measured
 LONGEST = 999  # steps; no plan comes near
-LOOKING = frozenset({"watch", "approve"})  # steps in which both sides are compared
+LOOKING = frozenset({"watch", "approve", "meet"})  # steps in which both sides are compared
 KEPT_TASKS = 4
 KEPT_NOTES = 3
 KEPT_LOG = 15
@@ -329,6 +329,7 @@ _HANDLERS: dict[str, Callable[[ViewState, Event], ViewState]] = {
     "job.started": _note,
     "job.output": _note,
     "job.ended": _note,
+    "set.ended": _note,
     "host.unreachable": _note,
     "host.back": _note,
     "proxy.lost": _note,

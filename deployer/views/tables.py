@@ -301,6 +301,8 @@ _RENDERERS: dict[str, Callable[[Any, float, Ink], list[str]]] = {
     "AdoptionView": _adoption,
 }
 _ELSEWHERE = {  # module and function; imported when there is one to print
+    "SetView": ("sets", "status"),
+    "SetsView": ("sets", "history"),
     "ScaleView": ("keeper", "scale"),
     "MigrationView": ("migration", "migration"),
     "JudgementView": ("judgement", "judgement"),

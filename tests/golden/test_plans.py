@@ -19,9 +19,11 @@ from deployer.core.host import Host
 from deployer.manifest.models import Manifest
 from deployer.model import PLACES, Environment, Instance, Live, Observed, Release
 from deployer.planning.plan import Plan
+from deployer.planning.sets import with_meetings
 from deployer.planning.strategy import load
 
 REPOSITORY = Path(__file__).parents[2]
+SETS = sorted((Path(__file__).parent / "sets").glob("*.json"))
 CASES = sorted((Path(__file__).parent / "plans").glob("*.json"))
 BASE = {"service": "shop", "image": "shop:1", "port": 8080, "health": {"http": "/up"}}
 
@@ -53,18 +55,36 @@ def observed(case: dict[str, Any], manifest: Manifest) -> Observed:
     return Observed("shop", Live(data["stable"]), stable, blue, green, baseline)
 
 
-@pytest.mark.parametrize("path", CASES, ids=lambda p: p.stem)
-def test_plan(path: Path) -> None:
-    case = json.loads(path.read_text())
+def plan_of(case: dict[str, Any]) -> Plan:
     manifest = Manifest.model_validate({**BASE, **case.get("manifest", {})})
     strategy = load(case["strategy"], REPOSITORY / "nowhere")
     options = strategy.parse(case.get("options", {}))
-    plan = strategy.make(observed(case, manifest), release(9, manifest, case), options)
+    return strategy.make(observed(case, manifest), release(9, manifest, case), options)
+
+
+@pytest.mark.parametrize("path", CASES, ids=lambda p: p.stem)
+def test_plan(path: Path) -> None:
+    case = json.loads(path.read_text())
+    plan = plan_of(case)
     assert Plan.from_json(plan.to_json()) == plan
     if os.environ.get("UPDATE_GOLDEN"):
         case["plan"] = json.loads(plan.to_json())
         path.write_text(json.dumps(case, indent=1) + "\n")
     assert json.loads(plan.to_json()) == case["plan"]
+
+
+@pytest.mark.parametrize("path", SETS, ids=lambda p: p.stem)
+def test_plans_of_a_set(path: Path) -> None:
+    case = json.loads(path.read_text())
+    plans = {name: replace(plan_of(member), service=name) for name, member in case["members"].items()}
+    made = with_meetings(plans, case["groups"])
+    assert all(Plan.from_json(plan.to_json()) == plan for plan in made.values())
+    assert all(plan.problem() == "" for plan in made.values())
+    gates = {name: [step.explain() for step in plan.forward] for name, plan in made.items()}
+    if os.environ.get("UPDATE_GOLDEN"):
+        path.write_text(json.dumps({**case, "forward": gates}, indent=1) + "\n")
+        case["forward"] = gates
+    assert gates == case["forward"]
 
 
 def test_there_are_cases_for_every_built_in_strategy() -> None:

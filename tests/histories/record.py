@@ -29,6 +29,8 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from deployer.app import queries
 from deployer.app.wiring import open_house
 from deployer.core.clock import SystemClock
@@ -150,7 +152,18 @@ def migrated(shop: Shop) -> None:
     shop.deploy("migrate", "contract", "-m", "1.0 is not needed any more")
 
 
-ADDED: dict[str, tuple[Callable[[Shop], None], dict[str, Any]]] = {"migrated": (migrated, WORKER)}
+def released(shop: Shop) -> None:
+    """Two workers as one release; the other one stands beside this one from its first deploy on."""
+    file = {"release": "pair", "services": {shop.name: ".", OTHER: f"../{OTHER}"}}
+    (shop.folder / "release.yml").write_text(yaml.safe_dump(file))
+    shop.deploy("release", "canary", "--for", "1s", "--bake", "0", "--version", "2.0", "-m", "both at once")
+
+
+OTHER = "released-too"
+ADDED: dict[str, tuple[Callable[[Shop], None], dict[str, Any], tuple[str, ...]]] = {
+    "migrated": (migrated, WORKER, ()),
+    "released": (released, WORKER, (OTHER,)),
+}
 
 
 # -- writing it down
@@ -212,9 +225,13 @@ def write(state: Path, target: Path, told: list[Any], world: dict[str, Any]) -> 
 
 
 def to_present(state: Path, empty: Path) -> None:
-    """Give a store the columns that its schema got since: it is edited in place until the first release."""
+    """Give a store the tables and columns that its schema got since: it is edited in place until the first release."""
     Store(empty, SystemClock()).close()
     with closing(sqlite3.connect(state / "deployer.db")) as db, closing(sqlite3.connect(empty / "deployer.db")) as new:
+        there = {name for (name,) in db.execute("select name from sqlite_master")}
+        for name, made in new.execute("select name, sql from sqlite_master where sql is not null order by rowid"):
+            if name not in there and name != "sqlite_sequence":
+                db.execute(made)
         for (table,) in new.execute("select name from sqlite_master where type = 'table' and name not like 'sqlite%'"):
             known = {row[1] for row in db.execute(f"pragma table_info({table})")}
             for _, name, kind, needed, default, _ in new.execute(f"pragma table_info({table})"):
@@ -222,6 +239,16 @@ def to_present(state: Path, empty: Path) -> None:
                     rule = f"{'not null ' * needed}default {default}"
                     db.execute(f"alter table {table} add column {name} {kind} {rule}")
         db.commit()
+
+
+def with_others(name: str) -> list[Shop]:
+    """Make a service of `ADDED` and those beside it, and have happen what it is about."""
+    act, manifest, others = ADDED[name]
+    shops = [service(FOLDER, each, **manifest) for each in (name, *others)]
+    for shop in shops:
+        shop.deploy("up", "--version", "1.0", "-m", "the first")
+    act(shops[0])
+    return shops
 
 
 def added(name: str) -> list[Any]:
@@ -232,15 +259,13 @@ def added(name: str) -> list[Any]:
     replayed.restore(state)
     to_present(state, FOLDER / "empty")
     before, world = replayed.told(), json.loads((TARGET / "world.json").read_text())
-    act, manifest = ADDED[name]
-    shop = service(FOLDER, name, **manifest)
+    shops = with_others(name)
     try:
-        shop.deploy("up", "--version", "1.0", "-m", "the first")
-        act(shop)
-        told = [*before, *told_of(shop, state, len(before))]
-        write(state, TARGET, told, {**world, **world_of(state, [name])})
+        told = [*before, *told_of(shops[0], state, len(before))]
+        write(state, TARGET, told, {**world, **world_of(state, [shop.name for shop in shops])})
     finally:
-        shop.close()
+        for shop in shops:
+            shop.close()
         shutil.rmtree(FOLDER)
     return told
 
@@ -267,9 +292,8 @@ def main(names: Sequence[str] = ()) -> int:
         shops.append(service(FOLDER, "asking"))
         shops[-1].deploy("up", "--version", "1.0", "-m", "the first")
         asking(shops[-1])
-        shops.append(service(FOLDER, "migrated", **WORKER))
-        shops[-1].deploy("up", "--version", "1.0", "-m", "the first")
-        migrated(shops[-1])
+        for name in ADDED:
+            shops += with_others(name)
         told = told_of(shops[0], FOLDER / "state")
         write(FOLDER / "state", TARGET, told, world_of(FOLDER / "state"))
         shops[4].deploy("resume")  # past its commit point: it can neither be aborted nor taken down as it is

@@ -229,6 +229,7 @@ def test_completion_proposes_names_quickly_and_without_imports() -> None:
     assert {
         "record",
         "recreate",
+        "release",
         "release-lock",
         "releases",
         "report",

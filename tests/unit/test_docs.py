@@ -18,6 +18,7 @@ import yaml
 from deployer.cli.lazy import COMMANDS, group
 from deployer.cli.reference import reference
 from deployer.core.errors import Exit
+from deployer.manifest import release_file
 from deployer.manifest.load import load
 from deployer.manifest.models import Manifest
 from deployer.manifest.reference import reference as manifest_reference
@@ -66,8 +67,8 @@ def problem_with(line: str) -> str:
     command = group().get_command(click.Context(group()), name)
     if command is None:
         return f"there is no command {name}"
-    if isinstance(command, click.Group) and rest and rest[0] in command.commands:
-        command = command.commands[rest.pop(0)]
+    if isinstance(command, click.Group) and rest and (inner := command.get_command(click.Context(command), rest[0])):
+        command, rest = inner, rest[1:]
     context = click.Context(command, info_name=name)
     try:
         _, extra, _ = command.make_parser(context).parse_args(list(rest))
@@ -190,6 +191,10 @@ def test_every_manifest_is_one(document: Path, block: Block, tmp_path: Path, cer
     if "compose" in block.marks:
         pytest.skip("a Compose file, tried by tests/live/test_from_compose.py")
     data = yaml.safe_load(block.text)
+    if "release" in data:
+        (tmp_path / "release.yml").write_text(block.text)
+        assert release_file.read(tmp_path, {}).release == data["release"]
+        return
     text = block.text if "service" in data else f"{MINIMAL}{block.text}"
     (tmp_path / "deploy.yml").write_text(text)
     (tmp_path / "shop.pem").write_text(certificate)
@@ -223,7 +228,16 @@ def test_the_strategy_of_the_page_does_what_the_page_says(tmp_path: Path, monkey
     exec(compile(test, "strategies.md", "exec"), {})
 
 
-RUN = ("README.md", "tutorial.md", "container.md", "secrets.md", "firewall.md", "workers.md", "migrations.md")
+RUN = (
+    "README.md",
+    "tutorial.md",
+    "container.md",
+    "secrets.md",
+    "firewall.md",
+    "workers.md",
+    "migrations.md",
+    "sets.md",
+)
 
 
 def test_no_block_is_marked_to_run_in_vain() -> None:
@@ -231,7 +245,7 @@ def test_no_block_is_marked_to_run_in_vain() -> None:
         for block in blocks(document):
             if "run" in block.marks:
                 assert document.name in RUN, (
-                    "test_docs.py, test_how_to.py, test_workers.py and test_migrations.py run these"
+                    "test_docs.py, test_how_to.py, test_workers.py, test_migrations.py and test_sets.py run these"
                 )
                 assert list(commands(block))
 

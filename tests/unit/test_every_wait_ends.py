@@ -36,7 +36,7 @@ ALLOWED = {
     "deployer/app/operations/execution.py: port_usable: socket": _BINDS,
     "deployer/store/postgres/connection.py: PostgresConnection._answered: timer.join": _TIMER,
     "deployer/store/postgres/connection.py: _cut: socket": "it shuts down what is open, which waits for nobody",
-    "deployer/app/operations/dispatch.py: perform: operations.pause": "it is our own pause, not that of signals",
+    "deployer/app/operations/dispatch.py: _perform: operations.pause": "it is our own pause, not that of signals",
     "deployer/cli/keep.py: keep: asked.wait": "it runs until a signal ends it",
     "deployer/transport/ssh_process.py: SshProcess.close: self._process.wait": _KILLED,
     "deployer/evidence/replay.py: judge: stage.result": "it computes; nothing outside is asked",

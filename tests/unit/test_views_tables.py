@@ -42,6 +42,7 @@ from deployer.views.data import (
     View,
 )
 from deployer.views.host_data import CheckedMachine, CheckView, MachinesView, MachineView, PlayedMachine, PlayedView
+from deployer.views.set_data import SetMemberView, SetsView, SetView
 from deployer.views.status_data import KeeperView, MigrationView, ScaleView, SizeView
 from deployer.views.text import clean
 from tests.unit.views_recordings import recording, same_as_golden
@@ -280,7 +281,14 @@ MIGRATION = MigrationView(
     "contract of r3 is due when r2 (blue) is gone, which is kept warm until 12:40",
     ("people-17.sql",),
 )
+BACKEND = SetMemberView("backend", 3, "2.0", 17, "", "watch 10% for 1 min, compared with stable", 1000, 2)
+MAILER = SetMemberView("mailer", 2, "1.0", 0, "done", "", 0, 2)
+SET = SetView(3, "shop", "canary", "", "", "", NOW - 60, "dana@build-3", "", (BACKEND, MAILER), False, "wait for it")
+SET_BACK = replace(SET, outcome="reverted", decided="back", text="backend: r3 is worse: 31 of 60 failed", next="")
 VIEWS: dict[str, View] = {
+    "set": SET,
+    "set-turned": SET_BACK,
+    "sets": SetsView("shop", (SET, replace(SET_BACK, number=2, live=True))),
     "adoption": ADOPTION,
     "adoption-done": replace(ADOPTION, done=True, aside=("/var/lib/deployer/deployer.db.aside-1",), why="damaged"),
     "adoption-none": AdoptionView("/var/lib/deployer", "3f2a", ()),

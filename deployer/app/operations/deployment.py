@@ -19,21 +19,20 @@ from deployer.app.operations.needs import needed_now, note_need
 from deployer.app.operations.port_capacity import refuse_crowded
 from deployer.app.operations.proxy_recovery import refuse_kept, refuse_lost, serve_again
 from deployer.app.operations.reconcile import record_rollback
-from deployer.app.releases import built_version, config_hash, git_revision, version_of
+from deployer.app.operations.request_check import CheckedRequest, check, fit, planned_by
+from deployer.app.releases import config_hash, git_revision, version_of
 from deployer.core.clock import Deadline
 from deployer.core.errors import Exit, Locked, Refused
 from deployer.core.host import NOT_SAID, Meant
 from deployer.drivers.ports import Drivers, Image
 from deployer.engine import RolloutResult, abort, drive
-from deployer.manifest.freeze import frozen_until, local_time
 from deployer.model import PLACES, MeasuredTraffic, Observed, Release, SecretText, Signature
 from deployer.planning.plan import Plan
 from deployer.planning.recipes import PROXY_SECONDS
 from deployer.planning.steps import named
-from deployer.store import AuditEntry, Lock, Store, person_of, whoami
+from deployer.store import Lock, person_of, whoami
 
 if TYPE_CHECKING:
-    from deployer.manifest.load import Loaded
     from deployer.manifest.models import Manifest
     from deployer.planning.strategy import Strategy
 
@@ -77,13 +76,13 @@ class Brought:
 
 def wanted(house: AppContext, request: DeployRequest) -> Wanted:
     """Say which release a request is for without changing anything but fetching the image, or running its strategy."""
-    request = _fit(house, request)
+    request = fit(house, request)
     return _wanted(house, request, *_brought(house, request))
 
 
 def propose(house: AppContext, request: DeployRequest) -> DeployPlan:
     """Make the plan of a deploy without changing anything but fetching the image."""
-    request, strategy, options = _checked(house, request)
+    request, strategy, options = planned_by(house, request)
     return _propose(house, request, strategy, options, *_brought(house, request))
 
 
@@ -97,125 +96,92 @@ def _brought(house: AppContext, request: DeployRequest) -> tuple[Drivers, Brough
     return drivers, Brought(secrets, image, signature, meant)
 
 
+@dataclass(frozen=True)
+class Prepared:
+    """A deploy under its lock, before anything of it is begun: what is to be done, and with which drivers."""
+
+    request: DeployRequest
+    lock: Lock
+    drivers: Drivers
+    secrets: dict[str, SecretText]
+    proposal: DeployPlan
+
+    @property
+    def live(self) -> bool:
+        """Whether its release is live already, and nothing is to be done."""
+        return self.proposal.same and self.proposal.observed.stable is not None
+
+
 def deploy(house: AppContext, request: DeployRequest) -> RolloutResult:
     """Bring a release out by a strategy. The same release again does nothing and says so."""
-    request, strategy, options = _checked(house, request)
-    manifest, folder = request.loaded.manifest, request.loaded.folder
-    _not_frozen(house, request)
-    secrets = request.secrets()
-    make_way(house, manifest.service, "a deploy does not wait for it")
-    if request.replace:
-        stop_running(house, manifest.service, "replaced by a newer deploy")
-    with locked(house, manifest.service, f"{strategy.name} of {version_of(manifest, request.version)}") as lock:
-        _refuse_open(house, request)
-        meant = machines_of(house, manifest, folder)
-        wired = house.wire(manifest, folder, house.meant(manifest.service, meant))
-        drivers = hands(house, lock, wired)
-        if house.store.services.get(manifest.service).stable:
-            serve_again(house, drivers, manifest.service)
-        image = pinned_image(house, request, drivers, secrets)
-        signature = proven_signature(house, request, drivers, image)
-        _settle_open(house, manifest.service, lock)
-        record_rollback(house, lock, drivers, manifest.service)
-        brought = Brought(secrets, image, signature, meant)
-        proposal = _propose(house, request, strategy, options, drivers, brought)
-        if proposal.same and proposal.observed.stable:
-            # The entry is asserted all the same: a renewed certificate is loaded by it.
-            drivers.traffic.configure(proposal.observed.stable, None, Deadline.after(house.clock, PROXY_SECONDS))
-            text = f"{proposal.release.version} is live already ({_live_name(proposal.observed)}): nothing to do"
-            house.tell(manifest.service, text)
+    checked = check(house, request)
+    clear_way(house, checked.request)
+    with locked(house, checked.service, checked.purpose) as lock:
+        prepared = prepare(house, lock, checked)
+        if prepared.live:
+            text = leave_live(house, prepared)
+            house.tell(checked.service, text)
             return RolloutResult("done", Exit.DONE, text, 0)
-        release = house.store.releases.add(lock, proposal.release)
-        if release.manifest.scale:
-            note_need(house, lock, release)
-        house.vault.keep_key(house.store.secret("config-key"))
-        house.vault.save(release.service, release.number, secrets)
-        from deployer.app import forecast
-
-        if release.manifest.traffic.tls:
-            from deployer.app.operations.certificates import announce
-
-            announce(house, release.manifest)
-        if expected := forecast.first_line(proposal.plan, release.manifest, proposal.traffic):
-            house.tell(release.service, expected)
-        rollout = house.store.rollouts.begin(lock, proposal.plan, folder, whoami(), request.message)
-        return drive(begun(house, lock, drivers, rollout))
+        record(house, prepared)
+        plan, folder = prepared.proposal.plan, request.loaded.folder
+        rollout = house.store.rollouts.begin(lock, plan, folder, whoami(), request.message)
+        return drive(begun(house, lock, prepared.drivers, rollout))
 
 
-def _live_name(observed: Observed) -> str:
-    return observed.stable.name if observed.stable else "none"
+def clear_way(house: AppContext, request: DeployRequest) -> None:
+    """Wait for the end of what a deploy does not wait for: an adjustment, and what it replaces."""
+    service = request.loaded.manifest.service
+    make_way(house, service, "a deploy does not wait for it")
+    if request.replace:
+        stop_running(house, service, "replaced by a newer deploy")
 
 
-def _checked(house: AppContext, request: DeployRequest) -> tuple[DeployRequest, Strategy, Any]:
-    """Refuse what can be refused before anything is touched."""
-    from deployer.planning.strategy import load as load_strategy
-
-    strategy = load_strategy(request.strategy, request.loaded.folder)
-    given = {**request.loaded.manifest.strategy_options(request.strategy), **request.options}
-    options = strategy.parse(given)
-    return _fit(house, request), strategy, options
-
-
-def _fit(house: AppContext, request: DeployRequest) -> DeployRequest:
-    """Refuse what the manifest alone shows."""
-    loaded = _anchored(request.loaded)
-    _same_house(house.store, loaded.manifest)
-    version = built_version(
-        loaded.manifest, loaded.folder, loaded.files, request.version or loaded.manifest.version, dirty=request.dirty
-    )
-    try:
-        loaded.manifest.image_for(version)
-    except ValueError as error:
-        raise Refused(f"{loaded.manifest.service}: {error}", "see `image:` and `version:` in the manifest") from None
-    return replace(request, loaded=loaded, version=version)
+def prepare(house: AppContext, lock: Lock, checked: CheckedRequest) -> Prepared:
+    """Bring the image and make the plan; nothing of the release is started or recorded."""
+    request, secrets, service = checked.request, checked.secrets, checked.service
+    manifest, folder = request.loaded.manifest, request.loaded.folder
+    _refuse_open(house, request)
+    meant = machines_of(house, manifest, folder)
+    drivers = hands(house, lock, house.wire(manifest, folder, house.meant(service, meant)))
+    if house.store.services.get(service).stable:
+        serve_again(house, drivers, service)
+    image = pinned_image(house, request, drivers, secrets)
+    signature = proven_signature(house, request, drivers, image)
+    _settle_open(house, service, lock)
+    record_rollback(house, lock, drivers, service)
+    brought = Brought(secrets, image, signature, meant)
+    proposal = _propose(house, request, checked.strategy, checked.options, drivers, brought)
+    return Prepared(request, lock, drivers, secrets, proposal)
 
 
-def _anchored(loaded: Loaded) -> Loaded:
-    """Make paths absolute that a release must find again, whatever folder the next command is started in."""
-    traffic = loaded.manifest.traffic
-    if traffic.tls is None or traffic.tls.certificates is None:
-        return loaded
-    paths = tuple(str(loaded.folder / path) for path in traffic.tls.certificates)
-    tls = traffic.tls.model_copy(update={"certificates": paths})
-    anchored = traffic.model_copy(update={"tls": tls})
-    return replace(loaded, manifest=loaded.manifest.model_copy(update={"traffic": anchored}))
+def leave_live(house: AppContext, prepared: Prepared) -> str:
+    """Assert the entry of a release that is live all the same: a renewed certificate is loaded by it. Say that it is.
+
+    Raise Refused where nothing is live.
+    """
+    proposal = prepared.proposal
+    if proposal.observed.stable is None:
+        raise Refused(f"{proposal.release.service} has no live release", "`deploy up` deploys one")
+    seconds = Deadline.after(house.clock, PROXY_SECONDS)
+    prepared.drivers.traffic.configure(proposal.observed.stable, None, seconds)
+    return f"{proposal.release.version} is live already ({proposal.observed.stable.name}): nothing to do"
 
 
-def _same_house(store: Store, manifest: Manifest) -> None:
-    number = store.services.get(manifest.service).stable
-    if not number:
-        return
-    stable = store.releases.get(manifest.service, number).manifest
-    for what, old, new in (
-        ("runtime", stable.runtime, manifest.runtime),
-        ("traffic.haproxy", stable.traffic.haproxy, manifest.traffic.haproxy),
-        ("traffic.mode", stable.traffic.mode, manifest.traffic.mode),
-        ("having a port", stable.port is not None, manifest.port is not None),
-    ):
-        if old != new:
-            raise Refused(
-                f"{manifest.service}: {what} cannot change in a rollout",
-                "take the service down first (`deploy down`), or deploy under another name and move the domain",
-            )
+def record(house: AppContext, prepared: Prepared) -> None:
+    """Record the release of a deploy, with its secrets, before its rollout begins."""
+    release = house.store.releases.add(prepared.lock, prepared.proposal.release)
+    if release.manifest.scale:
+        note_need(house, prepared.lock, release)
+    house.vault.keep_key(house.store.secret("config-key"))
+    house.vault.save(release.service, release.number, prepared.secrets)
+    from deployer.app import forecast
 
+    if release.manifest.traffic.tls:
+        from deployer.app.operations.certificates import announce
 
-def _not_frozen(house: AppContext, request: DeployRequest) -> None:
-    manifest = request.loaded.manifest
-    until = frozen_until(manifest.freeze, local_time(house.clock.now()))
-    if until is None:
-        return
-    if request.override_freeze:
-        house.tell(manifest.service, f"the freeze until {until:%a %H:%M} is overridden: {request.override_freeze}")
-        house.store.audit.record(
-            AuditEntry(
-                "override-freeze", manifest.service, detail=f"until {until:%a %H:%M}", reason=request.override_freeze
-            )
-        )
-        return
-    raise Refused(
-        f"{manifest.service} is frozen until {until:%a %d %b %H:%M}",
-        'wait, or deploy anyway: --override-freeze "reason"',
-    )
+        announce(house, release.manifest)
+    if expected := forecast.first_line(prepared.proposal.plan, release.manifest, prepared.proposal.traffic):
+        house.tell(release.service, expected)
 
 
 def _propose(
@@ -321,8 +287,10 @@ def _refuse_open(house: AppContext, request: DeployRequest) -> None:
     service = request.loaded.manifest.service
     rollout = house.store.rollouts.in_progress(service)
     if rollout is not None and not request.replace:
+        group = house.store.sets.of_rollout(rollout.number)
+        whose = f"by {rollout.started_by}{f', of {group.title}' if group else ''}"
         raise Locked(
-            f"rollout {rollout.number} of {service} (r{rollout.release}, {rollout.strategy}, by {rollout.started_by}) "
+            f"rollout {rollout.number} of {service} (r{rollout.release}, {rollout.strategy}, {whose}) "
             f"is in progress{': ' + re.split('[:;] `deploy ', rollout.text)[0] if rollout.text else ''}",
             "`deploy resume`, `deploy promote` or `deploy abort` it, or roll it back first with --replace",
         )

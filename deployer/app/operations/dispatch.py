@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -15,10 +16,32 @@ if TYPE_CHECKING:
     from deployer.app.operations.context import AppContext
     from deployer.app.operations.deploy_request import DeployRequest
     from deployer.core.secret import SecretText
+    from deployer.store.sets import ReleaseSet
+
+TOGETHER = frozenset({"promote", "abort", "pause", "resume"})  # of one rollout of a set: of all
 
 
 def perform(house: AppContext, order: Order) -> RolloutResult:
-    """Do what is asked of a service that was deployed before; return how it ended. Raise what the operations raise."""
+    """Do what is asked of a service that was deployed before; return how it ended. Raise what the operations raise.
+
+    What would turn or end one rollout of a set is done to all of them.
+    """
+    if order.action in TOGETHER and (group := _set_in_progress(house, order.service)):
+        from deployer.app.operations.sets import in_progress, together
+
+        return together(
+            house, group, in_progress(house, group), lambda service: _perform(house, replace(order, service=service))
+        )
+    return _perform(house, order)
+
+
+def _set_in_progress(house: AppContext, service: str) -> ReleaseSet | None:
+    """Return the set that a service is released with at the moment; None where it is by itself."""
+    rollout = house.store.rollouts.in_progress(service)
+    return house.store.sets.of_rollout(rollout.number) if rollout is not None and rollout.plan.meets else None
+
+
+def _perform(house: AppContext, order: Order) -> RolloutResult:
     service, reason = order.service, order.reason
     match order.action:
         case "promote":

@@ -85,5 +85,7 @@ def port_usable(port: int) -> bool:
 
 
 def committed(house: AppContext, rollout: Rollout) -> bool:
-    """Tell whether a rollout is past its commit point."""
+    """Tell whether a rollout is past its commit point, or its set is decided to go forward."""
+    if rollout.plan.meets and (group := house.store.sets.of_rollout(rollout.number)) and group.decided == "forward":
+        return True
     return house.store.journal.is_done(rollout.number, "forward", rollout.plan.commit)

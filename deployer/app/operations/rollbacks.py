@@ -22,7 +22,7 @@ from deployer.model import PLACES, Release
 from deployer.planning.plan import Plan
 from deployer.planning.recipes import with_consent
 from deployer.planning.rollback import choose, played_since, rollback_plan
-from deployer.planning.steps import Start
+from deployer.planning.steps import Start, named
 from deployer.store import AuditEntry, Rollout, person_of, whoami
 
 PURPOSE = "rollback"  # so begins the purpose of the lock that one holds
@@ -44,6 +44,7 @@ def rollback(
     followed to its end, and after one that ended lately nobody is moved.
     """
     meant, deadline = again or to is not None, Deadline.after(house.clock, OTHERS_SECONDS)
+    _say_alone(house, service)
     hurried = False
     while True:
         make_way(house, service, "a rollback does not wait for it")
@@ -90,22 +91,30 @@ def _rollback(
         if not meant and (ending := ended_lately(house, service)):
             return ending
         if written is not None:
-            record = house.store.services.get(service)
-            current = house.store.releases.get(service, record.stable)
-        observed = observe(house.store, drivers, service)
-        refuse_lost(house, observed)
-        releases = house.store.releases.of(service)
-        target = choose(releases, observed, record.stable, to, force=force, contracted=record.contracted)
-        if warning := played_since(releases, target.number, record.stable):
-            house.tell(service, warning)
-        plan = rollback_plan(observed, target, current)
-        _refuse_gone(house.drivers(target), plan, target)
-        if target.status in NEVER_GOOD:  # nobody has vouched for it yet
-            plan = with_consent(plan, target.manifest.approve)
-            refuse_unanswerable(plan, person_of(whoami()))
+            current = house.store.releases.get(service, house.store.services.get(service).stable)
+        target, plan = way_to(house, drivers, current, to, force=force)
         # The target may have stood on machines that the current release does not know.
         rollout = house.store.rollouts.begin(lock, plan, Path.cwd(), whoami(), reason)
         return drive(begun(house, lock, house.drivers(target), rollout))
+
+
+def way_to(
+    house: AppContext, drivers: Drivers, current: Release, to: int | None, *, force: bool = False
+) -> tuple[Release, Plan]:
+    """Choose the release that a service goes back to from its current one, and plan the way. Raise Refused."""
+    service = current.service
+    observed = observe(house.store, drivers, service)
+    refuse_lost(house, observed)
+    releases, contracted = house.store.releases.of(service), house.store.services.get(service).contracted
+    target = choose(releases, observed, current.number, to, force=force, contracted=contracted)
+    if warning := played_since(releases, target.number, current.number):
+        house.tell(service, warning)
+    plan = rollback_plan(observed, target, current)
+    _refuse_gone(house.drivers(target), plan, target)
+    if target.status in NEVER_GOOD:  # nobody has vouched for it yet
+        plan = with_consent(plan, target.manifest.approve)
+        refuse_unanswerable(plan, person_of(whoami()))
+    return target, plan
 
 
 def _leave_open(
@@ -142,6 +151,17 @@ def _refuse_gone(drivers: Drivers, plan: Plan, target: Release) -> None:
     except ImageGone as gone:
         hint = f"{gone.hint}: `deploy rollback --to N`; `deploy history --releases` lists them"
         raise Refused(f"{target.name} cannot be started again, nothing was changed: {gone.message}", hint) from gone
+
+
+def _say_alone(house: AppContext, service: str) -> None:
+    """Warn that the others of the set by which a release came stay as they are."""
+    stable = house.store.services.get(service).stable
+    group = house.store.sets.of_release(service, stable) if stable else None
+    if group is None or house.store.rollouts.in_progress(service) is not None:
+        return
+    others = named(tuple(member.service for member in group.members if member.service != service))
+    text = f"r{stable} came with {group.title}: {service} is rolled back alone, and {others} not"
+    house.tell(service, f"{text}; `deploy release rollback` rolls all of them back")
 
 
 def _purpose(house: AppContext, service: str, to: int | None) -> str:

@@ -10,7 +10,7 @@ from deployer.views.data import JournalRow
 from deployer.views.report.data import ReportView
 from deployer.views.text import clean, one_line, release
 
-GATES = frozenset({"healthy", "smoke", "watch", "approve", "play", "migrate", "promote"})
+GATES = frozenset({"healthy", "smoke", "watch", "approve", "meet", "play", "migrate", "promote"})
 
 
 def junit(view: ReportView) -> str:

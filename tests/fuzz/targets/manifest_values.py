@@ -10,7 +10,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from deployer.app.operations.deployment import _anchored as anchored
+from deployer.app.operations.request_check import _anchored as anchored
 from deployer.drivers.traffic.haproxy import binary
 from deployer.drivers.traffic.haproxy.spec import Spec
 from deployer.manifest.load import load

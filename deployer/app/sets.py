@@ -1,0 +1,158 @@
+"""Releases of several services as commands ask for them: orders with a `release.yml`, and questions about sets."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from deployer.app.operations.deploy_request import DeployRequest
+from deployer.core.errors import Refused
+from deployer.manifest.load import Loaded
+from deployer.manifest.load import load as load_manifest
+from deployer.manifest.release_file import LoadedSet
+from deployer.manifest.release_file import load as load_set
+from deployer.manifest.secrets import resolve_secrets
+from deployer.model import SecretText
+from deployer.planning.strategy import of_manifest
+from deployer.views.set_data import SetMemberView, SetsView, SetView
+
+if TYPE_CHECKING:
+    from deployer.app.operations import AppContext
+    from deployer.app.operations.sets import SetRequest
+    from deployer.store.sets import ReleaseSet, SetMember
+
+ORDER = ("needs-attention", "", "paused", "reverted", "done")  # the first that a rollout has is that of the set
+
+
+@dataclass(frozen=True)
+class SetOrder:
+    """A release of several services as a command line gives it; `versions` are by service, with "" for all others."""
+
+    file: Path
+    strategy: str = ""
+    options: Mapping[str, Any] = field(default_factory=dict)
+    versions: Mapping[str, str] = field(default_factory=dict)
+    message: str = ""
+    override_freeze: str = ""
+    replace: bool = False
+    dirty: bool = False
+
+
+def request_of(order: SetOrder, environ: Mapping[str, str]) -> SetRequest:
+    """Read the files of an order. Raise ManifestRefused with all that is wrong in any of them."""
+    from deployer.app.operations.sets import SetRequest
+
+    def manifest(service: str, path: Path) -> Loaded:
+        above = {"version": order.versions.get(service) or order.versions.get("")}
+        return load_manifest(path, overrides=above, environ=environ, also=of_manifest)
+
+    found = load_set(order.file, environ, manifest)
+    if unknown := order.versions.keys() - found.file.services.keys() - {""}:
+        known = ", ".join(found.file.services)
+        raise Refused(f"{', '.join(sorted(unknown))} is not a service of {found.file.release}", f"these are: {known}")
+    requests = tuple(_request(order, found, loaded, environ) for loaded in found.services.values())
+    strategy = order.strategy or found.file.strategy_name
+    return SetRequest(found.file.release, requests, found.file.order, strategy, order.message)
+
+
+def _request(order: SetOrder, found: LoadedSet, loaded: Loaded, environ: Mapping[str, str]) -> DeployRequest:
+    """Return the deploy of one service: by the strategy of the set, whatever its manifest says of one."""
+    name = order.strategy or found.file.strategy_name
+    options = {**found.file.strategy_options(name), **order.options}
+    manifest = loaded.manifest.model_copy(update={"strategy": {name: options}})
+    loaded = replace(loaded, manifest=manifest)
+
+    def secrets() -> dict[str, SecretText]:
+        return resolve_secrets(manifest, loaded.folder, environ, where=loaded.where)
+
+    return DeployRequest(
+        loaded,
+        name,
+        options,
+        version=order.versions.get(manifest.service) or order.versions.get("") or None,
+        message=order.message,
+        override_freeze=order.override_freeze,
+        replace=order.replace,
+        dirty=order.dirty,
+        secrets=secrets,
+    )
+
+
+# -- questions
+
+
+def newest(house: AppContext, name: str) -> ReleaseSet:
+    """Return the newest set of a name. Raise Refused when there is none."""
+    found = house.store.sets.of(name, 1)
+    if not found:
+        raise Refused(f"{name} was never released from {house.store.folder}", "`deploy release up` releases it")
+    return found[0]
+
+
+def status(house: AppContext, name: str) -> SetView:
+    """Return how far the newest set of a name is."""
+    group = newest(house, name)
+    return _view(house, group, tuple(_member(house, each, live=True) for each in group.members))
+
+
+def history(house: AppContext, name: str, limit: int) -> SetsView:
+    """Return the sets of a name, the newest first."""
+    newest(house, name)
+    groups = house.store.sets.of(name, limit)
+    return SetsView(
+        name, tuple(_view(house, g, tuple(_member(house, m, live=False) for m in g.members)) for g in groups)
+    )
+
+
+def _member(house: AppContext, member: SetMember, *, live: bool) -> SetMemberView:
+    from deployer.app.queries import drivers_of, release_version
+
+    rollout = house.store.rollouts.get(member.rollout) if member.rollout else None
+    open_one = rollout if rollout and rollout.open else None
+    share, step = 0, ""
+    if live and open_one is not None:
+        value = drivers_of(house, member.service).traffic.read(member.service)
+        leased = value is not None and (not value.lease or value.lease > house.clock.now())
+        share = value.share if value and leased and value.rollout == open_one.number else 0
+        step = next((each.explain() for _, each in house.store.journal.left(open_one, open_one.phase)), "")
+    return SetMemberView(
+        service=member.service,
+        release=member.release,
+        version=release_version(house, member.service, member.release),
+        rollout=member.rollout,
+        outcome=(rollout.outcome or "") if rollout else "done",
+        step=step,
+        share=share,
+        stable=house.store.services.get(member.service).stable,
+    )
+
+
+def _view(house: AppContext, group: ReleaseSet, members: tuple[SetMemberView, ...]) -> SetView:
+    outcomes = {member.outcome for member in members}
+    outcome = next(word for word in ORDER if word in outcomes)
+    text = f"{group.culprit}: {group.cause}" if group.decided == "back" else ""
+    return SetView(
+        number=group.number,
+        name=group.name,
+        strategy=group.strategy,
+        outcome=outcome,
+        decided=group.decided,
+        text=text,
+        started_at=group.started_at,
+        by=group.started_by,
+        message=group.message,
+        members=members,
+        live=all(member.stable == member.release for member in members),
+        next=_next(house, group, outcome),
+    )
+
+
+def _next(house: AppContext, group: ReleaseSet, outcome: str) -> str:
+    if outcome in ("done", "reverted"):
+        return ""
+    held = any(house.store.locks.read(member.service) for member in group.moved)
+    if held:
+        return "`deploy release watch` follows it, `deploy release abort` rolls all of it back"
+    return "`deploy release resume` goes on with all of it, `deploy release abort` rolls all of it back"

@@ -1,0 +1,476 @@
+"""Several services as one release: gates, one decision, one ending."""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from deployer.app import operations
+from deployer.app import sets as asked
+from deployer.app.operations import AppContext, RolloutResult
+from deployer.app.operations.dispatch import perform
+from deployer.app.operations.sets import deploy_set, rollback_set
+from deployer.core.errors import DeployError, Exit, ImageGone, Locked, ManifestRefused, Refused
+from deployer.core.events import Event
+from deployer.planning.orders import Order
+from deployer.views.tables import render
+from tests import tiers
+from tests.crash.calls import Call
+from tests.crash.stage import Moment, Process, Stage, Watcher, restored
+from tests.house import Scene
+from tests.memory import MemoryRuntime
+from tests.sets import SERVICES, SetWorld, Turns, by_turns, release, wanted
+
+ALL_BACK = "; frontend, mailer were rolled back with it"
+TRIED = 40 if tiers.FULL else 2  # of the instants at which all is killed
+
+
+class SetScene(Scene):
+    """A scene with all services live at 1.0."""
+
+    world: SetWorld
+
+    def versions_live(self) -> dict[str, str]:
+        return versions_live(self.house)
+
+    def shares(self) -> set[int]:
+        return {self.world.live[service].share for service in SERVICES}
+
+    def others(self, service: str) -> dict[str, str]:
+        """What is live of the services but one."""
+        return {name: version for name, version in self.versions_live().items() if name != service}
+
+
+def versions_live(house: AppContext) -> dict[str, str]:
+    numbers = {service: house.store.services.get(service).stable for service in SERVICES}
+    return {s: house.store.releases.get(s, n).version if n else "" for s, n in numbers.items()}
+
+
+def all_at(version: str) -> dict[str, str]:
+    return dict.fromkeys(SERVICES, version)
+
+
+@pytest.fixture
+def scene(state: Path) -> Iterator[SetScene]:
+    world = SetWorld(clock=Turns())
+    scene = SetScene(state, world)
+    with by_turns(world), scene.house:
+        assert release(scene.house, "1.0").exit is Exit.DONE
+        scene.events.clear()
+        yield scene
+
+
+def on_event(scene: SetScene, kind: str, service: str, act: Callable[[Event], Any], nth: int = 1) -> None:
+    """Have something done when the n-th event of a kind comes of a service."""
+    heard, seen = scene.house.sink, [0]
+
+    def sink(event: Event) -> None:
+        heard(event)
+        if (event.kind, event.service) == (kind, service):
+            seen[0] += 1
+            if seen[0] == nth:
+                act(event)
+
+    scene.house.sink = sink
+
+
+# -- the file
+
+MANIFEST = "service: {name}\nimage: {name}:1.0\nport: 8080\n"
+
+
+def files(folder: Path, text: str, **manifests: str) -> asked.SetOrder:
+    """Write a release file and manifests; return the order to release them."""
+    (folder / "release.yml").write_text(text)
+    for name in ("backend", "frontend"):
+        (folder / name).mkdir()
+        (folder / name / "deploy.yml").write_text(manifests.get(name, MANIFEST.format(name=name)))
+    return asked.SetOrder(folder)
+
+
+BOTH = "release: shop\nservices: {backend: backend, frontend: frontend/deploy.yml}\n"
+
+
+def test_a_file_names_manifests_as_they_are_and_one_strategy_for_all(tmp_path: Path) -> None:
+    text = f"{BOTH}strategy: {{canary: {{steps: [7]}}}}\norder: [backend, [frontend]]\n"
+    own = f"{MANIFEST.format(name='backend')}strategy: {{canary: {{bake: 3s}}}}\n"
+    order = replace(files(tmp_path, text, backend=own), versions={"": "2.0", "frontend": "3.0"}, options={"for": "9s"})
+    found = asked.request_of(order, {})
+    assert (found.name, found.strategy, found.groups) == ("shop", "canary", (("backend",), ("frontend",)))
+    assert [(r.loaded.manifest.service, r.version) for r in found.requests] == [("backend", "2.0"), ("frontend", "3.0")]
+    for request in found.requests:
+        assert request.loaded.manifest.strategy_options("canary") == {"steps": [7], "for": "9s"}
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (f"{BOTH}strategi: canary\n", "release.yml:3: strategi: is not a key of a manifest → did you mean `strategy`?"),
+        (
+            f"{BOTH}order: [[backend], [frontend, backend]]\n",
+            "backend would come before itself: it is order[0][0], too",
+        ),
+        (f"{BOTH}order: [[backend]]\n", "release.yml:3: order: frontend is in no group → name every service"),
+        (
+            f"{BOTH}order: [[backend, front], [frontend]]\n",
+            "front is not one of the services → these are: backend, front",
+        ),
+        ("release: shop\nservices: {backend: backend}\n", "release.yml:2: services: needs at least 2"),
+        (
+            "release: shop\nservices: {backend: backend, web: frontend}\n",
+            "frontend is the manifest of frontend, not of web",
+        ),
+        ("release: shop\nservices: {backend: backend, frontend: ${WEB}}\n", 'write "${NAME}"'),
+        ("release: shop\nservices: {backend: backend, frontend: gone}\n", "frontend: gone: is not there"),
+    ],
+)
+def test_what_is_wrong_with_it_is_said_with_its_place(tmp_path: Path, text: str, said: str) -> None:
+    with pytest.raises(ManifestRefused) as refused:
+        asked.request_of(files(tmp_path, text), {})
+    assert said in str(refused.value)
+
+
+def test_problems_of_all_manifests_are_said_at_once(tmp_path: Path) -> None:
+    wrong = {"backend": "service: backend\n", "frontend": f"{MANIFEST.format(name='frontend')}colour: red\n"}
+    with pytest.raises(ManifestRefused) as refused:
+        asked.request_of(files(tmp_path, BOTH, **wrong), {})
+    assert "shop was refused, 2 problems" in str(refused.value)
+    assert "backend: deploy.yml:1: image: is missing" in str(refused.value)
+    assert "frontend: deploy.yml:4: colour: is not a key" in str(refused.value)
+
+
+def test_a_version_of_a_service_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(Refused, match="mailer is not a service of shop"):
+        asked.request_of(replace(files(tmp_path, BOTH), versions={"mailer": "2.0"}), {})
+
+
+# -- how it ends
+
+
+def test_all_are_promoted_at_the_same_shares(scene: SetScene) -> None:
+    ending = release(scene.house, "2.0")
+    assert (ending.outcome, ending.exit) == ("done", Exit.DONE)
+    assert ending.text == "set 2 (shop) is live: backend r2 (2.0), frontend r2 (2.0), mailer r2 (2.0)"
+    assert scene.versions_live() == all_at("2.0")
+    moves = [(e.service, e.data["share"]) for e in scene.events if e.kind == "traffic.changed"]
+    shares = [share for _, share in moves]
+    assert shares == [*sorted(shares[:9]), 0, 0, 0], "nobody gets a share before all had the one before"
+
+
+def test_one_that_is_worse_takes_all_back_and_is_named(scene: SetScene) -> None:
+    scene.world.bad, scene.world.worse = "backend", {"2.0"}
+    ending = release(scene.house, "2.0")
+    assert (ending.outcome, ending.exit) == ("reverted", Exit.VERDICT)
+    assert ending.text.startswith("set 2 (shop) was rolled back: backend: r2 is worse: ")
+    assert ending.text.endswith(ALL_BACK)
+    assert scene.versions_live() == all_at("1.0")
+    assert scene.shares() == {0}
+    said = [e["error"] for e in scene.told("rollout.rolling_back") if "of the same set 2 (shop)" in e["error"]]
+    assert len(said) == 2
+    assert all(text.startswith("backend, of the same set 2 (shop), was rolled back: r2 is worse") for text in said)
+
+
+def test_failures_of_another_candidate_are_told_beside_the_cause(scene: SetScene) -> None:
+    """A frontend fails where its backend does: which of the two crosses its limit first says little."""
+    scene.world.bad, scene.world.also, scene.world.worse = "backend", "frontend", {"2.0"}
+    ending = release(scene.house, "2.0")
+    assert ending.exit is Exit.VERDICT
+    culprit = scene.house.store.sets.of("shop")[0].culprit
+    (other,) = {"backend", "frontend"} - {culprit}
+    assert re.search(rf"rolled back with it \(their candidates failed, too: {other} \d+ of \d+\)$", ending.text)
+
+
+def test_one_that_is_never_healthy_takes_all_back_before_any_user_is_moved(scene: SetScene) -> None:
+    scene.world.unfit = {"mailer"}
+    ending = release(scene.house, "2.0")
+    assert (ending.outcome, ending.exit) == ("reverted", Exit.FAILED)
+    assert "mailer: mailer-r2-1 is not healthy after 4 s" in ending.text
+    assert not any(e["share"] for e in scene.told("traffic.changed"))
+
+
+def test_the_last_group_gets_users_when_the_first_has_all_of_them(scene: SetScene) -> None:
+    assert release(scene.house, "2.0", groups=(("backend", "mailer"), ("frontend",))).outcome == "done"
+    moves = [(e.service, e.data["share"]) for e in scene.events if e.kind == "traffic.changed" and e.data["share"]]
+    first = next(n for n, (service, _) in enumerate(moves) if service == "frontend")
+    assert {service for service, _ in moves[first:]} == {"frontend"}
+    assert sorted(moves[:first])[-1] == ("mailer", 10_000)
+    promoted = [e.service for e in scene.events if e.kind == "step.done" and e.data["step"] == "promote"]
+    assert len(promoted) == 3
+
+
+def test_what_is_live_already_is_left_and_named_in_the_set(scene: SetScene) -> None:
+    manifests = {"mailer": {"version": "1.0"}}
+    ending = release(scene.house, "2.0", manifests=manifests)
+    assert ending.text == "set 2 (shop) is live: backend r2 (2.0), frontend r2 (2.0), mailer r1 (1.0)"
+    assert release(scene.house, "2.0", manifests=manifests).text == "all of shop is live already: nothing to do"
+    assert scene.house.store.sets.of("shop")[0].number == 2
+
+
+def test_workers_and_new_services_take_part(scene: SetScene) -> None:
+    worker = {"port": None, "health": {"running": "1s"}, "judge": {}, "strategy": {"canary": {"for": "1s"}}}
+    request = replace(wanted("2.0"), requests=wanted("2.0").requests[:2])
+    more = wanted("1.0", ("queue",), manifests={"queue": worker}).requests
+    both = replace(request, requests=(*request.requests, *more))
+    assert deploy_set(scene.house, both).outcome == "done"
+    assert scene.house.store.services.get("queue").stable == 1
+
+
+# -- what nothing starts with
+
+
+def test_nothing_starts_where_one_of_them_is_in_the_hands_of_another(scene: SetScene) -> None:
+    held = scene.house.store.locks.take("frontend", "canary of 3.0, in the set other")
+    with pytest.raises(Locked, match=r"canary of 3.0, in the set other"):
+        release(scene.house, "2.0")
+    scene.house.store.locks.release(held)
+    assert scene.house.store.locks.read("backend") is None, "its lock was given back"
+    assert scene.versions_live() == all_at("1.0")
+    assert "rollout.started" not in scene.kinds()
+
+
+def test_a_service_that_another_set_has_is_refused_with_that_set(scene: SetScene) -> None:
+    on_event(scene, "traffic.changed", "backend", lambda _: scene.house.stop.asked.set())
+    scene.house.stop.detach = True
+    with pytest.raises(DeployError):
+        release(scene.house, "2.0")
+    scene.house.stop.asked.clear()
+    with pytest.raises(Locked, match=r"rollout \d of mailer .* of set 2 \(shop\)\) is in progress"):
+        deploy_set(scene.house, replace(wanted("3.0", ("mailer", "other")), name="mails"))
+    assert scene.house.store.releases.of("other") == ()
+
+
+def test_nothing_starts_where_one_of_them_cannot_be_deployed(scene: SetScene) -> None:
+    frozen = {"freeze": ["00:00-12:00", "12:00-00:00"]}
+    request = wanted("2.0", manifests={"mailer": frozen, "frontend": frozen})
+    with pytest.raises(Refused, match="shop cannot be released") as refused:
+        deploy_set(scene.house, request)
+    assert refused.value.message.count("is frozen until") == 2, "all that is wrong is said at once"
+    assert "rollout.started" not in scene.kinds()
+
+
+def test_nothing_starts_where_one_image_is_missing(scene: SetScene, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = MemoryRuntime.resolve
+
+    def resolve(self: MemoryRuntime, manifest: Any, *given: Any) -> Any:
+        if manifest.service == "mailer":
+            raise ImageGone("the image of mailer is not there")
+        return real(self, manifest, *given)
+
+    monkeypatch.setattr(MemoryRuntime, "resolve", resolve)
+    with pytest.raises(ImageGone):
+        release(scene.house, "2.0")
+    assert "rollout.started" not in scene.kinds()
+    assert scene.house.store.rollouts.in_progress("backend") is None
+
+
+# -- what people ask of one is asked of all
+
+
+def ask(scene: SetScene, action: Any, service: str) -> RolloutResult:
+    return perform(scene.house, Order(action, service, "because"))
+
+
+def held_at_first_share(scene: SetScene) -> None:
+    """Release 2.0, and have a person pause one of them."""
+    store = scene.house.store
+    on_event(
+        scene,
+        "traffic.changed",
+        "backend",
+        lambda e: store.requests.add(store.rollouts.get(e.rollout), "pause", "ann", ""),
+    )
+    ending = release(scene.house, "2.0")
+    assert (ending.outcome, ending.exit) == ("paused", Exit.DONE)
+    assert {store.rollouts.in_progress(s).outcome for s in SERVICES} == {"paused"}  # type: ignore[union-attr]
+
+
+def test_one_that_is_paused_holds_all_and_one_resume_goes_on_with_all(scene: SetScene) -> None:
+    held_at_first_share(scene)
+    view = asked.status(scene.house, "shop")
+    assert (view.outcome, {m.share for m in view.members}) == ("paused", {1000})
+    assert "resume" in render(view, 0.0)
+    assert ask(scene, "resume", "mailer").outcome == "done"
+    assert scene.versions_live() == all_at("2.0")
+
+
+def test_an_abort_of_one_is_one_of_all(scene: SetScene) -> None:
+    held_at_first_share(scene)
+    ending = ask(scene, "abort", "frontend")
+    assert (ending.outcome, ending.exit) == ("reverted", Exit.DONE)
+    assert "aborted by" in ending.text
+    assert scene.versions_live() == all_at("1.0")
+    assert scene.shares() == {0}
+
+
+def test_a_promotion_of_one_is_one_of_all(scene: SetScene) -> None:
+    held_at_first_share(scene)
+    assert ask(scene, "promote", "backend").outcome == "done"
+    assert scene.versions_live() == all_at("2.0")
+
+
+def test_an_emergency_at_the_proxy_of_one_takes_all_back(scene: SetScene) -> None:
+    def cut(_: Event) -> None:
+        scene.world.live["mailer"] = replace(scene.world.live["mailer"], share=0, lease=0)
+
+    on_event(scene, "traffic.changed", "mailer", cut, 2)
+    ending = release(scene.house, "2.0")
+    assert (ending.outcome, ending.exit) == ("reverted", Exit.ABORTED)
+    assert "mailer: aborted: users were taken off the candidate at the proxy" in ending.text
+    assert scene.shares() == {0}
+
+
+def test_after_the_decision_nobody_turns_back(scene: SetScene) -> None:
+    """A proxy that refuses the promotion of one: it needs attention, and its `resume` promotes it, too."""
+
+    def refuse(what: str) -> None:
+        if "share=0" in what and "stable='green'" in what and not failed:
+            failed.append(what)
+            raise Refused("the disk of the proxy is full")
+
+    failed: list[str] = []
+    scene.world.tick = refuse
+    ending = release(scene.house, "2.0")
+    assert failed
+    assert (ending.outcome, ending.exit) == ("needs-attention", Exit.NEEDS_PERSON)
+    assert "the set of r2 is promoted, and r2 is not yet: the disk of the proxy is full" in ending.text
+    assert sorted(scene.versions_live().values()) == ["1.0", "2.0", "2.0"]
+    (late,) = [s for s, version in scene.versions_live().items() if version == "1.0"]
+    with pytest.raises(Refused, match="is promoted already"):
+        ask(scene, "abort", late)
+    assert ask(scene, "resume", late).outcome == "done"
+    assert scene.versions_live() == all_at("2.0")
+
+
+# -- rollback
+
+
+def test_a_rollback_takes_all_back_to_what_they_had(scene: SetScene) -> None:
+    release(scene.house, "2.0", manifests={"mailer": {"version": "1.0"}})
+    ending = rollback_set(scene.house, "shop")
+    assert (ending.outcome, ending.text.partition(":")[0]) == ("done", "set 3 (shop) is live")
+    assert scene.versions_live() == all_at("1.0")
+    assert [s.strategy for s in scene.house.store.sets.of("shop")] == ["rollback", "canary", "canary"]
+    assert "was a rollback" in rollback_set(scene.house, "shop").text
+    with pytest.raises(Refused, match="there is nothing before set 1"):
+        rollback_set(scene.house, "shop", again=True)
+
+
+def test_one_rolled_back_alone_is_warned_of_and_keeps_the_set_from_going_back(scene: SetScene) -> None:
+    release(scene.house, "2.0")
+    operations.rollback(scene.house, "backend")
+    notes = [e["text"] for e in scene.told("note")]
+    assert any("r2 came with set 2 (shop): backend is rolled back alone, and frontend, mailer not" in n for n in notes)
+    assert scene.others("backend") == {"frontend": "2.0", "mailer": "2.0"}
+    with pytest.raises(Refused, match=r"set 2 \(shop\) is not live as a whole: backend has r1, not r2"):
+        rollback_set(scene.house, "shop")
+
+
+def test_the_history_has_every_set(scene: SetScene) -> None:
+    scene.world.bad, scene.world.worse = "backend", {"2.0"}
+    release(scene.house, "2.0")
+    view = asked.history(scene.house, "shop", 10)
+    assert [(s.number, s.outcome, s.live) for s in view.sets] == [(2, "reverted", False), (1, "done", True)]
+    text = render(view, 0.0)
+    assert "rolled back" in text
+    assert "mailer r1 (1.0)" in text
+
+
+# -- killed at any instant
+
+
+class Copies(Watcher):
+    """Counts the instants at which something has changed, and keeps copies of what a SIGKILL at some would leave."""
+
+    def __init__(self, stage: Stage, wanted: Collection[int] = ()) -> None:
+        self.stage, self.wanted, self.count, self.moments = stage, wanted, 0, list[Moment]()
+
+    def committed(self, process: Process) -> None:
+        self._changed("after a write of the store")
+
+    def call(self, process: Process, call: Call, carry_out: Callable[[], Any]) -> Any:
+        answer = carry_out()
+        if call.changes:
+            self._changed(f"after {call}")
+        return answer
+
+    def _changed(self, what: str) -> None:
+        self.count += 1
+        if self.count in self.wanted:
+            self.moments.append(self.stage.moment(self.count, what))
+
+
+@dataclass(frozen=True)
+class End:
+    """What a set came to: what is live of each service, in the records and at the proxy, and what still runs."""
+
+    live: tuple[str, ...]
+    open: tuple[str, ...]
+    shares: tuple[int, ...]
+    decided: str
+
+    @classmethod
+    def of(cls, process: Process) -> End:
+        store, world = process.house.store, process.world
+        groups = store.sets.of("shop")
+        return cls(
+            tuple(versions_live(process.house).values()),
+            tuple(s for s in SERVICES if store.rollouts.in_progress(s)),
+            tuple(world.live[s].share for s in SERVICES),
+            groups[0].decided if len(groups) > 1 else "not begun",
+        )
+
+
+def after(moment: Moment, action: Any) -> End:
+    """Restore what a kill left, have one command given for one service, and see what came of all of them."""
+    with restored(moment) as stage, by_turns(stage.world), stage.process() as process:
+        rollouts = [r for s in SERVICES if (r := process.house.store.rollouts.in_progress(s))]
+        if rollouts:
+            try:
+                perform(process.house, Order(action, rollouts[0].service))
+            except Refused:  # it was decided that all go forward: there is nothing to abort
+                perform(process.house, Order("resume", rollouts[0].service))
+        return End.of(process)
+
+
+def before_2_0(folder: Path, bad: str) -> Moment:
+    """Return the state in which 2.0 is to be released, and fails in one service."""
+    stage = Stage(folder, world := SetWorld(clock=Turns()))
+    with by_turns(world), stage.process() as process:
+        release(process.house, "1.0")
+    world.bad, world.worse = bad, {"2.0"} if bad else set()
+    return stage.moment()
+
+
+def watched(base: Moment, wanted: Collection[int] = ()) -> tuple[End, Copies]:
+    """Release 2.0, seen by somebody who keeps copies; return what comes of it with nobody killed."""
+    with restored(base) as stage, by_turns(stage.world), stage.process(copies := Copies(stage, wanted)) as process:
+        release(process.house, "2.0")
+        return End.of(process), copies
+
+
+@pytest.mark.parametrize("bad", ["", "mailer"])
+@pytest.mark.parametrize("action", ["resume", "abort"])
+def test_killed_at_any_instant_all_end_the_same(state: Path, bad: str, action: str) -> None:
+    base = before_2_0(state, bad)
+    whole, first = watched(base)
+    assert whole.live == ((("1.0" if bad else "2.0"),) * 3)
+    wanted = random.Random(tiers.SEED or 18).sample(range(1, first.count + 1), TRIED)
+    _, copies = watched(base, wanted)
+    assert len(copies.moments) == TRIED, "the same instants come again"
+    for moment in copies.moments:
+        end = after(moment, action)
+        where = f"killed {moment.what}, the {moment.n}th instant, then {action}: {end}"
+        assert end.open == (), where
+        assert end.shares == (0, 0, 0), where
+        assert len(set(end.live)) == 1, where
+        if end.decided == "not begun":
+            assert end.live[0] == "1.0", where
+        else:
+            assert end.live[0] == ("2.0" if end.decided == "forward" else "1.0"), where
+            assert action == "abort" or end.live == whole.live, where
