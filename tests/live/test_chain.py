@@ -106,7 +106,7 @@ class Two:
             shop.wait(lambda status: status["share"] == 1000, f"{version} has its share")
             yield
             shop.deploy("abort", "--service", shop.name, "-m", "that is all")
-            assert running.wait(30) == 6
+            assert running.wait(60) == 6
 
 
 @pytest.fixture
