@@ -24,6 +24,7 @@ from deployer.core.errors import (
 from deployer.core.events import Tell
 from deployer.drivers.notices import Notice, NotSent
 from deployer.drivers.ports import NOTHING, Drift, Drivers, Found, Image, MetricSide
+from deployer.drivers.ports.sleeping import Wake
 from deployer.engine import Drive
 from deployer.engine.lease_renewer import beat
 from deployer.manifest.build import Build
@@ -32,6 +33,7 @@ from deployer.model import (
     FULL,
     INITIAL,
     PLACES,
+    Colour,
     Environment,
     Instance,
     InstanceSpec,
@@ -158,6 +160,10 @@ class World:
     shown: dict[str, str] = field(default_factory=dict)  # PEM that the proxy shows, by domain
     unread: set[str] = field(default_factory=set)  # services whose live value the proxy has lost
     carried: dict[str, Found] = field(default_factory=dict)  # whose an instance is, and what it carries; by its name
+    asleep: dict[tuple[str, Place], float] = field(default_factory=dict)  # places whose instances wait to be woken
+    impatient: bool = False  # somebody comes while a service goes to sleep
+    attended: int = 0  # how often it was seen to that somebody wakes what sleeps
+    wakes: list[Wake] = field(default_factory=list)
     notifier: MemoryNotifier = field(default_factory=lambda: MemoryNotifier())
 
     def flow(self, service: str) -> Flow:
@@ -238,7 +244,34 @@ class World:
             MemoryBuilder(self),
             self.jobs,
             MemoryCertificates(self),
+            MemorySleeper(self),
         )
+
+
+class MemorySleeper:
+    """Stops instances until somebody comes, who is `impatient`: comes while they are stopped."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+
+    def asleep(self, service: str) -> Mapping[Place, float]:
+        return {place: at for (name, place), at in self.world.asleep.items() if name == service}
+
+    def attend(self, deadline: Deadline) -> None:
+        self.world.attended += 1
+
+    def sleep(self, service: str, colour: Colour, grace: float, patience: Deadline, deadline: Deadline) -> bool:
+        self.world.touch("before sleep")
+        if self.world.impatient:
+            return False
+        self.world.asleep[service, colour] = self.world.clock.now()
+        for name in self.world.servers[service, colour]:
+            self.world.instances[name] = replace(self.world.instances[name], state="exited")
+        self.world.touch("after sleep")
+        return True
+
+    def wakes(self, service: str) -> tuple[Wake, ...]:
+        return tuple(self.world.wakes)
 
 
 class MemoryCertificates:
@@ -445,6 +478,7 @@ class MemoryTraffic:
             raise DeadlinePassed(f"{ill[0]} does not pass the proxy's check within {deadline.seconds:g} s")
         self.world.servers.setdefault((service, colour), {}).update({s.name: s for s in servers})
         self.world.drained -= {s.name for s in servers}
+        self.world.asleep.pop((service, colour), None)
         self.world.touch("after attach")
 
     def drain(self, service: str, colour: Place, names: Sequence[str], deadline: Deadline) -> int:
@@ -464,7 +498,7 @@ class MemoryTraffic:
 
     def load(self, service: str) -> dict[Place, Load]:
         found = {place: self.world.open.get((service, place), 0) for place in PLACES}
-        return {place: Load(open=count, running=count, total=count) for place, count in found.items()}
+        return {place: Load(open=count, running=count, total=count, wakers=count) for place, count in found.items()}
 
     def measured(self, service: str) -> MeasuredTraffic | None:
         return self.world.traffic if service in self.world.live else None

@@ -27,7 +27,8 @@ def observe(store: Store, drivers: Drivers, service: str) -> Observed:
         environment = blue if live.stable == "blue" else green
         if environment is not None and environment.healthy():
             stable = _release(store, service, environment.release)
-    return Observed(service, live, stable, blue, green, baseline, there.silent)
+    asleep = drivers.sleeper.asleep(service) if drivers.sleeper else {}
+    return Observed(service, live, stable, blue, green, baseline, there.silent, asleep)
 
 
 def live_release(store: Store, service: str) -> Release:

@@ -75,11 +75,11 @@ def status(house: AppContext, service: str) -> StatusView:
     """Read what is live: proxy, runtime, store; what cannot be read is listed among the problems."""
     drivers, record, problems = drivers_of(house, service), house.store.services.get(service), []
     live, environments, safety = None, [], None
+    asleep: Mapping[Place, float] = {}
     rollout = house.store.rollouts.in_progress(service)
     observed: Observed | None = None
     load: Mapping[Place, Load] = {}
-    if (unwritable := house.store.database.unwritable) is not None:
-        problems.append(unwritable.message)
+    problems += [unwritable.message] if (unwritable := house.store.database.unwritable) is not None else []
     try:
         traffic, silent = drivers.inspection.reachable()
         problems += [
@@ -90,7 +90,7 @@ def status(house: AppContext, service: str) -> StatusView:
         drivers = replace(drivers, traffic=traffic, inspection=traffic.inspection)
         problems += [f"the proxy of {host} is unreachable: {why}" for host, why in silent.items()]
         observed = observe(house.store, drivers, service)
-        live = observed.live
+        live, asleep = observed.live, observed.asleep
         load = drivers.inspection.load(service)
         for place in PLACES:
             if environment := observed.environment(place):
@@ -102,8 +102,8 @@ def status(house: AppContext, service: str) -> StatusView:
     except DeployError as error:
         observed = None
         problems.append(str(error))
-    running = (e for e in environments if any(i.state == "running" for i in e.instances))
-    stable = next((e.release for e in running if e.role == "stable"), 0)
+    serves = [e for e in environments if any(i.state == "running" for i in e.instances) or e.colour in asleep]
+    stable = next((e.release for e in serves if e.role == "stable"), 0)
     if observed is not None and (what := lost(house.store, observed)):
         problems.append(f"{what}: `deploy doctor --fix` writes it again")
     elif record.stable and not stable and observed is not None and not observed.silent:

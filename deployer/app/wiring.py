@@ -38,6 +38,7 @@ if TYPE_CHECKING:
         Signatures,
         TrafficLayer,
     )
+    from deployer.drivers.ports.sleeping import Sleeper
     from deployer.drivers.runtime.ansible.host_presence import HostPresence
     from deployer.drivers.runtime.docker import DockerFleet, DockerRuntime
     from deployer.drivers.runtime.docker.engine_pool import EnginePool
@@ -155,7 +156,15 @@ class _Wiring:
             signatures=later.made(lambda: _signatures(folder)),
             builder=later.made(lambda: _builder(folder)),
             jobs=later.made(lambda: self._jobs(manifest, machines)),
+            sleeper=self._sleeper(manifest),
         )
+
+    def _sleeper(self, manifest: Manifest) -> Sleeper | None:
+        if manifest.scale is None or not manifest.scale.sleeps:
+            return None
+        from deployer.drivers.sleeping import LocalSleeper
+
+        return LocalSleeper(self._state, self._clock)
 
     def _checks(self, runtime: Runtime) -> Checks:
         from deployer.drivers.checks import DirectChecks

@@ -10,6 +10,7 @@ from typing import Any, cast
 
 from deployer.drivers.jobs import JobRuntime
 from deployer.drivers.ports import Drivers, Playbooks, RuntimeCare, ShownCertificates, Traffic, TrafficUpkeep
+from deployer.drivers.ports.sleeping import Sleeper
 
 Fence = Callable[[], AbstractContextManager[None]]  # entered before a change; raises where it may not be made
 
@@ -32,6 +33,7 @@ CHANGES = {
     "playbooks": frozenset({"play", "command"}),
     "jobs": frozenset({"start", "remove"}),
     "certificates": frozenset({"install"}),
+    "sleeper": frozenset({"sleep"}),
 }
 
 
@@ -64,7 +66,7 @@ def fenced(drivers: Drivers, fence: Fence, owner: object) -> Drivers:
     changing: tuple[object, ...] = (drivers.runtime, drivers.traffic, drivers.upkeep, drivers.playbooks)
     if all(isinstance(driver, _Fenced) and driver.is_of(owner) for driver in changing):
         return drivers
-    shown = drivers.certificates
+    shown, sleeper = drivers.certificates, drivers.sleeper
     return replace(
         drivers,
         runtime=cast(RuntimeCare, _Fenced(drivers.runtime, CHANGES["runtime"], fence, owner)),
@@ -72,5 +74,6 @@ def fenced(drivers: Drivers, fence: Fence, owner: object) -> Drivers:
         upkeep=cast(TrafficUpkeep, _Fenced(drivers.upkeep, CHANGES["upkeep"], fence, owner)),
         jobs=cast(JobRuntime, _Fenced(drivers.jobs, CHANGES["jobs"], fence, owner)),
         certificates=shown and cast(ShownCertificates, _Fenced(shown, CHANGES["certificates"], fence, owner)),
+        sleeper=sleeper and cast(Sleeper, _Fenced(sleeper, CHANGES["sleeper"], fence, owner)),
         playbooks=cast(Playbooks, _Fenced(drivers.playbooks, CHANGES["playbooks"], fence, owner)),
     )

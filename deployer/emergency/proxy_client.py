@@ -6,7 +6,7 @@ import _socket
 import time
 
 ANSWER_WITHIN = 1.0  # seconds for one command
-NO_INSTANCES = ("wait", "beside")  # servers of a backend that are none
+NO_INSTANCES = ("wait", "beside", "waker")  # servers of a backend that are none
 RETRY_FOR = 2.0  # the master refuses for some milliseconds after a start or a reload
 
 

@@ -29,6 +29,7 @@ from deployer.planning.steps import (
     Prune,
     Remove,
     Share,
+    Sleep,
     Smoke,
     Start,
     Step,
@@ -106,6 +107,8 @@ def perform(run: Drive, step: Step, doing: Doing) -> dict[str, Any]:
             return _promote(run, step, doing)
         case Remove():
             return _remove(run, step, doing)
+        case Sleep():
+            return _sleep(run, step, doing)
         case Handover():
             return hand_over(run, step, doing.entry.until, doing.deadline)
         case Warm():
@@ -267,6 +270,21 @@ def _remove(run: Drive, step: Remove, doing: Doing) -> dict[str, Any]:
         text = f"not removed, as the host is unreachable: {', '.join(unseen)}; `deploy doctor --fix` does it later"
         run.tell("note", text=text)
     return {"removed": [i.name for i in doomed], "open": cut}
+
+
+def _sleep(run: Drive, step: Sleep, doing: Doing) -> dict[str, Any]:
+    """Stop what runs until the next request, and read back that it is so; who comes meanwhile keeps it awake."""
+    sleeper = run.drivers.sleeper
+    if sleeper is None:
+        raise StepFailed(f"{run.service} does not sleep", "`scale.min: 0` in its manifest has it sleep")
+    patience = Deadline.after(run.clock, min(step.drain, doing.deadline.left()))
+    if not sleeper.sleep(run.service, step.colour, step.grace, patience, doing.deadline):
+        run.tell("note", text="somebody came: it stays awake")
+        return {"asleep": False}
+    running = [i.name for i in run.instances(step.colour, step.release) if i.state == "running"]
+    if running and step.colour in sleeper.asleep(run.service):
+        raise StepFailed(f"{', '.join(running)}: stopped, but the runtime still has it running", "see `deploy doctor`")
+    return {"asleep": not running}
 
 
 def _kept_for_lost(run: Drive, step: Remove, n: int) -> str:

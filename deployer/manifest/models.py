@@ -235,7 +235,7 @@ class Manifest(Model):
             yield from portless.conflicts(self.traffic, self.health, self.judge, smoke=bool(self.smoke))
         if self.single:
             yield from single.conflicts(self.strategy_name, self.replicas)
-        yield from scale.conflicts(self.scale, self.port, self.replicas, single=self.single)
+        yield from scale.conflicts(self)
         yield from twice((m.target for m in self.mounts), "mounts")
         yield from twice(self.networks, "networks")
         yield from self._variable_conflicts()

@@ -17,6 +17,7 @@ class Load:
     running: int = 0
     waiting: int = 0
     total: int = 0
+    wakers: int = 0  # another number after each request that keeps a service awake
 
     @property
     def busy(self) -> int:
@@ -30,4 +31,5 @@ class Load:
             self.running + more.running,
             self.waiting + more.waiting,
             self.total + more.total,
+            self.wakers + more.wakers,
         )

@@ -17,6 +17,7 @@ class Observed:
 
     `stable` is the release that users are on (None before the first deploy); `blue`, `green` and `baseline` are the
     environments that stand. `silent` are the machines that gave no answer, and why: what stands there was not seen.
+    `asleep` are the places whose instances are stopped until the next request, and since when.
     """
 
     service: str
@@ -26,6 +27,7 @@ class Observed:
     green: Environment | None = None
     baseline: Environment | None = None
     silent: Mapping[str, str] = field(default_factory=dict)
+    asleep: Mapping[Place, float] = field(default_factory=dict)
 
     @property
     def colour(self) -> Colour:

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from deployer.core.errors import Refused
 from deployer.model import Colour, Environment, Observed, Release, spread
-from deployer.planning.orders import KEEP
+from deployer.planning.orders import KEEP, SLEEP
 from deployer.planning.plan import Plan
-from deployer.planning.recipes import attach, remove, start_on
+from deployer.planning.recipes import attach, put_to_sleep, remove, start_on
 from deployer.planning.steps import Step, named
 
 
@@ -49,15 +49,32 @@ def adjustment(
 
     Instances that do not run, or that the proxy does not know (it has those `known`), are started and attached; those
     above its size are removed one at a time, and so is an environment that was kept warm until now. Machines that are
-    silent are left alone. Raise Refused where it is not clear what is live.
+    silent are left alone, and what sleeps, unless a person wants a size. Raise Refused where it is not clear what is
+    live.
     """
     refuse_unclear(observed, release)
     found = _Found.of(observed, release, known)
-    parts = (found.more(), found.fewer(), over(observed, release, kept, now))
+    asleep = found.colour in observed.asleep and not release.scaled
+    parts = (*(() if asleep else (found.more(), found.fewer())), over(observed, release, kept, now))
     way = tuple(step for part in parts for step in part.way)
     back = tuple(step for part in parts for step in part.back)
     why = tuple(text for part in parts for text in part.why)
     return Plan.adjusting(release.service, occasion, release.number, way, back, why) if way else None
+
+
+def falling_asleep(observed: Observed, release: Release, why: str) -> Plan | None:
+    """Plan that the live release sleeps until the next request; None where it does already, or is more than one.
+
+    On the way back it is awake. Raise Refused where it is not clear what is live.
+    """
+    refuse_unclear(observed, release)
+    colour = observed.live.stable if observed.live else "blue"
+    there = observed.environment(colour)
+    if colour in observed.asleep or there is None or len(there.instances) != 1 or not there.healthy():
+        return None
+    back = (*start_on(release, colour, 1, 0), *attach(release, colour))
+    way = (put_to_sleep(release, colour),)
+    return Plan.adjusting(release.service, SLEEP, release.number, way, back, (why,))
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from deployer.planning.steps import (
     Prune,
     Remove,
     Share,
+    Sleep,
     Smoke,
     Start,
     Step,
@@ -27,7 +28,7 @@ from deployer.planning.steps import (
 )
 
 _FORWARD: tuple[type[Step], ...] = (Start, Play, Healthy, Attach, Smoke, Share, Watch, Observe, Approve, Promote)
-_AFTERWARDS: tuple[type[Step], ...] = (Handover, Remove, Stop, Warm, Prune)
+_AFTERWARDS: tuple[type[Step], ...] = (Handover, Remove, Stop, Sleep, Warm, Prune)
 _MIGRATION: tuple[type[Step], ...] = (Migrate, Discard)
 KINDS: dict[str, type[Step]] = {cls.__name__.lower(): cls for cls in (*_FORWARD, *_AFTERWARDS, *_MIGRATION, Meet)}
 

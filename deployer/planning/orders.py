@@ -30,9 +30,10 @@ Action = Literal[
     "run",
 ]
 
-# The occasions of adjustments between rollouts: the keeper found it so, a person wants another size or a contract
-KEEP, SCALE, CONTRACT = "keep", "scale", "contract"
-OCCASIONS = (KEEP, SCALE, CONTRACT)
+# The occasions of adjustments between rollouts: the keeper found it so, a person wants another size or a contract,
+# nobody came for a while
+KEEP, SCALE, CONTRACT, SLEEP = "keep", "scale", "contract", "sleep"
+OCCASIONS = (KEEP, SCALE, CONTRACT, SLEEP)
 
 
 @dataclass

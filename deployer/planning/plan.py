@@ -23,6 +23,7 @@ from deployer.planning.steps import (
     Promote,
     Remove,
     Share,
+    Sleep,
     Start,
     Step,
     Warm,
@@ -30,7 +31,7 @@ from deployer.planning.steps import (
 )
 
 FORMAT = 1
-_ADJUSTING = (Start, Healthy, Attach, Remove, Approve, Migrate, Discard)  # steps of a plan between two rollouts
+_ADJUSTING = (Start, Healthy, Attach, Remove, Sleep, Approve, Migrate, Discard)  # steps of a plan between two rollouts
 ROLLBACK = "rollback"  # the strategy of a plan that leaves a finished release
 
 

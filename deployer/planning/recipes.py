@@ -22,6 +22,7 @@ from deployer.planning.steps import (
     Prune,
     Remove,
     Share,
+    Sleep,
     Smoke,
     Start,
     Step,
@@ -102,6 +103,13 @@ def remove(manifest: Manifest, colour: Place, release: int = 0, *, keep: int = 0
         outage=outage,
         deadline=stop.drain + stop.grace + SLACK_SECONDS + PROXY_SECONDS + played,
     )
+
+
+def put_to_sleep(release: Release, colour: Colour) -> Step:
+    """Stop what runs of a release until the next request."""
+    stop = release.manifest.stop
+    deadline = stop.drain + stop.grace + SLACK_SECONDS + PROXY_SECONDS
+    return Sleep(release=release.number, colour=colour, drain=stop.drain, grace=stop.grace, deadline=deadline)
 
 
 def hand_over(release: Release, place: Place, number: int, *, back: bool = False) -> tuple[Step, ...]:

@@ -89,7 +89,7 @@ class LoadHistory:
 
     def _fewer(self, size: int) -> WantedSize | None:
         last, (_, peak), hold = self._recent[-1], self._peaks[0], self._settings.hold
-        if last.at - self._since < hold or last.load.waiting or size <= self._settings.min:
+        if last.at - self._since < hold or last.load.waiting or size <= self._settings.within(0):
             return None
         if self._enough(peak, MARGIN_DOWN) >= size:
             return None
@@ -124,6 +124,28 @@ class LoadHistory:
             return float(load.busy)
         each = load.running * seconds / ended  # seconds that a request takes
         return min(float(load.busy), (came / seconds + load.waiting / CLEAR_SECONDS) * each)
+
+
+class IdleTime:
+    """For how long nobody has come, from what was seen of the load; a request that is open is somebody."""
+
+    def __init__(self) -> None:
+        self._last: tuple[float, Load] | None = None
+        self._since = 0.0
+
+    def add(self, at: float, load: Load) -> None:
+        """Take what was seen later than all before."""
+        if self._last is None or at - self._last[0] > GAP_SECONDS or self._came(self._last[1], load):
+            self._since = at
+        self._last = at, load
+
+    def seconds(self) -> float:
+        """Return for how long nobody has come, as far as is known."""
+        return self._last[0] - self._since if self._last else 0.0
+
+    def _came(self, before: Load, load: Load) -> bool:
+        # One look may see a request that counts for nothing, as a health check from outside; none is open for long.
+        return load.wakers != before.wakers or bool(load.open and before.open)
 
 
 def _requests(number: float) -> str:

@@ -325,6 +325,23 @@ class Stop(Remove):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Sleep(Step):
+    """The instances of the colour are stopped where they are, and the next request starts them again.
+
+    Where somebody comes meanwhile, or requests go on beyond `drain`, they run on.
+    """
+
+    release: int
+    colour: Colour
+    drain: float
+    grace: float
+
+    def explain(self) -> str:
+        """Say in one sentence what will be so afterwards."""
+        return f"r{self.release} ({self.colour}) sleeps: the next request starts it"
+
+
+@dataclass(frozen=True, kw_only=True)
 class Handover(Step):
     """No WebSocket or tcp session is open on a release that users have left: their clients connect again.
 

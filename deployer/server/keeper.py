@@ -14,7 +14,7 @@ class KeeperLoop(Loop):
     def __init__(self, log: ServerLog, opened: Opener) -> None:
         failed = ("keeper.failed", "services cannot be looked after")
         super().__init__(log, "keeper", failed, LOOK_SECONDS, END_SECONDS)
-        self._keeper = Keeper(opened, self._tell)
+        self._keeper = Keeper(opened, self._tell, self._tell_wake)
 
     def look(self) -> None:
         """Look once, and begin what is due; one that waits for another keeper says so once."""
@@ -28,6 +28,9 @@ class KeeperLoop(Loop):
         """Look no more, and leave what is in progress for the next keeper."""
         super().stop()
         self._keeper.stop()
+
+    def _tell_wake(self, service: str, text: str) -> None:
+        self._log.say("keeper.woken", f"{service}: {text}", text=text, service=service)
 
     def _tell(self, service: str, text: str, ended: RolloutResult | None) -> None:
         known = {"outcome": ended.outcome, "exit": int(ended.exit), "rollout": ended.rollout} if ended else {}

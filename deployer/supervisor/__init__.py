@@ -4,6 +4,7 @@
 
     spec.json         what to run (0600: environment values may be secret)
     status.json       what runs; replaced as a whole, checked against /proc by `read_status`
+    asleep            it was stopped until somebody needs it
     lock              held while somebody starts or stops the program
     supervisor.lock   held by the supervisor as long as it lives
     supervisor.log    what the supervisor itself had to say

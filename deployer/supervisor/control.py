@@ -21,6 +21,7 @@ from deployer.supervisor.proc import Process
 from deployer.supervisor.spec import ProcessSpec
 from deployer.supervisor.status import ProcessStatus
 
+ASLEEP = "asleep"  # of a program that was stopped until somebody needs it: a boot does not start it
 LOCK, SUPERVISOR_LOCK, LOG = "lock", "supervisor.lock", "supervisor.log"
 KILL_WAIT = 2.0  # seconds that the kernel gets to end a killed process, even when the deadline has passed
 
@@ -41,6 +42,7 @@ def ensure_running(folder: Path, spec: ProcessSpec, deadline: Deadline) -> Proce
     files.folder(folder)
     folder.chmod(0o700)
     with _locked(folder, deadline):
+        (folder / ASLEEP).unlink(missing_ok=True)
         status = _settled(folder, deadline)
         if status is None or not status.supervisor_pid:
             return _start(folder, spec, deadline)
@@ -50,14 +52,16 @@ def ensure_running(folder: Path, spec: ProcessSpec, deadline: Deadline) -> Proce
         return _start(folder, spec, deadline)
 
 
-def stop(folder: Path, deadline: Deadline) -> None:
+def stop(folder: Path, deadline: Deadline, *, asleep: bool = False) -> None:
     """End the program and its supervisor: the stop signal, the grace of the spec, SIGKILL.
 
     At the deadline everything is killed, so that nothing runs when this returns. A folder in which nothing runs is no
-    error; its files stay.
+    error; its files stay. With `asleep` it is not started by a boot either, only by `ensure_running`.
     """
     if folder.is_dir():
         with _locked(folder, deadline):
+            if asleep:
+                (folder / ASLEEP).touch(0o600)
             _stop(folder, deadline)
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from deployer.core.clock import Deadline, SystemClock
 from deployer.core.errors import DeployError
 from deployer.supervisor import spec as specs
-from deployer.supervisor.control import ensure_running
+from deployer.supervisor.control import ASLEEP, ensure_running
 
 SECONDS = 60.0  # for one program to be executed
 
@@ -22,6 +22,8 @@ def main(patterns: Sequence[str]) -> int:
     """Start every program that the patterns name, in their order; return 1 when one of them does not start."""
     failed = False
     for folder in [Path(found) for pattern in patterns for found in sorted(glob.glob(pattern))]:  # noqa: PTH207
+        if (folder / ASLEEP).exists():
+            continue
         try:
             ensure_running(folder, specs.load(folder), Deadline.after(SystemClock(), SECONDS))
         except FileNotFoundError:

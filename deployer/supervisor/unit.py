@@ -17,7 +17,7 @@ from deployer.supervisor.spec import FILE
 UNITS = Path("/etc/systemd/system")
 RUNS = Path("/run/systemd/system")  # there where systemd is the init system
 TARGET = "multi-user.target"
-SUPERVISED = ("proxy/process", "processes/*")  # the proxy first: it lets users wait for the others
+SUPERVISED = ("proxy/process", "proxy/waker", "processes/*")  # the proxy first: it lets users wait for the others
 SECONDS = 60.0  # for one call of systemctl
 _TEXT = """\
 # Written by `deploy init --system`: after a boot it starts again what ran before, by what the state folder says.

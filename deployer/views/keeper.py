@@ -15,7 +15,7 @@ def lines(size: SizeView | None, keeper: KeeperView | None, now: float, ink: Ink
     out = []
     if size is not None and (size.by or size.scale):
         out.append(f"{ink('size', 'dim')}: {wanted(size)}")
-    if size is not None and size.scale:
+    if size is not None and size.scale and not size.asleep:
         out.append(f"{ink('load', 'dim')}: {load(size.scale)}")
     if keeper is not None and keeper.last:
         out.append(f"{ink('keeper', 'dim')}: {ago(max(0.0, now - keeper.last_at))}: {one_line(keeper.last)}")
@@ -39,6 +39,8 @@ def scale(view: ScaleView, now: float, ink: Ink) -> list[str]:
 
 def wanted(size: SizeView) -> str:
     """Say how many instances are wanted, and why."""
+    if size.asleep:
+        return f"asleep since {moment(size.asleep)}, wakes with the next request"
     each = " on each host" if size.hosts > 1 else ""
     count = f"{plural(size.replicas, 'instance')}{each}"
     follows = size.scale

@@ -178,7 +178,8 @@ class SizeView(View):
     """How many instances of the live release run and are wanted: `replicas` on each of so many `hosts`.
 
     `manifest` is what the manifest says; `by`, `reason` and `until` belong to the word of a person (`until` 0: it does
-    not expire), and are empty where nobody said another number. With `scale` the size follows the load.
+    not expire), and are empty where nobody said another number. With `scale` the size follows the load. `asleep` is
+    since when it sleeps until the next request, 0 while it is awake.
     """
 
     release: int
@@ -192,6 +193,7 @@ class SizeView(View):
     reason: str = ""
     until: float = 0.0
     scale: LoadView | None = None
+    asleep: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -58,7 +58,10 @@ def test_without_systemd_or_anything_supervised_nothing_is_said(
     assert unit.trouble(state) == ""
     with pytest.raises(Refused, match="does not run systemd") as refused:
         unit.install(state)
-    assert f"-m deployer.supervisor.revive {state}/proxy/process {state}/processes/*" in refused.value.hint
+    assert (
+        f"-m deployer.supervisor.revive {state}/proxy/process {state}/proxy/waker {state}/processes/*"
+        in refused.value.hint
+    )
 
 
 def test_it_runs_as_the_owner_and_keeps_nothing_open(state: Path) -> None:

@@ -25,6 +25,7 @@ _BINDS = "it only tries to bind an address, which never waits"
 _TIMER = "the timer is cancelled; what it may be doing is one shutdown of a socket"
 _KILLED = "the process was killed with SIGKILL"
 ALLOWED = {
+    "deployer/drivers/sleeping/waker.py: Waker.run: over.wait": "it runs until a signal ends it",
     "deployer/transport/sockets.py: connection: timer.join": _TIMER,
     "deployer/drivers/runtime/docker/commands.py: _cancelled: timer.join": _TIMER,
     "deployer/drivers/runtime/process/runtime.py: _claim: socket": _BINDS,

@@ -28,6 +28,7 @@ from deployer.core.events import Event
 from deployer.core.filelock import is_held
 from deployer.drivers import ports
 from deployer.drivers.fenced import CHANGES
+from deployer.drivers.ports.sleeping import Sleeper
 from deployer.engine import lease_renewer
 from deployer.evidence import live_sample
 from deployer.model import Live, Outcome, Release, Server
@@ -574,7 +575,7 @@ def test_no_writing_method_is_forgotten(scene: Scene) -> None:
     with_lock = {n for n, m in methods.items() if "lock" in inspect.signature(m).parameters}
     assert with_lock == {name for name in WRITES if name.partition(".")[0] in TABLES}
     arguments = {"name": "shop", "service": "shop", "number": 1, "rollout": 1, "phase": "forward", "n": 0, "port": 1}
-    arguments |= {"after": 0, "limit": 1, "until": 0.0, "release": 1, "occasion": "deploy"}
+    arguments |= {"after": 0, "limit": 1, "until": 0.0, "release": 1, "occasion": "deploy", "kind": "note"}
     reads = set(methods) - with_lock - set(UNFENCED)
     with store.database.reading() as db:
         db.execute("pragma query_only = on")
@@ -621,11 +622,12 @@ def test_every_call_that_changes_something_is_behind_the_fence() -> None:
         "checks": {"probe", "smoke"},
         "metrics": {"read"},
         "signatures": {"prove"},
+        "sleeper": {"asleep", "attend", "wakes"},  # to attend starts what only a request puts to use
     }
     kinds = {"runtime": ports.RuntimeCare, "traffic": ports.Traffic, "playbooks": ports.Playbooks}
     kinds |= {"checks": ports.Checks, "metrics": ports.MetricSources, "signatures": ports.Signatures}
     kinds |= {"inspection": ports.TrafficInspection, "upkeep": ports.TrafficUpkeep}
-    kinds |= {"certificates": ports.ShownCertificates}
+    kinds |= {"certificates": ports.ShownCertificates, "sleeper": Sleeper}
     for name, protocol in kinds.items():
         calls = {n for n, _ in inspect.getmembers(protocol, inspect.isfunction) if not n.startswith("_")}
         assert calls == harmless[name] | CHANGES.get(name, frozenset()), name

@@ -143,7 +143,8 @@ def _missing(house: AppContext, sight: ServiceSnapshot) -> Iterator[Discrepancy]
             if name not in sight.names:
                 text = f"{name} is gone, of {release.name}, which is {role}"
                 yield Discrepancy("bad" if level == "bad" else "warn", sight.service, text, "", cure)
-        yield from _ill(sight, environment, cure)
+        if place not in sight.asleep:
+            yield from _ill(sight, environment, cure)
     if sight.record.stable and _stable(sight) is None and sight.live is not None:
         text = f"r{sight.record.stable} should be live, but nothing of it is running"
         yield Discrepancy("bad", sight.service, text, "`deploy up` deploys it, `deploy rollback` the one before")
@@ -257,7 +258,7 @@ def _servers(house: AppContext, sight: ServiceSnapshot) -> Iterator[Discrepancy]
     for place, environment in sight.environments.items():
         role = sight.role(place)
         for instance in environment.healthy():
-            if role == "left over":
+            if role == "left over" or place in sight.asleep:
                 continue
             if instance.name not in sight.servers[place]:
                 cure = fixes.attach(house, sight, place) if role in ("stable", "warm") else None
@@ -305,6 +306,8 @@ def _shares(house: AppContext, sight: ServiceSnapshot) -> Iterator[Discrepancy]:
         elif sight.lock is None:
             text = f"the lease of the share is over since {moment(live.lease)}: everyone is on stable"
             yield Discrepancy("warn", sight.service, text, "`deploy resume` or `deploy abort`")
+    if live.stable in sight.asleep:
+        return  # the next request starts it
     if sight.share(live.stable) and sight.servers[live.stable] and not sight.up(live.stable):
         other = " `deploy rollback` gives them the other environment" if sight.up(live.candidate) else ""
         text = f"users are sent to {live.stable}, where the proxy finds nothing up"

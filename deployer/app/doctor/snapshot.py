@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 from deployer.app.observe import environment_in
@@ -30,6 +30,7 @@ class ServiceSnapshot:
     now: float
     drivers: Drivers
     silent: Mapping[str, str]  # machines that gave no answer, and why
+    asleep: Mapping[Place, float] = field(default_factory=dict)  # places that sleep until the next request
     lost: tuple[LostProxy, ...] = ()  # proxies that do not have what the others have
 
     @cached_property
@@ -126,5 +127,6 @@ def look(house: AppContext, service: str, own: Lock | None = None) -> ServiceSna
         now=house.clock.now(),
         drivers=drivers,
         silent=there.silent,
+        asleep=drivers.sleeper.asleep(service) if drivers.sleeper else {},
         lost=drivers.traffic.lost(service),
     )

@@ -33,13 +33,14 @@ END_SECONDS = 10.0  # for what is in progress when the keeper ends: the next one
 
 Opener = Callable[[StopRequest], AbstractContextManager[AppContext]]
 Say = Callable[[str, str, RolloutResult | None], None]  # about which service, what, and the ending where there is one
+Woken = Callable[[str, str], None]  # which service was woken by a request, and what became of that
 
 
 class Keeper:
     """Keeps what runs as it should be. Of two keepers of a state folder one works, and the other waits for its end."""
 
-    def __init__(self, opened: Opener, say: Say) -> None:
-        self._opened, self._say = opened, say
+    def __init__(self, opened: Opener, say: Say, woken: Woken = lambda _service, _text: None) -> None:
+        self._opened, self._say, self._woken = opened, say, woken
         self._stop = StopRequest(detach=True)
         self._alone: Claim | None = None
         self._seen: dict[str, Plan] = {}
@@ -121,6 +122,8 @@ class Keeper:
                     with suppress(Detached, Locked):  # somebody else is at work
                         if (ended := watch.look()) is not None:
                             self._say(service, ended.text, ended)
+                    for text in watch.woken():
+                        self._woken(service, text)
                     self._loads.settled(service)
 
         self._loads.begin(service, f"load of {service}", do)

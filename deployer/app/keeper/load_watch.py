@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 
 from deployer.app.keeper.pauses import COUNTED, not_before
 from deployer.app.operations import AppContext
-from deployer.app.operations.adjust import follow_load
+from deployer.app.operations.adjust import fall_asleep, follow_load
+from deployer.core.amounts import span
+from deployer.core.clock import Deadline
 from deployer.core.errors import Refused
 from deployer.engine import RolloutResult
 from deployer.model import Load, Release
-from deployer.planning.scaling import LoadHistory
+from deployer.planning.scaling import IdleTime, LoadHistory
 
 LOOK_SECONDS = 0.25  # between two looks
+WAKER_SECONDS = 5.0  # between two looks at what wakes a service that sleeps
+ATTEND_SECONDS = 20.0  # for that to run
 
 
 def followed(house: AppContext, service: str) -> Release | None:
@@ -30,12 +35,14 @@ class LoadWatch:
             raise Refused(f"{release.name} has no `scale`", "add it to the manifest")
         self._house, self._release = house, release
         drivers = house.drivers(release)
-        self._inspection = drivers.inspection
+        self._inspection, self._sleeper = drivers.inspection, drivers.sleeper
         live = drivers.traffic.read(release.service)
         if live is None:
             raise Refused(f"the proxy does not know {release.service}", "`deploy doctor` says what is missing")
         self._colour = live.stable
-        self._history = LoadHistory(release.manifest.scale)
+        self._scale = release.manifest.scale
+        self._history, self._idle = LoadHistory(self._scale), IdleTime()
+        self._attended, self._told = 0.0, house.clock.now()
 
     def lasts(self) -> bool:
         """Tell whether it is still to be watched."""
@@ -47,12 +54,36 @@ class LoadWatch:
         house, store, service = self._house, self._house.store, self._release.service
         if store.rollouts.in_progress(service) is not None:
             return None  # a candidate may have a part of the users: what is left here is not the load
-        self._history.add(house.clock.monotonic(), self._inspection.load(service).get(self._colour, Load()))
+        if self._sleeps():
+            return None
+        at, load = house.clock.monotonic(), self._inspection.load(service).get(self._colour, Load())
+        self._history.add(at, load)
+        self._idle.add(at, load)
         need = store.needs.get(service)
         size = replace(self._release, needed=need.instances if need else 0).size(self._colour)
         wanted = self._history.wanted(size)
-        if wanted.instances == size or store.locks.read(service) is not None:
+        sleepy = self._scale.sleeps and size == 1 and self._idle.seconds() >= self._scale.idle
+        if (wanted.instances == size and not sleepy) or store.locks.read(service) is not None:
             return None
         if house.clock.now() < not_before(store.rollouts.of(service, COUNTED, adjustments=True)):
             return None
+        if wanted.instances == size:
+            return fall_asleep(house, service, f"nobody came for {span(self._scale.idle)}")
         return follow_load(house, service, wanted)
+
+    def woken(self) -> Iterator[str]:
+        """Return what became of starts by requests since the last call."""
+        for wake in self._sleeper.wakes(self._release.service) if self._sleeper else ():
+            if wake.at > self._told:
+                self._told = wake.at
+                yield wake.text
+
+    def _sleeps(self) -> bool:
+        """Tell whether it sleeps, and see that a request would wake it."""
+        sleeper = self._sleeper
+        if sleeper is None or self._colour not in sleeper.asleep(self._release.service):
+            return False
+        if self._house.clock.monotonic() - self._attended >= WAKER_SECONDS:
+            self._attended = self._house.clock.monotonic()
+            sleeper.attend(Deadline.after(self._house.clock, ATTEND_SECONDS))
+        return True

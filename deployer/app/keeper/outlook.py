@@ -30,6 +30,8 @@ def shown(
             found = size(house, release, observed, load), keeper(house, drivers, release, observed)
         except DeployError as error:
             problems.append(str(error))
+    if drivers.sleeper and (wakes := drivers.sleeper.wakes(release.service)) and wakes[-1].error:
+        problems.append(wakes[-1].text)
     if text := unattended(house, release.service):
         problems.append(text)
     return *found, tuple(problems)
@@ -52,6 +54,7 @@ def size(house: AppContext, release: Release, observed: Observed, load: Mapping[
         reason=said.reason if said else "",
         until=said.until if said else 0.0,
         scale=_scale(house, release, load.get(colour, Load())),
+        asleep=observed.asleep.get(colour, 0.0),
     )
 
 
@@ -137,7 +140,9 @@ def _unattended(house: AppContext, release: Release, *, warm: bool) -> Iterator[
     tls = (record.get("traffic") or {}).get("tls") or {}
     if tls.get("auto") and not is_attended(store, CERTIFICATES):
         yield "`traffic.tls: auto`"
-    if record.get("scale") and not is_attended(store, KEEPER):
-        yield "`scale`"
+    if (scale := record.get("scale")) and not is_attended(store, KEEPER):
+        yield (
+            "`scale` (it never sleeps; where it sleeps, the next request wakes it)" if scale["min"] == 0 else "`scale`"
+        )
     if warm and release.served and not is_attended(store, KEEPER):
         yield "`keep.warm`"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from deployer.planning.orders import KEEP, SCALE
+from deployer.planning.orders import KEEP, SCALE, SLEEP
 from deployer.store import DEPLOYER, Rollout
 
 FIRST_SECONDS = 10.0  # after an adjustment that failed, or the second one within a short time; doubled each time
@@ -24,7 +24,7 @@ def not_before(newest_first: Sequence[Rollout]) -> float:
     """
     count, ended, pause = 0, 0.0, 0.0
     for rollout in reversed(newest_first):
-        if rollout.strategy == SCALE and rollout.started_by == DEPLOYER and rollout.outcome == "done":
+        if rollout.strategy in (SCALE, SLEEP) and rollout.started_by == DEPLOYER and rollout.outcome == "done":
             continue  # it followed the load
         own = rollout.strategy == KEEP or rollout.started_by == DEPLOYER
         if not own or not rollout.plan.adjusts:

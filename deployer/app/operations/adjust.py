@@ -17,6 +17,7 @@ from deployer.core.errors import DeployError, Exit, Locked, Refused
 from deployer.core.limits import MOST_REPLICAS
 from deployer.engine import RolloutResult, drive
 from deployer.model import Release
+from deployer.planning.adjustment import falling_asleep
 from deployer.planning.orders import KEEP, SCALE
 from deployer.store import DEPLOYER, Lock, whoami
 
@@ -80,6 +81,21 @@ def follow_load(house: AppContext, service: str, wanted: WantedSize) -> RolloutR
             return None
         house.store.needs.set(lock, wanted.instances, wanted.why)
         return _adjusted(house, lock, live_release(house.store, service), SCALE, DEPLOYER, wanted.why)
+
+
+def fall_asleep(house: AppContext, service: str, why: str) -> RolloutResult | None:
+    """Have the live release sleep until the next request; None where it does, or a person wants a size."""
+    with locked(house, service, f"{ADJUSTING} the size") as lock:
+        refuse_open(house, service)
+        release = live_release(house.store, service)
+        if release.scaled or not (release.manifest.scale and release.manifest.scale.sleeps):
+            return None
+        drivers = house.drivers(release)
+        plan = falling_asleep(observe(house.store, drivers, service), release, why)
+        if plan is None:
+            return None
+        rollout = house.store.rollouts.begin(lock, plan, Path.cwd(), DEPLOYER, why)
+        return drive(begun(house, lock, drivers, rollout))
 
 
 def make_sense(release: Release, instances: int) -> None:

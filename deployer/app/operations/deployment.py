@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from deployer.app.observe import observe
+from deployer.app.observe import live_release, observe
 from deployer.app.operations.approvals import refuse_unanswerable
 from deployer.app.operations.context import AppContext
 from deployer.app.operations.control import make_way, stop_running
@@ -109,7 +109,7 @@ class Prepared:
     @property
     def live(self) -> bool:
         """Whether its release is live already, and nothing is to be done."""
-        return self.proposal.same and self.proposal.observed.stable is not None
+        return self.proposal.same
 
 
 def deploy(house: AppContext, request: DeployRequest) -> RolloutResult:
@@ -159,12 +159,11 @@ def leave_live(house: AppContext, prepared: Prepared) -> str:
 
     Raise Refused where nothing is live.
     """
-    proposal = prepared.proposal
-    if proposal.observed.stable is None:
-        raise Refused(f"{proposal.release.service} has no live release", "`deploy up` deploys one")
-    seconds = Deadline.after(house.clock, PROXY_SECONDS)
-    prepared.drivers.traffic.configure(proposal.observed.stable, None, seconds)
-    return f"{proposal.release.version} is live already ({proposal.observed.stable.name}): nothing to do"
+    release, stable = prepared.proposal.release, prepared.proposal.observed.stable
+    live = stable or live_release(house.store, release.service)
+    prepared.drivers.traffic.configure(live, None, Deadline.after(house.clock, PROXY_SECONDS))
+    sleeps = "" if stable else ", asleep until the next request"
+    return f"{release.version} is live already ({live.name}{sleeps}): nothing to do"
 
 
 def record(house: AppContext, prepared: Prepared) -> None:
@@ -198,6 +197,11 @@ def _propose(
     if wanted.spared:
         plan = replace(plan, notes=(*plan.notes, f"without {named(wanted.spared)}, unreachable at the time"))
     _refuse_several(release)
+    if release.alone and release.manifest.scale and release.manifest.scale.sleeps:
+        raise Refused(
+            f"{release.service} sleeps while nobody comes: a request may start what {request.strategy} has stopped",
+            "use another strategy, or `scale.min: 1`",
+        )
     if not wanted.same:
         refuse_unanswerable(plan, person_of(whoami()))
         refuse_crowded(house, plan, observed)
@@ -245,7 +249,7 @@ def _wanted(house: AppContext, request: DeployRequest, drivers: Drivers, brought
         scaled=size.instances if (size := house.store.sizes.get(service)) else 0,
         needed=needed_now(house, observed),
     )
-    return Wanted(release, observed, _is_live(observed, release), spared)
+    return Wanted(release, observed, _sleeps(house, observed, release) or _is_live(observed, release), spared)
 
 
 def _without_silent(manifest: Manifest, observed: Observed, brought: Brought) -> tuple[Brought, int, tuple[str, ...]]:
@@ -268,6 +272,15 @@ def _refuse_unrecorded(house: AppContext, drivers: Drivers, observed: Observed) 
             f"the proxy serves {observed.service} by {up[0]}, but {house.store.folder} has no record of it",
             "`deploy adopt` rebuilds a lost state database; --state names another folder",
         )
+
+
+def _sleeps(house: AppContext, observed: Observed, release: Release) -> bool:
+    """Tell whether the release is the live one, and asleep: the next request starts it."""
+    if observed.live is None or observed.live.stable not in observed.asleep:
+        return False
+    there, stable = observed.environment(observed.live.stable), house.store.services.get(observed.service).stable
+    recorded = there is not None and there.release == stable
+    return recorded and house.store.releases.get(observed.service, stable).config_hash == release.config_hash
 
 
 def _is_live(observed: Observed, release: Release) -> bool:

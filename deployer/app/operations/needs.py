@@ -36,5 +36,5 @@ def note_load(house: AppContext, lock: Lock, release: Release) -> None:
         return  # what is to be done then, an adjustment says
     history = LoadHistory(scale)
     history.add(house.clock.monotonic(), drivers.inspection.load(release.service).get(live.stable, Load()))
-    wanted = history.wanted(scale.min)
+    wanted = history.wanted(scale.within(0))
     house.store.needs.set(lock, wanted.instances, wanted.why)

@@ -39,10 +39,8 @@ class DirectChecks:
         if not seconds:
             return "not asked: no time was left"
         match health.kind:
-            case "http":
-                return _http(health, instance.address, seconds)
-            case "tcp":
-                return _tcp(instance.address, seconds)
+            case "http" | "tcp":
+                return probe(health, instance.address, seconds)
             case "command":
                 return self._command(health.command or (), instance, seconds)
             case "docker":
@@ -69,6 +67,11 @@ class DirectChecks:
             return f"{what}: {error.message}"
         said = f": {beginning(output)}" if output.strip() else ""
         return f"{what}: exit code {code}, expected 0{said}" if code else ""
+
+
+def probe(health: Health, address: str, seconds: float) -> str:
+    """Ask an address once by http or tcp, as `health` says; return "" for a pass, else what was seen."""
+    return _http(health, address, seconds) if health.kind == "http" else _tcp(address, seconds)
 
 
 def _http(health: Health, address: str, seconds: float) -> str:

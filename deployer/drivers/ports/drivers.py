@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from deployer.drivers.ports.images import Builder, Signatures
     from deployer.drivers.ports.playbooks import Playbooks
     from deployer.drivers.ports.runtime import Runtime, RuntimeCare
+    from deployer.drivers.ports.sleeping import Sleeper
     from deployer.drivers.ports.traffic import Traffic, TrafficInspection, TrafficUpkeep
 
 
@@ -48,6 +49,11 @@ class EngineDrivers(Protocol):
         """Where a command runs in an instance of its own."""
         ...
 
+    @property
+    def sleeper(self) -> Sleeper | None:
+        """What stops it while nobody comes; None for one that never sleeps."""
+        ...
+
 
 @dataclass(frozen=True)
 class Drivers:
@@ -64,3 +70,4 @@ class Drivers:
     builder: Builder
     jobs: JobRuntime
     certificates: ShownCertificates | None = None  # of the proxies; None where there are none
+    sleeper: Sleeper | None = None  # of a service that sleeps while nobody comes

@@ -21,6 +21,7 @@ What is where:
     rules            conditions and variables, as text; identity: a client's roll, by its cookie
     routing_rules    the rules that give a request its side: share, lease, budget
     shield           a second chance with stable for what the candidate failed
+    waker             the way to a process that wakes a service; sleeping: who sleeps and wakes, at every worker
     affinity         a client keeps its instance
     budget           failed responses that users saw, over all workers
 

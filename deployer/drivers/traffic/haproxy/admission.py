@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from deployer.core.clock import Deadline
 from deployer.core.errors import DeadlinePassed, DriverFailed
-from deployer.drivers.traffic.haproxy import backend, reload, spec
+from deployer.drivers.traffic.haproxy import backend, reload, spec, waker
 from deployer.drivers.traffic.haproxy.master import Worker
 from deployer.drivers.traffic.haproxy.proxy import Proxy
 from deployer.drivers.traffic.haproxy.servers import Servers, ServerView
@@ -98,6 +98,8 @@ class Attaching:
         # Old workers cannot learn of servers any more; `LiveMap.write` takes care that they need not.
         for worker in self._proxy.master.current(deadline):
             self._admit(worker, deadline)
+            if self._spec().side(self._place).starter:  # who slept is awake
+                self._servers.state(worker, self._backend, waker.WAKER, "maint", deadline)
 
     def _admit(self, worker: Worker, deadline: Deadline) -> None:
         seen = self._servers.seen(worker, self._backend, deadline)

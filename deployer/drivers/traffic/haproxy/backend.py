@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from deployer.drivers.traffic.haproxy import affinity, chain
+from deployer.drivers.traffic.haproxy import affinity, chain, waker
 from deployer.drivers.traffic.haproxy.quote import milliseconds, quoted, word
 from deployer.drivers.traffic.haproxy.rules import GONE
 from deployer.model import Place, other
@@ -39,7 +39,7 @@ FIRST, SECOND, BESIDE = "first", "second", "beside"  # the ways into it
 TO, OTHER = "x-deployer-to", "x-deployer-other"  # the backend behind it, and that of the second way
 # Idle connections to the internal entry go after a second, long before it would close them itself.
 INSIDE = "pool-purge-delay 500ms"
-NO_INSTANCES = (WAIT, BESIDE)  # servers of a backend that are none
+NO_INSTANCES = (WAIT, BESIDE, waker.WAKER)  # servers of a backend that are none
 _OWN_SERVERS = (*NO_INSTANCES, FIRST, SECOND)
 # Repeating a request is safe only for these.
 RETRIES = 6  # of `render.SHARED`: as many seconds as requests wait; an engine on a busy machine was seen to need three
@@ -97,6 +97,8 @@ def backend(spec: Spec, place: Place, home: Home) -> Iterator[str]:
     beside = (
         None if place == "baseline" else name(spec.service, other(place))
     )  # who finds no baseline is not sent there
+    if side.starter:
+        yield from waker.rules(spec, side, name(spec.service, place))
     if spec.entry.mode == "http":
         if beside:
             yield from _shielded(spec, side, beside)
@@ -104,6 +106,8 @@ def backend(spec: Spec, place: Place, home: Home) -> Iterator[str]:
             yield from affinity.cookie(spec, place)
     for member in side.members:
         yield f"  {_server(spec, place, member)}"
+    if side.starter and place != "baseline":
+        yield from waker.server(spec, place, home)
     if beside:
         if spec.entry.mode == "http":
             yield from _beside(spec, name(spec.service, place), beside, home)
@@ -111,8 +115,9 @@ def backend(spec: Spec, place: Place, home: Home) -> Iterator[str]:
 
 
 def is_member(line: str) -> bool:
-    """Tell whether a line of a backend is that of an instance: they come and go without a reload."""
-    return line.startswith("  server ") and not line.startswith(tuple(f"  server {each} " for each in _OWN_SERVERS))
+    """Tell whether a line of a backend is that of an instance, or of the waker: they change without a reload."""
+    ours = tuple(f"  server {each} " for each in _OWN_SERVERS)
+    return line.startswith("  server ") and (waker.is_waker(line) or not line.startswith(ours))
 
 
 def _server(spec: Spec, place: Place, member: BackendServer) -> str:

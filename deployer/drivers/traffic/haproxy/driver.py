@@ -35,6 +35,7 @@ if TYPE_CHECKING:
         spec,
         tunnels,
         upkeep,
+        waker_process,
     )
     from deployer.manifest.models import HAProxy
 else:  # what only changes the proxy, which most questions do not
@@ -42,8 +43,8 @@ else:  # what only changes the proxy, which most questions do not
     admission, certificates, draining, frontend, listeners, reload, spec = (
         later.module(f"deployer.drivers.traffic.haproxy.{name}") for name in _CHANGES
     )
-    _BESIDE = ("inspection", "membership", "shown_certificates", "upkeep")
-    inspection, membership, shown_certificates, upkeep = (
+    _BESIDE = ("inspection", "membership", "shown_certificates", "upkeep", "waker_process")
+    inspection, membership, shown_certificates, upkeep, waker_process = (
         later.module(f"deployer.drivers.traffic.haproxy.{name}") for name in _BESIDE
     )
     request_counter, request_stream, tunnels = (
@@ -111,6 +112,7 @@ class HAProxyTraffic(Alone):
                 reload.load(self.parts.proxy, self.parts.live, specs, deadline)
                 certificates.ProxyCertificates(self.parts.home, self.parts.proxy.master).forget(gone, specs.values())
             else:
+                waker_process.WakerProcess(self.parts.home).stop(deadline)
                 self.parts.proxy.leave(deadline)
                 self.parts.home.remove()
         self.parts.cards.remove(service)

@@ -13,11 +13,12 @@ from deployer.drivers.traffic.haproxy.parts import Parts
 from deployer.model import Load, MeasuredTraffic, Place
 
 if TYPE_CHECKING:
-    from deployer.drivers.traffic.haproxy import examination, reload, spec
+    from deployer.drivers.traffic.haproxy import examination, reload, spec, waker_process
     from deployer.manifest.models import Manifest
 else:  # `deploy status` needs none of them
-    examination, reload, spec = (
-        later.module(f"deployer.drivers.traffic.haproxy.{name}") for name in ("examination", "reload", "spec")
+    _NAMES = ("examination", "reload", "spec", "waker_process")
+    examination, reload, spec, waker_process = (
+        later.module(f"deployer.drivers.traffic.haproxy.{name}") for name in _NAMES
     )
 
 
@@ -70,6 +71,12 @@ class HAProxyInspection:
             self._parts.proxy.ready(deadline)
             found = tuple(examined(self._parts, deadline).drift(service))
         readable = all(fault.repairable for fault in found)
+        if (
+            readable
+            and self._parts.facts(service).asleep()
+            and not waker_process.WakerProcess(self._parts.home).answers()
+        ):
+            found = (*found, Drift(f"{service} sleeps, and the waker does not answer, which starts it"))
         if readable and self._parts.facts(service).there and not self._parts.cards.right(service):
             return (*found, Drift(f"the emergency card of {service} is missing or wrong: going back takes longer"))
         return found

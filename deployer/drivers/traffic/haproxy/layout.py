@@ -9,6 +9,7 @@ certificates/        key and chain of each domain with `tls: auto`, 0600, and th
 preview.token        the secret of the preview route, 0600
 counted.json         how many requests were counted before the last reload, for forecasts
 s-…                  sockets by which the proxy reaches itself, for the shield
+waker/                the process that wakes services which sleep, and what became of their starts
 lock                 held while files and running proxy are changed together
 """
 
@@ -98,6 +99,11 @@ class Home:
     def requests(self) -> Path:
         """The socket on which each worker tells what it answers."""
         return self.root / "requests.sock"
+
+    @property
+    def waker(self) -> Path:
+        """The folder of the process that wakes services."""
+        return self.root / "waker"
 
     def staging(self) -> Home:
         """Give the place where a new configuration is validated; `-f FOLDER` loads no sub-folders."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 
 from deployer.core.clock import Clock, Deadline
 from deployer.core.errors import NoServerUp
@@ -10,6 +11,7 @@ from deployer.drivers.traffic.haproxy import backend, request_history
 from deployer.drivers.traffic.haproxy.layout import Home
 from deployer.drivers.traffic.haproxy.master import MasterSocket, Worker
 from deployer.drivers.traffic.haproxy.servers import Servers, ServerView
+from deployer.drivers.traffic.haproxy.spec_facts import SpecFacts
 from deployer.model import COLOURS, Live, Load, MeasuredTraffic, Place, Server
 
 FIRST_CHECKS = 3.0  # seconds within which a proxy that was just started has checked each server
@@ -32,6 +34,8 @@ class Places:
 
     def up(self, service: str, place: Place, deadline: Deadline) -> bool:
         """Tell whether a server of the place is up; after a restart of the proxy, wait for its first checks."""
+        if place in SpecFacts(self._home.services, service).asleep():
+            return True  # the waker has its requests, and wakes it
         settled = Deadline.after(self._clock, min(FIRST_CHECKS, deadline.left()))
         while True:
             seen = self.seen(service, place, deadline)
@@ -75,10 +79,15 @@ class Places:
     def load(self, service: str, places: Sequence[Place], deadline: Deadline) -> dict[Place, Load]:
         """Return what is open at each of the places, at every worker."""
         workers, called = self._master.workers(deadline), {place: backend.name(service, place) for place in places}
-        return {
-            place: sum((self._servers.load(worker, name, deadline) for worker in workers), Load())
-            for place, name in called.items()
-        }
+        facts = SpecFacts(self._home.services, service)
+
+        def seen(worker: Worker, place: Place) -> Load:
+            load = self._servers.load(worker, called[place], deadline)
+            if not facts.ignores(place):
+                return load
+            return replace(load, wakers=self._servers.last(worker, called[place], deadline))
+
+        return {place: sum((seen(worker, place) for worker in workers), Load()) for place in called}
 
     def waiting(self, service: str, places: Sequence[Place], deadline: Deadline) -> list[list[str]]:
         """Return the clients of what waits for a response at each of the places, at every worker."""

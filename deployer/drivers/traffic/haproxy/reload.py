@@ -22,6 +22,7 @@ from deployer.drivers.traffic.haproxy import (
     request_history,
     shield,
     spec,
+    waker,
 )
 from deployer.drivers.traffic.haproxy.live_map import LiveMap
 from deployer.drivers.traffic.haproxy.proxy import Proxy
@@ -203,7 +204,7 @@ def _keep_aside(place: layout.Home, path: Path) -> None:
 def _reload(running: Proxy, live: LiveMap, specs: Mapping[str, Spec], deadline: Deadline) -> None:
     """Start the proxy, or reload it without losing what its worker counts of a budget until it ends."""
     _begin(running, live, specs, deadline)
-    running.home.inside.collect_garbage(shield.sockets(specs.values()))
+    running.home.inside.collect_garbage((*shield.sockets(specs.values()), *waker.sockets(specs.values())))
 
 
 def _begin(running: Proxy, live: LiveMap, specs: Mapping[str, Spec], deadline: Deadline) -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from deployer.core.clock import Deadline
 from deployer.core.errors import DriverFailed
+from deployer.drivers.traffic.haproxy import waker
 from deployer.drivers.traffic.haproxy.backend import NO_INSTANCES
 from deployer.drivers.traffic.haproxy.master import Gone, MasterSocket, Worker, number
 from deployer.model import Load
@@ -144,7 +145,15 @@ class Servers:
             running=sum(server.running for server in seen.values()),
             waiting=_count(whole, "qcur") + sum(server.waiting for server in seen.values()),
             total=_count(whole, "stot"),
+            wakers=_count(whole, "stot"),
         )
+
+    def last(self, worker: Worker, backend: str, deadline: Deadline) -> int:
+        """Return when the last request of a backend came that wakes its service; 0 where none came to the worker."""
+        try:
+            return number("value=<NUMBER", self._master.run(worker, f"get var {waker.last(backend)}", deadline))
+        except Gone:
+            return 0
 
     def admin(self, worker: Worker, backend: str, deadline: Deadline) -> dict[str, int]:
         """Read what was asked of each server: bits of MAINTENANCE and DRAINING."""
@@ -170,6 +179,15 @@ class Servers:
     def state(self, worker: Worker, backend: str, name: str, state: str, deadline: Deadline) -> None:
         """Ask for `ready`, `drain` or `maint`."""
         self._command(worker, f"set server {backend}/{name} state {state}", deadline)
+
+    def rouse(self, worker: Worker, backend: str, name: str, deadline: Deadline) -> None:
+        """Give a server in maintenance requests at once: somebody has seen that it answers.
+
+        Its supervisor may have said that it is down while it was started, so that says that it is up again.
+        """
+        self._command(worker, f"set server {backend}/{name} health up", deadline)
+        self.state(worker, backend, name, "ready", deadline)
+        self._command(worker, f"enable health {backend}/{name}", deadline)
 
     def limit(self, worker: Worker, backend: str, name: str, requests: int, deadline: Deadline) -> None:
         """Give a server so many requests at once, and some of those that wait.

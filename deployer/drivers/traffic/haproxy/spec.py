@@ -39,6 +39,10 @@ class BackendSide(Model):
     retry: Literal["answers", "connections"] = "answers"
     concurrency: int = 0  # requests that an instance gets at once; 0: as many as come
     wait: float = QUEUE  # seconds in which an instance must take a request
+    # What starts the instances of a service that sleeps while nobody comes; "" for one that never sleeps: see `waker`
+    starter: Literal["", "docker", "process"] = ""
+    ignored: tuple[str, ...] = ()  # paths and user agents that do not wake it
+    asleep: float = 0.0  # since when it sleeps; 0: it is awake
     members: tuple[BackendServer, ...] = ()
 
     @property
@@ -54,7 +58,7 @@ class BackendSide(Model):
         """Give the side with these servers in it, ready; others stay."""
         fresh = {s.name: BackendServer(name=s.name, address=s.address) for s in servers}
         kept = {m.name: m for m in self.members}
-        return self.model_copy(update={"members": tuple((kept | fresh).values())})
+        return self.model_copy(update={"members": tuple((kept | fresh).values()), "asleep": 0.0})
 
     def leaving(self, names: Iterable[str]) -> BackendSide:
         """Give the side with these members marked as leaving."""
@@ -65,7 +69,17 @@ class BackendSide(Model):
     def without(self, names: Iterable[str]) -> BackendSide:
         """Give the side without these members."""
         gone = set(names)
-        return self.model_copy(update={"members": tuple(m for m in self.members if m.name not in gone)})
+        members = tuple(m for m in self.members if m.name not in gone)
+        return self.model_copy(update={"members": members, "asleep": self.asleep if members else 0.0})
+
+    def sleeping(self, since: float) -> BackendSide:
+        """Return the side as it sleeps: no instance gets a request, and the waker gets them all."""
+        return self.leaving(m.name for m in self.members).model_copy(update={"asleep": since})
+
+    def awake(self) -> BackendSide:
+        """Return the side with all of its instances in use."""
+        members = tuple(m.model_copy(update={"leaving": False}) for m in self.members)
+        return self.model_copy(update={"members": members, "asleep": 0.0})
 
 
 class Spec(Model):
@@ -116,7 +130,8 @@ class Spec(Model):
             return self
         made = self
         for place in (p for p in self.places if p in known.places):
-            side = self.side(place).model_copy(update={"members": known.side(place).members})
+            before = known.side(place)
+            side = self.side(place).model_copy(update={"members": before.members, "asleep": before.asleep})
             made = made.with_side(place, side)
         return made
 
@@ -142,6 +157,8 @@ def configured(spec: Spec | None, service: str, manifest: Manifest, place: Place
         retry=traffic.retry,
         concurrency=scale.concurrency if scale else 0,
         wait=scale.wait if scale else QUEUE,
+        starter=_starter(manifest) if scale and scale.sleeps and place != "baseline" else "",
+        ignored=scale.wake.ignored if scale and scale.sleeps else (),
     )
     said = said_of(manifest)
     if spec is None:
@@ -157,10 +174,15 @@ def configured(spec: Spec | None, service: str, manifest: Manifest, place: Place
         by |= {ENTRY: said, TRIAL: said}
         return spec.model_copy(update={"entry": entry, "baseline": None, "said": by})
     members = spec.side(place).members if place in spec.places else ()
+    asleep = spec.side(place).asleep if place in spec.places and side.starter else 0.0
     trial = {key: getattr(entry, key) for key in ("shield", "budget", "routes", "chain")} if place != "baseline" else {}
     now = {place: said, **({TRIAL: said} if trial else {})}
     guarded = spec.model_copy(update={"entry": spec.entry.model_copy(update=trial), "said": spec.said | now})
-    return guarded.with_side(place, side.model_copy(update={"members": members}))
+    return guarded.with_side(place, side.model_copy(update={"members": members, "asleep": asleep}))
+
+
+def _starter(manifest: Manifest) -> Literal["", "docker", "process"]:
+    return manifest.runtime if manifest.runtime != "ansible" else ""
 
 
 def _absolute(traffic: TrafficSettings) -> object:

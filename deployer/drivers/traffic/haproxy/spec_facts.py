@@ -55,6 +55,17 @@ class SpecFacts:
         parts = {place} if place == "baseline" else {place or ENTRY, TRIAL}
         return isinstance(said, dict) and all(said.get(part) == wanted for part in parts)
 
+    def asleep(self) -> dict[Place, float]:
+        """Return the places whose release sleeps, and since when."""
+        sides = {place: self._data.get(place) for place in COLOURS}
+        found = {place: side.get("asleep") for place, side in sides.items() if isinstance(side, dict)}
+        return {place: float(since) for place, since in found.items() if isinstance(since, int | float) and since}
+
+    def ignores(self, place: Place) -> bool:
+        """Tell whether some requests to a place neither wake its release nor keep it awake."""
+        side = self._data.get(place)
+        return bool(side.get("ignored")) if isinstance(side, dict) else False
+
     def has(self, place: Place, servers: Sequence[Server]) -> bool:
         """Tell whether the place has these servers, and none of them is leaving."""
         side = self._data.get(place)
@@ -81,6 +92,8 @@ def said_of(manifest: Manifest) -> str:
         return ""
     scale = record.get("scale") or {}
     facts = [__version__, traffic, health, scale.get("concurrency"), scale.get("wait")]
+    if scale.get("min") == 0:
+        facts += [record.get("runtime"), scale.get("wake")]
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32]
 
 

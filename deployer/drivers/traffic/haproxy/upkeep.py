@@ -10,6 +10,7 @@ from deployer.drivers.traffic.alone import AloneUpkeep
 from deployer.drivers.traffic.haproxy import reload, spec
 from deployer.drivers.traffic.haproxy.inspection import examined
 from deployer.drivers.traffic.haproxy.parts import Parts
+from deployer.drivers.traffic.haproxy.waker_process import WakerProcess
 from deployer.model import Live
 
 
@@ -37,4 +38,6 @@ class HAProxyUpkeep(AloneUpkeep):
         for place, servers in missing.items():
             self._traffic.attach(service, place, servers, deadline)
         self._traffic.set_traffic(service, wanted, deadline)
+        if self._parts.facts(service).asleep():
+            WakerProcess(self._parts.home).ensure(deadline)
         self._parts.cards.write(service)

@@ -1,0 +1,140 @@
+"""Puts a service of this host to sleep, and wakes it; one of both at a time, whoever asks.
+
+What is needed for that lies beside the proxy: which instances stood, how they are started, how they are asked whether
+they are healthy. Neither the store nor the keeper is needed to wake.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+from deployer.core import files
+from deployer.core.clock import Clock, Deadline
+from deployer.core.errors import DeadlinePassed, DeployError, DriverFailed
+from deployer.core.filelock import FileLock
+from deployer.drivers.checks.direct import probe
+from deployer.drivers.ports.sleeping import Wake
+from deployer.drivers.sleeping.starters import DockerStarter, ProcessStarter, Starter
+from deployer.drivers.sleeping.wakes import Wakes
+from deployer.drivers.traffic.haproxy.parts import Parts
+from deployer.drivers.traffic.haproxy.sleeping import HAProxySleep
+from deployer.drivers.traffic.haproxy.spec import BackendServer, BackendSide
+from deployer.model import Colour, Place
+
+LOOK_SECONDS = 0.01  # between two looks at an instance that starts
+START_SECONDS = 30.0  # for a start, beside the time that it has to become healthy
+
+
+class LocalSleeper:
+    """Services of one state folder, with the proxy and the instances on this host."""
+
+    def __init__(self, state: Path, clock: Clock) -> None:
+        self._proxy = HAProxySleep(Parts(state / "proxy", clock, None, None, state))
+        self._state, self._clock = state, clock
+        self._starters: dict[str, Starter] = {}
+
+    def asleep(self, service: str) -> Mapping[Place, float]:
+        """Return the places whose release sleeps, and since when."""
+        return self._proxy.asleep(service)
+
+    def attend(self, deadline: Deadline) -> None:
+        """Have the waker run."""
+        self._proxy.attend(deadline)
+
+    def wakes(self, service: str) -> tuple[Wake, ...]:
+        """Return what became of the newest starts by requests."""
+        return Wakes(self._proxy.folder, service).all()
+
+    def side(self, service: str, colour: Colour) -> BackendSide:
+        """Return what the proxy knows of a place. Raise DriverFailed where it does not know the service."""
+        return self._proxy.side(service, colour)
+
+    def sleep(self, service: str, colour: Colour, grace: float, patience: Deadline, deadline: Deadline) -> bool:
+        """Stop the instances of a place, and give its requests to the waker; False where somebody came meanwhile."""
+        if colour not in self.asleep(service):
+            self._proxy.close(service, colour, self._clock.now(), deadline)
+        if not self._proxy.drained(service, colour, patience, deadline):
+            self._proxy.open(service, colour, deadline)
+            return False
+        with self._locked(service, deadline):
+            side = self.side(service, colour)
+            if not side.asleep:  # a request came first, and found all of it running
+                return False
+            for member in side.members:
+                self._starter(side).stop(member.name, grace, deadline)
+        return True
+
+    def wake(self, service: str, colour: Colour) -> BackendServer:
+        """Start what sleeps in a place, and give it its requests once it is healthy; return one of its instances.
+
+        Raise DeployError where it cannot be started, or is not healthy in time; it sleeps on then.
+        """
+        side = self.side(service, colour)
+        deadline = Deadline.after(self._clock, START_SECONDS + side.health.deadline)
+        times = [self._clock.now()]
+        with self._locked(service, deadline):
+            side = self.side(service, colour)
+            if not side.members:
+                raise DriverFailed(f"{service} has no instance in {colour}", "see `deploy status`")
+            if not side.asleep:
+                return side.members[0]
+            try:
+                self._start(side, deadline)
+                times.append(self._clock.now())
+                self._await_health(side, deadline)
+                times.append(self._clock.now())
+                self._proxy.open(service, colour, deadline)
+            except DeployError as error:
+                self._note(service, times, str(error))
+                self._stop(side)
+                raise
+            self._note(service, times, "")
+        return side.members[0]
+
+    def rests_for(self, service: str) -> float:
+        """Return for how many seconds no start of a service is tried, as the last ones failed."""
+        return Wakes(self._proxy.folder, service).rests_for(self._clock.now())
+
+    def _start(self, side: BackendSide, deadline: Deadline) -> None:
+        for member in side.members:
+            self._starter(side).start(member.name, deadline)
+
+    def _await_health(self, side: BackendSide, deadline: Deadline) -> None:
+        within = Deadline.after(self._clock, min(side.health.deadline, deadline.left()))
+        for member in side.members:
+            self._await(side, member, within)
+
+    def _await(self, side: BackendSide, member: BackendServer, deadline: Deadline) -> None:
+        """Wait until an instance passes its health check once: it has been healthy before."""
+        seen = "not asked yet"
+
+        def healthy() -> bool:
+            nonlocal seen
+            seen = probe(side.health, member.address, min(side.health.timeout, max(deadline.left(), 0.01)))
+            return not seen
+
+        if not deadline.wait(healthy, every=LOOK_SECONDS):
+            raise DeadlinePassed(
+                f"{member.name} is not healthy {deadline.seconds:g} s after its start: {seen}", "see `deploy logs`"
+            )
+
+    def _stop(self, side: BackendSide) -> None:
+        """Stop what did not start as it should: the next request tries again."""
+        deadline = Deadline.after(self._clock, START_SECONDS)
+        for member in side.members:
+            self._starter(side).stop(member.name, 1.0, deadline)
+
+    def _note(self, service: str, times: list[float], error: str) -> None:
+        Wakes(self._proxy.folder, service).add((*times, self._clock.now()), error)
+
+    def _starter(self, side: BackendSide) -> Starter:
+        if side.starter not in self._starters:
+            made = DockerStarter() if side.starter == "docker" else ProcessStarter(self._state, self._clock)
+            self._starters[side.starter] = made
+        return self._starters[side.starter]
+
+    def _locked(self, service: str, deadline: Deadline) -> AbstractContextManager[None]:
+        files.folder(self._proxy.folder)
+        return FileLock(self._proxy.folder / f"{service}.lock").held(max(deadline.left(), 0.1))

@@ -1,0 +1,162 @@
+"""The waker: gets the first request of a service that sleeps, wakes it, and passes on what it got.
+
+A connection is the signal. No byte of it is read before the instance answers, so nothing is kept and nothing repeated:
+the bytes go to the instance as they came, and its own go back. Where it does not start the client gets a 503.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import os
+import signal
+import sys
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from deployer import __version__
+from deployer.core.clock import SystemClock
+from deployer.core.errors import DeployError
+from deployer.drivers.sleeping.sleeper import LocalSleeper
+from deployer.drivers.sleeping.splice import close, splice
+from deployer.drivers.traffic.haproxy import spec, waker
+from deployer.drivers.traffic.haproxy.layout import Home
+from deployer.model import Colour
+
+BACKLOG = 1024
+READ_ON = 2.0  # seconds in which what a client still sends is read, for it to get the answer
+RETRY_SECONDS = 1.0  # in an answer, where nothing says more
+_ANSWER = (
+    "HTTP/1.1 503 Service Unavailable\r\nContent-Type: text/plain\r\nRetry-After: {after}\r\n"
+    "Content-Length: {length}\r\nConnection: close\r\n\r\n{text}"
+)
+
+
+class NotAwakeError(Exception):
+    """The service does not start now; `after` so many seconds it is tried again."""
+
+    def __init__(self, after: float) -> None:
+        super().__init__(f"it does not start; the next try is in {after:.0f} s")
+        self.after = after
+
+
+@dataclass(frozen=True)
+class _SleepingPlace:
+    """The way to one backend: of which service and place, and whether its clients speak HTTP."""
+
+    service: str
+    colour: Colour
+    http: bool
+
+
+class Waker:
+    """Listens for the services of one proxy."""
+
+    def __init__(self, home: Home, sleeper: LocalSleeper) -> None:
+        self._home, self._sleeper = home, sleeper
+        self._listening: dict[str, asyncio.Server] = {}
+        self._waking: dict[_SleepingPlace, asyncio.Task[str]] = {}
+
+    async def run(self) -> None:
+        """Listen until a signal ends it."""
+        over = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, over.set)
+        try:
+            await self._look()
+            await self._listen(waker.CONTROL, self._asked)
+            await over.wait()
+        finally:
+            for name in tuple(self._listening):
+                self._listening.pop(name).close()
+
+    async def _asked(self, _reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Look at the files, then say so."""
+        await self._look()
+        writer.write(f"{__version__}\n".encode())
+        await close(writer)
+
+    async def _look(self) -> None:
+        """Listen where a service has a waker now, and no more where none has."""
+        found = {
+            name: _SleepingPlace(one.service, colour, one.entry.mode == "http")
+            for one in spec.load_all(self._home.services).values()
+            for name, colour in waker.listens(one)
+        }
+        for name in self._listening.keys() - found.keys() - {waker.CONTROL}:
+            self._listening.pop(name).close()
+        for name, way in found.items():
+            if name not in self._listening or not self._home.inside.path(name).exists():
+                await self._listen(name, partial(self._serve, way))
+
+    async def _listen(self, name: str, serve: object) -> None:
+        if name in self._listening:
+            self._listening.pop(name).close()
+        path = self._home.inside.path(name)
+        path.unlink(missing_ok=True)
+        server = await asyncio.start_unix_server(serve, str(path), backlog=BACKLOG)  # type: ignore[arg-type]  # a coroutine function
+        self._listening[name] = server
+
+    async def _serve(self, way: _SleepingPlace, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Wake the service, and pass on one connection."""
+        try:
+            host, _, port = (await self._awake(way)).rpartition(":")
+            there = await asyncio.open_connection(host.strip("[]"), int(port))
+        except NotAwakeError as error:
+            await self._refuse(way, reader, writer, error.after)
+        except OSError:
+            await self._refuse(way, reader, writer, RETRY_SECONDS)
+        else:
+            await splice((reader, writer), there)
+
+    async def _awake(self, way: _SleepingPlace) -> str:
+        """Return the address of an instance that is awake; all who come meanwhile wait for the same start."""
+        task = self._waking.get(way)
+        if task is None:
+            if pause := self._sleeper.rests_for(way.service):
+                raise NotAwakeError(pause)
+            task = asyncio.create_task(asyncio.to_thread(self._wake, way))
+            self._waking[way] = task
+            task.add_done_callback(lambda _done: self._waking.pop(way, None))
+        wait = self._sleeper.side(way.service, way.colour).wait
+        try:
+            return await asyncio.wait_for(asyncio.shield(task), wait)
+        except TimeoutError:  # the start goes on, for those who come again
+            raise NotAwakeError(RETRY_SECONDS) from None
+        except DeployError:
+            raise NotAwakeError(self._sleeper.rests_for(way.service) or RETRY_SECONDS) from None
+
+    def _wake(self, way: _SleepingPlace) -> str:
+        try:
+            return self._sleeper.wake(way.service, way.colour).address
+        except DeployError as error:
+            sys.stderr.write(f"{way.service}: {error}\n")
+            raise
+
+    async def _refuse(
+        self, way: _SleepingPlace, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, after: float
+    ) -> None:
+        """Say that it does not start now; a tcp client is cut off."""
+        if way.http:
+            text = f"{way.service} does not start at the moment\n"
+            answer = _ANSWER.format(after=math.ceil(after), length=len(text), text=text)
+            with suppress(OSError, TimeoutError):
+                writer.write(answer.encode())
+                await writer.drain()
+                writer.write_eof()
+                async with asyncio.timeout(READ_ON):
+                    while await reader.read(65536):
+                        pass
+        await close(writer)
+
+
+def main(arguments: list[str]) -> int:
+    """Run the waker of the proxy in a folder."""
+    os.umask(0o077)
+    root = Path(arguments[0])
+    sleeper = LocalSleeper(root.parent, SystemClock())
+    asyncio.run(Waker(Home(root, root / "haproxy.cfg"), sleeper).run())
+    return 0

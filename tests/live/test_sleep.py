@@ -1,0 +1,210 @@
+"""A service that sleeps while nobody comes, as its users meet it: whoever comes is answered."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import signal
+import socket
+import statistics
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+import requests
+
+from deployer import supervisor
+from deployer.core.clock import Deadline, SystemClock
+from deployer.drivers.sleeping import LocalSleeper
+from tests.live.conftest import Make
+from tests.live.h2wire import H2Client
+from tests.live.shop import Shop
+from tests.load.options import Options, Target
+from tests.load.websocket import WebSocket
+from tests.load.wire import Connection
+from tests.waiting import within
+
+pytestmark = pytest.mark.live
+
+BODY = os.urandom(1_000_000)
+SHA = hashlib.sha256(BODY).hexdigest()
+
+
+@contextmanager
+def kept(shop: Shop) -> Iterator[None]:
+    """Have a keeper at work."""
+    with shop.start("keep") as keeper:
+        yield
+        keeper.send_signal(signal.SIGTERM)
+        keeper.wait(30)
+
+
+def sleepy(make: Make, kind: str, idle: str = "1s", **more: Any) -> Shop:
+    """Give a service that sleeps after so long, live."""
+    shop = make(kind)
+    del shop.manifest["replicas"]
+    shop.write(scale={"min": 0, "max": 2, "concurrency": 50, "idle": idle, **more})
+    shop.live("1.0")
+    return shop
+
+
+def sleeps(shop: Shop) -> dict[str, Any]:
+    """Wait until the keeper has put it to sleep."""
+    return shop.wait(lambda found: found["size"]["asleep"] and not found["rollout"], "it sleeps", 120.0)
+
+
+def put_to_sleep(shop: Shop) -> LocalSleeper:
+    """Put it to sleep as a step does, without a keeper."""
+    sleeper, clock = LocalSleeper(shop.state, SystemClock()), SystemClock()
+
+    def asleep() -> bool:
+        return sleeper.sleep(shop.name, "blue", 5.0, Deadline.after(clock, 30.0), Deadline.after(clock, 60.0))
+
+    within(60.0).until(asleep, "it does not sleep", every=0.1)
+    return sleeper
+
+
+def running(shop: Shop) -> list[str]:
+    """Give the states of its instances."""
+    return [i["state"] for e in shop.status()["environments"] for i in e["instances"]]
+
+
+# -- users
+
+
+def post(shop: Shop) -> None:
+    answer = requests.post(f"{shop.url}/any", data=BODY, timeout=60)
+    assert (answer.status_code, hashlib.sha256(answer.content).hexdigest()) == (200, SHA)
+
+
+def get(shop: Shop) -> None:
+    answer = requests.get(f"{shop.url}/version", timeout=60)
+    assert (answer.status_code, answer.text.strip()) == (200, "1.0")
+
+
+def talk(shop: Shop) -> None:
+    """Open a WebSocket, and use it."""
+
+    async def both() -> None:
+        opened = WebSocket(Connection(Target.of(shop.url, Options())))
+        answer = await opened.open("/ws", ())
+        assert answer.status == 101, answer
+        await opened.echo("hello")
+        await opened.close()
+
+    asyncio.run(both())
+
+
+def crowd(shop: Shop) -> None:
+    """Have many come at once."""
+    with ThreadPoolExecutor(40) as pool:
+        list(pool.map(lambda n: post(shop) if n % 10 == 0 else get(shop), range(40)))
+
+
+def streams(shop: Shop) -> None:
+    """Call three times on one connection of HTTP/2."""
+    client = H2Client(socket.create_connection(("127.0.0.1", shop.port), timeout=60), f"127.0.0.1:{shop.port}")
+    try:
+        assert [client.call("/any")[0] for _ in range(3)] == ["200"] * 3
+    finally:
+        client.close()
+
+
+USES: tuple[Callable[[Shop], None], ...] = (get, post, talk, streams, crowd)
+
+
+@pytest.mark.parametrize("kind", ["process", "docker"])
+@pytest.mark.long("a service falls asleep by a keeper, and is woken")
+def test_a_service_sleeps_and_the_next_request_wakes_it(make_shop: Make, kind: str) -> None:
+    shop = sleepy(make_shop, kind)
+    with kept(shop):
+        for use in (get, post):
+            sleeps(shop)
+            use(shop)
+        sleeps(shop)
+        assert "wakes with the next request" in shop.deploy("status").stdout
+        shop.deploy("doctor")
+    assert running(shop) == ["exited"]
+    get(shop)
+    assert running(shop) == ["running"], "nobody keeps, and it wakes all the same"
+    rows = shop.events("history")[0]["rollouts"]
+    assert [row["strategy"] for row in rows[:3]] == ["sleep"] * 3
+
+
+@pytest.mark.parametrize("kind", ["process", "docker"])
+@pytest.mark.long("twenty sleeps and wakes")
+def test_who_wakes_it_is_answered_and_so_are_all_who_came_meanwhile(make_shop: Make, kind: str) -> None:
+    shop = sleepy(make_shop, kind)
+    for n in range(20):
+        sleeper = put_to_sleep(shop)
+        USES[n % len(USES)](shop)
+    wakes = sleeper.wakes(shop.name)
+    assert [wake.error for wake in wakes] == [""] * 20, "each time it was started once"
+    parts = {name: [getattr(wake, name) for wake in wakes] for name in ("seconds", "start", "health")}
+    print(kind, {name: f"{statistics.median(found):.3f} s" for name, found in parts.items()})
+
+
+@pytest.mark.long("the waker and the store are lost")
+def test_it_wakes_when_the_waker_was_killed_and_the_store_is_gone(make_shop: Make) -> None:
+    shop = sleepy(make_shop, "process")
+    put_to_sleep(shop)
+    status = supervisor.read_status(shop.state / "proxy" / "waker")
+    assert status is not None
+    os.kill(status.pid, signal.SIGKILL)
+    database = shop.state / "deployer.db"
+    database.rename(shop.state / "aside.db")
+
+    def answered() -> bool:
+        answer = requests.get(f"{shop.url}/version", timeout=60)
+        assert answer.status_code == 200 or answer.headers["Retry-After"] == "5"
+        return answer.status_code == 200
+
+    within(60.0).until(answered, "it does not wake", every=0.1)
+    post(shop)
+    (shop.state / "aside.db").rename(database)
+    assert running(shop) == ["running"]
+
+
+@pytest.mark.long("a start fails until what it needs is back")
+def test_a_start_that_fails_is_answered_and_tried_again(make_shop: Make) -> None:
+    shop = sleepy(make_shop, "process", wake={"not": ["/health", "UptimeRobot"]})
+    sleeper = put_to_sleep(shop)
+    for agent, path in (("UptimeRobot/2.0", "/version"), ("curl", "/health/deep")):
+        asked = requests.get(shop.url + path, headers={"User-Agent": agent}, timeout=30)
+        assert (asked.status_code, asked.headers["Retry-After"]) == (503, "5")
+    assert sleeper.wakes(shop.name) == (), "these wake nobody"
+    folder = shop.state / "processes" / f"{shop.name}-r1-1"
+    (folder / "spec.json").rename(folder / "away.json")
+    for failed in (1, 2):
+        answer = requests.post(f"{shop.url}/any", data=BODY, timeout=60)
+        assert (answer.status_code, "does not start" in answer.text) == (503, True)
+        last = sleeper.wakes(shop.name)[-1]
+        assert (last.failed, f"{shop.name}-r1-1 is gone" in last.error) == (failed, True)
+        again = requests.get(f"{shop.url}/version", timeout=60)
+        assert again.status_code in (200, 503)
+        threading.Event().wait(max(0.0, last.next - SystemClock().now()))
+    assert "did not start" in shop.deploy("status").stdout
+    (folder / "away.json").rename(folder / "spec.json")
+    threading.Event().wait(max(0.0, sleeper.wakes(shop.name)[-1].next - SystemClock().now()))
+    get(shop)
+    assert running(shop) == ["running"]
+
+
+@pytest.mark.long("connections of a tcp service")
+def test_a_tcp_service_wakes(make_shop: Make) -> None:
+    shop = make_shop("process")
+    del shop.manifest["replicas"]
+    shop.manifest["traffic"]["mode"] = "tcp"
+    shop.manifest["health"] = {"tcp": True, "deadline": "10s"}
+    shop.write(scale={"min": 0, "max": 2, "concurrency": 50})
+    shop.live("1.0")
+    for use in (get, post, talk):
+        put_to_sleep(shop)
+        use(shop)
+    put_to_sleep(shop)
+    shop.deploy("down", "-y")
+    assert not (shop.state / "proxy").exists()

@@ -1,0 +1,184 @@
+"""The waker on real sockets: one start for all who wait, bytes as they came, and an answer where nothing starts."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import shutil
+import tempfile
+import threading
+from collections.abc import Coroutine, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from deployer import __version__
+from deployer.core.errors import DriverFailed
+from deployer.drivers.sleeping.sleeper import LocalSleeper
+from deployer.drivers.sleeping.waker import Waker
+from deployer.drivers.traffic.haproxy import spec as specs
+from deployer.drivers.traffic.haproxy import waker
+from deployer.drivers.traffic.haproxy.layout import Home
+from deployer.drivers.traffic.haproxy.spec import BackendServer, BackendSide, Spec
+from deployer.model import Server
+from tests.unit.test_haproxy_render import having, spec
+
+SCALE = {"min": 0, "max": 4, "concurrency": 10, "wait": "2s"}
+
+
+class Sleeper:
+    """Wakes when it is told to."""
+
+    def __init__(self, side: BackendSide) -> None:
+        self._side, self.starts, self.error, self.paused = side, 0, "", 0.0
+        self.may_wake = threading.Event()
+
+    def side(self, _service: str, _colour: str) -> BackendSide:
+        return self._side
+
+    def rests_for(self, _service: str) -> float:
+        return self.paused
+
+    def wake(self, _service: str, _colour: str) -> BackendServer:
+        self.starts += 1
+        self.may_wake.wait(20)
+        if self.error:
+            raise DriverFailed(self.error, "")
+        return self._side.members[0]
+
+
+class Scene:
+    """A waker of one service, and an instance behind it that gives back what it gets."""
+
+    def __init__(self, home: Home, mode: str = "http") -> None:
+        self.home, self.mode = home, mode
+        self.got: list[bytes] = []
+
+    async def __aenter__(self) -> Scene:
+        server = await asyncio.start_server(self._echo, "127.0.0.1", 0)
+        self.server = server
+        port = server.sockets[0].getsockname()[1]
+        known = having(spec("shop", scale=SCALE, mode=self.mode), Server("shop-r1-1", f"127.0.0.1:{port}"))
+        self.known: Spec = known.with_side("blue", known.blue.sleeping(1.0))
+        self.home.create()
+        specs.save(self.home.services, self.known)
+        self.sleeper = Sleeper(self.known.blue)
+        self.task = asyncio.create_task(Waker(self.home, cast(LocalSleeper, self.sleeper)).run())
+        await self.listens(waker.CONTROL)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.sleeper.may_wake.set()
+        self.task.cancel()
+        with suppress(asyncio.CancelledError):
+            await self.task
+        self.server.close()
+
+    async def listens(self, name: str) -> None:
+        async with asyncio.timeout(20):
+            while not self.home.inside.path(name).exists():
+                await asyncio.sleep(0.01)
+
+    async def _echo(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        whole = await reader.read()
+        self.got.append(whole)
+        writer.write(whole)
+        await writer.drain()
+        writer.close()
+
+    async def ask(self, said: bytes) -> bytes:
+        """Say something, and read to the end what comes back."""
+        path = str(self.home.inside.path(waker.socket("shop", "blue")))
+        reader, writer = await asyncio.open_unix_connection(path)
+        writer.write(said)
+        await writer.drain()
+        writer.write_eof()
+        async with asyncio.timeout(30):
+            answer = await reader.read()
+        writer.close()
+        return answer
+
+
+@pytest.fixture
+def home() -> Iterator[Home]:
+    root = Path(tempfile.mkdtemp(prefix="dp", dir="/tmp"))
+    yield Home(root / "proxy", root / "proxy" / "haproxy.cfg")
+    shutil.rmtree(root)
+
+
+def run(scene: Coroutine[Any, Any, None]) -> None:
+    asyncio.run(scene)
+
+
+def test_all_who_come_wait_for_one_start_and_each_gets_its_own_bytes_back(home: Home) -> None:
+    bodies = [os.urandom(300_000 + n) for n in range(8)]
+
+    async def play() -> None:
+        async with Scene(home) as scene:
+            asked = [asyncio.create_task(scene.ask(body)) for body in bodies]
+            while not scene.sleeper.starts:
+                await asyncio.sleep(0.01)
+            assert scene.got == [], "no byte goes on before it is awake"
+            scene.sleeper.may_wake.set()
+            answers = await asyncio.gather(*asked)
+            assert [hashlib.sha256(a).digest() for a in answers] == [hashlib.sha256(b).digest() for b in bodies]
+            assert scene.sleeper.starts < len(bodies)
+            assert sorted(map(len, scene.got)) == [len(body) for body in bodies], "none is repeated"
+
+    run(play())
+
+
+def test_a_start_that_fails_is_a_503_with_the_time_of_the_next_try(home: Home) -> None:
+    async def play() -> None:
+        async with Scene(home) as scene:
+            scene.sleeper.error = "gone"
+            scene.sleeper.may_wake.set()
+            answer = await scene.ask(b"POST / HTTP/1.1\r\n\r\n" + os.urandom(200_000))
+            assert answer.startswith(b"HTTP/1.1 503 "), answer[:80]
+            scene.sleeper.paused = 7.2
+            answer = await scene.ask(b"GET / HTTP/1.1\r\n\r\n")
+            assert b"\r\nRetry-After: 8\r\n" in answer
+            assert scene.sleeper.starts == 1, "no other start within the pause"
+            assert scene.got == []
+
+    run(play())
+
+
+def test_who_has_waited_too_long_is_told_and_the_start_goes_on(home: Home) -> None:
+    async def play() -> None:
+        async with Scene(home) as scene:
+            answer = await scene.ask(b"GET / HTTP/1.1\r\n\r\n")
+            assert answer.startswith(b"HTTP/1.1 503 "), answer[:80]
+            asked = asyncio.create_task(scene.ask(b"later"))
+            scene.sleeper.may_wake.set()
+            assert await asked == b"later"
+
+    run(play())
+
+
+def test_a_tcp_client_is_cut_off_where_nothing_starts(home: Home) -> None:
+    async def play() -> None:
+        async with Scene(home, mode="tcp") as scene:
+            scene.sleeper.error = "gone"
+            scene.sleeper.may_wake.set()
+            with suppress(ConnectionError):
+                assert await scene.ask(b"hello") == b""
+
+    run(play())
+
+
+def test_it_says_its_version_and_listens_for_who_came_since(home: Home) -> None:
+    async def play() -> None:
+        async with Scene(home) as scene:
+            other = spec("other", scale=SCALE)
+            specs.save(home.services, other)
+            reader, writer = await asyncio.open_unix_connection(str(home.inside.path(waker.CONTROL)))
+            assert (await reader.read()).decode().strip() == __version__
+            writer.close()
+            assert home.inside.path(waker.socket("other", "green")).exists()
+            assert scene.known.service == "shop"
+
+    run(play())
