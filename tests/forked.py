@@ -40,6 +40,7 @@ with socket.socket(socket.AF_UNIX) as end:
 os._exit(code[0] if code else 255)
 """
 LONGEST = 1 << 20
+ASKING_SECONDS = 5.0
 SLOW = (  # to import
     "ansible_runner",
     "docker",
@@ -153,7 +154,9 @@ def main() -> int:
                 return 0
             if listening.fileno() in ready:
                 connection, _ = listening.accept()
-                told, descriptors = _received(connection)
+                if (asked := _received(connection)) is None:
+                    continue
+                told, descriptors = asked
                 if (pid := os.fork()) == 0:
                     for process, (other, _) in running.items():
                         other.close()
@@ -171,9 +174,17 @@ def _import_what_is_slow() -> None:
         importlib.import_module(name)
 
 
-def _received(connection: socket.socket) -> tuple[dict[str, Any], list[int]]:
-    data, descriptors, _, _ = socket.recv_fds(connection, LONGEST, 3)
-    return json.loads(data), descriptors
+def _received(connection: socket.socket) -> tuple[dict[str, Any], list[int]] | None:
+    """Return what is asked, and the standard streams; None from somebody who was killed before he could ask."""
+    connection.settimeout(ASKING_SECONDS)
+    try:
+        data, descriptors, _, _ = socket.recv_fds(connection, LONGEST, 3)
+    except TimeoutError:
+        data = b""
+    if data:
+        return json.loads(data), descriptors
+    connection.close()
+    return None
 
 
 def _answer(connection: socket.socket, code: int) -> None:

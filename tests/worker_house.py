@@ -33,7 +33,8 @@ class WorkerScene:
 
         def wire(*given: Any) -> Drivers:
             drivers = plain(*given)
-            return replace(drivers, traffic=ProxylessTraffic(folder, drivers.runtime), certificates=None)
+            layer = ProxylessTraffic(folder, drivers.runtime)
+            return replace(drivers, traffic=layer, inspection=layer.inspection, upkeep=layer.upkeep, certificates=None)
 
         self.house.wire = wire
 

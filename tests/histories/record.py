@@ -21,6 +21,7 @@ import json
 import os
 import shlex
 import shutil
+import signal
 import socket
 import sqlite3
 import sys
@@ -159,10 +160,21 @@ def released(shop: Shop) -> None:
     shop.deploy("release", "canary", "--for", "1s", "--bake", "0", "--version", "2.0", "-m", "both at once")
 
 
+def slept(shop: Shop) -> None:
+    """A service that slept while nobody came, and was woken."""
+    with shop.start("keep") as keeper:
+        shop.wait(lambda status: bool(status["size"]["asleep"]) and not status["rollout"], "it sleeps")
+        keeper.send_signal(signal.SIGTERM)
+        keeper.wait(30)
+    assert shop.get().status_code == 200
+
+
 OTHER = "released-too"
+SLEEPY = {"replicas": None, "scale": {"min": 0, "max": 2, "concurrency": 50, "idle": "1s"}}
 ADDED: dict[str, tuple[Callable[[Shop], None], dict[str, Any], tuple[str, ...]]] = {
     "migrated": (migrated, WORKER, ()),
     "released": (released, WORKER, (OTHER,)),
+    "slept": (slept, SLEEPY, ()),
 }
 
 

@@ -35,6 +35,7 @@ from deployer.model import Live, Outcome, Release, Server
 from deployer.store import AuditEntry, ControlRequest, Heartbeat, Lock, Rollout, Store, adoption, upkeep
 from deployer.store.locks import CHANGES as CHANGE_BYTES
 from deployer.store.locks import LEASE_SECONDS
+from deployer.store.sets import MemberPlan
 from deployer.store.sqlite.database import SqliteDatabase
 from deployer.supervisor.proc import Process
 from tests.house import Scene, house, manifest
@@ -449,7 +450,7 @@ def test_changes_of_one_owner_go_on_beside_each_other(store: Store) -> None:
 Write = Callable[[Store, Lock, Any], object]
 TABLES = (
     *("services", "sizes", "needs", "releases", "rollouts", "journal"),
-    *("events", "requests", "ports", "approvals", "audit"),
+    *("events", "requests", "ports", "approvals", "audit", "sets"),
 )
 BESIDE = {
     "folder",
@@ -466,12 +467,25 @@ UNFENCED = {
     "secret": "belongs to the state folder, not to a service",
     "approvals.speak": "is what others say to the owner",
     "audit.add": "is in a transaction of whoever calls it",
+    "rollouts.add": "is in a transaction of whoever calls it",
     "close": "writes nothing",
 }
 
 
 def a_release(rollout: Rollout) -> Release:
     return Release("shop", 9, "9.0", "shop:9.0", "sha256:9", manifest(), "hash", "", 0.0, "ann", "", "new")
+
+
+def a_member(lock: Lock, rollout: Rollout) -> MemberPlan:
+    return MemberPlan(lock, rollout.plan, Path("/"))
+
+
+def add_set(store: Store) -> None:
+    """Record a set that nothing is decided of."""
+    with store.database.transaction() as db:
+        db.execute(
+            "insert into sets (name, strategy, started_at, started_by, message) values ('all', 'canary', 0, 'ann', '')"
+        )
 
 
 def result(rollout: Rollout, outcome: Outcome) -> RolloutResult:
@@ -503,6 +517,10 @@ WRITES: dict[str, Write] = {
     "ports.assign": lambda s, lock, r: s.ports.assign(lock, 9, 1, range(21000, 21100), lambda _port: True),
     "ports.free": lambda s, lock, r: s.ports.free(lock, 1, 1),
     "ports.free_others": lambda s, lock, r: s.ports.free_others(lock, ()),
+    "sets.begin": lambda s, lock, r: s.sets.begin(
+        "all", "canary", [MemberPlan(lock, r.plan, Path("/"))], {}, "ann", ""
+    ),
+    "sets.decide_forward": lambda s, lock, r: s.sets.decide_forward(lock, 1),
     # with a lock where they may be without
     "requests.add": lambda s, lock, r: s.requests.add(r, "promote", "ann", "", lock),
     "audit.record": lambda s, lock, r: s.audit.record(AuditEntry("resume", "shop"), lock),
@@ -528,6 +546,7 @@ def stale(scene: Scene) -> tuple[Store, Lock, Rollout]:
     old = store.locks.take("shop", "old")
     rollout = store.rollouts.get(2)
     store.requests.add(rollout, "abort", "ann", "")
+    add_set(store)
     store.locks.break_("shop", "it hangs")
     store.locks.take("shop", "new")
     return store, old, rollout
@@ -546,11 +565,12 @@ def test_an_overtaken_owner_can_write_nothing(stale: tuple[Store, Lock, Rollout]
 def test_the_owner_can(scene: Scene, write: str) -> None:
     """So it is the fence that refuses, not something else that is wrong with the call."""
     scene.deploy("1.0")
-    if not write.startswith("rollouts.begin"):
+    if not write.partition(".")[2].startswith("begin"):
         scene.deploy("2.0", "canary", options=HELD)
     store = scene.house.store
     rollout = store.rollouts.of("shop")[0]
     store.requests.add(rollout, "abort", "ann", "")
+    add_set(store)
     name = "new" if write == "adopting.adopt" else "shop"
     scene.world.clock.sleep(1)
     lock = store.locks.take(name, "new")
@@ -564,6 +584,7 @@ def test_no_writing_method_is_forgotten(scene: Scene) -> None:
     """Each public method of a table takes a lock, or is on the short list, or cannot write: SQLite sees to that."""
     scene.deploy("1.0")
     store = scene.house.store
+    add_set(store)
     tables = {"": store, **{f"{name}.": getattr(store, name) for name in TABLES}}
     assert not [name for name in vars(store) if f"{name}." not in tables and name not in BESIDE]
     methods = {
@@ -572,10 +593,12 @@ def test_no_writing_method_is_forgotten(scene: Scene) -> None:
         for name, method in inspect.getmembers(of, inspect.ismethod)
         if not name.startswith("_")
     }
-    with_lock = {n for n, m in methods.items() if "lock" in inspect.signature(m).parameters}
+    # Members of a set come with their locks.
+    with_lock = {n for n, m in methods.items() if {"lock", "plans"} & inspect.signature(m).parameters.keys()}
     assert with_lock == {name for name in WRITES if name.partition(".")[0] in TABLES}
     arguments = {"name": "shop", "service": "shop", "number": 1, "rollout": 1, "phase": "forward", "n": 0, "port": 1}
-    arguments |= {"after": 0, "limit": 1, "until": 0.0, "release": 1, "occasion": "deploy", "kind": "note"}
+    arguments |= {"after": 0, "limit": 1, "until": 0.0, "release": 1, "occasion": "deploy"}
+    arguments |= {"kind": "note", "field": "text"}
     reads = set(methods) - with_lock - set(UNFENCED)
     with store.database.reading() as db:
         db.execute("pragma query_only = on")
