@@ -39,7 +39,8 @@ SECONDS = 400.0  # for a machine without KVM to be there, where much else is don
 def disk() -> Path:
     """Give the image of the guest, made where there is a way to Debian's packages: out of the lab."""
     require("machines", "qemu")
-    return guest.made()
+    with Lab.outside():  # this process may stand in another lab by now
+        return guest.made()
 
 
 @pytest.fixture(scope="module")

@@ -124,8 +124,9 @@ class Lab:
         with _standing(f"/run/netns/{self.controller}"):
             yield
 
+    @staticmethod
     @contextmanager
-    def outside(self) -> Iterator[None]:
+    def outside() -> Iterator[None]:
         """Let this thread stand on the test machine again, which reaches the Internet."""
         with _standing(f"/proc/self/fd/{_HOME}"):
             yield
