@@ -19,8 +19,8 @@ MIX = Options(rate=60, slow=3, websockets=SOCKETS, websocket_may_be_cut=True)
 HANDOVER = {"former": "3s", "rolled_back": "0s"}
 
 
-def opened(shop: Shop) -> dict[str, int]:
-    return {e["role"]: e["open"] for e in shop.status()["environments"]}
+def opened(status: dict[str, Any]) -> dict[str, int]:
+    return {e["role"]: e["open"] for e in status["environments"]}
 
 
 @pytest.mark.long("a promotion and a rollback under load", every_change=True)
@@ -33,8 +33,8 @@ def test_websockets_follow_their_users_and_no_request_is_lost(process_shop: Shop
         load.until(lambda now: now.answered > 60, "the load runs")
         shop.deploy("bluegreen", "--bake", "0", "--version", "2.0")
         load.mark("promoted")
-        assert opened(shop)["warm"] == 0
-        assert opened(shop)["stable"] >= SOCKETS
+        shop.wait(lambda status: opened(status)["warm"] == 0, "the last request to the former release has ended")
+        shop.wait(lambda status: opened(status)["stable"] >= SOCKETS, "their users have opened them again")
         wanted = load.counters().answered + 300
         load.until(lambda now: now.answered >= wanted, "requests after the promotion")
         shop.deploy("rollback")
@@ -64,7 +64,7 @@ def test_sessions_of_a_tcp_service_follow_their_users(make_shop: Callable[[str],
         old = [sessions.enter_context(closing(_session(shop))) for _ in range(3)]
         first = {version(session) for session in old}
         shop.live("2.0")
-        assert opened(shop)["warm"] == 0
+        shop.wait(lambda status: opened(status)["warm"] == 0, "the sessions of the former release have ended")
         for session in old:
             with pytest.raises((http.client.HTTPException, OSError)):
                 version(session)
@@ -86,11 +86,11 @@ def test_what_was_left_open_is_drained_by_hand(process_shop: Shop) -> None:
     with Load(shop.url, MIX) as load:
         load.until(lambda now: now.answered > 60, "the load runs")
         shop.deploy("bluegreen", "--bake", "0", "--version", "2.0")
-        shop.wait(lambda _status: opened(shop)["warm"] == SOCKETS, "requests that were under way have ended")
+        shop.wait(lambda _status: opened(shop.status())["warm"] == SOCKETS, "requests that were under way have ended")
         assert f" left), {SOCKETS} open" in shop.deploy("status").stdout
         done = shop.deploy("drain", "-m", "by hand")
         assert done.stdout == f"{SOCKETS} connections were closed; nothing is open where no users are sent\n"
-        assert opened(shop)["warm"] == 0
+        shop.wait(lambda status: opened(status)["warm"] == 0, "the sessions of the former release have ended")
         report = load.stop()
     assert report.failed == 0, report.text()
     assert report.moved == SOCKETS, report.text()
