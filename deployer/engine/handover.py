@@ -14,17 +14,19 @@ EVERY = 0.5  # seconds between two portions
 def hand_over(run: Drive, step: Handover, until: float, deadline: Deadline) -> dict[str, Any]:
     """Close WebSockets and tcp sessions on the place in equal portions until a moment; return how many were closed.
 
-    It ends early when none is left, and leaves the rest open when somebody waits for this rollout to end, or has moved
-    users there again.
+    It ends early when twice in a row none was there, as one that is being opened is no connection yet; and leaves the
+    rest open when somebody waits for this rollout to end, or has moved users there again.
     """
-    closed = 0
+    closed, none = 0, False
     while not (why := _not_now(run, step)):
         portions = int(max(0.0, until - run.clock.now()) / EVERY) + 1
         now = run.drivers.traffic.hand_over(run.service, step.colour, 1 / portions, deadline)
         closed += now
-        if portions == 1 or not now:
+        if (portions == 1 and now) or (none and not now):
             return {"closed": closed}
-        run.clock.sleep(EVERY)
+        none = not now
+        if now:
+            run.clock.sleep(EVERY)
     run.tell("note", text=f"what is still open on r{step.release} ({step.colour}) stays open: {why}")
     return {"closed": closed, "left": why}
 

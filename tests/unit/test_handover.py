@@ -71,6 +71,24 @@ def test_a_promotion_ends_at_once_when_nothing_is_open(tmp_path: Path) -> None:
     scene.house.store.database.close()
 
 
+def test_one_that_is_opened_just_after_none_was_there_is_closed_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scene = Scene(tmp_path, World())
+    scene.deploy("1.0")
+    close, late = MemoryTraffic.hand_over, iter([2])
+
+    def told(traffic: MemoryTraffic, service: str, colour: Any, part: float, deadline: Any) -> int:
+        closed = close(traffic, service, colour, part, deadline)
+        if count := next(late, 0):
+            traffic.world.open[service, colour] = count
+        return closed
+
+    monkeypatch.setattr(MemoryTraffic, "hand_over", told)
+    scene.deploy("2.0", manifest=SLOW, options={"bake": "0s"})
+    assert scene.world.open["shop", "blue"] == 0
+
+
 def test_a_rollback_closes_what_is_open_on_the_release_that_was_left_at_once(
     scene: Scene, portions: list[tuple[str, int]]
 ) -> None:
