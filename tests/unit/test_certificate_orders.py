@@ -18,9 +18,10 @@ from deployer.app import certificates as listing
 from deployer.app import doctor
 from deployer.app.operations.certificates import DomainResult, announce, bring, certified, renew
 from deployer.app.operations.execution import locked
-from deployer.core.clock import Deadline
+from deployer.core.clock import Deadline, SystemClock
 from deployer.core.errors import Exit, Refused
 from deployer.drivers.certificates import CertificateKeeper, OrderFailed, keys
+from deployer.drivers.certificates.dns import DnsRecords
 from deployer.drivers.notices import NotSent
 from deployer.manifest.tls import AutoTls
 from deployer.model import SecretText
@@ -144,6 +145,22 @@ def test_a_failed_order_is_counted_and_not_repeated_in_a_loop(shop: Shop) -> Non
     del shop.keeper.trouble[ONE]
     assert shop.states()[ONE] == "issued"
     assert shop.keeper.history(ONE).failures == 0
+
+
+def test_what_a_program_says_of_a_secret_is_neither_kept_nor_shown(shop: Shop, folder: Path) -> None:
+    token = "token-of-the-provider"
+    SecretText(token)  # as the variables of `env_file` are
+    records = DnsRecords(
+        ("/bin/sh", "-c", 'echo "$TOKEN is refused" >&2; exit 3'), 0.0, {"TOKEN": token}, folder, SystemClock()
+    )
+    with pytest.raises(OrderFailed, match="is refused") as raised, records.proving(f"_acme-challenge.{ONE}.", "x"):
+        pass
+    shop.keeper.trouble[ONE] = raised.value
+    said = [shop.renew()[ONE], shop.renew()[ONE]]
+    kept = (folder / "certificates" / f"{ONE}.json").read_text()
+    for text in (kept, *(one.sentence for one in said)):
+        assert "*** is refused" in text
+        assert token not in text
 
 
 def test_the_authority_says_how_long_to_wait_and_that_holds_for_people_too(shop: Shop) -> None:

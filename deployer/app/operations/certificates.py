@@ -18,6 +18,7 @@ from deployer.app.operations.context import AppContext
 from deployer.app.operations.execution import hands, locked
 from deployer.core.clock import Deadline
 from deployer.core.errors import DeployError, Exit, Locked, Refused
+from deployer.core.secret import hide
 from deployer.planning import certificates as planning
 from deployer.planning.orders import RolloutResult
 from deployer.store import AuditEntry, Lock
@@ -186,6 +187,7 @@ def _order(house: AppContext, one: AutoDomain, lock: Lock) -> CertificateFacts:
     try:
         facts = keeper.order(one.domain, one.auto, deadline)
     except DeployError as error:
+        error.message, error.hint = hide(error.message), hide(error.hint)  # it may repeat what a program said
         wait = float(getattr(error, "wait_until", 0.0))
         keeper.remember(one.domain, planning.failed(history, error.message, error.hint, wait))
         raise
