@@ -84,9 +84,9 @@ def serving(**how: Any) -> Iterator[str]:
         server.server_close()
 
 
-def at(directory: str, ca: str = "", registered: list[str] | None = None) -> authority.Authority:
+def at(directory: str, ca: str = "", registered: list[str] | None = None, address: str = "") -> authority.Authority:
     key = keys.new_key()
-    account = AcmeAccount(directory, authority.thumbprint(key), key)
+    account = AcmeAccount(directory, authority.thumbprint(key), key, address)
     keep = (registered if registered is not None else []).append
     return authority.Authority(directory, ca, account, keep, SystemClock(), within(30))
 
@@ -132,6 +132,20 @@ def test_an_account_that_the_authority_does_not_know_is_registered_by_the_next_o
             at(directory, registered=registered).order(DOMAIN, keys.new_key(), "", proofs.HttpProof())
     assert registered == ["http://127.0.0.1/account/1", ""]
     assert "the next order registers it" in raised.value.hint
+
+
+def test_another_program_orders_only_with_an_account_that_the_authority_knows() -> None:
+    problem = {"type": "urn:ietf:params:acme:error:accountDoesNotExist", "detail": "no such account"}
+    registered: list[str] = []
+    with serving(status=400, problem=problem) as directory:
+        known = at(directory, registered=registered, address=f"{directory}account/1")
+        with pytest.raises(OrderFailed, match="does not know the account"):
+            known.register(DOMAIN, "")
+        assert registered == [""]
+        at(directory, registered=registered).register(DOMAIN, "")
+    with serving(status=200, problem={"status": "valid"}) as directory:
+        at(directory, registered=registered, address=f"{directory}account/1").register(DOMAIN, "")
+    assert registered == ["", "http://127.0.0.1/account/1"]
 
 
 def test_an_authority_with_trouble_of_its_own() -> None:

@@ -88,9 +88,11 @@ class Authority:
             return self._issued(acme, order)
 
     def register(self, domain: str, email: str) -> None:
-        """Have an account, for the sake of a domain. Raise OrderFailed."""
+        """Have an account that the authority knows, for the sake of a domain. Raise OrderFailed."""
         with self._words(domain):
-            self._open(email)
+            acme = self._open(email)
+            if self._account.address:
+                self._post_as_get(acme, self._account.address)
 
     def suggestion(self, domain: str, pem: str) -> Suggestion:
         """Return when the authority would like a certificate renewed. Raise OrderFailed."""
