@@ -19,7 +19,10 @@ import requests
 
 from deployer import supervisor
 from deployer.core.clock import Deadline, SystemClock
+from deployer.core.errors import DriverFailed
 from deployer.drivers.sleeping import LocalSleeper
+from deployer.drivers.traffic.haproxy.parts import Parts
+from deployer.drivers.traffic.haproxy.sleeping import HAProxySleep, _SleepingBackend
 from tests.live.conftest import Make
 from tests.live.h2wire import H2Client
 from tests.live.shop import Shop
@@ -166,6 +169,37 @@ def test_it_wakes_when_the_waker_was_killed_and_the_store_is_gone(make_shop: Mak
     within(60.0).until(answered, "it does not wake", every=0.1)
     post(shop)
     (shop.state / "aside.db").rename(database)
+    assert running(shop) == ["running"]
+
+
+@pytest.mark.long("sleeps and wakes of which the proxy was not told")
+def test_a_wake_or_sleep_that_was_killed_halfway_ends_with_the_next(
+    make_shop: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop = sleepy(make_shop, "process")
+    sleeper, proxy = (
+        put_to_sleep(shop),
+        HAProxySleep(Parts(shop.state / "proxy", SystemClock(), None, None, shop.state)),
+    )
+    tell = _SleepingBackend._tell
+
+    def killed(*_: object) -> None:
+        raise DriverFailed("killed", "")
+
+    monkeypatch.setattr(_SleepingBackend, "_tell", killed)
+    with pytest.raises(DriverFailed, match="killed"):
+        sleeper.wake(shop.name, "blue")
+    assert running(shop) == ["running"]
+    soon = Deadline.after(SystemClock(), 60.0)
+    assert proxy.half_open(shop.name, "blue", soon)
+    threading.Event().wait(max(0.0, sleeper.wakes(shop.name)[-1].next - SystemClock().now()))
+    get(shop)
+    assert not proxy.half_open(shop.name, "blue", soon)
+    with pytest.raises(DriverFailed, match="killed"):
+        sleeper.sleep(shop.name, "blue", 5.0, soon, soon)
+    monkeypatch.setattr(_SleepingBackend, "_tell", tell)
+    put_to_sleep(shop)
+    post(shop)
     assert running(shop) == ["running"]
 
 

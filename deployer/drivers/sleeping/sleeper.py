@@ -53,10 +53,12 @@ class LocalSleeper:
 
     def sleep(self, service: str, colour: Colour, grace: float, patience: Deadline, deadline: Deadline) -> bool:
         """Stop the instances of a place, and give its requests to the waker; False where somebody came meanwhile."""
-        if colour not in self.asleep(service):
-            self._proxy.close(service, colour, self._clock.now(), deadline)
+        # Also where the files say so: whoever wrote them may have been killed before he told the proxy.
+        since = self.asleep(service).get(colour) or self._clock.now()
+        self._proxy.close(service, colour, since, deadline)
         if not self._proxy.drained(service, colour, patience, deadline):
-            self._proxy.open(service, colour, deadline)
+            with self._locked(service, deadline):
+                self._proxy.open(service, colour, deadline)
             return False
         with self._locked(service, deadline):
             side = self.side(service, colour)
@@ -69,7 +71,8 @@ class LocalSleeper:
     def wake(self, service: str, colour: Colour) -> BackendServer:
         """Start what sleeps in a place, and give it its requests once it is healthy; return one of its instances.
 
-        Raise DeployError where it cannot be started, or is not healthy in time; it sleeps on then.
+        Raise DeployError or OSError where it cannot be started, or is not healthy in time: it sleeps on then; and where
+        the proxy cannot be told.
         """
         side = self.side(service, colour)
         deadline = Deadline.after(self._clock, START_SECONDS + side.health.deadline)
@@ -78,28 +81,42 @@ class LocalSleeper:
             side = self.side(service, colour)
             if not side.members:
                 raise DriverFailed(f"{service} has no instance in {colour}", "see `deploy status`")
-            if not side.asleep:
+            if side.asleep:
+                self._rouse(service, side, times, deadline)
+            elif not self._proxy.half_open(service, colour, deadline):
                 return side.members[0]
-            try:
-                self._start(side, deadline)
-                times.append(self._clock.now())
-                self._await_health(side, deadline)
-                times.append(self._clock.now())
-                self._proxy.open(service, colour, deadline)
-            except DeployError as error:
-                self._note(service, times, str(error))
-                self._stop(side)
-                raise
-            self._note(service, times, "")
+            self._open(service, colour, times, deadline)
         return side.members[0]
 
     def rests_for(self, service: str) -> float:
         """Return for how many seconds no start of a service is tried, as the last ones failed."""
         return Wakes(self._proxy.folder, service).rests_for(self._clock.now())
 
-    def _start(self, side: BackendSide, deadline: Deadline) -> None:
-        for member in side.members:
-            self._starter(side).start(member.name, deadline)
+    def _rouse(self, service: str, side: BackendSide, times: list[float], deadline: Deadline) -> None:
+        """Start what does not run, and wait until all is healthy; what was started here is stopped where it is not."""
+        started: list[str] = []
+        try:
+            for member in side.members:
+                if self._starter(side).start(member.name, deadline):
+                    started.append(member.name)
+            times.append(self._clock.now())
+            self._await_health(side, deadline)
+            times.append(self._clock.now())
+        except (OSError, DeployError) as error:
+            try:
+                self._note(service, times, str(error))
+            finally:
+                self._stop(side, started)
+            raise
+
+    def _open(self, service: str, colour: Colour, times: list[float], deadline: Deadline) -> None:
+        """Give a place its requests; where that fails it runs on, and the next wake does it again."""
+        try:
+            self._proxy.open(service, colour, deadline)
+        except (OSError, DeployError) as error:
+            self._note(service, times, str(error))
+            raise
+        self._note(service, times, "")
 
     def _await_health(self, side: BackendSide, deadline: Deadline) -> None:
         within = Deadline.after(self._clock, min(side.health.deadline, deadline.left()))
@@ -120,11 +137,11 @@ class LocalSleeper:
                 f"{member.name} is not healthy {deadline.seconds:g} s after its start: {seen}", "see `deploy logs`"
             )
 
-    def _stop(self, side: BackendSide) -> None:
+    def _stop(self, side: BackendSide, started: list[str]) -> None:
         """Stop what did not start as it should: the next request tries again."""
         deadline = Deadline.after(self._clock, START_SECONDS)
-        for member in side.members:
-            self._starter(side).stop(member.name, 1.0, deadline)
+        for name in started:
+            self._starter(side).stop(name, 1.0, deadline)
 
     def _note(self, service: str, times: list[float], error: str) -> None:
         Wakes(self._proxy.folder, service).add((*times, self._clock.now()), error)

@@ -20,8 +20,11 @@ class Starter(Protocol):
         """Signal an instance, wait up to `grace` seconds, kill; it stays where it is. Raise DriverFailed."""
         ...
 
-    def start(self, name: str, deadline: Deadline) -> None:
-        """Start an instance that was stopped; one that runs is left alone. Raise DriverFailed where it is gone."""
+    def start(self, name: str, deadline: Deadline) -> bool:
+        """Start an instance that was stopped, and tell whether it was; one that runs is left alone.
+
+        Raise DriverFailed where it is gone.
+        """
         ...
 
 
@@ -35,13 +38,15 @@ class ProcessStarter:
         """Stop a process; its folder stays."""
         supervisor.stop(self._folder / name, Deadline.after(self._clock, min(grace, deadline.left())), asleep=True)
 
-    def start(self, name: str, deadline: Deadline) -> None:
+    def start(self, name: str, deadline: Deadline) -> bool:
         """Start a process by its own spec."""
         try:
             spec = specs.load(self._folder / name)
         except FileNotFoundError:
             raise DriverFailed(f"{name} is gone: there is no {self._folder / name}", "see `deploy doctor`") from None
-        supervisor.ensure_running(self._folder / name, spec, deadline)
+        before = supervisor.read_status(self._folder / name)
+        status = supervisor.ensure_running(self._folder / name, spec, deadline)
+        return before is None or before.program is None or before.program != status.program
 
 
 class DockerStarter:
@@ -58,11 +63,13 @@ class DockerStarter:
             if container is not None:
                 container.stop(timeout=wait)
 
-    def start(self, name: str, deadline: Deadline) -> None:
+    def start(self, name: str, deadline: Deadline) -> bool:
         """Start a container."""
         with self._engine.client(f"start {name}", min(CALL, deadline.left())) as client:
             container = find_container(client, name)
             if container is None or not options.made(container.attrs):
                 raise DriverFailed(f"{name} is gone: the engine has no such container", "see `deploy doctor`")
-            if container.status != "running":
-                container.start()
+            if container.status == "running":
+                return False
+            container.start()
+            return True

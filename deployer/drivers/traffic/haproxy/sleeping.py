@@ -7,10 +7,11 @@ passes the waker.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from deployer.core.clock import Deadline
-from deployer.core.errors import DriverFailed
+from deployer.core.errors import DeadlinePassed, DriverFailed
 from deployer.drivers.traffic.haproxy import backend, reload, spec
 from deployer.drivers.traffic.haproxy.master import Gone, Worker
 from deployer.drivers.traffic.haproxy.parts import Parts
@@ -58,6 +59,18 @@ class HAProxySleep:
         """Give the requests of a place to its instances again; they answer already, so no check is waited for."""
         with self._parts.answering(deadline):
             self._backend(service, colour).turn(self.side(service, colour).awake(), deadline)
+
+    def half_open(self, service: str, colour: Colour, deadline: Deadline) -> bool:
+        """Tell whether a worker still sends to the waker what the files give to the instances; nobody changes it now.
+
+        A proxy that does not say so is believed to be as its files.
+        """
+        side = self.side(service, colour)
+        if not side.starter or side != side.awake() or not self._backend(service, colour).wakes(deadline):
+            return False
+        with self._parts.home.locked(deadline):  # whoever wrote the files may have been telling the workers
+            side = self.side(service, colour)
+            return side == side.awake() and self._backend(service, colour).wakes(deadline)
 
     def drained(self, service: str, colour: Colour, patience: Deadline, deadline: Deadline) -> bool:
         """Wait until no request is on an instance of a place; return whether there is none."""
@@ -108,6 +121,14 @@ class _SleepingBackend:
                 f"the proxy did not {'close' if asleep else 'open'} {', '.join(wrong) or WAKER} of {self._backend}",
                 "see `deploy doctor`",
             )
+
+    def wakes(self, deadline: Deadline) -> bool:
+        """Tell whether a worker sends requests to the waker; of one that does not answer it is not believed."""
+        with suppress(DriverFailed, DeadlinePassed):
+            workers = self._proxy.master.current(deadline)
+            asked = [self._servers.admin(worker, self._backend, deadline).get(WAKER, OUT) for worker in workers]
+            return any(not admin & OUT for admin in asked)
+        return False
 
     def running(self, deadline: Deadline) -> int:
         """Count what runs on instances, at every worker."""
