@@ -105,6 +105,25 @@ def test_what_a_client_sends_as_a_side_does_not_pass_the_entry(chain: Chain, sha
     assert "x_deployer_side" not in sent
     assert sent["baggage"].startswith("a=1,")
     assert sent["baggage"].endswith(",b=2")
+    for name in ("x_deployer_side", "x-deployer_side", "x_deployer-side"):
+        sent = chain.sent("shop", **{name: true})
+        assert name not in sent
+        assert true not in sent.values()
+    for name in ("deployer%2Dside", "%64eployer-side", "a=1, deployer-sid%65 ", "+deployer-side", "deployer-side +"):
+        sent = chain.sent("shop", baggage=f"{name}={true}, b=50%")
+        assert not any(true in value for value in sent.values()), (name, sent)
+        assert sent["baggage"].startswith("a=1,deployer-side=" if name.startswith("a=1") else "deployer-side="), sent
+        assert sent["baggage"].endswith(", b=50%"), sent
+    sent = chain.sent("shop", baggage=f'a="1,deployer-side={true}')
+    assert not any(true in value for value in sent.values()), sent
+
+
+@pytest.mark.parametrize("others", ["my-deployer-side=1", "a=deployer-side", "deployer-side-of-mine=1"])
+def test_a_member_that_only_has_the_name_in_it_does_not_keep_the_stamp_out(chain: Chain, others: str) -> None:
+    chain.put(replace(TEN, share=10000), TEN)
+    sent = chain.sent("shop", baggage=others)
+    assert sent["baggage"] == f"{others},deployer-side={sent[SIDE.lower()]}"
+    assert chain.ask("back", "/", baggage=sent["baggage"]).who == "g2"
 
 
 def test_a_stamp_that_nobody_made_chooses_nothing(chain: Chain) -> None:
@@ -149,6 +168,7 @@ def test_who_chose_at_the_entry_chose_for_all(chain: Chain) -> None:
     assert stamp.startswith("candidate.forced.")
     assert chain.who(stamp) == "g2", "before any user"
     assert chain.ask("back", "/", baggage=f"deployer-side={stamp}").who == "g2"
+    assert chain.ask("back", "/", baggage=f"a=1, deployer-side =  {stamp}").who == "g2"
     base, headers = chain.bench.traffic.preview("shop")
     assert base.endswith(str(chain.bench.port))
     assert chain.who(chain.sent("shop", **headers)[SIDE.lower()]) == "g2", "smoke tests go through the chain"

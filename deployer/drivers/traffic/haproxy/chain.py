@@ -1,6 +1,6 @@
 """One side through a chain of services: the entry draws it, and stamps it onto the request for those behind.
 
-    X-Deployer-Side: candidate.drawn.083112.1000.55120.1764000000.MAC       baggage: deployer-side=…, the same
+    X-Deployer-Side: candidate.drawn.83112.1000.55120.1764000000.MAC       baggage: deployer-side=…, the same
 
 Side, how it came about (drawn; forced, also of a preview), roll, share in basis points, number of the client's
 address, Unix seconds; MAC is HMAC-SHA256 of what is before it, with the key of the chain, cut to 16 bytes as that of
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from deployer.drivers.traffic.haproxy.spec import Spec
 
 HEADER, MEMBER = "x-deployer-side", "deployer-side"
-BY_CGI = "x_deployer_side"  # the same name to applications by CGI's rules
+BY_CGI = ("x_deployer_side", "x-deployer_side", "x_deployer-side")  # the same name to applications by CGI's rules
 SPARE = "x-deployer-spare"  # between two backends of the proxy: the stamp for stable, should it answer instead
 VALID = 300  # seconds in which a stamp counts
 SIDE, LOST = "side", "lost"  # what a line says of a request that should carry a side
@@ -37,7 +37,11 @@ _OPTION = 9
 _MAC = "hmac(sha256,txn.link),bytes(0,16),hex"
 _SIGNED = 6  # fields of a stamp before its MAC
 _CHOSEN = "candidate.forced"
-_IN_BAGGAGE = f"{{ req.hdr(baggage) -m sub {MEMBER} }}"
+_NAME = f"^{MEMBER}[ \\t]*="  # of our member: HAProxy takes baggage apart at commas
+_MEMBER = f"'{_NAME}.*'"
+_IN_BAGGAGE = f"{{ req.hdr(baggage) -m reg '{_NAME}' }}"
+# What a client may write for it: OpenTelemetry decodes a name, some also a + at its ends.
+_LIKE_OURS = f"^([^=%]*%|[+ \\t]*{MEMBER}[+ \\t]*=)"
 _STAMPED, _LINKED = HTTP.has("stamp"), HTTP.has("link")
 
 
@@ -81,19 +85,20 @@ def strip(specs: Sequence[Spec], home: Home) -> Iterator[str]:
     if not any(role(spec) == ENTRY for spec in specs):
         return
     here = f"{{ var(txn.svc),map_str({home.options}),field({_OPTION},|) -m str {ENTRY} }}"
-    for name in (HEADER, BY_CGI):
+    for name in (HEADER, *BY_CGI):
         yield HTTP.line(f"del-header {name}", f"{{ req.hdr({name}) -m found }}", here)
-    yield HTTP.line(f"replace-value baggage {_MEMBER} {MEMBER}=-", _IN_BAGGAGE, here)
-
-
-_MEMBER = f"'^{MEMBER}[ \\t]*=.*'"
+    # No baggage has a quote. HAProxy looks for no comma behind one, but applications do.
+    yield HTTP.line("del-header baggage", "{ req.fhdr(baggage) -m sub '\"' }", here)
+    like_ours = f"{{ req.hdr(baggage) -m reg '{_LIKE_OURS}' }}"
+    yield HTTP.line(f"replace-value baggage '{_LIKE_OURS}.*' {MEMBER}=-", like_ours, here)
 
 
 def unchosen(specs: Sequence[Spec]) -> tuple[str, ...]:
     """Return conditions: no stamp by which a request may choose its side while no share is open."""
     if not follows(specs):
         return ()
-    return f"!{{ req.hdr({HEADER}) -m beg {_CHOSEN} }}", f"!{{ req.hdr(baggage) -m sub {MEMBER}={_CHOSEN} }}"
+    in_baggage = f"!{{ req.hdr(baggage) -m reg '{_NAME}[ \\t]*{_CHOSEN}' }}"
+    return f"!{{ req.hdr({HEADER}) -m beg {_CHOSEN} }}", in_baggage
 
 
 def read(specs: Sequence[Spec], home: Home) -> Iterator[str]:
@@ -169,7 +174,8 @@ def stamp(specs: Sequence[Spec]) -> Iterator[str]:
     yield HTTP.line("unset-var(txn.said)", _STAMPED, f"!{_drawn()}", f"!{HTTP.has('want')}", f"!{HTTP.has('preview')}")
     yield from _sealed("%[var(txn.said)]", HTTP.has("said"))
     yield HTTP.line(f"set-header {HEADER} %[var(txn.stamp)]", _LINKED)
-    yield HTTP.line(f"del-header {BY_CGI}", _LINKED)
+    for name in BY_CGI:
+        yield HTTP.line(f"del-header {name}", _LINKED)
     member = f"{MEMBER}=%[var(txn.stamp)]"
     yield HTTP.line(f"replace-value baggage {_MEMBER} {member}", _LINKED, _IN_BAGGAGE)
     there = "{ req.hdr(baggage) -m found }"
