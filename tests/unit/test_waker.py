@@ -34,9 +34,13 @@ class Sleeper:
 
     def __init__(self, side: BackendSide) -> None:
         self._side, self.starts, self.error, self.paused = side, 0, "", 0.0
+        self.raises: Exception | None = None
+        self.unknown = False
         self.may_wake = threading.Event()
 
     def side(self, _service: str, _colour: str) -> BackendSide:
+        if self.unknown:
+            raise DriverFailed("the proxy does not know it", "")
         return self._side
 
     def rests_for(self, _service: str) -> float:
@@ -45,6 +49,8 @@ class Sleeper:
     def wake(self, _service: str, _colour: str) -> BackendServer:
         self.starts += 1
         self.may_wake.wait(20)
+        if self.raises:
+            raise self.raises
         if self.error:
             raise DriverFailed(self.error, "")
         return self._side.members[0]
@@ -180,5 +186,37 @@ def test_it_says_its_version_and_listens_for_who_came_since(home: Home) -> None:
             writer.close()
             assert home.inside.path(waker.socket("other", "green")).exists()
             assert scene.known.service == "shop"
+
+    run(play())
+
+
+@pytest.mark.parametrize("raised", [OSError("disk full"), RuntimeError("a bug")])
+def test_whatever_goes_wrong_is_answered(home: Home, raised: Exception) -> None:
+    async def play() -> None:
+        async with Scene(home) as scene:
+            scene.sleeper.may_wake.set()
+            scene.sleeper.raises = raised
+            assert (await scene.ask(b"GET / HTTP/1.1\r\n\r\n")).startswith(b"HTTP/1.1 503 ")
+            scene.sleeper.raises, scene.sleeper.unknown = None, True
+            assert (await scene.ask(b"GET / HTTP/1.1\r\n\r\n")).startswith(b"HTTP/1.1 503 ")
+            scene.sleeper.unknown = False
+            assert await scene.ask(b"later") == b"later"
+
+    run(play())
+
+
+def test_a_service_whose_file_cannot_be_read_keeps_no_other_from_waking(home: Home) -> None:
+    async def play() -> None:
+        async with Scene(home) as scene:
+            (home.services / "shop.json").write_text("{")
+            (home.services / "aaa.json").write_text("{")
+            specs.save(home.services, spec("other", scale=SCALE))
+            reader, writer = await asyncio.open_unix_connection(str(home.inside.path(waker.CONTROL)))
+            async with asyncio.timeout(20):
+                assert (await reader.read()).decode().strip() == __version__
+            writer.close()
+            assert home.inside.path(waker.socket("other", "green")).exists()
+            scene.sleeper.may_wake.set()
+            assert await scene.ask(b"still") == b"still", "and it still wakes itself"
 
     run(play())

@@ -11,6 +11,8 @@ import math
 import os
 import signal
 import sys
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -23,15 +25,19 @@ from deployer.drivers.sleeping.sleeper import LocalSleeper
 from deployer.drivers.sleeping.splice import close, splice
 from deployer.drivers.traffic.haproxy import spec, waker
 from deployer.drivers.traffic.haproxy.layout import Home
-from deployer.model import Colour
+from deployer.model import COLOURS, Colour
 
 BACKLOG = 1024
+STARTS = 64  # at once; each waits for a thread of its own
 READ_ON = 2.0  # seconds in which what a client still sends is read, for it to get the answer
 RETRY_SECONDS = 1.0  # in an answer, where nothing says more
 _ANSWER = (
     "HTTP/1.1 503 Service Unavailable\r\nContent-Type: text/plain\r\nRetry-After: {after}\r\n"
     "Content-Length: {length}\r\nConnection: close\r\n\r\n{text}"
 )
+
+
+Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
 class NotAwakeError(Exception):
@@ -58,11 +64,13 @@ class Waker:
         self._home, self._sleeper = home, sleeper
         self._listening: dict[str, asyncio.Server] = {}
         self._waking: dict[_SleepingPlace, asyncio.Task[str]] = {}
+        self._looking = asyncio.Lock()
 
     async def run(self) -> None:
         """Listen until a signal ends it."""
         over = asyncio.Event()
         loop = asyncio.get_running_loop()
+        loop.set_default_executor(ThreadPoolExecutor(STARTS))
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, over.set)
         try:
@@ -75,30 +83,44 @@ class Waker:
 
     async def _asked(self, _reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Look at the files, then say so."""
-        await self._look()
-        writer.write(f"{__version__}\n".encode())
-        await close(writer)
+        try:
+            await self._look()
+            writer.write(f"{__version__}\n".encode())
+        finally:
+            await close(writer)
 
     async def _look(self) -> None:
         """Listen where a service has a waker now, and no more where none has."""
-        found = {
-            name: _SleepingPlace(one.service, colour, one.entry.mode == "http")
-            for one in spec.load_all(self._home.services).values()
-            for name, colour in waker.listens(one)
-        }
-        for name in self._listening.keys() - found.keys() - {waker.CONTROL}:
-            self._listening.pop(name).close()
-        for name, way in found.items():
-            if name not in self._listening or not self._home.inside.path(name).exists():
-                await self._listen(name, partial(self._serve, way))
+        async with self._looking:
+            found, unknown = self._ways()
+            for name in self._listening.keys() - found.keys() - unknown - {waker.CONTROL}:
+                self._listening.pop(name).close()
+            for name, way in found.items():
+                if name not in self._listening or not self._home.inside.path(name).exists():
+                    await self._listen(name, partial(self._serve, way))
 
-    async def _listen(self, name: str, serve: object) -> None:
+    def _ways(self) -> tuple[dict[str, _SleepingPlace], set[str]]:
+        """Return the sockets of all services, and those of services of which nothing can be read: they stay."""
+        found: dict[str, _SleepingPlace] = {}
+        unknown: set[str] = set()
+        for path in sorted(self._home.services.glob("*.json")):
+            try:
+                one = spec.load(self._home.services, path.stem)
+            except (OSError, DeployError) as error:
+                sys.stderr.write(f"{path.stem}: {error}\n")
+                unknown.update(waker.socket(path.stem, colour) for colour in COLOURS)
+                continue
+            if one is not None:  # it was taken away meanwhile
+                http = one.entry.mode == "http"
+                found |= {name: _SleepingPlace(one.service, colour, http) for name, colour in waker.listens(one)}
+        return found, unknown
+
+    async def _listen(self, name: str, serve: Serve) -> None:
         if name in self._listening:
             self._listening.pop(name).close()
         path = self._home.inside.path(name)
         path.unlink(missing_ok=True)
-        server = await asyncio.start_unix_server(serve, str(path), backlog=BACKLOG)  # type: ignore[arg-type]  # a coroutine function
-        self._listening[name] = server
+        self._listening[name] = await asyncio.start_unix_server(serve, str(path), backlog=BACKLOG)
 
     async def _serve(self, way: _SleepingPlace, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Wake the service, and pass on one connection."""
@@ -107,8 +129,11 @@ class Waker:
             there = await asyncio.open_connection(host.strip("[]"), int(port))
         except NotAwakeError as error:
             await self._refuse(way, reader, writer, error.after)
-        except OSError:
+        except (OSError, DeployError):
             await self._refuse(way, reader, writer, RETRY_SECONDS)
+        except Exception:
+            await self._refuse(way, reader, writer, RETRY_SECONDS)
+            raise
         else:
             await splice((reader, writer), there)
 
@@ -126,13 +151,13 @@ class Waker:
             return await asyncio.wait_for(asyncio.shield(task), wait)
         except TimeoutError:  # the start goes on, for those who come again
             raise NotAwakeError(RETRY_SECONDS) from None
-        except DeployError:
+        except (OSError, DeployError):
             raise NotAwakeError(self._sleeper.rests_for(way.service) or RETRY_SECONDS) from None
 
     def _wake(self, way: _SleepingPlace) -> str:
         try:
             return self._sleeper.wake(way.service, way.colour).address
-        except DeployError as error:
+        except (OSError, DeployError) as error:
             sys.stderr.write(f"{way.service}: {error}\n")
             raise
 
