@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from deployer.app import operations, queries
 from deployer.app.doctor import services
 from deployer.app.keeper.load_watch import LOOK_SECONDS, LoadWatch, followed
+from deployer.app.keeper.outlook import unattended
 from deployer.app.operations import adjust
 from deployer.core.errors import Exit, Refused
 from deployer.drivers.ports.sleeping import Wake
@@ -132,6 +133,13 @@ def test_a_service_that_is_awake_has_an_instance(requests: int, size: int) -> No
     assert 1 <= history.wanted(size).instances <= 4
 
 
+def test_where_no_keeper_runs_it_is_said_what_that_means_for_a_service_that_sleeps(shop: Sleepy) -> None:
+    assert unattended(shop.house, "shop") == (
+        "nothing does what `scale` of shop asks for between deploys: `deploy serve` does (docs/keeper.md); "
+        "without it the service does not go to sleep, but a sleeping one still wakes"
+    )
+
+
 # -- while it sleeps
 
 
@@ -175,7 +183,7 @@ def test_a_start_that_failed_is_told(shop: Sleepy) -> None:
     shop.pass_by(11)
     at = shop.world.clock.now() + 1
     shop.world.wakes.append(Wake(at, 2.0, error="shop-r1-1 is gone", failed=1, next=at + 1))
-    assert list(shop.watch.woken()) == ["a request came, and it did not start: shop-r1-1 is gone"]
+    assert list(shop.watch.woken()) == ["a request came, but the service did not start: shop-r1-1 is gone"]
     assert list(shop.watch.woken()) == []
     assert any("shop-r1-1 is gone" in problem for problem in queries.status(shop.house, "shop").problems)
 

@@ -18,6 +18,8 @@ from deployer.views.status_data import KeeperView, LoadView, SizeView
 if TYPE_CHECKING:
     from deployer.app.operations import AppContext
 
+SCALE = "`scale`"
+
 
 def shown(
     house: AppContext, drivers: Drivers, release: Release, observed: Observed | None, load: Mapping[Place, Load]
@@ -125,12 +127,20 @@ def unattended(house: AppContext, service: str, *, warm: bool = False) -> str:
     `warm`: the manifest names how long an environment is kept.
     """
     stable = house.store.services.get(service).stable
-    keys = tuple(_unattended(house, house.store.releases.get(service, stable), warm=warm)) if stable else ()
-    if not keys:
+    release = house.store.releases.get(service, stable) if stable else None
+    keys = tuple(_unattended(house, release, warm=warm)) if release else ()
+    if not release or not keys:
         return ""
     listed = f"{', '.join(keys[:-1])} and {keys[-1]}" if len(keys) > 1 else keys[0]
     ask = "ask" if len(keys) > 1 else "asks"
-    return f"nothing does what {listed} of {service} {ask} for between deploys: `deploy serve` does (docs/keeper.md)"
+    scale = release.manifest.scale if SCALE in keys else None
+    more = (
+        "; without it the service does not go to sleep, but a sleeping one still wakes"
+        if scale and not scale.min
+        else ""
+    )
+    said = f"nothing does what {listed} of {service} {ask} for between deploys: `deploy serve` does (docs/keeper.md)"
+    return said + more
 
 
 def _unattended(house: AppContext, release: Release, *, warm: bool) -> Iterator[str]:
@@ -140,9 +150,7 @@ def _unattended(house: AppContext, release: Release, *, warm: bool) -> Iterator[
     tls = (record.get("traffic") or {}).get("tls") or {}
     if tls.get("auto") and not is_attended(store, CERTIFICATES):
         yield "`traffic.tls: auto`"
-    if (scale := record.get("scale")) and not is_attended(store, KEEPER):
-        yield (
-            "`scale` (it never sleeps; where it sleeps, the next request wakes it)" if scale["min"] == 0 else "`scale`"
-        )
+    if record.get("scale") and not is_attended(store, KEEPER):
+        yield SCALE
     if warm and release.served and not is_attended(store, KEEPER):
         yield "`keep.warm`"

@@ -30,7 +30,7 @@ class Wake:
         """Say it in words."""
         if not self.error:
             return f"a request woke it: it answered after {self.seconds:.2f} s"
-        return f"a request came, and it did not start: {self.error}"
+        return f"a request came, but the service did not start: {self.error}"
 
 
 class Sleeper(Protocol):

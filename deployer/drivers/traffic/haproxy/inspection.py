@@ -76,7 +76,7 @@ class HAProxyInspection:
             and self._parts.facts(service).asleep()
             and not waker_process.WakerProcess(self._parts.home).answers()
         ):
-            found = (*found, Drift(f"{service} sleeps, and the waker does not answer, which starts it"))
+            found = (*found, Drift(f"{service} is asleep, and the waker, which would start it, does not respond"))
         if readable and self._parts.facts(service).there and not self._parts.cards.right(service):
             return (*found, Drift(f"the emergency card of {service} is missing or wrong: going back takes longer"))
         return found
