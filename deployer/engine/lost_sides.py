@@ -12,11 +12,14 @@ from deployer.model import FULL, Arrived, Live
 # A few requests come from elsewhere, or began before the caller's share did. More is a loss: this many, and this part
 # of all; but no more than half of the candidate's share, or a candidate alone that loses the side would not be seen.
 LEAST, PART = 20, 0.05
-Stamping = frozenset[tuple[str, int]]  # callers that give a candidate a share, each with its rollout
+# So many requests of callers behind another proxy, none with a side, say that no caller stamps.
+LONGEST_GAP = 10 * LEAST
+Stamping = frozenset[tuple[str, int, int]]  # callers that give a candidate a share, each with its rollout and share
+UNREAD: Stamping = frozenset({("", 0, 0)})  # somebody stamps, behind another proxy
 
 
 class LostSides:
-    """How requests came to one service of a chain, while its callers stamped them: in one rollout of theirs.
+    """How requests came to one service of a chain, while its callers stamped them: with one share of each.
 
     `read` reads what the proxy does for a caller: None where its proxy is not this one.
     """
@@ -24,6 +27,7 @@ class LostSides:
     def __init__(self, service: str, callers: tuple[str, ...], read: Callable[[str], Live | None], tell: Tell) -> None:
         self._service, self._callers, self._read, self._tell = service, callers, read, tell
         self._seen = Arrived()
+        self._held = Arrived()  # since the last one with a side, where no caller can be read
         self._share = 0
         self._stamping: Stamping = frozenset()  # at the look before
         self._told = 0  # requests without a side that were told
@@ -33,10 +37,14 @@ class LostSides:
         if not arrived.all:
             return
         known = {name: live for name in self._callers if (live := self._read(name)) is not None}
-        stamping: Stamping = frozenset((name, live.rollout) for name, live in known.items() if live.share)
-        if not known and arrived.without < arrived.all:
-            stamping = frozenset({("", 0)})
-        if stamping != self._stamping:  # some of these requests may be from before
+        stamping: Stamping = frozenset((name, live.rollout, live.share) for name, live in known.items() if live.share)
+        held, self._held = self._held, Arrived()
+        if not known:
+            if arrived.without == arrived.all:
+                self._held = held + arrived
+                return
+            stamping, arrived = UNREAD, held + arrived
+        if stamping != self._stamping or held.all > LONGEST_GAP:  # some of these requests may be from before
             self._stamping, self._seen, self._told = stamping, Arrived(), 0
         elif stamping:
             self._seen += arrived
@@ -48,6 +56,8 @@ class LostSides:
         """Tell how many sides were lost, if that is news."""
         seen = self._seen
         part = min(PART, self._share / FULL / 2) if self._share else PART
+        if self._stamping != UNREAD and len(self._stamping) < len(self._callers):
+            part = 1.0  # requests of the other callers have no side by right
         if seen.without > self._told and seen.without >= max(LEAST, part * seen.all):
             self._told = seen.without
             self._tell("side.lost", text=self._text(), **self._values())

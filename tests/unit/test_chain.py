@@ -203,6 +203,52 @@ def test_another_rollout_of_a_caller_is_counted_for_itself() -> None:
     assert [(d["requests"], d["without"]) for d in told] == [(1000, 100)]
 
 
+def test_another_share_of_a_caller_is_counted_for_itself() -> None:
+    live = [Live("blue", 1000, 0, 3)]
+    sides, told = lost(lambda _: live[0])
+    for _ in range(2):
+        sides.look(Arrived(9000, 1000, 0))
+    live[0] = Live("blue", 100, 0, 3)
+    for _ in range(2):
+        sides.look(Arrived(900, 0, 100))
+    assert [(d["requests"], d["without"], d["share"]) for d in told] == [(1000, 100, 100)]
+
+
+def test_looks_without_any_side_count_with_the_next_that_has_one() -> None:
+    """Of callers behind another proxy, of whose requests few bring their side."""
+    sides, told = lost(lambda _: None)
+    for _ in range(3):
+        sides.look(Arrived(1, 0, 2))
+        for _ in range(3):
+            sides.look(Arrived(0, 0, 3))
+    assert [(d["requests"], d["without"]) for d in told] == [(24, 22)]
+
+
+def test_many_requests_without_any_side_are_no_loss_where_nobody_knows_whether_callers_stamp() -> None:
+    sides, told = lost(lambda _: None)
+    for _ in range(3):
+        sides.look(Arrived(900, 100, 0))
+    for _ in range(10):
+        sides.look(Arrived(0, 0, 100))
+    for _ in range(3):
+        sides.look(Arrived(900, 100, 0))
+    assert told == []
+
+
+@pytest.mark.parametrize("other", [Live("blue", 0, 0, 5), None], ids=["in no rollout", "behind another proxy"])
+def test_while_a_caller_may_not_stamp_only_a_total_loss_is_told(other: Live | None) -> None:
+    told = Told()
+    live = {"frontend": Live("blue", 1000, 0, 3), "cron": other}
+    sides = LostSides("backend", ("frontend", "cron"), live.get, told)
+    for _ in range(5):
+        sides.look(Arrived(90, 10, 500))
+    assert told == []
+    live["frontend"] = Live("blue", 1000, 0, 4)
+    for _ in range(2):
+        sides.look(Arrived(0, 0, 100))
+    assert [(d["requests"], d["without"]) for d in told] == [(100, 100)]
+
+
 def test_nothing_is_asked_where_no_side_is_expected() -> None:
     def never(_: str) -> Live:
         raise AssertionError("asked")
