@@ -23,6 +23,7 @@ class BackgroundThread:
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self.over = threading.Event()
         self.error: Exception | None = None
+        self._trace: TracebackType | None = None  # of the error, up to where it ended the work
 
     def start(self) -> None:
         """Begin the work."""
@@ -37,7 +38,7 @@ class BackgroundThread:
     def check(self) -> None:
         """Raise the error that ended the work, if one did."""
         if self.error is not None:
-            raise self.error
+            raise self.error.with_traceback(self._trace)
 
     def __enter__(self) -> Self:
         self.start()
@@ -56,6 +57,7 @@ class BackgroundThread:
         try:
             self._work(self.over)
         except Exception as error:  # noqa: BLE001 - raised by `check`, in the thread of whoever opened it
+            self._trace = error.__traceback__
             self.error = error
 
 
@@ -74,19 +76,19 @@ def within(seconds: float, name: str, work: Callable[[], T]) -> T:
 
     Raise TimeoutError where it takes longer; it is left to itself then, in a thread of that name.
     """
-    ended: queue.SimpleQueue[tuple[T | None, BaseException | None]] = queue.SimpleQueue()
+    ended: queue.SimpleQueue[tuple[T] | BaseException] = queue.SimpleQueue()
 
     def do() -> None:
         try:
-            ended.put((work(), None))
+            ended.put((work(),))
         except BaseException as error:  # noqa: BLE001 - whoever waits gets it
-            ended.put((None, error))
+            ended.put(error)
 
     threading.Thread(target=do, name=name, daemon=True).start()
     try:
-        made, error = ended.get(timeout=max(seconds, 0.001))
+        outcome = ended.get(timeout=max(seconds, 0.001))
     except queue.Empty:
         raise TimeoutError(f"no complete response within {seconds:.3g} s") from None
-    if error is not None:
-        raise error
-    return made  # type: ignore[return-value]  # there was no error
+    if isinstance(outcome, BaseException):
+        raise outcome
+    return outcome[0]

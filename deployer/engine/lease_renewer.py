@@ -31,6 +31,7 @@ class LeaseRenewer(BackgroundThread):
     def _beat(self) -> None:
         try:
             beat(self._drive)
+            self._told = False
         except Exception as error:  # noqa: BLE001 - after a bug, too, the share of a living rollout is renewed
             if not self._told:
                 self._drive.tell_at_least("note", text=f"renewing the lease failed, trying again: {bug(error)}")

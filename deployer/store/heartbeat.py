@@ -7,12 +7,13 @@ from collections.abc import Callable
 
 from deployer.core.background import BackgroundThread
 from deployer.core.errors import DeployError, LockLost, bug
+from deployer.core.secret import hide
 from deployer.store.locks import BEAT_SECONDS, Locks
 from deployer.store.owner import Lock
 
 
 class Heartbeat(BackgroundThread):
-    """A thread that beats while it is open, four times a lease; trouble is told once, and the next beat tried."""
+    """A thread that beats while it is open, four times a lease; trouble is told once, until a beat works again."""
 
     def __init__(self, locks: Locks, lock: Lock, tell: Callable[[str], None]) -> None:
         self._locks, self._lock, self._tell = locks, lock, tell
@@ -23,10 +24,11 @@ class Heartbeat(BackgroundThread):
         while not over.wait(BEAT_SECONDS):
             try:
                 self._locks.renew(self._lock)
+                told = False
             except LockLost:
                 return  # who acts by the lock finds out with its next change, write or look
             except Exception as error:  # noqa: BLE001 - after a bug, too, the owner of the lock is alive
                 if not told:
                     why = error.message if isinstance(error, DeployError) else bug(error)
-                    self._tell(f"no sign of life could be given, trying again: {why}")
+                    self._tell(f"no sign of life could be given, trying again: {hide(why)}")
                 told = True

@@ -50,6 +50,20 @@ def test_check_says_at_once_what_ended_the_work() -> None:
             thread.check()
 
 
+def test_the_trace_of_what_ended_the_work_does_not_grow() -> None:
+    thread = BackgroundThread("fails", _fails)
+    thread.start()
+    thread.stop()
+    lengths = set()
+    for _ in range(3):
+        with pytest.raises(ZeroDivisionError) as raised:
+            thread.check()
+        names = [frame.name for frame in raised.traceback]
+        assert names[-1] == "_fails"
+        lengths.add(len(names))
+    assert len(lengths) == 1
+
+
 def test_one_that_never_began_can_be_stopped() -> None:
     BackgroundThread("never", _fails).stop()
 

@@ -16,6 +16,7 @@ from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
@@ -26,6 +27,7 @@ from deployer.core.clock import Deadline, SystemClock
 from deployer.core.errors import Exit, Locked, LockLost, NeedsPerson, Refused, StoreFailed
 from deployer.core.events import Event
 from deployer.core.filelock import is_held
+from deployer.core.secret import SecretText
 from deployer.drivers import ports
 from deployer.drivers.fenced import CHANGES
 from deployer.drivers.ports.sleeping import Sleeper
@@ -345,6 +347,29 @@ def test_a_heart_tells_once_that_it_cannot_beat_and_goes_on(scene: Scene, monkey
         for _ in range(3):
             assert tries.acquire(timeout=10)
     assert told == ["no sign of life could be given, trying again: no space is left"]
+
+
+def test_trouble_of_a_heart_that_comes_back_is_told_again_and_without_secrets(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("deployer.store.heartbeat.BEAT_SECONDS", 0.005)
+    store, over = scene.house.store, threading.Event()
+    told: list[str] = []
+    lock = store.locks.take("shop", "test")
+    secret = SecretText("password-of-the-store")
+    left = [StoreFailed(f"no {secret.reveal()}"), None, StoreFailed("no space is left")]
+
+    def renew(_lock: Lock) -> None:
+        if not left:
+            over.set()
+        elif error := left.pop(0):
+            raise error
+
+    monkeypatch.setattr(store.locks, "renew", renew)
+    with Heartbeat(store.locks, lock, told.append):
+        assert over.wait(10)
+    start = "no sign of life could be given, trying again: no "
+    assert told == [f"{start}***", f"{start}space is left"]
 
 
 def test_a_bug_in_a_beat_is_told_and_does_not_end_the_beating(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -749,6 +774,19 @@ def test_the_pulse_of_an_overtaken_owner_renews_nothing(scene: Scene) -> None:
     scene.world.clock.sleep(10)
     lease_renewer.beat(run)
     assert scene.live == before
+
+
+def test_a_bug_in_a_pulse_that_comes_back_is_told_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    drive = Mock()
+    drive.candidate.manifest.traffic.lease = 8.0
+    monkeypatch.setattr(lease_renewer, "beat", Mock(side_effect=[KeyError("a"), KeyError("a"), None, KeyError("b")]))
+    pulse = lease_renewer.LeaseRenewer(drive)
+    for _ in range(4):
+        pulse._beat()
+    assert [call.kwargs["text"].splitlines()[0] for call in drive.tell_at_least.call_args_list] == [
+        "renewing the lease failed, trying again: internal error: KeyError: 'a'",
+        "renewing the lease failed, trying again: internal error: KeyError: 'b'",
+    ]
 
 
 # -- what people ask of an owner that is silent or gone
