@@ -148,6 +148,7 @@ def test_an_error_that_ends_the_renewing_is_raised_by_whoever_holds_a_claim(
         raise ZeroDivisionError
 
     monkeypatch.setattr(claims, "BEAT_SECONDS", 0.01)
+    put_off = claims._put_off
     monkeypatch.setattr(claims, "_put_off", bug)
     one = hosts()
     claim = one.claims.claim("keeper", 3)
@@ -155,8 +156,32 @@ def test_an_error_that_ends_the_renewing_is_raised_by_whoever_holds_a_claim(
     assert ended.wait(10)
     with pytest.raises(ZeroDivisionError):
         Deadline.after(SystemClock(), 10).until(lambda: not claim.stands(), "the error")
+    monkeypatch.setattr(claims, "_put_off", put_off)
+    another = one.claims.claim("keeper", 4)
+    assert another.try_take(), "it was told, and the process goes on"
+    assert another.stands()
+    assert not claim.stands(), "nobody put off its end"
+    until = "select until from claims where at = 4"
+    before = one.database.rows(until)[0]["until"]
+    Deadline.after(SystemClock(), 10).until(lambda: one.database.rows(until)[0]["until"] > before, "a renewal")
+
+
+def test_what_a_renewing_that_ended_held_is_told_to_the_next_who_claims(
+    hosts: Callable[[], Store], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(claims, "BEAT_SECONDS", 0.01)
+    monkeypatch.setattr(claims, "_put_off", Mock(side_effect=ZeroDivisionError))
+    one = hosts()
+    claim = one.claims.claim("keeper", 3)
+    assert claim.try_take()
+    assert isinstance(one.claims, claims.LeaseClaims)
+    thread = one.claims._renewing
+    assert thread is not None
+    Deadline.after(SystemClock(), 10).until(lambda: thread.error is not None, "the error")
     with pytest.raises(ZeroDivisionError):
         one.claims.claim("keeper", 4).try_take()
+    assert not claim.stands()
+    assert one.claims.claim("keeper", 4).try_take()
 
 
 def test_a_killed_owner_is_followed_when_its_lease_is_over(

@@ -139,10 +139,10 @@ class LeaseClaims:
             )
 
     def stands(self, holder: str) -> bool:
-        """Return whether a claim is held and did not lapse. Raise the error that ended the renewing, if any."""
+        """Return whether a claim is held and did not lapse. Raise the error that ended the renewing, once."""
         self._check()
         query = f"select 1 from claims where holder = ? and until > {_NOW}"  # noqa: S608 - constants
-        return bool(holder) and bool(self._database.rows(query, holder))
+        return holder in self._held and bool(self._database.rows(query, holder))
 
     def remove(self, holder: str) -> None:
         """Give a claim back; where that cannot be written, it lapses."""
@@ -152,9 +152,14 @@ class LeaseClaims:
             db.execute("delete from claims where holder = ?", (holder,))
 
     def _check(self) -> None:
-        """Raise the error that ended the renewing: what is held lapses, and nobody else would say why."""
-        if (renewing := self._renewing) is not None:
-            renewing.check()
+        """Raise the error that ended the renewing, once. What was held is so no more; the next claim renews anew."""
+        with self._mutex:
+            renewing = self._renewing
+            if renewing is None or renewing.error is None:
+                return
+            self._renewing = None
+            self._held.clear()  # it lapses: nobody put off its end
+        renewing.check()
 
     def _renew(self, over: threading.Event) -> None:
         """Put off the end of what is held, until nothing is; what has lapsed is not brought back."""
