@@ -126,7 +126,9 @@ class Waker:
         """Wake the service, and pass on one connection."""
         try:
             host, _, port = (await self._awake(way)).rpartition(":")
-            there = await asyncio.open_connection(host.strip("[]"), int(port))
+            side = self._sleeper.side(way.service, way.colour)
+            async with asyncio.timeout(side.wait):
+                there = await asyncio.open_connection(host.strip("[]"), int(port))
         except NotAwakeError as error:
             await self._refuse(way, reader, writer, error.after)
         except (OSError, DeployError):
@@ -135,7 +137,9 @@ class Waker:
             await self._refuse(way, reader, writer, RETRY_SECONDS)
             raise
         else:
-            await splice((reader, writer), there)
+            limits = side.timeouts
+            idle = max(limits.response, limits.client) if way.http else limits.tunnel
+            await splice((reader, writer), there, idle)
 
     async def _awake(self, way: _SleepingPlace) -> str:
         """Return the address of an instance that is awake; all who come meanwhile wait for the same start."""
