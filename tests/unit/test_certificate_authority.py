@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import http.server
-import json
 import os
 import socket
 import ssl
@@ -26,6 +25,7 @@ from deployer.drivers.certificates.dns import DnsRecords
 from deployer.drivers.certificates.files import AcmeAccount
 from deployer.manifest.tls import AutoTls
 from deployer.planning.certificates import Suggestion
+from tests.acme_handler import AcmeHandler, answering
 from tests.live.certificates import certificate
 from tests.ports import free_port
 from tests.waiting import within
@@ -33,7 +33,7 @@ from tests.waiting import within
 DOMAIN = "shop.example.com"
 
 
-class Answers(http.server.BaseHTTPRequestHandler):
+class Answers(AcmeHandler):
     """As much of an authority as is asked before it refuses an order."""
 
     status = 429
@@ -41,47 +41,25 @@ class Answers(http.server.BaseHTTPRequestHandler):
     more: ClassVar[dict[str, str]] = {}
     window: ClassVar[Any] = {}
 
-    def do_HEAD(self) -> None:
-        self._send(200, None)
-
-    def do_GET(self) -> None:
-        base = f"http://127.0.0.1:{self.server.server_port}"  # type: ignore[attr-defined]
+    def do_GET(self) -> None:  # noqa: N802
         if self.path.startswith("/renewal/"):
-            self._send(200, {"suggestedWindow": self.window}, {"Retry-After": "600"})
+            self.send(200, {"suggestedWindow": self.window}, {"Retry-After": "600"})
             return
-        names = {name: f"{base}/{name}" for name in ("newNonce", "newAccount", "newOrder")}
-        self._send(200, {**names, "renewalInfo": f"{base}/renewal"})
+        names = {name: f"{self.base}/{name}" for name in ("newNonce", "newAccount", "newOrder")}
+        self.send(200, {**names, "renewalInfo": f"{self.base}/renewal"})
 
-    def do_POST(self) -> None:
+    def do_POST(self) -> None:  # noqa: N802
         self.rfile.read(int(self.headers["Content-Length"]))
         if self.path == "/newAccount":
-            self._send(201, {"status": "valid"}, {"Location": "http://127.0.0.1/account/1"})
+            self.send(201, {"status": "valid"}, {"Location": "http://127.0.0.1/account/1"})
         else:
-            self._send(self.status, self.problem, self.more, "application/problem+json")
-
-    def _send(self, status: int, body: Any, more: dict[str, str] | None = None, kind: str = "application/json") -> None:
-        text = json.dumps(body).encode() if body is not None else b""
-        self.send_response(status)
-        for name, value in {"Content-Type": kind, "Replay-Nonce": "bm9uY2U", **(more or {})}.items():
-            self.send_header(name, value)
-        self.send_header("Content-Length", str(len(text)))
-        self.end_headers()
-        self.wfile.write(text)
-
-    def log_message(self, *_given: object) -> None:
-        pass
+            self.send(self.status, self.problem, self.more, "application/problem+json")
 
 
 @contextmanager
 def serving(**how: Any) -> Iterator[str]:
-    handler = type("Some", (Answers,), how)
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}/"
-    finally:
-        server.shutdown()
-        server.server_close()
+    with answering(type("Some", (Answers,), how)) as base:
+        yield f"{base}/"
 
 
 def at(directory: str, ca: str = "", registered: list[str] | None = None, address: str = "") -> authority.Authority:

@@ -6,9 +6,7 @@ Debian's pebble does not offer it; tests/live/test_certs_dns.py orders by it fro
 from __future__ import annotations
 
 import datetime
-import http.server
 import json
-import threading
 from collections.abc import Iterator
 from typing import Any, ClassVar
 
@@ -21,12 +19,13 @@ from deployer.core.clock import SystemClock
 from deployer.drivers.certificates import OrderFailed, keys, proofs
 from deployer.drivers.certificates.authority import Authority, thumbprint
 from deployer.drivers.certificates.files import AcmeAccount
+from tests.acme_handler import AcmeHandler, answering
 from tests.waiting import within
 
 DOMAIN, ISSUER = "shop.example.com", "authority.example"
 
 
-class Offering(http.server.BaseHTTPRequestHandler):
+class Offering(AcmeHandler):
     """One order: its authorization is valid once a record names this authority, the account, and what it may have."""
 
     records: ClassVar[dict[str, str]]
@@ -34,24 +33,17 @@ class Offering(http.server.BaseHTTPRequestHandler):
     order: ClassVar[dict[str, Any]]
     issuers: ClassVar[list[str]]
 
-    @property
-    def base(self) -> str:
-        return f"http://127.0.0.1:{self.server.server_port}"  # type: ignore[attr-defined]
+    def do_GET(self) -> None:  # noqa: N802
+        self.send(200, {name: f"{self.base}/{name}" for name in ("newNonce", "newAccount", "newOrder")})
 
-    def do_HEAD(self) -> None:
-        self._send(200, None)
-
-    def do_GET(self) -> None:
-        self._send(200, {name: f"{self.base}/{name}" for name in ("newNonce", "newAccount", "newOrder")})
-
-    def do_POST(self) -> None:
+    def do_POST(self) -> None:  # noqa: N802
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         payload = json.loads(b64.b64decode(body["payload"]) or b"null")
         self.asked.append((self.path, payload))
         getattr(self, f"_{self.path.rpartition('/')[2]}")(payload)
 
     def _newAccount(self, _payload: Any) -> None:  # noqa: N802
-        self._send(201, {"status": "valid"}, {"Location": f"{self.base}/account/7"})
+        self.send(201, {"status": "valid"}, {"Location": f"{self.base}/account/7"})
 
     def _newOrder(self, payload: Any) -> None:  # noqa: N802
         type(self).order = {"status": "pending", "identifiers": payload["identifiers"], "valid": False}
@@ -68,7 +60,7 @@ class Offering(http.server.BaseHTTPRequestHandler):
         identifier = {"type": "dns", "value": name.removeprefix("*.")}
         wild = {"wildcard": True} if name.startswith("*.") else {}
         other = {"type": "dns-01", "url": f"{self.base}/other", "token": "x" * 43, "status": "pending"}
-        self._send(200, {"status": status, "identifier": identifier, "challenges": [other, challenge], **wild})
+        self.send(200, {"status": status, "identifier": identifier, "challenges": [other, challenge], **wild})
 
     def _challenge(self, payload: Any) -> None:
         assert payload == {}
@@ -81,7 +73,7 @@ class Offering(http.server.BaseHTTPRequestHandler):
         self.order["authorization"] = "valid" if right else "invalid"
         self.order["status"] = "ready" if right else "invalid"
         challenge = {"type": "dns-persist-01", "url": f"{self.base}/challenge", "status": "processing"}
-        self._send(200, challenge, {"Link": f'<{self.base}/authorization>;rel="up"'})
+        self.send(200, challenge, {"Link": f'<{self.base}/authorization>;rel="up"'})
 
     def _finalize(self, payload: Any) -> None:
         request = x509.load_der_x509_csr(b64.b64decode(payload["csr"]))
@@ -100,39 +92,22 @@ class Offering(http.server.BaseHTTPRequestHandler):
         self._answer_order()
 
     def _certificate(self, _payload: Any) -> None:
-        self._send(200, self.order["pem"], kind="application/pem-certificate-chain")
+        self.send(200, self.order["pem"], kind="application/pem-certificate-chain")
 
     def _answer_order(self, more: dict[str, str] | None = None, status: int = 200) -> None:
         data = {"status": self.order["status"], "identifiers": self.order["identifiers"]}
         data |= {"authorizations": [f"{self.base}/authorization"], "finalize": f"{self.base}/finalize"}
         if "pem" in self.order:
             data["certificate"] = f"{self.base}/certificate"
-        self._send(status, data, more)
-
-    def _send(self, status: int, body: Any, more: dict[str, str] | None = None, kind: str = "application/json") -> None:
-        text = b"" if body is None else body.encode() if isinstance(body, str) else json.dumps(body).encode()
-        self.send_response(status)
-        for name, value in {"Content-Type": kind, "Replay-Nonce": "bm9uY2U", **(more or {})}.items():
-            self.send_header(name, value)
-        self.send_header("Content-Length", str(len(text)))
-        self.end_headers()
-        self.wfile.write(text)
-
-    def log_message(self, *_given: object) -> None:
-        pass
+        self.send(status, data, more)
 
 
 @pytest.fixture
 def offering() -> Iterator[tuple[str, type[Offering]]]:
     fresh: dict[str, Any] = {"records": {}, "asked": [], "order": {}, "issuers": [ISSUER]}
     handler = type("Some", (Offering,), fresh)
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}", handler
-    finally:
-        server.shutdown()
-        server.server_close()
+    with answering(handler) as base:
+        yield base, handler
 
 
 def ordered(base: str, domain: str) -> str:
