@@ -33,13 +33,14 @@ with socket.socket(socket.AF_UNIX) as end:
     end.connect(sys.argv[1])
     told = {"first": "".join(sys.argv[2:]), "arguments": ["deploy", "serve", "--stdio"],
             "environ": dict(os.environ), "folder": os.getcwd(), "session": True}
-    socket.send_fds(end, [json.dumps(told).encode()], [0, 1, 2])
+    data = json.dumps(told).encode()
+    socket.send_fds(end, [len(data).to_bytes(4, "little")], [0, 1, 2])
+    end.sendall(data)
     for number in (0, 1, 2):
         os.close(number)
     code = end.recv(1)
 os._exit(code[0] if code else 255)
 """
-LONGEST = 1 << 20
 ASKING_SECONDS = 5.0
 SLOW = (  # to import
     "ansible_runner",
@@ -85,12 +86,16 @@ class Forks:
         with socket.socket(socket.AF_UNIX) as end, Path(os.devnull).open() as nothing:
             end.connect(str(self._socket))
             read, write = zip(os.pipe(), os.pipe(), strict=True)
-            socket.send_fds(end, [json.dumps(told).encode()], [nothing.fileno(), *write])
+            ask(end, told, [nothing.fileno(), *write])
             for descriptor in write:
                 os.close(descriptor)
-            output, errors = _read(read, time.monotonic() + timeout, command, timeout)
-            end.settimeout(timeout)
-            code = end.recv(2)
+            until = time.monotonic() + timeout
+            output, errors = _read(read, until, command, timeout)
+            end.settimeout(max(0.001, until - time.monotonic()))
+            try:
+                code = end.recv(2)
+            except TimeoutError:
+                raise subprocess.TimeoutExpired(list(command), timeout, output.encode(), errors.encode()) from None
         return subprocess.CompletedProcess(
             list(command), int.from_bytes(code, "little", signed=True) if code else -signal.SIGKILL, output, errors
         )
@@ -102,6 +107,13 @@ class Forks:
 
 
 FORKS = Forks()
+
+
+def ask(end: socket.socket, told: Mapping[str, Any], descriptors: Sequence[int]) -> None:
+    """Ask for a command: the length of what is told, with the standard streams, then what is told."""
+    data = json.dumps(told).encode()
+    socket.send_fds(end, [len(data).to_bytes(4, "little")], descriptors)
+    end.sendall(data)
 
 
 def _read(descriptors: Sequence[int], until: float, command: Sequence[str], timeout: float) -> tuple[str, str]:
@@ -154,7 +166,7 @@ def main() -> int:
                 return 0
             if listening.fileno() in ready:
                 connection, _ = listening.accept()
-                if (asked := _received(connection)) is None:
+                if (asked := received(connection)) is None:
                     continue
                 told, descriptors = asked
                 if (pid := os.fork()) == 0:
@@ -174,15 +186,20 @@ def _import_what_is_slow() -> None:
         importlib.import_module(name)
 
 
-def _received(connection: socket.socket) -> tuple[dict[str, Any], list[int]] | None:
+def received(connection: socket.socket) -> tuple[dict[str, Any], list[int]] | None:
     """Return what is asked, and the standard streams; None from somebody who was killed before he could ask."""
     connection.settimeout(ASKING_SECONDS)
-    try:
-        data, descriptors, _, _ = socket.recv_fds(connection, LONGEST, 3)
-    except TimeoutError:
-        data = b""
-    if data:
-        return json.loads(data), descriptors
+    data, descriptors = bytearray(), list[int]()
+    with suppress(TimeoutError, ConnectionError):
+        length, descriptors, _, _ = socket.recv_fds(connection, 4, 3)
+        missing = int.from_bytes(length, "little")
+        while missing and (piece := connection.recv(missing)):
+            data += piece
+            missing -= len(piece)
+        if data and not missing:
+            return json.loads(data), descriptors
+    for descriptor in descriptors:
+        os.close(descriptor)
     connection.close()
     return None
 
