@@ -48,6 +48,7 @@ from tests.forked import CLIENT, forking
 from tests.house import Scene
 from tests.ports import free_port
 from tests.served import serving
+from tests.server_runs import joined
 from tests.unit.test_remote import ARGUMENTS, Told
 
 URL = "ssh://ann@control/srv/shop"
@@ -454,6 +455,7 @@ def test_an_order_that_two_got_at_once_is_begun_once(state: Path) -> None:
         for thread in threads:
             thread.join(20)
         assert [one.id for one in got] == [name, name]
+    joined(run_of("ssh", str(key)) for key in range(5))
     logs = list((state / "server/runs").glob("*.log"))
     assert len(logs) == 5, "a log is made by whoever begins it, and a second one would be refused"
 

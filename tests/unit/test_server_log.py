@@ -7,7 +7,6 @@ import json
 import logging
 import logging.config
 import os
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,7 @@ from deployer.server.runs import Processes
 from deployer.store import Store
 from tests.api import HOST, Api
 from tests.documents import REPOSITORY, blocks
+from tests.server_runs import joined
 
 
 @pytest.fixture
@@ -99,9 +99,7 @@ def test_a_run_is_told_of_at_both_ends(state: Path, capsys: pytest.CaptureFixtur
     Store(state, SystemClock()).close()
     runner = Processes(state, SystemClock(), os.environ, ServerLog(lines=True))
     run = runner.start(Order("promote", "shop", "a reason of mine"), "ann", "API, from 192.0.2.7, token 0")
-    for thread in threading.enumerate():
-        if thread.name == f"run {run.id}":
-            thread.join(30)
+    joined([run.id])
     began, ended = lines(capsys)
     who = {"run": run.id, "action": "promote", "service": "shop", "by": "ann"}
     assert began == began | {"event": "run.began", **who}

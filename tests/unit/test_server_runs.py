@@ -39,6 +39,7 @@ from deployer.store import Store
 from deployer.store.actor import origin
 from tests.house import REPOSITORY, Scene, house
 from tests.memory import Crash
+from tests.server_runs import joined
 
 SECONDS = 30.0
 
@@ -50,13 +51,11 @@ def runner(state: Path) -> Processes:
 
 
 def ended(runner: Processes, run: Run) -> Run:
-    for _ in range(int(SECONDS / 0.05)):
-        found = runner.read(run.order.service, run.id)
-        assert found is not None
-        if not found.open:
-            return found
-        threading.Event().wait(0.05)
-    raise AssertionError(f"no end within {SECONDS} s: {found}")
+    joined([run.id])
+    found = runner.read(run.order.service, run.id)
+    assert found is not None
+    assert not found.open
+    return found
 
 
 # -- processes
