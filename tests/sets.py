@@ -5,15 +5,17 @@ from __future__ import annotations
 import heapq
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 from unittest import mock
 
 from deployer.app.operations import AppContext, RolloutResult
 from deployer.app.operations.sets import SetRequest, deploy_set
-from deployer.core.errors import DeployError
+from deployer.core.errors import DeployError, LockLost
 from deployer.model import Live
+from deployer.store import Lock
+from deployer.store.locks import Locks
 from deployer.transport.fanout import Answers
 from tests.crash.stage import on_paper
 from tests.house import request
@@ -32,6 +34,7 @@ class Turns(FakeClock):
         self._turn = threading.Condition()
         self._asleep: list[tuple[float, int]] = []  # when each thread that is not running goes on, and its ticket
         self._tickets, self._running = 0, False
+        self.hearts: list[PaperHeart] = []  # of the locks that are held
         super().__init__(at, ahead)
 
     @property
@@ -44,6 +47,8 @@ class Turns(FakeClock):
         self._local.beat = beat
 
     def sleep(self, seconds: float) -> None:
+        for heart in tuple(self.hearts):
+            heart.beat(self.at)
         end = self.at + seconds
         while self.beat and max(self.at, getattr(self._local, "next", 0.0)) <= end:
             self._wake_at(max(self.at, getattr(self._local, "next", 0.0)))
@@ -109,6 +114,26 @@ class Turns(FakeClock):
         return Answers({key: ok[key] for key in items if key in ok}, failed)
 
 
+class PaperHeart:
+    """The heart of a lock on paper: it beats while it is open, whatever its rollout does, when any thread sleeps."""
+
+    def __init__(self, clock: Turns, locks: Locks, lock: Lock) -> None:
+        self._clock, self._locks, self._lock, self._at = clock, locks, lock, clock.at
+
+    def __enter__(self) -> None:
+        self._clock.hearts.append(self)
+
+    def beat(self, now: float) -> None:
+        """Give a sign of life when it is time for one."""
+        if now >= self._at + BEAT_SECONDS:
+            self._at = now
+            with suppress(LockLost):
+                self._locks.renew(self._lock)
+
+    def __exit__(self, *_: object) -> None:
+        self._clock.hearts.remove(self)
+
+
 @dataclass
 class SetWorld(World):
     """A world with several services; `bad` is the one of which the versions in `worse` fail half of their requests."""
@@ -138,7 +163,10 @@ def by_turns(world: World) -> Iterator[None]:
     """Let the rollouts of sets in this world run by turns, on paper."""
     clock = world.clock
     assert isinstance(clock, Turns)
-    with on_paper(), mock.patch("deployer.app.operations.sets.on_all", clock.on_all):
+    heart = mock.patch(
+        "deployer.app.operations.execution.Heartbeat", lambda locks, lock, _tell: PaperHeart(clock, locks, lock)
+    )
+    with on_paper(), heart, mock.patch("deployer.app.operations.sets.on_all", clock.on_all):
         yield
 
 

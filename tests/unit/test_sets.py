@@ -285,8 +285,10 @@ def held_at_first_share(scene: SetScene) -> None:
         "backend",
         lambda e: store.requests.add(store.rollouts.get(e.rollout), "pause", "ann", ""),
     )
+    began = scene.world.clock.at
     ending = release(scene.house, "2.0")
     assert (ending.outcome, ending.exit) == ("paused", Exit.DONE)
+    assert scene.world.clock.at - began < 60, "the others do not wait for the end of the time for their gate"
     assert {store.rollouts.in_progress(s).outcome for s in SERVICES} == {"paused"}  # type: ignore[union-attr]
 
 

@@ -51,10 +51,18 @@ class SetRequest:
 
 
 @dataclass(frozen=True)
+class _Held:
+    """The lock of a member, and what gives it back: to be closed when its rollout ends, and once more is no harm."""
+
+    lock: Lock
+    until: ExitStack
+
+
+@dataclass(frozen=True)
 class _Way:
     """What a member is to do, with its lock and its drivers."""
 
-    lock: Lock
+    held: _Held
     drivers: Drivers
     plan: Plan
     folder: Path
@@ -80,7 +88,7 @@ def deploy_set(house: AppContext, wanted: SetRequest) -> RolloutResult:
         clear_way(house, checked[service].request)
     with ExitStack() as held:
         locks = _locked(house, held, {service: each.purpose for service, each in checked.items()}, wanted.name)
-        prepared = {service: prepare(house, locks[service], each) for service, each in checked.items()}
+        prepared = {service: prepare(house, locks[service].lock, each) for service, each in checked.items()}
         live = {service: each for service, each in prepared.items() if each.live}
         for service, each in live.items():
             house.tell(service, leave_live(house, each))
@@ -90,14 +98,14 @@ def deploy_set(house: AppContext, wanted: SetRequest) -> RolloutResult:
         for each in moved.values():
             record(house, each)
         plans = with_meetings({service: each.proposal.plan for service, each in moved.items()}, wanted.groups)
-        ways = tuple(_way(each, plans[service]) for service, each in moved.items())
+        ways = tuple(_way(each, locks[service], plans[service]) for service, each in moved.items())
         stays = {service: each.proposal.observed.stable for service, each in live.items()}
         kept = {service: release.number for service, release in stays.items() if release}
         return _go(house, replace(wanted, strategy=wanted.strategy or ways[0].plan.strategy), ways, kept)
 
 
-def _way(prepared: Prepared, plan: Plan) -> _Way:
-    return _Way(prepared.lock, prepared.drivers, plan, prepared.request.loaded.folder)
+def _way(prepared: Prepared, held: _Held, plan: Plan) -> _Way:
+    return _Way(held, prepared.drivers, plan, prepared.request.loaded.folder)
 
 
 def _checked(house: AppContext, wanted: SetRequest) -> dict[str, CheckedRequest]:
@@ -115,12 +123,14 @@ def _checked(house: AppContext, wanted: SetRequest) -> dict[str, CheckedRequest]
     return checked
 
 
-def _locked(house: AppContext, held: ExitStack, purposes: Mapping[str, str], name: str) -> dict[str, Lock]:
+def _locked(house: AppContext, held: ExitStack, purposes: Mapping[str, str], name: str) -> dict[str, _Held]:
     """Take the locks of all members, in one order for everybody. Raise Locked where one of them has another owner."""
-    return {
-        service: held.enter_context(locked(house, service, f"{purposes[service]}, in the set {name}"))
-        for service in sorted(purposes)
-    }
+    taken = {}
+    for service in sorted(purposes):
+        until = held.enter_context(ExitStack())
+        lock = until.enter_context(locked(house, service, f"{purposes[service]}, in the set {name}"))
+        taken[service] = _Held(lock, until)
+    return taken
 
 
 # -- rollback
@@ -143,7 +153,7 @@ def rollback_set(house: AppContext, name: str, *, again: bool = False, reason: s
     with ExitStack() as held:
         locks = _locked(house, held, dict.fromkeys(targets, f"{PURPOSE} of {group.title}"), name)
         for service in targets:
-            _catch_up(house, locks[service], service)
+            _catch_up(house, locks[service].lock, service)
         _refuse_others(house, group)
         ways = {service: _way_back(house, locks[service], service, to) for service, to in targets.items()}
         plans = with_meetings({service: way.plan for service, way in ways.items()})
@@ -163,11 +173,11 @@ def _live(house: AppContext, service: str) -> Release:
     return house.store.releases.get(service, house.store.services.get(service).stable)
 
 
-def _way_back(house: AppContext, lock: Lock, service: str, to: int) -> _Way:
+def _way_back(house: AppContext, held: _Held, service: str, to: int) -> _Way:
     current = _live(house, service)
     drivers = house.drivers(current)
     target, plan = way_to(house, drivers, current, to, force=True)  # it was live before the set, whatever its status
-    return _Way(lock, house.drivers(target), plan, Path.cwd())
+    return _Way(held, house.drivers(target), plan, Path.cwd())
 
 
 def _lately(house: AppContext, newest: ReleaseSet) -> str:
@@ -245,15 +255,24 @@ def follow_set(house: AppContext, name: str) -> RolloutResult:
 
 
 def _go(house: AppContext, wanted: SetRequest, ways: Sequence[_Way], kept: Mapping[str, int]) -> RolloutResult:
-    """Record the set with its rollouts, and run all of them to their end."""
-    plans = [MemberPlan(way.lock, way.plan, way.folder) for way in ways]
+    """Record the set with its rollouts, and run all of them to their end.
+
+    A member that ends or pauses gives its lock back at once: by that the others see that nobody runs it.
+    """
+    plans = [MemberPlan(way.held.lock, way.plan, way.folder) for way in ways]
     group = house.store.sets.begin(wanted.name, wanted.strategy, plans, kept, whoami(), wanted.message)
     numbers = {member.service: member.rollout for member in group.moved}
-    runs: dict[str, Drive] = {}
+    runs: dict[str, tuple[_Held, Drive]] = {}
     for way in ways:
-        service = way.plan.service
-        runs[service] = begun(house, way.lock, way.drivers, house.store.rollouts.get(numbers[service]))
-    return _ending(house, group, on_all(runs, drive, len(runs)))
+        rollout = house.store.rollouts.get(numbers[way.plan.service])
+        runs[way.plan.service] = way.held, begun(house, way.held.lock, way.drivers, rollout)
+    return _ending(house, group, on_all(runs, _driven, len(runs)))
+
+
+def _driven(member: tuple[_Held, Drive]) -> RolloutResult:
+    held, run = member
+    with held.until:
+        return drive(run)
 
 
 def _ending(house: AppContext, group: ReleaseSet, answers: Answers[str, RolloutResult]) -> RolloutResult:
